@@ -1,0 +1,71 @@
+# `make up` runs Annals, `make test` proves it; both make .venv from the lock file first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+UV_VERSION := 0.13.9
+ARGS ?=
+
+.PHONY: setup up demo test check faults soak overload audit sbom bench lock images docs
+
+setup: $(STAMP)
+
+$(STAMP): requirements-dev.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
+	@touch $@
+
+up: setup
+	@exec $(BIN)/annals up $(ARGS)
+
+demo: setup
+	@exec $(BIN)/annals demo $(ARGS)
+
+images: setup
+	@$(BIN)/annals images build $(ARGS)
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# Known holes in dependencies, and risky code; ARGS=--require fails where no advisory service answers.
+audit: setup
+	@$(BIN)/python -m tests.house.audit $(ARGS)
+
+# What an installation consists of (CycloneDX), the same bytes for the same lock file.
+sbom: setup
+	@$(BIN)/python -m tests.house.sbom
+
+test: setup
+	@$(BIN)/python -m tests $(ARGS)
+
+# Processes, services and disks hurt on purpose; what holds after each is in docs/guarantees.md.
+faults: setup
+	@$(BIN)/python -m pytest tests/faults tests/load $(ARGS)
+
+# Half an hour of load and random faults: memory, descriptors and rows stay flat. ARGS="--minutes 5" is shorter.
+soak: setup
+	@$(BIN)/python -m tests.soak $(ARGS)
+
+# Ten times as many callers as can be served, for a minute: what was accepted ends, and it is over soon.
+overload: setup
+	@$(BIN)/python -m tests.overload $(ARGS)
+
+bench: setup
+	@$(BIN)/python -m bench $(ARGS)
+	@$(BIN)/python -m bench.quote
+
+# The pages that are made from the code.
+docs: setup
+	@$(BIN)/annals settings --markdown > docs/settings.md
+	@$(BIN)/python -m tests.house.reference
+	@$(BIN)/python -m tests.house.compatibility
+
+# Resolve the newest allowed releases for every supported Python, with hashes; the files name no index.
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url
+lock:
+	$(LOCK) pyproject.toml -o requirements.lock
+	$(LOCK) --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock
