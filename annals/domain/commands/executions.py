@@ -1,0 +1,65 @@
+"""Commands on executions."""
+
+from datetime import datetime
+from typing import Any
+
+from annals.domain.base import Aggregate
+from annals.domain.execution import Execution
+
+
+def request_execution(former: Execution | None, **facts: Any) -> list[Aggregate]:
+    return [Execution.request_run(former, **facts)]
+
+
+def claim_execution(execution: Execution, *, worker: str) -> list[Aggregate]:
+    execution.claim(worker)
+    return [execution]
+
+
+def cancel_execution(execution: Execution, *, function_id: str, incarnation: int) -> list[Aggregate]:
+    execution.require_function(function_id, incarnation)
+    execution.cancel()
+    return [execution]
+
+
+def lose_execution(execution: Execution, *, epoch: int, now: datetime) -> list[Aggregate]:
+    """Its worker is gone: end it, unless it ended by itself meanwhile."""
+    execution.fail(
+        epoch,
+        "worker_lost",
+        "The worker that ran this execution was lost before it recorded an outcome. Run it again.",
+        now=now,
+        status_code=500,
+    )
+    return [execution]
+
+
+def redrive_execution(
+    dead: Execution, former: Execution | None, *, function_id: str, incarnation: int, execution_id: str, **facts: Any
+) -> list[Aggregate]:
+    """Ask for a dead letter once more, with `facts` as they are now; the input lies sealed beside the new execution."""
+    dead.require_function(function_id, incarnation)
+    dead.redrive(execution_id)
+    again = Execution.request_run(
+        former,
+        project_id=dead.project_id,
+        function_id=function_id,
+        function_incarnation=incarnation,
+        execution_id=execution_id,
+        trigger=dead.trigger,
+        redrives=dead.execution_id,
+        **facts,
+    )
+    return [dead, again]
+
+
+def discard_execution(execution: Execution, *, function_id: str, incarnation: int) -> list[Aggregate]:
+    execution.require_function(function_id, incarnation)
+    execution.discard()
+    return [execution]
+
+
+def delete_execution(execution: Execution, *, function_id: str, incarnation: int, stale: bool) -> list[Aggregate]:
+    execution.require_function(function_id, incarnation)
+    execution.delete(stale=stale)
+    return [execution]

@@ -1,0 +1,246 @@
+"""A project: the tenant, the API keys that act for it, what it serves to whom, and variables of all its functions."""
+
+from datetime import datetime
+from typing import ClassVar
+
+import msgspec
+
+from annals.domain.base import Aggregate, AggregateEvent, CreatedEvent, Key
+from annals.domain.errors import (
+    InstallationAlreadyExists,
+    InstallationNotFound,
+    KeyNotFound,
+    PlatformAlreadyExists,
+    PlatformNotFound,
+    ProjectAlreadyExists,
+    ProjectNotFound,
+    VariableAlreadyExists,
+    VariableNotFound,
+)
+from annals.domain.function import Variable, refuse_key_in_use, revised_variable
+from annals.domain.installation import Installation
+
+CONSOLE = "console"
+"""The id that stands for the instance itself: its users are the admins of all projects, and no project has it."""
+
+REST = "rest"
+"""The name under which the whole API is switched."""
+
+
+class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A standard key; `digest` is the SHA-256 of its secret, the secret itself is known to its owner alone."""
+
+    key_id: str
+    name: str
+    digest: str
+    scopes: list[str]
+    expires_at: datetime | None = None
+
+
+class Platform(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a project's client runs; pages of a web platform's `hostname` (`*.` in front: and below it) may call."""
+
+    platform_id: str
+    type: str
+    name: str
+    hostname: str = ""
+    key: str = ""
+    store: str = ""
+
+
+class Project(Aggregate):
+    TOPIC: ClassVar[str] = "project"
+
+    class Event(AggregateEvent, frozen=True):
+        pass
+
+    class Created(CreatedEvent, Event, frozen=True):
+        TOPIC: ClassVar[str] = "project.created"
+        project_id: str
+        name: str
+
+    class Renamed(Event, frozen=True):
+        TOPIC: ClassVar[str] = "project.renamed"
+        name: str
+
+        def apply(self, aggregate: "Project") -> None:
+            aggregate.name = self.name
+
+    class KeyAdded(Event, frozen=True):
+        TOPIC: ClassVar[str] = "project.key_added"
+        key: ApiKey
+
+        def apply(self, aggregate: "Project") -> None:
+            aggregate.keys[self.key.key_id] = self.key
+
+    class KeyRevoked(Event, frozen=True):
+        TOPIC: ClassVar[str] = "project.key_revoked"
+        key_id: str
+
+        def apply(self, aggregate: "Project") -> None:
+            del aggregate.keys[self.key_id]
+
+    class ServiceSwitched(Event, frozen=True):
+        """Whether users and guests are served; `service` is the first word of the routes, or `rest` for all of them."""
+
+        TOPIC: ClassVar[str] = "project.service_switched"
+        service: str
+        enabled: bool
+
+        def apply(self, aggregate: "Project") -> None:
+            aggregate.disabled = (
+                aggregate.disabled - {self.service} if self.enabled else aggregate.disabled | {self.service}
+            )
+
+    class PlatformAdded(Event, frozen=True):
+        TOPIC: ClassVar[str] = "project.platform_added"
+        platform: Platform
+
+        def apply(self, aggregate: "Project") -> None:
+            aggregate.platforms[self.platform.platform_id] = self.platform
+
+    class PlatformRemoved(Event, frozen=True):
+        TOPIC: ClassVar[str] = "project.platform_removed"
+        platform_id: str
+
+        def apply(self, aggregate: "Project") -> None:
+            del aggregate.platforms[self.platform_id]
+
+    class VariableAdded(Event, frozen=True):
+        """A variable that all functions see."""
+
+        TOPIC: ClassVar[str] = "project.variable_added"
+        variable: Variable
+
+        def apply(self, aggregate: "Project") -> None:
+            aggregate.variables[self.variable.variable_id] = self.variable
+
+    class VariableChanged(Event, frozen=True):
+        """The whole new variable, and the names of what changed."""
+
+        TOPIC: ClassVar[str] = "project.variable_changed"
+        variable: Variable
+        changed: list[str]
+
+        def apply(self, aggregate: "Project") -> None:
+            aggregate.variables[self.variable.variable_id] = self.variable
+
+    class VariableRemoved(Event, frozen=True):
+        TOPIC: ClassVar[str] = "project.variable_removed"
+        variable_id: str
+
+        def apply(self, aggregate: "Project") -> None:
+            del aggregate.variables[self.variable_id]
+
+    class InstallationAdded(Event, frozen=True):
+        """Repositories of one host more can be connected to functions."""
+
+        TOPIC: ClassVar[str] = "project.installation_added"
+        installation: Installation
+
+        def apply(self, aggregate: "Project") -> None:
+            aggregate.installations[self.installation.installation_id] = self.installation
+
+    class InstallationRemoved(Event, frozen=True):
+        TOPIC: ClassVar[str] = "project.installation_removed"
+        installation_id: str
+
+        def apply(self, aggregate: "Project") -> None:
+            del aggregate.installations[self.installation_id]
+
+    class Deleted(Event, frozen=True):
+        TOPIC: ClassVar[str] = "project.deleted"
+
+        def apply(self, aggregate: "Project") -> None:
+            aggregate.deleted = True
+
+    def __init__(self, project_id: str, name: str) -> None:
+        self.project_id, self.name = project_id, name
+        self.keys: dict[str, ApiKey] = {}
+        self.disabled: frozenset[str] = frozenset()
+        self.platforms: dict[str, Platform] = {}
+        self.variables: dict[str, Variable] = {}
+        self.installations: dict[str, Installation] = {}
+
+    @staticmethod
+    def stream(project_id: str) -> str:
+        return f"project:{project_id}"
+
+    @classmethod
+    def key(cls, project_id: str) -> Key:
+        return Key(cls, cls.stream(project_id), ProjectNotFound)
+
+    @classmethod
+    def absent(cls, project_id: str) -> Key:
+        return Key(cls, cls.stream(project_id), None)
+
+    @classmethod
+    def create(cls, former: "Project | None", *, project_id: str, name: str) -> "Project":
+        if project_id == CONSOLE or (former is not None and not former.deleted):
+            raise ProjectAlreadyExists
+        return cls.start(cls.Created, cls.stream(project_id), former, project_id=project_id, name=name)
+
+    def rename(self, name: str) -> None:
+        if name != self.name:
+            self.trigger_event(self.Renamed, name=name)
+
+    def add_key(self, key: ApiKey) -> None:
+        self.trigger_event(self.KeyAdded, key=key)
+
+    def revoke_key(self, key_id: str) -> None:
+        if key_id not in self.keys:
+            raise KeyNotFound
+        self.trigger_event(self.KeyRevoked, key_id=key_id)
+
+    def switch_service(self, service: str, *, enabled: bool) -> None:
+        if enabled == (service in self.disabled):
+            self.trigger_event(self.ServiceSwitched, service=service, enabled=enabled)
+
+    def add_platform(self, platform: Platform) -> None:
+        if platform.platform_id in self.platforms:
+            raise PlatformAlreadyExists
+        self.trigger_event(self.PlatformAdded, platform=platform)
+
+    def remove_platform(self, platform_id: str) -> None:
+        if platform_id not in self.platforms:
+            raise PlatformNotFound
+        self.trigger_event(self.PlatformRemoved, platform_id=platform_id)
+
+    def add_variable(self, variable: Variable) -> None:
+        """Raises VariableAlreadyExists for a taken id or key."""
+        if variable.variable_id in self.variables:
+            raise VariableAlreadyExists
+        refuse_key_in_use(self.variables, variable)
+        self.trigger_event(self.VariableAdded, variable=variable)
+
+    def change_variable(
+        self, variable_id: str, *, key: str | None, sealed: tuple[str, str] | None, secret: bool | None
+    ) -> None:
+        """Change what is given; `sealed` is a sealed value with its fingerprint. A secret never becomes readable."""
+        variable, changed = revised_variable(self.variable(variable_id), key=key, sealed=sealed, secret=secret)
+        refuse_key_in_use(self.variables, variable)
+        self.trigger_event(self.VariableChanged, variable=variable, changed=changed)
+
+    def remove_variable(self, variable_id: str) -> None:
+        self.variable(variable_id)
+        self.trigger_event(self.VariableRemoved, variable_id=variable_id)
+
+    def variable(self, variable_id: str) -> Variable:
+        """Raises VariableNotFound."""
+        try:
+            return self.variables[variable_id]
+        except KeyError:
+            raise VariableNotFound from None
+
+    def add_installation(self, installation: Installation) -> None:
+        if installation.installation_id in self.installations:
+            raise InstallationAlreadyExists
+        self.trigger_event(self.InstallationAdded, installation=installation)
+
+    def remove_installation(self, installation_id: str) -> None:
+        if installation_id not in self.installations:
+            raise InstallationNotFound
+        self.trigger_event(self.InstallationRemoved, installation_id=installation_id)
+
+    def delete(self) -> None:
+        self.trigger_event(self.Deleted)

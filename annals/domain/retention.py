@@ -1,0 +1,56 @@
+"""What the passing of time removed from a project's read models; the facts stay in the log."""
+
+from typing import ClassVar, Literal
+
+from annals.domain.base import Aggregate, AggregateEvent, CreatedEvent, Key
+
+SweepReason = Literal["age", "function_deleted"]
+
+
+class Retention(Aggregate):
+    """One stream a project."""
+
+    TOPIC: ClassVar[str] = "retention"
+    SNAPSHOT_EVERY = 100
+
+    class Event(AggregateEvent, frozen=True):
+        pass
+
+    class Began(CreatedEvent, Event, frozen=True):
+        TOPIC: ClassVar[str] = "retention.began"
+        project_id: str
+
+    class ExecutionsSwept(Event, frozen=True):
+        """The executions of one function up to a position were removed: those that had ended (`age`), or all of them
+        (`function_deleted`)."""
+
+        TOPIC: ClassVar[str] = "retention.executions_swept"
+        function_id: str
+        function_incarnation: int
+        up_to: int
+        reason: SweepReason
+
+    def __init__(self, project_id: str) -> None:
+        self.project_id = project_id
+
+    @staticmethod
+    def stream(project_id: str) -> str:
+        return f"retention:{project_id}"
+
+    @classmethod
+    def key(cls, project_id: str) -> Key:
+        """Retention begins with its first sweep, so it may be absent."""
+        return Key(cls, cls.stream(project_id), None)
+
+    @classmethod
+    def of(cls, former: "Retention | None", project_id: str) -> "Retention":
+        return former or cls.start(cls.Began, cls.stream(project_id), None, project_id=project_id)
+
+    def sweep_executions(self, function_id: str, incarnation: int, up_to: int, reason: SweepReason) -> None:
+        self.trigger_event(
+            self.ExecutionsSwept,
+            function_id=function_id,
+            function_incarnation=incarnation,
+            up_to=up_to,
+            reason=reason,
+        )
