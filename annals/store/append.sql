@@ -1,0 +1,58 @@
+-- name: lock
+-- Take the lock of all appends before any position is given out, and wake the followers at the commit.
+SELECT pg_advisory_xact_lock(%(key)s), pg_notify('annals_events', '');
+
+-- name: insert
+-- A batch of events in order; time is whole milliseconds and never runs against position.
+INSERT INTO events (originator_id, originator_version, topic, state, recorded_at)
+SELECT i.stream, i.version, i.topic, i.state, clock.now
+FROM unnest(%(streams)b::text[], %(versions)b::bigint[], %(topics)b::text[], %(states)b::bytea[])
+        WITH ORDINALITY AS i (stream, version, topic, state, ord),
+    (SELECT greatest(
+        date_trunc('milliseconds', clock_timestamp()),
+        (SELECT recorded_at FROM events ORDER BY notification_id DESC LIMIT 1)
+    ) AS now OFFSET 0) AS clock
+ORDER BY i.ord
+RETURNING notification_id, recorded_at;
+
+-- name: insert_winners
+-- The same batch without the requests of which any event is already there.
+WITH i AS MATERIALIZED (
+    SELECT *
+    FROM unnest(%(requests)b::int[], %(streams)b::text[], %(versions)b::bigint[], %(topics)b::text[], %(states)b::bytea[])
+        WITH ORDINALITY AS i (request, stream, version, topic, state, ord)
+), lost AS MATERIALIZED (
+    SELECT DISTINCT request FROM i
+    WHERE EXISTS (SELECT FROM events e WHERE e.originator_id = i.stream AND e.originator_version = i.version)
+), clock AS MATERIALIZED (
+    SELECT greatest(
+        date_trunc('milliseconds', clock_timestamp()),
+        (SELECT recorded_at FROM events ORDER BY notification_id DESC LIMIT 1)
+    ) AS now
+)
+INSERT INTO events (originator_id, originator_version, topic, state, recorded_at)
+SELECT i.stream, i.version, i.topic, i.state, clock.now
+FROM i, clock
+WHERE NOT EXISTS (SELECT FROM lost WHERE lost.request = i.request)
+ORDER BY i.ord
+RETURNING notification_id, recorded_at, originator_id, originator_version;
+
+-- name: insert_contents
+-- The contents of a batch; a blob written for an earlier try of the same append gives way.
+INSERT INTO contents (stream, version, kind, digest, size, data, blob)
+SELECT * FROM unnest(
+    %(streams)b::text[], %(versions)b::bigint[], %(kinds)b::text[], %(digests)b::text[], %(sizes)b::bigint[],
+    %(data)b::bytea[], %(blobs)b::text[]
+)
+ON CONFLICT (stream, version, kind) DO UPDATE
+    SET digest = excluded.digest, size = excluded.size, data = excluded.data, blob = excluded.blob;
+
+-- name: stored
+-- What is stored under some keys, to tell an append whose answer was lost from a conflict.
+SELECT e.originator_id, e.originator_version, e.topic, e.state, e.notification_id, e.recorded_at
+FROM unnest(%(streams)b::text[], %(versions)b::bigint[]) AS i (stream, version)
+JOIN events e ON e.originator_id = i.stream AND e.originator_version = i.version;
+
+-- name: unchanged
+-- What was read and not changed is as it was read: else the append is refused as one that lost a race.
+SELECT require_unchanged(%(streams)s::text[], %(versions)s::bigint[]);

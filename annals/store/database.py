@@ -1,0 +1,146 @@
+"""Connections to Postgres: one pool a process for reading and following, and single ones for who needs their own."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, Self
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import dict_row, tuple_row
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from annals.store.binding import Params
+from annals.store.connection import Connection, Row
+from annals.store.errors import StatementTooSlow, StoreUnavailable
+
+__all__ = ["Connection", "Database", "Params", "Row", "conninfo"]
+
+
+def conninfo(url: str, name: str, *, statement_seconds: int = 0) -> str:
+    """A connection string with what every connection of ours needs: UTC, a name, and no endless wait to connect.
+
+    With `statement_seconds`, Postgres ends each statement that takes longer.
+    """
+    given = conninfo_to_dict(url)
+    options = f"{given.pop('options', '')} -c TimeZone=UTC".strip()
+    if statement_seconds:
+        options += f" -c statement_timeout={statement_seconds}s"
+    given.setdefault("connect_timeout", 2)
+    return make_conninfo(**{**given, "application_name": name, "options": options})  # type: ignore[arg-type]
+
+
+class Database:
+    """A pool of connections in autocommit, with rows as dicts in binary; reads outlive a restart of Postgres."""
+
+    def __init__(self, url: str, *, size: int, name: str, patience: float, statement_seconds: int = 0) -> None:
+        self.url, self.name, self.patience = url, name, patience
+        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            conninfo(url, name, statement_seconds=statement_seconds),
+            connection_class=Connection,
+            kwargs={"autocommit": True, "row_factory": dict_row, "prepare_threshold": 2},
+            min_size=min(2, size),
+            max_size=size,
+            open=False,
+            timeout=patience,
+            reconnect_timeout=5.0,
+            name=name,
+        )
+
+    @classmethod
+    async def open(
+        cls, url: str, *, size: int = 8, name: str = "annals", patience: float = 3.0, statement_seconds: int = 0
+    ) -> Self:
+        """Open a pool of up to `size` connections; a call waits at most about `patience` seconds for one.
+
+        With `statement_seconds`, a statement of the pool that takes longer is ended: StatementTooSlow.
+        Raises StoreUnavailable when the first connection cannot be made.
+        """
+        database = cls(url, size=size, name=name, patience=patience, statement_seconds=statement_seconds)
+        try:
+            await database._pool.open(wait=True, timeout=patience + 2)
+        except PoolTimeout as error:
+            await database._pool.close()
+            raise StoreUnavailable(f"The database cannot be reached: {error}") from error
+        return database
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+    async def connect(self, purpose: str) -> Connection:
+        """A connection of one's own, in autocommit, named for its purpose. Raises psycopg.OperationalError."""
+        return await Connection.connect(
+            conninfo(self.url, f"{self.name} {purpose}"), autocommit=True, row_factory=dict_row
+        )
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """Borrow a connection. Raises StoreUnavailable when none is free in time; errors of statements pass through."""
+        try:
+            conn = await self._pool.getconn()
+        except PoolTimeout as error:
+            raise StoreUnavailable from error
+        try:
+            yield conn
+        finally:
+            await asyncio.shield(self._pool.putconn(conn))
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """Borrow a connection within a transaction: committed on leaving, rolled back on an exception."""
+        async with self.connection() as conn, conn.transaction():
+            yield conn
+
+    async def rows(self, sql: str, params: Params = ()) -> list[Row]:
+        """Run one read and return its rows. Raises StoreUnavailable when Postgres stays away."""
+        return await self._read(sql, params, dict_row)
+
+    async def tuples(self, sql: str, params: Params = ()) -> list[tuple[Any, ...]]:
+        """As `rows`, for many rows that are gone through at once."""
+        return await self._read(sql, params, tuple_row)
+
+    async def row(self, sql: str, params: Params = ()) -> Row | None:
+        """The first row of one read, or None."""
+        found = await self.rows(sql, params)
+        return found[0] if found else None
+
+    async def _read(self, sql: str, params: Params, factory: Any) -> list[Any]:
+        deadline = asyncio.get_running_loop().time() + self.patience
+        while True:
+            async with self.connection() as conn:
+                try:
+                    async with conn.cursor(binary=True, row_factory=factory) as cursor:
+                        return await (await cursor.execute(sql, params)).fetchall()
+                except psycopg.errors.FeatureNotSupported:
+                    if asyncio.get_running_loop().time() > deadline:
+                        raise
+                    await conn.close()  # its prepared statements are of before a migration: take another
+                except psycopg.errors.QueryCanceled as error:
+                    raise StatementTooSlow from error
+                except psycopg.OperationalError as error:
+                    if not conn.closed or asyncio.get_running_loop().time() > deadline:
+                        raise _unavailable(error) from error
+            await asyncio.sleep(0.02)  # a connection that died while idle: take another
+
+    async def value(self, sql: str, params: Params = ()) -> Any:
+        """The first column of the first row of one read, or None."""
+        found = await self.row(sql, params)
+        return next(iter(found.values())) if found else None
+
+    async def now(self) -> datetime:
+        """The database's time: the one clock that all processes share. Raises StoreUnavailable."""
+        moment: datetime = await self.value("SELECT now()")
+        return moment
+
+    async def execute(self, sql: str, params: Params = ()) -> int:
+        """Run one statement that is no read of the log, and return the number of rows it touched."""
+        try:
+            async with self.connection() as conn:
+                return (await conn.execute(sql, params)).rowcount
+        except psycopg.OperationalError as error:
+            raise _unavailable(error) from error
+
+
+def _unavailable(error: psycopg.OperationalError) -> StoreUnavailable:
+    return StoreUnavailable(f"{StoreUnavailable.default} ({str(error).strip()})")

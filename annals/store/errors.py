@@ -1,0 +1,83 @@
+"""What the store raises of its own; refusals that a client caused are in `annals.domain.errors`."""
+
+
+class StoreError(Exception):
+    """The store could not do what was asked; `default` says what that means to a reader."""
+
+    default = "The event store failed."
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message or self.default)
+
+
+class StoreUnavailable(StoreError):
+    """Postgres did not answer in time: nothing may be assumed to be recorded. Try again."""
+
+    default = "The event store is not available right now. Try again shortly."
+
+
+class StatementTooSlow(StoreError):
+    """Postgres ended a statement that took longer than one of this process may."""
+
+    default = "The query takes too long. Ask for less: fewer conditions, or a narrower range."
+
+
+class AnswerLost(StoreUnavailable):
+    """The events are recorded, but the connection broke before the rows of the read models came back."""
+
+    default = "The change was recorded, but its answer was lost with the connection. Read the resource again."
+
+
+class RequestTooLarge(StoreError):
+    """One append is over the bound of a batch; refused before anything was sent."""
+
+    default = "One append holds too many events or too many bytes."
+
+
+class StreamConflict(StoreError):
+    """Another writer appended to the same stream first: load again and decide again."""
+
+    default = "Another writer changed the stream first."
+
+
+class UnknownTopic(StoreError):
+    """A stored event whose topic no class and no upcaster of this program knows."""
+
+
+class UnreadableEvent(StoreError):
+    """A stored event whose state does not fit its class."""
+
+
+class MigrationError(StoreError):
+    """The migration files and what the database says was applied do not agree."""
+
+
+class ContentMissing(StoreError):
+    """There is no such content: it never was, or retention dropped it."""
+
+    default = "This content is not there: it was never kept, or its retention has passed."
+
+
+class ContentDamaged(StoreError):
+    """A content's bytes do not have the digest that was recorded for them."""
+
+
+class SealBroken(StoreError):
+    """A sealed value that was altered, or belongs to another project, owner or id."""
+
+    default = "A sealed value cannot be opened: it was altered, or belongs to something else."
+
+
+class MasterKeyWrong(StoreError):
+    """The master key does not fit this database."""
+
+    default = (
+        "The master key does not open this database's data keys. "
+        "Start with the master key file that this database was first used with."
+    )
+
+
+class DataKeyDeleted(StoreError):
+    """The project's data key was deleted with the project: its sealed values cannot be read by anyone."""
+
+    default = "The project's data key was deleted with the project: its sealed values cannot be read any more."

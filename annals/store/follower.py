@@ -1,0 +1,232 @@
+"""Followers: read the log in order, at least once, in batches; what they write and how far they are commit together."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import psycopg
+import structlog
+
+from annals.store import sql
+from annals.store.database import Connection, Database, Row
+from annals.store.errors import StoreUnavailable
+from annals.store.facts import QUERIES as FACTS
+from annals.store.facts import Fact, Facts
+from annals.store.listener import Listener
+from annals.store.window import Window
+
+QUERIES = sql.load(__package__, "follower.sql")
+
+Handle = Callable[[Connection, Sequence[Fact]], Awaitable[None]]
+"""Takes a batch in order, within the transaction that also moves the checkpoint. May see a batch twice."""
+
+HandleRows = Callable[[Connection, Sequence[Row]], Awaitable[None]]
+"""The same for rows of the log as they are stored."""
+
+Send = Callable[[Sequence[Fact]], Awaitable[None]]
+"""The same for what goes elsewhere: by the window it is called before the checkpoint moves, without a transaction."""
+
+IDLE_SECONDS = 10
+"""Longest that a handler may leave its transaction idle: a process stopped in mid-batch keeps others out no longer."""
+
+LAZY_EVENTS, LAZY_SECONDS = 1000, 1.0
+"""How much that a follower does not want may lie behind its checkpoint before it is moved for nothing else."""
+
+log = structlog.get_logger(__name__)
+
+
+class PoisonedBy(Exception):
+    """An event that the handler cannot take: the follower stands before it, others go on."""
+
+    def __init__(self, name: str, position: int, cause: Exception) -> None:
+        super().__init__(f"{name} stands still before position {position}: {type(cause).__name__}: {cause}")
+        self.position = position
+
+
+class Follower:
+    """One by name is at work at a time, in however many processes it runs."""
+
+    def __init__(
+        self,
+        name: str,
+        handle: Handle | None,
+        facts: Facts,
+        listener: Listener,
+        *,
+        handle_rows: HandleRows | None = None,
+        send: Send | None = None,
+        batch: int = 500,
+        poll_seconds: float = 1.0,
+        gather_seconds: float = 0.0,
+        rest_seconds: float = 0.0,
+        window: Window | None = None,
+        wants: Callable[[Any], bool] | None = None,
+        transient: tuple[type[Exception], ...] = (),
+    ) -> None:
+        """`handle`, `handle_rows` or `send` takes the batches. `transient` are their errors that pass by themselves,
+        beside those of the database and of IO.
+
+        `gather_seconds` lets events gather before each batch: for followers that nobody waits for, which then leave
+        the process and the database to those that somebody does. A `window` is shared by followers of a process; with
+        one, there is no transaction for a batch of which `wants` says that `handle` does nothing about its events, and
+        the follower rests behind it.
+        """
+        self.name, self.batch = name, batch
+        self.position = 0
+        self._passed = 0  # nothing that it wants lies between the two
+        self._passing_since = 0.0
+        self._handle, self._handle_rows, self._send = handle, handle_rows, send
+        self._facts, self._listener = facts, listener
+        self._poll, self._gather, self._rest = poll_seconds, gather_seconds, rest_seconds
+        self._window, self._wants = window, wants
+        self._database: Database = facts.database
+        passing: tuple[type[Exception], ...] = (psycopg.OperationalError, StoreUnavailable, OSError)
+        self._transient = passing + transient
+
+    async def run(self) -> None:
+        """Follow until cancelled. Returns only when an event is poison, after noting it in the checkpoint."""
+        pause, polled = 0.05, True
+        while True:
+            known = self._listener.count
+            try:
+                done = await self._catch_up(None if polled else known)
+            except PoisonedBy as poison:
+                log.exception("follower_stopped", follower=self.name, position=poison.position)
+                await self._note(str(poison))
+                return
+            except self._transient as error:
+                log.warning("follower_waits", follower=self.name, error=str(error).strip())
+                await asyncio.sleep(pause)
+                pause, polled = min(pause * 2, 2.0), True
+                continue
+            pause, polled = 0.05, False
+            if done < self.batch:
+                if done and self._passed != self.position:
+                    await asyncio.sleep(self._rest)
+                polled = await self._listener.wait(known, self._poll) == known
+                await asyncio.sleep(self._gather)
+
+    async def catch_up(self) -> int:
+        """Hand on the next batch and return its size, 0 at the end of the log.
+
+        Raises PoisonedBy, once the events before the poisoned one are done, and transient errors as they come.
+        """
+        return await self._catch_up(None)
+
+    async def _catch_up(self, heard: int | None) -> int:
+        """With what the listener counted, by the window; with None, whatever is there, wherever the checkpoint is."""
+        try:
+            if heard is not None and self._window is not None:
+                return await self._step_by_window(self._window, heard)
+            return await self._step(self.batch)
+        except self._transient:
+            raise
+        except Exception:
+            log.warning("follower_searches_poison", follower=self.name, after=self.position, exc_info=True)
+        for done in range(self.batch):
+            if not await self._step_or_poison():
+                return done
+        return self.batch
+
+    async def lag(self) -> int:
+        """How many positions lie ahead (an upper bound of events: positions have gaps)."""
+        return int(await self._database.value(QUERIES["lag"], {"name": self.name}) or 0)
+
+    async def _step_or_poison(self) -> int:
+        try:
+            return await self._step(1)
+        except self._transient:
+            raise
+        except Exception as error:
+            following = await self._database.value(QUERIES["next"], {"position": self._passed})
+            raise PoisonedBy(self.name, following, error) from error
+
+    async def _step_by_window(self, window: Window, heard: int) -> int:
+        rows = await window.after(self._passed, self.batch, heard)
+        if rows is None:
+            return await self._step(self.batch)
+        if not rows:
+            return 0
+        facts = window.facts(rows) if self._decodes or self._wants is not None else []
+        end: int = rows[-1]["notification_id"]
+        if self._wants is not None and not any(self._wants(fact.event) for fact in facts) and not self._overdue(end):
+            self._passed = end
+            return len(rows)
+        if not await self._move_by_window(end, rows, facts):  # by another copy, or a replay
+            return await self._step(self.batch)
+        self._stands_at(end)
+        return len(rows)
+
+    async def _move_by_window(self, end: int, rows: Sequence[Row], facts: Sequence[Fact]) -> bool:
+        """Hand on and move the checkpoint, unless that is elsewhere: then what was sent is sent again."""
+        params = {"name": self.name, "former": self.position, "position": end, "idle": f"{IDLE_SECONDS}s"}
+        if self._send is not None:
+            await self._send(facts)
+            return await self._database.execute(QUERIES["move_from"], params) > 0
+        async with self._database.transaction() as conn:
+            moved = (await conn.execute(QUERIES["move_from"], params)).rowcount > 0
+            if moved:
+                await self._hand_on(conn, rows, facts)
+        return moved
+
+    def _overdue(self, end: int) -> bool:
+        """Whether a checkpoint that lies behind has to be moved, so that who asks sees how far this is."""
+        now = asyncio.get_running_loop().time()
+        if self._passed == self.position:
+            self._passing_since = now
+        return end - self.position > LAZY_EVENTS or now - self._passing_since > LAZY_SECONDS
+
+    async def _step(self, limit: int) -> int:
+        async with self._database.transaction() as conn:
+            position = await self._lock(conn)
+            if position != self.position:
+                self._stands_at(position)
+            params = {"position": self._passed, "limit": limit, "until": None}
+            rows = await (await conn.execute(FACTS["after"], params, binary=True)).fetchall()
+            if rows:
+                await self._hand_on(conn, rows, [self._facts.fact(row) for row in rows] if self._decodes else [])
+            end: int = rows[-1]["notification_id"] if rows else self._passed
+            if end != position:
+                await conn.execute(QUERIES["move"], {"name": self.name, "position": end})
+        self._stands_at(end)
+        return len(rows)
+
+    async def _hand_on(self, conn: Connection, rows: Sequence[Row], facts: Sequence[Fact]) -> None:
+        if self._handle is not None:
+            await self._handle(conn, facts)
+        if self._handle_rows is not None:
+            await self._handle_rows(conn, rows)
+        if self._send is not None:
+            await self._send(facts)
+
+    @property
+    def _decodes(self) -> bool:
+        return self._handle is not None or self._send is not None
+
+    def _stands_at(self, position: int) -> None:
+        self.position = self._passed = position
+
+    async def _lock(self, conn: Connection) -> int:
+        for _ in range(2):
+            params = {"name": self.name, "idle": f"{IDLE_SECONDS}s"}
+            row = await (await conn.execute(QUERIES["lock"], params)).fetchone()
+            if row is not None:
+                break
+            await conn.execute(QUERIES["add"], {"name": self.name})
+        assert row is not None  # noqa: S101 - added in this very transaction
+        return int(row["position"])
+
+    async def _note(self, error: str) -> None:
+        await self._database.execute(QUERIES["note"], {"name": self.name, "error": error[:2000]})
+
+
+async def reached(database: Database, name: str, position: int, *, seconds: float) -> bool:
+    """Wait until a follower, in whatever process, is at a position; false when it is not there in time."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while True:
+        at = await database.value(QUERIES["position"], {"name": name})
+        if at is not None and at >= position:
+            return True
+        if asyncio.get_running_loop().time() > deadline:
+            return False
+        await asyncio.sleep(0.02)

@@ -1,0 +1,202 @@
+"""Group append: what all callers of a process wait to record shares one transaction, one trip and one fsync.
+
+Why this shape and no other: docs/adr/0006-group-append.md.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Mapping
+
+import psycopg
+import structlog
+from psycopg import errors as pg
+
+from annals.domain.errors import DomainError
+from annals.store import trips
+from annals.store.batches import Waiting, take
+from annals.store.database import Connection, Database
+from annals.store.errors import AnswerLost, StoreUnavailable, StreamConflict
+from annals.store.request import Appended, Request, measure
+
+TRIP_SECONDS = 10.0
+"""Longest that a batch may take, waiting for the lock included, before its connection is given up."""
+
+_BUSY = ("53", "40", "55P03", "57014", "25006")
+"""SQLSTATEs that pass by themselves: no resources, deadlocks, timeouts, a standby."""
+
+log = structlog.get_logger(__name__)
+
+
+class GroupAppender:
+    """One per process: a task on the loop with a connection of its own."""
+
+    def __init__(
+        self, database: Database, refusals: Mapping[str, type[DomainError]] | None = None, *, patience: float = 3.0
+    ) -> None:
+        """`refusals` maps a read model's constraint to what its violation means; `patience` is in seconds."""
+        self._database, self._refusals, self._patience = database, refusals or {}, patience
+        self._queue: deque[Waiting] = deque()
+        self._arrived = asyncio.Event()
+        self._closing = False
+        self._conn: Connection | None = None
+        self._task = asyncio.get_running_loop().create_task(self._work(), name="group-append")
+
+    async def append(self, request: Request) -> Appended:
+        """Record all of a request or nothing; returns after the commit, never before.
+
+        Raises StreamConflict, the refusal of a read model's key, RequestTooLarge, StoreUnavailable, or what Postgres
+        said of a statement that fails for other reasons.
+        """
+        size = measure(request)
+        if self._closing:
+            raise StoreUnavailable("The event store is closing.")
+        loop = asyncio.get_running_loop()
+        waiting = Waiting(request, size, loop.time() + self._patience, loop.create_future())
+        self._queue.append(waiting)
+        self._arrived.set()
+        return await waiting.answer
+
+    async def attempt(self, request: Request) -> Appended:
+        """What recording a request would give, and nothing of it is recorded; positions are spent, which leaves a gap.
+
+        Raises as `append`.
+        """
+        measure(request)
+        async with self._database.connection() as conn:
+            return await trips.attempt(conn, request, self._meaning)
+
+    async def close(self) -> None:
+        """Record what waits, then let go of the connection."""
+        self._closing = True
+        self._arrived.set()
+        await self._task
+
+    async def _work(self) -> None:
+        try:
+            while True:
+                await self._arrived.wait()
+                self._arrived.clear()
+                while self._queue:
+                    conn = await self._connected()
+                    if conn is not None and (batch := take(self._queue)):
+                        await self._record(conn, batch)
+                if self._closing:
+                    return
+        finally:
+            self._closing = True
+            await self._disconnect()
+            self._fail_all(StoreUnavailable("The event store is closing."))
+
+    async def _record(self, conn: Connection, batch: list[Waiting]) -> None:
+        try:
+            async with asyncio.timeout(TRIP_SECONDS):
+                outcomes = await self._trip(conn, batch)
+        except Exception as error:
+            if not (conn.closed or isinstance(error, TimeoutError | psycopg.OperationalError)):
+                log.exception("append_failed", requests=len(batch))
+            await self._disconnect()
+            self._lost(batch, error)
+        else:
+            for waiting, outcome in zip(batch, outcomes, strict=True):
+                waiting.settle(outcome)
+
+    async def _trip(self, conn: Connection, batch: list[Waiting]) -> list[trips.Outcome]:
+        requests = [waiting.request for waiting in batch]
+        try:
+            return await trips.together(conn, requests)
+        except Exception as error:
+            if conn.closed:
+                raise
+            await conn.rollback()
+            on_stream = _constraint(error) == trips.STREAM_KEY
+        outcomes: list[trips.Outcome] | None = None
+        if on_stream:
+            try:
+                outcomes = await trips.without_losers(conn, requests)
+            except Exception:
+                if conn.closed:
+                    raise
+                await conn.rollback()
+        if outcomes is None:
+            outcomes = await trips.one_by_one(conn, requests, self._meaning)
+        for index, waiting in enumerate(batch):
+            if waiting.losses and isinstance(outcomes[index], StreamConflict):
+                outcomes[index] = await self._conflict_or_own(conn, waiting)
+        return outcomes
+
+    async def _conflict_or_own(self, conn: Connection, waiting: Waiting) -> trips.Outcome:
+        """A request sent before over a connection that broke may have met its own events."""
+        found = await trips.stored(conn, waiting.request)
+        if found is None:
+            return StreamConflict()
+        returning = any(statement.table for statement in waiting.request.statements)
+        return AnswerLost() if returning else found
+
+    def _meaning(self, error: Exception) -> Exception:
+        constraint = _constraint(error)
+        if constraint == trips.STREAM_KEY:
+            return StreamConflict()
+        if constraint is not None and constraint in self._refusals:
+            return self._refusals[constraint]()
+        if isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith(_BUSY):
+            return StoreUnavailable(f"{StoreUnavailable.default} ({error.diag.message_primary})")
+        return error
+
+    def _lost(self, batch: list[Waiting], error: Exception) -> None:
+        """The connection broke with a batch in flight: try once more, and give up after a second time."""
+        log.warning("append_connection_lost", requests=len(batch), error=str(error).strip())
+        deadline = asyncio.get_running_loop().time() + self._patience
+        for waiting in reversed(batch):
+            waiting.losses += 1
+            waiting.deadline = deadline
+            if waiting.losses > 1:
+                waiting.settle(StoreUnavailable())
+            else:
+                self._queue.appendleft(waiting)
+
+    async def _connected(self) -> Connection | None:
+        """The connection, made anew when it broke; None after a failed try, with overdue requests answered."""
+        if self._conn is not None and not self._conn.closed:
+            return self._conn
+        try:
+            async with asyncio.timeout(self._patience):
+                self._conn = conn = await self._database.connect("append")
+                await conn.execute(session_limits())
+        except (psycopg.Error, TimeoutError, OSError) as error:
+            await self._disconnect()
+            now = asyncio.get_running_loop().time()
+            for waiting in [w for w in self._queue if w.deadline <= now or self._closing]:
+                self._queue.remove(waiting)
+                waiting.settle(StoreUnavailable(f"{StoreUnavailable.default} ({str(error).strip()})"))
+            await asyncio.sleep(0.05)
+            return None
+        return conn
+
+    async def _disconnect(self) -> None:
+        conn, self._conn = self._conn, None
+        if conn is not None:
+            with contextlib.suppress(psycopg.Error, OSError):
+                await conn.close()
+
+    def _fail_all(self, error: Exception) -> None:
+        while self._queue:
+            self._queue.popleft().settle(error)
+
+
+def _constraint(error: Exception) -> str | None:
+    return error.diag.constraint_name if isinstance(error, pg.IntegrityError) else None
+
+
+def session_limits() -> str:
+    """Server-side ends, so that a process that stops in mid-append never keeps the others from the lock for long.
+
+    Within a pipeline a session counts as active even while it waits for us: there only the transaction's limit holds.
+    """
+    limits = {
+        "lock_timeout": 2,
+        "statement_timeout": 5,
+        "idle_in_transaction_session_timeout": 3,
+        "transaction_timeout": 6,
+    }
+    return "; ".join(f"SET {name} = '{seconds}s'" for name, seconds in limits.items())

@@ -1,0 +1,19 @@
+-- name: beat
+-- Count a heartbeat.
+INSERT INTO leases (holder, role, host, pid, beats, doing)
+VALUES (%(holder)s, %(role)s, %(host)s, %(pid)s, 1, %(doing)s)
+ON CONFLICT (holder) DO UPDATE SET beats = leases.beats + 1, doing = excluded.doing
+RETURNING beats;
+
+-- name: leave
+-- A process ends in order.
+DELETE FROM leases WHERE holder = %(holder)s;
+
+-- name: holders
+-- Every process that said it lives.
+SELECT holder, role, host, pid, beats, doing, started_at FROM leases ORDER BY role, started_at;
+
+-- name: forget
+-- Lost processes, once what they held was taken back.
+DELETE FROM leases l USING unnest(%(holders)s::text[], %(beats)s::bigint[]) AS seen (holder, beats)
+WHERE l.holder = seen.holder AND l.beats = seen.beats;

@@ -1,0 +1,97 @@
+"""One connection of a process that hears of commits and wakes whoever follows the log."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import psycopg
+import structlog
+
+from annals.store.database import Database
+from annals.store.trips import CHANNEL
+
+_PATIENCE = 30.0
+_RETRY_SECONDS = 0.25
+
+log = structlog.get_logger(__name__)
+
+
+class OnDemand:
+    """One listener for all of a process that want to hear of commits: there while somebody does."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._stack = contextlib.AsyncExitStack()
+        self._inside = 0
+        self._listener: Listener | None = None
+
+    @asynccontextmanager
+    async def entered(self) -> AsyncIterator["Listener"]:
+        """The listener, opened for the first and closed behind the last that uses it."""
+        if self._listener is None:
+            self._stack = contextlib.AsyncExitStack()
+            self._listener = await self._stack.enter_async_context(Listener.open(self._database))
+        self._inside += 1
+        try:
+            yield self._listener
+        finally:
+            self._inside -= 1
+            if not self._inside:
+                self._listener = None
+                await self._stack.aclose()
+
+
+class Listener:
+    """Counts what it heard; a waiter says what count it knows, so that nothing heard in between is missed.
+
+    While the connection is broken nothing is heard: waiters poll by their timeout, and a new connection, one more of
+    its `sessions`, wakes all.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._heard = asyncio.Event()
+        self.count = 0
+        self.sessions = 0
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, database: Database) -> AsyncIterator["Listener"]:
+        """Listen in the background until leaving."""
+        listener = cls(database)
+        task = asyncio.create_task(listener._listen(), name="log-listener")
+        try:
+            yield listener
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def wait(self, known: int, timeout: float) -> int:  # noqa: ASYNC109 - a wait that ends is no error
+        """Return the count as soon as it differs from `known`, or after `timeout` seconds."""
+        if self.count == known:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._heard.wait()
+        return self.count
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                async with await self._database.connect("listen") as conn:
+                    await conn.execute(f"LISTEN {CHANNEL}")
+                    self.sessions += 1
+                    self._ring()
+                    while True:
+                        async for _ in conn.notifies(timeout=_PATIENCE):
+                            self._ring()
+                        await conn.execute("SELECT 1")  # a peer that vanished without a word shows here
+            except (psycopg.Error, OSError) as error:
+                log.warning("listener_connection_lost", error=str(error).strip())
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    def _ring(self) -> None:
+        self.count += 1
+        heard, self._heard = self._heard, asyncio.Event()
+        heard.set()

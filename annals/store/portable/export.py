@@ -1,0 +1,186 @@
+"""An export: events as lines, checked against the seal as they are read, under the newest signed checkpoint."""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import NamedTuple
+
+from annals.store import sql
+from annals.store.archives import Archives, project_of
+from annals.store.blobs import BlobMissing
+from annals.store.contents import Contents
+from annals.store.database import Database
+from annals.store.errors import StoreError
+from annals.store.portable.lines import to_line
+from annals.store.portable.records import (
+    FORM,
+    BlobRecord,
+    ContentRecord,
+    DataKey,
+    End,
+    Header,
+    Piece,
+    SignedBefore,
+    Skipped,
+    encode,
+)
+from annals.store.proof.leaf import StoredRow, as_leaf, row_to_compare
+from annals.store.proof.merkle import HASH_BYTES, Range, cover, fold, leaf_hash
+from annals.store.proof.nodes import Nodes
+from annals.store.proof.notes import Checkpoint, Signer
+from annals.store.proof.sources import Kept, tiles
+from annals.store.proof.tiles import QUERIES as SEAL
+from annals.store.proof.tiles import WIDTH
+
+QUERIES = sql.load(__package__, "portable.sql")
+_PAGE = 100
+
+
+class LogAltered(StoreError):
+    """The log is not what was sealed: nothing that claims to be it may be written."""
+
+
+class Wanted(NamedTuple):
+    """`project` empty: all of them; events after position `since`."""
+
+    project: str = ""
+    since: int = 0
+    contents: bool = False
+    backup: bool = False
+
+
+class Exporter:
+    """Writes what was sealed up to a checkpoint."""
+
+    def __init__(self, database: Database, archives: Archives, contents: Contents, signer: Signer) -> None:
+        self._database, self._archives, self._contents, self._signer = database, archives, contents, signer
+        self.counts = {"events": 0, "contents": 0, "blobs": 0}
+
+    async def lines(self, wanted: Wanted, checkpoint: Checkpoint) -> AsyncIterator[bytes]:
+        """All lines, without their newlines. Raises LogAltered, ArchiveDamaged, ContentDamaged, BlobError."""
+        yield encode(
+            Header(
+                form=FORM,
+                origin=self._signer.name,
+                key=str(self._signer.verifier),
+                note=self._signer.sign(checkpoint),
+                project=wanted.project,
+                since=wanted.since,
+                contents=wanted.contents,
+                backup=wanted.backup,
+            )
+        )
+        async for line in self._events(wanted, checkpoint.size):
+            yield line
+        if wanted.backup:
+            async for line in self._kept_beside():
+                yield line
+        if wanted.contents:
+            async for line in self._bytes(wanted, checkpoint.position):
+                yield line
+        yield encode(End(**self.counts))
+
+    async def _events(self, wanted: Wanted, size: int) -> AsyncIterator[bytes]:
+        start = await self._first_leaf(wanted.since, size)
+        if start:
+            nodes = list(cover(Range(0, start)))
+            hashes = await Nodes(self._database, self._archives.leaf_hashes).some(nodes)
+            yield encode(Skipped(start=0, end=start, hashes=hashes))
+        async for kept in tiles(self._database, self._archives, start // WIDTH):
+            first = kept.leaves.number * WIDTH
+            if first >= size:
+                return
+            rows = await self._rows(kept)
+            end = min(size - first, len(kept.leaves.positions))
+            async for line in self._tile(kept, rows, Range(max(0, start - first), end), wanted.project):
+                yield line
+
+    async def _first_leaf(self, since: int, size: int) -> int:
+        """How many leaves lie at or before a position."""
+        if not since:
+            return 0
+        count = 0
+        async for kept in tiles(self._database, self._archives):
+            if kept.leaves.positions and kept.leaves.positions[0] > since:
+                break
+            count = kept.leaves.number * WIDTH + sum(position <= since for position in kept.leaves.positions)
+        return min(count, size)
+
+    async def _rows(self, kept: Kept) -> Mapping[int, StoredRow]:
+        if kept.archived:
+            return {row.position: row for row in kept.rows}
+        positions = kept.leaves.positions
+        rows = await self._database.rows(
+            SEAL["sealed"], {"position": positions[0] - 1, "until": positions[-1], "limit": None}
+        )
+        return {row["notification_id"]: row_to_compare(row) for row in rows}
+
+    async def _tile(self, kept: Kept, rows: Mapping[int, StoredRow], span: Range, project: str) -> AsyncIterator[bytes]:
+        base, hashes = kept.leaves.number * WIDTH, kept.leaves.hashes
+        skipped: int | None = None
+        for number in range(*span):
+            row = rows.get(kept.leaves.positions[number])
+            if row is None or leaf_hash(as_leaf(row)) != hashes[number * HASH_BYTES : (number + 1) * HASH_BYTES]:
+                raise LogAltered(
+                    f"Position {kept.leaves.positions[number]} is not what was sealed. Run `annals verify`."
+                )
+            if project and project_of(row.stream) != project:
+                skipped = number if skipped is None else skipped
+                continue
+            if skipped is not None:
+                yield _skipped(base, Range(skipped, number), hashes)
+                skipped = None
+            self.counts["events"] += 1
+            yield to_line(row)
+        if skipped is not None:
+            yield _skipped(base, Range(skipped, span.end), hashes)
+
+    async def _kept_beside(self) -> AsyncIterator[bytes]:
+        for row in await self._database.rows(SEAL["checkpoints"]):
+            yield encode(SignedBefore(note=row["note"]))
+        for row in await self._database.rows(QUERIES["data_keys"]):
+            yield encode(DataKey(**{**row, "wrapped": bytes(row["wrapped"])}))
+
+    async def _bytes(self, wanted: Wanted, until: int) -> AsyncIterator[bytes]:
+        key = {"stream": "", "version": 0, "kind": ""}
+        asked = {"project": wanted.project, "since": wanted.since, "until": until, "limit": _PAGE}
+        while rows := await self._database.rows(QUERIES["contents"], {**asked, **key}):
+            for row in rows:
+                try:
+                    data = await self._contents.read(row["stream"], row["kind"], version=row["version"])
+                except StoreError:  # retention dropped it meanwhile, or its bytes are not those recorded
+                    if await self._contents.find(row["stream"], row["kind"], version=row["version"]) is None:
+                        continue
+                    raise
+                self.counts["contents"] += 1
+                yield encode(
+                    ContentRecord(
+                        stream=row["stream"],
+                        version=row["version"],
+                        name=row["kind"],
+                        digest=row["digest"],
+                        size=row["size"],
+                        data=data,
+                    )
+                )
+            key = {name: rows[-1][name] for name in key}
+        for row in await self._database.rows(QUERIES["blobs"], {"project": wanted.project}):
+            async for line in self._blob(row["key"], row["digest"]):
+                yield line
+
+    async def _blob(self, key: str, digest: str) -> AsyncIterator[bytes]:
+        try:
+            await self._contents.blobs.head(key)
+        except BlobMissing:  # its deployment was deleted while we were at it
+            return
+        self.counts["blobs"] += 1
+        yield encode(BlobRecord(key=key, digest=digest))
+        async for piece in self._contents.blobs.stream(key):
+            yield encode(Piece(data=piece))
+
+
+def _skipped(base: int, span: Range, hashes: bytes) -> bytes:
+    """Neighbours within one tile, as few nodes."""
+    nodes = [
+        fold(hashes[(node.number << node.level) * HASH_BYTES : ((node.number + 1) << node.level) * HASH_BYTES])
+        for node in cover(span)
+    ]
+    return encode(Skipped(start=base + span.start, end=base + span.end, hashes=nodes))

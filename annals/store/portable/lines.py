@@ -1,0 +1,60 @@
+"""Events as lines of JSON that give back the very bytes that are stored: for exports, backups and archives."""
+
+import base64
+
+import msgspec
+
+from annals.store.proof.leaf import StoredRow
+
+
+class LineInvalid(Exception):
+    """A line that is none of ours."""
+
+
+class EventLine(msgspec.Struct, omit_defaults=True):
+    """One event; `recorded` in milliseconds since 1970. `state` stands as it is stored, byte for byte.
+
+    A state that is no JSON object on one line can't; it comes as base64 in `state64`.
+    """
+
+    position: int
+    recorded: int
+    stream: str
+    version: int
+    topic: str
+    state: msgspec.Raw = msgspec.Raw()
+    state64: str = ""
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(EventLine).decode
+_check = msgspec.json.Decoder(msgspec.Raw).decode
+
+
+def to_line(row: StoredRow) -> bytes:
+    """Without the newline."""
+    position, recorded, stream, version, topic, state = row
+    if _stands(state):
+        return _encode(EventLine(position, recorded, stream, version, topic, msgspec.Raw(state)))
+    text = base64.b64encode(state).decode()
+    return _encode(EventLine(position, recorded, stream, version, topic, state64=text))
+
+
+def from_line(line: bytes) -> StoredRow:
+    """Raises LineInvalid."""
+    try:
+        read = _decode(line)
+        state = base64.b64decode(read.state64, validate=True) if read.state64 else bytes(read.state)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise LineInvalid(str(error)) from error
+    return StoredRow(read.position, read.recorded, read.stream, read.version, read.topic, state)
+
+
+def _stands(state: bytes) -> bool:
+    if state[:1] != b"{" or state[-1:] != b"}" or b"\n" in state:
+        return False
+    try:
+        _check(state)
+    except msgspec.MsgspecError:
+        return False
+    return True

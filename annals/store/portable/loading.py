@@ -1,0 +1,137 @@
+"""Loading a verified export into an empty log: positions, times and bytes stay as they were, and so does its root."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from annals.store import sql
+from annals.store.contents import Content, Contents
+from annals.store.database import Connection, Database
+from annals.store.errors import StoreError, UnreadableEvent
+from annals.store.holds import SCHEDULES
+from annals.store.mapper import EventMapper
+from annals.store.masters import MasterKeys
+from annals.store.portable.reading import ExportInvalid, Summary, records
+from annals.store.portable.records import BlobRecord, ContentRecord, Piece
+from annals.store.proof.leaf import StoredRow, moment
+from annals.store.proof.notes import Checkpoint, text_of
+from annals.store.trips import LOCK
+
+QUERIES = sql.load(__package__, "portable.sql")
+_TYPES = ["int8", "text", "int8", "text", "bytea", "timestamptz"]
+
+
+class LogNotEmpty(StoreError):
+    """Loading over what is there would rewrite history."""
+
+    default = (
+        "This instance's log is not empty: it holds more than the first start made. "
+        "Start a new instance on another data folder and load into that."
+    )
+
+
+class Loader:
+    """Loads one export. `master` is this instance's master key, which must open a backup's data keys."""
+
+    def __init__(self, database: Database, contents: Contents, master: MasterKeys, mapper: EventMapper) -> None:
+        self._database, self._contents, self._master, self._mapper = database, contents, master, mapper
+        self._blobs = contents.blobs
+        self._written: list[str] = []
+
+    async def check(self, path: Path, summary: Summary) -> None:
+        """Everything that could go wrong with a verified file, before anything is written.
+
+        Raises ExportInvalid, LogNotEmpty, MasterKeyWrong, UnknownTopic, UnreadableEvent.
+        """
+        if summary.header.since:
+            raise ExportInvalid("It goes on from an earlier export. Only one from the beginning can be loaded.")
+        if await self._database.value(QUERIES["newest_event"]) is not None:
+            raise LogNotEmpty
+        for key in summary.data_keys:
+            self._master.unwrap(key.project, key.key_id, key.wrapped)
+        await asyncio.to_thread(self._decode_all, path)
+
+    async def load(self, path: Path, summary: Summary, *, hold: str, forget: Callable[[], Awaitable[None]]) -> None:
+        """Write it all, in one transaction but for blobs; a load that fails leaves nothing.
+
+        `hold`, when not empty, is why schedules are held back. `forget` removes what lies outside of the log that a
+        first start began. Raises as `check`, BlobError, psycopg's errors.
+        """
+        try:
+            async with self._database.transaction() as conn:
+                await conn.execute("SET LOCAL statement_timeout = 0")
+                await conn.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
+                if await (await conn.execute(QUERIES["newest_event"], {})).fetchone() is not None:
+                    raise LogNotEmpty
+                await conn.execute(QUERIES["empty"])
+                await self._copy_events(conn, records(path))
+                await self._contents_and_blobs(conn, records(path))
+                await self._beside(conn, summary)
+                if hold:
+                    await conn.execute(QUERIES["hold"], {"name": SCHEDULES, "reason": hold})
+                await forget()
+        except BaseException:
+            await self._blobs.delete(*self._written)
+            raise
+
+    def _decode_all(self, path: Path) -> None:
+        for record in records(path):
+            if isinstance(record, StoredRow):
+                if not record.state.startswith(b"{"):  # it would be read as compressed, and sealed as something else
+                    raise UnreadableEvent(f"The state of position {record.position} is not JSON")
+                self._mapper.decode(record.stream, record.version, record.topic, record.state)
+
+    async def _contents_and_blobs(self, conn: Connection, found: Iterator[Any]) -> None:
+        record = next(found, None)
+        while record is not None:
+            if isinstance(record, BlobRecord):
+                pieces = _Pieces(found)
+                self._written.append(record.key)
+                await self._blobs.put(record.key, pieces.all())
+                record = pieces.following
+                continue
+            if isinstance(record, ContentRecord):
+                await conn.execute(QUERIES["add_content"], await self._content_row(record))
+            record = next(found, None)
+
+    async def _content_row(self, record: ContentRecord) -> dict[str, Any]:
+        (prepared,) = await self._contents.prepare([Content(record.stream, record.name, record.data)])
+        if prepared.blob is not None:
+            self._written.append(prepared.blob)
+        return prepared.row({record.stream: record.version})._asdict()
+
+    async def _copy_events(self, conn: Connection, found: Iterator[Any]) -> None:
+        async with conn.cursor() as cursor, cursor.copy(QUERIES["copy_events"]) as copy:
+            copy.set_types(_TYPES)
+            for row in found:
+                if isinstance(row, StoredRow):
+                    time, state = moment(row.recorded_ms), self._mapper.stored(row.topic, row.state)
+                    await copy.write_row((row.position, row.stream, row.version, row.topic, state, time))
+
+    async def _beside(self, conn: Connection, summary: Summary) -> None:
+        position = {"position": summary.last_position}
+        await conn.execute(QUERIES["go_on"], position)
+        await conn.execute(QUERIES["relay_from"], position)
+        for key in summary.data_keys:
+            await conn.execute(QUERIES["add_data_key"], {name: getattr(key, name) for name in key.__struct_fields__})
+        if summary.whole:  # the newest is signed anew, by this instance's own key
+            for note in summary.checkpoints:
+                checkpoint = Checkpoint.parse(text_of(note))
+                if checkpoint.size < summary.checkpoint.size:
+                    await conn.execute(QUERIES["add_checkpoint"], {**checkpoint._asdict(), "note": note})
+
+
+class _Pieces:
+    """The pieces that come next, and the first record behind them."""
+
+    def __init__(self, found: Iterator[Any]) -> None:
+        self._found = found
+        self.following: Any = None
+
+    async def all(self) -> AsyncIterator[bytes]:
+        for record in self._found:
+            if not isinstance(record, Piece):
+                self.following = record
+                return
+            yield record.data

@@ -1,0 +1,67 @@
+-- name: contents
+-- The contents of streams that some events belong to, in pages by their key.
+SELECT c.stream, c.version, c.kind, c.digest, c.size, c.data, c.blob FROM contents c
+WHERE (c.stream, c.version, c.kind) > (%(stream)s, %(version)s, %(kind)s)
+    AND (%(project)s = '' OR split_part(c.stream, ':', 2) = %(project)s)
+    AND EXISTS (
+        SELECT FROM events e WHERE e.originator_id = c.stream AND e.originator_version >= c.version
+            AND e.notification_id > %(since)s AND e.notification_id <= %(until)s)
+ORDER BY c.stream, c.version, c.kind LIMIT %(limit)s;
+
+-- name: blobs
+-- The archives of deployments that are there.
+SELECT source_key AS key, source_digest AS digest FROM deployments
+WHERE source_key <> '' AND (%(project)s = '' OR project_id = %(project)s)
+UNION
+SELECT artefact_key, artefact_digest FROM deployments
+WHERE artefact_key <> '' AND (%(project)s = '' OR project_id = %(project)s)
+ORDER BY key;
+
+-- name: data_keys
+-- All wrapped data keys.
+SELECT project, key_id, wrapped, created_at::text AS created_at FROM data_keys ORDER BY project;
+
+-- name: newest_event
+-- Whether the log holds more than a first start leaves: projects and their keys, made by the command line.
+SELECT notification_id FROM events
+WHERE CASE
+    WHEN topic LIKE 'project.%%' THEN convert_from(state, 'UTF8')::json -> 'metadata' ->> 'actor' NOT LIKE 'cli%%'
+    ELSE true
+END
+LIMIT 1;
+
+-- name: empty
+-- Make room for another log; read models are rebuilt from it.
+TRUNCATE events, snapshots, contents, data_keys, checkpoints, seal_tiles, seal_checkpoints, archive_segments;
+
+-- name: copy_events
+-- Events with their positions and times, as they were recorded elsewhere.
+COPY events (notification_id, originator_id, originator_version, topic, state, recorded_at) FROM STDIN (FORMAT binary);
+
+-- name: go_on
+-- The next event comes behind the last one.
+SELECT setval('events_notification_id_seq', %(position)s);
+
+-- name: add_content
+-- A content of an event that was recorded elsewhere.
+INSERT INTO contents (stream, version, kind, digest, size, data, blob)
+VALUES (%(stream)s, %(version)s, %(kind)s, %(digest)s, %(size)s, %(data)s, %(blob)s);
+
+-- name: add_data_key
+-- A wrapped data key of the instance that was backed up.
+INSERT INTO data_keys (project, key_id, wrapped, created_at)
+VALUES (%(project)s, %(key_id)s, %(wrapped)s, %(created_at)s::timestamptz);
+
+-- name: add_checkpoint
+-- An earlier checkpoint, which lies outside already.
+INSERT INTO seal_checkpoints (size, position, root, note, signed_at, outside_at)
+VALUES (%(size)s, %(position)s, %(root)s, %(note)s, %(signed_at)s, %(signed_at)s);
+
+-- name: relay_from
+-- Wake-ups of the past are not sent again.
+INSERT INTO checkpoints (name, position) VALUES ('relay', %(position)s);
+
+-- name: hold
+-- Hold a kind of work back until somebody says so.
+INSERT INTO holds (name, reason) VALUES (%(name)s, %(reason)s)
+ON CONFLICT (name) DO UPDATE SET reason = excluded.reason, since = now();

@@ -1,0 +1,168 @@
+"""The first half of a verification: do the leaves that are kept lead to what was signed?
+
+Where they do not, somebody changed the tiles; the copies outside the database, where they lead there, say which ones.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Literal, NamedTuple
+
+from annals.store.proof.merkle import HASH_BYTES, Frontier, Range, cover, fold
+from annals.store.proof.notes import Checkpoint
+from annals.store.proof.places import Places
+from annals.store.proof.sources import Kept
+from annals.store.proof.tiles import FULL, HEIGHT, WIDTH, Leaves
+
+Kind = Literal["altered", "removed", "inserted", "swapped", "seal_altered", "forged"]
+
+
+class Fault(NamedTuple):
+    """What was found at a position; with `until` it is somewhere from there to that one."""
+
+    kind: Kind
+    position: int
+    detail: str
+    until: int | None = None
+
+
+class Checked(NamedTuple):
+    """`replaced` are the leaves to go by, by tile, where the database's were changed; `good` is how far all holds.
+
+    `nodes` are the roots of full tiles, by number.
+    """
+
+    faults: list[Fault]
+    replaced: dict[int, Leaves]
+    good: Checkpoint | None
+    nodes: dict[int, bytes]
+
+
+class Anchors:
+    """What was signed, checked against leaves as they pass, tile by tile."""
+
+    def __init__(self, checkpoints: Sequence[Checkpoint]) -> None:
+        self.left = sorted(checkpoints, key=lambda checkpoint: checkpoint.size)
+        self.good: Checkpoint | None = None
+        """The newest that the leaves led to."""
+        self.nodes: dict[int, bytes] = {}
+        """The roots of full tiles by number; shared by copies, the last word is the mended one's."""
+        self._frontier = Frontier()
+
+    def copy(self) -> "Anchors":
+        made = Anchors(self.left)
+        made.good, made._frontier, made.nodes = self.good, self._frontier.copy(), self.nodes
+        return made
+
+    def take(self, hashes: bytes) -> Checkpoint | None:
+        """The next tile's leaves; returns the first checkpoint so far that they do not lead to.
+
+        A tile that comes behind one that is not full finds the gap filled with nothing, so that roots differ.
+        """
+        if gap := -self._frontier.size % WIDTH:
+            _add(self._frontier, bytes(gap * HASH_BYTES))
+        start = self._frontier.size
+        end = start + len(hashes) // HASH_BYTES
+        while self.left and self.left[0].size <= end:
+            partly = self._frontier.copy()
+            _add(partly, hashes[: (self.left[0].size - start) * HASH_BYTES])
+            if self.left[0].size <= start or partly.root() != self.left[0].root:
+                return self.left[0]
+            self.good = self.left.pop(0)
+        if len(hashes) == FULL:
+            self.nodes[start // WIDTH] = node = fold(hashes)
+            self._frontier.append(node, HEIGHT)
+        else:
+            _add(self._frontier, hashes)
+        return None
+
+
+class SealCheck:
+    """One way through all tiles."""
+
+    def __init__(self, checkpoints: Sequence[Checkpoint], places: Places) -> None:
+        self._places = places
+        self._anchors = Anchors(checkpoints)
+        self._since, self._pending = self._anchors.copy(), list[Leaves]()
+        self._faults: list[Fault] = []
+        self._replaced: dict[int, Leaves] = {}
+
+    async def run(self, kept: AsyncIterator[Kept]) -> Checked:
+        """Raises BlobError, ArchiveDamaged."""
+        async for tile, _, _ in kept:
+            self._pending.append(tile)
+            wrong = self._anchors.take(tile.hashes)
+            if wrong is not None and not await self._mend(wrong):
+                return self._checked()
+            if self._anchors.good is not self._since.good and len(tile.hashes) == FULL:
+                self._since, self._pending = self._anchors.copy(), []
+        if self._anchors.left:
+            await self._mend(self._anchors.left[-1])
+        return self._checked()
+
+    async def _mend(self, wrong: Checkpoint) -> bool:
+        """Go by the copies outside, up to a checkpoint that the database's tiles do not lead to."""
+        first = self._pending[0].number if self._pending else self._since_tile()
+        kept = {tile.number: tile for tile in self._pending}
+        anchors, mended = self._since.copy(), list[Leaves]()
+        for index in range(first, max([*kept, (wrong.size - 1) // WIDTH]) + 1):
+            here = kept.get(index, Leaves(index, b"", ()))
+            copy = await self._places.leaves(index)
+            tile = here if copy is None else _joined(copy, here)
+            if anchors.take(tile.hashes) is not None:
+                self._faults.append(self._somewhere(wrong))
+                return False
+            mended.append(tile)
+        if anchors.left and anchors.left[0].size <= wrong.size:
+            self._faults.append(self._somewhere(wrong))
+            return False
+        changed = [tile for tile in mended if not _same(kept.get(tile.number), tile)]
+        self._faults += [_altered(kept.get(tile.number), tile) for tile in changed]
+        self._replaced |= {tile.number: tile for tile in changed}
+        self._anchors = anchors
+        return True
+
+    def _since_tile(self) -> int:
+        return self._since._frontier.size // WIDTH
+
+    def _somewhere(self, wrong: Checkpoint) -> Fault:
+        good = self._anchors.good
+        after = good.position if good is not None else 0
+        detail = (
+            f"the log up to position {wrong.position} is not what was signed at {wrong.signed_at:%Y-%m-%d %H:%M:%S}Z; "
+            f"up to position {after} it is"
+        )
+        return Fault("seal_altered", after + 1, detail, wrong.position)
+
+    def _checked(self) -> Checked:
+        return Checked(self._faults, self._replaced, self._anchors.good, self._anchors.nodes)
+
+
+def _add(frontier: Frontier, hashes: bytes) -> None:
+    """Some neighbouring leaves that end at or before the next tile."""
+    if len(hashes) == FULL:
+        frontier.append(fold(hashes), HEIGHT)
+        return
+    start = frontier.size
+    for node in cover(Range(start, start + len(hashes) // HASH_BYTES)):
+        at = ((node.number << node.level) - start) * HASH_BYTES
+        frontier.append(fold(hashes[at : at + (HASH_BYTES << node.level)]), node.level)
+
+
+def _joined(copy: Leaves, kept: Leaves) -> Leaves:
+    """The copy, and behind it what the database's tile has grown by since."""
+    count = len(copy.hashes) // HASH_BYTES
+    hashes = copy.hashes + kept.hashes[len(copy.hashes) :]
+    return Leaves(copy.number, hashes, [*copy.positions[:count], *kept.positions[count:]])
+
+
+def _same(kept: Leaves | None, tile: Leaves) -> bool:
+    return kept is not None and kept.hashes == tile.hashes and [*kept.positions] == [*tile.positions]
+
+
+def _altered(kept: Leaves | None, tile: Leaves) -> Fault:
+    """Which leaf of a tile was changed first."""
+    count = len(tile.hashes) // HASH_BYTES
+    for number in range(count):
+        at = slice(number * HASH_BYTES, (number + 1) * HASH_BYTES)
+        if kept is None or kept.hashes[at] != tile.hashes[at]:
+            return Fault("seal_altered", tile.positions[number], "the tree's own leaf of this position was changed")
+    return Fault("seal_altered", tile.positions[0], "the tree's own positions were changed")

@@ -1,0 +1,92 @@
+"""What is asked of an append, and what comes back."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from eventsourcing.persistence import StoredEvent
+
+from annals.store.errors import RequestTooLarge
+
+EVENT_LIMIT = 1000
+"""Most events of one transaction."""
+
+BYTE_LIMIT = 512 * 1024
+"""Most bytes that one transaction sends, statement parameters and contents included."""
+
+
+_FIXED = {type(None), bool, int, float, datetime}
+
+
+class Statement(NamedTuple):
+    """One statement of a projection, safe to run twice.
+
+    With a `table` it ends in RETURNING, and its rows come back under that name (the last statement of a table wins).
+    """
+
+    sql: str
+    params: Mapping[str, object]
+    table: str = ""
+
+
+class ContentRow(NamedTuple):
+    """A content to keep in the same transaction: its bytes, or the key of the blob that already holds them."""
+
+    stream: str
+    version: int
+    kind: str
+    digest: str
+    size: int
+    data: bytes | None
+    blob: str | None
+
+
+class Request(NamedTuple):
+    """One all-or-nothing append: events first, then contents and statements."""
+
+    events: Sequence[StoredEvent]
+    statements: Sequence[Statement] = ()
+    contents: Sequence[ContentRow] = ()
+
+    @property
+    def streams(self) -> set[str]:
+        return {str(event.originator_id) for event in self.events}
+
+
+class Appended(NamedTuple):
+    """A committed append: the events' positions in order, their common time, and the rows of statements by table."""
+
+    positions: Sequence[int]
+    recorded_at: datetime
+    rows: Mapping[str, list[dict[str, Any]]]
+
+
+def measure(request: Request) -> int:
+    """Bytes a request sends, nearly. Raises RequestTooLarge over a batch's bounds, ValueError without events."""
+    if not request.events:
+        raise ValueError("An append without events records nothing")
+    size = sum(len(e.state) + len(str(e.originator_id)) + len(e.topic) + 8 for e in request.events)
+    size += sum(_weight(s.params) for s in request.statements)
+    size += sum(len(c.data or b"") + len(c.stream) + 100 for c in request.contents)
+    if size > BYTE_LIMIT or len(request.events) > EVENT_LIMIT:
+        raise RequestTooLarge(
+            f"One append holds at most {EVENT_LIMIT} events and {BYTE_LIMIT} bytes; "
+            f"this one has {len(request.events)} events and {size} bytes."
+        )
+    return size
+
+
+def _weight(value: object) -> int:
+    kind = type(value)
+    if kind is str or kind is bytes:  # as all but always, and what asks for less costs a fifth of an append
+        return len(value)  # type: ignore[arg-type]
+    if kind in _FIXED:
+        return 16
+    if isinstance(value, str | bytes | bytearray):
+        return len(value)
+    if isinstance(value, Mapping):
+        return sum(map(_weight, value.values())) + 64
+    if isinstance(value, Sequence | set | frozenset):
+        return sum(map(_weight, value))
+    inner = getattr(value, "obj", None)  # psycopg's Json and Jsonb wrap what they send
+    return 16 if inner is None else _weight(inner)

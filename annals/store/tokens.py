@@ -1,0 +1,123 @@
+"""Signed tokens (JWT, HS256): keys that code is handed for the length of a call, and tokens that stand for a user."""
+
+import hashlib
+import hmac
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol, TypeVar
+
+import msgspec
+
+EPHEMERAL_KEYS = "ephemeral-keys"
+"""What the signing secret of handed-out keys is derived for: `vault.derive(project, EPHEMERAL_KEYS)`."""
+
+USER_TOKENS = "user-tokens"
+"""What the signing secret of users' tokens is derived for."""
+
+_HEADER = urlsafe_b64encode(b'{"typ":"JWT","alg":"HS256"}').rstrip(b"=")
+_MOST_BYTES = 8192
+
+
+class TokenInvalid(ValueError):
+    """Malformed, signed by another secret, or expired."""
+
+
+class Claims(msgspec.Struct, rename="camel", kw_only=True):
+    """What a key says that running code is handed; `exp` in seconds since 1970.
+
+    `depth` counts the triggers that led to the code: what it does with the key may trigger functions in its turn.
+    """
+
+    project_id: str
+    scopes: list[str]
+    exp: float
+    depth: int = 0
+
+
+class UserClaims(msgspec.Struct, rename="camel", kw_only=True):
+    """What a user's token says: it holds as long as the named session does, with an empty one until `exp`."""
+
+    user_id: str
+    session_id: str = ""
+    exp: float
+
+
+class Expiring(Protocol):
+    """Claims of any kind; `exp` in seconds since 1970."""
+
+    exp: float
+
+
+T = TypeVar("T", bound=Expiring)
+
+
+class _Header(msgspec.Struct):
+    alg: Literal["HS256"]
+
+
+def sign(claims: Expiring, secret: bytes) -> str:
+    """The claims as a compact JWT."""
+    signed = _HEADER + b"." + urlsafe_b64encode(msgspec.json.encode(claims)).rstrip(b"=")
+    return (signed + b"." + _signature(signed, secret)).decode("ascii")
+
+
+def verify(token: str, secret: bytes, now: float) -> Claims:
+    """The claims of a key that this secret signed and that has not expired at `now`. Raises TokenInvalid."""
+    return _verified(token, secret, now, Claims)
+
+
+def verify_user(token: str, secret: bytes, now: float) -> UserClaims:
+    """The claims of a user's token, as `verify`."""
+    return _verified(token, secret, now, UserClaims)
+
+
+def peek_user(token: str) -> UserClaims:
+    """What a user's token says, whoever wrote it: to know where to look. Raises TokenInvalid when it is none."""
+    try:
+        _, payload, _ = token.encode("ascii").split(b".")
+        return msgspec.json.decode(_decode(payload), type=UserClaims)
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise TokenInvalid("The token is malformed.") from error
+
+
+def _verified(token: str, secret: bytes, now: float, kind: type[T]) -> T:
+    try:
+        raw = token.encode("ascii")
+        signed, signature = raw.rsplit(b".", 1)
+        header, payload = signed.split(b".")
+        if len(raw) > _MOST_BYTES or not hmac.compare_digest(signature, _signature(signed, secret)):
+            raise ValueError("The signature does not fit.")
+        msgspec.json.decode(_decode(header), type=_Header)
+        claims = msgspec.json.decode(_decode(payload), type=kind)
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise TokenInvalid("The token is malformed, or was not signed here.") from error
+    if claims.exp <= now:
+        raise TokenInvalid("The token has expired.")
+    return claims
+
+
+def user_token(user_id: str, session_id: str, *, expires: float, secret: bytes) -> str:
+    """A token that stands for a user until `expires`; `session_id` empty for one that no session's end takes away."""
+    return sign(UserClaims(user_id=user_id, session_id=session_id, exp=int(expires)), secret)
+
+
+def ephemeral_key(
+    project_id: str,
+    scopes: Sequence[str],
+    *,
+    expires: float,
+    secret: bytes,
+    prefix: str = "dynamic",
+    depth: int = 0,
+) -> str:
+    """A key that acts for a project with these scopes until `expires`; `prefix` is the caller's generation's word."""
+    claims = Claims(project_id=project_id, scopes=list(scopes), exp=int(expires), depth=depth)
+    return f"{prefix}_{sign(claims, secret)}"
+
+
+def _signature(signed: bytes, secret: bytes) -> bytes:
+    return urlsafe_b64encode(hmac.new(secret, signed, hashlib.sha256).digest()).rstrip(b"=")
+
+
+def _decode(text: bytes) -> Any:
+    return urlsafe_b64decode(text + b"=" * (-len(text) % 4))
