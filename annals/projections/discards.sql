@@ -1,0 +1,44 @@
+-- name: contents_of_stream
+-- What a deleted resource had kept outside its events; a later incarnation's contents stay.
+DELETE FROM contents WHERE stream = %(stream)s AND version <= %(version)s;
+
+-- name: build_log
+-- The pieces of a build's output: its whole log is among the contents now, or its deployment is gone.
+DELETE FROM build_logs WHERE stream_id = %(stream)s;
+
+-- name: canceled_build_log
+-- A canceled build's output ends with this sentence, whatever its killed process still wrote.
+INSERT INTO build_logs (stream_id, epoch, seq, chunk)
+SELECT stream_id, epoch, 2147483647, %(sentence)s FROM deployments WHERE stream_id = %(stream)s
+ON CONFLICT (stream_id, epoch, seq) DO NOTHING;
+
+-- name: contents_of_swept
+-- What executions that retention removes had kept outside their events; runs before they go.
+DELETE FROM contents c USING executions x
+WHERE x.project_id = %(project_id)s AND x.function_id = %(function_id)s
+    AND x.function_sequence = %(function_sequence)s AND x.sequence <= %(up_to)s
+    AND (%(all)s OR x.status IN ('completed', 'failed'))
+    AND c.stream = x.stream_id AND c.version <= x.version;
+
+-- name: contents_of_function
+-- The build logs of a deleted function's deployments; runs before their rows go.
+WITH its AS (
+    SELECT d.stream_id, d.version FROM functions f JOIN deployments d USING (project_id, function_id)
+    WHERE f.stream_id = %(stream)s
+), pieces AS (
+    DELETE FROM build_logs USING its WHERE build_logs.stream_id = its.stream_id
+)
+DELETE FROM contents c USING its WHERE c.stream = its.stream_id AND c.version <= its.version;
+
+-- name: contents_of_project
+-- The build logs of a deleted project's deployments; runs before their rows go.
+WITH its AS (
+    SELECT d.stream_id, d.version FROM projects p JOIN deployments d USING (project_id) WHERE p.stream_id = %(stream)s
+), pieces AS (
+    DELETE FROM build_logs USING its WHERE build_logs.stream_id = its.stream_id
+)
+DELETE FROM contents c USING its WHERE c.stream = its.stream_id AND c.version <= its.version;
+
+-- name: data_key_of_project
+-- The key of everything a deleted project sealed: from now on nobody can read it; runs before the project's row goes.
+DELETE FROM data_keys k USING projects p WHERE p.stream_id = %(stream)s AND k.project = p.project_id;

@@ -1,0 +1,201 @@
+"""Which calls a function has had, and how each went: the busiest read model, one short statement an event.
+
+What an event sets is told once, by columns: the statements take it, and so does the fold of whole batches.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from annals.domain.execution import Attempted, Execution, Header
+from annals.domain.function import Function
+from annals.domain.retention import Retention
+from annals.store import sql
+from annals.store.request import Statement
+
+QUERIES = sql.load(__package__, "executions.sql")
+CANCELED = "The execution was canceled."
+_encode = msgspec.json.Encoder().encode
+
+Columns = dict[str, Any]
+
+
+def requested(event: Execution.Requested) -> Columns:
+    """The columns of an accepted call; what is not named has its default."""
+    request = event.request
+    return {
+        "project_id": event.project_id,
+        "execution_id": event.execution_id,
+        "function_id": event.function_id,
+        "function_sequence": event.function_incarnation,
+        "deployment_id": event.deployment_id,
+        "function_version": event.function_version,
+        "trigger": event.trigger,
+        "status": "processing" if event.epoch else ("scheduled" if event.scheduled_at else "waiting"),
+        "user_id": request.user_id,
+        "request_method": request.method,
+        "request_path": _text(request.path),
+        "request_headers": _json(request.headers),
+        "input_size": request.input_size,
+        "worker": event.worker,
+        "epoch": event.epoch,
+        "scheduled_at": event.scheduled_at,
+    }
+
+
+def claimed(event: Execution.Claimed) -> Columns:
+    """The columns of an attempt that begins; what a former one left is no longer shown."""
+    return {
+        "status": "processing",
+        "worker": event.worker,
+        "epoch": event.epoch,
+        "message": "",
+        "retry_at": None,
+        **_NO_OUTPUT,
+    }
+
+
+def retry_scheduled(event: Execution.RetryScheduled) -> Columns:
+    """The columns of a call that waits for its next attempt; the sentence says why."""
+    sentence = f"Attempt {event.epoch} failed ({event.reason}), the next one is due at {event.due_at.isoformat()}."
+    return {
+        "status": "waiting",
+        "message": _text(f"{sentence} {event.message}".rstrip()),
+        "retry_at": event.due_at,
+        **_output(event),
+    }
+
+
+REVIVED: Columns = {"dead_reason": ""}
+"""The columns of a dead letter that is none any more."""
+
+
+def ended(event: Execution.Completed | Execution.Failed | Execution.Canceled) -> Columns:
+    """The columns of an end; a call that never ran keeps what it was to run."""
+    if isinstance(event, Execution.Canceled):
+        return {
+            "status": "failed",
+            "reason": "canceled",
+            "message": CANCELED,
+            "retry_at": None,
+            "dead_reason": "",
+            **_NO_OUTPUT,
+        }
+    failed = isinstance(event, Execution.Failed)
+    columns = {
+        "status": "failed" if failed else "completed",
+        "reason": event.reason if isinstance(event, Execution.Failed) else "",
+        "message": _text(event.message) if isinstance(event, Execution.Failed) else "",
+        "retry_at": None,
+        "dead_reason": event.cause if isinstance(event, Execution.DeadLettered) else "",
+        **_output(event),
+    }
+    if (ran := event.ran) is None:
+        return columns
+    return {
+        **columns,
+        "response_headers": _json(event.headers),
+        "deployment_id": ran.deployment_id,
+        "function_version": ran.function_version,
+        "environment_digest": ran.environment_digest,
+        "specification": ran.specification,
+        "cold": ran.cold,
+        "queue_ms": ran.queue_ms,
+        "start_ms": ran.start_ms,
+        "duration_ms": ran.run_ms,
+    }
+
+
+def _output(event: Execution.Completed | Attempted) -> Columns:
+    return {
+        "response_status_code": event.status_code,
+        "logs_version": event.originator_version if event.logs_size + event.errors_size else 0,
+        "logs_size": event.logs_size,
+        "errors_size": event.errors_size,
+    }
+
+
+_NO_OUTPUT: Columns = {"response_status_code": 0, "logs_version": 0, "logs_size": 0, "errors_size": 0}
+
+
+def output_kept(event: Execution.OutputKept) -> Columns:
+    """The columns of what a canceled run had written."""
+    return {"logs_version": event.originator_version, "logs_size": event.logs_size, "errors_size": event.errors_size}
+
+
+def sweep_range(event: Retention.ExecutionsSwept) -> Columns:
+    """Which rows a sweep removed."""
+    return {
+        "project_id": event.originator_id.partition(":")[2],
+        "function_id": event.function_id,
+        "function_sequence": event.function_incarnation,
+        "up_to": event.up_to,
+        "all": event.reason == "function_deleted",
+    }
+
+
+def _requested(event: Execution.Requested) -> list[Statement]:
+    """A synchronous call's answer is made of the row of its end, so its first one is not read back."""
+    function = {"function": Function.stream(event.project_id, event.function_id)}
+    table = "" if event.epoch else "executions"
+    return [Statement(QUERIES["requested"], {**_identity(event), **function, **requested(event)}, table)]
+
+
+def _claimed(event: Execution.Claimed) -> list[Statement]:
+    return [Statement(QUERIES["claimed"], {**_identity(event), **claimed(event)})]
+
+
+def _retry_scheduled(event: Execution.RetryScheduled) -> list[Statement]:
+    return [Statement(QUERIES["retry_scheduled"], {**_identity(event), **retry_scheduled(event)})]
+
+
+def _revived(event: Execution.Redriven | Execution.Discarded) -> list[Statement]:
+    return [Statement(QUERIES["revived"], {**_identity(event), **REVIVED})]
+
+
+def _ended(event: Execution.Completed | Execution.Failed | Execution.Canceled) -> list[Statement]:
+    columns = ended(event)
+    query = QUERIES["ended" if "duration_ms" in columns else "ended_unrun"]
+    return [Statement(query, {**_identity(event), **columns}, "executions")]
+
+
+def _output_kept(event: Execution.OutputKept) -> list[Statement]:
+    return [Statement(QUERIES["output_kept"], {**_identity(event), **output_kept(event)})]
+
+
+def _deleted(event: Execution.Deleted) -> list[Statement]:
+    return [Statement(QUERIES["deleted"], _identity(event))]
+
+
+def _swept(event: Retention.ExecutionsSwept) -> list[Statement]:
+    return [Statement(QUERIES["swept"], sweep_range(event))]
+
+
+def _identity(event: Any) -> Columns:
+    return {"stream": event.originator_id, "version": event.originator_version}
+
+
+def _text(text: str) -> str:
+    """No text of Postgres holds a NUL, which the output of broken code may."""
+    return text.replace("\0", "\ufffd")
+
+
+def _json(headers: list[Header]) -> str:
+    return _encode(headers).decode() if headers else "[]"
+
+
+PROJECTORS: Mapping[type, Callable[[Any], Sequence[Statement]]] = {
+    Execution.Requested: _requested,
+    Execution.Claimed: _claimed,
+    Execution.Completed: _ended,
+    Execution.Failed: _ended,
+    Execution.DeadLettered: _ended,
+    Execution.Canceled: _ended,
+    Execution.OutputKept: _output_kept,
+    Execution.RetryScheduled: _retry_scheduled,
+    Execution.Redriven: _revived,
+    Execution.Discarded: _revived,
+    Execution.Deleted: _deleted,
+    Retention.ExecutionsSwept: _swept,
+}

@@ -1,0 +1,28 @@
+"""The read models that follow the log: the keeper runs a follower for each, `replay` rebuilds them."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from annals.projections import audit, row_versions, schedules, usage
+from annals.store.follower import Handle
+
+
+class Following(NamedTuple):
+    """`handle` is a follower's handler, of events that it `wants` (None: of all); it writes to `tables` alone.
+
+    `gather_seconds` is how far behind it may be for cheaper batches.
+    """
+
+    handle: Handle
+    tables: tuple[str, ...]
+    wants: Callable[[Any], bool] | None = None
+    gather_seconds: float = 0.1
+
+
+FOLLOWING: Mapping[str, Following] = {
+    "usage": Following(usage.follow, usage.TABLES, gather_seconds=0.3),  # readers count what is not booked yet
+    "schedules": Following(schedules.follow, schedules.TABLES, schedules.wants),
+    "audit": Following(audit.follow, audit.TABLES),
+    row_versions.FOLLOWER: Following(row_versions.follow, row_versions.TABLES),
+}
+"""By the follower's name, which is that of its checkpoint."""

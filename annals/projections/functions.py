@@ -1,0 +1,70 @@
+"""What a function is now: its configuration, and which deployment answers."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from annals.domain.deployment import Deployment
+from annals.domain.function import Configuration, Function
+from annals.store import sql
+from annals.store.request import Statement
+
+QUERIES = sql.load(__package__, "functions.sql")
+
+
+def _created(event: Function.Created) -> list[Statement]:
+    owner = {"project_id": event.project_id, "function_id": event.function_id}
+    params = {**_identity(event), **owner, **_columns(event.configuration)}
+    return [Statement(QUERIES["created"], params, "functions")]
+
+
+def _updated(event: Function.Updated) -> list[Statement]:
+    params = {**_identity(event), **_columns(event.configuration), "live": event.live}
+    return [Statement(QUERIES["updated"], params, "functions"), _variables_of(event)]
+
+
+def _policy_changed(event: Function.PolicyChanged) -> list[Statement]:
+    policy = msgspec.to_builtins(event.policy)
+    if not event.policy.traffic:
+        del policy["traffic"]  # rows from before there was any are to fold alike
+    params = {**_identity(event), "policy": msgspec.json.encode(policy).decode()}
+    return [Statement(QUERIES["policy_changed"], params, "functions")]
+
+
+def _activated(event: Function.DeploymentActivated) -> list[Statement]:
+    deployment = Deployment.stream(event.originator_id.split(":")[1], event.deployment_id)
+    params = {**_identity(event), "deployment": deployment, "built": event.reason == "built"}
+    return [Statement(QUERIES["activated"], params, "functions"), _variables_of(event)]
+
+
+def _deactivated(event: Function.DeploymentDeactivated) -> list[Statement]:
+    return [Statement(QUERIES["deactivated"], _identity(event), "functions")]
+
+
+def _deleted(event: Function.Deleted) -> list[Statement]:
+    return [Statement(QUERIES["deleted"], _identity(event))]
+
+
+def _variables_of(event: Any) -> Statement:
+    _, project_id, function_id = event.originator_id.split(":")
+    return Statement(QUERIES["variables_of"], {"project_id": project_id, "function_id": function_id}, "variables")
+
+
+def _identity(event: Any) -> dict[str, object]:
+    return {"stream": event.originator_id, "version": event.originator_version}
+
+
+def _columns(configuration: Configuration) -> dict[str, object]:
+    """Columns are named as the configuration's fields."""
+    return msgspec.structs.asdict(configuration)
+
+
+PROJECTORS: Mapping[type, Callable[[Any], Sequence[Statement]]] = {
+    Function.Created: _created,
+    Function.Updated: _updated,
+    Function.PolicyChanged: _policy_changed,
+    Function.DeploymentActivated: _activated,
+    Function.DeploymentDeactivated: _deactivated,
+    Function.Deleted: _deleted,
+}

@@ -1,0 +1,85 @@
+"""The read models that share the transaction of their events: what a client reads right after it wrote."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from annals.domain.errors import (
+    DeploymentNotFound,
+    DomainError,
+    ExecutionAlreadyExists,
+    FunctionAlreadyExists,
+    FunctionNotFound,
+    InstallationAlreadyExists,
+    PlatformAlreadyExists,
+    ProjectAlreadyExists,
+    RuleAlreadyExists,
+    TeamAlreadyExists,
+    TeamInviteAlreadyExists,
+    UserAlreadyExists,
+    VariableAlreadyExists,
+)
+from annals.projections import (
+    deployments,
+    discards,
+    executions,
+    functions,
+    installations,
+    keys,
+    project_settings,
+    projects,
+    rules,
+    teams,
+    users,
+    variables,
+)
+from annals.store.request import Statement
+
+TABLES = (
+    *("projects", "keys", "platforms", "functions", "variables", "deployments", "executions", "counters"),
+    *("users", "sessions", "teams", "memberships", "rules", "installations"),
+)
+
+REFUSALS: Mapping[str, type[DomainError]] = {
+    "projects_id": ProjectAlreadyExists,
+    "functions_id": FunctionAlreadyExists,
+    "variables_id": VariableAlreadyExists,
+    "deployments_id": DeploymentNotFound,
+    "executions_id": ExecutionAlreadyExists,
+    "executions_function": FunctionNotFound,
+    "users_id": UserAlreadyExists,
+    "users_email": UserAlreadyExists,
+    "users_phone": UserAlreadyExists,
+    "teams_id": TeamAlreadyExists,
+    "memberships_id": TeamInviteAlreadyExists,
+    "platforms_id": PlatformAlreadyExists,
+    "rules_id": RuleAlreadyExists,
+    "rules_domain": RuleAlreadyExists,
+    "installations_id": InstallationAlreadyExists,
+}
+"""What the violation of a read model's constraint means to who asked (the event log's `refusals`)."""
+
+PROJECTORS: Mapping[type, Callable[[Any], Sequence[Statement]]] = {
+    **projects.PROJECTORS,
+    **keys.PROJECTORS,
+    **project_settings.PROJECTORS,
+    **installations.PROJECTORS,
+    **functions.PROJECTORS,
+    **variables.PROJECTORS,
+    **deployments.PROJECTORS,
+    **executions.PROJECTORS,
+    **users.PROJECTORS,
+    **teams.PROJECTORS,
+    **rules.PROJECTORS,
+}
+
+
+def project(event: Any) -> Sequence[Statement]:
+    """The statements that bring the inline read models up to an event; none for one that changes no row."""
+    projector = PROJECTORS.get(type(event))
+    return projector(event) if projector is not None else ()
+
+
+def inline(event: Any) -> Sequence[Statement]:
+    """All that shares an event's transaction: what it discards, then its read models (the event log's `inline`)."""
+    discard = discards.DISCARDS.get(type(event))
+    return project(event) if discard is None else [*discard(event), *project(event)]

@@ -1,0 +1,213 @@
+"""Read models of one's own: a class in a file, folded over the log when somebody asks for it.
+
+from annals.projections.own_models import Fact, ReadModel
+
+class Failures(ReadModel):
+    columns = {"function": "text", "failures": "bigint"}
+    topics = ("execution.failed",)
+
+    def __init__(self) -> None:
+        self.failures: dict[str, int] = {}
+
+    def apply(self, fact: Fact) -> None:
+        function = fact.event.ran.deployment_id if fact.event.ran else "none"
+        self.failures[function] = self.failures.get(function, 0) + 1
+
+    def rows(self):
+        return sorted(self.failures.items())
+"""
+
+import asyncio
+import importlib.util
+import inspect
+import re
+import resource
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+from psycopg.sql import SQL, Identifier, Literal
+
+from annals.store.database import Database
+from annals.store.facts import Fact, Facts
+
+__all__ = ["Bounds", "Fact", "Folded", "ModelInvalid", "ReadModel", "Stopped", "fold", "keep", "load"]
+
+SCHEMA = "models"
+BATCH = 5000
+_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}", re.ASCII)
+_TYPE = re.compile(r"[a-z][a-z0-9 ]{0,40}(\[\])?", re.ASCII)
+
+
+class ReadModel(ABC):
+    """One fold over the log. `columns` are the names and Postgres types of its rows, in their order; `topics` are the
+    only events it is shown, all of them when there is none."""
+
+    columns: ClassVar[Mapping[str, str]]
+    topics: ClassVar[Sequence[str]] = ()
+
+    @abstractmethod
+    def apply(self, fact: Fact) -> None:
+        """Take one event in: `fact.position`, `.recorded_at`, `.project`, and `.event` with its fields."""
+
+    @abstractmethod
+    def rows(self) -> Iterable[Sequence[Any]]:
+        """What came of it, a value for each column."""
+
+
+class ModelInvalid(Exception):
+    """A file that holds no usable model, or a model that failed at an event."""
+
+
+class Stopped(Exception):
+    """A fold that reached a bound before the end of the log; nothing of it is kept."""
+
+
+class Bounds(NamedTuple):
+    """Where a fold begins and ends, and what it may take: seconds, and megabytes of this process."""
+
+    after: int
+    until: int
+    project: str | None = None
+    seconds: float = 600.0
+    megabytes: int = 2048
+
+
+class Folded(NamedTuple):
+    """A finished fold: rows, the position that they are of, and how many events it was shown in how many seconds."""
+
+    rows: list[Sequence[Any]]
+    position: int
+    events: int
+    seconds: float
+
+
+Report = Callable[[int, int], None]
+"""Told the position and the number of events so far."""
+
+
+def load(path: Path, name: str = "") -> ReadModel:
+    """Run a user's file and make the model that it defines, by name when there are several. Raises ModelInvalid."""
+    spec = importlib.util.spec_from_file_location("annals_own_model", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise ModelInvalid(f"{path} is no Python file.")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ModelInvalid(f"{path} does not load: {type(error).__name__}: {error}") from error
+    found = {
+        key: value
+        for key, value in vars(module).items()
+        if inspect.isclass(value) and issubclass(value, ReadModel) and value.__module__ == module.__name__
+    }
+    if name and name not in found:
+        raise ModelInvalid(f"{path} defines no read model {name}; it defines {', '.join(found) or 'none'}.")
+    if not name and len(found) != 1:
+        raise ModelInvalid(
+            f"{path} defines {len(found)} read models; name one as {path.name}:NAME."
+            if found
+            else f"{path} defines no class of annals.projections.own_models.ReadModel."
+        )
+    return _made(found[name or next(iter(found))], path)
+
+
+def _made(kind: type[ReadModel], path: Path) -> ReadModel:
+    columns = getattr(kind, "columns", None)
+    if not isinstance(columns, Mapping) or not columns:
+        raise ModelInvalid(f"{kind.__name__} in {path} needs `columns`: the names and Postgres types of its rows.")
+    wrong = [name for name, kind_of in columns.items() if not (_NAME.fullmatch(name) and _TYPE.fullmatch(kind_of))]
+    if wrong:
+        raise ModelInvalid(f"{kind.__name__} in {path} has a column {wrong[0]!r} that Postgres would not take.")
+    try:
+        return kind()
+    except Exception as error:
+        raise ModelInvalid(f"{kind.__name__} in {path} cannot be made: {type(error).__name__}: {error}") from error
+
+
+async def fold(
+    facts: Facts, model: ReadModel, bounds: Bounds, report: Report = lambda _position, _events: None
+) -> Folded:
+    """Show a model the events within bounds, reading the next ones meanwhile.
+
+    Raises ModelInvalid when the model fails, with the position; Stopped at a bound; CancelledError when cancelled.
+    """
+    began = time.monotonic()
+    position, events = bounds.after, 0
+    reading = asyncio.ensure_future(_read(facts, model, position, bounds))
+    try:
+        while batch := await reading:
+            reading = asyncio.ensure_future(_read(facts, model, batch[-1].position, bounds))
+            await asyncio.sleep(0)  # lets the next read begin
+            _apply(model, batch)
+            position, events = batch[-1].position, events + len(batch)
+            report(position, events)
+            _judge(bounds, position, events, time.monotonic() - began)
+    finally:
+        reading.cancel()
+    try:
+        rows: list[Sequence[Any]] = [tuple(row) for row in model.rows()]
+    except Exception as error:
+        raise ModelInvalid(f"The model's rows failed: {type(error).__name__}: {error}") from error
+    if any(len(row) != len(model.columns) for row in rows):
+        raise ModelInvalid(f"The model's rows do not have a value for each of {', '.join(model.columns)}.")
+    return Folded(rows, bounds.until, events, time.monotonic() - began)
+
+
+async def _read(facts: Facts, model: ReadModel, position: int, bounds: Bounds) -> list[Fact]:
+    return await facts.after(position, BATCH, project=bounds.project, until=bounds.until, topics=model.topics)
+
+
+def _apply(model: ReadModel, batch: Sequence[Fact]) -> None:
+    wanted, apply = frozenset(model.topics), model.apply
+    for fact in batch:
+        if wanted and type(fact.event).TOPIC not in wanted:
+            continue  # from an archive, which is read whole
+        try:
+            apply(fact)
+        except Exception as error:
+            raise ModelInvalid(
+                f"The model failed at position {fact.position} ({type(fact.event).TOPIC}): "
+                f"{type(error).__name__}: {error}"
+            ) from error
+
+
+def _judge(bounds: Bounds, position: int, events: int, seconds: float) -> None:
+    reached = f"at position {position} of {bounds.until}, after {events:,} events; nothing was kept"
+    if seconds > bounds.seconds:
+        raise Stopped(f"Stopped after {bounds.seconds:g} seconds, {reached}. Allow more with --seconds.")
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if used > bounds.megabytes:
+        raise Stopped(f"Stopped at {used:.0f} MB of memory, {reached}. Allow more with --memory.")
+
+
+async def keep(database: Database, table: str, model: ReadModel, folded: Folded) -> None:
+    """Put rows into a table of the schema `models`, in the place of what it held; readers see the one or the other.
+
+    Raises ModelInvalid for a name or values that Postgres does not take.
+    """
+    if not _NAME.fullmatch(table):
+        raise ModelInvalid(f"{table!r} is no name for a table: small letters, digits and underscores.")
+    target = Identifier(SCHEMA, table)
+    columns = SQL(", ").join(
+        SQL("{} {}").format(Identifier(name), _type(kind)) for name, kind in model.columns.items()
+    )  # fmt: skip
+    note = f"{type(model).__name__} at position {folded.position}, {folded.events} events"
+    conn = await database.connect("model")
+    try:
+        async with conn.transaction():
+            await conn.execute(SQL("CREATE SCHEMA IF NOT EXISTS {}").format(Identifier(SCHEMA)))
+            await conn.execute(SQL("DROP TABLE IF EXISTS {}").format(target))
+            await conn.execute(SQL("CREATE TABLE {} ({})").format(target, columns))
+            await conn.execute(SQL("COMMENT ON TABLE {} IS {}").format(target, Literal(note)))
+            async with conn.cursor() as cursor, cursor.copy(SQL("COPY {} FROM STDIN").format(target)) as copy:
+                for row in folded.rows:
+                    await copy.write_row(row)
+    finally:
+        await conn.close()
+
+
+def _type(kind: str) -> SQL:
+    return SQL(kind)

@@ -1,0 +1,45 @@
+"""The end of a project: what it holds ends first, so that a later project of the same id finds no stream in use."""
+
+from typing import Any
+
+from annals.domain.commands.functions import delete_functions
+from annals.domain.commands.projects import delete_project
+from annals.domain.commands.teams import delete_teams
+from annals.domain.commands.users import delete_users
+from annals.domain.function import Function
+from annals.domain.project import Project
+from annals.domain.team import Team
+from annals.domain.user import User
+from annals.store import sql
+from annals.store.log import EventLog, Meta, Recorded
+
+QUERIES = sql.load(__package__, "project_end.sql")
+BATCH = 200
+_HELD: tuple[tuple[str, Any, Any], ...] = (
+    ("some_functions", Function, delete_functions),
+    ("some_teams", Team, delete_teams),
+    ("some_users", User, delete_users),
+)
+"""What finds some of a kind, their aggregate, and what deletes them."""
+
+
+async def end_project(log: EventLog, project_id: str, meta: Meta) -> Recorded:
+    """Delete a project with all it holds; what was deleted stays so when it is interrupted. Raises ProjectNotFound."""
+    await log.load(Project.key(project_id))
+    for query, aggregate, command in _HELD:
+        while rows := await log.database.rows(QUERIES[query], {"project_id": project_id, "limit": BATCH}):
+            await log.run(command, *[aggregate.key(project_id, row["id"]) for row in rows], meta=meta)
+    return await log.run(delete_project, Project.key(project_id), meta=meta)
+
+
+async def try_end_project(log: EventLog, project_id: str, meta: Meta) -> list[Recorded]:
+    """What `end_project` would append, append by append; nothing is. Raises ProjectNotFound."""
+    await log.load(Project.key(project_id))
+    appends: list[Recorded] = []
+    for query, aggregate, command in _HELD:
+        rows = await log.database.rows(QUERIES[query], {"project_id": project_id, "limit": None})
+        keys = [aggregate.key(project_id, row["id"]) for row in rows]
+        batches = [keys[first : first + BATCH] for first in range(0, len(keys), BATCH)]
+        appends += [await log.run(command, *batch, meta=meta, dry_run=True) for batch in batches]
+    appends.append(await log.run(delete_project, Project.key(project_id), meta=meta, dry_run=True))
+    return appends

@@ -1,0 +1,11 @@
+-- name: some_functions
+-- Functions of a project, a batch at a time.
+SELECT function_id AS id FROM functions WHERE project_id = %(project_id)s ORDER BY sequence LIMIT %(limit)s;
+
+-- name: some_teams
+-- Teams of a project, a batch at a time.
+SELECT team_id AS id FROM teams WHERE project_id = %(project_id)s ORDER BY sequence LIMIT %(limit)s;
+
+-- name: some_users
+-- Users of a project, a batch at a time.
+SELECT user_id AS id FROM users WHERE project_id = %(project_id)s ORDER BY sequence LIMIT %(limit)s;

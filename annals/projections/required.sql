@@ -1,0 +1,3 @@
+-- name: function
+-- A function is there, in this incarnation: else the append is refused.
+SELECT require_function(%(stream)s, %(incarnation)s);

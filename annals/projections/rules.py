@@ -1,0 +1,34 @@
+"""Which host names run which functions."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from annals.domain.function import Function
+from annals.domain.rule import Rule
+from annals.store import sql
+from annals.store.request import Statement
+
+QUERIES = sql.load(__package__, "rules.sql")
+
+
+def _created(event: Rule.Created) -> list[Statement]:
+    facts = {
+        "stream": event.originator_id,
+        "version": event.originator_version,
+        "rule_id": event.rule_id,
+        "domain": event.domain,
+        "function": Function.stream(event.project_id, event.function_id),
+        "function_sequence": event.function_incarnation,
+        "branch": event.branch,
+    }
+    return [Statement(QUERIES["created"], facts, "rules")]
+
+
+def _deleted(event: Rule.Deleted) -> list[Statement]:
+    return [Statement(QUERIES["deleted"], {"stream": event.originator_id, "version": event.originator_version})]
+
+
+PROJECTORS: Mapping[type, Callable[[Any], Sequence[Statement]]] = {
+    Rule.Created: _created,
+    Rule.Deleted: _deleted,
+}

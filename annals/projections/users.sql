@@ -1,0 +1,68 @@
+-- name: created
+-- A project has one user more.
+INSERT INTO users (
+    stream_id, version, sequence, project_id, user_id, name, email, phone, sealed_password, password_set_at, accessed_at,
+    created_at, updated_at
+)
+SELECT
+    %(stream)s, %(version)s, e.notification_id, %(project_id)s, %(user_id)s, %(name)s, %(email)s, %(phone)s,
+    %(sealed_password)s, CASE WHEN %(sealed_password)s <> '' THEN e.recorded_at END, e.recorded_at, e.recorded_at,
+    e.recorded_at
+FROM events e WHERE e.originator_id = %(stream)s AND e.originator_version = %(version)s
+ON CONFLICT (stream_id) DO NOTHING
+RETURNING *;
+
+-- name: changed
+-- A user has another attribute: those that are null stay.
+UPDATE users u SET
+    version = %(version)s,
+    name = coalesce(%(name)s::text, u.name),
+    email = coalesce(%(email)s::text, u.email),
+    phone = coalesce(%(phone)s::text, u.phone),
+    sealed_password = coalesce(%(sealed_password)s::text, u.sealed_password),
+    password_set_at = CASE WHEN %(sealed_password)s::text IS NULL THEN u.password_set_at ELSE e.recorded_at END,
+    enabled = coalesce(%(enabled)s::boolean, u.enabled),
+    email_verified = coalesce(%(email_verified)s::boolean, u.email_verified),
+    phone_verified = coalesce(%(phone_verified)s::boolean, u.phone_verified),
+    labels = coalesce(%(labels)s::text[], u.labels),
+    updated_at = greatest(e.recorded_at, u.updated_at + interval '1 millisecond')
+FROM events e
+WHERE e.originator_id = %(stream)s AND e.originator_version = %(version)s
+    AND u.stream_id = %(stream)s AND u.version < %(version)s
+RETURNING u.*;
+
+-- name: session_opened
+-- A user is known by one session more.
+WITH owner AS (
+    UPDATE users u SET version = %(version)s, accessed_at = e.recorded_at
+    FROM events e
+    WHERE e.originator_id = %(stream)s AND e.originator_version = %(version)s
+        AND u.stream_id = %(stream)s AND u.version < %(version)s
+    RETURNING u.project_id, u.user_id, e.notification_id, e.recorded_at
+)
+INSERT INTO sessions (project_id, session_id, user_id, sequence, digest, provider, ip, expires_at, created_at)
+SELECT
+    project_id, %(session_id)s, user_id, notification_id, %(digest)s, %(provider)s, %(ip)s, %(expires_at)s, recorded_at
+FROM owner
+RETURNING *;
+
+-- name: session_closed
+-- A session is over.
+WITH owner AS (
+    UPDATE users SET version = %(version)s
+    WHERE stream_id = %(stream)s AND version < %(version)s
+    RETURNING project_id, user_id
+)
+DELETE FROM sessions USING owner
+WHERE sessions.project_id = owner.project_id AND sessions.user_id = owner.user_id
+    AND sessions.session_id = %(session_id)s;
+
+-- name: deleted
+-- A user is gone, with their sessions and their places in teams.
+WITH gone AS (
+    DELETE FROM users WHERE stream_id = %(stream)s AND version < %(version)s RETURNING project_id, user_id
+), its_sessions AS (
+    DELETE FROM sessions USING gone WHERE sessions.project_id = gone.project_id AND sessions.user_id = gone.user_id
+)
+DELETE FROM memberships USING gone
+WHERE memberships.project_id = gone.project_id AND memberships.user_id = gone.user_id;
