@@ -1,0 +1,90 @@
+"""What the executor is told at its start; the settings module fills it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+import msgspec
+
+from annals.domain.ports import Limits
+
+DriverName = Literal["auto", "sandbox", "docker"]
+NetworkMode = Literal["host", "isolated"]
+
+PASSTHROUGH = (
+    *("PIP_*", "NPM_CONFIG_*", "npm_config_*"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO"),
+)
+"""What builds see of this process's environment (`*` at the end: a prefix); files named there are shown read-only."""
+
+
+RESERVE = MappingProxyType({"*": 2})
+
+
+class Tls(msgspec.Struct, frozen=True, kw_only=True):
+    """Files of the mutual TLS between hosts: own certificate and key, and the authority that both ends trust."""
+
+    certificate: str
+    key: str
+    authority: str
+
+
+class Facade(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the façade listens, the secret that it asks for, and the store whose keys are the paths it is told."""
+
+    host: str
+    port: int
+    secret: str
+    storage: str
+
+    def __repr__(self) -> str:
+        return f"Facade({self.host}:{self.port})"
+
+
+class ExecutorConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """One executor: `data` keeps installed runtimes, `work` what may be lost; sizes in bytes, times in seconds.
+
+    `listen` is `unix:/path` or `tcp:host:port` (TCP needs `tls`). `allow` lists the runtime ids that may be served,
+    empty for all. `images` maps runtime ids to images of the docker driver.
+    `network_allow` are the host's ports that isolated sandboxes and containers may call, `network_closed` hosts
+    and ports elsewhere that they may not. `reserve` says how many idle instances of a
+    runtime are kept ready from the start, and under `*` of every other one that is in use; docker's have the `usual`
+    size, that of functions which ask for none. Instances of an `attended` executor take commands beside requests.
+    `facade` is where other control planes are served too.
+    """
+
+    data: Path
+    work: Path
+    blobs_url: str
+    listen: str
+    driver: DriverName = "auto"
+    network: NetworkMode = "host"
+    network_allow: tuple[int, ...] = ()
+    network_closed: tuple[tuple[str, int], ...] = ()
+    images: dict[str, str] = {}
+    allow: tuple[str, ...] = ()
+    passthrough: tuple[str, ...] = PASSTHROUGH
+    docker_host: str = ""
+    tls: Tls | None = None
+    idle_seconds: float = 300.0
+    grace_seconds: float = 2.0
+    instances: int = 64
+    instances_per_function: int = 8
+    executions: int = 256
+    executions_per_project: int = 192
+    reserve: Mapping[str, int] = RESERVE
+    usual: Limits = Limits(cpus=1, memory_mb=512)
+    builds: int = 4
+    log_limit_bytes: int = 32 * 1024 * 1024
+    response_limit_bytes: int = 20 * 1024 * 1024
+    code_cache_bytes: int = 4 * 1024**3
+    tmp_bytes: int = 256 * 1024 * 1024
+    pids: int = 256
+    build_pids: int = 1024
+    build_disk_bytes: int = 4 * 1024**3
+    build_cache_bytes: int = 8 * 1024**3
+    project_cache_bytes: int = 1024**3
+    attended: bool = False
+    facade: Facade | None = None

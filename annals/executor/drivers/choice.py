@@ -1,0 +1,33 @@
+"""Which driver an executor uses."""
+
+import asyncio
+
+from annals.executor.config import ExecutorConfig
+from annals.executor.drivers.docker import DockerDriver
+from annals.executor.drivers.engine import connect, own_images
+from annals.executor.drivers.port import Driver
+from annals.executor.drivers.sandbox import SandboxDriver
+
+
+async def choose(config: ExecutorConfig) -> Driver:
+    """The driver that the configuration asks for; `auto` takes docker where an engine answers that has images."""
+    if config.driver == "docker":
+        return DockerDriver(config)
+    if config.driver == "auto" and await asyncio.to_thread(engine_problem, config) == "":
+        return DockerDriver(config)
+    return SandboxDriver(config)
+
+
+def engine_problem(config: ExecutorConfig) -> str:
+    """Why docker cannot serve functions here, as a sentence; empty when it can. Blocking."""
+    from docker.errors import DockerException  # noqa: PLC0415 heavy, and only where docker is used
+
+    try:
+        client = connect(config.docker_host, timeout=5)
+        images = own_images(client)
+        client.close()
+    except (DockerException, OSError) as failure:
+        return f"No container engine answers: {str(failure)[:200]}"
+    if not images and not config.images:
+        return "A container engine answers, but it has no images for functions: make them with `annals images build`."
+    return ""

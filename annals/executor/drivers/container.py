@@ -1,0 +1,151 @@
+"""One container of the docker driver: what it prints, how it ends, how it is ended."""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from annals.executor.drivers import attaching, layout
+from annals.executor.drivers.engine import engine_failures
+from annals.executor.drivers.port import Exit, Serve, Sink, TcpAddress, UnixAddress
+from annals.executor.refusals import StartFailed
+
+if TYPE_CHECKING:
+    from docker.models.containers import Container
+
+KILL_AGAIN_SECONDS = 1.0
+LOST = "Its container was removed, or its engine went away."
+KILLED = 128 + 9
+
+
+class ContainerSandbox:
+    """A started container, followed by one thread that reads what it prints until it ends."""
+
+    def __init__(
+        self,
+        container: "Container",
+        output: Iterable[bytes],
+        *,
+        threads: Executor,
+        sink: Sink,
+        address: UnixAddress | TcpAddress | None,
+        log_files: Path | None,
+        concurrency: int,
+        announces: bool,
+        done: Callable[[], None],
+    ) -> None:
+        self.address = address
+        self.log_files = log_files
+        self.concurrency = concurrency
+        self.announces = announces
+        self.removed = False
+        self._container = container
+        self._threads = threads
+        self._sink = sink
+        self._loop = asyncio.get_running_loop()
+        self._turn = asyncio.Lock()
+        self._exit = asyncio.ensure_future(self._loop.run_in_executor(threads, self._follow, output))
+        self._exit.add_done_callback(lambda _: done())
+
+    async def wait(self) -> Exit:
+        return await asyncio.shield(self._exit)
+
+    async def seal(self) -> None:
+        if isinstance(self.address, UnixAddress) and os.geteuid() == 0:
+            await asyncio.to_thread(_take_back, self.address.folder)
+
+    async def rest(self) -> None:
+        """Paused, it can do nothing at all until it is somebody's."""
+        await self._loop.run_in_executor(self._threads, self._halt)
+
+    async def specialise(self, task: Serve) -> dict[str, str]:
+        if task.code is None:
+            raise StartFailed("An instance is specialised with code.")
+        try:
+            await self._loop.run_in_executor(self._threads, attaching.link, task.code, task.folder / layout.SLOT)
+        except OSError as refused:
+            raise StartFailed(f"The code could not be shown to an idle instance: {refused}.") from refused
+        await self._loop.run_in_executor(self._threads, self._resume)
+        return {**layout.DEFAULTS, **task.environment}
+
+    def _halt(self) -> None:
+        try:
+            self._container.pause()
+        except engine_failures() as refused:
+            raise StartFailed(f"An idle container could not be paused: {refused}") from refused
+
+    def _resume(self) -> None:
+        try:
+            self._container.unpause()
+        except engine_failures() as refused:
+            raise StartFailed(f"An idle container could not be resumed: {refused}") from refused
+
+    async def run(self, command: str, seconds: float, output: Sink) -> Exit:
+        async with self._turn:
+            began = time.monotonic()
+            code = await self._loop.run_in_executor(self._threads, self._run, command, seconds, output)
+        if code == KILLED and time.monotonic() - began >= seconds:
+            raise TimeoutError
+        return Exit(code)
+
+    def _run(self, command: str, seconds: float, output: Sink) -> int:
+        """Blocking, for as long as the command takes, which is bounded from within."""
+        engine = self._container.client.api  # type: ignore[union-attr]
+        words = ["timeout", "-s", "KILL", f"{seconds:g}", "bash", "-c", command]
+        try:
+            made = engine.exec_create(self._container.id, words, tty=True)
+            for piece in engine.exec_start(made["Id"], tty=True, stream=True):
+                self._loop.call_soon_threadsafe(output, piece)
+            code = engine.exec_inspect(made["Id"])["ExitCode"]
+        except engine_failures() as gone:
+            raise StartFailed(f"The container takes no commands: {gone}") from gone
+        return KILLED if code is None else int(code)
+
+    async def kill(self) -> None:
+        """Returns once it has ended; an engine that does not answer is asked again and again."""
+        while not self._exit.done():
+            if await self._loop.run_in_executor(self._threads, self._kill):
+                break
+            await asyncio.wait((self._exit,), timeout=KILL_AGAIN_SECONDS)
+        await self.wait()
+
+    def _kill(self) -> bool:
+        from docker.errors import APIError  # noqa: PLC0415 heavy, and only where docker is used
+
+        try:
+            self._container.kill()
+        except APIError as refused:
+            return refused.is_client_error()  # it has ended by itself, or is already gone
+        except engine_failures():
+            return False
+        return True
+
+    def _follow(self, output: Iterable[bytes]) -> Exit:
+        """Blocking: hand on output until the container ends, then read how, and remove it."""
+        from docker.errors import NotFound  # noqa: PLC0415 heavy, and only where docker is used
+
+        try:
+            for piece in output:
+                self._loop.call_soon_threadsafe(self._sink, piece)
+            code = int(self._container.wait()["StatusCode"])
+            self._container.reload()
+            end = Exit(code, bool(self._container.attrs["State"].get("OOMKilled")))
+        except engine_failures():
+            end = Exit(255, lost=LOST)
+        try:
+            self._container.remove(force=True, v=True)
+            self.removed = True
+        except NotFound:
+            self.removed = True
+        except engine_failures():
+            self.removed = False
+        return end
+
+
+def _take_back(folder: Path) -> None:
+    """The folder of its sockets is on the host's disk: from now on the container may pass through it, no more."""
+    folder.chmod(0o711)
+    os.chown(folder, 0, 0)

@@ -1,0 +1,245 @@
+"""The docker driver: hardened containers through the engine's API; the one to use for several tenants."""
+
+import asyncio
+import itertools
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from annals.domain.ports import Limits
+from annals.executor.config import ExecutorConfig
+from annals.executor.drivers import foreign, layout
+from annals.executor.drivers.container import ContainerSandbox
+from annals.executor.drivers.engine import LABEL, NETWORK, OWN, Engine, own_images
+from annals.executor.drivers.port import Construct, Sandbox, Serve, Sink, TcpAddress, UnixAddress
+from annals.executor.drivers.starting import started
+from annals.executor.folders import own
+from annals.executor.refusals import RuntimeUnavailable, StartFailed
+from annals.executor.runtimes import STATIC, split
+
+FIRST_UID = 2_000_000_000
+UIDS = 60_000
+CLOSE_SECONDS = 5.0
+FOREIGN_CAPABILITIES = ["CHOWN", "DAC_OVERRIDE", "FOWNER"]
+"""Images of others run their helpers as root and write where root may; nothing more is left to them."""
+HOLD = ["tail", "-f", "/dev/null"]
+"""What runs in a container that only waits for commands."""
+
+CONCURRENCY = {"node": 64, "python": 16, STATIC: 16}
+
+
+class _Image(NamedTuple):
+    name: str
+    own: bool
+
+
+class DockerDriver:
+    """Every sandbox is one container, found again by its label and removed if its executor died."""
+
+    name = "docker"
+
+    def __init__(self, config: ExecutorConfig) -> None:
+        self._config = config
+        self._engine = Engine(config)
+        self._uids = itertools.cycle(range(FIRST_UID, FIRST_UID + UIDS))
+        self._running: set[ContainerSandbox] = set()
+
+    async def open(self) -> None:
+        await self._engine.open()
+
+    async def close(self) -> None:
+        """Kill what runs; an engine that does not answer is not waited for: the next executor here removes the rest."""
+        ending = [asyncio.create_task(sandbox.kill()) for sandbox in self._running]
+        if ending:
+            _, hanging = await asyncio.wait(ending, timeout=CLOSE_SECONDS)
+            for task in hanging:
+                task.cancel()
+        await self._engine.close()
+
+    async def prepare(self, runtime: str) -> None:
+        await self._image(runtime)
+
+    async def served(self) -> list[str]:
+        named = [*self._config.images, *await self._engine.call(own_images, self._engine.client)]
+        return sorted({id for id in named if not self._config.allow or id in self._config.allow})  # noqa: A001
+
+    def enforced(self) -> dict[str, str]:
+        return {
+            **dict.fromkeys(("memory", "cpu", "pids", "files", "temporary"), "kernel"),
+            **dict.fromkeys(("build_disk", "time"), "watchdog"),
+            "network": "none" if self._engine.unclosed else "kernel",
+        }
+
+    async def _image(self, runtime: str) -> _Image:
+        language, version = split(runtime)
+        name = self._config.images.get(runtime, f"annals/{language}:{version}")
+        allowed = not self._config.allow or runtime in self._config.allow
+        image = await self._engine.call(self._look_up, name) if allowed else None
+        if image is None:
+            served = ", ".join(await self.served()) or "none: make them with `annals images build`"
+            raise RuntimeUnavailable(f"The runtime {runtime} has no image on this engine; it serves {served}.")
+        return _Image(name, bool((image.labels or {}).get(OWN)))
+
+    def _look_up(self, name: str) -> Any:
+        from docker.errors import ImageNotFound  # noqa: PLC0415 heavy, and only where docker is used
+
+        try:
+            return self._engine.client.images.get(name)
+        except ImageNotFound:
+            return None
+
+    @property
+    def idle_limits(self) -> Limits:
+        return self._config.usual
+
+    def idles(self, runtime: str, limits: Limits) -> bool:
+        """Of our images, in the one size: an interpreter takes its container's memory as what it may plan with."""
+        return runtime not in self._config.images and split(runtime)[0] in CONCURRENCY and limits == self.idle_limits
+
+    async def serve(self, task: Serve, output: Sink) -> Sandbox:
+        image = await self._image(task.runtime)
+        if not image.own:
+            return await self._serve_foreign(image, task, output)
+        uid = self._uid()
+        sockets, code = task.folder / "io", task.code or task.folder / layout.SLOT
+        await asyncio.to_thread(_own, uid, (sockets,))
+        if task.code is None:
+            await asyncio.to_thread(code.mkdir)
+        environment = {
+            **layout.DEFAULTS,
+            **task.environment,
+            "ANNALS_LISTEN": f"unix:{layout.SOCKETS}/http.sock",
+            "ANNALS_LOGS": f"unix:{layout.SOCKETS}/logs.sock",
+            "ANNALS_LOG_LIMIT": str(self._config.log_limit_bytes),
+            **({} if task.code else layout.IDLE),
+        }
+        options = self._hardened(task.name, task.limits, self._config.pids) | {
+            "command": ["bash", "helpers/server.sh"],
+            "user": f"{uid}:{uid}",
+            "environment": environment,
+            "volumes": [f"{sockets}:{layout.SOCKETS}:rw", f"{code}:{layout.FUNCTION}:ro"],
+        }
+        address = UnixAddress(sockets, "http.sock")
+        announces = split(task.runtime)[0] == "python"
+        return await self._begin(
+            image, options, output, concurrency=concurrency(task.runtime), announces=announces, address=address
+        )
+
+    async def _serve_foreign(self, image: _Image, task: Serve, output: Sink) -> Sandbox:
+        """The contract's own way: an archive to unpack, port 3000, log files."""
+        if task.code is None:
+            raise StartFailed("Images of others start with their code.")
+        logs = task.folder / "logs"
+        await asyncio.to_thread(foreign.lay_out, task.folder, task.code)
+        options = self._hardened(task.name, task.limits, self._config.pids) | {
+            "entrypoint": ["bash", "-c"],
+            "command": ['exec bash helpers/start.sh "bash helpers/server.sh"'],
+            "environment": task.environment,
+            "volumes": [f"{task.folder / name}:/mnt/{name}:rw" for name in ("code", "logs", "telemetry")],
+            "cap_add": FOREIGN_CAPABILITIES,
+            "read_only": False,
+        }
+        return await self._begin(image, options, output, concurrency=concurrency(task.runtime), log_files=logs)
+
+    async def construct(self, task: Construct, output: Sink) -> Sandbox:
+        image = await self._image(task.runtime)
+        shown, files = layout.passed_through(self._config.passthrough, os.environ)
+        folders = {name: task.folder / name for name in ("source", "build", "output")}
+        options = self._hardened(task.name, task.limits, self._config.build_pids) | {
+            "command": ["bash", "helpers/build.sh", task.commands],
+            "environment": {**layout.DEFAULTS, **shown, **task.environment},
+            "volumes": [f"{file}:{file}:ro" for file in files],
+            "tty": True,
+        }
+        if image.own:
+            uid = self._uid()
+            await asyncio.to_thread(_own, uid, (folders["build"], folders["output"]))
+            if task.cache is not None and os.geteuid() == 0:
+                await asyncio.to_thread(own, task.cache, uid)
+            options["user"] = f"{uid}:{uid}"
+            options["volumes"].append(f"{folders['build']}:{layout.BUILD}:rw")
+        else:
+            options |= {"cap_add": FOREIGN_CAPABILITIES, "read_only": False}
+        if task.held:
+            options |= {"entrypoint": HOLD, "command": []}
+            archive = task.folder / layout.ARCHIVE
+            options["volumes"] += [f"{archive}:{layout.PACKED}:ro"] if archive.exists() else []
+        elif image.own:
+            options["environment"] |= layout.BUILD_PLACES
+            options["volumes"].append(f"{folders['source']}:{layout.SOURCE}:ro")
+        else:  # the contract's helper takes its input from where it leaves its output
+            await asyncio.to_thread(foreign.swap, folders["source"], folders["output"])
+        options["volumes"].append(f"{folders['output']}:{layout.OUTPUT}:rw")
+        if task.cache is not None:
+            options["volumes"].append(f"{task.cache}:{layout.CACHE}:rw")
+        return await self._begin(image, options, output)
+
+    def _uid(self) -> int:
+        return next(self._uids) if os.geteuid() == 0 else os.geteuid()
+
+    def _hardened(self, name: str, limits: Limits, pids: int) -> dict[str, Any]:
+        memory = limits.memory_mb * 1024 * 1024
+        return {
+            "name": f"annals-{name}",
+            "hostname": "function",
+            "labels": {LABEL: self._engine.label},
+            "working_dir": layout.SERVER,
+            "network": NETWORK,
+            "cap_drop": ["ALL"],
+            "security_opt": ["no-new-privileges:true"],
+            "read_only": True,
+            "tmpfs": {"/tmp": f"rw,nosuid,nodev,mode=1777,size={self._config.tmp_bytes}"},  # noqa: S108 the container's
+            "shm_size": self._config.tmp_bytes // 4,
+            "mem_limit": memory,
+            "memswap_limit": memory,
+            # the engine refuses more than it has
+            "nano_cpus": int(min(limits.cpus, self._engine.cpus) * 1_000_000_000),
+            "pids_limit": pids,
+            "ipc_mode": "private",
+            "restart_policy": {"Name": "no"},
+        }
+
+    async def _begin(self, image: _Image, options: dict[str, Any], sink: Sink, **serving: Any) -> Sandbox:
+        return await started(self._start(image, options, sink, **serving))
+
+    async def _start(
+        self,
+        image: _Image,
+        options: dict[str, Any],
+        sink: Sink,
+        *,
+        concurrency: int = 1,
+        announces: bool = False,
+        address: UnixAddress | None = None,
+        log_files: Path | None = None,
+    ) -> Sandbox:
+        container, output, ip = await self._engine.run(image.name, options)
+
+        def done() -> None:
+            self._running.discard(sandbox)
+            self._engine.ended(options["name"], removed=sandbox.removed)
+
+        sandbox = ContainerSandbox(
+            container,
+            output,
+            threads=self._engine.threads,
+            sink=sink,
+            address=address or (TcpAddress(ip, 3000) if log_files else None),
+            log_files=log_files,
+            concurrency=concurrency,
+            announces=announces,
+            done=done,
+        )
+        self._running.add(sandbox)
+        return sandbox
+
+
+def concurrency(runtime: str) -> int:
+    return CONCURRENCY.get(split(runtime)[0], 1)
+
+
+def _own(uid: int, paths: Iterable[Path]) -> None:
+    if os.geteuid() == 0:
+        for path in paths:
+            os.chown(path, uid, uid)

@@ -1,0 +1,198 @@
+"""The container engine as one executor uses it: what it asks, what it does when nobody answers, and what it tidies up.
+
+An engine may be killed, restarted or stuck while its containers run on. What could not be said to it is not forgotten:
+once it answers again, every container of this executor's that nobody knows is removed.
+"""
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
+
+import structlog
+
+from annals.executor import bridge
+from annals.executor.config import ExecutorConfig
+from annals.executor.refusals import EngineAway, StartFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from docker import DockerClient
+    from docker.models.containers import Container
+
+T = TypeVar("T")
+log = structlog.get_logger()
+
+OWN = "annals.server"
+"""The label of images whose server speaks our socket and log channel; others get the contract's port and files."""
+LABEL = "annals.executor"
+NETWORK = "annals"
+BRIDGE = "annals0"
+THREADS = 256
+TIDY_SECONDS = 1.0
+SETTLE_SECONDS = 10.0
+"""How long after its last trouble an engine may still carry out what it was asked before."""
+
+
+class Started(NamedTuple):
+    """A running container, what it prints, and its address in the network."""
+
+    container: "Container"
+    output: Iterable[bytes]
+    address: str
+
+
+class Engine:
+    """One executor's client of an engine; blocking calls are made in threads of its own."""
+
+    def __init__(self, config: ExecutorConfig) -> None:
+        self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="engine")
+        self.label = hashlib.sha256(os.fsencode(config.work)).hexdigest()[:16]
+        self.cpus = 1
+        self.unclosed = ""
+        self._config = config
+        self._client: DockerClient | None = None
+        self._names: set[str] = set()
+        self._troubled = asyncio.Event()
+        self._tidying: asyncio.Task[None] | None = None
+
+    @property
+    def client(self) -> "DockerClient":
+        if self._client is None:
+            raise StartFailed("The docker driver was not opened.")
+        return self._client
+
+    async def call(self, function: "Callable[..., T]", *arguments: Any) -> T:
+        """Run something blocking. Raises EngineAway where the engine gives no answer, or a useless one."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self.threads, function, *arguments)
+        except engine_failures() as failure:
+            self._troubled.set()
+            raise EngineAway(f"The container engine does not answer: {failure}") from failure
+
+    async def open(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self.threads, self._open)
+        self._tidying = asyncio.create_task(self._tidy(), name="engine-tidy")
+
+    async def close(self) -> None:
+        if self._tidying is not None:
+            self._tidying.cancel()
+            await asyncio.wait((self._tidying,))
+        if self._client is not None:
+            await asyncio.to_thread(self._client.close)
+        self.threads.shutdown(wait=False, cancel_futures=True)
+
+    async def run(self, image: str, options: dict[str, Any]) -> Started:
+        """Start a container that is known by its name until `ended`. Raises StartFailed, EngineAway."""
+        name = options["name"]
+        self._names.add(name)
+        try:
+            return await self.call(self._run, image, options)
+        except BaseException:
+            self.ended(name, removed=False)
+            raise
+
+    def ended(self, name: str, *, removed: bool) -> None:
+        """Nobody knows a container any more; one that was not seen to go is removed when that is possible."""
+        self._names.discard(name)
+        if not removed:
+            self._troubled.set()
+
+    def _open(self) -> None:
+        self._client = connect(self._config.docker_host)
+        self.cpus = int(self._client.info()["NCPU"])
+        self._restore()
+        if self.unclosed:
+            log.warning("docker.host_not_closed", message=self.unclosed)
+
+    def _restore(self) -> None:
+        """Remove containers of ours that nobody knows, and have the network with its rules."""
+        for container in self.client.containers.list(
+            all=True, filters={"label": f"{LABEL}={self.label}"}, ignore_removed=True
+        ):
+            if container.name not in self._names:
+                log.info("docker.container_left_behind", container=container.name)
+                _remove(container)
+        if not self.client.networks.list(names=[f"^{NETWORK}$"]):
+            options = {"com.docker.network.bridge.enable_icc": "false", "com.docker.network.bridge.name": BRIDGE}
+            self.client.networks.create(NETWORK, driver="bridge", options=options, check_duplicate=True)
+        self.unclosed = bridge.unclosable(BRIDGE)
+        if not self.unclosed:
+            bridge.close(BRIDGE, self._config.network_allow, self._config.network_closed)
+
+    async def _tidy(self) -> None:
+        """After every trouble, look until the engine has answered for a while."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._troubled.wait()
+            until = loop.time() + SETTLE_SECONDS
+            while loop.time() < until:
+                self._troubled.clear()
+                await asyncio.sleep(TIDY_SECONDS)
+                try:
+                    await self.call(self._restore)
+                except StartFailed as failure:
+                    log.warning("docker.engine_away", message=str(failure)[:300])
+                    until = loop.time() + SETTLE_SECONDS
+                    continue
+                if self._troubled.is_set():
+                    until = loop.time() + SETTLE_SECONDS
+
+    def _run(self, image: str, options: dict[str, Any]) -> Started:
+        from docker.errors import APIError  # noqa: PLC0415 heavy, and only where docker is used
+        from docker.types import LogConfig  # noqa: PLC0415
+
+        options = options | {"log_config": LogConfig(type=LogConfig.types.JSON, config={"max-size": "1m"})}
+        container = None
+        try:
+            container = self.client.containers.create(image, **options)
+            output = container.attach(stdout=True, stderr=True, stream=True, logs=True)
+            container.start()
+            container.reload()
+        except APIError as refused:
+            if container is not None:
+                _remove(container)
+            raise StartFailed(f"The container could not be started: {refused}") from refused
+        ip = container.attrs["NetworkSettings"]["Networks"].get(NETWORK, {}).get("IPAddress", "")
+        return Started(container, output, ip)
+
+
+def _remove(container: "Container") -> None:
+    """Blocking; one that is gone, or on its way, is no error."""
+    from docker.errors import APIError  # noqa: PLC0415 heavy, and only where docker is used
+
+    try:
+        container.remove(force=True, v=True)
+    except APIError as refused:
+        if not refused.is_client_error():
+            raise
+
+
+@cache
+def engine_failures() -> tuple[type[Exception], ...]:
+    """What the client raises when an engine is away, breaks off in mid-answer, or fails."""
+    from docker.errors import DockerException  # noqa: PLC0415 heavy, and only where docker is used
+    from docker.utils.socket import SocketError  # noqa: PLC0415
+    from requests.exceptions import RequestException  # noqa: PLC0415
+    from urllib3.exceptions import HTTPError  # noqa: PLC0415
+
+    return cast("tuple[type[Exception], ...]", (DockerException, SocketError, RequestException, HTTPError))
+
+
+def connect(host: str = "", timeout: int = 60) -> "DockerClient":
+    """The engine at `host`, or where DOCKER_HOST and the usual places say. Raises docker.errors.DockerException."""
+    import docker  # noqa: PLC0415 heavy, and only where docker is used
+
+    client = docker.DockerClient(base_url=host, timeout=timeout) if host else docker.from_env(timeout=timeout)
+    client.ping()
+    return client
+
+
+def own_images(client: "DockerClient") -> list[str]:
+    """The runtime ids that images of ours on this engine serve. Blocking."""
+    tags = [tag for image in client.images.list(filters={"label": OWN}) for tag in image.tags]
+    return [tag.removeprefix("annals/").replace(":", "-") for tag in tags if tag.startswith("annals/")]

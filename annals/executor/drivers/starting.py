@@ -1,0 +1,20 @@
+"""Starting a sandbox cannot be stopped halfway: what is cancelled meanwhile is started whole, and ended at once."""
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any
+
+from annals.executor.drivers.port import Sandbox
+from annals.executor.refusals import StartFailed
+
+
+async def started(start: Coroutine[Any, Any, Sandbox]) -> Sandbox:
+    """The sandbox that `start` starts; when the caller is cancelled, none is left running that nobody knows of."""
+    task = asyncio.ensure_future(start)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        with suppress(StartFailed, OSError):
+            await (await task).kill()
+        raise

@@ -1,0 +1,119 @@
+"""Makes the images of the docker driver without an image registry: Debian packages, and toolchains of this host."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from annals.executor.drivers.engine import connect
+from annals.executor.runtimes import (
+    INSIDE,
+    STATIC,
+    STATIC_VERSIONS,
+    Toolchain,
+    Toolchains,
+    server_of,
+    split,
+    variables_of,
+)
+from annals.executor.servers import RUNTIMES, SHARED
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+SUITE = "trixie"
+BASE = f"annals/base:{SUITE}"
+PACKAGES = ("ca-certificates", "python3", "python3-venv", "zstd")
+DEBIAN_PYTHON = "3.13"
+DEFAULT_RUNTIMES = ("node-22", f"python-{DEBIAN_PYTHON}", f"{STATIC}-{STATIC_VERSIONS[0]}")
+"""What is built when nothing else is asked for."""
+
+Say = Callable[[str], None]
+
+
+class ImageBuildFailed(Exception):
+    """An image could not be made; the sentence says what to do."""
+
+
+async def build_images(runtimes: Sequence[str], data: Path, docker_host: str, say: Say) -> list[str]:
+    """Build the base image where it is missing, and an image for each runtime id; returns their names.
+
+    `say` hears of each step. Raises ImageBuildFailed, RuntimeUnavailable or docker.errors.DockerException.
+    """
+    client = await asyncio.to_thread(connect, docker_host)
+    try:
+        await asyncio.to_thread(_ensure_base, client, say)
+        toolchains = Toolchains(data / "runtimes")
+        names = []
+        for runtime in runtimes or DEFAULT_RUNTIMES:
+            language, version = split(runtime)
+            debian = (language, version) in (("python", DEBIAN_PYTHON), (STATIC, STATIC_VERSIONS[0]))
+            toolchain = None if debian else await toolchains.get(runtime)
+            name = f"annals/{language}:{version}"
+            say(f"Building {name}")
+            await asyncio.to_thread(_build, client, name, language, toolchain)
+            names.append(name)
+        return names
+    finally:
+        client.close()
+
+
+def _ensure_base(client: "DockerClient", say: Say) -> None:
+    """Debian's smallest system and what our servers and helpers need, imported as one layer."""
+    if client.images.list(name=BASE):
+        return
+    debootstrap = shutil.which("debootstrap")
+    if debootstrap is None or os.geteuid() != 0:
+        raise ImageBuildFailed(
+            f"The base image {BASE} is made with debootstrap, as root: install the package debootstrap."
+        )
+    say(f"Making {BASE} from Debian packages")
+    with tempfile.TemporaryDirectory(prefix="annals-base-") as scratch:
+        root, archive = Path(scratch, "root"), Path(scratch, "base.tar")
+        _run([debootstrap, "--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE, str(root)])
+        for waste in ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale"):
+            shutil.rmtree(root / waste, ignore_errors=True)
+        _run(["tar", "--create", "--numeric-owner", "--one-file-system", "--file", str(archive), "-C", str(root), "."])
+        repository, tag = BASE.split(":")
+        client.api.import_image_from_file(str(archive), repository=repository, tag=tag)
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise ImageBuildFailed(f"{Path(command[0]).name} failed: {(done.stdout + done.stderr).strip()[-400:]}")
+
+
+def _build(client: "DockerClient", name: str, language: str, toolchain: Toolchain | None) -> None:
+    """One image: the base, a toolchain where the sandbox has it too, and the function server."""
+    with tempfile.TemporaryDirectory(prefix="annals-image-") as scratch:
+        context = Path(scratch)
+        for part in (server_of(language), SHARED):
+            shutil.copytree(RUNTIMES / part, context / part, ignore=shutil.ignore_patterns("__pycache__"))
+        prefix = toolchain.prefix if toolchain else None
+        if prefix is not None:
+            ignored = shutil.ignore_patterns("share", "test", "tests")
+            shutil.copytree(prefix, context / "toolchain", symlinks=True, ignore=ignored)
+        (context / "Dockerfile").write_text(dockerfile(toolchain, language), encoding="utf-8")
+        image, _ = client.images.build(path=str(context), tag=name, rm=True, forcerm=True)
+        if not image.tags:
+            raise ImageBuildFailed(f"The engine built {name} but does not list it.")
+
+
+def dockerfile(toolchain: Toolchain | None, language: str) -> str:
+    """Base and toolchain, without which the base's own Python is the runtime, then the recipe for any base."""
+    lines = [f"FROM {BASE}"]
+    if toolchain is not None and toolchain.prefix is not None:
+        lines += [f"COPY toolchain {INSIDE}"]
+        lines += [f"RUN echo {INSIDE}/lib > /etc/ld.so.conf.d/runtime.conf && ldconfig"] if toolchain.libraries else []
+    else:
+        binary = toolchain.binary if toolchain else f"/usr/bin/python{DEBIAN_PYTHON}"
+        lines += [f"RUN mkdir -p {INSIDE}/bin && ln -s {binary} {INSIDE}/bin/python3"]
+    lines += [f"ENV PATH={INSIDE}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
+    lines += [f"ENV {name}={value}" for name, value in variables_of(language).items()]
+    recipe = (RUNTIMES / "images" / f"{server_of(language)}.Dockerfile").read_text(encoding="utf-8")
+    return "\n".join((*lines, recipe.partition("FROM ${BASE}\n")[2]))

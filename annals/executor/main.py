@@ -1,0 +1,131 @@
+"""Composes one executor from its configuration and runs it until it is told to stop."""
+
+import asyncio
+import fcntl
+import os
+import signal
+import socket
+from pathlib import Path
+from typing import Self
+
+import structlog
+
+from annals.executor import folders
+from annals.executor.builder import Builder
+from annals.executor.code import CodeCache
+from annals.executor.config import ExecutorConfig
+from annals.executor.drivers.choice import choose
+from annals.executor.drivers.port import Driver
+from annals.executor.facade.main import FacadeServer
+from annals.executor.pool import Pool
+from annals.executor.protocol import Status
+from annals.executor.runner import Runner
+from annals.executor.server import ExecutorServer
+from annals.executor.spool import Spools
+from annals.store.blobs import Blobs
+
+log = structlog.get_logger()
+
+STOP_SECONDS = 5.0
+
+
+class ExecutorProcess:
+    """A running executor; `address` is where it listens."""
+
+    def __init__(self, config: ExecutorConfig, driver: Driver) -> None:
+        self._config = config
+        self._host = socket.gethostname()
+        self._driver = driver
+        blobs = Blobs.open(config.blobs_url)
+        code = CodeCache(config.work / "code", blobs, config.code_cache_bytes)
+        self._pool = Pool(config, self._driver, code)
+        self._builder = Builder(config, self._driver, code, blobs)
+        runner = Runner(config, self._pool, self._host, Spools(blobs, config.work, config.log_limit_bytes))
+        self._server = ExecutorServer(
+            config, runner=runner, builder=self._builder, pool=self._pool, status=self._describe
+        )
+        self.address = ""
+        self.facade = FacadeServer(config, config.facade, driver) if config.facade else None
+        self._lock = -1
+
+    @classmethod
+    async def start(cls, config: ExecutorConfig) -> Self:
+        """An executor that listens, with the driver its configuration asks for."""
+        executor = cls(config, await choose(config))
+        await executor.open()
+        return executor
+
+    async def open(self) -> None:
+        """Remove what a former life left, get the driver ready, and listen."""
+        self._lock = await asyncio.to_thread(_claim, self._config.work)
+        await asyncio.to_thread(_clean, self._config.work)
+        await self._driver.open()
+        self._pool.open()
+        self._builder.open()
+        self.address = await self._server.open()
+        if self.facade:
+            await self.facade.open()
+            log.info("executor.facade", address=self.facade.address)
+        log.info("executor.ready", driver=self._driver.name, address=self.address, limits=self._driver.enforced())
+
+    async def close(self) -> None:
+        """Stop listening, end everything that runs, within a few seconds."""
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await self._server.close()
+                if self.facade:
+                    await self.facade.close()
+                await self._pool.close()
+                await self._builder.close()
+        except TimeoutError:
+            log.warning("executor.slow_stop")
+        await self._driver.close()
+        os.close(self._lock)
+
+    async def _describe(self, work: dict[str, int]) -> Status:
+        return Status(
+            driver=self._driver.name,
+            host=self._host,
+            runtimes=await self._driver.served(),
+            limits=self._driver.enforced(),
+            work=work,
+        )
+
+
+class WorkFolderTaken(Exception):
+    """Another executor lives in the same work folder; a second one would clear it away under the first."""
+
+
+def _claim(work: Path) -> int:
+    """The handle whose lock says that this work folder is ours, for as long as it is open."""
+    work.mkdir(parents=True, exist_ok=True)
+    fd = os.open(work / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise WorkFolderTaken(f"Another executor uses {work}: stop it, or give this one a folder of its own.") from None
+    return fd
+
+
+def _clean(work: Path) -> None:
+    """The work folder holds nothing that must survive; sandboxed users pass through it, so it may be entered by all."""
+    os.umask(0o022)
+    for leftover in ("i", "b", "code", "etc", "facade"):
+        folders.remove(work / leftover)
+    work.chmod(0o711)
+    (work / "code").mkdir(mode=0o711)
+
+
+async def serve(config: ExecutorConfig) -> None:
+    """Run an executor until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    executor = await ExecutorProcess.start(config)
+    try:
+        await stop.wait()
+    finally:
+        await executor.close()
+        log.info("executor.stopped")

@@ -1,0 +1,11 @@
+# A node runtime image of ours, on any Debian-like base that has node and bash on its path. Context: annals/runtimes.
+ARG BASE
+FROM ${BASE}
+COPY node /usr/local/server
+COPY shared /usr/local/server
+RUN mkdir -p /usr/local/build /usr/local/cache/build /mnt/code /mnt/logs /mnt/telemetry /mnt/resources
+ENV OPEN_RUNTIMES_ENV=production OPEN_RUNTIMES_HEADERS={} LANG=C.UTF-8
+LABEL annals.server="1"
+WORKDIR /usr/local/server
+EXPOSE 3000
+CMD ["bash", "helpers/server.sh"]

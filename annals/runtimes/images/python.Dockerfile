@@ -1,0 +1,12 @@
+# A python runtime image of ours, on any Debian-like base that has python3 and bash on its path. Context: annals/runtimes.
+ARG BASE
+FROM ${BASE}
+COPY python /usr/local/server
+COPY shared /usr/local/server
+RUN mkdir -p /usr/local/build /usr/local/cache/build /mnt/code /mnt/logs /mnt/telemetry /mnt/resources \
+ && python3 -m compileall -q --invalidation-mode unchecked-hash /usr/local/server/src
+ENV OPEN_RUNTIMES_ENV=production OPEN_RUNTIMES_HEADERS={} LANG=C.UTF-8
+LABEL annals.server="1"
+WORKDIR /usr/local/server
+EXPOSE 3000
+CMD ["bash", "helpers/server.sh"]

@@ -1,0 +1,1 @@
+"""The Python function server: one HTTP server, one deployment's code, one user thread."""
