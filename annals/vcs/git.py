@@ -1,0 +1,249 @@
+"""Repositories over git's own protocols: what they tell of their references, and fetching one commit."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import urllib3
+from dulwich.client import GitClient, HttpGitClient, HTTPUnauthorized, SSHGitClient
+from dulwich.errors import (
+    GitProtocolError,
+    HangupException,
+    NotGitRepository,
+    ObjectMissing,
+)
+from dulwich.object_store import BaseObjectStore
+from dulwich.objects import ObjectID, ShaFile
+from dulwich.pack import pack_objects_to_data
+from dulwich.refs import Ref
+from dulwich.repo import Repo
+
+from annals.domain.origin import ReferenceType
+from annals.vcs.addresses import Address, parse
+from annals.vcs.http import WAIT_SECONDS, OneHost
+from annals.vcs.jobs import Bounds, Git
+from annals.vcs.references import Chosen, choose, one_of
+from annals.vcs.refusals import Refusal
+from annals.vcs.ssh import GuardedVendor
+from annals.vcs.trees import commit_of
+
+_SHA = re.compile(r"[0-9a-f]{40}")
+_PEELED = "^{}"
+
+
+class Fetched(NamedTuple):
+    """A store that has the commit with all its files."""
+
+    store: BaseObjectStore
+    chosen: Chosen
+
+
+class Told(NamedTuple):
+    """What a repository's references point to: commits, also where a tag stands between. `advertised` is what to ask
+    for to get a commit: hosts need not send what no reference names."""
+
+    branches: Mapping[str, str]
+    tags: Mapping[str, str]
+    advertised: Mapping[str, str]
+
+
+def fetch(
+    place: Git, kind: ReferenceType, reference: str, *, folder: Path, bounds: Bounds, allowed_hosts: tuple[str, ...]
+) -> Fetched:
+    """Get a commit into `folder`. Raises Refusal."""
+    address = parse(place.url, trusted=place.trusted, http_hosts=allowed_hosts)
+    if address.scheme == "file":
+        return _open_folder(Path(address.path), kind, reference)
+    client = _client(place, address)
+    path = address.path.encode()
+    with _told_plainly(address):
+        told = _told(_refs(client, path))
+        chosen = choose(kind, reference, told.branches, told.tags)
+        store = Repo.init_bare(str(folder / "repository"), mkdir=True).object_store
+        if chosen is not None:
+            _transfer(client, path, store, [told.advertised[chosen.commit]], bounds, depth=1)
+        else:
+            tips = sorted(set(told.advertised.values()))
+            chosen = _fetch_unadvertised(client, path, store, reference.lower(), bounds=bounds, tips=tips)
+    return Fetched(store, Chosen(chosen.name, commit_of(store, chosen.commit).id.decode()))
+
+
+def push(
+    place: Git, branch: str, parent: str, commit: str, objects: Sequence[ShaFile], *, allowed_hosts: tuple[str, ...]
+) -> None:
+    """Move a branch from `parent` on to `commit`, sending these objects. Raises Refusal when it is elsewhere by now."""
+    address = parse(place.url, trusted=place.trusted, http_hosts=allowed_hosts)
+    name, old, new = (text.encode() for text in (f"refs/heads/{branch}", parent, commit))
+    moved = Refusal("reference", f"The branch {branch!r} moved on while the template was committed. Deploy again.")
+    if address.scheme == "file":
+        repo = Repo(address.path)
+        if not repo.bare:
+            raise Refusal("forbidden", "A template can't be committed to a repository with a work tree.")
+        repo.object_store.add_objects([(one, None) for one in objects])
+        if not repo.refs.set_if_equals(Ref(name), ObjectID(old), ObjectID(new)):
+            raise moved
+        return
+
+    def update(refs: dict[Ref, ObjectID]) -> dict[Ref, ObjectID]:
+        if refs.get(Ref(name)) != old:
+            raise moved
+        return {Ref(name): ObjectID(new)}
+
+    def pack(have: object, want: object, **_: Any) -> Any:  # noqa: ARG001 (dulwich's names)
+        return pack_objects_to_data([(one, None) for one in objects])
+
+    with _told_plainly(address):
+        result = _client(place, address).send_pack(address.path.encode(), update, pack)
+    refused = (result.ref_status or {}).get(name)
+    if refused:
+        raise Refusal("forbidden", f"The host did not take the commit of the template: {refused}"[:300])
+
+
+def _fetch_unadvertised(
+    client: GitClient, path: bytes, store: BaseObjectStore, wanted: str, *, bounds: Bounds, tips: list[str]
+) -> Chosen:
+    """A commit that is no tip: most hosts give it when asked by its whole id; else all is fetched to look for it."""
+    if _SHA.fullmatch(wanted):
+        try:
+            _transfer(client, path, store, [wanted], bounds, depth=1)
+            return Chosen(wanted, wanted)
+        except (GitProtocolError, HangupException, ObjectMissing):
+            pass  # the host gives tips alone
+    _transfer(client, path, store, tips, bounds, depth=None)
+    chosen = one_of(wanted, (sha.decode() for sha in store if store[sha].type_name == b"commit"))
+    if chosen is None:
+        raise Refusal("reference", f"The repository has no commit {wanted}.")
+    return chosen
+
+
+def _transfer(
+    client: GitClient, path: bytes, store: BaseObjectStore, wanted: list[str], bounds: Bounds, *, depth: int | None
+) -> None:
+    file, commit, abort = store.add_pack()  # type: ignore[attr-defined]
+    received = 0
+
+    def keep(data: bytes) -> int:
+        nonlocal received
+        received += len(data)
+        if received > bounds.transfer_bytes:
+            raise Refusal("too_large", f"The repository sends more than {bounds.transfer_bytes:,} bytes.")
+        file.write(data)
+        return len(data)
+
+    wants = [ObjectID(sha.encode()) for sha in wanted]
+
+    def choose_wants(refs: object, depth: int | None = None) -> list[ObjectID]:  # noqa: ARG001 (dulwich names both)
+        return wants
+
+    try:
+        client.fetch_pack(path, choose_wants, _Nothing(), keep, depth=depth)
+    except BaseException:
+        abort()
+        raise
+    if not received:
+        abort()
+        raise ObjectMissing(wants[0])
+    commit()
+    if wants[0] not in store:
+        raise ObjectMissing(wants[0])
+
+
+class _Nothing:
+    """A graph walker that has no commit to offer."""
+
+    shallow: frozenset[ObjectID] = frozenset()
+
+    def __next__(self) -> None:
+        return None
+
+    next = __next__
+
+    def ack(self, sha: ObjectID) -> None:
+        """Nothing was offered."""
+
+    def nak(self) -> None:
+        """Nothing was offered."""
+
+
+def _client(place: Git, address: Address) -> GitClient:
+    if address.scheme == "ssh":
+        vendor = GuardedVendor(place, timeout=WAIT_SECONDS)
+        user = address.user or place.username or "git"
+        return SSHGitClient(address.host, port=address.port, username=user, vendor=vendor, quiet=True)
+    return HttpGitClient(
+        address.base,
+        pool_manager=OneHost(urlsplit(address.base).netloc),
+        username=place.username or ("git" if place.password else None),
+        password=place.password or None,
+        quiet=True,
+    )
+
+
+def _refs(client: GitClient, path: bytes) -> dict[str, str]:
+    told = client.get_refs(path).refs
+    return {name.decode("utf-8", "replace"): sha.decode() for name, sha in told.items() if sha is not None}
+
+
+def _told(refs: Mapping[str, str]) -> Told:
+    def below(prefix: str) -> dict[str, str]:
+        return {
+            name.removeprefix(prefix): refs.get(name + _PEELED, sha)
+            for name, sha in refs.items()
+            if name.startswith(prefix) and not name.endswith(_PEELED)
+        }
+
+    branches, tags = below("refs/heads/"), below("refs/tags/")
+    advertised = {commit: refs[f"refs/tags/{name}"] for name, commit in tags.items()}
+    return Told(branches, tags, advertised | {commit: commit for commit in branches.values()})
+
+
+def _open_folder(path: Path, kind: ReferenceType, reference: str) -> Fetched:
+    """A repository on this machine's disk, read where it lies."""
+    try:
+        repo = Repo(str(path))
+    except (NotGitRepository, OSError):
+        raise Refusal("repository", "The folder that this repository is mapped to holds no git repository.") from None
+    store = repo.object_store
+    refs = {name.decode("utf-8", "replace"): _peeled(store, sha) for name, sha in repo.get_refs().items()}
+    told = _told({name: commit for name, commit in refs.items() if commit})
+    chosen = choose(kind, reference, told.branches, told.tags)
+    if chosen is None:
+        wanted = reference.lower()
+        chosen = one_of(wanted, (sha.decode() for sha in store if store[sha].type_name == b"commit"))
+    if chosen is None:
+        raise Refusal("reference", f"The repository has no commit {reference}.")
+    return Fetched(store, chosen)
+
+
+def _peeled(store: BaseObjectStore, sha: ObjectID) -> str:
+    """The commit behind a reference; empty when it is a reference to something else."""
+    try:
+        return commit_of(store, sha.decode()).id.decode()
+    except (Refusal, KeyError):
+        return ""
+
+
+@contextmanager
+def _told_plainly(address: Address) -> Iterator[None]:
+    """Turn what a transport raises into refusals that tell it."""
+    try:
+        yield
+    except NotGitRepository:
+        raise Refusal("repository", f"There is no repository {address.path} at {address.host}.") from None
+    except HTTPUnauthorized:
+        raise Refusal("forbidden", f"{address.host} wants other credentials, or there is no such repository.") from None
+    except ObjectMissing as error:
+        raise Refusal("reference", f"The host did not send what was asked for: {error}") from error
+    except (GitProtocolError, HangupException, urllib3.exceptions.HTTPError, OSError) as error:
+        raise Refusal("unreachable", f"The repository at {address.host} cannot be reached: {_first(error)}") from error
+
+
+def _first(error: BaseException) -> str:
+    """The innermost reason in one line: what wraps it repeats the URL."""
+    cause = error.__cause__
+    reason = getattr(cause, "reason", None) or getattr(error, "reason", None) or error
+    line = re.sub(r"^<?HTTPS?Connection\([^)]*\)>?: ", "", str(reason)).strip().splitlines()
+    return line[0][:300] if line else type(reason).__name__

@@ -1,0 +1,96 @@
+"""git over ssh without a program: paramiko speaks it in this process, where connections are guarded."""
+
+import io
+from collections.abc import Callable
+
+import paramiko
+from dulwich.client import SSHVendor, SubprocessWrapper
+
+from annals.vcs.jobs import Git
+from annals.vcs.refusals import Refusal
+
+_KEYS = (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey)
+
+
+class Connection:
+    """What dulwich wants of a process it talks to, over a channel."""
+
+    def __init__(self, client: paramiko.SSHClient, channel: paramiko.Channel) -> None:
+        self._client, self._channel = client, channel
+        self.read: Callable[[int], bytes] = channel.makefile("rb", 0).read
+        self.stderr = None
+
+    def write(self, data: bytes) -> int:
+        self._channel.sendall(data)
+        return len(data)
+
+    def can_read(self) -> bool:
+        return bool(self._channel.recv_ready())
+
+    def close(self) -> None:
+        self._channel.close()
+        self._client.close()
+
+
+class GuardedVendor(SSHVendor):
+    """Connects to hosts whose key is known, with the one key or password of the place."""
+
+    def __init__(self, place: Git, *, timeout: float) -> None:
+        self._place, self._timeout = place, timeout
+
+    def run_command(  # type: ignore[override]
+        self, host: str, command: bytes, *, username: str | None = None, port: int | None = None, **_: object
+    ) -> SubprocessWrapper:
+        place = self._place
+        client = paramiko.SSHClient()
+        self._known(client, host, port or 22)
+        client.set_missing_host_key_policy(paramiko.RejectPolicy())
+        try:
+            client.connect(
+                host,
+                port=port or 22,
+                username=username or place.username or "git",
+                password=place.password or None,
+                pkey=private_key(place.private_key) if place.private_key else None,
+                allow_agent=False,
+                look_for_keys=place.trusted,
+                timeout=self._timeout,
+                banner_timeout=self._timeout,
+                auth_timeout=self._timeout,
+            )
+            transport = client.get_transport()
+            if transport is None:
+                raise Refusal("unreachable", "The ssh connection ended at once.")
+            channel = transport.open_session(timeout=self._timeout)
+            channel.settimeout(self._timeout)
+            channel.exec_command(command.decode())  # nosec B601
+        except paramiko.BadHostKeyException:
+            raise Refusal("unreachable", f"The host {host} has another key than the one that is known.") from None
+        except paramiko.SSHException as error:
+            raise Refusal("unreachable", f"The ssh connection to {host} failed: {error}") from error
+        return Connection(client, channel)  # type: ignore[return-value]
+
+    def _known(self, client: paramiko.SSHClient, host: str, port: int) -> None:
+        if self._place.trusted:
+            client.load_system_host_keys()
+        keys = client.get_host_keys()
+        for line in self._place.known_hosts.splitlines():
+            try:
+                entry = paramiko.hostkeys.HostKeyEntry.from_line(line)
+            except (paramiko.SSHException, ValueError):
+                entry = None
+            if entry is not None and entry.key is not None:
+                for name in entry.hostnames or ():
+                    keys.add(name, entry.key.get_name(), entry.key)
+        if not self._place.trusted and keys.lookup(host if port == 22 else f"[{host}]:{port}") is None:
+            raise Refusal("unreachable", f"No key of the host {host} is known. Give its line of a known_hosts file.")
+
+
+def private_key(text: str) -> paramiko.PKey:
+    """A private key without a passphrase, in the form of OpenSSH or PEM. Raises Refusal."""
+    for kind in _KEYS:
+        try:
+            return kind.from_private_key(io.StringIO(text))
+        except (paramiko.SSHException, ValueError, IndexError):
+            continue
+    raise Refusal("forbidden", "The ssh key is no private key that can be read without a passphrase.")
