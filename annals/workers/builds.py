@@ -1,0 +1,235 @@
+"""Builds: claimed, run by the executor with a log that can be followed, and their only outcome recorded."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import structlog
+
+from annals.domain.base import Key
+from annals.domain.commands.deployments import (
+    Answering,
+    claim_build,
+    complete_build,
+    fail_build,
+    recover_build,
+    start_build,
+)
+from annals.domain.deployment import Deployment
+from annals.domain.errors import Conflict, DeploymentNotFound, FunctionNotFound
+from annals.domain.function import Function
+from annals.domain.ports import Build, BuildOutcome, Executor, ExecutorUnavailable, ExecutorUnreachable
+from annals.projections.execution_context import Environments
+from annals.store.blobs import BlobError
+from annals.store.contents import ROW_LIMIT, Content, digest
+from annals.store.errors import StoreUnavailable
+from annals.store.log import EventLog, Recorded
+from annals.store.presence import Presence
+from annals.store.vault import Vault
+from annals.workers.build_log import QUERIES, BuildLog
+from annals.workers.jobs import BuildLimits, Jobs
+from annals.workers.patience import patiently
+from annals.workers.sources import Sources
+from annals.workers.wakeups import UNKNOWN, Cause, split_stream
+
+ATTEMPTS = 3
+"""How often a build is claimed before losing it again means that it failed."""
+
+READY = "The deployment is ready."
+_CLAIM_PATIENCE_SECONDS = 5.0
+_OVERTIME_SECONDS = 30.0
+"""How long the executor may take beyond a build's limit to say that it ended it."""
+
+log = structlog.get_logger(__name__)
+
+
+class Attempt(NamedTuple):
+    """A build that is ours under one epoch, and what its end follows from."""
+
+    deployment: Deployment
+    epoch: int
+    cause: Cause
+
+    @property
+    def stream(self) -> str:
+        return self.deployment.id
+
+
+class Builds:
+    """Runs builds. `held` are the streams whose claims this process works on."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        *,
+        presence: Presence,
+        vault: Vault,
+        environments: Environments,
+        executor: Executor,
+        sources: Sources,
+        limits: BuildLimits,
+    ) -> None:
+        self._log, self._presence, self._executor, self._limits = log, presence, executor, limits
+        self._sources = sources
+        self._jobs = Jobs(vault, environments, limits)
+        self.held: set[str] = set()
+
+    async def run(self, stream: str, cause: Cause = UNKNOWN) -> None:
+        """Claim a build and carry it out to its end; nothing happens when it is somebody else's, or over."""
+        if stream in self.held:
+            return
+        self.held.add(stream)
+        try:
+            attempt = await self._claim(stream, cause)
+            if attempt is not None:
+                await self._carry_out(attempt)
+        except (Conflict, DeploymentNotFound, FunctionNotFound):
+            log.info("build_overtaken", deployment=stream)
+        finally:
+            self.held.discard(stream)
+
+    async def stop(self, stream: str, _cause: Cause = UNKNOWN) -> None:
+        """Kill the build of a deployment, wherever it runs. Raises ExecutorUnavailable."""
+        if await self._executor.cancel_build(*split_stream(stream)):
+            log.info("build_stopped", deployment=stream)
+
+    async def told(self) -> None:
+        """Wait until the hosts of what was built know how it went."""
+        await self._sources.statuses.told()
+
+    async def _claim(self, stream: str, cause: Cause) -> Attempt | None:
+        holder = self._presence.id
+
+        async def claim() -> Recorded:
+            return await self._log.run(claim_build, _key(stream), meta=cause.meta(self._actor), worker=holder)
+
+        claimed = await patiently(claim, seconds=_CLAIM_PATIENCE_SECONDS)
+        (deployment,) = claimed.aggregates
+        assert isinstance(deployment, Deployment)  # noqa: S101 - the key's type
+        # The answer to a former append may have been lost: then it is claimed already, by this process.
+        mine = deployment.status in {"processing", "building"} and deployment.worker == holder
+        return Attempt(deployment, deployment.epoch, cause.then(claimed.position)) if mine else None
+
+    async def _carry_out(self, attempt: Attempt) -> None:
+        output = BuildLog(self._log.database, attempt.stream, attempt.epoch, lambda: self._started(attempt))
+        specification = ""
+        try:
+            outcome = await self._bring_source(attempt)
+            if outcome is None:
+                self._sources.statuses.tell(attempt.deployment, "pending")
+                job = await self._jobs.of(attempt.deployment)
+                if job is None:
+                    return  # deleted with its function: there is nothing to end
+                specification = job.specification
+                outcome = job.impossible if job.build is None else await self._build(job.build, output)
+        except ExecutorUnavailable as error:
+            outcome = await self._executor_lost(attempt, str(error))
+        except BaseException:  # cancelled, or a fault of ours: another worker begins anew
+            await asyncio.shield(self._hand_back(attempt))
+            raise
+        if outcome is not None:
+            await self._settle(attempt, outcome, output, specification)
+            self._sources.statuses.tell(attempt.deployment, "failure" if outcome.artefact is None else "success")
+
+    async def _bring_source(self, attempt: Attempt) -> BuildOutcome | None:
+        """Fetch a source that lies in a repository; an outcome when it cannot be had."""
+        if attempt.deployment.source is not None:
+            return None
+        return await self._sources.bring(attempt.deployment, attempt.cause.meta(self._actor))
+
+    async def _build(self, job: Build, output: BuildLog) -> BuildOutcome:
+        async def build() -> BuildOutcome:
+            async with asyncio.timeout(job.timeout_seconds + _OVERTIME_SECONDS):
+                return await self._executor.build(job, output.write)
+
+        try:
+            patience = self._limits.executor_patience_seconds
+            return await patiently(build, seconds=patience, away=ExecutorUnreachable)
+        except TimeoutError:
+            await self.stop(Deployment.stream(job.project, job.deployment))
+            sentence = f"The build did not end within {job.timeout_seconds:g} seconds."
+            return BuildOutcome(reason="timeout", message=sentence, seconds=job.timeout_seconds)
+
+    async def _started(self, attempt: Attempt) -> None:
+        """The first output is here; a build that was canceled or lost meanwhile is killed."""
+        key, meta = _key(attempt.stream), attempt.cause.meta(self._actor)
+        try:
+            await patiently(lambda: self._log.run(start_build, key, meta=meta, epoch=attempt.epoch))
+            deployment = await patiently(lambda: self._log.load(key))
+            holds = deployment.epoch == attempt.epoch and deployment.status == "building"
+        except (Conflict, DeploymentNotFound):
+            holds = False
+        if not holds:
+            await self._try_to_stop(attempt.stream)
+
+    async def _settle(self, attempt: Attempt, outcome: BuildOutcome, output: BuildLog, specification: str) -> None:
+        text = await output.whole(READY if outcome.artefact is not None else outcome.message)
+        facts = {
+            "epoch": attempt.epoch,
+            "milliseconds": round(outcome.seconds * 1000),
+            "specification": specification,
+        }
+        try:
+            await self._end(attempt, outcome, facts, text)
+        except BlobError as error:
+            lost = f"The build's log could not be kept: {error}\n{outcome.message}\n"
+            await self._end(attempt, outcome, facts, lost.encode()[-ROW_LIMIT:])
+
+    async def _end(self, attempt: Attempt, outcome: BuildOutcome, facts: dict[str, Any], text: bytes) -> None:
+        facts = {**facts, "logs_digest": digest(text), "logs_size": len(text)}
+        contents = [Content(attempt.stream, "build", text)]
+        if outcome.artefact is not None:
+            await self._succeed(attempt, {**facts, "artefact": outcome.artefact}, contents)
+            return
+        facts |= {"reason": outcome.reason or "command_failed", "message": outcome.message}
+        key, meta = _key(attempt.stream), attempt.cause.meta(self._actor)
+        await patiently(lambda: self._log.run(fail_build, key, meta=meta, contents=contents, **facts))
+
+    async def _succeed(self, attempt: Attempt, facts: dict[str, Any], contents: Sequence[Content]) -> None:
+        deployment = attempt.deployment
+        keys = Function.key(deployment.project_id, deployment.function_id), _key(attempt.stream)
+        meta = attempt.cause.meta(self._actor)
+
+        async def record() -> None:
+            row = await self._log.database.row(QUERIES["activates"], {"stream": attempt.stream})
+            judged = {"activate": row is not None and row["activate"]}
+            if row is not None:
+                judged["answering"] = Answering(row["answering"], newer=row["newer"])
+            await self._log.run(complete_build, *keys, meta=meta, contents=contents, **judged, **facts)
+
+        await patiently(record)
+
+    async def _executor_lost(self, attempt: Attempt, why: str) -> BuildOutcome | None:
+        """Queue the build again, a moment later; after the last attempt it has failed, and this is its outcome."""
+        log.warning("build_lost_its_executor", deployment=attempt.stream, epoch=attempt.epoch, why=why)
+        await asyncio.sleep(self._limits.executor_pause_seconds * attempt.epoch)
+        if attempt.epoch < ATTEMPTS:
+            await patiently(lambda: self._recover(attempt))
+            return None
+        sentence = f"The executor could not be reached for this build, {attempt.epoch} times: {why}"
+        return BuildOutcome(reason="executor_lost", message=sentence)
+
+    async def _hand_back(self, attempt: Attempt) -> None:
+        await self._try_to_stop(attempt.stream)
+        try:
+            await self._recover(attempt)
+        except (StoreUnavailable, Conflict, DeploymentNotFound) as error:
+            log.warning("build_not_handed_back", deployment=attempt.stream, error=str(error))
+
+    async def _recover(self, attempt: Attempt) -> None:
+        key, meta = _key(attempt.stream), attempt.cause.meta(self._actor)
+        await self._log.run(recover_build, key, meta=meta, epoch=attempt.epoch, attempts=ATTEMPTS)
+
+    async def _try_to_stop(self, stream: str) -> None:
+        try:
+            await self.stop(stream)
+        except ExecutorUnavailable as error:
+            log.warning("build_not_stopped", deployment=stream, error=str(error))
+
+    @property
+    def _actor(self) -> str:
+        return f"worker:{self._presence.id}"
+
+
+def _key(stream: str) -> Key:
+    return Deployment.key(*split_stream(stream))

@@ -1,0 +1,34 @@
+"""Duties that come round: each runs by itself, again and again, and one that fails is tried at its next turn."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+import structlog
+
+from annals.store.errors import StoreUnavailable
+from annals.workers.broker import QueueUnavailable
+
+log = structlog.get_logger(__name__)
+
+
+class Duty(NamedTuple):
+    """`run` every `seconds`, the first time after `delay`; it is never run twice at once."""
+
+    name: str
+    seconds: float
+    run: Callable[[], Awaitable[object]]
+    delay: float = 0.0
+
+
+async def keep(duty: Duty) -> None:
+    """Run a duty until cancelled."""
+    await asyncio.sleep(duty.delay)
+    while True:
+        try:
+            await duty.run()
+        except (StoreUnavailable, QueueUnavailable) as error:
+            log.warning("duty_postponed", duty=duty.name, error=str(error))
+        except Exception:
+            log.exception("duty_failed", duty=duty.name)
+        await asyncio.sleep(duty.seconds)

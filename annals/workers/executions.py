@@ -1,0 +1,245 @@
+"""Executions that wait for a worker: claimed, run, and their only outcome recorded."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import msgspec
+import structlog
+
+from annals.domain.commands.executions import lose_execution
+from annals.domain.errors import Conflict, ExecutionNotFound
+from annals.domain.execution import Execution
+from annals.domain.invocation import succeeded
+from annals.domain.ports import Executor, ExecutorUnavailable, ExecutorUnreachable, Outcome, Reason
+from annals.projections.execution_context import Environments, Prepared
+from annals.projections.runs import Call, build_run, ran
+from annals.projections.settlement import INFRASTRUCTURE_STATUS, settle
+from annals.store.blobs import BlobError
+from annals.store.contents import Content, Contents
+from annals.store.errors import StoreUnavailable
+from annals.store.log import EventLog, Meta
+from annals.store.presence import Presence
+from annals.store.vault import Vault
+from annals.workers.bounds import Bounds, Function
+from annals.workers.broker import QueueUnavailable
+from annals.workers.patience import patiently
+from annals.workers.preparation import Preparation, Refused
+from annals.workers.reads import Reads
+from annals.workers.wakeups import UNKNOWN, Cause, split_stream
+
+TRANSPORT_SLACK_SECONDS = 15
+"""How long a run may take beyond its function's timeout (http-api.md 8.2)."""
+
+QUEUE_SECONDS = 45.0
+"""How long a claimed run may wait for its turn on a host, besides: synchronous calls may have taken all of them."""
+
+_CLAIM_PATIENCE_SECONDS = 5.0
+
+Again = Callable[[Sequence[str]], Awaitable[object]]
+"""Wakes executions by their streams. Raises QueueUnavailable, StoreUnavailable."""
+
+Decision = Callable[[Execution], Awaitable[list[Content]]]
+"""Decides an execution's end, and returns what is kept with it."""
+
+log = structlog.get_logger(__name__)
+
+
+class Claim(NamedTuple):
+    """An execution that is ours, what it needs (got while the claim was recorded), and what its end follows from."""
+
+    execution: Execution
+    ready: "asyncio.Future[tuple[Prepared, Call] | Refused]"
+    cause: Cause
+
+
+class Executions:
+    """Runs what waits. `held` are the streams whose claims this process works on."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        *,
+        presence: Presence,
+        contents: Contents,
+        vault: Vault,
+        environments: Environments,
+        executor: Executor,
+        start_seconds: float,
+        executor_patience_seconds: float = 15.0,
+        again: Again | None = None,
+    ) -> None:
+        """`executor_patience_seconds`: how long claimed work waits for an executor that cannot be reached.
+
+        `again` wakes executions that were left waiting since their function ran as many as it may.
+        """
+        self._log, self._presence, self._executor = log, presence, executor
+        self._start_seconds, self._executor_patience = start_seconds, executor_patience_seconds
+        self._reads = Reads(log, contents)
+        self._preparation = Preparation(self._reads, vault, environments)
+        self._bounds, self._again = Bounds(log.database), again
+        self.held: set[str] = set()
+
+    async def run(self, stream: str, cause: Cause = UNKNOWN) -> None:
+        """Claim an execution and run it to its end; nothing happens when it is somebody else's, or over."""
+        if stream in self.held:
+            return
+        self.held.add(stream)
+        place: list[Function] = []
+        try:
+            claim = await self._claim(stream, cause, place)
+            if claim is not None:
+                await self._carry_out(claim)
+        finally:
+            self.held.discard(stream)
+            for function in place:
+                await self._leave(function)
+
+    async def stop(self, stream: str, _cause: Cause = UNKNOWN) -> None:
+        """Kill the run of an execution, wherever it is. Raises ExecutorUnavailable."""
+        await self._executor.cancel_execution(*split_stream(stream))
+
+    async def _leave(self, function: Function) -> None:
+        """Give back the function's place; who was left waiting for it is woken, or else found by the keeper's sweep."""
+        try:
+            left = await self._bounds.leave(function)
+            if left and self._again is not None:
+                await self._again(left)
+        except (StoreUnavailable, QueueUnavailable) as error:
+            log.warning("left_to_the_sweep", function=function[1], error=str(error))
+
+    async def _claim(self, stream: str, cause: Cause, place: list[Function]) -> Claim | None:
+        """Claim it, with a place of its function's, which the caller gives back."""
+        holder = self._presence.id
+
+        async def claim() -> Claim | None:
+            execution = await self._reads.execution(Execution.key(*split_stream(stream)))
+            if execution is None or not await self._is_due(execution):
+                return None
+            function = execution.project_id, execution.function_id
+            if not place:
+                if execution.ended or not await self._bounds.enter(function):
+                    return None
+                place.append(function)
+            fresh = execution.claim(holder)
+            # The answer to a former append may have been lost: then it is claimed already, by this process.
+            if execution.status != "processing" or execution.worker != holder:
+                return None
+            ready = asyncio.ensure_future(self._preparation.of(execution))
+            if not fresh:
+                return Claim(execution, ready, cause)
+            try:
+                recorded = await self._log.record([execution], meta=self._meta(cause))
+            except BaseException:
+                ready.cancel()
+                raise
+            return Claim(execution, ready, cause.then(recorded.position))
+
+        try:
+            return await patiently(claim, seconds=_CLAIM_PATIENCE_SECONDS)
+        except Conflict:
+            return None  # another worker was first
+
+    async def _carry_out(self, claim: Claim) -> None:
+        try:
+            prepared = await claim.ready
+            outcome = None if isinstance(prepared, Refused) else await self._execute(*prepared)
+        except BaseException:  # cancelled, or a fault of ours: what ran half is not run again by itself
+            await asyncio.shield(self._give_up(claim))
+            raise
+        if isinstance(prepared, Refused):
+            await self._refuse(claim, prepared)
+        elif outcome is not None:
+            await self._settle(claim, outcome, prepared[0])
+
+    async def _execute(self, prepared: Prepared, call: Call) -> Outcome:
+        run = build_run(prepared, call, start_seconds=self._start_seconds, queue_seconds=QUEUE_SECONDS)
+        limit = prepared.context.timeout + TRANSPORT_SLACK_SECONDS + QUEUE_SECONDS
+
+        async def execute() -> Outcome:
+            async with asyncio.timeout(limit):
+                return await self._executor.execute(run)
+
+        try:
+            return await patiently(execute, seconds=self._executor_patience, away=ExecutorUnreachable)
+        except ExecutorUnavailable as error:
+            return _failed("runtime_unavailable", f"The executor could not be reached: {error}")
+        except TimeoutError:
+            await self._stop(Execution.stream(run.project, run.execution))
+            return _failed("timeout", f"Asynchronous function execution timed out: no end after {limit} seconds.")
+
+    async def _settle(self, claim: Claim, outcome: Outcome, prepared: Prepared) -> None:
+        facts, logging = ran(prepared, outcome), prepared.context.logging
+
+        async def decide(execution: Execution) -> list[Content]:
+            now = datetime.now(UTC) if succeeded(outcome) else await self._now(execution)
+            return settle(execution, claim.execution.epoch, outcome, facts, logging=logging, now=now)
+
+        try:
+            await self._record(claim, decide)
+        except BlobError as error:
+            outcome = msgspec.structs.replace(outcome, logs="", errors=f"The output could not be kept: {error}")
+            await self._record(claim, decide, in_hand=False)
+
+    async def _refuse(self, claim: Claim, refusal: Refused) -> None:
+        epoch = claim.execution.epoch
+
+        async def decide(execution: Execution) -> list[Content]:
+            execution.fail(epoch, refusal.reason, str(refusal), now=await self._now(execution), status_code=0)
+            return []
+
+        await self._record(claim, decide)
+
+    async def _record(self, claim: Claim, decide: Decision, *, in_hand: bool = True) -> None:
+        """Record an end, for as long as it takes, deciding anew after a failure or another's event.
+
+        A claim that is gone records none: at most what the run wrote, where it was canceled.
+        """
+        key = Execution.key(*split_stream(claim.execution.id))
+        first = [claim.execution] if in_hand else []
+
+        async def record() -> None:
+            execution = first.pop() if first else await self._log.load(key)
+            contents = await decide(execution)
+            await self._log.record([execution], meta=self._meta(claim.cause), contents=contents)
+
+        try:
+            try:
+                await patiently(record)
+            except Conflict:
+                first.clear()
+                await patiently(record)
+        except (Conflict, ExecutionNotFound):
+            log.info("outcome_refused", execution=claim.execution.id)
+
+    async def _give_up(self, claim: Claim) -> None:
+        execution = claim.execution
+        await self._stop(execution.id)
+        key = Execution.key(execution.project_id, execution.execution_id)
+        try:
+            now = await self._now(execution)
+            await self._log.run(lose_execution, key, meta=self._meta(claim.cause), epoch=execution.epoch, now=now)
+        except (StoreUnavailable, Conflict, ExecutionNotFound) as error:
+            log.warning("execution_not_given_up", execution=execution.id, error=str(error))
+
+    async def _stop(self, stream: str) -> None:
+        try:
+            await self.stop(stream)
+        except ExecutorUnavailable as error:
+            log.warning("execution_not_stopped", execution=stream, error=str(error))
+
+    async def _is_due(self, execution: Execution) -> bool:
+        """Whether it is time for the next attempt; wake-ups of former ones may still be about."""
+        return execution.due_at is None or execution.due_at <= await self._now(execution)
+
+    async def _now(self, execution: Execution) -> datetime:
+        """The time that an execution's attempts go by: the database's, for it wakes them. Others need none."""
+        return datetime.now(UTC) if execution.retries is None else await self._log.database.now()
+
+    def _meta(self, cause: Cause) -> Meta:
+        return cause.meta(f"worker:{self._presence.id}")
+
+
+def _failed(reason: Reason, message: str) -> Outcome:
+    return Outcome(status_code=INFRASTRUCTURE_STATUS, reason=reason, message=message)

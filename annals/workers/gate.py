@@ -1,0 +1,66 @@
+"""How much work a process may hold, asked before a wake-up leaves the queue: what can't be done here stays there."""
+
+import threading
+from collections import Counter
+
+
+class Gate:
+    """Capacity shared by the thread that fetches wake-ups and the loop that does the work.
+
+    With a `lane_limit`, no lane (a project) has more than so many of the places. `released` counts the places
+    that lanes gave back.
+    """
+
+    def __init__(self, limit: int, lane_limit: int = 0) -> None:
+        self._limit, self.lane_limit = limit, lane_limit or limit
+        self._free = limit
+        self.released = 0
+        self._lanes: Counter[str] = Counter()
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def reserve(self, most: int, wait_seconds: float) -> int:
+        """Take up to `most` places, waiting a moment while there is none; 0 when that did not help, or when closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._free > 0 or self._closed, wait_seconds)
+            taken = 0 if self._closed else min(most, self._free)
+            self._free -= taken
+            return taken
+
+    def occupy(self, lane: str) -> None:
+        """Say which lane a reserved place is for."""
+        with self._changed:
+            self._lanes[lane] += 1
+
+    def allowed(self) -> dict[str, int]:
+        """How many more places each lane may have that has some."""
+        with self._changed:
+            return {lane: self.lane_limit - count for lane, count in self._lanes.items()}
+
+    @property
+    def crowded(self) -> bool:
+        """Whether a lane has all the places that one may have, so that what it left in the queue waits for one."""
+        with self._changed:
+            return any(count >= self.lane_limit for count in self._lanes.values())
+
+    def release(self, places: int = 1, lane: str = "") -> None:
+        """Give places back; a `lane` gives back one that it occupied, if it did."""
+        with self._changed:
+            self._free += places
+            self.released += 1 if lane else 0
+            if self._lanes[lane] > 1:
+                self._lanes[lane] -= 1
+            else:
+                del self._lanes[lane]
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Let nothing more in; what is inside goes on."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    @property
+    def busy(self) -> int:
+        """Places taken."""
+        return self._limit - self._free

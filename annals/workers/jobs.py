@@ -1,0 +1,90 @@
+"""What a build needs before it can begin: the function as it is now, the environment, and where the artefact goes."""
+
+import secrets
+import time
+from typing import NamedTuple
+
+import msgspec
+
+from annals.domain.deployment import Deployment
+from annals.domain.errors import FunctionNotFound, FunctionRuntimeUnsupported
+from annals.domain.ports import Build, BuildOutcome, Limits
+from annals.projections.execution_context import Environments, Prepared
+from annals.projections.runs import deployment_of
+from annals.store.errors import StoreError
+from annals.store.tokens import EPHEMERAL_KEYS, ephemeral_key
+from annals.store.vault import Vault
+from annals.workers.patience import patiently
+from annals.workers.preparation import KEY_SLACK_SECONDS
+
+
+class BuildLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What every build may take, from the settings."""
+
+    timeout_seconds: float
+    output_limit_bytes: int
+    executor_pause_seconds: float = 2.0
+    """How long an executor that was lost is left alone, times the attempt."""
+    executor_patience_seconds: float = 15.0
+    """How long claimed work waits for an executor that cannot be reached."""
+
+
+class Job(NamedTuple):
+    """What the executor is asked for, or the outcome of a build that cannot begin; `specification` is its size."""
+
+    specification: str
+    build: Build | None
+    impossible: BuildOutcome | None = None
+
+
+class Jobs:
+    """Waits for Postgres as long as it takes."""
+
+    def __init__(self, vault: Vault, environments: Environments, limits: BuildLimits) -> None:
+        self._vault, self._environments, self._limits = vault, environments, limits
+
+    async def of(self, deployment: Deployment) -> Job | None:
+        """The job of a claimed build; None when its function or the deployment itself is gone."""
+        where = deployment.project_id, deployment.deployment_id
+        context = await patiently(lambda: self._environments.of_deployment(*where))
+        if context is None:
+            return None
+        size = context.specification(building=True)
+        try:
+            prepared = await patiently(lambda: self._environments.of(context, building=True))
+            return Job(size.slug, await self._build(prepared, deployment.epoch))
+        except FunctionNotFound:
+            return None
+        except FunctionRuntimeUnsupported as error:
+            return Job(size.slug, None, BuildOutcome(reason="runtime_unavailable", message=str(error)))
+        except StoreError as error:
+            sentence = f"The function's variables cannot be opened: {error}"
+            return Job(size.slug, None, BuildOutcome(reason="command_failed", message=sentence))
+
+    async def _build(self, prepared: Prepared, epoch: int) -> Build:
+        context, deployment = prepared.context, deployment_of(prepared.context)
+        secret = await patiently(lambda: self._vault.derive(context.project_id, EPHEMERAL_KEYS))
+        expires = time.time() + self._limits.timeout_seconds + KEY_SLACK_SECONDS
+        key = ephemeral_key(context.project_id, context.scopes, expires=expires, secret=secret, prefix="ephemeral")
+        size = context.specification(building=True)
+        return Build(
+            project=context.project_id,
+            function=context.function_id,
+            deployment=deployment.deployment_id,
+            epoch=epoch,
+            runtime=context.runtime,
+            source=deployment.source,
+            output_key=artefact_key(context.project_id, deployment.deployment_id, epoch),
+            entrypoint=deployment.entrypoint,
+            commands=deployment.commands,
+            output_directory="",
+            environment={**prepared.environment.variables, "APPWRITE_FUNCTION_API_KEY": key},
+            limits=Limits(cpus=size.cpus, memory_mb=size.memory),
+            timeout_seconds=self._limits.timeout_seconds,
+            output_limit_bytes=self._limits.output_limit_bytes,
+        )
+
+
+def artefact_key(project_id: str, deployment_id: str, epoch: int) -> str:
+    """Where a build puts its artefact; no two attempts share one, so that a late one overwrites nothing."""
+    return f"artefacts/{project_id}/{deployment_id}/{epoch}-{secrets.token_hex(4)}/code.tar.gz"

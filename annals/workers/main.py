@@ -1,0 +1,237 @@
+"""The two processes of this room, from their start to their end."""
+
+import asyncio
+import functools
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import timedelta
+
+import structlog
+
+from annals.app.settings import Settings
+from annals.domain.event_names import wants as triggers_want
+from annals.domain.ports import Executor
+from annals.projections.following import FOLLOWING
+from annals.store.follower import Follower
+from annals.store.holds import SCHEDULES, Holds
+from annals.store.idempotency import Idempotency
+from annals.store.listener import Listener
+from annals.store.window import Window
+from annals.vcs.client import Repositories
+from annals.vcs.jobs import Bounds
+from annals.vcs.locating import Locator
+from annals.workers.broker import QueueUnavailable, WakeUpBroker
+from annals.workers.builds import Builds
+from annals.workers.chores import Chores
+from annals.workers.clock import Duty, keep
+from annals.workers.desk import Desk
+from annals.workers.executions import Again, Executions
+from annals.workers.gate import Gate
+from annals.workers.held import unless_held
+from annals.workers.jobs import BuildLimits
+from annals.workers.keeper import Keeper, Work
+from annals.workers.leadership import Leadership
+from annals.workers.litter import Litter
+from annals.workers.missed import Missed, wake
+from annals.workers.reaper import Overdue, Reaper
+from annals.workers.relay import sender
+from annals.workers.relay import wants as relay_wants
+from annals.workers.retention import Retention
+from annals.workers.schedules import Schedules
+from annals.workers.sealing import Sealing
+from annals.workers.sources import Sources
+from annals.workers.stock import Shelf, Stock
+from annals.workers.triggers import Triggers
+from annals.workers.wakeups import (
+    BUILD_DEPLOYMENT,
+    BUILDS,
+    CHORES,
+    EXECUTIONS,
+    RETIRE_DEPLOYMENT,
+    RETIRE_FUNCTION,
+    RUN_EXECUTION,
+    STOP_BUILD,
+    STOP_EXECUTION,
+    WARM_FUNCTION,
+)
+from annals.workers.warmth import LOOK_SECONDS, Warming, Warmth
+from annals.workers.wiring import Process, opened
+
+GRACE_SECONDS = 4.0
+"""How long work in hand may take to end once its process was asked to; then it is handed back."""
+
+OVERDUE_SECONDS = 90
+"""How long an execution may be `processing` beyond its start budget and its function's timeout."""
+
+Tell = Callable[[str], None]
+"""Told what the process does, first when it is ready, then every second."""
+
+log = structlog.get_logger(__name__)
+
+
+async def serve_worker(settings: Settings, executor: Executor, *, asked: asyncio.Event, tell: Tell) -> None:
+    """Work until `asked` to end: then nothing more is claimed, and what does not end in time is handed back."""
+    places = settings.worker_executions
+    gates = {EXECUTIONS: Gate(places, settings.share_of(places)), BUILDS: Gate(settings.worker_builds), CHORES: Gate(8)}
+
+    def doing() -> str:
+        return ", ".join(f"{gate.busy} {queue}" for queue, gate in gates.items() if gate.busy) or "idle"
+
+    async with opened(settings, "worker", doing) as process:
+        broker = WakeUpBroker(settings.redis_url, gates)
+        again = functools.partial(wake, process.database, broker, RUN_EXECUTION)
+        executions = _executions(settings, process, executor, again)
+        builds = _builds(settings, process, executor)
+        chores = Chores(process.log, executor, _retention(settings, process), _litter(settings, process))
+        desk = Desk(
+            broker,
+            {
+                RUN_EXECUTION: executions.run,
+                BUILD_DEPLOYMENT: builds.run,
+                STOP_EXECUTION: chores.stop_execution,
+                STOP_BUILD: builds.stop,
+                RETIRE_DEPLOYMENT: chores.retire_deployment,
+                RETIRE_FUNCTION: chores.retire_function,
+                WARM_FUNCTION: _warmth(settings, process, executor).warm,
+            },
+        )
+        stock = Stock(
+            process.log, process.presence, Shelf(executions.held, executions.stop), Shelf(builds.held, builds.stop)
+        )
+        stock_taking = asyncio.ensure_future(keep(Duty("stock", settings.lease_s / 2, stock.take)))
+        desk.start()
+        try:
+            await _until(asked, tell, doing)
+        finally:
+            await desk.stop(GRACE_SECONDS)
+            stock_taking.cancel()
+
+
+async def serve_keeper(settings: Settings, *, asked: asyncio.Event, tell: Tell) -> None:
+    """Keep until `asked` to end: lead when nobody else does, else stand by."""
+    keeper: Keeper | None = None
+
+    def doing() -> str:
+        return "leads" if keeper is not None and keeper.active else "stands by"
+
+    async with opened(settings, "keeper", doing) as process, Listener.open(process.database) as listener:
+        queue = WakeUpBroker(settings.redis_url)
+        keeper = Keeper(Leadership(process.database), lambda: _term(settings, process, listener, queue))
+        keeping = asyncio.ensure_future(keeper.serve())
+        try:
+            await _until(asked, tell, doing)
+        finally:
+            keeping.cancel()
+            with suppress(asyncio.CancelledError):
+                await keeping
+
+
+def _term(settings: Settings, process: Process, listener: Listener, queue: WakeUpBroker) -> Sequence[Work]:
+    """The followers and the clocks of one keeper's term."""
+    event_log = process.log
+    window = Window(process.log.facts, listener)
+    followers = _followers(process, listener, window, queue)
+    holds, schedules = Holds(process.database), Schedules(event_log, queue, look_back_seconds=5.0)
+    duties = [
+        Duty("reaper", settings.lease_s / 5, Reaper(event_log, lease_seconds=settings.lease_s).sweep),
+        Duty("overdue", 5.0, Overdue(event_log, slack_seconds=OVERDUE_SECONDS + settings.start_timeout_s).sweep),
+        Duty("missed", 2.0, unless_held(holds, SCHEDULES, Missed(process.database, queue).sweep)),
+        Duty("schedules", 0.5, unless_held(holds, SCHEDULES, schedules.tick)),
+        Duty("warmth", LOOK_SECONDS, unless_held(holds, SCHEDULES, Warming(process.database, queue).sweep)),
+        Duty("retention", 600.0, _retention(settings, process).run, delay=60.0),
+        Duty("litter", 3600.0, _litter(settings, process).run, delay=300.0),
+        Duty("unfinished", 10.0, process.contents.blobs.forget_unfinished),
+        Duty("idempotency", 600.0, _idempotency(process).forget_old, delay=120.0),
+    ]
+    sealing = Sealing(process.log, settings)
+    duties += sealing.duties()
+    followers.append(sealing.follower(listener, window))
+    return [*(follower.run for follower in followers), *(_kept(duty) for duty in duties)]
+
+
+def _followers(process: Process, listener: Listener, window: Window, queue: WakeUpBroker) -> list[Follower]:
+    """Those that somebody waits for come first; the others let events gather."""
+    follower = functools.partial(Follower, facts=process.log.facts, listener=listener, window=window)
+    triggers = Triggers(process.log, process.vault)
+    return [
+        follower(
+            "relay", None, send=sender(queue), wants=relay_wants, rest_seconds=0.01, transient=(QueueUnavailable,)
+        ),
+        follower("triggers", triggers.follow, wants=triggers_want, rest_seconds=0.01, batch=50),
+        *(
+            follower(name, one.handle, wants=one.wants, gather_seconds=one.gather_seconds)
+            for name, one in FOLLOWING.items()
+        ),
+    ]
+
+
+def _kept(duty: Duty) -> Work:
+    return lambda: keep(duty)
+
+
+def _executions(settings: Settings, process: Process, executor: Executor, again: Again) -> Executions:
+    return Executions(
+        process.log,
+        presence=process.presence,
+        contents=process.contents,
+        vault=process.vault,
+        environments=process.environments,
+        executor=executor,
+        start_seconds=float(settings.start_timeout_s),
+        again=again,
+    )
+
+
+def _warmth(settings: Settings, process: Process, executor: Executor) -> Warmth:
+    start_seconds = float(settings.start_timeout_s)
+    return Warmth(process.database, process.environments, executor, start_seconds=start_seconds)
+
+
+def _builds(settings: Settings, process: Process, executor: Executor) -> Builds:
+    return Builds(
+        process.log,
+        presence=process.presence,
+        vault=process.vault,
+        environments=process.environments,
+        executor=executor,
+        sources=_sources(settings, process),
+        limits=BuildLimits(
+            timeout_seconds=float(settings.build_timeout_s), output_limit_bytes=settings.build_output_limit_bytes
+        ),
+    )
+
+
+def _sources(settings: Settings, process: Process) -> Sources:
+    return Sources(
+        process.log,
+        blobs=process.contents.blobs,
+        locator=Locator(process.log, process.vault, settings.git_remotes),
+        repositories=Repositories(
+            allowed_hosts=settings.git_allowed_hosts,
+            bounds=Bounds(
+                seconds=float(settings.git_timeout_s),
+                transfer_bytes=settings.git_transfer_limit_bytes,
+                archive_bytes=settings.upload_limit_bytes,
+            ),
+        ),
+    )
+
+
+def _retention(settings: Settings, process: Process) -> Retention:
+    return Retention(process.log, execution_days=settings.execution_retention_days)
+
+
+def _idempotency(process: Process) -> Idempotency:
+    return Idempotency(process.database, process.contents, process.vault)
+
+
+def _litter(settings: Settings, process: Process) -> Litter:
+    return Litter(process.database, process.contents, grace=timedelta(hours=1, seconds=settings.build_timeout_s))
+
+
+async def _until(asked: asyncio.Event, tell: Tell, doing: Callable[[], str]) -> None:
+    while not asked.is_set():
+        tell(doing())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await asked.wait()

@@ -1,0 +1,115 @@
+"""What an execution needs before it can run: the deployment that answers, its environment, and what it was given."""
+
+import time
+
+from annals.domain.errors import FunctionNotFound, FunctionRuntimeUnsupported
+from annals.domain.execution import Execution
+from annals.domain.ports import Reason
+from annals.projections.execution_context import Context, Environments, Prepared
+from annals.projections.runs import Call
+from annals.store.errors import ContentMissing, StoreError
+from annals.store.inputs import NOTHING, Input, open_input
+from annals.store.tokens import EPHEMERAL_KEYS, USER_TOKENS, ephemeral_key, user_token
+from annals.store.vault import Vault
+from annals.workers.patience import patiently
+from annals.workers.reads import Reads
+
+KEY_SLACK_SECONDS = 60
+"""How long the key that the code is handed outlives its timeout (http-api.md 9.3)."""
+
+FUNCTION_GONE = "The function, or the deployment that was asked for, was deleted before this execution ran."
+NO_DEPLOYMENT = "The function has no active deployment. Activate one and run it again."
+NOT_READY = "The build of the deployment is not ready. Run it again when it is."
+
+
+class Refused(Exception):
+    """The run cannot begin: `reason` and the sentence that is recorded."""
+
+    def __init__(self, reason: Reason, sentence: str) -> None:
+        super().__init__(sentence)
+        self.reason: Reason = reason
+
+
+class Preparation:
+    """Waits for Postgres as long as it takes."""
+
+    def __init__(self, reads: Reads, vault: Vault, environments: Environments) -> None:
+        self._reads, self._vault, self._environments = reads, vault, environments
+
+    async def of(self, execution: Execution) -> tuple[Prepared, Call] | Refused:
+        """What a claimed execution runs with, or why it cannot run."""
+        try:
+            prepared = await self._prepared(execution)
+            return prepared, await self._call(prepared.context, execution)
+        except Refused as refusal:
+            return refusal
+
+    async def _prepared(self, execution: Execution) -> Prepared:
+        """The deployment that answers at this moment (http-api.md 8.3), or the one asked for, and its environment."""
+        context = await patiently(lambda: self._context(execution))
+        if context is None or context.incarnation != execution.function_incarnation:
+            raise Refused("deployment_missing", FUNCTION_GONE)
+        if context.deployment is None:
+            raise Refused("deployment_missing", NO_DEPLOYMENT)
+        if context.deployment.status != "ready":
+            raise Refused("build_not_ready", NOT_READY)
+        try:
+            return await patiently(lambda: self._environments.of(context))
+        except FunctionNotFound:
+            raise Refused("deployment_missing", FUNCTION_GONE) from None
+        except FunctionRuntimeUnsupported as error:
+            raise Refused("runtime_unavailable", str(error)) from None
+        except StoreError as error:
+            raise Refused("error", f"The function's variables cannot be opened: {error}") from error
+
+    async def _context(self, execution: Execution) -> Context | None:
+        if execution.pinned:
+            return await self._environments.of_deployment(execution.project_id, execution.deployment_id)
+        context = await self._reads.context((execution.project_id, execution.function_id))
+        if context is None:
+            return None
+        return await self._environments.routed(context, execution.execution_id, kept=execution.routed_to)
+
+    async def _call(self, context: Context, execution: Execution) -> Call:
+        request = execution.request
+        try:
+            given = await patiently(lambda: self._given(execution))
+            secret = await patiently(lambda: self._vault.derive(execution.project_id, EPHEMERAL_KEYS))
+        except StoreError as error:
+            raise Refused("error", f"What this execution was given cannot be read: {error}") from error
+        expires = time.time() + context.timeout + KEY_SLACK_SECONDS
+        return Call(
+            execution_id=execution.execution_id,
+            epoch=execution.epoch,
+            trigger=execution.trigger,
+            method=request.method,
+            path=request.path,
+            headers=given.headers,
+            body=given.body,
+            key=ephemeral_key(
+                context.project_id,
+                context.scopes,
+                expires=expires,
+                secret=secret,
+                prefix="ephemeral",
+                depth=given.depth,
+            ),
+            event=request.event,
+            user_id=request.user_id,
+            user_jwt=await self._user_token(execution, given, expires),
+            client_ip=given.client_ip,
+        )
+
+    async def _user_token(self, execution: Execution, given: Input, expires: float) -> str:
+        if given.token_session is None:
+            return ""
+        secret = await patiently(lambda: self._vault.derive(execution.project_id, USER_TOKENS))
+        return user_token(execution.request.user_id, given.token_session, expires=expires, secret=secret)
+
+    async def _given(self, execution: Execution) -> Input:
+        if not execution.request.input_size:
+            return NOTHING
+        sealed = await self._reads.sealed_input(execution.id)
+        if sealed is None:
+            raise ContentMissing
+        return await open_input(self._vault, execution.project_id, execution.id, sealed)

@@ -1,0 +1,107 @@
+"""Retention: what time removes. The read models and contents go, by recorded events; the facts stay in the log."""
+
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+import structlog
+
+from annals.domain.commands.retention import give_up_deployment, sweep_executions
+from annals.domain.deployment import Deployment
+from annals.domain.errors import Conflict, DeploymentNotFound, FunctionNotFound
+from annals.domain.function import Function
+from annals.domain.retention import Retention as Sweeps
+from annals.domain.retention import SweepReason
+from annals.store import sql
+from annals.store.log import EventLog
+from annals.workers.wakeups import UNKNOWN, Cause
+
+QUERIES = sql.load(__package__, "retention.sql")
+
+_STEP = 500
+"""Executions that one event removes: short enough that no append waits long for its lock."""
+
+_ACTOR = "retention"
+
+log = structlog.get_logger(__name__)
+
+
+class Owner(NamedTuple):
+    """A function in one incarnation."""
+
+    project_id: str
+    function_id: str
+    function_sequence: int
+
+
+class Retention:
+    """The keeper's housekeeping of read models; `execution_days` 0 keeps executions for good."""
+
+    def __init__(self, log: EventLog, *, execution_days: int) -> None:
+        self._log, self._database, self._days = log, log.database, execution_days
+
+    async def run(self) -> None:
+        """Everything that is due now."""
+        now = datetime.now(UTC)
+        await self.sweep_executions(now)
+        await self.drop_deployments(now)
+
+    async def sweep_executions(self, now: datetime) -> int:
+        """Remove executions older than the setting's days, and those of functions that are gone."""
+        before = now - timedelta(days=self._days) if self._days else datetime.min.replace(tzinfo=UTC)
+        functions = await self._database.rows(QUERIES["functions_with_old_executions"], {"before": before})
+        steps = 0
+        for row in functions:
+            reason: SweepReason = "function_deleted" if row["orphaned"] else "age"
+            owner = Owner(row["project_id"], row["function_id"], row["function_sequence"])
+            steps += await self._sweep(owner, before, reason, UNKNOWN)
+        return steps
+
+    async def sweep_orphans_of(self, project_id: str, function_id: str, cause: Cause) -> None:
+        """Remove the executions of a function's deleted incarnations."""
+        params = {"project_id": project_id, "function_id": function_id}
+        for row in await self._database.rows(QUERIES["orphaned_functions"], params):
+            incarnation = row["function_sequence"]
+            owner = Owner(project_id, function_id, incarnation)
+            await self._sweep(owner, datetime.now(UTC), "function_deleted", cause)
+
+    async def _sweep(self, owner: Owner, before: datetime, reason: SweepReason, cause: Cause) -> int:
+        params = {
+            **owner._asdict(),
+            "before": before,
+            "all": reason == "function_deleted",
+            "limit": _STEP,
+        }
+        steps = 0
+        while (up_to := await self._database.value(QUERIES["next_step"], params)) is not None:
+            await self._log.run(
+                sweep_executions,
+                Sweeps.key(owner.project_id),
+                meta=cause.meta(_ACTOR),
+                project_id=owner.project_id,
+                function_id=owner.function_id,
+                incarnation=owner.function_sequence,
+                up_to=up_to,
+                reason=reason,
+            )
+            steps += 1
+        if steps:
+            log.info(
+                "executions_swept", project=owner.project_id, function=owner.function_id, reason=reason, steps=steps
+            )
+        return steps
+
+    async def drop_deployments(self, now: datetime) -> int:
+        """Delete deployments that are older than their function keeps them, never the active one."""
+        dropped = 0
+        rows = await self._database.rows(QUERIES["old_deployments"], {"now": now, "limit": _STEP})
+        for row in rows:
+            keys = (
+                Function.key(row["project_id"], row["function_id"]),
+                Deployment.key(row["project_id"], row["deployment_id"]),
+            )
+            try:
+                await self._log.run(give_up_deployment, *keys, meta=UNKNOWN.meta(_ACTOR))
+                dropped += 1
+            except (FunctionNotFound, DeploymentNotFound, Conflict):
+                continue
+        return dropped

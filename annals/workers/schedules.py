@@ -1,0 +1,91 @@
+"""Schedules: executions whose time has come. What was missed while nobody kept time runs once, for its latest slot."""
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+
+from annals.domain.commands.executions import request_execution
+from annals.domain.cron import previous_time
+from annals.domain.errors import Conflict, ExecutionAlreadyExists, FunctionNotFound
+from annals.domain.execution import Execution, Request
+from annals.domain.policy import policy_from
+from annals.store import sql
+from annals.store.log import EventLog, Meta
+from annals.workers.missed import QUERIES as MISSED
+from annals.workers.missed import Queue, wake
+from annals.workers.wakeups import RUN_EXECUTION
+
+QUERIES = sql.load(__package__, "schedules.sql")
+
+LATE = timedelta(seconds=30)
+"""How long after its time a firing counts as late: longer than a keeper takes to be replaced."""
+
+_LIMIT = 500
+_INSTANT = timedelta(microseconds=1)
+
+log = structlog.get_logger(__name__)
+
+
+def firing_id(incarnation: int, slot: datetime) -> str:
+    """The id of a schedule's execution: whoever fires the same slot of the same function names the same stream."""
+    return hashlib.sha256(f"{incarnation}:{slot.isoformat()}".encode()).hexdigest()[:20]
+
+
+def is_late(slot: datetime, now: datetime) -> bool:
+    """Whether a firing at `now` is marked as late: something had kept its slot from being fired in time."""
+    return now - slot > LATE
+
+
+class Schedules:
+    """Looks once per `tick`, for one term of a keeper."""
+
+    def __init__(self, log: EventLog, queue: Queue, *, look_back_seconds: float) -> None:
+        """`look_back_seconds`: how long after its time a one-off run is woken here; later ones are `Missed`'s."""
+        self._log, self._queue, self._look_back = log, queue, look_back_seconds
+        self._woken: set[str] = set()
+
+    async def tick(self) -> None:
+        await self._fire()
+        await self._wake()
+
+    async def _fire(self) -> None:
+        due = await self._log.database.rows(QUERIES["due_functions"], {"limit": _LIMIT})
+        await asyncio.gather(*(self._fire_one(row) for row in due))
+
+    async def _fire_one(self, due: Mapping[str, Any]) -> None:
+        slot = previous_time(due["schedule"], due["now"] + _INSTANT)
+        execution_id = firing_id(due["function_sequence"], slot)
+        policy = policy_from(due["policy"])
+        try:
+            await self._log.run(
+                request_execution,
+                Execution.absent(due["project_id"], execution_id),
+                meta=Meta(actor="schedule"),
+                project_id=due["project_id"],
+                function_id=due["function_id"],
+                function_incarnation=due["function_sequence"],
+                function_version=due["version"],
+                execution_id=execution_id,
+                deployment_id=policy.share_of(execution_id) or due["deployment_id"],
+                trigger="schedule",
+                request=Request(method="POST", path="/"),
+                slot=slot,
+                late=is_late(slot, due["now"]),
+                retries=policy.retries_of_calls,
+            )
+        except (ExecutionAlreadyExists, FunctionNotFound, Conflict):
+            return  # fired, and its follower has not moved on yet, or gone meanwhile
+        log.info("schedule_fired", function=due["function_id"], slot=slot.isoformat())
+
+    async def _wake(self) -> None:
+        """One-off runs: they wait as `scheduled` and are claimed as they are, so waking them twice is harmless."""
+        params = {"seconds": self._look_back, "limit": _LIMIT}
+        due = {row["stream_id"] for row in await self._log.database.rows(MISSED["due_executions"], params)}
+        fresh = due - self._woken
+        if fresh:
+            await wake(self._log.database, self._queue, RUN_EXECUTION, sorted(fresh))
+        self._woken = due

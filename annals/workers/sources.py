@@ -1,0 +1,70 @@
+"""Sources that lie in a repository: fetched when their build begins, in a process apart, and kept like uploads."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from annals.domain.base import Key
+from annals.domain.commands.deployments import store_fetched
+from annals.domain.deployment import Deployment
+from annals.domain.errors import Conflict
+from annals.domain.origin import Origin
+from annals.domain.ports import Artefact, BuildOutcome
+from annals.store.blobs import PIECE, Blobs
+from annals.store.ids import generate_id
+from annals.store.log import EventLog, Meta
+from annals.vcs.client import Repositories
+from annals.vcs.locating import Locator
+from annals.vcs.refusals import Refusal
+from annals.workers.patience import patiently
+from annals.workers.statuses import Statuses
+
+log = structlog.get_logger(__name__)
+
+
+class Sources:
+    """One per process; `statuses` tell a source's host what becomes of it."""
+
+    def __init__(self, event_log: EventLog, *, blobs: Blobs, locator: Locator, repositories: Repositories) -> None:
+        self._log, self._blobs, self._locator, self._repositories = event_log, blobs, locator, repositories
+        self.statuses = Statuses(event_log, locator, repositories)
+
+    async def bring(self, deployment: Deployment, meta: Meta) -> BuildOutcome | None:
+        """Fetch the source of a claimed build and record it; an outcome when it cannot be had.
+
+        Raises Conflict when the claim no longer holds the build, BlobError.
+        """
+        try:
+            source, origin = await self._fetch(deployment)
+        except Refusal as refusal:
+            log.info("source_unavailable", deployment=deployment.id, kind=refusal.kind)
+            return BuildOutcome(reason="source_unavailable", message=refusal.sentence)
+        facts: dict[str, Any] = {"epoch": deployment.epoch, "source": source, "origin": origin}
+        recorded = await patiently(lambda: self._log.run(store_fetched, _key(deployment), meta=meta, **facts))
+        (now,) = recorded.aggregates
+        if not isinstance(now, Deployment) or now.source is None or now.source.key != source.key:
+            await self._blobs.delete(source.key)
+            raise Conflict
+        return None
+
+    async def _fetch(self, deployment: Deployment) -> tuple[Artefact, Origin]:
+        remote = deployment.remote
+        if remote is None:
+            raise Refusal("failed", "Nothing says where this deployment's source lies.")
+        wanted = await patiently(lambda: self._locator.wanted(deployment.project_id, remote, deployment.origin))
+        async with self._repositories.fetch(wanted) as (archive, origin):
+            key = f"sources/{deployment.project_id}/{deployment.deployment_id}/{generate_id()}/code.tar.gz"
+            blob = await self._blobs.put(key, _pieces(archive))
+        return Artefact(key=blob.key, digest=blob.digest, size=blob.size), origin
+
+
+def _key(deployment: Deployment) -> Key:
+    return Deployment.key(deployment.project_id, deployment.deployment_id)
+
+
+async def _pieces(path: Path) -> AsyncIterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(PIECE):
+            yield piece

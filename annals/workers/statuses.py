@@ -1,0 +1,62 @@
+"""Telling a commit's host how its build goes, unless the function is connected silently. Nothing waits for it."""
+
+import asyncio
+
+import structlog
+
+from annals.domain.base import Key
+from annals.domain.deployment import Deployment
+from annals.domain.errors import DomainError
+from annals.store.errors import StoreError
+from annals.store.log import EventLog
+from annals.vcs.client import Repositories
+from annals.vcs.jobs import GitHub, Report, State
+from annals.vcs.locating import Locator
+from annals.vcs.refusals import Refusal
+
+SECONDS = 20.0
+SENTENCES: dict[State, str] = {
+    "pending": "The deployment is being built.",
+    "success": "The deployment is ready.",
+    "failure": "The deployment failed.",
+}
+
+log = structlog.get_logger(__name__)
+
+
+class Statuses:
+    """One per process."""
+
+    def __init__(self, event_log: EventLog, locator: Locator, repositories: Repositories) -> None:
+        self._log, self._locator, self._repositories = event_log, locator, repositories
+        self._telling: dict[str, asyncio.Task[None]] = {}
+
+    def tell(self, deployment: Deployment, state: State) -> None:
+        """Begin to tell; what was told of the same deployment before comes first."""
+        remote = deployment.remote
+        if remote is None or not remote.installation_id or remote.silent:
+            return
+        key, former = Deployment.key(deployment.project_id, deployment.deployment_id), self._telling.get(deployment.id)
+        task = asyncio.create_task(self._tell(key, state, former))
+        self._telling[deployment.id] = task
+        task.add_done_callback(lambda done: self._forget(deployment.id, done))
+
+    async def told(self) -> None:
+        """Wait until all is told that is to be."""
+        await asyncio.gather(*self._telling.values())
+
+    def _forget(self, stream: str, done: "asyncio.Task[None]") -> None:
+        if self._telling.get(stream) is done:
+            del self._telling[stream]
+
+    async def _tell(self, key: Key, state: State, former: "asyncio.Task[None] | None") -> None:
+        if former is not None:
+            await asyncio.wait([former])
+        try:
+            deployment = await self._log.load(key)  # as it is now: the commit may just have been found
+            wanted = await self._locator.wanted(deployment.project_id, deployment.remote, deployment.origin)
+            if isinstance(wanted.place, GitHub) and deployment.origin.commit_hash:
+                report = Report(commit=deployment.origin.commit_hash, state=state, description=SENTENCES[state])
+                await self._repositories.report(wanted, report, seconds=SECONDS)
+        except (Refusal, DomainError, StoreError) as error:
+            log.info("commit_status_not_told", deployment=key.stream, state=state, error=str(error))

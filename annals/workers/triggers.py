@@ -1,0 +1,120 @@
+"""Functions that are triggered by events: a follower that asks for an execution for each that listens.
+
+The execution's id names the event and the function, so that a batch seen twice triggers nothing twice.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+
+from annals.domain.base import Key
+from annals.domain.commands.executions import request_execution
+from annals.domain.errors import Conflict, ExecutionAlreadyExists, FunctionNotFound
+from annals.domain.event_names import Happening, happening
+from annals.domain.execution import Execution, Request
+from annals.domain.invocation import KEPT_REQUEST_HEADERS, kept
+from annals.domain.policy import policy_from
+from annals.domain.team import Team
+from annals.domain.user import User
+from annals.domain.version import API_VERSION
+from annals.projections.event_payloads import member_of, payload
+from annals.store import sql
+from annals.store.database import Connection
+from annals.store.facts import Fact
+from annals.store.inputs import Input, input_facts, seal_input
+from annals.store.log import EventLog, Meta
+from annals.store.vault import Vault
+
+QUERIES = sql.load(__package__, "triggers.sql")
+
+DEEPEST = 8
+"""How many triggered functions may follow from one request, each from what the former did."""
+
+_PAGE = 1000
+
+log = structlog.get_logger(__name__)
+
+
+def triggered_id(incarnation: int, position: int) -> str:
+    """The id of the execution of a function (by its incarnation) for an event (by its position)."""
+    return hashlib.sha256(f"{incarnation}@{position}".encode()).hexdigest()[:20]
+
+
+class Triggers:
+    """`follow` is the follower's handler."""
+
+    def __init__(self, log: EventLog, vault: Vault) -> None:
+        self._log, self._vault = log, vault
+
+    async def follow(self, _conn: Connection, facts: Sequence[Fact]) -> None:
+        for fact in facts:
+            if (what := happening(fact.event)) is not None:
+                await self._trigger(fact, what)
+
+    async def _trigger(self, fact: Fact, what: Happening) -> None:
+        subscribed = await self._log.database.rows(
+            QUERIES["subscribed"], {"project": fact.project, "names": what.names, "position": fact.position}
+        )
+        if not subscribed:
+            return
+        depth = int(fact.event.metadata.get("depth", "0")) + 1
+        if depth > DEEPEST:
+            log.warning("trigger_too_deep", name=what.names[0], position=fact.position, functions=len(subscribed))
+            return
+        given = Input(body=await self._payload(fact), headers=_HEADERS, depth=depth)
+        await asyncio.gather(*(self._request(fact, what.names[0], function, given) for function in subscribed))
+
+    async def _payload(self, fact: Fact) -> bytes:
+        history: list[Fact] = []
+        while page := await self._log.facts.of_stream(
+            fact.event.originator_id, after=history[-1].event.originator_version if history else 0, limit=_PAGE
+        ):
+            history += page
+        history = [known for known in history if known.position <= fact.position]
+        user_id = member_of(history) if isinstance(fact.event, Team.Event) else ""
+        member = await self._log.load(Key(User, User.stream(fact.project, user_id), None)) if user_id else None
+        return payload(history, member)
+
+    async def _request(self, fact: Fact, name: str, function: Any, given: Input) -> None:
+        execution_id = triggered_id(function["sequence"], fact.position)
+        policy = policy_from(function["policy"])
+        stream = Execution.stream(fact.project, execution_id)
+        content = await seal_input(self._vault, fact.project, stream, given)
+        digest, size = input_facts(content)
+        said = fact.event.metadata
+        kind, _, user_id = said.get("actor", "").partition(":")
+        meta = Meta(actor="event", causation=str(fact.position), correlation=said.get("correlation", ""))
+        request = Request(
+            method="POST",
+            path="/",
+            headers=kept(given.headers, KEPT_REQUEST_HEADERS),
+            user_id=user_id if kind == "user" else "",
+            input_digest=digest,
+            input_size=size,
+            event=name,
+        )
+        try:
+            await self._log.run(
+                request_execution,
+                Execution.absent(fact.project, execution_id),
+                meta=meta,
+                contents=[content],
+                project_id=fact.project,
+                function_id=function["function_id"],
+                function_incarnation=function["sequence"],
+                function_version=function["version"],
+                execution_id=execution_id,
+                deployment_id=policy.share_of(execution_id) or function["deployment_id"],
+                trigger="event",
+                request=request,
+                retries=policy.retries_of_calls,
+            )
+        except (ExecutionAlreadyExists, FunctionNotFound, Conflict):
+            return  # triggered, before this batch was seen again, or gone meanwhile
+        log.info("event_triggered", name=name, function=function["function_id"], execution=execution_id)
+
+
+_HEADERS = [("content-type", "application/json"), ("user-agent", f"Appwrite/{API_VERSION}")]

@@ -1,0 +1,60 @@
+"""The composition root of workers and keepers: what a process works with, opened in order, closed in reverse."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import msgspec
+
+from annals.app.settings import Settings
+from annals.domain.environment import Platform
+from annals.domain.version import API_VERSION
+from annals.projections.execution_context import Environments
+from annals.projections.inline import REFUSALS, inline
+from annals.projections.required import required
+from annals.store.blobs import Blobs
+from annals.store.contents import Contents
+from annals.store.database import Database
+from annals.store.leases import Leases
+from annals.store.log import EventLog
+from annals.store.presence import Presence
+from annals.store.vault import Vault, master_key
+
+
+class Process(msgspec.Struct, frozen=True, kw_only=True):
+    """What one process shares."""
+
+    database: Database
+    log: EventLog
+    contents: Contents
+    vault: Vault
+    environments: Environments
+    presence: Presence
+
+
+@asynccontextmanager
+async def opened(settings: Settings, role: str, doing: Callable[[], str]) -> AsyncIterator[Process]:
+    """Open a process over a migrated database; `doing` says what its lease shows."""
+    async with contextlib.AsyncExitStack() as stack:
+        database = await Database.open(settings.database_url, size=12, name=f"annals {role}")
+        stack.push_async_callback(database.close)
+        contents = Contents(database, Blobs.open(settings.blobs))
+        log = await EventLog.open(database, contents=contents, inline=inline, required=required, refusals=REFUSALS)
+        stack.push_async_callback(log.close)
+        vault = Vault(database, master_key(settings.master_key))
+        await vault.prove()
+        platform = Platform(endpoint=settings.endpoint, version=API_VERSION, region=settings.region)
+        presence = Presence(Leases(database), role, lease_seconds=settings.lease_s, doing=doing)
+        await presence.enter()
+        stack.push_async_callback(presence.leave)
+        beating = asyncio.create_task(presence.run())
+        stack.callback(beating.cancel)
+        yield Process(
+            database=database,
+            log=log,
+            contents=contents,
+            vault=vault,
+            environments=Environments(database, vault, platform),
+            presence=presence,
+        )
