@@ -1,0 +1,1 @@
+"""Signing up and in: the account of who calls."""

@@ -1,0 +1,37 @@
+"""The session's cookies, and what browsers that keep no cookies of other sites are told instead."""
+
+from datetime import datetime
+
+from annals.app.answers import Header
+from annals.app.call import Call
+from annals.app.presented import cookie_names
+from annals.app.wire import encode
+
+_OVER = "Thu, 01 Jan 1970 00:00:00 GMT"
+
+
+def opened(call: Call, presented: str, expires: datetime) -> list[Header]:
+    """What an answer that opens a session carries."""
+    when = expires.strftime("%a, %d %b %Y %H:%M:%S GMT")
+    return [*_cookies(call, presented, when), _fallback({cookie_names(call.realm)[0]: presented})]
+
+
+def closed(call: Call) -> list[Header]:
+    """What an answer that closes the caller's session carries."""
+    return [*_cookies(call, "", _OVER), _fallback({})]
+
+
+def _cookies(call: Call, value: str, expires: str) -> list[Header]:
+    """SameSite=None comes along from pages of other sites, and needs HTTPS; the other cookie is for old browsers."""
+    secure = call.scope["scheme"] == "https" or call.services.settings.endpoint.startswith("https:")
+    kept = f"{value}; path=/; expires={expires}; HttpOnly"
+    name, legacy = cookie_names(call.realm)
+    texts = [
+        f"{name}={kept}; {'Secure; SameSite=None' if secure else 'SameSite=Lax'}",
+        f"{legacy}={kept}{'; Secure' if secure else ''}",
+    ]
+    return [(b"set-cookie", text.encode("ascii")) for text in texts]
+
+
+def _fallback(cookies: dict[str, str]) -> Header:
+    return (b"x-fallback-cookies", encode(cookies))

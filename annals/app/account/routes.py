@@ -1,0 +1,138 @@
+"""The operations of who calls on their own account: signing up, in and out."""
+
+from annals.app.account import cookies
+from annals.app.account.tries import Try
+from annals.app.answers import Answer, json_answer, no_content, raw_json_answer
+from annals.app.call import Call
+from annals.app.caller import Caller
+from annals.app.parameters import UNIQUE, CustomId, Email, Parameters, Password, Text, optional, required
+from annals.app.passwords import LEAST, MOST
+from annals.app.refusals import AccessForbidden, InvalidCredentials, UserBlocked
+from annals.app.routing import Operation
+from annals.app.scopes import ACCOUNT, SESSIONS_WRITE
+from annals.app.users import queries
+from annals.app.users.routes import TOKEN_SECONDS, Token, create_user
+from annals.app.users.sessions import open_for, token_for
+from annals.app.wire import encode
+from annals.domain.commands.users import close_session, close_sessions
+from annals.domain.errors import UserUnauthorized
+from annals.domain.project import CONSOLE
+from annals.domain.user import User
+from annals.projections.identity_models import present_session, present_user
+from annals.store import sql
+
+QUERIES = sql.load(__package__, "queries.sql")
+CREATE = Parameters(
+    userId=required(CustomId()),
+    email=required(Email()),
+    password=required(Password(LEAST, MOST)),
+    name=optional(Text(128, 0), ""),
+)
+SIGN_IN = Parameters(email=required(Email()), password=required(Password(1, MOST)))
+SESSION = Parameters(sessionId=required(Text(36)))
+CURRENT = "current"
+
+
+async def create(call: Call) -> Answer:
+    if call.realm == CONSOLE:
+        raise AccessForbidden("Users of the console are made with `annals users create-admin`.")
+    user_id = call.new_id() if call.values["userId"] == UNIQUE else call.values["userId"]
+    return raw_json_answer(await create_user(call, user_id, with_hash=False), status=201)
+
+
+async def get(call: Call) -> Answer:
+    user = await queries.find_user(call, (await _user(call)).user_id)
+    return raw_json_answer(encode(present_user(user, with_hash=False)))
+
+
+async def sign_in(call: Call) -> Answer:
+    """A wrong email and a wrong password are told alike, and take as long."""
+    email, password = call.values["email"], call.values["password"]
+    attempt = Try(call, email)
+    await attempt.begin()
+    row = await call.services.database.row(QUERIES["by_email"], {"project": call.realm, "email": email})
+    user_id, sealed = (row["user_id"], row["sealed_password"]) if row else ("", "")
+    if not await call.services.passwords.fits(call.realm, user_id, sealed, password) or row is None:
+        raise InvalidCredentials
+    await attempt.succeed()
+    if not row["enabled"]:
+        raise UserBlocked
+    opened = await open_for(call, user_id, "email")
+    secret = opened.presented if (await call.caller()).privileged else ""
+    shown = present_session(opened.row, email=email, current=True, secret=secret)
+    return json_answer(
+        shown, status=201, headers=cookies.opened(call, opened.presented, opened.row["expires_at"])
+    )  # fmt: skip
+
+
+async def list_sessions(call: Call) -> Answer:
+    caller = await _user(call)
+    return raw_json_answer(await queries.read_sessions(call, caller.user_id, current=caller.session_id))
+
+
+async def get_session(call: Call) -> Answer:
+    caller = await _user(call)
+    session_id = _named(call, caller)
+    return raw_json_answer(
+        await queries.read_session(call, caller.user_id, session_id, current=caller.session_id)
+    )  # fmt: skip
+
+
+async def delete_sessions(call: Call) -> Answer:
+    caller = await _user(call)
+    key = User.key(call.realm, caller.user_id)
+    recorded = await call.services.log.run(close_sessions, key, meta=await call.meta())
+    call.seen(recorded.position)
+    return _signed_out(call)
+
+
+async def delete_session(call: Call) -> Answer:
+    caller = await _user(call)
+    session_id = _named(call, caller)
+    key = User.key(call.realm, caller.user_id)
+    recorded = await call.services.log.run(close_session, key, meta=await call.meta(), session_id=session_id)
+    call.seen(recorded.position)
+    return _signed_out(call) if session_id == caller.session_id else no_content()
+
+
+async def create_token(call: Call) -> Answer:
+    caller = await _user(call)
+    if caller.by_token:  # or it would never end
+        raise UserUnauthorized("A JWT is made by a session, not by another JWT.")
+    token = await token_for(call, caller.user_id, caller.session_id, call.values["duration"])
+    return json_answer(Token(token), status=201)
+
+
+async def _user(call: Call) -> Caller:
+    """Raises UserUnauthorized for who is no user; the scope is judged beside it."""
+    caller = await call.caller()
+    if not caller.user_id:
+        raise UserUnauthorized
+    return caller
+
+
+def _named(call: Call, caller: Caller) -> str:
+    session_id: str = call.values["sessionId"]
+    return caller.session_id if session_id == CURRENT else session_id
+
+
+def _signed_out(call: Call) -> Answer:
+    answer = no_content()
+    answer.headers += cookies.closed(call)
+    return answer
+
+
+_SESSIONS = "/v1/account/sessions"
+_TOKEN = Parameters(duration=TOKEN_SECONDS)
+
+ROUTES = (
+    Operation("POST", "/v1/account", create, SESSIONS_WRITE, CREATE, needs_project=False),
+    Operation("GET", "/v1/account", get, ACCOUNT, needs_project=False),
+    Operation("POST", f"{_SESSIONS}/email", sign_in, SESSIONS_WRITE, SIGN_IN, needs_project=False),
+    Operation("GET", _SESSIONS, list_sessions, ACCOUNT, needs_project=False),
+    Operation("DELETE", _SESSIONS, delete_sessions, ACCOUNT, needs_project=False),
+    Operation("GET", f"{_SESSIONS}/{{sessionId}}", get_session, ACCOUNT, SESSION, needs_project=False),
+    Operation("DELETE", f"{_SESSIONS}/{{sessionId}}", delete_session, ACCOUNT, SESSION, needs_project=False),
+    Operation("POST", "/v1/account/jwts", create_token, ACCOUNT, _TOKEN, needs_project=False),
+    Operation("POST", "/v1/account/jwt", create_token, ACCOUNT, _TOKEN, needs_project=False),
+)

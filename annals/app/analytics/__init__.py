@@ -1,0 +1,1 @@
+"""Usage by any range, interval, zone and grouping, down to the executions behind a number."""

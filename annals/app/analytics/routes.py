@@ -1,0 +1,36 @@
+"""The operations of usage analytics."""
+
+from annals.app.analytics import parameters, schemas
+from annals.app.answers import Answer, json_answer
+from annals.app.call import Call
+from annals.app.past import analytics as past
+from annals.app.routing import Operation
+from annals.app.scopes import FUNCTIONS_READ
+from annals.projections.usage_answer import answer
+from annals.projections.usage_executions import page
+
+
+async def get_usage(call: Call) -> Answer:
+    await call.caller()
+    services, values = call.services, call.values
+    days = services.settings.execution_retention_days
+    question = parameters.question(call.project_id, values, now=services.now(), minute_days=days)
+    found = await answer(services.database, services.log.facts, question)
+    call.seen(found.position)
+    return schemas.answered(call, question, found)
+
+
+async def list_executions(call: Call) -> Answer:
+    await call.caller()
+    values = call.values
+    wanted = parameters.wanted(call.project_id, values, now=call.services.now())
+    found = await page(call.services.log.facts, wanted, cursor=values["cursor"], limit=values["limit"])
+    return json_answer(schemas.present_executions(found))
+
+
+ROUTES = (
+    Operation("GET", "/v1/usage", get_usage, FUNCTIONS_READ, parameters.ASK, past=past.get_usage),
+    Operation(
+        "GET", "/v1/usage/executions", list_executions, FUNCTIONS_READ, parameters.EXECUTIONS, past=past.list_executions
+    ),
+)

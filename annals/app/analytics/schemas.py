@@ -1,0 +1,123 @@
+"""Answers about usage as JSON and as CSV."""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+
+from annals.app.answers import Answer as Sent
+from annals.app.answers import json_answer
+from annals.app.call import Call
+from annals.app.wire import wire_date
+from annals.projections.usage_answer import Answer, Group, Measured
+from annals.projections.usage_executions import Page
+from annals.projections.usage_question import Question
+
+_CSV = (b"content-type", b"text/csv; charset=UTF-8")
+
+
+def answered(call: Call, question: Question, answer: Answer) -> Sent:
+    """In the format that was asked for."""
+    accepted = call.header(b"accept").partition(";")[0].strip()
+    if (call.values["format"] or ("csv" if accepted == "text/csv" else "json")) == "csv":
+        return Sent(200, as_csv(question, answer), [_CSV])
+    return json_answer(present(question, answer))
+
+
+def present(question: Question, answer: Answer) -> dict[str, Any]:
+    """The whole answer; every group says where its executions are listed."""
+    return {
+        "from": wire_date(answer.periods[0]),
+        "to": wire_date(answer.end),
+        "interval": question.interval,
+        "timezone": question.zone.key,
+        "groupBy": list(question.group_by),
+        "measures": list(question.measures),
+        "total": _group(question, answer, answer.total, keyed=False),
+        "groups": [_group(question, answer, group, keyed=True) for group in answer.groups],
+        "other": None if answer.other is None else _group(question, answer, answer.other, keyed=False, listed=False),
+    }
+
+
+def json(question: Question, answer: Answer) -> str:
+    """The same as text on one line."""
+    return msgspec.json.encode(present(question, answer)).decode()
+
+
+def _group(question: Question, answer: Answer, group: Group, *, keyed: bool, listed: bool = True) -> dict[str, Any]:
+    found: dict[str, Any] = {"key": group.key} if keyed else {}
+    found["total"] = group.total
+    if group.previous is not None:
+        found["previous"] = group.previous
+    found["series"] = [
+        {"date": wire_date(period), **values, **({"previous": former} if former is not None else {})}
+        for period, values, former in _points(answer.periods, group)
+    ]
+    if listed:
+        found["executions"] = _executions(question, answer, group)
+    return found
+
+
+def _points(periods: Sequence[datetime], group: Group) -> Iterator[tuple[datetime, Measured, Measured | None]]:
+    former: Sequence[Measured | None] = group.previous_series or [None] * len(periods)
+    return zip(periods, group.series, former, strict=True)
+
+
+def _executions(question: Question, answer: Answer, group: Group) -> str:
+    """The address that lists what the group counted."""
+    filters = [f"{name}:{word}" for name, words in question.filters.items() if name not in group.key for word in words]
+    filters += [f"{name}:{word}" for name, word in group.key.items()]
+    sent = [
+        ("from", wire_date(answer.periods[0])),
+        ("to", wire_date(answer.end)),
+        ("timezone", question.zone.key),
+        *(("filters[]", word) for word in filters),
+    ]
+    return f"/v1/usage/executions?{urlencode(sent)}"
+
+
+def as_csv(question: Question, answer: Answer) -> bytes:
+    """A line for each period of each group; the groups beyond the top are one, whose keys are `*`."""
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\r\n")
+    former = [f"previous_{measure}" for measure in question.measures] if question.compared else []
+    lines.writerow(["date", *question.group_by, *question.measures, *former])
+    groups = [*answer.groups, *([answer.other] if answer.other else [])] if question.group_by else [answer.total]
+    for group in groups:
+        key = [_safe(group.key.get(dimension, "*")) for dimension in question.group_by]
+        for period, values, previous in _points(answer.periods, group):
+            lines.writerow([wire_date(period), *key, *values.values(), *(previous or {}).values()])
+    return text.getvalue().encode()
+
+
+def _safe(value: str | int) -> str | int:
+    """A key that a spreadsheet would take for a formula is quoted as text."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in {"=", "+", "-", "@"} else value
+
+
+def present_executions(page: Page) -> dict[str, Any]:
+    """In the order in which they ended; `cursor` asks for the next page."""
+    return {
+        "cursor": page.cursor,
+        "executions": [
+            {
+                "$id": ended.execution_id,
+                "functionId": ended.function,
+                "deploymentId": ended.deployment,
+                "trigger": ended.trigger,
+                "status": ended.status,
+                "reason": ended.reason,
+                "specification": ended.specification,
+                "endedAt": wire_date(ended.ended_at),
+                "position": ended.position,
+                "duration": ended.duration,
+                "queueTime": ended.queue_time,
+                "coldStart": ended.cold,
+            }
+            for ended in page.executions
+        ],
+    }

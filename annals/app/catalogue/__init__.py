@@ -1,0 +1,1 @@
+"""What an instance offers: runtimes, specifications, templates."""

@@ -1,0 +1,45 @@
+"""Runtimes and the bundled index of templates, within what an instance offers."""
+
+from collections.abc import Collection, Sequence
+from functools import lru_cache
+from importlib.resources import files
+
+import msgspec
+
+from annals.app.catalogue.schemas import RuntimeList, Template, runtime, template
+from annals.app.wire import encode
+from annals.domain.runtimes import RUNTIMES
+
+USE_CASES = ("starter", "databases", "ai", "messaging", "utilities", "dev-tools", "auth")
+
+
+@lru_cache(maxsize=1)
+def _index() -> tuple[Template, ...]:
+    entries = msgspec.json.decode(files(__package__).joinpath("templates.json").read_bytes())
+    return tuple(template(entry) for entry in entries)
+
+
+@lru_cache(maxsize=4)
+def runtimes(offered: frozenset[str]) -> bytes:
+    """The runtimes that are offered, as their list's JSON."""
+    rows = [runtime(known) for known in RUNTIMES.values() if known.id in offered]
+    return encode(RuntimeList(len(rows), rows))
+
+
+@lru_cache(maxsize=4)
+def templates(offered: frozenset[str]) -> tuple[Template, ...]:
+    """All templates in the catalogue's order, with the runtimes of theirs that are offered."""
+    return tuple(
+        msgspec.structs.replace(entry, runtimes=[one for one in entry.runtimes if one.name in offered])
+        for entry in _index()
+    )
+
+
+def matching(all_of: Sequence[Template], *, use_cases: Collection[str], runtime_ids: Collection[str]) -> list[Template]:
+    """Templates with at least one of the use cases and one of the runtimes; an empty filter passes all."""
+    return [
+        entry
+        for entry in all_of
+        if (not use_cases or not set(use_cases).isdisjoint(entry.use_cases))
+        and (not runtime_ids or any(one.name in runtime_ids for one in entry.runtimes))
+    ]

@@ -1,0 +1,57 @@
+"""The operations on what an instance offers; most of them are public and need no project."""
+
+from annals.app.answers import Answer, json_answer, raw_json_answer
+from annals.app.call import Call
+from annals.app.catalogue import queries, schemas
+from annals.app.parameters import ArrayList, Boolean, Parameters, Range, Text, WhiteList, optional, required
+from annals.app.refusals import TemplateNotFound
+from annals.app.routing import Operation
+from annals.app.scopes import FUNCTIONS_READ
+from annals.domain.runtimes import RUNTIMES
+
+LIST_SPECIFICATIONS = Parameters(type=optional(WhiteList(("runtimes", "builds"), strict=False), "runtimes"))
+LIST_TEMPLATES = Parameters(
+    runtimes=optional(ArrayList(WhiteList(tuple(RUNTIMES)), 100), []),
+    useCases=optional(ArrayList(WhiteList(queries.USE_CASES, strict=False), 100), []),
+    limit=optional(Range(1, 5000), 25),
+    offset=optional(Range(0, 5000), 0),
+    total=optional(Boolean(loose=True), True),
+)
+GET_TEMPLATE = Parameters(templateId=required(Text(128)))
+
+
+async def list_runtimes(call: Call) -> Answer:
+    return raw_json_answer(queries.runtimes(frozenset(call.services.runtimes)))
+
+
+async def list_specifications(call: Call) -> Answer:
+    offered = [schemas.specification(known) for known in call.services.specifications.values()]
+    return json_answer(schemas.SpecificationList(len(offered), offered))
+
+
+async def list_templates(call: Call) -> Answer:
+    values = call.values
+    found = queries.matching(_templates(call), use_cases=values["useCases"], runtime_ids=values["runtimes"])
+    page = found[values["offset"] : values["offset"] + values["limit"]]
+    return json_answer(schemas.TemplateList(len(found) if values["total"] else 0, page))
+
+
+async def get_template(call: Call) -> Answer:
+    for entry in _templates(call):
+        if entry.id == call.values["templateId"]:
+            return json_answer(entry)
+    raise TemplateNotFound
+
+
+def _templates(call: Call) -> tuple[schemas.Template, ...]:
+    return queries.templates(frozenset(call.services.runtimes))
+
+
+ROUTES = (
+    Operation("GET", "/v1/functions/runtimes", list_runtimes, needs_project=False),
+    Operation("GET", "/v1/functions/specifications", list_specifications, FUNCTIONS_READ, LIST_SPECIFICATIONS),
+    Operation(
+        "GET", "/v1/functions/templates", list_templates, parameters=LIST_TEMPLATES, needs_project=False
+    ),
+    Operation("GET", "/v1/functions/templates/{templateId}", get_template, parameters=GET_TEMPLATE),
+)  # fmt: skip

@@ -1,0 +1,133 @@
+"""The models of what an instance offers."""
+
+from typing import Any
+
+import msgspec
+
+from annals.domain import catalogue, runtimes
+
+
+class Runtime(msgspec.Struct, rename="camel", kw_only=True):
+    id: str = msgspec.field(name="$id")
+    key: str
+    name: str
+    version: str
+    base: str
+    image: str
+    logo: str
+    supports: tuple[str, ...]
+
+
+class RuntimeList(msgspec.Struct):
+    total: int
+    runtimes: list[Runtime]
+
+
+class Specification(msgspec.Struct):
+    memory: int
+    cpus: float
+    enabled: bool
+    slug: str
+
+
+class SpecificationList(msgspec.Struct):
+    total: int
+    specifications: list[Specification]
+
+
+class TemplateRuntime(msgspec.Struct, rename="camel"):
+    name: str
+    commands: str
+    entrypoint: str
+    provider_root_directory: str
+
+
+class TemplateVariable(msgspec.Struct):
+    name: str
+    description: str
+    value: str
+    secret: bool
+    placeholder: str
+    required: bool
+    type: str
+
+
+class Template(msgspec.Struct, rename="camel", kw_only=True):
+    icon: str
+    id: str
+    name: str
+    tagline: str
+    permissions: list[str]
+    events: list[str]
+    cron: str
+    timeout: int
+    use_cases: list[str]
+    runtimes: list[TemplateRuntime]
+    instructions: str
+    vcs_provider: str
+    provider_repository_id: str
+    provider_owner: str
+    provider_version: str
+    variables: list[TemplateVariable]
+    scopes: list[str]
+
+
+class TemplateList(msgspec.Struct):
+    total: int
+    templates: list[Template]
+
+
+def runtime(known: runtimes.Runtime) -> Runtime:
+    return Runtime(
+        id=known.id,
+        key=known.key,
+        name=known.name,
+        version=known.version,
+        base=known.base,
+        image=known.image,
+        logo=known.logo,
+        supports=known.supports,
+    )
+
+
+def specification(known: catalogue.Specification) -> Specification:
+    return Specification(memory=known.memory, cpus=known.cpus, enabled=True, slug=known.slug)
+
+
+def template(entry: dict[str, Any]) -> Template:
+    """An entry of the index; what the index leaves out is empty."""
+    return Template(
+        icon=entry["icon"],
+        id=entry["id"],
+        name=entry["name"],
+        tagline=entry.get("tagline", ""),
+        permissions=entry["permissions"],
+        events=entry["events"],
+        cron=entry["cron"],
+        timeout=entry["timeout"],
+        use_cases=entry["useCases"],
+        runtimes=[
+            TemplateRuntime(name, directory["commands"], directory["entrypoint"], root)
+            for root, directory in entry["runtimesByDirectory"].items()
+            for name in directory["runtimes"]
+        ],
+        instructions=entry.get("instructions", ""),
+        vcs_provider=entry["vcsProvider"],
+        provider_repository_id=entry["providerRepositoryId"],
+        provider_owner=entry["providerOwner"],
+        provider_version=entry["providerVersion"],
+        variables=[_variable(variable) for variable in entry["variables"]],
+        scopes=entry["scopes"],
+    )
+
+
+def _variable(entry: dict[str, Any]) -> TemplateVariable:
+    return TemplateVariable(
+        name=entry["name"],
+        description=entry.get("description", ""),
+        value=entry.get("value", ""),
+        secret=entry["type"] == "password",
+        placeholder=entry.get("placeholder", ""),
+        required=entry["required"],
+        type=entry["type"],
+    )

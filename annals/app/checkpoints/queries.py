@@ -1,0 +1,85 @@
+"""Reading checkpoints and making proofs from the seal's tree."""
+
+import asyncio
+from typing import NamedTuple
+
+from annals.app.call import Call
+from annals.app.queries.page import Page
+from annals.app.queries.reading import PageRows, read_page
+from annals.app.queries.schema import integer, schema
+from annals.app.queries.statements import Sql, listing
+from annals.app.refusals import CheckpointNotFound, EventNotFound, EventNotSealed
+from annals.store import sql
+from annals.store.archives import project_of
+from annals.store.database import Row
+from annals.store.proof.leaf import StoredRow, as_leaf
+from annals.store.proof.merkle import leaf_hash
+from annals.store.proof.proofs import Proofs
+from annals.store.proof.tiles import QUERIES as SEAL
+
+QUERIES = sql.load(__package__, "queries.sql")
+LIST = schema(
+    f"({QUERIES['listed']}) AS listed",
+    "checkpoint_id",
+    "Checkpoint",
+    size=integer("size"),
+    position=integer("position"),
+)
+
+
+class Inclusion(NamedTuple):
+    """That an event is the tree's leaf `leaf`: its bytes, and the path to the checkpoint's root."""
+
+    row: StoredRow
+    leaf: int
+    path: list[bytes]
+    checkpoint: Row
+
+    @property
+    def leaf_bytes(self) -> bytes:
+        return as_leaf(self.row)
+
+    @property
+    def leaf_hash(self) -> bytes:
+        return leaf_hash(self.leaf_bytes)
+
+
+class Consistency(NamedTuple):
+    """That a checkpoint's log is the beginning of a later one's."""
+
+    former: Row
+    later: Row
+    path: list[bytes]
+
+
+async def read_checkpoints(call: Call, page: Page, *, counted: bool) -> PageRows:
+    statements = listing(page, LIST, Sql("true"), columns="*", project="", cursor_scope=Sql("true"))
+    return await read_page(call, statements, cursor=page.cursor, noun=LIST.noun, counted=counted)
+
+
+async def checkpoint(call: Call, size: int | None) -> Row:
+    """The checkpoint of a size, or the newest. Raises CheckpointNotFound."""
+    name = "checkpoint" if size is not None else "newest_checkpoint"
+    row = await call.services.database.row(SEAL[name], {"size": size})
+    if row is None:
+        raise CheckpointNotFound
+    return row
+
+
+async def inclusion(call: Call, position: int, size: int | None) -> Inclusion:
+    """Raises EventNotFound for another project's as well, CheckpointNotFound, EventNotSealed."""
+    proofs: Proofs = call.services.proofs
+    row = await proofs.row(position)
+    if row is None or project_of(row.stream) != call.project_id:
+        raise EventNotFound
+    signed, leaf = await asyncio.gather(checkpoint(call, size), proofs.leaf(position))
+    if leaf is None or leaf >= signed["size"]:
+        raise EventNotSealed
+    return Inclusion(row, leaf, await proofs.nodes.inclusion(leaf, signed["size"]), signed)
+
+
+async def consistency(call: Call, former: int, later: int | None) -> Consistency:
+    """Raises CheckpointNotFound."""
+    one, other = await asyncio.gather(checkpoint(call, former), checkpoint(call, later))
+    first, second = sorted((one, other), key=lambda row: int(row["size"]))
+    return Consistency(first, second, await call.services.proofs.nodes.consistency(first["size"], second["size"]))

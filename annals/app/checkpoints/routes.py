@@ -1,0 +1,43 @@
+"""The operations on checkpoints and proofs."""
+
+from annals.app.answers import Answer, json_answer
+from annals.app.call import Call
+from annals.app.checkpoints import queries, schemas
+from annals.app.parameters import Boolean, Parameters, Queries, Range, optional, required
+from annals.app.queries.page import Page
+from annals.app.routing import Operation
+from annals.app.scopes import EVENTS_READ
+
+_MOST = 2**62
+_SIZE = Range(1, _MOST)
+LIST = Parameters(queries=optional(Queries(queries.LIST), Page()), total=optional(Boolean(loose=True), True))
+PROOF = Parameters(position=required(Range(1, _MOST)), checkpoint=optional(_SIZE))
+CONSISTENCY = Parameters(**{"from": required(_SIZE), "to": optional(_SIZE)})
+
+
+async def list_checkpoints(call: Call) -> Answer:
+    found = await queries.read_checkpoints(call, call.values["queries"], counted=call.values["total"])
+    return json_answer(schemas.present_list(found.rows, found.total))
+
+
+async def latest(call: Call) -> Answer:
+    return json_answer(schemas.present(await queries.checkpoint(call, None)))
+
+
+async def proof(call: Call) -> Answer:
+    await call.caller()
+    found = await queries.inclusion(call, call.values["position"], call.values["checkpoint"])
+    return json_answer(schemas.present_inclusion(found))
+
+
+async def consistency(call: Call) -> Answer:
+    found = await queries.consistency(call, call.values["from"], call.values["to"])
+    return json_answer(schemas.present_consistency(found))
+
+
+ROUTES = (
+    Operation("GET", "/v1/checkpoints", list_checkpoints, EVENTS_READ, LIST),
+    Operation("GET", "/v1/checkpoints/latest", latest, EVENTS_READ),
+    Operation("GET", "/v1/checkpoints/consistency", consistency, EVENTS_READ, CONSISTENCY),
+    Operation("GET", "/v1/events/{position}/proof", proof, EVENTS_READ, PROOF),
+)

@@ -1,0 +1,122 @@
+"""What `annals doctor` asks of the services: is the database durable, does the queue answer, are blobs reachable."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import redis.asyncio as redis
+
+from annals.app.settings import Settings
+from annals.executor.doctor import Check
+from annals.store.blobs import BlobError, BlobMissing, Blobs
+
+OLDEST_POSTGRES = 17
+DURABLE = ("fsync", "synchronous_commit", "full_page_writes")
+_STOPPED = "SELECT name, error FROM checkpoints WHERE error <> '' ORDER BY name"
+_SETTINGS = "SELECT name, setting FROM pg_settings WHERE name = ANY(%s)"
+
+
+async def checks(settings: Settings) -> list[Check]:
+    """Ask the services that the settings name, all at once; what is embedded and not running is left out."""
+    asked = [_blobs(settings)]
+    if settings.database_url:
+        asked.append(_postgres(settings.database_url))
+    if settings.redis_url:
+        asked.append(_queue(settings.redis_url))
+    return [check for found in await asyncio.gather(*asked) for check in found]
+
+
+async def _postgres(url: str) -> Sequence[Check]:
+    try:
+        async with await psycopg.AsyncConnection.connect(url, connect_timeout=5, autocommit=True) as conn:
+            version = conn.info.server_version // 10000
+            rows = await (await conn.execute(_SETTINGS, ([*DURABLE],))).fetchall()
+            stopped = await _stopped(conn)
+    except psycopg.OperationalError as error:
+        fix = "Start the server, and see that ANNALS_DATABASE_URL names it, its user and its database."
+        return [Check(name="postgres", ok=False, detail=f"does not answer: {str(error).strip()}", fix=fix)]
+    return [_version(version), durability(dict(rows)), followers(stopped)]
+
+
+async def _stopped(conn: psycopg.AsyncConnection[Any]) -> dict[str, str]:
+    """Followers that stand still, and why; none before the first start made their table."""
+    try:
+        return dict(await (await conn.execute(_STOPPED)).fetchall())
+    except psycopg.errors.UndefinedTable:
+        return {}
+
+
+def followers(stopped: dict[str, str]) -> Check:
+    """Whether everything that follows the log goes on."""
+    return Check(
+        name="followers",
+        ok=not stopped,
+        detail="; ".join(stopped.values())[:500] or "none stands still",
+        fix="Mend the cause, or run the version that knows the event; then start the keeper again." if stopped else "",
+    )
+
+
+def _version(version: int) -> Check:
+    return Check(
+        name="postgres",
+        ok=version >= OLDEST_POSTGRES,
+        detail=f"answers, version {version}",
+        fix="" if version >= OLDEST_POSTGRES else f"Use PostgreSQL {OLDEST_POSTGRES} or newer.",
+    )
+
+
+def durability(found: dict[str, str]) -> Check:
+    """Whether an answered command survives a power cut, by the server's own settings."""
+    weak = [name for name in DURABLE if found.get(name, "off") == "off"]
+    return Check(
+        name="postgres durability",
+        ok=not weak,
+        detail=", ".join(f"{name}={found.get(name, 'unknown')}" for name in DURABLE),
+        fix=f"Turn on {', '.join(weak)} (ALTER SYSTEM SET … = on): else a crash loses answered commands."
+        if weak
+        else "",
+    )
+
+
+async def _queue(url: str) -> Sequence[Check]:
+    client = redis.Redis.from_url(url, socket_connect_timeout=5, socket_timeout=5)
+    try:
+        await client.ping()
+        policy = (await client.config_get("maxmemory-policy")).get("maxmemory-policy", "unknown")
+    except (redis.RedisError, OSError) as error:
+        fix = "Start the server, and see that ANNALS_REDIS_URL names it."
+        return [Check(name="queue", ok=False, detail=f"does not answer: {error}", fix=fix)]
+    finally:
+        await client.aclose()
+    good = policy in {"noeviction", "unknown"}
+    return [
+        Check(
+            name="queue",
+            ok=good,
+            detail=f"answers, maxmemory-policy {policy}",
+            fix=""
+            if good
+            else "Set maxmemory-policy to noeviction: else waiting work is forgotten until it is noticed.",
+        )
+    ]
+
+
+def _not_made_yet(url: str) -> bool:
+    return url.startswith("file:") and not Path(urlsplit(url).path).exists()
+
+
+async def _blobs(settings: Settings) -> Sequence[Check]:
+    if _not_made_yet(settings.blobs):
+        return [Check(name="blobs", ok=True, detail=f"{settings.blobs}, made at the first start")]
+    try:
+        store = await asyncio.to_thread(Blobs.open, settings.blobs)
+        await store.head("doctor/none")
+    except BlobMissing:
+        return [Check(name="blobs", ok=True, detail=settings.blobs)]
+    except (BlobError, OSError, ValueError) as error:
+        fix = "See that ANNALS_BLOBS_URL names a folder or bucket that this user may read and write."
+        return [Check(name="blobs", ok=False, detail=f"{settings.blobs}: {error}", fix=fix)]
+    return [Check(name="blobs", ok=True, detail=settings.blobs)]

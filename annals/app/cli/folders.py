@@ -1,0 +1,168 @@
+"""Where a running instance keeps its things: the data folder, and a short folder for sockets that no sandbox sees."""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import stat
+import tempfile
+import time
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+POSTGRES_UID = 60_700
+"""As root, embedded services run as this user: a number that no distribution assigns, and no sandbox runs as."""
+
+
+LOCK_SECONDS = 0.3
+"""Longer than any command looks whether the lock is held, which holds it off for a moment itself."""
+
+
+class InUse(Exception):
+    """Another supervisor runs on this data folder."""
+
+
+class Running(msgspec.Struct, frozen=True, kw_only=True):
+    """What a running instance leaves for other commands, readable by its user alone."""
+
+    pid: int
+    endpoint: str
+    driver: str
+    settings: dict[str, str]
+
+
+class Process(msgspec.Struct, frozen=True, kw_only=True):
+    """A supervised process; `ticks` is its start by the kernel's clock, so that a pid used again is told apart."""
+
+    role: str
+    pid: int
+    ticks: int
+    started_at: str
+    state: Literal["starting", "ready", "stopping"]
+    doing: str = ""
+    restarts: int = 0
+
+
+class Folders:
+    """The data folder and its socket folder; `open` makes both."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.run = data / "run"
+        self.sockets = _socket_folder(data)
+
+    @property
+    def service_uid(self) -> int | None:
+        """The user that embedded services run as, when it is not our own."""
+        return POSTGRES_UID if os.geteuid() == 0 else None
+
+    def open(self) -> None:
+        """Make the folders. As root others may pass (not list) them: the embedded services live below."""
+        passing = 0o711 if self.service_uid else 0o700
+        self.data.mkdir(parents=True, exist_ok=True)
+        for folder, mode in ((self.data, passing), (self.run, 0o700), (self.sockets, passing)):
+            folder.mkdir(exist_ok=True)
+            status = folder.lstat()
+            if status.st_uid != os.geteuid() or not stat.S_ISDIR(status.st_mode):
+                raise InUse(f"{folder} belongs to another user. Choose another folder with --data.")
+            folder.chmod(mode)
+
+    def lock(self) -> int:
+        """Hold the data folder until this process ends. Raises InUse with the other one's pid."""
+        descriptor = os.open(self.run / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        deadline = time.monotonic() + LOCK_SECONDS
+        while not _locks(descriptor, fcntl.LOCK_EX):
+            if time.monotonic() > deadline:
+                pid = os.pread(descriptor, 32, 0).decode().strip()
+                os.close(descriptor)
+                raise InUse(f"Annals already runs on {self.data} (pid {pid}). `annals ps` shows it.")
+            time.sleep(0.02)
+        os.truncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        return descriptor
+
+    def locked(self) -> bool:
+        """Whether a supervisor holds the data folder now."""
+        try:
+            descriptor = os.open(self.run / "lock", os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return False
+        free = _locks(descriptor, fcntl.LOCK_SH)
+        os.close(descriptor)
+        return not free
+
+    def write(self, name: str, content: object) -> None:
+        """Replace a JSON file of the run folder in one step; none of them must outlive a power cut."""
+        private_file(self.run / name, msgspec.json.encode(content), durable=False)
+
+    def running(self) -> Running | None:
+        """What the instance on this data folder says of itself; None when there is none."""
+        if not self.locked():
+            return None
+        try:
+            return msgspec.json.decode((self.run / "instance.json").read_bytes(), type=Running)
+        except (OSError, msgspec.MsgspecError):
+            return None
+
+    def processes(self) -> list[Process]:
+        """The processes that the last supervisor on this folder wrote down, alive or not."""
+        try:
+            return msgspec.json.decode((self.run / "processes.json").read_bytes(), type=list[Process])
+        except (OSError, msgspec.MsgspecError):
+            return []
+
+    def clear(self) -> None:
+        """Remove what only a running instance needs."""
+        for name in ("instance.json", "processes.json"):
+            (self.run / name).unlink(missing_ok=True)
+        for folder in (*self.sockets.glob("*/"), self.sockets):
+            for left in folder.glob("*"):
+                if left.is_socket() or left.is_file():
+                    left.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def _locks(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def private_file(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Replace a file in one step, mode 0600, never through a link that waits at its name."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+    draft.replace(path)
+
+
+def start_ticks(pid: int) -> int | None:
+    """When a process began, by the kernel's clock; None when there is no such process (or only its zombie)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in {"Z", "X"} else int(fields[19])
+
+
+def _socket_folder(data: Path) -> Path:
+    """A short path, the same at each start: socket paths end at 107 bytes."""
+    uid = os.geteuid()
+    name = f"annals-{hashlib.sha256(f'{uid} {data}'.encode()).hexdigest()[:10]}"
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    if uid == 0 and os.access("/run", os.W_OK):
+        return Path("/run") / name
+    if uid and runtime and len(runtime) < 60 and os.access(runtime, os.W_OK):
+        return Path(runtime) / name
+    parent = tempfile.gettempdir()
+    return Path(parent if len(parent) < 60 else "/tmp") / name  # noqa: S108 (owner and mode are checked by open)

@@ -1,0 +1,69 @@
+"""`annals history`: what happened to one resource, oldest first, with the fields that each event changed."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from annals.app.cli.opened import with_log
+from annals.app.cli.options import data_option, json_option, of_instance
+from annals.app.history import schemas
+from annals.app.history.actors import names_of
+from annals.app.history.streams import changes_at, whole
+from annals.app.log_text import printable
+from annals.domain.telling import Change
+from annals.store.facts import Fact
+from annals.store.log import EventLog
+
+_KINDS = ("function", "deployment", "execution", "project", "user", "team")
+_LONGEST = 60
+
+
+@click.command()
+@click.argument("resource", metavar="KIND:ID")
+@click.option("--project", default="default", show_default=True, help="Whose resource it is.")
+@click.option("--last", default=0, metavar="N", help="Only the newest N events.")
+@data_option
+@json_option
+def history(resource: str, project: str, last: int, data: Path | None, as_json: bool) -> None:
+    """Show what happened to KIND:ID, such as function:hello, also to one that is gone; secrets by fingerprints.
+
+    KIND is one of function, deployment, execution, user and team; `project` alone is the project itself.
+    """
+    kind, _, own_id = resource.partition(":")
+    if kind not in _KINDS or bool(own_id) == (kind == "project"):
+        raise click.ClickException(f"{resource!r} is none of {', '.join(_KINDS)} with a colon and an id.")
+    stream = f"project:{project}" if kind == "project" else f"{kind}:{project}:{own_id}"
+
+    async def work(log: EventLog) -> None:
+        facts = await whole(log.facts, stream)
+        if not facts:
+            raise click.ClickException(f"Nothing ever happened to {resource} in project {project}.")
+        shown = facts[-last:] if last else facts
+        changes = changes_at(facts, {fact.position for fact in shown})
+        actors = {fact.event.metadata.get("actor", "") for fact in shown}
+        names = await names_of(log.database, project, actors)
+        for fact in shown:
+            event = schemas.present(fact, names, changes[fact.position])
+            click.echo(msgspec.json.encode(event).decode() if as_json else _text(fact, event, changes[fact.position]))
+
+    with_log(of_instance(data), work)
+
+
+def _text(fact: Fact, event: schemas.Event, changes: list[Change]) -> str:
+    """A heading, and a line for each field."""
+    actor = event.actor.name or event.actor.id
+    who = f"{event.actor.type} {actor}".strip()
+    time = f"{fact.recorded_at:%Y-%m-%d %H:%M:%S}"
+    head = f"{fact.position:>6}  {time}  {click.style(event.type, bold=True)}  by {who}"
+    lines = [f"        {change.field}: {_value(change.former)} → {_value(change.latter)}" for change in changes]
+    return "\n".join([head, *lines])
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "–"
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    text = printable(text)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

@@ -1,0 +1,38 @@
+"""The API's address, held by the supervisor: while an API process is started again, callers wait instead of failing."""
+
+import errno
+import socket
+
+BACKLOG = 1024
+
+
+class Unavailable(Exception):
+    """The address can't be had; the message says what to do."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket that API processes inherit; port 0 takes a free one. Raises Unavailable."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except socket.gaierror as error:
+        raise Unavailable(
+            f"{host} is no address of this machine ({error.strerror}). Choose another with --host."
+        ) from None
+    listening = socket.socket(family, kind, protocol)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind(address)
+        listening.listen(BACKLOG)
+    except OSError as error:
+        listening.close()
+        raise Unavailable(_sentence(error, host, port)) from None
+    listening.setblocking(False)
+    return listening
+
+
+def _sentence(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"Port {port} on {host} is taken. Choose another with --port, or --port 0 for a free one."
+    if error.errno == errno.EACCES:
+        return f"Port {port} needs more rights. Choose one above 1023 with --port."
+    return f"Can't listen on {host}:{port}: {error.strerror}. Choose another address with --host and --port."

@@ -1,0 +1,92 @@
+"""`annals import` and `annals restore`: a file that proves itself becomes the log of an empty instance."""
+
+from pathlib import Path
+
+import click
+
+from annals.app.cli.opened import with_log
+from annals.app.cli.options import answer, data_option, json_option, of_instance
+from annals.app.cli.portable import Loaded, content_of, load
+from annals.app.cli.replay import Bar
+from annals.app.settings import Settings
+from annals.projections.replay import AlreadyReplaying
+from annals.projections.shadow import TablesBusy
+from annals.store.blobs import BlobError
+from annals.store.holds import SCHEDULES, Holds
+from annals.store.log import EventLog
+from annals.store.portable.reading import ExportInvalid
+from annals.store.proof.notes import NoteInvalid, Verifier
+from annals.store.proof.sealing import SealBroken
+
+HELD = "This log was loaded from a file: `annals schedules --start` starts its schedules and what was waiting."
+
+file_argument = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+key_option = click.option("--key", default="", help="Verifier key that must have signed it; left out: the file's own.")
+start_option = click.option("--start-schedules", is_flag=True, help="Start schedules and what was waiting at once.")
+
+
+@click.command(name="import")
+@file_argument
+@key_option
+@start_option
+@data_option
+@json_option
+def import_(file: Path, key: str, start_schedules: bool, data: Path | None, as_json: bool) -> None:
+    """Verify an export and make it the log of this empty instance."""
+    _load(of_instance(data), file, key, start=start_schedules, as_json=as_json)
+
+
+@click.command()
+@file_argument
+@key_option
+@start_option
+@data_option
+@json_option
+def restore(file: Path, key: str, start_schedules: bool, data: Path | None, as_json: bool) -> None:
+    """Verify a backup and make it this empty instance's log; the master key must be the one it was made with."""
+    _load(of_instance(data), file, key, start=start_schedules, as_json=as_json, backup=True)
+
+
+@click.command()
+@click.option("--start", is_flag=True, help="Start what is held back.")
+@data_option
+@json_option
+def schedules(start: bool, data: Path | None, as_json: bool) -> None:
+    """Say whether schedules are held back, or start them."""
+
+    async def work(log: EventLog) -> str:
+        holds = Holds(log.database)
+        if start:
+            await holds.release(SCHEDULES)
+        hold = await holds.find(SCHEDULES)
+        return hold.reason if hold is not None else ""
+
+    reason = with_log(of_instance(data), work)
+    answer({"held": bool(reason), "reason": reason}, as_json, lambda: reason or "Schedules run.")
+
+
+def _load(settings: Settings, file: Path, key: str, *, start: bool, as_json: bool, backup: bool = False) -> None:
+    bar = Bar()
+
+    async def work(log: EventLog) -> Loaded:
+        verifier = Verifier.parse(key) if key else None
+        hold = "" if start else HELD
+        return await load(log, settings, file, verifier=verifier, hold=hold, backup=backup, report=bar)
+
+    try:
+        loaded = with_log(settings, work)
+    except (ExportInvalid, NoteInvalid, SealBroken, BlobError, AlreadyReplaying, TablesBusy, OSError) as error:
+        raise click.ClickException(str(error)) from None
+    finally:
+        bar.end()
+    answer(content_of(loaded), as_json, lambda: _text(loaded))
+
+
+def _text(loaded: Loaded) -> str:
+    summary = loaded.summary
+    lines = [
+        f"events    {summary.events:,} up to position {summary.last_position}, signed by {summary.header.origin}",
+        f"contents  {summary.contents:,}, and {summary.blobs:,} archives",
+        f"root      {loaded.root.hex()}",
+    ]
+    return "\n".join([*lines, HELD] if loaded.held else lines)

@@ -1,0 +1,18 @@
+"""Tell who supervises this process how it is: the `sd_notify` protocol, which systemd understands as well."""
+
+import os
+import socket
+
+
+def notify(**told: str) -> None:
+    """Send assignments such as `READY="1"` or `STATUS="leads"`; without a supervisor nothing happens."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    text = "\n".join(f"{name}={value}" for name, value in {**told, "MAINPID": str(os.getpid())}.items())
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as connection:
+        try:
+            connection.connect("\0" + address[1:] if address.startswith("@") else address)
+            connection.send(text.encode())
+        except OSError:  # the supervisor is going away, and this process with it
+            return

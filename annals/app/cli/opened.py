@@ -1,0 +1,64 @@
+"""The event log for commands: opened from settings, closed on leaving, its refusals told as sentences."""
+
+import asyncio
+import contextlib
+import getpass
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import click
+
+from annals.app.logging import configure
+from annals.app.settings import Settings
+from annals.domain.errors import DomainError
+from annals.projections.inline import REFUSALS, inline
+from annals.projections.required import required
+from annals.store.blobs import Blobs
+from annals.store.contents import Contents
+from annals.store.database import Database
+from annals.store.errors import StoreError
+from annals.store.log import EventLog, Meta
+
+T = TypeVar("T")
+
+
+def actor() -> Meta:
+    """Who acts when a person types a command."""
+    with contextlib.suppress(OSError, KeyError):
+        return Meta(actor=f"cli:{getpass.getuser()}")
+    return Meta(actor="cli")
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[EventLog]:
+    """The log of an instance whose database is up to date. Raises StoreUnavailable."""
+    database = await Database.open(settings.database_url, size=2, name="annals cli")
+    try:
+        log = await EventLog.open(
+            database,
+            contents=Contents(database, Blobs.open(settings.blobs)),
+            inline=inline,
+            required=required,
+            refusals=REFUSALS,
+        )
+        try:
+            yield log
+        finally:
+            await log.close()
+    finally:
+        await database.close()
+
+
+def with_log(settings: Settings, work: Callable[[EventLog], Coroutine[Any, Any, T]]) -> T:
+    """Run a command's work on the log; what is refused or fails ends the command with its sentence."""
+
+    async def run() -> T:
+        async with opened(settings) as log:
+            return await work(log)
+
+    configure(settings, "cli")  # standard output is the answer's alone
+    try:
+        return asyncio.run(run())
+    except (DomainError, StoreError) as error:
+        raise click.ClickException(str(error)) from None

@@ -1,0 +1,99 @@
+"""`annals prepare`: what must be there before the first request: tables, the master key, a project and its key."""
+
+import asyncio
+import hashlib
+from functools import partial
+from typing import Literal
+
+import click
+import msgspec
+import structlog
+
+from annals.app.cli.first_admin import first_admin
+from annals.app.cli.folders import private_file
+from annals.app.cli.foreground import json_logs, run
+from annals.app.cli.opened import actor, opened
+from annals.app.cli.services import Key, read_key
+from annals.app.secret_keys import make_key
+from annals.app.settings import Settings
+from annals.domain.commands.projects import add_key, create_project
+from annals.domain.errors import ProjectNotFound
+from annals.domain.project import Project
+from annals.domain.scopes import PROJECT_SCOPES
+from annals.store.errors import StoreUnavailable
+from annals.store.log import EventLog
+from annals.store.migrate import migrate
+from annals.store.proof.notes import signing_key
+from annals.store.vault import Vault, master_key
+
+log = structlog.get_logger()
+
+PROJECT, NAME = "default", "Default"
+WAIT_SECONDS = 60.0
+
+
+@click.command()
+@click.option(
+    "--stage",
+    type=click.Choice(["pre", "all"]),
+    default="all",
+    help="pre: only what a former version that still runs can live with; all: everything.",
+)
+@json_logs
+def prepare(json_logs: bool, stage: Literal["pre", "all"]) -> None:
+    """Bring the database up to date and make the first project, unless it is there."""
+    run("prepare", partial(_prepare, stage=stage), json_logs=json_logs)
+
+
+async def _prepare(settings: Settings, *, stage: Literal["pre", "all"]) -> None:
+    settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    masters = master_key(settings.master_key)
+    signing_key(settings.seal_key)
+    if applied := await _migrated(settings.database_url, stage):
+        log.info("migrated", files=len(applied), to=applied[-1])
+    async with opened(settings) as event_log:
+        await Vault(event_log.database, masters).prove()
+        await _first_key(settings, event_log)
+        await first_admin(settings, event_log)
+
+
+async def _migrated(url: str, stage: Literal["pre", "all"]) -> list[str]:
+    """Migrate as soon as the database answers, which may itself be starting."""
+    deadline = asyncio.get_running_loop().time() + WAIT_SECONDS
+    while True:
+        try:
+            return await asyncio.to_thread(migrate, url, stage=stage)
+        except StoreUnavailable:
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+            await asyncio.sleep(0.05)
+
+
+async def _first_key(settings: Settings, event_log: EventLog) -> None:
+    """The default project, and a key of it whose secret lies in the data folder: made once, kept while it is valid."""
+    try:
+        project = await event_log.load(Project.key(PROJECT))
+    except ProjectNotFound:
+        project = None
+    if project is not None and _still_valid(settings, project):
+        return
+    made = make_key("First key", PROJECT_SCOPES)
+    # The file first: a key that nobody knows would be of no use, a file whose key is not recorded is made anew.
+    path = settings.folder / "key.json"
+    private_file(path, msgspec.json.format(msgspec.json.encode(Key(PROJECT, made.secret)), indent=2) + b"\n")
+    if project is None:
+        await event_log.run(
+            create_project, Project.absent(PROJECT), meta=actor(), project_id=PROJECT, name=NAME, keys=[made.key]
+        )
+    else:
+        await event_log.run(add_key, Project.key(PROJECT), meta=actor(), key=made.key)
+    log.info("key_made", project=PROJECT, file=str(path))
+
+
+def _still_valid(settings: Settings, project: Project) -> bool:
+    try:
+        kept = read_key(settings.folder)
+    except (OSError, msgspec.MsgspecError):
+        return False
+    digest = hashlib.sha256(kept.key.encode()).hexdigest()
+    return any(key.digest == digest for key in project.keys.values())

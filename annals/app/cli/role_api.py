@@ -1,0 +1,139 @@
+"""`annals api`: one API process. Several share a port: by the supervisor's socket, or by SO_REUSEPORT of their own."""
+
+import asyncio
+import contextlib
+import time
+from typing import Any
+
+import click
+import structlog
+from granian._granian import SocketHolder
+from granian.constants import Interfaces
+from granian.server.embed import Server
+
+from annals.app.cli.foreground import asked_to_end, json_logs, run
+from annals.app.cli.listening import BACKLOG
+from annals.app.cli.notify import notify
+from annals.app.cli.request_log import RequestLog
+from annals.app.main import create_app
+from annals.app.settings import Settings
+
+log = structlog.get_logger()
+
+IN_FLIGHT_SECONDS = 4
+"""How long requests in flight may take to end once the process was asked to."""
+
+TELL_SECONDS = 2.0
+
+
+class SharedServer(Server):
+    """Granian on a listening socket that this process inherited."""
+
+    def __init__(self, app: Any, descriptor: int, **options: Any) -> None:
+        super().__init__(app, **options)
+        self._descriptor = descriptor
+
+    def _init_shared_socket(self) -> None:
+        make: Any = SocketHolder  # its stub does not tell its arguments: descriptor, unix socket or not, backlog
+        mine: Any = self
+        mine._ssp, mine._shd = None, make(self._descriptor, False, BACKLOG)
+
+
+class Watched:
+    """Passes everything on to the application; knows whether it is ready and how many requests run."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self.ready = asyncio.Event()
+        self.running = 0
+        self._requests = RequestLog()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(scope, receive, send)
+            return
+        method, path, status = scope["method"], scope["path"], 0
+        began = time.perf_counter()
+
+        async def sending(message: Any) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        self.running += 1
+        try:
+            await self._app(scope, receive, sending)
+        finally:
+            self.running -= 1
+            self._requests.ended(method, path, status, time.perf_counter() - began)
+
+    async def _live(self, scope: Any, receive: Any, send: Any) -> None:
+        async def told(message: Any) -> None:
+            await send(message)
+            if message["type"] == "lifespan.startup.complete":
+                self.ready.set()
+
+        try:
+            await self._app(scope, receive, told)
+        except Exception as error:  # the server only says that it did not start
+            log.critical("failed", reason=_reason(error))
+            raise
+
+    async def tell(self) -> None:
+        """Tell the supervisor, first that the process is ready, then what it does, until cancelled."""
+        while True:
+            self._requests.summarise()
+            notify(READY="1", STATUS=f"{self.running} requests" if self.running else "idle")
+            await asyncio.sleep(TELL_SECONDS)
+
+
+def _reason(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):  # of the application's own tasks
+        error = error.exceptions[0]
+    return str(error) or type(error).__name__
+
+
+@click.command()
+@click.option("--listen-fd", type=int, default=-1, hidden=True, help="A listening socket to serve.")
+@json_logs
+def api(listen_fd: int, json_logs: bool) -> None:
+    """Run one API process, configured by settings alone."""
+
+    async def serve(settings: Settings) -> None:
+        await _serve(settings, listen_fd)
+
+    run("api", serve, json_logs=json_logs)
+
+
+async def _serve(settings: Settings, descriptor: int) -> None:
+    asked = asked_to_end()
+    app = Watched(create_app(settings))
+    server = _server(settings, app, descriptor)
+    serving = asyncio.ensure_future(server.serve())
+    ready = asyncio.ensure_future(app.ready.wait())
+    ending = asyncio.ensure_future(asked.wait())
+    await asyncio.wait([serving, ready, ending], return_when=asyncio.FIRST_COMPLETED)
+    if ready.done():
+        log.info("ready", endpoint=settings.endpoint)
+        telling = asyncio.ensure_future(app.tell())
+        await asyncio.wait([serving, ending], return_when=asyncio.FIRST_COMPLETED)
+        telling.cancel()
+    notify(STOPPING="1")
+    server.stop()
+    with contextlib.suppress(TimeoutError):  # what is in flight after its time is cut off
+        await serving
+
+
+def _server(settings: Settings, app: Watched, descriptor: int) -> Any:
+    options: dict[str, Any] = {
+        "address": settings.host,
+        "port": settings.port,
+        "interface": Interfaces.ASGI,
+        "websockets": False,
+        "log_enabled": False,
+        "backlog": BACKLOG,
+    }
+    server = SharedServer(app, descriptor, **options) if descriptor >= 0 else Server(app, **options)
+    server.workers_kill_timeout = IN_FLIGHT_SECONDS
+    return server

@@ -1,0 +1,94 @@
+"""`annals up`: one instance in the foreground, from the first line a person types to the last process that ends."""
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+import click
+import msgspec
+
+from annals.app.cli.children import NeverReady
+from annals.app.cli.folders import Folders, InUse
+from annals.app.cli.listening import Unavailable
+from annals.app.cli.live import Live
+from annals.app.cli.notify import notify
+from annals.app.cli.options import chosen, json_option
+from annals.app.cli.services import Services
+from annals.app.cli.supervisor import READY_SECONDS, Instance, Started
+from annals.app.cli.welcome import welcome
+from annals.app.cli.wheels import Unusable
+from annals.app.settings import Settings
+
+
+@click.command()
+@click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Folder of everything that must last.")
+@click.option("--host", help="Address that the API listens on.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port of the API; 0 picks a free one.")
+@click.option("--driver", type=click.Choice(["auto", "sandbox", "docker"]), help="What isolates functions.")
+@json_option
+def up(data: Path | None, host: str | None, port: int | None, driver: str | None, as_json: bool) -> None:
+    """Run an instance here until Ctrl-C."""
+    settings = chosen(data=data, host=host, port=port, driver=driver)
+    folders = Folders(settings.folder)
+    try:
+        folders.open()
+        folders.lock()  # held until this process ends
+        sys.exit(asyncio.run(_serve(settings, _services(settings, folders), as_json=as_json)))
+    except (InUse, Unavailable, Unusable) as error:
+        raise click.ClickException(str(error)) from None
+    except PermissionError as error:
+        raise click.ClickException(f"{error.filename} can't be written. Choose another folder with --data.") from None
+
+
+def _services(settings: Settings, folders: Folders) -> Services:
+    """Raises Unavailable, Unusable, and leaves no empty folders then."""
+    try:
+        return Services(settings, folders)
+    except (Unavailable, Unusable):
+        folders.clear()
+        raise
+
+
+async def _serve(settings: Settings, services: Services, *, as_json: bool) -> int:
+    live = Live(settings)
+    instance = Instance(services, live)
+    asked = asyncio.Event()
+
+    def end() -> None:
+        if asked.is_set():
+            instance.kill()
+        asked.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, end)
+    starting = asyncio.ensure_future(instance.start())
+    waiting = asyncio.ensure_future(asked.wait())
+    await asyncio.wait([starting, waiting], return_when=asyncio.FIRST_COMPLETED)
+    code = 0
+    if starting.done():
+        code = _report(starting, live, as_json=as_json)
+    else:
+        starting.cancel()
+    if not code:
+        await waiting
+    live.say("stops")
+    notify(STOPPING="1")
+    await instance.stop()
+    live.say("stopped")
+    return code
+
+
+def _report(starting: "asyncio.Future[Started]", live: Live, *, as_json: bool) -> int:
+    try:
+        started = starting.result()
+    except NeverReady as error:
+        live.say("can't_start", "error", exception=str(error))
+        return 1
+    except TimeoutError:
+        live.say("can't_start", "error", reason=f"not ready within {READY_SECONDS} s")
+        return 1
+    click.echo(msgspec.json.encode(started).decode() if as_json else welcome(started))
+    sys.stdout.flush()
+    notify(READY="1", STATUS=started.endpoint)  # where systemd runs us, it wants to know
+    return 0

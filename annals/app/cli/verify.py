@@ -1,0 +1,75 @@
+"""`annals verify`: is the log what was sealed and signed, and if not, where is it not?"""
+
+import sys
+from pathlib import Path
+
+import click
+import msgspec
+
+from annals.app.cli.opened import with_log
+from annals.app.cli.options import answer, data_option, json_option, of_instance
+from annals.store.archives import Archives
+from annals.store.blobs import BlobError
+from annals.store.log import EventLog
+from annals.store.proof.notes import NoteInvalid, Verifier, existing_key
+from annals.store.proof.places import Places
+from annals.store.proof.verification import Verdict, Verification
+
+_STEP = 4096 * 8
+
+
+@click.command()
+@click.option("--since-checkpoint", is_flag=True, help="Only what came after the newest checkpoint outside.")
+@click.option("--key", default="", help="Verifier key to trust, kept elsewhere; left out: that of the key file.")
+@click.option(
+    "--place", "places", multiple=True, help="Folder or URL with further checkpoints, beside the settings'; repeat it."
+)
+@data_option
+@json_option
+def verify(since_checkpoint: bool, key: str, places: tuple[str, ...], data: Path | None, as_json: bool) -> None:
+    """Check every event against the seal and the signed checkpoints; fail and name the first that differs."""
+    settings = of_instance(data)
+    try:
+        verifier = Verifier.parse(key) if key else existing_key(settings.seal_key).verifier
+
+        async def work(log: EventLog) -> Verdict:
+            blobs = log.contents.blobs
+            outside = Places(blobs, [*settings.checkpoint_places, *places])
+            verification = Verification(log.database, Archives(log.database, blobs), verifier, outside)
+            return await verification.run(since_checkpoint=since_checkpoint, report=_Progress())
+
+        verdict = with_log(settings, work)
+    except (NoteInvalid, BlobError) as error:
+        raise click.ClickException(str(error)) from None
+    answer(msgspec.to_builtins(verdict), as_json, lambda: as_text(verdict, verifier))
+    if not verdict.ok:
+        sys.exit(1)
+
+
+class _Progress:
+    """Counts on standard error, where somebody looks at it."""
+
+    def __init__(self) -> None:
+        self._next = _STEP if sys.stderr.isatty() else sys.maxsize
+
+    def __call__(self, events: int) -> None:
+        if events >= self._next:
+            self._next = events + _STEP
+            click.echo(f"\r{events:,} events\r", err=True, nl=False)
+
+
+def as_text(verdict: Verdict, verifier: Verifier) -> str:
+    """For a person."""
+    lines = [
+        f"key          {verifier}",
+        f"events       {verdict.events:,} in {verdict.seconds:g} s",
+        f"checkpoints  {verdict.checkpoints}, {verdict.outside_checkpoints} copies of them outside the database",
+        f"proven       up to position {verdict.proven_position}",
+        f"unsealed     {verdict.unsealed} newer events",
+    ]
+    for fault in verdict.faults:
+        span = f"{fault.position}" if fault.until is None else f"{fault.position} to {fault.until}"
+        lines.append(f"{fault.kind.upper().replace('_', ' ')} at position {span}: {fault.detail}")
+    if verdict.ok:
+        lines.append("The log is what was signed." if verdict.proven_position else "Nothing was signed yet.")
+    return "\n".join(lines)

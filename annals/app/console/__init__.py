@@ -1,0 +1,1 @@
+"""What consoles and command-line tools ask of an instance, and keys that last a short while."""

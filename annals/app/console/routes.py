@@ -1,0 +1,88 @@
+"""The operations that consoles and command-line tools ask for beside those on resources."""
+
+from datetime import timedelta
+from typing import Any
+
+from annals.app.answers import Answer, json_answer
+from annals.app.call import Call
+from annals.app.console import schemas
+from annals.app.credentials import ACCESS
+from annals.app.origins import host_of
+from annals.app.parameters import ArrayList, Parameters, Range, Uid, WhiteList, optional, required
+from annals.app.refusals import UnauthorizedScope
+from annals.app.routing import Operation
+from annals.app.scopes import CONSOLE, KEYS_WRITE, PROJECTS_WRITE
+from annals.app.wire import wire_date
+from annals.domain.errors import ProjectNotFound
+from annals.domain.scopes import PROJECT_SCOPES
+from annals.store.tokens import ephemeral_key
+
+_SCOPES = ArrayList(WhiteList(PROJECT_SCOPES), 200)
+_DURATION = Range(1, 3600)
+EPHEMERAL = Parameters(scopes=required(_SCOPES), duration=required(_DURATION))
+PROJECT_JWT = Parameters(
+    projectId=required(Uid()), scopes=required(_SCOPES), duration=optional(_DURATION, 900)
+)  # fmt: skip
+
+
+async def variables(call: Call) -> Answer:
+    settings = call.services.settings
+    return json_answer(
+        schemas.Variables(
+            functions=settings.functions_domain,
+            size_limit=settings.upload_limit_bytes,
+            storage_limit=settings.upload_limit_bytes,
+            build_timeout=settings.build_timeout_s,
+            cname=host_of(settings.endpoint),
+            force_https="enabled" if settings.endpoint.startswith("https:") else "disabled",
+        )
+    )
+
+
+async def regions(call: Call) -> Answer:
+    name = call.services.settings.region
+    return json_answer(schemas.Regions(1, [schemas.Region(id=name, name=name)]))
+
+
+async def create_ephemeral_key(call: Call) -> Answer:
+    """Nobody hands out more than they hold: else a key that may make keys could do everything."""
+    values, caller, now = call.values, await call.caller(), call.services.now()
+    if beyond := [scope for scope in values["scopes"] if scope not in caller.scopes]:
+        raise UnauthorizedScope(f"A key cannot hand out the scope {beyond[0]}, which it does not hold itself.")
+    secret = await _secret(call, call.project_id, values, call.generation.key_prefix)
+    key = schemas.EphemeralKey(
+        id=call.new_id(),
+        created_at=wire_date(now),
+        updated_at=wire_date(now),
+        expire=wire_date(now + timedelta(seconds=values["duration"])),
+        scopes=values["scopes"],
+        secret=secret,
+    )
+    return json_answer(key, status=201)
+
+
+async def create_project_jwt(call: Call) -> Answer:
+    """The same for an admin, who names the project in the path; what stock tools run functions locally with."""
+    project_id = call.values["projectId"]
+    found = await call.services.reads.look_up(ACCESS, project_id, "")
+    call.seen(found.position)
+    if not found.rows[0]["known"]:
+        raise ProjectNotFound
+    return json_answer(schemas.Jwt(await _secret(call, project_id, call.values, "dynamic")), status=201)
+
+
+async def _secret(call: Call, project_id: str, values: dict[str, Any], prefix: str) -> str:
+    services = call.services
+    expires = services.now().timestamp() + values["duration"]
+    signed_with = await services.signing_secret(project_id)
+    return ephemeral_key(project_id, values["scopes"], expires=expires, secret=signed_with, prefix=prefix)
+
+
+ROUTES = (
+    Operation("GET", "/v1/console/variables", variables, CONSOLE, needs_project=False),
+    Operation("GET", "/v1/console/regions", regions, needs_project=False),
+    Operation("POST", "/v1/project/keys/ephemeral", create_ephemeral_key, KEYS_WRITE, EPHEMERAL),
+    Operation(
+        "POST", "/v1/projects/{projectId}/jwts", create_project_jwt, PROJECTS_WRITE, PROJECT_JWT, needs_project=False
+    ),
+)

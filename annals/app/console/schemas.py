@@ -1,0 +1,61 @@
+"""The console's models."""
+
+import msgspec
+
+
+class Variables(msgspec.Struct):
+    """What of the instance's configuration its clients need, under the names of the reference's environment.
+
+    Sizes in bytes, times in seconds, an empty text for what this instance has not.
+    """
+
+    functions: str = msgspec.field(name="_APP_DOMAIN_FUNCTIONS")
+    size_limit: int = msgspec.field(name="_APP_COMPUTE_SIZE_LIMIT")
+    storage_limit: int = msgspec.field(name="_APP_STORAGE_LIMIT")
+    build_timeout: int = msgspec.field(name="_APP_COMPUTE_BUILD_TIMEOUT")
+    cname: str = msgspec.field(name="_APP_DOMAIN_TARGET_CNAME")
+    a: str = msgspec.field(name="_APP_DOMAIN_TARGET_A", default="")
+    aaaa: str = msgspec.field(name="_APP_DOMAIN_TARGET_AAAA", default="")
+    caa: str = msgspec.field(name="_APP_DOMAIN_TARGET_CAA", default="")
+    sites: str = msgspec.field(name="_APP_DOMAIN_SITES", default="")
+    nameservers: str = msgspec.field(name="_APP_DOMAINS_NAMESERVERS", default="")
+    force_https: str = msgspec.field(name="_APP_OPTIONS_FORCE_HTTPS", default="disabled")
+    usage: str = msgspec.field(name="_APP_USAGE_STATS", default="enabled")
+    domains: bool = msgspec.field(name="_APP_DOMAIN_ENABLED", default=True)
+    vcs: bool = msgspec.field(name="_APP_VCS_ENABLED", default=True)
+    assistant: bool = msgspec.field(name="_APP_ASSISTANT_ENABLED", default=False)
+
+
+class Region(msgspec.Struct, kw_only=True):
+    """Where an instance runs."""
+
+    id: str = msgspec.field(name="$id")
+    name: str
+    available: bool = True
+    default: bool = True
+
+
+class Regions(msgspec.Struct):
+    total: int
+    regions: list[Region]
+
+
+class Jwt(msgspec.Struct):
+    """A key that code may call the API with, as the former generation names it."""
+
+    jwt: str
+
+
+class EphemeralKey(msgspec.Struct, rename="camel", kw_only=True):
+    """A key that nothing stores: it lasts until `expire`, and cannot be taken back before."""
+
+    id: str = msgspec.field(name="$id")
+    created_at: str = msgspec.field(name="$createdAt")
+    updated_at: str = msgspec.field(name="$updatedAt")
+    name: str = ""
+    description: str = ""
+    expire: str
+    scopes: list[str]
+    secret: str
+    accessed_at: str = ""
+    sdks: list[str] = []

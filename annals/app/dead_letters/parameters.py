@@ -1,0 +1,15 @@
+"""The parameter tables of dead letters."""
+
+from annals.app.dead_letters.queries import LIST as SCHEMA
+from annals.app.parameters import Boolean, Parameters, Queries, Uid, optional, required
+from annals.app.queries.page import Page
+
+_QUERIES = optional(Queries(SCHEMA), Page())
+
+LIST = Parameters(
+    functionId=required(Uid()),
+    queries=_QUERIES,
+    total=optional(Boolean(loose=True), True),
+)
+ONE = Parameters(functionId=required(Uid()), executionId=required(Uid()))
+MANY = Parameters(functionId=required(Uid()), queries=_QUERIES)

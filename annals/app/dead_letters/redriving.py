@@ -1,0 +1,84 @@
+"""Asking for a dead letter once more: an execution of its own, of today's code and policy, with the same input."""
+
+import msgspec
+
+from annals.app.dead_letters.schemas import Redriven
+from annals.domain.commands.executions import redrive_execution
+from annals.domain.errors import BuildNotReady, DeadLetterNotFound, DeploymentNotFound, ExecutionNotFound
+from annals.domain.execution import Execution, Request
+from annals.projections.execution_context import Context, Environments
+from annals.projections.runs import deployment_of
+from annals.store.contents import Content
+from annals.store.errors import ContentMissing
+from annals.store.ids import generate_id
+from annals.store.inputs import KIND, input_facts, open_input, seal_input
+from annals.store.log import EventLog, Meta, Recorded
+from annals.store.vault import Vault
+
+
+class Redriver:
+    """Redrives dead letters of one project, for whoever asks: a request, or a person at the command line."""
+
+    def __init__(self, log: EventLog, vault: Vault, environments: Environments, *, project_id: str) -> None:
+        self._log, self._vault, self._environments, self._project_id = log, vault, environments, project_id
+
+    async def redrive(
+        self, execution_id: str, *, function_id: str, incarnation: int, meta: Meta, own_id: str = ""
+    ) -> tuple[Redriven, Recorded]:
+        """Redrive one, as the execution `own_id` where one is given.
+
+        Raises DeadLetterNotFound, DeploymentNotFound, BuildNotReady, and as the store does.
+        """
+        own_id = own_id or generate_id()
+        try:
+            letter: Execution = await self._log.load(Execution.key(self._project_id, execution_id))
+        except ExecutionNotFound:
+            raise DeadLetterNotFound from None
+        if not letter.dead or (letter.function_id, letter.function_incarnation) != (function_id, incarnation):
+            raise DeadLetterNotFound
+        context, deployment_id = await self._context(letter, own_id)
+        request, contents = await self._input(letter, Execution.stream(self._project_id, own_id))
+        recorded = await self._log.run(
+            redrive_execution,
+            Execution.key(self._project_id, execution_id),
+            Execution.absent(self._project_id, own_id),
+            meta=meta,
+            contents=contents,
+            function_id=function_id,
+            incarnation=incarnation,
+            execution_id=own_id,
+            function_version=context.version,
+            deployment_id=deployment_id,
+            request=request,
+            pinned=letter.pinned,
+            retries=context.policy.retries_of_calls,
+        )
+        return Redriven(dead_letter_id=execution_id, execution_id=own_id), recorded
+
+    async def _context(self, letter: Execution, own_id: str) -> tuple[Context, str]:
+        """The function with the deployment that would answer now: a call that cannot run stays a dead letter."""
+        context = (
+            await self._environments.of_deployment(self._project_id, letter.deployment_id)
+            if letter.pinned
+            else await self._environments.active(self._project_id, letter.function_id)
+        )
+        if context is None or context.deployment is None:
+            raise DeploymentNotFound("There is no deployment to run it. Activate one, then redrive.")
+        if context.deployment.status != "ready":
+            raise BuildNotReady
+        if not letter.pinned:
+            context = await self._environments.routed(context, own_id)
+        return context, deployment_of(context).deployment_id
+
+    async def _input(self, letter: Execution, stream: str) -> tuple[Request, list[Content]]:
+        """The same input, sealed for the new execution's stream."""
+        if not letter.request.input_size:
+            return letter.request, []
+        try:
+            sealed = await self._log.contents.read(letter.id, KIND)
+        except ContentMissing:
+            raise DeadLetterNotFound("What this dead letter was given is no longer kept.") from None
+        given = await open_input(self._vault, self._project_id, letter.id, sealed)
+        content = await seal_input(self._vault, self._project_id, stream, given)
+        digest, size = input_facts(content)
+        return msgspec.structs.replace(letter.request, input_digest=digest, input_size=size), [content]

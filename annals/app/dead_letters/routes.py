@@ -1,0 +1,111 @@
+"""The operations on dead letters, for keys and admins alone: they are of everybody who called the function."""
+
+import asyncio
+
+from annals.app.answers import Answer, json_answer, no_content, raw_json_answer
+from annals.app.call import Call
+from annals.app.dead_letters import parameters, queries, schemas
+from annals.app.dead_letters.redriving import Redriver
+from annals.app.dry_run import WouldRecord
+from annals.app.executions import schemas as executions
+from annals.app.functions.queries import head, require
+from annals.app.routing import Operation
+from annals.app.scopes import EXECUTIONS_READ, EXECUTIONS_WRITE
+from annals.app.wire import encode, joined
+from annals.domain.commands.executions import discard_execution
+from annals.domain.errors import DeadLetterNotFound, ExecutionNotFound, FunctionNotFound, UserUnauthorized
+from annals.domain.execution import Execution
+from annals.store.log import Recorded
+
+MOST_REDRIVEN = 100
+"""Dead letters that one request redrives unless a limit says otherwise; asking again goes on."""
+
+_AT_ONCE = 16
+
+
+async def list_dead_letters(call: Call) -> Answer:
+    values = call.values
+    found = await queries.read_dead_letters(
+        call, values["functionId"], await _function(call), values["queries"], counted=values["total"]
+    )
+    return raw_json_answer(
+        joined("deadLetters", found.total, [encode(schemas.present(row)) for row in found.rows])
+    )  # fmt: skip
+
+
+async def redrive_one(call: Call) -> Answer:
+    values = call.values
+    _, recorded = await _redrive(call, values["functionId"], await _function(call), values["executionId"])
+    row = recorded.rows["executions"][-1]
+    return json_answer(executions.present(row, executions.NO_OUTPUT, call.generation), status=202)
+
+
+async def redrive_many(call: Call) -> Answer:
+    """Redrive those that match, oldest first; one that another request took meanwhile is left out."""
+    function_id, incarnation, page = call.values["functionId"], await _function(call), call.values["queries"]
+    found = await queries.read_dead_letters(call, function_id, incarnation, page, counted=True, limit=MOST_REDRIVEN)
+    ids = [row["execution_id"] for row in found.rows]
+    done: list[schemas.Redriven] = []
+    would: list[Recorded] = []
+    for first in range(0, len(ids), _AT_ONCE):
+        tries = await asyncio.gather(
+            *(_redrive(call, function_id, incarnation, own_id) for own_id in ids[first : first + _AT_ONCE]),
+            return_exceptions=True,
+        )
+        would += [tried.recorded for tried in tries if isinstance(tried, WouldRecord)]
+        for tried in tries:
+            if isinstance(tried, BaseException) and not isinstance(tried, DeadLetterNotFound | WouldRecord):
+                raise tried
+        done += [tried[0] for tried in tries if not isinstance(tried, BaseException)]
+    if would:
+        raise WouldRecord.all(would)
+    return json_answer(
+        schemas.RedrivenList(total=len(done), remaining=max(0, found.total - len(ids)), redriven=done), status=202
+    )
+
+
+async def discard(call: Call) -> Answer:
+    values = call.values
+    incarnation = await _function(call)
+    try:
+        recorded = await call.services.log.run(
+            discard_execution,
+            Execution.key(call.project_id, values["executionId"]),
+            meta=await call.meta(),
+            function_id=values["functionId"],
+            incarnation=incarnation,
+        )
+    except (ExecutionNotFound, FunctionNotFound):
+        raise DeadLetterNotFound from None
+    call.seen(recorded.position)
+    return no_content()
+
+
+async def _redrive(
+    call: Call, function_id: str, incarnation: int, execution_id: str
+) -> tuple[schemas.Redriven, Recorded]:
+    services = call.services
+    redriver = Redriver(services.log, services.vault, services.environments, project_id=call.project_id)
+    done, recorded = await redriver.redrive(
+        execution_id, function_id=function_id, incarnation=incarnation, meta=await call.meta(), own_id=call.new_id()
+    )
+    call.seen(recorded.position)
+    return done, recorded
+
+
+async def _function(call: Call) -> int:
+    """The function's incarnation. Raises UserUnauthorized, FunctionNotFound."""
+    if not (await call.caller()).privileged:
+        raise UserUnauthorized
+    return int(require(call, await head(call, call.values["functionId"]))["sequence"])
+
+
+_ALL = "/v1/functions/{functionId}/dead-letters"
+_ONE = f"{_ALL}/{{executionId}}"
+
+ROUTES = (
+    Operation("GET", _ALL, list_dead_letters, EXECUTIONS_READ, parameters.LIST),
+    Operation("POST", f"{_ALL}/redrive", redrive_many, EXECUTIONS_WRITE, parameters.MANY),
+    Operation("POST", f"{_ONE}/redrive", redrive_one, EXECUTIONS_WRITE, parameters.ONE),
+    Operation("DELETE", _ONE, discard, EXECUTIONS_WRITE, parameters.ONE),
+)

@@ -1,0 +1,60 @@
+"""The dead letter's model."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from annals.app.wire import wire_date
+
+
+class DeadLetter(msgspec.Struct, rename="camel", kw_only=True):
+    """An execution that was given up. `reason` is why its last attempt failed, `message` says it in words."""
+
+    id: str = msgspec.field(name="$id")
+    created_at: str = msgspec.field(name="$createdAt")
+    updated_at: str = msgspec.field(name="$updatedAt")
+    function_id: str
+    deployment_id: str
+    trigger: str
+    request_method: str
+    request_path: str
+    response_status_code: int
+    attempts: int
+    reason: str
+    message: str
+    input_size: int
+
+
+class Redriven(msgspec.Struct, rename="camel", kw_only=True):
+    """A dead letter, and the execution that was asked for in its place."""
+
+    dead_letter_id: str
+    execution_id: str
+
+
+class RedrivenList(msgspec.Struct, kw_only=True):
+    """What one request redrove; `remaining` dead letters match the queries still."""
+
+    total: int
+    remaining: int
+    redriven: Sequence[Redriven]
+
+
+def present(row: Mapping[str, Any]) -> DeadLetter:
+    """A row of `executions` that has a `dead_reason`."""
+    return DeadLetter(
+        id=row["execution_id"],
+        created_at=wire_date(row["created_at"]),
+        updated_at=wire_date(row["updated_at"]),
+        function_id=row["function_id"],
+        deployment_id=row["deployment_id"],
+        trigger=row["trigger"],
+        request_method=row["request_method"],
+        request_path=row["request_path"],
+        response_status_code=row["response_status_code"],
+        attempts=row["epoch"],
+        reason=row["dead_reason"],
+        message=row["message"],
+        input_size=row["input_size"],
+    )

@@ -1,0 +1,1 @@
+"""Deployments: uploads and their builds."""

@@ -1,0 +1,119 @@
+"""Reading deployments, their logs included."""
+
+import asyncio
+
+import msgspec
+
+from annals.app.call import Call
+from annals.app.deployments import schemas
+from annals.app.functions.queries import within
+from annals.app.queries.page import Page
+from annals.app.queries.reading import read_page
+from annals.app.queries.schema import boolean, integer, schema, text
+from annals.app.queries.statements import Sql, listing
+from annals.app.reads import Lookup
+from annals.app.refusals import QueryInvalid
+from annals.app.wire import encode, joined
+from annals.domain.errors import DeploymentNotFound, FunctionNotFound
+from annals.store import sql
+from annals.store.blobs import BlobMissing
+from annals.store.database import Row
+
+QUERIES = sql.load(__package__, "queries.sql")
+_LOGS = QUERIES["logs"].format(kept_log=QUERIES["kept_log"])
+ONE = Lookup(QUERIES["deployments"].format(logs=_LOGS), 2)
+FUNCTION = Lookup(QUERIES["functions"], 2)
+LIST = schema(
+    "deployments",
+    "deployment_id",
+    "Deployment",
+    schemas.FIELDS,
+    buildSize=integer("build_size"),
+    sourceSize=integer("source_size"),
+    totalSize=integer("total_size"),
+    buildDuration=integer("build_duration"),
+    status=text("status"),
+    activate=boolean("activate"),
+    type=text("type"),
+)
+_COLUMNS = f"*, {_LOGS}"
+OF_FUNCTION = (
+    "project_id = %s AND function_id = %s AND function_sequence ="
+    " (SELECT sequence FROM functions WHERE project_id = %s AND function_id = %s)"
+)
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """What a new deployment takes from its function; `incarnation` is the position of the function's creation."""
+
+    incarnation: int
+    entrypoint: str
+    commands: str
+    installation_id: str = ""
+    provider_repository_id: str = ""
+    provider_branch: str = ""
+    provider_root_directory: str = ""
+    provider_silent_mode: bool = False
+
+
+async def read_owner(call: Call, function_id: str) -> Owner:
+    """Raises FunctionNotFound."""
+    found = await call.services.reads.look_up(FUNCTION, call.project_id, function_id)
+    call.seen(found.position)
+    if not found.rows:
+        raise FunctionNotFound
+    row = found.rows[0]
+    fields = {name: row[name] for name in Owner.__struct_fields__ if name != "incarnation"}
+    return Owner(incarnation=row["sequence"], **fields)
+
+
+async def find_row(call: Call, deployment_id: str) -> Row | None:
+    """A deployment of any function, with its log columns."""
+    found = await call.services.reads.look_up(ONE, call.project_id, deployment_id)
+    call.seen(found.position)
+    return found.rows[0] if found.rows else None
+
+
+async def read_row(call: Call, function_id: str, deployment_id: str) -> Row:
+    """A function's deployment. Raises FunctionNotFound, DeploymentNotFound."""
+    row = await within(call, function_id, find_row(call, deployment_id))
+    if row is None or row["function_id"] != function_id:
+        raise DeploymentNotFound
+    return row
+
+
+async def read_deployments(call: Call, function_id: str, page: Page, searched: str | None, *, counted: bool) -> bytes:
+    """A page of a function's deployments as its JSON. Raises FunctionNotFound, and QueryInvalid for any search."""
+    if searched is not None:
+        await within(call, function_id, asyncio.sleep(0))
+        raise QueryInvalid("Deployments cannot be searched: they have no full-text index.")
+    scope = Sql(OF_FUNCTION, (call.project_id, function_id) * 2)
+    statements = listing(page, LIST, scope, columns=_COLUMNS, project=call.project_id)
+    counter = None if page.filters else (function_id, "deployments")
+    page_rows = read_page(call, statements, cursor=page.cursor, noun=LIST.noun, counted=counted, counter=counter)
+    found = await within(call, function_id, page_rows)
+    return joined("deployments", found.total, [await present_whole(call, row, page.select) for row in found.rows])
+
+
+async def present_row(call: Call, row: Row) -> bytes:
+    """A row as the deployment's JSON; one that an append returned has no log columns, and reads them if it may have."""
+    if "log_pieces" not in row and row["epoch"]:
+        row = await find_row(call, row["deployment_id"]) or row
+    return encode(schemas.present(row, await read_log(call, row), call.generation))
+
+
+async def read_log(call: Call, row: Row) -> str:
+    """What the row's log columns hold."""
+    data = row.get("log_data")
+    if data is None and row.get("log_blob"):
+        try:
+            data = await call.services.blobs.get(row["log_blob"])
+        except BlobMissing:
+            return ""
+    return bytes(data).decode("utf-8", "replace") if data is not None else row.get("log_pieces") or ""
+
+
+async def present_whole(call: Call, row: Row, select: frozenset[str] | None = None) -> bytes:
+    """A row with its log columns as the deployment's JSON, or those of its fields that were selected."""
+    deployment = schemas.present(row, await read_log(call, row), call.generation)
+    return encode(deployment if select is None else schemas.selected(deployment, select))

@@ -1,0 +1,136 @@
+"""Receiving an upload: the file is stored while its form arrives, and judged once all of the form is known."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from annals.app.call import Call
+from annals.app.deployments import queries, uploads
+from annals.app.deployments.form import FIELDS_LIMIT, read_form
+from annals.app.deployments.ranges import Chunk, parse_chunk
+from annals.app.parameters import Boolean, Parameters, Text, Uid, Unfit, optional, required
+from annals.app.parameters.body import body_parameters, whole
+from annals.app.refusals import ContentRangeInvalid, FileEmpty, FileTypeUnsupported
+from annals.domain.errors import DomainError, FunctionEntrypointMissing, FunctionNotFound
+from annals.store.blobs import Blob, BlobTooLarge
+from annals.store.ids import generate_id
+
+CREATE = Parameters(
+    functionId=required(Uid()),
+    entrypoint=optional(Text(1028)),
+    commands=optional(Text(8192, 0)),
+    activate=required(Boolean(loose=True)),
+)
+
+
+class Reception:
+    """One request to create a deployment; what goes wrong with its file is told in the contract's order."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._function_id: str = call.path_values["functionId"]
+        self._owner: queries.Owner | None = None
+        self._chunk: Chunk | None = None
+        self._range_refused: ContentRangeInvalid | None = None
+        self._file_refused: DomainError | None = None
+        self._name: str | None = None
+        self._source: Blob | None = None
+        self._deployment_id = generate_id()
+
+    async def receive(self) -> tuple[uploads.Upload, Blob | Chunk]:
+        """What the deployment is to be made of: a stored source, or a part of one. Raises the first refusal.
+
+        Then no file is left behind.
+        """
+        await self._prepare()
+        try:
+            values = CREATE.parse({**await self._fields(), **self._call.path_values})
+            upload = self._judge(values)
+        except BaseException:
+            if self._source is not None:
+                await self._call.services.blobs.delete(self._source.key)
+            raise
+        if self._chunk is not None:
+            return upload, self._chunk
+        if self._source is None:
+            raise FileEmpty
+        return upload, self._source
+
+    async def _prepare(self) -> None:
+        """What can be known before the body arrives."""
+        try:
+            Uid().parse(self._function_id)
+            self._owner = await queries.read_owner(self._call, self._function_id)
+        except (Unfit, FunctionNotFound):
+            self._owner = None
+        content_range = self._call.header(b"content-range")
+        if not content_range:
+            return
+        try:
+            self._chunk = parse_chunk(content_range)
+        except ContentRangeInvalid as refused:
+            self._range_refused = refused
+            return
+        if chosen := self._call.header(b"x-appwrite-id"):
+            try:
+                self._deployment_id = Uid().parse(chosen)
+            except Unfit as unfit:
+                self._range_refused = ContentRangeInvalid(f"Invalid X-Appwrite-Id header: {unfit}")
+
+    async def _fields(self) -> dict[str, Any]:
+        content_type = self._call.header(b"content-type")
+        if content_type.lower().startswith("multipart/"):
+            return await read_form(content_type, self._call.pieces(), self._keep)
+        return body_parameters(content_type, await whole(self._call.pieces(), FIELDS_LIMIT))
+
+    async def _keep(self, name: str, content: AsyncIterator[bytes]) -> None:
+        first = self._name is None
+        self._name = name if first else self._name
+        acceptable = first and self._owner is not None and self._range_refused is None and _is_gzip(name)
+        limit = self._call.services.settings.upload_limit_bytes or None
+        if acceptable and limit and self._chunk is not None and self._chunk.size > limit:
+            self._file_refused = uploads.too_large(self._call)
+        elif acceptable:
+            await self._store(content, limit)
+
+    async def _store(self, content: AsyncIterator[bytes], limit: int | None) -> None:
+        call = self._call
+        try:
+            if self._chunk is not None:
+                await uploads.keep_chunk(call, self._function_id, self._deployment_id, self._chunk, content)
+            else:
+                key = uploads.source_key(call.project_id, self._deployment_id)
+                self._source = await call.services.blobs.put(key, content, limit=limit)
+        except BlobTooLarge:
+            self._file_refused = uploads.too_large(call) if self._chunk is None else ContentRangeInvalid()
+        except DomainError as refused:
+            self._file_refused = refused
+
+    def _judge(self, values: dict[str, Any]) -> uploads.Upload:
+        """In the contract's order (http-api.md 7.13)."""
+        owner = self._owner
+        if owner is None:
+            raise FunctionNotFound
+        entrypoint = values["entrypoint"] or owner.entrypoint
+        if not entrypoint:
+            raise FunctionEntrypointMissing
+        if self._name is None:
+            raise FileEmpty
+        if not _is_gzip(self._name):
+            raise FileTypeUnsupported
+        if self._range_refused is not None:
+            raise self._range_refused
+        if self._file_refused is not None:
+            raise self._file_refused
+        return uploads.Upload(
+            function_id=self._function_id,
+            owner=owner,
+            deployment_id=self._deployment_id,
+            type="cli" if self._call.header(b"x-sdk-language").lower() == "cli" else "manual",
+            entrypoint=entrypoint,
+            commands=owner.commands if values["commands"] is None else values["commands"],
+            activate=values["activate"],
+        )
+
+
+def _is_gzip(name: str) -> bool:
+    return name.lower().endswith(".gz")

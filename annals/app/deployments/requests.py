@@ -1,0 +1,147 @@
+"""Deployments whose source a worker fetches: of a template, of the function's repository, and those asked for again."""
+
+from typing import Any
+
+import msgspec
+import structlog
+
+from annals.app.call import Call
+from annals.app.deployments.queries import Owner, find_row, read_owner
+from annals.app.installations.queries import require_installation
+from annals.domain.commands.deployments import request_deployment
+from annals.domain.deployment import Deployment
+from annals.domain.errors import DeploymentNotFound, FunctionNotFound, ProviderRepositoryNotFound
+from annals.domain.origin import Origin, Remote
+from annals.store.database import Row
+from annals.store.ids import generate_id
+from annals.store.log import Meta
+from annals.vcs.places import template_origin
+from annals.vcs.refusals import Refusal
+
+log = structlog.get_logger(__name__)
+
+LOOK_UP_SECONDS = 10.0
+"""How long an answer waits for the repository's host; what it would have told is told by the worker then."""
+
+
+async def from_template(call: Call) -> Row:
+    """That of a connected function is committed to its repository first (http-api.md 7.15). Raises FunctionNotFound."""
+    values = call.values
+    owner = await read_owner(call, values["functionId"])
+    remote = Remote(
+        owner=values["owner"],
+        name=values["repository"],
+        reference_type=values["type"].lower(),
+        reference=values["reference"],
+        root_directory=values["rootDirectory"],
+    )
+    origin = template_origin(remote, call.services.settings.git_remotes)
+    if owner.provider_repository_id:
+        branch, origin = connected(owner, "branch", owner.provider_branch)
+        remote = msgspec.structs.replace(branch, template=remote)
+    return await request(call, values["functionId"], owner, remote, origin, activate=values["activate"])
+
+
+async def from_repository(call: Call) -> Row:
+    """Raises FunctionNotFound, InstallationNotFound, ProviderRepositoryNotFound."""
+    values = call.values
+    owner = await read_owner(call, values["functionId"])
+    await require_installation(call, owner.installation_id)
+    if not owner.provider_repository_id:
+        raise ProviderRepositoryNotFound
+    remote, origin = connected(owner, values["type"], values["reference"])
+    remote, origin = await _looked_up(call, remote, origin)
+    return await request(call, values["functionId"], owner, remote, origin, activate=values["activate"])
+
+
+async def first(call: Call, function_id: str) -> None:
+    """The deployment by which a function's first connection to a repository begins."""
+    owner = await read_owner(call, function_id)
+    remote, origin = connected(owner, "branch", owner.provider_branch)
+    await request(call, function_id, owner, remote, origin, activate=True, deployment_id=generate_id())
+
+
+async def again(call: Call, deployment_id: str, owner: Owner, *, activate: bool) -> Row:
+    """The same once more, for a deployment whose source never came. Raises DeploymentNotFound if it was uploaded."""
+    former = await call.services.log.load(Deployment.key(call.project_id, deployment_id))
+    if not isinstance(former, Deployment) or former.remote is None:
+        raise DeploymentNotFound
+    return await request(
+        call, former.function_id, owner, former.remote, former.origin, activate=activate, duplicate_of=deployment_id
+    )
+
+
+def connected(owner: Owner, kind: Any, reference: str) -> tuple[Remote, Origin]:
+    """A reference of a function's repository, and what is known of it so far."""
+    repository_owner, _, name = owner.provider_repository_id.rpartition("/")
+    remote = Remote(
+        installation_id=owner.installation_id,
+        repository_id=owner.provider_repository_id,
+        reference_type=kind,
+        reference=reference,
+        root_directory=owner.provider_root_directory,
+        silent=owner.provider_silent_mode,
+    )
+    origin = Origin(
+        repository_id=owner.provider_repository_id,
+        repository_owner=repository_owner,
+        repository_name=name,
+        branch=reference if kind == "branch" else owner.provider_branch,
+        commit_hash=reference if kind == "commit" else "",
+        root_directory=owner.provider_root_directory,
+    )
+    return remote, origin
+
+
+async def request(
+    call: Call,
+    function_id: str,
+    owner: Owner,
+    remote: Remote,
+    origin: Origin,
+    *,
+    activate: bool,
+    duplicate_of: str = "",
+    deployment_id: str = "",
+    meta: Meta | None = None,
+) -> Row:
+    """Record what is to be fetched and built; an id that is there already records nothing.
+
+    Raises FunctionNotFound when the function went meanwhile.
+    """
+    deployment_id = deployment_id or call.new_id()
+    recorded = await call.services.log.run(
+        request_deployment,
+        Deployment.absent(call.project_id, deployment_id),
+        meta=meta or await call.meta(),
+        project_id=call.project_id,
+        function_id=function_id,
+        function_incarnation=owner.incarnation,
+        deployment_id=deployment_id,
+        type="vcs",
+        entrypoint=owner.entrypoint,
+        commands=owner.commands,
+        activate=activate,
+        remote=remote,
+        origin=origin,
+        duplicate_of=duplicate_of,
+    )
+    call.seen(recorded.position)
+    rows = recorded.rows.get("deployments")
+    row = rows[-1] if rows else await find_row(call, deployment_id)
+    if row is None:
+        raise FunctionNotFound
+    return row
+
+
+async def _looked_up(call: Call, remote: Remote, origin: Origin) -> tuple[Remote, Origin]:
+    """The commit that is meant, where the host tells it in time; what is built is then that very commit."""
+    try:
+        wanted = await call.services.locator.wanted(call.project_id, remote, origin)
+        found = await call.services.repositories.look_up(wanted, seconds=LOOK_UP_SECONDS)
+    except Refusal as refusal:
+        if refusal.kind == "repository":
+            raise ProviderRepositoryNotFound(refusal.sentence) from None
+        log.info("look_up_left_to_worker", request=call.request_id, kind=refusal.kind)
+        return remote, origin
+    return msgspec.structs.replace(remote, reference_type="commit", reference=found.commit_hash), found

@@ -1,0 +1,200 @@
+"""The operations on deployments."""
+
+import asyncio
+from datetime import datetime
+
+import structlog
+
+from annals.app.answers import Answer, no_content, raw_json_answer
+from annals.app.call import Call
+from annals.app.caller import PUBLIC
+from annals.app.deployments import parameters, queries, requests, uploads
+from annals.app.deployments.download import download
+from annals.app.deployments.follow import follow
+from annals.app.deployments.ranges import Chunk
+from annals.app.deployments.receive import Reception
+from annals.app.idempotency import Creation, carried_out_once, idempotent
+from annals.app.negotiation import Generation, translate_download, translate_template
+from annals.app.past import deployments as past
+from annals.app.routing import Operation
+from annals.app.scopes import FUNCTIONS_READ, FUNCTIONS_WRITE
+from annals.domain.commands.deployments import cancel_build, delete_deployment
+from annals.domain.deployment import Deployment
+from annals.domain.errors import DeploymentNotFound, UserUnauthorized
+from annals.domain.function import Function
+from annals.domain.ports import ExecutorUnavailable
+from annals.store.blobs import BlobMissing
+
+log = structlog.get_logger(__name__)
+
+CANCEL_SECONDS = 1.0
+"""How long the answer to a cancel waits for the executor; its worker stops the build in any case."""
+
+
+async def create(call: Call) -> Answer:
+    """An upload; a part of one needs no idempotency key, since its place and its deployment's id say what it is."""
+    upload, content = await Reception(call).receive()
+    if isinstance(content, Chunk):
+        return raw_json_answer(
+            await queries.present_row(call, await uploads.add_chunk(call, upload, content)), status=202
+        )
+    call.values, used = dict(call.path_values), False
+
+    async def record(call: Call) -> Answer:
+        nonlocal used
+        used, upload.deployment_id = True, call.new_id()
+        return raw_json_answer(await queries.present_row(call, await uploads.create(call, upload, content)), status=202)
+
+    request = [upload.entrypoint, upload.commands, upload.activate, content.digest]
+    creation = Creation(get, "deploymentId", 202)
+    try:
+        return await carried_out_once(call, record, creation, request=request, own_id=upload.deployment_id)
+    finally:
+        if not used:
+            await call.services.blobs.delete(content.key)
+
+
+async def list_deployments(call: Call) -> Answer:
+    values = call.values
+    body = await queries.read_deployments(
+        call, values["functionId"], values["queries"], values["search"], counted=values["total"]
+    )
+    return raw_json_answer(body)
+
+
+async def get(call: Call) -> Answer:
+    row = await queries.read_row(call, call.values["functionId"], call.values["deploymentId"])
+    return raw_json_answer(await queries.present_row(call, row))
+
+
+async def delete(call: Call) -> Answer:
+    recorded = await call.services.log.run(
+        delete_deployment,
+        Function.key(call.project_id, call.values["functionId"]),
+        Deployment.key(call.project_id, call.values["deploymentId"]),
+        meta=await call.meta(),
+    )
+    call.seen(recorded.position)
+    return no_content()
+
+
+async def duplicate(call: Call) -> Answer:
+    """Build the same source again, with the function's present settings."""
+    function_id = call.values["functionId"]
+    owner = await queries.read_owner(call, function_id)
+    former = await queries.read_row(call, function_id, call.values["deploymentId"])
+    upload = uploads.Upload(
+        function_id=function_id,
+        owner=owner,
+        deployment_id=call.new_id(),
+        type=former["type"],
+        entrypoint=owner.entrypoint,
+        commands=owner.commands,
+        activate=call.generation.newest or former["activate"],
+    )
+    if not former["source_key"]:
+        row = await requests.again(call, former["deployment_id"], owner, activate=upload.activate)
+        return raw_json_answer(await queries.present_row(call, row), status=202)
+    blobs, key = call.services.blobs, uploads.source_key(call.project_id, upload.deployment_id)
+    try:
+        source = await blobs.put(key, blobs.stream(former["source_key"]))
+    except BlobMissing:
+        raise DeploymentNotFound from None
+    row = await uploads.create(call, upload, source, duplicate_of=former["deployment_id"])
+    return raw_json_answer(await queries.present_row(call, row), status=202)
+
+
+async def cancel(call: Call) -> Answer:
+    function_id, deployment_id = call.values["functionId"], call.values["deploymentId"]
+    row = await queries.read_row(call, function_id, deployment_id)
+    recorded = await call.services.log.run(
+        cancel_build,
+        Deployment.key(call.project_id, deployment_id),
+        meta=await call.meta(),
+        function_id=function_id,
+        seconds=_seconds_since(row["build_started_at"], call.services.now()),
+    )
+    call.seen(recorded.position)
+    if recorded.events:
+        await _stop_build(call, deployment_id)
+    row = await queries.read_row(call, function_id, deployment_id)
+    return raw_json_answer(await queries.present_row(call, row))
+
+
+async def get_download(call: Call) -> Answer:
+    if not (await call.caller()).privileged:
+        raise UserUnauthorized
+    row = await queries.read_row(call, call.values["functionId"], call.values["deploymentId"])
+    return await download(call, row, call.values["type"])
+
+
+async def get_logs(call: Call) -> Answer:
+    """The build's log as text, or followed while it grows by who accepts an event stream."""
+    row = await queries.read_row(call, call.values["functionId"], call.values["deploymentId"])
+    if "text/event-stream" in call.header(b"accept"):
+        headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")]
+        return Answer(200, headers=headers, stream=follow(call, row))
+    text = await queries.read_log(call, row)
+    return Answer(200, text.encode(), [(b"content-type", b"text/plain; charset=utf-8")])
+
+
+async def create_from_template(call: Call) -> Answer:
+    return raw_json_answer(await queries.present_row(call, await requests.from_template(call)), status=202)
+
+
+async def create_from_repository(call: Call) -> Answer:
+    return raw_json_answer(await queries.present_row(call, await requests.from_repository(call)), status=202)
+
+
+async def _stop_build(call: Call, deployment_id: str) -> None:
+    """Kill it at once, where that can be done; the worker that follows the log does so as well."""
+    try:
+        async with asyncio.timeout(CANCEL_SECONDS):
+            await call.services.executor.cancel_build(call.project_id, deployment_id)
+    except (ExecutorUnavailable, TimeoutError) as error:
+        log.info("cancel_left_to_worker", request=call.request_id, deployment=deployment_id, error=str(error))
+
+
+def _seconds_since(started: datetime | None, now: datetime) -> int:
+    return 0 if started is None else max(0, int((now - started).total_seconds()))
+
+
+def _may_download(generation: Generation) -> frozenset[str]:
+    return PUBLIC if generation.newest else FUNCTIONS_READ
+
+
+_ALL = "/v1/functions/{functionId}/deployments"
+_ONE = f"{_ALL}/{{deploymentId}}"
+
+_DUPLICATE = idempotent(duplicate, get, "deploymentId", status=202)
+
+ROUTES = (
+    Operation("GET", _ALL, list_deployments, FUNCTIONS_READ, parameters.LIST, past=past.list_deployments),
+    Operation("POST", _ALL, create, FUNCTIONS_WRITE, reads_body_itself=True),
+    Operation("POST", f"{_ALL}/duplicate", _DUPLICATE, FUNCTIONS_WRITE, parameters.DUPLICATE),
+    Operation(
+        "POST",
+        f"{_ALL}/template",
+        idempotent(create_from_template, get, "deploymentId", status=202),
+        FUNCTIONS_WRITE,
+        parameters.CREATE_FROM_TEMPLATE,
+        translate_template,
+    ),
+    Operation(
+        "POST",
+        f"{_ALL}/vcs",
+        idempotent(create_from_repository, get, "deploymentId", status=202),
+        FUNCTIONS_WRITE,
+        parameters.CREATE_FROM_REPOSITORY,
+    ),
+    Operation("GET", _ONE, get, FUNCTIONS_READ, parameters.ONE, past=past.get),
+    Operation("DELETE", _ONE, delete, FUNCTIONS_WRITE, parameters.ONE),
+    Operation("PATCH", f"{_ONE}/status", cancel, FUNCTIONS_WRITE, parameters.ONE),
+    Operation("GET", f"{_ONE}/download", get_download, _may_download, parameters.DOWNLOAD, translate_download),
+    Operation("GET", f"{_ONE}/logs", get_logs, FUNCTIONS_READ, parameters.ONE),
+    # Former paths of the same operations.
+    Operation("PATCH", f"{_ONE}/build", cancel, FUNCTIONS_WRITE, parameters.ONE),
+    Operation("POST", f"{_ONE}/build", _DUPLICATE, FUNCTIONS_WRITE, parameters.DUPLICATE),
+    Operation("POST", f"{_ONE}/builds/{{buildId}}", _DUPLICATE, FUNCTIONS_WRITE, parameters.DUPLICATE),
+    Operation("GET", f"{_ONE}/build/download", get_download, _may_download, parameters.DOWNLOAD, translate_download),
+)

@@ -1,0 +1,83 @@
+"""The deployment model, in every generation's shape."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from annals.app.negotiation import Generation
+from annals.app.wire import unset_unless, wire_date
+
+MOST_LOG_CHARACTERS = 1_000_000
+
+
+class Deployment(msgspec.Struct, rename="camel", kw_only=True):
+    """One deployment; `buildId` and screenshots are of other times and products."""
+
+    id: str = msgspec.field(name="$id")
+    created_at: str = msgspec.field(name="$createdAt")
+    updated_at: str = msgspec.field(name="$updatedAt")
+    type: str
+    resource_id: str
+    resource_type: str = "functions"
+    entrypoint: str
+    size: int | UnsetType = UNSET
+    source_size: int | UnsetType = UNSET
+    build_size: int
+    total_size: int | UnsetType = UNSET
+    build_id: str = ""
+    activate: bool
+    screenshot_light: str | UnsetType = UNSET
+    screenshot_dark: str | UnsetType = UNSET
+    status: str
+    build_logs: str
+    build_time: int | UnsetType = UNSET
+    build_duration: int | UnsetType = UNSET
+    provider_repository_name: str
+    provider_repository_owner: str
+    provider_repository_url: str
+    provider_commit_hash: str
+    provider_commit_author_url: str
+    provider_commit_author: str
+    provider_commit_message: str
+    provider_commit_url: str
+    provider_branch: str
+    provider_branch_url: str
+
+
+FIELDS = frozenset(field.encode_name for field in msgspec.structs.fields(Deployment))
+"""What `select` may name."""
+
+_PROVIDER = tuple(name for name in Deployment.__struct_fields__ if name.startswith("provider_"))
+
+
+def present(row: Mapping[str, Any], log: str, generation: Generation) -> Deployment:
+    """A row of `deployments` with its log."""
+    later = not generation.former_names
+    return Deployment(
+        id=row["deployment_id"],
+        created_at=wire_date(row["created_at"]),
+        updated_at=wire_date(row["updated_at"]),
+        type=row["type"],
+        resource_id=row["function_id"],
+        entrypoint=row["entrypoint"],
+        size=unset_unless(generation.former_names, row["source_size"]),
+        source_size=unset_unless(later, row["source_size"]),
+        build_size=row["build_size"],
+        total_size=unset_unless(later, row["total_size"]),
+        activate=row["activate"],
+        screenshot_light=unset_unless(later, ""),
+        screenshot_dark=unset_unless(later, ""),
+        status=row["status"],
+        build_logs=log[-MOST_LOG_CHARACTERS:],
+        build_time=unset_unless(generation.former_names, row["build_duration"]),
+        build_duration=unset_unless(later, row["build_duration"]),
+        **{name: row[name] for name in _PROVIDER},
+    )
+
+
+def selected(deployment: Deployment, names: frozenset[str]) -> dict[str, Any]:
+    """The fields that were selected, and those that begin with `$`."""
+    fields: dict[str, Any] = msgspec.to_builtins(deployment)
+    return {name: value for name, value in fields.items() if name.startswith("$") or name in names}

@@ -1,0 +1,178 @@
+"""Uploads: whole ones and chunked ones. Parts lie in the blob store, what is known of them in the log, so that any
+process can take any chunk, in any order, and go on after a restart."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+
+from annals.app.call import Call
+from annals.app.deployments import queries
+from annals.app.deployments.ranges import Chunk
+from annals.app.refusals import ContentRangeInvalid, FileTooLarge, FileTooLargeFormerly, RateLimited
+from annals.domain.commands.deployments import begin_upload, complete_upload, create_deployment
+from annals.domain.deployment import Deployment
+from annals.domain.errors import Conflict, DeploymentNotFound, DomainError, FunctionNotFound
+from annals.domain.ports import Artefact
+from annals.store.blobs import Blob, BlobMissing
+from annals.store.database import Row
+from annals.store.ids import generate_id
+from annals.store.log import Recorded
+
+
+class Upload(msgspec.Struct, kw_only=True):
+    """What a new deployment is made from."""
+
+    function_id: str
+    owner: queries.Owner
+    deployment_id: str
+    type: str
+    entrypoint: str
+    commands: str
+    activate: bool
+
+    def facts(self, call: Call, size: int) -> dict[str, Any]:
+        """The arguments of the commands that begin a deployment."""
+        return {
+            "project_id": call.project_id,
+            "function_id": self.function_id,
+            "function_incarnation": self.owner.incarnation,
+            "deployment_id": self.deployment_id,
+            "type": self.type,
+            "entrypoint": self.entrypoint,
+            "commands": self.commands,
+            "activate": self.activate,
+            "size": size,
+        }
+
+
+def too_large(call: Call) -> FileTooLarge:
+    """The refusal of a file over the limit, by its generation's type."""
+    limit = call.services.settings.upload_limit_bytes
+    kind = FileTooLarge if call.generation.newest else FileTooLargeFormerly
+    return kind(f"The file is larger than the {limit} bytes that this instance allows.")
+
+
+def source_key(project_id: str, deployment_id: str) -> str:
+    """Where a source is kept; no two tries share a key, so that one that fails overwrites nothing."""
+    return f"sources/{project_id}/{deployment_id}/{generate_id()}/code.tar.gz"
+
+
+def parts_key(project_id: str, deployment_id: str) -> str:
+    """Below which the parts of an upload lie until it is complete."""
+    return f"uploads/{project_id}/{deployment_id}"
+
+
+async def create(call: Call, upload: Upload, source: Blob, *, duplicate_of: str = "") -> Row:
+    """A deployment whose source is stored. Raises FunctionNotFound when the function went meanwhile."""
+    try:
+        recorded = await call.services.log.run(
+            create_deployment,
+            Deployment.absent(call.project_id, upload.deployment_id),
+            meta=await call.meta(),
+            source=_artefact(source),
+            duplicated=bool(duplicate_of),
+            duplicate_of=duplicate_of,
+            **upload.facts(call, source.size),
+        )
+        return _row(call, recorded)
+    except DomainError:
+        await call.services.blobs.delete(source.key)
+        raise
+
+
+async def keep_chunk(
+    call: Call, function_id: str, deployment_id: str, chunk: Chunk, data: AsyncIterator[bytes]
+) -> None:
+    """Store one part, unless the upload is complete already.
+
+    Raises DeploymentNotFound for an id of another function, ContentRangeInvalid for a part of another length.
+    """
+    row = await queries.find_row(call, deployment_id)
+    if row is not None and row["function_id"] != function_id:
+        raise DeploymentNotFound
+    if row is not None and row["source_key"]:
+        return
+    stored = await call.services.blobs.put_part(
+        parts_key(call.project_id, deployment_id), chunk.number, data, limit=chunk.length + 1
+    )
+    if stored.size != chunk.length:
+        await call.services.blobs.delete(stored.key)
+        raise ContentRangeInvalid(f"The chunk has {stored.size} bytes where its range says {chunk.length}.")
+
+
+async def add_chunk(call: Call, upload: Upload, chunk: Chunk) -> Row:
+    """Note that a part is there, and complete the upload when it was the last one missing.
+
+    Raises RateLimited when others fight over the same upload for too long.
+    """
+    try:
+        row = await _begin(call, upload, chunk)
+        if row["source_key"]:
+            return row
+        parts = await call.services.blobs.parts(parts_key(call.project_id, upload.deployment_id))
+        if len(parts) < chunk.parts:
+            return row
+        return await _complete(call, upload, chunk)
+    except Conflict:
+        raise RateLimited("Others are uploading to this deployment. Try again.", retry_after=5) from None
+
+
+async def _begin(call: Call, upload: Upload, chunk: Chunk) -> Row:
+    row = await queries.find_row(call, upload.deployment_id)
+    if row is None:
+        recorded = await call.services.log.run(
+            begin_upload,
+            Deployment.absent(call.project_id, upload.deployment_id),
+            meta=await call.meta(),
+            **upload.facts(call, chunk.size),
+        )
+        if recorded.events:
+            return _row(call, recorded)
+        row = await queries.find_row(call, upload.deployment_id)
+    if row is None or row["function_id"] != upload.function_id:
+        raise DeploymentNotFound
+    if row["upload_size"] != chunk.size:
+        raise ContentRangeInvalid(f"This upload began as one of {row['upload_size']} bytes, not {chunk.size}.")
+    return row
+
+
+async def _complete(call: Call, upload: Upload, chunk: Chunk) -> Row:
+    """Join the parts and record the source. Of several that try, one records it; the others find it recorded."""
+    blobs, parts = call.services.blobs, parts_key(call.project_id, upload.deployment_id)
+    try:
+        source = await blobs.compose(
+            parts, range(chunk.parts), source_key(call.project_id, upload.deployment_id), limit=chunk.size
+        )
+    except BlobMissing:  # whoever was first has cleared the parts away
+        return await _recorded(call, upload)
+    recorded = await call.services.log.run(
+        complete_upload,
+        Deployment.key(call.project_id, upload.deployment_id),
+        meta=await call.meta(),
+        source=_artefact(source),
+    )
+    if not recorded.events:
+        await blobs.delete(source.key)
+        return await _recorded(call, upload)
+    await blobs.discard(parts)
+    return _row(call, recorded)
+
+
+async def _recorded(call: Call, upload: Upload) -> Row:
+    row = await queries.find_row(call, upload.deployment_id)
+    if row is None:
+        raise DeploymentNotFound
+    return row
+
+
+def _row(call: Call, recorded: Recorded) -> Row:
+    call.seen(recorded.position)
+    rows = recorded.rows.get("deployments")
+    if not rows:
+        raise FunctionNotFound
+    return rows[0]
+
+
+def _artefact(blob: Blob) -> Artefact:
+    return Artefact(key=blob.key, digest=blob.digest, size=blob.size)

@@ -1,0 +1,219 @@
+"""The edge: every request's way from the route to the answer, in the contract's order, and nothing else."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import structlog
+
+from annals.app import cors, proxies
+from annals.app.answers import Answer, Header
+from annals.app.call import Call, ClientGone
+from annals.app.dry_run import tried
+from annals.app.errors import error_answer, refusal_answer
+from annals.app.hosts import host_name, is_own
+from annals.app.hosts.pages import error_page
+from annals.app.hosts.visit import Visit
+from annals.app.metrics import Metrics
+from annals.app.refusals import AccessForbidden, Overloaded
+from annals.app.routing import Operation, Routes
+from annals.app.scopes import EVENTS_READ
+from annals.app.services import Services
+from annals.domain.errors import BadRequest, DomainError
+from annals.store.blobs import BlobError
+from annals.store.errors import RequestTooLarge, StatementTooSlow, StoreUnavailable
+from annals.store.ids import generate_id
+
+log = structlog.get_logger(__name__)
+
+_SAFE = frozenset({"GET", "HEAD"})
+_FIXED: list[Header] = [
+    (b"server", b"Appwrite"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-debug-fallback", b"false"),
+]
+_LONGEST_REQUEST_ID = 128
+_CUT_OFF = "The request's body is cut off, or its chunks are none."
+
+MOST_AT_ONCE = 512
+"""Requests of projects that one process works on at the same time, from their last byte on; more come back later.
+
+Each holds memory and a place in every queue behind: beyond this, answers would only come later, not sooner.
+"""
+
+Send = Callable[[Any], Awaitable[None]]
+
+
+class Edge:
+    """An ASGI application over a route table."""
+
+    def __init__(self, routes: Routes, metrics: Metrics) -> None:
+        self._routes, self._metrics = routes, metrics
+        self._services: Services
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._working = 0
+
+    def open(self, services: Services) -> None:
+        """Serve with these; before, no request may come."""
+        self._services = services
+
+    async def drained(self) -> None:
+        """Wait until no request is being answered; whoever listens has stopped to."""
+        await self._idle.wait()
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Callable[[], Awaitable[Any]], send: Send) -> None:
+        call = self._call(scope, receive)
+        self._metrics.running += 1
+        self._idle.clear()
+        started = time.perf_counter()
+        try:
+            answer = await self._answer_or_failure(call)
+            if answer is not None:
+                self._metrics.count(call, answer.status, time.perf_counter() - started)
+            await _send(call, answer or refusal_answer(BadRequest(_CUT_OFF)), send)
+        finally:
+            self._metrics.running -= 1
+            if not self._metrics.running:
+                self._idle.set()
+
+    def _call(self, scope: Mapping[str, Any], receive: Callable[[], Awaitable[Any]]) -> Call:
+        """A call of the API, or by a host name that is not the instance's own, which may be a function's."""
+        scope = proxies.as_met(scope, self._services.settings.trusted_proxies)
+        host = next((value for name, value in scope["headers"] if name == b"host"), b"")
+        kind = Call if is_own(host_name(host), self._services.settings) else Visit
+        return kind(scope, receive, self._services, _request_id(scope))
+
+    async def _answer_or_failure(self, call: Call) -> Answer | None:
+        """None when the request ended early: mostly nobody is there any more to be answered."""
+        try:
+            try:
+                answer = await self._answer(call)
+            except ClientGone:
+                raise
+            except Exception as error:
+                answer = _failure(error, call)
+                if isinstance(call, Visit) and call.is_function:
+                    answer = error_page(answer)
+            await call.skip_rest()
+        except ClientGone:
+            return None
+        return answer
+
+    async def _answer(self, call: Call) -> Answer:
+        if len({value for name, value in call.scope["headers"] if name == b"host"}) > 1:
+            raise BadRequest("A request names one host: whoever stands between could have read the other one.")
+        if isinstance(call, Visit) and (answer := await call.run()) is not None:
+            return answer
+        if call.method == "OPTIONS":
+            return cors.preflight()
+        call.operation, call.path_values = self._routes.find(call.method, call.scope["path"])
+        call.identify()
+        if call.method in _SAFE and call.claims_key and not call.asks_past:
+            return await self._read(call)
+        await self._judge(call)
+        return await self._handle(call)
+
+    async def _read(self, call: Call) -> Answer:
+        """Reads begin while a key is looked up: both are one trip, and nothing is told before the judgement."""
+        try:
+            answer = await self._handle(call)
+        except DomainError:
+            await self._judge(call)
+            raise
+        await self._judge(call)
+        return answer
+
+    async def _judge(self, call: Call) -> None:
+        operation = call.operation
+        scopes = operation.scopes
+        await call.admit()
+        (await call.caller()).require(scopes(call.generation) if callable(scopes) else scopes)
+        if call.asks_past:
+            (await call.caller()).require(EVENTS_READ)
+        if operation.needs_project and not call.project_id:
+            raise AccessForbidden
+
+    async def _handle(self, call: Call) -> Answer:
+        operation: Operation = call.operation
+        if not operation.reads_body_itself:
+            sent = await call.sent()
+            if operation.translate is not None:
+                sent = operation.translate(sent, call.generation)
+            parameters = operation.parameters
+            call.values = (parameters(call) if callable(parameters) else parameters).parse(sent)
+        if self._working >= MOST_AT_ONCE and operation.needs_project:
+            raise Overloaded
+        self._working += not operation.reads_body_itself  # who sends slowly holds nobody up
+        try:
+            return await self._work(call)
+        finally:
+            self._working -= not operation.reads_body_itself
+
+    @staticmethod
+    async def _work(call: Call) -> Answer:
+        if call.is_dry_run:
+            return await tried(call)
+        operation: Operation = call.operation
+        answer: Answer = await (operation.past if call.asks_past and operation.past else operation.handler)(call)
+        return answer
+
+
+def _request_id(scope: Mapping[str, Any]) -> str:
+    """The client's own, when it sent a sensible one, so that its traces and ours meet."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and value.isascii() and value.isalnum() and len(value) <= _LONGEST_REQUEST_ID:
+            return str(value.decode("ascii"))
+    return generate_id()
+
+
+def _failure(error: Exception, call: Call) -> Answer:
+    if isinstance(error, DomainError):
+        return refusal_answer(error)
+    if isinstance(error, RequestTooLarge):
+        return error_answer(str(error), 400, "general_argument_invalid")
+    if isinstance(error, StatementTooSlow):
+        log.warning("query_too_slow", request=call.request_id, path=call.scope["path"])
+        return error_answer(str(error), 408, "database_timeout")
+    if isinstance(error, StoreUnavailable):
+        log.warning("store_unavailable", request=call.request_id, error=str(error))
+        return error_answer(error.default, 503, "general_service_unavailable", [(b"retry-after", b"1")])
+    if isinstance(error, BlobError):
+        log.error("blob_store_failed", request=call.request_id, error=str(error))
+        return error_answer(
+            "The blob store failed. Try again shortly.", 503, "general_service_unavailable", [(b"retry-after", b"5")]
+        )
+    log.error("unexpected", request=call.request_id, method=call.method, path=call.scope["path"], exc_info=error)
+    return error_answer("Server Error", 500, "general_server_error")
+
+
+async def _send(call: Call, answer: Answer, send: Send) -> None:
+    if isinstance(call, Visit) and call.is_function:  # headers of the function, and no others of ours
+        headers = [*answer.headers, (b"content-length", b"%d" % len(answer.body))]
+    else:
+        headers = _headers(call, answer)
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    if call.method == "HEAD":
+        await send({"type": "http.response.body", "body": b""})
+    elif answer.stream is None:
+        await send({"type": "http.response.body", "body": answer.body})
+    else:
+        async for piece in answer.stream:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+
+def _headers(call: Call, answer: Answer) -> list[Header]:
+    headers = [*_FIXED, *answer.headers, *call.answer_headers]
+    headers.append((b"x-request-id", call.request_id.encode()))
+    headers += cors.headers(call.headers.get(b"origin"), known=call.origin_known or call.method == "OPTIONS")
+    if call.scope["scheme"] == "https":
+        headers.append((b"strict-transport-security", b"max-age=10886400"))
+    if position := max(call.position, answer.position):
+        headers.append((b"x-annals-position", b"%d" % position))
+    if call.generation.warning:
+        headers.append((b"x-appwrite-warning", call.generation.warning.encode("ascii", "replace")))
+    if answer.length is not None:
+        headers.append((b"content-length", b"%d" % answer.length))
+    return headers

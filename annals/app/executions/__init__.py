@@ -1,0 +1,1 @@
+"""Executions: calls of functions."""

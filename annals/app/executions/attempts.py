@@ -1,0 +1,162 @@
+"""The attempts of one execution, and what it waits for: told from its events, for keys and admins."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from annals.app.answers import Answer, json_answer
+from annals.app.call import Call
+from annals.app.executions import parameters, queries
+from annals.app.history.streams import whole
+from annals.app.routing import Operation
+from annals.app.scopes import EXECUTIONS_READ
+from annals.app.wire import wire_date
+from annals.domain.errors import UserUnauthorized
+from annals.domain.execution import Execution, Ran
+from annals.projections.executions import CANCELED
+from annals.store import sql
+from annals.store.database import Row
+from annals.store.facts import Fact
+
+QUERIES = sql.load(__package__, "attempts.sql")
+
+
+class Attempt(msgspec.Struct, rename="camel", kw_only=True):
+    """One run. Times in seconds: waiting for a worker and a free instance, starting one, and running the code."""
+
+    number: int
+    status: str
+    started_at: str
+    ended_at: str
+    reason: str
+    message: str
+    response_status_code: int
+    deployment_id: str
+    cold: bool
+    queue_time: float
+    start_time: float
+    run_time: float
+
+
+class Waiting(msgspec.Struct, kw_only=True):
+    """Why an execution does not run yet: `reason` is schedule, retry, concurrency or queue.
+
+    `position` counts those of its function that are before it, itself included; 0 for one whose time is not there.
+    """
+
+    reason: str
+    position: int
+    until: str | None
+
+
+class Attempts(msgspec.Struct, rename="camel", kw_only=True):
+    """All attempts, oldest first. `retries` is what the call was accepted with, None where nothing is tried twice."""
+
+    id: str = msgspec.field(name="$id")
+    status: str
+    reason: str
+    redrives: str
+    redriven_as: str
+    total: int
+    attempts: Sequence[Attempt]
+    waiting: Waiting | None
+
+
+async def get_attempts(call: Call) -> Answer:
+    if not (await call.caller()).privileged:
+        raise UserUnauthorized
+    row = await queries.read_row(call, call.values["functionId"], call.values["executionId"])
+    facts = await whole(call.services.log.facts, row["stream_id"])
+    begun = max(number for number, fact in enumerate(facts) if isinstance(fact.event, Execution.Requested))
+    facts = facts[begun:]
+    attempts = list(told(facts))
+    again = [fact.event.execution_id for fact in facts if isinstance(fact.event, Execution.Redriven)]
+    return json_answer(
+        Attempts(
+            id=row["execution_id"],
+            status=row["status"],
+            reason=row["reason"],
+            redrives=facts[0].event.redrives,
+            redriven_as=again[0] if again else "",
+            total=len(attempts),
+            attempts=attempts,
+            waiting=await _waiting(call, row),
+        )
+    )
+
+
+def told(facts: Sequence[Fact]) -> Iterator[Attempt]:
+    """The attempts that an execution's events tell of, from the request on."""
+    ready: datetime = facts[0].event.scheduled_at or facts[0].recorded_at
+    begun: Fact | None = facts[0] if facts[0].event.epoch else None
+    for fact in facts[1:]:
+        event = fact.event
+        if isinstance(event, Execution.Claimed):
+            begun = fact
+        elif begun is not None and isinstance(event, _ENDS):
+            yield _attempt(begun, fact, ready)
+            begun = None
+            ready = event.due_at if isinstance(event, Execution.RetryScheduled) else ready
+    if begun is not None:
+        yield _attempt(begun, None, ready)
+
+
+_ENDS = (Execution.Completed, Execution.Failed, Execution.RetryScheduled, Execution.Canceled)
+
+
+def _attempt(begun: Fact, ended: Fact | None, ready: datetime) -> Attempt:
+    event: Any = None if ended is None else ended.event
+    ran: Ran | None = getattr(event, "ran", None)
+    waited = max(0.0, (begun.recorded_at - ready).total_seconds())
+    status = "processing" if event is None else "completed" if isinstance(event, Execution.Completed) else "failed"
+    reason, message = _said(event)
+    return Attempt(
+        number=begun.event.epoch,
+        status=status,
+        started_at=wire_date(begun.recorded_at),
+        ended_at="" if ended is None else wire_date(ended.recorded_at),
+        reason=reason,
+        message=message,
+        response_status_code=getattr(event, "status_code", 0),
+        deployment_id=ran.deployment_id if ran else "",
+        cold=bool(ran and ran.cold),
+        queue_time=round(waited + (ran.queue_ms / 1000 if ran else 0), 3),
+        start_time=ran.start_ms / 1000 if ran else 0.0,
+        run_time=ran.run_ms / 1000 if ran else 0.0,
+    )
+
+
+def _said(event: Any) -> tuple[str, str]:
+    if isinstance(event, Execution.Canceled):
+        return "canceled", CANCELED
+    if isinstance(event, Execution.DeadLettered):
+        return event.cause, event.message
+    return getattr(event, "reason", ""), getattr(event, "message", "")
+
+
+async def _waiting(call: Call, row: Row) -> Waiting | None:
+    """What a waiting execution waits for, counted now."""
+    if row["status"] == "scheduled":
+        return Waiting(reason="schedule", position=0, until=wire_date(row["scheduled_at"]))
+    if row["status"] != "waiting":
+        return None
+    if row["retry_at"] is not None and row["retry_at"] > call.services.now():
+        return Waiting(reason="retry", position=0, until=wire_date(row["retry_at"]))
+    function = (row["project_id"], row["function_id"])
+    found = await call.services.reads.rows(QUERIES["queue"], (row["sequence"], *function, *function))
+    [counted] = found.rows
+    full = counted["concurrency"] and counted["running"] >= counted["concurrency"]
+    return Waiting(reason="concurrency" if full else "queue", position=counted["position"], until=None)
+
+
+ROUTES = (
+    Operation(
+        "GET",
+        "/v1/functions/{functionId}/executions/{executionId}/attempts",
+        get_attempts,
+        EXECUTIONS_READ,
+        parameters.ONE,
+    ),
+)

@@ -1,0 +1,79 @@
+"""The parameter tables of executions, and the checks on their values that come after the tables."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from annals.app.executions.queries import LIST as SCHEMA
+from annals.app.parameters import (
+    Boolean,
+    Content,
+    ExecutionHeaders,
+    Nullable,
+    Parameters,
+    Queries,
+    Text,
+    Uid,
+    Unfit,
+    WhiteList,
+    optional,
+    required,
+)
+from annals.app.parameters.special import judge_headers
+from annals.app.queries.page import Page
+from annals.app.queries.schema import parse_date
+from annals.domain.errors import ArgumentInvalid, BadRequest
+
+BODY_LIMIT = 10_485_760
+"""Most characters of an execution's body."""
+
+REQUEST_LIMIT = 64 * 1024 * 1024
+"""Most bytes of a request that holds one: JSON may take six for a character."""
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD")
+_SOONEST = timedelta(seconds=60)
+
+CREATE = Parameters(
+    **{
+        "functionId": required(Uid()),
+        "body": optional(Content(BODY_LIMIT), b""),
+        "async": optional(Boolean(loose=True), False),
+        "path": optional(Text(2048), "/"),
+        "method": optional(WhiteList(METHODS), "POST"),
+        "headers": optional(ExecutionHeaders(), {}),
+        "scheduledAt": optional(Nullable(Text(100))),
+    }
+)
+LIST = Parameters(
+    functionId=required(Uid()),
+    queries=optional(Queries(SCHEMA), Page()),
+    total=optional(Boolean(loose=True), True),
+)
+PREVIEW = Parameters(functionId=required(Uid()), deploymentId=required(Uid())).but(**dict(CREATE.lines[1:]))
+ONE = Parameters(functionId=required(Uid()), executionId=required(Uid()))
+DOWNLOAD = ONE.but(output=optional(WhiteList(("logs", "errors")), "logs"))
+
+
+def judge(values: dict[str, Any], now: datetime) -> datetime | None:
+    """What the tables cannot tell, in the contract's order; returns when to run, None for now.
+
+    Raises BadRequest for the time, ArgumentInvalid for headers.
+    """
+    due = None
+    if values["scheduledAt"] is not None:
+        if not values["async"]:
+            raise BadRequest("A scheduled execution must be asynchronous: send async with scheduledAt.")
+        due = _due(values["scheduledAt"], now)
+    try:
+        judge_headers(values["headers"])
+    except Unfit as unfit:
+        raise ArgumentInvalid(f"Invalid `headers` param: {unfit}") from None
+    return due
+
+
+def _due(text: str, now: datetime) -> datetime:
+    due = parse_date(text)
+    if due is None or due.second or due.microsecond or due - now <= _SOONEST:
+        raise BadRequest(
+            "scheduledAt must be a date and time more than a minute ahead, at a full minute: seconds are zero."
+        )
+    return due

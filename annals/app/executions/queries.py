@@ -1,0 +1,196 @@
+"""Reading executions, as far as their reader may."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any
+
+from annals.app.call import Call
+from annals.app.executions import schemas
+from annals.app.negotiation import Generation
+from annals.app.queries.known import Columns, read_known
+from annals.app.queries.page import Filter, Page
+from annals.app.queries.reading import PageRows, read_page
+from annals.app.queries.schema import Attribute, decimal, integer, schema, text
+from annals.app.queries.statements import Sql, listing
+from annals.app.reads import Lookup
+from annals.app.wire import encode, joined
+from annals.domain.errors import ExecutionNotFound, FunctionNotFound
+from annals.domain.ports import ExecutorUnavailable, Output
+from annals.store import sql
+from annals.store.blobs import BlobMissing
+from annals.store.database import Row
+
+QUERIES = sql.load(__package__, "queries.sql")
+_STALE, _OUTPUT = QUERIES["stale"], QUERIES["output"]
+ONE = Lookup(QUERIES["executions"].format(stale=_STALE, output=_OUTPUT), 2)
+FUNCTION = Lookup(QUERIES["functions"], 2)
+LIST = schema(
+    "executions",
+    "execution_id",
+    "Execution",
+    trigger=text("trigger"),
+    status=text("status"),
+    responseStatusCode=integer("response_status_code"),
+    duration=decimal("(duration_ms / 1000.0)::float8"),
+    requestMethod=text("request_method"),
+    requestPath=text("request_path"),
+    deploymentId=text("deployment_id"),
+)
+CORRECTED = LIST._replace(
+    attributes={
+        **LIST.attributes,
+        "status": Attribute("text", f"CASE WHEN {_STALE} THEN 'failed' ELSE executions.status END"),
+    }
+)
+"""The list whose stale rows count as failed (http-api.md 7.18, 13)."""
+
+_COLUMNS = Columns("sequence, version, status", f"*, {_STALE} AS stale, {_OUTPUT}")
+"""What is known as JSON is what ended, which never changes."""
+
+_OPEN = frozenset({"waiting", "processing"})
+_ENDED = frozenset({"completed", "failed"})
+
+
+async def read_execution(call: Call, function_id: str, execution_id: str) -> bytes:
+    """One execution as its JSON. Raises FunctionNotFound, ExecutionNotFound."""
+    return encode(await _present(call, await read_row(call, function_id, execution_id), corrected=True))
+
+
+async def read_row(call: Call, function_id: str, execution_id: str) -> Row:
+    """One execution that the caller may read. Raises FunctionNotFound, ExecutionNotFound."""
+    function, found = await asyncio.gather(
+        call.services.reads.look_up(FUNCTION, call.project_id, function_id),
+        call.services.reads.look_up(ONE, call.project_id, execution_id),
+    )
+    call.seen(function.position)
+    caller = await call.caller()
+    if not function.rows or not (function.rows[0]["enabled"] or caller.privileged):
+        raise FunctionNotFound
+    row = found.rows[0] if found.rows else None
+    if row is None or (row["function_id"], row["function_sequence"]) != (function_id, function.rows[0]["sequence"]):
+        raise ExecutionNotFound
+    if not caller.privileged and row["user_id"] != caller.user_id:
+        raise ExecutionNotFound
+    return row
+
+
+async def read_executions(call: Call, function_id: str, page: Page, *, counted: bool) -> bytes:
+    """A page of a function's executions, those that the caller may read, as its JSON. Raises FunctionNotFound."""
+    caller = await call.caller() if not call.claims_key else None
+    scope = Sql(
+        "project_id = %s AND function_id = %s AND function_sequence ="
+        " (SELECT sequence FROM functions WHERE project_id = %s AND function_id = %s)",
+        (call.project_id, function_id) * 2,
+    )
+    cursor_scope = Sql("project_id = %s", (call.project_id,))
+    if caller is not None and not caller.privileged:
+        scope = Sql(f"{scope.text} AND user_id = %s", (*scope.params, caller.user_id))
+        cursor_scope = Sql("project_id = %s AND user_id = %s", (call.project_id, caller.user_id))
+    corrected = not any(_asks_for_open(condition) for condition in page.filters)
+    shape = CORRECTED if corrected else LIST
+    counter = (function_id, "executions") if caller is None and not page.filters else None
+    privileged = False
+
+    async def read(columns: str, counted: bool) -> PageRows:
+        nonlocal privileged
+        statements = listing(page, shape, scope, columns=columns, project=call.project_id, cursor_scope=cursor_scope)
+        reading = read_page(call, statements, cursor=page.cursor, noun=LIST.noun, counted=counted, counter=counter)
+        found = await _of_function(call, function_id, reading)
+        privileged = (await call.caller()).privileged
+        return found
+
+    def kept(row: Row) -> bytes | None:
+        return call.services.presented.get(_cache_key(row, call.generation, privileged))
+
+    async def present(row: Row) -> bytes:
+        return await _present_and_keep(call, row, corrected=corrected, privileged=privileged)
+
+    return joined("executions", *await read_known(_COLUMNS, read, kept, present, counted=counted))
+
+
+async def _of_function(call: Call, function_id: str, reading: Awaitable[PageRows]) -> PageRows:
+    """A page that is read while its function is looked up. Raises FunctionNotFound before what the page raises."""
+    function, found = await asyncio.gather(
+        call.services.reads.look_up(FUNCTION, call.project_id, function_id), reading, return_exceptions=True
+    )
+    if isinstance(function, BaseException):
+        raise function
+    if not function.rows or not (function.rows[0]["enabled"] or (await call.caller()).privileged):
+        raise FunctionNotFound
+    if isinstance(found, BaseException):
+        raise found
+    return found
+
+
+async def find_row(call: Call, execution_id: str) -> Row | None:
+    """An execution of any function, with its output's columns."""
+    found = await call.services.reads.look_up(ONE, call.project_id, execution_id)
+    call.seen(found.position)
+    return found.rows[0] if found.rows else None
+
+
+async def present_stored(call: Call, row: Row) -> schemas.Execution:
+    """A row from `find_row` or an append, as far as the caller may see it."""
+    return await _present(call, row, corrected=True)
+
+
+async def present_recorded(call: Call, row: Row) -> schemas.Execution:
+    """A row of whatever time, with its output's columns, as it was recorded."""
+    return await _present(call, row, corrected=False)
+
+
+async def read_output(call: Call, row: Row) -> Output:
+    """What the code of an execution wrote, with the platform's sentence; of a running one, what it has so far."""
+    if row["status"] == "processing":
+        try:
+            written = await call.services.executor.output(call.project_id, row["execution_id"])
+        except ExecutorUnavailable:
+            written = None
+        return written or Output()
+    return Output(
+        await _text(call, row, "logs"), schemas.with_sentence(row["message"], await _text(call, row, "errors"))
+    )
+
+
+async def recorded_text(call: Call, row: Row, kind: str) -> bytes:
+    """What a row's record holds of its logs or errors, the platform's sentence included."""
+    text = await _text(call, row, kind)
+    return (schemas.with_sentence(row["message"], text) if kind == "errors" else text).encode()
+
+
+async def _present_and_keep(call: Call, row: Row, *, corrected: bool, privileged: bool) -> bytes:
+    body = encode(await _present(call, row, corrected=corrected))
+    if row["status"] in _ENDED:
+        call.services.presented.put(_cache_key(row, call.generation, privileged), body)
+    return body
+
+
+def _cache_key(row: Row, generation: Generation, privileged: bool) -> tuple[str, int, int, Generation, bool]:
+    return "execution", row["sequence"], row["version"], generation, privileged
+
+
+async def _present(call: Call, row: Row, *, corrected: bool) -> schemas.Execution:
+    if corrected and row.get("stale"):
+        row = {**row, "status": "failed"}
+    output = schemas.NO_OUTPUT
+    if (await call.caller()).privileged:
+        logs, errors = await _text(call, row, "logs"), await _text(call, row, "errors")
+        output = schemas.Output(logs, schemas.with_sentence(row["message"], errors))
+    return schemas.present(row, output, call.generation)
+
+
+async def _text(call: Call, row: Row, kind: str) -> str:
+    data: Any = row.get(f"{kind}_data")
+    if data is None and row.get(f"{kind}_blob"):
+        try:
+            data = await call.services.blobs.get(row[f"{kind}_blob"])
+        except BlobMissing:
+            return ""
+    return "" if data is None else bytes(data).decode("utf-8", "replace")
+
+
+def _asks_for_open(condition: Filter) -> bool:
+    """Whether the caller asks for stored states by name: then those are matched and shown."""
+    if condition.parts:
+        return any(_asks_for_open(part) for part in condition.parts)
+    return condition.attribute == "status" and condition.method == "equal" and not _OPEN.isdisjoint(condition.values)

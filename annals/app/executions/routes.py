@@ -1,0 +1,267 @@
+"""The operations on executions."""
+
+import asyncio
+from datetime import datetime
+
+import structlog
+
+from annals.app.answers import Answer, json_answer, no_content, raw_json_answer
+from annals.app.call import Call
+from annals.app.caller import Caller
+from annals.app.executions import parameters, queries, schemas
+from annals.app.executions.download import download
+from annals.app.executions.follow import follow
+from annals.app.executions.run import Finished, request, routed, run_now
+from annals.app.idempotency import idempotent
+from annals.app.past import executions as past
+from annals.app.reads import Lookup
+from annals.app.refusals import UnreadableReply
+from annals.app.routing import Operation
+from annals.app.scopes import EXECUTIONS_READ, EXECUTIONS_WRITE
+from annals.app.wire import encode
+from annals.domain.commands.executions import cancel_execution, delete_execution
+from annals.domain.errors import (
+    BuildNotReady,
+    DeploymentNotFound,
+    ExecutionNotFound,
+    FunctionNotFound,
+    FunctionRuntimeUnsupported,
+    UserUnauthorized,
+)
+from annals.domain.execution import Execution
+from annals.domain.ports import ExecutorUnavailable
+from annals.domain.runtimes import RUNTIMES
+from annals.projections import execution_context
+from annals.projections.execution_context import ACTIVE, Context, context_from
+from annals.store.inputs import Input, input_facts, seal_input
+
+CONTEXT = Lookup(ACTIVE, 2)
+OF_DEPLOYMENT = Lookup(execution_context.OF_DEPLOYMENT, 2)
+CANCEL_SECONDS = 1.0
+"""How long the answer to a cancel waits for the executor; a worker stops the run in any case."""
+
+log = structlog.get_logger(__name__)
+
+
+async def create(call: Call) -> Answer:
+    due = parameters.judge(call.values, call.services.now())
+    caller = await call.caller()
+    return await _run(call, _judge(await _context(call), caller), caller, due)
+
+
+async def preview(call: Call) -> Answer:
+    """Run any deployment that is ready, whichever is active; for keys and admins, who may activate it as well."""
+    due = parameters.judge(call.values, call.services.now())
+    caller = await call.caller()
+    if not caller.privileged:
+        raise UserUnauthorized
+    found = await call.services.reads.look_up(OF_DEPLOYMENT, call.project_id, call.values["deploymentId"])
+    call.seen(found.position)
+    context = context_from(found.rows[0]) if found.rows else None
+    if context is None or context.function_id != call.values["functionId"]:
+        await _require_function(call)
+        raise DeploymentNotFound
+    return await _run(call, _judge(context, caller), caller, due)
+
+
+async def _run(call: Call, context: Context, caller: Caller, due: datetime | None) -> Answer:
+    if call.values["async"]:
+        return await _accept(call, context, caller, due)
+    return _reply(call, await run_now(call, context))
+
+
+async def list_executions(call: Call) -> Answer:
+    values = call.values
+    body = await queries.read_executions(call, values["functionId"], values["queries"], counted=values["total"])
+    return raw_json_answer(body)
+
+
+async def get(call: Call) -> Answer:
+    return raw_json_answer(await queries.read_execution(call, call.values["functionId"], call.values["executionId"]))
+
+
+async def get_logs(call: Call) -> Answer:
+    """All that the code wrote, for who may see it, or followed while it runs by who accepts an event stream."""
+    if not (await call.caller()).privileged:
+        raise UserUnauthorized
+    row = await queries.read_row(call, call.values["functionId"], call.values["executionId"])
+    if "text/event-stream" in call.header(b"accept"):
+        headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")]
+        return Answer(200, headers=headers, stream=follow(call, row))
+    return json_answer(schemas.present_logs(row, await queries.read_output(call, row)))
+
+
+async def download_logs(call: Call) -> Answer:
+    """The same as a file: all of it, also what is more than the record of an execution holds."""
+    if not (await call.caller()).privileged:
+        raise UserUnauthorized
+    row = await queries.read_row(call, call.values["functionId"], call.values["executionId"])
+    return await download(call, row, call.values["output"])
+
+
+async def cancel(call: Call) -> Answer:
+    """End what has not ended, by whoever may read it: a run is killed, and what waits never runs."""
+    function_id, execution_id = call.values["functionId"], call.values["executionId"]
+    caller = await call.caller()
+    if not (caller.privileged or caller.user_id):  # guests hold the scope, but read no executions
+        raise ExecutionNotFound
+    await queries.read_execution(call, function_id, execution_id)
+    function = await call.services.reads.look_up(queries.FUNCTION, call.project_id, function_id)
+    recorded = await call.services.log.run(
+        cancel_execution,
+        Execution.key(call.project_id, execution_id),
+        meta=await call.meta(),
+        function_id=function_id,
+        incarnation=function.rows[0]["sequence"] if function.rows else 0,
+    )
+    call.seen(recorded.position)
+    execution = recorded.aggregates[0]
+    if isinstance(execution, Execution) and execution.epoch:
+        await _stop(call, execution_id)
+    return raw_json_answer(await queries.read_execution(call, function_id, execution_id))
+
+
+async def _stop(call: Call, execution_id: str) -> None:
+    """Kill it at once, where that can be done; a worker that follows the log does so as well."""
+    try:
+        async with asyncio.timeout(CANCEL_SECONDS):
+            await call.services.executor.cancel_execution(call.project_id, execution_id)
+    except (ExecutorUnavailable, TimeoutError) as error:
+        log.info("cancel_left_to_worker", request=call.request_id, execution=execution_id, error=str(error))
+
+
+async def delete(call: Call) -> Answer:
+    function_id, execution_id = call.values["functionId"], call.values["executionId"]
+    function = await call.services.reads.look_up(queries.FUNCTION, call.project_id, function_id)
+    if not function.rows or not (await call.caller()).privileged:  # users hold the scope, but read no functions
+        raise FunctionNotFound
+    row = await queries.find_row(call, execution_id)
+    incarnation = function.rows[0]["sequence"]
+    if row is None or (row["function_id"], row["function_sequence"]) != (function_id, incarnation):
+        raise ExecutionNotFound
+    recorded = await call.services.log.run(
+        delete_execution,
+        Execution.key(call.project_id, execution_id),
+        meta=await call.meta(),
+        function_id=function_id,
+        incarnation=incarnation,
+        stale=row["stale"],
+    )
+    call.seen(recorded.position)
+    return no_content()
+
+
+async def _require_function(call: Call) -> None:
+    found = await call.services.reads.look_up(queries.FUNCTION, call.project_id, call.values["functionId"])
+    if not found.rows:
+        raise FunctionNotFound
+
+
+async def _context(call: Call) -> Context | None:
+    found = await (call.prefetched or call.services.reads.look_up(CONTEXT, call.project_id, call.values["functionId"]))
+    call.seen(found.position)
+    return context_from(found.rows[0]) if found.rows else None
+
+
+def _judge(context: Context | None, caller: Caller) -> Context:
+    """Whether this caller may run this function now, in the contract's order (http-api.md 7.19)."""
+    if context is None or not (context.enabled or caller.privileged):
+        raise FunctionNotFound
+    if context.runtime not in RUNTIMES:
+        raise FunctionRuntimeUnsupported(f'Runtime "{context.runtime}" is not supported')
+    if context.deployment is None:
+        raise DeploymentNotFound("Deployment not found. Create a deployment before trying to execute a function")
+    if context.deployment.status != "ready":
+        raise BuildNotReady
+    if not caller.privileged and caller.roles().isdisjoint(context.execute):
+        raise UserUnauthorized
+    return context
+
+
+async def _accept(call: Call, context: Context, caller: Caller, due: datetime | None) -> Answer:
+    """Record a call that runs later; what it was given is kept sealed with it."""
+    values, services = call.values, call.services
+    execution_id = call.new_id()
+    stream = Execution.stream(call.project_id, execution_id)
+    given = Input(
+        body=values["body"],
+        headers=list(values["headers"].items()),
+        client_ip=call.address,
+        depth=caller.depth,
+        token_session=caller.session_of_token(scheduled=due is not None),
+    )
+    content = await seal_input(services.vault, call.project_id, stream, given)
+    digest, size = input_facts(content)
+    execution = request(
+        call,
+        await routed(call, context, execution_id),
+        user_id=caller.user_id,
+        execution_id=execution_id,
+        input_digest=digest,
+        input_size=size,
+        scheduled_at=due,
+    )
+    recorded = await services.log.record([execution], meta=await call.meta(), contents=[content])
+    call.seen(recorded.position)
+    row = recorded.rows["executions"][0]
+    return json_answer(schemas.present(row, schemas.NO_OUTPUT, call.generation), status=202)
+
+
+def _reply(call: Call, finished: Finished) -> Answer:
+    """The answer in the form that was asked for. Raises UnreadableReply for bytes that JSON cannot hold."""
+    if _wants_form(call.header(b"accept")):
+        content_type, body = schemas.as_form(finished.execution, finished.body)
+        return Answer(201, body, [(b"content-type", content_type)])
+    try:
+        finished.execution.response_body = finished.body.decode()
+    except UnicodeDecodeError:
+        raise UnreadableReply from None
+    return raw_json_answer(encode(finished.execution), status=201)
+
+
+def _wants_form(accept: str) -> bool:
+    for kind in accept.split(", "):
+        word = kind.partition(";")[0].strip().lower()
+        if word in {"application/json", "application/*"}:
+            return False
+        if word in {"multipart/form-data", "multipart/*"}:
+            return True
+    return False
+
+
+_ALL = "/v1/functions/{functionId}/executions"
+_ONE = f"{_ALL}/{{executionId}}"
+_OF_DEPLOYMENT = "/v1/functions/{functionId}/deployments/{deploymentId}/executions"
+
+ROUTES = (
+    Operation("GET", _ALL, list_executions, EXECUTIONS_READ, parameters.LIST, past=past.list_executions),
+    Operation(
+        "POST",
+        _ALL,
+        idempotent(create, get, "executionId"),
+        EXECUTIONS_WRITE,
+        parameters.CREATE,
+        body_limit=parameters.REQUEST_LIMIT,
+        prefetch=CONTEXT,
+    ),
+    Operation(
+        "POST",
+        _OF_DEPLOYMENT,
+        idempotent(preview, get, "executionId"),
+        EXECUTIONS_WRITE,
+        parameters.PREVIEW,
+        body_limit=parameters.REQUEST_LIMIT,
+    ),
+    Operation("GET", f"{_ONE}/logs", get_logs, EXECUTIONS_READ, parameters.ONE),
+    Operation(
+        "GET",
+        f"{_ONE}/logs/download",
+        download_logs,
+        EXECUTIONS_READ,
+        parameters.DOWNLOAD,
+        past=past.download_logs,
+    ),
+    Operation("PATCH", f"{_ONE}/status", cancel, EXECUTIONS_WRITE, parameters.ONE),
+    Operation("GET", _ONE, get, EXECUTIONS_READ, parameters.ONE, past=past.get),
+    Operation("DELETE", _ONE, delete, EXECUTIONS_WRITE, parameters.ONE),
+)

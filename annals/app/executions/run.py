@@ -1,0 +1,245 @@
+"""Running a function while its caller waits: the request is recorded while the code already runs."""
+
+import asyncio
+import contextlib
+import time
+from typing import Any
+
+import msgspec
+import structlog
+
+from annals.app.call import Call
+from annals.app.caller import Caller
+from annals.app.executions import queries, schemas
+from annals.app.refusals import SynchronousTimeout
+from annals.domain.errors import Conflict, ExecutionNotFound
+from annals.domain.execution import Execution, Ran, Request
+from annals.domain.invocation import KEPT_REQUEST_HEADERS, kept, laid_over, platform_headers, truncated
+from annals.domain.ports import Executor, ExecutorUnavailable, ExecutorUnreachable, Outcome, Run
+from annals.projections.execution_context import Context, Prepared
+from annals.projections.runs import Call as FunctionCall
+from annals.projections.runs import build_run, deployment_of, ran
+from annals.projections.settlement import settle
+from annals.store.log import Meta, Recorded
+from annals.store.tokens import ephemeral_key, user_token
+
+log = structlog.get_logger(__name__)
+
+KEY_SLACK = 60
+"""Seconds that the key which code is handed outlives its timeout."""
+
+
+RESTART_SECONDS, RESTART_PAUSE = 5.0, 0.1
+"""How long a caller waits for an executor that cannot be reached: longer than one takes to be started again."""
+
+STOPPED_SECONDS = 5.0
+"""How long it may take until a run that was stopped has told what it wrote."""
+
+
+class Finished(msgspec.Struct, frozen=True):
+    """A synchronous execution's answer: the model with what only its caller is told, and the body's bytes."""
+
+    execution: schemas.Execution
+    body: bytes
+
+
+async def run_now(call: Call, context: Context) -> Finished:
+    """Run a ready function and wait for it.
+
+    Raises Busy or RateLimited where too many wait already, with nothing recorded, and SynchronousTimeout after the
+    instance's longest wait; the execution is recorded as failed then.
+    """
+    with call.services.admission.admitted(context):
+        return await _run(call, context)
+
+
+async def _run(call: Call, context: Context) -> Finished:
+    services, values = call.services, call.values
+    caller = await call.caller()
+    execution_id = call.new_id()
+    prepared = await services.environments.of(await routed(call, context, execution_id))
+    context = prepared.context
+    execution = request(call, context, execution_id=execution_id, user_id=caller.user_id, worker=services.holder())
+    secret = await services.signing_secret(call.project_id)
+    expires = services.now().timestamp() + context.timeout + KEY_SLACK
+    key = ephemeral_key(
+        call.project_id,
+        context.scopes,
+        expires=expires,
+        secret=secret,
+        prefix=call.generation.key_prefix,
+        depth=caller.depth,
+    )
+    run = build_run(
+        prepared,
+        FunctionCall(
+            execution_id=execution.execution_id,
+            epoch=execution.epoch,
+            trigger="http",
+            method=values["method"],
+            path=values["path"],
+            headers=values["headers"],
+            body=values["body"],
+            key=key,
+            user_id=caller.user_id,
+            user_jwt=await _user_token(call, caller, expires),
+            client_ip=call.address,
+        ),
+        start_seconds=float(services.settings.start_timeout_s),
+    )
+    meta = await call.meta()
+    outcome, timed_out = await _execute(call, run, execution, meta)
+    recorded = await _settle(call, execution, outcome, prepared, meta)
+    if timed_out:
+        raise SynchronousTimeout
+    return await _finished(call, execution, outcome, recorded, logging=context.logging)
+
+
+async def _user_token(call: Call, caller: Caller, expires: float) -> str:
+    """What lets the code act as its caller; empty for keys, guests and who came with such a token."""
+    session_id = caller.session_of_token()
+    if session_id is None:
+        return ""
+    secret = await call.services.token_secret(call.project_id)
+    return user_token(caller.user_id, session_id, expires=expires, secret=secret)
+
+
+async def routed(call: Call, context: Context, execution_id: str) -> Context:
+    """The function with the deployment that runs this execution: one that was asked for stays."""
+    return context if "deploymentId" in call.values else await call.services.environments.routed(context, execution_id)
+
+
+def request(
+    call: Call, context: Context, *, execution_id: str, user_id: str, worker: str = "", **facts: Any
+) -> Execution:
+    """A new execution of the context's deployment; with a `worker` that runs it at once."""
+    values = call.values
+    sent = laid_over(values["headers"], platform_headers(execution_id="", key="", trigger="", client_ip=call.address))
+    return Execution.request_run(
+        None,
+        project_id=call.project_id,
+        function_id=context.function_id,
+        function_incarnation=context.incarnation,
+        function_version=context.version,
+        execution_id=execution_id,
+        deployment_id=deployment_of(context).deployment_id,
+        trigger="schedule" if facts.get("scheduled_at") else "http",
+        request=Request(
+            method=values["method"],
+            path=values["path"],
+            headers=kept(sent, KEPT_REQUEST_HEADERS),
+            user_id=user_id,
+            input_digest=facts.pop("input_digest", ""),
+            input_size=facts.pop("input_size", 0),
+        ),
+        worker=worker,
+        retries=None if worker else context.policy.retries_of_calls,
+        pinned="deploymentId" in values,
+        **facts,
+    )
+
+
+async def _execute(call: Call, run: Run, execution: Execution, meta: Meta) -> tuple[Outcome, bool]:
+    """Run it while the request is recorded, and wait for both; true where the code took too long for its caller."""
+    services = call.services
+    running = asyncio.create_task(_once_reached(services.executor, run))
+    try:
+        call.seen((await services.log.record([execution], meta=meta)).position)
+        async with asyncio.timeout(services.settings.sync_wait_s):
+            return await asyncio.shield(running), False
+    except TimeoutError:
+        await _stop(call, run.execution)
+        return _overdue(services.settings.sync_wait_s, await _stopped(running)), True
+    except ExecutorUnavailable as error:
+        sentence = f"The executor could not be reached: {error}"
+        return Outcome(status_code=500, reason="runtime_unavailable", message=sentence), False
+    finally:
+        if not running.done():
+            running.cancel()
+            with contextlib.suppress(asyncio.CancelledError, ExecutorUnavailable):
+                await running
+
+
+async def _stopped(running: "asyncio.Task[Outcome]") -> Outcome | None:
+    """What a run that was stopped has come to; None when that isn't told soon."""
+    try:
+        async with asyncio.timeout(STOPPED_SECONDS):
+            return await asyncio.shield(running)
+    except (TimeoutError, ExecutorUnavailable):
+        return None
+
+
+async def _once_reached(executor: Executor, run: Run) -> Outcome:
+    """Run it, on an executor that is being started again once it is back: nothing of the run has begun till then."""
+    deadline = time.monotonic() + RESTART_SECONDS
+    while True:
+        try:
+            return await executor.execute(run)
+        except ExecutorUnreachable:
+            if time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(RESTART_PAUSE)
+
+
+async def _stop(call: Call, execution_id: str) -> None:
+    try:
+        await call.services.executor.cancel_execution(call.project_id, execution_id)
+    except ExecutorUnavailable as error:
+        log.warning("run_not_stopped", request=call.request_id, execution=execution_id, error=str(error))
+
+
+def _overdue(seconds: int, stopped: Outcome | None) -> Outcome:
+    """The outcome of a call whose caller waits no longer, with what the run had written until it was stopped."""
+    sentence = f"Synchronous function execution timed out: no answer after {seconds} seconds."
+    overdue = Outcome(status_code=500, reason="timeout", message=sentence, run_seconds=float(seconds))
+    if stopped is None:
+        return overdue
+    kept = {name: getattr(stopped, name) for name in ("logs", "errors", "whole", "cold", "instance", "host")}
+    return msgspec.structs.replace(overdue, **kept)
+
+
+async def _settle(
+    call: Call, execution: Execution, outcome: Outcome, prepared: Prepared, meta: Meta
+) -> Recorded | None:
+    """Record the end; None when somebody else has ended it meanwhile, by which what was written may be kept still."""
+    try:
+        return await _record(call, execution, outcome, prepared, meta)
+    except Conflict:
+        pass
+    with contextlib.suppress(Conflict, ExecutionNotFound):
+        ended = await call.services.log.load(Execution.key(call.project_id, execution.execution_id))
+        await _record(call, ended, outcome, prepared, meta)
+    return None
+
+
+async def _record(call: Call, execution: Execution, outcome: Outcome, prepared: Prepared, meta: Meta) -> Recorded:
+    """Record what the outcome means for its execution. Raises Conflict."""
+    facts: Ran = ran(prepared, outcome)
+    logging, now = prepared.context.logging, call.services.now()
+    contents = settle(execution, execution.epoch, outcome, facts, logging=logging, now=now)
+    recorded = await call.services.log.record([execution], meta=meta, contents=contents)
+    call.seen(recorded.position)
+    return recorded
+
+
+async def _finished(
+    call: Call, execution: Execution, outcome: Outcome, recorded: Recorded | None, *, logging: bool
+) -> Finished:
+    """What the caller is told: the row that was recorded, with the answer's body and all of its headers."""
+    rows = recorded.rows.get("executions") if recorded is not None else None
+    if not rows:
+        row = await queries.find_row(call, execution.execution_id)
+        if row is None:
+            raise ExecutionNotFound
+        return Finished(await queries.present_stored(call, row), b"")
+    output = schemas.NO_OUTPUT
+    if (await call.caller()).privileged:
+        logs = truncated(outcome.logs, "Logs") if logging else ""
+        errors = truncated(outcome.errors, "Errors") if logging else ""
+        output = schemas.Output(logs, schemas.with_sentence(rows[0]["message"], errors))
+    shown = schemas.present(rows[0], output, call.generation)
+    shown.response_headers = [
+        *(schemas.Header(name, value) for name, value in outcome.headers if name != "x-appwrite-execution-id"),
+        schemas.Header("x-appwrite-execution-id", execution.execution_id),
+    ]
+    return Finished(shown, b"" if call.values["method"] == "HEAD" else outcome.body)

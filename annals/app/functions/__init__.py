@@ -1,0 +1,1 @@
+"""Functions: what a client configures."""

@@ -1,0 +1,153 @@
+"""Reading functions: whole ones for answers, and whether one exists."""
+
+import asyncio
+from collections.abc import Awaitable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+
+from annals.app.call import Call
+from annals.app.functions import schemas
+from annals.app.negotiation import Generation
+from annals.app.queries.known import Columns, read_known
+from annals.app.queries.page import Page
+from annals.app.queries.reading import PageRows, read_page
+from annals.app.queries.schema import boolean, date, integer, schema, text
+from annals.app.queries.search import search
+from annals.app.queries.statements import Sql, listing
+from annals.app.reads import Found, Lookup
+from annals.app.services import Services
+from annals.app.variables.schemas import Variable
+from annals.app.variables.schemas import present as present_variable
+from annals.app.wire import encode, joined
+from annals.domain.errors import FunctionNotFound
+from annals.domain.function import Function
+from annals.store import sql
+from annals.store.database import Row
+
+T = TypeVar("T")
+
+QUERIES = sql.load(__package__, "queries.sql")
+TOKEN = Lookup(QUERIES["tokens"], 2)
+WHOLE = Lookup(QUERIES["functions"].format(vars=QUERIES["vars"]), 2)
+
+SEARCHED = "function_id || ' ' || name || ' ' || runtime"
+_NEXT, _PREVIOUS = (
+    f"(SELECT {column} FROM schedules WHERE schedules.stream_id = functions.stream_id)"  # noqa: S608
+    for column in ("schedule_next", "schedule_previous")
+)
+LIST = schema(
+    "functions",
+    "function_id",
+    "Function",
+    name=text("name"),
+    enabled=boolean("enabled"),
+    runtime=text("runtime"),
+    deploymentId=text("deployment_id"),
+    schedule=text("schedule"),
+    scheduleNext=date(_NEXT, nullable=True),
+    schedulePrevious=date(_PREVIOUS, nullable=True),
+    timeout=integer("timeout"),
+    entrypoint=text("entrypoint"),
+    commands=text("commands"),
+    installationId=text("installation_id"),
+)
+FORMER_LIST = LIST._replace(attributes={**LIST.attributes, "deployment": LIST.attributes["deploymentId"]})
+"""The list as it was before 1.7, with the name that it had for one attribute."""
+
+_COLUMNS = Columns("stream_id, xmin::text AS token", f"*, xmin::text AS token, {QUERIES['vars']}")
+
+
+def head(call: Call, function_id: str) -> "asyncio.Future[Found]":
+    """Begin to look up a function's `sequence`; see `require`."""
+    return call.services.reads.look_up(TOKEN, call.project_id, function_id)
+
+
+def require(call: Call, found: Found) -> Row:
+    """The function's row that `head` found. Raises FunctionNotFound."""
+    call.seen(found.position)
+    if not found.rows:
+        raise FunctionNotFound
+    return found.rows[0]
+
+
+async def within(call: Call, function_id: str, work: Awaitable[T]) -> T:
+    """Read a function's children together with the function itself. Raises FunctionNotFound before all else."""
+    function, found = await asyncio.gather(head(call, function_id), work, return_exceptions=True)
+    if isinstance(function, BaseException):
+        raise function
+    require(call, function)
+    if isinstance(found, BaseException):
+        raise found
+    return found
+
+
+async def read_function(call: Call, function_id: str) -> bytes:
+    """One function as its JSON. Raises FunctionNotFound."""
+    row = require(call, await head(call, function_id))
+    kept = call.services.presented.get(_cache_key(row, call.generation))
+    if kept is not None:
+        return kept
+    row = require(call, await call.services.reads.look_up(WHOLE, call.project_id, function_id))
+    return await _present(call, row)
+
+
+async def read_functions(call: Call, page: Page, searched: str | None, *, counted: bool) -> bytes:
+    """A page of functions as its JSON. When all rows are known already, only their tokens are read."""
+    conditions = [Sql("project_id = %s", (call.project_id,))]
+    if searched is not None:
+        conditions.append(search(searched, SEARCHED))
+    scope = Sql(" AND ".join(c.text for c in conditions), tuple(value for c in conditions for value in c.params))
+    counter = ("", "functions") if searched is None and not page.filters else None
+
+    async def read(columns: str, counted: bool) -> PageRows:
+        statements = listing(page, FORMER_LIST, scope, columns=columns, project=call.project_id)
+        return await read_page(call, statements, cursor=page.cursor, noun=LIST.noun, counted=counted, counter=counter)
+
+    def kept(row: Row) -> bytes | None:
+        return call.services.presented.get(_cache_key(row, call.generation))
+
+    async def present(row: Row) -> bytes:
+        return await _present(call, row)
+
+    return joined("functions", *await read_known(_COLUMNS, read, kept, present, counted=counted))
+
+
+async def present_rows(call: Call, row: Row, variables: Sequence[Row]) -> bytes:
+    """What an append returned, as the function's JSON."""
+    opened = await open_variables(call.services, row["project_id"], row["function_id"], variables)
+    return encode(schemas.present(row, opened, call.generation))
+
+
+async def open_variables(
+    services: Services, project_id: str, function_id: str, rows: Sequence[Mapping[str, Any]]
+) -> list[Variable]:
+    """Variables as they are shown: values of secrets stay sealed."""
+    stream = Function.stream(project_id, function_id)
+    return [
+        present_variable(
+            row,
+            "" if row["secret"] else await services.vault.open(project_id, stream, row["variable_id"], row["sealed"]),
+        )
+        for row in rows
+    ]
+
+
+async def present_whole(call: Call, row: Row) -> bytes:
+    """A row with its variables in `vars`, as the function's JSON."""
+    return await present_rows(call, row, [_with_moments(variable) for variable in row["vars"]])
+
+
+async def _present(call: Call, row: Row) -> bytes:
+    body = await present_whole(call, row)
+    call.services.presented.put(_cache_key(row, call.generation), body)
+    return body
+
+
+def _with_moments(variable: dict[str, Any]) -> dict[str, Any]:
+    """A variable out of a JSON column, whose times are text there."""
+    moments = {name: datetime.fromisoformat(variable[name]) for name in ("created_at", "updated_at")}
+    return {**variable, **moments}
+
+
+def _cache_key(row: Row, generation: Generation) -> tuple[str, str, str, Generation]:
+    return "function", row["stream_id"], row["token"], generation

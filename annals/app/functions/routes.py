@@ -1,0 +1,114 @@
+"""The operations on functions."""
+
+import msgspec
+
+from annals.app import quotas
+from annals.app.answers import Answer, no_content, raw_json_answer
+from annals.app.call import Call
+from annals.app.deployments import requests
+from annals.app.functions import parameters, queries
+from annals.app.idempotency import idempotent
+from annals.app.installations.queries import require_installation
+from annals.app.negotiation import translate_function
+from annals.app.parameters import UNIQUE
+from annals.app.past import functions as past
+from annals.app.routing import Operation
+from annals.app.scopes import FUNCTIONS_READ, FUNCTIONS_WRITE
+from annals.domain.commands.functions import activate_deployment, create_function, delete_function
+from annals.domain.commands.revision import revise_function
+from annals.domain.deployment import Deployment
+from annals.domain.errors import FunctionRuntimeUnsupported
+from annals.domain.function import Configuration, Function
+from annals.domain.revision import require_whole_link
+from annals.store.log import Recorded
+
+
+async def list_functions(call: Call) -> Answer:
+    values = call.values
+    body = await queries.read_functions(call, values["queries"], values["search"], counted=values["total"])
+    return raw_json_answer(body)
+
+
+async def create(call: Call) -> Answer:
+    await quotas.count_function(call)
+    values, services = call.values, call.services
+    if values["runtime"] not in services.runtimes:
+        raise FunctionRuntimeUnsupported(f'Runtime "{values["runtime"]}" is not supported')
+    require_whole_link(values["providerRepositoryId"], values["installationId"], values["providerBranch"])
+    if values["installationId"]:
+        await require_installation(call, values["installationId"])
+    function_id = call.new_id() if values["functionId"] == UNIQUE else values["functionId"]
+    recorded = await services.log.run(
+        create_function,
+        Function.absent(call.project_id, function_id),
+        meta=await call.meta(),
+        project_id=call.project_id,
+        function_id=function_id,
+        configuration=msgspec.convert(parameters.configuration(values, services), Configuration),
+    )
+    if values["providerRepositoryId"]:
+        await requests.first(call, function_id)
+    return raw_json_answer(await _present(call, function_id, recorded), status=201)
+
+
+async def get(call: Call) -> Answer:
+    return raw_json_answer(await queries.read_function(call, call.values["functionId"]))
+
+
+async def update(call: Call) -> Answer:
+    function_id = call.values["functionId"]
+    if call.values["installationId"]:
+        await queries.within(call, function_id, require_installation(call, call.values["installationId"]))
+    recorded = await call.services.log.run(
+        revise_function,
+        Function.key(call.project_id, function_id),
+        meta=await call.meta(),
+        given=parameters.revision(call.values, call.services, call.generation),
+    )
+    if any(isinstance(event, Function.Updated) and event.connected for event in recorded.events):
+        await requests.first(call, function_id)
+    return raw_json_answer(await _present(call, function_id, recorded))
+
+
+async def delete(call: Call) -> Answer:
+    key = Function.key(call.project_id, call.values["functionId"])
+    recorded = await call.services.log.run(delete_function, key, meta=await call.meta())
+    call.seen(recorded.position)
+    return no_content()
+
+
+async def activate(call: Call) -> Answer:
+    function_id = call.values["functionId"]
+    recorded = await call.services.log.run(
+        activate_deployment,
+        Function.key(call.project_id, function_id),
+        Deployment.key(call.project_id, call.values["deploymentId"]),
+        meta=await call.meta(),
+    )
+    return raw_json_answer(await _present(call, function_id, recorded))
+
+
+async def _present(call: Call, function_id: str, recorded: Recorded) -> bytes:
+    """What the append made of the function; when nothing had to be recorded, what it is."""
+    call.seen(recorded.position)
+    rows = recorded.rows.get("functions")
+    if not rows:
+        return await queries.read_function(call, function_id)
+    return await queries.present_rows(call, rows[0], recorded.rows.get("variables", ()))
+
+
+_CREATE = idempotent(create, get, "functionId")
+
+ROUTES = (
+    Operation("GET", "/v1/functions", list_functions, FUNCTIONS_READ, parameters.page, past=past.list_functions),
+    Operation("POST", "/v1/functions", _CREATE, FUNCTIONS_WRITE, parameters.create, translate_function),
+    Operation("GET", "/v1/functions/{functionId}", get, FUNCTIONS_READ, parameters.ONE, past=past.get),
+    Operation("PUT", "/v1/functions/{functionId}", update, FUNCTIONS_WRITE, parameters.update, translate_function),
+    Operation("DELETE", "/v1/functions/{functionId}", delete, FUNCTIONS_WRITE, parameters.ONE),
+    Operation(
+        "PATCH", "/v1/functions/{functionId}/deployment", activate, FUNCTIONS_WRITE, parameters.ACTIVATE
+    ),
+    Operation(
+        "PATCH", "/v1/functions/{functionId}/deployments/{deploymentId}", activate, FUNCTIONS_WRITE, parameters.ACTIVATE
+    ),
+)  # fmt: skip

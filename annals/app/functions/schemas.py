@@ -1,0 +1,82 @@
+"""The function model, in every generation's shape."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from annals.app.negotiation import Generation
+from annals.app.variables.schemas import Variable
+from annals.app.wire import unset_unless, wire_date
+
+API_VERSION_OF_RUNTIMES = "v5"
+
+
+class Function(msgspec.Struct, rename="camel", kw_only=True):
+    """One function; dates without a value are empty."""
+
+    id: str = msgspec.field(name="$id")
+    created_at: str = msgspec.field(name="$createdAt")
+    updated_at: str = msgspec.field(name="$updatedAt")
+    execute: list[str]
+    name: str
+    enabled: bool
+    live: bool
+    logging: bool
+    runtime: str
+    deployment_retention: int
+    deployment: str | UnsetType = UNSET
+    deployment_id: str | UnsetType = UNSET
+    deployment_created_at: str | UnsetType = UNSET
+    latest_deployment_id: str | UnsetType = UNSET
+    latest_deployment_created_at: str | UnsetType = UNSET
+    latest_deployment_status: str | UnsetType = UNSET
+    scopes: list[str] | UnsetType = UNSET
+    vars: Sequence[Variable]
+    events: list[str]
+    schedule: str
+    timeout: int
+    entrypoint: str
+    commands: str
+    version: str = API_VERSION_OF_RUNTIMES
+    installation_id: str
+    provider_repository_id: str
+    provider_branch: str
+    provider_root_directory: str
+    provider_silent_mode: bool
+    provider_branches: list[str]
+    provider_paths: list[str]
+    specification: str | UnsetType = UNSET
+    build_specification: str | UnsetType = UNSET
+    runtime_specification: str | UnsetType = UNSET
+
+
+_AS_STORED = (
+    *("execute", "name", "enabled", "live", "logging", "runtime", "deployment_retention", "events", "schedule"),
+    *("timeout", "entrypoint", "commands", "installation_id", "provider_repository_id", "provider_branch"),
+    *("provider_root_directory", "provider_silent_mode", "provider_branches", "provider_paths"),
+)
+
+
+def present(row: Mapping[str, Any], variables: Sequence[Variable], generation: Generation) -> Function:
+    """A row of `functions` with its variables."""
+    later = not generation.former_names
+    split = generation.knows_scopes and generation.shows_split_specification
+    return Function(
+        id=row["function_id"],
+        created_at=wire_date(row["created_at"]),
+        updated_at=wire_date(row["updated_at"]),
+        vars=variables,
+        deployment=unset_unless(generation.former_names, row["deployment_id"]),
+        deployment_id=unset_unless(later, row["deployment_id"]),
+        deployment_created_at=unset_unless(later, wire_date(row["deployment_created_at"])),
+        latest_deployment_id=unset_unless(later, row["latest_deployment_id"]),
+        latest_deployment_created_at=unset_unless(later, wire_date(row["latest_deployment_created_at"])),
+        latest_deployment_status=unset_unless(later, row["latest_deployment_status"]),
+        scopes=unset_unless(generation.knows_scopes, row["scopes"]),
+        specification=unset_unless(generation.shows_specification, row["build_specification"]),
+        build_specification=unset_unless(split, row["build_specification"]),
+        runtime_specification=unset_unless(split, row["runtime_specification"]),
+        **{name: row[name] for name in _AS_STORED},
+    )

@@ -1,0 +1,107 @@
+"""Whether what was accepted is what ended and what is to come, as gauges: looked up at most once in a while."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from annals.store import sql
+from annals.store.database import Database
+from annals.store.errors import StatementTooSlow, StoreUnavailable
+from annals.store.states.compact import plain
+
+QUERIES = sql.load(__package__, "conservation.sql")
+FOLLOWERS = sql.load(__package__, "queries.sql")["followers"]
+
+WINDOW = 20_000
+"""Newest positions of the log that are looked at: `annals replay --check` looks at all of it."""
+
+SECONDS = 10.0
+"""How old the figures may be, so that whoever asks often costs no more than whoever asks at times."""
+
+KINDS = ("builds", "usage")
+
+
+class _Accepted(msgspec.Struct):
+    """Whose execution it is that was requested."""
+
+    function_id: str
+    function_incarnation: int
+
+
+_decode = msgspec.json.Decoder(_Accepted).decode
+
+
+class Conservation:
+    """One per process."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._looking = asyncio.Lock()
+        self._text, self._until = "", 0.0
+
+    async def text(self) -> str:
+        """The gauges in Prometheus' text format; without them where the database does not answer in time."""
+        async with self._looking:
+            if time.monotonic() >= self._until:
+                try:
+                    self._text = await self._look()
+                except (StoreUnavailable, StatementTooSlow):
+                    self._text = ""
+                self._until = time.monotonic() + SECONDS
+            return self._text
+
+    async def _executions(self) -> int:
+        (row,) = await self._database.rows(QUERIES["executions"], {"window": WINDOW})
+        lost = [_decode(plain(state)) for state in row["states"]]
+        of_functions = {
+            "projects": row["projects"],
+            "functions": [one.function_id for one in lost],
+            "incarnations": [one.function_incarnation for one in lost],
+        }
+        return int(row["drift"]) + int(await self._database.value(QUERIES["of_functions"], of_functions))
+
+    async def _look(self) -> str:
+        drifts = {"executions": await self._executions()}
+        drifts |= {kind: await self._database.value(QUERIES[kind], {"window": WINDOW}) for kind in KINDS}
+        followers = await self._database.rows(FOLLOWERS)
+        lines = [
+            *_gauge(
+                "annals_open",
+                "What is accepted and has not ended.",
+                await self._database.rows(QUERIES["open"]),
+                "number",
+                "kind",
+                "status",
+            ),
+            *_gauge(
+                "annals_conservation_drift",
+                "Accepted work that neither ended once nor is to come, and usage that was not counted as it ended.",
+                [{"of": kind, "drift": drift} for kind, drift in drifts.items()],
+                "drift",
+                "of",
+            ),
+            *_gauge("annals_follower_lag", "Events that a follower has yet to see.", followers, "lag", "name"),
+            *_gauge(
+                "annals_follower_stopped",
+                "1 when a follower stands still before an event that it cannot take.",
+                [{**row, "stopped": int(row["error"] != "")} for row in followers],
+                "stopped",
+                "name",
+            ),
+        ]
+        return "\n".join(lines) + "\n"
+
+
+def _gauge(name: str, says: str, rows: Sequence[Mapping[str, Any]], value: str, *labels: str) -> list[str]:
+    return [
+        f"# HELP {name} {says}",
+        f"# TYPE {name} gauge",
+        *(f"{name}{{{_labels(row, labels)}}} {row[value]}" for row in rows),
+    ]
+
+
+def _labels(row: Mapping[str, Any], names: Sequence[str]) -> str:
+    return ",".join(f'{name}="{row[name]}"' for name in names)

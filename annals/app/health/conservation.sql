@@ -1,0 +1,95 @@
+-- name: executions
+-- Of the newest accepted executions, how many ended more than once or ended and are still to end, and those that did neither.
+WITH begun AS MATERIALIZED (
+    SELECT originator_id AS stream, originator_version AS version, notification_id AS position, state
+    FROM events
+    WHERE notification_id > (SELECT coalesce(max(notification_id), 0) FROM events) - %(window)s
+        AND topic = 'execution.requested'
+), fate AS (
+    SELECT b.stream, b.position, b.state, later.ends, later.deleted,
+        EXISTS (
+            SELECT FROM executions x
+            WHERE x.stream_id = b.stream AND x.sequence = b.position
+                AND x.status IN ('scheduled', 'waiting', 'processing')
+        ) AS open
+    FROM begun b CROSS JOIN LATERAL (
+        SELECT
+            count(*) FILTER (
+                WHERE e.topic IN (
+                    'execution.completed', 'execution.failed', 'execution.dead_lettered', 'execution.canceled'
+                )
+            ) AS ends,
+            coalesce(bool_or(e.topic = 'execution.deleted'), false) AS deleted
+        FROM events e
+        WHERE e.originator_id = b.stream AND e.originator_version > b.version
+            AND e.originator_version < coalesce(
+                (
+                    SELECT min(n.originator_version) FROM events n
+                    WHERE n.originator_id = b.stream AND n.originator_version > b.version
+                        AND n.topic = 'execution.requested'
+                ),
+                9223372036854775807
+            )
+    ) later
+)
+SELECT count(*) FILTER (WHERE ends + open::int > 1) AS drift,
+    coalesce(array_agg(split_part(stream, ':', 2)) FILTER (WHERE ends + open::int = 0 AND NOT deleted), '{}') AS projects,
+    coalesce(array_agg(state) FILTER (WHERE ends + open::int = 0 AND NOT deleted), '{}') AS states
+FROM fate;
+
+-- name: of_functions
+-- Of executions that did neither, how many are of functions that are there: the others were swept with theirs.
+SELECT count(*) AS number
+FROM unnest(%(projects)s::text[], %(functions)s::text[], %(incarnations)s::bigint[]) AS e (project, function, incarnation)
+JOIN functions f ON f.project_id = e.project AND f.function_id = e.function AND f.sequence = e.incarnation;
+
+-- name: builds
+-- Of the newest queued builds, how many neither ended once nor are still to end.
+WITH begun AS MATERIALIZED (
+    SELECT originator_id AS stream, min(originator_version) AS version
+    FROM events
+    WHERE notification_id > (SELECT coalesce(max(notification_id), 0) FROM events) - %(window)s
+        AND topic = 'deployment.build_queued'
+    GROUP BY originator_id
+), fate AS (
+    SELECT b.stream, later.ends, later.deleted,
+        EXISTS (
+            SELECT FROM deployments d WHERE d.stream_id = b.stream AND d.status IN ('waiting', 'processing', 'building')
+        ) AS open,
+        EXISTS (SELECT FROM deployments d WHERE d.stream_id = b.stream) AS kept
+    FROM begun b CROSS JOIN LATERAL (
+        SELECT
+            count(*) FILTER (
+                WHERE e.topic IN ('deployment.build_succeeded', 'deployment.build_failed', 'deployment.build_canceled')
+            ) AS ends,
+            coalesce(bool_or(e.topic = 'deployment.deleted'), false) AS deleted
+        FROM events e WHERE e.originator_id = b.stream AND e.originator_version > b.version
+    ) later
+)
+SELECT count(*) FILTER (WHERE NOT deleted AND ends + open::int <> 1 AND NOT (ends = 0 AND NOT kept)) AS drift FROM fate;
+
+-- name: usage
+-- Of the last hour, by how many the counted executions differ from those that ended by the log, as far as it is counted.
+WITH span AS MATERIALIZED (
+    SELECT date_bin('15 minutes', now(), '2000-01-01T00:00:00Z') - interval '60 minutes' AS since,
+        (SELECT position FROM checkpoints WHERE name = 'usage') AS booked
+), counted AS (
+    SELECT c.project_id AS project, sum(c.executions) AS executions FROM usage_cells c, span
+    WHERE c.cube = 'total' AND c.grain = 15 AND c.bucket >= span.since GROUP BY c.project_id
+), ended AS (
+    SELECT e.project, count(*) AS executions FROM events e, span
+    WHERE e.notification_id > position_at(span.since - interval '1 millisecond') AND e.notification_id <= span.booked
+        AND e.topic IN ('execution.completed', 'execution.failed', 'execution.dead_lettered', 'execution.canceled')
+        AND EXISTS (SELECT FROM projects p WHERE p.project_id = e.project)
+    GROUP BY e.project
+)
+SELECT coalesce(sum(abs(coalesce(c.executions, 0) - coalesce(e.executions, 0))), 0)::bigint AS drift
+FROM ended e FULL JOIN counted c ON c.project = e.project;
+
+-- name: open
+-- How much of each kind is accepted and has not ended.
+SELECT 'executions' AS kind, status, count(*) AS number FROM executions
+WHERE status IN ('scheduled', 'waiting', 'processing') GROUP BY status
+UNION ALL
+SELECT 'builds', status, count(*) FROM deployments
+WHERE status IN ('processing', 'building') OR (status = 'waiting' AND queued_at IS NOT NULL) GROUP BY status;

@@ -1,0 +1,50 @@
+"""How the instance does, asked of the database and the executors."""
+
+import asyncio
+
+from annals.app.call import Call
+from annals.app.health.schemas import Follower, Ready
+from annals.domain.ports import ExecutorUnavailable
+from annals.store import sql
+from annals.store.errors import StoreUnavailable
+
+QUERIES = sql.load(__package__, "queries.sql")
+PATIENCE = 2.0
+"""Seconds that an executor may take to answer."""
+
+
+async def readiness(call: Call) -> Ready:
+    """What is needed for the whole job: a writable log, followers that go on, workers, and an executor."""
+    database = call.services.database
+    executor = await _executor(call)
+    try:
+        writable = bool(await database.value(QUERIES["writable"]))
+        followers = [Follower(**row) for row in await database.rows(QUERIES["followers"])]
+        roles = {row["role"]: row["processes"] for row in await database.rows(QUERIES["roles"])}
+    except StoreUnavailable:
+        return Ready(False, False, executor)
+    ready = writable and executor == "" and "worker" in roles and not any(follower.error for follower in followers)
+    return Ready(ready, writable, executor, followers, roles)
+
+
+async def enforcement(call: Call) -> dict[str, dict[str, str]]:
+    """How each executor enforces each limit: `kernel`, `watchdog` or `none`; hosts that are away are left out."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            statuses = await call.services.executor_status()
+    except (ExecutorUnavailable, TimeoutError):
+        return {}
+    return {status.host: status.limits for status in statuses.values() if not isinstance(status, str)}
+
+
+async def _executor(call: Call) -> str:
+    """Why no executor can be reached; empty when one can."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            statuses = await call.services.executor_status()
+    except TimeoutError:
+        return "No executor answered in time."
+    except ExecutorUnavailable as error:
+        return str(error)
+    away = [status for status in statuses.values() if isinstance(status, str)]
+    return " ".join(away) if len(away) == len(statuses) else ""

@@ -1,0 +1,12 @@
+-- name: followers
+-- How far each follower is behind the newest position, and why it stands still.
+SELECT name, greatest(0, (SELECT coalesce(max(notification_id), 0) FROM events) - position) AS lag, error
+FROM checkpoints ORDER BY name;
+
+-- name: roles
+-- Processes by role.
+SELECT role, count(*) AS processes FROM leases GROUP BY role ORDER BY role;
+
+-- name: writable
+-- Whether this server takes writes at all.
+SELECT NOT (pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean) AS writable;

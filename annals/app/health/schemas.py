@@ -1,0 +1,47 @@
+"""The health models."""
+
+import msgspec
+
+
+class Health(msgspec.Struct):
+    """`ping` in milliseconds, of a write-free question to the database."""
+
+    name: str
+    ping: int
+    status: str
+
+
+class Version(msgspec.Struct):
+    version: str
+
+
+class Follower(msgspec.Struct):
+    """How many events a follower has yet to see, and why it stands still, empty while it does not."""
+
+    name: str
+    lag: int
+    error: str
+
+
+class Ready(msgspec.Struct):
+    """Whether the instance can do its work; `roles` counts the processes that beat."""
+
+    ready: bool
+    log_writable: bool = msgspec.field(name="logWritable")
+    executor: str = ""
+    followers: list[Follower] = []
+    roles: dict[str, int] = {}
+
+
+class Limits(msgspec.Struct, rename="camel"):
+    """What this instance allows; bytes, seconds and days as named, 0 for no bound."""
+
+    functions_create_quota: int
+    execution_retention_days: int
+    upload_limit_bytes: int
+    build_timeout_seconds: int
+    build_output_limit_bytes: int
+    function_timeout_max_seconds: int
+    sync_wait_seconds: int
+    execution_body_limit_characters: int
+    enforcement: dict[str, dict[str, str]]

@@ -1,0 +1,157 @@
+"""Reading events: those of a whole project, found by who, what, when and why; single ones; and what one caused."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from annals.app.call import Call
+from annals.app.past.moment import PATIENCE_SECONDS
+from annals.app.queries.page import Page
+from annals.app.queries.reading import read_page
+from annals.app.queries.schema import Attribute, Schema, date, text
+from annals.app.queries.statements import Sql, listing
+from annals.app.refusals import CursorNotFound, EventNotFound, HistoryNotReady
+from annals.store import sql
+from annals.store.facts import Fact
+
+QUERIES = sql.load(__package__, "queries.sql")
+MOST_OF_TREE = 1000
+"""Most events of one tree."""
+
+_PAUSE = 0.02
+_POSITION = Attribute("sequence", "position")
+LIST = Schema(
+    QUERIES["searched"],
+    "position",
+    "Event",
+    {
+        "$id": _POSITION,
+        "$sequence": _POSITION,
+        "position": _POSITION,
+        "$createdAt": date("recorded_at"),
+        "type": text("topic"),
+        "resourceType": text("resource_type"),
+        "resourceId": text("resource_id"),
+        "actor": text("actor"),
+        "requestId": text("request"),
+        "correlation": text("correlation"),
+        "causation": Attribute("sequence", "causation"),
+    },
+)
+
+
+class Wanted(NamedTuple):
+    """Which events of a feed: by `type` (or the part before its dot), `resource` (`function:id`) and `actor`."""
+
+    type: str | None
+    resource: str | None
+    actor: str | None
+    after: int | None = None
+
+    def fits(self, fact: Fact) -> bool:
+        event = fact.event
+        topic, stream = type(event).TOPIC, event.originator_id
+        kind, own_id = stream.partition(":")[0], stream.rpartition(":")[2]
+        return (
+            (self.type is None or self.type in {topic, topic.partition(".")[0]})
+            and (self.resource is None or self.resource in {kind, f"{kind}:{own_id}"})
+            and (self.actor is None or self.actor in _actors(event.metadata.get("actor", "")))
+        )
+
+    def conditions(self) -> list[Sql]:
+        found: list[Sql] = []
+        if self.type is not None:
+            exact = "." in self.type
+            found.append(Sql("topic = %s" if exact else "starts_with(topic, %s || '.')", (self.type,)))
+        if self.resource is not None:
+            kind, colon, own_id = self.resource.partition(":")
+            found.append(Sql("resource_type = %s", (kind,)))
+            if colon:
+                found.append(Sql("resource_id = %s", (own_id,)))
+        if self.actor is not None:
+            exact = ":" in self.actor
+            found.append(Sql("actor = %s" if exact else "split_part(actor, ':', 1) = %s", (self.actor,)))
+        if self.after is not None:
+            found.append(Sql("position > %s", (self.after,)))
+        return found
+
+
+class Feed(NamedTuple):
+    """A page of a project's events, and how many fit in all."""
+
+    facts: Sequence[Fact]
+    total: int
+
+
+class Branches(NamedTuple):
+    """Events that hang together by their causes; `truncated` when there are more than a tree holds."""
+
+    correlation: str
+    facts: Sequence[Fact]
+    truncated: bool
+
+
+async def read_feed(call: Call, page: Page, wanted: Wanted, *, counted: bool) -> Feed:
+    """A page of a project's events. Raises HistoryNotReady, CursorNotFound."""
+    if page.cursor and not page.cursor.isdecimal():
+        raise CursorNotFound(f"Event '{page.cursor}' for the 'cursor' value not found.")
+    position = await _searchable(call)
+    conditions = [Sql("project_id = %s", (call.project_id,)), *wanted.conditions()]
+    scope = Sql(" AND ".join(c.text for c in conditions), tuple(v for c in conditions for v in c.params))
+    statements = listing(page, LIST, scope, columns="position", project=call.project_id)
+    found = await read_page(call, statements, cursor=page.cursor, noun=LIST.noun, counted=counted)
+    call.position = position
+    return Feed(await _facts(call, [row["position"] for row in found.rows]), found.total)
+
+
+async def read_event(call: Call, position: int) -> Fact:
+    """One event of the project. Raises EventNotFound."""
+    fact = await call.services.log.facts.at(position)
+    if fact is None or fact.project != call.project_id:
+        raise EventNotFound
+    return fact
+
+
+async def read_branches(call: Call, position: int) -> Branches:
+    """All that the request or the first event behind one led to. Raises EventNotFound, HistoryNotReady."""
+    fact = await read_event(call, position)
+    call.position = await _searchable(call)
+    database, project = call.services.database, call.project_id
+    cause = await database.row(QUERIES["cause"], {"position": position, "project": project})
+    correlation = cause["correlation"] if cause else fact.event.metadata.get("correlation", "")
+    root = cause["position"] if cause else position
+    params = {"project": project, "root": root, "correlation": correlation, "limit": MOST_OF_TREE + 1}
+    rows = await database.rows(QUERIES["tree"], params)
+    positions = [row["position"] for row in rows[:MOST_OF_TREE]]
+    return Branches(correlation, await _facts(call, positions), len(rows) > MOST_OF_TREE)
+
+
+async def _facts(call: Call, positions: Sequence[int]) -> list[Fact]:
+    """Facts in the order of their positions as given; those that left the log's table are read from its archives."""
+    facts = call.services.log.facts
+    rows = await call.services.database.rows(QUERIES["at"], {"positions": list(positions)})
+    known = {row["notification_id"]: facts.fact(row) for row in rows}
+    for position in positions:
+        if position not in known and (fact := await facts.at(position)) is not None:
+            known[position] = fact
+    return [known[position] for position in positions if position in known]
+
+
+async def _searchable(call: Call) -> int:
+    """The project's newest position, once its events can be searched up to it. Raises HistoryNotReady."""
+    deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+    newest: int | None = None
+    while True:
+        row = await call.services.database.row(QUERIES["searchable"], {"project": call.project_id})
+        if row is None:
+            raise ValueError("searchable always has a row")
+        newest = row["newest"] if newest is None else newest
+        if row["searched"] >= newest:
+            return newest
+        if asyncio.get_running_loop().time() > deadline:
+            raise HistoryNotReady
+        await asyncio.sleep(_PAUSE)
+
+
+def _actors(actor: str) -> set[str]:
+    return {actor, actor.partition(":")[0]}

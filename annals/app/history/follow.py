@@ -1,0 +1,54 @@
+"""A project's events as they happen: server-sent, in order, from any position, with nothing left out."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from annals.app.call import Call
+from annals.app.history import schemas
+from annals.app.history.actors import names_of
+from annals.app.history.events import Wanted
+from annals.app.wire import encode
+
+BATCH = 200
+SILENCE = 15.0
+"""Seconds after which a comment shows that the connection still is one."""
+
+
+async def follow(call: Call, after: int, wanted: Wanted) -> AsyncIterator[bytes]:
+    """Events named by their type, with their position as id, until the client leaves.
+
+    Where none of a batch is wanted, a bare id tells how far the feed is, so that a client goes on from there.
+    """
+    facts, position = call.services.log.facts, after
+    left = asyncio.ensure_future(call.left())
+    try:
+        async with call.services.listening.entered() as listener:
+            while not left.done():
+                heard = listener.count
+                batch = await facts.after(position, BATCH, project=call.project_id)
+                if batch:
+                    position = batch[-1].position
+                    fitting = [fact for fact in batch if wanted.fits(fact)]
+                    names = await names_of(
+                        call.services.database,
+                        call.project_id,
+                        {fact.event.metadata.get("actor", "") for fact in fitting},
+                    )
+                    for fact in fitting:
+                        event = schemas.present(fact, names)
+                        yield b"id: %d\nevent: %b\ndata: %b\n\n" % (
+                            fact.position, event.type.encode(), encode(event)
+                        )  # fmt: skip
+                    if not fitting:
+                        yield b"id: %d\n\n" % position
+                    continue
+                waiting = asyncio.ensure_future(listener.wait(heard, SILENCE))
+                await asyncio.wait({waiting, left}, return_when=asyncio.FIRST_COMPLETED)
+                waiting.cancel()
+                if listener.count == heard and not left.done():
+                    yield b": waiting\n\n"
+    finally:
+        left.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await left

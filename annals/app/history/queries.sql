@@ -1,0 +1,47 @@
+-- name: searched
+-- The searchable lines of events, to select from; in the order of the log.
+(SELECT audit.*, position AS sequence FROM audit) AS audit
+
+-- name: searchable
+-- The log's end in a project, and how far its events can be searched.
+SELECT
+    coalesce((SELECT notification_id FROM events WHERE project = %(project)s ORDER BY notification_id DESC LIMIT 1), 0)
+        AS newest,
+    coalesce((SELECT position FROM checkpoints WHERE name = 'audit'), 0) AS searched;
+
+-- name: at
+-- Events at some positions.
+SELECT notification_id, recorded_at, project, originator_id, originator_version, topic, state FROM events
+WHERE notification_id = ANY(%(positions)s::bigint[]);
+
+-- name: keys
+-- The names that a project's keys were given, those of revoked ones included.
+SELECT convert_from(state, 'UTF8')::json -> 'key' ->> 'key_id' AS id, convert_from(state, 'UTF8')::json -> 'key' ->> 'name' AS name
+FROM events WHERE originator_id = %(stream)s AND topic = 'project.key_added' ORDER BY originator_version;
+
+-- name: users
+-- The names of users that are there, or their emails.
+SELECT user_id AS id, coalesce(nullif(name, ''), email) AS name FROM users
+WHERE project_id = %(project)s AND user_id = ANY(%(ids)s::text[]);
+
+-- name: tree
+-- What a request led to: its own events, and all that reacted to them; without a request, what followed one event.
+WITH RECURSIVE caused (position, causation) AS (
+    SELECT position, causation FROM audit
+    WHERE project_id = %(project)s
+        AND (position = %(root)s OR (correlation <> '' AND correlation = %(correlation)s))
+    UNION
+    SELECT a.position, a.causation FROM caused c JOIN audit a ON a.causation = c.position AND a.causation <> 0
+    WHERE a.project_id = %(project)s
+)
+SELECT position, causation FROM caused ORDER BY position LIMIT %(limit)s;
+
+-- name: cause
+-- The first event of the chain of causes that ends with one, and the request that led to it.
+WITH RECURSIVE causes AS (
+    SELECT position, causation, correlation FROM audit WHERE position = %(position)s AND project_id = %(project)s
+    UNION ALL
+    SELECT a.position, a.causation, a.correlation FROM causes c JOIN audit a ON a.position = c.causation
+    WHERE c.causation <> 0 AND a.project_id = %(project)s
+)
+SELECT position, correlation FROM causes ORDER BY position LIMIT 1;

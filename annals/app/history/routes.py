@@ -1,0 +1,193 @@
+"""The operations on what happened."""
+
+from collections.abc import Callable
+from typing import Any
+
+from eventsourcing.domain import CanInitAggregate
+
+from annals.app.answers import Answer, json_answer
+from annals.app.call import Call
+from annals.app.history import events, schemas, streams
+from annals.app.history.actors import names_of
+from annals.app.history.follow import follow
+from annals.app.parameters import Boolean, Parameters, Queries, Range, Text, Uid, optional, required
+from annals.app.queries.page import Page
+from annals.app.routing import Operation
+from annals.app.scopes import EVENTS_READ, PROJECTS_READ
+from annals.domain.base import Key
+from annals.domain.deployment import Deployment
+from annals.domain.errors import (
+    DeploymentNotFound,
+    DomainError,
+    ExecutionNotFound,
+    FunctionNotFound,
+    ProjectNotFound,
+    TeamNotFound,
+    UserNotFound,
+    VariableNotFound,
+)
+from annals.domain.execution import Execution
+from annals.domain.function import Function
+from annals.domain.project import Project
+from annals.domain.team import Team
+from annals.domain.user import User
+from annals.store.facts import Fact
+
+_MOST = 2**62
+_TOTAL = optional(Boolean(loose=True), True)
+FEED = Parameters(
+    queries=optional(Queries(events.LIST), Page()),
+    total=_TOTAL,
+    type=optional(Text(128)),
+    resource=optional(Text(128)),
+    actor=optional(Text(128)),
+    after=optional(Range(0, _MOST)),
+)
+ONE = Parameters(position=required(Range(1, _MOST)))
+
+
+async def feed(call: Call) -> Answer:
+    """A page of the project's events, or all that follow a position, for who accepts an event stream."""
+    values = call.values
+    wanted = events.Wanted(values["type"], values["resource"], values["actor"])
+    if "text/event-stream" in call.header(b"accept"):
+        headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")]
+        return Answer(200, headers=headers, stream=follow(call, await _begin(call), wanted))
+    page: Page = values["queries"]
+    if values["after"] is not None and not page.cursor:
+        wanted = wanted._replace(after=values["after"])
+    found = await events.read_feed(call, page, wanted, counted=values["total"])
+    names = await names_of(call.services.database, call.project_id, map(_actor, found.facts))
+    shown = [schemas.present(fact, names) for fact in found.facts]
+    return json_answer({"total": found.total, "events": shown})
+
+
+async def get(call: Call) -> Answer:
+    fact = await events.read_event(call, call.values["position"])
+    changes = await streams.changes_of(call.services.log.facts, fact)
+    names = await names_of(call.services.database, call.project_id, [_actor(fact)])
+    return json_answer(schemas.present(fact, names, changes))
+
+
+async def tree(call: Call) -> Answer:
+    branches = await events.read_branches(call, call.values["position"])
+    names = await names_of(call.services.database, call.project_id, map(_actor, branches.facts))
+    nodes = {fact.position: schemas.Node(schemas.present(fact, names), []) for fact in branches.facts}
+    roots: list[schemas.Node] = []
+    for position, node in nodes.items():
+        cause = nodes.get(node.event.causation or 0) if node.event.causation != position else None
+        (roots if cause is None else cause.caused).append(node)
+    return json_answer(schemas.Tree(branches.correlation, len(nodes), branches.truncated, roots))
+
+
+def _history(
+    key: Callable[[str, dict[str, Any]], Key],
+    missing: type[DomainError],
+    about: Callable[[dict[str, Any]], Callable[[Any], bool]] | None = None,
+) -> Callable[[Call], Any]:
+    """The handler of one kind of resource's history; `key` finds it by project and path."""
+
+    async def history(call: Call) -> Answer:
+        values = call.values
+        found = await streams.read_history(
+            call,
+            key(call.project_id, values),
+            values["queries"],
+            missing,
+            about=None if about is None else about(values),
+        )
+        project_id = values.get("projectId", call.project_id)
+        names = await names_of(call.services.database, project_id, (_actor(fact) for fact, _ in found.events))
+        shown = [schemas.present(fact, names, changes) for fact, changes in found.events]
+        return json_answer({"total": found.total if values["total"] else 0, "events": shown})
+
+    return history
+
+
+async def _begin(call: Call) -> int:
+    """Where to follow from: what the client has, what it asks for, or the present."""
+    last = call.header(b"last-event-id")
+    if last.isdecimal() and len(last) < 19:
+        return int(last)
+    after: int | None = call.values["after"]
+    return await call.services.log.facts.position() if after is None else after
+
+
+def _actor(fact: Fact) -> str:
+    return str(fact.event.metadata.get("actor", ""))
+
+
+def _table(**path: Any) -> Parameters:
+    return Parameters(**path, queries=optional(Queries(streams.LIST), Page()), total=_TOTAL)
+
+
+def _of_function(values: dict[str, Any]) -> Callable[[Any], bool]:
+    """Events of the incarnations that began for this function, given in order."""
+    mine = False
+
+    def is_about(event: Any) -> bool:
+        nonlocal mine
+        if isinstance(event, CanInitAggregate):
+            mine = getattr(event, "function_id", "") == values["functionId"]
+        return mine
+
+    return is_about
+
+
+def _of_variable(values: dict[str, Any]) -> Callable[[Any], bool]:
+    def is_about(event: Any) -> bool:
+        variable = getattr(event, "variable", None)
+        own_id = getattr(event, "variable_id", None) if variable is None else variable.variable_id
+        return bool(own_id == values["variableId"])
+
+    return is_about
+
+
+_UID = required(Uid())
+_FUNCTION = "/v1/functions/{functionId}"
+_function = _history(lambda p, v: Function.key(p, v["functionId"]), FunctionNotFound)
+_variable = _history(lambda p, v: Function.key(p, v["functionId"]), VariableNotFound, _of_variable)
+_deployment = _history(lambda p, v: Deployment.key(p, v["deploymentId"]), DeploymentNotFound, _of_function)
+_execution = _history(lambda p, v: Execution.key(p, v["executionId"]), ExecutionNotFound, _of_function)
+_user = _history(lambda p, v: User.key(p, v["userId"]), UserNotFound)
+_team = _history(lambda p, v: Team.key(p, v["teamId"]), TeamNotFound)
+_project = _history(lambda p, v: Project.key(v.get("projectId", p)), ProjectNotFound)
+
+ROUTES = (
+    Operation("GET", "/v1/events", feed, EVENTS_READ, FEED),
+    Operation("GET", "/v1/events/{position}", get, EVENTS_READ, ONE),
+    Operation("GET", "/v1/events/{position}/tree", tree, EVENTS_READ, ONE),
+    Operation("GET", f"{_FUNCTION}/history", _function, EVENTS_READ, _table(functionId=_UID)),
+    Operation(
+        "GET",
+        f"{_FUNCTION}/variables/{{variableId}}/history",
+        _variable,
+        EVENTS_READ,
+        _table(functionId=_UID, variableId=_UID),
+    ),
+    Operation(
+        "GET",
+        f"{_FUNCTION}/deployments/{{deploymentId}}/history",
+        _deployment,
+        EVENTS_READ,
+        _table(functionId=_UID, deploymentId=_UID),
+    ),
+    Operation(
+        "GET",
+        f"{_FUNCTION}/executions/{{executionId}}/history",
+        _execution,
+        EVENTS_READ,
+        _table(functionId=_UID, executionId=_UID),
+    ),
+    Operation("GET", "/v1/users/{userId}/history", _user, EVENTS_READ, _table(userId=_UID)),
+    Operation("GET", "/v1/teams/{teamId}/history", _team, EVENTS_READ, _table(teamId=_UID)),
+    Operation("GET", "/v1/project/history", _project, EVENTS_READ, _table()),
+    Operation(
+        "GET",
+        "/v1/projects/{projectId}/history",
+        _project,
+        PROJECTS_READ,
+        _table(projectId=_UID),
+        needs_project=False,
+    ),
+)

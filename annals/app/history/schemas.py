@@ -1,0 +1,102 @@
+"""Events as they are told: who did what to what, because of what, and what it changed."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from annals.app.wire import wire_date
+from annals.domain import telling
+from annals.store.facts import Fact
+
+
+class Actor(msgspec.Struct, frozen=True):
+    """`type` is key, user, admin, cli, worker, schedule … or guest; `name` is the key's or user's own."""
+
+    type: str
+    id: str = ""
+    name: str = ""
+
+
+class Change(msgspec.Struct, frozen=True, rename={"former": "from", "latter": "to"}):
+    """A field that an event changed; null for no value. Secrets are told by fingerprints."""
+
+    field: str
+    former: Any
+    latter: Any
+
+
+class Event(msgspec.Struct, rename="camel", kw_only=True):
+    """One event. `causation` is the position of the event that it reacts to, `correlation` the first request's id.
+
+    `position` is null for an event that was not recorded.
+    """
+
+    id: str | UnsetType = msgspec.field(name="$id", default=UNSET)
+    created_at: str | UnsetType = msgspec.field(name="$createdAt", default=UNSET)
+    position: int | None
+    type: str
+    resource_type: str
+    resource_id: str
+    version: int
+    actor: Actor
+    request_id: str
+    causation: int | None
+    correlation: str
+    address: str
+    data: dict[str, Any]
+    changes: Sequence[Change] | UnsetType = UNSET
+
+
+class Node(msgspec.Struct):
+    """An event of a tree, with what it caused."""
+
+    event: Event
+    caused: list["Node"]
+
+
+class Tree(msgspec.Struct, rename="camel"):
+    """What a request led to; `truncated` when that is more than a tree holds."""
+
+    correlation: str
+    total: int
+    truncated: bool
+    events: list[Node]
+
+
+def actor(text: str, names: Mapping[str, str]) -> Actor:
+    """`key:<id>` and the like, as metadata holds them."""
+    kind, _, own_id = text.partition(":")
+    return Actor(kind, own_id, names.get(text, ""))
+
+
+def present(
+    fact: Fact, names: Mapping[str, str], changes: Sequence[telling.Change] | None = None
+) -> Event:  # fmt: skip
+    """A recorded event; with `changes` where they are asked for."""
+    shown = unrecorded(fact.event, names, changes)
+    shown.id, shown.position = str(fact.position), fact.position
+    shown.created_at = wire_date(fact.recorded_at)
+    return shown
+
+
+def unrecorded(
+    event: Any, names: Mapping[str, str], changes: Sequence[telling.Change] | None = None
+) -> Event:  # fmt: skip
+    """An event without a place in the log."""
+    metadata: Mapping[str, str] = event.metadata
+    return Event(
+        position=None,
+        type=type(event).TOPIC,
+        resource_type=event.originator_id.partition(":")[0],
+        resource_id=event.originator_id.rpartition(":")[2],
+        version=event.originator_version,
+        actor=actor(metadata.get("actor", ""), names),
+        request_id=metadata.get("request", ""),
+        causation=int(metadata["causation"]) if metadata.get("causation") else None,
+        correlation=metadata.get("correlation", ""),
+        address=metadata.get("address", ""),
+        data=telling.told(event),
+        changes=UNSET if changes is None else [Change(*change) for change in changes],
+    )

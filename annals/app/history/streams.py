@@ -1,0 +1,175 @@
+"""The history of one resource: its stream, with what each event changed."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from eventsourcing.domain import CanInitAggregate
+
+from annals.app.call import Call
+from annals.app.queries.memory import paged
+from annals.app.queries.page import PAGE, Page
+from annals.app.queries.schema import Attribute, Schema, date, text
+from annals.app.queries.statements import MOST_COUNTED
+from annals.app.refusals import CursorNotFound
+from annals.domain.base import Aggregate, Key
+from annals.domain.errors import DomainError
+from annals.domain.telling import Change, Tree, described, differences
+from annals.store.database import Row
+from annals.store.facts import Fact, Facts
+from annals.store.mapper import aggregate_classes
+
+_BATCH = 2000
+_BY_ORDER = frozenset({"", "$sequence", "position", "version"})
+_POSITION = Attribute("sequence", "position")
+LIST = Schema(
+    "",
+    "$id",
+    "Event",
+    {
+        "$id": text("$id"),
+        "$sequence": _POSITION,
+        "position": _POSITION,
+        "$createdAt": date("$createdAt"),
+        "type": text("type"),
+        "actor": text("actor"),
+        "requestId": text("requestId"),
+        "correlation": text("correlation"),
+        "version": Attribute("sequence", "version"),
+    },
+)
+
+
+class History(NamedTuple):
+    """A page of a history: facts with what each changed, and how many events there are in all."""
+
+    events: Sequence[tuple[Fact, Sequence[Change]]]
+    total: int
+
+
+async def read_history(
+    call: Call,
+    key: Key,
+    page: Page,
+    missing: type[DomainError],
+    *,
+    about: Callable[[Any], bool] | None = None,
+) -> History:
+    """A page of what happened to a resource, of those of its stream's events that are `about` it (None: all).
+
+    A resource that is gone keeps its history. Raises `missing` for one that never was, CursorNotFound, QueryInvalid.
+    """
+    if about is None and key.aggregate.SNAPSHOT_EVERY and _in_order(page):
+        return await _stretch(call, key, page, missing)
+    facts = await whole(call.services.log.facts, key.stream)
+    rows = [_row(fact) for fact in facts if about is None or about(fact.event)]
+    if not rows:
+        raise missing
+    call.seen(facts[-1].position)
+    found = paged(rows, page, noun=LIST.noun)
+    wanted = [row["fact"] for row in found.rows]
+    changes = changes_at(facts, {fact.position for fact in wanted})
+    return History([(fact, changes[fact.position]) for fact in wanted], found.total)
+
+
+async def whole(log: Facts, stream: str) -> list[Fact]:
+    """All facts of a stream, in order."""
+    return await _between(log, stream, 0, None)
+
+
+async def changes_of(log: Facts, fact: Fact) -> list[Change]:
+    """What one event changed."""
+    stream: str = fact.event.originator_id
+    aggregate = aggregate_classes()[stream.partition(":")[0]]
+    if not aggregate.SNAPSHOT_EVERY:
+        return changes_at(await whole(log, stream), {fact.position})[fact.position]
+    former = await log.aggregate_before(aggregate, stream, fact.event.originator_version)
+    return changes_at([fact], {fact.position}, former)[fact.position]
+
+
+def changes_at(
+    facts: Sequence[Fact], positions: Collection[int], aggregate: Aggregate | None = None
+) -> dict[int, list[Change]]:
+    """What the events at some positions of one stream changed; `facts` follow on what made the `aggregate`."""
+    last = max(positions, default=0)
+    found: dict[int, list[Change]] = {}
+    former: Tree | None = None
+    for fact in facts:
+        if fact.position > last:
+            break
+        begins = isinstance(fact.event, CanInitAggregate)
+        told = fact.position in positions
+        if told and (former is None or begins):
+            former = described(None if begins else aggregate)
+        aggregate = fact.event.mutate(None if begins else aggregate)
+        latter = described(aggregate) if told else None
+        if latter is not None:
+            found[fact.position] = differences(former or {}, latter)
+        former = latter
+    return found
+
+
+def _in_order(page: Page) -> bool:
+    """Whether a page is a stretch of the stream: all events, in their order or against it."""
+    orders = page.orders or [("", False)]
+    return not page.filters and not page.random and len(orders) == 1 and orders[0][0] in _BY_ORDER
+
+
+async def _stretch(call: Call, key: Key, page: Page, missing: type[DomainError]) -> History:
+    """The events of such a page, with what came before folded from the nearest snapshot. Versions have no gaps."""
+    log = call.services.log.facts
+    cursor = int(page.cursor) if page.cursor.isdecimal() and len(page.cursor) < 19 else 0
+    length, newest, behind = await log.length(key.stream, cursor)
+    if not length:
+        raise missing
+    call.seen(newest)
+    if page.cursor and behind is None:
+        raise CursorNotFound(f"{LIST.noun} '{page.cursor}' for the 'cursor' value not found.")
+    descends = bool(page.orders and page.orders[0][1])
+    versions: range = range(length, 0, -1) if descends else range(1, length + 1)
+    if behind is not None:
+        place = versions.index(behind)
+        versions = versions[:place] if page.backwards else versions[place + 1 :]
+    start, limit = page.offset or 0, page.limit if page.limit is not None else PAGE
+    if page.backwards:
+        end = max(0, len(versions) - start)
+        versions = versions[max(0, end - limit) : end]
+    else:
+        versions = versions[start : start + limit]
+    total = min(length, MOST_COUNTED)
+    if not versions:
+        return History([], total)
+    first, last = min(versions[0], versions[-1]), max(versions[0], versions[-1])
+    facts = await _between(log, key.stream, first - 1, last)
+    former = await log.aggregate_before(key.aggregate, key.stream, first)
+    changes = changes_at(facts, {fact.position for fact in facts}, former)
+    shown = facts[::-1] if descends else facts
+    return History([(fact, changes[fact.position]) for fact in shown], total)
+
+
+async def _between(log: Facts, stream: str, after: int, last: int | None) -> list[Fact]:
+    """A stream's facts after one version up to another."""
+    facts: list[Fact] = []
+    while last is None or after < last:
+        limit = _BATCH if last is None else min(_BATCH, last - after)
+        batch = await log.of_stream(stream, after=after, limit=limit)
+        if not batch:
+            break
+        facts += batch
+        after = batch[-1].event.originator_version
+    return facts
+
+
+def _row(fact: Fact) -> Row:
+    metadata: Mapping[str, str] = fact.event.metadata
+    return {
+        "fact": fact,
+        "$id": str(fact.position),
+        "$sequence": fact.position,
+        "position": fact.position,
+        "$createdAt": fact.recorded_at,
+        "type": type(fact.event).TOPIC,
+        "actor": metadata.get("actor", ""),
+        "requestId": metadata.get("request", ""),
+        "correlation": metadata.get("correlation", ""),
+        "version": fact.event.originator_version,
+    }

@@ -1,0 +1,150 @@
+"""`Idempotency-Key`: a request that is sent again, since its answer was lost, is not carried out again."""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+import msgspec
+import structlog
+
+from annals.app.answers import Answer
+from annals.app.call import Call
+from annals.app.errors import refusal_answer
+from annals.app.refusals import IdempotencyKeyReused, SynchronousTimeout, UnreadableReply
+from annals.domain.errors import ArgumentInvalid, Conflict, DomainError
+from annals.store.blobs import BlobError
+from annals.store.errors import StoreError
+from annals.store.idempotency import Asked, KeyReused, Remembered, Reserved
+from annals.store.ids import generate_id
+
+Handler = Callable[[Call], Awaitable[Answer]]
+
+LONGEST_KEY = 255
+_REPLAYED = (b"idempotent-replayed", b"true")
+_PAUSE = 0.05
+_SLACK = 5.0
+_CARRIED_OUT = (SynchronousTimeout, UnreadableReply)
+"""Refusals that come after the deed: they are its answer, and are remembered as such."""
+
+log = structlog.get_logger(__name__)
+
+
+class Creation(NamedTuple):
+    """`read` takes the id of what was created under the parameter `names`; `status` is that of the first answer."""
+
+    read: Handler
+    names: str
+    status: int
+
+
+def idempotent(handler: Handler, read: Handler, names: str, *, status: int = 201) -> Handler:
+    """The handler of a create operation, carried out once for each key that its caller sends.
+
+    For the rest see `Creation`; asynchronous executions are answered with 202 whatever `status` says.
+    """
+
+    async def once(call: Call) -> Answer:
+        if call.is_dry_run or not call.header(b"idempotency-key"):
+            return await handler(call)
+        creation = Creation(read, names, 202 if call.values.get("async") else status)
+        return await carried_out_once(call, handler, creation, request=call.values, own_id=generate_id())
+
+    return once
+
+
+async def carried_out_once(call: Call, handler: Handler, creation: Creation, *, request: Any, own_id: str) -> Answer:
+    """What `handler` answers, or answered to the same `request` before; without a key it is just carried out.
+
+    What it creates is to have `call.new_id()`, which is `own_id` unless a former try had reserved another one.
+    Raises IdempotencyKeyReused, ArgumentInvalid for a key out of form, Conflict when the former try takes too long.
+    """
+    key = call.header(b"idempotency-key")
+    call.reserved_id = own_id
+    if call.is_dry_run or not key:
+        return await handler(call)
+    if len(key) > LONGEST_KEY or not key.isprintable():
+        raise ArgumentInvalid(f"The Idempotency-Key header takes at most {LONGEST_KEY} printable characters.")
+    asked = await _asked(call, key, request)
+    begun = await _begin(call, asked)
+    if isinstance(begun, Remembered):
+        call.answer_headers.append(_REPLAYED)
+        return Answer(begun.status, begun.body, begun.headers)
+    call.reserved_id = begun.resource_id
+    answer = await _made_before(call, begun.resource_id, creation) if begun.again else None
+    if answer is None:
+        answer = await _carry_out(call, asked, begun, handler)
+    await _remember(call, asked, begun, answer)
+    return answer
+
+
+async def _asked(call: Call, key: str, request: Any) -> Asked:
+    """Keys are their caller's own; guests are told apart by their address."""
+    caller = await call.caller()
+    who = caller.actor if caller.user_id or caller.privileged else f"{caller.actor}@{call.address}"
+    packed = msgspec.msgpack.encode([call.method, call.scope["path"], request], order="deterministic", enc_hook=str)
+    digest = hashlib.sha256(packed).hexdigest()
+    return Asked(call.project_id, who, key, await call.services.vault.fingerprint(call.project_id, digest))
+
+
+async def _begin(call: Call, asked: Asked) -> Reserved | Remembered:
+    """Wait while another request with the key is being answered, for as long as an answer may take."""
+    services = call.services
+    deadline = asyncio.get_running_loop().time() + services.settings.sync_wait_s + _SLACK
+    while True:
+        try:
+            begun = await services.idempotency.reserve(asked, services.holder(), call.reserved_id)
+        except KeyReused:
+            raise IdempotencyKeyReused from None
+        if begun is not None:
+            return begun
+        if asyncio.get_running_loop().time() > deadline:
+            raise Conflict("The first request with this idempotency key is still being answered. Try again.")
+        await asyncio.sleep(_PAUSE)
+
+
+async def _made_before(call: Call, resource_id: str, creation: Creation) -> Answer | None:
+    """What a former try created, as it is now; None when it did not come that far."""
+    asked_for = call.values
+    call.values = {**asked_for, creation.names: resource_id}
+    try:
+        answer = await creation.read(call)
+    except DomainError:
+        call.values = asked_for
+        return None
+    answer.status = creation.status
+    call.answer_headers.append(_REPLAYED)
+    return answer
+
+
+async def _carry_out(call: Call, asked: Asked, begun: Reserved, handler: Handler) -> Answer:
+    keys = call.services.idempotency
+    try:
+        return await handler(call)
+    except _CARRIED_OUT as refusal:
+        return refusal_answer(refusal)
+    except DomainError as refusal:
+        await _quietly(
+            call, keys.let_go(asked, begun) if isinstance(refusal, Conflict) else keys.give_back(asked, begun)
+        )
+        raise
+    except BaseException:  # whether anything was recorded is not known
+        await asyncio.shield(_quietly(call, keys.let_go(asked, begun)))
+        raise
+
+
+async def _remember(call: Call, asked: Asked, begun: Reserved, answer: Answer) -> None:
+    """When that fails, the deed is done all the same: a repeat finds what was created."""
+    keys = call.services.idempotency
+    try:
+        await keys.remember(asked, begun, Remembered(answer.status, answer.headers, answer.body))
+    except (StoreError, BlobError) as error:
+        log.warning("answer_not_remembered", request=call.request_id, error=str(error))
+        await _quietly(call, keys.let_go(asked, begun))
+
+
+async def _quietly(call: Call, work: Awaitable[Any]) -> None:
+    try:
+        await work
+    except StoreError as error:  # its holder's lease tells the next one
+        log.warning("idempotency_key_held", request=call.request_id, error=str(error))

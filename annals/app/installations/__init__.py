@@ -1,0 +1,1 @@
+"""Installations: hosts of repositories that a project's functions may be connected to."""

@@ -1,0 +1,180 @@
+"""What a repository's host pushes to us: signed, told by branch and path, and one deployment however often it comes."""
+
+import hashlib
+import hmac
+from typing import Any
+
+import msgspec
+import structlog
+
+from annals.app.answers import Answer, json_answer
+from annals.app.call import Call
+from annals.app.deployments.queries import Owner
+from annals.app.deployments.requests import connected, request
+from annals.app.installations.queries import connected_functions
+from annals.app.parameters.body import whole
+from annals.domain.errors import ArgumentInvalid, FunctionNotFound, InstallationNotFound, UserUnauthorized
+from annals.domain.origin import Origin
+from annals.domain.project import Project
+from annals.domain.pushes import Push, wants
+from annals.store.database import Row
+from annals.store.log import Meta
+from annals.vcs.refusals import Refusal
+
+BODY_LIMIT = 25 * 1024 * 1024
+"""What GitHub sends at most."""
+
+_SIGNATURE = b"x-hub-signature-256"
+_EVENT = b"x-github-event"
+_BRANCHES = "refs/heads/"
+_LONGEST_MESSAGE = 255
+
+log = structlog.get_logger(__name__)
+
+
+class Author(msgspec.Struct, frozen=True):
+    name: str = ""
+
+
+class Commit(msgspec.Struct, frozen=True):
+    id: str = ""
+    message: str = ""
+    url: str = ""
+    author: Author = Author()
+    added: list[str] = []
+    modified: list[str] = []
+    removed: list[str] = []
+
+
+class Account(msgspec.Struct, frozen=True):
+    login: str = ""
+    name: str = ""
+    html_url: str = ""
+
+
+class Repository(msgspec.Struct, frozen=True):
+    id: int | str = ""
+    name: str = ""
+    full_name: str = ""
+    html_url: str = ""
+    owner: Account = Account()
+
+
+class Body(msgspec.Struct):
+    """What is read of a push; GitHub, Gitea and Forgejo send it so."""
+
+    ref: str
+    repository: Repository
+    after: str = ""
+    deleted: bool = False
+    forced: bool = False
+    commits: list[Commit] = []
+    head_commit: Commit | None = None
+    sender: Account = Account()
+
+
+class Answered(msgspec.Struct):
+    """The deployments that the push led to, this time or before."""
+
+    deployments: list[str]
+
+
+async def receive(call: Call) -> Answer:
+    """Raises InstallationNotFound, UserUnauthorized for a signature that is not the installation's, ArgumentInvalid."""
+    installation_id = call.path_values["installationId"]
+    secret = await _secret(call, installation_id)
+    signature = call.header(_SIGNATURE)
+    data = await whole(call.pieces(), BODY_LIMIT) if signature else b""
+    if not _is_signed(data, secret, signature):
+        raise UserUnauthorized("The push is not signed with the secret of this installation.")
+    if call.header(_EVENT) != "push":
+        return json_answer(Answered([]))
+    try:
+        body = msgspec.json.decode(data, type=Body)
+    except msgspec.MsgspecError as error:
+        raise ArgumentInvalid(f"The push cannot be read: {error}") from None
+    if body.deleted or not body.ref.startswith(_BRANCHES) or not body.after.strip("0"):
+        return json_answer(Answered([]))
+    names = [str(body.repository.id), body.repository.full_name, f"{body.repository.full_name}.git"]
+    rows = await connected_functions(call, installation_id, [name for name in names if name])
+    branch = body.ref.removeprefix(_BRANCHES)
+    push = Push(branch=branch, paths=_paths(body))
+    made = [
+        await _deploy(call, row, body, branch, hashlib.sha256(data).hexdigest())
+        for row in rows
+        if wants(push, branches=row["provider_branches"], paths=row["provider_paths"])
+    ]
+    return json_answer(Answered([deployment_id for deployment_id in made if deployment_id]), status=202)
+
+
+async def _secret(call: Call, installation_id: str) -> bytes:
+    """What an installation's host signs with. Raises InstallationNotFound, UserUnauthorized."""
+    project = await call.services.log.load(Project.key(call.project_id))
+    installation = project.installations.get(installation_id)
+    if installation is None:
+        raise InstallationNotFound
+    try:
+        credentials = await call.services.locator.credentials(call.project_id, installation)
+    except Refusal as refusal:
+        log.error("webhook_secret_not_opened", request=call.request_id, why=refusal.sentence)
+        raise UserUnauthorized from None
+    return credentials.webhook_secret.encode()
+
+
+def _is_signed(data: bytes, secret: bytes, signature: str) -> bool:
+    signed = "sha256=" + hmac.digest(secret, data, hashlib.sha256).hex()
+    return bool(secret) and hmac.compare_digest(signature.encode(), signed.encode())
+
+
+async def _deploy(call: Call, row: Row, body: Body, branch: str, digest: str) -> str:
+    """A deployment of the pushed commit; its id follows from the push, so that one that comes again finds it there."""
+    fields: dict[str, Any] = {name: row[name] for name in Owner.__struct_fields__ if name != "incarnation"}
+    owner = Owner(incarnation=row["sequence"], **fields)
+    key = f"{call.project_id}:{row['function_id']}:{owner.incarnation}:{digest}"
+    deployment_id = hashlib.sha256(key.encode()).hexdigest()[:20]
+    remote, origin = connected(owner, "commit", body.after)
+    try:
+        await request(
+            call,
+            row["function_id"],
+            owner,
+            remote,
+            _told(origin, body, branch),
+            activate=branch == owner.provider_branch,
+            deployment_id=deployment_id,
+            meta=Meta(
+                actor=f"installation:{owner.installation_id}",
+                request=call.request_id,
+                correlation=call.request_id,
+                address=call.address,
+            ),
+        )
+    except FunctionNotFound:
+        return ""  # deleted meanwhile
+    return deployment_id
+
+
+def _told(origin: Origin, body: Body, branch: str) -> Origin:
+    """What the push itself tells of its commit."""
+    commit = body.head_commit or next((c for c in body.commits if c.id == body.after), Commit())
+    url = body.repository.html_url
+    return msgspec.structs.replace(
+        origin,
+        repository_name=body.repository.name or origin.repository_name,
+        repository_owner=body.repository.owner.login or body.repository.owner.name or origin.repository_owner,
+        repository_url=url,
+        branch=branch,
+        branch_url=f"{url}/tree/{branch}" if url else "",
+        commit_hash=body.after,
+        commit_message=commit.message[:_LONGEST_MESSAGE],
+        commit_url=commit.url,
+        commit_author=commit.author.name,
+        commit_author_url=body.sender.html_url,
+    )
+
+
+def _paths(body: Body) -> frozenset[str] | None:
+    """What the push changed; None when that is not known."""
+    if body.forced or not body.commits:
+        return None
+    return frozenset(path for c in body.commits for path in (*c.added, *c.modified, *c.removed))

@@ -1,0 +1,45 @@
+"""Reading installations, and the functions that are connected through them."""
+
+from annals.app.call import Call
+from annals.app.installations import schemas
+from annals.app.queries.page import Page
+from annals.app.queries.reading import read_page
+from annals.app.queries.schema import schema, text
+from annals.app.queries.statements import Sql, listing
+from annals.app.reads import Lookup
+from annals.app.wire import encode, joined
+from annals.domain.errors import InstallationNotFound
+from annals.store import sql
+from annals.store.database import Row
+
+QUERIES = sql.load(__package__, "queries.sql")
+ONE = Lookup(QUERIES["installations"], 2)
+LIST = schema(
+    "installations",
+    "installation_id",
+    "Installation",
+    provider=text("provider"),
+    organization=text("organization"),
+)
+
+
+async def require_installation(call: Call, installation_id: str) -> Row:
+    """Raises InstallationNotFound."""
+    found = await call.services.reads.look_up(ONE, call.project_id, installation_id)
+    call.seen(found.position)
+    if not found.rows:
+        raise InstallationNotFound
+    return found.rows[0]
+
+
+async def read_installations(call: Call, page: Page, *, counted: bool) -> bytes:
+    """A page of the project's installations as its JSON."""
+    statements = listing(page, LIST, Sql("project_id = %s", (call.project_id,)), columns="*", project=call.project_id)
+    found = await read_page(call, statements, cursor=page.cursor, noun=LIST.noun, counted=counted, counter=None)
+    return joined("installations", found.total, [encode(schemas.present(row)) for row in found.rows])
+
+
+async def connected_functions(call: Call, installation_id: str, names: list[str]) -> list[Row]:
+    """Functions connected to a repository that has these names."""
+    params = {"project_id": call.project_id, "installation_id": installation_id, "names": names}
+    return await call.services.database.rows(QUERIES["connected"], params)

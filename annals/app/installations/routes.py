@@ -1,0 +1,114 @@
+"""The operations on installations; routes of our own, in the dialect of the others."""
+
+import secrets
+from typing import Any
+
+import msgspec
+
+from annals.app.answers import Answer, json_answer, no_content, raw_json_answer
+from annals.app.call import Call
+from annals.app.caller import PUBLIC
+from annals.app.idempotency import idempotent
+from annals.app.installations import parameters, queries, schemas
+from annals.app.installations.pushes import BODY_LIMIT, receive
+from annals.app.parameters import UNIQUE
+from annals.app.routing import Operation
+from annals.app.scopes import VCS_READ, VCS_WRITE
+from annals.domain.commands.projects import add_installation, remove_installation
+from annals.domain.errors import ArgumentInvalid
+from annals.domain.installation import Installation
+from annals.domain.project import Project
+from annals.vcs.addresses import parse
+from annals.vcs.places import Credentials
+from annals.vcs.refusals import Refusal
+
+GITHUB_API = "https://api.github.com"
+
+
+async def list_installations(call: Call) -> Answer:
+    values = call.values
+    return raw_json_answer(await queries.read_installations(call, values["queries"], counted=values["total"]))
+
+
+async def get(call: Call) -> Answer:
+    return json_answer(schemas.present(await queries.require_installation(call, call.values["installationId"])))
+
+
+async def create(call: Call) -> Answer:
+    values = call.values
+    url = _judge(values, call.services.settings.git_allowed_hosts)
+    installation_id = call.new_id() if values["installationId"] == UNIQUE else values["installationId"]
+    credentials = Credentials(
+        username=values["username"],
+        password=values["password"],
+        private_key=values["privateKey"],
+        known_hosts=values["knownHosts"],
+        webhook_secret=values["webhookSecret"] or secrets.token_hex(24),
+    )
+    sealed = await call.services.vault.seal(
+        call.project_id,
+        Project.stream(call.project_id),
+        installation_id,
+        msgspec.json.encode(credentials).decode(),
+    )
+    recorded = await call.services.log.run(
+        add_installation,
+        Project.key(call.project_id),
+        meta=await call.meta(),
+        installation=Installation(
+            installation_id=installation_id,
+            provider=values["provider"],
+            organization=values["organization"],
+            url=url,
+            app_id=values["appId"],
+            provider_installation_id=values["providerInstallationId"],
+            sealed=sealed,
+        ),
+    )
+    call.seen(recorded.position)
+    (row,) = recorded.rows["installations"]
+    told = msgspec.UNSET if values["webhookSecret"] else credentials.webhook_secret
+    return json_answer(schemas.present(row, webhook_secret=told), status=201)
+
+
+async def delete(call: Call) -> Answer:
+    """Functions that are connected through it stay so, and can be fetched no longer."""
+    recorded = await call.services.log.run(
+        remove_installation,
+        Project.key(call.project_id),
+        meta=await call.meta(),
+        installation_id=call.values["installationId"],
+    )
+    call.seen(recorded.position)
+    return no_content()
+
+
+def _judge(values: dict[str, Any], allowed_hosts: tuple[str, ...]) -> str:
+    """The host's URL. Raises ArgumentInvalid for what its provider can't work with."""
+    github = values["provider"] == "github"
+    if github and not (values["appId"] and values["privateKey"] and values["providerInstallationId"]):
+        raise ArgumentInvalid("A GitHub App needs appId, privateKey and providerInstallationId.")
+    url: str = (values["url"] or (GITHUB_API if github else "")).rstrip("/")
+    if not url:
+        return ""  # repositories that the operator names
+    try:
+        address = parse(f"{url}/repository", http_hosts=allowed_hosts)
+    except Refusal as refusal:
+        raise ArgumentInvalid(f"Invalid `url` param: {refusal.sentence}") from None
+    if github and address.scheme == "ssh":
+        raise ArgumentInvalid("Invalid `url` param: a GitHub App's API is reached by https.")
+    if address.scheme == "ssh" and not values["knownHosts"]:
+        raise ArgumentInvalid("An ssh host needs its line of a known_hosts file in knownHosts.")
+    return url
+
+
+_ALL = "/v1/vcs/installations"
+_ONE = f"{_ALL}/{{installationId}}"
+
+ROUTES = (
+    Operation("GET", _ALL, list_installations, VCS_READ, parameters.LIST),
+    Operation("POST", _ALL, idempotent(create, get, "installationId"), VCS_WRITE, parameters.CREATE),
+    Operation("GET", _ONE, get, VCS_READ, parameters.ONE),
+    Operation("DELETE", _ONE, delete, VCS_WRITE, parameters.ONE),
+    Operation("POST", f"{_ONE}/pushes", receive, PUBLIC, body_limit=BODY_LIMIT, reads_body_itself=True),
+)

@@ -1,0 +1,37 @@
+"""The API application: an edge of our own within Litestar, which opens and closes what it works with."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from litestar import Litestar, asgi
+from litestar.types import Receive, Scope, Send
+
+from annals.app.edge import Edge
+from annals.app.metrics import Metrics
+from annals.app.operations import ROUTES
+from annals.app.settings import Settings
+from annals.app.wiring import open_executor, open_services
+
+
+def create_app(settings: Settings) -> Litestar:
+    """An ASGI application over a migrated database and running executors, both named by the settings.
+
+    The one mounted handler has every path: parameters are parsed after the scope check and unknown routes are 404 in
+    the envelope, which Litestar's own routing and body parsing cannot be told (docs/adr).
+    """
+    metrics = Metrics()
+    edge = Edge(ROUTES, metrics)
+
+    @asynccontextmanager
+    async def open_and_close(_: Litestar) -> AsyncIterator[None]:
+        async with open_executor(settings) as executor, open_services(settings, executor, metrics) as services:
+            edge.open(services)
+            yield
+            await edge.drained()
+
+    @asgi("/", is_mount=True, copy_scope=False)
+    async def everything(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["path"] = f"/{scope['path']}"  # a mount strips its own path, which is the slash
+        await edge(scope, receive, send)
+
+    return Litestar([everything], lifespan=[open_and_close], openapi_config=None, debug=False)

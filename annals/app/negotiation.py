@@ -1,0 +1,131 @@
+"""Which generation of the API a caller speaks (http-api.md 1). The only place that knows version numbers."""
+
+import re
+from functools import lru_cache
+from typing import Any, Final
+
+import msgspec
+
+_NUMBER: Final = r"([0-9]{1,9})"
+_SEMVER: Final = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}(-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?", re.ASCII)
+_Version = tuple[int, int, int, bool]
+_OLDER_THAN_ALL: Final[_Version] = (-1, 0, 0, True)
+NEWEST_KNOWN: Final = "2.5.0"
+FORMER: Final = "1.8.0"
+
+
+class Generation(msgspec.Struct, frozen=True):
+    """A caller's generation, as answers to what differs; without a header it is 1.8 with a union of fields."""
+
+    version: _Version
+    union: bool
+    warning: str = ""
+
+    def _below(self, major: int, minor: int, patch: int) -> bool:
+        return self.version < (major, minor, patch, True)
+
+    @property
+    def newest(self) -> bool:
+        """Everything marked [N] in the contract."""
+        return not self._below(2, 0, 0)
+
+    @property
+    def names_variables(self) -> bool:
+        """Variables are created with an id, and updated without their key."""
+        return not self._below(1, 9, 4)
+
+    @property
+    def splits_specification(self) -> bool:
+        """Building and running have a specification each."""
+        return not self._below(1, 9, 0)
+
+    @property
+    def former_names(self) -> bool:
+        """Functions have `deployment`, deployments `size` and `buildTime`; variables have no secrets."""
+        return self._below(1, 7, 0)
+
+    @property
+    def knows_scopes(self) -> bool:
+        """Functions have scopes and specifications at all."""
+        return not self._below(1, 6, 0)
+
+    @property
+    def shows_split_specification(self) -> bool:
+        return self.union or self.splits_specification
+
+    @property
+    def shows_specification(self) -> bool:
+        return self.knows_scopes and not self.splits_specification
+
+    @property
+    def shows_resource(self) -> bool:
+        """Executions name their function as `resourceId`."""
+        return self.union or self.newest
+
+    @property
+    def shows_function_id(self) -> bool:
+        return not self.newest
+
+    @property
+    def most_scopes(self) -> int:
+        return 200 if self.newest else 100
+
+    @property
+    def key_prefix(self) -> str:
+        """The word in front of keys that running code is handed."""
+        return "ephemeral" if self.newest else "dynamic"
+
+
+def _parse(text: str) -> _Version:
+    match = _SEMVER.fullmatch(text)
+    if match is None:
+        return _OLDER_THAN_ALL
+    major, minor, patch, unreleased = match.groups()
+    return int(major), int(minor), int(patch), not unreleased
+
+
+@lru_cache(maxsize=256)
+def negotiate(header: str) -> Generation:
+    """The generation that an X-Appwrite-Response-Format header asks for; an empty one asks for none."""
+    if not header:
+        return Generation(_parse(FORMER), True)
+    version = _parse(header)
+    warning = ""
+    if version > _parse(NEWEST_KNOWN):
+        warning = f"The response format {header} is newer than this server, which answers in {NEWEST_KNOWN}."
+    return Generation(version, False, warning)
+
+
+def translate_function(sent: dict[str, Any], generation: Generation) -> dict[str, Any]:
+    """createFunction and updateFunction: one specification stands for both."""
+    specification = sent.get("specification")
+    if generation.splits_specification or not specification:
+        return sent
+    if generation.union:  # newest parameters are accepted as well: what is sent by its own name stays
+        return {"buildSpecification": specification, "runtimeSpecification": specification, **_given(sent)}
+    return {**sent, "buildSpecification": specification, "runtimeSpecification": specification}
+
+
+def translate_template(sent: dict[str, Any], generation: Generation) -> dict[str, Any]:
+    """createTemplateDeployment: a version is a tag."""
+    version = sent.get("version")
+    return sent if generation.splits_specification or not version else {**sent, "type": "tag", "reference": version}
+
+
+def translate_download(sent: dict[str, Any], generation: Generation) -> dict[str, Any]:
+    """getDeploymentDownload: there was only the output."""
+    return {**sent, "type": "output"} if generation.former_names else sent
+
+
+def translate_variable(sent: dict[str, Any], generation: Generation) -> dict[str, Any]:
+    """createVariable and updateVariable: ids and secrets came later."""
+    changes: dict[str, Any] = {}
+    if not generation.names_variables and sent.get("variableId") is None:
+        changes["variableId"] = "unique()"
+    if generation.former_names:
+        changes["secret"] = False
+    return {**sent, **changes} if changes else sent
+
+
+def _given(sent: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in sent.items() if value is not None}

@@ -1,0 +1,1 @@
+"""The API described by itself: OpenAPI documents made from the route table, and pages to read and try them."""

@@ -1,0 +1,182 @@
+"""An OpenAPI document of one generation, made from the route table."""
+
+import re
+from collections.abc import Iterable
+from typing import Any, NamedTuple, cast
+
+from annals.app.deployments.receive import CREATE as FORM
+from annals.app.negotiation import Generation
+from annals.app.openapi.kinds import REFERENCE, Schema, parameter_schema
+from annals.app.openapi.links import links
+from annals.app.openapi.models import components
+from annals.app.parameters import Parameters
+from annals.app.routing import Operation
+from annals.app.services import Services
+from annals.domain.version import API_VERSION
+
+_PLACE = re.compile(r"\{(\w+)\}")
+_SECURITY = {
+    "Project": "X-Appwrite-Project",
+    "Key": "X-Appwrite-Key",
+    "JWT": "X-Appwrite-JWT",
+    "Session": "X-Appwrite-Session",
+}
+
+_CREDENTIALS: list[dict[str, list[str]]] = [{"Project": [], kind: []} for kind in ("Key", "Session", "JWT")]
+
+
+class Named(NamedTuple):
+    """The contract's word for an operation, and its answer: a status, and a model or none."""
+
+    word: str
+    status: int
+    model: str = ""
+
+
+_F = "/v1/functions"
+_ONE = f"{_F}/{{functionId}}"
+_D, _E, _V = f"{_ONE}/deployments", f"{_ONE}/executions", f"{_ONE}/variables"
+_D1, _E1, _V1 = f"{_D}/{{deploymentId}}", f"{_E}/{{executionId}}", f"{_V}/{{variableId}}"
+
+NAMES: dict[tuple[str, str], Named] = {
+    ("GET", _F): Named("list", 200, "functionList"),
+    ("POST", _F): Named("create", 201, "function"),
+    ("GET", f"{_F}/runtimes"): Named("listRuntimes", 200, "runtimeList"),
+    ("GET", f"{_F}/specifications"): Named("listSpecifications", 200, "specificationList"),
+    ("GET", f"{_F}/templates"): Named("listTemplates", 200, "templateFunctionList"),
+    ("GET", f"{_F}/templates/{{templateId}}"): Named("getTemplate", 200, "templateFunction"),
+    ("GET", f"{_F}/usage"): Named("listUsage", 200, "usageFunctions"),
+    ("GET", _ONE): Named("get", 200, "function"),
+    ("PUT", _ONE): Named("update", 200, "function"),
+    ("DELETE", _ONE): Named("delete", 204),
+    ("PATCH", f"{_ONE}/deployment"): Named("updateFunctionDeployment", 200, "function"),
+    ("GET", _D): Named("listDeployments", 200, "deploymentList"),
+    ("POST", _D): Named("createDeployment", 202, "deployment"),
+    ("POST", f"{_D}/duplicate"): Named("createDuplicateDeployment", 202, "deployment"),
+    ("POST", f"{_D}/template"): Named("createTemplateDeployment", 202, "deployment"),
+    ("POST", f"{_D}/vcs"): Named("createVcsDeployment", 202, "deployment"),
+    ("GET", _D1): Named("getDeployment", 200, "deployment"),
+    ("DELETE", _D1): Named("deleteDeployment", 204),
+    ("GET", f"{_D1}/download"): Named("getDeploymentDownload", 200),
+    ("PATCH", f"{_D1}/status"): Named("updateDeploymentStatus", 200, "deployment"),
+    ("GET", _E): Named("listExecutions", 200, "executionList"),
+    ("POST", _E): Named("createExecution", 201, "execution"),
+    ("GET", _E1): Named("getExecution", 200, "execution"),
+    ("DELETE", _E1): Named("deleteExecution", 204),
+    ("GET", f"{_ONE}/usage"): Named("getUsage", 200, "usageFunction"),
+    ("GET", _V): Named("listVariables", 200, "variableList"),
+    ("POST", _V): Named("createVariable", 201, "variable"),
+    ("GET", _V1): Named("getVariable", 200, "variable"),
+    ("PUT", _V1): Named("updateVariable", 200, "variable"),
+    ("DELETE", _V1): Named("deleteVariable", 204),
+}
+"""The operations of the contract; what else there is, is named by its method and path."""
+
+
+class _Asked(NamedTuple):
+    """What of a call tables of parameters are made from."""
+
+    services: Services
+    generation: Generation
+
+
+def document(operations: Iterable[Operation], services: Services, generation: Generation) -> dict[str, Any]:
+    """The whole API below /v1, as a caller of this generation has it."""
+    operations = tuple(operations)
+    paths: dict[str, dict[str, Any]] = {}
+    asked = _Asked(services, generation)
+    for operation in operations:
+        if operation.path.startswith("/v1/"):
+            described = _operation(operation, asked)
+            if led := links(operation, operations, _name):
+                next(iter(described["responses"].values()))["links"] = led
+            paths.setdefault(operation.path.removeprefix("/v1"), {})[operation.method.lower()] = described
+    schemes = {name: {"type": "apiKey", "name": header, "in": "header"} for name, header in _SECURITY.items()}
+    return {
+        "openapi": "3.0.0",
+        "info": {"title": "Annals", "version": API_VERSION},
+        "servers": [{"url": "/v1"}],
+        "paths": paths,
+        "components": {"schemas": components(generation), "securitySchemes": schemes},
+    }
+
+
+def _operation(operation: Operation, asked: _Asked) -> dict[str, Any]:
+    named = NAMES.get((operation.method, operation.path))
+    scopes = operation.scopes(asked.generation) if callable(operation.scopes) else operation.scopes
+    described: dict[str, Any] = {
+        "operationId": _name(operation),
+        "tags": [operation.service],
+        "security": [*([{}] if "public" in scopes else []), *_CREDENTIALS],
+        "responses": _responses(named),
+        "x-annals": {"scopes": sorted(scopes)},
+    }
+    in_path = _PLACE.findall(operation.path)
+    lines = dict(_table(operation, asked).lines)
+    placed = [_parameter(name, {"type": "string"}, "path", needed=True) for name in in_path]
+    rest = {name: line for name, line in lines.items() if name not in in_path}
+    if operation.method == "GET":
+        placed += [
+            _parameter(name, parameter_schema(line), "query", needed=not line.is_optional)
+            for name, line in rest.items()
+        ]
+    elif rest:
+        described["requestBody"] = _body(operation, rest)
+    return {**described, "parameters": placed} if placed else described
+
+
+def _table(operation: Operation, asked: _Asked) -> Parameters:
+    if operation.reads_body_itself:
+        return FORM
+    table = operation.parameters
+    return table(cast(Any, asked)) if callable(table) else table
+
+
+def _parameter(name: str, schema: Schema, place: str, *, needed: bool) -> dict[str, Any]:
+    return {"name": name, "in": place, "required": needed, "schema": schema}
+
+
+def _body(operation: Operation, lines: dict[str, Any]) -> dict[str, Any]:
+    properties = {name: parameter_schema(line) for name, line in lines.items()}
+    required = [name for name, line in lines.items() if not line.is_optional]
+    if operation.reads_body_itself:
+        properties["code"] = {"type": "string", "format": "binary"}
+        required.append("code")
+    schema: Schema = {"type": "object", "properties": properties}
+    if required:
+        schema["required"] = required
+    form = "multipart/form-data" if operation.reads_body_itself else "application/json"
+    return {"content": {form: {"schema": schema}}}
+
+
+def _responses(named: Named | None) -> dict[str, Any]:
+    error = {"description": "A refusal.", "content": _content("error")}
+    if named is None:
+        return {"2XX": {"description": "Done."}, "default": error}
+    done: dict[str, Any] = {"description": "Done."}
+    if named.model:
+        done["content"] = _content(named.model)
+    if named.word == "createExecution":
+        done["content"]["multipart/form-data"] = done["content"]["application/json"]
+        return {
+            "201": done,
+            "202": {"description": "It runs later.", "content": _content("execution")},
+            "default": error,
+        }
+    return {str(named.status): done, "default": error}
+
+
+def _content(model: str) -> dict[str, Any]:
+    return {"application/json": {"schema": {"$ref": REFERENCE.format(name=model)}}}
+
+
+def _name(operation: Operation) -> str:
+    """The contract's word in its service, or one made of method and path."""
+    if named := NAMES.get((operation.method, operation.path)):
+        return f"{operation.service}{_upper(named.word)}"
+    words = [word.strip("{}") for word in operation.path.split("/")[2:]]
+    return operation.method.lower() + "".join(_upper(word) for word in words)
+
+
+def _upper(word: str) -> str:
+    return word[:1].upper() + word[1:]

@@ -1,0 +1,117 @@
+"""From the kinds of parameters, and the models of answers, to JSON schemas."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from annals.app.parameters import (
+    ArrayList,
+    Boolean,
+    Content,
+    Events,
+    ExecutionHeaders,
+    Nullable,
+    Queries,
+    Range,
+    Roles,
+    Specification,
+    Text,
+    WhiteList,
+)
+from annals.app.parameters.table import Group, Parameter
+from annals.app.queries.page import Page
+
+Schema = dict[str, Any]
+REFERENCE = "#/components/schemas/{name}"
+_STRINGS = {"type": "array", "items": {"type": "string"}}
+
+
+def schema_of(kind: Any) -> Schema:
+    """What a kind takes, as a schema; a kind without a shape of its own is a string."""
+    match kind:
+        case Nullable(kind=inner):
+            return {**schema_of(inner), "nullable": True}
+        case ArrayList(element=element, most=most):
+            return {"type": "array", "items": schema_of(element), "maxItems": most}
+        case Roles(most=most) | Events(most=most):
+            return {**_STRINGS, "maxItems": most}
+        case Queries():
+            return dict(_STRINGS)
+        case Boolean():
+            return {"type": "boolean"}
+        case Range(least=least, most=most):
+            return {"type": "integer", "format": "int32", "minimum": least, "maximum": most}
+        case WhiteList(words=words):
+            return {"type": "string", "enum": list(words)}
+        case Specification(slugs=slugs):
+            return {"type": "string", "enum": list(slugs)}
+        case Text(least=least, most=most):
+            return {"type": "string", "maxLength": most, **({"minLength": least} if least else {})}
+        case Content(most=most):
+            return {"type": "string", "maxLength": most}
+        case ExecutionHeaders():
+            return {"type": "object"}
+        case Group(table=table):
+            return {"type": "object", "properties": {name: parameter_schema(line) for name, line in table.lines}}
+    return {"type": "string"}
+
+
+def parameter_schema(parameter: Parameter) -> Schema:
+    """The schema of one line of a table, with its default where it may be left out."""
+    schema = schema_of(parameter.kind)
+    default = parameter.default
+    if isinstance(default, Page):
+        default = []
+    if isinstance(default, bytes):
+        default = default.decode()
+    told = parameter.is_optional and isinstance(default, str | int | float | list | dict)
+    return {**schema, "default": default} if told else schema
+
+
+def model_schema(model: type[msgspec.Struct], names: dict[type, str], hidden: frozenset[str] = frozenset()) -> Schema:
+    """A model as an object; models that `names` knows are referred to, and `hidden` fields are left out."""
+    properties: dict[str, Schema] = {}
+    optional: set[str] = set()
+    for field in msgspec.inspect.type_info(model).fields:  # type: ignore[attr-defined]
+        if field.encode_name not in hidden:
+            properties[field.encode_name] = _type_schema(field.type, names)
+            if properties[field.encode_name].get("nullable"):
+                optional.add(field.encode_name)
+    required = [name for name in properties if name not in optional]
+    return {"type": "object", "properties": properties, "required": required}
+
+
+def list_schema(rows: str, model: str) -> Schema:
+    """A list's model: its total, and a page of rows."""
+    items = {"type": "array", "items": {"$ref": REFERENCE.format(name=model)}}
+    total = {"type": "integer", "format": "int32"}
+    return {"type": "object", "properties": {"total": total, rows: items}, "required": ["total", rows]}
+
+
+def _type_schema(kind: msgspec.inspect.Type, names: dict[type, str]) -> Schema:
+    match kind:
+        case msgspec.inspect.UnionType(types=types):
+            return _union_schema(types, names)
+        case msgspec.inspect.StructType(cls=cls):
+            return {"$ref": REFERENCE.format(name=names[cls])}
+        case msgspec.inspect.ListType(item_type=item) | msgspec.inspect.CollectionType(item_type=item):
+            return {"type": "array", "items": _type_schema(item, names)}
+        case msgspec.inspect.VarTupleType(item_type=item):
+            return {"type": "array", "items": _type_schema(item, names)}
+        case msgspec.inspect.BoolType():
+            return {"type": "boolean"}
+        case msgspec.inspect.IntType():
+            return {"type": "integer", "format": "int32"}
+        case msgspec.inspect.FloatType():
+            return {"type": "number", "format": "double"}
+    return {"type": "string"}
+
+
+def _union_schema(types: Sequence[msgspec.inspect.Type], names: dict[type, str]) -> Schema:
+    """Unset says that a generation leaves a field out, and raw JSON stands for what its neighbour describes."""
+    told = [one for one in types if not isinstance(one, msgspec.inspect.RawType)]
+    nullable = any(isinstance(one, msgspec.inspect.NoneType) for one in told)
+    told = [one for one in told if not isinstance(one, msgspec.inspect.NoneType)]
+    schema = _type_schema(told[0], names)
+    return {**schema, "nullable": True} if nullable else schema

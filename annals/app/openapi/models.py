@@ -1,0 +1,110 @@
+"""The models of the functions service, by the contract's names, in the shape of each generation."""
+
+from typing import Any
+
+import msgspec
+
+from annals.app.catalogue import schemas as catalogue
+from annals.app.deployments.schemas import Deployment
+from annals.app.errors import Envelope
+from annals.app.executions.schemas import Execution, Header
+from annals.app.functions.schemas import Function
+from annals.app.negotiation import Generation
+from annals.app.openapi.kinds import REFERENCE, Schema, list_schema, model_schema
+from annals.app.variables.schemas import Variable
+from annals.projections.usage_read import METRICS
+
+_STRUCTS: dict[str, type[msgspec.Struct]] = {
+    "function": Function,
+    "deployment": Deployment,
+    "execution": Execution,
+    "headers": Header,
+    "variable": Variable,
+    "runtime": catalogue.Runtime,
+    "specification": catalogue.Specification,
+    "templateFunction": catalogue.Template,
+    "templateRuntime": catalogue.TemplateRuntime,
+    "templateVariable": catalogue.TemplateVariable,
+    "error": Envelope,
+}
+_LISTS = {
+    "functionList": ("functions", "function"),
+    "deploymentList": ("deployments", "deployment"),
+    "executionList": ("executions", "execution"),
+    "variableList": ("variables", "variable"),
+    "runtimeList": ("runtimes", "runtime"),
+    "specificationList": ("specifications", "specification"),
+    "templateFunctionList": ("templates", "templateFunction"),
+}
+_WORDS: dict[tuple[str, str], tuple[str, ...]] = {
+    ("execution", "trigger"): ("http", "schedule", "event"),
+    ("execution", "status"): ("waiting", "processing", "completed", "failed", "scheduled"),
+    ("execution", "resourceType"): ("functions",),
+    ("deployment", "status"): ("waiting", "processing", "building", "ready", "canceled", "failed"),
+}
+"""Fields that hold one of a few words."""
+
+_COUNT = {"type": "integer", "format": "int32"}
+_METRIC = {
+    "type": "object",
+    "properties": {"value": _COUNT, "date": {"type": "string"}},
+    "required": ["value", "date"],
+}
+
+
+def components(generation: Generation) -> dict[str, Schema]:
+    """All models as this generation sees them."""
+    names: dict[type, str] = {struct: name for name, struct in _STRUCTS.items()}
+    hidden = _hidden(generation)
+    found = {
+        name: model_schema(struct, names, hidden.get(name, frozenset())) for name, struct in _STRUCTS.items()
+    }  # fmt: skip
+    for (model, field), words in _WORDS.items():
+        if field in found[model]["properties"]:
+            found[model]["properties"][field] = {"type": "string", "enum": list(words)}
+    found |= {name: list_schema(*rows) for name, rows in _LISTS.items()}
+    found["metric"] = _METRIC
+    return found | {"usageFunction": _usage(of_one=True), "usageFunctions": _usage(of_one=False)}
+
+
+def _hidden(generation: Generation) -> dict[str, frozenset[str]]:
+    """Fields that answers of this generation leave out."""
+    function = {
+        "deployment": generation.former_names,
+        "deploymentId": not generation.former_names,
+        "deploymentCreatedAt": not generation.former_names,
+        "latestDeploymentId": not generation.former_names,
+        "latestDeploymentCreatedAt": not generation.former_names,
+        "latestDeploymentStatus": not generation.former_names,
+        "scopes": generation.knows_scopes,
+        "specification": generation.shows_specification,
+        "buildSpecification": generation.shows_split_specification,
+        "runtimeSpecification": generation.shows_split_specification,
+    }
+    deployment = {
+        **dict.fromkeys(("size", "buildTime"), generation.former_names),
+        **dict.fromkeys(
+            ("sourceSize", "totalSize", "screenshotLight", "screenshotDark", "buildDuration"),
+            not generation.former_names,
+        ),
+    }
+    execution = {
+        "functionId": generation.shows_function_id,
+        "resourceId": generation.shows_resource,
+        "resourceType": generation.shows_resource,
+    }
+    shown = {"function": function, "deployment": deployment, "execution": execution}
+    return {
+        model: frozenset(name for name, is_shown in fields.items() if not is_shown) for model, fields in shown.items()
+    }
+
+
+def _usage(*, of_one: bool) -> Schema:
+    words = [word for word in METRICS if not (of_one and word == "functions")]
+    properties: dict[str, Any] = {"range": {"type": "string"}}
+    properties |= {f"{word}Total": _COUNT for word in words}
+    if of_one:
+        properties["buildsTimeAverage"] = _COUNT
+    series = {"type": "array", "items": {"$ref": REFERENCE.format(name="metric")}}
+    properties |= dict.fromkeys(words, series)
+    return {"type": "object", "properties": properties, "required": list(properties)}

@@ -1,0 +1,51 @@
+"""Parameters: one declared table per operation, parsed after the scope check in declaration order (http-api.md 2)."""
+
+from annals.app.parameters.identity import Email, Emptiable, Label, Password, Phone, TeamRole
+from annals.app.parameters.kinds import (
+    UNIQUE,
+    ArrayList,
+    Boolean,
+    Content,
+    CustomId,
+    Kind,
+    Nullable,
+    Range,
+    Text,
+    Uid,
+    Unfit,
+    WhiteList,
+)
+from annals.app.parameters.special import Cron, Events, ExecutionHeaders, Queries, Roles, Specification
+from annals.app.parameters.table import Group, Parameter, Parameters, optional, required
+
+__all__ = [
+    "UNIQUE",
+    "ArrayList",
+    "Boolean",
+    "Content",
+    "Cron",
+    "CustomId",
+    "Email",
+    "Emptiable",
+    "Events",
+    "ExecutionHeaders",
+    "Group",
+    "Kind",
+    "Label",
+    "Nullable",
+    "Parameter",
+    "Parameters",
+    "Password",
+    "Phone",
+    "Queries",
+    "Range",
+    "Roles",
+    "Specification",
+    "TeamRole",
+    "Text",
+    "Uid",
+    "Unfit",
+    "WhiteList",
+    "optional",
+    "required",
+]

@@ -1,0 +1,190 @@
+"""The kinds with rules of their own: roles, events, cron, specifications, execution headers, queries."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from annals.app.parameters.identity import LABEL, TEAM_ROLE
+from annals.app.parameters.kinds import Unfit, is_uid
+from annals.app.queries.page import Page, parse_page
+from annals.app.queries.schema import Schema
+from annals.domain.cron import is_cron
+from annals.domain.event_patterns import is_event_pattern, is_function_event
+
+_HEADER_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?", re.ASCII)
+_VERIFICATION = frozenset({"verified", "unverified"})
+_ROLES = ("any", "guests", "users", "user", "team", "member", "label")
+_PLATFORM_HEADERS = "x-appwrite-"
+CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+"""What no header's value may hold."""
+
+
+class Roles:
+    """Who may execute a function (http-api.md 3.5); kept in order, doubles included."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+
+    def parse(self, value: Any) -> list[str]:
+        if not isinstance(value, list):
+            raise Unfit("Roles must be an array of strings.")
+        if len(value) > self.most:
+            raise Unfit(f"You can only provide up to {self.most} roles.")
+        for role in value:
+            if not isinstance(role, str):
+                raise Unfit("Every role must be of type string.")
+            _judge_role(role)
+        return value
+
+    def describe(self) -> str:
+        return "Roles must be an array of strings."
+
+
+def _judge_role(role: str) -> None:
+    if role == "*":
+        raise Unfit('Wildcard role "*" has been replaced. Use "any" instead.')
+    if "role:" in role:
+        raise Unfit('Roles using the "role:" prefix have been removed. Use "users", "guests", or "any" instead.')
+    word, has_id, rest = role.partition(":")
+    if has_id:
+        identifier, has_dimension, dimension = rest.partition("/")
+    else:
+        word, has_dimension, dimension = word.partition("/")
+        identifier = ""
+    if word not in _ROLES:
+        raise Unfit(f'Role "{role}" is not allowed. Must be one of: {", ".join(_ROLES)}.')
+    _judge_identifier(word, bool(has_id), identifier)
+    if has_dimension:
+        _judge_dimension(word, dimension)
+
+
+def _judge_identifier(word: str, sent: bool, identifier: str) -> None:
+    if word in {"any", "guests", "users"}:
+        if sent:
+            raise Unfit(f'Role "{word}" can not have an ID value.')
+    elif not identifier:
+        raise Unfit(f'Role "{word}" must have an ID value.')
+    elif not (LABEL.fullmatch(identifier) if word == "label" else is_uid(identifier)):
+        raise Unfit(f'Role "{word}" identifier value is invalid.')
+
+
+def _judge_dimension(word: str, dimension: str) -> None:
+    if word in {"user", "users"}:
+        if dimension not in _VERIFICATION:
+            raise Unfit(f'Role "{word}" dimension value is invalid. Must be one of: verified, unverified')
+    elif word != "team":
+        raise Unfit(f'Role "{word}" can not have a dimension value.')
+    elif not TEAM_ROLE.fullmatch(dimension):
+        raise Unfit(f'Role "{word}" dimension value is invalid.')
+
+
+class Events:
+    """Patterns of events that trigger a function."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+
+    def parse(self, value: Any) -> list[str]:
+        if not isinstance(value, list) or len(value) > self.most:
+            raise Unfit(self.describe())
+        for pattern in value:
+            if isinstance(pattern, str) and is_function_event(pattern):
+                raise Unfit(self._text("Triggering a function on a function event is not allowed."))
+            if not isinstance(pattern, str) or not is_event_pattern(pattern):
+                raise Unfit(self.describe())
+        return value
+
+    def describe(self) -> str:
+        return self._text("Event is not valid.")
+
+    def _text(self, element: str) -> str:
+        return f"Value must a valid array no longer than {self.most} items and {element}"
+
+
+class Cron:
+    """A cron expression, or the empty text for none."""
+
+    def parse(self, value: Any) -> str:
+        if not isinstance(value, str) or (value and not is_cron(value)):
+            raise Unfit(self.describe())
+        return value
+
+    def describe(self) -> str:
+        return "String must be a valid cron expression"
+
+
+class Specification:
+    """A size that this instance offers."""
+
+    def __init__(self, slugs: Sequence[str]) -> None:
+        self.slugs = tuple(slugs)
+
+    def parse(self, value: Any) -> str:
+        if value not in self.slugs:
+            raise Unfit(self.describe())
+        return str(value)
+
+    def describe(self) -> str:
+        return f"Specification must be one of: {', '.join(self.slugs)}"
+
+
+class ExecutionHeaders:
+    """A call's headers, as an object or the JSON text of one; names come back in lower case.
+
+    The size of what was sent is judged here; names are judged by `judge_headers`, later in the contract's order.
+    """
+
+    _MOST_BYTES = 65_535
+
+    def parse(self, value: Any) -> dict[str, str]:
+        if isinstance(value, str):
+            try:
+                value = msgspec.json.decode(value) if value else {}
+            except (msgspec.MsgspecError, ValueError, RecursionError):
+                raise Unfit(self.describe()) from None
+        if value == []:
+            return {}
+        if not isinstance(value, dict) or len(msgspec.json.encode(value)) > self._MOST_BYTES:
+            raise Unfit(self.describe())
+        return {name.lower(): _header_value(item) for name, item in value.items()}
+
+    def describe(self) -> str:
+        return f"Value must be a valid object, or its JSON text, no longer than {self._MOST_BYTES} chars"
+
+
+def _header_value(value: object) -> str:
+    if isinstance(value, bool):
+        return "1" if value else ""
+    if isinstance(value, str | int | float):
+        return str(value)
+    raise Unfit("Header values must be strings")
+
+
+def judge_headers(headers: dict[str, str]) -> None:
+    """Raises Unfit for too many or too long headers, names out of form, and those that only the platform may set."""
+    if len(headers) > 100:
+        raise Unfit("Too many headers: 100 at most")
+    if sum(len(name.encode()) + len(value.encode()) for name, value in headers.items()) >= 16_384:
+        raise Unfit("Headers are too large: names and values take less than 16,384 bytes together")
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise Unfit("Header names hold letters, digits and hyphens, and begin and end with a letter or digit")
+        if name.startswith(_PLATFORM_HEADERS):
+            raise Unfit(f"Header names must not start with {_PLATFORM_HEADERS}")
+        if CONTROL.search(value):  # servers of functions refuse them, each in a way of its own
+            raise Unfit("Header values must not contain line breaks or control characters")
+
+
+class Queries:
+    """The queries of one list, as its Page."""
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+
+    def parse(self, value: Any) -> Page:
+        return parse_page(value, self.schema)
+
+    def describe(self) -> str:
+        return "Queries must be an array"

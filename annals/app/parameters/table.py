@@ -1,0 +1,77 @@
+"""The table of an operation: names, kinds, defaults, in the order in which they are judged."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from annals.app.parameters.kinds import Kind, Unfit
+from annals.domain.errors import ArgumentInvalid
+
+_REQUIRED: Any = object()
+
+
+class Parameter(NamedTuple):
+    """One line of a table; a `default` that is a list is copied for every request."""
+
+    kind: Kind
+    default: Any
+
+    @property
+    def is_optional(self) -> bool:
+        return self.default is not _REQUIRED
+
+
+def required(kind: Kind) -> Parameter:
+    """Must be sent; null counts as not sent."""
+    return Parameter(kind, _REQUIRED)
+
+
+def optional(kind: Kind, default: Any = None) -> Parameter:
+    """May be missing or null: then the default stands."""
+    return Parameter(kind, default)
+
+
+class Parameters:
+    """An operation's parameters, by their wire names and in declaration order."""
+
+    def __init__(self, **parameters: Parameter) -> None:
+        self.lines = tuple(parameters.items())
+
+    def but(self, **parameters: Parameter) -> "Parameters":
+        """The same table with some lines changed (in place) or added (at the end)."""
+        return Parameters(**{**dict(self.lines), **parameters})
+
+    def parse(self, sent: Mapping[str, Any]) -> dict[str, Any]:
+        """Judge what was sent, first failure first. Raises ArgumentInvalid; unknown names are ignored."""
+        values: dict[str, Any] = {}
+        for name, (kind, default) in self.lines:
+            value = sent.get(name)
+            if value is None:
+                if default is _REQUIRED:
+                    raise ArgumentInvalid(f'Param "{name}" is not optional.')
+                values[name] = list(default) if isinstance(default, list) else default
+                continue
+            try:
+                values[name] = kind.parse(value)
+            except Unfit as unfit:
+                raise ArgumentInvalid(f"Invalid `{name}` param: {unfit}") from None
+        return values
+
+
+class Group:
+    """An object with a table of its own; what is not named in it has its default."""
+
+    def __init__(self, **parameters: Parameter) -> None:
+        self.table = Parameters(**parameters)
+
+    def parse(self, value: Any) -> dict[str, Any]:
+        if value == []:
+            value = {}
+        if not isinstance(value, Mapping):
+            raise Unfit(self.describe())
+        try:
+            return self.table.parse(value)
+        except ArgumentInvalid as refusal:
+            raise Unfit(str(refusal)) from None
+
+    def describe(self) -> str:
+        return f"Value must be an object of {', '.join(name for name, _ in self.table.lines)}"

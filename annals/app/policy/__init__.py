@@ -1,0 +1,1 @@
+"""How a function's calls are run: a sub-resource that stock clients never see."""

@@ -1,0 +1,68 @@
+"""The operations on policies."""
+
+from annals.app.answers import Answer, json_answer
+from annals.app.call import Call
+from annals.app.functions.queries import require
+from annals.app.past import moment, rows
+from annals.app.policy import parameters, schemas
+from annals.app.reads import Lookup
+from annals.app.routing import Operation
+from annals.app.scopes import FUNCTIONS_READ, FUNCTIONS_WRITE
+from annals.domain.commands.functions import change_policy
+from annals.domain.deployment import Deployment
+from annals.domain.function import Function
+from annals.domain.policy import policy_from
+from annals.store import sql
+from annals.store.database import Row
+
+QUERIES = sql.load(__package__, "queries.sql")
+POLICY = Lookup(QUERIES["policies"], 2)
+
+
+async def get(call: Call) -> Answer:
+    found = await call.services.reads.look_up(POLICY, call.project_id, call.values["functionId"])
+    return await _answer(call, require(call, found))
+
+
+async def get_past(call: Call) -> Answer:
+    past = await moment.asked(call)
+    function = await rows.function(call, past, call.values["functionId"])
+    statuses: dict[str, str] = {}
+    for share in policy_from(function["policy"]).traffic:
+        row = await rows.row(call, past, "deployments", share.deployment_id)
+        if row is not None and row["function_sequence"] == function["sequence"]:
+            statuses[share.deployment_id] = row["status"]
+    return json_answer(schemas.present(function, statuses))
+
+
+async def put(call: Call) -> Answer:
+    function_id, policy = call.values["functionId"], parameters.policy(call.values)
+    function = require(call, await call.services.reads.look_up(POLICY, call.project_id, function_id))
+    recorded = await call.services.log.run(
+        change_policy,
+        Function.key(call.project_id, function_id),
+        *(Deployment.key(call.project_id, share.deployment_id) for share in policy.traffic),
+        meta=await call.meta(),
+        policy=policy,
+        incarnation=function["sequence"],
+    )
+    call.seen(recorded.position)
+    changed = recorded.rows.get("functions")
+    return await _answer(call, changed[0]) if changed else await get(call)
+
+
+async def _answer(call: Call, function: Row) -> Answer:
+    named = [share.deployment_id for share in policy_from(function["policy"]).traffic]
+    if not named:
+        return json_answer(schemas.present(function, {}))
+    asked = (call.project_id, named, function["sequence"])
+    found = await call.services.reads.rows(QUERIES["statuses"], asked)
+    return json_answer(schemas.present(function, {row["deployment_id"]: row["status"] for row in found.rows}))
+
+
+_POLICY = "/v1/functions/{functionId}/policy"
+
+ROUTES = (
+    Operation("GET", _POLICY, get, FUNCTIONS_READ, parameters.ONE, past=get_past),
+    Operation("PUT", _POLICY, put, FUNCTIONS_WRITE, parameters.PUT),
+)

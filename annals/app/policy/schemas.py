@@ -1,0 +1,58 @@
+"""The policy's model."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from annals.domain.policy import policy_from
+
+
+class Scaling(msgspec.Struct, rename="camel", kw_only=True):
+    """0 means: as the instance's settings say."""
+
+    min_warm: int
+    max_instances: int
+    concurrency: int
+    idle_seconds: int
+
+
+class Retries(msgspec.Struct, rename="camel", kw_only=True):
+    """`attempts` in all; 1 means that nothing is tried twice."""
+
+    attempts: int
+    backoff_seconds: int
+    max_age_seconds: int
+    on: Sequence[str]
+
+
+class Share(msgspec.Struct, rename="camel", kw_only=True):
+    """`status` is the deployment's, "deleted" for one that is gone; only a "ready" one has its share of the calls, and
+    those of others run the active one."""
+
+    deployment_id: str
+    percent: int
+    status: str
+
+
+class FunctionPolicy(msgspec.Struct, rename="camel", kw_only=True):
+    """How the calls of a function are run."""
+
+    function_id: str
+    scaling: Scaling
+    retries: Retries
+    traffic: Sequence[Share]
+
+
+def present(row: Mapping[str, Any], statuses: Mapping[str, str]) -> FunctionPolicy:
+    """The policy of a row of `functions`, of whatever time, and the statuses of the deployments that it names."""
+    policy = policy_from(row["policy"])
+    return FunctionPolicy(
+        function_id=row["function_id"],
+        scaling=Scaling(**msgspec.structs.asdict(policy.scaling)),
+        retries=Retries(**msgspec.structs.asdict(policy.retries)),
+        traffic=[
+            Share(**msgspec.structs.asdict(share), status=statuses.get(share.deployment_id, "deleted"))
+            for share in policy.traffic
+        ],
+    )

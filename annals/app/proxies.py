@@ -1,0 +1,62 @@
+"""Reverse proxies before an instance: whom their connections speak for. Nobody else's word is taken for it."""
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Any
+
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_SCHEMES = frozenset({"http", "https"})
+
+
+@lru_cache
+def networks(trusted: tuple[str, ...]) -> tuple[_Network, ...]:
+    """Addresses and networks as an operator wrote them. Raises ValueError, which names the one that is neither."""
+    return tuple(ipaddress.ip_network(text) for text in trusted)
+
+
+def as_met(scope: Mapping[str, Any], trusted: tuple[str, ...]) -> Mapping[str, Any]:
+    """The request as the outermost trusted proxy met it: with its client's address, and its scheme.
+
+    Addresses are read from the last one written backwards, for as long as trusted proxies wrote them: what stands
+    before was sent by the client, who may have written anything.
+    """
+    client = scope.get("client")
+    if not trusted or not client or not _is_trusted(_address(client[0]), trusted):
+        return scope
+    address, scheme = str(client[0]), scope["scheme"]
+    for text in reversed(list(_listed(scope, b"x-forwarded-for"))):
+        hop = _address(text)
+        if hop is None:
+            break
+        address = str(hop)
+        if not _is_trusted(hop, trusted):
+            break
+    for text in _listed(scope, b"x-forwarded-proto"):
+        scheme = text if text in _SCHEMES else scheme
+    return {**scope, "client": (address, 0), "scheme": scheme}
+
+
+def _listed(scope: Mapping[str, Any], header: bytes) -> Iterator[str]:
+    for name, value in scope["headers"]:
+        if name == header:
+            yield from (part.strip().lower() for part in value.decode("latin-1").split(","))
+
+
+def _address(text: str) -> _Address | None:
+    """An address, with or without a port; IPv4 written as IPv6 is the former."""
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
+
+
+def _is_trusted(address: _Address | None, trusted: tuple[str, ...]) -> bool:
+    return address is not None and any(address in network for network in networks(trusted))

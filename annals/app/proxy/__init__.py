@@ -1,0 +1,1 @@
+"""Rules: which host names run which functions."""

@@ -1,0 +1,202 @@
+"""A page: what a list of queries asks for, checked against the list's schema."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from annals.app.parameters.kinds import Uid, Unfit, as_integer
+from annals.app.queries.grammar import (
+    COMPARE_NONE,
+    COMPARE_ONE,
+    COMPARE_TWO,
+    CONTAIN,
+    CURSORS,
+    FILTERS,
+    LOGIC,
+    Query,
+    read,
+)
+from annals.app.queries.schema import Schema, fit
+
+PAGE = 25
+_MOST_QUERIES = 100
+_MOST_CHARACTERS = 4096
+_MOST_VALUES = 500
+_MOST_TOGETHER = 1000
+"""Conditions and values of one list: each is looked at for each row, and read and written before that."""
+_MOST_ROWS = 2**62
+_TEXT_ONLY = CONTAIN | {"startsWith", "notStartsWith", "endsWith", "notEndsWith"}
+
+
+class Filter(msgspec.Struct, frozen=True):
+    """One condition; `attribute` is empty for `and` and `or`, whose `parts` it joins."""
+
+    method: str
+    attribute: str = ""
+    values: tuple[Any, ...] = ()
+    parts: tuple["Filter", ...] = ()
+
+    @property
+    def weight(self) -> int:
+        """How many conditions and values are in here."""
+        return 1 + len(self.values) + sum(part.weight for part in self.parts)
+
+    def find(self, methods: frozenset[str]) -> "Filter | None":
+        """The first condition in here that uses one of these methods."""
+        if self.method in methods:
+            return self
+        return next((found for part in self.parts if (found := part.find(methods))), None)
+
+
+class Page(msgspec.Struct):
+    """What a list is asked for; `limit` None where nothing was said."""
+
+    filters: list[Filter] = []
+    orders: list[tuple[str, bool]] = []
+    """Attribute and whether it descends; the empty attribute is insertion order."""
+    random: bool = False
+    limit: int | None = None
+    offset: int | None = None
+    cursor: str = ""
+    backwards: bool = False
+    select: frozenset[str] | None = None
+
+
+def parse_page(value: object, schema: Schema) -> Page:
+    """The queries of one list. Raises Unfit with the text that follows ``Invalid `queries` param: ``."""
+    if not isinstance(value, list):
+        raise Unfit("Queries must be an array")
+    if len(value) > _MOST_QUERIES:
+        raise Unfit(f"No more than {_MOST_QUERIES} queries are allowed")
+    page = Page()
+    weight = filters = 0
+    for text in value:
+        if isinstance(text, str) and len(text) > _MOST_CHARACTERS:
+            raise Unfit(f"Invalid query: It is longer than {_MOST_CHARACTERS} characters")
+        try:
+            query = read(text)
+        except Unfit as unfit:
+            raise Unfit(f"Invalid query: {unfit}") from None
+        _add(page, query, schema)
+        weight += page.filters[-1].weight if len(page.filters) > filters else 0
+        filters = len(page.filters)
+        if weight > _MOST_TOGETHER:
+            raise Unfit(f"Invalid query: Queries hold no more than {_MOST_TOGETHER:,} conditions and values together")
+    return page
+
+
+def _add(page: Page, query: Query, schema: Schema) -> None:
+    method = query.method
+    step: Callable[[Page, Query, Schema], None] | None
+    if method in FILTERS or method in LOGIC:
+        step = _filter
+    elif method in CURSORS:
+        step = _cursor
+    else:
+        step = _STEPS.get(method)
+    if step is None or (method == "select" and not schema.columns):
+        raise Unfit(f"Invalid query method: {method}")
+    try:
+        step(page, query, schema)
+    except Unfit as unfit:
+        raise Unfit(f"Invalid query: {unfit}") from None
+
+
+def _filter(page: Page, query: Query, schema: Schema) -> None:
+    page.filters.append(_condition(query, schema))
+
+
+def _condition(query: Query, schema: Schema) -> Filter:
+    method = query.method
+    if method in LOGIC:
+        if len(query.values) < 2:
+            raise Unfit(f"{_title(method)} queries require at least two queries")
+        if not all(part.method in FILTERS or part.method in LOGIC for part in query.values):
+            raise Unfit(f"{_title(method)} queries can only contain filter queries")
+        return Filter(method, parts=tuple(_condition(part, schema) for part in query.values))
+    attribute = schema.attributes.get(query.attribute)
+    if attribute is None:
+        raise Unfit(f"Attribute not found in schema: {query.attribute}")
+    if method in _TEXT_ONLY and attribute.type != "text":
+        raise Unfit(f'Cannot query {method} on attribute "{query.attribute}" because it is not a string')
+    _count(method, query.values)
+    if method in COMPARE_NONE:
+        return Filter(method, query.attribute)
+    try:
+        return Filter(method, query.attribute, tuple(fit(attribute, value) for value in query.values))
+    except Unfit:
+        raise Unfit(f'Query value is invalid for attribute "{query.attribute}"') from None
+
+
+def _count(method: str, values: Sequence[object]) -> None:
+    if method in COMPARE_ONE and len(values) != 1:
+        raise Unfit(f"{_title(method)} queries require exactly one value.")
+    if method in COMPARE_TWO and len(values) != 2:
+        raise Unfit(f"{_title(method)} queries require exactly two values.")
+    if method in CONTAIN or method == "equal":
+        if not values:
+            raise Unfit(f"{_title(method)} queries require at least one value.")
+        if len(values) > _MOST_VALUES:
+            raise Unfit(f"{_title(method)} queries take no more than {_MOST_VALUES} values.")
+
+
+def _order(page: Page, query: Query, schema: Schema) -> None:
+    if query.attribute and query.attribute not in schema.attributes:
+        raise Unfit(f"Attribute not found in schema: {query.attribute}")
+    page.orders.append((query.attribute, query.method == "orderDesc"))
+
+
+def _random(page: Page, _query: Query, _schema: Schema) -> None:
+    page.random = True
+
+
+def _limit(page: Page, query: Query, _schema: Schema) -> None:
+    number = as_integer(query.values[0]) if query.values else None
+    if number is None or number < 1:
+        raise Unfit("Invalid limit: Value must be a valid range between 1 and 9,223,372,036,854,775,807")
+    if page.limit is None:
+        page.limit = min(number, _MOST_ROWS)
+
+
+def _offset(page: Page, query: Query, _schema: Schema) -> None:
+    number = as_integer(query.values[0]) if query.values else None
+    if number is None or number < 0:
+        raise Unfit("Invalid offset: Value must be a valid range between 0 and 9,223,372,036,854,775,807")
+    if page.offset is None:
+        page.offset = min(number, _MOST_ROWS)
+
+
+def _cursor(page: Page, query: Query, _schema: Schema) -> None:
+    try:
+        row = Uid().parse(query.values[0] if query.values else None)
+    except Unfit as unfit:
+        raise Unfit(f"Invalid cursor: {unfit}") from None
+    if not page.cursor:
+        page.cursor, page.backwards = row, query.method == "cursorBefore"
+
+
+def _select(page: Page, query: Query, schema: Schema) -> None:
+    names = query.values
+    if not names:
+        raise Unfit("No attributes selected")
+    for name in names:
+        if not isinstance(name, str) or (name != "*" and name not in schema.columns):
+            raise Unfit(f"Attribute not found in schema: {name}")
+    if len(set(names)) != len(names):
+        raise Unfit("Duplicate selections are not allowed")
+    page.select = (page.select or frozenset()) | (schema.columns if "*" in names else frozenset(names))
+
+
+_STEPS: dict[str, Callable[[Page, Query, Schema], None]] = {
+    "orderAsc": _order,
+    "orderDesc": _order,
+    "orderRandom": _random,
+    "limit": _limit,
+    "offset": _offset,
+    "select": _select,
+}
+
+
+def _title(method: str) -> str:
+    return method[:1].upper() + method[1:]

@@ -1,0 +1,58 @@
+"""Reading one page: its rows, its cursor and its total, together."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from annals.app.call import Call
+from annals.app.queries.statements import MOST_COUNTED, Listing
+from annals.app.reads import Found, Lookup
+from annals.app.refusals import CursorNotFound, QueryOrderNull
+from annals.store import sql
+from annals.store.database import Row
+
+QUERIES = sql.load(__package__, "reading.sql")
+COUNTER = Lookup(QUERIES["counter"], 3)
+
+
+class PageRows(NamedTuple):
+    """A page's rows in the list's order, and how many match in all (0 when nobody asked)."""
+
+    rows: Sequence[Row]
+    total: int
+
+
+async def read_page(
+    call: Call, listing: Listing, *, cursor: str, noun: str, counted: bool, counter: tuple[str, str] | None = None
+) -> PageRows:
+    """The page; an unfiltered total comes from the `counter` of a scope and name.
+
+    Raises CursorNotFound, QueryOrderNull.
+    """
+    reads = call.services.reads
+    wanted = [reads.rows(*listing.rows)]
+    if counted:
+        if counter is not None:
+            wanted.append(reads.look_up(COUNTER, call.project_id, *counter))
+        else:
+            wanted.append(reads.rows(*listing.total))
+    if listing.cursor is not None:
+        wanted.append(reads.rows(*listing.cursor))
+    found = await asyncio.gather(*wanted)
+    call.seen(found[0].position)
+    if listing.cursor is not None:
+        _judge_cursor(found[-1], cursor, noun)
+    rows = found[0].rows[::-1] if listing.backwards else found[0].rows
+    return PageRows(rows, _total(found[1]) if counted else 0)
+
+
+def _judge_cursor(found: Found, cursor: str, noun: str) -> None:
+    if not found.rows:
+        raise CursorNotFound(f"{noun} '{cursor}' for the 'cursor' value not found.")
+    if found.rows[0]["unordered"]:
+        raise QueryOrderNull
+
+
+def _total(found: Found) -> int:
+    """Of a counter's row or a counted one; a counter that nobody raised yet has no row."""
+    return min(int(found.rows[0]["value"]), MOST_COUNTED) if found.rows else 0

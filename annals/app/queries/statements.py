@@ -1,0 +1,170 @@
+"""From a page to SQL: one statement for the rows, one for the cursor's row, one for the total."""
+
+from typing import Any, NamedTuple
+
+from annals.app.queries.page import PAGE, Filter, Page
+from annals.app.queries.schema import Attribute, Schema
+from annals.app.refusals import QueryInvalid
+
+MOST_COUNTED = 5000
+_SEARCHES = frozenset({"search", "notSearch"})
+_COMPARE = {
+    "notEqual": "<>",
+    "lessThan": "<",
+    "lessThanEqual": "<=",
+    "greaterThan": ">",
+    "greaterThanEqual": ">=",
+}
+
+
+class Sql(NamedTuple):
+    """A piece of SQL with its parameters, in order."""
+
+    text: str
+    params: tuple[Any, ...] = ()
+
+
+class Listing(NamedTuple):
+    """What to run for one page; `backwards` rows come in reverse."""
+
+    rows: Sql
+    total: Sql
+    cursor: Sql | None
+    backwards: bool
+
+
+def listing(
+    page: Page,
+    schema: Schema,
+    scope: Sql,
+    *,
+    columns: str,
+    project: str,
+    limit: int = PAGE,
+    cursor_scope: Sql | None = None,
+) -> Listing:
+    """The statements of a page within `scope`; the cursor's row is looked up in `cursor_scope`, or the whole project.
+
+    Raises QueryInvalid for what no index can answer. Each statement reads the columns of the one table only.
+    """
+    where = [scope, *(_filter(condition, schema) for condition in page.filters)]
+    total = _total(schema, where)
+    orders = _orders(page, schema)
+    cursor = None
+    if page.cursor:
+        if page.random:
+            raise QueryInvalid("A cursor has no meaning in a random order.")
+        cursor = _cursor(page, schema, orders, cursor_scope or Sql("project_id = %s", (project,)))
+        where.append(_behind(orders, cursor, page.backwards))
+    direction = ", ".join(_direction(order, page.backwards) for order in orders)
+    conditions, params = _all(where)
+    tail: list[Any] = [page.limit if page.limit is not None else limit]
+    text = f"SELECT {columns} FROM {schema.table} WHERE {conditions} ORDER BY {direction} LIMIT %s"  # noqa: S608
+    if page.offset:
+        text += " OFFSET %s"
+        tail.append(page.offset)
+    probe = None if cursor is None else Sql(_probe(cursor.text, orders), cursor.params)
+    return Listing(Sql(text, (*params, *tail)), total, probe, page.backwards)
+
+
+def _total(schema: Schema, where: list[Sql]) -> Sql:
+    conditions, params = _all(where)
+    counted = f"SELECT FROM {schema.table} WHERE {conditions} LIMIT {MOST_COUNTED}"
+    return Sql(f"SELECT count(*) AS value FROM ({counted}) AS counted", params)  # noqa: S608
+
+
+def _all(parts: list[Sql]) -> tuple[str, tuple[Any, ...]]:
+    return " AND ".join(part.text for part in parts), tuple(value for part in parts for value in part.params)
+
+
+class _Order(NamedTuple):
+    expression: str
+    descends: bool
+    nullable: bool = False
+
+
+def _orders(page: Page, schema: Schema) -> list[_Order]:
+    """What the rows are sorted by; insertion order is the last word."""
+    if page.random:
+        return [_Order("random()", False)]
+    orders: list[_Order] = []
+    tie = False
+    for name, descends in page.orders:
+        if name in {"", "$sequence"}:
+            return [*orders, _Order(schema.order, descends)]
+        attribute = schema.attributes[name]
+        orders.append(_Order(_sorted(attribute), descends, attribute.nullable))
+        tie = descends if name in {"$createdAt", "$updatedAt"} else tie
+    return [*orders, _Order(schema.order, tie)]
+
+
+def _sorted(attribute: Attribute) -> str:
+    return f'{attribute.column} COLLATE "C"' if attribute.type == "text" else attribute.column
+
+
+def _direction(order: _Order, backwards: bool) -> str:
+    """Nulls are the smallest of all, so that a list read backwards is the list reversed; no index is in that order."""
+    falls = order.descends != backwards
+    if not order.nullable:
+        return f"{order.expression} {'DESC' if falls else 'ASC'}"
+    return f"{order.expression} {'DESC NULLS LAST' if falls else 'ASC NULLS FIRST'}"
+
+
+def _cursor(page: Page, schema: Schema, orders: list[_Order], scope: Sql) -> Sql:
+    """A row of the values that the page continues from."""
+    names = ", ".join(f"{order.expression} AS c{number}" for number, order in enumerate(orders))
+    text = f"SELECT {names} FROM {schema.table} WHERE {scope.text} AND {schema.id_column} = %s LIMIT 1"  # noqa: S608
+    return Sql(text, (*scope.params, page.cursor))
+
+
+def _probe(cursor: str, orders: list[_Order]) -> str:
+    """Whether the cursor's row exists (a row comes back), and whether it is null where the order looks."""
+    nulls = " OR ".join(f"c{number} IS NULL" for number in range(len(orders)))
+    return f"SELECT {nulls} AS unordered FROM ({cursor}) AS cursor"  # noqa: S608
+
+
+def _behind(orders: list[_Order], cursor: Sql, backwards: bool) -> Sql:
+    """Rows after the cursor's in the list's order, told column by column; a lone column can use its index."""
+    if len(orders) == 1:
+        beyond = "<" if orders[0].descends != backwards else ">"
+        return Sql(f"{orders[0].expression} {beyond} (SELECT c0 FROM ({cursor.text}) AS cursor)", cursor.params)  # noqa: S608
+    steps = []
+    for number, order in enumerate(orders):
+        falling = order.descends != backwards
+        equal = [f"{orders[before].expression} = cursor.c{before}" for before in range(number)]
+        beyond = f"{order.expression} {'<' if falling else '>'} cursor.c{number}"
+        if falling and order.nullable:
+            beyond = f"({beyond} OR {order.expression} IS NULL)"
+        steps.append(" AND ".join([*equal, beyond]))
+    behind = " OR ".join(f"({step})" for step in steps)
+    return Sql(f"EXISTS (SELECT FROM ({cursor.text}) AS cursor WHERE {behind})", cursor.params)
+
+
+def _filter(condition: Filter, schema: Schema) -> Sql:
+    if condition.parts:
+        parts = [_filter(part, schema) for part in condition.parts]
+        joined = f" {condition.method.upper()} ".join(part.text for part in parts)
+        return Sql(f"({joined})", tuple(value for part in parts for value in part.params))
+    if condition.method in _SEARCHES:
+        raise QueryInvalid(f'Searching by attribute "{condition.attribute}" requires a full-text index.')
+    return _compare(condition, schema.attributes[condition.attribute])
+
+
+def _compare(condition: Filter, attribute: Attribute) -> Sql:
+    method, values, column = condition.method, condition.values, attribute.column
+    if method == "equal":
+        return Sql(f"{column} = %s", values) if len(values) == 1 else Sql(f"{column} = ANY(%s)", (list(values),))
+    if operator := _COMPARE.get(method):
+        return Sql(f"{_sorted(attribute)} {operator} %s", values)
+    if method in {"between", "notBetween"}:
+        return Sql(f"{_sorted(attribute)} {'NOT ' * (method == 'notBetween')}BETWEEN %s AND %s", values)
+    if method in {"isNull", "isNotNull"}:
+        return Sql(f"{column} IS {'NOT ' * (method == 'isNotNull')}NULL")
+    if method in {"startsWith", "notStartsWith"}:
+        return Sql(f"{'NOT ' * (method == 'notStartsWith')}starts_with({column}, %s)", values)
+    if method in {"endsWith", "notEndsWith"}:
+        sign = "<>" if method == "notEndsWith" else "="
+        return Sql(f"right({column}, length(%s::text)) {sign} %s::text", values * 2)
+    joint = " AND " if method == "containsAll" else " OR "
+    contained = joint.join([f"strpos({column}, %s) > 0"] * len(values))
+    return Sql(f"{'NOT ' * (method == 'notContains')}({contained})", values)

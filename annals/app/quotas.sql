@@ -1,0 +1,8 @@
+-- name: count
+-- One try more of a project within a window; the count so far. Windows that ended go.
+WITH ended AS (
+    DELETE FROM quotas WHERE project_id = %(project)s AND name = %(name)s AND begins_at < %(begins_at)s
+)
+INSERT INTO quotas AS q (project_id, name, begins_at, tried) VALUES (%(project)s, %(name)s, %(begins_at)s, 1)
+ON CONFLICT (project_id, name, begins_at) DO UPDATE SET tried = q.tried + 1
+RETURNING tried;

@@ -1,0 +1,216 @@
+"""Reading in company: what requests of one process want at the same time shares one trip and one snapshot."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import psycopg
+
+from annals.store.connection import Step
+from annals.store.database import Connection, Database, Row
+from annals.store.errors import StatementTooSlow, StoreUnavailable
+
+BATCH = 256
+"""Most reads of one trip."""
+
+PATIENCE = 0.002
+"""Seconds that a read waits for a running trip to end before it takes a connection of its own."""
+
+_BEGIN: Step = ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", ())
+_COMMIT: Step = ("COMMIT", ())
+_POSITION = "SELECT coalesce(max(notification_id), 0) AS position FROM events"
+
+
+class Lookup(NamedTuple):
+    """A statement that serves many keys at once.
+
+    It takes one array for each part of a key and returns `ord`, the key's number from 1, with every row.
+    """
+
+    sql: str
+    parts: int
+
+
+class Found(NamedTuple):
+    """Rows, and the position of the log at which they were read."""
+
+    rows: Sequence[Row]
+    position: int
+
+
+class _Read:
+    """One statement of a batch, and everybody who waits for it."""
+
+    __slots__ = ("params", "sql", "waiting")
+
+    def __init__(self, sql: str, params: Sequence[Any]) -> None:
+        self.sql, self.params = sql, params
+        self.waiting: list[asyncio.Future[Found]] = []
+
+
+class _Batch:
+    """What goes with the next trip; equal reads are one, keys of one lookup are one statement."""
+
+    def __init__(self) -> None:
+        self.reads: list[_Read] = []
+        self.lookups: dict[Lookup, dict[tuple[str, ...], list[asyncio.Future[Found]]]] = {}
+        self.size = 0
+        self._same: dict[tuple[str, tuple[Any, ...]], _Read] = {}
+
+    def add(self, sql: str, params: tuple[Any, ...], waiter: asyncio.Future[Found]) -> None:
+        self.size += 1
+        try:
+            read = self._same.get((sql, params))
+            if read is None:
+                read = self._same[sql, params] = _Read(sql, params)
+                self.reads.append(read)
+        except TypeError:  # lists among the parameters: not worth comparing
+            read = _Read(sql, params)
+            self.reads.append(read)
+        read.waiting.append(waiter)
+
+    def add_key(self, lookup: Lookup, key: tuple[str, ...], waiter: asyncio.Future[Found]) -> None:
+        self.size += 1
+        self.lookups.setdefault(lookup, {}).setdefault(key, []).append(waiter)
+
+    def waiters(self) -> list[asyncio.Future[Found]]:
+        plain = [waiter for read in self.reads for waiter in read.waiting]
+        return plain + [waiter for keys in self.lookups.values() for waiters in keys.values() for waiter in waiters]
+
+
+class Reads:
+    """One per process; the first read of a quiet moment goes at once, those that come meanwhile go together."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._loop = asyncio.get_running_loop()
+        self._next = _Batch()
+        self._running = 0
+        self._timer: asyncio.Handle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def rows(self, sql: str, params: tuple[Any, ...]) -> asyncio.Future[Found]:
+        """Run a statement. The future raises StoreUnavailable, or what Postgres says of the statement."""
+        waiter: asyncio.Future[Found] = self._loop.create_future()
+        self._next.add(sql, params, waiter)
+        self._arrived()
+        return waiter
+
+    def look_up(self, lookup: Lookup, *key: str) -> asyncio.Future[Found]:
+        """The rows of one key. The future raises as that of `rows`."""
+        waiter: asyncio.Future[Found] = self._loop.create_future()
+        self._next.add_key(lookup, key, waiter)
+        self._arrived()
+        return waiter
+
+    def _arrived(self) -> None:
+        if self._timer is None:
+            if self._running == 0:
+                self._timer = self._loop.call_soon(self._start)
+            else:
+                self._timer = self._loop.call_later(PATIENCE, self._start)
+        elif self._next.size >= BATCH:
+            self._start()
+
+    def _start(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._next.size:
+            batch, self._next = self._next, _Batch()
+            self._running += 1
+            task = self._loop.create_task(self._run(batch))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, batch: _Batch) -> None:
+        try:
+            await self._settle(batch)
+        except Exception as error:  # whoever waits hears it, whatever it is
+            for waiter in batch.waiters():
+                if not waiter.done():
+                    waiter.set_exception(error)
+        finally:
+            self._running -= 1
+            if self._next.size:
+                self._start()
+
+    async def _settle(self, batch: _Batch) -> None:
+        deadline = self._loop.time() + self._database.patience
+        while True:
+            async with self._database.connection() as conn:
+                try:
+                    return await _trip(conn, batch)
+                except psycopg.errors.FeatureNotSupported:
+                    if self._loop.time() > deadline:
+                        raise
+                    await conn.close()  # its prepared statements are of before a migration: take another
+                except psycopg.Error as error:
+                    if not conn.closed:
+                        return await _alone(conn, batch)
+                    if self._loop.time() > deadline:
+                        raise StoreUnavailable from error
+            await asyncio.sleep(0.02)  # a connection that died while idle: take another
+
+
+async def _trip(conn: Connection, batch: _Batch) -> None:
+    """All reads in one snapshot."""
+    lookups = [(lookup.sql, _arrays(lookup, keys)) for lookup, keys in batch.lookups.items()]
+    reads = [(read.sql, read.params) for read in batch.reads]
+    _, (row,), *found = await conn.trip([_BEGIN, (_POSITION, ()), *lookups, *reads, _COMMIT])
+    at = row["position"]
+    for keys, rows in zip(batch.lookups.values(), found, strict=False):
+        _hand_out(keys, rows, at)
+    for read, rows in zip(batch.reads, found[len(lookups) :], strict=False):
+        _answer(read.waiting, Found(rows, at))
+
+
+async def _alone(conn: Connection, batch: _Batch) -> None:
+    """Each read in a snapshot of its own, so that a statement which fails fails alone."""
+    await conn.rollback()
+    for lookup, keys in batch.lookups.items():
+        try:
+            found = await _one(conn, lookup.sql, _arrays(lookup, keys))
+        except psycopg.Error as error:
+            _fail([waiter for waiters in keys.values() for waiter in waiters], error)
+        else:
+            _hand_out(keys, found.rows, found.position)
+    for read in batch.reads:
+        try:
+            _answer(read.waiting, await _one(conn, read.sql, read.params))
+        except psycopg.Error as error:
+            _fail(read.waiting, error)
+
+
+async def _one(conn: Connection, sql: str, params: Sequence[Any]) -> Found:
+    async with conn.transaction():
+        await conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        position = await (await conn.execute(_POSITION)).fetchall()
+        rows = await (await conn.execute(sql, params, binary=True)).fetchall()
+    return Found(rows, position[0]["position"])
+
+
+def _arrays(lookup: Lookup, keys: dict[tuple[str, ...], Any]) -> list[list[str]]:
+    return [[key[part] for key in keys] for part in range(lookup.parts)]
+
+
+def _hand_out(keys: dict[tuple[str, ...], list[asyncio.Future[Found]]], rows: Sequence[Row], position: int) -> None:
+    by_key: dict[int, list[Row]] = {}
+    for row in rows:
+        by_key.setdefault(row["ord"], []).append(row)
+    for number, waiters in enumerate(keys.values(), 1):
+        _answer(waiters, Found(by_key.get(number, ()), position))
+
+
+def _answer(waiters: list[asyncio.Future[Found]], found: Found) -> None:
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(found)
+
+
+def _fail(waiters: list[asyncio.Future[Found]], error: Exception) -> None:
+    if isinstance(error, psycopg.errors.QueryCanceled):
+        error = StatementTooSlow()
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_exception(error)

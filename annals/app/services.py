@@ -1,0 +1,68 @@
+"""What handlers work with; the composition root fills it once per process."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from annals.app.caches import ByteCache
+from annals.app.executions.admission import Admission
+from annals.app.health.conservation import Conservation
+from annals.app.metrics import Metrics
+from annals.app.passwords import Passwords
+from annals.app.reads import Reads
+from annals.app.settings import Settings
+from annals.domain.catalogue import Specification, allowed_runtimes
+from annals.domain.ports import Executor
+from annals.domain.runtimes import Runtime
+from annals.projections.execution_context import Environments
+from annals.store.blobs import Blobs
+from annals.store.database import Database
+from annals.store.idempotency import Idempotency
+from annals.store.listener import OnDemand
+from annals.store.log import EventLog
+from annals.store.proof.proofs import Proofs
+from annals.store.vault import Vault
+from annals.vcs.client import Repositories
+from annals.vcs.locating import Locator
+
+
+class Services(msgspec.Struct, kw_only=True):
+    """One per process. `holder` names this process in the leases of what it runs itself.
+
+    `signing_secret` signs the keys of running code, `token_secret` the tokens of users, by project.
+    """
+
+    settings: Settings
+    database: Database
+    reads: Reads
+    log: EventLog
+    listening: OnDemand
+    vault: Vault
+    passwords: Passwords
+    blobs: Blobs
+    proofs: Proofs
+    executor: Executor
+    executor_status: Callable[[], Awaitable[Mapping[str, Any]]]
+    environments: Environments
+    idempotency: Idempotency
+    locator: Locator
+    repositories: Repositories
+    admission: Admission
+    holder: Callable[[], str]
+    signing_secret: Callable[[str], Awaitable[bytes]]
+    token_secret: Callable[[str], Awaitable[bytes]]
+    presented: ByteCache
+    metrics: Metrics
+    conservation: Conservation
+    runtimes: dict[str, Runtime]
+    specifications: dict[str, Specification]
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+def offered(settings: Settings) -> tuple[dict[str, Runtime], dict[str, Specification]]:
+    """What this instance offers of runtimes and sizes."""
+    return allowed_runtimes(settings.runtimes), settings.specifications()

@@ -1,0 +1,131 @@
+"""Reading teams and memberships, as far as their reader may."""
+
+import asyncio
+
+from annals.app.call import Call
+from annals.app.caller import Caller
+from annals.app.queries.page import Page
+from annals.app.queries.reading import read_page
+from annals.app.queries.schema import boolean, date, integer, schema, text
+from annals.app.queries.search import search
+from annals.app.queries.statements import Sql, listing
+from annals.app.reads import Lookup
+from annals.app.wire import encode, joined
+from annals.domain.errors import MembershipNotFound, TeamNotFound
+from annals.domain.team import OWNER
+from annals.projections.identity_models import present_membership, present_team
+from annals.store import sql
+from annals.store.database import Row
+
+QUERIES = sql.load(__package__, "queries.sql")
+_TOTAL = QUERIES["total"]
+_TOTAL_OF_LIST = _TOTAL.replace("t.project_id", "teams.project_id").replace("t.team_id", "teams.team_id")
+_NAMES = ", ".join(
+    f"coalesce((SELECT {column} FROM {table} x WHERE x.project_id = memberships.project_id"  # noqa: S608
+    f" AND x.{key} = memberships.{key}), '') AS {name}"
+    for name, table, column, key in (
+        ("user_name", "users", "name", "user_id"),
+        ("user_email", "users", "email", "user_id"),
+        ("team_name", "teams", "name", "team_id"),
+    )
+)
+ONE = Lookup(QUERIES["teams"].format(total=_TOTAL), 2)
+MEMBERSHIP = Lookup(QUERIES["memberships"].format(names=_NAMES), 3)
+LIST = schema("teams", "team_id", "Team", name=text("name"), total=integer(_TOTAL_OF_LIST))
+MEMBERSHIPS = schema(
+    "memberships",
+    "membership_id",
+    "Membership",
+    userId=text("user_id"),
+    teamId=text("team_id"),
+    invited=date("created_at"),
+    joined=date("joined_at", nullable=True),
+    confirm=boolean("confirmed"),
+)
+_SEARCHED = "team_id || ' ' || name"
+_SEARCHED_MEMBERS = "membership_id || ' ' || user_id"
+
+
+def is_member(caller: Caller, team_id: str) -> bool:
+    return any(member.team_id == team_id for member in caller.memberships)
+
+
+def is_owner(caller: Caller, team_id: str) -> bool:
+    return any(member.team_id == team_id and OWNER in member.roles for member in caller.memberships)
+
+
+async def find_team(call: Call, team_id: str) -> Row:
+    """A team's row. Raises TeamNotFound, also for users who are not in it."""
+    found = await call.services.reads.look_up(ONE, call.realm, team_id)
+    call.seen(found.position)
+    caller = await call.caller()
+    if not found.rows or not (caller.privileged or is_member(caller, team_id)):
+        raise TeamNotFound
+    return found.rows[0]
+
+
+async def read_team(call: Call, team_id: str) -> bytes:
+    """One team as its JSON. Raises TeamNotFound."""
+    row = await find_team(call, team_id)
+    return encode(present_team(row, row["total"]))
+
+
+async def read_teams(call: Call, page: Page, searched: str | None, *, counted: bool) -> bytes:
+    """A page of teams, of a user those that they are in, as its JSON."""
+    conditions = [Sql("project_id = %s", (call.realm,))]
+    if not call.claims_key:
+        caller = await call.caller()
+        if not caller.privileged:
+            conditions.append(Sql("team_id = ANY(%s)", ([member.team_id for member in caller.memberships],)))
+    if searched is not None:
+        conditions.append(search(searched, _SEARCHED))
+    scope = Sql(" AND ".join(c.text for c in conditions), tuple(value for c in conditions for value in c.params))
+    columns = f"*, {_TOTAL_OF_LIST} AS total"
+    statements = listing(page, LIST, scope, columns=columns, project=call.realm, cursor_scope=scope)
+    found = await read_page(call, statements, cursor=page.cursor, noun=LIST.noun, counted=counted)
+    return joined("teams", found.total, [encode(present_team(row, row["total"])) for row in found.rows])
+
+
+async def read_memberships(call: Call, team_id: str, page: Page, searched: str | None, *, counted: bool) -> bytes:
+    """A page of a team's memberships as its JSON. Raises TeamNotFound."""
+    conditions = [Sql("project_id = %s AND team_id = %s", (call.realm, team_id))]
+    if searched is not None:
+        conditions.append(search(searched, _SEARCHED_MEMBERS))
+    scope = Sql(" AND ".join(c.text for c in conditions), tuple(value for c in conditions for value in c.params))
+    statements = listing(page, MEMBERSHIPS, scope, columns=f"*, {_NAMES}", project=call.realm, cursor_scope=scope)
+    team, found = await asyncio.gather(
+        find_team(call, team_id),
+        read_page(call, statements, cursor=page.cursor, noun=MEMBERSHIPS.noun, counted=counted),
+        return_exceptions=True,
+    )
+    if isinstance(team, BaseException):
+        raise team
+    if isinstance(found, BaseException):
+        raise found
+    return joined("memberships", found.total, [present(row) for row in found.rows])
+
+
+async def read_membership(call: Call, team_id: str, membership_id: str) -> bytes:
+    """One membership as its JSON. Raises TeamNotFound, MembershipNotFound."""
+    await find_team(call, team_id)
+    return present(await find_membership(call, team_id, membership_id))
+
+
+async def find_membership(call: Call, team_id: str, membership_id: str) -> Row:
+    """A membership's row, with what its user and team are called.
+
+    Raises MembershipNotFound, also for users who are neither in the team nor the one that was invited.
+    """
+    found = await call.services.reads.look_up(MEMBERSHIP, call.realm, team_id, membership_id)
+    call.seen(found.position)
+    caller = await call.caller()
+    for row in found.rows:
+        if caller.privileged or is_member(caller, team_id) or row["user_id"] == caller.user_id:
+            return row
+    raise MembershipNotFound
+
+
+def present(row: Row) -> bytes:
+    """A row of `find_membership` as its JSON."""
+    names = {name: row[name] for name in ("user_name", "user_email", "team_name")}
+    return encode(present_membership(row, **names))

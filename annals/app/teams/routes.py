@@ -1,0 +1,211 @@
+"""The operations on teams: keys and admins may do all of them, users what their membership allows."""
+
+from typing import Any
+
+from annals.app.answers import Answer, no_content, raw_json_answer
+from annals.app.call import Call
+from annals.app.idempotency import idempotent
+from annals.app.parameters import (
+    UNIQUE,
+    ArrayList,
+    Boolean,
+    CustomId,
+    Email,
+    Emptiable,
+    Parameters,
+    Phone,
+    Queries,
+    TeamRole,
+    Text,
+    Uid,
+    optional,
+    required,
+)
+from annals.app.queries.page import Page
+from annals.app.routing import Operation
+from annals.app.scopes import TEAMS_READ, TEAMS_WRITE
+from annals.app.teams import queries
+from annals.app.wire import encode
+from annals.domain.base import Key
+from annals.domain.commands import teams
+from annals.domain.errors import ArgumentInvalid, UserNotFound, UserUnauthorized
+from annals.domain.team import OWNER, Membership, Team
+from annals.domain.user import User
+from annals.projections.identity_models import present_team
+from annals.store.ids import generate_id
+
+LIST = Parameters(
+    queries=optional(Queries(queries.LIST), Page()),
+    search=optional(Text(256)),
+    total=optional(Boolean(loose=True), True),
+)
+ONE = Parameters(teamId=required(Uid()))
+ROLES = ArrayList(TeamRole(), 100)
+CREATE = Parameters(teamId=required(CustomId()), name=required(Text(128)), roles=optional(ROLES, [OWNER]))
+MEMBERS = ONE.but(
+    queries=optional(Queries(queries.MEMBERSHIPS), Page()),
+    search=optional(Text(256)),
+    total=optional(Boolean(loose=True), True),
+)
+MEMBER = ONE.but(membershipId=required(Uid()))
+ADD = ONE.but(
+    email=optional(Emptiable(Email()), ""),
+    userId=optional(Text(36, 0), ""),
+    phone=optional(Emptiable(Phone()), ""),
+    roles=required(ROLES),
+    membershipId=optional(CustomId(), UNIQUE),
+)
+
+
+async def list_teams(call: Call) -> Answer:
+    values = call.values
+    return raw_json_answer(
+        await queries.read_teams(call, values["queries"], values["search"], counted=values["total"])
+    )  # fmt: skip
+
+
+async def create(call: Call) -> Answer:
+    """A user who makes a team owns it; one made by a key is empty."""
+    values, caller = call.values, await call.caller()
+    team_id = _made(call, values["teamId"])
+    owner = None
+    if caller.user_id:
+        roles = list(dict.fromkeys([*values["roles"], OWNER]))
+        owner = Membership(membership_id=generate_id(), user_id=caller.user_id, roles=roles, confirmed=True)
+    recorded = await call.services.log.run(
+        teams.create_team,
+        Team.absent(call.realm, team_id),
+        meta=await call.meta(),
+        project_id=call.realm,
+        team_id=team_id,
+        name=values["name"],
+        owner=owner,
+    )
+    call.seen(recorded.position)
+    row = recorded.rows["teams"][0]
+    return raw_json_answer(encode(present_team(row, 0 if owner is None else 1)), status=201)
+
+
+async def get(call: Call) -> Answer:
+    return raw_json_answer(await queries.read_team(call, call.values["teamId"]))
+
+
+async def rename(call: Call) -> Answer:
+    team_id = call.values["teamId"]
+    await _require_owner(call, team_id)
+    await _run(call, teams.rename_team, Team.key(call.realm, team_id), name=call.values["name"])
+    return raw_json_answer(await queries.read_team(call, team_id))
+
+
+async def delete(call: Call) -> Answer:
+    team_id = call.values["teamId"]
+    await _require_owner(call, team_id)
+    await _run(call, teams.delete_team, Team.key(call.realm, team_id))
+    return no_content()
+
+
+async def list_memberships(call: Call) -> Answer:
+    values = call.values
+    body = await queries.read_memberships(
+        call, values["teamId"], values["queries"], values["search"], counted=values["total"]
+    )
+    return raw_json_answer(body)
+
+
+async def add_member(call: Call) -> Answer:
+    """A key's or admin's member is in at once; an owner's is invited, and joins by themselves."""
+    values, team_id = call.values, call.values["teamId"]
+    await _require_owner(call, team_id)
+    user_id = await _named_user(call)
+    membership_id = _made(call, values["membershipId"])
+    member = Membership(
+        membership_id=membership_id,
+        user_id=user_id,
+        roles=values["roles"],
+        confirmed=(await call.caller()).privileged,
+    )
+    keys = Team.key(call.realm, team_id), User.key(call.realm, user_id)
+    await _run(call, teams.add_member, *keys, membership=member)
+    return raw_json_answer(await queries.read_membership(call, team_id, membership_id), status=201)
+
+
+async def get_membership(call: Call) -> Answer:
+    body = await queries.read_membership(call, call.values["teamId"], call.values["membershipId"])
+    return raw_json_answer(body)
+
+
+async def change_member(call: Call) -> Answer:
+    team_id, membership_id = call.values["teamId"], call.values["membershipId"]
+    await _require_owner(call, team_id)
+    key = Team.key(call.realm, team_id)
+    await _run(call, teams.change_member, key, membership_id=membership_id, roles=call.values["roles"])
+    return raw_json_answer(await queries.read_membership(call, team_id, membership_id))
+
+
+async def confirm_member(call: Call) -> Answer:
+    """Who was invited joins, as whom they are signed in: no message with a secret goes out."""
+    team_id, membership_id = call.values["teamId"], call.values["membershipId"]
+    row = await queries.find_membership(call, team_id, membership_id)
+    if row["user_id"] != (await call.caller()).user_id:
+        raise UserUnauthorized("An invitation is accepted by the user who was invited.")
+    await _run(call, teams.confirm_member, Team.key(call.realm, team_id), membership_id=membership_id)
+    return raw_json_answer(queries.present(await queries.find_membership(call, team_id, membership_id)))
+
+
+async def remove_member(call: Call) -> Answer:
+    """Owners remove members; a member, and who is only invited, leaves."""
+    team_id, membership_id = call.values["teamId"], call.values["membershipId"]
+    row = await queries.find_membership(call, team_id, membership_id)
+    if row["user_id"] != (await call.caller()).user_id:
+        await _require_owner(call, team_id)
+    await _run(call, teams.remove_member, Team.key(call.realm, team_id), membership_id=membership_id)
+    return no_content()
+
+
+async def _require_owner(call: Call, team_id: str) -> None:
+    """Raises TeamNotFound, UserUnauthorized for a user who does not own the team."""
+    caller = await call.caller()
+    await queries.find_team(call, team_id)
+    if not (caller.privileged or queries.is_owner(caller, team_id)):
+        raise UserUnauthorized
+
+
+async def _named_user(call: Call) -> str:
+    """Raises ArgumentInvalid, UserNotFound."""
+    values = call.values
+    named = {"user": values["userId"], "email": values["email"], "phone": values["phone"]}
+    if not any(named.values()):
+        raise ArgumentInvalid("Send at least one of userId, email and phone.")
+    row = await call.services.database.row(queries.QUERIES["user_by"], {"project": call.realm, **named})
+    if row is None:
+        raise UserNotFound
+    return str(row["user_id"])
+
+
+async def _run(call: Call, command: Any, *keys: Key, **arguments: Any) -> None:
+    recorded = await call.services.log.run(command, *keys, meta=await call.meta(), **arguments)
+    call.seen(recorded.position)
+
+
+def _made(call: Call, identifier: str) -> str:
+    return call.new_id() if identifier == UNIQUE else identifier
+
+
+_ALL = "/v1/teams"
+_ONE = f"{_ALL}/{{teamId}}"
+_MEMBERS = f"{_ONE}/memberships"
+_MEMBER = f"{_MEMBERS}/{{membershipId}}"
+
+ROUTES = (
+    Operation("GET", _ALL, list_teams, TEAMS_READ, LIST, needs_project=False),
+    Operation("POST", _ALL, idempotent(create, get, "teamId"), TEAMS_WRITE, CREATE, needs_project=False),
+    Operation("GET", _ONE, get, TEAMS_READ, ONE, needs_project=False),
+    Operation("PUT", _ONE, rename, TEAMS_WRITE, ONE.but(name=required(Text(128))), needs_project=False),
+    Operation("DELETE", _ONE, delete, TEAMS_WRITE, ONE, needs_project=False),
+    Operation("GET", _MEMBERS, list_memberships, TEAMS_READ, MEMBERS, needs_project=False),
+    Operation("POST", _MEMBERS, add_member, TEAMS_WRITE, ADD, needs_project=False),
+    Operation("GET", _MEMBER, get_membership, TEAMS_READ, MEMBER, needs_project=False),
+    Operation("PATCH", _MEMBER, change_member, TEAMS_WRITE, MEMBER.but(roles=required(ROLES)), needs_project=False),
+    Operation("PATCH", f"{_MEMBER}/status", confirm_member, TEAMS_WRITE, MEMBER, needs_project=False),
+    Operation("DELETE", _MEMBER, remove_member, TEAMS_WRITE, MEMBER, needs_project=False),
+)

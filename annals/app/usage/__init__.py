@@ -1,0 +1,1 @@
+"""Usage of functions, by hour and day."""

@@ -1,0 +1,1 @@
+"""Users of a project, as its keys and admins see them."""

@@ -1,0 +1,51 @@
+"""Opening sessions, and tokens that stand for a user: their secrets are told once."""
+
+import secrets
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+import msgspec
+
+from annals.app import presented
+from annals.app.call import Call
+from annals.domain.commands.users import open_session
+from annals.domain.project import CONSOLE
+from annals.domain.user import Provider, Session, User
+from annals.store.ids import generate_id
+from annals.store.tokens import user_token
+
+DURATION = timedelta(days=365)
+MOST_SECONDS_OF_TOKEN = 3600
+SECONDS_OF_TOKEN = 900
+
+
+class Opened(NamedTuple):
+    """A new session's row, and what its owner presents."""
+
+    row: dict[str, Any]
+    presented: str
+
+
+async def open_for(call: Call, user_id: str, provider: Provider) -> Opened:
+    """Let a user in. Raises UserNotFound."""
+    secret = secrets.token_hex(32)
+    session = Session(
+        session_id=generate_id(),
+        digest=presented.digest(secret),
+        provider=provider,
+        expires_at=call.services.now() + DURATION,
+        ip=call.address,
+    )
+    key = User.key(call.realm, user_id)
+    meta = await call.meta()
+    if provider == "email":  # the password told who it is
+        meta = msgspec.structs.replace(meta, actor=f"{'admin' if call.realm == CONSOLE else 'user'}:{user_id}")
+    recorded = await call.services.log.run(open_session, key, meta=meta, session=session)
+    call.seen(recorded.position)
+    return Opened(recorded.rows["sessions"][0], presented.as_text(user_id, secret))
+
+
+async def token_for(call: Call, user_id: str, session_id: str, seconds: int) -> str:
+    """A user's token that lasts some seconds, or as long as its session if that is shorter."""
+    secret = await call.services.token_secret(call.realm)
+    return user_token(user_id, session_id, expires=call.services.now().timestamp() + seconds, secret=secret)

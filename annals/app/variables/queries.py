@@ -1,0 +1,58 @@
+"""Reading the variables of a function."""
+
+from annals.app.call import Call
+from annals.app.functions.queries import open_variables, within
+from annals.app.queries.page import Page
+from annals.app.queries.reading import read_page
+from annals.app.queries.schema import Attribute, boolean, schema, text
+from annals.app.queries.statements import Sql, listing
+from annals.app.reads import Lookup
+from annals.app.variables.schemas import Variable
+from annals.app.wire import encode, joined
+from annals.domain.errors import VariableNotFound
+from annals.store import sql
+from annals.store.database import Row
+
+QUERIES = sql.load(__package__, "queries.sql")
+ONE = Lookup(QUERIES["variables"], 3)
+FORMER_PAGE = 1000
+"""How many the former generation is answered with at once."""
+
+LIST = schema(
+    "variables",
+    "variable_id",
+    "Variable",
+    key=text("key"),
+    resourceType=Attribute("text", "'function'::text"),
+    resourceId=text("function_id"),
+    secret=boolean("secret"),
+)
+
+
+async def read_variable(call: Call, function_id: str, variable_id: str) -> bytes:
+    """One variable as its JSON. Raises FunctionNotFound, VariableNotFound."""
+    one = call.services.reads.look_up(ONE, call.project_id, function_id, variable_id)
+    found = await within(call, function_id, one)
+    if not found.rows:
+        raise VariableNotFound
+    return await present_row(call, found.rows[0])
+
+
+async def read_variables(call: Call, function_id: str, page: Page, *, counted: bool) -> bytes:
+    """A page of variables as its JSON. Raises FunctionNotFound."""
+    scope = Sql("project_id = %s AND function_id = %s", (call.project_id, function_id))
+    most = 25 if call.generation.newest else FORMER_PAGE
+    statements = listing(
+        page, LIST, scope, columns="*", project=call.project_id, limit=most, cursor_scope=scope
+    )  # fmt: skip
+    counter = None if page.filters else (function_id, "variables")
+    page_rows = read_page(call, statements, cursor=page.cursor, noun=LIST.noun, counted=counted, counter=counter)
+    found = await within(call, function_id, page_rows)
+    shown = await open_variables(call.services, call.project_id, function_id, found.rows)
+    return joined("variables", found.total, [encode(variable) for variable in shown])
+
+
+async def present_row(call: Call, row: Row) -> bytes:
+    """A row as the variable's JSON."""
+    shown: list[Variable] = await open_variables(call.services, row["project_id"], row["function_id"], [row])
+    return encode(shown[0])

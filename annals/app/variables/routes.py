@@ -1,0 +1,143 @@
+"""The operations on a function's variables. Their values reach the log only sealed."""
+
+from annals.app.answers import Answer, no_content, raw_json_answer
+from annals.app.call import Call
+from annals.app.idempotency import idempotent
+from annals.app.negotiation import translate_variable
+from annals.app.parameters import (
+    UNIQUE,
+    Boolean,
+    CustomId,
+    Nullable,
+    Parameters,
+    Queries,
+    Text,
+    Uid,
+    optional,
+    required,
+)
+from annals.app.past import functions as past
+from annals.app.queries.page import Page
+from annals.app.routing import Operation
+from annals.app.scopes import FUNCTIONS_READ, FUNCTIONS_WRITE
+from annals.app.variables import queries
+from annals.domain.commands.functions import add_variable, change_variable, remove_variable
+from annals.domain.errors import ArgumentInvalid
+from annals.domain.function import Function, Variable
+from annals.store.log import Recorded
+
+LIST = Parameters(
+    functionId=required(Uid()),
+    queries=optional(Queries(queries.LIST), Page()),
+    total=optional(Boolean(loose=True), True),
+)
+CREATE = Parameters(
+    functionId=required(Uid()),
+    variableId=required(CustomId()),
+    key=required(Text(255)),
+    value=required(Text(8192, 0)),
+    secret=optional(Boolean(), True),
+)
+ONE = Parameters(functionId=required(Uid()), variableId=required(Uid()))
+UPDATE = ONE.but(
+    key=optional(Nullable(Text(255, 0))),
+    value=optional(Nullable(Text(8192, 0))),
+    secret=optional(Nullable(Boolean())),
+)
+FORMER_UPDATE = UPDATE.but(key=required(Text(255)))
+
+
+async def list_variables(call: Call) -> Answer:
+    values = call.values
+    body = await queries.read_variables(call, values["functionId"], values["queries"], counted=values["total"])
+    return raw_json_answer(body)
+
+
+async def create(call: Call) -> Answer:
+    values = call.values
+    variable_id = call.new_id() if values["variableId"] == UNIQUE else values["variableId"]
+    key = Function.key(call.project_id, values["functionId"])
+    sealed, fingerprint = await _seal(call, key.stream, variable_id, values["value"])
+    recorded = await call.services.log.run(
+        add_variable,
+        key,
+        meta=await call.meta(),
+        variable=Variable(
+            variable_id=variable_id,
+            key=values["key"],
+            sealed=sealed,
+            secret=values["secret"],
+            fingerprint=fingerprint,
+        ),
+    )
+    return raw_json_answer(await _present(call, variable_id, recorded), status=201)
+
+
+async def get(call: Call) -> Answer:
+    return raw_json_answer(await queries.read_variable(call, call.values["functionId"], call.values["variableId"]))
+
+
+async def update(call: Call) -> Answer:
+    values = call.values
+    key = Function.key(call.project_id, values["functionId"])
+    variable_id, value, secret = values["variableId"], values["value"], values["secret"]
+    if values["key"] is None and value is None and secret is None:
+        (await call.services.log.load(key)).variable(variable_id)
+        raise ArgumentInvalid("Send at least one of key, value and secret.")
+    sealed = None if value is None else await _seal(call, key.stream, variable_id, value)
+    recorded = await call.services.log.run(
+        change_variable,
+        key,
+        meta=await call.meta(),
+        variable_id=variable_id,
+        key=values["key"],
+        sealed=sealed,
+        secret=secret,
+    )
+    return raw_json_answer(await _present(call, variable_id, recorded))
+
+
+async def delete(call: Call) -> Answer:
+    recorded = await call.services.log.run(
+        remove_variable,
+        Function.key(call.project_id, call.values["functionId"]),
+        meta=await call.meta(),
+        variable_id=call.values["variableId"],
+    )
+    call.seen(recorded.position)
+    return no_content()
+
+
+async def _seal(call: Call, owner: str, variable_id: str, value: str) -> tuple[str, str]:
+    """The sealed value, and its keyed fingerprint."""
+    vault, project = call.services.vault, call.project_id
+    return await vault.seal(project, owner, variable_id, value), await vault.fingerprint(project, value)
+
+
+async def _present(call: Call, variable_id: str, recorded: Recorded) -> bytes:
+    call.seen(recorded.position)
+    rows = recorded.rows.get("variables")
+    if not rows:
+        return await queries.read_variable(call, call.values["functionId"], variable_id)
+    return await queries.present_row(call, rows[0])
+
+
+def _update(call: Call) -> Parameters:
+    return UPDATE if call.generation.names_variables else FORMER_UPDATE
+
+
+_CREATE = idempotent(create, get, "variableId")
+
+ROUTES = (
+    Operation(
+        "GET", "/v1/functions/{functionId}/variables", list_variables, FUNCTIONS_READ, LIST, past=past.list_variables
+    ),
+    Operation("POST", "/v1/functions/{functionId}/variables", _CREATE, FUNCTIONS_WRITE, CREATE, translate_variable),
+    Operation(
+        "GET", "/v1/functions/{functionId}/variables/{variableId}", get, FUNCTIONS_READ, ONE, past=past.get_variable
+    ),
+    Operation(
+        "PUT", "/v1/functions/{functionId}/variables/{variableId}", update, FUNCTIONS_WRITE, _update, translate_variable
+    ),
+    Operation("DELETE", "/v1/functions/{functionId}/variables/{variableId}", delete, FUNCTIONS_WRITE, ONE),
+)

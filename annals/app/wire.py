@@ -1,0 +1,26 @@
+"""How values look on the wire."""
+
+from typing import Any
+
+import msgspec
+
+from annals.domain.dates import wire_date
+
+__all__ = ["encode", "fields_of", "joined", "unset_unless", "wire_date"]
+
+encode = msgspec.json.Encoder().encode
+
+
+def joined(name: str, total: int, rows: list[bytes]) -> bytes:
+    """A list of rows that are JSON already."""
+    return b'{"total":%d,"%b":[%b]}' % (total, name.encode(), b",".join(rows))
+
+
+def fields_of(struct: type[msgspec.Struct]) -> dict[str, str]:
+    """A model's wire names, by field."""
+    return {field.name: field.encode_name for field in msgspec.structs.fields(struct)}
+
+
+def unset_unless(shown: bool, value: Any) -> Any:
+    """The value where this generation shows it; unset fields are left out of the answer."""
+    return value if shown else msgspec.UNSET

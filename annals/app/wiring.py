@@ -1,0 +1,133 @@
+"""The API's composition root: everything a process works with, opened in order and closed in reverse."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+
+from annals.app.caches import ByteCache
+from annals.app.executions.admission import Admission
+from annals.app.health.conservation import Conservation
+from annals.app.metrics import Metrics
+from annals.app.passwords import Passwords
+from annals.app.reads import Reads
+from annals.app.services import Services, offered
+from annals.app.settings import Settings
+from annals.domain.environment import Platform
+from annals.domain.ports import Executor
+from annals.domain.version import API_VERSION
+from annals.executor.client import ExecutorClient
+from annals.executor.config import Tls
+from annals.projections.execution_context import Environments
+from annals.projections.inline import REFUSALS, inline
+from annals.projections.required import required
+from annals.store.archives import Archives
+from annals.store.blobs import Blobs
+from annals.store.contents import Contents
+from annals.store.database import Database
+from annals.store.idempotency import Idempotency
+from annals.store.leases import Leases
+from annals.store.listener import OnDemand
+from annals.store.log import EventLog
+from annals.store.presence import Presence
+from annals.store.proof.proofs import Proofs
+from annals.store.tokens import EPHEMERAL_KEYS, USER_TOKENS
+from annals.store.vault import Vault, master_key
+from annals.vcs.client import Repositories
+from annals.vcs.jobs import Bounds
+from annals.vcs.locating import Locator
+
+
+class RemoteExecutor(Executor, Protocol):
+    """An executor that also says how it does, by address; a sentence stands for one that is away."""
+
+    async def status(self) -> Mapping[str, Any]: ...
+
+
+CACHE_BYTES = 64 * 1024 * 1024
+"""Answers' parts that one process keeps."""
+
+STATEMENT_SECONDS = 15
+"""How long one query of a client may keep Postgres busy."""
+
+
+@asynccontextmanager
+async def open_executor(settings: Settings) -> AsyncIterator[ExecutorClient]:
+    """Where code runs; connections are made when they are needed."""
+    files = (settings.tls_certificate_file, settings.tls_key_file, settings.tls_authority_file)
+    tls = Tls(certificate=files[0], key=files[1], authority=files[2]) if all(files) else None
+    client = ExecutorClient(settings.executor_urls, tls, silence_seconds=settings.lease_s)
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+@asynccontextmanager
+async def open_services(settings: Settings, executor: RemoteExecutor, metrics: Metrics) -> AsyncIterator[Services]:
+    """Open what the edge needs over a migrated database; `executor` stays the caller's."""
+    async with contextlib.AsyncExitStack() as stack:
+        database = await Database.open(settings.database_url, name="annals api", statement_seconds=STATEMENT_SECONDS)
+        stack.push_async_callback(database.close)
+        blobs = Blobs.open(settings.blobs)
+        contents = Contents(database, blobs)
+        log = await EventLog.open(database, contents=contents, inline=inline, required=required, refusals=REFUSALS)
+        stack.push_async_callback(log.close)
+        vault = Vault(database, master_key(settings.master_key))
+        await vault.prove()
+        presence = await stack.enter_async_context(_present(database, settings))
+        runtimes, specifications = offered(settings)
+        platform = Platform(endpoint=settings.endpoint, version=API_VERSION, region=settings.region)
+        yield Services(
+            settings=settings,
+            database=database,
+            reads=Reads(database),
+            log=log,
+            listening=OnDemand(database),
+            vault=vault,
+            passwords=Passwords(vault),
+            blobs=blobs,
+            proofs=Proofs(database, Archives(database, blobs)),
+            executor=executor,
+            executor_status=executor.status,
+            environments=Environments(database, vault, platform),
+            idempotency=Idempotency(database, contents, vault),
+            locator=Locator(log, vault, settings.git_remotes),
+            repositories=Repositories(allowed_hosts=settings.git_allowed_hosts, bounds=Bounds()),
+            admission=Admission(
+                most=settings.sync_executions,
+                most_of_project=settings.share_of(settings.sync_executions),
+                queue=settings.sync_queue,
+            ),
+            holder=lambda: presence.id,
+            signing_secret=_signing(vault, EPHEMERAL_KEYS),
+            token_secret=_signing(vault, USER_TOKENS),
+            presented=ByteCache(CACHE_BYTES),
+            metrics=metrics,
+            conservation=Conservation(database),
+            runtimes=runtimes,
+            specifications=specifications,
+        )
+
+
+@asynccontextmanager
+async def _present(database: Database, settings: Settings) -> AsyncIterator[Presence]:
+    """This process's lease: what it runs is taken up by others once it stops beating."""
+    presence = Presence(Leases(database), "api", lease_seconds=settings.lease_s)
+    await presence.enter()
+    beating = asyncio.create_task(presence.run())
+    try:
+        yield presence
+    finally:
+        beating.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await beating
+        await presence.leave()
+
+
+def _signing(vault: Vault, purpose: str) -> Callable[[str], Awaitable[bytes]]:
+    async def signing_secret(project_id: str) -> bytes:
+        return await vault.derive(project_id, purpose)
+
+    return signing_secret
