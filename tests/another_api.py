@@ -1,0 +1,38 @@
+"""One more API process of a running instance, on a port of its own."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+
+from annals.app.cli.folders import Folders
+from annals.app.cli.listening import listen
+from tests.instance import AnnalsInstance, eventually, plain
+
+
+@contextmanager
+def another_api(instance: AnnalsInstance) -> Iterator[str]:
+    """Start it, yield its endpoint, end it by its pid."""
+    running = Folders(instance.data).running()
+    assert running is not None
+    with listen("127.0.0.1", 0) as free:
+        port = free.getsockname()[1]
+    environment = plain({**running.settings, "ANNALS_PORT": str(port)})
+    with instance.log.open("a") as log:
+        process = subprocess.Popen([sys.executable, "-m", "annals", "api"], env=environment, stdout=log, stderr=log)
+    endpoint = f"http://127.0.0.1:{port}/v1"
+    try:
+        eventually(lambda: _answers(endpoint))
+        yield endpoint
+    finally:
+        process.terminate()
+        assert process.wait(15) == 0
+
+
+def _answers(endpoint: str) -> bool:
+    try:
+        return httpx.get(f"{endpoint}/health/version", timeout=5).is_success
+    except httpx.TransportError:
+        return False

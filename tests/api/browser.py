@@ -1,0 +1,88 @@
+"""A headless browser with a page of another origin: what the page finds out, it tells the server that it came from."""
+
+import json
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from queue import Empty, Queue
+from typing import Any
+
+SECONDS = 60
+_PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+
+
+def program() -> str | None:
+    """The browser of this machine, if it has one."""
+    return next((found for name in _PROGRAMS if (found := shutil.which(name))), None)
+
+
+class Site:
+    """Files by path on a loopback port, what `POST /<ask>` brings about, and what pages told with `POST /told`."""
+
+    def __init__(self, files: Mapping[str, tuple[str, bytes]], asks: Mapping[str, Callable[[], None]]) -> None:
+        told: Queue[Any] = Queue()
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                kind, body = files.get(self.path.partition("?")[0], ("text/plain", b""))
+                self._answer(200 if body else 404, kind, body)
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"] or 0))
+                if self.path == "/told":
+                    told.put(json.loads(body))
+                else:
+                    asks[self.path]()
+                self._answer(200, "text/plain", b"done")
+
+            def _answer(self, status: int, kind: str, body: bytes) -> None:
+                self.send_response(status)
+                self.send_header("content-type", kind)
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing: the test tells what went wrong."""
+
+        self.told = told
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.origin = f"http://localhost:{self.server.server_port}"
+
+
+@contextmanager
+def serving(files: Mapping[str, tuple[str, bytes]], asks: Mapping[str, Callable[[], None]]) -> Iterator[Site]:
+    site = Site(files, asks)
+    thread = threading.Thread(target=site.server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield site
+    finally:
+        site.server.shutdown()
+        site.server.server_close()
+        thread.join(10)
+
+
+def visit(browser: str, site: Site, profile: Path) -> Any:
+    """Open the site's first page in a fresh profile, and wait for what it tells."""
+    log = profile.with_suffix(".log")
+    arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
+    with log.open("w") as writing:
+        process = subprocess.Popen(
+            [browser, *arguments, f"--user-data-dir={profile}", f"{site.origin}/"], stdout=writing, stderr=writing
+        )
+    try:
+        return site.told.get(timeout=SECONDS)
+    except Empty:
+        raise AssertionError(f"the page told nothing:\n{log.read_text()[-4000:]}") from None
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -1,0 +1,67 @@
+"""The official command-line tool, unmodified, with a home and a project folder of its own."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from annals.store.ids import generate_id
+from tests import node
+from tests.api.sdks import installed
+from tests.instance import AnnalsInstance, annals
+
+CLI = "appwrite-cli@12.0.1"
+PASSWORD = "correct horse battery"
+
+
+class Cli:
+    """One person's tool: `home` keeps its session, `folder` its project file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.home, self.folder = folder / "home", folder / "work"
+        self.home.mkdir(parents=True)
+        self.folder.mkdir()
+        self._script = installed(CLI) / "node_modules" / "appwrite-cli" / "index.js"
+
+    def run(self, *arguments: str, fails: bool = False) -> str:
+        """What a command says; its exit code has to be the expected one."""
+        done = subprocess.run(
+            [str(node.bin_folder() / "node"), str(self._script), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            env={**node.environment(), "HOME": str(self.home), "NO_COLOR": "1", "CI": "1"},
+        )
+        said = done.stdout + done.stderr
+        assert (done.returncode != 0) is fails, said
+        return said
+
+    def json(self, *arguments: str) -> Any:
+        """What a command answers with `--json`."""
+        said = self.run(*arguments, "--json")
+        return json.loads(said[said.index("{") :])
+
+    def project_file(self, project: str, *functions: dict[str, Any]) -> None:
+        """What `init` leaves behind."""
+        content = {"projectId": project, "projectName": project, "functions": list(functions)}
+        (self.folder / "appwrite.config.json").write_text(json.dumps(content))
+
+    def code(self, path: str, files: dict[str, str]) -> None:
+        place = self.folder / path
+        place.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (place / name).write_text(text)
+
+
+def admin_of(instance: AnnalsInstance) -> str:
+    """The email of a new user of the instance's console, whose password is PASSWORD."""
+    email = f"{generate_id()}@console.test"
+    made = annals(
+        *("users", "create-admin", "--email", email, "--password", PASSWORD, "--name", "Ada"),
+        *("--data", str(instance.data)),
+    )
+    assert made.returncode == 0, made.stderr
+    return email

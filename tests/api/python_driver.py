@@ -1,0 +1,63 @@
+"""Runs inside a folder of one Python SDK: calls it as told, one JSON line a call, and answers with one."""
+
+import importlib
+import json
+import re
+import sys
+from enum import Enum
+from typing import Any
+
+
+def main() -> None:
+    """`argv`: the SDK's folder, endpoint, project, kind of credential (key, session, jwt or none), credential."""
+    folder, endpoint, project, kind, credential = sys.argv[1:]
+    sys.path.insert(0, folder)
+    client: Any = importlib.import_module("appwrite.client").Client()
+    client.set_endpoint(endpoint).set_project(project)
+    if kind != "none":
+        getattr(client, f"set_{kind}")(credential)
+    for line in sys.stdin:
+        call = json.loads(line)
+        try:
+            service, _, name = call["method"].rpartition(".")
+            method = getattr(of(client, service or "functions"), snake(name))
+            answer = {"value": plain(method(**{snake(name): given(value) for name, value in call["sent"].items()}))}
+        except Exception as error:  # told to the test, which knows whether it wanted one
+            answer = {
+                "error": str(error),
+                "code": getattr(error, "code", None),
+                "type": getattr(error, "type", type(error).__name__),
+            }
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+def of(client: Any, service: str) -> Any:
+    return getattr(importlib.import_module(f"appwrite.services.{service}"), service.title())(client)
+
+
+def snake(name: str) -> str:
+    return "xasync" if name == "async" else re.sub(r"JWT|[A-Z]", lambda upper: f"_{upper[0].lower()}", name)
+
+
+def given(value: Any) -> Any:
+    """A path in `$file` is an upload."""
+    if isinstance(value, dict) and "$file" in value:
+        return importlib.import_module("appwrite.input_file").InputFile.from_path(value["$file"])
+    return value
+
+
+def plain(value: Any) -> Any:
+    """Models as what they were made from; bytes as text that a line can carry."""
+    if hasattr(value, "to_dict"):
+        value = value.to_dict()
+    if isinstance(value, bytes):
+        return {"$bytes": value.hex()}
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, dict):
+        return {name: plain(item) for name, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list) else value
+
+
+main()

@@ -1,0 +1,165 @@
+"""Secrets of every kind that an instance is given, and every place in which none of them may be read."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+import redis
+from psycopg import sql
+
+from annals.app.cli.folders import Folders
+from annals.executor.drivers.sandbox import FIRST_UID
+from tests.client import Client
+from tests.faults import invariants
+from tests.instance import AnnalsInstance, eventually
+
+pytestmark = pytest.mark.timeout(180)
+KINDS = ("variable", "opened", "project", "password", "wrong", "session", "git", "webhook", "header", "cookie", "body")
+TELLS_LENGTHS = """
+module.exports = async ({ req, res }) => res.json({
+  variable: process.env.VARIABLE.length, opened: process.env.OPENED.length, project: process.env.PROJECT.length,
+  header: (req.headers.authorization ?? '').length, body: req.bodyText.length,
+})
+"""
+
+
+@pytest.fixture(scope="module")
+def canaries() -> dict[str, str]:
+    """A value for each kind of secret; all begin alike, and nothing else on the machine does."""
+    stem = f"canary{secrets.token_hex(8)}"
+    return {kind: f"{stem}.{kind}" for kind in KINDS}
+
+
+@pytest.fixture(scope="module")
+def answers(annals_instance: AnnalsInstance, canaries: dict[str, str]) -> list[str]:
+    """Give an instance all of them, rightly and wrongly; what it answered to what was refused."""
+    client = Client(annals_instance.endpoint, annals_instance.headers)
+    client.function("canaries", TELLS_LENGTHS)
+    for key, secret in (("VARIABLE", True), ("OPENED", False)):
+        given = {"key": key, "value": canaries[key.lower()], "secret": secret}
+        client.call("POST", "/functions/canaries/variables", json=given)
+    client.call("POST", "/project/variables", json={"key": "PROJECT", "value": canaries["project"], "secret": True})
+    user = {"userId": "canary", "email": "canary@example.test", "password": canaries["password"]}
+    client.call("POST", "/users", json=user)
+    host = {
+        "installationId": "canaries",
+        "provider": "git",
+        "url": "https://git.example.test",
+        "username": "git",
+        "password": canaries["git"],
+        "webhookSecret": canaries["webhook"],
+    }
+    client.call("POST", "/vcs/installations", json=host)
+    headers = {"authorization": canaries["header"], "cookie": f"a={canaries['cookie']}"}
+    sent = {"headers": headers, "body": canaries["body"]}
+    now = client.execute("canaries", **sent)
+    lengths = {kind: len(canaries[kind]) for kind in ("variable", "opened", "project", "header", "body")}
+    assert httpx.Response(200, text=now["responseBody"]).json() == lengths
+    later = client.execute("canaries", **sent, **{"async": True})
+    eventually(lambda: client.execution("canaries", later["$id"])["status"] == "completed", 60)
+    _sign_in(annals_instance, user["email"], canaries["password"])
+    return list(_refused(annals_instance, client, canaries))
+
+
+def _sign_in(instance: AnnalsInstance, email: str, password: str) -> None:
+    guest = {"X-Appwrite-Project": instance.project}
+    sent = {"email": email, "password": password}
+    with httpx.Client(base_url=instance.endpoint, headers=guest) as visitor:
+        assert visitor.post("/account/sessions/email", json=sent).status_code == 201
+
+
+def _refused(instance: AnnalsInstance, client: Client, canaries: dict[str, str]) -> Iterator[str]:
+    """Secrets at the wrong place, of the wrong kind, or beside something wrong."""
+    guest = {"X-Appwrite-Project": instance.project}
+    wrong = [
+        ("POST", "/functions/canaries/variables", {"key": "K" * 300, "value": canaries["variable"]}, {}),
+        ("POST", "/functions/canaries/variables", {"key": "VARIABLE", "value": canaries["variable"]}, {}),
+        ("POST", "/users", {"userId": "no id!", "password": canaries["password"]}, {}),
+        ("POST", "/vcs/installations", {"installationId": "w", "provider": "none", "password": canaries["git"]}, {}),
+        ("POST", "/functions/canaries/executions", {"headers": {"x": canaries["header"]}, "method": "NONE"}, {}),
+        ("GET", "/functions", None, {"X-Appwrite-Key": canaries["session"]}),
+        ("GET", "/account", None, {**guest, "X-Appwrite-Session": canaries["session"]}),
+        ("GET", "/account", None, {**guest, "X-Appwrite-JWT": canaries["session"]}),
+        ("GET", "/functions", None, {"Authorization": f"Bearer {canaries['session']}", "X-Appwrite-Key": "x"}),
+        ("POST", "/account/sessions/email", {"email": "canary@example.test", "password": canaries["wrong"]}, guest),
+    ]
+    for method, path, body, headers in wrong:
+        mine = {} if "X-Appwrite-Project" in headers else client.http.headers
+        answer = httpx.request(method, instance.endpoint + path, json=body, headers={**mine, **headers}, timeout=30)
+        assert 400 <= answer.status_code < 500, f"{method} {path}: {answer.status_code} {answer.text}"
+        yield answer.text
+
+
+def test_no_refusal_says_a_secret(answers: list[str], canaries: dict[str, str]) -> None:
+    stem = canaries["variable"].partition(".")[0]
+
+    assert [text for text in answers if stem in text] == []
+
+
+def test_none_is_in_files_logs_command_lines_metrics_or_exports(
+    answers: list[str], annals_instance: AnnalsInstance, canaries: dict[str, str]
+) -> None:
+    assert answers
+    invariants.secret(annals_instance, canaries["variable"].partition(".")[0])
+
+
+def test_none_is_in_the_environment_of_a_process_of_ours(
+    answers: list[str], annals_instance: AnnalsInstance, canaries: dict[str, str]
+) -> None:
+    assert answers
+    stem = canaries["variable"].partition(".")[0].encode()
+    looked = [pid for pid in annals_instance.family() if _user(pid) < FIRST_UID]  # a function is handed its own
+
+    assert len(looked) > 5
+    assert [pid for pid in looked if stem in _environment(pid)] == []
+
+
+def test_none_is_in_a_table(answers: list[str], annals_instance: AnnalsInstance, canaries: dict[str, str]) -> None:
+    """As text: what a file holds may be compressed."""
+    assert answers
+    stem = canaries["variable"].partition(".")[0].encode()
+    hexed = stem.hex().encode()
+    with psycopg.connect(annals_instance.database_url, autocommit=True) as conn:
+        names = conn.execute("SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r'").fetchall()
+        tables = [name for (name,) in names if not name.startswith(("pg_", "information_schema."))]
+        assert b"canaries" in _copied(conn, "functions"), "what is no secret is found like this"
+        found = [name for name in tables if any(held in _copied(conn, name) for held in (stem, hexed))]
+
+    assert {"functions", "executions", "contents"} <= set(tables)
+    assert found == []
+
+
+def test_none_is_in_the_queue(answers: list[str], annals_instance: AnnalsInstance, canaries: dict[str, str]) -> None:
+    assert answers
+    stem = canaries["variable"].partition(".")[0].encode()
+    sockets = Folders(annals_instance.data).sockets
+    [socket] = [path for path in sockets.rglob("*") if path.is_socket() and "valkey" in str(path)]
+    queue = redis.Redis(unix_socket_path=str(socket))
+
+    held = [queue.dump(key) or b"" for key in queue.scan_iter()]
+
+    assert held, "the queue keeps at least its workers' heartbeats"
+    assert [value for value in held if stem in value] == []
+
+
+def _user(pid: int) -> int:
+    try:
+        return Path(f"/proc/{pid}").stat().st_uid
+    except OSError:
+        return FIRST_UID
+
+
+def _environment(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return os.fsencode("")
+
+
+def _copied(conn: psycopg.Connection[tuple[object, ...]], table: str) -> bytes:
+    with conn.cursor().copy(sql.SQL("COPY {} TO STDOUT").format(sql.SQL(table))) as copy:
+        return b"".join(bytes(piece) for piece in copy)

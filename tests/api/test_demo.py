@@ -1,0 +1,39 @@
+"""`annals demo` on a running instance: the whole story, with nothing between its lines, as often as one likes."""
+
+import json
+import subprocess
+import sys
+
+from tests.instance import AnnalsInstance, plain
+
+
+def test_the_demo_tells_its_story_again_and_again(annals_instance: AnnalsInstance) -> None:
+    command = [sys.executable, "-m", "annals", "demo", "--data", str(annals_instance.data)]
+    told = subprocess.run(command, env=plain({}), text=True, capture_output=True, timeout=110, check=False)
+    assert (told.returncode, told.stderr) == (0, ""), told.stdout
+    story, trail = told.stdout.split("what the log says of it:")
+    steps = [
+        "create function durations (node-22)",
+        "The deployment is ready.",
+        'call durations/?ms=5400000: {"greeting":"hello","words":"2 hours"',
+        "call durations asynchronously: accepted as ",
+        "create function sizes (python-",
+        'call sizes/?bytes=123456789: {"greeting":"hello","words":"123.5 MB"',
+        "set the secret variable GREETING of durations",
+        'call durations/?ms=5400000: {"greeting":"bonjour"',
+        "once more and follow the build",
+        "roll durations back to ",
+        "the first call ran with 0 variables; changed since: variables",
+    ]
+    places = [story.find(step) for step in steps]
+    assert -1 not in places, story
+    assert places == sorted(places)
+    assert "bonjour" not in trail
+    assert "reason=rollback" in trail
+
+    again = subprocess.run(
+        [*command, "--json"], env=plain({}), text=True, capture_output=True, timeout=110, check=False
+    )
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["events"] > 0
+    assert "create function durations-2 " in again.stderr

@@ -1,0 +1,52 @@
+"""Functions that events trigger, on a running instance."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.api import code
+from tests.client import JSON, Client
+from tests.instance import AnnalsInstance, eventually
+
+GENERATIONS = ("1.8.0", "2.5.0")
+"""Beside no header; what an event brings about has no format, how it is shown has."""
+
+
+@pytest.fixture
+def client(annals_instance: AnnalsInstance) -> Iterator[Client]:
+    client = Client(annals_instance.endpoint, annals_instance.headers)
+    yield client
+    client.http.close()
+
+
+@pytest.mark.behaviours(133, 134)
+def test_a_created_user_triggers_the_function_that_listens_until_it_is_deleted(client: Client) -> None:
+    client.function("welcome", code.ECHO, events=["users.*.create"])
+    user = client.call("POST", "/users", json={"userId": "unique()", "email": "welcome@events.test", "name": "Grace"})
+
+    def triggered() -> list[JSON]:
+        found = client.call("GET", "/functions/welcome/executions")["executions"]
+        return [one for one in found if one["status"] == "completed"]
+
+    [execution] = eventually(triggered, 30)
+    assert execution["trigger"] == "event"
+    for version in GENERATIONS:
+        headers = {"x-appwrite-response-format": version}
+        [shown] = client.call("GET", "/functions/welcome/executions", headers=headers)["executions"]
+        assert {name: execution[name] for name in shown} == shown
+    seen = json.loads(execution["logs"].splitlines()[0])
+    assert seen["headers"]["x-appwrite-event"] == f"users.{user['$id']}.create"
+    told = json.loads(seen["body"])
+    assert (told["$id"], told["name"], told["email"]) == (user["$id"], "Grace", "welcome@events.test")
+
+    client.call("DELETE", "/functions/welcome")
+    client.function("welcome", code.ECHO)
+    client.function("witness", code.ECHO, events=["users.*.create"])
+    client.call("POST", "/users", json={"userId": "unique()", "email": "later@events.test"})
+
+    def witnessed() -> bool:
+        return bool(client.call("GET", "/functions/witness/executions")["total"])
+
+    eventually(witnessed, 30)  # whoever listens to that event has been told by now
+    assert client.call("GET", "/functions/welcome/executions")["total"] == 0

@@ -1,0 +1,170 @@
+"""What no honest client sends: requests of two meanings, heads without end, and connections that end early.
+
+Whatever comes, the answer is no 500, what was hidden in a request is not carried out, and others are served.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.api.test_wire import head
+from tests.api.wire import NODE, Wire
+from tests.client import Client
+from tests.instance import AnnalsInstance, eventually
+
+HIDDEN = b"GET /v1/health/version HTTP/1.1\r\nHost: localhost\r\n\r\n"
+POST = b"POST /v1/functions HTTP/1.1\r\nHost: localhost\r\n"
+GET = b"GET /v1/health/version HTTP/1.1\r\nHost: localhost\r\n"
+PART = b'--x\r\nContent-Disposition: form-data; name="code"; filename="code.tar.gz"\r\n\r\n'
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def wire(annals_instance: AnnalsInstance) -> Wire:
+    return Wire(annals_instance.endpoint)
+
+
+@pytest.fixture(scope="module")
+def client(annals_instance: AnnalsInstance) -> Client:
+    return Client(annals_instance.endpoint, annals_instance.headers)
+
+
+@pytest.fixture(scope="module")
+def function(client: Client) -> str:
+    return client.function("hostile-node", NODE)
+
+
+@pytest.fixture(autouse=True)
+def _others_stay_served(client: Client) -> Iterator[None]:
+    yield
+    began = time.monotonic()
+    assert client.call("GET", "/health/version")["version"]
+    assert time.monotonic() - began < 5
+
+
+AMBIGUOUS = {
+    "length and chunks": POST + b"Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nX",
+    "chunks and length": POST + b"Transfer-Encoding: chunked\r\nContent-Length: 6\r\n\r\n0\r\n\r\nX",
+    "two lengths": POST + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+    "a list of lengths": POST + b"Content-Length: 2, 3\r\n\r\n{}",
+    "a length with a sign": POST + b"Content-Length: +2\r\n\r\n{}",
+    "a negative length": POST + b"Content-Length: -1\r\n\r\n{}",
+    "a hexadecimal length": POST + b"Content-Length: 0x2\r\n\r\n{}",
+    "a length beyond numbers": POST + b"Content-Length: 99999999999999999999999\r\n\r\n{}",
+    "a space before the colon of a length": POST + b"Content-Length : 2\r\n\r\n{}",
+    "a space before the colon of chunks": POST + b"Content-Length: 5\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+    "chunks by another word": POST + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    "a coding that is none": POST + b"Transfer-Encoding: identity\r\nContent-Length: 2\r\n\r\n{}",
+    "chunks that are not last": POST + b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+    "chunks said twice": POST + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
+    "chunks of HTTP/1.0": POST.replace(b"1.1", b"1.0") + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "a folded header": GET + b"X-A: b\r\n Transfer-Encoding: chunked\r\n\r\n",
+    "a bare return in a header": GET + b"X-A: b\rTransfer-Encoding: chunked\r\n\r\n",
+    "a NUL in a header": GET + b"X-A: b\0c\r\n\r\n",
+    "a NUL in the path": b"GET /v1/health\0/version HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "a method that is none": b"G\xffT / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "another version": GET.replace(b"1.1", b"3.7") + b"\r\n",
+    "a chunk of negative size": CHUNKED + b"-2\r\n{}\r\n0\r\n\r\n",
+    "a chunk with a prefix": CHUNKED + b"0x2\r\n{}\r\n0\r\n\r\n",
+    "a chunk beyond numbers": CHUNKED + b"ffffffffffffffffff\r\n{}\r\n0\r\n\r\n",
+    "a chunk that ends otherwise": CHUNKED + b"2\n{}\n0\n\n",
+    "a chunk without an end": CHUNKED + b"2\r\n{}X0\r\n\r\n",
+    "the hello of TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"a" * 500,
+}
+PLAIN = {
+    "equal lengths": POST + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}",
+    "an extension of a chunk": CHUNKED + b"2;a=b\r\n{}\r\n0\r\n\r\n",
+    "trailers that look like headers": CHUNKED + b"2\r\n{}\r\n0\r\nX-Appwrite-Key: a\r\nContent-Length: 50\r\n\r\n",
+    "a body of a GET": GET + b"Content-Length: 5\r\n\r\nhello",
+    "a body that was announced": POST + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n{}",
+    "no host": b"GET /v1/health/version HTTP/1.1\r\n\r\n",
+    "two hosts": GET + b"Host: evil.example\r\n\r\n",
+    "a whole URL": b"GET http://evil.example/v1/health/version HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "a tunnel": b"CONNECT evil.example:80 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "a star": b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "a method of another protocol": b"PROPFIND /v1/functions HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "steps upwards": b"GET /v1/functions/../health/version HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "bytes that are no text": b"GET /v1/functions/%ff%ed%a0%80%00 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("name", AMBIGUOUS)
+def test_what_has_two_meanings_ends_the_connection_and_what_it_hides_is_not_answered(wire: Wire, name: str) -> None:
+    statuses, ended = wire.say(AMBIGUOUS[name] + HIDDEN)
+
+    assert len(statuses) == 1, "the second meaning was carried out"
+    assert 400 <= statuses[0] < 500
+    assert ended
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_what_is_odd_but_plain_has_one_answer_and_so_has_what_follows(wire: Wire, name: str) -> None:
+    statuses, _ = wire.say(PLAIN[name] + HIDDEN, answers=2)
+
+    assert statuses[1:] == [200]
+    assert statuses[0] < 500
+
+
+def test_a_request_for_two_hosts_is_refused(wire: Wire) -> None:
+    assert wire.say(PLAIN["two hosts"])[0] == [400]
+
+
+OVERSIZED = {
+    "a header": (GET + b"X-A: " + b"a" * 1_000_000 + b"\r\n\r\n", 431),
+    "headers": (GET + b"".join(b"X-%d: a\r\n" % n for n in range(1000)) + b"\r\n", 431),
+    "a header without an end": (GET + b"X-A: " + b"a" * 1_000_000, 431),
+    "a path": (b"GET /v1/" + b"a" * 600_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 431),
+    "a method": (b"G" * 1_000_000, 431),
+}
+
+
+@pytest.mark.parametrize("name", OVERSIZED)
+def test_heads_beyond_any_use_are_cut_off(wire: Wire, name: str) -> None:
+    sent, status = OVERSIZED[name]
+
+    statuses, ended = wire.say(sent)
+
+    assert statuses in ([status], [400], []), "nothing where the rest came too late to hear the answer"
+    assert ended
+
+
+def test_who_leaves_while_the_code_runs_loses_only_the_answer(
+    client: Client, wire: Wire, function: str, annals_instance: AnnalsInstance
+) -> None:
+    body = b'{"path":"/slow"}'
+    sent = head(annals_instance, f"/functions/{function}/executions", "application/json", len(body)) + body
+    wires = [wire.connect() for _ in range(5)]
+    for one in wires:
+        one.sendall(sent)
+    slow = {"queries[]": json.dumps({"method": "equal", "attribute": "requestPath", "values": ["/slow"]})}
+
+    def rows() -> list[dict[str, str]]:
+        found: list[dict[str, str]] = client.call("GET", f"/functions/{function}/executions", params=slow)["executions"]
+        return found
+
+    eventually(lambda: len(rows()) == 5)
+    for one in wires:
+        one.close()
+
+    eventually(lambda: {row["status"] for row in rows()} <= {"completed", "failed"}, 30)
+    assert client.execute(function)["responseStatusCode"] == 200
+
+
+def test_who_leaves_in_the_middle_of_an_upload_leaves_nothing(
+    client: Client, wire: Wire, function: str, annals_instance: AnnalsInstance
+) -> None:
+    before = client.call("GET", f"/functions/{function}/deployments")["total"]
+    path = f"/functions/{function}/deployments"
+    begun = head(annals_instance, path, "multipart/form-data; boundary=x", 5_000_000) + PART + b"x" * 400_000
+    for _ in range(5):
+        with wire.connect() as one:
+            one.sendall(begun)
+
+    def parts() -> list[Path]:
+        return list((annals_instance.data / "blobs" / ".partial").iterdir())
+
+    assert client.call("GET", f"/functions/{function}/deployments")["total"] == before
+    eventually(lambda: not parts(), 30)

@@ -1,0 +1,68 @@
+"""Moving in from a running instance that speaks the same public API, with a report of what stays behind."""
+
+import json
+from typing import Any
+
+from tests.client import Client
+from tests.instance import AnnalsInstance, annals
+
+CODE = "export default async ({ res }) => res.json({ greeting: process.env.GREETING ?? 'none' });"
+PREFIX = "mv-"
+
+
+def projects(instance: AnnalsInstance, *names: str) -> list[tuple[str, str]]:
+    made = []
+    for name in names:
+        answer = annals("projects", "create", "--id", name, "--json", "--data", str(instance.data))
+        assert answer.returncode == 0, answer.stderr
+        made.append((name, str(json.loads(answer.stdout)["key"])))
+    return made
+
+
+def client(instance: AnnalsInstance, project: str, key: str) -> Client:
+    return Client(instance.endpoint, {"X-Appwrite-Project": project, "X-Appwrite-Key": key})
+
+
+def moved(instance: AnnalsInstance, source: tuple[str, str], target: tuple[str, str], *options: str) -> Any:
+    answer = annals(
+        *("import-appwrite", "--endpoint", instance.endpoint, "--project", source[0], "--key", source[1]),
+        *("--to", *target, "--data", str(instance.data), "--json", *options),
+    )
+    assert answer.returncode == 0, answer.stderr
+    return json.loads(answer.stdout)
+
+
+def test_functions_move_with_variables_and_sources(annals_instance: AnnalsInstance) -> None:
+    source, target = projects(annals_instance, "mv-source", "mv-target")
+    there, here = client(annals_instance, *source), client(annals_instance, *target)
+    there.function("greet", CODE, schedule="0 0 1 1 *", timeout=20)
+    there.deploy("greet", {"index.js": "export default async ({ res }) => res.text('old');"}, activate="false")
+    path = "/functions/greet/variables"
+    there.call("POST", path, json={"key": "GREETING", "value": "hello", "secret": False, "variableId": "unique()"})
+    there.call("POST", path, json={"key": "TOKEN", "value": "hidden", "secret": True, "variableId": "unique()"})
+
+    report = moved(annals_instance, source, target)
+    again = moved(annals_instance, source, target)
+
+    came = {(one["kind"], one["id"].split("/")[-1]): (one["came"], one["why"]) for one in report["findings"]}
+    assert came["function", "greet"] == (True, "")
+    assert came["variable", "GREETING"] == (True, "")
+    assert came["variable", "TOKEN"][0] is False
+    assert came["setting", "schedule"][0] is False
+    assert sorted(one["came"] for one in report["findings"] if one["kind"] == "deployment") == [False, True]
+    function = here.call("GET", "/functions/greet")
+    assert (function["timeout"], function["schedule"]) == (20, "")
+    (deployment,) = here.call("GET", "/functions/greet/deployments")["deployments"]
+    here.ready("greet", deployment["$id"])
+    assert json.loads(here.execute("greet", method="GET")["responseBody"]) == {"greeting": "hello"}
+    assert [(one["kind"], one["came"]) for one in again["findings"]] == [("function", False)]
+
+
+def test_an_instance_that_is_not_there_is_a_sentence(annals_instance: AnnalsInstance) -> None:
+    answer = annals(
+        *("import-appwrite", "--endpoint", "http://127.0.0.1:9/v1", "--project", "p", "--key", "k"),
+        *("--data", str(annals_instance.data)),
+    )
+
+    assert answer.returncode == 1
+    assert "0 things were looked at" in answer.stderr

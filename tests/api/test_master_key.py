@@ -1,0 +1,69 @@
+"""The master key of a running instance is replaced while code that needs secrets runs; another key starts nothing."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from tests.client import Client
+from tests.instance import AnnalsInstance, annals
+
+CODE = "module.exports = async ({ res }) => res.text(process.env.SECRET)"
+SECRET = "kept through a rotation"
+
+
+@pytest.mark.timeout(180)
+def test_secrets_are_served_throughout_a_rotation(annals_instance: AnnalsInstance) -> None:
+    client = Client(annals_instance.endpoint, annals_instance.headers)
+    function = client.function("rotated", CODE)
+    client.call("POST", f"/functions/{function}/variables", json={"key": "SECRET", "value": SECRET})
+    before = (annals_instance.data / "master.key").read_bytes()
+    over = Event()
+
+    def serve() -> int:
+        served = 0
+        while not over.is_set() or not served:
+            number = str(served)  # a changed variable is sealed anew, and its value read anew
+            client.call("POST", f"/functions/{function}/variables", json={"key": f"V{number}", "value": number})
+            assert client.execute(function)["responseBody"] == SECRET
+            served += 1
+        return served
+
+    with ThreadPoolExecutor(1) as pool:
+        serving = pool.submit(serve)
+        try:
+            rotated = annals("keys", "rotate-master", "--json", "--data", str(annals_instance.data))
+        finally:
+            over.set()
+        assert serving.result(60)
+    assert rotated.returncode == 0, rotated.stderr
+    told = json.loads(rotated.stdout)
+    assert told["dataKeys"] >= 1
+    assert Path(told["former"]).read_bytes() == before
+    assert before not in (annals_instance.data / "master.key").read_bytes()
+    assert client.execute(function)["responseBody"] == SECRET
+    checked = annals("prepare", environment=_settings(annals_instance, annals_instance.data / "master.key"))
+    assert checked.returncode == 0, checked.stderr
+
+
+@pytest.mark.parametrize("role", ["prepare", "api", "worker"])
+def test_nothing_starts_under_another_master_key(annals_instance: AnnalsInstance, tmp_path: Path, role: str) -> None:
+    client = Client(annals_instance.endpoint, annals_instance.headers)
+    client.call("POST", "/project/variables", json={"key": f"{role.upper()}_SEALED", "value": "x"})
+
+    refused = annals(role, environment=_settings(annals_instance, tmp_path / "another.key"))
+
+    assert refused.returncode == 1
+    assert "The master key does not open this database's data keys." in refused.stderr
+
+
+def _settings(instance: AnnalsInstance, key: Path) -> dict[str, str]:
+    return {
+        "ANNALS_DATA": str(instance.data),
+        "ANNALS_DATABASE_URL": instance.database_url,
+        "ANNALS_MASTER_KEY_FILE": str(key),
+        "ANNALS_PORT": "0",
+        "ANNALS_EXECUTOR_URLS": "unix:/nowhere",
+    }

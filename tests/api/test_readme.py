@@ -1,0 +1,99 @@
+"""The README's code, pasted as it stands, does what it says."""
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests import node
+from tests.api.sdks import installed
+from tests.house.source import ROOT
+from tests.instance import AnnalsInstance, annals, plain
+
+BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def blocks(section: str) -> list[tuple[str, str]]:
+    """Language and text of each code block of one section of the README."""
+    text = (ROOT / "README.md").read_text()
+    body = text.split(f"## {section}\n", 1)[1].split("\n## ", 1)[0]
+    return [(match[1], match[2]) for match in BLOCK.finditer(body)]
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    """A folder that has the clone's `.venv`, as the reader's has."""
+    (tmp_path / ".venv").symlink_to(ROOT / ".venv")
+    return tmp_path
+
+
+@pytest.fixture
+def forgetful(annals_instance: AnnalsInstance) -> Iterator[AnnalsInstance]:
+    """The instance, which afterwards holds nothing that the README made: so that it can be followed again."""
+    yield annals_instance
+    for function_id in ("hello", "greeter"):
+        httpx.delete(f"{annals_instance.endpoint}/functions/{function_id}", headers=annals_instance.headers, timeout=30)
+    data = ("--data", str(annals_instance.data))
+    listed = json.loads(annals("users", "list", "--json", *data).stdout)["users"]
+    for user_id in (user["id"] for user in listed if user["email"] == "you@example.org"):
+        assert annals("users", "delete", "--id", user_id, *data).returncode == 0
+
+
+def at_home(home: Path) -> dict[str, str]:
+    """Where npm and the CLI keep things: below a home of the test's own, but for what npm has downloaded before."""
+    tools = home / "npm"
+    return {
+        "HOME": str(home),
+        "NO_COLOR": "1",
+        "CI": "1",
+        "npm_config_prefix": str(tools),
+        "npm_config_cache": str(Path.home() / ".npm"),
+        "PATH": os.pathsep.join([str(tools / "bin"), str(node.bin_folder()), os.environ["PATH"]]),
+    }
+
+
+def run(command: list[str], text: str, folder: Path, environment: dict[str, str]) -> str:
+    ended = subprocess.run(
+        command, input=text, cwd=folder, env=environment, text=True, capture_output=True, timeout=90, check=False
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
+
+
+def test_the_first_function_in_a_minute(forgetful: AnnalsInstance, here: Path) -> None:
+    first, sdk, events = blocks("Your first function in a minute")
+    environment = plain({"ANNALS_DATA": str(forgetful.data)})
+
+    printed = run(["bash", "-eu"], first[1], here, environment)
+    assert '"responseBody":"{\\"hello\\":\\"you\\"}"' in printed
+
+    lines = run(["bash", "-eu"], 'eval "$(.venv/bin/annals env)"; env', here, environment).splitlines()
+    reach = dict(line.split("=", 1) for line in lines if line.startswith("APPWRITE_"))
+    for release in ("appwrite==15.3.0", "appwrite==27.0.0"):
+        path = {"PYTHONPATH": str(installed(release))}
+        printed = run([".venv/bin/python", "-"], sdk[1], here, {**environment, **reach, **path})
+        assert "sdk" in printed
+        assert "completed" in printed
+
+    printed = run(["bash", "-eu"], events[1], here, environment)
+    assert "deployment activated" in printed
+    assert (first[0], sdk[0], events[0]) == ("sh", "python", "sh")
+
+
+def test_the_stock_command_line_tool_pushes_a_function_that_runs_at_its_own_url(
+    forgetful: AnnalsInstance, here: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    written = blocks("With the stock command-line tool")
+    assert [language for language, _ in written] == ["sh"] * 3
+    environment = plain({"ANNALS_DATA": str(forgetful.data), **at_home(tmp_path_factory.mktemp("home"))})
+
+    printed = run(["bash", "-eu"], "".join(text for _, text in written), here, environment)
+
+    assert "Successfully signed in as you@example.org" in printed
+    assert "Successfully pushed 1 functions" in printed
+    assert printed.endswith("Hello, you!")

@@ -1,0 +1,68 @@
+"""A backup of a running instance becomes another one that serves the same, and starts nothing by itself."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.client import Client
+from tests.instance import AnnalsInstance, annals, eventually, short_folder
+
+CODE = "export default async ({ res }) => res.text('restored ' + process.env.WORD);"
+
+
+@pytest.fixture
+def another(annals_instance: AnnalsInstance) -> Iterator[AnnalsInstance]:
+    """A new instance with the same master key, whose beginnings are sealed and signed already."""
+    with short_folder() as folder:
+        data = folder / "data"
+        data.mkdir(mode=0o700)
+        shutil.copy(annals_instance.data / "master.key", data)
+        instance = AnnalsInstance.start(data, "--driver", "sandbox", environment={"ANNALS_CHECKPOINT_S": "1"})
+        try:
+            eventually((data / "blobs" / "seal" / "latest").exists)
+            yield instance
+        finally:
+            instance.stop()
+
+
+def test_a_restored_instance_serves_what_was_backed_up(
+    annals_instance: AnnalsInstance, another: AnnalsInstance, tmp_path: Path
+) -> None:
+    here = Client(annals_instance.endpoint, annals_instance.headers)
+    here.function("kept", CODE, schedule="* * * * *")
+    variable = {"key": "WORD", "value": "whole", "secret": True, "variableId": "unique()"}
+    here.call("POST", "/functions/kept/variables", json=variable)
+    before = here.call("GET", "/functions/kept")
+    backup = annals("backup", "--output", str(tmp_path / "b.zst"), "--data", str(annals_instance.data), "--json")
+    assert backup.returncode == 0, backup.stderr
+
+    key = json.loads(backup.stdout)["key"]
+    restored = annals("restore", str(tmp_path / "b.zst"), "--key", key, "--data", str(another.data), "--json")
+
+    assert restored.returncode == 0, restored.stderr
+    assert json.loads(restored.stdout)["schedulesHeld"] is True
+    there = Client(another.endpoint, annals_instance.headers)  # the restored log's keys, not the new instance's own
+    volatile = {"scheduleNext", "schedulePrevious"}
+    now = there.call("GET", "/functions/kept")
+    assert {k: v for k, v in now.items() if k not in volatile} == {k: v for k, v in before.items() if k not in volatile}
+    assert there.execute("kept", method="GET")["responseBody"] == "restored whole"
+    verified = annals("verify", "--data", str(another.data))
+    assert verified.returncode == 0, verified.stdout
+    eventually(lambda: httpx.get(f"{another.endpoint}/health/ready").status_code == 200)
+    checked = annals("replay", "--check", "--data", str(another.data))
+    assert checked.returncode == 0, checked.stdout
+    held = annals("schedules", "--data", str(another.data))
+    assert "annals schedules --start" in held.stdout
+
+    assert "Schedules run." in annals("schedules", "--start", "--data", str(another.data)).stdout
+
+    def fired() -> bool:
+        rows = there.call("GET", "/functions/kept/executions")["executions"]
+        return any(row["trigger"] == "schedule" for row in rows)
+
+    eventually(fired, 90)
+    here.call("DELETE", "/functions/kept")

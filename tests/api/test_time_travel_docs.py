@@ -1,0 +1,116 @@
+"""The commands of docs/time-travel.md do what the page says, on a running instance."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.api.test_readme import BLOCK, here, run
+from tests.house.source import ROOT
+from tests.instance import AnnalsInstance, annals, instance_of_its_own, plain
+
+__all__ = ["here"]
+
+TOPICS = """
+from collections import Counter
+from annals.projections.own_models import ReadModel
+
+class Topics(ReadModel):
+    columns = {"topic": "text", "events": "bigint"}
+
+    def __init__(self):
+        self.counted = Counter()
+
+    def apply(self, fact):
+        self.counted[type(fact.event).TOPIC] += 1
+
+    def rows(self):
+        return sorted(self.counted.items())
+"""
+
+
+@pytest.fixture
+def fresh() -> Iterator[AnnalsInstance]:
+    """An instance that holds nothing yet, as the reader's does."""
+    with instance_of_its_own() as instance:
+        yield instance
+
+
+def test_the_walk_of_the_page(fresh: AnnalsInstance, here: Path) -> None:
+    page = (ROOT / "docs" / "time-travel.md").read_text()
+    blocks = [(match[1], match[2]) for match in BLOCK.finditer(page)]
+    (model,) = [text for language, text in blocks if language == "python"]
+    (here / "agents.py").write_text(model)
+    walk = "\necho; echo @@@\n".join(text for language, text in blocks if language == "sh")
+    environment = plain({"ANNALS_DATA": str(fresh.data), "PYTHONPATH": str(ROOT)})
+    environment["PATH"] = f"{ROOT / '.venv' / 'bin'}:{environment['PATH']}"
+
+    printed = run(["bash", "-eu"], walk, here, environment)
+
+    assert "hunter2" not in printed
+    _, then, history, events, feed, diff, revert, restored, agents = printed.split("@@@\n")
+    as_of, listed = (json.loads(line) for line in json_lines(then))
+    assert (as_of["name"], as_of["timeout"], as_of["vars"]) == ("Shop", 10, [])
+    assert "shop" in [function["$id"] for function in listed["functions"]]
+    assert "timeout: 10 → 900" in history
+    assert "by key " in history
+    assert [event["type"] for event in json.loads(json_lines(events)[-1])["events"]] == [
+        *("function.created", "function.variable_added", "function.updated"),
+    ]
+    assert "event: function.updated" in feed
+    tree = json.loads(json_lines(feed)[-1])
+    assert [node["event"]["type"] for node in tree["events"]] == ["function.created"]
+    changes = json.loads(json_lines(diff)[0])["changes"]
+    assert {change["field"]: change["to"] for change in changes}["name"] == "Shop of horrors"
+    tried, done = (json.loads(line) for line in json_lines(revert))
+    assert [event["type"] for event in tried["events"]] == ["function.variable_removed", "function.updated"]
+    assert (done["name"], done["timeout"], done["vars"]) == ("Shop", 10, [])
+    assert json.loads(json_lines(restored)[-1])["name"] == "Shop"
+    assert "AGENT" in agents
+    assert "rows in models.agents" in agents
+    shutil.rmtree(here / "__pycache__", ignore_errors=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["history", "function:nothing"], "Nothing ever happened to function:nothing in project default."),
+        (["history", "functions:x"], "is none of function, deployment, execution, project, user, team"),
+        (["history", "project:x"], "is none of"),
+        (["replay", "--model", "missing.py"], "missing.py is no Python file."),
+        (["replay", "--model", "missing.py:Name", "--csv"], "missing.py is no Python file."),
+    ],
+)
+def test_what_cannot_be_done_is_told_by_a_sentence(
+    annals_instance: AnnalsInstance, arguments: list[str], sentence: str
+) -> None:
+    ended = annals(*arguments, "--data", str(annals_instance.data))
+
+    assert ended.returncode == 1
+    assert sentence in ended.stderr
+
+
+def test_a_fold_takes_times_and_positions_and_prints_what_is_asked_for(
+    annals_instance: AnnalsInstance, tmp_path: Path
+) -> None:
+    (tmp_path / "topics.py").write_text(TOPICS)
+    fold = ("replay", "--model", str(tmp_path / "topics.py"), "--data", str(annals_instance.data))
+
+    first = json.loads(annals(*fold, "--until", "1", "--json").stdout)
+    assert first == {"position": 1, "rows": [{"topic": "project.created", "events": 1}]}
+    assert annals(*fold, "--until", "1", "--csv").stdout == "topic,events\nproject.created,1\n"
+    assert json.loads(annals(*fold, "--since", "2999-01-01T00:00:00Z", "--json").stdout)["rows"] == []
+    wrong = annals(*fold, "--since", "yesterday")
+    assert (wrong.returncode, "--since takes a position of the log or an RFC 3339 time" in wrong.stderr) == (1, True)
+
+
+def json_lines(text: str) -> list[str]:
+    """The JSON objects among what was printed; curl ends none of them with a line."""
+    decoder, found, place = json.JSONDecoder(), [], 0
+    while (place := text.find('{"', place)) >= 0:
+        _, end = decoder.raw_decode(text, place)
+        found.append(text[place:end])
+        place = end
+    return found

@@ -1,0 +1,66 @@
+"""The API's port, for bytes that no library would send, and functions that tell what reached them."""
+
+import re
+import socket
+from urllib.parse import urlsplit
+
+NODE = """
+module.exports = async ({ req, res }) => {
+  if (req.path === '/slow') await new Promise((done) => setTimeout(done, 2500));
+  const hex = (text) => Buffer.from(text ?? '').toString('hex');
+  const said = { body: hex(req.bodyText), header: hex(req.headers['x-said']), variable: hex(process.env.SAID) };
+  return res.json(said, 200, { 'x-said': req.headers['x-said'] ?? '' });
+};
+"""
+PYTHON = """
+import os
+
+def main(context):
+    said = context.req.headers.get("x-said", "")
+    told = {"body": context.req.body_text, "header": said, "variable": os.environ.get("SAID", "")}
+    return context.res.json({k: v.encode().hex() for k, v in told.items()}, 200, {"x-said": said})
+"""
+
+
+class Wire:
+    """Connections to one API process."""
+
+    def __init__(self, endpoint: str) -> None:
+        parts = urlsplit(endpoint)
+        self.address = (parts.hostname or "", parts.port or 0)
+
+    def connect(self) -> socket.socket:
+        made = socket.create_connection(self.address, timeout=10)
+        made.settimeout(10)
+        return made
+
+    def say(self, sent: bytes, answers: int = 1) -> tuple[list[int], bool]:
+        """The statuses of the answers, until there are so many or the connection ends; and whether it ended."""
+        with self.connect() as wire:
+            heard = b""
+            try:
+                wire.sendall(sent)
+                while len(told := _statuses(heard)) < answers or not _is_whole(heard):
+                    piece = wire.recv(65536)
+                    if not piece:
+                        return told, True
+                    heard += piece
+                wire.settimeout(0.3)
+                rest = wire.recv(65536)
+                return _statuses(heard + rest), not rest
+            except TimeoutError:
+                return _statuses(heard), False
+            except ConnectionError:
+                return _statuses(heard), True
+
+
+def _statuses(heard: bytes) -> list[int]:
+    """An answer may begin right behind the body of the one before."""
+    return [int(code) for code in re.findall(rb"HTTP/1\.1 (\d{3}) ", heard) if code != b"100"]
+
+
+def _is_whole(heard: bytes) -> bool:
+    """Whether the last answer's body has arrived as far as its length says."""
+    head, _, body = heard[heard.rfind(b"HTTP/1.1 ") :].partition(b"\r\n\r\n")
+    length = re.search(rb"^content-length: (\d+)", head, re.MULTILINE | re.IGNORECASE)
+    return length is None or len(body) >= int(length[1])

@@ -1,0 +1,75 @@
+"""A small HTTP client for whole-instance tests: JSON in and out, errors as they are."""
+
+import io
+import tarfile
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+from tests.instance import eventually
+
+JSON = dict[str, Any]
+
+
+class Client:
+    """Calls one API process as a key of one project."""
+
+    def __init__(self, endpoint: str, headers: Mapping[str, str]) -> None:
+        self.http = httpx.Client(base_url=endpoint, headers=dict(headers), timeout=60)
+
+    def call(self, method: str, path: str, **sent: Any) -> JSON:
+        """The answer's JSON; an error answer fails with its text."""
+        answer = self.http.request(method, path, **sent)
+        assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
+        return answer.json() if answer.content else {}
+
+    def function(self, function_id: str, code: str, *, runtime: str = "node-22", **fields: Any) -> str:
+        """A function with an active deployment of one file."""
+        entrypoint = "main.py" if runtime.startswith("python") else "index.js"
+        made = {"functionId": function_id, "name": function_id, "runtime": runtime, "entrypoint": entrypoint, **fields}
+        self.call("POST", "/functions", json=made)
+        self.ready(function_id, self.deploy(function_id, {entrypoint: code}))
+        return function_id
+
+    def deploy(self, function_id: str, files: Mapping[str, str], **fields: Any) -> str:
+        sent = {"activate": "true", **fields}
+        upload = {"code": ("code.tar.gz", packed(files), "application/gzip")}
+        made = self.call("POST", f"/functions/{function_id}/deployments", files=upload, data=sent)
+        return str(made["$id"])
+
+    def deployment(self, function_id: str, deployment_id: str) -> JSON:
+        return self.call("GET", f"/functions/{function_id}/deployments/{deployment_id}")
+
+    def ready(self, function_id: str, deployment_id: str, seconds: float = 90) -> JSON:
+        """Wait for the end of a build, which must be a good one."""
+        ended = self.built(function_id, deployment_id, seconds)
+        assert ended["status"] == "ready", ended["buildLogs"]
+        return ended
+
+    def built(self, function_id: str, deployment_id: str, seconds: float = 90) -> JSON:
+        """Wait for the end of a build, whatever it is."""
+
+        def ended() -> JSON | None:
+            now = self.deployment(function_id, deployment_id)
+            return now if now["status"] in {"ready", "failed", "canceled"} else None
+
+        found: JSON = eventually(ended, seconds)
+        return found
+
+    def execute(self, function_id: str, **sent: Any) -> JSON:
+        return self.call("POST", f"/functions/{function_id}/executions", json=sent)
+
+    def execution(self, function_id: str, execution_id: str) -> JSON:
+        return self.call("GET", f"/functions/{function_id}/executions/{execution_id}")
+
+
+def packed(files: Mapping[str, str]) -> bytes:
+    """A gzip tar of text files."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for name, text in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(text.encode())
+            archive.addfile(member, io.BytesIO(text.encode()))
+    return buffer.getvalue()

@@ -1,0 +1,16 @@
+"""What every tier may use: the tiers' book-keeping, and one whole instance a session."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.instance import AnnalsInstance, instance_of_its_own
+
+pytest_plugins = ["tests.tiers"]
+
+
+@pytest.fixture(scope="session")
+def annals_instance() -> Iterator[AnnalsInstance]:
+    """A running instance that the session's tests share; they make projects and functions of their own in it."""
+    with instance_of_its_own() as instance:
+        yield instance

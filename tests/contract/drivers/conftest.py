@@ -1,0 +1,43 @@
+"""Both drivers, for the one suite that all of them run."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from annals.executor.drivers.choice import engine_problem
+from tests.contract.drivers.hosts import Host, Shell, configuration, driver_of
+
+
+@pytest.fixture(params=["sandbox", pytest.param("docker", marks=pytest.mark.docker)])
+def driver(request: pytest.FixtureRequest, folder: Path) -> str:
+    name = str(request.param)
+    if name == "docker" and (problem := engine_problem(configuration(folder, name))):
+        pytest.skip(problem)
+    return name
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A short path: sockets live below it. Closed to others, as a data folder is."""
+    with TemporaryDirectory(prefix="dr-", dir="/tmp") as path:
+        yield Path(path)
+
+
+@pytest.fixture
+async def host(folder: Path, driver: str) -> AsyncIterator[Host]:
+    made = Host(folder, driver)
+    await made.open()
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def shell(folder: Path, driver: str) -> AsyncIterator[Shell]:
+    config = configuration(folder, driver)
+    config.work.mkdir(mode=0o711)
+    made = driver_of(config)
+    await made.open()
+    yield Shell(config, made)
+    await made.close()

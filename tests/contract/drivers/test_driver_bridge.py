@@ -1,0 +1,72 @@
+"""Containers reach the way out and the API's port, and nothing else of this host."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from annals.executor.bridge import unclosable
+from annals.executor.drivers.choice import engine_problem
+from annals.executor.drivers.docker import DockerDriver
+from annals.executor.drivers.engine import BRIDGE
+from tests.contract.drivers.hosts import Shell, configuration
+
+pytestmark = [pytest.mark.timeout(120), pytest.mark.docker]
+
+GATEWAY = "python3 -c \"import socket,struct; print(socket.inet_ntoa(struct.pack('<I', int(open('/proc/net/route')"
+GATEWAY += '.readlines()[1].split()[2], 16))))"'
+
+
+@pytest.fixture
+async def listening() -> AsyncIterator[list[int]]:
+    """Two services of the host on all its addresses."""
+
+    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"GREETED\n")
+        await writer.drain()
+        writer.close()
+
+    servers = [await asyncio.start_server(greet, "0.0.0.0") for _ in range(2)]  # noqa: S104 that is the case
+    yield [server.sockets[0].getsockname()[1] for server in servers]
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+async def enclosed(folder: Path, listening: list[int]) -> AsyncIterator[Shell]:
+    """A docker driver that opens the first of the two."""
+    config = msgspec.structs.replace(configuration(folder, "docker"), network_allow=(listening[0],))
+    if problem := engine_problem(config):
+        pytest.skip(problem)
+    config.work.mkdir(mode=0o711)
+    driver = DockerDriver(config)
+    await driver.open()
+    if problem := unclosable(BRIDGE):
+        pytest.skip(problem)
+    yield Shell(config, driver)
+    await driver.close()
+
+
+async def reached(shell: Shell, address: str, port: int) -> bool:
+    commands = f'at={address}; timeout 3 bash -c "cat < /dev/tcp/$at/{port}" || echo REFUSED'
+    _, output = await shell.run(commands)
+    assert ("GREETED" in output) != ("REFUSED" in output), output
+    return "GREETED" in output
+
+
+async def test_only_the_allowed_port_of_the_host_is_reached(enclosed: Shell, listening: list[int]) -> None:
+    assert await reached(enclosed, f"$({GATEWAY})", listening[0])
+    assert not await reached(enclosed, f"$({GATEWAY})", listening[1])
+
+
+@pytest.mark.parametrize("address", ["169.254.169.254", "169.254.170.2", "127.0.0.1"])
+async def test_metadata_and_loopback_addresses_are_out_of_reach(
+    enclosed: Shell, listening: list[int], address: str
+) -> None:
+    assert not await reached(enclosed, address, listening[0] if address != "127.0.0.1" else listening[1])
+
+
+async def test_it_says_that_the_kernel_enforces_it(enclosed: Shell) -> None:
+    assert enclosed.driver.enforced()["network"] == "kernel"

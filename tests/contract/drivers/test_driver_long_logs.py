@@ -1,0 +1,44 @@
+"""Logs that are longer than an execution's record holds: kept whole, on both drivers and of both runtimes."""
+
+import hashlib
+
+import msgspec
+import pytest
+
+from tests.contract.drivers.hosts import NODE, PYTHON, Host
+
+pytestmark = pytest.mark.timeout(180)
+
+PY_FLOOD = """
+import time
+async def main(context):
+    for n in range(int(context.req.body_text)): context.log(f"{n:04}" + "y" * 1019)
+    if context.req.path == "/sleep": time.sleep(60)
+    return context.res.text("done")
+"""
+JS_FLOOD = """
+module.exports = async ({req, res, log}) => {
+  for (let n = 0; n < Number(req.bodyText); n++) log(String(n).padStart(4, '0') + 'y'.repeat(1019));
+  if (req.path === '/sleep') {
+    await new Promise((go) => setTimeout(go, 300));
+    for (;;);
+  }
+  return res.text('done');
+};
+"""
+
+
+@pytest.mark.parametrize(("runtime", "source"), [(PYTHON, PY_FLOOD), (NODE, JS_FLOOD)], ids=["python", "node"])
+async def test_a_long_log_is_kept_whole_and_so_is_that_of_a_run_that_is_killed(
+    host: Host, runtime: str, source: str
+) -> None:
+    run = msgspec.structs.replace(await host.function(source, runtime), outputs_key="contents/p")
+    ended = await host.execute(run, body=b"7000")
+    killed = await host.execute(run, path="/sleep", body=b"2000", run_seconds=1.0, execution="e2")
+
+    assert (ended.reason, killed.reason) == ("", "timeout")
+    for outcome, lines in ((ended, 7000), (killed, 2000)):
+        [whole] = outcome.whole
+        data = await host.blobs.get(whole.key)
+        assert (whole.kind, whole.size, whole.digest) == ("logs", len(data), hashlib.sha256(data).hexdigest())
+        assert data == b"".join(b"%04d%b\n" % (n, b"y" * 1019) for n in range(lines))

@@ -1,0 +1,123 @@
+"""Isolated sandboxes reach the internet's way out, and neither the host, its metadata, nor each other."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from annals.executor.drivers.sandbox import SandboxDriver
+from annals.executor.network import unusable
+from tests.contract.drivers.hosts import Shell, configuration
+
+SERVE = """
+import fcntl, socket, struct
+server = socket.create_server(("0.0.0.0", 4444))
+asked = fcntl.ioctl(server.fileno(), 0x8915, struct.pack("256s", b"eth0"))
+print("AT", socket.inet_ntoa(asked[20:24]), flush=True)
+server.settimeout(8)
+try:
+    server.accept()
+    print("VISITED", flush=True)
+except TimeoutError:
+    print("ALONE", flush=True)
+"""
+
+pytestmark = [pytest.mark.timeout(120), pytest.mark.skipif(bool(unusable()), reason=unusable())]
+
+
+@pytest.fixture
+async def listening() -> AsyncIterator[int]:
+    """A service of the host on all its addresses, as a database that was opened too far."""
+
+    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"GREETED\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(greet, "0.0.0.0")  # noqa: S104 that is the case
+    yield server.sockets[0].getsockname()[1]
+    server.close()
+
+
+@pytest.fixture
+async def isolated(folder: Path, listening: int) -> AsyncIterator[Shell]:
+    config = configuration(folder, "sandbox")
+    config.work.mkdir(mode=0o711)
+    driver = SandboxDriver(msgspec.structs.replace(config, network="isolated"))
+    await driver.open()
+    yield Shell(config, driver)
+    await driver.close()
+    names = {name for _, name in socket.if_nameindex()}
+    async with asyncio.timeout(10):
+        while [name for name in names if name.startswith("an") and not name.startswith("annals")]:
+            await asyncio.sleep(0.05)
+            names = {name for _, name in socket.if_nameindex()}
+
+
+def reach(address: str, port: int) -> str:
+    return f"timeout 3 bash -c 'cat < /dev/tcp/{address}/{port}' || echo REFUSED"
+
+
+async def test_the_hosts_services_are_out_of_reach(isolated: Shell, listening: int) -> None:
+    gateway = (
+        "$(python3 -c \"import socket,struct; print(socket.inet_ntoa(struct.pack('<I', int(open('/proc/net/route')"
+    )
+    gateway += '.readlines()[1].split()[2], 16))))")'
+    own = next((a[4][0] for a in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)), "127.0.0.1")
+    for address in ("127.0.0.1", str(own), "169.254.169.254"):
+        _, output = await isolated.run(reach(address, listening))
+        assert "REFUSED" in output
+        assert "GREETED" not in output
+    _, output = await isolated.run(f'gw={gateway}; timeout 3 bash -c "cat < /dev/tcp/$gw/{listening}" || echo REFUSED')
+    assert "REFUSED" in output
+    assert "GREETED" not in output
+
+
+async def test_an_allowed_port_of_the_host_is_reached(folder: Path, listening: int) -> None:
+    config = configuration(folder, "sandbox")
+    config.work.mkdir(mode=0o711)
+    driver = SandboxDriver(msgspec.structs.replace(config, network="isolated", network_allow=(listening,)))
+    await driver.open()
+    shell = Shell(config, driver)
+    route = "int(open('/proc/net/route').readlines()[1].split()[2], 16)"
+    ask = f"import socket, struct; a = socket.inet_ntoa(struct.pack('<I', {route}));"
+    ask += f" print(socket.create_connection((a, {listening}), 3).recv(99))"
+    _, output = await shell.run(f'python3 -c "{ask}"')
+    await driver.close()
+
+    assert "GREETED" in output
+
+
+async def test_sandboxes_do_not_reach_each_other(isolated: Shell) -> None:
+    heard: list[bytes] = []
+    server = asyncio.create_task(isolated.run(f"python3 -c '{SERVE}'", seconds=30, hear=heard.append))
+    async with asyncio.timeout(15):
+        while b"AT 100." not in b"".join(heard):
+            await asyncio.sleep(0.05)
+    address = b"".join(heard).partition(b"AT ")[2].split()[0].decode()
+    _, output = await isolated.run(reach(address, 4444))
+    _, served = await server
+
+    assert "REFUSED" in output
+    assert "ALONE" in served
+
+
+async def test_each_has_interfaces_of_its_own_and_may_not_change_them(isolated: Shell) -> None:
+    _, output = await isolated.run(
+        "cat /proc/net/dev; ip link set eth0 down 2>&1 || echo KEPT; cat /proc/net/unix | wc -l"
+    )
+
+    assert "eth0" in output
+    assert "docker0" not in output
+
+
+async def test_the_way_out_is_open(isolated: Shell) -> None:
+    looked_up = "import socket; print('FOUND', socket.getaddrinfo('pypi.org', 443)[0][4][0])"
+    _, output = await isolated.run(f'python3 -c "{looked_up}" || true')
+    if "FOUND" not in output:
+        pytest.skip("this machine resolves no names")
+
+    assert "FOUND" in output

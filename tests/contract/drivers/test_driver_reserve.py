@@ -1,0 +1,110 @@
+"""An instance that waited for its function is as closed as one that was started for it."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from annals.domain.ports import Limits, Run
+from annals.executor.drivers.port import IDLE_LIMITS
+from annals.executor.protocol import Status
+from tests.contract.drivers.hosts import NODE, PYTHON, Host
+
+pytestmark = pytest.mark.timeout(120)
+
+LOOK = """
+import json, os, resource
+def main(context):
+    def refused(path):
+        try:
+            open(path, "w").close()
+        except OSError as error:
+            return error.strerror
+        return ""
+    here = os.path.dirname(__file__)
+    return context.res.json({
+        "here": here,
+        "files": sorted(os.listdir(here)),
+        "refused": [refused(here + "/main.py"), refused(here + "/new")],
+        "born_with": open("/proc/self/environ").read().split("\\0"),
+        "environment": dict(os.environ),
+        "mounts": [line.split()[1:4] for line in open("/proc/self/mounts")],
+    })
+"""
+GREEDY = """
+def main(context):
+    kept = []
+    for _ in range(400):
+        kept.append(bytearray(b"x" * 1024 * 1024))
+    return context.res.text("had it")
+"""
+
+
+async def waiting(host: Host, runtime: str) -> None:
+    """Until the reserve of a runtime, which builds of it begin to fill, is full."""
+    async with asyncio.timeout(60):
+        while True:
+            [status] = (await host.client.status()).values()
+            assert isinstance(status, Status)
+            if status.work["idle"] >= 2:
+                return
+            await asyncio.sleep(0.02)
+
+
+async def first_call_of(host: Host, source: str, runtime: str, **changes: object) -> tuple[Run, dict[str, object]]:
+    run = await host.function(source, runtime)
+    await waiting(host, runtime)
+    outcome = await host.execute(run, **{"limits": IDLE_LIMITS, **changes})
+    assert outcome.reason == "", outcome
+    return run, {"outcome": outcome, "said": json.loads(outcome.body)}
+
+
+async def test_its_code_is_there_read_only_and_its_variables_are_nobody_s_at_birth(host: Host) -> None:
+    _, found = await first_call_of(host, LOOK, PYTHON)
+    said = found["said"]
+    assert isinstance(said, dict)
+
+    assert said["here"] == "/usr/local/server/src/function"
+    assert "main.py" in said["files"]
+    assert all(said["refused"])
+    assert said["environment"]["GREETING"] == "hello"
+    assert not [text for text in said["born_with"] if "hello" in text or "SECRET" in text]
+    assert not [name for name in said["environment"] if name.startswith("ANNALS_")]
+    [shown] = [mount for mount in said["mounts"] if mount[0] == said["here"]]
+    assert "ro" in shown[2].split(",")
+
+
+async def test_two_functions_get_two_instances_with_their_own_code_each(host: Host) -> None:
+    sources = [f"def main(context):\n    return context.res.json('{name}')" for name in ("one", "two")]
+    runs = [await host.function(source, PYTHON) for source in sources]
+    await waiting(host, PYTHON)
+    outcomes = [await host.execute(run, limits=IDLE_LIMITS) for run in runs]
+
+    assert [json.loads(outcome.body) for outcome in outcomes] == ["one", "two"]
+    assert outcomes[0].instance != outcomes[1].instance
+
+
+async def test_the_function_s_own_memory_bounds_it(host: Host) -> None:
+    run = await host.function(GREEDY, PYTHON)
+    await waiting(host, PYTHON)
+    outcome = await host.execute(run, limits=Limits(cpus=1, memory_mb=128))
+
+    assert outcome.reason == "out_of_memory"
+
+
+async def test_the_host_sees_nothing_of_it_and_keeps_nothing(host: Host) -> None:
+    run, _ = await first_call_of(host, LOOK, PYTHON)
+
+    assert str(host.folder) not in Path("/proc/self/mountinfo").read_text()
+    await host.client.retire(run.project, run.deployment)
+    async with asyncio.timeout(10):
+        while (host.config.work / "code" / run.artefact.digest).exists():
+            await asyncio.sleep(0.05)
+
+
+async def test_node_waits_as_well(host: Host) -> None:
+    source = "module.exports = ({ res }) => res.json({ greeting: process.env.GREETING, at: __dirname })"
+    _, found = await first_call_of(host, source, NODE)
+
+    assert found["said"] == {"greeting": "hello", "at": "/usr/local/server/src/function"}

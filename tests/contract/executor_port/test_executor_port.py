@@ -1,0 +1,101 @@
+"""What workers and the API rely on, of the real executor and of the fake that stands for it in their tests."""
+
+import asyncio
+import time
+
+import pytest
+
+from annals.domain.ports import ExecutorUnreachable
+from tests.contract.executor_port.conftest import Side
+
+pytestmark = pytest.mark.timeout(180)
+
+
+class Heard:
+    """The pieces of a log; `begun` is set by the first one."""
+
+    def __init__(self) -> None:
+        self.pieces: list[str] = []
+        self.begun = asyncio.Event()
+
+    async def __call__(self, text: str) -> None:
+        self.pieces.append(text)
+        if "begun" in "".join(self.pieces):
+            self.begun.set()
+
+
+async def test_a_run_gives_the_codes_answer_and_output(side: Side) -> None:
+    outcome = await side.executor.execute(await side.run())
+
+    assert (outcome.status_code, outcome.body, outcome.reason) == (200, b"hello", "")
+    assert ("x-own", "1") in outcome.headers
+    assert outcome.logs
+    assert outcome.run_seconds > 0
+
+
+async def test_a_canceled_run_ends_at_once_with_a_reason(side: Side) -> None:
+    running = asyncio.create_task(side.executor.execute(await side.lasting_run()))
+    began = time.monotonic()
+    while not await side.executor.cancel_execution("p", "slow"):
+        assert time.monotonic() - began < 30
+        await asyncio.sleep(0.05)
+    canceled = time.monotonic()
+
+    outcome = await running
+
+    assert time.monotonic() - canceled < 5
+    assert outcome.reason == "canceled"
+    assert outcome.message
+
+
+async def test_what_a_run_writes_is_readable_while_it_runs(side: Side) -> None:
+    running = asyncio.create_task(side.executor.execute(await side.lasting_run()))
+    began = time.monotonic()
+    while not ((written := await side.executor.output("p", "slow")) and written.logs):
+        assert time.monotonic() - began < 30
+        await asyncio.sleep(0.05)
+    assert await side.executor.cancel_execution("p", "slow")
+    outcome = await running
+
+    assert outcome.reason == "canceled"
+    assert await side.executor.output("p", "slow") is None
+
+
+async def test_a_build_speaks_while_it_runs_and_leaves_its_artefact(side: Side) -> None:
+    heard, job = Heard(), await side.job()
+
+    outcome = await side.executor.build(job, heard)
+
+    assert heard.begun.is_set()
+    assert outcome.artefact is not None
+    assert outcome.artefact.key == job.output_key
+    assert outcome.artefact.size > 0
+    assert outcome.seconds > 0
+
+
+async def test_a_canceled_build_ends_at_once_and_leaves_nothing(side: Side) -> None:
+    heard = Heard()
+    building = asyncio.create_task(side.executor.build(await side.lasting_job(), heard))
+    await asyncio.wait_for(heard.begun.wait(), 60)
+    canceled = time.monotonic()
+
+    assert await side.executor.cancel_build("p", "slow")
+    outcome = await building
+
+    assert time.monotonic() - canceled < 5
+    assert (outcome.artefact, outcome.reason) == (None, "canceled")
+
+
+async def test_what_does_not_run_is_neither_canceled_nor_missed(side: Side) -> None:
+    assert not await side.executor.cancel_build("p", "never")
+    assert not await side.executor.cancel_execution("p", "never")
+    await side.executor.retire("p", "never")
+
+
+async def test_nobody_there_is_told_apart_from_work_that_was_lost(side: Side) -> None:
+    gone = side.gone()
+
+    with pytest.raises(ExecutorUnreachable):
+        await gone.execute(await side.run())
+    with pytest.raises(ExecutorUnreachable):
+        await gone.build(await side.job(), Heard())

@@ -1,0 +1,39 @@
+"""One executor with a façade for each driver, which all tests of a module share with runtimes of their own."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from annals.executor.drivers.choice import engine_problem
+from tests.contract.drivers.hosts import configuration
+from tests.contract.facade.control import Plane
+
+
+@pytest.fixture(scope="package", params=["sandbox", pytest.param("docker", marks=pytest.mark.docker)])
+def plane(request: pytest.FixtureRequest) -> Iterator[Plane]:
+    with TemporaryDirectory(prefix="fa-", dir="/tmp") as folder:
+        name = str(request.param)
+        if name == "docker" and (problem := engine_problem(configuration(Path(folder), name))):
+            pytest.skip(problem)
+        made = Plane(Path(folder), name)
+        made.open()
+        try:
+            yield made
+        finally:
+            made.close()
+
+
+@pytest.fixture
+def soon() -> Callable[[Callable[[], object]], None]:
+    """Waits until something holds, at most ten seconds."""
+
+    def wait(holds: Callable[[], object]) -> None:
+        until = time.monotonic() + 10
+        while not holds():
+            assert time.monotonic() < until, "it does not come to hold"
+            time.sleep(0.05)
+
+    return wait

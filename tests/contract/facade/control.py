@@ -1,0 +1,97 @@
+"""A control plane that knows the executor API alone: it puts archives in the shared storage and calls."""
+
+import asyncio
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+
+from annals.executor.config import Facade
+from annals.executor.main import ExecutorProcess
+from tests.contract.drivers.hosts import configuration
+from tests.unit.executor.archives import gzipped
+
+SECRET = "a-secret-for-tests-only"
+UNPACK = "tar -zxf /tmp/code.tar.gz -C /mnt/code && bash helpers/build.sh"
+START = 'cp /tmp/code.tar.gz /mnt/code/code.tar.gz && nohup helpers/start.sh "bash helpers/server.sh"'
+JSON = dict[str, Any]
+
+
+class Plane:
+    """An executor with a façade, in a thread of its own, and a client of it."""
+
+    def __init__(self, folder: Path, driver: str, **changes: object) -> None:
+        self.storage = folder / "storage"
+        facade = Facade(host="127.0.0.1", port=0, secret=SECRET, storage=str(self.storage))
+        config = configuration(folder, driver)
+        self.config = msgspec.structs.replace(config, reserve={}, facade=facade, **changes)
+        self.http = httpx.Client(headers={"authorization": f"Bearer {SECRET}"}, timeout=60)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="executor")
+        self._names = iter(range(1_000_000))
+        self._built: dict[tuple[str, str], str] = {}
+
+    def open(self) -> None:
+        self._thread.start()
+        self._process = self._wait(ExecutorProcess.start(self.config))
+        assert self._process.facade is not None
+        host, port = self._process.facade.address
+        self.http.base_url = httpx.URL(f"http://{host}:{port}/v1")
+
+    def close(self) -> None:
+        self.http.close()
+        self._wait(self._process.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+    def _wait(self, work: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+
+    def name(self) -> str:
+        """An id that no runtime has."""
+        return f"project-{next(self._names)}"
+
+    def put(self, files: dict[str, bytes]) -> str:
+        """An archive in the storage; its path."""
+        path = f"/functions/app-1/{self.name()}.tar.gz"
+        place = self.storage / path.strip("/")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(gzipped(files))
+        return path
+
+    def create(self, **sent: object) -> httpx.Response:
+        return self.http.post("/runtimes", json={"runtimeId": self.name(), **sent})
+
+    def build(self, image: str, files: dict[str, bytes], **sent: object) -> httpx.Response:
+        """Build as a control plane does: with a destination, and removed afterwards."""
+        asked = {"image": image, "source": self.put(files), "command": f'{UNPACK} ""', "destination": "/builds/app-1"}
+        return self.create(**{"remove": True, **asked, **sent})
+
+    def built(self, image: str, entrypoint: str, source: str) -> str:
+        """Where the artefact of a one-file function lies; built once."""
+        known = (image, source)
+        if known not in self._built:
+            answer = self.build(image, {entrypoint: source.encode()}, entrypoint=entrypoint)
+            assert answer.status_code == 201, answer.text
+            self._built[known] = answer.json()["path"]
+        return self._built[known]
+
+    def execute(self, name: str, *, accept: str = "application/json", **sent: object) -> httpx.Response:
+        return self.http.post(f"/runtimes/{name}/executions", json=sent, headers={"accept": accept})
+
+    def delete(self, name: str) -> int:
+        return self.http.delete(f"/runtimes/{name}").status_code
+
+    def left(self) -> list[str]:
+        """What builds and instances have left in the work folder."""
+        work = self.config.work / "facade"
+        return [str(path) for part in ("b", "i") for path in (work / part).iterdir()]
+
+
+def printed(output: Iterable[JSON]) -> str:
+    """The text of a build's output."""
+    return "".join(chunk["content"] for chunk in output)

@@ -1,0 +1,4 @@
+const x = 1;
+module.exports = ({ res } => {
+  return 1;
+});

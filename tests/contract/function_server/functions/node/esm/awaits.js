@@ -1,0 +1,3 @@
+const value = await Promise.resolve('awaited');
+
+export default ({ res }) => res.text(value);

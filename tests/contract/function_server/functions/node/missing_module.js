@@ -1,0 +1,3 @@
+require('no-such-module-anywhere');
+
+module.exports = ({ res }) => res.empty();

@@ -1,0 +1,1 @@
+exports.start = ({ res }) => res.text('never called');

@@ -1,0 +1,1 @@
+exports.default = ({ res }) => res.text('plain');

@@ -1,0 +1,3 @@
+const value = await Promise.resolve('plain');
+
+export default async ({ res }) => res.text(value);

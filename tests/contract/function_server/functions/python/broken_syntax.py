@@ -1,0 +1,2 @@
+def main(context):
+    return 1 +

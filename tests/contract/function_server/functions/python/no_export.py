@@ -1,0 +1,2 @@
+def start(context):
+    return context.res.text("never called")

@@ -1,0 +1,2 @@
+def main(context):
+    return context.res.text("plain")

@@ -1,0 +1,43 @@
+"""The history that a real instance wrote, told again to the simulation's judge: no lost update, no second end."""
+
+from itertools import groupby
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from annals.domain.deployment import Deployment
+from annals.store import sql
+from tests.instance import AnnalsInstance
+from tests.simulation.ledger import Ledger, other_versions
+
+QUERIES = sql.load(__package__, "invariants.sql")
+
+
+class History(Ledger):
+    """Everything that was recorded so far, commit by commit; `wrong` is what should not have been."""
+
+    def __init__(self, instance: AnnalsInstance) -> None:
+        self.wrong: list[str] = []
+        super().__init__(self.wrong.append)
+        with psycopg.connect(instance.database_url, row_factory=dict_row) as conn:
+            rows = conn.execute(QUERIES["history"].encode()).fetchall()
+        for _, commit in groupby(rows, lambda row: row["commit"]):
+            self.committed(list(commit))
+        self.wrong += other_versions(event for _, event in self.events)
+        self.wrong += [f"{one} is active, and gone" for one in self.active.values() if self._gone(one)]
+
+    def of(self, stream: str, kind: type[Any]) -> list[Any]:
+        """The events of one kind in a stream."""
+        return [event for _, event in self.events if event.originator_id == stream and isinstance(event, kind)]
+
+    def judge_origin(self, event: Any) -> None:
+        """Real hosts do not tell epochs."""
+
+    def judge_artefact(self, event: Deployment.BuildSucceeded) -> None:
+        """Nor do real sizes."""
+
+    def _gone(self, deployment: str) -> bool:
+        known = self.streams.get(deployment)
+        function = known and self.streams.get(f"function:{known.created.project_id}:{known.created.function_id}")
+        return known is None or (known.deleted and not (function and function.deleted))

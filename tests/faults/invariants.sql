@@ -1,0 +1,75 @@
+-- name: open
+-- What has not ended and is due.
+SELECT stream_id, status FROM executions
+WHERE status IN ('waiting', 'processing') OR (status = 'scheduled' AND scheduled_at <= now())
+UNION ALL
+SELECT stream_id, status FROM deployments WHERE status IN ('processing', 'building') OR (status = 'waiting' AND source_key <> '');
+
+-- name: gaps
+-- Streams whose versions are not 1, 2, 3 and so on.
+SELECT originator_id, count(*) AS events, min(originator_version) AS first, max(originator_version) AS last
+FROM events GROUP BY originator_id
+HAVING min(originator_version) <> 1 OR max(originator_version) <> count(*);
+
+-- name: execution_ends
+-- Executions that were accepted and neither end once nor are still to come.
+WITH lives AS (
+    SELECT e.originator_id, e.topic,
+        count(*) FILTER (WHERE e.topic = 'execution.requested')
+            OVER (PARTITION BY e.originator_id ORDER BY e.originator_version) AS life
+    FROM events e WHERE e.originator_id LIKE 'execution:%'
+)
+SELECT originator_id, life, array_agg(topic) AS topics FROM lives GROUP BY originator_id, life
+HAVING count(*) FILTER (
+    WHERE topic IN ('execution.completed', 'execution.failed', 'execution.dead_lettered', 'execution.canceled')
+) <> 1
+    AND NOT bool_or(topic = 'execution.deleted')
+    AND NOT EXISTS (SELECT FROM executions x WHERE x.stream_id = originator_id AND x.status = 'scheduled');
+
+-- name: build_ends
+-- Deployments whose build was queued and did not end exactly once, but for those that went with their function.
+SELECT originator_id, array_agg(topic ORDER BY originator_version) AS topics
+FROM events WHERE originator_id LIKE 'deployment:%' GROUP BY originator_id
+HAVING bool_or(topic = 'deployment.build_queued')
+    AND count(*) FILTER (
+        WHERE topic IN ('deployment.build_succeeded', 'deployment.build_failed', 'deployment.build_canceled')
+    ) <> 1
+    AND NOT bool_or(topic = 'deployment.deleted')
+    AND EXISTS (SELECT FROM deployments d WHERE d.stream_id = originator_id);
+
+-- name: stopped
+-- Followers that an event has stopped.
+SELECT name, error FROM checkpoints WHERE error <> '';
+
+-- name: usage
+-- Projects whose counted executions are not those that ended.
+WITH ended AS (
+    SELECT project, count(*) AS executions FROM events
+    WHERE topic IN ('execution.completed', 'execution.failed', 'execution.dead_lettered', 'execution.canceled')
+    GROUP BY project
+), counted AS (
+    SELECT project_id AS project, sum(executions) AS executions FROM usage_days
+    WHERE cube = 'total' GROUP BY project_id
+)
+SELECT coalesce(e.project, c.project) AS project, e.executions AS ended, c.executions AS counted
+FROM ended e FULL JOIN counted c ON e.project = c.project
+WHERE coalesce(e.executions, 0) <> coalesce(c.executions, 0);
+
+-- name: counts
+-- What happened to executions, by topic.
+SELECT topic, count(*) AS number FROM events WHERE topic LIKE 'execution.%' GROUP BY topic;
+
+-- name: history
+-- Every event of functions, deployments and executions in the order of the log, with what tells the commits apart.
+SELECT notification_id, originator_id, originator_version, topic, state, recorded_at, project, xmin::text AS commit
+FROM events WHERE split_part(topic, '.', 1) IN ('function', 'deployment', 'execution') ORDER BY notification_id;
+
+-- name: rows_of_functions
+-- Every row that belongs to a function, by its id: what it has, what it called, what waits for it.
+SELECT 'functions' AS "table", function_id, count(*) AS rows FROM functions GROUP BY function_id
+UNION ALL SELECT 'deployments', function_id, count(*) FROM deployments GROUP BY function_id
+UNION ALL SELECT 'executions', function_id, count(*) FROM executions GROUP BY function_id
+UNION ALL SELECT 'variables', function_id, count(*) FROM variables WHERE function_id <> '' GROUP BY function_id
+UNION ALL SELECT 'rules', function_id, count(*) FROM rules GROUP BY function_id
+UNION ALL SELECT 'schedules', function_id, count(*) FROM schedules GROUP BY function_id
+UNION ALL SELECT 'counters', scope, count(*) FROM counters WHERE scope <> '' GROUP BY scope;

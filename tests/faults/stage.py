@@ -1,0 +1,120 @@
+"""An instance whose Postgres, Valkey and executor stand behind proxies, each a process that a test may hurt."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from tests.client import Client
+from tests.faults.proxy import Proxy
+from tests.instance import AnnalsInstance, eventually, plain
+from tests.integration.postgres import Postgres
+from tests.integration.workers.valkey import Valkey
+
+SANDBOX = MappingProxyType({"ANNALS_DRIVER": "sandbox"})
+
+
+class OwnExecutor:
+    """`annals executor` on a socket, with a data folder of its own; it is run as a child of what `within` names."""
+
+    def __init__(
+        self, folder: Path, blobs: str, log: Path, *, within: Sequence[str] = (), settings: Mapping[str, str] = SANDBOX
+    ) -> None:
+        self.socket, self._log, self._within = folder / "executor.sock", log, within
+        self._environment = plain(
+            {
+                "ANNALS_DATA": str(folder / "executor"),
+                "ANNALS_BLOBS_URL": blobs,
+                "ANNALS_EXECUTOR_LISTEN": f"unix:{self.socket}",
+                **settings,
+            }
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        self.socket.unlink(missing_ok=True)
+        command = [*self._within, sys.executable, "-m", "annals", "executor", "--json"]
+        with self._log.open("a") as log:
+            self._process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log)
+        eventually(self._listens, 60)
+
+    def _listens(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, self._log.read_text()[-4000:]
+        return self.socket.is_socket()
+
+    def kill(self) -> None:
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            assert self._process.wait(15) == 0
+
+
+class Stage:
+    """`postgres`, `valkey` and `executor` are the servers; `to_…` the proxies in front of them."""
+
+    def __init__(self, folder: Path, stack: ExitStack, **executor: Any) -> None:
+        """`executor` is what OwnExecutor takes beyond its places."""
+        self.folder = folder
+        self.postgres, self.valkey = Postgres(), Valkey()
+        self.postgres.start()
+        stack.callback(self.postgres.close)
+        self.valkey.start()
+        stack.callback(self.valkey.close)
+        self.blobs = folder / "blobs"
+        self.executor = OwnExecutor(folder, f"file://{self.blobs}", folder / "executor.log", **executor)
+        self.executor.start()
+        stack.callback(self.executor.stop)
+        (folder / "pg").mkdir()
+        behind = Path(self.postgres.url().rpartition("host=")[2])
+        self.to_postgres = _opened(stack, Proxy(folder / "pg" / ".s.PGSQL.5432", behind / ".s.PGSQL.5432"))
+        self.to_valkey = _opened(stack, Proxy(folder / "vk.sock", Path(self.valkey.url.removeprefix("unix://"))))
+        self.to_executor = _opened(stack, Proxy(folder / "ex.sock", self.executor.socket))
+        self.instance = AnnalsInstance.start(
+            folder / "data",
+            environment={
+                "ANNALS_DATABASE_URL": self.postgres.url().replace(str(behind), str(folder / "pg")),
+                "ANNALS_REDIS_URL": f"unix://{folder}/vk.sock?db=0",
+                "ANNALS_EXECUTOR_URLS": f"unix:{folder}/ex.sock",
+                "ANNALS_BLOBS_URL": f"file://{self.blobs}",
+                "ANNALS_LEASE_S": "4",
+                "ANNALS_WORKERS": "2",
+            },
+        )
+        stack.callback(self.instance.stop)
+        stack.callback(self.heal)
+        self.client = Client(self.instance.endpoint, self.instance.headers)
+
+    def heal(self) -> None:
+        """Nothing is in the way any more."""
+        for proxy in (self.to_postgres, self.to_valkey, self.to_executor):
+            proxy.heal()
+
+    def kill(self, role: str) -> None:
+        os.kill(self.instance.pid_of(role), signal.SIGKILL)
+
+
+def _opened(stack: ExitStack, proxy: Proxy) -> Proxy:
+    stack.callback(proxy.close)
+    return proxy.open()
+
+
+@contextmanager
+def staged(folder: Path, **executor: Any) -> Iterator[Stage]:
+    """Everything from its start to its end."""
+    with ExitStack() as stack:
+        yield Stage(folder, stack, **executor)

@@ -1,0 +1,135 @@
+"""The container engine killed and hung, containers removed by hand: work ends or is done again, and nothing is left."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from tests.client import Client
+from tests.faults import invariants
+from tests.faults.engine import IMAGE, OwnEngine
+from tests.faults.stage import Stage, staged
+from tests.instance import eventually, short_folder
+
+pytestmark = [
+    pytest.mark.timeout(240),
+    pytest.mark.docker,
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root can run an engine of its own"),
+]
+TAKEN_UP_SECONDS = 40
+HELLO = "module.exports = async ({ res }) => res.text('hello')"
+SLOW = """
+module.exports = async ({ req, res }) => {
+  if (req.path === '/slow') await new Promise((r) => setTimeout(r, 4000));
+  return res.text('slow');
+};
+"""
+ENDED = {"completed", "failed"}
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[OwnEngine]:
+    made = shutil.which("dockerd") and shutil.which("docker")
+    if not made or subprocess.run(["docker", "image", "inspect", IMAGE], capture_output=True, check=False).returncode:
+        pytest.skip(f"there is no dockerd, or the host's has no image {IMAGE}")
+    with short_folder() as folder, closing(OwnEngine(folder)) as own:
+        own.start()
+        own.take_image()
+        yield own
+
+
+@pytest.fixture(scope="module")
+def stage(engine: OwnEngine) -> Iterator[Stage]:
+    settings = {"ANNALS_DRIVER": "docker", "ANNALS_DOCKER_HOST": engine.host}
+    with short_folder() as folder, staged(folder, within=engine.within, settings=settings) as made:
+        made.client.function("hello", HELLO)
+        made.client.function("slow", SLOW, timeout=20)
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def held(stage: Stage, engine: OwnEngine) -> Iterator[None]:
+    """After every test the invariants hold, no process was started again, and each container is somebody's."""
+    before = {row["role"]: row["pid"] for row in stage.instance.processes()}, stage.executor.pid
+    yield
+    invariants.hold(stage.instance, executor=stage.folder / "executor", blobs=stage.blobs)
+    eventually(lambda: not orphans(stage, engine), invariants.QUIET_SECONDS, explain=lambda: orphans(stage, engine))
+    assert ({row["role"]: row["pid"] for row in stage.instance.processes()}, stage.executor.pid) == before
+
+
+def orphans(stage: Stage, engine: OwnEngine) -> list[str]:
+    warm = {f"annals-{entry.name}" for entry in (stage.folder / "executor" / "work" / "i").iterdir()}
+    return [name for name in engine.containers() if name not in warm]
+
+
+def begun(client: Client, number: int) -> list[str]:
+    """Executions that are running, for four seconds."""
+    made = [client.execute("slow", path="/slow", **{"async": True})["$id"] for _ in range(number)]
+    eventually(lambda: all(client.execution("slow", one)["status"] == "processing" for one in made))
+    return made
+
+
+def test_an_engine_that_is_killed_costs_what_ran_and_nothing_else(stage: Stage, engine: OwnEngine) -> None:
+    client = stage.client
+    client.call(
+        "POST",
+        "/functions",
+        json={
+            "functionId": "built",
+            "name": "f",
+            "runtime": "node-22",
+            "entrypoint": "index.js",
+            "commands": "echo begun; sleep 3; echo done",
+        },
+    )
+    deployment = client.deploy("built", {"index.js": HELLO})
+    eventually(lambda: "begun" in client.deployment("built", deployment)["buildLogs"], TAKEN_UP_SECONDS)
+    running = begun(client, 3)
+
+    engine.kill()
+    waiting = [client.execute("hello", **{"async": True})["$id"] for _ in range(5)]
+    eventually(lambda: all(client.execution("slow", one)["status"] in ENDED for one in running))
+    engine.start()
+
+    for one in running:
+        ended = client.execution("slow", one)
+        assert ended["status"] == "completed" or "went away" in ended["errors"], ended
+    for one in waiting:
+        eventually(lambda one=one: client.execution("hello", one)["status"] == "completed", TAKEN_UP_SECONDS)  # type: ignore[misc]
+    assert client.built("built", deployment, TAKEN_UP_SECONDS)["status"] == "ready"
+    assert client.execute("built")["responseBody"] == "hello"
+
+
+def test_an_engine_that_hangs_leaves_warm_functions_served_and_ends_the_rest(stage: Stage, engine: OwnEngine) -> None:
+    client = stage.client
+    client.function("cold", HELLO)
+    client.call("PUT", "/functions/slow", json={"name": "slow", "timeout": 1})
+    eventually(lambda: client.execute("hello")["responseBody"] == "hello", TAKEN_UP_SECONDS)
+    eventually(lambda: client.execute("slow")["responseBody"] == "slow", TAKEN_UP_SECONDS)
+    with engine.hanging():
+        assert client.execute("hello")["responseBody"] == "hello"
+        cold = [client.execute("cold", **{"async": True})["$id"] for _ in range(2)]
+        late = client.execute("slow", path="/slow")  # its instance is to be killed, which nobody can now
+
+    assert (late["status"], "timed out" in late["errors"]) == ("failed", True), late
+    for one in cold:
+        eventually(lambda one=one: client.execution("cold", one)["status"] == "completed", TAKEN_UP_SECONDS)  # type: ignore[misc]
+    eventually(lambda: client.execute("slow")["responseBody"] == "slow", TAKEN_UP_SECONDS)
+
+
+def test_containers_and_a_network_that_are_removed_by_hand_are_replaced(stage: Stage, engine: OwnEngine) -> None:
+    client = stage.client
+    client.call("PUT", "/functions/slow", json={"name": "slow", "timeout": 20})
+    running = begun(client, 1)
+
+    engine.docker("rm", "--force", *engine.containers())
+
+    eventually(lambda: client.execution("slow", running[0])["status"] in ENDED)
+    eventually(lambda: client.execute("hello")["responseBody"] == "hello", TAKEN_UP_SECONDS)
+    engine.docker("rm", "--force", *engine.containers())
+    engine.docker("network", "rm", "annals")
+    eventually(lambda: client.execute("hello")["status"] == "completed", TAKEN_UP_SECONDS)
+    assert "annals" in engine.docker("network", "ls", "--format", "{{.Name}}")

@@ -1,0 +1,125 @@
+"""A disk that is full, a blob that is damaged, a process that died over a file: refused with reason, and over soon."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.client import Client, packed
+from tests.faults import invariants
+from tests.instance import AnnalsInstance, eventually, short_folder
+
+pytestmark = [
+    pytest.mark.timeout(240),
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system"),
+]
+HELLO = "module.exports = async ({ res }) => res.text('hello')"
+BACK_SECONDS = 30
+
+
+@pytest.fixture(scope="module")
+def instance() -> Iterator[AnnalsInstance]:
+    """One whose data folder, the database's and the blobs' disk, is a small file system of its own."""
+    with short_folder() as folder:
+        small = folder / "small"
+        small.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400m,mode=0755", "tmpfs", str(small)], check=True)
+        try:
+            running = AnnalsInstance.start(small / "data", "--driver", "sandbox", environment={"ANNALS_LEASE_S": "4"})
+            yield running
+            running.stop()
+        finally:
+            subprocess.run(["umount", "--lazy", str(small)], check=True)
+
+
+@pytest.fixture
+def client(instance: AnnalsInstance) -> Client:
+    return Client(instance.endpoint, instance.headers)
+
+
+@contextlib.contextmanager
+def full(instance: AnnalsInstance) -> Iterator[None]:
+    """Not a byte is free while inside."""
+    ballast = instance.data.parent / "ballast"
+    try:
+        with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+            while True:
+                file.write(b"\0" * 65536)
+        assert shutil.disk_usage(instance.data).free < 65536
+        yield
+    finally:
+        ballast.unlink()
+
+
+def test_a_full_disk_puts_writes_off_and_loses_nothing(instance: AnnalsInstance, client: Client) -> None:
+    client.function("hello", HELLO)
+    waiting = [client.execute("hello", **{"async": True})["$id"] for _ in range(5)]
+    code = {"code": ("code.tar.gz", packed({"index.js": HELLO + "//" + "x" * 300_000}), "application/gzip")}
+    answered: list[str] = []
+    refused: list[httpx.Response] = []
+    with full(instance):
+        deadline = time.monotonic() + 8
+        number = 0
+        while time.monotonic() < deadline:
+            number += 1
+            name = {"functionId": f"full-{number}", "name": "n" * 120, "runtime": "node-22"}
+            made = client.http.post("/functions", json=name)
+            if made.is_success:
+                answered.append(f"full-{number}")
+            else:
+                refused.append(made)
+            if number % 20 == 1:
+                upload = client.http.post("/functions/hello/deployments", files=code, data={"activate": "false"})
+                if not upload.is_success:
+                    refused.append(upload)
+
+    assert refused, "the disk was not full"
+    assert {(answer.status_code, "retry-after" in answer.headers) for answer in refused} == {(503, True)}, [
+        answer.text for answer in refused if answer.status_code != 503
+    ]
+    eventually(
+        lambda: (
+            client.http.post(
+                "/functions", json={"functionId": "unique()", "name": "n", "runtime": "node-22"}
+            ).status_code
+            == 201
+        ),
+        BACK_SECONDS,
+    )
+    assert [name for name in answered if client.http.get(f"/functions/{name}").status_code != 200] == []
+    for one in waiting:
+        eventually(lambda one=one: client.execution("hello", one)["status"] == "completed", BACK_SECONDS)  # type: ignore[misc]
+    eventually(lambda: client.execute("hello")["responseBody"] == "hello", BACK_SECONDS)
+    invariants.hold(instance)
+
+
+def test_a_damaged_artefact_is_never_run(instance: AnnalsInstance, client: Client) -> None:
+    client.function("damaged", HELLO)
+    assert client.execute("damaged")["responseBody"] == "hello"
+    for artefact in (instance.data / "blobs" / "artefacts").rglob("*.tar.gz"):
+        content = bytearray(artefact.read_bytes())
+        content[len(content) // 2] ^= 0xFF
+        artefact.write_bytes(content)
+    os.kill(instance.pid_of("executor"), signal.SIGKILL)  # what it had unpacked goes with it
+
+    def ran() -> dict[str, object]:
+        made = client.execute("damaged")
+        return made if "could not be reached" not in made["errors"] else {}
+
+    failed = eventually(ran, BACK_SECONDS)
+    assert (failed["status"], failed["responseBody"]) == ("failed", "")
+    assert "digest" in str(failed["errors"]).lower() or "artefact" in str(failed["errors"]).lower(), failed
+
+
+def test_what_a_killed_process_was_writing_goes(instance: AnnalsInstance, client: Client) -> None:
+    left = instance.data / "blobs" / ".partial" / ("0" * 32)
+    left.write_bytes(b"half a blob")
+    os.utime(left, (time.time() - 60, time.time() - 60))
+
+    eventually(lambda: not left.exists(), BACK_SECONDS)

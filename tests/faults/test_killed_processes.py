@@ -1,0 +1,117 @@
+"""Processes killed in the middle of their work: what was accepted ends, what was answered is there."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from tests.client import Client
+from tests.instance import AnnalsInstance, annals, eventually
+
+pytestmark = pytest.mark.timeout(300)
+TAKEN_UP_SECONDS = 30
+"""The promise: a killed worker's work is taken up again, or ended with a reason, within this time."""
+
+
+@pytest.fixture(scope="module")
+def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnnalsInstance]:
+    folder = tmp_path_factory.mktemp("kills")
+    os.chmod(folder, 0o755)  # noqa: S103 - embedded services run as another user
+    running = AnnalsInstance.start(folder / "data", "--driver", "sandbox", environment={"ANNALS_LEASE_S": "4"})
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def client(instance: AnnalsInstance) -> Client:
+    return Client(instance.endpoint, instance.headers)
+
+
+def kill(instance: AnnalsInstance, role: str) -> None:
+    os.kill(instance.pid_of(role), signal.SIGKILL)
+
+
+def test_a_build_whose_worker_is_killed_is_built_by_the_next_one(instance: AnnalsInstance, client: Client) -> None:
+    made = {"functionId": "slow-build", "name": "f", "runtime": "node-22", "entrypoint": "index.js"}
+    client.call("POST", "/functions", json={**made, "commands": "echo begun; sleep 3; echo done"})
+    code = {"index.js": "module.exports = async ({ res }) => res.text('built')"}
+    deployment = client.deploy("slow-build", code)
+    eventually(lambda: "begun" in client.deployment("slow-build", deployment)["buildLogs"], 60)
+
+    kill(instance, "worker1")
+
+    ended = client.built("slow-build", deployment, TAKEN_UP_SECONDS)
+    assert ended["status"] == "ready", ended["buildLogs"]
+    assert client.execute("slow-build")["responseBody"] == "built"
+
+
+def test_an_execution_whose_worker_is_killed_ends_with_a_reason(instance: AnnalsInstance, client: Client) -> None:
+    client.function(
+        "sleeper", "module.exports = async ({ res }) => { await new Promise(r => setTimeout(r, 20000)) }", timeout=60
+    )
+    made = client.execute("sleeper", **{"async": True})
+    eventually(lambda: client.execution("sleeper", made["$id"])["status"] == "processing")
+
+    kill(instance, "worker1")
+
+    eventually(lambda: client.execution("sleeper", made["$id"])["status"] == "failed", TAKEN_UP_SECONDS)
+    assert "lost" in client.execution("sleeper", made["$id"])["errors"]
+
+
+def test_what_waits_runs_when_the_queue_has_been_emptied(instance: AnnalsInstance, client: Client) -> None:
+    client.function("waiter", "module.exports = async ({ res }) => res.text('ran')")
+    kill(instance, "valkey")  # it keeps nothing: whatever was queued is gone
+    made = [client.execute("waiter", **{"async": True})["$id"] for _ in range(20)]
+    for execution in made:
+        eventually(
+            lambda execution=execution: client.execution("waiter", execution)["status"] == "completed",  # type: ignore[misc]
+            TAKEN_UP_SECONDS,
+        )
+
+
+def test_an_api_killed_under_writes_loses_nothing_it_answered(instance: AnnalsInstance, client: Client) -> None:
+    answered: list[str] = []
+    stop = threading.Event()
+
+    def write(number: int) -> None:
+        with httpx.Client(base_url=instance.endpoint, headers=instance.headers, timeout=10) as http:
+            serial = 0
+            while not stop.is_set():
+                serial += 1
+                name = f"kept-{number}-{serial}"
+                try:
+                    answer = http.post("/functions", json={"functionId": name, "name": "n", "runtime": "node-22"})
+                except httpx.TransportError:
+                    continue  # no answer, no promise
+                if answer.status_code == 201:
+                    answered.append(name)
+
+    with ThreadPoolExecutor(8) as pool:
+        writers = [pool.submit(write, number) for number in range(8)]
+        for role in ("api1", "api2"):
+            before = len(answered)
+            eventually(lambda before=before: len(answered) > before + 40)  # type: ignore[misc]
+            kill(instance, role)
+        before = len(answered)
+        eventually(lambda: len(answered) > before + 40)
+        stop.set()
+        for writer in writers:
+            writer.result()
+
+    eventually(lambda: instance.pid_of("api1") and instance.pid_of("api2"))
+    lost = [name for name in answered if client.http.get(f"/functions/{name}").status_code != 200]
+    assert lost == []
+
+
+def test_the_read_models_equal_the_log_after_all_of_that(instance: AnnalsInstance, client: Client) -> None:
+    client.call("GET", "/functions")
+    deadline = time.monotonic() + TAKEN_UP_SECONDS
+    checked = annals("replay", "--check", "--json", "--data", str(instance.data))
+    while checked.returncode and time.monotonic() < deadline:
+        checked = annals("replay", "--check", "--json", "--data", str(instance.data))
+    assert checked.returncode == 0, checked.stdout + checked.stderr

@@ -1,0 +1,61 @@
+"""An event that a projection cannot take stops it, where everybody sees it, and nothing else."""
+
+import os
+import signal
+from collections.abc import Iterator
+
+import httpx
+import psycopg
+import pytest
+
+from tests.client import Client
+from tests.faults import invariants
+from tests.faults.stage import Stage, staged
+from tests.instance import annals, eventually, short_folder
+
+pytestmark = pytest.mark.timeout(240)
+BACK_SECONDS = 30
+HELLO = "module.exports = async ({ res }) => res.text('hello')"
+POISON = "ALTER TABLE audit ADD CONSTRAINT poison CHECK (resource_id <> 'poison') NOT VALID"
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    with short_folder() as folder, staged(folder) as made:
+        made.client.function("hello", HELLO)
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def held(stage: Stage) -> Iterator[None]:
+    """After every test the invariants hold."""
+    yield
+    stage.heal()
+    invariants.hold(stage.instance, executor=stage.folder / "executor", blobs=stage.blobs)
+
+
+def test_an_event_that_a_projection_cannot_take_stops_it_with_an_alarm_and_no_other(stage: Stage) -> None:
+    client = Client(stage.instance.endpoint, stage.instance.headers)
+    stage.postgres.execute(POISON)
+
+    client.call("POST", "/functions", json={"functionId": "poison", "name": "n", "runtime": "node-22"})
+
+    stopped = eventually(lambda: stopped_followers(stage), BACK_SECONDS)
+    assert stopped == ["audit"]
+    assert "poison" in stage.instance.log.read_text()
+    assert client.http.get("/health/ready").status_code == 503
+    metrics = f"{stage.instance.endpoint.removesuffix('/v1')}/metrics"
+    eventually(lambda: 'annals_follower_stopped{name="audit"} 1' in httpx.get(metrics).text, BACK_SECONDS)
+    doctor = annals("doctor", "--json", "--data", str(stage.instance.data))
+    assert (doctor.returncode, "audit" in doctor.stdout) == (1, True), doctor.stdout
+    later = client.execute("hello", **{"async": True})["$id"]  # the relay and the rest go on
+    eventually(lambda: client.execution("hello", later)["status"] == "completed", BACK_SECONDS)
+
+    stage.postgres.execute("ALTER TABLE audit DROP CONSTRAINT poison")
+    os.kill(stage.instance.pid_of("keeper"), signal.SIGTERM)
+    eventually(lambda: not stopped_followers(stage), BACK_SECONDS)
+
+
+def stopped_followers(stage: Stage) -> list[str]:
+    with psycopg.connect(stage.postgres.url()) as conn:
+        return [row[0] for row in conn.execute("SELECT name FROM checkpoints WHERE error <> ''")]

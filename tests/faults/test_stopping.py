@@ -1,0 +1,40 @@
+"""What is under way when an instance is asked to stop."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.client import Client
+from tests.instance import AnnalsInstance, eventually
+
+pytestmark = pytest.mark.timeout(240)
+CODE = """
+module.exports = async ({ req, res }) => {
+  await new Promise(done => setTimeout(done, Number(req.query.ms)))
+  return res.text('slept')
+}
+"""
+
+
+def test_a_call_in_flight_is_answered_and_its_outcome_is_there_after_the_next_start(folder: Path) -> None:
+    running = AnnalsInstance.start(folder / "data", "--driver", "sandbox")
+    client = Client(running.endpoint, running.headers)
+    client.function("sleeper", CODE)
+    client.execute("sleeper", path="/?ms=1")
+
+    with ThreadPoolExecutor(1) as pool:
+        calling = pool.submit(client.execute, "sleeper", path="/?ms=1500")
+        eventually(lambda: client.call("GET", "/functions/sleeper/executions")["total"] == 2)
+        running.stop()
+        answered = calling.result()
+
+    assert answered["status"] == "completed"
+    assert answered["responseBody"] == "slept"
+    again = AnnalsInstance.start(folder / "data", "--driver", "sandbox")
+    try:
+        stored = Client(again.endpoint, again.headers).execution("sleeper", answered["$id"])
+    finally:
+        again.stop()
+    assert stored["status"] == "completed"
+    assert stored["duration"] == answered["duration"]

@@ -1,0 +1,128 @@
+"""The former release and this one on the same database: together, and one after the other, under load."""
+
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+
+from annals.app.cli.folders import Folders
+from annals.app.cli.listening import listen
+from annals.store.migrate import available
+from tests.client import Client
+from tests.faults import invariants, release
+from tests.faults.calling import Load
+from tests.instance import AnnalsInstance, annals, eventually, plain
+from tests.integration.postgres import Postgres
+from tests.integration.workers.valkey import Valkey
+
+pytestmark = pytest.mark.timeout(240)
+HELLO = "module.exports = async ({ res }) => res.text('hello')"
+TOGETHER = 150
+"""Requests that are answered by each version while both run."""
+
+
+@contextmanager
+def services(blobs: Path) -> Iterator[dict[str, str]]:
+    """Postgres, Valkey and blobs as settings, so that they outlive the instances."""
+    with ExitStack() as stack:
+        postgres, valkey = Postgres(), Valkey()
+        postgres.start()
+        stack.callback(postgres.close)
+        valkey.start()
+        stack.callback(valkey.close)
+        yield {
+            "ANNALS_DATABASE_URL": postgres.url(),
+            "ANNALS_REDIS_URL": valkey.url,
+            "ANNALS_BLOBS_URL": f"file://{blobs}",
+            "ANNALS_LEASE_S": "4",
+        }
+
+
+@contextmanager
+def roles(settings: Mapping[str, str], folder: Path, log: Path) -> Iterator[str]:
+    """An API process, a worker, a keeper and an executor of this version, started alone; the endpoint."""
+    with listen("127.0.0.1", 0) as free:
+        port = free.getsockname()[1]
+    socket = f"unix:{folder}/newer.sock"
+    executor = {"ANNALS_DATA": str(folder / "newer"), "ANNALS_EXECUTOR_LISTEN": socket, "ANNALS_DRIVER": "sandbox"}
+    executor["ANNALS_BLOBS_URL"] = settings["ANNALS_BLOBS_URL"]
+    others = {**settings, "ANNALS_PORT": str(port)}
+    others["ANNALS_EXECUTOR_URLS"] = f"{settings['ANNALS_EXECUTOR_URLS']},{socket}"
+    environments = {"executor": executor, "keeper": others, "worker": others, "api": others}
+    endpoint = f"http://127.0.0.1:{port}/v1"
+    with log.open("a") as writing:
+        started = [
+            subprocess.Popen([sys.executable, "-m", "annals", role, "--json"], env=plain(env), stderr=writing)
+            for role, env in environments.items()
+        ]
+    try:
+        eventually(lambda: answers(endpoint), 60)
+        yield endpoint
+    finally:
+        for process in reversed(started):
+            process.terminate()
+            assert process.wait(20) == 0
+
+
+def answers(endpoint: str) -> bool:
+    try:
+        return httpx.get(f"{endpoint}/health/version", timeout=5).is_success
+    except httpx.TransportError:
+        return False
+
+
+def applied(database_url: str) -> int:
+    with psycopg.connect(database_url) as conn:
+        row = conn.execute("SELECT max(number) FROM schema_migrations").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def test_two_versions_serve_at_once_and_the_newer_takes_over_with_no_request_failed(folder: Path) -> None:
+    former_code = release.unpacked(release.newest(), folder)
+    with services(folder / "blobs") as outside:
+        former = AnnalsInstance.start(
+            folder / "data",
+            "--driver",
+            "sandbox",
+            environment={**outside, "PYTHONPATH": str(former_code)},
+            wrap=release.within(former_code),
+        )
+        assert applied(former.database_url) == release.migrations(former_code)
+        client = Client(former.endpoint, former.headers)
+        client.function("hello", HELLO)
+        kept = client.execution("hello", client.execute("hello")["$id"])
+        running = Folders(former.data).running()
+        assert running is not None
+
+        before = Load(former, requests_a_second=80, clients=4, name="before")
+        with before.running():
+            done = annals("prepare", "--stage", "pre", environment=running.settings)
+            assert done.returncode == 0, done.stderr
+            with roles(running.settings, folder, folder / "newer.log") as endpoint:
+                after = Load(former, requests_a_second=80, clients=4, name="after", endpoint=endpoint)
+                with after.running():
+                    both = before.answered
+                    eventually(lambda: min(after.answered, before.answered - both) > TOGETHER, 60)
+                    before.end()
+                    former.stop()
+                    alone = after.answered
+                    eventually(lambda: after.answered > alone + TOGETHER, 60)
+
+        assert before.failed + after.failed == []
+        newer = AnnalsInstance.start(former.data, "--driver", "sandbox", environment=outside)
+        try:
+            assert applied(newer.database_url) == available()[-1].number
+            again = Client(newer.endpoint, newer.headers)
+            assert again.execution("hello", kept["$id"]) == kept
+            assert again.execute("hello")["responseBody"] == "hello"
+            invariants.hold(newer, blobs=folder / "blobs")
+            ends = invariants.executions(newer)
+            assert ends["execution.completed"] == ends["execution.requested"] > len(before.later + after.later)
+        finally:
+            newer.stop()

@@ -1,0 +1,94 @@
+"""The reference page, made from the code (`make docs`): commands, routes, events, errors and metrics."""
+
+import importlib
+import inspect
+import pkgutil
+import re
+from collections.abc import Iterator
+
+import annals.domain
+from annals.app.cli.main import COMMANDS
+from annals.app.errors import STATUS
+from annals.app.operations import ROUTES
+from annals.domain.base import Aggregate, AggregateEvent
+from annals.domain.errors import DomainError
+from annals.store.errors import StatementTooSlow, StoreUnavailable
+from tests.house.source import PACKAGE, ROOT
+
+PAGE = ROOT / "docs" / "reference.md"
+
+
+def _aggregates() -> list[type[Aggregate]]:
+    for module in pkgutil.iter_modules(annals.domain.__path__, "annals.domain."):
+        importlib.import_module(module.name)
+    ours = [a for a in Aggregate.__subclasses__() if a.__module__.startswith("annals.")]  # tests have some of their own
+    return sorted(ours, key=lambda aggregate: str(vars(aggregate).get("TOPIC", "")))
+
+
+def _events() -> Iterator[str]:
+    yield "| event | fields |\n|---|---|"
+    inherited = set(AggregateEvent.__struct_fields__) | {"originator_topic"}
+    for aggregate in _aggregates():
+        events = [e for e in vars(aggregate).values() if inspect.isclass(e) and issubclass(e, AggregateEvent)]
+        for event in events:
+            if topic := vars(event).get("TOPIC"):
+                fields = [f"`{name}`" for name in event.__struct_fields__ if name not in inherited]
+                yield f"| `{topic}` | {', '.join(fields) or '–'} |"
+
+
+def _refusals(root: type[DomainError] = DomainError) -> Iterator[type[DomainError]]:
+    for refusal in root.__subclasses__():
+        if refusal.__module__.startswith("annals."):
+            yield refusal
+            yield from _refusals(refusal)
+
+
+def _errors() -> Iterator[str]:
+    sentences = {
+        "general_server_error": "Server Error",
+        "general_unknown": DomainError.default,
+        "general_request_too_large": "The message names the bound and what was sent.",
+        "general_service_unavailable": StoreUnavailable.default,
+        "database_timeout": StatementTooSlow.default,
+    }
+    for refusal in _refusals():
+        sentences.setdefault(refusal.type, refusal.default)
+    yield "| type | status | sentence |\n|---|---|---|"
+    for kind, status in sorted(STATUS.items()):
+        yield f"| `{kind}` | {status} | {sentences.get(kind, '')} |"
+
+
+def _routes() -> Iterator[str]:
+    yield "| method | path |\n|---|---|"
+    for operation in sorted(ROUTES.operations, key=lambda o: (o.path, o.method)):
+        yield f"| {operation.method} | `{operation.path}` |"
+
+
+def _metrics() -> Iterator[str]:
+    found: dict[str, str] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        found.update(re.findall(r"# HELP (\w+) ([^\"\n]+)", path.read_text()))
+    yield "| metric | tells |\n|---|---|"
+    yield from (f"| `{name}` | {help_text} |" for name, help_text in sorted(found.items()))
+
+
+def _commands() -> Iterator[str]:
+    yield "| command | does |\n|---|---|"
+    yield from (f"| `annals {name}` | {line} |" for name, (_, line) in COMMANDS.items())
+
+
+def page() -> str:
+    """The whole page as it should be."""
+    sections = {
+        "Commands": _commands(),
+        "Routes": _routes(),
+        "Events": _events(),
+        "Errors": _errors(),
+        "Metrics": _metrics(),
+    }
+    head = "# Reference\n\nMade from the code by `make docs`; a test holds it to that.\n"
+    return "\n".join([head, *(f"## {title}\n\n" + "\n".join(lines) + "\n" for title, lines in sections.items())])
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())

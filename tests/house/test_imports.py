@@ -1,0 +1,127 @@
+"""Imports point inwards, and nothing is imported where a reader would not look for it."""
+
+import ast
+import sys
+
+import pytest
+
+from annals.app.cli.main import COMMANDS
+from tests.house.source import PACKAGE, imports, modules, name_of, room_of, tree
+
+MAY_IMPORT = {
+    "domain": {"domain"},
+    "store": {"store", "domain"},
+    "projections": {"projections", "store", "domain"},
+    "executor": {"executor", "domain"},
+    "vcs": {"vcs", "store", "domain"},
+    "workers": {"workers", "vcs", "projections", "store", "domain"},
+    "app": {"app", "vcs", "projections", "store", "domain"},
+}
+DOORS = {
+    # A process is composed at its root: that module alone may reach across.
+    ("executor", "annals.store.blobs"): "contents come from the blob store, never from the database",
+    ("workers", "annals.executor.client"): "the port's client",
+    ("app", "annals.executor.client"): "the port's client",
+    ("app", "annals.executor.config"): "how the client's TLS is told",
+    ("workers", "annals.app.settings"): "the one settings module",
+    ("executor", "annals.app.settings"): "the one settings module",
+}
+COMPOSITION_ROOTS = ("annals.app.cli",)
+DOMAIN_LIBRARIES = {"msgspec", "eventsourcing", "croniter"}
+
+
+def test_imports_point_inwards() -> None:
+    wrong = []
+    for path in modules():
+        module = name_of(path)
+        room = room_of(module)
+        if room not in MAY_IMPORT or module.startswith(COMPOSITION_ROOTS):
+            continue
+        for name, line in imports(path):
+            target = room_of(name)
+            if target and target in MAY_IMPORT and target not in MAY_IMPORT[room]:
+                through_a_door = any(r == room and (name == door or name.startswith(f"{door}.")) for r, door in DOORS)
+                if not through_a_door:
+                    wrong.append(f"{module}:{line} imports {name}; {room} may import {sorted(MAY_IMPORT[room])}")
+    assert wrong == []
+
+
+def test_the_domain_uses_only_its_few_libraries() -> None:
+    wrong = [
+        f"{name_of(path)}:{line} imports {name}"
+        for path in modules("annals/domain")
+        for name, line in imports(path)
+        if (top := name.split(".")[0]) != "annals"
+        and top not in DOMAIN_LIBRARIES
+        and top not in sys.stdlib_module_names
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    "forbidden", ["os", "random", "secrets", "time", "socket", "subprocess", "pathlib", "io", "asyncio"]
+)
+def test_the_domain_reads_no_clock_no_chance_and_no_outside(forbidden: str) -> None:
+    wrong = [
+        f"{name_of(path)}:{line}"
+        for path in modules("annals/domain")
+        for name, line in imports(path)
+        if name.split(".")[0] == forbidden
+    ]
+    assert wrong == [], f"hand {forbidden}'s value in as an argument"
+
+
+def test_the_domain_never_asks_for_the_present_time() -> None:
+    wrong = [
+        f"{name_of(path)}:{node.lineno}"
+        for path in modules("annals/domain")
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Attribute) and node.attr in {"now", "utcnow", "today"}
+    ]
+    assert wrong == [], "take the time as an argument"
+
+
+def test_own_modules_are_imported_at_the_top() -> None:
+    wrong = []
+    for path in modules():
+        if name_of(path).startswith(COMPOSITION_ROOTS):
+            continue  # commands import their work when they run: the CLI starts in a fraction of a second
+        for function in (n for n in ast.walk(tree(path)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)):
+            wrong += [
+                f"{name_of(path)}:{node.lineno}"
+                for node in ast.walk(function)
+                if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("annals")
+            ]
+    assert wrong == [], "move own imports to the top of the module"
+
+
+def test_imports_form_no_cycle() -> None:
+    names = {name_of(path) for path in modules()}
+    graph = {
+        name_of(path): {name for name, _ in imports(path) if name in names and name != name_of(path)}
+        for path in modules()
+    }
+    done: set[str] = set()
+
+    def visit(module: str, trail: tuple[str, ...]) -> None:
+        assert module not in trail, " -> ".join((*trail, module))
+        if module not in done:
+            for target in graph[module]:
+                visit(target, (*trail, module))
+            done.add(module)
+
+    for module in sorted(names):
+        visit(module, ())
+
+
+def test_every_module_is_imported_by_something() -> None:
+    named = {name for folder in ("annals", "tests", "bench") for path in modules(folder) for name, _ in imports(path)}
+    commands = {place.split(":")[0] for place, _ in COMMANDS.values()}  # loaded by name when they are used
+    entry_points = {"annals.app.cli.main", "annals.app.cli.nursery", "annals.__main__", *commands}
+    orphans = [
+        name_of(path)
+        for path in modules()
+        if path.name != "__init__.py" and name_of(path) not in named and name_of(path) not in entry_points
+    ]
+    assert orphans == []
+    assert PACKAGE.is_dir()

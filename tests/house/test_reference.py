@@ -1,0 +1,22 @@
+"""What a person may look up is written down, and what is written down exists."""
+
+from annals.app.errors import STATUS
+from annals.domain.errors import DomainError
+from tests.house import reference
+
+THE_CONTRACTS_WORDS = {"No file sent"}
+
+
+def test_the_reference_page_is_what_the_code_says() -> None:
+    assert reference.PAGE.read_text() == reference.page(), "run `make docs`"
+
+
+def test_every_refusal_has_a_status_and_a_sentence_that_is_one() -> None:
+    refusals = [r for r in reference._refusals() if r.__module__.startswith("annals.")]
+    assert [r.__name__ for r in refusals if r.type not in STATUS] == []
+    assert [r.__name__ for r in refusals if not r.default.endswith(".") and r.default not in THE_CONTRACTS_WORDS] == []
+    assert DomainError.type in STATUS
+
+
+def test_every_error_of_the_table_has_its_sentence() -> None:
+    assert [line for line in reference._errors() if line.endswith("|  |")] == []

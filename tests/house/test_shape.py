@@ -1,0 +1,107 @@
+"""Sizes and names. The limits are ratchets: an entry of LONGER may only fall or go."""
+
+import re
+import statistics
+
+from tests.house.source import ROOT, functions, modules, name_of
+
+FILE_LINES = 300
+FUNCTION_LINES = 50
+POSITIONAL_PARAMETERS = 5
+EMPTY_NAMES = {"utils", "util", "common", "helpers", "misc", "shared", "tools"}
+LONGER: dict[str, int] = {}
+
+
+def test_files_are_short_enough_to_be_about_one_thing() -> None:
+    wrong = []
+    for folder in ("annals", "tests", "bench"):
+        for path in modules(folder):
+            lines = len(path.read_text().splitlines())
+            allowed = LONGER.get(str(path.relative_to(ROOT)), FILE_LINES)
+            if lines > allowed:
+                wrong.append(f"{path.relative_to(ROOT)}: {lines} lines, at most {allowed}; split it by subject")
+    assert wrong == []
+
+
+def test_the_list_of_longer_files_only_shrinks() -> None:
+    stale = [
+        f"{name}: now {lines}, listed with {allowed}"
+        for name, allowed in LONGER.items()
+        if (lines := len((ROOT / name).read_text().splitlines())) < allowed
+    ]
+    assert stale == [], "lower the entry, or remove it"
+
+
+def test_most_files_are_near_a_hundred_lines() -> None:
+    assert statistics.median(len(p.read_text().splitlines()) for p in modules()) <= 130
+
+
+def test_functions_are_short() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{f.lineno} {f.name}: {length} lines, at most {FUNCTION_LINES}"
+        for path in modules()
+        for f in functions(path)
+        if (length := (f.end_lineno or f.lineno) - f.lineno + 1) > FUNCTION_LINES
+    ]
+    assert wrong == []
+
+
+def test_functions_take_few_positional_parameters() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{f.lineno} {f.name}: {count}; make the later ones keyword-only"
+        for path in modules()
+        for f in functions(path)
+        if (count := len([a for a in [*f.args.posonlyargs, *f.args.args] if a.arg not in {"self", "cls"}]))
+        > POSITIONAL_PARAMETERS
+    ]
+    assert wrong == []
+
+
+def test_no_module_has_an_empty_name() -> None:
+    wrong = [name_of(p) for p in modules() if p.stem in EMPTY_NAMES]
+    assert wrong == [], "name the module for what it is about"
+    bases = [p for p in modules() if p.stem == "base"]
+    assert len({p.parent for p in bases}) == len(bases)
+
+
+def test_migrations_are_numbered_and_say_when_they_run() -> None:
+    files = sorted((ROOT / "annals/store/migrations").glob("*.sql"))
+    numbers = []
+    for file in files:
+        match = re.fullmatch(r"(\d{4})_(pre|post)_[a-z0-9_]+\.sql", file.name)
+        assert match, f"{file.name}: name it NNNN_pre_<what>.sql or NNNN_post_<what>.sql"
+        numbers.append(int(match[1]))
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_the_texts_make_no_promises_and_name_no_machine() -> None:
+    promise = re.compile(
+        r"\b(TODO|FIXME|XXX|HACK)\b|NotImplementedError|(?<!None )\bfor now\b"
+        r"|simplif(y|ied) version|\bplaceholder (for|until)\b"
+    )
+    machine = re.compile(r"(^|[^A-Za-z0-9_.])/(work|farm|root)/[a-z]")
+    wrong = []
+    for pattern in ("annals/**/*", "docs/**/*.md", "bench/*.py", "*.md"):
+        for path in ROOT.glob(pattern):
+            if path.suffix in {".py", ".md", ".mjs", ".cjs", ".sh", ".sql"} and path.is_file():
+                for number, line in enumerate(path.read_text().splitlines(), 1):
+                    if promise.search(line) or machine.search(line):
+                        wrong.append(f"{path.relative_to(ROOT)}:{number} {line.strip()[:90]}")
+    assert wrong == []
+
+
+def test_sql_longer_than_a_line_lives_in_named_queries() -> None:
+    wrong = []
+    statement = re.compile(r"\b(SELECT|INSERT INTO|UPDATE|DELETE FROM)\b[^\"']*\n", re.MULTILINE)
+    triple = re.compile(r'(?<!\w)f?"""(.*?)"""', re.DOTALL)
+    for path in modules():
+        for match in triple.finditer(path.read_text()):
+            text = match[1]
+            if statement.match(text.lstrip()):
+                wrong.append(f"{path.relative_to(ROOT)}: {text.strip()[:60]!r}")
+    assert wrong == [], "move it to a .sql file beside the module"
+
+
+def test_decisions_are_numbered_once() -> None:
+    numbers = sorted(int(file.name[:4]) for file in (ROOT / "docs" / "adr").glob("*.md"))
+    assert numbers == list(range(1, len(numbers) + 1))

@@ -1,0 +1,154 @@
+"""A whole instance for tests: `annals up` as a person starts it, ended by its pid, with nothing left behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from annals.app.cli.children import children_of
+from annals.app.cli.folders import start_ticks
+
+STOP_SECONDS = 10
+
+
+class AnnalsInstance:
+    """A running `annals up`; `data`, `endpoint`, `project`, `key`, `driver` and `database_url` are what it printed."""
+
+    def __init__(self, process: "subprocess.Popen[str]", line: str, log: Path) -> None:
+        self.process, self.rest, self.log = process, "", log
+        self.ready: dict[str, Any] = json.loads(line)
+        self.endpoint, self.project, self.key = (str(self.ready[name]) for name in ("endpoint", "project", "key"))
+        self.data, self.driver = Path(self.ready["data"]), str(self.ready["driver"])
+        self.database_url = str(self.ready["database_url"])
+        self.headers = {"X-Appwrite-Project": self.project, "X-Appwrite-Key": self.key}
+
+    @classmethod
+    def start(
+        cls,
+        data: Path,
+        *options: str,
+        environment: Mapping[str, str] | None = None,
+        wrap: Callable[[list[str]], list[str]] = lambda argv: argv,
+    ) -> Self:
+        """Start on a free port and wait until it is ready; its log goes to a file beside the data folder."""
+        log = data.with_name(f"{data.name}.log")
+        with log.open("a") as writing:
+            process = subprocess.Popen(
+                wrap([sys.executable, "-m", "annals", "up", "--json", "--port", "0", "--data", str(data), *options]),
+                stdout=subprocess.PIPE,
+                stderr=writing,
+                text=True,
+                env=plain(
+                    {
+                        "ANNALS_FUNCTIONS_CREATE_QUOTA": "0",
+                        "ANNALS_GIT_ALLOWED_HOSTS": "127.0.0.1",
+                        **(environment or {}),
+                    }
+                ),
+            )
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line, f"annals up ended before it was ready:\n{log.read_text()[-4000:]}"
+        return cls(process, line, log)
+
+    def family(self) -> dict[int, int]:
+        """Every process of the instance with its start time, the supervisor first."""
+        found: dict[int, int] = {}
+        waiting = [self.process.pid]
+        while waiting:
+            pid = waiting.pop()
+            ticks = start_ticks(pid)
+            if ticks is not None:
+                found[pid] = ticks
+                waiting += children_of(pid)
+        return found
+
+    def processes(self) -> list[dict[str, Any]]:
+        """What `annals ps` shows."""
+        rows: list[dict[str, Any]] = json.loads(annals("ps", "--json", "--data", str(self.data)).stdout)["processes"]
+        return rows
+
+    def pid_of(self, role: str) -> int:
+        return int(next(row["pid"] for row in self.processes() if row["role"] == role))
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, dict[int, int]]:
+        """Send a signal and wait for the end; the exit code, and who was in the family."""
+        family = self.family()
+        self.process.send_signal(number)
+        code: int = self.process.wait(STOP_SECONDS + 5)
+        assert self.process.stdout is not None
+        self.rest = self.process.stdout.read()
+        self.process.stdout.close()
+        return code, family
+
+    def stop(self) -> None:
+        """End it in order; fails when a process stays or it takes too long."""
+        if self.process.poll() is not None:
+            return
+        began = time.monotonic()
+        code, family = self.end()
+        took = time.monotonic() - began
+        assert code == 0, f"exit code {code}:\n{self.log.read_text()[-4000:]}"
+        assert alive(family) == [], f"left behind: {alive(family)}"
+        assert took < STOP_SECONDS, f"took {took:.1f} s to stop"
+
+
+@contextmanager
+def short_folder() -> Iterator[Path]:
+    """A folder of its own with a path that sockets fit in and that any user may pass."""
+    with tempfile.TemporaryDirectory(prefix="annals-test-", dir="/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+@contextmanager
+def instance_of_its_own(**environment: str) -> Iterator[AnnalsInstance]:
+    """A fresh instance on the sandbox driver, stopped on leaving."""
+    with short_folder() as folder:
+        instance = AnnalsInstance.start(folder / "data", "--driver", "sandbox", environment=environment)
+        try:
+            yield instance
+        finally:
+            instance.stop()
+
+
+def annals(
+    *arguments: str, environment: Mapping[str, str] | None = None, seconds: float = 60
+) -> "subprocess.CompletedProcess[str]":
+    """Run one command to its end, which comes within so many seconds."""
+    command = [sys.executable, "-m", "annals", *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=seconds, env=plain(environment or {})
+    )
+
+
+def plain(settings: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment with these settings alone."""
+    return {**{k: v for k, v in os.environ.items() if not k.startswith("ANNALS_")}, **settings}
+
+
+def alive(family: Mapping[int, int]) -> Sequence[int]:
+    """Those of a family that still run."""
+    return [pid for pid, ticks in family.items() if start_ticks(pid) == ticks]
+
+
+def eventually(condition: Callable[[], object], seconds: float = 20, *, explain: Callable[[], object] = str) -> Any:
+    """Ask again and again until it is true, and return what it gave; fails when it has not come true in time.
+
+    `explain` is asked then for what a reader of the failure needs to know.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"did not come true in {seconds:g} s. {explain()}"
+        time.sleep(0.05)

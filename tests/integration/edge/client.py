@@ -1,0 +1,128 @@
+"""A client of the edge, wherever that is: what goes in and comes out is what the contract is about."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from tests.forms import form
+from tests.integration.edge.wire import Application
+
+
+class Reply:
+    """One answer as it was sent."""
+
+    def __init__(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        self.status, self.body = status, body
+        self.headers = {name.decode(): value.decode("latin-1") for name, value in headers}
+
+    @property
+    def json(self) -> Any:
+        return msgspec.json.decode(self.body)
+
+    @property
+    def error(self) -> tuple[int, str]:
+        """Status and type of a refusal, which agree with the envelope."""
+        envelope = self.json
+        assert set(envelope) == {"message", "code", "type", "version"}
+        assert envelope["code"] == self.status
+        return self.status, envelope["type"]
+
+    @property
+    def message(self) -> str:
+        return str(self.json["message"])
+
+
+class Client:
+    """A caller with standing headers; `with_` makes another one."""
+
+    def __init__(self, edge: Application, headers: Mapping[str, str], address: str = "203.0.113.7") -> None:
+        self._edge, self.headers, self._address = edge, dict(headers), address
+
+    def from_(self, address: str) -> "Client":
+        """The same caller at another address."""
+        return Client(self._edge, self.headers, address)
+
+    def with_(self, **headers: str | None) -> "Client":
+        """The same caller with some headers changed, or None to leave one out; `_` stands for `-`."""
+        changed = {name.replace("_", "-"): value for name, value in headers.items()}
+        merged = {**self.headers, **changed}
+        kept = {name: value for name, value in merged.items() if value is not None}
+        return Client(self._edge, kept, self._address)
+
+    async def get(self, path: str, queries: list[Any] | None = None, /, **query: str) -> Reply:
+        pairs = [("queries[]", text if isinstance(text, str) else dumps(text)) for text in queries or []]
+        return await self.send("GET", path, query=urlencode([*pairs, *query.items()]))
+
+    async def post(self, path: str, /, **fields: Any) -> Reply:
+        return await self.json("POST", path, fields)
+
+    async def put(self, path: str, /, **fields: Any) -> Reply:
+        return await self.json("PUT", path, fields)
+
+    async def patch(self, path: str, /, **fields: Any) -> Reply:
+        return await self.json("PATCH", path, fields)
+
+    async def delete(self, path: str) -> Reply:
+        return await self.send("DELETE", path)
+
+    async def json(self, method: str, path: str, body: Any) -> Reply:
+        return await self.send(method, path, content_type="application/json", body=msgspec.json.encode(body))
+
+    async def upload(
+        self, path: str, fields: Mapping[str, str], *, file: bytes | None, name: str = "code.tar.gz", **headers: str
+    ) -> Reply:
+        """A multipart form with a `code` part, as SDKs send it."""
+        content_type, body = form(fields, file, name)
+        return await self.with_(**headers).send("POST", path, content_type=content_type, body=body)
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: str = "",
+        content_type: str = "",
+        body: bytes = b"",
+        pieces: int = 1,
+        more_headers: Sequence[tuple[bytes, bytes]] = (),
+    ) -> Reply:
+        """Any request, its body in some pieces; `more_headers` may have names that are there already."""
+        headers = {**self.headers, **({"content-type": content_type} if content_type else {})}
+        step = max(1, -(-len(body) // pieces))
+        parts = [body[start : start + step] for start in range(0, len(body), step)] or [b""]
+        messages = [
+            {"type": "http.request", "body": part, "more_body": number < len(parts)}
+            for number, part in enumerate(parts, 1)
+        ]
+        sent: list[dict[str, Any]] = []
+
+        async def receive() -> dict[str, Any]:
+            return messages.pop(0) if messages else {"type": "http.disconnect"}
+
+        async def send(message: dict[str, Any]) -> None:
+            sent.append(message)
+
+        scope = {
+            "type": "http",
+            "method": method,
+            "scheme": "http",
+            "path": path,
+            "raw_path": quote(path).encode(),
+            "query_string": query.encode(),
+            "headers": [
+                *((name.lower().encode(), value.encode()) for name, value in headers.items()),
+                *more_headers,
+            ],
+            "client": (self._address, 1),
+        }
+        async with asyncio.timeout(30):
+            await self._edge(scope, receive, send)
+        start, *rest = sent
+        return Reply(start["status"], start["headers"], b"".join(message["body"] for message in rest))
+
+
+def dumps(query: Any) -> str:
+    return msgspec.json.encode(query).decode()

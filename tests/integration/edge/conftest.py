@@ -1,0 +1,116 @@
+"""A real API process over a real database, with an executor of the test's own and two projects."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from annals.app.credentials import digest
+from annals.app.edge import Edge
+from annals.app.metrics import Metrics
+from annals.app.operations import ROUTES
+from annals.app.services import Services
+from annals.app.settings import Settings
+from annals.app.wiring import open_services
+from annals.domain.commands.projects import create_project
+from annals.domain.project import ApiKey, Project
+from annals.domain.scopes import PROJECT_SCOPES
+from annals.store.log import Meta
+from tests.integration.edge.client import Client
+from tests.integration.edge.executor import FakeExecutor, served
+from tests.integration.edge.process import Processes
+from tests.integration.edge.wire import Application, OverSocket
+
+GENERATIONS = (None, "1.8.0", "2.5.0")
+"""No header, the former generation, the newest."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A numbered check that is tested here is tested against a real process: it takes the `edge` fixture."""
+    folder = Path(__file__).parent
+    for item in items:
+        numbered = item.path.parent == folder and item.get_closest_marker("behaviours") is not None
+        if numbered and "edge" not in getattr(item, "fixturenames", ()):
+            raise pytest.UsageError(f"{item.nodeid} carries a number and takes no client of the `edge` fixture")
+
+
+@pytest.fixture
+def settings(database_url: str, tmp_path: Path) -> Settings:
+    return Settings(data=tmp_path, database_url=database_url, functions_create_quota=0)
+
+
+@pytest.fixture
+def executor() -> FakeExecutor:
+    return FakeExecutor()
+
+
+@pytest.fixture
+async def services(settings: Settings, executor: FakeExecutor) -> AsyncIterator[Services]:
+    async with open_services(settings, executor, Metrics()) as opened:
+        for project_id in ("p1", "p2"):
+            keys = [
+                ApiKey(key_id="all", name="all", digest=digest(f"{project_id}-all"), scopes=list(PROJECT_SCOPES)),
+                ApiKey(key_id="read", name="read", digest=digest(f"{project_id}-read"), scopes=["functions.read"]),
+                ApiKey(key_id="none", name="none", digest=digest(f"{project_id}-none"), scopes=[]),
+            ]
+            await opened.log.run(
+                create_project,
+                Project.absent(project_id),
+                meta=Meta(actor="test"),
+                project_id=project_id,
+                name=project_id,
+                keys=keys,
+            )
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def processes() -> Iterator[Processes]:
+    """Where API processes are forked."""
+    opened = Processes()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+async def edge(
+    request: pytest.FixtureRequest, services: Services, executor: FakeExecutor
+) -> AsyncIterator[Application]:
+    """The edge: of an API process of the test's own where a numbered check is tested, else in this process."""
+    if request.node.get_closest_marker("behaviours") is None:
+        edge = Edge(ROUTES, services.metrics)
+        edge.open(services)
+        yield edge
+        return
+    processes: Processes = request.getfixturevalue("processes")  # only now, as it takes a second to be there
+    socket = processes.executor_socket()
+    async with served(executor, socket):
+        with processes.api(services.settings, socket) as log:
+            yield OverSocket(processes.address)
+            print(log.read_text())  # shown with a test that failed
+
+
+@pytest.fixture
+def nobody(edge: Application) -> Client:
+    """No header at all."""
+    return Client(edge, {"host": "annals.test:80"})
+
+
+@pytest.fixture(params=GENERATIONS, ids=lambda version: version or "no header")
+def key(edge: Application, request: pytest.FixtureRequest) -> Client:
+    """K of the contract, in each generation."""
+    headers = {"host": "annals.test:80", "x-appwrite-project": "p1", "x-appwrite-key": "p1-all"}
+    return Client(edge, headers | ({"x-appwrite-response-format": request.param} if request.param else {}))
+
+
+@pytest.fixture
+def keys(nobody: Client) -> list[Client]:
+    """K in every generation at once, for what costs a database each time."""
+    key = nobody.with_(x_appwrite_project="p1", x_appwrite_key="p1-all")
+    return [key.with_(x_appwrite_response_format=version) for version in GENERATIONS]
+
+
+@pytest.fixture
+def plain(edge: Application) -> Client:
+    """K without a format header, where generations make no difference."""
+    return Client(edge, {"host": "annals.test:80", "x-appwrite-project": "p1", "x-appwrite-key": "p1-all"})

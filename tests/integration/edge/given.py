@@ -1,0 +1,92 @@
+"""What a test starts from, brought about the way it really comes about."""
+
+import gzip
+from typing import Any
+
+from annals.app.services import Services
+from annals.domain.commands.deployments import claim_build, complete_build, fail_build, start_build
+from annals.domain.deployment import Deployment
+from annals.domain.function import Function
+from annals.domain.ports import Artefact
+from annals.store.log import Meta
+from tests.integration.edge.client import Client, Reply
+
+SOURCE = gzip.compress(b"some code", mtime=0)
+META = Meta(actor="test")
+
+
+async def function(client: Client, **fields: Any) -> str:
+    """A function of this client's project; its id."""
+    values = {"functionId": "unique()", "name": "fn", "runtime": "node-22", "entrypoint": "index.js", **fields}
+    reply = await client.json("POST", "/v1/functions", values)
+    assert reply.status == 201, reply.body
+    return str(reply.json["$id"])
+
+
+async def upload(client: Client, function_id: str, source: bytes = SOURCE, **fields: str) -> str:
+    """A deployment that waits for its build; its id."""
+    reply = await client.upload(
+        f"/v1/functions/{function_id}/deployments", {"activate": "true", **fields}, file=source
+    )  # fmt: skip
+    assert reply.status == 202, reply.body
+    return str(reply.json["$id"])
+
+
+async def built(
+    services: Services, project_id: str, deployment_id: str, *, succeeds: bool = True, meta: Meta = META
+) -> None:
+    """The deployment's build ended; one that succeeds becomes active when it is to."""
+    key = Deployment.key(project_id, deployment_id)
+    await services.log.run(claim_build, key, meta=meta, worker="w1")
+    await services.log.run(start_build, key, meta=meta, epoch=1)
+    facts: dict[str, Any] = {
+        "epoch": 1,
+        "milliseconds": 1500,
+        "specification": "s-1vcpu-1gb",
+        "logs_digest": "",
+        "logs_size": 0,
+    }
+    if not succeeds:
+        await services.log.run(fail_build, key, meta=meta, reason="command_failed", message="It failed.", **facts)
+        return
+    blob = await services.blobs.put(f"artefacts/{project_id}/{deployment_id}/1/code.tar.gz", b"built")
+    row = await services.database.row("SELECT * FROM deployments WHERE stream_id = %s", (key.stream,))
+    assert row is not None
+    await services.log.run(
+        complete_build,
+        Function.key(project_id, row["function_id"]),
+        key,
+        meta=meta,
+        artefact=Artefact(key=blob.key, digest=blob.digest, size=blob.size),
+        activate=row["activate"],
+        **facts,
+    )
+
+
+async def running_function(services: Services, client: Client, **fields: Any) -> str:
+    """A function with an active deployment; its id."""
+    function_id = await function(client, **fields)
+    await built(services, "p1", await upload(client, function_id))
+    return function_id
+
+
+def ids(reply: Reply, name: str) -> list[str]:
+    """The ids of a list's rows."""
+    assert reply.status == 200, reply.body
+    return [row["$id"] for row in reply.json[name]]
+
+
+def query(method: str, attribute: str | None = None, *values: Any) -> dict[str, Any]:
+    """One query of a list."""
+    return {"method": method, **({} if attribute is None else {"attribute": attribute}), "values": list(values)}
+
+
+async def execute(client: Client, function_id: str, **fields: Any) -> Reply:
+    """Ask for an execution; `async_` is the parameter whose name Python has taken."""
+    renamed = {"async" if name == "async_" else name: value for name, value in fields.items()}
+    return await client.json("POST", f"/v1/functions/{function_id}/executions", renamed)
+
+
+async def download(client: Client, function_id: str, deployment_id: str, **query: str) -> Reply:
+    """Ask for a deployment's file."""
+    return await client.get(f"/v1/functions/{function_id}/deployments/{deployment_id}/download", **query)

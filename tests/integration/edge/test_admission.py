@@ -1,0 +1,81 @@
+"""Crowds: who is one too many is told to come back, with nothing recorded, and everybody else is served."""
+
+import asyncio
+
+import pytest
+
+from annals.app.executions.admission import Admission
+from annals.app.services import Services
+from tests.integration.edge import given
+from tests.integration.edge.client import Client
+from tests.integration.edge.executor import FakeExecutor
+from tests.integration.workers.valkey import until
+
+
+@pytest.fixture
+def held(executor: FakeExecutor) -> asyncio.Event:
+    """What holds every run back until it is set."""
+    executor.gate = asyncio.Event()
+    return executor.gate
+
+
+async def waiting(services: Services, count: int) -> None:
+    await until(lambda: services.admission.waiting == count)
+
+
+async def test_a_functions_queue_that_is_full_answers_429_and_records_nothing(
+    services: Services, plain: Client, executor: FakeExecutor, held: asyncio.Event
+) -> None:
+    services.admission = Admission(most=100, most_of_project=100, queue=2)
+    function_id, other = [await given.running_function(services, plain) for _ in range(2)]
+    await plain.json("PUT", f"/v1/functions/{function_id}/policy", {"scaling": {"concurrency": 1}})
+    crowd = [asyncio.create_task(given.execute(plain, function_id)) for _ in range(3)]
+    await waiting(services, 3)
+
+    refused = await given.execute(plain, function_id)
+
+    assert refused.error == (429, "general_rate_limit_exceeded")
+    assert refused.headers["retry-after"] == "1"
+    elsewhere = asyncio.create_task(given.execute(plain, other))
+    await waiting(services, 4)
+    held.set()
+    assert {reply.status for reply in await asyncio.gather(*crowd, elsewhere)} == {201}
+    assert (await plain.get(f"/v1/functions/{function_id}/executions")).json["total"] == 3
+    assert (await given.execute(plain, function_id)).status == 201
+
+
+async def test_a_full_process_answers_503_and_one_project_cannot_fill_it(
+    services: Services, plain: Client, nobody: Client, held: asyncio.Event
+) -> None:
+    services.admission = Admission(most=4, most_of_project=3, queue=0)
+    function_id = await given.running_function(services, plain)
+    crowd = [asyncio.create_task(given.execute(plain, function_id)) for _ in range(3)]
+    await waiting(services, 3)
+
+    assert (await given.execute(plain, function_id)).error == (429, "general_rate_limit_exceeded")
+
+    services.admission = Admission(most=0, most_of_project=3, queue=0)
+    full = await given.execute(plain, function_id)
+    assert full.error == (503, "general_service_unavailable")
+    assert full.headers["retry-after"] == "1"
+    held.set()
+    await asyncio.gather(*crowd)
+
+
+async def test_what_waits_holds_up_no_other_request(
+    services: Services, plain: Client, executor: FakeExecutor, held: asyncio.Event
+) -> None:
+    """Code that calls back into the API while much runs: it is answered, and may ask for more to run later."""
+    scopes = ["functions.read", "executions.write"]
+    function_id = await given.running_function(services, plain, scopes=scopes)
+    crowd = [asyncio.create_task(given.execute(plain, function_id)) for _ in range(300)]
+    await until(lambda: len(executor.runs) == 300, seconds=30)
+    inside = plain.with_(x_appwrite_key=dict(executor.runs[0].headers)["x-appwrite-key"])
+
+    async with asyncio.timeout(5):
+        told = await inside.get(f"/v1/functions/{function_id}")
+        later = await given.execute(inside, function_id, async_=True)
+
+    assert (told.status, later.status) == (200, 202)
+    held.set()
+    assert {reply.status for reply in await asyncio.gather(*crowd)} == {201}

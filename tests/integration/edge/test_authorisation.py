@@ -1,0 +1,93 @@
+"""Every route by every caller, and by ids of others, against one declared table."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from annals.app.operations import ROUTES
+from annals.app.services import Services
+from annals.domain.scopes import PROJECT_SCOPES
+from tests.integration.edge.authorisation_rows import DENIED, EXPIRED, MISSING, OK, SCOPE, Outcome, Row
+from tests.integration.edge.authorisation_table import TABLE
+from tests.integration.edge.authorisation_world import World, objects
+from tests.integration.edge.client import Client, Reply
+
+AT_ONCE = 32
+
+
+@pytest.fixture
+async def world(services: Services, nobody: Client) -> World:
+    made = World(services, nobody)
+    await made.fill()
+    return made
+
+
+def outcome(reply: Reply) -> Outcome:
+    """What was answered, as the table has it: all success is alike, tried writes answer 200 anyway."""
+    return reply.error if reply.status >= 400 and reply.json.get("type") else (reply.status, "")
+
+
+async def judge(world: World, asked: list[tuple[str, str, dict[str, str], Outcome]]) -> None:
+    """Hold requests, as caller, route, ids and outcome, to what the table says; all that differ are told."""
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def ask(caller: str, route: str, ids: dict[str, str], expected: Outcome) -> Outcome:
+        async with gate:
+            return outcome(await world.ask(world.callers[caller], route, TABLE[route], ids))
+
+    answers = await asyncio.gather(*(ask(*one) for one in asked))
+    found = zip(asked, answers, strict=True)
+    wrong = [f"{route} by {caller}: {got} for {want}" for (caller, route, _, want), got in found if got != want]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_table_names_every_route() -> None:
+    served = {f"{operation.method} {operation.path}" for operation in ROUTES.operations}
+
+    assert sorted(served - set(TABLE)) == [], "say in tests/integration/edge/authorisation_table.py who may do this"
+    assert sorted(set(TABLE) - served) == [], "these are served no more"
+
+
+async def test_every_kind_of_caller_gets_what_the_table_says(world: World) -> None:
+    def expected(row: Row) -> Iterator[tuple[str, Outcome]]:
+        yield from (("no credential", row.guest), ("guest session", row.guest))
+        yield from (("user", row.user), ("member", row.member), ("owner", row.owner))
+        yield from (("admin", row.admin), ("key", row.key))
+        yield from (("key expired", EXPIRED), ("key of another project", DENIED))
+        if row.console:
+            yield "console", OK
+
+    asked = [(caller, route, world.own, want) for route, row in TABLE.items() for caller, want in expected(row)]
+
+    await judge(world, asked)
+
+
+async def test_a_key_with_one_scope_does_what_that_scope_is_for_and_nothing_else(world: World) -> None:
+    asked = [
+        (f"key {scope}", route, world.own, row.key if row.opens_to(scope) else SCOPE)
+        for route, row in TABLE.items()
+        for scope in PROJECT_SCOPES
+    ]
+
+    await judge(world, asked)
+
+
+async def test_ids_of_others_are_not_there(world: World) -> None:
+    """Another project's, another parent's, and those of what was deleted, whoever asks."""
+    asked = []
+    for route, row in TABLE.items():
+        named = objects(route, row)
+        callers = ["console"] if row.console else [name for name in ("key", "member", "owner") if row.allows(name)]
+        for kind in named:
+            missing = (404, row.missing.get(kind, MISSING[kind]))
+            elsewhere = {**world.own, kind: world.foreign[kind]}
+            gone = {**world.own, kind: world.gone[kind]}
+            for caller in callers:
+                if not (row.console and kind == "projectId"):  # admins have every project
+                    asked.append((caller, route, elsewhere, missing))
+                asked.append((caller, route, gone, OK if kind in row.kept else missing))
+                if kind != named[0] or kind == "projectVariableId":
+                    asked.append((caller, route, {**world.own, kind: world.sibling[kind]}, missing))
+
+    await judge(world, asked)

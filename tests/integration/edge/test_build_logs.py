@@ -1,0 +1,83 @@
+"""A build's log, whole and while it grows."""
+
+import asyncio
+from typing import Any
+
+import msgspec
+
+from annals.app.services import Services
+from annals.domain.commands.deployments import cancel_build, claim_build, start_build
+from annals.domain.deployment import Deployment
+from tests.integration.edge import given
+from tests.integration.edge.client import Client
+
+
+async def building(services: Services, client: Client) -> tuple[str, Any]:
+    """The path of a running build's log, and the deployment's key."""
+    function_id = await given.function(client)
+    deployment_id = await given.upload(client, function_id)
+    key = Deployment.key("p1", deployment_id)
+    await services.log.run(claim_build, key, meta=given.META, worker="w")
+    await services.log.run(start_build, key, meta=given.META, epoch=1)
+    return f"/v1/functions/{function_id}/deployments/{deployment_id}/logs", key
+
+
+async def write(services: Services, key: Any, seq: int, text: str) -> None:
+    await services.database.execute(
+        "INSERT INTO build_logs (stream_id, epoch, seq, chunk) VALUES (%s, 1, %s, %s)", (key.stream, seq, text)
+    )
+
+
+async def cancel(services: Services, key: Any, function_id: str) -> None:
+    await services.log.run(cancel_build, key, meta=given.META, function_id=function_id, seconds=1)
+
+
+def events(body: bytes) -> list[dict[str, str]]:
+    parsed = []
+    for block in body.decode().split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
+        if fields:
+            parsed.append(fields)
+    return parsed
+
+
+async def test_a_log_is_followed_to_its_build_s_end(services: Services, plain: Client) -> None:
+    path, key = await building(services, plain)
+    await write(services, key, 1, "one\n")
+    following = asyncio.create_task(plain.with_(accept="text/event-stream").get(path))
+    await asyncio.sleep(0.3)
+    await write(services, key, 2, "two\n")
+    await asyncio.sleep(0.5)
+    await cancel(services, key, path.split("/")[3])
+
+    reply = await following
+
+    assert reply.headers["content-type"] == "text/event-stream"
+    found = events(reply.body)
+    assert "".join(msgspec.json.decode(event["data"]) for event in found[:-1]) == (
+        "one\ntwo\n\nBuild has been canceled.\n"
+    )
+    assert len(found) >= 3
+    assert (found[-1]["event"], found[-1]["data"]) == ("end", '{"status":"canceled"}')
+    assert (await plain.get(path)).body == b"one\ntwo\n\nBuild has been canceled.\n"
+
+
+async def test_a_follower_goes_on_where_it_was(services: Services, plain: Client) -> None:
+    path, key = await building(services, plain)
+    await write(services, key, 1, "one\ntwo\n")
+    await cancel(services, key, path.split("/")[3])
+    follower = plain.with_(accept="text/event-stream")
+
+    rest = events((await follower.with_(last_event_id="1-4").get(path)).body)
+    assert msgspec.json.decode(rest[0]["data"]) == "two\n\nBuild has been canceled.\n"
+    for nonsense in ("7-4", "x", "1-999999", "-"):
+        anew = events((await follower.with_(last_event_id=nonsense).get(path)).body)
+        assert msgspec.json.decode(anew[0]["data"]).startswith("one\n")
+
+
+async def test_a_log_belongs_to_its_function(services: Services, plain: Client) -> None:
+    path, _ = await building(services, plain)
+    other = await given.function(plain)
+    foreign = path.replace(path.split("/")[3], other)
+
+    assert (await plain.get(foreign)).error == (404, "deployment_not_found")

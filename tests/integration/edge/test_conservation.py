@@ -1,0 +1,105 @@
+"""What was accepted is what ended and what is to come: gauges that stay zero, and show it when something is lost."""
+
+import re
+
+import pytest
+
+from annals.app.health.conservation import Conservation
+from annals.app.services import Services
+from annals.projections.following import FOLLOWING
+from annals.store.follower import Follower
+from annals.store.listener import Listener
+from tests.integration.edge import given
+from tests.integration.edge.client import Client
+
+GAUGE = re.compile(r'^annals_conservation_drift\{of="(\w+)"\} (\d+)$', re.MULTILINE)
+NONE = {"executions": 0, "builds": 0, "usage": 0}
+
+
+async def counted(services: Services) -> None:
+    follower = Follower("usage", FOLLOWING["usage"].handle, services.log.facts, Listener(services.database))
+    while await follower.catch_up():
+        pass
+
+
+async def metrics(services: Services, client: Client) -> str:
+    services.conservation = Conservation(services.database)  # figures of now, not of a moment ago
+    return (await client.get("/metrics")).body.decode()
+
+
+async def drift(services: Services, client: Client) -> dict[str, int]:
+    return {kind: int(number) for kind, number in GAUGE.findall(await metrics(services, client))}
+
+
+@pytest.fixture
+async def used(services: Services, plain: Client) -> str:
+    """A function whose executions ended, wait, are scheduled and were deleted, beside one that is gone with its own."""
+    function_id = await given.running_function(services, plain)
+    for sent in ({}, {"async": True}, {"async": True, "scheduledAt": "2099-01-01T00:00:00.000+00:00"}):
+        assert (await given.execute(plain, function_id, **sent)).status in {201, 202}
+    deleted = (await given.execute(plain, function_id)).json["$id"]
+    assert (await plain.delete(f"/v1/functions/{function_id}/executions/{deleted}")).status == 204
+    gone = await given.running_function(services, plain)
+    assert (await given.execute(plain, gone, **{"async": True})).status == 202
+    assert (await plain.delete(f"/v1/functions/{gone}")).status == 204
+    await counted(services)
+    return function_id
+
+
+async def test_nothing_drifts_whatever_becomes_of_executions(services: Services, plain: Client, used: str) -> None:
+    text = await metrics(services, plain)
+
+    assert {kind: int(number) for kind, number in GAUGE.findall(text)} == NONE
+    assert 'annals_open{kind="executions",status="waiting"}' in text
+    assert 'annals_follower_lag{name="usage"} 0' in text
+    assert 'annals_follower_stopped{name="usage"} 0' in text
+
+
+async def test_a_lost_execution_shows(services: Services, plain: Client, used: str) -> None:
+    await services.database.execute("DELETE FROM executions WHERE function_id = %s AND status = 'waiting'", (used,))
+
+    assert await drift(services, plain) == {**NONE, "executions": 1}
+
+
+async def test_a_second_end_shows(services: Services, plain: Client, used: str) -> None:
+    await services.database.execute(
+        "INSERT INTO events (originator_id, originator_version, topic, state, recorded_at)"
+        " SELECT originator_id, originator_version + 1, topic, state, now() FROM events"
+        " WHERE topic = 'execution.completed' ORDER BY notification_id LIMIT 1"
+    )
+
+    assert (await drift(services, plain))["executions"] == 1
+
+
+async def test_a_lost_build_shows(services: Services, plain: Client, used: str) -> None:
+    await services.database.execute(
+        "DELETE FROM events WHERE topic = 'deployment.build_succeeded' AND originator_id ="
+        " (SELECT stream_id FROM deployments WHERE function_id = %s LIMIT 1)",
+        (used,),
+    )
+
+    assert (await drift(services, plain))["builds"] == 1
+
+
+async def test_usage_that_was_not_counted_shows(services: Services, plain: Client, used: str) -> None:
+    await services.database.execute("UPDATE usage_cells SET executions = executions - 1 WHERE cube = 'total'")
+
+    assert (await drift(services, plain))["usage"] == 1
+
+
+async def test_a_follower_that_stands_still_raises_the_alarm(services: Services, plain: Client, used: str) -> None:
+    await services.database.execute("UPDATE checkpoints SET error = 'poison' WHERE name = 'usage'")
+
+    assert 'annals_follower_stopped{name="usage"} 1' in await metrics(services, plain)
+    ready = await plain.get("/v1/health/ready")
+    assert (ready.status, [row["error"] for row in ready.json["followers"] if row["name"] == "usage"]) == (
+        503,
+        ["poison"],
+    )
+
+
+async def test_figures_are_looked_up_once_in_a_while(services: Services, plain: Client, used: str) -> None:
+    assert await drift(services, plain) == NONE
+    await services.database.execute("DELETE FROM executions WHERE function_id = %s AND status = 'waiting'", (used,))
+
+    assert GAUGE.findall((await plain.get("/metrics")).body.decode())[0] == ("executions", "0")

@@ -1,0 +1,88 @@
+"""`?dryRun=true` on every write that is served: the events that it would record are told, and nothing is kept."""
+
+import pytest
+
+from annals.app.services import Services
+from tests.integration.edge import given
+from tests.integration.edge.authorisation_rows import OK, Row
+from tests.integration.edge.authorisation_table import TABLE
+from tests.integration.edge.authorisation_world import World
+from tests.integration.edge.client import Client
+from tests.integration.edge.test_dead_letters import dead_letter, retried_function
+
+UNRECORDED = {
+    "POST /v1/users/{userId}/jwts",
+    "POST /v1/account/jwts",
+    "POST /v1/account/jwt",
+    "POST /v1/projects/{projectId}/jwts",
+    "POST /v1/project/keys/ephemeral",
+}
+"""What these hand out is signed, and recorded nowhere."""
+
+WITHOUT_CAUSE = {"POST /v1/functions/{functionId}/dead-letters/redrive"}
+"""There is nothing here that these would change."""
+
+BODIES = {"PUT /v1/functions/{functionId}/policy": {"retries": {"attempts": 3}}}
+"""Where the table's body asks for what is so already."""
+
+
+def writer(row: Row) -> str | None:
+    """A caller whom the table lets do it."""
+    if row.console:
+        return "console"
+    return next((name for name in ("key", "member") if getattr(row, name) == OK), None)
+
+
+async def kept(services: Services) -> tuple[int, int, list[str]]:
+    """The log's end, how many contents are kept, and the keys of the blobs of deployments."""
+    contents = await services.database.row("SELECT count(*) AS n FROM contents")
+    assert contents is not None
+    blobs = [blob.key for kind in ("sources", "artefacts") async for blob in services.blobs.list(kind)]
+    return await services.log.facts.position(), contents["n"], blobs
+
+
+@pytest.fixture
+async def world(services: Services, nobody: Client) -> World:
+    made = World(services, nobody)
+    await made.fill()
+    key, function_id = made.callers["key"], made.own["functionId"]
+    assert (await key.put(f"/v1/functions/{function_id}", name="renamed since")).status == 200
+    made.own["deploymentId"] = await given.upload(key, function_id, activate="false")
+    await given.built(services, "p1", made.own["deploymentId"])
+    return made
+
+
+async def test_every_write_tells_what_it_would_record_and_records_nothing(services: Services, world: World) -> None:
+    before = await kept(services)
+    told: dict[str, list[str]] = {}
+    for route, declared in TABLE.items():
+        if route.startswith("GET "):
+            continue
+        row = declared.but(body=BODIES.get(route, declared.body))
+        reply = await world.ask(world.callers[writer(row) or "key"], route, row, world.own)
+        assert writer(row) is None or reply.status == 200, (route, reply.body)
+        assert await kept(services) == before, route
+        if reply.status == 200:
+            assert reply.json["total"] == len(reply.json["events"])
+            assert all(event["position"] is None for event in reply.json["events"])
+            told[route] = [event["type"] for event in reply.json["events"]]
+
+    assert {route for route, types in told.items() if not types} == UNRECORDED | WITHOUT_CAUSE
+    ending = told["DELETE /v1/projects/{projectId}"]
+    assert ending[-1] == "project.deleted"
+    assert {"function.deleted", "team.deleted", "user.deleted"} <= set(ending)
+
+
+async def test_a_redrive_of_many_tells_of_each(services: Services, plain: Client) -> None:
+    function_id = await retried_function(services, plain)
+    letters = {await dead_letter(services, plain, function_id, body="same") for _ in range(3)}
+    before = await kept(services)
+
+    path = f"/v1/functions/{function_id}/dead-letters"
+    reply = await plain.send("POST", f"{path}/redrive", query="dryRun=true")
+
+    events = reply.json["events"]
+    assert [event["type"] for event in events].count("execution.requested") == 3
+    assert letters < {event["resourceId"] for event in events}
+    assert await kept(services) == before
+    assert (await plain.get(path)).json["total"] == 3

@@ -1,0 +1,111 @@
+"""Requests and answers that an honest peer never sends, as the edge meets them behind its HTTP server."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from annals.app import call
+from annals.app.edge import Edge
+from annals.app.services import Services
+from annals.domain.ports import Outcome
+from tests.integration.edge.client import Client, Reply
+from tests.integration.edge.executor import FakeExecutor
+from tests.integration.edge.test_function_domains import HOST, published
+
+
+async def fed(edge: Edge, pieces: AsyncIterator[dict[str, Any]], headers: list[tuple[bytes, bytes]]) -> Reply:
+    """The answer to a request whose body arrives as it is told."""
+    told: list[dict[str, Any]] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        told.append(message)
+
+    scope = {
+        "type": "http", "method": "POST", "scheme": "http", "path": "/v1/functions", "raw_path": b"/v1/functions",
+        "query_string": b"", "headers": [*headers, (b"transfer-encoding", b"chunked")], "client": ("::1", 1),
+    }  # fmt: skip
+    async with asyncio.timeout(20):
+        await edge(scope, pieces.__anext__, send)
+    start, *rest = told
+    return Reply(start["status"], start["headers"], b"".join(message["body"] for message in rest))
+
+
+KEY = [(b"x-appwrite-project", b"p1"), (b"x-appwrite-key", b"p1-all"), (b"content-type", b"application/json")]
+
+
+async def trickle(pause: float) -> AsyncIterator[dict[str, Any]]:
+    while True:
+        await asyncio.sleep(pause)
+        yield {"type": "http.request", "body": b" ", "more_body": True}
+
+
+@pytest.mark.parametrize("pause", [0.01, 30.0])
+async def test_a_body_that_trickles_or_stalls_is_not_waited_for(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch, pause: float
+) -> None:
+    monkeypatch.setattr(call, "BODY_SECONDS", 0.3)
+
+    reply = await fed(edge, trickle(pause), KEY)
+
+    assert reply.error == (408, "general_request_timeout")
+
+
+async def test_a_body_that_arrives_fast_enough_has_all_its_time(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(call, "BODY_SECONDS", 0.05)
+
+    async def steady() -> AsyncIterator[dict[str, Any]]:
+        for left in range(20, -1, -1):
+            await asyncio.sleep(0.01)
+            yield {"type": "http.request", "body": b" " * call.SLOWEST, "more_body": bool(left)}
+
+    reply = await fed(edge, steady(), KEY)
+
+    assert reply.error == (400, "general_argument_invalid")
+
+
+async def test_a_body_whose_framing_breaks_is_told_so(edge: Edge) -> None:
+    async def broken() -> AsyncIterator[dict[str, Any]]:
+        yield {"type": "http.request", "body": b'{"functionId":', "more_body": True}
+        while True:
+            yield {"type": "http.disconnect"}
+
+    reply = await fed(edge, broken(), KEY)
+
+    assert reply.error == (400, "general_bad_request")
+
+
+async def test_a_request_of_two_hosts_is_neither_the_apis_nor_a_functions(
+    services: Services, plain: Client, edge: Edge, executor: FakeExecutor
+) -> None:
+    await published(services, plain)
+    for first, second in ((HOST, "localhost"), ("localhost", HOST)):
+        reply = await Client(edge, {"host": first}).send("GET", "/", more_headers=[(b"host", second.encode())])
+        assert reply.error == (400, "general_bad_request")
+    assert executor.runs == []
+
+
+async def test_headers_of_a_visit_arrive_and_leave_in_the_bytes_they_had(
+    services: Services, plain: Client, edge: Edge, executor: FakeExecutor
+) -> None:
+    await published(services, plain)
+    text = "é日本語\U0010ffff\t\u0085"
+    executor.answer = lambda run: Outcome(status_code=200, headers=[("x-said", dict(run.headers)["x-said"])], body=b"")
+
+    reply = await Client(edge, {"host": HOST}).send("GET", "/", more_headers=[(b"x-said", text.encode())])
+
+    assert reply.headers["x-said"].encode("latin-1") == text.encode()
+
+
+async def test_what_is_no_header_does_not_reach_a_visitor(
+    services: Services, plain: Client, edge: Edge, executor: FakeExecutor
+) -> None:
+    """Code may write to its socket itself, past the server that it was given."""
+    await published(services, plain)
+    odd = [("x-a", "b\r\nset-cookie: c=d"), ("x-b", "\0"), ("x c", "d"), ("x-e\r\n", "f"), ("", "g"), ("é", "h")]
+    executor.answer = lambda run: Outcome(status_code=200, headers=[*odd, ("x-good", "kept")], body=b"")
+
+    reply = await Client(edge, {"host": HOST}).send("GET", "/")
+
+    assert set(reply.headers) == {"x-good", "x-appwrite-execution-id", "content-length"}

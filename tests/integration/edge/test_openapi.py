@@ -1,0 +1,45 @@
+"""The API's own description, and the page on which it is read."""
+
+import re
+
+import pytest
+
+from tests.integration.edge.client import Client
+
+
+async def test_each_generation_has_its_document(nobody: Client) -> None:
+    newest = (await nobody.get("/openapi.json")).json
+    former = (await nobody.get("/openapi.json", format="1.8.0")).json
+
+    asked = await nobody.with_(x_appwrite_response_format="1.8.0").get("/openapi.json")
+    assert asked.json == former
+    shown = [set(document["components"]["schemas"]["execution"]["properties"]) for document in (newest, former)]
+    assert shown[0] - shown[1] == {"resourceId", "resourceType"}
+    assert shown[1] - shown[0] == {"functionId"}
+
+
+async def test_a_model_has_exactly_the_fields_that_answers_have(key: Client) -> None:
+    version = key.headers.get("x-appwrite-response-format")
+    if version is None:
+        key = key.with_(x_appwrite_response_format="1.8.0")
+    document = (await key.get("/openapi.json")).json
+    made = await key.post("/v1/functions", functionId="f", name="f", runtime="node-22")
+
+    assert set(document["components"]["schemas"]["function"]["properties"]) == set(made.json)
+
+
+async def test_the_page_needs_nothing_from_elsewhere(nobody: Client) -> None:
+    page = await nobody.get("/docs")
+
+    assert page.headers["content-type"].startswith("text/html")
+    assert "default-src 'self'" in page.headers["content-security-policy"]
+    wanted = re.findall(r'(?:src|href)="([^"]+)"', page.body.decode())
+    assert len(wanted) == 4
+    for path in wanted:
+        assert path.startswith("/docs/")
+        assert (await nobody.get(path)).status == 200
+
+
+@pytest.mark.parametrize("name", ["index.html", "..", "swagger-ui.js.map"])
+async def test_nothing_else_is_served_beside_the_page(nobody: Client, name: str) -> None:
+    assert (await nobody.get(f"/docs/{name}")).error == (404, "general_route_not_found")

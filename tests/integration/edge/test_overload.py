@@ -1,0 +1,31 @@
+"""A process that has as much in hand as it can answer says so, and goes on answering what it must."""
+
+import asyncio
+
+import pytest
+
+from annals.app import edge as edge_module
+from annals.app.services import Services
+from tests.integration.edge import given
+from tests.integration.edge.client import Client
+from tests.integration.edge.executor import FakeExecutor
+
+
+async def test_beyond_its_bound_it_tells_to_come_back_and_health_is_still_told(
+    executor: FakeExecutor, services: Services, plain: Client, nobody: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    function_id = await given.running_function(services, plain)
+    monkeypatch.setattr(edge_module, "MOST_AT_ONCE", 2)
+    executor.gate = asyncio.Event()
+    working = [asyncio.create_task(given.execute(plain, function_id)) for _ in range(2)]
+    while int(await services.database.value("SELECT count(*) FROM executions WHERE status = 'processing'")) < 2:
+        await asyncio.sleep(0.01)
+
+    refused = await plain.get("/v1/functions")
+    health = await nobody.get("/v1/health")
+    executor.gate.set()
+
+    assert (refused.error, refused.headers["retry-after"]) == ((503, "general_service_unavailable"), "1")
+    assert health.status == 200
+    assert [reply.status for reply in await asyncio.gather(*working)] == [201, 201]
+    assert (await plain.get("/v1/functions")).status == 200

@@ -1,0 +1,122 @@
+"""How a function's calls are run: the policy over the wire, its history, its past, its undoing (extensions.md)."""
+
+import json
+
+import pytest
+
+from annals.app.services import Services
+from tests.integration.edge import given
+from tests.integration.edge.client import Client
+from tests.integration.edge.test_past import follow
+
+DEFAULTS = {
+    "scaling": {"minWarm": 0, "maxInstances": 0, "concurrency": 0, "idleSeconds": 0},
+    "retries": {
+        "attempts": 1,
+        "backoffSeconds": 10,
+        "maxAgeSeconds": 21_600,
+        "on": [
+            *("error", "timeout", "out_of_memory", "crashed"),
+            *("start_failed", "worker_lost", "runtime_unavailable"),
+        ],
+    },
+    "traffic": [],
+}
+
+
+async def test_a_function_has_the_contracts_policy_until_another_is_put(plain: Client) -> None:
+    function_id = await given.function(plain)
+    path = f"/v1/functions/{function_id}/policy"
+    assert (await plain.get(path)).json == {"functionId": function_id, **DEFAULTS}
+
+    put = await plain.json("PUT", path, {"scaling": {"minWarm": 1}, "retries": {"attempts": 3, "on": ["timeout"]}})
+
+    assert put.status == 200
+    assert put.json["scaling"] == {**DEFAULTS["scaling"], "minWarm": 1}  # type: ignore[dict-item]
+    assert put.json["retries"] == {**DEFAULTS["retries"], "attempts": 3, "on": ["timeout"]}  # type: ignore[dict-item]
+    assert (await plain.get(path)).json == put.json
+    assert (await plain.json("PUT", path, {})).json == {"functionId": function_id, **DEFAULTS}
+
+
+async def test_stock_clients_see_nothing_of_it(key: Client) -> None:
+    function_id = await given.function(key)
+    before = await key.get(f"/v1/functions/{function_id}")
+
+    await key.json("PUT", f"/v1/functions/{function_id}/policy", {"scaling": {"concurrency": 2}})
+
+    assert (await key.get(f"/v1/functions/{function_id}")).json == before.json
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"scaling": {"minWarm": -1}}, "minWarm"),
+        ({"scaling": 3}, "Value must be an object of minWarm, maxInstances, concurrency, idleSeconds"),
+        ({"scaling": {"minWarm": 3, "maxInstances": 2}}, "must not be greater than maxInstances"),
+        ({"retries": {"attempts": 0}}, "attempts"),
+        ({"retries": {"attempts": 2, "on": ["canceled"]}}, "on"),
+        ({"retries": {"backoffSeconds": "soon"}}, "backoffSeconds"),
+    ],
+)
+async def test_what_is_no_policy_is_refused(plain: Client, body: object, words: str) -> None:
+    function_id = await given.function(plain)
+
+    reply = await plain.json("PUT", f"/v1/functions/{function_id}/policy", body)
+
+    assert reply.error == (400, "general_argument_invalid")
+    assert words in reply.json["message"]
+
+
+async def test_only_who_may_write_functions_puts_a_policy(plain: Client, nobody: Client) -> None:
+    function_id = await given.function(plain)
+    path = f"/v1/functions/{function_id}/policy"
+    reader = nobody.with_(x_appwrite_project="p1", x_appwrite_key="p1-read")
+    other = nobody.with_(x_appwrite_project="p2", x_appwrite_key="p2-all")
+
+    assert (await reader.json("PUT", path, {})).error == (401, "general_unauthorized_scope")
+    assert (await reader.get(path)).status == 200
+    assert (await other.get(path)).error == (404, "function_not_found")
+    assert (await other.json("PUT", path, {})).error == (404, "function_not_found")
+
+
+async def test_a_try_says_what_would_be_recorded_and_the_same_again_records_nothing(plain: Client) -> None:
+    function_id = await given.function(plain)
+    path = f"/v1/functions/{function_id}/policy"
+    body = {"retries": {"attempts": 2}}
+
+    async def tried() -> list[str]:
+        sent = json.dumps(body).encode()
+        reply = await plain.send("PUT", path, query="dryRun=true", content_type="application/json", body=sent)
+        return [event["type"] for event in reply.json["events"]]
+
+    assert await tried() == ["function.policy_changed"]
+    assert (await plain.get(path)).json["retries"]["attempts"] == 1
+    await plain.json("PUT", path, body)
+    assert await tried() == []
+
+
+async def test_history_tells_what_changed_and_a_revert_brings_it_back(services: Services, plain: Client) -> None:
+    function_id = await given.function(plain)
+    path = f"/v1/functions/{function_id}"
+    first = await services.log.facts.position()
+    await plain.json("PUT", f"{path}/policy", {"scaling": {"concurrency": 7}})
+
+    [_, changed] = (await plain.get(f"{path}/history")).json["events"]
+    assert (changed["type"], changed["changes"]) == (
+        "function.policy_changed",
+        [{"field": "policy.scaling.concurrency", "from": 0, "to": 7}],
+    )
+    assert (await plain.json("POST", f"{path}/revert", {"to": first})).status == 200
+    assert (await plain.get(f"{path}/policy")).json["scaling"]["concurrency"] == 0
+
+
+async def test_the_past_is_told_as_it_was(services: Services, plain: Client) -> None:
+    function_id = await given.function(plain)
+    path = f"/v1/functions/{function_id}/policy"
+    before = await services.log.facts.position()
+    await plain.json("PUT", path, {"scaling": {"idleSeconds": 9}})
+    after = await services.log.facts.position()
+    await follow(services)
+
+    assert (await plain.get(path, asOf=str(before))).json["scaling"]["idleSeconds"] == 0
+    assert (await plain.get(path, asOf=str(after))).json["scaling"]["idleSeconds"] == 9

@@ -1,0 +1,103 @@
+"""What callers hear while Postgres or the blob store is away, and that it passes by itself."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from annals.app.services import Services
+from annals.app.settings import Settings
+from annals.store.migrate import migrate
+from tests.integration.edge import given
+from tests.integration.edge.client import Client, Reply
+from tests.integration.postgres import Postgres
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[Postgres]:
+    server = Postgres()
+    try:
+        server.start()
+        migrate(server.url())
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def settings(own_postgres: Postgres, tmp_path: Path) -> Settings:
+    return Settings(data=tmp_path, database_url=own_postgres.url(), functions_create_quota=0)
+
+
+@pytest.fixture
+async def function_id(plain: Client) -> str:
+    return await given.function(plain)
+
+
+async def answered(client: Client, path: str) -> Reply:
+    """The first answer that is no 503."""
+    async with asyncio.timeout(20):
+        while (reply := await client.get(path)).status == 503:
+            await asyncio.sleep(0.05)
+    return reply
+
+
+async def test_without_a_database_callers_are_told_to_come_back(
+    own_postgres: Postgres, plain: Client, function_id: str
+) -> None:
+    path = f"/v1/functions/{function_id}"
+    own_postgres.crash()
+    replies = await asyncio.gather(
+        plain.get(path), plain.put(path, name="b"), plain.get("/v1/functions/nope"), plain.delete(path)
+    )
+    for reply in replies:
+        assert reply.error == (503, "general_service_unavailable")
+        assert int(reply.headers["retry-after"]) > 0
+    assert (await plain.get("/v1/functions/runtimes")).status == 503  # nobody can say whether the key holds
+
+    own_postgres.start()
+    assert (await answered(plain, path)).json["name"] == "fn"
+    assert (await plain.put(path, name="b")).json["name"] == "b"
+
+
+async def test_a_statement_that_fails_fails_alone(services: Services, plain: Client, function_id: str) -> None:
+    good = services.reads.rows("SELECT 1 AS one", ())
+    bad = services.reads.rows("SELECT 1 / %s::int AS one", (0,))
+    read = plain.get(f"/v1/functions/{function_id}")
+    found, failed, reply = await asyncio.gather(good, bad, read, return_exceptions=True)
+
+    assert not isinstance(found, BaseException)
+    assert found.rows[0]["one"] == 1
+    assert isinstance(failed, Exception)
+    assert isinstance(reply, Reply)
+    assert reply.status == 200
+
+
+async def test_an_upload_that_cannot_be_kept_is_refused_and_can_be_sent_again(
+    settings: Settings, plain: Client, function_id: str
+) -> None:
+    path = f"/v1/functions/{function_id}/deployments"
+    blobs = settings.folder / "blobs"
+    sources = blobs / "sources"
+    sources.write_text("in the way")
+
+    reply = await plain.upload(path, {"activate": "true"}, file=given.SOURCE)
+    assert reply.error == (503, "general_service_unavailable")
+    assert (await plain.get(path)).json["total"] == 0
+
+    sources.unlink()
+    assert (await plain.upload(path, {"activate": "true"}, file=given.SOURCE)).status == 202
+
+
+async def test_reads_outlive_a_migration_under_their_prepared_statements(
+    own_postgres: Postgres, plain: Client, function_id: str
+) -> None:
+    path = f"/v1/functions/{function_id}"
+    for number in range(8):
+        await plain.put(path, name=f"n{number}")
+        assert (await plain.get(path)).json["name"] == f"n{number}"
+    own_postgres.execute("ALTER TABLE functions ADD COLUMN later text")
+
+    await plain.put(path, name="after")
+    assert (await plain.get(path)).json["name"] == "after"

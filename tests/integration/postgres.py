@@ -1,0 +1,60 @@
+"""A Postgres of the tests' own: the embedded one of `annals up`, on a folder that goes away with it."""
+
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import psycopg
+
+from annals.app.cli import postgres
+from annals.app.cli.folders import Folders
+from annals.app.cli.launch import launched
+
+
+class Postgres:
+    """Started once a session. `crash` and `start` are for tests of what happens when it goes away."""
+
+    def __init__(self) -> None:
+        self.folders = Folders(Path(tempfile.mkdtemp(prefix="annals-tests-")))
+        self.folders.open()
+        self._embedded = postgres.Postgres(self.folders)
+        self._embedded.initialise()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def url(self, database: str = postgres.DATABASE) -> str:
+        return f"postgresql://{postgres.DATABASE}@/{database}?host={self._embedded.sockets}"
+
+    def start(self) -> None:
+        embedded = self._embedded
+        embedded.prepare()
+        command = launched(
+            embedded.command, uid=self.folders.service_uid, reach=embedded.reach, end_by=embedded.stop_signal.name
+        )
+        with (self.folders.data / "postgres.log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        deadline = time.monotonic() + 30
+        while not embedded.ready():
+            if time.monotonic() > deadline or self._process.poll() is not None:
+                raise RuntimeError((self.folders.data / "postgres.log").read_text())
+            time.sleep(0.02)
+
+    def crash(self) -> None:
+        """End it at once, as a power cut would: what was not flushed is gone."""
+        self._end(signal.SIGQUIT)
+
+    def close(self) -> None:
+        self._end(signal.SIGINT)
+        self.folders.clear()
+        shutil.rmtree(self.folders.data)
+
+    def execute(self, sql: str, database: str = postgres.DATABASE) -> None:
+        with psycopg.connect(self.url(database), autocommit=True) as conn:
+            conn.execute(sql.encode())
+
+    def _end(self, number: int) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(number)
+            self._process.wait(timeout=30)

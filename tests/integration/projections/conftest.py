@@ -1,0 +1,31 @@
+"""A log with the program's own read models, and a history to make on it."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from annals.projections.inline import REFUSALS, inline
+from annals.store.blobs import Blobs
+from annals.store.contents import Contents
+from annals.store.database import Database
+from annals.store.log import EventLog
+from tests.integration.projections.history import History
+
+
+@pytest.fixture
+async def log(database: Database, tmp_path: Path) -> AsyncIterator[EventLog]:
+    contents = Contents(database, Blobs.open(tmp_path / "blobs"))
+    opened = await EventLog.open(database, contents=contents, inline=inline, refusals=REFUSALS)
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+@pytest.fixture
+async def history(log: EventLog, database: Database) -> History:
+    """A log with a project in it."""
+    made = History(log, database)
+    await made.project()
+    return made

@@ -1,0 +1,148 @@
+"""What a client reads of a function right after it wrote."""
+
+from itertools import pairwise
+
+import pytest
+
+from annals.domain.commands import deployments as deployment_commands
+from annals.domain.commands import functions as commands
+from annals.domain.deployment import Deployment
+from annals.domain.errors import FunctionAlreadyExists, VariableAlreadyExists
+from annals.domain.function import Function
+from tests.integration.projections.history import META, History, P
+
+
+async def test_a_new_function_is_returned_as_it_will_be_read(history: History) -> None:
+    recorded = await history.function(execute=["any"], events=["users.*.create"], timeout=60, scopes=["users.read"])
+
+    (row,) = recorded.rows["functions"]
+    assert row == await history.row("functions", "f")
+    assert (row["execute"], row["events"], row["scopes"]) == (["any"], ["users.*.create"], ["users.read"])
+    assert (row["timeout"], row["live"], row["deployment_id"], row["latest_deployment_id"]) == (60, True, "", "")
+    assert row["sequence"] == recorded.position
+    assert row["created_at"] == row["updated_at"] == recorded.recorded_at
+    assert await history.count("functions", "") == 1
+
+
+async def test_an_id_in_use_is_refused(history: History) -> None:
+    await history.function()
+
+    with pytest.raises(FunctionAlreadyExists):
+        await history.function()
+
+
+async def test_every_change_moves_updated_at_by_a_millisecond_at_least(history: History) -> None:
+    await history.function()
+    seen = [(await history.the("functions", "f"))["updated_at"]]
+    for number in range(20):
+        (row,) = (await history.update(commands=str(number))).rows["functions"]
+        seen.append(row["updated_at"])
+
+    assert all((later - earlier).total_seconds() >= 0.001 for earlier, later in pairwise(seen))
+
+
+async def test_a_changed_build_input_makes_it_not_live_and_the_next_other_change_live_again(history: History) -> None:
+    await history.function()
+    (changed,) = (await history.update(entrypoint="main.js")).rows["functions"]
+    (other,) = (await history.update(entrypoint="main.js", timeout=20)).rows["functions"]
+
+    assert (changed["live"], other["live"]) == (False, True)
+
+
+async def test_a_build_makes_live_what_a_variable_had_made_not_live(history: History) -> None:
+    await history.function()
+    added = await history.add_variable("v1", "KEY")
+    assert (await history.the("functions", "f"))["live"] is False
+
+    recorded = await history.deploy("d1")
+
+    (row,) = recorded.rows["functions"]
+    assert row["live"] is True
+    assert [v["key"] for v in recorded.rows["variables"]] == ["KEY"]
+    assert added.rows["variables"][0]["function_sequence"] == row["sequence"]
+
+
+async def test_activation_shows_the_deployments_own_creation_time(history: History) -> None:
+    await history.function()
+    await history.deploy("d1")
+    await history.deploy("d2", activate=False)
+
+    recorded = await history.log.run(
+        commands.activate_deployment, Function.key(P, "f"), Deployment.key(P, "d2"), meta=META
+    )
+
+    (row,) = recorded.rows["functions"]
+    deployment = await history.the("deployments", "d2")
+    assert (row["deployment_id"], row["deployment_created_at"]) == ("d2", deployment["created_at"])
+
+
+async def test_deleting_the_active_deployment_leaves_none(history: History) -> None:
+    await history.function()
+    await history.deploy("d1")
+    await history.deploy("d2")
+
+    await history.log.run(
+        deployment_commands.delete_deployment, Function.key(P, "f"), Deployment.key(P, "d2"), meta=META
+    )
+
+    row = await history.the("functions", "f")
+    assert (row["deployment_id"], row["deployment_created_at"]) == ("", None)
+    assert (row["latest_deployment_id"], row["latest_deployment_status"]) == ("d1", "ready")
+    assert await history.count("deployments") == 1
+
+
+async def test_a_deleted_function_leaves_nothing_to_the_next_one_of_its_id(history: History) -> None:
+    await history.function()
+    await history.add_variable("v1", "KEY")
+    await history.deploy("d1")
+    await history.run("e1")
+    first = await history.the("functions", "f")
+
+    await history.delete_function()
+    assert await history.row("functions", "f") is None
+    assert await history.count("functions", "") == 0
+    (again,) = (await history.function()).rows["functions"]
+
+    assert again["sequence"] > first["sequence"]
+    assert (again["live"], again["deployment_id"], again["latest_deployment_id"]) == (True, "", "")
+    assert await history.row("deployments", "d1") is None
+    for name in ("variables", "deployments", "executions"):
+        assert await history.count(name) == 0
+    await history.add_variable("v1", "KEY")
+
+
+async def test_a_variables_id_is_unique_in_the_project_and_its_refusal_leaves_no_trace(history: History) -> None:
+    await history.function()
+    await history.function("g")
+    await history.add_variable("v1", "KEY")
+    before = await history.the("functions", "g")
+
+    with pytest.raises(VariableAlreadyExists):
+        await history.add_variable("v1", "OTHER", "g")
+
+    assert await history.the("functions", "g") == before
+    assert await history.log.load(Function.key(P, "g")) is not None
+    assert (await history.add_variable("v2", "OTHER", "g")).rows["variables"][0]["key"] == "OTHER"
+
+
+async def test_variables_change_and_go(history: History) -> None:
+    await history.function()
+    (added,) = (await history.add_variable("v1", "KEY")).rows["variables"]
+    changed = await history.log.run(
+        commands.change_variable,
+        Function.key(P, "f"),
+        meta=META,
+        variable_id="v1",
+        key="OTHER",
+        sealed=("sealed-2", "fp"),
+        secret=True,
+    )
+    (row,) = changed.rows["variables"]
+    assert (row["key"], row["sealed"], row["secret"]) == ("OTHER", "sealed-2", True)
+    assert row["created_at"] == added["created_at"]
+    assert row["updated_at"] > added["updated_at"]
+
+    await history.log.run(commands.remove_variable, Function.key(P, "f"), meta=META, variable_id="v1")
+
+    assert await history.count("variables") == 0
+    assert await history.database.rows("SELECT * FROM variables") == []

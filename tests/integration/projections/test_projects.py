@@ -1,0 +1,82 @@
+"""Projects, their keys, and what goes with them."""
+
+from pathlib import Path
+
+import pytest
+
+from annals.domain.commands import projects as commands
+from annals.domain.errors import ProjectAlreadyExists
+from annals.domain.project import ApiKey, Project
+from annals.projections.project_end import end_project
+from annals.store.contents import Content
+from annals.store.errors import DataKeyDeleted
+from annals.store.vault import Vault, master_key
+from tests.integration.projections.history import META, History, P
+
+
+async def test_a_project_begins_with_its_keys(history: History) -> None:
+    row = await history.database.row("SELECT * FROM projects")
+    key = await history.database.row("SELECT * FROM keys")
+
+    assert row is not None
+    assert key is not None
+    assert (row["project_id"], row["name"]) == (P, "Main")
+    assert (key["key_id"], key["digest"], key["scopes"]) == ("k", "digest-p", ["functions.read"])
+    with pytest.raises(ProjectAlreadyExists):
+        await history.project()
+
+
+async def test_keys_come_and_go_and_a_project_is_renamed(history: History) -> None:
+    key = ApiKey(key_id="k2", name="ci", digest="other", scopes=[])
+    added = await history.log.run(commands.add_key, Project.key(P), meta=META, key=key)
+    assert [row["key_id"] for row in added.rows["keys"]] == ["k2"]
+
+    await history.log.run(commands.revoke_key, Project.key(P), meta=META, key_id="k")
+    renamed = await history.log.run(commands.rename_project, Project.key(P), meta=META, name="Other")
+
+    assert renamed.rows["projects"][0]["name"] == "Other"
+    left = await history.database.rows("SELECT key_id FROM keys")
+    assert [row["key_id"] for row in left] == ["k2"]
+
+
+async def test_a_deleted_project_takes_everything_with_it_that_is_found_through_it(history: History) -> None:
+    await history.function()
+    await history.add_variable("v1", "KEY")
+    await history.deploy("d1")
+    await history.upload("d2")
+    await history.claim_build("d2")
+    await history.database.execute("INSERT INTO build_logs VALUES ('deployment:p:d2', 1, 1, 'installing')")
+    await history.log.contents.put(Content("deployment:p:d1", "build", b"log"), 3)
+    await history.project("q")
+
+    await history.log.run(commands.delete_project, Project.key(P), meta=META)
+
+    for table in ("functions", "variables", "deployments", "counters", "build_logs", "contents"):
+        assert await history.database.rows(f"SELECT * FROM {table}") == [], table  # noqa: S608 - names of ours
+    left = await history.database.rows("SELECT project_id FROM projects UNION ALL SELECT project_id FROM keys")
+    assert [row["project_id"] for row in left] == ["q", "q"]
+
+
+async def test_what_a_deleted_project_sealed_can_be_read_by_nobody(history: History, tmp_path: Path) -> None:
+    await history.project("q")
+    vault = Vault(history.database, master_key(tmp_path / "master.key"))
+    sealed = {project: await vault.seal(project, "owner", "name", "secret") for project in (P, "q")}
+
+    await history.log.run(commands.delete_project, Project.key(P), meta=META)
+
+    elsewhere = Vault(history.database, master_key(tmp_path / "master.key"))
+    with pytest.raises(DataKeyDeleted):
+        await elsewhere.open(P, "owner", "name", sealed[P])
+    assert await elsewhere.open("q", "owner", "name", sealed["q"]) == "secret"
+
+
+async def test_a_project_of_a_former_ones_id_may_use_its_function_ids_again(history: History) -> None:
+    await history.function()
+    await history.function(function_id="g")
+    await end_project(history.log, P, META)
+
+    await history.project()
+    await history.function()
+
+    assert await history.count("functions", "") == 1
+    assert await history.row("functions", "g") is None

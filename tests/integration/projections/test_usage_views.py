@@ -1,0 +1,52 @@
+"""The views of usage for other tools, and the cube they read."""
+
+import re
+
+import psycopg
+import pytest
+from psycopg.sql import SQL, Identifier
+
+from annals.projections.replay import check, rebuild
+from annals.store.log import EventLog
+from tests.house.source import ROOT
+from tests.integration.projections.test_usage_analytics import COUNTED, SHAPE, about, follow, told
+
+__all__ = ["told"]
+
+
+async def test_a_rebuild_gives_the_same_cells_and_the_views_read_them(told: EventLog) -> None:
+    await follow(told, batch=123)
+    compared = await check(told.database, told.facts, ["usage"], report=lambda _: None)
+    assert [comparison for comparison in compared if not comparison.same] == []
+    assert {c.table: c.live for c in compared}["usage_cells"] > 5000
+
+    await rebuild(told.database, told.facts, ["usage"], report=lambda _: None)
+
+    counted = await told.database.value("SELECT sum(executions) FROM analytics.usage_days")
+    assert counted == SHAPE.executions
+    share = "SELECT analytics.percentile(sum(durations), 0.95) FROM analytics.usage_hours"
+    durations = [fact["took"] for fact in COUNTED if "took" in fact]
+    about(await told.database.value(share), durations, 95)
+
+
+async def test_the_role_reads_the_views_and_nothing_else(told: EventLog, database_url: str) -> None:
+    await follow(told)
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute("SET ROLE annals_analytics")
+        for view in ("usage_minutes", "usage_quarters", "usage_hours", "usage_days", "executions", "functions"):
+            conn.execute(SQL("SELECT * FROM {} LIMIT 1").format(Identifier("analytics", view)))
+        for table in ("events", "usage_cells", "executions", "data_keys", "api_keys"):
+            with pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.UndefinedTable)):
+                conn.execute(SQL("SELECT * FROM {} LIMIT 1").format(Identifier("public", table)))
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            conn.execute("UPDATE analytics.functions SET name = 'mine'")
+
+
+async def test_the_statements_of_the_documentation_run_as_the_role(told: EventLog, database_url: str) -> None:
+    await follow(told)
+    statements = re.findall(r"```sql\n(.+?)```", (ROOT / "docs" / "analytics.md").read_text(), re.DOTALL)
+    assert statements
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute("SET ROLE annals_analytics")
+        for statement in statements:
+            conn.execute(statement.encode())

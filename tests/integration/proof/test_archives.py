@@ -1,0 +1,197 @@
+"""Old stretches of the log lie in the blob store, and everything that reads the log goes on as before."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from annals.domain.commands.retention import sweep_executions
+from annals.domain.execution import Execution
+from annals.domain.retention import Retention
+from annals.projections.replay import check, rebuild
+from annals.store.archives import ArchiveDamaged, Archiver, Archives
+from annals.store.blobs import BlobError
+from annals.store.facts import Fact
+from annals.store.log import EventLog
+from tests.integration.projections.history import META, History
+from tests.integration.proof.sealed import Sealed, forge
+
+EXECUTIONS = 300
+
+
+@pytest.fixture
+async def old(history: History, sealed: Sealed) -> Sealed:
+    """A log of many executions, swept but for the last few, with a function that is still changed."""
+    await history.function()
+    for number in range(EXECUTIONS):
+        await history.run(f"e{number}")
+    position = await sealed.log.facts.position()
+    await sealed.log.run(
+        sweep_executions,
+        Retention.key("p"),
+        meta=META,
+        project_id="p",
+        function_id="f",
+        incarnation=history.incarnations["f"],
+        up_to=position - 20,
+        reason="age",
+    )
+    await history.update(name="Later")
+    await sealed.seal()
+    return sealed
+
+
+async def whole(log: EventLog, *, project: str | None = None, limit: int = 70) -> list[Fact]:
+    facts: list[Fact] = []
+    while batch := await log.facts.after(facts[-1].position if facts else 0, limit, project=project):
+        facts += batch
+    return facts
+
+
+async def test_archived_events_leave_the_table_and_are_read_as_before(old: Sealed) -> None:
+    before, of_p = await whole(old.log), await whole(old.log, project="p")
+
+    (segment,) = await old.archive()
+
+    left = await old.database.value("SELECT count(*) FROM events WHERE topic LIKE 'execution.%%'")
+    assert (segment.first_leaf, segment.end_leaf) == (0, 512)
+    assert left == 2 * EXECUTIONS - 2 * (512 // 2) + 4  # but for three events, the first 512 are executions'
+    assert await whole(old.log) == before
+    assert await whole(old.log, project="p") == of_p
+    assert await whole(old.log, project="q") == []
+    assert [f.position for f in await old.log.facts.after(10, 5, until=12)] == [11, 12]
+
+
+async def test_streams_that_commands_fold_stay(old: Sealed, history: History) -> None:
+    await old.archive()
+
+    await history.update(name="Last")
+
+    assert (await history.the("functions", "f"))["name"] == "Last"
+
+
+async def test_an_archived_execution_is_still_history(old: Sealed) -> None:
+    stream = Execution.stream("p", "e7")
+    before = await old.log.facts.of_stream(stream)
+
+    await old.archive()
+
+    assert await old.log.facts.of_stream(stream) == before
+    assert len(before) == 2
+    execution = await old.log.facts.aggregate_at(Execution.key("p", "e7"), before[0].position)
+    assert isinstance(execution, Execution)
+    assert execution.status == "processing"
+    assert await old.log.facts.of_stream(Execution.stream("p", "never")) == []
+    assert await old.log.facts.at(before[1].position) == before[1]
+
+
+async def test_read_models_are_rebuilt_from_archives(old: Sealed) -> None:
+    await old.archive()
+
+    found = await check(old.database, old.log.facts, report=lambda _: None)
+
+    assert [one for one in found if not one.same] == []
+    await rebuild(old.database, old.log.facts, ("usage",), report=lambda _: None)
+    total = await old.database.value("SELECT value FROM usage_totals WHERE function_id = 'f' AND metric = 'executions'")
+    assert total == EXECUTIONS
+
+
+async def test_an_archived_log_is_verified_with_its_archives(old: Sealed) -> None:
+    await old.archive()
+
+    verdict = await old.verify()
+
+    assert verdict.ok
+    assert verdict.proven_position == await old.log.facts.position()
+
+
+async def test_what_stays_of_an_archived_stretch_is_verified_as_well(old: Sealed) -> None:
+    await old.archive()
+    await old.database.execute("DELETE FROM events WHERE topic = 'function.created'")
+    await old.database.execute("UPDATE events SET state = '{}' WHERE notification_id = 1")
+
+    faults = await old.faults()
+
+    assert [(fault.kind, fault.position) for fault in faults] == [("altered", 1), ("removed", 3)]
+
+
+async def test_an_archive_that_was_changed_is_refused(old: Sealed) -> None:
+    (segment,) = await old.archive()
+    packed = bytearray(await old.places.own.get(segment.blob))
+    packed[len(packed) // 2] ^= 1
+    await old.places.own.put(segment.blob, bytes(packed))
+
+    with pytest.raises(ArchiveDamaged, match="digest"):
+        await Archives(old.database, old.places.own).rows(segment)
+
+
+async def test_an_archive_that_was_touched_in_any_way_is_found(old: Sealed) -> None:
+    """By its blob, or by the row that names it; each mended again, to see that it was this that was found."""
+    (segment,) = await old.archive()
+    packed = await old.places.own.get(segment.blob)
+    await old.database.execute("CREATE TABLE untouched AS SELECT * FROM archive_segments")
+    touched = {
+        "cut": packed[:-100],
+        "grown": packed + packed,
+        "turned round": packed[::-1],
+        "row gone": "DELETE FROM archive_segments",
+        "row moved": "UPDATE archive_segments SET end_leaf = end_leaf - 256, last_position = last_position - 256",
+        "root altered": "UPDATE archive_segments SET root = sha256(root)",
+        "digest altered": "UPDATE archive_segments SET digest = repeat('0', 64)",
+        "blob gone": None,
+    }
+    found = {}
+    for case, how in touched.items():
+        if how is None:
+            await old.places.own.delete(segment.blob)
+        elif isinstance(how, bytes):
+            await old.places.own.put(segment.blob, how)
+        else:
+            await old.database.execute(how)
+        found[case] = await _finds(old)
+        await old.places.own.put(segment.blob, packed)
+        await old.database.execute("DELETE FROM archive_segments")
+        await old.database.execute("INSERT INTO archive_segments SELECT * FROM untouched")
+        assert not await _finds(old), case
+
+    assert found == dict.fromkeys(touched, True)
+
+
+async def _finds(old: Sealed) -> bool:
+    try:
+        return not (await old.verify()).ok
+    except (ArchiveDamaged, BlobError):
+        return True
+
+
+async def test_an_archive_rewritten_with_its_row_is_told_by_the_checkpoint(old: Sealed) -> None:
+    """Whoever can write both the database and the blob store still lacks the key."""
+    (segment,) = await old.archive()
+    async for info in old.places.own.list("seal/tiles"):
+        await old.places.own.delete(info.key)
+    rows = [*await Archives(old.database, old.places.own).rows(segment)]
+    rows[100] = rows[100]._replace(state=b"{}")
+    await forge(old, segment.blob, rows)
+
+    faults = await old.faults()
+
+    assert [fault.kind for fault in faults] == ["seal_altered"]
+
+
+async def test_proofs_lead_through_archived_leaves(old: Sealed) -> None:
+    checkpoint = await old.sealer.sign()
+    assert checkpoint is not None
+    before = [await old.nodes.inclusion(leaf, checkpoint.size) for leaf in (0, 300, 511, checkpoint.size - 1)]
+
+    await old.archive()
+
+    after = [await old.nodes.inclusion(leaf, checkpoint.size) for leaf in (0, 300, 511, checkpoint.size - 1)]
+    assert after == before
+
+
+async def test_nothing_young_or_unsigned_is_archived(old: Sealed) -> None:
+    archiver = Archiver(old.database, old.places.own, least_tiles=1)
+    assert await archiver.run(datetime.now(UTC) - timedelta(hours=1)) == []
+
+    await old.database.execute("UPDATE seal_checkpoints SET outside_at = NULL")
+
+    assert await archiver.run(datetime.now(UTC) + timedelta(hours=1)) == []

@@ -1,0 +1,50 @@
+"""Reads outlive what happens to connections."""
+
+import asyncio
+
+import pytest
+
+from annals.store.database import Database
+from annals.store.errors import StoreUnavailable
+from tests.integration.postgres import Postgres
+
+
+async def test_reads_go_on_when_a_migration_changes_what_a_prepared_statement_returns(database: Database) -> None:
+    await database.execute("CREATE TABLE growing (n int)")
+    await database.execute("INSERT INTO growing VALUES (1)")
+    for _ in range(20):
+        assert await database.row("SELECT * FROM growing") == {"n": 1}
+
+    await database.execute("ALTER TABLE growing ADD COLUMN m int DEFAULT 2")
+
+    assert await asyncio.gather(*(database.row("SELECT * FROM growing") for _ in range(20))) == [{"n": 1, "m": 2}] * 20
+
+
+async def test_reads_go_on_when_idle_connections_were_ended(database: Database) -> None:
+    assert await database.value("SELECT 1") == 1
+    kill = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    await database.rows(kill)
+
+    assert await asyncio.gather(*(database.value("SELECT 1") for _ in range(8))) == [1] * 8
+
+
+async def test_while_postgres_is_away_reads_say_so_soon_and_work_again_by_themselves(
+    database: Database, postgres: Postgres
+) -> None:
+    postgres.crash()
+    try:
+        async with asyncio.timeout(12):
+            with pytest.raises(StoreUnavailable):
+                await database.value("SELECT 1")
+    finally:
+        postgres.start()
+
+    assert await database.value("SELECT 1") == 1
+
+
+async def test_a_database_that_is_not_there_is_said_so(postgres: Postgres) -> None:
+    with pytest.raises(StoreUnavailable, match="cannot be reached"):
+        await Database.open(postgres.url("absent"), patience=0.5)

@@ -1,0 +1,178 @@
+"""Followers on a real log: in order, at least once, together with their checkpoint, whatever dies."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import pytest
+
+from annals.store.database import Connection, Database
+from annals.store.facts import Fact
+from annals.store.follower import Follower, PoisonedBy, reached
+from annals.store.listener import Listener
+from annals.store.log import EventLog
+from tests.integration.store.conftest import META
+from tests.integration.store.ledger import Account, absent, deposit, key, open_account
+
+
+class Sums:
+    """A read model that a follower keeps: what was deposited, by account."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.refuses: Callable[[Fact], Exception | None] = lambda _fact: None
+
+    async def handle(self, conn: Connection, facts: Sequence[Fact]) -> None:
+        self.batches.append([fact.position for fact in facts])
+        for fact in facts:
+            if error := self.refuses(fact):
+                raise error
+            if isinstance(fact.event, Account.Deposited):
+                await conn.execute("INSERT INTO sums VALUES (%s, %s)", (fact.event.originator_id, fact.event.amount))
+
+    @property
+    def positions(self) -> list[int]:
+        return [position for batch in self.batches for position in batch]
+
+
+@pytest.fixture
+async def sums(log: EventLog) -> Sums:
+    await log.database.execute("CREATE TABLE sums (stream text, amount bigint)")
+    return Sums()
+
+
+@pytest.fixture
+async def listener(log: EventLog) -> AsyncIterator[Listener]:
+    async with Listener.open(log.database) as opened:
+        yield opened
+
+
+async def deposits(log: EventLog, count: int) -> None:
+    if await log.load(absent("a")) is None:
+        await log.run(open_account, absent("a"), meta=META, account="a")
+    for _ in range(count):
+        await log.run(deposit, key("a"), meta=META, amount=1)
+
+
+async def total(database: Database) -> int:
+    return int(await database.value("SELECT coalesce(sum(amount), 0) FROM sums"))
+
+
+async def until(condition: Callable[[], Any], seconds: float = 5.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not await condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
+async def test_it_takes_the_log_in_order_and_remembers_where_it_is(
+    log: EventLog, listener: Listener, sums: Sums
+) -> None:
+    await deposits(log, 7)
+    follower = Follower("sums", sums.handle, log.facts, listener, batch=3)
+
+    assert [await follower.catch_up() for _ in range(4)] == [3, 3, 2, 0]
+
+    again = Follower("sums", sums.handle, log.facts, listener)
+    assert await again.catch_up() == 0
+    assert sums.positions == [fact.position for fact in await log.facts.after(0, 100)]
+    assert await total(log.database) == 7
+    assert await follower.lag() == 0
+
+
+async def test_a_commit_wakes_it_at_once(log: EventLog, listener: Listener, sums: Sums) -> None:
+    await until(lambda: _true(listener.count > 0))
+    running = asyncio.create_task(Follower("sums", sums.handle, log.facts, listener, poll_seconds=30).run())
+    await deposits(log, 1)
+
+    assert await reached(log.database, "sums", await log.facts.position(), seconds=3)
+    running.cancel()
+
+
+async def test_two_copies_share_the_work_without_doing_it_twice(log: EventLog, listener: Listener, sums: Sums) -> None:
+    await deposits(log, 30)
+    copies = [Follower("sums", sums.handle, log.facts, listener, batch=2) for _ in range(2)]
+
+    await asyncio.gather(*(_to_the_end(copy) for copy in copies))
+
+    assert await total(log.database) == 30
+    assert len(sums.positions) == 31
+
+
+async def test_what_a_handler_wrote_before_it_failed_is_undone(log: EventLog, listener: Listener, sums: Sums) -> None:
+    await deposits(log, 3)
+    failing = iter([OSError("the disk is away")])
+    last = await log.facts.position()
+    sums.refuses = lambda fact: next(failing, None) if fact.position == last else None
+    follower = Follower("sums", sums.handle, log.facts, listener)
+
+    with pytest.raises(OSError, match="away"):
+        await follower.catch_up()
+    assert await total(log.database) == 0
+
+    await follower.catch_up()
+    assert await total(log.database) == 3
+
+
+async def test_a_poisoned_event_stops_its_follower_visibly_and_no_other(
+    log: EventLog, listener: Listener, sums: Sums
+) -> None:
+    await deposits(log, 6)
+    poison = (await log.facts.after(0, 100))[4].position
+    sums.refuses = lambda fact: ValueError("cannot take this") if fact.position == poison else None
+    others = Sums()
+
+    await asyncio.wait_for(Follower("sums", sums.handle, log.facts, listener).run(), 5)
+
+    row = await log.database.row("SELECT position, error FROM checkpoints WHERE name = 'sums'")
+    assert row is not None
+    assert row["position"] < poison
+    assert "cannot take this" in row["error"]
+    assert await total(log.database) == 3  # all before it
+    assert await Follower("others", others.handle, log.facts, listener).catch_up() == 7
+
+    sums.refuses = lambda _fact: None
+    cured = Follower("sums", sums.handle, log.facts, listener)
+    assert await cured.catch_up() > 0
+    assert await log.database.value("SELECT error FROM checkpoints WHERE name = 'sums'") == ""
+
+
+async def test_an_event_nobody_can_read_is_poison_too(log: EventLog, listener: Listener, sums: Sums) -> None:
+    await deposits(log, 1)
+    await log.database.execute(
+        "INSERT INTO events (originator_id, originator_version, topic, state, recorded_at)"
+        " VALUES ('x:p:1', 1, 'x.unheard_of', '{}', now())"
+    )
+    follower = Follower("sums", sums.handle, log.facts, listener)
+
+    with pytest.raises(PoisonedBy, match=r"x\.unheard_of"):
+        await follower.catch_up()
+
+    assert await total(log.database) == 1  # what came before it is done
+    assert await follower.lag() == 1
+
+
+async def test_it_outlives_the_loss_of_every_connection(log: EventLog, listener: Listener, sums: Sums) -> None:
+    await deposits(log, 2)
+    running = asyncio.create_task(Follower("sums", sums.handle, log.facts, listener, poll_seconds=0.1).run())
+    assert await reached(log.database, "sums", await log.facts.position(), seconds=3)
+
+    await log.database.rows(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    await deposits(log, 2)
+
+    assert await reached(log.database, "sums", await log.facts.position(), seconds=5)
+    assert await total(log.database) == 4
+    running.cancel()
+
+
+async def _to_the_end(follower: Follower) -> None:
+    while await follower.catch_up():
+        pass
+
+
+async def _true(value: bool) -> bool:
+    return value

@@ -1,0 +1,274 @@
+"""The appender itself: who shares a transaction, who fails alone, and what happens when the connection breaks."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+
+import psycopg
+import pytest
+from eventsourcing.persistence import StoredEvent
+
+from annals.store import trips
+from annals.store.database import Connection, Database
+from annals.store.errors import AnswerLost, StoreUnavailable, StreamConflict
+from annals.store.group_append import GroupAppender, session_limits
+from annals.store.request import Appended, Request, Statement
+from tests.integration.postgres import Postgres
+
+
+def event(stream: str, version: int = 1, state: bytes = b"{}") -> StoredEvent:
+    return StoredEvent(stream, version, "test.happened", state)
+
+
+def request(*events: StoredEvent, statements: Sequence[Statement] = ()) -> Request:
+    return Request(events, statements)
+
+
+SLEEP = Statement("SELECT pg_sleep(0.3)", {})
+WRONG = Statement("SELECT 1 / %(zero)s::int", {"zero": 0})
+
+
+@pytest.fixture
+async def appender(database: Database) -> AsyncIterator[GroupAppender]:
+    appender = GroupAppender(database, patience=2.0)
+    try:
+        yield appender
+    finally:
+        await appender.close()
+
+
+async def all_events(database: Database) -> list[tuple[str, int]]:
+    rows = await database.rows("SELECT originator_id, originator_version FROM events ORDER BY notification_id")
+    return [(row["originator_id"], row["originator_version"]) for row in rows]
+
+
+async def outcomes(appender: GroupAppender, *requests: Request) -> list[Appended | BaseException]:
+    """Submit at once, behind a slow one, so that all of them are in one batch."""
+    slow = asyncio.create_task(appender.append(request(event("slow:p"), statements=[SLEEP])))
+    await asyncio.sleep(0.1)
+    answers = await asyncio.gather(*(appender.append(one) for one in requests), return_exceptions=True)
+    await slow
+    return answers
+
+
+async def test_callers_that_wait_together_share_one_transaction(appender: GroupAppender, database: Database) -> None:
+    answers = await outcomes(appender, *(request(event(f"s:p:{i}")) for i in range(10)))
+
+    transactions = await database.value("SELECT count(DISTINCT xmin::text) FROM events")
+    assert transactions == 2  # the slow one's, and theirs
+    positions = [answer.positions[0] for answer in answers if isinstance(answer, Appended)]
+    assert positions == sorted(positions)
+    assert len(positions) == 10
+
+
+async def test_conflicts_fail_alone_and_their_neighbours_commit(appender: GroupAppender, database: Database) -> None:
+    await appender.append(request(event("s:p:1")))
+
+    answers = await outcomes(
+        appender, request(event("s:p:0")), request(event("s:p:1", state=b"late")), request(event("s:p:2"))
+    )
+
+    assert [type(answer) for answer in answers] == [Appended, StreamConflict, Appended]
+    assert await all_events(database) == [("s:p:1", 1), ("slow:p", 1), ("s:p:0", 1), ("s:p:2", 1)]
+
+
+async def test_a_request_of_which_one_event_collides_leaves_none(appender: GroupAppender, database: Database) -> None:
+    await appender.append(request(event("s:p:1")))
+
+    answers = await outcomes(
+        appender, request(event("a:p"), event("s:p:1"), event("b:p")), request(event("c:p"), event("d:p"))
+    )
+
+    assert [type(answer) for answer in answers] == [StreamConflict, Appended]
+    assert [stream for stream, _ in await all_events(database)] == ["s:p:1", "slow:p", "c:p", "d:p"]
+
+
+async def test_a_statement_that_fails_fails_its_request_alone(appender: GroupAppender, database: Database) -> None:
+    answers = await outcomes(
+        appender,
+        request(event("a:p")),
+        request(event("b:p"), statements=[WRONG]),
+        request(event("slow:p")),  # a conflict in the same batch
+        request(event("c:p"), statements=[Statement("SELECT %(absent)s", {})]),
+        request(event("d:p"), statements=[Statement("SELECT 7 AS n", {}, "numbers")]),
+    )
+
+    assert isinstance(answers[1], psycopg.errors.DivisionByZero)
+    assert isinstance(answers[2], StreamConflict)
+    assert isinstance(answers[3], psycopg.ProgrammingError)
+    assert isinstance(answers[4], Appended)
+    assert answers[4].rows == {"numbers": [{"n": 7}]}
+    assert [stream for stream, _ in await all_events(database)] == ["slow:p", "a:p", "d:p"]
+
+
+async def test_two_requests_for_one_stream_never_share_a_batch(appender: GroupAppender, database: Database) -> None:
+    answers = await outcomes(appender, request(event("s:p")), request(event("s:p", 2)), request(event("s:p", 2)))
+
+    assert [type(answer) for answer in answers] == [Appended, Appended, StreamConflict]
+    assert await all_events(database) == [("slow:p", 1), ("s:p", 1), ("s:p", 2)]
+
+
+async def test_times_never_run_against_positions_though_the_clock_does(
+    appender: GroupAppender, database: Database
+) -> None:
+    await database.execute(
+        "INSERT INTO events (originator_id, originator_version, topic, state, recorded_at)"
+        " VALUES ('ahead:p', 1, 't', '', date_trunc('milliseconds', now() + interval '1 hour'))"
+    )
+
+    first = await appender.append(request(event("a:p")))
+    second = await appender.append(request(event("b:p")))
+
+    ahead = await database.value("SELECT recorded_at FROM events WHERE originator_id = 'ahead:p'")
+    assert first.recorded_at == second.recorded_at == ahead
+
+
+async def test_a_cancelled_caller_takes_nobody_along(appender: GroupAppender, database: Database) -> None:
+    slow = asyncio.create_task(appender.append(request(event("slow:p"), statements=[SLEEP])))
+    await asyncio.sleep(0.1)
+    waiting = asyncio.create_task(appender.append(request(event("queued:p"))))
+    neighbour = asyncio.create_task(appender.append(request(event("n:p"))))
+    await asyncio.sleep(0)
+    slow.cancel()  # in flight: it commits, only nobody hears of it
+    waiting.cancel()  # in the queue: it never goes
+
+    await neighbour
+
+    assert [stream for stream, _ in await all_events(database)] == ["slow:p", "n:p"]
+
+
+async def test_a_backend_killed_in_mid_append_costs_no_event_and_doubles_none(
+    appender: GroupAppender, database: Database
+) -> None:
+    slow = Statement("SELECT pg_sleep(0.5)", {})
+    first = asyncio.create_task(appender.append(request(event("a:p"), event("b:p"), statements=[slow])))
+    await _until_sleeping(database)
+
+    await database.rows("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%%'")
+
+    assert len((await first).positions) == 2
+    assert await all_events(database) == [("a:p", 1), ("b:p", 1)]
+
+
+async def test_a_request_that_kills_its_connection_takes_nobody_along(
+    appender: GroupAppender, database: Database
+) -> None:
+    deadly = Statement("SELECT pg_terminate_backend(pg_backend_pid())", {})
+
+    answers = await outcomes(
+        appender, request(event("a:p")), request(event("b:p"), statements=[deadly]), request(event("c:p"))
+    )
+
+    assert [type(answer) for answer in answers] == [Appended, StoreUnavailable, Appended]
+    assert [stream for stream, _ in await all_events(database)] == ["slow:p", "a:p", "c:p"]
+
+
+async def test_a_row_that_somebody_else_keeps_locked_delays_the_others_but_fails_only_who_wants_it(
+    appender: GroupAppender, database: Database
+) -> None:
+    await database.execute("CREATE TABLE kept (n int)")
+    await database.execute("INSERT INTO kept VALUES (1)")
+    async with database.transaction() as other:
+        await other.execute("UPDATE kept SET n = 2")
+        answers = await outcomes(
+            appender,
+            request(event("a:p")),
+            request(event("b:p"), statements=[Statement("UPDATE kept SET n = 3", {})]),
+            request(event("c:p")),
+        )
+
+    assert [type(answer) for answer in answers] == [Appended, StoreUnavailable, Appended]
+    assert await database.value("SELECT n FROM kept") == 2
+
+
+async def test_a_process_that_stops_with_the_lock_in_hand_loses_it(appender: GroupAppender, database: Database) -> None:
+    stopped = await database.connect("stopped")
+    await stopped.execute(session_limits())
+    pipeline = stopped.pipeline()
+    await pipeline.__aenter__()  # and nothing more is ever sent, not even the end of the pipeline
+    await stopped.execute("BEGIN")
+    await (await stopped.execute("SELECT pg_advisory_xact_lock(%s)", (trips.LOCK,))).fetchall()
+
+    began = time.monotonic()
+    while True:
+        try:
+            await appender.append(request(event("after:p")))
+        except StoreUnavailable:
+            assert time.monotonic() - began < 15
+        else:
+            break
+    await stopped.close()
+
+
+async def test_a_commit_whose_answer_was_lost_counts_once(
+    appender: GroupAppender, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = trips.together
+    lost: list[bool] = []
+
+    async def answer_lost(conn: Connection, requests: Sequence[Request]) -> object:
+        done = await real(conn, requests)
+        if not lost:
+            lost.append(True)
+            await conn.close()
+            raise psycopg.OperationalError("the connection broke after the commit")
+        return done
+
+    monkeypatch.setattr(trips, "together", answer_lost)
+
+    appended = await appender.append(request(event("a:p")))
+
+    assert appended.positions == (await database.value("SELECT notification_id FROM events"),)
+    with pytest.raises(StreamConflict):
+        await appender.append(request(event("a:p", state=b'{"another":1}')))
+
+    lost.clear()
+    with pytest.raises(AnswerLost):  # its rows cannot be had again, and are not made up
+        await appender.append(request(event("b:p"), statements=[Statement("SELECT 7 AS n", {}, "numbers")]))
+    assert await all_events(database) == [("a:p", 1), ("b:p", 1)]
+
+
+async def test_without_a_database_writes_are_refused_soon_and_work_again_by_themselves(
+    appender: GroupAppender, database: Database, postgres: Postgres
+) -> None:
+    await appender.append(request(event("before:p")))
+    postgres.crash()
+    try:
+        began = time.monotonic()
+        with pytest.raises(StoreUnavailable):
+            await appender.append(request(event("away:p")))
+        assert time.monotonic() - began < 6
+    finally:
+        postgres.start()
+
+    await appender.append(request(event("after:p")))
+
+    assert [stream for stream, _ in await all_events(database)] == ["before:p", "after:p"]
+
+
+async def test_closing_records_what_waits_and_takes_no_more(database: Database) -> None:
+    appender = GroupAppender(database)
+    waiting = [asyncio.create_task(appender.append(request(event(f"s:p:{i}")))) for i in range(5)]
+    await asyncio.sleep(0)
+
+    await appender.close()
+
+    assert all(isinstance(answer, Appended) for answer in await asyncio.gather(*waiting))
+    with pytest.raises(StoreUnavailable):
+        await appender.append(request(event("late:p")))
+
+
+async def test_messages_of_half_a_megabyte_do_not_hang(appender: GroupAppender) -> None:
+    async with asyncio.timeout(10):
+        await appender.append(request(event("big:p", state=b"x" * 500_000)))
+        await asyncio.gather(
+            *(appender.append(request(*(event(f"s{r}:p:{i}", state=b"y" * 500) for i in range(900)))) for r in range(4))
+        )
+
+
+async def _until_sleeping(database: Database) -> None:
+    deadline = time.monotonic() + 5
+    query = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%%' AND state = 'active'"
+    while not await database.value(query):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)

@@ -1,0 +1,75 @@
+"""Migrations: each applied once, by one process at a time, and never changed after."""
+
+import threading
+
+import psycopg
+import pytest
+
+from annals.store.errors import MigrationError, StoreUnavailable
+from annals.store.migrate import Migration, available, migrate
+from tests.integration.postgres import Postgres
+
+FIRST = Migration(1, "pre", "0001_pre_first.sql", "CREATE TABLE first (n int); INSERT INTO first VALUES (1)")
+SECOND = Migration(2, "post", "0002_post_second.sql", "UPDATE first SET n = n + 1")
+BROKEN = Migration(3, "pre", "0003_pre_broken.sql", "CREATE TABLE half (n int); SELECT 1 / 0")
+
+
+def value(url: str, sql: str) -> object:
+    with psycopg.connect(url) as conn:
+        row = conn.execute(sql.encode()).fetchone()
+        return None if row is None else row[0]
+
+
+def test_the_programs_own_are_applied_in_order_and_once(empty_database_url: str) -> None:
+    names = [migration.name for migration in available()]
+
+    assert migrate(empty_database_url) == names
+    assert migrate(empty_database_url) == []
+    assert names[0] == "0001_pre_event_log.sql"
+
+
+def test_processes_that_start_together_apply_each_once(empty_database_url: str) -> None:
+    applied: list[str] = []
+    threads = [
+        threading.Thread(target=lambda: applied.extend(migrate(empty_database_url, migrations=[FIRST, SECOND])))
+        for _ in range(6)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert applied == [FIRST.name, SECOND.name]
+    assert value(empty_database_url, "SELECT n FROM first") == 2
+
+
+def test_what_comes_after_the_new_code_waits(empty_database_url: str) -> None:
+    assert migrate(empty_database_url, stage="pre", migrations=[FIRST, SECOND]) == [FIRST.name]
+    assert migrate(empty_database_url, migrations=[FIRST, SECOND]) == [SECOND.name]
+
+
+def test_a_file_changed_after_it_was_applied_is_refused(empty_database_url: str) -> None:
+    migrate(empty_database_url, migrations=[FIRST])
+
+    with pytest.raises(MigrationError, match="add a new one"):
+        migrate(empty_database_url, migrations=[FIRST._replace(text="CREATE TABLE other (n int)")])
+
+
+def test_one_that_fails_leaves_nothing_of_itself(empty_database_url: str) -> None:
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        migrate(empty_database_url, migrations=[FIRST, BROKEN])
+
+    assert value(empty_database_url, "SELECT to_regclass('half')") is None
+    assert value(empty_database_url, "SELECT max(number) FROM schema_migrations") == 1
+
+
+def test_a_database_that_is_away_is_said_so(postgres: Postgres) -> None:
+    with pytest.raises(StoreUnavailable):
+        migrate(f"postgresql://annals@/x?host={postgres.folders.data}/nowhere")
+
+
+def test_a_database_of_another_encoding_is_refused_before_anything_is_made(postgres: Postgres) -> None:
+    postgres.execute("CREATE DATABASE ascii ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+    with pytest.raises(MigrationError, match="ENCODING 'UTF8'"):
+        migrate(postgres.url("ascii"))
+    assert value(postgres.url("ascii"), "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == 0

@@ -1,0 +1,106 @@
+"""Snapshots make loading shorter and change nothing else."""
+
+import asyncio
+import time
+
+from annals.store import snapshots
+from annals.store.log import EventLog
+from tests.integration.store.conftest import META
+from tests.integration.store.ledger import Account, absent, close, deposit, key, open_account
+
+
+async def _deposited(log: EventLog, count: int) -> None:
+    await log.run(open_account, absent("a"), meta=META, account="a")
+    for amount in range(1, count + 1):
+        await log.run(deposit, key("a"), meta=META, amount=amount)
+
+
+async def _snapshot_version(log: EventLog, version: int) -> None:
+    deadline = time.monotonic() + 5
+    while await log.database.value("SELECT max(originator_version) FROM snapshots") != version:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
+async def test_an_aggregate_from_a_snapshot_equals_the_one_folded_from_all_events(log: EventLog) -> None:
+    await _deposited(log, 25)
+    await _snapshot_version(log, 20)
+
+    from_snapshot = await log.load(key("a"))
+    await log.database.execute("DELETE FROM snapshots")
+    folded = await log.load(key("a"))
+
+    assert from_snapshot == folded
+    assert vars(from_snapshot) == vars(folded)
+    assert type(from_snapshot.last_on) is type(folded.last_on)
+
+
+async def test_a_load_begins_at_the_newest_snapshot(log: EventLog) -> None:
+    await _deposited(log, 32)
+    await _snapshot_version(log, 30)
+
+    await log.database.execute("DELETE FROM events WHERE originator_version <= 30")  # were they read, it would show
+
+    assert (await log.load(key("a"))).balance == sum(range(1, 33))
+
+
+async def test_the_past_is_folded_from_the_nearest_snapshot_before_it(log: EventLog) -> None:
+    await _deposited(log, 35)
+    await _snapshot_version(log, 30)
+    position = (await log.facts.of_stream(key("a").stream))[26].position
+    folded = await log.facts.aggregate_at(key("a"), position)
+
+    await log.database.execute("DELETE FROM events WHERE originator_version <= 20")  # were they read, it would show
+
+    for found in (
+        await log.facts.aggregate_at(key("a"), position),
+        await log.facts.aggregate_before(Account, key("a").stream, 28),
+    ):
+        assert found is not None
+        assert folded is not None
+        assert vars(found) == vars(folded)
+        assert found.version == 27
+
+
+async def test_snapshots_of_other_code_go_with_the_next(log: EventLog) -> None:
+    await _deposited(log, 12)
+    await _snapshot_version(log, 10)
+    await log.database.execute("UPDATE snapshots SET shape = 'another'")
+
+    for amount in range(10):
+        await log.run(deposit, key("a"), meta=META, amount=amount)
+
+    await _snapshot_version(log, 20)
+    assert await log.database.value("SELECT count(*) FROM snapshots") == 1
+
+
+async def test_a_snapshot_of_other_code_is_not_read(log: EventLog) -> None:
+    await _deposited(log, 12)
+    await _snapshot_version(log, 10)
+    wrong = snapshots.take(await log.load(key("a"))).replace(b"balance", b"bananas")
+    await log.database.execute("UPDATE snapshots SET shape = 'another', state = %s", (wrong,))
+
+    assert (await log.load(key("a"))).balance == sum(range(1, 13))
+
+
+async def test_one_append_over_several_boundaries_takes_one_snapshot(log: EventLog) -> None:
+    await log.run(open_account, absent("a"), meta=META, account="a")
+    account: Account = await log.load(key("a"))
+    for _ in range(33):
+        account.deposit(1)
+
+    await log.record([account], meta=META)
+
+    await _snapshot_version(log, 34)
+    assert (await log.load(key("a"))).balance == 33
+
+
+async def test_a_new_incarnation_does_not_inherit_from_the_former_ones_snapshot(log: EventLog) -> None:
+    await _deposited(log, 12)
+    await _snapshot_version(log, 10)
+    await log.run(close, key("a"), meta=META)
+
+    await log.run(open_account, absent("a"), meta=META, account="a")
+
+    account = await log.load(key("a"))
+    assert (account.balance, account.amounts, account.version) == (0, [], 15)

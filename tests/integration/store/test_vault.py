@@ -1,0 +1,140 @@
+"""Secrets at rest: bound to their place, unreadable without the master key, gone with their project."""
+
+import asyncio
+import stat
+from base64 import b64decode
+from pathlib import Path
+
+import pytest
+
+from annals.store.database import Database
+from annals.store.errors import DataKeyDeleted, MasterKeyWrong, SealBroken
+from annals.store.vault import Vault, master_key
+
+PLACE = ("p1", "function:p1:f1", "v1")
+
+
+@pytest.fixture
+def vault(database: Database, tmp_path: Path) -> Vault:
+    return Vault(database, master_key(tmp_path / "master.key"))
+
+
+@pytest.mark.parametrize("secret", ["", "hunter2", "ünïcode 🔑", "x" * 100_000])
+async def test_what_was_sealed_opens_in_its_place(vault: Vault, secret: str) -> None:
+    sealed = await vault.seal(*PLACE, secret)
+
+    assert await vault.open(*PLACE, sealed) == secret
+    assert not secret or secret not in sealed
+
+
+async def test_equal_values_do_not_look_equal_sealed(vault: Vault) -> None:
+    assert await vault.seal(*PLACE, "same") != await vault.seal(*PLACE, "same")
+
+
+@pytest.mark.parametrize(
+    "place", [("p1", "function:p1:f1", "v2"), ("p1", "function:p1:f2", "v1"), ("p1", "function:p1:f1v", "1")]
+)
+async def test_it_opens_nowhere_else(vault: Vault, place: tuple[str, str, str]) -> None:
+    sealed = await vault.seal(*PLACE, "secret")
+
+    with pytest.raises(SealBroken):
+        await vault.open(*place, sealed)
+
+
+async def test_another_project_cannot_open_it(vault: Vault) -> None:
+    sealed = await vault.seal(*PLACE, "secret")
+    await vault.seal("p2", "function:p2:f1", "v1", "theirs")
+
+    with pytest.raises(DataKeyDeleted):
+        await vault.open("p2", *PLACE[1:], sealed)
+
+
+async def test_an_altered_value_does_not_open(vault: Vault) -> None:
+    version, key_id, seal_id, body = (await vault.seal(*PLACE, "secret")).split(".")
+    flipped = ("A" if body[20] != "A" else "B").join([body[:20], body[21:]])
+
+    altered = [
+        ".".join([version, key_id, seal_id, flipped]),
+        ".".join([version, key_id, seal_id[::-1], body]),
+        ".".join([version, key_id, seal_id, ""]),
+        ".".join([version, key_id, seal_id, "not base64!"]),
+        ".".join(["v2", key_id, seal_id, body]),
+        "",
+    ]
+    for sealed in altered:
+        with pytest.raises(SealBroken):
+            await vault.open(*PLACE, sealed)
+
+
+async def test_processes_that_begin_together_agree_on_one_key(database: Database, tmp_path: Path) -> None:
+    vaults = [Vault(database, master_key(tmp_path / "master.key")) for _ in range(5)]
+
+    sealed = await asyncio.gather(*(vault.seal(*PLACE, str(n)) for n, vault in enumerate(vaults)))
+
+    assert [await vaults[0].open(*PLACE, one) for one in sealed] == ["0", "1", "2", "3", "4"]
+    assert await database.value("SELECT count(*) FROM data_keys") == 1
+
+
+async def test_after_a_restart_the_same_master_key_opens_and_another_is_refused(
+    database: Database, vault: Vault, tmp_path: Path
+) -> None:
+    sealed = await vault.seal(*PLACE, "secret")
+
+    assert await Vault(database, master_key(tmp_path / "master.key")).open(*PLACE, sealed) == "secret"
+    with pytest.raises(MasterKeyWrong, match="first used with"):
+        await Vault(database, master_key(tmp_path / "another.key")).open(*PLACE, sealed)
+
+
+async def test_deleting_a_projects_key_makes_its_secrets_unreadable_and_no_others(
+    database: Database, vault: Vault, tmp_path: Path
+) -> None:
+    sealed = await vault.seal(*PLACE, "secret")
+    others = await vault.seal("p2", "o", "v", "theirs")
+
+    await vault.delete_key("p1")
+
+    for one in (vault, Vault(database, master_key(tmp_path / "master.key"))):
+        with pytest.raises(DataKeyDeleted):
+            await one.open(*PLACE, sealed)
+        assert await one.open("p2", "o", "v", others) == "theirs"
+
+
+async def test_a_project_of_the_same_id_gets_a_new_key_in_every_process(
+    database: Database, vault: Vault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("annals.store.vault.FRESH_SECONDS", 0.0)
+    other = Vault(database, master_key(tmp_path / "master.key"))
+    former = await other.seal(*PLACE, "former")
+    await vault.delete_key("p1")
+    await vault.seal(*PLACE, "by the first process")
+
+    sealed = await other.seal(*PLACE, "by the other, which had cached the former key")
+
+    assert await vault.open(*PLACE, sealed) == "by the other, which had cached the former key"
+    with pytest.raises(DataKeyDeleted):
+        await vault.open(*PLACE, former)
+
+
+async def test_fingerprints_tell_equal_values_of_a_project_and_nothing_across_projects(vault: Vault) -> None:
+    assert await vault.fingerprint("p1", "a") == await vault.fingerprint("p1", "a")
+    assert await vault.fingerprint("p1", "a") != await vault.fingerprint("p1", "b")
+    assert await vault.fingerprint("p1", "a") != await vault.fingerprint("p2", "a")
+
+
+def test_the_master_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "keys" / "master.key"
+
+    first = master_key(path)
+
+    assert master_key(path).unwrap("p", "k", first.wrap("p", "k", b"a data key")) == b"a data key"
+    assert len(b64decode(path.read_bytes())) == 32
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"not base64!", b"c2hvcnQ="])
+def test_a_file_that_holds_no_master_key_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "master.key").write_bytes(content)
+
+    with pytest.raises(MasterKeyWrong, match="does not hold a master key"):
+        master_key(tmp_path / "master.key")

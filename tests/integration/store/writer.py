@@ -1,0 +1,29 @@
+"""A process that appends pairs of events to streams of its own, and says on standard output which were acknowledged."""
+
+import asyncio
+import sys
+
+from eventsourcing.persistence import StoredEvent
+
+from annals.store.database import Database
+from annals.store.group_append import GroupAppender
+from annals.store.request import Request
+
+
+async def write(url: str, name: str, callers: int, each: int) -> None:
+    database = await Database.open(url, size=1)
+    appender = GroupAppender(database)
+
+    async def caller(number: int) -> None:
+        for turn in range(each):
+            streams = [f"{side}:p:{name}-{number}-{turn}" for side in ("left", "right")]
+            appended = await appender.append(Request([StoredEvent(s, 1, "pair", b"{}") for s in streams]))
+            print(streams[0], appended.positions[0], flush=True)
+
+    await asyncio.gather(*(caller(number) for number in range(callers)))
+    await appender.close()
+    await database.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(write(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))

@@ -1,0 +1,170 @@
+"""An execution that waited: claimed once, run with what was active then, its outcome recorded once."""
+
+import asyncio
+from datetime import UTC, datetime
+
+import pytest
+
+from annals.domain.commands.executions import cancel_execution, lose_execution
+from annals.domain.commands.functions import delete_function
+from annals.domain.errors import FunctionNotFound
+from annals.domain.execution import Execution
+from annals.domain.function import Function
+from annals.domain.ports import Outcome
+from annals.store.inputs import Input
+from tests.integration.workers.valkey import until
+from tests.integration.workers.world import META, PROJECT, World
+
+
+async def test_runs_with_what_it_was_given_and_records_the_answer(world: World) -> None:
+    incarnation = await world.built()
+    given = Input(
+        body=b"\x00payload", headers=[("Cookie", "c=1"), ("x-appwrite-trigger", "forged")], client_ip="10.0.0.9"
+    )
+    stream = await world.request("x1", incarnation, given=given)
+
+    await world.executions(await world.presence()).run(stream)
+
+    [run] = world.executor.runs
+    headers = dict(run.headers)
+    assert (run.method, run.path, run.body, run.epoch) == ("PUT", "/a?b=1", b"\x00payload", 1)
+    assert (headers["cookie"], headers["x-appwrite-trigger"], headers["x-appwrite-user-id"]) == ("c=1", "http", "u1")
+    assert headers["x-appwrite-key"].startswith("ephemeral_")
+    assert headers["x-appwrite-client-ip"] == "10.0.0.9"
+    row = await world.execution("x1")
+    assert (row["status"], row["response_status_code"], row["duration_ms"]) == ("completed", 200, 12)
+    assert row["response_headers"] == '[{"name":"content-type","value":"text/plain"}]'
+    assert await world.kept(stream, "logs") == "said hello"
+    assert await world.topics(stream) == ["execution.requested", "execution.claimed", "execution.completed"]
+
+
+async def test_of_two_workers_one_wins(world: World) -> None:
+    incarnation = await world.built()
+    streams = [await world.request(f"x{n}", incarnation) for n in range(20)]
+    first, second = world.executions(await world.presence()), world.executions(await world.presence())
+
+    await asyncio.gather(*(worker.run(stream) for stream in streams for worker in (first, second, first)))
+
+    assert sorted(run.execution for run in world.executor.runs) == sorted(s.split(":")[2] for s in streams)
+    for stream in streams:
+        assert await world.topics(stream) == ["execution.requested", "execution.claimed", "execution.completed"]
+
+
+async def test_a_late_outcome_is_refused(world: World) -> None:
+    """A worker that was paused beyond its lease comes back with an answer."""
+    stream = await world.request("x1", await world.built())
+    world.executor.go.clear()
+    running = asyncio.create_task(world.executions(await world.presence()).run(stream))
+    await until(lambda: world.executor.runs)
+    await world.log.run(lose_execution, Execution.key(PROJECT, "x1"), meta=META, epoch=1, now=datetime.now(UTC))
+
+    world.executor.go.set()
+    await running
+
+    row = await world.execution("x1")
+    assert (row["status"], row["reason"], row["response_status_code"]) == ("failed", "worker_lost", 500)
+    assert (await world.topics(stream))[-1] == "execution.failed"
+
+
+async def test_a_canceled_one_does_not_run(world: World) -> None:
+    incarnation = await world.built()
+    stream = await world.request("x1", incarnation)
+    await world.log.run(
+        cancel_execution, Execution.key(PROJECT, "x1"), meta=META, function_id="f", incarnation=incarnation
+    )
+
+    await world.executions(await world.presence()).run(stream)
+
+    assert world.executor.runs == []
+    assert (await world.execution("x1"))["reason"] == "canceled"
+
+
+async def test_one_without_an_active_deployment_fails_with_the_reason(world: World) -> None:
+    stream = await world.request("x1", await world.function())
+
+    await world.executions(await world.presence()).run(stream)
+
+    row = await world.execution("x1")
+    assert (row["status"], row["reason"], row["response_status_code"]) == ("failed", "deployment_missing", 0)
+    assert "active deployment" in row["message"]
+    assert world.executor.runs == []
+
+
+async def test_one_whose_function_is_gone_does_not_run(world: World) -> None:
+    stream = await world.request("x1", await world.built())
+    await world.log.run(delete_function, Function.key(PROJECT, "f"), meta=META)
+    await world.built()  # the id again, another function
+
+    await world.executions(await world.presence()).run(stream)
+
+    assert world.executor.runs == []
+    assert (await world.topics(stream))[-1] == "execution.failed"
+
+
+@pytest.mark.parametrize("again", [False, True])
+async def test_a_call_that_is_recorded_after_its_functions_deletion_is_refused(world: World, again: bool) -> None:
+    incarnation = await world.built()
+    await world.log.run(delete_function, Function.key(PROJECT, "f"), meta=META)
+    if again:
+        await world.built()
+
+    for worker in ("", "somebody"):
+        with pytest.raises(FunctionNotFound):
+            await world.request("late", incarnation, given=Input(body=b"kept", headers=[], client_ip=""), worker=worker)
+
+    stream = Execution.stream(PROJECT, "late")
+    assert await world.topics(stream) == []
+    left = "SELECT stream_id FROM executions UNION ALL SELECT stream FROM contents WHERE stream = %(stream)s"
+    assert await world.log.database.rows(left, {"stream": stream}) == []
+
+
+@pytest.mark.parametrize("reason", ["out_of_memory", "crashed", "response_too_large"])
+async def test_an_ending_by_the_executor_is_recorded_with_its_reason(world: World, reason: str) -> None:
+    stream = await world.request("x1", await world.built())
+    world.executor.outcome = Outcome(status_code=500, reason=reason, message="It is over.", logs="so far")  # type: ignore[arg-type]
+
+    await world.executions(await world.presence()).run(stream)
+
+    row = await world.execution("x1")
+    assert (row["status"], row["reason"], row["message"]) == ("failed", reason, "It is over.")
+    assert await world.kept(stream, "logs") == "so far"
+
+
+async def test_without_an_executor_it_fails_instead_of_waiting(world: World) -> None:
+    stream = await world.request("x1", await world.built())
+    world.executor.lost = True
+
+    await world.executions(await world.presence()).run(stream)
+
+    row = await world.execution("x1")
+    assert (row["status"], row["reason"], row["response_status_code"]) == ("failed", "runtime_unavailable", 500)
+
+
+async def test_an_executor_that_starts_again_is_waited_for(world: World) -> None:
+    stream = await world.request("x1", await world.built())
+    world.executor.unreachable = True
+    running = asyncio.create_task(world.executions(await world.presence()).run(stream))
+    await until(lambda: _is(world, "x1", "processing"))
+
+    world.executor.unreachable = False
+    await running
+
+    assert (await world.execution("x1"))["status"] == "completed"
+    assert len(world.executor.runs) == 1
+
+
+async def test_a_run_that_is_interrupted_is_stopped_and_ended(world: World) -> None:
+    stream = await world.request("x1", await world.built())
+    world.executor.go.clear()
+    running = asyncio.create_task(world.executions(await world.presence()).run(stream))
+    await until(lambda: world.executor.runs)
+
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+    assert world.executor.canceled == ["x1"]
+    assert (await world.execution("x1"))["reason"] == "worker_lost"
+
+
+async def _is(world: World, execution_id: str, status: str) -> bool:
+    return bool((await world.execution(execution_id))["status"] == status)

@@ -1,0 +1,136 @@
+"""One project's flood leaves another served: in the queue, in a worker's places, and when wake-ups are sent again."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from annals.workers.broker import WakeUpBroker
+from annals.workers.desk import Desk
+from annals.workers.gate import Gate
+from annals.workers.lanes import Lanes
+from annals.workers.missed import Missed
+from annals.workers.wakeups import RUN_EXECUTION, Cause, WakeUp
+from tests.integration.workers.test_recovery import FakeQueue
+from tests.integration.workers.valkey import Valkey, until
+from tests.integration.workers.world import META, PROJECT, World
+
+
+class Held:
+    """A desk whose work stays in hand until it is let go, one by one."""
+
+    def __init__(self, url: str, places: int, lane_limit: int = 0) -> None:
+        self.seen: list[str] = []
+        self._room = asyncio.Semaphore(0)
+        gates = {"executions": Gate(places, lane_limit)}
+        self.desk = Desk(WakeUpBroker(url, gates), {RUN_EXECUTION: self._work})
+
+    async def _work(self, stream: str, _cause: Cause) -> None:
+        self.seen.append(stream.split(":")[1])
+        await self._room.acquire()
+
+    def let_go(self, count: int = 1) -> None:
+        for _ in range(count):
+            self._room.release()
+
+
+@pytest.fixture
+async def desks() -> AsyncIterator[list[Held]]:
+    made: list[Held] = []
+    yield made
+    for held in made:
+        await held.desk.stop(0)
+
+
+def flood(project: str, count: int) -> list[WakeUp]:
+    return [WakeUp(RUN_EXECUTION, f"execution:{project}:{n}", Cause(n, "r")) for n in range(count)]
+
+
+async def test_the_queue_serves_projects_in_turn(valkey: Valkey, desks: list[Held]) -> None:
+    sender = WakeUpBroker(valkey.url)
+    sender.wake(flood("a", 500))
+    sender.wake(flood("b", 2))
+    sender.wake(flood("c", 1))
+    held = Held(valkey.url, places=1)
+    desks.append(held)
+    held.desk.start()
+
+    for count in range(1, 7):
+        await until(lambda count=count: len(held.seen) == count)  # type: ignore[misc]
+        held.let_go()
+
+    assert held.seen[:6] == ["a", "b", "c", "a", "b", "a"]
+
+
+async def test_a_project_that_has_its_share_of_places_gets_each_that_it_gives_back_at_once(
+    valkey: Valkey, desks: list[Held]
+) -> None:
+    WakeUpBroker(valkey.url).wake(flood("a", 40))
+    held = Held(valkey.url, places=4, lane_limit=1)
+    desks.append(held)
+    held.desk.start()
+    await until(lambda: len(held.seen) == 1)
+
+    began = time.monotonic()
+    for count in range(2, 41):
+        held.let_go()
+        await until(lambda count=count: len(held.seen) == count)  # type: ignore[misc]
+
+    assert time.monotonic() - began < 39 * 0.1  # who waits for the bell alone looks again after 0.2 s
+
+
+async def test_a_flood_does_not_take_all_of_a_workers_places(valkey: Valkey, desks: list[Held]) -> None:
+    sender = WakeUpBroker(valkey.url)
+    sender.wake(flood("a", 50))
+    held = Held(valkey.url, places=4, lane_limit=3)
+    desks.append(held)
+    held.desk.start()
+    await until(lambda: len(held.seen) == 3)
+
+    sender.wake(flood("b", 1))
+
+    await until(lambda: len(held.seen) == 4)
+    assert held.seen == ["a", "a", "a", "b"]
+    held.let_go(4)
+    await until(lambda: len(held.seen) == 7)
+
+
+async def test_what_a_stopped_worker_had_fetched_is_taken_by_another_in_order(valkey: Valkey) -> None:
+    sender = WakeUpBroker(valkey.url)
+    lanes: Lanes = sender.lanes["executions"]
+    sender.wake(flood("a", 3))
+    sender.wake(flood("b", 1))
+    taken = lanes.take(3, most=8, allowed={})
+    assert [lane for lane, _ in taken] == ["a", "b", "a"]
+
+    lanes.give_back(taken)
+
+    assert (sender.queued("executions", "a"), sender.queued("executions", "b")) == (3, 1)
+    again = lanes.take(10, most=8, allowed={"b": 0})
+    assert [lane for lane, _ in again] == ["a", "a", "a"]
+    assert [message for lane, message in again][:2] == [message for lane, message in taken if lane == "a"]
+    assert lanes.take(10, most=8, allowed={}) == [taken[1]]
+    assert lanes.take(10, most=8, allowed={}) == []
+
+
+async def test_a_lost_wake_up_of_one_project_is_found_behind_the_flood_of_another(world: World) -> None:
+    incarnation = await world.built()
+    for number in range(5):
+        await world.request(f"x{number}", incarnation)
+
+    class Flooded(FakeQueue):
+        """Holds more than enough, of other projects."""
+
+        def queued(self, queue_name: str, lane: str = "") -> int:
+            return 3 if lane == PROJECT else 10_000
+
+    queue, now = Flooded(), 0.0
+    missed = Missed(world.database, queue, clock=lambda: now)
+    assert await missed.sweep() == 0
+    now = 10.0
+
+    assert await missed.sweep() == 2
+
+    assert [wake_up.stream for wake_up in queue.sent] == [f"execution:{PROJECT}:x{n}" for n in range(2)]
+    assert {wake_up.cause.correlation for wake_up in queue.sent} == {META.correlation}

@@ -1,0 +1,102 @@
+"""One keeper leads; whoever no longer can is replaced, and finds out itself."""
+
+import asyncio
+import time
+
+import pytest
+
+from annals.store.database import Database
+from annals.workers.clock import Duty, keep
+from annals.workers.keeper import Keeper
+from annals.workers.leadership import Leadership
+from tests.integration.workers.valkey import until
+
+
+class Term:
+    """Counts how many terms are served at once, over all keepers."""
+
+    def __init__(self) -> None:
+        self.now = self.most = self.begun = 0
+
+    async def serve(self) -> None:
+        self.begun += 1
+        self.now += 1
+        self.most = max(self.most, self.now)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.now -= 1
+
+
+@pytest.fixture
+def leadership(database: Database) -> Leadership:
+    return Leadership(database)
+
+
+async def test_of_several_keepers_one_leads_and_its_end_makes_another_one_lead(database: Database) -> None:
+    term = Term()
+    keepers = [Keeper(Leadership(database), lambda: [term.serve]) for _ in range(3)]
+    tasks = {keeper: asyncio.create_task(keeper.serve()) for keeper in keepers}
+    for served in (1, 2, 3):
+        await until(lambda served=served: term.begun == served and term.now == 1)  # type: ignore[misc]
+        leader = next(keeper for keeper in tasks if keeper.active)
+        began = time.monotonic()
+        tasks[leader].cancel()
+        await asyncio.gather(tasks.pop(leader), return_exceptions=True)
+        assert time.monotonic() - began < 2
+    assert term.most == 1
+
+
+async def test_one_that_stops_beating_is_replaced(database: Database, leadership: Leadership) -> None:
+    """A process that is paused keeps its connection open, but sends nothing."""
+    second = Leadership(database)
+    async with leadership.held() as paused:
+        began = time.monotonic()
+        async with second.held():
+            assert time.monotonic() - began < 6
+        await asyncio.wait_for(leadership.beat(paused), 5)  # awake again, it finds out
+
+
+async def test_one_that_beats_is_not_replaced(database: Database, leadership: Leadership) -> None:
+    async with leadership.held() as lead:
+        beating = asyncio.create_task(leadership.beat(lead))
+        waiting = asyncio.create_task(_acquire(Leadership(database)))
+        done, _ = await asyncio.wait([beating, waiting], timeout=4.5)
+        assert done == set()
+        beating.cancel()
+    assert await asyncio.wait_for(waiting, 5)
+
+
+async def test_one_whose_session_ends_serves_no_longer(database: Database) -> None:
+    term = Term()
+    keeper = Keeper(Leadership(database), lambda: [term.serve])
+    task = asyncio.create_task(keeper.serve())
+    await until(lambda: term.now == 1)
+
+    await database.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE right(application_name, 5) = ' lead' AND datname = current_database()"
+    )
+
+    await until(lambda: term.begun == 2 and term.now == 1)
+    assert term.most == 1
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_duty_that_fails_comes_round_again() -> None:
+    runs = 0
+
+    async def fail() -> None:
+        nonlocal runs
+        runs += 1
+        raise ValueError("not this time")
+
+    keeping = asyncio.create_task(keep(Duty("d", 0.01, fail)))
+    await until(lambda: runs >= 3)
+    keeping.cancel()
+
+
+async def _acquire(leadership: Leadership) -> bool:
+    async with leadership.held():
+        return True

@@ -1,0 +1,232 @@
+"""Relay, queue, workers and keepers together: what is recorded happens, whatever is lost on the way."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from annals.app.settings import Settings
+from annals.domain.commands.deployments import cancel_build
+from annals.domain.deployment import Deployment
+from annals.store.facts import Fact
+from annals.store.inputs import Input
+from tests.integration.workers.processes import Served, settings
+from tests.integration.workers.valkey import Valkey, until
+from tests.integration.workers.world import META, PROJECT, World
+
+Start = Callable[[], Served]
+
+
+@pytest.fixture
+def configured(database_url: str, valkey: Valkey, tmp_path: Path) -> Settings:
+    return settings(database_url, valkey.url, tmp_path, lease_s=2)
+
+
+@pytest.fixture
+async def served() -> AsyncIterator[list[Served]]:
+    """Whatever is put here is ended after the test."""
+    processes: list[Served] = []
+    yield processes
+    for process in processes:
+        process.asked.set()
+    for process in processes:
+        await process.die()
+
+
+@pytest.fixture
+async def keeper(configured: Settings, served: list[Served]) -> Served:
+    served.append(Served().keeper(configured))
+    await until(lambda: served[0].doing == "leads")
+    return served[0]
+
+
+async def ended(world: World, count: int) -> bool:
+    query = "SELECT count(*) FROM executions WHERE status IN ('completed', 'failed')"
+    return int(await world.database.value(query)) == count
+
+
+async def test_an_upload_is_built_and_what_was_asked_for_runs(
+    world: World, configured: Settings, keeper: Served, served: list[Served]
+) -> None:
+    served.append(Served().worker(configured, world.executor))
+    incarnation = await world.function()
+    stream = await world.deployment(incarnation)
+    await until(lambda: _status(world, "ready"))
+
+    for n in range(50):
+        await world.request(f"x{n}", incarnation, given=Input(body=b"%d" % n))
+
+    await until(lambda: ended(world, 50))
+    assert sorted(run.body for run in world.executor.runs) == sorted(b"%d" % n for n in range(50))
+    assert await world.topics(stream) == [
+        "deployment.upload_started",
+        "deployment.source_stored",
+        "deployment.build_queued",
+        "deployment.build_claimed",
+        "deployment.build_started",
+        "deployment.build_succeeded",
+    ]
+
+
+async def test_every_event_says_what_led_to_it(
+    world: World, configured: Settings, keeper: Served, served: list[Served]
+) -> None:
+    served.append(Served().worker(configured, world.executor))
+    incarnation = await world.function()
+    build = await world.deployment(incarnation)
+    await until(lambda: _status(world, "ready"))
+    execution = await world.request("x1", incarnation)
+    await until(lambda: ended(world, 1))
+
+    queued, *claimed = (await world.log.facts.of_stream(build))[2:]
+    await _follow_from_each_other(queued, claimed[0])
+    assert {fact.event.metadata["causation"] for fact in claimed[1:]} == {str(claimed[0].position)}
+    for cause, effect in pairwise(await world.log.facts.of_stream(execution)):
+        await _follow_from_each_other(cause, effect)
+
+
+async def test_an_execution_is_taken_up_at_once(
+    world: World, configured: Settings, keeper: Served, served: list[Served]
+) -> None:
+    served.append(Served().worker(configured, world.executor))
+    incarnation = await world.built()
+    times: list[float] = []
+    for n in range(10):
+        await asyncio.sleep(0.1)
+        began = time.monotonic()
+        await world.request(f"x{n}", incarnation)
+        await until(lambda: ended(world, len(times) + 1))
+        times.append(time.monotonic() - began)
+    assert sorted(times)[5] < 0.5
+
+
+async def test_a_redis_that_was_emptied_loses_nothing(
+    world: World, configured: Settings, keeper: Served, served: list[Served], valkey: Valkey
+) -> None:
+    incarnation = await world.built()
+    for n in range(20):
+        await world.request(f"x{n}", incarnation)
+    await until(lambda: _relayed(world))
+    valkey.wipe()
+
+    served.append(Served().worker(configured, world.executor))
+
+    await until(lambda: ended(world, 20), 30)
+    assert len(world.executor.runs) == 20
+
+
+async def test_another_keeper_takes_over(
+    world: World, configured: Settings, keeper: Served, served: list[Served]
+) -> None:
+    standby = Served().keeper(configured)
+    served += [standby, Served().worker(configured, world.executor)]
+    await until(lambda: standby.doing == "stands by")
+    incarnation = await world.built()
+
+    await keeper.die()
+    began = time.monotonic()
+    await until(lambda: standby.doing == "leads")
+    await world.request("x1", incarnation)
+
+    await until(lambda: ended(world, 1))
+    assert time.monotonic() - began < 5
+
+
+async def test_a_lost_workers_build_is_taken_up_by_another(
+    world: World, configured: Settings, keeper: Served, served: list[Served]
+) -> None:
+    """The worker's claim stands in the name of a process that is gone, as after a kill."""
+    gone = await world.presence()
+    stream = await world.deployment(await world.function())
+    world.executor.go.clear()
+    lost = asyncio.create_task(world.builds(gone).run(stream))
+    await until(lambda: len(world.executor.builds) == 1)
+
+    served.append(Served().worker(configured, world.executor))
+
+    await until(lambda: len(world.executor.builds) == 2, 30)
+    world.executor.go.set()
+    await until(lambda: _status(world, "ready"))
+    assert (await world.deployed())["epoch"] == 2
+    await lost
+
+
+async def test_a_cancel_reaches_the_build(
+    world: World, configured: Settings, keeper: Served, served: list[Served]
+) -> None:
+    served.append(Served().worker(configured, world.executor))
+    await world.deployment(await world.function())
+    world.executor.go.clear()
+    await until(lambda: _status(world, "building"))
+
+    await world.log.run(cancel_build, Deployment.key(PROJECT, "d"), meta=META, function_id="f", seconds=1)
+
+    await until(lambda: world.executor.canceled == ["d"])
+    assert (await world.deployed())["status"] == "canceled"
+
+
+async def test_a_worker_that_is_asked_to_end_finishes_what_it_can_and_hands_back_the_rest(
+    world: World, configured: Settings, keeper: Served, served: list[Served]
+) -> None:
+    worker = Served().worker(configured, world.executor)
+    served.append(worker)
+    incarnation = await world.built()
+    world.executor.go.clear()
+    await world.request("x1", incarnation)
+    await world.deployment(incarnation, "d2")
+    await until(lambda: len(world.executor.runs) == 1 and len(world.executor.builds) == 2)
+    began = time.monotonic()
+
+    await worker.end()
+
+    assert time.monotonic() - began < 8
+    assert (await world.execution("x1"))["reason"] == "worker_lost"
+    world.executor.go.set()
+    served.append(Served().worker(configured, world.executor))
+    await until(lambda: _status(world, "ready", "d2"))
+
+
+async def test_schedules_and_one_off_runs_happen_once_with_two_keepers(
+    world: World, configured: Settings, keeper: Served, served: list[Served]
+) -> None:
+    served += [Served().keeper(configured), Served().worker(configured, world.executor)]
+    incarnation = await world.built(schedule="0 0 1 1 *")
+    at = datetime.now(UTC) + timedelta(seconds=2)
+    await world.request("x1", incarnation, scheduled_at=at)
+    await until(lambda: _schedule_is_due(world))
+
+    await until(lambda: _fired(world))
+    await until(lambda: ended(world, 2))
+
+    row = await world.execution("x1")
+    assert row["started_at"] >= at
+    assert len([run for run in world.executor.runs if run.execution == "x1"]) == 1
+
+
+async def _follow_from_each_other(cause: Fact, effect: Fact) -> None:
+    assert effect.event.metadata["causation"] == str(cause.position)
+    assert effect.event.metadata["correlation"] == "r1"
+    assert effect.event.metadata["actor"].startswith("worker:worker-")
+
+
+async def _schedule_is_due(world: World) -> bool:
+    """Pretend, once its follower knows the schedule, that its time is now."""
+    return await world.database.execute("UPDATE schedules SET schedule_next = now() WHERE deployment_id <> ''") == 1
+
+
+async def _fired(world: World) -> bool:
+    rows = await world.database.rows("SELECT * FROM executions WHERE scheduled_at IS NULL")
+    return len(rows) == 1 and rows[0]["status"] == "completed"
+
+
+async def _status(world: World, status: str, deployment_id: str = "d") -> bool:
+    return bool((await world.deployed(deployment_id))["status"] == status)
+
+
+async def _relayed(world: World) -> bool:
+    at = await world.database.value("SELECT position FROM checkpoints WHERE name = 'relay'")
+    return bool(at == await world.log.facts.position())

@@ -1,0 +1,142 @@
+"""Wake-ups from a sender to a desk, through a real Valkey."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from annals.workers.broker import QueueUnavailable, WakeUpBroker
+from annals.workers.desk import Desk
+from annals.workers.gate import Gate
+from annals.workers.wakeups import BUILD_DEPLOYMENT, RUN_EXECUTION, Cause, WakeUp
+from tests.integration.workers.valkey import Valkey, until
+
+
+class Worker:
+    """A desk that notes what reached it; `hold` keeps work in hand."""
+
+    def __init__(self, url: str, places: int) -> None:
+        self.seen: list[str] = []
+        self.times: list[float] = []
+        self.most_at_once = 0
+        self.hold = asyncio.Event()
+        self.hold.set()
+        self._at_once = 0
+        gates = {queue: Gate(places) for queue in ("executions", "builds", "chores")}
+        self.desk = Desk(WakeUpBroker(url, gates), {RUN_EXECUTION: self._work, BUILD_DEPLOYMENT: self._work})
+        self.desk.start()
+
+    async def _work(self, stream: str, _cause: Cause) -> None:
+        self.seen.append(stream)
+        self.times.append(time.monotonic())
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
+        await self.hold.wait()
+        self._at_once -= 1
+
+
+@pytest.fixture
+async def worker_with(valkey: Valkey) -> AsyncIterator[Callable[[int], Worker]]:
+    workers: list[Worker] = []
+
+    def make(places: int) -> Worker:
+        workers.append(Worker(valkey.url, places))
+        return workers[-1]
+
+    yield make
+    for worker in workers:
+        await worker.desk.stop(0)
+
+
+def executions(count: int) -> list[WakeUp]:
+    return [WakeUp(RUN_EXECUTION, f"execution:p:{n}", Cause(n, "r")) for n in range(count)]
+
+
+async def test_each_wake_up_reaches_one_worker(valkey: Valkey, worker_with: Callable[[int], Worker]) -> None:
+    first, second = worker_with(8), worker_with(8)
+
+    WakeUpBroker(valkey.url).wake(executions(500))
+
+    await until(lambda: len(first.seen) + len(second.seen) == 500)
+    assert sorted(first.seen + second.seen) == sorted(w.stream for w in executions(500))
+    assert first.most_at_once <= 8
+    assert second.most_at_once <= 8
+
+
+async def test_an_idle_worker_starts_at_once(valkey: Valkey, worker_with: Callable[[int], Worker]) -> None:
+    worker, sender = worker_with(8), WakeUpBroker(valkey.url)
+    delays: list[float] = []
+    for n in range(20):
+        await asyncio.sleep(0.1)
+        sent = time.monotonic()
+        sender.wake([WakeUp(RUN_EXECUTION, f"execution:p:{n}", Cause(n, "r"))])
+        await until(lambda: len(worker.seen) == len(delays) + 1)
+        delays.append(worker.times[-1] - sent)
+    assert sorted(delays)[10] < 0.1, "the bell wakes it, long before it would poll"
+
+
+async def test_a_full_worker_leaves_the_rest_to_others(valkey: Valkey, worker_with: Callable[[int], Worker]) -> None:
+    full, sender = worker_with(2), WakeUpBroker(valkey.url)
+    full.hold.clear()
+    sender.wake(executions(5))
+    await until(lambda: len(full.seen) == 2)
+    assert sender.queued("executions", "p") == 3
+
+    other = worker_with(8)
+
+    await until(lambda: len(other.seen) == 3)
+    full.hold.set()
+    assert len(full.seen) == 2
+
+
+async def test_a_queue_that_is_full_does_not_hold_up_another(
+    valkey: Valkey, worker_with: Callable[[int], Worker]
+) -> None:
+    worker, sender = worker_with(2), WakeUpBroker(valkey.url)
+    worker.hold.clear()
+    sender.wake([WakeUp(BUILD_DEPLOYMENT, f"deployment:p:{n}", Cause(n)) for n in range(4)])
+    await until(lambda: len(worker.seen) == 2)
+
+    sender.wake(executions(1))
+
+    await until(lambda: "execution:p:0" in worker.seen)
+    worker.hold.set()
+
+
+async def test_a_stopping_worker_gives_back_what_it_has_not_begun(
+    valkey: Valkey, worker_with: Callable[[int], Worker]
+) -> None:
+    worker, sender = worker_with(3), WakeUpBroker(valkey.url)
+    worker.hold.clear()
+    sender.wake(executions(10))
+    await until(lambda: len(worker.seen) == 3)
+
+    await worker.desk.stop(0)
+
+    assert sender.queued("executions", "p") == 7
+
+
+async def test_work_goes_on_after_the_queue_server_came_back_empty(worker_with: Callable[[int], Worker]) -> None:
+    server = Valkey()
+    server.start()
+    worker = Worker(server.url, 4)
+    sender = WakeUpBroker(server.url)
+    try:
+        sender.wake(executions(1))
+        await until(lambda: len(worker.seen) == 1)
+        server.stop()
+        with pytest.raises(QueueUnavailable):
+            sender.wake(executions(1))
+        with pytest.raises(QueueUnavailable):
+            sender.queued("executions", "p")
+        server.start()
+        started = time.monotonic()
+
+        sender.wake(executions(2))
+
+        await until(lambda: len(worker.seen) == 3)
+        assert time.monotonic() - started < 5
+    finally:
+        await worker.desk.stop(0)
+        server.close()

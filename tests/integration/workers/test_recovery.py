@@ -1,0 +1,211 @@
+"""What was lost is taken back: by the reaper from processes, by the sweep from Redis, by a process from itself."""
+
+import asyncio
+from collections.abc import Iterable
+
+from annals.domain.commands.deployments import delete_deployment
+from annals.domain.deployment import Deployment
+from annals.domain.execution import Execution
+from annals.domain.function import Function
+from annals.store.leases import Leases
+from annals.workers.missed import Missed, missing
+from annals.workers.reaper import Overdue, Reaper
+from annals.workers.stock import Shelf, Stock
+from annals.workers.wakeups import BUILD_DEPLOYMENT, RUN_EXECUTION, Cause, WakeUp
+from tests.integration.workers.valkey import until
+from tests.integration.workers.world import META, PROJECT, World
+
+LEASE = 0.5
+
+
+class FakeQueue:
+    """Keeps what was sent; holds as many as it is told."""
+
+    def __init__(self) -> None:
+        self.sent: list[WakeUp] = []
+        self.holds = 0
+
+    def wake(self, wake_ups: Iterable[WakeUp]) -> int:
+        self.sent += wake_ups
+        return len(self.sent)
+
+    def queued(self, queue_name: str, lane: str = "") -> int:
+        return self.holds
+
+
+async def swept_until(reaper: Reaper, count: int) -> None:
+    taken = 0
+
+    async def enough() -> bool:
+        nonlocal taken
+        taken += await reaper.sweep()
+        await asyncio.sleep(LEASE / 5)
+        return taken >= count
+
+    await until(enough)
+
+
+async def test_a_lost_workers_work_is_taken_back(world: World) -> None:
+    incarnation = await world.built()
+    lost, alive = await world.presence(), await world.presence()
+    execution = await world.request("x1", incarnation)
+    build = await world.deployment(incarnation, "d2")
+    other = await world.request("x2", incarnation)
+    world.executor.go.clear()
+    running = [
+        asyncio.create_task(world.executions(lost).run(execution)),
+        asyncio.create_task(world.builds(lost).run(build)),
+        asyncio.create_task(world.executions(alive).run(other)),
+    ]
+    await until(lambda: len(world.executor.runs) == 2 and len(world.executor.builds) == 2)
+    beating = asyncio.create_task(_beat(world, alive.id))
+
+    await swept_until(Reaper(world.log, lease_seconds=LEASE), 2)
+
+    row = await world.execution("x1")
+    assert (row["status"], row["reason"]) == ("failed", "worker_lost")
+    assert (await world.deployed("d2"))["status"] == "waiting"
+    assert (await world.execution("x2"))["status"] == "processing", "the living one keeps what it holds"
+    holders = {holder.holder for holder in await Leases(world.database).holders()}
+    assert alive.id in holders
+    assert lost.id not in holders
+    beating.cancel()
+    world.executor.go.set()
+    await asyncio.gather(*running)
+    assert (await world.execution("x2"))["status"] == "completed"
+    assert (await world.execution("x1"))["reason"] == "worker_lost"
+
+
+async def test_a_claim_by_nobody_is_taken_back_too(world: World) -> None:
+    """Its holder's row is gone: the process was paused before it found that out."""
+    await world.request("x1", await world.built(), worker="worker-gone-1")
+
+    await swept_until(Reaper(world.log, lease_seconds=LEASE), 1)
+
+    assert (await world.execution("x1"))["reason"] == "worker_lost"
+
+
+async def test_two_reapers_end_it_once(world: World) -> None:
+    stream = await world.request("x1", await world.built(), worker="worker-gone-1")
+    reapers = [Reaper(world.log, lease_seconds=LEASE) for _ in range(2)]
+
+    async def ended() -> bool:
+        await asyncio.gather(*(reaper.sweep() for reaper in reapers))
+        return bool((await world.execution("x1"))["status"] == "failed")
+
+    await until(ended)
+    await asyncio.gather(*(reaper.sweep() for reaper in reapers))
+
+    assert await world.topics(stream) == ["execution.requested", "execution.failed"]
+
+
+async def test_a_claim_in_its_own_name_that_a_process_forgot_is_given_up(world: World) -> None:
+    presence = await world.presence()
+    incarnation = await world.built()
+    await world.request("x1", incarnation, worker=presence.id)
+    await world.request("x2", incarnation, worker=presence.id)
+    executions = world.executions(presence)
+    executions.held.add("execution:p:x2")
+
+    stock = Stock(world.log, presence, Shelf(executions.held, executions.stop))
+
+    await stock.take()
+    await stock.take()
+
+    assert (await world.execution("x1"))["status"] == "failed"
+    assert (await world.execution("x2"))["status"] == "processing"
+
+
+async def test_what_a_living_process_dropped_is_ended_once_it_is_overdue(world: World) -> None:
+    """As a synchronous call whose end could not be recorded: nobody else may judge its process lost."""
+    api, incarnation = await world.presence("api"), await world.built(timeout=20)
+    await world.request("dropped", incarnation, worker=api.id)
+    await world.request("runs", incarnation, worker=api.id)
+    await world.database.execute(
+        "UPDATE executions SET started_at = started_at - interval '2 minutes' WHERE execution_id = 'dropped'"
+    )
+    clock = iter([0.0, 5.0, 10.0])
+    overdue = Overdue(world.log, slack_seconds=90, clock=lambda: next(clock))
+
+    assert [await overdue.sweep() for _ in range(3)] == [0, 0, 1]
+
+    assert (await world.execution("dropped"))["reason"] == "worker_lost"
+    assert (await world.execution("runs"))["status"] == "processing"
+
+
+async def test_work_whose_claim_is_gone_is_stopped(world: World) -> None:
+    """The wake-up that tells of the deletion was lost."""
+    presence, incarnation = await world.presence(), await world.function()
+    builds = world.builds(presence)
+    world.executor.go.clear()
+    running = [
+        asyncio.create_task(builds.run(await world.deployment(incarnation, deployment))) for deployment in ("d1", "d2")
+    ]
+    await until(lambda: len(world.executor.builds) == 2)
+    stock = Stock(world.log, presence, Shelf(builds.held, builds.stop))
+    await stock.take()
+    keys = Function.key(PROJECT, "f"), Deployment.key(PROJECT, "d1")
+    await world.log.run(delete_deployment, *keys, meta=META)
+
+    await stock.take()
+    await stock.take()
+
+    assert world.executor.canceled == ["d1"]
+    world.executor.go.set()
+    await asyncio.gather(*running)
+    assert (await world.deployed("d2"))["status"] == "ready"
+
+
+async def test_what_waits_without_a_wake_up_is_woken_again(world: World) -> None:
+    incarnation = await world.built()
+    executions = [await world.request(f"x{n}", incarnation) for n in range(3)]
+    build = await world.deployment(incarnation, "d2")
+    queue = FakeQueue()
+    now = 0.0
+    sweep = Missed(world.database, queue, clock=lambda: now).sweep
+    assert await sweep() == 0, "their own wake-ups are on their way"
+    await world.database.execute("UPDATE executions SET created_at = created_at + interval '2 hours'")
+    await world.database.execute("UPDATE deployments SET queued_at = queued_at + interval '2 hours'")
+    now = 4.0
+
+    assert await sweep() == 4, "whatever has become of the clocks since"
+
+    assert [(w.actor, w.stream) for w in queue.sent] == [
+        *((RUN_EXECUTION, stream) for stream in executions),
+        (BUILD_DEPLOYMENT, build),
+    ]
+    assert [w.cause for w in queue.sent] == [Cause(await queued_at(world, w.stream), "r1") for w in queue.sent]
+
+
+async def queued_at(world: World, stream: str) -> int:
+    """The position of the event that made a stream wait."""
+    queued = (Execution.Requested, Deployment.BuildQueued)
+    return next(f.position for f in await world.log.facts.of_stream(stream) if isinstance(f.event, queued))
+
+
+async def test_what_waits_behind_others_is_left_alone(world: World) -> None:
+    incarnation = await world.built()
+    for n in range(3):
+        await world.request(f"x{n}", incarnation)
+    queue = FakeQueue()
+    queue.holds = 2
+    now = 0.0
+    sweep = Missed(world.database, queue, clock=lambda: now).sweep
+    await sweep()
+    now = 4.0
+
+    await sweep()
+
+    assert [w.stream for w in queue.sent] == ["execution:p:x0"]
+
+
+def test_only_the_oldest_lack_their_wake_up() -> None:
+    assert missing(["a", "b", "c"], waiting=5, queued=0) == ["a", "b", "c"]
+    assert missing(["a", "b", "c"], waiting=5, queued=3) == ["a", "b"]
+    assert missing(["a", "b", "c"], waiting=5, queued=9) == []
+
+
+async def _beat(world: World, holder: str) -> None:
+    while True:
+        await Leases(world.database).beat(holder, "worker")
+        await asyncio.sleep(LEASE / 5)

@@ -1,0 +1,164 @@
+"""Retention: what is old goes from the read models with its contents; a rebuild would give the same."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from annals.domain.commands.deployments import begin_upload, delete_deployment
+from annals.domain.commands.functions import delete_function
+from annals.domain.deployment import Deployment
+from annals.domain.function import Function
+from annals.store.inputs import Input
+from annals.workers import retention as module
+from annals.workers.chores import Chores
+from annals.workers.litter import Litter
+from annals.workers.retention import Retention
+from tests.integration.workers.world import META, PROJECT, SOURCE, World
+
+LATER = timedelta(days=15)
+
+
+def retention(world: World, *, days: int = 14) -> Retention:
+    return Retention(world.log, execution_days=days)
+
+
+def litter(world: World) -> Litter:
+    return Litter(world.database, world.contents, grace=timedelta(hours=1))
+
+
+async def some_executions(world: World, count: int, function_id: str = "f") -> int:
+    incarnation = await world.built(function_id)
+    worker = world.executions(await world.presence())
+    for n in range(count):
+        name = f"{function_id}{n}"
+        await worker.run(await world.request(name, incarnation, function_id=function_id, given=Input(body=b"b")))
+    return incarnation
+
+
+async def ids(world: World) -> list[str]:
+    rows = await world.database.rows("SELECT execution_id FROM executions ORDER BY sequence")
+    return [row["execution_id"] for row in rows]
+
+
+async def total(world: World, function_id: str = "f") -> int:
+    return int(
+        await world.database.value(
+            "SELECT value FROM counters WHERE scope = %s AND name = 'executions'", (function_id,)
+        )
+    )  # fmt: skip
+
+
+async def test_old_executions_go_in_steps_with_their_contents(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_STEP", 2)
+    incarnation = await some_executions(world, 5)
+    await world.request("waits", incarnation)
+
+    steps = await retention(world).sweep_executions(datetime.now(UTC) + LATER)
+
+    assert steps == 3
+    assert await ids(world) == ["waits"]
+    assert await total(world) == 1
+    assert await world.database.value("SELECT count(*) FROM contents WHERE kind <> 'build'") == 0
+    assert await retention(world).sweep_executions(datetime.now(UTC) + LATER) == 0
+
+
+async def test_young_ones_stay_and_zero_days_keep_all(world: World) -> None:
+    await some_executions(world, 2)
+
+    await retention(world).sweep_executions(datetime.now(UTC))
+    await retention(world, days=0).sweep_executions(datetime.now(UTC) + LATER)
+
+    assert await ids(world) == ["f0", "f1"]
+
+
+async def test_a_deleted_functions_executions_go_whatever_their_age(world: World) -> None:
+    await some_executions(world, 2)
+    await some_executions(world, 1, "g")
+    await world.log.run(delete_function, Function.key(PROJECT, "f"), meta=META)
+    again = await world.built()
+    await world.request("new", again)
+
+    await chores(world).retire_function(Function.stream(PROJECT, "f"))
+
+    assert await ids(world) == ["g0", "new"]
+    assert await total(world) == 1
+    assert await total(world, "g") == 1
+
+
+async def test_the_clock_finds_executions_of_deleted_functions_too(world: World) -> None:
+    await some_executions(world, 2)
+    await world.log.run(delete_function, Function.key(PROJECT, "f"), meta=META)
+
+    await retention(world, days=0).sweep_executions(datetime.now(UTC))
+
+    assert await ids(world) == []
+
+
+async def test_old_deployments_go_but_never_the_active_one(world: World) -> None:
+    incarnation = await world.function(deployment_retention=3)
+    kept_forever = await world.built("g")
+    builds = world.builds(await world.presence())
+    for name in ("d1", "d2"):
+        await builds.run(await world.deployment(incarnation, name))
+    await world.deployment(kept_forever, "d-g2", "g")
+    await world.deployment(incarnation, "still-waiting")
+
+    assert await retention(world).drop_deployments(datetime.now(UTC)) == 0
+    assert await retention(world).drop_deployments(datetime.now(UTC) + timedelta(days=4)) == 1
+
+    rows = await world.database.rows("SELECT deployment_id FROM deployments ORDER BY deployment_id")
+    assert [row["deployment_id"] for row in rows] == ["d-g", "d-g2", "d2", "still-waiting"]
+    assert (await world.functions())["deployment_id"] == "d2"
+
+
+async def test_blobs_that_nothing_names_go_after_their_grace(world: World) -> None:
+    blobs, now = world.contents.blobs, datetime.now(UTC)
+    await world.deployment(await world.function())
+    await world.log.run(begin_upload, Deployment.absent(PROJECT, "open"), meta=META, **an_upload(world, "open"))
+    named = [SOURCE.key, "uploads/p/open/000000"]
+    orphans = [
+        "contents/p/of-an-append-that-never-was",
+        "artefacts/p/d/1-aa/code.tar.gz",
+        "sources/p/gone/1/code.tar.gz",
+        "uploads/p/gone/000000",
+    ]
+    for key in named + orphans:
+        await blobs.put(key, b"bytes")
+
+    assert await litter(world).sweep(now) == []
+    assert sorted(await litter(world).sweep(now + timedelta(hours=2))) == sorted(orphans)
+    assert await litter(world).sweep(now + timedelta(days=2)) == ["uploads/p/open/000000"], "nobody completed it"
+
+
+async def test_a_deleted_deployments_archives_and_instances_go(world: World) -> None:
+    blobs = world.contents.blobs
+    await world.deployment(await world.function())
+    await blobs.put(SOURCE.key, b"shared with no other")
+    await blobs.put("sources/p/d/1/code.tar.gz", b"its own")
+    await world.log.run(delete_deployment, Function.key(PROJECT, "f"), Deployment.key(PROJECT, "d"), meta=META)
+
+    await chores(world).retire_deployment(Deployment.stream(PROJECT, "d"))
+    await litter(world).sweep_deployment(PROJECT, "d", datetime.now(UTC) + timedelta(minutes=2))
+
+    assert world.executor.canceled == ["d"]
+    assert world.executor.retired == ["d"]
+    assert [info.key async for info in blobs.list("sources")] == [SOURCE.key]
+
+
+def chores(world: World) -> Chores:
+    return Chores(world.log, world.executor, retention(world), litter(world))
+
+
+def an_upload(world: World, deployment_id: str) -> dict[str, Any]:
+    return {
+        "project_id": PROJECT,
+        "function_id": "f",
+        "function_incarnation": world.incarnations["f"],
+        "deployment_id": deployment_id,
+        "type": "manual",
+        "entrypoint": "main.js",
+        "commands": "",
+        "activate": False,
+        "size": 99,
+    }

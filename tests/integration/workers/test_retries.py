@@ -1,0 +1,188 @@
+"""Executions that are tried again: when, by whom, with what, and what is left of them when they are given up."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+from annals.domain.commands.executions import cancel_execution
+from annals.domain.commands.functions import change_policy
+from annals.domain.execution import Execution
+from annals.domain.function import Function
+from annals.domain.policy import Policy, Retries
+from annals.domain.ports import Outcome
+from annals.projections.following import FOLLOWING
+from annals.store.follower import Follower
+from annals.store.inputs import Input
+from annals.workers.missed import Missed
+from annals.workers.reaper import Reaper
+from annals.workers.schedules import Schedules
+from annals.workers.wakeups import RUN_EXECUTION, Cause
+from tests.integration.workers.executor import HELLO
+from tests.integration.workers.test_recovery import FakeQueue
+from tests.integration.workers.valkey import until
+from tests.integration.workers.world import META, PROJECT, World
+
+TWICE = Retries(attempts=2, backoff_seconds=1)
+BROKEN = Outcome(status_code=500, reason="crashed", message="It died.", logs="so far", run_seconds=0.5)
+
+
+async def come_due(world: World) -> None:
+    """Wait until the pause is over, which is a second at most."""
+    await asyncio.sleep(1.05)
+    await world.database.execute("UPDATE executions SET retry_at = now() WHERE retry_at IS NOT NULL")
+
+
+async def test_a_run_that_fails_waits_and_runs_again_with_the_same_input(world: World) -> None:
+    stream = await world.request("x1", await world.built(), given=Input(body=b"the same"), retries=TWICE)
+    worker = world.executions(await world.presence())
+    world.executor.outcome = BROKEN
+    await worker.run(stream)
+    row = await world.execution("x1")
+    assert (row["status"], row["reason"], row["epoch"]) == ("waiting", "", 1)
+    assert "Attempt 1 failed (crashed), the next one is due at" in row["message"]
+    assert await world.kept(stream, "logs") == "so far"
+
+    await come_due(world)
+    world.executor.outcome = HELLO
+    await worker.run(stream)
+
+    row = await world.execution("x1")
+    assert (row["status"], row["message"], row["retry_at"], row["epoch"]) == ("completed", "", None, 2)
+    assert [(run.epoch, run.body) for run in world.executor.runs] == [(1, b"the same"), (2, b"the same")]
+    assert await world.topics(stream) == [
+        "execution.requested",
+        "execution.claimed",
+        "execution.retry_scheduled",
+        "execution.claimed",
+        "execution.completed",
+    ]
+
+
+async def test_one_that_fails_every_time_becomes_a_dead_letter_that_keeps_its_input(world: World) -> None:
+    stream = await world.request("x1", await world.built(), given=Input(body=b"precious"), retries=TWICE)
+    worker = world.executions(await world.presence())
+    world.executor.outcome = BROKEN
+    await worker.run(stream)
+    await come_due(world)
+    await worker.run(stream)
+
+    row = await world.execution("x1")
+    assert (row["status"], row["reason"], row["dead_reason"]) == ("failed", "dead_lettered", "crashed")
+    assert row["message"] == "Given up after 2 of 2 attempts, the last one with crashed. It died."
+    assert await world.contents.read(stream, "input")
+
+
+async def test_an_attempt_is_not_begun_before_it_is_due(world: World) -> None:
+    patient = Retries(attempts=2, backoff_seconds=600)
+    stream = await world.request("x1", await world.built(), retries=patient)
+    worker = world.executions(await world.presence())
+    world.executor.outcome = BROKEN
+    await worker.run(stream)
+
+    await worker.run(stream)  # a wake-up that came twice
+
+    assert len(world.executor.runs) == 1
+    queue = FakeQueue()
+    await Schedules(world.log, queue, look_back_seconds=5).tick()
+    clock = iter([0.0, 0.0, 4.0, 4.0])  # a sweep looks once for each queue
+    missed = Missed(world.database, queue, clock=lambda: next(clock))
+    assert [await missed.sweep() for _ in range(2)] == [0, 0]
+    assert queue.sent == []
+
+
+async def test_the_keeper_wakes_it_when_it_is_due_and_sends_again_what_was_lost(world: World) -> None:
+    stream = await world.request("x1", await world.built(), retries=TWICE)
+    world.executor.outcome = BROKEN
+    await world.executions(await world.presence()).run(stream, Cause(1, META.correlation))
+    await come_due(world)
+    queue = FakeQueue()
+
+    await Schedules(world.log, queue, look_back_seconds=5).tick()
+
+    [wake_up] = queue.sent
+    assert (wake_up.actor, wake_up.stream, wake_up.cause.correlation) == (RUN_EXECUTION, stream, META.correlation)
+    facts = await world.log.facts.of_stream(stream)
+    assert wake_up.cause.position == facts[-1].position  # what it reacts to is the attempt before
+    await world.database.execute("UPDATE executions SET retry_at = now() - interval '1 minute'")
+    clock = iter([0.0, 0.0, 4.0, 4.0])  # a sweep looks once for each queue
+    missed = Missed(world.database, FakeQueue(), clock=lambda: next(clock))
+    assert [await missed.sweep() for _ in range(2)] == [0, 1]
+
+
+async def test_a_lost_workers_run_is_tried_again_by_another_and_its_late_answer_refused(world: World) -> None:
+    stream = await world.request("x1", await world.built(), retries=TWICE)
+    world.executor.go.clear()
+    lost = await world.presence(lease_seconds=0.5)
+    running = asyncio.create_task(world.executions(lost).run(stream))
+    await until(lambda: world.executor.runs)
+    reaper = Reaper(world.log, lease_seconds=0.5)
+
+    async def taken() -> bool:
+        await asyncio.sleep(0.1)
+        return await reaper.sweep() > 0
+
+    await until(taken)
+    assert (await world.execution("x1"))["status"] == "waiting"
+    await come_due(world)
+    second = asyncio.create_task(world.executions(await world.presence()).run(stream))
+    await until(lambda: len(world.executor.runs) == 2)
+    world.executor.go.set()
+    await asyncio.gather(running, second)
+
+    assert (await world.execution("x1"))["status"] == "completed"
+    topics = await world.topics(stream)
+    assert topics.count("execution.completed") == 1
+    assert "execution.failed" not in topics
+
+
+async def test_one_that_waits_for_its_next_attempt_is_canceled(world: World) -> None:
+    incarnation = await world.built()
+    stream = await world.request("x1", incarnation, retries=TWICE)
+    worker = world.executions(await world.presence())
+    world.executor.outcome = BROKEN
+    await worker.run(stream)
+    await world.log.run(
+        cancel_execution, Execution.key(PROJECT, "x1"), meta=META, function_id="f", incarnation=incarnation
+    )
+
+    await come_due(world)
+    await worker.run(stream)
+
+    row = await world.execution("x1")
+    assert (row["status"], row["reason"], row["retry_at"]) == ("failed", "canceled", None)
+    assert len(world.executor.runs) == 1
+
+
+async def test_a_schedule_asks_for_what_the_policy_says(world: World) -> None:
+    await world.built(schedule="* * * * *")
+    policy = Policy(retries=Retries(attempts=7))
+    await world.log.run(change_policy, Function.key(PROJECT, "f"), meta=META, policy=policy)
+    follower = Follower("schedules", FOLLOWING["schedules"].handle, world.log.facts, world.listener)
+    while await follower.catch_up():
+        pass
+    await world.database.execute("UPDATE schedules SET schedule_next = %s", (datetime.now(UTC) - timedelta(minutes=1),))
+
+    await Schedules(world.log, FakeQueue(), look_back_seconds=5).tick()
+
+    [row] = await world.database.rows("SELECT execution_id FROM executions")
+    execution: Execution = await world.log.load(Execution.key(PROJECT, row["execution_id"]))
+    assert execution.retries == policy.retries
+
+
+async def test_usage_counts_what_every_attempt_took_and_the_execution_once(world: World) -> None:
+    stream = await world.request("x1", await world.built(), retries=TWICE)
+    worker = world.executions(await world.presence())
+    world.executor.outcome = BROKEN
+    await worker.run(stream)
+    await come_due(world)
+    world.executor.outcome = HELLO
+    await worker.run(stream)
+    follower = Follower("usage", FOLLOWING["usage"].handle, world.log.facts, world.listener)
+    while await follower.catch_up():
+        pass
+
+    row = await world.database.row(
+        "SELECT sum(executions) AS ended, sum(errors) AS errors, sum(executions_time_ms) AS took"
+        " FROM usage_days WHERE cube = 'all'"
+    )
+
+    assert row == {"ended": 1, "errors": 0, "took": 512}

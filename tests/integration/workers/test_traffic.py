@@ -1,0 +1,135 @@
+"""Shares of the traffic where executions run later: by a worker, a schedule, an event, and again."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from annals.domain.commands.deployments import delete_deployment
+from annals.domain.commands.functions import change_policy
+from annals.domain.deployment import Deployment
+from annals.domain.execution import Execution
+from annals.domain.function import Function
+from annals.domain.policy import Policy, Share
+from tests.integration.workers.executor import HELLO
+from tests.integration.workers.test_retention import retention
+from tests.integration.workers.test_retries import BROKEN, TWICE, come_due
+from tests.integration.workers.test_schedules import due_at, fired, schedules
+from tests.integration.workers.test_triggers import followed, triggered, user
+from tests.integration.workers.world import META, PROJECT, World
+
+
+async def two_deployments(world: World, percent: int = 100, **changes: Any) -> int:
+    """A function whose active deployment `d-f` shares its calls with `canary`; returns its incarnation."""
+    incarnation = await world.built(**changes)
+    builds = world.builds(await world.presence())
+    await builds.run(await world.deployment(incarnation, "canary", activate=False))
+    await share(world, percent)
+    assert (await world.functions())["deployment_id"] == "d-f"
+    return incarnation
+
+
+async def share(world: World, percent: int) -> None:
+    """Give the canary so many of the calls."""
+    traffic = [Share(deployment_id="canary", percent=percent)] if percent else []
+    await world.log.run(
+        change_policy,
+        Function.key(PROJECT, "f"),
+        *(Deployment.key(PROJECT, one.deployment_id) for one in traffic),
+        meta=META,
+        policy=Policy(traffic=traffic),
+        incarnation=world.incarnations["f"],
+    )
+
+
+async def test_what_waits_runs_where_its_id_says(world: World) -> None:
+    incarnation = await two_deployments(world, 50)
+    worker = world.executions(await world.presence())
+    names = [f"x{number}" for number in range(12)]
+    for name in names:
+        await worker.run(await world.request(name, incarnation))
+
+    chosen = {name: Policy(traffic=[Share(deployment_id="canary", percent=50)]).share_of(name) for name in names}
+    ran = {run.execution: run.deployment for run in world.executor.runs}
+    assert ran == {name: share or "d-f" for name, share in chosen.items()}
+    assert set(ran.values()) == {"d-f", "canary"}
+    assert {name: (await world.execution(name))["deployment_id"] for name in names} == ran
+
+
+async def test_one_that_was_asked_for_by_name_is_no_part_of_it(world: World) -> None:
+    incarnation = await two_deployments(world)
+
+    await world.executions(await world.presence()).run(await world.request("x", incarnation, pinned="d-f"))
+
+    assert [run.deployment for run in world.executor.runs] == ["d-f"]
+
+
+async def test_a_retry_keeps_what_the_first_attempt_ran(world: World) -> None:
+    incarnation = await two_deployments(world)
+    worker = world.executions(await world.presence())
+    world.executor.outcome = BROKEN
+    shared = await world.request("shared", incarnation, retries=TWICE)
+    await worker.run(shared)
+    await share(world, 0)
+    unshared = await world.request("unshared", incarnation, retries=TWICE)
+    await worker.run(unshared)
+    await share(world, 100)
+
+    await come_due(world)
+    world.executor.outcome = HELLO
+    for stream in (shared, unshared):
+        await worker.run(stream)
+
+    runs = [(run.execution, run.epoch, run.deployment) for run in world.executor.runs]
+    assert runs == [
+        ("shared", 1, "canary"),
+        ("unshared", 1, "d-f"),
+        ("shared", 2, "canary"),
+        ("unshared", 2, "d-f"),
+    ]
+
+
+async def test_the_share_of_a_deployment_that_is_gone_falls_to_the_active_one(world: World) -> None:
+    incarnation = await two_deployments(world)
+    keys = Function.key(PROJECT, "f"), Deployment.key(PROJECT, "canary")
+    await world.log.run(delete_deployment, *keys, meta=META)
+
+    stream = await world.request("x", incarnation)
+    await world.executions(await world.presence()).run(stream)
+
+    row = await world.execution("x")
+    assert (row["status"], row["deployment_id"]) == ("completed", "d-f")
+    ended = (await world.log.facts.of_stream(stream))[-1].event
+    assert isinstance(ended, Execution.Completed)
+    assert not ended.ran.routed
+
+
+async def test_without_an_active_deployment_nobody_answers(world: World) -> None:
+    incarnation = await two_deployments(world)
+    await world.log.run(delete_deployment, Function.key(PROJECT, "f"), Deployment.key(PROJECT, "d-f"), meta=META)
+
+    await world.executions(await world.presence()).run(await world.request("x", incarnation))
+
+    assert (await world.execution("x"))["reason"] == "deployment_missing"
+
+
+async def test_schedules_and_events_are_shared_as_well(world: World) -> None:
+    await two_deployments(world, schedule="0 0 1 1 *", events=["users.*.create"])
+    await due_at(world, datetime.now(UTC) - timedelta(seconds=1))
+    await schedules(world).tick()
+    await user(world)
+    await followed(world)
+
+    rows = await fired(world) + await triggered(world)
+    assert [(row["trigger"], row["deployment_id"]) for row in rows] == [("schedule", "canary"), ("event", "canary")]
+    worker = world.executions(await world.presence())
+    for row in rows:
+        await worker.run(str(row["stream_id"]))
+    assert [run.deployment for run in world.executor.runs] == ["canary", "canary"]
+
+
+async def test_a_deployment_that_gets_calls_outlives_its_functions_retention(world: World) -> None:
+    await two_deployments(world, 1, deployment_retention=3)
+    later = datetime.now(UTC) + timedelta(days=4)
+
+    assert await retention(world).drop_deployments(later) == 0
+    await share(world, 0)
+    assert await retention(world).drop_deployments(later) == 1

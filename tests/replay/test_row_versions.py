@@ -1,0 +1,190 @@
+"""Whatever happens: the versions of rows tell what each table held at every position, rebuilt or followed."""
+
+import asyncio
+import random
+import tempfile
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from annals.app.past.moment import Past
+from annals.app.past.rows import total_of_functions
+from annals.projections import row_versions, scratch
+from annals.projections.inline import REFUSALS, inline
+from annals.projections.replay import check, rebuild
+from annals.store.blobs import Blobs
+from annals.store.contents import Contents
+from annals.store.database import Database
+from annals.store.follower import Follower
+from annals.store.listener import Listener
+from annals.store.log import EventLog
+from tests.integration.projections.history import History
+from tests.replay.ending import to_the_end
+from tests.replay.test_random_histories import BEGINNING, PROJECTS, Actor, any_step
+from tests.replay.test_rebuild import a_bit_of_everything
+
+STEPS = 120
+Snapshot = dict[str, list[Any]]
+
+LIVE = {
+    table: f"SELECT to_jsonb(t) AS row FROM {table} t WHERE project_id = %(p)s"  # noqa: S608 - names of ours
+    for table in (*scratch.VERSIONED, "executions")
+}
+_AT = "from_position <= %(at)s AND to_position > %(at)s AND project_id = %(p)s"
+THEN = {
+    table: f"SELECT image AS row FROM row_versions WHERE kind = '{table}' AND {_AT}"  # noqa: S608 - names of ours
+    for table in scratch.VERSIONED
+} | {
+    "executions": f"SELECT to_jsonb(t) - 'from_position' - 'to_position' AS row FROM execution_versions t WHERE {_AT}"  # noqa: S608
+}
+
+
+async def read(database: Database, queries: dict[str, str], **params: Any) -> Snapshot:
+    found = {}
+    for table, query in queries.items():
+        rows = [row["row"] for row in await database.rows(query, params)]
+        found[table] = sorted(rows, key=lambda row: row["sequence"])
+    return found
+
+
+async def tell_apart(url: str, chance: random.Random) -> list[object]:
+    """Every position at which the versions say something else than what was served there."""
+    database = await Database.open(url, size=4)
+    with tempfile.TemporaryDirectory() as folder:
+        log = await EventLog.open(
+            database, contents=Contents(database, Blobs.open(folder)), inline=inline, refusals=REFUSALS
+        )
+        try:
+            actor = Actor(log, f"p{next(PROJECTS)}")
+            served: dict[int, Snapshot] = {}
+            for step in [*BEGINNING, *(any_step(chance) for _ in range(STEPS))]:
+                await actor.do(*step)
+                served[await log.facts.position()] = await read(database, LIVE, p=actor.p)
+            await to_the_end(actor.followers)
+            wrong: list[object] = [
+                (position, table, then[table], snapshot[table])
+                for position, snapshot in served.items()
+                for then in [await read(database, THEN, p=actor.p, at=position)]
+                for table in snapshot
+                if then[table] != snapshot[table]
+            ]
+            for position, snapshot in served.items():
+                total = total_of_functions(actor.p, Past(position, None))
+                if (counted := await database.value(*total)) != len(snapshot["functions"]):
+                    wrong.append((position, "total of functions", counted, len(snapshot["functions"])))
+            assert sum(len(rows) for snapshot in served.values() for rows in snapshot.values()) > 100
+            return wrong
+        finally:
+            await log.close()
+            await database.close()
+
+
+@settings(
+    max_examples=6,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+)
+@given(seed=st.integers(0, 2**32))
+def test_versions_of_any_history_are_the_rows_that_were_served(database_url: str, seed: int) -> None:
+    assert asyncio.run(tell_apart(database_url, random.Random(seed))) == []
+
+
+async def test_columns_of_executions_and_of_their_versions_are_the_same(database: Database) -> None:
+    """Who adds a column to executions adds it to execution_versions too, in the same migration."""
+    columns = (
+        "SELECT attname::text AS name, format_type(atttypid, atttypmod) AS type FROM pg_attribute"
+        " WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped AND attname NOT LIKE %s ORDER BY attname"
+    )
+    live, versions = [await database.rows(columns, (t, "%_position")) for t in ("executions", "execution_versions")]
+    assert versions == live
+
+
+async def follow(history: History) -> None:
+    follower = Follower("row_versions", row_versions.follow, history.log.facts, Listener(history.database), batch=7)
+    while await follower.catch_up():
+        pass
+
+
+async def test_versions_are_rebuilt_and_the_follower_goes_on_behind_them(history: History) -> None:
+    await a_bit_of_everything(history)
+    await follow(history)
+    await history.database.execute("DELETE FROM row_versions")
+
+    await rebuild(history.database, history.log.facts, ["row_versions"], report=lambda _: None)
+    await history.run("after")
+    await follow(history)
+
+    assert all(c.same for c in await check(history.database, history.log.facts, report=lambda _: None))
+    assert (await read(history.database, THEN, p="p", at=10**9))["functions"] != []
+
+
+async def test_a_migration_of_a_live_table_is_followed_by_versions(history: History) -> None:
+    await a_bit_of_everything(history)
+    await follow(history)
+    await history.database.execute("ALTER TABLE functions ADD COLUMN colour text NOT NULL DEFAULT 'red'")
+
+    await history.function("coloured")
+    await follow(history)
+
+    now = await history.log.facts.position()
+    assert (await read(history.database, THEN, p="p", at=now)) == (await read(history.database, LIVE, p="p"))
+    colours = await history.database.rows(
+        "SELECT image->>'colour' AS colour FROM row_versions WHERE kind = 'functions'"
+    )
+    assert {row["colour"] for row in colours} == {"red"}
+
+
+async def test_a_function_may_have_been_given_a_deployment_that_was_made_for_another(history: History) -> None:
+    """No command would; but a log says what happened, and an answer of then is what was served then."""
+    await history.function()
+    await history.function("g")
+    await history.upload("d1", "g")
+    await history.claim_build("d1")
+    await follow(history)
+    await history.finish_build("d1", "f")
+
+    await follow(history)
+
+    now = await history.log.facts.position()
+    then = await read(history.database, THEN, p="p", at=now)
+    assert then == await read(history.database, LIVE, p="p")
+    assert [row["deployment_id"] for row in then["functions"]] == ["d1", ""]
+
+
+async def test_a_row_that_changes_often_comes_and_goes_in_one_batch_has_all_its_versions(history: History) -> None:
+    await history.function()
+    await follow(history)
+    served = {}
+    for turn in range(30):
+        if turn % 10 == 5:
+            await history.delete_function()
+        elif turn % 10 == 6:
+            await history.function(name=f"New {turn}")
+        elif turn % 10 < 5 or turn % 10 > 6:
+            await history.update(name=f"Turn {turn}")
+        served[await history.log.facts.position()] = await read(history.database, LIVE, p="p")
+
+    follower = Follower("row_versions", row_versions.follow, history.log.facts, Listener(history.database), batch=500)
+    assert await follower.catch_up() == 30
+
+    for position, snapshot in served.items():
+        assert await read(history.database, THEN, p="p", at=position) == snapshot
+    versions = await history.database.rows("SELECT from_position, to_position FROM row_versions WHERE id = 'f'")
+    assert len(versions) == 28
+
+
+async def test_nothing_stays_in_the_scratch_tables_and_nothing_of_theirs_reaches_the_live_ones(
+    history: History,
+) -> None:
+    await a_bit_of_everything(history)
+    before = await read(history.database, LIVE, p="p")
+    counters = await history.database.rows("SELECT * FROM counters ORDER BY project_id, scope, name")
+
+    await follow(history)
+
+    assert await read(history.database, LIVE, p="p") == before
+    assert await history.database.rows("SELECT * FROM counters ORDER BY project_id, scope, name") == counters
+    for table in ("functions", "variables", "deployments", "counters", "projects", "changes", "nothing"):
+        assert await history.database.rows(f"SELECT FROM {scratch.SCHEMA}.{table}") == []

@@ -1,0 +1,174 @@
+"""`python -m tests.simulation`: play one seed and tell its story, or as many as a time allows.
+
+--seed N                   play it, and print what happened
+--seconds S --first N      play seeds from N on for so long; each that violates something is printed
+--corpus                   play the seeds of corpus.txt, each of which has found something once
+--mutation NAME --seeds M  plant a bug (or `all`, one by one), and play until it is found, at most M seeds
+--race NAME --seeds M      run races (or `all`) M times each; with --seed N tell the story of one trial
+--digest                   with --seed: print only a digest of all that happened
+"""
+
+import argparse
+import gc
+import hashlib
+import json
+import os
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import count, islice
+from pathlib import Path
+
+from tests.simulation import races, races_of_time  # noqa: F401 - it registers its races
+from tests.simulation.mutations import MUTATIONS, SOUGHT_BY
+from tests.simulation.scenario import random_scenario
+from tests.simulation.world import World, silence
+
+CORPUS = Path(__file__).with_name("corpus.txt")
+_BATCH = 50
+_SHOWN = 10
+
+
+def play(seed: int) -> World:
+    """One seed, to its end."""
+    world = World(seed)
+    world.drive(random_scenario)
+    return world
+
+
+def corpus() -> list[int]:
+    """The seeds that have found something once."""
+    lines = (line.partition("#")[0].strip() for line in CORPUS.read_text().splitlines())
+    return [int(line) for line in lines if line]
+
+
+def search(seeds: Iterable[int], *, until_found: bool = False, race: str = "") -> tuple[int, list[str]]:
+    """Play seeds, of random scenarios or of a race; returns how many, and what was violated in which."""
+    found: list[str] = []
+    played = 0
+    seeds = iter(seeds)
+    while batch := list(islice(seeds, _BATCH)):
+        for violated in in_a_child(partial(_violated, batch, race)):
+            played += 1
+            found += [violated] if violated else []
+            if found and until_found:
+                return played, found
+    return played, found
+
+
+def _violated(seeds: Iterable[int], race: str) -> list[str]:
+    """What each violated first, empty where nothing was."""
+    worlds = ((seed, races.play(race, seed) if race else play(seed)) for seed in seeds)
+    return [f"seed {seed}: {world.violations[0][:400]}" if world.violations else "" for seed, world in worlds]
+
+
+def in_a_child(work: Callable[[], list[str]]) -> list[str]:
+    """What a forked child found. Its worlds end with it, which costs a third less than to collect what they are."""
+    reading, writing = os.pipe()
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        try:
+            with open(writing, "w") as file:
+                json.dump(work(), file)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    os.close(writing)
+    with open(reading) as file:
+        said = file.read()
+    if os.waitpid(child, 0)[1]:
+        raise RuntimeError("a child that played seeds broke")
+    found: list[str] = json.loads(said)
+    return found
+
+
+def within(seconds: float, first: int) -> Iterator[int]:
+    """Seeds, for so long."""
+    end = time.perf_counter() + seconds
+    for seed in count(first):
+        if time.perf_counter() > end:
+            return
+        yield seed
+
+
+def tell(seed: int, *, digest: bool, race: str = "") -> int:
+    """One seed's story."""
+    world = races.play(race, seed) if race else play(seed)
+    events = [(e["originator_id"], e["originator_version"], e["topic"], e["recorded_at"]) for e in world.server.events]
+    if digest:
+        said = repr((world.loop.steps, world.trace, events, world.violations))
+        print(hashlib.sha256(said.encode()).hexdigest())
+    else:
+        print("\n".join(world.trace))
+        print(f"{world.loop.time():.1f} s, {world.loop.steps} steps, {len(events)} events")
+        print("\n".join(world.violations) or "all invariants hold")
+    return 1 if world.violations else 0
+
+
+def plant(names: Iterable[str], seeds: int) -> int:
+    """Plant bugs one at a time, and say which seed finds each; 1 when one is not found."""
+    missed = 0
+    for name in names:
+        with MUTATIONS[name]():
+            played, found = search(range(1, seeds + 1), until_found=True, race=SOUGHT_BY.get(name, ""))
+        print(f"{name}: {found[0] if found else f'not found by {played} seeds'}", flush=True)
+        missed += not found
+    return int(missed > 0)
+
+
+def compete(names: Iterable[str], seeds: int) -> int:
+    """Run races so many times each, and say of each what was violated."""
+    failed = 0
+    for name in names:
+        played, found = search(range(1, seeds + 1), race=name)
+        print(f"== {name}: {played} trials, {len(found)} violated something", *found[:_SHOWN], sep="\n  ", flush=True)
+        failed += len(found)
+    return int(failed > 0)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", epilog=__doc__)
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--digest", action="store_true")
+    parser.add_argument("--first", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--corpus", action="store_true")
+    parser.add_argument("--mutation", nargs="+", choices=[*sorted(MUTATIONS), "all"])
+    parser.add_argument("--race", nargs="+", choices=[*sorted(races.RACES), "all"])
+    parser.add_argument("--seeds", type=int, default=400)
+    given = parser.parse_args()
+    competing = sorted(races.RACES) if given.race == ["all"] else given.race or []
+    if given.seed is not None:
+        return tell(given.seed, digest=given.digest, race=competing[0] if competing else "")
+    if competing:
+        return compete(competing, given.seeds)
+    if given.mutation:
+        return plant(MUTATIONS if "all" in given.mutation else given.mutation, given.seeds)
+    began = time.perf_counter()
+    played, found = search(corpus() if given.corpus else within(given.seconds, given.first))
+    for sentence in found[:_SHOWN]:
+        print(f"{sentence}\n  replay it: python -m tests.simulation --seed {sentence.split()[1].rstrip(':')}")
+    print(f"{played} seeds, {len(found)} violated something, {time.perf_counter() - began:.1f} s")
+    return int(bool(found))
+
+
+def alone() -> None:
+    """Settings of the interpreter that a run needs: hashes that are always the same, garbage when it is said."""
+    if os.environ.get("PYTHONHASHSEED") != "0":
+        os.environ["PYTHONHASHSEED"] = "0"
+        os.execv(sys.executable, [sys.executable, "-m", "tests.simulation", *sys.argv[1:]])  # noqa: S606
+    silence()
+    warnings.simplefilter("ignore")  # of coroutines that dead nodes never awaited
+    sys.unraisablehook = lambda _: None  # of the same, when they are collected
+    gc.disable()
+    gc.freeze()
+
+
+if __name__ == "__main__":
+    alone()
+    sys.exit(main())

@@ -1,0 +1,164 @@
+"""What must hold once all is calm: everything has ended, is accounted for, and can be rebuilt from the log."""
+
+import asyncio
+from collections import Counter
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from annals.domain.deployment import Deployment
+from annals.domain.execution import Execution
+from annals.domain.function import Function
+from annals.projections.inline import project
+from annals.projections.schedules import Changes, Schedule
+from annals.store.facts import Fact
+from tests.simulation.postgres import Postgres
+from tests.simulation.transactions import STATEMENTS, Row, Tx
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+CALM_SECONDS = 100.0
+"""Longer than anything may take: a hung build's limit and overtime, a lease, and the grace of what judges it."""
+
+_TABLES = ("functions", "deployments", "executions", "counters")
+
+
+async def until_calm(world: "World") -> None:
+    """Wait until nothing waits or runs; what still does after the longest time is stuck."""
+    deadline = world.loop.time() + CALM_SECONDS
+    while world.loop.time() < deadline:
+        await asyncio.sleep(0.5)
+        if not _unended(world) and not _busy(world):
+            return
+    for sentence in [*_unended(world), *_busy(world)]:
+        world.fail(f"stuck: {sentence}")
+
+
+def _unended(world: "World") -> list[str]:
+    now = world.server.now()
+    rows = [
+        f"{stream} is {row['status']}"
+        for stream, row in world.server.rows("executions").items()
+        if row["status"] == "processing"
+        or (row["status"] == "waiting" and (row["retry_at"] is None or row["retry_at"] <= now))
+        or (row["status"] == "scheduled" and row["scheduled_at"] <= now)
+    ]
+    rows += [
+        f"{stream} is {row['status']}"
+        for stream, row in world.server.rows("deployments").items()
+        if row["status"] in {"processing", "building"} or (row["status"] == "waiting" and row["queued_at"] is not None)
+    ]
+    late = now - timedelta(seconds=2)
+    rows += [
+        f"{stream} was due at {row['schedule_next']}"
+        for stream, row in world.server.rows("schedules").items()
+        if row["schedule_next"] is not None and row["schedule_next"] <= late
+    ]
+    end = world.server.events[-1]["notification_id"] if world.server.events else 0
+    rows += [
+        f"{name} stands at {row['position']} of {end}"
+        for name, row in world.server.rows("checkpoints").items()
+        if row["position"] < end
+    ]
+    return rows
+
+
+def _busy(world: "World") -> list[str]:
+    desks = ((name, task) for name, task in world.desks.items() if task.done() and world.nodes[name].alive)
+    return [f"{name} still works" for name, task in desks if task.result().busy]
+
+
+def judge(world: "World") -> None:
+    """Everything that can be told from the log and the read models alone."""
+    ledger = world.ledger
+    for (stream, version), topic in ledger.acknowledged.items():
+        rows = world.server.streams.get(stream, [])
+        if version > len(rows) or rows[version - 1]["topic"] != topic:
+            world.fail(f"acknowledged, but lost: {topic} as version {version} of {stream}")
+    _judge_executions(world)
+    _judge_functions(world)
+    _judge_counters(world)
+    _judge_rebuild(world)
+    _judge_schedules(world)
+    if not world.broken:
+        _judge_unbroken(world)
+
+
+def _judge_executions(world: "World") -> None:
+    rows, started = world.server.rows("executions"), {own_id for own_id, _ in world.executor.started}
+    for stream, known in world.ledger.streams.items():
+        if isinstance(known.created, Execution.Requested) and not known.deleted and stream in rows:
+            to_come = rows[stream]["status"] == "scheduled" or rows[stream]["retry_at"] is not None
+            if known.ends != 1 and not to_come:
+                world.fail(f"{stream} has ended {known.ends} times")
+            if rows[stream]["status"] == "completed" and known.created.execution_id not in started:
+                world.fail(f"{stream} completed, and never ran")
+
+
+def _judge_functions(world: "World") -> None:
+    for stream, row in world.server.rows("functions").items():
+        if row["deployment_id"]:
+            deployment = world.ledger.streams.get(Deployment.stream(row["project_id"], row["deployment_id"]))
+            if deployment is None or deployment.deleted or not deployment.ready:
+                world.fail(f"{stream} answers by {row['deployment_id']}, which is not there")
+
+
+def _judge_counters(world: "World") -> None:
+    counted: Counter[tuple[str, str, str]] = Counter()
+    functions = world.server.rows("functions")
+    for row in functions.values():
+        counted[row["project_id"], "", "functions"] += 1
+    for name in ("deployments", "executions"):
+        for row in world.server.rows(name).values():
+            function = functions.get(Function.stream(row["project_id"], row["function_id"]))
+            if function is not None and function["sequence"] == row["function_sequence"]:
+                counted[row["project_id"], row["function_id"], name] += 1
+    for key, row in world.server.rows("counters").items():
+        if row["value"] != counted[key]:
+            world.fail(f"{key} is counted as {row['value']} where there are {counted[key]}")
+
+
+def _judge_rebuild(world: "World") -> None:
+    """The read models, made again from the log, are those that are there."""
+    again = Postgres(world.loop, world.rng, world.server.now, lambda _: None)
+    tx: Any = Rebuilding(again)
+    for row, event in world.ledger.events:
+        tx.current = row
+        for statement in project(event):
+            STATEMENTS[statement.sql](tx, statement.params)
+    for table in _TABLES:
+        rebuilt, live = dict(tx.rows(table)), dict(world.server.rows(table))
+        for key in rebuilt.keys() | live.keys():
+            if rebuilt.get(key) != live.get(key):
+                world.fail(f"{table} {key} is {live.get(key)} and would be rebuilt as {rebuilt.get(key)}")
+
+
+def _judge_schedules(world: "World") -> None:
+    """What the follower made of the log, batch by batch and through crashes, is what one fold makes of it."""
+    changes = Changes({})
+    for row, event in world.ledger.events:
+        fired = isinstance(event, Execution.Requested) and event.slot is not None
+        if fired or isinstance(event, Function.Event):
+            changes.apply(Fact(row["notification_id"], row["recorded_at"], row["project"], event))
+    live = {stream: Schedule(**row) for stream, row in world.server.rows("schedules").items()}
+    for stream in live.keys() | changes.known.keys():
+        if live.get(stream) != changes.known.get(stream):
+            world.fail(f"schedules has {live.get(stream)} where the log says {changes.known.get(stream)}")
+
+
+def _judge_unbroken(world: "World") -> None:
+    """Where nothing failed nothing is lost, and no safety net catches anything."""
+    for _, event in world.ledger.events:
+        if getattr(event, "reason", "") in {"worker_lost", "executor_lost"}:
+            world.fail(f"{event.originator_id} was given up as lost where nothing had failed")
+    if world.resent and not world.bounded:
+        world.fail(f"{world.resent} wake-ups had to be sent again where none was lost")
+
+
+class Rebuilding(Tx):
+    """A transaction in which the one event is there that is being projected."""
+
+    current: Row
+
+    def event(self, stream: str, version: int) -> Row | None:
+        return self.current

@@ -1,0 +1,223 @@
+"""Psycopg's face over the simulated Postgres: connections, cursors, pipelines, and a pool for `Database`."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from types import TracebackType
+from typing import Any, Self
+
+import psycopg
+from psycopg.rows import tuple_row
+from psycopg_pool import PoolTimeout
+
+from annals.store.connection import Step
+from annals.store.database import Database
+from tests.simulation.loop import NODE, Node
+from tests.simulation.postgres import Postgres
+from tests.simulation.sessions import Trip
+from tests.simulation.transactions import Row, UnknownStatement
+
+Operation = tuple[str, Any, bool, list[list[Row]]]
+
+
+class SimulatedCursor:
+    def __init__(self, conn: "SimulatedConnection", row_factory: Any = None) -> None:
+        self._conn, self._tuples = conn, row_factory is tuple_row
+        self._results: list[list[Row]] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        return
+
+    async def execute(self, text: str, params: Any = None, **_: Any) -> Self:
+        self._results = []
+        await self._conn.do((text, params, False, self._results))
+        return self
+
+    async def executemany(self, text: str, params: Sequence[Any], *, returning: bool = False) -> None:
+        self._results = []
+        await self._conn.do((text, list(params), True, self._results))
+
+    async def fetchall(self) -> list[Any]:
+        rows = self._results[0]
+        return [tuple(row.values()) for row in rows] if self._tuples else [dict(row) for row in rows]
+
+    async def fetchone(self) -> Any:
+        rows = await self.fetchall()
+        return rows[0] if rows else None
+
+    def nextset(self) -> bool:
+        if len(self._results) > 1:
+            del self._results[0]
+            return True
+        return False
+
+    @property
+    def rowcount(self) -> int:
+        return len(self._results[0]) if self._results else 0
+
+
+class SimulatedConnection:
+    """One session. `closed` is known once an operation has failed for it, as with the real one."""
+
+    def __init__(self, server: Postgres, node: Node | None) -> None:
+        self._server = server
+        self.session = server.open(node)
+        self.closed = False
+        self._pipeline: list[Operation] | None = None
+        self._heard = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def cursor(self, *, binary: bool = False, row_factory: Any = None) -> SimulatedCursor:
+        return SimulatedCursor(self, row_factory)
+
+    async def execute(self, text: str, params: Any = None, **options: Any) -> SimulatedCursor:
+        return await SimulatedCursor(self).execute(text, params)
+
+    async def do(self, operation: Operation) -> None:
+        """Raises psycopg's errors."""
+        if operation[0].startswith("LISTEN"):
+            self.session.listening = self._heard.set
+        if self._pipeline is not None:
+            self._pipeline.append(operation)
+        else:
+            await self._send([operation])
+
+    async def trip(self, steps: Sequence[Step]) -> list[list[Row]]:
+        """Statements together; outside a transaction they are one of their own."""
+        results: list[list[list[Row]]] = [[] for _ in steps]
+        operations = [(text, params, False, rows) for (text, params), rows in zip(steps, results, strict=True)]
+        await self._send(operations, closing=True)
+        return [[dict(row) for row in rows[0]] for rows in results]
+
+    @asynccontextmanager
+    async def pipeline(self) -> AsyncIterator[None]:
+        self._pipeline = []
+        try:
+            yield
+        finally:
+            operations, self._pipeline = self._pipeline, None
+        await self._send(operations)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        await self.execute("BEGIN")
+        try:
+            yield
+        except BaseException:
+            if not self.closed:
+                with suppress(psycopg.Error):  # as the real one: what led here is what is told
+                    await self.execute("ROLLBACK")
+            raise
+        await self.execute("COMMIT")
+
+    async def rollback(self) -> None:
+        await self.execute("ROLLBACK")
+
+    async def close(self) -> None:
+        self.end()
+
+    def end(self) -> None:
+        self.closed = True
+        self._server.end(self.session)
+
+    def end_if_open(self) -> None:
+        """One that is given back within a transaction is of no more use."""
+        if self.session.tx is not None:
+            self.end()
+
+    async def notifies(self, *, timeout: float) -> AsyncIterator[None]:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        while (left := deadline - loop.time()) > 0:
+            self._require_session()
+            try:
+                async with asyncio.timeout(min(left, 1.0)):
+                    await self._heard.wait()
+            except TimeoutError:
+                continue
+            self._heard.clear()
+            yield None
+
+    def _require_session(self) -> None:
+        if self.closed or not self.session.alive:
+            self.closed = True
+            raise psycopg.OperationalError("the connection is lost")
+
+    async def _send(self, operations: list[Operation], *, closing: bool = False) -> None:
+        """With `closing` as `Connection.trip`, else as cursors do."""
+        self._require_session()
+        trip = Trip(self.session, operations, alone=closing and self.session.tx is None)
+        try:
+            await self._server.send(trip)
+        except asyncio.CancelledError:
+            if closing:
+                self.closed = True
+                self._server.hang_up(self.session)
+            else:
+                self._server.abandon(trip)
+            raise
+        except UnknownStatement as error:
+            raise psycopg.ProgrammingError(f"the simulation does not know this statement: {error}") from error
+        finally:
+            self.closed = self.closed or not self.session.alive
+
+
+class SimulatedPool:
+    """As many connections as are asked for; broken ones are not handed out again."""
+
+    def __init__(self, database: "SimulatedDatabase") -> None:
+        self._database = database
+        self._idle: list[SimulatedConnection] = []
+
+    async def getconn(self) -> SimulatedConnection:
+        deadline = asyncio.get_running_loop().time() + self._database.patience
+        while self._idle:
+            conn = self._idle.pop()
+            if not conn.closed:
+                return conn
+        while True:
+            try:
+                return await self._database.dial()
+            except psycopg.OperationalError as error:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise PoolTimeout(str(error)) from error
+            await asyncio.sleep(0.2)
+
+    def putconn(self, conn: SimulatedConnection) -> "asyncio.Future[None]":
+        """Done at once: a connection is given back after every read, and nothing waits for that."""
+        conn.end_if_open()
+        if not conn.closed:
+            self._idle.append(conn)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
+
+    async def close(self) -> None:
+        for conn in self._idle:
+            await conn.close()
+
+
+class SimulatedDatabase(Database):
+    """The real one's reading and patience, over simulated connections. One a node."""
+
+    def __init__(self, server: Postgres, *, patience: float = 3.0) -> None:
+        self.url, self.name, self.patience = "simulated", "simulated", patience
+        self.server = server
+        self._pool: Any = SimulatedPool(self)
+
+    async def connect(self, purpose: str) -> Any:
+        return await self.dial()
+
+    async def dial(self) -> SimulatedConnection:
+        await asyncio.sleep(0.001)
+        return SimulatedConnection(self.server, NODE.get())

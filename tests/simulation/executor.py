@@ -1,0 +1,129 @@
+"""The executor of the simulation: slow, lost, out of reach, and answering late, as its scenario has it."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Any
+
+from annals.domain.ports import (
+    Artefact,
+    Build,
+    BuildOutcome,
+    ExecutorUnavailable,
+    ExecutorUnreachable,
+    LogSink,
+    Outcome,
+    Output,
+    Run,
+)
+from tests.simulation.loop import SimulatedLoop
+
+
+class ExecutorFaults:
+    """`slow` is how likely work takes as long as it may; `hang`, that it never ends by itself."""
+
+    def __init__(self) -> None:
+        self.slow = self.hang = 0.0
+
+
+class SimulatedExecutor:
+    """An outcome names the epoch it was made under in `host`, so that whoever records it shows whose it was."""
+
+    def __init__(self, loop: SimulatedLoop, rng: random.Random, fail: Callable[[str], None]) -> None:
+        self._loop, self._rng, self._fail = loop, rng, fail
+        self._running: dict[str, list[tuple[asyncio.Future[Any], Callable[[], Any]]]] = {}
+        self.faults = ExecutorFaults()
+        self.up = True
+        self.started: dict[tuple[str, int], int] = {}
+
+    async def execute(self, run: Run) -> Outcome:
+        await self._reach()
+        self._start(run.execution, run.epoch)
+        code = self._rng.choice([200, 200, 204, 404, 500])
+        done = Outcome(status_code=code, logs="ran", run_seconds=0.01, host=f"epoch-{run.epoch}")
+        host = f"epoch-{run.epoch}"
+        killed = Outcome(status_code=500, reason="canceled", message="Killed.", logs=f"cut in {host}", host=host)
+        outcome: Outcome = await self._work(run.execution, done, killed, run.run_seconds)
+        return outcome
+
+    async def build(self, job: Build, log: LogSink) -> BuildOutcome:
+        await self._reach()
+        self._start(job.deployment, job.epoch)
+        await log("building\n")
+        artefact = Artefact(key=job.output_key, digest="a" * 64, size=10 + job.epoch)
+        done = BuildOutcome(artefact=artefact, seconds=1.0)
+        if self._rng.random() < 0.1:
+            done = BuildOutcome(reason="command_failed", message="exit 1", exit_code=1, seconds=1.0)
+        killed = BuildOutcome(reason="canceled", message="Killed.")
+        outcome: BuildOutcome = await self._work(job.deployment, done, killed, job.timeout_seconds)
+        return outcome
+
+    async def cancel_build(self, project: str, deployment: str) -> bool:
+        await self._reach()
+        return self._kill(deployment)
+
+    async def cancel_execution(self, project: str, execution: str) -> bool:
+        await self._reach()
+        return self._kill(execution)
+
+    async def output(self, project: str, execution: str) -> Output | None:
+        await self._reach()
+        return Output("ran") if execution in self._running else None
+
+    async def retire(self, project: str, deployment: str) -> None:
+        await self._reach()
+
+    async def prewarm(self, run: Run, instances: int, seconds: float) -> int:
+        await self._reach()
+        return 0
+
+    def crash(self) -> None:
+        """Whatever ran is lost: its callers hear that the connection broke."""
+        self.up = False
+        running, self._running = self._running, {}
+        for work in running.values():
+            for future, _ in work:
+                if not future.done():
+                    future.set_exception(ExecutorUnavailable("the executor was lost"))
+
+    def restart(self) -> None:
+        self.up = True
+
+    def _start(self, own_id: str, epoch: int) -> None:
+        """One claim is one start: whoever starts it again has not looked whose it is."""
+        count = self.started[own_id, epoch] = self.started.get((own_id, epoch), 0) + 1
+        if count > 1:
+            self._fail(f"{own_id} was started {count} times under epoch {epoch}")
+
+    async def _reach(self) -> None:
+        await asyncio.sleep(self._rng.random() * 0.002)
+        if not self.up:
+            raise ExecutorUnreachable("connection refused")
+
+    async def _work(self, own_id: str, done: Any, killed: Any, limit: float) -> Any:
+        future: asyncio.Future[Any] = self._loop.create_future()
+        work = (future, lambda: killed)
+        self._running.setdefault(own_id, []).append(work)
+        draw = self._rng.random()
+        if draw >= self.faults.hang:
+            seconds = limit if draw < self.faults.hang + self.faults.slow else self._rng.random() ** 3 * limit
+            self._loop.call_later(seconds, _settle, future, done)
+        try:
+            return await future
+        finally:
+            left = [one for one in self._running.get(own_id, []) if one is not work]
+            if left:
+                self._running[own_id] = left
+            else:
+                self._running.pop(own_id, None)
+
+    def _kill(self, own_id: str) -> bool:
+        running = self._running.get(own_id, [])
+        for future, killed in running:
+            self._loop.call_later(self._rng.random() * 0.05, _settle, future, killed())
+        return bool(running)
+
+
+def _settle(future: "asyncio.Future[Any]", outcome: Any) -> None:
+    if not future.done():
+        future.set_result(outcome)

@@ -1,0 +1,236 @@
+"""What must hold at every commit, told by a small state machine of its own and not by the domain's."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from annals.domain.deployment import Deployment
+from annals.domain.execution import Execution
+from annals.domain.function import Function
+from annals.store.mapper import EventMapper
+from tests.simulation.transactions import Row
+
+_OPEN = {"waiting", "processing", "building"}
+_MAPPER = EventMapper()
+
+
+class Stream:
+    """One incarnation of a stream."""
+
+    def __init__(self, created: Any, position: int, status: str) -> None:
+        self.created, self.position, self.status = created, position, status
+        self.epoch = self.cut = 0
+        self.ends = 0
+        self.deleted = False
+        self.ready = False
+
+
+class Ledger:
+    """`fail` is told what does not hold. `streams` are as they are now."""
+
+    def __init__(self, fail: Callable[[str], None]) -> None:
+        self._fail = fail
+        self.streams: dict[str, Stream] = {}
+        self.versions: dict[str, int] = {}
+        self.slots: dict[tuple[str, int, Any], str] = {}
+        self.active: dict[str, str] = {}
+        self.acknowledged: dict[tuple[str, int], str] = {}
+        self.events: list[tuple[Row, Any]] = []
+        self.wanting: dict[str, str] = {}
+        """The newest deployment of each function that asked to become active."""
+
+    def committed(self, rows: list[Row]) -> None:
+        """One transaction's events."""
+        batch = []
+        for row in rows:
+            stream, version = row["originator_id"], row["originator_version"]
+            if version != self.versions.get(stream, 0) + 1:
+                self._fail(f"{stream} has version {version} after {self.versions.get(stream, 0)}")
+            self.versions[stream] = version
+            event = _MAPPER.decode(stream, version, row["topic"], row["state"])
+            self.events.append((row, event))
+            batch.append((row, event))
+            self._apply(row, event)
+        self._judge_activation(batch)
+
+    def acknowledge(self, events: Any, known: Callable[[str, int], Row | None]) -> None:
+        """A client was told that these are recorded: they are, with what they say."""
+        for event in events:
+            stream, version = event.originator_id, event.originator_version
+            row = known(stream, version)
+            if row is None or row["topic"] != event.TOPIC:
+                self._fail(f"acknowledged, but not recorded: {event.TOPIC} as version {version} of {stream}")
+            self.acknowledged[stream, version] = event.TOPIC
+
+    def _apply(self, row: Row, event: Any) -> None:
+        if isinstance(event, Execution.Event):
+            self._execution(row, event)
+        elif isinstance(event, Deployment.Event):
+            self._deployment(row, event)
+        elif isinstance(event, Function.Event):
+            self._function(row, event)
+
+    def _begin(self, row: Row, event: Any, status: str) -> Stream:
+        former = self.streams.get(event.originator_id)
+        if former is not None and not former.deleted:
+            self._fail(f"{event.originator_id} was created twice")
+        made = self.streams[event.originator_id] = Stream(event, row["notification_id"], status)
+        return made
+
+    def _require(self, held: bool, event: Any, stream: Stream) -> None:
+        if not held or stream.deleted:
+            epoch = getattr(event, "epoch", "")
+            self._fail(
+                f"{event.TOPIC} (epoch {epoch}) on {event.originator_id} that is {stream.status} in epoch"
+                f" {stream.epoch}{', deleted' if stream.deleted else ''}"
+            )
+
+    def _end(self, event: Any, stream: Stream, status: str) -> None:
+        stream.ends += 1
+        if stream.ends > 1:
+            self._fail(f"{event.originator_id} has ended {stream.ends} times")
+        stream.status = status
+
+    def _execution(self, row: Row, event: Any) -> None:
+        if isinstance(event, Execution.Requested):
+            status = "processing" if event.epoch else ("scheduled" if event.scheduled_at else "waiting")
+            self._begin(row, event, status).epoch = event.epoch
+            self._slot(event)
+            return
+        stream = self.streams[event.originator_id]
+        holds = stream.status == "processing"
+        match event:
+            case Execution.Claimed():
+                fresh = stream.status in {"waiting", "scheduled"} and event.epoch == stream.epoch + 1
+                self._require(fresh, event, stream)
+                stream.status, stream.epoch = "processing", event.epoch
+            case Execution.RetryScheduled():
+                self._require(holds and event.epoch == stream.epoch, event, stream)
+                self.judge_origin(event)
+                stream.status = "waiting"
+            case Execution.Completed() | Execution.Failed():
+                self._require(holds and event.epoch == stream.epoch, event, stream)
+                self.judge_origin(event)
+                self._end(event, stream, "ended")
+            case Execution.Canceled():
+                self._require(stream.status != "ended", event, stream)
+                stream.cut = stream.epoch if holds else 0
+                self._end(event, stream, "ended")
+            case Execution.OutputKept():
+                self._require(event.epoch == stream.cut, event, stream)
+                stream.cut = 0
+            case Execution.Deleted():
+                self._require(True, event, stream)
+                stream.deleted = True
+
+    def judge_origin(self, event: Any) -> None:
+        """An outcome is of the run that its epoch stands for: the simulation's hosts are called so."""
+        if event.ran is not None and event.ran.host not in {"", f"epoch-{event.epoch}"}:
+            self._fail(f"{event.originator_id} recorded the outcome of {event.ran.host} as epoch {event.epoch}")
+
+    def _slot(self, event: Execution.Requested) -> None:
+        if event.slot is None:
+            return
+        key = (event.function_id, event.function_incarnation, event.slot)
+        if key in self.slots:
+            self._fail(f"slot {event.slot} of {event.function_id} ran twice: {self.slots[key]}, {event.execution_id}")
+        self.slots[key] = event.execution_id
+
+    def _deployment(self, row: Row, event: Any) -> None:
+        if isinstance(event, Deployment.UploadStarted):
+            self._begin(row, event, "uploading")
+            if event.activate:
+                self.wanting[Function.stream(event.project_id, event.function_id)] = event.originator_id
+            return
+        stream = self.streams[event.originator_id]
+        holds = stream.status in {"processing", "building"} and getattr(event, "epoch", 0) == stream.epoch
+        match event:
+            case Deployment.BuildQueued(reason="worker_lost"):
+                self._require(stream.status in {"processing", "building"}, event, stream)
+                stream.status = "waiting"
+            case Deployment.BuildQueued():
+                self._require(stream.status == "uploading", event, stream)
+                stream.status = "waiting"
+            case Deployment.BuildClaimed():
+                self._require(stream.status == "waiting" and event.epoch == stream.epoch + 1, event, stream)
+                stream.status, stream.epoch = "processing", event.epoch
+            case Deployment.BuildStarted():
+                self._require(holds and stream.status == "processing", event, stream)
+                stream.status = "building"
+            case Deployment.BuildSucceeded():
+                self._require(holds, event, stream)
+                self.judge_artefact(event)
+                self._end(event, stream, "ready")
+                stream.ready = True
+            case Deployment.BuildFailed():
+                self._require(holds, event, stream)
+                self._end(event, stream, "failed")
+            case Deployment.BuildCanceled():
+                self._require(stream.status in _OPEN | {"uploading"}, event, stream)
+                self._end(event, stream, "canceled")
+            case Deployment.Deleted():
+                self._require(True, event, stream)
+                stream.deleted = True
+
+    def judge_artefact(self, event: Deployment.BuildSucceeded) -> None:
+        """An artefact is of the build that its epoch stands for: the simulation's sizes say so."""
+        if event.artefact.size != 10 + event.epoch:
+            self._fail(f"{event.originator_id} recorded another epoch's artefact as epoch {event.epoch}")
+
+    def _function(self, row: Row, event: Any) -> None:
+        if isinstance(event, Function.Created):
+            self._begin(row, event, "there")
+            self.active.pop(event.originator_id, None)
+            self.wanting.pop(event.originator_id, None)
+            return
+        stream = self.streams[event.originator_id]
+        self._require(True, event, stream)
+        match event:
+            case Function.DeploymentActivated():
+                deployment = Deployment.stream(stream.created.project_id, event.deployment_id)
+                known = self.streams.get(deployment)
+                if known is None or not known.ready:
+                    self._fail(f"{event.originator_id} activates {deployment}, which is not ready")
+                elif event.reason == "built":
+                    former = self.streams.get(self.active.get(event.originator_id, ""))
+                    if former is not None and not former.deleted and former.position > known.position:
+                        self._fail(f"{deployment} took over from a newer one, {former.created.deployment_id}")
+                self.active[event.originator_id] = deployment
+            case Function.DeploymentDeactivated():
+                self.active.pop(event.originator_id, None)
+            case Function.Deleted():
+                stream.deleted = True
+
+    def _judge_activation(self, batch: list[tuple[Row, Any]]) -> None:
+        """The newest deployment that asked for it becomes active as its build succeeds, unless a newer one is."""
+        for _, event in batch:
+            if not isinstance(event, Deployment.BuildSucceeded):
+                continue
+            built = self.streams[event.originator_id]
+            function = Function.stream(built.created.project_id, built.created.function_id)
+            known = self.streams.get(function)
+            if known is None or known.deleted or known.position != built.created.function_incarnation:
+                continue
+            active = self.streams.get(self.active.get(function, ""))
+            newer = active is not None and not active.deleted and active.position > built.position
+            due = self.wanting.get(function) == event.originator_id and not newer
+            if due and self.active.get(function) != event.originator_id:
+                self._fail(f"{event.originator_id} was built, asked to be active, is the newest, and is not")
+
+
+def other_versions(events: Iterable[Any]) -> list[str]:
+    """Executions that ran with a version of their function that was none between their request and their end."""
+    now: dict[str, int] = {}
+    asked: dict[str, tuple[str, int]] = {}
+    found = []
+    for event in events:
+        if isinstance(event, Function.Event):
+            now[event.originator_id] = event.originator_version
+        elif isinstance(event, Execution.Requested):
+            function = Function.stream(event.project_id, event.function_id)
+            asked[event.originator_id] = (function, event.function_version)
+        elif isinstance(event, Execution.Completed):
+            function, least = asked[event.originator_id]
+            if not least <= event.ran.function_version <= now[function]:
+                version = event.ran.function_version
+                found.append(f"{event.originator_id} ran version {version} of {least} to {now[function]}")
+    return found

@@ -1,0 +1,264 @@
+"""Bugs to plant, one at a time: each is a mistake that could have been made, and the simulation has to find it."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+from unittest import mock
+
+from msgspec import structs
+
+from annals.domain.commands import deployments as deployment_commands
+from annals.domain.commands.deployments import Answering
+from annals.domain.deployment import Deployment
+from annals.domain.execution import Execution
+from annals.domain.function import Function
+from annals.projections.schedules import Schedule
+from annals.store import log, presence, trips
+from annals.store.errors import StreamConflict
+from annals.store.follower import QUERIES, Follower
+from annals.store.group_append import GroupAppender
+from annals.store.leases import Watch
+from annals.store.log import EventLog, Recorded
+from annals.workers import builds, missed, reaper, relay, schedules
+from annals.workers.builds import Builds
+
+Mutation = Callable[[], AbstractContextManager[object]]
+MUTATIONS: dict[str, Mutation] = {}
+SOUGHT_BY: dict[str, str] = {}
+"""The race that is to find it, for those that random scenarios rarely meet."""
+
+
+def planted(mutation: Mutation) -> Mutation:
+    MUTATIONS[mutation.__name__] = mutation
+    return mutation
+
+
+def found_by(race: str) -> Callable[[Mutation], Mutation]:
+    def name(mutation: Mutation) -> Mutation:
+        SOUGHT_BY[mutation.__name__] = race
+        return planted(mutation)
+
+    return name
+
+
+@planted
+def ack_before_commit() -> AbstractContextManager[object]:
+    """An append is answered as soon as its statements went well, and committed a moment later."""
+
+    async def together(conn: Any, requests: Sequence[Any]) -> list[Any]:
+        events = [event for request in requests for event in request.events]
+        insert = (trips.QUERIES["insert"], trips._columns(events))
+        steps = [trips._BEGIN, trips._LOCK, insert, *trips._after_events(requests)]
+        _, _, places, *returned = await conn.trip(steps)
+        rows = trips._rows(requests, returned)
+        outcomes: list[Any] = []
+        for request, own_rows in zip(requests, rows, strict=True):
+            own, places = places[: len(request.events)], places[len(request.events) :]
+            outcomes.append(trips._appended(own, own_rows))
+        asyncio.get_running_loop().call_later(0.001, lambda: asyncio.ensure_future(_try(conn.execute("COMMIT"))))
+        return outcomes
+
+    return mock.patch.object(trips, "together", together)
+
+
+async def _try(work: Any) -> None:
+    with contextlib.suppress(Exception):
+        await work
+
+
+@found_by("stale_worker_meets_new_claim")
+def missing_epoch_check() -> AbstractContextManager[object]:
+    """Whoever builds may record the end, under whatever claim."""
+    return mock.patch.object(Deployment, "_holds", lambda self, epoch: self.status in {"processing", "building"})
+
+
+@found_by("answers_are_lost")
+def outcome_recorded_twice() -> AbstractContextManager[object]:
+    """An end is recorded though there is one."""
+    return mock.patch.object(Execution, "_holds", lambda self, epoch: epoch == self.epoch)
+
+
+@planted
+def cancel_not_checked_at_settle() -> AbstractContextManager[object]:
+    """A build that was canceled while it ran is recorded as built."""
+    held = {"processing", "building", "canceled"}
+    return mock.patch.object(Deployment, "_holds", lambda self, epoch: epoch == self.epoch and self.status in held)
+
+
+@planted
+def lease_shorter_than_run() -> AbstractContextManager[object]:
+    """A heartbeat comes only after the lease has run out."""
+
+    async def run(self: Any) -> None:
+        while True:
+            await asyncio.sleep(self._seconds * 2)
+            await self._beat()
+
+    return mock.patch.object(presence.Presence, "run", run)
+
+
+@planted
+def reaper_ignores_renewals() -> AbstractContextManager[object]:
+    """A holder is lost so long after it was first seen, whether it beats or not."""
+
+    def lost(self: Watch, beats: Any, wanted: Any) -> set[str]:
+        now = self._clock()
+        self._seen = {name: self._seen.get(name, (0, now)) for name in {*wanted} | beats.keys()}
+        return {name for name, (_, since) in self._seen.items() if now - since >= self._seconds}
+
+    return mock.patch.object(Watch, "lost", lost)
+
+
+@planted
+def slot_id_without_due_time() -> AbstractContextManager[object]:
+    """All firings of a schedule have one id."""
+    return mock.patch.object(schedules, "firing_id", lambda incarnation, slot: f"{incarnation:020d}")
+
+
+@planted
+def slot_id_by_who_fires() -> AbstractContextManager[object]:
+    """Each who fires a slot gives it an id of its own."""
+    numbers = iter(range(10**9))
+
+    def firing_id(incarnation: int, slot: Any) -> str:
+        return f"{next(numbers):020d}"
+
+    return mock.patch.object(schedules, "firing_id", firing_id)
+
+
+@planted
+def firing_leaves_the_due_time() -> AbstractContextManager[object]:
+    """A schedule that fired is due still."""
+    return mock.patch.object(Schedule, "fired", lambda self, now: self)
+
+
+@found_by("edits_each_second_meet_the_slots")
+def edit_forgets_what_is_due() -> AbstractContextManager[object]:
+    """A schedule that is changed counts from then, whatever it had not fired yet."""
+    real = Schedule.rescheduled
+
+    def rescheduled(self: Schedule, now: Any, **changed: str) -> Schedule:
+        same = changed["schedule"] == self.schedule
+        return real(self if same else structs.replace(self, schedule_next=None), now, **changed)
+
+    return mock.patch.object(Schedule, "rescheduled", rescheduled)
+
+
+@planted
+def relay_skips_a_position() -> AbstractContextManager[object]:
+    """The first event of each batch wakes nobody."""
+    real = relay.wake_ups
+    return mock.patch.object(relay, "wake_ups", lambda facts: real(list(facts)[1:]))
+
+
+@planted
+def cursor_saved_before_effects() -> AbstractContextManager[object]:
+    """A follower's place is committed, and then the batch is handled."""
+
+    async def step(self: Any, limit: int) -> int:
+        async with self._database.transaction() as conn:
+            position = await self._lock(conn)
+            rows = await (await conn.execute(_AFTER, {"position": position, "limit": limit, "until": None})).fetchall()
+            if rows:
+                moved = {"name": self.name, "position": rows[-1]["notification_id"]}
+                await conn.execute(QUERIES["move"], moved)
+        if rows:
+            async with self._database.transaction() as conn:
+                await self._handle(conn, [self._facts.fact(row) for row in rows])
+        return len(rows)
+
+    return mock.patch.object(Follower, "_step", step)
+
+
+@found_by("older_build_meets_newer_activation")
+def older_activation_wins() -> AbstractContextManager[object]:
+    """A build that ends takes over from whatever is active."""
+
+    def complete_build(function: Function, deployment: Deployment, **facts: Any) -> list[Any]:
+        facts["answering"] = Answering(function.deployment_id, newer=False)
+        return deployment_commands.complete_build(function, deployment, **facts)
+
+    return mock.patch.object(builds, "complete_build", complete_build)
+
+
+@planted
+def double_enqueue_without_claim() -> AbstractContextManager[object]:
+    """Workers share a name, so each takes the other's claims for its own."""
+    return mock.patch.object(presence, "holder_id", lambda role: role)
+
+
+@found_by("answers_are_lost")
+def retry_without_idempotency() -> AbstractContextManager[object]:
+    """An append whose answer was lost is sent again, and what it meets is not recognised as its own."""
+
+    async def conflict(self: Any, conn: Any, waiting: Any) -> Any:
+        return StreamConflict()
+
+    return mock.patch.object(GroupAppender, "_conflict_or_own", conflict)
+
+
+@planted
+def lost_race_told_as_done() -> AbstractContextManager[object]:
+    """A command that lost a race answers as if it had been recorded."""
+    real = EventLog._append
+
+    async def append(self: Any, aggregates: Any, meta: Any, contents: Any, **options: Any) -> Recorded:
+        events = [event for aggregate in aggregates for event in aggregate.changes]
+        try:
+            return await real(self, aggregates, meta, contents, **options)
+        except StreamConflict:
+            return Recorded(0, None, {}, aggregates, events)
+
+    return mock.patch.object(EventLog, "_append", append)
+
+
+@found_by("activation_meets_deletion")
+def what_is_read_may_change() -> AbstractContextManager[object]:
+    """A command may decide on what somebody else is changing."""
+    return mock.patch.object(log, "_unchanged", return_value=[])
+
+
+@planted
+def nothing_sent_again() -> AbstractContextManager[object]:
+    """A wake-up that was lost is lost."""
+    return mock.patch.object(missed, "missing", return_value=[])
+
+
+@planted
+def builds_of_the_lost_stay() -> AbstractContextManager[object]:
+    """Of a lost worker only executions are taken back."""
+    real = reaper.take_back
+
+    async def take_back(log: Any, stream: str, epoch: int, meta: Any) -> None:
+        if stream.startswith("execution:"):
+            await real(log, stream, epoch, meta)
+
+    return mock.patch.object(reaper, "take_back", take_back)
+
+
+@found_by("wake_ups_come_twice")
+def build_runs_without_a_claim() -> AbstractContextManager[object]:
+    """A build that is wanted is begun by whoever hears of it."""
+
+    @contextlib.contextmanager
+    def patched() -> Iterator[None]:
+        real = Builds._claim
+
+        async def claim(self: Any, stream: str, cause: Any) -> Any:
+            attempt = await real(self, stream, cause)
+            if attempt is not None:
+                return attempt
+            from annals.workers.builds import Attempt, _key
+
+            deployment = await self._log.load(_key(stream))
+            return Attempt(deployment, deployment.epoch, cause) if deployment.status == "processing" else None
+
+        with mock.patch.object(Builds, "_claim", claim):
+            yield
+
+    return patched()
+
+
+_AFTER = Follower._step.__globals__["FACTS"]["after"]

@@ -1,0 +1,207 @@
+"""The processes of an instance, made of the real parts: API processes, workers, keepers."""
+
+import asyncio
+import functools
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from annals.domain.environment import Platform
+from annals.domain.ports import Executor
+from annals.projections import schedules
+from annals.projections.execution_context import Environments
+from annals.projections.inline import REFUSALS, inline
+from annals.projections.required import required
+from annals.store.contents import Contents
+from annals.store.errors import StoreUnavailable
+from annals.store.follower import Follower
+from annals.store.holds import SCHEDULES, Holds
+from annals.store.leases import Leases
+from annals.store.listener import Listener
+from annals.store.log import EventLog
+from annals.store.presence import Presence
+from annals.workers.broker import QueueUnavailable
+from annals.workers.builds import Builds
+from annals.workers.chores import Chores
+from annals.workers.clock import Duty, keep
+from annals.workers.executions import Executions
+from annals.workers.held import unless_held
+from annals.workers.jobs import BuildLimits
+from annals.workers.keeper import Keeper, Work
+from annals.workers.leadership import Leadership
+from annals.workers.litter import Litter
+from annals.workers.missed import Missed, wake
+from annals.workers.reaper import Overdue, Reaper
+from annals.workers.relay import sender
+from annals.workers.retention import Retention
+from annals.workers.schedules import Schedules
+from annals.workers.stock import Shelf, Stock
+from annals.workers.wakeups import (
+    BUILD_DEPLOYMENT,
+    BUILDS,
+    CHORES,
+    EXECUTIONS,
+    RETIRE_DEPLOYMENT,
+    RETIRE_FUNCTION,
+    RUN_EXECUTION,
+    STOP_BUILD,
+    STOP_EXECUTION,
+    WARM_FUNCTION,
+    Cause,
+)
+from tests.simulation.connection import SimulatedDatabase
+from tests.simulation.wakeups import Handler, SimulatedDesk
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+LEASE_SECONDS = 4.0
+START_SECONDS = 1.0
+OVERDUE_SECONDS = 20
+"""Beyond the transport's slack of fifteen seconds."""
+
+BUILD_SECONDS = 5.0
+
+
+_DECODERS: dict[str, Any] = {}
+
+
+class PlainVault:
+    """Seals by leaving as it is: no scenario is about secrets."""
+
+    async def seal(self, project: str, owner: str, name: str, plaintext: str) -> str:
+        return plaintext
+
+    async def open(self, project: str, owner: str, name: str, sealed: str) -> str:
+        return sealed
+
+    async def derive(self, project: str, purpose: str) -> bytes:
+        return b"k" * 32
+
+
+class UploadedSources:
+    """Where every source was uploaded there is nothing to fetch, and no host to tell."""
+
+    @property
+    def statuses(self) -> "UploadedSources":
+        return self
+
+    def tell(self, deployment: Any, state: str) -> None:
+        return
+
+
+class Parts(NamedTuple):
+    """What each process opens."""
+
+    database: SimulatedDatabase
+    log: EventLog
+    contents: Contents
+    vault: Any
+    environments: Environments
+    presence: Presence
+
+
+async def opened(world: "World", role: str) -> Parts:
+    database = SimulatedDatabase(world.server)
+    contents = Contents(database, world.blobs)
+    log = await EventLog.open(database, contents=contents, inline=inline, required=required, refusals=REFUSALS)
+    log.mapper._decoders = _DECODERS  # made once, not by each of thousands of processes
+    vault: Any = PlainVault()
+    platform = Platform(endpoint="http://localhost/v1", version="1.9.0", region="default")
+    presence = Presence(Leases(database), role, lease_seconds=LEASE_SECONDS)
+    while True:
+        try:
+            await presence.enter()
+            break
+        except StoreUnavailable:  # a real process ends, and its parent starts it again
+            await asyncio.sleep(0.5)
+    world.loop.create_task(presence.run())
+    return Parts(database, log, contents, vault, Environments(database, vault, platform), presence)
+
+
+async def worker(world: "World") -> SimulatedDesk:
+    parts = await opened(world, "worker")
+    executor: Executor = world.executor
+    executions = Executions(
+        parts.log,
+        presence=parts.presence,
+        contents=parts.contents,
+        vault=parts.vault,
+        environments=parts.environments,
+        executor=executor,
+        start_seconds=START_SECONDS,
+        executor_patience_seconds=3.0,
+        again=functools.partial(wake, parts.database, world.queue, RUN_EXECUTION),
+    )
+    builds = Builds(
+        parts.log,
+        presence=parts.presence,
+        vault=parts.vault,
+        environments=parts.environments,
+        executor=executor,
+        sources=world.sources,
+        limits=BuildLimits(
+            timeout_seconds=BUILD_SECONDS,
+            output_limit_bytes=10**9,
+            executor_pause_seconds=0.5,
+            executor_patience_seconds=3.0,
+        ),
+    )
+    retention = Retention(parts.log, execution_days=0)
+    litter = Litter(parts.database, parts.contents, grace=timedelta(hours=1))
+    chores = Chores(parts.log, executor, retention, litter)
+    stock = Stock(parts.log, parts.presence, Shelf(executions.held, executions.stop), Shelf(builds.held, builds.stop))
+    world.loop.create_task(keep(Duty("stock", LEASE_SECONDS / 2, stock.take)))
+    handlers: dict[str, Handler] = {
+        RUN_EXECUTION: executions.run,
+        BUILD_DEPLOYMENT: builds.run,
+        STOP_EXECUTION: chores.stop_execution,
+        STOP_BUILD: builds.stop,
+        RETIRE_DEPLOYMENT: chores.retire_deployment,
+        RETIRE_FUNCTION: chores.retire_function,
+        WARM_FUNCTION: _nothing_to_warm,
+    }
+    gates = {EXECUTIONS: 4, BUILDS: 2, CHORES: 8}
+    desk = SimulatedDesk(world.queue, world.current_node(), handlers, gates, world.fail)
+    desk.pull()
+    return desk
+
+
+async def _nothing_to_warm(_stream: str, _cause: Cause) -> None:
+    return
+
+
+async def keeper(world: "World") -> None:
+    parts = await opened(world, "keeper")
+    async with Listener.open(parts.database) as listener:
+        await Keeper(Leadership(parts.database), lambda: term(world, parts, listener)).serve()
+
+
+def term(world: "World", parts: Parts, listener: Listener) -> Sequence[Work]:
+    """The followers and clocks of one term, as the real keeper's, with clocks of this world."""
+    log, queue = parts.log, world.queue
+    relay = Follower("relay", None, log.facts, listener, send=sender(queue), transient=(QueueUnavailable,), batch=50)
+    following = Follower("schedules", schedules.follow, log.facts, listener, gather_seconds=0.1)
+    holds, firing = Holds(parts.database), Schedules(log, queue, look_back_seconds=5.0)
+    clock = world.loop.time
+    reaper = Reaper(log, lease_seconds=LEASE_SECONDS, clock=clock)
+    missed = Missed(parts.database, queue, clock=clock)
+
+    async def resend() -> None:
+        world.resent += await missed.sweep()
+
+    duties = [
+        Duty("reaper", LEASE_SECONDS / 5, reaper.sweep),
+        Duty("overdue", 5.0, Overdue(log, slack_seconds=OVERDUE_SECONDS, clock=clock).sweep),
+        Duty("missed", 2.0, unless_held(holds, SCHEDULES, resend)),
+        Duty("schedules", 0.5, unless_held(holds, SCHEDULES, firing.tick)),
+    ]
+    return [relay.run, following.run, *(_kept(duty) for duty in duties)]
+
+
+def _kept(duty: Duty) -> Work:
+    return lambda: keep(duty)
+
+
+async def api(world: "World") -> Parts:
+    return await opened(world, "api")

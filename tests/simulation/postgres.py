@@ -1,0 +1,289 @@
+"""A Postgres of the simulation: sessions that break, locks that are waited for, and commits that are there or not.
+
+What a statement does is told in Python, by its text (`statements_*.py`).
+"""
+
+import asyncio
+import contextvars
+import random
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from psycopg import errors as pg
+
+from annals.store.follower import QUERIES as FOLLOWER
+from annals.store.trips import LOCK, QUERIES
+from tests.simulation.loop import Node, SimulatedLoop
+from tests.simulation.sessions import Faults, Lock, Session, Trip
+from tests.simulation.transactions import STATEMENTS, Key, Row, Tx, UnknownStatement
+
+_APPEND_LOCK_SECONDS = 2.0
+_SERVER = contextvars.Context()
+"""Work of the server itself runs in no node's name: it goes on when a client dies."""
+
+
+class Postgres:
+    """`committed` is told of each commit's events, before anybody else can see them."""
+
+    def __init__(
+        self,
+        loop: SimulatedLoop,
+        rng: random.Random,
+        now: Callable[[], datetime],
+        committed: Callable[[list[Row]], None],
+    ) -> None:
+        self.loop, self.now = loop, now
+        self._rng, self._committed = rng, committed
+        self.tables: dict[str, dict[Key, Row]] = {}
+        self.events: list[Row] = []
+        self.streams: dict[str, list[Row]] = {}
+        self.sessions: list[Session] = []
+        self.locks: dict[object, Lock] = {}
+        self.faults = Faults()
+        self.up = True
+        self._position = 0
+
+    def next_position(self) -> int:
+        self._position += 1
+        return self._position
+
+    def open(self, node: Node | None) -> Session:
+        """Raises OperationalError while the server is down."""
+        if not self.up:
+            raise psycopg.OperationalError("connection refused")
+        session = Session(node)
+        self.sessions.append(session)
+        return session
+
+    def crash(self) -> None:
+        """All sessions end; what they had not committed is gone, what they had is not."""
+        self.up = False
+        for session in list(self.sessions):
+            self.end(session)
+
+    def restart(self) -> None:
+        self.up = True
+
+    def end_of_node(self, node: Node) -> None:
+        """Its connections break. What was sent already is carried out."""
+        for session in [s for s in self.sessions if s.node is node]:
+            self.hang_up(session)
+
+    def hang_up(self, session: Session) -> None:
+        """Its client has gone; what that sent may be carried out still."""
+        if session.trip is None:
+            self.end(session)
+        else:
+            self._later(lambda: self.end(session))
+
+    def end_idle(self, node: Node) -> None:
+        """A frozen node's idle transactions and its lead time out."""
+        for session in [s for s in self.sessions if s.node is node]:
+            if session.tx is not None or session.leads:
+                self.end(session)
+
+    def end(self, session: Session) -> None:
+        if not session.alive:
+            return
+        session.alive = False
+        self.sessions.remove(session)
+        session.tx = None
+        if session.trip is not None:
+            self._finish(session.trip, psycopg.OperationalError("the server closed the connection"))
+        self._release(session)
+
+    def send(self, trip: Trip) -> "asyncio.Future[None]":
+        trip.answer = self.loop.create_future()
+        trip.session.trip = trip
+        self._later(lambda: self._arrive(trip))
+        return trip.answer
+
+    def abandon(self, trip: Trip) -> None:
+        """Its sender was cancelled: the server may have begun by then, or not."""
+        if not trip.over:
+            self._leave_queues(trip)
+            self._finish(trip, pg.QueryCanceled("canceling statement due to user request"))
+            if trip.session.tx is not None:
+                trip.session.tx.aborted = True
+
+    def notify(self) -> None:
+        for session in self.sessions:
+            if session.listening is not None:
+                self._later(session.listening)
+
+    def rows(self, table: str) -> Mapping[Key, Row]:
+        return self.tables.get(table, {})
+
+    def _later(self, what: Callable[[], None]) -> None:
+        self.loop.call_later(0.0001 + self._rng.random() ** 4 * 0.02, what, context=_SERVER)
+
+    def _arrive(self, trip: Trip) -> None:
+        if trip.over:
+            return
+        if self._rng.random() < self.faults.before:
+            self.end(trip.session)
+        elif trip.session.alive:
+            self._go_on(trip)
+
+    def _go_on(self, trip: Trip) -> None:
+        if trip.over:
+            return
+        if trip.timeout is not None:
+            trip.timeout.cancel()
+        if trip.alone and trip.session.tx is None:
+            trip.session.tx = Tx(self)
+        while trip.at < len(trip.operations):
+            text, params, many, results = trip.operations[trip.at]
+            lock = self._wanted_lock(trip.session, text, params)
+            if lock is not None:
+                lock.waiting.append(trip)
+                if text == QUERIES["lock"]:
+                    trip.timeout = self.loop.call_later(_APPEND_LOCK_SECONDS, self._give_up, trip, context=_SERVER)
+                return
+            try:
+                for one in params if many else [params]:
+                    results.append(self._execute(trip.session, text, one))
+            except psycopg.Error as error:
+                self._fail(trip)
+                trip.error = error
+                break
+            except Exception as error:  # an unknown statement is a fault of the simulation
+                trip.error = error
+                break
+            trip.at += 1
+        if trip.alone and trip.error is None:
+            self.commit(trip.session, "")
+        if self._rng.random() < self.faults.after:
+            self.end(trip.session)
+        else:
+            self._later(lambda: self._finish(trip, trip.error))
+
+    def _finish(self, trip: Trip, error: Exception | None) -> None:
+        if trip.over:
+            return
+        trip.over = True
+        trip.session.trip = None
+        self._leave_queues(trip)
+        if trip.answer is not None and not trip.answer.done():
+            if error is None:
+                trip.answer.set_result(None)
+            else:
+                trip.answer.set_exception(error)
+
+    def _give_up(self, trip: Trip) -> None:
+        if not trip.over:
+            self._leave_queues(trip)
+            self._fail(trip)
+            self._finish(trip, pg.LockNotAvailable("canceling statement due to lock timeout"))
+
+    def _fail(self, trip: Trip) -> None:
+        if trip.alone:
+            self.rollback(trip.session, "")
+        elif trip.session.tx is not None:
+            trip.session.tx.aborted = True
+
+    def _leave_queues(self, trip: Trip) -> None:
+        if trip.timeout is not None:
+            trip.timeout.cancel()
+        for lock in self.locks.values():
+            if trip in lock.waiting:
+                lock.waiting.remove(trip)
+
+    def _wanted_lock(self, session: Session, text: str, params: Any) -> Lock | None:
+        """The lock that a statement has to wait for."""
+        if text == QUERIES["lock"]:
+            name: object = LOCK
+        elif text == FOLLOWER["lock"]:
+            name = ("follower", params["name"])
+        else:
+            return None
+        lock = self.locks.setdefault(name, Lock())
+        if lock.owner is None or lock.owner is session:
+            lock.owner = session
+            return None
+        return lock
+
+    def _execute(self, session: Session, text: str, params: Any) -> list[Row]:
+        command = _COMMANDS.get(text.split(maxsplit=1)[0])
+        if command is not None:
+            return command(self, session, text) or []
+        if session.tx is not None:
+            if session.tx.aborted:
+                raise pg.InFailedSqlTransaction("current transaction is aborted")
+            return self._statement(session.tx, session, text, params)
+        tx = Tx(self)
+        rows = self._statement(tx, session, text, params)
+        self._commit(tx)
+        return rows
+
+    def _statement(self, tx: Tx, session: Session, text: str, params: Any) -> list[Row]:
+        if "pg_try_advisory_lock" in text:
+            lock = self.locks.setdefault("lead", Lock())
+            session.leads = lock.owner is None or lock.owner is session
+            lock.owner = session if session.leads else lock.owner
+            return [{"held": session.leads}]
+        statement = STATEMENTS.get(text)
+        if statement is None:
+            raise UnknownStatement(text)
+        return statement(tx, params)
+
+    def begin(self, session: Session, _text: str) -> None:
+        session.tx = Tx(self)
+
+    def commit(self, session: Session, _text: str) -> None:
+        tx, session.tx = session.tx, None
+        if tx is not None and not tx.aborted:
+            self._commit(tx)
+        self._release(session)
+
+    def rollback(self, session: Session, text: str) -> None:
+        if "SAVEPOINT" in text:
+            if session.tx is not None:
+                session.tx.restore()
+            return
+        session.tx = None
+        self._release(session)
+
+    def savepoint(self, session: Session, _text: str) -> None:
+        if session.tx is not None:
+            session.tx.save()
+
+    def nothing(self, session: Session, _text: str) -> None:
+        return
+
+    def _commit(self, tx: Tx) -> None:
+        for name, changes in tx.overlay.items():
+            table = self.tables.setdefault(name, {})
+            for key, row in changes.items():
+                if row is None:
+                    table.pop(key, None)
+                else:
+                    table[key] = row
+        if tx.events:
+            self.events.extend(tx.events)
+            for event in tx.events:
+                self.streams.setdefault(event["originator_id"], []).append(event)
+            self._committed(tx.events)
+            self.notify()
+
+    def _release(self, session: Session) -> None:
+        for name, lock in self.locks.items():
+            if lock.owner is session and not (session.alive and name == "lead"):
+                lock.owner = None
+                if lock.waiting:
+                    trip = lock.waiting.popleft()
+                    lock.owner = trip.session
+                    self.loop.call_soon(self._go_on, trip, context=_SERVER)
+
+
+_COMMANDS: Mapping[str, Callable[[Postgres, Session, str], Any]] = {
+    "BEGIN": Postgres.begin,
+    "COMMIT": Postgres.commit,
+    "ROLLBACK": Postgres.rollback,
+    "SAVEPOINT": Postgres.savepoint,
+    "RELEASE": Postgres.nothing,
+    "SET": Postgres.nothing,
+    "LISTEN": Postgres.nothing,
+}

@@ -1,0 +1,280 @@
+"""Races: two things that meet at a random moment, a thousand times, and what may come of it."""
+
+import asyncio
+import hashlib
+import random
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from annals.app.deployments.ranges import Chunk
+from annals.domain.deployment import Deployment
+from annals.domain.errors import FunctionAlreadyExists
+from annals.domain.function import Function
+from annals.store.log import Recorded
+from tests.simulation.clients import PROJECT, Client
+from tests.simulation.ledger import other_versions
+from tests.simulation.scenario import calm
+from tests.simulation.world import World
+
+Race = Callable[[World, random.Random], Coroutine[Any, Any, None]]
+RACES: dict[str, Race] = {}
+LONG = {"two_hundred_write_one_function"}
+"""Races of which a trial takes as long as ten of another."""
+
+NODES = ("api1", "api2", "worker1", "worker2", "keeper1")
+
+
+def race(one: Race) -> Race:
+    RACES[one.__name__] = one
+    return one
+
+
+async def begun(world: World) -> tuple[Client, Client]:
+    """An instance that runs, and a client of each of its API processes."""
+    for name in NODES:
+        world.start(name)
+    await asyncio.sleep(0.1)
+    return Client(world, "api1"), Client(world, "api2")
+
+
+async def ready(world: World, client: Client, *deployments: str) -> None:
+    """Function f1, its deployments built one after another."""
+    await client.begin("create", client.create_function("f1", marker="0"))
+    for own_id in deployments:
+        await client.begin(f"deploy {own_id}", client.deploy("f1", own_id, activate=True))
+        for _ in range(600):
+            row = world.server.rows("deployments").get(Deployment.stream(PROJECT, own_id))
+            if row is None or row["status"] in {"ready", "failed"}:
+                break
+            await asyncio.sleep(0.02)
+
+
+async def soon(rng: random.Random, most: float) -> None:
+    """A moment, mostly a short one."""
+    await asyncio.sleep(rng.random() ** 2 * most)
+
+
+@race
+async def cancel_meets_the_end(world: World, rng: random.Random) -> None:
+    """A run is canceled while it waits, runs, or ends: one of both is its end."""
+    one, other = await begun(world)
+    await ready(world, one, "d1")
+    for number in range(4):
+        await one.begin("request", one.request("f1", f"x{number}"))
+        await soon(rng, 0.8)
+        await other.begin("cancel", other.cancel("f1", f"x{number}"))
+    await calm(world)
+
+
+@race
+async def activation_meets_deletion(world: World, rng: random.Random) -> None:
+    """What answers in the end is there, or nothing answers."""
+    one, other = await begun(world)
+    await ready(world, one, "d1", "d2")
+    both = [one.begin("activate", one.activate("f1", "d1")), other.begin("delete", other.delete_deployment("f1", "d1"))]
+    await soon(rng, 0.03)
+    both.append(one.begin("request", one.request("f1", "x1")))
+    await asyncio.wait(both, timeout=20)
+    await calm(world)
+
+
+@race
+async def deletion_meets_build_run_and_upload(world: World, rng: random.Random) -> None:
+    """A function goes while a build, runs and an upload are under way: nothing of it is left over."""
+    one, other = await begun(world)
+    await ready(world, one, "d1")
+    tasks = [one.begin("deploy", one.deploy("f1", "d2", activate=True)), one.begin("run", one.run_now("f1"))]
+    tasks += [one.begin("request", one.request("f1", f"x{number}")) for number in range(2)]
+    tasks += [other.begin("chunk", other.upload_chunk("f1", "d3", chunk, data)) for chunk, data in chunks(2)]
+    await soon(rng, 1.0)
+    tasks.append(other.begin("delete", other.delete_function("f1")))
+    for number in range(4):
+        await soon(rng, 0.01)
+        tasks += [one.begin("run", one.run_now("f1")), one.begin("request", one.request("f1", f"late{number}"))]
+    await asyncio.wait(tasks, timeout=30)
+    await calm(world)
+    for table in ("deployments", "functions", "executions"):
+        if world.server.rows(table):
+            world.fail(f"{table} has rows of a function that is gone")
+
+
+@race
+async def many_create_one_id(world: World, rng: random.Random) -> None:
+    """Of fifty one succeeds, and the others hear that it is taken."""
+    clients = await begun(world)
+    tasks = []
+    for number in range(50):
+        client = rng.choice(clients)
+        tasks.append(client.begin(f"create {number}", client.create_function("f1", marker=str(number))))
+        if rng.random() < 0.1:
+            await soon(rng, 0.01)
+    answers = await asyncio.gather(*tasks)
+    made = [answer for answer in answers if isinstance(answer, Recorded)]
+    refused = [answer for answer in answers if isinstance(answer, FunctionAlreadyExists)]
+    if len(made) != 1 or len(refused) != 49:
+        world.fail(f"of fifty creators {len(made)} succeeded and {len(refused)} were told that the id is taken")
+    await calm(world)
+
+
+@race
+async def reaper_meets_new_calls(world: World, rng: random.Random) -> None:
+    """A worker stands still for about a lease while calls come in, and goes on as it is judged."""
+    one, _ = await begun(world)
+    await ready(world, one, "d1")
+    world.executor.faults.slow = 0.5
+    world.freeze("worker1")
+    tasks = [one.begin("request", one.request("f1", f"x{number}")) for number in range(3)]
+    await asyncio.sleep(rng.uniform(3.0, 6.0))
+    world.thaw("worker1")
+    tasks += [one.begin("request", one.request("f1", f"y{number}")) for number in range(3)]
+    await asyncio.wait(tasks, timeout=20)
+    await calm(world)
+
+
+@race
+async def configuration_meets_first_calls(world: World, rng: random.Random) -> None:
+    """A run says which version of its function it ran with: one that there was between its request and its end."""
+    one, other = await begun(world)
+    await ready(world, one, "d1")
+    tasks = []
+    for number in range(4):
+        tasks.append(one.begin("request", one.request("f1", f"x{number}")))
+        tasks.append(other.begin("update", other.update_function("f1", marker=f"m{number}")))
+        await soon(rng, 0.05)
+    tasks.append(one.begin("run", one.run_now("f1")))
+    await asyncio.wait(tasks, timeout=30)
+    await calm(world)
+    for sentence in other_versions(event for _, event in world.ledger.events):
+        world.fail(sentence)
+
+
+@race
+async def many_write_one_function(world: World, rng: random.Random) -> None:
+    """Every update that was acknowledged is in the history, once, and what is there is the last of them."""
+    await _writers(world, rng, 25)
+
+
+@race
+async def two_hundred_write_one_function(world: World, rng: random.Random) -> None:
+    """The same with as many as one function may see at once."""
+    await _writers(world, rng, 200)
+
+
+async def _writers(world: World, rng: random.Random, count: int) -> None:
+    clients = await begun(world)
+    await clients[0].begin("create", clients[0].create_function("f1", marker="0"))
+    tasks = []
+    for number in range(count):
+        client = rng.choice(clients)
+        tasks.append(client.begin(f"update {number}", client.update_function("f1", marker=f"m{number}")))
+    answers = await asyncio.gather(*tasks)
+    told = [f"m{number}" for number, answer in enumerate(answers) if isinstance(answer, Recorded)]
+    written = [e.configuration.name for _, e in world.ledger.events if isinstance(e, Function.Updated)]
+    if sorted(written) != sorted(told):
+        world.fail(f"{len(told)} updates were acknowledged, and {len(written)} are in the history")
+    if written and world.server.rows("functions")[Function.stream(PROJECT, "f1")]["name"] != written[-1]:
+        world.fail("the function is not as its last update has it")
+    await calm(world)
+
+
+@race
+async def chunks_in_any_order(world: World, rng: random.Random) -> None:
+    """Chunks come in any order, at once and twice, to any process: the source is whole, and queued once."""
+    clients = await begun(world)
+    await clients[0].begin("create", clients[0].create_function("f1", marker="0"))
+    parts = chunks(rng.randrange(2, 6))
+    sent = [*parts, *rng.sample(parts, rng.randrange(len(parts)))]
+    rng.shuffle(sent)
+    tasks = []
+    for chunk, data in sent:
+        client = rng.choice(clients)
+        tasks.append(client.begin(f"chunk {chunk.number}", client.upload_chunk("f1", "d1", chunk, data)))
+        if rng.random() < 0.5:
+            await soon(rng, 0.05)
+    await asyncio.wait(tasks, timeout=30)
+    await calm(world)
+    row = world.server.rows("deployments").get(Deployment.stream(PROJECT, "d1"))
+    whole = b"".join(data for _, data in parts)
+    if row is None or row["source_digest"] != hashlib.sha256(whole).hexdigest():
+        world.fail(f"the source is not what was sent: {row and row['source_key']}")
+    elif world.blobs.kept.get(row["source_key"]) != whole:
+        world.fail("the source that is named is not there")
+    left = [key for key in world.blobs.kept if key.startswith("sources/") and (row is None or key != row["source_key"])]
+    if left:
+        world.fail(f"sources that nothing names are left: {left}")
+
+
+@race
+async def older_build_meets_newer_activation(world: World, rng: random.Random) -> None:
+    """A build that takes longer than a newer one, which was activated meanwhile, does not take over."""
+    one, other = await begun(world)
+    await one.begin("create", one.create_function("f1", marker="0"))
+    world.executor.faults.slow = 0.7
+    await one.begin("deploy d1", one.deploy("f1", "d1", activate=True))
+    await asyncio.sleep(0.1)
+    world.executor.faults.slow = 0.0
+    await one.begin("deploy d2", one.deploy("f1", "d2", activate=False))
+    for _ in range(10):
+        await soon(rng, 0.8)
+        await other.begin("activate d2", other.activate("f1", "d2"))
+    await calm(world)
+
+
+@race
+async def stale_worker_meets_new_claim(world: World, rng: random.Random) -> None:
+    """A worker stands still with builds in hand, which others have begun anew as it goes on."""
+    one, _ = await begun(world)
+    await one.begin("create", one.create_function("f1", marker="0"))
+    world.executor.faults.slow = 0.6
+    await asyncio.gather(*(one.begin(f"deploy d{n}", one.deploy("f1", f"d{n}", activate=True)) for n in range(3)))
+    await soon(rng, 0.3)
+    stands = rng.choice(["worker1", "worker2"])
+    world.freeze(stands)
+    await asyncio.sleep(rng.uniform(4.5, 9.0))
+    world.thaw(stands)
+    await asyncio.sleep(1.0)
+    await calm(world)
+
+
+@race
+async def answers_are_lost(world: World, rng: random.Random) -> None:
+    """What is committed and not heard of is neither done twice nor refused for itself."""
+    one, other = await begun(world)
+    await ready(world, one, "d1")
+    world.broken = True
+    world.server.faults.after = 0.4
+    tasks = [
+        client.begin(f"request x{number}", client.request("f1", f"x{number}"))
+        for number, client in enumerate([one, other] * 4)
+    ]
+    await asyncio.wait(tasks, timeout=5)
+    await calm(world)
+
+
+@race
+async def wake_ups_come_twice(world: World, rng: random.Random) -> None:
+    """Every wake-up is doubled and late: nothing is begun under one claim twice."""
+    one, other = await begun(world)
+    world.broken = True
+    faults = world.queue.faults
+    faults.double, faults.delay, faults.reorder = 1.0, 0.3, 1.0
+    await ready(world, one, "d1")
+    tasks = [one.begin(f"request x{number}", one.request("f1", f"x{number}")) for number in range(4)]
+    tasks += [other.begin(f"deploy d{n}", other.deploy("f1", f"d{n}", activate=True)) for n in range(2, 5)]
+    await asyncio.wait(tasks, timeout=20)
+    await asyncio.sleep(8.0)
+    await calm(world)
+
+
+def chunks(count: int) -> list[tuple[Chunk, bytes]]:
+    """A file in so many chunks; their sizes are the test's, for the code under it only counts them."""
+    data = [bytes([65 + number]) * 4 for number in range(count)]
+    return [(Chunk(number, count, 4, 4 * count), part) for number, part in enumerate(data)]
+
+
+def play(name: str, trial: int) -> World:
+    """One trial of a race."""
+    world = World(trial)
+    rng = random.Random(world.rng.getrandbits(64))
+    world.drive(lambda world: RACES[name](world, rng))
+    return world

@@ -1,0 +1,136 @@
+"""What the statements of the executions' read model do, and what goes with what is deleted."""
+
+from typing import Any
+
+from annals.projections.discards import QUERIES as DISCARDS
+from annals.projections.executions import QUERIES as EXECUTIONS
+from annals.projections.required import QUERIES as REQUIRED
+from tests.simulation.statements_models import change, columns, count, event_of, same_function
+from tests.simulation.transactions import FunctionGone, Row, Tx, on
+
+_ENDED = {"completed", "failed"}
+_EXECUTION_DEFAULTS: Row = {
+    **dict.fromkeys(("reason", "message", "environment_digest", "specification", "dead_reason"), ""),
+    **dict.fromkeys(
+        ("response_status_code", "duration_ms", "queue_ms", "start_ms", "logs_version", "logs_size", "errors_size"), 0
+    ),
+    "response_headers": "[]",
+    "cold": False,
+    "retry_at": None,
+}
+
+
+@on(REQUIRED["function"])
+def function_required(tx: Tx, p: Any) -> list[Row]:
+    function = tx.get("functions", p["stream"])
+    if function is None or function["sequence"] != p["incarnation"]:
+        raise FunctionGone
+    return []
+
+
+@on(EXECUTIONS["requested"])
+def requested(tx: Tx, p: Any) -> list[Row]:
+    if tx.get("executions", p["stream"]) is not None:
+        return []
+    event = event_of(tx, p)
+    at = event["recorded_at"]
+    row = {
+        "stream_id": p["stream"],
+        "version": p["version"],
+        "sequence": event["notification_id"],
+        **columns(p, "function"),
+        **_EXECUTION_DEFAULTS,
+        "started_at": at if p["status"] == "processing" else None,
+        "created_at": at,
+        "updated_at": at,
+    }
+    function = tx.get("functions", p["function"])
+    if function is not None and function["sequence"] == p["function_sequence"]:
+        count(tx, function["project_id"], function["function_id"], "executions", 1)
+    return [tx.put("executions", p["stream"], row)]
+
+
+@on(EXECUTIONS["claimed"])
+def claimed(tx: Tx, p: Any) -> list[Row]:
+    change(tx, "executions", p, **columns(p), started_at=event_of(tx, p)["recorded_at"])
+    return []
+
+
+@on(EXECUTIONS["retry_scheduled"])
+@on(EXECUTIONS["revived"])
+@on(EXECUTIONS["output_kept"])
+def changed_unseen(tx: Tx, p: Any) -> list[Row]:
+    change(tx, "executions", p, **columns(p))
+    return []
+
+
+@on(EXECUTIONS["ended"])
+@on(EXECUTIONS["ended_unrun"])
+def ended(tx: Tx, p: Any) -> list[Row]:
+    return change(tx, "executions", p, **columns(p))
+
+
+@on(EXECUTIONS["deleted"])
+def execution_deleted(tx: Tx, p: Any) -> list[Row]:
+    row = tx.get("executions", p["stream"])
+    if row is not None and row["version"] < p["version"]:
+        tx.drop("executions", p["stream"])
+        _uncount(tx, row["project_id"], row["function_id"], row["function_sequence"], 1)
+    return []
+
+
+def _uncount(tx: Tx, project: str, function_id: str, sequence: int, by: int) -> None:
+    function = tx.get("functions", f"function:{project}:{function_id}")
+    if function is not None and function["sequence"] == sequence:
+        count(tx, project, function_id, "executions", -by)
+
+
+@on(EXECUTIONS["swept"])
+def swept(tx: Tx, p: Any) -> list[Row]:
+    gone = [key for key, row in tx.rows("executions") if _in_sweep(row, p)]
+    for key in gone:
+        tx.drop("executions", key)
+    _uncount(tx, p["project_id"], p["function_id"], p["function_sequence"], len(gone))
+    return []
+
+
+def _in_sweep(row: Row, p: Any) -> bool:
+    owner = (row["project_id"], row["function_id"], row["function_sequence"])
+    mine = owner == (p["project_id"], p["function_id"], p["function_sequence"])
+    return mine and row["sequence"] <= p["up_to"] and (p["all"] or row["status"] in _ENDED)
+
+
+@on(DISCARDS["contents_of_stream"])
+def contents_of_stream(tx: Tx, p: Any) -> list[Row]:
+    _discard(tx, p["stream"], p["version"])
+    return []
+
+
+@on(DISCARDS["contents_of_swept"])
+def contents_of_swept(tx: Tx, p: Any) -> list[Row]:
+    for key, row in tx.rows("executions"):
+        if _in_sweep(row, p):
+            _discard(tx, key, row["version"])
+    return []
+
+
+@on(DISCARDS["contents_of_function"])
+def contents_of_function(tx: Tx, p: Any) -> list[Row]:
+    function = tx.get("functions", p["stream"])
+    if function is not None:
+        for key, row in tx.rows("deployments"):
+            if same_function(row, function):
+                _discard(tx, key, row["version"])
+    return []
+
+
+def _discard(tx: Tx, stream: str, version: int) -> None:
+    for key, _ in tx.rows("contents"):
+        if key[0] == stream and key[1] <= version:
+            tx.drop("contents", key)
+
+
+@on(DISCARDS["build_log"])
+@on(DISCARDS["canceled_build_log"])
+def build_log(tx: Tx, p: Any) -> list[Row]:
+    return []

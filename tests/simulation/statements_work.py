@@ -1,0 +1,262 @@
+"""What the statements of the workers and of the keeper's duties do."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from annals.projections.execution_context import QUERIES as CONTEXT
+from annals.projections.schedules import QUERIES as SCHEDULES
+from annals.workers.bounds import QUERIES as BOUNDS
+from annals.workers.build_log import QUERIES as BUILDS
+from annals.workers.missed import QUERIES as MISSED
+from annals.workers.reaper import QUERIES as REAPER
+from annals.workers.retention import QUERIES as RETENTION
+from annals.workers.schedules import QUERIES as FIRING
+from tests.simulation.transactions import Row, Tx, on
+
+_BUILDING = {"processing", "building"}
+
+
+def _held(tx: Tx) -> Iterator[Row]:
+    yield from (row for _, row in tx.rows("executions") if row["status"] == "processing")
+    yield from (row for _, row in tx.rows("deployments") if row["status"] in _BUILDING)
+
+
+@on(REAPER["holding"])
+def holding(tx: Tx, p: Any) -> list[Row]:
+    return [{"worker": worker} for worker in dict.fromkeys(row["worker"] for row in _held(tx))]
+
+
+@on(REAPER["held"])
+def held(tx: Tx, p: Any) -> list[Row]:
+    rows = (row for row in _held(tx) if row["worker"] in p["workers"])
+    return [{name: row[name] for name in ("stream_id", "epoch", "worker")} for row in rows]
+
+
+@on(REAPER["overdue"])
+def overdue(tx: Tx, p: Any) -> list[Row]:
+    rows = []
+    for stream, row in tx.rows("executions"):
+        function = _function(tx, row)
+        limit = timedelta(seconds=(function["timeout"] if function else 0) + p["seconds"])
+        if row["status"] == "processing" and row["started_at"] < tx.now - limit:
+            rows.append({"stream_id": stream, "epoch": row["epoch"]})
+    return rows
+
+
+def _function(tx: Tx, row: Row) -> Row | None:
+    function = tx.get("functions", f"function:{row['project_id']}:{row['function_id']}")
+    return function if function is not None and function["sequence"] == row["function_sequence"] else None
+
+
+def _waiting(runnable: Sequence[tuple[str, datetime, int]], p: Any, lane: str = "") -> Row:
+    oldest = sorted((since, sequence, stream) for stream, since, sequence in runnable)
+    return {"lane": lane, "total": len(runnable), "oldest": [stream for _, _, stream in oldest[: p["limit"]]]}
+
+
+def _full(tx: Tx, row: Row) -> bool:
+    """Whether an execution's function runs as many as it may."""
+    function = _function(tx, row)
+    most = function["policy"].get("scaling", {}).get("concurrency", 0) if function is not None else 0
+    mine = (row["project_id"], row["function_id"])
+    running = [x for _, x in tx.rows("executions") if (x["project_id"], x["function_id"]) == mine]
+    return bool(most) and sum(x["status"] == "processing" for x in running) >= most
+
+
+@on(MISSED["waiting_executions"])
+def waiting_executions(tx: Tx, p: Any) -> list[Row]:
+    lanes: dict[str, list[tuple[str, datetime, int]]] = {}
+    for stream, row in tx.rows("executions"):
+        if row["status"] == "waiting" and (row["retry_at"] is None or row["retry_at"] <= tx.now):
+            since = row["retry_at"] or row["created_at"]
+        elif row["status"] == "scheduled" and row["scheduled_at"] <= tx.now:
+            since = row["scheduled_at"]
+        else:
+            continue
+        if not _full(tx, row):
+            lanes.setdefault(row["project_id"], []).append((stream, since, row["sequence"]))
+    return [_waiting(runnable, p, lane) for lane, runnable in lanes.items()]
+
+
+@on(MISSED["waiting_builds"])
+def waiting_builds(tx: Tx, p: Any) -> list[Row]:
+    runnable = [
+        (stream, row["queued_at"], row["sequence"])
+        for stream, row in tx.rows("deployments")
+        if row["status"] == "waiting" and row["queued_at"] is not None
+    ]
+    return [_waiting(runnable, p)]
+
+
+@on(BOUNDS["bounds"])
+def bounds(tx: Tx, p: Any) -> list[Row]:
+    rows = []
+    for _, row in tx.rows("functions"):
+        concurrency = row["policy"].get("scaling", {}).get("concurrency", 0)
+        if concurrency:
+            names = ("project_id", "function_id")
+            rows.append({name: row[name] for name in names} | {"concurrency": concurrency})
+    return rows
+
+
+@on(BOUNDS["next"])
+def next_that_may_run(tx: Tx, p: Any) -> list[Row]:
+    waiting = [
+        (row["sequence"], stream)
+        for stream, row in tx.rows("executions")
+        if (row["project_id"], row["function_id"], row["status"]) == (p["project"], p["function"], "waiting")
+        and (row["retry_at"] is None or row["retry_at"] <= tx.now)
+    ]
+    return [{"stream_id": stream} for _, stream in sorted(waiting)[: p["limit"]]]
+
+
+@on(MISSED["causes"])
+def causes(tx: Tx, p: Any) -> list[Row]:
+    rows = []
+    for stream in p["streams"]:
+        found = [e for e in tx.stream(stream) if e["topic"] in p["topics"]]
+        if found:
+            rows.append({"stream": stream, "position": found[-1]["notification_id"], "state": found[-1]["state"]})
+    return rows
+
+
+@on(MISSED["due_executions"])
+def due_executions(tx: Tx, p: Any) -> list[Row]:
+    due = []
+    for stream, row in tx.rows("executions"):
+        at = row["scheduled_at"] if row["status"] == "scheduled" else row["retry_at"]
+        if at is not None and tx.now - timedelta(seconds=p["seconds"]) < at <= tx.now:
+            due.append((at, row["sequence"], stream))
+    return [{"stream_id": stream} for _, _, stream in sorted(due)[: p["limit"]]]
+
+
+@on(FIRING["due_functions"])
+def due_functions(tx: Tx, p: Any) -> list[Row]:
+    rows = []
+    for stream, schedule in tx.rows("schedules"):
+        function = tx.get("functions", stream)
+        if function is None or schedule["schedule_next"] is None or schedule["schedule_next"] > tx.now:
+            continue
+        same = function["sequence"] == schedule["function_sequence"] and function["schedule"] == schedule["schedule"]
+        if same and function["deployment_id"]:
+            names = ("project_id", "function_id", "function_sequence", "schedule")
+            row = {name: schedule[name] for name in names}
+            own = {name: function[name] for name in ("version", "deployment_id", "policy")} | {"now": tx.now}
+            rows.append((schedule["schedule_next"], {**row, **own}))
+    return [row for _, row in sorted(rows, key=lambda one: one[0])[: p["limit"]]]
+
+
+_SCHEDULE = ("stream_id", "project_id", "function_id", "function_sequence", "schedule", "deployment_id")
+_SCHEDULE_ALL = (*_SCHEDULE, "schedule_next", "schedule_previous")
+
+
+@on(SCHEDULES["rows"])
+def schedule_rows(tx: Tx, p: Any) -> list[Row]:
+    return [row for stream, row in tx.rows("schedules") if stream in p["streams"] or row["project_id"] in p["projects"]]
+
+
+@on(SCHEDULES["forget"])
+def schedules_forget(tx: Tx, p: Any) -> list[Row]:
+    for stream in p["streams"]:
+        tx.drop("schedules", stream)
+    return []
+
+
+@on(SCHEDULES["keep"])
+def schedules_keep(tx: Tx, p: Any) -> list[Row]:
+    for number, stream in enumerate(p["stream_id"]):
+        tx.put("schedules", stream, {name: p[name][number] for name in _SCHEDULE_ALL})
+    return []
+
+
+@on(BUILDS["keep_piece"])
+@on(BUILDS["drop_pieces"])
+def build_pieces(tx: Tx, p: Any) -> list[Row]:
+    return []
+
+
+@on(BUILDS["activates"])
+def activates(tx: Tx, p: Any) -> list[Row]:
+    row = tx.get("deployments", p["stream"])
+    function = _function(tx, row) if row is not None else None
+    if row is None or function is None:
+        return []
+    active = tx.get("deployments", f"deployment:{row['project_id']}:{function['deployment_id']}")
+    newer = active is not None and active["sequence"] > row["sequence"]
+    return [{"activate": row["activate"], "answering": function["deployment_id"] if active else "", "newer": newer}]
+
+
+def _context(tx: Tx, place: int, function: Row | None, deployment: Row | None) -> list[Row]:
+    project = tx.get("projects", f"project:{function['project_id']}") if function is not None else None
+    if function is None or project is None:
+        return []
+    names = ("sequence", "version", "project_id", "function_id", "name", "runtime", "execute", "enabled", "logging")
+    sizes = ("timeout", "scopes", "build_specification", "runtime_specification", "policy")
+    row = {name: function[name] for name in (*names, *sizes)}
+    row |= {"ord": place, "stream_id": function["stream_id"], "project_version": project["variables_version"]}
+    row |= {"provider_repository_id": "", "provider_root_directory": "", "deployment_stream": None}
+    if deployment is None:
+        return [row]
+    own = ("deployment_id", "status", "type", "entrypoint", "commands", "activate", "build_size")
+    keys = ("source_key", "source_digest", "source_size", "artefact_key", "artefact_digest")
+    origin = [name for name in deployment if name.startswith("provider_")]
+    row |= {name: deployment[name] for name in (*own, *keys, *origin)}
+    row |= {"deployment_stream": deployment["stream_id"], "deployment_created_at": deployment["created_at"]}
+    return [row]
+
+
+@on(CONTEXT["active"])
+def active(tx: Tx, p: Any) -> list[Row]:
+    rows = []
+    for place, (project, function_id) in enumerate(zip(*p, strict=True), 1):
+        function = tx.get("functions", f"function:{project}:{function_id}")
+        deployment = function and tx.get("deployments", f"deployment:{project}:{function['deployment_id']}")
+        rows += _context(tx, place, function, deployment)
+    return rows
+
+
+@on(CONTEXT["of_deployment"])
+def of_deployment(tx: Tx, p: Any) -> list[Row]:
+    rows = []
+    for place, (project, deployment_id) in enumerate(zip(*p, strict=True), 1):
+        deployment = tx.get("deployments", f"deployment:{project}:{deployment_id}")
+        if deployment is not None:
+            rows += _context(tx, place, _function(tx, deployment), deployment)
+    return rows
+
+
+@on(CONTEXT["variables"])
+def variables(tx: Tx, p: Any) -> list[Row]:
+    function = tx.get("functions", p[0])
+    project = tx.get("projects", f"project:{function['project_id']}") if function else None
+    if function is None or project is None:
+        return []
+    row = {"sequence": function["sequence"], "version": function["version"]}
+    empty: Row = {name: [] for name in ("ids", "functions", "keys", "sealed")}
+    return [{**row, "project_version": project["variables_version"], **empty}]
+
+
+@on("SELECT reason FROM holds WHERE name = %s")
+def hold(tx: Tx, p: Any) -> list[Row]:
+    return []
+
+
+@on(RETENTION["orphaned_functions"])
+def orphaned_functions(tx: Tx, p: Any) -> list[Row]:
+    found = {
+        row["function_sequence"]: None
+        for _, row in tx.rows("executions")
+        if (row["project_id"], row["function_id"]) == (p["project_id"], p["function_id"]) and _function(tx, row) is None
+    }
+    return [{"function_sequence": sequence} for sequence in found]
+
+
+@on(RETENTION["next_step"])
+def next_step(tx: Tx, p: Any) -> list[Row]:
+    owner = (p["project_id"], p["function_id"], p["function_sequence"])
+    found = sorted(
+        row["sequence"]
+        for _, row in tx.rows("executions")
+        if (row["project_id"], row["function_id"], row["function_sequence"]) == owner and p["all"]
+    )[: p["limit"]]
+    return [{"up_to": found[-1] if found else None}]

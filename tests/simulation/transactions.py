@@ -1,0 +1,137 @@
+"""Transactions of the simulated Postgres, and the registry of what each statement does in one, by its text."""
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+from psycopg import errors as pg
+
+from annals.store.trips import STREAM_KEY
+
+Row = dict[str, Any]
+Key = Any
+Statement = Callable[["Tx", Any], list[Row]]
+
+STATEMENTS: dict[str, Statement] = {}
+"""What each statement does, by its text."""
+
+
+def on(text: str) -> Callable[[Statement], Statement]:
+    """Say what a statement does."""
+
+    def register(statement: Statement) -> Statement:
+        STATEMENTS[text] = statement
+        return statement
+
+    return register
+
+
+class Committed(Protocol):
+    """What a transaction sees of others."""
+
+    tables: dict[str, dict[Key, Row]]
+    events: list[Row]
+    streams: dict[str, list[Row]]
+
+    def now(self) -> datetime: ...
+
+    def next_position(self) -> int: ...
+
+
+class _Diagnostic:
+    constraint_name = STREAM_KEY
+    message_primary = "duplicate key"
+
+
+class StreamTaken(pg.UniqueViolation):
+    diag = _Diagnostic()  # type: ignore[assignment]
+
+
+class _FunctionGone:
+    constraint_name = "executions_function"
+    message_primary = "the function is gone"
+
+
+class FunctionGone(pg.ForeignKeyViolation):
+    diag = _FunctionGone()  # type: ignore[assignment]
+
+
+class UnknownStatement(Exception):
+    """The simulation does not know a statement's text."""
+
+
+class Tx:
+    """A transaction: what it wrote lies over what is committed."""
+
+    def __init__(self, server: Committed) -> None:
+        self._server = server
+        self.overlay: dict[str, dict[Key, Row | None]] = {}
+        self.events: list[Row] = []
+        self.aborted = False
+        self.savepoint: tuple[dict[str, dict[Key, Row | None]], int] | None = None
+
+    @property
+    def now(self) -> datetime:
+        return self._server.now()
+
+    def get(self, table: str, key: Key) -> Row | None:
+        own = self.overlay.get(table)
+        if own is not None and key in own:
+            return own[key]
+        return self._server.tables.get(table, {}).get(key)
+
+    def put(self, table: str, key: Key, row: Row) -> Row:
+        self.overlay.setdefault(table, {})[key] = row
+        return row
+
+    def drop(self, table: str, key: Key) -> None:
+        self.overlay.setdefault(table, {})[key] = None
+
+    def rows(self, table: str) -> Iterator[tuple[Key, Row]]:
+        own = self.overlay.get(table, {})
+        for key, row in list(self._server.tables.get(table, {}).items()):
+            if key not in own:
+                yield key, row
+        for key, mine in list(own.items()):
+            if mine is not None:
+                yield key, mine
+
+    def event(self, stream: str, version: int) -> Row | None:
+        for row in self.events:
+            if row["originator_id"] == stream and row["originator_version"] == version:
+                return row
+        committed = self._server.streams.get(stream, ())
+        return committed[version - 1] if version <= len(committed) else None
+
+    def stream(self, stream: str) -> list[Row]:
+        return [*self._server.streams.get(stream, ()), *(e for e in self.events if e["originator_id"] == stream)]
+
+    def log(self) -> Sequence[Row]:
+        return self._server.events
+
+    def append(self, stream: str, version: int, topic: str, state: bytes) -> Row:
+        if self.event(stream, version) is not None:
+            raise StreamTaken
+        newest = self.events[-1:] or self._server.events[-1:]
+        now = self.now.replace(microsecond=self.now.microsecond // 1000 * 1000)
+        row = {
+            "notification_id": self._server.next_position(),
+            "originator_id": stream,
+            "originator_version": version,
+            "topic": topic,
+            "state": bytes(state),
+            "project": stream.split(":")[1],
+            "recorded_at": max([now, *(e["recorded_at"] for e in newest)]),
+        }
+        self.events.append(row)
+        return row
+
+    def save(self) -> None:
+        self.savepoint = ({name: dict(rows) for name, rows in self.overlay.items()}, len(self.events))
+
+    def restore(self) -> None:
+        if self.savepoint is not None:
+            overlay, events = self.savepoint
+            self.overlay = {name: dict(rows) for name, rows in overlay.items()}
+            del self.events[events:]
+            self.aborted = False

@@ -1,0 +1,114 @@
+"""The queue of the simulation, which may lose, double, delay and mix up what it is given, and the desks it serves."""
+
+import random
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
+
+from annals.domain.ports import ExecutorUnavailable
+from annals.store.errors import StoreUnavailable
+from annals.workers.broker import QueueUnavailable
+from annals.workers.wakeups import QUEUE_OF, Cause, WakeUp, split_stream
+from tests.simulation.loop import Node, SimulatedLoop
+
+Handler = Callable[[str, Cause], Awaitable[None]]
+
+
+class QueueFaults:
+    """Likelihoods, for each wake-up."""
+
+    def __init__(self) -> None:
+        self.drop = self.double = self.delay = self.reorder = 0.0
+
+
+class SimulatedQueue:
+    def __init__(self, loop: SimulatedLoop, rng: random.Random) -> None:
+        self._loop, self._rng = loop, rng
+        self._waiting: dict[str, list[WakeUp]] = {name: [] for name in QUEUE_OF.values()}
+        self.desks: list[SimulatedDesk] = []
+        self.faults = QueueFaults()
+        self.up = True
+
+    def wake(self, wake_ups: Iterable[WakeUp]) -> int:
+        """Raises QueueUnavailable."""
+        if not self.up:
+            raise QueueUnavailable("the queue does not answer")
+        count = 0
+        for wake_up in wake_ups:
+            count += 1
+            if self._rng.random() < self.faults.drop:
+                continue
+            self._put(wake_up)
+            if self._rng.random() < self.faults.double:
+                self._put(wake_up)
+        return count
+
+    def queued(self, name: str, lane: str = "") -> int:
+        """Raises QueueUnavailable."""
+        if not self.up:
+            raise QueueUnavailable("the queue does not answer")
+        return sum(not lane or split_stream(waiting.stream)[0] == lane for waiting in self._waiting[name])
+
+    def empty(self) -> None:
+        """As Redis that was restarted."""
+        for waiting in self._waiting.values():
+            waiting.clear()
+
+    def take(self, name: str) -> WakeUp | None:
+        waiting = self._waiting[name]
+        if not self.up or not waiting:
+            return None
+        at = self._rng.randrange(len(waiting)) if self._rng.random() < self.faults.reorder else 0
+        return waiting.pop(at)
+
+    def ring(self) -> None:
+        for desk in self.desks:
+            self._loop.call_later(self._rng.random() * 0.003, desk.pull, context=desk.node.context)
+
+    def _put(self, wake_up: WakeUp) -> None:
+        if self._rng.random() < self.faults.delay:
+            self._loop.call_later(self._rng.random() * 8.0, self._arrive, wake_up)
+        else:
+            self._arrive(wake_up)
+
+    def _arrive(self, wake_up: WakeUp) -> None:
+        self._waiting[QUEUE_OF[wake_up.actor]].append(wake_up)
+        self.ring()
+
+
+class SimulatedDesk:
+    """A worker's consumer: as many at once as each queue's gate lets in. What it took dies with its node."""
+
+    def __init__(
+        self,
+        queue: SimulatedQueue,
+        node: Node,
+        handlers: Mapping[str, Handler],
+        gates: Mapping[str, int],
+        failed: Callable[[str], Any],
+    ) -> None:
+        self._queue, self.node, self._handlers, self._failed = queue, node, handlers, failed
+        self._free = dict(gates)
+        self._gates = dict(gates)
+        queue.desks.append(self)
+        node.ended.append(lambda: queue.desks.remove(self))
+
+    @property
+    def busy(self) -> bool:
+        return self._free != self._gates
+
+    def pull(self) -> None:
+        for name in self._free:
+            while self._free[name] and (wake_up := self._queue.take(name)) is not None:
+                self._free[name] -= 1
+                self.node.spawn(self._work(name, wake_up))
+
+    async def _work(self, name: str, wake_up: WakeUp) -> None:
+        try:
+            await self._handlers[wake_up.actor](wake_up.stream, wake_up.cause)
+        except (ExecutorUnavailable, StoreUnavailable):
+            pass  # logged by the real desk: what waits is sent again, what is held is taken back
+        except Exception as error:
+            self._failed(f"{wake_up.actor} of {wake_up.stream} failed: {error!r}")
+        finally:
+            self._free[name] += 1
+            self.pull()

@@ -1,0 +1,143 @@
+"""One seeded instance: its loop, its services, and the processes that come and go in it."""
+
+import asyncio
+import random
+import sys
+from collections.abc import Callable, Coroutine, Iterator, MutableMapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import structlog
+
+from tests.simulation import nodes, statements_executions, statements_log, statements_models, statements_work  # noqa: F401 - they register what they know
+from tests.simulation.blobs import SimulatedBlobs
+from tests.simulation.entropy import Clocks, installed
+from tests.simulation.executor import SimulatedExecutor
+from tests.simulation.ledger import Ledger
+from tests.simulation.loop import NODE, Deadlock, Livelock, Node, SimulatedLoop
+from tests.simulation.postgres import Postgres
+from tests.simulation.wakeups import SimulatedDesk, SimulatedQueue
+
+PROJECT = "p"
+_current: list["World"] = []
+
+
+class World:
+    """`drive` runs a scenario; whatever is violated first ends it."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.rng = random.Random(seed)
+        self.loop = SimulatedLoop(self._part(), chaos=self.rng.choice([0.0, 0.1, 0.5]))
+        self.clocks = Clocks(self.loop)
+        self.clocks.offsets["database"] = 0.0
+        self.violations: list[str] = []
+        self.loop.broke = self.fail
+        self.ledger = Ledger(self.fail)
+        self.server = Postgres(self.loop, self._part(), lambda: self.clocks.at("database"), self.ledger.committed)
+        self.queue = SimulatedQueue(self.loop, self._part())
+        self.executor = SimulatedExecutor(self.loop, self._part(), self.fail)
+        self.blobs: Any = SimulatedBlobs(self._part())
+        self.sources: Any = nodes.UploadedSources()
+        self.nodes: dict[str, Node] = {}
+        self.apis: dict[str, asyncio.Task[nodes.Parts]] = {}
+        self.desks: dict[str, asyncio.Task[SimulatedDesk]] = {}
+        self.trace: list[str] = []
+        self._started = 0
+        self.broken = False
+        """Whether anything of the instance failed, or any clock jumped."""
+        self.resent = 0
+        self.bounded = False
+        """Whether some function may run only so much at once: what is left waiting for room may be sent again."""
+        project = {"stream_id": f"project:{PROJECT}", "project_id": PROJECT, "variables_version": 1}
+        self.server.tables["projects"] = {f"project:{PROJECT}": project}
+
+    def _part(self) -> random.Random:
+        return random.Random(self.rng.getrandbits(64))
+
+    def fail(self, sentence: str) -> None:
+        if not self.violations:
+            self.loop.stop_now()
+        self.violations.append(sentence)
+
+    def say(self, what: str) -> None:
+        """A line of the scenario's story."""
+        self.trace.append(f"{self.loop.time():8.3f} {what}")
+
+    def current_node(self) -> Node:
+        node = NODE.get()
+        assert node is not None
+        return node
+
+    def start(self, name: str) -> None:
+        """Start `api1`, `worker2`, `keeper1`: a new process under that name."""
+        self._started += 1
+        self.say(f"start {name}")
+        node = self.nodes[name] = Node(self.loop, f"{name}#{self._started}")
+        node.ended.append(lambda: self.server.end_of_node(node))
+        role = name.rstrip("0123456789")
+        if role == "api":
+            self.apis[name] = node.spawn(nodes.api(self))
+        elif role == "worker":
+            self.desks[name] = node.spawn(nodes.worker(self))
+        else:
+            node.spawn(nodes.keeper(self))
+
+    def kill(self, name: str) -> None:
+        if self.nodes[name].alive:
+            self.say(f"kill {name}")
+            self.broken = True
+            self.nodes[name].kill()
+
+    def freeze(self, name: str) -> None:
+        node = self.nodes[name]
+        if node.alive and not node.frozen:
+            self.say(f"freeze {name}")
+            self.broken = True
+            node.freeze()
+            self.loop.call_later(3.0, lambda: self.server.end_idle(node) if node.frozen else None)
+
+    def thaw(self, name: str) -> None:
+        node = self.nodes[name]
+        if node.alive and node.frozen:
+            self.say(f"thaw {name}")
+            node.thaw()
+
+    def drive(self, scenario: Callable[["World"], Coroutine[Any, Any, None]]) -> list[str]:
+        """Run a scenario to its end or to the first violation; returns what was violated."""
+        with installed(self.clocks, self._part()), _watched(self):
+            task = self.loop.create_task(scenario(self))
+            try:
+                with suppress(RuntimeError):  # a violation stops the loop before the scenario's end
+                    self.loop.run_until_complete(task)
+            except (Deadlock, Livelock) as stuck:
+                self.fail(str(stuck))
+            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+                self.fail(f"the scenario broke: {error!r}")
+        return self.violations
+
+
+@contextmanager
+def _watched(world: World) -> Iterator[None]:
+    _current.append(world)
+    try:
+        yield
+    finally:
+        _current.pop()
+
+
+def _capture(_logger: object, name: str, event: MutableMapping[str, Any]) -> str:
+    """What the program logs as an error was not planned for: the scenario has found something."""
+    if _current:
+        cause = sys.exc_info()[1] if event.pop("exc_info", "") else ""
+        _current[-1].fail(f"logged as an error: {event} {cause!r}")
+    raise structlog.DropEvent
+
+
+def silence() -> None:
+    """Let only errors be logged, and each be a violation."""
+    structlog.configure(
+        processors=[_capture],
+        wrapper_class=structlog.make_filtering_bound_logger(40),
+        cache_logger_on_first_use=False,
+    )

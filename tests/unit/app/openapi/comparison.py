@@ -1,0 +1,114 @@
+"""Our OpenAPI documents beside the reference's, reduced to what a client depends on."""
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+from annals.app.negotiation import negotiate
+from annals.app.openapi.document import document
+from annals.app.operations import ROUTES
+from annals.app.services import offered
+from annals.app.settings import Settings
+
+GENERATIONS = ("1.8.0", "2.5.0")
+_HERE = Path(__file__).parent
+_METHODS = ("get", "post", "put", "patch", "delete")
+
+
+@cache
+def reference(version: str) -> dict[str, Any]:
+    """The reference's operations and models, without examples and words."""
+    reduced: dict[str, Any] = json.loads((_HERE / f"reference-{version}.json").read_text())
+    return reduced
+
+
+@cache
+def ours(version: str) -> dict[str, Any]:
+    """The document that an instance with all defaults serves."""
+    settings = Settings()
+    runtimes, specifications = offered(settings)
+    services = SimpleNamespace(settings=settings, runtimes=runtimes, specifications=specifications)
+    return document(ROUTES.operations, cast(Any, services), negotiate(version))
+
+
+def differences(version: str) -> Iterator[str]:
+    """Everything in which the functions service differs, a line each."""
+    document, wanted = ours(version), reference(version)
+    made = {
+        f"{method} {path}": operation
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+        if method in _METHODS
+    }
+    for name, operation in wanted["operations"].items():
+        if name not in made:
+            yield f"{name}: missing"
+        else:
+            yield from _of_operation(name, made[name], operation)
+    schemas = document["components"]["schemas"]
+    for name, properties in wanted["models"].items():
+        if name not in schemas:
+            yield f"model {name}: missing"
+            continue
+        required = schemas[name]["required"]
+        found = {
+            field: {**_reduced(schema), "required": field in required}
+            for field, schema in schemas[name]["properties"].items()
+        }
+        yield from _of_fields(f"model {name}", found, properties)
+
+
+def _of_operation(name: str, made: dict[str, Any], wanted: dict[str, Any]) -> Iterator[str]:
+    if made["operationId"] != wanted["operationId"]:
+        yield f"{name}: operationId {made['operationId']}, not {wanted['operationId']}"
+    if not set(wanted["status"]) <= set(made["responses"]):
+        yield f"{name}: status {sorted(made['responses'])}, not {wanted['status']}"
+    models = {
+        content["schema"]["$ref"].rpartition("/")[2]
+        for response in made["responses"].values()
+        for content in response.get("content", {}).values()
+    } - {"error"}
+    if models != set(wanted["model"]):
+        yield f"{name}: model {sorted(models)}, not {wanted['model']}"
+    found = {p["name"]: {**_reduced(p["schema"]), "in": p["in"], "required": p["required"]} for p in _parameters(made)}
+    yield from _of_fields(name, found, wanted["parameters"])
+
+
+def _parameters(made: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield from made.get("parameters", ())
+    for content in made.get("requestBody", {}).get("content", {}).values():
+        schema = content["schema"]
+        for name, one in schema["properties"].items():
+            yield {"name": name, "in": "body", "required": name in schema.get("required", ()), "schema": one}
+
+
+def _of_fields(place: str, found: dict[str, Any], wanted: dict[str, Any]) -> Iterator[str]:
+    for name in sorted(found.keys() | wanted.keys()):
+        if name not in found:
+            yield f"{place} .{name}: missing"
+        elif name not in wanted:
+            yield f"{place} .{name}: ours alone"
+        else:
+            for aspect in sorted(found[name].keys() | wanted[name].keys()):
+                mine, theirs = found[name].get(aspect), wanted[name].get(aspect)
+                if mine != theirs:
+                    yield f"{place} .{name}: {aspect} {_short(mine)}, not {_short(theirs)}"
+
+
+def _reduced(schema: dict[str, Any]) -> dict[str, Any]:
+    if "$ref" in schema:
+        return {"ref": schema["$ref"].rpartition("/")[2]}
+    reduced: dict[str, Any] = {name: schema[name] for name in ("type", "nullable", "default") if name in schema}
+    if "enum" in schema:
+        reduced["enum"] = sorted(schema["enum"])
+    if "items" in schema:
+        reduced["items"] = _reduced(schema["items"])
+    return reduced
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True)
+    return text if len(text) <= 60 else f"{text[:56]}…"

@@ -1,0 +1,69 @@
+"""Every deliberate difference between our OpenAPI documents and the reference's, with its reason.
+
+A pattern (of `fnmatch`) may stand for many lines of `comparison.differences`; the first that matches explains one.
+"""
+
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+
+class Reason(NamedTuple):
+    """What differs, in which generations, and why that is right."""
+
+    pattern: str
+    generations: tuple[str, ...]
+    why: str
+
+
+_FORMER, _NEWEST = ("1.8.0",), ("2.5.0",)
+_BOTH = _FORMER + _NEWEST
+_UNION = "Parameters of both generations are accepted in every format."
+_SIZES = "The sizes that this instance offers are told, where the reference tells any text."
+
+REASONS = (
+    Reason("* .specification: ours alone", _NEWEST, _UNION),
+    Reason("* .buildSpecification: ours alone", _FORMER, _UNION),
+    Reason("* .runtimeSpecification: ours alone", _FORMER, _UNION),
+    Reason("p* .deploymentRetention: ours alone", _FORMER, _UNION),
+    Reason("p* .providerBranches: ours alone", _FORMER, _UNION),
+    Reason("p* .providerPaths: ours alone", _FORMER, _UNION),
+    Reason("get /functions/specifications .type: ours alone", _FORMER, _UNION),
+    Reason("get * .token: ours alone", _FORMER, _UNION),
+    Reason("get /functions/{functionId}/variables .*: ours alone", _FORMER, _UNION),
+    Reason("post * .variableId: ours alone", _FORMER, _UNION),
+    Reason(
+        "post /functions .template*: ours alone", _BOTH, "Former SDKs still send these; they are judged and ignored."
+    ),
+    Reason("* .*pecification: enum *, not null", _BOTH, _SIZES),
+    Reason("* .*pecification: default null, not {}", _NEWEST, "An empty object is no text; left out, it is chosen."),
+    Reason("get /functions/specifications .type: enum *", _NEWEST, "The two words that are accepted are told."),
+    Reason("* .runtime: enum *", _FORMER, "The catalogue is the newest for every format: it has runtimes added since."),
+    Reason(
+        "* .runtimes: items *", _FORMER, "The catalogue is the newest for every format: it has runtimes added since."
+    ),
+    Reason("* .scopes: items *", _BOTH, "Both names of a scope that was renamed are accepted in every format."),
+    Reason("* .search: default null, not *", _BOTH, "An empty search is refused, so the default is none."),
+    Reason("* .token: default null, not *", _NEWEST, "Download tokens are not served; none is no empty one."),
+    Reason("* .buildId: default null, not *", _NEWEST, "An empty id is refused, so the default is none."),
+    Reason("put * .runtime: default null, not *", _NEWEST, "An empty runtime is refused; left out, it stays as it is."),
+    Reason("* .headers: default {}, not *", _BOTH, "Headers are an object; an empty list is accepted as one."),
+    Reason("* .*: default *, not null", _FORMER, "Defaults are told, where the former document told none."),
+    Reason("* .*: nullable true, not null", _FORMER, "Null counts as not sent, in every format."),
+    Reason("post * .entrypoint: nullable null, not true", _NEWEST, "A form's field has no null."),
+    Reason("post * .commands: nullable null, not true", _NEWEST, "A form's field has no null."),
+    Reason(
+        "model error .code: type *", _BOTH, "The code is a number on the wire, whatever the reference's document says."
+    ),
+    Reason("model execution .resourceType: enum *", _NEWEST, "There are no sites."),
+    Reason("model function .*: ours alone", _FORMER, "Fields added since are shown beside the former ones."),
+)
+
+
+def reason_of(line: str, version: str) -> Reason | None:
+    """Why a difference is right; None when nobody has said so."""
+    fitting = (one for one in REASONS if version in one.generations and _matches(line, one.pattern))
+    return next(fitting, None)
+
+
+def _matches(line: str, pattern: str) -> bool:
+    return fnmatchcase(line.replace("[", "("), pattern)

@@ -1,0 +1,48 @@
+"""Our OpenAPI documents say what the reference's say, but for what is told with a reason."""
+
+import pytest
+
+from annals.app.openapi.document import NAMES
+from annals.app.operations import ROUTES
+from tests.unit.app.openapi.comparison import GENERATIONS, differences, ours, reference
+from tests.unit.app.openapi.reasons import REASONS, reason_of
+
+
+@pytest.mark.parametrize("version", GENERATIONS)
+def test_every_difference_from_the_reference_has_a_reason(version: str) -> None:
+    assert [line for line in differences(version) if reason_of(line, version) is None] == []
+
+
+def test_every_reason_explains_a_difference() -> None:
+    used = {
+        (reason, version)
+        for version in GENERATIONS
+        for line in differences(version)
+        if (reason := reason_of(line, version)) is not None
+    }
+    told = {(reason, version) for reason in REASONS for version in reason.generations}
+    assert told - used == set()
+
+
+@pytest.mark.parametrize("version", GENERATIONS)
+def test_the_reference_has_thirty_operations(version: str) -> None:
+    assert len(reference(version)["operations"]) == len(NAMES) == 30
+
+
+@pytest.mark.parametrize("version", GENERATIONS)
+def test_every_operation_is_described_once(version: str) -> None:
+    operations = [one for methods in ours(version)["paths"].values() for one in methods.values()]
+    names = [one["operationId"] for one in operations]
+
+    assert len(names) == len(set(names)) == len([one for one in ROUTES.operations if one.path.startswith("/v1/")])
+
+
+@pytest.mark.parametrize("version", GENERATIONS)
+def test_scopes_are_the_references(version: str) -> None:
+    document = ours(version)
+    for name, operation in reference(version)["operations"].items():
+        method, path = name.split(" ")
+        wanted = {operation["scope"]} if isinstance(operation["scope"], str) else set(operation["scope"])
+        mine = document["paths"].get(path, {}).get(method)
+        if mine is not None and "public" not in wanted:
+            assert wanted <= set(mine["x-annals"]["scopes"]), name

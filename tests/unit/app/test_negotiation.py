@@ -1,0 +1,115 @@
+"""Generations: which header means what (http-api.md 1)."""
+
+import pytest
+
+from annals.app.negotiation import (
+    negotiate,
+    translate_download,
+    translate_function,
+    translate_template,
+    translate_variable,
+)
+
+
+def test_without_a_header_it_is_the_former_generation_with_a_union_of_fields() -> None:
+    generation = negotiate("")
+
+    assert not generation.newest
+    assert generation.union
+    assert generation.shows_specification
+    assert generation.shows_split_specification
+    assert generation.shows_resource
+    assert generation.shows_function_id
+    assert generation.key_prefix == "dynamic"
+
+
+@pytest.mark.parametrize("header", ["2.0.0", "2.5.0", "2.0.1", "10.0.0", "2.0.0+build.5"])
+def test_from_two_on_it_is_the_newest(header: str) -> None:
+    generation = negotiate(header)
+
+    assert generation.newest
+    assert generation.shows_resource
+    assert not generation.shows_function_id
+    assert not generation.shows_specification
+    assert generation.key_prefix == "ephemeral"
+
+
+@pytest.mark.parametrize("header", ["1.9.6", "1.8.0", "2.0.0-rc.1", "nonsense", "2.0", "v2.0.0", "2.0.0.0", "-1.0.0"])
+def test_below_two_it_is_not(header: str) -> None:
+    generation = negotiate(header)
+
+    assert not generation.newest
+    assert not generation.shows_resource
+    assert generation.shows_function_id
+
+
+@pytest.mark.parametrize(
+    ("header", "names_variables", "splits", "former_names", "knows_scopes"),
+    [
+        ("1.9.6", True, True, False, True),
+        ("1.9.4", True, True, False, True),
+        ("1.9.3", False, True, False, True),
+        ("1.9.0", False, True, False, True),
+        ("1.8.0", False, False, False, True),
+        ("1.7.0", False, False, False, True),
+        ("1.6.9", False, False, True, True),
+        ("1.5.9", False, False, True, False),
+        ("nonsense", False, False, True, False),
+    ],
+)
+def test_each_threshold_has_its_place(
+    header: str, names_variables: bool, splits: bool, former_names: bool, knows_scopes: bool
+) -> None:
+    generation = negotiate(header)
+
+    assert generation.names_variables is names_variables
+    assert generation.splits_specification is splits
+    assert generation.former_names is former_names
+    assert generation.knows_scopes is knows_scopes
+
+
+def test_only_a_format_newer_than_ours_is_warned_about() -> None:
+    assert "2.5.1" in negotiate("2.5.1").warning
+    assert negotiate("2.5.0").warning == negotiate("1.8.0").warning == negotiate("nonsense").warning == ""
+
+
+def test_one_specification_stands_for_both() -> None:
+    former = negotiate("1.8.0")
+    both = {"buildSpecification": "a", "runtimeSpecification": "a"}
+
+    assert translate_function({"specification": "a"}, former) == {"specification": "a", **both}
+    assert translate_function({"specification": ""}, former) == {"specification": ""}
+    assert translate_function({"specification": "a"}, negotiate("1.9.0")) == {"specification": "a"}
+
+
+def test_without_a_header_newest_names_win_over_the_former_one() -> None:
+    sent = {"specification": "a", "buildSpecification": "b", "runtimeSpecification": None}
+
+    assert translate_function(sent, negotiate("")) == {
+        "specification": "a",
+        "buildSpecification": "b",
+        "runtimeSpecification": "a",
+    }
+
+
+def test_a_version_of_a_template_is_a_tag() -> None:
+    assert translate_template({"version": "1"}, negotiate("1.8.0")) == {
+        "version": "1",
+        "type": "tag",
+        "reference": "1",
+    }  # fmt: skip
+    assert translate_template({"version": "1"}, negotiate("1.9.0")) == {"version": "1"}
+
+
+def test_variables_without_an_id_get_one() -> None:
+    assert translate_variable({}, negotiate("1.9.3")) == {"variableId": "unique()"}
+    assert translate_variable({}, negotiate("1.9.4")) == {}
+    assert translate_variable({"variableId": "v", "secret": True}, negotiate("1.6.0")) == {
+        "variableId": "v",
+        "secret": False,
+    }
+
+
+def test_formerly_only_outputs_were_downloaded() -> None:
+    assert translate_download({"type": "source"}, negotiate("1.6.0")) == {"type": "output"}
+    assert translate_download({"type": "source"}, negotiate("1.7.0")) == {"type": "source"}

@@ -1,0 +1,125 @@
+"""Tables of parameters, and what is read out of bodies and query strings (http-api.md 2)."""
+
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from annals.app.parameters import Boolean, Parameters, Range, Text, optional, required
+from annals.app.parameters.body import body_parameters, query_parameters
+from annals.app.parameters.brackets import fold
+from annals.domain.errors import ArgumentInvalid
+from tests.forms import form
+
+TABLE = Parameters(
+    name=required(Text(5)), timeout=optional(Range(1, 9), 3), tags=optional(Text(2), []), on=optional(Boolean())
+)
+JSON = "application/json"
+WORDS = st.text(st.characters(codec="utf-8", exclude_characters="[]\0"), min_size=1, max_size=8)
+
+
+def refused(sent: Any) -> str:
+    with pytest.raises(ArgumentInvalid) as refusal:
+        TABLE.parse(sent)
+    return str(refusal.value)
+
+
+def test_what_is_missing_has_its_default() -> None:
+    assert TABLE.parse({"name": "a"}) == {"name": "a", "timeout": 3, "tags": [], "on": None}
+
+
+def test_null_counts_as_not_sent() -> None:
+    assert TABLE.parse({"name": "a", "timeout": None})["timeout"] == 3
+    assert refused({"name": None}) == 'Param "name" is not optional.'
+
+
+def test_the_first_failure_in_declaration_order_is_told() -> None:
+    assert refused({"timeout": 99}) == 'Param "name" is not optional.'
+    assert refused({"timeout": 99, "name": "a"}) == (
+        "Invalid `timeout` param: Value must be a valid range between 1 and 9"
+    )
+
+
+def test_unknown_parameters_are_ignored() -> None:
+    assert "nope" not in TABLE.parse({"name": "a", "nope": 1})
+
+
+def test_a_list_default_is_not_shared() -> None:
+    TABLE.parse({"name": "a"})["tags"].append("x")
+
+    assert TABLE.parse({"name": "a"})["tags"] == []
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b'"text"', b"5", b"[1,2]", b"\xff", b"null", b"[" * 100_000, b'{"a":1e999}']
+)
+def test_json_that_is_no_object_is_an_empty_set(body: bytes) -> None:
+    assert body_parameters(JSON, body) == {}
+
+
+def test_json_keeps_its_types() -> None:
+    assert body_parameters("Application/JSON; charset=utf-8", b'{"a": [1, true, null], "b": "1"}') == {
+        "a": [1, True, None],
+        "b": "1",
+    }
+
+
+def test_any_other_type_is_a_form() -> None:
+    for content_type in ("application/x-www-form-urlencoded", "text/plain", ""):
+        assert body_parameters(content_type, b"a=1&b%5B%5D=x&b%5B%5D=y") == {"a": "1", "b": ["x", "y"]}
+
+
+def test_a_multipart_form_keeps_bytes_that_are_no_text() -> None:
+    content_type, body = form({"a": "1", "headers[x]": "y", "body": b"\xff\x00"}, None, "")
+
+    assert body_parameters(content_type, body) == {"a": "1", "headers": {"x": "y"}, "body": b"\xff\x00"}
+
+
+@pytest.mark.parametrize(
+    "content_type", ["multipart/form-data", "multipart/form-data; boundary=", "multipart/x;boundary=é"]
+)
+def test_a_form_without_a_boundary_is_an_empty_set(content_type: str) -> None:
+    assert body_parameters(content_type, b"--x\r\n\r\n") == {}
+
+
+@pytest.mark.parametrize(
+    ("pairs", "folded"),
+    [
+        ([("a[]", "1"), ("a[]", "2")], {"a": ["1", "2"]}),
+        ([("a[0]", "1"), ("a[1]", "2")], {"a": ["1", "2"]}),
+        ([("a[b][c]", "1"), ("a[b][d]", "2")], {"a": {"b": {"c": "1", "d": "2"}}}),
+        ([("a[b][]", "1"), ("a[b][]", "2")], {"a": {"b": ["1", "2"]}}),
+        ([("a", "1"), ("a", "2")], {"a": "2"}),
+        ([("a", "1"), ("a[]", "2")], {"a": ["2"]}),
+        ([("a[", "1"), ("[a]", "2"), ("", "3")], {"a[": "1", "[a]": "2"}),
+        ([("a[5]", "x"), ("a[]", "y")], {"a": ["x", "y"]}),
+    ],
+)
+def test_brackets_fold_into_lists_and_maps(pairs: list[tuple[str, Any]], folded: dict[str, Any]) -> None:
+    assert fold(pairs) == folded
+
+
+@given(values=st.dictionaries(WORDS, st.lists(st.text(max_size=5), min_size=1, max_size=5), max_size=5))
+def test_lists_go_through_a_query_string_unharmed(values: dict[str, list[str]]) -> None:
+    query = urlencode([(f"{name}[]", value) for name, items in values.items() for value in items])
+
+    assert query_parameters(query.encode()) == values
+
+
+@given(values=st.dictionaries(WORDS, st.text(max_size=20), max_size=5))
+def test_text_goes_through_both_forms_unharmed(values: dict[str, str]) -> None:
+    assert body_parameters("application/x-www-form-urlencoded", urlencode(values).encode()) == values
+    assert body_parameters(JSON, msgspec.json.encode(values)) == values
+
+
+@given(body=st.binary(max_size=300), content_type=st.sampled_from([JSON, "multipart/form-data; boundary=x", "", "a/b"]))
+def test_no_body_makes_reading_it_fail(body: bytes, content_type: str) -> None:
+    assert isinstance(body_parameters(content_type, body), dict)
+    assert isinstance(body_parameters(content_type, b"--x\r\n" + body), dict)
+
+
+def test_a_flood_of_fields_is_an_empty_set() -> None:
+    assert query_parameters(b"&".join(b"a[]=1" for _ in range(5000))) == {}

@@ -1,0 +1,54 @@
+"""What counts as a session that a request presents."""
+
+from base64 import b64encode
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from annals.app.presented import Presented, as_text, digest, has_cookie, presented
+
+PRESENTED = Presented("ada", digest("secret"))
+TEXT = as_text("ada", "secret")
+
+
+def test_a_cookie_comes_before_a_header_and_that_before_the_fallback() -> None:
+    other = as_text("bob", "x")
+    fallback = f'{{"a_session_p":"{other}"}}'.encode()
+
+    assert presented({b"x-fallback-cookies": fallback}, "p") == Presented("bob", digest("x"))
+    assert presented({b"x-appwrite-session": TEXT.encode(), b"x-fallback-cookies": fallback}, "p") == PRESENTED
+    both = {b"cookie": f"a_session_p={TEXT}".encode(), b"x-appwrite-session": other.encode()}
+    assert presented(both, "p") == PRESENTED
+    broken = {**both, b"cookie": b"a_session_p=nonsense"}
+    assert presented(broken, "p") == Presented("bob", digest("x"))
+
+
+def test_another_project_s_cookie_is_none() -> None:
+    headers = {b"cookie": f"a_session_q={TEXT}; a_session_p_other={TEXT}".encode()}
+
+    assert presented(headers, "p") is None
+    assert not has_cookie(headers, "p")
+    assert has_cookie(headers, "q")
+
+
+def test_an_id_that_is_none_is_nobody_s() -> None:
+    assert presented({b"x-appwrite-session": as_text("_a", "s").encode()}, "p") is None
+    assert presented({b"x-appwrite-session": b64encode(b'{"id":1,"secret":2}')}, "p") is None
+
+
+@given(value=st.binary(max_size=200))
+def test_nonsense_presents_nobody_and_breaks_nothing(value: bytes) -> None:
+    for headers in (
+        {b"cookie": b"a_session_p=" + value},
+        {b"x-appwrite-session": value},
+        {b"x-fallback-cookies": value},
+        {b"x-appwrite-session": b64encode(value)},
+    ):
+        presented(headers, "p")
+
+
+@given(user_id=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,35}", fullmatch=True), secret=st.text(min_size=1))
+def test_what_is_handed_out_is_known_again(user_id: str, secret: str) -> None:
+    headers = {b"x-appwrite-session": as_text(user_id, secret).encode()}
+
+    assert presented(headers, "p") == Presented(user_id, digest(secret))

@@ -1,0 +1,52 @@
+"""Whom a connection speaks for: a trusted proxy for its client, everybody else for themselves."""
+
+from typing import Any
+
+import pytest
+
+from annals.app.proxies import as_met
+from annals.app.settings import Invalid, Settings
+
+PROXIES = ("10.0.0.0/8", "2001:db8::1", "127.0.0.1")
+
+
+def met(client: str, *forwarded: str, proto: str = "", trusted: tuple[str, ...] = PROXIES) -> tuple[str, str]:
+    headers = [(b"x-forwarded-for", text.encode()) for text in forwarded]
+    headers += [(b"x-forwarded-proto", proto.encode())] if proto else []
+    scope: dict[str, Any] = {"client": (client, 4711), "scheme": "http", "headers": headers}
+    found = as_met(scope, trusted)
+    return found["client"][0], found["scheme"]
+
+
+def test_nobody_is_trusted_unless_told_so() -> None:
+    assert met("127.0.0.1", "203.0.113.7", proto="https", trusted=()) == ("127.0.0.1", "http")
+    assert met("198.51.100.1", "203.0.113.7", proto="https") == ("198.51.100.1", "http")
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "address"),
+    [
+        (["203.0.113.7"], "203.0.113.7"),
+        (["203.0.113.7:5678"], "203.0.113.7"),
+        (["[2001:db8::9]:443"], "2001:db8::9"),
+        (["::ffff:203.0.113.7"], "203.0.113.7"),
+        (["1.2.3.4, 203.0.113.7, 10.1.1.1"], "203.0.113.7"),
+        (["1.2.3.4", "203.0.113.7", "10.1.1.1"], "203.0.113.7"),
+        (["1.2.3.4, unknown, 10.1.1.1"], "10.1.1.1"),
+        (["10.2.2.2, 10.1.1.1"], "10.2.2.2"),
+        ([""], "10.0.0.5"),
+        ([], "10.0.0.5"),
+    ],
+)
+def test_the_last_address_that_no_proxy_has_is_the_client_s(forwarded: list[str], address: str) -> None:
+    assert met("10.0.0.5", *forwarded)[0] == address
+
+
+@pytest.mark.parametrize(("proto", "scheme"), [("https", "https"), ("HTTPS", "https"), ("ftp", "http"), ("", "http")])
+def test_a_proxy_tells_how_it_was_reached(proto: str, scheme: str) -> None:
+    assert met("2001:db8::1", "203.0.113.7", proto=proto) == ("203.0.113.7", scheme)
+
+
+def test_what_is_no_address_is_refused_by_name() -> None:
+    with pytest.raises(Invalid, match=r"ANNALS_TRUSTED_PROXIES .*'nginx'"):
+        Settings(trusted_proxies=("10.0.0.0/8", "nginx"))

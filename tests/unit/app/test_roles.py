@@ -1,0 +1,83 @@
+"""Who an `execute` list lets in (http-api.md 3.5), told by a second, slower reading of the contract."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from annals.app.caller import GUEST, USER_SCOPES, Caller, Membership
+from annals.app.parameters import Roles, Unfit
+
+ids = st.sampled_from(["a", "b", "c.1"])
+words = st.sampled_from(["owner", "dev"])
+memberships = st.lists(
+    st.builds(Membership, membership_id=ids, team_id=ids, roles=st.lists(words, max_size=2).map(tuple)), max_size=2
+)
+callers = st.one_of(
+    st.just(GUEST),
+    st.builds(
+        Caller,
+        word=st.just("users"),
+        scopes=st.just(USER_SCOPES),
+        user_id=ids,
+        verified=st.booleans(),
+        labels=st.lists(st.sampled_from(["vip", "beta"]), max_size=2).map(tuple),
+        memberships=memberships.map(tuple),
+    ),
+)
+states = st.sampled_from(["", "/verified", "/unverified"])
+roles = st.one_of(
+    st.sampled_from(["any", "guests"]),
+    states.map(lambda state: f"users{state}"),
+    st.builds(lambda user, state: f"user:{user}{state}", ids, states),
+    st.builds(lambda team, role: f"team:{team}{role}", ids, st.sampled_from(["", "/owner", "/dev"])),
+    ids.map(lambda member: f"member:{member}"),
+    st.sampled_from(["label:vip", "label:beta"]),
+)
+
+
+def lets_in(role: str, caller: Caller) -> bool:
+    """One role, one caller, read from the contract's table."""
+    word, _, rest = role.partition(":")
+    identifier, _, dimension = rest.partition("/")
+    if word == "any":
+        return True
+    if word == "guests":
+        return not caller.user_id
+    if not caller.user_id:
+        return False
+    if word.startswith("users") or word == "user":
+        state = word.partition("/")[2] or dimension
+        fits = not state or (state == "verified") == caller.verified
+        return fits and (word.startswith("users") or identifier == caller.user_id)
+    if word == "label":
+        return identifier in caller.labels
+    if word == "member":
+        return any(member.membership_id == identifier for member in caller.memberships)
+    return any(
+        member.team_id == identifier and (not dimension or dimension in member.roles) for member in caller.memberships
+    )
+
+
+@given(execute=st.lists(roles, max_size=6), caller=callers)
+def test_a_list_lets_in_whom_one_of_its_roles_does(execute: list[str], caller: Caller) -> None:
+    allowed = not caller.roles().isdisjoint(execute)
+
+    assert allowed == any(lets_in(role, caller) for role in execute)
+
+
+@given(role=roles)
+def test_every_role_of_the_contract_may_be_set(role: str) -> None:
+    assert Roles(100).parse([role, role]) == [role, role]
+
+
+@given(role=roles, caller=callers)
+def test_callers_answer_only_to_roles_that_may_be_set(role: str, caller: Caller) -> None:
+    for own in caller.roles():
+        assert Roles(100).parse([own]) == [own]
+
+
+@given(role=st.text(max_size=40))
+def test_what_may_not_be_set_lets_nobody_in(role: str) -> None:
+    try:
+        Roles(100).parse([role])
+    except Unfit:
+        assert GUEST.roles().isdisjoint([role])

@@ -1,0 +1,93 @@
+"""What keeps children running: backoff, their lines, and how they are told apart."""
+
+import asyncio
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from annals.app.cli.backoff import FIRST, MOST, STEADY_SECONDS, Backoff
+from annals.app.cli.children import children_of
+from annals.app.cli.folders import start_ticks
+from annals.app.cli.lines import LONGEST, Lines, as_words, json_entry
+from annals.app.cli.programs import Role
+
+
+def test_a_process_that_keeps_dying_waits_longer_each_time_up_to_a_bound() -> None:
+    backoff = Backoff()
+
+    waits = [backoff.after(0.0) for _ in range(10)]
+
+    assert waits == sorted(waits)
+    assert waits[0] == FIRST
+    assert waits[-1] == MOST
+    assert backoff.soon == backoff.restarts == 10
+
+
+def test_a_process_that_ran_steadily_is_restarted_quickly_again() -> None:
+    backoff = Backoff()
+    for _ in range(5):
+        backoff.after(0.0)
+
+    assert backoff.after(STEADY_SECONDS) == FIRST
+    assert backoff.soon == 1
+    assert backoff.restarts == 6
+
+
+async def heard(*pieces: bytes) -> list[str]:
+    lines: list[str] = []
+    reading, writing = os.pipe()
+    ear = Lines(reading, lines.append)
+    for piece in pieces:
+        await asyncio.to_thread(os.write, writing, piece)
+    os.close(writing)
+    while ear._descriptor >= 0:
+        await asyncio.sleep(0.001)
+    return lines
+
+
+@given(st.lists(st.binary(max_size=40), max_size=8))
+def test_lines_are_the_same_however_they_arrive(pieces: list[bytes]) -> None:
+    whole = b"".join(pieces)
+    expected = [line.decode("utf-8", "replace") for line in whole.split(b"\n") if line]
+
+    assert asyncio.run(heard(*pieces)) == expected
+
+
+async def test_an_endless_line_is_cut_and_what_follows_it_is_heard() -> None:
+    lines = await heard(b"x" * (3 * LONGEST), b"rest\nnext\n")
+
+    assert all(len(line) <= 2 * LONGEST for line in lines)
+    assert lines[-1] == "next"
+
+
+def test_a_process_is_told_by_its_start_and_a_pid_without_one_is_none() -> None:
+    assert start_ticks(os.getpid()) == start_ticks(os.getpid())
+    assert start_ticks(2**22 + 1) is None
+    assert os.getpid() in children_of(os.getppid())
+
+
+def test_only_json_objects_are_entries() -> None:
+    assert json_entry('{"event": "x"}') == {"event": "x"}
+    assert json_entry("{broken") is None
+    assert json_entry("text") is None
+    assert as_words('{"event": "ended", "reason": "no disk", "level": "critical"}') == "ended: no disk"
+    assert as_words("FATAL:  no disk") == "FATAL:  no disk"
+
+
+def test_the_executor_is_told_of_no_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANNALS_DATABASE_URL", "postgresql://from-outside")
+    settings = {
+        "ANNALS_DATABASE_URL": "postgresql://x",
+        "ANNALS_REDIS_URL": "redis://x",
+        "ANNALS_BLOBS_URL": "file:///b",
+    }
+
+    executor = Role("executor", settings, "/notify").launch().environment
+    worker = Role("worker", settings, "/notify", number=2).launch().environment
+
+    assert executor["ANNALS_DATABASE_URL"] == executor["ANNALS_REDIS_URL"] == executor["ANNALS_MASTER_KEY_FILE"] == ""
+    assert executor["ANNALS_BLOBS_URL"] == "file:///b"
+    assert worker["ANNALS_DATABASE_URL"] == "postgresql://x"
+    assert worker["NOTIFY_SOCKET"] == "/notify"

@@ -1,0 +1,216 @@
+"""What commands print and refuse, without a running instance."""
+
+import json
+import re
+import socket
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import cast
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from annals.app.cli.doctor_service import durability
+from annals.app.cli.events import as_line, as_text
+from annals.app.cli.folders import Folders, InUse
+from annals.app.cli.launch import closed_ancestor
+from annals.app.cli.listening import Unavailable, listen
+from annals.app.cli.main import COMMANDS, main
+from annals.app.cli.options import table
+from annals.app.cli.projects import checked_id
+from annals.app.cli.ps import Row, merged, uptime
+from annals.app.cli.supervisor import Started
+from annals.app.cli.welcome import welcome
+from annals.app.secret_keys import make_key
+from annals.domain.commands.projects import create_project
+from annals.domain.project import Project
+from annals.store.facts import Fact
+from annals.store.leases import Holder
+
+NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+def run(*arguments: str, **environment: str) -> tuple[int, str]:
+    result = CliRunner().invoke(main, [*arguments], env={"ANNALS_DATABASE_URL": None, **environment})
+    return result.exit_code, result.output
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_and_an_answer_for_scripts(name: str) -> None:
+    code, text = run(name, "--help")
+
+    assert code == 0
+    if "Commands:" not in text:
+        assert "--json" in text
+
+
+def test_commands_without_an_instance_say_how_to_get_one(tmp_path: Path) -> None:
+    for command in (
+        ["ps"],
+        ["events"],
+        ["projects", "list"],
+        ["keys", "list", "--project", "p"],
+        ["replay", "--check"],
+    ):
+        code, text = run(*command, "--data", str(tmp_path))
+
+        assert code == 1
+        assert "annals up" in text
+
+
+def test_an_unknown_setting_is_refused_by_every_command(tmp_path: Path) -> None:
+    code, text = run("ps", "--data", str(tmp_path), ANNALS_PROT="1")
+
+    assert code == 1
+    assert "Did you mean ANNALS_PORT?" in text
+
+
+def test_settings_are_listed_without_passwords() -> None:
+    code, text = run("settings", "--json", ANNALS_DATABASE_URL="postgresql://me:secret@db/annals", ANNALS_PORT="9000")
+    rows = {row["name"]: row for row in json.loads(text)["settings"]}
+
+    assert code == 0
+    assert rows["ANNALS_PORT"]["value"] == "9000"
+    assert rows["ANNALS_DATABASE_URL"]["value"] == "postgresql://…@db/annals"
+
+
+def test_a_key_shows_its_secret_once_and_keeps_a_digest() -> None:
+    one, other = make_key("k", ["functions.read"]), make_key("k", ["functions.read"])
+
+    assert re.fullmatch(r"standard_[0-9a-f]{64}", one.secret)
+    assert one.secret != other.secret
+    assert one.secret not in str(one.key)
+
+
+def test_scopes_and_times_that_do_not_exist_are_refused_before_anything_is_asked(tmp_path: Path) -> None:
+    for options, says in (
+        ([], "at least one --scope"),
+        (["--scope", "functions.rea"], "no scope functions.rea"),
+        (["--scope", "functions.read", "--expires", "tomorrow"], "is no time"),
+    ):
+        code, text = run("keys", "create", "--project", "p", "--data", str(tmp_path), *options)
+
+        assert code == 1
+        assert says in text
+
+
+@pytest.mark.parametrize("value", ["a:b", "", "-a", ".a", "x" * 37, "a b", "ä"])
+def test_an_id_that_a_stream_can_not_hold_is_refused(value: str) -> None:
+    with pytest.raises(click.ClickException):
+        checked_id(value)
+
+
+def test_an_event_is_told_in_one_line_without_digests() -> None:
+    (project,) = create_project(None, project_id="p", name="Shop", keys=[make_key("first", ["functions.read"]).key])
+    created, added = cast(list[Project.Event], project.collect_events())
+    created.metadata.update(actor="cli:me")
+
+    assert as_text(Fact(1, NOW, "p", created)).split() == [
+        *("1", "2026-01-31", "12:00:00.000", "project", "p", "\x1b[1mcreated", "\x1b[0m", "cli:me", "name=Shop")
+    ]
+    assert "digest" not in as_text(Fact(2, NOW, "p", added))
+    told = json.loads(as_line(Fact(1, NOW, "p", created)))
+    assert told["position"] == 1
+    assert told["topic"] == Project.Created.TOPIC
+    assert told["data"]["name"] == "Shop"
+
+
+def test_processes_of_other_hosts_are_shown_and_dead_ones_of_this_host_are_not() -> None:
+    own = Row(role="worker1", pid=10, host="here", started_at=NOW.isoformat(), state="ready", restarts=0, doing="")
+
+    def holder(host: str, pid: int, doing: str) -> Holder:
+        return Holder(f"{host}-{pid}", "worker", host, pid, 1, doing, NOW)
+
+    rows = merged(
+        [own], [holder("here", 10, "1 builds"), holder("here", 2**22 + 1, ""), holder("there", 7, "idle")], "here"
+    )
+
+    assert [(row.host, row.pid, row.doing) for row in rows] == [("here", 10, "1 builds"), ("there", 7, "idle")]
+
+
+@pytest.mark.parametrize(
+    ("passed", "text"),
+    [
+        (timedelta(seconds=8), "8 s"),
+        (timedelta(minutes=12, seconds=3), "12 min 3 s"),
+        (timedelta(hours=4, minutes=5), "4 h 5 min"),
+        (timedelta(days=3, hours=4), "3 d 4 h"),
+    ],
+)
+def test_uptime_shows_the_two_largest_units(passed: timedelta, text: str) -> None:
+    assert uptime(passed) == text
+
+
+def test_a_table_is_as_wide_as_its_widest_cell() -> None:
+    assert table([{"id": "a", "name": "long name"}, {"id": "bcd", "name": ""}], ("id", "name")) == (
+        "ID   NAME\na    long name\nbcd"
+    )
+
+
+def test_weak_durability_is_named_with_the_next_step() -> None:
+    assert durability({"fsync": "on", "synchronous_commit": "local", "full_page_writes": "on"}).ok
+    weak = durability({"fsync": "off", "synchronous_commit": "off", "full_page_writes": "on"})
+    assert not weak.ok
+    assert "fsync, synchronous_commit" in weak.fix
+
+
+def test_a_taken_port_is_a_sentence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(Unavailable, match=f"Port {port} on 127.0.0.1 is taken"):
+            listen("127.0.0.1", port)
+    with pytest.raises(Unavailable, match="--host"):
+        listen("no.such.host.invalid", 0)
+
+
+def test_a_data_folder_is_held_by_one_supervisor_and_known_by_others(tmp_path: Path) -> None:
+    folders = Folders(tmp_path / "data")
+    folders.open()
+    assert not folders.locked()
+
+    folders.lock()
+
+    assert folders.locked()
+    with pytest.raises(InUse, match="already runs"):
+        Folders(tmp_path / "data").lock()
+    assert folders.running() is None
+    folders.clear()
+    assert not folders.sockets.exists()
+
+
+def test_socket_paths_are_short_whatever_the_data_folder_is_called() -> None:
+    folders = Folders(Path("/", *["long" * 10] * 20))
+
+    assert len(str(folders.sockets / "own" / "executor.sock")) < 100
+
+
+def test_the_topmost_closed_folder_is_found(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    closed = tmp_path / "closed"
+    deep = closed / "a" / "b"
+    deep.mkdir(parents=True)
+    closed.chmod(0o700)
+    reachable = all(path.stat().st_mode & 1 for path in closed.parents)
+
+    assert closed_ancestor(str(deep), 61_000) == (str(closed) if reachable else closed_ancestor(str(closed), 61_000))
+    closed.chmod(0o711)
+    (closed / "a").chmod(0o755)
+    assert not reachable or closed_ancestor(str(deep), 61_000) is None
+
+
+def test_the_welcome_can_be_pasted() -> None:
+    text = welcome(
+        Started(
+            endpoint="http://127.0.0.1:1/v1",
+            project="p",
+            key="k",
+            data="/d",
+            driver="sandbox",
+            database_url="postgresql:",
+        )
+    )
+
+    snippet = text[text.index("from appwrite") : text.index("Ctrl-C")]
+    compile(snippet, "snippet", "exec")
+    assert "\ncurl -H 'X-Appwrite-Project: p' -H 'X-Appwrite-Key: k' http://127.0.0.1:1/v1/functions\n" in text

@@ -1,0 +1,50 @@
+"""The façade's settings: off unless asked for, and refused with a sentence where they cannot be used."""
+
+from pathlib import Path
+
+import pytest
+
+from annals.app.cli.role_executor import configured
+from annals.app.settings import Invalid, read
+
+SECRET = "sixteen-letters-or-more"
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    path = tmp_path / "secret"
+    path.write_text(f"{SECRET}\n")
+    return path
+
+
+def test_there_is_none_unless_it_is_asked_for() -> None:
+    assert configured(read({})).facade is None
+
+
+def test_it_is_told_where_to_listen_what_to_ask_for_and_where_things_are(tmp_path: Path, secret: Path) -> None:
+    def facade(listen: str, **more: str) -> object:
+        settings = {"ANNALS_DATA": str(tmp_path), "ANNALS_FACADE_SECRET_FILE": str(secret), **more}
+        return configured(read({"ANNALS_FACADE_LISTEN": listen, **settings})).facade
+
+    found = facade("127.0.0.1:9900")
+    assert found is not None
+    assert (found.host, found.port, found.secret, found.storage) == (  # type: ignore[attr-defined]
+        *("127.0.0.1", 9900, SECRET, str(tmp_path / "facade")),
+    )
+    assert SECRET not in repr(found)
+    assert facade("[::1]:1", ANNALS_FACADE_STORAGE_URL="s3://b/").host == "::1"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("listen", ["9900", ":9900", "host:", "host:http", "host:99999", "tcp:host"])
+def test_an_address_that_is_none_is_refused(listen: str, secret: Path) -> None:
+    with pytest.raises(Invalid, match="ANNALS_FACADE_LISTEN"):
+        configured(read({"ANNALS_FACADE_LISTEN": listen, "ANNALS_FACADE_SECRET_FILE": str(secret)}))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"short", b"\xff" * 40])
+def test_a_secret_that_is_none_is_refused(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "other"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(Invalid, match="ANNALS_FACADE_SECRET_FILE"):
+        configured(read({"ANNALS_FACADE_LISTEN": "127.0.0.1:1", "ANNALS_FACADE_SECRET_FILE": str(path)}))

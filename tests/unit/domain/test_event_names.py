@@ -1,0 +1,58 @@
+"""Every name of what happened, in the contract's order (http-api.md 8.5)."""
+
+from annals.domain.event_names import Happening, happening
+from annals.domain.event_patterns import is_event_pattern
+from annals.domain.function import Function
+from annals.domain.team import Membership, Team
+from annals.domain.user import User
+
+
+def test_one_level() -> None:
+    assert Happening((("functions", "F"),), "update").names == [
+        "functions.F.update", "functions.*.update", "functions.F", "functions.*",
+    ]  # fmt: skip
+
+
+def test_two_levels() -> None:
+    assert Happening((("functions", "F"), ("deployments", "D")), "create").names == [
+        "functions.F.deployments.D.create",
+        "functions.*.deployments.*.create",
+        "functions.F.deployments.*.create",
+        "functions.*.deployments.D.create",
+        "functions.F.deployments.D",
+        "functions.*.deployments.*",
+        "functions.F.deployments.*",
+        "functions.*.deployments.D",
+        "functions.F",
+        "functions.*",
+    ]
+
+
+def test_an_attribute() -> None:
+    assert Happening((("users", "U"),), "update", "email").names == [
+        "users.U.update", "users.*.update", "users.U.update.email", "users.*.update.email", "users.U", "users.*",
+    ]  # fmt: skip
+
+
+def test_what_happens_to_users_and_teams_has_names_that_functions_may_listen_to() -> None:
+    member = Membership(membership_id="m", user_id="u", roles=[], confirmed=False)
+    events = [
+        User.EmailChanged(originator_id="user:p:u", originator_version=2, email="a@b.c"),
+        User.SessionClosed(originator_id="user:p:u", originator_version=3, session_id="s"),
+        Team.MemberAdded(originator_id="team:p:t", originator_version=2, membership=member),
+        Team.MemberConfirmed(originator_id="team:p:t", originator_version=3, membership_id="m"),
+    ]
+
+    told = [what for event in events if (what := happening(event))]
+
+    assert [what.names[0] for what in told] == [
+        "users.u.update",
+        "users.u.sessions.s.delete",
+        "teams.t.memberships.m.create",
+        "teams.t.memberships.m.update",
+    ]
+    assert all(is_event_pattern(name) for what in told for name in what.names)
+
+
+def test_what_functions_do_triggers_none() -> None:
+    assert happening(Function.Deleted(originator_id="function:p:f", originator_version=2)) is None

@@ -1,0 +1,99 @@
+"""The life of an execution: one claim at a time, exactly one end."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from annals.domain.commands.executions import lose_execution
+from annals.domain.errors import ExecutionAlreadyEnded, ExecutionInProgress, ExecutionNotFound
+from annals.domain.execution import Execution, Header, Request
+from annals.domain.invocation import STORED_OUTPUT_CHARACTERS, kept, laid_over, succeeded, truncated
+from annals.domain.ports import Outcome
+from tests.unit.domain.given import RAN, given_execution
+
+
+def test_a_synchronous_call_is_claimed_when_it_is_accepted() -> None:
+    execution = given_execution("processing")
+    assert (execution.status, execution.epoch) == ("processing", 1)
+    assert execution.claim("worker") is False
+
+
+def test_a_scheduled_execution_waits_for_its_time() -> None:
+    execution = Execution.request_run(
+        None,
+        project_id="p",
+        function_id="f",
+        function_incarnation=1,
+        function_version=1,
+        execution_id="e",
+        deployment_id="d",
+        trigger="schedule",
+        request=Request(method="POST", path="/"),
+        scheduled_at=datetime(2030, 1, 1, tzinfo=UTC),
+    )
+    assert execution.status == "scheduled"
+    assert execution.claim("w") is True
+
+
+def test_only_the_holder_of_the_claim_settles() -> None:
+    execution = given_execution()
+    execution.claim("w1")
+    assert execution.complete(0, status_code=200, headers=[], ran=RAN) is False
+    assert execution.complete(1, status_code=200, headers=[], ran=RAN) is True
+    assert execution.fail(1, "timeout", "late", now=datetime.now(UTC), status_code=500) is False
+
+
+def test_a_lost_worker_ends_the_run_and_its_late_outcome_is_refused() -> None:
+    execution = given_execution()
+    execution.claim("w1")
+    lose_execution(execution, epoch=1, now=datetime.now(UTC))
+    assert execution.status == "failed"
+    assert execution.complete(1, status_code=200, headers=[], ran=RAN) is False
+
+
+def test_an_execution_is_canceled_before_its_end_only() -> None:
+    execution = given_execution()
+    execution.cancel()
+    assert execution.status == "failed"
+    with pytest.raises(ExecutionAlreadyEnded):
+        execution.cancel()
+
+
+def test_what_is_in_progress_is_not_deleted_unless_it_is_stale() -> None:
+    execution = given_execution()
+    with pytest.raises(ExecutionInProgress):
+        execution.delete()
+    execution.delete(stale=True)
+    assert execution.deleted
+
+
+def test_another_functions_execution_does_not_exist() -> None:
+    with pytest.raises(ExecutionNotFound):
+        given_execution().require_function("other", 1)
+
+
+def test_the_platforms_headers_win_over_the_callers() -> None:
+    headers = dict(laid_over({"X-Appwrite-Key": "mine", "X-Custom": "v"}, {"x-appwrite-key": "theirs"}))
+    assert headers == {"x-appwrite-key": "theirs", "x-custom": "v"}
+
+
+def test_only_the_named_headers_are_kept() -> None:
+    assert kept([("Content-Type", "a"), ("x", "b")], ("content-type",)) == [Header("Content-Type", "a")]
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "good"), [(200, "", True), (499, "", True), (500, "", False), (200, "timeout", False)]
+)
+def test_an_answer_below_500_completes(status: int, reason: str, good: bool) -> None:
+    assert succeeded(Outcome(status_code=status, reason=reason)) is good  # type: ignore[arg-type]
+
+
+@given(st.integers(STORED_OUTPUT_CHARACTERS - 5, STORED_OUTPUT_CHARACTERS + 5_000))
+def test_long_output_keeps_its_end_within_the_limit(length: int) -> None:
+    text = "a" * (length - 3) + "end"
+    stored = truncated(text, "Logs")
+    assert len(stored) <= STORED_OUTPUT_CHARACTERS
+    assert stored.endswith("end")
+    assert stored.startswith("[WARNING] Logs truncated") == (length > STORED_OUTPUT_CHARACTERS)

@@ -1,0 +1,43 @@
+"""Which pushes a function wants: globs of branches and of the files that changed."""
+
+import pytest
+
+from annals.domain.pushes import Push, fits, wants
+
+
+@pytest.mark.parametrize(
+    ("glob", "fitting", "others"),
+    [
+        ("main", ["main"], ["main2", "a/main", "Main"]),
+        ("feature/*", ["feature/a"], ["feature", "feature/a/b", "xfeature/a"]),
+        ("feature/**", ["feature/a", "feature/a/b"], ["feature"]),
+        ("*", ["main"], ["a/b"]),
+        ("**", ["main", "a/b/c"], []),
+        ("v?", ["v1"], ["v", "v10", "v/"]),
+        ("**/*.js", ["a.js", "a/b/c.js"], ["a.jsx"]),
+        ("src/**/test.js", ["src/test.js", "src/a/b/test.js"], ["srctest.js"]),
+        ("a.b+c", ["a.b+c"], ["axb+c", "a.bbc"]),
+    ],
+)
+def test_globs(glob: str, fitting: list[str], others: list[str]) -> None:
+    assert [text for text in fitting if not fits(text, [glob])] == []
+    assert [text for text in others if fits(text, [glob])] == []
+
+
+def test_the_last_glob_that_matches_decides() -> None:
+    assert fits("docs/a.md", ["**"])
+    assert not fits("docs/a.md", ["**", "!docs/**"])
+    assert fits("docs/keep.md", ["**", "!docs/**", "docs/keep.md"])
+    assert fits("src/a.js", ["!docs/**"])
+    assert not fits("docs/a.md", ["!docs/**"])
+
+
+def test_a_push_fits_by_branch_and_by_any_of_its_files() -> None:
+    push = Push(branch="main", paths=frozenset({"api/a.js", "docs/x.md"}))
+
+    assert wants(push, branches=[], paths=[])
+    assert wants(push, branches=["main", "next"], paths=["api/**"])
+    assert not wants(push, branches=["next"], paths=[])
+    assert not wants(push, branches=[], paths=["web/**"])
+    assert wants(Push(branch="main", paths=None), branches=[], paths=["web/**"])
+    assert not wants(Push(branch="main", paths=frozenset()), branches=[], paths=["web/**"])

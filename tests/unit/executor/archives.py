@@ -1,0 +1,59 @@
+"""Archives for tests, the kind and the hostile: headers are written by hand where a library would refuse."""
+
+import gzip
+import io
+import tarfile
+from collections.abc import Iterable
+
+BLOCK = 512
+END = bytes(2 * BLOCK)
+
+
+def header(name: bytes, *, size: int = 0, kind: bytes = b"0", link: bytes = b"", size_field: bytes = b"") -> bytes:
+    """One ustar header with a right checksum, whatever it claims."""
+    field = size_field or b"%011o\0" % size
+    block = bytearray(
+        name[:100].ljust(100, b"\0")
+        + b"0000644\0"
+        + b"0000000\0" * 2
+        + field
+        + b"%011o\0" % 0
+        + b" " * 8
+        + kind
+        + link[:100].ljust(100, b"\0")
+        + b"ustar\x0000"
+    ).ljust(BLOCK, b"\0")
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+def entry(name: bytes, content: bytes = b"", *, kind: bytes = b"0", link: bytes = b"") -> bytes:
+    """A header and its content, padded to whole blocks."""
+    return header(name, size=len(content), kind=kind, link=link) + content + bytes(-len(content) % BLOCK)
+
+
+def record(key: str, value: str) -> bytes:
+    """One pax record, its length counting itself."""
+    rest = f" {key}={value}\n".encode()
+    length = len(rest) + 1
+    while len(f"{length}") + len(rest) != length:
+        length = len(f"{length}") + len(rest)
+    return f"{length}".encode() + rest
+
+
+def tar_of(files: dict[str, bytes], *, executable: Iterable[str] = (), form: int = tarfile.PAX_FORMAT) -> bytes:
+    """What a well-behaved program packs; a name ending in `/` is a folder."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=form) as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name.rstrip("/"))
+            if name.endswith("/"):
+                info.type = tarfile.DIRTYPE
+            info.size = len(content)
+            info.mode = 0o755 if name in executable else 0o644
+            archive.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def gzipped(files: dict[str, bytes]) -> bytes:
+    return gzip.compress(tar_of(files))

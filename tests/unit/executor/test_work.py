@@ -1,0 +1,93 @@
+"""Work is found by its name: the newer claim takes over, a cancel ends it, and callers learn which it was."""
+
+import asyncio
+
+import pytest
+
+from annals.executor.work import Canceled, Jobs, Superseded
+
+NAME = ("project", "execution")
+
+
+class Work:
+    """Runs until it is told to end; remembers whether it was cancelled."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+        self.cancelled = False
+
+    async def run(self) -> str:
+        try:
+            await self.go.wait()
+        except asyncio.CancelledError:
+            self.cancelled = True
+            raise
+        return "done"
+
+
+async def begun(jobs: Jobs[str], work: Work, epoch: int) -> "asyncio.Task[str]":
+    task = asyncio.create_task(jobs.run(NAME, epoch, work.run()))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    return task
+
+
+async def test_work_answers_its_caller_and_is_forgotten() -> None:
+    jobs: Jobs[str] = Jobs()
+    work = Work()
+    task = await begun(jobs, work, 1)
+    work.go.set()
+
+    assert await task == "done"
+    assert len(jobs) == 0
+
+
+async def test_a_cancel_ends_the_work_before_it_returns() -> None:
+    jobs: Jobs[str] = Jobs()
+    work = Work()
+    task = await begun(jobs, work, 1)
+
+    assert await jobs.cancel(NAME)
+    assert work.cancelled
+    with pytest.raises(Canceled):
+        await task
+
+
+async def test_there_is_nothing_to_cancel_under_an_unknown_name() -> None:
+    assert not await Jobs[str]().cancel(NAME)
+
+
+async def test_a_newer_claim_ends_the_older_work_first() -> None:
+    jobs: Jobs[str] = Jobs()
+    old, new = Work(), Work()
+    first = await begun(jobs, old, 1)
+    second = await begun(jobs, new, 2)
+    with pytest.raises(Canceled):
+        await first
+    new.go.set()
+
+    assert old.cancelled
+    assert await second == "done"
+
+
+async def test_an_older_or_equal_claim_is_refused() -> None:
+    jobs: Jobs[str] = Jobs()
+    current = Work()
+    task = await begun(jobs, current, 2)
+    with pytest.raises(Superseded):
+        await jobs.run(NAME, 2, Work().run())
+    current.go.set()
+
+    assert await task == "done"
+
+
+async def test_a_caller_that_goes_away_takes_its_work_along() -> None:
+    jobs: Jobs[str] = Jobs()
+    work = Work()
+    task = await begun(jobs, work, 1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert work.cancelled
+    assert len(jobs) == 0

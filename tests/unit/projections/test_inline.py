@@ -1,0 +1,105 @@
+"""Which events the inline read models take, and at what price."""
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from annals.domain.execution import Execution, Ran, Request
+from annals.domain.function import Function, Variable
+from annals.projections.discards import DISCARDS
+from annals.projections.inline import PROJECTORS, inline, project
+from annals.store.mapper import event_classes
+from annals.store.request import Statement
+
+SILENT = {"retention.began"}
+"""Events that change no row of a read model."""
+
+STREAM: dict[str, Any] = {"originator_id": "execution:p:e", "originator_version": 2}
+RAN = Ran(deployment_id="d", function_version=1, environment_digest="x", specification="s-1vcpu-1gb")
+
+
+def requested(**facts: Any) -> Execution.Requested:
+    given: dict[str, Any] = {
+        "originator_id": "execution:p:e",
+        "originator_version": 1,
+        "originator_topic": "execution",
+        "project_id": "p",
+        "function_id": "f",
+        "function_incarnation": 7,
+        "function_version": 3,
+        "execution_id": "e",
+        "deployment_id": "d",
+        "trigger": "http",
+        "request": Request(method="GET", path="/"),
+    }
+    return Execution.Requested(**{**given, **facts})
+
+
+def test_every_event_reaches_a_read_model_or_is_known_to_be_silent() -> None:
+    classes = event_classes()
+    ours = {topic for topic, cls in classes.items() if cls.__module__.startswith("annals.domain")}
+
+    assert {topic for topic in ours if classes[topic] not in PROJECTORS} == SILENT
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        requested(),
+        requested(worker="api", epoch=1),
+        Execution.Claimed(**STREAM, worker="w", epoch=1),
+        Execution.Completed(**STREAM, epoch=1, status_code=200, headers=[], ran=RAN),
+        Execution.Failed(**STREAM, epoch=1, reason="timeout", message="", status_code=500, ran=RAN),
+        Execution.Failed(**STREAM, epoch=1, reason="worker_lost", message="", status_code=500),
+    ],
+)
+def test_the_busiest_events_cost_one_statement(event: Any) -> None:
+    assert len(inline(event)) == 1
+
+
+@pytest.mark.parametrize(
+    ("facts", "status"),
+    [
+        ({}, "waiting"),
+        ({"worker": "api", "epoch": 1}, "processing"),
+        ({"trigger": "schedule", "scheduled_at": datetime(2040, 1, 1, tzinfo=UTC)}, "scheduled"),
+        ({"trigger": "schedule"}, "waiting"),
+    ],
+)
+def test_how_a_call_begins_is_its_status(facts: dict[str, Any], status: str) -> None:
+    (statement,) = project(requested(**facts))
+
+    assert statement.params["status"] == status
+
+
+def test_a_statement_has_every_parameter_that_its_text_names() -> None:
+    events: list[Any] = [
+        requested(),
+        Execution.Claimed(**STREAM, worker="w", epoch=1),
+        Execution.Completed(**STREAM, epoch=1, status_code=200, headers=[], ran=RAN),
+        Execution.Canceled(**STREAM),
+        Execution.OutputKept(**STREAM, epoch=1),
+        Execution.Deleted(**STREAM),
+        Function.VariableAdded(
+            originator_id="function:p:f",
+            originator_version=2,
+            variable=Variable(variable_id="v", key="K", sealed="s", secret=True),
+        ),
+    ]
+    for statement in [statement for event in events for statement in inline(event)]:
+        assert _named(statement) <= set(statement.params), statement.sql[:60]
+
+
+def _named(statement: Statement) -> set[str]:
+    return set(re.findall(r"%\((\w+)\)s", statement.sql))
+
+
+def test_what_an_event_discards_goes_before_the_rows_that_find_it() -> None:
+    deleted = Function.Deleted(originator_id="function:p:f", originator_version=9)
+
+    first, *others = inline(deleted)
+
+    assert first in DISCARDS[Function.Deleted](deleted)
+    assert [statement.sql for statement in others] == [statement.sql for statement in project(deleted)]

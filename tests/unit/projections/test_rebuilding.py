@@ -1,0 +1,23 @@
+"""What a rebuild changes of its process meanwhile, and puts back."""
+
+import gc
+
+import pytest
+
+from annals.projections.refill import rarely_collected
+
+
+def failing_rebuild(seen: list[int]) -> None:
+    with rarely_collected():
+        seen.append(gc.get_threshold()[0])
+        raise OSError("the disk is away")
+
+
+def test_garbage_is_collected_as_before_once_a_rebuild_failed() -> None:
+    before, seen = gc.get_threshold(), list[int]()
+
+    with pytest.raises(OSError, match="away"):
+        failing_rebuild(seen)
+
+    assert seen[0] > before[0]
+    assert gc.get_threshold() == before

@@ -1,0 +1,69 @@
+"""When a schedule is due next, without a database."""
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from annals.projections.schedules import Schedule
+
+MOMENTS = st.integers(1_577_836_800, 4_102_444_800).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))
+EXPRESSIONS = st.sampled_from(["* * * * *", "*/7 3 * * *", "0 0 1 * *", "@hourly", "30 4 * * MON"])
+NOW = datetime(2030, 5, 5, 12, 30, tzinfo=UTC)
+
+
+def schedule(expression: str = "0 * * * *") -> Schedule:
+    return Schedule(
+        stream_id="function:p:f", project_id="p", function_id="f", function_sequence=1, schedule=expression
+    )  # fmt: skip
+
+
+@given(expression=EXPRESSIONS, now=MOMENTS)
+def test_what_is_due_lies_ahead_and_what_fired_lies_behind(expression: str, now: datetime) -> None:
+    running = schedule(expression).rescheduled(now, schedule=expression, deployment_id="d")
+    assert running.schedule_next is not None
+    assert running.schedule_next > now
+
+    fired = running.fired(running.schedule_next)
+
+    assert fired.schedule_previous == running.schedule_next
+    assert fired.schedule_next is not None
+    assert fired.schedule_next > running.schedule_next
+
+
+def test_slots_that_were_missed_are_past_with_the_next_firing() -> None:
+    running = schedule().rescheduled(NOW, schedule="0 * * * *", deployment_id="d")
+
+    late = running.fired(NOW + timedelta(hours=5))
+
+    assert late.schedule_previous == datetime(2030, 5, 5, 17, tzinfo=UTC)
+    assert late.schedule_next == datetime(2030, 5, 5, 18, tzinfo=UTC)
+
+
+def test_a_firing_of_what_is_turned_off_changes_nothing() -> None:
+    resting = schedule().rescheduled(NOW, schedule="0 * * * *", deployment_id="")
+
+    assert resting.fired(NOW) == resting
+
+
+def test_turned_off_and_on_again_it_counts_from_then() -> None:
+    running = schedule().rescheduled(NOW, schedule="0 * * * *", deployment_id="d")
+    off = running.rescheduled(NOW, schedule="0 * * * *", deployment_id="")
+    later = NOW + timedelta(days=1)
+
+    on = off.rescheduled(later, schedule="0 * * * *", deployment_id="d2")
+
+    assert off.schedule_next is None
+    assert on.schedule_next == datetime(2030, 5, 6, 13, tzinfo=UTC)
+
+
+def test_what_was_due_as_the_expression_changed_stays_due_where_the_new_one_has_it_too() -> None:
+    running = schedule().rescheduled(NOW, schedule="0 * * * *", deployment_id="d")
+    slot = datetime(2030, 5, 5, 13, tzinfo=UTC)
+    just_after = slot + timedelta(milliseconds=200)
+
+    assert running.rescheduled(just_after, schedule="*/30 * * * *", deployment_id="d").schedule_next == slot
+    other = running.rescheduled(just_after, schedule="15 * * * *", deployment_id="d")
+    assert other.schedule_next == slot + timedelta(minutes=15)
+    fired = running.fired(slot).rescheduled(just_after, schedule="*/30 * * * *", deployment_id="d")
+    assert fired.schedule_next == slot + timedelta(minutes=30)

@@ -1,0 +1,69 @@
+"""Sketches of durations: how near a percentile is, and that merging is adding."""
+
+import math
+from decimal import Decimal
+
+from hypothesis import given
+from hypothesis import strategies as st
+from psycopg.adapt import PyFormat, Transformer
+
+from annals.projections.sketch import ACCURACY, LAST, bin_of, percentiles, read, value_of, write
+
+DURATIONS = st.lists(st.integers(0, 900_000), max_size=60)
+BINS = st.dictionaries(st.integers(0, LAST), st.integers(1, 10**11), max_size=20)
+
+
+def counts(durations: list[int]) -> dict[int, int]:
+    found: dict[int, int] = {}
+    for duration in durations:
+        found[bin_of(duration)] = found.get(bin_of(duration), 0) + 1
+    return dict(sorted(found.items()))
+
+
+def sent(sketch: str) -> bytes:
+    """As the server sends it."""
+    number = Decimal(sketch)
+    return bytes(Transformer().get_dumper(number, PyFormat.BINARY).dump(number) or b"")
+
+
+@given(BINS)
+def test_what_is_written_is_read_again(bins: dict[int, int]) -> None:
+    lowest, counts = read(sent(write(bins)))
+
+    assert {lowest + number: count for number, count in enumerate(counts) if count} == bins
+
+
+@given(one=DURATIONS, other=DURATIONS)
+def test_adding_two_sketches_gives_that_of_both(one: list[int], other: list[int]) -> None:
+    assert int(write(counts(one))) + int(write(counts(other))) == int(write(counts(one + other)))
+
+
+@given(st.integers(1, 2_000_000))
+def test_a_duration_is_near_the_value_of_its_bin(duration: int) -> None:
+    assert abs(value_of(bin_of(duration)) - duration) <= ACCURACY * duration
+
+
+@given(durations=DURATIONS.filter(bool), share=st.sampled_from([0.5, 0.95, 0.99]))
+def test_a_percentile_is_near_the_exact_one(durations: list[int], share: float) -> None:
+    exact = sorted(durations)[math.ceil(share * len(durations)) - 1]
+
+    (found,) = percentiles(sent(write(counts(durations))), [share])
+
+    assert found is not None
+    assert abs(found - exact) <= ACCURACY * exact
+
+
+@given(durations=DURATIONS, more=st.integers(0, 100))
+def test_few_calls_are_read_alike_and_faster(durations: list[int], more: int) -> None:
+    stored, shares = sent(write(counts(durations))), [0.01, 0.5, 0.95, 0.99]
+
+    assert percentiles(stored, shares, len(durations) + more) == percentiles(stored, shares)
+
+
+def test_without_calls_there_is_no_percentile() -> None:
+    assert percentiles(sent("0"), [0.5, 0.99]) == [None, None]
+
+
+def test_the_longest_bin_takes_whatever_is_longer() -> None:
+    assert bin_of(10**12) == LAST
+    assert len(write({LAST: 10**11})) < 4300  # what Python turns into a number without being asked twice

@@ -1,0 +1,138 @@
+"""The window over the log that followers of a process share: whoever asks gets what the log itself would have said."""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from annals.store import window
+from annals.store.database import Row
+from annals.store.facts import Fact, Facts
+from annals.store.listener import Listener
+from annals.store.window import Window
+
+
+class Log:
+    """Stands for the log, its database and its listener: rows at positions with gaps, and what was asked."""
+
+    def __init__(self) -> None:
+        self.rows_there: list[Row] = []
+        self.reads = self.decoded = 0
+        self.count = self.sessions = 0
+        self.database = self
+
+    def append(self, gap: int = 1, state: bytes = b"{}") -> None:
+        position = (self.rows_there[-1]["notification_id"] if self.rows_there else 0) + gap
+        self.rows_there.append({"notification_id": position, "state": state})
+        self.count += 1
+
+    async def rows(self, _sql: str, params: dict[str, Any]) -> list[Row]:
+        self.reads += 1
+        found = self.behind(params["position"])[: params["limit"]]
+        await asyncio.sleep(0)
+        return found
+
+    def behind(self, position: int) -> list[Row]:
+        return [row for row in self.rows_there if row["notification_id"] > position]
+
+    def fact(self, row: Row) -> Fact:
+        self.decoded += 1
+        return Fact(row["notification_id"], datetime.now(UTC), "p", row["state"])
+
+    def window(self) -> Window:
+        return Window(cast(Facts, self), cast(Listener, self))
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(window, "PAGE", 5)
+    monkeypatch.setattr(window, "EVENTS", 16)
+    monkeypatch.setattr(window, "STATE_BYTES", 200)
+
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("append"), st.integers(1, 3), st.sampled_from([1, 60, 300])),
+        st.tuples(st.just("follow"), st.integers(0, 2), st.integers(1, 8)),
+        st.tuples(st.just("reconnect"), st.just(0), st.just(0)),
+    ),
+    max_size=80,
+)
+
+
+@given(steps)
+@settings(max_examples=200)
+def test_whoever_asks_gets_the_next_rows_of_the_log(steps: list[tuple[str, int, int]]) -> None:
+    async def run() -> None:
+        log = Log()
+        shared, positions = log.window(), [0, 0, 0]
+        for what, one, other in steps:
+            if what == "append":
+                log.append(one, b"x" * other)
+            elif what == "reconnect":
+                log.sessions += 1
+            else:
+                wanted = log.behind(positions[one])[:other]
+                rows = await shared.after(positions[one], other, log.count)
+                if rows is not None:
+                    assert rows == wanted
+                if wanted:
+                    positions[one] = wanted[-1]["notification_id"]
+
+    asyncio.run(run())
+
+
+async def test_followers_at_the_same_place_read_and_decode_once() -> None:
+    log = Log()
+    shared = log.window()
+    for _ in range(4):
+        log.append()
+
+    found = await asyncio.gather(*(shared.after(0, 10, log.count) for _ in range(5)))
+    facts = [shared.facts(rows or ()) for rows in found]
+
+    assert log.reads == 1
+    assert log.decoded == 4
+    assert all([fact.position for fact in some] == [1, 2, 3, 4] for some in facts)
+
+
+async def test_it_asks_again_only_when_something_was_heard() -> None:
+    log = Log()
+    shared = log.window()
+    log.append()
+    await shared.after(0, 10, log.count)
+    assert await shared.after(1, 10, log.count) == []
+    assert log.reads == 1
+
+    log.append()
+    assert await shared.after(1, 10, log.count) == log.behind(1)
+    assert log.reads == 2
+
+
+async def test_who_is_behind_it_reads_for_itself() -> None:
+    log = Log()
+    for _ in range(40):
+        log.append()
+    shared = log.window()
+    position = 0
+    while rows := await shared.after(position, 5, log.count):
+        position = rows[-1]["notification_id"]
+
+    assert position == 40
+    assert await shared.after(0, 5, log.count) is None
+
+
+async def test_a_lost_connection_empties_it_for_postgres_may_have_lost_commits_as_well() -> None:
+    log = Log()
+    log.append()
+    shared = log.window()
+    await shared.after(0, 5, log.count)
+
+    log.rows_there[0] = {"notification_id": 1, "state": b"another"}
+    log.sessions += 1
+    rows = await shared.after(0, 5, log.count)
+
+    assert [fact.event for fact in shared.facts(rows or ())] == [b"another"]

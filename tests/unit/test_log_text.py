@@ -1,0 +1,71 @@
+"""Log entries as a person reads them."""
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from annals.app.log_text import LEVELS, as_text, plain_json, shown
+
+ENTRY = {
+    "time": "2026-01-31T12:00:00.123456Z",
+    "role": "worker1",
+    "level": "info",
+    "event": "build_ended",
+    "deployment": "d1",
+    "seconds": 1.5,
+    "why": "two words",
+}
+
+
+def test_an_entry_is_one_line_of_time_process_event_and_details() -> None:
+    assert (
+        as_text(ENTRY, colour=False) == '12:00:00.123 worker1   build ended  deployment=d1 seconds=1.5 why="two words"'
+    )
+
+
+def test_details_within_details_are_read_without_quotes() -> None:
+    text = as_text({**ENTRY, "event": "limits", "limits": {"memory": "kernel", "cpu": "none"}}, colour=False)
+
+    assert "limits=memory:kernel,cpu:none" in text
+
+
+def test_a_sentence_keeps_its_underscores_and_warnings_say_so() -> None:
+    text = as_text({**ENTRY, "level": "warning", "event": "can't read my_file"}, colour=False)
+
+    assert "WARNING can't read my_file" in text
+
+
+def test_a_trace_follows_indented() -> None:
+    text = as_text({**ENTRY, "exception": "Traceback:\n  line"}, colour=False)
+
+    assert text.splitlines()[1:] == ["    Traceback:", "      line"]
+
+
+def test_colours_change_no_words() -> None:
+    coloured = as_text({**ENTRY, "level": "error"}, colour=True)
+
+    assert "\x1b[31m" in coloured
+    assert "ERROR build ended" in coloured
+
+
+@given(st.dictionaries(st.sampled_from(["event", "role", "time", "level", "body"]), st.text()))
+def test_nothing_that_users_send_breaks_out_of_its_line(entry: dict[str, str]) -> None:
+    text = as_text(entry, colour=False)
+
+    assert text == "" or text.isprintable()
+
+
+@given(st.dictionaries(st.text(), st.text(), min_size=1), st.booleans())
+def test_json_says_the_same_without_a_character_that_steers_a_terminal(entry: dict[str, str], escaped: bool) -> None:
+    entry["event"] = "\x7f\x9b31m\u2028\x1b[31m\n"
+    text = plain_json(json.dumps(entry, ensure_ascii=escaped))
+
+    assert text.isprintable()
+    assert json.loads(text) == entry
+
+
+def test_less_important_entries_are_left_out_and_unknown_levels_are_not() -> None:
+    assert [level for level in LEVELS if shown({"level": level}, "warning")] == ["warning", "error", "critical"]
+    assert shown({"level": "notice"}, "error")
+    assert shown({}, "error")

@@ -1,0 +1,120 @@
+"""Settings: read from the environment and a file, refused by name, told in the docs."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from annals.app.cli.settings import page
+from annals.app.settings import Invalid, Settings, as_environment, described, read
+
+DOCS = Path(__file__).parents[2] / "docs" / "settings.md"
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder without a .env file."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_every_setting_has_a_default_and_a_sentence() -> None:
+    assert read({}) == Settings()
+    for setting in described():
+        assert setting.name == setting.name.upper()
+        assert setting.sentence.endswith("."), setting.name
+
+
+def test_values_are_read_by_their_types() -> None:
+    settings = read(
+        {
+            "ANNALS_DATA": "/srv/annals",
+            "ANNALS_PORT": " 9000 ",
+            "ANNALS_EXECUTOR_URLS": "unix:/a, tcp:b:1,",
+            "ANNALS_IMAGES": "node-22=registry/node:22,python-3.13=own",
+            "ANNALS_SPECIFICATION_MAX_CPUS": "0.5",
+            "OTHER": "1",
+        }
+    )
+
+    assert settings.data == Path("/srv/annals")
+    assert settings.port == 9000
+    assert settings.executor_urls == ("unix:/a", "tcp:b:1")
+    assert settings.images == {"node-22": "registry/node:22", "python-3.13": "own"}
+    assert settings.specification_max_cpus == 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("ANNALS_PROT", "1", "Did you mean ANNALS_PORT?"),
+        ("ANNALS_ZZZ", "1", "`annals settings` lists those there are"),
+        ("ANNALS_PORT", "http", "ANNALS_PORT can't be 'http'"),
+        ("ANNALS_PORT", "70000", "<= 65535"),
+        ("ANNALS_DRIVER", "podman", "one of auto, sandbox, docker"),
+        ("ANNALS_IMAGES", "node-22", "name=value"),
+        ("ANNALS_DATA", "", "ANNALS_DATA is empty"),
+        ("ANNALS_API_PROCESSES", "0", ">= 1"),
+    ],
+)
+def test_what_can_not_be_used_is_refused_with_the_next_step(name: str, value: str, says: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        read({name: value})
+
+    assert says in str(refused.value)
+
+
+def test_a_file_is_read_and_the_environment_and_options_overrule_it(elsewhere: Path) -> None:
+    (elsewhere / ".env").write_text(
+        "# mine\nexport ANNALS_PORT=9000\nANNALS_HOST='::1' # loopback\n"
+        'ANNALS_REGION = "fra # 1"\nDATABASE=x\nnonsense\n'
+    )
+
+    assert read({}).port == 9000
+    assert read({}).host == "::1"
+    assert read({}).region == "fra # 1"
+    assert read({"ANNALS_PORT": "9001"}).port == 9001
+    assert read({"ANNALS_PORT": "9001"}, port=9002, host=None).port == 9002
+
+
+def test_an_unknown_name_in_the_file_is_refused_too(elsewhere: Path) -> None:
+    (elsewhere / ".env").write_text("ANNALS_PROT=1\n")
+
+    with pytest.raises(Invalid, match="ANNALS_PORT"):
+        read({})
+
+
+word = st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1)
+
+
+@given(
+    port=st.integers(0, 65535),
+    cpus=st.floats(0, 1e6),
+    runtimes=st.lists(word).map(tuple),
+    images=st.dictionaries(word, word),
+    data=word,
+)
+def test_another_process_reads_back_what_was_passed_on(
+    port: int, cpus: float, runtimes: tuple[str, ...], images: dict[str, str], data: str
+) -> None:
+    settings = Settings(port=port, specification_max_cpus=cpus, runtimes=runtimes, images=images, data=Path("/", data))
+
+    assert read(as_environment(settings)) == settings
+
+
+@pytest.mark.parametrize(
+    ("given", "endpoint"),
+    [
+        ({}, "http://127.0.0.1:8080/v1"),
+        ({"host": "0.0.0.0"}, "http://127.0.0.1:8080/v1"),  # noqa: S104 (no socket is bound)
+        ({"host": "::1", "port": 80}, "http://[::1]:80/v1"),
+        ({"public_url": "https://functions.example/v1/"}, "https://functions.example/v1"),
+    ],
+)
+def test_the_endpoint_is_what_a_client_can_reach(given: dict[str, object], endpoint: str) -> None:
+    assert read({}, **given).endpoint == endpoint
+
+
+def test_the_page_in_the_docs_is_what_the_settings_say() -> None:
+    assert DOCS.read_text() == page(), "run: annals settings --markdown > docs/settings.md"

@@ -1,0 +1,17 @@
+"""When a schedule's firing counts as late."""
+
+from datetime import UTC, datetime, timedelta
+
+from annals.workers.schedules import LATE, is_late
+
+SLOT = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_a_firing_within_moments_of_its_slot_is_in_time() -> None:
+    assert not is_late(SLOT, SLOT + timedelta(seconds=2))
+    assert not is_late(SLOT, SLOT + LATE)
+
+
+def test_one_that_something_kept_back_is_late() -> None:
+    assert is_late(SLOT, SLOT + LATE + timedelta(seconds=1))
+    assert is_late(SLOT, SLOT + timedelta(days=9))

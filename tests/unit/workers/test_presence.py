@@ -1,0 +1,52 @@
+"""A process keeps its name while it keeps beating, and takes another when others have judged it lost."""
+
+from annals.store.leases import Leases
+from annals.store.presence import Presence
+
+
+class FakeLeases(Leases):
+    def __init__(self) -> None:
+        self.rows: dict[str, int] = {}
+
+    async def beat(self, holder: str, role: str, *, doing: str = "") -> int:
+        self.rows[holder] = self.rows.get(holder, 0) + 1
+        return self.rows[holder]
+
+    async def leave(self, holder: str) -> None:
+        self.rows.pop(holder, None)
+
+
+async def test_keeps_its_name_while_it_beats() -> None:
+    leases = FakeLeases()
+    presence = Presence(leases, "worker", lease_seconds=10)
+    name = presence.id
+
+    for _ in range(3):
+        await presence.enter()
+
+    assert presence.id == name
+    assert leases.rows == {name: 3}
+
+
+async def test_takes_another_name_when_its_lease_was_taken_away() -> None:
+    leases = FakeLeases()
+    presence = Presence(leases, "worker", lease_seconds=10)
+    await presence.enter()
+    former = presence.id
+    leases.rows.clear()
+
+    await presence.enter()
+    await presence.enter()
+
+    assert presence.id != former
+    assert leases.rows == {presence.id: 2}
+
+
+async def test_leaves_nothing_behind() -> None:
+    leases = FakeLeases()
+    presence = Presence(leases, "worker", lease_seconds=10)
+    await presence.enter()
+
+    await presence.leave()
+
+    assert leases.rows == {}

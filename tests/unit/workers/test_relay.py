@@ -1,0 +1,122 @@
+"""Which events wake whom."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from annals.domain.deployment import Deployment
+from annals.domain.execution import Execution, Request
+from annals.domain.function import Function
+from annals.domain.ports import Artefact
+from annals.store.facts import Fact
+from annals.workers.relay import wake_ups
+from annals.workers.wakeups import (
+    BUILD_DEPLOYMENT,
+    QUEUE_OF,
+    RETIRE_DEPLOYMENT,
+    RETIRE_FUNCTION,
+    RUN_EXECUTION,
+    STOP_BUILD,
+    STOP_EXECUTION,
+    WARM_FUNCTION,
+    Cause,
+    split_stream,
+)
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def requested(**facts: Any) -> list[Any]:
+    execution = Execution.request_run(
+        None,
+        project_id="p",
+        function_id="f",
+        function_incarnation=1,
+        function_version=1,
+        execution_id="x",
+        deployment_id="d",
+        trigger="http",
+        request=Request(method="GET", path="/"),
+        **facts,
+    )
+    return list(execution.collect_events())
+
+
+def deployment() -> Deployment:
+    begun = Deployment.begin(
+        None,
+        project_id="p",
+        function_id="f",
+        function_incarnation=1,
+        deployment_id="d",
+        type="manual",
+        entrypoint="main.js",
+        commands="",
+        activate=True,
+        size=1,
+    )
+    begun.store_source(Artefact(key="k", digest="d", size=1))
+    return begun
+
+
+def actors(events: list[Any]) -> list[str]:
+    facts = [Fact(position, NOW, "p", event) for position, event in enumerate(events, 1)]
+    return [w.actor for w in wake_ups(facts)]
+
+
+def test_a_waiting_execution_is_run() -> None:
+    assert actors(requested()) == [RUN_EXECUTION]
+
+
+@pytest.mark.parametrize("facts", [{"worker": "api-1"}, {"scheduled_at": NOW}])
+def test_one_that_runs_already_or_is_due_later_is_not(facts: dict[str, Any]) -> None:
+    assert actors(requested(**facts)) == []
+
+
+def test_a_canceled_execution_is_stopped() -> None:
+    event = Execution.Canceled(originator_id="execution:p:x", originator_version=3)
+
+    assert actors([event]) == [STOP_EXECUTION]
+
+
+def test_a_queued_build_is_built_and_again_when_it_was_lost() -> None:
+    begun = deployment()
+    begun.claim_build("w")
+    begun.requeue_build(1)
+
+    assert actors(list(begun.collect_events())) == [BUILD_DEPLOYMENT, BUILD_DEPLOYMENT]
+
+
+def test_a_canceled_build_is_stopped_and_a_deleted_deployment_retired() -> None:
+    begun = deployment()
+    begun.cancel_build(0)
+    begun.delete()
+
+    assert actors(list(begun.collect_events())) == [BUILD_DEPLOYMENT, STOP_BUILD, RETIRE_DEPLOYMENT]
+
+
+def test_a_deleted_function_is_retired() -> None:
+    event = Function.Deleted(originator_id="function:p:f", originator_version=2)
+
+    assert actors([event]) == [RETIRE_FUNCTION]
+
+
+def test_a_wake_up_says_why() -> None:
+    [event] = requested()
+    event.metadata["correlation"] = "r1"
+
+    [wake_up] = wake_ups([Fact(42, NOW, "p", event)])
+
+    assert wake_up == (RUN_EXECUTION, "execution:p:x", Cause(42, "r1"))
+    meta = wake_up.cause.meta("worker:w")
+    assert (meta.actor, meta.causation, meta.correlation) == ("worker:w", "42", "r1")
+
+
+def test_every_actor_has_a_queue() -> None:
+    stops = {STOP_EXECUTION, STOP_BUILD, RETIRE_DEPLOYMENT, RETIRE_FUNCTION}
+    assert {RUN_EXECUTION, BUILD_DEPLOYMENT, WARM_FUNCTION, *stops} == QUEUE_OF.keys()
+
+
+def test_a_stream_names_project_and_id() -> None:
+    assert split_stream("execution:p:x") == ("p", "x")
