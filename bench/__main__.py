@@ -1,0 +1,68 @@
+"""`make bench`: an instance of its own, every figure with its floor of the same run, a table and results.json."""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from bench import analytics, append, cold, flood, memory, past, proof, reads, replay, runs
+from bench.floors import durable_insert, median_rate
+from bench.instance import Instance, running
+from bench.results import Figure, machine, show, write
+
+RESULTS = Path(__file__).with_name("results.json")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="", help="run the groups whose name contains this")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="where the results go")
+    parser.add_argument("--executions", type=int, default=1_000_000, help="how many the history of `usage` has")
+    given = parser.parse_args()
+    figures: list[Figure] = []
+    with tempfile.TemporaryDirectory(prefix="annals-bench-") as data:
+        with running(data=Path(data)):
+            pass  # the first start makes the cluster; the figure is about the second
+        with running(data=Path(data)) as instance:
+            fsync_ms = 1000 / median_rate(lambda: durable_insert(instance.database_url))
+            about = machine(fsync_ms)
+            for name, group in _groups(instance, fsync_ms, given.executions).items():
+                if given.only in name:
+                    started = time.perf_counter()
+                    figures += group()
+                    _say(f"{name}: {time.perf_counter() - started:.0f} s")
+    figures = [figure.judged() for figure in figures]
+    if not given.only:
+        write(given.output, about, figures)
+    show(figures)
+
+
+def _groups(instance: Instance, fsync_ms: float, executions: int) -> dict[str, Callable[[], list[Figure]]]:
+    """In this order: memory before anything ran, lists of executions after many did."""
+    return {
+        "memory": lambda: memory.figures(instance),
+        "append": lambda: append.figures(instance.database_url),
+        "reads": lambda: reads.figures(instance),
+        "writes": lambda: reads.write_figures(instance, fsync_ms),
+        "builds": lambda: runs.deploy_hellos(instance),
+        "warm": lambda: runs.warm(instance, fsync_ms),
+        "cold": lambda: cold.figures(instance),
+        "burst": lambda: runs.burst(instance),
+        "flood": lambda: flood.figures(instance),
+        "async": lambda: runs.asynchronous(instance, fsync_ms),
+        "stored": lambda: reads.after_executions(instance, "hello-node"),
+        "past": lambda: past.figures(instance),
+        "replay": lambda: replay.figures(instance.database_url),
+        "proof": lambda: proof.figures(instance.database_url),
+        "usage": lambda: analytics.figures(instance.database_url, executions),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""Usage over 90 days of a history told through the program's own events: the contract's endpoints, and any grouping."""
+
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import psycopg
+import uvloop
+from psycopg.conninfo import make_conninfo
+
+from annals.projections import usage
+from annals.projections.inline import REFUSALS, inline
+from annals.projections.usage_answer import answer
+from annals.projections.usage_question import MEASURES, RUNNING, Question, before, edges_of
+from annals.projections.usage_read import Scope, read_usage
+from annals.store.blobs import Blobs
+from annals.store.contents import Contents
+from annals.store.database import Database
+from annals.store.follower import Follower
+from annals.store.listener import Listener
+from annals.store.log import EventLog
+from annals.store.migrate import migrate
+from bench.history import PROJECT, Shape, copy
+from bench.results import Figure
+
+DATABASE = "annals_bench_usage"
+END = datetime(2026, 6, 1, tzinfo=UTC)
+FLOWS = ["count", "errors", "duration", "mbSeconds", "coldStarts", "queueTime", "builds", "buildTime"]
+TIMES = 11
+
+_GROUPINGS = {
+    "none": (),
+    "function": ("function",),
+    "deployment": ("deployment",),
+    "trigger": ("trigger",),
+    "status and reason": ("status", "reason"),
+    "specification": ("specification",),
+    "hour of day": ("hour",),
+    "function and trigger": ("function", "trigger"),
+}
+
+
+def figures(database_url: str, executions: int) -> list[Figure]:
+    """On a log of its own, whose follower has booked everything."""
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
+        conn.execute(f"CREATE DATABASE {DATABASE}")
+        try:
+            url = make_conninfo(database_url, dbname=DATABASE)
+            migrate(url)
+            with psycopg.connect(url) as writing:
+                copy(writing, Shape(executions=executions, end=END))
+            return uvloop.run(_figures(url, executions))
+        finally:
+            conn.execute(f"DROP DATABASE {DATABASE} WITH (FORCE)")
+
+
+async def _figures(url: str, executions: int) -> list[Figure]:
+    with tempfile.TemporaryDirectory(prefix="annals-bench-") as folder:
+        database = await Database.open(url)
+        contents = Contents(database, Blobs.open(folder))
+        log = await EventLog.open(database, contents=contents, inline=inline, refusals=REFUSALS)
+        try:
+            booked = await _book(log)
+            await database.execute("VACUUM ANALYZE")
+            return [
+                Figure(name="usage: events booked by the follower", value=booked, unit="events/s"),
+                *await _contract(log, executions),
+                *await _groupings(log, executions),
+            ]
+        finally:
+            await log.close()
+            await database.close()
+
+
+async def _book(log: EventLog) -> float:
+    follower = Follower("usage", usage.follow, log.facts, Listener(log.database), batch=2000)
+    began, events = time.perf_counter(), 0
+    while done := await follower.catch_up():
+        events += done
+    return events / (time.perf_counter() - began)
+
+
+async def _contract(log: EventLog, executions: int) -> list[Figure]:
+    incarnation = await log.database.value("SELECT min(function_sequence) FROM usage_days WHERE function_id = 'f1'")
+    scopes = {"of the project": Scope(PROJECT), "of a function": Scope(PROJECT, "f1", incarnation)}
+    return [
+        Figure(
+            name=f"usage {which}, 90 days of {executions:,} executions",
+            value=await _median(lambda scope=scope: read_usage(log.database, log.facts, scope, "90d", END)),  # type: ignore[misc]
+            unit="ms",
+            target=10,
+        )
+        for which, scope in scopes.items()
+    ]
+
+
+async def _groupings(log: EventLog, executions: int) -> list[Figure]:
+    """Every grouping by day, in UTC and in a zone where no day begins with one of UTC, and with everything there is."""
+    found = []
+    for name, group_by in _GROUPINGS.items():
+        interval = "total" if "hour" in group_by else "day"
+        everything = [measure for measure in MEASURES if not ("hour" in group_by and measure in RUNNING)]
+        for zone, measures in (("UTC", everything), ("Europe/Berlin", FLOWS)):
+            question = _question(zone, interval, group_by, measures)
+            milliseconds = await _median(lambda question=question: answer(log.database, log.facts, question))  # type: ignore[misc]
+            title = f"usage by {name}, {zone}, {len(measures)} measures, 90 days of {executions:,} executions"
+            found.append(Figure(name=title, value=milliseconds, unit="ms", target=50))
+    question = _question("UTC", "day", (), ["count", "errors", "p95"], compare=True)
+    milliseconds = await _median(lambda: answer(log.database, log.facts, question))
+    found.append(Figure(name="usage against the 90 days before", value=milliseconds, unit="ms", target=50))
+    return found
+
+
+def _question(
+    zone: str, interval: str, group_by: tuple[str, ...], measures: list[str], *, compare: bool = False
+) -> Question:
+    known = ZoneInfo(zone)
+    edges = edges_of(END - timedelta(days=90), END, interval, known)
+    former = before(edges, interval, known) if compare else []
+    return Question(
+        project_id=PROJECT,
+        interval=interval,
+        zone=known,
+        edges=[*former, *edges],
+        compared=len(former),
+        group_by=group_by,
+        measures=measures,
+    )
+
+
+async def _median(ask: Callable[[], Awaitable[object]]) -> float:
+    """Milliseconds, the first few tries left out."""
+    took = []
+    for turn in range(TIMES + 2):
+        began = time.perf_counter()
+        await ask()
+        if turn >= 2:
+            took.append((time.perf_counter() - began) * 1000)
+        await asyncio.sleep(0)
+    return statistics.median(took)

@@ -1,0 +1,43 @@
+"""Litestar and granian answering a constant: the least that an API process can cost. `python -m bench.bare PORT`."""
+
+import asyncio
+import sys
+from typing import Any
+
+from granian.constants import Interfaces
+from granian.server.embed import Server
+from litestar import Litestar, get
+
+FUNCTION: dict[str, Any] = {
+    "$id": "65f1c0ffee65f1c0ffee",
+    "$createdAt": "2026-01-01T00:00:00.000+00:00",
+    "$updatedAt": "2026-01-01T00:00:00.000+00:00",
+    **{name: [] for name in ("execute", "events", "scopes", "vars", "providerBranches", "providerPaths")},
+    **dict.fromkeys(("schedule", "entrypoint", "commands", "installationId", "providerBranch", "deploymentId"), ""),
+    **dict.fromkeys(("enabled", "live", "logging"), True),
+    "name": "bench",
+    "runtime": "node-22",
+    "timeout": 15,
+    "version": "v5",
+    "buildSpecification": "s-1vcpu-512mb",
+    "runtimeSpecification": "s-1vcpu-512mb",
+}
+
+
+@get("/one")
+async def one() -> dict[str, Any]:
+    """A function, as wide as ours."""
+    return FUNCTION
+
+
+@get("/many")
+async def many() -> dict[str, Any]:
+    """A page of them."""
+    return {"total": 25, "functions": [FUNCTION] * 25}
+
+
+if __name__ == "__main__":
+    server = Server(
+        Litestar([one, many]), address="127.0.0.1", port=int(sys.argv[1]), interface=Interfaces.ASGI, log_enabled=False
+    )
+    asyncio.run(server.serve())

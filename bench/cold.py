@@ -1,0 +1,129 @@
+"""First calls: what a caller waits for when no instance of the function is up, and what waits in its stead."""
+
+import asyncio
+import statistics
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from annals.executor.client import ExecutorClient
+from annals.executor.config import ExecutorConfig
+from annals.executor.drivers.choice import engine_problem
+from annals.executor.drivers.engine import connect, own_images
+from annals.executor.protocol import Status
+from bench.archives import RUNTIMES, SOURCES, archive
+from bench.instance import Instance, running
+from bench.memory import pss_mib, tree
+from bench.results import Figure
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+FIRST_CALLS = 15
+DOCKER_CALLS = 7
+PAUSE_SECONDS = 1.0
+"""Between two first calls, so that each finds a machine at rest and an instance that waits."""
+
+
+def figures(instance: Instance) -> list[Figure]:
+    """The sandbox driver's, on the instance of the other figures, and docker's where an engine answers."""
+    made = []
+    for language in RUNTIMES:
+        times = first_calls(instance, language, FIRST_CALLS)
+        cuts = statistics.quantiles(times, n=20, method="inclusive")
+        name = f"cold first call, sandbox, {language}"
+        made += [
+            Figure(name=f"{name}, p50", value=cuts[9], unit="ms", target=25),
+            Figure(name=f"{name}, p95", value=cuts[18], unit="ms", target=60),
+        ]
+    return made + waiting_memory(instance) + docker()
+
+
+def first_calls(
+    instance: Instance, language: str, count: int, *, runtime: str = "", waiting: bool = True
+) -> list[float]:
+    """Milliseconds from request to answer of calls that each are a deployment's first; `waiting` for the reserve."""
+    usual, entrypoint, _ = RUNTIMES[language]
+    function = f"cold-{language}"
+    instance.function(function, runtime or usual, entrypoint)
+    times = []
+    for number in range(count + 1):
+        instance.deploy(function, archive(entrypoint, SOURCES[language].format(number)))
+        time.sleep(PAUSE_SECONDS)
+        if waiting:
+            asyncio.run(_reserve_filled(instance))
+        started = time.perf_counter()
+        answer = instance.call("POST", f"/functions/{function}/executions", json={})
+        times.append((time.perf_counter() - started) * 1e3)
+        assert answer["responseBody"] == f"hello {number}", answer
+    return times[1:]  # what comes first of all also prepares the runtime
+
+
+async def _reserve_filled(instance: Instance) -> None:
+    """Return when an idle function server is there to be had, in 20 s at the latest."""
+    client = ExecutorClient([f"unix:{instance.data}/executor.sock"])
+    async with asyncio.timeout(20):
+        while True:
+            [status] = (await client.status()).values()
+            if isinstance(status, Status) and status.work["idle"]:
+                break
+            await asyncio.sleep(0.05)
+    await client.close()
+
+
+def waiting_memory(instance: Instance) -> list[Figure]:
+    """What one idle function server holds, by the command it was started with."""
+    made = []
+    for language, script, target in (("node", "src/server.cjs", 45), ("python", "server.py", 20)):
+        found = [pss_mib(pid) for pid in tree(instance.process.pid) if _runs(pid, script)]
+        if found:
+            name = f"memory of a warm idle instance, {language}"
+            made.append(Figure(name=name, value=statistics.median(found), unit="MiB", target=target))
+    return made
+
+
+def _runs(pid: int, script: str) -> bool:
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except OSError:
+        return False
+    return len(words) > 1 and words[1] == script
+
+
+def docker() -> list[Figure]:
+    """Pooled and not, where an engine has images of ours; a container of nothing is the floor of the latter."""
+    if engine_problem(ExecutorConfig(data=Path(), work=Path(), blobs_url="", listen="")):
+        return []
+    client = connect()
+    images = sorted(own_images(client))
+    made = []
+    for language in RUNTIMES:
+        runtime = next((id_ for id_ in reversed(images) if id_.startswith(f"{language}-")), "")
+        if runtime:
+            floor = statistics.median(_engine_start_ms(client, runtime) for _ in range(DOCKER_CALLS))
+            name = f"cold first call, docker, {language}, p50"
+            pooled, not_pooled = (_docker_p50(language, runtime, waiting=waiting) for waiting in (True, False))
+            made += [
+                Figure(name=f"{name}, pooled", value=pooled, unit="ms", target=60),
+                Figure(name=f"{name}, not pooled", value=not_pooled, unit="ms", floor=floor, target=floor + 60),
+            ]
+    client.close()
+    return made
+
+
+def _engine_start_ms(client: "DockerClient", runtime: str) -> float:
+    """From asking for a container to its program's first output."""
+    started = time.perf_counter()
+    container = client.containers.create(f"annals/{runtime.replace('-', ':')}", ["echo", "here"], network_mode="none")
+    try:
+        output = container.attach(stdout=True, stream=True, logs=True)
+        container.start()
+        next(iter(output))
+        return (time.perf_counter() - started) * 1e3
+    finally:
+        container.remove(force=True)
+
+
+def _docker_p50(language: str, runtime: str, *, waiting: bool) -> float:
+    with running("docker", settings={} if waiting else {"ANNALS_RESERVE": "*=0"}) as instance:
+        return statistics.median(first_calls(instance, language, DOCKER_CALLS, runtime=runtime, waiting=waiting))

@@ -1,0 +1,252 @@
+"""A history that might have happened: the program's own events, months of them, copied into a log in their order.
+
+What comes out depends on the seed alone. Days have a rhythm, functions differ in how much they are called and how long
+they take, some calls fail, deployments change every week, and retention sweeps as the keeper does.
+"""
+
+import heapq
+import random
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+import msgspec
+import psycopg
+
+from annals.domain.deployment import Deployment
+from annals.domain.execution import Execution, Ran, Request
+from annals.domain.function import Configuration, Function
+from annals.domain.ports import Artefact, Reason
+from annals.domain.project import Project
+from annals.domain.retention import Retention
+from annals.store.mapper import EventMapper
+
+PROJECT = "history"
+KEPT = timedelta(days=14)
+_REASONS: tuple[Reason, ...] = ("error", "timeout", "out_of_memory")
+_SPECIFICATIONS = ("s-0.5vcpu-512mb", "s-1vcpu-512mb", "s-2vcpu-2gb")
+_REQUEST = Request(method="POST", path="/")
+
+
+class Shape(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of what; `end` is the moment up to which things happened."""
+
+    executions: int
+    end: datetime
+    days: int = 90
+    functions: int = 20
+    seed: int = 1
+
+
+class Happening(NamedTuple):
+    recorded_at: datetime
+    event: Any
+
+
+def happenings(shape: Shape) -> Iterator[Happening]:
+    """All of it, in the order of the log."""
+    return _History(shape).tell()
+
+
+def copy(conn: psycopg.Connection[Any], shape: Shape) -> int:
+    """Write a history into an empty log and return how many events it has."""
+    to_stored = EventMapper().to_stored_event
+    written = 0
+    columns = "originator_id, originator_version, topic, state, recorded_at"
+    with conn.cursor() as cursor, cursor.copy(f"COPY events ({columns}) FROM STDIN (FORMAT BINARY)") as rows:
+        rows.set_types(["text", "int8", "text", "bytea", "timestamptz"])
+        for happening in happenings(shape):
+            stored = to_stored(happening.event)
+            rows.write_row(
+                (stored.originator_id, stored.originator_version, stored.topic, stored.state, happening.recorded_at)
+            )
+            written += 1
+    conn.commit()
+    return written
+
+
+class _History:
+    def __init__(self, shape: Shape) -> None:
+        self._shape, self._chance = shape, random.Random(shape.seed)
+        self._position = 0
+        self._sweeps = 0
+        self._incarnations: dict[int, int] = {}
+        self._deployments: dict[int, str] = {}
+        self._requested: list[tuple[datetime, int, int]] = []
+        self._swept = 0
+
+    def tell(self) -> Iterator[Happening]:
+        for happening in self._tell():
+            self._position += 1
+            yield happening
+
+    def _tell(self) -> Iterator[Happening]:
+        shape = self._shape
+        now = shape.end - timedelta(days=shape.days)
+        step = timedelta(days=shape.days) / max(shape.executions, 1)
+        running: list[tuple[datetime, int, Any]] = []
+        yield from self._beginning(now)
+        day = 0
+        for number in range(shape.executions):
+            at = _rhythm(now + step * number)
+            while running and running[0][0] <= at:
+                ended_at, _, event = heapq.heappop(running)
+                yield Happening(ended_at, event)
+            if (at - now).days > day:
+                day = (at - now).days
+                yield from self._every_day(at, day)
+            which = min(int(self._chance.expovariate(0.35)), shape.functions - 1)
+            self._requested.append((at, which, self._position + 1))
+            outcome, took = self._call(number, which)
+            yield Happening(at, self._request(number, which))
+            heapq.heappush(running, (at + timedelta(milliseconds=took), number, outcome))
+        while running:
+            ended_at, _, event = heapq.heappop(running)
+            yield Happening(ended_at, event)
+
+    def _beginning(self, at: datetime) -> Iterator[Happening]:
+        created = _created("project", PROJECT, "")
+        yield Happening(at, Project.Created(**created, project_id=PROJECT, name="History"))
+        for which in range(self._shape.functions):
+            self._incarnations[which] = self._position + 1
+            configuration = Configuration(
+                name=f"Function {which}",
+                runtime="node-22",
+                build_specification="s-1vcpu-1gb",
+                runtime_specification=_SPECIFICATIONS[which % 3],
+            )
+            yield Happening(
+                at,
+                Function.Created(
+                    **_created("function", PROJECT, f"f{which}"),
+                    project_id=PROJECT,
+                    function_id=f"f{which}",
+                    configuration=configuration,
+                ),
+            )
+            yield from self._deploy(at, which, 0)
+
+    def _every_day(self, at: datetime, day: int) -> Iterator[Happening]:
+        if not day % 7:
+            for which in range(self._shape.functions):
+                yield from self._deploy(at, which, day // 7)
+        yield from self._sweep(at)
+
+    def _deploy(self, at: datetime, which: int, turn: int) -> Iterator[Happening]:
+        deployment_id = f"f{which}-d{turn}"
+        stream: dict[str, Any] = {"originator_id": Deployment.stream(PROJECT, deployment_id)}
+        yield Happening(
+            at,
+            Deployment.UploadStarted(
+                **_created("deployment", PROJECT, deployment_id),
+                project_id=PROJECT,
+                function_id=f"f{which}",
+                function_incarnation=self._incarnations[which],
+                deployment_id=deployment_id,
+                type="manual",
+                entrypoint="index.js",
+                commands="",
+                activate=True,
+                size=1000,
+            ),
+        )
+        size = self._chance.randrange(1_000, 200_000)
+        source = Artefact(key=f"sources/{deployment_id}", digest="0" * 64, size=size)
+        yield Happening(at, Deployment.SourceStored(**stream, originator_version=2, source=source))
+        milliseconds = self._chance.randrange(500, 20_000)
+        ended: dict[str, Any] = {
+            "epoch": 1, "seconds": -(-milliseconds // 1000), "milliseconds": milliseconds,
+            "specification": "s-1vcpu-1gb", "logs_digest": "", "logs_size": 0,
+        }  # fmt: skip
+        if turn and self._chance.random() < 0.2:
+            failed = Deployment.BuildFailed(
+                **stream, **ended, originator_version=3, reason="command_failed", message=""
+            )
+            yield Happening(at, failed)
+            return
+        built = Artefact(key=f"artefacts/{deployment_id}", digest="1" * 64, size=size * 2)
+        yield Happening(at, Deployment.BuildSucceeded(**stream, **ended, originator_version=3, artefact=built))
+        former = self._deployments.get(which)
+        self._deployments[which] = deployment_id
+        if former is not None and self._chance.random() < 0.5:
+            last: dict[str, Any] = {"originator_id": Deployment.stream(PROJECT, former), "originator_version": 4}
+            yield Happening(at, Deployment.Deleted(**last))
+
+    def _sweep(self, at: datetime) -> Iterator[Happening]:
+        """What the keeper does every day: executions older than their days go, function by function."""
+        newest: dict[int, int] = {}
+        while self._swept < len(self._requested) and self._requested[self._swept][0] < at - KEPT:
+            _, which, position = self._requested[self._swept]
+            newest[which] = position
+            self._swept += 1
+        if newest and not self._sweeps:
+            self._sweeps = 1
+            yield Happening(at, Retention.Began(**_created("retention", PROJECT, ""), project_id=PROJECT))
+        for which, up_to in sorted(newest.items()):
+            self._sweeps += 1
+            event = Retention.ExecutionsSwept(
+                originator_id=Retention.stream(PROJECT),
+                originator_version=self._sweeps,
+                function_id=f"f{which}",
+                function_incarnation=self._incarnations[which],
+                up_to=up_to,
+                reason="age",
+            )
+            yield Happening(at, event)
+
+    def _request(self, number: int, which: int) -> Execution.Requested:
+        return Execution.Requested(
+            **_created("execution", PROJECT, f"e{number}"),
+            project_id=PROJECT,
+            function_id=f"f{which}",
+            function_incarnation=self._incarnations[which],
+            function_version=1,
+            execution_id=f"e{number}",
+            deployment_id=self._deployments[which],
+            trigger="http" if number % 10 < 7 else "schedule" if number % 10 < 9 else "event",
+            request=_REQUEST,
+            worker="w",
+            epoch=1,
+        )
+
+    def _call(self, number: int, which: int) -> tuple[Any, int]:
+        """How it ends, and how many milliseconds later."""
+        chance = self._chance
+        run = min(int(chance.lognormvariate(3 + which % 5 * 0.6, 0.8)), 900_000)
+        queue = int(chance.expovariate(0.2))
+        cold = chance.random() < 0.02
+        ran = Ran(
+            deployment_id=self._deployments[which],
+            function_version=1,
+            environment_digest="e",
+            specification=_SPECIFICATIONS[which % 3],
+            cold=cold,
+            queue_ms=queue,
+            start_ms=80 if cold else 0,
+            run_ms=run,
+        )
+        stream: dict[str, Any] = {"originator_id": f"execution:{PROJECT}:e{number}", "originator_version": 2}
+        fate = chance.random()
+        if fate < 0.97:
+            return Execution.Completed(**stream, epoch=1, status_code=200, headers=[], ran=ran), run + queue
+        if fate < 0.98:
+            return Execution.Canceled(**stream), 5
+        reason = chance.choice(_REASONS)
+        unrun = chance.random() < 0.1
+        failed = Execution.Failed(
+            **stream, epoch=1, reason=reason, message="", status_code=500, ran=None if unrun else ran
+        )  # fmt: skip
+        return failed, run + queue
+
+
+def _created(aggregate: str, project: str, identifier: str) -> dict[str, Any]:
+    stream = f"{aggregate}:{project}:{identifier}" if identifier else f"{aggregate}:{project}"
+    return {"originator_topic": aggregate, "originator_id": stream, "originator_version": 1}
+
+
+def _rhythm(moment: datetime) -> datetime:
+    """The same order with fewer of a day's calls at night: time runs through the night faster."""
+    midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0)
+    share = (moment - midnight) / timedelta(days=1)
+    found = midnight + timedelta(days=1) * (share**0.7 if share < 1 else share)
+    return found.replace(microsecond=found.microsecond // 1000 * 1000)

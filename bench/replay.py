@@ -1,0 +1,224 @@
+"""Rebuilding read models from the log, against reading the same rows and doing nothing with them."""
+
+import asyncio
+import statistics
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import ClassVar
+
+import msgspec
+import psycopg
+import uvloop
+from psycopg.conninfo import make_conninfo
+
+from annals.domain.commands import executions, functions
+from annals.domain.execution import Execution, Ran, Request
+from annals.domain.function import Configuration, Function
+from annals.projections import replay
+from annals.projections.following import FOLLOWING
+from annals.projections.inline import REFUSALS, TABLES, inline
+from annals.projections.own_models import Bounds, Fact, ReadModel, fold
+from annals.projections.refill import Progress
+from annals.store.blobs import Blobs
+from annals.store.contents import Contents
+from annals.store.database import Database
+from annals.store.facts import QUERIES
+from annals.store.follower import Follower
+from annals.store.listener import Listener
+from annals.store.log import EventLog, Meta
+from annals.store.migrate import migrate
+from bench.results import Figure
+
+DATABASE = "annals_bench_replay"
+CALLERS, EACH = 64, 100
+BATCH = 2000
+META = Meta(actor="bench")
+CHANGES = 5_000
+TARGETS = {"fold, a model of one's own": 100_000.0, "follow, versions of a function that changes": 5_000.0}
+
+Count = Callable[[], Awaitable[int]]
+"""Goes through the whole log once and returns how many events that were."""
+
+
+def figures(database_url: str) -> list[Figure]:
+    """On a log of its own: one function and its executions, recorded as a busy instance would."""
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
+        conn.execute(f"CREATE DATABASE {DATABASE}")
+        try:
+            url = make_conninfo(database_url, dbname=DATABASE)
+            migrate(url)
+            return uvloop.run(_figures(url))
+        finally:
+            conn.execute(f"DROP DATABASE {DATABASE} WITH (FORCE)")
+
+
+async def _figures(url: str) -> list[Figure]:
+    async with _log(url) as log:
+        await _fill(log)
+        await log.database.execute("ANALYZE")
+        floor = await _median(partial(_read, log.database))
+        measured = {
+            "read and decode": await _median(partial(_decode, log)),
+            "follow, usage": await _median(partial(_follow, log, "usage")),
+            "rebuild, inline read models": await _median(partial(_rebuild, log, TABLES)),
+            "fold, a model of one's own": await _median(partial(_fold, log)),
+            "rebuild, usage": await _median(partial(_rebuild, log, ("usage",))),
+            "follow, versions of a function that changes": await _versions(log),
+        }
+    note = "floor: the rows read, undecoded"
+    return [
+        Figure(name=f"replay: {name}", value=rate, unit="events/s", floor=floor, target=TARGETS.get(name), note=note)
+        for name, rate in measured.items()
+    ]
+
+
+async def _median(count: Count) -> float:
+    rates = []
+    for _ in range(3):
+        began = time.perf_counter()
+        events = await count()
+        rates.append(events / (time.perf_counter() - began))
+    return statistics.median(rates)
+
+
+@asynccontextmanager
+async def _log(url: str) -> AsyncIterator[EventLog]:
+    with tempfile.TemporaryDirectory(prefix="annals-bench-") as folder:
+        database = await Database.open(url)
+        contents = Contents(database, Blobs.open(folder))
+        log = await EventLog.open(database, contents=contents, inline=inline, refusals=REFUSALS)
+        try:
+            yield log
+        finally:
+            await log.close()
+            await database.close()
+
+
+async def _fill(log: EventLog) -> None:
+    created = await log.run(
+        functions.create_function,
+        Function.absent("bench", "f"),
+        meta=META,
+        project_id="bench",
+        function_id="f",
+        configuration=Configuration(
+            name="Hello", runtime="node-22", build_specification="s-1vcpu-1gb", runtime_specification="s-1vcpu-512mb"
+        ),
+    )
+
+    async def caller(number: int) -> None:
+        for turn in range(EACH):
+            await _execute(log, f"e{number}-{turn}", created.position)
+
+    await asyncio.gather(*(caller(number) for number in range(CALLERS)))
+
+
+async def _execute(log: EventLog, execution_id: str, incarnation: int) -> None:
+    """The three events of an asynchronous execution."""
+    requested = await log.run(
+        executions.request_execution,
+        Execution.absent("bench", execution_id),
+        meta=META,
+        project_id="bench",
+        function_id="f",
+        function_incarnation=incarnation,
+        function_version=1,
+        execution_id=execution_id,
+        deployment_id="d",
+        trigger="http",
+        request=Request(method="POST", path="/"),
+    )
+    (execution,) = requested.aggregates
+    if not isinstance(execution, Execution):
+        raise TypeError(f"{type(execution).__name__} is no execution")
+    execution.claim("worker-1")
+    await log.record([execution], meta=META)
+    ran = Ran(deployment_id="d", function_version=1, environment_digest="e", specification="s-1vcpu-512mb", run_ms=12)
+    execution.complete(1, status_code=200, headers=[], ran=ran)
+    await log.record([execution], meta=META)
+
+
+async def _read(database: Database) -> int:
+    position = events = 0
+    while rows := await database.rows(QUERIES["after"], {"position": position, "limit": BATCH, "until": None}):
+        position, events = rows[-1]["notification_id"], events + len(rows)
+    return events
+
+
+async def _decode(log: EventLog) -> int:
+    position = events = 0
+    while facts := await log.facts.after(position, BATCH):
+        position, events = facts[-1].position, events + len(facts)
+    return events
+
+
+class Hours(ReadModel):
+    """Calls, errors and time by function and hour of the week: a fold like those that people ask for."""
+
+    columns: ClassVar[Mapping[str, str]] = {"function": "text", "hour": "int", "calls": "bigint", "ms": "bigint"}
+
+    def __init__(self) -> None:
+        self._functions: dict[str, str] = {}
+        self._sums: defaultdict[tuple[str, int], list[int]] = defaultdict(lambda: [0, 0])
+
+    def apply(self, fact: Fact) -> None:
+        event = fact.event
+        if isinstance(event, Execution.Requested):
+            self._functions[event.originator_id] = event.function_id
+        elif isinstance(event, Execution.Completed):
+            at = fact.recorded_at
+            line = self._sums[self._functions.pop(event.originator_id), at.weekday() * 24 + at.hour]
+            line[0] += 1
+            line[1] += event.ran.run_ms
+
+    def rows(self) -> list[tuple[object, ...]]:
+        return [(*key, *sums) for key, sums in sorted(self._sums.items())]
+
+
+async def _fold(log: EventLog) -> int:
+    return (await fold(log.facts, Hours(), Bounds(0, await log.facts.position()))).events
+
+
+async def _follow(log: EventLog, name: str) -> int:
+    """As the keeper does, from the beginning, in the batches it takes."""
+    following = FOLLOWING[name]
+    await log.database.execute(f"TRUNCATE {', '.join(following.tables)}")
+    await log.database.execute("DELETE FROM checkpoints WHERE name = %s", (name,))
+    follower = Follower(name, following.handle, log.facts, Listener(log.database))
+    events = 0
+    while done := await follower.catch_up():
+        events += done
+    return events
+
+
+async def _versions(log: EventLog) -> float:
+    """As the keeper does with one function's changes, the first batches of everything else left out."""
+    follower = Follower("row_versions", FOLLOWING["row_versions"].handle, log.facts, Listener(log.database))
+    while await follower.catch_up():
+        pass
+    for turn in range(CHANGES // 200):
+        function: Function = await log.load(Function.key("bench", "f"))
+        for number in range(200):
+            function.update(msgspec.structs.replace(function.configuration, name=f"version {turn}-{number}"))
+        await log.record([function], meta=META)
+    began = time.perf_counter()
+    while await follower.catch_up():
+        pass
+    return CHANGES / (time.perf_counter() - began)
+
+
+async def _rebuild(log: EventLog, names: tuple[str, ...]) -> int:
+    """The whole of `annals replay`: shadow tables, fill, switch."""
+    events = 0
+
+    def report(progress: Progress) -> None:
+        nonlocal events
+        events = progress.events
+
+    await replay.rebuild(log.database, log.facts, names, report=report)
+    return events
