@@ -12,6 +12,7 @@ from granian.constants import Interfaces
 from granian.server.embed import Server
 
 from annals.app.cli.foreground import asked_to_end, json_logs, run
+from annals.app.cli.leaving import PATIENCE, Patience, leave
 from annals.app.cli.listening import BACKLOG
 from annals.app.cli.notify import notify
 from annals.app.cli.request_log import RequestLog
@@ -23,11 +24,14 @@ log = structlog.get_logger()
 IN_FLIGHT_SECONDS = 4
 """How long requests in flight may take to end once the process was asked to."""
 
+CUT_OFF_SECONDS = 0.2
+"""How long the server may still take once that time is over; the supervisor kills soon after."""
+
 TELL_SECONDS = 2.0
 
 
 class SharedServer(Server):
-    """Granian on a listening socket that this process inherited."""
+    """Granian on a listening socket that this process inherited, and that others accept from as well."""
 
     def __init__(self, app: Any, descriptor: int, **options: Any) -> None:
         super().__init__(app, **options)
@@ -38,6 +42,15 @@ class SharedServer(Server):
         mine: Any = self
         mine._ssp, mine._shd = None, make(self._descriptor, False, BACKLOG)
 
+    async def end(self, app: "Watched", *, seconds: float = IN_FLIGHT_SECONDS, patience: Patience = PATIENCE) -> None:
+        """Leave the socket to the others, answer who was accepted, and stop."""
+        deadline = time.monotonic() + seconds
+        app.leaving = True
+        await leave(self._descriptor, lambda: app.running, seconds=seconds, patience=patience)
+        server: Any = self  # its kill timeout may well be a fraction of a second
+        server.workers_kill_timeout = max(CUT_OFF_SECONDS, deadline - time.monotonic())
+        server.stop()
+
 
 class Watched:
     """Passes everything on to the application; knows whether it is ready and how many requests run."""
@@ -46,6 +59,8 @@ class Watched:
         self._app = app
         self.ready = asyncio.Event()
         self.running = 0
+        self.leaving = False
+        """Whether answers say that their connection closes, so that the next request goes to another process."""
         self._requests = RequestLog()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -59,6 +74,8 @@ class Watched:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if self.leaving and scope["http_version"].startswith("1"):
+                    message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
             await send(message)
 
         self.running += 1
@@ -120,7 +137,10 @@ async def _serve(settings: Settings, descriptor: int) -> None:
         await asyncio.wait([serving, ending], return_when=asyncio.FIRST_COMPLETED)
         telling.cancel()
     notify(STOPPING="1")
-    server.stop()
+    if isinstance(server, SharedServer) and ready.done() and not serving.done():
+        await server.end(app)
+    else:
+        server.stop()
     with contextlib.suppress(TimeoutError):  # what is in flight after its time is cut off
         await serving
 
