@@ -3,10 +3,15 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.instance import AnnalsInstance, instance_of_its_own
 
 pytest_plugins = ["tests.tiers"]
+
+# How long an example takes says what the machine does besides; whatever else the profile is made of stays.
+settings.register_profile("patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,7 @@ class Postgres:
         )
         with (self.folders.data / "postgres.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not embedded.ready():
             if time.monotonic() > deadline or self._process.poll() is not None:
                 raise RuntimeError((self.folders.data / "postgres.log").read_text())
@@ -57,4 +57,4 @@ class Postgres:
     def _end(self, number: int) -> None:
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(number)
-            self._process.wait(timeout=30)
+            self._process.wait(timeout=120)

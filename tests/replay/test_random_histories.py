@@ -291,7 +291,7 @@ def any_step(chance: random.Random) -> Step:
 @settings(
     max_examples=12,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # a smaller seed is no simpler history
 )
 @given(seed=st.integers(0, 2**32))

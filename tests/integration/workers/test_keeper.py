@@ -1,11 +1,11 @@
 """One keeper leads; whoever no longer can is replaced, and finds out itself."""
 
 import asyncio
-import time
 
 import pytest
 
 from annals.store.database import Database
+from annals.workers import leadership as leading
 from annals.workers.clock import Duty, keep
 from annals.workers.keeper import Keeper
 from annals.workers.leadership import Leadership
@@ -28,6 +28,13 @@ class Term:
             self.now -= 1
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lead is lost by what a test does, not because the machine stood still for some seconds."""
+    monkeypatch.setattr(leading, "_IDLE_LIMIT_MS", 120_000)
+    monkeypatch.setattr(leading, "_ANSWER_SECONDS", 120.0)
+
+
 @pytest.fixture
 def leadership(database: Database) -> Leadership:
     return Leadership(database)
@@ -40,31 +47,34 @@ async def test_of_several_keepers_one_leads_and_its_end_makes_another_one_lead(d
     for served in (1, 2, 3):
         await until(lambda served=served: term.begun == served and term.now == 1)  # type: ignore[misc]
         leader = next(keeper for keeper in tasks if keeper.active)
-        began = time.monotonic()
         tasks[leader].cancel()
         await asyncio.gather(tasks.pop(leader), return_exceptions=True)
-        assert time.monotonic() - began < 2
     assert term.most == 1
 
 
-async def test_one_that_stops_beating_is_replaced(database: Database, leadership: Leadership) -> None:
+async def test_one_that_stops_beating_is_replaced(
+    database: Database, leadership: Leadership, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A process that is paused keeps its connection open, but sends nothing."""
+    monkeypatch.setattr(leading, "_IDLE_LIMIT_MS", 1000)
     second = Leadership(database)
     async with leadership.held() as paused:
-        began = time.monotonic()
-        async with second.held():
-            assert time.monotonic() - began < 6
-        await asyncio.wait_for(leadership.beat(paused), 5)  # awake again, it finds out
+        async with asyncio.timeout(60), second.held():
+            pass
+        await asyncio.wait_for(leadership.beat(paused), 60)  # awake again, it finds out
 
 
-async def test_one_that_beats_is_not_replaced(database: Database, leadership: Leadership) -> None:
+async def test_one_that_beats_is_not_replaced(
+    database: Database, leadership: Leadership, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leading, "_IDLE_LIMIT_MS", 7000)
     async with leadership.held() as lead:
         beating = asyncio.create_task(leadership.beat(lead))
         waiting = asyncio.create_task(_acquire(Leadership(database)))
-        done, _ = await asyncio.wait([beating, waiting], timeout=4.5)
+        done, _ = await asyncio.wait([beating, waiting], timeout=8.5)
         assert done == set()
         beating.cancel()
-    assert await asyncio.wait_for(waiting, 5)
+    assert await asyncio.wait_for(waiting, 60)
 
 
 async def test_one_whose_session_ends_serves_no_longer(database: Database) -> None:

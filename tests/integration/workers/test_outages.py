@@ -46,7 +46,7 @@ async def running(own_postgres: Postgres, own_valkey: Valkey, tmp_path: Path) ->
     async with AsyncExitStack() as stack:
         world = await with_project(await stack.enter_async_context(opened(url, tmp_path, executor)))
         await world.built()
-        configured = settings(url, own_valkey.url, tmp_path, lease_s=3)
+        configured = settings(url, own_valkey.url, tmp_path, lease_s=60)
         served[0].keeper(configured)
         served[1].worker(configured, executor)
         await until(lambda: served[0].doing == "leads" and served[1].doing == "idle")
@@ -101,7 +101,7 @@ async def test_what_waits_is_claimed_after_postgres_came_back(running: World, ow
 
     await request(running, names[10:])
 
-    await until(lambda: ended(running, EXECUTIONS), 40)
+    await until(lambda: ended(running, EXECUTIONS), 90)
     await conserved(running, names)
 
 
@@ -114,7 +114,7 @@ async def test_the_relay_waits_for_redis(running: World, own_valkey: Valkey) -> 
 
     own_valkey.start()
 
-    await until(lambda: ended(running, EXECUTIONS), 30)
+    await until(lambda: ended(running, EXECUTIONS), 90)
     await conserved(running, names)
 
 

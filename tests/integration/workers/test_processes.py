@@ -1,19 +1,23 @@
 """Relay, queue, workers and keepers together: what is recorded happens, whatever is lost on the way."""
 
 import asyncio
-import time
+import functools
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from annals.app.settings import Settings
 from annals.domain.commands.deployments import cancel_build
 from annals.domain.deployment import Deployment
 from annals.store.facts import Fact
+from annals.store.follower import Follower
 from annals.store.inputs import Input
+from annals.workers import main, missed
+from tests.integration.workers.patient import LOOK_SECONDS, PatientBroker, rung_to_its_end
 from tests.integration.workers.processes import Served, settings
 from tests.integration.workers.valkey import Valkey, until
 from tests.integration.workers.world import META, PROJECT, World
@@ -23,7 +27,7 @@ Start = Callable[[], Served]
 
 @pytest.fixture
 def configured(database_url: str, valkey: Valkey, tmp_path: Path) -> Settings:
-    return settings(database_url, valkey.url, tmp_path, lease_s=2)
+    return settings(database_url, valkey.url, tmp_path, lease_s=60)
 
 
 @pytest.fixture
@@ -89,19 +93,22 @@ async def test_every_event_says_what_led_to_it(
         await _follow_from_each_other(cause, effect)
 
 
-async def test_an_execution_is_taken_up_at_once(
-    world: World, configured: Settings, keeper: Served, served: list[Served]
+async def test_what_was_recorded_is_what_starts_an_execution(
+    world: World, configured: Settings, served: list[Served], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    served.append(Served().worker(configured, world.executor))
+    """No look at the log, the queue or what lies long: all of those come after minutes here."""
+    monkeypatch.setattr(main, "Follower", functools.partial(Follower, poll_seconds=LOOK_SECONDS))
+    monkeypatch.setattr(main, "WakeUpBroker", PatientBroker)
+    monkeypatch.setattr(missed, "_MOMENT_SECONDS", LOOK_SECONDS)
+    keeper, worker = Served().keeper(configured), Served().worker(configured, world.executor)
+    served += [keeper, worker]
+    await until(lambda: (keeper.doing, worker.doing) == ("leads", "idle"))
     incarnation = await world.built()
-    times: list[float] = []
-    for n in range(10):
+    for n in range(5):
         await asyncio.sleep(0.1)
-        began = time.monotonic()
         await world.request(f"x{n}", incarnation)
-        await until(lambda: ended(world, len(times) + 1))
-        times.append(time.monotonic() - began)
-    assert sorted(times)[5] < 0.5
+        await until(lambda n=n: ended(world, n + 1))  # type: ignore[misc]
+    await rung_to_its_end(worker.end(), configured.redis_url)
 
 
 async def test_a_redis_that_was_emptied_loses_nothing(
@@ -115,7 +122,7 @@ async def test_a_redis_that_was_emptied_loses_nothing(
 
     served.append(Served().worker(configured, world.executor))
 
-    await until(lambda: ended(world, 20), 30)
+    await until(lambda: ended(world, 20))
     assert len(world.executor.runs) == 20
 
 
@@ -128,27 +135,27 @@ async def test_another_keeper_takes_over(
     incarnation = await world.built()
 
     await keeper.die()
-    began = time.monotonic()
     await until(lambda: standby.doing == "leads")
     await world.request("x1", incarnation)
 
     await until(lambda: ended(world, 1))
-    assert time.monotonic() - began < 5
 
 
 async def test_a_lost_workers_build_is_taken_up_by_another(
-    world: World, configured: Settings, keeper: Served, served: list[Served]
+    world: World, configured: Settings, served: list[Served]
 ) -> None:
     """The worker's claim stands in the name of a process that is gone, as after a kill."""
+    served.append(Served().keeper(msgspec.structs.replace(configured, lease_s=5)))
+    await until(lambda: served[0].doing == "leads")
     gone = await world.presence()
     stream = await world.deployment(await world.function())
     world.executor.go.clear()
     lost = asyncio.create_task(world.builds(gone).run(stream))
     await until(lambda: len(world.executor.builds) == 1)
 
-    served.append(Served().worker(configured, world.executor))
+    served.append(Served().worker(msgspec.structs.replace(configured, lease_s=2), world.executor))  # beats often
 
-    await until(lambda: len(world.executor.builds) == 2, 30)
+    await until(lambda: len(world.executor.builds) == 2)
     world.executor.go.set()
     await until(lambda: _status(world, "ready"))
     assert (await world.deployed())["epoch"] == 2
@@ -179,11 +186,9 @@ async def test_a_worker_that_is_asked_to_end_finishes_what_it_can_and_hands_back
     await world.request("x1", incarnation)
     await world.deployment(incarnation, "d2")
     await until(lambda: len(world.executor.runs) == 1 and len(world.executor.builds) == 2)
-    began = time.monotonic()
 
-    await worker.end()
+    await asyncio.wait_for(worker.end(), 60)
 
-    assert time.monotonic() - began < 8
     assert (await world.execution("x1"))["reason"] == "worker_lost"
     world.executor.go.set()
     served.append(Served().worker(configured, world.executor))

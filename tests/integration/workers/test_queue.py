@@ -1,7 +1,6 @@
 """Wake-ups from a sender to a desk, through a real Valkey."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -10,26 +9,25 @@ from annals.workers.broker import QueueUnavailable, WakeUpBroker
 from annals.workers.desk import Desk
 from annals.workers.gate import Gate
 from annals.workers.wakeups import BUILD_DEPLOYMENT, RUN_EXECUTION, Cause, WakeUp
+from tests.integration.workers.patient import PatientBroker, rung_to_its_end
 from tests.integration.workers.valkey import Valkey, until
 
 
 class Worker:
     """A desk that notes what reached it; `hold` keeps work in hand."""
 
-    def __init__(self, url: str, places: int) -> None:
+    def __init__(self, url: str, places: int, broker: type[WakeUpBroker] = WakeUpBroker) -> None:
         self.seen: list[str] = []
-        self.times: list[float] = []
         self.most_at_once = 0
         self.hold = asyncio.Event()
         self.hold.set()
         self._at_once = 0
         gates = {queue: Gate(places) for queue in ("executions", "builds", "chores")}
-        self.desk = Desk(WakeUpBroker(url, gates), {RUN_EXECUTION: self._work, BUILD_DEPLOYMENT: self._work})
+        self.desk = Desk(broker(url, gates), {RUN_EXECUTION: self._work, BUILD_DEPLOYMENT: self._work})
         self.desk.start()
 
     async def _work(self, stream: str, _cause: Cause) -> None:
         self.seen.append(stream)
-        self.times.append(time.monotonic())
         self._at_once += 1
         self.most_at_once = max(self.most_at_once, self._at_once)
         await self.hold.wait()
@@ -64,16 +62,13 @@ async def test_each_wake_up_reaches_one_worker(valkey: Valkey, worker_with: Call
     assert second.most_at_once <= 8
 
 
-async def test_an_idle_worker_starts_at_once(valkey: Valkey, worker_with: Callable[[int], Worker]) -> None:
-    worker, sender = worker_with(8), WakeUpBroker(valkey.url)
-    delays: list[float] = []
-    for n in range(20):
-        await asyncio.sleep(0.1)
-        sent = time.monotonic()
+async def test_the_bell_starts_an_idle_worker(valkey: Valkey) -> None:
+    worker, sender = Worker(valkey.url, 8, PatientBroker), WakeUpBroker(valkey.url)
+    for n in range(10):
+        await asyncio.sleep(0.05)
         sender.wake([WakeUp(RUN_EXECUTION, f"execution:p:{n}", Cause(n, "r"))])
-        await until(lambda: len(worker.seen) == len(delays) + 1)
-        delays.append(worker.times[-1] - sent)
-    assert sorted(delays)[10] < 0.1, "the bell wakes it, long before it would poll"
+        await until(lambda n=n: len(worker.seen) == n + 1)  # type: ignore[misc]
+    await rung_to_its_end(worker.desk.stop(0), valkey.url)
 
 
 async def test_a_full_worker_leaves_the_rest_to_others(valkey: Valkey, worker_with: Callable[[int], Worker]) -> None:
@@ -131,12 +126,10 @@ async def test_work_goes_on_after_the_queue_server_came_back_empty(worker_with: 
         with pytest.raises(QueueUnavailable):
             sender.queued("executions", "p")
         server.start()
-        started = time.monotonic()
 
         sender.wake(executions(2))
 
         await until(lambda: len(worker.seen) == 3)
-        assert time.monotonic() - started < 5
     finally:
         await worker.desk.stop(0)
         server.close()

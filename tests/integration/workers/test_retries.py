@@ -13,11 +13,10 @@ from annals.projections.following import FOLLOWING
 from annals.store.follower import Follower
 from annals.store.inputs import Input
 from annals.workers.missed import Missed
-from annals.workers.reaper import Reaper
 from annals.workers.schedules import Schedules
 from annals.workers.wakeups import RUN_EXECUTION, Cause
 from tests.integration.workers.executor import HELLO
-from tests.integration.workers.test_recovery import FakeQueue
+from tests.integration.workers.test_recovery import FakeQueue, Watchman
 from tests.integration.workers.valkey import until
 from tests.integration.workers.world import META, PROJECT, World
 
@@ -111,16 +110,12 @@ async def test_the_keeper_wakes_it_when_it_is_due_and_sends_again_what_was_lost(
 async def test_a_lost_workers_run_is_tried_again_by_another_and_its_late_answer_refused(world: World) -> None:
     stream = await world.request("x1", await world.built(), retries=TWICE)
     world.executor.go.clear()
-    lost = await world.presence(lease_seconds=0.5)
+    lost = await world.presence()
     running = asyncio.create_task(world.executions(lost).run(stream))
     await until(lambda: world.executor.runs)
-    reaper = Reaper(world.log, lease_seconds=0.5)
 
-    async def taken() -> bool:
-        await asyncio.sleep(0.1)
-        return await reaper.sweep() > 0
+    assert await Watchman(world).watch() == 1
 
-    await until(taken)
     assert (await world.execution("x1"))["status"] == "waiting"
     await come_due(world)
     second = asyncio.create_task(world.executions(await world.presence()).run(stream))

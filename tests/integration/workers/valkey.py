@@ -29,7 +29,7 @@ class Valkey:
             ],
             stdout=subprocess.DEVNULL,
         )
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             try:
                 with redis.Redis.from_url(self.url) as client:
@@ -55,7 +55,7 @@ class Valkey:
         self._folder.cleanup()
 
 
-async def until(condition: Callable[[], object], seconds: float = 20) -> None:
+async def until(condition: Callable[[], object], seconds: float = 60) -> None:
     """Wait for a condition, asked again and again; fails when it has not come true in time."""
     deadline = time.monotonic() + seconds
     while True:

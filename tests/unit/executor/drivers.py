@@ -30,8 +30,8 @@ def run(**changes: object) -> Run:
         "headers": [],
         "body": b"",
         "logging": False,
-        "start_seconds": 5.0,
-        "run_seconds": 5.0,
+        "start_seconds": 60.0,
+        "run_seconds": 60.0,
     }
     return Run(**(values | changes))  # type: ignore[arg-type]
 

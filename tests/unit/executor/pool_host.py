@@ -39,7 +39,7 @@ class Host:
         self.pool.open()
 
     async def call(self, **changes: object) -> Outcome:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             return await self.runner.execute(run(**changes))
 
 
@@ -54,7 +54,7 @@ async def host() -> AsyncIterator[Host]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.01)
 

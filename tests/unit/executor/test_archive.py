@@ -262,7 +262,9 @@ def test_an_artefact_with_a_link_that_leaves_is_refused(archive: bytes, words: s
     assert words in refused(archive, target, links=True)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(
     cut=st.integers(0, 4096),
     flips=st.lists(st.tuples(st.integers(0, 4095), st.integers(0, 255)), max_size=6),

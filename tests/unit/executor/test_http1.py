@@ -121,18 +121,19 @@ async def test_a_second_answer_to_one_question_is_not_taken_for_the_next(folder:
 
 
 async def test_a_cancelled_call_closes_its_connection(folder: Path) -> None:
-    closed = asyncio.Event()
+    asked, closed = asyncio.Event(), asyncio.Event()
 
     async def never(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
+        asked.set()
         await reader.read()
         closed.set()
 
     async with serving(folder, never) as endpoint:
         call = asyncio.create_task(ask(endpoint))
-        await asyncio.sleep(0.05)
+        await asked.wait()
         call.cancel()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await closed.wait()
 
 

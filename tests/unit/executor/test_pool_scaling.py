@@ -3,6 +3,9 @@
 import asyncio
 import time
 
+import pytest
+
+from annals.executor import pool
 from tests.unit.executor.drivers import run
 from tests.unit.executor.pool_host import Gate, Host, host, until
 
@@ -48,8 +51,13 @@ async def test_a_server_that_takes_one_request_at_a_time_is_never_given_two(host
     assert at_once["most"] == 1
 
 
-async def test_a_queue_that_moves_gets_no_more_instances(host: Host) -> None:
+async def test_a_queue_that_moves_gets_no_more_instances(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long there is one: what counts is how long its first has waited, whenever the pool looks."""
+    monkeypatch.setattr(pool, "HESITATE_SECONDS", 60.0)
+
     async def answer(_: bytes) -> bytes:
+        for key, group in host.pool._groups.items():
+            host.pool._add_one(key, group)
         return ALONE
 
     host.driver.answer, host.driver.announces = answer, True

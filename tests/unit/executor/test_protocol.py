@@ -44,9 +44,10 @@ def build(**changes: object) -> Build:
 
 
 class FakeWork:
-    """Plays runner, builder and pool; `path` says what an execution does."""
+    """Plays runner, builder and pool; `path` says what an execution does, `go` ends all waits."""
 
     def __init__(self) -> None:
+        self.go = asyncio.Event()
         self.waiting = 0
         self.ended: list[str] = []
         self.retired: list[tuple[str, str]] = []
@@ -56,7 +57,8 @@ class FakeWork:
             if wanted.path == "/fail":
                 raise RuntimeError("wires crossed")
             if wanted.path.startswith("/wait"):
-                await asyncio.sleep(float(wanted.path.removeprefix("/wait") or 30))
+                self.waiting += 1
+                await self.go.wait()
         except asyncio.CancelledError:
             self.ended.append(wanted.execution)
             raise
@@ -67,7 +69,8 @@ class FakeWork:
             await log(f"line {number}\n")
         if job.commands == "wait":
             try:
-                await asyncio.sleep(30)
+                self.waiting += 1
+                await self.go.wait()
             except asyncio.CancelledError:
                 self.ended.append(job.deployment)
                 raise
@@ -128,15 +131,21 @@ async def test_a_builds_log_arrives_in_order_before_its_outcome(port: Port) -> N
     assert outcome.seconds == 1.5
 
 
+async def begun(port: Port, count: int) -> None:
+    async with asyncio.timeout(60):
+        while port.work.waiting < count:
+            await asyncio.sleep(0.01)
+
+
 async def ended(port: Port, name: str) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while name not in port.work.ended:
             await asyncio.sleep(0.01)
 
 
 async def test_a_withdrawn_call_ends_its_work(port: Port) -> None:
     call = asyncio.create_task(port.client.execute(run(execution="gone", path="/wait")))
-    await asyncio.sleep(0.05)
+    await begun(port, 1)
     call.cancel()
 
     await ended(port, "gone")
@@ -144,7 +153,7 @@ async def test_a_withdrawn_call_ends_its_work(port: Port) -> None:
 
 async def test_work_ends_when_its_callers_connection_is_lost(port: Port) -> None:
     call = asyncio.create_task(port.client.execute(run(execution="gone", path="/wait")))
-    await asyncio.sleep(0.05)
+    await begun(port, 1)
     await port.client.close()
 
     await ended(port, "gone")
@@ -157,7 +166,7 @@ async def test_cancels_find_executions_and_builds_from_another_connection(port: 
 
     execution = asyncio.create_task(port.client.execute(run(execution="e", path="/wait")))
     building = asyncio.create_task(port.client.build(build(deployment="d", commands="wait"), ignore))
-    await asyncio.sleep(0.05)
+    await begun(port, 2)
     other = ExecutorClient([f"unix:{port.path}"])
 
     assert await other.cancel_execution("p", "e")
@@ -189,7 +198,7 @@ async def test_an_executor_that_is_down_is_unavailable_quickly_and_found_again(p
     await port.server.close()
     for _ in range(3):
         with pytest.raises(ExecutorUnavailable):
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(30):
                 await port.client.execute(run())
     await port.server.open()
     await asyncio.sleep(0.25)
@@ -231,7 +240,7 @@ async def test_only_its_owner_reaches_the_socket(port: Port) -> None:
 async def test_who_speaks_otherwise_is_hung_up_on(port: Port, sent: bytes) -> None:
     reader, writer = await asyncio.open_unix_connection(str(port.path))
     writer.write(sent)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         try:
             await reader.read()
         except ConnectionResetError:

@@ -1,7 +1,6 @@
 """How much a process may hold at once."""
 
 import threading
-import time
 
 from annals.workers.gate import Gate
 
@@ -18,17 +17,15 @@ def test_a_place_that_is_given_back_lets_in_who_waits() -> None:
     gate.reserve(1, 0)
     threading.Timer(0.05, gate.release).start()
 
-    assert gate.reserve(1, 10) == 1
+    assert gate.reserve(1, threading.TIMEOUT_MAX) == 1
 
 
 def test_a_closed_one_lets_nobody_in_and_holds_up_nobody() -> None:
     gate = Gate(1)
     gate.reserve(1, 0)
     threading.Timer(0.05, gate.close).start()
-    began = time.monotonic()
 
-    assert gate.reserve(1, 10) == 0
-    assert time.monotonic() - began < 5
+    assert gate.reserve(1, threading.TIMEOUT_MAX) == 0
     gate.release()
     assert gate.reserve(1, 0) == 0
 
