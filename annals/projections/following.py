@@ -10,17 +10,20 @@ from annals.store.follower import Handle
 class Following(NamedTuple):
     """`handle` is a follower's handler, of events that it `wants` (None: of all); it writes to `tables` alone.
 
-    `gather_seconds` is how far behind it may be for cheaper batches.
+    `gather_seconds` is how far behind it may be for cheaper batches; `refilling` makes a rebuild's own handler.
     """
 
     handle: Handle
     tables: tuple[str, ...]
     wants: Callable[[Any], bool] | None = None
     gather_seconds: float = 0.1
+    refilling: Callable[[], Handle] | None = None
 
 
 FOLLOWING: Mapping[str, Following] = {
-    "usage": Following(usage.follow, usage.TABLES, gather_seconds=0.3),  # readers count what is not booked yet
+    "usage": Following(  # readers count what is not booked yet
+        usage.follow, usage.TABLES, gather_seconds=0.3, refilling=usage.refilling
+    ),
     "schedules": Following(schedules.follow, schedules.TABLES, schedules.wants),
     "audit": Following(audit.follow, audit.TABLES),
     row_versions.FOLLOWER: Following(row_versions.follow, row_versions.TABLES),

@@ -94,7 +94,8 @@ class FollowingModel:
     """A follower's tables, held still by its checkpoint's row."""
 
     def __init__(self, name: str, following: Following) -> None:
-        self.name, self.tables, self._handle = name, following.tables, following.handle
+        self.name, self.tables = name, following.tables
+        self._handle = following.handle if following.refilling is None else following.refilling()
 
     async def apply(self, conn: Connection, facts: Sequence[Fact]) -> None:
         await self._handle(conn, facts)

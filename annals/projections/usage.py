@@ -11,15 +11,15 @@ import msgspec
 from psycopg.sql import SQL, Composed, Identifier, Literal
 
 from annals.domain.deployment import Deployment
-from annals.domain.execution import Execution
 from annals.domain.function import Function
 from annals.domain.retention import Retention
+from annals.projections.usage_beginnings import BEGIN, END, beginnings
 from annals.projections.usage_cells import TOTALS, Cell, Counted, CubeChanges, rows
 from annals.projections.usage_deltas import Beginning, Changes, Owner, Remembered, own_id
 from annals.store import sql
 from annals.store.database import Connection
 from annals.store.facts import Fact
-from annals.store.states.compact import plain
+from annals.store.follower import Handle
 
 QUERIES = sql.load(__package__, "usage.sql")
 CELLS = sql.load(__package__, "usage_cells.sql")
@@ -29,38 +29,58 @@ GRAINS = {"usage_cells": (1, 15), "usage_hours": (60,), "usage_days": (1440,)}
 TABLES = ("usage_totals", "usage_deployments", *GRAINS)
 T = TypeVar("T", bound=Changes)
 _TOTALS = frozenset(TOTALS)
-_BEGINNINGS = [Execution.Requested.TOPIC, Function.Created.TOPIC]
-_FOLLOW_UPS = (
-    *(Execution.Completed, Execution.Failed, Execution.Canceled, Execution.RetryScheduled),
-    Function.Deleted,
-)
-_decode = msgspec.json.Decoder(Beginning).decode
 _encode = msgspec.json.Encoder().encode
 
 
-async def fold(conn: Connection, facts: Sequence[Fact], kind: type[T]) -> T:
-    """What facts do to the sums over all time (`Changes`) or the cube, given what is remembered; writes nothing."""
-    changes = kind(await _remembered(conn, facts), await beginnings(conn, facts))
+async def fold(conn: Connection, facts: Sequence[Fact], kind: type[T], begun: dict[str, Beginning]) -> T:
+    """What facts do to the sums over all time (`Changes`) or the cube, given what is remembered; writes nothing.
+
+    `begun` says how streams began, and afterwards how those did that have not ended.
+    """
+    begun |= await beginnings(conn, facts, begun)
+    changes = kind(await _remembered(conn, facts), begun)
+    ended: set[str] = set()
     for fact in facts:
         changes.apply(fact)
+        if isinstance(fact.event, END):
+            ended.add(fact.event.originator_id)
+        elif isinstance(fact.event, BEGIN):
+            ended.discard(fact.event.originator_id)
+    for stream in ended:
+        del begun[stream]
     return changes
 
 
 async def follow(conn: Connection, facts: Sequence[Fact]) -> None:
-    """The follower's handler. Before a sweep of retention everything is written, so that batches make no difference."""
+    """The follower's handler."""
+    await _follow(conn, facts, {})
+
+
+def refilling() -> Handle:
+    """The handler of a rebuild. It is shown every beginning and keeps it: those in archives are in no table."""
+    begun: dict[str, Beginning] = {}
+
+    async def handle(conn: Connection, facts: Sequence[Fact]) -> None:
+        await _follow(conn, facts, begun)
+
+    return handle
+
+
+async def _follow(conn: Connection, facts: Sequence[Fact], begun: dict[str, Beginning]) -> None:
+    """Before a sweep of retention everything is written, so that batches make no difference."""
     begin = 0
     for index, fact in enumerate(facts):
         if isinstance(fact.event, Retention.ExecutionsSwept):
-            await _book(conn, facts[begin:index])
+            await _book(conn, facts[begin:index], begun)
             await conn.execute(CELLS["sweep"], _swept(fact.project, fact.event))
             begin = index + 1
-    await _book(conn, facts[begin:])
+    await _book(conn, facts[begin:], begun)
 
 
-async def _book(conn: Connection, facts: Sequence[Fact]) -> None:
+async def _book(conn: Connection, facts: Sequence[Fact], begun: dict[str, Beginning]) -> None:
     if not facts:
         return
-    changes = await fold(conn, facts, CubeChanges)
+    changes = await fold(conn, facts, CubeChanges, begun)
     if changes.projects:
         params = {"projects": list(changes.projects)}
         await conn.execute(QUERIES["forget_projects"], params)
@@ -108,28 +128,6 @@ async def _remembered(conn: Connection, facts: Sequence[Fact]) -> dict[tuple[str
         )
         for row in await (await conn.execute(QUERIES["deployments"], params)).fetchall()
     }
-
-
-async def beginnings(conn: Connection, facts: Sequence[Fact]) -> dict[str, Beginning]:
-    """How the streams of outcomes began, where that lies before the first fact."""
-    begun: set[str] = set()
-    wanted: dict[str, int] = {}
-    for event in (fact.event for fact in facts):
-        if isinstance(event, Execution.Requested | Function.Created):
-            begun.add(event.originator_id)
-        elif isinstance(event, _FOLLOW_UPS) and event.originator_id not in begun:
-            wanted.setdefault(event.originator_id, event.originator_version)
-    if not wanted:
-        return {}
-    streams = list(wanted)
-    params = {"streams": streams, "versions": list(wanted.values()), "topics": _BEGINNINGS}
-    found: dict[str, Beginning] = {}
-    for row in await (await conn.execute(QUERIES["origins"], params, binary=True)).fetchall():
-        began = _decode(plain(row["state"]))
-        if not began.trigger:
-            began.function_incarnation = row["notification_id"]
-        found[streams[row["ord"] - 1]] = began
-    return found
 
 
 async def _write_deployments(conn: Connection, changes: Changes) -> None:

@@ -67,7 +67,7 @@ async def _attempt(
         tail = await (await conn.execute(usage.QUERIES["tail"], wanted, binary=True)).fetchall()
         if limit is not None and len(tail) > limit:
             return None
-        unbooked = await usage.fold(conn, [facts.fact(row) for row in tail], CubeChanges)
+        unbooked = await usage.fold(conn, [facts.fact(row) for row in tail], CubeChanges, {})
         cells = {cell: counted for cell, counted in unbooked.cells.items() if cell.project_id == question.project_id}
         query, params = statement(question)
         params |= {f"tail_{name}": column for name, column in columns(cells).items()}

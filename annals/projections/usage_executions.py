@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from annals.domain.execution import Execution
-from annals.projections import usage
+from annals.projections.usage_beginnings import all_beginnings, beginning
 from annals.projections.usage_deltas import Beginning, own_id
 from annals.store.facts import Fact, Facts
 
@@ -74,11 +74,12 @@ async def page(facts: Facts, wanted: Wanted, *, cursor: int, limit: int) -> Page
     begun: dict[str, Beginning] = {}
     for _ in range(_MOST_READ // _BATCH):
         batch = await facts.after(position, _BATCH, project=wanted.project_id, until=until)
-        begun |= await _begun(facts, batch, begun)
+        async with facts.database.transaction() as conn:
+            begun |= await all_beginnings(conn, facts, batch, begun)
         for fact in batch:
             position = fact.position
             if isinstance(fact.event, Execution.Requested):
-                begun[fact.event.originator_id] = _beginning(fact.event)  # an id may be taken again
+                begun[fact.event.originator_id] = beginning(fact.event)  # an id may be taken again
             if isinstance(fact.event, _Ended):
                 ended = _ended(fact, begun.pop(fact.event.originator_id))
                 if wanted.matches(ended):
@@ -108,38 +109,3 @@ def _ended(fact: Fact, began: Beginning) -> Ended:
         queue_time=ran.queue_ms if ran else 0,
         cold=ran.cold if ran else False,
     )
-
-
-async def _begun(facts: Facts, batch: Sequence[Fact], known: Mapping[str, Beginning]) -> dict[str, Beginning]:
-    """How the streams began that end in a batch and began before it."""
-    begins = set(known)
-    wanted: list[Fact] = []
-    for fact in batch:
-        stream = fact.event.originator_id
-        if isinstance(fact.event, Execution.Requested):
-            begins.add(stream)
-        elif isinstance(fact.event, _Ended) and stream not in begins:
-            wanted.append(fact)
-    if not wanted:
-        return {}
-    async with facts.database.transaction() as conn:
-        found = await usage.beginnings(conn, wanted)
-    for fact in wanted:
-        if fact.event.originator_id not in found:
-            found[fact.event.originator_id] = await _archived(facts, fact)
-    return found
-
-
-async def _archived(facts: Facts, fact: Fact) -> Beginning:
-    """Raises ValueError for an outcome without a beginning, which no log has."""
-    began: Beginning | None = None
-    for former in await facts.of_stream(fact.event.originator_id):
-        if former.position < fact.position and isinstance(former.event, Execution.Requested):
-            began = _beginning(former.event)
-    if began is None:
-        raise ValueError(f"{fact.event.originator_id} ended at position {fact.position} and never began")
-    return began
-
-
-def _beginning(event: Execution.Requested) -> Beginning:
-    return Beginning(event.function_id, event.function_incarnation, event.trigger)

@@ -148,7 +148,7 @@ async def _attempt(
         if limit is not None and len(events) > limit:
             await conn.rollback()
             return None
-        unbooked = await usage.fold(conn, [facts.fact(row) for row in events], Changes)
+        unbooked = await usage.fold(conn, [facts.fact(row) for row in events], Changes, {})
         await conn.rollback()
         sums, points = _sums(await totals.fetchall(), await series.fetchall())
     add(unbooked, scope, window, sums, points)

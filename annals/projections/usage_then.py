@@ -9,6 +9,7 @@ from annals.domain.deployment import Deployment
 from annals.domain.function import Function
 from annals.projections import usage
 from annals.projections.usage_answer import Answer, shaped
+from annals.projections.usage_beginnings import all_beginnings
 from annals.projections.usage_cells import CubeChanges, columns
 from annals.projections.usage_deltas import Changes, Owner, Remembered, bucket_of, own_id
 from annals.projections.usage_question import Question
@@ -53,7 +54,8 @@ async def read_usage_then(
     }
     async with database.transaction() as conn:
         await _booked(conn, before)
-        changes = Changes(await _remembered(conn, scope.project_id, before, tail), await usage.beginnings(conn, tail))
+        remembered = await _remembered(conn, scope.project_id, before, tail)
+        changes = Changes(remembered, await all_beginnings(conn, facts, tail))
         rows = await (await conn.execute(QUERIES["sums"], params, binary=True)).fetchall()
     for fact in tail:
         changes.apply(fact)
@@ -78,7 +80,7 @@ async def answer_then(
     async with database.transaction() as conn:
         await _booked(conn, before)
         remembered = await _remembered(conn, project, before, tail)
-        changes = CubeChanges(remembered, await usage.beginnings(conn, tail))
+        changes = CubeChanges(remembered, await all_beginnings(conn, facts, tail))
         for fact in tail:
             changes.apply(fact)
         query, params = statement(question, until)

@@ -9,7 +9,7 @@ import bisect
 import hashlib
 from array import array
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -93,15 +93,14 @@ class Archives:
                     return found[:limit]
         return []
 
-    async def of_stream(self, stream: str) -> list[StoredRow]:
-        """All archived events of a stream. Raises ArchiveDamaged, BlobError."""
-        wanted = stream_hash(stream)
+    async def of_streams(self, streams: Collection[str]) -> list[StoredRow]:
+        """All archived events of some streams, by position. Raises ArchiveDamaged, BlobError."""
+        wanted = [stream_hash(stream) for stream in streams]
         found: list[StoredRow] = []
         for segment in await self.segments():
             names = await self._names(segment)
-            at = bisect.bisect_left(names, wanted)
-            if at < len(names) and names[at] == wanted:
-                found += [row for row in await self.rows(segment) if row.stream == stream]
+            if any(_holds(names, name) for name in wanted):
+                found += [row for row in await self.rows(segment) if row.stream in streams]
         return found
 
     async def _names(self, segment: Segment) -> "array[int]":
@@ -198,6 +197,11 @@ class Archiver:
             await conn.execute(QUERIES["add_segment"], segment._asdict())
             await conn.execute(QUERIES["drop_events"], {"last": segment.last_position})
             await conn.execute(QUERIES["drop_leaves"], tiles)
+
+
+def _holds(names: "array[int]", name: int) -> bool:
+    at = bisect.bisect_left(names, name)
+    return at < len(names) and names[at] == name
 
 
 def project_of(stream: str) -> str:

@@ -1,6 +1,6 @@
 """Reading the log: facts in the order of their positions, and the streams that aggregates are folded from."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -160,11 +160,15 @@ class Facts:
         event = self._mapper.decode(row["originator_id"], row["originator_version"], row["topic"], row["state"])
         return Fact(row["notification_id"], row["recorded_at"], row["project"], event)
 
+    async def archived(self, streams: Collection[str]) -> list[Fact]:
+        """What of some streams is archived, by position. Raises ArchiveDamaged, BlobError."""
+        return [self._archived(row) for row in await self._archives.of_streams(streams)]
+
     async def _archived_stream(self, stream: str) -> list[Fact]:
         """Only executions leave the log's table, and whole."""
         if not stream.startswith("execution:") or not await self._archives.end():
             return []
-        return [self._archived(row) for row in await self._archives.of_stream(stream)]
+        return await self.archived({stream})
 
     def _archived(self, row: StoredRow) -> Fact:
         event = self._mapper.decode(row.stream, row.version, row.topic, row.state)

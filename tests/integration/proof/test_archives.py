@@ -7,7 +7,9 @@ import pytest
 from annals.domain.commands.retention import sweep_executions
 from annals.domain.execution import Execution
 from annals.domain.retention import Retention
+from annals.projections import refill
 from annals.projections.replay import check, rebuild
+from annals.projections.usage_beginnings import all_beginnings
 from annals.store.archives import ArchiveDamaged, Archiver, Archives
 from annals.store.blobs import BlobError
 from annals.store.facts import Fact
@@ -91,8 +93,35 @@ async def test_read_models_are_rebuilt_from_archives(old: Sealed) -> None:
 
     assert [one for one in found if not one.same] == []
     await rebuild(old.database, old.log.facts, ("usage",), report=lambda _: None)
-    total = await old.database.value("SELECT value FROM usage_totals WHERE function_id = 'f' AND metric = 'executions'")
-    assert total == EXECUTIONS
+    assert await _executions_booked(old) == EXECUTIONS
+
+
+async def _executions_booked(old: Sealed) -> int:
+    query = "SELECT value FROM usage_totals WHERE function_id = 'f' AND metric = 'executions'"
+    return int(await old.database.value(query))
+
+
+async def test_rebuilt_usage_knows_beginnings_that_lie_in_an_earlier_archived_batch(
+    old: Sealed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refill, "BATCH", 7)
+    await old.archive()
+
+    await rebuild(old.database, old.log.facts, ("usage",), report=lambda _: None)
+
+    assert await _executions_booked(old) == EXECUTIONS
+
+
+async def test_archived_outcomes_find_their_archived_beginnings(old: Sealed) -> None:
+    """As a recount finds them that begins between the two."""
+    outcomes = [fact for fact in await whole(old.log, project="p") if isinstance(fact.event, Execution.Completed)]
+    await old.archive()
+
+    async with old.database.transaction() as conn:
+        found = await all_beginnings(conn, old.log.facts, outcomes)
+
+    assert found.keys() == {Execution.stream("p", f"e{number}") for number in range(EXECUTIONS)}
+    assert {(began.function_id, began.trigger) for began in found.values()} == {("f", "http")}
 
 
 async def test_an_archived_log_is_verified_with_its_archives(old: Sealed) -> None:
