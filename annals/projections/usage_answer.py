@@ -84,11 +84,12 @@ def shaped(question: Question, position: int, rows: Sequence[Row]) -> Answer:
     total = _group(question, ranks.pop(None, {}), named=False)
     rest = ranks.pop(0, None)
     named = sorted(rank for rank in ranks if rank) if question.group_by else []
+    groups = [_group(question, ranks[rank], named=True) for rank in named]
     return Answer(
         position=position,
         periods=question.edges[question.compared : -1],
         end=question.end,
-        groups=[_group(question, ranks[rank], named=True) for rank in named],
+        groups=[group for group in groups if _tells(group)],
         other=None if rest is None else _group(question, rest, named=False),
         total=total,
     )
@@ -111,6 +112,12 @@ def _group(question: Question, rows: Mapping[tuple[int, int | None], Row], *, na
         previous=_measured(question, rows.get((1, None)), {m: former[-1][m] for m in levels}) if former else None,
         previous_series=former or None,
     )
+
+
+def _tells(group: Group) -> bool:
+    """Whether it has any of what was asked for: builds make groups without executions, and those none of builds."""
+    measured = [group.total, *group.series, *(group.previous_series or ())]
+    return any(value for values in measured for value in values.values())
 
 
 def _key(question: Question, row: Row) -> dict[str, str | int]:

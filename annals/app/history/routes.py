@@ -17,6 +17,7 @@ from annals.app.scopes import EVENTS_READ, PROJECTS_READ
 from annals.domain.base import Key
 from annals.domain.deployment import Deployment
 from annals.domain.errors import (
+    ArgumentInvalid,
     DeploymentNotFound,
     DomainError,
     ExecutionNotFound,
@@ -105,12 +106,19 @@ def _history(
 
 
 async def _begin(call: Call) -> int:
-    """Where to follow from: what the client has, what it asks for, or the present."""
-    last = call.header(b"last-event-id")
-    if last.isdecimal() and len(last) < 19:
-        return int(last)
-    after: int | None = call.values["after"]
-    return await call.services.log.facts.position() if after is None else after
+    """Where to follow from: what the client has, what it asks for, or the present.
+
+    Raises ArgumentInvalid for what is no position of this log: to go on from elsewhere would leave events out unseen.
+    """
+    newest = await call.services.log.facts.position()
+    name, after = "after", call.values["after"]
+    if last := call.header(b"last-event-id"):
+        if not (last.isdecimal() and len(last) < 19):
+            raise ArgumentInvalid("Invalid `Last-Event-ID` header: Value must be the id of an event of this feed")
+        name, after = "Last-Event-ID", int(last)
+    if after is not None and after > newest:
+        raise ArgumentInvalid(f"Invalid `{name}` param: {after} lies in the future, the log ends at {newest}.")
+    return newest if after is None else after
 
 
 def _actor(fact: Fact) -> str:

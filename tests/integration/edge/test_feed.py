@@ -93,3 +93,20 @@ async def test_nobody_follows_without_the_scope(edge: Edge, plain: Client) -> No
     following = Following(edge, {**plain.headers, "x-appwrite-key": "p1-read"})
     await asyncio.wait_for(following.task, 20)
     assert following.status == 401
+
+
+async def test_nobody_follows_from_where_the_log_is_not(services: Services, edge: Edge, plain: Client) -> None:
+    """From there events would be left out, and nobody would know."""
+    end = await services.log.facts.position()
+    for headers, query in (
+        ({"last-event-id": str(end + 1)}, ""),
+        ({"last-event-id": "abc"}, ""),
+        ({}, f"after={end + 1}"),
+    ):
+        following = Following(edge, {**plain.headers, **headers}, query)
+        await asyncio.wait_for(following.task, 20)
+        assert following.status == 400
+    following = Following(edge, {**plain.headers, "last-event-id": str(end)})
+    await given.function(plain, functionId="next")
+    assert (await following.next())[1]["resourceId"] == "next"
+    await following.leave()
