@@ -14,6 +14,9 @@ from annals.executor.doctor import Check
 from annals.store.blobs import BlobError, BlobMissing, Blobs
 
 OLDEST_POSTGRES = 17
+ANSWER_SECONDS = 5.0
+"""How long a service may take for all that it is asked: then it hangs."""
+
 DURABLE = ("fsync", "synchronous_commit", "full_page_writes")
 _STOPPED = "SELECT name, error FROM checkpoints WHERE error <> '' ORDER BY name"
 _SETTINGS = "SELECT name, setting FROM pg_settings WHERE name = ANY(%s)"
@@ -31,13 +34,13 @@ async def checks(settings: Settings) -> list[Check]:
 
 async def _postgres(url: str) -> Sequence[Check]:
     try:
-        async with await psycopg.AsyncConnection.connect(url, connect_timeout=5, autocommit=True) as conn:
+        async with asyncio.timeout(ANSWER_SECONDS), await psycopg.AsyncConnection.connect(url, autocommit=True) as conn:
             version = conn.info.server_version // 10000
             rows = await (await conn.execute(_SETTINGS, ([*DURABLE],))).fetchall()
             stopped = await _stopped(conn)
-    except psycopg.OperationalError as error:
-        fix = "Start the server, and see that ANNALS_DATABASE_URL names it, its user and its database."
-        return [Check(name="postgres", ok=False, detail=f"does not answer: {str(error).strip()}", fix=fix)]
+    except (psycopg.OperationalError, TimeoutError) as error:
+        fix = "Start the server (again, where it hangs); ANNALS_DATABASE_URL must name it, its user and its database."
+        return [Check(name="postgres", ok=False, detail=_silence(error), fix=fix)]
     return [_version(version), durability(dict(rows)), followers(stopped)]
 
 
@@ -82,13 +85,14 @@ def durability(found: dict[str, str]) -> Check:
 
 
 async def _queue(url: str) -> Sequence[Check]:
-    client = redis.Redis.from_url(url, socket_connect_timeout=5, socket_timeout=5)
+    client = redis.Redis.from_url(url)
     try:
-        await client.ping()
-        policy = (await client.config_get("maxmemory-policy")).get("maxmemory-policy", "unknown")
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await client.ping()
+            policy = (await client.config_get("maxmemory-policy")).get("maxmemory-policy", "unknown")
     except (redis.RedisError, OSError) as error:
-        fix = "Start the server, and see that ANNALS_REDIS_URL names it."
-        return [Check(name="queue", ok=False, detail=f"does not answer: {error}", fix=fix)]
+        fix = "Start the server (again, where it hangs); ANNALS_REDIS_URL must name it."
+        return [Check(name="queue", ok=False, detail=_silence(error), fix=fix)]
     finally:
         await client.aclose()
     good = policy in {"noeviction", "unknown"}
@@ -102,6 +106,11 @@ async def _queue(url: str) -> Sequence[Check]:
             else "Set maxmemory-policy to noeviction: else waiting work is forgotten until it is noticed.",
         )
     ]
+
+
+def _silence(error: Exception) -> str:
+    reason = str(error).strip() or f"nothing came within {ANSWER_SECONDS:g} s"
+    return f"does not answer: {reason}"
 
 
 def _not_made_yet(url: str) -> bool:

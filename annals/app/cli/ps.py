@@ -2,18 +2,23 @@
 
 import asyncio
 import socket
+from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
+import psycopg
+import redis.asyncio as redis
+from psycopg.rows import dict_row
 
+from annals.app.cli.doctor_service import ANSWER_SECONDS
 from annals.app.cli.folders import Folders, start_ticks
 from annals.app.cli.options import answer, chosen, data_option, json_option, table
-from annals.app.settings import read
-from annals.store.database import Database
-from annals.store.errors import StoreError
-from annals.store.leases import Holder, Leases
+from annals.app.settings import Settings, read
+from annals.store.database import conninfo
+from annals.store.leases import QUERIES, Holder
 
 COLUMNS = ("role", "pid", "host", "uptime", "state", "restarts", "doing")
 
@@ -44,8 +49,10 @@ def ps(data: Path | None, as_json: bool) -> None:
         raise click.ClickException(
             f"No instance runs on {settings.folder}. Start one with `annals up`, or name its folder with --data."
         )
-    rows = merged(_local(folders), asyncio.run(_holders(settings.database_url)), socket.gethostname())
-    answer({"processes": rows}, as_json, lambda: table([_shown(row) for row in rows], COLUMNS))
+    holders, unanswered = asyncio.run(_asked(settings))
+    rows = merged(_local(folders), holders, socket.gethostname())
+    shown = [table([_shown(row) for row in rows], COLUMNS), *(_silence(name) for name in unanswered)]
+    answer({"processes": rows, "unanswered": unanswered}, as_json, lambda: "\n".join(shown))
 
 
 def merged(rows: list[Row], holders: list[Holder], host: str) -> list[Row]:
@@ -91,16 +98,41 @@ def _local(folders: Folders) -> list[Row]:
     ]
 
 
+async def _asked(settings: Settings) -> tuple[list[Holder], list[str]]:
+    """What the leases say, and which services did not answer: one that hangs must not keep the rest from view."""
+    asked = {"postgres": _in_time(_holders(settings.database_url))}
+    if settings.redis_url:
+        asked["queue"] = _in_time(_pinged(settings.redis_url))
+    answers = dict(zip(asked, await asyncio.gather(*asked.values()), strict=True))
+    return answers["postgres"] or [], [name for name, answered in answers.items() if answered is None]
+
+
+async def _in_time(asked: Coroutine[Any, Any, list[Holder]]) -> list[Holder] | None:
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return await asked
+    except (psycopg.OperationalError, redis.RedisError, OSError):  # a timeout is one of the last
+        return None
+
+
 async def _holders(url: str) -> list[Holder]:
-    """What the leases say; nothing while the database can't be asked, for then the rest matters all the more."""
-    try:
-        database = await Database.open(url, size=1, name="annals ps", patience=2)
-    except StoreError:
-        return []
-    try:
-        return await Leases(database).holders()
-    finally:
-        await database.close()
+    connecting = psycopg.AsyncConnection.connect(conninfo(url, "annals ps"), autocommit=True, row_factory=dict_row)
+    async with await connecting as conn:
+        try:
+            return [Holder(**row) for row in await (await conn.execute(QUERIES["holders"])).fetchall()]
+        except psycopg.errors.UndefinedTable:  # before the first start made it
+            return []
+
+
+async def _pinged(url: str) -> list[Holder]:
+    """Nothing, once the queue has answered."""
+    async with redis.Redis.from_url(url) as client:
+        await client.ping()
+    return []
+
+
+def _silence(name: str) -> str:
+    return f"{name} does not answer. `annals doctor` says what to do."
 
 
 def _shown(row: Row) -> dict[str, object]:
