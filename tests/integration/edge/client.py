@@ -118,7 +118,7 @@ class Client:
             ],
             "client": (self._address, 1),
         }
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             await self._edge(scope, receive, send)
         start, *rest = sent
         return Reply(start["status"], start["headers"], b"".join(message["body"] for message in rest))

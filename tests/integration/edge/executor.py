@@ -18,9 +18,11 @@ from annals.domain.ports import (
 )
 from annals.executor.protocol import VERSION, Frames, Kind, Status, decode_run, decode_subject, encode
 
+ANY = "any"
+
 
 class FakeExecutor:
-    """`answer` makes the outcome of a run, `written` is what running ones have said so far.
+    """`answer` makes the outcome of a run, `written` is what running ones have said so far, `ANY` of them or one.
 
     `gate`, when set, holds runs back until it is opened, or they are canceled: then what is `written` is told.
     """
@@ -46,7 +48,7 @@ class FakeExecutor:
             finally:
                 held.cancel()
             if killed:
-                said = self.written.get(run.execution, Output())
+                said = self._said(run.execution) or Output()
                 return Outcome(status_code=500, reason="canceled", logs=said.logs, errors=said.errors, host="h1")
         return self.answer(run)
 
@@ -58,12 +60,15 @@ class FakeExecutor:
         return True
 
     async def output(self, project: str, execution: str) -> Output | None:
-        return self.written.get(execution)
+        return self._said(execution)
 
     async def cancel_execution(self, project: str, execution: str) -> bool:
         self.canceled.append(execution)
         held = self._held.get(execution)
         return held is not None and held.cancel()
+
+    def _said(self, execution: str) -> Output | None:
+        return self.written.get(execution) or self.written.get(ANY)
 
     async def status(self) -> dict[str, Any]:
         return {}

@@ -26,7 +26,7 @@ from annals.app.settings import Settings, as_environment
 from tests.integration.edge.wire import Address
 
 LOOPBACK = "127.0.0.1"
-START_SECONDS = 30
+START_SECONDS = 120
 _SUBREAPER = 36
 
 

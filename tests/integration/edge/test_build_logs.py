@@ -1,15 +1,16 @@
 """A build's log, whole and while it grows."""
 
-import asyncio
 from typing import Any
 
 import msgspec
 
+from annals.app.edge import Edge
 from annals.app.services import Services
 from annals.domain.commands.deployments import cancel_build, claim_build, start_build
 from annals.domain.deployment import Deployment
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
+from tests.integration.edge.following import Following
 
 
 async def building(services: Services, client: Client) -> tuple[str, Any]:
@@ -41,19 +42,19 @@ def events(body: bytes) -> list[dict[str, str]]:
     return parsed
 
 
-async def test_a_log_is_followed_to_its_build_s_end(services: Services, plain: Client) -> None:
+async def test_a_log_is_followed_to_its_build_s_end(services: Services, edge: Edge, plain: Client) -> None:
     path, key = await building(services, plain)
     await write(services, key, 1, "one\n")
-    following = asyncio.create_task(plain.with_(accept="text/event-stream").get(path))
-    await asyncio.sleep(0.3)
+    following = Following(edge, plain.headers, path)
+    await following.told(b"one")
     await write(services, key, 2, "two\n")
-    await asyncio.sleep(0.5)
+    await following.told(b"two")
     await cancel(services, key, path.split("/")[3])
 
-    reply = await following
+    await following.ended()
 
-    assert reply.headers["content-type"] == "text/event-stream"
-    found = events(reply.body)
+    assert following.headers["content-type"] == "text/event-stream"
+    found = events(following.body)
     assert "".join(msgspec.json.decode(event["data"]) for event in found[:-1]) == (
         "one\ntwo\n\nBuild has been canceled.\n"
     )

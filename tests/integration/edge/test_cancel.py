@@ -11,6 +11,7 @@ from annals.domain.ports import Outcome
 from tests.integration.edge import given
 from tests.integration.edge.client import Client, Reply
 from tests.integration.edge.executor import FakeExecutor
+from tests.integration.workers.valkey import until
 
 CANCELED = "The execution was canceled."
 
@@ -49,7 +50,7 @@ async def test_what_runs_is_killed(services: Services, executor: FakeExecutor, p
     reply = await cancel(plain, function_id, made)
 
     assert reply.json["status"] == "failed"
-    assert executor.canceled == [made]
+    await until(lambda: executor.canceled == [made])
 
 
 async def test_who_waits_for_a_call_that_is_canceled_is_told(
@@ -60,7 +61,7 @@ async def test_who_waits_for_a_call_that_is_canceled_is_told(
     executor.answer = lambda _run: Outcome(status_code=500, reason="canceled", message="It was canceled.")
     waiting = asyncio.ensure_future(given.execute(plain, function_id))
     path = f"/v1/functions/{function_id}/executions"
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not (rows := (await plain.get(path)).json["executions"]):
             await asyncio.sleep(0.01)
     assert (await cancel(plain, function_id, rows[0]["$id"])).json["status"] == "failed"

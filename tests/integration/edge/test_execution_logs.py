@@ -4,11 +4,13 @@ import asyncio
 
 import msgspec
 
+from annals.app.edge import Edge
 from annals.app.services import Services
 from annals.domain.ports import Outcome, Output, Whole
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
 from tests.integration.edge.executor import FakeExecutor
+from tests.integration.edge.following import Following
 
 Event = tuple[str, object]
 
@@ -46,26 +48,28 @@ async def test_all_that_was_written_is_told(services: Services, executor: FakeEx
     ]
 
 
-async def test_a_running_one_is_followed_to_its_end(services: Services, executor: FakeExecutor, plain: Client) -> None:
+async def test_a_running_one_is_followed_to_its_end(
+    services: Services, executor: FakeExecutor, edge: Edge, plain: Client
+) -> None:
     executor.gate, executor.answer = asyncio.Event(), lambda _run: failing("one\ntwo\nthree\n")
     function_id = await given.running_function(services, plain)
     running = asyncio.ensure_future(given.execute(plain, function_id))
     path = f"/v1/functions/{function_id}/executions"
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not (rows := (await plain.get(path)).json["executions"]):
             await asyncio.sleep(0.01)
     made = rows[0]["$id"]
     executor.written[made] = Output("one\n")
     assert (await plain.get(f"{path}/{made}/logs")).json["logs"] == "one\n"
-    follower = plain.with_(accept="text/event-stream").get(f"{path}/{made}/logs")
-    following = asyncio.ensure_future(follower)
-    await asyncio.sleep(0.3)
+    following = Following(edge, plain.headers, f"{path}/{made}/logs")
+    await following.told(b"one")
     executor.written[made] = Output("one\ntwo\n", "oh")
-    await asyncio.sleep(0.3)
+    await following.told(b"oh")
     executor.gate.set()
 
     await running
-    assert told((await following).body) == [
+    await following.ended()
+    assert told(following.body) == [
         ("log", "one\n"),
         ("log", "two\n"),
         ("error", "oh"),

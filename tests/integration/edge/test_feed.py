@@ -1,55 +1,12 @@
 """A project's events as they happen: in order, without gaps, from where the client was."""
 
 import asyncio
-from typing import Any
-
-import msgspec
 
 from annals.app.edge import Edge
 from annals.app.services import Services
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
-
-EVENT_STREAM = {"accept": "text/event-stream"}
-
-
-class Following:
-    """A client of the feed's stream that stays connected until it is told to leave."""
-
-    def __init__(self, edge: Edge, headers: dict[str, str], query: str = "") -> None:
-        self.left = asyncio.Event()
-        self.pieces: asyncio.Queue[bytes] = asyncio.Queue()
-        self.status = 0
-        self._asked = False
-        scope = {
-            "type": "http", "method": "GET", "scheme": "http", "path": "/v1/events", "raw_path": b"/v1/events",
-            "query_string": query.encode(), "client": ("203.0.113.7", 1),
-            "headers": [(n.lower().encode(), v.encode()) for n, v in {**headers, **EVENT_STREAM}.items()],
-        }  # fmt: skip
-        self.task = asyncio.ensure_future(edge(scope, self._receive, self._send))
-
-    async def _receive(self) -> dict[str, Any]:
-        if not self._asked:
-            self._asked = True
-            return {"type": "http.request", "body": b"", "more_body": False}
-        await self.left.wait()
-        return {"type": "http.disconnect"}
-
-    async def _send(self, message: dict[str, Any]) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-        elif message["body"]:
-            self.pieces.put_nowait(message["body"])
-
-    async def next(self) -> tuple[int, Any]:
-        """The next event's id and data, None for a bare id."""
-        lines = (await asyncio.wait_for(self.pieces.get(), 20)).decode().strip().split("\n")
-        fields = dict(line.split(": ", 1) for line in lines)
-        return int(fields["id"]), msgspec.json.decode(fields["data"]) if "data" in fields else None
-
-    async def leave(self) -> None:
-        self.left.set()
-        await asyncio.wait_for(self.task, 20)
+from tests.integration.edge.following import Following
 
 
 async def test_the_feed_is_followed_without_gaps_and_resumed(services: Services, edge: Edge, plain: Client) -> None:
@@ -80,7 +37,7 @@ async def test_the_feed_is_followed_without_gaps_and_resumed(services: Services,
 async def test_a_filtered_feed_says_how_far_it_is(services: Services, edge: Edge, plain: Client) -> None:
     await given.function(plain, functionId="f1")
     await plain.put("/v1/functions/f1", name="N")
-    following = Following(edge, plain.headers, "after=0&type=function.updated")
+    following = Following(edge, plain.headers, query="after=0&type=function.updated")
 
     position, event = await following.next()
     assert (position, event["type"]) == (await services.log.facts.position(), "function.updated")
@@ -91,7 +48,7 @@ async def test_a_filtered_feed_says_how_far_it_is(services: Services, edge: Edge
 
 async def test_nobody_follows_without_the_scope(edge: Edge, plain: Client) -> None:
     following = Following(edge, {**plain.headers, "x-appwrite-key": "p1-read"})
-    await asyncio.wait_for(following.task, 20)
+    await following.ended()
     assert following.status == 401
 
 

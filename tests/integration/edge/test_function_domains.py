@@ -78,7 +78,7 @@ async def test_the_answer_is_the_codes_own_byte_for_byte(
         "type": "http", "method": "GET", "scheme": "http", "path": "/", "raw_path": b"/", "query_string": b"",
         "headers": [(b"host", HOST.encode()), (b"origin", b"https://elsewhere.test")], "client": ("::1", 1),
     }  # fmt: skip
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         await edge(scope, receive, send)
 
     [execution] = (await plain.get(f"/v1/functions/{function_id}/executions")).json["executions"]

@@ -26,7 +26,7 @@ async def fed(edge: Edge, pieces: AsyncIterator[dict[str, Any]], headers: list[t
         "type": "http", "method": "POST", "scheme": "http", "path": "/v1/functions", "raw_path": b"/v1/functions",
         "query_string": b"", "headers": [*headers, (b"transfer-encoding", b"chunked")], "client": ("::1", 1),
     }  # fmt: skip
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         await edge(scope, pieces.__anext__, send)
     start, *rest = told
     return Reply(start["status"], start["headers"], b"".join(message["body"] for message in rest))
@@ -53,12 +53,14 @@ async def test_a_body_that_trickles_or_stalls_is_not_waited_for(
 
 
 async def test_a_body_that_arrives_fast_enough_has_all_its_time(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(call, "BODY_SECONDS", 0.05)
+    """Each piece brings the time that the slowest sender would have taken for it, a minute here."""
+    monkeypatch.setattr(call, "BODY_SECONDS", 0.1)
 
     async def steady() -> AsyncIterator[dict[str, Any]]:
+        yield {"type": "http.request", "body": b" " * 60 * call.SLOWEST, "more_body": True}
         for left in range(20, -1, -1):
             await asyncio.sleep(0.01)
-            yield {"type": "http.request", "body": b" " * call.SLOWEST, "more_body": bool(left)}
+            yield {"type": "http.request", "body": b" ", "more_body": bool(left)}
 
     reply = await fed(edge, steady(), KEY)
 

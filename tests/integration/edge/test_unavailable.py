@@ -37,7 +37,7 @@ async def function_id(plain: Client) -> str:
 
 async def answered(client: Client, path: str) -> Reply:
     """The first answer that is no 503."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while (reply := await client.get(path)).status == 503:
             await asyncio.sleep(0.05)
     return reply

@@ -124,4 +124,4 @@ async def test_a_subscription_yields_what_was_and_what_comes(application: LogApp
 
     await asyncio.to_thread(more)
 
-    assert await asyncio.wait_for(following, 5) == ["account.opened", "account.deposited", "account.closed"]
+    assert await asyncio.wait_for(following, 60) == ["account.opened", "account.deposited", "account.closed"]

@@ -81,7 +81,7 @@ async def test_quick_slow_and_poisoned_ones_each_see_the_log_in_order(
         await asyncio.gather(*(deposits(log, account, 10) for account in ("b", "c", "d", "e")))
         newest = await log.facts.position()
         for name in ("quick", "slow"):
-            assert await reached(log.database, name, newest, seconds=10)
+            assert await reached(log.database, name, newest, seconds=60)
 
     there = await all_positions(log)
     assert seen["quick"].positions == there
@@ -94,9 +94,9 @@ async def test_a_batch_without_anything_that_it_wants_is_passed_and_its_checkpoi
     seen = Seen()
     async with followed(log, {"closings": seen}, wants=is_closing) as listener:
         await _until(lambda: listener.count > 0)
-        assert await reached(log.database, "closings", 0, seconds=5)
+        assert await reached(log.database, "closings", 0, seconds=60)
         await deposits(log, "a", 5)
-        assert await reached(log.database, "closings", await log.facts.position(), seconds=5)
+        assert await reached(log.database, "closings", await log.facts.position(), seconds=60)
 
         await log.run(close, key("a"), meta=META)
         await _until(lambda: bool(seen.positions))
@@ -108,7 +108,7 @@ async def test_poison_behind_what_was_passed_is_found_where_it_lies(log: EventLo
     seen = Seen()
     async with followed(log, {"closings": seen}, wants=is_closing) as listener:
         await _until(lambda: listener.count > 0)
-        assert await reached(log.database, "closings", 0, seconds=5)
+        assert await reached(log.database, "closings", 0, seconds=60)
         await deposits(log, "a", 5)
         seen.poison = await log.facts.position() + 1
         closed = await log.run(close, key("a"), meta=META)
@@ -118,7 +118,7 @@ async def test_poison_behind_what_was_passed_is_found_where_it_lies(log: EventLo
             error = await log.database.value("SELECT error FROM checkpoints WHERE name = 'closings'")
             return f"before position {seen.poison}" in str(error)
 
-        for _ in range(500):
+        for _ in range(6000):
             if await stopped():
                 break
             await asyncio.sleep(0.01)
@@ -134,11 +134,11 @@ async def test_what_moves_a_checkpoint_meanwhile_is_obeyed(log: EventLog, monkey
     async with followed(log, {"sums": seen}):
         await deposits(log, "a", 5)
         first = await all_positions(log)
-        assert await reached(log.database, "sums", first[-1], seconds=5)
+        assert await reached(log.database, "sums", first[-1], seconds=60)
 
         await log.database.execute("UPDATE checkpoints SET position = %s WHERE name = 'sums'", (first[2],))
         await deposits(log, "b", 1)
-        assert await reached(log.database, "sums", await log.facts.position(), seconds=5)
+        assert await reached(log.database, "sums", await log.facts.position(), seconds=60)
 
     assert seen.positions == first + (await all_positions(log))[3:]
 
@@ -161,9 +161,9 @@ async def test_what_is_sent_goes_before_the_checkpoint_moves_and_again_until_it_
         running = asyncio.create_task(posts.run())
         try:
             await deposits(log, "a", 0)
-            assert await reached(log.database, "posts", await log.facts.position(), seconds=5)
+            assert await reached(log.database, "posts", await log.facts.position(), seconds=60)
             await deposits(log, "b", 3)
-            assert await reached(log.database, "posts", await log.facts.position(), seconds=10)
+            assert await reached(log.database, "posts", await log.facts.position(), seconds=60)
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
@@ -184,14 +184,16 @@ async def test_what_was_sent_while_another_moved_the_checkpoint_is_sent_again(lo
         sent.extend(fact.position for fact in facts)
 
     async with Listener.open(log.database) as listener:
+        await _until(lambda: listener.count > 0)
         shared = Window(log.facts, listener)
-        running = asyncio.create_task(Follower("posts", None, log.facts, listener, send=send, window=shared).run())
+        follower = Follower("posts", None, log.facts, listener, send=send, window=shared, poll_seconds=600)
+        running = asyncio.create_task(follower.run())
         try:
-            assert await reached(log.database, "posts", first[-1], seconds=5)
+            assert await reached(log.database, "posts", first[-1], seconds=60)
             await log.run(deposit, key("a"), meta=META, amount=1)
             newest = await log.facts.position()
             await _until(lambda: len(sent) >= len(first) + 4)
-            assert await reached(log.database, "posts", newest, seconds=5)
+            assert await reached(log.database, "posts", newest, seconds=60)
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
@@ -200,6 +202,6 @@ async def test_what_was_sent_while_another_moved_the_checkpoint_is_sent_again(lo
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.01)

@@ -16,7 +16,7 @@ async def _deposited(log: EventLog, count: int) -> None:
 
 
 async def _snapshot_version(log: EventLog, version: int) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while await log.database.value("SELECT max(originator_version) FROM snapshots") != version:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.01)

@@ -208,6 +208,6 @@ async def test_no_connection_keeps_ever_more_prepared(conn: Connection) -> None:
 
 
 async def _until_waiting(database: Database) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not await database.value("SELECT count(*) FROM pg_locks WHERE NOT granted"):
             await asyncio.sleep(0.01)

@@ -14,7 +14,7 @@ from annals.vcs.trees import Files
 from tests.integration.vcs.hosts import GitHub as GitHubHost
 from tests.integration.vcs.hosts import Repository, http_host
 
-REPOSITORIES = Repositories(allowed_hosts=("127.0.0.1",), bounds=Bounds(seconds=30))
+REPOSITORIES = Repositories(allowed_hosts=("127.0.0.1",), bounds=Bounds(seconds=90))
 STARTER = Folder(place=Bundled(), reference_type="tag", reference="1.*", root_directory="node/starter")
 
 
@@ -83,7 +83,7 @@ async def test_an_app_commits_by_its_token_and_tells_what_became_of_it(repositor
         files, origin = await deployed(place)
         wanted = Wanted(place=place, reference_type="branch", reference="main", known=origin)
         report = Report(commit=origin.commit_hash, state="success", description="The deployment is ready.")
-        await REPOSITORIES.report(wanted, report, seconds=20)
+        await REPOSITORIES.report(wanted, report, seconds=90)
 
     assert "src/main.js" in files
     assert origin.commit_url == f"https://github.test/team/app/commit/{origin.commit_hash}"

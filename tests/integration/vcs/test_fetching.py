@@ -15,7 +15,7 @@ from annals.vcs.refusals import Refusal
 from tests.integration.vcs.hosts import GitHub as GitHubHost
 from tests.integration.vcs.hosts import Repository, http_host, ssh_host
 
-BOUNDS = Bounds(seconds=20)
+BOUNDS = Bounds(seconds=90)
 
 
 class Scene:
@@ -198,8 +198,8 @@ async def test_a_local_folder_is_the_operators_to_name(scene: Scene) -> None:
 
 
 async def test_a_repository_that_is_too_large_or_too_slow_is_left(scene: Scene, url: str) -> None:
-    assert (await refusal(Git(url=url), bounds=Bounds(seconds=20, transfer_bytes=50))).kind == "too_large"
-    assert (await refusal(Bundled(), root="node", bounds=Bounds(seconds=20, archive_bytes=200))).kind == "too_large"
+    assert (await refusal(Git(url=url), bounds=Bounds(seconds=90, transfer_bytes=50))).kind == "too_large"
+    assert (await refusal(Bundled(), root="node", bounds=Bounds(seconds=90, archive_bytes=200))).kind == "too_large"
     late = await refusal(Git(url=url), bounds=Bounds(seconds=0.01))
     assert (late.kind, "0.01 seconds" in late.sentence) == ("unreachable", True)
 

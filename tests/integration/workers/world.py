@@ -81,7 +81,7 @@ class World:
                 self.log,
                 blobs=self.contents.blobs,
                 locator=Locator(self.log, self.vault, self.remotes),
-                repositories=Repositories(allowed_hosts=("127.0.0.1",), bounds=Bounds(seconds=30)),
+                repositories=Repositories(allowed_hosts=("127.0.0.1",), bounds=Bounds(seconds=90)),
             ),
             limits=BuildLimits(timeout_seconds=900, output_limit_bytes=10**9, executor_pause_seconds=0.01),
         )
