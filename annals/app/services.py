@@ -8,6 +8,7 @@ import msgspec
 
 from annals.app.caches import ByteCache
 from annals.app.executions.admission import Admission
+from annals.app.executions.places import Places
 from annals.app.health.conservation import Conservation
 from annals.app.metrics import Metrics
 from annals.app.passwords import Passwords
@@ -50,6 +51,7 @@ class Services(msgspec.Struct, kw_only=True):
     locator: Locator
     repositories: Repositories
     admission: Admission
+    places: Places
     holder: Callable[[], str]
     signing_secret: Callable[[str], Awaitable[bytes]]
     token_secret: Callable[[str], Awaitable[bytes]]

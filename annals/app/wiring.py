@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from annals.app.caches import ByteCache
 from annals.app.executions.admission import Admission
+from annals.app.executions.places import Places
 from annals.app.health.conservation import Conservation
 from annals.app.metrics import Metrics
 from annals.app.passwords import Passwords
@@ -33,6 +34,7 @@ from annals.store.log import EventLog
 from annals.store.presence import Presence
 from annals.store.proof.proofs import Proofs
 from annals.store.tokens import EPHEMERAL_KEYS, USER_TOKENS
+from annals.store.trips import PLACES
 from annals.store.vault import Vault, master_key
 from annals.vcs.client import Repositories
 from annals.vcs.jobs import Bounds
@@ -100,6 +102,7 @@ async def open_services(settings: Settings, executor: RemoteExecutor, metrics: M
                 most_of_project=settings.share_of(settings.sync_executions),
                 queue=settings.sync_queue,
             ),
+            places=Places(OnDemand(database, PLACES)),
             holder=lambda: presence.id,
             signing_secret=_signing(vault, EPHEMERAL_KEYS),
             token_secret=_signing(vault, USER_TOKENS),

@@ -1,18 +1,30 @@
-"""What must be there when an event is appended: asked within its transaction, and never again when it is told anew."""
+"""What must be there when an event is appended, and who hears of it: in its transaction, never when it is told anew."""
 
 from typing import Any
 
 from annals.domain.execution import Execution
 from annals.domain.function import Function
 from annals.store import sql
-from annals.store.request import Statement
+from annals.store.request import Place, Statement
+from annals.store.trips import QUERIES as APPEND
 
 QUERIES = sql.load(__package__, "required.sql")
 
 
 def required(event: Any) -> list[Statement]:
-    """The statements that refuse an event whose function went after it was read: nobody would sweep what it leaves."""
-    if not isinstance(event, Execution.Requested):
-        return []
-    stream = Function.stream(event.project_id, event.function_id)
-    return [Statement(QUERIES["function"], {"stream": stream, "incarnation": event.function_incarnation})]
+    """The statements that refuse an event whose function went after it was read: nobody would sweep what it leaves.
+
+    And those that tell of places which come free by what rarely happens; a run's usual end tells where it held one.
+    """
+    match event:
+        case Execution.Requested():
+            stream = Function.stream(event.project_id, event.function_id)
+            return [Statement(QUERIES["function"], {"stream": stream, "incarnation": event.function_incarnation})]
+        case Execution.Failed(ran=None) | Execution.RetryScheduled(ran=None):
+            return [Statement(QUERIES["place_back_of"], {"stream": event.originator_id})]
+        case Execution.Canceled() | Execution.Deleted():
+            return [Statement(QUERIES["place_back_of"], {"stream": event.originator_id})]
+        case Function.PolicyChanged():
+            _, project_id, function_id = event.originator_id.split(":", 2)
+            return [Statement(APPEND["place_back"], {"place": Place(project_id, function_id).name})]
+    return []

@@ -2,6 +2,25 @@
 -- Take the lock of all appends before any position is given out, and wake the followers at the commit.
 SELECT pg_advisory_xact_lock(%(key)s), pg_notify('annals_events', '');
 
+-- name: places
+-- How many more calls of some functions may run at once; of those with no bound nothing is said. True while the lock is held.
+WITH wanted AS (
+    SELECT f.project_id, f.function_id, (f.policy #>> '{scaling,concurrency}')::integer AS most
+    FROM unnest(%(projects)b::text[], %(functions)b::text[]) AS w (project_id, function_id)
+    JOIN functions f ON f.project_id = w.project_id AND f.function_id = w.function_id AND f.policy <> '{}'
+), running AS MATERIALIZED (
+    SELECT project_id, function_id FROM executions WHERE status = 'processing'
+)
+SELECT w.project_id, w.function_id, w.most - (
+    SELECT count(*) FROM running r
+    WHERE r.project_id = w.project_id AND r.function_id = w.function_id
+)::integer AS free
+FROM wanted w WHERE w.most > 0;
+
+-- name: place_back
+-- Who waits for a place of a function is told that one is given back.
+SELECT pg_notify('annals_places', %(place)s);
+
 -- name: insert
 -- A batch of events in order; time is whole milliseconds and never runs against position.
 INSERT INTO events (originator_id, originator_version, topic, state, recorded_at)

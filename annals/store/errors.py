@@ -28,6 +28,12 @@ class AnswerLost(StoreUnavailable):
     default = "The change was recorded, but its answer was lost with the connection. Read the resource again."
 
 
+class NoPlace(StoreError):
+    """The append would begin one more call than the policy of its function allows: nothing of it is recorded."""
+
+    default = "The function runs as many calls at once as its policy allows."
+
+
 class RequestTooLarge(StoreError):
     """One append is over the bound of a batch; refused before anything was sent."""
 

@@ -16,7 +16,7 @@ from annals.domain.errors import DomainError
 from annals.store import trips
 from annals.store.batches import Waiting, take
 from annals.store.database import Connection, Database
-from annals.store.errors import AnswerLost, StoreUnavailable, StreamConflict
+from annals.store.errors import AnswerLost, NoPlace, StoreUnavailable, StreamConflict
 from annals.store.request import Appended, Request, measure
 
 TRIP_SECONDS = 10.0
@@ -102,34 +102,35 @@ class GroupAppender:
                 waiting.settle(outcome)
 
     async def _trip(self, conn: Connection, batch: list[Waiting]) -> list[trips.Outcome]:
-        requests = [waiting.request for waiting in batch]
+        outcomes = await self._outcomes(conn, [waiting.request for waiting in batch])
+        for index, waiting in enumerate(batch):
+            if waiting.losses and isinstance(outcomes[index], StreamConflict | NoPlace):
+                outcomes[index] = await self._or_own(conn, waiting, outcomes[index])
+        return outcomes
+
+    async def _outcomes(self, conn: Connection, requests: list[Request]) -> list[trips.Outcome]:
+        placed = any(request.place for request in requests)
         try:
-            return await trips.together(conn, requests)
+            return await (trips.within_places if placed else trips.together)(conn, requests)
         except Exception as error:
             if conn.closed:
                 raise
             await conn.rollback()
             on_stream = _constraint(error) == trips.STREAM_KEY
-        outcomes: list[trips.Outcome] | None = None
-        if on_stream:
+        if on_stream and not placed:
             try:
-                outcomes = await trips.without_losers(conn, requests)
+                return await trips.without_losers(conn, requests)
             except Exception:
                 if conn.closed:
                     raise
                 await conn.rollback()
-        if outcomes is None:
-            outcomes = await trips.one_by_one(conn, requests, self._meaning)
-        for index, waiting in enumerate(batch):
-            if waiting.losses and isinstance(outcomes[index], StreamConflict):
-                outcomes[index] = await self._conflict_or_own(conn, waiting)
-        return outcomes
+        return await trips.one_by_one(conn, requests, self._meaning)
 
-    async def _conflict_or_own(self, conn: Connection, waiting: Waiting) -> trips.Outcome:
-        """A request sent before over a connection that broke may have met its own events."""
+    async def _or_own(self, conn: Connection, waiting: Waiting, told: trips.Outcome) -> trips.Outcome:
+        """A request sent before over a connection that broke may have met its own events, not another's."""
         found = await trips.stored(conn, waiting.request)
         if found is None:
-            return StreamConflict()
+            return told
         returning = any(statement.table for statement in waiting.request.statements)
         return AnswerLost() if returning else found
 

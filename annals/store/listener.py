@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,6 +11,9 @@ import structlog
 
 from annals.store.database import Database
 from annals.store.trips import CHANNEL
+
+ALL = ""
+"""Said of what has no name, or of anything there is."""
 
 _PATIENCE = 30.0
 _RETRY_SECONDS = 0.25
@@ -20,8 +24,8 @@ log = structlog.get_logger(__name__)
 class OnDemand:
     """One listener for all of a process that want to hear of commits: there while somebody does."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, channel: str = CHANNEL) -> None:
+        self._database, self._channel = database, channel
         self._stack = contextlib.AsyncExitStack()
         self._inside = 0
         self._listener: Listener | None = None
@@ -31,7 +35,7 @@ class OnDemand:
         """The listener, opened for the first and closed behind the last that uses it."""
         if self._listener is None:
             self._stack = contextlib.AsyncExitStack()
-            self._listener = await self._stack.enter_async_context(Listener.open(self._database))
+            self._listener = await self._stack.enter_async_context(Listener.open(self._database, self._channel))
         self._inside += 1
         try:
             yield self._listener
@@ -45,21 +49,23 @@ class OnDemand:
 class Listener:
     """Counts what it heard; a waiter says what count it knows, so that nothing heard in between is missed.
 
-    While the connection is broken nothing is heard: waiters poll by their timeout, and a new connection, one more of
-    its `sessions`, wakes all.
+    What is told may have a name. While the connection is broken nothing is heard: waiters poll by their timeout, and a
+    new connection, one more of its `sessions`, wakes all and counts for every name.
     """
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, channel: str = CHANNEL) -> None:
+        self._database, self._channel = database, channel
         self._heard = asyncio.Event()
+        self._counts: Counter[str] = Counter()
+        self._fresh: set[str] = set()
         self.count = 0
         self.sessions = 0
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, database: Database) -> AsyncIterator["Listener"]:
+    async def open(cls, database: Database, channel: str = CHANNEL) -> AsyncIterator["Listener"]:
         """Listen in the background until leaving."""
-        listener = cls(database)
+        listener = cls(database, channel)
         task = asyncio.create_task(listener._listen(), name="log-listener")
         try:
             yield listener
@@ -76,22 +82,40 @@ class Listener:
                     await self._heard.wait()
         return self.count
 
+    def heard_of(self, name: str) -> int:
+        """How often it was told of."""
+        return self._counts[name] + self._counts[ALL]
+
+    async def wait_for(self, name: str, known: int, timeout: float) -> None:  # noqa: ASYNC109 - as `wait`
+        """Return as soon as what was heard of a name differs from `known`, or after `timeout` seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while self.heard_of(name) == known:
+                    await self._heard.wait()
+
+    def fresh(self) -> set[str]:
+        """What was told of since this was asked last."""
+        fresh, self._fresh = self._fresh, set()
+        return fresh
+
     async def _listen(self) -> None:
         while True:
             try:
                 async with await self._database.connect("listen") as conn:
-                    await conn.execute(f"LISTEN {CHANNEL}")
+                    await conn.execute(f"LISTEN {self._channel}")
                     self.sessions += 1
-                    self._ring()
+                    self._ring(ALL)
                     while True:
-                        async for _ in conn.notifies(timeout=_PATIENCE):
-                            self._ring()
+                        async for told in conn.notifies(timeout=_PATIENCE):
+                            self._ring(told.payload)
                         await conn.execute("SELECT 1")  # a peer that vanished without a word shows here
             except (psycopg.Error, OSError) as error:
                 log.warning("listener_connection_lost", error=str(error).strip())
                 await asyncio.sleep(_RETRY_SECONDS)
 
-    def _ring(self) -> None:
+    def _ring(self, name: str) -> None:
         self.count += 1
+        self._counts[name] += 1
+        self._fresh.add(name)
         heard, self._heard = self._heard, asyncio.Event()
         heard.set()

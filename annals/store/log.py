@@ -21,8 +21,9 @@ from annals.store.errors import StoreError, StreamConflict
 from annals.store.facts import QUERIES, Facts
 from annals.store.group_append import GroupAppender
 from annals.store.mapper import EventMapper, Upcast
+from annals.store.meta import Meta
 from annals.store.migrate import QUERIES as MIGRATIONS
-from annals.store.request import Request, Statement
+from annals.store.request import Place, Request, Statement
 from annals.store.trips import QUERIES as APPEND
 
 __all__ = ["EventLog", "Key", "Meta", "Recorded", "SyncLog"]
@@ -42,20 +43,6 @@ COMPACTS = "0025_post_compact_states.sql"
 ASKS_SECONDS = 60.0
 
 log = structlog.get_logger(__name__)
-
-
-class Meta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Who and what led to an event: `causation` is the position it reacts to, `correlation` the first request.
-
-    `depth` counts the triggered functions that stand between the first request and this; empty for none.
-    """
-
-    actor: str
-    request: str = ""
-    causation: str = ""
-    correlation: str = ""
-    address: str = ""
-    depth: str = ""
 
 
 class Recorded(NamedTuple):
@@ -171,15 +158,24 @@ class EventLog:
             await turn.enter_async_context(lock)
 
     async def record(
-        self, aggregates: Sequence[Aggregate], *, meta: Meta, contents: Sequence[Content] = (), dry_run: bool = False
+        self,
+        aggregates: Sequence[Aggregate],
+        *,
+        meta: Meta,
+        contents: Sequence[Content] = (),
+        dry_run: bool = False,
+        takes: Place | None = None,
+        gives_back: Place | None = None,
     ) -> Recorded:
         """Append what aggregates in hand have decided. After a failure load anew: their pending events are gone.
 
-        With `dry_run` as `run`. Raises Conflict when a stream has moved on, and as `run`.
+        With `dry_run` as `run`. What `takes` a place is refused with NoPlace where none is free; who waits for one is
+        told of what `gives_back` its own. Raises Conflict when a stream has moved on, and as `run`.
         """
+        back = () if gives_back is None else (Statement(APPEND["place_back"], {"place": gives_back.name}),)
         try:
             kept = () if dry_run else await self.contents.prepare(contents)
-            return await self._append(aggregates, meta, kept, dry_run=dry_run)
+            return await self._append(aggregates, meta, kept, dry_run=dry_run, takes=takes, beside=back)
         except StreamConflict as error:
             raise Conflict from error
 
@@ -205,6 +201,8 @@ class EventLog:
         *,
         read: Sequence[Aggregate | None] = (),
         dry_run: bool = False,
+        takes: Place | None = None,
+        beside: Sequence[Statement] = (),
     ) -> Recorded:
         events: list[Any] = [event for aggregate in aggregates for event in aggregate.collect_events()]
         if not events:
@@ -221,8 +219,10 @@ class EventLog:
                 *_unchanged(read, versions),
                 *(statement for event in events for statement in self._required(event)),
                 *(statement for event in events for statement in self._inline(event)),
+                *beside,
             ],
             [content.row(versions) for content in contents],
+            takes,
         )
         if dry_run:
             would = await self._appender.attempt(request)

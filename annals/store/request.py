@@ -41,12 +41,25 @@ class ContentRow(NamedTuple):
     blob: str | None
 
 
+class Place(NamedTuple):
+    """One of the calls that a function may run at once, where its policy says how many."""
+
+    project_id: str
+    function_id: str
+
+    @property
+    def name(self) -> str:
+        """How it is told of when one is given back."""
+        return f"{self.project_id}:{self.function_id}"
+
+
 class Request(NamedTuple):
-    """One all-or-nothing append: events first, then contents and statements."""
+    """One all-or-nothing append: events first, then contents and statements; refused where its `place` is not free."""
 
     events: Sequence[StoredEvent]
     statements: Sequence[Statement] = ()
     contents: Sequence[ContentRow] = ()
+    place: Place | None = None
 
     @property
     def streams(self) -> set[str]:

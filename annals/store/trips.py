@@ -1,4 +1,4 @@
-"""The three ways a batch of requests reaches Postgres, each one transaction under the lock of all appends."""
+"""The ways a batch of requests reaches Postgres, each one transaction under the lock of all appends."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -8,8 +8,8 @@ from eventsourcing.persistence import StoredEvent
 
 from annals.store import sql
 from annals.store.connection import Connection, Row, Step
-from annals.store.errors import StreamConflict
-from annals.store.request import Appended, ContentRow, Request
+from annals.store.errors import NoPlace, StreamConflict
+from annals.store.request import Appended, ContentRow, Place, Request
 from annals.store.states.compact import plain, plain_or_altered
 
 QUERIES = sql.load(__package__, "append.sql")
@@ -18,6 +18,9 @@ LOCK = 4_105_000
 
 CHANNEL = "annals_events"
 """What an append notifies at its commit."""
+
+PLACES = "annals_places"
+"""What tells of places that are given back, by name."""
 
 STREAM_KEY = "events_stream_key"
 """The constraint that tells a stream's conflict from a read model's."""
@@ -29,15 +32,25 @@ Rows = dict[str, list[Row]]
 
 async def together(conn: Connection, requests: Sequence[Request]) -> list[Outcome]:
     """All of a batch or nothing, in one trip: for batches in which nobody conflicts. Raises what Postgres refuses."""
-    events = [event for request in requests for event in request.events]
-    _, places, *returned = await conn.trip([_LOCK, (QUERIES["insert"], _columns(events)), *_after_events(requests)])
-    outcomes: list[Outcome] = []
-    start = 0
-    for request, rows in zip(requests, _rows(requests, returned), strict=True):
-        own = places[start : start + len(request.events)]
-        start += len(request.events)
-        outcomes.append(_appended(own, rows))
-    return outcomes
+    _, places, *returned = await conn.trip([_LOCK, *_appending(requests)])
+    return list(_all_appended(requests, places, returned))
+
+
+async def within_places(conn: Connection, requests: Sequence[Request]) -> list[Outcome]:
+    """The batch without the requests whose functions have no place left: they get NoPlace, the others commit.
+
+    It takes one trip more, so only those that begin calls of bounded functions go, or wait, with it. Raises what
+    Postgres refuses.
+    """
+    *_, free = await conn.trip([_BEGIN, _LOCK, _places(requests)])
+    admitted = _admitted(requests, free)
+    going = [request for request, may in zip(requests, admitted, strict=True) if may]
+    if not going:
+        await conn.rollback()
+        return [NoPlace() for _ in requests]
+    places, *returned = await conn.trip([*_appending(going), _COMMIT])
+    outcomes = _all_appended(going, places, returned)
+    return [next(outcomes) if may else NoPlace() for may in admitted]
 
 
 async def without_losers(conn: Connection, requests: Sequence[Request]) -> list[Outcome]:
@@ -95,10 +108,14 @@ async def attempt(conn: Connection, request: Request, classify: Callable[[Except
 
 
 async def _alone(conn: Connection, request: Request) -> Appended:
-    """One request within an open transaction under the lock."""
-    places, *returned = await conn.trip([(QUERIES["insert"], _columns(request.events)), *_after_events([request])])
-    (rows,) = _rows([request], returned)
-    return _appended(places, rows)
+    """One request within an open transaction under the lock. Raises NoPlace."""
+    if request.place is not None:
+        (free,) = await conn.trip([_places([request])])
+        if not all(_admitted([request], free)):
+            raise NoPlace
+    places, *returned = await conn.trip(list(_appending([request])))
+    (appended,) = _all_appended([request], places, returned)
+    return appended
 
 
 async def stored(conn: Connection, request: Request) -> Appended | None:
@@ -118,6 +135,44 @@ _BEGIN: Step = ("BEGIN", ())
 _COMMIT: Step = ("COMMIT", ())
 _LOCK: Step = (QUERIES["lock"], {"key": LOCK})
 """A statement of its own, and first: what comes after it sees all that was appended before."""
+
+
+def _places(requests: Sequence[Request]) -> Step:
+    """What asks for the places that requests want."""
+    wanted = dict.fromkeys(request.place for request in requests if request.place is not None)
+    projects, functions = [place.project_id for place in wanted], [place.function_id for place in wanted]
+    return QUERIES["places"], {"projects": projects, "functions": functions}
+
+
+def _admitted(requests: Sequence[Request], free: Sequence[Row]) -> list[bool]:
+    """Which requests may go, first come, first served."""
+    left = {Place(row["project_id"], row["function_id"]): row["free"] for row in free}
+    admitted = []
+    for request in requests:
+        place = request.place
+        if place is None or place not in left:
+            admitted.append(True)
+        else:
+            admitted.append(left[place] > 0)
+            left[place] -= 1
+    return admitted
+
+
+def _appending(requests: Sequence[Request]) -> Iterator[Step]:
+    """All that a batch writes."""
+    yield QUERIES["insert"], _columns([event for request in requests for event in request.events])
+    yield from _after_events(requests)
+
+
+def _all_appended(
+    requests: Sequence[Request], places: Sequence[Row], returned: Sequence[list[Row]]
+) -> Iterator[Appended]:
+    """What each request of a batch got back of it."""
+    start = 0
+    for request, rows in zip(requests, _rows(requests, returned), strict=True):
+        own = places[start : start + len(request.events)]
+        start += len(request.events)
+        yield _appended(own, rows)
 
 
 def _after_events(requests: Sequence[Request]) -> Iterator[Step]:

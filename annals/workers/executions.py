@@ -1,7 +1,7 @@
 """Executions that wait for a worker: claimed, run, and their only outcome recorded."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -18,12 +18,12 @@ from annals.projections.runs import Call, build_run, ran
 from annals.projections.settlement import INFRASTRUCTURE_STATUS, settle
 from annals.store.blobs import BlobError
 from annals.store.contents import Content, Contents
-from annals.store.errors import StoreUnavailable
+from annals.store.errors import NoPlace, StoreUnavailable
 from annals.store.log import EventLog, Meta
 from annals.store.presence import Presence
+from annals.store.request import Place
 from annals.store.vault import Vault
-from annals.workers.bounds import Bounds, Function
-from annals.workers.broker import QueueUnavailable
+from annals.workers.bounds import Bounds
 from annals.workers.patience import patiently
 from annals.workers.preparation import Preparation, Refused
 from annals.workers.reads import Reads
@@ -37,9 +37,6 @@ QUEUE_SECONDS = 45.0
 
 _CLAIM_PATIENCE_SECONDS = 5.0
 
-Again = Callable[[Sequence[str]], Awaitable[object]]
-"""Wakes executions by their streams. Raises QueueUnavailable, StoreUnavailable."""
-
 Decision = Callable[[Execution], Awaitable[list[Content]]]
 """Decides an execution's end, and returns what is kept with it."""
 
@@ -52,6 +49,7 @@ class Claim(NamedTuple):
     execution: Execution
     ready: "asyncio.Future[tuple[Prepared, Call] | Refused]"
     cause: Cause
+    place: Place | None
 
 
 class Executions:
@@ -68,17 +66,13 @@ class Executions:
         executor: Executor,
         start_seconds: float,
         executor_patience_seconds: float = 15.0,
-        again: Again | None = None,
     ) -> None:
-        """`executor_patience_seconds`: how long claimed work waits for an executor that cannot be reached.
-
-        `again` wakes executions that were left waiting since their function ran as many as it may.
-        """
+        """`executor_patience_seconds`: how long claimed work waits for an executor that cannot be reached."""
         self._log, self._presence, self._executor = log, presence, executor
         self._start_seconds, self._executor_patience = start_seconds, executor_patience_seconds
         self._reads = Reads(log, contents)
         self._preparation = Preparation(self._reads, vault, environments)
-        self._bounds, self._again = Bounds(log.database), again
+        self._bounds = Bounds(log.database)
         self.held: set[str] = set()
 
     async def run(self, stream: str, cause: Cause = UNKNOWN) -> None:
@@ -86,59 +80,43 @@ class Executions:
         if stream in self.held:
             return
         self.held.add(stream)
-        place: list[Function] = []
         try:
-            claim = await self._claim(stream, cause, place)
+            claim = await self._claim(stream, cause)
             if claim is not None:
                 await self._carry_out(claim)
         finally:
             self.held.discard(stream)
-            for function in place:
-                await self._leave(function)
 
     async def stop(self, stream: str, _cause: Cause = UNKNOWN) -> None:
         """Kill the run of an execution, wherever it is. Raises ExecutorUnavailable."""
         await self._executor.cancel_execution(*split_stream(stream))
 
-    async def _leave(self, function: Function) -> None:
-        """Give back the function's place; who was left waiting for it is woken, or else found by the keeper's sweep."""
-        try:
-            left = await self._bounds.leave(function)
-            if left and self._again is not None:
-                await self._again(left)
-        except (StoreUnavailable, QueueUnavailable) as error:
-            log.warning("left_to_the_sweep", function=function[1], error=str(error))
-
-    async def _claim(self, stream: str, cause: Cause, place: list[Function]) -> Claim | None:
-        """Claim it, with a place of its function's, which the caller gives back."""
+    async def _claim(self, stream: str, cause: Cause) -> Claim | None:
+        """Claim it. One whose function runs as many as it may stays `waiting`, and is woken when there is a place."""
         holder = self._presence.id
 
         async def claim() -> Claim | None:
             execution = await self._reads.execution(Execution.key(*split_stream(stream)))
-            if execution is None or not await self._is_due(execution):
+            if execution is None or execution.ended or not await self._is_due(execution):
                 return None
-            function = execution.project_id, execution.function_id
-            if not place:
-                if execution.ended or not await self._bounds.enter(function):
-                    return None
-                place.append(function)
+            place = await self._bounds.place(execution.project_id, execution.function_id)
             fresh = execution.claim(holder)
             # The answer to a former append may have been lost: then it is claimed already, by this process.
             if execution.status != "processing" or execution.worker != holder:
                 return None
             ready = asyncio.ensure_future(self._preparation.of(execution))
             if not fresh:
-                return Claim(execution, ready, cause)
+                return Claim(execution, ready, cause, place)
             try:
-                recorded = await self._log.record([execution], meta=self._meta(cause))
+                recorded = await self._log.record([execution], meta=self._meta(cause), takes=place)
             except BaseException:
                 ready.cancel()
                 raise
-            return Claim(execution, ready, cause.then(recorded.position))
+            return Claim(execution, ready, cause.then(recorded.position), place)
 
         try:
             return await patiently(claim, seconds=_CLAIM_PATIENCE_SECONDS)
-        except Conflict:
+        except (Conflict, NoPlace):
             return None  # another worker was first
 
     async def _carry_out(self, claim: Claim) -> None:
@@ -202,7 +180,7 @@ class Executions:
         async def record() -> None:
             execution = first.pop() if first else await self._log.load(key)
             contents = await decide(execution)
-            await self._log.record([execution], meta=self._meta(claim.cause), contents=contents)
+            await self._log.record([execution], meta=self._meta(claim.cause), contents=contents, gives_back=claim.place)
 
         try:
             try:

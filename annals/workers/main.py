@@ -16,6 +16,7 @@ from annals.store.follower import Follower
 from annals.store.holds import SCHEDULES, Holds
 from annals.store.idempotency import Idempotency
 from annals.store.listener import Listener
+from annals.store.trips import PLACES
 from annals.store.window import Window
 from annals.vcs.client import Repositories
 from annals.vcs.jobs import Bounds
@@ -25,7 +26,7 @@ from annals.workers.builds import Builds
 from annals.workers.chores import Chores
 from annals.workers.clock import Duty, keep
 from annals.workers.desk import Desk
-from annals.workers.executions import Again, Executions
+from annals.workers.executions import Executions
 from annals.workers.gate import Gate
 from annals.workers.held import unless_held
 from annals.workers.jobs import BuildLimits
@@ -42,6 +43,7 @@ from annals.workers.sealing import Sealing
 from annals.workers.sources import Sources
 from annals.workers.stock import Shelf, Stock
 from annals.workers.triggers import Triggers
+from annals.workers.vacancies import Vacancies
 from annals.workers.wakeups import (
     BUILD_DEPLOYMENT,
     BUILDS,
@@ -79,8 +81,7 @@ async def serve_worker(settings: Settings, executor: Executor, *, asked: asyncio
 
     async with opened(settings, "worker", doing) as process:
         broker = WakeUpBroker(settings.redis_url, gates)
-        again = functools.partial(wake, process.database, broker, RUN_EXECUTION)
-        executions = _executions(settings, process, executor, again)
+        executions = _executions(settings, process, executor)
         builds = _builds(settings, process, executor)
         chores = Chores(process.log, executor, _retention(settings, process), _litter(settings, process))
         desk = Desk(
@@ -114,9 +115,14 @@ async def serve_keeper(settings: Settings, *, asked: asyncio.Event, tell: Tell) 
     def doing() -> str:
         return "leads" if keeper is not None and keeper.active else "stands by"
 
-    async with opened(settings, "keeper", doing) as process, Listener.open(process.database) as listener:
+    async with (
+        opened(settings, "keeper", doing) as process,
+        Listener.open(process.database) as listener,
+        Listener.open(process.database, PLACES) as places,
+    ):
         queue = WakeUpBroker(settings.redis_url)
-        keeper = Keeper(Leadership(process.database), lambda: _term(settings, process, listener, queue))
+
+        keeper = Keeper(Leadership(process.database), lambda: _term(settings, process, listener, places, queue))
         keeping = asyncio.ensure_future(keeper.serve())
         try:
             await _until(asked, tell, doing)
@@ -126,15 +132,19 @@ async def serve_keeper(settings: Settings, *, asked: asyncio.Event, tell: Tell) 
                 await keeping
 
 
-def _term(settings: Settings, process: Process, listener: Listener, queue: WakeUpBroker) -> Sequence[Work]:
+def _term(
+    settings: Settings, process: Process, listener: Listener, places: Listener, queue: WakeUpBroker
+) -> Sequence[Work]:
     """The followers and the clocks of one keeper's term."""
     event_log = process.log
     window = Window(process.log.facts, listener)
     followers = _followers(process, listener, window, queue)
+    wake_runs = functools.partial(wake, process.database, queue, RUN_EXECUTION)
     holds, schedules = Holds(process.database), Schedules(event_log, queue, look_back_seconds=5.0)
     duties = [
         Duty("reaper", settings.lease_s / 5, Reaper(event_log, lease_seconds=settings.lease_s).sweep),
         Duty("overdue", 5.0, Overdue(event_log, slack_seconds=OVERDUE_SECONDS + settings.start_timeout_s).sweep),
+        Duty("vacancies", 1.0, Vacancies(process.database, places, wake_runs).run),
         Duty("missed", 2.0, unless_held(holds, SCHEDULES, Missed(process.database, queue).sweep)),
         Duty("schedules", 0.5, unless_held(holds, SCHEDULES, schedules.tick)),
         Duty("warmth", LOOK_SECONDS, unless_held(holds, SCHEDULES, Warming(process.database, queue).sweep)),
@@ -169,7 +179,7 @@ def _kept(duty: Duty) -> Work:
     return lambda: keep(duty)
 
 
-def _executions(settings: Settings, process: Process, executor: Executor, again: Again) -> Executions:
+def _executions(settings: Settings, process: Process, executor: Executor) -> Executions:
     return Executions(
         process.log,
         presence=process.presence,
@@ -178,7 +188,6 @@ def _executions(settings: Settings, process: Process, executor: Executor, again:
         environments=process.environments,
         executor=executor,
         start_seconds=float(settings.start_timeout_s),
-        again=again,
     )
 
 

@@ -68,6 +68,7 @@ class SimulatedConnection:
         self.closed = False
         self._pipeline: list[Operation] | None = None
         self._heard = asyncio.Event()
+        self._told: list[str] = []
 
     async def __aenter__(self) -> Self:
         return self
@@ -86,7 +87,7 @@ class SimulatedConnection:
     async def do(self, operation: Operation) -> None:
         """Raises psycopg's errors."""
         if operation[0].startswith("LISTEN"):
-            self.session.listening = self._heard.set
+            self.session.listen(operation[0].split()[1], self._hear)
         if self._pipeline is not None:
             self._pipeline.append(operation)
         else:
@@ -135,7 +136,11 @@ class SimulatedConnection:
         if self.session.tx is not None:
             self.end()
 
-    async def notifies(self, *, timeout: float) -> AsyncIterator[None]:
+    def _hear(self, payload: str) -> None:
+        self._told.append(payload)
+        self._heard.set()
+
+    async def notifies(self, *, timeout: float) -> AsyncIterator[psycopg.Notify]:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
         while (left := deadline - loop.time()) > 0:
@@ -146,7 +151,9 @@ class SimulatedConnection:
             except TimeoutError:
                 continue
             self._heard.clear()
-            yield None
+            told, self._told = self._told, []
+            for payload in told:
+                yield psycopg.Notify("", payload, 0)
 
     def _require_session(self) -> None:
         if self.closed or not self.session.alive:

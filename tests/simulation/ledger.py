@@ -7,6 +7,7 @@ from annals.domain.deployment import Deployment
 from annals.domain.execution import Execution
 from annals.domain.function import Function
 from annals.store.mapper import EventMapper
+from tests.simulation.caps import Caps
 from tests.simulation.transactions import Row
 
 _OPEN = {"waiting", "processing", "building"}
@@ -27,8 +28,9 @@ class Stream:
 class Ledger:
     """`fail` is told what does not hold. `streams` are as they are now."""
 
-    def __init__(self, fail: Callable[[str], None]) -> None:
-        self._fail = fail
+    def __init__(self, fail: Callable[[str], None], clock: Callable[[], float] | None = None) -> None:
+        """`clock` is one that no fault sets; without one it is the database's."""
+        self._fail, self._clock, self._caps = fail, clock, Caps(fail)
         self.streams: dict[str, Stream] = {}
         self.versions: dict[str, int] = {}
         self.slots: dict[tuple[str, int, Any], str] = {}
@@ -50,6 +52,7 @@ class Ledger:
             self.events.append((row, event))
             batch.append((row, event))
             self._apply(row, event)
+            self._caps.apply(event, self._clock() if self._clock is not None else row["recorded_at"].timestamp())
         self._judge_activation(batch)
 
     def acknowledge(self, events: Any, known: Callable[[str, int], Row | None]) -> None:

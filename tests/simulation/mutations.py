@@ -193,10 +193,10 @@ def double_enqueue_without_claim() -> AbstractContextManager[object]:
 def retry_without_idempotency() -> AbstractContextManager[object]:
     """An append whose answer was lost is sent again, and what it meets is not recognised as its own."""
 
-    async def conflict(self: Any, conn: Any, waiting: Any) -> Any:
-        return StreamConflict()
+    async def conflict(self: Any, conn: Any, waiting: Any, told: Any) -> Any:
+        return told
 
-    return mock.patch.object(GroupAppender, "_conflict_or_own", conflict)
+    return mock.patch.object(GroupAppender, "_or_own", conflict)
 
 
 @planted
@@ -218,6 +218,12 @@ def lost_race_told_as_done() -> AbstractContextManager[object]:
 def what_is_read_may_change() -> AbstractContextManager[object]:
     """A command may decide on what somebody else is changing."""
     return mock.patch.object(log, "_unchanged", return_value=[])
+
+
+@planted
+def places_are_not_counted() -> AbstractContextManager[object]:
+    """A function's places are given to whoever asks."""
+    return mock.patch.object(trips, "_admitted", lambda requests, _free: [True] * len(requests))
 
 
 @planted

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from annals.app.executions.places import Places
 from annals.domain.environment import Platform
 from annals.domain.ports import Executor
 from annals.projections import schedules
@@ -17,9 +18,10 @@ from annals.store.errors import StoreUnavailable
 from annals.store.follower import Follower
 from annals.store.holds import SCHEDULES, Holds
 from annals.store.leases import Leases
-from annals.store.listener import Listener
+from annals.store.listener import Listener, OnDemand
 from annals.store.log import EventLog
 from annals.store.presence import Presence
+from annals.store.trips import PLACES
 from annals.workers.broker import QueueUnavailable
 from annals.workers.builds import Builds
 from annals.workers.chores import Chores
@@ -36,6 +38,7 @@ from annals.workers.relay import sender
 from annals.workers.retention import Retention
 from annals.workers.schedules import Schedules
 from annals.workers.stock import Shelf, Stock
+from annals.workers.vacancies import Vacancies
 from annals.workers.wakeups import (
     BUILD_DEPLOYMENT,
     BUILDS,
@@ -99,6 +102,7 @@ class Parts(NamedTuple):
     vault: Any
     environments: Environments
     presence: Presence
+    places: Places
 
 
 async def opened(world: "World", role: str) -> Parts:
@@ -116,7 +120,8 @@ async def opened(world: "World", role: str) -> Parts:
         except StoreUnavailable:  # a real process ends, and its parent starts it again
             await asyncio.sleep(0.5)
     world.loop.create_task(presence.run())
-    return Parts(database, log, contents, vault, Environments(database, vault, platform), presence)
+    places = Places(OnDemand(database, PLACES))
+    return Parts(database, log, contents, vault, Environments(database, vault, platform), presence, places)
 
 
 async def worker(world: "World") -> SimulatedDesk:
@@ -131,7 +136,6 @@ async def worker(world: "World") -> SimulatedDesk:
         executor=executor,
         start_seconds=START_SECONDS,
         executor_patience_seconds=3.0,
-        again=functools.partial(wake, parts.database, world.queue, RUN_EXECUTION),
     )
     builds = Builds(
         parts.log,
@@ -173,11 +177,11 @@ async def _nothing_to_warm(_stream: str, _cause: Cause) -> None:
 
 async def keeper(world: "World") -> None:
     parts = await opened(world, "keeper")
-    async with Listener.open(parts.database) as listener:
-        await Keeper(Leadership(parts.database), lambda: term(world, parts, listener)).serve()
+    async with Listener.open(parts.database) as listener, Listener.open(parts.database, PLACES) as places:
+        await Keeper(Leadership(parts.database), lambda: term(world, parts, listener, places)).serve()
 
 
-def term(world: "World", parts: Parts, listener: Listener) -> Sequence[Work]:
+def term(world: "World", parts: Parts, listener: Listener, places: Listener) -> Sequence[Work]:
     """The followers and clocks of one term, as the real keeper's, with clocks of this world."""
     log, queue = parts.log, world.queue
     relay = Follower("relay", None, log.facts, listener, send=sender(queue), transient=(QueueUnavailable,), batch=50)
@@ -186,6 +190,7 @@ def term(world: "World", parts: Parts, listener: Listener) -> Sequence[Work]:
     clock = world.loop.time
     reaper = Reaper(log, lease_seconds=LEASE_SECONDS, clock=clock)
     missed = Missed(parts.database, queue, clock=clock)
+    vacancies = Vacancies(parts.database, places, functools.partial(wake, parts.database, queue, RUN_EXECUTION))
 
     async def resend() -> None:
         world.resent += await missed.sweep()
@@ -193,6 +198,7 @@ def term(world: "World", parts: Parts, listener: Listener) -> Sequence[Work]:
     duties = [
         Duty("reaper", LEASE_SECONDS / 5, reaper.sweep),
         Duty("overdue", 5.0, Overdue(log, slack_seconds=OVERDUE_SECONDS, clock=clock).sweep),
+        Duty("vacancies", 1.0, vacancies.run),
         Duty("missed", 2.0, unless_held(holds, SCHEDULES, resend)),
         Duty("schedules", 0.5, unless_held(holds, SCHEDULES, firing.tick)),
     ]

@@ -5,6 +5,7 @@ What a statement does is told in Python, by its text (`statements_*.py`).
 
 import asyncio
 import contextvars
+import functools
 import random
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -14,7 +15,7 @@ import psycopg
 from psycopg import errors as pg
 
 from annals.store.follower import QUERIES as FOLLOWER
-from annals.store.trips import LOCK, QUERIES
+from annals.store.trips import CHANNEL, LOCK, PLACES, QUERIES
 from tests.simulation.loop import Node, SimulatedLoop
 from tests.simulation.sessions import Faults, Lock, Session, Trip
 from tests.simulation.transactions import STATEMENTS, Key, Row, Tx, UnknownStatement
@@ -108,10 +109,10 @@ class Postgres:
             if trip.session.tx is not None:
                 trip.session.tx.aborted = True
 
-    def notify(self) -> None:
+    def notify(self, channel: str, payload: str) -> None:
         for session in self.sessions:
-            if session.listening is not None:
-                self._later(session.listening)
+            if session.listening is not None and session.channel == channel:
+                self._later(functools.partial(session.listening, payload))
 
     def rows(self, table: str) -> Mapping[Key, Row]:
         return self.tables.get(table, {})
@@ -266,7 +267,9 @@ class Postgres:
             for event in tx.events:
                 self.streams.setdefault(event["originator_id"], []).append(event)
             self._committed(tx.events)
-            self.notify()
+            self.notify(CHANNEL, "")
+        for place in dict.fromkeys(tx.told):
+            self.notify(PLACES, place)
 
     def _release(self, session: Session) -> None:
         for name, lock in self.locks.items():

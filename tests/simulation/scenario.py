@@ -62,6 +62,10 @@ async def _use(world: World, rng: random.Random, length: float, acts: Mapping[st
     first = clients[0]
     await _settled(first.begin("create f1", first.create_function("f1", marker="0", schedule=rng.choice(SCHEDULES))))
     await _settled(first.begin("deploy f1 d0", first.deploy("f1", "d0", activate=True)))
+    if world.rng.random() < 0.3:
+        world.bounded = True
+        await _settled(first.begin("f1 runs 1 at once", first.change_policy("f1", attempts=1, concurrency=1)))
+        await asyncio.sleep(1.5)
     user = User(world, rng, clients, acts)
     end = world.loop.time() + length
     for _ in range(rng.randrange(4, 24)):
@@ -148,7 +152,7 @@ class User:
         function, attempts, concurrency = (
             self._rng.choice(FUNCTIONS),
             self._rng.choice([1, 3]),
-            self._rng.choice([0, 2]),
+            self._rng.choice([0, 1, 2]),
         )
         self._world.bounded = self._world.bounded or concurrency > 0
         changed = client.change_policy(function, attempts=attempts, concurrency=concurrency)

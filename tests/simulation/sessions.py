@@ -22,9 +22,13 @@ class Session:
         self.node = node
         self.tx: Tx | None = None
         self.alive = True
-        self.listening: Callable[[], None] | None = None
+        self.channel = ""
+        self.listening: Callable[[str], None] | None = None
         self.leads = False
         self.trip: Trip | None = None
+
+    def listen(self, channel: str, told: Callable[[str], None]) -> None:
+        self.channel, self.listening = channel, told
 
 
 class Trip:

@@ -28,6 +28,14 @@ def function_required(tx: Tx, p: Any) -> list[Row]:
     return []
 
 
+@on(REQUIRED["place_back_of"])
+def place_back_of(tx: Tx, p: Any) -> list[Row]:
+    row = tx.get("executions", p["stream"])
+    if row is not None and row["status"] == "processing":
+        tx.told.append(f"{row['project_id']}:{row['function_id']}")
+    return []
+
+
 @on(EXECUTIONS["requested"])
 def requested(tx: Tx, p: Any) -> list[Row]:
     if tx.get("executions", p["stream"]) is not None:

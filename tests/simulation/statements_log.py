@@ -30,6 +30,25 @@ def is_applied(tx: Tx, p: Any) -> list[Row]:
     return [{"applied": True}]
 
 
+@on(APPEND["places"])
+def places(tx: Tx, p: Any) -> list[Row]:
+    running = [row for _, row in tx.rows("executions") if row["status"] == "processing"]
+    rows = []
+    for project, function_id in zip(p["projects"], p["functions"], strict=True):
+        function = tx.get("functions", f"function:{project}:{function_id}")
+        most = function["policy"].get("scaling", {}).get("concurrency", 0) if function is not None else 0
+        if most:
+            own = [row for row in running if (row["project_id"], row["function_id"]) == (project, function_id)]
+            rows.append({"project_id": project, "function_id": function_id, "free": most - len(own)})
+    return rows
+
+
+@on(APPEND["place_back"])
+def place_back(tx: Tx, p: Any) -> list[Row]:
+    tx.told.append(p["place"])
+    return []
+
+
 @on(APPEND["insert"])
 def insert(tx: Tx, p: Any) -> list[Row]:
     return [{name: row[name] for name in _PLACES} for row in (tx.append(*e) for e in _events(p))]

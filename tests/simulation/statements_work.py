@@ -12,6 +12,7 @@ from annals.workers.missed import QUERIES as MISSED
 from annals.workers.reaper import QUERIES as REAPER
 from annals.workers.retention import QUERIES as RETENTION
 from annals.workers.schedules import QUERIES as FIRING
+from annals.workers.vacancies import QUERIES as VACANCIES
 from tests.simulation.transactions import Row, Tx, on
 
 _BUILDING = {"processing", "building"}
@@ -56,8 +57,7 @@ def _waiting(runnable: Sequence[tuple[str, datetime, int]], p: Any, lane: str = 
 
 def _full(tx: Tx, row: Row) -> bool:
     """Whether an execution's function runs as many as it may."""
-    function = _function(tx, row)
-    most = function["policy"].get("scaling", {}).get("concurrency", 0) if function is not None else 0
+    most = _bound(_function(tx, row))
     mine = (row["project_id"], row["function_id"])
     running = [x for _, x in tx.rows("executions") if (x["project_id"], x["function_id"]) == mine]
     return bool(most) and sum(x["status"] == "processing" for x in running) >= most
@@ -88,26 +88,35 @@ def waiting_builds(tx: Tx, p: Any) -> list[Row]:
     return [_waiting(runnable, p)]
 
 
-@on(BOUNDS["bounds"])
-def bounds(tx: Tx, p: Any) -> list[Row]:
-    rows = []
-    for _, row in tx.rows("functions"):
-        concurrency = row["policy"].get("scaling", {}).get("concurrency", 0)
-        if concurrency:
-            names = ("project_id", "function_id")
-            rows.append({name: row[name] for name in names} | {"concurrency": concurrency})
-    return rows
+def _runnable(tx: Tx, row: Row) -> bool:
+    if row["status"] == "scheduled":
+        return bool(row["scheduled_at"] <= tx.now)
+    return row["status"] == "waiting" and (row["retry_at"] is None or row["retry_at"] <= tx.now)
 
 
-@on(BOUNDS["next"])
+def _bound(function: Row | None) -> int:
+    return int(function["policy"].get("scaling", {}).get("concurrency", 0)) if function is not None else 0
+
+
+@on(BOUNDS["bounded"])
+def bounded(tx: Tx, p: Any) -> list[Row]:
+    rows = [row for _, row in tx.rows("functions") if _bound(row)]
+    return [{name: row[name] for name in ("project_id", "function_id")} for row in rows]
+
+
+@on(VACANCIES["next"])
 def next_that_may_run(tx: Tx, p: Any) -> list[Row]:
-    waiting = [
-        (row["sequence"], stream)
-        for stream, row in tx.rows("executions")
-        if (row["project_id"], row["function_id"], row["status"]) == (p["project"], p["function"], "waiting")
-        and (row["retry_at"] is None or row["retry_at"] <= tx.now)
-    ]
-    return [{"stream_id": stream} for _, stream in sorted(waiting)[: p["limit"]]]
+    told = set(zip(p["projects"], p["functions"], strict=True))
+    found = []
+    for _, function in tx.rows("functions"):
+        own = (function["project_id"], function["function_id"])
+        if own not in told and not (p["all"] and function["policy"]):
+            continue
+        rows = [row for _, row in tx.rows("executions") if (row["project_id"], row["function_id"]) == own]
+        free = max(_bound(function) - sum(row["status"] == "processing" for row in rows), 0)
+        waiting = sorted((row for row in rows if _runnable(tx, row)), key=lambda row: int(row["sequence"]))
+        found += waiting[: min(free, p["most"]) if _bound(function) else p["most"]]
+    return [{"stream_id": row["stream_id"]} for row in found]
 
 
 @on(MISSED["causes"])

@@ -67,8 +67,9 @@ class Tx:
         self._server = server
         self.overlay: dict[str, dict[Key, Row | None]] = {}
         self.events: list[Row] = []
+        self.told: list[str] = []
         self.aborted = False
-        self.savepoint: tuple[dict[str, dict[Key, Row | None]], int] | None = None
+        self.savepoint: tuple[dict[str, dict[Key, Row | None]], int, int] | None = None
 
     @property
     def now(self) -> datetime:
@@ -127,11 +128,11 @@ class Tx:
         return row
 
     def save(self) -> None:
-        self.savepoint = ({name: dict(rows) for name, rows in self.overlay.items()}, len(self.events))
+        self.savepoint = ({name: dict(rows) for name, rows in self.overlay.items()}, len(self.events), len(self.told))
 
     def restore(self) -> None:
         if self.savepoint is not None:
-            overlay, events = self.savepoint
+            overlay, events, told = self.savepoint
             self.overlay = {name: dict(rows) for name, rows in overlay.items()}
-            del self.events[events:]
+            del self.events[events:], self.told[told:]
             self.aborted = False

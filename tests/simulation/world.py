@@ -33,7 +33,7 @@ class World:
         self.clocks.offsets["database"] = 0.0
         self.violations: list[str] = []
         self.loop.broke = self.fail
-        self.ledger = Ledger(self.fail)
+        self.ledger = Ledger(self.fail, self.loop.time)
         self.server = Postgres(self.loop, self._part(), lambda: self.clocks.at("database"), self.ledger.committed)
         self.queue = SimulatedQueue(self.loop, self._part())
         self.executor = SimulatedExecutor(self.loop, self._part(), self.fail)

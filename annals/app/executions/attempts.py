@@ -138,11 +138,12 @@ def _said(event: Any) -> tuple[str, str]:
 
 async def _waiting(call: Call, row: Row) -> Waiting | None:
     """What a waiting execution waits for, counted now."""
-    if row["status"] == "scheduled":
+    now = call.services.now()
+    if row["status"] == "scheduled" and row["scheduled_at"] > now:
         return Waiting(reason="schedule", position=0, until=wire_date(row["scheduled_at"]))
-    if row["status"] != "waiting":
+    if row["status"] not in {"waiting", "scheduled"}:
         return None
-    if row["retry_at"] is not None and row["retry_at"] > call.services.now():
+    if row["retry_at"] is not None and row["retry_at"] > now:
         return Waiting(reason="retry", position=0, until=wire_date(row["retry_at"]))
     function = (row["project_id"], row["function_id"])
     found = await call.services.reads.rows(QUERIES["queue"], (row["sequence"], *function, *function))

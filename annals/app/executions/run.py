@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -17,10 +18,11 @@ from annals.domain.execution import Execution, Ran, Request
 from annals.domain.invocation import KEPT_REQUEST_HEADERS, kept, laid_over, platform_headers, truncated
 from annals.domain.ports import Executor, ExecutorUnavailable, ExecutorUnreachable, Outcome, Run
 from annals.projections.execution_context import Context, Prepared
+from annals.projections.runs import QUEUE_SECONDS, build_run, deployment_of, ran
 from annals.projections.runs import Call as FunctionCall
-from annals.projections.runs import build_run, deployment_of, ran
 from annals.projections.settlement import settle
 from annals.store.log import Meta, Recorded
+from annals.store.request import Place
 from annals.store.tokens import ephemeral_key, user_token
 
 log = structlog.get_logger(__name__)
@@ -59,7 +61,7 @@ async def _run(call: Call, context: Context) -> Finished:
     execution_id = call.new_id()
     prepared = await services.environments.of(await routed(call, context, execution_id))
     context = prepared.context
-    execution = request(call, context, execution_id=execution_id, user_id=caller.user_id, worker=services.holder())
+    execution = _accepted(call, context, execution_id, caller)
     secret = await services.signing_secret(call.project_id)
     expires = services.now().timestamp() + context.timeout + KEY_SLACK
     key = ephemeral_key(
@@ -88,7 +90,11 @@ async def _run(call: Call, context: Context) -> Finished:
         start_seconds=float(services.settings.start_timeout_s),
     )
     meta = await call.meta()
+    waited = 0.0
+    if run.concurrency:
+        execution, waited = await _placed(call, lambda: _accepted(call, context, execution_id, caller), meta)
     outcome, timed_out = await _execute(call, run, execution, meta)
+    outcome = msgspec.structs.replace(outcome, queue_seconds=outcome.queue_seconds + waited)
     recorded = await _settle(call, execution, outcome, prepared, meta)
     if timed_out:
         raise SynchronousTimeout
@@ -139,12 +145,40 @@ def request(
     )
 
 
+def _accepted(call: Call, context: Context, execution_id: str, caller: Caller) -> Execution:
+    """The execution that this process runs at once."""
+    holder = call.services.holder()
+    return request(call, context, execution_id=execution_id, user_id=caller.user_id, worker=holder)
+
+
+def _place(execution: Execution) -> Place:
+    return Place(execution.project_id, execution.function_id)
+
+
+async def _placed(call: Call, accepted: Callable[[], Execution], meta: Meta) -> tuple[Execution, float]:
+    """The request, recorded with a place of its function's, and how many seconds it waited for one.
+
+    Raises RateLimited, with nothing recorded.
+    """
+    services, began = call.services, time.monotonic()
+
+    async def begin() -> Execution:
+        execution = accepted()
+        recorded = await services.log.record([execution], meta=meta, takes=_place(execution))
+        call.seen(recorded.position)
+        return execution
+
+    execution = await services.places.take(_place(accepted()), begin, seconds=QUEUE_SECONDS)
+    return execution, time.monotonic() - began
+
+
 async def _execute(call: Call, run: Run, execution: Execution, meta: Meta) -> tuple[Outcome, bool]:
     """Run it while the request is recorded, and wait for both; true where the code took too long for its caller."""
     services = call.services
     running = asyncio.create_task(_once_reached(services.executor, run))
     try:
-        call.seen((await services.log.record([execution], meta=meta)).position)
+        if not run.concurrency:
+            call.seen((await services.log.record([execution], meta=meta)).position)
         async with asyncio.timeout(services.settings.sync_wait_s):
             return await asyncio.shield(running), False
     except TimeoutError:
@@ -217,7 +251,9 @@ async def _record(call: Call, execution: Execution, outcome: Outcome, prepared: 
     facts: Ran = ran(prepared, outcome)
     logging, now = prepared.context.logging, call.services.now()
     contents = settle(execution, execution.epoch, outcome, facts, logging=logging, now=now)
-    recorded = await call.services.log.record([execution], meta=meta, contents=contents)
+    bounded = prepared.context.policy.scaling.concurrency
+    back = _place(execution) if bounded else None
+    recorded = await call.services.log.record([execution], meta=meta, contents=contents, gives_back=back)
     call.seen(recorded.position)
     return recorded
 

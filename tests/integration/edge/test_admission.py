@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from annals.app.executions import run
 from annals.app.executions.admission import Admission
 from annals.app.services import Services
 from tests.integration.edge import given
@@ -42,6 +43,48 @@ async def test_a_functions_queue_that_is_full_answers_429_and_records_nothing(
     assert {reply.status for reply in await asyncio.gather(*crowd, elsewhere)} == {201}
     assert (await plain.get(f"/v1/functions/{function_id}/executions")).json["total"] == 3
     assert (await given.execute(plain, function_id)).status == 201
+
+
+async def test_a_call_that_waits_too_long_for_its_function_answers_429_and_records_nothing(
+    services: Services, plain: Client, held: asyncio.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "QUEUE_SECONDS", 0.2)
+    function_id = await given.running_function(services, plain)
+    await plain.json("PUT", f"/v1/functions/{function_id}/policy", {"scaling": {"concurrency": 1}})
+    first = asyncio.create_task(given.execute(plain, function_id))
+    executions = f"/v1/functions/{function_id}/executions"
+
+    async def begun() -> bool:
+        return bool((await plain.get(executions)).json["total"])
+
+    await until(begun, seconds=60)
+
+    refused = await given.execute(plain, function_id)
+
+    assert refused.error == (429, "general_rate_limit_exceeded")
+    assert refused.headers["retry-after"] == "1"
+    assert (await plain.get(executions)).json["total"] == 1
+    later = await given.execute(plain, function_id, async_=True)
+    attempts = await plain.get(f"{executions}/{later.json['$id']}/attempts")
+    assert (attempts.json["waiting"]["reason"], attempts.json["waiting"]["position"]) == ("concurrency", 1)
+    held.set()
+    assert (await first).status == 201
+
+
+async def test_calls_beyond_a_functions_concurrency_run_one_after_another(
+    services: Services, plain: Client, executor: FakeExecutor, held: asyncio.Event
+) -> None:
+    function_id = await given.running_function(services, plain)
+    await plain.json("PUT", f"/v1/functions/{function_id}/policy", {"scaling": {"concurrency": 2}})
+    crowd = [asyncio.create_task(given.execute(plain, function_id)) for _ in range(6)]
+    await until(lambda: len(executor.runs) == 2, seconds=60)
+    await waiting(services, 6)
+    assert len(executor.runs) == 2
+
+    held.set()
+
+    assert {reply.status for reply in await asyncio.gather(*crowd)} == {201}
+    assert len(executor.runs) == 6
 
 
 async def test_a_full_process_answers_503_and_one_project_cannot_fill_it(

@@ -1,14 +1,34 @@
 """A function that may run only so many calls at once: what is beyond waits, and runs as soon as there is room."""
 
 import asyncio
-from collections.abc import Sequence
+import functools
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, NamedTuple
 
+import pytest
+
+from annals.domain.commands.executions import cancel_execution
 from annals.domain.commands.functions import change_policy
+from annals.domain.execution import Execution
 from annals.domain.function import Function
 from annals.domain.policy import Policy, Scaling
+from annals.projections.inline import REFUSALS, inline
+from annals.projections.required import required
+from annals.store.errors import NoPlace
+from annals.store.listener import Listener
+from annals.store.log import EventLog
+from annals.store.request import Place
+from annals.store.trips import PLACES
 from annals.workers.executions import Executions
+from annals.workers.reaper import take_back
+from annals.workers.vacancies import Vacancies
 from tests.integration.workers.valkey import until
 from tests.integration.workers.world import META, PROJECT, World
+from tests.simulation.caps import Caps
+
+soon = functools.partial(until, seconds=60)
+OTHERS_PLACE = Place(PROJECT, "f")
 
 
 async def bounded(world: World, concurrency: int, function_id: str = "f") -> None:
@@ -21,45 +41,72 @@ async def statuses(world: World) -> list[str]:
     return [row["status"] for row in rows]
 
 
-async def worker(world: World, woken: list[str] | None = None) -> Executions:
-    """A worker whose left executions are woken at once, as the queue does it."""
-    made: list[Executions] = []
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def again(streams: Sequence[str]) -> None:
-        if woken is not None:
-            woken.extend(streams)
-        for stream in streams:
-            task = asyncio.create_task(made[0].run(stream))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-
-    made.append(world.executions(await world.presence(), again=again))
-    return made[0]
+async def one_too_many(world: World) -> list[str]:
+    """What the log says of calls that began though no place was free."""
+    wrong: list[str] = []
+    caps = Caps(wrong.append)
+    for fact in await world.log.facts.after(0, 10_000):
+        caps.apply(fact.event, 0.0)
+    return wrong
 
 
-async def test_no_more_are_claimed_than_may_run_and_the_rest_waits_its_turn(world: World) -> None:
+class Crew(NamedTuple):
+    """Workers that each record in a transaction of their own, and what the keeper woke."""
+
+    workers: Sequence[Executions]
+    woken: list[str]
+    tasks: set["asyncio.Task[None]"]
+
+    def run(self, *streams: str) -> None:
+        """Every worker hears of every one."""
+        for worker in self.workers:
+            for stream in streams:
+                task = asyncio.create_task(worker.run(stream))
+                self.tasks.add(task)
+                task.add_done_callback(self.tasks.discard)
+
+
+@asynccontextmanager
+async def crew(world: World, count: int = 1) -> AsyncIterator[Crew]:
+    parts: dict[str, Any] = {"contents": world.contents, "inline": inline, "required": required, "refusals": REFUSALS}
+    logs = [await EventLog.open(world.database, **parts) for _ in range(count)]
+    made = Crew([world.executions(await world.presence(), log) for log in logs], [], set())
+
+    async def wake(streams: Sequence[str]) -> None:
+        made.woken.extend(streams)
+        made.run(*streams)
+
+    async with Listener.open(world.database, PLACES) as places:
+        await soon(lambda: places.sessions > 0)
+        keeping = asyncio.create_task(Vacancies(world.database, places, wake).run())
+        try:
+            yield made
+        finally:
+            world.executor.go.set()
+            keeping.cancel()
+            with suppress(asyncio.CancelledError):
+                await keeping
+            await asyncio.gather(*made.tasks)
+            for log in logs:
+                await log.close()
+
+
+async def test_two_workers_begin_no_more_than_may_run_and_all_of_them_run(world: World) -> None:
     incarnation = await world.built()
     await bounded(world, 2)
-    streams = [await world.request(f"x{n}", incarnation) for n in range(5)]
-    executions, most = await worker(world), 0
+    streams = [await world.request(f"x{n}", incarnation) for n in range(12)]
     world.executor.go.clear()
-    running = [asyncio.create_task(executions.run(stream)) for stream in streams]
+    async with crew(world, 2) as workers:
+        workers.run(*streams)
+        await soon(lambda: len(world.executor.runs) == 2)
+        assert sorted(await statuses(world)) == ["processing"] * 2 + ["waiting"] * 10
+        world.executor.go.set()
 
-    await until(lambda: len(world.executor.runs) == 2)
-    assert sorted(await statuses(world)) == ["processing", "processing", "waiting", "waiting", "waiting"]
-    most = max(most, len(world.executor.runs))
-    world.executor.go.set()
+        async def all_ended() -> bool:
+            return await statuses(world) == ["completed"] * 12
 
-    async def all_ended() -> bool:
-        nonlocal most
-        now = await statuses(world)
-        most = max(most, now.count("processing"))
-        return now == ["completed"] * 5
-
-    await until(all_ended)
-    await asyncio.gather(*running)
-    assert most == 2
+        await soon(all_ended)
+    assert await one_too_many(world) == []
     assert all(run.concurrency == 2 for run in world.executor.runs)
 
 
@@ -67,59 +114,88 @@ async def test_what_waits_is_woken_oldest_first_and_only_as_much_as_there_is_roo
     incarnation = await world.built()
     await bounded(world, 1)
     streams = [await world.request(f"x{n}", incarnation) for n in range(4)]
-    woken: list[str] = []
-    executions = await worker(world, woken)
     world.executor.go.clear()
-    running = [asyncio.create_task(executions.run(stream)) for stream in streams]
-    await until(lambda: len(world.executor.runs) == 1)
+    async with crew(world) as workers:
+        workers.run(streams[0])
+        await soon(lambda: len(world.executor.runs) == 1)
+        workers.run(*streams[1:])
+        world.executor.go.set()
 
-    world.executor.go.set()
+        async def all_ended() -> bool:
+            return await statuses(world) == ["completed"] * 4
 
-    async def all_ended() -> bool:
-        return await statuses(world) == ["completed"] * 4
-
-    await until(all_ended)
-    await asyncio.gather(*running)
-    assert woken == streams[1:]
+        await soon(all_ended)
+    assert [stream for stream in dict.fromkeys(workers.woken) if stream != streams[0]] == streams[1:]
 
 
 async def test_a_function_with_a_bound_holds_up_no_other(world: World) -> None:
     first = await world.built()
     other = await world.built("g")
     await bounded(world, 1)
-    executions = await worker(world)
     world.executor.go.clear()
     streams = [await world.request(f"x{n}", first) for n in range(3)]
     streams += [await world.request(f"y{n}", other, function_id="g") for n in range(3)]
-    running = [asyncio.create_task(executions.run(stream)) for stream in streams]
+    async with crew(world) as workers:
+        workers.run(*streams)
 
-    await until(lambda: len(world.executor.runs) == 4)
+        await soon(lambda: len(world.executor.runs) == 4)
 
-    assert sorted(run.execution[0] for run in world.executor.runs) == ["x", "y", "y", "y"]
-    world.executor.go.set()
-    await asyncio.gather(*running)
+        assert sorted(run.execution[0] for run in world.executor.runs) == ["x", "y", "y", "y"]
 
 
-async def test_a_bound_that_is_lifted_counts_within_a_moment(world: World) -> None:
+async def test_a_bound_that_is_lifted_lets_in_who_waits(world: World) -> None:
     incarnation = await world.built()
     await bounded(world, 1)
-    executions = await worker(world)
+    streams = [await world.request(f"x{n}", incarnation) for n in range(4)]
     world.executor.go.clear()
-    first = asyncio.create_task(executions.run(await world.request("x0", incarnation)))
-    await until(lambda: len(world.executor.runs) == 1)
-    stream = await world.request("x1", incarnation)
-    await executions.run(stream)
-    assert await statuses(world) == ["processing", "waiting"]
+    async with crew(world) as workers:
+        workers.run(*streams)
+        await soon(lambda: len(world.executor.runs) == 1)
 
-    await bounded(world, 5)
+        await bounded(world, 3)
+        await soon(lambda: len(world.executor.runs) == 3)
 
-    tries: list[asyncio.Task[None]] = []
+        await bounded(world, 0)
+        await soon(lambda: len(world.executor.runs) == 4)
 
-    async def tried_again() -> bool:
-        tries.append(asyncio.create_task(executions.run(stream)))
-        await asyncio.wait(tries[-1:], timeout=0.2)
-        return len(world.executor.runs) == 2
 
-    await until(tried_again)
-    world.executor.go.set()
-    await asyncio.gather(first, *tries)
+@pytest.mark.parametrize("end", ["canceled", "lost"])
+async def test_a_place_of_a_call_that_is_given_up_goes_to_the_next(world: World, end: str) -> None:
+    incarnation = await world.built()
+    await bounded(world, 1)
+    held, waiting = [await world.request(f"x{n}", incarnation) for n in range(2)]
+    world.executor.go.clear()
+    key = Execution.key(PROJECT, "x0")
+    execution = await world.log.load(key)
+    execution.claim("a worker elsewhere")
+    await world.log.record([execution], meta=META, takes=OTHERS_PLACE)
+    async with crew(world) as workers:
+        workers.run(held, waiting)
+        await soon(lambda: not workers.tasks)
+        assert world.executor.runs == []
+
+        if end == "canceled":
+            await world.log.run(cancel_execution, key, meta=META, function_id="f", incarnation=incarnation)
+        else:
+            await take_back(world.log, held, 1, META)
+
+        await soon(lambda: [run.execution for run in world.executor.runs] == ["x1"])
+
+
+async def test_who_finds_no_place_is_refused_alone_and_nothing_of_it_is_recorded(world: World) -> None:
+    incarnation = await world.built()
+    await bounded(world, 1)
+    streams = [await world.request(f"x{n}", incarnation) for n in range(4)]
+    claims = [await world.log.load(Execution.key(PROJECT, f"x{n}")) for n in range(4)]
+    for claim in claims:
+        claim.claim("w")
+
+    answers = await asyncio.gather(
+        *(world.log.record([claim], meta=META, takes=OTHERS_PLACE) for claim in claims[:3]),
+        world.log.record([claims[3]], meta=META),
+        return_exceptions=True,
+    )
+
+    assert [isinstance(answer, NoPlace) for answer in answers] == [False, True, True, False]
+    assert await statuses(world) == ["processing", "waiting", "waiting", "processing"]
+    assert len(streams) == 4

@@ -35,7 +35,7 @@ from annals.vcs.client import Repositories
 from annals.vcs.jobs import Bounds
 from annals.vcs.locating import Locator
 from annals.workers.builds import Builds
-from annals.workers.executions import Again, Executions
+from annals.workers.executions import Executions
 from annals.workers.jobs import BuildLimits
 from annals.workers.sources import Sources
 from tests.integration.workers.executor import FakeExecutor
@@ -58,16 +58,15 @@ class World:
     incarnations: dict[str, int] = field(default_factory=dict)
     remotes: dict[str, str] = field(default_factory=dict)
 
-    def executions(self, presence: Presence, again: Again | None = None) -> Executions:
+    def executions(self, presence: Presence, log: EventLog | None = None) -> Executions:
         return Executions(
-            self.log,
+            log or self.log,
             presence=presence,
             contents=self.contents,
             vault=self.vault,
             environments=self.environments,
             executor=self.executor,
             start_seconds=30.0,
-            again=again,
         )
 
     def builds(self, presence: Presence) -> Builds:

@@ -1,0 +1,59 @@
+"""How many calls of each function run by the log, and how many may: a call that begins is never one too many."""
+
+from collections.abc import Callable
+from typing import Any
+
+from annals.domain.execution import Execution
+from annals.domain.function import Function
+
+_NEW_SECONDS = 1.5
+"""How long a worker may not know of a function's first bound: what was asked for by then may slip in."""
+
+_CALL_SECONDS = 30.0
+"""The same of a synchronous call, which looks when it comes, and may come from a process that slept since."""
+
+
+class Caps:
+    """Told each event as it is committed; `fail` is told what does not hold."""
+
+    def __init__(self, fail: Callable[[str], None]) -> None:
+        self._fail = fail
+        self._most: dict[str, int] = {}
+        self._since: dict[str, float] = {}
+        self._function: dict[str, str] = {}
+        self._asked: dict[str, float] = {}
+        self._running: dict[str, set[str]] = {}
+
+    def apply(self, event: Any, now: float) -> None:
+        stream = event.originator_id
+        match event:
+            case Function.Created() | Function.Deleted():
+                self._most.pop(stream, None)
+            case Function.PolicyChanged():
+                most = event.policy.scaling.concurrency
+                if most and not self._most.get(stream):
+                    self._since[stream] = now
+                self._most[stream] = most
+            case Execution.Requested():
+                self._function[stream] = Function.stream(event.project_id, event.function_id)
+                self._asked[stream] = now - (_CALL_SECONDS - _NEW_SECONDS if event.epoch else 0)
+                if event.epoch:
+                    self._begin(stream)
+            case Execution.Claimed():
+                self._begin(stream)
+            case Execution.RetryScheduled() | Execution.Deleted():
+                self._end(stream)
+            case Execution.Completed() | Execution.Failed() | Execution.Canceled():
+                self._end(stream)
+
+    def _end(self, stream: str) -> None:
+        self._running.get(self._function[stream], set()).discard(stream)
+
+    def _begin(self, stream: str) -> None:
+        function = self._function[stream]
+        running = self._running.setdefault(function, set())
+        running.add(stream)
+        most = self._most.get(function, 0)
+        known = self._asked[stream] >= self._since.get(function, 0.0) + _NEW_SECONDS
+        if most and known and len(running) > most:
+            self._fail(f"{stream} is the {len(running)}th call of {function} at once, which may have {most}")
