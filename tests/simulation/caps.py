@@ -14,7 +14,7 @@ _CALL_SECONDS = 30.0
 
 
 class Caps:
-    """Told each event as it is committed; `fail` is told what does not hold."""
+    """Told each event as it is committed; `fail` is told what does not hold. `most_at_once` is by function."""
 
     def __init__(self, fail: Callable[[str], None]) -> None:
         self._fail = fail
@@ -23,6 +23,7 @@ class Caps:
         self._function: dict[str, str] = {}
         self._asked: dict[str, float] = {}
         self._running: dict[str, set[str]] = {}
+        self.most_at_once: dict[str, int] = {}
 
     def apply(self, event: Any, now: float) -> None:
         stream = event.originator_id
@@ -53,6 +54,7 @@ class Caps:
         function = self._function[stream]
         running = self._running.setdefault(function, set())
         running.add(stream)
+        self.most_at_once[function] = max(self.most_at_once.get(function, 0), len(running))
         most = self._most.get(function, 0)
         known = self._asked[stream] >= self._since.get(function, 0.0) + _NEW_SECONDS
         if most and known and len(running) > most:

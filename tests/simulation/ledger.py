@@ -30,7 +30,7 @@ class Ledger:
 
     def __init__(self, fail: Callable[[str], None], clock: Callable[[], float] | None = None) -> None:
         """`clock` is one that no fault sets; without one it is the database's."""
-        self._fail, self._clock, self._caps = fail, clock, Caps(fail)
+        self._fail, self._clock, self.caps = fail, clock, Caps(fail)
         self.streams: dict[str, Stream] = {}
         self.versions: dict[str, int] = {}
         self.slots: dict[tuple[str, int, Any], str] = {}
@@ -52,7 +52,7 @@ class Ledger:
             self.events.append((row, event))
             batch.append((row, event))
             self._apply(row, event)
-            self._caps.apply(event, self._clock() if self._clock is not None else row["recorded_at"].timestamp())
+            self.caps.apply(event, self._clock() if self._clock is not None else row["recorded_at"].timestamp())
         self._judge_activation(batch)
 
     def acknowledge(self, events: Any, known: Callable[[str, int], Row | None]) -> None:
