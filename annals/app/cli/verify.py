@@ -1,6 +1,7 @@
 """`annals verify`: is the log what was sealed and signed, and if not, where is it not?"""
 
 import sys
+from itertools import groupby
 from pathlib import Path
 
 import click
@@ -13,7 +14,8 @@ from annals.store.blobs import BlobError
 from annals.store.log import EventLog
 from annals.store.proof.notes import NoteInvalid, Verifier, existing_key
 from annals.store.proof.places import Places
-from annals.store.proof.verification import Verdict, Verification
+from annals.store.proof.seal_check import Fault
+from annals.store.proof.verification import MOST_FAULTS, Verdict, Verification
 
 _STEP = 4096 * 8
 
@@ -67,9 +69,22 @@ def as_text(verdict: Verdict, verifier: Verifier) -> str:
         f"proven       up to position {verdict.proven_position}",
         f"unsealed     {verdict.unsealed} newer events",
     ]
-    for fault in verdict.faults:
-        span = f"{fault.position}" if fault.until is None else f"{fault.position} to {fault.until}"
-        lines.append(f"{fault.kind.upper().replace('_', ' ')} at position {span}: {fault.detail}")
+    lines += [_told(list(alike)) for _, alike in groupby(verdict.faults, key=_likeness)]
+    if len(verdict.faults) == MOST_FAULTS:
+        lines.append(f"These are the first {MOST_FAULTS}; there may be more behind them.")
     if verdict.ok:
         lines.append("The log is what was signed." if verdict.proven_position else "Nothing was signed yet.")
     return "\n".join(lines)
+
+
+def _likeness(fault: Fault) -> tuple[object, ...]:
+    """What is alike for neighbours that one line tells of, such as a stretch that was cut off."""
+    return (fault.kind, fault.detail) if fault.until is None else fault
+
+
+def _told(alike: list[Fault]) -> str:
+    first, last = alike[0], alike[-1]
+    span = f"{first.position}" if first.until is None else f"{first.position} to {first.until}"
+    if first is not last:
+        span = f"{first.position} and {len(alike) - 1} more, the last at {last.position}"
+    return f"{first.kind.upper().replace('_', ' ')} at position {span}: {first.detail}"

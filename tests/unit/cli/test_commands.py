@@ -21,12 +21,16 @@ from annals.app.cli.options import table
 from annals.app.cli.projects import checked_id
 from annals.app.cli.ps import Row, merged, uptime
 from annals.app.cli.supervisor import Started
+from annals.app.cli.verify import as_text as verdict_text
 from annals.app.cli.welcome import welcome
 from annals.app.secret_keys import make_key
 from annals.domain.commands.projects import create_project
 from annals.domain.project import Project
 from annals.store.facts import Fact
 from annals.store.leases import Holder
+from annals.store.proof.notes import signing_key
+from annals.store.proof.seal_check import Fault
+from annals.store.proof.verification import MOST_FAULTS, Verdict
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -214,3 +218,21 @@ def test_the_welcome_can_be_pasted() -> None:
     snippet = text[text.index("from appwrite") : text.index("Ctrl-C")]
     compile(snippet, "snippet", "exec")
     assert "\ncurl -H 'X-Appwrite-Project: p' -H 'X-Appwrite-Key: k' http://127.0.0.1:1/v1/functions\n" in text
+
+
+def test_a_stretch_that_was_cut_off_is_told_in_one_line(tmp_path: Path) -> None:
+    cut = [Fault("removed", position, "a sealed event is gone") for position in range(4, 2 * MOST_FAULTS, 2)]
+    swapped = Fault("swapped", 2, "it stands in the place of position 3, and back")
+    verdict = Verdict(
+        ok=False, events=3, proven_position=1, checkpoints=1, outside_checkpoints=1, unsealed=0, seconds=0.1,
+        faults=[swapped, *cut, Fault("forged", 1, "signed by another key", 9)],
+    )  # fmt: skip
+
+    told = verdict_text(verdict, signing_key(tmp_path / "seal.key").verifier).splitlines()[5:]
+
+    assert told == [
+        "SWAPPED at position 2: it stands in the place of position 3, and back",
+        "REMOVED at position 4 and 97 more, the last at 198: a sealed event is gone",
+        "FORGED at position 1 to 9: signed by another key",
+        "These are the first 100; there may be more behind them.",
+    ]
