@@ -272,7 +272,7 @@ class Deployment(Aggregate):
 
     def require_ready(self) -> None:
         if self.status != "ready":
-            raise BuildNotReady
+            raise BuildNotReady.of(self.status)
 
     def require_function(self, function_id: str) -> None:
         """Another function's deployment does not exist for this one."""

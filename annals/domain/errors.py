@@ -72,6 +72,17 @@ class BuildNotReady(DomainError):
     type = "build_not_ready"
     default = "The build of this deployment is not ready. Wait until its status is ready."
 
+    @classmethod
+    def of(cls, status: str) -> "BuildNotReady":
+        """With what to do where there is nothing to wait for."""
+        return cls(_ENDED_BUILDS.get(status, cls.default))
+
+
+_ENDED_BUILDS = {
+    "failed": "The build of this deployment failed. Read its build log, and deploy again.",
+    "canceled": "The build of this deployment was canceled. Deploy again.",
+}
+
 
 class BuildAlreadyCompleted(DomainError):
     type = "build_already_completed"

@@ -243,10 +243,8 @@ class Execution(Aggregate):
             return True
         due = self.retries.due_after(epoch, since=self.scheduled_at or self.created_on, now=now, name=self.id)
         if due is None:
-            told = f"Given up after {epoch} of {self.retries.attempts} attempts, the last one with {reason}. {message}"
-            self.trigger_event(
-                self.DeadLettered, reason="dead_lettered", cause=reason, message=told.rstrip(), **facts
-            )  # fmt: skip
+            told = self.retries.given_up(epoch, reason, message)
+            self.trigger_event(self.DeadLettered, reason="dead_lettered", cause=reason, message=told, **facts)
         else:
             self.trigger_event(self.RetryScheduled, reason=reason, message=message, due_at=due, **facts)
         return True

@@ -72,6 +72,13 @@ class Retries(msgspec.Struct, frozen=True, kw_only=True):
         due = now + timedelta(seconds=self.pause_seconds(attempt, name=name))
         return due if due <= since + timedelta(seconds=self.max_age_seconds) else None
 
+    def given_up(self, attempt: int, reason: str, message: str) -> str:
+        """The sentence of a call that has no further attempt."""
+        age = f" within {self.max_age_seconds} seconds" if attempt < self.attempts else ""
+        return (
+            f"Given up after {attempt} of {self.attempts} attempts{age}, the last one with {reason}. {message}".rstrip()
+        )
+
     def pause_seconds(self, attempt: int, *, name: str) -> float:
         """How long to wait after an attempt that failed, counted from 1.
 

@@ -6,8 +6,10 @@ import json
 import math
 import os
 import secrets
+import signal
 import time
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -20,6 +22,7 @@ from annals.executor.logs import LogChannel, LogFiles, Logs
 from annals.executor.refusals import StartFailed
 
 STARTED = b"HTTP server successfully started!"
+SIGNALLED = 128
 TAIL_BYTES = 8 * 1024
 CONTROL = "x-open-runtimes-"
 CONCURRENCY = f"{CONTROL}concurrency"
@@ -49,7 +52,9 @@ class Tail:
             self._size -= len(self._pieces.popleft())
 
     def text(self) -> str:
-        return b"".join(self._pieces)[-TAIL_BYTES:].decode(errors="replace").strip()
+        """Without what every server says at its start, which is no reason of anything."""
+        lines = b"".join(self._pieces)[-TAIL_BYTES:].decode(errors="replace").strip().split("\n")
+        return "\n".join(line for line in lines if line != STARTED.decode())
 
 
 class Instance:
@@ -256,4 +261,12 @@ def environment(run: Run, secret: str, hostname: str) -> dict[str, str]:
 def start_failure(end: Exit) -> str:
     if end.out_of_memory:
         return "The instance ran out of memory while it started."
-    return f"The instance ended while it started, with code {end.code}."
+    return f"The instance ended while it started, with {code_of(end)}."
+
+
+def code_of(end: Exit) -> str:
+    """A code in words: a shell's way of telling of a signal is not known to everybody."""
+    number = -end.code if end.code < 0 else end.code - SIGNALLED
+    with suppress(ValueError):
+        return f"code {end.code} ({signal.Signals(number).name})"
+    return f"code {end.code}"

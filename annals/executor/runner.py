@@ -9,8 +9,9 @@ import msgspec
 from annals.domain.ports import Outcome, Output, Reason, Run
 from annals.executor.code import CodeMissing
 from annals.executor.config import ExecutorConfig
+from annals.executor.drivers.port import Exit
 from annals.executor.http1 import Answer, Broken, TooLarge
-from annals.executor.instance import CONTROL, Instance
+from annals.executor.instance import CONTROL, Instance, code_of
 from annals.executor.logs import ERRORS, LOGS, Log
 from annals.executor.pool import Pool
 from annals.executor.refusals import BadArchive, EngineAway, NoneFree, RuntimeUnavailable, StartFailed
@@ -20,7 +21,9 @@ from annals.store.blobs import BlobError
 
 TIMED_OUT = "Execution timed out."
 CANCELED = "It was canceled."
+LATE = "An execution on it did not end at its deadline."
 EXIT_SECONDS = 1.0
+LAST_SECONDS = 5.0
 
 
 class _Clock:
@@ -144,7 +147,7 @@ class Runner:
             async with asyncio.timeout(run.run_seconds + self._grace):
                 answer = await instance.call(run, log_id)
         except TimeoutError:
-            self._pool.condemn(run, instance, "An execution on it did not end at its deadline.")
+            self._pool.condemn(run, instance, LATE)
             return await failed("timeout", TIMED_OUT)
         except TooLarge as breach:
             return await failed("response_too_large", str(breach))
@@ -154,16 +157,19 @@ class Runner:
             return await failed(*await self._death(run, instance))
         if run.logging:
             await instance.logs.finish(log_id, log)
-        return self._answered(run, answer, clock, log, instance.id)
+        outcome = self._answered(run, answer, clock, log, instance.id)
+        if outcome.reason == "timeout":  # its server has given it up, its code goes on with the next ones' memory
+            self._pool.condemn(run, instance, LATE)
+        return outcome
 
     async def _death(self, run: Run, instance: Instance) -> tuple[Reason, str]:
         """Why a connection broke: mostly because the sandbox is gone, and the driver knows how it went."""
-        try:
-            async with asyncio.timeout(EXIT_SECONDS):
-                end = await instance.ended()
-        except TimeoutError:
+        end = await _end_of(instance, EXIT_SECONDS)
+        if end is None:
             self._pool.condemn(run, instance, "It broke a connection.")
-            return "crashed", "The instance dropped the connection without an answer."
+            end = await _end_of(instance, LAST_SECONDS)  # one that held much takes long to go, and then says why
+            if end is None or not (end.out_of_memory or end.breach):
+                return "crashed", "The instance dropped the connection without an answer."
         if end.lost and not instance.condemned:
             return "crashed", f"The instance went away: {end.lost}"
         if end.out_of_memory:
@@ -173,7 +179,7 @@ class Runner:
         if instance.condemned and end.code < 0:
             return "crashed", f"The instance was ended: {instance.condemned}"
         printed = instance.tail.text()
-        return "crashed", f"The instance exited with code {end.code}." + (f"\n{printed}" if printed else "")
+        return "crashed", f"The instance exited with {code_of(end)}." + (f"\n{printed}" if printed else "")
 
     def _answered(self, run: Run, answer: Answer, clock: _Clock, log: Log, instance: str) -> Outcome:
         errors = log.text(ERRORS)
@@ -194,3 +200,12 @@ class Runner:
             instance=instance,
             host=self._host,
         )
+
+
+async def _end_of(instance: Instance, seconds: float) -> Exit | None:
+    """How an instance ended, None when it does not within some seconds."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await instance.ended()
+    except TimeoutError:
+        return None

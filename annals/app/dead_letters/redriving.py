@@ -65,7 +65,7 @@ class Redriver:
         if context is None or context.deployment is None:
             raise DeploymentNotFound("There is no deployment to run it. Activate one, then redrive.")
         if context.deployment.status != "ready":
-            raise BuildNotReady
+            raise BuildNotReady.of(context.deployment.status)
         if not letter.pinned:
             context = await self._environments.routed(context, own_id)
         return context, deployment_of(context).deployment_id

@@ -172,7 +172,7 @@ def _judge(context: Context | None, caller: Caller) -> Context:
     if context.deployment is None:
         raise DeploymentNotFound("Deployment not found. Create a deployment before trying to execute a function")
     if context.deployment.status != "ready":
-        raise BuildNotReady
+        raise BuildNotReady.of(context.deployment.status)
     if not caller.privileged and caller.roles().isdisjoint(context.execute):
         raise UserUnauthorized
     return context

@@ -100,7 +100,7 @@ def present_logs(row: Mapping[str, Any], written: ports.Output) -> Logs:
 
 def with_sentence(message: str, errors: str) -> str:
     """The platform's sentence stands in front of what the code wrote."""
-    return f"{message}\n{errors}" if message and errors else message or errors
+    return f"{message}\n{errors}" if message and errors and not errors.startswith(message) else errors or message
 
 
 def as_form(execution: Execution, body: bytes) -> tuple[bytes, bytes]:

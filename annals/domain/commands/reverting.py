@@ -48,7 +48,7 @@ def revert_function(
     if then.deployment_id and active is not None:
         active.require_function(function.function_id)
         if active.status != "ready":
-            raise BuildNotReady
+            raise BuildNotReady.of(active.status)
         function.activate(active.deployment_id, active.created_on, "reverted")
     function.change_policy(then.policy)
     _revert_configuration(function, then)

@@ -36,7 +36,7 @@ async def test_a_build_that_wants_no_cache_has_none(host: Host) -> None:
     await built(host)
     alone = await built(host, environment={"NAME": "two", "OPEN_RUNTIMES_BUILD_CACHE": "disabled"})
 
-    assert "Build cache is not available." in alone
+    assert "Build cache is switched off." in alone
     assert "package-of-one" not in alone
 
 

@@ -56,6 +56,8 @@ async def test_what_is_not_there_or_not_ready_is_refused(services: Services, pla
     foreign = await other_deployment(services, plain, other)
 
     assert (await preview(plain, function_id, waiting)).error == (400, "build_not_ready")
+    await plain.patch(f"/v1/functions/{function_id}/deployments/{waiting}/status")
+    assert "was canceled" in (await preview(plain, function_id, waiting)).json["message"]
     assert (await preview(plain, function_id, foreign)).error == (404, "deployment_not_found")
     assert (await preview(plain, function_id, "nope")).error == (404, "deployment_not_found")
     assert (await preview(plain, "nope", foreign)).error == (404, "function_not_found")

@@ -63,7 +63,9 @@ def test_a_reason_that_is_not_worth_it_is_the_end() -> None:
 
 def test_no_attempt_is_begun_beyond_the_greatest_age() -> None:
     execution = given_execution(retries=Retries(attempts=9, max_age_seconds=60))
-    assert isinstance(attempt(execution, now=SOON), Execution.DeadLettered)
+    only = attempt(execution, now=SOON)
+    assert isinstance(only, Execution.DeadLettered)
+    assert only.message == "Given up after 1 of 9 attempts within 60 seconds, the last one with timeout. Late."
 
 
 def test_a_call_at_a_later_date_is_young_when_its_time_comes() -> None:

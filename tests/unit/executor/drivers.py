@@ -41,7 +41,7 @@ async def hello(_: bytes) -> bytes:
 
 
 class FakeSandbox:
-    """One server on a unix socket; `killed` tells that somebody ended it."""
+    """One server on a unix socket; `killed` tells that somebody ended it, `last` is what it then ends with."""
 
     def __init__(self, folder: Path, concurrency: int) -> None:
         self.address: UnixAddress | TcpAddress | None = UnixAddress(folder / "io", "http.sock")
@@ -52,6 +52,7 @@ class FakeSandbox:
         self.code: Path | None = None
         self.refusal: Exception | None = None
         self.rested = self.killed = False
+        self.last = Exit(-9)
         self._exit: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self._server: asyncio.Server | None = None
         self._writers: list[asyncio.StreamWriter] = []
@@ -76,12 +77,16 @@ class FakeSandbox:
 
         self._server = await asyncio.start_unix_server(handle, str(folder / "io" / "http.sock"))
 
+    def hang_up(self) -> None:
+        """Break connections, and stay."""
+        for writer in self._writers:
+            writer.transport.abort()
+
     def end(self, end: Exit) -> None:
         """Go, as a process that exits does: connections break."""
         if self._server:
             self._server.close()
-        for writer in self._writers:
-            writer.transport.abort()
+        self.hang_up()
         if not self._exit.done():
             self._exit.set_result(end)
 
@@ -105,7 +110,7 @@ class FakeSandbox:
 
     async def kill(self) -> None:
         self.killed = True
-        self.end(Exit(-9))
+        self.end(self.last)
 
 
 class FakeDriver:

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from annals.executor import runner
 from annals.executor.drivers.port import Exit
 from annals.executor.refusals import StartFailed
 from tests.unit.executor.drivers import hello
@@ -117,6 +118,19 @@ async def test_a_deadline_kills_the_instance_and_is_a_timeout(host: Host) -> Non
     await until(lambda: host.driver.started[0].killed)
 
 
+async def test_code_that_its_server_gave_up_at_the_deadline_takes_no_further_call(host: Host) -> None:
+    async def late(_: bytes) -> bytes:
+        await asyncio.sleep(0.2)
+        return b"HTTP/1.1 500 Late\r\ncontent-length: 0\r\n\r\n"
+
+    host.driver.answer = late
+    assert (await host.call(run_seconds=0.1, logging=False)).reason == "timeout"
+    host.driver.answer = hello
+
+    assert (await host.call()).cold
+    await until(lambda: host.driver.started[0].killed)
+
+
 async def test_others_on_a_condemned_instance_may_finish_within_the_grace(host: Host) -> None:
     gate = Gate()
     host.driver.answer = gate.answer
@@ -135,7 +149,8 @@ async def test_others_on_a_condemned_instance_may_finish_within_the_grace(host: 
 @pytest.mark.parametrize(
     ("end", "reason", "words"),
     [
-        (Exit(3), "crashed", "exited with code 3"),
+        (Exit(3), "crashed", "exited with code 3."),
+        (Exit(139), "crashed", "exited with code 139 (SIGSEGV)."),
         (Exit(137, out_of_memory=True), "out_of_memory", "64 MB"),
         (Exit(-9, breach="pids"), "crashed", "limit on pids"),
     ],
@@ -154,6 +169,21 @@ async def test_an_instance_that_dies_under_a_call_gives_its_reason(
     assert words in outcome.message
     host.driver.answer = hello
     assert (await host.call()).cold
+
+
+async def test_an_instance_that_takes_long_to_go_still_gives_its_reason(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that filled its memory with files lets its connections go long before the kernel has freed them."""
+    monkeypatch.setattr(runner, "EXIT_SECONDS", 0.05)
+    gate = Gate()
+    host.driver.answer = gate.answer
+    call = asyncio.create_task(host.call())
+    await until(lambda: gate.waiting == 1)
+    host.driver.started[0].last = Exit(137, out_of_memory=True)
+    host.driver.started[0].hang_up()
+
+    assert (await call).reason == "out_of_memory"
 
 
 async def test_a_cancelled_execution_kills_its_instance(host: Host) -> None:

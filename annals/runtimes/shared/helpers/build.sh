@@ -37,7 +37,8 @@ is_empty() {
 # Package managers keep their downloads in the cache folder, where the executor mounts one.
 restore_cache() {
   if [[ ! -d $cache || ! -w $cache ]]; then
-    note "Build cache is not available."
+    if [[ ${OPEN_RUNTIMES_BUILD_CACHE:-} == disabled ]]; then note "Build cache is switched off."
+    else note "Build cache is not available."; fi
     return
   fi
   if is_empty "$cache"; then note "Build cache miss."; else note "Build cache hit."; fi
