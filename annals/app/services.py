@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from annals.app.caches import ByteCache
+from annals.app.executions.accepting import Accepting
 from annals.app.executions.admission import Admission
 from annals.app.executions.places import Places
 from annals.app.health.conservation import Conservation
@@ -51,6 +52,7 @@ class Services(msgspec.Struct, kw_only=True):
     locator: Locator
     repositories: Repositories
     admission: Admission
+    accepting: Accepting
     places: Places
     holder: Callable[[], str]
     signing_secret: Callable[[str], Awaitable[bytes]]

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 from annals.app.caches import ByteCache
+from annals.app.executions.accepting import Accepting
 from annals.app.executions.admission import Admission
 from annals.app.executions.places import Places
 from annals.app.health.conservation import Conservation
@@ -32,6 +33,7 @@ from annals.store.leases import Leases
 from annals.store.listener import OnDemand
 from annals.store.log import EventLog
 from annals.store.presence import Presence
+from annals.store.pressure import Pressure
 from annals.store.proof.proofs import Proofs
 from annals.store.tokens import EPHEMERAL_KEYS, USER_TOKENS
 from annals.store.trips import PLACES
@@ -103,6 +105,7 @@ async def open_services(settings: Settings, executor: RemoteExecutor, metrics: M
                 queue=settings.sync_queue,
             ),
             places=Places(OnDemand(database, PLACES)),
+            accepting=Accepting(Pressure.open(settings.executor_urls)),
             holder=lambda: presence.id,
             signing_secret=_signing(vault, EPHEMERAL_KEYS),
             token_secret=_signing(vault, USER_TOKENS),

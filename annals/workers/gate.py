@@ -1,18 +1,23 @@
 """How much work a process may hold, asked before a wake-up leaves the queue: what can't be done here stays there."""
 
 import threading
+import time
 from collections import Counter
+from collections.abc import Callable
+
+PACE_SECONDS, PACE_PLACES = 0.02, 4
+"""While the host is pressed, places are given out so seldom and so few: 200 a second, whatever is in hand."""
 
 
 class Gate:
     """Capacity shared by the thread that fetches wake-ups and the loop that does the work.
 
     With a `lane_limit`, no lane (a project) has more than so many of the places. `released` counts the places
-    that lanes gave back.
+    that lanes gave back. While `pressed`, places are given out at a pace that leaves the processor to others.
     """
 
-    def __init__(self, limit: int, lane_limit: int = 0) -> None:
-        self._limit, self.lane_limit = limit, lane_limit or limit
+    def __init__(self, limit: int, lane_limit: int = 0, *, pressed: Callable[[], bool] = lambda: False) -> None:
+        self._limit, self.lane_limit, self._pressed = limit, lane_limit or limit, pressed
         self._free = limit
         self.released = 0
         self._lanes: Counter[str] = Counter()
@@ -21,6 +26,9 @@ class Gate:
 
     def reserve(self, most: int, wait_seconds: float) -> int:
         """Take up to `most` places, waiting a moment while there is none; 0 when that did not help, or when closed."""
+        if self._pressed():
+            time.sleep(PACE_SECONDS)
+            most = min(most, PACE_PLACES)
         with self._changed:
             self._changed.wait_for(lambda: self._free > 0 or self._closed, wait_seconds)
             taken = 0 if self._closed else min(most, self._free)

@@ -16,6 +16,7 @@ from annals.store.follower import Follower
 from annals.store.holds import SCHEDULES, Holds
 from annals.store.idempotency import Idempotency
 from annals.store.listener import Listener
+from annals.store.pressure import Pressure
 from annals.store.trips import PLACES
 from annals.store.window import Window
 from annals.vcs.client import Repositories
@@ -74,7 +75,12 @@ log = structlog.get_logger(__name__)
 async def serve_worker(settings: Settings, executor: Executor, *, asked: asyncio.Event, tell: Tell) -> None:
     """Work until `asked` to end: then nothing more is claimed, and what does not end in time is handed back."""
     places = settings.worker_executions
-    gates = {EXECUTIONS: Gate(places, settings.share_of(places)), BUILDS: Gate(settings.worker_builds), CHORES: Gate(8)}
+    pressure = Pressure.open(settings.executor_urls)
+    gates = {
+        EXECUTIONS: Gate(places, settings.share_of(places), pressed=lambda: pressure.pressed),
+        BUILDS: Gate(settings.worker_builds),
+        CHORES: Gate(8),
+    }
 
     def doing() -> str:
         return ", ".join(f"{gate.busy} {queue}" for queue, gate in gates.items() if gate.busy) or "idle"

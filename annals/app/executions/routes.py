@@ -66,7 +66,8 @@ async def preview(call: Call) -> Answer:
 
 async def _run(call: Call, context: Context, caller: Caller, due: datetime | None) -> Answer:
     if call.values["async"]:
-        return await _accept(call, context, caller, due)
+        with call.services.accepting.one():
+            return await _accept(call, context, caller, due)
     return _reply(call, await run_now(call, context))
 
 

@@ -2,7 +2,7 @@
 
 import threading
 
-from annals.workers.gate import Gate
+from annals.workers.gate import PACE_PLACES, Gate
 
 
 def test_lets_in_no_more_than_it_has_places() -> None:
@@ -42,3 +42,19 @@ def test_tells_when_a_lane_has_its_share_and_when_it_gave_some_back() -> None:
     gate.release(lane="a")
 
     assert (gate.crowded, gate.released) == (False, 1)
+
+
+def test_gives_out_few_places_at_a_time_while_the_host_is_pressed_and_all_of_them_after() -> None:
+    pressed = True
+    gate = Gate(100, pressed=lambda: pressed)
+
+    assert [gate.reserve(64, 0), gate.reserve(64, 0)] == [PACE_PLACES, PACE_PLACES]
+
+    pressed = False
+    assert gate.reserve(64, 0) == 64
+
+
+def test_goes_on_giving_out_places_however_long_the_host_is_pressed() -> None:
+    gate = Gate(3 * PACE_PLACES, pressed=lambda: True)
+
+    assert [gate.reserve(64, 0) for _ in range(4)] == [PACE_PLACES, PACE_PLACES, PACE_PLACES, 0]

@@ -1,0 +1,61 @@
+"""Whether the API processes of a host are busy accepting work: a moment in memory that they share with its workers.
+
+Why work gives way to acceptance: docs/adr/0026-accepting-goes-before-running.md.
+"""
+
+import mmap
+import os
+import struct
+import time
+from collections.abc import Callable, Sequence
+from typing import Self
+
+import structlog
+
+HOLD_SECONDS = 0.1
+"""How long a sign holds: who gives it renews it, and who dies has taken it back."""
+
+_UNTIL = struct.Struct("d")
+
+log = structlog.get_logger(__name__)
+
+
+class Pressure:
+    """`clock` counts seconds and is the same for all processes of a host."""
+
+    def __init__(self, memory: mmap.mmap, clock: Callable[[], float] = time.monotonic) -> None:
+        self._memory, self._clock = memory, clock
+
+    @classmethod
+    def open(cls, executors: Sequence[str], clock: Callable[[], float] = time.monotonic) -> Self:
+        """That of the host whose executor these addresses name: beside its socket. Elsewhere it is this process's own.
+
+        Those who use an executor over the network share no processor with whoever else does.
+        """
+        socket = next((address.removeprefix("unix:") for address in executors if address.startswith("unix:")), "")
+        if socket:
+            try:
+                return cls(_shared(f"{socket}.pressure"), clock)
+            except OSError as error:  # work goes on as if nobody were busy
+                log.warning("pressure_not_shared", socket=socket, error=str(error))
+        return cls(mmap.mmap(-1, _UNTIL.size), clock)
+
+    def press(self) -> None:
+        """Say that callers wait for their work to be accepted, for a moment from now."""
+        _UNTIL.pack_into(self._memory, 0, self._clock() + HOLD_SECONDS)
+
+    @property
+    def pressed(self) -> bool:
+        """Whether somebody said so a moment ago; what a file says of before the host was started is nothing."""
+        (until,) = _UNTIL.unpack_from(self._memory)
+        now = self._clock()
+        return bool(now < until <= now + HOLD_SECONDS)
+
+
+def _shared(path: str) -> mmap.mmap:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.ftruncate(descriptor, _UNTIL.size)
+        return mmap.mmap(descriptor, _UNTIL.size)
+    finally:
+        os.close(descriptor)
