@@ -8,3 +8,8 @@ def wire_date(moment: datetime | None) -> str:
     if moment is None:
         return ""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds")
+
+
+def whole_seconds(milliseconds: int) -> int:
+    """Rounded up, at least one second."""
+    return max(1, -(-milliseconds // 1000))

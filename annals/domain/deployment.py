@@ -3,6 +3,7 @@
 from typing import Any, ClassVar, Literal
 
 from annals.domain.base import Aggregate, AggregateEvent, CreatedEvent, Key
+from annals.domain.dates import whole_seconds
 from annals.domain.errors import BuildAlreadyCompleted, BuildNotReady, DeploymentNotFound
 from annals.domain.origin import UPLOADED, Origin, Remote
 from annals.domain.ports import Artefact, BuildReason
@@ -110,10 +111,11 @@ class Deployment(Aggregate):
             aggregate.status = "failed"
 
     class BuildCanceled(Event, frozen=True):
-        """`seconds` since the build started, 0 when it had not."""
+        """`seconds` since the build started, 0 when it had not. With a `reason` its function went, and nobody asked."""
 
         TOPIC: ClassVar[str] = "deployment.build_canceled"
         seconds: int
+        reason: Literal["", "function_deleted"] = ""
 
         def apply(self, aggregate: "Deployment") -> None:
             aggregate.status = "canceled"
@@ -182,12 +184,15 @@ class Deployment(Aggregate):
         **facts: Any,
     ) -> "Deployment":
         """Start a deployment; `facts` are the other fields of UploadStarted. An id in use is DeploymentNotFound; of
-        several chunks that race to begin one upload, whoever comes second gets the one that is there."""
+        several chunks that race to begin one upload, whoever comes second gets the one that is there. A build that went
+        with a former incarnation of its function, and whose end is not recorded yet, ends first."""
         if former is not None and not former.deleted and former.function_incarnation == function_incarnation:
             if former.function_id != function_id:
                 raise DeploymentNotFound
             return former
-        return cls.start(
+        if former is not None and not former.deleted:
+            former.abandon(former.function_incarnation)
+        begun = cls.start(
             cls.UploadStarted,
             cls.stream(project_id, deployment_id),
             former,
@@ -197,6 +202,9 @@ class Deployment(Aggregate):
             deployment_id=deployment_id,
             **facts,
         )
+        if former is not None:
+            begun.pending_events[:0] = former.collect_events()
+        return begun
 
     def queue_fetch(self) -> None:
         """Let a worker fetch the source and build it; a repeat is a no-op."""
@@ -270,6 +278,11 @@ class Deployment(Aggregate):
         elif self.status != "canceled":
             raise BuildAlreadyCompleted
 
+    def abandon(self, incarnation: int, seconds: int = 0) -> None:
+        """End a build with its function, which is gone, unless it has ended or belongs to a later one."""
+        if self.queued and self.status in OPEN and self.function_incarnation == incarnation:
+            self.trigger_event(self.BuildCanceled, seconds=seconds, reason="function_deleted")
+
     def require_ready(self) -> None:
         if self.status != "ready":
             raise BuildNotReady.of(self.status)
@@ -284,8 +297,3 @@ class Deployment(Aggregate):
 
     def _holds(self, epoch: int) -> bool:
         return epoch == self.epoch and self.status in {"processing", "building"}
-
-
-def whole_seconds(milliseconds: int) -> int:
-    """Rounded up, at least one second."""
-    return max(1, -(-milliseconds // 1000))

@@ -5,7 +5,7 @@ redriven: asked for once more, as an execution of its own.
 """
 
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
@@ -128,10 +128,13 @@ class Execution(Aggregate):
             aggregate.dead = False
 
     class Canceled(Event, frozen=True):
+        """With a `reason` nobody asked for it: its function went, and what its run writes is not kept."""
+
         TOPIC: ClassVar[str] = "execution.canceled"
+        reason: Literal["", "function_deleted"] = ""
 
         def apply(self, aggregate: "Execution") -> None:
-            aggregate.cut = aggregate.epoch if aggregate.status == "processing" else 0
+            aggregate.cut = aggregate.epoch if aggregate.status == "processing" and not self.reason else 0
             aggregate.status, aggregate.due_at = "failed", None
 
     class OutputKept(Written, Event, frozen=True):
@@ -225,9 +228,7 @@ class Execution(Aggregate):
         """Record the code's answer; false when this claim no longer holds the run."""
         if not self._holds(epoch):
             return False
-        self.trigger_event(
-            self.Completed, epoch=epoch, status_code=status_code, headers=headers, ran=ran, **contents
-        )  # fmt: skip
+        self.trigger_event(self.Completed, epoch=epoch, status_code=status_code, headers=headers, ran=ran, **contents)
         return True
 
     def fail(self, epoch: int, reason: Reason, message: str, *, now: datetime, **facts: Any) -> bool:
@@ -253,6 +254,11 @@ class Execution(Aggregate):
         if self.ended:
             raise ExecutionAlreadyEnded
         self.trigger_event(self.Canceled)
+
+    def abandon(self, incarnation: int) -> None:
+        """End it with its function, which is gone, unless it has ended or belongs to a later one."""
+        if not self.ended and self.function_incarnation == incarnation:
+            self.trigger_event(self.Canceled, reason="function_deleted")
 
     def keep_output(self, epoch: int, **contents: Any) -> bool:
         """Record what a canceled run had written, once; false for another claim's, or where nothing was running."""

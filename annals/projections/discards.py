@@ -38,7 +38,8 @@ def _build_canceled(event: Deployment.BuildCanceled) -> list[Statement]:
 
 
 def _function_deleted(event: Function.Deleted) -> list[Statement]:
-    return [Statement(QUERIES["contents_of_function"], {"stream": event.originator_id})]
+    stream = {"stream": event.originator_id}
+    return [Statement(QUERIES["abandoned_builds"], stream), Statement(QUERIES["contents_of_function"], stream)]
 
 
 def _project_deleted(event: Project.Deleted) -> list[Statement]:

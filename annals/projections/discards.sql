@@ -20,6 +20,15 @@ WHERE x.project_id = %(project_id)s AND x.function_id = %(function_id)s
     AND (%(all)s OR x.status IN ('completed', 'failed'))
     AND c.stream = x.stream_id AND c.version <= x.version;
 
+-- name: abandoned_builds
+-- Notes the builds of a deleted function that have not ended, for somebody to end them; runs before their rows go.
+INSERT INTO abandoned_builds (stream_id, function_sequence, project_id, function_id, build_started_at)
+SELECT d.stream_id, d.function_sequence, d.project_id, d.function_id, d.build_started_at
+FROM functions f JOIN deployments d USING (project_id, function_id)
+WHERE f.stream_id = %(stream)s
+    AND (d.status IN ('processing', 'building') OR (d.status = 'waiting' AND d.queued_at IS NOT NULL))
+ON CONFLICT DO NOTHING;
+
 -- name: contents_of_function
 -- The build logs of a deleted function's deployments; runs before their rows go.
 WITH its AS (

@@ -16,6 +16,7 @@ from annals.store.request import Statement
 
 QUERIES = sql.load(__package__, "executions.sql")
 CANCELED = "The execution was canceled."
+ABANDONED = "The function was deleted before the execution ended."
 _encode = msgspec.json.Encoder().encode
 
 Columns = dict[str, Any]
@@ -77,7 +78,7 @@ def ended(event: Execution.Completed | Execution.Failed | Execution.Canceled) ->
         return {
             "status": "failed",
             "reason": "canceled",
-            "message": CANCELED,
+            "message": ABANDONED if event.reason else CANCELED,
             "retry_at": None,
             "dead_reason": "",
             **_NO_OUTPUT,

@@ -32,6 +32,7 @@ from annals.projections import (
     users,
     variables,
 )
+from annals.projections.required import required_after
 from annals.store.request import Statement
 
 TABLES = (
@@ -80,6 +81,7 @@ def project(event: Any) -> Sequence[Statement]:
 
 
 def inline(event: Any) -> Sequence[Statement]:
-    """All that shares an event's transaction: what it discards, then its read models (the event log's `inline`)."""
+    """All that shares an event's transaction: what it discards, its read models, and what must be there by then (the
+    event log's `inline`)."""
     discard = discards.DISCARDS.get(type(event))
-    return project(event) if discard is None else [*discard(event), *project(event)]
+    return [*(discard(event) if discard is not None else ()), *project(event), *required_after(event)]

@@ -2,14 +2,20 @@
 
 from typing import Any
 
+from annals.domain.base import Aggregate, Key
+from annals.domain.commands.executions import abandon_all
 from annals.domain.commands.functions import delete_functions
 from annals.domain.commands.projects import delete_project
 from annals.domain.commands.teams import delete_teams
 from annals.domain.commands.users import delete_users
+from annals.domain.deployment import Deployment
+from annals.domain.errors import DomainError
+from annals.domain.execution import Execution
 from annals.domain.function import Function
 from annals.domain.project import Project
 from annals.domain.team import Team
 from annals.domain.user import User
+from annals.projections.function_end import end_work
 from annals.store import sql
 from annals.store.log import EventLog, Meta, Recorded
 
@@ -23,12 +29,16 @@ _HELD: tuple[tuple[str, Any, Any], ...] = (
 """What finds some of a kind, their aggregate, and what deletes them."""
 
 
+_KINDS: dict[str, type[Aggregate]] = {"execution": Execution, "deployment": Deployment}
+
+
 async def end_project(log: EventLog, project_id: str, meta: Meta) -> Recorded:
     """Delete a project with all it holds; what was deleted stays so when it is interrupted. Raises ProjectNotFound."""
     await log.load(Project.key(project_id))
     for query, aggregate, command in _HELD:
         while rows := await log.database.rows(QUERIES[query], {"project_id": project_id, "limit": BATCH}):
             await log.run(command, *[aggregate.key(project_id, row["id"]) for row in rows], meta=meta)
+    await end_work(log, meta, project_id=project_id)
     return await log.run(delete_project, Project.key(project_id), meta=meta)
 
 
@@ -41,5 +51,9 @@ async def try_end_project(log: EventLog, project_id: str, meta: Meta) -> list[Re
         keys = [aggregate.key(project_id, row["id"]) for row in rows]
         batches = [keys[first : first + BATCH] for first in range(0, len(keys), BATCH)]
         appends += [await log.run(command, *batch, meta=meta, dry_run=True) for batch in batches]
+    rows = await log.database.rows(QUERIES["unfinished"], {"project_id": project_id})
+    unfinished = [Key(_KINDS[row["kind"]], row["stream_id"], DomainError) for row in rows]
+    batches = [unfinished[first : first + BATCH] for first in range(0, len(unfinished), BATCH)]
+    appends += [await log.run(abandon_all, *batch, meta=meta, dry_run=True) for batch in batches]
     appends.append(await log.run(delete_project, Project.key(project_id), meta=meta, dry_run=True))
     return appends

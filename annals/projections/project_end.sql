@@ -9,3 +9,12 @@ SELECT team_id AS id FROM teams WHERE project_id = %(project_id)s ORDER BY seque
 -- name: some_users
 -- Users of a project, a batch at a time.
 SELECT user_id AS id FROM users WHERE project_id = %(project_id)s ORDER BY sequence LIMIT %(limit)s;
+
+-- name: unfinished
+-- What a project has accepted and has not ended: its executions and builds.
+SELECT 'execution' AS kind, stream_id FROM executions
+WHERE project_id = %(project_id)s AND status IN ('scheduled', 'waiting', 'processing')
+UNION ALL
+SELECT 'deployment', stream_id FROM deployments
+WHERE project_id = %(project_id)s
+    AND (status IN ('processing', 'building') OR (status = 'waiting' AND queued_at IS NOT NULL));

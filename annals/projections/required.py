@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from annals.domain.deployment import Deployment
 from annals.domain.execution import Execution
 from annals.domain.function import Function
 from annals.store import sql
@@ -12,12 +13,12 @@ QUERIES = sql.load(__package__, "required.sql")
 
 
 def required(event: Any) -> list[Statement]:
-    """The statements that refuse an event whose function went after it was read: nobody would sweep what it leaves.
+    """The statements that refuse what begins for a function that went after it was read: nobody would sweep it.
 
     And those that tell of places which come free by what rarely happens; a run's usual end tells where it held one.
     """
     match event:
-        case Execution.Requested():
+        case Execution.Requested() | Deployment.UploadStarted():
             stream = Function.stream(event.project_id, event.function_id)
             return [Statement(QUERIES["function"], {"stream": stream, "incarnation": event.function_incarnation})]
         case Execution.Failed(ran=None) | Execution.RetryScheduled(ran=None):
@@ -27,4 +28,12 @@ def required(event: Any) -> list[Statement]:
         case Function.PolicyChanged():
             _, project_id, function_id = event.originator_id.split(":", 2)
             return [Statement(APPEND["place_back"], {"place": Place(project_id, function_id).name})]
+    return []
+
+
+def required_after(event: Any) -> list[Statement]:
+    """The same for what an append may have begun itself: asked once the event's own rows are there."""
+    match event:
+        case Deployment.BuildQueued(reason="uploaded" | "duplicated" | "requested"):
+            return [Statement(QUERIES["deployment"], {"stream": event.originator_id})]
     return []

@@ -6,3 +6,7 @@ SELECT require_function(%(stream)s, %(incarnation)s);
 -- Who waits for a place of a function is told that the one which an execution may hold is given back.
 SELECT pg_notify('annals_places', x.project_id || ':' || x.function_id) FROM executions x
 WHERE x.stream_id = %(stream)s AND x.status = 'processing';
+
+-- name: deployment
+-- A deployment is there: else it went with its function, and the append is refused.
+SELECT require_deployment(%(stream)s);

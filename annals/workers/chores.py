@@ -51,7 +51,7 @@ class Chores:
         await self._litter.sweep_deployment(project_id, deployment_id, datetime.now(UTC))
 
     async def retire_function(self, stream: str, cause: Cause = UNKNOWN) -> None:
-        """Remove the executions of a deleted function, and end the instances that answered for it."""
+        """End and remove the work of a deleted function, and the instances that answered for it."""
         project_id, function_id = split_stream(stream)
         await self._retention.sweep_orphans_of(project_id, function_id, cause)
         function = await self._log.load(Key(Function, stream, None))

@@ -154,6 +154,7 @@ def _term(
         Duty("missed", 2.0, unless_held(holds, SCHEDULES, Missed(process.database, queue).sweep)),
         Duty("schedules", 0.5, unless_held(holds, SCHEDULES, schedules.tick)),
         Duty("warmth", LOOK_SECONDS, unless_held(holds, SCHEDULES, Warming(process.database, queue).sweep)),
+        Duty("abandoned", 5.0, _retention(settings, process).end_abandoned_builds),
         Duty("retention", 600.0, _retention(settings, process).run, delay=60.0),
         Duty("litter", 3600.0, _litter(settings, process).run, delay=300.0),
         Duty("unfinished", 10.0, process.contents.blobs.forget_unfinished),

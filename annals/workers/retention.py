@@ -11,6 +11,7 @@ from annals.domain.errors import Conflict, DeploymentNotFound, FunctionNotFound
 from annals.domain.function import Function
 from annals.domain.retention import Retention as Sweeps
 from annals.domain.retention import SweepReason
+from annals.projections.function_end import end_builds, end_executions, end_work
 from annals.store import sql
 from annals.store.log import EventLog
 from annals.workers.wakeups import UNKNOWN, Cause
@@ -46,18 +47,26 @@ class Retention:
         await self.drop_deployments(now)
 
     async def sweep_executions(self, now: datetime) -> int:
-        """Remove executions older than the setting's days, and those of functions that are gone."""
+        """Remove executions older than the setting's days, and those of functions that are gone, which end first."""
         before = now - timedelta(days=self._days) if self._days else datetime.min.replace(tzinfo=UTC)
         functions = await self._database.rows(QUERIES["functions_with_old_executions"], {"before": before})
         steps = 0
         for row in functions:
             reason: SweepReason = "function_deleted" if row["orphaned"] else "age"
             owner = Owner(row["project_id"], row["function_id"], row["function_sequence"])
+            if row["orphaned"]:
+                meta = UNKNOWN.meta(_ACTOR)
+                await end_executions(self._log, meta, project_id=owner.project_id, function_id=owner.function_id)
             steps += await self._sweep(owner, before, reason, UNKNOWN)
         return steps
 
+    async def end_abandoned_builds(self) -> int:
+        """End builds whose function went, where nobody has done so at once; return how many those were."""
+        return await end_builds(self._log, UNKNOWN.meta(_ACTOR))
+
     async def sweep_orphans_of(self, project_id: str, function_id: str, cause: Cause) -> None:
-        """Remove the executions of a function's deleted incarnations."""
+        """End what a function's deleted incarnations left undone, and remove their executions."""
+        await end_work(self._log, cause.meta(_ACTOR), project_id=project_id, function_id=function_id)
         params = {"project_id": project_id, "function_id": function_id}
         for row in await self._database.rows(QUERIES["orphaned_functions"], params):
             incarnation = row["function_sequence"]

@@ -3,7 +3,12 @@
 SELECT stream_id, status FROM executions
 WHERE status IN ('waiting', 'processing') OR (status = 'scheduled' AND scheduled_at <= now())
 UNION ALL
-SELECT stream_id, status FROM deployments WHERE status IN ('processing', 'building') OR (status = 'waiting' AND source_key <> '');
+SELECT stream_id, status FROM deployments WHERE status IN ('processing', 'building') OR (status = 'waiting' AND source_key <> '')
+UNION ALL
+SELECT stream_id, 'abandoned' FROM abandoned_builds
+UNION ALL
+SELECT stream_id, status FROM executions x WHERE status = 'scheduled'
+    AND NOT EXISTS (SELECT FROM functions f WHERE f.project_id = x.project_id AND f.function_id = x.function_id);
 
 -- name: gaps
 -- Streams whose versions are not 1, 2, 3 and so on.
@@ -27,15 +32,19 @@ HAVING count(*) FILTER (
     AND NOT EXISTS (SELECT FROM executions x WHERE x.stream_id = originator_id AND x.status = 'scheduled');
 
 -- name: build_ends
--- Deployments whose build was queued and did not end exactly once, but for those that went with their function.
-SELECT originator_id, array_agg(topic ORDER BY originator_version) AS topics
-FROM events WHERE originator_id LIKE 'deployment:%' GROUP BY originator_id
+-- Deployments whose build was queued and did not end exactly once.
+WITH lives AS (
+    SELECT e.originator_id, e.originator_version, e.topic,
+        count(*) FILTER (WHERE e.topic = 'deployment.upload_started')
+            OVER (PARTITION BY e.originator_id ORDER BY e.originator_version) AS life
+    FROM events e WHERE e.originator_id LIKE 'deployment:%'
+)
+SELECT originator_id, life, array_agg(topic ORDER BY originator_version) AS topics FROM lives GROUP BY originator_id, life
 HAVING bool_or(topic = 'deployment.build_queued')
     AND count(*) FILTER (
         WHERE topic IN ('deployment.build_succeeded', 'deployment.build_failed', 'deployment.build_canceled')
     ) <> 1
-    AND NOT bool_or(topic = 'deployment.deleted')
-    AND EXISTS (SELECT FROM deployments d WHERE d.stream_id = originator_id);
+    AND NOT bool_or(topic = 'deployment.deleted');
 
 -- name: stopped
 -- Followers that an event has stopped.

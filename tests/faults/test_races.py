@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -15,6 +15,7 @@ from annals.domain.function import Function
 from tests.client import Client, packed
 from tests.faults import invariants
 from tests.faults.history import History
+from tests.faults.meeting import chunk, meet, statuses
 from tests.instance import AnnalsInstance, eventually, instance_of_its_own
 
 pytestmark = pytest.mark.timeout(240)
@@ -55,20 +56,6 @@ def held(instance: AnnalsInstance) -> Iterator[None]:
     yield
     invariants.settled(instance)
     assert History(instance).wrong == []
-
-
-def meet(pool: ThreadPoolExecutor, *calls: Callable[[], httpx.Response], most: float = 0.0) -> list[httpx.Response]:
-    """The answers to calls that are made at once, each within a moment of its own."""
-
-    def later(call: Callable[[], httpx.Response]) -> httpx.Response:
-        time.sleep(random.random() ** 2 * most)
-        return call()
-
-    return [one.result() for one in [pool.submit(later, call) for call in calls]]
-
-
-def statuses(answers: list[httpx.Response]) -> set[int]:
-    return {answer.status_code for answer in answers}
 
 
 def stream(kind: str, own_id: str) -> str:
@@ -178,17 +165,6 @@ def test_a_first_call_that_meets_a_change_runs_with_one_of_both_and_says_with_wh
 def upload(client: Client, function_id: str, archive: bytes) -> httpx.Response:
     code = {"code": ("code.tar.gz", archive, "application/gzip")}
     return client.http.post(f"/functions/{function_id}/deployments", files=code, data={"activate": "true"})
-
-
-def chunk(client: Client, function_id: str, own_id: str, whole: bytes, number: int) -> httpx.Response:
-    start = number * CHUNK
-    piece = whole[start : start + CHUNK]
-    return client.http.post(
-        f"/functions/{function_id}/deployments",
-        files={"code": ("code.tar.gz", piece, "application/gzip")},
-        data={"activate": "false"},
-        headers={"content-range": f"bytes {start}-{start + len(piece) - 1}/{len(whole)}", "x-appwrite-id": own_id},
-    )
 
 
 def name_at(history: History, function_id: str, version: int) -> Any:

@@ -48,6 +48,7 @@ def _unended(world: "World") -> list[str]:
         for stream, row in world.server.rows("deployments").items()
         if row["status"] in {"processing", "building"} or (row["status"] == "waiting" and row["queued_at"] is not None)
     ]
+    rows += [f"{stream} went with its function" for stream, _ in world.server.rows("abandoned_builds")]
     late = now - timedelta(seconds=2)
     rows += [
         f"{stream} was due at {row['schedule_next']}"
@@ -75,7 +76,7 @@ def judge(world: "World") -> None:
         rows = world.server.streams.get(stream, [])
         if version > len(rows) or rows[version - 1]["topic"] != topic:
             world.fail(f"acknowledged, but lost: {topic} as version {version} of {stream}")
-    _judge_executions(world)
+    _judge_ends(world)
     _judge_functions(world)
     _judge_counters(world)
     _judge_rebuild(world)
@@ -84,14 +85,19 @@ def judge(world: "World") -> None:
         _judge_unbroken(world)
 
 
-def _judge_executions(world: "World") -> None:
+def _judge_ends(world: "World") -> None:
     rows, started = world.server.rows("executions"), {own_id for own_id, _ in world.executor.started}
     for stream, known in world.ledger.streams.items():
-        if isinstance(known.created, Execution.Requested) and not known.deleted and stream in rows:
-            to_come = rows[stream]["status"] == "scheduled" or rows[stream]["retry_at"] is not None
+        if known.deleted:
+            continue
+        if isinstance(known.created, Deployment.UploadStarted) and known.queued and known.ends != 1:
+            world.fail(f"{stream} was queued and has ended {known.ends} times")
+        if isinstance(known.created, Execution.Requested):
+            row = rows.get(stream)
+            to_come = row is not None and (row["status"] == "scheduled" or row["retry_at"] is not None)
             if known.ends != 1 and not to_come:
                 world.fail(f"{stream} has ended {known.ends} times")
-            if rows[stream]["status"] == "completed" and known.created.execution_id not in started:
+            if row is not None and row["status"] == "completed" and known.created.execution_id not in started:
                 world.fail(f"{stream} completed, and never ran")
 
 

@@ -22,7 +22,7 @@ class Stream:
         self.epoch = self.cut = 0
         self.ends = 0
         self.deleted = False
-        self.ready = False
+        self.ready = self.queued = False
 
 
 class Ledger:
@@ -152,7 +152,7 @@ class Ledger:
                 stream.status = "waiting"
             case Deployment.BuildQueued():
                 self._require(stream.status == "uploading", event, stream)
-                stream.status = "waiting"
+                stream.status, stream.queued = "waiting", True
             case Deployment.BuildClaimed():
                 self._require(stream.status == "waiting" and event.epoch == stream.epoch + 1, event, stream)
                 stream.status, stream.epoch = "processing", event.epoch

@@ -199,6 +199,7 @@ def term(world: "World", parts: Parts, listener: Listener, places: Listener) -> 
         Duty("reaper", LEASE_SECONDS / 5, reaper.sweep),
         Duty("overdue", 5.0, Overdue(log, slack_seconds=OVERDUE_SECONDS, clock=clock).sweep),
         Duty("vacancies", 1.0, vacancies.run),
+        Duty("abandoned", 5.0, Retention(log, execution_days=0).end_abandoned_builds),
         Duty("missed", 2.0, unless_held(holds, SCHEDULES, resend)),
         Duty("schedules", 0.5, unless_held(holds, SCHEDULES, firing.tick)),
     ]

@@ -1,14 +1,16 @@
-"""What the statements of the executions' read model do, and what goes with what is deleted."""
+"""What the statements of the executions' read model do, what goes with what is deleted, and how that ends."""
 
 from typing import Any
 
 from annals.projections.discards import QUERIES as DISCARDS
 from annals.projections.executions import QUERIES as EXECUTIONS
+from annals.projections.function_end import QUERIES as ENDING
 from annals.projections.required import QUERIES as REQUIRED
 from tests.simulation.statements_models import change, columns, count, event_of, same_function
 from tests.simulation.transactions import FunctionGone, Row, Tx, on
 
 _ENDED = {"completed", "failed"}
+_BUILDING = {"processing", "building"}
 _EXECUTION_DEFAULTS: Row = {
     **dict.fromkeys(("reason", "message", "environment_digest", "specification", "dead_reason"), ""),
     **dict.fromkeys(
@@ -33,6 +35,13 @@ def place_back_of(tx: Tx, p: Any) -> list[Row]:
     row = tx.get("executions", p["stream"])
     if row is not None and row["status"] == "processing":
         tx.told.append(f"{row['project_id']}:{row['function_id']}")
+    return []
+
+
+@on(REQUIRED["deployment"])
+def deployment_required(tx: Tx, p: Any) -> list[Row]:
+    if tx.get("deployments", p["stream"]) is None:
+        raise FunctionGone
     return []
 
 
@@ -122,6 +131,17 @@ def contents_of_swept(tx: Tx, p: Any) -> list[Row]:
     return []
 
 
+@on(DISCARDS["abandoned_builds"])
+def abandoned_builds(tx: Tx, p: Any) -> list[Row]:
+    function = tx.get("functions", p["stream"])
+    for stream, row in tx.rows("deployments"):
+        queued = row["status"] == "waiting" and row["queued_at"] is not None
+        if function is not None and same_function(row, function) and (queued or row["status"] in _BUILDING):
+            names = ("stream_id", "function_sequence", "project_id", "function_id", "build_started_at")
+            tx.put("abandoned_builds", (stream, row["function_sequence"]), {name: row[name] for name in names})
+    return []
+
+
 @on(DISCARDS["contents_of_function"])
 def contents_of_function(tx: Tx, p: Any) -> list[Row]:
     function = tx.get("functions", p["stream"])
@@ -142,3 +162,37 @@ def _discard(tx: Tx, stream: str, version: int) -> None:
 @on(DISCARDS["canceled_build_log"])
 def build_log(tx: Tx, p: Any) -> list[Row]:
     return []
+
+
+@on(ENDING["abandoned_builds"])
+def noted_builds(tx: Tx, p: Any) -> list[Row]:
+    found = [row for _, row in tx.rows("abandoned_builds") if _asked_for(row, p)]
+    return sorted(found, key=lambda row: (row["function_sequence"], row["stream_id"]))[: p["limit"]]
+
+
+def _asked_for(row: Row, p: Any) -> bool:
+    return all(not p[name] or row[name] == p[name] for name in ("project_id", "function_id"))
+
+
+@on(ENDING["builds_ended"])
+def builds_ended(tx: Tx, p: Any) -> list[Row]:
+    for key in zip(p["stream_id"], p["function_sequence"], strict=True):
+        tx.drop("abandoned_builds", key)
+    return []
+
+
+@on(ENDING["abandoned_executions"])
+def abandoned_executions(tx: Tx, p: Any) -> list[Row]:
+    names = ("stream_id", "function_sequence", "sequence")
+    found = [
+        {name: row[name] for name in names}
+        for _, row in tx.rows("executions")
+        if row["status"] in {"scheduled", "waiting", "processing"} and row["sequence"] > p["after"]
+        if _asked_for(row, p) and _orphaned(tx, row)
+    ]
+    return sorted(found, key=lambda row: row["sequence"])[: p["limit"]]
+
+
+def _orphaned(tx: Tx, row: Row) -> bool:
+    function = tx.get("functions", f"function:{row['project_id']}:{row['function_id']}")
+    return function is None or function["sequence"] != row["function_sequence"]

@@ -14,10 +14,12 @@ from annals.domain.commands.deployments import begin_upload, complete_upload, cr
 from annals.domain.deployment import Deployment
 from annals.domain.errors import Conflict, DeploymentNotFound, DomainError, FunctionNotFound
 from annals.domain.ports import Artefact
-from annals.store.blobs import Blob, BlobMissing
+from annals.store.blobs import Blob, BlobMissing, BlobTooLarge
 from annals.store.database import Row
 from annals.store.ids import generate_id
 from annals.store.log import Recorded
+
+_CONTRADICTION = "Chunks of files of different sizes were sent under this id. Send all chunks of one of them again."
 
 
 class Upload(msgspec.Struct, kw_only=True):
@@ -93,6 +95,8 @@ async def keep_chunk(
         raise DeploymentNotFound
     if row is not None and row["source_key"]:
         return
+    if row is not None:
+        _require_size(row, chunk)
     stored = await call.services.blobs.put_part(
         parts_key(call.project_id, deployment_id), chunk.number, data, limit=chunk.length + 1
     )
@@ -132,13 +136,20 @@ async def _begin(call: Call, upload: Upload, chunk: Chunk) -> Row:
         row = await queries.find_row(call, upload.deployment_id)
     if row is None or row["function_id"] != upload.function_id:
         raise DeploymentNotFound
-    if row["upload_size"] != chunk.size:
-        raise ContentRangeInvalid(f"This upload began as one of {row['upload_size']} bytes, not {chunk.size}.")
+    _require_size(row, chunk)
     return row
 
 
+def _require_size(row: Row, chunk: Chunk) -> None:
+    if row["upload_size"] != chunk.size:
+        raise ContentRangeInvalid(f"This upload began as one of {row['upload_size']} bytes, not {chunk.size}.")
+
+
 async def _complete(call: Call, upload: Upload, chunk: Chunk) -> Row:
-    """Join the parts and record the source. Of several that try, one records it; the others find it recorded."""
+    """Join the parts and record the source. Of several that try, one records it; the others find it recorded.
+
+    Raises ContentRangeInvalid where chunks of a file of another size lie among them: they came before the first one.
+    """
     blobs, parts = call.services.blobs, parts_key(call.project_id, upload.deployment_id)
     try:
         source = await blobs.compose(
@@ -146,12 +157,20 @@ async def _complete(call: Call, upload: Upload, chunk: Chunk) -> Row:
         )
     except BlobMissing:  # whoever was first has cleared the parts away
         return await _recorded(call, upload)
-    recorded = await call.services.log.run(
-        complete_upload,
-        Deployment.key(call.project_id, upload.deployment_id),
-        meta=await call.meta(),
-        source=_artefact(source),
-    )
+    except BlobTooLarge:
+        raise ContentRangeInvalid(_CONTRADICTION) from None
+    try:
+        if source.size != chunk.size:
+            raise ContentRangeInvalid(_CONTRADICTION)
+        recorded = await call.services.log.run(
+            complete_upload,
+            Deployment.key(call.project_id, upload.deployment_id),
+            meta=await call.meta(),
+            source=_artefact(source),
+        )
+    except DomainError:
+        await blobs.delete(source.key)
+        raise
     if not recorded.events:
         await blobs.delete(source.key)
         return await _recorded(call, upload)

@@ -47,6 +47,12 @@ def cancel_build(deployment: Deployment, *, function_id: str, seconds: int) -> l
     return [deployment]
 
 
+def abandon_build(deployment: Deployment, *, incarnation: int, seconds: int) -> list[Aggregate]:
+    """Its function is gone: end the build, unless it ended by itself meanwhile."""
+    deployment.abandon(incarnation, seconds)
+    return [deployment]
+
+
 def delete_deployment(function: Function, deployment: Deployment) -> list[Aggregate]:
     """Delete in any status; the active one stops answering, with no fallback to another."""
     deployment.require_function(function.function_id)

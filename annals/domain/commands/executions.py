@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from annals.domain.base import Aggregate
+from annals.domain.deployment import Deployment
 from annals.domain.execution import Execution
 
 
@@ -20,6 +21,19 @@ def cancel_execution(execution: Execution, *, function_id: str, incarnation: int
     execution.require_function(function_id, incarnation)
     execution.cancel()
     return [execution]
+
+
+def abandon_execution(execution: Execution, *, incarnation: int) -> list[Aggregate]:
+    """Its function is gone: end it, unless it ended by itself meanwhile."""
+    execution.abandon(incarnation)
+    return [execution]
+
+
+def abandon_all(*unfinished: Execution | Deployment) -> list[Aggregate]:
+    """The functions of all of these are going."""
+    for one in unfinished:
+        one.abandon(one.function_incarnation)
+    return list(unfinished)
 
 
 def lose_execution(execution: Execution, *, epoch: int, now: datetime) -> list[Aggregate]:

@@ -5,7 +5,8 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from annals.domain.commands.deployments import cancel_build, recover_build
-from annals.domain.deployment import Deployment, whole_seconds
+from annals.domain.dates import whole_seconds
+from annals.domain.deployment import Deployment
 from annals.domain.errors import BuildAlreadyCompleted, DeploymentNotFound
 from tests.unit.domain.given import ARTEFACT, SOURCE, given_deployment
 
@@ -46,6 +47,19 @@ def test_a_canceled_build_stays_canceled_whatever_comes_late(status: str) -> Non
 def test_an_ended_build_cannot_be_canceled(status: str) -> None:
     with pytest.raises(BuildAlreadyCompleted):
         given_deployment(status).cancel_build(0)
+
+
+@pytest.mark.parametrize(
+    ("status", "ends"),
+    [("uploading", 0), ("waiting", 1), ("processing", 1), ("building", 1), ("ready", 0), ("failed", 0)],
+)
+def test_a_build_whose_function_is_gone_ends_once(status: str, ends: int) -> None:
+    deployment = given_deployment(status)
+    deployment.abandon(deployment.function_incarnation + 1)
+    assert deployment.collect_events() == []
+    deployment.abandon(deployment.function_incarnation)
+    deployment.abandon(deployment.function_incarnation)
+    assert [type(event).__name__ for event in deployment.collect_events()] == ["BuildCanceled"] * ends
 
 
 def test_a_build_is_canceled_only_through_its_own_function() -> None:

@@ -61,6 +61,17 @@ def test_an_execution_is_canceled_before_its_end_only() -> None:
         execution.cancel()
 
 
+def test_one_whose_function_is_gone_ends_and_keeps_no_output() -> None:
+    execution = given_execution()
+    execution.claim("w1")
+    execution.abandon(execution.function_incarnation + 1)
+    assert not execution.ended
+    execution.abandon(execution.function_incarnation)
+    execution.abandon(execution.function_incarnation)
+    assert [type(event).__name__ for event in execution.collect_events()][1:] == ["Canceled"]
+    assert execution.keep_output(1) is False
+
+
 def test_what_is_in_progress_is_not_deleted_unless_it_is_stale() -> None:
     execution = given_execution()
     with pytest.raises(ExecutionInProgress):
