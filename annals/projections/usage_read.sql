@@ -1,8 +1,9 @@
 -- name: unbooked
--- Whether a project has an event that is not booked yet.
+-- Whether a project has an event that is not booked yet. Ordered, since a planner that expects to find one at once
+-- reads the whole log where there is none.
 SELECT 1 FROM events WHERE project = %s
     AND notification_id > coalesce((SELECT position FROM checkpoints WHERE name = 'usage'), 0)
-LIMIT 1;
+ORDER BY notification_id LIMIT 1;
 
 -- name: tail
 -- A project's events that are not booked yet.

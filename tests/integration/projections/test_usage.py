@@ -11,7 +11,7 @@ from annals.domain.deployment import Deployment
 from annals.domain.execution import Execution
 from annals.domain.function import Function
 from annals.projections import usage
-from annals.projections.usage_read import METRICS, Range, Scope, Usage, read_usage
+from annals.projections.usage_read import METRICS, QUERIES, Range, Scope, Usage, read_usage
 from annals.store.follower import Follower
 from annals.store.listener import Listener
 from tests.integration.projections.history import META, History, P
@@ -161,3 +161,17 @@ async def test_a_reader_far_ahead_of_the_follower_waits_for_it(
     assert (await read(history)).totals == OF_ALL  # nobody books: it folds the whole tail in the end
     await catch_up(follower)
     assert (await read(history)).totals == OF_ALL
+
+
+async def test_that_all_is_booked_is_seen_without_reading_the_log(history: History) -> None:
+    database = history.database
+    events = "INSERT INTO events (originator_id, originator_version, topic, state, recorded_at)"
+    made = "SELECT format('execution:%%s:%%s', %s::text, n), 1, 'made.up', '', now() FROM generate_series(1, 5000) n"
+    await database.execute(f"{events} {made}", (P,))
+    newest = "INSERT INTO checkpoints SELECT 'usage', max(notification_id) FROM events"
+    await database.execute(f"{newest} ON CONFLICT (name) DO UPDATE SET position = excluded.position")
+    await database.execute("ANALYZE events, checkpoints")
+
+    assert await database.rows(QUERIES["unbooked"], (P,)) == []
+    plan = await database.rows(f"EXPLAIN {QUERIES['unbooked']}", (P,))
+    assert not any("Seq Scan on events" in row["QUERY PLAN"] for row in plan)
