@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -288,6 +289,7 @@ def any_step(chance: random.Random) -> Step:
     return chance.choice(ACTIONS), chance.randrange(6), chance.randrange(3), chance.random() < 0.5
 
 
+@pytest.mark.timeout(1200)
 @settings(
     max_examples=12,
     deadline=None,

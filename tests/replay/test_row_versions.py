@@ -6,6 +6,7 @@ import tempfile
 from collections import Counter
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -93,6 +94,7 @@ async def tell_apart(url: str, chance: random.Random) -> list[object]:
             await database.close()
 
 
+@pytest.mark.timeout(900)
 @settings(
     max_examples=6,
     deadline=None,

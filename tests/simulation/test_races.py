@@ -29,7 +29,7 @@ def told() -> dict[str, str]:
     return {block.partition(":")[0].removeprefix("== "): block for block in blocks}
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", sorted(RACES))
 def test_whoever_is_first_nothing_is_lost_or_done_twice(told: dict[str, str], name: str) -> None:
     trials = LONG_TRIALS if name in LONG else TRIALS

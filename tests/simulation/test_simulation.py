@@ -23,7 +23,7 @@ def simulation(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(900)
 def test_what_is_promised_holds_for_every_seed_that_the_time_allows() -> None:
     first = int(time.time())
     with ThreadPoolExecutor(2) as pool:
@@ -39,10 +39,10 @@ def test_what_a_seed_found_once_stays_found() -> None:
 
 
 def test_a_seed_plays_the_same_scenario_each_time() -> None:
-    for seed in ("3", "7"):
-        first, second = (simulation("--seed", seed, "--digest").stdout for _ in range(2))
-        assert len(first.strip()) == 64
-        assert first == second
+    with ThreadPoolExecutor(2) as pool:
+        first, second = (run.stdout for run in pool.map(lambda _: simulation("--seed", "7", "--digest"), range(2)))
+    assert len(first.strip()) == 64
+    assert first == second
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def found() -> dict[str, str]:
     return {name: sentence for name, _, sentence in lines}
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", sorted(MUTATIONS))
 def test_a_planted_bug_is_found(found: dict[str, str], name: str) -> None:
     assert found.get(name, "").startswith("seed "), found

@@ -19,6 +19,7 @@ from annals.store.log import Meta
 from tests.forms import form
 from tests.integration.edge import given
 from tests.integration.edge.authorisation_rows import Row
+from tests.integration.edge.authorisation_table import TABLE
 from tests.integration.edge.client import Client, Reply
 from tests.integration.edge.people import signed_in, user
 from tests.integration.edge.repositories import installation
@@ -177,9 +178,12 @@ class World:
         return {**made, **whole, "projectId": "ended", "deploymentId": deployment_id, "position": str(10**9)}
 
     async def _keys(self) -> None:
-        """A key of the own project with each single scope, one that has expired, and one of the other project."""
+        """Keys with each scope alone and without what a route needs, an expired one, and one of the other project."""
         over = self.services.now() - timedelta(seconds=1)
         held = [(scope, [scope], None) for scope in PROJECT_SCOPES]
+        for needed in {scopes for row in TABLE.values() for scopes in (row.scopes, row.besides) if scopes}:
+            others = [scope for scope in PROJECT_SCOPES if scope not in needed.split()]
+            held.append((f"without {needed}", others, None))
         for name, scopes, expires in (*held, ("expired", list(PROJECT_SCOPES), over)):
             made = ApiKey(key_id=name, name=name, digest=digest(f"standard_{name}"), scopes=scopes, expires_at=expires)
             await self.services.log.run(add_key, Project.key("p1"), meta=META, key=made)

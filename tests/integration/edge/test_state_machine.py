@@ -285,10 +285,10 @@ class Machine(RuleBasedStateMachine):
         assert usage["deploymentsTotal"] == sum(len(one.deployments) for one in self.model.functions.values())
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1200)
 def test_every_history_of_requests_is_answered_as_the_contract_has_it(world: World) -> None:
     bounded = settings(
-        max_examples=25,
+        max_examples=16,
         stateful_step_count=50,
         deadline=None,
         derandomize=True,
