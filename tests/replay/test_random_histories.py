@@ -292,7 +292,6 @@ def any_step(chance: random.Random) -> Step:
 @pytest.mark.timeout(1200)
 @settings(
     max_examples=12,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # a smaller seed is no simpler history
 )

@@ -97,7 +97,6 @@ async def tell_apart(url: str, chance: random.Random) -> list[object]:
 @pytest.mark.timeout(900)
 @settings(
     max_examples=6,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
 )
