@@ -19,7 +19,7 @@ from tests import node
 
 RUNTIMES = Path(annals.__file__).parent / "runtimes"
 FUNCTIONS = Path(__file__).parent / "functions"
-DEADLINE_SECONDS = 20.0
+DEADLINE_SECONDS = 60.0
 SERVERS = {"python": "src/server.py", "node": "src/server.cjs"}
 ENTRYPOINTS = {"python": "main.py", "node": "index.js"}
 EXTENSIONS = {"python": ".py", "node": ".js"}

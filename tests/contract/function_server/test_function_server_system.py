@@ -5,7 +5,7 @@ import http.client
 import pytest
 
 from tests.contract.function_server.conftest import Starter
-from tests.contract.function_server.instance import Instance
+from tests.contract.function_server.instance import DEADLINE_SECONDS, Instance
 
 
 @pytest.mark.runtime(1)
@@ -80,7 +80,7 @@ def test_a_huge_timeout_is_no_timeout_at_once(instance_b: Instance) -> None:
 
 def test_the_server_listens_on_tcp(fresh: Starter, unused_tcp_port: int) -> None:
     instance = fresh(environment={"ANNALS_LISTEN": f"tcp:127.0.0.1:{unused_tcp_port}"})
-    connection = http.client.HTTPConnection("127.0.0.1", unused_tcp_port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", unused_tcp_port, timeout=DEADLINE_SECONDS)
     connection.request("GET", "/", headers={"x-action": "text"})
 
     assert connection.getresponse().read() == "Hello 👋".encode()

@@ -9,7 +9,7 @@ import pytest
 
 from annals.executor.runtimes import NODE_VERSIONS, Toolchain, Toolchains, find_pythons
 from tests.contract.function_server.conftest import Starter
-from tests.contract.function_server.instance import LogReader
+from tests.contract.function_server.instance import DEADLINE_SECONDS, LogReader
 
 KEPT = Path(tempfile.gettempdir()) / f"annals-test-runtimes-{os.getuid()}"
 
@@ -28,8 +28,8 @@ def check_essentials(fresh: Starter, interpreter: str, reader: LogReader) -> Non
     assert answer.status == 200
     assert reader.wait_until(lambda: reader.ended("native"))
     assert reader.text(0, "native").startswith("before\nNative logs detected.")
-    assert instance.call("nap", path="/?name=late", headers={"x-open-runtimes-timeout": "5"}).body == b"late"
-    assert instance.call("sleep", headers={"x-open-runtimes-timeout": "1"}).status == 500
+    assert instance.call("nap", path="/?name=late", headers={"x-open-runtimes-timeout": "60"}).body == b"late"
+    assert instance.call("sleep", path="/?seconds=600", headers={"x-open-runtimes-timeout": "1"}).status == 500
     assert instance.call("throw").status == 500
     assert instance.call("digest", method="POST", body=b"x" * 5_000_000).status == 200
     broken = fresh(interpreter=interpreter, environment={"OPEN_RUNTIMES_ENTRYPOINT": "absent"})
@@ -70,5 +70,5 @@ def test_every_node(fresh: Starter, reader: LogReader, version: str) -> None:
         assert told.startswith(expected), entrypoint
     failing = fresh(interpreter=binary)
     answer = failing.call("early_rejection")
-    assert (answer.status, failing.process.wait(5)) == (500, 1)
+    assert (answer.status, failing.process.wait(DEADLINE_SECONDS)) == (500, 1)
     assert "early rejection" in failing.errors_of(answer)

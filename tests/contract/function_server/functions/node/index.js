@@ -2,6 +2,7 @@
 // The fixture function: does what the request header `x-action` says.
 
 const { createHash } = require('node:crypto');
+const fs = require('node:fs');
 const { setTimeout: wait } = require('node:timers/promises');
 
 const { greeting } = require('./lib.js');
@@ -108,9 +109,9 @@ const actions = {
     log('last words');
     process.exit(3);
   },
-  sleep: async ({ res, log }) => {
+  sleep: async ({ req, res, log }) => {
     log('start');
-    await wait(3000);
+    await wait(Number(req.query.seconds) * 1000);
     log('end');
     return res.text('slept');
   },
@@ -127,14 +128,15 @@ const actions = {
   },
   slow_log: async ({ req, res, log }) => {
     for (let number = 0; number < 100; number += 1) log(`tick ${number}`);
-    await wait(Number(req.query.seconds) * 1000);
+    while (!fs.existsSync(req.query.until)) await wait(10);
     log('last');
     return res.text('ok');
   },
+  // Holds its thread until a file is there, or for so many seconds.
   block: ({ req, res, log }) => {
     log('blocking');
     const end = Date.now() + Number(req.query.seconds) * 1000;
-    while (Date.now() < end);
+    while (Date.now() < end && !fs.existsSync(req.query.until ?? ''));
     return res.text('unblocked');
   },
   count: ({ res }) => res.text(String((calls += 1))),
@@ -149,11 +151,11 @@ const actions = {
     setTimeout(() => {
       throw new Error('early failure');
     }, 50);
-    await wait(2000);
+    await wait(60_000);
   },
   early_rejection: async () => {
     setTimeout(() => Promise.reject(new Error('early rejection')), 50);
-    await wait(2000);
+    await wait(60_000);
   },
 };
 

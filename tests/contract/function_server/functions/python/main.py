@@ -199,7 +199,7 @@ def die(context):
 
 async def sleep(context):
     context.log("start")
-    await asyncio.sleep(3)
+    await asyncio.sleep(float(context.req.query["seconds"]))
     context.log("end")
     return context.res.text("slept")
 
@@ -218,14 +218,18 @@ async def nap(context):
 async def slow_log(context):
     for number in range(100):
         context.log("tick %d" % number)
-    await asyncio.sleep(float(context.req.query["seconds"]))
+    while not os.path.exists(context.req.query["until"]):
+        await asyncio.sleep(0.01)
     context.log("last")
     return context.res.text("ok")
 
 
 def block(context):
+    """Holds its thread until a file is there, or for so many seconds."""
     context.log("blocking")
-    time.sleep(float(context.req.query["seconds"]))
+    end = time.monotonic() + float(context.req.query["seconds"])
+    while time.monotonic() < end and not os.path.exists(context.req.query.get("until", "")):
+        time.sleep(0.01)
     return context.res.text("unblocked")
 
 
