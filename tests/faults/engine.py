@@ -1,17 +1,36 @@
 """A container engine of the tests' own, to be killed and hung: with network, folders and socket of its own."""
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from annals.executor.drivers.engine import LABEL
+from annals.executor.drivers.engine import LABEL, NETWORK, connect
 from tests.instance import eventually
+
+if TYPE_CHECKING:
+    from docker import DockerClient
 
 START_SECONDS = 60
 IMAGE = "annals/node:22"
+
+
+def missing() -> str:
+    """Why there can be no engine of one's own here, as a sentence; empty when there can."""
+    from docker.errors import DockerException
+
+    if not shutil.which("dockerd"):
+        return "There is no dockerd."
+    try:
+        with closing(connect()) as host:
+            host.images.get(IMAGE)
+    except DockerException as refused:
+        return f"The host's engine has no image {IMAGE}: {refused}"
+    return ""
 
 
 class OwnEngine:
@@ -35,19 +54,33 @@ class OwnEngine:
 
     def take_image(self) -> None:
         """The host's engine has made it."""
-        with subprocess.Popen(["docker", "save", IMAGE], stdout=subprocess.PIPE) as saving:
-            self.docker("load", stdin=saving.stdout)
-        assert saving.returncode == 0
+        with closing(connect()) as host, self.client() as own:
+            own.images.load(host.images.get(IMAGE).save(named=True))
 
-    def docker(self, *words: str, stdin: object = None) -> list[str]:
-        """The lines that a command prints."""
-        command = ["docker", "--host", self.host, *words]
-        done = subprocess.run(command, stdin=stdin, capture_output=True, text=True, check=True, timeout=60)  # type: ignore[call-overload]
-        return str(done.stdout).split()
+    @contextmanager
+    def client(self) -> Iterator["DockerClient"]:
+        with closing(connect(self.host)) as own:
+            yield own
 
     def containers(self) -> list[str]:
         """The names of the executors' containers, whether they run or not."""
-        return self.docker("ps", "--all", "--filter", f"label={LABEL}", "--format", "{{.Names}}")
+        with self.client() as own:
+            found = own.containers.list(all=True, filters={"label": LABEL}, ignore_removed=True)
+            return [str(container.name) for container in found]
+
+    def remove_containers(self) -> None:
+        """All of the executors', as somebody who tidies up would."""
+        with self.client() as own:
+            for container in own.containers.list(all=True, filters={"label": LABEL}, ignore_removed=True):
+                container.remove(force=True)
+
+    def remove_network(self) -> None:
+        with self.client() as own:
+            own.networks.get(NETWORK).remove()
+
+    def has_network(self) -> bool:
+        with self.client() as own:
+            return bool(own.networks.list(names=[f"^{NETWORK}$"]))
 
     def kill(self) -> None:
         self._signal(signal.SIGKILL)
@@ -66,7 +99,7 @@ class OwnEngine:
     def close(self) -> None:
         if self._process is not None and self._process.poll() is None:
             self._signal(signal.SIGTERM)
-            self._process.wait(30)
+            self._process.wait(60)
         self._network.kill()
         self._network.wait()
         subprocess.run(["umount", "--recursive", "--lazy", *self._mounts()], check=False)
@@ -80,8 +113,14 @@ class OwnEngine:
         return [place for place in words if place.startswith(f"{self.folder}/")]
 
     def _answers(self) -> bool:
-        command = ["docker", "--host", self.host, "info"]
-        return subprocess.run(command, capture_output=True, check=False, timeout=20).returncode == 0
+        from docker.errors import DockerException
+
+        try:
+            with self.client() as own:
+                own.info()
+        except DockerException:
+            return False
+        return True
 
     def _last_words(self) -> str:
         return (self.folder / "docker.log").read_text()[-2000:]

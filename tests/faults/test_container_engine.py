@@ -1,8 +1,6 @@
 """The container engine killed and hung, containers removed by hand: work ends or is done again, and nothing is left."""
 
 import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -10,7 +8,7 @@ import pytest
 
 from tests.client import Client
 from tests.faults import invariants
-from tests.faults.engine import IMAGE, OwnEngine
+from tests.faults.engine import OwnEngine, missing
 from tests.faults.stage import Stage, staged
 from tests.instance import eventually, short_folder
 
@@ -32,9 +30,8 @@ ENDED = {"completed", "failed"}
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[OwnEngine]:
-    made = shutil.which("dockerd") and shutil.which("docker")
-    if not made or subprocess.run(["docker", "image", "inspect", IMAGE], capture_output=True, check=False).returncode:
-        pytest.skip(f"there is no dockerd, or the host's has no image {IMAGE}")
+    if problem := missing():
+        pytest.skip(problem)
     with short_folder() as folder, closing(OwnEngine(folder)) as own:
         own.start()
         own.take_image()
@@ -61,8 +58,8 @@ def held(stage: Stage, engine: OwnEngine) -> Iterator[None]:
 
 
 def orphans(stage: Stage, engine: OwnEngine) -> list[str]:
-    warm = {f"annals-{entry.name}" for entry in (stage.folder / "executor" / "work" / "i").iterdir()}
-    return [name for name in engine.containers() if name not in warm]
+    warm = tuple(f"-{entry.name}" for entry in (stage.folder / "executor" / "work" / "i").iterdir())
+    return [name for name in engine.containers() if not name.endswith(warm)]
 
 
 def begun(client: Client, number: int) -> list[str]:
@@ -125,11 +122,11 @@ def test_containers_and_a_network_that_are_removed_by_hand_are_replaced(stage: S
     client.call("PUT", "/functions/slow", json={"name": "slow", "timeout": 20})
     running = begun(client, 1)
 
-    engine.docker("rm", "--force", *engine.containers())
+    engine.remove_containers()
 
     eventually(lambda: client.execution("slow", running[0])["status"] in ENDED)
     eventually(lambda: client.execute("hello")["responseBody"] == "hello", TAKEN_UP_SECONDS)
-    engine.docker("rm", "--force", *engine.containers())
-    engine.docker("network", "rm", "annals")
+    engine.remove_containers()
+    engine.remove_network()
     eventually(lambda: client.execute("hello")["status"] == "completed", TAKEN_UP_SECONDS)
-    assert "annals" in engine.docker("network", "ls", "--format", "{{.Name}}")
+    assert engine.has_network()

@@ -181,7 +181,7 @@ class DockerDriver:
     def _hardened(self, name: str, limits: Limits, pids: int) -> dict[str, Any]:
         memory = limits.memory_mb * 1024 * 1024
         return {
-            "name": f"annals-{name}",
+            "name": f"annals-{self._engine.label}-{name}",  # several executors may share an engine
             "hostname": "function",
             "labels": {LABEL: self._engine.label},
             "working_dir": layout.SERVER,
