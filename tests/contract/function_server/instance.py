@@ -178,7 +178,8 @@ class LogReader:
         self.frames: list[tuple[int, str, str]] = []
         self.peers: list[socket.socket] = []
         self.changed = threading.Condition()
-        threading.Thread(target=self.accept, daemon=True).start()
+        self.accepting = threading.Thread(target=self.accept, daemon=True)
+        self.accepting.start()
 
     def accept(self) -> None:
         try:
@@ -209,6 +210,8 @@ class LogReader:
             return bool(self.changed.wait_for(condition, seconds))
 
     def close(self) -> None:
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.accepting.join()  # else it might go on with whoever gets the handle next
         self.listener.close()
         for peer in self.peers:
             peer.shutdown(socket.SHUT_RDWR)
