@@ -83,7 +83,7 @@ class Host:
             "output_directory": "",
             "environment": {},
             "limits": Limits(cpus=1, memory_mb=1024),
-            "timeout_seconds": 90.0,
+            "timeout_seconds": 150.0,
             "output_limit_bytes": 100_000_000,
         }
         return Build(**(values | changes))  # type: ignore[arg-type]
@@ -119,12 +119,12 @@ class Host:
             headers=[],
             body=b"",
             logging=True,
-            start_seconds=30.0,
-            run_seconds=10.0,
+            start_seconds=60.0,
+            run_seconds=60.0,
         )
 
     async def execute(self, run: Run, **changes: object) -> Outcome:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(150):
             return await self.client.execute(msgspec.structs.replace(run, **changes))
 
 
@@ -142,7 +142,7 @@ class Shell:
         commands: str,
         *,
         limits: Limits | None = None,
-        seconds: float = 30,
+        seconds: float = 90,
         environment: dict[str, str] | None = None,
         hear: Callable[[bytes], object] | None = None,
     ) -> tuple[Exit, str]:

@@ -13,7 +13,7 @@ from annals.executor.drivers.docker import DockerDriver
 from annals.executor.drivers.engine import BRIDGE
 from tests.contract.drivers.hosts import Shell, configuration
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.docker]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.docker]
 
 GATEWAY = "python3 -c \"import socket,struct; print(socket.inet_ntoa(struct.pack('<I', int(open('/proc/net/route')"
 GATEWAY += '.readlines()[1].split()[2], 16))))"'
@@ -50,7 +50,7 @@ async def enclosed(folder: Path, listening: list[int]) -> AsyncIterator[Shell]:
 
 
 async def reached(shell: Shell, address: str, port: int) -> bool:
-    commands = f'at={address}; timeout 3 bash -c "cat < /dev/tcp/$at/{port}" || echo REFUSED'
+    commands = f'at={address}; timeout 30 bash -c "cat < /dev/tcp/$at/{port}" || echo REFUSED'
     _, output = await shell.run(commands)
     assert ("GREETED" in output) != ("REFUSED" in output), output
     return "GREETED" in output

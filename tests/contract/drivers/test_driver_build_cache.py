@@ -5,7 +5,7 @@ import pytest
 from tests.contract.drivers.hosts import Host
 from tests.unit.executor.archives import gzipped
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 MAIN = b"def main(context):\n    return context.res.text('hi')\n"
 DOWNLOAD = "mkdir -p ${PIP_CACHE_DIR:=/tmp/none} && cd $PIP_CACHE_DIR && ls && echo > package-of-$NAME"

@@ -11,7 +11,7 @@ from annals.executor.drivers.engine import OWN, connect
 from tests.contract.drivers.hosts import PYTHON, Host, configuration
 from tests.contract.facade.control import START, Plane, printed
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
 IMAGE = "annals-test-foreign:latest"
 FUNCTION = """

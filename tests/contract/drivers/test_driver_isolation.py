@@ -29,10 +29,10 @@ import time
 began, used = time.monotonic(), time.process_time()
 while time.monotonic() - began < 1.5:
     pass
-print("SHARE", (time.process_time() - used) / 1.5)
+print("SHARE", (time.process_time() - used) / (time.monotonic() - began))
 """
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 async def said(shell: Shell, commands: str, **options: object) -> str:
@@ -139,7 +139,7 @@ async def test_temporary_space_is_bounded(shell: Shell) -> None:
 
 
 async def test_a_fork_bomb_is_held_and_can_be_killed(shell: Shell) -> None:
-    end, output = await shell.run(f"python3 -c '{BOMB}'; exit 0", limits=Limits(cpus=1, memory_mb=512), seconds=60)
+    end, output = await shell.run(f"python3 -c '{BOMB}'; exit 0", limits=Limits(cpus=1, memory_mb=512))
 
     assert "HELD" in output or end.breach == "pids" or end.out_of_memory
     if "HELD" in output:

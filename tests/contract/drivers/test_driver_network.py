@@ -17,15 +17,11 @@ import fcntl, socket, struct
 server = socket.create_server(("0.0.0.0", 4444))
 asked = fcntl.ioctl(server.fileno(), 0x8915, struct.pack("256s", b"eth0"))
 print("AT", socket.inet_ntoa(asked[20:24]), flush=True)
-server.settimeout(8)
-try:
-    server.accept()
-    print("VISITED", flush=True)
-except TimeoutError:
-    print("ALONE", flush=True)
+server.accept()
+print("VISITED", flush=True)
 """
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.skipif(bool(unusable()), reason=unusable())]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.skipif(bool(unusable()), reason=unusable())]
 
 
 @pytest.fixture
@@ -51,7 +47,7 @@ async def isolated(folder: Path, listening: int) -> AsyncIterator[Shell]:
     yield Shell(config, driver)
     await driver.close()
     names = {name for _, name in socket.if_nameindex()}
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while [name for name in names if name.startswith("an") and not name.startswith("annals")]:
             await asyncio.sleep(0.05)
             names = {name for _, name in socket.if_nameindex()}
@@ -84,7 +80,7 @@ async def test_an_allowed_port_of_the_host_is_reached(folder: Path, listening: i
     shell = Shell(config, driver)
     route = "int(open('/proc/net/route').readlines()[1].split()[2], 16)"
     ask = f"import socket, struct; a = socket.inet_ntoa(struct.pack('<I', {route}));"
-    ask += f" print(socket.create_connection((a, {listening}), 3).recv(99))"
+    ask += f" print(socket.create_connection((a, {listening}), 60).recv(99))"
     _, output = await shell.run(f'python3 -c "{ask}"')
     await driver.close()
 
@@ -93,16 +89,17 @@ async def test_an_allowed_port_of_the_host_is_reached(folder: Path, listening: i
 
 async def test_sandboxes_do_not_reach_each_other(isolated: Shell) -> None:
     heard: list[bytes] = []
-    server = asyncio.create_task(isolated.run(f"python3 -c '{SERVE}'", seconds=30, hear=heard.append))
-    async with asyncio.timeout(15):
+    server = asyncio.create_task(isolated.run(f"python3 -c '{SERVE}'", seconds=600, hear=heard.append))
+    async with asyncio.timeout(60):
         while b"AT 100." not in b"".join(heard):
             await asyncio.sleep(0.05)
     address = b"".join(heard).partition(b"AT ")[2].split()[0].decode()
     _, output = await isolated.run(reach(address, 4444))
-    _, served = await server
+    server.cancel()
+    await asyncio.wait((server,))
 
     assert "REFUSED" in output
-    assert "ALONE" in served
+    assert b"VISITED" not in b"".join(heard)
 
 
 async def test_each_has_interfaces_of_its_own_and_may_not_change_them(isolated: Shell) -> None:

@@ -7,7 +7,7 @@ from annals.domain.ports import Outcome, Run
 from tests.contract.drivers.hosts import Host
 from tests.unit.executor.archives import gzipped
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 SITE = {
     "index.html": b"<p>home</p>",

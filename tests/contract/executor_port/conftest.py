@@ -21,7 +21,7 @@ import asyncio
 async def main(context):
     context.log("called")
     if context.req.path == "/slow":
-        await asyncio.sleep(60)
+        await asyncio.sleep(600)
     return context.res.text("hello", 200, {"x-own": "1"})
 """
 
@@ -47,13 +47,15 @@ class Real:
         return await self._host.function(CODE.decode())
 
     async def lasting_run(self) -> Run:
-        return msgspec.structs.replace(await self.run(), path="/slow", execution="slow", run_seconds=60.0)
+        return msgspec.structs.replace(await self.run(), path="/slow", execution="slow", run_seconds=600.0)
 
     async def job(self) -> Build:
         return await self._host.job(gzipped({"main.py": CODE}), entrypoint="main.py", commands="echo begun")
 
     async def lasting_job(self) -> Build:
-        return msgspec.structs.replace(await self.job(), deployment="slow", commands="echo begun; sleep 60")
+        return msgspec.structs.replace(
+            await self.job(), deployment="slow", commands="echo begun; sleep 600", timeout_seconds=600.0
+        )
 
     def gone(self) -> Executor:
         return ExecutorClient([f"unix:{self._host.folder}/nobody.sock"])
@@ -116,8 +118,8 @@ RUN = Run(
     headers=[],
     body=b"",
     logging=True,
-    start_seconds=30.0,
-    run_seconds=10.0,
+    start_seconds=60.0,
+    run_seconds=60.0,
 )
 JOB = Build(
     project="p",

@@ -28,10 +28,10 @@ def plane(request: pytest.FixtureRequest) -> Iterator[Plane]:
 
 @pytest.fixture
 def soon() -> Callable[[Callable[[], object]], None]:
-    """Waits until something holds, at most ten seconds."""
+    """Waits until something holds, at most a minute."""
 
     def wait(holds: Callable[[], object]) -> None:
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while not holds():
             assert time.monotonic() < until, "it does not come to hold"
             time.sleep(0.05)

@@ -28,7 +28,7 @@ class Plane:
         facade = Facade(host="127.0.0.1", port=0, secret=SECRET, storage=str(self.storage))
         config = configuration(folder, driver)
         self.config = msgspec.structs.replace(config, reserve={}, facade=facade, **changes)
-        self.http = httpx.Client(headers={"authorization": f"Bearer {SECRET}"}, timeout=60)
+        self.http = httpx.Client(headers={"authorization": f"Bearer {SECRET}"}, timeout=150)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="executor")
         self._names = iter(range(1_000_000))
@@ -45,11 +45,11 @@ class Plane:
         self.http.close()
         self._wait(self._process.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(60)
         self._loop.close()
 
     def _wait(self, work: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(150)
 
     def name(self) -> str:
         """An id that no runtime has."""

@@ -67,12 +67,12 @@ def test_the_page_starts_an_executor_and_is_a_control_plane() -> None:
                     },
                     capture_output=True,
                     text=True,
-                    timeout=90,
+                    timeout=200,
                     check=False,
                 )
             finally:
                 process.send_signal(signal.SIGTERM)
-                logged, _ = process.communicate(timeout=30)
+                logged, _ = process.communicate(timeout=60)
         secret = (folder / "facade-secret").read_text().strip()
 
     assert ran.returncode == 0, ran.stderr
