@@ -28,11 +28,11 @@ def another_api(instance: AnnalsInstance) -> Iterator[str]:
         yield endpoint
     finally:
         process.terminate()
-        assert process.wait(15) == 0
+        assert process.wait(60) == 0
 
 
 def _answers(endpoint: str) -> bool:
     try:
-        return httpx.get(f"{endpoint}/health/version", timeout=5).is_success
+        return httpx.get(f"{endpoint}/health/version", timeout=30).is_success
     except httpx.TransportError:
         return False

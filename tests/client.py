@@ -16,7 +16,7 @@ class Client:
     """Calls one API process as a key of one project."""
 
     def __init__(self, endpoint: str, headers: Mapping[str, str]) -> None:
-        self.http = httpx.Client(base_url=endpoint, headers=dict(headers), timeout=60)
+        self.http = httpx.Client(base_url=endpoint, headers=dict(headers), timeout=150)
 
     def call(self, method: str, path: str, **sent: Any) -> JSON:
         """The answer's JSON; an error answer fails with its text."""
@@ -41,13 +41,13 @@ class Client:
     def deployment(self, function_id: str, deployment_id: str) -> JSON:
         return self.call("GET", f"/functions/{function_id}/deployments/{deployment_id}")
 
-    def ready(self, function_id: str, deployment_id: str, seconds: float = 90) -> JSON:
+    def ready(self, function_id: str, deployment_id: str, seconds: float = 180) -> JSON:
         """Wait for the end of a build, which must be a good one."""
         ended = self.built(function_id, deployment_id, seconds)
         assert ended["status"] == "ready", ended["buildLogs"]
         return ended
 
-    def built(self, function_id: str, deployment_id: str, seconds: float = 90) -> JSON:
+    def built(self, function_id: str, deployment_id: str, seconds: float = 180) -> JSON:
         """Wait for the end of a build, whatever it is."""
 
         def ended() -> JSON | None:

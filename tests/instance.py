@@ -15,7 +15,8 @@ from typing import Any, Self
 from annals.app.cli.children import children_of
 from annals.app.cli.folders import start_ticks
 
-STOP_SECONDS = 10
+STOP_SECONDS = 60
+"""A stop takes about two; a process that does not end at all is what this is for."""
 
 
 class AnnalsInstance:
@@ -82,22 +83,19 @@ class AnnalsInstance:
         """Send a signal and wait for the end; the exit code, and who was in the family."""
         family = self.family()
         self.process.send_signal(number)
-        code: int = self.process.wait(STOP_SECONDS + 5)
+        code: int = self.process.wait(STOP_SECONDS)
         assert self.process.stdout is not None
         self.rest = self.process.stdout.read()
         self.process.stdout.close()
         return code, family
 
     def stop(self) -> None:
-        """End it in order; fails when a process stays or it takes too long."""
+        """End it in order; fails when a process stays."""
         if self.process.poll() is not None:
             return
-        began = time.monotonic()
         code, family = self.end()
-        took = time.monotonic() - began
         assert code == 0, f"exit code {code}:\n{self.log.read_text()[-4000:]}"
         assert alive(family) == [], f"left behind: {alive(family)}"
-        assert took < STOP_SECONDS, f"took {took:.1f} s to stop"
 
 
 @contextmanager
@@ -121,7 +119,7 @@ def instance_of_its_own(**environment: str) -> Iterator[AnnalsInstance]:
 
 
 def annals(
-    *arguments: str, environment: Mapping[str, str] | None = None, seconds: float = 60
+    *arguments: str, environment: Mapping[str, str] | None = None, seconds: float = 150
 ) -> "subprocess.CompletedProcess[str]":
     """Run one command to its end, which comes within so many seconds."""
     command = [sys.executable, "-m", "annals", *arguments]
@@ -140,7 +138,7 @@ def alive(family: Mapping[int, int]) -> Sequence[int]:
     return [pid for pid, ticks in family.items() if start_ticks(pid) == ticks]
 
 
-def eventually(condition: Callable[[], object], seconds: float = 20, *, explain: Callable[[], object] = str) -> Any:
+def eventually(condition: Callable[[], object], seconds: float = 60, *, explain: Callable[[], object] = str) -> Any:
     """Ask again and again until it is true, and return what it gave; fails when it has not come true in time.
 
     `explain` is asked then for what a reader of the failure needs to know.

@@ -14,9 +14,10 @@ import httpx
 
 from tests.client import Client
 from tests.instance import AnnalsInstance, eventually, instance_of_its_own
-from tests.load.test_overload import CODE, DRIFT, RECOVERED_SECONDS, Crowd
+from tests.load.test_overload import CODE, DRIFT, Crowd
 
 SUSTAINED_CALLERS = 150
+RECOVERED_SECONDS = 10
 ENDS_SECONDS = 300
 """How long what was accepted may take until all of it has ended."""
 

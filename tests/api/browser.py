@@ -11,7 +11,7 @@ from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
 
-SECONDS = 60
+SECONDS = 150
 _PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -64,7 +64,7 @@ def serving(files: Mapping[str, tuple[str, bytes]], asks: Mapping[str, Callable[
     finally:
         site.server.shutdown()
         site.server.server_close()
-        thread.join(10)
+        thread.join(60)
 
 
 def visit(browser: str, site: Site, profile: Path) -> Any:
@@ -82,7 +82,7 @@ def visit(browser: str, site: Site, profile: Path) -> Any:
     finally:
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(30)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -29,7 +29,7 @@ class Cli:
             [str(node.bin_folder() / "node"), str(self._script), *arguments],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=240,
             check=False,
             cwd=self.folder,
             stdin=subprocess.DEVNULL,

@@ -14,7 +14,7 @@ module.exports = async ({ req, res, log, error }) => {
   error(JSON.stringify(seen));
   const wish = req.headers["x-wish"] ?? "";
   if (wish === "throw") throw new Error("as wished");
-  if (wish === "sleep") await new Promise((done) => setTimeout(done, 5000));
+  if (wish === "sleep") await new Promise((done) => setTimeout(done, 600_000));
   if (wish === "second") await new Promise((done) => setTimeout(done, 1000));
   if (wish === "shout") {
     for (let i = 0; i < 1100; i++) { log("l".repeat(1000)); error("e".repeat(1000)); }

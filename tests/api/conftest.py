@@ -38,7 +38,7 @@ def built(sdk: Sdk, function_id: str, deployment_id: str) -> dict[str, Any]:
         now: dict[str, Any] = sdk.call("getDeployment", functionId=function_id, deploymentId=deployment_id)
         return now if now["status"] in ENDED else None
 
-    found: dict[str, Any] = eventually(ended, 90)
+    found: dict[str, Any] = eventually(ended, 180)
     return found
 
 

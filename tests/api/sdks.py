@@ -55,7 +55,7 @@ class Sdk:
     def stop(self) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(timeout=10)
+        self._process.wait(timeout=60)
 
 
 def start(name: str, endpoint: str, project: str, credential: str, kind: str = "key") -> Sdk:
@@ -96,7 +96,7 @@ def _install(name: str, folder: Path) -> None:
         command = [npm, "install", "--silent", "--no-fund", "--no-audit", "--prefix", str(folder), name]
     else:
         command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--target", str(folder), name]
-    subprocess.run(command, check=True, timeout=180, cwd="/", env=node.environment())
+    subprocess.run(command, check=True, timeout=400, cwd="/", env=node.environment())
 
 
 @contextmanager

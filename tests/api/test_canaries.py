@@ -17,7 +17,7 @@ from tests.client import Client
 from tests.faults import invariants
 from tests.instance import AnnalsInstance, eventually
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 KINDS = ("variable", "opened", "project", "password", "wrong", "session", "git", "webhook", "header", "cookie", "body")
 TELLS_LENGTHS = """
 module.exports = async ({ req, res }) => res.json({
@@ -60,7 +60,7 @@ def answers(annals_instance: AnnalsInstance, canaries: dict[str, str]) -> list[s
     lengths = {kind: len(canaries[kind]) for kind in ("variable", "opened", "project", "header", "body")}
     assert httpx.Response(200, text=now["responseBody"]).json() == lengths
     later = client.execute("canaries", **sent, **{"async": True})
-    eventually(lambda: client.execution("canaries", later["$id"])["status"] == "completed", 60)
+    eventually(lambda: client.execution("canaries", later["$id"])["status"] == "completed", 90)
     _sign_in(annals_instance, user["email"], canaries["password"])
     return list(_refused(annals_instance, client, canaries))
 
@@ -89,7 +89,7 @@ def _refused(instance: AnnalsInstance, client: Client, canaries: dict[str, str])
     ]
     for method, path, body, headers in wrong:
         mine = {} if "X-Appwrite-Project" in headers else client.http.headers
-        answer = httpx.request(method, instance.endpoint + path, json=body, headers={**mine, **headers}, timeout=30)
+        answer = httpx.request(method, instance.endpoint + path, json=body, headers={**mine, **headers}, timeout=60)
         assert 400 <= answer.status_code < 500, f"{method} {path}: {answer.status_code} {answer.text}"
         yield answer.text
 

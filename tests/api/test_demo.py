@@ -4,12 +4,15 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from tests.instance import AnnalsInstance, plain
 
 
+@pytest.mark.timeout(600)
 def test_the_demo_tells_its_story_again_and_again(annals_instance: AnnalsInstance) -> None:
     command = [sys.executable, "-m", "annals", "demo", "--data", str(annals_instance.data)]
-    told = subprocess.run(command, env=plain({}), text=True, capture_output=True, timeout=110, check=False)
+    told = subprocess.run(command, env=plain({}), text=True, capture_output=True, timeout=280, check=False)
     assert (told.returncode, told.stderr) == (0, ""), told.stdout
     story, trail = told.stdout.split("what the log says of it:")
     steps = [
@@ -32,7 +35,7 @@ def test_the_demo_tells_its_story_again_and_again(annals_instance: AnnalsInstanc
     assert "reason=rollback" in trail
 
     again = subprocess.run(
-        [*command, "--json"], env=plain({}), text=True, capture_output=True, timeout=110, check=False
+        [*command, "--json"], env=plain({}), text=True, capture_output=True, timeout=280, check=False
     )
     assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout)["events"] > 0

@@ -29,7 +29,7 @@ def test_a_created_user_triggers_the_function_that_listens_until_it_is_deleted(c
         found = client.call("GET", "/functions/welcome/executions")["executions"]
         return [one for one in found if one["status"] == "completed"]
 
-    [execution] = eventually(triggered, 30)
+    [execution] = eventually(triggered, 90)
     assert execution["trigger"] == "event"
     for version in GENERATIONS:
         headers = {"x-appwrite-response-format": version}
@@ -48,5 +48,5 @@ def test_a_created_user_triggers_the_function_that_listens_until_it_is_deleted(c
     def witnessed() -> bool:
         return bool(client.call("GET", "/functions/witness/executions")["total"])
 
-    eventually(witnessed, 30)  # whoever listens to that event has been told by now
+    eventually(witnessed, 90)  # whoever listens to that event has been told by now
     assert client.call("GET", "/functions/welcome/executions")["total"] == 0

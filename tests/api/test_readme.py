@@ -37,7 +37,7 @@ def forgetful(annals_instance: AnnalsInstance) -> Iterator[AnnalsInstance]:
     """The instance, which afterwards holds nothing that the README made: so that it can be followed again."""
     yield annals_instance
     for function_id in ("hello", "greeter"):
-        httpx.delete(f"{annals_instance.endpoint}/functions/{function_id}", headers=annals_instance.headers, timeout=30)
+        httpx.delete(f"{annals_instance.endpoint}/functions/{function_id}", headers=annals_instance.headers, timeout=60)
     data = ("--data", str(annals_instance.data))
     listed = json.loads(annals("users", "list", "--json", *data).stdout)["users"]
     for user_id in (user["id"] for user in listed if user["email"] == "you@example.org"):
@@ -59,7 +59,7 @@ def at_home(home: Path) -> dict[str, str]:
 
 def run(command: list[str], text: str, folder: Path, environment: dict[str, str]) -> str:
     ended = subprocess.run(
-        command, input=text, cwd=folder, env=environment, text=True, capture_output=True, timeout=90, check=False
+        command, input=text, cwd=folder, env=environment, text=True, capture_output=True, timeout=200, check=False
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended.stdout

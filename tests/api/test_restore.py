@@ -64,5 +64,5 @@ def test_a_restored_instance_serves_what_was_backed_up(
         rows = there.call("GET", "/functions/kept/executions")["executions"]
         return any(row["trigger"] == "schedule" for row in rows)
 
-    eventually(fired, 90)
+    eventually(fired, 180)
     here.call("DELETE", "/functions/kept")

@@ -127,7 +127,7 @@ def test_functions_are_served_command_by_command(annals_instance: AnnalsInstance
     )
     assert made["type"] == "cli"
     one = ("functions", "get-deployment", "--function-id", "piecewise", "--deployment-id", made["$id"])
-    eventually(lambda: holder.json(*one)["status"] == "ready", 90)
+    eventually(lambda: holder.json(*one)["status"] == "ready", 180)
 
     variable = holder.json(
         *("functions", "create-variable", "--function-id", "piecewise", "--key", "GREETING", "--value", "hi"),

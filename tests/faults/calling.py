@@ -73,7 +73,7 @@ class Load:
             self._send("GET", "/functions/hello")
 
     def _send(self, method: str, path: str, sent: dict[str, Any] | None = None, *, completed: bool = False) -> Any:
-        connection = http.client.HTTPConnection(self._where.hostname or "", self._where.port, timeout=30)
+        connection = http.client.HTTPConnection(self._where.hostname or "", self._where.port, timeout=100)
         try:
             body = None if sent is None else json.dumps(sent)
             connection.request(method, f"{self._where.path}{path}", body, self._headers)

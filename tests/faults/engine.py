@@ -55,7 +55,7 @@ class OwnEngine:
     def take_image(self) -> None:
         """The host's engine has made it."""
         with closing(connect()) as host, self.client() as own:
-            own.images.load(host.images.get(IMAGE).save(named=True))  # type: ignore[arg-type] - it is sent on as it comes
+            own.images.load(host.images.get(IMAGE).save(named=True))  # type: ignore[arg-type]  # sent on as it comes
 
     @contextmanager
     def client(self) -> Iterator["DockerClient"]:

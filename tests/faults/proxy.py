@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar
 T = TypeVar("T")
 
 _PIECE = 64 * 1024
-_CALL_SECONDS = 10
+_CALL_SECONDS = 60
 
 
 class _Pair:

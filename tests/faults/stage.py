@@ -61,7 +61,7 @@ class OwnExecutor:
     def stop(self) -> None:
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
-            assert self._process.wait(15) == 0
+            assert self._process.wait(60) == 0
 
 
 class Stage:

@@ -10,8 +10,8 @@ import pytest
 from tests.client import Client
 from tests.instance import AnnalsInstance, eventually
 
-pytestmark = pytest.mark.timeout(300)
-TAKEN_UP_SECONDS = 30
+pytestmark = pytest.mark.timeout(600)
+TAKEN_UP_SECONDS = 90
 CODE = """
 let calls = 0;
 module.exports = async ({ req, res, error }) => {

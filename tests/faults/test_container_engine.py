@@ -13,11 +13,11 @@ from tests.faults.stage import Stage, staged
 from tests.instance import eventually, short_folder
 
 pytestmark = [
-    pytest.mark.timeout(240),
+    pytest.mark.timeout(600),
     pytest.mark.docker,
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can run an engine of its own"),
 ]
-TAKEN_UP_SECONDS = 40
+TAKEN_UP_SECONDS = 90
 HELLO = "module.exports = async ({ res }) => res.text('hello')"
 SLOW = """
 module.exports = async ({ req, res }) => {

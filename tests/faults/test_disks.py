@@ -16,11 +16,11 @@ from tests.faults import invariants
 from tests.instance import AnnalsInstance, eventually, short_folder
 
 pytestmark = [
-    pytest.mark.timeout(240),
+    pytest.mark.timeout(600),
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system"),
 ]
 HELLO = "module.exports = async ({ res }) => res.text('hello')"
-BACK_SECONDS = 30
+BACK_SECONDS = 90
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from tests.faults import invariants
 from tests.faults.stage import Stage, staged
 from tests.instance import annals, eventually, short_folder
 
-pytestmark = pytest.mark.timeout(240)
-BACK_SECONDS = 30
+pytestmark = pytest.mark.timeout(600)
+BACK_SECONDS = 90
 HELLO = "module.exports = async ({ res }) => res.text('hello')"
 POISON = "ALTER TABLE audit ADD CONSTRAINT poison CHECK (resource_id <> 'poison') NOT VALID"
 

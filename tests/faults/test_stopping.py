@@ -8,7 +8,7 @@ import pytest
 from tests.client import Client
 from tests.instance import AnnalsInstance, eventually
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(400)
 CODE = """
 module.exports = async ({ req, res }) => {
   await new Promise(done => setTimeout(done, Number(req.query.ms)))

