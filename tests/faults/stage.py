@@ -91,7 +91,7 @@ class Stage:
                 "ANNALS_REDIS_URL": f"unix://{folder}/vk.sock?db=0",
                 "ANNALS_EXECUTOR_URLS": f"unix:{folder}/ex.sock",
                 "ANNALS_BLOBS_URL": f"file://{self.blobs}",
-                "ANNALS_LEASE_S": "4",
+                "ANNALS_LEASE_S": "5",
                 "ANNALS_WORKERS": "2",
             },
         )

@@ -28,7 +28,7 @@ module.exports = async ({ req, res, error }) => {
 def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnnalsInstance]:
     folder = tmp_path_factory.mktemp("attempts")
     os.chmod(folder, 0o755)  # noqa: S103 - embedded services run as another user
-    running = AnnalsInstance.start(folder / "data", "--driver", "sandbox", environment={"ANNALS_LEASE_S": "3"})
+    running = AnnalsInstance.start(folder / "data", "--driver", "sandbox", environment={"ANNALS_LEASE_S": "5"})
     yield running
     running.stop()
 

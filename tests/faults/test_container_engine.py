@@ -26,6 +26,8 @@ module.exports = async ({ req, res }) => {
 };
 """
 ENDED = {"completed", "failed"}
+LOST = ("went away", "does not answer")
+"""What is said of executions that ran, and of those whose container was just being started."""
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +65,9 @@ def orphans(stage: Stage, engine: OwnEngine) -> list[str]:
 
 
 def begun(client: Client, number: int) -> list[str]:
-    """Executions that are running, for four seconds."""
+    """Executions that run for four seconds; on a slow machine one may have ended already."""
     made = [client.execute("slow", path="/slow", **{"async": True})["$id"] for _ in range(number)]
-    eventually(lambda: all(client.execution("slow", one)["status"] == "processing" for one in made))
+    eventually(lambda: all(client.execution("slow", one)["status"] != "waiting" for one in made))
     return made
 
 
@@ -93,7 +95,7 @@ def test_an_engine_that_is_killed_costs_what_ran_and_nothing_else(stage: Stage, 
 
     for one in running:
         ended = client.execution("slow", one)
-        assert ended["status"] == "completed" or "went away" in ended["errors"], ended
+        assert ended["status"] == "completed" or any(reason in ended["errors"] for reason in LOST), ended
     for one in waiting:
         eventually(lambda one=one: client.execution("hello", one)["status"] == "completed", TAKEN_UP_SECONDS)  # type: ignore[misc]
     assert client.built("built", deployment, TAKEN_UP_SECONDS)["status"] == "ready"

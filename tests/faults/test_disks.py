@@ -31,7 +31,7 @@ def instance() -> Iterator[AnnalsInstance]:
         small.mkdir()
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400m,mode=0755", "tmpfs", str(small)], check=True)
         try:
-            running = AnnalsInstance.start(small / "data", "--driver", "sandbox", environment={"ANNALS_LEASE_S": "4"})
+            running = AnnalsInstance.start(small / "data", "--driver", "sandbox", environment={"ANNALS_LEASE_S": "5"})
             yield running
             running.stop()
         finally:

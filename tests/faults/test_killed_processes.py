@@ -22,7 +22,7 @@ TAKEN_UP_SECONDS = 90
 def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnnalsInstance]:
     folder = tmp_path_factory.mktemp("kills")
     os.chmod(folder, 0o755)  # noqa: S103 - embedded services run as another user
-    running = AnnalsInstance.start(folder / "data", "--driver", "sandbox", environment={"ANNALS_LEASE_S": "4"})
+    running = AnnalsInstance.start(folder / "data", "--driver", "sandbox", environment={"ANNALS_LEASE_S": "5"})
     yield running
     running.stop()
 

@@ -4,8 +4,8 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
+import psycopg
 import pytest
 
 from tests.client import Client
@@ -16,14 +16,14 @@ TAKEN_UP_SECONDS = 90
 """What a paused process had in hand is taken up again; three times what is promised, for machines that are slower."""
 
 SLEEP = (
-    "module.exports = async ({ req, res }) => { await new Promise(r => setTimeout(r, 4000)); return res.text('late') }"
+    "module.exports = async ({ req, res }) => { await new Promise(r => setTimeout(r, 8000)); return res.text('late') }"
 )
 HELLO = "module.exports = async ({ res }) => res.text('hello')"
 
 
 @pytest.fixture(scope="module")
 def instance() -> Iterator[AnnalsInstance]:
-    with instance_of_its_own(ANNALS_LEASE_S="2", ANNALS_WORKERS="2") as running:
+    with instance_of_its_own(ANNALS_LEASE_S="5", ANNALS_WORKERS="2") as running:
         yield running
 
 
@@ -43,18 +43,26 @@ def paused(*pids: int) -> Iterator[None]:
             os.kill(pid, signal.SIGCONT)
 
 
-def of_workers(instance: AnnalsInstance) -> list[dict[str, Any]]:
-    return [row for row in instance.processes() if row["role"].startswith("worker")]
+def workers_of(instance: AnnalsInstance) -> list[int]:
+    return [row["pid"] for row in instance.processes() if row["role"].startswith("worker")]
+
+
+def builder_of(instance: AnnalsInstance) -> int:
+    """The worker that says it has a build in hand; 0 where none does, or not yet."""
+    with psycopg.connect(instance.database_url) as conn:
+        found = conn.execute("SELECT pid FROM leases WHERE doing LIKE '%builds%'").fetchone()
+    return int(found[0]) if found else 0
 
 
 def test_a_paused_workers_executions_end_and_its_late_outcomes_are_refused(
     instance: AnnalsInstance, client: Client
 ) -> None:
     client.function("sleeper", SLEEP, timeout=30)
+    workers = workers_of(instance)
     made = [client.execute("sleeper", **{"async": True})["$id"] for _ in range(6)]
     eventually(lambda: all(client.execution("sleeper", one)["status"] == "processing" for one in made))
 
-    with paused(*(row["pid"] for row in of_workers(instance))):
+    with paused(*workers):
         eventually(lambda: all(client.execution("sleeper", one)["status"] == "failed" for one in made))
 
     client.function("awake", HELLO)
@@ -68,10 +76,10 @@ def test_a_paused_workers_executions_end_and_its_late_outcomes_are_refused(
 
 def test_a_paused_workers_build_is_built_by_another_one(instance: AnnalsInstance, client: Client) -> None:
     made = {"functionId": "built-twice", "name": "f", "runtime": "node-22", "entrypoint": "index.js"}
-    client.call("POST", "/functions", json={**made, "commands": "echo begun; sleep 4; echo done"})
+    client.call("POST", "/functions", json={**made, "commands": "echo begun; sleep 8; echo done"})
     deployment = client.deploy("built-twice", {"index.js": HELLO})
     eventually(lambda: "begun" in client.deployment("built-twice", deployment)["buildLogs"], 60)
-    builder = eventually(lambda: next((row["pid"] for row in of_workers(instance) if "builds" in row["doing"]), None))
+    builder = eventually(lambda: builder_of(instance))
 
     with paused(builder):
         ended = client.built("built-twice", deployment, TAKEN_UP_SECONDS)
@@ -93,12 +101,13 @@ def test_a_paused_keeper_does_not_hold_up_what_it_comes_back_to(instance: Annals
 
 def test_a_hung_executors_work_is_taken_up_again_once_it_answers(instance: AnnalsInstance, client: Client) -> None:
     client.function("hung", HELLO)
+    executor = instance.pid_of("executor")
     made = {"functionId": "hung-build", "name": "f", "runtime": "node-22", "entrypoint": "index.js"}
     client.call("POST", "/functions", json={**made, "commands": "echo begun; sleep 3; echo done"})
     deployment = client.deploy("hung-build", {"index.js": HELLO})
     eventually(lambda: "begun" in client.deployment("hung-build", deployment)["buildLogs"], 60)
 
-    with paused(instance.pid_of("executor")):
+    with paused(executor):
         refused = client.execute("hung")
         eventually(lambda: client.deployment("hung-build", deployment)["status"] in {"waiting", "processing"})
 
