@@ -1,4 +1,4 @@
-"""`make test`: every tier in its order; those that share no machine-wide thing run side by side, by file.
+"""`make test`: every tier in its order; those that share no machine-wide thing run side by side.
 
 Arguments go to pytest as they are, and then it is one plain run of what they name.
 """
@@ -6,37 +6,59 @@ Arguments go to pytest as they are, and then it is one plain run of what they na
 import os
 import subprocess
 import sys
+import tempfile
 import time
-from typing import NamedTuple
+from contextlib import ExitStack
+from typing import IO, NamedTuple
 
 
-class Part(NamedTuple):
+class Run(NamedTuple):
     """Tiers that one pytest run holds; `processes` is None where one test at a time is wanted."""
 
     tiers: tuple[str, ...]
-    processes: int | None
+    processes: int | None = None
+
+    @property
+    def arguments(self) -> list[str]:
+        spread = ["-n", str(self.processes), "--dist", "loadfile"] if self.processes else []
+        return [*spread, *(f"tests/{tier}" for tier in self.tiers)]
 
 
 PARTS = (
-    Part(("house", "unit", "integration", "replay", "simulation"), min(4, os.cpu_count() or 1)),
-    Part(("contract", "api", "faults", "load"), None),
+    (Run(("house", "unit", "integration", "replay", "simulation"), min(4, os.cpu_count() or 1)),),
+    (Run(("contract",)), Run(("api",))),
+    (Run(("faults", "load")),),
 )
-"""What the second part's tests share, kill or look for is the whole machine's."""
+"""One after the other; the runs of a part at the same time. What the last part's tests kill, fill and look for is the
+whole machine's. The second's wait a lot, for a container engine and for the next minute: each run has its own
+executors, whose containers, networks and processes are told apart by their work folders."""
 
 
 def main(arguments: list[str]) -> int:
     if arguments:
-        return _pytest(arguments)
-    started, codes = time.monotonic(), []
-    for part in PARTS:
-        spread = ["-n", str(part.processes), "--dist", "loadfile"] if part.processes else []
-        codes.append(_pytest([*spread, *(f"tests/{tier}" for tier in part.tiers)]))
+        return _begun(arguments).wait()
+    started = time.monotonic()
+    codes = [code for part in PARTS for code in _side_by_side(part)]
     print(f"\nthe whole suite: {time.monotonic() - started:.0f} s", flush=True)
     return max(codes)
 
 
-def _pytest(arguments: list[str]) -> int:
-    return subprocess.run([sys.executable, "-m", "pytest", *arguments], check=False).returncode
+def _side_by_side(part: tuple[Run, ...]) -> list[int]:
+    """The exit codes; the first run speaks as it goes, the others once it has ended."""
+    with ExitStack() as stack:
+        outputs = [stack.enter_context(tempfile.TemporaryFile()) for _ in part[1:]]
+        others = [_begun(run.arguments, output) for run, output in zip(part[1:], outputs, strict=True)]
+        codes = [_begun(part[0].arguments).wait()]
+        for process, output in zip(others, outputs, strict=True):
+            codes.append(process.wait())
+            output.seek(0)
+            sys.stdout.buffer.write(output.read())
+            sys.stdout.flush()
+    return codes
+
+
+def _begun(arguments: list[str], output: IO[bytes] | None = None) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen([sys.executable, "-m", "pytest", *arguments], stdout=output, stderr=output)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,41 @@
+"""Several executors on one machine, and on one container engine: each has its own, whatever the names."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.contract.drivers.hosts import Shell, configuration, driver_of
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture
+async def shells(folder: Path, driver: str) -> AsyncIterator[list[Shell]]:
+    """Two, whose sandboxes bear the same names."""
+    configs = [configuration(folder / name, driver) for name in ("one", "two")]
+    drivers = [driver_of(config) for config in configs]
+    for config, made in zip(configs, drivers, strict=True):
+        config.work.mkdir(parents=True)
+        for place in (config.work, config.work.parent):
+            place.chmod(0o711)
+        await made.open()
+    yield [Shell(config, made) for config, made in zip(configs, drivers, strict=True)]
+    for made in drivers:
+        await made.close()
+
+
+async def test_a_name_that_another_executor_gave_as_well_is_no_conflict(shells: list[Shell]) -> None:
+    heard: list[bytes] = []
+    one = asyncio.create_task(shells[0].run("echo begun; sleep 600", seconds=600, hear=heard.append))
+    async with asyncio.timeout(60):
+        while b"begun" not in b"".join(heard):
+            await asyncio.sleep(0.05)
+
+    end, output = await shells[1].run("echo served")
+
+    assert (end.code, "served" in output) == (0, True)
+    assert not one.done()
+    one.cancel()
+    await asyncio.wait((one,))
