@@ -50,11 +50,10 @@ def stage(engine: OwnEngine) -> Iterator[Stage]:
 
 
 @pytest.fixture(autouse=True)
-def held(stage: Stage, engine: OwnEngine) -> Iterator[None]:
+def tidied(held: None, stage: Stage, engine: OwnEngine) -> Iterator[None]:
     """After every test the invariants hold, no process was started again, and each container is somebody's."""
     before = {row["role"]: row["pid"] for row in stage.instance.processes()}, stage.executor.pid
     yield
-    invariants.hold(stage.instance, executor=stage.folder / "executor", blobs=stage.blobs)
     eventually(lambda: not orphans(stage, engine), invariants.QUIET_SECONDS, explain=lambda: orphans(stage, engine))
     assert ({row["role"]: row["pid"] for row in stage.instance.processes()}, stage.executor.pid) == before
 

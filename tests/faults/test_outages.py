@@ -21,7 +21,7 @@ from tests.faults import invariants
 from tests.faults.stage import Stage, staged
 from tests.instance import eventually, short_folder
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("held")]
 CANARY = "canary-5b0e7c41d9"
 TAKEN_UP_SECONDS = 90
 HELLO = "module.exports = async ({ res }) => res.text('hello')"
@@ -36,14 +36,6 @@ def stage() -> Iterator[Stage]:
         secret = {"key": "CANARY", "value": CANARY, "secret": True}
         made.client.call("POST", "/functions/hello/variables", json=secret)
         yield made
-
-
-@pytest.fixture(autouse=True)
-def held(stage: Stage) -> Iterator[None]:
-    """After every test the invariants hold."""
-    yield
-    stage.heal()
-    invariants.hold(stage.instance, executor=stage.folder / "executor", blobs=stage.blobs)
 
 
 class Writers:

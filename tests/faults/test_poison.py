@@ -9,11 +9,10 @@ import psycopg
 import pytest
 
 from tests.client import Client
-from tests.faults import invariants
 from tests.faults.stage import Stage, staged
 from tests.instance import annals, eventually, short_folder
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("held")]
 BACK_SECONDS = 90
 HELLO = "module.exports = async ({ res }) => res.text('hello')"
 POISON = "ALTER TABLE audit ADD CONSTRAINT poison CHECK (resource_id <> 'poison') NOT VALID"
@@ -24,14 +23,6 @@ def stage() -> Iterator[Stage]:
     with short_folder() as folder, staged(folder) as made:
         made.client.function("hello", HELLO)
         yield made
-
-
-@pytest.fixture(autouse=True)
-def held(stage: Stage) -> Iterator[None]:
-    """After every test the invariants hold."""
-    yield
-    stage.heal()
-    invariants.hold(stage.instance, executor=stage.folder / "executor", blobs=stage.blobs)
 
 
 def test_an_event_that_a_projection_cannot_take_stops_it_with_an_alarm_and_no_other(stage: Stage) -> None:
