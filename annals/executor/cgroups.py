@@ -127,7 +127,8 @@ def _bound1(memory: Path | None, cpu: Path | None, limits: Limits) -> None:
         _write(memory / "memory.memsw.limit_in_bytes", size, optional=True)
     if cpu:
         _write(cpu / "cpu.cfs_period_us", str(PERIOD_US))
-        _write(cpu / "cpu.cfs_quota_us", str(int(limits.cpus * PERIOD_US)))
+        quota = str(int(limits.cpus * PERIOD_US))
+        _write(cpu / "cpu.cfs_quota_us", quota, optional=True)  # refused beyond our own group's, which bounds it then
 
 
 def _bound2(folder: Path, resources: frozenset[str], limits: Limits) -> None:

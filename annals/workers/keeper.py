@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
+from annals.workers.ending import end
 from annals.workers.leadership import Leadership
 
 Work = Callable[[], Awaitable[object]]
@@ -31,6 +32,4 @@ class Keeper:
                     await self._leadership.beat(lead)
                 finally:
                     self.active = False
-                    for task in tasks:
-                        task.cancel()
-                    await asyncio.gather(*tasks, return_exceptions=True)
+                    await end(*tasks)

@@ -27,6 +27,7 @@ from annals.workers.builds import Builds
 from annals.workers.chores import Chores
 from annals.workers.clock import Duty, keep
 from annals.workers.desk import Desk
+from annals.workers.ending import end
 from annals.workers.executions import Executions
 from annals.workers.gate import Gate
 from annals.workers.held import unless_held
@@ -133,9 +134,7 @@ async def serve_keeper(settings: Settings, *, asked: asyncio.Event, tell: Tell) 
         try:
             await _until(asked, tell, doing)
         finally:
-            keeping.cancel()
-            with suppress(asyncio.CancelledError):
-                await keeping
+            await end(keeping)
 
 
 def _term(
