@@ -32,6 +32,19 @@ def moved(instance: AnnalsInstance, source: tuple[str, str], target: tuple[str, 
     return json.loads(answer.stdout)
 
 
+def test_a_key_that_opens_nothing_is_told_before_anything_is_moved(annals_instance: AnnalsInstance) -> None:
+    (source,) = projects(annals_instance, "mv-locked")
+    there = ("import-appwrite", "--endpoint", annals_instance.endpoint, "--project", source[0], "--key", source[1])
+    data = ("--data", str(annals_instance.data))
+
+    here = annals(*there, "--to", source[0], "wrong", *data)
+    away = annals(*there[:2], "http://127.0.0.1:1/v1", *there[3:], *data)
+
+    assert (here.returncode, away.returncode) == (1, 1)
+    assert "This instance refuses" in here.stderr
+    assert "http://127.0.0.1:1/v1 cannot be reached" in away.stderr
+
+
 def test_functions_move_with_variables_and_sources(annals_instance: AnnalsInstance) -> None:
     source, target = projects(annals_instance, "mv-source", "mv-target")
     there, here = client(annals_instance, *source), client(annals_instance, *target)

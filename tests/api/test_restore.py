@@ -55,6 +55,9 @@ def test_a_restored_instance_serves_what_was_backed_up(
     eventually(lambda: httpx.get(f"{another.endpoint}/health/ready").status_code == 200)
     checked = annals("replay", "--check", "--data", str(another.data))
     assert checked.returncode == 0, checked.stdout
+    own = annals("env", "--data", str(another.data))
+    assert own.returncode == 1
+    assert "annals keys create" in own.stderr  # that of the first start opens nothing any more
     held = annals("schedules", "--data", str(another.data))
     assert "annals schedules --start" in held.stdout
 

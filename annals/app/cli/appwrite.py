@@ -42,6 +42,7 @@ class Api:
 
     def __init__(self, endpoint: str, project: str, key: str) -> None:
         headers = {"x-appwrite-project": project, "x-appwrite-key": key}
+        self.endpoint = endpoint
         self._http = httpx.Client(base_url=endpoint.rstrip("/"), headers=headers, timeout=120, follow_redirects=True)
 
     def close(self) -> None:
@@ -59,12 +60,12 @@ class Api:
         """Every row of a list, page by page."""
         cursor: list[str] = []
         while True:
-            queries = [_query("limit", PAGE), *cursor]
+            queries = [query("limit", PAGE), *cursor]
             rows = self.call("GET", path, params={"queries[]": queries})[name]
             yield from rows
             if len(rows) < PAGE:
                 return
-            cursor = [_query("cursorAfter", rows[-1]["$id"])]
+            cursor = [query("cursorAfter", rows[-1]["$id"])]
 
     def download(self, path: str) -> bytes:
         """Raises Refused, httpx.TransportError."""
@@ -183,7 +184,7 @@ class Move:
         self.findings.append(Finding("setting", f"{function_id}/{setting}", came=False, why=why))
 
 
-def _query(method: str, value: object) -> str:
+def query(method: str, value: object) -> str:
     return msgspec.json.encode({"method": method, "values": [value]}).decode()
 
 

@@ -19,7 +19,7 @@ def env(data: Path | None, as_json: bool) -> None:
         kept = read_key(settings.folder)
     except OSError:
         raise click.ClickException(
-            f"{settings.folder} holds no key.json. Make a key with `annals keys create` instead."
+            f"{settings.folder} holds no key.json, as after a restore. Make a key with `annals keys create` instead."
         ) from None
     values = {
         "APPWRITE_ENDPOINT": settings.endpoint,

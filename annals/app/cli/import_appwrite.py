@@ -6,7 +6,7 @@ import click
 import httpx
 import msgspec
 
-from annals.app.cli.appwrite import Api, Finding, Move, Refused
+from annals.app.cli.appwrite import Api, Finding, Move, Refused, query
 from annals.app.cli.options import answer, data_option, json_option, of_instance
 from annals.app.cli.services import read_key
 from annals.app.settings import Settings
@@ -31,6 +31,8 @@ def import_appwrite(data: Path | None, as_json: bool, to: tuple[str, str] | None
     move = Move(source, target, all_deployments=bool(given["everything"]), schedules=bool(given["schedules"]))
     only = given["only"]
     try:
+        _greet(target, "This instance", "Name a project of it and its key with --to.")
+        _greet(source, source.endpoint, "Look at --endpoint, --project and --key.")
         findings = move.run(only if isinstance(only, tuple) else ())
     except (Refused, httpx.TransportError) as error:
         raise click.ClickException(f"{error}; {len(move.findings)} things were looked at before.") from None
@@ -39,6 +41,16 @@ def import_appwrite(data: Path | None, as_json: bool, to: tuple[str, str] | None
         target.close()
     content = {"came": sum(one.came for one in findings), "findings": msgspec.to_builtins(findings)}
     answer(content, as_json, lambda: _text(findings))
+
+
+def _greet(api: Api, who: str, advice: str) -> None:
+    """Find out at once whether anything can be read there. Raises click.ClickException."""
+    try:
+        api.call("GET", "/functions", params={"queries[]": [query("limit", 1)]})
+    except Refused as refused:
+        raise click.ClickException(f"{who} refuses: {refused} {advice}") from None
+    except (httpx.TransportError, httpx.InvalidURL) as error:
+        raise click.ClickException(f"{who} cannot be reached: {str(error).rstrip('.')}. {advice}") from None
 
 
 def _first(settings: Settings) -> tuple[str, str]:

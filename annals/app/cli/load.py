@@ -7,6 +7,7 @@ import click
 from annals.app.cli.opened import with_log
 from annals.app.cli.options import answer, data_option, json_option, of_instance
 from annals.app.cli.portable import Loaded, content_of, load
+from annals.app.cli.prepare import drop_dead_key
 from annals.app.cli.replay import Bar
 from annals.app.settings import Settings
 from annals.projections.replay import AlreadyReplaying
@@ -71,7 +72,9 @@ def _load(settings: Settings, file: Path, key: str, *, start: bool, as_json: boo
     async def work(log: EventLog) -> Loaded:
         verifier = Verifier.parse(key) if key else None
         hold = "" if start else HELD
-        return await load(log, settings, file, verifier=verifier, hold=hold, backup=backup, report=bar)
+        loaded = await load(log, settings, file, verifier=verifier, hold=hold, backup=backup, report=bar)
+        await drop_dead_key(settings, log)
+        return loaded
 
     try:
         loaded = with_log(settings, work)
@@ -88,5 +91,6 @@ def _text(loaded: Loaded) -> str:
         f"events    {summary.events:,} up to position {summary.last_position}, signed by {summary.header.origin}",
         f"contents  {summary.contents:,}, and {summary.blobs:,} archives",
         f"root      {loaded.root.hex()}",
+        "keys      those of the file; `annals keys create` makes another",
     ]
     return "\n".join([*lines, HELD] if loaded.held else lines)

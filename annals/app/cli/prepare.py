@@ -90,6 +90,16 @@ async def _first_key(settings: Settings, event_log: EventLog) -> None:
     log.info("key_made", project=PROJECT, file=str(path))
 
 
+async def drop_dead_key(settings: Settings, event_log: EventLog) -> None:
+    """A key of a log that another one replaced opens nothing any more; the next start makes another."""
+    try:
+        project = await event_log.load(Project.key(PROJECT))
+    except ProjectNotFound:
+        project = None
+    if project is None or not _still_valid(settings, project):
+        (settings.folder / "key.json").unlink(missing_ok=True)
+
+
 def _still_valid(settings: Settings, project: Project) -> bool:
     try:
         kept = read_key(settings.folder)

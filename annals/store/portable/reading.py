@@ -61,7 +61,7 @@ def lines(path: Path) -> Iterator[bytes]:
             try:
                 piece = source.read(1 << 20)
             except zstandard.ZstdError as error:
-                raise ExportInvalid(f"The file is damaged: {error}") from error
+                raise ExportInvalid(f"The file is damaged: {error}. Copy it again.") from error
             if not piece:
                 break
             *whole, rest = (rest + piece).split(b"\n")
@@ -69,7 +69,7 @@ def lines(path: Path) -> Iterator[bytes]:
             if len(rest) > _LONGEST:
                 raise ExportInvalid("The file has a line that is far too long")
         if rest:
-            raise ExportInvalid("The file ends in the middle of a line")
+            raise ExportInvalid("The file was cut off: it ends in the middle of a line. Copy it again.")
 
 
 def records(path: Path) -> Iterator[Any]:
