@@ -38,11 +38,9 @@ def test_a_key_that_opens_nothing_is_told_before_anything_is_moved(annals_instan
     data = ("--data", str(annals_instance.data))
 
     here = annals(*there, "--to", source[0], "wrong", *data)
-    away = annals(*there[:2], "http://127.0.0.1:1/v1", *there[3:], *data)
 
-    assert (here.returncode, away.returncode) == (1, 1)
+    assert here.returncode == 1
     assert "This instance refuses" in here.stderr
-    assert "http://127.0.0.1:1/v1 cannot be reached" in away.stderr
 
 
 def test_functions_move_with_variables_and_sources(annals_instance: AnnalsInstance) -> None:
@@ -78,4 +76,4 @@ def test_an_instance_that_is_not_there_is_a_sentence(annals_instance: AnnalsInst
     )
 
     assert answer.returncode == 1
-    assert "0 things were looked at" in answer.stderr
+    assert "http://127.0.0.1:9/v1 cannot be reached" in answer.stderr
