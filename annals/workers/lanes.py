@@ -67,8 +67,10 @@ class Lanes:
 
     def give_back(self, taken: Sequence[Taken]) -> None:
         """Put back at the front what was taken last."""
-        for lane, message in reversed(taken):
-            self._client.eval(_PUSH, 2, self._ring, self._prefix + lane, lane, "LPUSH", message)
+        with self._client.pipeline(transaction=False) as pipe:
+            for lane, message in reversed(taken):
+                pipe.eval(_PUSH, 2, self._ring, self._prefix + lane, lane, "LPUSH", message)
+            pipe.execute()
 
     def take(self, room: int, *, most: int, allowed: Mapping[str, int]) -> list[Taken]:
         """Up to `room` messages, one of each lane in turn, `most` of a lane unless it is `allowed` another number."""

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +22,8 @@ from annals.executor.runtimes import STATIC, split
 FIRST_UID = 2_000_000_000
 UIDS = 60_000
 CLOSE_SECONDS = 5.0
+KNOWN_SECONDS = 30.0
+"""How long an image that was found is taken to be there, as what it is."""
 FOREIGN_CAPABILITIES = ["CHOWN", "DAC_OVERRIDE", "FOWNER"]
 """Images of others run their helpers as root and write where root may; nothing more is left to them."""
 HOLD = ["tail", "-f", "/dev/null"]
@@ -44,6 +47,7 @@ class DockerDriver:
         self._engine = Engine(config)
         self._uids = itertools.cycle(range(FIRST_UID, FIRST_UID + UIDS))
         self._running: set[ContainerSandbox] = set()
+        self._known: dict[str, tuple[_Image, float]] = {}
 
     async def open(self) -> None:
         await self._engine.open()
@@ -75,11 +79,16 @@ class DockerDriver:
         language, version = split(runtime)
         name = self._config.images.get(runtime, f"annals/{language}:{version}")
         allowed = not self._config.allow or runtime in self._config.allow
+        known, until = self._known.get(name, (None, 0.0))
+        if allowed and known is not None and time.monotonic() < until:
+            return known
         image = await self._engine.call(self._look_up, name) if allowed else None
         if image is None:
             served = ", ".join(await self.served()) or "none: make them with `annals images build`"
             raise RuntimeUnavailable(f"The runtime {runtime} has no image on this engine; it serves {served}.")
-        return _Image(name, bool((image.labels or {}).get(OWN)))
+        found = _Image(name, bool((image.labels or {}).get(OWN)))
+        self._known[name] = found, time.monotonic() + KNOWN_SECONDS
+        return found
 
     def _look_up(self, name: str) -> Any:
         from docker.errors import ImageNotFound  # noqa: PLC0415 heavy, and only where docker is used
@@ -214,7 +223,7 @@ class DockerDriver:
         address: UnixAddress | None = None,
         log_files: Path | None = None,
     ) -> Sandbox:
-        container, output, ip = await self._engine.run(image.name, options)
+        container, output, ip = await self._engine.run(image.name, options, addressed=bool(log_files))
 
         def done() -> None:
             self._running.discard(sandbox)

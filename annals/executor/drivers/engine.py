@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from docker import DockerClient
-    from docker.models.containers import Container
+    from docker.models.containers import Container, ContainerCollection
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -33,13 +33,14 @@ LABEL = "annals.executor"
 NETWORK = "annals"
 BRIDGE = "annals0"
 THREADS = 256
+_ALL_OUTPUT = {"stdout": 1, "stderr": 1, "stream": 1, "logs": 1}
 TIDY_SECONDS = 1.0
 SETTLE_SECONDS = 10.0
 """How long after its last trouble an engine may still carry out what it was asked before."""
 
 
 class Started(NamedTuple):
-    """A running container, what it prints, and its address in the network."""
+    """A running container, what it prints, and its address in the network if that was asked for."""
 
     container: "Container"
     output: Iterable[bytes]
@@ -86,12 +87,12 @@ class Engine:
             await asyncio.to_thread(self._client.close)
         self.threads.shutdown(wait=False, cancel_futures=True)
 
-    async def run(self, image: str, options: dict[str, Any]) -> Started:
+    async def run(self, image: str, options: dict[str, Any], *, addressed: bool) -> Started:
         """Start a container that is known by its name until `ended`. Raises StartFailed, EngineAway."""
         name = options["name"]
         self._names.add(name)
         try:
-            return await self.call(self._run, image, options)
+            return await self.call(self._run, image, options, addressed)
         except BaseException:
             self.ended(name, removed=False)
             raise
@@ -142,23 +143,29 @@ class Engine:
                 if self._troubled.is_set():
                     until = loop.time() + SETTLE_SECONDS
 
-    def _run(self, image: str, options: dict[str, Any]) -> Started:
+    def _run(self, image: str, options: dict[str, Any], addressed: bool) -> Started:
+        """The engine is asked three times, and a fourth time for an address: each costs a start some milliseconds."""
         from docker.errors import APIError  # noqa: PLC0415 heavy, and only where docker is used
         from docker.types import LogConfig  # noqa: PLC0415
+        from docker.utils.socket import frames_iter  # noqa: PLC0415
 
         options = options | {"log_config": LogConfig(type=LogConfig.types.JSON, config={"max-size": "1m"})}
         container = None
         try:
-            container = self.client.containers.create(image, **options)
-            output = container.attach(stdout=True, stderr=True, stream=True, logs=True)
+            made = _unseen()(client=self.client).create(image, **options)
+            container = self.client.containers.prepare_model(made.attrs)
+            attached = container.attach_socket(params=_ALL_OUTPUT)
             container.start()
-            container.reload()
+            if addressed:
+                container.reload()
         except APIError as refused:
             if container is not None:
                 _remove(container)
             raise StartFailed(f"The container could not be started: {refused}") from refused
-        ip = container.attrs["NetworkSettings"]["Networks"].get(NETWORK, {}).get("IPAddress", "")
-        return Started(container, output, ip)
+        networks = container.attrs["NetworkSettings"]["Networks"] if addressed else {}
+        frames: Any = frames_iter
+        output = (piece for _, piece in frames(attached, options.get("tty", False)))
+        return Started(container, output, networks.get(NETWORK, {}).get("IPAddress", ""))
 
 
 def _remove(container: "Container") -> None:
@@ -170,6 +177,18 @@ def _remove(container: "Container") -> None:
     except APIError as refused:
         if not refused.is_client_error():
             raise
+
+
+@cache
+def _unseen() -> type["ContainerCollection"]:
+    """Makes containers without looking at each once more: only their ids are known."""
+    from docker.models.containers import ContainerCollection  # noqa: PLC0415 heavy, and only where docker is used
+
+    class Unseen(ContainerCollection):
+        def get(self, container_id: str) -> "Container":
+            return self.prepare_model({"Id": container_id})
+
+    return Unseen
 
 
 @cache

@@ -14,7 +14,7 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD")
 PATH_CHARACTERS = 4096
 LONGEST_SECONDS = 86_400.0
 BODY_BYTES = 20_971_520
-SERVERS = ("helpers/server.sh", "src/server.js", "src/server.py")
+SERVERS = ("helpers/server.sh", "src/server.js", "src/server.cjs", "src/server.mjs", "src/server.py")
 """What start commands name that start the function server itself."""
 
 

@@ -21,6 +21,18 @@ def of(**values: object) -> Fields:
     return sent(json.dumps(values).encode())
 
 
+STARTED = (
+    'cp /tmp/code.tar.gz /mnt/code/code.tar.gz && nohup helpers/start.sh "bash helpers/server.sh"',
+    'cp /tmp/code.tar.gz /mnt/code/code.tar.gz && nohup helpers/start.sh "node src/server.js"',
+    'cp /tmp/code.tar.gz /mnt/code/code.tar.gz && nohup helpers/start.sh "python3 src/server.py"',
+    'cp /tmp/code.tar.gz /mnt/code/code.tar.gz && bash /usr/local/server/helpers/start.sh "bash helpers/server.sh"',
+    "bash /usr/local/server/helpers/server.sh",
+    "bash helpers/server.sh",
+    "node src/server.mjs",
+)
+"""What control planes start function servers with: their own wrappers around the server's command."""
+
+
 def test_json_and_multipart_say_the_same() -> None:
     content_type, body = form(
         {
@@ -156,7 +168,8 @@ def test_the_function_server_is_the_only_start_command() -> None:
         _, spec = asked.creation(of(runtimeId="a", image="node-22", runtimeEntrypoint=start))
         return asked.serves(spec)
 
-    assert serves('cp /tmp/code.tar.gz /mnt/code/code.tar.gz && nohup helpers/start.sh "bash helpers/server.sh"')
+    for started in STARTED:
+        assert serves(started), started
     assert not serves("")
     with pytest.raises(Refusal, match="start command"):
         serves("npm start")
