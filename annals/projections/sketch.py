@@ -6,7 +6,7 @@ merge by adding them: in SQL, `sum(sketch)` merges as many as there are, and no 
 
 import math
 import struct
-from bisect import bisect_left
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import accumulate, pairwise
@@ -22,7 +22,8 @@ LAST = 300
 
 GAMMA = 1.05
 _LOG = math.log(GAMMA)
-_FEW = 10_000
+_FEW, _MANY = 10_000, 100_000_000
+_ZERO = bytes(2)
 _HEAD = struct.Struct(">Hh").unpack_from
 
 
@@ -38,7 +39,8 @@ def value_of(number: int) -> float:
     return 0.0 if number < 1 else 2 * GAMMA ** (number - 1) / (1 + GAMMA)
 
 
-_VALUES = [value_of(number) for number in range(LAST + 1)]
+VALUES = [value_of(number) for number in range(LAST + 1)]
+"""All that a percentile can be."""
 
 
 def write(counts: Mapping[int, int]) -> str:
@@ -72,22 +74,37 @@ def read(sent: bytes) -> tuple[int, Sequence[int]]:
 def percentiles(sent: bytes, shares: Sequence[float], calls: int | None = None) -> Sequence[float | None]:
     """For each share (0 to 1) the milliseconds below which that share of the calls lies, None without calls.
 
-    `calls` is how many there are, or more: where they are few, only every third digit is anything.
+    `calls` is how many there are, or more: of few, not every digit of a bin is looked at.
     """
-    rising: Sequence[int]
-    if calls is not None and calls < _FEW:
-        length, weight = _HEAD(sent)
-        rising = _thirds(length // 3 + 1).unpack_from(sent, 8)[::-1] if length else ()
-        lowest = (weight - length + 1) // 3
-    else:
-        lowest, rising = read(sent)
-    if not rising:
+    lowest, falling = _falling(sent, calls)
+    if not falling:
         return [None] * len(shares)
-    running = list(accumulate(rising))
-    total = running[-1]
-    return [_VALUES[lowest + bisect_left(running, max(1, math.ceil(share * total)))] for share in shares]
+    running = list(accumulate(falling))
+    total, highest = running[-1], lowest + len(running) - 1
+    return [VALUES[highest - bisect_right(running, total - max(1, math.ceil(share * total)))] for share in shares]
+
+
+def _falling(sent: bytes, calls: int | None) -> tuple[int, Sequence[int]]:
+    """The lowest bin, and the counts from the highest bin down."""
+    length, weight = _HEAD(sent)
+    lowest = (weight - length + 1) // 3
+    if not length or calls is None or calls >= _MANY:
+        lowest, rising = read(sent)
+        return lowest, rising[::-1]
+    if calls < _FEW:  # the digits sent begin and end with the lowest one of a bin
+        return lowest, _lowest(length // 3 + 1).unpack_from(sent, 8)
+    whole = _ZERO * (weight % 3 == 0) + sent[8:] + _ZERO * ((weight - length + 1) % 3)
+    digits = _two_lowest(len(whole) // 6 + 1).unpack(whole)
+    if any(digits[::2]):
+        return lowest, [middle * 10_000 + low for middle, low in zip(digits[::2], digits[1::2], strict=True)]
+    return lowest, digits[1::2]
 
 
 @cache
-def _thirds(count: int) -> struct.Struct:
-    return struct.Struct(">H" + "4xH" * (count - 1))
+def _lowest(bins: int) -> struct.Struct:
+    return struct.Struct(">H" + "4xH" * (bins - 1))
+
+
+@cache
+def _two_lowest(bins: int) -> struct.Struct:
+    return struct.Struct(">HH" + "2xHH" * (bins - 1))

@@ -14,7 +14,7 @@ from annals.domain.deployment import Deployment
 from annals.domain.function import Function
 from annals.domain.retention import Retention
 from annals.projections.usage_beginnings import BEGIN, END, beginnings
-from annals.projections.usage_cells import TOTALS, Cell, Counted, CubeChanges, rows
+from annals.projections.usage_cells import CALLS, TOTALS, Cell, Counted, CubeChanges, rows
 from annals.projections.usage_deltas import Beginning, Changes, Owner, Remembered, own_id
 from annals.store import sql
 from annals.store.database import Connection
@@ -23,8 +23,10 @@ from annals.store.follower import Handle
 
 QUERIES = sql.load(__package__, "usage.sql")
 CELLS = sql.load(__package__, "usage_cells.sql")
-GRAINS = {"usage_cells": (1, 15), "usage_hours": (60,), "usage_days": (1440,)}
-"""The cube's tables and the minutes that their rows span: apart, so that months are read from few pages."""
+GRAINS = {"usage_cells": (1, 15), "usage_hours": (60,), "usage_days": (1440,), "usage_calls": (15, 60, 1440)}
+"""The cubes' tables and the minutes that their rows span: apart, so that months are read from few pages."""
+
+_OF_CALLS = "usage_calls"
 
 TABLES = ("usage_totals", "usage_deployments", *GRAINS)
 T = TypeVar("T", bound=Changes)
@@ -92,9 +94,9 @@ async def _book(conn: Connection, facts: Sequence[Fact], begun: dict[str, Beginn
         await conn.execute(_ADD, {"cells": _encode(rows(changes.cells)).decode()})
 
 
-def table_of(grain: int) -> str:
-    """Where cells of a length in minutes are."""
-    return next(table for table, grains in GRAINS.items() if grain in grains)
+def table_of(grain: int, cube: str = "") -> str:
+    """Where cells of a length in minutes are; those of calls have a table of their own."""
+    return _OF_CALLS if cube == CALLS else next(table for table, grains in GRAINS.items() if grain in grains)
 
 
 def of_table(query: str, table: str) -> Composed:
@@ -161,7 +163,9 @@ def _totals(cells: Mapping[Cell, Counted]) -> dict[str, object]:
 def _added() -> Composed:
     """Cells are sent once and written to all tables in one statement: JSON is several times cheaper than arrays."""
     inserts = [
-        SQL(CELLS["add"]).format(table=Identifier(table), grains=Literal(list(grains)))
+        SQL(CELLS["add"]).format(
+            table=Identifier(table), grains=Literal(list(grains)), calls=Literal(table == _OF_CALLS)
+        )
         for table, grains in GRAINS.items()
     ]
     named = [SQL("{} AS ({})").format(Identifier(f"into_{n}"), insert) for n, insert in enumerate(inserts[:-1])]

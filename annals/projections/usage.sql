@@ -47,9 +47,14 @@ SELECT * FROM unnest(
 )
 ON CONFLICT (project_id, function_id, function_sequence, metric) DO UPDATE SET value = t.value + excluded.value;
 
--- name: checkpoint
--- How far usage is booked.
-SELECT coalesce((SELECT position FROM checkpoints WHERE name = 'usage'), 0) AS position;
+-- name: booked
+-- How far usage is booked, and whether there is the cube of calls; what follows in the transaction has room to add up
+-- sketches, and hashes the many cells of which the planner expects few.
+SELECT
+    coalesce((SELECT position FROM checkpoints WHERE name = 'usage'), 0) AS position,
+    EXISTS (SELECT FROM schema_migrations WHERE name = '0027_post_usage_calls.sql') AS calls,
+    set_config('work_mem', '32MB', true), set_config('enable_sort', 'off', true) AS sort,
+    set_config('enable_nestloop', 'off', true) AS nestloop, set_config('enable_seqscan', 'off', true) AS seqscan;
 
 -- name: tail
 -- A project's events that are not booked yet.

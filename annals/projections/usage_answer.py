@@ -1,7 +1,7 @@
 """Answers about usage: sums of the cube by period and group, up to this moment, and what else they were built from."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -21,6 +21,7 @@ _PATIENCE_SECONDS = 5.0
 _SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _PERCENTILES = ("p50", "p95", "p99")
 _SHARES = (0.5, 0.95, 0.99)
+_SHOWN: dict[float | None, float | None] = {None: None, **{value: round(value, 1) for value in sketch.VALUES}}
 
 
 class Group(msgspec.Struct, kw_only=True):
@@ -61,7 +62,7 @@ async def _attempt(
     """One try, in one snapshot; None when more than `limit` events are not booked yet."""
     async with database.transaction() as conn:
         await conn.execute(_SNAPSHOT)
-        booked = await (await conn.execute(usage.QUERIES["checkpoint"], binary=True)).fetchone()
+        booked = await (await conn.execute(usage.QUERIES["booked"], binary=True)).fetchone()
         position = 0 if booked is None else int(booked["position"])
         wanted = {"project_id": question.project_id, "position": position, "limit": limit and limit + 1}
         tail = await (await conn.execute(usage.QUERIES["tail"], wanted, binary=True)).fetchall()
@@ -69,7 +70,7 @@ async def _attempt(
             return None
         unbooked = await usage.fold(conn, [facts.fact(row) for row in tail], CubeChanges, {})
         cells = {cell: counted for cell, counted in unbooked.cells.items() if cell.project_id == question.project_id}
-        query, params = statement(question)
+        query, params = statement(question, calls=booked is not None and booked["calls"])
         params |= {f"tail_{name}": column for name, column in columns(cells).items()}
         # Planned for each question: no two are made of the same stretches of time.
         rows = await (await conn.execute(query, params, prepare=False, binary=True)).fetchall()
@@ -96,20 +97,20 @@ def shaped(question: Question, position: int, rows: Sequence[Row]) -> Answer:
 
 
 def _group(question: Question, rows: Mapping[tuple[int, int | None], Row], *, named: bool) -> Group:
-    count = len(question.edges) - 1
+    count, measured = len(question.edges) - 1, _measurer(question)
     levels = {measure: 0 for measure in RUNNING if measure in question.measures}
     _rise(levels, rows.get((0, 0)))
     series: list[Measured] = []
     for period in range(1, count + 1):
         row = rows.get((1 if period <= question.compared else 2, period))
         _rise(levels, row)
-        series.append(_measured(question, row, levels))
+        series.append(measured(row, levels))
     former = series[: question.compared]
     return Group(
         key=_key(question, next(iter(rows.values()))) if named else {},
-        total=_measured(question, rows.get((2, None)), levels),
+        total=measured(rows.get((2, None)), levels),
         series=series[question.compared :],
-        previous=_measured(question, rows.get((1, None)), {m: former[-1][m] for m in levels}) if former else None,
+        previous=measured(rows.get((1, None)), {m: former[-1][m] for m in levels}) if former else None,
         previous_series=former or None,
     )
 
@@ -130,14 +131,21 @@ def _rise(levels: dict[str, int], row: Row | None) -> None:
             levels[measure] += row[MEASURES[measure]]
 
 
-def _measured(question: Question, row: Row | None, levels: Mapping[str, Value]) -> Measured:
-    """In the order of the measures that were asked for."""
-    if row is None:
-        return {m: levels.get(m, None if m in _PERCENTILES else 0) for m in question.measures}
-    found: Measured = {m: levels[m] if m in levels else row[MEASURES[m]] for m in question.measures}
-    if question.sketches:
-        told = sketch.percentiles(row["sketch"], _SHARES, row["executions"])
-        for measure, value in zip(_PERCENTILES, told, strict=True):
-            if measure in found:
-                found[measure] = None if value is None else round(value, 1)
-    return found
+def _measurer(question: Question) -> Callable[[Row | None, Mapping[str, Value]], Measured]:
+    """What tells a row's measures in the order in which they were asked for, given those that are levels."""
+    measures, sketches = question.measures, question.sketches
+    columns = [MEASURES[measure] for measure in measures]
+    told = [(place, measure) for place, measure in enumerate(_PERCENTILES) if measure in measures]
+
+    def measured(row: Row | None, levels: Mapping[str, Value]) -> Measured:
+        if row is None:
+            return {m: levels.get(m, None if m in _PERCENTILES else 0) for m in measures}
+        found: Measured = dict(zip(measures, [row[column] for column in columns], strict=True))
+        found.update(levels)
+        if sketches:
+            values = sketch.percentiles(row["sketch"], _SHARES, row["executions"])
+            for place, measure in told:
+                found[measure] = _SHOWN[values[place]]
+        return found
+
+    return measured

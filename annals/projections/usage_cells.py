@@ -7,13 +7,16 @@ from typing import Any, NamedTuple
 
 from annals.domain.execution import Execution
 from annals.projections import sketch
-from annals.projections.usage_deltas import Beginning, Changes, Owner, Remembered
+from annals.projections.usage_deltas import NOTHING_ELSE, Beginning, Changes, Keys, Owner, Remembered
 from annals.store.facts import Fact
 
 KEYS = (
     "project_id", "function_id", "function_sequence", "deployment_id", "trigger", "status", "reason", "specification",
     "minute",
 )  # fmt: skip
+
+CALLS = "call"
+"""The cube of functions and triggers."""
 
 TOTALS = (
     "functions", "deployments", "deployments_storage", "builds", "builds_success", "builds_failed", "builds_storage",
@@ -59,20 +62,8 @@ class CubeChanges(Changes):
         super().__init__(deployments, beginnings)
         self.cells: defaultdict[Cell, Counted] = defaultdict(Counted)
 
-    def _add(
-        self,
-        fact: Fact,
-        owner: Owner,
-        deployment_id: str = "",
-        *,
-        trigger: str = "",
-        status: str = "",
-        reason: str = "",
-        specification: str = "",
-        **metrics: float,
-    ) -> None:
-        minute = fact.recorded_at.replace(second=0, microsecond=0)
-        cell = Cell(fact.project, *owner, deployment_id, trigger, status, reason, specification, minute)
+    def _add(self, fact: Fact, owner: Owner, keys: Keys = NOTHING_ELSE, /, **metrics: float) -> None:
+        cell = Cell(fact.project, *owner, *keys, fact.recorded_at.replace(second=0, microsecond=0))
         counted = self.cells[cell]
         counted.position = fact.position
         for metric, value in metrics.items():

@@ -9,10 +9,11 @@ WITH delta AS MATERIALIZED (
         executions_mb_seconds bigint, errors bigint, cold_starts bigint, queue_ms bigint, sketch numeric,
         position bigint
     )
-), cubes (cube, place, outcome, size) AS (
+), cubes (cube, function, deployment, trigger, outcome, size) AS (
     VALUES
-        ('all', true, true, true), ('place', true, false, false), ('outcome', false, true, false),
-        ('size', false, false, true), ('total', false, false, false)
+        ('all', true, true, true, true, true), ('place', true, true, false, false, false),
+        ('call', true, false, true, false, false), ('outcome', false, false, true, true, false),
+        ('size', false, false, false, false, true), ('total', false, false, false, false, false)
 );
 
 -- name: add
@@ -25,8 +26,8 @@ INSERT INTO {table} AS c (
 )
 SELECT
     d.project_id, s.cube, s.grain, date_bin(make_interval(mins => s.grain), d.minute, '2000-01-01T00:00:00Z'),
-    CASE WHEN s.place THEN d.function_id ELSE '' END, CASE WHEN s.place THEN d.function_sequence ELSE 0 END,
-    CASE WHEN s.place THEN d.deployment_id ELSE '' END, CASE WHEN s.outcome THEN d.trigger ELSE '' END,
+    CASE WHEN s.function THEN d.function_id ELSE '' END, CASE WHEN s.function THEN d.function_sequence ELSE 0 END,
+    CASE WHEN s.deployment THEN d.deployment_id ELSE '' END, CASE WHEN s.trigger THEN d.trigger ELSE '' END,
     CASE WHEN s.outcome THEN d.status ELSE '' END, CASE WHEN s.outcome THEN d.reason ELSE '' END,
     CASE WHEN s.size THEN d.specification ELSE '' END,
     coalesce(sum(d.functions), 0), coalesce(sum(d.deployments), 0), coalesce(sum(d.deployments_storage), 0),
@@ -36,8 +37,9 @@ SELECT
     coalesce(sum(d.errors), 0), coalesce(sum(d.cold_starts), 0), coalesce(sum(d.queue_ms), 0),
     coalesce(sum(d.sketch), 0), max(d.position)
 FROM delta d CROSS JOIN (
-    SELECT cube, grain, place, outcome, size FROM cubes CROSS JOIN unnest({grains}::integer[]) AS grains (grain)
-    WHERE cube = 'all' OR grain > 1
+    SELECT * FROM cubes CROSS JOIN unnest({grains}::integer[]) AS grains (grain)
+    WHERE (cube = 'all' OR grain > 1) AND CASE WHEN cube <> 'call' THEN NOT {calls}
+        ELSE {calls} AND EXISTS (SELECT FROM schema_migrations WHERE name = '0027_post_usage_calls.sql') END
 ) AS s
 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
 ON CONFLICT (

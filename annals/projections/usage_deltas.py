@@ -24,11 +24,19 @@ class Line(NamedTuple):
     function_sequence: int
     bucket: datetime
     metric: str
+
+
+class Keys(NamedTuple):
+    """What the cube tells apart besides a function, where it is known."""
+
     deployment_id: str = ""
     trigger: str = ""
     status: str = ""
     reason: str = ""
     specification: str = ""
+
+
+NOTHING_ELSE = Keys()
 
 
 class Owner(NamedTuple):
@@ -79,7 +87,7 @@ class Changes:
             case Deployment.UploadStarted():
                 owner = Owner(event.function_id, event.function_incarnation)
                 self._remember(fact.project, event.deployment_id, Remembered(owner, 0))
-                self._add(fact, owner, event.deployment_id, deployments=1)
+                self._add(fact, owner, Keys(event.deployment_id), deployments=1)
             case Deployment.SourceStored() | Deployment.SourceFetched():
                 self._source_stored(fact, event)
             case Deployment.BuildSucceeded() | Deployment.BuildFailed():
@@ -101,11 +109,13 @@ class Changes:
         self._add(
             fact,
             Owner(began.function_id, began.function_incarnation),
-            "" if ran is None else ran.deployment_id,
-            trigger=began.trigger,
-            status="completed" if completed else "failed",
-            reason=reason,
-            specification=slug,
+            Keys(
+                "" if ran is None else ran.deployment_id,
+                began.trigger,
+                "completed" if completed else "failed",
+                reason,
+                slug,
+            ),
             executions=1,
             executions_time_ms=milliseconds,
             executions_mb_seconds=megabyte_seconds(slug, milliseconds),
@@ -119,11 +129,7 @@ class Changes:
         self._add(
             fact,
             Owner(began.function_id, began.function_incarnation),
-            ran.deployment_id,
-            trigger=began.trigger,
-            status="failed",
-            reason=event.reason,
-            specification=ran.specification,
+            Keys(ran.deployment_id, began.trigger, "failed", event.reason, ran.specification),
             executions_time_ms=ran.run_ms,
             executions_mb_seconds=megabyte_seconds(ran.specification, ran.run_ms),
         )
@@ -142,7 +148,7 @@ class Changes:
         remembered = self.deployments.get((fact.project, deployment_id))
         if remembered is not None:
             self._remember(fact.project, deployment_id, remembered._replace(source_bytes=event.source.size))
-            self._add(fact, remembered.owner, deployment_id, deployments_storage=event.source.size)
+            self._add(fact, remembered.owner, Keys(deployment_id), deployments_storage=event.source.size)
 
     def _build_ended(self, fact: Fact, event: Deployment.BuildSucceeded | Deployment.BuildFailed) -> None:
         deployment_id = own_id(event)
@@ -154,10 +160,12 @@ class Changes:
         self._add(
             fact,
             remembered.owner,
-            deployment_id,
-            status="ready" if ready else "failed",
-            reason="" if isinstance(event, Deployment.BuildSucceeded) else event.reason,
-            specification=event.specification,
+            Keys(
+                deployment_id,
+                status="ready" if ready else "failed",
+                reason="" if isinstance(event, Deployment.BuildSucceeded) else event.reason,
+                specification=event.specification,
+            ),
             builds=1,
             builds_success=int(ready),
             builds_failed=int(not ready),
@@ -171,7 +179,7 @@ class Changes:
         if remembered is not None:
             self.touched.add((fact.project, deployment_id))
             size = remembered.source_bytes
-            self._add(fact, remembered.owner, deployment_id, deployments=-1, deployments_storage=-size)
+            self._add(fact, remembered.owner, Keys(deployment_id), deployments=-1, deployments_storage=-size)
 
     def _project_deleted(self, project_id: str) -> None:
         self.projects.add(project_id)
@@ -184,25 +192,11 @@ class Changes:
         self.deployments[project_id, deployment_id] = remembered
         self.touched.add((project_id, deployment_id))
 
-    def _add(
-        self,
-        fact: Fact,
-        owner: Owner,
-        deployment_id: str = "",
-        *,
-        trigger: str = "",
-        status: str = "",
-        reason: str = "",
-        specification: str = "",
-        **metrics: float,
-    ) -> None:
+    def _add(self, fact: Fact, owner: Owner, _keys: Keys = NOTHING_ELSE, /, **metrics: float) -> None:
+        bucket = bucket_of(fact.recorded_at)
         for metric, value in metrics.items():
             if value:
-                line = Line(
-                    fact.project, *owner, bucket_of(fact.recorded_at), metric, deployment_id, trigger, status, reason,
-                    specification,
-                )  # fmt: skip
-                self.deltas[line] += value
+                self.deltas[Line(fact.project, *owner, bucket, metric)] += value
 
 
 def megabyte_seconds(slug: str, milliseconds: int) -> int:

@@ -6,6 +6,8 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from annals.projections.usage_cells import CALLS
+
 INTERVALS = ("minute", "quarter", "hour", "day", "week", "month", "total")
 DIMENSIONS = ("function", "deployment", "trigger", "status", "reason", "specification", "hour")
 FILTERS = DIMENSIONS[:-1]
@@ -36,6 +38,7 @@ _CUBES = (
     ("size", frozenset({"specification"})),
     ("outcome", frozenset({"trigger", "status", "reason"})),
     ("place", frozenset({"function", "deployment"})),
+    (CALLS, frozenset({"function", "trigger"})),
 )
 _GRAINS = {"minute": 1, "quarter": 15, "hour": 60}
 
@@ -82,12 +85,12 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
         """The column by which groups are ranked: of the first measure that adds up."""
         return next((MEASURES[m] for m in self.measures if MEASURES[m] != "sketch"), "executions")
 
-    @property
-    def cube(self) -> str:
+    def cube(self, *, calls: bool) -> str:
+        """The smallest cube that knows what it takes; `calls` says whether there is the one of calls."""
         if self.interval == "minute":
             return "all"
         needed = {*self.group_by, *self.filters} - {"hour"}
-        return next((cube for cube, known in _CUBES if needed <= known), "all")
+        return next((cube for cube, known in _CUBES if needed <= known and (calls or cube != CALLS)), "all")
 
     @property
     def grains(self) -> Sequence[int]:

@@ -33,15 +33,16 @@ class Statement(NamedTuple):
 class _Part(NamedTuple):
     level: Level
     since: datetime | str
+    table: str
 
 
-def statement(question: Question, until: datetime | None = None) -> Statement:
-    """With `until`, a whole quarter of an hour, cells count that lie before it."""
+def statement(question: Question, until: datetime | None = None, *, calls: bool = True) -> Statement:
+    """With `until`, a whole quarter of an hour, cells count that lie before it; `calls`: there is the cube of calls."""
     edges = question.edges if until is None else [min(edge, until) for edge in question.edges]
-    sums = _sums(question)
+    sums, cube = _sums(question), question.cube(calls=calls)
     params: dict[str, Any] = {
         "project_id": question.project_id,
-        "cube": question.cube,
+        "cube": cube,
         "timezone": question.zone.key,
         "edges": list(question.edges),
         "first": 0 if question.opening else 1,
@@ -51,26 +52,30 @@ def statement(question: Question, until: datetime | None = None) -> Statement:
         "top": question.top,
         **{f"only_{dimension}": list(words) for dimension, words in question.filters.items()},
     }
-    composed = []
-    for number, part in enumerate(_parts(question, edges)):
-        composed.append(_read(question, part, f"part{number}", sums))
+    parts = list(_parts(question, edges, cube))
+    for number, part in enumerate(parts):
         params |= _params(part, f"part{number}")
-    columns, cells = _columns(question, sums, signed=False), _all(_filters(question))
-    composed.append(SQL(QUERIES["tail"]).format(columns=columns, cells=cells))
-    return Statement(_summed(question, sums, SQL(" UNION ALL ").join(composed)), params)
+    return Statement(_summed(question, sums, parts), params)
 
 
-def _parts(question: Question, edges: Sequence[datetime]) -> Iterator[_Part]:
+def _parts(question: Question, edges: Sequence[datetime], cube: str) -> Iterator[_Part]:
     """The periods; and, where it matters, all that came before them."""
     found = levels(edges, question.grains)
-    yield from (_Part(level, level.edges[0]) for level in found)
+    yield from (_Part(level, level.edges[0], usage.table_of(level.grain, cube)) for level in found)
     if question.opening:
         since: datetime | str = _BEFORE_ALL
         for grain in GRAINS:
             until = begun(found[0].edges[0], grain)
             if since != until:
-                yield _Part(Level(grain, [until]), since)
+                yield _Part(Level(grain, [until]), since, usage.table_of(grain, cube))
             since = until
+
+
+def _cells(question: Question, parts: Sequence[_Part], sums: Sequence[str]) -> Composed:
+    """Everything that is added up, what is not booked yet included."""
+    composed = [_read(question, part, f"part{number}", sums) for number, part in enumerate(parts)]
+    tail = SQL(QUERIES["tail"]).format(columns=_columns(question, sums, signed=False), cells=_all(_filters(question)))
+    return SQL(" UNION ALL ").join([*composed, tail])
 
 
 def _read(question: Question, part: _Part, name: str, sums: Sequence[str]) -> Composed:
@@ -86,7 +91,7 @@ def _read(question: Question, part: _Part, name: str, sums: Sequence[str]) -> Co
     text = QUERIES["moved" if signed else "whole"].replace("{n}", name)
     return SQL(text).format(
         columns=_columns(question, sums, signed=signed),
-        table=Identifier(usage.table_of(grain)),
+        table=Identifier(part.table),
         cells=_all(cells),
     )
 
@@ -132,43 +137,41 @@ def _key(dimension: str) -> SQL | Identifier:
 
 
 def _column(column: str, *, signed: bool) -> Composed:
+    """Whole numbers as floats, which are exact up to 2 ** 53 and several times cheaper to add up."""
     name = Identifier(column)
-    if not signed:
-        return SQL("{}").format(name)
-    if column == "sketch":  # long numbers are negated faster than multiplied
-        return SQL("CASE WHEN sign > 0 THEN {0} ELSE -{0} END AS {0}").format(name)
-    return SQL("{0} * sign AS {0}").format(name)
+    if column != "sketch":
+        return SQL("({0} * sign)::float8 AS {0}" if signed else "{0}::float8 AS {0}").format(name)
+    # long numbers are negated faster than multiplied
+    return SQL("CASE WHEN sign > 0 THEN {0} ELSE -{0} END AS {0}" if signed else "{0}").format(name)
 
 
 def _grouped(question: Question) -> list[str]:
     return [dimension for dimension in DIMENSIONS if dimension in question.group_by]
 
 
-def _summed(question: Question, sums: Sequence[str], parts: Composed) -> Composed:
+def _summed(question: Question, sums: Sequence[str], parts: Sequence[_Part]) -> Composed:
     keys = [Identifier(dimension) for dimension in _grouped(question)]
-    added = SQL(", ").join(
-        SQL("sum({0}) AS {0}" if column == "sketch" else "sum({0})::bigint AS {0}").format(Identifier(column))
-        for column in sums
-    )
-    summed = SQL(QUERIES["summed"]).format(
-        keys=SQL("").join(SQL("{}, ").format(key) for key in keys),
-        sums=added,
-        parts=parts,
-        counted=SQL(" OR ").join(SQL("sum({}) <> 0").format(Identifier(column)) for column in _COUNTED),
-    )
-    sent = SQL(", ").join(
-        SQL("numeric_send(sum(sketch)) AS sketch")
-        if column == "sketch"
-        else SQL("sum({0})::bigint AS {0}").format(Identifier(column))
-        for column in sums
-    )
+    pieces = {
+        "sums": _each("sum({0}) AS {0}", "sum({0}) AS {0}", sums),
+        "sent": _each("sum({0})::bigint AS {0}", "numeric_send(sum({0})) AS {0}", sums),
+        "counted": SQL(" OR ").join(SQL("sum({}) <> 0").format(Identifier(column)) for column in _COUNTED),
+    }
     if not keys:
-        return summed + SQL(QUERIES["alone"]).format(sent=sent)
-    ranked = SQL(QUERIES["ranked"]).format(
+        return SQL(QUERIES["alone"]).format(parts=_cells(question, parts, sums), **pieces)
+    counts = list(dict.fromkeys([*_COUNTED, question.order])) if question.sketches else sums
+    return SQL(QUERIES["ranked"]).format(
         keys=SQL(", ").join(keys),
         weight=Identifier(question.order),
         named=SQL(", ").join(SQL("min({0}) AS {0}").format(key) for key in keys),
-        sums=added,
-        sent=sent,
+        told=_each("{0}::bigint", "numeric_send({0}) AS {0}", sums),
+        counts=_each("sum({0}) AS {0}", "", counts),
+        countable=_cells(question, parts, counts),
+        cells=SQL("({}) AS cell").format(_cells(question, parts, sums)) if question.sketches else SQL("keyed"),
+        **pieces,
     )
-    return summed + ranked
+
+
+def _each(column: str, sketched: str, sums: Sequence[str]) -> Composed:
+    """An expression for every column, another one for sketches."""
+    # The expressions are those above; psycopg has no identifiers for parameters.
+    return SQL(", ").join(SQL(sketched if name == "sketch" else column).format(Identifier(name)) for name in sums)

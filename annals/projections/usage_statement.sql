@@ -30,28 +30,42 @@ FROM unnest(
 )
 WHERE {cells}
 
--- name: summed
--- Sums by key and period: 0 is what came before the first one, era 1 the periods compared with, era 2 those asked for.
-WITH keyed AS (
-    SELECT CASE WHEN period = 0 THEN 0 WHEN period <= %(compared)s THEN 1 ELSE 2 END AS era, period, {keys}{sums}
-    FROM ({parts}) AS cell
-    GROUP BY {keys}period HAVING min(period) BETWEEN %(first)s AND %(last)s AND ({counted})
-)
-
 -- name: alone
--- Without groups: by period, and in all.
+-- Sums by period, and in all, without groups: period 0 is what came before the first one, era 1 the periods compared
+-- with, era 2 those asked for.
+WITH keyed AS (
+    SELECT CASE WHEN period = 0 THEN 0 WHEN period <= %(compared)s THEN 1 ELSE 2 END AS era, period, {sums}
+    FROM ({parts}) AS cell
+    GROUP BY period HAVING min(period) BETWEEN %(first)s AND %(last)s AND ({counted})
+)
 SELECT NULL::integer AS rank, era, period, {sent} FROM keyed GROUP BY GROUPING SETS ((era, period), (era))
 
 -- name: ranked
--- By group and period, by group, by period, and in all. Groups beyond `top` are one, with rank 0.
-, ranked AS MATERIALIZED (
+-- By group and period, by group, by period, and in all. Groups beyond `top` are one, with rank 0. Groups are ranked
+-- before their sketches are added up, so that each of these is added to one of few.
+WITH keyed AS MATERIALIZED (
+    SELECT period, {keys}, {counts}
+    FROM ({countable}) AS cell
+    GROUP BY {keys}, period HAVING min(period) BETWEEN %(first)s AND %(last)s AND ({counted})
+), ranked AS (
     SELECT {keys}, row_number() OVER (
-        ORDER BY sum({weight}) FILTER (WHERE era = 2 OR %(running)s) DESC NULLS LAST, {keys}
+        ORDER BY sum({weight}) FILTER (WHERE period > %(compared)s OR %(running)s) DESC NULLS LAST, {keys}
     ) AS place
     FROM keyed GROUP BY {keys}
-), placed AS (
-    SELECT CASE WHEN place <= %(top)s THEN place ELSE 0 END AS rank, era, period, {named}, {sums}
-    FROM keyed JOIN ranked USING ({keys}) GROUP BY 1, era, period
+), places AS MATERIALIZED (
+    SELECT {keys}, CASE WHEN place <= %(top)s THEN place ELSE 0 END AS rank FROM ranked
+), placed AS MATERIALIZED (
+    SELECT rank, CASE WHEN period = 0 THEN 0 WHEN period <= %(compared)s THEN 1 ELSE 2 END AS era, period,
+        {named}, {sums}
+    FROM {cells} JOIN places USING ({keys})
+    GROUP BY rank, period HAVING min(period) BETWEEN %(first)s AND %(last)s AND ({counted})
+), totals AS MATERIALIZED (
+    SELECT rank, era, {named}, {sums} FROM placed GROUP BY rank, era
 )
-SELECT rank, era, period, {named}, {sent} FROM placed
-GROUP BY GROUPING SETS ((rank, era, period), (rank, era), (era, period), (era))
+SELECT rank, era, period, {keys}, {told} FROM placed
+UNION ALL
+SELECT rank, era, NULL, {keys}, {told} FROM totals
+UNION ALL
+SELECT NULL, era, period, {named}, {sent} FROM placed GROUP BY era, period
+UNION ALL
+SELECT NULL, era, NULL, {named}, {sent} FROM totals GROUP BY era

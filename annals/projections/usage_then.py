@@ -16,7 +16,7 @@ from annals.projections.usage_question import Question
 from annals.projections.usage_read import METRICS, Points, Range, Scope, Sums, Usage, add, usage_of, window_of
 from annals.projections.usage_statement import statement
 from annals.store import sql
-from annals.store.database import Connection, Database
+from annals.store.database import Connection, Database, Row
 from annals.store.facts import Fact, Facts
 
 QUERIES = sql.load(__package__, "usage_then.sql")
@@ -78,12 +78,12 @@ async def answer_then(
     project = question.project_id
     until, before, tail = await _recounted(facts, project, position, moment)
     async with database.transaction() as conn:
-        await _booked(conn, before)
+        booked = await _booked(conn, before)
         remembered = await _remembered(conn, project, before, tail)
         changes = CubeChanges(remembered, await all_beginnings(conn, facts, tail))
         for fact in tail:
             changes.apply(fact)
-        query, params = statement(question, until)
+        query, params = statement(question, until, calls=booked["calls"])
         params |= {f"tail_{name}": column for name, column in columns(changes.cells).items()}
         rows = await (await conn.execute(query, params, prepare=False, binary=True)).fetchall()
     return shaped(question, position, rows)
@@ -97,12 +97,13 @@ async def _recounted(facts: Facts, project: str, position: int, moment: datetime
     return until, before, tail
 
 
-async def _booked(conn: Connection, position: int) -> None:
+async def _booked(conn: Connection, position: int) -> Row:
     """Begin a snapshot that has everything up to a position. Raises NotBooked."""
     await conn.execute(_SNAPSHOT)
-    booked = await (await conn.execute(usage.QUERIES["checkpoint"])).fetchone()
+    booked = await (await conn.execute(usage.QUERIES["booked"])).fetchone()
     if booked is None or booked["position"] < position:
         raise NotBooked(position)
+    return booked
 
 
 async def _tail(facts: Facts, project: str, after: int, until: int) -> list[Fact]:

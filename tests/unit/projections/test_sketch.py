@@ -53,8 +53,18 @@ def test_a_percentile_is_near_the_exact_one(durations: list[int], share: float) 
     assert abs(found - exact) <= ACCURACY * exact
 
 
+@given(
+    bins=st.dictionaries(st.integers(0, LAST), st.integers(1, 70_000), max_size=20), scale=st.sampled_from([1, 10_000])
+)
+def test_few_calls_are_read_alike_and_faster(bins: dict[int, int], scale: int) -> None:
+    bins = {number: count * scale for number, count in bins.items()}
+    stored, shares, calls = sent(write(bins)), [0.01, 0.5, 0.95, 0.99], sum(bins.values())
+
+    assert percentiles(stored, shares, calls) == percentiles(stored, shares)
+
+
 @given(durations=DURATIONS, more=st.integers(0, 100))
-def test_few_calls_are_read_alike_and_faster(durations: list[int], more: int) -> None:
+def test_very_few_calls_are_read_alike(durations: list[int], more: int) -> None:
     stored, shares = sent(write(counts(durations))), [0.01, 0.5, 0.95, 0.99]
 
     assert percentiles(stored, shares, len(durations) + more) == percentiles(stored, shares)
