@@ -2,7 +2,6 @@
 
 import asyncio
 import statistics
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -13,18 +12,15 @@ import uvloop
 from psycopg.conninfo import make_conninfo
 
 from annals.projections import usage
-from annals.projections.inline import REFUSALS, inline
 from annals.projections.usage_answer import answer
 from annals.projections.usage_question import MEASURES, RUNNING, Question, before, edges_of
 from annals.projections.usage_read import Scope, read_usage
-from annals.store.blobs import Blobs
-from annals.store.contents import Contents
-from annals.store.database import Database
 from annals.store.follower import Follower
 from annals.store.listener import Listener
 from annals.store.log import EventLog
 from annals.store.migrate import migrate
 from bench.history import PROJECT, Shape, copy
+from bench.opened import opened
 from bench.results import Figure
 
 DATABASE = "annals_bench_usage"
@@ -60,21 +56,14 @@ def figures(database_url: str, executions: int) -> list[Figure]:
 
 
 async def _figures(url: str, executions: int) -> list[Figure]:
-    with tempfile.TemporaryDirectory(prefix="annals-bench-") as folder:
-        database = await Database.open(url)
-        contents = Contents(database, Blobs.open(folder))
-        log = await EventLog.open(database, contents=contents, inline=inline, refusals=REFUSALS)
-        try:
-            booked = await _book(log)
-            await database.execute("VACUUM ANALYZE")
-            return [
-                Figure(name="usage: events booked by the follower", value=booked, unit="events/s"),
-                *await _contract(log, executions),
-                *await _groupings(log, executions),
-            ]
-        finally:
-            await log.close()
-            await database.close()
+    async with opened(url) as log:
+        booked = await _book(log)
+        await log.database.execute("VACUUM ANALYZE")
+        return [
+            Figure(name="usage: events booked by the follower", value=booked, unit="events/s"),
+            *await _contract(log, executions),
+            *await _groupings(log, executions),
+        ]
 
 
 async def _book(log: EventLog) -> float:

@@ -1,22 +1,18 @@
 """Reading the past and the history of one function that changed ten thousand times."""
 
 import asyncio
-import tempfile
 import time
 
 import msgspec
 import uvloop
 
 from annals.domain.function import Function
-from annals.projections.inline import REFUSALS, inline
-from annals.store.blobs import Blobs
-from annals.store.contents import Contents
-from annals.store.database import Database
 from annals.store.follower import reached
-from annals.store.log import EventLog, Meta
+from annals.store.log import Meta
 from bench.client import Load, always, request
 from bench.floors import median_of_3
 from bench.instance import Instance
+from bench.opened import opened
 from bench.results import Figure
 
 DEPTH, AT_ONCE = 10_000, 200
@@ -66,26 +62,19 @@ def figures(instance: Instance) -> list[Figure]:
 
 async def _change(instance: Instance) -> tuple[int, float]:
     """Record the changes; the position in their middle, and how long the followers took to keep them all."""
-    with tempfile.TemporaryDirectory(prefix="annals-bench-") as folder:
-        database = await Database.open(instance.database_url)
-        contents = Contents(database, Blobs.open(folder))
-        log = await EventLog.open(database, contents=contents, inline=inline, refusals=REFUSALS)
-        try:
-            began, middle, last = time.perf_counter(), 0, 0
-            key = Function.key(instance.headers["x-appwrite-project"], FUNCTION)
-            for turn in range(DEPTH // AT_ONCE):
-                function: Function = await log.load(key)
-                for number in range(AT_ONCE):
-                    name = f"version {turn * AT_ONCE + number}"
-                    function.update(msgspec.structs.replace(function.configuration, name=name))
-                last = (await log.record([function], meta=Meta(actor="bench"))).position
-                middle = middle or (last if turn * 2 >= DEPTH // AT_ONCE else 0)
-            kept = await asyncio.gather(
-                *(reached(database, name, last, seconds=300) for name in ("row_versions", "audit"))
-            )
-            if not all(kept):
-                raise TimeoutError("the followers did not come to the end")
-            return middle, time.perf_counter() - began
-        finally:
-            await log.close()
-            await database.close()
+    async with opened(instance.database_url) as log:
+        began, middle, last = time.perf_counter(), 0, 0
+        key = Function.key(instance.headers["x-appwrite-project"], FUNCTION)
+        for turn in range(DEPTH // AT_ONCE):
+            function: Function = await log.load(key)
+            for number in range(AT_ONCE):
+                name = f"version {turn * AT_ONCE + number}"
+                function.update(msgspec.structs.replace(function.configuration, name=name))
+            last = (await log.record([function], meta=Meta(actor="bench"))).position
+            middle = middle or (last if turn * 2 >= DEPTH // AT_ONCE else 0)
+        kept = await asyncio.gather(
+            *(reached(log.database, name, last, seconds=300) for name in ("row_versions", "audit"))
+        )
+        if not all(kept):
+            raise TimeoutError("the followers did not come to the end")
+        return middle, time.perf_counter() - began

@@ -2,11 +2,9 @@
 
 import asyncio
 import statistics
-import tempfile
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import ClassVar
 
@@ -20,21 +18,22 @@ from annals.domain.execution import Execution, Ran, Request
 from annals.domain.function import Configuration, Function
 from annals.projections import replay
 from annals.projections.following import FOLLOWING
-from annals.projections.inline import REFUSALS, TABLES, inline
+from annals.projections.inline import TABLES
 from annals.projections.own_models import Bounds, Fact, ReadModel, fold
 from annals.projections.refill import Progress
-from annals.store.blobs import Blobs
-from annals.store.contents import Contents
 from annals.store.database import Database
 from annals.store.facts import QUERIES
 from annals.store.follower import Follower
 from annals.store.listener import Listener
 from annals.store.log import EventLog, Meta
 from annals.store.migrate import migrate
+from bench.opened import opened
 from bench.results import Figure
 
 DATABASE = "annals_bench_replay"
-CALLERS, EACH = 64, 100
+CALLERS, EACH = 64, 400
+"""A log long enough that making and switching the tables, 0.1 s of a rebuild, is not what is measured."""
+
 BATCH = 2000
 META = Meta(actor="bench")
 CHANGES = 5_000
@@ -58,7 +57,7 @@ def figures(database_url: str) -> list[Figure]:
 
 
 async def _figures(url: str) -> list[Figure]:
-    async with _log(url) as log:
+    async with opened(url) as log:
         await _fill(log)
         await log.database.execute("ANALYZE")
         floor = await _median(partial(_read, log.database))
@@ -84,19 +83,6 @@ async def _median(count: Count) -> float:
         events = await count()
         rates.append(events / (time.perf_counter() - began))
     return statistics.median(rates)
-
-
-@asynccontextmanager
-async def _log(url: str) -> AsyncIterator[EventLog]:
-    with tempfile.TemporaryDirectory(prefix="annals-bench-") as folder:
-        database = await Database.open(url)
-        contents = Contents(database, Blobs.open(folder))
-        log = await EventLog.open(database, contents=contents, inline=inline, refusals=REFUSALS)
-        try:
-            yield log
-        finally:
-            await log.close()
-            await database.close()
 
 
 async def _fill(log: EventLog) -> None:
