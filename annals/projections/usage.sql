@@ -52,7 +52,7 @@ ON CONFLICT (project_id, function_id, function_sequence, metric) DO UPDATE SET v
 -- sketches, and hashes the many cells of which the planner expects few.
 SELECT
     coalesce((SELECT position FROM checkpoints WHERE name = 'usage'), 0) AS position,
-    EXISTS (SELECT FROM schema_migrations WHERE name = '0027_post_usage_calls.sql') AS calls,
+    EXISTS (SELECT FROM schema_migrations WHERE name = '0028_post_usage_calls.sql') AS calls,
     set_config('work_mem', '32MB', true), set_config('enable_sort', 'off', true) AS sort,
     set_config('enable_nestloop', 'off', true) AS nestloop, set_config('enable_seqscan', 'off', true) AS seqscan;
 

@@ -39,7 +39,7 @@ SELECT
 FROM delta d CROSS JOIN (
     SELECT * FROM cubes CROSS JOIN unnest({grains}::integer[]) AS grains (grain)
     WHERE (cube = 'all' OR grain > 1) AND CASE WHEN cube <> 'call' THEN NOT {calls}
-        ELSE {calls} AND EXISTS (SELECT FROM schema_migrations WHERE name = '0027_post_usage_calls.sql') END
+        ELSE {calls} AND EXISTS (SELECT FROM schema_migrations WHERE name = '0028_post_usage_calls.sql') END
 ) AS s
 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
 ON CONFLICT (

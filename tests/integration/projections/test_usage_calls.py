@@ -12,7 +12,7 @@ from tests.integration.projections.test_usage_analytics import END, agrees, aske
 
 __all__ = ["told"]
 
-MIGRATION = "0027_post_usage_calls.sql"
+MIGRATION = "0028_post_usage_calls.sql"
 ROWS = "SELECT count(*) FROM usage_calls"
 QUESTION = asked(END - timedelta(days=40), END, "day", zone="Europe/Berlin", group_by=["trigger", "function"])
 
