@@ -97,7 +97,7 @@ class Connection(psycopg.AsyncConnection[DictRow]):
 
     async def _forget(self) -> None:
         self._plans.clear()
-        await self.execute("DEALLOCATE ALL")
+        await self.execute("DEALLOCATE ALL", prepare=False)  # as a prepared statement it would drop itself
 
     def _ready(self, sql: str, params: Params) -> _Ready:
         statement, transformer = bound(sql), self._transformer

@@ -43,6 +43,13 @@ async def test_each_step_has_its_rows_in_order(conn: Connection) -> None:
         assert found == [[{"a": 5, "b": "x"}], [], [{"n": 0}]]
 
 
+async def test_trips_longer_than_a_connection_remembers_may_follow_each_other(conn: Connection) -> None:
+    for _ in range(12):  # psycopg prepares of itself what it is asked to execute that often
+        found = await conn.trip([("SELECT %(n)s::int AS n", {"n": n}) for n in range(connection.PLANS + 1)])
+
+        assert found[-1] == [{"n": connection.PLANS}]
+
+
 async def test_values_are_as_with_cursors(conn: Connection) -> None:
     moment = datetime(2026, 2, 3, 4, 5, 6, 7000, tzinfo=UTC)
     params: Mapping[str, object] = {
