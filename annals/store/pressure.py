@@ -53,9 +53,10 @@ class Pressure:
 
 
 def _shared(path: str) -> mmap.mmap:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        os.ftruncate(descriptor, _UNTIL.size)
+        if os.fstat(descriptor).st_size < _UNTIL.size:
+            os.ftruncate(descriptor, _UNTIL.size)
         return mmap.mmap(descriptor, _UNTIL.size)
     finally:
         os.close(descriptor)

@@ -65,3 +65,13 @@ def test_where_nothing_can_be_shared_nobody_is_pressed_by_others(tmp_path: Path)
     api.press()
 
     assert not worker.pressed
+
+
+def test_a_link_that_lies_where_the_memory_would_be_is_not_followed(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("kept as it is")
+    (tmp_path / "executor.sock.pressure").symlink_to(victim)
+
+    opened(Clock(), f"unix:{tmp_path}/executor.sock").press()
+
+    assert victim.read_text() == "kept as it is"
