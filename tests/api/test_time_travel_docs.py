@@ -78,7 +78,7 @@ def test_the_walk_of_the_page(fresh: AnnalsInstance, here: Path) -> None:
     [
         (["history", "function:nothing"], "Nothing ever happened to function:nothing in project default."),
         (["history", "functions:x"], "is none of function, deployment, execution, project, user, team"),
-        (["history", "project:x"], "is none of"),
+        (["history", "project:x"], "Nothing ever happened to project:x in project x."),
         (["replay", "--model", "missing.py"], "missing.py is no Python file."),
         (["replay", "--model", "missing.py:Name", "--csv"], "missing.py is no Python file."),
     ],

@@ -29,11 +29,13 @@ _LONGEST = 60
 def history(resource: str, project: str, last: int, data: Path | None, as_json: bool) -> None:
     """Show what happened to KIND:ID, such as function:hello, also to one that is gone; secrets by fingerprints.
 
-    KIND is one of function, deployment, execution, user and team; `project` alone is the project itself.
+    KIND is one of function, deployment, execution, user and team; `project` alone is the project itself, and
+    project:ID another one.
     """
     kind, _, own_id = resource.partition(":")
-    if kind not in _KINDS or bool(own_id) == (kind == "project"):
+    if kind not in _KINDS or not (own_id or kind == "project"):
         raise click.ClickException(f"{resource!r} is none of {', '.join(_KINDS)} with a colon and an id.")
+    project = own_id if kind == "project" and own_id else project
     stream = f"project:{project}" if kind == "project" else f"{kind}:{project}:{own_id}"
 
     async def work(log: EventLog) -> None:
