@@ -20,7 +20,7 @@ class Run(NamedTuple):
 
     @property
     def arguments(self) -> list[str]:
-        spread = ["-n", str(self.processes), "--dist", "loadfile"] if self.processes else []
+        spread = ["-n", str(self.processes), *BY_FILE] if self.processes else []
         return [*spread, *(f"tests/{tier}" for tier in self.tiers)]
 
 
@@ -32,6 +32,9 @@ PARTS = (
 """One after the other; the runs of a part at the same time. What the last part's tests kill, fill and look for is the
 whole machine's. The second's wait a lot, for a container engine and for the next minute: each run has its own
 executors, whose containers, networks and processes are told apart by their work folders."""
+
+BY_FILE = ("--dist", "loadfile", "--no-loadscope-reorder")
+"""In the tiers' order: the simulation's files come last, each of which fills two cores by itself."""
 
 
 def main(arguments: list[str]) -> int:
