@@ -94,7 +94,8 @@ async def _run(call: Call, context: Context) -> Finished:
     if run.concurrency:
         execution, waited = await _placed(call, lambda: _accepted(call, context, execution_id, caller), meta)
     outcome, timed_out = await _execute(call, run, execution, meta)
-    outcome = msgspec.structs.replace(outcome, queue_seconds=outcome.queue_seconds + waited)
+    if waited:
+        outcome = msgspec.structs.replace(outcome, queue_seconds=outcome.queue_seconds + waited)
     recorded = await _settle(call, execution, outcome, prepared, meta)
     if timed_out:
         raise SynchronousTimeout

@@ -4,6 +4,7 @@ import asyncio
 import functools
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import pytest
@@ -119,6 +120,7 @@ async def test_what_waits_is_woken_oldest_first_and_only_as_much_as_there_is_roo
         workers.run(streams[0])
         await soon(lambda: len(world.executor.runs) == 1)
         workers.run(*streams[1:])
+        await soon(lambda: len(workers.tasks) == 1)
         world.executor.go.set()
 
         async def all_ended() -> bool:
@@ -180,6 +182,26 @@ async def test_a_place_of_a_call_that_is_given_up_goes_to_the_next(world: World,
             await take_back(world.log, held, 1, META)
 
         await soon(lambda: [run.execution for run in world.executor.runs] == ["x1"])
+
+
+async def test_a_one_off_that_is_due_while_there_is_no_place_runs_when_there_is_one(world: World) -> None:
+    incarnation = await world.built()
+    await bounded(world, 1)
+    first = await world.request("x0", incarnation)
+    due = await world.request("x1", incarnation, scheduled_at=datetime.now(UTC) - timedelta(seconds=60))
+    await world.request("x2", incarnation, scheduled_at=datetime.now(UTC) + timedelta(days=1))
+    world.executor.go.clear()
+    async with crew(world) as workers:
+        workers.run(first)
+        await soon(lambda: len(world.executor.runs) == 1)
+        workers.run(due)
+        await soon(lambda: len(workers.tasks) == 1)
+        assert await statuses(world) == ["processing", "scheduled", "scheduled"]
+
+        world.executor.go.set()
+
+        await soon(lambda: [run.execution for run in world.executor.runs] == ["x0", "x1"])
+    assert due in workers.woken
 
 
 async def test_who_finds_no_place_is_refused_alone_and_nothing_of_it_is_recorded(world: World) -> None:
