@@ -115,8 +115,8 @@ async def add_chunk(call: Call, upload: Upload, chunk: Chunk) -> Row:
         if row["source_key"]:
             return row
         parts = await call.services.blobs.parts(parts_key(call.project_id, upload.deployment_id))
-        if len(parts) < chunk.parts:
-            return row
+        if sum(parts.get(number, 0) for number in range(chunk.parts)) != chunk.size:
+            return row  # parts are missing, or one is of a file of another size that was sent before this began
         return await _complete(call, upload, chunk)
     except Conflict:
         raise RateLimited("Others are uploading to this deployment. Try again.", retry_after=5) from None
