@@ -2,14 +2,17 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
 import pytest
 
+from annals.app.cli.folders import Folders
 from tests.client import Client
-from tests.instance import AnnalsInstance, eventually, instance_of_its_own
+from tests.instance import AnnalsInstance, eventually, instance_of_its_own, plain
 
 pytestmark = pytest.mark.timeout(600)
 TAKEN_UP_SECONDS = 90
@@ -97,6 +100,54 @@ def test_a_paused_keeper_does_not_hold_up_what_it_comes_back_to(instance: Annals
         assert client.execute("kept")["responseBody"] == "hello"
 
     eventually(lambda: client.execution("kept", made)["status"] == "completed")
+
+
+@contextmanager
+def second_keeper(instance: AnnalsInstance) -> Iterator["subprocess.Popen[bytes]"]:
+    """One more keeper of the instance, as on another host; ended by its pid, if it has not been."""
+    running = Folders(instance.data).running()
+    assert running is not None
+    with instance.log.open("a") as log:
+        argv = [sys.executable, "-m", "annals", "keeper", "--json"]
+        process = subprocess.Popen(argv, env=plain(running.settings), stdout=log, stderr=log)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def due_now(instance: AnnalsInstance, function: str) -> bool:
+    """Pretend, once the schedule is known, that its time has come."""
+    query = "UPDATE schedules SET schedule_next = now() WHERE function_id = %s AND deployment_id <> ''"
+    with psycopg.connect(instance.database_url, autocommit=True) as conn:
+        return conn.execute(query, (function,)).rowcount == 1
+
+
+def test_of_two_keepers_one_leads_whatever_becomes_of_the_other(instance: AnnalsInstance, client: Client) -> None:
+    for name in ("slot-1", "slot-2"):
+        client.function(name, HELLO, schedule="0 0 1 1 *")
+    first = instance.pid_of("keeper")
+
+    def told() -> dict[int, str]:
+        return {row["pid"]: row["doing"] for row in instance.processes() if row["role"] == "keeper"}
+
+    def ran_once(name: str) -> None:
+        def runs() -> list[str]:
+            return [run["status"] for run in client.call("GET", f"/functions/{name}/executions")["executions"]]
+
+        eventually(lambda: due_now(instance, name), TAKEN_UP_SECONDS)
+        eventually(lambda: runs() == ["completed"], TAKEN_UP_SECONDS, explain=lambda: (runs(), told()))
+
+    with second_keeper(instance) as second:
+        eventually(lambda: sorted(told().values()) == ["leads", "stands by"], TAKEN_UP_SECONDS, explain=told)
+        with paused(first):
+            eventually(lambda: told().get(second.pid) == "leads", TAKEN_UP_SECONDS, explain=told)
+            ran_once("slot-1")
+        eventually(lambda: sorted(told().values()) == ["leads", "stands by"], TAKEN_UP_SECONDS, explain=told)
+    ran_once("slot-2")  # the second one was killed, so the first leads again
+    for name in ("slot-1", "slot-2"):
+        assert client.call("GET", f"/functions/{name}/executions")["total"] == 1
 
 
 def test_a_hung_executors_work_is_taken_up_again_once_it_answers(instance: AnnalsInstance, client: Client) -> None:
