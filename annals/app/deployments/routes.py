@@ -68,13 +68,15 @@ async def get(call: Call) -> Answer:
 
 
 async def delete(call: Call) -> Answer:
+    deployment_id = call.values["deploymentId"]
     recorded = await call.services.log.run(
         delete_deployment,
         Function.key(call.project_id, call.values["functionId"]),
-        Deployment.key(call.project_id, call.values["deploymentId"]),
+        Deployment.key(call.project_id, deployment_id),
         meta=await call.meta(),
     )
     call.seen(recorded.position)
+    await uploads.forget_parts(call, deployment_id)
     return no_content()
 
 

@@ -90,25 +90,44 @@ async def keep_chunk(
 
     Raises DeploymentNotFound for an id of another function, ContentRangeInvalid for a part of another length.
     """
-    row = await queries.find_row(call, deployment_id)
+    blobs, row = call.services.blobs, await queries.find_row(call, deployment_id)
     if row is not None and row["function_id"] != function_id:
         raise DeploymentNotFound
     if row is not None and row["source_key"]:
         return
     if row is not None:
         _require_size(row, chunk)
-    stored = await call.services.blobs.put_part(
-        parts_key(call.project_id, deployment_id), chunk.number, data, limit=chunk.length + 1
-    )
+    stored = await blobs.put_part(parts_key(call.project_id, deployment_id), chunk.number, data, limit=chunk.length + 1)
     if stored.size != chunk.length:
-        await call.services.blobs.delete(stored.key)
+        await blobs.delete(stored.key)
         raise ContentRangeInvalid(f"The chunk has {stored.size} bytes where its range says {chunk.length}.")
+    now = await queries.find_row(call, deployment_id)
+    if (now is not None and now["source_key"]) or (row is not None and _life(now) != _life(row)):
+        await blobs.delete(stored.key)  # late: it would become a part of whatever is uploaded under this id next
+
+
+def _life(row: Row | None) -> int | None:
+    """Which of the deployments that had this id one after the other."""
+    return None if row is None else row["sequence"]
+
+
+async def forget_parts(call: Call, *deployment_ids: str) -> None:
+    """Clear away what lies there of uploads that will not be completed, before their ids can be used again."""
+    for deployment_id in deployment_ids:
+        await call.services.blobs.discard(parts_key(call.project_id, deployment_id))
+
+
+async def unfinished(call: Call, function_id: str) -> list[str]:
+    """The ids of a function's deployments that wait for parts of their sources."""
+    found = await call.services.reads.rows(queries.QUERIES["unfinished"], (call.project_id, function_id))
+    return [row["deployment_id"] for row in found.rows]
 
 
 async def add_chunk(call: Call, upload: Upload, chunk: Chunk) -> Row:
     """Note that a part is there, and complete the upload when it was the last one missing.
 
-    Raises RateLimited when others fight over the same upload for too long.
+    Raises RateLimited when others fight over the same upload for too long, and FunctionNotFound when the function went
+    meanwhile: then its part goes too.
     """
     try:
         row = await _begin(call, upload, chunk)
@@ -120,6 +139,9 @@ async def add_chunk(call: Call, upload: Upload, chunk: Chunk) -> Row:
         return await _complete(call, upload, chunk)
     except Conflict:
         raise RateLimited("Others are uploading to this deployment. Try again.", retry_after=5) from None
+    except FunctionNotFound:
+        await forget_parts(call, upload.deployment_id)
+        raise
 
 
 async def _begin(call: Call, upload: Upload, chunk: Chunk) -> Row:

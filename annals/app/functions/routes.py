@@ -5,7 +5,7 @@ import msgspec
 from annals.app import quotas
 from annals.app.answers import Answer, no_content, raw_json_answer
 from annals.app.call import Call
-from annals.app.deployments import requests
+from annals.app.deployments import requests, uploads
 from annals.app.functions import parameters, queries
 from annals.app.idempotency import idempotent
 from annals.app.installations.queries import require_installation
@@ -72,8 +72,10 @@ async def update(call: Call) -> Answer:
 
 async def delete(call: Call) -> Answer:
     key = Function.key(call.project_id, call.values["functionId"])
+    unfinished = await uploads.unfinished(call, call.values["functionId"])
     recorded = await call.services.log.run(delete_function, key, meta=await call.meta())
     call.seen(recorded.position)
+    await uploads.forget_parts(call, *unfinished)
     return no_content()
 
 

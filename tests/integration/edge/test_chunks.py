@@ -2,7 +2,9 @@
 
 import asyncio
 import secrets
+from collections.abc import Awaitable, Callable
 from datetime import datetime
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,7 @@ from annals.app.services import Services
 from annals.app.settings import Settings
 from annals.app.wiring import open_services
 from annals.domain.deployment import Deployment
+from annals.store.blobs import Blob
 from tests.integration.edge import given
 from tests.integration.edge.client import Client, Reply
 from tests.integration.edge.executor import FakeExecutor
@@ -125,6 +128,54 @@ async def test_an_unusable_range_is_refused(plain: Client, header: str) -> None:
 
     assert reply.error == (400, "storage_invalid_content_range")
     assert (await plain.get(path)).json["total"] == 0
+
+
+@pytest.mark.parametrize("what", ["deployment", "function", "tried"])
+async def test_an_upload_has_no_part_of_a_former_one_of_its_id(services: Services, key: Client, what: str) -> None:
+    path = f"/v1/functions/{await given.function(key, functionId='again')}"
+    await send_chunk(key, "again", 1, "chosen")
+    gone = path if what == "function" else f"{path}/deployments/chosen"
+    assert (await key.send("DELETE", gone, query="dryRun=true")).status == 200
+    assert await blobs_of(services, "uploads") == ["uploads/p1/chosen/000001"], "it was only tried"
+
+    if what != "tried":
+        assert (await key.delete(gone)).status == 204
+        assert await blobs_of(services, "uploads") == []
+    if what == "function":
+        await given.function(key, functionId="again")
+    await send_chunk(key, "again", 0, "chosen")
+
+    assert ((await _row(services, "chosen"))["queued_at"] is None) == (what != "tried")
+
+
+async def test_a_part_that_comes_late_is_no_part_of_what_comes_next(services: Services, plain: Client) -> None:
+    """It was on its way when the upload it belongs to was completed, or deleted."""
+    function_id = await given.function(plain)
+    await send_chunk(plain, function_id, 1, "chosen")
+    blobs, put_part = services.blobs, services.blobs.put_part
+
+    async def first(*others: Callable[[], Awaitable[Reply]]) -> None:
+        async def after_others(*args: Any, **options: Any) -> Blob:
+            blobs.put_part = put_part  # type: ignore[method-assign]
+            for other in others:
+                await other()
+            return await put_part(*args, **options)
+
+        blobs.put_part = after_others  # type: ignore[method-assign]
+        await send_chunk(plain, function_id, 1, "chosen")
+
+    async def complete() -> Reply:
+        return await send_chunk(plain, function_id, 0, "chosen")
+
+    async def delete() -> Reply:
+        return await plain.delete(f"/v1/functions/{function_id}/deployments/chosen")
+
+    await first(complete)
+    assert await blobs_of(services, "uploads") == []
+    await delete()
+    await send_chunk(plain, function_id, 1, "chosen")
+    await first(delete)
+    assert await blobs_of(services, "uploads/p1/chosen") == []
 
 
 async def test_a_duplicate_without_a_source_is_refused(plain: Client) -> None:
