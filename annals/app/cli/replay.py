@@ -1,5 +1,6 @@
 """`annals replay`: read models made anew from the log, or compared with it, while everything goes on."""
 
+import asyncio
 import sys
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import click
 
 from annals.app.cli.opened import with_log
 from annals.app.cli.options import answer, data_option, json_option, of_instance
-from annals.app.cli.replay_model import Wish, replay_model
+from annals.app.cli.replay_model import INTERRUPTED, Wish, replay_model
 from annals.projections import replay as replaying
 from annals.projections.refill import Progress
 from annals.projections.replay import NAMES
@@ -57,6 +58,10 @@ def replay(names: tuple[str, ...], check: bool, data: Path | None, as_json: bool
         found = with_log(settings, compare)
     except (replaying.AlreadyReplaying, TablesBusy) as error:
         raise click.ClickException(str(error)) from None
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        show.end()
+        click.echo("Interrupted; each live read model is whole, the former one or the one made anew.", err=True)
+        sys.exit(INTERRUPTED)
     show.end()
     content = {"same": all(one.same for one in found), "projections": [_content(one) for one in found]}
     answer(content, as_json, lambda: "\n".join(_line(one) for one in found))

@@ -49,6 +49,17 @@ def test_every_command_has_help_and_an_answer_for_scripts(name: str) -> None:
         assert "--json" in text
 
 
+def test_a_replay_that_is_interrupted_says_what_became_of_the_read_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("annals.app.cli.replay.with_log", interrupted)
+
+    code, text = run("replay", ANNALS_DATABASE_URL="postgresql://nobody@localhost/nothing")
+
+    assert (code, "each live read model is whole" in text) == (130, True)
+
+
 def test_commands_without_an_instance_say_how_to_get_one(tmp_path: Path) -> None:
     for command in (
         ["ps"],
