@@ -1,5 +1,10 @@
-"""A Postgres of the tests' own: the embedded one of `annals up`, on a folder that goes away with it."""
+"""A Postgres of the tests' own: the embedded one of `annals up`, on a folder that goes away with it.
 
+The folder is in memory where there is room: a database for each of a thousand tests is tens of gigabytes written, and
+disks that are lent by the burst stand still for minutes after so much.
+"""
+
+import os
 import shutil
 import signal
 import subprocess
@@ -13,12 +18,20 @@ from annals.app.cli import postgres
 from annals.app.cli.folders import Folders
 from annals.app.cli.launch import launched
 
+_MEMORY = Path("/dev/shm")
+_ROOM_BYTES = 4 * 2**30
+
+
+def _folder() -> Path:
+    roomy = _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free >= _ROOM_BYTES
+    return Path(tempfile.mkdtemp(prefix="annals-tests-", dir=_MEMORY if roomy else None))
+
 
 class Postgres:
     """Started once a session. `crash` and `start` are for tests of what happens when it goes away."""
 
     def __init__(self) -> None:
-        self.folders = Folders(Path(tempfile.mkdtemp(prefix="annals-tests-")))
+        self.folders = Folders(_folder())
         self.folders.open()
         self._embedded = postgres.Postgres(self.folders)
         self._embedded.initialise()

@@ -60,8 +60,8 @@ async def test_nobody_follows_from_where_the_log_is_not(services: Services, edge
         ({"last-event-id": "abc"}, ""),
         ({}, f"after={end + 1}"),
     ):
-        following = Following(edge, {**plain.headers, **headers}, query)
-        await asyncio.wait_for(following.task, 20)
+        following = Following(edge, {**plain.headers, **headers}, query=query)
+        await following.ended()
         assert following.status == 400
     following = Following(edge, {**plain.headers, "last-event-id": str(end)})
     await given.function(plain, functionId="next")

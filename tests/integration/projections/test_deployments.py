@@ -1,7 +1,10 @@
 """What a client reads of deployments and their builds."""
 
+import pytest
+
 from annals.domain.commands import deployments as commands
 from annals.domain.deployment import Deployment
+from annals.domain.errors import FunctionNotFound
 from annals.domain.function import Function
 from tests.integration.projections.history import META, History, P
 
@@ -115,14 +118,15 @@ async def test_the_pieces_of_a_build_log_go_when_it_ended(history: History) -> N
     assert await history.database.rows("SELECT * FROM build_logs") == []
 
 
-async def test_an_upload_to_a_function_that_is_gone_makes_no_row(history: History) -> None:
+async def test_an_upload_to_a_function_that_is_gone_is_refused(history: History) -> None:
     await history.function()
     await history.delete_function()
 
-    recorded = await history.upload("d1")
+    with pytest.raises(FunctionNotFound):
+        await history.upload("d1")
 
-    assert recorded.rows["deployments"] == []
     assert await history.row("deployments", "d1") is None
+    assert await history.log.facts.of_stream(Deployment.stream(P, "d1")) == []
 
 
 async def test_a_deployments_id_can_be_used_again_after_its_deletion(history: History) -> None:
