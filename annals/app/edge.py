@@ -22,7 +22,7 @@ from annals.app.scopes import EVENTS_READ
 from annals.app.services import Services
 from annals.domain.errors import BadRequest, DomainError
 from annals.store.blobs import BlobError
-from annals.store.errors import RequestTooLarge, StatementTooSlow, StoreUnavailable
+from annals.store.errors import RequestTooLarge, StatementTooSlow, StoreUnavailable, UnknownTopic
 from annals.store.ids import generate_id
 
 log = structlog.get_logger(__name__)
@@ -35,6 +35,7 @@ _FIXED: list[Header] = [
 ]
 _LONGEST_REQUEST_ID = 128
 _CUT_OFF = "The request's body is cut off, or its chunks are none."
+_NEWER = "A newer version of the server has changed this, and this process is about to be replaced. Try again shortly."
 
 MOST_AT_ONCE = 512
 """Requests of projects that one process works on at the same time, from their last byte on; more come back later.
@@ -179,6 +180,9 @@ def _failure(error: Exception, call: Call) -> Answer:
     if isinstance(error, StoreUnavailable):
         log.warning("store_unavailable", request=call.request_id, error=str(error))
         return error_answer(error.default, 503, "general_service_unavailable", [(b"retry-after", b"1")])
+    if isinstance(error, UnknownTopic):  # in mid-upgrade: another process may know it already
+        log.error("written_by_another_version", request=call.request_id, error=str(error))
+        return error_answer(_NEWER, 503, "general_service_unavailable", [(b"retry-after", b"1")])
     if isinstance(error, BlobError):
         log.error("blob_store_failed", request=call.request_id, error=str(error))
         return error_answer(

@@ -10,6 +10,7 @@ from annals.domain.base import Aggregate, Key
 from annals.store import snapshots, sql
 from annals.store.archives import Archives, project_of
 from annals.store.database import Database
+from annals.store.errors import UnknownTopic, UnreadableEvent
 from annals.store.mapper import EventMapper
 from annals.store.proof.leaf import StoredRow, moment
 
@@ -146,6 +147,13 @@ class Facts:
         """The fact at a position, None where there is none."""
         found = await self.after(position - 1, 1, until=position)
         return found[0] if found else None
+
+    async def readable(self, position: int) -> bool:
+        """Whether this program can read the event at a position. Raises StoreUnavailable, ArchiveDamaged, BlobError."""
+        try:
+            return await self.at(position) is not None
+        except (UnknownTopic, UnreadableEvent):
+            return False
 
     async def position(self) -> int:
         """The newest position, 0 for an empty log."""

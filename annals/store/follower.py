@@ -36,7 +36,10 @@ log = structlog.get_logger(__name__)
 
 
 class PoisonedBy(Exception):
-    """An event that the handler cannot take: the follower stands before it, others go on."""
+    """An event that the handler cannot take: the follower stands before it, others go on.
+
+    Keepers of other versions look in its sentence for what stopped whom: `unread` of workers/leadership.sql.
+    """
 
     def __init__(self, name: str, position: int, cause: Exception) -> None:
         super().__init__(f"{name} stands still before position {position}: {type(cause).__name__}: {cause}")
@@ -217,7 +220,8 @@ class Follower:
         return int(row["position"])
 
     async def _note(self, error: str) -> None:
-        await self._database.execute(QUERIES["note"], {"name": self.name, "error": error[:2000]})
+        params = {"name": self.name, "position": self.position, "error": error[:2000]}
+        await self._database.execute(QUERIES["note"], params)
 
 
 async def reached(database: Database, name: str, position: int, *, seconds: float) -> bool:

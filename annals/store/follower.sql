@@ -18,8 +18,8 @@ WHERE name = %(name)s AND position = %(former)s
 RETURNING set_config('idle_in_transaction_session_timeout', %(idle)s, true);
 
 -- name: note
--- Show why a follower stands still.
-UPDATE checkpoints SET error = %(error)s, updated_at = now() WHERE name = %(name)s;
+-- Show why a follower stands still, unless another copy of it went on meanwhile.
+UPDATE checkpoints SET error = %(error)s, updated_at = now() WHERE name = %(name)s AND position = %(position)s;
 
 -- name: next
 -- The first event after a position.

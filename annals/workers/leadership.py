@@ -1,7 +1,10 @@
-"""One active keeper: whoever holds a lock of Postgres' session, which ends with the session, however it ends."""
+"""One active keeper: whoever holds a lock of Postgres' session, which ends with the session, however it ends.
+
+One whose version cannot read an event gives way to one that can: docs/adr/0028-who-can-read-the-log-leads.md.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import psycopg
@@ -9,12 +12,17 @@ import structlog
 
 from annals.store import sql
 from annals.store.database import Connection, Database
+from annals.store.errors import StoreUnavailable
 
 _LOCK = 0x616E_6E61_6C73_6B70
 _IDLE_LIMIT_MS = 3000
 _BEAT_SECONDS = 0.5
 _TRY_SECONDS = 0.5
 _ANSWER_SECONDS = 2.0
+_END_SECONDS = 0.05
+
+Reads = Callable[[int], Awaitable[bool]]
+"""Whether this program can read the event at a position."""
 
 QUERIES = sql.load(__package__, "leadership.sql")
 
@@ -24,8 +32,9 @@ log = structlog.get_logger(__name__)
 class Leadership:
     """Holds at most one session; a keeper that is paused longer than the idle limit loses it to another."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, reads: Reads | None = None) -> None:
+        """With `reads`, it takes the lead from a keeper whose followers stand before what it reads and they do not."""
+        self._database, self._reads = database, reads
 
     @asynccontextmanager
     async def held(self) -> AsyncIterator[Connection]:
@@ -57,14 +66,27 @@ class Leadership:
                 if conn is None or conn.closed:
                     conn = await self._database.connect("lead")
                 if await _try_lock(conn):
+                    await conn.execute(QUERIES["forget_unread"])
                     return conn
-            except psycopg.Error as error:
+                if await self._knows_more():
+                    log.warning("keeper_takes_over", reason="the one that leads cannot read what this one can")
+                    await self.dismiss()
+                    await asyncio.sleep(_END_SECONDS)
+                    continue
+            except (psycopg.Error, StoreUnavailable) as error:
                 log.warning("keeper_cannot_reach_the_database", error=str(error))
             except asyncio.CancelledError:
                 if conn is not None:
                     await conn.close()
                 raise
             await asyncio.sleep(_TRY_SECONDS)
+
+    async def _knows_more(self) -> bool:
+        """Whether followers of the keeper that leads stand before events that only this one can read."""
+        if self._reads is None:
+            return False
+        unread = [row["position"] for row in await self._database.rows(QUERIES["unread"])]
+        return bool(unread) and all([await self._reads(position) for position in unread])
 
 
 async def _try_lock(conn: Connection) -> bool:

@@ -129,7 +129,8 @@ async def serve_keeper(settings: Settings, *, asked: asyncio.Event, tell: Tell) 
     ):
         queue = WakeUpBroker(settings.redis_url)
 
-        keeper = Keeper(Leadership(process.database), lambda: _term(settings, process, listener, places, queue))
+        leadership = Leadership(process.database, process.log.facts.readable)
+        keeper = Keeper(leadership, lambda: _term(settings, process, listener, places, queue))
         keeping = asyncio.ensure_future(keeper.serve())
         try:
             await _until(asked, tell, doing)

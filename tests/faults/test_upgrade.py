@@ -44,8 +44,8 @@ def services(blobs: Path) -> Iterator[dict[str, str]]:
 
 
 @contextmanager
-def roles(settings: Mapping[str, str], folder: Path, log: Path) -> Iterator[str]:
-    """An API process, a worker, a keeper and an executor of this version, started alone; the endpoint."""
+def roles(settings: Mapping[str, str], folder: Path, *names: str) -> Iterator[str]:
+    """Processes of this version, each started alone, an API process among them; the endpoint."""
     with listen("127.0.0.1", 0) as free:
         port = free.getsockname()[1]
     socket = f"unix:{folder}/newer.sock"
@@ -53,20 +53,25 @@ def roles(settings: Mapping[str, str], folder: Path, log: Path) -> Iterator[str]
     executor["ANNALS_BLOBS_URL"] = settings["ANNALS_BLOBS_URL"]
     others = {**settings, "ANNALS_PORT": str(port)}
     others["ANNALS_EXECUTOR_URLS"] = f"{settings['ANNALS_EXECUTOR_URLS']},{socket}"
-    environments = {"executor": executor, "keeper": others, "worker": others, "api": others}
     endpoint = f"http://127.0.0.1:{port}/v1"
-    with log.open("a") as writing:
-        started = [
-            subprocess.Popen([sys.executable, "-m", "annals", role, "--json"], env=plain(env), stderr=writing)
-            for role, env in environments.items()
-        ]
-    try:
+    with ExitStack() as stack:
+        for name in names:
+            stack.enter_context(role(name, executor if name == "executor" else others, folder / "newer.log"))
         eventually(lambda: answers(endpoint), 60)
         yield endpoint
+
+
+@contextmanager
+def role(name: str, settings: Mapping[str, str], log: Path) -> Iterator[int]:
+    """One process of this version; its pid."""
+    command = [sys.executable, "-m", "annals", name, "--json"]
+    with log.open("a") as writing:
+        process = subprocess.Popen(command, env=plain(settings), stderr=writing)
+    try:
+        yield process.pid
     finally:
-        for process in reversed(started):
-            process.terminate()
-            assert process.wait(20) == 0
+        process.terminate()
+        assert process.wait(60) == 0
 
 
 def answers(endpoint: str) -> bool:
@@ -74,6 +79,63 @@ def answers(endpoint: str) -> bool:
         return httpx.get(f"{endpoint}/health/version", timeout=5).is_success
     except httpx.TransportError:
         return False
+
+
+def formerly(code: Path, folder: Path, outside: Mapping[str, str]) -> AnnalsInstance:
+    """An instance of a former release."""
+    environment = {**outside, "PYTHONPATH": str(code)}
+    options = ("--driver", "sandbox")
+    return AnnalsInstance.start(folder / "data", *options, environment=environment, wrap=release.within(code))
+
+
+def leads(database_url: str) -> int | None:
+    """The pid of the keeper that leads."""
+    with psycopg.connect(database_url) as conn:
+        row = conn.execute("SELECT pid FROM leases WHERE role = 'keeper' AND doing = 'leads'").fetchone()
+    return None if row is None else int(row[0])
+
+
+def without(topic: str, code: Path) -> None:
+    """Let a release not know an event that it does know, as if it had come later."""
+    for path in (code / "annals" / "domain").glob("*.py"):
+        path.write_text(path.read_text().replace(f'"{topic}"', f'"{topic}.formerly"'))
+
+
+def test_a_former_keeper_that_does_not_know_an_event_gives_way_to_a_newer_one_and_nothing_is_lost(folder: Path) -> None:
+    """The newer API is used before the keeper is replaced, which nobody is to do, and which costs a wait."""
+    former_code = release.unpacked(release.newest(), folder)
+    without("function.policy_changed", former_code)
+    with services(folder / "blobs") as outside:
+        former = formerly(former_code, folder, outside)
+        client = Client(former.endpoint, former.headers)
+        client.function("hello", HELLO)
+        client.function("other", HELLO)
+        running = Folders(former.data).running()
+        assert running is not None
+        load = Load(former, requests_a_second=40, clients=4)
+        with load.running():
+            assert annals("prepare", "--stage", "pre", environment=running.settings).returncode == 0
+            with roles(running.settings, folder, "executor", "worker", "api") as endpoint:
+                newer_api = Client(endpoint, former.headers)
+                newer_api.call("PUT", "/functions/other/policy", json={"scaling": {"minWarm": 1}})
+                eventually(lambda: "UnknownTopic" in client.http.get("/health/ready").text)
+                late = client.execute("hello", **{"async": True})["$id"]
+                with role("keeper", running.settings, folder / "newer.log") as keeper:
+                    eventually(lambda: leads(former.database_url) == keeper)
+                    eventually(lambda: client.execution("hello", late)["status"] == "completed")
+                    eventually(lambda: client.http.get("/health/ready").status_code == 200)
+                    told = load.answered
+                    eventually(lambda: load.answered > told + TOGETHER)
+                    load.end()
+                    former.stop()
+        assert load.failed == []
+        newer = AnnalsInstance.start(former.data, "--driver", "sandbox", environment=outside)
+        try:
+            invariants.hold(newer, blobs=folder / "blobs")
+            ends = invariants.executions(newer)
+            assert ends["execution.completed"] == ends["execution.requested"] > len(load.later)
+        finally:
+            newer.stop()
 
 
 def applied(database_url: str) -> int:
@@ -86,13 +148,7 @@ def applied(database_url: str) -> int:
 def test_two_versions_serve_at_once_and_the_newer_takes_over_with_no_request_failed(folder: Path) -> None:
     former_code = release.unpacked(release.newest(), folder)
     with services(folder / "blobs") as outside:
-        former = AnnalsInstance.start(
-            folder / "data",
-            "--driver",
-            "sandbox",
-            environment={**outside, "PYTHONPATH": str(former_code)},
-            wrap=release.within(former_code),
-        )
+        former = formerly(former_code, folder, outside)
         assert applied(former.database_url) == release.migrations(former_code)
         client = Client(former.endpoint, former.headers)
         client.function("hello", HELLO)
@@ -104,7 +160,7 @@ def test_two_versions_serve_at_once_and_the_newer_takes_over_with_no_request_fai
         with before.running():
             done = annals("prepare", "--stage", "pre", environment=running.settings)
             assert done.returncode == 0, done.stderr
-            with roles(running.settings, folder, folder / "newer.log") as endpoint:
+            with roles(running.settings, folder, "executor", "keeper", "worker", "api") as endpoint:
                 after = Load(former, requests_a_second=80, clients=4, name="after", endpoint=endpoint)
                 with after.running():
                     both = before.answered

@@ -8,6 +8,7 @@ from annals.projections.execution_context import QUERIES as CONTEXT
 from annals.projections.schedules import QUERIES as SCHEDULES
 from annals.workers.bounds import QUERIES as BOUNDS
 from annals.workers.build_log import QUERIES as BUILDS
+from annals.workers.leadership import QUERIES as LEADING
 from annals.workers.missed import QUERIES as MISSED
 from annals.workers.reaper import QUERIES as REAPER
 from annals.workers.retention import QUERIES as RETENTION
@@ -243,6 +244,11 @@ def variables(tx: Tx, p: Any) -> list[Row]:
     row = {"sequence": function["sequence"], "version": function["version"]}
     empty: Row = {name: [] for name in ("ids", "functions", "keys", "sealed")}
     return [{**row, "project_version": project["variables_version"], **empty}]
+
+
+@on(LEADING["forget_unread"])
+def forget_unread(tx: Tx, p: Any) -> list[Row]:
+    return []  # there is one version
 
 
 @on("SELECT reason FROM holds WHERE name = %s")

@@ -61,6 +61,24 @@ async def test_without_a_database_callers_are_told_to_come_back(
     assert (await plain.put(path, name="b")).json["name"] == "b"
 
 
+async def test_what_a_newer_version_has_changed_is_put_off_and_nothing_else(
+    services: Services, plain: Client, function_id: str
+) -> None:
+    other = await given.function(plain)
+    await services.database.execute(
+        "INSERT INTO events (originator_id, originator_version, topic, state, recorded_at)"
+        " SELECT originator_id, originator_version + 1, 'function.of_tomorrow', '{}', now() FROM events"
+        " WHERE originator_id LIKE %s",
+        (f"function:%:{function_id}",),
+    )
+
+    reply = await plain.put(f"/v1/functions/{function_id}", name="b")
+    assert reply.error == (503, "general_service_unavailable")
+    assert int(reply.headers["retry-after"]) > 0
+    assert (await plain.get(f"/v1/functions/{function_id}")).json["name"] == "fn"
+    assert (await plain.put(f"/v1/functions/{other}", name="b")).json["name"] == "b"
+
+
 async def test_a_statement_that_fails_fails_alone(services: Services, plain: Client, function_id: str) -> None:
     good = services.reads.rows("SELECT 1 AS one", ())
     bad = services.reads.rows("SELECT 1 / %s::int AS one", (0,))

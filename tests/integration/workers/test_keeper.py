@@ -8,7 +8,7 @@ from annals.store.database import Database
 from annals.workers import leadership as leading
 from annals.workers.clock import Duty, keep
 from annals.workers.keeper import Keeper
-from annals.workers.leadership import Leadership
+from annals.workers.leadership import Leadership, Reads
 from tests.integration.workers.valkey import until
 
 
@@ -92,6 +92,64 @@ async def test_one_whose_session_ends_serves_no_longer(database: Database) -> No
     assert term.most == 1
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+async def stands_still(database: Database, position: int, cause: str) -> None:
+    """The checkpoint of a follower that noted why it stops."""
+    await database.execute(
+        "INSERT INTO checkpoints (name, position, error) VALUES ('relay', %(before)s, %(error)s)"
+        " ON CONFLICT (name) DO UPDATE SET position = excluded.position, error = excluded.error",
+        {"before": position - 1, "error": f"relay stands still before position {position}: {cause}: no word of it"},
+    )
+
+
+async def reads_all(_position: int) -> bool:
+    return True
+
+
+async def reads_none(_position: int) -> bool:
+    return False
+
+
+@pytest.mark.parametrize("cause", ["UnknownTopic", "UnreadableEvent"])
+async def test_one_that_cannot_read_an_event_is_replaced_by_one_that_can(
+    database: Database, leadership: Leadership, cause: str
+) -> None:
+    async with leadership.held() as lead:
+        beating = asyncio.create_task(leadership.beat(lead))
+        await stands_still(database, 7, cause)
+        async with asyncio.timeout(60), Leadership(database, reads_all).held():
+            await beating
+            assert await database.value("SELECT error FROM checkpoints WHERE name = 'relay'") == ""
+
+
+@pytest.mark.parametrize(("cause", "reads"), [("UnknownTopic", reads_none), ("ValueError", reads_all)])
+async def test_one_whose_followers_stand_still_leads_on_where_no_other_could_do_more(
+    database: Database, leadership: Leadership, cause: str, reads: Reads
+) -> None:
+    async with leadership.held() as lead:
+        beating = asyncio.create_task(leadership.beat(lead))
+        await stands_still(database, 7, cause)
+        waiting = asyncio.create_task(_acquire(Leadership(database, reads)))
+        done, _ = await asyncio.wait([beating, waiting], timeout=2.0)
+        assert done == set()
+        assert await database.value("SELECT error FROM checkpoints WHERE name = 'relay'") != ""
+        beating.cancel()
+    assert await asyncio.wait_for(waiting, 60)
+
+
+async def test_what_a_former_term_noted_deposes_nobody_once_its_follower_has_passed(
+    database: Database, leadership: Leadership
+) -> None:
+    async with leadership.held() as lead:
+        beating = asyncio.create_task(leadership.beat(lead))
+        await stands_still(database, 7, "UnknownTopic")
+        await database.execute("UPDATE checkpoints SET position = 7")
+        waiting = asyncio.create_task(_acquire(Leadership(database, reads_all)))
+        done, _ = await asyncio.wait([beating, waiting], timeout=2.0)
+        assert done == set()
+        beating.cancel()
+    assert await asyncio.wait_for(waiting, 60)
 
 
 async def test_a_duty_that_fails_comes_round_again() -> None:
