@@ -42,6 +42,15 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     ] = 30
     function_timeout_max_s: Annotated[int, says("Longest timeout that a function may have.", "seconds", ge=1)] = 900
     sync_wait_s: Annotated[int, says("Longest wait of a synchronous execution.", "seconds", ge=1)] = 30
+    database_patience_s: Annotated[
+        int,
+        says(
+            "How long a request waits for a Postgres that is away, as while it is started again; then it gets 503.",
+            "seconds",
+            ge=1,
+            le=60,
+        ),
+    ] = 5
     specification_max_cpus: Annotated[
         float, says("Specifications with more cores are not offered; 0: no limit.", "cores", ge=0)
     ] = 0.0

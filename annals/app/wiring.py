@@ -72,7 +72,7 @@ async def open_executor(settings: Settings) -> AsyncIterator[ExecutorClient]:
 async def open_services(settings: Settings, executor: RemoteExecutor, metrics: Metrics) -> AsyncIterator[Services]:
     """Open what the edge needs over a migrated database; `executor` stays the caller's."""
     async with contextlib.AsyncExitStack() as stack:
-        database = await Database.open(settings.database_url, name="annals api", statement_seconds=STATEMENT_SECONDS)
+        database = await _database(settings)
         stack.push_async_callback(database.close)
         blobs = Blobs.open(settings.blobs)
         contents = Contents(database, blobs)
@@ -115,6 +115,12 @@ async def open_services(settings: Settings, executor: RemoteExecutor, metrics: M
             runtimes=runtimes,
             specifications=specifications,
         )
+
+
+async def _database(settings: Settings) -> Database:
+    patience = float(settings.database_patience_s)
+    url = settings.database_url
+    return await Database.open(url, name="annals api", patience=patience, statement_seconds=STATEMENT_SECONDS)
 
 
 @asynccontextmanager

@@ -10,6 +10,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import dict_row, tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool.base import AttemptWithBackoff
 
 from annals.store.binding import Params
 from annals.store.connection import Connection, Row
@@ -31,12 +32,30 @@ def conninfo(url: str, name: str, *, statement_seconds: int = 0) -> str:
     return make_conninfo(**{**given, "application_name": name, "options": options})  # type: ignore[arg-type]
 
 
+class _Soon(AttemptWithBackoff):
+    """Tries to connect as often as somebody who waits for it wants: the library's pauses begin with a second."""
+
+    INITIAL_DELAY = 0.05
+    LONGEST_DELAY = 0.4
+
+    def update_delay(self, now: float) -> None:
+        super().update_delay(now)
+        self.delay = min(self.delay, self.LONGEST_DELAY)
+
+
+class _Pool(AsyncConnectionPool[Connection]):
+    """The library's, which is soon there again after a restart of Postgres."""
+
+    async def _add_connection(self, attempt: AttemptWithBackoff | None, growing: bool = False) -> None:
+        await super()._add_connection(attempt or _Soon(timeout=self.reconnect_timeout), growing)
+
+
 class Database:
     """A pool of connections in autocommit, with rows as dicts in binary; reads outlive a restart of Postgres."""
 
     def __init__(self, url: str, *, size: int, name: str, patience: float, statement_seconds: int = 0) -> None:
         self.url, self.name, self.patience = url, name, patience
-        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+        self._pool = _Pool(
             conninfo(url, name, statement_seconds=statement_seconds),
             connection_class=Connection,
             kwargs={"autocommit": True, "row_factory": dict_row, "prepare_threshold": 2},
@@ -76,13 +95,20 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """Borrow a connection. Raises StoreUnavailable when none is free in time; errors of statements pass through."""
+        """Borrow a connection. Raises StoreUnavailable when none is free in time, and when it breaks.
+
+        Errors of statements pass through.
+        """
         try:
             conn = await self._pool.getconn()
         except PoolTimeout as error:
             raise StoreUnavailable from error
         try:
             yield conn
+        except psycopg.OperationalError as error:
+            if conn.closed:
+                raise _unavailable(error) from error
+            raise
         finally:
             await asyncio.shield(self._pool.putconn(conn))
 

@@ -13,13 +13,16 @@ from tests.faults.calling import Load
 from tests.instance import AnnalsInstance, eventually, instance_of_its_own
 
 pytestmark = pytest.mark.timeout(300)
-ROLES = ("api1", "api2", "worker1", "keeper", "executor", "valkey", "nursery")
+ROLES = ("api1", "api2", "worker1", "keeper", "executor", "valkey", "nursery", "postgres")
+ASKED = {"postgres": signal.SIGINT}
+"""What asks a process to end, where it is not SIGTERM: Postgres would wait until everybody has left by himself."""
+
 HELLO = "module.exports = async ({ res }) => res.text('hello')"
 
 
 @pytest.fixture
 def instance() -> Iterator[AnnalsInstance]:
-    with instance_of_its_own(ANNALS_LEASE_S="4") as running:
+    with instance_of_its_own(ANNALS_LEASE_S="4", ANNALS_DATABASE_PATIENCE_S="60") as running:
         yield running
 
 
@@ -27,7 +30,7 @@ def restarted(instance: AnnalsInstance, role: str) -> None:
     """Ask a process to end, and wait until another does its work."""
     folders = Folders(instance.data)
     former = next(row.pid for row in folders.processes() if row.role == role)
-    os.kill(former, signal.SIGTERM)
+    os.kill(former, ASKED.get(role, signal.SIGTERM))
 
     def back() -> bool:
         return any(row.role == role and row.pid != former and row.state == "ready" for row in folders.processes())

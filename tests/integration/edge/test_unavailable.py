@@ -49,7 +49,14 @@ async def test_without_a_database_callers_are_told_to_come_back(
     path = f"/v1/functions/{function_id}"
     own_postgres.crash()
     replies = await asyncio.gather(
-        plain.get(path), plain.put(path, name="b"), plain.get("/v1/functions/nope"), plain.delete(path)
+        plain.get(path),
+        plain.put(path, name="b"),
+        plain.get("/v1/functions/nope"),
+        plain.delete(path),
+        plain.get("/v1/functions/usage"),
+        plain.get("/v1/usage"),
+        plain.get("/v1/events"),
+        plain.put(f"{path}?dryRun=true", name="b"),
     )
     for reply in replies:
         assert reply.error == (503, "general_service_unavailable")

@@ -33,6 +33,18 @@ async def test_reads_go_on_when_idle_connections_were_ended(database: Database) 
     assert await asyncio.gather(*(database.value("SELECT 1") for _ in range(8))) == [1] * 8
 
 
+async def test_a_transaction_whose_connection_ends_says_that_the_store_is_away(database: Database) -> None:
+    async def ended_in_the_middle() -> None:
+        async with database.transaction() as conn:
+            pid = (await (await conn.execute("SELECT pg_backend_pid() AS pid")).fetchone() or {})["pid"]
+            await database.rows("SELECT pg_terminate_backend(%s, 30000)", (pid,))
+            await conn.execute("SELECT 1")
+
+    with pytest.raises(StoreUnavailable):
+        await ended_in_the_middle()
+    assert await database.value("SELECT 1") == 1
+
+
 async def test_while_postgres_is_away_reads_say_so_and_work_again_by_themselves(
     database_url: str, postgres: Postgres
 ) -> None:
