@@ -1,12 +1,13 @@
-"""Litestar and granian answering a constant: the least that an API process can cost. `python -m bench.bare PORT`."""
+"""Litestar and our server answering a constant: the least that an API process can cost. `python -m bench.bare PORT`."""
 
-import asyncio
 import sys
 from typing import Any
 
-from granian.constants import Interfaces
-from granian.server.embed import Server
+import uvloop
 from litestar import Litestar, get
+
+from annals.app.cli.http_server import HttpServer
+from annals.app.cli.listening import listen
 
 FUNCTION: dict[str, Any] = {
     "$id": "65f1c0ffee65f1c0ffee",
@@ -36,8 +37,10 @@ async def many() -> dict[str, Any]:
     return {"total": 25, "functions": [FUNCTION] * 25}
 
 
+async def serve(port: int) -> None:
+    """Until the process is ended."""
+    await HttpServer(Litestar([one, many]), listen("127.0.0.1", port, shared=True)).run_until_stopped()
+
+
 if __name__ == "__main__":
-    server = Server(
-        Litestar([one, many]), address="127.0.0.1", port=int(sys.argv[1]), interface=Interfaces.ASGI, log_enabled=False
-    )
-    asyncio.run(server.serve())
+    uvloop.run(serve(int(sys.argv[1])))

@@ -36,7 +36,7 @@ def free_port() -> int:
 
 @contextmanager
 def bare_answers() -> Iterator[int]:
-    """Litestar and granian that answer a constant: the least an API process can cost. Two processes, as `up` has."""
+    """Litestar and our server that answer a constant: the least an API process can cost. Two processes, as `up` has."""
     port = free_port()
     processes = [subprocess.Popen([sys.executable, "-m", "bench.bare", str(port)]) for _ in range(2)]
     try:

@@ -13,7 +13,7 @@ from annals.app.settings import Settings
 _LOUD = {
     "dramatiq": logging.WARNING,
     "asyncio": logging.WARNING,
-    "_granian": logging.WARNING,
+    "uvicorn": logging.WARNING,
     "httpx": logging.WARNING,
     "urllib3": logging.WARNING,
 }

@@ -46,6 +46,7 @@ def _others_stay_served(client: Client) -> Iterator[None]:
 AMBIGUOUS = {
     "length and chunks": POST + b"Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nX",
     "chunks and length": POST + b"Transfer-Encoding: chunked\r\nContent-Length: 6\r\n\r\n0\r\n\r\nX",
+    "a length said twice": POST + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}",
     "two lengths": POST + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
     "a list of lengths": POST + b"Content-Length: 2, 3\r\n\r\n{}",
     "a length with a sign": POST + b"Content-Length: +2\r\n\r\n{}",
@@ -69,13 +70,13 @@ AMBIGUOUS = {
     "a chunk with a prefix": CHUNKED + b"0x2\r\n{}\r\n0\r\n\r\n",
     "a chunk beyond numbers": CHUNKED + b"ffffffffffffffffff\r\n{}\r\n0\r\n\r\n",
     "a chunk that ends otherwise": CHUNKED + b"2\n{}\n0\n\n",
+    "a length behind the chunks": CHUNKED + b"2\r\n{}\r\n0\r\nContent-Length: 50\r\n\r\n",
     "a chunk without an end": CHUNKED + b"2\r\n{}X0\r\n\r\n",
     "the hello of TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"a" * 500,
 }
 PLAIN = {
-    "equal lengths": POST + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}",
     "an extension of a chunk": CHUNKED + b"2;a=b\r\n{}\r\n0\r\n\r\n",
-    "trailers that look like headers": CHUNKED + b"2\r\n{}\r\n0\r\nX-Appwrite-Key: a\r\nContent-Length: 50\r\n\r\n",
+    "trailers that look like headers": CHUNKED + b"2\r\n{}\r\n0\r\nX-Appwrite-Key: a\r\nX-A: b\r\n\r\n",
     "a body of a GET": GET + b"Content-Length: 5\r\n\r\nhello",
     "a body that was announced": POST + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n{}",
     "no host": b"GET /v1/health/version HTTP/1.1\r\n\r\n",

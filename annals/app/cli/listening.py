@@ -10,8 +10,11 @@ class Unavailable(Exception):
     """The address can't be had; the message says what to do."""
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket that API processes inherit; port 0 takes a free one. Raises Unavailable."""
+def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A listening socket that API processes inherit; port 0 takes a free one. Raises Unavailable.
+
+    A `shared` address may be listened on by several processes, each with a socket of its own.
+    """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except socket.gaierror as error:
@@ -20,6 +23,8 @@ def listen(host: str, port: int) -> socket.socket:
         ) from None
     listening = socket.socket(family, kind, protocol)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listening.bind(address)
         listening.listen(BACKLOG)

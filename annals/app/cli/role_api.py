@@ -1,19 +1,16 @@
 """`annals api`: one API process. Several share a port: by the supervisor's socket, or by SO_REUSEPORT of their own."""
 
 import asyncio
-import contextlib
+import socket
 import time
 from typing import Any
 
 import click
 import structlog
-from granian._granian import SocketHolder
-from granian.constants import Interfaces
-from granian.server.embed import Server
 
 from annals.app.cli.foreground import asked_to_end, json_logs, run
-from annals.app.cli.leaving import PATIENCE, Patience, leave
-from annals.app.cli.listening import BACKLOG
+from annals.app.cli.http_server import HttpServer
+from annals.app.cli.listening import listen
 from annals.app.cli.notify import notify
 from annals.app.cli.request_log import RequestLog
 from annals.app.main import create_app
@@ -24,32 +21,7 @@ log = structlog.get_logger()
 IN_FLIGHT_SECONDS = 4
 """How long requests in flight may take to end once the process was asked to."""
 
-CUT_OFF_SECONDS = 0.2
-"""How long the server may still take once that time is over; the supervisor kills soon after."""
-
 TELL_SECONDS = 2.0
-
-
-class SharedServer(Server):
-    """Granian on a listening socket that this process inherited, and that others accept from as well."""
-
-    def __init__(self, app: Any, descriptor: int, **options: Any) -> None:
-        super().__init__(app, **options)
-        self._descriptor = descriptor
-
-    def _init_shared_socket(self) -> None:
-        make: Any = SocketHolder  # its stub does not tell its arguments: descriptor, unix socket or not, backlog
-        mine: Any = self
-        mine._ssp, mine._shd = None, make(self._descriptor, False, BACKLOG)
-
-    async def end(self, app: "Watched", *, seconds: float = IN_FLIGHT_SECONDS, patience: Patience = PATIENCE) -> None:
-        """Leave the socket to the others, answer who was accepted, and stop."""
-        deadline = time.monotonic() + seconds
-        app.leaving = True
-        await leave(self._descriptor, lambda: app.running, seconds=seconds, patience=patience)
-        server: Any = self  # its kill timeout may well be a fraction of a second
-        server.workers_kill_timeout = max(CUT_OFF_SECONDS, deadline - time.monotonic())
-        server.stop()
 
 
 class Watched:
@@ -74,7 +46,7 @@ class Watched:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                if self.leaving and scope["http_version"].startswith("1"):
+                if self.leaving:
                     message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
             await send(message)
 
@@ -126,8 +98,10 @@ def api(listen_fd: int, json_logs: bool) -> None:
 async def _serve(settings: Settings, descriptor: int) -> None:
     asked = asked_to_end()
     app = Watched(create_app(settings))
-    server = _server(settings, app, descriptor)
-    serving = asyncio.ensure_future(server.serve())
+    shared = descriptor >= 0
+    listening = socket.socket(fileno=descriptor) if shared else listen(settings.host, settings.port, shared=True)
+    server = HttpServer(app, listening)
+    serving = asyncio.ensure_future(server.run_until_stopped())
     ready = asyncio.ensure_future(app.ready.wait())
     ending = asyncio.ensure_future(asked.wait())
     await asyncio.wait([serving, ready, ending], return_when=asyncio.FIRST_COMPLETED)
@@ -137,23 +111,9 @@ async def _serve(settings: Settings, descriptor: int) -> None:
         await asyncio.wait([serving, ending], return_when=asyncio.FIRST_COMPLETED)
         telling.cancel()
     notify(STOPPING="1")
-    if isinstance(server, SharedServer) and ready.done() and not serving.done():
-        await server.end(app)
-    else:
-        server.stop()
-    with contextlib.suppress(TimeoutError):  # what is in flight after its time is cut off
-        await serving
-
-
-def _server(settings: Settings, app: Watched, descriptor: int) -> Any:
-    options: dict[str, Any] = {
-        "address": settings.host,
-        "port": settings.port,
-        "interface": Interfaces.ASGI,
-        "websockets": False,
-        "log_enabled": False,
-        "backlog": BACKLOG,
-    }
-    server = SharedServer(app, descriptor, **options) if descriptor >= 0 else Server(app, **options)
-    server.workers_kill_timeout = IN_FLIGHT_SECONDS
-    return server
+    deadline = time.monotonic() + IN_FLIGHT_SECONDS
+    if shared and ready.done() and not serving.done():
+        app.leaving = True
+        await server.leave(seconds=IN_FLIGHT_SECONDS)
+    server.stop(seconds=deadline - time.monotonic())
+    await serving

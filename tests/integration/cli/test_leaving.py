@@ -1,18 +1,14 @@
 """An API process that ends while others serve its address: all whom it accepted are answered, later ones elsewhere."""
 
 import asyncio
-import contextlib
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
+from socket import socket
 from typing import Any
 
-from granian.constants import Interfaces
-
-from annals.app.cli.leaving import Patience
+from annals.app.cli.http_server import HttpServer, Patience
 from annals.app.cli.listening import listen
-from annals.app.cli.role_api import SharedServer, Watched
+from annals.app.cli.role_api import Watched
 
 LONG = 60.0
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -21,15 +17,16 @@ GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 class Process:
     """What a process runs: a server of its own, here with an application that says whose it is."""
 
-    def __init__(self, name: str, descriptor: int) -> None:
+    def __init__(self, name: str, listening: socket) -> None:
         self._name = name
         self.app = Watched(self._answer)
-        options: dict[str, Any] = {"interface": Interfaces.ASGI, "websockets": False, "log_enabled": False}
-        self.server = SharedServer(self.app, descriptor, **options)
-        self.serving: asyncio.Future[None] = asyncio.ensure_future(self.server.serve())
+        self.server = HttpServer(self.app, listening.dup())
+        self.serving = asyncio.ensure_future(self.server.run_until_stopped())
 
     async def end(self, **patience: float) -> None:
-        await self.server.end(self.app, seconds=LONG, patience=Patience(**patience))
+        self.app.leaving = True
+        await self.server.leave(seconds=LONG, patience=Patience(**patience))
+        self.server.stop(seconds=LONG)
         await self.serving
 
     async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
@@ -66,7 +63,7 @@ class Caller:
 
 
 @asynccontextmanager
-async def address() -> AsyncIterator[tuple[int, Any]]:
+async def address() -> AsyncIterator[tuple[socket, Any]]:
     """A listening socket and a way to call it; every process has a descriptor of its own."""
     callers: list[Caller] = []
     with listen("127.0.0.1", 0) as listening:
@@ -77,30 +74,19 @@ async def address() -> AsyncIterator[tuple[int, Any]]:
             return callers[-1]
 
         async with asyncio.timeout(LONG):
-            yield listening.fileno(), call
+            yield listening, call
         for caller in callers:
             caller.close()
 
 
-def watched(descriptor: int) -> bool:
-    """Whether an event queue of this process hears of callers on a listening socket."""
-    for entry in Path("/proc/self/fdinfo").iterdir():
-        with contextlib.suppress(OSError):
-            if any(line.split()[:2] == ["tfd:", str(descriptor)] for line in entry.read_text().splitlines()):
-                return True
-    return False
-
-
 async def test_who_was_accepted_is_answered_and_who_comes_later_is_served_by_another() -> None:
     async with address() as (listening, call):
-        ours = os.dup(listening)
-        leaving = Process("leaving", ours)
+        leaving = Process("leaving", listening)
         fresh, kept = await call(), await call()
         assert await kept.ask() == ("leaving", False)  # and so the other one, which came before, is accepted as well
 
         ending = asyncio.ensure_future(leaving.end(first=LONG, silent=LONG))
-        while watched(ours):
-            await asyncio.sleep(0.01)
+        await asyncio.sleep(0)  # till it waits for its callers
         later = await call()
 
         assert await fresh.ask() == ("leaving", True)
@@ -108,7 +94,7 @@ async def test_who_was_accepted_is_answered_and_who_comes_later_is_served_by_ano
         assert await fresh.closed()
         assert await kept.closed()
         await ending
-        other = Process("other", os.dup(listening))
+        other = Process("other", listening)
         assert await later.ask() == ("other", False)
         later.close()
         await other.end()
@@ -116,7 +102,7 @@ async def test_who_was_accepted_is_answered_and_who_comes_later_is_served_by_ano
 
 async def test_silent_callers_keep_nobody() -> None:
     async with address() as (listening, call):
-        leaving = Process("leaving", os.dup(listening))
+        leaving = Process("leaving", listening)
         fresh, kept = await call(), await call()
         assert await kept.ask() == ("leaving", False)
 

@@ -1,0 +1,142 @@
+"""Connections of the API's server: what a head may be, what follows it, and how long a caller may take."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from annals.app.cli import connection, http_server
+from annals.app.cli.http_server import HttpServer
+from annals.app.cli.listening import listen
+
+LONG = 60.0
+GET = b"GET /a HTTP/1.1\r\nHost: a\r\n"
+POST = b"POST /a HTTP/1.1\r\nHost: a\r\n"
+LAST = GET + b"Connection: close\r\n\r\n"
+
+
+async def told(scope: Any, receive: Any, send: Any) -> None:
+    """Answers with what it was asked: the path, the headers, and the body unless that goes to `/unread`."""
+    if scope["type"] == "lifespan":
+        for step in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{step}.complete"})
+        return
+    body, more = b"", not scope["path"].endswith("unread")
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        body, more = body + message["body"], message["more_body"]
+    heard = [name.decode() for name, _ in scope["headers"]]
+    answer = json.dumps({"path": scope["path"], "headers": heard, "body": body.decode()}).encode()
+    headers = [(b"content-length", b"%d" % len(answer))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": answer})
+
+
+@asynccontextmanager
+async def serving() -> AsyncIterator[Any]:
+    """A way to call a server: what it says to some bytes until it closes the connection."""
+    with listen("127.0.0.1", 0) as listening:
+        server = HttpServer(told, listening.dup())
+        running = asyncio.ensure_future(server.run_until_stopped())
+
+        async def say(*pieces: bytes) -> bytes:
+            reading, writing = await asyncio.open_connection(*listening.getsockname())
+            heard = b""
+            with contextlib.suppress(ConnectionError):
+                for piece in pieces:
+                    writing.write(piece)
+                    await writing.drain()
+                    await asyncio.sleep(0.01)  # so that they arrive apart
+                heard = await reading.read()
+            writing.close()
+            return heard
+
+        async with asyncio.timeout(LONG):
+            yield say
+        server.stop(seconds=0)
+        await running
+
+
+async def test_what_stands_behind_a_body_is_no_header() -> None:
+    async with serving() as say:
+        chunked = (
+            POST + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n2\r\nhi\r\n0\r\nX-Appwrite-Key: a\r\n\r\n"
+        )
+        heard = await say(chunked)
+
+    answer = json.loads(heard.partition(b"\r\n\r\n")[2])
+    assert answer["body"] == "hi"
+    assert "x-appwrite-key" not in answer["headers"]
+
+
+async def test_as_many_headers_as_allowed_are_read_and_one_more_is_not() -> None:
+    async with serving() as say:
+        lines = [b"X-%d: a\r\n" % number for number in range(connection.HEAD_LINES - 2)]
+        allowed = await say(GET + b"Connection: close\r\n" + b"".join(lines) + b"\r\n")
+        refused = await say(GET + b"Connection: close\r\nX: a\r\n" + b"".join(lines) + b"\r\n")
+
+    assert allowed.startswith(b"HTTP/1.1 200")
+    assert refused.startswith(b"HTTP/1.1 400")
+    assert b"too large" in refused
+
+
+@pytest.mark.parametrize("start", [GET + b"X: ", b"GET /", GET + b"\r\n" + GET + b"X: "])
+async def test_a_head_that_comes_bit_by_bit_has_the_same_bound(start: bytes) -> None:
+    async with serving() as say:
+        pieces = [b"a" * 16_384] * (connection.HEAD_BYTES // 16_384 + 1)
+        heard = await say(start, *pieces)
+
+    assert b"too large" in heard or not heard, "nothing where the rest came too late to hear the answer"
+
+
+async def test_who_asked_before_is_answered_before_what_follows_is_refused() -> None:
+    async with serving() as say:
+        heard = await say(POST + b"Content-Length: 1\r\n\r\n1" + b"GARBAGE\r\n\r\n")
+
+    assert heard.startswith(b"HTTP/1.1 200")
+    assert heard.count(b"HTTP/1.1 ") == 1
+
+
+async def test_another_protocol_is_not_spoken_and_what_follows_is_answered() -> None:
+    async with serving() as say:
+        asked = GET + b"Connection: upgrade\r\nUpgrade: h2c\r\n\r\n"
+        tunnel = b"CONNECT b:80 HTTP/1.1\r\nHost: a\r\n\r\n"
+        heard = await say(asked + tunnel + b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n" + LAST)
+
+    assert heard.count(b"HTTP/1.1 200") == 4
+    assert [path in heard for path in (b'"/a"', b'"/b:80"', b'"/*"')] == [True] * 3
+
+
+async def test_a_body_that_nobody_wants_ends_the_connection() -> None:
+    async with serving() as say:
+        heard = await say(b"POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nx")
+
+    assert heard.startswith(b"HTTP/1.1 200")
+
+
+UNFINISHED = [
+    [b""],
+    [b"GET /"],
+    [GET],
+    [b"\r\n"],
+    [GET + b"\r\n", b"\r\n"],
+    [GET + b"\r\n", GET],
+    [GET + b"\r\n" + GET],
+]
+
+
+@pytest.mark.parametrize("sent", UNFINISHED)
+async def test_who_does_not_finish_a_head_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, sent: list[bytes]) -> None:
+    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(http_server, "KEPT_SECONDS", 0.2)
+    async with serving() as say:
+        heard = await say(*sent)
+
+    assert heard.count(b"HTTP/1.1 200") == b"".join(sent).count(b"\r\n\r\n")
