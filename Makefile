@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+FITS := import sys; sys.version_info >= (3, 11) or sys.exit(1)
 UV_VERSION := 0.13.9
 ARGS ?=
 
@@ -11,7 +12,9 @@ ARGS ?=
 setup: $(STAMP)
 
 $(STAMP): requirements-dev.lock pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c '$(FITS); import pip' 2>/dev/null || { \
+		$(PYTHON) -c '$(FITS)' || { echo "Annals needs Python 3.11 or newer: make up PYTHON=python3.12" >&2; exit 1; }; \
+		$(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); exit 1; }; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)"
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .

@@ -3,6 +3,7 @@
 import asyncio
 import platform
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -69,7 +70,7 @@ async def _try(sandbox: SandboxDriver) -> str:
     try:
         await sandbox.open()
         return await sandbox.problem()
-    except OSError as failure:
+    except (OSError, subprocess.SubprocessError) as failure:
         return str(failure)
     finally:
         await sandbox.close()

@@ -14,11 +14,12 @@ from annals.executor import folders
 from annals.executor.builder import Builder
 from annals.executor.code import CodeCache
 from annals.executor.config import ExecutorConfig
-from annals.executor.drivers.choice import choose
+from annals.executor.drivers.choice import choose, warn_of
 from annals.executor.drivers.port import Driver
 from annals.executor.facade.main import FacadeServer
 from annals.executor.pool import Pool
 from annals.executor.protocol import Status
+from annals.executor.refusals import WorkFolderTaken
 from annals.executor.runner import Runner
 from annals.executor.server import ExecutorServer
 from annals.executor.spool import Spools
@@ -60,6 +61,7 @@ class ExecutorProcess:
         self._lock = await asyncio.to_thread(_claim, self._config.work)
         await asyncio.to_thread(_clean, self._config.work)
         await self._driver.open()
+        await warn_of(self._driver)
         self._pool.open()
         self._builder.open()
         self.address = await self._server.open()
@@ -90,10 +92,6 @@ class ExecutorProcess:
             limits=self._driver.enforced(),
             work=work,
         )
-
-
-class WorkFolderTaken(Exception):
-    """Another executor lives in the same work folder; a second one would clear it away under the first."""
 
 
 def _claim(work: Path) -> int:

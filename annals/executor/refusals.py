@@ -17,6 +17,10 @@ class EngineAway(StartFailed):
     """The container engine gives no answer, so that nothing was begun; it may when asked again."""
 
 
+class WorkFolderTaken(Exception):
+    """Another executor lives in the same work folder; a second one would clear it away under the first."""
+
+
 class SandboxLost(Exception):
     """A build's sandbox went away in the middle, through nothing that the build did."""
 

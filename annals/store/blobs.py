@@ -77,7 +77,8 @@ class Blobs:
             (folder / _WORK).mkdir(parents=True, exist_ok=True, mode=0o700)
             return cls(LocalStore(folder), folder)
         except (BaseError, OSError, ValueError) as error:
-            raise BlobError(f"The blob store {url} cannot be opened: {error}") from error
+            reason = str(error).partition("\n")[0]  # what follows is for those who debug the library
+            raise BlobError(f"The blob store {url} cannot be opened: {reason}") from error
 
     async def put(self, key: str, data: bytes | AsyncIterable[bytes], *, limit: int | None = None) -> Blob:
         """Keep bytes under a key, replacing what was there; when this returns they survive a crash of the machine.

@@ -54,7 +54,7 @@ class MasterKeys:
         if self.refresh():
             for key in self._opened(project, key_id, wrapped):
                 return key
-        raise MasterKeyWrong
+        raise MasterKeyWrong(f"{MasterKeyWrong.default} What was tried is {self._path}.")
 
     def is_current(self, project: str, key_id: str, wrapped: bytes) -> bool:
         """Whether the first master key wrapped it."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from annals.app.cli.children import children_of
 from tests.client import Client, packed
 from tests.faults import invariants
 from tests.instance import AnnalsInstance, eventually, short_folder
@@ -97,6 +98,26 @@ def test_a_full_disk_puts_writes_off_and_loses_nothing(instance: AnnalsInstance,
         eventually(lambda one=one: client.execution("hello", one)["status"] == "completed", BACK_SECONDS)  # type: ignore[misc]
     eventually(lambda: client.execute("hello")["responseBody"] == "hello", BACK_SECONDS)
     invariants.hold(instance)
+
+
+def test_what_dies_on_a_full_disk_is_started_again_and_only_once(instance: AnnalsInstance, client: Client) -> None:
+    before = set(children_of(instance.process.pid))
+    killed = [instance.pid_of(role) for role in ("valkey", "worker1")]
+    with full(instance):
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
+        eventually(lambda: not before & set(killed) & set(children_of(instance.process.pid)))
+        eventually(lambda: len(children_of(instance.process.pid)) == len(before))
+
+    def whole() -> bool:
+        rows = {row["role"]: row for row in instance.processes()}
+        return {"valkey", "worker1"} <= rows.keys() and all(row["state"] == "ready" for row in rows.values())
+
+    eventually(whole, BACK_SECONDS)
+    assert len(children_of(instance.process.pid)) == len(before)
+    client.function("after", HELLO)
+    one = client.execute("after", **{"async": True})["$id"]
+    eventually(lambda: client.execution("after", one)["status"] == "completed", BACK_SECONDS)
 
 
 def test_a_damaged_artefact_is_never_run(instance: AnnalsInstance, client: Client) -> None:

@@ -149,7 +149,27 @@ def test_a_program_that_can_not_run_ends_the_start_with_its_last_words(folder: P
 
     assert done.returncode == 1
     assert "prepare ended with exit code 1" in done.stderr
-    assert "master key" in done.stderr
+    assert f"{folder / 'data' / 'master.key'} does not hold a master key" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_data_folder_that_cannot_be_written_is_refused_in_a_sentence() -> None:
+    done = annals("up", "--port", "0", "--data", "/dev/full/data")
+
+    assert done.returncode == 1
+    assert "can't be written" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_executor_without_its_engine_says_what_to_do(folder: Path) -> None:
+    nowhere = {"ANNALS_DATA": str(folder), "ANNALS_DRIVER": "docker", "ANNALS_DOCKER_HOST": f"unix://{folder}/none"}
+
+    done = annals("executor", environment=nowhere)
+
+    assert done.returncode == 1
+    assert "Start Docker Engine" in done.stderr
+    assert "ANNALS_DRIVER=sandbox" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_services_of_ones_own_are_used_and_none_is_embedded(instance: AnnalsInstance, folder: Path) -> None:

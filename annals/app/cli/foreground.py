@@ -13,9 +13,15 @@ import uvloop
 
 from annals.app.cli.options import chosen
 from annals.app.logging import configure
-from annals.app.settings import Settings
+from annals.app.settings import Invalid, Settings
+from annals.executor.refusals import EngineAway, WorkFolderTaken
+from annals.store.blobs import BlobError
+from annals.store.errors import MasterKeyWrong, MigrationError, StoreUnavailable
 
 log = structlog.get_logger()
+
+_EXPLAINED = (Invalid, MasterKeyWrong, MigrationError, StoreUnavailable, BlobError, EngineAway, WorkFolderTaken)
+"""What stands in the way of a start, for people to mend."""
 
 json_logs = click.option("--json", "json_logs", is_flag=True, help="Log JSON lines, whatever the settings say.")
 
@@ -27,6 +33,9 @@ def run(role: str, serve: Callable[[Settings], Coroutine[Any, Any, None]], *, js
     os.umask(0o077)
     try:
         uvloop.run(serve(settings))
+    except _EXPLAINED as error:  # its sentence says what to do; where in the code it was found does not
+        log.critical("ended", reason=str(error))
+        sys.exit(1)
     except Exception as error:
         log.critical("ended", reason=str(error) or type(error).__name__, exc_info=error)
         sys.exit(1)

@@ -30,6 +30,8 @@ log = structlog.get_logger()
 
 PROJECT, NAME = "default", "Default"
 WAIT_SECONDS = 60.0
+SILENT_SECONDS = 3.0
+"""How long a database may take to start before somebody who watches is told what is waited for."""
 
 
 @click.command()
@@ -59,13 +61,18 @@ async def _prepare(settings: Settings, *, stage: Literal["pre", "all"]) -> None:
 
 async def _migrated(url: str, stage: Literal["pre", "all"]) -> list[str]:
     """Migrate as soon as the database answers, which may itself be starting."""
-    deadline = asyncio.get_running_loop().time() + WAIT_SECONDS
+    loop = asyncio.get_running_loop()
+    began, told = loop.time(), False
     while True:
         try:
             return await asyncio.to_thread(migrate, url, stage=stage)
-        except StoreUnavailable:
-            if asyncio.get_running_loop().time() > deadline:
+        except StoreUnavailable as error:
+            waited = loop.time() - began
+            if waited > WAIT_SECONDS:
                 raise
+            if waited > SILENT_SECONDS and not told:
+                told = True
+                log.warning("database_does_not_answer", waits_seconds=WAIT_SECONDS, error=str(error))
             await asyncio.sleep(0.05)
 
 

@@ -1,6 +1,7 @@
 """`annals up`: starts an instance in the order of its dependencies, keeps it running, and ends it whole."""
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -50,7 +51,7 @@ class Instance:
         self._forks = Forks(plain(os.environ), str(services.notify_path), (services.listening.fileno(),))
 
     async def start(self) -> Started:
-        """Start everything and wait until it is ready. Raises NeverReady, TimeoutError."""
+        """Start everything and wait until it is ready. Raises NeverReady, TimeoutError, OSError."""
         async with asyncio.timeout(READY_SECONDS):
             first = [self._child(Embedded(service)) for service in self._services.embedded]
             first.append(self._child(self._forks))
@@ -127,4 +128,5 @@ class Instance:
     def _write_processes(self) -> None:
         pid = os.getpid()
         ours = Process(role="supervisor", pid=pid, ticks=start_ticks(pid) or 0, started_at=self._began, state="ready")
-        self.folders.write("processes.json", [ours, *(child.row() for child in self._children if child.running)])
+        with contextlib.suppress(OSError):  # a full disk: `annals ps` shows what was, children are kept
+            self.folders.write("processes.json", [ours, *(child.row() for child in self._children if child.running)])

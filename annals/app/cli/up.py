@@ -37,8 +37,11 @@ def up(data: Path | None, host: str | None, port: int | None, driver: str | None
         sys.exit(asyncio.run(_serve(settings, _services(settings, folders), as_json=as_json)))
     except (InUse, Unavailable, Unusable) as error:
         raise click.ClickException(str(error)) from None
-    except PermissionError as error:
-        raise click.ClickException(f"{error.filename} can't be written. Choose another folder with --data.") from None
+    except OSError as error:
+        place = error.filename or folders.data
+        raise click.ClickException(
+            f"{place} can't be written: {error.strerror}. Make room, or choose another folder with --data."
+        ) from None
 
 
 def _services(settings: Settings, folders: Folders) -> Services:
@@ -87,6 +90,9 @@ def _report(starting: "asyncio.Future[Started]", live: Live, *, as_json: bool) -
         return 1
     except TimeoutError:
         live.say("can't_start", "error", reason=f"not ready within {READY_SECONDS} s")
+        return 1
+    except OSError as error:
+        live.say("can't_start", "error", reason=str(error))
         return 1
     click.echo(msgspec.json.encode(started).decode() if as_json else welcome(started))
     sys.stdout.flush()

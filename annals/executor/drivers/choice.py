@@ -2,11 +2,15 @@
 
 import asyncio
 
+import structlog
+
 from annals.executor.config import ExecutorConfig
 from annals.executor.drivers.docker import DockerDriver
 from annals.executor.drivers.engine import connect, own_images
 from annals.executor.drivers.port import Driver
 from annals.executor.drivers.sandbox import SandboxDriver
+
+log = structlog.get_logger()
 
 
 async def choose(config: ExecutorConfig) -> Driver:
@@ -16,6 +20,12 @@ async def choose(config: ExecutorConfig) -> Driver:
     if config.driver == "auto" and await asyncio.to_thread(engine_problem, config) == "":
         return DockerDriver(config)
     return SandboxDriver(config)
+
+
+async def warn_of(driver: Driver) -> None:
+    """Say at the start, and not only in the log of the first build, that nothing can be isolated on this host."""
+    if isinstance(driver, SandboxDriver) and (problem := await driver.problem()):
+        log.warning("sandboxes_cannot_start", problem=problem, fix="`annals doctor` says what to change on this host")
 
 
 def engine_problem(config: ExecutorConfig) -> str:

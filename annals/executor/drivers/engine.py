@@ -76,7 +76,14 @@ class Engine:
             raise EngineAway(f"The container engine does not answer: {failure}") from failure
 
     async def open(self) -> None:
-        await asyncio.get_running_loop().run_in_executor(self.threads, self._open)
+        """Raises EngineAway."""
+        try:
+            await asyncio.get_running_loop().run_in_executor(self.threads, self._open)
+        except engine_failures() as failure:
+            raise EngineAway(
+                f"No container engine answers: {failure}. Start Docker Engine and give this user access to its socket, "
+                "or isolate functions by the other driver: ANNALS_DRIVER=sandbox."
+            ) from failure
         self._tidying = asyncio.create_task(self._tidy(), name="engine-tidy")
 
     async def close(self) -> None:
