@@ -89,6 +89,14 @@ class Call:
         """Whether an operation that knows the past is asked for it."""
         return self.operation.past is not None and self.query.get("asOf") is not None
 
+    def refuse_unknown_past(self) -> None:
+        """Who asks for the past is not told the present in its place. Raises ArgumentInvalid."""
+        if self.scope["query_string"] and self.operation.past is None and self.query.get("asOf") is not None:
+            raise ArgumentInvalid(
+                "Invalid `asOf` param: This operation knows the present alone. asOf is for gets and lists of functions,"
+                " variables, deployments and executions, for policies and for usage; of others the history tells."
+            )
+
     @property
     def is_dry_run(self) -> bool:
         """Whether a write is only to be tried. Raises ArgumentInvalid for a `dryRun` that is no boolean."""

@@ -138,6 +138,7 @@ class Edge:
 
     async def _handle(self, call: Call) -> Answer:
         operation: Operation = call.operation
+        call.refuse_unknown_past()
         if not operation.reads_body_itself:
             sent = await call.sent()
             if operation.translate is not None:

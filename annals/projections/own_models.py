@@ -90,9 +90,11 @@ Report = Callable[[int, int], None]
 
 def load(path: Path, name: str = "") -> ReadModel:
     """Run a user's file and make the model that it defines, by name when there are several. Raises ModelInvalid."""
+    if not path.is_file():
+        raise ModelInvalid(f"There is no file {path}.")
     spec = importlib.util.spec_from_file_location("annals_own_model", path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise ModelInvalid(f"{path} is no Python file.")
+    if spec is None or spec.loader is None:
+        raise ModelInvalid(f"{path} is no Python file: its name ends in .py.")
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)

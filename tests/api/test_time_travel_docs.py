@@ -79,8 +79,10 @@ def test_the_walk_of_the_page(fresh: AnnalsInstance, here: Path) -> None:
         (["history", "function:nothing"], "Nothing ever happened to function:nothing in project default."),
         (["history", "functions:x"], "is none of function, deployment, execution, project, user, team"),
         (["history", "project:x"], "Nothing ever happened to project:x in project x."),
-        (["replay", "--model", "missing.py"], "missing.py is no Python file."),
-        (["replay", "--model", "missing.py:Name", "--csv"], "missing.py is no Python file."),
+        (["events", "--project", "nope"], "There never was a project nope."),
+        (["usage", "--project", "nope"], "There never was a project nope."),
+        (["replay", "--model", "missing.py"], "There is no file missing.py."),
+        (["replay", "--model", "missing.py:Name", "--csv"], "There is no file missing.py."),
     ],
 )
 def test_what_cannot_be_done_is_told_by_a_sentence(

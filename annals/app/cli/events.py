@@ -8,9 +8,10 @@ from typing import Any
 import click
 import msgspec
 
-from annals.app.cli.opened import with_log
-from annals.app.cli.options import data_option, json_option, of_instance
+from annals.app.cli.opened import known_project, with_log
+from annals.app.cli.options import data_option, fitting, json_option, of_instance
 from annals.app.history.events import Wanted
+from annals.app.history.kinds import EventType, Resource
 from annals.app.log_text import printable
 from annals.store.facts import Fact
 from annals.store.listener import Listener
@@ -26,8 +27,15 @@ _APART = frozenset({"originator_id", "originator_version", "timestamp", "metadat
 @click.option("--after", default=0, metavar="N", help="Begin behind this position.")
 @click.option("--follow", is_flag=True, help="Go on with new events until Ctrl-C.")
 @click.option("--project", default=None, help="Only this project's events.")
-@click.option("--type", "topic", default=None, help="Only events of this type, such as function.updated or function.")
-@click.option("--resource", default=None, help="Only what happened to this, such as function:hello or execution.")
+@click.option(
+    "--type",
+    "topic",
+    callback=fitting(EventType()),
+    help="Only events of this type, such as function.updated or function.",
+)
+@click.option(
+    "--resource", callback=fitting(Resource()), help="Only what happened to this, such as function:hello or execution."
+)
 @click.option("--actor", default=None, help="Only what this one did, such as worker or key:ID.")
 @data_option
 @json_option
@@ -36,6 +44,7 @@ def events(after: int, follow: bool, project: str | None, data: Path | None, as_
     wanted = Wanted(wish["topic"], wish["resource"], wish["actor"])
 
     async def work(log: EventLog) -> None:
+        await known_project(log, project)
         async with Listener.open(log.database) as listener:
             position = after
             while True:

@@ -12,6 +12,7 @@ import click
 from annals.app.logging import configure
 from annals.app.settings import Settings
 from annals.domain.errors import DomainError
+from annals.domain.project import CONSOLE
 from annals.projections.inline import REFUSALS, inline
 from annals.projections.required import required
 from annals.store.blobs import Blobs
@@ -48,6 +49,14 @@ async def opened(settings: Settings) -> AsyncIterator[EventLog]:
             await log.close()
     finally:
         await database.close()
+
+
+async def known_project(log: EventLog, project: str | None) -> None:
+    """Raises a ClickException for a project that never was; one that was deleted has its past."""
+    if project not in {None, CONSOLE} and not await log.facts.of_stream(f"project:{project}", limit=1):
+        raise click.ClickException(
+            f"There never was a project {project}. `annals projects list` shows those there are."
+        )
 
 
 def with_log(settings: Settings, work: Callable[[EventLog], Coroutine[Any, Any, T]]) -> T:

@@ -8,12 +8,25 @@ import click
 import msgspec
 
 from annals.app.cli.folders import Folders
+from annals.app.parameters.kinds import Kind, Unfit
 from annals.app.settings import Invalid, Settings, read
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer in JSON, for scripts.")
 data_option = click.option(
     "--data", type=click.Path(file_okay=False, path_type=Path), help="Data folder of a running instance."
 )
+
+
+def fitting(kind: Kind) -> Callable[[click.Context, click.Parameter, str | None], Any]:
+    """An option's callback that judges it as the API judges the parameter of the same name."""
+
+    def judged(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Any:
+        try:
+            return None if value is None else kind.parse(value)
+        except Unfit as unfit:
+            raise click.BadParameter(f"{unfit}.") from None
+
+    return judged
 
 
 def chosen(**options: object) -> Settings:

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from annals.app.analytics import parameters, schemas
-from annals.app.cli.opened import with_log
+from annals.app.cli.opened import known_project, with_log
 from annals.app.cli.options import data_option, json_option, of_instance
 from annals.projections.usage_answer import Answer, Group, Measured, Value, answer
 from annals.projections.usage_question import DIMENSIONS, INTERVALS, MEASURES, Question
@@ -56,6 +56,7 @@ def usage(data: Path | None, as_json: bool, as_csv: bool, project: str, last: ti
     settings = of_instance(data)
 
     async def work(log: EventLog) -> tuple[Question, Answer]:
+        await known_project(log, project)
         now = datetime.now(UTC)
         values = parameters.ASK.parse(_sent(given, last, now))
         question = parameters.question(project, values, now=now, minute_days=settings.execution_retention_days)

@@ -10,6 +10,7 @@ from annals.app.call import Call
 from annals.app.history import events, schemas, streams
 from annals.app.history.actors import names_of
 from annals.app.history.follow import follow
+from annals.app.history.kinds import EventType, Resource
 from annals.app.parameters import Boolean, Parameters, Queries, Range, Text, Uid, optional, required
 from annals.app.queries.page import Page
 from annals.app.routing import Operation
@@ -39,8 +40,8 @@ _TOTAL = optional(Boolean(loose=True), True)
 FEED = Parameters(
     queries=optional(Queries(events.LIST), Page()),
     total=_TOTAL,
-    type=optional(Text(128)),
-    resource=optional(Text(128)),
+    type=optional(EventType()),
+    resource=optional(Resource()),
     actor=optional(Text(128)),
     after=optional(Range(0, _MOST)),
 )

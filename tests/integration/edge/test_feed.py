@@ -46,6 +46,14 @@ async def test_a_filtered_feed_says_how_far_it_is(services: Services, edge: Edge
     await following.leave()
 
 
+async def test_nobody_follows_what_there_can_not_be(edge: Edge, plain: Client) -> None:
+    """It would be silent for ever."""
+    for query in ("type=function.renamed", "resource=variable:v"):
+        following = Following(edge, plain.headers, query=query)
+        await following.ended()
+        assert following.status == 400
+
+
 async def test_nobody_follows_without_the_scope(edge: Edge, plain: Client) -> None:
     following = Following(edge, {**plain.headers, "x-appwrite-key": "p1-read"})
     await following.ended()

@@ -185,6 +185,15 @@ async def test_the_feed_is_found_by_type_resource_actor_and_time(services: Servi
     assert len(types(await plain.get("/v1/events", actor="key:all"))) == 3
     assert types(await plain.get("/v1/events", actor="test", type="function")) == []
     assert types(await plain.get("/v1/events", after=str(positions[-2]))) == ["function.updated"]
+    for unknown, says in (
+        ({"type": "functions.updated"}, "Invalid `type` param: There are no events functions.updated. Known are "),
+        ({"type": "function.renamed"}, "Invalid `type` param: There are no events function.renamed. Known of function"),
+        ({"resource": "variable:v"}, "Invalid `resource` param: No events are kept by variable. Known are deployment"),
+    ):
+        refused = await plain.get("/v1/events", **unknown)
+        assert refused.error == (400, "general_argument_invalid")
+        assert refused.json["message"].startswith(says)
+    assert types(await plain.get("/v1/events", type="rule.created")) == []  # there can be some: there are none yet
     since = everything["events"][-1]["$createdAt"]
     assert (
         types(await plain.get("/v1/events", [given.query("greaterThanEqual", "$createdAt", since)]))[-1]

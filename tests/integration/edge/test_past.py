@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl, quote
 
 import pytest
 
+from annals.app.edge import Edge
 from annals.app.services import Services
 from annals.projections.following import FOLLOWING
 from annals.store.follower import Follower
@@ -255,3 +256,18 @@ async def test_who_asks_before_versions_are_kept_is_asked_to_wait(
 
     assert reply.error == (503, "history_not_ready")
     assert reply.headers["retry-after"] == "1"
+
+
+async def test_who_asks_for_a_past_that_is_not_known_is_not_told_the_present(edge: Edge, plain: Client) -> None:
+    await given.function(plain, functionId="f1")
+    told = {}
+    for route in edge._routes.operations:
+        if route.method == "GET" and route.past is None and route.path.startswith("/v1/"):
+            path = "/".join("f1" if part.startswith("{") else part for part in route.path.split("/"))
+            told[route.path] = await plain.get(path, asOf="1")
+
+    assert {reply.status for reply in told.values()} <= {400, 401, 403}  # those that keys may not call say so
+    for path in ("/v1/users", "/v1/teams", "/v1/events", "/v1/functions/{functionId}/history", "/v1/project/variables"):
+        assert told[path].message.startswith("Invalid `asOf` param: This operation knows the present alone.")
+    written = await plain.send("PUT", "/v1/functions/f1", query="asOf=1", content_type="application/json", body=b"{}")
+    assert written.error == (400, "general_argument_invalid")

@@ -147,8 +147,11 @@ def test_a_file_without_a_usable_model_is_told_by_a_sentence(tmp_path: Path, tex
 def test_names_that_are_not_there_are_told_with_those_that_are(tmp_path: Path) -> None:
     with pytest.raises(ModelInvalid, match=r"no read model Other; it defines Ended"):
         load(file(tmp_path, EXAMPLE), "Other")
-    with pytest.raises(ModelInvalid, match="is no Python file"):
+    with pytest.raises(ModelInvalid, match=r"There is no file .*missing\.py"):
         load(tmp_path / "missing.py")
+    (tmp_path / "model.txt").write_text(EXAMPLE)
+    with pytest.raises(ModelInvalid, match="is no Python file"):
+        load(tmp_path / "model.txt")
 
 
 async def test_rows_without_a_value_for_each_column_are_refused(history: History) -> None:

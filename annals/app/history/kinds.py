@@ -1,0 +1,46 @@
+"""What a feed may be narrowed to: types of events and kinds of resources, those that this version knows."""
+
+from typing import Any
+
+from annals.app.parameters.kinds import Text, Unfit
+from annals.store.mapper import aggregate_classes, event_classes
+
+_LONGEST = 128
+
+
+class EventType(Text):
+    """A type such as `function.updated`, or the part before its dot: then also what is added to it later."""
+
+    def __init__(self) -> None:
+        super().__init__(_LONGEST)
+
+    def parse(self, value: Any) -> str:
+        wanted = super().parse(value)
+        kind, dot, _ = wanted.partition(".")
+        known = event_classes()
+        mine = sorted(topic for topic in known if topic.startswith(f"{kind}."))
+        if not mine:
+            raise Unfit(f"There are no events {wanted}. Known are {_kinds()}, alone or as in function.updated")
+        if dot and wanted not in known:
+            raise Unfit(f"There are no events {wanted}. Known of {kind} are {', '.join(mine)}")
+        return wanted
+
+
+class Resource(Text):
+    """A kind of resource such as `execution`, or one resource such as `function:hello`."""
+
+    def __init__(self) -> None:
+        super().__init__(_LONGEST)
+
+    def parse(self, value: Any) -> str:
+        wanted = super().parse(value)
+        kind, colon, own_id = wanted.partition(":")
+        if kind not in aggregate_classes():
+            raise Unfit(f"No events are kept by {kind}. Known are {_kinds()}, alone or as in function:hello")
+        if colon and not own_id:
+            raise Unfit(f"There is no id behind the colon. Leave the colon out, or write as in {kind}:hello")
+        return wanted
+
+
+def _kinds() -> str:
+    return ", ".join(sorted(aggregate_classes()))
