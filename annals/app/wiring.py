@@ -28,6 +28,7 @@ from annals.store.archives import Archives
 from annals.store.blobs import Blobs
 from annals.store.contents import Contents
 from annals.store.database import Database
+from annals.store.doors import Knocker, beside
 from annals.store.idempotency import Idempotency
 from annals.store.leases import Leases
 from annals.store.listener import OnDemand
@@ -81,6 +82,8 @@ async def open_services(settings: Settings, executor: RemoteExecutor, metrics: M
         vault = Vault(database, master_key(settings.master_key))
         await vault.prove()
         presence = await stack.enter_async_context(_present(database, settings))
+        knocker = Knocker(beside(settings.executor_urls))
+        stack.callback(knocker.close)
         runtimes, specifications = offered(settings)
         platform = Platform(endpoint=settings.endpoint, version=API_VERSION, region=settings.region)
         yield Services(
@@ -105,7 +108,7 @@ async def open_services(settings: Settings, executor: RemoteExecutor, metrics: M
                 queue=settings.sync_queue,
             ),
             places=Places(OnDemand(database, PLACES)),
-            accepting=Accepting(Pressure.open(settings.executor_urls)),
+            accepting=Accepting(Pressure.open(settings.executor_urls), knocker),
             holder=lambda: presence.id,
             signing_secret=_signing(vault, EPHEMERAL_KEYS),
             token_secret=_signing(vault, USER_TOKENS),

@@ -199,6 +199,7 @@ class BellConsumer(Consumer):
         finally:
             self._gate.release(room - len(found))
         self._fetched.extend(found)
+        self._gate.drained = not found
         if not found:
             self._await_bell(released if crowded else None)
         return bool(found)

@@ -1,6 +1,7 @@
 """The worker's desk: takes wake-ups from Dramatiq's threads and works on them in the event loop, many at a time."""
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Mapping
 
 import dramatiq
@@ -12,6 +13,9 @@ from annals.workers.wakeups import QUEUE_OF, Cause, WakeUp, split_stream
 
 Handler = Callable[[str, Cause], Awaitable[None]]
 """Works on one stream to its end; what it raises was not planned for, and is logged."""
+
+Work = Callable[[], Awaitable[None]]
+"""What a handler does about one wake-up."""
 
 _THREADS = 2
 _THREAD_WAKE_MS = 200
@@ -54,21 +58,33 @@ class Desk:
         """Work in hand by queue."""
         return {queue: gate.busy for queue, gate in self._gates.items()}
 
+    def begin_now(self, wake_up: WakeUp, work: Work) -> None:
+        """Do at once what is woken through the queue as well, in a place of its own, unless others wait for one."""
+        if self._gates[QUEUE_OF[wake_up.actor]].enter(_lane(wake_up)):
+            self._begin(wake_up, work)
+
     def _hand_over(self, actor: str) -> Callable[[str, int, str], None]:
+        handler = self._handlers[actor]
+
         def hand_over(stream: str, position: int, correlation: str) -> None:
-            self._loop.call_soon_threadsafe(self._begin, WakeUp(actor, stream, Cause(position, correlation)))
+            wake_up = WakeUp(actor, stream, Cause(position, correlation))
+            self._loop.call_soon_threadsafe(self._begin, wake_up, functools.partial(handler, stream, wake_up.cause))
 
         return hand_over
 
-    def _begin(self, wake_up: WakeUp) -> None:
-        task = self._loop.create_task(self._work(wake_up))
+    def _begin(self, wake_up: WakeUp, work: Work) -> None:
+        task = self._loop.create_task(self._work(wake_up, work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _work(self, wake_up: WakeUp) -> None:
+    async def _work(self, wake_up: WakeUp, work: Work) -> None:
         try:
-            await self._handlers[wake_up.actor](wake_up.stream, wake_up.cause)
+            await work()
         except Exception:
             log.exception("work_failed", actor=wake_up.actor, stream=wake_up.stream)
         finally:
-            self._gates[QUEUE_OF[wake_up.actor]].release(lane=split_stream(wake_up.stream)[0])
+            self._gates[QUEUE_OF[wake_up.actor]].release(lane=_lane(wake_up))
+
+
+def _lane(wake_up: WakeUp) -> str:
+    return split_stream(wake_up.stream)[0]

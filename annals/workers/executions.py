@@ -1,6 +1,7 @@
 """Executions that wait for a worker: claimed, run, and their only outcome recorded."""
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -18,7 +19,9 @@ from annals.projections.runs import Call, build_run, ran
 from annals.projections.settlement import INFRASTRUCTURE_STATUS, settle
 from annals.store.blobs import BlobError
 from annals.store.contents import Content, Contents
+from annals.store.doors import Knock
 from annals.store.errors import NoPlace, StoreUnavailable
+from annals.store.facts import project_events
 from annals.store.log import EventLog, Meta
 from annals.store.presence import Presence
 from annals.store.request import Place
@@ -36,6 +39,9 @@ QUEUE_SECONDS = 45.0
 """How long a claimed run may wait for its turn on a host, besides: synchronous calls may have taken all of them."""
 
 _CLAIM_PATIENCE_SECONDS = 5.0
+
+_REMEMBERED = 100
+"""Knocks whose wake-up by the relay is still to come; one that is forgotten costs a read."""
 
 Decision = Callable[[Execution], Awaitable[list[Content]]]
 """Decides an execution's end, and returns what is kept with it."""
@@ -74,16 +80,28 @@ class Executions:
         self._preparation = Preparation(self._reads, vault, environments)
         self._bounds = Bounds(log.database)
         self.held: set[str] = set()
+        self._begun: deque[Cause] = deque(maxlen=_REMEMBERED)
 
     async def run(self, stream: str, cause: Cause = UNKNOWN) -> None:
         """Claim an execution and run it to its end; nothing happens when it is somebody else's, or over."""
+        if cause not in self._begun:
+            await self._run(stream, cause, None)
+
+    async def begin(self, knock: Knock) -> None:
+        """The same for one that was recorded a moment ago and is told whole. Raises as reading it would."""
+        await self._run(knock.stream, Cause(knock.position, knock.correlation), knock)
+
+    async def _run(self, stream: str, cause: Cause, knock: Knock | None) -> None:
         if stream in self.held:
             return
         self.held.add(stream)
         try:
-            claim = await self._claim(stream, cause)
-            if claim is not None:
-                await self._carry_out(claim)
+            claim = await self._claim(stream, cause, knock)
+            if claim is None:
+                return
+            if knock is not None:
+                self._begun.append(cause)  # the relay wakes a worker for it as well
+            await self._carry_out(claim)
         finally:
             self.held.discard(stream)
 
@@ -91,23 +109,25 @@ class Executions:
         """Kill the run of an execution, wherever it is. Raises ExecutorUnavailable."""
         await self._executor.cancel_execution(*split_stream(stream))
 
-    async def _claim(self, stream: str, cause: Cause) -> Claim | None:
+    async def _claim(self, stream: str, cause: Cause, knock: Knock | None) -> Claim | None:
         """Claim it. One whose function runs as many as it may stays `waiting`, and is woken when there is a place."""
         holder = self._presence.id
+        told = [] if knock is None else [self._told(knock)]
+        sealed = b"" if knock is None else knock.given
 
         async def claim() -> Claim | None:
-            execution = await self._reads.execution(Execution.key(*split_stream(stream)))
+            execution = told.pop() if told else await self._reads.execution(Execution.key(*split_stream(stream)))
             if execution is None or execution.ended or not await self._is_due(execution):
                 return None
-            place = await self._bounds.place(execution.project_id, execution.function_id)
             fresh = execution.claim(holder)
             # The answer to a former append may have been lost: then it is claimed already, by this process.
             if execution.status != "processing" or execution.worker != holder:
                 return None
-            ready = asyncio.ensure_future(self._preparation.of(execution))
-            if not fresh:
-                return Claim(execution, ready, cause, place)
+            ready = asyncio.ensure_future(self._preparation.of(execution, sealed))
             try:
+                place = await self._bounds.place(execution.project_id, execution.function_id)
+                if not fresh:
+                    return Claim(execution, ready, cause, place)
                 recorded = await self._log.record([execution], meta=self._meta(cause), takes=place)
             except BaseException:
                 ready.cancel()
@@ -118,6 +138,12 @@ class Executions:
             return await patiently(claim, seconds=_CLAIM_PATIENCE_SECONDS)
         except (Conflict, NoPlace):
             return None  # another worker was first
+
+    def _told(self, knock: Knock) -> Execution | None:
+        """What a knock says of an execution; that nothing has happened to it since, the append of its claim proves."""
+        event = self._log.mapper.decode(knock.stream, knock.version, Execution.Requested.TOPIC, knock.state)
+        execution = project_events(None, [event])
+        return execution if isinstance(execution, Execution) else None
 
     async def _carry_out(self, claim: Claim) -> None:
         try:

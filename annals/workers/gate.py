@@ -14,12 +14,14 @@ class Gate:
 
     With a `lane_limit`, no lane (a project) has more than so many of the places. `released` counts the places
     that lanes gave back. While `pressed`, places are given out at a pace that leaves the processor to others.
+    `drained` says that the queue held nothing for this process when it was last looked into.
     """
 
     def __init__(self, limit: int, lane_limit: int = 0, *, pressed: Callable[[], bool] = lambda: False) -> None:
         self._limit, self.lane_limit, self._pressed = limit, lane_limit or limit, pressed
         self._free = limit
         self.released = 0
+        self.drained = False
         self._lanes: Counter[str] = Counter()
         self._closed = False
         self._changed = threading.Condition()
@@ -34,6 +36,17 @@ class Gate:
             taken = 0 if self._closed else min(most, self._free)
             self._free -= taken
             return taken
+
+    def enter(self, lane: str) -> bool:
+        """Take a place for what did not come through the queue: only while nothing that did has to wait for one."""
+        if not self.drained or self._pressed():
+            return False
+        with self._changed:
+            if self._closed or self._free <= 0 or self._lanes[lane] >= self.lane_limit:
+                return False
+            self._free -= 1
+            self._lanes[lane] += 1
+            return True
 
     def occupy(self, lane: str) -> None:
         """Say which lane a reserved place is for."""

@@ -12,6 +12,7 @@ from annals.app.settings import Settings
 from annals.domain.event_names import wants as triggers_want
 from annals.domain.ports import Executor
 from annals.projections.following import FOLLOWING
+from annals.store.doors import Door, Knock
 from annals.store.follower import Follower
 from annals.store.holds import SCHEDULES, Holds
 from annals.store.idempotency import Idempotency
@@ -57,6 +58,7 @@ from annals.workers.wakeups import (
     STOP_BUILD,
     STOP_EXECUTION,
     WARM_FUNCTION,
+    WakeUp,
 )
 from annals.workers.warmth import LOOK_SECONDS, Warming, Warmth
 from annals.workers.wiring import Process, opened
@@ -108,9 +110,12 @@ async def serve_worker(settings: Settings, executor: Executor, *, asked: asyncio
         )
         stock_taking = asyncio.ensure_future(keep(Duty("stock", settings.lease_s / 2, stock.take)))
         desk.start()
+        door = Door.open(settings.executor_urls, functools.partial(_answer, desk, executions))
         try:
             await _until(asked, tell, doing)
         finally:
+            if door is not None:
+                door.close()
             await desk.stop(GRACE_SECONDS)
             stock_taking.cancel()
 
@@ -184,6 +189,10 @@ def _followers(process: Process, listener: Listener, window: Window, queue: Wake
 
 def _kept(duty: Duty) -> Work:
     return lambda: keep(duty)
+
+
+def _answer(desk: Desk, executions: Executions, knock: Knock) -> None:
+    desk.begin_now(WakeUp(RUN_EXECUTION, knock.stream), functools.partial(executions.begin, knock))
 
 
 def _executions(settings: Settings, process: Process, executor: Executor) -> Executions:

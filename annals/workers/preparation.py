@@ -36,11 +36,11 @@ class Preparation:
     def __init__(self, reads: Reads, vault: Vault, environments: Environments) -> None:
         self._reads, self._vault, self._environments = reads, vault, environments
 
-    async def of(self, execution: Execution) -> tuple[Prepared, Call] | Refused:
-        """What a claimed execution runs with, or why it cannot run."""
+    async def of(self, execution: Execution, sealed: bytes = b"") -> tuple[Prepared, Call] | Refused:
+        """What a claimed execution runs with, or why it cannot run. What it was given is read unless it is `sealed`."""
         try:
             prepared = await self._prepared(execution)
-            return prepared, await self._call(prepared.context, execution)
+            return prepared, await self._call(prepared.context, execution, sealed)
         except Refused as refusal:
             return refusal
 
@@ -70,10 +70,10 @@ class Preparation:
             return None
         return await self._environments.routed(context, execution.execution_id, kept=execution.routed_to)
 
-    async def _call(self, context: Context, execution: Execution) -> Call:
+    async def _call(self, context: Context, execution: Execution, sealed: bytes) -> Call:
         request = execution.request
         try:
-            given = await patiently(lambda: self._given(execution))
+            given = await patiently(lambda: self._given(execution, sealed))
             secret = await patiently(lambda: self._vault.derive(execution.project_id, EPHEMERAL_KEYS))
         except StoreError as error:
             raise Refused("error", f"What this execution was given cannot be read: {error}") from error
@@ -106,10 +106,10 @@ class Preparation:
         secret = await patiently(lambda: self._vault.derive(execution.project_id, USER_TOKENS))
         return user_token(execution.request.user_id, given.token_session, expires=expires, secret=secret)
 
-    async def _given(self, execution: Execution) -> Input:
+    async def _given(self, execution: Execution, sealed: bytes) -> Input:
         if not execution.request.input_size:
             return NOTHING
-        sealed = await self._reads.sealed_input(execution.id)
-        if sealed is None:
+        found = sealed or await self._reads.sealed_input(execution.id)
+        if found is None:
             raise ContentMissing
-        return await open_input(self._vault, execution.project_id, execution.id, sealed)
+        return await open_input(self._vault, execution.project_id, execution.id, found)

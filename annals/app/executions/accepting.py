@@ -1,8 +1,13 @@
-"""Calls that are being accepted: several at once in one process let the workers of its host know."""
+"""Calls that are being accepted: one alone is told of at a worker's door, several at once let the workers wait."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from eventsourcing.persistence import StoredEvent
+
+from annals.store.blobs import Blob
+from annals.store.contents import Content
+from annals.store.doors import Knock, Knocker
 from annals.store.pressure import Pressure
 
 SEVERAL = 4
@@ -12,8 +17,8 @@ SEVERAL = 4
 class Accepting:
     """One per process."""
 
-    def __init__(self, pressure: Pressure) -> None:
-        self._pressure, self._in_hand = pressure, 0
+    def __init__(self, pressure: Pressure, knocker: Knocker) -> None:
+        self._pressure, self._knocker, self._in_hand = pressure, knocker, 0
 
     @contextmanager
     def one(self) -> Iterator[None]:
@@ -25,3 +30,10 @@ class Accepting:
             yield
         finally:
             self._in_hand -= 1
+
+    def accepted(self, recorded: StoredEvent, position: int, correlation: str, given: Content) -> None:
+        """Tell a worker of what is to run now and was recorded, unless more is about to be."""
+        if self._in_hand < SEVERAL:
+            stream, version = str(recorded.originator_id), recorded.originator_version
+            sealed = b"" if isinstance(given.data, Blob) else given.data
+            self._knocker.knock(Knock(stream, version, position, correlation, recorded.state, sealed))

@@ -203,6 +203,9 @@ async def _accept(call: Call, context: Context, caller: Caller, due: datetime | 
         scheduled_at=due,
     )
     recorded = await services.log.record([execution], meta=await call.meta(), contents=[content])
+    if due is None:
+        event = services.log.mapper.to_stored_event(recorded.events[0])
+        services.accepting.accepted(event, recorded.position, call.request_id, content)
     call.seen(recorded.position)
     row = recorded.rows["executions"][0]
     return json_answer(schemas.present(row, schemas.NO_OUTPUT, call.generation), status=202)

@@ -8,6 +8,9 @@ import pytest
 
 from annals.app.services import Services
 from annals.app.settings import Settings
+from annals.domain.execution import Execution
+from annals.store.doors import Door, Knock
+from annals.store.inputs import KIND
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
 
@@ -30,3 +33,27 @@ async def test_only_a_crowd_of_asynchronous_calls_holds_the_workers_back(
 
     await asyncio.gather(*(given.execute(plain, function_id, async_=True) for _ in range(16)))
     assert told.read_bytes() != nothing
+
+
+async def test_a_call_that_is_to_run_now_is_told_of_at_a_workers_door_once_it_is_recorded(
+    services: Services, plain: Client, settings: Settings
+) -> None:
+    heard = asyncio.Queue[Knock]()
+    door = Door.open(settings.executor_urls, heard.put_nowait)
+    function_id = await given.running_function(services, plain)
+
+    await given.execute(plain, function_id, async_=True, scheduledAt="2100-01-01T00:00:00.000+00:00")
+    await given.execute(plain, function_id)
+    accepted = await given.execute(plain, function_id, async_=True, body="payload")
+
+    async with asyncio.timeout(60):
+        knock = await heard.get()
+    assert heard.empty()
+    (fact,) = await services.log.facts.of_stream(knock.stream)
+    assert knock.stream == Execution.stream(fact.project, accepted.json["$id"])
+    assert (knock.version, knock.position) == (1, fact.position)
+    assert knock.correlation == fact.event.metadata["correlation"]
+    assert services.log.mapper.decode(knock.stream, 1, Execution.Requested.TOPIC, knock.state) == fact.event
+    assert knock.given == await services.log.contents.read(knock.stream, KIND)
+    assert door is not None
+    door.close()

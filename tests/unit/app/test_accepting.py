@@ -1,15 +1,25 @@
-"""From how many calls in hand on an API process says that accepting them is hard work."""
+"""From how many calls in hand on an API process says that accepting them is hard work, and until when it knocks."""
 
+import asyncio
 import mmap
 from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from eventsourcing.persistence import StoredEvent
 
 from annals.app.executions.accepting import SEVERAL, Accepting
+from annals.store.blobs import Blob
+from annals.store.contents import Content
+from annals.store.doors import Door, Knock, Knocker, beside
 from annals.store.pressure import Pressure
+
+EVENT = StoredEvent("execution:p:x1", 1, "execution.requested", b"state")
 
 
 def test_a_few_calls_press_nobody_and_several_at_once_do() -> None:
     pressure = Pressure(mmap.mmap(-1, 8), clock=lambda: 1.0)
-    accepting = Accepting(pressure)
+    accepting = Accepting(pressure, Knocker(""))
     for _ in range(10 * SEVERAL):
         with accepting.one():
             pass
@@ -21,3 +31,27 @@ def test_a_few_calls_press_nobody_and_several_at_once_do() -> None:
 
         calls.enter_context(accepting.one())
         assert pressure.pressed
+
+
+@pytest.mark.parametrize("given", [b"sealed", Blob("contents/p/1", 40_000, "digest")])
+async def test_what_was_accepted_is_told_with_what_it_was_given_but_not_in_a_crowd(
+    given: bytes | Blob, tmp_path: Path
+) -> None:
+    heard, executors = asyncio.Queue[Knock](), (f"unix:{tmp_path}/executor.sock",)
+    door, knocker = Door.open(executors, heard.put_nowait), Knocker(beside(executors))
+    accepting = Accepting(Pressure(mmap.mmap(-1, 8)), knocker)
+    content = Content("execution:p:x1", "input", given)
+    with ExitStack() as calls:
+        for _ in range(SEVERAL):
+            calls.enter_context(accepting.one())
+        accepting.accepted(EVENT, 6, "r0", content)
+
+    accepting.accepted(EVENT, 7, "r1", content)
+
+    async with asyncio.timeout(60):
+        first = await heard.get()
+    assert first == Knock("execution:p:x1", 1, 7, "r1", b"state", given if isinstance(given, bytes) else b"")
+    assert heard.empty()
+    assert door is not None
+    door.close()
+    knocker.close()

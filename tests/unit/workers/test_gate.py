@@ -58,3 +58,24 @@ def test_goes_on_giving_out_places_however_long_the_host_is_pressed() -> None:
     gate = Gate(3 * PACE_PLACES, pressed=lambda: True)
 
     assert [gate.reserve(64, 0) for _ in range(4)] == [PACE_PLACES, PACE_PLACES, PACE_PLACES, 0]
+
+
+def test_lets_in_what_did_not_come_through_the_queue_only_while_that_is_drained() -> None:
+    pressed = False
+    gate = Gate(3, lane_limit=2, pressed=lambda: pressed)
+    assert not gate.enter("a")
+
+    gate.drained = True
+    assert [gate.enter("a"), gate.enter("a"), gate.enter("a")] == [True, True, False]
+    gate.reserve(1, 0)
+    assert not gate.enter("b")
+    gate.release()
+    pressed = True
+    assert not gate.enter("b")
+    pressed = False
+    assert gate.enter("b")
+    assert gate.busy == 3
+
+    gate.release(lane="b")
+    gate.close()
+    assert not gate.enter("b")
