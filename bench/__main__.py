@@ -1,7 +1,6 @@
 """`make bench`: an instance of its own, every figure with its floor of the same run, a table and results.json."""
 
 import argparse
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -10,13 +9,9 @@ from pathlib import Path
 from bench import analytics, append, cold, flood, memory, past, proof, reads, replay, runs
 from bench.floors import durable_insert, median_rate
 from bench.instance import Instance, running
-from bench.results import Figure, machine, show, write
+from bench.results import Figure, machine, say, show, write
 
 RESULTS = Path(__file__).with_name("results.json")
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def main() -> None:
@@ -36,7 +31,7 @@ def main() -> None:
                 if given.only in name:
                     started = time.perf_counter()
                     figures += group()
-                    _say(f"{name}: {time.perf_counter() - started:.0f} s")
+                    say(f"{name}: {time.perf_counter() - started:.0f} s")
     figures = [figure.judged() for figure in figures]
     if not given.only:
         write(given.output, about, figures)

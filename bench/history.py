@@ -6,6 +6,7 @@ they take, some calls fail, deployments change every week, and retention sweeps 
 
 import heapq
 import random
+from collections import deque
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -50,7 +51,9 @@ def happenings(shape: Shape) -> Iterator[Happening]:
 
 def copy(conn: psycopg.Connection[Any], shape: Shape) -> int:
     """Write a history into an empty log and return how many events it has."""
-    to_stored = EventMapper().to_stored_event
+    mapper = EventMapper()
+    mapper.compacts = True  # as an instance does
+    to_stored = mapper.to_stored_event
     written = 0
     columns = "originator_id, originator_version, topic, state, recorded_at"
     with conn.cursor() as cursor, cursor.copy(f"COPY events ({columns}) FROM STDIN (FORMAT BINARY)") as rows:
@@ -72,8 +75,7 @@ class _History:
         self._sweeps = 0
         self._incarnations: dict[int, int] = {}
         self._deployments: dict[int, str] = {}
-        self._requested: list[tuple[datetime, int, int]] = []
-        self._swept = 0
+        self._requested: deque[tuple[datetime, int, int]] = deque()
 
     def tell(self) -> Iterator[Happening]:
         for happening in self._tell():
@@ -175,10 +177,9 @@ class _History:
     def _sweep(self, at: datetime) -> Iterator[Happening]:
         """What the keeper does every day: executions older than their days go, function by function."""
         newest: dict[int, int] = {}
-        while self._swept < len(self._requested) and self._requested[self._swept][0] < at - KEPT:
-            _, which, position = self._requested[self._swept]
+        while self._requested and self._requested[0][0] < at - KEPT:
+            _, which, position = self._requested.popleft()
             newest[which] = position
-            self._swept += 1
         if newest and not self._sweeps:
             self._sweeps = 1
             yield Happening(at, Retention.Began(**_created("retention", PROJECT, ""), project_id=PROJECT))

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,6 +39,11 @@ class Figure(msgspec.Struct, kw_only=True):
         self.value = float(f"{self.value:.4g}")
         self.floor = float(f"{self.floor:.4g}") if self.floor is not None else None
         return self
+
+
+def say(text: str) -> None:
+    """How far a run is."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def machine(fsync_ms: float) -> dict[str, object]:

@@ -4,21 +4,20 @@ For rebuilding. The inline statements do the same one by one; `tests/replay` hol
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any
-
-import msgspec
+from typing import Any, NamedTuple
 
 from annals.domain.execution import Execution
 from annals.domain.function import Function
 from annals.projections.executions import REVIVED, Columns, claimed, ended, output_kept, requested, retry_scheduled
-from annals.store import sql
-from annals.store.database import Connection
 from annals.store.facts import Fact
 
-QUERIES = sql.load(__package__, "executions_fold.sql")
+MOST_OPEN = 10_000
+"""Executions that may wait in memory for their end, of some kilobytes each; beyond that all go to the table."""
+
 _STEP = timedelta(milliseconds=1)
+_ENDED = frozenset({"completed", "failed"})
 _DEFAULTS: Columns = {
     "reason": "",
     "message": "",
@@ -37,66 +36,86 @@ _DEFAULTS: Columns = {
     "retry_at": None,
     "dead_reason": "",
 }
-_encode = msgspec.json.Encoder().encode
+_CHANGES: Mapping[type, Callable[[Any], Columns]] = {
+    Execution.Claimed: claimed,
+    Execution.RetryScheduled: retry_scheduled,
+    Execution.Redriven: lambda _event: REVIVED,
+    Execution.Discarded: lambda _event: REVIVED,
+    Execution.OutputKept: output_kept,
+    Execution.Completed: ended,
+    Execution.Failed: ended,
+    Execution.DeadLettered: ended,
+    Execution.Canceled: ended,
+}
+"""What an event sets of its execution's row."""
+
+_ENDS = frozenset({Execution.Completed, Execution.Failed, Execution.DeadLettered, Execution.Canceled})
 
 
-async def apply(conn: Connection, facts: Sequence[Fact]) -> None:
-    """Bring the table forward by events of executions, between which no function appears or goes."""
-    if not facts:
-        return
-    rows = await _known(conn, facts)
-    before = list(rows)
-    counted: defaultdict[tuple[str, int], int] = defaultdict(int)
-    for fact in facts:
-        fold(rows, counted, fact)
-    if before:
-        await conn.execute(QUERIES["drop"], {"streams": before})
-    if rows:
-        await conn.execute(QUERIES["keep"], {"rows": _encode(list(rows.values())).decode()})
-    deltas = [{"function": f, "sequence": sequence, "value": value} for (f, sequence), value in counted.items()]
-    if deltas:
-        await conn.execute(QUERIES["count"], {"deltas": _encode(deltas).decode()})
+class Folded(NamedTuple):
+    """Rows as they are to be written, and how many executions came or went by function and incarnation."""
+
+    rows: Sequence[Columns]
+    counted: Mapping[tuple[str, int], int]
 
 
-async def _known(conn: Connection, facts: Sequence[Fact]) -> dict[str, Columns]:
-    """The rows of executions that began before these facts."""
-    begun: set[str] = set()
-    wanted: set[str] = set()
-    for event in (fact.event for fact in facts):
-        if isinstance(event, Execution.Requested):
-            begun.add(event.originator_id)
-        elif event.originator_id not in begun:
-            wanted.add(event.originator_id)
-    if not wanted:
-        return {}
-    cursor = await conn.execute(QUERIES["rows"], {"streams": list(wanted)}, binary=True)
-    return {row["stream_id"]: row for row in await cursor.fetchall()}
+class Executions:
+    """Executions on their way into the table. Each is either here or there: one that has not ended stays here."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, Columns] = {}
+
+    def missing(self, facts: Iterable[Fact]) -> list[str]:
+        """The streams that facts go on with and that are not here: in the table, or gone."""
+        begun: set[str] = set()
+        wanted: dict[str, None] = {}
+        for fact in facts:
+            stream = fact.event.originator_id
+            if type(fact.event) is Execution.Requested:
+                begun.add(stream)
+            elif stream not in self._rows and stream not in begun:
+                wanted[stream] = None
+        return list(wanted)
+
+    def fold(self, facts: Iterable[Fact], fetched: Mapping[str, Columns]) -> Folded:
+        """Take facts in, with the rows of `missing`, which are the table's no more."""
+        rows, counted = self._rows, defaultdict[tuple[str, int], int](int)
+        rows.update(fetched)
+        perhaps = dict.fromkeys(fetched)
+        for fact in facts:
+            fold(rows, counted, fact)
+            if type(fact.event) in _ENDS:
+                perhaps[fact.event.originator_id] = None
+        if len(rows) > MOST_OPEN:
+            return Folded(self.rest(), counted)
+        ended = [stream for stream in perhaps if stream in rows and rows[stream]["status"] in _ENDED]
+        return Folded([rows.pop(stream) for stream in ended], counted)
+
+    def rest(self) -> Sequence[Columns]:
+        """All that are still here, to be written as they are."""
+        rows = list(self._rows.values())
+        self._rows.clear()
+        return rows
 
 
 def fold(rows: dict[str, Columns], counted: defaultdict[tuple[str, int], int], fact: Fact) -> None:
     """Bring the row of one event's execution forward, and count what comes and goes by function."""
     event: Any = fact.event
-    stream: str = event.originator_id
-    if isinstance(event, Execution.Requested):
-        rows[stream] = _new(fact, event)
-        counted[_function(rows[stream])] += 1
-    elif (row := rows.get(stream)) is None:
+    kind, stream = type(event), event.originator_id
+    if kind is Execution.Requested:
+        row = rows[stream] = _new(fact, event)
+        counted[_function(row)] += 1
+    elif (found := rows.get(stream)) is None:
         return  # swept already
-    elif isinstance(event, Execution.Deleted):
-        counted[_function(row)] -= 1
+    elif kind is Execution.Deleted:
+        counted[_function(found)] -= 1
         del rows[stream]
     else:
-        if isinstance(event, Execution.Claimed):
-            row.update(claimed(event), started_at=fact.recorded_at)
-        elif isinstance(event, Execution.RetryScheduled):
-            row.update(retry_scheduled(event))
-        elif isinstance(event, Execution.Redriven | Execution.Discarded):
-            row.update(REVIVED)
-        elif isinstance(event, Execution.OutputKept):
-            row.update(output_kept(event))
-        else:
-            row.update(ended(event))
-        row.update(version=event.originator_version, updated_at=max(fact.recorded_at, row["updated_at"] + _STEP))
+        found.update(_CHANGES[kind](event))
+        if kind is Execution.Claimed:
+            found["started_at"] = fact.recorded_at
+        found["version"] = event.originator_version
+        found["updated_at"] = max(fact.recorded_at, found["updated_at"] + _STEP)
 
 
 def _new(fact: Fact, event: Execution.Requested) -> Columns:

@@ -1,14 +1,14 @@
--- name: rows
--- Executions as they are before a batch that goes on with them.
-SELECT * FROM executions WHERE stream_id = ANY(%(streams)s::text[]);
+-- name: shape
+-- Which columns rows are written with, and of which types.
+SELECT * FROM executions LIMIT 0;
 
--- name: drop
--- Executions that a batch changes or removes.
-DELETE FROM executions WHERE stream_id = ANY(%(streams)s::text[]);
+-- name: fetch
+-- Executions that a batch goes on with; it writes them anew.
+DELETE FROM executions WHERE stream_id = ANY(%(streams)s::text[]) RETURNING *;
 
 -- name: keep
 -- Executions as a batch leaves them.
-INSERT INTO executions SELECT * FROM json_populate_recordset(NULL::executions, %(rows)s::json);
+COPY executions FROM STDIN (FORMAT BINARY);
 
 -- name: count
 -- How many more executions the functions that exist have; a function that went is not counted for.

@@ -1,14 +1,14 @@
 """The two kinds of read models, as a replay sees them: what holds them still, and what goes with a switch."""
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
 
 from annals.domain.execution import Execution
 from annals.domain.retention import Retention
 from annals.projections import batches, inline, shadow
 from annals.projections.following import Following
-from annals.projections.refill import Refill
+from annals.projections.refill import Apply, Refill
 from annals.projections.shadow import Comparison, TablesBusy
 from annals.store import sql
 from annals.store.database import Connection, Database
@@ -29,7 +29,7 @@ class Model(Protocol):
     @property
     def tables(self) -> Sequence[str]: ...
 
-    async def apply(self, conn: Connection, facts: Sequence[Fact]) -> None: ...
+    def filling(self, conn: Connection) -> AbstractAsyncContextManager[Apply]: ...
 
     async def reached(self, conn: Connection) -> int:
         """The position of the live tables."""
@@ -54,11 +54,15 @@ class InlineModel:
         self._database = database
         self._all = not _OF_EXECUTIONS.isdisjoint(wanted)
 
-    async def apply(self, conn: Connection, facts: Sequence[Fact]) -> None:
+    @asynccontextmanager
+    async def filling(self, conn: Connection) -> AsyncIterator[Apply]:
         """Executions, most of any log, are left out when nobody asked for what they change."""
-        if not self._all:
-            facts = [fact for fact in facts if not isinstance(fact.event, Execution.Event | Retention.Event)]
-        await batches.apply(conn, facts)
+        async with batches.filling(conn) as apply:
+
+            async def apply_others(facts: Sequence[Fact]) -> None:
+                await apply([f for f in facts if not isinstance(f.event, Execution.Event | Retention.Event)])
+
+            yield apply if self._all else apply_others
 
     async def reached(self, conn: Connection) -> int:
         return await _position(conn, "newest")
@@ -97,8 +101,15 @@ class FollowingModel:
         self.name, self.tables = name, following.tables
         self._handle = following.handle if following.refilling is None else following.refilling()
 
-    async def apply(self, conn: Connection, facts: Sequence[Fact]) -> None:
-        await self._handle(conn, facts)
+    @asynccontextmanager
+    async def filling(self, conn: Connection) -> AsyncIterator[Apply]:
+        """A transaction for each batch."""
+
+        async def apply(facts: Sequence[Fact]) -> None:
+            async with conn.transaction():
+                await self._handle(conn, facts)
+
+        yield apply
 
     async def reached(self, conn: Connection) -> int:
         return await _position(conn, "booked", self.name)

@@ -3,7 +3,7 @@
 import asyncio
 import gc
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import NamedTuple
 
 from annals.store.database import Connection
@@ -15,7 +15,11 @@ NEAR = 100
 
 _ROUNDS = 50
 
-Apply = Callable[[Connection, Sequence[Fact]], Awaitable[None]]
+Apply = Callable[[Sequence[Fact]], Awaitable[None]]
+"""Takes a batch in, in the order of the log."""
+
+Filling = Callable[[Connection], AbstractAsyncContextManager[Apply]]
+"""While it is entered, tables that the connection sees are filled; what was applied is all there when it is left."""
 
 
 class Progress(NamedTuple):
@@ -44,8 +48,8 @@ def rarely_collected() -> Iterator[None]:
 class Refill:
     """One model on its way through the log."""
 
-    def __init__(self, conn: Connection, facts: Facts, model: str, apply: Apply, report: Report) -> None:
-        self._conn, self._facts, self._model, self._apply, self._report = conn, facts, model, apply, report
+    def __init__(self, conn: Connection, facts: Facts, model: str, filling: Filling, report: Report) -> None:
+        self._conn, self._facts, self._model, self._filling, self._report = conn, facts, model, filling, report
         self.position = 0
         self.events = 0
 
@@ -61,16 +65,16 @@ class Refill:
             await self.to(target)
 
     async def to(self, target: int) -> None:
-        """Apply everything up to a position, a transaction for each batch."""
-        batch = await self._facts.after(self.position, BATCH, until=target)
-        while batch:
-            following = asyncio.create_task(self._facts.after(batch[-1].position, BATCH, until=target))
-            try:
-                async with self._conn.transaction():
-                    await self._apply(self._conn, batch)
-            finally:
-                following_batch = await following
-            self.position = batch[-1].position
-            self.events += len(batch)
-            self._report(Progress(self._model, self.position, target, self.events))
-            batch = following_batch
+        """Apply everything up to a position."""
+        async with self._filling(self._conn) as apply:
+            batch = await self._facts.after(self.position, BATCH, until=target)
+            while batch:
+                following = asyncio.create_task(self._facts.after(batch[-1].position, BATCH, until=target))
+                try:
+                    await apply(batch)
+                finally:
+                    following_batch = await following
+                self.position = batch[-1].position
+                self.events += len(batch)
+                self._report(Progress(self._model, self.position, target, self.events))
+                batch = following_batch

@@ -86,7 +86,7 @@ def _models(database: Database, names: Collection[str]) -> list[tuple[Model, Seq
 
 async def _begin(conn: Connection, facts: Facts, model: Model, report: Report) -> Refill:
     await shadow.create(conn, model.tables)
-    return Refill(conn, facts, model.name, model.apply, report)
+    return Refill(conn, facts, model.name, model.filling, report)
 
 
 @asynccontextmanager

@@ -85,18 +85,17 @@ class EventMapper(Mapper[str]):
 
     def decode(self, stream: str, version: int, topic: str, state: bytes) -> Event:
         """One event from the columns of its row. Raises UnknownTopic and UnreadableEvent."""
-        if not state.startswith(b"{"):
-            state = _opened(stream, version, topic, state)
         decoder = self._decoders.get(topic)
         if decoder is not None and '"' not in stream and "\\" not in stream:  # as all but always: nothing to escape
             head = b'{"originator_id":"%b","originator_version":%d,%b'
             try:  # a context manager would cost as much as the decoding
-                return decoder.decode(head % (stream.encode(), version, state[1:]))
-            except msgspec.MsgspecError:
+                return decoder.decode(head % (stream.encode(), version, plain(state)[1:]))
+            except (msgspec.MsgspecError, UnreadableEvent):
                 return self._decode(stream, version, topic, state)
         return self._decode(stream, version, topic, state)
 
     def _decode(self, stream: str, version: int, topic: str, state: bytes) -> Event:
+        state = _opened(stream, version, topic, state)
         decoder = self._decoders.get(topic)
         try:
             if decoder is None:

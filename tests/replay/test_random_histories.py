@@ -20,6 +20,7 @@ from annals.domain.function import Function, Variable
 from annals.domain.project import ApiKey, Project
 from annals.domain.retention import Retention
 from annals.domain.rule import Rule
+from annals.projections import executions_fold, refill
 from annals.projections.following import FOLLOWING
 from annals.projections.inline import REFUSALS, inline
 from annals.projections.replay import check
@@ -279,7 +280,12 @@ async def differences(url: str, chance: random.Random) -> list[object]:
             for step in [*BEGINNING, *(any_step(chance) for _ in range(STEPS))]:
                 await actor.do(*step)
             await to_the_end(actor.followers)
-            return [c for c in await check(database, log.facts, report=lambda _: None) if not c.same]
+            found = await check(database, log.facts, report=lambda _: None)
+            with pytest.MonkeyPatch.context() as small:
+                small.setattr(refill, "BATCH", chance.randrange(1, 20))
+                small.setattr(executions_fold, "MOST_OPEN", chance.randrange(4))
+                found += await check(database, log.facts, report=lambda _: None)
+            return [comparison for comparison in found if not comparison.same]
         finally:
             await log.close()
             await database.close()

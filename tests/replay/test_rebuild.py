@@ -3,13 +3,15 @@
 import asyncio
 from typing import Any
 
+import psycopg
 import pytest
 
 from annals.domain.commands.retention import sweep_executions
 from annals.domain.errors import FunctionAlreadyExists
 from annals.domain.retention import Retention
-from annals.projections import scratch, shadow
+from annals.projections import refill, scratch, shadow
 from annals.projections.following import FOLLOWING
+from annals.projections.inline import TABLES
 from annals.projections.refill import Progress
 from annals.projections.replay import NAMES, AlreadyReplaying, check, rebuild
 from annals.store.database import Database
@@ -223,6 +225,46 @@ async def test_a_table_that_stays_busy_is_left_as_it_is(history: History, monkey
 
     assert (await history.the("functions", "f"))["name"] == "Kept"
     await history.run("after")
+
+
+async def nothing_is_left(history: History) -> bool:
+    return not await history.database.rows("SELECT FROM pg_namespace WHERE nspname = %s", (shadow.SCHEMA,))
+
+
+async def test_a_rebuild_that_is_broken_off_leaves_nothing_half(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refill, "BATCH", 4)
+    await a_bit_of_everything(history)
+    await history.database.execute("UPDATE functions SET name = 'Kept' WHERE function_id = 'f'")
+
+    def interrupted(progress: Progress) -> None:
+        if progress.events >= 24:
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):  # while the rows of a batch are being written
+        await rebuild(history.database, history.log.facts, TABLES, report=interrupted)
+
+    assert await nothing_is_left(history)
+    assert (await history.the("functions", "f"))["name"] == "Kept"
+    assert await rebuild(history.database, history.log.facts, TABLES, report=silent) == [*TABLES]
+
+
+@pytest.mark.parametrize("batch", [4, 2000])
+async def test_a_row_that_postgres_refuses_ends_a_rebuild(
+    history: History, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    monkeypatch.setattr(refill, "BATCH", batch)
+    await a_bit_of_everything(history)
+    await history.database.execute(
+        "ALTER TABLE executions ADD CONSTRAINT no_fourth CHECK (execution_id <> 'e4') NOT VALID"
+    )
+
+    with pytest.raises(psycopg.errors.CheckViolation, match="no_fourth"):
+        await rebuild(history.database, history.log.facts, TABLES, report=silent)
+
+    assert await nothing_is_left(history)
+    assert (await history.the("executions", "waiting"))["status"] == "waiting"
 
 
 async def test_two_replays_at_once_are_refused(history: History, database: Database) -> None:

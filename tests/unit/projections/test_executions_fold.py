@@ -1,0 +1,76 @@
+"""Executions on their way into the table while it is rebuilt: which of them wait in memory, and until when."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from annals.domain.execution import Execution, Ran, Request
+from annals.projections import executions, executions_fold
+from annals.projections.executions_fold import Executions
+from annals.store.facts import Fact
+
+RAN = Ran(deployment_id="d", function_version=1, environment_digest="e", specification="s-1vcpu-512mb", run_ms=12)
+
+
+def fact(position: int, event: Any) -> Fact:
+    return Fact(position, datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=position), "p", event)
+
+
+def requested(number: int) -> Fact:
+    event = Execution.Requested(
+        originator_topic="execution",
+        originator_id=f"execution:p:e{number}",
+        originator_version=1,
+        project_id="p",
+        function_id="f",
+        function_incarnation=1,
+        function_version=1,
+        execution_id=f"e{number}",
+        deployment_id="d",
+        trigger="http",
+        request=Request(method="GET", path="/"),
+    )
+    return fact(number, event)
+
+
+def completed(number: int, *, position: int) -> Fact:
+    stream = {"originator_id": f"execution:p:e{number}", "originator_version": 2}
+    return fact(position, Execution.Completed(**stream, epoch=1, status_code=200, headers=[], ran=RAN))  # type: ignore[arg-type]
+
+
+def names(rows: Any) -> list[str]:
+    return [row["execution_id"] for row in rows]
+
+
+def test_an_execution_waits_in_memory_for_its_end() -> None:
+    waiting = Executions()
+
+    first = waiting.fold([requested(1), requested(2), completed(2, position=3)], {})
+    later = [completed(1, position=4)]
+
+    assert names(first.rows) == ["e2"]
+    assert waiting.missing(later) == []
+    assert names(waiting.fold(later, {}).rows) == ["e1"]
+    assert waiting.rest() == []
+
+
+def test_all_go_to_the_table_when_too_many_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executions_fold, "MOST_OPEN", 2)
+    waiting = Executions()
+
+    folded = waiting.fold([requested(1), requested(2), requested(3)], {})
+
+    assert names(folded.rows) == ["e1", "e2", "e3"]
+    assert waiting.missing([completed(2, position=4)]) == ["execution:p:e2"]
+    assert folded.counted == {("function:p:f", 1): 3}
+
+
+def test_one_that_is_neither_in_memory_nor_in_the_table_was_swept() -> None:
+    assert Executions().fold([completed(1, position=4)], {}).rows == []
+
+
+def test_the_fold_knows_every_event_that_the_statements_know() -> None:
+    known = {*executions_fold._CHANGES, Execution.Requested, Execution.Deleted}
+
+    assert known == {kind for kind in executions.PROJECTORS if issubclass(kind, Execution.Event)}
