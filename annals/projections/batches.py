@@ -7,7 +7,7 @@ Postgres takes one batch's executions in while the next batch is read and folded
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import groupby
 from operator import itemgetter
@@ -51,18 +51,19 @@ class _Batches:
         self._writing: asyncio.Task[None] | None = None
 
     async def apply(self, facts: Sequence[Fact]) -> None:
-        for stretch in _stretches(facts):
-            runs: list[Fact] = []
-            others: list[Any] = []
-            for fact in stretch:
-                if isinstance(fact.event, Execution.Event):
-                    runs.append(fact)
-                else:
-                    others.append(fact.event)
-            if runs:
-                await self._execute(runs)
-            if others:
-                await self._run(others)
+        runs: list[Fact] = []
+        others: list[Any] = []
+        for fact in facts:
+            if isinstance(fact.event, Execution.Event):
+                runs.append(fact)
+            elif isinstance(fact.event, _ALONE):
+                await self._take(runs, others)
+                await self.settle()
+                await self._run([fact.event])
+                runs, others = [], []
+            else:
+                others.append(fact.event)
+        await self._take(runs, others)
 
     async def settle(self) -> None:
         """Write what waits for more to come."""
@@ -72,9 +73,10 @@ class _Batches:
     async def stop(self) -> None:
         """Whatever happened, let the connection come to rest."""
         if self._writing is not None:
-            await asyncio.wait([self._writing])
+            await asyncio.gather(self._writing, return_exceptions=True)
 
-    async def _execute(self, runs: Sequence[Fact]) -> None:
+    async def _take(self, runs: Sequence[Fact], others: Sequence[Any]) -> None:
+        """Take facts in among which executions may be taken out of turn."""
         fetched: Mapping[str, Columns] = {}
         if missing := self._executions.missing(runs):
             await self._written()
@@ -82,15 +84,16 @@ class _Batches:
             fetched = {row["stream_id"]: row for row in await cursor.fetchall()}
         folded = self._executions.fold(runs, fetched)
         await self._written()
-        deltas = [{"function": f, "sequence": s, "value": value} for (f, s), value in folded.counted.items()]
-        if deltas:
-            await self._conn.execute(QUERIES["count"], {"deltas": _encode(deltas).decode()})
+        await self._count(folded.counted)
+        await self._run(others)
         await self._write(folded.rows)
 
+    async def _count(self, counted: Mapping[tuple[str, int], int]) -> None:
+        deltas = [{"function": f, "sequence": sequence, "value": value} for (f, sequence), value in counted.items()]
+        if deltas:
+            await self._conn.execute(QUERIES["count"], {"deltas": _encode(deltas).decode()})
+
     async def _run(self, events: Sequence[Any]) -> None:
-        if isinstance(events[0], _ALONE):
-            await self.settle()
-        await self._written()
         statements = [statement for event in events for statement in project(event)]
         for text, run in groupby(statements, key=lambda statement: statement.sql):
             async with self._conn.cursor() as cursor:
@@ -114,14 +117,3 @@ class _Batches:
         if self._writing is not None:
             await self._writing
             self._writing = None
-
-
-def _stretches(facts: Sequence[Fact]) -> Iterator[Sequence[Fact]]:
-    """Facts between which executions may be taken out of turn."""
-    start = 0
-    for index, fact in enumerate(facts):
-        if not isinstance(fact.event, Execution.Event) and isinstance(fact.event, _ALONE):
-            yield facts[start:index]
-            yield facts[index : index + 1]
-            start = index + 1
-    yield facts[start:]
