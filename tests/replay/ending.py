@@ -1,8 +1,15 @@
-"""How a random history ends: with followers that have seen all of it."""
+"""How a random history ends: with followers that have seen all of it, and a rebuild to compare with."""
 
+import random
 from collections.abc import Sequence
 
+import pytest
+
+from annals.projections import executions_fold, refill
+from annals.projections.replay import check
+from annals.projections.shadow import Comparison
 from annals.store.follower import Follower
+from annals.store.log import EventLog
 
 
 async def to_the_end(followers: Sequence[Follower]) -> None:
@@ -11,3 +18,12 @@ async def to_the_end(followers: Sequence[Follower]) -> None:
         follower.batch = 100
         while await follower.catch_up():
             pass
+
+
+async def checked(log: EventLog, chance: random.Random) -> list[Comparison]:
+    """What a check finds in batches as large as ever, and in small ones between which few executions may wait."""
+    found = await check(log.database, log.facts, report=lambda _: None)
+    with pytest.MonkeyPatch.context() as small:
+        small.setattr(refill, "BATCH", chance.randrange(1, 20))
+        small.setattr(executions_fold, "MOST_OPEN", chance.randrange(4))
+        return [*found, *await check(log.database, log.facts, report=lambda _: None)]

@@ -20,10 +20,8 @@ from annals.domain.function import Function, Variable
 from annals.domain.project import ApiKey, Project
 from annals.domain.retention import Retention
 from annals.domain.rule import Rule
-from annals.projections import executions_fold, refill
 from annals.projections.following import FOLLOWING
 from annals.projections.inline import REFUSALS, inline
-from annals.projections.replay import check
 from annals.store.blobs import Blobs
 from annals.store.contents import Contents
 from annals.store.database import Database
@@ -32,7 +30,7 @@ from annals.store.listener import Listener
 from annals.store.log import EventLog
 from tests.integration.projections.history import META, artefact, configuration
 from tests.replay.attempts import ATTEMPT_ACTIONS, NOW, AttemptActor
-from tests.replay.ending import to_the_end
+from tests.replay.ending import checked, to_the_end
 from tests.replay.identity import IDENTITY_ACTIONS, IDENTITY_BEGINNING, IdentityActor
 from tests.replay.repositories import REPOSITORY_ACTIONS, REPOSITORY_BEGINNING, RepositoryActor
 from tests.replay.undoing import UndoingActor
@@ -280,12 +278,7 @@ async def differences(url: str, chance: random.Random) -> list[object]:
             for step in [*BEGINNING, *(any_step(chance) for _ in range(STEPS))]:
                 await actor.do(*step)
             await to_the_end(actor.followers)
-            found = await check(database, log.facts, report=lambda _: None)
-            with pytest.MonkeyPatch.context() as small:
-                small.setattr(refill, "BATCH", chance.randrange(1, 20))
-                small.setattr(executions_fold, "MOST_OPEN", chance.randrange(4))
-                found += await check(database, log.facts, report=lambda _: None)
-            return [comparison for comparison in found if not comparison.same]
+            return [comparison for comparison in await checked(log, chance) if not comparison.same]
         finally:
             await log.close()
             await database.close()
