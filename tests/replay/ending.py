@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from annals.projections import executions_fold, refill
+from annals.projections.inline import TABLES
 from annals.projections.replay import check
 from annals.projections.shadow import Comparison
 from annals.store.follower import Follower
@@ -21,9 +22,9 @@ async def to_the_end(followers: Sequence[Follower]) -> None:
 
 
 async def checked(log: EventLog, chance: random.Random) -> list[Comparison]:
-    """What a check finds in batches as large as ever, and in small ones between which few executions may wait."""
+    """What a check finds, and what one of the inline tables does in small batches between which few executions wait."""
     found = await check(log.database, log.facts, report=lambda _: None)
     with pytest.MonkeyPatch.context() as small:
-        small.setattr(refill, "BATCH", chance.randrange(1, 20))
+        small.setattr(refill, "BATCH", chance.randrange(5, 40))
         small.setattr(executions_fold, "MOST_OPEN", chance.randrange(4))
-        return [*found, *await check(log.database, log.facts, report=lambda _: None)]
+        return [*found, *await check(log.database, log.facts, TABLES, report=lambda _: None)]
