@@ -42,7 +42,10 @@ class OwnEngine:
         (folder / "data").mkdir()  # in memory: an image is many small files, which a disk takes its time to remove
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2g", "tmpfs", str(folder / "data")], check=True)
         self._network = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])
-        self.within = ("nsenter", f"--net=/proc/{self._network.pid}/ns/net")
+        namespace = f"/proc/{self._network.pid}/ns/net"
+        # one that began in the host's would remove the host's docker0, as `--bridge none` asks
+        eventually(lambda: os.readlink(namespace) != os.readlink("/proc/self/ns/net"), START_SECONDS)
+        self.within = ("nsenter", f"--net={namespace}")
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
