@@ -8,7 +8,7 @@ from annals.app.cli.opened import with_log
 from annals.app.cli.options import answer, data_option, json_option, of_instance
 from annals.app.cli.portable import Loaded, content_of, load
 from annals.app.cli.prepare import drop_dead_key
-from annals.app.cli.replay import Bar
+from annals.app.cli.progress import interruptible
 from annals.app.settings import Settings
 from annals.projections.replay import AlreadyReplaying
 from annals.projections.shadow import TablesBusy
@@ -19,6 +19,7 @@ from annals.store.portable.reading import ExportInvalid
 from annals.store.proof.notes import NoteInvalid, Verifier
 from annals.store.proof.sealing import SealBroken
 
+LEFT = "the log is empty still, or holds all of the file: then `annals replay` makes its read models."
 HELD = "This log was loaded from a file: `annals schedules --start` starts its schedules and what was waiting."
 
 file_argument = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
@@ -67,8 +68,6 @@ def schedules(start: bool, data: Path | None, as_json: bool) -> None:
 
 
 def _load(settings: Settings, file: Path, key: str, *, start: bool, as_json: bool, backup: bool = False) -> None:
-    bar = Bar()
-
     async def work(log: EventLog) -> Loaded:
         verifier = Verifier.parse(key) if key else None
         hold = "" if start else HELD
@@ -77,11 +76,10 @@ def _load(settings: Settings, file: Path, key: str, *, start: bool, as_json: boo
         return loaded
 
     try:
-        loaded = with_log(settings, work)
+        with interruptible(LEFT) as bar:
+            loaded = with_log(settings, work)
     except (ExportInvalid, NoteInvalid, SealBroken, BlobError, AlreadyReplaying, TablesBusy, OSError) as error:
         raise click.ClickException(str(error)) from None
-    finally:
-        bar.end()
     answer(content_of(loaded), as_json, lambda: _text(loaded))
 
 

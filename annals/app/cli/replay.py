@@ -1,7 +1,7 @@
 """`annals replay`: read models made anew from the log, or compared with it, while everything goes on."""
 
-import asyncio
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +9,11 @@ import click
 
 from annals.app.cli.opened import with_log
 from annals.app.cli.options import answer, data_option, json_option, of_instance
-from annals.app.cli.replay_model import INTERRUPTED, Wish, replay_model
+from annals.app.cli.progress import interruptible
+from annals.app.cli.replay_model import Wish, replay_model
 from annals.projections import replay as replaying
-from annals.projections.refill import Progress
 from annals.projections.replay import NAMES
 from annals.projections.shadow import Comparison, TablesBusy
-from annals.store.log import EventLog
-
-_WIDTH = 30
 
 
 @click.command()
@@ -36,59 +33,35 @@ _WIDTH = 30
 @json_option
 def replay(names: tuple[str, ...], check: bool, data: Path | None, as_json: bool, **wish: Any) -> None:
     """Rebuild read models from position 0 and put them in the place of the live ones; or fold one of your own."""
-    chosen_names = names or NAMES
-    show = Bar()
     settings = of_instance(data)
     if wish["model"]:
-        replay_model(Wish(**wish, as_json=as_json), lambda work: with_log(settings, work), show)
+        replay_model(Wish(**wish, as_json=as_json), lambda work: with_log(settings, work))
         return
-
-    async def compare(log: EventLog) -> list[Comparison]:
-        return await replaying.check(log.database, log.facts, chosen_names, report=show)
-
-    async def rebuild(log: EventLog) -> list[str]:
-        return [*await replaying.rebuild(log.database, log.facts, chosen_names, report=show)]
-
+    chosen_names = names or NAMES
     try:
-        if not check:
-            switched = with_log(settings, rebuild)
-            show.end()
-            answer({"rebuilt": switched}, as_json, lambda: f"rebuilt  {', '.join(switched)}")
-            return
-        found = with_log(settings, compare)
+        with interruptible("each live read model is whole, the former one or the one made anew.") as bar:
+            if check:
+                found = with_log(
+                    settings, lambda log: replaying.check(log.database, log.facts, chosen_names, report=bar)
+                )
+            else:
+                switched = with_log(
+                    settings, lambda log: replaying.rebuild(log.database, log.facts, chosen_names, report=bar)
+                )
     except (replaying.AlreadyReplaying, TablesBusy) as error:
         raise click.ClickException(str(error)) from None
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        show.end()
-        click.echo("Interrupted; each live read model is whole, the former one or the one made anew.", err=True)
-        sys.exit(INTERRUPTED)
-    show.end()
+    if check:
+        _compare(found, as_json=as_json)
+    else:
+        answer({"rebuilt": [*switched]}, as_json, lambda: f"rebuilt  {', '.join(switched)}")
+
+
+def _compare(found: Sequence[Comparison], *, as_json: bool) -> None:
+    """Print what was compared; ends the process when something differs."""
     content = {"same": all(one.same for one in found), "projections": [_content(one) for one in found]}
     answer(content, as_json, lambda: "\n".join(_line(one) for one in found))
     if not content["same"]:
         sys.exit(1)
-
-
-class Bar:
-    """Progress on standard error, where somebody looks at it."""
-
-    def __init__(self) -> None:
-        self._looked_at = sys.stderr.isatty()
-
-    def __call__(self, progress: Progress) -> None:
-        self.at(progress.position, progress.newest, progress.events, progress.model)
-
-    def at(self, position: int, newest: int, events: int, what: str = "model") -> None:
-        """Show how far something is."""
-        if self._looked_at:
-            done = position / newest if newest else 1.0
-            bar = "█" * round(done * _WIDTH)
-            click.echo(f"\r{what:<14} {bar:<{_WIDTH}} {done:4.0%}  {events:,} events", err=True, nl=False)
-
-    def end(self) -> None:
-        """Leave the line."""
-        if self._looked_at:
-            click.echo("\r\x1b[2K", err=True, nl=False)
 
 
 def _content(one: Comparison) -> dict[str, Any]:

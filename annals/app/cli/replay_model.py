@@ -1,9 +1,7 @@
 """`annals replay --model`: fold the log into a read model from a user's own file."""
 
-import asyncio
 import csv
 import io
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,11 +11,9 @@ import click
 import psycopg
 
 from annals.app.cli.options import answer, table
+from annals.app.cli.progress import interruptible
 from annals.projections.own_models import Bounds, Folded, ModelInvalid, ReadModel, Stopped, fold, keep, load
 from annals.store.log import EventLog
-
-INTERRUPTED = 130
-"""What a process ends with that was asked to by Ctrl-C."""
 
 
 class Wish(NamedTuple):
@@ -34,7 +30,7 @@ class Wish(NamedTuple):
     as_json: bool
 
 
-def replay_model(wish: Wish, run: Callable[[Callable[[EventLog], Any]], Any], show: Any) -> None:
+def replay_model(wish: Wish, run: Callable[[Callable[[EventLog], Any]], Any]) -> None:
     """Fold, then print the rows or keep them in a table. Ends the process when it is interrupted, or a bound is met."""
     path, _, name = wish.model.partition(":")
     try:
@@ -44,21 +40,16 @@ def replay_model(wish: Wish, run: Callable[[Callable[[EventLog], Any]], Any], sh
 
     async def work(log: EventLog) -> Folded:
         bounds = await _bounds(log, wish)
-        folded = await fold(log.facts, model, bounds, lambda position, events: show.at(position, bounds.until, events))
+        folded = await fold(log.facts, model, bounds, lambda position, events: bar.at(position, bounds.until, events))
         if wish.table:
             await keep(log.database, wish.table, model, folded)
         return folded
 
     try:
-        folded: Folded = run(work)
+        with interruptible("nothing was kept.") as bar:
+            folded: Folded = run(work)
     except (ModelInvalid, Stopped, psycopg.DataError) as error:
-        show.end()
         raise click.ClickException(str(error)) from None
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        show.end()
-        click.echo("Interrupted; nothing was kept.", err=True)
-        sys.exit(INTERRUPTED)
-    show.end()
     _tell(wish, model, folded)
 
 

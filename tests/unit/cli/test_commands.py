@@ -33,6 +33,18 @@ from annals.store.proof.seal_check import Fault
 from annals.store.proof.verification import MOST_FAULTS, Verdict
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+MODEL = """
+from annals.projections.own_models import ReadModel
+
+class Nothing(ReadModel):
+    columns = {"a": "int"}
+
+    def apply(self, fact):
+        pass
+
+    def rows(self):
+        return []
+"""
 
 
 def run(*arguments: str, **environment: str) -> tuple[int, str]:
@@ -49,15 +61,30 @@ def test_every_command_has_help_and_an_answer_for_scripts(name: str) -> None:
         assert "--json" in text
 
 
-def test_a_replay_that_is_interrupted_says_what_became_of_the_read_models(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("command", "module", "left"),
+    [
+        (["replay"], "replay", "each live read model is whole"),
+        (["replay", "--check"], "replay", "each live read model is whole"),
+        (["replay", "--model", "{file}"], "replay", "nothing was kept"),
+        (["import", "{file}"], "load", "`annals replay`"),
+        (["restore", "{file}"], "load", "`annals replay`"),
+    ],
+)
+def test_a_command_that_is_interrupted_says_what_it_left(
+    command: list[str], module: str, left: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("annals.app.cli.replay.with_log", interrupted)
+    monkeypatch.setattr(f"annals.app.cli.{module}.with_log", interrupted)
+    file = tmp_path / "model.py"
+    file.write_text(MODEL)
 
-    code, text = run("replay", ANNALS_DATABASE_URL="postgresql://nobody@localhost/nothing")
+    words = [word.format(file=file) for word in command]
+    code, text = run(*words, ANNALS_DATABASE_URL="postgresql://nobody@localhost/nothing")
 
-    assert (code, "each live read model is whole" in text) == (130, True)
+    assert (code, left in text) == (130, True), text
 
 
 def test_commands_without_an_instance_say_how_to_get_one(tmp_path: Path) -> None:
