@@ -2,17 +2,18 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 import structlog
 
 from annals.store import sql
-from annals.store.database import Connection, Database, Row
+from annals.store.database import Connection, Database
 from annals.store.errors import StoreUnavailable
 from annals.store.facts import QUERIES as FACTS
 from annals.store.facts import Fact, Facts
 from annals.store.listener import Listener
+from annals.store.stretch import Entry, Stretch
 from annals.store.window import Window
 
 QUERIES = sql.load(__package__, "follower.sql")
@@ -20,11 +21,11 @@ QUERIES = sql.load(__package__, "follower.sql")
 Handle = Callable[[Connection, Sequence[Fact]], Awaitable[None]]
 """Takes a batch in order, within the transaction that also moves the checkpoint. May see a batch twice."""
 
-HandleRows = Callable[[Connection, Sequence[Row]], Awaitable[None]]
-"""The same for rows of the log as they are stored."""
+HandleStretch = Callable[[Connection, Stretch], Awaitable[None]]
+"""The same for who also looks at rows as they are stored: every Handle is one."""
 
 Send = Callable[[Sequence[Fact]], Awaitable[None]]
-"""The same for what goes elsewhere: by the window it is called before the checkpoint moves, without a transaction."""
+"""Takes a batch whose effects lie outside of the database."""
 
 IDLE_SECONDS = 10
 """Longest that a handler may leave its transaction idle: a process stopped in mid-batch keeps others out no longer."""
@@ -46,18 +47,22 @@ class PoisonedBy(Exception):
         self.position = position
 
 
+class Elsewhere(NamedTuple):
+    """A handler without a transaction: by the window it is called before the checkpoint moves."""
+
+    send: Send
+
+
 class Follower:
     """One by name is at work at a time, in however many processes it runs."""
 
     def __init__(
         self,
         name: str,
-        handle: Handle | None,
+        handle: HandleStretch | Elsewhere,
         facts: Facts,
         listener: Listener,
         *,
-        handle_rows: HandleRows | None = None,
-        send: Send | None = None,
         batch: int = 500,
         poll_seconds: float = 1.0,
         gather_seconds: float = 0.0,
@@ -66,8 +71,8 @@ class Follower:
         wants: Callable[[Any], bool] | None = None,
         transient: tuple[type[Exception], ...] = (),
     ) -> None:
-        """`handle`, `handle_rows` or `send` takes the batches. `transient` are their errors that pass by themselves,
-        beside those of the database and of IO.
+        """`handle` takes the batches. `transient` are its errors that pass by themselves, beside those of the database
+        and of IO.
 
         `gather_seconds` lets events gather before each batch: for followers that nobody waits for, which then leave
         the process and the database to those that somebody does. A `window` is shared by followers of a process; with
@@ -78,8 +83,7 @@ class Follower:
         self.position = 0
         self._passed = 0  # nothing that it wants lies between the two
         self._passing_since = 0.0
-        self._handle, self._handle_rows, self._send = handle, handle_rows, send
-        self._facts, self._listener = facts, listener
+        self._handle, self._facts, self._listener = handle, facts, listener
         self._poll, self._gather, self._rest = poll_seconds, gather_seconds, rest_seconds
         self._window, self._wants = window, wants
         self._database: Database = facts.database
@@ -145,31 +149,30 @@ class Follower:
             raise PoisonedBy(self.name, following, error) from error
 
     async def _step_by_window(self, window: Window, heard: int) -> int:
-        rows = await window.after(self._passed, self.batch, heard)
-        if rows is None:
+        stretch = await window.after(self._passed, self.batch, heard)
+        if stretch is None:
             return await self._step(self.batch)
-        if not rows:
+        if not stretch:
             return 0
-        facts = window.facts(rows) if self._decodes or self._wants is not None else []
-        end: int = rows[-1]["notification_id"]
-        if self._wants is not None and not any(self._wants(fact.event) for fact in facts) and not self._overdue(end):
-            self._passed = end
-            return len(rows)
-        if not await self._move_by_window(end, rows, facts):  # by another copy, or a replay
+        unwanted = self._wants is not None and not any(self._wants(fact.event) for fact in stretch)
+        if unwanted and not self._overdue(stretch.end):
+            self._passed = stretch.end
+            return len(stretch)
+        if not await self._move_by_window(stretch):  # by another copy, or a replay
             return await self._step(self.batch)
-        self._stands_at(end)
-        return len(rows)
+        self._stands_at(stretch.end)
+        return len(stretch)
 
-    async def _move_by_window(self, end: int, rows: Sequence[Row], facts: Sequence[Fact]) -> bool:
+    async def _move_by_window(self, stretch: Stretch) -> bool:
         """Hand on and move the checkpoint, unless that is elsewhere: then what was sent is sent again."""
-        params = {"name": self.name, "former": self.position, "position": end, "idle": f"{IDLE_SECONDS}s"}
-        if self._send is not None:
-            await self._send(facts)
+        params = {"name": self.name, "former": self.position, "position": stretch.end, "idle": f"{IDLE_SECONDS}s"}
+        if isinstance(self._handle, Elsewhere):
+            await self._handle.send(stretch)
             return await self._database.execute(QUERIES["move_from"], params) > 0
         async with self._database.transaction() as conn:
             moved = (await conn.execute(QUERIES["move_from"], params)).rowcount > 0
             if moved:
-                await self._hand_on(conn, rows, facts)
+                await self._hand_on(conn, stretch)
         return moved
 
     def _overdue(self, end: int) -> bool:
@@ -186,25 +189,20 @@ class Follower:
                 self._stands_at(position)
             params = {"position": self._passed, "limit": limit, "until": None}
             rows = await (await conn.execute(FACTS["after"], params, binary=True)).fetchall()
-            if rows:
-                await self._hand_on(conn, rows, [self._facts.fact(row) for row in rows] if self._decodes else [])
-            end: int = rows[-1]["notification_id"] if rows else self._passed
+            stretch = Stretch([Entry(row, self._facts.fact) for row in rows])
+            if stretch:
+                await self._hand_on(conn, stretch)
+            end = stretch.end if stretch else self._passed
             if end != position:
                 await conn.execute(QUERIES["move"], {"name": self.name, "position": end})
         self._stands_at(end)
-        return len(rows)
+        return len(stretch)
 
-    async def _hand_on(self, conn: Connection, rows: Sequence[Row], facts: Sequence[Fact]) -> None:
-        if self._handle is not None:
-            await self._handle(conn, facts)
-        if self._handle_rows is not None:
-            await self._handle_rows(conn, rows)
-        if self._send is not None:
-            await self._send(facts)
-
-    @property
-    def _decodes(self) -> bool:
-        return self._handle is not None or self._send is not None
+    async def _hand_on(self, conn: Connection, stretch: Stretch) -> None:
+        if isinstance(self._handle, Elsewhere):
+            await self._handle.send(stretch)
+        else:
+            await self._handle(conn, stretch)
 
     def _stands_at(self, position: int) -> None:
         self.position = self._passed = position

@@ -13,7 +13,7 @@ from annals.domain.event_names import wants as triggers_want
 from annals.domain.ports import Executor
 from annals.projections.following import FOLLOWING
 from annals.store.doors import Door, Knock
-from annals.store.follower import Follower
+from annals.store.follower import Elsewhere, Follower
 from annals.store.holds import SCHEDULES, Holds
 from annals.store.idempotency import Idempotency
 from annals.store.listener import Listener
@@ -177,7 +177,7 @@ def _followers(process: Process, listener: Listener, window: Window, queue: Wake
     triggers = Triggers(process.log, process.vault)
     return [
         follower(
-            "relay", None, send=sender(queue), wants=relay_wants, rest_seconds=0.01, transient=(QueueUnavailable,)
+            "relay", Elsewhere(sender(queue)), wants=relay_wants, rest_seconds=0.01, transient=(QueueUnavailable,)
         ),
         follower("triggers", triggers.follow, wants=triggers_want, rest_seconds=0.01, batch=50),
         *(

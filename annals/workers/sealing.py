@@ -35,9 +35,7 @@ class Sealing:
 
     def follower(self, listener: Listener, window: Window) -> Follower:
         facts = self._log.facts
-        return Follower(
-            FOLLOWER, None, facts, listener, window=window, handle_rows=seal, gather_seconds=_GATHER_SECONDS
-        )  # fmt: skip
+        return Follower(FOLLOWER, seal, facts, listener, window=window, gather_seconds=_GATHER_SECONDS)
 
     def duties(self) -> list[Duty]:
         duties = [Duty("checkpoint", float(self._settings.checkpoint_s), self.sign)]

@@ -15,7 +15,7 @@ from annals.projections.inline import REFUSALS, inline
 from annals.projections.required import required
 from annals.store.contents import Contents
 from annals.store.errors import StoreUnavailable
-from annals.store.follower import Follower
+from annals.store.follower import Elsewhere, Follower
 from annals.store.holds import SCHEDULES, Holds
 from annals.store.leases import Leases
 from annals.store.listener import Listener, OnDemand
@@ -184,7 +184,8 @@ async def keeper(world: "World") -> None:
 def term(world: "World", parts: Parts, listener: Listener, places: Listener) -> Sequence[Work]:
     """The followers and clocks of one term, as the real keeper's, with clocks of this world."""
     log, queue = parts.log, world.queue
-    relay = Follower("relay", None, log.facts, listener, send=sender(queue), transient=(QueueUnavailable,), batch=50)
+    sending = Elsewhere(sender(queue))
+    relay = Follower("relay", sending, log.facts, listener, transient=(QueueUnavailable,), batch=50)
     following = Follower("schedules", schedules.follow, log.facts, listener, gather_seconds=0.1)
     holds, firing = Holds(parts.database), Schedules(log, queue, look_back_seconds=5.0)
     clock = world.loop.time

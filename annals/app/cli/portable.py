@@ -52,7 +52,7 @@ class Loaded(NamedTuple):
 
 async def signed_now(log: EventLog, settings: Settings, signer: Signer) -> Checkpoint:
     """Seal and sign everything recorded so far. Raises ExportInvalid for an empty log, SealBroken, BlobError."""
-    follower = Follower(FOLLOWER, None, log.facts, Listener(log.database), handle_rows=seal)
+    follower = Follower(FOLLOWER, seal, log.facts, Listener(log.database))
     while await follower.catch_up():
         continue
     blobs = log.contents.blobs

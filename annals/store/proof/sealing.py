@@ -1,17 +1,17 @@
 """Sealing: a follower hashes every stored event into the tree, and a duty signs what the tree has come to."""
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import structlog
 
-from annals.store.database import Connection, Database, Row
+from annals.store.database import Connection, Database
 from annals.store.proof.leaf import as_leaf, stored_row
 from annals.store.proof.merkle import leaf_hash
 from annals.store.proof.nodes import Nodes, NodesMissing
 from annals.store.proof.notes import Checkpoint, NoteInvalid, Signer, text_of
 from annals.store.proof.places import Outside, Places
 from annals.store.proof.tiles import QUERIES, WIDTH, Tree, leaves
+from annals.store.stretch import Stretch
 
 FOLLOWER, SIGNING = "seal", "checkpoint"
 _BATCH = 100
@@ -23,10 +23,10 @@ class SealBroken(Exception):
     """The tree is not a continuation of what was signed before: nothing may be signed over it."""
 
 
-async def seal(conn: Connection, rows: Sequence[Row]) -> None:
+async def seal(conn: Connection, stretch: Stretch) -> None:
     """A follower's handler over rows as stored: what was decoded and encoded again might differ in a byte."""
     tree = await Tree.read(conn)
-    for row in rows:
+    for row in stretch.rows:
         stored = stored_row(row)
         if stored.position > tree.position:
             tree.append(leaf_hash(as_leaf(stored)), stored.position)

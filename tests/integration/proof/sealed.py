@@ -42,7 +42,7 @@ class Sealed:
         return checkpoint
 
     async def follow(self) -> None:
-        follower = Follower(FOLLOWER, None, self.log.facts, Listener(self.database), handle_rows=seal)
+        follower = Follower(FOLLOWER, seal, self.log.facts, Listener(self.database))
         while await follower.catch_up():
             pass
 

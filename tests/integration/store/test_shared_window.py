@@ -11,7 +11,7 @@ from annals.store import follower as following
 from annals.store import window
 from annals.store.database import Connection
 from annals.store.facts import Fact
-from annals.store.follower import Follower, reached
+from annals.store.follower import Elsewhere, Follower, reached
 from annals.store.listener import Listener
 from annals.store.log import EventLog
 from annals.store.window import Window
@@ -157,7 +157,7 @@ async def test_what_is_sent_goes_before_the_checkpoint_moves_and_again_until_it_
 
     async with Listener.open(log.database) as listener:
         shared = Window(log.facts, listener)
-        posts = Follower("posts", None, log.facts, listener, send=send, window=shared)
+        posts = Follower("posts", Elsewhere(send), log.facts, listener, window=shared)
         running = asyncio.create_task(posts.run())
         try:
             await deposits(log, "a", 0)
@@ -186,7 +186,7 @@ async def test_what_was_sent_while_another_moved_the_checkpoint_is_sent_again(lo
     async with Listener.open(log.database) as listener:
         await _until(lambda: listener.count > 0)
         shared = Window(log.facts, listener)
-        follower = Follower("posts", None, log.facts, listener, send=send, window=shared, poll_seconds=600)
+        follower = Follower("posts", Elsewhere(send), log.facts, listener, window=shared, poll_seconds=600)
         running = asyncio.create_task(follower.run())
         try:
             assert await reached(log.database, "posts", first[-1], seconds=60)

@@ -76,9 +76,9 @@ def test_whoever_asks_gets_the_next_rows_of_the_log(steps: list[tuple[str, int, 
                 log.sessions += 1
             else:
                 wanted = log.behind(positions[one])[:other]
-                rows = await shared.after(positions[one], other, log.count)
-                if rows is not None:
-                    assert rows == wanted
+                stretch = await shared.after(positions[one], other, log.count)
+                if stretch is not None:
+                    assert stretch.rows == wanted
                 if wanted:
                     positions[one] = wanted[-1]["notification_id"]
 
@@ -92,11 +92,23 @@ async def test_followers_at_the_same_place_read_and_decode_once() -> None:
         log.append()
 
     found = await asyncio.gather(*(shared.after(0, 10, log.count) for _ in range(5)))
-    facts = [shared.facts(rows or ()) for rows in found]
+    positions = [[fact.position for fact in stretch or ()] for stretch in found]
 
     assert log.reads == 1
     assert log.decoded == 4
-    assert all([fact.position for fact in some] == [1, 2, 3, 4] for some in facts)
+    assert positions == [[1, 2, 3, 4]] * 5
+
+
+async def test_what_is_asked_for_as_it_is_stored_is_not_decoded() -> None:
+    log = Log()
+    log.append()
+    log.append()
+
+    stretch = await log.window().after(0, 10, log.count)
+
+    assert stretch is not None
+    assert (stretch.rows, stretch.end, log.decoded) == (log.rows_there, 2, 0)
+    assert ([fact.position for fact in stretch[1:]], log.decoded) == ([2], 1)
 
 
 async def test_it_asks_again_only_when_something_was_heard() -> None:
@@ -104,11 +116,15 @@ async def test_it_asks_again_only_when_something_was_heard() -> None:
     shared = log.window()
     log.append()
     await shared.after(0, 10, log.count)
-    assert await shared.after(1, 10, log.count) == []
+    nothing = await shared.after(1, 10, log.count)
+    assert nothing is not None
+    assert len(nothing) == 0
     assert log.reads == 1
 
     log.append()
-    assert await shared.after(1, 10, log.count) == log.behind(1)
+    more = await shared.after(1, 10, log.count)
+    assert more is not None
+    assert more.rows == log.behind(1)
     assert log.reads == 2
 
 
@@ -118,8 +134,8 @@ async def test_who_is_behind_it_reads_for_itself() -> None:
         log.append()
     shared = log.window()
     position = 0
-    while rows := await shared.after(position, 5, log.count):
-        position = rows[-1]["notification_id"]
+    while stretch := await shared.after(position, 5, log.count):
+        position = stretch.end
 
     assert position == 40
     assert await shared.after(0, 5, log.count) is None
@@ -133,6 +149,6 @@ async def test_a_lost_connection_empties_it_for_postgres_may_have_lost_commits_a
 
     log.rows_there[0] = {"notification_id": 1, "state": b"another"}
     log.sessions += 1
-    rows = await shared.after(0, 5, log.count)
+    stretch = await shared.after(0, 5, log.count)
 
-    assert [fact.event for fact in shared.facts(rows or ())] == [b"another"]
+    assert [fact.event for fact in stretch or ()] == [b"another"]
