@@ -30,6 +30,7 @@ from annals.workers.build_log import QUERIES, BuildLog
 from annals.workers.jobs import BuildLimits, Jobs
 from annals.workers.patience import patiently
 from annals.workers.sources import Sources
+from annals.workers.statuses import Statuses
 from annals.workers.wakeups import UNKNOWN, Cause, split_stream
 
 ATTEMPTS = 3
@@ -67,10 +68,11 @@ class Builds:
         environments: Environments,
         executor: Executor,
         sources: Sources,
+        statuses: Statuses,
         limits: BuildLimits,
     ) -> None:
         self._log, self._presence, self._executor, self._limits = log, presence, executor, limits
-        self._sources = sources
+        self._sources, self._statuses = sources, statuses
         self._jobs = Jobs(vault, environments, limits)
         self.held: set[str] = set()
 
@@ -93,10 +95,6 @@ class Builds:
         if await self._executor.cancel_build(*split_stream(stream)):
             log.info("build_stopped", deployment=stream)
 
-    async def told(self) -> None:
-        """Wait until the hosts of what was built know how it went."""
-        await self._sources.statuses.told()
-
     async def _claim(self, stream: str, cause: Cause) -> Attempt | None:
         holder = self._presence.id
 
@@ -116,7 +114,7 @@ class Builds:
         try:
             outcome = await self._bring_source(attempt)
             if outcome is None:
-                self._sources.statuses.tell(attempt.deployment, "pending")
+                self._statuses.tell(attempt.deployment, "pending")
                 job = await self._jobs.of(attempt.deployment)
                 if job is None:
                     return  # deleted with its function: there is nothing to end
@@ -129,7 +127,7 @@ class Builds:
             raise
         if outcome is not None:
             await self._settle(attempt, outcome, output, specification)
-            self._sources.statuses.tell(attempt.deployment, "failure" if outcome.artefact is None else "success")
+            self._statuses.tell(attempt.deployment, "failure" if outcome.artefact is None else "success")
 
     async def _bring_source(self, attempt: Attempt) -> BuildOutcome | None:
         """Fetch a source that lies in a repository; an outcome when it cannot be had."""

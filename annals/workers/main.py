@@ -44,6 +44,7 @@ from annals.workers.retention import Retention
 from annals.workers.schedules import Schedules
 from annals.workers.sealing import Sealing
 from annals.workers.sources import Sources
+from annals.workers.statuses import Statuses
 from annals.workers.stock import Shelf, Stock
 from annals.workers.triggers import Triggers
 from annals.workers.vacancies import Vacancies
@@ -213,31 +214,28 @@ def _warmth(settings: Settings, process: Process, executor: Executor) -> Warmth:
 
 
 def _builds(settings: Settings, process: Process, executor: Executor) -> Builds:
+    locator, repositories = Locator(process.log, process.vault, settings.git_remotes), _repositories(settings)
     return Builds(
         process.log,
         presence=process.presence,
         vault=process.vault,
         environments=process.environments,
         executor=executor,
-        sources=_sources(settings, process),
+        sources=Sources(process.log, blobs=process.contents.blobs, locator=locator, repositories=repositories),
+        statuses=Statuses(process.log, locator, repositories),
         limits=BuildLimits(
             timeout_seconds=float(settings.build_timeout_s), output_limit_bytes=settings.build_output_limit_bytes
         ),
     )
 
 
-def _sources(settings: Settings, process: Process) -> Sources:
-    return Sources(
-        process.log,
-        blobs=process.contents.blobs,
-        locator=Locator(process.log, process.vault, settings.git_remotes),
-        repositories=Repositories(
-            allowed_hosts=settings.git_allowed_hosts,
-            bounds=Bounds(
-                seconds=float(settings.git_timeout_s),
-                transfer_bytes=settings.git_transfer_limit_bytes,
-                archive_bytes=settings.upload_limit_bytes,
-            ),
+def _repositories(settings: Settings) -> Repositories:
+    return Repositories(
+        allowed_hosts=settings.git_allowed_hosts,
+        bounds=Bounds(
+            seconds=float(settings.git_timeout_s),
+            transfer_bytes=settings.git_transfer_limit_bytes,
+            archive_bytes=settings.upload_limit_bytes,
         ),
     )
 

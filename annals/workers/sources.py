@@ -19,17 +19,15 @@ from annals.vcs.client import Repositories
 from annals.vcs.locating import Locator
 from annals.vcs.refusals import Refusal
 from annals.workers.patience import patiently
-from annals.workers.statuses import Statuses
 
 log = structlog.get_logger(__name__)
 
 
 class Sources:
-    """One per process; `statuses` tell a source's host what becomes of it."""
+    """One per process."""
 
     def __init__(self, event_log: EventLog, *, blobs: Blobs, locator: Locator, repositories: Repositories) -> None:
         self._log, self._blobs, self._locator, self._repositories = event_log, blobs, locator, repositories
-        self.statuses = Statuses(event_log, locator, repositories)
 
     async def bring(self, deployment: Deployment, meta: Meta) -> BuildOutcome | None:
         """Fetch the source of a claimed build and record it; an outcome when it cannot be had.

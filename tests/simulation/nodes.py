@@ -82,12 +82,8 @@ class PlainVault:
         return b"k" * 32
 
 
-class UploadedSources:
+class Uploaded:
     """Where every source was uploaded there is nothing to fetch, and no host to tell."""
-
-    @property
-    def statuses(self) -> "UploadedSources":
-        return self
 
     def tell(self, deployment: Any, state: str) -> None:
         return
@@ -143,7 +139,8 @@ async def worker(world: "World") -> SimulatedDesk:
         vault=parts.vault,
         environments=parts.environments,
         executor=executor,
-        sources=world.sources,
+        sources=world.uploaded,
+        statuses=world.uploaded,
         limits=BuildLimits(
             timeout_seconds=BUILD_SECONDS,
             output_limit_bytes=10**9,

@@ -38,7 +38,7 @@ class World:
         self.queue = SimulatedQueue(self.loop, self._part())
         self.executor = SimulatedExecutor(self.loop, self._part(), self.fail)
         self.blobs: Any = SimulatedBlobs(self._part())
-        self.sources: Any = nodes.UploadedSources()
+        self.uploaded: Any = nodes.Uploaded()
         self.nodes: dict[str, Node] = {}
         self.apis: dict[str, asyncio.Task[nodes.Parts]] = {}
         self.desks: dict[str, asyncio.Task[SimulatedDesk]] = {}

@@ -61,9 +61,9 @@ async def test_a_commit_shows_how_its_build_went(
             commands="",
             activate=True,
         )
-        builds = world.builds(await world.presence())
-        await builds.run(Deployment.stream(PROJECT, "d"))
-        await builds.told()
+        statuses = world.statuses()
+        await world.builds(await world.presence(), statuses).run(Deployment.stream(PROJECT, "d"))
+        await statuses.told()
 
     assert (await world.deployed())["status"] == ("ready" if ready else "failed")
     assert (await world.deployed())["provider_repository_owner"] == "team"

@@ -38,6 +38,7 @@ from annals.workers.builds import Builds
 from annals.workers.executions import Executions
 from annals.workers.jobs import BuildLimits
 from annals.workers.sources import Sources
+from annals.workers.statuses import Statuses
 from tests.integration.workers.executor import FakeExecutor
 
 META = Meta(actor="key:k1", request="r1", correlation="r1")
@@ -69,21 +70,28 @@ class World:
             start_seconds=30.0,
         )
 
-    def builds(self, presence: Presence) -> Builds:
+    def builds(self, presence: Presence, statuses: Statuses | None = None) -> Builds:
         return Builds(
             self.log,
             presence=presence,
             vault=self.vault,
             environments=self.environments,
             executor=self.executor,
-            sources=Sources(
-                self.log,
-                blobs=self.contents.blobs,
-                locator=Locator(self.log, self.vault, self.remotes),
-                repositories=Repositories(allowed_hosts=("127.0.0.1",), bounds=Bounds(seconds=90)),
-            ),
+            sources=Sources(self.log, blobs=self.contents.blobs, locator=self.locator, repositories=self.repositories),
+            statuses=statuses or self.statuses(),
             limits=BuildLimits(timeout_seconds=900, output_limit_bytes=10**9, executor_pause_seconds=0.01),
         )
+
+    def statuses(self) -> Statuses:
+        return Statuses(self.log, self.locator, self.repositories)
+
+    @property
+    def locator(self) -> Locator:
+        return Locator(self.log, self.vault, self.remotes)
+
+    @property
+    def repositories(self) -> Repositories:
+        return Repositories(allowed_hosts=("127.0.0.1",), bounds=Bounds(seconds=90))
 
     async def presence(self, role: str = "worker", *, lease_seconds: float = 10) -> Presence:
         presence = Presence(Leases(self.database), role, lease_seconds=lease_seconds)
