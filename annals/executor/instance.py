@@ -10,6 +10,7 @@ import signal
 import time
 from collections import deque
 from contextlib import suppress
+from enum import StrEnum
 from pathlib import Path
 from urllib.parse import quote
 
@@ -57,6 +58,19 @@ class Tail:
         return "\n".join(line for line in lines if line != STARTED.decode())
 
 
+class Why(StrEnum):
+    """Why an instance takes no more requests: a sentence for those whose requests die with it."""
+
+    GONE = "Its deployment is gone."
+    IDLE = "It was idle."
+    NEEDED = "Its place was needed."
+    STOPPING = "The executor is stopping."
+    BY_ITSELF = "It ended by itself."
+    CANCELED = "Its execution was canceled."
+    LATE = "An execution on it did not end at its deadline."
+    BROKEN = "It broke a connection."
+
+
 class Instance:
     """A running function server: of one deployment and environment for life, or idle until it is given them.
 
@@ -71,7 +85,7 @@ class Instance:
         self.concurrency = self._most = 1
         self.used = time.monotonic()
         self.superseded = False
-        self.condemned = ""
+        self.condemned: Why | None = None
         self.exit: Exit | None = None
         self.tail = Tail()
         self._body_limit = body_limit

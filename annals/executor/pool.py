@@ -17,7 +17,7 @@ from annals.executor.code import CodeCache
 from annals.executor.config import ExecutorConfig
 from annals.executor.drivers.port import Driver
 from annals.executor.group import Group, Key, key_of
-from annals.executor.instance import Instance
+from annals.executor.instance import Instance, Why
 from annals.executor.refusals import NoneFree, StartFailed
 from annals.executor.starter import Starter
 
@@ -26,17 +26,14 @@ log = structlog.get_logger()
 SUPERSEDED_SECONDS = 2.0
 LOOK_SECONDS = 0.5
 HESITATE_SECONDS = 0.05
-GONE = "Its deployment is gone."
-IDLE = "It was idle."
-BY_ITSELF = "It ended by itself."
-Ended = Callable[[Key, Instance, str], None]
+Ended = Callable[[Key, Instance, Why], None]
 
 
 class Pool:
     """All instances of this executor. Single-threaded: every method runs on the event loop."""
 
     def __init__(self, config: ExecutorConfig, driver: Driver, code: CodeCache, ended: Ended | None = None) -> None:
-        """`ended` is told of each instance that takes no more requests, and why: one of this module's sentences."""
+        """`ended` is told of each instance that takes no more requests, and why."""
         self._ended = ended
         self._config = config
         self._code = code
@@ -55,9 +52,9 @@ class Pool:
         if self._keeper:
             self._keeper.cancel()
         for key, group in tuple(self._groups.items()):
-            group.abandon(StartFailed("The executor is stopping."))
+            group.abandon(StartFailed(Why.STOPPING))
             for instance in tuple(group.ready):
-                self._end(key, instance, "The executor is stopping.", grace=0.0)
+                self._end(key, instance, Why.STOPPING, grace=0.0)
         starting = [task for group in self._groups.values() for task in group.starting]
         await asyncio.gather(*starting, *self._stopping, self._starter.close(), return_exceptions=True)
 
@@ -118,7 +115,7 @@ class Pool:
                 group.concurrency = instance.concurrency
             group.hand_out()
 
-    def condemn(self, run: Run, instance: Instance, why: str) -> None:
+    def condemn(self, run: Run, instance: Instance, why: Why) -> None:
         """Take no more requests on an instance and kill it, once others on it have finished or had their grace."""
         if not instance.condemned:
             self._end(key_of(run), instance, why)
@@ -132,7 +129,7 @@ class Pool:
         """Let a deployment's instances finish, then end them, and drop their code."""
         for key, instance in tuple(self._instances()):
             if key[:2] == (project, deployment):
-                self._end(key, instance, GONE, grace=math.inf)
+                self._end(key, instance, Why.GONE, grace=math.inf)
         if digest := self._digests.pop((project, deployment), ""):
             await self._code.drop(digest)
 
@@ -140,8 +137,8 @@ class Pool:
         """End the instances that would take a run, whatever they do, also those that start; returns when they have."""
         key = key_of(run)
         if group := self._groups.get(key):
-            group.abandon(StartFailed(GONE))
-            ending = [self._end(key, instance, GONE, grace=0.0) for instance in tuple(group.ready)]
+            group.abandon(StartFailed(Why.GONE))
+            ending = [self._end(key, instance, Why.GONE, grace=0.0) for instance in tuple(group.ready)]
             await asyncio.gather(*group.starting, *ending, return_exceptions=True)
 
     def describe(self) -> dict[str, int]:
@@ -212,7 +209,7 @@ class Pool:
         if not idle:
             return False
         _, key, instance = min(idle, key=lambda item: item[0])
-        self._end(key, instance, "Its place was needed.")
+        self._end(key, instance, Why.NEEDED)
         return True
 
     def _instances(self) -> Iterator[tuple[Key, Instance]]:
@@ -243,13 +240,13 @@ class Pool:
         async def watch() -> None:
             await instance.ended()
             if not instance.condemned:
-                self._end(key, instance, BY_ITSELF)
+                self._end(key, instance, Why.BY_ITSELF)
 
         task = asyncio.create_task(watch())
         self._stopping.add(task)
         task.add_done_callback(self._stopping.discard)
 
-    def _end(self, key: Key, instance: Instance, why: str, *, grace: float | None = None) -> asyncio.Task[None]:
+    def _end(self, key: Key, instance: Instance, why: Why, *, grace: float | None = None) -> asyncio.Task[None]:
         instance.condemned = why
         if self._ended:
             self._ended(key, instance, why)
@@ -267,7 +264,7 @@ class Pool:
             async with asyncio.timeout(grace if grace < math.inf else None):
                 await instance.quiet.wait()
         await self._starter.end(instance)
-        if instance.condemned == GONE:
+        if instance.condemned is Why.GONE:
             await self._code.drop(instance.digest)
         log.debug("instance.ended", instance=instance.id, why=instance.condemned)
         self._refill(key)
@@ -292,7 +289,7 @@ class Pool:
             if instance.superseded:
                 patience, kept = SUPERSEDED_SECONDS, False
             if instance.in_flight == 0 and now - instance.used > patience and not kept:
-                self._end(key, instance, IDLE)
+                self._end(key, instance, Why.IDLE)
         for key, group in tuple(self._groups.items()):
             if not (group.size or group.waiting):
                 del self._groups[key]

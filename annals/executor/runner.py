@@ -11,7 +11,7 @@ from annals.executor.code import CodeMissing
 from annals.executor.config import ExecutorConfig
 from annals.executor.drivers.port import Exit
 from annals.executor.http1 import Answer, Broken, TooLarge
-from annals.executor.instance import CONTROL, Instance, code_of
+from annals.executor.instance import CONTROL, Instance, Why, code_of
 from annals.executor.logs import ERRORS, LOGS, Log
 from annals.executor.pool import Pool
 from annals.executor.refusals import BadArchive, EngineAway, NoneFree, RuntimeUnavailable, StartFailed
@@ -21,7 +21,6 @@ from annals.store.blobs import BlobError
 
 TIMED_OUT = "Execution timed out."
 CANCELED = "It was canceled."
-LATE = "An execution on it did not end at its deadline."
 EXIT_SECONDS = 1.0
 LAST_SECONDS = 5.0
 
@@ -111,7 +110,7 @@ class Runner:
         try:
             return await self._call(run, instance, log_id, log, clock)
         except asyncio.CancelledError:
-            self._pool.condemn(run, instance, "Its execution was canceled.")
+            self._pool.condemn(run, instance, Why.CANCELED)
             await instance.logs.gather(log_id, log)
             return self._failed(clock, "canceled", CANCELED, log, instance.id)
         finally:
@@ -147,7 +146,7 @@ class Runner:
             async with asyncio.timeout(run.run_seconds + self._grace):
                 answer = await instance.call(run, log_id)
         except TimeoutError:
-            self._pool.condemn(run, instance, LATE)
+            self._pool.condemn(run, instance, Why.LATE)
             return await failed("timeout", TIMED_OUT)
         except TooLarge as breach:
             return await failed("response_too_large", str(breach))
@@ -159,14 +158,14 @@ class Runner:
             await instance.logs.finish(log_id, log)
         outcome = self._answered(run, answer, clock, log, instance.id)
         if outcome.reason == "timeout":  # its server has given it up, its code goes on with the next ones' memory
-            self._pool.condemn(run, instance, LATE)
+            self._pool.condemn(run, instance, Why.LATE)
         return outcome
 
     async def _death(self, run: Run, instance: Instance) -> tuple[Reason, str]:
         """Why a connection broke: mostly because the sandbox is gone, and the driver knows how it went."""
         end = await _end_of(instance, EXIT_SECONDS)
         if end is None:
-            self._pool.condemn(run, instance, "It broke a connection.")
+            self._pool.condemn(run, instance, Why.BROKEN)
             end = await _end_of(instance, LAST_SECONDS)  # one that held much takes long to go, and then says why
             if end is None or not (end.out_of_memory or end.breach):
                 return "crashed", "The instance dropped the connection without an answer."

@@ -22,8 +22,7 @@ from annals.executor.facade.runtime import Runtime
 from annals.executor.facade.serving import Serving
 from annals.executor.facade.sources import Sources
 from annals.executor.group import Key
-from annals.executor.instance import Instance
-from annals.executor.pool import BY_ITSELF, IDLE
+from annals.executor.instance import Instance, Why
 from annals.store.blobs import Blobs
 
 log = structlog.get_logger()
@@ -232,14 +231,14 @@ class Runtimes:
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
 
-    def _ended(self, key: Key, instance: Instance, why: str) -> None:
+    def _ended(self, key: Key, instance: Instance, why: Why) -> None:
         """An idle runtime goes; one that ended by itself stays where its policy has it started again."""
         runtime = self._all.get(key[1])
         if runtime is None or runtime.incarnation != key[2] or not runtime.ready:
             return
         policy = runtime.spec.policy
         over = policy == "no" or (policy == "on-failure" and instance.exit is not None and instance.exit.code == 0)
-        if why == IDLE or (why == BY_ITSELF and over):
+        if why is Why.IDLE or (why is Why.BY_ITSELF and over):
             self._background(runtime)
 
     async def _sweep(self) -> None:
