@@ -1,6 +1,7 @@
 """What an execution ran with, exactly, and what has changed since."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
 import msgspec
@@ -45,8 +46,9 @@ async def read_configuration(call: Call) -> Ran:
     version = ran.function_version if ran else asked.function_version
     deployment_id = ran.deployment_id if ran else asked.deployment_id
     functions = await whole(call.services.log.facts, Function.stream(call.project_id, function_id))
-    used = [fact for fact in functions if fact.event.originator_version <= version]
-    then, now = _folded(used, Function), _folded(functions, Function)
+    used, since = functions[:version], functions[version:]  # versions have no gaps
+    then = _folded(None, used)
+    now = _folded(deepcopy(then), since)
     position = requested.position
     deployment = await call.services.log.facts.aggregate_at(
         Deployment.absent(call.project_id, deployment_id), facts[-1].position
@@ -78,9 +80,9 @@ def _ends(facts: Sequence[Fact]) -> tuple[Fact | None, Any]:
     return facts[begun[-1]], used[-1] if used else None
 
 
-def _folded(facts: Sequence[Fact], kind: type[Function]) -> Function:
-    folded = project_events(None, (fact.event for fact in facts))
-    if not isinstance(folded, kind):
+def _folded(function: Function | None, facts: Sequence[Fact]) -> Function:
+    folded = project_events(function, (fact.event for fact in facts))
+    if not isinstance(folded, Function):
         raise ExecutionNotFound
     return folded
 
