@@ -1,13 +1,15 @@
-"""What the fault tests share: folders for instances of their own, and what is to hold after each."""
+"""What the fault tests share: folders for instances of their own, their clients, and what is to hold after each."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.client import Client
 from tests.faults import invariants
+from tests.faults.history import History
 from tests.faults.stage import Stage
-from tests.instance import short_folder
+from tests.instance import AnnalsInstance, short_folder
 
 
 @pytest.fixture
@@ -15,6 +17,20 @@ def folder() -> Iterator[Path]:
     """A short path that any user may pass."""
     with short_folder() as path:
         yield path
+
+
+@pytest.fixture
+def client(instance: AnnalsInstance) -> Client:
+    """Of the module's own instance."""
+    return Client(instance.endpoint, instance.headers)
+
+
+@pytest.fixture
+def raced(instance: AnnalsInstance) -> Iterator[None]:
+    """After a race all has ended, and the history is one that may be."""
+    yield
+    invariants.settled(instance)
+    assert History(instance).wrong == []
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ from types import MappingProxyType
 from typing import Any
 
 from tests.client import Client
+from tests.faults import invariants
 from tests.faults.proxy import Proxy
-from tests.instance import AnnalsInstance, eventually, plain
+from tests.instance import AnnalsInstance, eventually, instance_of_its_own, plain, short_folder
 from tests.integration.postgres import Postgres
 from tests.integration.workers.valkey import Valkey
 
@@ -114,7 +115,15 @@ def _opened(stack: ExitStack, proxy: Proxy) -> Proxy:
 
 
 @contextmanager
-def staged(folder: Path, **executor: Any) -> Iterator[Stage]:
+def staged(**executor: Any) -> Iterator[Stage]:
     """Everything from its start to its end."""
-    with ExitStack() as stack:
+    with short_folder() as folder, ExitStack() as stack:
         yield Stage(folder, stack, **executor)
+
+
+@contextmanager
+def alone(**environment: str) -> Iterator[AnnalsInstance]:
+    """An instance with services of its own; when its tests are done, the invariants hold."""
+    with instance_of_its_own(**environment) as running:
+        yield running
+        invariants.hold(running)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.client import Client
+from tests.faults.stage import alone
 from tests.instance import AnnalsInstance, eventually
 
 pytestmark = pytest.mark.timeout(600)
@@ -25,12 +26,9 @@ module.exports = async ({ req, res, error }) => {
 
 
 @pytest.fixture(scope="module")
-def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnnalsInstance]:
-    folder = tmp_path_factory.mktemp("attempts")
-    os.chmod(folder, 0o755)  # noqa: S103 - embedded services run as another user
-    running = AnnalsInstance.start(folder / "data", "--driver", "sandbox", environment={"ANNALS_LEASE_S": "5"})
-    yield running
-    running.stop()
+def instance() -> Iterator[AnnalsInstance]:
+    with alone(ANNALS_LEASE_S="5") as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

@@ -43,7 +43,7 @@ def engine() -> Iterator[OwnEngine]:
 @pytest.fixture(scope="module")
 def stage(engine: OwnEngine) -> Iterator[Stage]:
     settings = {"ANNALS_DRIVER": "docker", "ANNALS_DOCKER_HOST": engine.host}
-    with short_folder() as folder, staged(folder, within=engine.within, settings=settings) as made:
+    with staged(within=engine.within, settings=settings) as made:
         made.client.function("hello", HELLO)
         made.client.function("slow", SLOW, timeout=20)
         yield made

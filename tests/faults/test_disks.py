@@ -39,11 +39,6 @@ def instance() -> Iterator[AnnalsInstance]:
             subprocess.run(["umount", "--lazy", str(small)], check=True)
 
 
-@pytest.fixture
-def client(instance: AnnalsInstance) -> Client:
-    return Client(instance.endpoint, instance.headers)
-
-
 @contextlib.contextmanager
 def full(instance: AnnalsInstance) -> Iterator[None]:
     """Not a byte is free while inside."""

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from tests.client import Client
+from tests.faults.stage import alone
 from tests.instance import AnnalsInstance, annals, eventually
 
 pytestmark = pytest.mark.timeout(600)
@@ -19,17 +20,9 @@ TAKEN_UP_SECONDS = 90
 
 
 @pytest.fixture(scope="module")
-def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnnalsInstance]:
-    folder = tmp_path_factory.mktemp("kills")
-    os.chmod(folder, 0o755)  # noqa: S103 - embedded services run as another user
-    running = AnnalsInstance.start(folder / "data", "--driver", "sandbox", environment={"ANNALS_LEASE_S": "5"})
-    yield running
-    running.stop()
-
-
-@pytest.fixture
-def client(instance: AnnalsInstance) -> Client:
-    return Client(instance.endpoint, instance.headers)
+def instance() -> Iterator[AnnalsInstance]:
+    with alone(ANNALS_LEASE_S="5") as running:
+        yield running
 
 
 def kill(instance: AnnalsInstance, role: str) -> None:

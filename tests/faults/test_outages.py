@@ -19,7 +19,7 @@ from annals.executor.drivers.sandbox import FIRST_UID
 from tests.client import Client
 from tests.faults import invariants
 from tests.faults.stage import Stage, staged
-from tests.instance import eventually, short_folder
+from tests.instance import eventually
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("held")]
 CANARY = "canary-5b0e7c41d9"
@@ -30,7 +30,7 @@ SLOW = "module.exports = async ({ res }) => { await new Promise(r => setTimeout(
 
 @pytest.fixture(scope="module")
 def stage() -> Iterator[Stage]:
-    with short_folder() as folder, staged(folder) as made:
+    with staged() as made:
         made.client.function("hello", HELLO)
         made.client.function("slow", SLOW, timeout=20)
         secret = {"key": "CANARY", "value": CANARY, "secret": True}

@@ -12,7 +12,8 @@ import pytest
 
 from annals.app.cli.folders import Folders
 from tests.client import Client
-from tests.instance import AnnalsInstance, eventually, instance_of_its_own, plain
+from tests.faults.stage import alone
+from tests.instance import AnnalsInstance, eventually, plain
 
 pytestmark = pytest.mark.timeout(600)
 TAKEN_UP_SECONDS = 90
@@ -26,13 +27,8 @@ HELLO = "module.exports = async ({ res }) => res.text('hello')"
 
 @pytest.fixture(scope="module")
 def instance() -> Iterator[AnnalsInstance]:
-    with instance_of_its_own(ANNALS_LEASE_S="5", ANNALS_WORKERS="2") as running:
+    with alone(ANNALS_LEASE_S="5", ANNALS_WORKERS="2") as running:
         yield running
-
-
-@pytest.fixture
-def client(instance: AnnalsInstance) -> Client:
-    return Client(instance.endpoint, instance.headers)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import pytest
 
 from tests.client import Client
 from tests.faults.stage import Stage, staged
-from tests.instance import annals, eventually, short_folder
+from tests.instance import annals, eventually
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("held")]
 BACK_SECONDS = 90
@@ -20,7 +20,7 @@ POISON = "ALTER TABLE audit ADD CONSTRAINT poison CHECK (resource_id <> 'poison'
 
 @pytest.fixture(scope="module")
 def stage() -> Iterator[Stage]:
-    with short_folder() as folder, staged(folder) as made:
+    with staged() as made:
         made.client.function("hello", HELLO)
         yield made
 
