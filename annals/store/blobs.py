@@ -107,12 +107,6 @@ class Blobs:
         async for piece in found.stream(min_chunk_size=PIECE):
             yield bytes(piece)
 
-    async def get_range(self, key: str, start: int, length: int) -> bytes:
-        """Part of a blob. Raises BlobMissing, BlobError for a range beyond its end."""
-        if not length:
-            return b""
-        return bytes(await _guarded(obstore.get_range_async(self._store, check(key), start=start, length=length)))
-
     async def head(self, key: str) -> BlobInfo:
         """Size and time of a blob. Raises BlobMissing."""
         meta = await _guarded(obstore.head_async(self._store, check(key)))

@@ -135,10 +135,6 @@ class Follower:
                 return done
         return self.batch
 
-    async def lag(self) -> int:
-        """How many positions lie ahead (an upper bound of events: positions have gaps)."""
-        return int(await self._database.value(QUERIES["lag"], {"name": self.name}) or 0)
-
     async def _step_or_poison(self) -> int:
         try:
             return await self._step(1)

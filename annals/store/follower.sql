@@ -28,8 +28,3 @@ SELECT notification_id FROM events WHERE notification_id > %(position)s ORDER BY
 -- name: position
 -- How far a follower is.
 SELECT position FROM checkpoints WHERE name = %(name)s;
-
--- name: lag
--- How many positions lie between a follower and the end of the log.
-SELECT coalesce((SELECT max(notification_id) FROM events), 0)
-    - coalesce((SELECT position FROM checkpoints WHERE name = %(name)s), 0) AS lag;

@@ -3,10 +3,10 @@
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from annals.store.database import Database, Row
+from annals.store.database import Database
 from annals.store.proof import merkle
 from annals.store.proof.merkle import HASH_BYTES, Lookup, Node, fold
-from annals.store.proof.tiles import HEIGHT, QUERIES, WIDTH, Place, leaves
+from annals.store.proof.tiles import HEIGHT, QUERIES, WIDTH, Place
 
 T = TypeVar("T")
 
@@ -78,19 +78,3 @@ def _node(node: Node, tile: bytes) -> bytes:
     if len(hashes) != HASH_BYTES << height:
         raise NodesMissing(f"The seal does not reach to node {node.number} of level {node.level}")
     return fold(hashes)
-
-
-async def nothing_archived(index: int) -> bytes:
-    """For trees none of whose leaves ever moved."""
-    raise NodesMissing(f"The seal has no tile {index} of leaves")
-
-
-def find_leaf(row: Row | None, position: int) -> int | None:
-    """The number of a position's leaf within the tile it would be in."""
-    if row is None:
-        return None
-    tile = leaves(row)
-    try:
-        return tile.number * WIDTH + tile.positions.index(position)
-    except ValueError:
-        return None

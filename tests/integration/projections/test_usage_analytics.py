@@ -26,7 +26,6 @@ from bench.history import PROJECT, Happening, Shape, copy, happenings
 
 END = datetime(2026, 4, 20, 10, 20, tzinfo=UTC)  # clocks changed three weeks before, in Berlin and elsewhere
 SHAPE = Shape(executions=1500, end=END, days=45, functions=5, seed=7)
-UTC_ZONE = ZoneInfo("UTC")
 FLOWS = ["count", "errors", "duration", "mbSeconds", "coldStarts", "queueTime", "builds", "buildTime"]
 Fact = dict[str, Any]
 
