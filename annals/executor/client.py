@@ -1,4 +1,7 @@
-"""The caller's end of the executor's port: one connection a host, everything multiplexed on it."""
+"""The caller's end of the executor's port: one connection a host, everything multiplexed on it.
+
+What goes wrong is told to people who own functions, and not the host: addresses and errors of systems go to the log.
+"""
 
 import asyncio
 import hashlib
@@ -30,6 +33,7 @@ REFUSED_SECONDS = 0.2
 SILENCE_SECONDS = 10.0
 """How long a host that is to answer may say nothing at all before it is judged hung."""
 
+AWAY = "The executor cannot be reached."
 _BEATS = 4
 _NO_CALL = 0
 
@@ -63,6 +67,7 @@ class _Link:
         self._numbers = itertools.count(1)
         self._connecting = asyncio.Lock()
         self._refuse_until = 0.0
+        self._fault = ""
 
     async def request(self, kind: Kind, payload: bytes, text: Callable[[str], None] | None = None) -> bytes:
         """Send a request and wait for its answer; cancelling withdraws it. Raises ExecutorUnavailable."""
@@ -98,17 +103,24 @@ class _Link:
             if self._frames is not None and self._frames.open:
                 return self._frames
             if time.monotonic() < self._refuse_until:
-                raise ExecutorUnreachable(f"The executor at {self.url} cannot be reached.")
+                raise ExecutorUnreachable(AWAY)
             try:
                 async with asyncio.timeout(CONNECT_SECONDS):
                     frames = await self._dial()
                     await self._ask(frames, Kind.HELLO, encode(VERSION), None)
             except (OSError, TimeoutError, ExecutorUnavailable) as failure:
                 self._refuse_until = time.monotonic() + REFUSED_SECONDS
-                raise ExecutorUnreachable(f"The executor at {self.url} cannot be reached: {failure}") from failure
-            self._frames = frames
+                self._note(str(failure) or "It gave no answer.")
+                raise ExecutorUnreachable(AWAY) from failure
+            self._frames, self._fault = frames, ""
             self._watching = asyncio.create_task(self._watch(frames))
             return frames
+
+    def _note(self, fault: str) -> None:
+        """Log why the host is away, once until that changes."""
+        if fault != self._fault:
+            self._fault = fault
+            log.warning("executor_away", address=self.url, error=fault)
 
     async def _watch(self, frames: Frames) -> None:
         """Hang up on a host that leaves calls without a sign of life: stopped, stuck, or cut off without a word.
@@ -134,7 +146,7 @@ class _Link:
             _, frames = await loop.create_unix_connection(self._made, self._address.path)
             return frames
         if self._tls is None:
-            raise ExecutorUnavailable(f"The executor at {self.url} is reached over mutual TLS: set its certificates.")
+            raise ExecutorUnavailable("It is reached over mutual TLS: set its certificates.")
         context = tls_context(self._tls, server=False)
         _, frames = await loop.create_connection(self._made, self._address.host, self._address.port, ssl=context)
         return frames
@@ -152,7 +164,7 @@ class _Link:
             call.text(str(_decode_any(payload)))
         elif kind == Kind.NOT_BEGUN:  # an executor of a former version says nothing beyond
             why = str(_decode_any(payload)) if payload else "It is stopping."
-            call.answer.set_exception(ExecutorUnreachable(f"The executor at {self.url} cannot begin it: {why}"))
+            call.answer.set_exception(ExecutorUnreachable(f"The executor cannot begin it: {why}"))
         elif kind == Kind.FAULT:
             call.answer.set_exception(ExecutorUnavailable(str(_decode_any(payload))))
 
@@ -161,9 +173,7 @@ class _Link:
             self._frames = None
         for call in self._calls.values():
             if not call.answer.done():
-                call.answer.set_exception(
-                    ExecutorUnavailable(f"The connection to the executor at {self.url} was lost.")
-                )
+                call.answer.set_exception(ExecutorUnavailable("The connection to the executor was lost."))
 
     def close(self) -> None:
         if self._watching is not None:

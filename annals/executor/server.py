@@ -171,14 +171,13 @@ class ExecutorServer:
         except msgspec.DecodeError as unreadable:
             frames.send(Kind.FAULT, number, encode(f"The request cannot be read: {unreadable}"))
         except EngineAway as away:
-            log.warning("executor.engine_away", message=str(away)[:300])
             frames.send(Kind.NOT_BEGUN, number, encode(str(away)))
         except SandboxLost as lost:
             log.warning("executor.sandbox_lost", message=str(lost))
             frames.send(Kind.FAULT, number, encode(str(lost)))
-        except Exception as fault:
+        except Exception:
             log.exception("executor.fault")
-            frames.send(Kind.FAULT, number, encode(f"The executor failed: {fault}"))
+            frames.send(Kind.FAULT, number, encode("The executor failed; its log says why."))
 
     async def _execute(self, frames: Frames, number: int, payload: bytes) -> None:
         run = decode_run(payload)

@@ -87,7 +87,7 @@ class Conservation:
             *_gauge(
                 "annals_follower_stopped",
                 "1 when a follower stands still before an event that it cannot take.",
-                [{**row, "stopped": int(row["error"] != "")} for row in followers],
+                [{**row, "stopped": int(row["stopped"])} for row in followers],
                 "stopped",
                 "name",
             ),

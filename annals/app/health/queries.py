@@ -12,6 +12,10 @@ QUERIES = sql.load(__package__, "queries.sql")
 PATIENCE = 2.0
 """Seconds that an executor may take to answer."""
 
+AWAY = "No executor can be reached."
+STANDS_STILL = "It stands still: `annals doctor` and the keeper's log say why."
+"""All that anybody may know: what a follower failed at may name what a project keeps."""
+
 
 async def readiness(call: Call) -> Ready:
     """What is needed for the whole job: a writable log, followers that go on, workers, and an executor."""
@@ -19,7 +23,10 @@ async def readiness(call: Call) -> Ready:
     executor = await _executor(call)
     try:
         writable = bool(await database.value(QUERIES["writable"]))
-        followers = [Follower(**row) for row in await database.rows(QUERIES["followers"])]
+        followers = [
+            Follower(row["name"], row["lag"], STANDS_STILL if row["stopped"] else "")
+            for row in await database.rows(QUERIES["followers"])
+        ]
         roles = {row["role"]: row["processes"] for row in await database.rows(QUERIES["roles"])}
     except StoreUnavailable:
         return Ready(False, False, executor)
@@ -44,7 +51,6 @@ async def _executor(call: Call) -> str:
             statuses = await call.services.executor_status()
     except TimeoutError:
         return "No executor answered in time."
-    except ExecutorUnavailable as error:
-        return str(error)
-    away = [status for status in statuses.values() if isinstance(status, str)]
-    return " ".join(away) if len(away) == len(statuses) else ""
+    except ExecutorUnavailable:
+        return AWAY
+    return AWAY if all(isinstance(status, str) for status in statuses.values()) else ""

@@ -1,6 +1,6 @@
 -- name: followers
--- How far each follower is behind the newest position, and why it stands still.
-SELECT name, greatest(0, (SELECT coalesce(max(notification_id), 0) FROM events) - position) AS lag, error
+-- How far each follower is behind the newest position, and whether it stands still.
+SELECT name, greatest(0, (SELECT coalesce(max(notification_id), 0) FROM events) - position) AS lag, error <> '' AS stopped
 FROM checkpoints ORDER BY name;
 
 -- name: roles

@@ -16,7 +16,7 @@ class Version(msgspec.Struct):
 
 
 class Follower(msgspec.Struct):
-    """How many events a follower has yet to see, and why it stands still, empty while it does not."""
+    """How many events a follower has yet to see, and a sentence where it stands still, empty while it does not."""
 
     name: str
     lag: int

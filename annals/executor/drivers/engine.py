@@ -73,7 +73,8 @@ class Engine:
             return await asyncio.get_running_loop().run_in_executor(self.threads, function, *arguments)
         except engine_failures() as failure:
             self._troubled.set()
-            raise EngineAway(f"The container engine does not answer: {failure}") from failure
+            log.warning("docker.engine_away", message=str(failure)[:300])
+            raise EngineAway("The container engine does not answer.") from failure
 
     async def open(self) -> None:
         """Raises EngineAway."""
@@ -143,8 +144,7 @@ class Engine:
                 await asyncio.sleep(TIDY_SECONDS)
                 try:
                     await self.call(self._restore)
-                except StartFailed as failure:
-                    log.warning("docker.engine_away", message=str(failure)[:300])
+                except StartFailed:
                     until = loop.time() + SETTLE_SECONDS
                     continue
                 if self._troubled.is_set():

@@ -177,9 +177,11 @@ async def test_cancels_find_executions_and_builds_from_another_connection(port: 
     await other.close()
 
 
-async def test_a_fault_of_the_executor_is_told_and_the_connection_goes_on(port: Port) -> None:
-    with pytest.raises(ExecutorUnavailable, match="wires crossed"):
+async def test_a_fault_of_the_executor_is_told_without_its_words_and_the_connection_goes_on(port: Port) -> None:
+    with pytest.raises(ExecutorUnavailable, match="its log says why") as told:
         await port.client.execute(run(path="/fail"))
+
+    assert "wires crossed" not in str(told.value)
 
     assert (await port.client.execute(run())).status_code == 200
 
@@ -197,9 +199,10 @@ async def test_an_executor_that_is_down_is_unavailable_quickly_and_found_again(p
     await port.client.execute(run())
     await port.server.close()
     for _ in range(3):
-        with pytest.raises(ExecutorUnavailable):
+        with pytest.raises(ExecutorUnavailable) as told:
             async with asyncio.timeout(30):
                 await port.client.execute(run())
+        assert str(port.path) not in str(told.value)  # owners of functions are told, whom the host is no concern of
     await port.server.open()
     await asyncio.sleep(0.25)
 
@@ -278,7 +281,8 @@ async def test_hosts_that_prove_themselves_speak_over_tcp_and_others_do_not(port
     assert (await friend.execute(run(body=b"over TLS"))).body == b"over TLS"
     with pytest.raises(ExecutorUnavailable):
         await intruder.execute(run())
-    with pytest.raises(ExecutorUnavailable, match="mutual TLS"):
+    with pytest.raises(ExecutorUnavailable) as refused:
         await ExecutorClient([address]).execute(run())
+    assert "mutual TLS" in str(refused.value.__cause__)
     await friend.close()
     await server.close()
