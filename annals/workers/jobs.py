@@ -14,7 +14,7 @@ from annals.projections.runs import deployment_of
 from annals.store.errors import StoreError
 from annals.store.tokens import EPHEMERAL_KEYS, ephemeral_key
 from annals.store.vault import Vault
-from annals.workers.patience import patiently
+from annals.workers.patience import EXECUTOR_SECONDS, patiently
 from annals.workers.preparation import KEY_SLACK_SECONDS
 
 
@@ -25,8 +25,7 @@ class BuildLimits(msgspec.Struct, frozen=True, kw_only=True):
     output_limit_bytes: int
     executor_pause_seconds: float = 2.0
     """How long an executor that was lost is left alone, times the attempt."""
-    executor_patience_seconds: float = 15.0
-    """How long claimed work waits for an executor that cannot be reached."""
+    executor_patience_seconds: float = EXECUTOR_SECONDS
 
 
 class Job(NamedTuple):

@@ -37,6 +37,7 @@ from annals.workers.keeper import Keeper, Work
 from annals.workers.leadership import Leadership
 from annals.workers.litter import Litter
 from annals.workers.missed import Missed, wake
+from annals.workers.patience import EXECUTOR_SECONDS
 from annals.workers.reaper import Overdue, Reaper
 from annals.workers.relay import sender
 from annals.workers.relay import wants as relay_wants
@@ -205,6 +206,7 @@ def _executions(settings: Settings, process: Process, executor: Executor) -> Exe
         environments=process.environments,
         executor=executor,
         start_seconds=float(settings.start_timeout_s),
+        executor_patience_seconds=EXECUTOR_SECONDS,
     )
 
 

@@ -11,6 +11,10 @@ from annals.store.errors import StoreUnavailable
 
 T = TypeVar("T")
 
+EXECUTOR_SECONDS = 30.0
+"""How long claimed work waits for an executor, or the engine behind it, that cannot be reached: a slow restart's time,
+and with the lease as long as anything may stay open for such a reason."""
+
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 2.0
 
