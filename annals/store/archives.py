@@ -34,6 +34,9 @@ MOST_TILES = 64
 LEAST_TILES = 16
 """Tiles of 256 events in one segment: fewer compress badly, more cost memory to read."""
 
+STREAMS_BYTES = 64 * 1024 * 1024
+"""Most of what segments say of their streams that a process remembers; the rest is read whenever it is asked for."""
+
 _LEVEL = 15
 _KEPT = 2
 
@@ -65,6 +68,7 @@ class Archives:
         self._database, self._blobs = database, blobs
         self._read: OrderedDict[str, Sequence[StoredRow]] = OrderedDict()
         self._streams: dict[str, array[int]] = {}
+        self._streams_bytes = 0
 
     async def segments(self) -> list[Segment]:
         rows = await self._database.rows(QUERIES["segments"])
@@ -110,7 +114,10 @@ class Archives:
                 kept = array("Q", await self._blobs.get(f"{segment.blob}.streams"))
             except (BlobMissing, ValueError):
                 kept = streams_of(await self.rows(segment))
-            self._streams[segment.blob] = kept
+            size = len(kept) * kept.itemsize
+            if self._streams_bytes + size <= STREAMS_BYTES:
+                self._streams[segment.blob] = kept
+                self._streams_bytes += size
         return kept
 
     async def rows(self, segment: Segment) -> Sequence[StoredRow]:

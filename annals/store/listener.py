@@ -15,6 +15,9 @@ from annals.store.trips import CHANNEL
 ALL = ""
 """Said of what has no name, or of anything there is."""
 
+MOST_NAMES = 10_000
+"""So many names are counted apart; then all of them count as told of, and counting begins anew."""
+
 _PATIENCE = 30.0
 _RETRY_SECONDS = 0.25
 
@@ -115,6 +118,10 @@ class Listener:
 
     def _ring(self, name: str) -> None:
         self.count += 1
+        if name not in self._counts and len(self._counts) >= MOST_NAMES:
+            self._counts.clear()
+            self._counts[ALL] = self.count  # more than was heard of any name before
+            self._fresh = {ALL}
         self._counts[name] += 1
         self._fresh.add(name)
         heard, self._heard = self._heard, asyncio.Event()

@@ -10,6 +10,7 @@ from annals.domain.retention import Retention
 from annals.projections import refill
 from annals.projections.replay import check, rebuild
 from annals.projections.usage_beginnings import all_beginnings
+from annals.store import archives
 from annals.store.archives import ArchiveDamaged, Archiver, Archives
 from annals.store.blobs import BlobError
 from annals.store.facts import Fact
@@ -141,6 +142,16 @@ async def test_what_stays_of_an_archived_stretch_is_verified_as_well(old: Sealed
     faults = await old.faults()
 
     assert [(fault.kind, fault.position) for fault in faults] == [("altered", 1), ("removed", 3)]
+
+
+async def test_what_is_not_remembered_of_archives_is_read_again(old: Sealed, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Execution.stream("p", "e7")
+    before = await old.log.facts.of_stream(stream)
+    await old.archive()
+    monkeypatch.setattr(archives, "STREAMS_BYTES", 0)
+
+    for _ in range(2):
+        assert await old.log.facts.of_stream(stream) == before
 
 
 async def test_an_archive_that_was_changed_is_refused(old: Sealed) -> None:

@@ -1,0 +1,44 @@
+"""What a process hears of commits, by name: nothing that a waiter asks for is missed, however many names there are."""
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+
+from annals.store import listener
+from annals.store.listener import ALL, Listener
+
+
+def a_listener() -> Listener:
+    return Listener(cast(Any, None))
+
+
+async def test_who_waits_for_a_name_is_woken_by_it_and_by_what_is_said_of_all() -> None:
+    bell = a_listener()
+    for told in ("a", ALL):
+        waiting = asyncio.create_task(bell.wait_for("a", bell.heard_of("a"), 600))
+        await asyncio.sleep(0)
+        bell._ring("b")
+        await asyncio.sleep(0)
+        assert not waiting.done()
+
+        bell._ring(told)
+
+        async with asyncio.timeout(60):
+            await waiting
+
+
+async def test_more_names_than_are_counted_apart_count_as_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listener, "MOST_NAMES", 3)
+    bell = a_listener()
+    bell._ring("a")
+    known = {name: bell.heard_of(name) for name in ("a", "never")}
+    bell.fresh()
+
+    for number in range(20):
+        bell._ring(f"other {number}")
+
+    assert len(bell._counts) <= 3
+    assert all(bell.heard_of(name) > before for name, before in known.items())
+    assert ALL in bell.fresh()
+    assert bell.count == 21
