@@ -1,20 +1,14 @@
 """A function: its configuration, its variables, and which deployment answers."""
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import ClassVar, Literal
 
 import msgspec
 
-from annals.domain.base import Aggregate, AggregateEvent, CreatedEvent, Key
-from annals.domain.errors import (
-    FunctionAlreadyExists,
-    FunctionNotFound,
-    VariableAlreadyExists,
-    VariableCannotUnsetSecret,
-    VariableNotFound,
-)
+from annals.domain.base import AggregateEvent, CreatedEvent, Key
+from annals.domain.errors import FunctionAlreadyExists, FunctionNotFound
 from annals.domain.policy import Policy
+from annals.domain.variables import Variable, VariableOwner
 
 ActivationReason = Literal["requested", "built", "rollback", "reverted"]
 
@@ -49,48 +43,7 @@ BUILD_INPUTS = frozenset({"name", "entrypoint", "commands", "provider_root_direc
 """Fields whose change makes the active build out of date (http-api.md 7.9)."""
 
 
-class Variable(msgspec.Struct, frozen=True, kw_only=True):
-    """`sealed` is the encrypted value, `fingerprint` a keyed digest by which equal values are known."""
-
-    variable_id: str
-    key: str
-    sealed: str
-    secret: bool
-    fingerprint: str = ""
-
-
-def revised_variable(
-    former: Variable, *, key: str | None, sealed: tuple[str, str] | None, secret: bool | None
-) -> tuple[Variable, list[str]]:
-    """A variable with what is given, and the names of what differs; `sealed` is a value with its fingerprint.
-
-    Raises VariableCannotUnsetSecret.
-    """
-    if former.secret and secret is False:
-        raise VariableCannotUnsetSecret
-    value, fingerprint = sealed or (former.sealed, former.fingerprint)
-    variable = Variable(
-        variable_id=former.variable_id,
-        key=former.key if key is None else key,
-        sealed=value,
-        secret=former.secret if secret is None else secret,
-        fingerprint=fingerprint,
-    )
-    differs = {
-        "key": variable.key != former.key,
-        "value": sealed is not None and fingerprint != former.fingerprint,
-        "secret": variable.secret != former.secret,
-    }
-    return variable, [name for name, different in differs.items() if different]
-
-
-def refuse_key_in_use(variables: Mapping[str, Variable], variable: Variable) -> None:
-    """Raises VariableAlreadyExists when another one has the key."""
-    if any(v.key == variable.key and v.variable_id != variable.variable_id for v in variables.values()):
-        raise VariableAlreadyExists
-
-
-class Function(Aggregate):
+class Function(VariableOwner):
     TOPIC: ClassVar[str] = "function"
     SNAPSHOT_EVERY = 100
 
@@ -248,31 +201,6 @@ class Function(Aggregate):
     def deactivate(self, deployment_id: str) -> None:
         if deployment_id == self.deployment_id:
             self.trigger_event(self.DeploymentDeactivated, deployment_id=deployment_id)
-
-    def add_variable(self, variable: Variable) -> None:
-        if variable.variable_id in self.variables:
-            raise VariableAlreadyExists
-        refuse_key_in_use(self.variables, variable)
-        self.trigger_event(self.VariableAdded, variable=variable)
-
-    def change_variable(
-        self, variable_id: str, *, key: str | None, sealed: tuple[str, str] | None, secret: bool | None
-    ) -> None:
-        """Change what is given; `sealed` is the new value with its fingerprint. None keeps."""
-        variable, changed = revised_variable(self.variable(variable_id), key=key, sealed=sealed, secret=secret)
-        refuse_key_in_use(self.variables, variable)
-        self.trigger_event(self.VariableChanged, variable=variable, changed=changed)
-
-    def remove_variable(self, variable_id: str) -> None:
-        self.variable(variable_id)
-        self.trigger_event(self.VariableRemoved, variable_id=variable_id)
-
-    def variable(self, variable_id: str) -> Variable:
-        """The variable of that id, or VariableNotFound."""
-        try:
-            return self.variables[variable_id]
-        except KeyError:
-            raise VariableNotFound from None
 
     def delete(self) -> None:
         self.trigger_event(self.Deleted)

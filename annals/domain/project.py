@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import msgspec
 
-from annals.domain.base import Aggregate, AggregateEvent, CreatedEvent, Key
+from annals.domain.base import AggregateEvent, CreatedEvent, Key
 from annals.domain.errors import (
     InstallationAlreadyExists,
     InstallationNotFound,
@@ -14,11 +14,9 @@ from annals.domain.errors import (
     PlatformNotFound,
     ProjectAlreadyExists,
     ProjectNotFound,
-    VariableAlreadyExists,
-    VariableNotFound,
 )
-from annals.domain.function import Variable, refuse_key_in_use, revised_variable
 from annals.domain.installation import Installation
+from annals.domain.variables import Variable, VariableOwner
 
 CONSOLE = "console"
 """The id that stands for the instance itself: its users are the admins of all projects, and no project has it."""
@@ -48,7 +46,7 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     store: str = ""
 
 
-class Project(Aggregate):
+class Project(VariableOwner):
     TOPIC: ClassVar[str] = "project"
 
     class Event(AggregateEvent, frozen=True):
@@ -205,32 +203,6 @@ class Project(Aggregate):
         if platform_id not in self.platforms:
             raise PlatformNotFound
         self.trigger_event(self.PlatformRemoved, platform_id=platform_id)
-
-    def add_variable(self, variable: Variable) -> None:
-        """Raises VariableAlreadyExists for a taken id or key."""
-        if variable.variable_id in self.variables:
-            raise VariableAlreadyExists
-        refuse_key_in_use(self.variables, variable)
-        self.trigger_event(self.VariableAdded, variable=variable)
-
-    def change_variable(
-        self, variable_id: str, *, key: str | None, sealed: tuple[str, str] | None, secret: bool | None
-    ) -> None:
-        """Change what is given; `sealed` is a sealed value with its fingerprint. A secret never becomes readable."""
-        variable, changed = revised_variable(self.variable(variable_id), key=key, sealed=sealed, secret=secret)
-        refuse_key_in_use(self.variables, variable)
-        self.trigger_event(self.VariableChanged, variable=variable, changed=changed)
-
-    def remove_variable(self, variable_id: str) -> None:
-        self.variable(variable_id)
-        self.trigger_event(self.VariableRemoved, variable_id=variable_id)
-
-    def variable(self, variable_id: str) -> Variable:
-        """Raises VariableNotFound."""
-        try:
-            return self.variables[variable_id]
-        except KeyError:
-            raise VariableNotFound from None
 
     def add_installation(self, installation: Installation) -> None:
         if installation.installation_id in self.installations:

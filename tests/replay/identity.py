@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from annals.domain.commands import projects, teams, users
-from annals.domain.function import Variable
 from annals.domain.project import Platform, Project
 from annals.domain.team import Membership, Team
 from annals.domain.user import Session, User
+from annals.domain.variables import Variable
 
 EXPIRES = datetime(2030, 1, 1, tzinfo=UTC)
 

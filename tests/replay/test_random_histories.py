@@ -16,10 +16,11 @@ from annals.domain.commands.retention import sweep_executions
 from annals.domain.deployment import Deployment
 from annals.domain.errors import DomainError
 from annals.domain.execution import Execution, Ran, Request
-from annals.domain.function import Function, Variable
+from annals.domain.function import Function
 from annals.domain.project import ApiKey, Project
 from annals.domain.retention import Retention
 from annals.domain.rule import Rule
+from annals.domain.variables import Variable
 from annals.projections.following import FOLLOWING
 from annals.projections.inline import REFUSALS, inline
 from annals.store.blobs import Blobs

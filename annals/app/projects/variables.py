@@ -30,8 +30,8 @@ from annals.app.variables.queries import ONE as ONE_OF_FUNCTION
 from annals.app.wire import encode, joined
 from annals.domain.commands.projects import add_project_variable, change_project_variable, remove_project_variable
 from annals.domain.errors import ArgumentInvalid, VariableNotFound
-from annals.domain.function import Variable
 from annals.domain.project import Project
+from annals.domain.variables import Variable
 from annals.store.database import Row
 from annals.store.log import Recorded
 

@@ -23,7 +23,8 @@ from annals.app.scopes import FUNCTIONS_READ, FUNCTIONS_WRITE
 from annals.app.variables import queries
 from annals.domain.commands.functions import add_variable, change_variable, remove_variable
 from annals.domain.errors import ArgumentInvalid
-from annals.domain.function import Function, Variable
+from annals.domain.function import Function
+from annals.domain.variables import Variable
 from annals.store.log import Recorded
 
 LIST = Parameters(

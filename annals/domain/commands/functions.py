@@ -3,8 +3,9 @@
 from annals.domain.base import Aggregate
 from annals.domain.deployment import Deployment
 from annals.domain.errors import DeploymentNotFound
-from annals.domain.function import ActivationReason, Configuration, Function, Variable
+from annals.domain.function import ActivationReason, Configuration, Function
 from annals.domain.policy import Policy
+from annals.domain.variables import Variable
 
 
 def create_function(

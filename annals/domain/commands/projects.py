@@ -1,9 +1,9 @@
 """Commands on projects: keys, switches, platforms, variables."""
 
 from annals.domain.base import Aggregate
-from annals.domain.function import Variable
 from annals.domain.installation import Installation
 from annals.domain.project import ApiKey, Platform, Project
+from annals.domain.variables import Variable
 
 
 def create_project(former: Project | None, *, project_id: str, name: str, keys: list[ApiKey]) -> list[Aggregate]:

@@ -11,8 +11,9 @@ from annals.app.settings import Settings
 from annals.domain.commands import deployments, functions
 from annals.domain.deployment import Deployment
 from annals.domain.execution import Execution, Ran
-from annals.domain.function import Function, Variable
+from annals.domain.function import Function
 from annals.domain.ports import Artefact
+from annals.domain.variables import Variable
 from annals.projections.following import FOLLOWING
 from annals.projections.inline import REFUSALS, TABLES, inline
 from annals.store.blobs import Blobs

@@ -6,9 +6,10 @@ from typing import Any
 from annals.domain.commands import deployments, executions, functions, projects
 from annals.domain.deployment import Deployment
 from annals.domain.execution import Execution, Ran, Request
-from annals.domain.function import Configuration, Function, Variable
+from annals.domain.function import Configuration, Function
 from annals.domain.ports import Artefact
 from annals.domain.project import ApiKey, Project
+from annals.domain.variables import Variable
 from annals.store.database import Database, Row
 from annals.store.log import EventLog, Meta, Recorded
 

@@ -4,8 +4,9 @@ from typing import Any
 
 from annals.domain.deployment import Deployment
 from annals.domain.execution import Execution, Ran, Request
-from annals.domain.function import Configuration, Function, Variable
+from annals.domain.function import Configuration, Function
 from annals.domain.ports import Artefact
+from annals.domain.variables import Variable
 
 SOURCE = Artefact(key="sources/p/d", digest="aa", size=10)
 RAN = Ran(deployment_id="d", function_version=1, environment_digest="e", specification="s")

@@ -10,8 +10,8 @@ from annals.domain.errors import (
     VariableCannotUnsetSecret,
     VariableNotFound,
 )
-from annals.domain.function import Variable
 from annals.domain.project import CONSOLE, Platform, Project
+from annals.domain.variables import Variable
 
 
 def given_project() -> Project:

@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
-from annals.domain.function import Configuration, Function, Variable
+from annals.domain.function import Configuration, Function
 from annals.domain.project import ApiKey, Project
 from annals.domain.telling import Change, described, differences, told
 from annals.domain.user import User
+from annals.domain.variables import Variable
 
 CONFIGURATION = Configuration(
     name="Hello", runtime="node-22", build_specification="s-1vcpu-1gb", runtime_specification="s-1vcpu-512mb"

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from annals.domain.execution import Execution, Ran, Request
-from annals.domain.function import Function, Variable
+from annals.domain.function import Function
+from annals.domain.variables import Variable
 from annals.projections.discards import DISCARDS
 from annals.projections.inline import PROJECTORS, inline, project
 from annals.store.mapper import event_classes
