@@ -1,8 +1,12 @@
 """What a person may look up is written down, and what is written down exists."""
 
+import inspect
+
 from annals.app.errors import STATUS
 from annals.domain.errors import DomainError
 from tests.house import reference
+from tests.house.source import ROOT
+from tests.simulation.mutations import MUTATIONS
 
 THE_CONTRACTS_WORDS = {"No file sent"}
 
@@ -20,3 +24,9 @@ def test_every_refusal_has_a_status_and_a_sentence_that_is_one() -> None:
 
 def test_every_error_of_the_table_has_its_sentence() -> None:
     assert [line for line in reference._errors() if line.endswith("|  |")] == []
+
+
+def test_every_planted_bug_is_told_in_its_own_words() -> None:
+    page = (ROOT / "docs" / "simulation.md").read_text()
+    rows = [f"| `{name}` | {inspect.getdoc(mutation)} |" for name, mutation in MUTATIONS.items()]
+    assert [row for row in rows if row not in page] == []
