@@ -21,6 +21,7 @@ from annals.store.follower import QUERIES, Follower
 from annals.store.group_append import GroupAppender
 from annals.store.leases import Watch
 from annals.store.log import EventLog, Recorded
+from annals.store.stretch import Entry, Stretch
 from annals.workers import builds, missed, reaper, relay, schedules
 from annals.workers.builds import Builds
 
@@ -161,13 +162,13 @@ def cursor_saved_before_effects() -> AbstractContextManager[object]:
         async with self._database.transaction() as conn:
             position = await self._lock(conn)
             rows = await (await conn.execute(_AFTER, {"position": position, "limit": limit, "until": None})).fetchall()
-            if rows:
-                moved = {"name": self.name, "position": rows[-1]["notification_id"]}
-                await conn.execute(QUERIES["move"], moved)
-        if rows:
+            stretch = Stretch([Entry(row, self._facts.fact) for row in rows])
+            if stretch:
+                await conn.execute(QUERIES["move"], {"name": self.name, "position": stretch.end})
+        if stretch:
             async with self._database.transaction() as conn:
-                await self._handle(conn, [self._facts.fact(row) for row in rows])
-        return len(rows)
+                await self._hand_on(conn, stretch)
+        return len(stretch)
 
     return mock.patch.object(Follower, "_step", step)
 
