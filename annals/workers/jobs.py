@@ -1,6 +1,5 @@
 """What a build needs before it can begin: the function as it is now, the environment, and where the artefact goes."""
 
-import secrets
 import time
 from typing import NamedTuple
 
@@ -11,6 +10,7 @@ from annals.domain.errors import FunctionNotFound, FunctionRuntimeUnsupported
 from annals.domain.ports import Build, BuildOutcome, Limits
 from annals.projections.execution_context import Environments, Prepared
 from annals.projections.runs import deployment_of
+from annals.store.blob_keys import artefact_key
 from annals.store.errors import StoreError
 from annals.store.tokens import EPHEMERAL_KEYS, ephemeral_key
 from annals.store.vault import Vault
@@ -82,8 +82,3 @@ class Jobs:
             timeout_seconds=self._limits.timeout_seconds,
             output_limit_bytes=self._limits.output_limit_bytes,
         )
-
-
-def artefact_key(project_id: str, deployment_id: str, epoch: int) -> str:
-    """Where a build puts its artefact; no two attempts share one, so that a late one overwrites nothing."""
-    return f"artefacts/{project_id}/{deployment_id}/{epoch}-{secrets.token_hex(4)}/code.tar.gz"

@@ -4,15 +4,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from annals.store import contents, sql
+from annals.store.blob_keys import ARTEFACTS, SOURCES, UPLOADS, place
 from annals.store.blobs import Blobs
 from annals.store.contents import Contents
 from annals.store.database import Database
 from annals.store.sweeper import sweep
 
 QUERIES = sql.load(__package__, "retention.sql")
-
-SOURCES, ARTEFACTS, UPLOADS = "sources", "artefacts", "uploads"
-"""Where archives, builds' artefacts and parts of uploads lie; below each: project, deployment."""
 
 ABANDONED = timedelta(days=1)
 """After which parts of an upload that nobody completed are removed."""
@@ -42,10 +40,11 @@ class Litter:
     async def sweep_deployment(self, project_id: str, deployment_id: str, now: datetime) -> None:
         """Remove at once what a deleted deployment had, but for what was written just now."""
         for prefix in (SOURCES, ARTEFACTS, UPLOADS):
-            place = f"{prefix}/{project_id}/{deployment_id}"
-            await sweep(
-                self._blobs, place, self._awaited if prefix == UPLOADS else self._in_use, now=now, grace=_SETTLED
+            below, known = (
+                place(prefix, project_id, deployment_id),
+                self._awaited if prefix == UPLOADS else self._in_use,
             )
+            await sweep(self._blobs, below, known, now=now, grace=_SETTLED)
 
     async def _in_use(self, keys: Sequence[str]) -> set[str]:
         rows = await self._database.rows(QUERIES["blobs_in_use"], {"keys": list(keys)})

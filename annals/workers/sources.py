@@ -12,8 +12,8 @@ from annals.domain.deployment import Deployment
 from annals.domain.errors import Conflict
 from annals.domain.origin import Origin
 from annals.domain.ports import Artefact, BuildOutcome
+from annals.store.blob_keys import source_key
 from annals.store.blobs import PIECE, Blobs
-from annals.store.ids import generate_id
 from annals.store.log import EventLog, Meta
 from annals.vcs.client import Repositories
 from annals.vcs.locating import Locator
@@ -53,7 +53,7 @@ class Sources:
             raise Refusal("failed", "Nothing says where this deployment's source lies.")
         wanted = await patiently(lambda: self._locator.wanted(deployment.project_id, remote, deployment.origin))
         async with self._repositories.fetch(wanted) as (archive, origin):
-            key = f"sources/{deployment.project_id}/{deployment.deployment_id}/{generate_id()}/code.tar.gz"
+            key = source_key(deployment.project_id, deployment.deployment_id)
             blob = await self._blobs.put(key, _pieces(archive))
         return Artefact(key=blob.key, digest=blob.digest, size=blob.size), origin
 

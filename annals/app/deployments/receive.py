@@ -11,6 +11,7 @@ from annals.app.parameters import Boolean, Parameters, Text, Uid, Unfit, optiona
 from annals.app.parameters.body import body_parameters, whole
 from annals.app.refusals import ContentRangeInvalid, FileEmpty, FileTypeUnsupported
 from annals.domain.errors import DomainError, FunctionEntrypointMissing, FunctionNotFound
+from annals.store.blob_keys import source_key
 from annals.store.blobs import Blob, BlobTooLarge
 from annals.store.ids import generate_id
 
@@ -98,7 +99,7 @@ class Reception:
             if self._chunk is not None:
                 await uploads.keep_chunk(call, self._function_id, self._deployment_id, self._chunk, content)
             else:
-                key = uploads.source_key(call.project_id, self._deployment_id)
+                key = source_key(call.project_id, self._deployment_id)
                 self._source = await call.services.blobs.put(key, content, limit=limit)
         except BlobTooLarge:
             self._file_refused = uploads.too_large(call) if self._chunk is None else ContentRangeInvalid()

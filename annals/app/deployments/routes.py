@@ -23,6 +23,7 @@ from annals.domain.deployment import Deployment
 from annals.domain.errors import DeploymentNotFound, UserUnauthorized
 from annals.domain.function import Function
 from annals.domain.ports import ExecutorUnavailable
+from annals.store.blob_keys import source_key
 from annals.store.blobs import BlobMissing
 
 log = structlog.get_logger(__name__)
@@ -97,7 +98,7 @@ async def duplicate(call: Call) -> Answer:
     if not former["source_key"]:
         row = await requests.again(call, former["deployment_id"], owner, activate=upload.activate)
         return raw_json_answer(await queries.present_row(call, row), status=202)
-    blobs, key = call.services.blobs, uploads.source_key(call.project_id, upload.deployment_id)
+    blobs, key = call.services.blobs, source_key(call.project_id, upload.deployment_id)
     try:
         source = await blobs.put(key, blobs.stream(former["source_key"]))
     except BlobMissing:

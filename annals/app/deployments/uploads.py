@@ -14,9 +14,9 @@ from annals.domain.commands.deployments import begin_upload, complete_upload, cr
 from annals.domain.deployment import Deployment
 from annals.domain.errors import Conflict, DeploymentNotFound, DomainError, FunctionNotFound
 from annals.domain.ports import Artefact
+from annals.store.blob_keys import UPLOADS, place, source_key
 from annals.store.blobs import Blob, BlobMissing, BlobTooLarge
 from annals.store.database import Row
-from annals.store.ids import generate_id
 from annals.store.log import Recorded
 
 _CONTRADICTION = "Chunks of files of different sizes were sent under this id. Send all chunks of one of them again."
@@ -55,16 +55,6 @@ def too_large(call: Call) -> FileTooLarge:
     return kind(f"The file is larger than the {limit} bytes that this instance allows.")
 
 
-def source_key(project_id: str, deployment_id: str) -> str:
-    """Where a source is kept; no two tries share a key, so that one that fails overwrites nothing."""
-    return f"sources/{project_id}/{deployment_id}/{generate_id()}/code.tar.gz"
-
-
-def parts_key(project_id: str, deployment_id: str) -> str:
-    """Below which the parts of an upload lie until it is complete."""
-    return f"uploads/{project_id}/{deployment_id}"
-
-
 async def create(call: Call, upload: Upload, source: Blob, *, duplicate_of: str = "") -> Row:
     """A deployment whose source is stored. Raises FunctionNotFound when the function went meanwhile."""
     try:
@@ -97,7 +87,7 @@ async def keep_chunk(
         return
     if row is not None:
         _require_size(row, chunk)
-    stored = await blobs.put_part(parts_key(call.project_id, deployment_id), chunk.number, data, limit=chunk.length + 1)
+    stored = await blobs.put_part(_parts(call, deployment_id), chunk.number, data, limit=chunk.length + 1)
     if stored.size != chunk.length:
         await blobs.delete(stored.key)
         raise ContentRangeInvalid(f"The chunk has {stored.size} bytes where its range says {chunk.length}.")
@@ -114,7 +104,7 @@ def _life(row: Row | None) -> int | None:
 async def forget_parts(call: Call, *deployment_ids: str) -> None:
     """Clear away what lies there of uploads that will not be completed, before their ids can be used again."""
     for deployment_id in deployment_ids:
-        await call.services.blobs.discard(parts_key(call.project_id, deployment_id))
+        await call.services.blobs.discard(_parts(call, deployment_id))
 
 
 async def unfinished(call: Call, function_id: str) -> list[str]:
@@ -133,7 +123,7 @@ async def add_chunk(call: Call, upload: Upload, chunk: Chunk) -> Row:
         row = await _begin(call, upload, chunk)
         if row["source_key"]:
             return row
-        parts = await call.services.blobs.parts(parts_key(call.project_id, upload.deployment_id))
+        parts = await call.services.blobs.parts(_parts(call, upload.deployment_id))
         if sum(parts.get(number, 0) for number in range(chunk.parts)) != chunk.size:
             return row  # parts are missing, or one is of a file of another size that was sent before this began
         return await _complete(call, upload, chunk)
@@ -172,7 +162,7 @@ async def _complete(call: Call, upload: Upload, chunk: Chunk) -> Row:
 
     Raises ContentRangeInvalid where chunks of a file of another size lie among them: they came before the first one.
     """
-    blobs, parts = call.services.blobs, parts_key(call.project_id, upload.deployment_id)
+    blobs, parts = call.services.blobs, _parts(call, upload.deployment_id)
     try:
         source = await blobs.compose(
             parts, range(chunk.parts), source_key(call.project_id, upload.deployment_id), limit=chunk.size
@@ -205,6 +195,11 @@ async def _recorded(call: Call, upload: Upload) -> Row:
     if row is None:
         raise DeploymentNotFound
     return row
+
+
+def _parts(call: Call, deployment_id: str) -> str:
+    """Below which the parts of an upload lie until it is complete."""
+    return place(UPLOADS, call.project_id, deployment_id)
 
 
 def _row(call: Call, recorded: Recorded) -> Row:
