@@ -38,6 +38,11 @@ class AttemptActor:
 
     async def request_twice(self, one: int, other: int, flag: bool) -> None:
         """A call that is tried so often."""
+        retries = Retries(attempts=2, max_age_seconds=14 * 86_400 * 3650)
+        await self.call(one, other, "/", trigger="schedule" if flag else "http", retries=retries)
+
+    async def call(self, one: int, other: int, path: str, **facts: Any) -> None:
+        """A function is called."""
         await self.run(
             executions.request_execution,
             Execution.absent(self.p, f"e{one}"),
@@ -47,9 +52,8 @@ class AttemptActor:
             function_version=1,
             execution_id=f"e{one}",
             deployment_id="d0",
-            trigger="schedule" if flag else "http",
-            request=Request(method="POST", path="/"),
-            retries=Retries(attempts=2, max_age_seconds=14 * 86_400 * 3650),
+            request=Request(method="POST", path=path),
+            **facts,
         )
 
     async def attempt(self, one: int, other: int, flag: bool) -> None:

@@ -15,7 +15,7 @@ from annals.domain.commands import deployments, executions, functions, projects,
 from annals.domain.commands.retention import sweep_executions
 from annals.domain.deployment import Deployment
 from annals.domain.errors import DomainError
-from annals.domain.execution import Execution, Ran, Request
+from annals.domain.execution import Execution, Ran
 from annals.domain.function import Function
 from annals.domain.project import ApiKey, Project
 from annals.domain.retention import Retention
@@ -193,19 +193,7 @@ class Actor(IdentityActor, RepositoryActor, UndoingActor, AttemptActor):
         await self.run(functions.activate_deployment, self.fn(other), self.dep(one))
 
     async def request(self, one: int, other: int, flag: bool) -> None:
-        await self.run(
-            executions.request_execution,
-            Execution.absent(self.p, f"e{one}"),
-            project_id=self.p,
-            function_id=f"f{other}",
-            function_incarnation=await self.incarnation(other),
-            function_version=1,
-            execution_id=f"e{one}",
-            deployment_id="d0",
-            trigger="schedule" if other else "http",
-            request=Request(method="POST", path="/\0"),
-            worker="w" if flag else "",
-        )
+        await self.call(one, other, "/\0", trigger="schedule" if other else "http", worker="w" if flag else "")
 
     async def claim(self, one: int, other: int, flag: bool) -> None:
         await self.run(executions.claim_execution, self.exe(one), worker="w")
