@@ -85,13 +85,27 @@ def leaf(line: bytes, event: dict[str, Any]) -> bytes:
     return head + stream + topic + state
 
 
+def parsed(line: bytes, otherwise: str) -> dict[str, Any]:
+    """The object of a line; `otherwise` says what it means that there is none."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        record = None
+    if not isinstance(record, dict):
+        raise Invalid(otherwise)
+    return record
+
+
 def open_note(note: str, key: str) -> tuple[int, bytes, str]:
     """Size, root and text of a checkpoint that this key signed."""
-    name, short, encoded = key.strip().split("+", 2)
-    public = base64.b64decode(encoded, validate=True)
+    try:
+        name, short, encoded = key.strip().split("+", 2)
+        public = base64.b64decode(encoded, validate=True)
+    except ValueError:
+        raise Invalid("the verifier key is none: `annals proof key` prints it") from None
     hashed = hashlib.sha256(name.encode() + b"\n" + public).digest()[:4]
     if public[:1] != b"\x01" or hashed.hex() != short:
-        raise Invalid("the verifier key is none")
+        raise Invalid("the verifier key is none: `annals proof key` prints it")
     text, _, signatures = note.rpartition("\n\n")
     for line in signatures.splitlines():
         signer, _, signature = line.removeprefix(DASH).partition(" ")
@@ -120,7 +134,7 @@ class Check:
 
     def run(self, lines: Iterable[bytes]) -> None:
         found = iter(lines)
-        header = json.loads(next(found, b"{}"))
+        header = parsed(next(found, b""), "the file is empty, was cut off, or is no export")
         if header.get("kind") != "export" or header.get("form") != 1:
             raise Invalid("this is no export of a form that is known")
         size, root, self.text = open_note(header["note"], self.key or header["key"])
@@ -128,7 +142,7 @@ class Check:
         for line in found:
             if ended:
                 raise Invalid("the file goes on behind its end")
-            record = json.loads(line)
+            record = parsed(line, "a line is none of an export: the file is damaged")
             if "kind" not in record:
                 self.event(line, record)
             else:

@@ -23,7 +23,7 @@ class MasterKeys:
     """Wraps and unwraps data keys. Raises MasterKeyWrong for a file that holds something else, OSError."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._texts: list[bytes] = []
         self._ciphers: list[AESGCM] = []
         self.refresh(kept_or_made(path, lambda: _new() + b"\n"))
@@ -33,12 +33,12 @@ class MasterKeys:
 
     def refresh(self, text: bytes = b"") -> bool:
         """Read the file again, unless its text is given; whether it holds other keys than before."""
-        texts = (text or self._path.read_bytes()).split()
+        texts = (text or self.path.read_bytes()).split()
         if not texts:
-            raise MasterKeyWrong(f"{self._path} does not hold a master key: it is empty")
+            raise MasterKeyWrong(f"{self.path} does not hold a master key: it is empty")
         if texts == self._texts:
             return False
-        self._ciphers = [AESGCM(_parsed(one, self._path)) for one in texts]
+        self._ciphers = [AESGCM(_parsed(one, self.path)) for one in texts]
         self._texts = texts
         return True
 
@@ -54,7 +54,7 @@ class MasterKeys:
         if self.refresh():
             for key in self._opened(project, key_id, wrapped):
                 return key
-        raise MasterKeyWrong(f"{MasterKeyWrong.default} What was tried is {self._path}.")
+        raise MasterKeyWrong(f"{MasterKeyWrong.default} What was tried is {self.path}.")
 
     def is_current(self, project: str, key_id: str, wrapped: bytes) -> bool:
         """Whether the first master key wrapped it."""
@@ -69,15 +69,15 @@ class MasterKeys:
 
     def add(self) -> None:
         """Put a new key in front of the others, in the file and here."""
-        replaced(self._path, b"\n".join([_new(), *self._texts]) + b"\n")
+        replaced(self.path, b"\n".join([_new(), *self._texts]) + b"\n")
         self.refresh()
 
     def retire(self) -> Path:
         """Leave the first key alone in the file; where the others lie now, for backups that were made under them."""
-        former = self._path.with_name(f"{self._path.name}.former")
+        former = self.path.with_name(f"{self.path.name}.former")
         kept = former.read_bytes().split() if former.exists() else []
         replaced(former, b"\n".join([*self._texts[1:], *kept]) + b"\n")
-        replaced(self._path, self._texts[0] + b"\n")
+        replaced(self.path, self._texts[0] + b"\n")
         self.refresh()
         return former
 

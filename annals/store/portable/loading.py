@@ -8,7 +8,7 @@ from typing import Any
 from annals.store import sql
 from annals.store.contents import Content, Contents
 from annals.store.database import Connection, Database
-from annals.store.errors import StoreError, UnreadableEvent
+from annals.store.errors import MasterKeyWrong, StoreError, UnreadableEvent
 from annals.store.holds import SCHEDULES
 from annals.store.mapper import EventMapper
 from annals.store.masters import MasterKeys
@@ -31,6 +31,12 @@ class LogNotEmpty(StoreError):
     )
 
 
+OTHER_MASTER = (
+    "What the backup keeps secret was sealed under another master key, and nothing was written. Put the master.key of "
+    "the instance that was backed up on a line of its own in {path}, below what is there, and restore again."
+)
+
+
 class Loader:
     """Loads one export. `master` is this instance's master key, which must open a backup's data keys."""
 
@@ -48,8 +54,11 @@ class Loader:
             raise ExportInvalid("It goes on from an earlier export. Only one from the beginning can be loaded.")
         if await self._database.value(QUERIES["newest_event"]) is not None:
             raise LogNotEmpty
-        for key in summary.data_keys:
-            self._master.unwrap(key.project, key.key_id, key.wrapped)
+        try:
+            for key in summary.data_keys:
+                self._master.unwrap(key.project, key.key_id, key.wrapped)
+        except MasterKeyWrong:
+            raise MasterKeyWrong(OTHER_MASTER.format(path=self._master.path)) from None
         await asyncio.to_thread(self._decode_all, path)
 
     async def load(self, path: Path, summary: Summary, *, hold: str, forget: Callable[[], Awaitable[None]]) -> None:

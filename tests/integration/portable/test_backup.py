@@ -98,10 +98,14 @@ async def test_another_master_key_is_refused_before_anything_is_written(
     there.settings.master_key.unlink()
     before = await there.everything()
 
-    with pytest.raises(MasterKeyWrong):
+    with pytest.raises(MasterKeyWrong, match=r"was sealed under another master key.* on a line of its own in .*"):
         await there.load(tmp_path / "b", backup=True)
 
     assert await there.everything() == before
+    with there.settings.master_key.open("ab") as file:
+        file.write(here.settings.master_key.read_bytes())
+    await there.load(tmp_path / "b", backup=True)
+    assert await there.log.facts.position() == await here.log.facts.position()
 
 
 async def test_an_event_that_this_version_does_not_know_is_refused(

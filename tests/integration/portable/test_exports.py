@@ -56,6 +56,21 @@ async def test_an_export_is_lines_of_json_that_prove_themselves(here: Instance, 
     assert "contents 3, archives 2" in checked.stdout
 
 
+async def test_the_script_says_what_a_file_or_a_key_is_that_is_none(here: Instance, tmp_path: Path) -> None:
+    await here.export(tmp_path / "e", WHOLE)
+    lines = read(tmp_path / "e")
+    for found, options, says in (
+        ([*lines[:1], b"x"], (), "a line is none of an export"),
+        ([b"# a page"], (), "was cut off, or is no export"),
+        ([], (), "is empty, was cut off"),
+        (lines[:-1], (), "the file was cut off"),
+        (lines, ("--key", "x+y+z"), "the verifier key is none: `annals proof key` prints it"),
+        (lines, ("--key", "key"), "the verifier key is none: `annals proof key` prints it"),
+    ):
+        refused = offline(write(tmp_path / "plain", found), *options)
+        assert (refused.returncode, says in refused.stderr) == (1, True), refused.stderr
+
+
 async def test_a_projects_export_proves_each_of_its_events(here: Instance, tmp_path: Path) -> None:
     await here.export(tmp_path / "e", Wanted(project="q"))
     plain = write(tmp_path / "plain", read(tmp_path / "e"))
