@@ -43,15 +43,20 @@ def of_instance(data: Path | None) -> Settings:
     Raises a ClickException when neither names a database.
     """
     settings = chosen(data=data)
-    running = Folders(settings.folder).running()
+    folders = Folders(settings.folder)
+    running = folders.running()
     if running is not None:
         return read(running.settings)
     if not settings.database_url:
-        raise click.ClickException(
-            f"No instance runs on {settings.folder}. Start one with `annals up`, name its folder with --data, "
-            "or set ANNALS_DATABASE_URL."
-        )
+        raise click.ClickException(absent(folders, "name its folder with --data, or set ANNALS_DATABASE_URL"))
     return settings
+
+
+def absent(folders: Folders, otherwise: str) -> str:
+    """Why nothing can be asked of the instance on a data folder; `otherwise` is what else there is but to start one."""
+    if folders.locked():
+        return f"The instance on {folders.data} is starting or ending. Wait until it says that it is ready."
+    return f"No instance runs on {folders.data}. Start one with `annals up`, {otherwise}."
 
 
 def answer(content: Any, as_json: bool, text: Callable[[], str]) -> None:

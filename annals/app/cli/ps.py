@@ -15,7 +15,7 @@ from psycopg.rows import dict_row
 
 from annals.app.cli.doctor_service import ANSWER_SECONDS
 from annals.app.cli.folders import Folders, start_ticks
-from annals.app.cli.options import answer, chosen, data_option, json_option, table
+from annals.app.cli.options import absent, answer, chosen, data_option, json_option, table
 from annals.app.settings import Settings, read
 from annals.store.database import conninfo
 from annals.store.leases import QUERIES, Holder
@@ -46,9 +46,7 @@ def ps(data: Path | None, as_json: bool) -> None:
     if running is not None:
         settings = read(running.settings)
     if running is None and not settings.database_url:
-        raise click.ClickException(
-            f"No instance runs on {settings.folder}. Start one with `annals up`, or name its folder with --data."
-        )
+        raise click.ClickException(absent(folders, "or name its folder with --data"))
     holders, unanswered = asyncio.run(_asked(settings))
     rows = merged(_local(folders), holders, socket.gethostname())
     shown = [table([_shown(row) for row in rows], COLUMNS), *(_silence(name) for name in unanswered)]

@@ -1,11 +1,15 @@
 """What somebody hears whose machine is not ready yet: at once, and with what to do."""
 
+import os
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from structlog.testing import capture_logs
 
 from annals.app.cli import prepare
+from annals.app.cli.folders import Folders
+from annals.app.cli.main import main
 from annals.executor.config import ExecutorConfig
 from annals.executor.drivers.choice import warn_of
 from annals.executor.drivers.docker import DockerDriver
@@ -60,3 +64,20 @@ def test_a_blob_store_that_cannot_be_opened_is_told_in_one_line() -> None:
 
     assert "\n" not in str(told.value)
     assert "ftp://somewhere" in str(told.value)
+
+
+@pytest.mark.parametrize("command", ["env", "ps", "events"])
+def test_an_instance_that_is_starting_is_told_from_none(tmp_path: Path, command: str) -> None:
+    folders = Folders(tmp_path / "data")
+    folders.open()
+
+    def told() -> str:
+        ended = CliRunner().invoke(main, [command, "--data", str(folders.data)], env={"ANNALS_DATABASE_URL": None})
+        assert ended.exit_code == 1
+        return ended.output
+
+    assert "No instance runs on" in told()
+    handle = folders.lock()
+    assert "is starting or ending. Wait until it says that it is ready." in told()
+    os.close(handle)
+    folders.clear()
