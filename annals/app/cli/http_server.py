@@ -36,6 +36,10 @@ class Patience(NamedTuple):
 PATIENCE = Patience()
 
 
+class NotStarted(Exception):
+    """The application did not get ready; it knows why."""
+
+
 class HttpServer(uvicorn.Server):
     """Serves an application on a listening socket, which is this process's own copy of it."""
 
@@ -57,8 +61,11 @@ class HttpServer(uvicorn.Server):
         self._asked = asyncio.Event()
 
     async def run_until_stopped(self) -> None:
-        """Serve until `stop` was called and what runs has ended, or the time that it gave is over."""
-        await self.serve([self._listening])
+        """Serve until `stop` was called and what runs has ended, or its time is over. Raises NotStarted."""
+        try:
+            await self.serve([self._listening])
+        except SystemExit:  # how uvicorn says it, which would end the loop under whoever waits
+            raise NotStarted("The HTTP server did not start.") from None
 
     async def leave(self, *, seconds: float, patience: Patience = PATIENCE) -> None:
         """Accept no more, and return once every caller was answered and no more is to be expected, or time is over."""

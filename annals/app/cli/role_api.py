@@ -9,7 +9,7 @@ import click
 import structlog
 
 from annals.app.cli.foreground import asked_to_end, json_logs, run
-from annals.app.cli.http_server import HttpServer
+from annals.app.cli.http_server import HttpServer, NotStarted
 from annals.app.cli.listening import listen
 from annals.app.cli.notify import notify
 from annals.app.cli.request_log import RequestLog
@@ -33,6 +33,8 @@ class Watched:
         self.running = 0
         self.leaving = False
         """Whether answers say that their connection closes, so that the next request goes to another process."""
+        self.failure: BaseException | None = None
+        """Why the application did not start."""
         self._requests = RequestLog()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -59,6 +61,8 @@ class Watched:
 
     async def _live(self, scope: Any, receive: Any, send: Any) -> None:
         async def told(message: Any) -> None:
+            if message["type"] == "lifespan.startup.failed":
+                message = {**message, "message": ""}  # a trace, of what is told in a sentence when the process ends
             await send(message)
             if message["type"] == "lifespan.startup.complete":
                 self.ready.set()
@@ -66,7 +70,7 @@ class Watched:
         try:
             await self._app(scope, receive, told)
         except Exception as error:  # the server only says that it did not start
-            log.critical("failed", reason=_reason(error))
+            self.failure = _innermost(error)
             raise
 
     async def tell(self) -> None:
@@ -77,10 +81,10 @@ class Watched:
             await asyncio.sleep(TELL_SECONDS)
 
 
-def _reason(error: BaseException) -> str:
+def _innermost(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):  # of the application's own tasks
         error = error.exceptions[0]
-    return str(error) or type(error).__name__
+    return error
 
 
 @click.command()
@@ -116,4 +120,7 @@ async def _serve(settings: Settings, descriptor: int) -> None:
         app.leaving = True
         await server.leave(seconds=IN_FLIGHT_SECONDS)
     server.stop(seconds=deadline - time.monotonic())
-    await serving
+    try:
+        await serving
+    except NotStarted as error:
+        raise app.failure or error from None
