@@ -18,7 +18,7 @@ class _Pair:
 
     def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
         self.client, self.server = client, server
-        self.told_the_end = False
+        self.told_the_end = self.swallowed = False
 
     def abort(self) -> None:
         self.client.transport.abort()
@@ -38,6 +38,7 @@ class Proxy:
         self._delay = 0.0
         self._bytes_a_second = 0.0
         self._loop = asyncio.new_event_loop()
+        self._unanswered = b""
         self._flows = asyncio.Event()
         self._thread = threading.Thread(target=self._loop.run_forever, name=f"proxy {listen.name}", daemon=True)
 
@@ -68,6 +69,10 @@ class Proxy:
     def hang(self) -> None:
         """Take connections and bytes, and pass nothing on."""
         self._do(self._hang)
+
+    def swallow_answers_to(self, words: bytes) -> None:
+        """Pass on what holds these words, and from then on nothing that comes back on its connection."""
+        self._unanswered = words
 
     def delay(self, seconds: float) -> None:
         """Pass each piece on after so long."""
@@ -104,6 +109,7 @@ class Proxy:
 
     async def _heal_flow(self) -> None:
         self._delay = self._bytes_a_second = 0.0
+        self._unanswered = b""
         self._flows.set()
 
     async def _cut(self) -> None:
@@ -151,8 +157,10 @@ class Proxy:
             if self._bytes_a_second:
                 await asyncio.sleep(len(piece) / self._bytes_a_second)
             await self._flows.wait()
-            if writes is pair.client and pair.told_the_end:
+            if writes is pair.client and (pair.told_the_end or pair.swallowed):
                 continue  # what the server still says is for nobody
+            if writes is pair.server and self._unanswered and self._unanswered in piece:
+                pair.swallowed = True
             writes.write(piece)
             await writes.drain()
         if not writes.is_closing() and not (writes is pair.client and pair.told_the_end):

@@ -102,6 +102,18 @@ def test_what_hung_goes_on_when_healed(proxy: Proxy) -> None:
         assert client.recv(4) == b"late"
 
 
+def test_what_is_not_to_be_answered_is_heard_and_the_answer_never_comes(proxy: Proxy, heard: list[bytes]) -> None:
+    with connected(proxy) as client, connected(proxy) as other:
+        proxy.swallow_answers_to(b"secretly")
+        assert echoed(client, b"a") == b"a"
+        client.sendall(b"done secretly")
+        eventually(lambda: b"secretly" in b"".join(heard))
+        assert echoed(other, b"b") == b"b"
+        client.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            client.recv(4)
+
+
 def test_delay_and_throttle_take_time(proxy: Proxy) -> None:
     with connected(proxy) as client:
         proxy.delay(0.15)

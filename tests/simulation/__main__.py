@@ -126,9 +126,15 @@ def compete(names: Iterable[str], seeds: int) -> int:
     failed = 0
     for name in names:
         played, found = search(range(1, seeds + 1), race=name)
-        print(f"== {name}: {played} trials, {len(found)} violated something", *found[:_SHOWN], sep="\n  ", flush=True)
+        shown = [_replayed(sentence, f"--race {name} ") for sentence in found[:_SHOWN]]
+        print(f"== {name}: {played} trials, {len(found)} violated something", *shown, sep="\n", flush=True)
         failed += len(found)
     return int(failed > 0)
+
+
+def _replayed(sentence: str, of: str = "") -> str:
+    """What was found, with the command that plays it again."""
+    return f"  {sentence}\n  replay it: python -m tests.simulation {of}--seed {sentence.split()[1].rstrip(':')}"
 
 
 def main() -> int:
@@ -152,15 +158,18 @@ def main() -> int:
     began = time.perf_counter()
     played, found = search(corpus() if given.corpus else within(given.seconds, given.first))
     for sentence in found[:_SHOWN]:
-        print(f"{sentence}\n  replay it: python -m tests.simulation --seed {sentence.split()[1].rstrip(':')}")
+        print(_replayed(sentence))
     print(f"{played} seeds, {len(found)} violated something, {time.perf_counter() - began:.1f} s")
     return int(bool(found))
 
 
 def alone() -> None:
-    """Settings of the interpreter that a run needs: hashes that are always the same, garbage when it is said."""
+    """Settings of the interpreter that a run needs: hashes that are always the same, garbage when it is said.
+
+    Scenarios begin in the night in which the clocks of its time zone are set forward: nothing is to go by local time.
+    """
     if os.environ.get("PYTHONHASHSEED") != "0":
-        os.environ["PYTHONHASHSEED"] = "0"
+        os.environ |= {"PYTHONHASHSEED": "0", "TZ": "Europe/Berlin"}
         os.execv(sys.executable, [sys.executable, "-m", "tests.simulation", *sys.argv[1:]])  # noqa: S606
     silence()
     warnings.simplefilter("ignore")  # of coroutines that dead nodes never awaited

@@ -168,9 +168,18 @@ def cursor_saved_before_effects() -> AbstractContextManager[object]:
         if stretch:
             async with self._database.transaction() as conn:
                 await self._hand_on(conn, stretch)
+        self._stands_at(stretch.end if stretch else position)
         return len(stretch)
 
-    return mock.patch.object(Follower, "_step", step)
+    async def move(self: Any, stretch: Stretch) -> bool:
+        params = {"name": self.name, "former": self.position, "position": stretch.end, "idle": "10s"}
+        if not await self._database.execute(QUERIES["move_from"], params):
+            return False
+        async with self._database.transaction() as conn:
+            await self._hand_on(conn, stretch)
+        return True
+
+    return mock.patch.multiple(Follower, _step=step, _move_by_window=move)
 
 
 @found_by("older_build_meets_newer_activation")

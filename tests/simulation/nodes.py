@@ -22,6 +22,7 @@ from annals.store.listener import Listener, OnDemand
 from annals.store.log import EventLog
 from annals.store.presence import Presence
 from annals.store.trips import PLACES
+from annals.store.window import Window
 from annals.workers.broker import QueueUnavailable
 from annals.workers.builds import Builds
 from annals.workers.chores import Chores
@@ -34,7 +35,7 @@ from annals.workers.leadership import Leadership
 from annals.workers.litter import Litter
 from annals.workers.missed import Missed, wake
 from annals.workers.reaper import Overdue, Reaper
-from annals.workers.relay import sender
+from annals.workers.relay import sender, wants
 from annals.workers.retention import Retention
 from annals.workers.schedules import Schedules
 from annals.workers.stock import Shelf, Stock
@@ -181,9 +182,10 @@ async def keeper(world: "World") -> None:
 def term(world: "World", parts: Parts, listener: Listener, places: Listener) -> Sequence[Work]:
     """The followers and clocks of one term, as the real keeper's, with clocks of this world."""
     log, queue = parts.log, world.queue
+    follower = functools.partial(Follower, facts=log.facts, listener=listener, window=Window(log.facts, listener))
     sending = Elsewhere(sender(queue))
-    relay = Follower("relay", sending, log.facts, listener, transient=(QueueUnavailable,), batch=50)
-    following = Follower("schedules", schedules.follow, log.facts, listener, gather_seconds=0.1)
+    relay = follower("relay", sending, wants=wants, rest_seconds=0.01, transient=(QueueUnavailable,), batch=50)
+    following = follower("schedules", schedules.follow, wants=schedules.wants, gather_seconds=0.1)
     holds, firing = Holds(parts.database), Schedules(log, queue, look_back_seconds=5.0)
     clock = world.loop.time
     reaper = Reaper(log, lease_seconds=LEASE_SECONDS, clock=clock)

@@ -196,7 +196,7 @@ class Postgres:
         """The lock that a statement has to wait for."""
         if text == QUERIES["lock"]:
             name: object = LOCK
-        elif text == FOLLOWER["lock"]:
+        elif text in {FOLLOWER["lock"], FOLLOWER["move_from"]}:
             name = ("follower", params["name"])
         else:
             return None
@@ -217,6 +217,8 @@ class Postgres:
         tx = Tx(self)
         rows = self._statement(tx, session, text, params)
         self._commit(tx)
+        if text == FOLLOWER["move_from"]:
+            self._release(session)
         return rows
 
     def _statement(self, tx: Tx, session: Session, text: str, params: Any) -> list[Row]:

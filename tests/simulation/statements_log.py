@@ -151,6 +151,14 @@ def follower_move(tx: Tx, p: Any) -> list[Row]:
     return []
 
 
+@on(FOLLOWER["move_from"])
+def follower_move_from(tx: Tx, p: Any) -> list[Row]:
+    row = tx.get("checkpoints", p["name"])
+    if row is None or row["position"] != p["former"]:
+        return []
+    return [tx.put("checkpoints", p["name"], {"position": p["position"], "error": ""})]
+
+
 @on(LEASES["beat"])
 def beat(tx: Tx, p: Any) -> list[Row]:
     row = tx.get("leases", p["holder"]) or {**p, "beats": 0, "started_at": tx.now}

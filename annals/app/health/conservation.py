@@ -53,8 +53,8 @@ class Conservation:
                 self._until = time.monotonic() + SECONDS
             return self._text
 
-    async def _executions(self) -> int:
-        (row,) = await self._database.rows(QUERIES["executions"], {"window": WINDOW})
+    async def _executions(self, asked: Mapping[str, Any]) -> int:
+        (row,) = await self._database.rows(QUERIES["executions"], asked)
         lost = [_decode(plain(state)) for state in row["states"]]
         of_functions = {
             "projects": row["projects"],
@@ -64,8 +64,9 @@ class Conservation:
         return int(row["drift"]) + int(await self._database.value(QUERIES["of_functions"], of_functions))
 
     async def _look(self) -> str:
-        drifts = {"executions": await self._executions()}
-        drifts |= {kind: await self._database.value(QUERIES[kind], {"window": WINDOW}) for kind in KINDS}
+        asked = {"window": WINDOW, "ends_since": await self._database.value(QUERIES["ends_since"])}
+        drifts = {"executions": await self._executions(asked)}
+        drifts |= {kind: await self._database.value(QUERIES[kind], asked) for kind in KINDS}
         followers = await self._database.rows(FOLLOWERS)
         lines = [
             *_gauge(

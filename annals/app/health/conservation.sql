@@ -1,12 +1,20 @@
+-- name: ends_since
+-- The newest event of when a program may still have run that left work without an end as its function was deleted.
+SELECT position_at(
+    coalesce((SELECT applied_at FROM schema_migrations WHERE name = '0028_post_usage_calls.sql'), 'infinity')
+) AS position;
+
 -- name: executions
--- Of the newest accepted executions, how many ended more than once or ended and are still to end, and those that did neither.
+-- Of the newest accepted executions, how many ended not at all, more than once, or ended and are still to end; and of before
+-- every end was recorded (docs/adr/0027), those without any.
 WITH begun AS MATERIALIZED (
-    SELECT originator_id AS stream, originator_version AS version, notification_id AS position, state
+    SELECT originator_id AS stream, originator_version AS version, notification_id AS position, state,
+        notification_id <= %(ends_since)s AS formerly
     FROM events
     WHERE notification_id > (SELECT coalesce(max(notification_id), 0) FROM events) - %(window)s
         AND topic = 'execution.requested'
 ), fate AS (
-    SELECT b.stream, b.position, b.state, later.ends, later.deleted,
+    SELECT b.stream, b.position, b.state, b.formerly, later.ends, later.deleted,
         EXISTS (
             SELECT FROM executions x
             WHERE x.stream_id = b.stream AND x.sequence = b.position
@@ -32,13 +40,14 @@ WITH begun AS MATERIALIZED (
             )
     ) later
 )
-SELECT count(*) FILTER (WHERE ends + open::int > 1) AS drift,
-    coalesce(array_agg(split_part(stream, ':', 2)) FILTER (WHERE ends + open::int = 0 AND NOT deleted), '{}') AS projects,
-    coalesce(array_agg(state) FILTER (WHERE ends + open::int = 0 AND NOT deleted), '{}') AS states
+SELECT count(*) FILTER (WHERE ends + open::int > 1 OR (ends + open::int = 0 AND NOT deleted AND NOT formerly)) AS drift,
+    coalesce(array_agg(split_part(stream, ':', 2)) FILTER (WHERE ends + open::int = 0 AND NOT deleted AND formerly), '{}')
+        AS projects,
+    coalesce(array_agg(state) FILTER (WHERE ends + open::int = 0 AND NOT deleted AND formerly), '{}') AS states
 FROM fate;
 
 -- name: of_functions
--- Of executions that did neither, how many are of functions that are there: the others were swept with theirs.
+-- Of former executions without an end, how many are of functions that are there: the others were swept with theirs.
 SELECT count(*) AS number
 FROM unnest(%(projects)s::text[], %(functions)s::text[], %(incarnations)s::bigint[]) AS e (project, function, incarnation)
 JOIN functions f ON f.project_id = e.project AND f.function_id = e.function AND f.sequence = e.incarnation;
@@ -46,7 +55,8 @@ JOIN functions f ON f.project_id = e.project AND f.function_id = e.function AND 
 -- name: builds
 -- Of the newest queued builds, how many neither ended once nor are still to end.
 WITH begun AS MATERIALIZED (
-    SELECT originator_id AS stream, min(originator_version) AS version
+    SELECT originator_id AS stream, min(originator_version) AS version,
+        max(notification_id) <= %(ends_since)s AS formerly
     FROM events
     WHERE notification_id > (SELECT coalesce(max(notification_id), 0) FROM events) - %(window)s
         AND topic = 'deployment.build_queued'
@@ -56,7 +66,8 @@ WITH begun AS MATERIALIZED (
         EXISTS (
             SELECT FROM deployments d WHERE d.stream_id = b.stream AND d.status IN ('waiting', 'processing', 'building')
         ) AS open,
-        EXISTS (SELECT FROM deployments d WHERE d.stream_id = b.stream) AS kept
+        EXISTS (SELECT FROM abandoned_builds a WHERE a.stream_id = b.stream) AS abandoned,
+        formerly AND NOT EXISTS (SELECT FROM deployments d WHERE d.stream_id = b.stream) AS swept
     FROM begun b CROSS JOIN LATERAL (
         SELECT
             count(*) FILTER (
@@ -66,7 +77,9 @@ WITH begun AS MATERIALIZED (
         FROM events e WHERE e.originator_id = b.stream AND e.originator_version > b.version
     ) later
 )
-SELECT count(*) FILTER (WHERE NOT deleted AND ends + open::int <> 1 AND NOT (ends = 0 AND NOT kept)) AS drift FROM fate;
+SELECT count(*) FILTER (
+    WHERE NOT deleted AND ends + (open OR abandoned)::int <> 1 AND NOT (ends = 0 AND swept)
+) AS drift FROM fate;
 
 -- name: usage
 -- Of the last hour, by how many the counted executions differ from those that ended by the log, as far as it is counted.

@@ -46,6 +46,18 @@ async def used(services: Services, plain: Client) -> str:
     return function_id
 
 
+async def lost_with_its_function(services: Services, plain: Client) -> None:
+    """An execution and a build that were accepted, of a function that is gone, and nothing else is known of them."""
+    function_id = await given.running_function(services, plain)
+    assert (await given.execute(plain, function_id, **{"async": True})).status == 202
+    sent = {"activate": "true"}
+    assert (await plain.upload(f"/v1/functions/{function_id}/deployments", sent, file=given.SOURCE)).status == 202
+    await counted(services)
+    assert (await plain.delete(f"/v1/functions/{function_id}")).status == 204
+    await services.database.execute("DELETE FROM abandoned_builds")
+    await services.database.execute("DELETE FROM executions WHERE function_id = %s", (function_id,))
+
+
 async def test_nothing_drifts_whatever_becomes_of_executions(services: Services, plain: Client, used: str) -> None:
     text = await metrics(services, plain)
 
@@ -59,6 +71,26 @@ async def test_a_lost_execution_shows(services: Services, plain: Client, used: s
     await services.database.execute("DELETE FROM executions WHERE function_id = %s AND status = 'waiting'", (used,))
 
     assert await drift(services, plain) == {**NONE, "executions": 1}
+
+
+@pytest.mark.parametrize(("formerly", "shown"), [(False, 1), (True, 0)])
+async def test_work_that_was_lost_with_its_function_shows_unless_it_is_of_before_each_had_an_end(
+    services: Services, plain: Client, *, formerly: bool, shown: int
+) -> None:
+    await lost_with_its_function(services, plain)
+    if formerly:
+        await services.database.execute("UPDATE schema_migrations SET applied_at = now()")
+
+    assert await drift(services, plain) == {**NONE, "executions": shown, "builds": shown}
+
+
+async def test_builds_that_are_noted_as_abandoned_are_still_to_end(services: Services, plain: Client) -> None:
+    function_id = await given.function(plain)
+    sent = {"activate": "true"}
+    assert (await plain.upload(f"/v1/functions/{function_id}/deployments", sent, file=given.SOURCE)).status == 202
+    assert (await plain.delete(f"/v1/functions/{function_id}")).status == 204
+
+    assert await drift(services, plain) == NONE
 
 
 async def test_a_second_end_shows(services: Services, plain: Client, used: str) -> None:
