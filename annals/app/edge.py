@@ -133,8 +133,10 @@ class Edge:
         (await call.caller()).require(scopes(call.generation) if callable(scopes) else scopes)
         if call.asks_past:
             (await call.caller()).require(EVENTS_READ)
-        if operation.needs_project and not call.project_id:
-            raise AccessForbidden
+        if operation.needs_project:
+            if not call.project_id:
+                raise AccessForbidden
+            call.services.stints.met(call.project_id)
 
     async def _handle(self, call: Call) -> Answer:
         operation: Operation = call.operation

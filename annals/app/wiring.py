@@ -10,6 +10,7 @@ from annals.app.caches import ByteCache
 from annals.app.executions.accepting import Accepting
 from annals.app.executions.admission import Admission
 from annals.app.executions.places import Places
+from annals.app.executions.stints import Stints
 from annals.app.health.conservation import Conservation
 from annals.app.metrics import Metrics
 from annals.app.passwords import Passwords
@@ -26,6 +27,7 @@ from annals.projections.inline import REFUSALS, inline
 from annals.projections.required import required
 from annals.store.archives import Archives
 from annals.store.blobs import Blobs
+from annals.store.company import Company
 from annals.store.contents import Contents
 from annals.store.database import Database
 from annals.store.doors import Knocker, beside
@@ -109,6 +111,7 @@ async def open_services(settings: Settings, executor: RemoteExecutor, metrics: M
             ),
             places=Places(OnDemand(database, PLACES)),
             accepting=Accepting(Pressure.open(settings.executor_urls), knocker),
+            stints=Stints(Company.open(settings.executor_urls)),
             holder=lambda: presence.id,
             signing_secret=_signing(vault, EPHEMERAL_KEYS),
             token_secret=_signing(vault, USER_TOKENS),

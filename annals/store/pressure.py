@@ -4,20 +4,17 @@ Why work gives way to acceptance: docs/adr/0026-accepting-goes-before-running.md
 """
 
 import mmap
-import os
 import struct
 import time
 from collections.abc import Callable, Sequence
 from typing import Self
 
-import structlog
+from annals.store.shared_memory import opened
 
 HOLD_SECONDS = 0.1
 """How long a sign holds: who gives it renews it, and who dies has taken it back."""
 
 _UNTIL = struct.Struct("d")
-
-log = structlog.get_logger(__name__)
 
 
 class Pressure:
@@ -28,17 +25,8 @@ class Pressure:
 
     @classmethod
     def open(cls, executors: Sequence[str], clock: Callable[[], float] = time.monotonic) -> Self:
-        """That of the host whose executor these addresses name: beside its socket. Elsewhere it is this process's own.
-
-        Those who use an executor over the network share no processor with whoever else does.
-        """
-        socket = next((address.removeprefix("unix:") for address in executors if address.startswith("unix:")), "")
-        if socket:
-            try:
-                return cls(_shared(f"{socket}.pressure"), clock)
-            except OSError as error:  # work goes on as if nobody were busy
-                log.warning("pressure_not_shared", socket=socket, error=str(error))
-        return cls(mmap.mmap(-1, _UNTIL.size), clock)
+        """That of the host whose executor these addresses name."""
+        return cls(opened(executors, "pressure", _UNTIL.size), clock)
 
     def press(self) -> None:
         """Say that callers wait for their work to be accepted, for a moment from now."""
@@ -50,13 +38,3 @@ class Pressure:
         (until,) = _UNTIL.unpack_from(self._memory)
         now = self._clock()
         return bool(now < until <= now + HOLD_SECONDS)
-
-
-def _shared(path: str) -> mmap.mmap:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        if os.fstat(descriptor).st_size < _UNTIL.size:
-            os.ftruncate(descriptor, _UNTIL.size)
-        return mmap.mmap(descriptor, _UNTIL.size)
-    finally:
-        os.close(descriptor)

@@ -87,7 +87,7 @@ class _Services:
         self.log, self.blobs, self.environments = parts.log, world.blobs, parts.environments
         self.executor, self.settings = world.executor, _Settings()
         self.reads = self.admission = self
-        self.places = parts.places
+        self.places, self.stints = parts.places, parts.stints
 
     def admitted(self, context: Any) -> AbstractContextManager[None]:
         """Everybody is."""

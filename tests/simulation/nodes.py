@@ -2,17 +2,20 @@
 
 import asyncio
 import functools
+import mmap
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from annals.app.executions.places import Places
+from annals.app.executions.stints import Stints
 from annals.domain.environment import Platform
 from annals.domain.ports import Executor
 from annals.projections import schedules
 from annals.projections.execution_context import Environments
 from annals.projections.inline import REFUSALS, inline
 from annals.projections.required import required
+from annals.store.company import SIZE, Company
 from annals.store.contents import Contents
 from annals.store.errors import StoreUnavailable
 from annals.store.follower import Elsewhere, Follower
@@ -100,6 +103,14 @@ class Parts(NamedTuple):
     environments: Environments
     presence: Presence
     places: Places
+    stints: Stints
+
+
+def in_company() -> Stints:
+    """One call of a project at work at a time, as if another project always called."""
+    company = Company(mmap.mmap(-1, SIZE), lambda: 1.0)
+    company.met("another")
+    return Stints(company, 1)
 
 
 async def opened(world: "World", role: str) -> Parts:
@@ -118,7 +129,8 @@ async def opened(world: "World", role: str) -> Parts:
             await asyncio.sleep(0.5)
     world.loop.create_task(presence.run())
     places = Places(OnDemand(database, PLACES))
-    return Parts(database, log, contents, vault, Environments(database, vault, platform), presence, places)
+    environments = Environments(database, vault, platform)
+    return Parts(database, log, contents, vault, environments, presence, places, in_company())
 
 
 async def worker(world: "World") -> SimulatedDesk:

@@ -10,8 +10,9 @@ from annals.app.call import Call
 from annals.app.caller import Caller
 from annals.app.executions import parameters, queries, schemas
 from annals.app.executions.download import download
+from annals.app.executions.finished import Finished
 from annals.app.executions.follow import follow
-from annals.app.executions.run import Finished, request, routed, run_now
+from annals.app.executions.run import request, routed, run_now
 from annals.app.idempotency import idempotent
 from annals.app.past import executions as past
 from annals.app.reads import Lookup
@@ -33,6 +34,7 @@ from annals.domain.ports import ExecutorUnavailable
 from annals.domain.runtimes import RUNTIMES
 from annals.projections import execution_context
 from annals.projections.execution_context import ACTIVE, Context, context_from
+from annals.projections.runs import QUEUE_SECONDS
 from annals.store.inputs import Input, input_facts, seal_input
 
 CONTEXT = Lookup(ACTIVE, 2)
@@ -67,7 +69,8 @@ async def preview(call: Call) -> Answer:
 async def _run(call: Call, context: Context, caller: Caller, due: datetime | None) -> Answer:
     if call.values["async"]:
         with call.services.accepting.one():
-            return await _accept(call, context, caller, due)
+            async with call.services.stints.one(call.project_id, seconds=QUEUE_SECONDS):
+                return await _accept(call, context, caller, due)
     return _reply(call, await run_now(call, context))
 
 

@@ -11,11 +11,12 @@ import structlog
 
 from annals.app.call import Call
 from annals.app.caller import Caller
-from annals.app.executions import queries, schemas
+from annals.app.executions.finished import Finished, finished
+from annals.app.executions.stints import Stint
 from annals.app.refusals import SynchronousTimeout
 from annals.domain.errors import Conflict, ExecutionNotFound
 from annals.domain.execution import Execution, Ran, Request
-from annals.domain.invocation import KEPT_REQUEST_HEADERS, kept, laid_over, platform_headers, truncated
+from annals.domain.invocation import KEPT_REQUEST_HEADERS, kept, laid_over, platform_headers
 from annals.domain.ports import Executor, ExecutorUnavailable, ExecutorUnreachable, Outcome, Run
 from annals.projections.execution_context import Context, Prepared
 from annals.projections.runs import QUEUE_SECONDS, build_run, deployment_of, ran
@@ -30,7 +31,6 @@ log = structlog.get_logger(__name__)
 KEY_SLACK = 60
 """Seconds that the key which code is handed outlives its timeout."""
 
-
 RESTART_SECONDS, RESTART_PAUSE = 5.0, 0.1
 """How long a caller waits for an executor that cannot be reached: longer than one takes to be started again."""
 
@@ -38,24 +38,41 @@ STOPPED_SECONDS = 5.0
 """How long it may take until a run that was stopped has told what it wrote."""
 
 
-class Finished(msgspec.Struct, frozen=True):
-    """A synchronous execution's answer: the model with what only its caller is told, and the body's bytes."""
-
-    execution: schemas.Execution
-    body: bytes
-
-
 async def run_now(call: Call, context: Context) -> Finished:
     """Run a ready function and wait for it.
 
-    Raises Busy or RateLimited where too many wait already, with nothing recorded, and SynchronousTimeout after the
-    instance's longest wait; the execution is recorded as failed then.
+    Raises Busy or RateLimited where too many wait already, or it would not begin soon, with nothing recorded, and
+    SynchronousTimeout after the instance's longest wait; the execution is recorded as failed then.
     """
     with call.services.admission.admitted(context):
         return await _run(call, context)
 
 
 async def _run(call: Call, context: Context) -> Finished:
+    """What its process does for a call are two stints, with its code's time between them."""
+    stints = call.services.stints
+    async with stints.one(context.project_id, seconds=QUEUE_SECONDS) as stint:
+        ran = await _carry_out(call, context, stint)
+    async with stints.one(context.project_id):
+        recorded = await _settle(call, ran.execution, ran.outcome, ran.prepared, ran.meta)
+        if ran.timed_out:
+            raise SynchronousTimeout
+        logging = ran.prepared.context.logging
+        return await finished(call, ran.execution, ran.outcome, recorded, logging=logging)
+
+
+class _CarriedOut(msgspec.Struct, frozen=True):
+    """A run that has come to its end, which nobody has recorded."""
+
+    prepared: Prepared
+    execution: Execution
+    outcome: Outcome
+    timed_out: bool
+    meta: Meta
+
+
+async def _carry_out(call: Call, context: Context, stint: Stint) -> _CarriedOut:
+    """Prepare and run it; the stint ends as soon as the process only waits."""
     services, values = call.services, call.values
     caller = await call.caller()
     execution_id = call.new_id()
@@ -92,14 +109,12 @@ async def _run(call: Call, context: Context) -> Finished:
     meta = await call.meta()
     waited = 0.0
     if run.concurrency:
+        stint.end()
         execution, waited = await _placed(call, lambda: _accepted(call, context, execution_id, caller), meta)
-    outcome, timed_out = await _execute(call, run, execution, meta)
+    outcome, timed_out = await _execute(call, run, execution, meta, stint)
     if waited:
         outcome = msgspec.structs.replace(outcome, queue_seconds=outcome.queue_seconds + waited)
-    recorded = await _settle(call, execution, outcome, prepared, meta)
-    if timed_out:
-        raise SynchronousTimeout
-    return await _finished(call, execution, outcome, recorded, logging=context.logging)
+    return _CarriedOut(prepared, execution, outcome, timed_out, meta)
 
 
 async def _user_token(call: Call, caller: Caller, expires: float) -> str:
@@ -173,13 +188,14 @@ async def _placed(call: Call, accepted: Callable[[], Execution], meta: Meta) -> 
     return execution, time.monotonic() - began
 
 
-async def _execute(call: Call, run: Run, execution: Execution, meta: Meta) -> tuple[Outcome, bool]:
+async def _execute(call: Call, run: Run, execution: Execution, meta: Meta, stint: Stint) -> tuple[Outcome, bool]:
     """Run it while the request is recorded, and wait for both; true where the code took too long for its caller."""
     services = call.services
     running = asyncio.create_task(_once_reached(services.executor, run))
     try:
         if not run.concurrency:
             call.seen((await services.log.record([execution], meta=meta)).position)
+        stint.end()
         async with asyncio.timeout(services.settings.sync_wait_s):
             return await asyncio.shield(running), False
     except TimeoutError:
@@ -257,26 +273,3 @@ async def _record(call: Call, execution: Execution, outcome: Outcome, prepared: 
     recorded = await call.services.log.record([execution], meta=meta, contents=contents, gives_back=back)
     call.seen(recorded.position)
     return recorded
-
-
-async def _finished(
-    call: Call, execution: Execution, outcome: Outcome, recorded: Recorded | None, *, logging: bool
-) -> Finished:
-    """What the caller is told: the row that was recorded, with the answer's body and all of its headers."""
-    rows = recorded.rows.get("executions") if recorded is not None else None
-    if not rows:
-        row = await queries.find_row(call, execution.execution_id)
-        if row is None:
-            raise ExecutionNotFound
-        return Finished(await queries.present_stored(call, row), b"")
-    output = schemas.NO_OUTPUT
-    if (await call.caller()).privileged:
-        logs = truncated(outcome.logs, "Logs") if logging else ""
-        errors = truncated(outcome.errors, "Errors") if logging else ""
-        output = schemas.Output(logs, schemas.with_sentence(rows[0]["message"], errors))
-    shown = schemas.present(rows[0], output, call.generation)
-    shown.response_headers = [
-        *(schemas.Header(name, value) for name, value in outcome.headers if name != "x-appwrite-execution-id"),
-        schemas.Header("x-appwrite-execution-id", execution.execution_id),
-    ]
-    return Finished(shown, b"" if call.values["method"] == "HEAD" else outcome.body)

@@ -9,8 +9,9 @@ import msgspec
 from annals.app.answers import Answer, Header
 from annals.app.call import Call
 from annals.app.caller import GUEST, Caller
+from annals.app.executions.finished import Finished
 from annals.app.executions.parameters import BODY_LIMIT
-from annals.app.executions.run import Finished, run_now
+from annals.app.executions.run import run_now
 from annals.app.hosts import host_name, pages
 from annals.app.parameters.body import whole
 from annals.app.parameters.special import CONTROL

@@ -63,10 +63,10 @@ async def built(
     )
 
 
-async def running_function(services: Services, client: Client, **fields: Any) -> str:
+async def running_function(services: Services, client: Client, *, project_id: str = "p1", **fields: Any) -> str:
     """A function with an active deployment; its id."""
     function_id = await function(client, **fields)
-    await built(services, "p1", await upload(client, function_id))
+    await built(services, project_id, await upload(client, function_id))
     return function_id
 
 

@@ -1,0 +1,146 @@
+"""How many calls of a project an API process works on at once while another project calls too.
+
+Why, and why not otherwise: docs/adr/0031-who-wants-much-waits-for-who-wants-little.md.
+"""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from annals.app.refusals import RateLimited
+from annals.store.company import Company
+
+MOST = 4
+"""Stints at once that a project may have in company beyond as many as all others want together."""
+
+RETRY_SECONDS = 1
+
+
+class Stint:
+    """A call's work in one go: until its code runs and that is recorded, or from its code's end to the answer."""
+
+    __slots__ = ("_project", "_stints")
+
+    def __init__(self, stints: "Stints", project: str) -> None:
+        self._stints: Stints | None = stints
+        self._project = project
+
+    def end(self) -> None:
+        """Let the project's next one begin; once is enough."""
+        stints, self._stints = self._stints, None
+        if stints is not None:
+            stints._give(self._project)
+
+
+class Stints:
+    """One per process. Single-threaded: every method runs on the event loop.
+
+    A project alone on its host has as many at once as it wants. In company it has as many as all others want of the
+    host, and `most` beyond: who wants much waits behind its own, and who wants little begins at once.
+    """
+
+    def __init__(self, company: Company, most: int = MOST) -> None:
+        self._company, self._most = company, most
+        self._working: Counter[str] = Counter()
+        self._wanted: Counter[str] = Counter()
+        self._all_wanted = 0
+        self._greatest = ""
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+
+    @property
+    def waiting(self) -> int:
+        """Stints that have not begun."""
+        return sum(len(queue) for queue in self._waiting.values())
+
+    def met(self, project_id: str) -> None:
+        """A project has called, whatever for."""
+        self._company.met(project_id)
+
+    @asynccontextmanager
+    async def one(self, project_id: str, *, seconds: float | None = None) -> AsyncIterator[Stint]:
+        """Begin when it may; the stint ends with the block, or before.
+
+        Raises RateLimited when it could not begin within `seconds`, for work that can be refused.
+        """
+        self.met(project_id)
+        self._want_more(project_id)
+        if project_id in self._waiting or not self._fits(project_id):
+            await self._turn(project_id, seconds)
+        else:
+            self._working[project_id] += 1
+        stint = Stint(self, project_id)
+        try:
+            yield stint
+        finally:
+            stint.end()
+
+    def _fits(self, project_id: str) -> bool:
+        working = self._working[project_id]
+        return (
+            working < self._most
+            or not self._company.of(project_id)
+            or working < self._most + self._company.others_want(project_id)
+        )
+
+    async def _turn(self, project_id: str, seconds: float | None) -> None:
+        """Wait until the stint may begin, and count it."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(project_id, deque()).append(turn)
+        try:
+            async with asyncio.timeout(seconds):
+                await turn
+        except TimeoutError:
+            self._forgo(project_id, turn)
+            raise RateLimited(
+                "Other projects call as well, and so many of this project's calls wait that this one could not begin"
+                f" within {seconds:g} seconds. Try again in a moment.",
+                retry_after=RETRY_SECONDS,
+            ) from None
+        except asyncio.CancelledError:
+            self._forgo(project_id, turn)
+            raise
+
+    def _forgo(self, project_id: str, turn: "asyncio.Future[None]") -> None:
+        """Stop waiting; a turn that came in the same moment goes to the next."""
+        if turn.done() and not turn.cancelled():
+            self._give(project_id)
+            return
+        turn.cancel()
+        self._want_less(project_id)
+        queue = self._waiting.get(project_id, deque())
+        with suppress(ValueError):
+            queue.remove(turn)
+
+    def _want_more(self, project_id: str) -> None:
+        self._all_wanted += 1
+        self._wanted[project_id] += 1
+        if self._wanted[project_id] >= self._wanted[self._greatest]:
+            self._greatest = project_id
+        self._tell()
+
+    def _want_less(self, project_id: str) -> None:
+        self._all_wanted -= 1
+        _less(self._wanted, project_id)
+        self._tell()
+
+    def _tell(self) -> None:
+        self._company.want(self._all_wanted, self._greatest, self._wanted[self._greatest])
+
+    def _give(self, project_id: str) -> None:
+        _less(self._working, project_id)
+        self._want_less(project_id)
+        queue = self._waiting.get(project_id)
+        while queue and self._fits(project_id):
+            turn = queue.popleft()
+            if not turn.done():  # one that was cancelled has not been told yet
+                self._working[project_id] += 1
+                turn.set_result(None)
+        if not queue:
+            self._waiting.pop(project_id, None)
+
+
+def _less(counter: Counter[str], project_id: str) -> None:
+    counter[project_id] -= 1
+    if not counter[project_id]:
+        del counter[project_id]

@@ -1,0 +1,119 @@
+"""One project's crowd beside another's call: few of the crowd are at work, and the other's is begun at once."""
+
+import asyncio
+import mmap
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from annals.app.executions.stints import Stints
+from annals.app.services import Services
+from annals.store.company import SIZE, Company
+from annals.store.log import EventLog
+from tests.integration.edge import given
+from tests.integration.edge.client import Client
+from tests.integration.edge.executor import FakeExecutor
+from tests.integration.workers.valkey import until
+
+CROWD, MOST = 12, 2
+
+
+class HeldLog:
+    """A log that records nothing until its gate is opened."""
+
+    def __init__(self, log: EventLog) -> None:
+        self.gate = asyncio.Event()
+        self._log = log
+
+    async def record(self, *args: Any, **kwargs: Any) -> Any:
+        await self.gate.wait()
+        return await self._log.record(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+
+@pytest.fixture
+def other(plain: Client) -> Client:
+    return plain.with_(x_appwrite_project="p2", x_appwrite_key="p2-all")
+
+
+@pytest.fixture
+def company(services: Services) -> Company:
+    """Who calls, where all that is asked for happens in one moment."""
+    company = Company(mmap.mmap(-1, SIZE), lambda: 1.0)
+    services.stints = Stints(company, MOST)
+    return company
+
+
+async def held(services: Services) -> HeldLog:
+    log = HeldLog(services.log)
+    services.log = log  # type: ignore[assignment]
+    return log
+
+
+def runs(executor: FakeExecutor) -> Counter[str]:
+    return Counter(run.project for run in executor.runs)
+
+
+@pytest.mark.usefixtures("company")
+@pytest.mark.parametrize("async_", [False, True])
+async def test_a_crowd_has_few_calls_at_work_while_another_project_calls(
+    services: Services, plain: Client, other: Client, executor: FakeExecutor, async_: bool
+) -> None:
+    crowded = await given.running_function(services, plain)
+    function_id = await given.running_function(services, other, project_id="p2")
+    log = await held(services)
+    crowd = [asyncio.create_task(given.execute(plain, crowded, async_=async_)) for _ in range(CROWD)]
+    await until(lambda: services.stints.waiting == CROWD - MOST, seconds=60)
+    one = asyncio.create_task(given.execute(other, function_id))
+    await until(lambda: runs(executor)["p2"] == 1, seconds=60)
+    assert runs(executor)["p1"] == (0 if async_ else MOST)
+    assert services.stints.waiting == CROWD - MOST
+
+    log.gate.set()
+
+    assert (await one).status == 201
+    assert {reply.status for reply in await asyncio.gather(*crowd)} == {202 if async_ else 201}
+    assert services.stints.waiting == 0
+
+
+@pytest.mark.usefixtures("company")
+async def test_alone_it_has_as_many_as_it_wants(services: Services, plain: Client, executor: FakeExecutor) -> None:
+    function_id = await given.running_function(services, plain)
+    log = await held(services)
+
+    crowd = [asyncio.create_task(given.execute(plain, function_id)) for _ in range(CROWD)]
+    await until(lambda: runs(executor)["p1"] == CROWD, seconds=60)
+
+    log.gate.set()
+    assert {reply.status for reply in await asyncio.gather(*crowd)} == {201}
+
+
+async def test_who_only_reads_is_company_too_and_who_is_refused_is_none(
+    company: Company, plain: Client, other: Client
+) -> None:
+    await plain.with_(x_appwrite_project="p2", x_appwrite_key="wrong").get("/v1/functions")
+    assert not company.of("p1")
+
+    await other.get("/v1/functions")
+
+    assert company.of("p1")
+
+
+@pytest.mark.usefixtures("company")
+async def test_code_runs_for_as_many_at_once_as_ever(
+    services: Services, plain: Client, other: Client, executor: FakeExecutor
+) -> None:
+    """What waits for its code is not at work."""
+    executor.gate = asyncio.Event()
+    crowded = await given.running_function(services, plain)
+    function_id = await given.running_function(services, other, project_id="p2")
+    one = asyncio.create_task(given.execute(other, function_id))
+    crowd = [asyncio.create_task(given.execute(plain, crowded)) for _ in range(CROWD)]
+
+    await until(lambda: runs(executor) == {"p1": CROWD, "p2": 1}, seconds=60)
+
+    executor.gate.set()
+    assert {reply.status for reply in await asyncio.gather(one, *crowd)} == {201}
