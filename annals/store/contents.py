@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from annals.store import sql
 from annals.store.blobs import Blob, BlobMissing, Blobs
+from annals.store.connection import Step
 from annals.store.database import Database, Row
 from annals.store.errors import ContentDamaged, ContentMissing
 from annals.store.request import ContentRow
@@ -78,6 +79,11 @@ class Stored(NamedTuple):
     size: int
 
 
+def newest(streams: Sequence[str], kind: str) -> Step:
+    """What reads the newest content of a kind of each stream, for who reads more in the same trip."""
+    return QUERIES["newest"], {"streams": list(streams), "kind": kind}
+
+
 class Contents:
     """Contents in the database and the blob store."""
 
@@ -120,14 +126,10 @@ class Contents:
         row = await self._row("read", stream, kind, version, since)
         if row is None:
             raise ContentMissing
-        return await self._bytes(row, stream, kind)
+        return await self.opened(row, stream, kind)
 
-    async def read_all(self, streams: Sequence[str], kind: str) -> dict[str, bytes]:
-        """The newest content of a kind of each stream that has one. Raises as `read`."""
-        rows = await self._database.rows(QUERIES["read_all"], {"streams": list(streams), "kind": kind})
-        return {row["stream"]: await self._bytes(row, row["stream"], kind) for row in rows}
-
-    async def _bytes(self, row: Row, stream: str, kind: str) -> bytes:
+    async def opened(self, row: Row, stream: str, kind: str) -> bytes:
+        """The bytes of a row of `newest`. Raises ContentDamaged, ContentMissing, BlobError."""
         data = row["data"]
         if data is None:
             try:

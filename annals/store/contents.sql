@@ -23,7 +23,7 @@ WHERE stream = %(stream)s AND kind = %(kind)s AND version >= %(since)s
     AND (%(version)s::bigint IS NULL OR version = %(version)s::bigint)
 ORDER BY version DESC LIMIT 1;
 
--- name: read_all
+-- name: newest
 -- The newest content of a kind of each of some streams.
 SELECT DISTINCT ON (stream) stream, digest, data, blob FROM contents
 WHERE stream = ANY(%(streams)s) AND kind = %(kind)s

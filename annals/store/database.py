@@ -1,7 +1,7 @@
 """Connections to Postgres: one pool a process for reading and following, and single ones for who needs their own."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Self
@@ -13,7 +13,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from psycopg_pool.base import AttemptWithBackoff
 
 from annals.store.binding import Params
-from annals.store.connection import Connection, Row
+from annals.store.connection import Connection, Row, Step
 from annals.store.errors import StatementTooSlow, StoreUnavailable
 
 __all__ = ["Connection", "Database", "Params", "Row", "conninfo"]
@@ -131,13 +131,26 @@ class Database:
         found = await self.rows(sql, params)
         return found[0] if found else None
 
+    async def trip(self, steps: Sequence[Step]) -> list[list[Row]]:
+        """Run some reads in one trip, for half of what `rows` costs: for those made often.
+
+        Each sees what was committed before it began. Raises as `rows`; who is cancelled costs a connection.
+        """
+        return await self._reading(lambda conn: conn.trip(steps))
+
     async def _read(self, sql: str, params: Params, factory: Any) -> list[Any]:
+        async def read(conn: Connection) -> list[Any]:
+            async with conn.cursor(binary=True, row_factory=factory) as cursor:
+                return await (await cursor.execute(sql, params)).fetchall()
+
+        return await self._reading(read)
+
+    async def _reading(self, read: Callable[[Connection], Awaitable[list[Any]]]) -> list[Any]:
         deadline = asyncio.get_running_loop().time() + self.patience
         while True:
             async with self.connection() as conn:
                 try:
-                    async with conn.cursor(binary=True, row_factory=factory) as cursor:
-                        return await (await cursor.execute(sql, params)).fetchall()
+                    return await read(conn)
                 except psycopg.errors.FeatureNotSupported:
                     if asyncio.get_running_loop().time() > deadline:
                         raise

@@ -56,13 +56,11 @@ class Facts:
 
         Raises UnknownTopic, UnreadableEvent, StoreUnavailable.
         """
-        rows = await self.database.rows(
-            QUERIES["streams"],
-            {
-                "streams": [key.stream for key in keys],
-                "shapes": [snapshots.shape(key.aggregate) if key.aggregate.SNAPSHOT_EVERY else "" for key in keys],
-            },
-        )
+        params = {
+            "streams": [key.stream for key in keys],
+            "shapes": [snapshots.shape(key.aggregate) if key.aggregate.SNAPSHOT_EVERY else "" for key in keys],
+        }
+        (rows,) = await self.database.trip([(QUERIES["streams"], params)])
         folded: list[Aggregate | None] = [None] * len(keys)
         for row in rows:
             index = row["ord"] - 1

@@ -53,7 +53,7 @@ class Window:
     async def _read(self) -> None:
         heard = self._listener.count
         params = {"position": self._end, "limit": PAGE, "until": None}
-        rows = await self._facts.database.rows(QUERIES["after"], params)
+        (rows,) = await self._facts.database.trip([(QUERIES["after"], params)])
         if rows:
             self._entries += [Entry(row, self._facts.fact) for row in rows]
             self._positions += [row["notification_id"] for row in rows]

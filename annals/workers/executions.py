@@ -76,8 +76,8 @@ class Executions:
         """`executor_patience_seconds`: how long claimed work waits for an executor that cannot be reached."""
         self._log, self._presence, self._executor = log, presence, executor
         self._start_seconds, self._executor_patience = start_seconds, executor_patience_seconds
-        self._reads = Reads(log, contents)
-        self._preparation = Preparation(self._reads, vault, environments)
+        self._reads = Reads(log)
+        self._preparation = Preparation(self._reads, contents, vault, environments)
         self._bounds = Bounds(log.database)
         self.held: set[str] = set()
         self._begun: deque[Cause] = deque(maxlen=_REMEMBERED)

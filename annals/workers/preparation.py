@@ -7,12 +7,14 @@ from annals.domain.execution import Execution
 from annals.domain.ports import Reason
 from annals.projections.execution_context import Context, Environments, Prepared
 from annals.projections.runs import Call
+from annals.store.contents import Contents
+from annals.store.database import Row
 from annals.store.errors import ContentMissing, StoreError
-from annals.store.inputs import NOTHING, Input, open_input
+from annals.store.inputs import KIND, NOTHING, Input, open_input
 from annals.store.tokens import EPHEMERAL_KEYS, USER_TOKENS, ephemeral_key, user_token
 from annals.store.vault import Vault
 from annals.workers.patience import patiently
-from annals.workers.reads import Reads
+from annals.workers.reads import Need, Needed, Reads
 
 KEY_SLACK_SECONDS = 60
 """How long the key that the code is handed outlives its timeout (http-api.md 9.3)."""
@@ -33,20 +35,28 @@ class Refused(Exception):
 class Preparation:
     """Waits for Postgres as long as it takes."""
 
-    def __init__(self, reads: Reads, vault: Vault, environments: Environments) -> None:
-        self._reads, self._vault, self._environments = reads, vault, environments
+    def __init__(self, reads: Reads, contents: Contents, vault: Vault, environments: Environments) -> None:
+        self._reads, self._contents, self._vault, self._environments = reads, contents, vault, environments
 
     async def of(self, execution: Execution, sealed: bytes = b"") -> tuple[Prepared, Call] | Refused:
         """What a claimed execution runs with, or why it cannot run. What it was given is read unless it is `sealed`."""
         try:
-            prepared = await self._prepared(execution)
-            return prepared, await self._call(prepared.context, execution, sealed)
+            needed = await self._needed(execution, sealed)
+            prepared = await self._prepared(execution, needed.context)
+            return prepared, await self._call(prepared.context, execution, sealed or needed.given)
         except Refused as refusal:
             return refusal
 
-    async def _prepared(self, execution: Execution) -> Prepared:
+    async def _needed(self, execution: Execution, sealed: bytes) -> Needed:
+        function_id = "" if execution.pinned else execution.function_id
+        stream = "" if sealed or not execution.request.input_size else execution.id
+        if not (function_id or stream):
+            return Needed()
+        return await patiently(lambda: self._reads.needed(Need(execution.project_id, function_id, stream)))
+
+    async def _prepared(self, execution: Execution, active: Context | None) -> Prepared:
         """The deployment that answers at this moment (http-api.md 8.3), or the one asked for, and its environment."""
-        context = await patiently(lambda: self._context(execution))
+        context = await patiently(lambda: self._context(execution, active))
         if context is None or context.incarnation != execution.function_incarnation:
             raise Refused("deployment_missing", FUNCTION_GONE)
         if context.deployment is None:
@@ -62,18 +72,17 @@ class Preparation:
         except StoreError as error:
             raise Refused("error", f"The function's variables cannot be opened: {error}") from error
 
-    async def _context(self, execution: Execution) -> Context | None:
+    async def _context(self, execution: Execution, active: Context | None) -> Context | None:
         if execution.pinned:
             return await self._environments.of_deployment(execution.project_id, execution.deployment_id)
-        context = await self._reads.context((execution.project_id, execution.function_id))
-        if context is None:
+        if active is None:
             return None
-        return await self._environments.routed(context, execution.execution_id, kept=execution.routed_to)
+        return await self._environments.routed(active, execution.execution_id, kept=execution.routed_to)
 
-    async def _call(self, context: Context, execution: Execution, sealed: bytes) -> Call:
+    async def _call(self, context: Context, execution: Execution, kept: bytes | Row | None) -> Call:
         request = execution.request
         try:
-            given = await patiently(lambda: self._given(execution, sealed))
+            given = await patiently(lambda: self._given(execution, kept))
             secret = await patiently(lambda: self._vault.derive(execution.project_id, EPHEMERAL_KEYS))
         except StoreError as error:
             raise Refused("error", f"What this execution was given cannot be read: {error}") from error
@@ -106,10 +115,10 @@ class Preparation:
         secret = await patiently(lambda: self._vault.derive(execution.project_id, USER_TOKENS))
         return user_token(execution.request.user_id, given.token_session, expires=expires, secret=secret)
 
-    async def _given(self, execution: Execution, sealed: bytes) -> Input:
+    async def _given(self, execution: Execution, kept: bytes | Row | None) -> Input:
         if not execution.request.input_size:
             return NOTHING
-        found = sealed or await self._reads.sealed_input(execution.id)
-        if found is None:
+        if kept is None:
             raise ContentMissing
-        return await open_input(self._vault, execution.project_id, execution.id, found)
+        sealed = kept if isinstance(kept, bytes) else await self._contents.opened(kept, execution.id, KIND)
+        return await open_input(self._vault, execution.project_id, execution.id, sealed)

@@ -1,37 +1,52 @@
 """What a worker reads for each execution, read for many at once."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from annals.domain.base import Key
 from annals.domain.execution import Execution
 from annals.projections.execution_context import ACTIVE, Context, context_from
-from annals.store.contents import Contents
+from annals.store.contents import newest
+from annals.store.database import Row
 from annals.store.inputs import KIND
 from annals.store.log import EventLog
 from annals.workers.gathered import Gathered
 
 
-class Reads:
-    """Each read answers None for what is not there. Raises as the store's reads do."""
+class Need(NamedTuple):
+    """The function whose active deployment is to run, and the stream of what was given; each may be empty."""
 
-    def __init__(self, log: EventLog, contents: Contents) -> None:
-        self._log, self._contents = log, contents
+    project_id: str
+    function_id: str
+    stream: str
+
+
+class Needed(NamedTuple):
+    """What was found of both: the function's context, and the row of the content."""
+
+    context: Context | None = None
+    given: Row | None = None
+
+
+class Reads:
+    """Raises as the store's reads do."""
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
         self.execution = Gathered(self._executions)
-        self.context = Gathered(self._contexts)
-        self.sealed_input = Gathered(self._sealed_inputs)
+        self.needed = Gathered(self._needed)
 
     async def _executions(self, keys: Sequence[Key]) -> list[Execution | None]:
+        """None for what is not there."""
         found = await self._log.facts.aggregates(keys)
         return [x if isinstance(x, Execution) and not x.deleted else None for x in found]
 
-    async def _contexts(self, keys: Sequence[tuple[str, str]]) -> list[Context | None]:
-        """Functions by project and id, with the deployment that answers."""
-        wanted = sorted(set(keys))
-        projects, functions = zip(*wanted, strict=True)
-        rows = await self._log.database.rows(ACTIVE, (list(projects), list(functions)))
-        found = {wanted[row["ord"] - 1]: context_from(row) for row in rows}
-        return [found.get(key) for key in keys]
-
-    async def _sealed_inputs(self, streams: Sequence[str]) -> list[bytes | None]:
-        found = await self._contents.read_all(streams, KIND)
-        return [found.get(stream) for stream in streams]
+    async def _needed(self, needs: Sequence[Need]) -> list[Needed]:
+        """In one trip. A function is read once for all of its executions."""
+        functions = sorted({(need.project_id, need.function_id) for need in needs if need.function_id})
+        streams = [need.stream for need in needs if need.stream]
+        active = (ACTIVE, ([project for project, _ in functions], [function for _, function in functions]))
+        contexts, contents = await self._log.database.trip([active, newest(streams, KIND)])
+        context = {functions[row["ord"] - 1]: context_from(row) for row in contexts}
+        given = {row["stream"]: row for row in contents}
+        return [Needed(context.get((need.project_id, need.function_id)), given.get(need.stream)) for need in needs]

@@ -89,8 +89,8 @@ def stored(tx: Tx, p: Any) -> list[Row]:
     return [row for row in found if row is not None]
 
 
-@on(CONTENTS["read_all"])
-def read_all(tx: Tx, p: Any) -> list[Row]:
+@on(CONTENTS["newest"])
+def newest_contents(tx: Tx, p: Any) -> list[Row]:
     newest: dict[str, Row] = {}
     for (stream, version, kind), row in tx.rows("contents"):
         if stream in p["streams"] and kind == p["kind"] and version >= newest.get(stream, row)["version"]:
