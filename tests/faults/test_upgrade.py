@@ -95,6 +95,12 @@ def leads(database_url: str) -> int | None:
     return None if row is None else int(row[0])
 
 
+def stopped(database_url: str) -> str:
+    """Why followers stand still."""
+    with psycopg.connect(database_url) as conn:
+        return " ".join(row[0] for row in conn.execute("SELECT error FROM checkpoints"))
+
+
 def without(topic: str, code: Path) -> None:
     """Let a release not know an event that it does know, as if it had come later."""
     for path in (code / "annals" / "domain").glob("*.py"):
@@ -118,7 +124,8 @@ def test_a_former_keeper_that_does_not_know_an_event_gives_way_to_a_newer_one_an
             with roles(running.settings, folder, "executor", "worker", "api") as endpoint:
                 newer_api = Client(endpoint, former.headers)
                 newer_api.call("PUT", "/functions/other/policy", json={"scaling": {"minWarm": 1}})
-                eventually(lambda: "UnknownTopic" in client.http.get("/health/ready").text)
+                eventually(lambda: client.http.get("/health/ready").status_code == 503)
+                assert "UnknownTopic" in stopped(former.database_url)
                 late = client.execute("hello", **{"async": True})["$id"]
                 with role("keeper", running.settings, folder / "newer.log") as keeper:
                     eventually(lambda: leads(former.database_url) == keeper)
