@@ -113,7 +113,7 @@ class SimulatedCall:
     def __init__(self, world: "World", parts: Parts) -> None:
         self.services = _Services(world, parts)
         self.project_id = PROJECT
-        self.request_id = "r1"
+        self.request_id, self.reserved_id = "r1", ""
         self.address = ""
         self.values: dict[str, Any] = {"method": "GET", "path": "/", "headers": {}, "body": b""}
         self.generation = negotiation.negotiate("")

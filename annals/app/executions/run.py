@@ -1,4 +1,4 @@
-"""Running a function while its caller waits: the request is recorded while the code already runs."""
+"""Running a function while its caller waits: the request is recorded while the code runs, or at once with its end."""
 
 import asyncio
 import contextlib
@@ -33,6 +33,12 @@ KEY_SLACK = 60
 
 RESTART_SECONDS, RESTART_PAUSE = 5.0, 0.1
 """How long a caller waits for an executor that cannot be reached: longer than one takes to be started again."""
+
+HELD_SECONDS, SMALL_OUTPUT = 0.005, 8192
+"""For how long a request may wait to be recorded with its end, in one append, and for how many characters written.
+
+Why so, and what it costs: docs/adr/0032-a-short-call-is-one-append.md.
+"""
 
 STOPPED_SECONDS = 5.0
 """How long it may take until a run that was stopped has told what it wrote."""
@@ -193,7 +199,7 @@ async def _execute(call: Call, run: Run, execution: Execution, meta: Meta, stint
     services = call.services
     running = asyncio.create_task(_once_reached(services.executor, run))
     try:
-        if not run.concurrency:
+        if not run.concurrency and not await _ends_at_once(call, running):
             call.seen((await services.log.record([execution], meta=meta)).position)
         stint.end()
         async with asyncio.timeout(services.settings.sync_wait_s):
@@ -209,6 +215,17 @@ async def _execute(call: Call, run: Run, execution: Execution, meta: Meta, stint
             running.cancel()
             with contextlib.suppress(asyncio.CancelledError, ExecutorUnavailable):
                 await running
+
+
+async def _ends_at_once(call: Call, running: "asyncio.Task[Outcome]") -> bool:
+    """Whether the code answers, with little output, while its request may still wait to be recorded with the end."""
+    if call.reserved_id:  # whoever repeats the request is told of it by this id
+        return False
+    await asyncio.wait((running,), timeout=HELD_SECONDS)
+    if not running.done() or running.exception() is not None:
+        return False
+    outcome = running.result()
+    return not outcome.whole and len(outcome.logs) + len(outcome.errors) <= SMALL_OUTPUT
 
 
 async def _stopped(running: "asyncio.Task[Outcome]") -> Outcome | None:

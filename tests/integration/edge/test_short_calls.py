@@ -1,0 +1,51 @@
+"""Calls whose code answers at once: recorded in one append, where nothing speaks against it."""
+
+from typing import Any
+
+import pytest
+
+from annals.app.executions import run
+from annals.app.executions.run import SMALL_OUTPUT
+from annals.app.services import Services
+from annals.domain.ports import Outcome
+from tests.integration.edge import given
+from tests.integration.edge.client import Client
+from tests.integration.edge.executor import FakeExecutor
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        (Outcome(status_code=200, logs="a log"), {}, [2]),
+        (Outcome(status_code=500, reason="crashed"), {}, [2]),
+        (Outcome(status_code=200, logs="x" * (SMALL_OUTPUT + 1)), {}, [1, 1]),
+        (Outcome(status_code=200), {"idempotency-key": "k1"}, [1, 1]),
+    ],
+    ids=["short", "failed", "much output", "may be repeated"],
+)
+async def test_a_call_that_ends_at_once_is_one_append(
+    services: Services,
+    executor: FakeExecutor,
+    plain: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    case: tuple[Outcome, dict[str, str], list[int]],
+) -> None:
+    outcome, headers, appends = case
+    function_id = await given.running_function(services, plain)
+    plain.headers.update(headers)
+    executor.answer = lambda _run: outcome
+    monkeypatch.setattr(run, "HELD_SECONDS", 60.0)
+    recorded: list[int] = []
+    record = services.log.record
+
+    async def counted(aggregates: Any, **facts: Any) -> Any:
+        recorded.append(len([event for one in aggregates for event in one.pending_events]))
+        return await record(aggregates, **facts)
+
+    monkeypatch.setattr(services.log, "record", counted)
+
+    told = (await given.execute(plain, function_id)).json
+
+    assert recorded == appends
+    history = (await plain.get(f"/v1/functions/{function_id}/executions/{told['$id']}/history")).json["events"]
+    assert [event["type"] for event in history] == ["execution.requested", f"execution.{told['status']}"]
