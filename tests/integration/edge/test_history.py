@@ -188,7 +188,7 @@ async def test_the_feed_is_found_by_type_resource_actor_and_time(services: Servi
     for unknown, says in (
         ({"type": "functions.updated"}, "Invalid `type` param: There are no events functions.updated. Known are "),
         ({"type": "function.renamed"}, "Invalid `type` param: There are no events function.renamed. Known of function"),
-        ({"resource": "variable:v"}, "Invalid `resource` param: No events are kept by variable. Known are deployment"),
+        ({"resource": "variable:v"}, "Invalid `resource` param: No events are kept by variable. Known are "),
     ):
         refused = await plain.get("/v1/events", **unknown)
         assert refused.error == (400, "general_argument_invalid")
