@@ -100,8 +100,7 @@ class WakeUpBroker(RedisBroker):
         with self.client.pipeline(transaction=True) as pipe:
             for message in messages:
                 if message.queue_name in self.lanes:
-                    lane = split_stream(message.args[0])[0]
-                    laned[message.queue_name, lane].append(message.encode())
+                    laned[message.queue_name, _lane(message)].append(message.encode())
                     continue
                 key, own_id = f"{self.namespace}:{message.queue_name}", message.options["redis_message_id"]
                 pipe.hset(f"{key}.msgs", own_id, message.encode())
@@ -147,12 +146,15 @@ class BellConsumer(Consumer):
         except RedisError as error:
             log.warning("wake_up_not_acknowledged", queue=self._queue, error=str(error))
 
-    nack = ack
+    def nack(self, message: MessageProxy) -> None:
+        """Let go of what was not handed on, an actor of a later version say; the keeper finds what is missing."""
+        self.ack(message)
+        self._gate.release(lane=_lane(message))
 
     def requeue(self, messages: Iterable[MessageProxy]) -> None:
         """Give back what was fetched and not handed on."""
         if self._lanes is not None:
-            self._give_back([Taken(split_stream(m.args[0])[0], m.encode()) for m in messages])
+            self._give_back([Taken(_lane(m), m.encode()) for m in messages])
             return
         ids = [m.options["redis_message_id"] for m in messages]
         try:
@@ -217,3 +219,7 @@ class BellConsumer(Consumer):
                 break
         while message is not None:
             message = self._bell.get_message(timeout=0)
+
+
+def _lane(message: "dramatiq.Message[Any] | MessageProxy") -> str:
+    return split_stream(message.args[0])[0]

@@ -8,7 +8,7 @@ import pytest
 from annals.workers.broker import QueueUnavailable, WakeUpBroker
 from annals.workers.desk import Desk
 from annals.workers.gate import Gate
-from annals.workers.wakeups import BUILD_DEPLOYMENT, RUN_EXECUTION, Cause, WakeUp
+from annals.workers.wakeups import BUILD_DEPLOYMENT, QUEUE_OF, RUN_EXECUTION, Cause, WakeUp
 from tests.integration.workers.patient import PatientBroker, rung_to_its_end
 from tests.integration.workers.valkey import Valkey, until
 
@@ -97,6 +97,20 @@ async def test_a_queue_that_is_full_does_not_hold_up_another(
 
     await until(lambda: "execution:p:0" in worker.seen)
     worker.hold.set()
+
+
+async def test_wake_ups_for_actors_of_a_later_version_take_no_place(
+    valkey: Valkey, worker_with: Callable[[int], Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("annals.workers.broker.QUEUE_OF", {**QUEUE_OF, "later": "executions", "later_build": "builds"})
+    worker, sender = worker_with(2), WakeUpBroker(valkey.url)
+    sender.wake([WakeUp("later", f"execution:p:later{n}", Cause(n)) for n in range(5)])
+    sender.wake([WakeUp("later_build", f"deployment:p:later{n}", Cause(n)) for n in range(5)])
+
+    sender.wake([*executions(3), WakeUp(BUILD_DEPLOYMENT, "deployment:p:0", Cause(9))])
+
+    await until(lambda: len(worker.seen) == 4)
+    await until(lambda: not any(worker.desk.busy.values()))
 
 
 async def test_a_stopping_worker_gives_back_what_it_has_not_begun(
