@@ -31,9 +31,13 @@ class Accepting:
         finally:
             self._in_hand -= 1
 
+    @property
+    def alone(self) -> bool:
+        """Whether what is accepted now is told at a door: more is not about to be."""
+        return self._in_hand < SEVERAL
+
     def accepted(self, recorded: StoredEvent, position: int, correlation: str, given: Content) -> None:
-        """Tell a worker of what is to run now and was recorded, unless more is about to be."""
-        if self._in_hand < SEVERAL:
-            stream, version = str(recorded.originator_id), recorded.originator_version
-            sealed = b"" if isinstance(given.data, Blob) else given.data
-            self._knocker.knock(Knock(stream, version, position, correlation, recorded.state, sealed))
+        """Tell a worker of what is to run now and was recorded."""
+        stream, version = str(recorded.originator_id), recorded.originator_version
+        sealed = b"" if isinstance(given.data, Blob) else given.data
+        self._knocker.knock(Knock(stream, version, position, correlation, recorded.state, sealed))

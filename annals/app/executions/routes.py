@@ -206,7 +206,7 @@ async def _accept(call: Call, context: Context, caller: Caller, due: datetime | 
         scheduled_at=due,
     )
     recorded = await services.log.record([execution], meta=await call.meta(), contents=[content])
-    if due is None:
+    if due is None and services.accepting.alone:
         event = services.log.mapper.to_stored_event(recorded.events[0])
         services.accepting.accepted(event, recorded.position, call.request_id, content)
     call.seen(recorded.position)

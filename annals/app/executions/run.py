@@ -55,16 +55,14 @@ async def run_now(call: Call, context: Context) -> Finished:
 
 
 async def _run(call: Call, context: Context) -> Finished:
-    """What its process does for a call are two stints, with its code's time between them."""
+    """What its process does for a call are two stints, with its code's time between them; one where that is short."""
     stints = call.services.stints
     async with stints.one(context.project_id, seconds=QUEUE_SECONDS) as stint:
         ran = await _carry_out(call, context, stint)
+        if not stint.ended:  # nothing is recorded yet, so it waits for no other's turn
+            return await _conclude(call, ran)
     async with stints.one(context.project_id):
-        recorded = await _settle(call, ran.execution, ran.outcome, ran.prepared, ran.meta)
-        if ran.timed_out:
-            raise SynchronousTimeout
-        logging = ran.prepared.context.logging
-        return await finished(call, ran.execution, ran.outcome, recorded, logging=logging)
+        return await _conclude(call, ran)
 
 
 class _CarriedOut(msgspec.Struct, frozen=True):
@@ -75,6 +73,13 @@ class _CarriedOut(msgspec.Struct, frozen=True):
     outcome: Outcome
     timed_out: bool
     meta: Meta
+
+
+async def _conclude(call: Call, ran: _CarriedOut) -> Finished:
+    recorded = await _settle(call, ran.execution, ran.outcome, ran.prepared, ran.meta)
+    if ran.timed_out:
+        raise SynchronousTimeout
+    return await finished(call, ran.execution, ran.outcome, recorded, logging=ran.prepared.context.logging)
 
 
 async def _carry_out(call: Call, context: Context, stint: Stint) -> _CarriedOut:
@@ -199,7 +204,9 @@ async def _execute(call: Call, run: Run, execution: Execution, meta: Meta, stint
     services = call.services
     running = asyncio.create_task(_once_reached(services.executor, run))
     try:
-        if not run.concurrency and not await _ends_at_once(call, running):
+        if not run.concurrency:
+            if await _ends_at_once(call, running):
+                return running.result(), False
             call.seen((await services.log.record([execution], meta=meta)).position)
         stint.end()
         async with asyncio.timeout(services.settings.sync_wait_s):

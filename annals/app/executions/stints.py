@@ -26,6 +26,10 @@ class Stint:
         self._stints: Stints | None = stints
         self._project = project
 
+    @property
+    def ended(self) -> bool:
+        return self._stints is None
+
     def end(self) -> None:
         """Let the project's next one begin; once is enough."""
         stints, self._stints = self._stints, None

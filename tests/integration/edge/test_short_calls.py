@@ -43,9 +43,18 @@ async def test_a_call_that_ends_at_once_is_one_append(
         return await record(aggregates, **facts)
 
     monkeypatch.setattr(services.log, "record", counted)
+    stints: list[str] = []
+    one = services.stints.one
+
+    def begun(project_id: str, *, seconds: float | None = None) -> Any:
+        stints.append(project_id)
+        return one(project_id, seconds=seconds)
+
+    monkeypatch.setattr(services.stints, "one", begun)
 
     told = (await given.execute(plain, function_id)).json
 
     assert recorded == appends
+    assert len(stints) == len(appends), "what is not recorded yet waits for no other's turn"
     history = (await plain.get(f"/v1/functions/{function_id}/executions/{told['$id']}/history")).json["events"]
     assert [event["type"] for event in history] == ["execution.requested", f"execution.{told['status']}"]

@@ -27,25 +27,20 @@ def test_a_few_calls_press_nobody_and_several_at_once_do() -> None:
     with ExitStack() as calls:
         for _ in range(SEVERAL - 1):
             calls.enter_context(accepting.one())
+        assert accepting.alone
         assert not pressure.pressed
 
         calls.enter_context(accepting.one())
+        assert not accepting.alone
         assert pressure.pressed
 
 
 @pytest.mark.parametrize("given", [b"sealed", Blob("contents/p/1", 40_000, "digest")])
-async def test_what_was_accepted_is_told_with_what_it_was_given_but_not_in_a_crowd(
-    given: bytes | Blob, tmp_path: Path
-) -> None:
+async def test_what_was_accepted_is_told_with_what_it_was_given(given: bytes | Blob, tmp_path: Path) -> None:
     heard, executors = asyncio.Queue[Knock](), (f"unix:{tmp_path}/executor.sock",)
     door, knocker = Door.open(executors, heard.put_nowait), Knocker(beside(executors))
     accepting = Accepting(Pressure(mmap.mmap(-1, 8)), knocker)
     content = Content("execution:p:x1", "input", given)
-    with ExitStack() as calls:
-        for _ in range(SEVERAL):
-            calls.enter_context(accepting.one())
-        accepting.accepted(EVENT, 6, "r0", content)
-
     accepting.accepted(EVENT, 7, "r1", content)
 
     async with asyncio.timeout(60):
