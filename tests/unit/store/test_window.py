@@ -29,11 +29,12 @@ class Log:
         self.rows_there.append({"notification_id": position, "state": state})
         self.count += 1
 
-    async def rows(self, _sql: str, params: dict[str, Any]) -> list[Row]:
+    async def trip(self, steps: list[tuple[str, dict[str, Any]]]) -> list[list[Row]]:
         self.reads += 1
+        ((_, params),) = steps
         found = self.behind(params["position"])[: params["limit"]]
         await asyncio.sleep(0)
-        return found
+        return [found]
 
     def behind(self, position: int) -> list[Row]:
         return [row for row in self.rows_there if row["notification_id"] > position]
