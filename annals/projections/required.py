@@ -15,12 +15,20 @@ QUERIES = sql.load(__package__, "required.sql")
 def required(event: Any) -> list[Statement]:
     """The statements that refuse what begins for a function that went after it was read: nobody would sweep it.
 
+    A deployment that went with a former function of the same id is none, though its stream goes on.
+
     And those that tell of places which come free by what rarely happens; a run's usual end tells where it held one.
     """
     match event:
         case Execution.Requested() | Deployment.UploadStarted():
             stream = Function.stream(event.project_id, event.function_id)
             return [Statement(QUERIES["function"], {"stream": stream, "incarnation": event.function_incarnation})]
+        case Function.DeploymentActivated(reason="requested" | "rollback"):
+            _, project_id, _ = event.originator_id.split(":", 2)
+            stream = Deployment.stream(project_id, event.deployment_id)
+            return [Statement(QUERIES["known_deployment"], {"stream": stream})]
+        case Deployment.Deleted():
+            return [Statement(QUERIES["known_deployment"], {"stream": event.originator_id})]
         case Execution.Failed(ran=None) | Execution.RetryScheduled(ran=None):
             return [Statement(QUERIES["place_back_of"], {"stream": event.originator_id})]
         case Execution.Canceled() | Execution.Deleted():

@@ -10,3 +10,7 @@ WHERE x.stream_id = %(stream)s AND x.status = 'processing';
 -- name: deployment
 -- A deployment is there: else it went with its function, and the append is refused.
 SELECT require_deployment(%(stream)s);
+
+-- name: known_deployment
+-- A deployment is there: else it belonged to a former function of the same id, and the append is refused.
+SELECT require_known_deployment(%(stream)s);

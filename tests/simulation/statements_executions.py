@@ -7,7 +7,7 @@ from annals.projections.executions import QUERIES as EXECUTIONS
 from annals.projections.function_end import QUERIES as ENDING
 from annals.projections.required import QUERIES as REQUIRED
 from tests.simulation.statements_models import change, columns, count, event_of, same_function
-from tests.simulation.transactions import FunctionGone, Row, Tx, on
+from tests.simulation.transactions import DeploymentGone, FunctionGone, Row, Tx, on
 
 _ENDED = {"completed", "failed"}
 _BUILDING = {"processing", "building"}
@@ -42,6 +42,13 @@ def place_back_of(tx: Tx, p: Any) -> list[Row]:
 def deployment_required(tx: Tx, p: Any) -> list[Row]:
     if tx.get("deployments", p["stream"]) is None:
         raise FunctionGone
+    return []
+
+
+@on(REQUIRED["known_deployment"])
+def known_deployment(tx: Tx, p: Any) -> list[Row]:
+    if tx.get("deployments", p["stream"]) is None:
+        raise DeploymentGone
     return []
 
 

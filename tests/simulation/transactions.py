@@ -56,6 +56,15 @@ class FunctionGone(pg.ForeignKeyViolation):
     diag = _FunctionGone()  # type: ignore[assignment]
 
 
+class _DeploymentGone:
+    constraint_name = "deployments_id"
+    message_primary = "the deployment is gone"
+
+
+class DeploymentGone(pg.ForeignKeyViolation):
+    diag = _DeploymentGone()  # type: ignore[assignment]
+
+
 class UnknownStatement(Exception):
     """The simulation does not know a statement's text."""
 

@@ -148,3 +148,21 @@ async def test_before_1_7_a_deployment_had_other_names(plain: Client) -> None:
 
     assert (shown["size"], shown["buildTime"]) == (len(given.SOURCE), 0)
     assert not {"sourceSize", "buildDuration", "totalSize", "screenshotLight"} & set(shown)
+
+
+async def test_a_deployment_that_went_with_a_former_function_of_the_same_id_is_none(
+    services: Services, plain: Client
+) -> None:
+    function_id = await given.running_function(services, plain)
+    former = (await plain.get(f"/v1/functions/{function_id}")).json["deploymentId"]
+    assert (await plain.delete(f"/v1/functions/{function_id}")).status == 204
+    await given.function(plain, functionId=function_id)
+    path = f"/v1/functions/{function_id}/deployments"
+    none = (404, "deployment_not_found")
+
+    assert (await plain.get(f"{path}/{former}")).error == none
+    assert (await plain.patch(f"/v1/functions/{function_id}/deployment", deploymentId=former)).error == none
+    assert (await plain.delete(f"{path}/{former}")).error == none
+    assert (await plain.post(f"{path}/duplicate", deploymentId=former)).error == none
+    assert (await plain.patch(f"{path}/{former}/status")).error[0] in {400, 404}
+    assert (await plain.get(f"/v1/functions/{function_id}")).json["deploymentId"] == ""
