@@ -54,7 +54,7 @@ class Call:
         self.scope, self._receive, self.services, self.request_id = scope, receive, services, request_id
         self.method: str = scope["method"]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        if len(self.headers) < len(scope["headers"]) and b"cookie" in self.headers:  # HTTP/2 may send them apart
+        if len(self.headers) < len(scope["headers"]) and b"cookie" in self.headers:  # a proxy may send them apart
             self.headers[b"cookie"] = b"; ".join(value for name, value in scope["headers"] if name == b"cookie")
         self.generation: Generation = negotiate(self.header(b"x-appwrite-response-format"))
         self.values: dict[str, Any] = {}

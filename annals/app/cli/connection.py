@@ -16,6 +16,9 @@ HEAD_LINES = 100
 HEAD_SECONDS = 30.0
 """How long a connection's first request, and each head from its first byte on, may take to come."""
 
+_FED = HEAD_BYTES + 8 * HEAD_LINES
+"""How much of a head may come without its end: what is read of it, and what stands between its parts."""
+
 _BROKEN = "The request is not HTTP/1.1, or can be read in two ways. Check its first line, its headers and its length."
 _TOO_LARGE = f"The request's head is too large: at most {HEAD_LINES} headers, {HEAD_BYTES} bytes with the path."
 
@@ -26,7 +29,7 @@ class Connection(HttpToolsProtocol):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._heading = self._began = False
-        self._head_bytes = self._head_lines = 0
+        self._head_bytes = self._head_lines = self._head_fed = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._refusal = _BROKEN
         self._deaf = self._served = False
@@ -60,7 +63,8 @@ class Connection(HttpToolsProtocol):
         try:
             self._feed(data)
             if self._heading and not self._began:
-                self._count(len(data))
+                self._head_fed += len(data)
+                self._require(self._head_fed <= _FED)
         except (httptools.HttpParserError, _HeadTooLarge):
             self._refuse()
         else:
@@ -81,7 +85,7 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._heading = self._began = True
-        self._head_bytes = self._head_lines = 0
+        self._head_bytes = self._head_lines = self._head_fed = 0
 
     def on_url(self, url: bytes) -> None:
         self._count(len(url))
@@ -109,7 +113,10 @@ class Connection(HttpToolsProtocol):
 
     def _count(self, size: int) -> None:
         self._head_bytes += size
-        if self._head_bytes > HEAD_BYTES or self._head_lines > HEAD_LINES:
+        self._require(self._head_bytes <= HEAD_BYTES and self._head_lines <= HEAD_LINES)
+
+    def _require(self, bounded: bool) -> None:
+        if not bounded:
             self._refusal = _TOO_LARGE
             raise _HeadTooLarge
 

@@ -96,6 +96,14 @@ async def test_a_head_that_comes_bit_by_bit_has_the_same_bound(start: bytes) -> 
     assert b"too large" in heard or not heard, "nothing where the rest came too late to hear the answer"
 
 
+async def test_a_large_head_that_comes_bit_by_bit_is_read() -> None:
+    lines = [b"X-%d: %s\r\n" % (number, b"a" * 8_000) for number in range(7)]
+    async with serving() as say:
+        heard = await say(GET, b"Connection: close\r\n", *lines, b"\r\n")
+
+    assert heard.startswith(b"HTTP/1.1 200")
+
+
 async def test_who_asked_before_is_answered_before_what_follows_is_refused() -> None:
     async with serving() as say:
         heard = await say(POST + b"Content-Length: 1\r\n\r\n1" + b"GARBAGE\r\n\r\n")
