@@ -10,7 +10,7 @@ import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from typing import Self
+from typing import NamedTuple, Self
 
 from annals.store.shared_memory import opened
 
@@ -21,10 +21,21 @@ PROCESSES = 16
 """How many processes of a host can tell what is wanted of them; of more, two share a place."""
 
 _CALLED = struct.Struct("8sd")
-_WANTED = struct.Struct("IId8sI")
+_TOLD = struct.Struct("IId8sII")
 _FIRST, _SECOND = 0, _CALLED.size
 _PLACES = 2 * _CALLED.size
-SIZE = _PLACES + PROCESSES * _WANTED.size
+SIZE = _PLACES + PROCESSES * _TOLD.size
+
+
+class _Told(NamedTuple):
+    """What one process says of itself."""
+
+    process: int
+    wanted: int
+    at: float
+    project: bytes
+    of_project: int
+    at_work: int
 
 
 class Company:
@@ -41,7 +52,7 @@ class Company:
     @classmethod
     def open(cls, executors: Sequence[str], clock: Callable[[], float] = time.monotonic, process: int = 0) -> Self:
         """That of the host whose executor these addresses name."""
-        return cls(opened(executors, "company", SIZE), clock, process)
+        return cls(opened(executors, f"company-{SIZE}", SIZE), clock, process)
 
     def met(self, project_id: str) -> None:
         """A project has called: it takes its own place again, or that of whoever called longer ago."""
@@ -55,34 +66,41 @@ class Company:
         name, now = _name(project_id), self._clock()
         return any(now - HOLD_SECONDS < at <= now and caller != name for caller, at in self._called())
 
-    def want(self, count: int, project_id: str, of_project: int) -> None:
-        """Tell how much is wanted of this process, and how much of it by one project, best the one that wants most."""
-        place = _PLACES + self._place * _WANTED.size
-        _WANTED.pack_into(self._memory, place, self._process, count, self._clock(), _name(project_id), of_project)
+    def tell(self, wanted: int, project_id: str, of_project: int, at_work: int) -> None:
+        """What is wanted of this process, and of the project that wants most: how much, and how much it is at."""
+        place = _PLACES + self._place * _TOLD.size
+        name = _name(project_id)
+        _TOLD.pack_into(self._memory, place, self._process, wanted, self._clock(), name, of_project, at_work)
 
     def others_want(self, project_id: str) -> int:
         """How much projects but this one want of the host; its own counts where a process told of another's."""
         name = _name(project_id)
-        return sum(count - own * (whose == name) for _, count, whose, own in self._wanted())
+        return sum(told.wanted - told.of_project * (told.project == name) for told in self._told())
+
+    def elsewhere(self, project_id: str) -> int:
+        """How much other processes are at for a project, of those where it wants most."""
+        name = _name(project_id)
+        own = self._process
+        return sum(told.at_work for told in self._told() if told.project == name and told.process != own)
 
     def _called(self) -> tuple[tuple[bytes, float], tuple[bytes, float]]:
         return _CALLED.unpack_from(self._memory, _FIRST), _CALLED.unpack_from(self._memory, _SECOND)
 
-    def _wanted(self) -> Iterator[tuple[int, int, bytes, int]]:
+    def _told(self) -> Iterator[_Told]:
         """What processes told a moment ago."""
         now = self._clock()
-        for process, count, at, whose, own in _WANTED.iter_unpack(self._memory[_PLACES:SIZE]):
-            if now - HOLD_SECONDS < at <= now:
-                yield process, count, whose, own
+        for told in map(_Told._make, _TOLD.iter_unpack(self._memory[_PLACES:SIZE])):
+            if now - HOLD_SECONDS < told.at <= now:
+                yield told
 
     def _free_place(self) -> int:
         """One that nobody has, else that of a process which says nothing any more."""
-        processes = [process for process, *_ in _WANTED.iter_unpack(self._memory[_PLACES:SIZE])]
+        processes = [process for process, *_ in _TOLD.iter_unpack(self._memory[_PLACES:SIZE])]
         if 0 in processes:
             place = processes.index(0)
         else:
             place = next((n for n, process in enumerate(processes) if not _alive(process)), self._process % PROCESSES)
-        _WANTED.pack_into(self._memory, _PLACES + place * _WANTED.size, self._process, 0, 0.0, b"", 0)
+        _TOLD.pack_into(self._memory, _PLACES + place * _TOLD.size, self._process, 0, 0.0, b"", 0, 0)
         return place
 
 

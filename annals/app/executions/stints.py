@@ -1,6 +1,7 @@
 """How many calls of a project an API process works on at once while another project calls too.
 
-Why, and why not otherwise: docs/adr/0031-who-wants-much-waits-for-who-wants-little.md.
+Why, and why not otherwise: docs/adr/0031-who-wants-much-waits-for-who-wants-little.md, and for how many
+docs/adr/0033-projects-in-company-share-evenly.md.
 """
 
 import asyncio
@@ -11,8 +12,8 @@ from contextlib import asynccontextmanager, suppress
 from annals.app.refusals import RateLimited
 from annals.store.company import Company
 
-MOST = 4
-"""Stints at once that a project may have in company beyond as many as all others want together."""
+FEW = 2
+"""Stints at once that a project may have in a process while others have called, but want nothing just now."""
 
 RETRY_SECONDS = 1
 
@@ -40,12 +41,13 @@ class Stint:
 class Stints:
     """One per process. Single-threaded: every method runs on the event loop.
 
-    A project alone on its host has as many at once as it wants. In company it has as many as all others want of the
-    host, and `most` beyond: who wants much waits behind its own, and who wants little begins at once.
+    A project alone on its host has as many at once as it wants. In company it has no more on the whole host than all
+    others want together, `few` in each process while they want nothing, and one in each process at any rate: who wants
+    much waits behind its own, and who wants little begins at once.
     """
 
-    def __init__(self, company: Company, most: int = MOST) -> None:
-        self._company, self._most = company, most
+    def __init__(self, company: Company, few: int = FEW) -> None:
+        self._company, self._few = company, few
         self._working: Counter[str] = Counter()
         self._wanted: Counter[str] = Counter()
         self._all_wanted = 0
@@ -72,7 +74,7 @@ class Stints:
         if project_id in self._waiting or not self._fits(project_id):
             await self._turn(project_id, seconds)
         else:
-            self._working[project_id] += 1
+            self._begin(project_id)
         stint = Stint(self, project_id)
         try:
             yield stint
@@ -80,12 +82,11 @@ class Stints:
             stint.end()
 
     def _fits(self, project_id: str) -> bool:
-        working = self._working[project_id]
-        return (
-            working < self._most
-            or not self._company.of(project_id)
-            or working < self._most + self._company.others_want(project_id)
-        )
+        working, company = self._working[project_id], self._company
+        if not working or not company.of(project_id):
+            return True
+        others_want = company.others_want(project_id)
+        return working + company.elsewhere(project_id) < others_want if others_want else working < self._few
 
     async def _turn(self, project_id: str, seconds: float | None) -> None:
         """Wait until the stint may begin, and count it."""
@@ -128,8 +129,14 @@ class Stints:
         _less(self._wanted, project_id)
         self._tell()
 
+    def _begin(self, project_id: str) -> None:
+        self._working[project_id] += 1
+        if project_id == self._greatest:
+            self._tell()
+
     def _tell(self) -> None:
-        self._company.want(self._all_wanted, self._greatest, self._wanted[self._greatest])
+        greatest = self._greatest
+        self._company.tell(self._all_wanted, greatest, self._wanted[greatest], self._working[greatest])
 
     def _give(self, project_id: str) -> None:
         _less(self._working, project_id)
@@ -138,7 +145,7 @@ class Stints:
         while queue and self._fits(project_id):
             turn = queue.popleft()
             if not turn.done():  # one that was cancelled has not been told yet
-                self._working[project_id] += 1
+                self._begin(project_id)
                 turn.set_result(None)
         if not queue:
             self._waiting.pop(project_id, None)

@@ -16,7 +16,7 @@ from tests.integration.edge.client import Client
 from tests.integration.edge.executor import FakeExecutor
 from tests.integration.workers.valkey import until
 
-CROWD, MOST = 12, 2
+CROWD, FEW = 12, 2
 
 
 class HeldLog:
@@ -43,7 +43,7 @@ def other(plain: Client) -> Client:
 def company(services: Services) -> Company:
     """Who calls, where all that is asked for happens in one moment."""
     company = Company(mmap.mmap(-1, SIZE), lambda: 1.0)
-    services.stints = Stints(company, MOST)
+    services.stints = Stints(company, FEW)
     return company
 
 
@@ -66,11 +66,11 @@ async def test_a_crowd_has_few_calls_at_work_while_another_project_calls(
     function_id = await given.running_function(services, other, project_id="p2")
     log = await held(services)
     crowd = [asyncio.create_task(given.execute(plain, crowded, async_=async_)) for _ in range(CROWD)]
-    await until(lambda: services.stints.waiting == CROWD - MOST, seconds=60)
+    await until(lambda: services.stints.waiting == CROWD - FEW, seconds=60)
     one = asyncio.create_task(given.execute(other, function_id))
     await until(lambda: runs(executor)["p2"] == 1, seconds=60)
-    assert runs(executor)["p1"] == (0 if async_ else MOST)
-    assert services.stints.waiting == CROWD - MOST
+    assert runs(executor)["p1"] == (0 if async_ else FEW)
+    assert services.stints.waiting == CROWD - FEW
 
     log.gate.set()
 

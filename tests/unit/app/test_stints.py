@@ -11,7 +11,7 @@ from annals.app.executions.stints import Stints
 from annals.app.refusals import RateLimited
 from annals.store.company import HOLD_SECONDS, SIZE, Company
 
-MOST = 3
+FEW = 3
 
 
 class Host:
@@ -21,7 +21,7 @@ class Host:
         self.now = 1000.0
         self.memory: mmap.mmap = beside.memory if beside else mmap.mmap(-1, SIZE)
         self.company = Company(self.memory, lambda: self.now, 2 if beside else 1)
-        self.stints = Stints(self.company, MOST)
+        self.stints = Stints(self.company, FEW)
         self.begun: list[str] = []
         self.at_work: Counter[str] = Counter()
         self._ends: dict[str, asyncio.Event] = {}
@@ -85,8 +85,10 @@ async def test_in_company_it_has_few_and_the_rest_in_order_while_the_other_begin
     assert host.stints.waiting == 7
 
     await host.end("a1", "a0")
+    assert (host.at_work["a"], host.stints.waiting) == (1, 7), "while the other wants one, it has one"
+
+    await host.end("b0", "a2")
     assert host.begun == ["a0", "a1", "a2", "b0", "a3", "a4", "a5"]
-    assert host.at_work["a"] == MOST + 1
     await host.all_end()
 
     assert [name for name in host.begun if name != "b0"] == crowd("a", 10)
@@ -97,10 +99,10 @@ async def test_what_began_alone_goes_on_and_no_more_begin_until_few_are_left() -
     await host.come("a", *crowd("a", 6))
     await host.come("b", "b0")
     await host.come("a", "late")
-    await host.end("a0", "a1")
+    await host.end(*crowd("a", 5))
     assert "late" not in host.begun
 
-    await host.end("a2")
+    await host.end("a5")
 
     assert host.begun[-1] == "late"
     await host.all_end()
@@ -110,7 +112,7 @@ async def test_once_it_is_alone_again_all_that_wait_begin() -> None:
     host = Host()
     host.company.met("b")
     await host.come("a", *crowd("a", 20))
-    assert len(host.begun) == MOST
+    assert len(host.begun) == FEW
 
     host.now += HOLD_SECONDS * 2
     await host.end("a0")
@@ -122,7 +124,7 @@ async def test_once_it_is_alone_again_all_that_wait_begin() -> None:
 async def test_work_that_can_be_refused_is_when_it_waits_too_long() -> None:
     host = Host()
     host.company.met("b")
-    await host.come("a", *crowd("a", MOST))
+    await host.come("a", *crowd("a", FEW))
 
     with pytest.raises(RateLimited) as refused:
         async with host.stints.one("a", seconds=0.01):
@@ -139,25 +141,25 @@ async def test_work_that_can_be_refused_is_when_it_waits_too_long() -> None:
 async def test_one_that_is_canceled_while_it_waits_takes_no_turn() -> None:
     host = Host()
     host.company.met("b")
-    await host.come("a", *crowd("a", MOST), "gone", "next")
+    await host.come("a", *crowd("a", FEW), "gone", "next")
     await host.cancel("gone")
 
     await host.end("a0")
 
-    assert host.begun == [*crowd("a", MOST), "next"]
+    assert host.begun == [*crowd("a", FEW), "next"]
     await host.all_end()
 
 
 async def test_a_turn_that_comes_in_the_moment_of_a_cancel_goes_to_the_next() -> None:
     host = Host()
     host.company.met("b")
-    await host.come("a", *crowd("a", MOST), "gone", "next")
+    await host.come("a", *crowd("a", FEW), "gone", "next")
 
     host._ends["a0"].set()
     host._tasks["gone"].cancel()  # told of both in the same turn of the loop
     await settled()
 
-    assert host.begun == [*crowd("a", MOST), "next"]
+    assert host.begun == [*crowd("a", FEW), "next"]
     await host.all_end()
 
 
@@ -167,25 +169,44 @@ async def test_a_stint_that_ended_before_its_block_does_not_end_twice() -> None:
     async with host.stints.one("a") as stint:
         stint.end()
         stint.end()
-        await host.come("a", *crowd("a", MOST + 1))
-        assert len(host.begun) == MOST
-    assert len(host.begun) == MOST
+        await host.come("a", *crowd("a", FEW + 1))
+        assert len(host.begun) == FEW
+    assert len(host.begun) == FEW
     await host.all_end()
 
 
-async def test_it_may_have_as_many_as_the_others_want_and_a_few_more() -> None:
+async def test_it_may_have_as_many_as_the_others_want_together() -> None:
     host = Host()
-    await host.come("b", *crowd("b", 2))
-    await host.come("a", *crowd("a", 10))
-    assert host.at_work == {"b": 2, "a": MOST + 2}
+    await host.come("b", *crowd("b", 4))
+    await host.come("a", *crowd("a", 20))
+    assert host.at_work == {"b": 4, "a": 4}
 
     await host.come("c", "c0")
     await host.end("a0")
-    assert host.at_work == {"b": 2, "a": MOST + 3, "c": 1}
+    assert host.at_work == {"b": 4, "a": 5, "c": 1}
 
-    await host.end("b0", "b1", "c0", "a1", "a2", "a3")
-    assert host.at_work["a"] == MOST
+    await host.end(*crowd("b", 4), "c0", "a1", "a2", "a3")
+    assert host.at_work["a"] == FEW
     await host.all_end()
+
+
+async def test_what_it_may_have_is_counted_over_the_processes_of_the_host_and_one_is_had_in_each() -> None:
+    one = Host()
+    other = Host(beside=one)
+    await one.come("b", *crowd("b", 4))
+    await one.come("a", *crowd("a", 5))
+    await other.come("a", *crowd("a", 10))
+    assert (one.at_work["a"], other.at_work["a"]) == (4, 1)
+
+    await one.end("a0", "a1", "a2", "a3")
+    await other.end("a0")
+    assert (one.at_work["a"], other.at_work["a"]) == (1, 3)
+
+    await one.end("a4")
+    await one.come("a", "late")
+    assert one.begun[-1] == "late"
+    await one.all_end()
+    await other.all_end()
 
 
 async def test_two_that_want_much_hold_each_other_back_in_nothing_through_whichever_process_they_call() -> None:
@@ -194,15 +215,17 @@ async def test_two_that_want_much_hold_each_other_back_in_nothing_through_whiche
     for number in range(30):
         await one.come("a", f"a{number}")
         await other.come("b", f"b{number}")
+    await one.end("a0")
+    await other.end("b0")
 
-    assert (one.at_work["a"], other.at_work["b"]) == (30, 30)
+    assert (one.at_work["a"], other.at_work["b"]) == (29, 29)
     await one.all_end()
     await other.all_end()
 
 
 @pytest.mark.parametrize("seed", range(20))
 async def test_whatever_comes_and_goes_who_wants_least_begins_at_once_and_all_begin_in_their_order(seed: int) -> None:
-    """Of a project, no more begin than others want and `MOST` beyond: one that wants no more never waits."""
+    """Of a project, no more begin than others want, or `FEW`: one that wants no more never waits."""
     chance, host, came = random.Random(seed), Host(), dict[str, list[str]](a=[], b=[], c=[])
     host.company.met("a")
     host.company.met("b")
@@ -210,7 +233,8 @@ async def test_whatever_comes_and_goes_who_wants_least_begins_at_once_and_all_be
         project = chance.choices("abc", (20, 3, 1))[0]
         others = sum(host.wanted(came, other) for other in came if other != project)
         if chance.random() < 0.6:
-            begun, had_room = len(host.begun), host.at_work[project] < MOST + others
+            begun, at_work = len(host.begun), host.at_work[project]
+            had_room = not at_work or at_work < (others or FEW)
             waits = host.at_work[project] < host.wanted(came, project)
             came[project].append(f"{project}{number}")
             await host.come(project, came[project][-1])

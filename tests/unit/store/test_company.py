@@ -77,23 +77,37 @@ def test_a_clock_that_began_anew_with_its_host_makes_nobody_company(tmp_path: Pa
 def test_what_others_want_is_counted_over_all_processes_of_the_host(tmp_path: Path) -> None:
     clock = Clock()
     one, other = processes(clock, tmp_path)
-    one.want(10, "a", 7)
-    other.want(5, "b", 4)
+    one.tell(10, "a", 7, 3)
+    other.tell(5, "b", 4, 1)
     assert [one.others_want(project) for project in "abc"] == [3 + 5, 10 + 1, 15]
 
-    other.want(0, "b", 0)
+    other.tell(0, "b", 0, 0)
     assert one.others_want("a") == 3
     clock.now += HOLD_SECONDS * 2
 
     assert one.others_want("c") == 0
 
 
+def test_what_others_are_at_for_a_project_is_counted_and_one_s_own_is_not(tmp_path: Path) -> None:
+    clock = Clock()
+    one, other = processes(clock, tmp_path)
+    one.tell(10, "a", 7, 3)
+    other.tell(5, "a", 4, 1)
+    assert (one.elsewhere("a"), other.elsewhere("a"), one.elsewhere("b")) == (1, 3, 0)
+
+    other.tell(5, "b", 5, 5)
+    assert (one.elsewhere("a"), one.elsewhere("b")) == (0, 5)
+    clock.now += HOLD_SECONDS * 2
+
+    assert one.elsewhere("b") == 0
+
+
 def test_a_process_that_comes_later_takes_the_place_of_one_that_is_gone(tmp_path: Path) -> None:
     clock, where, gone = Clock(), (f"unix:{tmp_path}/executor.sock",), 2**22 + 1
     former = [Company.open(where, clock, os.getppid() if number else gone) for number in range(PROCESSES)]
     for one in former:
-        one.want(1, "a", 0)
+        one.tell(1, "a", 0, 0)
 
-    Company.open(where, clock, os.getpid()).want(100, "a", 0)
+    Company.open(where, clock, os.getpid()).tell(100, "a", 0, 0)
 
     assert former[1].others_want("b") == 100 + PROCESSES - 1
