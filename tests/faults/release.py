@@ -7,9 +7,10 @@ from pathlib import Path
 RELEASES = Path(__file__).parent / "releases"
 
 
-def newest() -> str:
+def newest(releases: Path = RELEASES) -> str:
     """The version before this one."""
-    return max(path.name.removesuffix(".tar.xz") for path in RELEASES.glob("*.tar.xz"))
+    versions = [path.name.removesuffix(".tar.xz") for path in releases.glob("*.tar.xz")]
+    return max(versions, key=lambda version: [int(number) for number in version.split(".")])
 
 
 def unpacked(version: str, folder: Path) -> Path:
