@@ -162,13 +162,13 @@ class Blobs:
         try:
             descriptor = await asyncio.to_thread(os.open, work, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)  # held for as long as somebody writes: see `forget_unfinished`
+                fcntl.flock(descriptor, fcntl.LOCK_EX)  # held until it has its key: see `forget_unfinished`
                 async for piece in data:
                     await asyncio.to_thread(_write_all, descriptor, piece)
                 await asyncio.to_thread(os.fsync, descriptor)
+                await asyncio.to_thread(_publish, work, folder, key)
             finally:
                 os.close(descriptor)
-            await asyncio.to_thread(_publish, work, folder, key)
         except OSError as error:
             raise BlobError(f"The blob {key} cannot be written: {error}") from error
         finally:

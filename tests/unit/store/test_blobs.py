@@ -3,9 +3,11 @@
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -205,3 +207,33 @@ async def test_what_a_process_that_died_was_writing_goes_and_what_a_living_one_w
     assert (tmp_path / ".partial" / "young").exists()
     go_on.set()
     assert (await writing).size == PIECE + 1
+
+
+class SweptBefore(ThreadPoolExecutor):
+    """Threads of a process whose every step on the disk takes so long that it is swept before."""
+
+    def __init__(self, blobs: Blobs, folder: Path) -> None:
+        super().__init__(1)
+        self._blobs, self._folder = blobs, folder
+        self.swept = 0
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        return super().submit(self._after_a_sweep, fn, *args, **kwargs)
+
+    def _after_a_sweep(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        for path in (self._folder / ".partial").iterdir():
+            os.utime(path, (0, 0))
+        self.swept += asyncio.run(self._blobs.forget_unfinished())
+        return fn(*args, **kwargs)
+
+
+async def test_a_file_is_not_unfinished_before_it_has_its_key_however_slow_the_disk_is(tmp_path: Path) -> None:
+    blobs = Blobs.open(tmp_path)
+    (tmp_path / ".partial" / "left").write_bytes(b"half")
+    threads = SweptBefore(blobs, tmp_path)
+    asyncio.get_running_loop().set_default_executor(threads)
+
+    await blobs.put("slow", b"x" * 2 * PIECE)
+
+    assert len(await blobs.get("slow")) == 2 * PIECE
+    assert threads.swept == 1, "what was left, and nothing else"
