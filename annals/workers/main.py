@@ -9,7 +9,6 @@ from datetime import timedelta
 import structlog
 
 from annals.app.settings import Settings
-from annals.domain.event_names import wants as triggers_want
 from annals.domain.ports import Executor
 from annals.projections.following import FOLLOWING
 from annals.store.doors import Door, Knock
@@ -176,12 +175,11 @@ def _term(
 def _followers(process: Process, listener: Listener, window: Window, queue: WakeUpBroker) -> list[Follower]:
     """Those that somebody waits for come first; the others let events gather."""
     follower = functools.partial(Follower, facts=process.log.facts, listener=listener, window=window)
-    triggers = Triggers(process.log, process.vault)
     return [
         follower(
             "relay", Elsewhere(sender(queue)), wants=relay_wants, rest_seconds=0.01, transient=(QueueUnavailable,)
         ),
-        follower("triggers", triggers.follow, wants=triggers_want, rest_seconds=0.01, batch=50),
+        Triggers(process.log, process.vault).follower(listener, window),
         *(
             follower(name, one.handle, wants=one.wants, gather_seconds=one.gather_seconds)
             for name, one in FOLLOWING.items()

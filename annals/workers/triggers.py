@@ -13,7 +13,7 @@ import structlog
 from annals.domain.base import Key
 from annals.domain.commands.executions import request_execution
 from annals.domain.errors import Conflict, ExecutionAlreadyExists, FunctionNotFound
-from annals.domain.event_names import Happening, happening
+from annals.domain.event_names import Happening, happening, wants
 from annals.domain.execution import Execution, Request
 from annals.domain.invocation import KEPT_REQUEST_HEADERS, kept
 from annals.domain.policy import policy_from
@@ -22,11 +22,15 @@ from annals.domain.user import User
 from annals.domain.version import API_VERSION
 from annals.projections.event_payloads import member_of, payload
 from annals.store import sql
+from annals.store.blobs import BlobError
 from annals.store.database import Connection
 from annals.store.facts import Fact
+from annals.store.follower import Follower
 from annals.store.inputs import Input, input_facts, seal_input
+from annals.store.listener import Listener
 from annals.store.log import EventLog, Meta
 from annals.store.vault import Vault
+from annals.store.window import Window
 
 QUERIES = sql.load(__package__, "triggers.sql")
 
@@ -48,6 +52,20 @@ class Triggers:
 
     def __init__(self, log: EventLog, vault: Vault) -> None:
         self._log, self._vault = log, vault
+
+    def follower(self, listener: Listener, window: Window | None = None) -> Follower:
+        """Somebody waits for what it asks for, and large payloads are blobs, whose store may be away for a while."""
+        return Follower(
+            "triggers",
+            self.follow,
+            self._log.facts,
+            listener,
+            batch=50,
+            rest_seconds=0.01,
+            window=window,
+            wants=wants,
+            transient=(BlobError,),
+        )
 
     async def follow(self, _conn: Connection, facts: Sequence[Fact]) -> None:
         for fact in facts:

@@ -1,13 +1,18 @@
 """Functions that listen to events: one execution for each event and function, with what the event was about."""
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from annals.domain.commands.teams import create_team
 from annals.domain.commands.users import create_user
 from annals.domain.team import Membership, Team
 from annals.domain.user import User
+from annals.store.blobs import BlobError
+from annals.store.contents import PREFIX, ROW_LIMIT
 from annals.store.follower import Follower
 from annals.store.log import Meta
 from annals.store.tokens import EPHEMERAL_KEYS, verify
@@ -16,7 +21,7 @@ from tests.integration.workers.world import META, PROJECT, World
 
 
 def follower(world: World) -> Follower:
-    return Follower("triggers", Triggers(world.log, world.vault).follow, world.log.facts, world.listener, batch=50)
+    return Triggers(world.log, world.vault).follower(world.listener)
 
 
 async def followed(world: World) -> None:
@@ -25,7 +30,7 @@ async def followed(world: World) -> None:
         pass
 
 
-async def user(world: World, user_id: str = "u", *, meta: Meta = META) -> int:
+async def user(world: World, user_id: str = "u", *, name: str = "Ada", meta: Meta = META) -> int:
     """A user; returns the position."""
     made = await world.log.run(
         create_user,
@@ -33,7 +38,7 @@ async def user(world: World, user_id: str = "u", *, meta: Meta = META) -> int:
         meta=meta,
         project_id=PROJECT,
         user_id=user_id,
-        name="Ada",
+        name=name,
         email=f"{user_id}@example.com",
     )
     return made.position
@@ -102,6 +107,24 @@ async def test_an_event_seen_twice_triggers_once(world: World) -> None:
     await followed(world)
 
     assert len(await triggered(world)) == 1
+
+
+async def test_a_blob_store_that_is_away_is_waited_for(world: World, tmp_path: Path) -> None:
+    await world.built(events=["users.*.create"])
+    await user(world, name="A" * 2 * ROW_LIMIT)
+    place = tmp_path / "blobs" / PREFIX
+    shutil.rmtree(place, ignore_errors=True)
+    place.write_text("in the way of what is to lie below")
+    triggers = follower(world)
+    with pytest.raises(BlobError):  # which passes: poison would be another error
+        await triggers.catch_up()
+
+    place.unlink()
+    await followed(world)
+
+    await ran(world)
+    [run] = world.executor.runs
+    assert msgspec.json.decode(run.body)["name"] == "A" * 2 * ROW_LIMIT
 
 
 async def test_each_function_that_listens_runs_once_whatever_number_of_its_patterns_fit(world: World) -> None:
