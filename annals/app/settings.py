@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import msgspec
 
 from annals.app import dotenv, proxies
-from annals.app.settings_limits import Limits
+from annals.app.settings_limits import Limits, wanted
 from annals.app.settings_limits import says as _says
 from annals.executor.config import PASSTHROUGH, RESERVE
 
@@ -286,8 +286,8 @@ def _parse(setting: Described, text: str) -> Any:
     try:
         return msgspec.convert(value, setting.type, strict=False)
     except msgspec.ValidationError as error:
-        wanted = f"one of {', '.join(setting.choices)}" if setting.choices else str(error)
-        raise Invalid(f"{setting.name} can't be {text!r}: {wanted}.") from None
+        choice = f"one of {', '.join(setting.choices)}" if setting.choices else wanted(*get_args(setting.type)[:2])
+        raise Invalid(f"{setting.name} can't be {text!r}: {choice or error}.") from None
 
 
 def _unknown(name: str, known: list[str]) -> str:

@@ -12,6 +12,15 @@ def says(sentence: str, unit: str = "", *, ge: float | None = None, le: float | 
     return msgspec.Meta(description=sentence, extra={"unit": unit}, ge=ge, le=le)
 
 
+def wanted(kind: object, meta: msgspec.Meta) -> str:
+    """What a value may be, as a person says it; empty where only the type's own word is known."""
+    nouns: dict[object, str] = {int: "a whole number", float: "a number", bool: "true or false"}
+    noun = nouns.get(kind, "")
+    if not noun or meta.ge is None:
+        return noun
+    return f"{noun} of at least {meta.ge}" if meta.le is None else f"{noun} from {meta.ge} to {meta.le}"
+
+
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds that the operator of an instance sets."""
 

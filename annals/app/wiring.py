@@ -40,7 +40,7 @@ from annals.store.pressure import Pressure
 from annals.store.proof.proofs import Proofs
 from annals.store.tokens import EPHEMERAL_KEYS, USER_TOKENS
 from annals.store.trips import PLACES
-from annals.store.vault import Vault, master_key
+from annals.store.vault import Vault
 from annals.vcs.client import Repositories
 from annals.vcs.jobs import Bounds
 from annals.vcs.locating import Locator
@@ -81,8 +81,7 @@ async def open_services(settings: Settings, executor: RemoteExecutor, metrics: M
         contents = Contents(database, blobs)
         log = await EventLog.open(database, contents=contents, inline=inline, required=required, refusals=REFUSALS)
         stack.push_async_callback(log.close)
-        vault = Vault(database, master_key(settings.master_key))
-        await vault.prove()
+        vault = await Vault.of(database, settings.master_key)
         presence = await stack.enter_async_context(_present(database, settings))
         knocker = Knocker(beside(settings.executor_urls))
         stack.callback(knocker.close)

@@ -5,8 +5,9 @@ import fcntl
 import os
 import signal
 import socket
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import structlog
 
@@ -115,15 +116,18 @@ def _clean(work: Path) -> None:
     (work / "code").mkdir(mode=0o711)
 
 
-async def serve(config: ExecutorConfig) -> None:
-    """Run an executor until SIGTERM or SIGINT."""
+async def serve(config: ExecutorConfig, *, meanwhile: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:
+    """Run an executor until SIGTERM or SIGINT; what goes on meanwhile begins when it listens, and is cancelled."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     executor = await ExecutorProcess.start(config)
+    going_on = asyncio.ensure_future(meanwhile()) if meanwhile else None
     try:
         await stop.wait()
     finally:
+        if going_on:
+            going_on.cancel()
         await executor.close()
         log.info("executor.stopped")

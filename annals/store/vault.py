@@ -10,14 +10,14 @@ import hmac
 import secrets
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from annals.store import sql
 from annals.store.database import Database
-from annals.store.errors import DataKeyDeleted, SealBroken
+from annals.store.errors import DataKeyDeleted, MasterKeyWrong, SealBroken
 from annals.store.masters import MasterKeys
 
 QUERIES = sql.load(__package__, "vault.sql")
@@ -25,6 +25,10 @@ QUERIES = sql.load(__package__, "vault.sql")
 FRESH_SECONDS = 5.0
 """How long a cached data key seals before the table is asked whether it is still the project's."""
 
+_MISSING = (
+    "There is no master key at {path}, and this database's data keys were wrapped with one. Put that file back there,"
+    " or name it with ANNALS_MASTER_KEY_FILE."
+)
 _VERSION = "v1"
 _NONCE = 12
 
@@ -35,11 +39,14 @@ class _DataKey(NamedTuple):
     checked: float
 
 
-def master_key(path: Path) -> MasterKeys:
+def master_key(path: Path, *, used: bool = False) -> MasterKeys:
     """Read the master key, or make it when the file is missing: 32 bytes in base64, mode 0600, one winner of a race.
 
-    Raises MasterKeyWrong for a file that holds something else, OSError when it cannot be read or made.
+    Raises MasterKeyWrong for a file that holds something else, and for none where one was `used` before; OSError when
+    it cannot be read or made.
     """
+    if used and not path.exists():
+        raise MasterKeyWrong(_MISSING.format(path=path))
     return MasterKeys(path)
 
 
@@ -49,6 +56,17 @@ class Vault:
     def __init__(self, database: Database, masters: MasterKeys) -> None:
         self._database, self._masters = database, masters
         self._keys: dict[str, _DataKey] = {}
+
+    @classmethod
+    async def of(cls, database: Database, path: Path) -> Self:
+        """That of a migrated database and its master key, which is made for a database that never had one.
+
+        Raises MasterKeyWrong for another key, and for none where data keys were wrapped with one; OSError.
+        """
+        used = bool(await database.rows(QUERIES["some"]))
+        vault = cls(database, master_key(path, used=used))
+        await vault.prove()
+        return vault
 
     async def prove(self) -> None:
         """See before anything is served that this master key is the database's. Raises MasterKeyWrong."""

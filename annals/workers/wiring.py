@@ -19,7 +19,7 @@ from annals.store.database import Database
 from annals.store.leases import Leases
 from annals.store.log import EventLog
 from annals.store.presence import Presence
-from annals.store.vault import Vault, master_key
+from annals.store.vault import Vault
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,8 +42,7 @@ async def opened(settings: Settings, role: str, doing: Callable[[], str]) -> Asy
         contents = Contents(database, Blobs.open(settings.blobs))
         log = await EventLog.open(database, contents=contents, inline=inline, required=required, refusals=REFUSALS)
         stack.push_async_callback(log.close)
-        vault = Vault(database, master_key(settings.master_key))
-        await vault.prove()
+        vault = await Vault.of(database, settings.master_key)
         platform = Platform(endpoint=settings.endpoint, version=API_VERSION, region=settings.region)
         presence = Presence(Leases(database), role, lease_seconds=settings.lease_s, doing=doing)
         await presence.enter()

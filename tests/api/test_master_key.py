@@ -7,6 +7,7 @@ from threading import Event
 
 import pytest
 
+from annals.store.vault import master_key
 from tests.client import Client
 from tests.instance import AnnalsInstance, annals
 
@@ -53,11 +54,17 @@ def test_nothing_starts_under_another_master_key(annals_instance: AnnalsInstance
     client = Client(annals_instance.endpoint, annals_instance.headers)
     client.call("POST", "/project/variables", json={"key": f"{role.upper()}_SEALED", "value": "x"})
 
-    refused = annals(role, environment=_settings(annals_instance, tmp_path / "another.key"))
+    key = tmp_path / "another.key"
 
-    assert refused.returncode == 1
+    missing = annals(role, environment=_settings(annals_instance, key))
+    left = key.exists()
+    master_key(key)
+    refused = annals(role, environment=_settings(annals_instance, key))
+
+    assert (missing.returncode, refused.returncode, left) == (1, 1, False)
+    assert f"There is no master key at {key}" in missing.stderr
     assert "The master key does not open this database's data keys." in refused.stderr
-    assert "Traceback" not in refused.stderr
+    assert "Traceback" not in missing.stderr + refused.stderr
 
 
 def _settings(instance: AnnalsInstance, key: Path) -> dict[str, str]:

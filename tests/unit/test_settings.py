@@ -51,11 +51,13 @@ def test_values_are_read_by_their_types() -> None:
         ("ANNALS_PROT", "1", "Did you mean ANNALS_PORT?"),
         ("ANNALS_ZZZ", "1", "`annals settings` lists those there are"),
         ("ANNALS_PORT", "http", "ANNALS_PORT can't be 'http'"),
-        ("ANNALS_PORT", "70000", "<= 65535"),
+        ("ANNALS_PORT", "70000", "a whole number from 0 to 65535"),
+        ("ANNALS_UPLOAD_LIMIT_BYTES", "1.5", "a whole number of at least 0"),
+        ("ANNALS_SPECIFICATION_MAX_CPUS", "many", "a number of at least 0"),
         ("ANNALS_DRIVER", "podman", "one of auto, sandbox, docker"),
         ("ANNALS_IMAGES", "node-22", "name=value"),
         ("ANNALS_DATA", "", "ANNALS_DATA is empty"),
-        ("ANNALS_API_PROCESSES", "0", ">= 1"),
+        ("ANNALS_API_PROCESSES", "0", "a whole number from 1 to 64"),
     ],
 )
 def test_what_can_not_be_used_is_refused_with_the_next_step(name: str, value: str, says: str) -> None:

@@ -21,7 +21,7 @@ from annals.store import sql
 from annals.store.database import Row
 from annals.store.errors import StoreError, StoreUnavailable
 from annals.store.log import EventLog
-from annals.store.vault import Vault, master_key
+from annals.store.vault import Vault
 
 QUERIES = sql.load(__package__, "dead_letters.sql")
 PAGE = 100
@@ -96,7 +96,7 @@ def redrive(*, ids: tuple[str, ...], everything: bool, data: Path | None, as_jso
 
 async def _redrive(log: EventLog, settings: Settings, project: str, function_id: str, ids: list[str]) -> Outcome:
     """Redrive those named, or all where none is; of all, one that somebody else took meanwhile is left out."""
-    vault = Vault(log.database, master_key(settings.master_key))
+    vault = await Vault.of(log.database, settings.master_key)
     platform = Platform(endpoint=settings.endpoint, version=API_VERSION, region=settings.region)
     redriver = Redriver(log, vault, Environments(log.database, vault, platform), project_id=project)
     done, missing = Outcome(redriven=[], refused=[]), set(ids)

@@ -24,7 +24,7 @@ from annals.store.errors import StoreUnavailable
 from annals.store.log import EventLog
 from annals.store.migrate import migrate
 from annals.store.proof.notes import signing_key
-from annals.store.vault import Vault, master_key
+from annals.store.vault import Vault
 
 log = structlog.get_logger()
 
@@ -49,12 +49,11 @@ def prepare(json_logs: bool, stage: Literal["pre", "all"]) -> None:
 
 async def _prepare(settings: Settings, *, stage: Literal["pre", "all"]) -> None:
     settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    masters = master_key(settings.master_key)
     signing_key(settings.seal_key)
     if applied := await _migrated(settings.database_url, stage):
         log.info("migrated", files=len(applied), to=applied[-1])
     async with opened(settings) as event_log:
-        await Vault(event_log.database, masters).prove()
+        await Vault.of(event_log.database, settings.master_key)
         await _first_key(settings, event_log)
         await first_admin(settings, event_log)
 

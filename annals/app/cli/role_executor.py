@@ -29,11 +29,7 @@ def executor(json_logs: bool) -> None:
 
 async def _serve(settings: Settings) -> None:
     config = configured(settings)
-    look = asyncio.ensure_future(_look(ExecutorClient([config.listen], config.tls)))
-    try:
-        await serve(config)
-    finally:
-        look.cancel()
+    await serve(config, meanwhile=lambda: _look(ExecutorClient([config.listen], config.tls)))
 
 
 async def _look(client: ExecutorClient) -> None:

@@ -18,7 +18,7 @@ from annals.domain.user import User
 from annals.store import sql
 from annals.store.ids import generate_id
 from annals.store.log import EventLog
-from annals.store.vault import Vault, master_key
+from annals.store.vault import Vault
 
 QUERIES = sql.load(__package__, "users.sql")
 
@@ -80,7 +80,7 @@ def delete(user_id: str, data: Path | None, as_json: bool) -> None:
 async def make_admin(log: EventLog, settings: Settings, *, email: str, password: str, name: str) -> str:
     """A new user of the console; their id. Raises UserAlreadyExists."""
     user_id = generate_id()
-    passwords = Passwords(Vault(log.database, master_key(settings.master_key)))
+    passwords = Passwords(await Vault.of(log.database, settings.master_key))
     sealed = await passwords.seal(CONSOLE, user_id, password)
     await log.run(
         create_user,
