@@ -168,7 +168,8 @@ def rules(bridge: str, subnet: str, allow: tuple[int, ...], closed: tuple[tuple[
     {own}    iifname "{bridge}" {METADATA_DNS}
     iifname "{bridge}" ip daddr {{ {CLOSED} }} reject
     iifname "{bridge}" meta nfproto ipv6 reject
-    oifname "{bridge}" ct state != established,related drop
+    oifname "{bridge}" ct state established,related accept
+    oifname "{bridge}" drop
   }}
   chain out {{
     type nat hook postrouting priority 100; policy accept;

@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from annals.executor.drivers.choice import engine_problem
+from tests.contract.drivers import cloud
 from tests.contract.drivers.hosts import Host, Shell, configuration, driver_of
 
 
@@ -41,3 +42,12 @@ async def shell(folder: Path, driver: str) -> AsyncIterator[Shell]:
     await made.open()
     yield Shell(config, made)
     await made.close()
+
+
+@pytest.fixture
+def beyond() -> Iterator[None]:
+    """A machine that this host reaches at a cloud's addresses of metadata, and at another one."""
+    if problem := cloud.impossible():
+        pytest.skip(problem)
+    with cloud.laid():
+        yield

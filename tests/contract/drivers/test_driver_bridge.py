@@ -1,6 +1,7 @@
 """Containers reach the way out and the API's port, and nothing else of this host."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from annals.executor.bridge import unclosable
 from annals.executor.drivers.choice import engine_problem
 from annals.executor.drivers.docker import DockerDriver
 from annals.executor.drivers.engine import BRIDGE
+from tests.contract.drivers import cloud
 from tests.contract.drivers.hosts import Shell, configuration
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.docker]
@@ -61,11 +63,17 @@ async def test_only_the_allowed_port_of_the_host_is_reached(enclosed: Shell, lis
     assert not await reached(enclosed, f"$({GATEWAY})", listening[1])
 
 
-@pytest.mark.parametrize("address", ["169.254.169.254", "169.254.170.2", "127.0.0.1"])
-async def test_metadata_and_loopback_addresses_are_out_of_reach(
-    enclosed: Shell, listening: list[int], address: str
-) -> None:
-    assert not await reached(enclosed, address, listening[0] if address != "127.0.0.1" else listening[1])
+@pytest.mark.usefixtures("beyond")
+async def test_no_other_address_of_the_host_is_reached(enclosed: Shell, listening: list[int]) -> None:
+    with socket.create_connection((cloud.NEAR, listening[1]), 60):
+        assert not await reached(enclosed, cloud.NEAR, listening[1])
+    assert not await reached(enclosed, "127.0.0.1", listening[1])
+
+
+@pytest.mark.usefixtures("beyond")
+async def test_a_machine_beyond_the_host_is_reached_and_a_cloud_s_metadata_is_not(enclosed: Shell) -> None:
+    assert await reached(enclosed, cloud.OPEN, cloud.PORT)
+    assert [address for address in cloud.METADATA if await reached(enclosed, address, cloud.PORT)] == []
 
 
 async def test_it_says_that_the_kernel_enforces_it(enclosed: Shell) -> None:
