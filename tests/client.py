@@ -13,9 +13,10 @@ JSON = dict[str, Any]
 
 
 class Client:
-    """Calls one API process as a key of one project."""
+    """Calls one API process as a key of one project; `carried` is sent with every execution."""
 
-    def __init__(self, endpoint: str, headers: Mapping[str, str]) -> None:
+    def __init__(self, endpoint: str, headers: Mapping[str, str], *, carried: Mapping[str, Any] | None = None) -> None:
+        self._carried = carried or {}
         self.http = httpx.Client(base_url=endpoint, headers=dict(headers), timeout=150)
 
     def call(self, method: str, path: str, **sent: Any) -> JSON:
@@ -58,7 +59,7 @@ class Client:
         return found
 
     def execute(self, function_id: str, **sent: Any) -> JSON:
-        return self.call("POST", f"/functions/{function_id}/executions", json=sent)
+        return self.call("POST", f"/functions/{function_id}/executions", json={**self._carried, **sent})
 
     def execution(self, function_id: str, execution_id: str) -> JSON:
         return self.call("GET", f"/functions/{function_id}/executions/{execution_id}")

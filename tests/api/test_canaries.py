@@ -6,24 +6,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
-import psycopg
 import pytest
-import redis
-from psycopg import sql
 
-from annals.app.cli.folders import Folders
 from annals.executor.drivers.sandbox import FIRST_UID
 from tests.client import Client
-from tests.faults import invariants
+from tests.faults.canaries import KNOWN, exported, outside_of_tables, tables, where
 from tests.instance import AnnalsInstance, eventually
 
 pytestmark = pytest.mark.timeout(300)
 KINDS = ("variable", "opened", "project", "password", "wrong", "session", "git", "webhook", "header", "cookie", "body")
 TELLS_LENGTHS = """
-module.exports = async ({ req, res }) => res.json({
-  variable: process.env.VARIABLE.length, opened: process.env.OPENED.length, project: process.env.PROJECT.length,
-  header: (req.headers.authorization ?? '').length, body: req.bodyText.length,
-})
+module.exports = async ({ req, res, log, error }) => {
+  for (let line = 0; line < 10; line++) log(`${req.query.known} ${'-'.repeat(7000)}`)
+  error(req.query.known)
+  return res.json({
+    variable: process.env.VARIABLE.length, opened: process.env.OPENED.length, project: process.env.PROJECT.length,
+    header: (req.headers.authorization ?? '').length, body: req.bodyText.length,
+  })
+}
 """
 
 
@@ -55,7 +55,7 @@ def answers(annals_instance: AnnalsInstance, canaries: dict[str, str]) -> list[s
     }
     client.call("POST", "/vcs/installations", json=host)
     headers = {"authorization": canaries["header"], "cookie": f"a={canaries['cookie']}"}
-    sent = {"headers": headers, "body": canaries["body"]}
+    sent = {"headers": headers, "body": canaries["body"], "path": f"/?known={KNOWN}"}
     now = client.execute("canaries", **sent)
     lengths = {kind: len(canaries[kind]) for kind in ("variable", "opened", "project", "header", "body")}
     assert httpx.Response(200, text=now["responseBody"]).json() == lengths
@@ -95,23 +95,28 @@ def _refused(instance: AnnalsInstance, client: Client, canaries: dict[str, str])
 
 
 def test_no_refusal_says_a_secret(answers: list[str], canaries: dict[str, str]) -> None:
-    stem = canaries["variable"].partition(".")[0]
+    stem = _stem(canaries)
 
     assert [text for text in answers if stem in text] == []
 
 
-def test_none_is_in_files_logs_command_lines_metrics_or_exports(
+def test_none_is_in_files_logs_command_lines_metrics_or_the_queue(
     answers: list[str], annals_instance: AnnalsInstance, canaries: dict[str, str]
 ) -> None:
     assert answers
-    invariants.secret(annals_instance, canaries["variable"].partition(".")[0])
+    stem = _stem(canaries)
+
+    found = where(outside_of_tables(annals_instance), stem, KNOWN)
+
+    assert found[stem] == set()
+    assert any("/blobs/contents/" in place for place in found[KNOWN]), "what is no secret is found like this"
 
 
 def test_none_is_in_the_environment_of_a_process_of_ours(
     answers: list[str], annals_instance: AnnalsInstance, canaries: dict[str, str]
 ) -> None:
     assert answers
-    stem = canaries["variable"].partition(".")[0].encode()
+    stem = _stem(canaries).encode()
     looked = [pid for pid in annals_instance.family() if _user(pid) < FIRST_UID]  # a function is handed its own
 
     assert len(looked) > 5
@@ -119,31 +124,31 @@ def test_none_is_in_the_environment_of_a_process_of_ours(
 
 
 def test_none_is_in_a_table(answers: list[str], annals_instance: AnnalsInstance, canaries: dict[str, str]) -> None:
-    """As text: what a file holds may be compressed."""
+    """As text; of events, whose states may be compressed, what they say."""
     assert answers
-    stem = canaries["variable"].partition(".")[0].encode()
-    hexed = stem.hex().encode()
-    with psycopg.connect(annals_instance.database_url, autocommit=True) as conn:
-        names = conn.execute("SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r'").fetchall()
-        tables = [name for (name,) in names if not name.startswith(("pg_", "information_schema."))]
-        assert b"canaries" in _copied(conn, "functions"), "what is no secret is found like this"
-        found = [name for name in tables if any(held in _copied(conn, name) for held in (stem, hexed))]
+    stem = _stem(canaries)
 
-    assert {"functions", "executions", "contents"} <= set(tables)
-    assert found == []
+    found = where(tables(annals_instance), stem, KNOWN)
+
+    assert found[stem] == set()
+    plain = {"table executions", "table contents", "event execution.requested"}
+    assert plain <= found[KNOWN], "what is no secret is found like this"
 
 
-def test_none_is_in_the_queue(answers: list[str], annals_instance: AnnalsInstance, canaries: dict[str, str]) -> None:
+def test_none_is_in_an_export(answers: list[str], annals_instance: AnnalsInstance, canaries: dict[str, str]) -> None:
+    """Neither in its text nor in the contents and blobs that it holds as base64."""
     assert answers
-    stem = canaries["variable"].partition(".")[0].encode()
-    sockets = Folders(annals_instance.data).sockets
-    [socket] = [path for path in sockets.rglob("*") if path.is_socket() and "valkey" in str(path)]
-    queue = redis.Redis(unix_socket_path=str(socket))
+    stem = _stem(canaries)
 
-    held = [queue.dump(key) or b"" for key in queue.scan_iter()]
+    found = where(exported(annals_instance), stem, KNOWN)
 
-    assert held, "the queue keeps at least its workers' heartbeats"
-    assert [value for value in held if stem in value] == []
+    assert found[stem] == set()
+    plain = {"exported execution.requested", "exported content errors", "exported content logs"}
+    assert plain <= found[KNOWN], "what is no secret is found like this"
+
+
+def _stem(canaries: dict[str, str]) -> str:
+    return canaries["variable"].partition(".")[0]
 
 
 def _user(pid: int) -> int:
@@ -158,8 +163,3 @@ def _environment(pid: int) -> bytes:
         return Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
         return os.fsencode("")
-
-
-def _copied(conn: psycopg.Connection[tuple[object, ...]], table: str) -> bytes:
-    with conn.cursor().copy(sql.SQL("COPY {} TO STDOUT").format(sql.SQL(table))) as copy:
-        return b"".join(bytes(piece) for piece in copy)

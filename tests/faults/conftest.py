@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.client import Client
-from tests.faults import invariants
+from tests.faults import canaries, invariants
 from tests.faults.history import History
 from tests.faults.stage import Stage
 from tests.instance import AnnalsInstance, short_folder
@@ -22,7 +22,7 @@ def folder() -> Iterator[Path]:
 @pytest.fixture
 def client(instance: AnnalsInstance) -> Client:
     """Of the module's own instance."""
-    return Client(instance.endpoint, instance.headers)
+    return canaries.client(instance)
 
 
 @pytest.fixture
@@ -39,3 +39,4 @@ def held(stage: Stage) -> Iterator[None]:
     yield
     stage.heal()
     invariants.hold(stage.instance, executor=stage.folder / "executor", blobs=stage.blobs)
+    canaries.unseen(stage.instance, *stage.beside)

@@ -1,4 +1,4 @@
-"""What holds after whatever happened: nothing lost, nothing doubled, nothing left behind, no secret told."""
+"""What holds after whatever happened: nothing lost, nothing doubled, nothing left behind."""
 
 import contextlib
 import hashlib
@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psycopg
 from psycopg.rows import dict_row
 
@@ -24,7 +23,6 @@ since a machine may be slower."""
 
 COMMANDS = (("replay", "--check"), ("verify",))
 COMMAND_SECONDS = 150.0
-_PIECE = 1 << 20
 
 
 def hold(
@@ -34,7 +32,7 @@ def hold(
     blobs: Path | None = None,
     reading_seconds: float = COMMAND_SECONDS,
 ) -> None:
-    """Check all but secrets. `executor` is the data folder of the executor and `blobs` the store's, where the instance
+    """Check all of it. `executor` is the data folder of the executor and `blobs` the store's, where the instance
     has them elsewhere; `reading_seconds` is how long the commands may take that go through the whole log."""
     deadline = time.monotonic() + QUIET_SECONDS
     settled(instance)
@@ -114,60 +112,6 @@ def _strays() -> Iterator[int]:
 
 def _parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-
-
-def secret(instance: AnnalsInstance, canary: str, *elsewhere: Path) -> None:
-    """A secret that was given to the instance can be read in no file, command line, metric or export."""
-    assert _exposed(instance, canary.encode(), elsewhere) == []
-
-
-def _exposed(instance: AnnalsInstance, canary: bytes, folders: tuple[Path, ...]) -> list[str]:
-    found = [str(path) for path in _files(instance.data, instance.log, *folders) if _holds(path, canary)]
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if int(process.name) != os.getpid() and canary in (process / "cmdline").read_bytes():
-                found.append(f"the command line of {process.name}")
-        except OSError:
-            continue
-    metrics = httpx.get(instance.endpoint.removesuffix("/v1") + "/metrics", timeout=60)
-    if canary in metrics.content:
-        found.append("metrics")
-    export = instance.data.with_name("invariants.export")
-    export.unlink(missing_ok=True)
-    done = annals("export", "--contents", "--output", str(export), "--json", "--data", str(instance.data))
-    assert done.returncode == 0, done.stderr
-    if _holds(export, canary) or canary in _plain(export):
-        found.append("an export")
-    export.unlink()
-    return found
-
-
-def _plain(export: Path) -> bytes:
-    import zstandard
-
-    with export.open("rb") as file, zstandard.ZstdDecompressor().stream_reader(file) as reading:
-        return reading.read()
-
-
-def _files(*roots: Path) -> Iterator[Path]:
-    for root in roots:
-        for path in [root] if root.is_file() else root.rglob("*"):
-            if path.is_file() and not path.is_symlink():
-                yield path
-
-
-def _holds(path: Path, wanted: bytes) -> bool:
-    """Whether a file holds these bytes; one that vanishes meanwhile does not."""
-    kept = b""
-    try:
-        with path.open("rb") as file:
-            while piece := file.read(_PIECE):
-                if wanted in kept + piece:
-                    return True
-                kept = piece[-len(wanted) :]
-    except OSError:
-        return False
-    return False
 
 
 def executions(instance: AnnalsInstance) -> dict[str, int]:

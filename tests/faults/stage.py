@@ -10,8 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from tests.client import Client
-from tests.faults import invariants
+from tests.faults import canaries, invariants
 from tests.faults.proxy import Proxy
 from tests.instance import AnnalsInstance, eventually, instance_of_its_own, plain, short_folder
 from tests.integration.postgres import Postgres
@@ -98,12 +97,18 @@ class Stage:
         )
         stack.callback(self.instance.stop)
         stack.callback(self.heal)
-        self.client = Client(self.instance.endpoint, self.instance.headers)
+        self.client = canaries.client(self.instance)
+        canaries.plant(self.instance)
 
     def heal(self) -> None:
         """Nothing is in the way any more."""
         for proxy in (self.to_postgres, self.to_valkey, self.to_executor):
             proxy.heal()
+
+    @property
+    def beside(self) -> tuple[Path, ...]:
+        """What the instance keeps elsewhere than in its data folder."""
+        return self.folder / "executor", self.blobs, self.folder / "executor.log"
 
     def kill(self, role: str) -> None:
         os.kill(self.instance.pid_of(role), signal.SIGKILL)
@@ -125,5 +130,7 @@ def staged(**executor: Any) -> Iterator[Stage]:
 def alone(**environment: str) -> Iterator[AnnalsInstance]:
     """An instance with services of its own; when its tests are done, the invariants hold."""
     with instance_of_its_own(**environment) as running:
+        canaries.plant(running)
         yield running
         invariants.hold(running)
+        canaries.unseen(running)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.client import Client
+from tests.faults import canaries
 from tests.faults.stage import alone
 from tests.instance import AnnalsInstance, eventually
 
@@ -33,7 +34,7 @@ def instance() -> Iterator[AnnalsInstance]:
 
 @pytest.fixture(scope="module")
 def client(instance: AnnalsInstance) -> Client:
-    made = Client(instance.endpoint, instance.headers)
+    made = canaries.client(instance)
     made.function("tried", CODE, timeout=90)
     policy: dict[str, Any] = {"scaling": {"minWarm": 1}, "retries": {"attempts": 2, "backoffSeconds": 1}}
     made.call("PUT", "/functions/tried/policy", json=policy)

@@ -17,12 +17,11 @@ import redis
 
 from annals.executor.drivers.sandbox import FIRST_UID
 from tests.client import Client
-from tests.faults import invariants
+from tests.faults import canaries
 from tests.faults.stage import Stage, staged
 from tests.instance import eventually
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("held")]
-CANARY = "canary-5b0e7c41d9"
 TAKEN_UP_SECONDS = 90
 HELLO = "module.exports = async ({ res }) => res.text('hello')"
 SLOW = "module.exports = async ({ res }) => { await new Promise(r => setTimeout(r, 3000)); return res.text('slow') }"
@@ -33,8 +32,6 @@ def stage() -> Iterator[Stage]:
     with staged() as made:
         made.client.function("hello", HELLO)
         made.client.function("slow", SLOW, timeout=20)
-        secret = {"key": "CANARY", "value": CANARY, "secret": True}
-        made.client.call("POST", "/functions/hello/variables", json=secret)
         yield made
 
 
@@ -267,7 +264,10 @@ def test_everything_killed_at_once_comes_back_with_all_that_was_accepted(stage: 
 
 
 def test_no_secret_that_was_given_can_be_read_anywhere_after_all_of_that(stage: Stage) -> None:
-    invariants.secret(stage.instance, CANARY, stage.folder / "executor", stage.blobs, stage.folder / "executor.log")
+    canaries.unseen(stage.instance, *stage.beside)
+    found = canaries.where(canaries.exported(stage.instance), canaries.CANARY, canaries.KNOWN)
+    assert found[canaries.CANARY] == set()
+    assert "exported project.variable_added" in found[canaries.KNOWN]
 
 
 def sandboxed(executor: int) -> list[int]:

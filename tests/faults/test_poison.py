@@ -8,7 +8,6 @@ import httpx
 import psycopg
 import pytest
 
-from tests.client import Client
 from tests.faults.stage import Stage, staged
 from tests.instance import annals, eventually
 
@@ -26,7 +25,7 @@ def stage() -> Iterator[Stage]:
 
 
 def test_an_event_that_a_projection_cannot_take_stops_it_with_an_alarm_and_no_other(stage: Stage) -> None:
-    client = Client(stage.instance.endpoint, stage.instance.headers)
+    client = stage.client
     stage.postgres.execute(POISON)
 
     client.call("POST", "/functions", json={"functionId": "poison", "name": "n", "runtime": "node-22"})

@@ -13,7 +13,7 @@ from annals.app.deployments.ranges import CHUNK
 from annals.domain.execution import Execution
 from annals.domain.function import Function
 from tests.client import Client, packed
-from tests.faults import invariants
+from tests.faults import canaries, invariants
 from tests.faults.history import History
 from tests.faults.meeting import chunk, meet, statuses
 from tests.faults.stage import alone
@@ -39,7 +39,7 @@ def instance() -> Iterator[AnnalsInstance]:
 @pytest.fixture(scope="module")
 def client(instance: AnnalsInstance) -> Client:
     """Its connections end at both API processes."""
-    made = Client(instance.endpoint, instance.headers)
+    made = canaries.client(instance)
     made.function("called", CODE, timeout=20)
     return made
 
