@@ -38,7 +38,7 @@ ATTEMPTS = 3
 
 READY = "The deployment is ready."
 _CLAIM_PATIENCE_SECONDS = 5.0
-_OVERTIME_SECONDS = 30.0
+OVERTIME_SECONDS = 30.0
 """How long the executor may take beyond a build's limit to say that it ended it."""
 
 log = structlog.get_logger(__name__)
@@ -137,7 +137,7 @@ class Builds:
 
     async def _build(self, job: Build, output: BuildLog) -> BuildOutcome:
         async def build() -> BuildOutcome:
-            async with asyncio.timeout(job.timeout_seconds + _OVERTIME_SECONDS):
+            async with asyncio.timeout(job.timeout_seconds + OVERTIME_SECONDS):
                 return await self._executor.build(job, output.write)
 
         try:

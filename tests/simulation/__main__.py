@@ -2,6 +2,7 @@
 
 --seed N                   play it, and print what happened
 --seconds S --first N      play seeds from N on for so long; each that violates something is printed
+--least M                  with --seconds: play no fewer, however long that takes
 --corpus                   play the seeds of corpus.txt, each of which has found something once
 --mutation NAME --seeds M  plant a bug (or `all`, one by one), and play until it is found, at most M seeds
 --race NAME --seeds M      run races (or `all`) M times each; with --seed N tell the story of one trial
@@ -87,11 +88,11 @@ def in_a_child(work: Callable[[], list[str]]) -> list[str]:
     return found
 
 
-def within(seconds: float, first: int) -> Iterator[int]:
-    """Seeds, for so long."""
+def within(seconds: float, first: int, least: int) -> Iterator[int]:
+    """Seeds, for so long, and no fewer than `least`: a machine that is busy takes longer."""
     end = time.perf_counter() + seconds
     for seed in count(first):
-        if time.perf_counter() > end:
+        if time.perf_counter() > end and seed >= first + least:
             return
         yield seed
 
@@ -143,6 +144,7 @@ def main() -> int:
     parser.add_argument("--digest", action="store_true")
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--least", type=int, default=0)
     parser.add_argument("--corpus", action="store_true")
     parser.add_argument("--mutation", nargs="+", choices=[*sorted(MUTATIONS), "all"])
     parser.add_argument("--race", nargs="+", choices=[*sorted(races.RACES), "all"])
@@ -156,7 +158,7 @@ def main() -> int:
     if given.mutation:
         return plant(MUTATIONS if "all" in given.mutation else given.mutation, given.seeds)
     began = time.perf_counter()
-    played, found = search(corpus() if given.corpus else within(given.seconds, given.first))
+    played, found = search(corpus() if given.corpus else within(given.seconds, given.first, given.least))
     for sentence in found[:_SHOWN]:
         print(_replayed(sentence))
     print(f"{played} seeds, {len(found)} violated something, {time.perf_counter() - began:.1f} s")

@@ -11,6 +11,7 @@ from annals.domain.function import Function
 from annals.projections.inline import project
 from annals.projections.schedules import Changes, Schedule
 from annals.store.facts import Fact
+from tests.simulation.deadlines import Stays, open_work
 from tests.simulation.postgres import Postgres
 from tests.simulation.transactions import STATEMENTS, Row, Tx
 
@@ -18,16 +19,18 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 CALM_SECONDS = 100.0
-"""Longer than anything may take: a hung build's limit and overtime, a lease, and the grace of what judges it."""
+"""Longer than all of it may take, one after the other: what each may, `deadlines.py` says."""
 
 _TABLES = ("functions", "deployments", "executions", "counters")
 
 
 async def until_calm(world: "World") -> None:
     """Wait until nothing waits or runs; what still does after the longest time is stuck."""
-    deadline = world.loop.time() + CALM_SECONDS
+    deadline, stays = world.loop.time() + CALM_SECONDS, Stays(world)
     while world.loop.time() < deadline:
         await asyncio.sleep(0.5)
+        for sentence in stays.too_long():
+            world.fail(sentence)
         if not _unended(world) and not _busy(world):
             return
     for sentence in [*_unended(world), *_busy(world)]:
@@ -36,18 +39,7 @@ async def until_calm(world: "World") -> None:
 
 def _unended(world: "World") -> list[str]:
     now = world.server.now()
-    rows = [
-        f"{stream} is {row['status']}"
-        for stream, row in world.server.rows("executions").items()
-        if row["status"] == "processing"
-        or (row["status"] == "waiting" and (row["retry_at"] is None or row["retry_at"] <= now))
-        or (row["status"] == "scheduled" and row["scheduled_at"] <= now)
-    ]
-    rows += [
-        f"{stream} is {row['status']}"
-        for stream, row in world.server.rows("deployments").items()
-        if row["status"] in {"processing", "building"} or (row["status"] == "waiting" and row["queued_at"] is not None)
-    ]
+    rows = [f"{stream} is {row['status']}" for _, stream, row in open_work(world)]
     rows += [f"{stream} went with its function" for stream, _ in world.server.rows("abandoned_builds")]
     late = now - timedelta(seconds=2)
     rows += [

@@ -113,6 +113,18 @@ def reaper_ignores_renewals() -> AbstractContextManager[object]:
 
 
 @planted
+def lost_after_many_leases() -> AbstractContextManager[object]:
+    """Who shows no sign of life is given ten leases."""
+    real = Watch.lost
+
+    def lost(self: Watch, beats: Any, wanted: Any) -> set[str]:
+        with mock.patch.object(self, "_seconds", self._seconds * 10):
+            return real(self, beats, wanted)
+
+    return mock.patch.object(Watch, "lost", lost)
+
+
+@planted
 def slot_id_without_due_time() -> AbstractContextManager[object]:
     """All firings of a schedule have one id."""
     return mock.patch.object(schedules, "firing_id", lambda incarnation, slot: f"{incarnation:020d}")

@@ -127,6 +127,7 @@ async def opened(world: "World", role: str) -> Parts:
             break
         except StoreUnavailable:  # a real process ends, and its parent starts it again
             await asyncio.sleep(0.5)
+    world.presences.append((world.current_node(), presence))
     world.loop.create_task(presence.run())
     places = Places(OnDemand(database, PLACES))
     environments = Environments(database, vault, platform)

@@ -56,7 +56,7 @@ def _waiting(runnable: Sequence[tuple[str, datetime, int]], p: Any, lane: str = 
     return {"lane": lane, "total": len(runnable), "oldest": [stream for _, _, stream in oldest[: p["limit"]]]}
 
 
-def _full(tx: Tx, row: Row) -> bool:
+def full(tx: Tx, row: Row) -> bool:
     """Whether an execution's function runs as many as it may."""
     most = _bound(_function(tx, row))
     mine = (row["project_id"], row["function_id"])
@@ -74,7 +74,7 @@ def waiting_executions(tx: Tx, p: Any) -> list[Row]:
             since = row["scheduled_at"]
         else:
             continue
-        if not _full(tx, row):
+        if not full(tx, row):
             lanes.setdefault(row["project_id"], []).append((stream, since, row["sequence"]))
     return [_waiting(runnable, p, lane) for lane, runnable in lanes.items()]
 

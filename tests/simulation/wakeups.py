@@ -96,6 +96,9 @@ class SimulatedDesk:
     def busy(self) -> bool:
         return self._free != self._gates
 
+    def full(self, queue: str) -> bool:
+        return self._free[queue] == 0
+
     def pull(self) -> None:
         for name in self._free:
             while self._free[name] and (wake_up := self._queue.take(name)) is not None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 
+from annals.store.presence import Presence
 from tests.simulation import nodes, statements_executions, statements_log, statements_models, statements_work  # noqa: F401 - they register what they know
 from tests.simulation.blobs import SimulatedBlobs
 from tests.simulation.entropy import Clocks, installed
@@ -42,6 +43,7 @@ class World:
         self.nodes: dict[str, Node] = {}
         self.apis: dict[str, asyncio.Task[nodes.Parts]] = {}
         self.desks: dict[str, asyncio.Task[SimulatedDesk]] = {}
+        self.presences: list[tuple[Node, Presence]] = []
         self.trace: list[str] = []
         self._started = 0
         self.broken = False

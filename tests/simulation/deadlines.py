@@ -1,0 +1,92 @@
+"""How long work may stay open once nothing fails any more: no longer than the settings say that judge it."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from annals.workers.builds import OVERTIME_SECONDS
+from annals.workers.executions import QUEUE_SECONDS, TRANSPORT_SLACK_SECONDS
+from annals.workers.wakeups import BUILDS, EXECUTIONS
+from tests.simulation.clients import TIMEOUT
+from tests.simulation.nodes import BUILD_SECONDS, LEASE_SECONDS
+from tests.simulation.statements_work import full
+from tests.simulation.transactions import Row, Tx
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+_GRACE_SECONDS = 30.0
+_MOMENT_SECONDS = 3.0
+"""To stop what has hung, and to record that."""
+
+NOBODYS = LEASE_SECONDS + _GRACE_SECONDS
+"""What waits, or is held by one who is gone: docs/guarantees.md, G2."""
+
+HELD = {
+    EXECUTIONS: TIMEOUT + TRANSPORT_SLACK_SECONDS + QUEUE_SECONDS + _MOMENT_SECONDS,
+    BUILDS: BUILD_SECONDS + OVERTIME_SECONDS + _MOMENT_SECONDS,
+}
+"""What a living process holds may hang in the executor for as long as that process has patience."""
+
+
+class Stay(NamedTuple):
+    """An execution or build that is open, under one claim or none: what ends it is another's turn with each."""
+
+    queue: str
+    stream: str
+    epoch: int
+    status: str
+    held: bool
+
+    @property
+    def limit(self) -> float:
+        return HELD[self.queue] if self.held else NOBODYS
+
+
+class Stays:
+    """Since when each is seen, from the end of all faults on."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self._since: dict[Stay, float] = {}
+
+    def too_long(self) -> list[str]:
+        """Look, and say what has stayed longer than it may."""
+        now = self._world.loop.time()
+        self._since = {stay: self._since.get(stay, now) for stay in self._open()}
+        return [
+            f"stuck: {stay.stream} is {stay.status} (epoch {stay.epoch}) for more than {stay.limit:g} s"
+            for stay, since in self._since.items()
+            if now - since > stay.limit
+        ]
+
+    def _open(self) -> Iterator[Stay]:
+        """All but what waits for its turn: a place that others have is none that something keeps from it."""
+        transaction = Tx(self._world.server)
+        for queue, stream, row in open_work(self._world):
+            waits = row["status"] in {"waiting", "scheduled"}
+            if not waits or not (self._no_desk(queue) or (queue == EXECUTIONS and full(transaction, row))):
+                yield Stay(queue, stream, row["epoch"], row["status"], not waits and self._lives(row["worker"]))
+
+    def _lives(self, holder: str) -> bool:
+        return any(node.alive and presence.id == holder for node, presence in self._world.presences)
+
+    def _no_desk(self, queue: str) -> bool:
+        desks = self._world.queue.desks
+        return bool(desks) and all(desk.full(queue) for desk in desks)
+
+
+def open_work(world: "World") -> Iterator[tuple[str, str, Row]]:
+    """Executions and builds that should come to their end now: their queue, stream and row."""
+    now = world.server.now()
+    for stream, row in world.server.rows("executions").items():
+        status, retry_at = row["status"], row["retry_at"]
+        if (
+            status == "processing"
+            or (status == "waiting" and (retry_at is None or retry_at <= now))
+            or (status == "scheduled" and row["scheduled_at"] <= now)
+        ):
+            yield EXECUTIONS, stream, row
+    for stream, row in world.server.rows("deployments").items():
+        queued = row["status"] == "waiting" and row["queued_at"] is not None
+        if queued or row["status"] in {"processing", "building"}:
+            yield BUILDS, stream, row
