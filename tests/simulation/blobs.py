@@ -1,22 +1,46 @@
-"""A blob store of the simulation: whole blobs and parts, each there at once or not."""
+"""A blob store of the simulation: blobs are there whole or not at all, and a put may fail or end its process."""
 
 import asyncio
 import hashlib
 import random
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from typing import Any
 
-from annals.store.blobs import Blob, BlobInfo, BlobMissing
+from annals.domain.ports import Artefact
+from annals.store.blobs import Blob, BlobError, BlobInfo, BlobMissing
+
+
+class BlobFaults:
+    """How likely a put breaks off before its bytes are flushed and published, or after, with its writer none the wiser.
+
+    `deadly` is how likely the writer dies then, instead of hearing that the store failed.
+    """
+
+    def __init__(self) -> None:
+        self.before = self.after = self.deadly = 0.0
 
 
 class SimulatedBlobs:
-    def __init__(self, rng: random.Random) -> None:
-        self._rng = rng
+    """`die` ends the process that is putting a blob; it does not return."""
+
+    def __init__(self, rng: random.Random, die: Callable[[], Awaitable[None]]) -> None:
+        self._rng, self._die = rng, die
         self.kept: dict[str, bytes] = {}
+        self.faults = BlobFaults()
+
+    def of_another(self, die: Callable[[], Awaitable[None]]) -> "SimulatedBlobs":
+        """The same store, as another process sees it."""
+        view = SimulatedBlobs(self._rng, die)
+        view.kept, view.faults = self.kept, self.faults
+        return view
 
     async def put(self, key: str, data: bytes, *, limit: int | None = None) -> Blob:
         await self._while()
+        await self._strike(self.faults.before)
         self.kept[key] = data
-        return Blob(key, len(data), hashlib.sha256(data).hexdigest())
+        await self._while()
+        await self._strike(self.faults.after)
+        return Blob(key, len(data), digest(data))
 
     async def get(self, key: str) -> bytes:
         await self._while()
@@ -53,5 +77,22 @@ class SimulatedBlobs:
         return
         yield
 
+    def lacking(self, events: Iterable[Any]) -> Iterator[str]:
+        """What events name that is not there, or not as they say."""
+        for event in events:
+            for named in (getattr(event, "source", None), getattr(event, "artefact", None)):
+                if isinstance(named, Artefact) and digest(self.kept.get(named.key)) != named.digest:
+                    yield f"{event.TOPIC} of {event.originator_id} names {named.key}, which is not there"
+
+    async def _strike(self, likely: float) -> None:
+        if self._rng.random() < likely:
+            if self._rng.random() < self.faults.deadly:
+                await self._die()
+            raise BlobError("no space left on device")
+
     async def _while(self) -> None:
         await asyncio.sleep(self._rng.random() * 0.004)
+
+
+def digest(data: bytes | None) -> str:
+    return "" if data is None else hashlib.sha256(data).hexdigest()

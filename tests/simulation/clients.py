@@ -2,21 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from annals.app import negotiation
-from annals.app.caller import Caller
 from annals.app.deployments import queries as deployment_queries
 from annals.app.deployments import uploads
 from annals.app.deployments.ranges import Chunk
-from annals.app.executions import queries as execution_queries
 from annals.app.executions.run import run_now
-from annals.app.reads import Found, Lookup
 from annals.app.refusals import RateLimited, SynchronousTimeout
 from annals.domain.base import Key
-from annals.domain.commands.deployments import cancel_build, create_deployment, delete_deployment
+from annals.domain.commands.deployments import cancel_build, delete_deployment
 from annals.domain.commands.executions import cancel_execution, delete_execution, request_execution
 from annals.domain.commands.functions import (
     activate_deployment,
@@ -30,21 +25,18 @@ from annals.domain.errors import DomainError, ExecutionAlreadyExists
 from annals.domain.execution import Execution, Request
 from annals.domain.function import Configuration, Function
 from annals.domain.policy import Policy, Retries, Scaling, policy_from
-from annals.domain.ports import Artefact
-from annals.store.blobs import BlobMissing
+from annals.store.blob_keys import source_key
+from annals.store.blobs import BlobError
 from annals.store.errors import StoreUnavailable
-from annals.store.ids import generate_id
-from annals.store.log import Meta, Recorded
-from tests.simulation.nodes import START_SECONDS, Parts
-from tests.simulation.transactions import Row, Tx, on
+from annals.store.log import Recorded
+from tests.simulation.calls import META, PROJECT, HeardLog, SimulatedCall
+from tests.simulation.nodes import Parts
+from tests.simulation.transactions import Row
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-PROJECT = "p"
-META = Meta(actor="key:k1", request="r1", correlation="r1")
 TIMEOUT = 3
-SYNC_SECONDS = 6
 _SIZE = "s-1vcpu-512mb"
 
 
@@ -58,77 +50,6 @@ def configuration(marker: str, schedule: str = "") -> Configuration:
         build_specification=_SIZE,
         runtime_specification=_SIZE,
     )
-
-
-@on(execution_queries.ONE.sql)
-def _one_execution(tx: Tx, p: Any) -> list[Row]:
-    row = tx.get("executions", f"execution:{p[0][0]}:{p[1][0]}")
-    output = dict.fromkeys(("logs_data", "logs_blob", "errors_data", "errors_blob"))
-    return [] if row is None else [{**row, **output, "stale": False}]
-
-
-@on(deployment_queries.ONE.sql)
-def _one_deployment(tx: Tx, p: Any) -> list[Row]:
-    row = tx.get("deployments", f"deployment:{p[0][0]}:{p[1][0]}")
-    return [] if row is None else [{**row, "log_data": None, "log_blob": None, "log_pieces": ""}]
-
-
-class _Settings:
-    start_timeout_s = START_SECONDS
-    sync_wait_s = SYNC_SECONDS
-    upload_limit_bytes = 10**9
-
-
-class _Services:
-    """Of an API process, what running at once and uploading need."""
-
-    def __init__(self, world: "World", parts: Parts) -> None:
-        self._world, self._parts = world, parts
-        self.log, self.blobs, self.environments = parts.log, world.blobs, parts.environments
-        self.executor, self.settings = world.executor, _Settings()
-        self.reads = self.admission = self
-        self.places, self.stints = parts.places, parts.stints
-
-    def admitted(self, context: Any) -> AbstractContextManager[None]:
-        """Everybody is."""
-        return nullcontext()
-
-    def holder(self) -> str:
-        return self._parts.presence.id
-
-    def now(self) -> Any:
-        return self._world.clocks.here()
-
-    async def signing_secret(self, project: str) -> bytes:
-        return b"k" * 32
-
-    async def look_up(self, lookup: Lookup, *key: str) -> Found:
-        rows = await self._parts.database.rows(lookup.sql, [[part] for part in key])
-        return Found(rows, 0)
-
-
-class SimulatedCall:
-    """A request as far as the code behind the routes looks at it."""
-
-    def __init__(self, world: "World", parts: Parts) -> None:
-        self.services = _Services(world, parts)
-        self.project_id = PROJECT
-        self.request_id, self.reserved_id = "r1", ""
-        self.address = ""
-        self.values: dict[str, Any] = {"method": "GET", "path": "/", "headers": {}, "body": b""}
-        self.generation = negotiation.negotiate("")
-
-    async def caller(self) -> Caller:
-        return Caller(word="applications", scopes=frozenset(), actor="key:k1")
-
-    async def meta(self) -> Meta:
-        return META
-
-    def new_id(self) -> str:
-        return generate_id()
-
-    def seen(self, position: int) -> None:
-        return
 
 
 class Client:
@@ -153,7 +74,7 @@ class Client:
             if isinstance(refusal, ExecutionAlreadyExists):  # each is asked for once
                 world.fail(f"{what} was refused for what it had recorded itself")
             return refusal
-        except (StoreUnavailable, BlobMissing) as unknown:
+        except (StoreUnavailable, BlobError) as unknown:
             world.say(f"{what}: {type(unknown).__name__}")
             return unknown
         except Exception as error:
@@ -191,20 +112,11 @@ class Client:
         incarnation = self._incarnation(function_id)
         if incarnation is None:
             return None
-        return await self._run(
-            create_deployment,
-            Deployment.absent(PROJECT, deployment_id),
-            source=Artefact(key=f"sources/{PROJECT}/{deployment_id}/code", digest="b" * 64, size=7),
-            project_id=PROJECT,
-            function_id=function_id,
-            function_incarnation=incarnation,
-            deployment_id=deployment_id,
-            type="manual",
-            entrypoint="main.js",
-            commands="",
-            activate=activate,
-            size=7,
-        )
+        call = await self._call()
+        source = await call.services.blobs.put(source_key(PROJECT, deployment_id), f"code of {deployment_id}".encode())
+        heard = call.services.log = HeardLog(call.services.log)
+        await uploads.create(call, _upload(function_id, deployment_id, incarnation, activate=activate), source)
+        return heard.told
 
     async def activate(self, function_id: str, deployment_id: str) -> Recorded:
         keys = Function.key(PROJECT, function_id), Deployment.key(PROJECT, deployment_id)
@@ -259,26 +171,31 @@ class Client:
 
     async def upload_chunk(self, function_id: str, deployment_id: str, chunk: Chunk, data: bytes) -> Any:
         """One chunk, as the route takes it."""
-        parts = await self._parts()
         incarnation = self._incarnation(function_id)
         if incarnation is None:
             return None
-        call: Any = SimulatedCall(self._world, parts)
+        call = await self._call()
         await uploads.keep_chunk(call, function_id, deployment_id, chunk, _pieces(data))
-        upload = uploads.Upload(
-            function_id=function_id,
-            owner=deployment_queries.Owner(incarnation, "main.js", ""),
-            deployment_id=deployment_id,
-            type="manual",
-            entrypoint="main.js",
-            commands="",
-            activate=True,
-        )
-        return await uploads.add_chunk(call, upload, chunk)
+        return await uploads.add_chunk(call, _upload(function_id, deployment_id, incarnation, activate=True), chunk)
+
+    async def _call(self) -> Any:
+        return SimulatedCall(self._world, await self._parts())
 
     def _incarnation(self, function_id: str) -> int | None:
         row = self._world.server.rows("functions").get(Function.stream(PROJECT, function_id))
         return None if row is None else int(row["sequence"])
+
+
+def _upload(function_id: str, deployment_id: str, incarnation: int, *, activate: bool) -> uploads.Upload:
+    return uploads.Upload(
+        function_id=function_id,
+        owner=deployment_queries.Owner(incarnation, "main.js", ""),
+        deployment_id=deployment_id,
+        type="manual",
+        entrypoint="main.js",
+        commands="",
+        activate=activate,
+    )
 
 
 async def _pieces(data: bytes) -> AsyncIterator[bytes]:

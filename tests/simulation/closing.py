@@ -70,6 +70,7 @@ def judge(world: "World") -> None:
             world.fail(f"acknowledged, but lost: {topic} as version {version} of {stream}")
     _judge_ends(world)
     _judge_functions(world)
+    _judge_blobs(world)
     _judge_counters(world)
     _judge_rebuild(world)
     _judge_schedules(world)
@@ -99,6 +100,14 @@ def _judge_functions(world: "World") -> None:
             deployment = world.ledger.streams.get(Deployment.stream(row["project_id"], row["deployment_id"]))
             if deployment is None or deployment.deleted or not deployment.ready:
                 world.fail(f"{stream} answers by {row['deployment_id']}, which is not there")
+
+
+def _judge_blobs(world: "World") -> None:
+    """What deployments that are there name is there too."""
+    for stream, row in world.server.rows("deployments").items():
+        for key in (row["source_key"], row["artefact_key"]):
+            if key and key not in world.blobs.kept:
+                world.fail(f"{stream} names {key}, which is not there any more")
 
 
 def _judge_counters(world: "World") -> None:

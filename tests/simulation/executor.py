@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from annals.domain.ports import (
     Artefact,
@@ -16,6 +16,8 @@ from annals.domain.ports import (
     Output,
     Run,
 )
+from annals.store.blobs import BlobError
+from tests.simulation.blobs import SimulatedBlobs
 from tests.simulation.loop import SimulatedLoop
 
 
@@ -29,8 +31,11 @@ class ExecutorFaults:
 class SimulatedExecutor:
     """An outcome names the epoch it was made under in `host`, so that whoever records it shows whose it was."""
 
-    def __init__(self, loop: SimulatedLoop, rng: random.Random, fail: Callable[[str], None]) -> None:
+    def __init__(
+        self, loop: SimulatedLoop, rng: random.Random, fail: Callable[[str], None], blobs: SimulatedBlobs
+    ) -> None:
         self._loop, self._rng, self._fail = loop, rng, fail
+        self._blobs = blobs.of_another(self._die)
         self._running: dict[str, list[tuple[asyncio.Future[Any], Callable[[], Any]]]] = {}
         self.faults = ExecutorFaults()
         self.up = True
@@ -50,13 +55,24 @@ class SimulatedExecutor:
         await self._reach()
         self._start(job.deployment, job.epoch)
         await log("building\n")
-        artefact = Artefact(key=job.output_key, digest="a" * 64, size=10 + job.epoch)
-        done = BuildOutcome(artefact=artefact, seconds=1.0)
+        done = BuildOutcome(seconds=1.0)
         if self._rng.random() < 0.1:
             done = BuildOutcome(reason="command_failed", message="exit 1", exit_code=1, seconds=1.0)
         killed = BuildOutcome(reason="canceled", message="Killed.")
         outcome: BuildOutcome = await self._work(job.deployment, done, killed, job.timeout_seconds)
-        return outcome
+        return outcome if outcome.reason else await self._keep(job)
+
+    async def _keep(self, job: Build) -> BuildOutcome:
+        """Its artefact, of which the size says under which epoch it was made; the real one ends alike without it."""
+        try:
+            blob = await self._blobs.put(job.output_key, bytes(10 + job.epoch))
+        except BlobError as error:
+            return BuildOutcome(reason="executor_lost", message=str(error), seconds=1.0)
+        return BuildOutcome(artefact=Artefact(key=blob.key, digest=blob.digest, size=blob.size), seconds=1.0)
+
+    async def _die(self) -> NoReturn:
+        self.crash()
+        raise ExecutorUnavailable("the executor was lost")
 
     async def cancel_build(self, project: str, deployment: str) -> bool:
         await self._reach()

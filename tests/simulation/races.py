@@ -11,7 +11,8 @@ from annals.domain.deployment import Deployment
 from annals.domain.errors import FunctionAlreadyExists
 from annals.domain.function import Function
 from annals.store.log import Recorded
-from tests.simulation.clients import PROJECT, Client
+from tests.simulation.calls import PROJECT
+from tests.simulation.clients import Client
 from tests.simulation.ledger import other_versions
 from tests.simulation.scenario import calm
 from tests.simulation.world import World

@@ -9,7 +9,8 @@ from typing import Any
 from annals.domain.cron import previous_time
 from annals.domain.execution import Execution
 from annals.domain.function import Function
-from tests.simulation.clients import PROJECT, Client
+from tests.simulation.calls import PROJECT
+from tests.simulation.clients import Client
 from tests.simulation.races import begun, race, ready, soon
 from tests.simulation.scenario import calm
 from tests.simulation.world import World

@@ -41,7 +41,7 @@ async def calm(world: World) -> None:
     """Everything works again; then all must come to its end."""
     world.say("calm")
     faults = world.server.faults
-    faults.before = faults.after = 0.0
+    faults.before = faults.after = world.blobs.faults.before = world.blobs.faults.after = 0.0
     world.server.restart()
     world.executor.restart()
     world.queue.up = True
@@ -227,6 +227,18 @@ async def _bad_executor(world: World, rng: random.Random) -> None:
     faults.slow = faults.hang = 0.0
 
 
+async def _bad_blobs(world: World, rng: random.Random) -> None:
+    faults = world.blobs.faults
+    faults.before, faults.after, faults.deadly = (rng.choice([0.0, 0.2, 0.5]) for _ in range(3))
+    world.say(f"puts break off: {faults.before} before, {faults.after} after, {faults.deadly} of them deadly")
+    await asyncio.sleep(rng.random() * 6)
+    faults.before = faults.after = 0.0
+    world.executor.restart()
+    for name in ("api1", "api2"):
+        if not world.nodes[name].alive:
+            world.start(name)
+
+
 async def _lose_queue(world: World, rng: random.Random) -> None:
     world.say("the queue is lost")
     world.queue.up = False
@@ -257,7 +269,7 @@ Break = Callable[[World, random.Random], Awaitable[None]]
 
 _ALL: Sequence[Break] = (
     *(_kill, _kill, _kill, _freeze, _crash_postgres, _bad_network, _crash_executor, _bad_executor),
-    *(_lose_queue, _bad_queue, _jump),
+    *(_lose_queue, _bad_queue, _jump, _bad_blobs),
 )
 _EXECUTIONS = {"request": 8, "run_now": 4, "later": 3, "cancel": 5, "delete_execution": 1, "update": 1, "retry": 2}
 _BUILDS = {"deploy": 6, "activate": 4, "cancel_build": 2, "delete_deployment": 3, "request": 1}
@@ -266,7 +278,7 @@ _FUNCTIONS = {"create": 3, "update": 5, "delete_function": 1, "deploy": 2, "requ
 THEMES = (
     Theme({**_EXECUTIONS, **_BUILDS, **_FUNCTIONS}, _ALL),
     Theme({**_EXECUTIONS, "deploy": 1, "create": 1, "delete_function": 0.3}, _ALL),
-    Theme(_BUILDS, (*_ALL, _bad_queue, _bad_executor)),
+    Theme(_BUILDS, (*_ALL, _bad_queue, _bad_executor, _bad_blobs, _bad_blobs)),
     Theme(_FUNCTIONS, _ALL),
     Theme({**_EXECUTIONS, **_FUNCTIONS}, (_bad_network, _bad_network, _crash_postgres, _kill, _freeze)),
 )

@@ -17,6 +17,7 @@ from tests.simulation.executor import SimulatedExecutor
 from tests.simulation.ledger import Ledger
 from tests.simulation.loop import NODE, Deadlock, Livelock, Node, SimulatedLoop
 from tests.simulation.postgres import Postgres
+from tests.simulation.transactions import Row
 from tests.simulation.wakeups import SimulatedDesk, SimulatedQueue
 
 PROJECT = "p"
@@ -35,10 +36,10 @@ class World:
         self.violations: list[str] = []
         self.loop.broke = self.fail
         self.ledger = Ledger(self.fail, self.loop.time)
-        self.server = Postgres(self.loop, self._part(), lambda: self.clocks.at("database"), self.ledger.committed)
+        self.server = Postgres(self.loop, self._part(), lambda: self.clocks.at("database"), self._committed)
         self.queue = SimulatedQueue(self.loop, self._part())
-        self.executor = SimulatedExecutor(self.loop, self._part(), self.fail)
-        self.blobs: Any = SimulatedBlobs(self._part())
+        self.blobs: Any = SimulatedBlobs(self._part(), self._die)
+        self.executor = SimulatedExecutor(self.loop, self._part(), self.fail, self.blobs)
         self.uploaded: Any = nodes.Uploaded()
         self.nodes: dict[str, Node] = {}
         self.apis: dict[str, asyncio.Task[nodes.Parts]] = {}
@@ -65,6 +66,16 @@ class World:
     def say(self, what: str) -> None:
         """A line of the scenario's story."""
         self.trace.append(f"{self.loop.time():8.3f} {what}")
+
+    def _committed(self, rows: list[Row]) -> None:
+        self.ledger.committed(rows)
+        for sentence in self.blobs.lacking(event for _, event in self.ledger.events[-len(rows) :]):
+            self.fail(sentence)
+
+    async def _die(self) -> None:
+        """The end of the process that this runs in."""
+        self.kill(self.current_node().name.partition("#")[0])
+        await self.loop.create_future()
 
     def current_node(self) -> Node:
         node = NODE.get()

@@ -1,0 +1,46 @@
+"""Bugs to plant where blobs and events meet: see mutations.py."""
+
+from contextlib import AbstractContextManager
+from typing import Any
+from unittest import mock
+
+from annals.app.deployments import uploads
+from annals.app.deployments.ranges import Chunk
+from annals.domain.commands.deployments import complete_upload
+from annals.domain.deployment import Deployment
+from annals.domain.errors import DomainError
+from annals.domain.ports import Artefact
+from annals.store.blob_keys import source_key
+from annals.store.blobs import BlobError
+from annals.store.errors import StoreUnavailable
+from tests.simulation.blobs import digest
+from tests.simulation.mutations import found_by, planted
+
+
+@found_by("chunks_in_any_order")
+def event_before_its_blob() -> AbstractContextManager[object]:
+    """A source is recorded, and then put where its event says."""
+
+    async def complete(call: Any, upload: uploads.Upload, chunk: Chunk) -> Any:
+        blobs, parts = call.services.blobs, uploads._parts(call, upload.deployment_id)
+        whole = b"".join([await blobs.get(f"{parts}/{number}") for number in range(chunk.parts)])
+        place = source_key(call.project_id, upload.deployment_id)
+        source = Artefact(key=place, digest=digest(whole), size=len(whole))
+        key = Deployment.key(call.project_id, upload.deployment_id)
+        recorded = await call.services.log.run(complete_upload, key, meta=await call.meta(), source=source)
+        await blobs.put(source.key, whole)
+        return uploads._row(call, recorded)
+
+    return mock.patch.object(uploads, "_complete", complete)
+
+
+@found_by("uploads_meet_a_store_that_fails")
+def failed_join_taken_for_done() -> AbstractContextManager[object]:
+    """Parts that cannot be joined were joined by somebody else."""
+    return mock.patch.object(uploads, "BlobMissing", BlobError)
+
+
+@planted
+def source_removed_when_unsure() -> AbstractContextManager[object]:
+    """The source of an append that was not answered is removed, though the append may be there."""
+    return mock.patch.object(uploads, "DomainError", (DomainError, StoreUnavailable))
