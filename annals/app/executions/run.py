@@ -34,12 +34,6 @@ KEY_SLACK = 60
 RESTART_SECONDS, RESTART_PAUSE = 5.0, 0.1
 """How long a caller waits for an executor that cannot be reached: longer than one takes to be started again."""
 
-HELD_SECONDS, SMALL_OUTPUT = 0.005, 8192
-"""For how long a request may wait to be recorded with its end, in one append, and for how many characters written.
-
-Why so, and what it costs: docs/adr/0032-a-short-call-is-one-append.md.
-"""
-
 STOPPED_SECONDS = 5.0
 """How long it may take until a run that was stopped has told what it wrote."""
 
@@ -205,12 +199,14 @@ async def _execute(call: Call, run: Run, execution: Execution, meta: Meta, stint
     running = asyncio.create_task(_once_reached(services.executor, run))
     try:
         if not run.concurrency:
-            if await _ends_at_once(call, running):
+            if await _ends_at_once(call, run, running):
                 return running.result(), False
             call.seen((await services.log.record([execution], meta=meta)).position)
         stint.end()
         async with asyncio.timeout(services.settings.sync_wait_s):
-            return await asyncio.shield(running), False
+            outcome = await asyncio.shield(running)
+        services.holding.ran(run, outcome)
+        return outcome, False
     except TimeoutError:
         await _stop(call, run.execution)
         return _overdue(services.settings.sync_wait_s, await _stopped(running)), True
@@ -224,15 +220,9 @@ async def _execute(call: Call, run: Run, execution: Execution, meta: Meta, stint
                 await running
 
 
-async def _ends_at_once(call: Call, running: "asyncio.Task[Outcome]") -> bool:
-    """Whether the code answers, with little output, while its request may still wait to be recorded with the end."""
-    if call.reserved_id:  # whoever repeats the request is told of it by this id
-        return False
-    await asyncio.wait((running,), timeout=HELD_SECONDS)
-    if not running.done() or running.exception() is not None:
-        return False
-    outcome = running.result()
-    return not outcome.whole and len(outcome.logs) + len(outcome.errors) <= SMALL_OUTPUT
+async def _ends_at_once(call: Call, run: Run, running: "asyncio.Task[Outcome]") -> bool:
+    """Never where the request may be repeated: who does is told of it by the id that is recorded."""
+    return not call.reserved_id and await call.services.holding.ends_at_once(run, running)
 
 
 async def _stopped(running: "asyncio.Task[Outcome]") -> Outcome | None:
