@@ -96,16 +96,14 @@ class Follower:
         while True:
             known = self._listener.count
             try:
-                done = await self._catch_up(None if polled else known)
-            except PoisonedBy as poison:
-                log.exception("follower_stopped", follower=self.name, position=poison.position)
-                await self._note(str(poison))
-                return
+                done = await self._catch_up_or_note(None if polled else known)
             except self._transient as error:
                 log.warning("follower_waits", follower=self.name, error=str(error).strip())
                 await asyncio.sleep(pause)
                 pause, polled = min(pause * 2, 2.0), True
                 continue
+            if done is None:
+                return
             pause, polled = 0.05, False
             if done < self.batch:
                 if done and self._passed != self.position:
@@ -119,6 +117,15 @@ class Follower:
         Raises PoisonedBy, once the events before the poisoned one are done, and transient errors as they come.
         """
         return await self._catch_up(None)
+
+    async def _catch_up_or_note(self, heard: int | None) -> int | None:
+        """None once an event is poison and all can see it: until that is noted, the event is tried again."""
+        try:
+            return await self._catch_up(heard)
+        except PoisonedBy as poison:
+            log.exception("follower_stopped", follower=self.name, position=poison.position)
+            await self._note(str(poison))
+        return None
 
     async def _catch_up(self, heard: int | None) -> int:
         """With what the listener counted, by the window; with None, whatever is there, wherever the checkpoint is."""
@@ -214,7 +221,8 @@ class Follower:
         return int(row["position"])
 
     async def _note(self, error: str) -> None:
-        params = {"name": self.name, "position": self.position, "error": error[:2000]}
+        text = error[:2000].encode("utf-8", "replace").decode().replace("\0", "\ufffd")  # what Postgres takes as text
+        params = {"name": self.name, "position": self.position, "error": text}
         await self._database.execute(QUERIES["note"], params)
 
 

@@ -18,8 +18,9 @@ WHERE name = %(name)s AND position = %(former)s
 RETURNING set_config('idle_in_transaction_session_timeout', %(idle)s, true);
 
 -- name: note
--- Show why a follower stands still, unless another copy of it went on meanwhile.
-UPDATE checkpoints SET error = %(error)s, updated_at = now() WHERE name = %(name)s AND position = %(position)s;
+-- Show why a follower stands still, the first event included, unless another copy of it went on meanwhile.
+INSERT INTO checkpoints AS c (name, position, error) VALUES (%(name)s, %(position)s, %(error)s)
+ON CONFLICT (name) DO UPDATE SET error = excluded.error, updated_at = now() WHERE c.position = excluded.position;
 
 -- name: next
 -- The first event after a position.

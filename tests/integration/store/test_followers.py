@@ -15,6 +15,15 @@ from annals.store.log import EventLog
 from tests.integration.store.conftest import META
 from tests.integration.store.ledger import Account, absent, deposit, key, open_account
 
+NOTES_ARE_LOST = (
+    "CREATE SEQUENCE lost",
+    "CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS"
+    " $$ BEGIN PERFORM nextval('lost'); RAISE EXCEPTION USING ERRCODE = 'admin_shutdown'; END $$",
+    "CREATE TRIGGER lose BEFORE INSERT OR UPDATE ON checkpoints"
+    " FOR EACH ROW WHEN (NEW.error <> '') EXECUTE FUNCTION lose()",
+)
+"""Postgres goes away whenever a follower says why it stands still; a sequence keeps what is rolled back."""
+
 
 class Sums:
     """A read model that a follower keeps: what was deposited, by account."""
@@ -136,6 +145,35 @@ async def test_a_poisoned_event_stops_its_follower_visibly_and_no_other(
     cured = Follower("sums", sums.handle, log.facts, listener)
     assert await cured.catch_up() > 0
     assert await log.database.value("SELECT error FROM checkpoints WHERE name = 'sums'") == ""
+
+
+async def test_what_poisoned_it_is_noted_once_postgres_takes_it(log: EventLog, listener: Listener, sums: Sums) -> None:
+    await deposits(log, 1)
+    sums.refuses = lambda _fact: ValueError("cannot take this")
+    for statement in NOTES_ARE_LOST:
+        await log.database.execute(statement)
+    running = asyncio.create_task(Follower("sums", sums.handle, log.facts, listener).run())
+    await until(lambda: log.database.value("SELECT is_called FROM lost"))
+    assert not running.done()
+
+    await log.database.execute("DROP TRIGGER lose ON checkpoints")
+
+    await asyncio.wait_for(running, 60)
+    assert "cannot take this" in await log.database.value("SELECT error FROM checkpoints WHERE name = 'sums'")
+
+
+async def test_poison_is_noted_also_before_there_is_a_checkpoint_and_whatever_its_error_says(
+    log: EventLog, listener: Listener, sums: Sums
+) -> None:
+    await deposits(log, 1)
+    sums.refuses = lambda _fact: ValueError("no text for Postgres: \0\ud800")
+
+    await asyncio.wait_for(Follower("sums", sums.handle, log.facts, listener).run(), 60)
+
+    row = await log.database.row("SELECT position, error FROM checkpoints WHERE name = 'sums'")
+    assert row is not None
+    assert row["position"] == 0
+    assert row["error"].endswith("no text for Postgres: \ufffd?")
 
 
 async def test_an_event_nobody_can_read_is_poison_too(log: EventLog, listener: Listener, sums: Sums) -> None:

@@ -1,13 +1,16 @@
 """One keeper leads; whoever no longer can is replaced, and finds out itself."""
 
 import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import pytest
 
 from annals.store.database import Database
+from annals.workers import keeper as keeping
 from annals.workers import leadership as leading
 from annals.workers.clock import Duty, keep
-from annals.workers.keeper import Keeper
+from annals.workers.keeper import Keeper, Work
 from annals.workers.leadership import Leadership, Reads
 from tests.integration.workers.valkey import until
 
@@ -77,21 +80,105 @@ async def test_one_that_beats_is_not_replaced(
     assert await asyncio.wait_for(waiting, 60)
 
 
-async def test_one_whose_session_ends_serves_no_longer(database: Database) -> None:
-    term = Term()
-    keeper = Keeper(Leadership(database), lambda: [term.serve])
+@asynccontextmanager
+async def served(keeper: Keeper) -> AsyncIterator[None]:
     task = asyncio.create_task(keeper.serve())
-    await until(lambda: term.now == 1)
+    try:
+        yield
+        assert not task.done()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
+
+async def end_its_session(database: Database) -> None:
     await database.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE right(application_name, 5) = ' lead' AND datname = current_database()"
     )
 
-    await until(lambda: term.begun == 2 and term.now == 1)
-    assert term.most == 1
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+
+async def test_one_whose_session_ends_serves_no_longer(database: Database, leadership: Leadership) -> None:
+    term = Term()
+    async with served(Keeper(leadership, lambda: [term.serve])):
+        await until(lambda: term.now == 1)
+
+        await end_its_session(database)
+
+        await until(lambda: term.begun == 2 and term.now == 1)
+        assert term.most == 1
+
+
+@pytest.mark.parametrize("error", [ValueError, asyncio.CancelledError])
+async def test_a_work_that_breaks_ends_the_term_and_another_one_begins(
+    leadership: Leadership, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    monkeypatch.setattr(keeping, "LAST_SECONDS", 0.1)
+    term = Term()
+
+    async def breaks_at_first() -> None:
+        if term.begun == 1:
+            raise error("of this work alone")
+        await asyncio.Event().wait()
+
+    async with served(Keeper(leadership, lambda: [term.serve, breaks_at_first])):
+        await until(lambda: term.begun == 2 and term.now == 1)
+        assert term.most == 1
+
+
+async def test_a_work_that_always_breaks_leaves_the_others_of_its_term_time(
+    database: Database, leadership: Leadership, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "LAST_SECONDS", 600.0)
+    term = Term()
+    broke: list[int] = []
+
+    async def breaks() -> None:
+        broke.append(term.begun)
+        raise ValueError("again")
+
+    keeper = Keeper(leadership, lambda: [term.serve, breaks])
+    async with served(keeper):
+        await until(lambda: broke)
+        await asyncio.sleep(0.3)
+        assert (term.begun, term.now, keeper.active) == (1, 1, True)
+
+        await end_its_session(database)  # a lead that is lost meanwhile is not kept
+
+        await until(lambda: broke == [1, 2])
+
+
+async def test_a_work_that_returns_leaves_the_term_as_it_is(
+    leadership: Leadership, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A follower that stands before poison has returned, and told of it."""
+    monkeypatch.setattr(keeping, "LAST_SECONDS", 0.0)
+    term = Term()
+    returned = asyncio.Event()
+
+    async def returns() -> None:
+        returned.set()
+
+    async with served(Keeper(leadership, lambda: [term.serve, returns])):
+        await returned.wait()
+        await asyncio.sleep(0.3)
+        assert (term.begun, term.now) == (1, 1)
+
+
+async def test_a_term_that_could_not_begin_is_tried_again(
+    leadership: Leadership, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "LAST_SECONDS", 0.1)
+    term = Term()
+    refusals = iter([ValueError("not this time")])
+
+    def begin() -> Sequence[Work]:
+        for refusal in refusals:
+            raise refusal
+        return [term.serve]
+
+    async with served(Keeper(leadership, begin)):
+        await until(lambda: term.now == 1)
 
 
 async def stands_still(database: Database, position: int, cause: str) -> None:
