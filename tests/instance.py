@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from annals.app.cli.children import children_of
 from annals.app.cli.folders import start_ticks
+from tests.sandboxes import left_by
 
 STOP_SECONDS = 60
 """A stop takes about two; a process that does not end at all is what this is for."""
@@ -29,6 +30,8 @@ class AnnalsInstance:
         self.data, self.driver = Path(self.ready["data"]), str(self.ready["driver"])
         self.database_url = str(self.ready["database_url"])
         self.headers = {"X-Appwrite-Project": self.project, "X-Appwrite-Key": self.key}
+        self.executors: dict[str, Path] = {}
+        """The data folders of executors that it has elsewhere, by their addresses."""
 
     @classmethod
     def start(
@@ -90,12 +93,13 @@ class AnnalsInstance:
         return code, family
 
     def stop(self) -> None:
-        """End it in order; fails when a process stays."""
+        """End it in order; fails when a process stays, or anything of a sandbox."""
         if self.process.poll() is not None:
             return
         code, family = self.end()
         assert code == 0, f"exit code {code}:\n{self.log.read_text()[-4000:]}"
         assert alive(family) == [], f"left behind: {alive(family)}"
+        assert left_by(self.data) == []
 
 
 @contextmanager

@@ -26,17 +26,24 @@ def client(instance: AnnalsInstance) -> Client:
 
 
 @pytest.fixture
-def raced(instance: AnnalsInstance) -> Iterator[None]:
-    """After a race all has ended, and the history is one that may be."""
+def raced(held: None, instance: AnnalsInstance) -> Iterator[None]:
+    """After a race the history is one that may be."""
     yield
     invariants.settled(instance)
     assert History(instance).wrong == []
 
 
-@pytest.fixture
-def held(stage: Stage) -> Iterator[None]:
-    """After a test the invariants hold; `stage` is its module's own."""
+@pytest.fixture(autouse=True)
+def held(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After a test the invariants hold for the instance that it shares: all of them where it has a stage."""
+    stage: Stage | None = request.getfixturevalue("stage") if "stage" in request.fixturenames else None
+    instance: AnnalsInstance | None = (
+        request.getfixturevalue("instance") if "instance" in request.fixturenames else None
+    )
     yield
-    stage.heal()
-    invariants.hold(stage.instance, executor=stage.folder / "executor", blobs=stage.blobs)
-    canaries.unseen(stage.instance, *stage.beside)
+    if stage is not None:
+        stage.heal()
+        invariants.hold(stage.instance)
+        canaries.unseen(stage.instance, *stage.beside)
+    elif instance is not None:
+        invariants.settled(instance)

@@ -1,51 +1,46 @@
 """What holds after whatever happened: nothing lost, nothing doubled, nothing left behind."""
 
-import contextlib
-import hashlib
-import os
+import asyncio
+import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 from psycopg.rows import dict_row
 
-from annals.executor.drivers.sandbox import FIRST_UID
+from annals.app.health.conservation import Conservation
 from annals.store import sql
+from annals.store.database import Database
+from tests.faults.atwork import leftovers, running
 from tests.instance import AnnalsInstance, annals, eventually
 
 QUERIES = sql.load(__package__, "invariants.sql")
-QUIET_SECONDS = 90
-"""So long after the last call nothing is under way, and nothing of what was is left; three times what is promised,
-since a machine may be slower."""
+GRACE_SECONDS = 30
+"""So long after the last call and a lease nothing is under way, and nothing of what was is left."""
 
 COMMANDS = (("replay", "--check"), ("verify",))
 COMMAND_SECONDS = 150.0
 
 
-def hold(
-    instance: AnnalsInstance,
-    *,
-    executor: Path | None = None,
-    blobs: Path | None = None,
-    reading_seconds: float = COMMAND_SECONDS,
-) -> None:
-    """Check all of it. `executor` is the data folder of the executor and `blobs` the store's, where the instance
-    has them elsewhere; `reading_seconds` is how long the commands may take that go through the whole log."""
-    deadline = time.monotonic() + QUIET_SECONDS
+def quiet_seconds(instance: AnnalsInstance) -> float:
+    """How long what is under way may stay so, whatever has died: a lease, and what is promised beyond."""
+    return float(running(instance).settings["ANNALS_LEASE_S"]) + GRACE_SECONDS
+
+
+def hold(instance: AnnalsInstance, *, reading_seconds: float = COMMAND_SECONDS) -> None:
+    """Check all of it; `reading_seconds` is how long the commands may take that go through the whole log."""
     settled(instance)
-    _commands(instance, max(deadline - time.monotonic(), 1), reading_seconds)
-    places = executor or instance.data, blobs or instance.data / "blobs"
-    while (found := leftovers(*places)) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert found == []
+    _commands(instance, quiet_seconds(instance), reading_seconds)
+    metrics = httpx.get(instance.endpoint.removesuffix("/v1") + "/metrics", timeout=60).text
+    assert drifting(metrics) == [], drifting(metrics)
 
 
 def settled(instance: AnnalsInstance) -> None:
-    """Everything has ended, once, and was counted, or does within the quiet time."""
-    deadline = time.monotonic() + QUIET_SECONDS
+    """Everything has ended, once, was counted and is gone, or does within the quiet time."""
+    deadline = time.monotonic() + quiet_seconds(instance)
 
     def left() -> float:
         return max(deadline - time.monotonic(), 1)
@@ -57,6 +52,25 @@ def settled(instance: AnnalsInstance) -> None:
         assert _rows(conn, "build_ends") == [], "builds that did not end exactly once"
         assert _rows(conn, "stopped") == [], "followers stand still"
         eventually(lambda: _none(conn, "usage"), left(), explain=lambda: _rows(conn, "usage"))
+    drift = asyncio.run(_drift(instance))
+    assert drift == [], drift
+    eventually(lambda: not leftovers(instance), left(), explain=lambda: leftovers(instance))
+
+
+async def _drift(instance: AnnalsInstance) -> list[str]:
+    """What `/metrics` would tell of drift if it did not keep its figures for some seconds."""
+    database = await Database.open(instance.database_url, size=1)
+    try:
+        return drifting(await Conservation(database).text())
+    finally:
+        await database.close()
+
+
+def drifting(metrics: str) -> list[str]:
+    """The gauges of drift that are not zero."""
+    gauges = re.findall(r"^annals_conservation_drift\{.*$", metrics, re.MULTILINE)
+    assert gauges, "drift is not told"
+    return [line for line in gauges if not line.endswith(" 0")]
 
 
 def _rows(conn: psycopg.Connection[dict[str, Any]], query: str) -> list[dict[str, Any]]:
@@ -75,43 +89,16 @@ def _commands(instance: AnnalsInstance, seconds: float, reading: float) -> None:
 
 
 def _succeeds(instance: AnnalsInstance, within: tuple[float, float], words: Sequence[str]) -> None:
-    """Run a command until it ends well, which a moment after the last event it does; each run has its own time."""
+    """Run a command until it has come to a verdict, which is to be a good one; each run has its own time.
+
+    Both judge one moment of a log that goes on, so no verdict is to be forgiven. One that could not read the log, or
+    met another replay, gives none.
+    """
     deadline, reading = time.monotonic() + within[0], within[1]
-    while True:
-        done = annals(*words, "--json", "--data", str(instance.data), seconds=reading)
-        if done.returncode == 0:
-            return
-        assert time.monotonic() < deadline, done.stdout + done.stderr
+    while not (done := annals(*words, "--json", "--data", str(instance.data), seconds=reading)).stdout:
+        assert time.monotonic() < deadline, done.stderr
         time.sleep(0.2)
-
-
-def leftovers(data: Path, blobs: Path) -> list[str]:
-    """What runs, is mounted or lies around beyond the executor's warm instances."""
-    work = data / "work"
-    warm = {entry.name for entry in (work / "i").glob("*")}
-    found = [str(path) for path in (work / "b").glob("*")]
-    found += [str(path) for path in (blobs / ".partial").glob("*")]
-    found += [line for line in Path("/proc/mounts").read_text().splitlines() if str(work) in line]
-    group = f"annals-{hashlib.sha256(os.fsencode(work)).hexdigest()[:12]}"
-    for folder in Path("/sys/fs/cgroup").rglob(group):
-        found += [str(entry) for entry in folder.iterdir() if entry.is_dir() and entry.name not in warm]
-    return found + [f"sandboxed process {pid} without its executor" for pid in _strays()]
-
-
-def _strays() -> Iterator[int]:
-    """Processes of sandboxes' users whose executor is gone: adopted by a supervisor, or by nobody."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError, ValueError):
-            if folder.stat().st_uid >= FIRST_UID:
-                keeper = _parent(int(folder.name))
-                while keeper > 1 and Path(f"/proc/{keeper}").stat().st_uid >= FIRST_UID:
-                    keeper = _parent(keeper)
-                if keeper <= 1 or b"\0up\0" in Path(f"/proc/{keeper}/cmdline").read_bytes():
-                    yield int(folder.name)
-
-
-def _parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def executions(instance: AnnalsInstance) -> dict[str, int]:

@@ -15,6 +15,7 @@ from tests.faults.proxy import Proxy
 from tests.instance import AnnalsInstance, eventually, instance_of_its_own, plain, short_folder
 from tests.integration.postgres import Postgres
 from tests.integration.workers.valkey import Valkey
+from tests.sandboxes import left_by
 
 SANDBOX = MappingProxyType({"ANNALS_DRIVER": "sandbox"})
 
@@ -25,10 +26,11 @@ class OwnExecutor:
     def __init__(
         self, folder: Path, blobs: str, log: Path, *, within: Sequence[str] = (), settings: Mapping[str, str] = SANDBOX
     ) -> None:
-        self.socket, self._log, self._within = folder / "executor.sock", log, within
+        self.socket, self.data = folder / "executor.sock", folder / "executor"
+        self._log, self._within = log, within
         self._environment = plain(
             {
-                "ANNALS_DATA": str(folder / "executor"),
+                "ANNALS_DATA": str(self.data),
                 "ANNALS_BLOBS_URL": blobs,
                 "ANNALS_EXECUTOR_LISTEN": f"unix:{self.socket}",
                 **settings,
@@ -62,6 +64,7 @@ class OwnExecutor:
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             assert self._process.wait(60) == 0
+        assert left_by(self.data) == []
 
 
 class Stage:
@@ -95,6 +98,7 @@ class Stage:
                 "ANNALS_WORKERS": "2",
             },
         )
+        self.instance.executors = {f"unix:{self.executor.socket}": self.executor.data}
         stack.callback(self.instance.stop)
         stack.callback(self.heal)
         self.client = canaries.client(self.instance)

@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 
 from tests.client import Client
-from tests.faults import invariants
+from tests.faults import atwork, invariants
 from tests.faults.engine import OwnEngine, missing
 from tests.faults.stage import Stage, staged
 from tests.instance import eventually, short_folder
@@ -54,13 +54,19 @@ def tidied(held: None, stage: Stage, engine: OwnEngine) -> Iterator[None]:
     """After every test the invariants hold, no process was started again, and each container is somebody's."""
     before = {row["role"]: row["pid"] for row in stage.instance.processes()}, stage.executor.pid
     yield
-    eventually(lambda: not orphans(stage, engine), invariants.QUIET_SECONDS, explain=lambda: orphans(stage, engine))
+    eventually(
+        lambda: len(engine.containers()) == kept_by(stage),
+        invariants.quiet_seconds(stage.instance),
+        explain=lambda: f"{kept_by(stage)} by the executor, {engine.containers()} by the engine",
+    )
     assert ({row["role"]: row["pid"] for row in stage.instance.processes()}, stage.executor.pid) == before
 
 
-def orphans(stage: Stage, engine: OwnEngine) -> list[str]:
-    warm = tuple(f"-{entry.name}" for entry in (stage.folder / "executor" / "work" / "i").iterdir())
-    return [name for name in engine.containers() if not name.endswith(warm)]
+def kept_by(stage: Stage) -> int:
+    """How many instances the executor says it keeps."""
+    (told,) = atwork.work(*stage.instance.executors).values()
+    assert isinstance(told, dict), told
+    return sum(told[name] for name in atwork.HELD)
 
 
 def begun(client: Client, number: int) -> list[str]:

@@ -13,7 +13,7 @@ import pytest
 
 from annals.app.cli.children import children_of
 from tests.client import Client, packed
-from tests.faults import invariants
+from tests.faults import canaries, invariants
 from tests.instance import AnnalsInstance, eventually, short_folder
 
 pytestmark = [
@@ -33,7 +33,10 @@ def instance() -> Iterator[AnnalsInstance]:
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400m,mode=0755", "tmpfs", str(small)], check=True)
         try:
             running = AnnalsInstance.start(small / "data", "--driver", "sandbox", environment={"ANNALS_LEASE_S": "5"})
+            canaries.plant(running)
             yield running
+            invariants.hold(running)
+            canaries.unseen(running)
             running.stop()
         finally:
             subprocess.run(["umount", "--lazy", str(small)], check=True)
@@ -92,7 +95,6 @@ def test_a_full_disk_puts_writes_off_and_loses_nothing(instance: AnnalsInstance,
     for one in waiting:
         eventually(lambda one=one: client.execution("hello", one)["status"] == "completed", BACK_SECONDS)  # type: ignore[misc]
     eventually(lambda: client.execute("hello")["responseBody"] == "hello", BACK_SECONDS)
-    invariants.hold(instance)
 
 
 def test_what_dies_on_a_full_disk_is_started_again_and_only_once(instance: AnnalsInstance, client: Client) -> None:

@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
 
 import httpx
 import pytest
 
 from tests.client import Client
-from tests.faults import invariants
+from tests.faults import canaries, invariants
 from tests.faults.history import History
 from tests.faults.stage import OwnExecutor
 from tests.instance import AnnalsInstance, eventually
@@ -28,13 +27,8 @@ module.exports = async ({ req, res }) => {
 """
 
 
-class Hosts(NamedTuple):
-    instance: AnnalsInstance
-    client: Client
-
-
 @pytest.fixture
-def hosts(folder: Path) -> Iterator[Hosts]:
+def instance(folder: Path) -> Iterator[AnnalsInstance]:
     """An instance whose two workers send what they run to two executors."""
     with ExitStack() as stack:
         blobs, executors = f"file://{folder / 'blobs'}", []
@@ -52,12 +46,17 @@ def hosts(folder: Path) -> Iterator[Hosts]:
                 "ANNALS_WORKERS": "2",
             },
         )
+        instance.executors = {f"unix:{executor.socket}": executor.data for executor in executors}
         stack.callback(instance.stop)
-        yield Hosts(instance, Client(instance.endpoint, instance.headers))
+        canaries.plant(instance)
+        yield instance
+        invariants.hold(instance)
+        canaries.unseen(instance, folder)
 
 
-def test_no_more_run_than_may_over_all_workers_and_hosts_though_one_is_killed(hosts: Hosts) -> None:
-    instance, client = hosts.instance, hosts.client
+def test_no_more_run_than_may_over_all_workers_and_hosts_though_one_is_killed(
+    instance: AnnalsInstance, client: Client
+) -> None:
     client.function("bounded", CODE, timeout=20)
     client.call("PUT", "/functions/bounded/policy", json={"scaling": {"concurrency": MOST}})
 
@@ -84,4 +83,3 @@ def test_no_more_run_than_may_over_all_workers_and_hosts_though_one_is_killed(ho
     history = History(instance)
     assert history.wrong == []
     assert list(history.caps.most_at_once.values()) == [MOST]
-    invariants.settled(instance)

@@ -120,7 +120,7 @@ def test_a_function_that_goes_while_it_builds_runs_and_is_uploaded_leaves_nothin
     names = {f"goes-{number}" for number in range(TRIALS)}
     eventually(
         lambda: not names & invariants.functions_with_rows(instance),
-        invariants.QUIET_SECONDS,
+        invariants.quiet_seconds(instance),
         explain=lambda: invariants.rows_of_functions(instance),
     )
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.client import Client
+from tests.faults import invariants
 from tests.instance import AnnalsInstance, eventually
 
 pytestmark = pytest.mark.timeout(400)
@@ -34,6 +35,7 @@ def test_a_call_in_flight_is_answered_and_its_outcome_is_there_after_the_next_st
     again = AnnalsInstance.start(folder / "data", "--driver", "sandbox")
     try:
         stored = Client(again.endpoint, again.headers).execution("sleeper", answered["$id"])
+        invariants.hold(again)
     finally:
         again.stop()
     assert stored["status"] == "completed"

@@ -17,7 +17,8 @@ import pytest
 from annals.app.cli.folders import POSTGRES_UID, Folders
 from annals.app.cli.launch import launched
 from annals.app.cli.listening import listen
-from tests.instance import AnnalsInstance, alive, annals, eventually, instance_of_its_own, plain
+from tests.faults.stage import alone
+from tests.instance import AnnalsInstance, alive, annals, eventually, plain
 
 pytestmark = pytest.mark.timeout(600)
 ROLES = ("postgres", "valkey", "nursery", "executor", "api1", "api2", "worker1", "keeper")
@@ -26,7 +27,7 @@ ROLES = ("postgres", "valkey", "nursery", "executor", "api1", "api2", "worker1",
 @pytest.fixture(scope="module")
 def instance() -> Iterator[AnnalsInstance]:
     """One that several tests hurt, each leaving it healed."""
-    with instance_of_its_own() as running:
+    with alone() as running:
         yield running
 
 
@@ -204,7 +205,7 @@ def test_every_role_starts_alone_configured_by_settings(instance: AnnalsInstance
         "ANNALS_DRIVER": "sandbox",
     }
     settings = {**running.settings, "ANNALS_PORT": str(number)}
-    alone = {
+    by_role = {
         role: subprocess.Popen(
             [sys.executable, "-m", "annals", role, "--json"], env=plain(env), stderr=subprocess.DEVNULL
         )
@@ -212,14 +213,14 @@ def test_every_role_starts_alone_configured_by_settings(instance: AnnalsInstance
     }
     second = subprocess.Popen([sys.executable, "-m", "annals", "api"], env=plain(settings), stderr=subprocess.DEVNULL)
     try:
-        shown = {alone["worker"].pid, alone["keeper"].pid, alone["api"].pid, second.pid}
+        shown = {by_role["worker"].pid, by_role["keeper"].pid, by_role["api"].pid, second.pid}
         eventually(lambda: shown <= {row["pid"] for row in instance.processes()}, 60)
         eventually((folder / "other.sock").is_socket, 60)
         eventually(lambda: health(f"http://127.0.0.1:{number}/v1"), 60)
     finally:
-        for process in (*alone.values(), second):
+        for process in (*by_role.values(), second):
             process.terminate()
-        codes = [process.wait(60) for process in (*alone.values(), second)]
+        codes = [process.wait(60) for process in (*by_role.values(), second)]
     assert codes == [0] * 5
     assert not shown & {row["pid"] for row in instance.processes()}
 

@@ -138,7 +138,7 @@ def test_a_former_keeper_that_does_not_know_an_event_gives_way_to_a_newer_one_an
         assert load.failed == []
         newer = AnnalsInstance.start(former.data, "--driver", "sandbox", environment=outside)
         try:
-            invariants.hold(newer, blobs=folder / "blobs")
+            invariants.hold(newer)
             ends = invariants.executions(newer)
             assert ends["execution.completed"] == ends["execution.requested"] > len(load.later)
         finally:
@@ -184,7 +184,7 @@ def test_two_versions_serve_at_once_and_the_newer_takes_over_with_no_request_fai
             again = Client(newer.endpoint, newer.headers)
             assert again.execution("hello", kept["$id"]) == kept
             assert again.execute("hello")["responseBody"] == "hello"
-            invariants.hold(newer, blobs=folder / "blobs")
+            invariants.hold(newer)
             ends = invariants.executions(newer)
             assert ends["execution.completed"] == ends["execution.requested"] > len(before.later + after.later)
         finally:
