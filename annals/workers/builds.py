@@ -181,21 +181,22 @@ class Builds:
             return
         facts |= {"reason": outcome.reason or "command_failed", "message": outcome.message}
         key, meta = _key(attempt.stream), attempt.cause.meta(self._actor)
-        await patiently(lambda: self._log.run(fail_build, key, meta=meta, contents=contents, **facts))
+        recorded = await patiently(lambda: self._log.run(fail_build, key, meta=meta, contents=contents, **facts))
+        _say_if_refused(attempt, recorded)
 
     async def _succeed(self, attempt: Attempt, facts: dict[str, Any], contents: Sequence[Content]) -> None:
         deployment = attempt.deployment
         keys = Function.key(deployment.project_id, deployment.function_id), _key(attempt.stream)
         meta = attempt.cause.meta(self._actor)
 
-        async def record() -> None:
+        async def record() -> Recorded:
             row = await self._log.database.row(QUERIES["activates"], {"stream": attempt.stream})
             judged = {"activate": row is not None and row["activate"]}
             if row is not None:
                 judged["answering"] = Answering(row["answering"], newer=row["newer"])
-            await self._log.run(complete_build, *keys, meta=meta, contents=contents, **judged, **facts)
+            return await self._log.run(complete_build, *keys, meta=meta, contents=contents, **judged, **facts)
 
-        await patiently(record)
+        _say_if_refused(attempt, await patiently(record))
 
     async def _executor_lost(self, attempt: Attempt, why: str) -> BuildOutcome | None:
         """Queue the build again, a moment later; after the last attempt it has failed, and this is its outcome."""
@@ -227,6 +228,12 @@ class Builds:
     @property
     def _actor(self) -> str:
         return f"worker:{self._presence.id}"
+
+
+def _say_if_refused(attempt: Attempt, recorded: Recorded) -> None:
+    """An end that decided nothing came from a claim that holds no more."""
+    if not recorded.events:
+        log.info("outcome_refused", deployment=attempt.stream, epoch=attempt.epoch)
 
 
 def _key(stream: str) -> Key:

@@ -206,7 +206,10 @@ class Executions:
         async def record() -> None:
             execution = first.pop() if first else await self._log.load(key)
             contents = await decide(execution)
-            await self._log.record([execution], meta=self._meta(claim.cause), contents=contents, gives_back=claim.place)
+            meta = self._meta(claim.cause)
+            recorded = await self._log.record([execution], meta=meta, contents=contents, gives_back=claim.place)
+            if not recorded.events:
+                _say_refused(claim)
 
         try:
             try:
@@ -215,7 +218,7 @@ class Executions:
                 first.clear()
                 await patiently(record)
         except (Conflict, ExecutionNotFound):
-            log.info("outcome_refused", execution=claim.execution.id)
+            _say_refused(claim)
 
     async def _give_up(self, claim: Claim) -> None:
         execution = claim.execution
@@ -243,6 +246,10 @@ class Executions:
 
     def _meta(self, cause: Cause) -> Meta:
         return cause.meta(f"worker:{self._presence.id}")
+
+
+def _say_refused(claim: Claim) -> None:
+    log.info("outcome_refused", execution=claim.execution.id, epoch=claim.execution.epoch)
 
 
 def _failed(reason: Reason, message: str) -> Outcome:

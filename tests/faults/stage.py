@@ -1,5 +1,6 @@
 """An instance whose Postgres, Valkey and executor stand behind proxies, each a process that a test may hurt."""
 
+import json
 import os
 import signal
 import subprocess
@@ -128,6 +129,12 @@ def staged(**executor: Any) -> Iterator[Stage]:
     """Everything from its start to its end."""
     with short_folder() as folder, ExitStack() as stack:
         yield Stage(folder, stack, **executor)
+
+
+def said(log: Path, event: str) -> list[dict[str, Any]]:
+    """What the processes of an instance that logs as JSON have said under this name so far."""
+    entries = (json.loads(line) for line in log.read_text().splitlines() if f'"{event}"' in line)
+    return [entry for entry in entries if entry["event"] == event]
 
 
 @contextmanager

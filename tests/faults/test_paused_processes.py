@@ -12,7 +12,7 @@ import pytest
 
 from annals.app.cli.folders import Folders
 from tests.client import Client
-from tests.faults.stage import alone
+from tests.faults.stage import alone, said
 from tests.instance import AnnalsInstance, eventually, plain
 
 pytestmark = pytest.mark.timeout(600)
@@ -27,7 +27,7 @@ HELLO = "module.exports = async ({ res }) => res.text('hello')"
 
 @pytest.fixture(scope="module")
 def instance() -> Iterator[AnnalsInstance]:
-    with alone(ANNALS_LEASE_S="5", ANNALS_WORKERS="2") as running:
+    with alone(ANNALS_LEASE_S="5", ANNALS_WORKERS="2", ANNALS_LOG_FORMAT="json") as running:
         yield running
 
 
@@ -44,6 +44,12 @@ def paused(*pids: int) -> Iterator[None]:
 
 def workers_of(instance: AnnalsInstance) -> list[int]:
     return [row["pid"] for row in instance.processes() if row["role"].startswith("worker")]
+
+
+def refused(instance: AnnalsInstance, kind: str) -> set[tuple[str, int]]:
+    """The executions or deployments whose outcomes came too late, with the claims that they came under."""
+    entries = [entry for entry in said(instance.log, "outcome_refused") if kind in entry]
+    return {(entry[kind].rpartition(":")[2], entry["epoch"]) for entry in entries}
 
 
 def builder_of(instance: AnnalsInstance) -> int:
@@ -64,6 +70,7 @@ def test_a_paused_workers_executions_end_and_its_late_outcomes_are_refused(
     with paused(*workers):
         eventually(lambda: all(client.execution("sleeper", one)["status"] == "failed" for one in made))
 
+    eventually(lambda: refused(instance, "execution") == {(one, 1) for one in made}, TAKEN_UP_SECONDS)  # they did try
     client.function("awake", HELLO)
     after = client.execute("awake", **{"async": True})["$id"]
     eventually(lambda: client.execution("awake", after)["status"] == "completed")
@@ -83,6 +90,7 @@ def test_a_paused_workers_build_is_built_by_another_one(instance: AnnalsInstance
     with paused(builder):
         ended = client.built("built-twice", deployment, TAKEN_UP_SECONDS)
 
+    eventually(lambda: refused(instance, "deployment") == {(deployment, 1)}, TAKEN_UP_SECONDS)  # it did try
     assert ended["status"] == "ready", ended["buildLogs"]
     assert ended["buildLogs"].count("begun") == 1
     assert client.execute("built-twice")["responseBody"] == "hello"
