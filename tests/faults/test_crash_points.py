@@ -1,4 +1,4 @@
-"""Killed between two steps: a source that is stored and not recorded; and everything at once, its run folders wiped."""
+"""Killed between two steps, before anything is recorded; and everything at once, its run folders wiped."""
 
 import asyncio
 import os
@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psycopg
@@ -30,7 +31,10 @@ HELLO = "module.exports = ({ res }) => res.text('hello');"
 SLOW = (
     "module.exports = async ({ res }) => { await new Promise((r) => setTimeout(r, 3000)); return res.text('slow'); };"
 )
+ENDLESS = "module.exports = async () => { await new Promise((r) => setTimeout(r, 90000)); };"
 TAKEN_UP_SECONDS = 60
+WAITING = "SELECT pid FROM pg_stat_activity WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+END_OF_APIS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'annals api%'"
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +61,10 @@ def no_appends(instance: AnnalsInstance) -> Iterator[psycopg.Connection]:
         yield conn
 
 
+def apis_of(instance: AnnalsInstance) -> list[int]:
+    return [row["pid"] for row in instance.processes() if row["role"].startswith("api")]
+
+
 def sources(data: Path) -> set[Path]:
     return set((data / "blobs" / "sources").rglob("*.gz"))
 
@@ -69,7 +77,7 @@ def test_a_source_whose_deployment_was_never_recorded_is_served_to_nobody_and_sw
         known = client.call("GET", "/functions/hello/deployments")
         code = {"code": ("code.tar.gz", packed({"index.js": HELLO + "// 2"}), "application/gzip")}
 
-        apis = [instance.pid_of(role) for role in ("api1", "api2")]
+        apis = apis_of(instance)
 
         def upload() -> httpx.Response:
             return client.http.post("/functions/hello/deployments", files=code, data={"activate": "true"})
@@ -79,9 +87,7 @@ def test_a_source_whose_deployment_was_never_recorded_is_served_to_nobody_and_sw
             (orphan,) = eventually(lambda: sources(data) - before)
             for pid in apis:
                 os.kill(pid, signal.SIGKILL)
-            conn.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'annals api%'"
-            )
+            conn.execute(END_OF_APIS)
         error = uploading.exception()
         told = 503 if error else uploading.result().status_code
         assert (told, isinstance(error, httpx.TransportError | None)) == (503, True), error
@@ -99,22 +105,71 @@ def test_a_source_whose_deployment_was_never_recorded_is_served_to_nobody_and_sw
         invariants.hold(instance)
 
 
+def test_what_waited_to_be_recorded_as_its_api_was_killed_is_not_there_and_is_done_when_asked_again(data: Path) -> None:
+    asked: tuple[tuple[str, dict[str, Any], dict[str, str]], ...] = (
+        ("/functions", {"functionId": "unmade", "name": "n", "runtime": "node-22"}, {"idempotency-key": "made"}),
+        ("/functions/hello/executions", {"path": "/short"}, {}),
+        ("/functions/slow/executions", {"path": "/long"}, {"idempotency-key": "called"}),
+    )
+    with running(data) as (instance, client):
+        for path, sent, headers in asked:
+            pids = apis_of(instance)
+            before = recorded(instance)
+
+            with ThreadPoolExecutor(1) as pool, no_appends(instance) as conn:
+                asking = pool.submit(client.http.post, path, json=sent, headers=headers)
+                eventually(lambda conn=conn: conn.execute(WAITING).fetchone())  # type: ignore[misc]
+                for pid in pids:
+                    os.kill(pid, signal.SIGKILL)
+                error = asking.exception()
+                assert isinstance(error, httpx.TransportError), error
+                conn.execute(END_OF_APIS)
+
+            eventually(lambda: answers(client), TAKEN_UP_SECONDS)
+            assert recorded(instance) == before
+            again = client.http.post(path, json=sent, headers=headers)
+            assert (again.status_code, again.json().get("status", "completed")) == (201, "completed"), again.text
+            assert recorded(instance) > before
+        for path, sent, _ in asked[1:]:
+            made = client.call("GET", path)["executions"]
+            assert [one["status"] for one in made if one["requestPath"] == sent["path"]] == ["completed"]
+        invariants.hold(instance)
+
+
 def test_everything_killed_with_its_folders_of_the_moment_wiped_ends_what_was_accepted(data: Path) -> None:
     with running(data) as (instance, client):
+        client.function("endless", ENDLESS, timeout=100)
+        cut_short = [client.execute("endless", **{"async": True})["$id"] for _ in range(2)]
+        built = {"functionId": "built", "name": "built", "runtime": "node-22", "entrypoint": "index.js"}
+        client.call("POST", "/functions", json={**built, "commands": "echo begun; sleep 4"})
+        build = client.deploy("built", {"index.js": HELLO})
+        eventually(lambda: all(client.execution("endless", one)["status"] == "processing" for one in cut_short))
+        eventually(lambda: "begun" in client.deployment("built", build)["buildLogs"])
         made = [("hello", client.execute("hello", **{"async": True})["$id"]) for _ in range(10)]
-        made += [("slow", client.execute("slow", **{"async": True})["$id"]) for _ in range(2)]
-        build = client.deploy("hello", {"index.js": HELLO + "// 3"})
-        _, family = instance.end(signal.SIGKILL)
+        assert client.deployment("built", build)["status"] == "building"
+        family = instance.cut()
         eventually(lambda: not alive(family), TAKEN_UP_SECONDS)
     for wiped in (data / "run", data / "work", Folders(data).sockets):
         assert wiped.is_dir()
         shutil.rmtree(wiped)
 
     with running(data) as (instance, client):
-        client.ready("hello", build)
+        client.ready("built", build)
+        assert recorded(instance, "deployment.build_claimed", build) == 2
         eventually(lambda: ended(client, made) == len(made), TAKEN_UP_SECONDS, explain=lambda: ended(client, made))
+        for one in cut_short:
+            eventually(lambda one=one: "lost" in client.execution("endless", one)["errors"], TAKEN_UP_SECONDS)  # type: ignore[misc]
         assert client.execute("hello")["responseBody"] == "hello"
         invariants.hold(instance)
+
+
+def recorded(instance: AnnalsInstance, topic: str = "", own_id: str = "") -> int:
+    """How many events the log has: of all streams, or of one kind in the streams of one id."""
+    with psycopg.connect(instance.database_url) as conn:
+        query = "SELECT count(*) FROM events WHERE topic LIKE %s AND originator_id LIKE %s"
+        row = conn.execute(query, (topic or "%", f"%:{own_id}" if own_id else "%")).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def ended(client: Client, made: list[tuple[str, str]]) -> int:
