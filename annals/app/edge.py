@@ -16,13 +16,13 @@ from annals.app.hosts import host_name, is_own
 from annals.app.hosts.pages import error_page
 from annals.app.hosts.visit import Visit
 from annals.app.metrics import Metrics
-from annals.app.refusals import AccessForbidden, Overloaded
+from annals.app.refusals import AccessForbidden, Damaged, Overloaded
 from annals.app.routing import Operation, Routes
 from annals.app.scopes import EVENTS_READ
 from annals.app.services import Services
 from annals.domain.errors import BadRequest, DomainError
 from annals.store.blobs import BlobError
-from annals.store.errors import RequestTooLarge, StatementTooSlow, StoreUnavailable, UnknownTopic
+from annals.store.errors import ContentDamaged, RequestTooLarge, StatementTooSlow, StoreUnavailable, UnknownTopic
 from annals.store.ids import generate_id
 
 log = structlog.get_logger(__name__)
@@ -186,6 +186,9 @@ def _failure(error: Exception, call: Call) -> Answer:
     if isinstance(error, UnknownTopic):  # in mid-upgrade: another process may know it already
         log.error("written_by_another_version", request=call.request_id, error=str(error))
         return error_answer(_NEWER, 503, "general_service_unavailable", [(b"retry-after", b"1")])
+    if isinstance(error, ContentDamaged):
+        log.error("content_damaged", request=call.request_id, error=str(error))
+        return refusal_answer(Damaged(str(error)))
     if isinstance(error, BlobError):
         log.error("blob_store_failed", request=call.request_id, error=str(error))
         return error_answer(
@@ -206,8 +209,12 @@ async def _send(call: Call, answer: Answer, send: Send) -> None:
     elif answer.stream is None:
         await send({"type": "http.response.body", "body": answer.body})
     else:
-        async for piece in answer.stream:
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        try:
+            async for piece in answer.stream:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+        except ContentDamaged as error:  # without its end the server breaks the connection
+            log.error("content_damaged", request=call.request_id, error=str(error))
+            return
         await send({"type": "http.response.body", "body": b""})
 
 

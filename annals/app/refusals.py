@@ -99,6 +99,11 @@ class HistoryNotReady(DomainError):
     retry_after = 1
 
 
+class Damaged(DomainError):
+    type: ClassVar[str] = "content_damaged"
+    default: ClassVar[str] = "What is kept is damaged: it does not have the digest that was recorded for it."
+
+
 class QueryInvalid(DomainError):
     type: ClassVar[str] = "general_query_invalid"
     default: ClassVar[str] = "The query cannot be answered on this list."

@@ -22,6 +22,7 @@ from annals.domain.ports import Executor
 from annals.domain.runtimes import Runtime
 from annals.projections.execution_context import Environments
 from annals.store.blobs import Blobs
+from annals.store.checked import Checked
 from annals.store.database import Database
 from annals.store.idempotency import Idempotency
 from annals.store.listener import OnDemand
@@ -46,6 +47,7 @@ class Services(msgspec.Struct, kw_only=True):
     vault: Vault
     passwords: Passwords
     blobs: Blobs
+    checked: Checked
     proofs: Proofs
     executor: Executor
     executor_status: Callable[[], Awaitable[Mapping[str, Any]]]

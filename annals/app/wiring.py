@@ -28,6 +28,7 @@ from annals.projections.inline import REFUSALS, inline
 from annals.projections.required import required
 from annals.store.archives import Archives
 from annals.store.blobs import Blobs
+from annals.store.checked import Checked
 from annals.store.company import Company
 from annals.store.contents import Contents
 from annals.store.database import Database
@@ -97,6 +98,7 @@ async def open_services(settings: Settings, executor: RemoteExecutor, metrics: M
             vault=vault,
             passwords=Passwords(vault),
             blobs=blobs,
+            checked=Checked(blobs),
             proofs=Proofs(database, Archives(database, blobs)),
             executor=executor,
             executor_status=executor.status,

@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 from annals.store import sql
 from annals.store.blobs import Blob, BlobMissing, Blobs
+from annals.store.checked import checked
 from annals.store.connection import Step
 from annals.store.database import Database, Row
-from annals.store.errors import ContentDamaged, ContentMissing
+from annals.store.errors import ContentMissing
 from annals.store.request import ContentRow
 
 QUERIES = sql.load(__package__, "contents.sql")
@@ -136,9 +137,7 @@ class Contents:
                 data = await self.blobs.get(row["blob"])
             except BlobMissing as error:
                 raise ContentMissing from error
-        if digest(data) != row["digest"]:
-            raise ContentDamaged(f"The {kind} of {stream} does not have the digest that was recorded for it.")
-        return bytes(data)
+        return checked(bytes(data), row["digest"], f"The {kind} of {stream}")
 
     async def drop(self, streams: Sequence[str]) -> int:
         """Remove all contents of some streams, as retention does, and return how many there were."""

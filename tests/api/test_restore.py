@@ -50,8 +50,9 @@ def test_a_restored_instance_serves_what_was_backed_up(
     now = there.call("GET", "/functions/kept")
     assert {k: v for k, v in now.items() if k not in volatile} == {k: v for k, v in before.items() if k not in volatile}
     assert there.execute("kept", method="GET")["responseBody"] == "restored whole"
-    verified = annals("verify", "--data", str(another.data))
+    verified = annals("verify", "--contents", "--data", str(another.data), "--json")
     assert verified.returncode == 0, verified.stdout
+    assert json.loads(verified.stdout)["contents"] >= 3  # a build's log, its source and its artefact
     eventually(lambda: httpx.get(f"{another.endpoint}/health/ready").status_code == 200)
     checked = annals("replay", "--check", "--data", str(another.data))
     assert checked.returncode == 0, checked.stdout

@@ -25,14 +25,14 @@ SYNC_SECONDS = 6
 @on(execution_queries.ONE.sql)
 def _one_execution(tx: Tx, p: Any) -> list[Row]:
     row = tx.get("executions", f"execution:{p[0][0]}:{p[1][0]}")
-    output = dict.fromkeys(("logs_data", "logs_blob", "errors_data", "errors_blob"))
+    output = dict.fromkeys(("logs_data", "logs_place", "errors_data", "errors_place"))
     return [] if row is None else [{**row, **output, "stale": False}]
 
 
 @on(deployment_queries.ONE.sql)
 def _one_deployment(tx: Tx, p: Any) -> list[Row]:
     row = tx.get("deployments", f"deployment:{p[0][0]}:{p[1][0]}")
-    return [] if row is None else [{**row, "log_data": None, "log_blob": None, "log_pieces": ""}]
+    return [] if row is None else [{**row, "log_data": None, "log_place": None, "log_pieces": ""}]
 
 
 class _Settings:

@@ -12,6 +12,7 @@ from annals.app.cli.options import answer, data_option, json_option, of_instance
 from annals.store.archives import Archives
 from annals.store.blobs import BlobError
 from annals.store.log import EventLog
+from annals.store.proof.contents_check import ContentsCheck
 from annals.store.proof.notes import NoteInvalid, Verifier, existing_key
 from annals.store.proof.places import Places
 from annals.store.proof.seal_check import Fault
@@ -22,13 +23,16 @@ _STEP = 4096 * 8
 
 @click.command()
 @click.option("--since-checkpoint", is_flag=True, help="Only what came after the newest checkpoint outside.")
+@click.option("--contents", is_flag=True, help="Also read every content, source and artefact, and check its digest.")
 @click.option("--key", default="", help="Verifier key to trust, kept elsewhere; left out: that of the key file.")
 @click.option(
     "--place", "places", multiple=True, help="Folder or URL with further checkpoints, beside the settings'; repeat it."
 )
 @data_option
 @json_option
-def verify(since_checkpoint: bool, key: str, places: tuple[str, ...], data: Path | None, as_json: bool) -> None:
+def verify(
+    *, since_checkpoint: bool, contents: bool, key: str, places: tuple[str, ...], data: Path | None, as_json: bool
+) -> None:
     """Check every event against the seal and the signed checkpoints; fail and name the first that differs."""
     settings = of_instance(data)
     try:
@@ -37,8 +41,10 @@ def verify(since_checkpoint: bool, key: str, places: tuple[str, ...], data: Path
         async def work(log: EventLog) -> Verdict:
             blobs = log.contents.blobs
             outside = Places(blobs, [*settings.checkpoint_places, *places])
-            verification = Verification(log.database, Archives(log.database, blobs), verifier, outside)
-            return await verification.run(since_checkpoint=since_checkpoint, report=_Progress())
+            archives = Archives(log.database, blobs)
+            verification = Verification(log.database, archives, verifier, outside)
+            verdict = await verification.run(since_checkpoint=since_checkpoint, report=_Progress())
+            return await _with_contents(verdict, ContentsCheck(log.database, blobs, archives)) if contents else verdict
 
         verdict = with_log(settings, work)
     except (NoteInvalid, BlobError) as error:
@@ -46,6 +52,11 @@ def verify(since_checkpoint: bool, key: str, places: tuple[str, ...], data: Path
     answer(msgspec.to_builtins(verdict), as_json, lambda: as_text(verdict, verifier))
     if not verdict.ok:
         sys.exit(1)
+
+
+async def _with_contents(verdict: Verdict, check: ContentsCheck) -> Verdict:
+    faults = [*verdict.faults, *await check.run()]
+    return msgspec.structs.replace(verdict, ok=not faults, faults=faults[:MOST_FAULTS], contents=check.read)
 
 
 class _Progress:
@@ -65,6 +76,7 @@ def as_text(verdict: Verdict, verifier: Verifier) -> str:
     lines = [
         f"key          {verifier}",
         f"events       {verdict.events:,} in {verdict.seconds:g} s",
+        *([f"contents     {verdict.contents:,}, sources and artefacts among them"] if verdict.contents else []),
         f"checkpoints  {verdict.checkpoints}, {verdict.outside_checkpoints} copies of them outside the database",
         f"proven       up to position {verdict.proven_position}",
         f"unsealed     {verdict.unsealed} newer events",

@@ -71,7 +71,7 @@ class Redriver:
         return context, deployment_of(context).deployment_id
 
     async def _input(self, letter: Execution, stream: str) -> tuple[Request, list[Content]]:
-        """The same input, sealed for the new execution's stream."""
+        """The same input, sealed for the new execution's stream. Raises DeadLetterNotFound, ContentDamaged."""
         if not letter.request.input_size:
             return letter.request, []
         try:

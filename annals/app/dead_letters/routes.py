@@ -2,6 +2,8 @@
 
 import asyncio
 
+import structlog
+
 from annals.app.answers import Answer, json_answer, no_content, raw_json_answer
 from annals.app.call import Call
 from annals.app.dead_letters import parameters, queries, schemas
@@ -15,12 +17,16 @@ from annals.app.wire import encode, joined
 from annals.domain.commands.executions import discard_execution
 from annals.domain.errors import DeadLetterNotFound, ExecutionNotFound, FunctionNotFound, UserUnauthorized
 from annals.domain.execution import Execution
+from annals.store.errors import ContentDamaged
 from annals.store.log import Recorded
 
 MOST_REDRIVEN = 100
 """Dead letters that one request redrives unless a limit says otherwise; asking again goes on."""
 
 _AT_ONCE = 16
+_LEFT_OUT = DeadLetterNotFound | WouldRecord | ContentDamaged
+
+log = structlog.get_logger(__name__)
 
 
 async def list_dead_letters(call: Call) -> Answer:
@@ -41,27 +47,35 @@ async def redrive_one(call: Call) -> Answer:
 
 
 async def redrive_many(call: Call) -> Answer:
-    """Redrive those that match, oldest first; one that another request took meanwhile is left out."""
+    """Redrive those that match, oldest first; one that another request took meanwhile is left out.
+
+    One whose input is damaged stays, and is told alone when there is no other.
+    """
     function_id, incarnation, page = call.values["functionId"], await _function(call), call.values["queries"]
     found = await queries.read_dead_letters(call, function_id, incarnation, page, counted=True, limit=MOST_REDRIVEN)
     ids = [row["execution_id"] for row in found.rows]
     done: list[schemas.Redriven] = []
     would: list[Recorded] = []
+    damaged: list[ContentDamaged] = []
     for first in range(0, len(ids), _AT_ONCE):
         tries = await asyncio.gather(
             *(_redrive(call, function_id, incarnation, own_id) for own_id in ids[first : first + _AT_ONCE]),
             return_exceptions=True,
         )
         would += [tried.recorded for tried in tries if isinstance(tried, WouldRecord)]
+        damaged += [tried for tried in tries if isinstance(tried, ContentDamaged)]
         for tried in tries:
-            if isinstance(tried, BaseException) and not isinstance(tried, DeadLetterNotFound | WouldRecord):
+            if isinstance(tried, BaseException) and not isinstance(tried, _LEFT_OUT):
                 raise tried
         done += [tried[0] for tried in tries if not isinstance(tried, BaseException)]
     if would:
         raise WouldRecord.all(would)
-    return json_answer(
-        schemas.RedrivenList(total=len(done), remaining=max(0, found.total - len(ids)), redriven=done), status=202
-    )
+    for damage in damaged:
+        if not done:
+            raise damage
+        log.error("content_damaged", request=call.request_id, error=str(damage))
+    remaining = max(0, found.total - len(ids)) + len(damaged)
+    return json_answer(schemas.RedrivenList(total=len(done), remaining=remaining, redriven=done), status=202)
 
 
 async def discard(call: Call) -> Answer:

@@ -5,19 +5,14 @@ from annals.app.call import Call
 from annals.app.deployments.ranges import parse_range
 from annals.domain.errors import DeploymentNotFound
 from annals.store.blobs import BlobMissing
+from annals.store.checked import Kept
 from annals.store.database import Row
 
 
 async def download(call: Call, row: Row, kind: str) -> Answer:
-    """A deployment's file. Raises DeploymentNotFound when there is none (any more), RangeInvalid."""
-    key = row["source_key"] if kind == "source" else row["artefact_key"]
-    if not key:
-        raise DeploymentNotFound
-    try:
-        size = (await call.services.blobs.head(key)).size
-    except BlobMissing:
-        raise DeploymentNotFound from None
-    name, content_type = _named(call, row["deployment_id"], kind, key)
+    """A deployment's file. Raises DeploymentNotFound when there is none (any more), RangeInvalid, ContentDamaged."""
+    kept = await _kept(call, row, kind)
+    name, content_type = _named(call, row["deployment_id"], kind, kept.key)
     headers = [
         (b"content-type", content_type),
         (b"content-disposition", f'attachment; filename="{name}"'.encode()),
@@ -25,11 +20,24 @@ async def download(call: Call, row: Row, kind: str) -> Answer:
     ]
     asked = call.header(b"range")
     if not asked:
-        return Answer(200, headers=headers, stream=call.services.blobs.stream(key), length=size)
-    start, end = parse_range(asked, size)
-    headers += [(b"accept-ranges", b"bytes"), (b"content-range", b"bytes %d-%d/%d" % (start, end, size))]
-    stream = call.services.blobs.stream(key, start, end + 1)
+        stream = await call.services.checked.span(kept, 0, kept.size)
+        return Answer(200, headers=headers, stream=stream, length=kept.size)
+    start, end = parse_range(asked, kept.size)
+    headers += [(b"accept-ranges", b"bytes"), (b"content-range", b"bytes %d-%d/%d" % (start, end, kept.size))]
+    stream = await call.services.checked.span(kept, start, end + 1)
     return Answer(206, headers=headers, stream=stream, length=end + 1 - start)
+
+
+async def _kept(call: Call, row: Row, kind: str) -> Kept:
+    name, size = ("source", "source_size") if kind == "source" else ("artefact", "build_size")
+    key = row[f"{name}_key"]
+    if not key:
+        raise DeploymentNotFound
+    try:
+        await call.services.blobs.head(key)
+    except BlobMissing:
+        raise DeploymentNotFound from None
+    return Kept(key, row[f"{name}_digest"], row[size], f"The {name} of {row['stream_id']}")
 
 
 def _named(call: Call, deployment_id: str, kind: str, key: str) -> tuple[str, bytes]:

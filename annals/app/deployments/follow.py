@@ -35,7 +35,7 @@ async def follow(call: Call, row: Row) -> AsyncIterator[bytes]:
     shown: str | None = None
     quiet = 0.0
     while True:
-        text = await queries.read_log(call, row)
+        text = await queries.told_log(call, row)
         if shown is None and row["epoch"] == epoch and told <= len(text):
             shown = text[:told]
         new = _after(text, shown if row["epoch"] == epoch else None)

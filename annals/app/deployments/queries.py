@@ -7,6 +7,7 @@ import msgspec
 from annals.app.call import Call
 from annals.app.deployments import schemas
 from annals.app.functions.queries import within
+from annals.app.kept_text import kept_text, told_damage
 from annals.app.queries.page import Page
 from annals.app.queries.reading import read_page
 from annals.app.queries.schema import boolean, integer, schema, text
@@ -16,8 +17,8 @@ from annals.app.refusals import QueryInvalid
 from annals.app.wire import encode, joined
 from annals.domain.errors import DeploymentNotFound, FunctionNotFound
 from annals.store import sql
-from annals.store.blobs import BlobMissing
 from annals.store.database import Row
+from annals.store.errors import ContentDamaged
 
 QUERIES = sql.load(__package__, "queries.sql")
 _LOGS = QUERIES["logs"].format(kept_log=QUERIES["kept_log"])
@@ -99,21 +100,24 @@ async def present_row(call: Call, row: Row) -> bytes:
     """A row as the deployment's JSON; one that an append returned has no log columns, and reads them if it may have."""
     if "log_pieces" not in row and row["epoch"]:
         row = await find_row(call, row["deployment_id"]) or row
-    return encode(schemas.present(row, await read_log(call, row), call.generation))
+    return encode(schemas.present(row, await told_log(call, row), call.generation))
 
 
 async def read_log(call: Call, row: Row) -> str:
-    """What the row's log columns hold."""
-    data = row.get("log_data")
-    if data is None and row.get("log_blob"):
-        try:
-            data = await call.services.blobs.get(row["log_blob"])
-        except BlobMissing:
-            return ""
-    return bytes(data).decode("utf-8", "replace") if data is not None else row.get("log_pieces") or ""
+    """What the row's log columns hold. Raises ContentDamaged."""
+    text = await kept_text(call, row.get("log_data"), row.get("log_place"), f"The build log of {row['stream_id']}")
+    return row.get("log_pieces") or "" if text is None else text
+
+
+async def told_log(call: Call, row: Row) -> str:
+    """The same, for who is told of damage in its place."""
+    try:
+        return await read_log(call, row)
+    except ContentDamaged as damage:
+        return told_damage(call, damage)
 
 
 async def present_whole(call: Call, row: Row, select: frozenset[str] | None = None) -> bytes:
     """A row with its log columns as the deployment's JSON, or those of its fields that were selected."""
-    deployment = schemas.present(row, await read_log(call, row), call.generation)
+    deployment = schemas.present(row, await told_log(call, row), call.generation)
     return encode(deployment if select is None else schemas.selected(deployment, select))

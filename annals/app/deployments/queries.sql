@@ -7,15 +7,16 @@
 {kept_log}
 
 -- name: kept_log
--- The whole log of a build that ended, or its blob, for columns of a select on deployments.
+-- The whole log of a build that ended, with its digest and its blob, if one holds it, for columns of a select on
+-- deployments.
 (
     SELECT c.data FROM contents c
     WHERE c.stream = deployments.stream_id AND c.version = deployments.logs_version AND c.kind = 'build'
 ) AS log_data,
 (
-    SELECT c.blob FROM contents c
+    SELECT c.digest || ' ' || coalesce(c.blob, '') FROM contents c
     WHERE c.stream = deployments.stream_id AND c.version = deployments.logs_version AND c.kind = 'build'
-) AS log_blob
+) AS log_place
 
 -- name: deployments
 -- Deployments by project and id, each of a function that still is.

@@ -25,6 +25,7 @@ from annals.domain.function import Function
 from annals.domain.ports import ExecutorUnavailable
 from annals.store.blob_keys import source_key
 from annals.store.blobs import BlobMissing
+from annals.store.checked import checked_stream
 
 log = structlog.get_logger(__name__)
 
@@ -100,7 +101,8 @@ async def duplicate(call: Call) -> Answer:
         return raw_json_answer(await queries.present_row(call, row), status=202)
     blobs, key = call.services.blobs, source_key(call.project_id, upload.deployment_id)
     try:
-        source = await blobs.put(key, blobs.stream(former["source_key"]))
+        what = f"The source of {former['stream_id']}"
+        source = await blobs.put(key, checked_stream(blobs.stream(former["source_key"]), former["source_digest"], what))
     except BlobMissing:
         raise DeploymentNotFound from None
     row = await uploads.create(call, upload, source, duplicate_of=former["deployment_id"])

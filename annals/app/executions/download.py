@@ -8,44 +8,47 @@ from annals.app.call import Call
 from annals.app.deployments.ranges import asked_range
 from annals.app.executions import queries
 from annals.projections.settlement import WHOLE
-from annals.store.blobs import BlobMissing, Blobs
+from annals.store.blobs import BlobMissing
+from annals.store.checked import Checked, Kept
 from annals.store.database import Row
 
 
 class _Text(NamedTuple):
-    """Bytes in hand, and the blob that follows them, of `size` bytes."""
+    """Bytes in hand, and the blob that follows them."""
 
     head: bytes
-    blob: str = ""
-    size: int = 0
+    rest: Kept | None = None
 
-    async def span(self, blobs: Blobs, start: int, end: int) -> AsyncIterator[bytes]:
-        """The bytes from `start` to before `end`."""
+    @property
+    def size(self) -> int:
+        return len(self.head) + (self.rest.size if self.rest else 0)
+
+    async def span(self, blobs: Checked, start: int, end: int) -> AsyncIterator[bytes]:
+        """The bytes from `start` to before `end`. Raises ContentDamaged as `Checked.span` does."""
         known = len(self.head)
-        if start < known:
-            yield self.head[start:end]
-        if end > known:
-            async for piece in blobs.stream(self.blob, max(0, start - known), end - known):
-                yield piece
+        behind = None
+        if self.rest is not None and end > known:
+            behind = await blobs.span(self.rest, max(0, start - known), end - known)
+        return _joined(self.head[start:end], behind)
 
 
 async def download(call: Call, row: Row, kind: str) -> Answer:
-    """Plain text; of a running execution what it has written so far. Raises RangeInvalid."""
+    """Plain text; of a running execution what it has written so far. Raises RangeInvalid, ContentDamaged."""
     text = await _text(call, row, kind)
-    size = len(text.head) + text.size
+    size = text.size
     headers = [
         (b"content-type", b"text/plain; charset=utf-8"),
         (b"content-disposition", f'attachment; filename="{row["execution_id"]}-{kind}.txt"'.encode()),
         (b"x-content-type-options", b"nosniff"),
         (b"accept-ranges", b"bytes"),
     ]
-    blobs = call.services.blobs
+    blobs = call.services.checked
     asked = asked_range(call.header(b"range"), size)
     if asked is None:
-        return Answer(200, headers=headers, stream=text.span(blobs, 0, size), length=size)
+        return Answer(200, headers=headers, stream=await text.span(blobs, 0, size), length=size)
     start, end = asked
     headers.append((b"content-range", b"bytes %d-%d/%d" % (start, end - 1, size)))
-    return Answer(206, headers=headers, stream=text.span(blobs, start, end), length=end - start)
+    return Answer(206, headers=headers, stream=await text.span(blobs, start, end), length=end - start)
 
 
 async def _text(call: Call, row: Row, kind: str) -> _Text:
@@ -61,4 +64,13 @@ async def _text(call: Call, row: Row, kind: str) -> _Text:
     if whole is None:
         return _Text(await queries.recorded_text(call, row, kind))
     sentence = f"{row['message']}\n" if kind == "errors" and row["message"] else ""
-    return _Text(sentence.encode(), whole["blob"], whole["size"])
+    what = f"All of the {kind} of {row['stream_id']}"
+    return _Text(sentence.encode(), Kept(whole["blob"], whole["digest"], whole["size"], what))
+
+
+async def _joined(head: bytes, rest: AsyncIterator[bytes] | None) -> AsyncIterator[bytes]:
+    if head:
+        yield head
+    if rest is not None:
+        async for piece in rest:
+            yield piece

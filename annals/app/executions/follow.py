@@ -34,7 +34,7 @@ async def follow(call: Call, row: Row) -> AsyncIterator[bytes]:
     told, shown = _resumed(call), Output()
     first, quiet = True, 0.0
     while True:
-        output = await queries.read_output(call, row)
+        output = await queries.told_output(call, row)
         if first:
             shown, first = Output(output.logs[: told[0]], output.errors[: told[1]]), False
         pieces = _after(output, shown)

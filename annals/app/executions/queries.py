@@ -1,11 +1,11 @@
 """Reading executions, as far as their reader may."""
 
 import asyncio
-from collections.abc import Awaitable
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 from annals.app.call import Call
 from annals.app.executions import schemas
+from annals.app.kept_text import kept_text, told_damage
 from annals.app.negotiation import Generation
 from annals.app.queries.known import Columns, read_known
 from annals.app.queries.page import Filter, Page
@@ -17,8 +17,8 @@ from annals.app.wire import encode, joined
 from annals.domain.errors import ExecutionNotFound, FunctionNotFound
 from annals.domain.ports import ExecutorUnavailable, Output
 from annals.store import sql
-from annals.store.blobs import BlobMissing
 from annals.store.database import Row
+from annals.store.errors import ContentDamaged
 
 QUERIES = sql.load(__package__, "queries.sql")
 _STALE, _OUTPUT = QUERIES["stale"], QUERIES["output"]
@@ -47,13 +47,16 @@ CORRECTED = LIST._replace(
 _COLUMNS = Columns("sequence, version, status", f"*, {_STALE} AS stale, {_OUTPUT}")
 """What is known as JSON is what ended, which never changes."""
 
+_Read = Callable[[Call, Row, str], Awaitable[str]]
+"""How logs or errors of a row are read."""
+
 _OPEN = frozenset({"waiting", "processing"})
 _ENDED = frozenset({"completed", "failed"})
 
 
 async def read_execution(call: Call, function_id: str, execution_id: str) -> bytes:
     """One execution as its JSON. Raises FunctionNotFound, ExecutionNotFound."""
-    return encode(await _present(call, await read_row(call, function_id, execution_id), corrected=True))
+    return encode(await present_stored(call, await read_row(call, function_id, execution_id)))
 
 
 async def read_row(call: Call, function_id: str, execution_id: str) -> Row:
@@ -131,35 +134,48 @@ async def find_row(call: Call, execution_id: str) -> Row | None:
 
 async def present_stored(call: Call, row: Row) -> schemas.Execution:
     """A row from `find_row` or an append, as far as the caller may see it."""
-    return await _present(call, row, corrected=True)
+    return await _present(call, row, _told, corrected=True)
 
 
 async def present_recorded(call: Call, row: Row) -> schemas.Execution:
     """A row of whatever time, with its output's columns, as it was recorded."""
-    return await _present(call, row, corrected=False)
+    return await _present(call, row, _told, corrected=False)
 
 
 async def read_output(call: Call, row: Row) -> Output:
-    """What the code of an execution wrote, with the platform's sentence; of a running one, what it has so far."""
+    """What the code of an execution wrote, with the platform's sentence; of a running one, what it has so far.
+
+    Raises ContentDamaged.
+    """
+    return await _output(call, row, _text)
+
+
+async def told_output(call: Call, row: Row) -> Output:
+    """The same, for who is told of damage in its place."""
+    return await _output(call, row, _told)
+
+
+async def _output(call: Call, row: Row, read: _Read) -> Output:
     if row["status"] == "processing":
         try:
             written = await call.services.executor.output(call.project_id, row["execution_id"])
         except ExecutorUnavailable:
             written = None
         return written or Output()
-    return Output(
-        await _text(call, row, "logs"), schemas.with_sentence(row["message"], await _text(call, row, "errors"))
-    )
+    return Output(await read(call, row, "logs"), schemas.with_sentence(row["message"], await read(call, row, "errors")))
 
 
 async def recorded_text(call: Call, row: Row, kind: str) -> bytes:
-    """What a row's record holds of its logs or errors, the platform's sentence included."""
+    """What a row's record holds of its logs or errors, the platform's sentence included. Raises ContentDamaged."""
     text = await _text(call, row, kind)
     return (schemas.with_sentence(row["message"], text) if kind == "errors" else text).encode()
 
 
 async def _present_and_keep(call: Call, row: Row, *, corrected: bool, privileged: bool) -> bytes:
-    body = encode(await _present(call, row, corrected=corrected))
+    try:
+        body = encode(await _present(call, row, _text, corrected=corrected))
+    except ContentDamaged:
+        return encode(await _present(call, row, _told, corrected=corrected))
     if row["status"] in _ENDED:
         call.services.presented.put(_cache_key(row, call.generation, privileged), body)
     return body
@@ -169,24 +185,28 @@ def _cache_key(row: Row, generation: Generation, privileged: bool) -> tuple[str,
     return "execution", row["sequence"], row["version"], generation, privileged
 
 
-async def _present(call: Call, row: Row, *, corrected: bool) -> schemas.Execution:
+async def _present(call: Call, row: Row, read: _Read, *, corrected: bool) -> schemas.Execution:
     if corrected and row.get("stale"):
         row = {**row, "status": "failed"}
     output = schemas.NO_OUTPUT
     if (await call.caller()).privileged:
-        logs, errors = await _text(call, row, "logs"), await _text(call, row, "errors")
+        logs, errors = await read(call, row, "logs"), await read(call, row, "errors")
         output = schemas.Output(logs, schemas.with_sentence(row["message"], errors))
     return schemas.present(row, output, call.generation)
 
 
 async def _text(call: Call, row: Row, kind: str) -> str:
-    data: Any = row.get(f"{kind}_data")
-    if data is None and row.get(f"{kind}_blob"):
-        try:
-            data = await call.services.blobs.get(row[f"{kind}_blob"])
-        except BlobMissing:
-            return ""
-    return "" if data is None else bytes(data).decode("utf-8", "replace")
+    """Raises ContentDamaged."""
+    what = f"The {kind} of {row['stream_id']}"
+    return await kept_text(call, row.get(f"{kind}_data"), row.get(f"{kind}_place"), what) or ""
+
+
+async def _told(call: Call, row: Row, kind: str) -> str:
+    """A text, or that it is damaged: whoever asks for a record, or for many, is still told all the rest."""
+    try:
+        return await _text(call, row, kind)
+    except ContentDamaged as damage:
+        return told_damage(call, damage)
 
 
 def _asks_for_open(condition: Filter) -> bool:

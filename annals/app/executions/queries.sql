@@ -1,25 +1,25 @@
 -- name: output
--- An execution's output for columns of a select on executions, or the blobs that hold it.
+-- An execution's output for columns of a select on executions, with its digest and the blob that holds it, if one does.
 (
     SELECT c.data FROM contents c
     WHERE c.stream = executions.stream_id AND c.version = executions.logs_version AND c.kind = 'logs'
 ) AS logs_data,
 (
-    SELECT c.blob FROM contents c
+    SELECT c.digest || ' ' || coalesce(c.blob, '') FROM contents c
     WHERE c.stream = executions.stream_id AND c.version = executions.logs_version AND c.kind = 'logs'
-) AS logs_blob,
+) AS logs_place,
 (
     SELECT c.data FROM contents c
     WHERE c.stream = executions.stream_id AND c.version = executions.logs_version AND c.kind = 'errors'
 ) AS errors_data,
 (
-    SELECT c.blob FROM contents c
+    SELECT c.digest || ' ' || coalesce(c.blob, '') FROM contents c
     WHERE c.stream = executions.stream_id AND c.version = executions.logs_version AND c.kind = 'errors'
-) AS errors_blob
+) AS errors_place
 
 -- name: whole
 -- Where all of a log lies of which an execution's record holds the end.
-SELECT blob, size FROM contents WHERE stream = %(stream)s AND version = %(version)s AND kind = %(kind)s AND blob IS NOT NULL;
+SELECT blob, digest, size FROM contents WHERE stream = %(stream)s AND version = %(version)s AND kind = %(kind)s AND blob IS NOT NULL;
 
 -- name: stale
 -- Whether a run outlived its timeout and nobody holds it any more, the reaper's judgement being due.

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from annals.store import sql
 from annals.store.archives import Archives, project_of
 from annals.store.blobs import BlobMissing
+from annals.store.checked import checked_stream
 from annals.store.contents import Contents
 from annals.store.database import Database
 from annals.store.errors import StoreError
@@ -173,7 +174,7 @@ class Exporter:
             return
         self.counts["blobs"] += 1
         yield encode(BlobRecord(key=key, digest=digest))
-        async for piece in self._contents.blobs.stream(key):
+        async for piece in checked_stream(self._contents.blobs.stream(key), digest, f"The archive {key}"):
             yield encode(Piece(data=piece))
 
 

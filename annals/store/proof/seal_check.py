@@ -12,7 +12,7 @@ from annals.store.proof.places import Places
 from annals.store.proof.sources import Kept
 from annals.store.proof.tiles import FULL, HEIGHT, WIDTH, Leaves
 
-Kind = Literal["altered", "removed", "inserted", "swapped", "seal_altered", "forged"]
+Kind = Literal["altered", "removed", "inserted", "swapped", "seal_altered", "forged", "content_damaged"]
 
 
 class Fault(NamedTuple):

@@ -28,7 +28,8 @@ Report = Callable[[int], None]
 
 class Verdict(msgspec.Struct, kw_only=True, rename="camel"):
     """`proven_position` is how far the log is what was signed, by `checkpoints` signatures, `outside_checkpoints` of
-    them from outside the database; `unsealed` events are newer than the seal."""
+    them from outside the database; `unsealed` events are newer than the seal; `contents` were read, if they were to be.
+    """
 
     ok: bool
     events: int
@@ -38,6 +39,7 @@ class Verdict(msgspec.Struct, kw_only=True, rename="camel"):
     unsealed: int
     seconds: float
     faults: list[Fault]
+    contents: int = 0
 
 
 class Mismatch(NamedTuple):

@@ -38,6 +38,22 @@ async def test_runs_with_what_it_was_given_and_records_the_answer(world: World) 
     assert await world.topics(stream) == ["execution.requested", "execution.claimed", "execution.completed"]
 
 
+async def test_one_whose_input_is_damaged_does_not_run(world: World) -> None:
+    given = Input(body=b"a body " * 10_000, headers=[], client_ip="")
+    stream = await world.request("x1", await world.built(), given=given)
+    blob = str(await world.log.database.value("SELECT blob FROM contents WHERE stream = %s", (stream,)))
+    sealed = bytearray(await world.contents.blobs.get(blob))
+    sealed[-1] ^= 1
+    await world.contents.blobs.put(blob, bytes(sealed))
+
+    await world.executions(await world.presence()).run(stream)
+
+    row = await world.execution("x1")
+    assert (row["status"], row["reason"]) == ("failed", "error")
+    assert f"The input of {stream} cannot be given" in row["message"]
+    assert world.executor.runs == []
+
+
 async def test_of_two_workers_one_wins(world: World) -> None:
     incarnation = await world.built()
     streams = [await world.request(f"x{n}", incarnation) for n in range(20)]

@@ -1,0 +1,71 @@
+"""Contents and archives against the log: are their bytes those whose digests the events name?"""
+
+from collections.abc import AsyncIterator, Collection, Mapping
+
+from annals.store import sql
+from annals.store.archives import Archives
+from annals.store.blobs import BlobMissing, Blobs
+from annals.store.checked import checked, checked_stream
+from annals.store.database import Database, Row
+from annals.store.errors import ContentDamaged
+from annals.store.proof.seal_check import Fault
+from annals.store.states.compact import plain_or_altered
+
+QUERIES = sql.load(__package__, "contents_check.sql")
+
+_PAGE = 500
+_CANCELED = "deployment.build_canceled"
+
+
+class ContentsCheck:
+    """One run over an instance that may go on meanwhile; `read` counts what was looked at."""
+
+    def __init__(self, database: Database, blobs: Blobs, archives: Archives) -> None:
+        self._database, self._blobs, self._archives = database, blobs, archives
+        self.read = 0
+
+    async def run(self) -> list[Fault]:
+        """What is not as it was recorded, or is gone though a row still names it. Raises BlobError, ArchiveDamaged."""
+        return [fault async for fault in self._faults()]
+
+    async def _faults(self) -> AsyncIterator[Fault]:
+        key = {"stream": "", "version": 0, "kind": ""}
+        while page := await self._database.rows(QUERIES["contents"], {**key, "limit": _PAGE}):
+            said = await self._said({row["stream"] for row in page})
+            for row in page:
+                if detail := await self._wrong(row, said):
+                    yield Fault("content_damaged", row["position"], f"the {row['kind']} of {row['stream']} {detail}")
+            key = {name: page[-1][name] for name in key}
+        for row in await self._database.rows(QUERIES["archives"]):
+            if detail := await self._wrong(row, await self._said({row["stream"]})):
+                yield Fault("content_damaged", row["position"], f"the {row['kind']} of {row['stream']} {detail}")
+
+    async def _said(self, streams: Collection[str]) -> Mapping[str, bytes]:
+        """What the events of these streams say, where they must name every content."""
+        rows = await self._database.rows(QUERIES["events"], {"streams": list(streams)})
+        found = [(row["stream"], row["topic"], plain_or_altered(row["state"])) for row in rows]
+        found += [(row.stream, row.topic, row.state) for row in await self._archives.of_streams(streams)]
+        late = {stream for stream, topic, _ in found if topic == _CANCELED}  # their log is put together afterwards
+        said: dict[str, bytes] = {}
+        for stream, _, state in found:
+            if stream not in late:
+                said[stream] = said.get(stream, b"") + state
+        return said
+
+    async def _wrong(self, row: Row, said: Mapping[str, bytes]) -> str:
+        """What is wrong with a content or an archive; empty for nothing."""
+        self.read += 1
+        try:
+            if row["data"] is not None:
+                checked(bytes(row["data"]), row["digest"], row["kind"])
+            else:
+                async for _ in checked_stream(self._blobs.stream(row["blob"]), row["digest"], row["kind"]):
+                    pass
+        except ContentDamaged:
+            return "does not have the digest that was recorded for it"
+        except BlobMissing:
+            still = await self._database.value(QUERIES["still"], {"blob": row["blob"]})
+            return f"is gone: there is no blob {row['blob']}" if still else ""
+        if row["stream"] in said and row["digest"].encode() not in said[row["stream"]]:
+            return "has a digest that no event names"
+        return ""

@@ -1,0 +1,165 @@
+"""One byte of what is kept has changed: nobody is given it as what was recorded, and all the rest is served."""
+
+import random
+from typing import Any
+
+from annals.app.services import Services
+from annals.domain.commands.deployments import claim_build, fail_build, start_build
+from annals.domain.deployment import Deployment
+from annals.domain.ports import Outcome, Whole
+from annals.store.contents import Content, digest
+from tests.integration.edge import given
+from tests.integration.edge.client import Client, Reply
+from tests.integration.edge.executor import FakeExecutor
+from tests.integration.edge.test_dead_letters import dead_letter, retried_function
+from tests.integration.edge.test_execution_logs import told
+
+DAMAGED = (503, "content_damaged")
+LOGS = "a line of a log\n" * 5000
+SENTENCE = "cannot be given: the bytes that are kept do not have the digest that was recorded for them."
+
+
+async def flip(services: Services, key: str, at: int = -1) -> None:
+    """Change one byte of a blob."""
+    data = bytearray(await services.blobs.get(key))
+    data[at] ^= 1
+    await services.blobs.put(key, bytes(data))
+
+
+async def blob_of(services: Services, kind: str, stream: str) -> str:
+    found = "SELECT blob FROM contents WHERE kind = %s AND stream = %s"
+    return str(await services.database.value(found, (kind, stream)))
+
+
+async def executed(services: Services, client: Client, executor: FakeExecutor, outcome: Outcome) -> tuple[str, str]:
+    """The paths of all executions of a function, and of one that ended so."""
+    executor.answer = lambda _run: outcome
+    function_id = await given.running_function(services, client)
+    path = f"/v1/functions/{function_id}/executions"
+    return path, f"{path}/{(await given.execute(client, function_id)).json['$id']}"
+
+
+def refused(reply: Reply) -> None:
+    assert reply.error == DAMAGED
+    assert SENTENCE in reply.message
+    assert "annals verify --contents" in reply.message
+
+
+async def test_a_damaged_log_is_told_in_its_place_and_refused_where_it_was_asked_for(
+    services: Services, executor: FakeExecutor, key: Client
+) -> None:
+    path, one = await executed(services, key, executor, Outcome(status_code=200, logs=LOGS, errors="whole"))
+    execution_id = one.rpartition("/")[2]
+    blob = await blob_of(services, "logs", f"execution:p1:{execution_id}")
+    await flip(services, blob)
+
+    listed = (await key.get(path)).json["executions"][0]
+    for shown in ((await key.get(one)).json, listed):
+        assert shown["logs"].startswith(f"[ERROR] The logs of execution:p1:{execution_id} {SENTENCE}")
+        assert (shown["status"], shown["errors"]) == ("completed", "whole")
+    followed = told((await key.with_(accept="text/event-stream").get(f"{one}/logs")).body)
+    assert followed[0] == ("log", listed["logs"])
+    refused(await key.get(f"{one}/logs"))
+    refused(await key.get(f"{one}/logs/download"))
+    refused(await key.with_(range="bytes=0-9").get(f"{one}/logs/download"))
+    assert (await key.get(f"{one}/logs/download", output="errors")).body == b"whole"
+
+    await flip(services, blob)
+    assert [row["logs"] for row in (await key.get(path)).json["executions"]] == [LOGS]
+    assert (await key.get(f"{one}/logs/download")).body == LOGS.encode()
+
+
+async def test_a_row_that_was_changed_is_no_better_than_a_blob(
+    services: Services, executor: FakeExecutor, plain: Client
+) -> None:
+    _, one = await executed(services, plain, executor, Outcome(status_code=200, logs="paid 10"))
+    await services.database.execute("UPDATE contents SET data = 'paid 99' WHERE kind = 'logs'")
+
+    assert "paid" not in (await plain.get(one)).json["logs"]
+    refused(await plain.get(f"{one}/logs"))
+
+
+async def test_a_damaged_large_log_ends_without_its_end(
+    services: Services, executor: FakeExecutor, plain: Client
+) -> None:
+    data = random.Random(7).randbytes(3_000_000)
+    blob = await services.blobs.put("contents/p1/whole", data)
+    whole = Whole(kind="logs", key=blob.key, digest=blob.digest, size=blob.size)
+    _, one = await executed(services, plain, executor, Outcome(status_code=200, logs="the end", whole=[whole]))
+    some = plain.with_(range="bytes=0-999999")
+    assert (await some.get(f"{one}/logs/download")).body == data[:1_000_000]
+    await flip(services, blob.key)
+
+    broken = await plain.get(f"{one}/logs/download")
+
+    assert (broken.status, broken.headers["content-length"]) == (200, "3000000")
+    assert 1_000_000 <= len(broken.body) < 3_000_000
+    refused(await some.get(f"{one}/logs/download"))
+    refused(await plain.with_(range="bytes=2999990-").get(f"{one}/logs/download"))
+
+
+async def test_a_damaged_source_is_neither_given_nor_built_again(services: Services, key: Client) -> None:
+    function_id = await given.function(key)
+    deployment_id = await given.upload(key, function_id)
+    await given.built(services, "p1", deployment_id)
+    select = "SELECT source_key, artefact_key FROM deployments WHERE deployment_id = %s"
+    row: Any = await services.database.row(select, (deployment_id,))
+    await flip(services, row["source_key"])
+
+    refused(await given.download(key, function_id, deployment_id))
+    refused(await given.download(key.with_(range="bytes=0-3"), function_id, deployment_id))
+    assert (await given.download(key, function_id, deployment_id, type="output")).body == b"built"
+    refused(await key.post(f"/v1/functions/{function_id}/deployments/duplicate", deploymentId=deployment_id))
+    assert (await key.get(f"/v1/functions/{function_id}/deployments")).json["total"] == 1
+
+    await flip(services, row["artefact_key"])
+    refused(await given.download(key, function_id, deployment_id, type="output"))
+
+
+async def test_a_damaged_build_log_is_told_in_its_place(services: Services, plain: Client) -> None:
+    function_id = await given.function(plain)
+    deployment_id = await given.upload(plain, function_id)
+    build = Deployment.key("p1", deployment_id)
+    await services.log.run(claim_build, build, meta=given.META, worker="w1")
+    await services.log.run(start_build, build, meta=given.META, epoch=1)
+    facts: dict[str, Any] = {"epoch": 1, "milliseconds": 1, "specification": "s-1vcpu-1gb"}
+    text = LOGS.encode()
+    await services.log.run(
+        fail_build,
+        build,
+        meta=given.META,
+        reason="command_failed",
+        message="It failed.",
+        logs_digest=digest(text),
+        logs_size=len(text),
+        contents=[Content(build.stream, "build", text)],
+        **facts,
+    )
+    path = f"/v1/functions/{function_id}/deployments"
+    assert (await plain.get(f"{path}/{deployment_id}")).json["buildLogs"] == LOGS
+    await flip(services, await blob_of(services, "build", build.stream))
+
+    for shown in ((await plain.get(f"{path}/{deployment_id}")).json, (await plain.get(path)).json["deployments"][0]):
+        assert shown["buildLogs"].startswith(f"[ERROR] The build log of {build.stream} {SENTENCE}")
+        assert shown["status"] == "failed"
+    refused(await plain.get(f"{path}/{deployment_id}/logs"))
+
+
+async def test_a_dead_letter_whose_input_is_damaged_stays_one_and_keeps_no_other(
+    services: Services, plain: Client
+) -> None:
+    function_id = await retried_function(services, plain)
+    damaged = await dead_letter(services, plain, function_id, body="a body " * 10_000)
+    whole = await dead_letter(services, plain, function_id, body="a body " * 10_000)
+    blob = await blob_of(services, "input", f"execution:p1:{damaged}")
+    await flip(services, blob)
+    path = f"/v1/functions/{function_id}/dead-letters"
+
+    refused(await plain.post(f"{path}/{damaged}/redrive"))
+    some = (await plain.post(f"{path}/redrive")).json
+    assert ([one["deadLetterId"] for one in some["redriven"]], some["remaining"]) == ([whole], 1)
+    refused(await plain.post(f"{path}/redrive"))
+    assert [one["$id"] for one in (await plain.get(path)).json["deadLetters"]] == [damaged]
+
+    await flip(services, blob)
+    assert (await plain.post(f"{path}/{damaged}/redrive")).status == 202
