@@ -14,6 +14,7 @@ from annals.executor.drivers.docker import DockerDriver
 from annals.executor.drivers.port import Construct, Driver, Exit
 from annals.executor.drivers.sandbox import SandboxDriver
 from annals.executor.main import ExecutorProcess
+from annals.executor.protocol import Status
 from annals.store.blobs import Blobs
 from tests.unit.executor.archives import gzipped
 
@@ -122,6 +123,16 @@ class Host:
             start_seconds=60.0,
             run_seconds=60.0,
         )
+
+    async def reserved(self, runtime: str) -> None:
+        """Until the reserve of a runtime, which builds of it begin to fill, is full."""
+        async with asyncio.timeout(60):
+            while True:
+                [status] = (await self.client.status()).values()
+                assert isinstance(status, Status)
+                if status.work["idle"] >= 2:
+                    return
+                await asyncio.sleep(0.02)
 
     async def execute(self, run: Run, **changes: object) -> Outcome:
         async with asyncio.timeout(150):

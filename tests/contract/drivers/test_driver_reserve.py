@@ -8,7 +8,6 @@ import pytest
 
 from annals.domain.ports import Limits, Run
 from annals.executor.drivers.port import IDLE_LIMITS
-from annals.executor.protocol import Status
 from tests.contract.drivers.hosts import NODE, PYTHON, Host
 
 pytestmark = pytest.mark.timeout(300)
@@ -41,20 +40,9 @@ def main(context):
 """
 
 
-async def waiting(host: Host, runtime: str) -> None:
-    """Until the reserve of a runtime, which builds of it begin to fill, is full."""
-    async with asyncio.timeout(60):
-        while True:
-            [status] = (await host.client.status()).values()
-            assert isinstance(status, Status)
-            if status.work["idle"] >= 2:
-                return
-            await asyncio.sleep(0.02)
-
-
 async def first_call_of(host: Host, source: str, runtime: str, **changes: object) -> tuple[Run, dict[str, object]]:
     run = await host.function(source, runtime)
-    await waiting(host, runtime)
+    await host.reserved(runtime)
     outcome = await host.execute(run, **{"limits": IDLE_LIMITS, **changes})
     assert outcome.reason == "", outcome
     return run, {"outcome": outcome, "said": json.loads(outcome.body)}
@@ -78,7 +66,7 @@ async def test_its_code_is_there_read_only_and_its_variables_are_nobody_s_at_bir
 async def test_two_functions_get_two_instances_with_their_own_code_each(host: Host) -> None:
     sources = [f"def main(context):\n    return context.res.json('{name}')" for name in ("one", "two")]
     runs = [await host.function(source, PYTHON) for source in sources]
-    await waiting(host, PYTHON)
+    await host.reserved(PYTHON)
     outcomes = [await host.execute(run, limits=IDLE_LIMITS) for run in runs]
 
     assert [json.loads(outcome.body) for outcome in outcomes] == ["one", "two"]
@@ -87,7 +75,7 @@ async def test_two_functions_get_two_instances_with_their_own_code_each(host: Ho
 
 async def test_the_function_s_own_memory_bounds_it(host: Host) -> None:
     run = await host.function(GREEDY, PYTHON)
-    await waiting(host, PYTHON)
+    await host.reserved(PYTHON)
     outcome = await host.execute(run, limits=Limits(cpus=1, memory_mb=128))
 
     assert outcome.reason == "out_of_memory"
