@@ -3,11 +3,12 @@
 import contextlib
 import hashlib
 import os
+import re
 import socket
 import struct
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from annals.executor.drivers.sandbox import FIRST_UID
 
@@ -17,13 +18,17 @@ def kept(data: Path) -> set[str]:
     return {entry.name for entry in (data / "work" / "i").glob("*")}
 
 
+def group(data: Path) -> str:
+    """What the kernel's groups of an executor lie in."""
+    return f"annals-{hashlib.sha256(os.fsencode(data / 'work')).hexdigest()[:12]}"
+
+
 def beyond(data: Path, ids: set[str]) -> list[str]:
     """What else there is of an executor: builds, mounts, and groups of none of these instances."""
     work = data / "work"
     found = [str(path) for path in (work / "b").glob("*")]
     found += [line for line in Path("/proc/mounts").read_text().splitlines() if f" {work}/" in line]
-    group = f"annals-{hashlib.sha256(os.fsencode(work)).hexdigest()[:12]}"
-    for folder in Path("/sys/fs/cgroup").rglob(group):
+    for folder in Path("/sys/fs/cgroup").rglob(group(data)):
         found += [str(entry) for entry in folder.iterdir() if entry.is_dir() and entry.name not in ids]
     return found
 
@@ -33,9 +38,17 @@ def left_by(data: Path) -> list[str]:
     return [f"the instance {one}" for one in sorted(kept(data))] + beyond(data, set())
 
 
-def users_by_keeper() -> dict[int, set[int]]:
-    """The users of sandboxes' processes by who keeps them: their executor, or who adopted them once it was gone."""
-    found: dict[int, set[int]] = defaultdict(set)
+class Process(NamedTuple):
+    """Of a sandbox; `keeper` is its executor, or who adopted it once that was gone, and `groups` the kernel's."""
+
+    pid: int
+    user: int
+    keeper: int
+    groups: str
+
+
+def processes() -> Iterator[Process]:
+    """Those of all sandboxes on this machine, known by their users."""
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError, ValueError):
             user = folder.stat().st_uid
@@ -43,16 +56,17 @@ def users_by_keeper() -> dict[int, set[int]]:
                 keeper = _parent(int(folder.name))
                 while keeper > 1 and Path(f"/proc/{keeper}").stat().st_uid >= FIRST_UID:
                     keeper = _parent(keeper)
-                found[keeper].add(user)
-    return found
+                yield Process(int(folder.name), user, keeper, (folder / "cgroup").read_text())
 
 
-def strays() -> Iterator[str]:
-    """Sandboxes whose executor is gone: adopted by a supervisor, or by nobody."""
-    for keeper, users in users_by_keeper().items():
+def strays(*data: Path) -> Iterator[str]:
+    """Processes that one of these executors, or one that is not known, has left to a supervisor or to nobody."""
+    own = {group(one) for one in data}
+    for one in processes():
         with contextlib.suppress(OSError):
-            if keeper <= 1 or b"\0up\0" in Path(f"/proc/{keeper}/cmdline").read_bytes():
-                yield f"processes of {sorted(users)} without their executor"
+            known = set(re.findall(r"annals-[0-9a-f]{12}", one.groups))
+            if (not known or known & own) and (one.keeper <= 1 or b"\0up\0" in _command(one.keeper)):
+                yield f"process {one.pid} of {one.user} without its executor: {_command(one.pid)!r}"
 
 
 def listener(url: str) -> int:
@@ -61,6 +75,10 @@ def listener(url: str) -> int:
         asking.connect(url.removeprefix("unix:"))
         told = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     return int(struct.unpack("3i", told)[0])
+
+
+def _command(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def _parent(pid: int) -> int:

@@ -3,10 +3,12 @@
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from annals.domain.execution import Execution, Kept, Ran
 from annals.domain.invocation import KEPT_RESPONSE_HEADERS, kept, succeeded, truncated
 from annals.domain.ports import Outcome
-from annals.store.blobs import Blob
+from annals.store.blobs import Blob, BlobError
 from annals.store.contents import Content, digest
 
 LOGS = "logs"
@@ -16,6 +18,11 @@ WHOLE = "whole_{}"
 
 INFRASTRUCTURE_STATUS = 500
 """The status code of a call that the code did not answer."""
+
+
+def without_output(outcome: Outcome, error: BlobError) -> Outcome:
+    """The outcome of a run whose output no store takes: that is no reason for it not to end."""
+    return msgspec.structs.replace(outcome, logs="", errors=f"The output could not be kept: {error}")
 
 
 def settle(

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-import msgspec
 import structlog
 
 from annals.domain.commands.executions import lose_execution
@@ -16,7 +15,7 @@ from annals.domain.invocation import succeeded
 from annals.domain.ports import Executor, ExecutorUnavailable, ExecutorUnreachable, Outcome, Reason
 from annals.projections.execution_context import Environments, Prepared
 from annals.projections.runs import Call, build_run, ran
-from annals.projections.settlement import INFRASTRUCTURE_STATUS, settle
+from annals.projections.settlement import INFRASTRUCTURE_STATUS, settle, without_output
 from annals.store.blobs import BlobError
 from annals.store.contents import Content, Contents
 from annals.store.doors import Knock
@@ -183,7 +182,7 @@ class Executions:
         try:
             await self._record(claim, decide)
         except BlobError as error:
-            outcome = msgspec.structs.replace(outcome, logs="", errors=f"The output could not be kept: {error}")
+            outcome = without_output(outcome, error)
             await self._record(claim, decide, in_hand=False)
 
     async def _refuse(self, claim: Claim, refusal: Refused) -> None:

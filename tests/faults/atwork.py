@@ -9,7 +9,7 @@ from annals.app.cli.folders import Folders, Running
 from annals.executor.client import ExecutorClient
 from annals.executor.protocol import Status
 from tests.instance import AnnalsInstance
-from tests.sandboxes import beyond, kept, listener, strays, users_by_keeper
+from tests.sandboxes import beyond, kept, listener, processes, strays
 
 HELD = ("instances", "idle")
 RESTS = ("executions", "builds", "starting", "in_flight", "waiting", "queued")
@@ -31,7 +31,7 @@ def leftovers(instance: AnnalsInstance) -> list[str]:
     executors = instance.executors or {settings["ANNALS_EXECUTOR_URLS"]: instance.data}
     for url, told in work(*executors).items():
         found += _unaccounted(url, executors[url], told)
-    return found + list(strays())
+    return found + list(strays(*executors.values()))
 
 
 def work(*urls: str) -> dict[str, dict[str, int] | str]:
@@ -54,7 +54,8 @@ def _unaccounted(url: str, data: Path, told: Mapping[str, int] | str) -> Iterato
     ids = kept(data)
     if sum(told[name] for name in HELD) != len(ids) or any(told[name] for name in RESTS):
         yield f"the executor at {url} counts {told}, and there are {sorted(ids)}"
-    users = users_by_keeper()[listener(url)]
+    keeper = listener(url)
+    users = {one.user for one in processes() if one.keeper == keeper}
     if len(users) > len(ids):
         yield f"processes of {sorted(users)} below the executor at {url}, and there are {sorted(ids)}"
     yield from beyond(data, ids)

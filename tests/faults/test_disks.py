@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -21,36 +22,46 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system"),
 ]
 HELLO = "module.exports = async ({ res }) => res.text('hello')"
+CHATTY = """
+module.exports = async ({ req, res, log }) => {
+  if (req.path === '/chatty') for (let n = 0; n < 500; n++) log('x'.repeat(1000));
+  return res.text('hello');
+};
+"""
 BACK_SECONDS = 90
 
 
 @pytest.fixture(scope="module")
 def instance() -> Iterator[AnnalsInstance]:
-    """One whose data folder, the database's and the blobs' disk, is a small file system of its own."""
-    with short_folder() as folder:
-        small = folder / "small"
-        small.mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400m,mode=0755", "tmpfs", str(small)], check=True)
-        try:
-            running = AnnalsInstance.start(small / "data", "--driver", "sandbox", environment={"ANNALS_LEASE_S": "5"})
-            canaries.plant(running)
-            yield running
-            invariants.hold(running)
-            canaries.unseen(running)
-            running.stop()
-        finally:
-            subprocess.run(["umount", "--lazy", str(small)], check=True)
+    """One whose data folder, the database's disk, is a small file system of its own, and its blobs' a smaller one."""
+    with short_folder() as folder, small_disk(folder / "small", 400) as small, small_disk(small / "data/blobs", 40):
+        running = AnnalsInstance.start(small / "data", "--driver", "sandbox", environment={"ANNALS_LEASE_S": "5"})
+        canaries.plant(running)
+        yield running
+        invariants.hold(running)
+        canaries.unseen(running)
+        running.stop()
 
 
 @contextlib.contextmanager
-def full(instance: AnnalsInstance) -> Iterator[None]:
+def small_disk(place: Path, megabytes: int) -> Iterator[Path]:
+    place.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=0755", "tmpfs", str(place)], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+@contextlib.contextmanager
+def full(disk: Path) -> Iterator[None]:
     """Not a byte is free while inside."""
-    ballast = instance.data.parent / "ballast"
+    ballast = disk / "ballast"
     try:
         with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
             while True:
                 file.write(b"\0" * 65536)
-        assert shutil.disk_usage(instance.data).free < 65536
+        assert shutil.disk_usage(disk).free < 65536
         yield
     finally:
         ballast.unlink()
@@ -62,7 +73,7 @@ def test_a_full_disk_puts_writes_off_and_loses_nothing(instance: AnnalsInstance,
     code = {"code": ("code.tar.gz", packed({"index.js": HELLO + "//" + "x" * 300_000}), "application/gzip")}
     answered: list[str] = []
     refused: list[httpx.Response] = []
-    with full(instance):
+    with full(instance.data):
         deadline = time.monotonic() + 8
         number = 0
         while time.monotonic() < deadline:
@@ -97,10 +108,37 @@ def test_a_full_disk_puts_writes_off_and_loses_nothing(instance: AnnalsInstance,
     eventually(lambda: client.execute("hello")["responseBody"] == "hello", BACK_SECONDS)
 
 
+def test_a_full_store_of_blobs_puts_uploads_off_and_nothing_else(instance: AnnalsInstance, client: Client) -> None:
+    client.function("stored", CHATTY)
+    deployment = client.call("GET", "/functions/stored")["deploymentId"]
+    code = {"code": ("code.tar.gz", packed({"index.js": HELLO + "// another"}), "application/gzip")}
+
+    def upload() -> httpx.Response:
+        return client.http.post("/functions/stored/deployments", files=code, data={"activate": "true"})
+
+    with full(instance.data / "blobs"):
+        refused = upload()
+        made = client.http.post("/functions", json={"functionId": "beside", "name": "n", "runtime": "node-22"})
+        read = client.http.get(f"/functions/stored/deployments/{deployment}/download")
+        called = client.execute("stored")
+        later = client.execute("stored", **{"async": True})["$id"]
+        eventually(lambda: client.execution("stored", later)["status"] == "completed", BACK_SECONDS)
+        chatty = client.execute("stored", path="/chatty")
+
+    assert (refused.status_code, int(refused.headers["retry-after"]) > 0) == (503, True), refused.text
+    assert (made.status_code, read.status_code, called["responseBody"]) == (201, 200, "hello")
+    assert (chatty["status"], chatty["responseBody"]) == ("completed", "hello")
+    assert "could not be kept" in client.execution("stored", chatty["$id"])["errors"]
+    again = upload()
+    assert again.status_code == 202, again.text
+    client.ready("stored", again.json()["$id"])
+    assert client.execute("stored")["responseBody"] == "hello"
+
+
 def test_what_dies_on_a_full_disk_is_started_again_and_only_once(instance: AnnalsInstance, client: Client) -> None:
     before = set(children_of(instance.process.pid))
     killed = [instance.pid_of(role) for role in ("valkey", "worker1")]
-    with full(instance):
+    with full(instance.data):
         for pid in killed:
             os.kill(pid, signal.SIGKILL)
         eventually(lambda: not before & set(killed) & set(children_of(instance.process.pid)))

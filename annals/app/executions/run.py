@@ -21,7 +21,8 @@ from annals.domain.ports import Executor, ExecutorUnavailable, ExecutorUnreachab
 from annals.projections.execution_context import Context, Prepared
 from annals.projections.runs import QUEUE_SECONDS, build_run, deployment_of, ran
 from annals.projections.runs import Call as FunctionCall
-from annals.projections.settlement import settle
+from annals.projections.settlement import settle, without_output
+from annals.store.blobs import BlobError
 from annals.store.log import Meta, Recorded
 from annals.store.request import Place
 from annals.store.tokens import ephemeral_key, user_token
@@ -267,13 +268,17 @@ async def _settle(
     call: Call, execution: Execution, outcome: Outcome, prepared: Prepared, meta: Meta
 ) -> Recorded | None:
     """Record the end; None when somebody else has ended it meanwhile, by which what was written may be kept still."""
+    unkept = False
     try:
         return await _record(call, execution, outcome, prepared, meta)
     except Conflict:
         pass
-    with contextlib.suppress(Conflict, ExecutionNotFound):
-        ended = await call.services.log.load(Execution.key(call.project_id, execution.execution_id))
-        await _record(call, ended, outcome, prepared, meta)
+    except BlobError as error:  # of much that was written, so that the request is recorded already
+        unkept, outcome = True, without_output(outcome, error)
+    with contextlib.suppress(Conflict, ExecutionNotFound, BlobError):
+        now = await call.services.log.load(Execution.key(call.project_id, execution.execution_id))
+        recorded = await _record(call, now, outcome, prepared, meta)
+        return recorded if unkept else None
     return None
 
 

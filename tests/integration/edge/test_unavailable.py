@@ -8,9 +8,11 @@ import pytest
 
 from annals.app.services import Services
 from annals.app.settings import Settings
+from annals.domain.ports import Outcome
 from annals.store.migrate import migrate
 from tests.integration.edge import given
 from tests.integration.edge.client import Client, Reply
+from tests.integration.edge.executor import FakeExecutor
 from tests.integration.postgres import Postgres
 
 
@@ -113,6 +115,22 @@ async def test_an_upload_that_cannot_be_kept_is_refused_and_can_be_sent_again(
 
     sources.unlink()
     assert (await plain.upload(path, {"activate": "true"}, file=given.SOURCE)).status == 202
+
+
+@pytest.mark.parametrize("status", [200, 500])
+async def test_a_call_whose_output_cannot_be_kept_ends_and_says_so(
+    settings: Settings, services: Services, executor: FakeExecutor, plain: Client, status: int
+) -> None:
+    executor.answer = lambda _run: Outcome(status_code=status, body=b"hello", logs="x" * 100_000)
+    function_id = await given.running_function(services, plain)
+    (settings.folder / "blobs" / "contents").write_text("in the way")
+
+    reply = await given.execute(plain, function_id)
+
+    assert (reply.status, reply.json["responseBody"], reply.json["responseStatusCode"]) == (201, "hello", status)
+    stored = (await plain.get(f"/v1/functions/{function_id}/executions/{reply.json['$id']}")).json
+    assert (stored["status"], stored["logs"]) == ({200: "completed", 500: "failed"}[status], "")
+    assert "could not be kept" in stored["errors"]
 
 
 async def test_reads_outlive_a_migration_under_their_prepared_statements(
