@@ -20,6 +20,15 @@ pytestmark = [pytest.mark.timeout(300), pytest.mark.docker]
 GATEWAY = "python3 -c \"import socket,struct; print(socket.inet_ntoa(struct.pack('<I', int(open('/proc/net/route')"
 GATEWAY += '.readlines()[1].split()[2], 16))))"'
 
+NEIGHBOUR = """
+import fcntl, socket, struct
+server = socket.create_server(("0.0.0.0", 4444))
+asked = fcntl.ioctl(server.fileno(), 0x8915, struct.pack("256s", b"eth0"))
+print("AT", socket.inet_ntoa(asked[20:24]), "HERE", flush=True)
+while True:
+    server.accept()[0].sendall(b"GREETED" + bytes([10]))
+"""
+
 
 @pytest.fixture
 async def listening() -> AsyncIterator[list[int]]:
@@ -74,6 +83,23 @@ async def test_no_other_address_of_the_host_is_reached(enclosed: Shell, listenin
 async def test_a_machine_beyond_the_host_is_reached_and_a_cloud_s_metadata_is_not(enclosed: Shell) -> None:
     assert await reached(enclosed, cloud.OPEN, cloud.PORT)
     assert [address for address in cloud.METADATA if await reached(enclosed, address, cloud.PORT)] == []
+
+
+async def test_containers_do_not_reach_each_other(enclosed: Shell) -> None:
+    heard: list[bytes] = []
+    neighbour = asyncio.create_task(enclosed.run(f"python3 -c '{NEIGHBOUR}'", seconds=600, hear=heard.append))
+    async with asyncio.timeout(60):
+        while b"HERE\r\n" not in b"".join(heard):
+            await asyncio.sleep(0.05)
+    address = b"".join(heard).partition(b"AT ")[2].split()[0].decode()
+    with socket.create_connection((address, 4444), 60) as peer:  # the host does, so it is there to be reached
+        assert peer.recv(99) == b"GREETED\n"
+    told = await enclosed.run(f"timeout 3 bash -c 'cat < /dev/tcp/{address}/4444' || echo REFUSED")
+    neighbour.cancel()
+    await asyncio.wait((neighbour,))
+
+    assert "REFUSED" in told[1]
+    assert "GREETED" not in told[1]
 
 
 async def test_it_says_that_the_kernel_enforces_it(enclosed: Shell) -> None:
