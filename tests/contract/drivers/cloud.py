@@ -13,18 +13,23 @@ from contextlib import contextmanager
 METADATA = ("169.254.169.254", "169.254.170.2")
 OPEN = "198.51.100.2"  # of a network that is kept for examples (RFC 5737)
 NEAR = "198.51.100.1"
-PORT = 80
+PORT, SECOND = 80, 81
+PLACES = ((OPEN, PORT), (OPEN, SECOND), *((address, PORT) for address in METADATA))
+"""What is anybody's, what an executor may be told to close, and what is closed always."""
 GREETING = "GREETED"
 
 SERVE = """
-import ctypes, socket
+import ctypes, selectors, socket
 ctypes.CDLL(None).prctl(1, 9)  # it ends with who started it, however that ends
-server = socket.create_server(("0.0.0.0", 80))
+services = selectors.DefaultSelector()
+for port in (80, 81):
+    services.register(socket.create_server(("0.0.0.0", port)), selectors.EVENT_READ)
 print("READY", flush=True)
 while True:
-    peer, _ = server.accept()
-    peer.sendall(b"GREETED\\n")
-    peer.close()
+    for key, _ in services.select():
+        peer, _ = key.fileobj.accept()
+        peer.sendall(b"GREETED\\n")
+        peer.close()
 """
 
 

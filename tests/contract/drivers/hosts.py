@@ -189,6 +189,17 @@ class Shell:
         text = b"".join(printed).decode(errors="replace")
         return end, text.partition("Build command execution started.")[2]
 
+    async def reached(self, *places: tuple[str, int]) -> list[bool]:
+        """Which addresses and ports greet whoever calls them."""
+        calls = (
+            f'echo CALLED; at={address}; timeout 30 bash -c "cat < /dev/tcp/$at/{port}" || echo REFUSED'
+            for address, port in places
+        )
+        _, output = await self.run("; ".join(calls))
+        answers = output.split("CALLED")[1:]
+        assert [("GREETED" in answer) != ("REFUSED" in answer) for answer in answers] == [True] * len(places), output
+        return ["GREETED" in answer for answer in answers]
+
 
 def driver_of(config: ExecutorConfig) -> Driver:
     return DockerDriver(config) if config.driver == "docker" else SandboxDriver(config)

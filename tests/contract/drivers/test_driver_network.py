@@ -48,7 +48,8 @@ async def listening() -> AsyncIterator[int]:
 async def isolated(folder: Path, listening: int) -> AsyncIterator[Shell]:
     config = configuration(folder, "sandbox")
     config.work.mkdir(mode=0o711)
-    driver = SandboxDriver(msgspec.structs.replace(config, network="isolated"))
+    closed = ((cloud.OPEN, cloud.SECOND),)
+    driver = SandboxDriver(msgspec.structs.replace(config, network="isolated", network_closed=closed))
     await driver.open()
     yield Shell(config, driver)
     await driver.close()
@@ -58,34 +59,22 @@ async def isolated(folder: Path, listening: int) -> AsyncIterator[Shell]:
             await asyncio.sleep(0.05)
 
 
-def reach(address: str, port: int, seconds: int = 3) -> str:
-    return f"timeout {seconds} bash -c 'cat < /dev/tcp/{address}/{port}' || echo REFUSED"
-
-
-async def reached(shell: Shell, address: str, port: int) -> bool:
-    _, output = await shell.run(reach(address, port, 30))
-    assert ("GREETED" in output) != ("REFUSED" in output), output
-    return "GREETED" in output
+def reach(address: str, port: int) -> str:
+    return f"timeout 3 bash -c 'cat < /dev/tcp/{address}/{port}' || echo REFUSED"
 
 
 @pytest.mark.usefixtures("beyond")
 async def test_the_hosts_services_are_out_of_reach(isolated: Shell, listening: int) -> None:
-    gateway = (
-        "$(python3 -c \"import socket,struct; print(socket.inet_ntoa(struct.pack('<I', int(open('/proc/net/route')"
-    )
-    gateway += '.readlines()[1].split()[2], 16))))")'
+    gateway = "python3 -c \"import socket,struct; print(socket.inet_ntoa(struct.pack('<I', int(open('/proc/net/route')"
+    gateway += '.readlines()[1].split()[2], 16))))"'
+    places = [(address, listening) for address in (cloud.NEAR, "127.0.0.1", f"$({gateway})")]
     with socket.create_connection((cloud.NEAR, listening), 60):
-        assert not await reached(isolated, cloud.NEAR, listening)
-    assert not await reached(isolated, "127.0.0.1", listening)
-    _, output = await isolated.run(f'gw={gateway}; timeout 3 bash -c "cat < /dev/tcp/$gw/{listening}" || echo REFUSED')
-    assert "REFUSED" in output
-    assert "GREETED" not in output
+        assert await isolated.reached(*places) == [False] * 3
 
 
 @pytest.mark.usefixtures("beyond")
-async def test_a_machine_beyond_the_host_is_reached_and_a_cloud_s_metadata_is_not(isolated: Shell) -> None:
-    assert await reached(isolated, cloud.OPEN, cloud.PORT)
-    assert [address for address in cloud.METADATA if await reached(isolated, address, cloud.PORT)] == []
+async def test_what_is_beyond_the_host_is_reached_but_for_metadata_and_named_services(isolated: Shell) -> None:
+    assert await isolated.reached(*cloud.PLACES) == [True, *[False] * (len(cloud.PLACES) - 1)]
 
 
 async def test_an_allowed_port_of_the_host_is_reached(folder: Path, listening: int) -> None:
