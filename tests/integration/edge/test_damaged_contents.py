@@ -3,6 +3,9 @@
 import random
 from typing import Any
 
+import httpx
+import pytest
+
 from annals.app.services import Services
 from annals.domain.commands.deployments import claim_build, fail_build, start_build
 from annals.domain.deployment import Deployment
@@ -10,7 +13,8 @@ from annals.domain.ports import Outcome, Whole
 from annals.store.contents import Content, digest
 from tests.integration.edge import given
 from tests.integration.edge.client import Client, Reply
-from tests.integration.edge.executor import FakeExecutor
+from tests.integration.edge.executor import FakeExecutor, served
+from tests.integration.edge.process import Processes
 from tests.integration.edge.test_dead_letters import dead_letter, retried_function
 from tests.integration.edge.test_execution_logs import told
 
@@ -96,6 +100,26 @@ async def test_a_damaged_large_log_ends_without_its_end(
     assert 1_000_000 <= len(broken.body) < 3_000_000
     refused(await some.get(f"{one}/logs/download"))
     refused(await plain.with_(range="bytes=2999990-").get(f"{one}/logs/download"))
+
+
+async def test_the_connection_breaks_before_the_end_of_what_is_damaged_and_the_log_says_why(
+    services: Services, executor: FakeExecutor, plain: Client, processes: Processes
+) -> None:
+    function_id = await given.function(plain)
+    deployment_id = await given.upload(plain, function_id, random.Random(7).randbytes(3_000_000))
+    await flip(services, str(await services.database.value("SELECT source_key FROM deployments")))
+    path = f"/v1/functions/{function_id}/deployments/{deployment_id}/download"
+    socket = processes.executor_socket()
+
+    async with served(executor, socket), httpx.AsyncClient(headers=plain.headers, timeout=60) as http:
+        with processes.api(services.settings, socket) as log:
+            with pytest.raises(httpx.RemoteProtocolError, match="peer closed connection"):
+                await http.get(f"http://{processes.address.host}:{processes.address.port}{path}")
+
+            said = log.read_text()
+    assert "content_damaged" in said
+    assert f"The source of deployment:p1:{deployment_id} cannot be given" in said
+    assert "Traceback" not in said
 
 
 async def test_a_damaged_source_is_neither_given_nor_built_again(services: Services, key: Client) -> None:
