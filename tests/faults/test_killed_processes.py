@@ -1,17 +1,24 @@
 """Processes killed in the middle of their work: what was accepted ends, what was answered is there."""
 
+import json
 import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+import redis
 
+from annals.app.cli.folders import Folders
 from tests.client import Client
+from tests.faults import invariants
+from tests.faults.batches import held_at_their_end, held_in_the_middle
 from tests.faults.stage import alone
+from tests.faults.writers import Writers
 from tests.instance import AnnalsInstance, annals, eventually
 
 pytestmark = pytest.mark.timeout(600)
@@ -99,6 +106,71 @@ def test_an_api_killed_under_writes_loses_nothing_it_answered(instance: AnnalsIn
     eventually(lambda: instance.pid_of("api1") and instance.pid_of("api2"))
     lost = [name for name in answered if client.http.get(f"/functions/{name}").status_code != 200]
     assert lost == []
+
+
+def test_a_killed_postmaster_puts_writes_off_loses_none_and_is_back_by_itself(instance: AnnalsInstance) -> None:
+    postmaster = instance.pid_of("postgres")
+    writers = Writers(instance)
+    with writers.writing():
+        writers.more()
+        os.kill(instance.process.pid, signal.SIGSTOP)  # it starts another one too soon for everybody to notice
+        try:
+            os.kill(postmaster, signal.SIGKILL)
+            eventually(lambda: writers.others)
+        finally:
+            os.kill(instance.process.pid, signal.SIGCONT)
+        writers.more()
+
+    assert instance.pid_of("postgres") != postmaster
+    writers.lost_nothing()
+
+
+def wake_ups(instance: AnnalsInstance) -> Counter[str]:
+    """How often each execution lies in the queue."""
+    running = Folders(instance.data).running()
+    assert running is not None
+    with redis.Redis.from_url(running.settings["ANNALS_REDIS_URL"]) as direct:
+        messages = [json.loads(one) for one in direct.lrange("annals:executions.lane:default", 0, -1)]
+    return Counter(message["args"][0].rpartition(":")[2] for message in messages)
+
+
+def leads(instance: AnnalsInstance) -> bool:
+    return any(row["role"] == "keeper" and row["doing"] == "leads" for row in instance.processes())
+
+
+def test_keepers_killed_in_mid_batch_leave_nothing_out_and_do_nothing_twice(
+    instance: AnnalsInstance, client: Client
+) -> None:
+    code = "module.exports = async ({ res }) => res.text('ran')"
+    client.function("ran", code)
+    client.function("listens", code, events=["users.*.create"])
+    keeper = instance.pid_of("keeper")
+    with held_in_the_middle(instance) as held:
+        client.call("PUT", "/functions/ran", json={"name": "ran", "schedule": "0 0 1 1 *"})
+        assert client.execute("ran")["status"] == "completed"
+        waiting = held.all()
+        os.kill(keeper, signal.SIGKILL)
+        held.end(waiting)
+
+    eventually(lambda: leads(instance), TAKEN_UP_SECONDS)
+    keeper, worker = instance.pid_of("keeper"), instance.pid_of("worker1")
+    os.kill(worker, signal.SIGSTOP)  # so that what is sent twice stays to be seen
+    try:
+        with held_at_their_end(instance) as held:
+            client.call("POST", "/users", json={"userId": "heard", "email": "heard@example.org"})
+            once = eventually(lambda: wake_ups(instance), TAKEN_UP_SECONDS)
+            client.call("PUT", "/functions/ran", json={"name": "ran again", "schedule": "0 0 2 1 *"})
+            assert client.execute("ran")["status"] == "completed"
+            waiting = held.all()
+            os.kill(keeper, signal.SIGKILL)
+            held.end(waiting)
+        eventually(lambda: wake_ups(instance) == once + once, TAKEN_UP_SECONDS, explain=lambda: wake_ups(instance))
+    finally:
+        os.kill(worker, signal.SIGCONT)
+
+    invariants.hold(instance)
+    (triggered,) = client.call("GET", "/functions/listens/executions")["executions"]
+    assert (triggered["status"], {triggered["$id"]: 1}) == ("completed", once)
 
 
 def test_the_read_models_equal_the_log_after_all_of_that(instance: AnnalsInstance, client: Client) -> None:

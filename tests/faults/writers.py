@@ -1,0 +1,58 @@
+"""Clients that write all the time, and remember what they were told."""
+
+import random
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import httpx
+
+from tests.instance import AnnalsInstance, eventually
+
+
+class Writers:
+    """Clients that write all the time; `answered` are the ids of what was acknowledged, `others` what else came."""
+
+    def __init__(self, instance: AnnalsInstance) -> None:
+        self.answered: list[str] = []
+        self.others: list[httpx.Response] = []
+        self._instance, self._end = instance, threading.Event()
+        self._name = f"{random.randrange(10**6)}"
+
+    @contextmanager
+    def writing(self, clients: int = 6) -> Iterator[None]:
+        with ThreadPoolExecutor(clients) as pool:
+            running = [pool.submit(self._write, number) for number in range(clients)]
+            try:
+                yield
+            finally:
+                self._end.set()
+            for one in running:
+                one.result()
+
+    def more(self, number: int = 20, seconds: float = 90) -> None:
+        """Wait until so many more were acknowledged."""
+        before = len(self.answered)
+        eventually(lambda: len(self.answered) >= before + number, seconds)
+
+    def lost_nothing(self) -> None:
+        """What was acknowledged is there, and what was not was put off in so many words; some was."""
+        assert {answer.status_code for answer in self.others} == {503}, self.others
+        assert all(int(answer.headers["retry-after"]) > 0 for answer in self.others)
+        with httpx.Client(base_url=self._instance.endpoint, headers=self._instance.headers, timeout=100) as http:
+            assert [name for name in self.answered if http.get(f"/functions/{name}").status_code != 200] == []
+
+    def _write(self, number: int) -> None:
+        instance, serial = self._instance, 0
+        with httpx.Client(base_url=instance.endpoint, headers=instance.headers, timeout=100) as http:
+            while not self._end.is_set():
+                serial += 1
+                name = f"w{self._name}-{number}-{serial}"
+                answer = http.post("/functions", json={"functionId": name, "name": "n", "runtime": "node-22"})
+                if answer.status_code == 201:
+                    self.answered.append(name)
+                else:
+                    self.others.append(answer)
+                    time.sleep(0.05)
