@@ -1,8 +1,6 @@
 """An instance whose Postgres, Valkey and executor stand behind proxies, each a process that a test may hurt."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -96,6 +94,7 @@ class Stage:
                 "ANNALS_EXECUTOR_URLS": f"unix:{folder}/ex.sock",
                 "ANNALS_BLOBS_URL": f"file://{self.blobs}",
                 "ANNALS_LEASE_S": "5",
+                "ANNALS_LOG_FORMAT": "json",
                 "ANNALS_WORKERS": "2",
             },
         )
@@ -114,9 +113,6 @@ class Stage:
     def beside(self) -> tuple[Path, ...]:
         """What the instance keeps elsewhere than in its data folder."""
         return self.folder / "executor", self.blobs, self.folder / "executor.log"
-
-    def kill(self, role: str) -> None:
-        os.kill(self.instance.pid_of(role), signal.SIGKILL)
 
 
 def _opened(stack: ExitStack, proxy: Proxy) -> Proxy:

@@ -1,30 +1,33 @@
 """Postgres, Valkey and executor cut off, hung, slow, emptied and killed under load: what was accepted ends, once."""
 
 import os
-import random
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 import redis
 
 from annals.executor.drivers.sandbox import FIRST_UID
+from annals.workers.wakeups import BUILDS, CHORES, EXECUTIONS
 from tests.client import Client
 from tests.faults import canaries
-from tests.faults.stage import Stage, staged
+from tests.faults.messages import multiplied, queued
+from tests.faults.stage import Stage, said, staged
+from tests.faults.writers import Writers
 from tests.instance import eventually
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("held")]
 TAKEN_UP_SECONDS = 90
 HELLO = "module.exports = async ({ res }) => res.text('hello')"
 SLOW = "module.exports = async ({ res }) => { await new Promise(r => setTimeout(r, 3000)); return res.text('slow') }"
+
+ENDLESS = "module.exports = async () => { await new Promise(r => setTimeout(r, 90000)) }"
 
 
 @pytest.fixture(scope="module")
@@ -33,45 +36,6 @@ def stage() -> Iterator[Stage]:
         made.client.function("hello", HELLO)
         made.client.function("slow", SLOW, timeout=20)
         yield made
-
-
-class Writers:
-    """Clients that write all the time; `answered` are the ids of what was acknowledged, `others` what else came."""
-
-    def __init__(self, stage: Stage) -> None:
-        self.answered: list[str] = []
-        self.others: list[httpx.Response] = []
-        self._stage, self._end = stage, threading.Event()
-        self._name = f"{random.randrange(10**6)}"
-
-    @contextmanager
-    def writing(self, clients: int = 6) -> Iterator[None]:
-        with ThreadPoolExecutor(clients) as pool:
-            running = [pool.submit(self._write, number) for number in range(clients)]
-            try:
-                yield
-            finally:
-                self._end.set()
-            for one in running:
-                one.result()
-
-    def more(self, number: int = 20, seconds: float = TAKEN_UP_SECONDS) -> None:
-        """Wait until so many more were acknowledged."""
-        before = len(self.answered)
-        eventually(lambda: len(self.answered) >= before + number, seconds)
-
-    def _write(self, number: int) -> None:
-        instance, serial = self._stage.instance, 0
-        with httpx.Client(base_url=instance.endpoint, headers=instance.headers, timeout=100) as http:
-            while not self._end.is_set():
-                serial += 1
-                name = f"w{self._name}-{number}-{serial}"
-                answer = http.post("/functions", json={"functionId": name, "name": "n", "runtime": "node-22"})
-                if answer.status_code == 201:
-                    self.answered.append(name)
-                else:
-                    self.others.append(answer)
-                    time.sleep(0.05)
 
 
 def later(client: Client, function: str, number: int) -> list[str]:
@@ -94,9 +58,17 @@ def all_ended(client: Client, function: str, made: list[str]) -> list[dict[str, 
     return found
 
 
+def claims(stage: Stage, deployment: str) -> int:
+    """How often a build was begun, asked behind the proxy's back."""
+    query = "SELECT count(*) FROM events WHERE topic = 'deployment.build_claimed' AND originator_id LIKE %s"
+    with psycopg.connect(stage.postgres.url()) as conn:
+        ((number,),) = conn.execute(query, (f"%:{deployment}",)).fetchall()
+    return int(number)
+
+
 def test_writes_are_put_off_while_postgres_is_away_and_nothing_acknowledged_is_missing(stage: Stage) -> None:
     before = {row["role"]: row["pid"] for row in stage.instance.processes()}
-    writers = Writers(stage)
+    writers = Writers(stage.instance)
     waiting = later(stage.client, "hello", 10)
     with writers.writing():
         writers.more()
@@ -117,11 +89,8 @@ def test_writes_are_put_off_while_postgres_is_away_and_nothing_acknowledged_is_m
         stage.to_postgres.delay(0.02)
         writers.more()
 
-    assert {answer.status_code for answer in writers.others} == {503}, writers.others
-    assert all(int(answer.headers["retry-after"]) > 0 for answer in writers.others)
     stage.heal()
-    lost = [name for name in writers.answered if stage.client.http.get(f"/functions/{name}").status_code != 200]
-    assert lost == []
+    writers.lost_nothing()
     assert {one["status"] for one in all_ended(stage.client, "hello", waiting)} == {"completed"}
     assert {row["role"]: row["pid"] for row in stage.instance.processes()} == before, "something was started again"
 
@@ -150,22 +119,38 @@ def test_what_waits_runs_once_whatever_happens_to_the_queue(stage: Stage) -> Non
 
 
 def test_messages_that_come_three_times_and_in_disorder_change_nothing(stage: Stage) -> None:
+    client = stage.client
+    client.function("parted", HELLO)
+    other, removed = (client.deploy("hello", {"index.js": HELLO}, activate="false") for _ in range(2))
+    client.ready("hello", removed)
+    client.ready("hello", other)
+    failed = len(said(stage.instance.log, "work_failed"))
     workers = [row["pid"] for row in stage.instance.processes() if row["role"].startswith("worker")]
     for pid in workers:
         os.kill(pid, signal.SIGSTOP)
     try:
-        made = later(stage.client, "hello", 10)
+        made = later(client, "hello", 10)
+        built, canceled = (client.deploy("hello", {"index.js": HELLO}) for _ in range(2))
+        client.call("PATCH", f"/functions/hello/deployments/{canceled}/status")
+        client.call("PATCH", f"/functions/hello/executions/{made.pop()}/status")
+        client.call("PATCH", "/functions/hello/deployment", json={"deploymentId": other})
+        client.call("DELETE", f"/functions/hello/deployments/{removed}")
+        client.call("DELETE", "/functions/parted")
         with redis.Redis.from_url(stage.valkey.url) as direct:
-            eventually(lambda: _queued(direct) >= 10)
-            for lane in direct.scan_iter("annals:executions.lane:*"):
-                messages = direct.lrange(lane, 0, -1) * 3
-                random.shuffle(messages)
-                direct.rpush(lane, *messages)
+            for queue, least in ((EXECUTIONS, 10), (BUILDS, 2), (CHORES, 5)):
+                eventually(lambda queue=queue, least=least: queued(direct, queue) >= least)  # type: ignore[misc]
+            multiplied(direct)
     finally:
         for pid in workers:
             os.kill(pid, signal.SIGCONT)
 
-    assert {one["status"] for one in all_ended(stage.client, "hello", made)} == {"completed"}
+    assert {one["status"] for one in all_ended(client, "hello", made)} == {"completed"}
+    client.ready("hello", built)
+    with redis.Redis.from_url(stage.valkey.url) as direct:
+        eventually(lambda: not any(queued(direct, queue) for queue in (EXECUTIONS, BUILDS, CHORES)))
+    assert claims(stage, built) == 1
+    assert client.deployment("hello", canceled)["status"] == "canceled"
+    assert len(said(stage.instance.log, "work_failed")) == failed
 
 
 def test_an_executor_that_dies_hangs_or_is_cut_off_leaves_nothing_undone(stage: Stage) -> None:
@@ -190,19 +175,6 @@ def test_an_executor_that_dies_hangs_or_is_cut_off_leaves_nothing_undone(stage: 
         all_ended(client, "slow", running)
         stage.heal()
         eventually(lambda: client.execute("hello")["responseBody"] == "hello", TAKEN_UP_SECONDS)
-
-
-def test_keepers_killed_in_mid_batch_leave_nothing_out_and_do_nothing_twice(stage: Stage) -> None:
-    made: list[str] = []
-    for _ in range(3):
-        made += later(stage.client, "hello", 15)
-        stage.kill("keeper")  # relay, triggers, usage and schedules with it
-        made += later(stage.client, "hello", 5)
-        eventually(
-            lambda: any(row["role"] == "keeper" and row["state"] == "ready" for row in stage.instance.processes())
-        )
-
-    assert {one["status"] for one in all_ended(stage.client, "hello", made)} == {"completed"}
 
 
 def test_a_connection_that_breaks_before_the_answer_records_once(stage: Stage) -> None:
@@ -240,10 +212,14 @@ def test_a_warm_instance_that_is_killed_by_hand_is_replaced(stage: Stage) -> Non
 
 def test_everything_killed_at_once_comes_back_with_all_that_was_accepted(stage: Stage) -> None:
     client = stage.client
-    made, running = later(client, "hello", 10), later(client, "slow", 2)
+    client.function("endless", ENDLESS, timeout=100)
+    pids = [row["pid"] for row in stage.instance.processes() if row["role"].rstrip("12") in {"api", "worker", "keeper"}]
+    assert len(pids) == 5
+    made, cut_short = later(client, "hello", 10), later(client, "endless", 2)
+    eventually(lambda: all(client.execution("endless", one)["status"] == "processing" for one in cut_short))
 
-    for role in ("api1", "api2", "worker1", "worker2", "keeper"):
-        stage.kill(role)
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
     stage.executor.kill()
     stage.valkey.stop()
     stage.postgres.crash()
@@ -259,7 +235,7 @@ def test_everything_killed_at_once_comes_back_with_all_that_was_accepted(stage: 
 
     eventually(answers, TAKEN_UP_SECONDS)
     all_ended(client, "hello", made)
-    all_ended(client, "slow", running)
+    assert all("lost" in one["errors"] for one in all_ended(client, "endless", cut_short))
     assert client.execute("hello")["responseBody"] == "hello"
 
 
@@ -282,8 +258,3 @@ def sandboxed(executor: int) -> list[int]:
             continue
     assert found, "nothing is warm"
     return found
-
-
-def _queued(direct: "redis.Redis") -> int:
-    """Wake-ups of executions in every project's lane."""
-    return sum(int(direct.llen(lane)) for lane in direct.scan_iter("annals:executions.lane:*"))

@@ -1,0 +1,48 @@
+"""The queue's messages, counted and multiplied where they lie."""
+
+import json
+import random
+from typing import Any
+
+import redis
+
+from annals.workers.wakeups import BUILDS, CHORES, EXECUTIONS, LANED
+
+TIMES = 3
+
+
+def queued(direct: "redis.Redis", queue: str) -> int:
+    """Wake-ups that lie in a queue, in every lane of it where it has lanes."""
+    if queue in LANED:
+        return sum(int(direct.llen(lane)) for lane in direct.scan_iter(f"annals:{queue}.lane:*"))
+    return int(direct.llen(f"annals:{queue}"))
+
+
+def multiplied(direct: "redis.Redis") -> None:
+    """Let every message lie there three times, in any order."""
+    for lane in direct.scan_iter(f"annals:{EXECUTIONS}.lane:*"):
+        messages: list[Any] = direct.lrange(lane, 0, -1)
+        _shuffled(direct, lane, messages * TIMES)
+    for queue in (BUILDS, CHORES):
+        key = f"annals:{queue}"
+        ids: list[Any] = direct.lrange(key, 0, -1)
+        _shuffled(direct, key.encode(), ids + [_copy(direct, key, own_id) for own_id in ids * (TIMES - 1)])
+
+
+def _copy(direct: "redis.Redis", key: str, own_id: bytes) -> bytes:
+    """The same message under an id of its own, as one that was sent again has."""
+    encoded = direct.hget(f"{key}.msgs", own_id.decode())
+    assert isinstance(encoded, bytes)
+    message = json.loads(encoded)
+    again = f"{own_id.decode()}-{random.randbytes(6).hex()}"
+    message["options"]["redis_message_id"] = again
+    direct.hset(f"{key}.msgs", again, json.dumps(message))
+    return again.encode()
+
+
+def _shuffled(direct: "redis.Redis", key: bytes, entries: list[bytes]) -> None:
+    random.shuffle(entries)
+    with direct.pipeline(transaction=True) as pipe:
+        pipe.delete(key)
+        pipe.rpush(key, *entries)
+        pipe.execute()
