@@ -198,6 +198,10 @@ WRITES = {
     "/etc/ld.so.preload": "/tmp/x",
     "/bin/sh": "x",
     "/usr/local/server/src/evil": "x",
+    "/usr/local/evil": "x",
+    "/usr/evil": "x",
+    "/etc/passwd": "x",
+    "/evil": "x",
 }
 READS = (
     "/proc/kcore",
