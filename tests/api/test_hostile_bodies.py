@@ -8,6 +8,14 @@ import pytest
 from tests.api.wire import NODE, PYTHON
 from tests.client import Client, packed
 from tests.instance import AnnalsInstance
+from tests.resident import flat
+
+
+@pytest.fixture(scope="module", autouse=True)
+def memory(annals_instance: AnnalsInstance) -> Iterator[None]:
+    """All that is sent here leaves the API processes as large as they were."""
+    with flat(annals_instance):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +28,7 @@ def function(client: Client) -> str:
     return client.function("zoo-node", NODE)
 
 
+AS_JSON = {"content-type": "application/json"}
 DEEP = 200_000
 JSON_ZOO = {
     "nothing": b"",
@@ -54,7 +63,7 @@ JSON_ZOO = {
 @pytest.mark.parametrize("name", JSON_ZOO)
 def test_json_that_is_none_is_refused_in_the_envelope(client: Client, function: str, name: str) -> None:
     for path in ("/functions", f"/functions/{function}/variables", "/users", "/account"):
-        answer = client.http.post(path, content=JSON_ZOO[name], headers={"content-type": "application/json"})
+        answer = client.http.post(path, content=JSON_ZOO[name], headers=AS_JSON)
 
         assert 400 <= answer.status_code < 500, answer.text
         assert answer.json()["code"] == answer.status_code
@@ -209,5 +218,16 @@ def test_bodies_beyond_the_bounds_are_refused_however_they_are_announced(client:
 
     for path in ("/functions", f"/functions/{function}/variables"):
         for content in (b" " * 3_000_000, endless()):
-            answer = client.http.post(path, content=content, headers={"content-type": "application/json"})
+            answer = client.http.post(path, content=content, headers=AS_JSON)
             assert (answer.status_code, answer.json()["type"]) == (400, "general_argument_invalid")
+
+
+def test_what_is_refused_again_and_again_is_kept_by_nobody(client: Client, function: str) -> None:
+    """Twice what may be left of it in memory: `memory` looks when all is over."""
+    large = [content for content in JSON_ZOO.values() if len(content) > 100_000]
+    field = form(part(b"x" * 1_000_000, b'form-data; name="code"'))
+    for _ in range(10):
+        answers = [client.http.post("/functions", content=one, headers=AS_JSON) for one in large]
+        headers = {"content-type": "multipart/form-data; boundary=x"}
+        answers.append(client.http.post(f"/functions/{function}/deployments", content=field, headers=headers))
+        assert {answer.status_code for answer in answers} == {400}

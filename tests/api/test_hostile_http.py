@@ -13,6 +13,7 @@ from tests.api.test_wire import head
 from tests.api.wire import NODE, Wire
 from tests.client import Client
 from tests.instance import AnnalsInstance, eventually
+from tests.resident import flat
 
 HIDDEN = b"GET /v1/health/version HTTP/1.1\r\nHost: localhost\r\n\r\n"
 LAST = b"GET /v1/health/version HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -20,6 +21,13 @@ POST = b"POST /v1/functions HTTP/1.1\r\nHost: localhost\r\n"
 GET = b"GET /v1/health/version HTTP/1.1\r\nHost: localhost\r\n"
 PART = b'--x\r\nContent-Disposition: form-data; name="code"; filename="code.tar.gz"\r\n\r\n'
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def memory(annals_instance: AnnalsInstance) -> Iterator[None]:
+    """All that is sent here leaves the API processes as large as they were."""
+    with flat(annals_instance):
+        yield
 
 
 @pytest.fixture(scope="module")

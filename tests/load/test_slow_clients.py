@@ -4,13 +4,13 @@ import resource
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from tests.client import Client
 from tests.instance import AnnalsInstance, eventually
+from tests.resident import resident
 
 CONNECTIONS = 1000
 HEADS = b"POST /v1/functions HTTP/1.1\r\nHost: localhost\r\nX-A: "
@@ -35,14 +35,6 @@ def slow(endpoint: str, headers: dict[str, str]) -> Iterator[list[socket.socket]
             made.append(one)
         yield made
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-def resident(instance: AnnalsInstance) -> int:
-    """Bytes of memory of the instance's API processes."""
-    pids = [row["pid"] for row in instance.processes() if str(row["role"]).startswith("api")]
-    assert pids
-    statuses = [Path(f"/proc/{pid}/status").read_text() for pid in pids]
-    return sum(int(status.partition("VmRSS:")[2].split()[0]) * 1024 for status in statuses)
 
 
 @pytest.mark.timeout(400)
