@@ -19,7 +19,7 @@ import zstandard
 from annals.store import sql
 from annals.store.blobs import BlobMissing, Blobs
 from annals.store.database import Database
-from annals.store.errors import StoreError
+from annals.store.errors import ContentDamaged
 from annals.store.portable.lines import LineInvalid, from_line, to_line
 from annals.store.proof.leaf import StoredRow, as_leaf, row_to_compare
 from annals.store.proof.merkle import HASH_BYTES, Frontier, fold, leaf_hash
@@ -43,7 +43,7 @@ _KEPT = 2
 log = structlog.get_logger(__name__)
 
 
-class ArchiveDamaged(StoreError):
+class ArchiveDamaged(ContentDamaged):
     """A segment that is not there or does not hold what was sealed."""
 
 
@@ -108,12 +108,15 @@ class Archives:
         return found
 
     async def _names(self, segment: Segment) -> "array[int]":
-        """Which streams a segment has, as sorted hashes; made anew when the file is not there."""
+        """Which streams a segment has, as sorted hashes; made anew when the file is not there or is damaged."""
         if (kept := self._streams.get(segment.blob)) is None:
             try:
-                kept = array("Q", await self._blobs.get(f"{segment.blob}.streams"))
-            except (BlobMissing, ValueError):
+                kept = unpack_names(await self._blobs.get(_names_key(segment)))
+            except BlobMissing:
+                kept = None
+            if kept is None:  # a name that is missing would hide history, and nobody would notice
                 kept = streams_of(await self.rows(segment))
+                await self._blobs.put(_names_key(segment), pack_names(kept))
             size = len(kept) * kept.itemsize
             if self._streams_bytes + size <= STREAMS_BYTES:
                 self._streams[segment.blob] = kept
@@ -192,7 +195,7 @@ class Archiver:
             _root([tile.hashes for tile in tiles]),
         )
         await asyncio.to_thread(unpack, packed, segment)
-        await self._blobs.put(f"{segment.blob}.streams", streams_of(rows).tobytes())
+        await self._blobs.put(_names_key(segment), pack_names(streams_of(rows)))
         await self._blobs.put(segment.blob, packed)
         await asyncio.to_thread(unpack, await self._blobs.get(segment.blob), segment)
         return segment
@@ -223,6 +226,22 @@ def stream_hash(stream: str) -> int:
 def streams_of(rows: Sequence[StoredRow]) -> "array[int]":
     """The streams of some events, as sorted hashes of 8 bytes: enough to tell which segments to read."""
     return array("Q", sorted({stream_hash(row.stream) for row in rows}))
+
+
+def _names_key(segment: Segment) -> str:
+    return f"{segment.blob}.names"
+
+
+def pack_names(names: "array[int]") -> bytes:
+    """Hashes of streams behind the SHA-256 of their bytes."""
+    packed = names.tobytes()
+    return hashlib.sha256(packed).digest() + packed
+
+
+def unpack_names(packed: bytes) -> "array[int] | None":
+    """None for what is damaged."""
+    known, names = packed[:HASH_BYTES], packed[HASH_BYTES:]
+    return array("Q", names) if hashlib.sha256(names).digest() == known else None
 
 
 def pack(rows: Sequence[StoredRow]) -> bytes:

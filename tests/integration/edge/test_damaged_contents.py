@@ -187,3 +187,18 @@ async def test_a_dead_letter_whose_input_is_damaged_stays_one_and_keeps_no_other
 
     await flip(services, blob)
     assert (await plain.post(f"{path}/{damaged}/redrive")).status == 202
+
+
+async def test_history_that_lies_in_a_damaged_archive_is_refused(services: Services, plain: Client) -> None:
+    await given.function(plain)
+    last = await services.log.facts.position()
+    assert (await plain.get(f"/v1/events/{last}")).status == 200
+    await services.blobs.put("archive/1", b"other")
+    await services.database.execute(
+        "INSERT INTO archive_segments VALUES (0, 256, 1, %s, now(), 'archive/1', repeat('0', 64), 5, '')", (last,)
+    )
+
+    reply = await plain.get(f"/v1/events/{last}")
+
+    assert reply.error == DAMAGED
+    assert reply.message == "The archive archive/1 does not have the digest that was recorded for it."

@@ -1,5 +1,6 @@
 """Old stretches of the log lie in the blob store, and everything that reads the log goes on as before."""
 
+import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -152,6 +153,25 @@ async def test_what_is_not_remembered_of_archives_is_read_again(old: Sealed, mon
 
     for _ in range(2):
         assert await old.log.facts.of_stream(stream) == before
+
+
+@pytest.mark.parametrize("damage", ["a changed byte", "gone", "empty"])
+async def test_a_damaged_list_of_an_archives_streams_hides_none(old: Sealed, damage: str) -> None:
+    blobs, stream = old.places.own, Execution.stream("p", "e7")
+    (segment,) = await old.archive()
+    names = f"{segment.blob}.names"
+    packed = await blobs.get(names)
+    place = packed.index(archives.stream_hash(stream).to_bytes(8, sys.byteorder))
+    changed = packed[:place] + bytes([packed[place] ^ 1]) + packed[place + 1 :]
+    if damage == "gone":
+        await blobs.delete(names)
+    else:
+        await blobs.put(names, b"" if damage == "empty" else changed)
+
+    found = await Archives(old.database, blobs).of_streams([stream])
+
+    assert [row.topic for row in found] == ["execution.requested", "execution.completed"]
+    assert await blobs.get(names) == packed, "it is made anew"
 
 
 async def test_an_archive_that_was_changed_is_refused(old: Sealed) -> None:
