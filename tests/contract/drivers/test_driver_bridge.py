@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -40,7 +41,10 @@ async def listening() -> AsyncIterator[list[int]]:
         writer.close()
 
     servers = [await asyncio.start_server(greet, "0.0.0.0") for _ in range(2)]  # noqa: S104 that is the case
-    yield [server.sockets[0].getsockname()[1] for server in servers]
+    ports = [server.sockets[0].getsockname()[1] for server in servers]
+    former = ["nft", "delete", "element", "inet", BRIDGE, "open", f"{{ {ports[1]} }}"]
+    subprocess.run(former, capture_output=True, check=False)  # it may have been an earlier executor's, which stays open
+    yield ports
     for server in servers:
         server.close()
 
