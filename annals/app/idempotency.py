@@ -71,10 +71,8 @@ async def carried_out_once(call: Call, handler: Handler, creation: Creation, *, 
         call.answer_headers.append(_REPLAYED)
         return Answer(begun.status, begun.body, begun.headers)
     call.reserved_id = begun.resource_id
-    answer = await _made_before(call, begun.resource_id, creation) if begun.again else None
-    if answer is None:
-        answer = await _carry_out(call, asked, begun, handler)
-    await _remember(call, asked, begun, answer)
+    answer = await _answered(call, begun, creation, handler)
+    await _remember(call, begun, answer)
     return answer
 
 
@@ -103,6 +101,25 @@ async def _begin(call: Call, asked: Asked) -> Reserved | Remembered:
         await asyncio.sleep(_PAUSE)
 
 
+async def _answered(call: Call, begun: Reserved, creation: Creation, handler: Handler) -> Answer:
+    """What a former try created, or what is created now."""
+    keys = call.services.idempotency
+    try:
+        made = await _made_before(call, begun.resource_id, creation) if begun.again else None
+        return made or await handler(call)
+    except _CARRIED_OUT as refusal:
+        return refusal_answer(refusal)
+    except Conflict:
+        keys.let_go(begun)
+        raise
+    except DomainError:
+        await keys.give_back(begun)
+        raise
+    except BaseException:  # whether anything was recorded is not known
+        keys.let_go(begun)
+        raise
+
+
 async def _made_before(call: Call, resource_id: str, creation: Creation) -> Answer | None:
     """What a former try created, as it is now; None when it did not come that far."""
     asked_for = call.values
@@ -117,34 +134,14 @@ async def _made_before(call: Call, resource_id: str, creation: Creation) -> Answ
     return answer
 
 
-async def _carry_out(call: Call, asked: Asked, begun: Reserved, handler: Handler) -> Answer:
-    keys = call.services.idempotency
-    try:
-        return await handler(call)
-    except _CARRIED_OUT as refusal:
-        return refusal_answer(refusal)
-    except DomainError as refusal:
-        await _quietly(
-            call, keys.let_go(asked, begun) if isinstance(refusal, Conflict) else keys.give_back(asked, begun)
-        )
-        raise
-    except BaseException:  # whether anything was recorded is not known
-        await asyncio.shield(_quietly(call, keys.let_go(asked, begun)))
-        raise
-
-
-async def _remember(call: Call, asked: Asked, begun: Reserved, answer: Answer) -> None:
+async def _remember(call: Call, begun: Reserved, answer: Answer) -> None:
     """When that fails, the deed is done all the same: a repeat finds what was created."""
     keys = call.services.idempotency
     try:
-        await keys.remember(asked, begun, Remembered(answer.status, answer.headers, answer.body))
+        await keys.remember(begun, Remembered(answer.status, answer.headers, answer.body))
     except (StoreError, BlobError) as error:
         log.warning("answer_not_remembered", request=call.request_id, error=str(error))
-        await _quietly(call, keys.let_go(asked, begun))
-
-
-async def _quietly(call: Call, work: Awaitable[Any]) -> None:
-    try:
-        await work
-    except StoreError as error:  # its holder's lease tells the next one
-        log.warning("idempotency_key_held", request=call.request_id, error=str(error))
+        keys.let_go(begun)
+    except BaseException:
+        keys.let_go(begun)
+        raise

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, Protocol
 
 from annals.app.caches import ByteCache
@@ -103,7 +103,7 @@ async def open_services(settings: Settings, executor: RemoteExecutor, metrics: M
             executor=executor,
             executor_status=executor.status,
             environments=Environments(database, vault, platform),
-            idempotency=Idempotency(database, contents, vault),
+            idempotency=await stack.enter_async_context(aclosing(Idempotency(database, contents, vault))),
             locator=Locator(log, vault, settings.git_remotes),
             repositories=Repositories(allowed_hosts=settings.git_allowed_hosts, bounds=Bounds()),
             admission=Admission(

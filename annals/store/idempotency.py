@@ -2,25 +2,38 @@
 
 The id of what a request creates is reserved with its key. So a request that broke off in the middle (its process died,
 the commit's answer was lost) is taken over by its repeat, which finds what was created, or creates it under that id.
+Whose a key is, and how it gets free while Postgres is away: docs/adr/0034-a-key-is-held-by-who-is-at-work-on-it.md.
 """
 
+import asyncio
 import base64
 from typing import NamedTuple
 
 import msgspec
+import psycopg
+import structlog
 
 from annals.store import sql
 from annals.store.contents import Content, Contents
 from annals.store.database import Database
-from annals.store.errors import ContentMissing
+from annals.store.errors import ContentMissing, StoreError
 from annals.store.vault import Vault
 
 QUERIES = sql.load(__package__, "idempotency.sql")
 
 KEPT_SECONDS = 24 * 60 * 60
 KIND = "answer"
+MOST_OWED = 10_000
+"""Keys that a process will let go of once it can; one more is held until the process ends, but for its own requests."""
+
 _VERSION = 1
 _LIMIT = 500
+_PAUSE = 0.5
+
+log = structlog.get_logger(__name__)
+
+Slot = tuple[str, str, str]
+"""A key with whose it is."""
 
 
 class Asked(NamedTuple):
@@ -31,10 +44,16 @@ class Asked(NamedTuple):
     key: str
     fingerprint: str
 
+    @property
+    def slot(self) -> Slot:
+        return self.project, self.caller, self.key
+
 
 class Reserved(NamedTuple):
     """The request is this process's to carry out; `again` says that it may have been carried out already."""
 
+    asked: Asked
+    holder: str
     resource_id: str
     again: bool
 
@@ -51,11 +70,32 @@ class KeyReused(Exception):
     """The key belongs to another request."""
 
 
+class Owed(NamedTuple):
+    """What is to become of a key that nobody here is at work on, though the database may still say so."""
+
+    query: str
+    asked: Asked
+    holder: str
+
+
 class Idempotency:
-    """Keys and answers of all processes on one database; a `holder` is a process's lease."""
+    """Keys and answers of all processes on one database; a `holder` is a process's lease.
+
+    One for all requests of a process: it knows which keys they are at work on. Whoever reserved one ends that by
+    `remember`, `let_go` or `give_back`.
+    """
 
     def __init__(self, database: Database, contents: Contents, vault: Vault) -> None:
         self._database, self._contents, self._vault = database, contents, vault
+        self._at_work: set[Slot] = set()
+        self._owed: dict[Slot, Owed] = {}
+        self._paying: asyncio.Task[None] | None = None
+
+    async def aclose(self) -> None:
+        """What is still owed gets free with this process's lease."""
+        if self._paying is not None:
+            self._paying.cancel()
+            await asyncio.wait([self._paying])
 
     async def reserve(self, asked: Asked, holder: str, own_id: str) -> Reserved | Remembered | None:
         """Begin a request that creates `own_id`, or get the answer of its like; None while another is at it.
@@ -63,15 +103,11 @@ class Idempotency:
         Raises KeyReused, and what opening a sealed answer raises.
         """
         while True:
-            row = await self._database.row(
-                QUERIES["reserve"],
-                {**asked._asdict(), "resource_id": own_id, "holder": holder, "seconds": KEPT_SECONDS},
-            )
-            if row is not None:
-                return Reserved(row["resource_id"], again=row["resource_id"] != own_id)
+            if asked.slot not in self._at_work and (reserved := await self._take(asked, holder, own_id)):
+                return reserved
             known = await self._database.row(QUERIES["find"], {**asked._asdict(), "seconds": KEPT_SECONDS})
             if known is None:
-                continue
+                return None  # given back, or just being taken
             if known["over"]:
                 await self.forget_old()
                 continue
@@ -79,21 +115,30 @@ class Idempotency:
                 raise KeyReused
             return await self._answer(asked, known["resource_id"]) if known["answered"] else None
 
-    async def remember(self, asked: Asked, reserved: Reserved, answer: Remembered) -> None:
-        """Keep the answer, sealed, for those who ask again."""
+    async def remember(self, reserved: Reserved, answer: Remembered) -> None:
+        """Keep the answer, sealed, for those who ask again. When this raises, the key is still to be let go of."""
+        asked = reserved.asked
         stream = _stream(asked.project, reserved.resource_id)
         packed = base64.b64encode(msgspec.msgpack.encode(answer)).decode("ascii")
         sealed = await self._vault.seal(asked.project, stream, KIND, packed)
         await self._contents.put(Content(stream, KIND, sealed.encode("ascii")), _VERSION)
-        await self._change("answered", asked, reserved)
+        await self._database.execute(QUERIES["answered"], {**asked._asdict(), "resource_id": reserved.resource_id})
+        self._leave(asked.slot)
 
-    async def let_go(self, asked: Asked, reserved: Reserved) -> None:
-        """It is not known how the request ended: whoever repeats it takes it over."""
-        await self._change("let_go", asked, reserved)
+    def let_go(self, reserved: Reserved) -> None:
+        """It is not known how the request ended: whoever repeats it takes it over, as soon as Postgres says so."""
+        self._owe("let_go", reserved)
+        self._leave(reserved.asked.slot)
 
-    async def give_back(self, asked: Asked, reserved: Reserved) -> None:
-        """The request was refused: it may be sent again, changed or not."""
-        await self._change("give_back", asked, reserved)
+    async def give_back(self, reserved: Reserved) -> None:
+        """The request was refused: it may be sent again, changed or not; at once, unless Postgres is away."""
+        self._owe("give_back", reserved)
+        try:
+            await self._pay(reserved.asked.slot)
+        except (StoreError, psycopg.Error) as error:
+            log.warning("idempotency_key_held", error=str(error).strip())
+        finally:
+            self._leave(reserved.asked.slot)
 
     async def forget_old(self) -> int:
         """Remove keys and answers whose day is over, and return how many."""
@@ -112,8 +157,62 @@ class Idempotency:
         packed = await self._vault.open(asked.project, stream, KIND, sealed.decode("ascii"))
         return msgspec.msgpack.decode(base64.b64decode(packed), type=Remembered)
 
-    async def _change(self, query: str, asked: Asked, reserved: Reserved) -> None:
-        await self._database.execute(QUERIES[query], {**asked._asdict(), "resource_id": reserved.resource_id})
+    async def _take(self, asked: Asked, holder: str, own_id: str) -> Reserved | None:
+        """While it is not known whether the key was taken, it is owed."""
+        reserved = Reserved(asked, holder, own_id, again=False)
+        self._at_work.add(asked.slot)
+        try:
+            if asked.slot in self._owed:
+                await self._pay(asked.slot)
+            self._owe("let_go", reserved)
+            row = await self._database.row(
+                QUERIES["reserve"],
+                {**asked._asdict(), "resource_id": own_id, "holder": holder, "seconds": KEPT_SECONDS},
+            )
+        except BaseException:
+            self._leave(asked.slot)
+            raise
+        del self._owed[asked.slot]
+        if row is None:
+            self._leave(asked.slot)
+            return None
+        return reserved._replace(resource_id=row["resource_id"], again=row["resource_id"] != own_id)
+
+    def _owe(self, query: str, reserved: Reserved) -> None:
+        self._owed[reserved.asked.slot] = Owed(query, reserved.asked, reserved.holder)
+
+    def _leave(self, slot: Slot) -> None:
+        """Nobody here is at work on a key any more: what is owed for it is paid as soon as it can be."""
+        self._at_work.discard(slot)
+        if slot not in self._owed:
+            return
+        if len(self._owed) > MOST_OWED:
+            del self._owed[slot]
+        elif self._paying is None or self._paying.done():
+            self._paying = asyncio.create_task(self._pay_all())
+
+    async def _pay_all(self) -> None:
+        while due := [slot for slot in self._owed if slot not in self._at_work]:
+            try:
+                for slot in due:
+                    await self._pay_unless_at_work(slot)
+            except (StoreError, psycopg.Error) as error:
+                log.warning("idempotency_keys_held", keys=len(self._owed), error=str(error).strip())
+                await asyncio.sleep(_PAUSE)
+
+    async def _pay_unless_at_work(self, slot: Slot) -> None:
+        """Kept from requests meanwhile, for what is paid late would take the key from one that has it anew."""
+        if slot in self._owed and slot not in self._at_work:
+            self._at_work.add(slot)
+            try:
+                await self._pay(slot)
+            finally:
+                self._at_work.discard(slot)
+
+    async def _pay(self, slot: Slot) -> None:
+        owed = self._owed[slot]
+        await self._database.execute(QUERIES[owed.query], {**owed.asked._asdict(), "holder": owed.holder})
+        del self._owed[slot]
 
 
 def _stream(project: str, resource_id: str) -> str:

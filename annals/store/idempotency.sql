@@ -1,11 +1,12 @@
 -- name: reserve
--- Take a key that nobody has, or one whose request broke off: its process is gone, or has let go of it.
+-- Take a key that nobody has, or one whose request broke off: its process is gone, or has let go of it, or is the one that
+-- asks, which knows that none of its own requests is at work on it.
 INSERT INTO idempotency_keys AS i (project_id, caller, key, fingerprint, resource_id, holder)
 VALUES (%(project)s, %(caller)s, %(key)s, %(fingerprint)s, %(resource_id)s, %(holder)s)
 ON CONFLICT (project_id, caller, key) DO UPDATE SET holder = excluded.holder
     WHERE i.answered_at IS NULL AND i.fingerprint = excluded.fingerprint
         AND i.created_at >= now() - make_interval(secs => %(seconds)s)
-        AND NOT EXISTS (SELECT FROM leases l WHERE l.holder = i.holder)
+        AND (i.holder = excluded.holder OR NOT EXISTS (SELECT FROM leases l WHERE l.holder = i.holder))
 RETURNING resource_id;
 
 -- name: find
@@ -22,14 +23,12 @@ WHERE project_id = %(project)s AND caller = %(caller)s AND key = %(key)s AND res
 -- name: let_go
 -- Nobody answers it now; whoever asks again takes it over.
 UPDATE idempotency_keys SET holder = ''
-WHERE project_id = %(project)s AND caller = %(caller)s AND key = %(key)s AND resource_id = %(resource_id)s
-    AND answered_at IS NULL;
+WHERE project_id = %(project)s AND caller = %(caller)s AND key = %(key)s AND holder = %(holder)s AND answered_at IS NULL;
 
 -- name: give_back
 -- The request was refused and changed nothing: its key is free.
 DELETE FROM idempotency_keys
-WHERE project_id = %(project)s AND caller = %(caller)s AND key = %(key)s AND resource_id = %(resource_id)s
-    AND answered_at IS NULL;
+WHERE project_id = %(project)s AND caller = %(caller)s AND key = %(key)s AND holder = %(holder)s AND answered_at IS NULL;
 
 -- name: over
 -- Keys whose time is over go, some at a time.

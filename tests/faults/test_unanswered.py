@@ -1,10 +1,10 @@
-"""Killed between commit and answer: what was recorded is there once, ends, and is answered to who asks again."""
+"""Killed or cut off between commit and answer: what was recorded is there once, ends, and is told to who asks again."""
 
 import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, LiteralString
 
 import httpx
 import psycopg
@@ -26,9 +26,14 @@ def stage() -> Iterator[Stage]:
 
 
 def recorded(stage: Stage, topic: str) -> int:
-    """How many events of a topic are on disk, asked behind the proxy's back."""
+    """How many events of a topic are on disk."""
+    return counted(stage, "SELECT count(*) FROM events WHERE topic = %s", topic)
+
+
+def counted(stage: Stage, query: LiteralString, *values: str) -> int:
+    """Asked behind the proxy's back."""
     with psycopg.connect(stage.postgres.url()) as conn:
-        row = conn.execute("SELECT count(*) FROM events WHERE topic = %s", (topic,)).fetchone()
+        row = conn.execute(query, values).fetchone()
     assert row is not None
     return int(row[0])
 
@@ -48,17 +53,17 @@ def unanswered(stage: Stage, topic: str, words: str, *roles: str, path: str, sen
     stage.heal()
 
 
-def ask(stage: Stage, path: str, sent: dict[str, Any]) -> httpx.Response:
-    headers = {**stage.instance.headers, "idempotency-key": f"once-{path}"}
+def ask(stage: Stage, path: str, sent: dict[str, Any], key: str = "") -> httpx.Response:
+    headers = {**stage.instance.headers, "idempotency-key": key or f"once-{path}"}
     return httpx.post(f"{stage.instance.endpoint}{path}", json=sent, headers=headers, timeout=100)
 
 
-def asked_again(stage: Stage, path: str, sent: dict[str, Any]) -> httpx.Response:
+def asked_again(stage: Stage, path: str, sent: dict[str, Any], key: str = "") -> httpx.Response:
     """The answer to the same request, once there is one."""
 
     def told() -> httpx.Response | None:
         try:
-            answer = ask(stage, path, sent)
+            answer = ask(stage, path, sent, key)
         except httpx.TransportError:
             return None
         return answer if answer.status_code < 500 else None
@@ -92,3 +97,37 @@ def test_what_was_accepted_before_api_and_keeper_were_killed_runs_once(stage: St
     eventually(lambda: stage.client.execution("hello", own_id)["status"] == "completed", BACK_SECONDS)
     assert recorded(stage, "execution.requested") == before + 1
     assert recorded(stage, "execution.completed") == 1
+
+
+def test_who_was_put_off_as_postgres_went_away_is_answered_once_it_is_back(stage: Stage) -> None:
+    """No process ends, so no lease frees the key: the one that was at work on it has to."""
+    sent = {"functionId": "unique()", "name": "made in an outage", "runtime": "node-22"}
+    before = recorded(stage, "function.created")
+    stage.to_postgres.swallow_answers_to(b"made in an outage")
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(ask, stage, "/functions", sent, "outage")
+        eventually(lambda: recorded(stage, "function.created") > before)
+        stage.to_postgres.refuse()
+        assert asking.result().status_code == 503
+    stage.heal()
+
+    again = asked_again(stage, "/functions", sent, "outage")
+
+    assert (again.status_code, again.json()["name"]) == (201, "made in an outage")
+    assert recorded(stage, "function.created") == before + 1
+
+
+def test_a_connection_that_breaks_as_a_key_is_taken_keeps_nobody_from_it(stage: Stage) -> None:
+    sent = {"functionId": "unique()", "name": "made at once", "runtime": "node-22"}
+    taken: LiteralString = "SELECT count(*) FROM idempotency_keys WHERE key = %s"
+    before = recorded(stage, "function.created")
+    stage.to_postgres.swallow_answers_to(b"key-that-is-taken")
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(ask, stage, "/functions", sent, "key-that-is-taken")
+        eventually(lambda: counted(stage, taken, "key-that-is-taken") == 1)
+        stage.heal()
+        stage.to_postgres.cut()
+        answer = asking.result()
+
+    assert (answer.status_code, answer.json()["name"]) == (201, "made at once")
+    assert recorded(stage, "function.created") == before + 1

@@ -189,6 +189,39 @@ async def test_a_failure_of_ours_leaves_the_key_to_whoever_asks_again(
     assert (await plain.get(f"/v1/functions/{function_id}/executions")).json["total"] == 1
 
 
+async def test_what_could_not_be_remembered_is_told_to_who_asks_again_once_it_can_be(
+    services: Services, plain: Client
+) -> None:
+    await services.database.execute(
+        "CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE EXCEPTION USING ERRCODE = 'admin_shutdown'; END $$"
+    )
+    await services.database.execute(
+        "CREATE TRIGGER lose BEFORE UPDATE ON idempotency_keys FOR EACH ROW EXECUTE FUNCTION lose()"
+    )
+    first = await create(keyed(plain))
+    assert first.status == 201, "for it was done"
+    await services.database.execute("DROP FUNCTION lose CASCADE")
+
+    again = await create(keyed(plain))
+
+    assert (again.status, again.json["$id"]) == (201, first.json["$id"])
+    assert again.headers["idempotent-replayed"] == "true"
+    assert await functions(plain) == 1
+
+
+async def test_a_repeat_that_breaks_off_leaves_the_key_to_the_next_one(services: Services, plain: Client) -> None:
+    first = await create(keyed(plain))
+    await services.database.execute("UPDATE idempotency_keys SET holder = 'dead', answered_at = NULL")
+    await services.database.execute("ALTER TABLE functions RENAME TO away")
+    assert (await create(keyed(plain))).status == 500
+    await services.database.execute("ALTER TABLE away RENAME TO functions")
+
+    again = await create(keyed(plain))
+
+    assert (again.status, again.json["$id"]) == (201, first.json["$id"])
+
+
 async def test_after_a_day_a_key_is_new_and_its_answer_is_gone(
     services: Services, executor: FakeExecutor, plain: Client
 ) -> None:

@@ -1,0 +1,203 @@
+"""Keys of requests while Postgres comes and goes: one is held for as long as somebody is at work on it."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from annals.store import idempotency as keys
+from annals.store.blobs import Blobs
+from annals.store.contents import Contents
+from annals.store.database import Database, Row
+from annals.store.errors import StoreUnavailable
+from annals.store.idempotency import Asked, Idempotency, Remembered, Reserved
+from annals.store.leases import Leases
+from annals.store.vault import Vault, master_key
+
+ASKED = Asked("p", "key:k", "once", "what is asked for")
+ANSWER = Remembered(201, [], b"made")
+CHANGES_ARE_LOST = (
+    "CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+    " IF TG_OP = 'DELETE' OR NEW.holder = '' THEN RAISE EXCEPTION USING ERRCODE = 'admin_shutdown'; END IF;"
+    " RETURN NEW; END $$",
+    "CREATE TRIGGER lose BEFORE UPDATE OR DELETE ON idempotency_keys FOR EACH ROW EXECUTE FUNCTION lose()",
+)
+"""Postgres goes away whenever somebody lets go of a key, or gives it back."""
+
+
+class AnswersLate(Database):
+    """A connection of it breaks after what it was asked was done: it is done a second time, or not answered at all."""
+
+    lost: BaseException | None = None
+    twice = False
+
+    async def row(self, sql: str, params: Any = ()) -> Row | None:
+        row = await super().row(sql, params)
+        if self.lost is not None and sql == keys.QUERIES["reserve"]:
+            lost, self.lost = self.lost, None
+            raise lost
+        return await super().row(sql, params) if self.twice else row
+
+
+class Side:
+    """One process: its connection, its lease, and the keys it knows of."""
+
+    def __init__(self, database: AnswersLate, known: Idempotency, holder: str) -> None:
+        self.database, self.known, self.holder = database, known, holder
+
+    async def reserve(self, own_id: str, asked: Asked = ASKED) -> Reserved | Remembered | None:
+        return await self.known.reserve(asked, self.holder, own_id)
+
+    async def reserved(self, own_id: str, asked: Asked = ASKED) -> Reserved:
+        reserved = await self.reserve(own_id, asked)
+        assert isinstance(reserved, Reserved)
+        return reserved
+
+
+@asynccontextmanager
+async def side(url: str, folder: Path, holder: str) -> AsyncIterator[Side]:
+    database = await AnswersLate.open(url, patience=1.0)
+    await Leases(database).beat(holder, "api")
+    vault = Vault(database, master_key(folder / "master.key"))
+    known = Idempotency(database, Contents(database, Blobs.open(folder / "blobs")), vault)
+    try:
+        yield Side(database, known, holder)
+    finally:
+        await known.aclose()
+        await database.close()
+
+
+@pytest.fixture
+async def one(database_url: str, tmp_path: Path) -> AsyncIterator[Side]:
+    async with side(database_url, tmp_path, "one") as opened:
+        yield opened
+
+
+@pytest.fixture
+async def other(database_url: str, tmp_path: Path) -> AsyncIterator[Side]:
+    async with side(database_url, tmp_path, "other") as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def changes_lost(database: Database) -> AsyncIterator[None]:
+    for statement in CHANGES_ARE_LOST:
+        await database.execute(statement)
+    yield
+    await database.execute("DROP FUNCTION lose CASCADE")
+
+
+async def until(ask: Callable[[], Awaitable[Any]], seconds: float = 60.0) -> Any:
+    deadline = time.monotonic() + seconds
+    while (answer := await ask()) is None:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
+    return answer
+
+
+async def test_a_key_is_its_holders_until_it_is_let_go_of_whichever_process_asks(one: Side, other: Side) -> None:
+    reserved = await one.reserved("a")
+    assert await one.reserve("b") is None, "of the same process"
+    assert await other.reserve("c") is None
+
+    one.known.let_go(reserved)
+
+    taken = await until(lambda: other.reserve("c"))
+    assert (taken.resource_id, taken.again) == ("a", True)
+    assert await one.reserve("b") is None
+    await other.known.remember(taken, ANSWER)
+    assert await one.reserve("b") == ANSWER
+
+
+async def test_what_could_not_be_let_go_of_is_free_for_all_once_postgres_takes_it(one: Side, other: Side) -> None:
+    reserved = await one.reserved("a")
+    async with changes_lost(one.database):
+        one.known.let_go(reserved)
+        await asyncio.sleep(0.1)
+        assert await other.reserve("b") is None
+
+    taken = await until(lambda: other.reserve("b"))
+    assert (taken.resource_id, taken.again) == ("a", True)
+
+
+async def test_what_could_not_be_given_back_is_free_for_another_request_once_postgres_takes_it(
+    one: Side, other: Side
+) -> None:
+    changed = ASKED._replace(fingerprint="what is asked for now")
+    for asker in (one, other):
+        reserved = await one.reserved("a")
+        async with changes_lost(one.database):
+            await one.known.give_back(reserved)
+
+        async def asks(asker: Side = asker) -> Reserved | Remembered | None:
+            try:
+                return await asker.reserve("b", changed)
+            except keys.KeyReused:
+                return None
+
+        taken = await until(asks)
+        assert taken == Reserved(changed, asker.holder, "b", again=False)
+        await asker.known.give_back(taken)
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable(), asyncio.CancelledError()])
+async def test_a_key_whose_reservation_was_not_answered_is_free(one: Side, other: Side, error: BaseException) -> None:
+    one.database.lost = error
+    with pytest.raises(type(error)):
+        await one.reserve("a")
+
+    taken = await until(lambda: other.reserve("b"))
+    assert (taken.resource_id, taken.again) == ("a", True)
+
+
+async def test_a_reservation_that_is_sent_twice_finds_itself(one: Side) -> None:
+    one.database.twice = True
+
+    assert await one.reserve("a") == Reserved(ASKED, "one", "a", again=False)
+
+
+async def test_of_requests_of_one_process_at_a_time_one_has_the_key(one: Side) -> None:
+    taken = await asyncio.gather(*(one.reserve(f"own{number}") for number in range(20)))
+
+    assert len([reserved for reserved in taken if reserved is not None]) == 1
+
+
+@pytest.mark.parametrize("let_go", [True, False])
+async def test_a_request_that_ends_after_its_lease_takes_its_key_from_nobody(
+    one: Side, other: Side, *, let_go: bool
+) -> None:
+    reserved = await one.reserved("a")
+    await one.database.execute("DELETE FROM leases WHERE holder = 'one'")
+    taken = await other.reserved("b")
+
+    if let_go:
+        one.known.let_go(reserved)
+    else:
+        await one.known.give_back(reserved)
+
+    assert await one.reserve("c") is None
+    await other.known.remember(taken, ANSWER)
+    assert await one.reserve("c") == ANSWER
+
+
+async def test_beyond_what_a_process_owes_a_key_is_held_from_others_alone(
+    one: Side, other: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "MOST_OWED", 0)
+    one.known.let_go(await one.reserved("a"))
+
+    assert await other.reserve("b") is None
+    assert await one.reserve("c") == Reserved(ASKED, "one", "a", again=True)
+
+
+async def test_a_process_that_ends_does_not_wait_for_what_it_owes(one: Side) -> None:
+    reserved = await one.reserved("a")
+    async with changes_lost(one.database):
+        one.known.let_go(reserved)
+        await asyncio.sleep(0.1)
+
+        await asyncio.wait_for(one.known.aclose(), 60)
