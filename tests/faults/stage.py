@@ -1,6 +1,8 @@
 """An instance whose Postgres, Valkey and executor stand behind proxies, each a process that a test may hurt."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -141,3 +143,15 @@ def alone(**environment: str) -> Iterator[AnnalsInstance]:
         yield running
         invariants.hold(running)
         canaries.unseen(running)
+
+
+@contextmanager
+def paused(*pids: int) -> Iterator[None]:
+    """Processes that stand still, and go on as if nothing had been."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)

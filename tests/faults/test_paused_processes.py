@@ -1,7 +1,5 @@
 """Processes paused beyond their leases and woken again: others took over, and what comes late is refused."""
 
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +10,7 @@ import pytest
 
 from annals.app.cli.folders import Folders
 from tests.client import Client
-from tests.faults.stage import alone, said
+from tests.faults.stage import alone, paused, said
 from tests.instance import AnnalsInstance, eventually, plain
 
 pytestmark = pytest.mark.timeout(600)
@@ -29,17 +27,6 @@ HELLO = "module.exports = async ({ res }) => res.text('hello')"
 def instance() -> Iterator[AnnalsInstance]:
     with alone(ANNALS_LEASE_S="5", ANNALS_WORKERS="2", ANNALS_LOG_FORMAT="json") as running:
         yield running
-
-
-@contextmanager
-def paused(*pids: int) -> Iterator[None]:
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
 
 
 def workers_of(instance: AnnalsInstance) -> list[int]:

@@ -1,8 +1,7 @@
 """Two things that meet, twenty times each, on real processes: nothing is lost, nothing ends twice, no answer lies."""
 
-import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -10,17 +9,18 @@ import httpx
 import pytest
 
 from annals.app.deployments.ranges import CHUNK
+from annals.domain.deployment import Deployment
 from annals.domain.execution import Execution
 from annals.domain.function import Function
 from tests.client import Client, packed
 from tests.faults import canaries, invariants
 from tests.faults.history import History
-from tests.faults.meeting import chunk, meet, statuses
-from tests.faults.stage import alone
+from tests.faults.meeting import Approach, chunk, meet, ordered, statuses
+from tests.faults.stage import alone, paused
 from tests.instance import AnnalsInstance, eventually
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.usefixtures("raced")]
-TRIALS = 20
+TRIALS, HELD = 20, 4
 LEASE_SECONDS = 2
 CODE = """
 module.exports = async ({ req, res }) => {
@@ -54,23 +54,49 @@ def stream(kind: str, own_id: str) -> str:
     return f"{kind}:default:{own_id}"
 
 
-def test_a_cancel_that_meets_the_end_leaves_one_of_both(
+def test_a_cancel_that_meets_the_end_leaves_one_of_both(instance: AnnalsInstance, client: Client) -> None:
+    took = seconds_of(lambda: client.execute("called", path="/?ms=50"))
+    approach, told = Approach(0.0, 2 * took), {}
+
+    for _ in range(TRIALS):
+        made = client.execute("called", path="/?ms=50", **{"async": True})["$id"]
+        time.sleep(max(approach.moment, 0))
+        told[made] = client.http.patch(f"/functions/called/executions/{made}/status")
+        approach.told(too_early=told[made].is_success)
+
+    assert approach.both
+    eventually(lambda: {client.execution("called", one)["status"] for one in told} <= {"completed", "failed"})
+    history = History(instance)
+    for one, answer in told.items():
+        canceled = history.of(stream("execution", one), Execution.Canceled)
+        assert answer.is_success == bool(canceled), answer.text
+
+
+def test_a_cancel_that_meets_the_end_of_a_build_leaves_one_of_both(
     instance: AnnalsInstance, client: Client, pool: ThreadPoolExecutor
 ) -> None:
-    client.execute("called")
+    def trials(function_id: str) -> dict[str, httpx.Response]:
+        began = time.monotonic()
+        client.function(function_id, CODE)
+        approach, told = Approach(0.0, time.monotonic() - began), {}
+        for number in range(TRIALS // 2):
+            made = client.deploy(function_id, {"index.js": f"{CODE}// {number}"})
+            time.sleep(max(approach.moment, 0))
+            told[made] = client.http.patch(f"/functions/{function_id}/deployments/{made}/status")
+            approach.told(too_early=told[made].is_success)
+            ended = client.built(function_id, made)
+            assert ended["status"] == ("canceled" if told[made].is_success else "ready"), told[made].text
+            active = client.call("GET", f"/functions/{function_id}")["deploymentId"]
+            assert (active == made) == (ended["status"] == "ready")
+        assert approach.both
+        return told
 
-    def trial(number: int) -> tuple[str, httpx.Response]:
-        made = client.execute("called", path=f"/?ms={number * 5}", **{"async": True})["$id"]
-        time.sleep(random.random() * 0.25)
-        return made, client.http.patch(f"/functions/called/executions/{made}/status")
+    told = [answer for one in pool.map(trials, ("canceled-1", "canceled-2")) for answer in one.items()]
 
-    told = list(pool.map(trial, range(TRIALS)))
-
-    eventually(lambda: {client.execution("called", one)["status"] for one, _ in told} <= {"completed", "failed"})
     history = History(instance)
     for one, answer in told:
-        canceled = history.of(stream("execution", one), Execution.Canceled)
-        assert (answer.status_code < 300) == bool(canceled), answer.text
+        assert answer.is_success == bool(history.of(stream("deployment", one), Deployment.BuildCanceled)), answer.text
+        assert answer.is_success != bool(history.of(stream("deployment", one), Deployment.BuildSucceeded)), answer.text
 
 
 def test_an_activation_that_meets_a_deletion_leaves_what_is_there_or_nothing(
@@ -80,18 +106,21 @@ def test_an_activation_that_meets_a_deletion_leaves_what_is_there_or_nothing(
     made = [client.deploy("switched", {"index.js": CODE}, activate="false") for _ in range(TRIALS)]
     for one in made:
         client.ready("switched", one)
+    approach = Approach(0.0, 0.02)
     for one in made:
-        answers = meet(
+        activated, deleted = ordered(
             pool,
             lambda one=one: client.http.patch("/functions/switched/deployment", json={"deploymentId": one}),  # type: ignore[misc]
             lambda one=one: client.http.delete(f"/functions/switched/deployments/{one}"),  # type: ignore[misc]
-            most=0.02,
+            approach.moment,
         )
-        assert statuses(answers) <= {200, 204, 404}, [answer.text for answer in answers]
+        approach.told(too_early=activated.status_code == 404)
+        assert (activated.status_code, deleted.status_code) in {(200, 204), (404, 204)}, (activated.text, deleted.text)
         active = client.call("GET", "/functions/switched")["deploymentId"]
         assert active != one, "a deployment that is gone answers"
         if active:
             client.deployment("switched", active)
+    assert approach.both
 
 
 def test_a_function_that_goes_while_it_builds_runs_and_is_uploaded_leaves_nothing(
@@ -117,6 +146,7 @@ def test_a_function_that_goes_while_it_builds_runs_and_is_uploaded_leaves_nothin
         told = set().union(*few.map(trial, range(TRIALS)))
 
     assert told <= {201, 202, 204, 404, 409}, told
+    assert told >= {202, 404}, "none came in time, or none too late"
     names = {f"goes-{number}" for number in range(TRIALS)}
     eventually(
         lambda: not names & invariants.functions_with_rows(instance),
@@ -138,20 +168,55 @@ def test_a_first_call_that_meets_a_change_runs_with_one_of_both_and_says_with_wh
     instance: AnnalsInstance, client: Client, pool: ThreadPoolExecutor
 ) -> None:
     client.function("changed", CODE)
+    approach = Approach(0.0, 0.05)
     for trial in range(TRIALS):
-        answers = meet(
+        name = f"name {trial}"
+        waiting = pool.submit(client.http.post, "/functions/changed/executions", json={"async": True})
+        called, changed = ordered(
             pool,
             lambda: client.http.post("/functions/changed/executions", json={}),
-            lambda trial=trial: client.http.put("/functions/changed", json={"name": f"name {trial}"}),  # type: ignore[misc]
-            lambda: client.http.post("/functions/changed/executions", json={"async": True}),
-            most=0.05,
+            lambda name=name: client.http.put("/functions/changed", json={"name": name}),  # type: ignore[misc]
+            approach.moment,
         )
+        answers = [called, changed, waiting.result()]
         assert statuses(answers) <= {200, 201, 202}, [answer.text for answer in answers]
-        ran = answers[0].json()
+        ran = called.json()
         assert ran["status"] == "completed", ran
+        approach.told(too_early=ran["responseBody"] == name)
         history = History(instance)
         (end,) = history.of(stream("execution", ran["$id"]), Execution.Completed)
         assert ran["responseBody"] == name_at(history, "changed", end.ran.function_version)
+    assert approach.both
+
+
+def test_what_a_worker_holds_that_wakes_as_it_is_judged_has_one_end_and_calls_go_on(
+    instance: AnnalsInstance, client: Client
+) -> None:
+    workers = [row["pid"] for row in instance.processes() if row["role"].startswith("worker")]
+    approach = Approach(LEASE_SECONDS / 2, LEASE_SECONDS / 2)
+    for _ in range(TRIALS // HELD):
+        held = [client.execute("called", path="/?ms=300", **{"async": True})["$id"] for _ in range(HELD)]
+        eventually(lambda held=held: all(status(client, one) == "processing" for one in held))  # type: ignore[misc]
+        with paused(*workers):
+            time.sleep(approach.moment)
+        new = [client.execute("called", **{"async": True})["$id"] for _ in range(HELD)]
+        assert client.execute("called")["status"] == "completed"
+        eventually(lambda all_=(*held, *new): {status(client, one) for one in all_} <= {"completed", "failed"})  # type: ignore[misc]
+        for one in (*held, *new):
+            ended = client.execution("called", one)
+            assert ended["status"] == "completed" or "lost" in ended["errors"], ended
+        approach.told(too_early={status(client, one) for one in held} == {"completed"})
+    assert approach.both
+
+
+def status(client: Client, execution_id: str) -> str:
+    return str(client.execution("called", execution_id)["status"])
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    began = time.monotonic()
+    work()
+    return time.monotonic() - began
 
 
 def upload(client: Client, function_id: str, archive: bytes) -> httpx.Response:
