@@ -15,6 +15,14 @@ async def started(start: Coroutine[Any, Any, Sandbox]) -> Sandbox:
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        with suppress(StartFailed, OSError):
-            await (await task).kill()
+        ending = asyncio.ensure_future(_end(task))
+        while not ending.done():  # who is cancelled again would cancel what it waits for, and leave half a start behind
+            with suppress(asyncio.CancelledError):
+                await asyncio.shield(ending)
+        await ending
         raise
+
+
+async def _end(starting: "asyncio.Future[Sandbox]") -> None:
+    with suppress(StartFailed, OSError):
+        await (await starting).kill()

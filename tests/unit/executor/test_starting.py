@@ -1,0 +1,42 @@
+"""A start that is cancelled is not stopped halfway, however often it is cancelled."""
+
+import asyncio
+
+import pytest
+
+from annals.executor.drivers.starting import started
+
+
+class FakeSandbox:
+    def __init__(self) -> None:
+        self.killed = asyncio.Event()
+        self.dies = asyncio.Event()
+
+    async def kill(self) -> None:
+        self.killed.set()
+        await self.dies.wait()
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+async def test_what_is_cancelled_while_it_starts_is_started_whole_and_ended(times: int) -> None:
+    sandbox, may_start = FakeSandbox(), asyncio.Event()
+
+    async def start() -> FakeSandbox:
+        await may_start.wait()
+        return sandbox
+
+    waiting = asyncio.ensure_future(started(start()))  # type: ignore[arg-type]
+    for _ in range(times):
+        await asyncio.sleep(0)
+        waiting.cancel()
+    await asyncio.sleep(0)
+    assert not waiting.done()
+
+    may_start.set()
+    await asyncio.wait_for(sandbox.killed.wait(), 10)
+    waiting.cancel()
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    sandbox.dies.set()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
