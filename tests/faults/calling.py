@@ -7,10 +7,18 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from tests.instance import AnnalsInstance
+
+
+class Failure(NamedTuple):
+    """A call that did not succeed: when it was told, by the monotonic clock, and its status; 0: nobody answered."""
+
+    at: float
+    status: int
+    text: str
 
 
 class Load:
@@ -27,13 +35,18 @@ class Load:
     ) -> None:
         """Loads of different names may run at once; `endpoint` is where an instance has another one."""
         self.answered = 0
-        self.failed: list[str] = []
+        self.failures: list[Failure] = []
         self.later: list[str] = []
         self._where, self._name = urlsplit(endpoint or instance.endpoint), name
         self._headers = {**instance.headers, "content-type": "application/json"}
         self._end = threading.Event()
         self._calling: list[Future[None]] = []
         self._pause, self._clients = clients / requests_a_second, clients
+
+    @property
+    def failed(self) -> list[str]:
+        """What is told of the calls that did not succeed."""
+        return [one.text for one in self.failures]
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -80,13 +93,14 @@ class Load:
             answer = connection.getresponse()
             text = answer.read()
         except (OSError, http.client.HTTPException) as error:
-            self.failed.append(f"{method} {path}: {error!r}")
+            self.failures.append(Failure(time.monotonic(), 0, f"{method} {path}: {error!r}"))
             return None
         finally:
             connection.close()
         told = json.loads(text)
         if answer.status >= 300 or (completed and told["status"] != "completed"):
-            self.failed.append(f"{method} {path}: {answer.status} {text[:2000]!r}")
+            said = f"{method} {path}: {answer.status} {text[:2000]!r}"
+            self.failures.append(Failure(time.monotonic(), answer.status, said))
             return None
         self.answered += 1
         return told
