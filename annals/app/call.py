@@ -12,6 +12,7 @@ from annals.app.parameters.body import body_parameters, query_parameters, whole
 from annals.app.parameters.kinds import Boolean, Unfit
 from annals.app.reads import Found
 from annals.app.refusals import ApiDisabled, RequestTooSlow, ServiceDisabled, UnknownOrigin
+from annals.app.stints import Stint
 from annals.domain.errors import ArgumentInvalid
 from annals.domain.project import CONSOLE, REST
 from annals.store.ids import generate_id
@@ -47,7 +48,7 @@ class Call:
     __slots__ = (
         "_access", "_caller", "_claim", "_origins", "_query", "_receive", "_received", "_user", "answer_headers",
         "generation", "headers", "method", "operation", "origin_known", "path_values", "position", "prefetched",
-        "request_id", "reserved_id", "scope", "services", "values",
+        "request_id", "reserved_id", "scope", "services", "stint", "values",
     )  # fmt: skip
 
     def __init__(self, scope: Mapping[str, Any], receive: Any, services: "Services", request_id: str) -> None:
@@ -61,6 +62,7 @@ class Call:
         self.answer_headers: list[tuple[bytes, bytes]] = []
         self.position = 0
         self.reserved_id = ""
+        self.stint: Stint | None = None
         self.prefetched: asyncio.Future[Found] | None = None
         self._received = False
         self._query: dict[str, Any] | None = None

@@ -2,7 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import structlog
@@ -21,6 +23,7 @@ from annals.app.routing import Operation, Routes
 from annals.app.scopes import EVENTS_READ
 from annals.app.services import Services
 from annals.domain.errors import BadRequest, DomainError
+from annals.projections.runs import QUEUE_SECONDS
 from annals.store.blobs import BlobError
 from annals.store.errors import ContentDamaged, RequestTooLarge, StatementTooSlow, StoreUnavailable, UnknownTopic
 from annals.store.ids import generate_id
@@ -37,11 +40,17 @@ _LONGEST_REQUEST_ID = 128
 _CUT_OFF = "The request's body is cut off, or its chunks are none."
 _NEWER = "A newer version of the server has changed this, and this process is about to be replaced. Try again shortly."
 
-MOST_AT_ONCE = 512
-"""Requests of projects that one process works on at the same time, from their last byte on; more come back later.
+MOST_AT_ONCE, MOST_OF_PROJECT = 768, 512
+"""Requests that one process works on at the same time, and of one project; more come back later.
 
 Each holds memory and a place in every queue behind: beyond this, answers would only come later, not sooner.
 """
+
+READS_AT_ONCE = 4
+"""Reads of a project that begin at once in any company: they share a trip."""
+
+LONGEST_STINT_SECONDS = 0.25
+"""Who works for longer waits for something else, and holds up none of its project's."""
 
 Send = Callable[[Any], Awaitable[None]]
 
@@ -55,6 +64,7 @@ class Edge:
         self._idle = asyncio.Event()
         self._idle.set()
         self._working = 0
+        self._working_of: Counter[str] = Counter()
 
     def open(self, services: Services) -> None:
         """Serve with these; before, no request may come."""
@@ -111,7 +121,7 @@ class Edge:
             return cors.preflight()
         call.operation, call.path_values = self._routes.find(call.method, call.scope["path"])
         call.identify()
-        if call.method in _SAFE and call.claims_key and not call.asks_past:
+        if call.method in _SAFE and call.claims_key and not call.asks_past and not self._in_company(call):
             return await self._read(call)
         await self._judge(call)
         return await self._handle(call)
@@ -147,13 +157,40 @@ class Edge:
                 sent = operation.translate(sent, call.generation)
             parameters = operation.parameters
             call.values = (parameters(call) if callable(parameters) else parameters).parse(sent)
-        if self._working >= MOST_AT_ONCE and operation.needs_project:
-            raise Overloaded
-        self._working += not operation.reads_body_itself  # who sends slowly holds nobody up
-        try:
+        if not operation.needs_project or operation.reads_body_itself:  # who sends slowly holds nobody up
             return await self._work(call)
+        with self._place(call.project_id):
+            return await self._take_turn(call)
+
+    def _in_company(self, call: Call) -> bool:
+        """Then it is judged first, for what is nobody's must not begin before others' turns."""
+        return call.operation.needs_project and self._services.stints.in_company(call.project_id)
+
+    @contextmanager
+    def _place(self, project_id: str) -> Iterator[None]:
+        """One of the process's, and of the project's. Raises Overloaded."""
+        if self._working >= MOST_AT_ONCE or self._working_of[project_id] >= MOST_OF_PROJECT:
+            raise Overloaded
+        self._working += 1
+        self._working_of[project_id] += 1
+        try:
+            yield
         finally:
-            self._working -= not operation.reads_body_itself
+            self._working -= 1
+            self._working_of[project_id] -= 1
+            if not self._working_of[project_id]:
+                del self._working_of[project_id]
+
+    async def _take_turn(self, call: Call) -> Answer:
+        """Work on it when its project may (ADR 0036). Raises RateLimited when that takes too long."""
+        least = READS_AT_ONCE if call.method in _SAFE else 1
+        async with self._services.stints.one(call.project_id, seconds=QUEUE_SECONDS, least=least) as stint:
+            call.stint = stint
+            ending = asyncio.get_running_loop().call_later(LONGEST_STINT_SECONDS, stint.end)
+            try:
+                return await self._work(call)
+            finally:
+                ending.cancel()
 
     @staticmethod
     async def _work(call: Call) -> Answer:

@@ -11,12 +11,12 @@ from annals.app.executions.accepting import Accepting
 from annals.app.executions.admission import Admission
 from annals.app.executions.holding import Holding
 from annals.app.executions.places import Places
-from annals.app.executions.stints import Stints
 from annals.app.health.conservation import Conservation
 from annals.app.metrics import Metrics
 from annals.app.passwords import Passwords
 from annals.app.reads import Reads
 from annals.app.settings import Settings
+from annals.app.stints import Stints
 from annals.domain.catalogue import Specification, allowed_runtimes
 from annals.domain.ports import Executor
 from annals.domain.runtimes import Runtime

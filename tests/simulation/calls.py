@@ -88,6 +88,7 @@ class SimulatedCall:
         self.services = _Services(world, parts)
         self.project_id = PROJECT
         self.request_id, self.reserved_id = "r1", ""
+        self.stint = None
         self.address = ""
         self.values: dict[str, Any] = {"method": "GET", "path": "/", "headers": {}, "body": b""}
         self.generation = negotiation.negotiate("")

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from annals.app.executions.places import Places
-from annals.app.executions.stints import Stints
+from annals.app.stints import Stints
 from annals.domain.environment import Platform
 from annals.domain.ports import Executor
 from annals.projections import schedules

@@ -34,7 +34,6 @@ from annals.domain.ports import ExecutorUnavailable
 from annals.domain.runtimes import RUNTIMES
 from annals.projections import execution_context
 from annals.projections.execution_context import ACTIVE, Context, context_from
-from annals.projections.runs import QUEUE_SECONDS
 from annals.store.inputs import Input, input_facts, seal_input
 
 CONTEXT = Lookup(ACTIVE, 2)
@@ -69,8 +68,7 @@ async def preview(call: Call) -> Answer:
 async def _run(call: Call, context: Context, caller: Caller, due: datetime | None) -> Answer:
     if call.values["async"]:
         with call.services.accepting.one():
-            async with call.services.stints.one(call.project_id, seconds=QUEUE_SECONDS):
-                return await _accept(call, context, caller, due)
+            return await _accept(call, context, caller, due)
     return _reply(call, await run_now(call, context))
 
 

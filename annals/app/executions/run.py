@@ -12,8 +12,8 @@ import structlog
 from annals.app.call import Call
 from annals.app.caller import Caller
 from annals.app.executions.finished import Finished, finished
-from annals.app.executions.stints import Stint
 from annals.app.refusals import SynchronousTimeout
+from annals.app.stints import Stint
 from annals.domain.errors import Conflict, ExecutionNotFound
 from annals.domain.execution import Execution, Ran, Request
 from annals.domain.invocation import KEPT_REQUEST_HEADERS, kept, laid_over, platform_headers
@@ -52,7 +52,7 @@ async def run_now(call: Call, context: Context) -> Finished:
 async def _run(call: Call, context: Context) -> Finished:
     """What its process does for a call are two stints, with its code's time between them; one where that is short."""
     stints = call.services.stints
-    async with stints.one(context.project_id, seconds=QUEUE_SECONDS) as stint:
+    async with stints.gone_on(call.stint, context.project_id, seconds=QUEUE_SECONDS) as stint:
         ran = await _carry_out(call, context, stint)
         if not stint.ended:  # nothing is recorded yet, so it waits for no other's turn
             return await _conclude(call, ran)

@@ -84,6 +84,7 @@ class Visit(Call):
             "headers": self._sent_headers(),
             "body": await whole(self.pieces(), BODY_LIMIT),
         }
+        self.services.stints.met(self.project)
         return _answer(await run_now(self, context), head=self.method == "HEAD")
 
     async def _context(self, function_id: str) -> Context:

@@ -7,12 +7,16 @@ from typing import Any
 
 import pytest
 
-from annals.app.executions.stints import Stints
+from annals.app import edge as edge_module
+from annals.app.call import Call
+from annals.app.edge import READS_AT_ONCE
+from annals.app.executions import queries
 from annals.app.services import Services
+from annals.app.stints import Stints
 from annals.store.company import SIZE, Company
 from annals.store.log import EventLog
 from tests.integration.edge import given
-from tests.integration.edge.client import Client
+from tests.integration.edge.client import Client, Reply
 from tests.integration.edge.executor import FakeExecutor
 from tests.integration.workers.valkey import until
 
@@ -45,6 +49,24 @@ def company(services: Services) -> Company:
     company = Company(mmap.mmap(-1, SIZE), lambda: 1.0)
     services.stints = Stints(company, FEW)
     return company
+
+
+class HeldReads:
+    """Lists of executions that are not told until the gate is opened; `begun` are their projects."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.gate, self.begun = asyncio.Event(), Counter[str]()
+        self._read = queries.read_executions
+        monkeypatch.setattr(queries, "read_executions", self.read)
+
+    async def read(self, call: Call, *args: Any, **kwargs: Any) -> bytes:
+        self.begun[call.project_id] += 1
+        await self.gate.wait()
+        return await self._read(call, *args, **kwargs)
+
+
+def lists(client: Client, function_id: str, count: int = 1) -> list[asyncio.Task[Reply]]:
+    return [asyncio.create_task(client.get(f"/v1/functions/{function_id}/executions")) for _ in range(count)]
 
 
 async def held(services: Services) -> HeldLog:
@@ -117,3 +139,52 @@ async def test_code_runs_for_as_many_at_once_as_ever(
 
     executor.gate.set()
     assert {reply.status for reply in await asyncio.gather(one, *crowd)} == {201}
+
+
+@pytest.mark.usefixtures("company")
+async def test_of_a_crowd_of_reads_few_begin_while_another_project_calls(
+    services: Services, plain: Client, other: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crowded = await given.running_function(services, plain)
+    function_id = await given.running_function(services, other, project_id="p2")
+    monkeypatch.setattr(edge_module, "LONGEST_STINT_SECONDS", 600.0)
+    reads = HeldReads(monkeypatch)
+
+    crowd = lists(plain, crowded, CROWD)
+    await until(lambda: services.stints.waiting == CROWD - READS_AT_ONCE, seconds=60)
+    one = lists(other, function_id)
+    await until(lambda: reads.begun == {"p1": READS_AT_ONCE, "p2": 1}, seconds=60)
+
+    reads.gate.set()
+    assert {reply.status for reply in await asyncio.gather(*one, *crowd)} == {200}
+    assert services.stints.waiting == 0
+
+
+@pytest.mark.usefixtures("company")
+async def test_who_takes_long_holds_up_none_of_its_project_s(
+    services: Services, plain: Client, other: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    function_id = await given.running_function(services, plain)
+    await other.get("/v1/functions")
+    monkeypatch.setattr(edge_module, "LONGEST_STINT_SECONDS", 0.0)
+    reads = HeldReads(monkeypatch)
+
+    crowd = lists(plain, function_id, CROWD)
+    await until(lambda: reads.begun["p1"] == CROWD, seconds=60)
+
+    reads.gate.set()
+    assert {reply.status for reply in await asyncio.gather(*crowd)} == {200}
+
+
+@pytest.mark.usefixtures("company")
+async def test_in_company_who_may_not_read_is_refused_before_anything_is_read(
+    services: Services, plain: Client, other: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    function_id = await given.running_function(services, plain)
+    await other.get("/v1/functions")
+    reads = HeldReads(monkeypatch)
+    reads.gate.set()
+
+    [refused] = await asyncio.gather(*lists(plain.with_(x_appwrite_key="wrong"), function_id))
+
+    assert (refused.status, reads.begun.total()) == (401, 0)

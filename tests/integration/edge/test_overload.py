@@ -29,3 +29,22 @@ async def test_beyond_its_bound_it_tells_to_come_back_and_health_is_still_told(
     assert health.status == 200
     assert [reply.status for reply in await asyncio.gather(*working)] == [201, 201]
     assert (await plain.get("/v1/functions")).status == 200
+
+
+async def test_one_project_has_not_all_of_a_process(
+    executor: FakeExecutor, services: Services, plain: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    function_id = await given.running_function(services, plain)
+    monkeypatch.setattr(edge_module, "MOST_OF_PROJECT", 2)
+    executor.gate = asyncio.Event()
+    working = [asyncio.create_task(given.execute(plain, function_id)) for _ in range(2)]
+    while int(await services.database.value("SELECT count(*) FROM executions WHERE status = 'processing'")) < 2:
+        await asyncio.sleep(0.01)
+
+    refused = await plain.get("/v1/functions")
+    served = await plain.with_(x_appwrite_project="p2", x_appwrite_key="p2-all").get("/v1/functions")
+    executor.gate.set()
+
+    assert (refused.error, refused.headers["retry-after"]) == ((503, "general_service_unavailable"), "1")
+    assert served.status == 200
+    assert [reply.status for reply in await asyncio.gather(*working)] == [201, 201]

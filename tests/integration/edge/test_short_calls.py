@@ -54,9 +54,9 @@ async def test_a_call_that_ends_at_once_is_one_append(
     stints: list[str] = []
     one = services.stints.one
 
-    def begun(project_id: str, *, seconds: float | None = None) -> Any:
+    def begun(project_id: str, **how: Any) -> Any:
         stints.append(project_id)
-        return one(project_id, seconds=seconds)
+        return one(project_id, **how)
 
     monkeypatch.setattr(services.stints, "one", begun)
 

@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
-from annals.app.executions.stints import Stints
 from annals.app.refusals import RateLimited
+from annals.app.stints import Stints
 from annals.store.company import HOLD_SECONDS, SIZE, Company
 
 FEW = 3
@@ -22,6 +22,7 @@ class Host:
         self.memory: mmap.mmap = beside.memory if beside else mmap.mmap(-1, SIZE)
         self.company = Company(self.memory, lambda: self.now, 2 if beside else 1)
         self.stints = Stints(self.company, FEW)
+        self.least = 1
         self.begun: list[str] = []
         self.at_work: Counter[str] = Counter()
         self._ends: dict[str, asyncio.Event] = {}
@@ -38,7 +39,8 @@ class Host:
             await settled()
 
     async def _work(self, project: str, name: str, seconds: float | None) -> None:
-        async with self.stints.one(project, seconds=seconds):
+        self.stints.met(project)
+        async with self.stints.one(project, seconds=seconds, least=self.least):
             self.begun.append(name)
             self.at_work[project] += 1
             await self._ends[name].wait()
@@ -92,6 +94,20 @@ async def test_in_company_it_has_few_and_the_rest_in_order_while_the_other_begin
     await host.all_end()
 
     assert [name for name in host.begun if name != "b0"] == crowd("a", 10)
+
+
+async def test_what_little_work_is_begins_beside_more_of_its_own_in_any_company() -> None:
+    host = Host()
+    await host.come("b", "b0")
+    host.least = 4
+    await host.come("a", *crowd("a", 10))
+    assert host.at_work["a"] == 4
+
+    host.least = 1
+    await host.come("a", "much")
+    await host.end(*crowd("a", 10))
+    assert host.begun[-1] == "much"
+    await host.all_end()
 
 
 async def test_what_began_alone_goes_on_and_no_more_begin_until_few_are_left() -> None:

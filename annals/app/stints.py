@@ -1,13 +1,13 @@
-"""How many calls of a project an API process works on at once while another project calls too.
+"""How many requests of a project an API process works on at once while another project calls too.
 
-Why, and why not otherwise: docs/adr/0031-who-wants-much-waits-for-who-wants-little.md, and for how many
-docs/adr/0033-projects-in-company-share-evenly.md.
+Why, and why not otherwise: docs/adr/0031-who-wants-much-waits-for-who-wants-little.md; for how many
+docs/adr/0033-projects-in-company-share-evenly.md; which docs/adr/0036-every-request-of-a-project-takes-turns.md.
 """
 
 import asyncio
 from collections import Counter, deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 
 from annals.app.refusals import RateLimited
 from annals.store.company import Company
@@ -19,7 +19,7 @@ RETRY_SECONDS = 1
 
 
 class Stint:
-    """A call's work in one go: until its code runs and that is recorded, or from its code's end to the answer."""
+    """A request's work in one go; of a call until its code runs and that is recorded, or from its end to the answer."""
 
     __slots__ = ("_project", "_stints")
 
@@ -52,7 +52,7 @@ class Stints:
         self._wanted: Counter[str] = Counter()
         self._all_wanted = 0
         self._greatest = ""
-        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+        self._waiting: dict[str, deque[tuple[asyncio.Future[None], int]]] = {}
 
     @property
     def waiting(self) -> int:
@@ -63,16 +63,19 @@ class Stints:
         """A project has called, whatever for."""
         self._company.met(project_id)
 
+    def in_company(self, project_id: str) -> bool:
+        """Whether another project has called a moment ago."""
+        return self._company.of(project_id)
+
     @asynccontextmanager
-    async def one(self, project_id: str, *, seconds: float | None = None) -> AsyncIterator[Stint]:
-        """Begin when it may; the stint ends with the block, or before.
+    async def one(self, project_id: str, *, seconds: float | None = None, least: int = 1) -> AsyncIterator[Stint]:
+        """Begin when it may, and at once beside less than `least`; the stint ends with the block, or before.
 
         Raises RateLimited when it could not begin within `seconds`, for work that can be refused.
         """
-        self.met(project_id)
         self._want_more(project_id)
-        if project_id in self._waiting or not self._fits(project_id):
-            await self._turn(project_id, seconds)
+        if project_id in self._waiting or not self._fits(project_id, least):
+            await self._turn(project_id, seconds, least)
         else:
             self._begin(project_id)
         stint = Stint(self, project_id)
@@ -81,32 +84,36 @@ class Stints:
         finally:
             stint.end()
 
-    def _fits(self, project_id: str) -> bool:
+    def gone_on(self, begun: Stint | None, project_id: str, *, seconds: float) -> AbstractAsyncContextManager[Stint]:
+        """Work that goes on within a stint, or begins one of its own where there is none."""
+        return self.one(project_id, seconds=seconds) if begun is None else nullcontext(begun)
+
+    def _fits(self, project_id: str, least: int) -> bool:
         working, company = self._working[project_id], self._company
-        if not working or not company.of(project_id):
+        if working < least or not company.of(project_id):
             return True
         others_want = company.others_want(project_id)
         return working + company.elsewhere(project_id) < others_want if others_want else working < self._few
 
-    async def _turn(self, project_id: str, seconds: float | None) -> None:
+    async def _turn(self, project_id: str, seconds: float | None, least: int) -> None:
         """Wait until the stint may begin, and count it."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(project_id, deque()).append(turn)
+        self._waiting.setdefault(project_id, deque()).append((turn, least))
         try:
             async with asyncio.timeout(seconds):
                 await turn
         except TimeoutError:
-            self._forgo(project_id, turn)
+            self._forgo(project_id, turn, least)
             raise RateLimited(
                 "Other projects call as well, and so many of this project's calls wait that this one could not begin"
                 f" within {seconds:g} seconds. Try again in a moment.",
                 retry_after=RETRY_SECONDS,
             ) from None
         except asyncio.CancelledError:
-            self._forgo(project_id, turn)
+            self._forgo(project_id, turn, least)
             raise
 
-    def _forgo(self, project_id: str, turn: "asyncio.Future[None]") -> None:
+    def _forgo(self, project_id: str, turn: "asyncio.Future[None]", least: int) -> None:
         """Stop waiting; a turn that came in the same moment goes to the next."""
         if turn.done() and not turn.cancelled():
             self._give(project_id)
@@ -115,7 +122,7 @@ class Stints:
         self._want_less(project_id)
         queue = self._waiting.get(project_id, deque())
         with suppress(ValueError):
-            queue.remove(turn)
+            queue.remove((turn, least))
 
     def _want_more(self, project_id: str) -> None:
         self._all_wanted += 1
@@ -142,8 +149,8 @@ class Stints:
         _less(self._working, project_id)
         self._want_less(project_id)
         queue = self._waiting.get(project_id)
-        while queue and self._fits(project_id):
-            turn = queue.popleft()
+        while queue and self._fits(project_id, queue[0][1]):
+            turn, _ = queue.popleft()
             if not turn.done():  # one that was cancelled has not been told yet
                 self._begin(project_id)
                 turn.set_result(None)
