@@ -36,11 +36,13 @@ def instance() -> Iterator[AnnalsInstance]:
     """One whose data folder, the database's disk, is a small file system of its own, and its blobs' a smaller one."""
     with short_folder() as folder, small_disk(folder / "small", 400) as small, small_disk(small / "data/blobs", 40):
         running = AnnalsInstance.start(small / "data", "--driver", "sandbox", environment={"ANNALS_LEASE_S": "5"})
-        canaries.plant(running)
-        yield running
-        invariants.hold(running)
-        canaries.unseen(running)
-        running.stop()
+        try:
+            canaries.plant(running)
+            yield running
+            invariants.hold(running)
+            canaries.unseen(running)
+        finally:
+            running.stop()
 
 
 @contextlib.contextmanager
