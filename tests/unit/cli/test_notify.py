@@ -1,0 +1,33 @@
+"""What a process tells its supervisor, however that is."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from annals.app.cli.notify import notify
+
+FULL = 10_000
+"""More than a socket's queue holds."""
+
+
+@pytest.fixture
+def supervisor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> socket.socket:
+    path = tmp_path / "notify.sock"
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    listening.bind(str(path))
+    monkeypatch.setenv("NOTIFY_SOCKET", str(path))
+    return listening
+
+
+def test_what_is_told_arrives_with_whose_it_is(supervisor: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.getpid", lambda: 7)
+    notify(READY="1", STATUS="idle")
+    assert supervisor.recv(4096) == b"READY=1\nSTATUS=idle\nMAINPID=7"
+
+
+@pytest.mark.timeout(60)
+def test_one_that_reads_nothing_is_not_waited_for(supervisor: socket.socket) -> None:
+    for _ in range(FULL):
+        notify(STATUS="idle")
+    assert supervisor.recv(4096)
