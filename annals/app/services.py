@@ -9,7 +9,6 @@ import msgspec
 from annals.app.caches import ByteCache
 from annals.app.executions.accepting import Accepting
 from annals.app.executions.admission import Admission
-from annals.app.executions.holding import Holding
 from annals.app.executions.places import Places
 from annals.app.health.conservation import Conservation
 from annals.app.metrics import Metrics
@@ -58,7 +57,6 @@ class Services(msgspec.Struct, kw_only=True):
     admission: Admission
     accepting: Accepting
     stints: Stints
-    holding: Holding
     places: Places
     holder: Callable[[], str]
     signing_secret: Callable[[str], Awaitable[bytes]]

@@ -15,17 +15,20 @@ from annals.store.company import Company
 FEW = 2
 """Stints at once that a project may have in a process while others have called, but want nothing just now."""
 
+LONGEST_REST_SECONDS = 0.02
+"""After a stint of a project that has more to do, beside others that want something."""
+
 RETRY_SECONDS = 1
 
 
 class Stint:
     """A request's work in one go; of a call until its code runs and that is recorded, or from its end to the answer."""
 
-    __slots__ = ("_project", "_stints")
+    __slots__ = ("_began", "_project", "_stints")
 
     def __init__(self, stints: "Stints", project: str) -> None:
         self._stints: Stints | None = stints
-        self._project = project
+        self._project, self._began = project, asyncio.get_running_loop().time()
 
     @property
     def ended(self) -> bool:
@@ -35,7 +38,7 @@ class Stint:
         """Let the project's next one begin; once is enough."""
         stints, self._stints = self._stints, None
         if stints is not None:
-            stints._give(self._project)
+            stints._give(self._project, asyncio.get_running_loop().time() - self._began)
 
 
 class Stints:
@@ -43,11 +46,12 @@ class Stints:
 
     A project alone on its host has as many at once as it wants. In company it has no more on the whole host than all
     others want together, `few` in each process while they want nothing, and one in each process at any rate: who wants
-    much waits behind its own, and who wants little begins at once.
+    much waits behind its own, and who wants little begins at once. Where some wait, each leaves as much time to the
+    others as it took, `rest_seconds` at most.
     """
 
-    def __init__(self, company: Company, few: int = FEW) -> None:
-        self._company, self._few = company, few
+    def __init__(self, company: Company, few: int = FEW, rest_seconds: float = LONGEST_REST_SECONDS) -> None:
+        self._company, self._few, self._rest_seconds = company, few, rest_seconds
         self._working: Counter[str] = Counter()
         self._wanted: Counter[str] = Counter()
         self._all_wanted = 0
@@ -116,7 +120,7 @@ class Stints:
     def _forgo(self, project_id: str, turn: "asyncio.Future[None]", least: int) -> None:
         """Stop waiting; a turn that came in the same moment goes to the next."""
         if turn.done() and not turn.cancelled():
-            self._give(project_id)
+            self._give(project_id, 0.0)
             return
         turn.cancel()
         self._want_less(project_id)
@@ -145,9 +149,19 @@ class Stints:
         greatest = self._greatest
         self._company.tell(self._all_wanted, greatest, self._wanted[greatest], self._working[greatest])
 
-    def _give(self, project_id: str) -> None:
+    def _give(self, project_id: str, worked: float) -> None:
+        """Those that wait begin now; while others want something, after a rest as long as this one's work."""
         _less(self._working, project_id)
         self._want_less(project_id)
+        if project_id not in self._waiting:
+            return
+        rest = min(worked, self._rest_seconds)
+        if rest and self._company.of(project_id) and self._company.others_want(project_id):
+            asyncio.get_running_loop().call_later(rest, self._serve, project_id)
+        else:
+            self._serve(project_id)
+
+    def _serve(self, project_id: str) -> None:
         queue = self._waiting.get(project_id)
         while queue and self._fits(project_id, queue[0][1]):
             turn, _ = queue.popleft()

@@ -9,7 +9,6 @@ from typing import Any, Protocol
 from annals.app.caches import ByteCache
 from annals.app.executions.accepting import Accepting
 from annals.app.executions.admission import Admission
-from annals.app.executions.holding import Holding
 from annals.app.executions.places import Places
 from annals.app.health.conservation import Conservation
 from annals.app.metrics import Metrics
@@ -114,7 +113,6 @@ async def open_services(settings: Settings, executor: RemoteExecutor, metrics: M
             places=Places(OnDemand(database, PLACES)),
             accepting=Accepting(Pressure.open(settings.executor_urls), knocker),
             stints=Stints(Company.open(settings.executor_urls)),
-            holding=Holding(),
             holder=lambda: presence.id,
             signing_secret=_signing(vault, EPHEMERAL_KEYS),
             token_secret=_signing(vault, USER_TOKENS),

@@ -12,6 +12,7 @@ import structlog
 from annals.app.call import Call
 from annals.app.caller import Caller
 from annals.app.executions.finished import Finished, finished
+from annals.app.executions.held import ends_at_once
 from annals.app.refusals import SynchronousTimeout
 from annals.app.stints import Stint
 from annals.domain.errors import Conflict, ExecutionNotFound
@@ -200,14 +201,12 @@ async def _execute(call: Call, run: Run, execution: Execution, meta: Meta, stint
     running = asyncio.create_task(_once_reached(services.executor, run))
     try:
         if not run.concurrency:
-            if await _ends_at_once(call, run, running):
+            if not call.reserved_id and await ends_at_once(running):  # who repeats a request is told of it by its id
                 return running.result(), False
             call.seen((await services.log.record([execution], meta=meta)).position)
         stint.end()
         async with asyncio.timeout(services.settings.sync_wait_s):
-            outcome = await asyncio.shield(running)
-        services.holding.ran(run, outcome)
-        return outcome, False
+            return await asyncio.shield(running), False
     except TimeoutError:
         await _stop(call, run.execution)
         return _overdue(services.settings.sync_wait_s, await _stopped(running)), True
@@ -219,11 +218,6 @@ async def _execute(call: Call, run: Run, execution: Execution, meta: Meta, stint
             running.cancel()
             with contextlib.suppress(asyncio.CancelledError, ExecutorUnavailable):
                 await running
-
-
-async def _ends_at_once(call: Call, run: Run, running: "asyncio.Task[Outcome]") -> bool:
-    """Never where the request may be repeated: who does is told of it by the id that is recorded."""
-    return not call.reserved_id and await call.services.holding.ends_at_once(run, running)
 
 
 async def _stopped(running: "asyncio.Task[Outcome]") -> Outcome | None:

@@ -1,31 +1,16 @@
 """Calls whose code answers at once: recorded in one append, where nothing speaks against it."""
 
-import asyncio
 from typing import Any
 
 import pytest
 
-from annals.app.executions import holding
-from annals.app.executions.holding import SMALL_OUTPUT
+from annals.app.executions import held
+from annals.app.executions.held import SMALL_OUTPUT
 from annals.app.services import Services
 from annals.domain.ports import Outcome
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
 from tests.integration.edge.executor import FakeExecutor
-from tests.integration.workers.valkey import until
-
-
-def appends_of(services: Services, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many events each append has, of those to come."""
-    recorded: list[int] = []
-    record = services.log.record
-
-    async def counted(aggregates: Any, **facts: Any) -> Any:
-        recorded.append(len([event for one in aggregates for event in one.pending_events]))
-        return await record(aggregates, **facts)
-
-    monkeypatch.setattr(services.log, "record", counted)
-    return recorded
 
 
 @pytest.mark.parametrize(
@@ -49,8 +34,15 @@ async def test_a_call_that_ends_at_once_is_one_append(
     function_id = await given.running_function(services, plain)
     plain.headers.update(headers)
     executor.answer = lambda _run: outcome
-    monkeypatch.setattr(holding, "HELD_SECONDS", 60.0)
-    recorded = appends_of(services, monkeypatch)
+    monkeypatch.setattr(held, "HELD_SECONDS", 60.0)
+    recorded: list[int] = []
+    record = services.log.record
+
+    async def counted(aggregates: Any, **facts: Any) -> Any:
+        recorded.append(len([event for one in aggregates for event in one.pending_events]))
+        return await record(aggregates, **facts)
+
+    monkeypatch.setattr(services.log, "record", counted)
     stints: list[str] = []
     one = services.stints.one
 
@@ -66,24 +58,3 @@ async def test_a_call_that_ends_at_once_is_one_append(
     assert len(stints) == len(appends), "what is not recorded yet waits for no other's turn"
     history = (await plain.get(f"/v1/functions/{function_id}/executions/{told['$id']}/history")).json["events"]
     assert [event["type"] for event in history] == ["execution.requested", f"execution.{told['status']}"]
-
-
-async def test_a_call_of_what_was_long_is_recorded_at_once_until_it_was_short(
-    services: Services, executor: FakeExecutor, plain: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    function_id = await given.running_function(services, plain)
-    recorded = appends_of(services, monkeypatch)
-    executor.gate = asyncio.Event()
-    executor.answer = lambda _run: Outcome(status_code=200, run_seconds=1.0)
-    long = asyncio.create_task(given.execute(plain, function_id))
-    await until(lambda: recorded == [1], seconds=60)
-    executor.gate.set()
-    await long
-    monkeypatch.setattr(holding, "HELD_SECONDS", 60.0)
-    executor.answer = lambda _run: Outcome(status_code=200, run_seconds=0.001)
-
-    await given.execute(plain, function_id)
-    assert recorded == [1, 1, 1, 1]
-    await given.execute(plain, function_id)
-
-    assert recorded == [1, 1, 1, 1, 2]

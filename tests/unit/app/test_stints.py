@@ -17,11 +17,11 @@ FEW = 3
 class Host:
     """One process, maybe beside another; `at_work` are stints that have begun and not ended."""
 
-    def __init__(self, beside: "Host | None" = None) -> None:
+    def __init__(self, beside: "Host | None" = None, *, rest_seconds: float = 0.0) -> None:
         self.now = 1000.0
         self.memory: mmap.mmap = beside.memory if beside else mmap.mmap(-1, SIZE)
         self.company = Company(self.memory, lambda: self.now, 2 if beside else 1)
-        self.stints = Stints(self.company, FEW)
+        self.stints = Stints(self.company, FEW, rest_seconds)
         self.least = 1
         self.begun: list[str] = []
         self.at_work: Counter[str] = Counter()
@@ -107,6 +107,34 @@ async def test_what_little_work_is_begins_beside_more_of_its_own_in_any_company(
     await host.come("a", "much")
     await host.end(*crowd("a", 10))
     assert host.begun[-1] == "much"
+    await host.all_end()
+
+
+async def test_while_others_want_something_who_has_more_to_do_rests_for_as_long_as_it_worked() -> None:
+    host = Host(rest_seconds=60.0)
+    loop = asyncio.get_running_loop()
+    await host.come("b", "b0")
+    began = loop.time()
+    await host.come("a", *crowd("a", 2))
+    await asyncio.sleep(0.2)
+    await host.end("a0")
+    worked = loop.time() - began
+    assert host.begun == ["b0", "a0"]
+
+    while host.begun[-1] != "a1":
+        await asyncio.sleep(0.01)
+    assert loop.time() - began >= 2 * worked * 0.9
+    await host.all_end()
+
+
+async def test_nobody_rests_for_others_that_want_nothing() -> None:
+    host = Host(rest_seconds=60.0)
+    host.company.met("b")
+    await host.come("a", *crowd("a", FEW + 1))
+    await asyncio.sleep(0.05)
+    await host.end("a0")
+
+    assert host.begun == crowd("a", FEW + 1)
     await host.all_end()
 
 
