@@ -105,3 +105,11 @@ def test_sql_longer_than_a_line_lives_in_named_queries() -> None:
 def test_decisions_are_numbered_once() -> None:
     numbers = sorted(int(file.name[:4]) for file in (ROOT / "docs" / "adr").glob("*.md"))
     assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_decisions_that_are_named_are_there() -> None:
+    """By code, and by the documents that name them as files beside their own."""
+    folder = ROOT / "docs" / "adr"
+    texts = [*modules(), *modules("tests"), *modules("bench"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md")]
+    named = {(path, name) for path in texts for name in re.findall(r"\badr/(\d{4}-[a-z0-9-]+\.md)", path.read_text())}
+    assert sorted(f"{path.relative_to(ROOT)}: {name}" for path, name in named if not (folder / name).exists()) == []
