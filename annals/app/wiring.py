@@ -87,6 +87,7 @@ async def open_services(settings: Settings, executor: RemoteExecutor, metrics: M
         knocker = Knocker(beside(settings.executor_urls))
         stack.callback(knocker.close)
         runtimes, specifications = offered(settings)
+        stints = Stints(Company.open(settings.executor_urls))
         platform = Platform(endpoint=settings.endpoint, version=API_VERSION, region=settings.region)
         yield Services(
             settings=settings,
@@ -111,8 +112,8 @@ async def open_services(settings: Settings, executor: RemoteExecutor, metrics: M
                 queue=settings.sync_queue,
             ),
             places=Places(OnDemand(database, PLACES)),
-            accepting=Accepting(Pressure.open(settings.executor_urls), knocker),
-            stints=Stints(Company.open(settings.executor_urls)),
+            accepting=Accepting(Pressure.open(settings.executor_urls), knocker, lambda: stints.waiting),
+            stints=stints,
             holder=lambda: presence.id,
             signing_secret=_signing(vault, EPHEMERAL_KEYS),
             token_secret=_signing(vault, USER_TOKENS),

@@ -1,6 +1,6 @@
 """Calls that are being accepted: one alone is told of at a worker's door, several at once let the workers wait."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from eventsourcing.persistence import StoredEvent
@@ -17,14 +17,15 @@ SEVERAL = 4
 class Accepting:
     """One per process."""
 
-    def __init__(self, pressure: Pressure, knocker: Knocker) -> None:
-        self._pressure, self._knocker, self._in_hand = pressure, knocker, 0
+    def __init__(self, pressure: Pressure, knocker: Knocker, waiting: Callable[[], int]) -> None:
+        """`waiting`: how many requests of the process wait for their turn."""
+        self._pressure, self._knocker, self._waiting, self._in_hand = pressure, knocker, waiting, 0
 
     @contextmanager
     def one(self) -> Iterator[None]:
         """While one call is read, sealed and recorded."""
         self._in_hand += 1
-        if self._in_hand >= SEVERAL:
+        if not self.alone:
             self._pressure.press()
         try:
             yield
@@ -34,7 +35,7 @@ class Accepting:
     @property
     def alone(self) -> bool:
         """Whether what is accepted now is told at a door: more is not about to be."""
-        return self._in_hand < SEVERAL
+        return self._in_hand + self._waiting() < SEVERAL
 
     def accepted(self, recorded: StoredEvent, position: int, correlation: str, given: Content) -> None:
         """Tell a worker of what is to run now and was recorded."""

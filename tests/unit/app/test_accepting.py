@@ -19,7 +19,7 @@ EVENT = StoredEvent("execution:p:x1", 1, "execution.requested", b"state")
 
 def test_a_few_calls_press_nobody_and_several_at_once_do() -> None:
     pressure = Pressure(mmap.mmap(-1, 8), clock=lambda: 1.0)
-    accepting = Accepting(pressure, Knocker(""))
+    accepting = Accepting(pressure, Knocker(""), waiting=lambda: 0)
     for _ in range(10 * SEVERAL):
         with accepting.one():
             pass
@@ -35,11 +35,19 @@ def test_a_few_calls_press_nobody_and_several_at_once_do() -> None:
         assert pressure.pressed
 
 
+def test_calls_that_wait_for_their_turn_are_in_hand_as_well() -> None:
+    pressure = Pressure(mmap.mmap(-1, 8), clock=lambda: 1.0)
+    accepting = Accepting(pressure, Knocker(""), waiting=lambda: SEVERAL - 1)
+    with accepting.one():
+        assert not accepting.alone
+        assert pressure.pressed
+
+
 @pytest.mark.parametrize("given", [b"sealed", Blob("contents/p/1", 40_000, "digest")])
 async def test_what_was_accepted_is_told_with_what_it_was_given(given: bytes | Blob, tmp_path: Path) -> None:
     heard, executors = asyncio.Queue[Knock](), (f"unix:{tmp_path}/executor.sock",)
     door, knocker = Door.open(executors, heard.put_nowait), Knocker(beside(executors))
-    accepting = Accepting(Pressure(mmap.mmap(-1, 8)), knocker)
+    accepting = Accepting(Pressure(mmap.mmap(-1, 8)), knocker, waiting=lambda: 0)
     content = Content("execution:p:x1", "input", given)
     accepting.accepted(EVENT, 7, "r1", content)
 
