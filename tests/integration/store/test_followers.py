@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from annals.store.database import Connection, Database
 from annals.store.facts import Fact
@@ -132,7 +133,8 @@ async def test_a_poisoned_event_stops_its_follower_visibly_and_no_other(
     sums.refuses = lambda fact: ValueError("cannot take this") if fact.position == poison else None
     others = Sums()
 
-    await asyncio.wait_for(Follower("sums", sums.handle, log.facts, listener).run(), 60)
+    with capture_logs():  # what tests print is sent between processes, which takes no half of a character
+        await asyncio.wait_for(Follower("sums", sums.handle, log.facts, listener).run(), 60)
 
     row = await log.database.row("SELECT position, error FROM checkpoints WHERE name = 'sums'")
     assert row is not None
@@ -168,7 +170,8 @@ async def test_poison_is_noted_also_before_there_is_a_checkpoint_and_whatever_it
     await deposits(log, 1)
     sums.refuses = lambda _fact: ValueError("no text for Postgres: \0\ud800")
 
-    await asyncio.wait_for(Follower("sums", sums.handle, log.facts, listener).run(), 60)
+    with capture_logs():  # what tests print is sent between processes, which takes no half of a character
+        await asyncio.wait_for(Follower("sums", sums.handle, log.facts, listener).run(), 60)
 
     row = await log.database.row("SELECT position, error FROM checkpoints WHERE name = 'sums'")
     assert row is not None
