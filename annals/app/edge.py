@@ -12,6 +12,7 @@ import structlog
 from annals.app import cors, proxies
 from annals.app.answers import Answer, Header
 from annals.app.call import Call, ClientGone
+from annals.app.counting import less
 from annals.app.dry_run import tried
 from annals.app.errors import error_answer, refusal_answer
 from annals.app.hosts import host_name, is_own
@@ -177,9 +178,7 @@ class Edge:
             yield
         finally:
             self._working -= 1
-            self._working_of[project_id] -= 1
-            if not self._working_of[project_id]:
-                del self._working_of[project_id]
+            less(self._working_of, project_id)
 
     async def _take_turn(self, call: Call) -> Answer:
         """Work on it when its project may (ADR 0036). Raises RateLimited when that takes too long."""

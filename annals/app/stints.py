@@ -9,6 +9,7 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 
+from annals.app.counting import less
 from annals.app.refusals import RateLimited
 from annals.store.company import Company
 
@@ -19,6 +20,9 @@ LONGEST_REST_SECONDS = 0.02
 """After a stint of a project that has more to do, beside others that want something."""
 
 RETRY_SECONDS = 1
+
+_Waiting = tuple["asyncio.Future[None]", int]
+"""A turn to come, and beside how many of its project it begins in any company."""
 
 
 class Stint:
@@ -56,7 +60,7 @@ class Stints:
         self._wanted: Counter[str] = Counter()
         self._all_wanted = 0
         self._greatest = ""
-        self._waiting: dict[str, deque[tuple[asyncio.Future[None], int]]] = {}
+        self._waiting: dict[str, deque[_Waiting]] = {}
 
     @property
     def waiting(self) -> int:
@@ -102,23 +106,25 @@ class Stints:
     async def _turn(self, project_id: str, seconds: float | None, least: int) -> None:
         """Wait until the stint may begin, and count it."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(project_id, deque()).append((turn, least))
+        waiting = turn, least
+        self._waiting.setdefault(project_id, deque()).append(waiting)
         try:
             async with asyncio.timeout(seconds):
                 await turn
         except TimeoutError:
-            self._forgo(project_id, turn, least)
+            self._forgo(project_id, waiting)
             raise RateLimited(
                 "Other projects call as well, and so many of this project's calls wait that this one could not begin"
                 f" within {seconds:g} seconds. Try again in a moment.",
                 retry_after=RETRY_SECONDS,
             ) from None
         except asyncio.CancelledError:
-            self._forgo(project_id, turn, least)
+            self._forgo(project_id, waiting)
             raise
 
-    def _forgo(self, project_id: str, turn: "asyncio.Future[None]", least: int) -> None:
+    def _forgo(self, project_id: str, waiting: _Waiting) -> None:
         """Stop waiting; a turn that came in the same moment goes to the next."""
+        turn, _ = waiting
         if turn.done() and not turn.cancelled():
             self._give(project_id, 0.0)
             return
@@ -126,7 +132,7 @@ class Stints:
         self._want_less(project_id)
         queue = self._waiting.get(project_id, deque())
         with suppress(ValueError):
-            queue.remove((turn, least))
+            queue.remove(waiting)
 
     def _want_more(self, project_id: str) -> None:
         self._all_wanted += 1
@@ -137,7 +143,7 @@ class Stints:
 
     def _want_less(self, project_id: str) -> None:
         self._all_wanted -= 1
-        _less(self._wanted, project_id)
+        less(self._wanted, project_id)
         self._tell()
 
     def _begin(self, project_id: str) -> None:
@@ -151,7 +157,7 @@ class Stints:
 
     def _give(self, project_id: str, worked: float) -> None:
         """Those that wait begin now; while others want something, after a rest as long as this one's work."""
-        _less(self._working, project_id)
+        less(self._working, project_id)
         self._want_less(project_id)
         if project_id not in self._waiting:
             return
@@ -170,9 +176,3 @@ class Stints:
                 turn.set_result(None)
         if not queue:
             self._waiting.pop(project_id, None)
-
-
-def _less(counter: Counter[str], project_id: str) -> None:
-    counter[project_id] -= 1
-    if not counter[project_id]:
-        del counter[project_id]

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from annals.app.counting import less
 from annals.app.refusals import Busy, RateLimited
 from annals.projections.execution_context import Context
 
@@ -50,6 +51,4 @@ class Admission:
         finally:
             self._all -= 1
             for key in (project, function):
-                self._held[key] -= 1
-                if not self._held[key]:
-                    del self._held[key]
+                less(self._held, key)

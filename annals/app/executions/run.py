@@ -262,18 +262,20 @@ async def _settle(
     call: Call, execution: Execution, outcome: Outcome, prepared: Prepared, meta: Meta
 ) -> Recorded | None:
     """Record the end; None when somebody else has ended it meanwhile, by which what was written may be kept still."""
-    unkept = False
+
+    async def as_it_is_now(outcome: Outcome) -> Recorded | None:
+        with contextlib.suppress(Conflict, ExecutionNotFound, BlobError):
+            now = await call.services.log.load(Execution.key(call.project_id, execution.execution_id))
+            return await _record(call, now, outcome, prepared, meta)
+        return None
+
     try:
         return await _record(call, execution, outcome, prepared, meta)
     except Conflict:
-        pass
+        await as_it_is_now(outcome)
+        return None
     except BlobError as error:  # of much that was written, so that the request is recorded already
-        unkept, outcome = True, without_output(outcome, error)
-    with contextlib.suppress(Conflict, ExecutionNotFound, BlobError):
-        now = await call.services.log.load(Execution.key(call.project_id, execution.execution_id))
-        recorded = await _record(call, now, outcome, prepared, meta)
-        return recorded if unkept else None
-    return None
+        return await as_it_is_now(without_output(outcome, error))
 
 
 async def _record(call: Call, execution: Execution, outcome: Outcome, prepared: Prepared, meta: Meta) -> Recorded:

@@ -216,3 +216,16 @@ def processes_with(marker: str) -> list[int]:
             except OSError:
                 continue
     return found
+
+
+async def heard_with(heard: list[bytes], text: bytes) -> bytes:
+    """All that was heard of a command, once a text is in it."""
+    async with asyncio.timeout(60):
+        while text not in (all_of_it := b"".join(heard)):
+            await asyncio.sleep(0.05)
+    return all_of_it
+
+
+def address_in(heard: bytes) -> str:
+    """Where a command says that it is, behind `AT`."""
+    return heard.partition(b"AT ")[2].split()[0].decode()

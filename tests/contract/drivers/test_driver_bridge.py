@@ -14,7 +14,7 @@ from annals.executor.drivers.choice import engine_problem
 from annals.executor.drivers.docker import DockerDriver
 from annals.executor.drivers.engine import BRIDGE
 from tests.contract.drivers import cloud
-from tests.contract.drivers.hosts import Shell, configuration
+from tests.contract.drivers.hosts import Shell, address_in, configuration, heard_with
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.docker]
 
@@ -83,10 +83,7 @@ async def test_what_is_beyond_the_host_is_reached_but_for_metadata_and_named_ser
 async def test_containers_do_not_reach_each_other(enclosed: Shell) -> None:
     heard: list[bytes] = []
     neighbour = asyncio.create_task(enclosed.run(f"python3 -c '{NEIGHBOUR}'", seconds=600, hear=heard.append))
-    async with asyncio.timeout(60):
-        while b"HERE\r\n" not in b"".join(heard):
-            await asyncio.sleep(0.05)
-    address = b"".join(heard).partition(b"AT ")[2].split()[0].decode()
+    address = address_in(await heard_with(heard, b"HERE\r\n"))
     with socket.create_connection((address, 4444), 60) as peer:  # the host does, so it is there to be reached
         assert peer.recv(99) == b"GREETED\n"
     told = await enclosed.run(f"timeout 3 bash -c 'cat < /dev/tcp/{address}/4444' || echo REFUSED")

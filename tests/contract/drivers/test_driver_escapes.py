@@ -14,7 +14,7 @@ import pytest
 
 from annals.domain.ports import Limits
 from tests.contract.drivers import tries
-from tests.contract.drivers.hosts import Shell, processes_with
+from tests.contract.drivers.hosts import Shell, heard_with, processes_with
 
 SHARED_MEMORY = """
 import ctypes, time
@@ -140,9 +140,7 @@ async def test_a_neighbour_is_neither_seen_nor_ended_nor_read(shell: Shell) -> N
             hear=heard.append,
         )
     )
-    async with asyncio.timeout(60):
-        while b"SEGMENT" not in b"".join(heard):
-            await asyncio.sleep(0.05)
+    await heard_with(heard, b"SEGMENT")
     looking = base64.b64encode(SHARED_MEMORY.format(flags=0, stays=False).encode()).decode()
     hidden = base64.b64encode(marker.encode()).decode()  # else it would find itself
     _, output = await shell.run(
@@ -154,9 +152,7 @@ async def test_a_neighbour_is_neither_seen_nor_ended_nor_read(shell: Shell) -> N
         " (trap '' TERM; kill -TERM -1) 2>/dev/null; true"
     )
     heard.clear()
-    async with asyncio.timeout(60):
-        while b"SURVIVED" not in b"".join(heard):
-            await asyncio.sleep(0.05)
+    await heard_with(heard, b"SURVIVED")
     holder.cancel()
     await asyncio.wait((holder,))
 

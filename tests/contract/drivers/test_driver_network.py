@@ -16,7 +16,7 @@ import pytest
 from annals.executor.drivers.sandbox import SandboxDriver
 from annals.executor.network import unusable
 from tests.contract.drivers import cloud
-from tests.contract.drivers.hosts import Shell, configuration
+from tests.contract.drivers.hosts import Shell, address_in, configuration, heard_with
 
 SERVE = """
 import fcntl, socket, struct
@@ -95,16 +95,11 @@ async def test_an_allowed_port_of_the_host_is_reached(folder: Path, listening: i
 async def test_sandboxes_do_not_reach_each_other(isolated: Shell) -> None:
     heard: list[bytes] = []
     server = asyncio.create_task(isolated.run(f"python3 -c '{SERVE}'", seconds=600, hear=heard.append))
-    async with asyncio.timeout(60):
-        while b"AT 100." not in b"".join(heard):
-            await asyncio.sleep(0.05)
-    address = b"".join(heard).partition(b"AT ")[2].split()[0].decode()
+    address = address_in(await heard_with(heard, b"AT 100."))
     _, output = await isolated.run(reach(address, 4444))
     visited = b"VISITED" in b"".join(heard)
     with socket.create_connection((address, 4444), 60):  # the host does, so it was there to be reached
-        async with asyncio.timeout(60):
-            while b"VISITED" not in b"".join(heard):
-                await asyncio.sleep(0.05)
+        await heard_with(heard, b"VISITED")
     server.cancel()
     await asyncio.wait((server,))
 

@@ -7,23 +7,31 @@ import pytest
 from annals.app import edge as edge_module
 from annals.app.services import Services
 from tests.integration.edge import given
-from tests.integration.edge.client import Client
+from tests.integration.edge.client import Client, Reply
 from tests.integration.edge.executor import FakeExecutor
+
+
+async def two_at_work(
+    executor: FakeExecutor, services: Services, client: Client
+) -> tuple[asyncio.Event, list[asyncio.Task[Reply]]]:
+    """Calls whose code runs until the event is set."""
+    function_id = await given.running_function(services, client)
+    executor.gate = asyncio.Event()
+    working = [asyncio.create_task(given.execute(client, function_id)) for _ in range(2)]
+    while int(await services.database.value("SELECT count(*) FROM executions WHERE status = 'processing'")) < 2:
+        await asyncio.sleep(0.01)
+    return executor.gate, working
 
 
 async def test_beyond_its_bound_it_tells_to_come_back_and_health_is_still_told(
     executor: FakeExecutor, services: Services, plain: Client, nobody: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    function_id = await given.running_function(services, plain)
     monkeypatch.setattr(edge_module, "MOST_AT_ONCE", 2)
-    executor.gate = asyncio.Event()
-    working = [asyncio.create_task(given.execute(plain, function_id)) for _ in range(2)]
-    while int(await services.database.value("SELECT count(*) FROM executions WHERE status = 'processing'")) < 2:
-        await asyncio.sleep(0.01)
+    gate, working = await two_at_work(executor, services, plain)
 
     refused = await plain.get("/v1/functions")
     health = await nobody.get("/v1/health")
-    executor.gate.set()
+    gate.set()
 
     assert (refused.error, refused.headers["retry-after"]) == ((503, "general_service_unavailable"), "1")
     assert health.status == 200
@@ -34,16 +42,12 @@ async def test_beyond_its_bound_it_tells_to_come_back_and_health_is_still_told(
 async def test_one_project_has_not_all_of_a_process(
     executor: FakeExecutor, services: Services, plain: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    function_id = await given.running_function(services, plain)
     monkeypatch.setattr(edge_module, "MOST_OF_PROJECT", 2)
-    executor.gate = asyncio.Event()
-    working = [asyncio.create_task(given.execute(plain, function_id)) for _ in range(2)]
-    while int(await services.database.value("SELECT count(*) FROM executions WHERE status = 'processing'")) < 2:
-        await asyncio.sleep(0.01)
+    gate, working = await two_at_work(executor, services, plain)
 
     refused = await plain.get("/v1/functions")
     served = await plain.with_(x_appwrite_project="p2", x_appwrite_key="p2-all").get("/v1/functions")
-    executor.gate.set()
+    gate.set()
 
     assert (refused.error, refused.headers["retry-after"]) == ((503, "general_service_unavailable"), "1")
     assert served.status == 200
