@@ -10,6 +10,7 @@ from annals.app.caches import ByteCache
 from annals.app.executions.accepting import Accepting
 from annals.app.executions.admission import Admission
 from annals.app.executions.places import Places
+from annals.app.executions.unsettled import Unsettled
 from annals.app.health.conservation import Conservation
 from annals.app.metrics import Metrics
 from annals.app.passwords import Passwords
@@ -57,6 +58,7 @@ class Services(msgspec.Struct, kw_only=True):
     admission: Admission
     accepting: Accepting
     stints: Stints
+    unsettled: Unsettled
     places: Places
     holder: Callable[[], str]
     signing_secret: Callable[[str], Awaitable[bytes]]

@@ -10,6 +10,7 @@ from annals.app.caches import ByteCache
 from annals.app.executions.accepting import Accepting
 from annals.app.executions.admission import Admission
 from annals.app.executions.places import Places
+from annals.app.executions.unsettled import Unsettled
 from annals.app.health.conservation import Conservation
 from annals.app.metrics import Metrics
 from annals.app.passwords import Passwords
@@ -106,14 +107,11 @@ async def open_services(settings: Settings, executor: RemoteExecutor, metrics: M
             idempotency=await stack.enter_async_context(aclosing(Idempotency(database, contents, vault))),
             locator=Locator(log, vault, settings.git_remotes),
             repositories=Repositories(allowed_hosts=settings.git_allowed_hosts, bounds=Bounds()),
-            admission=Admission(
-                most=settings.sync_executions,
-                most_of_project=settings.share_of(settings.sync_executions),
-                queue=settings.sync_queue,
-            ),
+            admission=_admission(settings),
             places=Places(OnDemand(database, PLACES)),
             accepting=Accepting(Pressure.open(settings.executor_urls), knocker, lambda: stints.waiting),
             stints=stints,
+            unsettled=await stack.enter_async_context(aclosing(Unsettled())),
             holder=lambda: presence.id,
             signing_secret=_signing(vault, EPHEMERAL_KEYS),
             token_secret=_signing(vault, USER_TOKENS),
@@ -123,6 +121,11 @@ async def open_services(settings: Settings, executor: RemoteExecutor, metrics: M
             runtimes=runtimes,
             specifications=specifications,
         )
+
+
+def _admission(settings: Settings) -> Admission:
+    most = settings.sync_executions
+    return Admission(most=most, most_of_project=settings.share_of(most), queue=settings.sync_queue)
 
 
 async def _database(settings: Settings) -> Database:

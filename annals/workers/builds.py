@@ -24,11 +24,11 @@ from annals.store.blobs import BlobError
 from annals.store.contents import ROW_LIMIT, Content, digest
 from annals.store.errors import StoreUnavailable
 from annals.store.log import EventLog, Recorded
+from annals.store.patience import patiently
 from annals.store.presence import Presence
 from annals.store.vault import Vault
 from annals.workers.build_log import QUERIES, BuildLog
 from annals.workers.jobs import BuildLimits, Jobs
-from annals.workers.patience import patiently
 from annals.workers.sources import Sources
 from annals.workers.statuses import Statuses
 from annals.workers.wakeups import UNKNOWN, Cause, split_stream

@@ -22,11 +22,11 @@ from annals.store.doors import Knock
 from annals.store.errors import NoPlace, StoreUnavailable
 from annals.store.facts import project_events
 from annals.store.log import EventLog, Meta
+from annals.store.patience import patiently
 from annals.store.presence import Presence
 from annals.store.request import Place
 from annals.store.vault import Vault
 from annals.workers.bounds import Bounds
-from annals.workers.patience import patiently
 from annals.workers.preparation import Preparation, Refused
 from annals.workers.reads import Reads
 from annals.workers.wakeups import UNKNOWN, Cause, split_stream

@@ -12,9 +12,9 @@ from annals.projections.execution_context import Environments, Prepared
 from annals.projections.runs import deployment_of
 from annals.store.blob_keys import artefact_key
 from annals.store.errors import StoreError
+from annals.store.patience import EXECUTOR_SECONDS, patiently
 from annals.store.tokens import EPHEMERAL_KEYS, ephemeral_key
 from annals.store.vault import Vault
-from annals.workers.patience import EXECUTOR_SECONDS, patiently
 from annals.workers.preparation import KEY_SLACK_SECONDS
 
 

@@ -16,6 +16,7 @@ from annals.store.follower import Elsewhere, Follower
 from annals.store.holds import SCHEDULES, Holds
 from annals.store.idempotency import Idempotency
 from annals.store.listener import Listener
+from annals.store.patience import EXECUTOR_SECONDS
 from annals.store.pressure import Pressure
 from annals.store.trips import PLACES
 from annals.store.window import Window
@@ -36,7 +37,6 @@ from annals.workers.keeper import Keeper, Work
 from annals.workers.leadership import Leadership
 from annals.workers.litter import Litter
 from annals.workers.missed import Missed, wake
-from annals.workers.patience import EXECUTOR_SECONDS
 from annals.workers.reaper import Overdue, Reaper
 from annals.workers.relay import sender
 from annals.workers.relay import wants as relay_wants

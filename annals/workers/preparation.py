@@ -11,9 +11,9 @@ from annals.store.contents import Contents
 from annals.store.database import Row
 from annals.store.errors import ContentMissing, StoreError
 from annals.store.inputs import KIND, NOTHING, Input, open_input
+from annals.store.patience import patiently
 from annals.store.tokens import EPHEMERAL_KEYS, USER_TOKENS, ephemeral_key, user_token
 from annals.store.vault import Vault
-from annals.workers.patience import patiently
 from annals.workers.reads import Need, Needed, Reads
 
 KEY_SLACK_SECONDS = 60

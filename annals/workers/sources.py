@@ -15,10 +15,10 @@ from annals.domain.ports import Artefact, BuildOutcome
 from annals.store.blob_keys import source_key
 from annals.store.blobs import PIECE, Blobs
 from annals.store.log import EventLog, Meta
+from annals.store.patience import patiently
 from annals.vcs.client import Repositories
 from annals.vcs.locating import Locator
 from annals.vcs.refusals import Refusal
-from annals.workers.patience import patiently
 
 log = structlog.get_logger(__name__)
 

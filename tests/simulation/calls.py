@@ -7,6 +7,7 @@ from annals.app import negotiation
 from annals.app.caller import Caller
 from annals.app.deployments import queries as deployment_queries
 from annals.app.executions import queries as execution_queries
+from annals.app.executions.unsettled import Unsettled
 from annals.app.reads import Found, Lookup
 from annals.store.ids import generate_id
 from annals.store.log import EventLog, Meta, Recorded
@@ -60,7 +61,7 @@ class _Services:
         self.log, self.blobs, self.environments = parts.log, world.blobs, parts.environments
         self.executor, self.settings = world.executor, _Settings()
         self.reads = self.admission = self
-        self.places, self.stints = parts.places, parts.stints
+        self.places, self.stints, self.unsettled = parts.places, parts.stints, Unsettled()
 
     def admitted(self, context: Any) -> AbstractContextManager[None]:
         """Everybody is."""

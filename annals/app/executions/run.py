@@ -13,18 +13,17 @@ from annals.app.call import Call
 from annals.app.caller import Caller
 from annals.app.executions.finished import Finished, finished
 from annals.app.executions.held import ends_at_once
+from annals.app.executions.settling import CarriedOut, settle_later, settled
 from annals.app.refusals import SynchronousTimeout
 from annals.app.stints import Stint
-from annals.domain.errors import Conflict, ExecutionNotFound
-from annals.domain.execution import Execution, Ran, Request
+from annals.domain.execution import Execution, Request
 from annals.domain.invocation import KEPT_REQUEST_HEADERS, kept, laid_over, platform_headers
 from annals.domain.ports import Executor, ExecutorUnavailable, ExecutorUnreachable, Outcome, Run
 from annals.projections.execution_context import Context, Prepared
-from annals.projections.runs import QUEUE_SECONDS, build_run, deployment_of, ran
+from annals.projections.runs import QUEUE_SECONDS, build_run, deployment_of
 from annals.projections.runs import Call as FunctionCall
-from annals.projections.settlement import settle, without_output
-from annals.store.blobs import BlobError
-from annals.store.log import Meta, Recorded
+from annals.store.errors import StoreUnavailable
+from annals.store.log import Meta
 from annals.store.request import Place
 from annals.store.tokens import ephemeral_key, user_token
 
@@ -35,6 +34,12 @@ KEY_SLACK = 60
 
 RESTART_SECONDS, RESTART_PAUSE = 5.0, 0.1
 """How long a caller waits for an executor that cannot be reached: longer than one takes to be started again."""
+
+_NOT_RECORDED = Outcome(
+    status_code=500,
+    reason="worker_lost",
+    message="The event store was away as it began, so it was stopped. Run it again.",
+)
 
 STOPPED_SECONDS = 5.0
 """How long it may take until a run that was stopped has told what it wrote."""
@@ -61,31 +66,41 @@ async def _run(call: Call, context: Context) -> Finished:
         return await _conclude(call, ran)
 
 
-class _CarriedOut(msgspec.Struct, frozen=True):
-    """A run that has come to its end, which nobody has recorded."""
-
-    prepared: Prepared
-    execution: Execution
-    outcome: Outcome
-    timed_out: bool
-    meta: Meta
-
-
-async def _conclude(call: Call, ran: _CarriedOut) -> Finished:
-    recorded = await _settle(call, ran.execution, ran.outcome, ran.prepared, ran.meta)
+async def _conclude(call: Call, ran: CarriedOut) -> Finished:
+    recorded = await settled(call, ran)
     if ran.timed_out:
         raise SynchronousTimeout
     return await finished(call, ran.execution, ran.outcome, recorded, logging=ran.prepared.context.logging)
 
 
-async def _carry_out(call: Call, context: Context, stint: Stint) -> _CarriedOut:
+async def _carry_out(call: Call, context: Context, stint: Stint) -> CarriedOut:
     """Prepare and run it; the stint ends as soon as the process only waits."""
-    services, values = call.services, call.values
+    services = call.services
     caller = await call.caller()
     execution_id = call.new_id()
     prepared = await services.environments.of(await routed(call, context, execution_id))
     context = prepared.context
     execution = _accepted(call, context, execution_id, caller)
+    run = await _run_of(call, prepared, execution, caller)
+    meta = await call.meta()
+    try:
+        if run.concurrency:
+            stint.end()
+            execution, waited = await _placed(call, lambda: _accepted(call, context, execution_id, caller), meta)
+        else:
+            waited = 0.0
+        outcome, timed_out = await _execute(call, run, execution, meta, stint)
+    except StoreUnavailable:  # whether it is recorded as begun is not known
+        settle_later(call, CarriedOut(prepared, execution, _NOT_RECORDED, timed_out=False, meta=meta))
+        raise
+    if waited:
+        outcome = msgspec.structs.replace(outcome, queue_seconds=outcome.queue_seconds + waited)
+    return CarriedOut(prepared, execution, outcome, timed_out, meta)
+
+
+async def _run_of(call: Call, prepared: Prepared, execution: Execution, caller: Caller) -> Run:
+    """What the executor is told, with a key and a token that last as long as the code may run."""
+    services, values, context = call.services, call.values, prepared.context
     secret = await services.signing_secret(call.project_id)
     expires = services.now().timestamp() + context.timeout + KEY_SLACK
     key = ephemeral_key(
@@ -96,7 +111,7 @@ async def _carry_out(call: Call, context: Context, stint: Stint) -> _CarriedOut:
         prefix=call.generation.key_prefix,
         depth=caller.depth,
     )
-    run = build_run(
+    return build_run(
         prepared,
         FunctionCall(
             execution_id=execution.execution_id,
@@ -113,15 +128,6 @@ async def _carry_out(call: Call, context: Context, stint: Stint) -> _CarriedOut:
         ),
         start_seconds=float(services.settings.start_timeout_s),
     )
-    meta = await call.meta()
-    waited = 0.0
-    if run.concurrency:
-        stint.end()
-        execution, waited = await _placed(call, lambda: _accepted(call, context, execution_id, caller), meta)
-    outcome, timed_out = await _execute(call, run, execution, meta, stint)
-    if waited:
-        outcome = msgspec.structs.replace(outcome, queue_seconds=outcome.queue_seconds + waited)
-    return _CarriedOut(prepared, execution, outcome, timed_out, meta)
 
 
 async def _user_token(call: Call, caller: Caller, expires: float) -> str:
@@ -256,35 +262,3 @@ def _overdue(seconds: int, stopped: Outcome | None) -> Outcome:
         return overdue
     kept = {name: getattr(stopped, name) for name in ("logs", "errors", "whole", "cold", "instance", "host")}
     return msgspec.structs.replace(overdue, **kept)
-
-
-async def _settle(
-    call: Call, execution: Execution, outcome: Outcome, prepared: Prepared, meta: Meta
-) -> Recorded | None:
-    """Record the end; None when somebody else has ended it meanwhile, by which what was written may be kept still."""
-
-    async def as_it_is_now(outcome: Outcome) -> Recorded | None:
-        with contextlib.suppress(Conflict, ExecutionNotFound, BlobError):
-            now = await call.services.log.load(Execution.key(call.project_id, execution.execution_id))
-            return await _record(call, now, outcome, prepared, meta)
-        return None
-
-    try:
-        return await _record(call, execution, outcome, prepared, meta)
-    except Conflict:
-        await as_it_is_now(outcome)
-        return None
-    except BlobError as error:  # of much that was written, so that the request is recorded already
-        return await as_it_is_now(without_output(outcome, error))
-
-
-async def _record(call: Call, execution: Execution, outcome: Outcome, prepared: Prepared, meta: Meta) -> Recorded:
-    """Record what the outcome means for its execution. Raises Conflict."""
-    facts: Ran = ran(prepared, outcome)
-    logging, now = prepared.context.logging, call.services.now()
-    contents = settle(execution, execution.epoch, outcome, facts, logging=logging, now=now)
-    bounded = prepared.context.policy.scaling.concurrency
-    back = _place(execution) if bounded else None
-    recorded = await call.services.log.record([execution], meta=meta, contents=contents, gives_back=back)
-    call.seen(recorded.position)
-    return recorded

@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from annals.app.services import Services
 from annals.app.settings import Settings
 from annals.domain.ports import Outcome
+from annals.store.errors import StoreUnavailable
+from annals.store.log import Recorded
 from annals.store.migrate import migrate
 from tests.integration.edge import given
 from tests.integration.edge.client import Client, Reply
@@ -144,3 +147,86 @@ async def test_reads_outlive_a_migration_under_their_prepared_statements(
 
     await plain.put(path, name="after")
     assert (await plain.get(path)).json["name"] == "after"
+
+
+class StoreAway:
+    """An event store that takes the first `takes` records of executions and then none, until it is `back`."""
+
+    def __init__(self, services: Services, monkeypatch: pytest.MonkeyPatch, takes: int) -> None:
+        self.back, self._takes = False, takes
+        self._record = services.log.record
+        monkeypatch.setattr(services.log, "record", self.record)
+
+    async def record(self, *args: Any, **facts: Any) -> Recorded:
+        if not self.back and self._takes <= 0:
+            raise StoreUnavailable
+        self._takes -= 1
+        return await self._record(*args, **facts)
+
+
+async def ended(client: Client, function_id: str) -> dict[str, Any]:
+    """The only execution of a function, once it has ended."""
+    async with asyncio.timeout(60):
+        while True:
+            listed = (await client.get(f"/v1/functions/{function_id}/executions")).json["executions"]
+            if listed and listed[0]["status"] in {"completed", "failed"}:
+                [execution] = listed
+                return dict(execution)
+            await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+def recorded_before(executor: FakeExecutor) -> None:
+    """Code that has written so much that its request is recorded before its end."""
+    executor.answer = lambda _run: Outcome(status_code=200, body=b"hello", logs="x" * 10_000)
+
+
+@pytest.mark.usefixtures("recorded_before")
+async def test_an_end_that_the_store_did_not_take_is_recorded_once_it_is_back(
+    services: Services, plain: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    function_id = await given.running_function(services, plain)
+    store = StoreAway(services, monkeypatch, takes=1)
+
+    reply = await given.execute(plain, function_id)
+    assert reply.error == (503, "general_service_unavailable")
+    store.back = True
+
+    execution = await ended(plain, function_id)
+    assert (execution["status"], execution["responseStatusCode"]) == ("completed", 200)
+
+
+@pytest.mark.usefixtures("recorded_before")
+async def test_a_call_whose_beginning_was_recorded_though_nobody_said_so_ends(
+    services: Services, plain: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    function_id = await given.running_function(services, plain)
+    record, lost = services.log.record, list[Recorded]()
+
+    async def unanswered(*args: Any, **facts: Any) -> Recorded:
+        recorded = await record(*args, **facts)
+        if not lost:
+            lost.append(recorded)
+            raise StoreUnavailable
+        return recorded
+
+    monkeypatch.setattr(services.log, "record", unanswered)
+
+    assert (await given.execute(plain, function_id)).error == (503, "general_service_unavailable")
+
+    execution = await ended(plain, function_id)
+    assert execution["status"] == "failed"
+    assert "The event store was away" in execution["errors"]
+
+
+async def test_a_call_of_which_nothing_was_recorded_leaves_nothing(
+    services: Services, plain: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    function_id = await given.running_function(services, plain)
+    store = StoreAway(services, monkeypatch, takes=0)
+
+    assert (await given.execute(plain, function_id)).status == 503
+    store.back = True
+
+    assert (await given.execute(plain, function_id)).status == 201
+    assert (await plain.get(f"/v1/functions/{function_id}/executions")).json["total"] == 1

@@ -1,4 +1,4 @@
-"""Trying again while Postgres or the executor is away: what a worker has in hand is worth waiting for."""
+"""Trying again while Postgres or the executor is away: what a process has in hand is worth waiting for."""
 
 import asyncio
 import math
