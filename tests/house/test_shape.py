@@ -1,5 +1,6 @@
-"""Sizes and names. The limits are ratchets: an entry of LONGER may only fall or go."""
+"""Sizes and names. A longer file is a question for its author: its docstring answers why it is one thing."""
 
+import ast
 import re
 import statistics
 
@@ -9,27 +10,21 @@ FILE_LINES = 300
 FUNCTION_LINES = 50
 POSITIONAL_PARAMETERS = 5
 EMPTY_NAMES = {"utils", "util", "common", "helpers", "misc", "shared", "tools"}
-LONGER: dict[str, int] = {}
+ONE_THING = "One file because "
 
 
-def test_files_are_short_enough_to_be_about_one_thing() -> None:
+def test_longer_files_say_why_they_are_about_one_thing() -> None:
     wrong = []
     for folder in ("annals", "tests", "bench"):
         for path in modules(folder):
-            lines = len(path.read_text().splitlines())
-            allowed = LONGER.get(str(path.relative_to(ROOT)), FILE_LINES)
-            if lines > allowed:
-                wrong.append(f"{path.relative_to(ROOT)}: {lines} lines, at most {allowed}; split it by subject")
+            text = path.read_text()
+            lines = len(text.splitlines())
+            if lines > FILE_LINES and ONE_THING not in (ast.get_docstring(ast.parse(text)) or ""):
+                wrong.append(
+                    f"{path.relative_to(ROOT)}: {lines} lines; split it by subject,"
+                    f" or say in its docstring {ONE_THING!r}…"
+                )
     assert wrong == []
-
-
-def test_the_list_of_longer_files_only_shrinks() -> None:
-    stale = [
-        f"{name}: now {lines}, listed with {allowed}"
-        for name, allowed in LONGER.items()
-        if (lines := len((ROOT / name).read_text().splitlines())) < allowed
-    ]
-    assert stale == [], "lower the entry, or remove it"
 
 
 def test_most_files_are_near_a_hundred_lines() -> None:
