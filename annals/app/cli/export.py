@@ -8,6 +8,7 @@ import msgspec
 
 from annals.app.cli.opened import with_log
 from annals.app.cli.options import answer, data_option, json_option, of_instance
+from annals.app.cli.output import force_option, output_option
 from annals.app.cli.portable import Exported, write
 from annals.app.settings import Settings
 from annals.store.blobs import BlobError
@@ -16,37 +17,33 @@ from annals.store.portable.reading import ExportInvalid
 from annals.store.proof.notes import NoteInvalid
 from annals.store.proof.sealing import SealBroken
 
-output_option = click.option(
-    "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="File to write; named for what it holds if left out.",
-)
-
 
 @click.command()
 @click.option("--project", default="", help="Only this project's events; what is left out is named by hashes.")
 @click.option("--since", default=0, metavar="N", type=click.IntRange(0), help="Only events after this position.")
 @click.option("--contents", is_flag=True, help="Bodies, logs and archives as well.")
 @output_option
+@force_option
 @data_option
 @json_option
-def export(output: Path | None, data: Path | None, as_json: bool, **wanted: Any) -> None:
+def export(output: Path | None, data: Path | None, *, force: bool, as_json: bool, **wanted: Any) -> None:
     """Write the log as compressed lines of JSON that prove themselves; secrets stay sealed."""
-    _write(of_instance(data), Wanted(**wanted), output, as_json=as_json)
+    _write(of_instance(data), Wanted(**wanted), output, force=force, as_json=as_json)
 
 
 @click.command()
 @output_option
+@force_option
 @data_option
 @json_option
-def backup(output: Path | None, data: Path | None, as_json: bool) -> None:
+def backup(output: Path | None, data: Path | None, *, force: bool, as_json: bool) -> None:
     """Write log, contents and wrapped keys to one file; keep the master key and the seal's key apart from it."""
-    _write(of_instance(data), Wanted(contents=True, backup=True), output, as_json=as_json)
+    _write(of_instance(data), Wanted(contents=True, backup=True), output, force=force, as_json=as_json)
 
 
-def _write(settings: Settings, wanted: Wanted, output: Path | None, *, as_json: bool) -> None:
+def _write(settings: Settings, wanted: Wanted, output: Path | None, *, force: bool, as_json: bool) -> None:
     try:
-        done = with_log(settings, lambda log: write(log, settings, wanted, output))
+        done = with_log(settings, lambda log: write(log, settings, wanted, output, force=force))
     except (ExportInvalid, SealBroken, NoteInvalid, BlobError, OSError) as error:
         raise click.ClickException(str(error)) from None
     answer(msgspec.to_builtins(done), as_json, lambda: _text(done))

@@ -1,14 +1,13 @@
 """What export, import, backup and restore share: a log sealed up to now, files written whole, and loading."""
 
 import asyncio
-import contextlib
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 import zstandard
 
+from annals.app.cli.output import output_file, require_absent
 from annals.app.settings import Settings
 from annals.projections import replay
 from annals.projections.refill import Report
@@ -63,28 +62,23 @@ async def signed_now(log: EventLog, settings: Settings, signer: Signer) -> Check
     return checkpoint
 
 
-async def write(log: EventLog, settings: Settings, wanted: Wanted, path: Path | None) -> Exported:
-    """Export to a file that is there whole or not at all. Raises as `signed_now` and `Exporter.lines`, OSError."""
+async def write(
+    log: EventLog, settings: Settings, wanted: Wanted, path: Path | None, *, force: bool = False
+) -> Exported:
+    """Export to a file that is complete or absent. Raises as `signed_now` and `Exporter.lines`, OutputExists."""
+    if path is not None:
+        require_absent(path, force=force)
     signer = existing_key(settings.seal_key)
     checkpoint = await signed_now(log, settings, signer)
     word = "backup" if wanted.backup else "export"
     target = path or Path(f"annals-{word}-{wanted.project or 'all'}-{checkpoint.position}.ndjson.zst")
-    draft = target.with_name(f".{target.name}.partial")
     exporter = Exporter(log.database, Archives(log.database, log.contents.blobs), log.contents, signer)
-    try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            with zstandard.ZstdCompressor(level=LEVEL).stream_writer(file, closefd=False) as packed:
-                async for line in exporter.lines(wanted, checkpoint):
-                    packed.write(line)
-                    packed.write(b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-            size = file.tell()
-        draft.replace(target)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            draft.unlink()
+    with output_file(target, force=force) as file:
+        with zstandard.ZstdCompressor(level=LEVEL).stream_writer(file, closefd=False) as packed:
+            async for line in exporter.lines(wanted, checkpoint):
+                packed.write(line)
+                packed.write(b"\n")
+        size = file.tell()
     return Exported(
         file=str(target), position=checkpoint.position, bytes=size, key=str(signer.verifier), **exporter.counts
     )
