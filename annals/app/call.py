@@ -46,9 +46,9 @@ class Call:
     """A request. `values` are its parameters once they are judged; `position` the log's, once something was read."""
 
     __slots__ = (
-        "_access", "_caller", "_claim", "_origins", "_query", "_receive", "_received", "_user", "answer_headers",
-        "generation", "headers", "method", "operation", "origin_known", "path_values", "position", "prefetched",
-        "request_id", "reserved_id", "scope", "services", "stint", "values",
+        "_access", "_caller", "_claim", "_origins", "_parent", "_query", "_receive", "_received", "_user",
+        "answer_headers", "generation", "headers", "method", "operation", "origin_known", "path_values", "position",
+        "prefetched", "request_id", "reserved_id", "scope", "services", "stint", "values",
     )  # fmt: skip
 
     def __init__(self, scope: Mapping[str, Any], receive: Any, services: "Services", request_id: str) -> None:
@@ -69,6 +69,7 @@ class Call:
         self._claim: credentials.Claim | None = None
         self._access: asyncio.Future[Found] | None = None
         self._user: asyncio.Future[Found] | None = None
+        self._parent: asyncio.Future[Found] | None = None
         self._origins: asyncio.Future[Found] | None = None
         self.origin_known = False
         self._caller: Caller | None = None
@@ -143,6 +144,8 @@ class Call:
         look_up = self.services.reads.look_up
         if self._claim.user is not None:
             self._user = look_up(credentials.USERS, *self._claim.user.key)
+        if (parent := self._claim.parent_lookup) is not None:
+            self._parent = look_up(parent[0], *parent[1])
         if self._claim.project:
             self._access = look_up(credentials.ACCESS, self._claim.project, self._claim.standard)
             if b"origin" in self.headers and not self._claim.is_key:
@@ -153,13 +156,12 @@ class Call:
     async def caller(self) -> Caller:
         """Who calls. Raises ProjectNotFound, UserUnauthorized, KeyExpired, JwtInvalid, UserBlocked."""
         if self._caller is None:
-            access = await self._found(self._access)
-            user = await self._found(self._user)
+            looked = credentials.Looked(
+                await self._found(self._access), await self._found(self._user), await self._found(self._parent)
+            )
             secrets = credentials.Secrets(self.services.signing_secret, self.services.token_secret)
             claim = self._claim or credentials.Claim("")
-            self._caller = await credentials.judge(
-                claim, access, user, secrets, host=self.host, now=self.services.now()
-            )  # fmt: skip
+            self._caller = await credentials.judge(claim, looked, secrets, host=self.host, now=self.services.now())
         return self._caller
 
     async def admit(self) -> None:

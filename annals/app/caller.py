@@ -1,11 +1,13 @@
 """Who calls: the role, what it may do, and the role strings that documents and functions are opened to."""
 
+from datetime import datetime
 from typing import Literal
 
 import msgspec
 
 from annals.app.refusals import UnauthorizedScope
 from annals.domain.scopes import PROJECT_SCOPES
+from annals.store.tokens import Parent
 
 Word = Literal["guests", "users", "applications", "owner", "developer", "admin"]
 PUBLIC: frozenset[str] = frozenset({"public"})
@@ -36,6 +38,8 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
 
     `depth` counts the triggered functions behind a key that running code was handed.
     A user is known by `session_id`, or `by_token`, which names a session or none.
+    `parent` is what ephemeral keys that this caller makes depend on; a caller without one cannot make any.
+    `expires_at` is when the caller's credential ends, None for never.
     """
 
     word: Word
@@ -49,6 +53,8 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     verified: bool = False
     labels: tuple[str, ...] = ()
     memberships: tuple[Membership, ...] = ()
+    parent: Parent | None = None
+    expires_at: datetime | None = None
 
     @property
     def privileged(self) -> bool:

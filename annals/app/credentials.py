@@ -4,7 +4,7 @@ import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -21,6 +21,7 @@ QUERIES = sql.load(__package__, "credentials.sql")
 ACCESS = Lookup(QUERIES["access"], 2)
 USERS = Lookup(QUERIES["users"], 4)
 ORIGINS = Lookup(QUERIES["origins"], 1)
+_PARENTS = {"key": Lookup(QUERIES["parent_keys"], 2), "function": Lookup(QUERIES["parent_functions"], 2)}
 _HANDED_OUT = ("ephemeral_", "dynamic_")
 
 SigningSecret = Callable[[str], Awaitable[bytes]]
@@ -62,7 +63,9 @@ class Claim(msgspec.Struct, frozen=True):
     standard: str = ""
     """The digest of a standard key's secret."""
     handed_out: str = ""
-    """The token of a key that running code was handed."""
+    """The token of an ephemeral key."""
+    parent: tokens.Parent | None = None
+    """The parent that the token names; None if the token is malformed."""
     user: UserClaim | None = None
     admin: bool = False
     """The user is one of the console's and acts for the project."""
@@ -70,6 +73,23 @@ class Claim(msgspec.Struct, frozen=True):
     @property
     def is_key(self) -> bool:
         return bool(self.standard or self.handed_out)
+
+    @property
+    def parent_lookup(self) -> tuple[Lookup, tuple[str, ...]] | None:
+        """The lookup of the parent that an ephemeral key names, and its key."""
+        if self.parent is None:
+            return None
+        if self.parent.kind == "admin":
+            return USERS, (CONSOLE, self.parent.id, "", self.parent.instance)
+        return _PARENTS[self.parent.kind], (self.project, self.parent.id)
+
+
+class Looked(NamedTuple):
+    """The rows that a claim was looked up in: of its project and key, its user, and its ephemeral key's parent."""
+
+    access: Found | None = None
+    user: Found | None = None
+    parent: Found | None = None
 
 
 def claim(headers: Mapping[bytes, bytes], project_parameter: str, generation: Generation) -> Claim:
@@ -92,8 +112,16 @@ def claim(headers: Mapping[bytes, bytes], project_parameter: str, generation: Ge
     if key and (not underscore or prefix == "standard"):
         return Claim(project, standard=digest(key), user=user)
     if key.startswith(_HANDED_OUT):
-        return Claim(project, handed_out=rest, user=user)
+        return Claim(project, handed_out=rest, parent=_parent(rest), user=user)
     return Claim(project, user=user, admin=admin and user is not None and not user.token)
+
+
+def _parent(token: str) -> tokens.Parent | None:
+    try:
+        kind, *rest = tokens.peek(token).parent
+    except tokens.TokenInvalid:
+        return None
+    return tokens.Parent(kind, *(_text(part.encode("utf-8", "replace")) for part in rest))
 
 
 def _user(headers: Mapping[bytes, bytes], realm: str, *, admin: bool) -> UserClaim | None:
@@ -112,15 +140,13 @@ def _user(headers: Mapping[bytes, bytes], realm: str, *, admin: bool) -> UserCla
     return None if found is None else UserClaim(realm, found.user_id, digest=found.digest)
 
 
-async def judge(
-    claimed: Claim, access: Found | None, user: Found | None, secrets: Secrets, *, host: str, now: datetime
-) -> Caller:
-    """Believe a claim or not; `access` is what ACCESS says of its project and digest, `user` what USERS says.
+async def judge(claimed: Claim, looked: Looked, secrets: Secrets, *, host: str, now: datetime) -> Caller:
+    """Believe a claim or not.
 
-    Raises ProjectNotFound, UserUnauthorized, KeyExpired, JwtInvalid, UserBlocked. A handed-out key that does not hold
+    Raises ProjectNotFound, UserUnauthorized, KeyExpired, JwtInvalid, UserBlocked. An ephemeral key that does not hold
     makes a guest, and so does a session that is over. A key decides alone, whoever is signed in beside it.
     """
-    row = None if access is None else access.rows[0]
+    row = None if looked.access is None else looked.access.rows[0]
     if row is not None and not row["known"]:
         raise ProjectNotFound
     if claimed.user is not None and claimed.user.token:
@@ -128,10 +154,10 @@ async def judge(
     if row is not None and claimed.standard:
         return _standard(claimed, row, host, now)
     if claimed.handed_out:
-        return _handed_out(claimed, await secrets.keys(claimed.project), host, now)
-    if claimed.user is None or user is None or not user.rows:
+        return _ephemeral(claimed, looked.parent, await secrets.keys(claimed.project), host, now)
+    if claimed.user is None or looked.user is None or not looked.user.rows:
         return GUEST
-    return _signed_in(claimed, claimed.user, user.rows[0], now)
+    return _signed_in(claimed, claimed.user, looked.user.rows[0], now)
 
 
 async def _verify(user: UserClaim, secret: SigningSecret, now: datetime) -> None:
@@ -148,10 +174,17 @@ def _signed_in(claimed: Claim, user: UserClaim, row: Mapping[str, Any], now: dat
             return GUEST
     if not row["enabled"]:
         raise UserBlocked
-    name, user_id = row["email"] or "User", row["user_id"]
+    name, user_id, console = row["email"] or "User", row["user_id"], user.realm == CONSOLE
+    parent = tokens.Parent("admin", user_id, row["session_id"]) if console and user.digest else None
     if claimed.admin:
-        return Caller(word="owner", scopes=ADMIN_SCOPES, name=name, actor=f"admin:{user_id}")
-    console = user.realm == CONSOLE
+        return Caller(
+            word="owner",
+            scopes=ADMIN_SCOPES,
+            name=name,
+            actor=f"admin:{user_id}",
+            parent=parent,
+            expires_at=row["expires_at"],
+        )
     return Caller(
         word="users",
         scopes=CONSOLE_SCOPES if console else USER_SCOPES,
@@ -163,6 +196,8 @@ def _signed_in(claimed: Claim, user: UserClaim, row: Mapping[str, Any], now: dat
         verified=row["verified"],
         labels=tuple(row["labels"]),
         memberships=tuple(Membership(member, team, tuple(roles)) for member, team, roles in row["memberships"]),
+        parent=parent,
+        expires_at=row["expires_at"],
     )
 
 
@@ -171,18 +206,35 @@ def _standard(claimed: Claim, row: Mapping[str, Any], host: str, now: datetime) 
         raise UserUnauthorized
     if row["expires_at"] is not None and row["expires_at"] <= now:
         raise KeyExpired
-    return _key(claimed.project, host, f"key:{row['key_id']}", frozenset(row["scopes"]))
+    key = _key(claimed.project, host, f"key:{row['key_id']}", frozenset(row["scopes"]))
+    parent = tokens.Parent("key", row["key_id"])
+    return msgspec.structs.replace(key, parent=parent, expires_at=row["expires_at"])
 
 
-def _handed_out(claimed: Claim, secret: bytes, host: str, now: datetime) -> Caller:
+def _ephemeral(claimed: Claim, parent: Found | None, secret: bytes, host: str, now: datetime) -> Caller:
+    """A key that depends on another credential: it never has a scope that its parent lacks, and ends with it."""
     try:
         claims = tokens.verify(claimed.handed_out, secret, now.astimezone(UTC).timestamp())
     except tokens.TokenInvalid:
         return GUEST
     if not hmac.compare_digest(claims.project_id.encode(), claimed.project.encode()):
         return GUEST
-    key = _key(claimed.project, host, "key:ephemeral", frozenset(claims.scopes))
+    if parent is None or not parent.rows or not _holds(claims.parent, parent.rows[0], now):
+        return GUEST
+    scopes = frozenset(claims.scopes)
+    if claims.parent.kind != "admin":
+        scopes &= frozenset(parent.rows[0]["scopes"]) | KEY_SCOPES
+    key = _key(claimed.project, host, claims.actor, scopes)
     return msgspec.structs.replace(key, depth=claims.depth) if claims.depth else key
+
+
+def _holds(parent: tokens.Parent, row: Mapping[str, Any], now: datetime) -> bool:
+    """Return False if the parent of an ephemeral key was replaced, closed or blocked, or has expired."""
+    if parent.kind == "function":
+        return str(row["sequence"]) == parent.instance
+    if parent.kind == "admin":
+        return bool(row["enabled"] and row["session_id"] and row["expires_at"] > now)
+    return row["expires_at"] is None or bool(row["expires_at"] > now)
 
 
 def _key(project: str, host: str, actor: str, scopes: frozenset[str]) -> Caller:

@@ -6,6 +6,18 @@ FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS wanted (project_id, diges
 LEFT JOIN projects p ON p.project_id = wanted.project_id
 LEFT JOIN keys k ON k.project_id = wanted.project_id AND k.digest = wanted.digest;
 
+-- name: parent_keys
+-- Keys of projects by their ids: ephemeral keys depend on them.
+SELECT wanted.ord, k.scopes, k.expires_at
+FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS wanted (project_id, key_id, ord)
+JOIN keys k ON k.project_id = wanted.project_id AND k.key_id = wanted.key_id;
+
+-- name: parent_functions
+-- Functions by their ids: the keys of their code depend on them.
+SELECT wanted.ord, f.scopes, f.sequence
+FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS wanted (project_id, function_id, ord)
+JOIN functions f ON f.project_id = wanted.project_id AND f.function_id = wanted.function_id;
+
 -- name: users
 -- Users with the session that a digest or an id names, and their confirmed places in teams; for many at once.
 SELECT

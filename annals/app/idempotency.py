@@ -77,9 +77,13 @@ async def carried_out_once(call: Call, handler: Handler, creation: Creation, *, 
 
 
 async def _asked(call: Call, key: str, request: Any) -> Asked:
-    """Keys are their caller's own; guests are told apart by their address."""
+    """Keys are their caller's own; guests are told apart by their address.
+
+    An ephemeral key shares those of its parent, since a client that repeats a request may have renewed it meanwhile.
+    """
     caller = await call.caller()
-    who = caller.actor if caller.user_id or caller.privileged else f"{caller.actor}@{call.address}"
+    actor = caller.actor.partition("/")[0]
+    who = actor if caller.user_id or caller.privileged else f"{actor}@{call.address}"
     packed = msgspec.msgpack.encode([call.method, call.scope["path"], request], order="deterministic", enc_hook=str)
     digest = hashlib.sha256(packed).hexdigest()
     return Asked(call.project_id, who, key, await call.services.vault.fingerprint(call.project_id, digest))

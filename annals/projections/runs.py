@@ -9,6 +9,7 @@ from annals.domain.invocation import laid_over, platform_headers
 from annals.domain.ports import Limits, Outcome, Run
 from annals.projections.execution_context import Context, ContextDeployment, Prepared
 from annals.store.contents import place
+from annals.store.tokens import Claims, Parent
 
 QUEUE_SECONDS = 10.0
 """How long a call that somebody waits for may wait for its turn on a host."""
@@ -29,6 +30,18 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     user_jwt: str = ""
     client_ip: str = ""
     event: str = ""
+
+
+def key_of_code(context: Context, *, expires: float, child: str, depth: int = 0) -> Claims:
+    """The API key that a function's code is handed: it ends with the function, and never has more scopes than it."""
+    return Claims(
+        project_id=context.project_id,
+        scopes=context.scopes,
+        exp=int(expires),
+        parent=Parent.of_function(context.function_id, context.incarnation),
+        child=child,
+        depth=depth,
+    )
 
 
 def build_run(prepared: Prepared, call: Call, *, start_seconds: float, queue_seconds: float = QUEUE_SECONDS) -> Run:

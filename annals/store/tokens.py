@@ -3,8 +3,7 @@
 import hashlib
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Sequence
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -22,16 +21,39 @@ class TokenInvalid(ValueError):
     """Malformed, signed by another secret, or expired."""
 
 
-class Claims(msgspec.Struct, rename="camel", kw_only=True):
-    """What a key says that running code is handed; `exp` in seconds since 1970.
+class Parent(NamedTuple):
+    """The credential that an ephemeral key depends on: the key holds only as long as its parent does.
 
-    `depth` counts the triggers that led to the code: what it does with the key may trigger functions in its turn.
+    `instance` tells the parent from others under its id: an admin's session, or the position of a function's creation.
+    """
+
+    kind: Literal["key", "admin", "function"]
+    id: str
+    instance: str = ""
+
+    @classmethod
+    def of_function(cls, function_id: str, incarnation: int) -> "Parent":
+        return cls("function", function_id, str(incarnation))
+
+
+class Claims(msgspec.Struct, rename="camel", kw_only=True):
+    """The contents of an ephemeral key; `exp` in seconds since 1970.
+
+    `child` names the key itself in events: `ephemeral:<id>`, or the `execution:<id>` or `deployment:<id>` that it was
+    made for. `depth` counts the triggers that led to the code: its requests may trigger further functions.
     """
 
     project_id: str
     scopes: list[str]
     exp: float
+    parent: Parent
+    child: str
     depth: int = 0
+
+    @property
+    def actor(self) -> str:
+        """The key as an event's actor: its parent first, so that a search for the parent finds it."""
+        return f"{self.parent.kind}:{self.parent.id}/{self.child}"
 
 
 class UserClaims(msgspec.Struct, rename="camel", kw_only=True):
@@ -71,11 +93,22 @@ def verify_user(token: str, secret: bytes, now: float) -> UserClaims:
     return _verified(token, secret, now, UserClaims)
 
 
+def peek(token: str) -> Claims:
+    """An ephemeral key's claims, not yet verified: they say what to look up. Raises TokenInvalid if malformed."""
+    return _peeked(token, Claims)
+
+
 def peek_user(token: str) -> UserClaims:
     """What a user's token says, whoever wrote it: to know where to look. Raises TokenInvalid when it is none."""
+    return _peeked(token, UserClaims)
+
+
+def _peeked(token: str, kind: type[T]) -> T:
     try:
+        if len(token) > _MOST_BYTES:
+            raise ValueError("The token is too long.")
         _, payload, _ = token.encode("ascii").split(b".")
-        return msgspec.json.decode(_decode(payload), type=UserClaims)
+        return msgspec.json.decode(_decode(payload), type=kind)
     except (ValueError, msgspec.MsgspecError) as error:
         raise TokenInvalid("The token is malformed.") from error
 
@@ -101,17 +134,8 @@ def user_token(user_id: str, session_id: str, *, expires: float, secret: bytes) 
     return sign(UserClaims(user_id=user_id, session_id=session_id, exp=int(expires)), secret)
 
 
-def ephemeral_key(
-    project_id: str,
-    scopes: Sequence[str],
-    *,
-    expires: float,
-    secret: bytes,
-    prefix: str = "dynamic",
-    depth: int = 0,
-) -> str:
-    """A key that acts for a project with these scopes until `expires`; `prefix` is the caller's generation's word."""
-    claims = Claims(project_id=project_id, scopes=list(scopes), exp=int(expires), depth=depth)
+def ephemeral_key(claims: Claims, secret: bytes, *, prefix: str = "dynamic") -> str:
+    """A key that acts for a project until it or its parent ends; `prefix` depends on the caller's API version."""
     return f"{prefix}_{sign(claims, secret)}"
 
 

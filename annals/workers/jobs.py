@@ -9,7 +9,7 @@ from annals.domain.deployment import Deployment
 from annals.domain.errors import FunctionNotFound, FunctionRuntimeUnsupported
 from annals.domain.ports import Build, BuildOutcome, Limits
 from annals.projections.execution_context import Environments, Prepared
-from annals.projections.runs import deployment_of
+from annals.projections.runs import deployment_of, key_of_code
 from annals.store.blob_keys import artefact_key
 from annals.store.errors import StoreError
 from annals.store.patience import EXECUTOR_SECONDS, patiently
@@ -64,7 +64,8 @@ class Jobs:
         context, deployment = prepared.context, deployment_of(prepared.context)
         secret = await patiently(lambda: self._vault.derive(context.project_id, EPHEMERAL_KEYS))
         expires = time.time() + self._limits.timeout_seconds + KEY_SLACK_SECONDS
-        key = ephemeral_key(context.project_id, context.scopes, expires=expires, secret=secret, prefix="ephemeral")
+        claims = key_of_code(context, expires=expires, child=f"deployment:{deployment.deployment_id}")
+        key = ephemeral_key(claims, secret, prefix="ephemeral")
         size = context.specification(building=True)
         return Build(
             project=context.project_id,

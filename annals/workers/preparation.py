@@ -6,7 +6,7 @@ from annals.domain.errors import FunctionNotFound, FunctionRuntimeUnsupported
 from annals.domain.execution import Execution
 from annals.domain.ports import Reason
 from annals.projections.execution_context import Context, Environments, Prepared
-from annals.projections.runs import Call
+from annals.projections.runs import Call, key_of_code
 from annals.store.contents import Contents
 from annals.store.database import Row
 from annals.store.errors import ContentMissing, StoreError
@@ -87,6 +87,8 @@ class Preparation:
         except StoreError as error:
             raise Refused("error", f"What this execution was given cannot be read: {error}") from error
         expires = time.time() + context.timeout + KEY_SLACK_SECONDS
+        child = f"execution:{execution.execution_id}"
+        claims = key_of_code(context, expires=expires, child=child, depth=given.depth)
         return Call(
             execution_id=execution.execution_id,
             epoch=execution.epoch,
@@ -95,14 +97,7 @@ class Preparation:
             path=request.path,
             headers=given.headers,
             body=given.body,
-            key=ephemeral_key(
-                context.project_id,
-                context.scopes,
-                expires=expires,
-                secret=secret,
-                prefix="ephemeral",
-                depth=given.depth,
-            ),
+            key=ephemeral_key(claims, secret, prefix="ephemeral"),
             event=request.event,
             user_id=request.user_id,
             user_jwt=await self._user_token(execution, given, expires),

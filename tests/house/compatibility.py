@@ -51,7 +51,11 @@ _ELSEWHERE = (
     ("Ids, keys and `equal`", "Compare with case; the reference's database ignores it."),
     ("Variables", "The next execution has them, with no new deployment."),
     ("204 answers", "Have no `Content-Length`, as HTTP demands (RFC 9110, 8.6); the reference sends 0."),
-    ("Ephemeral keys", "A key hands out scopes that it holds itself, and no others."),
+    (
+        "Ephemeral keys",
+        "Hold scopes that their maker holds, end with the key, session or function that made them, and make no others;"
+        " the reference's outlive a key that is deleted.",
+    ),
     ("Rules", "Map names to functions alone; those of the API, of sites and redirects are not served."),
     ("Realtime, download tokens", "Are not served."),
 )

@@ -57,6 +57,8 @@ def _text(fact: Fact, event: schemas.Event, changes: list[Change]) -> str:
     """A heading, and a line for each field."""
     actor = event.actor.name or event.actor.id
     who = f"{event.actor.type} {actor}".strip()
+    if event.actor.credential:
+        who += f" ({event.actor.credential.type} {event.actor.credential.id})"
     time = f"{fact.recorded_at:%Y-%m-%d %H:%M:%S}"
     head = f"{fact.position:>6}  {time}  {click.style(event.type, bold=True)}  by {who}"
     lines = [f"        {change.field}: {_value(change.former)} → {_value(change.latter)}" for change in changes]

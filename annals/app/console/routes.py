@@ -1,7 +1,6 @@
 """The operations that consoles and command-line tools ask for beside those on resources."""
 
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
 
 from annals.app.answers import Answer, json_answer
 from annals.app.call import Call
@@ -13,9 +12,9 @@ from annals.app.refusals import UnauthorizedScope
 from annals.app.routing import Operation
 from annals.app.scopes import CONSOLE, KEYS_WRITE, PROJECTS_WRITE
 from annals.app.wire import wire_date
-from annals.domain.errors import ProjectNotFound
+from annals.domain.errors import ProjectNotFound, UserUnauthorized
 from annals.domain.scopes import PROJECT_SCOPES
-from annals.store.tokens import ephemeral_key
+from annals.store.tokens import Claims, ephemeral_key
 
 _SCOPES = ArrayList(WhiteList(PROJECT_SCOPES), 200)
 _DURATION = Range(1, 3600)
@@ -45,16 +44,17 @@ async def regions(call: Call) -> Answer:
 
 
 async def create_ephemeral_key(call: Call) -> Answer:
-    """Nobody hands out more than they hold: else a key that may make keys could do everything."""
+    """A key with scopes that its maker holds, which ends with its maker's credential."""
     values, caller, now = call.values, await call.caller(), call.services.now()
     if beyond := [scope for scope in values["scopes"] if scope not in caller.scopes]:
         raise UnauthorizedScope(f"A key cannot hand out the scope {beyond[0]}, which it does not hold itself.")
-    secret = await _secret(call, call.project_id, values, call.generation.key_prefix)
+    key_id = call.new_id()
+    expires, secret = await _made(call, call.project_id, key_id, call.generation.key_prefix)
     key = schemas.EphemeralKey(
-        id=call.new_id(),
+        id=key_id,
         created_at=wire_date(now),
         updated_at=wire_date(now),
-        expire=wire_date(now + timedelta(seconds=values["duration"])),
+        expire=wire_date(expires),
         scopes=values["scopes"],
         secret=secret,
     )
@@ -68,14 +68,29 @@ async def create_project_jwt(call: Call) -> Answer:
     call.seen(found.position)
     if not found.rows[0]["known"]:
         raise ProjectNotFound
-    return json_answer(schemas.Jwt(await _secret(call, project_id, call.values, "dynamic")), status=201)
+    _, secret = await _made(call, project_id, call.new_id(), "dynamic")
+    return json_answer(schemas.Jwt(secret), status=201)
 
 
-async def _secret(call: Call, project_id: str, values: dict[str, Any], prefix: str) -> str:
-    services = call.services
-    expires = services.now().timestamp() + values["duration"]
-    signed_with = await services.signing_secret(project_id)
-    return ephemeral_key(project_id, values["scopes"], expires=expires, secret=signed_with, prefix=prefix)
+async def _made(call: Call, project_id: str, key_id: str, prefix: str) -> tuple[datetime, str]:
+    """A new ephemeral key and when it expires. Raises UserUnauthorized for callers that cannot be its parent."""
+    services, caller, values = call.services, await call.caller(), call.values
+    if caller.parent is None:  # else a key that is handed out would renew itself
+        raise UserUnauthorized(
+            "Neither an ephemeral key nor a JWT makes ephemeral keys. Use an API key, or sign in as an admin."
+        )
+    expires = services.now() + timedelta(seconds=values["duration"])
+    if caller.expires_at is not None:
+        expires = min(expires, caller.expires_at)
+    claims = Claims(
+        project_id=project_id,
+        scopes=values["scopes"],
+        exp=int(expires.timestamp()),
+        parent=caller.parent,
+        child=f"ephemeral:{key_id}",
+        depth=caller.depth,
+    )
+    return expires, ephemeral_key(claims, await services.signing_secret(project_id), prefix=prefix)
 
 
 ROUTES = (

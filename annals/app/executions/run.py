@@ -20,7 +20,7 @@ from annals.domain.execution import Execution, Request
 from annals.domain.invocation import KEPT_REQUEST_HEADERS, kept, laid_over, platform_headers
 from annals.domain.ports import Executor, ExecutorUnavailable, ExecutorUnreachable, Outcome, Run
 from annals.projections.execution_context import Context, Prepared
-from annals.projections.runs import QUEUE_SECONDS, build_run, deployment_of
+from annals.projections.runs import QUEUE_SECONDS, build_run, deployment_of, key_of_code
 from annals.projections.runs import Call as FunctionCall
 from annals.store.errors import StoreUnavailable
 from annals.store.log import Meta
@@ -103,14 +103,8 @@ async def _run_of(call: Call, prepared: Prepared, execution: Execution, caller: 
     services, values, context = call.services, call.values, prepared.context
     secret = await services.signing_secret(call.project_id)
     expires = services.now().timestamp() + context.timeout + KEY_SLACK
-    key = ephemeral_key(
-        call.project_id,
-        context.scopes,
-        expires=expires,
-        secret=secret,
-        prefix=call.generation.key_prefix,
-        depth=caller.depth,
-    )
+    claims = key_of_code(context, expires=expires, child=f"execution:{execution.execution_id}", depth=caller.depth)
+    key = ephemeral_key(claims, secret, prefix=call.generation.key_prefix)
     return build_run(
         prepared,
         FunctionCall(

@@ -1,4 +1,4 @@
-"""The names of those who act: of keys as they were made, of users as they are."""
+"""The names of actors: of keys as they were made, of users and functions as they are."""
 
 from collections.abc import Iterable
 
@@ -6,20 +6,20 @@ from annals.app.history.events import QUERIES
 from annals.domain.project import CONSOLE, Project
 from annals.store.database import Database
 
-_USERS = {"user": "", "admin": CONSOLE}
+_NAMED = {"user": ("users", ""), "admin": ("users", CONSOLE), "function": ("functions", "")}
 
 
 async def names_of(database: Database, project_id: str, actors: Iterable[str]) -> dict[str, str]:
-    """Names by actor, of those that have one in a project."""
-    wanted = {actor for actor in actors if actor.partition(":")[2]}
+    """Names by actor, of those that have one in a project; an ephemeral key is named by its parent's name."""
+    wanted = {parent for actor in actors if ":" in (parent := actor.partition("/")[0])}
     names: dict[str, str] = {}
     if any(actor.startswith("key:") for actor in wanted):
         rows = await database.rows(QUERIES["keys"], {"stream": Project.stream(project_id)})
         names |= {f"key:{row['id']}": row["name"] for row in rows}
-    for kind, realm in _USERS.items():
+    for kind, (query, realm) in _NAMED.items():
         ids = [actor.partition(":")[2] for actor in wanted if actor.startswith(f"{kind}:")]
         if ids:
             params: dict[str, object] = {"project": realm or project_id, "ids": ids}
-            rows = await database.rows(QUERIES["users"], params)
+            rows = await database.rows(QUERIES[query], params)
             names |= {f"{kind}:{row['id']}": row["name"] for row in rows}
     return {actor: name for actor, name in names.items() if actor in wanted}

@@ -69,8 +69,7 @@ class Wanted(NamedTuple):
             if colon:
                 found.append(Sql("resource_id = %s", (own_id,)))
         if self.actor is not None:
-            exact = ":" in self.actor
-            found.append(Sql("actor = %s" if exact else "split_part(actor, ':', 1) = %s", (self.actor,)))
+            found.append(_acted(self.actor))
         if self.after is not None:
             found.append(Sql("position > %s", (self.after,)))
         return found
@@ -154,4 +153,12 @@ async def _searchable(call: Call) -> int:
 
 
 def _actors(actor: str) -> set[str]:
-    return {actor, actor.partition(":")[0]}
+    """An actor, its type, and the parent of an ephemeral key."""
+    return {actor, actor.partition(":")[0], actor.partition("/")[0]}
+
+
+def _acted(actor: str) -> Sql:
+    """Events of an actor or of ephemeral keys that depend on it, or of a type of actors; `0` is what follows `/`."""
+    if ":" not in actor:
+        return Sql("split_part(actor, ':', 1) = %s", (actor,))
+    return Sql("(actor = %s OR actor > %s || '/' AND actor < %s || '0')", (actor,) * 3)

@@ -24,6 +24,11 @@ FROM events WHERE originator_id = %(stream)s AND topic = 'project.key_added' ORD
 SELECT user_id AS id, coalesce(nullif(name, ''), email) AS name FROM users
 WHERE project_id = %(project)s AND user_id = ANY(%(ids)s::text[]);
 
+-- name: functions
+-- The names of functions that are there.
+SELECT function_id AS id, name FROM functions
+WHERE project_id = %(project)s AND function_id = ANY(%(ids)s::text[]);
+
 -- name: tree
 -- What a request led to: its own events, and all that reacted to them; without a request, what followed one event.
 WITH RECURSIVE caused (position, causation) AS (

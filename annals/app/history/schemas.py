@@ -11,12 +11,23 @@ from annals.domain import telling
 from annals.store.facts import Fact
 
 
+class Credential(msgspec.Struct, frozen=True):
+    """What an ephemeral key was made as: `ephemeral`, or for an `execution` or the build of a `deployment`."""
+
+    type: str
+    id: str
+
+
 class Actor(msgspec.Struct, frozen=True):
-    """`type` is key, user, admin, cli, worker, schedule … or guest; `name` is the key's or user's own."""
+    """`type` is key, user, admin, function, cli, worker, schedule … or guest; `name` is its own.
+
+    `credential` is there for requests with an ephemeral key, whose parent is the actor.
+    """
 
     type: str
     id: str = ""
     name: str = ""
+    credential: Credential | UnsetType = UNSET
 
 
 class Change(msgspec.Struct, frozen=True, rename={"former": "from", "latter": "to"}):
@@ -66,9 +77,11 @@ class Tree(msgspec.Struct, rename="camel"):
 
 
 def actor(text: str, names: Mapping[str, str]) -> Actor:
-    """`key:<id>` and the like, as metadata holds them."""
-    kind, _, own_id = text.partition(":")
-    return Actor(kind, own_id, names.get(text, ""))
+    """`key:<id>` and the like, as metadata holds them; `key:<id>/ephemeral:<id>` for an ephemeral key of one."""
+    parent, _, child = text.partition("/")
+    kind, _, own_id = parent.partition(":")
+    credential = Credential(child.partition(":")[0], child.partition(":")[2]) if child else UNSET
+    return Actor(kind, own_id, names.get(parent, ""), credential)
 
 
 def present(

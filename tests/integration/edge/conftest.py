@@ -2,9 +2,11 @@
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from annals.app import presented
 from annals.app.credentials import digest
 from annals.app.edge import Edge
 from annals.app.metrics import Metrics
@@ -13,9 +15,12 @@ from annals.app.services import Services
 from annals.app.settings import Settings
 from annals.app.wiring import open_services
 from annals.domain.commands.projects import create_project
-from annals.domain.project import ApiKey, Project
+from annals.domain.commands.users import create_user, open_session
+from annals.domain.project import CONSOLE, ApiKey, Project
 from annals.domain.scopes import PROJECT_SCOPES
+from annals.domain.user import Session, User
 from annals.store.log import Meta
+from tests.integration.edge import given
 from tests.integration.edge.client import Client
 from tests.integration.edge.executor import FakeExecutor, served
 from tests.integration.edge.process import Processes
@@ -114,3 +119,21 @@ def keys(nobody: Client) -> list[Client]:
 def plain(edge: Application) -> Client:
     """K without a format header, where generations make no difference."""
     return Client(edge, {"host": "annals.test:80", "x-appwrite-project": "p1", "x-appwrite-key": "p1-all"})
+
+
+@pytest.fixture
+async def admin(services: Services, nobody: Client) -> Client:
+    """A user of the console, signed in."""
+    facts: dict[str, Any] = {"name": "Ada", "email": "ada@console.test", "phone": "", "sealed_password": ""}
+    await services.log.run(
+        create_user, User.absent(CONSOLE, "ada"), meta=given.META, project_id=CONSOLE, user_id="ada", **facts
+    )
+    session = Session(
+        session_id="s1",
+        digest=presented.digest("secret"),
+        provider="server",
+        expires_at=services.now().replace(year=2099),
+        ip="",
+    )
+    await services.log.run(open_session, User.key(CONSOLE, "ada"), meta=given.META, session=session)
+    return nobody.with_(cookie=f"a_session_console={presented.as_text('ada', 'secret')}")

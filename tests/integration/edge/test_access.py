@@ -15,7 +15,6 @@ from annals.app.wiring import open_services
 from annals.domain.commands.projects import add_key, revoke_key
 from annals.domain.project import ApiKey, Project
 from annals.store.log import Meta
-from annals.store.tokens import ephemeral_key
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
 from tests.integration.edge.executor import FakeExecutor
@@ -123,17 +122,6 @@ async def test_parameters_come_from_the_body_or_the_query_by_method(plain: Clien
     reply = await plain.send("POST", "/v1/functions", query="functionId=f&name=n&runtime=node-22")
 
     assert reply.message == 'Param "functionId" is not optional.'
-
-
-async def test_a_key_that_code_was_handed_acts_with_the_function_s_scopes(services: Services, plain: Client) -> None:
-    secret = await services.signing_secret("p1")
-    handed = ephemeral_key("p1", ["functions.read"], expires=services.now().timestamp() + 60, secret=secret)
-    code = plain.with_(x_appwrite_key=handed)
-
-    assert (await code.get("/v1/functions")).status == 200
-    reply = await code.post("/v1/functions", functionId="f", name="n", runtime="node-22")
-    assert reply.error == (401, "general_unauthorized_scope")
-    assert (await code.with_(x_appwrite_key=f"{handed}x").get("/v1/functions")).error[0] == 401
 
 
 async def test_heads_and_preflights_are_served(nobody: Client, plain: Client) -> None:

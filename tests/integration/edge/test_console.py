@@ -4,33 +4,12 @@ from typing import Any
 
 import pytest
 
-from annals.app import presented
+from annals.app.credentials import digest
 from annals.app.services import Services
-from annals.domain.commands.users import create_user, open_session
-from annals.domain.project import CONSOLE
-from annals.domain.user import Session, User
+from annals.domain.commands.projects import add_key
+from annals.domain.project import ApiKey, Project
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
-
-META = given.META
-
-
-@pytest.fixture
-async def admin(services: Services, nobody: Client) -> Client:
-    """A user of the console, signed in."""
-    facts: dict[str, Any] = {"name": "Ada", "email": "ada@console.test", "phone": "", "sealed_password": ""}
-    await services.log.run(
-        create_user, User.absent(CONSOLE, "ada"), meta=META, project_id=CONSOLE, user_id="ada", **facts
-    )
-    session = Session(
-        session_id="s1",
-        digest=presented.digest("secret"),
-        provider="server",
-        expires_at=services.now().replace(year=2099),
-        ip="",
-    )
-    await services.log.run(open_session, User.key(CONSOLE, "ada"), meta=META, session=session)
-    return nobody.with_(cookie=f"a_session_console={presented.as_text('ada', 'secret')}")
 
 
 async def test_the_instances_variables_are_for_keys_and_admins(plain: Client, admin: Client, nobody: Client) -> None:
@@ -64,12 +43,15 @@ async def test_an_ephemeral_key_opens_its_scopes_and_no_others(key: Client) -> N
 
 
 async def test_a_key_hands_out_no_more_than_it_holds(services: Services, plain: Client) -> None:
-    small = (await plain.post("/v1/project/keys/ephemeral", scopes=["keys.write"], duration=60)).json["secret"]
+    scopes = ["keys.write", "users.read"]
+    small = ApiKey(key_id="small", name="small", digest=digest("small"), scopes=scopes)
+    await services.log.run(add_key, Project.key("p1"), meta=given.META, key=small)
+    holder = plain.with_(x_appwrite_key="small")
 
-    refused = await plain.with_(x_appwrite_key=small).post(
-        "/v1/project/keys/ephemeral", scopes=["functions.write"], duration=60
-    )
+    made = await holder.post("/v1/project/keys/ephemeral", scopes=["users.read"], duration=60)
+    refused = await holder.post("/v1/project/keys/ephemeral", scopes=["functions.write"], duration=60)
 
+    assert made.status == 201
     assert refused.error == (401, "general_unauthorized_scope")
 
 

@@ -3,17 +3,19 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from annals.app.caller import Caller, Membership
-from annals.app.credentials import Claim, Secrets, claim, digest, judge
+from annals.app.credentials import Claim, Looked, Secrets, claim, digest, judge
 from annals.app.negotiation import negotiate
 from annals.app.reads import Found
 from annals.app.refusals import JwtInvalid, KeyExpired, ProjectIdMissing, UnauthorizedScope
 from annals.domain.errors import ProjectNotFound, UserUnauthorized
-from annals.store.tokens import TokenInvalid, ephemeral_key, verify
+from annals.store.tokens import Claims, Parent, TokenInvalid, ephemeral_key, sign, verify
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+LATER = NOW.timestamp() + 60
 FORMER, NEWEST = negotiate("1.8.0"), negotiate("2.5.0")
 PROJECT, KEY = b"x-appwrite-project", b"x-appwrite-key"
 
@@ -28,7 +30,7 @@ async def secret(project: str) -> bytes:
 
 
 async def judged(claimed: Claim, read: Found | None) -> Caller:
-    return await judge(claimed, read, None, Secrets(secret, secret), host="annals.test", now=NOW)
+    return await judge(claimed, Looked(access=read), Secrets(secret, secret), host="annals.test", now=NOW)
 
 
 @pytest.mark.parametrize("key", ["plain", "standard_0a1b", "standard_"])
@@ -86,26 +88,88 @@ async def test_a_key_holds_its_own_scopes_and_the_implicit_ones() -> None:
     assert str(refusal.value) == ('app.p@service.annals.test (role: applications) missing scopes (["functions.write"])')
 
 
-async def test_a_handed_out_key_acts_while_it_lasts() -> None:
-    expires = NOW.timestamp() + 60
-    for prefix in ("ephemeral", "dynamic"):
-        key = ephemeral_key("p", ["users.read"], expires=expires, secret=await secret("p"), prefix=prefix)
-        caller = await judged(claim({PROJECT: b"p", KEY: key.encode()}, "", FORMER), found())
-        assert caller.privileged
-        assert "users.read" in caller.scopes
+def ephemeral(
+    parent: Parent, *, secret: bytes, project: str = "p", expires: float = LATER, prefix: str = "dynamic"
+) -> str:
+    claims = Claims(project_id=project, scopes=["users.read"], exp=expires, parent=parent, child="ephemeral:e")
+    return ephemeral_key(claims, secret, prefix=prefix)
 
 
-async def test_a_handed_out_key_that_does_not_hold_makes_a_guest() -> None:
+async def caller_of(key: str, *parent: dict[str, Any]) -> Caller:
+    """The caller that a key makes, whose parent is looked up as these rows."""
+    claimed = claim({PROJECT: b"p", KEY: key.encode()}, "", FORMER)
+    looked = Looked(access=found(), parent=Found(parent, 7))
+    return await judge(claimed, looked, Secrets(secret, secret), host="annals.test", now=NOW)
+
+
+OF_KEY, OF_FUNCTION, OF_ADMIN = Parent("key", "k"), Parent("function", "f", "7"), Parent("admin", "u", "s")
+KEY_ROW = {"scopes": ["users.read"], "expires_at": None}
+FUNCTION_ROW = {"scopes": ["users.read"], "sequence": 7}
+ADMIN_ROW = {"enabled": True, "session_id": "s", "expires_at": NOW + timedelta(seconds=9)}
+
+
+@pytest.mark.parametrize("prefix", ["ephemeral", "dynamic"])
+@pytest.mark.parametrize(
+    ("parent", "row"), [(OF_KEY, KEY_ROW), (OF_FUNCTION, FUNCTION_ROW), (OF_ADMIN, ADMIN_ROW)], ids=lambda value: ""
+)
+async def test_ephemeral_key_acts_while_it_and_its_parent_last(
+    prefix: str, parent: Parent, row: dict[str, Any]
+) -> None:
+    key = ephemeral(parent, secret=await secret("p"), prefix=prefix)
+
+    caller = await caller_of(key, row)
+
+    assert caller.privileged
+    assert "users.read" in caller.scopes
+    assert caller.actor == f"{parent.kind}:{parent.id}/ephemeral:e"
+    assert caller.parent is None
+
+
+async def test_ephemeral_key_that_does_not_hold_makes_a_guest() -> None:
     right, wrong = await secret("p"), await secret("q")
-    later, gone = NOW.timestamp() + 60, NOW.timestamp()
     for key in (
-        ephemeral_key("p", ["users.read"], expires=gone, secret=right),
-        ephemeral_key("p", ["users.read"], expires=later, secret=wrong),
-        ephemeral_key("q", ["users.read"], expires=later, secret=right),
+        ephemeral(OF_KEY, expires=NOW.timestamp(), secret=right),
+        ephemeral(OF_KEY, secret=wrong),
+        ephemeral(OF_KEY, project="q", secret=right),
         "dynamic_nonsense",
     ):
-        caller = await judged(claim({PROJECT: b"p", KEY: key.encode()}, "", FORMER), found())
-        assert caller.word == "guests"
+        assert (await caller_of(key, KEY_ROW)).word == "guests"
+
+
+@pytest.mark.parametrize(
+    ("parent", "rows"),
+    [
+        (OF_KEY, []),
+        (OF_KEY, [{**KEY_ROW, "expires_at": NOW}]),
+        (OF_FUNCTION, []),
+        (OF_FUNCTION, [{**FUNCTION_ROW, "sequence": 8}]),
+        (OF_ADMIN, []),
+        (OF_ADMIN, [{**ADMIN_ROW, "session_id": None}]),
+        (OF_ADMIN, [{**ADMIN_ROW, "expires_at": NOW}]),
+        (OF_ADMIN, [{**ADMIN_ROW, "enabled": False}]),
+    ],
+)
+async def test_ephemeral_key_ends_with_its_parent(parent: Parent, rows: list[dict[str, Any]]) -> None:
+    assert (await caller_of(ephemeral(parent, secret=await secret("p")), *rows)).word == "guests"
+
+
+@pytest.mark.parametrize(("parent", "row"), [(OF_KEY, KEY_ROW), (OF_FUNCTION, FUNCTION_ROW)])
+async def test_ephemeral_key_has_no_scope_that_its_parent_lacks(parent: Parent, row: dict[str, Any]) -> None:
+    caller = await caller_of(ephemeral(parent, secret=await secret("p")), {**row, "scopes": ["teams.read"]})
+
+    assert caller.privileged
+    assert caller.scopes.isdisjoint({"users.read", "teams.read"})
+
+
+async def test_token_that_names_no_parent_makes_a_guest() -> None:
+    class Former(msgspec.Struct, rename="camel"):
+        project_id: str
+        scopes: list[str]
+        exp: float
+
+    token = sign(Former("p", ["users.read"], LATER), await secret("p"))
+
+    assert (await caller_of(f"dynamic_{token}", KEY_ROW)).word == "guests"
 
 
 async def test_who_names_no_project_is_a_guest() -> None:
@@ -139,7 +203,7 @@ def test_a_token_that_is_none_is_refused(token: str) -> None:
 
 
 def test_a_token_of_another_algorithm_is_refused() -> None:
-    head, payload, signature = ephemeral_key("p", [], expires=9, secret=b"s").partition("_")[2].split(".")
+    head, payload, signature = ephemeral(OF_KEY, expires=9, secret=b"s").partition("_")[2].split(".")
     none = "eyJ0eXAiOiJKV1QiLCJhbGciOiJub25lIn0"
 
     assert verify(f"{head}.{payload}.{signature}", b"s", 8).project_id == "p"
