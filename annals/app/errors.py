@@ -48,6 +48,8 @@ STATUS = {
     "general_unauthorized_scope": 401,
     "general_unknown": 400,
     "general_unknown_origin": 403,
+    "idempotency_answer_not_kept": 409,
+    "idempotency_budget_spent": 429,
     "idempotency_key_reused": 409,
     "history_not_ready": 503,
     "installation_already_exists": 409,

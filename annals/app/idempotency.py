@@ -10,18 +10,30 @@ import structlog
 
 from annals.app.answers import Answer
 from annals.app.call import Call
+from annals.app.caller import Caller
 from annals.app.errors import refusal_answer
-from annals.app.refusals import IdempotencyKeyReused, SynchronousTimeout, UnreadableReply
+from annals.app.refusals import (
+    IdempotencyAnswerNotKept,
+    IdempotencyBudgetSpent,
+    IdempotencyKeyReused,
+    SynchronousTimeout,
+    UnreadableReply,
+)
+from annals.app.settings import Settings
 from annals.domain.errors import ArgumentInvalid, Conflict, DomainError
 from annals.store.blobs import BlobError
 from annals.store.errors import StoreError
-from annals.store.idempotency import Asked, KeyReused, Remembered, Reserved
+from annals.store.idempotency import Allowance, Asked, BudgetSpent, KeyReused, Remembered, Reserved, Unkept
 from annals.store.ids import generate_id
 
 Handler = Callable[[Call], Awaitable[Answer]]
 
 LONGEST_KEY = 255
+USER_ANSWER_BYTES, GUEST_ANSWER_BYTES = 64 * 1024, 16 * 1024
+"""Longest answers that are kept for users and guests, who cost nothing to be made: a project's own keys get more."""
+
 _REPLAYED = (b"idempotent-replayed", b"true")
+_NOT_KEPT = (b"idempotent-body", b"not-kept")
 _PAUSE = 0.05
 _SLACK = 5.0
 _CARRIED_OUT = (SynchronousTimeout, UnreadableReply)
@@ -57,7 +69,8 @@ async def carried_out_once(call: Call, handler: Handler, creation: Creation, *, 
     """What `handler` answers, or answered to the same `request` before; without a key it is just carried out.
 
     What it creates is to have `call.new_id()`, which is `own_id` unless a former try had reserved another one.
-    Raises IdempotencyKeyReused, ArgumentInvalid for a key out of form, Conflict when the former try takes too long.
+    Raises IdempotencyKeyReused, IdempotencyBudgetSpent, IdempotencyAnswerNotKept, ArgumentInvalid for a key out of
+    form, Conflict when the former try takes too long.
     """
     key = call.header(b"idempotency-key")
     call.reserved_id = own_id
@@ -70,6 +83,8 @@ async def carried_out_once(call: Call, handler: Handler, creation: Creation, *, 
     if isinstance(begun, Remembered):
         call.answer_headers.append(_REPLAYED)
         return Answer(begun.status, begun.body, begun.headers)
+    if isinstance(begun, Unkept):
+        return await _read_again(call, begun, creation)
     call.reserved_id = begun.resource_id
     answer = await _answered(call, begun, creation, handler)
     await _remember(call, begun, answer)
@@ -86,10 +101,38 @@ async def _asked(call: Call, key: str, request: Any) -> Asked:
     who = actor if caller.user_id or caller.privileged else f"{actor}@{call.address}"
     packed = msgspec.msgpack.encode([call.method, call.scope["path"], request], order="deterministic", enc_hook=str)
     digest = hashlib.sha256(packed).hexdigest()
-    return Asked(call.project_id, who, key, await call.services.vault.fingerprint(call.project_id, digest))
+    fingerprint = await call.services.vault.fingerprint(call.project_id, digest)
+    return Asked(call.project_id, who, key, fingerprint, allowance(call.services.settings, caller))
 
 
-async def _begin(call: Call, asked: Asked) -> Reserved | Remembered:
+def allowance(settings: Settings, caller: Caller) -> Allowance:
+    """How many keys callers of this kind may hold, and how long an answer is kept for them.
+
+    Each kind has a pool of its own: guests and users never use up what a project's own servers need.
+    """
+    answer, keys, of_caller = (
+        settings.idempotency_answer_bytes,
+        settings.idempotency_keys,
+        settings.idempotency_caller_keys,
+    )
+    if caller.privileged:
+        return Allowance("keys", keys, settings.idempotency_bytes, 0, answer)
+    if caller.user_id:
+        return Allowance("users", keys, settings.idempotency_bytes, of_caller, min(answer, USER_ANSWER_BYTES))
+    return Allowance("guests", settings.idempotency_guest_keys, 0, of_caller, min(answer, GUEST_ANSWER_BYTES))
+
+
+def _spent(asked: Asked, spent: BudgetSpent) -> IdempotencyBudgetSpent:
+    pool_keys = "ANNALS_IDEMPOTENCY_GUEST_KEYS" if asked.allowance.pool == "guests" else "ANNALS_IDEMPOTENCY_KEYS"
+    setting = {"keys": pool_keys, "bytes": "ANNALS_IDEMPOTENCY_BYTES", "of_caller": "ANNALS_IDEMPOTENCY_CALLER_KEYS"}
+    return IdempotencyBudgetSpent(
+        f"No more idempotency keys are kept: the limit of {setting[spent.bound]} is reached. Send the request without "
+        f"Idempotency-Key, or try again in {spent.seconds} seconds, when the oldest key is forgotten.",
+        retry_after=spent.seconds,
+    )
+
+
+async def _begin(call: Call, asked: Asked) -> Reserved | Remembered | Unkept:
     """Wait while another request with the key is being answered, for as long as an answer may take."""
     services = call.services
     deadline = asyncio.get_running_loop().time() + services.settings.sync_wait_s + _SLACK
@@ -98,6 +141,8 @@ async def _begin(call: Call, asked: Asked) -> Reserved | Remembered:
             begun = await services.idempotency.reserve(asked, services.holder(), call.reserved_id)
         except KeyReused:
             raise IdempotencyKeyReused from None
+        except BudgetSpent as spent:
+            raise _spent(asked, spent) from None
         if begun is not None:
             return begun
         if asyncio.get_running_loop().time() > deadline:
@@ -135,6 +180,18 @@ async def _made_before(call: Call, resource_id: str, creation: Creation) -> Answ
         return None
     answer.status = creation.status
     call.answer_headers.append(_REPLAYED)
+    return answer
+
+
+async def _read_again(call: Call, begun: Unkept, creation: Creation) -> Answer:
+    """What the request created, as it is now. Raises IdempotencyAnswerNotKept when its caller cannot read it."""
+    answer = await _made_before(call, begun.resource_id, creation)
+    if answer is None:
+        raise IdempotencyAnswerNotKept(
+            f"This request was carried out before and created {begun.resource_id}. "
+            "Its answer was too long to be kept, and there is nothing that you can read in its place."
+        )
+    call.answer_headers.append(_NOT_KEPT)
     return answer
 
 

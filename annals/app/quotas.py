@@ -1,12 +1,19 @@
-"""How many functions a project may create a day; what counts is every try that was well formed, whoever made it."""
+"""What a project may do in a day, counted in Postgres: functions that it creates, bytes that its clients leave behind.
+
+Every well-formed try counts, whoever made it and whatever became of it.
+"""
 
 from datetime import UTC, datetime, timedelta
 
 from annals.app.call import Call
+from annals.app.caller import Caller
 from annals.app.refusals import RateLimited
 from annals.store import sql
 
 QUERIES = sql.load(__package__, "quotas.sql")
+FREE_INPUT_BYTES = 4096
+"""Inputs up to this size cost no more than the call's own record and are not counted."""
+
 _DAY = timedelta(days=1)
 
 
@@ -15,14 +22,7 @@ async def count_function(call: Call) -> None:
     limit = call.services.settings.functions_create_quota
     if not limit or call.is_dry_run:
         return
-    now = call.services.now()
-    day = datetime(now.year, now.month, now.day, tzinfo=UTC)
-    tried = int(
-        await call.services.database.value(
-            QUERIES["count"], {"project": call.project_id, "name": "functions.create", "begins_at": day}
-        )
-    )
-    ends = int((day + _DAY).timestamp())
+    tried, ends = await _count(call, "functions.create", 1)
     call.answer_headers += [
         (b"x-ratelimit-limit", b"%d" % limit),
         (b"x-ratelimit-remaining", b"%d" % max(0, limit - tried)),
@@ -30,3 +30,28 @@ async def count_function(call: Call) -> None:
     ]
     if tried > limit:
         raise RateLimited(f"A project may create {limit} functions a day. Try again after {ends} (seconds since 1970).")
+
+
+async def count_input(call: Call, caller: Caller, size: int) -> None:
+    """Count the kept input of an asynchronous call by a user or guest. Raises RateLimited over the quota."""
+    limit = call.services.settings.client_input_bytes
+    if caller.privileged or not limit or call.is_dry_run or size <= FREE_INPUT_BYTES:
+        return
+    left, ends = await _count(call, "inputs.bytes", size)
+    if left > limit:
+        wait = max(1, ends - int(call.services.now().timestamp()))
+        raise RateLimited(
+            f"Users and guests of this project have sent as many bytes to asynchronous executions as "
+            f"ANNALS_CLIENT_INPUT_BYTES allows in a day. Send less than {FREE_INPUT_BYTES} bytes, or try again in "
+            f"{wait} seconds.",
+            retry_after=wait,
+        )
+
+
+async def _count(call: Call, name: str, amount: int) -> tuple[int, int]:
+    """What is counted of today with this amount, and when today ends, in seconds since 1970."""
+    now = call.services.now()
+    day = datetime(now.year, now.month, now.day, tzinfo=UTC)
+    params = {"project": call.project_id, "name": name, "begins_at": day, "amount": amount}
+    counted = int(await call.services.database.value(QUERIES["count"], params))
+    return counted, int((day + _DAY).timestamp())

@@ -70,6 +70,11 @@ class IdempotencyKeyReused(DomainError):
     default: ClassVar[str] = "This Idempotency-Key belongs to another request of the last 24 hours. Use a new one."
 
 
+class IdempotencyAnswerNotKept(DomainError):
+    type: ClassVar[str] = "idempotency_answer_not_kept"
+    default: ClassVar[str] = "This request was carried out before. Its answer was too long to be kept."
+
+
 class ExecutePermissionMissing(DomainError):
     type: ClassVar[str] = "function_execute_permission_missing"
     default: ClassVar[str] = (
@@ -189,6 +194,13 @@ class RateLimited(DomainError):
     def __init__(self, message: str = "", *, retry_after: int = 0) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class IdempotencyBudgetSpent(RateLimited):
+    """A project, or a caller, has as many idempotency keys kept as it may."""
+
+    type: ClassVar[str] = "idempotency_budget_spent"
+    default: ClassVar[str] = "No more idempotency keys are kept. Send the request without one, or try again later."
 
 
 class Busy(DomainError):

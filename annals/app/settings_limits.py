@@ -27,6 +27,15 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     functions_create_quota: Annotated[
         int, says("Functions a project may create; 0: no limit.", "functions a day", ge=0)
     ] = 50
+    client_input_bytes: Annotated[
+        int,
+        says(
+            "Bytes that users and guests of a project may send to asynchronous executions, of inputs beyond 4 KiB; "
+            "0: no limit.",
+            "bytes a day",
+            ge=0,
+        ),
+    ] = 1024 * 1024 * 1024
     execution_retention_days: Annotated[
         int, says("Executions older than this are removed; 0: never.", "days", ge=0)
     ] = 14
@@ -66,6 +75,30 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     specification_max_memory_mb: Annotated[
         int, says("Specifications with more memory are not offered; 0: no limit.", "MiB", ge=0)
     ] = 0
+    idempotency_keys: Annotated[
+        int,
+        says(
+            "Idempotency keys that a project has kept at once, of its API keys and admins, and as many of its users; "
+            "0: no limit.",
+            "keys of a day",
+            ge=0,
+        ),
+    ] = 100_000
+    idempotency_bytes: Annotated[
+        int,
+        says("Bytes of answers that are kept for these, and for those of users; 0: no limit.", "bytes of a day", ge=0),
+    ] = 256 * 1024 * 1024
+    idempotency_answer_bytes: Annotated[
+        int,
+        says("Longest answer that is kept for an idempotency key; of a longer one its id is.", "bytes", ge=0),
+    ] = 1024 * 1024
+    idempotency_caller_keys: Annotated[
+        int,
+        says("Idempotency keys that one user, or one address of guests, has kept at once.", "keys of a day", ge=1),
+    ] = 100
+    idempotency_guest_keys: Annotated[
+        int, says("Idempotency keys that all guests of a project have kept at once.", "keys of a day", ge=1)
+    ] = 1000
     host_executions: Annotated[
         int, says("Executions that a host runs at once; further ones wait for their turn.", "executions", ge=1)
     ] = 256

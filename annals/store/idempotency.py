@@ -3,10 +3,15 @@
 The id of what a request creates is reserved with its key. So a request that broke off in the middle (its process died,
 the commit's answer was lost) is taken over by its repeat, which finds what was created, or creates it under that id.
 Whose a key is, and how it gets free while Postgres is away: docs/adr/0035-a-key-is-held-by-who-is-at-work-on-it.md.
+
+Keys and the bytes of their answers are bounded by an `Allowance`. Postgres counts them in the statements that take and
+forget keys, so the bounds hold for all processes together and over restarts.
 """
 
 import asyncio
 import base64
+import math
+import zlib
 from typing import NamedTuple
 
 import msgspec
@@ -15,7 +20,7 @@ import structlog
 
 from annals.store import sql
 from annals.store.contents import Content, Contents
-from annals.store.database import Database
+from annals.store.database import Database, Row
 from annals.store.errors import ContentMissing, StoreError
 from annals.store.vault import Vault
 
@@ -29,6 +34,7 @@ MOST_OWED = 10_000
 _VERSION = 1
 _LIMIT = 500
 _PAUSE = 0.5
+_SHARDS = 8
 
 log = structlog.get_logger(__name__)
 
@@ -36,17 +42,39 @@ Slot = tuple[str, str, str]
 """A key with whose it is."""
 
 
+class Allowance(NamedTuple):
+    """What callers of one kind, a `pool`, may hold of a project's keys at once; 0: no limit.
+
+    A longer answer than `answer_bytes` is not kept: of its request only the id of what it created is known.
+    """
+
+    pool: str = "keys"
+    keys: int = 0
+    bytes: int = 0
+    of_caller: int = 0
+    answer_bytes: int = 1024 * 1024
+
+
 class Asked(NamedTuple):
-    """A request that carries a key: whose it is, and the fingerprint of what it asks for."""
+    """A request that carries a key: whose it is, the fingerprint of what it asks for, and what its caller may hold."""
 
     project: str
     caller: str
     key: str
     fingerprint: str
+    allowance: Allowance = Allowance()
 
     @property
     def slot(self) -> Slot:
         return self.project, self.caller, self.key
+
+    def params(self, **others: object) -> dict[str, object]:
+        """The parameters of the queries."""
+        own = {name: value for name, value in self._asdict().items() if name != "allowance"}
+        allowed = self.allowance
+        bounds = {"most_keys": allowed.keys, "most_bytes": allowed.bytes, "most_of_caller": allowed.of_caller}
+        shard = zlib.crc32(self.key.encode()) % _SHARDS
+        return {**own, **bounds, "pool": allowed.pool, "shard": shard, "seconds": KEPT_SECONDS, **others}
 
 
 class Reserved(NamedTuple):
@@ -65,9 +93,27 @@ class Remembered(msgspec.Struct, frozen=True):
     headers: list[tuple[bytes, bytes]]
     body: bytes
 
+    @property
+    def size(self) -> int:
+        return len(self.body) + sum(len(name) + len(value) for name, value in self.headers)
+
+
+class Unkept(NamedTuple):
+    """A request was answered and its answer was too long to be kept: this is the id of what it created."""
+
+    resource_id: str
+
 
 class KeyReused(Exception):
     """The key belongs to another request."""
+
+
+class BudgetSpent(Exception):
+    """No further key fits: `bound` names the field of the allowance, which has room again in so many `seconds`."""
+
+    def __init__(self, bound: str, seconds: int) -> None:
+        super().__init__(f"{bound}: {seconds} s")
+        self.bound, self.seconds = bound, seconds
 
 
 class Owed(NamedTuple):
@@ -97,32 +143,35 @@ class Idempotency:
             self._paying.cancel()
             await asyncio.wait([self._paying])
 
-    async def reserve(self, asked: Asked, holder: str, own_id: str) -> Reserved | Remembered | None:
+    async def reserve(self, asked: Asked, holder: str, own_id: str) -> Reserved | Remembered | Unkept | None:
         """Begin a request that creates `own_id`, or get the answer of its like; None while another is at it.
 
-        Raises KeyReused, and what opening a sealed answer raises.
+        Raises KeyReused, BudgetSpent, and what opening a sealed answer raises.
         """
         while True:
             if asked.slot not in self._at_work and (reserved := await self._take(asked, holder, own_id)):
                 return reserved
-            known = await self._database.row(QUERIES["find"], {**asked._asdict(), "seconds": KEPT_SECONDS})
+            known = await self._database.row(QUERIES["find"], asked.params())
             if known is None:
+                if asked.slot not in self._at_work and await self._is_full(asked):
+                    continue
                 return None  # given back, or just being taken
             if known["over"]:
                 await self.forget_old()
                 continue
             if known["fingerprint"] != asked.fingerprint:
                 raise KeyReused
+            if known["answered"] and not known["kept"]:
+                return Unkept(known["resource_id"])
             return await self._answer(asked, known["resource_id"]) if known["answered"] else None
 
     async def remember(self, reserved: Reserved, answer: Remembered) -> None:
         """Keep the answer, sealed, for those who ask again. When this raises, the key is still to be let go of."""
         asked = reserved.asked
-        stream = _stream(asked.project, reserved.resource_id)
-        packed = base64.b64encode(msgspec.msgpack.encode(answer)).decode("ascii")
-        sealed = await self._vault.seal(asked.project, stream, KIND, packed)
-        await self._contents.put(Content(stream, KIND, sealed.encode("ascii")), _VERSION)
-        await self._database.execute(QUERIES["answered"], {**asked._asdict(), "resource_id": reserved.resource_id})
+        kept = answer.size <= asked.allowance.answer_bytes
+        size = await self._keep(reserved, answer) if kept else 0
+        params = asked.params(resource_id=reserved.resource_id, bytes=size, kept=kept)
+        await self._database.execute(QUERIES["answered"], params)
         self._leave(asked.slot)
 
     def let_go(self, reserved: Reserved) -> None:
@@ -141,12 +190,32 @@ class Idempotency:
             self._leave(reserved.asked.slot)
 
     async def forget_old(self) -> int:
-        """Remove keys and answers whose day is over, and return how many."""
+        """Remove keys and answers whose day is over, and return how many. A key goes last, for it names its answer."""
         gone = 0
         while rows := await self._database.rows(QUERIES["over"], {"seconds": KEPT_SECONDS, "limit": _LIMIT}):
             await self._contents.drop([_stream(row["project_id"], row["resource_id"]) for row in rows])
-            gone += len(rows)
+            names = {f"{name}s": [row[column] for row in rows] for name, column in _SLOT_COLUMNS.items()}
+            gone += int(await self._database.value(QUERIES["forget"], {**names, "seconds": KEPT_SECONDS}))
         return gone
+
+    async def _is_full(self, asked: Asked) -> bool:
+        """False if there is room, True once old keys have made some. Raises BudgetSpent when there is none."""
+        spent = await self._database.row(QUERIES["spent"], asked.params())
+        if spent is None or (bound := _bound(asked.allowance, spent)) is None:
+            return False
+        seconds = spent["caller_frees" if bound == "of_caller" else "pool_frees"]
+        if seconds is not None and seconds <= 0 and await self.forget_old():
+            return True
+        raise BudgetSpent(bound, max(1, math.ceil(seconds or 1)))
+
+    async def _keep(self, reserved: Reserved, answer: Remembered) -> int:
+        """Keep an answer, and return how many bytes that takes."""
+        project = reserved.asked.project
+        stream = _stream(project, reserved.resource_id)
+        packed = base64.b64encode(msgspec.msgpack.encode(answer)).decode("ascii")
+        sealed = (await self._vault.seal(project, stream, KIND, packed)).encode("ascii")
+        await self._contents.put(Content(stream, KIND, sealed), _VERSION)
+        return len(sealed)
 
     async def _answer(self, asked: Asked, resource_id: str) -> Remembered | None:
         stream = _stream(asked.project, resource_id)
@@ -165,10 +234,7 @@ class Idempotency:
             if asked.slot in self._owed:
                 await self._pay(asked.slot)
             self._owe("let_go", reserved)
-            row = await self._database.row(
-                QUERIES["reserve"],
-                {**asked._asdict(), "resource_id": own_id, "holder": holder, "seconds": KEPT_SECONDS},
-            )
+            row = await self._database.row(QUERIES["reserve"], asked.params(resource_id=own_id, holder=holder))
         except BaseException:
             self._leave(asked.slot)
             raise
@@ -211,8 +277,17 @@ class Idempotency:
 
     async def _pay(self, slot: Slot) -> None:
         owed = self._owed[slot]
-        await self._database.execute(QUERIES[owed.query], {**owed.asked._asdict(), "holder": owed.holder})
+        await self._database.execute(QUERIES[owed.query], owed.asked.params(holder=owed.holder))
         del self._owed[slot]
+
+
+_SLOT_COLUMNS = {"project": "project_id", "caller": "caller", "key": "key"}
+
+
+def _bound(allowed: Allowance, spent: Row) -> str | None:
+    """The bound that keeps a further key from being taken, None where there is none."""
+    held = {"keys": spent["keys"], "bytes": spent["bytes"], "of_caller": spent["of_caller"]}
+    return next((name for name, count in held.items() if 0 < getattr(allowed, name) <= count), None)
 
 
 def _stream(project: str, resource_id: str) -> str:

@@ -15,6 +15,7 @@ from annals.app.executions.follow import follow
 from annals.app.executions.run import request, routed, run_now
 from annals.app.idempotency import idempotent
 from annals.app.past import executions as past
+from annals.app.quotas import count_input
 from annals.app.reads import Lookup
 from annals.app.refusals import UnreadableReply
 from annals.app.routing import Operation
@@ -194,6 +195,7 @@ async def _accept(call: Call, context: Context, caller: Caller, due: datetime | 
     )
     content = await seal_input(services.vault, call.project_id, stream, given)
     digest, size = input_facts(content)
+    await count_input(call, caller, size)
     execution = request(
         call,
         await routed(call, context, execution_id),

@@ -14,7 +14,7 @@ from annals.store.blobs import Blobs
 from annals.store.contents import Contents
 from annals.store.database import Database, Row
 from annals.store.errors import StoreUnavailable
-from annals.store.idempotency import Asked, Idempotency, Remembered, Reserved
+from annals.store.idempotency import Allowance, Asked, BudgetSpent, Idempotency, Remembered, Reserved, Unkept
 from annals.store.leases import Leases
 from annals.store.vault import Vault, master_key
 
@@ -49,7 +49,7 @@ class Side:
     def __init__(self, database: AnswersLate, known: Idempotency, holder: str) -> None:
         self.database, self.known, self.holder = database, known, holder
 
-    async def reserve(self, own_id: str, asked: Asked = ASKED) -> Reserved | Remembered | None:
+    async def reserve(self, own_id: str, asked: Asked = ASKED) -> Reserved | Remembered | Unkept | None:
         return await self.known.reserve(asked, self.holder, own_id)
 
     async def reserved(self, own_id: str, asked: Asked = ASKED) -> Reserved:
@@ -133,7 +133,7 @@ async def test_what_could_not_be_given_back_is_free_for_another_request_once_pos
         async with changes_lost(one.database):
             await one.known.give_back(reserved)
 
-        async def asks(asker: Side = asker) -> Reserved | Remembered | None:
+        async def asks(asker: Side = asker) -> Reserved | Remembered | Unkept | None:
             try:
                 return await asker.reserve("b", changed)
             except keys.KeyReused:
@@ -201,3 +201,75 @@ async def test_a_process_that_ends_does_not_wait_for_what_it_owes(one: Side) -> 
         await asyncio.sleep(0.1)
 
         await asyncio.wait_for(one.known.aclose(), 60)
+
+
+async def counts(database: Database) -> tuple[int, int, int, int]:
+    """Keys and bytes as they are counted, and as a count of the rows says."""
+    row = await database.row(
+        "SELECT (SELECT coalesce(sum(keys), 0)::int FROM idempotency_budgets) AS keys,"
+        " (SELECT coalesce(sum(bytes), 0)::int FROM idempotency_budgets) AS bytes,"
+        " count(*)::int AS rows, coalesce(sum(bytes), 0)::int AS held FROM idempotency_keys"
+    )
+    assert row is not None
+    return row["keys"], row["bytes"], row["rows"], row["held"]
+
+
+async def test_counts_of_keys_stay_true_whatever_ends_requests_and_whoever_sweeps(one: Side, other: Side) -> None:
+    async def work(side_: Side, number: int) -> None:
+        asked = ASKED._replace(key=f"k{number % 40}", project=f"p{number % 2}")
+        reserved = await side_.reserve(f"id{number}", asked)
+        if not isinstance(reserved, Reserved):
+            return
+        if number % 5 == 0:
+            await side_.known.give_back(reserved)
+        elif number % 5 == 1:
+            side_.known.let_go(reserved)
+        else:
+            await side_.known.remember(reserved, ANSWER)
+            await side_.known.remember(reserved, ANSWER)
+        if number % 7 == 0:
+            await side_.database.execute("UPDATE idempotency_keys SET created_at = now() - interval '2 days'")
+        if number % 3 == 0:
+            await side_.known.forget_old()
+
+    await asyncio.gather(*(work((one, other)[number % 2], number) for number in range(200)))
+
+    keys_, bytes_, rows, held = await counts(one.database)
+    assert (keys_, bytes_) == (rows, held)
+    await one.database.execute("UPDATE idempotency_keys SET created_at = now() - interval '2 days'")
+    await asyncio.gather(one.known.forget_old(), other.known.forget_old())
+    assert await counts(one.database) == (0, 0, 0, 0)
+
+
+async def test_of_requests_at_once_no_more_get_keys_than_a_pool_has(one: Side, other: Side) -> None:
+    allowed = Allowance(keys=5)
+    tries = [
+        (one, other)[number % 2].reserve(f"id{number}", ASKED._replace(key=f"k{number}", allowance=allowed))
+        for number in range(5)
+    ]
+    await asyncio.gather(*tries)
+
+    for side_ in (one, other):
+        with pytest.raises(BudgetSpent) as refused:
+            await side_.reserve("another", ASKED._replace(key="another", allowance=allowed))
+        assert refused.value.bound == "keys"
+        assert 86_000 < refused.value.seconds <= 86_400
+
+
+async def test_answer_is_removed_before_its_key_for_the_key_alone_names_it(
+    one: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await one.known.remember(await one.reserved("a"), ANSWER)
+    await one.database.execute("UPDATE idempotency_keys SET created_at = now() - interval '2 days'")
+
+    async def breaks(_self: Contents, _streams: Any) -> int:
+        raise StoreUnavailable
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Contents, "drop", breaks)
+        with pytest.raises(StoreUnavailable):
+            await one.known.forget_old()
+    assert (await counts(one.database))[2] == 1
+
+    assert await one.known.forget_old() == 1
+    assert await one.database.value("SELECT count(*) FROM contents", ()) == 0
