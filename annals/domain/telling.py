@@ -10,6 +10,7 @@ import msgspec
 from annals.domain.base import Aggregate, AggregateEvent
 from annals.domain.project import ApiKey
 from annals.domain.user import Session
+from annals.domain.variables import VariableOwner
 
 HIDDEN: Mapping[type, frozenset[str]] = {ApiKey: frozenset({"digest"}), Session: frozenset({"digest"})}
 """Fields by which a secret could be looked for, told to nobody."""
@@ -30,6 +31,21 @@ class Change(NamedTuple):
     latter: Any
 
 
+class SealedValue:
+    """A sealed value that is no secret: callers with the data key may open it. It equals its fingerprint."""
+
+    __slots__ = ("fingerprint", "sealed", "variable_id")
+
+    def __init__(self, fingerprint: str, variable_id: str, sealed: str) -> None:
+        self.fingerprint, self.variable_id, self.sealed = fingerprint, variable_id, sealed
+
+    def __eq__(self, other: object) -> bool:
+        return self.fingerprint == (other.fingerprint if isinstance(other, SealedValue) else other)
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+
 def told(event: Any) -> Tree:
     """The fields that an event alone has, by the names of the wire."""
     return _fields(event, {name: getattr(event, name) for name in event.__struct_fields__ if name not in _COMMON})
@@ -43,6 +59,17 @@ def described(aggregate: Aggregate | None) -> Tree:
     configuration = state.pop("configuration", None)
     tree = {**_fields(aggregate, state), **(told_value(configuration) if configuration is not None else {})}
     return {path: value for path, value in _leaves(tree, "") if value not in _EMPTY}
+
+
+def openable(aggregate: Aggregate | None) -> Tree:
+    """Return what `described` does, with a SealedValue in place of the fingerprint of a value that is no secret."""
+    tree = described(aggregate)
+    if isinstance(aggregate, VariableOwner):
+        for variable in aggregate.variables.values():
+            path = f"variables.{variable.variable_id}.value"
+            if not variable.secret and path in tree:
+                tree[path] = SealedValue(tree[path], variable.variable_id, variable.sealed)
+    return tree
 
 
 def differences(former: Tree, latter: Tree) -> list[Change]:

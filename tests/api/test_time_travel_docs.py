@@ -42,7 +42,7 @@ def test_the_walk_of_the_page(fresh: AnnalsInstance, here: Path) -> None:
     page = (ROOT / "docs" / "time-travel.md").read_text()
     blocks = [(match[1], match[2]) for match in BLOCK.finditer(page)]
     (model,) = [text for language, text in blocks if language == "python"]
-    (here / "agents.py").write_text(model)
+    (here / "changes.py").write_text(model)
     walk = "\necho; echo @@@\n".join(text for language, text in blocks if language == "sh")
     environment = plain({"ANNALS_DATA": str(fresh.data), "PYTHONPATH": str(ROOT)})
     environment["PATH"] = f"{ROOT / '.venv' / 'bin'}:{environment['PATH']}"
@@ -50,7 +50,7 @@ def test_the_walk_of_the_page(fresh: AnnalsInstance, here: Path) -> None:
     printed = run(["bash", "-eu"], walk, here, environment)
 
     assert "hunter2" not in printed
-    _, then, history, events, feed, diff, revert, restored, agents = printed.split("@@@\n")
+    _, then, history, events, feed, diff, revert, restored, changed = printed.split("@@@\n")
     as_of, listed = (json.loads(line) for line in json_lines(then))
     assert (as_of["name"], as_of["timeout"], as_of["vars"]) == ("Shop", 10, [])
     assert "shop" in [function["$id"] for function in listed["functions"]]
@@ -68,8 +68,10 @@ def test_the_walk_of_the_page(fresh: AnnalsInstance, here: Path) -> None:
     assert [event["type"] for event in tried["events"]] == ["function.variable_removed", "function.updated"]
     assert (done["name"], done["timeout"], done["vars"]) == ("Shop", 10, [])
     assert json.loads(json_lines(restored)[-1])["name"] == "Shop"
-    assert "AGENT" in agents
-    assert "rows in models.agents" in agents
+    rows = json.loads(json_lines(changed)[0])["rows"]
+    assert sum(row["changes"] for row in rows if row["setting"] == "timeout") == 2  # by the update and by its revert
+    assert {row["setting"] for row in rows} == {"name", "timeout"}
+    assert "rows in models.changes" in changed
     shutil.rmtree(here / "__pycache__", ignore_errors=True)
 
 

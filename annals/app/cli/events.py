@@ -12,20 +12,26 @@ from annals.app.cli.opened import known_project, with_log
 from annals.app.cli.options import data_option, fitting, json_option, of_instance
 from annals.app.history.events import Wanted
 from annals.app.history.kinds import EventType, Resource
+from annals.app.history.presenting import Presenter
 from annals.app.log_text import printable
+from annals.app.wire import encode
 from annals.store.facts import Fact
 from annals.store.listener import Listener
 from annals.store.log import EventLog
 
 BATCH = 500
+MOST_LAST = 10_000
+"""Most events of `--last`."""
+
 _LONGEST, _MANY = 40, 3
 _UNTOLD = ("digest", "sealed", "incarnation", "originator_topic", "project_id", "_by", "_at")
 _APART = frozenset({"originator_id", "originator_version", "timestamp", "metadata"})
 
 
 @click.command()
-@click.option("--after", default=0, metavar="N", help="Begin behind this position.")
-@click.option("--follow", is_flag=True, help="Go on with new events until Ctrl-C.")
+@click.option("--from", "start", type=click.IntRange(1), metavar="P", help="Begin with the event at position P.")
+@click.option("--last", type=click.IntRange(1, MOST_LAST), metavar="N", help="Begin with the newest N events that fit.")
+@click.option("--follow", is_flag=True, help="Wait for new events until Ctrl-C; alone, show no earlier ones.")
 @click.option("--project", default=None, help="Only this project's events.")
 @click.option(
     "--type",
@@ -39,23 +45,32 @@ _APART = frozenset({"originator_id", "originator_version", "timestamp", "metadat
 @click.option("--actor", default=None, help="Only what this one did, such as worker or key:ID.")
 @data_option
 @json_option
-def events(after: int, follow: bool, project: str | None, data: Path | None, as_json: bool, **wish: str | None) -> None:
-    """Show the event log; with --json one object a line. Secrets are sealed, contents named by digest."""
+def events(
+    data: Path | None, *, start: int | None, last: int | None, follow: bool, project: str | None, as_json: bool,
+    **wish: str | None,
+) -> None:  # fmt: skip
+    """Show the event log; with --json one object a line, shaped as the HTTP API shapes events."""
+    if start is not None and last is not None:
+        raise click.UsageError("--from and --last both say where to begin. Give one of them.")
     wanted = Wanted(wish["topic"], wish["resource"], wish["actor"])
 
     async def work(log: EventLog) -> None:
         await known_project(log, project)
+        feed = _Feed(log, project, wanted, as_json=as_json)
+        newest = await log.facts.position()
+        if start is not None and start > newest + 1:
+            raise click.ClickException(f"Position {start} lies in the future: the log ends at {newest}.")
         async with Listener.open(log.database) as listener:
-            position = after
-            while True:
-                heard = listener.count
-                while batch := await log.facts.after(position, BATCH, project=project):
-                    for fact in filter(wanted.fits, batch):
-                        click.echo(as_line(fact) if as_json else as_text(fact))
-                    position = batch[-1].position
-                if not follow:
-                    return
+            heard = listener.count
+            if last is not None:
+                await feed.show(await feed.newest(last, newest))
+                position = newest
+            else:
+                position = await feed.after(newest if follow and start is None else (start or 1) - 1)
+            while follow:
                 await listener.wait(heard, 5)
+                heard = listener.count
+                position = await feed.after(position)
 
     try:
         with_log(of_instance(data), work)
@@ -63,20 +78,44 @@ def events(after: int, follow: bool, project: str | None, data: Path | None, as_
         return
 
 
-def as_line(fact: Fact) -> str:
-    """One JSON object."""
-    event = fact.event
-    content = {
-        "position": fact.position,
-        "recordedAt": fact.recorded_at,
-        "project": fact.project,
-        "stream": event.originator_id,
-        "version": event.originator_version,
-        "topic": type(event).TOPIC,
-        "metadata": event.metadata,
-        "data": _own(event),
-    }
-    return msgspec.json.encode(content, enc_hook=str).decode()
+class _Feed:
+    """Prints the events that fit."""
+
+    def __init__(self, log: EventLog, project: str | None, wanted: Wanted, *, as_json: bool) -> None:
+        self._facts, self._project, self._wanted, self._as_json = log.facts, project, wanted, as_json
+        self._presenter = Presenter(log.database)
+
+    async def after(self, position: int) -> int:
+        """Show all events after a position; return the position of the newest one that was read."""
+        while batch := await self._facts.after(position, BATCH, project=self._project):
+            await self.show([fact for fact in batch if self._wanted.fits(fact)])
+            position = batch[-1].position
+        return position
+
+    async def newest(self, count: int, end: int) -> list[Fact]:
+        """The newest events that fit up to a position, in order: the log is read backwards, span by span."""
+        found: list[Fact] = []
+        span = BATCH
+        while end > 0 and len(found) < count:
+            begin = max(0, end - span)
+            found = [*await self._between(begin, end), *found]
+            end, span = begin, min(2 * span, MOST_LAST)
+        return found[-count:]
+
+    async def _between(self, position: int, end: int) -> list[Fact]:
+        found: list[Fact] = []
+        while batch := await self._facts.after(position, BATCH, project=self._project, until=end):
+            found += filter(self._wanted.fits, batch)
+            position = batch[-1].position
+        return found
+
+    async def show(self, facts: list[Fact]) -> None:
+        if self._as_json:
+            for event in await self._presenter.events(facts):
+                click.echo(encode(event))
+            return
+        for fact in facts:
+            click.echo(as_text(fact))
 
 
 def as_text(fact: Fact) -> str:

@@ -9,12 +9,13 @@ import msgspec
 from annals.app.cli.opened import with_log
 from annals.app.cli.options import data_option, json_option, of_instance
 from annals.app.history import schemas
-from annals.app.history.actors import names_of
+from annals.app.history.presenting import VARIABLES_READ, Presenter
 from annals.app.history.streams import changes_at, whole
 from annals.app.log_text import printable
-from annals.domain.telling import Change
+from annals.app.settings import Settings
 from annals.store.facts import Fact
 from annals.store.log import EventLog
+from annals.store.vault import Vault, master_key
 
 _KINDS = ("function", "deployment", "execution", "project", "user", "team")
 _LONGEST = 60
@@ -27,7 +28,7 @@ _LONGEST = 60
 @data_option
 @json_option
 def history(resource: str, project: str, last: int, data: Path | None, as_json: bool) -> None:
-    """Show what happened to KIND:ID, such as function:hello, also to one that is gone; secrets by fingerprints.
+    """Show what happened to KIND:ID, such as function:hello, also to one that is gone; secrets as fingerprints.
 
     KIND is one of function, deployment, execution, user and team; `project` alone is the project itself, and
     project:ID another one.
@@ -44,16 +45,22 @@ def history(resource: str, project: str, last: int, data: Path | None, as_json: 
             raise click.ClickException(f"Nothing ever happened to {resource} in project {project}.")
         shown = facts[-last:] if last else facts
         changes = changes_at(facts, {fact.position for fact in shown})
-        actors = {fact.event.metadata.get("actor", "") for fact in shown}
-        names = await names_of(log.database, project, actors)
-        for fact in shown:
-            event = schemas.present(fact, names, changes[fact.position])
-            click.echo(msgspec.json.encode(event).decode() if as_json else _text(fact, event, changes[fact.position]))
+        presenter = Presenter(log.database, _vault(log, settings), VARIABLES_READ)
+        events = await presenter.with_changes([(fact, changes[fact.position]) for fact in shown])
+        for fact, event in zip(shown, events, strict=True):
+            click.echo(msgspec.json.encode(event).decode() if as_json else _text(fact, event))
 
-    with_log(of_instance(data), work)
+    settings = of_instance(data)
+    with_log(settings, work)
 
 
-def _text(fact: Fact, event: schemas.Event, changes: list[Change]) -> str:
+def _vault(log: EventLog, settings: Settings) -> Vault | None:
+    """None without the instance's master key, as on another host: values stay fingerprints."""
+    path = settings.master_key
+    return Vault(log.database, master_key(path)) if path.exists() else None
+
+
+def _text(fact: Fact, event: schemas.Event) -> str:
     """A heading, and a line for each field."""
     actor = event.actor.name or event.actor.id
     who = f"{event.actor.type} {actor}".strip()
@@ -61,6 +68,7 @@ def _text(fact: Fact, event: schemas.Event, changes: list[Change]) -> str:
         who += f" ({event.actor.credential.type} {event.actor.credential.id})"
     time = f"{fact.recorded_at:%Y-%m-%d %H:%M:%S}"
     head = f"{fact.position:>6}  {time}  {click.style(event.type, bold=True)}  by {who}"
+    changes = event.changes or ()
     lines = [f"        {change.field}: {_value(change.former)} → {_value(change.latter)}" for change in changes]
     return "\n".join([head, *lines])
 

@@ -5,9 +5,8 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from annals.app.call import Call
-from annals.app.history import schemas
-from annals.app.history.actors import names_of
 from annals.app.history.events import Wanted
+from annals.app.history.presenting import Presenter
 from annals.app.wire import encode
 
 BATCH = 200
@@ -21,6 +20,7 @@ async def follow(call: Call, after: int, wanted: Wanted) -> AsyncIterator[bytes]
     Where none of a batch is wanted, a bare id tells how far the feed is, so that a client goes on from there.
     """
     facts, position = call.services.log.facts, after
+    presenter = Presenter(call.services.database)
     left = asyncio.ensure_future(call.left())
     try:
         async with call.services.listening.entered() as listener:
@@ -30,13 +30,7 @@ async def follow(call: Call, after: int, wanted: Wanted) -> AsyncIterator[bytes]
                 if batch:
                     position = batch[-1].position
                     fitting = [fact for fact in batch if wanted.fits(fact)]
-                    names = await names_of(
-                        call.services.database,
-                        call.project_id,
-                        {fact.event.metadata.get("actor", "") for fact in fitting},
-                    )
-                    for fact in fitting:
-                        event = schemas.present(fact, names)
+                    for fact, event in zip(fitting, await presenter.events(fitting), strict=True):
                         yield b"id: %d\nevent: %b\ndata: %b\n\n" % (
                             fact.position, event.type.encode(), encode(event)
                         )  # fmt: skip

@@ -8,9 +8,9 @@ from eventsourcing.domain import CanInitAggregate
 from annals.app.answers import Answer, json_answer
 from annals.app.call import Call
 from annals.app.history import events, schemas, streams
-from annals.app.history.actors import names_of
 from annals.app.history.follow import follow
 from annals.app.history.kinds import EventType, Resource
+from annals.app.history.presenting import Presenter
 from annals.app.parameters import Boolean, Parameters, Queries, Range, Text, Uid, optional, required
 from annals.app.queries.page import Page
 from annals.app.routing import Operation
@@ -33,7 +33,6 @@ from annals.domain.function import Function
 from annals.domain.project import Project
 from annals.domain.team import Team
 from annals.domain.user import User
-from annals.store.facts import Fact
 
 _MOST = 2**62
 _TOTAL = optional(Boolean(loose=True), True)
@@ -59,22 +58,21 @@ async def feed(call: Call) -> Answer:
     if values["after"] is not None and not page.cursor:
         wanted = wanted._replace(after=values["after"])
     found = await events.read_feed(call, page, wanted, counted=values["total"])
-    names = await names_of(call.services.database, call.project_id, map(_actor, found.facts))
-    shown = [schemas.present(fact, names) for fact in found.facts]
+    shown = await Presenter(call.services.database).events(found.facts)
     return json_answer({"total": found.total, "events": shown})
 
 
 async def get(call: Call) -> Answer:
     fact = await events.read_event(call, call.values["position"])
     changes = await streams.changes_of(call.services.log.facts, fact)
-    names = await names_of(call.services.database, call.project_id, [_actor(fact)])
-    return json_answer(schemas.present(fact, names, changes))
+    (shown,) = await (await Presenter.of_call(call)).with_changes([(fact, changes)])
+    return json_answer(shown)
 
 
 async def tree(call: Call) -> Answer:
     branches = await events.read_branches(call, call.values["position"])
-    names = await names_of(call.services.database, call.project_id, map(_actor, branches.facts))
-    nodes = {fact.position: schemas.Node(schemas.present(fact, names), []) for fact in branches.facts}
+    shown = await Presenter(call.services.database).events(branches.facts)
+    nodes = {fact.position: schemas.Node(event, []) for fact, event in zip(branches.facts, shown, strict=True)}
     roots: list[schemas.Node] = []
     for position, node in nodes.items():
         cause = nodes.get(node.event.causation or 0) if node.event.causation != position else None
@@ -98,9 +96,7 @@ def _history(
             missing,
             about=None if about is None else about(values),
         )
-        project_id = values.get("projectId", call.project_id)
-        names = await names_of(call.services.database, project_id, (_actor(fact) for fact, _ in found.events))
-        shown = [schemas.present(fact, names, changes) for fact, changes in found.events]
+        shown = await (await Presenter.of_call(call)).with_changes(found.events)
         return json_answer({"total": found.total if values["total"] else 0, "events": shown})
 
     return history
@@ -120,10 +116,6 @@ async def _begin(call: Call) -> int:
     if after is not None and after > newest:
         raise ArgumentInvalid(f"Invalid `{name}` param: {after} lies in the future, the log ends at {newest}.")
     return newest if after is None else after
-
-
-def _actor(fact: Fact) -> str:
-    return str(fact.event.metadata.get("actor", ""))
 
 
 def _table(**path: Any) -> Parameters:

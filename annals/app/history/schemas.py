@@ -31,7 +31,7 @@ class Actor(msgspec.Struct, frozen=True):
 
 
 class Change(msgspec.Struct, frozen=True, rename={"former": "from", "latter": "to"}):
-    """A field that an event changed; null for no value. Secrets are told by fingerprints."""
+    """A field that an event changed; null for no value. Secrets are shown as fingerprints."""
 
     field: str
     former: Any
@@ -48,6 +48,7 @@ class Event(msgspec.Struct, rename="camel", kw_only=True):
     created_at: str | UnsetType = msgspec.field(name="$createdAt", default=UNSET)
     position: int | None
     type: str
+    project_id: str
     resource_type: str
     resource_id: str
     version: int
@@ -84,9 +85,7 @@ def actor(text: str, names: Mapping[str, str]) -> Actor:
     return Actor(kind, own_id, names.get(parent, ""), credential)
 
 
-def present(
-    fact: Fact, names: Mapping[str, str], changes: Sequence[telling.Change] | None = None
-) -> Event:  # fmt: skip
+def present(fact: Fact, names: Mapping[str, str], changes: Sequence[Change] | None = None) -> Event:
     """A recorded event; with `changes` where they are asked for."""
     shown = unrecorded(fact.event, names, changes)
     shown.id, shown.position = str(fact.position), fact.position
@@ -94,16 +93,16 @@ def present(
     return shown
 
 
-def unrecorded(
-    event: Any, names: Mapping[str, str], changes: Sequence[telling.Change] | None = None
-) -> Event:  # fmt: skip
-    """An event without a place in the log."""
+def unrecorded(event: Any, names: Mapping[str, str], changes: Sequence[Change] | None = None) -> Event:
+    """An event without a position in the log."""
     metadata: Mapping[str, str] = event.metadata
+    kind, _, rest = event.originator_id.partition(":")
     return Event(
         position=None,
         type=type(event).TOPIC,
-        resource_type=event.originator_id.partition(":")[0],
-        resource_id=event.originator_id.rpartition(":")[2],
+        project_id=rest.partition(":")[0],
+        resource_type=kind,
+        resource_id=rest.rpartition(":")[2],
         version=event.originator_version,
         actor=actor(metadata.get("actor", ""), names),
         request_id=metadata.get("request", ""),
@@ -111,5 +110,5 @@ def unrecorded(
         correlation=metadata.get("correlation", ""),
         address=metadata.get("address", ""),
         data=telling.told(event),
-        changes=UNSET if changes is None else [Change(*change) for change in changes],
+        changes=UNSET if changes is None else changes,
     )

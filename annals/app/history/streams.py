@@ -13,7 +13,7 @@ from annals.app.queries.statements import MOST_COUNTED
 from annals.app.refusals import CursorNotFound
 from annals.domain.base import Aggregate, Key
 from annals.domain.errors import DomainError
-from annals.domain.telling import Change, Tree, described, differences
+from annals.domain.telling import Change, Tree, differences, openable
 from annals.store.database import Row
 from annals.store.facts import Fact, Facts
 from annals.store.mapper import aggregate_classes
@@ -99,9 +99,9 @@ def changes_at(
         begins = isinstance(fact.event, CanInitAggregate)
         told = fact.position in positions
         if told and (former is None or begins):
-            former = described(None if begins else aggregate)
+            former = openable(None if begins else aggregate)
         aggregate = fact.event.mutate(None if begins else aggregate)
-        latter = described(aggregate) if told else None
+        latter = openable(aggregate) if told else None
         if latter is not None:
             found[fact.position] = differences(former or {}, latter)
         former = latter

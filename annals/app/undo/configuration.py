@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from annals.app.call import Call
+from annals.app.history.presenting import Presenter
 from annals.app.history.schemas import Change
 from annals.app.history.streams import whole
 from annals.domain.deployment import Deployment
@@ -14,7 +15,7 @@ from annals.domain.errors import ExecutionNotFound
 from annals.domain.execution import Execution
 from annals.domain.function import Function
 from annals.domain.project import Project
-from annals.domain.telling import described, differences, told_value
+from annals.domain.telling import differences, openable, told_value
 from annals.store.facts import Fact, project_events
 
 
@@ -45,7 +46,8 @@ async def read_configuration(call: Call) -> Ran:
     asked: Execution.Requested = requested.event
     version = ran.function_version if ran else asked.function_version
     deployment_id = ran.deployment_id if ran else asked.deployment_id
-    functions = await whole(call.services.log.facts, Function.stream(call.project_id, function_id))
+    stream = Function.stream(call.project_id, function_id)
+    functions = await whole(call.services.log.facts, stream)
     used, since = functions[:version], functions[version:]  # versions have no gaps
     then = _folded(None, used)
     now = _folded(deepcopy(then), since)
@@ -67,7 +69,7 @@ async def read_configuration(call: Call) -> Ran:
         variables=[told_value(variable) for variable in then.variables.values()],
         project_variables=[told_value(v) for v in project.variables.values()] if isinstance(project, Project) else [],
         deployment=_summary(deployment),
-        changes=[Change(*change) for change in differences(described(then), described(now))],
+        changes=await (await Presenter.of_call(call)).changes(stream, differences(openable(then), openable(now))),
     )
 
 

@@ -9,6 +9,7 @@ from annals.app.answers import Answer, json_answer, raw_json_answer
 from annals.app.call import Call
 from annals.app.dry_run import TriedLog, tried
 from annals.app.functions.queries import read_function
+from annals.app.history.presenting import Presenter
 from annals.app.history.schemas import Change
 from annals.app.parameters import Boolean, Parameters, Uid, Unfit, optional, required
 from annals.app.past.moment import Past, resolve
@@ -18,7 +19,7 @@ from annals.app.undo.configuration import read_configuration
 from annals.app.undo.reverting import revert
 from annals.domain.errors import FunctionNotFound
 from annals.domain.function import Function
-from annals.domain.telling import described, differences
+from annals.domain.telling import differences, openable
 
 
 class Moment:
@@ -52,8 +53,9 @@ async def diff(call: Call) -> Answer:
         latter = Past(await call.services.log.facts.position(), None)
     else:
         latter = await resolve(call, call.values["to"], "to")
-    one, other = [described(await _function_at(call, past)) for past in (former, latter)]
-    changes = [Change(*change) for change in differences(one, other)]
+    one, other = [openable(await _function_at(call, past)) for past in (former, latter)]
+    stream = Function.stream(call.project_id, call.values["functionId"])
+    changes = await (await Presenter.of_call(call)).changes(stream, differences(one, other))
     call.seen(latter.position)
     return json_answer(Diff(former.position, latter.position, changes))
 

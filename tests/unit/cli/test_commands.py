@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from annals.app.cli.doctor_service import durability
-from annals.app.cli.events import as_line, as_text
+from annals.app.cli.events import as_text
 from annals.app.cli.folders import Folders, InUse
 from annals.app.cli.launch import closed_ancestor
 from annals.app.cli.listening import Unavailable, listen
@@ -169,10 +169,6 @@ def test_an_event_is_told_in_one_line_without_digests() -> None:
         *("1", "2026-01-31", "12:00:00.000", "project", "p", "\x1b[1mcreated", "\x1b[0m", "cli:me", "name=Shop")
     ]
     assert "digest" not in as_text(Fact(2, NOW, "p", added))
-    told = json.loads(as_line(Fact(1, NOW, "p", created)))
-    assert told["position"] == 1
-    assert told["topic"] == Project.Created.TOPIC
-    assert told["data"]["name"] == "Shop"
 
 
 def test_processes_of_other_hosts_are_shown_and_dead_ones_of_this_host_are_not() -> None:

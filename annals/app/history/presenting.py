@@ -1,0 +1,73 @@
+"""Recorded events in their one shape, for HTTP and for the command line."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from annals.app.call import Call
+from annals.app.history import schemas
+from annals.app.history.actors import names_of
+from annals.app.scopes import FUNCTIONS_READ, PROJECT_READ
+from annals.domain import telling
+from annals.domain.telling import SealedValue
+from annals.store.database import Database
+from annals.store.errors import DataKeyDeleted, SealBroken
+from annals.store.facts import Fact
+from annals.store.vault import Vault
+
+VARIABLES_READ = {"function": FUNCTIONS_READ, "project": PROJECT_READ}
+"""The scopes that read the variables of a kind of resource."""
+
+Changed = tuple[Fact, Sequence[telling.Change]]
+
+
+class Presenter:
+    """Shapes events. Values of variables that are no secrets are opened for the `kinds` of resources given."""
+
+    def __init__(self, database: Database, vault: Vault | None = None, kinds: Iterable[str] = ()) -> None:
+        self._database, self._vault, self._kinds = database, vault, frozenset(kinds)
+
+    @classmethod
+    async def of_call(cls, call: Call) -> "Presenter":
+        """One that shows the values of variables which the caller may read."""
+        scopes = (await call.caller()).scopes
+        kinds = [kind for kind, any_of in VARIABLES_READ.items() if not scopes.isdisjoint(any_of)]
+        return cls(call.services.database, call.services.vault, kinds)
+
+    async def events(self, facts: Sequence[Fact]) -> list[schemas.Event]:
+        """Events without what they changed."""
+        names = await self._names(facts)
+        return [schemas.present(fact, names[fact.project]) for fact in facts]
+
+    async def with_changes(self, changed: Sequence[Changed]) -> list[schemas.Event]:
+        """Events with what each of them changed. Raises MasterKeyWrong, StoreUnavailable."""
+        names = await self._names([fact for fact, _ in changed])
+        return [
+            schemas.present(fact, names[fact.project], await self.changes(fact.event.originator_id, changes))
+            for fact, changes in changed
+        ]
+
+    async def changes(self, stream: str, changes: Iterable[telling.Change]) -> list[schemas.Change]:
+        """Changes of one resource. Raises MasterKeyWrong, StoreUnavailable."""
+        return [
+            schemas.Change(field, await self._shown(stream, former), await self._shown(stream, latter))
+            for field, former, latter in changes
+        ]
+
+    async def _shown(self, stream: str, value: Any) -> Any:
+        """A value in clear where it may be read, else its fingerprint."""
+        if not isinstance(value, SealedValue):
+            return value
+        kind, _, rest = stream.partition(":")
+        if self._vault is None or kind not in self._kinds:
+            return value.fingerprint
+        try:
+            return await self._vault.open(rest.partition(":")[0], stream, value.variable_id, value.sealed)
+        except (DataKeyDeleted, SealBroken):
+            return value.fingerprint
+
+    async def _names(self, facts: Sequence[Fact]) -> dict[str, dict[str, str]]:
+        """The names of actors, by project."""
+        actors: dict[str, set[str]] = {}
+        for fact in facts:
+            actors.setdefault(fact.project, set()).add(fact.event.metadata.get("actor", ""))
+        return {project: await names_of(self._database, project, wanted) for project, wanted in actors.items()}
