@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import structlog
+from structlog.contextvars import bind_contextvars
 
 from annals.app import cors, proxies
 from annals.app.answers import Answer, Header
@@ -47,6 +48,9 @@ MOST_AT_ONCE, MOST_OF_PROJECT = 768, 512
 Each holds memory and a place in every queue behind: beyond this, answers would only come later, not sooner.
 """
 
+LONGEST_LOGGED_ID = 64
+"""Characters of a project's id that log lines carry: longer ones name no project."""
+
 READS_AT_ONCE = 4
 """Reads of a project that begin at once in any company: they share a trip."""
 
@@ -77,16 +81,19 @@ class Edge:
 
     async def __call__(self, scope: Mapping[str, Any], receive: Callable[[], Awaitable[Any]], send: Send) -> None:
         call = self._call(scope, receive)
-        self._metrics.running += 1
+        bind_contextvars(request=call.request_id)
+        self._metrics.begin()
         self._idle.clear()
         started = time.perf_counter()
         try:
             answer = await self._answer_or_failure(call)
             if answer is not None:
                 self._metrics.count(call, answer.status, time.perf_counter() - started)
+                if position := max(call.position, answer.position):
+                    bind_contextvars(position=position)
             await _send(call, answer or refusal_answer(BadRequest(_CUT_OFF)), send)
         finally:
-            self._metrics.running -= 1
+            self._metrics.end()
             if not self._metrics.running:
                 self._idle.set()
 
@@ -122,6 +129,8 @@ class Edge:
             return cors.preflight()
         call.operation, call.path_values = self._routes.find(call.method, call.scope["path"])
         call.identify()
+        if call.project_id:
+            bind_contextvars(project=call.project_id[:LONGEST_LOGGED_ID])
         if call.method in _SAFE and call.claims_key and not call.asks_past and not self._in_company(call):
             return await self._read(call)
         await self._judge(call)
@@ -214,23 +223,23 @@ def _failure(error: Exception, call: Call) -> Answer:
     if isinstance(error, RequestTooLarge):
         return error_answer(str(error), 400, "general_argument_invalid")
     if isinstance(error, StatementTooSlow):
-        log.warning("query_too_slow", request=call.request_id, path=call.scope["path"])
+        log.warning("query_too_slow", path=call.scope["path"])
         return error_answer(str(error), 408, "database_timeout")
     if isinstance(error, StoreUnavailable):
-        log.warning("store_unavailable", request=call.request_id, error=str(error))
+        log.warning("store_unavailable", error=str(error))
         return error_answer(error.default, 503, "general_service_unavailable", [(b"retry-after", b"1")])
     if isinstance(error, UnknownTopic):  # in mid-upgrade: another process may know it already
-        log.error("written_by_another_version", request=call.request_id, error=str(error))
+        log.error("written_by_another_version", error=str(error))
         return error_answer(_NEWER, 503, "general_service_unavailable", [(b"retry-after", b"1")])
     if isinstance(error, ContentDamaged):
-        log.error("content_damaged", request=call.request_id, error=str(error))
+        log.error("content_damaged", error=str(error))
         return refusal_answer(Damaged(str(error)))
     if isinstance(error, BlobError):
-        log.error("blob_store_failed", request=call.request_id, error=str(error))
+        log.error("blob_store_failed", error=str(error))
         return error_answer(
             "The blob store failed. Try again shortly.", 503, "general_service_unavailable", [(b"retry-after", b"5")]
         )
-    log.error("unexpected", request=call.request_id, method=call.method, path=call.scope["path"], exc_info=error)
+    log.error("unexpected", method=call.method, path=call.scope["path"], exc_info=error)
     return error_answer("Server Error", 500, "general_server_error")
 
 
@@ -249,7 +258,7 @@ async def _send(call: Call, answer: Answer, send: Send) -> None:
             async for piece in answer.stream:
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
         except ContentDamaged as error:  # without its end the server breaks the connection
-            log.error("content_damaged", request=call.request_id, error=str(error))
+            log.error("content_damaged", error=str(error))
             return
         await send({"type": "http.response.body", "body": b""})
 

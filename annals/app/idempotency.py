@@ -201,7 +201,7 @@ async def _remember(call: Call, begun: Reserved, answer: Answer) -> None:
     try:
         await keys.remember(begun, Remembered(answer.status, answer.headers, answer.body))
     except (StoreError, BlobError) as error:
-        log.warning("answer_not_remembered", request=call.request_id, error=str(error))
+        log.warning("answer_not_remembered", error=str(error))
         keys.let_go(begun)
     except BaseException:
         keys.let_go(begun)

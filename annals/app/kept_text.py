@@ -25,7 +25,7 @@ async def kept_text(call: Call, data: bytes | None, place: str | None, what: str
     return checked(found, digest, what).decode("utf-8", "replace")
 
 
-def told_damage(call: Call, damage: ContentDamaged) -> str:
+def told_damage(damage: ContentDamaged) -> str:
     """What is told in the place of a text, beside all that is whole."""
-    log.error("content_damaged", request=call.request_id, error=str(damage))
+    log.error("content_damaged", error=str(damage))
     return f"[ERROR] {damage}"

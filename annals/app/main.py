@@ -19,7 +19,7 @@ def create_app(settings: Settings) -> Litestar:
     The one mounted handler has every path: parameters are parsed after the scope check and unknown routes are 404 in
     the envelope, which Litestar's own routing and body parsing cannot be told (docs/adr).
     """
-    metrics = Metrics()
+    metrics = Metrics(settings.metrics)
     edge = Edge(ROUTES, metrics)
 
     @asynccontextmanager

@@ -163,7 +163,18 @@ class Settings(Limits, frozen=True, kw_only=True):
     git_timeout_s: Annotated[int, _says("Longest fetch of a source from a repository.", "seconds", ge=1)] = 120
     git_transfer_limit_bytes: Annotated[int, _says("Most bytes that one fetch receives.", "bytes", ge=1)] = 500_000_000
 
-    # logs
+    # logs and metrics
+    metrics_folder: Annotated[
+        str,
+        _says(
+            "Where the processes of one host share their metrics; empty: each tells its own. `annals up` sets it.",
+            "folder",
+        ),
+    ] = ""
+    process_name: Annotated[
+        str,
+        _says("Names this process among its host's, in the metrics folder; empty: role and pid. `annals up` sets it."),
+    ] = ""
     log_format: Annotated[
         Literal["auto", "json", "console"],
         _says("How logs are written; `auto`: for reading on a terminal, else JSON lines."),
@@ -197,6 +208,11 @@ class Settings(Limits, frozen=True, kw_only=True):
     def blobs(self) -> str:
         """The blob store's URL, chosen or a folder beside the data."""
         return self.blobs_url or f"file://{self.folder / 'blobs'}"
+
+    @property
+    def metrics(self) -> Path | None:
+        """The folder of shared metrics, if there is one."""
+        return Path(self.metrics_folder) if self.metrics_folder else None
 
     @property
     def endpoint(self) -> str:

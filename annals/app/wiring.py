@@ -25,6 +25,7 @@ from annals.executor.client import ExecutorClient
 from annals.executor.config import Tls
 from annals.projections.execution_context import Environments
 from annals.projections.inline import REFUSALS, inline
+from annals.projections.outcome_log import OutcomeLog
 from annals.projections.required import required
 from annals.store.archives import Archives
 from annals.store.blobs import Blobs
@@ -81,7 +82,14 @@ async def open_services(settings: Settings, executor: RemoteExecutor, metrics: M
         stack.push_async_callback(database.close)
         blobs = Blobs.open(settings.blobs)
         contents = Contents(database, blobs)
-        log = await EventLog.open(database, contents=contents, inline=inline, required=required, refusals=REFUSALS)
+        log = await EventLog.open(
+            database,
+            contents=contents,
+            inline=inline,
+            required=required,
+            refusals=REFUSALS,
+            observer=OutcomeLog(),
+        )
         stack.push_async_callback(log.close)
         vault = await Vault.of(database, settings.master_key)
         presence = await stack.enter_async_context(_present(database, settings))

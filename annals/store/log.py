@@ -32,6 +32,9 @@ Command = Callable[..., Sequence[Aggregate]]
 Inline = Callable[[Any], Sequence[Statement]]
 """A pure function from an event to the statements of its inline read models."""
 
+Observer = Callable[[Sequence[Aggregate], Sequence[Any]], None]
+"""Called with the aggregates that decided, and their events, once these are appended. Must not raise."""
+
 T = TypeVar("T")
 
 ATTEMPTS = 16
@@ -70,12 +73,13 @@ class EventLog:
         *,
         inline: Inline,
         required: Inline,
+        observer: Observer,
     ) -> None:
         self.database, self.mapper, self.contents = database, mapper, contents
         self.facts = Facts(database, mapper, Archives(database, contents.blobs))
         self.loop = asyncio.get_running_loop()
         self.sync = SyncLog(self)
-        self._appender, self._inline, self._required = appender, inline, required
+        self._appender, self._inline, self._required, self._observer = appender, inline, required, observer
         self._asks_at = 0.0
         self._turns: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
         self._background: set[asyncio.Task[None]] = set()
@@ -90,14 +94,17 @@ class EventLog:
         required: Inline = lambda _event: (),
         refusals: Mapping[str, type[DomainError]] | None = None,
         upcasts: dict[str, Upcast] | None = None,
+        observer: Observer = lambda _aggregates, _events: None,
     ) -> Self:
         """Open the log over a migrated database.
 
         `inline` gives the statements that share an event's transaction, `required` those before them which fail where
         it may not be appended; `refusals` says which refusal a violated constraint is, by the constraint's name.
+        `observer` is called after each append.
         """
         appender = GroupAppender(database, refusals, patience=database.patience)
-        opened = cls(database, appender, EventMapper(upcasts), contents, inline=inline, required=required)
+        mapper = EventMapper(upcasts)
+        opened = cls(database, appender, mapper, contents, inline=inline, required=required, observer=observer)
         await opened._may_compact()
         return opened
 
@@ -229,6 +236,7 @@ class EventLog:
             return Recorded(await self.facts.position(), None, would.rows, aggregates, events)
         appended = await self._appender.append(request)
         self._take_snapshots(aggregates, events)
+        self._observer(aggregates, events)
         return Recorded(appended.positions[-1], appended.recorded_at, appended.rows, aggregates, events)
 
     async def _may_compact(self) -> None:

@@ -12,6 +12,7 @@ from annals.domain.environment import Platform
 from annals.domain.version import API_VERSION
 from annals.projections.execution_context import Environments
 from annals.projections.inline import REFUSALS, inline
+from annals.projections.outcome_log import OutcomeLog
 from annals.projections.required import required
 from annals.store.blobs import Blobs
 from annals.store.contents import Contents
@@ -40,7 +41,14 @@ async def opened(settings: Settings, role: str, doing: Callable[[], str]) -> Asy
         database = await Database.open(settings.database_url, size=12, name=f"annals {role}")
         stack.push_async_callback(database.close)
         contents = Contents(database, Blobs.open(settings.blobs))
-        log = await EventLog.open(database, contents=contents, inline=inline, required=required, refusals=REFUSALS)
+        log = await EventLog.open(
+            database,
+            contents=contents,
+            inline=inline,
+            required=required,
+            refusals=REFUSALS,
+            observer=OutcomeLog(),
+        )
         stack.push_async_callback(log.close)
         vault = await Vault.of(database, settings.master_key)
         platform = Platform(endpoint=settings.endpoint, version=API_VERSION, region=settings.region)

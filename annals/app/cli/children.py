@@ -217,12 +217,10 @@ class Child:
             wait = self._backoff.after(time.monotonic() - began)
             if not self.first_ready.done() and self._backoff.soon >= PATIENCE:
                 words = "\n".join(dict.fromkeys(as_words(line) for line in self._words))
-                self.first_ready.set_exception(NeverReady(f"{self.name} ended with {_ending(code)}:\n{words}"))
+                self.first_ready.set_exception(NeverReady(f"{self.name} {_ending(code)}:\n{words}"))
                 return
-            last = as_words(self._words[-1]) if self._words else ""
-            self._say(
-                "restarts", "warning", process=self.name, ended=_ending(code), after_seconds=wait, last_words=last
-            )
+            last = {"last_line": as_words(self._words[-1])} if self._words else {}
+            self._say(f"{self.name} {_ending(code)}; restarting in {wait:g} s", "warning", process=self.name, **last)
             self._changed()
             await asyncio.sleep(wait)
 
@@ -267,8 +265,9 @@ async def stop_all(children: Iterable[Child], seconds: float) -> None:
 
 
 def _ending(code: int) -> str:
+    """How a process ended, to follow its name in a sentence."""
     if code >= 0:
-        return f"exit code {code}"
+        return f"ended with exit code {code}"
     with contextlib.suppress(ValueError):
-        return signal.Signals(-code).name
-    return f"signal {-code}"
+        return f"killed by {signal.Signals(-code).name}"
+    return f"killed by signal {-code}"

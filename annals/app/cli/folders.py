@@ -52,6 +52,7 @@ class Folders:
         self.data = data
         self.run = data / "run"
         self.sockets = _socket_folder(data)
+        self.metrics = self.sockets / "metrics"
 
     @property
     def service_uid(self) -> int | None:

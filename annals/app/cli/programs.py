@@ -70,6 +70,7 @@ class Role:
             **plain(os.environ),
             **self._settings,
             "ANNALS_LOG_FORMAT": "json",
+            "ANNALS_PROCESS_NAME": self.name,
             "NOTIFY_SOCKET": self._notify,
             "PYTHONUNBUFFERED": "1",
         }

@@ -5,35 +5,30 @@ from collections.abc import Callable
 
 import structlog
 
+from annals.store.log_rate import LogRate
+
 LINES_A_SECOND = 10.0
 QUIET = ("/v1/health", "/metrics")
-"""What watchers ask for all the time."""
+"""Paths that monitoring asks for all the time; their requests are not logged."""
 
 log = structlog.get_logger()
 
 
 class RequestLog:
-    """A bucket of lines that refills; what finds it empty is only counted, and told by `summarise`."""
+    """Logs requests within a rate; `summarise` logs how many were left out."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock, self._since = clock, clock()
-        self._lines, self._untold = LINES_A_SECOND, 0
+        self._rate = LogRate(LINES_A_SECOND, clock)
 
     def ended(self, method: str, path: str, status: int, seconds: float) -> None:
-        """An answered request; its query is left out, since it may carry what is nobody's business."""
-        if path.startswith(QUIET):
-            return
-        now = self._clock()
-        self._lines = min(LINES_A_SECOND, self._lines + (now - self._since) * LINES_A_SECOND)
-        self._since = now
-        if self._lines < 1:
-            self._untold += 1
-            return
-        self._lines -= 1
-        log.info("request", method=method, path=path, status=status, ms=round(seconds * 1000, 1))
+        """Log an answered request; its query is left out, since it may hold secrets.
+
+        Request id, project and position of the log come from the context that the edge bound.
+        """
+        if not path.startswith(QUIET) and self._rate.take():
+            log.info("request", method=method, path=path, status=status, ms=round(seconds * 1000, 1))
 
     def summarise(self) -> None:
-        """Tell how many were only counted, if any."""
-        if self._untold:
-            log.info("more_requests", count=self._untold)
-            self._untold = 0
+        """Log how many requests were only counted, if any."""
+        if count := self._rate.untold():
+            log.info("more_requests", count=count)

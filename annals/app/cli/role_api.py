@@ -1,6 +1,7 @@
 """`annals api`: one API process. Several share a port: by the supervisor's socket, or by SO_REUSEPORT of their own."""
 
 import asyncio
+import os
 import socket
 import time
 from typing import Any
@@ -14,6 +15,7 @@ from annals.app.cli.listening import listen
 from annals.app.cli.notify import notify
 from annals.app.cli.request_log import RequestLog
 from annals.app.main import create_app
+from annals.app.metrics import share
 from annals.app.settings import Settings
 
 log = structlog.get_logger()
@@ -101,6 +103,8 @@ def api(listen_fd: int, json_logs: bool) -> None:
 
 async def _serve(settings: Settings, descriptor: int) -> None:
     asked = asked_to_end()
+    if settings.metrics is not None:
+        share(settings.metrics, settings.process_name or f"api{os.getpid()}")
     app = Watched(create_app(settings))
     shared = descriptor >= 0
     listening = socket.socket(fileno=descriptor) if shared else listen(settings.host, settings.port, shared=True)

@@ -38,7 +38,7 @@ class Services:
         self.notify_path = own / "notify.sock"
         self.runs_executor = not settings.executor_urls
         self.embedded: list[Postgres | Valkey] = []
-        found: dict[str, object] = {"data": folders.data}
+        found: dict[str, object] = {"data": folders.data, "metrics_folder": str(folders.metrics)}
         if not settings.database_url:
             postgres = Postgres(folders)
             self.embedded.append(postgres)

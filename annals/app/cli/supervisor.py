@@ -16,6 +16,7 @@ from annals.app.cli.live import Live
 from annals.app.cli.notifications import Notifications
 from annals.app.cli.programs import Embedded, Role, plain
 from annals.app.cli.services import Services, read_key
+from annals.app.metrics import forget
 from annals.app.settings import as_environment
 
 STAGES = ((("api", "worker", "keeper", "prepare", "nursery"), 4.5), (("executor",), 2.0), (("valkey", "postgres"), 2.5))
@@ -127,6 +128,9 @@ class Instance:
 
     def _write_processes(self) -> None:
         pid = os.getpid()
+        for child in self._children:
+            if not child.running:
+                forget(self.folders.metrics, child.name)
         ours = Process(role="supervisor", pid=pid, ticks=start_ticks(pid) or 0, started_at=self._began, state="ready")
         with contextlib.suppress(OSError):  # a full disk: `annals ps` shows what was, children are kept
             self.folders.write("processes.json", [ours, *(child.row() for child in self._children if child.running)])

@@ -73,7 +73,7 @@ async def redrive_many(call: Call) -> Answer:
     for damage in damaged:
         if not done:
             raise damage
-        log.error("content_damaged", request=call.request_id, error=str(damage))
+        log.error("content_damaged", error=str(damage))
     remaining = max(0, found.total - len(ids)) + len(damaged)
     return json_answer(schemas.RedrivenList(total=len(done), remaining=remaining, redriven=done), status=202)
 

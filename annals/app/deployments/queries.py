@@ -114,7 +114,7 @@ async def told_log(call: Call, row: Row) -> str:
     try:
         return await read_log(call, row)
     except ContentDamaged as damage:
-        return told_damage(call, damage)
+        return told_damage(damage)
 
 
 async def present_whole(call: Call, row: Row, select: frozenset[str] | None = None) -> bytes:

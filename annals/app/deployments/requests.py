@@ -142,6 +142,6 @@ async def _looked_up(call: Call, remote: Remote, origin: Origin) -> tuple[Remote
     except Refusal as refusal:
         if refusal.kind == "repository":
             raise ProviderRepositoryNotFound(refusal.sentence) from None
-        log.info("look_up_left_to_worker", request=call.request_id, kind=refusal.kind)
+        log.info("look_up_left_to_worker", kind=refusal.kind)
         return remote, origin
     return msgspec.structs.replace(remote, reference_type="commit", reference=found.commit_hash), found

@@ -157,7 +157,7 @@ async def _stop_build(call: Call, deployment_id: str) -> None:
         async with asyncio.timeout(CANCEL_SECONDS):
             await call.services.executor.cancel_build(call.project_id, deployment_id)
     except (ExecutorUnavailable, TimeoutError) as error:
-        log.info("cancel_left_to_worker", request=call.request_id, deployment=deployment_id, error=str(error))
+        log.info("cancel_left_to_worker", deployment=deployment_id, error=str(error))
 
 
 def _seconds_since(started: datetime | None, now: datetime) -> int:

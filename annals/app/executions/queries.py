@@ -206,7 +206,7 @@ async def _told(call: Call, row: Row, kind: str) -> str:
     try:
         return await _text(call, row, kind)
     except ContentDamaged as damage:
-        return told_damage(call, damage)
+        return told_damage(damage)
 
 
 def _asks_for_open(condition: Filter) -> bool:

@@ -130,7 +130,7 @@ async def _stop(call: Call, execution_id: str) -> None:
         async with asyncio.timeout(CANCEL_SECONDS):
             await call.services.executor.cancel_execution(call.project_id, execution_id)
     except (ExecutorUnavailable, TimeoutError) as error:
-        log.info("cancel_left_to_worker", request=call.request_id, execution=execution_id, error=str(error))
+        log.info("cancel_left_to_worker", execution=execution_id, error=str(error))
 
 
 async def delete(call: Call) -> Answer:

@@ -245,7 +245,7 @@ async def _stop(call: Call, execution_id: str) -> None:
     try:
         await call.services.executor.cancel_execution(call.project_id, execution_id)
     except ExecutorUnavailable as error:
-        log.warning("run_not_stopped", request=call.request_id, execution=execution_id, error=str(error))
+        log.warning("run_not_stopped", execution=execution_id, error=str(error))
 
 
 def _overdue(seconds: int, stopped: Outcome | None) -> Outcome:

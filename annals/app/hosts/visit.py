@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from structlog.contextvars import bind_contextvars
 
 from annals.app.answers import Answer, Header
 from annals.app.call import Call
@@ -77,6 +78,7 @@ class Visit(Call):
             return None
         rule = found.rows[0]
         self.is_function, self.project = True, rule["project_id"]
+        bind_contextvars(project=self.project)
         context = await self._context(rule["function_id"])
         self.values = {
             "method": self.method,

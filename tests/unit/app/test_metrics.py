@@ -1,0 +1,65 @@
+"""Metrics of one process, and what a name's next process takes over."""
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from prometheus_client import values
+
+from annals.app import metrics
+from annals.app.metrics import Metrics
+
+OPERATION = SimpleNamespace(operation=SimpleNamespace(method="GET", path="/v1/functions"))
+
+
+@pytest.fixture
+def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(values, "ValueClass", values.ValueClass)
+    monkeypatch.setitem(os.environ, "PROMETHEUS_MULTIPROC_DIR", "")
+    return tmp_path
+
+
+def test_requests_count_by_route_and_status() -> None:
+    counted = Metrics()
+    counted.count(OPERATION, 200, 0.02)
+    counted.count(SimpleNamespace(), 404, 0.001)
+
+    text = counted.text()
+
+    assert 'annals_http_requests_total{method="GET",route="/v1/functions",status="200"} 1.0' in text
+    assert 'annals_http_requests_total{method="",route="",status="404"} 1.0' in text
+    assert 'annals_http_request_duration_seconds_bucket{le="0.025"} 2.0' in text
+
+
+def test_processes_of_a_folder_answer_for_each_other(shared: Path) -> None:
+    metrics.share(shared, "api1")
+    first = Metrics(shared)
+    first.begin()
+    first.count(OPERATION, 200, 0.02)
+    metrics.share(shared, "api2")
+    second = Metrics(shared)
+    second.count(OPERATION, 200, 0.02)
+
+    for process in (first, second):
+        assert 'annals_http_requests_total{method="GET",route="/v1/functions",status="200"} 2.0' in process.text()
+        assert "annals_http_requests_running 1.0" in process.text()
+
+
+def test_next_process_of_a_name_goes_on_counting_and_runs_no_former_request(shared: Path) -> None:
+    metrics.share(shared, "api1")
+    former = Metrics(shared)
+    former.begin()
+    former.count(OPERATION, 200, 0.02)
+
+    metrics.share(shared, "api1")
+    later = Metrics(shared)
+    later.count(OPERATION, 200, 0.02)
+
+    assert 'annals_http_requests_total{method="GET",route="/v1/functions",status="200"} 2.0' in later.text()
+    assert "annals_http_requests_running 0.0" in later.text()
+
+
+def test_files_are_allocated_so_that_a_full_disk_kills_no_process(shared: Path) -> None:
+    metrics.share(shared, "api1")
+    assert {file.stat().st_blocks * 512 >= metrics.FILE_BYTES for file in shared.iterdir()} == {True}
