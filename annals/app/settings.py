@@ -1,6 +1,7 @@
 """The one settings module: `ANNALS_*` variables (and a `.env` file) read into one typed struct.
 
-It imports little, since every command of the CLI begins here.
+It imports little, since every command of the CLI begins here. One file because a person looks for a setting in one
+place, and the docs' table follows its order.
 """
 
 import difflib

@@ -82,14 +82,7 @@ async def open_services(settings: Settings, executor: RemoteExecutor, metrics: M
         stack.push_async_callback(database.close)
         blobs = Blobs.open(settings.blobs)
         contents = Contents(database, blobs)
-        log = await EventLog.open(
-            database,
-            contents=contents,
-            inline=inline,
-            required=required,
-            refusals=REFUSALS,
-            observer=OutcomeLog(),
-        )
+        log = await _log(database, contents)
         stack.push_async_callback(log.close)
         vault = await Vault.of(database, settings.master_key)
         presence = await stack.enter_async_context(_present(database, settings))
@@ -129,6 +122,12 @@ async def open_services(settings: Settings, executor: RemoteExecutor, metrics: M
             runtimes=runtimes,
             specifications=specifications,
         )
+
+
+async def _log(database: Database, contents: Contents) -> EventLog:
+    return await EventLog.open(
+        database, contents=contents, inline=inline, required=required, refusals=REFUSALS, observer=OutcomeLog()
+    )
 
 
 def _admission(settings: Settings) -> Admission:
