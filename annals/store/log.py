@@ -1,4 +1,7 @@
-"""The event log as everybody uses it: load what a command needs, let it decide, record what it decided."""
+"""The event log as everybody uses it: load what a command needs, let it decide, record what it decided.
+
+One file because the asynchronous log and its synchronous face change together.
+"""
 
 import asyncio
 import contextlib
