@@ -93,6 +93,15 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     outputs_key: str = ""
 
 
+UNANSWERED_STATUS = 500
+"""The status code of a run that no server answered."""
+
+
+def reason_of_answer(status_code: int) -> Reason:
+    """Why a run failed that the code answered: of its own accord at 500 and above."""
+    return "error" if status_code >= 500 else ""
+
+
 OutputKind = Literal["logs", "errors"]
 
 
@@ -108,6 +117,7 @@ class Whole(msgspec.Struct, frozen=True, kw_only=True):
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """How a run ended: the code's answer, or a typed reason with a sentence in `message`. Times in seconds.
 
+    `status_code` is the code's own from 100 to 999, UNANSWERED_STATUS where no server answered.
     `logs` and `errors` are the contract's, `whole` are those that are longer, as far as the host keeps them.
     """
 

@@ -27,6 +27,9 @@ SIGNALLED = 128
 TAIL_BYTES = 8 * 1024
 CONTROL = "x-open-runtimes-"
 CONCURRENCY = f"{CONTROL}concurrency"
+INTERIM_STATUS = f"{CONTROL}status"
+"""The header with a function's status below 200, after which HTTP would have the executor wait for another response."""
+
 SPECIALISE = "/__annals/specialise"
 DROPPED = frozenset(name.decode() for name in HOP_BY_HOP) | {"content-length", "expect", "host"}
 TARGET_SAFE = "!#$%&'()*+,/:;=?@[]-._~\"<>\\^`{|}"
@@ -206,7 +209,7 @@ class Instance:
         head = request_head(run.method, target(run.path), self._headers(run, log_id), len(run.body))
         answer = await self._exchange(run.method, head, run.body)
         self._learn(answer)
-        return answer
+        return _with_interim_status(answer)
 
     async def command(self, command: str, seconds: float, output: Sink) -> Exit:
         """Run a command beside its server. Raises StartFailed where that cannot be, TimeoutError."""
@@ -248,6 +251,14 @@ class Instance:
             (f"{CONTROL}logging", "enabled" if run.logging else "disabled"),
             (f"{CONTROL}log-id", log_id),
         ]
+
+
+def _with_interim_status(answer: Answer) -> Answer:
+    """The response with the status that the code returned, where that is one below 200."""
+    code = next((value for name, value in answer.headers if name == INTERIM_STATUS), "")
+    if answer.status == 200 and len(code) == 3 and code.isascii() and code.isdigit() and code[0] == "1":
+        return answer._replace(status=int(code))
+    return answer
 
 
 def target(path: str) -> str:

@@ -6,7 +6,7 @@ import time
 
 import msgspec
 
-from annals.domain.ports import Outcome, Output, Reason, Run
+from annals.domain.ports import UNANSWERED_STATUS, Outcome, Output, Reason, Run, reason_of_answer
 from annals.executor.code import CodeMissing
 from annals.executor.config import ExecutorConfig
 from annals.executor.drivers.port import Exit
@@ -128,7 +128,7 @@ class Runner:
         if clock.ready == clock.turn:
             clock.ready = time.monotonic()
         return clock.outcome(
-            status_code=500,
+            status_code=UNANSWERED_STATUS,
             reason=reason,
             message=message,
             logs=log.text(LOGS) if log else "",
@@ -181,13 +181,10 @@ class Runner:
         return "crashed", f"The instance exited with {code_of(end)}." + (f"\n{printed}" if printed else "")
 
     def _answered(self, run: Run, answer: Answer, clock: _Clock, log: Log, instance: str) -> Outcome:
-        errors = log.text(ERRORS)
-        reason: Reason = ""
-        message = ""
-        if answer.status >= 500:
-            late = time.monotonic() - clock.ready >= run.run_seconds
-            timed_out = answer.status == 500 and not answer.body and late and (TIMED_OUT in errors or not run.logging)
-            reason, message = ("timeout", TIMED_OUT) if timed_out else ("error", "")
+        errors, reason, message = log.text(ERRORS), reason_of_answer(answer.status), ""
+        late = time.monotonic() - clock.ready >= run.run_seconds
+        if answer.status == 500 and not answer.body and late and (TIMED_OUT in errors or not run.logging):
+            reason, message = "timeout", TIMED_OUT
         return clock.outcome(
             status_code=answer.status,
             headers=[(name, value) for name, value in answer.headers if not name.startswith(CONTROL)],

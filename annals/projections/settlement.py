@@ -16,9 +16,6 @@ ERRORS = "errors"
 WHOLE = "whole_{}"
 """The content that is all of what the other one of that name is only the end of."""
 
-INFRASTRUCTURE_STATUS = 500
-"""The status code of a call that the code did not answer."""
-
 
 def without_output(outcome: Outcome, error: BlobError) -> Outcome:
     """The outcome of a run whose output no store takes: that is no reason for it not to end."""
@@ -51,7 +48,7 @@ def settle(
             outcome.reason or "error",
             outcome.message,
             now=now,
-            status_code=INFRASTRUCTURE_STATUS if outcome.reason else outcome.status_code,
+            status_code=outcome.status_code,
             headers=headers,
             ran=ran,
             **outputs,

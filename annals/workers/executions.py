@@ -12,10 +12,10 @@ from annals.domain.commands.executions import lose_execution
 from annals.domain.errors import Conflict, ExecutionNotFound
 from annals.domain.execution import Execution
 from annals.domain.invocation import succeeded
-from annals.domain.ports import Executor, ExecutorUnavailable, ExecutorUnreachable, Outcome, Reason
+from annals.domain.ports import UNANSWERED_STATUS, Executor, ExecutorUnavailable, ExecutorUnreachable, Outcome, Reason
 from annals.projections.execution_context import Environments, Prepared
 from annals.projections.runs import Call, build_run, ran
-from annals.projections.settlement import INFRASTRUCTURE_STATUS, settle, without_output
+from annals.projections.settlement import settle, without_output
 from annals.store.blobs import BlobError
 from annals.store.contents import Content, Contents
 from annals.store.doors import Knock
@@ -252,4 +252,4 @@ def _say_refused(claim: Claim) -> None:
 
 
 def _failed(reason: Reason, message: str) -> Outcome:
-    return Outcome(status_code=INFRASTRUCTURE_STATUS, reason=reason, message=message)
+    return Outcome(status_code=UNANSWERED_STATUS, reason=reason, message=message)

@@ -15,6 +15,7 @@ from annals.domain.ports import (
     Outcome,
     Output,
     Run,
+    reason_of_answer,
 )
 from annals.store.blobs import BlobError
 from tests.simulation.blobs import SimulatedBlobs
@@ -22,10 +23,12 @@ from tests.simulation.loop import SimulatedLoop
 
 
 class ExecutorFaults:
-    """`slow` is how likely work takes as long as it may; `hang`, that it never ends by itself."""
+    """`slow` is how likely work takes as long as it may; `hang`, that it never ends by itself; `broken`, that a build
+    fails."""
 
     def __init__(self) -> None:
         self.slow = self.hang = 0.0
+        self.broken = 0.1
 
 
 class SimulatedExecutor:
@@ -39,24 +42,37 @@ class SimulatedExecutor:
         self._running: dict[str, list[tuple[asyncio.Future[Any], Callable[[], Any]]]] = {}
         self.faults = ExecutorFaults()
         self.up = True
+        self.answer: Callable[[Run], Outcome] = self.drawn
+        self.statuses = [200, 200, 204, 404, 500]
+        self.says = "building\n"
         self.started: dict[tuple[str, int], int] = {}
 
     async def execute(self, run: Run) -> Outcome:
         await self._reach()
         self._start(run.execution, run.epoch)
-        code = self._rng.choice([200, 200, 204, 404, 500])
-        done = Outcome(status_code=code, logs="ran", run_seconds=0.01, host=f"epoch-{run.epoch}")
+        done = self.answer(run)
         host = f"epoch-{run.epoch}"
         killed = Outcome(status_code=500, reason="canceled", message="Killed.", logs=f"cut in {host}", host=host)
         outcome: Outcome = await self._work(run.execution, done, killed, run.run_seconds)
         return outcome
 
+    def drawn(self, run: Run) -> Outcome:
+        """An answer with one of the statuses that the scenario's code gives."""
+        code = self._rng.choice(self.statuses)
+        return Outcome(
+            status_code=code,
+            reason=reason_of_answer(code),
+            logs="ran",
+            run_seconds=0.01,
+            host=f"epoch-{run.epoch}",
+        )
+
     async def build(self, job: Build, log: LogSink) -> BuildOutcome:
         await self._reach()
         self._start(job.deployment, job.epoch)
-        await log("building\n")
+        await log(self.says)
         done = BuildOutcome(seconds=1.0)
-        if self._rng.random() < 0.1:
+        if self._rng.random() < self.faults.broken:
             done = BuildOutcome(reason="command_failed", message="exit 1", exit_code=1, seconds=1.0)
         killed = BuildOutcome(reason="canceled", message="Killed.")
         outcome: BuildOutcome = await self._work(job.deployment, done, killed, job.timeout_seconds)

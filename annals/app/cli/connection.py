@@ -19,6 +19,9 @@ HEAD_SECONDS = 30.0
 _FED = HEAD_BYTES + 8 * HEAD_LINES
 """How much of a head may come without its end: what is read of it, and what stands between its parts."""
 
+STATUS_LINE.update({status: b"HTTP/1.1 %d \r\n" % status for status in range(600, 1000)})
+"""A function answers with any status of three digits on its own host name; uvicorn knows those below 600."""
+
 _BROKEN = "The request is not HTTP/1.1, or can be read in two ways. Check its first line, its headers and its length."
 _TOO_LARGE = f"The request's head is too large: at most {HEAD_LINES} headers, {HEAD_BYTES} bytes with the path."
 

@@ -18,7 +18,7 @@ from annals.app.refusals import SynchronousTimeout
 from annals.app.stints import Stint
 from annals.domain.execution import Execution, Request
 from annals.domain.invocation import KEPT_REQUEST_HEADERS, kept, laid_over, platform_headers
-from annals.domain.ports import Executor, ExecutorUnavailable, ExecutorUnreachable, Outcome, Run
+from annals.domain.ports import UNANSWERED_STATUS, Executor, ExecutorUnavailable, ExecutorUnreachable, Outcome, Run
 from annals.projections.execution_context import Context, Prepared
 from annals.projections.runs import QUEUE_SECONDS, build_run, deployment_of, key_of_code
 from annals.projections.runs import Call as FunctionCall
@@ -36,7 +36,7 @@ RESTART_SECONDS, RESTART_PAUSE = 5.0, 0.1
 """How long a caller waits for an executor that cannot be reached: longer than one takes to be started again."""
 
 _NOT_RECORDED = Outcome(
-    status_code=500,
+    status_code=UNANSWERED_STATUS,
     reason="worker_lost",
     message="The event store was away as it began, so it was stopped. Run it again.",
 )
@@ -212,7 +212,7 @@ async def _execute(call: Call, run: Run, execution: Execution, meta: Meta, stint
         return _overdue(services.settings.sync_wait_s, await _stopped(running)), True
     except ExecutorUnavailable as error:
         sentence = f"The executor could not be reached: {error}"
-        return Outcome(status_code=500, reason="runtime_unavailable", message=sentence), False
+        return Outcome(status_code=UNANSWERED_STATUS, reason="runtime_unavailable", message=sentence), False
     finally:
         if not running.done():
             running.cancel()
@@ -251,7 +251,7 @@ async def _stop(call: Call, execution_id: str) -> None:
 def _overdue(seconds: int, stopped: Outcome | None) -> Outcome:
     """The outcome of a call whose caller waits no longer, with what the run had written until it was stopped."""
     sentence = f"Synchronous function execution timed out: no answer after {seconds} seconds."
-    overdue = Outcome(status_code=500, reason="timeout", message=sentence, run_seconds=float(seconds))
+    overdue = Outcome(status_code=UNANSWERED_STATUS, reason="timeout", message=sentence, run_seconds=float(seconds))
     if stopped is None:
         return overdue
     kept = {name: getattr(stopped, name) for name in ("logs", "errors", "whole", "cold", "instance", "host")}

@@ -25,6 +25,7 @@ from annals.domain.errors import (
     FunctionRuntimeUnsupported,
     RuleNotFound,
 )
+from annals.domain.ports import UNANSWERED_STATUS
 from annals.domain.runtimes import RUNTIMES
 from annals.projections.execution_context import ACTIVE, Context, context_from
 from annals.store import sql
@@ -139,7 +140,9 @@ def _answer(finished: Finished, *, head: bool) -> Answer:
         for header in (() if isinstance(told, msgspec.Raw) else told)
         if (name := header.name.lower()) not in _DROPPED and _NAME.fullmatch(name) and not CONTROL.search(header.value)
     ]
-    status = execution.response_status_code or 500
+    status = execution.response_status_code or UNANSWERED_STATUS
+    if status < 200:
+        return pages.page(502, f"<p>The function answered with status {status}, which ends no exchange in HTTP.</p>\n")
     if status >= 400 and not finished.body and not head:
         return pages.page(status, "", headers)
     return Answer(status, finished.body, headers)

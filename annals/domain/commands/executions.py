@@ -6,6 +6,7 @@ from typing import Any
 from annals.domain.base import Aggregate
 from annals.domain.deployment import Deployment
 from annals.domain.execution import Execution
+from annals.domain.ports import UNANSWERED_STATUS
 
 
 def request_execution(former: Execution | None, **facts: Any) -> list[Aggregate]:
@@ -43,7 +44,7 @@ def lose_execution(execution: Execution, *, epoch: int, now: datetime) -> list[A
         "worker_lost",
         "The worker that ran this execution was lost before it recorded an outcome. Run it again.",
         now=now,
-        status_code=500,
+        status_code=UNANSWERED_STATUS,
     )
     return [execution]
 

@@ -1,18 +1,22 @@
-"""The executor's port twice: the real one behind its client, and the fake that the workers' tests use."""
+"""The executor's port: the real one behind its client, and every fake that stands for it in tests."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import random
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 import pytest
 
-from annals.domain.ports import Artefact, Build, Executor, Limits, Run
+from annals.domain.ports import Artefact, Build, Executor, Limits, Outcome, Output, Run
 from annals.executor.client import ExecutorClient
 from tests.contract.drivers.hosts import PYTHON, Host
-from tests.integration.workers.executor import FakeExecutor
+from tests.integration.edge import executor as edge
+from tests.integration.workers.executor import ANY, HELLO, FakeExecutor
+from tests.simulation.blobs import SimulatedBlobs
+from tests.simulation.executor import SimulatedExecutor
 from tests.unit.executor.archives import gzipped
 
 CODE = b"""
@@ -22,6 +26,8 @@ async def main(context):
     context.log("called")
     if context.req.path == "/slow":
         await asyncio.sleep(600)
+    if context.req.path.startswith("/status/"):
+        return context.res.text("own", int(context.req.path.rpartition("/")[2]))
     return context.res.text("hello", 200, {"x-own": "1"})
 """
 
@@ -33,6 +39,7 @@ class Side(Protocol):
     def executor(self) -> Executor: ...
 
     async def run(self) -> Run: ...
+    async def run_with_status(self, status: int) -> Run: ...
     async def lasting_run(self) -> Run: ...
     async def job(self) -> Build: ...
     async def lasting_job(self) -> Build: ...
@@ -45,6 +52,9 @@ class Real:
 
     async def run(self) -> Run:
         return await self._host.function(CODE.decode())
+
+    async def run_with_status(self, status: int) -> Run:
+        return msgspec.structs.replace(await self.run(), path=f"/status/{status}")
 
     async def lasting_run(self) -> Run:
         return msgspec.structs.replace(await self.run(), path="/slow", execution="slow", run_seconds=600.0)
@@ -62,15 +72,21 @@ class Real:
 
 
 class Fake:
-    def __init__(self) -> None:
-        self.executor = FakeExecutor()
+    def __init__(self, executor: FakeExecutor) -> None:
+        self.executor = executor
+        self.executor.outcome = HELLO
         self.executor.says = ["begun\n"]
 
     async def run(self) -> Run:
         return RUN
 
+    async def run_with_status(self, status: int) -> Run:
+        self.executor.answer = lambda _run: Outcome(status_code=status)
+        return RUN
+
     async def lasting_run(self) -> Run:
         self.executor.go.clear()
+        self.executor.written[ANY] = Output("called")
         return msgspec.structs.replace(RUN, execution="slow")
 
     async def job(self) -> Build:
@@ -86,10 +102,58 @@ class Fake:
         return gone
 
 
-@pytest.fixture(params=["real", "fake"])
+class Simulated:
+    """The simulation's executor on a real loop, with short work and none of its faults."""
+
+    def __init__(self) -> None:
+        self.executor = _simulated()
+        self.executor.answer = lambda _run: HELLO
+        self.executor.says = "begun\n"
+        self.executor.faults.broken = 0.0
+
+    async def run(self) -> Run:
+        return msgspec.structs.replace(RUN, run_seconds=0.01)
+
+    async def run_with_status(self, status: int) -> Run:
+        self.executor.statuses = [status]
+        self.executor.answer = self.executor.drawn
+        return await self.run()
+
+    async def lasting_run(self) -> Run:
+        self.executor.faults.hang = 1.0
+        return msgspec.structs.replace(RUN, execution="slow")
+
+    async def job(self) -> Build:
+        return msgspec.structs.replace(JOB, timeout_seconds=0.01)
+
+    async def lasting_job(self) -> Build:
+        self.executor.faults.hang = 1.0
+        return msgspec.structs.replace(JOB, deployment="slow")
+
+    def gone(self) -> Executor:
+        gone = _simulated()
+        gone.up = False
+        return gone
+
+
+def _simulated() -> SimulatedExecutor:
+    async def die() -> None:
+        pytest.fail("the blob store ended its process")
+
+    rng, loop = random.Random(1), asyncio.get_running_loop()
+    loop_of_simulation: Any = loop
+    return SimulatedExecutor(loop_of_simulation, rng, pytest.fail, SimulatedBlobs(rng, die))
+
+
+@pytest.fixture(params=["real", "workers", "edge", "simulation"])
 async def side(request: pytest.FixtureRequest) -> AsyncIterator[Side]:
-    if request.param == "fake":
-        yield Fake()
+    fakes: dict[str, Callable[[], Side]] = {
+        "workers": lambda: Fake(FakeExecutor()),
+        "edge": lambda: Fake(edge.FakeExecutor()),
+        "simulation": Simulated,
+    }
+    if request.param in fakes:
+        yield fakes[request.param]()
         return
     with TemporaryDirectory(prefix="ep-", dir="/tmp") as folder:
         host = Host(Path(folder), "sandbox")

@@ -1,4 +1,4 @@
-"""What workers and the API rely on, of the real executor and of the fake that stands for it in their tests."""
+"""The executor's port as workers and the API rely on it: the real one, and each fake that stands for it in tests."""
 
 import asyncio
 import time
@@ -31,6 +31,14 @@ async def test_a_run_gives_the_codes_answer_and_output(side: Side) -> None:
     assert ("x-own", "1") in outcome.headers
     assert outcome.logs
     assert outcome.run_seconds > 0
+
+
+@pytest.mark.parametrize("status", [100, 101, 103, 199, 200, 204, 304, 404, 499, 500, 501, 503, 504, 599, 600, 999])
+async def test_every_status_of_the_code_is_the_outcomes_and_fails_from_500_on(side: Side, status: int) -> None:
+    outcome = await side.executor.execute(await side.run_with_status(status))
+
+    assert (outcome.status_code, outcome.reason) == (status, "error" if status >= 500 else "")
+    assert outcome.message == ""
 
 
 async def test_a_canceled_run_ends_at_once_with_a_reason(side: Side) -> None:

@@ -94,7 +94,15 @@ def test_any_final_status_passes(instance_a: Instance, status: int) -> None:
     assert instance_a.call("status", path=f"/?code={status}").status == status
 
 
-@pytest.mark.parametrize("status", [0, 99, 100, 101, 1000])
+@pytest.mark.parametrize("status", [100, 101, 103, 199])
+def test_an_interim_status_is_announced_in_a_header_of_a_final_response(instance_a: Instance, status: int) -> None:
+    answer = instance_a.call("status", path=f"/?code={status}")
+
+    assert (answer.status, answer.one("x-open-runtimes-status"), answer.body) == (200, str(status), b"")
+    assert instance_a.call("text").all("x-open-runtimes-status") == []
+
+
+@pytest.mark.parametrize("status", [0, 99, 1000])
 def test_a_status_that_no_client_could_read_is_an_error(instance_a: Instance, status: int) -> None:
     answer = instance_a.call("status", path=f"/?code={status}")
 

@@ -39,11 +39,21 @@ async def told(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": answer})
 
 
+async def any_status(scope: Any, receive: Any, send: Any) -> None:
+    """Answers with the status in its path."""
+    if scope["type"] == "lifespan":
+        await told(scope, receive, send)
+        return
+    headers = [(b"content-length", b"2")]
+    await send({"type": "http.response.start", "status": int(scope["path"][1:]), "headers": headers})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
 @asynccontextmanager
-async def serving() -> AsyncIterator[Any]:
+async def serving(application: Any = told) -> AsyncIterator[Any]:
     """A way to call a server: what it says to some bytes until it closes the connection."""
     with listen("127.0.0.1", 0) as listening:
-        server = HttpServer(told, listening.dup())
+        server = HttpServer(application, listening.dup())
         running = asyncio.ensure_future(server.run_until_stopped())
 
         async def say(*pieces: bytes) -> bytes:
@@ -62,6 +72,15 @@ async def serving() -> AsyncIterator[Any]:
             yield say
         server.stop(seconds=0)
         await running
+
+
+@pytest.mark.parametrize("status", [200, 404, 501, 599, 600, 700, 999])
+async def test_any_final_status_of_three_digits_goes_out(status: int) -> None:
+    async with serving(any_status) as say:
+        heard = await say(b"GET /%d HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" % status)
+
+    assert heard.startswith(b"HTTP/1.1 %d " % status)
+    assert heard.endswith(b"\r\n\r\nok")
 
 
 async def test_what_stands_behind_a_body_is_no_header() -> None:

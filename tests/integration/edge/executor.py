@@ -1,83 +1,28 @@
-"""A hand-written executor: says what it was asked, answers what it was told to."""
+"""The fake executor with the answer that the API's tests expect, in this process or behind the port's socket."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from annals.domain.ports import (
-    Build,
-    BuildOutcome,
-    ExecutorUnavailable,
-    ExecutorUnreachable,
-    LogSink,
-    Outcome,
-    Output,
-    Run,
-)
+from annals.domain.ports import ExecutorUnavailable, ExecutorUnreachable, Outcome
 from annals.executor.protocol import VERSION, Frames, Kind, Status, decode_run, decode_subject, encode
+from tests.integration.workers import executor as fake
+from tests.integration.workers.executor import ANY
 
-ANY = "any"
+__all__ = ["ANY", "FakeExecutor", "served"]
+
+A_LOG = Outcome(
+    status_code=200, headers=[("content-type", "text/plain")], body=b"hello", logs="a log", run_seconds=0.25
+)
 
 
-class FakeExecutor:
-    """`answer` makes the outcome of a run, `written` is what running ones have said so far, `ANY` of them or one.
-
-    `gate`, when set, holds runs back until it is opened, or they are canceled: then what is `written` is told.
-    """
+class FakeExecutor(fake.FakeExecutor):
+    """Answers with a short text, a log and a duration that tests of the API expect."""
 
     def __init__(self) -> None:
-        self.runs: list[Run] = []
-        self.canceled: list[str] = []
-        self.canceled_builds: list[str] = []
-        self.written: dict[str, Output] = {}
-        self.answer: Callable[[Run], Outcome] = lambda _run: Outcome(
-            status_code=200, headers=[("content-type", "text/plain")], body=b"hello", logs="a log", run_seconds=0.25
-        )
-        self.gate: asyncio.Event | None = None
-        self._held: dict[str, asyncio.Task[object]] = {}
-
-    async def execute(self, run: Run) -> Outcome:
-        self.runs.append(run)
-        if self.gate is not None:
-            held = self._held[run.execution] = asyncio.create_task(self.gate.wait())
-            try:
-                await asyncio.wait([held])
-                killed = held.cancelled()
-            finally:
-                held.cancel()
-            if killed:
-                said = self._said(run.execution) or Output()
-                return Outcome(status_code=500, reason="canceled", logs=said.logs, errors=said.errors, host="h1")
-        return self.answer(run)
-
-    async def build(self, job: Build, log: LogSink) -> BuildOutcome:
-        raise NotImplementedError
-
-    async def cancel_build(self, project: str, deployment: str) -> bool:
-        self.canceled_builds.append(deployment)
-        return True
-
-    async def output(self, project: str, execution: str) -> Output | None:
-        return self._said(execution)
-
-    async def cancel_execution(self, project: str, execution: str) -> bool:
-        self.canceled.append(execution)
-        held = self._held.get(execution)
-        return held is not None and held.cancel()
-
-    def _said(self, execution: str) -> Output | None:
-        return self.written.get(execution) or self.written.get(ANY)
-
-    async def status(self) -> dict[str, Any]:
-        return {}
-
-    async def retire(self, project: str, deployment: str) -> None:
-        raise NotImplementedError
-
-    async def prewarm(self, run: Run, instances: int, seconds: float) -> int:
-        raise NotImplementedError
+        super().__init__(A_LOG)
 
 
 @asynccontextmanager

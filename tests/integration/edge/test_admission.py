@@ -16,8 +16,8 @@ from tests.integration.workers.valkey import until
 @pytest.fixture
 def held(executor: FakeExecutor) -> asyncio.Event:
     """What holds every run back until it is set."""
-    executor.gate = asyncio.Event()
-    return executor.gate
+    executor.go = asyncio.Event()
+    return executor.go
 
 
 async def waiting(services: Services, count: int) -> None:

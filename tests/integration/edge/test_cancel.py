@@ -57,7 +57,7 @@ async def test_who_waits_for_a_call_that_is_canceled_is_told(
     services: Services, executor: FakeExecutor, plain: Client
 ) -> None:
     function_id = await given.running_function(services, plain)
-    executor.gate = asyncio.Event()
+    executor.go = asyncio.Event()
     executor.answer = lambda _run: Outcome(status_code=500, reason="canceled", message="It was canceled.")
     waiting = asyncio.ensure_future(given.execute(plain, function_id))
     path = f"/v1/functions/{function_id}/executions"
@@ -65,7 +65,7 @@ async def test_who_waits_for_a_call_that_is_canceled_is_told(
         while not (rows := (await plain.get(path)).json["executions"]):
             await asyncio.sleep(0.01)
     assert (await cancel(plain, function_id, rows[0]["$id"])).json["status"] == "failed"
-    executor.gate.set()
+    executor.go.set()
 
     reply = await waiting
 

@@ -129,7 +129,7 @@ async def test_code_runs_for_as_many_at_once_as_ever(
     services: Services, plain: Client, other: Client, executor: FakeExecutor
 ) -> None:
     """What waits for its code is not at work."""
-    executor.gate = asyncio.Event()
+    executor.go = asyncio.Event()
     crowded = await given.running_function(services, plain)
     function_id = await given.running_function(services, other, project_id="p2")
     one = asyncio.create_task(given.execute(other, function_id))
@@ -137,7 +137,7 @@ async def test_code_runs_for_as_many_at_once_as_ever(
 
     await until(lambda: runs(executor) == {"p1": CROWD, "p2": 1}, seconds=60)
 
-    executor.gate.set()
+    executor.go.set()
     assert {reply.status for reply in await asyncio.gather(one, *crowd)} == {201}
 
 

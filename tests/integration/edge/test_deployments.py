@@ -94,7 +94,7 @@ async def test_a_build_is_canceled_for_good(services: Services, executor: FakeEx
     assert reply.status == 200
     assert reply.json["status"] == "canceled"
     assert "Build has been canceled." in reply.json["buildLogs"]
-    assert executor.canceled_builds == [deployment_id]
+    assert executor.canceled == [deployment_id]
     assert (await key.patch(f"{path}/status")).json["status"] == "canceled"
     assert (await key.get(path)).json["buildLogs"].startswith("npm install\n")
     assert (await key.get(f"/v1/functions/{function_id}")).json["latestDeploymentStatus"] == "canceled"

@@ -51,7 +51,7 @@ async def test_all_that_was_written_is_told(services: Services, executor: FakeEx
 async def test_a_running_one_is_followed_to_its_end(
     services: Services, executor: FakeExecutor, edge: Edge, plain: Client
 ) -> None:
-    executor.gate, executor.answer = asyncio.Event(), lambda _run: failing("one\ntwo\nthree\n")
+    executor.go, executor.answer = asyncio.Event(), lambda _run: failing("one\ntwo\nthree\n")
     function_id = await given.running_function(services, plain)
     running = asyncio.ensure_future(given.execute(plain, function_id))
     path = f"/v1/functions/{function_id}/executions"
@@ -65,7 +65,7 @@ async def test_a_running_one_is_followed_to_its_end(
     await following.told(b"one")
     executor.written[made] = Output("one\ntwo\n", "oh")
     await following.told(b"oh")
-    executor.gate.set()
+    executor.go.set()
 
     await running
     await following.ended()

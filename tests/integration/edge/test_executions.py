@@ -13,7 +13,7 @@ from annals.app.services import Services
 from annals.app.settings import Settings
 from annals.domain.commands.executions import lose_execution
 from annals.domain.execution import Execution
-from annals.domain.ports import ExecutorUnavailable, Outcome, Output, Run
+from annals.domain.ports import UNANSWERED_STATUS, ExecutorUnavailable, Outcome, Output, Run
 from annals.store.tokens import verify
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
@@ -46,19 +46,6 @@ async def test_a_synchronous_execution_is_answered_with_its_outcome(services: Se
     assert told.get("functionId") == (None if format_ == "2.5.0" else function_id)
     assert told.get("resourceId") == (None if format_ == "1.8.0" else function_id)
     assert told.get("resourceType") == (None if format_ == "1.8.0" else "functions")
-
-
-@pytest.mark.behaviours(93, 94)
-@pytest.mark.parametrize(("code", "status"), [(400, "completed"), (404, "completed"), (500, "failed"), (503, "failed")])
-async def test_an_answer_below_500_is_a_completed_execution(
-    services: Services, executor: FakeExecutor, plain: Client, code: int, status: str
-) -> None:
-    function_id = await given.running_function(services, plain)
-    executor.answer = lambda _run: Outcome(status_code=code, errors="a trace")
-
-    told = (await given.execute(plain, function_id)).json
-
-    assert (told["status"], told["responseStatusCode"], told["errors"]) == (status, code, "a trace")
 
 
 @pytest.mark.behaviours(95, 113)
@@ -174,7 +161,7 @@ async def test_a_run_that_the_platform_ended_says_why(
 ) -> None:
     function_id = await given.running_function(services, plain)
     executor.answer = lambda _run: Outcome(
-        status_code=0, reason="timeout", message="Execution timed out.", errors="trace"
+        status_code=UNANSWERED_STATUS, reason="timeout", message="Execution timed out.", errors="trace"
     )
 
     told = (await given.execute(plain, function_id)).json
@@ -203,7 +190,7 @@ async def test_a_caller_waits_no_longer_than_the_instance_allows(
 ) -> None:
     function_id = await given.running_function(services, plain)
     services.settings = msgspec.structs.replace(settings, sync_wait_s=1)
-    executor.gate = asyncio.Event()
+    executor.go = asyncio.Event()
     executor.written[ANY] = Output("half done\n", "a warning\n")
 
     reply = await given.execute(plain, function_id)
@@ -221,7 +208,7 @@ async def test_a_canceled_call_keeps_what_its_code_had_written(
     services: Services, executor: FakeExecutor, plain: Client
 ) -> None:
     function_id = await given.running_function(services, plain)
-    executor.gate = asyncio.Event()
+    executor.go = asyncio.Event()
     calling = asyncio.create_task(given.execute(plain, function_id))
     async with asyncio.timeout(60):
         while not executor.runs or not (await services.database.value("SELECT count(*) FROM executions")):
@@ -242,7 +229,7 @@ async def test_an_outcome_that_comes_after_the_reaper_s_is_not_told(
     services: Services, executor: FakeExecutor, plain: Client
 ) -> None:
     function_id = await given.running_function(services, plain)
-    executor.gate = asyncio.Event()
+    executor.go = asyncio.Event()
     calling = asyncio.create_task(given.execute(plain, function_id))
     while not executor.runs:
         await asyncio.sleep(0.01)
@@ -250,7 +237,7 @@ async def test_an_outcome_that_comes_after_the_reaper_s_is_not_told(
     while (await services.database.value("SELECT count(*) FROM executions")) == 0:
         await asyncio.sleep(0.01)
     await services.log.run(lose_execution, key, meta=given.META, epoch=1, now=datetime.now(UTC))
-    executor.gate.set()
+    executor.go.set()
 
     told = (await calling).json
 
@@ -262,7 +249,7 @@ async def test_a_running_execution_can_be_seen_at_once(
     services: Services, executor: FakeExecutor, plain: Client
 ) -> None:
     function_id = await given.running_function(services, plain)
-    executor.gate = asyncio.Event()
+    executor.go = asyncio.Event()
     calling = asyncio.create_task(given.execute(plain, function_id))
     path = f"/v1/functions/{function_id}/executions"
     while not (rows := (await plain.get(path)).json["executions"]):
@@ -270,7 +257,7 @@ async def test_a_running_execution_can_be_seen_at_once(
 
     assert rows[0]["status"] == "processing"
     assert (await plain.delete(f"{path}/{rows[0]['$id']}")).error == (400, "execution_in_progress")
-    executor.gate.set()
+    executor.go.set()
     assert (await calling).status == 201
 
 
@@ -279,7 +266,7 @@ async def test_an_edge_that_is_closing_ends_what_it_began(services: Services, ex
     edge.open(services)
     client = Client(edge, {"x-appwrite-project": "p1", "x-appwrite-key": "p1-all"})
     function_id = await given.running_function(services, client)
-    executor.gate = asyncio.Event()
+    executor.go = asyncio.Event()
     calling = asyncio.create_task(given.execute(client, function_id))
     while not executor.runs:
         await asyncio.sleep(0.01)
@@ -287,6 +274,6 @@ async def test_an_edge_that_is_closing_ends_what_it_began(services: Services, ex
     await asyncio.sleep(0)
 
     assert not draining.done()
-    executor.gate.set()
+    executor.go.set()
     assert (await calling).status == 201
     await draining

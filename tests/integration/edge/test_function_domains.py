@@ -55,6 +55,37 @@ async def test_a_visit_reaches_the_code_as_it_was_sent(
     assert headers["x-appwrite-client-ip"] == "203.0.113.7"
 
 
+@pytest.mark.behaviours(93, 94)
+async def test_every_final_status_of_the_code_is_the_visitors(
+    services: Services, plain: Client, visitor: Client, executor: FakeExecutor
+) -> None:
+    await published(services, plain)
+
+    for code in (200, 201, 400, 404, 499, 500, 501, 502, 503, 504, 599, 600, 700, 999):
+        executor.outcome = Outcome(status_code=code, body=b"own words")
+        reply = await visitor.get("/")
+        assert (reply.status, reply.body) == (code, b"own words")
+        executor.outcome = Outcome(status_code=code)
+        reply = await visitor.get("/")
+        assert reply.status == code
+        assert (str(code).encode() in reply.body) == (code >= 400)
+
+
+@pytest.mark.behaviours(93, 94)
+@pytest.mark.parametrize("code", [100, 101, 103, 199])
+async def test_a_status_that_ends_no_exchange_becomes_a_bad_gateway_for_visitors(
+    services: Services, plain: Client, visitor: Client, executor: FakeExecutor, code: int
+) -> None:
+    function_id = await published(services, plain)
+    executor.outcome = Outcome(status_code=code)
+
+    reply = await visitor.get("/")
+
+    assert (reply.status, str(code).encode() in reply.body) == (502, True)
+    [stored] = (await plain.get(f"/v1/functions/{function_id}/executions")).json["executions"]
+    assert (stored["status"], stored["responseStatusCode"]) == ("completed", code)
+
+
 async def test_the_answer_is_the_codes_own_byte_for_byte(
     services: Services, plain: Client, edge: Edge, executor: FakeExecutor
 ) -> None:
@@ -149,7 +180,7 @@ async def test_code_that_takes_too_long_is_stopped_and_told_on_a_page(
     impatient = Edge(ROUTES, services.metrics)
     hurried = msgspec.structs.replace(services.settings, sync_wait_s=1)
     impatient.open(msgspec.structs.replace(services, settings=hurried))
-    executor.gate = asyncio.Event()
+    executor.go = asyncio.Event()
 
     reply = await Client(impatient, {"host": HOST}).send("GET", "/")
 

@@ -73,12 +73,12 @@ async def test_repeats_at_the_same_time_wait_for_the_one_that_runs(
     services: Services, executor: FakeExecutor, plain: Client
 ) -> None:
     function_id = await given.running_function(services, plain)
-    executor.gate = asyncio.Event()
+    executor.go = asyncio.Event()
     asked = [asyncio.ensure_future(given.execute(keyed(plain), function_id)) for _ in range(5)]
     async with asyncio.timeout(60):
         while not executor.runs:
             await asyncio.sleep(0.01)
-    executor.gate.set()
+    executor.go.set()
 
     replies = await asyncio.gather(*asked)
 

@@ -16,11 +16,11 @@ async def two_at_work(
 ) -> tuple[asyncio.Event, list[asyncio.Task[Reply]]]:
     """Calls whose code runs until the event is set."""
     function_id = await given.running_function(services, client)
-    executor.gate = asyncio.Event()
+    executor.go = asyncio.Event()
     working = [asyncio.create_task(given.execute(client, function_id)) for _ in range(2)]
     while int(await services.database.value("SELECT count(*) FROM executions WHERE status = 'processing'")) < 2:
         await asyncio.sleep(0.01)
-    return executor.gate, working
+    return executor.go, working
 
 
 async def test_beyond_its_bound_it_tells_to_come_back_and_health_is_still_told(

@@ -1,9 +1,16 @@
-"""An executor of the tests' own: answers as it is told, and can be held up, lost or made to say something first."""
+"""The fake executor of the workers' and the API's tests, held to the contract suite of the executor's port.
+
+It answers as a test says, and can be held up, lost or made to say something first.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
 
 from annals.domain.ports import (
+    UNANSWERED_STATUS,
     Artefact,
     Build,
     BuildOutcome,
@@ -13,6 +20,7 @@ from annals.domain.ports import (
     Outcome,
     Output,
     Run,
+    reason_of_answer,
 )
 
 HELLO = Outcome(
@@ -25,10 +33,22 @@ HELLO = Outcome(
 )
 
 
-class FakeExecutor:
-    """Keeps what it was asked; `go` releases what is held up, `written` is what killed runs had said."""
+ANY = "any"
 
-    def __init__(self) -> None:
+
+def answered(outcome: Outcome) -> Outcome:
+    """An outcome as an executor reports it: an answer of 500 and above has its reason, no other one a status."""
+    assert outcome.reason in {"", "error"} or outcome.status_code == UNANSWERED_STATUS
+    return msgspec.structs.replace(outcome, reason=outcome.reason or reason_of_answer(outcome.status_code))
+
+
+class FakeExecutor:
+    """Keeps what it was asked; `answer` makes the outcome of a run, by default the one in `outcome`.
+
+    `go` releases what is held up. `written` is what running and killed runs have said, by execution or for ANY.
+    """
+
+    def __init__(self, outcome: Outcome = HELLO) -> None:
         self.runs: list[Run] = []
         self.builds: list[Build] = []
         self.canceled: list[str] = []
@@ -37,8 +57,9 @@ class FakeExecutor:
         self.go = asyncio.Event()
         self.go.set()
         self.lost = self.unreachable = False
-        self.outcome = HELLO
-        self.written = ""
+        self.outcome = outcome
+        self.answer: Callable[[Run], Outcome] = lambda _run: self.outcome
+        self.written: dict[str, Output] = {}
         self.build_outcome: BuildOutcome | None = None
         self.says: list[str] = ["installing\n", "packing\n"]
         self._killed: dict[str, asyncio.Event] = {}
@@ -47,9 +68,12 @@ class FakeExecutor:
     async def execute(self, run: Run) -> Outcome:
         self._answer()
         self.runs.append(run)
-        killed = await self._wait_or_be_killed(run.execution)
-        cut = Outcome(status_code=500, reason="canceled", message="Killed.", logs=self.written)
-        return cut if killed else self.outcome
+        if await self._wait_or_be_killed(run.execution):
+            said = self._said(run.execution)
+            return Outcome(
+                status_code=500, reason="canceled", message="Killed.", logs=said.logs, errors=said.errors, host="h1"
+            )
+        return answered(self.answer(run))
 
     async def build(self, job: Build, log: LogSink) -> BuildOutcome:
         self._answer()
@@ -71,7 +95,7 @@ class FakeExecutor:
         return self._kill(deployment)
 
     async def output(self, project: str, execution: str) -> Output | None:
-        return Output(self.outcome.logs) if execution in self._killed else None
+        return self._said(execution) if execution in self._killed else None
 
     async def cancel_execution(self, project: str, execution: str) -> bool:
         return self._kill(execution)
@@ -82,6 +106,12 @@ class FakeExecutor:
     async def prewarm(self, run: Run, instances: int, seconds: float) -> int:
         self.prewarmed.append((run, instances, seconds))
         return instances
+
+    async def status(self) -> dict[str, Any]:
+        return {}
+
+    def _said(self, own_id: str) -> Output:
+        return self.written.get(own_id) or self.written.get(ANY) or Output()
 
     def _answer(self) -> None:
         if self.lost:

@@ -5,9 +5,11 @@ from datetime import timedelta
 
 from annals.domain.commands.executions import cancel_execution
 from annals.domain.execution import Execution
+from annals.domain.ports import Output
 from annals.workers.chores import Chores
 from annals.workers.litter import Litter
 from annals.workers.retention import Retention
+from tests.integration.workers.executor import ANY
 from tests.integration.workers.valkey import until
 from tests.integration.workers.world import META, PROJECT, World
 
@@ -46,7 +48,7 @@ async def test_what_a_killed_run_had_written_is_kept(world: World) -> None:
     incarnation = await world.built()
     stream = await world.request("x1", incarnation)
     world.executor.go.clear()
-    world.executor.written = "half done"
+    world.executor.written[ANY] = Output("half done")
     running = asyncio.create_task(world.executions(await world.presence()).run(stream))
     await until(lambda: world.executor.runs)
     await cancel(world, "x1", incarnation)

@@ -7,6 +7,8 @@ const { types } = require('node:util');
 const { HIDDEN } = require('./request.cjs');
 const { asText } = require('./settings.cjs');
 
+// A client waits for another response after a status below 200, so such a status travels in a header of a 200 response.
+const INTERIM_STATUS = 'x-open-runtimes-status';
 // The connection's own business: the server frames the body and decides on the connection.
 const FRAMING = new Set(['content-length', 'transfer-encoding', 'connection', 'keep-alive', 'upgrade', 'trailer']);
 const EMPTY = Buffer.alloc(0);
@@ -64,10 +66,13 @@ function finish(output, logId) {
     throw new Unusable(`Invalid response: return what a context.res helper made, not ${kind}.`);
   }
   const status = output.statusCode ?? 200;
-  if (!Number.isInteger(status) || status < 200 || status > 999) {
+  if (!Number.isInteger(status) || status < 100 || status > 999) {
     throw new Unusable(`Invalid response status code: ${String(status)}.`);
   }
-  return { status, headers: finishHeaders(output.headers ?? {}, logId), body: anyBody(output.body) };
+  const headers = finishHeaders(output.headers ?? {}, logId);
+  const body = anyBody(output.body);
+  if (status < 200) return { status: 200, headers: [...headers, INTERIM_STATUS, String(status)], body: EMPTY };
+  return { status, headers, body };
 }
 
 /** Header lines as one flat list of names and values, the form that needs no further work. */

@@ -9,6 +9,8 @@ from .head import HEADER_NAME, HEADER_VALUE
 from .request import HIDDEN
 from .settings import as_text
 
+# A client waits for another response after a status below 200, so such a status travels in a header of a 200 response.
+INTERIM_STATUS = "x-open-runtimes-status"
 # The connection's own business: the server frames the body and decides on the connection.
 FRAMING = {"content-length", "transfer-encoding", "connection", "keep-alive", "upgrade", "trailer"}
 
@@ -68,12 +70,15 @@ def finish(output: Any, log_id: str) -> Reply:
         raise Unusable(f"Invalid response: return what a context.res helper made, not {type(output).__name__}.")
     body = as_bytes(value_or(output.get("body"), b""))
     status = value_or(output.get("statusCode"), 200)
-    if isinstance(status, bool) or not isinstance(status, int) or not 200 <= status <= 999:
+    if isinstance(status, bool) or not isinstance(status, int) or not 100 <= status <= 999:
         raise Unusable(f"Invalid response status code: {status}.")
     headers = value_or(output.get("headers"), {})
     if not isinstance(headers, dict):
         raise Unusable(f"Invalid response headers: expected a map, got {type(headers).__name__}.")
-    return Reply(status, finish_headers(headers, log_id), body)
+    lines = finish_headers(headers, log_id)
+    if status < 200:
+        return Reply(200, [*lines, (INTERIM_STATUS, str(status))], b"")
+    return Reply(status, lines, body)
 
 
 def value_or(value: Any, default: Any) -> Any:
