@@ -95,7 +95,7 @@ class Looked(NamedTuple):
 def claim(headers: Mapping[bytes, bytes], project_parameter: str, generation: Generation) -> Claim:
     """Read project and credential. Raises what can be told without asking anybody (http-api.md 3.2)."""
     named = _text(headers.get(b"x-appwrite-project", b""))
-    project = named or project_parameter
+    project = named or project_parameter.replace("\0", "\N{REPLACEMENT CHARACTER}")
     key = _text(headers.get(b"x-appwrite-key", b""))
     if key and not named and generation.newest:
         raise ProjectIdMissing

@@ -24,6 +24,16 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     root_directory: str = ""
 
 
+LONGEST = 2048
+"""Most characters of one field of an origin."""
+
+
+def storable(origin: Origin) -> Origin:
+    """The origin as the store can hold it: a repository or its host may have sent NUL, or texts without end."""
+    fields = msgspec.structs.asdict(origin)
+    return Origin(**{name: text.replace("\0", "\N{REPLACEMENT CHARACTER}")[:LONGEST] for name, text in fields.items()})
+
+
 UPLOADED = Origin()
 """No repository: the client sent the source."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from annals.domain.origin import Origin, ReferenceType
+from annals.domain.origin import Origin, ReferenceType, storable
 from annals.vcs.jobs import Bounds, Folder, Found, Job, Place, Refused, Reply, Report
 from annals.vcs.refusals import Refusal
 
@@ -85,7 +85,7 @@ class Repositories:
             raise Refusal("failed", "The fetch ended without an answer; it may have needed too much memory.") from None
         if isinstance(reply, Refused):
             raise Refusal(reply.kind, reply.sentence)
-        return reply
+        return msgspec.structs.replace(reply, origin=storable(reply.origin))
 
 
 async def _answer(job: bytes, seconds: float) -> bytes:

@@ -119,6 +119,12 @@ def test_a_request_for_two_hosts_is_refused(wire: Wire) -> None:
     assert wire.say(PLAIN["two hosts"] + LAST)[0] == [400, 200]
 
 
+def test_a_request_whose_url_names_another_host_than_its_header_is_refused(wire: Wire) -> None:
+    assert wire.say(PLAIN["a whole URL"] + LAST)[0] == [400, 200]
+    same = b"GET http://localhost/v1/health/version HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    assert wire.say(same + LAST)[0] == [200, 200]
+
+
 OVERSIZED = {
     "a header": (GET + b"X-A: " + b"a" * 1_000_000 + b"\r\n\r\n", 431),
     "headers": (GET + b"".join(b"X-%d: a\r\n" % n for n in range(1000)) + b"\r\n", 431),

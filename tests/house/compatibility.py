@@ -37,7 +37,8 @@ _ELSEWHERE = (
     ("A taken email or phone", "Is `user_already_exists` on changes too; the reference has a type for each."),
     (
         "Invitations to a team",
-        "Are accepted in the invited user's session; the reference mails a secret. A key's members are in at once.",
+        "Are accepted in the invited user's session; the reference mails a secret. A key's members are in at once."
+        " Other users see a member's name and email once the invitation is accepted.",
     ),
     (
         "Pages of `localhost`",

@@ -1,6 +1,7 @@
 """One caller's connection: uvicorn's protocol, with bounds on what a head may be and how long it may take."""
 
 import asyncio
+import re
 from typing import Any
 
 import httptools
@@ -103,9 +104,20 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._heading, self._served = False, True
         self._head_has_come()
-        if not self.url.startswith((b"/", b"http://", b"https://")):  # `*`, or a host to be connected to
+        if self.url.startswith((b"http://", b"https://")):
+            self._name_host_of_url()
+        elif not self.url.startswith(b"/"):  # `*`, or a host to be connected to
             self.url = b"/" + self.url
         super().on_headers_complete()
+
+    def _name_host_of_url(self) -> None:
+        """Add the host of a whole URL to the Host headers unless it is there: a request that names two is refused.
+
+        A proxy and this server could take different ones for the host that is meant (RFC 9112, 3.2.2).
+        """
+        named = re.split(rb"[/?#]", self.url.partition(b"://")[2], maxsplit=1)[0]
+        if all(value.lower() != named.lower() for name, value in self.headers if name == b"host"):
+            self.headers.append((b"host", named))
 
     def on_response_complete(self) -> None:
         self._active = self.loop.time()

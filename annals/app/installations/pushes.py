@@ -2,7 +2,7 @@
 
 import hashlib
 import hmac
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import structlog
@@ -14,7 +14,7 @@ from annals.app.deployments.requests import connected, request
 from annals.app.installations.queries import connected_functions
 from annals.app.parameters.body import whole
 from annals.domain.errors import ArgumentInvalid, FunctionNotFound, InstallationNotFound, UserUnauthorized
-from annals.domain.origin import Origin
+from annals.domain.origin import Origin, storable
 from annals.domain.project import Project
 from annals.domain.pushes import Push, wants
 from annals.store.database import Row
@@ -32,40 +32,44 @@ _LONGEST_MESSAGE = 255
 log = structlog.get_logger(__name__)
 
 
+Text = Annotated[str, msgspec.Meta(pattern=r"\A[^\x00]*\Z")]
+"""A string without NUL, which Postgres cannot hold."""
+
+
 class Author(msgspec.Struct, frozen=True):
-    name: str = ""
+    name: Text = ""
 
 
 class Commit(msgspec.Struct, frozen=True):
-    id: str = ""
-    message: str = ""
-    url: str = ""
+    id: Text = ""
+    message: Text = ""
+    url: Text = ""
     author: Author = Author()
-    added: list[str] = []
-    modified: list[str] = []
-    removed: list[str] = []
+    added: list[Text] = []
+    modified: list[Text] = []
+    removed: list[Text] = []
 
 
 class Account(msgspec.Struct, frozen=True):
-    login: str = ""
-    name: str = ""
-    html_url: str = ""
+    login: Text = ""
+    name: Text = ""
+    html_url: Text = ""
 
 
 class Repository(msgspec.Struct, frozen=True):
-    id: int | str = ""
-    name: str = ""
-    full_name: str = ""
-    html_url: str = ""
+    id: int | Text = ""
+    name: Text = ""
+    full_name: Text = ""
+    html_url: Text = ""
     owner: Account = Account()
 
 
 class Body(msgspec.Struct):
     """What is read of a push; GitHub, Gitea and Forgejo send it so."""
 
-    ref: str
+    ref: Text
     repository: Repository
-    after: str = ""
+    after: Text = ""
     deleted: bool = False
     forced: bool = False
     commits: list[Commit] = []
@@ -158,7 +162,7 @@ def _told(origin: Origin, body: Body, branch: str) -> Origin:
     """What the push itself tells of its commit."""
     commit = body.head_commit or next((c for c in body.commits if c.id == body.after), Commit())
     url = body.repository.html_url
-    return msgspec.structs.replace(
+    told = msgspec.structs.replace(
         origin,
         repository_name=body.repository.name or origin.repository_name,
         repository_owner=body.repository.owner.login or body.repository.owner.name or origin.repository_owner,
@@ -171,6 +175,7 @@ def _told(origin: Origin, body: Body, branch: str) -> Origin:
         commit_author=commit.author.name,
         commit_author_url=body.sender.html_url,
     )
+    return storable(told)
 
 
 def _paths(body: Body) -> frozenset[str] | None:

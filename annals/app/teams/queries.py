@@ -102,13 +102,15 @@ async def read_memberships(call: Call, team_id: str, page: Page, searched: str |
         raise team
     if isinstance(found, BaseException):
         raise found
-    return joined("memberships", found.total, [present(row) for row in found.rows])
+    caller = await call.caller()
+    return joined("memberships", found.total, [present(row, caller) for row in found.rows])
 
 
-async def read_membership(call: Call, team_id: str, membership_id: str) -> bytes:
-    """One membership as its JSON. Raises TeamNotFound, MembershipNotFound."""
+async def read_membership(call: Call, team_id: str, membership_id: str, *, by_email: bool = False) -> bytes:
+    """One membership as its JSON; see `present` for `by_email`. Raises TeamNotFound, MembershipNotFound."""
     await find_team(call, team_id)
-    return present(await find_membership(call, team_id, membership_id))
+    row = await find_membership(call, team_id, membership_id)
+    return present(row, await call.caller(), by_email=by_email)
 
 
 async def find_membership(call: Call, team_id: str, membership_id: str) -> Row:
@@ -125,7 +127,15 @@ async def find_membership(call: Call, team_id: str, membership_id: str) -> Row:
     raise MembershipNotFound
 
 
-def present(row: Row) -> bytes:
-    """A row of `find_membership` as its JSON."""
+def present(row: Row, reader: Caller, *, by_email: bool = False) -> bytes:
+    """A row of `find_membership` as its JSON, without the name and email of a user who has not joined yet.
+
+    Else an owner could invite any user id to read them. Keys and admins see both; `by_email` says that the reader
+    named the user by the email.
+    """
     names = {name: row[name] for name in ("user_name", "user_email", "team_name")}
+    if not (row["confirmed"] or reader.privileged):
+        names["user_name"] = ""
+        if not by_email:
+            names["user_email"] = ""
     return encode(present_membership(row, **names))

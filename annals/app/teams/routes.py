@@ -126,7 +126,8 @@ async def add_member(call: Call) -> Answer:
     )
     keys = Team.key(call.realm, team_id), User.key(call.realm, user_id)
     await _run(call, teams.add_member, *keys, membership=member)
-    return raw_json_answer(await queries.read_membership(call, team_id, membership_id), status=201)
+    by_email = not values["userId"] and bool(values["email"])
+    return raw_json_answer(await queries.read_membership(call, team_id, membership_id, by_email=by_email), status=201)
 
 
 async def get_membership(call: Call) -> Answer:
@@ -149,7 +150,8 @@ async def confirm_member(call: Call) -> Answer:
     if row["user_id"] != (await call.caller()).user_id:
         raise UserUnauthorized("An invitation is accepted by the user who was invited.")
     await _run(call, teams.confirm_member, Team.key(call.realm, team_id), membership_id=membership_id)
-    return raw_json_answer(queries.present(await queries.find_membership(call, team_id, membership_id)))
+    row = await queries.find_membership(call, team_id, membership_id)
+    return raw_json_answer(queries.present(row, await call.caller()))
 
 
 async def remove_member(call: Call) -> Answer:

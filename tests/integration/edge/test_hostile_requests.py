@@ -12,6 +12,7 @@ from annals.app.services import Services
 from annals.domain.ports import Outcome
 from tests.integration.edge.client import Client, Reply
 from tests.integration.edge.executor import FakeExecutor
+from tests.integration.edge.test_attacks import encoded
 from tests.integration.edge.test_function_domains import HOST, published
 
 
@@ -111,3 +112,40 @@ async def test_what_is_no_header_does_not_reach_a_visitor(
     reply = await Client(edge, {"host": HOST}).send("GET", "/")
 
     assert set(reply.headers) == {"x-good", "x-appwrite-execution-id", "content-length"}
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/functions",
+        "/v1/functions/a\0/executions",
+        "/v1/functions/a\0/deployments",
+        "/v1/functions/a\0/variables/b\0",
+        "/v1/vcs/installations/a\0/pushes",
+        "/v1/projects/a\0",
+        "/v1/teams/a\0/memberships",
+        "/v1/proxy/rules/a\0",
+        "/v1/events/a\0",
+    ],
+)
+async def test_nul_in_a_path_or_the_project_parameter_is_no_server_error(plain: Client, method: str, path: str) -> None:
+    guest = plain.with_(x_appwrite_key=None, x_appwrite_project=None)
+    for client in (plain, guest, guest.with_(x_appwrite_key="p1-all")):
+        for query in ("", "project=a%00", "queries[]=%00&search=%00&cursor=%00", "project[]=%00"):
+            reply = await client.send(method, path, query=query, content_type="application/json", body=b"{}")
+            assert reply.status < 500, (query, reply.body)
+
+
+async def test_nul_in_the_claims_of_a_token_is_no_server_error(plain: Client) -> None:
+    """The claims say what to look up before anything is verified."""
+    later = 4_000_000_000
+    for parent in (["key", "k\0"], ["function", "f\0", "\0"], ["admin", "u\0", "s\0"], ["key", "\ud800"]):
+        claims = {"projectId": "p1", "scopes": [], "exp": later, "parent": parent, "child": "\0"}
+        key = f"dynamic_{encoded({'alg': 'HS256'})}.{encoded(claims)}.x"
+        assert (await plain.with_(x_appwrite_key=key).get("/v1/functions")).status == 401
+    for user_id, session_id in (("u\0", ""), ("u", "s\0"), ("\ud800", "")):
+        claims = {"userId": user_id, "sessionId": session_id, "exp": later}
+        jwt = f"{encoded({'alg': 'HS256'})}.{encoded(claims)}.x"
+        reply = await plain.with_(x_appwrite_key=None, x_appwrite_jwt=jwt).get("/v1/account")
+        assert reply.error == (401, "user_jwt_invalid")

@@ -192,3 +192,53 @@ async def test_only_the_hosts_signature_is_believed(plain: Client) -> None:
     assert unreadable.error == (400, "general_argument_invalid")
     assert nowhere.error == (401, "general_access_forbidden")
     assert len(await deployments(plain, function_id)) == 1
+
+
+def _replaced(body: Any, path: tuple[Any, ...], text: str) -> Any:
+    """A copy of a JSON value with the string at a path replaced."""
+    if not path:
+        return text
+    copy = dict(body) if isinstance(body, dict) else list(body)
+    copy[path[0]] = _replaced(copy[path[0]], path[1:], text)
+    return copy
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ("ref",),
+        ("after",),
+        ("repository", "id"),
+        ("repository", "name"),
+        ("repository", "full_name"),
+        ("repository", "html_url"),
+        ("repository", "owner", "login"),
+        ("commits", 0, "added", 0),
+        ("head_commit", "message"),
+        ("head_commit", "url"),
+        ("head_commit", "author", "name"),
+        ("sender", "html_url"),
+    ],
+    ids=lambda path: ".".join(map(str, path)),
+)
+@pytest.mark.parametrize("character", ["\0", "\ud800"], ids=["NUL", "surrogate"])
+async def test_signed_push_with_text_that_cannot_be_stored_is_refused(
+    plain: Client, path: tuple[Any, ...], character: str
+) -> None:
+    installation_id = await installation(plain)
+    function_id = await given.function(plain, **link(installation_id))
+
+    reply = await deliver(plain, installation_id, _replaced(push(), path, f"refs/heads/main{character}"))
+
+    assert reply.error == (400, "general_argument_invalid")
+    assert len(await deployments(plain, function_id)) == 1
+
+
+async def test_texts_of_a_push_are_bounded(plain: Client) -> None:
+    installation_id = await installation(plain)
+    function_id = await given.function(plain, **link(installation_id))
+
+    await deliver(plain, installation_id, _replaced(push(), ("head_commit", "author", "name"), "a" * 100_000))
+
+    pushed = next(row for row in await deployments(plain, function_id) if row["providerCommitAuthor"])
+    assert len(pushed["providerCommitAuthor"]) == 2048

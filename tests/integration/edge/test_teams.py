@@ -72,6 +72,42 @@ async def test_who_makes_a_team_owns_it_and_invites_others(plain: Client, ada: C
     assert (await plain.get("/v1/teams")).json["total"] == 0
 
 
+async def test_owner_who_invites_a_user_id_is_not_told_name_or_email(plain: Client, ada: Client, bob: Client) -> None:
+    await ada.post("/v1/teams", teamId="t", name="Team")
+    path = "/v1/teams/t/memberships"
+
+    invited = (await ada.post(path, userId="bob", email="guess@x.test", roles=["dev"])).json
+    one = f"{path}/{invited['$id']}"
+    for shown in (
+        invited,
+        (await ada.get(one)).json,
+        (await ada.get(path, [query("equal", "userId", "bob")])).json["memberships"][0],
+        (await ada.patch(one, roles=["ops"])).json,
+    ):
+        assert (shown["userId"], shown["userName"], shown["userEmail"]) == ("bob", "", "")
+    assert (await plain.get(one)).json["userEmail"] == "bob@x.test"
+
+    await bob.patch(f"{one}/status")
+    assert (await ada.get(one)).json["userEmail"] == "bob@x.test"
+
+
+async def test_owner_who_invites_by_phone_is_not_told_the_email(plain: Client, ada: Client) -> None:
+    await user(plain, "eve", email="eve@x.test", phone="+12025550123")
+    await ada.post("/v1/teams", teamId="t", name="Team")
+
+    invited = await ada.post("/v1/teams/t/memberships", phone="+12025550123", roles=[])
+
+    assert (invited.json["userId"], invited.json["userEmail"]) == ("eve", "")
+
+
+async def test_owner_who_invites_by_email_is_answered_with_it(plain: Client, ada: Client, bob: Client) -> None:
+    await ada.post("/v1/teams", teamId="t", name="Team")
+
+    invited = await ada.post("/v1/teams/t/memberships", email="Bob@x.test", roles=[])
+
+    assert (invited.json["userName"], invited.json["userEmail"]) == ("", "bob@x.test")
+
+
 async def test_who_is_not_in_a_team_cannot_tell_which_memberships_it_has(
     plain: Client, ada: Client, bob: Client
 ) -> None:

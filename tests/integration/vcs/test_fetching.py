@@ -209,3 +209,11 @@ async def test_a_host_that_is_not_there_is_told(scene: Scene) -> None:
     assert told.kind == "unreachable"
     with http_host({"team/app": scene.repository}) as base:
         assert (await refusal(Git(url=f"{base}/team/none"))).kind == "repository"
+
+
+async def test_commit_message_with_nul_can_be_stored(scene: Scene, url: str) -> None:
+    scene.repository.commit({"fn/index.js": "4"}, "A\0B")
+
+    _, origin = await fetch(Git(url=url))
+
+    assert origin.commit_message == "A\ufffdB"

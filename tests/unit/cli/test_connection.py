@@ -1,0 +1,69 @@
+"""A connection tells the application which hosts a request names, wherever the request names them."""
+
+import asyncio
+from typing import Any
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from annals.app.cli.connection import Connection
+
+
+class FakeTransport(asyncio.Transport):
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+
+    def write(self, data: Any) -> None:
+        self.written += bytes(data)
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return default
+
+    def is_closing(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        return
+
+
+async def hosts(head: bytes) -> tuple[list[bytes], str]:
+    """The Host headers that the application sees of a request, and its path."""
+    seen: list[Any] = []
+
+    async def app(scope: Any, _receive: Any, _send: Any) -> None:
+        seen.append(scope)
+
+    config = uvicorn.Config(app, http=Connection, ws="none", lifespan="off", log_config=None, proxy_headers=False)
+    config.load()
+    connection = Connection(config=config, server_state=ServerState(), app_state={})
+    connection.connection_made(FakeTransport())
+    connection.data_received(head)
+    await asyncio.gather(*connection.tasks)
+    connection.connection_lost(None)
+    [scope] = seen
+    return [value for name, value in scope["headers"] if name == b"host"], scope["path"]
+
+
+@pytest.mark.parametrize(
+    ("target", "host", "expected"),
+    [
+        (b"/v1/health", b"a.test", [b"a.test"]),
+        (b"http://a.test/v1/health", b"a.test", [b"a.test"]),
+        (b"http://A.test/v1/health", b"a.test", [b"a.test"]),
+        (b"https://a.test:8443/v1/health?b#c", b"a.test:8443", [b"a.test:8443"]),
+        (b"http://b.test/v1/health", b"a.test", [b"a.test", b"b.test"]),
+        (b"http://a.test:81/v1/health", b"a.test", [b"a.test", b"a.test:81"]),
+        (b"http://a.test@b.test/v1/health", b"a.test", [b"a.test", b"a.test@b.test"]),
+    ],
+)
+async def test_host_of_a_whole_url_counts_beside_the_header(target: bytes, host: bytes, expected: list[bytes]) -> None:
+    found, path = await hosts(b"GET %s HTTP/1.1\r\nHost: %s\r\n\r\n" % (target, host))
+
+    assert found == expected
+    assert path == "/v1/health"
+
+
+async def test_host_of_a_whole_url_stands_in_for_a_missing_header() -> None:
+    assert await hosts(b"GET http://b.test/x HTTP/1.1\r\n\r\n") == ([b"b.test"], "/x")
