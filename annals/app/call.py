@@ -139,6 +139,7 @@ class Call:
 
     def identify(self) -> None:
         """Read who claims to call, and begin to look that up. Raises what needs no looking up."""
+        self._caller = None
         named = self.query.get("project", "") if self.scope["query_string"] else ""
         self._claim = credentials.claim(self.headers, named if isinstance(named, str) else "", self.generation)
         look_up = self.services.reads.look_up
@@ -148,10 +149,16 @@ class Call:
             self._parent = look_up(parent[0], *parent[1])
         if self._claim.project:
             self._access = look_up(credentials.ACCESS, self._claim.project, self._claim.standard)
+            self._access.add_done_callback(self._confirm_data_key)
             if b"origin" in self.headers and not self._claim.is_key:
                 self._origins = look_up(credentials.ORIGINS, self._claim.project)
             if self.operation.prefetch is not None:
                 self.prefetched = look_up(self.operation.prefetch, self._claim.project, self.path_values["functionId"])
+
+    def _confirm_data_key(self, access: "asyncio.Future[Found]") -> None:
+        """Note which data key the project has, before anything is opened that was read with it or later."""
+        if not access.cancelled() and access.exception() is None:
+            self.services.vault.confirm(self.project_id, access.result().rows[0]["data_key"])
 
     async def caller(self) -> Caller:
         """Who calls. Raises ProjectNotFound, UserUnauthorized, KeyExpired, JwtInvalid, UserBlocked."""

@@ -18,7 +18,7 @@ from annals.domain.project import CONSOLE
 from annals.store import sql, tokens
 
 QUERIES = sql.load(__package__, "credentials.sql")
-ACCESS = Lookup(QUERIES["access"], 2)
+ACCESS = Lookup(QUERIES["access"], 2, first=True)
 USERS = Lookup(QUERIES["users"], 4)
 ORIGINS = Lookup(QUERIES["origins"], 1)
 _PARENTS = {"key": Lookup(QUERIES["parent_keys"], 2), "function": Lookup(QUERIES["parent_functions"], 2)}

@@ -1,9 +1,12 @@
 -- name: access
--- Whether a project exists, what of it is switched off, and the key of it that a digest belongs to.
+-- Whether a project exists, since which position, what of it is switched off, the data key that it has, and the key of it
+-- that a digest belongs to.
 SELECT
-    wanted.ord, p.project_id IS NOT NULL AS known, p.disabled, k.key_id, k.scopes, k.expires_at
+    wanted.ord, p.project_id IS NOT NULL AS known, p.sequence AS incarnation, p.disabled, d.key_id AS data_key, k.key_id,
+    k.scopes, k.expires_at
 FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS wanted (project_id, digest, ord)
 LEFT JOIN projects p ON p.project_id = wanted.project_id
+LEFT JOIN data_keys d ON d.project = p.project_id
 LEFT JOIN keys k ON k.project_id = wanted.project_id AND k.digest = wanted.digest;
 
 -- name: parent_keys

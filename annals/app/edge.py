@@ -1,4 +1,7 @@
-"""The edge: every request's way from the route to the answer, in the contract's order, and nothing else."""
+"""The edge: every request's way from the route to the answer, in the contract's order, and nothing else.
+
+One file because the order of these steps is the contract: it is read from top to bottom.
+"""
 
 import asyncio
 import time
@@ -20,14 +23,22 @@ from annals.app.hosts import host_name, is_own
 from annals.app.hosts.pages import error_page
 from annals.app.hosts.visit import Visit
 from annals.app.metrics import Metrics
-from annals.app.refusals import AccessForbidden, Damaged, Overloaded
+from annals.app.refusals import AccessForbidden, Damaged, KeyDeleted, Overloaded
 from annals.app.routing import Operation, Routes
 from annals.app.scopes import EVENTS_READ
 from annals.app.services import Services
 from annals.domain.errors import BadRequest, DomainError
 from annals.projections.runs import QUEUE_SECONDS
 from annals.store.blobs import BlobError
-from annals.store.errors import ContentDamaged, RequestTooLarge, StatementTooSlow, StoreUnavailable, UnknownTopic
+from annals.store.errors import (
+    ContentDamaged,
+    DataKeyDeleted,
+    DataKeyReplaced,
+    RequestTooLarge,
+    StatementTooSlow,
+    StoreUnavailable,
+    UnknownTopic,
+)
 from annals.store.ids import generate_id
 
 log = structlog.get_logger(__name__)
@@ -200,8 +211,21 @@ class Edge:
             finally:
                 ending.cancel()
 
+    async def _work(self, call: Call) -> Answer:
+        """Carry it out; once more, and judged anew, when its project changed hands before anything was recorded."""
+        try:
+            return await self._carry_out(call)
+        except DataKeyReplaced:
+            call.services.vault.forget(call.realm)
+            call.identify()
+            await self._judge(call)
+        try:
+            return await self._carry_out(call)
+        except DataKeyReplaced as error:  # the value is a former one, as a revert brings it back
+            raise DataKeyDeleted from error
+
     @staticmethod
-    async def _work(call: Call) -> Answer:
+    async def _carry_out(call: Call) -> Answer:
         if call.is_dry_run:
             return await tried(call)
         operation: Operation = call.operation
@@ -220,6 +244,8 @@ def _request_id(scope: Mapping[str, Any]) -> str:
 def _failure(error: Exception, call: Call) -> Answer:
     if isinstance(error, DomainError):
         return refusal_answer(error)
+    if isinstance(error, DataKeyDeleted):
+        return refusal_answer(KeyDeleted())
     if isinstance(error, RequestTooLarge):
         return error_answer(str(error), 400, "general_argument_invalid")
     if isinstance(error, StatementTooSlow):

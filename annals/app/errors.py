@@ -13,6 +13,7 @@ STATUS = {
     "build_not_ready": 400,
     "checkpoint_not_found": 404,
     "content_damaged": 503,
+    "data_key_deleted": 410,
     "database_query_order_null": 400,
     "dead_letter_not_found": 404,
     "deployment_contents_gone": 400,

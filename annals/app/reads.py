@@ -24,11 +24,13 @@ _POSITION = "SELECT coalesce(max(notification_id), 0) AS position FROM events"
 class Lookup(NamedTuple):
     """A statement that serves many keys at once.
 
-    It takes one array for each part of a key and returns `ord`, the key's number from 1, with every row.
+    It takes one array for each part of a key and returns `ord`, the key's number from 1, with every row. The rows of
+    one that is `first` are handed out before all others of their trip.
     """
 
     sql: str
     parts: int
+    first: bool = False
 
 
 class Found(NamedTuple):
@@ -155,11 +157,12 @@ class Reads:
 
 async def _trip(conn: Connection, batch: _Batch) -> None:
     """All reads in one snapshot."""
-    lookups = [(lookup.sql, _arrays(lookup, keys)) for lookup, keys in batch.lookups.items()]
+    asked = sorted(batch.lookups.items(), key=lambda item: not item[0].first)
+    lookups = [(lookup.sql, _arrays(lookup, keys)) for lookup, keys in asked]
     reads = [(read.sql, read.params) for read in batch.reads]
     _, (row,), *found = await conn.trip([_BEGIN, (_POSITION, ()), *lookups, *reads, _COMMIT])
     at = row["position"]
-    for keys, rows in zip(batch.lookups.values(), found, strict=False):
+    for (_, keys), rows in zip(asked, found, strict=False):
         _hand_out(keys, rows, at)
     for read, rows in zip(batch.reads, found[len(lookups) :], strict=False):
         _answer(read.waiting, Found(rows, at))
@@ -168,7 +171,7 @@ async def _trip(conn: Connection, batch: _Batch) -> None:
 async def _alone(conn: Connection, batch: _Batch) -> None:
     """Each read in a snapshot of its own, so that a statement which fails fails alone."""
     await conn.rollback()
-    for lookup, keys in batch.lookups.items():
+    for lookup, keys in sorted(batch.lookups.items(), key=lambda item: not item[0].first):
         try:
             found = await _one(conn, lookup.sql, _arrays(lookup, keys))
         except psycopg.Error as error:

@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from annals.domain.errors import DomainError
+from annals.store.errors import DataKeyDeleted
 
 
 class RouteNotFound(DomainError):
@@ -107,6 +108,11 @@ class HistoryNotReady(DomainError):
 class Damaged(DomainError):
     type: ClassVar[str] = "content_damaged"
     default: ClassVar[str] = "What is kept is damaged: it does not have the digest that was recorded for it."
+
+
+class KeyDeleted(DomainError):
+    type: ClassVar[str] = "data_key_deleted"
+    default: ClassVar[str] = DataKeyDeleted.default
 
 
 class QueryInvalid(DomainError):

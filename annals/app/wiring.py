@@ -27,6 +27,8 @@ from annals.projections.execution_context import Environments
 from annals.projections.inline import REFUSALS, inline
 from annals.projections.outcome_log import OutcomeLog
 from annals.projections.required import required
+from annals.projections.sealed_values import sealed_values
+from annals.store import key_deletions
 from annals.store.archives import Archives
 from annals.store.blobs import Blobs
 from annals.store.checked import Checked
@@ -91,6 +93,8 @@ async def open_services(settings: Settings, executor: RemoteExecutor, metrics: M
         runtimes, specifications = offered(settings)
         stints = Stints(Company.open(settings.executor_urls))
         platform = Platform(endpoint=settings.endpoint, version=API_VERSION, region=settings.region)
+        environments = Environments(database, vault, platform)
+        await stack.enter_async_context(key_deletions.following(database, vault, environments))
         yield Services(
             settings=settings,
             database=database,
@@ -104,7 +108,7 @@ async def open_services(settings: Settings, executor: RemoteExecutor, metrics: M
             proofs=Proofs(database, Archives(database, blobs)),
             executor=executor,
             executor_status=executor.status,
-            environments=Environments(database, vault, platform),
+            environments=environments,
             idempotency=await stack.enter_async_context(aclosing(Idempotency(database, contents, vault))),
             locator=Locator(log, vault, settings.git_remotes),
             repositories=Repositories(allowed_hosts=settings.git_allowed_hosts, bounds=Bounds()),
@@ -126,7 +130,13 @@ async def open_services(settings: Settings, executor: RemoteExecutor, metrics: M
 
 async def _log(database: Database, contents: Contents) -> EventLog:
     return await EventLog.open(
-        database, contents=contents, inline=inline, required=required, refusals=REFUSALS, observer=OutcomeLog()
+        database,
+        contents=contents,
+        inline=inline,
+        required=required,
+        sealed=sealed_values,
+        refusals=REFUSALS,
+        observer=OutcomeLog(),
     )
 
 

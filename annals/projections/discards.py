@@ -44,7 +44,8 @@ def _function_deleted(event: Function.Deleted) -> list[Statement]:
 
 def _project_deleted(event: Project.Deleted) -> list[Statement]:
     stream = {"stream": event.originator_id}
-    return [Statement(QUERIES["contents_of_project"], stream), Statement(QUERIES["data_key_of_project"], stream)]
+    names = ("contents_of_project", "hold_project", "data_key_of_project")
+    return [Statement(QUERIES[name], stream) for name in names]
 
 
 def _swept(event: Retention.ExecutionsSwept) -> list[Statement]:

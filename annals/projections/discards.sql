@@ -48,6 +48,15 @@ WITH its AS (
 )
 DELETE FROM contents c USING its WHERE c.stream = its.stream_id AND c.version <= its.version;
 
+-- name: hold_project
+-- No data key is made for a project from here on: the next statement sees each that was.
+SELECT 1 FROM projects WHERE stream_id = %(stream)s FOR UPDATE;
+
 -- name: data_key_of_project
--- The key of everything a deleted project sealed: from now on nobody can read it; runs before the project's row goes.
-DELETE FROM data_keys k USING projects p WHERE p.stream_id = %(stream)s AND k.project = p.project_id;
+-- The key of everything a deleted project sealed: from now on nobody can read it, and every process is told to forget it; runs
+-- before the project's row goes.
+WITH gone AS (
+    DELETE FROM data_keys k USING projects p WHERE p.stream_id = %(stream)s AND k.project = p.project_id
+    RETURNING k.project
+)
+SELECT pg_notify('annals_data_keys', project) FROM gone;

@@ -16,6 +16,7 @@ import structlog
 from annals.domain.catalogue import SPECIFICATIONS, Specification
 from annals.domain.environment import Platform, Subject, environment, environment_digest
 from annals.domain.errors import FunctionNotFound, FunctionRuntimeUnsupported
+from annals.domain.function import Function
 from annals.domain.policy import Policy, policy_from
 from annals.domain.ports import Artefact
 from annals.domain.project import Project
@@ -140,6 +141,12 @@ class Environments:
     def __init__(self, database: Database, vault: Vault, platform: Platform) -> None:
         self._database, self._vault, self._platform = database, vault, platform
         self._known: OrderedDict[tuple[object, ...], Environment] = OrderedDict()
+
+    def forget(self, project: str | None) -> None:
+        """Drop what the variables of a deleted project made, or with None everything."""
+        stream = "" if project is None else Function.stream(project, "")
+        for key in [key for key in self._known if str(key[0]).startswith(stream)]:
+            del self._known[key]
 
     async def active(self, project_id: str, function_id: str) -> Context | None:
         """A function with the deployment that answers; None when there is no such function."""

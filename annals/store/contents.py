@@ -15,7 +15,7 @@ from annals.store.checked import checked
 from annals.store.connection import Step
 from annals.store.database import Database, Row
 from annals.store.errors import ContentMissing
-from annals.store.request import ContentRow
+from annals.store.request import ContentRow, Sealed
 
 QUERIES = sql.load(__package__, "contents.sql")
 
@@ -39,13 +39,15 @@ def digest(data: bytes) -> str:
 class Content(NamedTuple):
     """Bytes to keep with an append, under the version of the stream's last event in it unless a version is given.
 
-    Empty bytes are not kept: the event's length says all. A blob is one that lies in the store already.
+    Empty bytes are not kept: the event's length says all. A blob is one that lies in the store already. `key_id` is
+    that of the data key which sealed the bytes, empty for bytes in clear.
     """
 
     stream: str
     kind: str
     data: bytes | Blob
     version: int | None = None
+    key_id: str = ""
 
     @property
     def digest(self) -> str:
@@ -158,3 +160,8 @@ class Contents:
 
 def _project(stream: str) -> str:
     return stream.split(":")[1]
+
+
+def sealed_by(contents: Sequence[Prepared]) -> set[Sealed]:
+    """The data keys that sealed some contents."""
+    return {Sealed(_project(one.content.stream), one.content.key_id) for one in contents if one.content.key_id}

@@ -84,6 +84,15 @@ class MasterKeyWrong(StoreError):
 
 
 class DataKeyDeleted(StoreError):
-    """The project's data key was deleted with the project: its sealed values cannot be read by anyone."""
+    """The data key that sealed a value is gone, as it is once its project was deleted: nobody can read the value."""
 
-    default = "The project's data key was deleted with the project: its sealed values cannot be read any more."
+    default = (
+        "The data key that sealed this value was deleted, as it is with its project: the value cannot be read any more."
+        " Set it again, or import the instance with its data keys."
+    )
+
+
+class DataKeyReplaced(StoreError):
+    """A value was sealed by a key that is not its project's any more: nothing is recorded. Seal again and try again."""
+
+    default = "The project was deleted, and perhaps created again, while a value of it was sealed. Try again."

@@ -16,7 +16,7 @@ from annals.domain.errors import DomainError
 from annals.store import trips
 from annals.store.batches import Waiting, take
 from annals.store.database import Connection, Database
-from annals.store.errors import AnswerLost, NoPlace, StoreUnavailable, StreamConflict
+from annals.store.errors import AnswerLost, DataKeyReplaced, NoPlace, StoreUnavailable, StreamConflict
 from annals.store.request import Appended, Request, measure
 
 TRIP_SECONDS = 10.0
@@ -45,8 +45,8 @@ class GroupAppender:
     async def append(self, request: Request) -> Appended:
         """Record all of a request or nothing; returns after the commit, never before.
 
-        Raises StreamConflict, the refusal of a read model's key, RequestTooLarge, StoreUnavailable, or what Postgres
-        said of a statement that fails for other reasons.
+        Raises StreamConflict, DataKeyReplaced, the refusal of a read model's key, RequestTooLarge, StoreUnavailable, or
+        what Postgres said of a statement that fails for other reasons.
         """
         size = measure(request)
         if self._closing:
@@ -138,6 +138,8 @@ class GroupAppender:
         constraint = _constraint(error)
         if constraint == trips.STREAM_KEY:
             return StreamConflict()
+        if constraint == trips.DATA_KEYS:
+            return DataKeyReplaced()
         if constraint is not None and constraint in self._refusals:
             return self._refusals[constraint]()
         if isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith(_BUSY):

@@ -5,7 +5,7 @@ import base64
 import msgspec
 
 from annals.store.contents import Content
-from annals.store.vault import Vault
+from annals.store.vault import Vault, key_of
 
 KIND = "input"
 """The kind of the content; it belongs to the version of the execution's `Requested`."""
@@ -35,7 +35,8 @@ _decode = msgspec.msgpack.Decoder(Input).decode
 async def seal_input(vault: Vault, project_id: str, stream: str, given: Input) -> Content:
     """The content to append with the request. Its digest and length belong into the event: see `input_facts`."""
     packed = base64.b64encode(_encode(given)).decode("ascii")
-    return Content(stream, KIND, (await vault.seal(project_id, stream, KIND, packed)).encode("ascii"))
+    sealed = await vault.seal(project_id, stream, KIND, packed)
+    return Content(stream, KIND, sealed.encode("ascii"), key_id=key_of(sealed))
 
 
 def input_facts(content: Content) -> tuple[str, int]:

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import random
 import weakref
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, Self, TypeVar
 
@@ -17,8 +17,8 @@ import structlog
 from annals.domain.base import Aggregate, Key
 from annals.domain.errors import Conflict, DomainError
 from annals.store import snapshots
-from annals.store.archives import Archives
-from annals.store.contents import Content, Contents, Prepared
+from annals.store.archives import Archives, project_of
+from annals.store.contents import Content, Contents, Prepared, sealed_by
 from annals.store.database import Database
 from annals.store.errors import StoreError, StreamConflict
 from annals.store.facts import QUERIES, Facts
@@ -26,8 +26,9 @@ from annals.store.group_append import GroupAppender
 from annals.store.mapper import EventMapper, Upcast
 from annals.store.meta import Meta
 from annals.store.migrate import QUERIES as MIGRATIONS
-from annals.store.request import Place, Request, Statement
+from annals.store.request import Place, Request, Sealed, Statement
 from annals.store.trips import QUERIES as APPEND
+from annals.store.vault import key_of
 
 __all__ = ["EventLog", "Key", "Meta", "Recorded", "SyncLog"]
 
@@ -77,12 +78,14 @@ class EventLog:
         inline: Inline,
         required: Inline,
         observer: Observer,
+        sealed: Callable[[Any], Sequence[str]],
     ) -> None:
         self.database, self.mapper, self.contents = database, mapper, contents
         self.facts = Facts(database, mapper, Archives(database, contents.blobs))
         self.loop = asyncio.get_running_loop()
         self.sync = SyncLog(self)
-        self._appender, self._inline, self._required, self._observer = appender, inline, required, observer
+        self._appender, self._inline, self._required = appender, inline, required
+        self._sealed, self._observer = sealed, observer
         self._asks_at = 0.0
         self._turns: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
         self._background: set[asyncio.Task[None]] = set()
@@ -95,6 +98,7 @@ class EventLog:
         contents: Contents,
         inline: Inline = lambda _event: (),
         required: Inline = lambda _event: (),
+        sealed: Callable[[Any], Sequence[str]] = lambda _event: (),
         refusals: Mapping[str, type[DomainError]] | None = None,
         upcasts: dict[str, Upcast] | None = None,
         observer: Observer = lambda _aggregates, _events: None,
@@ -102,12 +106,12 @@ class EventLog:
         """Open the log over a migrated database.
 
         `inline` gives the statements that share an event's transaction, `required` those before them which fail where
-        it may not be appended; `refusals` says which refusal a violated constraint is, by the constraint's name.
-        `observer` is called after each append.
+        it may not be appended; `sealed` gives the sealed values that an event brings; `refusals` says which refusal a
+        violated constraint is, by the constraint's name. `observer` is called after each append.
         """
         appender = GroupAppender(database, refusals, patience=database.patience)
-        mapper = EventMapper(upcasts)
-        opened = cls(database, appender, mapper, contents, inline=inline, required=required, observer=observer)
+        parts: dict[str, Any] = {"inline": inline, "required": required, "sealed": sealed, "observer": observer}
+        opened = cls(database, appender, EventMapper(upcasts), contents, **parts)
         await opened._may_compact()
         return opened
 
@@ -136,7 +140,7 @@ class EventLog:
         With `dry_run` nothing is appended: `events` and `rows` are what would be, and refusals are the same.
 
         Raises a key's `missing`, what the command refuses, a read model's refusal, Conflict after several lost races,
-        StoreUnavailable, RequestTooLarge.
+        DataKeyReplaced for what was sealed by a key that is gone, StoreUnavailable, RequestTooLarge.
         """
         kept: Sequence[Prepared] | None = None
         async with contextlib.AsyncExitStack() as turn:
@@ -233,6 +237,7 @@ class EventLog:
             ],
             [content.row(versions) for content in contents],
             takes,
+            frozenset(sealed_by(contents) | {key for event in events for key in self._keys_of(event)}),
         )
         if dry_run:
             would = await self._appender.attempt(request)
@@ -241,6 +246,11 @@ class EventLog:
         self._take_snapshots(aggregates, events)
         self._observer(aggregates, events)
         return Recorded(appended.positions[-1], appended.recorded_at, appended.rows, aggregates, events)
+
+    def _keys_of(self, event: Any) -> Iterator[Sealed]:
+        """The data keys that sealed what an event brings."""
+        keys = filter(None, map(key_of, self._sealed(event)))
+        return (Sealed(project_of(event.originator_id), key_id) for key_id in keys)
 
     async def _may_compact(self) -> None:
         """Whether every program at work can read compressed states: the ledger of migrations says so."""

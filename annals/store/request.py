@@ -53,13 +53,24 @@ class Place(NamedTuple):
         return f"{self.project_id}:{self.function_id}"
 
 
+class Sealed(NamedTuple):
+    """A project, and the id of the data key that sealed a value of it."""
+
+    project_id: str
+    key_id: str
+
+
 class Request(NamedTuple):
-    """One all-or-nothing append: events first, then contents and statements; refused where its `place` is not free."""
+    """One all-or-nothing append: events first, then contents and statements; refused where its `place` is not free.
+
+    `sealed` are the keys that sealed its values: it is refused where one is no longer its project's.
+    """
 
     events: Sequence[StoredEvent]
     statements: Sequence[Statement] = ()
     contents: Sequence[ContentRow] = ()
     place: Place | None = None
+    sealed: frozenset[Sealed] = frozenset()
 
     @property
     def streams(self) -> set[str]:

@@ -25,6 +25,9 @@ PLACES = "annals_places"
 STREAM_KEY = "events_stream_key"
 """The constraint that tells a stream's conflict from a read model's."""
 
+DATA_KEYS = "data_keys_current"
+"""The constraint that is violated by what a deleted data key sealed."""
+
 
 Outcome = Appended | Exception
 Rows = dict[str, list[Row]]
@@ -176,7 +179,9 @@ def _all_appended(
 
 
 def _after_events(requests: Sequence[Request]) -> Iterator[Step]:
-    """The contents of a batch in one step, then each statement of each request."""
+    """The check of a batch's data keys in one step, its contents in another, then each statement of each request."""
+    if sealed := {one for request in requests for one in request.sealed}:
+        yield QUERIES["data_keys"], {"projects": [s.project_id for s in sealed], "keys": [s.key_id for s in sealed]}
     contents = [content for request in requests for content in request.contents]
     if contents:
         yield QUERIES["insert_contents"], _content_columns(contents)
@@ -187,7 +192,7 @@ def _after_events(requests: Sequence[Request]) -> Iterator[Step]:
 
 def _rows(requests: Sequence[Request], returned: Sequence[list[Row]]) -> list[Rows]:
     """What each request got back, by table, of what the steps after the events returned."""
-    skipped = 1 if any(request.contents for request in requests) else 0
+    skipped = any(request.sealed for request in requests) + any(request.contents for request in requests)
     results = iter(returned[skipped:])
     rows: list[Rows] = []
     for request in requests:

@@ -1,7 +1,8 @@
 """Secrets: sealed with a data key of their project, which the instance's master key wraps (AES-256-GCM throughout).
 
 Events only ever hold sealed values. Wrapped data keys live in a table outside the log: once a project's key is deleted,
-what it sealed is unreadable for good, in the log and in every export.
+what it sealed is unreadable for good, in the log and in every export. How a process learns of that, and why no value is
+recorded that a deleted key sealed: docs/adr/0038-data-keys-live-as-long-as-the-incarnation-of-their-project.md.
 """
 
 import base64
@@ -10,7 +11,7 @@ import hmac
 import secrets
 import time
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -23,7 +24,16 @@ from annals.store.masters import MasterKeys
 QUERIES = sql.load(__package__, "vault.sql")
 
 FRESH_SECONDS = 5.0
-"""How long a cached data key seals before the table is asked whether it is still the project's."""
+"""How long a cached data key is used that neither a request nor the table has confirmed."""
+
+CHANNEL = "annals_data_keys"
+"""What the deletion of a data key notifies at its commit, by project."""
+
+MOST_KEYS = 10_000
+"""Data keys that a process caches; the oldest goes first."""
+
+OF_INSTANCE = frozenset({"", "console"})
+"""Owners of a data key that are no projects: the instance itself, and the console's users."""
 
 _MISSING = (
     "There is no master key at {path}, and this database's data keys were wrapped with one. Put that file back there,"
@@ -33,10 +43,13 @@ _VERSION = "v1"
 _NONCE = 12
 
 
-class _DataKey(NamedTuple):
-    key_id: str
-    key: bytes
-    checked: float
+class _DataKey:
+    """`checked` is when it was last known to be the project's."""
+
+    __slots__ = ("checked", "key", "key_id")
+
+    def __init__(self, key_id: str, key: bytes) -> None:
+        self.key_id, self.key, self.checked = key_id, key, time.monotonic()
 
 
 def master_key(path: Path, *, used: bool = False) -> MasterKeys:
@@ -56,6 +69,8 @@ class Vault:
     def __init__(self, database: Database, masters: MasterKeys) -> None:
         self._database, self._masters = database, masters
         self._keys: dict[str, _DataKey] = {}
+        self._loading: dict[str, str | None] = {}
+        """The key that a project is known to have since its row is being read: None while nothing was heard of it."""
 
     @classmethod
     async def of(cls, database: Database, path: Path) -> Self:
@@ -128,46 +143,80 @@ class Vault:
         data_key = await self._key_for_sealing(project)
         return hmac.digest(data_key.key, b"annals derive " + purpose.encode(), hashlib.sha256)
 
-    async def delete_key(self, project: str) -> None:
-        """Make everything a project sealed unreadable for good."""
-        self._keys.pop(project, None)
-        await self._database.execute(QUERIES["delete"], {"project": project})
+    def confirm(self, project: str, key_id: str | None) -> None:
+        """Note which key a project has, None for no key, by a row that was just read: any other is used no more."""
+        if project in self._loading:
+            self._loading[project] = key_id or ""
+        cached = self._keys.get(project)
+        if cached is None:
+            return
+        if cached.key_id == key_id:
+            cached.checked = time.monotonic()
+        else:
+            del self._keys[project]
+
+    def forget(self, project: str | None) -> None:
+        """Drop a project's key from memory, or with None all keys: the next use asks the table."""
+        if project is None:
+            self._keys.clear()
+            self._loading = dict.fromkeys(self._loading, "")
+        else:
+            self.confirm(project, None)
 
     async def _key_for_sealing(self, project: str) -> _DataKey:
-        cached = self._keys.get(project)
-        if cached is not None and time.monotonic() - cached.checked < FRESH_SECONDS:
-            return cached
-        found = await self._stored_key(project)
+        """Raises DataKeyDeleted for a project that is gone: it gets no key any more."""
+        found = self._cached(project) or await self._stored_key(project)
         if found is None:
-            key_id = secrets.token_hex(8)
-            self._masters.refresh()
-            wrapped = self._masters.wrap(project, key_id, secrets.token_bytes(32))
-            row = {"project": project, "key_id": key_id, "wrapped": wrapped}
-            await self._database.execute(QUERIES["add"], row)
-            if self._masters.refresh():  # a rotation began meanwhile, and may have passed this one by
-                await self._renewed(project, key_id, wrapped)
+            await self._add_key(project)
             found = await self._stored_key(project)  # another process's, when it was first
         if found is None:
             raise DataKeyDeleted
         return found
 
+    async def _add_key(self, project: str) -> None:
+        key_id = secrets.token_hex(8)
+        self._masters.refresh()
+        wrapped = self._masters.wrap(project, key_id, secrets.token_bytes(32))
+        row = {"project": project, "key_id": key_id, "wrapped": wrapped, "of_instance": project in OF_INSTANCE}
+        await self._database.execute(QUERIES["add"], row)
+        if self._masters.refresh():  # a rotation began meanwhile, and may have passed this one by
+            await self._renewed(project, key_id, wrapped)
+
     async def _key_for_opening(self, project: str, key_id: str) -> _DataKey:
-        cached = self._keys.get(project)
+        cached = self._cached(project)
         if cached is None or cached.key_id != key_id:
             cached = await self._stored_key(project)
         if cached is None or cached.key_id != key_id:
             raise DataKeyDeleted
         return cached
 
+    def _cached(self, project: str) -> _DataKey | None:
+        cached = self._keys.get(project)
+        return cached if cached is not None and time.monotonic() - cached.checked < FRESH_SECONDS else None
+
     async def _stored_key(self, project: str) -> _DataKey | None:
-        row = await self._database.row(QUERIES["find"], {"project": project})
+        """The key by the table, cached unless it was heard meanwhile that the project has another, or none."""
+        self._loading.setdefault(project, None)
+        try:
+            row = await self._database.row(QUERIES["find"], {"project": project})
+        finally:
+            heard = self._loading.pop(project, "")
         if row is None:
             self._keys.pop(project, None)
             return None
         key_id, wrapped = row["key_id"], bytes(row["wrapped"])
-        key = self._masters.unwrap(project, key_id, wrapped)
-        self._keys[project] = _DataKey(key_id, key, time.monotonic())
-        return self._keys[project]
+        found = _DataKey(key_id, self._masters.unwrap(project, key_id, wrapped))
+        if heard is None or heard == key_id:
+            self._keys.pop(project, None)
+            if len(self._keys) >= MOST_KEYS:
+                del self._keys[next(iter(self._keys))]
+            self._keys[project] = found
+        return found
+
+
+def key_of(sealed: str) -> str:
+    """The id of the key that sealed a value, empty for no sealed value."""
+    return sealed.split(".", 2)[1] if sealed.count(".") >= 2 else ""
 
 
 def _bound(*parts: str) -> bytes:

@@ -15,10 +15,11 @@ SELECT project, key_id, wrapped FROM data_keys ORDER BY project;
 UPDATE data_keys SET wrapped = %(wrapped)s WHERE project = %(project)s AND wrapped = %(former)s;
 
 -- name: add
--- A new project's data key; the first of several processes wins.
-INSERT INTO data_keys (project, key_id, wrapped) VALUES (%(project)s, %(key_id)s, %(wrapped)s)
+-- A data key for a project that is there; the first of several processes wins. A deletion of the project waits for this one.
+WITH its_project AS MATERIALIZED (
+    SELECT 1 FROM projects WHERE project_id = %(project)s FOR KEY SHARE
+)
+INSERT INTO data_keys (project, key_id, wrapped)
+SELECT %(project)s, %(key_id)s, %(wrapped)s
+WHERE %(of_instance)s OR EXISTS (SELECT FROM its_project)
 ON CONFLICT (project) DO NOTHING;
-
--- name: delete
--- Forget a project's data key for good.
-DELETE FROM data_keys WHERE project = %(project)s;

@@ -24,6 +24,7 @@ from annals.projections.event_payloads import member_of, payload
 from annals.store import sql
 from annals.store.blobs import BlobError
 from annals.store.database import Connection
+from annals.store.errors import DataKeyDeleted, DataKeyReplaced
 from annals.store.facts import Fact
 from annals.store.follower import Follower
 from annals.store.inputs import Input, input_facts, seal_input
@@ -64,7 +65,7 @@ class Triggers:
             rest_seconds=0.01,
             window=window,
             wants=wants,
-            transient=(BlobError,),
+            transient=(BlobError, DataKeyReplaced),
         )
 
     async def follow(self, _conn: Connection, facts: Sequence[Fact]) -> None:
@@ -83,7 +84,7 @@ class Triggers:
             log.warning("trigger_too_deep", name=what.names[0], position=fact.position, functions=len(subscribed))
             return
         given = Input(body=await self._payload(fact), headers=_HEADERS, depth=depth)
-        await asyncio.gather(*(self._request(fact, what.names[0], function, given) for function in subscribed))
+        await asyncio.gather(*(self._request_sealed(fact, what.names[0], function, given) for function in subscribed))
 
     async def _payload(self, fact: Fact) -> bytes:
         history: list[Fact] = []
@@ -95,6 +96,16 @@ class Triggers:
         user_id = member_of(history) if isinstance(fact.event, Team.Event) else ""
         member = await self._log.load(Key(User, User.stream(fact.project, user_id), None)) if user_id else None
         return payload(history, member)
+
+    async def _request_sealed(self, fact: Fact, name: str, function: Any, given: Input) -> None:
+        """Request it, and once more where its project was deleted and created again while its input was sealed."""
+        try:
+            await self._request(fact, name, function, given)
+        except DataKeyDeleted:
+            return  # the project is gone, and its functions with it
+        except DataKeyReplaced:
+            self._vault.forget(fact.project)
+            await self._request(fact, name, function, given)
 
     async def _request(self, fact: Fact, name: str, function: Any, given: Input) -> None:
         execution_id = triggered_id(function["sequence"], fact.position)

@@ -14,6 +14,8 @@ from annals.projections.execution_context import Environments
 from annals.projections.inline import REFUSALS, inline
 from annals.projections.outcome_log import OutcomeLog
 from annals.projections.required import required
+from annals.projections.sealed_values import sealed_values
+from annals.store import key_deletions
 from annals.store.blobs import Blobs
 from annals.store.contents import Contents
 from annals.store.database import Database
@@ -46,12 +48,15 @@ async def opened(settings: Settings, role: str, doing: Callable[[], str]) -> Asy
             contents=contents,
             inline=inline,
             required=required,
+            sealed=sealed_values,
             refusals=REFUSALS,
             observer=OutcomeLog(),
         )
         stack.push_async_callback(log.close)
         vault = await Vault.of(database, settings.master_key)
         platform = Platform(endpoint=settings.endpoint, version=API_VERSION, region=settings.region)
+        environments = Environments(database, vault, platform)
+        await stack.enter_async_context(key_deletions.following(database, vault, environments))
         presence = Presence(Leases(database), role, lease_seconds=settings.lease_s, doing=doing)
         await presence.enter()
         stack.push_async_callback(presence.leave)
@@ -62,6 +67,6 @@ async def opened(settings: Settings, role: str, doing: Callable[[], str]) -> Asy
             log=log,
             contents=contents,
             vault=vault,
-            environments=Environments(database, vault, platform),
+            environments=environments,
             presence=presence,
         )

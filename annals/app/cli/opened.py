@@ -15,6 +15,7 @@ from annals.domain.errors import DomainError
 from annals.domain.project import CONSOLE
 from annals.projections.inline import REFUSALS, inline
 from annals.projections.required import required
+from annals.projections.sealed_values import sealed_values
 from annals.store.blobs import Blobs
 from annals.store.contents import Contents
 from annals.store.database import Database
@@ -41,6 +42,7 @@ async def opened(settings: Settings) -> AsyncIterator[EventLog]:
             contents=Contents(database, Blobs.open(settings.blobs)),
             inline=inline,
             required=required,
+            sealed=sealed_values,
             refusals=REFUSALS,
         )
         try:

@@ -17,6 +17,7 @@ from annals.store.errors import StoreUnavailable
 from annals.store.idempotency import Allowance, Asked, BudgetSpent, Idempotency, Remembered, Reserved, Unkept
 from annals.store.leases import Leases
 from annals.store.vault import Vault, master_key
+from tests.integration.store.projects import add_project
 
 ASKED = Asked("p", "key:k", "once", "what is asked for")
 ANSWER = Remembered(201, [], b"made")
@@ -62,6 +63,8 @@ class Side:
 async def side(url: str, folder: Path, holder: str) -> AsyncIterator[Side]:
     database = await AnswersLate.open(url, patience=1.0)
     await Leases(database).beat(holder, "api")
+    if not await database.rows("SELECT FROM projects"):
+        await add_project(database, "p", "p0", "p1")
     vault = Vault(database, master_key(folder / "master.key"))
     known = Idempotency(database, Contents(database, Blobs.open(folder / "blobs")), vault)
     try:

@@ -9,12 +9,14 @@ import pytest
 from annals.store.database import Database
 from annals.store.errors import MasterKeyWrong
 from annals.store.vault import Vault, master_key
+from tests.integration.store.projects import add_project
 
 PLACE = ("function:p:f", "v")
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
+async def path(database: Database, tmp_path: Path) -> Path:
+    await add_project(database, "p", "new", *(f"p{n}" for n in range(5)), *(f"q{n}" for n in range(60)))
     return tmp_path / "master.key"
 
 

@@ -4,18 +4,22 @@ import asyncio
 import stat
 from base64 import b64decode
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from annals.store import key_deletions
 from annals.store.database import Database
 from annals.store.errors import DataKeyDeleted, MasterKeyWrong, SealBroken
 from annals.store.vault import Vault, master_key
+from tests.integration.store.projects import add_project, delete_project
 
 PLACE = ("p1", "function:p1:f1", "v1")
 
 
 @pytest.fixture
-def vault(database: Database, tmp_path: Path) -> Vault:
+async def vault(database: Database, tmp_path: Path) -> Vault:
+    await add_project(database, "p1", "p2")
     return Vault(database, master_key(tmp_path / "master.key"))
 
 
@@ -67,6 +71,7 @@ async def test_an_altered_value_does_not_open(vault: Vault) -> None:
 
 
 async def test_processes_that_begin_together_agree_on_one_key(database: Database, tmp_path: Path) -> None:
+    await add_project(database, "p1")
     vaults = [Vault(database, master_key(tmp_path / "master.key")) for _ in range(5)]
 
     sealed = await asyncio.gather(*(vault.seal(*PLACE, str(n)) for n, vault in enumerate(vaults)))
@@ -91,7 +96,8 @@ async def test_deleting_a_projects_key_makes_its_secrets_unreadable_and_no_other
     sealed = await vault.seal(*PLACE, "secret")
     others = await vault.seal("p2", "o", "v", "theirs")
 
-    await vault.delete_key("p1")
+    await delete_project(database, "p1")
+    vault.forget("p1")
 
     for one in (vault, Vault(database, master_key(tmp_path / "master.key"))):
         with pytest.raises(DataKeyDeleted):
@@ -99,20 +105,84 @@ async def test_deleting_a_projects_key_makes_its_secrets_unreadable_and_no_other
         assert await one.open("p2", "o", "v", others) == "theirs"
 
 
-async def test_a_project_of_the_same_id_gets_a_new_key_in_every_process(
+async def test_key_deletion_reaches_the_cache_of_every_process_at_once(
     database: Database, vault: Vault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("annals.store.vault.FRESH_SECONDS", 0.0)
+    monkeypatch.setattr("annals.store.vault.FRESH_SECONDS", 3600.0)
     other = Vault(database, master_key(tmp_path / "master.key"))
-    former = await other.seal(*PLACE, "former")
-    await vault.delete_key("p1")
-    await vault.seal(*PLACE, "by the first process")
+    async with key_deletions.following(database, other):
+        former = await other.seal(*PLACE, "former")
+        assert await _opens(other, former)
+        await delete_project(database, "p1")
+        await add_project(database, "p1")
 
-    sealed = await other.seal(*PLACE, "by the other, which had cached the former key")
+        async with asyncio.timeout(30):
+            while await _opens(other, former):
+                await asyncio.sleep(0.01)
+        sealed = await other.seal(*PLACE, "by the process that had cached the former key")
 
-    assert await vault.open(*PLACE, sealed) == "by the other, which had cached the former key"
+    assert await vault.open(*PLACE, sealed) == "by the process that had cached the former key"
+
+
+async def test_confirmed_key_replaces_a_cached_one_without_a_notification(
+    database: Database, vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("annals.store.vault.FRESH_SECONDS", 3600.0)
+    former = await vault.seal(*PLACE, "former")
+    await delete_project(database, "p1")
+
+    vault.confirm("p1", None)
+
     with pytest.raises(DataKeyDeleted):
         await vault.open(*PLACE, former)
+    with pytest.raises(DataKeyDeleted):
+        await vault.seal(*PLACE, "for a project that is gone")
+
+
+@pytest.mark.parametrize("heard", ["confirm", "forget", "forget all"])
+async def test_key_that_was_read_before_its_deletion_is_not_cached_after_it(
+    database: Database, vault: Vault, monkeypatch: pytest.MonkeyPatch, heard: str
+) -> None:
+    monkeypatch.setattr("annals.store.vault.FRESH_SECONDS", 3600.0)
+    former = await vault.seal(*PLACE, "former")
+    vault.forget("p1")
+    read, go_on, row = asyncio.Event(), asyncio.Event(), database.row
+
+    async def slow_row(query: str, params: Any = ()) -> Any:
+        found = await row(query, params)
+        read.set()
+        await go_on.wait()
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(database, "row", slow_row)
+        opening = asyncio.create_task(vault.open(*PLACE, former))
+        await read.wait()
+        await delete_project(database, "p1")
+        {"confirm": lambda: vault.confirm("p1", "another"), "forget": lambda: vault.forget("p1")}.get(
+            heard, lambda: vault.forget(None)
+        )()
+        go_on.set()
+        assert await opening == "former"  # it had read the key before the deletion
+
+    with pytest.raises(DataKeyDeleted):
+        await vault.open(*PLACE, former)
+
+
+async def test_project_that_is_gone_gets_no_data_key(database: Database, vault: Vault) -> None:
+    await delete_project(database, "p1")
+
+    for work in (vault.seal(*PLACE, "secret"), vault.derive("p1", "tokens"), vault.fingerprint("p1", "secret")):
+        with pytest.raises(DataKeyDeleted):
+            await work
+    assert await database.value("SELECT count(*) FROM data_keys WHERE project = 'p1'") == 0
+
+
+async def _opens(vault: Vault, sealed: str) -> bool:
+    try:
+        return await vault.open(*PLACE, sealed) is not None
+    except DataKeyDeleted:
+        return False
 
 
 async def test_fingerprints_tell_equal_values_of_a_project_and_nothing_across_projects(vault: Vault) -> None:

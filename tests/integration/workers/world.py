@@ -22,6 +22,7 @@ from annals.domain.project import Project
 from annals.projections.execution_context import Environments
 from annals.projections.inline import REFUSALS, inline
 from annals.projections.required import required
+from annals.projections.sealed_values import sealed_values
 from annals.store.blobs import Blobs
 from annals.store.contents import Contents
 from annals.store.database import Database
@@ -218,7 +219,9 @@ async def opened(url: str, folder: Path, executor: FakeExecutor | None = None) -
     """A world over a migrated database; open several for several processes."""
     database = await Database.open(url, size=16)
     contents = Contents(database, Blobs.open(folder / "blobs"))
-    log = await EventLog.open(database, contents=contents, inline=inline, required=required, refusals=REFUSALS)
+    log = await EventLog.open(
+        database, contents=contents, inline=inline, required=required, sealed=sealed_values, refusals=REFUSALS
+    )
     (folder / "master.key").write_bytes(MASTER)
     vault = Vault(database, master_key(folder / "master.key"))
     platform = Platform(endpoint="http://localhost/v1", version="1.9.0", region="default")
