@@ -14,8 +14,11 @@ setup: $(STAMP)
 $(STAMP): requirements-dev.lock pyproject.toml
 	@$(BIN)/python -c '$(FITS); import pip' 2>/dev/null || { \
 		$(PYTHON) -c '$(FITS)' || { echo "Annals needs Python 3.11 or newer: make up PYTHON=python3.12" >&2; exit 1; }; \
+		echo "Set-up, 1 of 3: a virtual environment in $(VENV) (once, some seconds)" >&2; \
 		$(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); exit 1; }; }
+	@echo "Set-up, 2 of 3: the installer, uv $(UV_VERSION)" >&2
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)"
+	@echo "Set-up, 3 of 3: $$(grep -c '^[a-z].*==' requirements-dev.lock) packages of the lock file (10 to 60 s)" >&2
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
 	@touch $@

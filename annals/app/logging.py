@@ -52,6 +52,8 @@ def configure(settings: Settings, role: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=max(level, logging.INFO), force=True)
+    if role == "cli":  # a command that ends early breaks off its queries, which its user need not know
+        logging.getLogger("psycopg").setLevel(logging.ERROR)
     for name, least in _LOUD.items():
         logging.getLogger(name).setLevel(max(level, least))
 

@@ -34,4 +34,4 @@ def create_app(settings: Settings) -> Litestar:
         scope["path"] = f"/{scope['path']}"  # a mount strips its own path, which is the slash
         await edge(scope, receive, send)
 
-    return Litestar([everything], lifespan=[open_and_close], openapi_config=None, debug=False)
+    return Litestar([everything], lifespan=[open_and_close], openapi_config=None, logging_config=None, debug=False)

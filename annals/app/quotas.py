@@ -29,7 +29,11 @@ async def count_function(call: Call) -> None:
         (b"x-ratelimit-reset", b"%d" % ends),
     ]
     if tried > limit:
-        raise RateLimited(f"A project may create {limit} functions a day. Try again after {ends} (seconds since 1970).")
+        again = f"{datetime.fromtimestamp(ends, UTC):%Y-%m-%d %H:%M} UTC"
+        raise RateLimited(
+            f"A project may create {limit} functions a day. Try again after {again}, or ask the operator to raise"
+            " ANNALS_FUNCTIONS_CREATE_QUOTA (0: no limit)."
+        )
 
 
 async def count_input(call: Call, caller: Caller, size: int) -> None:

@@ -243,6 +243,11 @@ def read(environment: Mapping[str, str] | None = None, **chosen: object) -> Sett
     return Settings(**values)
 
 
+def is_set(name: str) -> bool:
+    """True if the environment or `.env` gives this setting (named without its prefix) a value."""
+    return PREFIX + name in os.environ or PREFIX + name in dotenv.variables(Path(".env"), PREFIX)
+
+
 class Described(msgspec.Struct, frozen=True):
     """One setting as a person sees it: `default` as it would be written in a file, `choices` empty when free."""
 

@@ -25,7 +25,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds that the operator of an instance sets."""
 
     functions_create_quota: Annotated[
-        int, says("Functions a project may create; 0: no limit.", "functions a day", ge=0)
+        int, says("Functions a project may create; 0: no limit, as on `annals up`.", "functions a day", ge=0)
     ] = 50
     client_input_bytes: Annotated[
         int,

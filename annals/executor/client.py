@@ -25,6 +25,7 @@ from annals.domain.ports import (
 )
 from annals.executor.config import Tls
 from annals.executor.protocol import VERSION, Frames, Kind, Prewarm, Status, Subject, encode, parse_address, tls_context
+from annals.executor.refusals import ExecutorMissing
 
 CONNECT_SECONDS = 2.0
 REFUSED_SECONDS = 0.2
@@ -194,7 +195,7 @@ class ExecutorClient:
     ) -> None:
         """`silence_seconds`: after so long without a sign of life, a host's calls end with ExecutorUnavailable."""
         if not urls:
-            raise ValueError("An executor's address is needed.")
+            raise ExecutorMissing
         self._links = [_Link(url, tls, silence_seconds) for url in urls]
 
     async def close(self) -> None:

@@ -25,12 +25,16 @@ DOCKER_FIX = "Start Docker Engine and give this user access to its socket, then 
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """One finding: `ok` or not, what was found, and the next step where there is one."""
+    """One finding: `ok` or not, what was found, and the next step where there is one.
+
+    What is `absent` is not needed here, and so is neither right nor wrong.
+    """
 
     name: str
     ok: bool
     detail: str
     fix: str = ""
+    absent: bool = False
 
 
 async def checks(config: ExecutorConfig) -> list[Check]:
@@ -83,6 +87,7 @@ async def _docker(config: ExecutorConfig) -> Check:
         ok=not problem or config.driver != "docker",
         detail=problem or "works",
         fix=DOCKER_FIX if problem else "",
+        absent=bool(problem) and config.driver != "docker",
     )
 
 

@@ -21,6 +21,16 @@ class WorkFolderTaken(Exception):
     """Another executor lives in the same work folder; a second one would clear it away under the first."""
 
 
+class ExecutorMissing(Exception):
+    """The settings name no executor."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "ANNALS_EXECUTOR_URLS names no executor. Set it to unix:/path or tcp:host:port of a running"
+            " `annals executor`; `annals up` starts one by itself."
+        )
+
+
 class SandboxLost(Exception):
     """A build's sandbox went away in the middle, through nothing that the build did."""
 

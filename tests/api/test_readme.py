@@ -15,6 +15,9 @@ from tests.api.sdks import installed
 from tests.house.source import ROOT
 from tests.instance import AnnalsInstance, annals, plain
 
+ACTIVATED = str(ROOT / ".venv" / "bin")
+"""What activating the environment, as the first snippet does, puts on the PATH of a terminal."""
+
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -53,7 +56,7 @@ def at_home(home: Path) -> dict[str, str]:
         "CI": "1",
         "npm_config_prefix": str(tools),
         "npm_config_cache": str(Path.home() / ".npm"),
-        "PATH": os.pathsep.join([str(tools / "bin"), str(node.bin_folder()), os.environ["PATH"]]),
+        "PATH": os.pathsep.join([ACTIVATED, str(tools / "bin"), str(node.bin_folder()), os.environ["PATH"]]),
     }
 
 
@@ -80,7 +83,8 @@ def test_the_first_function_in_a_minute(forgetful: AnnalsInstance, here: Path) -
         assert "sdk" in printed
         assert "completed" in printed
 
-    printed = run(["bash", "-eu"], events[1], here, environment)
+    activated = {"PATH": os.pathsep.join([ACTIVATED, os.environ["PATH"]])}
+    printed = run(["bash", "-eu"], events[1], here, {**environment, **activated})
     assert "deployment activated" in printed
     assert (first[0], sdk[0], events[0]) == ("sh", "python", "sh")
 

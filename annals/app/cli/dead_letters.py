@@ -7,7 +7,7 @@ from typing import Any
 import click
 import msgspec
 
-from annals.app.cli.opened import actor, with_log
+from annals.app.cli.opened import actor, known_function, known_project, with_log
 from annals.app.cli.options import answer, data_option, json_option, of_instance, table
 from annals.app.dead_letters.redriving import Redriver
 from annals.app.dead_letters.schemas import DeadLetter, Redriven, present
@@ -60,6 +60,8 @@ def list_letters(*, project: str, function_id: str, limit: int, data: Path | Non
     wanted = {"project": project, "function": function_id}
 
     async def work(log: EventLog) -> tuple[list[Row], int]:
+        await known_project(log, project)
+        await known_function(log, project, function_id)
         rows = await log.database.rows(QUERIES["letters"], {**wanted, "after": 0, "ids": None, "limit": limit})
         [counted] = await log.database.rows(QUERIES["total"], wanted)
         return rows, counted["total"]
@@ -86,6 +88,8 @@ def redrive(*, ids: tuple[str, ...], everything: bool, data: Path | None, as_jso
     settings = of_instance(data)
 
     async def work(log: EventLog) -> Outcome:
+        await known_project(log, where["project"])
+        await known_function(log, where["project"], where["function_id"])
         return await _redrive(log, settings, where["project"], where["function_id"], list(dict.fromkeys(ids)))
 
     done = with_log(settings, work)

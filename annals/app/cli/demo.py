@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +40,9 @@ def demo(data: Path | None, as_json: bool) -> None:
     console = Console(stderr=as_json, highlight=False)
     with contextlib.ExitStack() as stack:
         if data is None:
-            console.print("start an instance of its own")
+            console.print("start an instance of its own (about 15 s)")
             data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="annals-demo-")))
-            stack.enter_context(_instance(data))
+            stack.enter_context(_instance(data, lambda line: console.print(f"  {line}", style="dim")))
         settings = of_instance(data)
         key = read_key(settings.folder)
         began = with_log(settings, lambda log: log.facts.position())
@@ -61,21 +63,45 @@ def demo(data: Path | None, as_json: bool) -> None:
 
 
 @contextlib.contextmanager
-def _instance(data: Path) -> Iterator[dict[str, Any]]:
-    """A whole instance, ended on leaving."""
+def _instance(data: Path, say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+    """A whole instance, ended on leaving; `say` is told how far its start is."""
     command = [sys.executable, "-m", "annals", "up", "--json", "--port", "0", "--data", str(data)]
-    environment = {**os.environ, "ANNALS_LOG_LEVEL": "warning"}
-    process = subprocess.Popen(
-        [*command, "--driver", chosen().driver], stdout=subprocess.PIPE, text=True, env=environment
-    )
-    try:
+    with _statuses(say) as address:
+        environment = {**os.environ, "ANNALS_LOG_LEVEL": "warning", "NOTIFY_SOCKET": address}
+        process = subprocess.Popen(
+            [*command, "--driver", chosen().driver], stdout=subprocess.PIPE, text=True, env=environment
+        )
         line = process.stdout.readline() if process.stdout else ""
+    try:
         if not line:
             raise click.ClickException("The instance did not start; its log is above.")
         yield json.loads(line)
     finally:
         process.terminate()
         process.wait(20)
+
+
+@contextlib.contextmanager
+def _statuses(say: Callable[[str], None]) -> Iterator[str]:
+    """The address of a socket at which a process tells its status (`sd_notify`), passed on to `say`."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind("")  # an abstract address of the kernel's choice
+        address = "@" + listening.getsockname()[1:].decode()
+
+        def pass_on() -> None:
+            while text := listening.recv(4096).decode():
+                for line in text.splitlines():
+                    if line.startswith("STATUS="):
+                        say(line.removeprefix("STATUS="))
+
+        thread = threading.Thread(target=pass_on, daemon=True)
+        thread.start()
+        try:
+            yield address
+        finally:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ending:
+                ending.sendto(b"", listening.getsockname())
+            thread.join()
 
 
 async def _newest_python(settings: Settings) -> str:

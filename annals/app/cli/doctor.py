@@ -17,6 +17,7 @@ from annals.app.cli.options import answer, chosen, data_option, json_option
 from annals.app.cli.role_executor import configured
 from annals.app.cli.wheels import Unusable, postgres, valkey
 from annals.app.settings import Settings, read
+from annals.domain.catalogue import Specification, default_specification
 from annals.executor import doctor as executor_doctor
 from annals.executor.doctor import Check
 
@@ -44,7 +45,10 @@ def doctor(data: Path | None, as_json: bool) -> None:
 
 async def _tried(settings: Settings) -> list[Check]:
     services = await doctor_service.checks(settings)
-    return [*services, *await executor_doctor.checks(configured(settings))]
+    size = size_check(
+        default_specification(settings.specifications()), cores=os.cpu_count() or 1, memory_mib=_memory_mib()
+    )
+    return [*services, size, *await executor_doctor.checks(configured(settings))]
 
 
 def _python() -> Check:
@@ -109,7 +113,29 @@ def _embedded(settings: Settings) -> list[Check]:
     return found
 
 
+def size_check(specification: Specification, *, cores: int, memory_mib: int) -> Check:
+    """What the default size of a function means on a host with so many cores and so much memory."""
+    size = f"{specification.slug} ({specification.cpus:g} vCPU, {specification.memory} MB)"
+    host = f"this host has {cores} cores and {memory_mib} MB"
+    if specification.cpus <= cores and specification.memory <= memory_mib:
+        return Check(name="default size", ok=True, detail=f"{size}; {host}")
+    return Check(
+        name="default size",
+        ok=True,
+        detail=f"{size}; {host}. A size is a limit and reserves nothing: a function gets at most"
+        " what the host has, and a memory limit beyond the host's holds nothing back",
+        fix="To offer only sizes that fit this host, set ANNALS_SPECIFICATION_MAX_CPUS and"
+        " ANNALS_SPECIFICATION_MAX_MEMORY_MB.",
+    )
+
+
+def _memory_mib() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 1024**2
+
+
 def _lines(check: Check) -> list[str]:
     sign = click.style("✓", fg="green") if check.ok else click.style("✗", fg="red")
+    if check.absent:
+        sign = click.style("–", dim=True)
     lines = [f"{sign} {check.name:<20} {check.detail}"]
     return [*lines, f"  {'':<20} → {check.fix}"] if check.fix else lines

@@ -11,16 +11,27 @@ import click
 import structlog
 import uvloop
 
+from annals.app.cli.listening import Unavailable
 from annals.app.cli.options import chosen
 from annals.app.logging import configure
 from annals.app.settings import Invalid, Settings
-from annals.executor.refusals import EngineAway, WorkFolderTaken
+from annals.executor.refusals import EngineAway, ExecutorMissing, WorkFolderTaken
 from annals.store.blobs import BlobError
 from annals.store.errors import MasterKeyWrong, MigrationError, StoreUnavailable
 
 log = structlog.get_logger()
 
-_EXPLAINED = (Invalid, MasterKeyWrong, MigrationError, StoreUnavailable, BlobError, EngineAway, WorkFolderTaken)
+_EXPLAINED = (
+    Invalid,
+    MasterKeyWrong,
+    MigrationError,
+    StoreUnavailable,
+    BlobError,
+    EngineAway,
+    ExecutorMissing,
+    WorkFolderTaken,
+    Unavailable,
+)
 """What stands in the way of a start, for people to mend."""
 
 json_logs = click.option("--json", "json_logs", is_flag=True, help="Log JSON lines, whatever the settings say.")

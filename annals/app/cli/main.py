@@ -6,7 +6,7 @@ import click
 
 COMMANDS = {
     "up": ("annals.app.cli.up:up", "Run an instance here until Ctrl-C."),
-    "env": ("annals.app.cli.env:env", "Print endpoint, project and key as shell variables."),
+    "env": ("annals.app.cli.env:env", "Print endpoint, project, key and data folder as shell variables."),
     "ps": ("annals.app.cli.ps:ps", "Show the instance's processes and what they do."),
     "api": ("annals.app.cli.role_api:api", "Run one API process."),
     "worker": ("annals.app.cli.role_worker:worker", "Run one worker process."),
@@ -63,6 +63,7 @@ class Commands(click.Group):
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="annals", message="annals %(version)s")
 def main() -> None:
     """Annals: an event-sourced serverless control plane that stock Appwrite SDKs speak."""
 

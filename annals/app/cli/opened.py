@@ -11,7 +11,7 @@ import click
 
 from annals.app.logging import configure
 from annals.app.settings import Settings
-from annals.domain.errors import DomainError
+from annals.domain.errors import DomainError, ProjectNotFound
 from annals.domain.project import CONSOLE
 from annals.projections.inline import REFUSALS, inline
 from annals.projections.required import required
@@ -61,6 +61,12 @@ async def known_project(log: EventLog, project: str | None) -> None:
         )
 
 
+async def known_function(log: EventLog, project: str, function_id: str) -> None:
+    """Raises a ClickException for a function that never was in the project; one that was deleted has its past."""
+    if function_id and not await log.facts.of_stream(f"function:{project}:{function_id}", limit=1):
+        raise click.ClickException(f"There never was a function {function_id} in project {project}.")
+
+
 def with_log(settings: Settings, work: Callable[[EventLog], Coroutine[Any, Any, T]]) -> T:
     """Run a command's work on the log; what is refused or fails ends the command with its sentence."""
 
@@ -71,5 +77,7 @@ def with_log(settings: Settings, work: Callable[[EventLog], Coroutine[Any, Any, 
     configure(settings, "cli")  # standard output is the answer's alone
     try:
         return asyncio.run(run())
+    except ProjectNotFound:  # its own sentence names an HTTP header
+        raise click.ClickException("There is no such project. `annals projects list` shows those there are.") from None
     except (DomainError, StoreError) as error:
         raise click.ClickException(str(error)) from None

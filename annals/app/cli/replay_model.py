@@ -48,8 +48,11 @@ def replay_model(wish: Wish, run: Callable[[Callable[[EventLog], Any]], Any]) ->
     try:
         with interruptible("nothing was kept.") as bar:
             folded: Folded = run(work)
-    except (ModelInvalid, Stopped, psycopg.DataError) as error:
+    except (ModelInvalid, Stopped) as error:
         raise click.ClickException(str(error)) from None
+    except psycopg.DataError as error:
+        sentence = error.diag.message_primary or str(error)
+        raise click.ClickException(f"A row of the model does not fit its columns: {sentence}") from None
     _tell(wish, model, folded)
 
 

@@ -16,6 +16,7 @@ from annals.app.cli.live import Live
 from annals.app.cli.notifications import Notifications
 from annals.app.cli.programs import Embedded, Role, plain
 from annals.app.cli.services import Services, read_key
+from annals.app.cli.start_progress import StartProgress
 from annals.app.metrics import forget
 from annals.app.settings import as_environment
 
@@ -45,6 +46,7 @@ class Instance:
         self._services, self._live = services, live
         self._reaper = Reaper()
         self._children: list[Child] = []
+        self._progress: StartProgress | None = None
         self._driver: str = self.settings.driver
         self._environment = as_environment(self.settings)
         self._began = datetime.now(UTC).isoformat(timespec="seconds")
@@ -53,6 +55,7 @@ class Instance:
 
     async def start(self) -> Started:
         """Start everything and wait until it is ready. Raises NeverReady, TimeoutError, OSError."""
+        self._progress = StartProgress(self._live.say, self._parts())
         async with asyncio.timeout(READY_SECONDS):
             first = [self._child(Embedded(service)) for service in self._services.embedded]
             first.append(self._child(self._forks))
@@ -113,7 +116,14 @@ class Instance:
         live, changed = self._live, self._write_processes
         child = Child(program, self._reaper, say=live.say, hear=live.hear, changed=changed, spawn=spawn)
         self._children.append(child)
+        if self._progress is not None:
+            self._progress.watch(child.name, child.first_ready)
         return child
+
+    def _parts(self) -> int:
+        """The processes that a start waits for: services, fork server, executor, prepare, API, workers, keeper."""
+        own = self.settings.api_processes + self.settings.workers + 3
+        return len(self._services.embedded) + own + self._services.runs_executor
 
     def _told(self, pid: int, told: dict[str, str]) -> None:
         for child in self._children:

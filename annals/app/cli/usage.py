@@ -21,7 +21,11 @@ from annals.store.log import EventLog
 _LAST = re.compile(r"(?P<count>[1-9]\d{0,3})(?P<unit>[mhdw])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _BARS = "▁▂▃▄▅▆▇█"
-_WIDTH = 40
+_WIDTH, _LEAST = 40, 8
+"""Characters of a plot, at most and at least."""
+
+_GAP = 2
+"""Characters that a column takes beside its content."""
 _TIMES = frozenset({"duration", "p50", "p95", "p99", "queueTime", "buildTime"})
 _SIZES = frozenset({"storage", "buildStorage"})
 
@@ -68,7 +72,8 @@ def usage(data: Path | None, as_json: bool, as_csv: bool, project: str, last: ti
     elif as_json:
         click.echo(schemas.json(question, found))
     else:
-        Console().print(plotted(question, found))
+        console = Console()
+        console.print(plotted(question, found, width=console.width))
 
 
 def _sent(given: dict[str, Any], last: timedelta, now: datetime) -> dict[str, Any]:
@@ -90,24 +95,32 @@ def _sent(given: dict[str, Any], last: timedelta, now: datetime) -> dict[str, An
     }
 
 
-def plotted(question: Question, found: Answer) -> Table:
-    """A line for each group: its key, its numbers, and the first measure over time."""
+def plotted(question: Question, found: Answer, *, width: int = 80) -> Table:
+    """A line for each group: its key, its numbers, and the first measure over time.
+
+    The plot has what the other columns leave of `width` characters. Only keys are cut where that is too little.
+    """
     zone = question.zone
     title = f"{found.periods[0].astimezone(zone):%Y-%m-%d %H:%M} to {found.end.astimezone(zone):%Y-%m-%d %H:%M} {zone}"
     table = Table(title=f"{title}, by {question.interval}", title_justify="left", box=None, header_style="bold")
     for dimension in question.group_by:
-        table.add_column(dimension, overflow="fold")
+        table.add_column(dimension, no_wrap=True, overflow="ellipsis")
     for measure in question.measures:
-        table.add_column(measure, justify="right")
-    table.add_column(question.measures[0], no_wrap=True)
+        table.add_column(measure, justify="right", no_wrap=True, min_width=len(measure))
     groups = [(group, [_key(group.key[d]) for d in question.group_by]) for group in found.groups]
     blank = [""] * max(len(question.group_by) - 1, 0)
     if found.other is not None and question.group_by:
         groups.append((found.other, ["others", *blank]))
     groups.append((found.total, ["all", *blank] if question.group_by else []))
-    for group, key in groups:
-        numbers = [_number(measure, group) for measure in question.measures]
-        table.add_row(*(Text(word) for word in key), *numbers, bars([v[question.measures[0]] for v in group.series]))
+    rows = [([*map(Text, key), *(_number(m, group) for m in question.measures)], group.series) for group, key in groups]
+    names = [*question.group_by, *question.measures]
+    taken = sum(
+        max([len(name), *(cells[column].cell_len for cells, _ in rows)]) + _GAP for column, name in enumerate(names)
+    )
+    room = min(_WIDTH, max(_LEAST, width - taken - _GAP))
+    table.add_column(question.measures[0], no_wrap=True, min_width=_LEAST)
+    for cells, series in rows:
+        table.add_row(*cells, bars([values[question.measures[0]] for values in series], room))
     return table
 
 
@@ -140,9 +153,9 @@ def shown(measure: str, value: Value) -> str:
     return f"{value:,.0f}"
 
 
-def bars(values: Sequence[Value]) -> str:
-    """One bar a period, at most forty: where there are more, each is the largest of its neighbours."""
-    step = -(-len(values) // _WIDTH)
+def bars(values: Sequence[Value], most: int = _WIDTH) -> str:
+    """One bar a period, at most so many: where there are more, each is the largest of its neighbours."""
+    step = -(-len(values) // most)
     heights = [max((v or 0) for v in values[i : i + step]) for i in range(0, len(values), step)]
     top = max(heights, default=0)
     return "".join(" " if h <= 0 else _BARS[min(int(h / top * len(_BARS)), len(_BARS) - 1)] for h in heights)
