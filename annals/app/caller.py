@@ -1,5 +1,6 @@
 """Who calls: the role, what it may do, and the role strings that documents and functions are opened to."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Literal
 
@@ -23,6 +24,11 @@ KEY_SCOPES: frozenset[str] = frozenset({"public", "global", "health.read", "grap
 
 ADMIN_SCOPES: frozenset[str] = frozenset(PROJECT_SCOPES) | KEY_SCOPES | {"console"}
 """What users of the console hold in a project, in admin mode."""
+
+
+_NAMES_OF_EXECUTIONS = (("execution.read", "executions.read"), ("execution.write", "executions.write"))
+_OTHER_NAMES = {name: other for pair in _NAMES_OF_EXECUTIONS for name, other in (pair, pair[::-1])}
+"""The other name of a scope that has two."""
 
 
 class Membership(msgspec.Struct, frozen=True):
@@ -82,6 +88,10 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
         if not self.user_id or self.by_token:
             return None
         return "" if scheduled else self.session_id
+
+    def lacks(self, scopes: Iterable[str]) -> list[str]:
+        """The scopes among these that the caller does not hold, by either of a scope's names."""
+        return [scope for scope in scopes if self.scopes.isdisjoint({scope, _OTHER_NAMES.get(scope, scope)})]
 
     def require(self, scopes: frozenset[str]) -> None:
         """Any one of the scopes is enough. Raises UnauthorizedScope."""

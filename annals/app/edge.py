@@ -226,6 +226,8 @@ class Edge:
 
     @staticmethod
     async def _carry_out(call: Call) -> Answer:
+        if call.operation.code_scopes is not None:
+            await call.operation.code_scopes(call)
         if call.is_dry_run:
             return await tried(call)
         operation: Operation = call.operation

@@ -20,6 +20,8 @@ class Operation(NamedTuple):
     negotiation does to the parameters sent. An operation that reads may run before its caller is judged, since
     nothing is told before; `needs_project` is judged after the scope. `prefetch` is looked up by project and function
     together with the caller. `past` answers in the handler's place when the past is asked for with `asOf`.
+    `code_scopes` raises UnauthorizedScope before the handler if the operation changes code that has scopes which the
+    caller lacks.
     """
 
     method: str
@@ -33,6 +35,7 @@ class Operation(NamedTuple):
     reads_body_itself: bool = False
     prefetch: Lookup | None = None
     past: Callable[[Any], Awaitable[Any]] | None = None
+    code_scopes: Callable[[Any], Awaitable[None]] | None = None
 
     @property
     def service(self) -> str:

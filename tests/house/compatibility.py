@@ -57,6 +57,11 @@ _ELSEWHERE = (
         "Hold scopes that their maker holds, end with the key, session or function that made them, and make no others;"
         " the reference's outlive a key that is deleted.",
     ),
+    (
+        "Scopes of functions",
+        "A key gives code only scopes that it holds, and changes only code whose scopes it holds (by configuration,"
+        " deployments, variables, policy, installation); admins may all. The reference lets a key give any.",
+    ),
     ("Rules", "Map names to functions alone; those of the API, of sites and redirects are not served."),
     ("Realtime, download tokens", "Are not served."),
 )

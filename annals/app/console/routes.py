@@ -46,7 +46,7 @@ async def regions(call: Call) -> Answer:
 async def create_ephemeral_key(call: Call) -> Answer:
     """A key with scopes that its maker holds, which ends with its maker's credential."""
     values, caller, now = call.values, await call.caller(), call.services.now()
-    if beyond := [scope for scope in values["scopes"] if scope not in caller.scopes]:
+    if beyond := caller.lacks(values["scopes"]):
         raise UnauthorizedScope(f"A key cannot hand out the scope {beyond[0]}, which it does not hold itself.")
     key_id = call.new_id()
     expires, secret = await _made(call, call.project_id, key_id, call.generation.key_prefix)

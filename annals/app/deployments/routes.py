@@ -13,6 +13,7 @@ from annals.app.deployments.download import download
 from annals.app.deployments.follow import follow
 from annals.app.deployments.ranges import Chunk
 from annals.app.deployments.receive import Reception
+from annals.app.functions.code_scopes import require_of_function
 from annals.app.idempotency import Creation, carried_out_once, idempotent
 from annals.app.negotiation import Generation, translate_download, translate_template
 from annals.app.past import deployments as past
@@ -173,10 +174,17 @@ _ONE = f"{_ALL}/{{deploymentId}}"
 
 _DUPLICATE = idempotent(duplicate, get, "deploymentId", status=202)
 
+
+def _duplicating(path: str) -> Operation:
+    return Operation(
+        "POST", path, _DUPLICATE, FUNCTIONS_WRITE, parameters.DUPLICATE, code_scopes=require_of_function
+    )  # fmt: skip
+
+
 ROUTES = (
     Operation("GET", _ALL, list_deployments, FUNCTIONS_READ, parameters.LIST, past=past.list_deployments),
-    Operation("POST", _ALL, create, FUNCTIONS_WRITE, reads_body_itself=True),
-    Operation("POST", f"{_ALL}/duplicate", _DUPLICATE, FUNCTIONS_WRITE, parameters.DUPLICATE),
+    Operation("POST", _ALL, create, FUNCTIONS_WRITE, reads_body_itself=True, code_scopes=require_of_function),
+    _duplicating(f"{_ALL}/duplicate"),
     Operation(
         "POST",
         f"{_ALL}/template",
@@ -184,6 +192,7 @@ ROUTES = (
         FUNCTIONS_WRITE,
         parameters.CREATE_FROM_TEMPLATE,
         translate_template,
+        code_scopes=require_of_function,
     ),
     Operation(
         "POST",
@@ -191,6 +200,7 @@ ROUTES = (
         idempotent(create_from_repository, get, "deploymentId", status=202),
         FUNCTIONS_WRITE,
         parameters.CREATE_FROM_REPOSITORY,
+        code_scopes=require_of_function,
     ),
     Operation("GET", _ONE, get, FUNCTIONS_READ, parameters.ONE, past=past.get),
     Operation("DELETE", _ONE, delete, FUNCTIONS_WRITE, parameters.ONE),
@@ -199,7 +209,7 @@ ROUTES = (
     Operation("GET", f"{_ONE}/logs", get_logs, FUNCTIONS_READ, parameters.ONE),
     # Former paths of the same operations.
     Operation("PATCH", f"{_ONE}/build", cancel, FUNCTIONS_WRITE, parameters.ONE),
-    Operation("POST", f"{_ONE}/build", _DUPLICATE, FUNCTIONS_WRITE, parameters.DUPLICATE),
-    Operation("POST", f"{_ONE}/builds/{{buildId}}", _DUPLICATE, FUNCTIONS_WRITE, parameters.DUPLICATE),
+    _duplicating(f"{_ONE}/build"),
+    _duplicating(f"{_ONE}/builds/{{buildId}}"),
     Operation("GET", f"{_ONE}/build/download", get_download, _may_download, parameters.DOWNLOAD, translate_download),
 )

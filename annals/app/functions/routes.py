@@ -6,7 +6,7 @@ from annals.app import quotas
 from annals.app.answers import Answer, no_content, raw_json_answer
 from annals.app.call import Call
 from annals.app.deployments import requests, uploads
-from annals.app.functions import parameters, queries
+from annals.app.functions import code_scopes, parameters, queries
 from annals.app.idempotency import idempotent
 from annals.app.installations.queries import require_installation
 from annals.app.negotiation import translate_function
@@ -103,14 +103,40 @@ _CREATE = idempotent(create, get, "functionId")
 
 ROUTES = (
     Operation("GET", "/v1/functions", list_functions, FUNCTIONS_READ, parameters.page, past=past.list_functions),
-    Operation("POST", "/v1/functions", _CREATE, FUNCTIONS_WRITE, parameters.create, translate_function),
+    Operation(
+        "POST",
+        "/v1/functions",
+        _CREATE,
+        FUNCTIONS_WRITE,
+        parameters.create,
+        translate_function,
+        code_scopes=code_scopes.require_given,
+    ),
     Operation("GET", "/v1/functions/{functionId}", get, FUNCTIONS_READ, parameters.ONE, past=past.get),
-    Operation("PUT", "/v1/functions/{functionId}", update, FUNCTIONS_WRITE, parameters.update, translate_function),
+    Operation(
+        "PUT",
+        "/v1/functions/{functionId}",
+        update,
+        FUNCTIONS_WRITE,
+        parameters.update,
+        translate_function,
+        code_scopes=code_scopes.require_given,
+    ),
     Operation("DELETE", "/v1/functions/{functionId}", delete, FUNCTIONS_WRITE, parameters.ONE),
     Operation(
-        "PATCH", "/v1/functions/{functionId}/deployment", activate, FUNCTIONS_WRITE, parameters.ACTIVATE
+        "PATCH",
+        "/v1/functions/{functionId}/deployment",
+        activate,
+        FUNCTIONS_WRITE,
+        parameters.ACTIVATE,
+        code_scopes=code_scopes.require_of_function,
     ),
     Operation(
-        "PATCH", "/v1/functions/{functionId}/deployments/{deploymentId}", activate, FUNCTIONS_WRITE, parameters.ACTIVATE
+        "PATCH",
+        "/v1/functions/{functionId}/deployments/{deploymentId}",
+        activate,
+        FUNCTIONS_WRITE,
+        parameters.ACTIVATE,
+        code_scopes=code_scopes.require_of_function,
     ),
-)  # fmt: skip
+)

@@ -8,6 +8,7 @@ import msgspec
 from annals.app.answers import Answer, json_answer, no_content, raw_json_answer
 from annals.app.call import Call
 from annals.app.caller import PUBLIC
+from annals.app.functions.code_scopes import require_of_installation
 from annals.app.idempotency import idempotent
 from annals.app.installations import parameters, queries, schemas
 from annals.app.installations.pushes import BODY_LIMIT, receive
@@ -107,7 +108,14 @@ _ONE = f"{_ALL}/{{installationId}}"
 
 ROUTES = (
     Operation("GET", _ALL, list_installations, VCS_READ, parameters.LIST),
-    Operation("POST", _ALL, idempotent(create, get, "installationId"), VCS_WRITE, parameters.CREATE),
+    Operation(
+        "POST",
+        _ALL,
+        idempotent(create, get, "installationId"),
+        VCS_WRITE,
+        parameters.CREATE,
+        code_scopes=require_of_installation,
+    ),
     Operation("GET", _ONE, get, VCS_READ, parameters.ONE),
     Operation("DELETE", _ONE, delete, VCS_WRITE, parameters.ONE),
     Operation("POST", f"{_ONE}/pushes", receive, PUBLIC, body_limit=BODY_LIMIT, reads_body_itself=True),

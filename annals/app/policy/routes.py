@@ -2,6 +2,7 @@
 
 from annals.app.answers import Answer, json_answer
 from annals.app.call import Call
+from annals.app.functions.code_scopes import require_of_function
 from annals.app.functions.queries import require
 from annals.app.past import moment, rows
 from annals.app.policy import parameters, schemas
@@ -64,5 +65,5 @@ _POLICY = "/v1/functions/{functionId}/policy"
 
 ROUTES = (
     Operation("GET", _POLICY, get, FUNCTIONS_READ, parameters.ONE, past=get_past),
-    Operation("PUT", _POLICY, put, FUNCTIONS_WRITE, parameters.PUT),
+    Operation("PUT", _POLICY, put, FUNCTIONS_WRITE, parameters.PUT, code_scopes=require_of_function),
 )

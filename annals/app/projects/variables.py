@@ -4,6 +4,7 @@ import msgspec
 
 from annals.app.answers import Answer, no_content, raw_json_answer
 from annals.app.call import Call
+from annals.app.functions.code_scopes import require_of_project
 from annals.app.idempotency import idempotent
 from annals.app.negotiation import translate_variable
 from annals.app.parameters import (
@@ -147,8 +148,16 @@ _ALL, _ONE = "/v1/project/variables", "/v1/project/variables/{variableId}"
 
 ROUTES = (
     Operation("GET", _ALL, list_variables, PROJECT_READ, LIST),
-    Operation("POST", _ALL, idempotent(create, get, "variableId"), PROJECT_WRITE, CREATE, translate_variable),
+    Operation(
+        "POST",
+        _ALL,
+        idempotent(create, get, "variableId"),
+        PROJECT_WRITE,
+        CREATE,
+        translate_variable,
+        code_scopes=require_of_project,
+    ),
     Operation("GET", _ONE, get, PROJECT_READ, ONE),
-    Operation("PUT", _ONE, update, PROJECT_WRITE, UPDATE, translate_variable),
+    Operation("PUT", _ONE, update, PROJECT_WRITE, UPDATE, translate_variable, code_scopes=require_of_project),
     Operation("DELETE", _ONE, delete, PROJECT_WRITE, ONE),
 )

@@ -4,6 +4,7 @@ from typing import Any
 
 from annals.app.call import Call
 from annals.app.dry_run import WouldRecord
+from annals.app.functions import code_scopes
 from annals.app.functions.queries import head, require
 from annals.app.installations.queries import require_installation
 from annals.app.past.moment import Past
@@ -19,13 +20,14 @@ from annals.store.ids import generate_id
 async def revert(call: Call, past: Past) -> None:
     """Bring configuration, variables and active deployment of a function back to what they were.
 
-    Raises FunctionNotFound where there was none then, DeploymentContentsGone, InstallationNotFound,
+    Raises FunctionNotFound where there was none then, UnauthorizedScope, DeploymentContentsGone, InstallationNotFound,
     VariableAlreadyExists for a variable whose id another function has now, and WouldRecord when it is only tried.
     """
     facts, key = call.services.log.facts, Function.absent(call.project_id, call.values["functionId"])
     then = await facts.aggregate_at(key, past.position)
     if not isinstance(then, Function) or then.deleted:
         raise FunctionNotFound(f"There was no function with the requested ID at position {past.position}.")
+    await code_scopes.require(call, then.configuration.scopes)
     now: Function = await call.services.log.load(key)
     installation = then.configuration.installation_id
     if installation and (now.deleted or installation != now.configuration.installation_id):

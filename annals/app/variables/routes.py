@@ -2,6 +2,7 @@
 
 from annals.app.answers import Answer, no_content, raw_json_answer
 from annals.app.call import Call
+from annals.app.functions.code_scopes import require_of_function
 from annals.app.idempotency import idempotent
 from annals.app.negotiation import translate_variable
 from annals.app.parameters import (
@@ -133,12 +134,26 @@ ROUTES = (
     Operation(
         "GET", "/v1/functions/{functionId}/variables", list_variables, FUNCTIONS_READ, LIST, past=past.list_variables
     ),
-    Operation("POST", "/v1/functions/{functionId}/variables", _CREATE, FUNCTIONS_WRITE, CREATE, translate_variable),
+    Operation(
+        "POST",
+        "/v1/functions/{functionId}/variables",
+        _CREATE,
+        FUNCTIONS_WRITE,
+        CREATE,
+        translate_variable,
+        code_scopes=require_of_function,
+    ),
     Operation(
         "GET", "/v1/functions/{functionId}/variables/{variableId}", get, FUNCTIONS_READ, ONE, past=past.get_variable
     ),
     Operation(
-        "PUT", "/v1/functions/{functionId}/variables/{variableId}", update, FUNCTIONS_WRITE, _update, translate_variable
+        "PUT",
+        "/v1/functions/{functionId}/variables/{variableId}",
+        update,
+        FUNCTIONS_WRITE,
+        _update,
+        translate_variable,
+        code_scopes=require_of_function,
     ),
     Operation("DELETE", "/v1/functions/{functionId}/variables/{variableId}", delete, FUNCTIONS_WRITE, ONE),
 )

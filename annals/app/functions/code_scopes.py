@@ -1,0 +1,56 @@
+"""The scopes that code has: a key changes only code that has no scope which the key itself lacks.
+
+Else a key with `functions.write` could do everything: by a function that it makes with more scopes, or by code, a
+variable or a build command of its own in a function to which somebody else gave them.
+"""
+
+from collections.abc import Iterable
+
+from annals.app.call import Call
+from annals.app.parameters.kinds import is_uid
+from annals.app.reads import Lookup
+from annals.app.refusals import UnauthorizedScope
+from annals.store import sql
+
+QUERIES = sql.load(__package__, "code_scopes.sql")
+_OF_FUNCTION = Lookup(QUERIES["of_function"], 2)
+_OF_PROJECT = Lookup(QUERIES["of_project"], 1)
+_OF_INSTALLATION = Lookup(QUERIES["of_installation"], 2)
+
+
+async def require_given(call: Call) -> None:
+    """The scopes that the request gives to a function. Raises UnauthorizedScope."""
+    await require(call, call.values["scopes"])
+
+
+async def require_of_function(call: Call) -> None:
+    """The scopes of the function in the path. Raises UnauthorizedScope."""
+    function_id = call.path_values["functionId"]
+    if is_uid(function_id):  # else the operation refuses it
+        await _require_found(call, _OF_FUNCTION, call.project_id, function_id)
+
+
+async def require_of_project(call: Call) -> None:
+    """The scopes of all functions of the project together. Raises UnauthorizedScope."""
+    await _require_found(call, _OF_PROJECT, call.project_id)
+
+
+async def require_of_installation(call: Call) -> None:
+    """The scopes of functions that an installation of the given id would fetch code for. Raises UnauthorizedScope."""
+    await _require_found(call, _OF_INSTALLATION, call.project_id, call.values["installationId"])
+
+
+async def require(call: Call, scopes: Iterable[str]) -> None:
+    """Raises UnauthorizedScope if the caller lacks one of the scopes that code has or would have."""
+    if beyond := (await call.caller()).lacks(scopes):
+        named = ", ".join(f'"{scope}"' for scope in beyond)
+        raise UnauthorizedScope(
+            f"This key lacks scopes that the function's code has or would have: {named}. Use a key that holds them,"
+            " leave them out of the function's `scopes`, or sign in as an admin."
+        )
+
+
+async def _require_found(call: Call, lookup: Lookup, *key: str) -> None:
+    found = await call.services.reads.look_up(lookup, *key)
+    call.seen(found.position)
+    await require(call, [scope for row in found.rows for scope in row["scopes"]])
