@@ -4,19 +4,34 @@ import asyncio
 import os
 import socket
 import stat
+import time
 from typing import NamedTuple, cast
 
 import httptools
 
 from annals.executor.drivers.port import TcpAddress, UnixAddress
+from annals.executor.throttle import Rates, Throttle
 
 HEADER_BYTES = 64 * 1024
 HEADER_COUNT = 256
+PIECES = 65_536
+PIECE_OVERHEAD = 16
+"""In how many chunks or reads a body may come, and how many bytes of framing each of them may have."""
+
+SLICE = 16 * 1024
+TURN_SECONDS = 0.002
+"""How much is parsed before the clock is looked at, and how long before others have their turn."""
+
+SMALL_READS = Rates(size=float("inf"), items=float("inf"), reads=1_000, cpu=float("inf"))
+BURST_SECONDS = 0.5
+"""How many small reads a second may bring no end of an answer."""
+
 HOP_BY_HOP = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"te", b"trailer", b"upgrade")
 )
 
 
+TOO_MANY_PIECES = f"The response came in more than {PIECES:,} pieces."
 TOO_MANY_HEADERS = f"The response has more than {HEADER_COUNT} headers, or more than {HEADER_BYTES:,} bytes of them."
 
 
@@ -45,18 +60,21 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[Answer] | None = None
         self._head_only = False
+        self._throttle = Throttle(SMALL_READS, BURST_SECONDS)
+        self._next: asyncio.Handle | None = None
         self._reset()
 
     def _reset(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
+        self._received = 0
+        self._data, self._at = b"", 0
         self._clear()
 
     def _clear(self) -> None:
         self._headers: list[tuple[str, str]] = []
         self._header_bytes = 0
-        self._body: list[bytes] = []
-        self._body_bytes = 0
-        self._received = 0
+        self._body = bytearray()
+        self._pieces = 0
         self._in_body = False
         self._framed = False
 
@@ -72,15 +90,43 @@ class Connection(asyncio.Protocol):
                 self._waiter.set_exception(Broken("The connection to the instance was lost."))
 
     def data_received(self, data: bytes) -> None:
-        if self._waiter is None or self._waiter.done():
-            self.close()  # nothing was asked: whatever this is, it is no answer
+        self._data, self._at = self._data[self._at :] + data, 0
+        if self._next is None:
+            self._turn(read=len(data))
+
+    def _turn(self, *, read: int = 0) -> None:
+        """Parse for a moment; then read on, or come back for the rest when others had their turn."""
+        self._next = None
+        until = time.thread_time() + TURN_SECONDS
+        while self._at < len(self._data):
+            if self._waiter is None or self._waiter.done():
+                self.close()  # nothing was asked: whatever this is, it is no answer
+                return
+            piece = self._data[self._at : self._at + SLICE]
+            self._at += len(piece)
+            self._parse(piece)
+            if time.thread_time() >= until:
+                break
+        if self._transport is None or self._transport.is_closing():
             return
+        waiting = self._waiter is not None and not self._waiter.done()
+        wait = self._throttle.read(read) if read and waiting else 0.0
+        if wait or self._at < len(self._data):
+            self._transport.pause_reading()
+            self._next = asyncio.get_running_loop().call_later(wait, self._turn)
+        else:
+            self._transport.resume_reading()
+
+    def _parse(self, data: bytes) -> None:
+        assert self._waiter is not None  # noqa: S101 only what was asked for is parsed
         try:
             self._parser.feed_data(data)
-            if not self._in_body:
-                self._received += len(data)
-                if self._received > 2 * HEADER_BYTES:  # the parser keeps an unfinished header to itself
-                    self._fail(TooLarge(TOO_MANY_HEADERS))
+            self._received += len(data)
+            most = 2 * HEADER_BYTES  # the parser keeps an unfinished header to itself
+            if self._in_body:
+                most += self._body_limit + PIECES * PIECE_OVERHEAD
+            if self._received > most and not self._waiter.done():
+                self._fail(TooLarge(TOO_MANY_PIECES if self._in_body else TOO_MANY_HEADERS))
         except httptools.HttpParserUpgrade:
             self._fail(Broken("The instance tried to switch protocols."))
         except httptools.HttpParserCallbackError as stop:
@@ -112,22 +158,23 @@ class Connection(asyncio.Protocol):
             self._complete()
 
     def on_body(self, body: bytes) -> None:
-        self._body_bytes += len(body)
-        if self._body_bytes > self._body_limit:
+        self._pieces += 1
+        if self._pieces > PIECES:
+            raise TooLarge(TOO_MANY_PIECES)
+        if len(self._body) + len(body) > self._body_limit:
             raise TooLarge(f"The response is larger than {self._body_limit:,} bytes.")
-        self._body.append(body)
+        self._body += body
 
     def on_message_complete(self) -> None:
         if 100 <= self._parser.get_status_code() < 200:
-            self._clear()  # the answer itself follows
+            self._clear()  # the answer itself follows; what was received counts on
             return
         self._complete()
 
     def _complete(self) -> None:
         if self._waiter and not self._waiter.done():
-            body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
             self.reusable = not self._head_only and self._parser.should_keep_alive()
-            self._waiter.set_result(Answer(self._parser.get_status_code(), self._headers, body))
+            self._waiter.set_result(Answer(self._parser.get_status_code(), self._headers, bytes(self._body)))
 
     def _fail(self, error: Exception) -> None:
         if self._waiter and not self._waiter.done():
@@ -136,6 +183,9 @@ class Connection(asyncio.Protocol):
 
     def close(self) -> None:
         self.reusable = False
+        if self._next:
+            self._next.cancel()
+        self._data, self._at = b"", 0
         if self._transport:
             self._transport.abort()
 

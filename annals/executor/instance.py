@@ -8,7 +8,6 @@ import os
 import secrets
 import signal
 import time
-from collections import deque
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
@@ -21,10 +20,9 @@ from annals.executor.drivers.port import Driver, Exit, Sandbox, Serve, Sink
 from annals.executor.http1 import HOP_BY_HOP, Answer, Endpoint, request_head
 from annals.executor.logs import LogChannel, LogFiles, Logs
 from annals.executor.refusals import StartFailed
+from annals.executor.tail import Tail
 
-STARTED = b"HTTP server successfully started!"
 SIGNALLED = 128
-TAIL_BYTES = 8 * 1024
 CONTROL = "x-open-runtimes-"
 CONCURRENCY = f"{CONTROL}concurrency"
 INTERIM_STATUS = f"{CONTROL}status"
@@ -33,32 +31,6 @@ INTERIM_STATUS = f"{CONTROL}status"
 SPECIALISE = "/__annals/specialise"
 DROPPED = frozenset(name.decode() for name in HOP_BY_HOP) | {"content-length", "expect", "host"}
 TARGET_SAFE = "!#$%&'()*+,/:;=?@[]-._~\"<>\\^`{|}"
-
-
-class Tail:
-    """The last lines a sandbox printed, and whether its server has said that it listens."""
-
-    def __init__(self) -> None:
-        self.started = asyncio.Event()
-        self._pieces: deque[bytes] = deque()
-        self._size = 0
-        self._carry = b""
-
-    def add(self, piece: bytes) -> None:
-        if not self.started.is_set():
-            seen = self._carry + piece
-            if STARTED in seen:
-                self.started.set()
-            self._carry = seen[-len(STARTED) :]
-        self._pieces.append(piece[-TAIL_BYTES:])
-        self._size += len(self._pieces[-1])
-        while self._size > TAIL_BYTES and len(self._pieces) > 1:
-            self._size -= len(self._pieces.popleft())
-
-    def text(self) -> str:
-        """Without what every server says at its start, which is no reason of anything."""
-        lines = b"".join(self._pieces)[-TAIL_BYTES:].decode(errors="replace").strip().split("\n")
-        return "\n".join(line for line in lines if line != STARTED.decode())
 
 
 class Why(StrEnum):
@@ -89,6 +61,8 @@ class Instance:
         self.used = time.monotonic()
         self.superseded = False
         self.condemned: Why | None = None
+        self.fault = ""
+        """Why it is being ended, in a sentence, if that is for what it wrote to its log socket."""
         self.exit: Exit | None = None
         self.tail = Tail()
         self._body_limit = body_limit
@@ -97,13 +71,14 @@ class Instance:
         self._basic = "Basic " + base64.b64encode(f"opr:{self.secret}".encode()).decode()
         self._sandbox: Sandbox | None = None
         self._endpoint: Endpoint | None = None
+        self._killing: asyncio.Task[None] | None = None
         self.logs: Logs = LogChannel()
         self.quiet = asyncio.Event()
         self.quiet.set()
 
     @property
     def free(self) -> bool:
-        return not self.condemned and self.exit is None and self.in_flight < self.concurrency
+        return not (self.condemned or self.fault) and self.exit is None and self.in_flight < self.concurrency
 
     def enter(self) -> None:
         """Count one more request."""
@@ -152,7 +127,7 @@ class Instance:
     async def _bring_up(self, driver: Driver, task: Serve, seconds: float) -> Sandbox:
         sockets = self.folder / "io"
         await asyncio.to_thread(sockets.mkdir, parents=True, mode=0o700)
-        channel = LogChannel()
+        channel = LogChannel(self._faulty)
         await channel.listen(sockets, "logs.sock")
         self.logs = channel
         sandbox = self._sandbox = await driver.serve(task, self.tail.add)
@@ -164,6 +139,8 @@ class Instance:
         self._most = sandbox.concurrency
         self.concurrency = 1 if sandbox.announces else sandbox.concurrency
         endpoint = self._endpoint = Endpoint(sandbox.address, self._body_limit)
+        if self.fault:
+            raise StartFailed(self.fault)
         await self._await_server(sandbox, seconds)
         if not endpoint.pin():
             raise StartFailed(self._sentence("The instance says that it listens, but it does not."))
@@ -181,7 +158,13 @@ class Instance:
         finally:
             ready.cancel()
         if ending.done():
-            raise StartFailed(self._sentence(start_failure(ending.result())))
+            raise StartFailed(self._sentence(self.fault or start_failure(ending.result())))
+
+    def _faulty(self, what: str) -> None:
+        """End it for what it wrote."""
+        self.fault = f"The instance was ended: {what}"
+        if self._sandbox is not None:
+            self._killing = asyncio.create_task(self._sandbox.kill())
 
     def _sentence(self, what: str) -> str:
         printed = self.tail.text()

@@ -3,24 +3,31 @@
 import asyncio
 import os
 import socket
-import struct
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 from annals.domain.invocation import STORED_OUTPUT_CHARACTERS
 from annals.domain.ports import OutputKind, Whole
 from annals.executor.folders import open_regular
+from annals.executor.logframes import ERRORS, LOGS, FrameError, FrameParser
 from annals.executor.spool import Spool, finish_all
+from annals.executor.throttle import Rates, Throttle
 
 KEPT = 5 * 1024 * 1024
 TRUNCATED = "\nLog file has been truncated to 5.00MB."
-FRAME_LIMIT = 8 * 1024 * 1024
-CONNECTIONS = 16
-LOGS, ERRORS, END = 0, 1, 2
 KINDS: tuple[OutputKind, OutputKind] = ("logs", "errors")
 END_SECONDS = 0.5
 PIECE = 1024 * 1024
+
+RATES = Rates(size=16 * 1024 * 1024, items=20_000, reads=1_000, cpu=0.05)
+BURST_SECONDS = 0.5
+"""What one instance's log frames may cost the executor in a second, and how much of that at once."""
+
+TURN_SECONDS = 0.002
+TURN_FRAMES = 256
+"""How long frames are parsed before others have their turn, and after how many the clock is looked at."""
 
 Spooling = Callable[[], Spool | None]
 """Begins to keep one log whole, where that is done."""
@@ -33,31 +40,35 @@ class Log:
         self.ended = asyncio.get_running_loop().create_future()
         self._spooling = spooling
         self._spools: dict[int, Spool] = {}
-        self._streams: tuple[list[bytes], list[bytes]] = ([], [])
-        self._sizes = [0, 0]
+        self._streams = (bytearray(), bytearray())
 
     def add(self, kind: int, data: bytes) -> None:
+        stream = self._streams[kind]
         if spool := self._spools.get(kind):
             spool.add(data)
-        elif self._spooling and self._sizes[kind] + len(data) > STORED_OUTPUT_CHARACTERS:
+        elif self._spooling and len(stream) + len(data) > STORED_OUTPUT_CHARACTERS:
             self._spool(kind, data)
-        room = KEPT + 1 - self._sizes[kind]
+        room = KEPT + 1 - len(stream)
         if room > 0:
-            self._streams[kind].append(data[:room])
-            self._sizes[kind] += min(len(data), room)
+            stream += data[:room]
+
+    def end(self) -> None:
+        """Nothing more will be added."""
+        if not self.ended.done():
+            self.ended.set_result(None)
 
     def takes(self, kind: int) -> bool:
         """Whether anything of what else is logged will be kept."""
         spool = self._spools.get(kind)
-        return self._sizes[kind] <= KEPT or (spool is not None and not spool.full)
+        return len(self._streams[kind]) <= KEPT or (spool is not None and not spool.full)
 
     def _spool(self, kind: int, data: bytes) -> None:
-        spool = self._spooling() if self._spooling and self._sizes[kind] <= KEPT else None
+        spool = self._spooling() if self._spooling and len(self._streams[kind]) <= KEPT else None
         if spool is None:
             self._spooling = None
             return
         self._spools[kind] = spool
-        for piece in (*self._streams[kind], data):
+        for piece in (bytes(self._streams[kind]), data):
             spool.add(piece)
 
     async def whole(self) -> list[Whole]:
@@ -71,7 +82,7 @@ class Log:
 
     def text(self, kind: int) -> str:
         """At most 5 MiB of one stream, with a line that says so when there was more."""
-        data = b"".join(self._streams[kind])
+        data = self._streams[kind]
         if len(data) > KEPT:
             return data[:KEPT].decode(errors="replace") + TRUNCATED
         return data.decode(errors="replace")
@@ -127,15 +138,20 @@ class LogFiles:
 
 
 class LogChannel:
-    """Listens beside an instance and sorts its frames by execution; frames of unknown ids are dropped."""
+    """Listens beside an instance for its function server, and sorts its frames by execution.
 
-    def __init__(self) -> None:
+    The server connects once, before it loads any code; nobody else ever can. `fault` is called, once, with the rest of
+    a sentence that begins with the instance, when what comes is not what a server writes.
+    """
+
+    def __init__(self, fault: Callable[[str], None] = lambda _: None) -> None:
+        self._fault = fault
         self._logs: dict[bytes, Log] = {}
         self._server: asyncio.Server | None = None
-        self._connections: set[_Frames] = set()
+        self._reader: _FrameReader | None = None
 
     async def listen(self, folder: Path, name: str) -> None:
-        """Listen on a socket that anyone who can reach the folder may write to."""
+        """Listen on a socket that anyone who can reach the folder may connect to."""
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -144,10 +160,16 @@ class LogChannel:
         finally:
             os.close(handle)
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(self._accept, sock=sock)
+        self._server = await loop.create_unix_server(lambda: _FrameReader(self._logs, self._admit), sock=sock)
 
-    def _accept(self) -> "_Frames":
-        return _Frames(self._logs, self._connections)
+    def _admit(self, reader: "_FrameReader") -> Callable[[str], None] | None:
+        """Take the first connection, and let the kernel refuse all others."""
+        if self._reader is not None:
+            return None
+        self._reader = reader
+        if self._server:
+            self._server.close()
+        return self._fault
 
     def open(self, log_id: str, spooling: Spooling | None = None) -> Log:
         log = self._logs[log_id.encode()] = Log(spooling)
@@ -167,53 +189,69 @@ class LogChannel:
     def close(self) -> None:
         if self._server:
             self._server.close()
-        for connection in tuple(self._connections):
-            connection.close()
+        if self._reader:
+            self._reader.close()
 
 
-class _Frames(asyncio.Protocol):
-    def __init__(self, logs: dict[bytes, Log], connections: "set[_Frames]") -> None:
-        self._logs = logs
-        self._connections = connections
-        self._buffer = bytearray()
-        self._transport: asyncio.BaseTransport | None = None
+class _FrameReader(asyncio.Protocol):
+    """Reads one connection in short turns, within its rates: what is not read yet waits in the socket.
+
+    So a function that writes more waits for the executor, and costs it neither memory nor the time of others.
+    """
+
+    def __init__(self, logs: dict[bytes, Log], admit: "Callable[[_FrameReader], Callable[[str], None] | None]") -> None:
+        self._admit = admit
+        self._fault: Callable[[str], None] | None = None
+        self._parser = FrameParser(logs)
+        self._throttle = Throttle(RATES, BURST_SECONDS)
+        self._data = b""
+        self._at = 0
+        self._next: asyncio.Handle | None = None
+        self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
-        self._connections.add(self)
-        if len(self._connections) > CONNECTIONS:
-            transport.close()
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's own class is none of asyncio's
+        self._fault = self._admit(self)
+        if self._fault is None:
+            self._transport.abort()
 
     def connection_lost(self, _: Exception | None) -> None:
-        self._connections.discard(self)
+        self._transport = None
 
     def close(self) -> None:
+        """Read nothing any more, not even what has come."""
+        if self._next:
+            self._next.cancel()
+        self._data, self._at = b"", 0
         if self._transport:
-            self._transport.close()
+            self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        buffer = self._buffer
-        buffer += data
-        start = 0
-        while len(buffer) - start >= 4:
-            (length,) = struct.unpack_from(">I", buffer, start)
-            if not 2 <= length <= FRAME_LIMIT:
-                self.close()
-                return
-            end = start + 4 + length
-            if len(buffer) < end:
-                break
-            self._frame(bytes(buffer[start + 4 : end]))
-            start = end
-        if start:
-            del buffer[:start]
+        self._data, self._at = self._data[self._at :] + data, 0
+        if self._next is None:
+            self._turn(read=len(data))
 
-    def _frame(self, frame: bytes) -> None:
-        kind, width = frame[0], frame[1]
-        log = self._logs.get(frame[2 : 2 + width])
-        if log is None:
+    def _turn(self, read: int = 0) -> None:
+        """Parse for a moment; then read on, or come back for the rest when others had their turn."""
+        self._next = None
+        began = time.thread_time()
+        parsed = 0
+        try:
+            while self._at < len(self._data):
+                self._at, frames = self._parser.feed(self._data, self._at, TURN_FRAMES)
+                parsed += frames
+                if time.thread_time() - began >= TURN_SECONDS:
+                    break
+        except FrameError as error:
+            self.close()
+            if self._fault:
+                self._fault(str(error))
             return
-        if kind in (LOGS, ERRORS):
-            log.add(kind, frame[2 + width :])
-        elif kind == END and not log.ended.done():
-            log.ended.set_result(None)
+        cpu = time.thread_time() - began
+        wait = self._throttle.spend(size=read, items=parsed, reads=1 if read else 0, cpu=cpu)
+        if wait or self._at < len(self._data):
+            if self._transport:
+                self._transport.pause_reading()
+            self._next = asyncio.get_running_loop().call_later(wait, self._turn)
+        elif self._transport:
+            self._transport.resume_reading()

@@ -12,7 +12,8 @@ from annals.executor.config import ExecutorConfig
 from annals.executor.drivers.port import Exit
 from annals.executor.http1 import Answer, Broken, TooLarge
 from annals.executor.instance import CONTROL, Instance, Why, code_of
-from annals.executor.logs import ERRORS, LOGS, Log
+from annals.executor.logframes import ERRORS, LOGS
+from annals.executor.logs import Log
 from annals.executor.pool import Pool
 from annals.executor.refusals import BadArchive, EngineAway, NoneFree, RuntimeUnavailable, StartFailed
 from annals.executor.spool import Spools
@@ -154,6 +155,8 @@ class Runner:
             return await failed("error", "The request cannot be sent: its path or a header holds a line break.")
         except (Broken, OSError):
             return await failed(*await self._death(run, instance))
+        if instance.fault and answer.status >= 500:  # an error of the code's own, for its socket was closed
+            return await failed("crashed", instance.fault)
         if run.logging:
             await instance.logs.finish(log_id, log)
         outcome = self._answered(run, answer, clock, log, instance.id)
@@ -164,6 +167,8 @@ class Runner:
     async def _death(self, run: Run, instance: Instance) -> tuple[Reason, str]:
         """Why a connection broke: mostly because the sandbox is gone, and the driver knows how it went."""
         end = await _end_of(instance, EXIT_SECONDS)
+        if instance.fault:
+            return "crashed", instance.fault
         if end is None:
             self._pool.condemn(run, instance, Why.BROKEN)
             end = await _end_of(instance, LAST_SECONDS)  # one that held much takes long to go, and then says why

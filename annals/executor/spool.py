@@ -26,7 +26,7 @@ class Spool:
 
     def __init__(self, blobs: Blobs, key: str, folder: Path, limit: int) -> None:
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed by `finish` or `drop`
-        self._left, self._limit, self._size = limit, limit, 0
+        self._left, self._limit, self._size, self._read = limit, limit, 0, 0
         self._ended = False
         self._changed = asyncio.Event()
         self._putting = asyncio.create_task(blobs.put(key, self._pieces()))
@@ -50,7 +50,8 @@ class Spool:
         except OSError as error:
             self._left = 0
             log.warning("log.not_spooled", error=str(error))
-        self._changed.set()
+        if self._size - self._read >= PIECE:
+            self._changed.set()
 
     async def finish(self) -> Blob | None:
         """The whole log in the store; None when the store failed or did not take it in time."""
@@ -72,12 +73,13 @@ class Spool:
         self._file.close()
 
     async def _pieces(self) -> AsyncIterator[bytes]:
-        told = 0
+        """Whole pieces while the code runs, however small those were that it logged, and the rest at its end."""
         while True:
             self._changed.clear()
-            if told < self._size:
-                piece = await asyncio.to_thread(os.pread, self._file.fileno(), min(PIECE, self._size - told), told)
-                told += len(piece)
+            unread = min(PIECE, self._size - self._read)
+            if unread == PIECE or (unread and self._ended):
+                piece = await asyncio.to_thread(os.pread, self._file.fileno(), unread, self._read)
+                self._read += len(piece)
                 yield piece
             elif self._ended:
                 return

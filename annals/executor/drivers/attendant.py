@@ -7,6 +7,7 @@ import time
 
 from annals.executor.drivers import handles
 from annals.executor.drivers.port import Sink
+from annals.executor.throttle import printed
 
 READ = 64 * 1024
 KILLED = 128 + 9
@@ -65,6 +66,7 @@ class Attendant:
         self._turn = asyncio.Lock()
         self._command: _Command | None = None
         self._open = True
+        self._throttle = printed()
         self._loop.add_reader(self._out, self._readable)
 
     def attend(self, command: list[str]) -> tuple[list[str], tuple[int, ...]]:
@@ -117,5 +119,13 @@ class Attendant:
             piece = b""  # a terminal's way of saying that nobody holds the other end
         if not piece:
             self.close()
-        elif self._command is not None:
+            return
+        if self._command is not None:
             self._command.feed(piece)
+        if wait := self._throttle.read(len(piece)):
+            self._loop.remove_reader(self._out)
+            self._loop.call_later(wait, self._read_on)
+
+    def _read_on(self) -> None:
+        if self._open:
+            self._loop.add_reader(self._out, self._readable)

@@ -12,6 +12,7 @@ from annals.executor.drivers import attaching, layout
 from annals.executor.drivers.engine import engine_failures
 from annals.executor.drivers.port import Exit, Serve, Sink, TcpAddress, UnixAddress
 from annals.executor.refusals import StartFailed
+from annals.executor.throttle import printed
 
 if TYPE_CHECKING:
     from docker.models.containers import Container
@@ -97,12 +98,19 @@ class ContainerSandbox:
         words = ["timeout", "-s", "KILL", f"{seconds:g}", "bash", "-c", command]
         try:
             made = engine.exec_create(self._container.id, words, tty=True)
-            for piece in engine.exec_start(made["Id"], tty=True, stream=True):
-                self._loop.call_soon_threadsafe(output, piece)
+            self._hand_on(engine.exec_start(made["Id"], tty=True, stream=True), output)
             code = engine.exec_inspect(made["Id"])["ExitCode"]
         except engine_failures() as gone:
             raise StartFailed(f"The container takes no commands: {gone}") from gone
         return KILLED if code is None else int(code)
+
+    def _hand_on(self, pieces: Iterable[bytes], sink: Sink) -> None:
+        """Blocking: hand on what is printed; what prints more than a reader takes waits for it."""
+        throttle = printed()
+        for piece in pieces:
+            self._loop.call_soon_threadsafe(sink, piece)
+            if wait := throttle.read(len(piece)):
+                time.sleep(wait)
 
     async def kill(self) -> None:
         """Returns once it has ended; an engine that does not answer is asked again and again."""
@@ -128,8 +136,7 @@ class ContainerSandbox:
         from docker.errors import NotFound  # noqa: PLC0415 heavy, and only where docker is used
 
         try:
-            for piece in output:
-                self._loop.call_soon_threadsafe(self._sink, piece)
+            self._hand_on(output, self._sink)
             code = int(self._container.wait()["StatusCode"])
             self._container.reload()
             end = Exit(code, bool(self._container.attrs["State"].get("OOMKilled")))

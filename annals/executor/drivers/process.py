@@ -14,6 +14,7 @@ from annals.executor.drivers.attendant import Attendant
 from annals.executor.drivers.port import Exit, Serve, Sink, TcpAddress, UnixAddress
 from annals.executor.limits import processes
 from annals.executor.refusals import StartFailed
+from annals.executor.throttle import printed
 
 READ = 64 * 1024
 HALT_LOOKS = 200
@@ -47,6 +48,7 @@ class ProcessSandbox:
         self._process = process
         self._group = group
         self._sink = sink
+        self._throttle = printed()
         self._done = done
         self._specialise = specialise
         self._attendant = attendant
@@ -108,10 +110,17 @@ class ProcessSandbox:
             return
         except OSError:
             piece = b""  # a terminal's way of saying that nobody holds the other end
-        if piece:
-            self._sink(piece)
-        else:
+        if not piece:
             self._close(fd)
+            return
+        self._sink(piece)
+        if wait := self._throttle.read(len(piece)):  # what prints more waits for its reader
+            self._loop.remove_reader(fd)
+            self._loop.call_later(wait, self._read_on, fd)
+
+    def _read_on(self, fd: int) -> None:
+        if fd in self._open:
+            self._loop.add_reader(fd, self._readable, fd)
 
     def _gone(self, fd: int) -> None:
         self._close(fd)

@@ -91,3 +91,90 @@ async def test_a_flood_of_logs_leaves_the_executor_and_others_alone(host: Host, 
     assert outcome.body == b"done" or outcome.reason
     assert len(outcome.logs) < 6_000_000, "more than the bound of a log file"
     assert sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) < 200_000_000
+
+
+LOGGING = """
+import os, socket, time
+
+def channel():
+    # the connection on which the server writes its log frames
+    for fd in [int(name) for name in os.listdir("/proc/self/fd")]:
+        try:
+            peer = socket.socket(fileno=os.dup(fd))
+            at = peer.getpeername()
+        except OSError:
+            continue
+        if isinstance(at, str) and at.endswith("logs.sock"):
+            peer.settimeout(None)
+            return peer
+
+def frame(log_id, text):
+    return (2 + len(log_id) + len(text)).to_bytes(4, "big") + bytes((0, len(log_id))) + log_id + text
+
+def main(context):
+    own = context.log.__self__.id.encode()
+    how, times = context.req.path, int(context.req.body_text or 0)
+    if how == "/empty":
+        channel().sendall(frame(own, b"") * times)
+    elif how == "/two-bytes":
+        channel().sendall(frame(own, b"xy") * times)
+    elif how == "/flood":
+        peer, data, until = channel(), frame(b"", b"xy") * 10_000, time.monotonic() + times
+        while time.monotonic() < until:
+            peer.sendall(data)
+    elif how == "/drip":
+        peer = channel()
+        for _ in range(times):
+            peer.send(frame(own, b"xy"))
+    elif how == "/again":
+        peer = socket.socket(socket.AF_UNIX)
+        try:
+            peer.connect("/run/annals/logs.sock")
+        except OSError as refused:
+            return context.res.text(type(refused).__name__)
+    return context.res.text("honest")
+"""
+
+
+async def test_empty_log_frames_end_the_instance_with_a_reason(host: Host) -> None:
+    run = await host.function(LOGGING)
+
+    outcome = await host.execute(run, path="/empty", body=b"1000000", execution="hostile")
+
+    assert outcome.reason == "crashed"
+    assert outcome.message == "The instance was ended: it wrote an empty log frame, which no function server does."
+    assert (await host.execute(run, path="/", execution="next")).body == b"honest"
+
+
+async def test_the_log_socket_takes_no_second_connection(host: Host) -> None:
+    run = await host.function(LOGGING)
+
+    assert (await host.execute(run, path="/again")).body == b"ConnectionRefusedError"
+
+
+async def test_log_frames_beyond_the_rate_wait_and_are_all_kept(host: Host) -> None:
+    run = await host.function(LOGGING)
+
+    for how in ("/two-bytes", "/drip"):
+        outcome = await host.execute(run, path=how, body=b"60000", execution=how, run_seconds=100.0)
+
+        assert outcome.body == b"honest"
+        assert outcome.logs.count("xy") == 60_000
+
+
+async def test_floods_of_small_log_frames_leave_others_served(host: Host) -> None:
+    hostile = [await host.function(LOGGING) for _ in range(4)]
+    other = await host.function("def main(context):\n    return context.res.text('served')\n")
+    await host.execute(other)
+
+    floods = [
+        asyncio.create_task(host.execute(run, path="/flood", body=b"6", execution=f"flood-{n}", run_seconds=100.0))
+        for n, run in enumerate(hostile)
+    ]
+    served = 0
+    while not any(flood.done() for flood in floods):
+        assert (await host.execute(other)).body == b"served"
+        served += 1
+
+    assert [(await flood).body for flood in floods] == [b"honest"] * 4
+    assert served > 30, "neighbours waited for the flood's end"

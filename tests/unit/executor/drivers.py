@@ -7,7 +7,7 @@ from pathlib import Path
 
 from annals.domain.ports import Artefact, Limits, Run
 from annals.executor.drivers.port import Construct, Exit, Sandbox, Serve, Sink, TcpAddress, UnixAddress
-from annals.executor.instance import STARTED
+from annals.executor.tail import STARTED
 
 Answer = Callable[[bytes], Awaitable[bytes]]
 

@@ -2,13 +2,17 @@
 
 import asyncio
 import struct
+import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
-from annals.executor.logs import ERRORS, KEPT, LOGS, LogChannel, LogFiles
+from annals.executor import logs
+from annals.executor.logframes import ERRORS, LOGS
+from annals.executor.logs import KEPT, Log, LogChannel, LogFiles
+from annals.executor.throttle import Rates
 
 
 def frame(kind: int, log_id: bytes, data: bytes = b"") -> bytes:
@@ -16,19 +20,24 @@ def frame(kind: int, log_id: bytes, data: bytes = b"") -> bytes:
 
 
 class Served:
-    def __init__(self, channel: LogChannel, writer: asyncio.StreamWriter, reader: asyncio.StreamReader) -> None:
-        self.channel, self.writer, self.reader = channel, writer, reader
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.faults: list[str] = []
+        self.channel = LogChannel(self.faults.append)
+
+    async def connect(self) -> None:
+        self.reader, self.writer = await asyncio.open_unix_connection(self.path)
 
 
 @pytest.fixture
 async def served() -> AsyncIterator[Served]:
     with TemporaryDirectory(prefix="lg-", dir="/tmp") as folder:
-        channel = LogChannel()
-        await channel.listen(Path(folder), "logs.sock")
-        reader, writer = await asyncio.open_unix_connection(f"{folder}/logs.sock")
-        yield Served(channel, writer, reader)
-        writer.close()
-        channel.close()
+        made = Served(f"{folder}/logs.sock")
+        await made.channel.listen(Path(folder), "logs.sock")
+        await made.connect()
+        yield made
+        made.writer.close()
+        made.channel.close()
 
 
 async def test_frames_are_sorted_by_execution_and_stream(served: Served) -> None:
@@ -67,11 +76,87 @@ async def test_a_stream_is_kept_to_five_mebibytes_with_a_line_that_says_so(serve
     assert text.endswith("truncated to 5.00MB.")
 
 
-@pytest.mark.parametrize("garbage", [b"\0\0\0\0", b"\0\0\0\1a", b"\xff\xff\xff\xff....", b"GET / HTTP/1.1\r\n\r\n"])
-async def test_what_is_no_frame_ends_the_connection(served: Served, garbage: bytes) -> None:
-    served.writer.write(garbage)
+@pytest.mark.parametrize(
+    "garbage",
+    [b"\0\0\0\0", b"\0\0\0\1a", b"\xff\xff\xff\xff....", b"GET / HTTP/1.1\r\n\r\n", frame(0, b"id"), frame(1, b"")],
+)
+async def test_garbage_and_empty_frames_end_the_connection_with_a_sentence(served: Served, garbage: bytes) -> None:
+    log = served.channel.open("id")
+    served.writer.write(frame(0, b"id", b"said before") + garbage * 3)
     async with asyncio.timeout(5):
         assert await served.reader.read() == b""
+
+    assert len(served.faults) == 1
+    assert served.faults[0].startswith("it wrote ")
+    assert log.text(LOGS) == "said before"
+
+
+async def test_only_the_first_connection_is_served(served: Served) -> None:
+    log = served.channel.open("id")
+    served.writer.write(frame(0, b"id", b"first") + frame(2, b"id"))
+    async with asyncio.timeout(5):
+        await log.ended
+
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_unix_connection(served.path)
+    assert served.faults == []
+
+
+async def test_frames_that_came_at_once_are_parsed_in_turns_with_others_between(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "TURN_SECONDS", 0.0)
+    log = served.channel.open("id")
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while not log.ended.done():
+            turns += 1
+            await asyncio.sleep(0)
+
+    served.writer.write(frame(0, b"id", b"x") * 20 * logs.TURN_FRAMES + frame(2, b"id"))
+    async with asyncio.timeout(30):
+        await others()
+
+    assert log.text(LOGS) == "x" * 20 * logs.TURN_FRAMES
+    assert turns > 20
+
+
+@pytest.mark.parametrize("scarce", ["size", "items", "reads", "cpu"])
+async def test_a_writer_beyond_its_rate_is_blocked_and_nothing_is_buffered(
+    served: Served, monkeypatch: pytest.MonkeyPatch, scarce: str
+) -> None:
+    monkeypatch.setattr(logs, "RATES", Rates(1e9, 1e9, 1e9, 1e9)._replace(**{scarce: 1e-6}))
+    fresh = Served(f"{served.path}2")
+    await fresh.channel.listen(Path(served.path).parent, "logs.sock2")
+    await fresh.connect()
+    fresh.writer.transport.set_write_buffer_limits(high=0)
+
+    async def flood() -> None:
+        for _ in range(200):  # far more than a socket holds
+            fresh.writer.write(frame(0, b"id", b"xy") * 20_000)
+            await fresh.writer.drain()
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(flood(), 1)
+    fresh.writer.transport.abort()
+    fresh.channel.close()
+
+
+async def test_a_log_of_tiny_frames_takes_the_memory_of_its_text() -> None:
+    log = Log()
+    tracemalloc.start()
+    try:
+        for _ in range(300_000):
+            log.add(LOGS, b"x"[:1])
+            log.add(ERRORS, bytes((121,)))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert log.text(LOGS) == "x" * 300_000
+    assert peak < 2_000_000
 
 
 async def test_a_log_whose_end_is_lost_is_not_waited_for_long(served: Served) -> None:

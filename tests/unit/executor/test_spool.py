@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from annals.executor import spool as spool_module
-from annals.executor.logs import ERRORS, KEPT, LOGS, Log
+from annals.executor.logframes import ERRORS, LOGS
+from annals.executor.logs import KEPT, Log
 from annals.executor.spool import Spools
 from annals.store.blobs import Blob, BlobError, Blobs
 

@@ -1,0 +1,108 @@
+"""An answer in pieces of any number and size costs the executor a bounded time and memory, and others their turns."""
+
+import asyncio
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from annals.executor import http1
+from annals.executor.http1 import PIECES, Answer, Endpoint, TooLarge, request_head
+from tests.unit.executor.servers import answering, serving
+
+CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with TemporaryDirectory(prefix="hf-", dir="/tmp") as path:
+        yield Path(path)
+
+
+async def ask(endpoint: Endpoint) -> Answer:
+    connection = await endpoint.connect()
+    try:
+        async with asyncio.timeout(30):
+            return await connection.request("GET", request_head("GET", "/", [("host", "x")], 0), b"")
+    finally:
+        endpoint.give_back(connection)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        CHUNKED + b"1\r\nx\r\n" * (PIECES + 1),
+        CONTINUE * 100_000,
+        CHUNKED + b"1;" + b"e" * 4_000_000,
+        CHUNKED + b"1\r\nx\r\n0\r\n" + b"t: x\r\n" * 100_000,
+    ],
+    ids=["tiny chunks", "interim answers", "a chunk's extension", "trailers"],
+)
+async def test_an_answer_of_endless_framing_is_cut_off(raw: bytes, folder: Path) -> None:
+    async with serving(folder, answering(raw, hold=True), limit=100_000) as endpoint:
+        with pytest.raises(TooLarge):
+            await ask(endpoint)
+
+
+async def test_a_body_of_tiny_chunks_takes_the_memory_of_its_bytes(folder: Path) -> None:
+    data = b"1\r\nx\r\n" * 60_000
+    connection = http1.Connection(1 << 20)
+    connection._waiter = asyncio.get_running_loop().create_future()
+    connection.data_received(CHUNKED)
+    tracemalloc.start()
+    try:
+        for start in range(0, len(data), 6000):
+            connection.data_received(data[start : start + 6000])
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert bytes(connection._body) == b"x" * 60_000
+    assert peak < 300_000
+
+
+async def test_an_answer_that_came_at_once_is_parsed_in_turns_with_others_between(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http1, "TURN_SECONDS", 0.0)
+    raw = CHUNKED + b"1\r\nx\r\n" * 60_000 + b"0\r\n\r\n"
+    async with serving(folder, answering(raw, hold=True)) as endpoint:
+        asked = asyncio.create_task(ask(endpoint))
+        turns = 0
+        while not asked.done():
+            turns += 1
+            await asyncio.sleep(0)
+
+    assert (await asked).body == b"x" * 60_000
+    assert turns > len(raw) / http1.SLICE
+
+
+async def test_an_answer_that_drips_is_read_in_larger_pieces_and_whole(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http1, "SMALL_READS", http1.SMALL_READS._replace(reads=20))
+    reads = 0
+    original = http1.Connection.data_received
+
+    def counted(self: http1.Connection, data: bytes) -> None:
+        nonlocal reads
+        reads += 1
+        original(self, data)
+
+    monkeypatch.setattr(http1.Connection, "data_received", counted)
+
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        for byte in b"HTTP/1.1 200 OK\r\ncontent-length: 3000\r\n\r\n" + b"x" * 3000:
+            writer.write(bytes((byte,)))
+            await asyncio.sleep(0)
+        await reader.read()
+
+    async with serving(folder, drip) as endpoint:
+        answer = await ask(endpoint)
+
+    assert answer.body == b"x" * 3000
+    assert reads < 500
