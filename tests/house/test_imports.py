@@ -1,12 +1,15 @@
 """Imports point inwards, and nothing is imported where a reader would not look for it."""
 
 import ast
+import re
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 
 import pytest
 
 from annals.app.cli.main import COMMANDS
-from tests.house.source import PACKAGE, imports, modules, name_of, room_of, tree
+from tests.house.source import PACKAGE, ROOT, imports, modules, name_of, room_of, tree
 
 MAY_IMPORT = {
     "domain": {"domain"},
@@ -125,3 +128,35 @@ def test_every_module_is_imported_by_something() -> None:
     ]
     assert orphans == []
     assert PACKAGE.is_dir()
+
+
+PRIVATE_NAMES_USED = {"psycopg-pool", "uvicorn", "dramatiq"}
+"""Libraries whose private names our subclasses use: a release that moves one must not come in unread."""
+
+
+def _normal(requirement: str) -> str:
+    """A distribution's normalised name, without its versions and extras."""
+    return re.sub(r"[-_.]+", "-", re.split(r"[<>=!\[; ]", requirement)[0]).lower()
+
+
+@pytest.mark.parametrize(("folder", "with_dev"), [("annals", False), ("tests", True), ("bench", True)])
+def test_every_imported_library_is_declared(folder: str, with_dev: bool) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    declared = {_normal(requirement) for requirement in project["project"]["dependencies"]}
+    if with_dev:
+        declared |= {_normal(requirement) for requirement in project["dependency-groups"]["dev"]}
+    distributions = packages_distributions()
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports {name}, which pyproject.toml does not declare"
+        for path in modules(folder)
+        for name, line in imports(path)
+        if (top := name.split(".")[0]) not in {"annals", "tests", "bench", *sys.stdlib_module_names}
+        and declared.isdisjoint(map(_normal, distributions.get(top, [])))
+    ]
+    assert wrong == []
+
+
+def test_libraries_whose_private_names_are_used_have_an_upper_bound() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    bounded = {_normal(requirement) for requirement in project["project"]["dependencies"] if "<" in requirement}
+    assert bounded >= PRIVATE_NAMES_USED
