@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from annals.app.cli.children import children_of
 from annals.app.cli.folders import start_ticks
-from tests.sandboxes import left_by
+from tests.sandboxes import groups_of, left_by
 
 STOP_SECONDS = 60
 """A stop takes about two; a process that does not end at all is what this is for."""
@@ -114,6 +114,7 @@ class AnnalsInstance:
         assert code == 0, f"exit code {code}:\n{self.log.read_text()[-4000:]}"
         assert alive(family) == [], f"left behind: {alive(family)}"
         assert left_by(self.data) == []
+        assert groups_of(self.data) == []
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

@@ -38,6 +38,11 @@ def left_by(data: Path) -> list[str]:
     return [f"the instance {one}" for one in sorted(kept(data))] + beyond(data, set())
 
 
+def groups_of(data: Path) -> list[str]:
+    """The kernel's folders that an executor makes groups in: none once it has stopped in order."""
+    return [str(folder) for folder in Path("/sys/fs/cgroup").rglob(f"{group(data)}*")]
+
+
 class Process(NamedTuple):
     """Of a sandbox; `keeper` is its executor, or who adopted it once that was gone, and `groups` the kernel's."""
 

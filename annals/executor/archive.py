@@ -1,7 +1,6 @@
 """Unpacks what people upload and what their builds leave: our own reader, because archives lie."""
 
 import os
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from annals.executor import squashfs
 from annals.executor.decompress import Bounded, Source, open_source
 from annals.executor.refusals import BadArchive
 from annals.executor.tar import Member, TarReader
+from annals.executor.trash import remove
 from annals.executor.tree import Parts, Tree
 
 
@@ -65,7 +65,7 @@ def _folder(target: Path) -> Iterator[Tree]:
         yield tree
     except BaseException:
         tree.close()
-        shutil.rmtree(target)  # holds only what was written here; rmtree itself never follows links
+        remove(target)
         raise
     tree.close()
 

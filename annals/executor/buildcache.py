@@ -7,17 +7,20 @@ A fault here costs a build time, never its success.
 import asyncio
 import hashlib
 import os
-import shutil
 import stat
 import time
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import structlog
 
 from annals.domain.ports import Artefact, Build
 from annals.executor import folders
+from annals.executor.trash import Trash
 
 log = structlog.get_logger()
 
@@ -33,6 +36,8 @@ MOST_FILES = 200
 MOST_BYTES = 16 * 1024 * 1024
 MOST_SOURCE_BYTES = 64 * 1024 * 1024
 MOST_ARTEFACTS = 500
+LOOK = folders.Bounds(seconds=20.0, entries=500_000)
+"""How long a build's own downloads are measured; what takes longer is not kept."""
 OFF = ("OPEN_RUNTIMES_BUILD_CACHE", "disabled")
 """The variable of a function whose builds take over nothing, and its value."""
 
@@ -47,15 +52,28 @@ class Inputs(msgspec.Struct, frozen=True):
     whole: str
 
 
+class _Kept(NamedTuple):
+    """Downloads of one project: when they were used, and the size that was recorded."""
+
+    used: float
+    folder: Path
+    record: Path
+    size: int | None
+
+
 class BuildCache:
-    """Below `folder`: folders of downloads and notes of artefacts by project; what was used longest ago goes first."""
+    """Below `folder`: folders of downloads and notes of artefacts by project; the least recently used go first.
+
+    A build walks what it leaves itself, once, and its size is recorded: nobody else ever looks inside.
+    """
 
     def __init__(self, folder: Path, *, most_bytes: int, project_bytes: int) -> None:
         self._folder = folder
+        self._trash = Trash(folder.parent)
         self._most = most_bytes
         self._each = project_bytes
-        self._sweeping = asyncio.Lock()
-        self._sizes: dict[Path, int] = {}
+        self._sweeping: asyncio.Task[None] | None = None
+        self._changed = False
 
     def open(self) -> None:
         """Blocking."""
@@ -68,12 +86,17 @@ class BuildCache:
     async def give(self, project: str, key: str, place: Path) -> None:
         """Keep what a build leaves at `place`, instead of what is there under this name."""
         try:
-            self._sizes.pop(self._kept(project, key), None)
-            await asyncio.to_thread(_give, place, self._kept(project, key))
-            async with self._sweeping:
-                await asyncio.to_thread(self._sweep)
+            await asyncio.to_thread(self._give, place, project, key)
         except OSError as fault:
-            log.warning("build_cache.not_kept", message=str(fault))
+            log.warning("build_cache.not_kept", project=project, message=str(fault))
+        self._changed = True
+        if self._sweeping is None or self._sweeping.done():
+            self._sweeping = asyncio.create_task(self._sweep(), name="build-cache-sweep")
+
+    async def swept(self) -> None:
+        """Wait until the cache is within its bounds again."""
+        if self._sweeping is not None:
+            await asyncio.wait((self._sweeping,))
 
     async def artefact(self, project: str, key: str) -> Artefact | None:
         """What an earlier build of the same made."""
@@ -84,7 +107,10 @@ class BuildCache:
             return None
 
     async def keep_artefact(self, project: str, key: str, artefact: Artefact) -> None:
-        await asyncio.to_thread(_write, self._note(project, key), msgspec.json.encode(artefact))
+        try:
+            await asyncio.to_thread(_write, self._note(project, key), msgspec.json.encode(artefact))
+        except OSError as fault:
+            log.warning("build_cache.not_kept", project=project, message=str(fault))
 
     def _kept(self, project: str, key: str) -> Path:
         return self._of(project) / "packages" / key
@@ -98,28 +124,77 @@ class BuildCache:
     def _take(self, kept: Path, place: Path) -> bool:
         try:
             kept.rename(place)
-        except OSError:
+            place.chmod(0o755)
+        except OSError as fault:
+            if not isinstance(fault, FileNotFoundError):
+                log.warning("build_cache.dropped", folder=str(kept), message=str(fault))
+                self._trash.put(kept)
+                self._trash.put(place)
             place.mkdir(mode=0o755)
             return False
-        place.chmod(0o755)
         return True
 
-    def _sweep(self) -> None:
-        """Remove what was kept longest ago until every project and all together are within their bounds."""
+    def _give(self, place: Path, project: str, key: str) -> None:
+        """Raises OSError when nothing is kept."""
+        kept, record = self._kept(project, key), _record(self._of(project), key)
+        place.chmod(0o755)
+        size = folders.size(place, LOOK)
+        if not size.whole or size.occupied > self._each:
+            fault = "is larger than a project's may be" if size.whole else "could not be measured"
+            log.info("build_cache.dropped", project=project, bytes=size.occupied, message=f"The folder {fault}.")
+            return
+        if not size.entries:
+            return
+        self._trash.remove(kept)
+        kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        now = time.time()
+        os.utime(place, (now, now))
+        _write(record, str(size.occupied).encode())  # a sweep that found a folder without one would remove it
+        place.rename(kept)
+
+    async def _sweep(self) -> None:
+        """Runs beside builds: whatever happens to it, no build hears of it."""
+        while self._changed:
+            self._changed = False
+            try:
+                await asyncio.to_thread(self._shrink)
+            except Exception:
+                log.exception("build_cache.not_swept")
+
+    def _shrink(self) -> None:
+        """Remove what was used longest ago until every project and all together are within their bounds."""
         total = 0
+        of_project: Counter[Path] = Counter()
+        everything = [kept for project in self._folder.iterdir() for kept in _found(project)]
+        for kept in sorted(everything, reverse=True):
+            project = kept.folder.parent
+            if kept.size is None or of_project[project] + kept.size > self._each or total + kept.size > self._most:
+                kept.record.unlink(missing_ok=True)
+                self._trash.remove(kept.folder)
+            else:
+                of_project[project] += kept.size
+                total += kept.size
         for project in self._folder.iterdir():
-            own = 0
-            for kept in _newest_first(project / "packages"):
-                if kept not in self._sizes:
-                    self._sizes[kept] = folders.disk_bytes(kept)
-                size = self._sizes[kept]
-                if own + size > self._each or total + size > self._most:
-                    folders.remove(kept)
-                    self._sizes.pop(kept, None)
-                else:
-                    own, total = own + size, total + size
             for note in _newest_first(project / "artefacts")[MOST_ARTEFACTS:]:
                 note.unlink(missing_ok=True)
+
+
+def _found(project: Path) -> Iterator[_Kept]:
+    """What is kept of a project, by what was recorded of it; one that was taken meanwhile is left out."""
+    for folder in _newest_first(project / "packages"):
+        record = _record(project, folder.name)
+        try:
+            size = int(record.read_text())
+        except (OSError, ValueError):
+            size = None
+        try:
+            yield _Kept(folder.lstat().st_mtime, folder, record, size)
+        except FileNotFoundError:
+            continue
+
+
+def _record(project: Path, key: str) -> Path:
+    return project / "sizes" / key
 
 
 def inputs(job: Build, source: Path) -> Inputs:
@@ -185,20 +260,6 @@ def _is_lock(name: str, content: bytes) -> bool:
     return all("==" in line for line in lines if line)
 
 
-def _give(place: Path, kept: Path) -> None:
-    kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if next(place.iterdir(), None) is None:
-        return
-    old = kept.with_name(f".{kept.name}.old")
-    folders.remove(old)
-    if kept.exists():
-        kept.rename(old)
-    shutil.move(place, kept)
-    folders.remove(old)
-    now = time.time()
-    os.utime(kept, (now, now))
-
-
 def _write(note: Path, content: bytes) -> None:
     note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     part = note.with_suffix(".part")
@@ -207,8 +268,9 @@ def _write(note: Path, content: bytes) -> None:
 
 
 def _newest_first(folder: Path) -> list[Path]:
-    try:
-        found = [(path.lstat().st_mtime, path) for path in folder.iterdir()]
-    except FileNotFoundError:
-        return []
+    found = []
+    with suppress(FileNotFoundError):
+        for path in folder.iterdir():
+            with suppress(FileNotFoundError):
+                found.append((path.lstat().st_mtime, path))
     return [path for _, path in sorted(found, reverse=True)]

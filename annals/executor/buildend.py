@@ -69,6 +69,6 @@ async def _watch(folder: Path, sandbox: Sandbox, most: int, overgrown: asyncio.E
     """Kill a build that has written too much, after saying so."""
     while not overgrown.is_set():
         await asyncio.sleep(DISK_LOOK_SECONDS)
-        if await asyncio.to_thread(folders.disk_bytes, folder) > most:
+        if (await asyncio.to_thread(folders.size, folder)).occupied > most:
             overgrown.set()
             await sandbox.kill()

@@ -9,7 +9,7 @@ from pathlib import Path
 import structlog
 
 from annals.domain.ports import Artefact, Build, BuildOutcome, LogSink
-from annals.executor import archive, folders, squashfs
+from annals.executor import archive, squashfs
 from annals.executor.artefacts import keep
 from annals.executor.buildcache import OFF, BuildCache, inputs
 from annals.executor.buildend import EMPTY_SOURCE, Bounds, Refused, finished
@@ -18,6 +18,7 @@ from annals.executor.code import CodeCache, CodeMissing, fetch
 from annals.executor.config import ExecutorConfig
 from annals.executor.drivers.port import Construct, Driver
 from annals.executor.refusals import BadArchive, EngineAway, RuntimeUnavailable, SandboxLost, StartFailed
+from annals.executor.trash import Trash
 from annals.store.blobs import BlobError, BlobMissing, Blobs, BlobTooLarge
 
 log = structlog.get_logger()
@@ -36,6 +37,7 @@ class Builder:
         self._code = code
         self._blobs = blobs
         self._folder = config.work / "b"
+        self._trash = Trash(config.work)
         self._cache = BuildCache(
             config.work / "cache", most_bytes=config.build_cache_bytes, project_bytes=config.project_cache_bytes
         )
@@ -47,7 +49,7 @@ class Builder:
         self._cache.open()
 
     async def close(self) -> None:
-        await asyncio.gather(*self._removing)
+        await asyncio.gather(*self._removing, self._cache.swept())
 
     async def build(self, job: Build, sink: LogSink) -> BuildOutcome:
         """Build one deployment. Never raises for what the source or its commands did."""
@@ -86,7 +88,7 @@ class Builder:
         )
 
     def _remove(self, folder: Path) -> None:
-        task = asyncio.create_task(asyncio.to_thread(folders.remove, folder))
+        task = asyncio.create_task(asyncio.to_thread(self._trash.remove, folder))
         self._removing.add(task)
         task.add_done_callback(self._removing.discard)
 

@@ -1,12 +1,12 @@
 """Kernel limits through control groups, version 1 or 2, below whatever group this process was given."""
 
-import contextlib
 import functools
 import hashlib
 import os
 import signal
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -37,7 +37,14 @@ class Hierarchy(Protocol):
     resources: frozenset[str]
 
     def create(self, name: str, limits: Limits, pids: int) -> Group: ...
-    def clear(self) -> None: ...
+
+    def clear(self) -> None:
+        """Kill and remove what a former life left behind."""
+        ...
+
+    def close(self) -> None:
+        """Remove every group, and what they were made in."""
+        ...
 
 
 class FolderGroup:
@@ -64,7 +71,7 @@ class FolderGroup:
     def kill(self) -> None:
         for folder in self._folders:
             for pid in _read(folder / "cgroup.procs").split():
-                with contextlib.suppress(ProcessLookupError):
+                with suppress(ProcessLookupError):
                     os.kill(int(pid), signal.SIGKILL)
 
     def remove(self) -> None:
@@ -94,12 +101,18 @@ class Version1:
         for parent in self._parents.values():
             _clear(parent)
 
+    def close(self) -> None:
+        self.clear()
+        for parent in self._parents.values():
+            _remove(parent)
+
 
 class Version2:
     """The unified tree: one folder a group, its controllers switched on in the parent."""
 
-    def __init__(self, parent: Path, resources: frozenset[str]) -> None:
+    def __init__(self, parent: Path, resources: frozenset[str], leaf: Path | None = None) -> None:
         self._parent = parent
+        self._leaf = leaf
         self.resources = resources
 
     def create(self, name: str, limits: Limits, pids: int) -> Group:
@@ -116,6 +129,18 @@ class Version2:
 
     def clear(self) -> None:
         _clear(self._parent)
+
+    def close(self) -> None:
+        """Also leave the leaf that was made for this process, unless groups of others need it to stay there."""
+        self.clear()
+        _remove(self._parent)
+        if self._leaf is None or str(os.getpid()) not in _read(self._leaf / "cgroup.procs").split():
+            return
+        with suppress(OSError):
+            base = self._leaf.parent
+            _write(base / "cgroup.subtree_control", " ".join(f"-{name}" for name in sorted(self.resources)))
+            _write(base / "cgroup.procs", str(os.getpid()))
+            _remove(self._leaf)
 
 
 def _bound1(memory: Path | None, cpu: Path | None, limits: Limits) -> None:
@@ -172,11 +197,10 @@ def _made(mounted: Path, path: str, name: str) -> Path | None:
 def _version2(root: Path, path: str, name: str) -> Hierarchy | None:
     """Groups may hold processes or groups, not both: where our own holds only us, we step aside into a leaf."""
     for base in (root / path.lstrip("/"), root):
-        parent = base / name
+        parent, leaf = base / name, base / f"{name}-executor"
         try:
             parent.mkdir(exist_ok=True)
             if not _delegate(base) and _read(base / "cgroup.procs").split() == [str(os.getpid())]:
-                leaf = base / f"{name}-executor"
                 leaf.mkdir(exist_ok=True)
                 _write(leaf / "cgroup.procs", str(os.getpid()))
                 _delegate(base)
@@ -184,7 +208,7 @@ def _version2(root: Path, path: str, name: str) -> Hierarchy | None:
         except OSError:
             continue
         if resources:
-            return Version2(parent, resources)
+            return Version2(parent, resources, leaf if leaf.exists() else None)
         _remove(parent)
     return None
 
@@ -198,7 +222,6 @@ def _delegate(folder: Path) -> frozenset[str]:
 
 
 def _clear(parent: Path) -> None:
-    """Kill and remove what a former life left behind."""
     for folder in [path for path in parent.glob("*") if path.is_dir()]:
         group = FolderGroup([folder], None)
         group.kill()

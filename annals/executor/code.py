@@ -10,6 +10,7 @@ from pathlib import Path
 from annals.domain.ports import Artefact
 from annals.executor import folders
 from annals.executor.archive import Bounds, unpack
+from annals.executor.trash import Trash
 from annals.store.blobs import BlobMissing, Blobs
 
 ARTEFACT = Bounds(total_bytes=8 * 1024**3, entries=1_000_000, path_bytes=4096, seconds=600)
@@ -33,6 +34,7 @@ class CodeCache:
 
     def __init__(self, folder: Path, blobs: Blobs, most_bytes: int) -> None:
         self._folder = folder
+        self._trash = Trash(folder.parent)
         self._blobs = blobs
         self._most = most_bytes
         self._entries: dict[str, _Entry] = {}
@@ -85,7 +87,7 @@ class CodeCache:
         entry = self._entries.get(digest)
         if entry and entry.users == 0 and entry.task.done():
             del self._entries[digest]
-            await asyncio.to_thread(folders.remove, entry.path)
+            await asyncio.to_thread(self._trash.remove, entry.path)
 
     async def _fetch(self, artefact: Artefact, path: Path) -> int:
         archive = self._folder / f".{artefact.digest}.{next(self._numbers)}"

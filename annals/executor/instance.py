@@ -14,13 +14,13 @@ from pathlib import Path
 from urllib.parse import quote
 
 from annals.domain.ports import Limits, Run
-from annals.executor import folders
 from annals.executor.drivers.layout import FUNCTION
 from annals.executor.drivers.port import Driver, Exit, Sandbox, Serve, Sink
 from annals.executor.http1 import HOP_BY_HOP, Answer, Endpoint, request_head
 from annals.executor.logs import LogChannel, LogFiles, Logs
 from annals.executor.refusals import StartFailed
 from annals.executor.tail import Tail
+from annals.executor.trash import Trash
 
 SIGNALLED = 128
 CONTROL = "x-open-runtimes-"
@@ -56,6 +56,7 @@ class Instance:
         self.id = secrets.token_hex(8)
         self.digest = ""
         self.folder = folder / self.id
+        self._trash = Trash(folder.parent)
         self.in_flight = 0
         self.concurrency = self._most = 1
         self.used = time.monotonic()
@@ -185,7 +186,7 @@ class Instance:
         self.logs.close()
         if self._endpoint is not None:
             self._endpoint.close()
-        await asyncio.to_thread(folders.remove, self.folder)
+        await asyncio.to_thread(self._trash.remove, self.folder)
 
     async def call(self, run: Run, log_id: str) -> Answer:
         """Send one execution's request. Raises Broken, TooLarge, OSError or ValueError."""

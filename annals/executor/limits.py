@@ -12,13 +12,15 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def processes(root: int) -> Iterator[int]:
-    """A process and everything below it, as far as it can be seen."""
-    yield root
-    with suppress(OSError, ValueError):
-        for thread in os.listdir(f"/proc/{root}/task"):
-            with open(f"/proc/{root}/task/{thread}/children", encoding="ascii") as file:
-                for child in file.read().split():
-                    yield from processes(int(child))
+    """A process and everything below it, parents first, as far as it can be seen; chains of any length."""
+    found = [root]
+    while found:
+        process = found.pop()
+        yield process
+        with suppress(OSError, ValueError):
+            for thread in os.listdir(f"/proc/{process}/task"):
+                with open(f"/proc/{process}/task/{thread}/children", encoding="ascii") as file:
+                    found += map(int, file.read().split())
 
 
 def usage(root: int) -> tuple[int, int]:

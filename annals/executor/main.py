@@ -11,7 +11,6 @@ from typing import Any, Self
 
 import structlog
 
-from annals.executor import folders
 from annals.executor.builder import Builder
 from annals.executor.code import CodeCache
 from annals.executor.config import ExecutorConfig
@@ -24,6 +23,7 @@ from annals.executor.refusals import WorkFolderTaken
 from annals.executor.runner import Runner
 from annals.executor.server import ExecutorServer
 from annals.executor.spool import Spools
+from annals.executor.trash import Trash
 from annals.store.blobs import Blobs
 
 log = structlog.get_logger()
@@ -49,6 +49,7 @@ class ExecutorProcess:
         self.address = ""
         self.facade = FacadeServer(config, config.facade, driver) if config.facade else None
         self._lock = -1
+        self._emptying: asyncio.Task[None] | None = None
 
     @classmethod
     async def start(cls, config: ExecutorConfig) -> Self:
@@ -58,9 +59,10 @@ class ExecutorProcess:
         return executor
 
     async def open(self) -> None:
-        """Remove what a former life left, get the driver ready, and listen."""
+        """Put away what a former life left, get the driver ready, and listen."""
         self._lock = await asyncio.to_thread(_claim, self._config.work)
         await asyncio.to_thread(_clean, self._config.work)
+        self._emptying = asyncio.create_task(Trash(self._config.work).run(), name="trash")
         await self._driver.open()
         await warn_of(self._driver)
         self._pool.open()
@@ -82,6 +84,8 @@ class ExecutorProcess:
                 await self._builder.close()
         except TimeoutError:
             log.warning("executor.slow_stop")
+        if self._emptying:
+            self._emptying.cancel()
         await self._driver.close()
         os.close(self._lock)
 
@@ -108,12 +112,16 @@ def _claim(work: Path) -> int:
 
 
 def _clean(work: Path) -> None:
-    """The work folder holds nothing that must survive; sandboxed users pass through it, so it may be entered by all."""
+    """Put away what a former life left, whatever it is; the trash is emptied later.
+
+    The work folder holds nothing that must survive; sandboxed users pass through it, so it may be entered by all.
+    """
     os.umask(0o022)
+    trash = Trash(work)
     for leftover in ("i", "b", "code", "etc", "facade"):
-        folders.remove(work / leftover)
+        trash.put(work / leftover)
     work.chmod(0o711)
-    (work / "code").mkdir(mode=0o711)
+    (work / "code").mkdir(mode=0o711, exist_ok=True)
 
 
 async def serve(config: ExecutorConfig, *, meanwhile: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:

@@ -4,9 +4,9 @@ import os
 import stat
 from collections.abc import Callable
 
+from annals.executor.folders import DIRECTORY
 from annals.executor.refusals import BadArchive
 
-DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 Parts = tuple[str, ...]

@@ -15,9 +15,9 @@ from annals.executor.drivers.container import ContainerSandbox
 from annals.executor.drivers.engine import LABEL, NETWORK, OWN, Engine, own_images
 from annals.executor.drivers.port import Construct, Sandbox, Serve, Sink, TcpAddress, UnixAddress
 from annals.executor.drivers.starting import started
-from annals.executor.folders import own
 from annals.executor.refusals import RuntimeUnavailable, StartFailed
 from annals.executor.runtimes import STATIC, split
+from annals.executor.trash import Trash
 
 FIRST_UID = 2_000_000_000
 UIDS = 60_000
@@ -45,6 +45,7 @@ class DockerDriver:
     def __init__(self, config: ExecutorConfig) -> None:
         self._config = config
         self._engine = Engine(config)
+        self._trash = Trash(config.work)
         self._uids = itertools.cycle(range(FIRST_UID, FIRST_UID + UIDS))
         self._running: set[ContainerSandbox] = set()
         self._known: dict[str, tuple[_Image, float]] = {}
@@ -165,7 +166,7 @@ class DockerDriver:
             uid = self._uid()
             await asyncio.to_thread(_own, uid, (folders["build"], folders["output"]))
             if task.cache is not None and os.geteuid() == 0:
-                await asyncio.to_thread(own, task.cache, uid)
+                await asyncio.to_thread(self._trash.hand_over, task.cache, uid)
             options["user"] = f"{uid}:{uid}"
             options["volumes"].append(f"{folders['build']}:{layout.BUILD}:rw")
         else:

@@ -17,12 +17,12 @@ from annals.executor.drivers.plan import Plan
 from annals.executor.drivers.port import IDLE_LIMITS, Construct, Sandbox, Serve, Sink, UnixAddress
 from annals.executor.drivers.process import ProcessSandbox
 from annals.executor.drivers.starting import started
-from annals.executor.folders import own, remove
 from annals.executor.limits import enforced, watch
 from annals.executor.network import Namespace, Networks
 from annals.executor.refusals import StartFailed
 from annals.executor.runtimes import STATIC, Toolchain, Toolchains, split
 from annals.executor.spawner import Spawn, Spawner
+from annals.executor.trash import Trash
 
 FIRST_UID = 2_000_000_000
 UIDS = 60_000
@@ -45,6 +45,7 @@ class SandboxDriver:
         self._uids = itertools.cycle(range(FIRST_UID, FIRST_UID + UIDS))
         self._etc = config.work / "etc"
         self._servers = config.work / "servers"
+        self._trash = Trash(config.work)
         self._compiled: dict[str, asyncio.Future[None]] = {}
         self._networks = (
             Networks(config.work, config.network_allow, config.network_closed) if config.network == "isolated" else None
@@ -58,7 +59,7 @@ class SandboxDriver:
 
     def _make_ready(self) -> cgroups.Hierarchy | None:
         layout.write_etc(self._etc)
-        remove(self._servers)
+        self._trash.remove(self._servers)
         for server in ("node", "python"):
             servers.lay_out(server, self._servers / server)
         groups = cgroups.find(self._config.work)
@@ -69,6 +70,8 @@ class SandboxDriver:
     async def close(self) -> None:
         await asyncio.gather(*(sandbox.kill() for sandbox in tuple(self._running)))
         await self._spawner.close()
+        if self._groups:
+            await asyncio.to_thread(self._groups.close)
         if self._networks:
             await self._networks.close()
 
@@ -284,7 +287,7 @@ class SandboxDriver:
             for folder in plan.owned:
                 os.chown(folder, uid, uid)
             if plan.cache is not None:
-                own(plan.cache, uid)
+                self._trash.hand_over(plan.cache, uid)
         return self._groups.create(plan.name, plan.limits, plan.pids) if self._groups else None
 
     def _guard(self, sandbox: ProcessSandbox, limits: Limits, pids: int) -> None:

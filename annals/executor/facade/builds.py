@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 from annals.domain.ports import Artefact, Build
-from annals.executor import folders
 from annals.executor.artefacts import keep
 from annals.executor.buildcache import BuildCache
 from annals.executor.buildend import Bounds, Refused, finished
@@ -22,6 +21,7 @@ from annals.executor.facade.errors import Refusal
 from annals.executor.facade.output import Record
 from annals.executor.facade.sources import Sources, key_of
 from annals.executor.refusals import EngineAway, RuntimeUnavailable, StartFailed
+from annals.executor.trash import Trash
 from annals.store.blobs import Blobs
 
 PROJECT = "facade"
@@ -32,6 +32,8 @@ class Held:
 
     def __init__(self, sandbox: Sandbox, folder: Path, cache: Path | None) -> None:
         self.sandbox, self.folder, self.cache = sandbox, folder, cache
+        self.cache_name = ""
+        """What its downloads are kept as once it has ended; empty where they are not."""
         self.used = time.monotonic()
         self.busy = 0
 
@@ -55,6 +57,7 @@ class Builds:
         self._blobs = blobs
         self._sources = sources
         self._folder = config.work / "b"
+        self._trash = Trash(config.work)
         self._cache = BuildCache(
             config.work / "cache", most_bytes=config.build_cache_bytes, project_bytes=config.project_cache_bytes
         )
@@ -94,13 +97,13 @@ class Builds:
             await self._driver.prepare(runtime)
             return Held(await self._driver.construct(task, _ignore), folder, cache)
         except EngineAway:
-            await asyncio.to_thread(folders.remove, folder)
+            await asyncio.to_thread(self._trash.remove, folder)
             raise
         except (CodeMissing, RuntimeUnavailable, StartFailed) as failure:
-            await asyncio.to_thread(folders.remove, folder)
+            await asyncio.to_thread(self._trash.remove, folder)
             raise Refusal("runtime_failed", str(failure)) from failure
         except BaseException:
-            await asyncio.to_thread(folders.remove, folder)
+            await asyncio.to_thread(self._trash.remove, folder)
             raise
 
     async def build(self, held: Held, spec: Spec, record: Record) -> Artefact | None:
@@ -129,7 +132,7 @@ class Builds:
         await finished(held.sandbox, work, held.folder, bounds, output)
         if held.cache is not None:
             runtime = runtime_of(spec.image, self._config.images)
-            await self._cache.give(PROJECT, _cache_name(runtime, spec), held.cache)
+            held.cache_name = _cache_name(runtime, spec)
 
     async def _keep(self, held: Held, spec: Spec) -> Artefact:
         path = f"{spec.destination.rstrip('/')}/{secrets.token_hex(10)}.tar.gz"
@@ -139,7 +142,9 @@ class Builds:
     async def end(self, held: Held) -> None:
         """Kill it and leave nothing of it behind."""
         await held.sandbox.kill()
-        await asyncio.to_thread(folders.remove, held.folder)
+        if held.cache is not None and held.cache_name:  # only now nothing writes to it any more
+            await self._cache.give(PROJECT, held.cache_name, held.cache)
+        await asyncio.to_thread(self._trash.remove, held.folder)
 
 
 def _ignore(_: bytes) -> None:

@@ -1,5 +1,7 @@
 """The executor as other control planes know it: the contract's HTTP API over this host's driver."""
 
+import asyncio
+
 import msgspec
 
 from annals.executor.config import ExecutorConfig, Facade
@@ -7,6 +9,7 @@ from annals.executor.drivers.port import Driver
 from annals.executor.facade.http1 import Server
 from annals.executor.facade.routes import Routes
 from annals.executor.facade.runtimes import Runtimes
+from annals.executor.trash import Trash
 
 FOLDER = "facade"
 """What it keeps, below the executor's work folder: nothing that must survive."""
@@ -25,14 +28,18 @@ class FacadeServer:
         routes = Routes(self._runtimes, facade.secret)
         self._server = Server(routes.admit, routes.answer)
         self.address = ("", 0)
+        self._emptying: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Listen. Raises OSError."""
-        self._work.mkdir(mode=0o711)
-        (self._work / "code").mkdir(mode=0o711)
+        self._work.mkdir(mode=0o711, exist_ok=True)
+        (self._work / "code").mkdir(mode=0o711, exist_ok=True)
+        self._emptying = asyncio.create_task(Trash(self._work).run(), name="facade-trash")
         self._runtimes.open()
         self.address = await self._server.open(self._facade.host, self._facade.port)
 
     async def close(self) -> None:
         await self._server.close()
         await self._runtimes.close()
+        if self._emptying:
+            self._emptying.cancel()

@@ -1,11 +1,13 @@
 """Both drivers, for the one suite that all of them run."""
 
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
+from annals.executor import trash
 from annals.executor.drivers.choice import engine_problem
 from tests.contract.drivers import cloud
 from tests.contract.drivers.hosts import Host, Shell, configuration, driver_of
@@ -24,6 +26,8 @@ def folder() -> Iterator[Path]:
     """A short path: sockets live below it. Closed to others, as a data folder is."""
     with TemporaryDirectory(prefix="dr-", dir="/tmp") as path:
         yield Path(path)
+        for name in os.listdir(path):  # deeper than what follows can remove
+            trash.remove(Path(path, name))
 
 
 @pytest.fixture

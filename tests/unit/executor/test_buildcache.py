@@ -7,7 +7,9 @@ import msgspec
 import pytest
 
 from annals.domain.ports import Artefact, Build, Limits
+from annals.executor import buildcache, folders
 from annals.executor.buildcache import BuildCache, inputs
+from tests.unit.executor.trees import deep
 
 JOB = Build(
     project="p",
@@ -148,12 +150,93 @@ async def test_a_project_and_all_together_are_bounded(cache: BuildCache, tmp_pat
     for n in range(3):
         await cache.give("p", f"k{n}", left(tmp_path / f"p{n}", 900_000))
         os.utime(cache._kept("p", f"k{n}"), (n, n))
+        await cache.swept()
     assert not await cache.take("p", "k0", tmp_path / "gone")
     for n in range(3):
         await cache.give(f"q{n}", "k", left(tmp_path / f"q{n}", 900_000))
+    await cache.swept()
 
     kept = [path for path in (tmp_path / "cache").glob("*/packages/*") if path.is_dir()]
     assert len(kept) == 3
+
+
+async def test_the_least_recently_used_downloads_of_all_projects_go_first(cache: BuildCache, tmp_path: Path) -> None:
+    for n in range(4):
+        await cache.give(f"p{n}", "k", left(tmp_path / f"p{n}", 900_000))
+        os.utime(cache._kept(f"p{n}", "k"), (100 - n, 100 - n))
+    await cache.swept()
+    await cache.give("p4", "k", left(tmp_path / "p4", 900_000))
+    await cache.swept()
+
+    assert [cache._kept(f"p{n}", "k").exists() for n in range(5)] == [True, True, False, False, True]
+
+
+async def test_downloads_larger_than_a_projects_share_are_not_kept(cache: BuildCache, tmp_path: Path) -> None:
+    await cache.give("p", "k", left(tmp_path / "a", 2_500_000))
+
+    assert not await cache.take("p", "k", tmp_path / "b")
+
+
+async def test_one_projects_downloads_are_never_walked_in_anothers_build(
+    cache: BuildCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await cache.give("hostile", "k", left(tmp_path / "a", 10))
+    await cache.swept()
+    walked: list[Path] = []
+    init = folders.Walk.__init__
+
+    def noted(walk: folders.Walk, folder: Path, bounds: folders.Bounds) -> None:
+        walked.append(folder)
+        init(walk, folder, bounds)
+
+    monkeypatch.setattr(folders.Walk, "__init__", noted)
+    await cache.give("quiet", "k", left(tmp_path / "b", 10))
+    await cache.swept()
+
+    assert walked == [tmp_path / "b"]
+
+
+async def test_deep_downloads_are_kept_and_removed_like_any_other(cache: BuildCache, tmp_path: Path) -> None:
+    deep(tmp_path / "deep", 1_500)
+    await cache.give("hostile", "k", tmp_path / "deep")
+    await cache.give("quiet", "k", left(tmp_path / "a", 10))
+    await cache.swept()
+
+    assert await cache.take("quiet", "k", tmp_path / "b")
+    assert cache._sweeping is not None
+    assert cache._sweeping.exception() is None
+
+
+async def test_downloads_that_cannot_be_measured_are_dropped_whole(
+    cache: BuildCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(buildcache, "LOOK", folders.Bounds(entries=0))
+    await cache.give("hostile", "k", left(tmp_path / "a", 10))
+
+    assert not await cache.take("hostile", "k", tmp_path / "b")
+
+
+async def test_downloads_without_a_recorded_size_are_dropped_whole(cache: BuildCache, tmp_path: Path) -> None:
+    await cache.give("hostile", "k", left(tmp_path / "a", 10))
+    await cache.swept()
+    for record in (tmp_path / "cache").glob("*/sizes/*"):
+        record.unlink()
+    await cache.give("quiet", "k", left(tmp_path / "b", 10))
+    await cache.swept()
+
+    assert not await cache.take("hostile", "k", tmp_path / "c")
+    assert await cache.take("quiet", "k", tmp_path / "d")
+
+
+async def test_failed_sweeps_fail_no_build(cache: BuildCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: BuildCache) -> None:
+        raise RecursionError
+
+    monkeypatch.setattr(BuildCache, "_shrink", broken)
+    await cache.give("p", "k", left(tmp_path / "a", 10))
+    await cache.swept()
+
+    assert await cache.take("p", "k", tmp_path / "b")
 
 
 async def test_what_was_noted_of_an_artefact_is_told(cache: BuildCache) -> None:

@@ -84,6 +84,24 @@ def test_version_2_bounds_all_in_one_folder(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_closed_hierarchies_leave_no_folders(tmp_path: Path, version: int, request: pytest.FixtureRequest) -> None:
+    if version == 1:
+        hierarchy = request.getfixturevalue("version1")
+        parents = list((tmp_path / "cgroup").rglob("annals-*"))
+        assert len(parents) == 3
+    else:
+        hierarchy = version2(tmp_path, "cpu memory pids")
+        parents = [tmp_path / "cgroup" / "own" / cgroups_name(tmp_path / "work")]
+    for parent in parents:
+        (parent / "left").mkdir()
+        for file in parent.glob("cgroup.*"):
+            file.unlink()  # the kernel's own files do not keep a group's folder
+    hierarchy.close()
+
+    assert [parent for parent in parents if parent.exists()] == []
+
+
 def test_only_what_is_delegated_counts_as_bound(tmp_path: Path) -> None:
     hierarchy = version2(tmp_path, "pids")
 
