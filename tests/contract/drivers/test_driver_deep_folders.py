@@ -15,6 +15,7 @@ import pytest
 from annals.executor import trash
 from tests.contract.drivers.hosts import RUNTIMES, Host
 from tests.contract.drivers.test_driver_executions import EXECUTOR
+from tests.sandboxes import groups_of
 from tests.unit.executor.archives import gzipped
 from tests.unit.executor.trees import deep
 
@@ -169,3 +170,15 @@ async def test_outputs_with_deep_folders_fail_their_own_build_with_a_sentence(ho
     assert outcome.reason == "empty_output", host.log
     assert "nested deeper than 64" in outcome.message
     await neighbour(host)
+
+
+async def test_stopped_executors_leave_no_control_groups(host: Host) -> None:
+    run = await host.function("def main(context): return context.res.text('x')\n")
+    assert (await host.execute(run)).body == b"x"
+    kernel = host.process._driver.enforced()["pids"] == "kernel"
+    assert bool(groups_of(host.folder)) == (kernel and host.config.driver == "sandbox")
+    await host.close()
+    left = groups_of(host.folder)
+    await host.open()
+
+    assert left == []

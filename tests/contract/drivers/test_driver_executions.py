@@ -11,7 +11,6 @@ import pytest
 
 from annals.domain.ports import Limits
 from tests.contract.drivers.hosts import NODE, PYTHON, RUNTIMES, Host, processes_with
-from tests.sandboxes import groups_of
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -252,18 +251,6 @@ folder = Path(sys.argv[1])
 asyncio.run(serve(ExecutorConfig(data=Path(sys.argv[2]), work=folder / "work", blobs_url=str(folder / "blobs"),
     listen=f"unix:{folder}/run/other.sock", driver=sys.argv[3])))
 """
-
-
-async def test_stopped_executors_leave_no_control_groups(host: Host) -> None:
-    run = await host.function("def main(context): return context.res.text('x')\n")
-    assert (await host.execute(run)).body == b"x"
-    kernel = host.process._driver.enforced()["pids"] == "kernel"
-    assert bool(groups_of(host.folder)) == (kernel and host.config.driver == "sandbox")
-    await host.close()
-    left = groups_of(host.folder)
-    await host.open()
-
-    assert left == []
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
