@@ -1,6 +1,7 @@
 """Passwords: argon2id, a few at a time, and as long for a user that is not there as for one that is."""
 
 import asyncio
+import contextlib
 from functools import cache
 
 from argon2 import PasswordHasher
@@ -8,6 +9,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from annals.domain.user import User
 from annals.projections.identity_models import HashOptions
+from annals.store.errors import DataKeyDeleted
 from annals.store.vault import Vault
 
 LEAST, MOST = 8, 256
@@ -35,7 +37,8 @@ class Passwords:
         """Whether it is the user's; with nothing sealed it is not, and that takes as long."""
         hashed = ""
         if sealed:
-            hashed = await self._vault.open(project_id, User.stream(project_id, user_id), _SEALED_AS, sealed)
+            with contextlib.suppress(DataKeyDeleted):  # it fits nothing until it is set again
+                hashed = await self._vault.open(project_id, User.stream(project_id, user_id), _SEALED_AS, sealed)
         async with self._turns:
             return await asyncio.to_thread(_verify, hashed, password)
 

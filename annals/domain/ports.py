@@ -22,6 +22,7 @@ Reason = Literal[
     "deployment_missing",
     "build_not_ready",
     "runtime_unavailable",
+    "variable_unreadable",
 ]
 """Why an execution failed (extensions.md); empty when it did not."""
 
@@ -37,6 +38,7 @@ BuildReason = Literal[
     "timeout",
     "out_of_memory",
     "runtime_unavailable",
+    "variable_unreadable",
     "canceled",
     "worker_lost",
     "executor_lost",

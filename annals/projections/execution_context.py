@@ -23,6 +23,7 @@ from annals.domain.project import Project
 from annals.domain.runtimes import RUNTIMES
 from annals.store import sql
 from annals.store.database import Database
+from annals.store.errors import DataKeyDeleted, VariableUnreadable
 
 QUERIES = sql.load(__package__, "execution_context.sql")
 ACTIVE = QUERIES["active"]
@@ -96,6 +97,10 @@ class Environment(NamedTuple):
 
     variables: Mapping[str, str]
     digest: str
+
+
+NO_VARIABLES = Environment({}, "")
+"""The environment of a run that fails before it has one."""
 
 
 class Prepared(NamedTuple):
@@ -179,7 +184,8 @@ class Environments:
     async def of(self, context: Context, *, building: bool = False) -> Prepared:
         """The environment of a context whose deployment is there; the context is read anew when it was outdated.
 
-        Raises FunctionNotFound, FunctionRuntimeUnsupported, what opening a sealed value raises, StoreUnavailable.
+        Raises FunctionNotFound, FunctionRuntimeUnsupported, VariableUnreadable, SealBroken, MasterKeyWrong,
+        StoreUnavailable.
         """
         for _ in range(_ATTEMPTS):
             deployment = context.deployment
@@ -212,7 +218,10 @@ class Environments:
         ):
             owner = context.stream if function_id else Project.stream(context.project_id)
             into = opened.of_function if function_id else opened.of_project
-            into[key] = await self._vault.open(context.project_id, owner, variable_id, sealed)
+            try:
+                into[key] = await self._vault.open(context.project_id, owner, variable_id, sealed)
+            except DataKeyDeleted:
+                raise VariableUnreadable(key) from None
         return opened
 
     async def _anew(self, context: Context) -> Context:

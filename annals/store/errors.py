@@ -96,3 +96,14 @@ class DataKeyReplaced(StoreError):
     """A value was sealed by a key that is not its project's any more: nothing is recorded. Seal again and try again."""
 
     default = "The project was deleted, and perhaps created again, while a value of it was sealed. Try again."
+
+
+class VariableUnreadable(StoreError):
+    """A variable that code needs was sealed by a data key which is not here."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"The variable {key} cannot be read: its value was sealed by a data key that is not here, as after an"
+            " import without keys. Set the variable again, or move the instance with `annals export --with-keys` or"
+            " `annals backup`."
+        )

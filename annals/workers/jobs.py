@@ -11,7 +11,7 @@ from annals.domain.ports import Build, BuildOutcome, Limits
 from annals.projections.execution_context import Environments, Prepared
 from annals.projections.runs import deployment_of, key_of_code
 from annals.store.blob_keys import artefact_key
-from annals.store.errors import StoreError
+from annals.store.errors import StoreError, VariableUnreadable
 from annals.store.patience import EXECUTOR_SECONDS, patiently
 from annals.store.tokens import EPHEMERAL_KEYS, ephemeral_key
 from annals.store.vault import Vault
@@ -56,6 +56,8 @@ class Jobs:
             return None
         except FunctionRuntimeUnsupported as error:
             return Job(size.slug, None, BuildOutcome(reason="runtime_unavailable", message=str(error)))
+        except VariableUnreadable as error:
+            return Job(size.slug, None, BuildOutcome(reason="variable_unreadable", message=str(error)))
         except StoreError as error:
             sentence = f"The function's variables cannot be opened: {error}"
             return Job(size.slug, None, BuildOutcome(reason="command_failed", message=sentence))

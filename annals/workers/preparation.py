@@ -9,7 +9,7 @@ from annals.projections.execution_context import Context, Environments, Prepared
 from annals.projections.runs import Call, key_of_code
 from annals.store.contents import Contents
 from annals.store.database import Row
-from annals.store.errors import ContentMissing, StoreError
+from annals.store.errors import ContentMissing, StoreError, VariableUnreadable
 from annals.store.inputs import KIND, NOTHING, Input, open_input
 from annals.store.patience import patiently
 from annals.store.tokens import EPHEMERAL_KEYS, USER_TOKENS, ephemeral_key, user_token
@@ -69,6 +69,8 @@ class Preparation:
             raise Refused("deployment_missing", FUNCTION_GONE) from None
         except FunctionRuntimeUnsupported as error:
             raise Refused("runtime_unavailable", str(error)) from None
+        except VariableUnreadable as error:
+            raise Refused("variable_unreadable", str(error)) from None
         except StoreError as error:
             raise Refused("error", f"The function's variables cannot be opened: {error}") from error
 

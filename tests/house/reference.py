@@ -5,6 +5,7 @@ import inspect
 import pkgutil
 import re
 from collections.abc import Iterator
+from typing import get_args
 
 import annals.domain
 from annals.app.cli.main import COMMANDS
@@ -12,6 +13,7 @@ from annals.app.errors import STATUS
 from annals.app.operations import ROUTES
 from annals.domain.base import Aggregate, AggregateEvent
 from annals.domain.errors import DomainError
+from annals.domain.ports import BuildReason, Reason
 from annals.store.errors import StatementTooSlow, StoreUnavailable
 from annals.store.mapper import aggregate_classes
 from tests.house.source import PACKAGE, ROOT
@@ -65,6 +67,40 @@ def _routes() -> Iterator[str]:
         yield f"| {operation.method} | `{operation.path}` |"
 
 
+_REASONS = {
+    "bad_archive": "The uploaded source is no archive that can be unpacked.",
+    "build_not_ready": "The build of the deployment is not ready.",
+    "canceled": "A caller canceled it.",
+    "command_failed": "A command of the build ended with an error.",
+    "crashed": "The code ended its process.",
+    "dead_lettered": "Every attempt of the retry policy failed.",
+    "deployment_missing": "The function, its active deployment or the deployment's artefact is not there.",
+    "empty_output": "The build left nothing to run.",
+    "empty_source": "The source holds no files.",
+    "entrypoint_missing": "The build's output does not hold the entrypoint.",
+    "error": "The code answered with an error, or what it was given cannot be read.",
+    "executor_lost": "The executor was gone for longer than a build waits.",
+    "out_of_memory": "The code used more memory than its specification has.",
+    "output_too_large": "The build's output is over the limit.",
+    "response_too_large": "The response is over the limit.",
+    "runtime_unavailable": "No executor, container engine or runtime was there in time.",
+    "source_unavailable": "The source cannot be fetched or read.",
+    "start_failed": "No instance became ready in time.",
+    "timeout": "It took longer than it may.",
+    "variable_unreadable": "The data key that sealed a variable is not here. Set the named variable again.",
+    "worker_lost": "The process that carried it out was lost.",
+}
+
+
+def _reasons() -> Iterator[str]:
+    """Every reason has a sentence: a KeyError names the one that has none."""
+    executions, builds = get_args(Reason), get_args(BuildReason)
+    yield "| reason | of failed | says |\n|---|---|---|"
+    for reason in sorted({*executions, *builds} - {""}):
+        kinds = [kind for kind, known in (("executions", executions), ("builds", builds)) if reason in known]
+        yield f"| `{reason}` | {', '.join(kinds)} | {_REASONS[reason]} |"
+
+
 def _metrics() -> Iterator[str]:
     found: dict[str, str] = {}
     for module in ("metrics.py", "health/conservation.py"):
@@ -86,6 +122,7 @@ def page() -> str:
         "Routes": _routes(),
         "Events": _events(),
         "Errors": _errors(),
+        "Reasons": _reasons(),
         "Metrics": _metrics(),
     }
     head = "# Reference\n\nMade from the code by `make docs`; a test holds it to that.\n"

@@ -9,7 +9,7 @@ from annals.domain.execution import Execution, Request
 from annals.projections.execution_context import Context, Environments
 from annals.projections.runs import deployment_of
 from annals.store.contents import Content
-from annals.store.errors import ContentMissing
+from annals.store.errors import ContentMissing, DataKeyDeleted
 from annals.store.ids import generate_id
 from annals.store.inputs import KIND, input_facts, open_input, seal_input
 from annals.store.log import EventLog, Meta, Recorded
@@ -78,7 +78,10 @@ class Redriver:
             sealed = await self._log.contents.read(letter.id, KIND)
         except ContentMissing:
             raise DeadLetterNotFound("What this dead letter was given is no longer kept.") from None
-        given = await open_input(self._vault, self._project_id, letter.id, sealed)
+        try:
+            given = await open_input(self._vault, self._project_id, letter.id, sealed)
+        except DataKeyDeleted:
+            raise DeadLetterNotFound("The data key that sealed this dead letter's input is not here.") from None
         content = await seal_input(self._vault, self._project_id, stream, given)
         digest, size = input_facts(content)
         return msgspec.structs.replace(letter.request, input_digest=digest, input_size=size), [content]

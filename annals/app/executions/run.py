@@ -19,10 +19,10 @@ from annals.app.stints import Stint
 from annals.domain.execution import Execution, Request
 from annals.domain.invocation import KEPT_REQUEST_HEADERS, kept, laid_over, platform_headers
 from annals.domain.ports import UNANSWERED_STATUS, Executor, ExecutorUnavailable, ExecutorUnreachable, Outcome, Run
-from annals.projections.execution_context import Context, Prepared
+from annals.projections.execution_context import NO_VARIABLES, Context, Prepared
 from annals.projections.runs import QUEUE_SECONDS, build_run, deployment_of, key_of_code
 from annals.projections.runs import Call as FunctionCall
-from annals.store.errors import StoreUnavailable
+from annals.store.errors import StoreUnavailable, VariableUnreadable
 from annals.store.log import Meta
 from annals.store.request import Place
 from annals.store.tokens import ephemeral_key, user_token
@@ -78,11 +78,17 @@ async def _carry_out(call: Call, context: Context, stint: Stint) -> CarriedOut:
     services = call.services
     caller = await call.caller()
     execution_id = call.new_id()
-    prepared = await services.environments.of(await routed(call, context, execution_id))
+    context = await routed(call, context, execution_id)
+    meta = await call.meta()
+    try:
+        prepared = await services.environments.of(context)
+    except VariableUnreadable as error:
+        outcome = Outcome(status_code=UNANSWERED_STATUS, reason="variable_unreadable", message=str(error))
+        execution = _accepted(call, context, execution_id, caller)
+        return CarriedOut(Prepared(context, NO_VARIABLES), execution, outcome, timed_out=False, meta=meta)
     context = prepared.context
     execution = _accepted(call, context, execution_id, caller)
     run = await _run_of(call, prepared, execution, caller)
-    meta = await call.meta()
     try:
         if run.concurrency:
             stint.end()

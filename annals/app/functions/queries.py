@@ -15,9 +15,9 @@ from annals.app.queries.schema import boolean, date, integer, schema, text
 from annals.app.queries.search import search
 from annals.app.queries.statements import Sql, listing
 from annals.app.reads import Found, Lookup
-from annals.app.services import Services
 from annals.app.variables.schemas import Variable
 from annals.app.variables.schemas import present as present_variable
+from annals.app.variables.values import shown_value
 from annals.app.wire import encode, joined
 from annals.domain.errors import FunctionNotFound
 from annals.domain.function import Function
@@ -114,22 +114,16 @@ async def read_functions(call: Call, page: Page, searched: str | None, *, counte
 
 async def present_rows(call: Call, row: Row, variables: Sequence[Row]) -> bytes:
     """What an append returned, as the function's JSON."""
-    opened = await open_variables(call.services, row["project_id"], row["function_id"], variables)
+    opened = await open_variables(call, row["project_id"], row["function_id"], variables)
     return encode(schemas.present(row, opened, call.generation))
 
 
 async def open_variables(
-    services: Services, project_id: str, function_id: str, rows: Sequence[Mapping[str, Any]]
+    call: Call, project_id: str, function_id: str, rows: Sequence[Mapping[str, Any]]
 ) -> list[Variable]:
-    """Variables as they are shown: values of secrets stay sealed."""
+    """Variables as answers show them: values of secrets stay sealed."""
     stream = Function.stream(project_id, function_id)
-    return [
-        present_variable(
-            row,
-            "" if row["secret"] else await services.vault.open(project_id, stream, row["variable_id"], row["sealed"]),
-        )
-        for row in rows
-    ]
+    return [present_variable(row, await shown_value(call, project_id, stream, row)) for row in rows]
 
 
 async def present_whole(call: Call, row: Row) -> bytes:

@@ -75,7 +75,7 @@ async def list_variables(call: Call) -> Answer:
     )
     found = await read_page(call, statements, cursor=page.cursor, noun=variable_queries.LIST.noun, counted=counted)
     call.position = past.position
-    shown = await queries.open_variables(call.services, call.project_id, function["function_id"], found.rows)
+    shown = await queries.open_variables(call, call.project_id, function["function_id"], found.rows)
     return raw_json_answer(joined("variables", found.total, [encode(variable) for variable in shown]))
 
 

@@ -28,6 +28,7 @@ from annals.app.scopes import PROJECT_READ, PROJECT_WRITE
 from annals.app.variables import schemas
 from annals.app.variables.queries import LIST as OF_FUNCTION
 from annals.app.variables.queries import ONE as ONE_OF_FUNCTION
+from annals.app.variables.values import shown_value
 from annals.app.wire import encode, joined
 from annals.domain.commands.projects import add_project_variable, change_project_variable, remove_project_variable
 from annals.domain.errors import ArgumentInvalid, VariableNotFound
@@ -137,10 +138,7 @@ async def _recorded(call: Call, recorded: Recorded) -> bytes:
 
 
 async def _present(call: Call, row: Row) -> bytes:
-    value = ""
-    if not row["secret"]:
-        owner = Project.stream(call.project_id)
-        value = await call.services.vault.open(call.project_id, owner, row["variable_id"], row["sealed"])
+    value = await shown_value(call, call.project_id, Project.stream(call.project_id), row)
     return encode(msgspec.structs.replace(schemas.present(row, value), resource_type="project"))
 
 

@@ -48,11 +48,11 @@ async def read_variables(call: Call, function_id: str, page: Page, *, counted: b
     counter = None if page.filters else (function_id, "variables")
     page_rows = read_page(call, statements, cursor=page.cursor, noun=LIST.noun, counted=counted, counter=counter)
     found = await within(call, function_id, page_rows)
-    shown = await open_variables(call.services, call.project_id, function_id, found.rows)
+    shown = await open_variables(call, call.project_id, function_id, found.rows)
     return joined("variables", found.total, [encode(variable) for variable in shown])
 
 
 async def present_row(call: Call, row: Row) -> bytes:
     """A row as the variable's JSON."""
-    shown: list[Variable] = await open_variables(call.services, row["project_id"], row["function_id"], [row])
+    shown: list[Variable] = await open_variables(call, row["project_id"], row["function_id"], [row])
     return encode(shown[0])

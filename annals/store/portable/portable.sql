@@ -21,6 +21,31 @@ ORDER BY key;
 -- All wrapped data keys.
 SELECT project, key_id, wrapped, created_at::text AS created_at FROM data_keys ORDER BY project;
 
+-- name: unreadable
+-- How many sealed values of what is there name a data key that is not here; the second part of a sealed value is its key.
+WITH sealed (kind, project, value) AS (
+    SELECT 'variable', project_id, sealed FROM variables
+    UNION ALL
+    SELECT 'password', project_id, sealed_password FROM users WHERE sealed_password <> ''
+    UNION ALL
+    SELECT 'installation', p.project_id, convert_from(added.state, 'UTF8')::json -> 'installation' ->> 'sealed'
+    FROM projects p
+    JOIN events added ON added.originator_id = p.stream_id AND added.notification_id > p.sequence
+    WHERE added.topic = 'project.installation_added' AND NOT EXISTS (
+        SELECT FROM events removed
+        WHERE removed.originator_id = p.stream_id AND removed.topic = 'project.installation_removed'
+            AND removed.notification_id > added.notification_id
+            AND convert_from(removed.state, 'UTF8')::json ->> 'installation_id'
+                = convert_from(added.state, 'UTF8')::json -> 'installation' ->> 'installation_id')
+)
+SELECT
+    count(*) FILTER (WHERE kind = 'variable') AS variables,
+    count(*) FILTER (WHERE kind = 'password') AS passwords,
+    count(*) FILTER (WHERE kind = 'installation') AS installations
+FROM sealed
+WHERE NOT EXISTS (
+    SELECT FROM data_keys k WHERE k.project = sealed.project AND k.key_id = split_part(sealed.value, '.', 2));
+
 -- name: newest_event
 -- Whether the log holds more than a first start leaves: projects and their keys, made by the command line.
 SELECT notification_id FROM events

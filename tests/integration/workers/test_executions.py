@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 import pytest
 
 from annals.domain.commands.executions import cancel_execution, lose_execution
-from annals.domain.commands.functions import delete_function
+from annals.domain.commands.functions import add_variable, delete_function
 from annals.domain.errors import FunctionNotFound
 from annals.domain.execution import Execution
 from annals.domain.function import Function
 from annals.domain.ports import Outcome
+from annals.domain.variables import Variable
 from annals.store.inputs import Input
 from tests.integration.workers.valkey import until
 from tests.integration.workers.world import META, PROJECT, World
@@ -104,6 +105,27 @@ async def test_one_without_an_active_deployment_fails_with_the_reason(world: Wor
     assert (row["status"], row["reason"], row["response_status_code"]) == ("failed", "deployment_missing", 0)
     assert "active deployment" in row["message"]
     assert world.executor.runs == []
+
+
+async def test_unreadable_variable_fails_execution_and_build_with_its_name(world: World) -> None:
+    stream = await world.request("x1", await world.built())
+    waiting = await world.deployment(world.incarnations["f"], "d2")
+    sealed = await world.vault.seal(PROJECT, Function.stream(PROJECT, "f"), "v", "a value")
+    variable = Variable(variable_id="v", key="TOKEN", sealed=sealed, secret=True)
+    await world.log.run(add_variable, Function.key(PROJECT, "f"), meta=META, variable=variable)
+    await world.database.execute("UPDATE variables SET sealed = regexp_replace(sealed, '^v1[.][^.]+', 'v1.gone')")
+    built = len(world.executor.builds)
+
+    await world.executions(await world.presence()).run(stream)
+    await world.builds(await world.presence()).run(waiting)
+
+    execution, deployment = await world.execution("x1"), await world.deployed("d2")
+    for row in (execution, deployment):
+        assert (row["status"], row["reason"]) == ("failed", "variable_unreadable")
+    for text in (execution["message"], await world.kept(waiting, "build")):
+        assert "The variable TOKEN cannot be read" in text
+    assert world.executor.runs == []
+    assert len(world.executor.builds) == built
 
 
 async def test_one_whose_function_is_gone_does_not_run(world: World) -> None:

@@ -1,0 +1,33 @@
+"""The passphrase of a keys file: from a file, the environment or the terminal, and never from the command line.
+
+A command line can be read by every user of the machine, and stays in the shell's history.
+"""
+
+import os
+from pathlib import Path
+
+import click
+
+from annals.store.portable.keys import LEAST_PASSPHRASE
+
+VARIABLE = "KEYS_PASSPHRASE"
+"""Not named as a setting: it is of one command, and settings are printed."""
+
+passphrase_option = click.option(
+    "--passphrase-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help=f"File with the passphrase of --with-keys; left out: {VARIABLE}, or it is asked for.",
+)
+
+
+def passphrase(file: Path | None, *, new: bool) -> str:
+    """Read the passphrase; a `new` one is asked for twice and must be long enough. Raises click.ClickException."""
+    try:
+        given = file.read_text().rstrip("\r\n") if file is not None else os.environ.get(VARIABLE, "")
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.ClickException(f"The passphrase cannot be read from {file}: {error}") from None
+    if not given and file is None:
+        given = click.prompt("Passphrase of the keys file", hide_input=True, confirmation_prompt=new)
+    if new and len(given) < LEAST_PASSPHRASE:
+        raise click.ClickException(f"The passphrase needs {LEAST_PASSPHRASE} characters or more.")
+    return str(given)

@@ -1,0 +1,23 @@
+"""The values of variables as answers show them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from annals.app.call import Call
+from annals.store.errors import DataKeyDeleted
+
+
+async def shown_value(call: Call, project_id: str, owner: str, row: Mapping[str, Any]) -> str:
+    """The value of a row of `variables`: empty for a secret, and in the present where its data key is gone.
+
+    `owner` is the stream of its function or project. Raises DataKeyDeleted for the past, SealBroken, MasterKeyWrong,
+    StoreUnavailable.
+    """
+    if row["secret"]:
+        return ""
+    try:
+        return await call.services.vault.open(project_id, owner, row["variable_id"], row["sealed"])
+    except DataKeyDeleted:
+        if call.asks_past:
+            raise
+        return ""

@@ -1,0 +1,122 @@
+"""Data keys that travel beside an export: one file, encrypted with a passphrase (argon2id, AES-256-GCM).
+
+The file names its costs, so that they can grow, and the checkpoint of its export, so that it fits no other.
+"""
+
+import secrets
+from collections.abc import Sequence
+
+import msgspec
+from argon2.exceptions import Argon2Error
+from argon2.low_level import Type, hash_secret_raw
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from annals.store.errors import StoreError
+from annals.store.proof.notes import Checkpoint
+
+FORM = 1
+LEAST_PASSPHRASE = 12
+"""Characters of a passphrase: whoever has the file may try as many as they like."""
+
+PASSES, MEMORY_KIB, LANES = 3, 256 * 1024, 4
+"""What one try of a passphrase costs: four times the memory that RFC 9106 asks for where memory is short."""
+
+MOST_BYTES = 64 * 1024 * 1024
+_MOST_MEMORY_KIB, _MOST_PASSES, _MOST_LANES = 4 * 1024 * 1024, 64, 64
+_KEY, _SALT, _NONCE = 32, 16, 12
+_PURPOSE = b"annals export keys "
+
+
+class KeysFileInvalid(StoreError):
+    """A keys file that cannot be opened; the message says why."""
+
+
+class PlainKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A project's data key, in clear."""
+
+    project: str
+    key_id: str
+    key: bytes
+    created_at: str
+
+
+class _Header(msgspec.Struct, frozen=True, kw_only=True):
+    """What must be known to open the file; the encryption authenticates it. Memory in KiB."""
+
+    form: int = FORM
+    kdf: str = "argon2id"
+    passes: int
+    memory: int
+    lanes: int
+    salt: bytes
+    root: bytes
+    size: int
+    project: str
+
+
+class _File(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="export_keys"):
+    header: _Header
+    nonce: bytes
+    sealed: bytes
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(_File).decode
+_decode_keys = msgspec.json.Decoder(list[PlainKey]).decode
+
+
+def encrypt_keys(keys: Sequence[PlainKey], passphrase: str, checkpoint: Checkpoint, project: str) -> bytes:
+    """The content of a keys file for the export of a project (empty: of all) that ends with a checkpoint."""
+    header = _Header(
+        passes=PASSES,
+        memory=MEMORY_KIB,
+        lanes=LANES,
+        salt=secrets.token_bytes(_SALT),
+        root=checkpoint.root,
+        size=checkpoint.size,
+        project=project,
+    )
+    nonce = secrets.token_bytes(_NONCE)
+    sealed = _cipher(header, passphrase).encrypt(nonce, _encode(keys), _authenticated(header))
+    return _encode(_File(header=header, nonce=nonce, sealed=sealed)) + b"\n"
+
+
+def decrypt_keys(content: bytes, passphrase: str, checkpoint: Checkpoint, project: str) -> list[PlainKey]:
+    """The keys of a file that was written with the export that ends with this checkpoint. Raises KeysFileInvalid."""
+    try:
+        file = _decode(content)
+    except msgspec.MsgspecError:
+        raise KeysFileInvalid("The file of --with-keys is none that `annals export --with-keys` wrote.") from None
+    header = file.header
+    if header.form != FORM or header.kdf != "argon2id":
+        raise KeysFileInvalid(f"The keys file has form {header.form} ({header.kdf}), which this version cannot read.")
+    if header.memory > _MOST_MEMORY_KIB or header.passes > _MOST_PASSES or header.lanes > _MOST_LANES:
+        raise KeysFileInvalid("The keys file asks for more memory or time than any that `annals export` writes.")
+    try:
+        opened = _cipher(header, passphrase).decrypt(file.nonce, file.sealed, _authenticated(header))
+        keys = _decode_keys(opened)
+    except InvalidTag:
+        raise KeysFileInvalid("The passphrase does not open the keys file, or the file was changed.") from None
+    except (Argon2Error, ValueError, msgspec.MsgspecError) as error:
+        raise KeysFileInvalid(f"The keys file is damaged: {error}") from None
+    if (header.root, header.size, header.project) != (checkpoint.root, checkpoint.size, project):
+        raise KeysFileInvalid("The keys file belongs to another export. Use the one that was written with this export.")
+    return keys
+
+
+def _cipher(header: _Header, passphrase: str) -> AESGCM:
+    key = hash_secret_raw(
+        passphrase.encode(),
+        header.salt,
+        time_cost=header.passes,
+        memory_cost=header.memory,
+        parallelism=header.lanes,
+        hash_len=_KEY,
+        type=Type.ID,
+    )
+    return AESGCM(key)
+
+
+def _authenticated(header: _Header) -> bytes:
+    return _PURPOSE + _encode(header)

@@ -1,0 +1,58 @@
+"""An export moves a whole instance with its keys; without them all but sealed values comes, and is told."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.client import Client
+from tests.instance import AnnalsInstance, annals, instance_of_its_own
+
+CODE = "export default async ({ res }) => res.text('moved ' + process.env.WORD);"
+PASSPHRASE = "correct horse battery"
+
+
+@pytest.fixture
+def another() -> Iterator[AnnalsInstance]:
+    """An empty instance with a master key of its own."""
+    with instance_of_its_own() as instance:
+        yield instance
+
+
+@pytest.mark.parametrize("with_keys", [True, False], ids=["with keys", "without keys"])
+def test_function_with_variables_runs_where_it_was_moved(
+    annals_instance: AnnalsInstance, another: AnnalsInstance, tmp_path: Path, with_keys: bool
+) -> None:
+    here = Client(annals_instance.endpoint, annals_instance.headers)
+    here.function("moving", CODE)
+    try:
+        variable = {"key": "WORD", "value": "whole", "secret": False, "variableId": "word"}
+        here.call("POST", "/functions/moving/variables", json=variable)
+        (tmp_path / "passphrase").write_text(PASSPHRASE)
+        keys = ("--with-keys", str(tmp_path / "k"), "--passphrase-file", str(tmp_path / "passphrase")) * with_keys
+        done = annals(
+            *("export", "--contents", "--output", str(tmp_path / "e"), *keys, "--data", str(annals_instance.data)),
+        )
+        assert done.returncode == 0, done.stderr
+        assert PASSPHRASE not in done.stdout + done.stderr
+
+        imported = annals("import", str(tmp_path / "e"), *keys, "--data", str(another.data), "--json")
+
+        assert imported.returncode == 0, imported.stderr
+        there = Client(another.endpoint, annals_instance.headers)  # the keys of the log that was imported
+        (listed,) = [one for one in there.call("GET", "/functions")["functions"] if one["$id"] == "moving"]
+        (shown,) = listed["vars"]
+        assert (shown["key"], shown["value"], shown["secret"]) == ("WORD", "whole" * with_keys, False)
+        unreadable = json.loads(imported.stdout)["unreadable"]
+        if with_keys:
+            assert set(unreadable.values()) == {0}
+        else:
+            assert unreadable["variables"] >= 1
+            failed = there.execute("moving", method="GET")
+            assert failed["status"] == "failed"
+            assert "The variable WORD cannot be read" in failed["errors"]
+            there.call("PUT", "/functions/moving/variables/word", json={"key": "WORD", "value": "whole"})
+        assert there.execute("moving", method="GET")["responseBody"] == "moved whole"
+    finally:
+        here.call("DELETE", "/functions/moving")
