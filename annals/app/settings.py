@@ -46,7 +46,14 @@ class Settings(Limits, frozen=True, kw_only=True):
     region: Annotated[str, _says("Name of this instance's region, as functions see it in `APPWRITE_REGION`.")] = (
         "default"
     )
-    database_url: Annotated[str, _says("PostgreSQL 17 or newer; empty: `annals up` runs an embedded one.", "URL")] = ""
+    database_url: Annotated[
+        str,
+        _says(
+            "PostgreSQL 17 or newer, as libpq takes it: of several hosts (`host1:5432,host2:5432`) the one that takes"
+            " writes; empty: `annals up` runs an embedded one.",
+            "URL",
+        ),
+    ] = ""
     redis_url: Annotated[
         str, _says("Redis or Valkey that carries the queue; empty: `annals up` runs an embedded one.", "URL")
     ] = ""

@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 import psycopg
 from psycopg import errors as pg
 from psycopg import pq
-from psycopg.abc import Buffer
+from psycopg.abc import RV, Buffer, PQGen
 from psycopg.adapt import Transformer
 from psycopg.rows import AsyncRowFactory, DictRow, tuple_row
 
+from annals.store import replication
 from annals.store.binding import Params, bound
+from annals.store.replication import ReplicationUnknown
 
 Row = dict[str, Any]
 Step = tuple[str, Params]
@@ -53,13 +55,44 @@ class _Ready(NamedTuple):
 
 
 class Connection(psycopg.AsyncConnection[DictRow]):
-    """Psycopg's own, with `trip` beside its cursors."""
+    """Psycopg's own, with `trip` beside its cursors.
+
+    A commit whose wait for a synchronous standby was ended is an error on it, not the success that Postgres makes of
+    it: ReplicationUnknown, and the connection is closed, as after any other loss of an answer.
+    """
 
     def __init__(self, pgconn: pq.abc.PGconn, row_factory: AsyncRowFactory[Any] = tuple_row) -> None:
         super().__init__(pgconn, row_factory)
         self._plans: dict[_Key, _Plan] = {}
         self._names = count(1)
         self._transformer = Transformer(self)
+        self._replication_unknown = False
+        self.add_notice_handler(self._note)
+
+    @property
+    def backend_pid(self) -> int:
+        """The process at the other end, 0 where there is none any more."""
+        return 0 if self.closed else self.pgconn.backend_pid
+
+    def _note(self, notice: pg.Diagnostic) -> None:
+        if replication.is_canceled_wait(notice):
+            self._replication_unknown = True
+
+    async def wait(
+        self,
+        gen: PQGen[RV],
+        interval: float = 0.1,
+        timeout: float | None = None,  # noqa: ASYNC109 - psycopg's own
+    ) -> RV:
+        """As psycopg's, through which all of its cursors and transactions go. Raises ReplicationUnknown."""
+        try:
+            found = await super().wait(gen, interval, timeout)
+        finally:
+            if self._replication_unknown:
+                await self.close()
+        if self._replication_unknown:
+            raise ReplicationUnknown
+        return found
 
     async def trip(self, steps: Sequence[Step]) -> list[list[Row]]:
         """Send statements together and return the rows of each, which were read in binary.
@@ -69,6 +102,7 @@ class Connection(psycopg.AsyncConnection[DictRow]):
 
         Raises what Postgres says of the first statement that it refuses, and ProgrammingError for parameters that do
         not fit, with nothing sent. Who is cancelled on the way closes the connection: how far it came is not known.
+        Raises ReplicationUnknown.
         """
         outside = self.pgconn.transaction_status == pq.TransactionStatus.IDLE
         try:
@@ -89,6 +123,8 @@ class Connection(psycopg.AsyncConnection[DictRow]):
                 self.pgconn.enter_pipeline_mode()
                 commands = self._send(ready)
                 results = await self._results()
+                if self._replication_unknown:
+                    raise ReplicationUnknown
                 self.pgconn.exit_pipeline_mode()
             except BaseException:
                 await self.close()

@@ -7,29 +7,19 @@ from datetime import datetime
 from typing import Any, Self
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import dict_row, tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from psycopg_pool.base import AttemptWithBackoff
 
 from annals.store.binding import Params
 from annals.store.connection import Connection, Row, Step
+from annals.store.conninfo import conninfo
 from annals.store.errors import StatementTooSlow, StoreUnavailable
+from annals.store.replication import ReplicationUnknown
+from annals.store.standby import QUERIES as STANDBY
+from annals.store.standby import Standby, barrier
 
-__all__ = ["Connection", "Database", "Params", "Row", "conninfo"]
-
-
-def conninfo(url: str, name: str, *, statement_seconds: int = 0) -> str:
-    """A connection string with what every connection of ours needs: UTC, a name, and no endless wait to connect.
-
-    With `statement_seconds`, Postgres ends each statement that takes longer.
-    """
-    given = conninfo_to_dict(url)
-    options = f"{given.pop('options', '')} -c TimeZone=UTC".strip()
-    if statement_seconds:
-        options += f" -c statement_timeout={statement_seconds}s"
-    given.setdefault("connect_timeout", 2)
-    return make_conninfo(**{**given, "application_name": name, "options": options})  # type: ignore[arg-type]
+__all__ = ["Connection", "Database", "Params", "Row"]
 
 
 class _Soon(AttemptWithBackoff):
@@ -53,7 +43,9 @@ class _Pool(AsyncConnectionPool[Connection]):
 class Database:
     """A pool of connections in autocommit, with rows as dicts in binary; reads outlive a restart of Postgres."""
 
-    def __init__(self, url: str, *, size: int, name: str, patience: float, statement_seconds: int = 0) -> None:
+    def __init__(
+        self, url: str, *, size: int, name: str, patience: float, statement_seconds: int = 0, settles: bool = True
+    ) -> None:
         self.url, self.name, self.patience = url, name, patience
         self._pool = _Pool(
             conninfo(url, name, statement_seconds=statement_seconds),
@@ -65,18 +57,31 @@ class Database:
             timeout=patience,
             reconnect_timeout=5.0,
             name=name,
+            configure=self._settle if settles else None,
         )
+        self.standby = Standby(self.connect)
+        self._settled: Row | None = None
 
     @classmethod
     async def open(
-        cls, url: str, *, size: int = 8, name: str = "annals", patience: float = 3.0, statement_seconds: int = 0
+        cls,
+        url: str,
+        *,
+        size: int = 8,
+        name: str = "annals",
+        patience: float = 3.0,
+        statement_seconds: int = 0,
+        settles: bool = True,
     ) -> Self:
         """Open a pool of up to `size` connections; a call waits at most about `patience` seconds for one.
 
-        With `statement_seconds`, a statement of the pool that takes longer is ended: StatementTooSlow.
+        With `statement_seconds`, a statement of the pool that takes longer is ended: StatementTooSlow. Unless it
+        `settles`, what no synchronous standby has yet may be read after a crash: for a person's own looks.
         Raises StoreUnavailable when the first connection cannot be made.
         """
-        database = cls(url, size=size, name=name, patience=patience, statement_seconds=statement_seconds)
+        database = cls(
+            url, size=size, name=name, patience=patience, statement_seconds=statement_seconds, settles=settles
+        )
         try:
             await database._pool.open(wait=True, timeout=patience + 2)
         except PoolTimeout as error:
@@ -85,6 +90,7 @@ class Database:
         return database
 
     async def close(self) -> None:
+        await self.standby.close()
         await self._pool.close()
 
     async def connect(self, purpose: str) -> Connection:
@@ -104,13 +110,38 @@ class Database:
         except PoolTimeout as error:
             raise StoreUnavailable from error
         try:
-            yield conn
+            with self.standby.watching(conn, ends=True):
+                yield conn
         except psycopg.OperationalError as error:
             if conn.closed:
                 raise _unavailable(error) from error
             raise
+        except psycopg.errors.ReadOnlySqlTransaction as error:
+            await conn.close()  # a primary that became a standby: another host has taken its place
+            raise _unavailable(error) from error
         finally:
             await asyncio.shield(self._pool.putconn(conn))
+
+    async def settle(self, conn: Connection) -> None:
+        """Return once all that is visible on a connection is where a commit is to be. Raises ReplicationUnknown."""
+        with self.standby.watching(conn, ends=True):
+            await barrier(conn)
+
+    async def _settle(self, conn: Connection) -> None:
+        """Before anything is read of a server that was started since, perhaps after a crash.
+
+        That one shows commits that were still waiting for the standby, and which no standby has yet.
+        """
+        try:
+            ((server,),) = await conn.trip([(STANDBY["server"], ())])
+            if server != self._settled:
+                if self.standby.away:
+                    raise ReplicationUnknown
+                await self.settle(conn)
+                self._settled = server
+        except BaseException:
+            await conn.close()
+            raise
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
@@ -181,5 +212,5 @@ class Database:
             raise _unavailable(error) from error
 
 
-def _unavailable(error: psycopg.OperationalError) -> StoreUnavailable:
+def _unavailable(error: psycopg.Error) -> StoreUnavailable:
     return StoreUnavailable(f"{StoreUnavailable.default} ({str(error).strip()})")

@@ -16,6 +16,12 @@ class StoreUnavailable(StoreError):
     default = "The event store is not available right now. Try again shortly."
 
 
+class StandbyAway(StoreUnavailable):
+    """Commits wait for a synchronous standby that does not answer: it is not known whether an append will hold."""
+
+    default = "The database's standby does not answer, and nothing counts as recorded without it. Try again shortly."
+
+
 class StatementTooSlow(StoreError):
     """Postgres ended a statement that took longer than one of this process may."""
 
@@ -52,6 +58,15 @@ class UnknownTopic(StoreError):
 
 class UnreadableEvent(StoreError):
     """A stored event whose state does not fit its class."""
+
+
+class UrlInvalid(StoreError):
+    """What was set as the database's address is none; the message does not repeat it."""
+
+    default = (
+        "ANNALS_DATABASE_URL is no connection string: write postgresql://user:password@host:5432/database, with commas "
+        "between several hosts as in host1:5432,host2:5432, and special characters of the password percent-encoded."
+    )
 
 
 class MigrationError(StoreError):

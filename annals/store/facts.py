@@ -10,9 +10,10 @@ from annals.domain.base import Aggregate, Key
 from annals.store import snapshots, sql
 from annals.store.archives import Archives, project_of
 from annals.store.database import Database
-from annals.store.errors import UnknownTopic, UnreadableEvent
+from annals.store.errors import StandbyAway, UnknownTopic, UnreadableEvent
 from annals.store.mapper import EventMapper
 from annals.store.proof.leaf import StoredRow, moment
+from annals.store.standby import QUERIES as STANDBY
 
 QUERIES = sql.load(__package__, "facts.sql")
 
@@ -156,6 +157,16 @@ class Facts:
     async def position(self) -> int:
         """The newest position, 0 for an empty log."""
         return int(await self.database.value(QUERIES["newest"]))
+
+    async def settled_position(self) -> int:
+        """As `position`, once all up to there is where a commit is to be: for answers that say what is recorded.
+
+        Raises StandbyAway, StoreUnavailable.
+        """
+        if self.database.standby.away:
+            raise StandbyAway
+        ((row,), _) = await self.database.trip([(QUERIES["newest"], ()), (STANDBY["barrier"], ())])
+        return int(row["position"])
 
     async def position_at(self, moment: datetime) -> int:
         """The highest position recorded at or before a moment, 0 when there is none."""

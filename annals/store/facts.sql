@@ -80,7 +80,7 @@ ORDER BY notification_id LIMIT %(limit)s;
 
 -- name: newest
 -- The newest position; visible positions have no gaps that could fill up later.
-SELECT coalesce(max(notification_id), 0) FROM events;
+SELECT coalesce(max(notification_id), 0) AS position FROM events;
 
 -- name: put_snapshot
 -- Keep a snapshot beside the stream's older ones, from which its past is folded; those of other programs go.

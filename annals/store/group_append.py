@@ -16,11 +16,22 @@ from annals.domain.errors import DomainError
 from annals.store import trips
 from annals.store.batches import Waiting, take
 from annals.store.database import Connection, Database
-from annals.store.errors import AnswerLost, DataKeyReplaced, NoPlace, StoreUnavailable, StreamConflict
+from annals.store.errors import (
+    AnswerLost,
+    DataKeyReplaced,
+    NoPlace,
+    StandbyAway,
+    StoreUnavailable,
+    StreamConflict,
+)
 from annals.store.request import Appended, Request, measure
+from annals.store.standby import barrier
 
 TRIP_SECONDS = 10.0
-"""Longest that a batch may take, waiting for the lock included, before its connection is given up."""
+"""Longest that a batch may take, waiting for the lock included, before its connection is given up.
+
+One that waits for a standby is not: its session would wait on, and another with every new connection.
+"""
 
 _BUSY = ("53", "40", "55P03", "57014", "25006")
 """SQLSTATEs that pass by themselves: no resources, deadlocks, timeouts, a standby."""
@@ -40,17 +51,22 @@ class GroupAppender:
         self._arrived = asyncio.Event()
         self._closing = False
         self._conn: Connection | None = None
+        self._in_flight: list[Waiting] = []
+        self._limit: asyncio.Timeout | None = None
+        database.standby.tell(self._standby_changed)
         self._task = asyncio.get_running_loop().create_task(self._work(), name="group-append")
 
     async def append(self, request: Request) -> Appended:
         """Record all of a request or nothing; returns after the commit, never before.
 
-        Raises StreamConflict, DataKeyReplaced, the refusal of a read model's key, RequestTooLarge, StoreUnavailable, or
-        what Postgres said of a statement that fails for other reasons.
+        Raises StreamConflict, DataKeyReplaced, the refusal of a read model's key, RequestTooLarge, StoreUnavailable
+        (StandbyAway at once where it is known), or what Postgres said of a statement that fails for other reasons.
         """
         size = measure(request)
         if self._closing:
             raise StoreUnavailable("The event store is closing.")
+        if self._database.standby.away:
+            raise StandbyAway
         loop = asyncio.get_running_loop()
         waiting = Waiting(request, size, loop.time() + self._patience, loop.create_future())
         self._queue.append(waiting)
@@ -89,9 +105,11 @@ class GroupAppender:
             self._fail_all(StoreUnavailable("The event store is closing."))
 
     async def _record(self, conn: Connection, batch: list[Waiting]) -> None:
+        self._in_flight = batch
         try:
-            async with asyncio.timeout(TRIP_SECONDS):
-                outcomes = await self._trip(conn, batch)
+            async with asyncio.timeout(TRIP_SECONDS) as self._limit:
+                with self._database.standby.watching(conn, ends=False):
+                    outcomes = await self._trip(conn, batch)
         except Exception as error:
             if not (conn.closed or isinstance(error, TimeoutError | psycopg.OperationalError)):
                 log.exception("append_failed", requests=len(batch))
@@ -100,6 +118,21 @@ class GroupAppender:
         else:
             for waiting, outcome in zip(batch, outcomes, strict=True):
                 waiting.settle(outcome)
+        finally:
+            self._in_flight, self._limit = [], None
+
+    def _standby_changed(self) -> None:
+        """Nobody waits for a standby that is away: only the batch itself does, for as long as it takes.
+
+        To end its wait would show its events, which a failover may forget, to all who follow the log.
+        """
+        away, limit = self._database.standby.away, self._limit
+        if away:
+            for waiting in (*self._in_flight, *self._queue):
+                waiting.settle(StandbyAway())
+            self._queue.clear()
+        if limit is not None and not limit.expired():
+            limit.reschedule(None if away else asyncio.get_running_loop().time() + TRIP_SECONDS)
 
     async def _trip(self, conn: Connection, batch: list[Waiting]) -> list[trips.Outcome]:
         outcomes = await self._outcomes(conn, [waiting.request for waiting in batch])
@@ -112,6 +145,9 @@ class GroupAppender:
         placed = any(request.place for request in requests)
         try:
             return await (trips.within_places if placed else trips.together)(conn, requests)
+        except pg.ReadOnlySqlTransaction:
+            await conn.close()  # a primary that became a standby: another host has taken its place
+            raise
         except Exception as error:
             if conn.closed:
                 raise
@@ -127,10 +163,14 @@ class GroupAppender:
         return await trips.one_by_one(conn, requests, self._meaning)
 
     async def _or_own(self, conn: Connection, waiting: Waiting, told: trips.Outcome) -> trips.Outcome:
-        """A request sent before over a connection that broke may have met its own events, not another's."""
+        """A request sent before over a connection that broke may have met its own events, not another's.
+
+        Those may be flushed here alone, their wait for the standby having ended with the connection.
+        """
         found = await trips.stored(conn, waiting.request)
         if found is None:
             return told
+        await barrier(conn)
         returning = any(statement.table for statement in waiting.request.statements)
         return AnswerLost() if returning else found
 
@@ -151,6 +191,8 @@ class GroupAppender:
         log.warning("append_connection_lost", requests=len(batch), error=str(error).strip())
         deadline = asyncio.get_running_loop().time() + self._patience
         for waiting in reversed(batch):
+            if waiting.answer.done():
+                continue
             waiting.losses += 1
             waiting.deadline = deadline
             if waiting.losses > 1:
@@ -166,6 +208,7 @@ class GroupAppender:
             async with asyncio.timeout(self._patience):
                 self._conn = conn = await self._database.connect("append")
                 await conn.execute(session_limits())
+                await self._database.settle(conn)
         except (psycopg.Error, TimeoutError, OSError) as error:
             await self._disconnect()
             now = asyncio.get_running_loop().time()

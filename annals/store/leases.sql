@@ -1,9 +1,9 @@
 -- name: beat
--- Count a heartbeat.
+-- Count a heartbeat. It waits for no standby: while that is away, all would seem to be lost to each other.
 INSERT INTO leases (holder, role, host, pid, beats, doing)
 VALUES (%(holder)s, %(role)s, %(host)s, %(pid)s, 1, %(doing)s)
 ON CONFLICT (holder) DO UPDATE SET beats = leases.beats + 1, doing = excluded.doing
-RETURNING beats;
+RETURNING beats, set_config('synchronous_commit', 'local', true);
 
 -- name: leave
 -- A process ends in order.

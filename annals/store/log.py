@@ -219,8 +219,8 @@ class EventLog:
         beside: Sequence[Statement] = (),
     ) -> Recorded:
         events: list[Any] = [event for aggregate in aggregates for event in aggregate.collect_events()]
-        if not events:
-            return Recorded(await self.facts.position(), None, {}, aggregates, ())
+        if not events:  # it is so already, says the answer: then it must not be forgotten either
+            return Recorded(await self.facts.settled_position(), None, {}, aggregates, ())
         metadata = msgspec.to_builtins(meta)
         for event in events:
             event.metadata.update(metadata)

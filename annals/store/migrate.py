@@ -11,6 +11,7 @@ import psycopg
 from psycopg.rows import tuple_row
 
 from annals.store import sql
+from annals.store.conninfo import conninfo
 from annals.store.errors import MigrationError, StoreUnavailable
 
 QUERIES = sql.load(__package__, "migrate.sql")
@@ -60,11 +61,11 @@ def migrate(
     """Apply what is missing and return its names; `stage="pre"` leaves out what must wait for the new code.
 
     Safe when several processes call it at once. Raises MigrationError when an applied file was changed since or the
-    server is too old, and StoreUnavailable when the database cannot be reached.
+    server is too old, StoreUnavailable when the database cannot be reached, and UrlInvalid.
     """
     wanted = available() if migrations is None else migrations
     try:
-        with psycopg.connect(url, autocommit=True, row_factory=tuple_row, connect_timeout=5) as conn:
+        with psycopg.connect(conninfo(url, "annals prepare"), autocommit=True, row_factory=tuple_row) as conn:
             if conn.info.server_version < OLDEST * 10_000:
                 raise MigrationError(
                     f"PostgreSQL {OLDEST} or newer is needed; this is {conn.info.server_version // 10_000}."

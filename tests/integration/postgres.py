@@ -10,6 +10,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import psycopg
@@ -30,9 +31,11 @@ def _folder() -> Path:
 class Postgres:
     """Started once a session. `crash` and `start` are for tests of what happens when it goes away."""
 
-    def __init__(self) -> None:
+    def __init__(self, access: str = "") -> None:
+        """`access` are further lines of pg_hba.conf."""
         self.folders = Folders(_folder())
         self.folders.open()
+        self._access = access
         self._embedded = postgres.Postgres(self.folders)
         self._embedded.initialise()
         self._process: subprocess.Popen[bytes] | None = None
@@ -40,12 +43,16 @@ class Postgres:
     def url(self, database: str = postgres.DATABASE) -> str:
         return f"postgresql://{postgres.DATABASE}@/{database}?host={self._embedded.sockets}"
 
+    @property
+    def sockets(self) -> Path:
+        return self._embedded.sockets
+
     def start(self) -> None:
         embedded = self._embedded
         embedded.prepare()
-        command = launched(
-            embedded.command, uid=self.folders.service_uid, reach=embedded.reach, end_by=embedded.stop_signal.name
-        )
+        with (embedded.cluster / "pg_hba.conf").open("a") as rules:
+            rules.write(self._access)
+        command = self.command(embedded.command, end_by=embedded.stop_signal.name)
         with (self.folders.data / "postgres.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
         deadline = time.monotonic() + 120
@@ -53,6 +60,12 @@ class Postgres:
             if time.monotonic() > deadline or self._process.poll() is not None:
                 raise RuntimeError((self.folders.data / "postgres.log").read_text())
             time.sleep(0.02)
+
+    def command(self, argv: list[str], *, reach: Sequence[str] = (), end_by: str = "SIGKILL") -> list[str]:
+        """One of the embedded programs, first of all by its name, as a child of this process and as its user."""
+        program = self._embedded._program(Path(argv[0]).name)
+        folders = [*self._embedded.reach, *reach]
+        return launched([program, *argv[1:]], uid=self.folders.service_uid, reach=folders, end_by=end_by)
 
     def crash(self) -> None:
         """End it at once, as a power cut would: what was not flushed is gone."""

@@ -1,8 +1,8 @@
 """Psycopg's face over the simulated Postgres: connections, cursors, pipelines, and a pool for `Database`."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -10,8 +10,9 @@ import psycopg
 from psycopg.rows import tuple_row
 from psycopg_pool import PoolTimeout
 
-from annals.store.connection import Step
+from annals.store.connection import Connection, Step
 from annals.store.database import Database
+from annals.store.standby import Standby
 from tests.simulation.loop import NODE, Node
 from tests.simulation.postgres import Postgres
 from tests.simulation.sessions import Trip
@@ -214,12 +215,21 @@ class SimulatedPool:
             await conn.close()
 
 
+class NoStandby(Standby):
+    """The simulated server has none, so that nothing needs to be watched."""
+
+    @contextmanager
+    def watching(self, conn: Connection, *, ends: bool) -> Iterator[None]:
+        yield
+
+
 class SimulatedDatabase(Database):
     """The real one's reading and patience, over simulated connections. One a node."""
 
     def __init__(self, server: Postgres, *, patience: float = 3.0) -> None:
         self.url, self.name, self.patience = "simulated", "simulated", patience
         self.server = server
+        self.standby = NoStandby(self.connect)
         self._pool: Any = SimulatedPool(self)
 
     async def connect(self, purpose: str) -> Any:

@@ -8,6 +8,7 @@ from annals.store.facts import QUERIES as FACTS
 from annals.store.follower import QUERIES as FOLLOWER
 from annals.store.leases import QUERIES as LEASES
 from annals.store.migrate import QUERIES as MIGRATIONS
+from annals.store.standby import QUERIES as STANDBY
 from annals.store.trips import QUERIES as APPEND
 from tests.simulation.transactions import Row, StreamTaken, Tx, on
 
@@ -15,6 +16,7 @@ _PLACES = ("notification_id", "recorded_at")
 
 
 @on(APPEND["lock"])
+@on(STANDBY["barrier"])
 @on("SELECT 1")
 def nothing(tx: Tx, p: Any) -> list[Row]:
     return []
@@ -118,7 +120,7 @@ def streams(tx: Tx, p: Any) -> list[Row]:
 @on(FACTS["newest"])
 def newest(tx: Tx, p: Any) -> list[Row]:
     log = tx.log()
-    return [{"coalesce": log[-1]["notification_id"] if log else 0}]
+    return [{"position": log[-1]["notification_id"] if log else 0}]
 
 
 @on(FACTS["put_snapshot"])

@@ -16,10 +16,11 @@ from annals.app.cli.listening import Unavailable, listen
 from annals.app.cli.options import answer, chosen, data_option, json_option
 from annals.app.cli.role_executor import configured
 from annals.app.cli.wheels import Unusable, postgres, valkey
-from annals.app.settings import Settings, read
+from annals.app.settings import Invalid, Settings, read
 from annals.domain.catalogue import Specification, default_specification
 from annals.executor import doctor as executor_doctor
 from annals.executor.doctor import Check
+from annals.store.errors import UrlInvalid
 
 LEAST_FREE = 2 * 1024**3
 """Bytes that a first start, a few runtimes and builds need."""
@@ -48,7 +49,12 @@ async def _tried(settings: Settings) -> list[Check]:
     size = size_check(
         default_specification(settings.specifications()), cores=os.cpu_count() or 1, memory_mib=_memory_mib()
     )
-    return [*services, size, *await executor_doctor.checks(configured(settings))]
+    try:
+        config = configured(settings)
+    except (Invalid, UrlInvalid) as error:
+        unusable = Check(name="executor", ok=False, detail="cannot start with these settings", fix=str(error))
+        return [*services, size, unusable]
+    return [*services, size, *await executor_doctor.checks(config)]
 
 
 def _python() -> Check:

@@ -12,6 +12,8 @@ import redis.asyncio as redis
 from annals.app.settings import Settings
 from annals.executor.doctor import Check
 from annals.store.blobs import BlobError, BlobMissing, Blobs
+from annals.store.conninfo import conninfo
+from annals.store.errors import UrlInvalid
 
 OLDEST_POSTGRES = 17
 ANSWER_SECONDS = 5.0
@@ -34,10 +36,13 @@ async def checks(settings: Settings) -> list[Check]:
 
 async def _postgres(url: str) -> Sequence[Check]:
     try:
-        async with asyncio.timeout(ANSWER_SECONDS), await psycopg.AsyncConnection.connect(url, autocommit=True) as conn:
+        connecting = psycopg.AsyncConnection.connect(conninfo(url, "annals doctor"), autocommit=True)
+        async with asyncio.timeout(ANSWER_SECONDS), await connecting as conn:
             version = conn.info.server_version // 10000
             rows = await (await conn.execute(_SETTINGS, ([*DURABLE],))).fetchall()
             stopped = await _stopped(conn)
+    except UrlInvalid as error:
+        return [Check(name="postgres", ok=False, detail="has no address", fix=str(error))]
     except (psycopg.OperationalError, TimeoutError) as error:
         fix = "Start the server (again, where it hangs); ANNALS_DATABASE_URL must name it, its user and its database."
         return [Check(name="postgres", ok=False, detail=_silence(error), fix=fix)]

@@ -17,7 +17,7 @@ from annals.app.logging import configure
 from annals.app.settings import Invalid, Settings
 from annals.executor.refusals import EngineAway, ExecutorMissing, WorkFolderTaken
 from annals.store.blobs import BlobError
-from annals.store.errors import MasterKeyWrong, MigrationError, StoreUnavailable
+from annals.store.errors import MasterKeyWrong, MigrationError, StoreUnavailable, UrlInvalid
 
 log = structlog.get_logger()
 
@@ -26,6 +26,7 @@ _EXPLAINED = (
     MasterKeyWrong,
     MigrationError,
     StoreUnavailable,
+    UrlInvalid,
     BlobError,
     EngineAway,
     ExecutorMissing,

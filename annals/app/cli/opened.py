@@ -35,7 +35,7 @@ def actor() -> Meta:
 @asynccontextmanager
 async def opened(settings: Settings) -> AsyncIterator[EventLog]:
     """The log of an instance whose database is up to date. Raises StoreUnavailable."""
-    database = await Database.open(settings.database_url, size=2, name="annals cli")
+    database = await Database.open(settings.database_url, size=2, name="annals cli", settles=False)
     try:
         log = await EventLog.open(
             database,

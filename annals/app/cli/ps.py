@@ -17,7 +17,8 @@ from annals.app.cli.doctor_service import ANSWER_SECONDS
 from annals.app.cli.folders import Folders, start_ticks
 from annals.app.cli.options import absent, answer, chosen, data_option, json_option, table
 from annals.app.settings import Settings, read
-from annals.store.database import conninfo
+from annals.store.conninfo import conninfo
+from annals.store.errors import UrlInvalid
 from annals.store.leases import QUERIES, Holder
 
 COLUMNS = ("role", "pid", "host", "uptime", "state", "restarts", "doing")
@@ -109,7 +110,7 @@ async def _in_time(asked: Coroutine[Any, Any, list[Holder]]) -> list[Holder] | N
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             return await asked
-    except (psycopg.OperationalError, redis.RedisError, OSError):  # a timeout is one of the last
+    except (psycopg.OperationalError, UrlInvalid, redis.RedisError, OSError):  # a timeout is one of the last
         return None
 
 

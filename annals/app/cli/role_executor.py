@@ -14,6 +14,7 @@ from annals.domain.ports import Limits
 from annals.executor.client import ExecutorClient
 from annals.executor.config import ExecutorConfig, Facade, Tls
 from annals.executor.main import serve
+from annals.store.conninfo import Host, hosts
 
 SECRET_CHARACTERS = 16
 LOOK_SECONDS = 2.0
@@ -95,8 +96,11 @@ def _usual(settings: Settings) -> Limits:
 
 def _services(settings: Settings) -> tuple[tuple[str, int], ...]:
     """Where the control plane's own services listen, as far as that is told here; functions have no business there."""
-    urls = ((urlsplit(settings.database_url), 5432), (urlsplit(settings.redis_url), 6379))
-    return tuple((url.hostname, url.port or usual) for url, usual in urls if url.hostname)
+    queue = urlsplit(settings.redis_url)
+    listening = [*hosts(settings.database_url)] if settings.database_url else []
+    if queue.hostname:
+        listening.append(Host(queue.hostname, queue.port or 6379))
+    return tuple((host.name, host.port) for host in listening if not host.name.startswith(("/", "@")))
 
 
 def tls(settings: Settings) -> Tls | None:

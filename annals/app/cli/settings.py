@@ -4,6 +4,7 @@ import click
 
 from annals.app.cli.options import answer, chosen, json_option
 from annals.app.settings import Described, as_text, described
+from annals.store.conninfo import without_secrets
 
 HEAD = """\
 # Settings
@@ -52,6 +53,8 @@ def _row(one: Described) -> str:
 
 
 def _hidden(one: Described, value: str) -> str:
+    if one.field == "database_url" and value:
+        return without_secrets(value)
     if one.field in SECRET and "@" in value and ":" in value.split("@", 1)[0].rpartition("//")[2]:
         scheme, _, rest = value.partition("://")
         return f"{scheme}://…@{rest.rpartition('@')[2]}"

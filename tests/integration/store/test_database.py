@@ -68,3 +68,22 @@ async def test_while_postgres_is_away_reads_say_so_and_work_again_by_themselves(
 async def test_a_database_that_is_not_there_is_said_so(postgres: Postgres) -> None:
     with pytest.raises(StoreUnavailable, match="cannot be reached"):
         await Database.open(postgres.url("absent"), patience=0.5)
+
+
+async def test_session_of_a_client_that_is_gone_ends_and_lets_go_of_the_lock(database: Database) -> None:
+    gone = await database.connect("gone")
+    await gone.execute("SELECT pg_advisory_lock(7)")
+    gone.pgconn.send_query(b"SELECT pg_sleep(600)")
+    while gone.pgconn.flush():
+        await asyncio.sleep(0.01)
+    query = "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)' AND state = 'active'"
+
+    async def sleeps() -> bool:
+        return bool(await database.value(query))
+
+    await until(sleeps)
+    gone.pgconn.finish()
+
+    async with asyncio.timeout(120):
+        while not await database.value("SELECT pg_try_advisory_lock(7)"):
+            await asyncio.sleep(0.05)
