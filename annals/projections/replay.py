@@ -14,9 +14,11 @@ from annals.projections.refill import Refill, Report, rarely_collected
 from annals.projections.shadow import Comparison, TablesBusy
 from annals.store.database import Connection, Database
 from annals.store.facts import Facts
+from annals.store.snapshot_check import SnapshotCheck
 
-NAMES = (*inline.TABLES, *FOLLOWING)
-"""What can be rebuilt by name: each inline table, and each follower's model."""
+SNAPSHOTS = "snapshots"
+NAMES = (*inline.TABLES, *FOLLOWING, SNAPSHOTS)
+"""What can be rebuilt by name: each inline table, each follower's model, and what streams are folded from."""
 
 _TRIES = 10
 _REPLAY_LOCK = 4_105_002
@@ -34,6 +36,8 @@ async def check(
 ) -> list[Comparison]:
     """Rebuild models and compare each with its live one at one and the same position; the live ones stay.
 
+    Snapshots are each held against a fold of their stream's events.
+
     Raises AlreadyReplaying, ValueError for a name that is not in NAMES, StoreUnavailable, psycopg's errors.
     """
     found: list[Comparison] = []
@@ -43,11 +47,15 @@ async def check(
             await refill.near(lambda model=model: model.reached(conn))  # type: ignore[misc]
             found += await model.compare(conn, refill, tables)
             await shadow.drop(conn)
+    if SNAPSHOTS in names:
+        found.append(await _snapshots_compared(database, facts))
     return found
 
 
 async def rebuild(database: Database, facts: Facts, names: Collection[str] = NAMES, *, report: Report) -> Sequence[str]:
     """Rebuild models and put them in the place of the live ones; returns the tables that were switched.
+
+    Snapshots that differ from their events are dropped; the next ones are taken as the streams grow.
 
     Raises as `check`, and TablesBusy when long reads held a table through several tries: then the live ones stay.
     """
@@ -67,7 +75,16 @@ async def rebuild(database: Database, facts: Facts, names: Collection[str] = NAM
                         raise
             await shadow.drop(conn)
             switched += tables
+    if SNAPSHOTS in names:
+        await SnapshotCheck(database, facts.mapper).mend()
+        switched.append(SNAPSHOTS)
     return switched
+
+
+async def _snapshots_compared(database: Database, facts: Facts) -> Comparison:
+    check = SnapshotCheck(database, facts.mapper)
+    altered = [f"{one.stream} at version {one.version} {one.detail}" for one in await check.run()]
+    return Comparison(SNAPSHOTS, check.read, check.read, altered[: shadow.SAMPLES], ())
 
 
 def _models(database: Database, names: Collection[str]) -> list[tuple[Model, Sequence[str]]]:

@@ -13,7 +13,7 @@ QUERIES = sql.load(__package__, "shadow.sql")
 SCHEMA = "annals_replay"
 _FORMER = "annals_replaced"
 _LIVE = "public"
-_SAMPLES = 3
+SAMPLES = 3
 
 
 class TablesBusy(Exception):
@@ -117,7 +117,5 @@ async def _checksum(conn: Connection, table: Identifier) -> tuple[int, int]:
 
 
 async def _only(conn: Connection, table: Identifier, other: Identifier) -> list[str]:
-    rows = SQL("SELECT t::text AS row FROM {} t EXCEPT SELECT o::text FROM {} o LIMIT {}").format(
-        table, other, _SAMPLES
-    )
+    rows = SQL("SELECT t::text AS row FROM {} t EXCEPT SELECT o::text FROM {} o LIMIT {}").format(table, other, SAMPLES)
     return [row["row"] for row in await (await conn.execute(rows)).fetchall()]

@@ -123,6 +123,17 @@ class Archives:
                 self._streams_bytes += size
         return kept
 
+    async def kept_names(self, segment: Segment) -> bytes | None:
+        """The streams' hashes as they are kept; None where these are missing or damaged, and made anew.
+
+        Raises BlobError.
+        """
+        try:
+            names = unpack_names(await self._blobs.get(_names_key(segment)))
+        except BlobMissing:
+            return None
+        return None if names is None else names.tobytes()
+
     async def rows(self, segment: Segment) -> Sequence[StoredRow]:
         """All events of a segment. Raises ArchiveDamaged, BlobError."""
         if (kept := self._read.get(segment.blob)) is None:

@@ -50,7 +50,7 @@ class Facts:
     """Everything the log can be asked."""
 
     def __init__(self, database: Database, mapper: EventMapper, archives: Archives) -> None:
-        self.database, self._mapper, self._archives = database, mapper, archives
+        self.database, self.mapper, self._archives = database, mapper, archives
 
     async def aggregates(self, keys: Sequence[Key]) -> list[Aggregate | None]:
         """Fold the streams of some keys, as of one moment, in one trip; None for a stream that was never begun.
@@ -70,7 +70,7 @@ class Facts:
                     keys[index].aggregate, keys[index].stream, row["version"], row["state"]
                 )
             else:
-                event = self._mapper.decode(keys[index].stream, row["version"], row["topic"], row["state"])
+                event = self.mapper.decode(keys[index].stream, row["version"], row["topic"], row["state"])
                 folded[index] = project_events(folded[index], (event,))
         return folded
 
@@ -101,7 +101,7 @@ class Facts:
             if row["topic"] is None:
                 folded = snapshots.restore(aggregate, stream, row["version"], row["state"])
             else:
-                event = self._mapper.decode(stream, row["version"], row["topic"], row["state"])
+                event = self.mapper.decode(stream, row["version"], row["topic"], row["state"])
                 folded = project_events(folded, (event,))
         return folded
 
@@ -124,7 +124,7 @@ class Facts:
         rows = await self.database.tuples(QUERIES[name], params)
         end = await self._archives.end()  # asked after the rows were read: they may be what an archive left behind
         if position >= end:
-            decode = self._mapper.decode
+            decode = self.mapper.decode
             return [
                 Fact(place, at, owner, decode(stream, version, topic, state))
                 for place, at, owner, stream, version, topic, state in rows
@@ -174,7 +174,7 @@ class Facts:
 
     def fact(self, row: dict[str, Any]) -> Fact:
         """A row of the events table, decoded."""
-        event = self._mapper.decode(row["originator_id"], row["originator_version"], row["topic"], row["state"])
+        event = self.mapper.decode(row["originator_id"], row["originator_version"], row["topic"], row["state"])
         return Fact(row["notification_id"], row["recorded_at"], row["project"], event)
 
     async def archived(self, streams: Collection[str]) -> list[Fact]:
@@ -188,5 +188,5 @@ class Facts:
         return await self.archived({stream})
 
     def _archived(self, row: StoredRow) -> Fact:
-        event = self._mapper.decode(row.stream, row.version, row.topic, row.state)
+        event = self.mapper.decode(row.stream, row.version, row.topic, row.state)
         return Fact(row.position, moment(row.recorded_ms), project_of(row.stream), event)

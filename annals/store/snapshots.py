@@ -56,6 +56,8 @@ def _tagged(value: Any) -> Any:
         return ["struct", *_path(value), [[n, _tagged(getattr(value, n))] for n in value.__struct_fields__]]
     if type(value) is dict:
         return ["dict", [[_tagged(key), _tagged(item)] for key, item in value.items()]]
+    if type(value) in {set, frozenset}:  # in an order of their own, so that equal states are equal bytes
+        return [type(value).__name__, sorted((_tagged(item) for item in value), key=repr)]
     if _SEQUENCES.get(type(value).__name__) is type(value):
         return [type(value).__name__, [_tagged(item) for item in value]]
     raise TypeError(f"A snapshot cannot hold a {type(value).__qualname__}")

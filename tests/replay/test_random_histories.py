@@ -20,6 +20,8 @@ from annals.domain.function import Function
 from annals.domain.project import ApiKey, Project
 from annals.domain.retention import Retention
 from annals.domain.rule import Rule
+from annals.domain.team import Team
+from annals.domain.user import User
 from annals.domain.variables import Variable
 from annals.projections.following import FOLLOWING
 from annals.projections.inline import REFUSALS, inline
@@ -63,6 +65,13 @@ BEGINNING: list[Step] = [
     *IDENTITY_BEGINNING,
 ]
 """Enough is there for most steps to find something to do."""
+
+
+@pytest.fixture(autouse=True)
+def snapshot_of_every_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a check compares each with what its events fold to."""
+    for aggregate in (Function, Retention, Team, User):
+        monkeypatch.setattr(aggregate, "SNAPSHOT_EVERY", 1)
 
 
 class Actor(IdentityActor, RepositoryActor, UndoingActor, AttemptActor):

@@ -17,6 +17,7 @@ from annals.store.proof.notes import NoteInvalid, Verifier, existing_key
 from annals.store.proof.places import Places
 from annals.store.proof.seal_check import Fault
 from annals.store.proof.verification import MOST_FAULTS, Verdict, Verification
+from annals.store.snapshot_check import SnapshotCheck
 
 _STEP = 4096 * 8
 
@@ -44,6 +45,8 @@ def verify(
             archives = Archives(log.database, blobs)
             verification = Verification(log.database, archives, verifier, outside)
             verdict = await verification.run(since_checkpoint=since_checkpoint, report=_Progress())
+            if not since_checkpoint:
+                verdict = await _with_snapshots(verdict, SnapshotCheck(log.database, log.mapper))
             return await _with_contents(verdict, ContentsCheck(log.database, blobs, archives)) if contents else verdict
 
         verdict = with_log(settings, work)
@@ -52,6 +55,12 @@ def verify(
     answer(msgspec.to_builtins(verdict), as_json, lambda: as_text(verdict, verifier))
     if not verdict.ok:
         sys.exit(1)
+
+
+async def _with_snapshots(verdict: Verdict, check: SnapshotCheck) -> Verdict:
+    told = [(one, f"the snapshot of {one.stream} at version {one.version} {one.detail}") for one in await check.run()]
+    faults = [*verdict.faults, *(Fault("snapshot_altered", one.position, detail) for one, detail in told)]
+    return msgspec.structs.replace(verdict, ok=not faults, faults=faults[:MOST_FAULTS], snapshots=check.read)
 
 
 async def _with_contents(verdict: Verdict, check: ContentsCheck) -> Verdict:
@@ -76,6 +85,7 @@ def as_text(verdict: Verdict, verifier: Verifier) -> str:
     lines = [
         f"key          {verifier}",
         f"events       {verdict.events:,} in {verdict.seconds:g} s",
+        *([f"snapshots    {verdict.snapshots:,}, compared with their events"] if verdict.snapshots else []),
         *([f"contents     {verdict.contents:,}, sources and artefacts among them"] if verdict.contents else []),
         f"checkpoints  {verdict.checkpoints}, {verdict.outside_checkpoints} copies of them outside the database",
         f"proven       up to position {verdict.proven_position}",

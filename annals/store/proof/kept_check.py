@@ -6,7 +6,9 @@ Neither is what the log is proven by, but proofs for others are made of the one,
 from collections.abc import Mapping
 from typing import Any
 
+from annals.store.archives import Archives, streams_of
 from annals.store.database import Database
+from annals.store.proof.leaf import moment
 from annals.store.proof.merkle import HASH_BYTES, fold
 from annals.store.proof.notes import Checkpoint
 from annals.store.proof.seal_check import Checked, Fault
@@ -15,12 +17,30 @@ from annals.store.proof.tiles import FULL, QUERIES, WIDTH
 
 def row_faults(row: Mapping[str, Any], checkpoint: Checkpoint) -> list[Fault]:
     """Where a checkpoint's row says something else than the note in it, which is what was signed."""
-    says = (row["size"], row["position"], bytes(row["root"]))
-    if says == (checkpoint.size, checkpoint.position, checkpoint.root):
+    says = (row["size"], row["position"], bytes(row["root"]), row["signed_at"].replace(microsecond=0))
+    if says == (checkpoint.size, checkpoint.position, checkpoint.root, checkpoint.signed_at.replace(microsecond=0)):
         return []
     return [
         Fault("forged", row["position"], f"the database's checkpoint of size {row['size']} is not what its note says")
     ]
+
+
+async def archive_faults(archives: Archives) -> list[Fault]:
+    """Where the index of archives says something else than they hold: by it they are found, or passed over.
+
+    Raises ArchiveDamaged, BlobError.
+    """
+    faults: list[Fault] = []
+    for segment in await archives.segments():
+        rows = await archives.rows(segment)
+        says = (segment.first_position, segment.last_position, segment.last_recorded_at)
+        if says != (rows[0].position, rows[-1].position, moment(rows[-1].recorded_ms)):
+            detail = f"the index of the archive {segment.blob} does not say what it holds"
+            faults.append(Fault("seal_altered", rows[0].position, detail))
+        if await archives.kept_names(segment) not in {None, streams_of(rows).tobytes()}:
+            detail = f"the index of streams beside the archive {segment.blob} does not name those that it holds"
+            faults.append(Fault("seal_altered", rows[0].position, detail))
+    return faults
 
 
 async def upper_faults(database: Database, checked: Checked) -> list[Fault]:

@@ -75,12 +75,14 @@ SELECT size FROM seal_checkpoints WHERE outside_at IS NOT NULL ORDER BY size DES
 
 -- name: leaves_of_log
 -- The next rows of the log as parts of the bytes that leaves are the hashes of; the length of the plain state and this
--- itself belong between head and names, and behind these.
+-- itself belong between head and names, and behind these. No append writes a time finer than what is sealed, nor
+-- another project than the stream's: a row that was not written so is no event.
 SELECT notification_id,
     '\x0001'::bytea || int8send(notification_id) || int8send((extract(epoch FROM recorded_at) * 1000)::bigint)
         || int8send(originator_version) || int2send(octet_length(originator_id)::int2)
         || int2send(octet_length(topic)::int2) AS head,
-    convert_to(originator_id, 'UTF8') || convert_to(topic, 'UTF8') AS names, state
+    convert_to(originator_id, 'UTF8') || convert_to(topic, 'UTF8') AS names, state,
+    recorded_at = date_trunc('milliseconds', recorded_at) AND project = split_part(originator_id, ':', 2) AS as_appended
 FROM events WHERE notification_id > %s ORDER BY notification_id LIMIT %s;
 
 -- name: unsealed

@@ -12,7 +12,9 @@ from annals.store.proof.places import Places
 from annals.store.proof.sources import Kept
 from annals.store.proof.tiles import FULL, HEIGHT, WIDTH, Leaves
 
-Kind = Literal["altered", "removed", "inserted", "swapped", "seal_altered", "forged", "content_damaged"]
+Kind = Literal[
+    "altered", "removed", "inserted", "swapped", "seal_altered", "forged", "content_damaged", "snapshot_altered"
+]
 
 
 class Fault(NamedTuple):

@@ -10,12 +10,14 @@ from psycopg.rows import tuple_row
 from annals.store.archives import Archives
 from annals.store.database import Connection, Database
 from annals.store.proof.leaf import StoredRow, as_leaf, from_leaf
-from annals.store.proof.merkle import leaf_hash
+from annals.store.proof.merkle import HASH_BYTES, leaf_hash
 from annals.store.proof.tiles import QUERIES, WIDTH, Leaves, leaves
 from annals.store.states.compact import plain_or_altered
 
 TILES = 32
 PAGE = 4096
+NO_LEAF = bytes(HASH_BYTES)
+"""Of a row that says something beside what is sealed of it: no leaf has this hash."""
 
 
 class Kept(NamedTuple):
@@ -79,12 +81,15 @@ class Log:
         self._after = rows[-1][0]
         self._following = asyncio.create_task(self._page(self._after))
         await asyncio.sleep(0)  # the next page is on its way while this one is hashed
-        leaves = [_leaf(head, names, state) for _, head, names, state in rows]
+        leaves = [_leaf(head, names, state) for _, head, names, state, _ in rows]
         del self.positions[: self.at], self.hashes[: self.at], self._leaves[: self.at]
         self.at = 0
         self.positions += [row[0] for row in rows]
         sha256 = hashlib.sha256
-        self.hashes += [sha256(leaf).digest() for leaf in leaves]
+        self.hashes += [
+            sha256(leaf).digest() if as_appended else NO_LEAF
+            for leaf, (*_, as_appended) in zip(leaves, rows, strict=True)
+        ]
         self._leaves += leaves
 
     async def _page(self, after: int) -> list[Any]:

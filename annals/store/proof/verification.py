@@ -8,7 +8,7 @@ import msgspec
 
 from annals.store.archives import Archives
 from annals.store.database import Database
-from annals.store.proof.kept_check import row_faults, upper_faults
+from annals.store.proof.kept_check import archive_faults, row_faults, upper_faults
 from annals.store.proof.leaf import StoredRow, as_leaf
 from annals.store.proof.merkle import HASH_BYTES, leaf_hash
 from annals.store.proof.nodes import Nodes, NodesMissing
@@ -28,7 +28,8 @@ Report = Callable[[int], None]
 
 class Verdict(msgspec.Struct, kw_only=True, rename="camel"):
     """`proven_position` is how far the log is what was signed, by `checkpoints` signatures, `outside_checkpoints` of
-    them from outside the database; `unsealed` events are newer than the seal; `contents` were read, if they were to be.
+    them from outside the database; `unsealed` events are newer than the seal; `snapshots` and `contents` were read, if
+    they were to be.
     """
 
     ok: bool
@@ -39,6 +40,7 @@ class Verdict(msgspec.Struct, kw_only=True, rename="camel"):
     unsealed: int
     seconds: float
     faults: list[Fault]
+    snapshots: int = 0
     contents: int = 0
 
 
@@ -72,6 +74,7 @@ class Verification:
             checked = await SealCheck(signed, self._places).run(tiles(self._database, self._archives))
             if not checked.faults:  # leaves that were changed have other nodes above them
                 self._faults += await upper_faults(self._database, checked)
+            self._faults += await archive_faults(self._archives)
         self._faults += checked.faults
         sealed = await self._events_against(checked, start, report)
         self._tell_swaps()

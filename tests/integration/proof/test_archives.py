@@ -255,3 +255,31 @@ async def test_nothing_young_or_unsigned_is_archived(old: Sealed) -> None:
     await old.database.execute("UPDATE seal_checkpoints SET outside_at = NULL")
 
     assert await archiver.run(datetime.now(UTC) + timedelta(hours=1)) == []
+
+
+INDEX = {
+    "a later beginning": "UPDATE archive_segments SET first_position = first_position + 1",
+    "an earlier end": "UPDATE archive_segments SET last_position = last_position - 1",
+    "another time": "UPDATE archive_segments SET last_recorded_at = last_recorded_at - interval '1 day'",
+}
+
+
+@pytest.mark.parametrize("case", INDEX)
+async def test_altered_index_of_archives_is_found(old: Sealed, case: str) -> None:
+    (segment,) = await old.archive()
+    assert await old.faults() == []
+
+    await old.database.execute(INDEX[case])
+
+    (fault,) = await old.faults()
+    assert (fault.kind, fault.position) == ("seal_altered", segment.first_position)
+
+
+async def test_index_of_streams_that_hides_one_is_found(old: Sealed) -> None:
+    (segment,) = await old.archive()
+    names = archives.streams_of(await Archives(old.database, old.places.own).rows(segment))
+    await old.places.own.put(f"{segment.blob}.names", archives.pack_names(names[1:]))
+
+    (fault,) = await old.faults()
+
+    assert (fault.kind, fault.position) == ("seal_altered", segment.first_position)

@@ -46,6 +46,7 @@ TREE = {
 
 CHECKPOINTS = {
     "an altered root": ("UPDATE seal_checkpoints SET root = sha256(root) WHERE size = 400", 400),
+    "an altered time": ("UPDATE seal_checkpoints SET signed_at = signed_at - interval '1 day' WHERE size = 400", 400),
     "an altered note": ("UPDATE seal_checkpoints SET note = replace(note, 'time', 'tide') WHERE size = 400", 400),
     "an inserted one": (
         "INSERT INTO seal_checkpoints SELECT 500, 500, root, note, signed_at, outside_at FROM seal_checkpoints"

@@ -78,6 +78,22 @@ MATRIX = {
     "an altered time": (
         "UPDATE events SET recorded_at = recorded_at - interval '1 ms' WHERE notification_id = 700", "altered", 700,
     ),
+    "a time altered by less than a millisecond": (
+        "UPDATE events SET recorded_at = recorded_at + interval '499 microseconds' WHERE notification_id = 300",
+        "altered", 300,
+    ),
+    "a time altered by a microsecond": (
+        "UPDATE events SET recorded_at = recorded_at - interval '1 microsecond' WHERE notification_id = 256",
+        "altered", 256,
+    ),
+    "times of two events altered by a microsecond": (
+        "UPDATE events SET recorded_at = recorded_at + interval '1 microsecond' WHERE notification_id IN (30, 300)",
+        "altered", 30,
+    ),
+    "an event shown to another project": (
+        "ALTER TABLE events ALTER COLUMN project DROP EXPRESSION;"
+        "UPDATE events SET project = 'forged' WHERE notification_id = 300", "altered", 300,
+    ),
     "a moved event": ("UPDATE events SET notification_id = 90000 WHERE notification_id = 512", "removed", 512),
     "a deleted event": ("DELETE FROM events WHERE notification_id = 300", "removed", 300),
     "a deleted first event": ("DELETE FROM events WHERE notification_id = 1", "removed", 1),

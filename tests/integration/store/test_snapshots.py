@@ -3,8 +3,12 @@
 import asyncio
 import time
 
+import pytest
+
+from annals.projections.replay import check, rebuild
 from annals.store import snapshots
 from annals.store.log import EventLog
+from annals.store.snapshot_check import SnapshotCheck
 from tests.integration.store.conftest import META
 from tests.integration.store.ledger import Account, absent, close, deposit, key, open_account
 
@@ -104,3 +108,54 @@ async def test_a_new_incarnation_does_not_inherit_from_the_former_ones_snapshot(
 
     account = await log.load(key("a"))
     assert (account.balance, account.amounts, account.version) == (0, [], 15)
+
+
+async def test_snapshots_that_nobody_edited_are_what_their_events_fold_to(log: EventLog) -> None:
+    await _deposited(log, 25)
+    await _snapshot_version(log, 20)
+    await log.run(open_account, absent("b"), meta=META, account="b")
+
+    compared = SnapshotCheck(log.database, log.mapper)
+
+    assert await compared.run() == []
+    assert compared.read == 2
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        "UPDATE snapshots SET state = %(state)s WHERE originator_version = 20",
+        "UPDATE snapshots SET state = substring(state FROM 1 FOR 40) WHERE originator_version = 20",
+        "UPDATE snapshots SET state = '' WHERE originator_version = 20",
+        "UPDATE snapshots s SET state = o.state FROM snapshots o"
+        " WHERE s.originator_version = 20 AND o.originator_version = 10",
+    ],
+)
+async def test_edited_snapshot_is_found_and_mended(log: EventLog, edit: str) -> None:
+    await _deposited(log, 25)
+    await _snapshot_version(log, 20)
+    position = (await log.facts.of_stream(key("a").stream))[19].position
+    richer: Account = await log.facts.aggregate_at(key("a"), position)  # type: ignore[assignment]
+    richer.balance += 1_000_000
+    await log.database.execute(edit, {"state": snapshots.take(richer)})
+
+    (found,) = await SnapshotCheck(log.database, log.mapper).run()
+    (compared,) = await check(log.database, log.facts, ["snapshots"], report=lambda _: None)
+    await rebuild(log.database, log.facts, ["snapshots"], report=lambda _: None)
+
+    assert (found.stream, found.version, found.position) == (key("a").stream, 20, position)
+    assert not compared.same
+    assert (await log.load(key("a"))).balance == sum(range(1, 26))
+    assert await log.database.value("SELECT max(originator_version) FROM snapshots") == 10  # which was right
+    assert await SnapshotCheck(log.database, log.mapper).run() == []
+
+
+async def test_snapshot_of_a_version_that_never_was_is_found(log: EventLog) -> None:
+    await _deposited(log, 25)
+    await _snapshot_version(log, 20)
+    await log.database.execute("UPDATE snapshots SET originator_version = 90 WHERE originator_version = 20")
+    await log.database.execute("UPDATE snapshots SET originator_id = 'account:p:z' WHERE originator_version = 10")
+
+    found = await SnapshotCheck(log.database, log.mapper).run()
+
+    assert {(one.stream, one.version) for one in found} == {(key("a").stream, 90), ("account:p:z", 10)}

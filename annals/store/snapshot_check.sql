@@ -1,0 +1,15 @@
+-- name: snapshots
+-- Snapshots in the order of their streams and versions, a page behind one.
+SELECT originator_id AS stream, originator_version AS version, shape, state FROM snapshots
+WHERE (originator_id, originator_version) > (%(stream)s, %(version)s)
+ORDER BY originator_id, originator_version LIMIT %(limit)s;
+
+-- name: events
+-- The next events of a stream up to a version.
+SELECT notification_id AS position, originator_version AS version, topic, state FROM events
+WHERE originator_id = %(stream)s AND originator_version > %(after)s AND originator_version <= %(until)s
+ORDER BY originator_version LIMIT %(limit)s;
+
+-- name: drop
+-- A snapshot that does not say what its events do: the next load folds them instead.
+DELETE FROM snapshots WHERE originator_id = %(stream)s AND originator_version = %(version)s;
