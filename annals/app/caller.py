@@ -43,7 +43,8 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """One request's caller. `name` is what a missing scope's message calls it; `actor` is written into events.
 
     `depth` counts the triggered functions behind a key that running code was handed.
-    A user is known by `session_id`, or `by_token`, which names a session or none.
+    A user is known by `session_id`, or `by_token`, which names a session or none; `incarnation` is the position of the
+    user's creation.
     `parent` is what ephemeral keys that this caller makes depend on; a caller without one cannot make any.
     `expires_at` is when the caller's credential ends, None for never.
     """
@@ -54,6 +55,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     actor: str = "guest"
     user_id: str = ""
     session_id: str = ""
+    incarnation: int = 0
     by_token: bool = False
     depth: int = 0
     verified: bool = False

@@ -42,13 +42,14 @@ def digest(secret: str) -> str:
 
 class UserClaim(msgspec.Struct, frozen=True):
     """The user that a request says it comes from, in a project or the console: known by a session's secret's digest,
-    or by a token, which may name a session."""
+    or by a token, which may name a session and the position at which the user was created."""
 
     realm: str
     user_id: str
     digest: str = ""
     token: str = ""
     session_id: str = ""
+    incarnation: int = 0
 
     @property
     def key(self) -> tuple[str, str, str, str]:
@@ -133,7 +134,13 @@ def _user(headers: Mapping[bytes, bytes], realm: str, *, admin: bool) -> UserCla
             raise JwtInvalid from None
         if has_cookie(headers, realm):
             raise JwtAndCookieSet
-        return UserClaim(realm, _text(said.user_id.encode()), token=token, session_id=_text(said.session_id.encode()))
+        return UserClaim(
+            realm,
+            _text(said.user_id.encode()),
+            token=token,
+            session_id=_text(said.session_id.encode()),
+            incarnation=said.incarnation,
+        )
     if admin:
         realm = CONSOLE
     found = presented(headers, realm)
@@ -167,7 +174,19 @@ async def _verify(user: UserClaim, secret: SigningSecret, now: datetime) -> None
         raise JwtInvalid from None
 
 
+def _is_successor(user: UserClaim, row: Mapping[str, Any]) -> bool:
+    """Whether the row is of a later user of the id than the one that a token stands for.
+
+    A token from before tokens said so holds by its session, which ended with its user.
+    """
+    if not user.token or (user.session_id and not user.incarnation):
+        return False
+    return bool(user.incarnation != row["sequence"])
+
+
 def _signed_in(claimed: Claim, user: UserClaim, row: Mapping[str, Any], now: datetime) -> Caller:
+    if _is_successor(user, row):
+        return GUEST
     if user.digest or user.session_id:
         over = row["session_id"] is None or row["expires_at"] <= now
         if over or (user.digest and not hmac.compare_digest(row["digest"], user.digest)):
@@ -192,6 +211,7 @@ def _signed_in(claimed: Claim, user: UserClaim, row: Mapping[str, Any], now: dat
         actor=f"{'admin' if console else 'user'}:{user_id}",
         user_id=user_id,
         session_id=row["session_id"] or "",
+        incarnation=row["sequence"],
         by_token=bool(user.token),
         verified=row["verified"],
         labels=tuple(row["labels"]),

@@ -24,7 +24,7 @@ JOIN functions f ON f.project_id = wanted.project_id AND f.function_id = wanted.
 -- name: users
 -- Users with the session that a digest or an id names, and their confirmed places in teams; for many at once.
 SELECT
-    wanted.ord, u.user_id, u.email, u.enabled, u.email_verified OR u.phone_verified AS verified, u.labels, s.session_id,
+    wanted.ord, u.user_id, u.sequence, u.email, u.enabled, u.email_verified OR u.phone_verified AS verified, u.labels, s.session_id,
     s.digest, s.expires_at, m.memberships
 FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[]) WITH ORDINALITY
     AS wanted (project_id, user_id, digest, session_id, ord)

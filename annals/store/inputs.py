@@ -16,6 +16,7 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
 
     `depth` counts the triggers that led to the call, each by what the former's code did.
     `token_session` is the session that the code's token for the user is bound to, empty for none; None: no token.
+    `user_incarnation` is the position of the user's creation, 0 for no user.
     """
 
     body: bytes = b""
@@ -23,6 +24,7 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
     client_ip: str = ""
     depth: int = 0
     token_session: str | None = None
+    user_incarnation: int = 0
 
 
 NOTHING = Input()

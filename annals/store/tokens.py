@@ -57,10 +57,14 @@ class Claims(msgspec.Struct, rename="camel", kw_only=True):
 
 
 class UserClaims(msgspec.Struct, rename="camel", kw_only=True):
-    """What a user's token says: it holds as long as the named session does, with an empty one until `exp`."""
+    """What a user's token says: it holds as long as the named session does, with an empty one until `exp`.
+
+    `incarnation` is the position of the user's creation, which a later user of that id does not share.
+    """
 
     user_id: str
     session_id: str = ""
+    incarnation: int = 0
     exp: float
 
 
@@ -129,9 +133,10 @@ def _verified(token: str, secret: bytes, now: float, kind: type[T]) -> T:
     return claims
 
 
-def user_token(user_id: str, session_id: str, *, expires: float, secret: bytes) -> str:
+def user_token(user_id: str, session_id: str, *, incarnation: int, expires: float, secret: bytes) -> str:
     """A token that stands for a user until `expires`; `session_id` empty for one that no session's end takes away."""
-    return sign(UserClaims(user_id=user_id, session_id=session_id, exp=int(expires)), secret)
+    claims = UserClaims(user_id=user_id, session_id=session_id, incarnation=incarnation, exp=int(expires))
+    return sign(claims, secret)
 
 
 def ephemeral_key(claims: Claims, secret: bytes, *, prefix: str = "dynamic") -> str:

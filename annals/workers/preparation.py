@@ -110,7 +110,13 @@ class Preparation:
         if given.token_session is None:
             return ""
         secret = await patiently(lambda: self._vault.derive(execution.project_id, USER_TOKENS))
-        return user_token(execution.request.user_id, given.token_session, expires=expires, secret=secret)
+        return user_token(
+            execution.request.user_id,
+            given.token_session,
+            incarnation=given.user_incarnation,
+            expires=expires,
+            secret=secret,
+        )
 
     async def _given(self, execution: Execution, kept: bytes | Row | None) -> Input:
         if not execution.request.input_size:

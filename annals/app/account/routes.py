@@ -12,7 +12,7 @@ from annals.app.routing import Operation
 from annals.app.scopes import ACCOUNT, SESSIONS_WRITE
 from annals.app.users import queries
 from annals.app.users.routes import TOKEN_SECONDS, Token, create_user
-from annals.app.users.sessions import open_for, token_for
+from annals.app.users.sessions import TokenOwner, open_for, token_for
 from annals.app.wire import encode
 from annals.domain.commands.users import close_session, close_sessions
 from annals.domain.errors import UserUnauthorized
@@ -99,7 +99,8 @@ async def create_token(call: Call) -> Answer:
     caller = await _user(call)
     if caller.by_token:  # or it would never end
         raise UserUnauthorized("A JWT is made by a session, not by another JWT.")
-    token = await token_for(call, caller.user_id, caller.session_id, call.values["duration"])
+    owner = TokenOwner(caller.user_id, caller.incarnation, caller.session_id)
+    token = await token_for(call, owner, call.values["duration"])
     return json_answer(Token(token), status=201)
 
 

@@ -192,6 +192,7 @@ async def _accept(call: Call, context: Context, caller: Caller, due: datetime | 
         client_ip=call.address,
         depth=caller.depth,
         token_session=caller.session_of_token(scheduled=due is not None),
+        user_incarnation=caller.incarnation,
     )
     content = await seal_input(services.vault, call.project_id, stream, given)
     digest, size = input_facts(content)

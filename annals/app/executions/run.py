@@ -136,7 +136,7 @@ async def _user_token(call: Call, caller: Caller, expires: float) -> str:
     if session_id is None:
         return ""
     secret = await call.services.token_secret(call.project_id)
-    return user_token(caller.user_id, session_id, expires=expires, secret=secret)
+    return user_token(caller.user_id, session_id, incarnation=caller.incarnation, expires=expires, secret=secret)
 
 
 async def routed(call: Call, context: Context, execution_id: str) -> Context:

@@ -32,7 +32,7 @@ from annals.app.queries.page import Page
 from annals.app.routing import Operation
 from annals.app.scopes import USERS_READ, USERS_WRITE
 from annals.app.users import queries
-from annals.app.users.sessions import MOST_SECONDS_OF_TOKEN, SECONDS_OF_TOKEN, open_for, token_for
+from annals.app.users.sessions import MOST_SECONDS_OF_TOKEN, SECONDS_OF_TOKEN, TokenOwner, open_for, token_for
 from annals.app.wire import encode
 from annals.domain.commands import users
 from annals.domain.errors import SessionNotFound
@@ -161,13 +161,14 @@ async def delete_session(call: Call) -> Answer:
 async def create_token(call: Call) -> Answer:
     """For a named session, the newest one, or none at all where the user has none."""
     values = call.values
-    _, rows = await queries.find_sessions(call, values["userId"])
+    user, rows = await queries.find_sessions(call, values["userId"])
     ids = [row["session_id"] for row in rows]
     wanted = values["sessionId"]
     if wanted and wanted not in {"recent", *ids}:
         raise SessionNotFound
     session_id = (ids[-1] if ids else "") if wanted == "recent" else wanted
-    return json_answer(Token(await token_for(call, values["userId"], session_id, values["duration"])), status=201)
+    owner = TokenOwner(user["user_id"], user["sequence"], session_id)
+    return json_answer(Token(await token_for(call, owner, values["duration"])), status=201)
 
 
 _ALL = "/v1/users"

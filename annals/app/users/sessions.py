@@ -45,7 +45,15 @@ async def open_for(call: Call, user_id: str, provider: Provider) -> Opened:
     return Opened(recorded.rows["sessions"][0], presented.as_text(user_id, secret))
 
 
-async def token_for(call: Call, user_id: str, session_id: str, seconds: int) -> str:
+class TokenOwner(NamedTuple):
+    """A user, by the position of its creation too, and the session that a token depends on, empty for none."""
+
+    user_id: str
+    incarnation: int
+    session_id: str
+
+
+async def token_for(call: Call, owner: TokenOwner, seconds: int) -> str:
     """A user's token that lasts some seconds, or as long as its session if that is shorter."""
-    secret = await call.services.token_secret(call.realm)
-    return user_token(user_id, session_id, expires=call.services.now().timestamp() + seconds, secret=secret)
+    secret, expires = await call.services.token_secret(call.realm), call.services.now().timestamp() + seconds
+    return user_token(owner.user_id, owner.session_id, incarnation=owner.incarnation, expires=expires, secret=secret)

@@ -141,16 +141,42 @@ async def test_a_token_that_does_not_hold_is_refused(plain: Client, services: Se
     now = services.now().timestamp()
     secret, foreign = await services.token_secret("p1"), await services.token_secret("p2")
     for token in (
-        user_token("ada", "", expires=now - 1, secret=secret),
-        user_token("ada", "", expires=now + 60, secret=foreign),
-        user_token("ada", "", expires=now + 60, secret=await services.signing_secret("p1")),
+        user_token("ada", "", incarnation=0, expires=now - 1, secret=secret),
+        user_token("ada", "", incarnation=0, expires=now + 60, secret=foreign),
+        user_token("ada", "", incarnation=0, expires=now + 60, secret=await services.signing_secret("p1")),
         "garbage",
     ):
         for client in (plain, plain.with_(x_appwrite_key=None)):
             reply = await client.with_(x_appwrite_jwt=token).get("/v1/functions/runtimes")
             assert reply.error == (401, "user_jwt_invalid")
-    gone = user_token("nobody", "", expires=now + 60, secret=secret)
+    gone = user_token("nobody", "", incarnation=0, expires=now + 60, secret=secret)
     assert (await plain.with_(x_appwrite_key=None, x_appwrite_jwt=gone).get("/v1/account")).status == 401
+
+
+async def test_token_of_a_deleted_user_is_not_one_of_a_later_user_of_the_id(plain: Client) -> None:
+    await user(plain, "ada", **ADA)
+    token = (await plain.post("/v1/users/ada/jwts", sessionId="")).json["jwt"]
+    former = plain.with_(x_appwrite_key=None, x_appwrite_jwt=token)
+    assert (await former.get("/v1/account")).json["$id"] == "ada"
+
+    await plain.delete("/v1/users/ada")
+    assert (await former.get("/v1/account")).error == (401, "general_unauthorized_scope")
+    await user(plain, "ada", **ADA)
+
+    assert (await former.get("/v1/account")).error == (401, "general_unauthorized_scope")
+    latter = (await plain.post("/v1/users/ada/jwts", sessionId="")).json["jwt"]
+    assert (await former.with_(x_appwrite_jwt=latter).get("/v1/account")).json["$id"] == "ada"
+
+
+async def test_token_without_session_and_creation_position_is_refused(plain: Client, services: Services) -> None:
+    """Tokens from before tokens named the user's creation hold by their session alone."""
+    await user(plain, "ada", **ADA)
+    session = (await plain.post("/v1/users/ada/sessions")).json["$id"]
+    secret, expires = await services.token_secret("p1"), services.now().timestamp() + 60
+    for session_id, status in ((session, 200), ("", 401)):
+        token = user_token("ada", session_id, incarnation=0, expires=expires, secret=secret)
+        reply = await plain.with_(x_appwrite_key=None, x_appwrite_jwt=token).get("/v1/account")
+        assert reply.status == status
 
 
 async def test_a_token_and_a_cookie_are_not_used_together(plain: Client) -> None:
@@ -186,7 +212,7 @@ async def test_an_expired_session_makes_a_guest(plain: Client, services: Service
     token = (await plain.post("/v1/users/ada/jwts", sessionId="over")).error
     assert token == (404, "user_session_not_found")
     secret = await services.token_secret("p1")
-    late = user_token("ada", "over", expires=services.now().timestamp() + 60, secret=secret)
+    late = user_token("ada", "over", incarnation=0, expires=services.now().timestamp() + 60, secret=secret)
     by_token = ada.with_(x_appwrite_session=None, x_appwrite_jwt=late)
     assert (await by_token.get("/v1/account")).error == (401, "general_unauthorized_scope")
 

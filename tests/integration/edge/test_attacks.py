@@ -48,10 +48,10 @@ def encoded(part: Any) -> str:
 
 async def test_no_forged_token_stands_for_anybody(plain: Client, services: Services) -> None:
     await user(plain, "ada")
-    now = services.now().timestamp()
-    right = user_token("ada", "", expires=now + 60, secret=await services.token_secret("p1"))
+    now, born = services.now().timestamp(), await services.database.value("SELECT sequence FROM users")
+    right = user_token("ada", "", incarnation=born, expires=now + 60, secret=await services.token_secret("p1"))
     head, payload, signature = right.split(".")
-    claims = {"userId": "ada", "sessionId": "", "exp": now + 9999}
+    claims = {"userId": "ada", "sessionId": "", "incarnation": born, "exp": now + 9999}
     asking = plain.with_(x_appwrite_key=None)
     assert (await asking.with_(x_appwrite_jwt=right).get("/v1/account")).status == 200
 
@@ -66,10 +66,10 @@ async def test_no_forged_token_stands_for_anybody(plain: Client, services: Servi
         *(f"{right}{tail}" for tail in (".", ".x", "\N{SNOWMAN}", "=")),
         f"{head}.{encoded({**claims, 'exp': 'never'})}.{signature}",
         f"{head}.{encoded([claims])}.{signature}",
-        user_token("ada", "", expires=now, secret=await services.token_secret("p1")),
-        user_token("ada", "", expires=now + 60, secret=await services.token_secret("p2")),
-        user_token("ada", "", expires=now + 60, secret=b""),
-        user_token("ada" * 9000, "", expires=now + 60, secret=await services.token_secret("p1")),
+        user_token("ada", "", incarnation=0, expires=now, secret=await services.token_secret("p1")),
+        user_token("ada", "", incarnation=0, expires=now + 60, secret=await services.token_secret("p2")),
+        user_token("ada", "", incarnation=0, expires=now + 60, secret=b""),
+        user_token("ada" * 9000, "", incarnation=0, expires=now + 60, secret=await services.token_secret("p1")),
         "." * 9000,
         "..",
         "Bearer " + right,

@@ -75,8 +75,9 @@ async def test_ephemeral_key_makes_no_other_keys(plain: Client, executor: FakeEx
 async def test_jwt_of_an_admin_makes_no_keys(admin: Client, nobody: Client, services: Services) -> None:
     secret = await services.token_secret(CONSOLE)
     expires = services.now().timestamp() + 60
+    born = await services.database.value("SELECT sequence FROM users WHERE user_id = 'ada'")
     for session_id in ("s1", ""):
-        jwt = user_token("ada", session_id, expires=expires, secret=secret)
+        jwt = user_token("ada", session_id, incarnation=born, expires=expires, secret=secret)
         refused = await nobody.with_(x_appwrite_jwt=jwt).post("/v1/projects/p1/jwts", scopes=["users.read"])
         assert refused.error == (401, "user_unauthorized")
     assert (await admin.post("/v1/projects/p1/jwts", scopes=["users.read"])).status == 201

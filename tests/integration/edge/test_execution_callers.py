@@ -152,7 +152,10 @@ async def test_later_runs_keep_who_asked_and_by_which_session(services: Services
         stream = f"execution:p1:{made['$id']}"
         row = await services.database.row("SELECT data FROM contents WHERE stream = %s AND kind = 'input'", (stream,))
         assert row is not None
-        assert (await open_input(services.vault, "p1", stream, bytes(row["data"]))).token_session == expected
+        given = await open_input(services.vault, "p1", stream, bytes(row["data"]))
+        assert given.token_session == expected
+        born = await services.database.value("SELECT sequence FROM users WHERE user_id = 'u1'")
+        assert given.user_incarnation == (0 if client is plain else born)
         assert made["$permissions"] == ([] if client is plain else ['read("user:u1")'])
 
 
