@@ -35,6 +35,9 @@ SLOWEST = 16 * 1024
 """Bytes a second below which a sender only holds on to the connection."""
 
 
+NEVER = 2**63 - 1
+"""A position that no log reaches."""
+
 _LOOSE = Boolean(loose=True)
 
 
@@ -170,6 +173,17 @@ class Call:
             claim = self._claim or credentials.Claim("")
             self._caller = await credentials.judge(claim, looked, secrets, host=self.host, now=self.services.now())
         return self._caller
+
+    async def incarnation(self) -> int:
+        """The position at which the named project was created: of the log, nothing before it belongs to the project.
+
+        0 for the console, whose log begins with the instance's; NEVER for a project that is not there.
+        """
+        access = await self._found(self._access)
+        if access is None:
+            return 0
+        row = access.rows[0]
+        return int(row["incarnation"]) if row["known"] else NEVER
 
     async def admit(self) -> None:
         """Whether the caller is served at all, from where it calls and as the project's switches stand.

@@ -40,7 +40,7 @@ class Ended(NamedTuple):
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """A range, the beginning included, and what each dimension may be; `hour` is one of the zone's day.
 
-    What came after the position `last` does not count.
+    What came before the position `since`, at which the project was created, or after `last` does not count.
     """
 
     project_id: str
@@ -48,6 +48,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     end: datetime
     zone: ZoneInfo
     filters: Mapping[str, Sequence[str]] = {}
+    since: int = 0
     last: int | None = None
 
     def matches(self, ended: Ended) -> bool:
@@ -67,7 +68,7 @@ class Page(NamedTuple):
 
 async def page(facts: Facts, wanted: Wanted, *, cursor: int, limit: int) -> Page:
     """Executions in the order in which they ended. Raises StoreUnavailable, ArchiveDamaged, BlobError."""
-    position = max(cursor, await facts.position_at(wanted.start - _MILLISECOND))
+    position = max(cursor, wanted.since - 1, await facts.position_at(wanted.start - _MILLISECOND))
     until = await facts.position_at(wanted.end - _MILLISECOND)
     until = until if wanted.last is None else min(until, wanted.last)
     found: list[Ended] = []

@@ -4,6 +4,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from annals.domain.deployment import Deployment
 from annals.domain.function import Function
@@ -34,14 +35,16 @@ class NotBooked(Exception):
 
 
 async def read_usage_then(
-    database: Database, facts: Facts, scope: Scope, chosen: Range, *, position: int, moment: datetime
+    database: Database, facts: Facts, scope: Scope, chosen: Range, *, position: int, moment: datetime, since: int = 0
 ) -> Usage:
     """Usage as it was at a position, told at a moment of which it was the last event's.
 
-    Versions of rows are kept up to there. Raises NotBooked, StoreUnavailable.
+    The project was created at `since`. Versions of rows are kept up to the position.
+
+    Raises NotBooked, StoreUnavailable.
     """
     window = window_of(chosen, moment)
-    until, before, tail = await _recounted(facts, scope.project_id, position, moment)
+    until, before, tail = await _recounted(facts, scope.project_id, Span(since, position), moment)
     day = until.replace(hour=0, minute=0)
     params = {
         **scope._asdict(),
@@ -72,11 +75,14 @@ async def read_usage_then(
 
 
 async def answer_then(
-    database: Database, facts: Facts, question: Question, *, position: int, moment: datetime
+    database: Database, facts: Facts, question: Question, *, position: int, moment: datetime, since: int = 0
 ) -> Answer:
-    """A question answered as it was at a position. Raises NotBooked, StoreUnavailable."""
+    """A question answered as it was at a position, of a project created at `since`.
+
+    Raises NotBooked, StoreUnavailable.
+    """
     project = question.project_id
-    until, before, tail = await _recounted(facts, project, position, moment)
+    until, before, tail = await _recounted(facts, project, Span(since, position), moment)
     async with database.transaction() as conn:
         booked = await _booked(conn, before)
         remembered = await _remembered(conn, project, before, tail)
@@ -89,11 +95,18 @@ async def answer_then(
     return shaped(question, position, rows)
 
 
-async def _recounted(facts: Facts, project: str, position: int, moment: datetime) -> tuple[datetime, int, list[Fact]]:
+class Span(NamedTuple):
+    """Positions of a project's log, from its creation on."""
+
+    since: int
+    last: int
+
+
+async def _recounted(facts: Facts, project: str, span: Span, moment: datetime) -> tuple[datetime, int, list[Fact]]:
     """Up to which quarter of an hour the cube tells, the position before it, and what came since."""
     until = bucket_of(moment)
-    before = await facts.position_at(until - _MILLISECOND)
-    tail = [fact for fact in await _tail(facts, project, before, position) if fact.recorded_at >= until]
+    before = max(span.since - 1, await facts.position_at(until - _MILLISECOND))
+    tail = [fact for fact in await _tail(facts, project, before, span.last) if fact.recorded_at >= until]
     return until, before, tail
 
 

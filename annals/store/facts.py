@@ -28,11 +28,15 @@ class Fact(NamedTuple):
 
 
 class Length(NamedTuple):
-    """A stream's events, the position of the newest (0 without any), and the version of the one that was asked for."""
+    """A stream's events, the position of the newest (0 without any), and the version of the one that was asked for.
+
+    `first` is the first version from the position on that was named, None without any.
+    """
 
     length: int
     newest: int
     version: int | None
+    first: int | None
 
 
 def project_events(aggregate: Aggregate | None, events: Iterable[Any]) -> Aggregate | None:
@@ -74,28 +78,34 @@ class Facts:
                 folded[index] = project_events(folded[index], (event,))
         return folded
 
-    async def aggregate_at(self, key: Key, position: int) -> Aggregate | None:
-        """Fold a stream as it was at a position of the log; None when it was not begun by then."""
-        found = await self._until(key.aggregate, key.stream, position=position)
+    async def aggregate_at(self, key: Key, position: int, *, since: int = 0) -> Aggregate | None:
+        """Fold a stream as it was at a position of the log; None when it was not begun from `since` on by then."""
+        found = await self._until(key.aggregate, key.stream, position=position, since=since)
         if found is not None:
             return found
-        archived = [fact for fact in await self._archived_stream(key.stream) if fact.position <= position]
+        archived = [fact for fact in await self._archived_stream(key.stream) if since <= fact.position <= position]
         return project_events(None, (fact.event for fact in archived))
 
     async def aggregate_before(self, aggregate: type[Aggregate], stream: str, version: int) -> Aggregate | None:
         """Fold a stream of which nothing is archived up to before a version; None for before the first."""
         return await self._until(aggregate, stream, version=version - 1) if version > 1 else None
 
-    async def length(self, stream: str, position: int = 0) -> Length:
+    async def length(self, stream: str, position: int = 0, *, since: int = 0) -> Length:
         """How long a stream is of which nothing is archived, and which of its events is at a position."""
-        row = await self.database.row(QUERIES["length"], {"stream": stream, "position": position})
-        return Length(0, 0, None) if row is None else Length(**row)
+        row = await self.database.row(QUERIES["length"], {"stream": stream, "position": position, "since": since})
+        return Length(0, 0, None, None) if row is None else Length(**row)
 
     async def _until(
-        self, aggregate: type[Aggregate], stream: str, *, version: int | None = None, position: int | None = None
+        self,
+        aggregate: type[Aggregate],
+        stream: str,
+        *,
+        version: int | None = None,
+        position: int | None = None,
+        since: int = 0,
     ) -> Aggregate | None:
         shape = snapshots.shape(aggregate) if aggregate.SNAPSHOT_EVERY else ""
-        params = {"stream": stream, "shape": shape, "version": version, "position": position}
+        params = {"stream": stream, "shape": shape, "version": version, "position": position, "since": since}
         folded: Aggregate | None = None
         for row in await self.database.rows(QUERIES["stream_until"], params):
             if row["topic"] is None:

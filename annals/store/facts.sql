@@ -21,11 +21,13 @@ ORDER BY ord, version;
 
 -- name: stream_until
 -- One stream up to a version or a position: the nearest snapshot before that fits the program, then the events after it.
+-- Nothing for a stream without an event from `since` up to there.
 WITH last AS MATERIALIZED (
     SELECT originator_version AS version FROM events
     WHERE originator_id = %(stream)s
         AND (%(version)s::bigint IS NULL OR originator_version <= %(version)s::bigint)
         AND (%(position)s::bigint IS NULL OR notification_id <= %(position)s::bigint)
+        AND notification_id >= %(since)s::bigint
     ORDER BY originator_version DESC LIMIT 1
 ), snapshot AS MATERIALIZED (
     SELECT s.originator_version AS version, s.state FROM snapshots s
@@ -40,9 +42,14 @@ WHERE originator_id = %(stream)s AND originator_version > coalesce((SELECT versi
 ORDER BY version;
 
 -- name: length
--- A stream's last event by version and position, 0 for none; and the version of the event at a position, or null.
+-- A stream's last event by version and position, 0 for none; the version of the event at a position, or null; and the
+-- version of the first event from another position on.
 SELECT coalesce(max(originator_version), 0) AS length, coalesce(max(notification_id), 0) AS newest,
-    max(originator_version) FILTER (WHERE notification_id = %(position)s) AS version
+    max(originator_version) FILTER (WHERE notification_id = %(position)s) AS version,
+    (
+        SELECT originator_version FROM events WHERE originator_id = %(stream)s AND notification_id >= %(since)s
+        ORDER BY originator_version LIMIT 1
+    ) AS first
 FROM (
     (SELECT originator_version, notification_id FROM events WHERE originator_id = %(stream)s
     ORDER BY originator_version DESC LIMIT 1)

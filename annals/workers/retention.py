@@ -54,10 +54,11 @@ class Retention:
         for row in functions:
             reason: SweepReason = "function_deleted" if row["orphaned"] else "age"
             owner = Owner(row["project_id"], row["function_id"], row["function_sequence"])
+            cause = Cause(row["cause"])
             if row["orphaned"]:
-                meta = UNKNOWN.meta(_ACTOR)
+                meta = cause.meta(_ACTOR)
                 await end_executions(self._log, meta, project_id=owner.project_id, function_id=owner.function_id)
-            steps += await self._sweep(owner, before, reason, UNKNOWN)
+            steps += await self._sweep(owner, before, reason, cause)
         return steps
 
     async def end_abandoned_builds(self) -> int:

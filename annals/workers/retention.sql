@@ -1,6 +1,15 @@
 -- name: functions_with_old_executions
--- Functions that have executions which ended and are older than a position, or whose function is gone (all of those go).
-SELECT x.project_id, x.function_id, x.function_sequence, f.sequence IS NULL AS orphaned
+-- Functions that have executions which ended and are older than a position, or whose function is gone (all of those go):
+-- their cause is the function's deletion.
+SELECT x.project_id, x.function_id, x.function_sequence, f.sequence IS NULL AS orphaned,
+    CASE WHEN f.sequence IS NULL THEN coalesce(
+        (
+            SELECT min(e.notification_id) FROM events e
+            WHERE e.originator_id = 'function:' || x.project_id || ':' || x.function_id AND e.topic = 'function.deleted'
+                AND e.notification_id > x.function_sequence
+        ),
+        x.function_sequence
+    ) ELSE 0 END AS cause
 FROM executions x
 LEFT JOIN functions f
     ON f.project_id = x.project_id AND f.function_id = x.function_id AND f.sequence = x.function_sequence

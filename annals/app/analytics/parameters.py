@@ -131,13 +131,19 @@ def question(
     )
 
 
-def wanted(project_id: str, values: Mapping[str, Any], *, now: datetime, last: int | None = None) -> Wanted:
-    """With `last`, up to that position. Raises ArgumentInvalid."""
+def wanted(project_id: str, values: Mapping[str, Any], *, now: datetime, since: int, last: int | None = None) -> Wanted:
+    """From the position `since` on; with `last`, up to that position. Raises ArgumentInvalid."""
     start, end = _range(values, now)
     if end <= start:
         raise ArgumentInvalid("`from` must lie before `to`.")
     return Wanted(
-        project_id=project_id, start=start, end=end, zone=values["timezone"], filters=_filters(values), last=last
+        project_id=project_id,
+        start=start,
+        end=end,
+        zone=values["timezone"],
+        filters=_filters(values),
+        since=since,
+        last=last,
     )
 
 

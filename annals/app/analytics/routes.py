@@ -23,7 +23,7 @@ async def get_usage(call: Call) -> Answer:
 async def list_executions(call: Call) -> Answer:
     await call.caller()
     values = call.values
-    wanted = parameters.wanted(call.project_id, values, now=call.services.now())
+    wanted = parameters.wanted(call.project_id, values, now=call.services.now(), since=await call.incarnation())
     found = await page(call.services.log.facts, wanted, cursor=values["cursor"], limit=values["limit"])
     return json_answer(schemas.present_executions(found))
 

@@ -70,7 +70,7 @@ async def inclusion(call: Call, position: int, size: int | None) -> Inclusion:
     """Raises EventNotFound for another project's as well, CheckpointNotFound, EventNotSealed."""
     proofs: Proofs = call.services.proofs
     row = await proofs.row(position)
-    if row is None or project_of(row.stream) != call.project_id:
+    if row is None or project_of(row.stream) != call.project_id or position < await call.incarnation():
         raise EventNotFound
     signed, leaf = await asyncio.gather(checkpoint(call, size), proofs.leaf(position))
     if leaf is None or leaf >= signed["size"]:

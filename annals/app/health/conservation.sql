@@ -93,7 +93,7 @@ WITH span AS MATERIALIZED (
     SELECT e.project, count(*) AS executions FROM events e, span
     WHERE e.notification_id > position_at(span.since - interval '1 millisecond') AND e.notification_id <= span.booked
         AND e.topic IN ('execution.completed', 'execution.failed', 'execution.dead_lettered', 'execution.canceled')
-        AND EXISTS (SELECT FROM projects p WHERE p.project_id = e.project)
+        AND EXISTS (SELECT FROM projects p WHERE p.project_id = e.project AND p.sequence < e.notification_id)
     GROUP BY e.project
 )
 SELECT coalesce(sum(abs(coalesce(c.executions, 0) - coalesce(e.executions, 0))), 0)::bigint AS drift

@@ -90,12 +90,21 @@ class Branches(NamedTuple):
     truncated: bool
 
 
+def is_own(fact: Fact, since: int) -> bool:
+    """Whether an event belongs to a project that was created at the position `since`, not to a predecessor of its id.
+
+    Cleanup for a deleted project goes on after its id is used again: such an event names an older cause.
+    """
+    cause = int(fact.event.metadata.get("causation") or 0)
+    return fact.position >= since and (not cause or cause >= since)
+
+
 async def read_feed(call: Call, page: Page, wanted: Wanted, *, counted: bool) -> Feed:
     """A page of a project's events. Raises HistoryNotReady, CursorNotFound."""
     if page.cursor and not page.cursor.isdecimal():
         raise CursorNotFound(f"Event '{page.cursor}' for the 'cursor' value not found.")
-    position = await _searchable(call)
-    conditions = [Sql("project_id = %s", (call.project_id,)), *wanted.conditions()]
+    position, since = await _searchable(call), await call.incarnation()
+    conditions = [Sql(QUERIES["own"], (call.project_id, since, since)), *wanted.conditions()]
     scope = Sql(" AND ".join(c.text for c in conditions), tuple(v for c in conditions for v in c.params))
     statements = listing(page, LIST, scope, columns="position", project=call.project_id)
     found = await read_page(call, statements, cursor=page.cursor, noun=LIST.noun, counted=counted)
@@ -106,7 +115,7 @@ async def read_feed(call: Call, page: Page, wanted: Wanted, *, counted: bool) ->
 async def read_event(call: Call, position: int) -> Fact:
     """One event of the project. Raises EventNotFound."""
     fact = await call.services.log.facts.at(position)
-    if fact is None or fact.project != call.project_id:
+    if fact is None or fact.project != call.project_id or not is_own(fact, await call.incarnation()):
         raise EventNotFound
     return fact
 
@@ -115,11 +124,17 @@ async def read_branches(call: Call, position: int) -> Branches:
     """All that the request or the first event behind one led to. Raises EventNotFound, HistoryNotReady."""
     fact = await read_event(call, position)
     call.position = await _searchable(call)
-    database, project = call.services.database, call.project_id
-    cause = await database.row(QUERIES["cause"], {"position": position, "project": project})
+    database, project, since = call.services.database, call.project_id, await call.incarnation()
+    cause = await database.row(QUERIES["cause"], {"position": position, "project": project, "since": since})
     correlation = cause["correlation"] if cause else fact.event.metadata.get("correlation", "")
     root = cause["position"] if cause else position
-    params = {"project": project, "root": root, "correlation": correlation, "limit": MOST_OF_TREE + 1}
+    params = {
+        "project": project,
+        "since": since,
+        "root": root,
+        "correlation": correlation,
+        "limit": MOST_OF_TREE + 1,
+    }
     rows = await database.rows(QUERIES["tree"], params)
     positions = [row["position"] for row in rows[:MOST_OF_TREE]]
     return Branches(correlation, await _facts(call, positions), len(rows) > MOST_OF_TREE)

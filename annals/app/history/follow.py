@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 from annals.app.call import Call
-from annals.app.history.events import Wanted
+from annals.app.history.events import Wanted, is_own
 from annals.app.history.presenting import Presenter
 from annals.app.wire import encode
+from annals.domain.project import Project
+from annals.store.facts import Fact
 
 BATCH = 200
 SILENCE = 15.0
@@ -15,21 +17,23 @@ SILENCE = 15.0
 
 
 async def follow(call: Call, after: int, wanted: Wanted) -> AsyncIterator[bytes]:
-    """Events named by their type, with their position as id, until the client leaves.
+    """Events named by their type, with their position as id, until the client leaves or the project is deleted.
 
     Where none of a batch is wanted, a bare id tells how far the feed is, so that a client goes on from there.
     """
-    facts, position = call.services.log.facts, after
+    facts, since = call.services.log.facts, await call.incarnation()
+    position, over = max(after, since - 1), False
     presenter = Presenter(call.services.database)
     left = asyncio.ensure_future(call.left())
     try:
         async with call.services.listening.entered() as listener:
-            while not left.done():
+            while not left.done() and not over:
                 heard = listener.count
                 batch = await facts.after(position, BATCH, project=call.project_id)
                 if batch:
                     position = batch[-1].position
-                    fitting = [fact for fact in batch if wanted.fits(fact)]
+                    over = any(isinstance(fact.event, Project.Deleted) for fact in batch)
+                    fitting = [fact for fact in _until_deletion(batch) if is_own(fact, since) and wanted.fits(fact)]
                     for fact, event in zip(fitting, await presenter.events(fitting), strict=True):
                         yield b"id: %d\nevent: %b\ndata: %b\n\n" % (
                             fact.position, event.type.encode(), encode(event)
@@ -46,3 +50,11 @@ async def follow(call: Call, after: int, wanted: Wanted) -> AsyncIterator[bytes]
         left.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await left
+
+
+def _until_deletion(facts: Sequence[Fact]) -> Iterator[Fact]:
+    """A project's facts up to its deletion: what follows belongs to the next project of its id."""
+    for fact in facts:
+        yield fact
+        if isinstance(fact.event, Project.Deleted):
+            return

@@ -2,6 +2,10 @@
 -- The searchable lines of events, to select from; in the order of the log.
 (SELECT audit.*, position AS sequence FROM audit) AS audit
 
+-- name: own
+-- A condition: lines of a project's own events, none of a predecessor of its id.
+project_id = %s AND position >= %s AND (causation = 0 OR causation >= %s);
+
 -- name: searchable
 -- The log's end in a project, and how far its events can be searched.
 SELECT
@@ -33,11 +37,11 @@ WHERE project_id = %(project)s AND function_id = ANY(%(ids)s::text[]);
 -- What a request led to: its own events, and all that reacted to them; without a request, what followed one event.
 WITH RECURSIVE caused (position, causation) AS (
     SELECT position, causation FROM audit
-    WHERE project_id = %(project)s
+    WHERE project_id = %(project)s AND position >= %(since)s
         AND (position = %(root)s OR (correlation <> '' AND correlation = %(correlation)s))
     UNION
     SELECT a.position, a.causation FROM caused c JOIN audit a ON a.causation = c.position AND a.causation <> 0
-    WHERE a.project_id = %(project)s
+    WHERE a.project_id = %(project)s AND a.position >= %(since)s
 )
 SELECT position, causation FROM caused ORDER BY position LIMIT %(limit)s;
 
@@ -47,6 +51,6 @@ WITH RECURSIVE causes AS (
     SELECT position, causation, correlation FROM audit WHERE position = %(position)s AND project_id = %(project)s
     UNION ALL
     SELECT a.position, a.causation, a.correlation FROM causes c JOIN audit a ON a.position = c.causation
-    WHERE c.causation <> 0 AND a.project_id = %(project)s
+    WHERE c.causation <> 0 AND a.project_id = %(project)s AND a.position >= %(since)s
 )
 SELECT position, correlation FROM causes ORDER BY position LIMIT 1;

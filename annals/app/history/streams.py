@@ -14,6 +14,7 @@ from annals.app.refusals import CursorNotFound
 from annals.domain.base import Aggregate, Key
 from annals.domain.errors import DomainError
 from annals.domain.telling import Change, Tree, differences, openable
+from annals.store.archives import project_of
 from annals.store.database import Row
 from annals.store.facts import Fact, Facts
 from annals.store.mapper import aggregate_classes
@@ -58,9 +59,10 @@ async def read_history(
 
     A resource that is gone keeps its history. Raises `missing` for one that never was, CursorNotFound, QueryInvalid.
     """
+    since = await call.incarnation() if project_of(key.stream) == call.project_id else 0
     if about is None and key.aggregate.SNAPSHOT_EVERY and _in_order(page):
-        return await _stretch(call, key, page, missing)
-    facts = await whole(call.services.log.facts, key.stream)
+        return await _stretch(call, key, page, missing, since)
+    facts = await whole(call.services.log.facts, key.stream, since=since)
     rows = [_row(fact) for fact in facts if about is None or about(fact.event)]
     if not rows:
         raise missing
@@ -71,9 +73,9 @@ async def read_history(
     return History([(fact, changes[fact.position]) for fact in wanted], found.total)
 
 
-async def whole(log: Facts, stream: str) -> list[Fact]:
-    """All facts of a stream, in order."""
-    return await _between(log, stream, 0, None)
+async def whole(log: Facts, stream: str, *, since: int = 0) -> list[Fact]:
+    """All facts of a stream, in order; none from before its project was created at the position `since`."""
+    return [fact for fact in await _between(log, stream, 0, None) if fact.position >= since]
 
 
 async def changes_of(log: Facts, fact: Fact) -> list[Change]:
@@ -114,18 +116,18 @@ def _in_order(page: Page) -> bool:
     return not page.filters and not page.random and len(orders) == 1 and orders[0][0] in _BY_ORDER
 
 
-async def _stretch(call: Call, key: Key, page: Page, missing: type[DomainError]) -> History:
+async def _stretch(call: Call, key: Key, page: Page, missing: type[DomainError], since: int) -> History:
     """The events of such a page, with what came before folded from the nearest snapshot. Versions have no gaps."""
     log = call.services.log.facts
     cursor = int(page.cursor) if page.cursor.isdecimal() and len(page.cursor) < 19 else 0
-    length, newest, behind = await log.length(key.stream, cursor)
-    if not length:
+    length, newest, behind, begun = await log.length(key.stream, cursor, since=since)
+    if begun is None:
         raise missing
     call.seen(newest)
-    if page.cursor and behind is None:
+    if page.cursor and (behind is None or behind < begun):
         raise CursorNotFound(f"{LIST.noun} '{page.cursor}' for the 'cursor' value not found.")
     descends = bool(page.orders and page.orders[0][1])
-    versions: range = range(length, 0, -1) if descends else range(1, length + 1)
+    versions: range = range(length, begun - 1, -1) if descends else range(begun, length + 1)
     if behind is not None:
         place = versions.index(behind)
         versions = versions[:place] if page.backwards else versions[place + 1 :]
@@ -135,7 +137,7 @@ async def _stretch(call: Call, key: Key, page: Page, missing: type[DomainError])
         versions = versions[max(0, end - limit) : end]
     else:
         versions = versions[start : start + limit]
-    total = min(length, MOST_COUNTED)
+    total = min(length - begun + 1, MOST_COUNTED)
     if not versions:
         return History([], total)
     first, last = min(versions[0], versions[-1]), max(versions[0], versions[-1])

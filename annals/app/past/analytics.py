@@ -6,7 +6,8 @@ from annals.app.analytics import parameters, schemas
 from annals.app.answers import Answer, json_answer
 from annals.app.call import Call
 from annals.app.past import moment
-from annals.app.past.usage import BEFORE_ALL, patiently
+from annals.app.past.moment import BEFORE_ALL
+from annals.app.past.usage import patiently
 from annals.projections.usage_executions import page
 from annals.projections.usage_then import answer_then
 
@@ -22,7 +23,10 @@ async def get_usage(call: Call) -> Answer:
         call.project_id, call.values, now=at + _BEHIND, minute_days=days, present=services.now()
     )
     found = await patiently(
-        call, lambda: answer_then(services.database, services.log.facts, question, position=past.position, moment=at)
+        call,
+        lambda: answer_then(
+            services.database, services.log.facts, question, position=past.position, moment=at, since=past.since
+        ),
     )
     return schemas.answered(call, question, found)
 
@@ -30,6 +34,7 @@ async def get_usage(call: Call) -> Answer:
 async def list_executions(call: Call) -> Answer:
     past = await moment.asked(call)
     values = call.values
-    wanted = parameters.wanted(call.project_id, values, now=(past.moment or BEFORE_ALL) + _BEHIND, last=past.position)
+    now = (past.moment or BEFORE_ALL) + _BEHIND
+    wanted = parameters.wanted(call.project_id, values, now=now, since=past.since, last=past.position)
     found = await page(call.services.log.facts, wanted, cursor=values["cursor"], limit=values["limit"])
     return json_answer(schemas.present_executions(found))

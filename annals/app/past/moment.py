@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from annals.app.call import Call
@@ -15,15 +15,27 @@ QUERIES = sql.load(__package__, "queries.sql")
 PATIENCE_SECONDS = 5.0
 """How long an answer waits for the follower that keeps the versions of rows."""
 
+BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
+"""The earliest moment of which anything is told: none before it differs from it."""
+
 _PAUSE = 0.02
 _LONGEST_POSITION = 18
 
 
 class Past(NamedTuple):
-    """A position of the log and the time of the last event up to it, None before the first one."""
+    """A position of the log and the time of the last event up to it, None before the first one.
+
+    The project that is asked was created at the position `since`.
+    """
 
     position: int
     moment: datetime | None
+    since: int = 0
+
+    @property
+    def readable(self) -> int:
+        """The position to read at: before a project was created nothing is its own, whoever had its id."""
+        return self.position if self.position >= self.since else 0
 
 
 async def asked(call: Call) -> Past:
@@ -43,7 +55,7 @@ async def resolve(call: Call, text: object, name: str) -> Past:
     if moment > call.services.now():
         raise ArgumentInvalid(f"Invalid `{name}` param: {text} lies in the future.")
     row = await _row(call, "position", {"moment": moment})
-    return Past(row["position"], moment)
+    return Past(row["position"], max(moment, BEFORE_ALL), await call.incarnation())
 
 
 async def known(call: Call, past: Past) -> Past:
@@ -63,7 +75,7 @@ async def _at_position(call: Call, position: int, name: str) -> Past:
         raise ArgumentInvalid(
             f"Invalid `{name}` param: {position} lies in the future, the log ends at {row['newest']}."
         )
-    return Past(position, row["moment"])
+    return Past(position, row["moment"], await call.incarnation())
 
 
 async def _row(call: Call, query: str, params: Mapping[str, Any]) -> Mapping[str, Any]:

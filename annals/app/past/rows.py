@@ -11,8 +11,8 @@ from annals.store.database import Row
 def table(kind: str, past: Past) -> str:
     """`functions`, `variables`, `deployments` or `executions` at a moment, under the live table's name."""
     if kind == "executions":
-        return QUERIES["executions"].format(at=past.position)
-    return QUERIES["rows"].format(kind=kind, at=past.position)
+        return QUERIES["executions"].format(at=past.readable)
+    return QUERIES["rows"].format(kind=kind, at=past.readable)
 
 
 def at(schema: Schema, past: Past) -> Schema:
@@ -23,7 +23,7 @@ def at(schema: Schema, past: Past) -> Schema:
 
 def total_of_functions(project_id: str, past: Past) -> Sql:
     """How many functions a project had: those that had begun without those that were gone, none of them looked at."""
-    return Sql(QUERIES["functions_total"], (project_id, past.position, project_id, past.position, MOST_COUNTED))
+    return Sql(QUERIES["functions_total"], (project_id, past.readable, project_id, past.readable, MOST_COUNTED))
 
 
 def functions_of(project_id: str) -> Sql:
@@ -38,7 +38,7 @@ def children_of(project_id: str, function: Row) -> Sql:
 
 async def row(call: Call, past: Past, kind: str, own_id: str, *, columns: str = "*") -> Row | None:
     """One row as it was, None when there was none."""
-    one = QUERIES["one"].format(kind=kind, at=past.position)
+    one = QUERIES["one"].format(kind=kind, at=past.readable)
     found = await call.services.reads.rows(f"SELECT {columns} FROM {one}", (call.project_id, own_id))  # noqa: S608
     return found.rows[0] if found.rows else None
 

@@ -1,20 +1,18 @@
 """Usage as it was."""
 
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from typing import TypeVar
 
 from annals.app.answers import Answer, json_answer
 from annals.app.call import Call
 from annals.app.past import moment, rows
-from annals.app.past.moment import Past
+from annals.app.past.moment import BEFORE_ALL, Past
 from annals.app.refusals import HistoryNotReady
 from annals.app.usage import schemas
 from annals.projections.usage_read import Scope, Usage
 from annals.projections.usage_then import NotBooked, read_usage_then
 from annals.store.follower import reached
 
-BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
 T = TypeVar("T")
 
 
@@ -38,7 +36,7 @@ async def _read(call: Call, past: Past, scope: Scope) -> Usage:
     return await patiently(
         call,
         lambda: read_usage_then(
-            services.database, services.log.facts, scope, chosen, position=past.position, moment=at
+            services.database, services.log.facts, scope, chosen, position=past.position, moment=at, since=past.since
         ),
     )
 

@@ -39,7 +39,8 @@ class Ran(msgspec.Struct, rename="camel", kw_only=True):
 async def read_configuration(call: Call) -> Ran:
     """Raises ExecutionNotFound; what the execution ran with is told of those too that have left every list."""
     function_id, execution_id = call.values["functionId"], call.values["executionId"]
-    facts = await whole(call.services.log.facts, Execution.stream(call.project_id, execution_id))
+    own = Execution.stream(call.project_id, execution_id)
+    facts = await whole(call.services.log.facts, own, since=await call.incarnation())
     requested, ran = _ends(facts)
     if requested is None or requested.event.function_id != function_id:
         raise ExecutionNotFound

@@ -24,7 +24,7 @@ async def revert(call: Call, past: Past) -> None:
     VariableAlreadyExists for a variable whose id another function has now, and WouldRecord when it is only tried.
     """
     facts, key = call.services.log.facts, Function.absent(call.project_id, call.values["functionId"])
-    then = await facts.aggregate_at(key, past.position)
+    then = await facts.aggregate_at(key, past.position, since=past.since)
     if not isinstance(then, Function) or then.deleted:
         raise FunctionNotFound(f"There was no function with the requested ID at position {past.position}.")
     await code_scopes.require(call, then.configuration.scopes)
@@ -62,7 +62,7 @@ async def _revival(call: Call, past: Past, then: Function, now: Function) -> Rev
     if not then.deployment_id:
         return None
     facts, key = call.services.log.facts, Deployment.absent(call.project_id, then.deployment_id)
-    former = await facts.aggregate_at(key, past.position)
+    former = await facts.aggregate_at(key, past.position, since=past.since)
     if not isinstance(former, Deployment) or former.source is None or former.artefact is None:
         raise DeploymentContentsGone(f"Deployment {then.deployment_id} was not ready at position {past.position}.")
     for artefact in (former.source, former.artefact):

@@ -50,7 +50,7 @@ CONFIGURATION = Parameters(functionId=required(Uid()), executionId=required(Uid(
 async def diff(call: Call) -> Answer:
     former = await resolve(call, call.values["from"], "from")
     if call.values["to"] is None:
-        latter = Past(await call.services.log.facts.position(), None)
+        latter = Past(await call.services.log.facts.position(), None, former.since)
     else:
         latter = await resolve(call, call.values["to"], "to")
     one, other = [openable(await _function_at(call, past)) for past in (former, latter)]
@@ -74,7 +74,7 @@ async def configuration(call: Call) -> Answer:
 
 async def _function_at(call: Call, past: Past) -> Function:
     key = Function.absent(call.project_id, call.values["functionId"])
-    found = await call.services.log.facts.aggregate_at(key, past.position)
+    found = await call.services.log.facts.aggregate_at(key, past.position, since=past.since)
     if not isinstance(found, Function):
         raise FunctionNotFound(f"There was no function with the requested ID at position {past.position}.")
     return found
