@@ -3,33 +3,40 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-for-tests
 FITS := import sys; sys.version_info >= (3, 11) or sys.exit(1)
 UV_VERSION := 0.13.9
 ARGS ?=
 
 .PHONY: setup up demo test check faults soak overload audit sbom bench lock images docs
 
-setup: $(STAMP)
+# Everything that tests, checks and measurements need, too.
+setup: $(DEV_STAMP)
 
-$(STAMP): requirements-dev.lock pyproject.toml
+$(STAMP): requirements.lock pyproject.toml
 	@$(BIN)/python -c '$(FITS); import pip' 2>/dev/null || { \
 		$(PYTHON) -c '$(FITS)' || { echo "Annals needs Python 3.11 or newer: make up PYTHON=python3.12" >&2; exit 1; }; \
 		echo "Set-up, 1 of 3: a virtual environment in $(VENV) (once, some seconds)" >&2; \
 		$(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); exit 1; }; }
 	@echo "Set-up, 2 of 3: the installer, uv $(UV_VERSION)" >&2
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)"
-	@echo "Set-up, 3 of 3: $$(grep -c '^[a-z].*==' requirements-dev.lock) packages of the lock file (10 to 60 s)" >&2
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.lock
+	@echo "Set-up, 3 of 3: $$(grep -c '^[a-z].*==' requirements.lock) packages of the lock file (5 to 60 s)" >&2
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
 	@touch $@
 
-up: setup
+$(DEV_STAMP): $(STAMP) requirements-dev.lock
+	@echo "Set-up for tests: $$(grep -c '^[a-z].*==' requirements-dev.lock) packages (5 to 60 s)" >&2
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.lock
+	@touch $@
+
+up: $(STAMP)
 	@exec $(BIN)/annals up $(ARGS)
 
-demo: setup
+demo: $(STAMP)
 	@exec $(BIN)/annals demo $(ARGS)
 
-images: setup
+images: $(STAMP)
 	@$(BIN)/annals images build $(ARGS)
 
 check: setup

@@ -37,9 +37,17 @@ BY_FILE = ("--dist", "loadfile", "--no-loadscope-reorder")
 """In the tiers' order: the simulation's files come last, each of which fills two cores by itself."""
 
 
+NOTICE = """\
+The whole suite takes 25 to 50 minutes on two cores; `make test ARGS=tests/unit` runs a part (half a minute).
+It starts databases, instances, sandboxes and containers of its own, below temporary folders and on free ports, fills
+small disks of its own and ends what it started. A running instance goes on, but shares the processor with it.
+"""
+
+
 def main(arguments: list[str]) -> int:
     if arguments:
         return _begun(arguments).wait()
+    print(NOTICE, file=sys.stderr, flush=True)
     started = time.monotonic()
     codes = [code for part in PARTS for code in _side_by_side(part)]
     print(f"\nthe whole suite: {time.monotonic() - started:.0f} s", flush=True)

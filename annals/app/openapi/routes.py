@@ -17,6 +17,7 @@ from annals.app.routing import Operation
 _ASSETS = {
     "swagger-ui.css": b"text/css; charset=utf-8",
     "swagger-ui-bundle.js": b"text/javascript; charset=utf-8",
+    "swagger-ui-standalone-preset.js": b"text/javascript; charset=utf-8",
     "favicon-32x32.png": b"image/png",
     "start.js": b"text/javascript; charset=utf-8",
 }
@@ -28,8 +29,8 @@ _START = b"""window.ui = SwaggerUIBundle({
   dom_id: "#ui",
   deepLinking: true,
   validatorUrl: null,
-  presets: [SwaggerUIBundle.presets.apis],
-  url: "/openapi.json",
+  presets: [SwaggerUIBundle.presets.apis, SwaggerUIStandalonePreset],
+  layout: "StandaloneLayout",
 });
 """
 _PAGE = b"""<!doctype html>
@@ -44,6 +45,7 @@ _PAGE = b"""<!doctype html>
 <body>
 <div id="ui"></div>
 <script src="/docs/swagger-ui-bundle.js"></script>
+<script src="/docs/swagger-ui-standalone-preset.js"></script>
 <script src="/docs/start.js"></script>
 </body>
 </html>

@@ -34,7 +34,7 @@ async def test_the_page_needs_nothing_from_elsewhere(nobody: Client) -> None:
     assert page.headers["content-type"].startswith("text/html")
     assert "default-src 'self'" in page.headers["content-security-policy"]
     wanted = re.findall(r'(?:src|href)="([^"]+)"', page.body.decode())
-    assert len(wanted) == 4
+    assert len(wanted) == 5
     for path in wanted:
         assert path.startswith("/docs/")
         assert (await nobody.get(path)).status == 200
