@@ -21,6 +21,10 @@ USERNS_FIX = (
     " `sysctl -w kernel.unprivileged_userns_clone=1 user.max_user_namespaces=65536`; in a container, run it with"
     " `--security-opt seccomp=unconfined --cap-add SYS_ADMIN`, or use the docker driver."
 )
+WATCHED_MEMORY = (
+    "The watchdog looks ten times a second and counts resident pages, page tables, /tmp and /dev/shm; memfd_create,"
+    " System V memory and shared anonymous memory are refused to sandboxes. Buffers of pipes and sockets count nowhere."
+)
 DOCKER_FIX = "Start Docker Engine and give this user access to its socket, then run `annals images build`."
 
 
@@ -95,10 +99,11 @@ def _limits(enforced: dict[str, str]) -> Check:
     weak = [
         name for name, how in enforced.items() if how == "none" or (how == "watchdog" and name in ("memory", "pids"))
     ]
+    detail = ", ".join(f"{name}: {how}" for name, how in enforced.items())
     return Check(
         name="limits",
         ok=True,
-        detail=", ".join(f"{name}: {how}" for name, how in enforced.items()),
+        detail=f"{detail}. {WATCHED_MEMORY}" if enforced["memory"] == "watchdog" else detail,
         fix=f"For kernel limits on {', '.join(weak)}, run the executor as root or in a delegated cgroup"
         " (`systemd-run --user --scope -p Delegate=yes annals up`)."
         if weak

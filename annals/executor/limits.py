@@ -1,14 +1,33 @@
-"""Limits where the kernel enforces none for us: look often, and end what has grown too large."""
+"""Limits where the kernel enforces none for us: look often, and end what has grown too large.
+
+Memory is what a sandbox keeps from the rest of the host: resident pages of its processes, those swapped out, their page
+tables, and all that lies in its own file systems in memory, open or not. Memory that no look from outside can find (of
+a descriptor that only a socket holds, of System V, or shared and no longer mapped) is refused by `seccomp` instead.
+"""
 
 import asyncio
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import NamedTuple
 
 from annals.domain.ports import Limits
 
 LOOK_SECONDS = 0.1
-PAGE = os.sysconf("SC_PAGE_SIZE")
+AGAIN_SECONDS = 0.01
+TEMPORARY = ("tmp", "dev/shm")
+"""The sandbox's file systems in memory that its code can write to."""
+
+_STATUS = re.compile(rb"^(RssAnon|RssFile|RssShmem|VmSwap|VmPTE|HugetlbPages|Threads):\s+(\d+)", re.MULTILINE)
+_ROLLUP = re.compile(rb"^(Pss_Anon|Pss_File|Pss_Shmem|SwapPss):\s+(\d+)", re.MULTILINE)
+
+
+class Usage(NamedTuple):
+    """Bytes and tasks of a sandbox."""
+
+    memory: int
+    tasks: int
 
 
 def processes(root: int) -> Iterator[int]:
@@ -23,28 +42,97 @@ def processes(root: int) -> Iterator[int]:
                     found += map(int, file.read().split())
 
 
-def usage(root: int) -> tuple[int, int]:
-    """Resident bytes and number of tasks of a process tree."""
-    resident = tasks = 0
-    for pid in processes(root):
-        with suppress(OSError, ValueError, IndexError):
-            with open(f"/proc/{pid}/statm", encoding="ascii") as file:
-                resident += int(file.read().split()[1]) * PAGE
-            tasks += len(os.listdir(f"/proc/{pid}/task"))
-    return resident, tasks
+def usage(root: int, enough: int) -> Usage:
+    """What a sandbox uses, `root` being its bubblewrap; beyond `enough` bytes pages that are shared count once."""
+    inside = _inside(root)
+    if inside:
+        folders = [f"{inside}/proc/{name}" for name in _names(f"{inside}/proc") if name.isdigit()]
+    else:
+        folders = [f"/proc/{pid}" for pid in processes(root)]
+    temporary = _temporary(inside) if inside else 0
+    found = [_status(folder) for folder in folders]
+    tasks = sum(status.get("Threads", 0) for status in found)
+    memory = _sum(found, temporary)
+    if memory > enough:
+        found = [status | _shared_once(folder) for folder, status in zip(folders, found, strict=True)]
+        memory = _sum(found, temporary)
+    return Usage(memory, tasks)
 
 
-async def watch(root: int, limits: Limits, pids: int, breach: Callable[[str], None]) -> None:
-    """Call `breach` once, with `memory` or `pids`, when a process tree has outgrown its limits."""
+def _inside(root: int) -> str:
+    """The sandbox's root folder as this process reaches it; empty before it is set up, or where it may not be seen.
+
+    Its own /proc lists all of its processes, whoever their parents were.
+    """
+    with suppress(OSError, StopIteration):
+        first = next(pid for pid in processes(root) if pid != root)
+        inside = f"/proc/{first}/root"
+        if os.stat(f"{inside}/proc").st_dev != os.stat("/proc").st_dev:
+            return inside
+    return ""
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
+def _temporary(inside: str) -> int:
+    """Bytes in a sandbox's file systems in memory, those of deleted files among them."""
+    size = 0
+    for name in TEMPORARY:
+        with suppress(OSError):
+            found = os.statvfs(f"{inside}/{name}")
+            size += (found.f_blocks - found.f_bfree) * found.f_frsize
+    return size
+
+
+def _read(file: str, pattern: re.Pattern[bytes]) -> dict[str, int]:
+    try:
+        with open(file, "rb") as opened:
+            return {name.decode(): int(value) for name, value in pattern.findall(opened.read())}
+    except OSError:
+        return {}
+
+
+def _status(folder: str) -> dict[str, int]:
+    return _read(f"{folder}/status", _STATUS)
+
+
+def _shared_once(folder: str) -> dict[str, int]:
+    """A process's part of its pages, shared ones divided among those that map them."""
+    found = _read(f"{folder}/smaps_rollup", _ROLLUP)
+    names = {"Pss_Anon": "RssAnon", "Pss_File": "RssFile", "Pss_Shmem": "RssShmem", "SwapPss": "VmSwap"}
+    return {names[name]: value for name, value in found.items()}
+
+
+def _sum(found: list[dict[str, int]], temporary: int) -> int:
+    """Bytes; what is mapped of files in memory is counted with these file systems."""
+    own = sum(
+        status.get(name, 0) for status in found for name in ("RssAnon", "RssFile", "VmSwap", "VmPTE", "HugetlbPages")
+    )
+    mapped = sum(status.get("RssShmem", 0) for status in found)
+    return own * 1024 + max(mapped * 1024, temporary)
+
+
+async def watch(root: int, limits: Limits, pids: int, watched: frozenset[str], breach: Callable[[str], None]) -> None:
+    """Call `breach` once, with `memory` or `pids`, when a sandbox has outgrown one of its limits that are watched."""
+    most = limits.memory_mb * 1024 * 1024
     while True:
-        resident, tasks = await asyncio.to_thread(usage, root)
-        if resident > limits.memory_mb * 1024 * 1024:
-            breach("memory")
-            return
-        if tasks > pids:
-            breach("pids")
-            return
+        for limit in await _broken(root, most, pids) & watched:
+            # A process that is just being spawned still has its parent's memory, which was counted twice: look again.
+            await asyncio.sleep(AGAIN_SECONDS)
+            if limit in await _broken(root, most, pids):
+                breach(limit)
+                return
         await asyncio.sleep(LOOK_SECONDS)
+
+
+async def _broken(root: int, memory: int, pids: int) -> frozenset[str]:
+    used = await asyncio.to_thread(usage, root, memory)
+    return frozenset(name for name, over in (("memory", used.memory > memory), ("pids", used.tasks > pids)) if over)
 
 
 def enforced(kernel: frozenset[str]) -> dict[str, str]:

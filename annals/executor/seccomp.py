@@ -2,7 +2,7 @@
 
 Allowed is what is not named here: runtimes of many versions must start. What is denied is what reaches beyond the
 sandbox or widens the kernel's surface: nested namespaces, mounts, tracing, keys, modules, and rarely used machinery
-with a history of holes.
+with a history of holes. Where only a watchdog bounds memory, denied is also what holds memory that it cannot see.
 """
 
 import errno
@@ -30,8 +30,10 @@ class Architecture(NamedTuple):
     socket: int
     ioctl: int
     personality: int
+    mmap: int
     denied: tuple[int, ...]
     missing: tuple[int, ...]
+    unseen: tuple[int, ...]
 
 
 # Since 5.1 new calls have one number everywhere: io_uring, the mount API, pidfd_getfd, quotactl_fd, memfd_secret.
@@ -46,6 +48,7 @@ ARCHITECTURES = {
         socket=41,
         ioctl=16,
         personality=135,
+        mmap=9,
         denied=(
             *(165, 166, 155, 161, 272, 308),  # mount, umount2, pivot_root, chroot, unshare, setns
             *(101, 310, 311, 312),  # ptrace, process_vm_readv, process_vm_writev, kcmp
@@ -58,6 +61,7 @@ ARCHITECTURES = {
             *(303, 304, 212, 256, 279, 216),  # file handles, dcookies, pages of others, remap_file_pages
         ),
         missing=(_CLONE3,),
+        unseen=(319, 29, 68, 64, 278),  # memfd_create, shmget, msgget, semget, vmsplice
     ),
     "aarch64": Architecture(
         audit=0xC00000B7,
@@ -66,6 +70,7 @@ ARCHITECTURES = {
         socket=198,
         ioctl=29,
         personality=92,
+        mmap=222,
         denied=(
             *(40, 39, 41, 51, 97, 268),
             *(117, 270, 271, 272),
@@ -78,10 +83,13 @@ ARCHITECTURES = {
             *(264, 265, 18, 238, 239, 234),
         ),
         missing=(_CLONE3,),
+        unseen=(279, 194, 186, 190, 75),
     ),
 }
 
-_LD_ABS, _JEQ, _JGE, _JSET, _RET = 0x20, 0x15, 0x35, 0x45, 0x06
+MAP_TYPE_AND_ANONYMOUS, MAP_SHARED_ANONYMOUS = 0x2F, 0x21
+
+_LD_ABS, _JEQ, _JGE, _JSET, _AND, _RET = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
 _NUMBER, _ARCH = 0, 4
 
 
@@ -102,6 +110,9 @@ class _Program:
     def load(self, offset: int) -> None:
         self._lines.append((_LD_ABS, offset, "", ""))
 
+    def mask(self, value: int) -> None:
+        self._lines.append((_AND, value, "", ""))
+
     def jump(self, test: int, value: int, then: str = "", otherwise: str = "") -> None:
         self._lines.append((test, value, then, otherwise))
 
@@ -118,8 +129,12 @@ class _Program:
         return b"".join(out)
 
 
-def compile_filter(machine: str = "") -> bytes:
-    """The filter for this machine (or the named one) as `struct sock_filter` records. Raises KeyError if unknown."""
+def compile_filter(machine: str = "", *, watched: bool = False) -> bytes:
+    """The filter for this machine (or the named one) as `struct sock_filter` records. Raises KeyError if unknown.
+
+    Where memory is `watched` from outside, calls that hold memory out of sight are said to be missing, and no memory
+    is shared but through files.
+    """
     arch = ARCHITECTURES[machine or platform.machine()]
     program = _Program()
     program.load(_ARCH)
@@ -132,7 +147,9 @@ def compile_filter(machine: str = "") -> bytes:
     program.jump(_JEQ, arch.personality, then="personality")
     for number in (*arch.denied, *_SHARED):
         program.jump(_JEQ, number, then="denied")
-    for number in arch.missing:
+    if watched:
+        program.jump(_JEQ, arch.mmap, then="mmap")
+    for number in (*arch.missing, *(arch.unseen if watched else ())):
         program.jump(_JEQ, number, then="missing")
     program.answer(ALLOW)
     _by_argument(program)
@@ -163,6 +180,10 @@ def _by_argument(program: _Program) -> None:
     first, second = TERMINAL_INJECTION
     program.jump(_JEQ, first, then="denied")
     program.jump(_JEQ, second, then="denied", otherwise="allowed")
+    program.label("mmap")
+    program.load(_argument(3))
+    program.mask(MAP_TYPE_AND_ANONYMOUS)
+    program.jump(_JEQ, MAP_SHARED_ANONYMOUS, then="denied", otherwise="allowed")
     program.label("personality")
     program.load(_argument(0))
     *usual, last = PERSONALITIES

@@ -57,8 +57,11 @@ def write_etc(folder: Path) -> None:
             place.touch()
 
 
-def root(*, etc: str, server: str, prefix: str, binary: str, tmp_bytes: int) -> list[str]:
-    """A minimal root of the host's programs, one runtime, and nothing that belongs to anybody."""
+def root(*, etc: str, server: str, prefix: str, binary: str, tmp_bytes: int, watched: bool = False) -> list[str]:
+    """A minimal root of the host's programs, one runtime, and nothing that belongs to anybody.
+
+    Where memory is `watched` from outside, /dev/zero is a device that reads alike and cannot be mapped.
+    """
     words = [
         *("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"),
         *("--uid", INNER_ID, "--gid", INNER_ID, "--hostname", "function"),
@@ -83,6 +86,7 @@ def root(*, etc: str, server: str, prefix: str, binary: str, tmp_bytes: int) -> 
     return [
         *words,
         *("--proc", "/proc", "--dev", "/dev"),
+        *(("--dev-bind", "/dev/full", "/dev/zero") if watched else ()),
         *("--perms", "1777", "--size", str(tmp_bytes // 4), "--tmpfs", "/dev/shm"),  # noqa: S108 the sandbox's own
         *("--perms", "1777", "--size", str(tmp_bytes), "--tmpfs", "/tmp"),  # noqa: S108 the sandbox's own
         *("--symlink", "../tmp", "/var/tmp"),  # noqa: S108 the sandbox's own

@@ -39,7 +39,9 @@ class SandboxDriver:
         self._config = config
         self._spawner = Spawner()
         self._toolchains = Toolchains(config.data / "runtimes", config.allow)
-        self._filter = seccomp.compile_filter()
+        self._filter = b""
+        self._watched: frozenset[str] = frozenset()
+        """Which of its limits a watchdog holds, for want of control groups."""
         self._groups: cgroups.Hierarchy | None = None
         self._running: set[ProcessSandbox] = set()
         self._uids = itertools.cycle(range(FIRST_UID, FIRST_UID + UIDS))
@@ -65,6 +67,8 @@ class SandboxDriver:
         groups = cgroups.find(self._config.work)
         if groups is not None:
             groups.clear()
+        self._watched = frozenset({"memory", "pids"} - (groups.resources if groups else frozenset()))
+        self._filter = seccomp.compile_filter(watched="memory" in self._watched)
         return groups
 
     async def close(self) -> None:
@@ -188,10 +192,7 @@ class SandboxDriver:
         """Why sandboxes cannot be started here, in bubblewrap's words; empty when one was. Needs no runtime."""
         printed: list[bytes] = []
         server = await self._reach(self._servers / "python")
-        root = layout.root(
-            etc=await self._reach(self._etc), server=server, prefix="", binary="/usr/bin/true", tmp_bytes=1 << 20
-        )
-        words = [*root, *layout.SEALED]
+        words = [*await self._layout(server, prefix="", binary="/usr/bin/true", tmp_bytes=1 << 20), *layout.SEALED]
         limits = Limits(cpus=1, memory_mb=64)
         plan = Plan(name="probe", words=words, command=["/usr/bin/true"], limits=limits, pids=16)
         try:
@@ -210,10 +211,12 @@ class SandboxDriver:
         await asyncio.shield(self._compiled[toolchain.version])
         server = await self._reach(folder)
         prefix = await self._spawner.stage(toolchain.prefix) if toolchain.prefix else ""
+        return await self._layout(server, prefix, toolchain.binary, self._config.tmp_bytes)
+
+    async def _layout(self, server: str, prefix: str, binary: str, tmp_bytes: int) -> list[str]:
+        watched = "memory" in self._watched
         etc = await self._reach(self._etc)
-        return layout.root(
-            etc=etc, server=server, prefix=prefix, binary=toolchain.binary, tmp_bytes=self._config.tmp_bytes
-        )
+        return layout.root(etc=etc, server=server, prefix=prefix, binary=binary, tmp_bytes=tmp_bytes, watched=watched)
 
     async def _reach(self, path: Path) -> str:
         """A path below the work folder, as sandboxed processes reach it."""
@@ -291,6 +294,5 @@ class SandboxDriver:
         return self._groups.create(plan.name, plan.limits, plan.pids) if self._groups else None
 
     def _guard(self, sandbox: ProcessSandbox, limits: Limits, pids: int) -> None:
-        bounded = self._groups.resources if self._groups else frozenset()
-        if not {"memory", "pids"} <= bounded:
-            sandbox.guard(asyncio.create_task(watch(sandbox.pid, limits, pids, sandbox.breached)))
+        if self._watched:
+            sandbox.guard(asyncio.create_task(watch(sandbox.pid, limits, pids, self._watched, sandbox.breached)))

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from annals.domain.ports import Limits
+from tests.contract.drivers import memory_tries
 from tests.contract.drivers.hosts import Shell
 
 HANDLES = """
@@ -137,6 +138,14 @@ async def test_memory_beyond_the_limit_is_told_as_such(shell: Shell) -> None:
 
     assert end.out_of_memory, output
     assert end.code != 0
+
+
+@pytest.mark.parametrize("way", memory_tries.ANY)
+async def test_memory_is_bounded_however_it_is_allocated(shell: Shell, way: str) -> None:
+    end, output = await shell.run(memory_tries.command(way), limits=Limits(cpus=1, memory_mb=128))
+
+    assert "HELD" not in output
+    assert end.out_of_memory or "REFUSED" in output or "LOST" in output, output
 
 
 async def test_cpu_is_bounded_where_the_driver_says_so(shell: Shell) -> None:

@@ -12,17 +12,19 @@ MISSING = ERRNO | errno.ENOSYS
 NO_FAMILY = ERRNO | errno.EAFNOSUPPORT
 
 
-def decide(machine: str, number: int, *arguments: int, audit: int | None = None) -> int:
+def decide(machine: str, number: int, *arguments: int, audit: int | None = None, watched: bool = False) -> int:
     """Run the filter over `struct seccomp_data`."""
     audit = ARCHITECTURES[machine].audit if audit is None else audit
     data = struct.pack("<IIQ6Q", number, audit, 0, *arguments, *[0] * (6 - len(arguments)))
-    program = list(struct.iter_unpack("=HBBI", compile_filter(machine)))
+    program = list(struct.iter_unpack("=HBBI", compile_filter(machine, watched=watched)))
     at = accumulator = 0
     while True:
         code, then, otherwise, value = program[at]
         at += 1
         if code == 0x20:
             (accumulator,) = struct.unpack_from("<I", data, value)
+        elif code == 0x54:
+            accumulator &= value
         elif code == 0x06:
             return int(value)
         else:
@@ -98,3 +100,31 @@ def test_other_instruction_sets_find_no_calls_at_all(machine: str) -> None:
 
 def test_the_second_numbering_of_x86_finds_no_calls() -> None:
     assert decide("x86_64", 0x40000000 + 1) == MISSING
+
+
+UNSEEN = {"x86_64": (319, 29, 68, 64, 278), "aarch64": (279, 194, 186, 190, 75)}
+MMAP = {"x86_64": 9, "aarch64": 222}
+SHARED, PRIVATE, ANONYMOUS, NO_RESERVE, POPULATE = 1, 2, 0x20, 0x4000, 0x8000
+
+
+def test_memory_out_of_sight_is_refused_where_memory_is_watched_only(machine: str) -> None:
+    numbers = UNSEEN[machine]
+
+    assert [decide(machine, number, watched=True) for number in numbers] == [MISSING] * len(numbers)
+    assert [decide(machine, number) for number in numbers] == [ALLOW] * len(numbers)
+
+
+@pytest.mark.parametrize(
+    ("flags", "answer"),
+    [
+        (SHARED | ANONYMOUS, DENIED),
+        (SHARED | ANONYMOUS | NO_RESERVE | POPULATE, DENIED),
+        (PRIVATE | ANONYMOUS, ALLOW),
+        (PRIVATE | ANONYMOUS | NO_RESERVE, ALLOW),
+        (SHARED, ALLOW),
+        (PRIVATE, ALLOW),
+    ],
+)
+def test_memory_is_shared_by_files_alone_where_it_is_watched(machine: str, flags: int, answer: int) -> None:
+    assert decide(machine, MMAP[machine], 0, 4096, 3, flags, watched=True) == answer
+    assert decide(machine, MMAP[machine], 0, 4096, 3, flags) == ALLOW
