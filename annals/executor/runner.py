@@ -148,7 +148,7 @@ class Runner:
                 answer = await instance.call(run, log_id)
         except TimeoutError:
             self._pool.condemn(run, instance, Why.LATE)
-            return await failed("timeout", TIMED_OUT)
+            return await failed("timeout", timed_out(run.run_seconds))
         except TooLarge as breach:
             return await failed("response_too_large", str(breach))
         except ValueError:
@@ -189,7 +189,9 @@ class Runner:
         errors, reason, message = log.text(ERRORS), reason_of_answer(answer.status), ""
         late = time.monotonic() - clock.ready >= run.run_seconds
         if answer.status == 500 and not answer.body and late and (TIMED_OUT in errors or not run.logging):
-            reason, message = "timeout", TIMED_OUT
+            reason, message = "timeout", timed_out(run.run_seconds)
+            before, told, after = errors.rpartition(TIMED_OUT)
+            errors = f"{before}{message}{after}" if told else errors
         return clock.outcome(
             status_code=answer.status,
             headers=[(name, value) for name, value in answer.headers if not name.startswith(CONTROL)],
@@ -201,6 +203,11 @@ class Runner:
             instance=instance,
             host=self._host,
         )
+
+
+def timed_out(seconds: float) -> str:
+    """The sentence of a run that had no end in time; it begins as the contract's servers put it."""
+    return f"{TIMED_OUT} It had no end within its timeout of {seconds:g} s."
 
 
 async def _end_of(instance: Instance, seconds: float) -> Exit | None:

@@ -133,7 +133,10 @@ def _said(event: Any) -> tuple[str, str]:
         return "canceled", CANCELED
     if isinstance(event, Execution.DeadLettered):
         return event.cause, event.message
-    return getattr(event, "reason", ""), getattr(event, "message", "")
+    reason, message = getattr(event, "reason", ""), getattr(event, "message", "")
+    if reason == "error" and not message:  # what the code wrote as errors is kept apart, and for a time only
+        message = f"The code answered with status code {event.status_code}."
+    return reason, message
 
 
 async def _waiting(call: Call, row: Row) -> Waiting | None:

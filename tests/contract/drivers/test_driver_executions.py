@@ -116,7 +116,10 @@ async def test_code_that_blocks_is_killed_at_its_deadline(host: Host) -> None:
     await host.execute(run, execution="warm")
     outcome = await host.execute(run, path="/sleep", run_seconds=1.0)
 
-    assert (outcome.reason, outcome.message) == ("timeout", "Execution timed out.")
+    assert (outcome.reason, outcome.message) == (
+        "timeout",
+        "Execution timed out. It had no end within its timeout of 1 s.",
+    )
     assert "began sleep" in outcome.logs
 
 
@@ -128,7 +131,7 @@ async def test_code_that_waits_is_stopped_softly_at_its_deadline(host: Host) -> 
     outcome = await host.execute(run, path="/nap", run_seconds=1.0)
 
     assert (outcome.reason, outcome.status_code) == ("timeout", 500)
-    assert "Execution timed out." in outcome.errors
+    assert outcome.errors == "Execution timed out. It had no end within its timeout of 1 s.\n" == f"{outcome.message}\n"
 
 
 async def test_cancelling_an_execution_ends_it(host: Host) -> None:

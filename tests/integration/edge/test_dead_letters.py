@@ -38,12 +38,14 @@ async def accepted(client: Client, function_id: str, **fields: Any) -> str:
     return str(reply.json["$id"])
 
 
-async def attempt(services: Services, execution_id: str, reason: Any = "timeout") -> None:
+async def attempt(
+    services: Services, execution_id: str, reason: Any = "timeout", message: str = "It was late.", status: int = 500
+) -> None:
     """One run of it, that failed."""
     key = Execution.key("p1", execution_id)
     await services.log.run(claim_execution, key, meta=given.META, worker="w1")
     execution: Execution = await services.log.load(key)
-    execution.fail(execution.epoch, reason, "It was late.", now=datetime.now(UTC), status_code=500, ran=RAN)
+    execution.fail(execution.epoch, reason, message, now=datetime.now(UTC), status_code=status, ran=RAN)
     await services.log.record([execution], meta=given.META)
 
 
@@ -206,6 +208,17 @@ async def test_attempts_tell_queue_start_and_run_time_apart(services: Services, 
     assert (first["startTime"], first["runTime"], first["responseStatusCode"]) == (0.03, 0.4, 500)
     assert 0.002 <= first["queueTime"] < 5
     assert (second["number"], second["reason"]) == (2, "timeout")
+
+
+async def test_attempt_that_failed_in_the_code_has_a_message(services: Services, plain: Client) -> None:
+    function_id = await retried_function(services, plain)
+    execution_id = await accepted(plain, function_id)
+    await attempt(services, execution_id, reason="error", message="", status=503)
+
+    told = (await plain.get(f"/v1/functions/{function_id}/executions/{execution_id}/attempts")).json
+
+    [failed] = told["attempts"]
+    assert (failed["reason"], failed["message"]) == ("error", "The code answered with status code 503.")
 
 
 async def test_a_synchronous_call_is_one_attempt(services: Services, plain: Client) -> None:

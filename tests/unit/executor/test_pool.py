@@ -114,7 +114,8 @@ async def test_a_deadline_kills_the_instance_and_is_a_timeout(host: Host) -> Non
     host.driver.answer = Gate().answer
     outcome = await host.call(run_seconds=0.1)
 
-    assert (outcome.reason, outcome.status_code, outcome.message) == ("timeout", 500, "Execution timed out.")
+    assert (outcome.reason, outcome.status_code, outcome.message) == ("timeout", 500, runner.timed_out(0.1))
+    assert outcome.message == "Execution timed out. It had no end within its timeout of 0.1 s."
     await until(lambda: host.driver.started[0].killed)
 
 
