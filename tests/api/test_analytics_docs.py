@@ -3,13 +3,19 @@
 import csv
 import io
 import json
+import os
+import re
 from pathlib import Path
+
+import psycopg
 
 from tests.api.test_readme import BLOCK, here, run
 from tests.house.source import ROOT
 from tests.instance import AnnalsInstance, plain
 
 __all__ = ["here"]
+
+SQL = re.compile(r"^```sql\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def test_the_commands_of_the_page(annals_instance: AnnalsInstance, here: Path) -> None:
@@ -20,9 +26,33 @@ def test_the_commands_of_the_page(annals_instance: AnnalsInstance, here: Path) -
     environment |= dict(line.split("=", 1) for line in lines if line.startswith("APPWRITE_"))
     environment["PATH"] = f"{ROOT / '.venv' / 'bin'}:{environment['PATH']}"
 
-    plot, table, hours, failed = (run(["bash", "-eu"], command, here, environment) for command in commands)
+    plot, table, hours, failed, counted = (run(["bash", "-eu"], command, here, environment) for command in commands)
 
     assert "all" in plot
     assert list(next(csv.reader(io.StringIO(table))))[:2] == ["date", "status"]
     assert json.loads(hours)["groupBy"] == ["hour"]
     assert {row["status"] for row in json.loads(failed)["executions"]} <= {"failed"}
+    assert "function_id" in counted
+
+
+def test_sql_of_the_docs_runs_as_pasted(annals_instance: AnnalsInstance, here: Path) -> None:
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    examples = [match[1] for page in pages for match in SQL.finditer(page.read_text())]
+    environment = plain({"ANNALS_DATA": str(annals_instance.data), "PSQLRC": os.devnull})
+    command = [str(ROOT / ".venv" / "bin" / "annals"), "psql", "--csv", "-v", "ON_ERROR_STOP=1"]
+
+    answers = [run(command, example, here, environment) for example in examples]
+
+    assert len(answers) >= 2
+    headings = [answer.splitlines()[0].split(",") for answer in answers]
+    assert ["function_id", "calls", "p95_ms"] in headings
+    assert ["begins_at", "bytes"] in headings
+
+
+def test_environment_names_the_database_for_other_tools(annals_instance: AnnalsInstance, here: Path) -> None:
+    environment = plain({"ANNALS_DATA": str(annals_instance.data)})
+    lines = run(["bash", "-eu"], 'eval "$(.venv/bin/annals env)"; env', here, environment).splitlines()
+    (url,) = [line.removeprefix("DATABASE_URL=") for line in lines if line.startswith("DATABASE_URL=")]
+
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT count(*) > 0 FROM events").fetchone() == (True,)

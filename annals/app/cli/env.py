@@ -13,7 +13,7 @@ from annals.app.cli.services import read_key
 @data_option
 @json_option
 def env(data: Path | None, as_json: bool) -> None:
-    """Print endpoint, project, key and data folder of an instance for `eval "$(annals env)"`."""
+    """Print endpoint, project, key, data folder and database of an instance for `eval "$(annals env)"`."""
     settings = of_instance(data)
     try:
         kept = read_key(settings.folder)
@@ -26,5 +26,6 @@ def env(data: Path | None, as_json: bool) -> None:
         "APPWRITE_PROJECT_ID": kept.project,
         "APPWRITE_API_KEY": kept.key,
         "ANNALS_DATA": str(settings.folder),
+        "DATABASE_URL": settings.database_url,  # not ANNALS_DATABASE_URL, by which `annals up` would start on it
     }
     answer(values, as_json, lambda: "\n".join(f"export {name}={shlex.quote(value)}" for name, value in values.items()))

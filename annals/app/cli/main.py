@@ -7,6 +7,7 @@ import click
 COMMANDS = {
     "up": ("annals.app.cli.up:up", "Run an instance here until Ctrl-C."),
     "env": ("annals.app.cli.env:env", "Print endpoint, project, key and data folder as shell variables."),
+    "psql": ("annals.app.cli.psql:psql", "Open the instance's database with psql, read-only."),
     "ps": ("annals.app.cli.ps:ps", "Show the instance's processes and what they do."),
     "api": ("annals.app.cli.role_api:api", "Run one API process."),
     "worker": ("annals.app.cli.role_worker:worker", "Run one worker process."),

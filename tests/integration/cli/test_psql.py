@@ -1,0 +1,57 @@
+"""`annals psql` opens the database of an instance, read-only unless it is told otherwise."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from annals.app.cli import psql, wheels
+from tests.integration.conftest import database_url, postgres
+
+__all__ = ["database_url", "postgres"]
+
+
+def run(url: str, folder: Path, *arguments: str, typed: str = "") -> "subprocess.CompletedProcess[str]":
+    environment = {**os.environ, "ANNALS_DATABASE_URL": url, "ANNALS_DATA": str(folder), "PSQLRC": os.devnull}
+    return subprocess.run(
+        [sys.executable, "-m", "annals", "psql", *arguments],
+        input=typed, capture_output=True, text=True, check=False, timeout=120, env=environment,
+    )  # fmt: skip
+
+
+def test_statements_from_options_and_from_standard_input_are_answered(database_url: str, tmp_path: Path) -> None:
+    option = run(database_url, tmp_path, "-At", "-c", "SELECT count(*) FROM events")
+    typed = run(database_url, tmp_path, "--no-psqlrc", "-At", typed="SELECT 'pasted';\n")
+
+    assert (option.returncode, option.stdout) == (0, "0\n"), option.stderr
+    assert (typed.returncode, typed.stdout) == (0, "pasted\n"), typed.stderr
+
+
+def test_session_is_read_only_unless_writing_is_allowed(database_url: str, tmp_path: Path) -> None:
+    refused = run(database_url, tmp_path, "-c", "DELETE FROM data_keys")
+    allowed = run(database_url, tmp_path, "--write", "-c", "DELETE FROM data_keys")
+
+    assert refused.returncode == 1
+    assert "read-only transaction" in refused.stderr
+    assert allowed.returncode == 0, allowed.stderr
+
+
+def test_password_is_passed_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "postgresql://annals:hunter2@db.example:5433/annals?sslmode=require"
+
+    assert "hunter2" not in psql._without_password(url)
+    assert "host=db.example" in psql._without_password(url)
+    assert "sslmode=require" in psql._without_password(url)
+    assert psql._environment(url, write=True)["PGPASSWORD"] == "hunter2"
+
+
+def test_missing_client_is_told_with_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "root").mkdir()
+    monkeypatch.setattr(wheels, "postgres", lambda: wheels.Programs(tmp_path / "root", [], "none"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(click.ClickException, match="postgresql-client"):
+        psql._program()
