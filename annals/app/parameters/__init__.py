@@ -16,7 +16,7 @@ from annals.app.parameters.kinds import (
     WhiteList,
 )
 from annals.app.parameters.special import Cron, Events, ExecutionHeaders, Queries, Roles, Specification
-from annals.app.parameters.table import Group, Parameter, Parameters, optional, required
+from annals.app.parameters.table import Group, Parameter, Parameters, StrictParameters, optional, required
 
 __all__ = [
     "UNIQUE",
@@ -41,6 +41,7 @@ __all__ = [
     "Range",
     "Roles",
     "Specification",
+    "StrictParameters",
     "TeamRole",
     "Text",
     "Uid",

@@ -57,11 +57,33 @@ class Parameters:
         return values
 
 
+class StrictParameters(Parameters):
+    """A table that refuses names which it does not hold, for operations that stock clients do not know."""
+
+    def parse(self, sent: Mapping[str, Any]) -> dict[str, Any]:
+        """Raises ArgumentInvalid."""
+        self.refuse_unknown(sent)
+        return super().parse(sent)
+
+    def refuse_unknown(self, sent: Mapping[str, Any]) -> None:
+        """Raises ArgumentInvalid for the first unknown name, also of one within a group."""
+        lines = dict(self.lines)
+        for name, value in sent.items():
+            if name not in lines:
+                raise ArgumentInvalid(f"Invalid `{name}` param: There is no such name. Known are {', '.join(lines)}")
+            group = lines[name].kind
+            if isinstance(group, Group) and isinstance(value, Mapping):
+                try:
+                    group.table.refuse_unknown(value)
+                except ArgumentInvalid as refusal:
+                    raise ArgumentInvalid(f"Invalid `{name}` param: {refusal}") from None
+
+
 class Group:
-    """An object with a table of its own; what is not named in it has its default."""
+    """An object with a table of its own; what is not named in it has its default, and unknown names are refused."""
 
     def __init__(self, **parameters: Parameter) -> None:
-        self.table = Parameters(**parameters)
+        self.table = StrictParameters(**parameters)
 
     def parse(self, value: Any) -> dict[str, Any]:
         if value == []:

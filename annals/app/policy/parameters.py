@@ -5,7 +5,18 @@ from typing import Any, get_args
 
 import msgspec
 
-from annals.app.parameters import ArrayList, Group, Parameters, Range, Uid, WhiteList, optional, required
+from annals.app.parameters import (
+    ArrayList,
+    Group,
+    Parameters,
+    Range,
+    StrictParameters,
+    Text,
+    Uid,
+    WhiteList,
+    optional,
+    required,
+)
 from annals.domain.errors import ArgumentInvalid
 from annals.domain.policy import Policy, RetriedReason, Retries, Scaling, Share
 
@@ -18,8 +29,10 @@ _REASONS = get_args(RetriedReason)
 _USUAL = Retries()
 
 ONE = Parameters(functionId=required(Uid()))
-PUT = Parameters(
-    functionId=required(Uid()),
+_SHARE = Group(deploymentId=required(Uid()), percent=required(Range(1, 100)), status=optional(Text(36, 0)))
+"""`status` is what answers say of a share: it may be sent back with the rest, and is not looked at."""
+
+_WHOLE = StrictParameters(
     scaling=optional(
         Group(
             minWarm=optional(Range(0, MOST_INSTANCES), 0),
@@ -36,8 +49,48 @@ PUT = Parameters(
             on=optional(ArrayList(WhiteList(_REASONS), len(_REASONS)), list(_USUAL.on)),
         )
     ),
-    traffic=optional(ArrayList(Group(deploymentId=required(Uid()), percent=required(Range(1, 100))), MOST_SHARES), []),
+    traffic=optional(ArrayList(_SHARE, MOST_SHARES), []),
 )
+
+PUT = StrictParameters(**dict(ONE.lines), **dict(_WHOLE.lines))
+
+
+class _Patch(StrictParameters):
+    """The names of a whole policy; its values are judged once they are merged with the policy that is there."""
+
+    def parse(self, sent: Mapping[str, Any]) -> dict[str, Any]:
+        """Raises ArgumentInvalid."""
+        self.refuse_unknown(sent)
+        return {**ONE.parse(sent), "patch": {name: sent[name] for name, _ in _WHOLE.lines if name in sent}}
+
+
+PATCH = _Patch(**dict(ONE.lines), **{name: optional(line.kind) for name, line in _WHOLE.lines})
+
+
+def merged(former: Policy, patch: Mapping[str, Any]) -> Policy:
+    """The policy with a patch (as RFC 7396 merges): null resets to the default. Raises ArgumentInvalid."""
+    return policy(_WHOLE.parse(_merged(_on_the_wire(former), patch)))
+
+
+def _merged(former: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    whole = dict(former)
+    for name, value in patch.items():
+        group = whole.get(name)
+        if value is None:
+            whole.pop(name, None)
+        elif isinstance(group, Mapping) and value == []:  # an empty object, as PHP writes it
+            continue
+        else:
+            whole[name] = _merged(group, value) if isinstance(group, Mapping) and isinstance(value, Mapping) else value
+    return whole
+
+
+def _on_the_wire(stored: Policy) -> dict[str, Any]:
+    return {
+        "scaling": _camel(msgspec.structs.asdict(stored.scaling)),
+        "retries": _camel(msgspec.structs.asdict(stored.retries)),
+        "traffic": [_camel(msgspec.structs.asdict(share)) for share in stored.traffic],
+    }
 
 
 def policy(values: Mapping[str, Any]) -> Policy:
@@ -66,6 +119,11 @@ _FIELDS = {
     "backoffSeconds": "backoff_seconds",
     "maxAgeSeconds": "max_age_seconds",
 }
+
+
+def _camel(group: Mapping[str, Any]) -> dict[str, Any]:
+    names = {field: name for name, field in _FIELDS.items()}
+    return {names.get(field, field): value for field, value in group.items()}
 
 
 def _snake(group: Mapping[str, Any]) -> dict[str, Any]:

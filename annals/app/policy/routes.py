@@ -11,13 +11,16 @@ from annals.app.routing import Operation
 from annals.app.scopes import FUNCTIONS_READ, FUNCTIONS_WRITE
 from annals.domain.commands.functions import change_policy
 from annals.domain.deployment import Deployment
+from annals.domain.errors import Conflict
 from annals.domain.function import Function
-from annals.domain.policy import policy_from
+from annals.domain.policy import Policy, policy_from
 from annals.store import sql
 from annals.store.database import Row
 
 QUERIES = sql.load(__package__, "queries.sql")
 POLICY = Lookup(QUERIES["policies"], 2)
+_ATTEMPTS = 5
+"""How often a patch is merged anew with a policy that others change meanwhile."""
 
 
 async def get(call: Call) -> Answer:
@@ -37,7 +40,25 @@ async def get_past(call: Call) -> Answer:
 
 
 async def put(call: Call) -> Answer:
-    function_id, policy = call.values["functionId"], parameters.policy(call.values)
+    """Replace the whole policy: what is left out gets its default."""
+    return await _replace(call, parameters.policy(call.values))
+
+
+async def patch(call: Call) -> Answer:
+    """Change what is sent and keep the rest; null resets to the default. Raises Conflict."""
+    key = Function.key(call.project_id, call.values["functionId"])
+    for attempt in range(_ATTEMPTS):
+        former: Policy = (await call.services.log.load(key)).policy
+        try:
+            return await _replace(call, parameters.merged(former, call.values["patch"]), former=former)
+        except Conflict:
+            if attempt == _ATTEMPTS - 1:
+                raise
+    raise Conflict
+
+
+async def _replace(call: Call, policy: Policy, *, former: Policy | None = None) -> Answer:
+    function_id = call.values["functionId"]
     function = require(call, await call.services.reads.look_up(POLICY, call.project_id, function_id))
     recorded = await call.services.log.run(
         change_policy,
@@ -46,6 +67,7 @@ async def put(call: Call) -> Answer:
         meta=await call.meta(),
         policy=policy,
         incarnation=function["sequence"],
+        former=former,
     )
     call.seen(recorded.position)
     changed = recorded.rows.get("functions")
@@ -66,4 +88,5 @@ _POLICY = "/v1/functions/{functionId}/policy"
 ROUTES = (
     Operation("GET", _POLICY, get, FUNCTIONS_READ, parameters.ONE, past=get_past),
     Operation("PUT", _POLICY, put, FUNCTIONS_WRITE, parameters.PUT, code_scopes=require_of_function),
+    Operation("PATCH", _POLICY, patch, FUNCTIONS_WRITE, parameters.PATCH, code_scopes=require_of_function),
 )

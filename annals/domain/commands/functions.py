@@ -2,7 +2,7 @@
 
 from annals.domain.base import Aggregate
 from annals.domain.deployment import Deployment
-from annals.domain.errors import DeploymentNotFound
+from annals.domain.errors import Conflict, DeploymentNotFound
 from annals.domain.function import ActivationReason, Configuration, Function
 from annals.domain.policy import Policy
 from annals.domain.variables import Variable
@@ -20,12 +20,14 @@ def update_function(function: Function, *, configuration: Configuration) -> list
 
 
 def change_policy(
-    function: Function, *deployments: Deployment, policy: Policy, incarnation: int = 0
+    function: Function, *deployments: Deployment, policy: Policy, incarnation: int = 0, former: Policy | None = None
 ) -> list[Aggregate]:
     """Replace the policy; `deployments` are those of its traffic, to be ready ones of the function's incarnation.
 
-    Raises DeploymentNotFound, BuildNotReady.
+    Raises DeploymentNotFound, BuildNotReady, and Conflict where the policy is not the `former` one that it rests on.
     """
+    if former is not None and function.policy != former:
+        raise Conflict
     for deployment in deployments:
         deployment.require_function(function.function_id)
         if deployment.function_incarnation != incarnation:

@@ -240,6 +240,7 @@ TABLE: dict[str, Row] = {
     ),
     f"GET /v1/functions/{_F}/policy": _READ,
     f"PUT /v1/functions/{_F}/policy": _WRITE,
+    f"PATCH /v1/functions/{_F}/policy": _WRITE,
     f"GET /v1/functions/{_F}/dead-letters": _LETTERS,
     f"POST /v1/functions/{_F}/dead-letters/redrive": _REDRIVE,
     f"POST /v1/functions/{_F}/dead-letters/{_E}/redrive": _REDRIVE.but(**_NO_LETTER),

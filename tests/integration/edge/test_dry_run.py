@@ -22,7 +22,7 @@ UNRECORDED = {
 WITHOUT_CAUSE = {"POST /v1/functions/{functionId}/dead-letters/redrive"}
 """There is nothing here that these would change."""
 
-BODIES = {"PUT /v1/functions/{functionId}/policy": {"retries": {"attempts": 3}}}
+BODIES = {f"{method} /v1/functions/{{functionId}}/policy": {"retries": {"attempts": 3}} for method in ("PUT", "PATCH")}
 """Where the table's body asks for what is so already."""
 
 

@@ -1,5 +1,6 @@
 """How a function's calls are run: the policy over the wire, its history, its past, its undoing (extensions.md)."""
 
+import asyncio
 import json
 
 import pytest
@@ -67,6 +68,95 @@ async def test_what_is_no_policy_is_refused(plain: Client, body: object, words: 
     assert words in reply.json["message"]
 
 
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        ({"trafic": []}, "trafic"),
+        ({"scaling": {"minwarm": 1}}, "minwarm"),
+        ({"scaling": {"minwarm": None}}, "minwarm"),
+        ({"retries": {"attempts": 3, "reasons": ["error"]}}, "reasons"),
+        ({"traffic": [{"deploymentId": "d", "percent": 1, "weight": 2}]}, "weight"),
+    ],
+)
+async def test_unknown_name_is_refused_with_its_name(plain: Client, method: str, body: object, name: str) -> None:
+    path = f"/v1/functions/{await given.function(plain)}/policy"
+    before = (await plain.json("PUT", path, {"retries": {"attempts": 3}})).json
+
+    reply = await plain.json(method, path, body)
+
+    assert reply.error == (400, "general_argument_invalid")
+    assert f"`{name}`" in reply.json["message"]
+    assert (await plain.get(path)).json == before
+
+
+async def test_patch_changes_what_is_sent_and_null_resets(services: Services, plain: Client) -> None:
+    function_id = await given.running_function(services, plain)
+    path = f"/v1/functions/{function_id}/policy"
+    deployment = (await plain.get(f"/v1/functions/{function_id}")).json["deploymentId"]
+    whole = {
+        "scaling": {"minWarm": 1, "maxInstances": 4, "concurrency": 8, "idleSeconds": 600},
+        "retries": {"attempts": 5, "backoffSeconds": 20, "maxAgeSeconds": 3600, "on": ["timeout"]},
+        "traffic": [{"deploymentId": deployment, "percent": 10}],
+    }
+    expected = (await plain.json("PUT", path, whole)).json
+
+    async def patched(body: object) -> None:
+        reply = await plain.json("PATCH", path, body)
+        assert (reply.status, reply.json) == (200, expected)
+        assert (await plain.get(path)).json == expected
+
+    expected["traffic"] = []
+    await patched({"traffic": []})
+    expected["scaling"]["minWarm"] = 2
+    expected["retries"]["on"] = ["error", "timeout"]
+    await patched({"scaling": {"minWarm": 2}, "retries": {"on": ["error", "timeout"]}})
+    await patched({})
+    await patched({"scaling": {}, "retries": []})
+    expected["scaling"]["concurrency"] = 0
+    expected["retries"] = DEFAULTS["retries"]
+    await patched({"scaling": {"concurrency": None}, "retries": None})
+    for body, words in (
+        ({"scaling": {"minWarm": 5}}, "must not be greater than maxInstances"),
+        ({"scaling": 3}, "Value must be an object of"),
+        ({"retries": {"attempts": "many"}}, "attempts"),
+        ({"traffic": "none"}, "traffic"),
+    ):
+        refused = await plain.json("PATCH", path, body)
+        assert refused.error == (400, "general_argument_invalid")
+        assert words in refused.json["message"]
+    assert (await plain.get(path)).json == expected
+    sent = json.dumps({"scaling": {"minWarm": 3}}).encode()
+    tried = await plain.send("PATCH", path, query="dryRun=true", content_type="application/json", body=sent)
+    assert [event["type"] for event in tried.json["events"]] == ["function.policy_changed"]
+    assert (await plain.get(path)).json == expected
+    assert (await plain.json("PATCH", "/v1/functions/nope/policy", {})).error == (404, "function_not_found")
+
+
+async def test_policy_that_was_read_can_be_put_back(services: Services, plain: Client) -> None:
+    function_id = await given.running_function(services, plain)
+    path = f"/v1/functions/{function_id}/policy"
+    deployment = (await plain.get(f"/v1/functions/{function_id}")).json["deploymentId"]
+    read = (await plain.json("PUT", path, {"traffic": [{"deploymentId": deployment, "percent": 10}]})).json
+
+    again = await plain.json("PUT", path, read)
+
+    assert (again.status, again.json) == (200, read)
+
+
+async def test_patches_at_once_keep_each_others_changes(plain: Client) -> None:
+    path = f"/v1/functions/{await given.function(plain)}/policy"
+    names = ("minWarm", "maxInstances", "concurrency", "idleSeconds")
+    parts = [*({"scaling": {name: 3}} for name in names), {"retries": {"attempts": 3}}]
+
+    replies = await asyncio.gather(*(plain.json("PATCH", path, part) for part in parts))
+
+    assert {reply.status for reply in replies} == {200}
+    policy = (await plain.get(path)).json
+    assert set(policy["scaling"].values()) == {3}
+    assert policy["retries"]["attempts"] == 3
+
+
 async def test_only_who_may_write_functions_puts_a_policy(plain: Client, nobody: Client) -> None:
     function_id = await given.function(plain)
     path = f"/v1/functions/{function_id}/policy"
@@ -74,6 +164,7 @@ async def test_only_who_may_write_functions_puts_a_policy(plain: Client, nobody:
     other = nobody.with_(x_appwrite_project="p2", x_appwrite_key="p2-all")
 
     assert (await reader.json("PUT", path, {})).error == (401, "general_unauthorized_scope")
+    assert (await reader.json("PATCH", path, {})).error == (401, "general_unauthorized_scope")
     assert (await reader.get(path)).status == 200
     assert (await other.get(path)).error == (404, "function_not_found")
     assert (await other.json("PUT", path, {})).error == (404, "function_not_found")
