@@ -69,6 +69,52 @@ def test_functions_move_with_variables_and_sources(annals_instance: AnnalsInstan
     assert [(one["kind"], one["came"]) for one in again["findings"]] == [("function", False)]
 
 
+def test_project_variables_and_policies_move_and_domains_are_listed_as_left(annals_instance: AnnalsInstance) -> None:
+    source, target = projects(annals_instance, "mv-around", "mv-around-target")
+    there, here = client(annals_instance, *source), client(annals_instance, *target)
+    there.call("POST", "/functions", json={"functionId": "plain", "name": "plain", "runtime": "node-22"})
+    there.function("shared", CODE)
+    for key, secret in (("GREETING", False), ("TOKEN", True)):
+        variable = {"variableId": "unique()", "key": key, "value": "everywhere", "secret": secret}
+        there.call("POST", "/project/variables", json=variable)
+    traffic = [{"deploymentId": there.call("GET", "/functions/shared")["deploymentId"], "percent": 5}]
+    policy = {"retries": {"attempts": 3, "on": ["timeout"]}, "scaling": {"concurrency": 2}, "traffic": traffic}
+    there.call("PUT", "/functions/shared/policy", json=policy)
+    there.call("POST", "/proxy/rules/function", json={"domain": "moving.example.test", "functionId": "shared"})
+
+    report = moved(annals_instance, source, target)
+
+    found = {(one["kind"], one["id"]): (one["came"], one["why"]) for one in report["findings"]}
+    assert found["variable", "project/GREETING"] == (True, "")
+    assert found["variable", "project/TOKEN"][0] is False
+    assert found["policy", "shared"] == (True, "")
+    assert ("policy", "plain") not in found
+    assert found["setting", "shared/traffic"][0] is False
+    came, why = found["domain", "moving.example.test"]
+    assert (came, "function shared" in why) == (False, True)
+    moved_policy = here.call("GET", "/functions/shared/policy")
+    assert (moved_policy["retries"]["attempts"], moved_policy["retries"]["on"]) == (3, ["timeout"])
+    assert (moved_policy["scaling"]["concurrency"], moved_policy["traffic"]) == (2, [])
+    shown = here.call("GET", "/project/variables")["variables"]
+    assert [(one["key"], one["value"]) for one in shown] == [("GREETING", "everywhere")]
+
+
+def test_domains_and_project_variables_that_cannot_be_listed_are_reported(annals_instance: AnnalsInstance) -> None:
+    source, target = projects(annals_instance, "mv-narrow", "mv-narrow-target")
+    made = annals(
+        *("keys", "create", "--project", source[0], "--scope", "functions.read"),
+        *("--json", "--data", str(annals_instance.data)),
+    )
+    assert made.returncode == 0, made.stderr
+
+    report = moved(annals_instance, (source[0], json.loads(made.stdout)["secret"]), target)
+
+    found = {(one["kind"], one["id"]): one for one in report["findings"]}
+    for kind, name, scope in (("variable", "project/*", "project.read"), ("domain", "*", "rules.read")):
+        assert found[kind, name]["came"] is False
+        assert scope in found[kind, name]["why"]
+
+
 def test_an_instance_that_is_not_there_is_a_sentence(annals_instance: AnnalsInstance) -> None:
     answer = annals(
         *("import-appwrite", "--endpoint", "http://127.0.0.1:9/v1", "--project", "p", "--key", "k"),

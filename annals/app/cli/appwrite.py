@@ -1,4 +1,4 @@
-"""Moving in from a running Appwrite by its public API: functions, variables and sources, and what could not come."""
+"""Moving in from a running Appwrite by its public API: what came, and what was left."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -15,15 +15,21 @@ _KEPT = (
     *("specification", "buildSpecification", "runtimeSpecification", "deploymentRetention"),
 )
 _NEEDED = frozenset({"functionId", "name", "runtime"})
+_POLICY = ("scaling", "retries")
+"""Parts of a policy that mean the same elsewhere; `traffic` names deployments by ids that are new here."""
+
 _GIT = ("installationId", "providerRepositoryId")
 
 JSON = dict[str, Any]
 
 
+Kind = Literal["function", "variable", "deployment", "setting", "policy", "domain"]
+
+
 class Finding(msgspec.Struct, frozen=True):
     """One thing: whether it came, and if not, or not all of it, why."""
 
-    kind: Literal["function", "variable", "deployment", "setting"]
+    kind: Kind
     id: str
     came: bool
     why: str = ""
@@ -101,7 +107,42 @@ class Move:
         for function in self._source.all("/functions", "functions"):
             if not only or function["$id"] in only:
                 self._function(function)
+        self._variables("project", "/project/variables")
+        self._domains(only)
         return self.findings
+
+    def _domains(self, only: Sequence[str]) -> None:
+        """Name the domains of functions: where a domain leads is decided outside of both instances."""
+        try:
+            rules = list(self._source.all("/proxy/rules", "rules"))
+        except Refused as refused:
+            self._found("domain", "*", False, f"domains cannot be listed: {refused.message}")
+            return
+        for rule in rules:
+            function_id = rule.get("deploymentResourceId") or rule.get("resourceId") or ""
+            automatic = rule.get("trigger") == "deployment"
+            if function_id and not automatic and (not only or function_id in only):
+                why = f"let it lead here and add a rule for function {function_id} (POST /v1/proxy/rules/function)"
+                self._found("domain", str(rule["domain"]), False, why)
+
+    def _policy(self, function_id: str) -> None:
+        """Bring the policy, which only an instance of Annals has."""
+        path = f"/functions/{function_id}/policy"
+        try:
+            policy = self._source.call("GET", path)
+        except Refused as refused:
+            if refused.status != 404:
+                self._found("policy", function_id, False, refused.message)
+            return
+        try:
+            wanted = {name: policy[name] for name in _POLICY if name in policy}
+            if any(self._target.call("GET", path).get(name) != value for name, value in wanted.items()):
+                self._target.call("PATCH", path, json=wanted)
+                self._found("policy", function_id, True)
+        except Refused as refused:
+            self._found("policy", function_id, False, refused.message)
+        if policy.get("traffic"):
+            self._left(function_id, "traffic", "deployments have other ids here: share the traffic out again")
 
     def _function(self, function: JSON) -> None:
         function_id = function["$id"]
@@ -118,7 +159,8 @@ class Move:
             self._left(function_id, "schedule", "it is not started unless asked for")
         if any(function.get(name) for name in _GIT):
             self._left(function_id, "repository", "connect it again")
-        self._variables(function_id)
+        self._variables(function_id, f"/functions/{function_id}/variables")
+        self._policy(function_id)
         self._deployments(function_id, function.get("deploymentId") or function.get("deployment") or "")
 
     def _create(self, function_id: str, body: JSON) -> None:
@@ -134,15 +176,15 @@ class Move:
                 del body[match[1]]
                 self._left(function_id, match[1], refused.message)
 
-    def _variables(self, function_id: str) -> None:
-        path = f"/functions/{function_id}/variables"
+    def _variables(self, owner: str, path: str) -> None:
+        """Bring the variables of a function, or of the project, which all of its functions see."""
         try:
             rows = list(self._source.all(path, "variables"))
         except Refused as refused:
-            self._found("variable", f"{function_id}/*", False, refused.message)
+            self._found("variable", f"{owner}/*", False, refused.message)
             return
         for row in rows:
-            name = f"{function_id}/{row['key']}"
+            name = f"{owner}/{row['key']}"
             if row.get("secret"):
                 self._found("variable", name, False, "secret values are shown to nobody: set it again")
                 continue
@@ -177,7 +219,7 @@ class Move:
             except Refused as refused:
                 self._found("deployment", name, False, refused.message)
 
-    def _found(self, kind: Literal["function", "variable", "deployment"], name: str, came: bool, why: str = "") -> None:
+    def _found(self, kind: Kind, name: str, came: bool, why: str = "") -> None:
         self.findings.append(Finding(kind, name, came, why))
 
     def _left(self, function_id: str, setting: str, why: str) -> None:

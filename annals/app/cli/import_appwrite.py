@@ -15,7 +15,9 @@ from annals.app.settings import Settings
 @click.command(name="import-appwrite")
 @click.option("--endpoint", required=True, help="Where the other instance is, with `/v1`.")
 @click.option("--project", required=True, help="Its project.")
-@click.option("--key", required=True, envvar="APPWRITE_API_KEY", help="Its key, with functions.read.")
+@click.option(
+    "--key", required=True, envvar="APPWRITE_API_KEY", help="Its key, with functions.read, project.read and rules.read."
+)
 @click.option("--function", "only", multiple=True, help="Only this function; repeat it.")
 @click.option("--all-deployments", "everything", is_flag=True, help="Sources of inactive deployments as well.")
 @click.option("--start-schedules", "schedules", is_flag=True, help="Take schedules over, which start at once.")
@@ -23,7 +25,7 @@ from annals.app.settings import Settings
 @data_option
 @json_option
 def import_appwrite(data: Path | None, as_json: bool, to: tuple[str, str] | None, **given: object) -> None:
-    """Copy functions, their variables and sources through the other's public API, and report what could not come."""
+    """Copy functions, variables, policies and sources by the other's public API, and report what was left."""
     settings = of_instance(data)
     project, key = to or _first(settings)
     source = Api(str(given["endpoint"]), str(given["project"]), str(given["key"]))
