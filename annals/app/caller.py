@@ -19,6 +19,9 @@ USER_SCOPES: frozenset[str] = (
 )
 CONSOLE_SCOPES: frozenset[str] = USER_SCOPES | {"console", "projects.read", "projects.write"}
 """What users of the console hold where no project is named."""
+NEWEST_SCOPES = frozenset({"executions.read", "executions.write"})
+"""Names that the former API version has not; it has the singular ones, which both take."""
+
 KEY_SCOPES: frozenset[str] = frozenset({"public", "global", "health.read", "graphql"})
 
 
@@ -95,10 +98,11 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
         """The scopes among these that the caller does not hold, by either of a scope's names."""
         return [scope for scope in scopes if self.scopes.isdisjoint({scope, _OTHER_NAMES.get(scope, scope)})]
 
-    def require(self, scopes: frozenset[str]) -> None:
-        """Any one of the scopes is enough. Raises UnauthorizedScope."""
+    def require(self, scopes: frozenset[str], *, newest: bool = False) -> None:
+        """Any one of the scopes is enough. Raises UnauthorizedScope, which names those that the API version has."""
         if self.scopes.isdisjoint(scopes):
-            wanted = ", ".join(f'"{scope}"' for scope in sorted(scopes, reverse=True))
+            named = scopes if newest else scopes - NEWEST_SCOPES or scopes
+            wanted = ",".join(f'"{scope}"' for scope in sorted(named, reverse=True))
             raise UnauthorizedScope(f"{self.name} (role: {self.word}) missing scopes ([{wanted}])")
 
 

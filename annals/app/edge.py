@@ -161,7 +161,9 @@ class Edge:
         operation = call.operation
         scopes = operation.scopes
         await call.admit()
-        (await call.caller()).require(scopes(call.generation) if callable(scopes) else scopes)
+        (await call.caller()).require(
+            scopes(call.generation) if callable(scopes) else scopes, newest=call.generation.newest
+        )
         if call.asks_past:
             (await call.caller()).require(EVENTS_READ)
         if operation.needs_project:

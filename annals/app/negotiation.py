@@ -9,9 +9,9 @@ import msgspec
 _NUMBER: Final = r"([0-9]{1,9})"
 _SEMVER: Final = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}(-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?", re.ASCII)
 _Version = tuple[int, int, int, bool]
-_OLDER_THAN_ALL: Final[_Version] = (-1, 0, 0, True)
 NEWEST_KNOWN: Final = "2.5.0"
-FORMER: Final = "1.8.0"
+_NEWEST_KNOWN: Final[_Version] = (2, 5, 0, True)
+_FORMER: Final[_Version] = (1, 8, 0, True)
 
 
 class Generation(msgspec.Struct, frozen=True):
@@ -76,22 +76,22 @@ class Generation(msgspec.Struct, frozen=True):
         return "ephemeral" if self.newest else "dynamic"
 
 
-def _parse(text: str) -> _Version:
+def _parse(text: str) -> _Version | None:
     match = _SEMVER.fullmatch(text)
     if match is None:
-        return _OLDER_THAN_ALL
+        return None
     major, minor, patch, unreleased = match.groups()
     return int(major), int(minor), int(patch), not unreleased
 
 
 @lru_cache(maxsize=256)
 def negotiate(header: str) -> Generation:
-    """The generation that an X-Appwrite-Response-Format header asks for; an empty one asks for none."""
-    if not header:
-        return Generation(_parse(FORMER), True)
+    """The API version that an X-Appwrite-Response-Format header asks for; one that is no version asks for none."""
     version = _parse(header)
+    if version is None:
+        return Generation(_FORMER, True)
     warning = ""
-    if version > _parse(NEWEST_KNOWN):
+    if version > _NEWEST_KNOWN:
         warning = f"The response format {header} is newer than this server, which answers in {NEWEST_KNOWN}."
     return Generation(version, False, warning)
 

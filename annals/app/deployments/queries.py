@@ -24,14 +24,17 @@ QUERIES = sql.load(__package__, "queries.sql")
 _LOGS = QUERIES["logs"].format(kept_log=QUERIES["kept_log"])
 ONE = Lookup(QUERIES["deployments"].format(logs=_LOGS), 2)
 FUNCTION = Lookup(QUERIES["functions"], 2)
+SOURCE_SIZE = "greatest(source_size, upload_size)"
+"""A source's bytes, those that its first chunk declared while others are still to come."""
+
 LIST = schema(
     "deployments",
     "deployment_id",
     "Deployment",
     schemas.FIELDS,
     buildSize=integer("build_size"),
-    sourceSize=integer("source_size"),
-    totalSize=integer("total_size"),
+    sourceSize=integer(SOURCE_SIZE),
+    totalSize=integer(f"({SOURCE_SIZE} + build_size)"),
     buildDuration=integer("build_duration"),
     status=text("status"),
     activate=boolean("activate"),

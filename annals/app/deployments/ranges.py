@@ -12,6 +12,7 @@ OPEN_END = 10 * 1024 * 1024
 """How much an open-ended range is answered with at most."""
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,15})-([0-9]{1,15})/([0-9]{1,15})", re.ASCII)
+_TOTAL = re.compile(r"bytes [0-9]{1,30}-[0-9]{1,30}/([0-9]{1,30})", re.ASCII)
 _ANY_RANGE = re.compile(r"bytes=([0-9]{0,15})-([0-9]{0,15})", re.ASCII)
 _RANGE = re.compile(r"bytes=([0-9]{1,15})-([0-9]{0,15})", re.ASCII)
 
@@ -23,6 +24,12 @@ class Chunk(NamedTuple):
     parts: int
     length: int
     size: int
+
+
+def total_of(header: str) -> int:
+    """The total that a Content-Range declares, whatever range it names; 0 for a header that is none."""
+    match = _TOTAL.fullmatch(header.strip())
+    return int(match[1]) if match else 0
 
 
 def parse_chunk(header: str) -> Chunk | None:

@@ -6,8 +6,8 @@ from typing import Any
 from annals.app.call import Call
 from annals.app.deployments import queries, uploads
 from annals.app.deployments.form import FIELDS_LIMIT, read_form
-from annals.app.deployments.ranges import Chunk, parse_chunk
-from annals.app.parameters import Boolean, Parameters, Text, Uid, Unfit, optional, required
+from annals.app.deployments.ranges import Chunk, parse_chunk, total_of
+from annals.app.parameters import Boolean, Nullable, Parameters, Text, Uid, Unfit, optional, required
 from annals.app.parameters.body import body_parameters, whole
 from annals.app.refusals import ContentRangeInvalid, FileEmpty, FileTypeUnsupported
 from annals.domain.errors import DomainError, FunctionEntrypointMissing, FunctionNotFound
@@ -17,8 +17,8 @@ from annals.store.ids import generate_id
 
 CREATE = Parameters(
     functionId=required(Uid()),
-    entrypoint=optional(Text(1028)),
-    commands=optional(Text(8192, 0)),
+    entrypoint=optional(Nullable(Text(1028))),
+    commands=optional(Nullable(Text(8192, 0))),
     activate=required(Boolean(loose=True)),
 )
 
@@ -31,11 +31,12 @@ class Reception:
         self._function_id: str = call.path_values["functionId"]
         self._owner: queries.Owner | None = None
         self._chunk: Chunk | None = None
-        self._range_refused: ContentRangeInvalid | None = None
+        self._range_refused: DomainError | None = None
         self._file_refused: DomainError | None = None
         self._name: str | None = None
         self._source: Blob | None = None
         self._deployment_id = generate_id()
+        self._limit = call.services.settings.upload_limit_bytes or None
 
     async def receive(self) -> tuple[uploads.Upload, Blob | Chunk]:
         """What the deployment is to be made of: a stored source, or a part of one. Raises the first refusal.
@@ -66,6 +67,9 @@ class Reception:
         content_range = self._call.header(b"content-range")
         if not content_range:
             return
+        if self._limit and total_of(content_range) > self._limit:
+            self._range_refused = uploads.too_large(self._call)
+            return
         try:
             self._chunk = parse_chunk(content_range)
         except ContentRangeInvalid as refused:
@@ -87,20 +91,17 @@ class Reception:
         first = self._name is None
         self._name = name if first else self._name
         acceptable = first and self._owner is not None and self._range_refused is None and _is_gzip(name)
-        limit = self._call.services.settings.upload_limit_bytes or None
-        if acceptable and limit and self._chunk is not None and self._chunk.size > limit:
-            self._file_refused = uploads.too_large(self._call)
-        elif acceptable:
-            await self._store(content, limit)
+        if acceptable:
+            await self._store(content)
 
-    async def _store(self, content: AsyncIterator[bytes], limit: int | None) -> None:
+    async def _store(self, content: AsyncIterator[bytes]) -> None:
         call = self._call
         try:
             if self._chunk is not None:
                 await uploads.keep_chunk(call, self._function_id, self._deployment_id, self._chunk, content)
             else:
                 key = source_key(call.project_id, self._deployment_id)
-                self._source = await call.services.blobs.put(key, content, limit=limit)
+                self._source = await call.services.blobs.put(key, content, limit=self._limit)
         except BlobTooLarge:
             self._file_refused = uploads.too_large(call) if self._chunk is None else ContentRangeInvalid()
         except DomainError as refused:

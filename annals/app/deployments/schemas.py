@@ -55,6 +55,7 @@ _PROVIDER = tuple(name for name in Deployment.__struct_fields__ if name.startswi
 def present(row: Mapping[str, Any], log: str, generation: Generation) -> Deployment:
     """A row of `deployments` with its log."""
     later = not generation.former_names
+    source_size = max(row["source_size"], row["upload_size"])  # the latter is known from the first chunk on
     return Deployment(
         id=row["deployment_id"],
         created_at=wire_date(row["created_at"]),
@@ -62,10 +63,10 @@ def present(row: Mapping[str, Any], log: str, generation: Generation) -> Deploym
         type=row["type"],
         resource_id=row["function_id"],
         entrypoint=row["entrypoint"],
-        size=unset_unless(generation.former_names, row["source_size"]),
-        source_size=unset_unless(later, row["source_size"]),
+        size=unset_unless(generation.former_names, source_size),
+        source_size=unset_unless(later, source_size),
         build_size=row["build_size"],
-        total_size=unset_unless(later, row["total_size"]),
+        total_size=unset_unless(later, source_size + row["build_size"]),
         activate=row["activate"],
         screenshot_light=unset_unless(later, ""),
         screenshot_dark=unset_unless(later, ""),

@@ -1,7 +1,7 @@
 """The kinds of parameters that any operation may use; each says in its error what it takes."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 UNIQUE = "unique()"
@@ -123,6 +123,13 @@ class Range:
         return f"Value must be a valid range between {self.least:,} and {self.most:,}"
 
 
+def as_list(value: object) -> list[Any] | None:
+    """A list, or the values of a map in the order sent: `queries[a]=…` adds to a list as `queries[]=…` does."""
+    if isinstance(value, Mapping):
+        return list(value.values())
+    return value if isinstance(value, list) else None
+
+
 def as_integer(value: object) -> int | None:
     """An integer, or the text of one; 15.0, "15.0" and booleans are none."""
     if isinstance(value, str) and _INTEGER.fullmatch(value):
@@ -154,10 +161,11 @@ class ArrayList:
         self.element, self.most = element, most
 
     def parse(self, value: Any) -> list[Any]:
-        if not isinstance(value, list) or len(value) > self.most:
+        items = as_list(value)
+        if items is None or len(items) > self.most:
             raise Unfit(self._text(self.element.describe()))
         try:
-            return [self.element.parse(item) for item in value]
+            return [self.element.parse(item) for item in items]
         except Unfit as unfit:
             raise Unfit(self._text(str(unfit))) from None
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from annals.app.parameters.identity import LABEL, TEAM_ROLE
-from annals.app.parameters.kinds import Unfit, is_uid
+from annals.app.parameters.kinds import Unfit, as_list, is_uid
 from annals.app.queries.page import Page, parse_page
 from annals.app.queries.schema import Schema
 from annals.domain.cron import is_cron
@@ -28,15 +28,16 @@ class Roles:
         self.most = most
 
     def parse(self, value: Any) -> list[str]:
-        if not isinstance(value, list):
+        roles = as_list(value)
+        if roles is None:
             raise Unfit("Roles must be an array of strings.")
-        if len(value) > self.most:
+        if len(roles) > self.most:
             raise Unfit(f"You can only provide up to {self.most} roles.")
-        for role in value:
+        for role in roles:
             if not isinstance(role, str):
                 raise Unfit("Every role must be of type string.")
             _judge_role(role)
-        return value
+        return roles
 
     def describe(self) -> str:
         return "Roles must be an array of strings."
@@ -87,14 +88,15 @@ class Events:
         self.most = most
 
     def parse(self, value: Any) -> list[str]:
-        if not isinstance(value, list) or len(value) > self.most:
+        patterns = as_list(value)
+        if patterns is None or len(patterns) > self.most:
             raise Unfit(self.describe())
-        for pattern in value:
+        for pattern in patterns:
             if isinstance(pattern, str) and is_function_event(pattern):
                 raise Unfit(self._text("Triggering a function on a function event is not allowed."))
             if not isinstance(pattern, str) or not is_event_pattern(pattern):
                 raise Unfit(self.describe())
-        return value
+        return patterns
 
     def describe(self) -> str:
         return self._text("Event is not valid.")

@@ -21,7 +21,7 @@ class Parameter(NamedTuple):
 
 
 def required(kind: Kind) -> Parameter:
-    """Must be sent; null counts as not sent."""
+    """Must be sent; null is judged as any other value."""
     return Parameter(kind, _REQUIRED)
 
 
@@ -45,9 +45,9 @@ class Parameters:
         values: dict[str, Any] = {}
         for name, (kind, default) in self.lines:
             value = sent.get(name)
-            if value is None:
-                if default is _REQUIRED:
-                    raise ArgumentInvalid(f'Param "{name}" is not optional.')
+            if name not in sent and default is _REQUIRED:
+                raise ArgumentInvalid(f'Param "{name}" is not optional.')
+            if value is None and default is not _REQUIRED:
                 values[name] = list(default) if isinstance(default, list) else default
                 continue
             try:

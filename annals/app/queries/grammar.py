@@ -18,12 +18,6 @@ LOGIC: Final = frozenset({"and", "or"})
 ORDERS: Final = frozenset({"orderAsc", "orderDesc", "orderRandom"})
 CURSORS: Final = frozenset({"cursorAfter", "cursorBefore"})
 METHODS: Final = FILTERS | LOGIC | ORDERS | CURSORS | {"limit", "offset", "select"}
-_UNSERVED: Final = frozenset(
-    {"regex", "elemMatch", "exists", "notExists", "crosses", "notCrosses", "distanceEqual", "distanceNotEqual"}
-    | {"distanceGreaterThan", "distanceLessThan", "intersects", "notIntersects", "overlaps", "notOverlaps"}
-    | {"touches", "notTouches", "covers", "notCovers", "spatialEquals", "notSpatialEquals"}
-    | {"vectorDot", "vectorCosine", "vectorEuclidean", "having", "groupBy"}
-)
 _DEEPEST: Final = 16
 
 
@@ -54,7 +48,7 @@ def _build(decoded: object, depth: int) -> Query:
     method, attribute, values = (decoded.get(name, missing) for name, missing in _FIELDS)
     if not isinstance(method, str):
         raise Unfit(f"Invalid query method. Must be a string, got {_type(method)}")
-    if method not in METHODS and method not in _UNSERVED:
+    if method not in METHODS:
         raise Unfit(f"Invalid query method: {method}")
     if not isinstance(attribute, str):
         raise Unfit(f"Invalid query attribute. Must be a string, got {_type(attribute)}")

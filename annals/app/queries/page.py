@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from annals.app.parameters.kinds import Uid, Unfit, as_integer
+from annals.app.parameters.kinds import Uid, Unfit, as_integer, as_list
 from annals.app.queries.grammar import (
     COMPARE_NONE,
     COMPARE_ONE,
@@ -65,13 +65,14 @@ class Page(msgspec.Struct):
 
 def parse_page(value: object, schema: Schema) -> Page:
     """The queries of one list. Raises Unfit with the text that follows ``Invalid `queries` param: ``."""
-    if not isinstance(value, list):
+    queries = as_list(value)
+    if queries is None:
         raise Unfit("Queries must be an array")
-    if len(value) > _MOST_QUERIES:
+    if len(queries) > _MOST_QUERIES:
         raise Unfit(f"No more than {_MOST_QUERIES} queries are allowed")
     page = Page()
     weight = filters = 0
-    for text in value:
+    for text in queries:
         if isinstance(text, str) and len(text) > _MOST_CHARACTERS:
             raise Unfit(f"Invalid query: It is longer than {_MOST_CHARACTERS} characters")
         try:

@@ -34,7 +34,7 @@ async def test_a_guest_hears_which_scope_is_missing(keys: list[Client], path: st
 
         assert reply.error == (401, "general_unauthorized_scope")
         assert "role: guests" in reply.message
-        assert "functions.read" in reply.message or "executions.read" in reply.message
+        assert "functions.read" in reply.message or "execution.read" in reply.message
 
 
 @pytest.mark.behaviours(6, 11)

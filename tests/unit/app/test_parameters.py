@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annals.app.parameters import Boolean, Parameters, Range, Text, optional, required
+from annals.app.operations import ROUTES
+from annals.app.parameters import Boolean, Parameters, Range, Text, Unfit, optional, required
 from annals.app.parameters.body import body_parameters, query_parameters
 from annals.app.parameters.brackets import fold
+from annals.app.routing import Operation
 from annals.domain.errors import ArgumentInvalid
 from tests.forms import form
 
@@ -31,9 +33,23 @@ def test_what_is_missing_has_its_default() -> None:
     assert TABLE.parse({"name": "a"}) == {"name": "a", "timeout": 3, "tags": [], "on": None}
 
 
-def test_null_counts_as_not_sent() -> None:
+def test_null_for_an_optional_parameter_counts_as_not_sent() -> None:
     assert TABLE.parse({"name": "a", "timeout": None})["timeout"] == 3
-    assert refused({"name": None}) == 'Param "name" is not optional.'
+
+
+def test_null_for_a_required_parameter_is_judged_by_its_validator() -> None:
+    text = "Value must be a valid string and at least 1 chars and no longer than 5 chars"
+
+    assert refused({"name": None}) == f"Invalid `name` param: {text}"
+
+
+@pytest.mark.parametrize("operation", ROUTES.operations, ids=lambda operation: f"{operation.method} {operation.path}")
+def test_every_required_parameter_of_every_operation_judges_null(operation: Operation) -> None:
+    tables = operation.parameters if isinstance(operation.parameters, Parameters) else Parameters()
+    for _, parameter in tables.lines:
+        if not parameter.is_optional:
+            with pytest.raises(Unfit):
+                parameter.kind.parse(None)
 
 
 def test_the_first_failure_in_declaration_order_is_told() -> None:

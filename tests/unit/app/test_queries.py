@@ -61,7 +61,9 @@ def refused(*queries: Any, schema: Schema = FUNCTIONS) -> str:
             "Invalid query: Invalid query values. Must be an array, got string",
         ),
         ('{"method":"select","values":["name"]}', "Invalid query method: select"),
-        ('{"method":"regex","attribute":"name","values":["a"]}', "Invalid query method: regex"),
+        ('{"method":"regex","attribute":"name","values":["a"]}', "Invalid query: Invalid query method: regex"),
+        ('{"method":"elemMatch","attribute":"name"}', "Invalid query: Invalid query method: elemMatch"),
+        ('{"method":"crosses","attribute":"name"}', "Invalid query: Invalid query method: crosses"),
         (query("equal", "nope", 1), "Invalid query: Attribute not found in schema: nope"),
         (query("orderAsc", "execute"), "Invalid query: Attribute not found in schema: execute"),
         (query("equal", "enabled", "true"), 'Invalid query: Query value is invalid for attribute "enabled"'),
@@ -95,7 +97,7 @@ def test_a_wrong_query_is_refused_with_its_text(text: str, said: str) -> None:
 
 
 def test_queries_come_as_an_array_of_strings() -> None:
-    for value in ("limit", {"a": 1}, 5):
+    for value in ("limit", 5, True):
         with pytest.raises(Unfit, match="Queries must be an array"):
             parse_page(value, FUNCTIONS)
     assert refused(5) == "Invalid query: Invalid query. Must be a string, got integer"

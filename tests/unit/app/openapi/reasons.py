@@ -49,8 +49,6 @@ REASONS = (
     Reason("* .headers: default {}, not *", _BOTH, "Headers are an object; an empty list is accepted as one."),
     Reason("* .*: default *, not null", _FORMER, "Defaults are told, where the former document told none."),
     Reason("* .*: nullable true, not null", _FORMER, "Null counts as not sent, in every format."),
-    Reason("post * .entrypoint: nullable null, not true", _NEWEST, "A form's field has no null."),
-    Reason("post * .commands: nullable null, not true", _NEWEST, "A form's field has no null."),
     Reason(
         "model error .code: type *", _BOTH, "The code is a number on the wire, whatever the reference's document says."
     ),
