@@ -95,12 +95,12 @@ def specification(known: catalogue.Specification) -> Specification:
 
 
 def template(entry: dict[str, Any]) -> Template:
-    """An entry of the index; what the index leaves out is empty."""
+    """An entry of the index."""
     return Template(
         icon=entry["icon"],
         id=entry["id"],
         name=entry["name"],
-        tagline=entry.get("tagline", ""),
+        tagline=entry["tagline"],
         permissions=entry["permissions"],
         events=entry["events"],
         cron=entry["cron"],
@@ -111,7 +111,7 @@ def template(entry: dict[str, Any]) -> Template:
             for root, directory in entry["runtimesByDirectory"].items()
             for name in directory["runtimes"]
         ],
-        instructions=entry.get("instructions", ""),
+        instructions=entry["instructions"],
         vcs_provider=entry["vcsProvider"],
         provider_repository_id=entry["providerRepositoryId"],
         provider_owner=entry["providerOwner"],
@@ -124,10 +124,10 @@ def template(entry: dict[str, Any]) -> Template:
 def _variable(entry: dict[str, Any]) -> TemplateVariable:
     return TemplateVariable(
         name=entry["name"],
-        description=entry.get("description", ""),
+        description=entry["description"],
         value=entry.get("value", ""),
-        secret=entry["type"] == "password",
-        placeholder=entry.get("placeholder", ""),
+        secret=entry["secret"],
+        placeholder=entry["placeholder"],
         required=entry["required"],
         type=entry["type"],
     )

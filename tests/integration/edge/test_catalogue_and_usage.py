@@ -1,5 +1,7 @@
 """What an instance offers, what was used, and how it does (behaviours.md C, K)."""
 
+import re
+
 import msgspec
 import pytest
 
@@ -69,6 +71,33 @@ async def test_templates_are_filtered_and_paged(key: Client) -> None:
     for template in filtered.json["templates"]:
         assert {"starter", "ai"} & set(template["useCases"])
         assert "node-22" in {runtime["name"] for runtime in template["runtimes"]}
+
+
+async def test_every_template_says_what_it_does_and_how_to_use_it(keys: list[Client]) -> None:
+    for key in keys:
+        templates = (await key.get("/v1/functions/templates", limit="100")).json["templates"]
+        assert len(templates) == 41
+        for template in templates:
+            tagline, instructions = template["tagline"], template["instructions"]
+            assert 30 <= len(tagline) <= 120, tagline
+            assert re.fullmatch(r"[A-Z][^.]*(\.ai[^.]*)?\.", tagline), (
+                tagline
+            )  # one sentence; fal.ai has a dot of its own
+            assert 100 <= len(instructions) <= 600, instructions
+            assert instructions.endswith(".")
+            assert "\n" not in instructions
+            for variable in template["variables"]:
+                assert variable["description"].endswith("."), variable
+                assert variable["placeholder"], variable
+                assert variable["secret"] is False, variable  # as the reference: a password may be read back
+
+
+async def test_instructions_name_only_variables_that_the_template_has(plain: Client) -> None:
+    templates = (await plain.get("/v1/functions/templates", limit="100")).json["templates"]
+    known = {variable["name"] for template in templates for variable in template["variables"]}
+    for template in templates:
+        named = set(re.findall(r"\b[A-Z][A-Z0-9]*_[A-Z0-9_]*[A-Z0-9]\b", template["instructions"]))
+        assert named <= {variable["name"] for variable in template["variables"]} & known, template["id"]
 
 
 @pytest.mark.behaviours(53, 54)
