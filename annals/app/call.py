@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from annals.app import credentials, origins
+from annals.app import credentials, hints, origins
 from annals.app.caller import Caller
 from annals.app.negotiation import Generation, negotiate
 from annals.app.parameters.body import body_parameters, query_parameters, whole
@@ -50,8 +50,8 @@ class Call:
 
     __slots__ = (
         "_access", "_caller", "_claim", "_origins", "_parent", "_query", "_receive", "_received", "_user",
-        "answer_headers", "generation", "headers", "method", "operation", "origin_known", "path_values", "position",
-        "prefetched", "request_id", "reserved_id", "scope", "services", "stint", "values",
+        "answer_headers", "generation", "headers", "hints", "method", "operation", "origin_known", "path_values",
+        "position", "prefetched", "request_id", "reserved_id", "scope", "services", "stint", "values",
     )  # fmt: skip
 
     def __init__(self, scope: Mapping[str, Any], receive: Any, services: "Services", request_id: str) -> None:
@@ -63,6 +63,7 @@ class Call:
         self.generation: Generation = negotiate(self.header(b"x-appwrite-response-format"))
         self.values: dict[str, Any] = {}
         self.answer_headers: list[tuple[bytes, bytes]] = []
+        self.hints: list[str] = []
         self.position = 0
         self.reserved_id = ""
         self.stint: Stint | None = None
@@ -224,6 +225,11 @@ class Call:
         """An id for what this request creates: one that was reserved with its idempotency key, or a fresh one."""
         return self.reserved_id or generate_id()
 
+    def hint(self, sentence: str) -> None:
+        """Have the answer say something beside its contract; an empty sentence says nothing."""
+        if sentence and sentence not in self.hints:
+            self.hints.append(sentence)
+
     def seen(self, position: int) -> None:
         """The answer rests on the log up to here."""
         self.position = max(self.position, position)
@@ -282,5 +288,8 @@ class Call:
             announced = self.header(b"content-length")
             if announced.isdigit() and len(announced) < 19 and int(announced) > limit:
                 raise ArgumentInvalid(f"The request's body is larger than {limit} bytes.")
-            sent = body_parameters(self.header(b"content-type"), await whole(self.pieces(), limit))
+            body = await whole(self.pieces(), limit)
+            sent = body_parameters(self.header(b"content-type"), body)
+            if not sent:
+                self.hint(hints.of_body(self.header(b"content-type"), body))
         return {**sent, **self.path_values} if self.path_values else sent

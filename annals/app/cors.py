@@ -12,7 +12,14 @@ _ACCEPTED = (
     *("X-SDK-Version", "X-SDK-Name", "X-SDK-Language", "X-SDK-Platform", "X-SDK-GraphQL"),
 )
 _EXPOSED = (
-    *("X-Fallback-Cookies", "Idempotent-Replayed", "X-Appwrite-Warning", "X-Annals-Position", "X-Request-Id"),
+    *(
+        "X-Fallback-Cookies",
+        "Idempotent-Replayed",
+        "X-Appwrite-Warning",
+        "X-Annals-Position",
+        "X-Annals-Hint",
+        "X-Request-Id",
+    ),
     *("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "Content-Range", "Content-Disposition"),
 )
 _ANYWHERE: list[Header] = [(b"access-control-allow-origin", b"*")]

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from annals.app import hints
 from annals.app.caller import ADMIN_SCOPES, CONSOLE_SCOPES, GUEST, KEY_SCOPES, USER_SCOPES, Caller, Membership
 from annals.app.negotiation import Generation
 from annals.app.presented import has_cookie, presented
@@ -155,7 +156,7 @@ async def judge(claimed: Claim, looked: Looked, secrets: Secrets, *, host: str, 
     """
     row = None if looked.access is None else looked.access.rows[0]
     if row is not None and not row["known"]:
-        raise ProjectNotFound
+        raise ProjectNotFound(hint=hints.PROJECT_UNKNOWN)
     if claimed.user is not None and claimed.user.token:
         await _verify(claimed.user, secrets.users, now)
     if row is not None and claimed.standard:
@@ -223,7 +224,7 @@ def _signed_in(claimed: Claim, user: UserClaim, row: Mapping[str, Any], now: dat
 
 def _standard(claimed: Claim, row: Mapping[str, Any], host: str, now: datetime) -> Caller:
     if row["key_id"] is None:
-        raise UserUnauthorized
+        raise UserUnauthorized(hint=hints.KEY_UNKNOWN)
     if row["expires_at"] is not None and row["expires_at"] <= now:
         raise KeyExpired
     key = _key(claimed.project, host, f"key:{row['key_id']}", frozenset(row["scopes"]))

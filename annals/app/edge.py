@@ -13,9 +13,10 @@ from typing import Any
 import structlog
 from structlog.contextvars import bind_contextvars
 
-from annals.app import cors, proxies
+from annals.app import cors, hints, proxies
 from annals.app.answers import Answer, Header
 from annals.app.call import Call, ClientGone
+from annals.app.caller import GUEST
 from annals.app.counting import less
 from annals.app.dry_run import tried
 from annals.app.errors import error_answer, refusal_answer
@@ -100,6 +101,8 @@ class Edge:
             answer = await self._answer_or_failure(call)
             if answer is not None:
                 self._metrics.count(call, answer.status, time.perf_counter() - started)
+                if call.hints:
+                    bind_contextvars(hint=hints.header_of(call.hints))
                 if position := max(call.position, answer.position):
                     bind_contextvars(position=position)
             await _send(call, answer or refusal_answer(BadRequest(_CUT_OFF)), send)
@@ -123,6 +126,8 @@ class Edge:
             except ClientGone:
                 raise
             except Exception as error:
+                if isinstance(error, DomainError):
+                    call.hint(error.hint)
                 answer = _failure(error, call)
                 if isinstance(call, Visit) and call.is_function:
                     answer = error_page(answer)
@@ -161,6 +166,8 @@ class Edge:
         operation = call.operation
         scopes = operation.scopes
         await call.admit()
+        if await call.caller() is GUEST and call.header(b"x-appwrite-key"):
+            call.hint(hints.KEY_VOID)
         (await call.caller()).require(
             scopes(call.generation) if callable(scopes) else scopes, newest=call.generation.newest
         )
@@ -301,6 +308,8 @@ def _headers(call: Call, answer: Answer) -> list[Header]:
         headers.append((b"strict-transport-security", b"max-age=10886400"))
     if position := max(call.position, answer.position):
         headers.append((b"x-annals-position", b"%d" % position))
+    if call.hints:
+        headers.append((hints.HEADER, hints.header_of(call.hints).encode("ascii")))
     if call.generation.warning:
         headers.append((b"x-appwrite-warning", call.generation.warning.encode("ascii", "replace")))
     if answer.length is not None:

@@ -99,6 +99,12 @@ class Overloaded(DomainError):
     retry_after = 1
 
 
+class NoExecutor(DomainError):
+    type: ClassVar[str] = "general_service_unavailable"
+    default: ClassVar[str] = "No executor answers, so it is not known what works here. Try again shortly."
+    retry_after = 1
+
+
 class HistoryNotReady(DomainError):
     type: ClassVar[str] = "history_not_ready"
     default: ClassVar[str] = "What happened by then is still being gathered. Try again shortly."

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from annals.app.caches import ByteCache
+from annals.app.catalogue.available import Available
 from annals.app.executions.accepting import Accepting
 from annals.app.executions.admission import Admission
 from annals.app.executions.places import Places
@@ -51,6 +52,7 @@ class Services(msgspec.Struct, kw_only=True):
     proofs: Proofs
     executor: Executor
     executor_status: Callable[[], Awaitable[Mapping[str, Any]]]
+    available: Available
     environments: Environments
     idempotency: Idempotency
     locator: Locator

@@ -7,6 +7,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any, Protocol
 
 from annals.app.caches import ByteCache
+from annals.app.catalogue.available import Available
 from annals.app.executions.accepting import Accepting
 from annals.app.executions.admission import Admission
 from annals.app.executions.places import Places
@@ -108,6 +109,7 @@ async def open_services(settings: Settings, executor: RemoteExecutor, metrics: M
             proofs=Proofs(database, Archives(database, blobs)),
             executor=executor,
             executor_status=executor.status,
+            available=Available(executor.status),
             environments=environments,
             idempotency=await stack.enter_async_context(aclosing(Idempotency(database, contents, vault))),
             locator=Locator(log, vault, settings.git_remotes),

@@ -9,8 +9,10 @@ class DomainError(Exception):
     type: ClassVar[str] = "general_unknown"
     default: ClassVar[str] = "The request was refused."
 
-    def __init__(self, message: str = "") -> None:
+    def __init__(self, message: str = "", *, hint: str = "") -> None:
+        """`hint` says more than a message that the contract fixes."""
         super().__init__(message or self.default)
+        self.hint = hint
 
 
 class ArgumentInvalid(DomainError):

@@ -40,7 +40,7 @@ def happening(event: Any) -> Happening | None:
     Events of functions are left out: no function is triggered by functions (http-api.md 10.4).
     """
     words = _WORDS.get(type(event))
-    return None if words is None else words(event)
+    return None if words is None else words.of(words.ids(event))
 
 
 def wants(event: Any) -> bool:
@@ -48,29 +48,47 @@ def wants(event: Any) -> bool:
     return type(event) in _WORDS
 
 
-def _user(action: str, attribute: str = "") -> Callable[[Any], Happening]:
-    return lambda event: Happening((("users", _own_id(event)),), action, attribute)
+def is_emitted(pattern: str) -> bool:
+    """Whether anything that happens here can have a name that a pattern stands for; ids are not looked at."""
+    parts = pattern.split(".")
+    outer = [*parts[:1], "*", *parts[2:]]
+    both = [*outer[:3], "*", *outer[4:]]
+    return not _EMITTED.isdisjoint({".".join(outer), ".".join(both)})
 
 
-def _session(action: str, session_id: Callable[[Any], str]) -> Callable[[Any], Happening]:
-    return lambda event: Happening((("users", _own_id(event)), ("sessions", session_id(event))), action)
+class _Words(NamedTuple):
+    """An event in the words of patterns: its types, how their ids are read from it, its action and attribute."""
+
+    kinds: tuple[str, ...]
+    ids: Callable[[Any], tuple[str, ...]]
+    action: str
+    attribute: str = ""
+
+    def of(self, ids: tuple[str, ...]) -> Happening:
+        return Happening(tuple(zip(self.kinds, ids, strict=True)), self.action, self.attribute)
 
 
-def _team(action: str) -> Callable[[Any], Happening]:
-    return lambda event: Happening((("teams", _own_id(event)),), action)
+def _user(action: str, attribute: str = "") -> _Words:
+    return _Words(("users",), lambda event: (_own_id(event),), action, attribute)
 
 
-def _member(action: str, member_id: Callable[[Any], str], attribute: str = "") -> Callable[[Any], Happening]:
-    return lambda event: Happening(
-        (("teams", _own_id(event)), ("memberships", member_id(event))), action, attribute
-    )  # fmt: skip
+def _session(action: str, session_id: Callable[[Any], str]) -> _Words:
+    return _Words(("users", "sessions"), lambda event: (_own_id(event), session_id(event)), action)
+
+
+def _team(action: str) -> _Words:
+    return _Words(("teams",), lambda event: (_own_id(event),), action)
+
+
+def _member(action: str, member_id: Callable[[Any], str], attribute: str = "") -> _Words:
+    return _Words(("teams", "memberships"), lambda event: (_own_id(event), member_id(event)), action, attribute)
 
 
 def _own_id(event: Any) -> str:
     return str(event.originator_id).rpartition(":")[2]
 
 
-_WORDS: Mapping[type, Callable[[Any], Happening]] = {
+_WORDS: Mapping[type, _Words] = {
     User.Created: _user("create"),
     User.NameChanged: _user("update", "name"),
     User.EmailChanged: _user("update", "email"),
@@ -90,3 +108,4 @@ _WORDS: Mapping[type, Callable[[Any], Happening]] = {
     Team.MemberChanged: _member("update", lambda event: event.membership_id),
     Team.MemberRemoved: _member("delete", lambda event: event.membership_id),
 }
+_EMITTED = frozenset(name for words in _WORDS.values() for name in words.of(("*",) * len(words.kinds)).names)

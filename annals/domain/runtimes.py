@@ -265,3 +265,11 @@ RUNTIMES: dict[str, Runtime] = {
     for key, name, supports, versions in _FAMILIES
     for version, base in versions.items()
 }  # fmt: skip
+
+
+def split(runtime: str) -> tuple[str, str]:
+    """`node-20.0` is node 20, `python-3.11` is Python 3.11; other forms come back as they are."""
+    language, _, version = runtime.rpartition("-")
+    if language == "node":
+        version = version.removesuffix(".0")
+    return language, version

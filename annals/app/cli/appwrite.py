@@ -49,6 +49,7 @@ class Api:
     def __init__(self, endpoint: str, project: str, key: str) -> None:
         headers = {"x-appwrite-project": project, "x-appwrite-key": key}
         self.endpoint = endpoint
+        self.hint = ""
         self._http = httpx.Client(base_url=endpoint.rstrip("/"), headers=headers, timeout=120, follow_redirects=True)
 
     def close(self) -> None:
@@ -57,6 +58,7 @@ class Api:
     def call(self, method: str, path: str, **sent: Any) -> JSON:
         """Raises Refused, httpx.TransportError."""
         answer = self._http.request(method, path, **sent)
+        self.hint = answer.headers.get("x-annals-hint", "")
         if answer.is_error:
             raise Refused(answer.status_code, _message(answer))
         found: JSON = answer.json() if answer.content else {}
@@ -154,7 +156,7 @@ class Move:
         except Refused as refused:
             self._found("function", function_id, False, refused.message)
             return
-        self._found("function", function_id, True)
+        self._found("function", function_id, True, self._target.hint)
         if function.get("schedule") and not self._schedules:
             self._left(function_id, "schedule", "it is not started unless asked for")
         if any(function.get(name) for name in _GIT):
@@ -231,7 +233,8 @@ def query(method: str, value: object) -> str:
 
 
 def _message(answer: httpx.Response) -> str:
+    """The error's message, with the hint that an instance of ours adds."""
     try:
-        return str(answer.json()["message"])
+        return f"{answer.json()['message']} {answer.headers.get('x-annals-hint', '')}".rstrip()
     except (ValueError, KeyError, TypeError):
         return answer.text[:200] or answer.reason_phrase

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
+from annals.app import hints
 from annals.app.call import Call
 from annals.app.deployments import queries, uploads
 from annals.app.deployments.form import FIELDS_LIMIT, read_form
@@ -85,7 +86,9 @@ class Reception:
         content_type = self._call.header(b"content-type")
         if content_type.lower().startswith("multipart/"):
             return await read_form(content_type, self._call.pieces(), self._keep)
-        return body_parameters(content_type, await whole(self._call.pieces(), FIELDS_LIMIT))
+        body = await whole(self._call.pieces(), FIELDS_LIMIT)
+        self._call.hint(hints.of_body(content_type, body))
+        return body_parameters(content_type, body)
 
     async def _keep(self, name: str, content: AsyncIterator[bytes]) -> None:
         first = self._name is None

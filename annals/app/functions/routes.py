@@ -7,6 +7,7 @@ from annals.app.answers import Answer, no_content, raw_json_answer
 from annals.app.call import Call
 from annals.app.deployments import requests, uploads
 from annals.app.functions import code_scopes, parameters, queries
+from annals.app.functions.hints import hint
 from annals.app.idempotency import idempotent
 from annals.app.installations.queries import require_installation
 from annals.app.negotiation import translate_function
@@ -31,6 +32,7 @@ async def list_functions(call: Call) -> Answer:
 
 async def create(call: Call) -> Answer:
     await quotas.count_function(call)
+    await hint(call)
     values, services = call.values, call.services
     if values["runtime"] not in services.runtimes:
         raise FunctionRuntimeUnsupported(f'Runtime "{values["runtime"]}" is not supported')
@@ -57,6 +59,7 @@ async def get(call: Call) -> Answer:
 
 async def update(call: Call) -> Answer:
     function_id = call.values["functionId"]
+    await hint(call)
     if call.values["installationId"]:
         await queries.within(call, function_id, require_installation(call, call.values["installationId"]))
     recorded = await call.services.log.run(

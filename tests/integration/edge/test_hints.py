@@ -1,0 +1,179 @@
+"""Hints beside answers that the contract fixes: `X-Annals-Hint`, in each API version."""
+
+from typing import Any
+
+import pytest
+import structlog
+
+from annals.app.catalogue.available import Available
+from annals.app.cli.request_log import RequestLog
+from annals.app.services import Services
+from annals.executor.protocol import Status
+from tests.integration.edge.client import Client
+
+HINT = "x-annals-hint"
+SERVED = ["node-20", "node-22", "python-3.13", "static-1"]
+
+
+@pytest.fixture
+def executors(services: Services) -> dict[str, Any]:
+    """What each executor says of itself, by address; a test may change it."""
+    found: dict[str, Any] = {
+        "one": Status(driver="sandbox", host="h", runtimes=SERVED, limits={}, work={}),
+        "away": "It cannot be reached.",
+    }
+
+    async def status() -> dict[str, Any]:
+        return found
+
+    services.available = Available(status)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("body", "place"),
+    [(b"{x", "byte 1"), (b'{"a": 1,}', "byte 8"), (b'{"name": "n"', "it breaks off or is too deep, 12 bytes")],
+)
+async def test_a_body_that_is_no_json_keeps_its_error_and_is_hinted_at(
+    keys: list[Client], body: bytes, place: str
+) -> None:
+    for key in keys:
+        reply = await key.send("POST", "/v1/functions", content_type="application/json; charset=utf-8", body=body)
+
+        assert reply.error == (400, "general_argument_invalid")
+        assert reply.message == 'Param "functionId" is not optional.'
+        assert reply.headers[HINT] == (
+            f"The body's type is application/json, but it is no JSON ({place}). No parameter was read from it."
+        )
+
+
+async def test_json_that_is_no_object_is_hinted_at_and_an_empty_body_is_not(plain: Client) -> None:
+    text = await plain.send("POST", "/v1/functions", content_type="application/json", body=b'"functionId"')
+    empty = await plain.send("POST", "/v1/functions", content_type="application/json", body=b"")
+    form = await plain.send("POST", "/v1/functions", content_type="application/x-www-form-urlencoded", body=b"{")
+
+    assert text.headers[HINT] == "The body is JSON, but no object. No parameter was read from it."
+    assert HINT not in empty.headers
+    assert HINT not in form.headers
+
+
+async def test_an_unknown_key_and_an_unknown_project_are_told_apart(keys: list[Client]) -> None:
+    for key in keys:
+        wrong = await key.with_(x_appwrite_key="standard_wrong").get("/v1/functions")
+        assert wrong.error == (401, "user_unauthorized")
+        assert wrong.headers[HINT].startswith("The API key is none of this project's.")
+        nowhere = await key.with_(x_appwrite_project="nowhere").get("/v1/functions")
+        assert nowhere.error == (404, "project_not_found")
+        assert nowhere.headers[HINT].startswith("No project has the id in X-Appwrite-Project.")
+        void = await key.with_(x_appwrite_key="dynamic_e30.e30.x").get("/v1/functions")
+        assert void.error == (401, "general_unauthorized_scope")
+        assert void.headers[HINT].startswith("The API key has expired, is malformed or is of another project")
+        assert HINT not in (await key.get("/v1/functions")).headers
+
+
+async def test_pages_may_read_hints(plain: Client) -> None:
+    reply = await plain.with_(origin="https://a.test").send(
+        "POST", "/v1/functions", content_type="application/json", body=b"{"
+    )
+
+    assert HINT in reply.headers
+    assert "X-Annals-Hint" in reply.headers["access-control-expose-headers"].split(", ")
+
+
+async def test_a_request_s_log_line_carries_its_hint(plain: Client) -> None:
+    with structlog.testing.capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
+        await plain.send("POST", "/v1/functions", content_type="application/json", body=b"{")
+        RequestLog().ended("POST", "/v1/functions", 400, 0.1)
+
+    [line] = [line for line in lines if line["event"] == "request"]
+    assert "it is no JSON" in line["hint"]
+
+
+@pytest.mark.parametrize(
+    ("events", "hinted"),
+    [
+        (["databases.*"], "databases.*"),
+        (["buckets.*.files.*.create", "users.*.create"], "buckets.*.files.*.create"),
+        (["users.*.recovery.*.create"], "users.*.recovery.*.create"),
+        (["users.*.update.prefs"], "users.*.update.prefs"),
+        (['databases.a☃ b"\r\n.create'], "databases.a??b???.create"),
+        (["users.*"], ""),
+        (["users.u1.sessions.*.create", "users.*.update.email", "teams.t.memberships.m.update.status"], ""),
+        ([], ""),
+    ],
+)
+async def test_events_that_nothing_emits_are_accepted_and_named(
+    keys: list[Client], executors: dict[str, Any], events: list[str], hinted: str
+) -> None:
+    for key in keys:
+        fields = {"name": "n", "runtime": "node-22", "events": events}
+        made = await key.post("/v1/functions", functionId="unique()", **fields)
+        changed = await key.put(f"/v1/functions/{made.json['$id']}", **fields)
+
+        assert (made.status, changed.status, made.json["events"]) == (201, 200, events)
+        for reply in (made, changed):
+            told = f"Nothing on this instance emits {hinted}: only events of users and teams trigger functions."
+            assert reply.headers.get(HINT) == (told if hinted else None)
+
+
+async def test_many_events_that_nothing_emits_make_a_bounded_hint(plain: Client, executors: dict[str, Any]) -> None:
+    events = [f"databases.{number:0100d}.create" for number in range(100)]
+    reply = await plain.post("/v1/functions", functionId="f", name="n", runtime="php-8.3", events=events)
+
+    assert reply.status == 201
+    assert len(reply.headers[HINT]) <= 500
+    assert "and 97 more" in reply.headers[HINT]
+
+
+async def test_a_runtime_that_cannot_be_built_is_accepted_and_named(
+    keys: list[Client], executors: dict[str, Any]
+) -> None:
+    for key in keys:
+        made = await key.post("/v1/functions", functionId="unique()", name="n", runtime="php-8.3")
+        changed = await key.put(f"/v1/functions/{made.json['$id']}", name="n", runtime="php-8.4")
+        served = await key.put(f"/v1/functions/{made.json['$id']}", name="n", runtime="node-20.0")
+
+        assert (made.status, changed.status, served.status) == (201, 200, 200)
+        assert made.headers[HINT] == (
+            "The runtime php-8.3 is accepted, but its builds fail on this instance: the sandbox driver serves"
+            " node-20.0, node-22, python-3.13, static-1."
+        )
+        assert "php-8.4" in changed.headers[HINT]
+        assert HINT not in served.headers
+
+
+async def test_runtimes_that_work_here_are_listed_alone(
+    keys: list[Client], nobody: Client, executors: dict[str, Any]
+) -> None:
+    for client in [*keys, nobody]:
+        found = (await client.get("/v1/functions/runtimes", available="true")).json
+        assert found["total"] == len(found["runtimes"]) == 4
+        assert {one["$id"] for one in found["runtimes"]} == {"node-20.0", "node-22", "python-3.13", "static-1"}
+        assert (await client.get("/v1/functions/runtimes")).json["total"] == 98
+        assert (await client.get("/v1/functions/runtimes", available="false")).json["total"] == 98
+        assert (await client.get("/v1/functions/runtimes", available="x")).error == (400, "general_argument_invalid")
+
+
+async def test_without_an_executor_nothing_is_said_of_runtimes(plain: Client, executors: dict[str, Any]) -> None:
+    executors.pop("one")
+
+    reply = await plain.get("/v1/functions/runtimes", available="1")
+    assert reply.error == (503, "general_service_unavailable")
+    made = await plain.post("/v1/functions", functionId="f", name="n", runtime="php-8.3")
+    assert (made.status, HINT in made.headers) == (201, False)
+
+
+async def test_the_executors_are_asked_once_for_many_functions(services: Services, plain: Client) -> None:
+    asked = 0
+
+    async def status() -> dict[str, Any]:
+        nonlocal asked
+        asked += 1
+        return {"one": Status(driver="docker", host="h", runtimes=SERVED, limits={}, work={})}
+
+    services.available = Available(status)
+    for _ in range(5):
+        made = await plain.post("/v1/functions", functionId="unique()", name="n", runtime="go-1.26")
+        assert "the docker driver serves" in made.headers[HINT]
+
+    assert asked == 1
