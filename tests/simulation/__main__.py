@@ -23,7 +23,13 @@ from functools import partial
 from itertools import count, islice
 from pathlib import Path
 
-from tests.simulation import mutations_of_blobs, races, races_of_blobs, races_of_time  # noqa: F401 - they register what they hold
+from tests.simulation import (  # noqa: F401 - they register what they hold
+    mutations_of_blobs,
+    races,
+    races_of_blobs,
+    races_of_projects,
+    races_of_time,
+)
 from tests.simulation.mutations import MUTATIONS, SOUGHT_BY
 from tests.simulation.scenario import random_scenario
 from tests.simulation.world import World, silence

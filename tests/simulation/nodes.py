@@ -15,6 +15,7 @@ from annals.projections import schedules
 from annals.projections.execution_context import Environments
 from annals.projections.inline import REFUSALS, inline
 from annals.projections.required import required
+from annals.projections.sealed_values import sealed_values
 from annals.store.company import SIZE, Company
 from annals.store.contents import Contents
 from annals.store.errors import StoreUnavailable
@@ -116,7 +117,9 @@ def in_company() -> Stints:
 async def opened(world: "World", role: str) -> Parts:
     database = SimulatedDatabase(world.server)
     contents = Contents(database, world.blobs)
-    log = await EventLog.open(database, contents=contents, inline=inline, required=required, refusals=REFUSALS)
+    log = await EventLog.open(
+        database, contents=contents, inline=inline, required=required, sealed=sealed_values, refusals=REFUSALS
+    )
     log.mapper._decoders = _DECODERS  # made once, not by each of thousands of processes
     vault: Any = PlainVault()
     platform = Platform(endpoint="http://localhost/v1", version="1.9.0", region="default")

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from psycopg import errors as pg
 
-from annals.store.trips import STREAM_KEY
+from annals.store.trips import DATA_KEYS, STREAM_KEY
 
 Row = dict[str, Any]
 Key = Any
@@ -63,6 +63,15 @@ class _DeploymentGone:
 
 class DeploymentGone(pg.ForeignKeyViolation):
     diag = _DeploymentGone()  # type: ignore[assignment]
+
+
+class _DataKeyGone:
+    constraint_name = DATA_KEYS
+    message_primary = "a value was sealed by a key that is gone"
+
+
+class DataKeyGone(pg.ForeignKeyViolation):
+    diag = _DataKeyGone()  # type: ignore[assignment]
 
 
 class UnknownStatement(Exception):
