@@ -39,6 +39,7 @@ async def end_project(log: EventLog, project_id: str, meta: Meta) -> Recorded:
         while rows := await log.database.rows(QUERIES[query], {"project_id": project_id, "limit": BATCH}):
             await log.run(command, *[aggregate.key(project_id, row["id"]) for row in rows], meta=meta)
     await end_work(log, meta, project_id=project_id)
+    await log.database.execute(QUERIES["end_idempotency_keys"], {"project_id": project_id})
     return await log.run(delete_project, Project.key(project_id), meta=meta)
 
 

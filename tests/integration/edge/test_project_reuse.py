@@ -188,6 +188,20 @@ async def test_cleanup_after_the_predecessor_is_none_of_the_projects_events(
     assert (await plain.get(f"/v1/events/{position}")).error == (404, "event_not_found")
 
 
+async def test_idempotency_key_of_the_predecessor_is_free(services: Services, plain: Client) -> None:
+    asking = plain.with_(idempotency_key="once")
+    values = {"functionId": "unique()", "name": "fn", "runtime": "node-22"}
+    former = (await asking.post("/v1/functions", **values)).json["$id"]
+    await recreate(services)
+
+    made = await asking.post("/v1/functions", **values)
+    again = await asking.post("/v1/functions", **values)
+
+    assert (made.status, "idempotent-replayed" in made.headers) == (201, False)
+    assert made.json["$id"] != former
+    assert (again.json["$id"], again.headers["idempotent-replayed"]) == (made.json["$id"], "true")
+
+
 async def test_drift_of_usage_stays_zero_when_an_id_is_used_again(services: Services, former: Former) -> None:
     assert former
     assert await services.database.value(QUERIES["usage"], {"window": WINDOW, "ends_since": 0}) == 0
