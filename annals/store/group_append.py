@@ -83,8 +83,9 @@ class GroupAppender:
             return await trips.attempt(conn, request, self._meaning)
 
     async def close(self) -> None:
-        """Record what waits, then let go of the connection."""
+        """Record what waits, then let go of the connection. What waits for a standby that is away is not waited for."""
         self._closing = True
+        self._standby_changed()
         self._arrived.set()
         await self._task
 
@@ -127,12 +128,13 @@ class GroupAppender:
         To end its wait would show its events, which a failover may forget, to all who follow the log.
         """
         away, limit = self._database.standby.away, self._limit
+        now = asyncio.get_running_loop().time()
         if away:
             for waiting in (*self._in_flight, *self._queue):
                 waiting.settle(StandbyAway())
             self._queue.clear()
         if limit is not None and not limit.expired():
-            limit.reschedule(None if away else asyncio.get_running_loop().time() + TRIP_SECONDS)
+            limit.reschedule(now + TRIP_SECONDS if not away else now if self._closing else None)
 
     async def _trip(self, conn: Connection, batch: list[Waiting]) -> list[trips.Outcome]:
         outcomes = await self._outcomes(conn, [waiting.request for waiting in batch])

@@ -96,7 +96,7 @@ class Standby:
                         if still:
                             await self._end_waits(conn)
                 except (psycopg.Error, OSError, TimeoutError) as error:
-                    log.warning("standby_not_looked_at", error=str(error).strip())
+                    log.debug("standby_not_looked_at", error=str(error).strip())
                     still = seen = set()
                 self._say(away=bool(still))
         finally:

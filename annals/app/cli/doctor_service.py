@@ -22,6 +22,11 @@ ANSWER_SECONDS = 5.0
 DURABLE = ("fsync", "synchronous_commit", "full_page_writes")
 _STOPPED = "SELECT name, error FROM checkpoints WHERE error <> '' ORDER BY name"
 _SETTINGS = "SELECT name, setting FROM pg_settings WHERE name = ANY(%s)"
+_STANDBYS = "synchronous_standby_names"
+_WAITING = (
+    "SELECT count(*) FROM pg_stat_activity"
+    " WHERE wait_event = 'SyncRep' AND query_start < clock_timestamp() - interval '1 second'"
+)
 
 
 async def checks(settings: Settings) -> list[Check]:
@@ -39,14 +44,15 @@ async def _postgres(url: str) -> Sequence[Check]:
         connecting = psycopg.AsyncConnection.connect(conninfo(url, "annals doctor"), autocommit=True)
         async with asyncio.timeout(ANSWER_SECONDS), await connecting as conn:
             version = conn.info.server_version // 10000
-            rows = await (await conn.execute(_SETTINGS, ([*DURABLE],))).fetchall()
+            found: dict[str, str] = dict(await (await conn.execute(_SETTINGS, ([*DURABLE, _STANDBYS],))).fetchall())
+            waiting = await (await conn.execute(_WAITING)).fetchone()
             stopped = await _stopped(conn)
     except UrlInvalid as error:
         return [Check(name="postgres", ok=False, detail="has no address", fix=str(error))]
     except (psycopg.OperationalError, TimeoutError) as error:
         fix = "Start the server (again, where it hangs); ANNALS_DATABASE_URL must name it, its user and its database."
         return [Check(name="postgres", ok=False, detail=_silence(error), fix=fix)]
-    return [_version(version), durability(dict(rows)), followers(stopped)]
+    return [_version(version), durability(found), standby(found, waiting[0] if waiting else 0), followers(stopped)]
 
 
 async def _stopped(conn: psycopg.AsyncConnection[Any]) -> dict[str, str]:
@@ -87,6 +93,23 @@ def durability(found: dict[str, str]) -> Check:
         if weak
         else "",
     )
+
+
+def standby(found: dict[str, str], waiting: int) -> Check:
+    """What a failover may lose, and whether it keeps writes from being answered; `waiting` are commits that wait."""
+    names, commit = found.get(_STANDBYS, ""), found.get("synchronous_commit", "unknown")
+    fix = ""
+    if not names:
+        detail = "none is waited for: a failover may lose what was answered last"
+    elif commit not in {"on", "remote_apply"}:
+        detail = f"synchronous_commit={commit}: a failover to {names} may lose what was answered last"
+        fix = "Set synchronous_commit to on: else commits do not wait until a standby has them on disk."
+    elif waiting:
+        detail = f"{waiting} commits wait for {names}, and writes are answered 503"
+        fix = f"Bring a synchronous standby back, or empty {_STANDBYS} to go on without one."
+    else:
+        detail = f"commits wait for {names}: a failover to it loses nothing that was answered"
+    return Check(name="postgres standby", ok=not fix, detail=detail, fix=fix)
 
 
 async def _queue(url: str) -> Sequence[Check]:

@@ -175,13 +175,14 @@ async def test_appends_are_refused_at_once_while_the_standby_is_away_and_reads_g
     await asyncio.gather(appender.append(request(event("a:p"))), other.append(request(event("b:p"))))
     pair.standby.stop()
 
-    with pytest.raises(StandbyAway):
-        await appender.append(request(event("c:p")))
-    with pytest.raises(StandbyAway):  # another process learns it by its own append, which waits for the lock
-        await other.append(request(event("d:p")))
-    for number in range(50):
+    async with asyncio.timeout(120):
         with pytest.raises(StandbyAway):
-            await appender.append(request(event(f"s:p:{number}")))
+            await appender.append(request(event("c:p")))
+        with pytest.raises(StandbyAway):  # another process learns it by its own append, which waits for the lock
+            await other.append(request(event("d:p")))
+        for number in range(50):
+            with pytest.raises(StandbyAway):
+                await appender.append(request(event(f"s:p:{number}")))
 
     assert await database.value(_WAITS) == 1  # one session waits, however many were refused
     assert [stream for stream, _ in await all_events(database)] in (["a:p", "b:p"], ["b:p", "a:p"])
@@ -192,6 +193,21 @@ async def test_appends_are_refused_at_once_while_the_standby_is_away_and_reads_g
         await appender.append(request(event("c:p", state=b'{"another":1}')))
     await other.close()
     await elsewhere.close()
+
+
+async def test_appender_closes_though_its_batch_waits_for_a_standby_that_is_away(
+    database: Database, pair: Replicated
+) -> None:
+    appender = GroupAppender(database, patience=60.0)
+    pair.standby.stop()
+    with pytest.raises(StandbyAway):
+        await appender.append(request(event("a:p")))
+
+    async with asyncio.timeout(120):
+        await appender.close()
+
+    with pytest.raises(StoreUnavailable):
+        await appender.append(request(event("b:p")))
 
 
 async def test_answer_that_something_is_so_already_waits_for_the_standby_too(
@@ -227,7 +243,8 @@ async def test_writes_beside_the_log_do_not_wait_for_a_standby_that_is_away(
     pair.standby.stop()
 
     writes = [database.execute("INSERT INTO holds (name, reason) VALUES (%s, '')", (str(n),)) for n in range(20)]
-    refused = await asyncio.gather(*writes, return_exceptions=True)
+    async with asyncio.timeout(120):
+        refused = await asyncio.gather(*writes, return_exceptions=True)
 
     assert all(isinstance(one, StoreUnavailable) for one in refused)
     assert await database.value("SELECT 1") == 1

@@ -1,0 +1,24 @@
+"""What `annals doctor` says of a standby, by what Postgres says of itself."""
+
+import pytest
+
+from annals.app.cli.doctor_service import standby
+
+
+@pytest.mark.parametrize(
+    ("names", "commit", "waiting", "ok", "said"),
+    [
+        ("", "on", 0, True, "may lose"),
+        ("*", "on", 0, True, "loses nothing"),
+        ("*", "remote_apply", 0, True, "loses nothing"),
+        ("*", "on", 2, False, "2 commits wait"),
+        ("*", "remote_write", 0, False, "may lose"),
+        ("*", "local", 0, False, "may lose"),
+    ],
+)
+def test_doctor_says_what_a_failover_may_lose(names: str, commit: str, waiting: int, ok: bool, said: str) -> None:
+    check = standby({"synchronous_standby_names": names, "synchronous_commit": commit}, waiting)
+
+    assert check.ok is ok
+    assert said in check.detail
+    assert bool(check.fix) is not ok
