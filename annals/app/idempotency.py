@@ -39,6 +39,8 @@ _SLACK = 5.0
 _CARRIED_OUT = (SynchronousTimeout, UnreadableReply)
 """Refusals that come after the deed: they are its answer, and are remembered as such."""
 
+_IDEMPOTENT: set[Handler] = set()
+
 log = structlog.get_logger(__name__)
 
 
@@ -62,7 +64,13 @@ def idempotent(handler: Handler, read: Handler, names: str, *, status: int = 201
         creation = Creation(read, names, 202 if call.values.get("async") else status)
         return await carried_out_once(call, handler, creation, request=call.values, own_id=generate_id())
 
+    _IDEMPOTENT.add(once)
     return once
+
+
+def takes_key(handler: Handler) -> bool:
+    """True if a handler carries out a request once for each `Idempotency-Key`."""
+    return handler in _IDEMPOTENT
 
 
 async def carried_out_once(call: Call, handler: Handler, creation: Creation, *, request: Any, own_id: str) -> Answer:

@@ -5,10 +5,12 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple, cast
 
 from annals.app.deployments.receive import CREATE as FORM
+from annals.app.idempotency import takes_key
 from annals.app.negotiation import Generation
 from annals.app.openapi.kinds import REFERENCE, Schema, parameter_schema
 from annals.app.openapi.links import links
 from annals.app.openapi.models import components
+from annals.app.openapi.texts import TEXTS
 from annals.app.parameters import Parameters
 from annals.app.routing import Operation
 from annals.app.services import Services
@@ -23,6 +25,20 @@ _SECURITY = {
 }
 
 _CREDENTIALS: list[dict[str, list[str]]] = [{"Project": [], kind: []} for kind in ("Key", "Session", "JWT")]
+
+
+_AS_OF: Schema = {
+    "type": "string",
+    "description": "A position of the log or an RFC 3339 time: the answer is what it was then.",
+}
+_DRY_RUN: Schema = {
+    "type": "boolean",
+    "description": "Says what would be recorded, or why it would be refused, and records nothing.",
+}
+_IDEMPOTENCY_KEY: Schema = {
+    "type": "string",
+    "description": "The same request with the same key is carried out once and answered alike for 24 hours.",
+}
 
 
 class Named(NamedTuple):
@@ -106,6 +122,7 @@ def _operation(operation: Operation, asked: _Asked) -> dict[str, Any]:
     scopes = operation.scopes(asked.generation) if callable(operation.scopes) else operation.scopes
     described: dict[str, Any] = {
         "operationId": _name(operation),
+        **TEXTS[operation.method, operation.path]._asdict(),
         "tags": [operation.service],
         "security": [*([{}] if "public" in scopes else []), *_CREDENTIALS],
         "responses": _responses(named),
@@ -122,7 +139,20 @@ def _operation(operation: Operation, asked: _Asked) -> dict[str, Any]:
         ]
     elif rest:
         described["requestBody"] = _body(operation, rest)
+    placed += _added(operation)
     return {**described, "parameters": placed} if placed else described
+
+
+def _added(operation: Operation) -> list[dict[str, Any]]:
+    """What an operation takes beside its own table: the past on reads, a dry run and an idempotency key on writes."""
+    if operation.past is not None:
+        return [_parameter("asOf", _AS_OF, "query", needed=False)]
+    if operation.method == "GET":
+        return []
+    added = [_parameter("dryRun", _DRY_RUN, "query", needed=False)]
+    if takes_key(operation.handler):
+        added.append(_parameter("Idempotency-Key", _IDEMPOTENCY_KEY, "header", needed=False))
+    return added
 
 
 def _table(operation: Operation, asked: _Asked) -> Parameters:

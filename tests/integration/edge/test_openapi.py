@@ -4,6 +4,8 @@ import re
 
 import pytest
 
+from annals.app.openapi.texts import TEXTS
+from annals.app.operations import ROUTES
 from tests.integration.edge.client import Client
 
 
@@ -43,3 +45,28 @@ async def test_the_page_needs_nothing_from_elsewhere(nobody: Client) -> None:
 @pytest.mark.parametrize("name", ["index.html", "..", "swagger-ui.js.map"])
 async def test_nothing_else_is_served_beside_the_page(nobody: Client, name: str) -> None:
     assert (await nobody.get(f"/docs/{name}")).error == (404, "general_route_not_found")
+
+
+def test_every_operation_has_a_summary_and_a_description() -> None:
+    served = {
+        (operation.method, operation.path) for operation in ROUTES.operations if operation.path.startswith("/v1/")
+    }
+
+    assert served ^ set(TEXTS) == set()
+    assert [key for key, text in TEXTS.items() if len(text.summary) < 5 or len(text.description) < 10] == []
+    assert [
+        key for key, text in TEXTS.items() if text.summary.endswith(".") or not text.description.endswith(".")
+    ] == []
+
+
+async def test_parameters_of_the_past_and_of_dry_runs_are_described_where_they_are_taken(nobody: Client) -> None:
+    paths = (await nobody.get("/openapi.json")).json["paths"]
+
+    def names(path: str, method: str) -> set[str]:
+        return {parameter["name"] for parameter in paths[path][method].get("parameters", [])}
+
+    assert "asOf" in names("/functions/{functionId}", "get")
+    assert "asOf" not in names("/users/{userId}", "get")
+    assert {"dryRun", "Idempotency-Key"} <= names("/functions", "post")
+    assert "dryRun" in names("/functions/{functionId}", "delete")
+    assert {"dryRun", "Idempotency-Key"}.isdisjoint(names("/functions", "get"))

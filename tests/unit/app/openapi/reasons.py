@@ -21,6 +21,9 @@ _UNION = "Parameters of both generations are accepted in every format."
 _SIZES = "The sizes that this instance offers are told, where the reference tells any text."
 
 REASONS = (
+    Reason("get * .asOf: ours alone", _BOTH, "Reads of what the log keeps answer for any moment of it."),
+    Reason("* .dryRun: ours alone", _BOTH, "Every write can be tried without recording anything."),
+    Reason("post * .Idempotency-Key: ours alone", _BOTH, "A creation that is sent again is carried out once."),
     Reason("* .specification: ours alone", _NEWEST, _UNION),
     Reason("* .buildSpecification: ours alone", _FORMER, _UNION),
     Reason("* .runtimeSpecification: ours alone", _FORMER, _UNION),
