@@ -139,7 +139,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     ),
     f"POST {_DEPLOYMENT}/executions": (
         "Execute a deployment",
-        "Executes a ready deployment that need not be active. Parameters and answer are those of creating an execution.",
+        "Executes a ready deployment, active or not. Parameters and answer are those of creating an execution.",
     ),
     f"GET {_DEPLOYMENT}/history": ("Get a deployment's history", _HISTORY),
     f"GET {_DEPLOYMENT}/logs": (
@@ -256,10 +256,6 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "POST /v1/proxy/rules/function": ("Create a rule for a function", "Maps a host name to a function."),
     "DELETE /v1/proxy/rules/{ruleId}": ("Delete a rule", "Its host name leads nowhere from now on."),
     "GET /v1/proxy/rules/{ruleId}": ("Get a rule", "Returns a rule with its domain and status."),
-    "PATCH /v1/proxy/rules/{ruleId}/verification": (
-        "Verify a rule's domain",
-        "Looks for the proof that the project holds the domain, by DNS record or file, and serves the rule if it is there.",
-    ),
     "GET /v1/teams": ("List teams", "Returns the project's teams, or those of the user that calls."),
     "POST /v1/teams": ("Create a team", "Creates a team; a user that calls becomes its owner."),
     f"DELETE {_TEAM}": ("Delete a team", "Deletes the team with its memberships."),

@@ -48,15 +48,11 @@ async def test_nothing_else_is_served_beside_the_page(nobody: Client, name: str)
 
 
 def test_every_operation_has_a_summary_and_a_description() -> None:
-    served = {
-        (operation.method, operation.path) for operation in ROUTES.operations if operation.path.startswith("/v1/")
-    }
+    served = {(one.method, one.path) for one in ROUTES.operations if one.path.startswith("/v1/")}
 
     assert served ^ set(TEXTS) == set()
     assert [key for key, text in TEXTS.items() if len(text.summary) < 5 or len(text.description) < 10] == []
-    assert [
-        key for key, text in TEXTS.items() if text.summary.endswith(".") or not text.description.endswith(".")
-    ] == []
+    assert [key for key, text in TEXTS.items() if text.summary[-1] == "." or text.description[-1] != "."] == []
 
 
 async def test_parameters_of_the_past_and_of_dry_runs_are_described_where_they_are_taken(nobody: Client) -> None:
