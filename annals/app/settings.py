@@ -92,6 +92,16 @@ class Settings(Limits, frozen=True, kw_only=True):
         int, _says("Executions that one worker process holds at once.", "executions", ge=1, le=10_000)
     ] = 128
     worker_builds: Annotated[int, _says("Builds that one worker process holds at once.", "builds", ge=1, le=64)] = 2
+    worker_builds_reserve: Annotated[
+        int,
+        _says(
+            "Builds beyond these that one worker process holds, of projects that have none running: short ones, and "
+            "any while one project has more than half of the slots.",
+            "builds",
+            ge=0,
+            le=64,
+        ),
+    ] = 1
     lease_s: Annotated[
         int,
         _says(

@@ -35,7 +35,7 @@ class AnswerLost(StoreUnavailable):
 
 
 class NoPlace(StoreError):
-    """The append would begin one more call than the policy of its function allows: nothing of it is recorded."""
+    """The append would begin one more call, or build, than may run now: nothing of it is recorded."""
 
     default = "The function runs as many calls at once as its policy allows."
 

@@ -28,16 +28,27 @@ class Holder(NamedTuple):
     started_at: datetime
 
 
+class BuildSlots(NamedTuple):
+    """How many builds a process holds at once, and how many beyond those of projects that have none running."""
+
+    slots: int = 0
+    reserve: int = 0
+
+
+NO_BUILDS = BuildSlots()
+
+
 class Leases:
     """The table of heartbeats."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def beat(self, holder: str, role: str, *, doing: str = "") -> int:
+    async def beat(self, holder: str, role: str, *, doing: str = "", builds: BuildSlots = NO_BUILDS) -> int:
         """Say that a process lives, and what it does; the first call enters it. Returns the count."""
         params = {"holder": holder, "role": role, "host": socket.gethostname(), "pid": os.getpid(), "doing": doing}
-        return int(await self._database.value(QUERIES["beat"], params))
+        capacity = {"build_slots": builds.slots, "build_reserve": builds.reserve}
+        return int(await self._database.value(QUERIES["beat"], {**params, **capacity}))
 
     async def leave(self, holder: str) -> None:
         """A process that ends in order takes its row along: its leases are lost at once."""

@@ -1,7 +1,7 @@
 -- name: beat
 -- Count a heartbeat. It waits for no standby: while that is away, all would seem to be lost to each other.
-INSERT INTO leases (holder, role, host, pid, beats, doing)
-VALUES (%(holder)s, %(role)s, %(host)s, %(pid)s, 1, %(doing)s)
+INSERT INTO leases (holder, role, host, pid, beats, doing, build_slots, build_reserve)
+VALUES (%(holder)s, %(role)s, %(host)s, %(pid)s, 1, %(doing)s, %(build_slots)s, %(build_reserve)s)
 ON CONFLICT (holder) DO UPDATE SET beats = leases.beats + 1, doing = excluded.doing
 RETURNING beats, set_config('synchronous_commit', 'local', true);
 

@@ -26,7 +26,7 @@ from annals.store.group_append import GroupAppender
 from annals.store.mapper import EventMapper, Upcast
 from annals.store.meta import Meta
 from annals.store.migrate import QUERIES as MIGRATIONS
-from annals.store.request import Place, Request, Sealed, Statement
+from annals.store.request import BuildSlot, Place, Request, Sealed, Statement
 from annals.store.trips import QUERIES as APPEND
 from annals.store.vault import key_of
 
@@ -131,13 +131,15 @@ class EventLog:
         meta: Meta,
         contents: Sequence[Content] = (),
         dry_run: bool = False,
+        takes: BuildSlot | None = None,
         **arguments: Any,
     ) -> Recorded:
         """Load the aggregates of `keys`, call `command(*aggregates, **arguments)`, append what it decided, all of it.
 
         What it decided holds for what it was shown: a stream that has moved on, changed here or not, is a lost race.
         A key that may be absent is assumed absent at first, which costs no read. A lost race loads and decides again.
-        With `dry_run` nothing is appended: `events` and `rows` are what would be, and refusals are the same.
+        With `dry_run` nothing is appended: `events` and `rows` are what would be, and refusals are the same. What
+        `takes` a slot is refused with NoPlace where none is free for it.
 
         Raises a key's `missing`, what the command refuses, a read model's refusal, Conflict after several lost races,
         DataKeyReplaced for what was sealed by a key that is gone, StoreUnavailable, RequestTooLarge.
@@ -155,7 +157,7 @@ class EventLog:
                 if kept is None:  # once, and only for what is not refused
                     kept = () if dry_run else await self.contents.prepare(contents)
                 try:
-                    return await self._append(aggregates, meta, kept, read=loaded, dry_run=dry_run)
+                    return await self._append(aggregates, meta, kept, read=loaded, dry_run=dry_run, takes=takes)
                 except StreamConflict:
                     continue
         raise Conflict
@@ -215,7 +217,7 @@ class EventLog:
         *,
         read: Sequence[Aggregate | None] = (),
         dry_run: bool = False,
-        takes: Place | None = None,
+        takes: Place | BuildSlot | None = None,
         beside: Sequence[Statement] = (),
     ) -> Recorded:
         events: list[Any] = [event for aggregate in aggregates for event in aggregate.collect_events()]

@@ -10,7 +10,7 @@ import psycopg
 import structlog
 
 from annals.store.errors import StoreUnavailable
-from annals.store.leases import Leases
+from annals.store.leases import NO_BUILDS, BuildSlots, Leases
 
 log = structlog.get_logger(__name__)
 
@@ -28,9 +28,16 @@ class Presence:
     """
 
     def __init__(
-        self, leases: Leases, role: str, *, lease_seconds: float, doing: Callable[[], str] = lambda: ""
+        self,
+        leases: Leases,
+        role: str,
+        *,
+        lease_seconds: float,
+        doing: Callable[[], str] = lambda: "",
+        builds: BuildSlots = NO_BUILDS,
     ) -> None:
         self._leases, self._role, self._seconds, self._doing = leases, role, lease_seconds, doing
+        self._builds = builds
         self.id = holder_id(role)
         self._beats = 0
 
@@ -52,10 +59,13 @@ class Presence:
         await self._leases.leave(self.id)
 
     async def _beat(self) -> None:
-        beats = await self._leases.beat(self.id, self._role, doing=self._doing())
+        beats = await self._count()
         if self._beats and beats == 1:
             former, self.id = self.id, holder_id(self._role)
             log.warning("holder_renamed", former=former, holder=self.id)
             await self._leases.leave(former)
-            beats = await self._leases.beat(self.id, self._role, doing=self._doing())
+            beats = await self._count()
         self._beats = beats
+
+    async def _count(self) -> int:
+        return await self._leases.beat(self.id, self._role, doing=self._doing(), builds=self._builds)

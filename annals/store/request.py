@@ -60,6 +60,12 @@ class Sealed(NamedTuple):
     key_id: str
 
 
+class BuildSlot(NamedTuple):
+    """A slot for a build of a project, as the fair share of all workers' slots allows."""
+
+    project_id: str
+
+
 class Request(NamedTuple):
     """One all-or-nothing append: events first, then contents and statements; refused where its `place` is not free.
 
@@ -69,7 +75,7 @@ class Request(NamedTuple):
     events: Sequence[StoredEvent]
     statements: Sequence[Statement] = ()
     contents: Sequence[ContentRow] = ()
-    place: Place | None = None
+    place: Place | BuildSlot | None = None
     sealed: frozenset[Sealed] = frozenset()
 
     @property

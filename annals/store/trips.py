@@ -7,9 +7,11 @@ import psycopg
 from eventsourcing.persistence import StoredEvent
 
 from annals.store import sql
+from annals.store.build_slots import QUERIES as BUILD_SLOTS
+from annals.store.build_slots import demand_of
 from annals.store.connection import Connection, Row, Step
 from annals.store.errors import NoPlace, StreamConflict
-from annals.store.request import Appended, ContentRow, Place, Request
+from annals.store.request import Appended, BuildSlot, ContentRow, Place, Request
 from annals.store.states.compact import plain, plain_or_altered
 
 QUERIES = sql.load(__package__, "append.sql")
@@ -45,8 +47,8 @@ async def within_places(conn: Connection, requests: Sequence[Request]) -> list[O
     It takes one trip more, so only those that begin calls of bounded functions go, or wait, with it. Raises what
     Postgres refuses.
     """
-    *_, free = await conn.trip([_BEGIN, _LOCK, _places(requests)])
-    admitted = _admitted(requests, free)
+    _, _, *found = await conn.trip([_BEGIN, _LOCK, *_asking(requests)])
+    admitted = _admitted(requests, *found)
     going = [request for request, may in zip(requests, admitted, strict=True) if may]
     if not going:
         await conn.rollback()
@@ -113,8 +115,8 @@ async def attempt(conn: Connection, request: Request, classify: Callable[[Except
 async def _alone(conn: Connection, request: Request) -> Appended:
     """One request within an open transaction under the lock. Raises NoPlace."""
     if request.place is not None:
-        (free,) = await conn.trip([_places([request])])
-        if not all(_admitted([request], free)):
+        found = await conn.trip(list(_asking([request])))
+        if not all(_admitted([request], *found)):
             raise NoPlace
     places, *returned = await conn.trip(list(_appending([request])))
     (appended,) = _all_appended([request], places, returned)
@@ -140,24 +142,29 @@ _LOCK: Step = (QUERIES["lock"], {"key": LOCK})
 """A statement of its own, and first: what comes after it sees all that was appended before."""
 
 
-def _places(requests: Sequence[Request]) -> Step:
-    """What asks for the places that requests want."""
-    wanted = dict.fromkeys(request.place for request in requests if request.place is not None)
+def _asking(requests: Sequence[Request]) -> Iterator[Step]:
+    """What asks for the places that requests want, and for the build slots if any does."""
+    wanted = dict.fromkeys(request.place for request in requests if isinstance(request.place, Place))
     projects, functions = [place.project_id for place in wanted], [place.function_id for place in wanted]
-    return QUERIES["places"], {"projects": projects, "functions": functions}
+    yield QUERIES["places"], {"projects": projects, "functions": functions}
+    if any(isinstance(request.place, BuildSlot) for request in requests):
+        yield BUILD_SLOTS["demand"], ()
 
 
-def _admitted(requests: Sequence[Request], free: Sequence[Row]) -> list[bool]:
+def _admitted(requests: Sequence[Request], free: Sequence[Row], demand_rows: Sequence[Row] = ()) -> list[bool]:
     """Which requests may go, first come, first served."""
     left = {Place(row["project_id"], row["function_id"]): row["free"] for row in free}
+    demand = demand_of(demand_rows)
     admitted = []
     for request in requests:
-        place = request.place
-        if place is None or place not in left:
-            admitted.append(True)
-        else:
-            admitted.append(left[place] > 0)
+        place, admits = request.place, True
+        if isinstance(place, BuildSlot):
+            admits = demand.admits(place.project_id)
+            demand = demand.with_one_more(place.project_id) if admits else demand
+        elif place is not None and place in left:
+            admits = left[place] > 0
             left[place] -= 1
+        admitted.append(admits)
     return admitted
 
 

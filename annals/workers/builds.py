@@ -1,4 +1,8 @@
-"""Builds: claimed, run by the executor with a log that can be followed, and their only outcome recorded."""
+"""Builds: claimed, run by the executor with a log that can be followed, and their only outcome recorded.
+
+A job message says that something waits. Which build starts is decided by what all projects build and wait for
+(`annals.domain.build_slots`), once here and once more under the lock of the append that claims it.
+"""
 
 import asyncio
 from collections.abc import Sequence
@@ -21,23 +25,30 @@ from annals.domain.function import Function
 from annals.domain.ports import Build, BuildOutcome, Executor, ExecutorUnavailable, ExecutorUnreachable
 from annals.projections.execution_context import Environments
 from annals.store.blobs import BlobError
+from annals.store.build_slots import read_demand
 from annals.store.contents import ROW_LIMIT, Content, digest
-from annals.store.errors import StoreUnavailable
+from annals.store.errors import NoPlace, StoreError, StoreUnavailable
 from annals.store.log import EventLog, Recorded
 from annals.store.patience import patiently
 from annals.store.presence import Presence
+from annals.store.request import BuildSlot
 from annals.store.vault import Vault
+from annals.workers.broker import QueueUnavailable
 from annals.workers.build_log import QUERIES, BuildLog
 from annals.workers.jobs import BuildLimits, Jobs
+from annals.workers.missed import Queue, causes_of, wake
 from annals.workers.sources import Sources
 from annals.workers.statuses import Statuses
-from annals.workers.wakeups import UNKNOWN, Cause, split_stream
+from annals.workers.wakeups import BUILD_DEPLOYMENT, UNKNOWN, Cause, split_stream
 
 ATTEMPTS = 3
 """How often a build is claimed before losing it again means that it failed."""
 
 READY = "The deployment is ready."
 _CLAIM_PATIENCE_SECONDS = 5.0
+_LOOKS = 8
+"""How often a worker looks for a build to claim that others claim first."""
+
 OVERTIME_SECONDS = 30.0
 """How long the executor may take beyond a build's limit to say that it ended it."""
 
@@ -57,7 +68,7 @@ class Attempt(NamedTuple):
 
 
 class Builds:
-    """Runs builds. `held` are the streams whose claims this process works on."""
+    """Runs builds. `held` are the streams whose claims this process works on; `queue` takes job messages."""
 
     def __init__(
         self,
@@ -70,36 +81,80 @@ class Builds:
         sources: Sources,
         statuses: Statuses,
         limits: BuildLimits,
+        queue: Queue,
     ) -> None:
         self._log, self._presence, self._executor, self._limits = log, presence, executor, limits
-        self._sources, self._statuses = sources, statuses
+        self._sources, self._statuses, self._queue = sources, statuses, queue
         self._jobs = Jobs(vault, environments, limits)
         self.held: set[str] = set()
+        self._claiming = asyncio.Lock()
 
     async def run(self, stream: str, cause: Cause = UNKNOWN) -> None:
-        """Claim a build and carry it out to its end; nothing happens when it is somebody else's, or over."""
-        if stream in self.held:
+        """Claim the build that is next and carry it out to its end; nothing happens while none may start.
+
+        Mostly that is the one of `stream`, which `cause` is of.
+        """
+        attempt = await self._claim_next(stream, cause)
+        if attempt is None:
             return
-        self.held.add(stream)
         try:
-            attempt = await self._claim(stream, cause)
-            if attempt is not None:
-                await self._carry_out(attempt)
+            await self._carry_out(attempt)
         except (Conflict, DeploymentNotFound, FunctionNotFound):
-            log.info("build_overtaken", deployment=stream)
+            log.info("build_overtaken", deployment=attempt.stream)
         finally:
-            self.held.discard(stream)
+            self.held.discard(attempt.stream)
+        await self._wake_next()
 
     async def stop(self, stream: str, _cause: Cause = UNKNOWN) -> None:
         """Kill the build of a deployment, wherever it runs. Raises ExecutorUnavailable."""
         if await self._executor.cancel_build(*split_stream(stream)):
             log.info("build_stopped", deployment=stream)
 
+    async def _claim_next(self, stream: str, cause: Cause) -> Attempt | None:
+        """The build that is next, once it is ours; it is in `held` then. None while no build may start.
+
+        A build that another worker claims first is followed by a further look, for there may be a slot for the next.
+        """
+        async with self._claiming:
+            for _ in range(_LOOKS):
+                startable = [tenant.waiting for tenant in (await read_demand(self._log.database)).startable()]
+                following = next((waiting for waiting in startable if waiting not in self.held), None)
+                if following is None:
+                    return None
+                attempt = await self._try_to_claim(following, stream, cause)
+                if attempt is not None:
+                    return attempt
+            return None
+
+    async def _try_to_claim(self, following: str, stream: str, cause: Cause) -> Attempt | None:
+        attempt = None
+        self.held.add(following)
+        try:
+            if following != stream:
+                cause = (await causes_of(self._log.database, [following])).get(following, UNKNOWN)
+            attempt = await self._claim(following, cause)
+        except (Conflict, DeploymentNotFound, NoPlace):
+            log.info("build_overtaken", deployment=following)
+        finally:
+            if attempt is None:
+                self.held.discard(following)
+        return attempt
+
+    async def _wake_next(self) -> None:
+        """A slot is free: whichever worker comes first starts what is next. The sweep finds what is not sent here."""
+        try:
+            startable = [tenant.waiting for tenant in (await read_demand(self._log.database)).startable()]
+            await wake(self._log.database, self._queue, BUILD_DEPLOYMENT, startable)
+        except (StoreError, QueueUnavailable) as error:
+            log.warning("next_build_not_woken", error=str(error))
+
     async def _claim(self, stream: str, cause: Cause) -> Attempt | None:
-        holder = self._presence.id
+        holder, slot = self._presence.id, BuildSlot(split_stream(stream)[0])
 
         async def claim() -> Recorded:
-            return await self._log.run(claim_build, _key(stream), meta=cause.meta(self._actor), worker=holder)
+            return await self._log.run(
+                claim_build, _key(stream), meta=cause.meta(self._actor), takes=slot, worker=holder
+            )
 
         claimed = await patiently(claim, seconds=_CLAIM_PATIENCE_SECONDS)
         (deployment,) = claimed.aggregates
@@ -191,7 +246,7 @@ class Builds:
 
         async def record() -> Recorded:
             row = await self._log.database.row(QUERIES["activates"], {"stream": attempt.stream})
-            judged = {"activate": row is not None and row["activate"]}
+            judged: dict[str, Any] = {"activate": row is not None and row["activate"]}
             if row is not None:
                 judged["answering"] = Answering(row["answering"], newer=row["newer"])
             return await self._log.run(complete_build, *keys, meta=meta, contents=contents, **judged, **facts)

@@ -15,6 +15,7 @@ from annals.store.doors import Door, Knock
 from annals.store.follower import Elsewhere, Follower
 from annals.store.holds import SCHEDULES, Holds
 from annals.store.idempotency import Idempotency
+from annals.store.leases import BuildSlots
 from annals.store.listener import Listener
 from annals.store.patience import EXECUTOR_SECONDS
 from annals.store.pressure import Pressure
@@ -79,20 +80,21 @@ log = structlog.get_logger(__name__)
 async def serve_worker(settings: Settings, executor: Executor, *, asked: asyncio.Event, tell: Tell) -> None:
     """Work until `asked` to end: then nothing more is claimed, and what does not end in time is handed back."""
     places = settings.worker_executions
+    slots = BuildSlots(settings.worker_builds, settings.worker_builds_reserve)
     pressure = Pressure.open(settings.executor_urls)
     gates = {
         EXECUTIONS: Gate(places, settings.share_of(places), pressed=lambda: pressure.pressed),
-        BUILDS: Gate(settings.worker_builds),
+        BUILDS: Gate(sum(slots)),
         CHORES: Gate(8),
     }
 
     def doing() -> str:
         return ", ".join(f"{gate.busy} {queue}" for queue, gate in gates.items() if gate.busy) or "idle"
 
-    async with opened(settings, "worker", doing) as process:
+    async with opened(settings, "worker", doing, slots) as process:
         broker = WakeUpBroker(settings.redis_url, gates)
         executions = _executions(settings, process, executor)
-        builds = _builds(settings, process, executor)
+        builds = _builds(settings, process, executor, broker)
         chores = Chores(process.log, executor, _retention(settings, process), _litter(settings, process))
         desk = Desk(
             broker,
@@ -213,7 +215,7 @@ def _warmth(settings: Settings, process: Process, executor: Executor) -> Warmth:
     return Warmth(process.database, process.environments, executor, start_seconds=start_seconds)
 
 
-def _builds(settings: Settings, process: Process, executor: Executor) -> Builds:
+def _builds(settings: Settings, process: Process, executor: Executor, queue: WakeUpBroker) -> Builds:
     locator, repositories = Locator(process.log, process.vault, settings.git_remotes), _repositories(settings)
     return Builds(
         process.log,
@@ -226,6 +228,7 @@ def _builds(settings: Settings, process: Process, executor: Executor) -> Builds:
         limits=BuildLimits(
             timeout_seconds=float(settings.build_timeout_s), output_limit_bytes=settings.build_output_limit_bytes
         ),
+        queue=queue,
     )
 
 

@@ -11,7 +11,8 @@ import structlog
 from annals.domain.deployment import Deployment
 from annals.domain.execution import Execution
 from annals.store import sql
-from annals.store.database import Database
+from annals.store.build_slots import read_demand
+from annals.store.database import Database, Row
 from annals.store.states.compact import plain
 from annals.workers.wakeups import BUILD_DEPLOYMENT, QUEUE_OF, RUN_EXECUTION, UNKNOWN, Cause, WakeUp
 
@@ -59,10 +60,15 @@ async def wake(database: Database, queue: Queue, actor: str, streams: Sequence[s
     """Send wake-ups that say what the usual ones do: why. Raises QueueUnavailable."""
     if not streams:
         return
-    rows = await database.rows(QUERIES["causes"], {"streams": list(streams), "topics": _CAUSES})
-    causes = {row["stream"]: Cause(row["position"], _correlation(row["state"])) for row in rows}
+    causes = await causes_of(database, streams)
     wake_ups = [WakeUp(actor, stream, causes.get(stream, UNKNOWN)) for stream in streams]
     await asyncio.to_thread(queue.wake, wake_ups)
+
+
+async def causes_of(database: Database, streams: Sequence[str]) -> dict[str, Cause]:
+    """What queued each stream last."""
+    rows = await database.rows(QUERIES["causes"], {"streams": list(streams), "topics": _CAUSES})
+    return {row["stream"]: Cause(row["position"], _correlation(row["state"])) for row in rows}
 
 
 class Missed:
@@ -74,12 +80,13 @@ class Missed:
 
     async def sweep(self) -> int:
         """Send again what is missing, and return how many that were. Raises QueueUnavailable."""
-        return await self._resend(RUN_EXECUTION, "waiting_executions") + await self._resend(
-            BUILD_DEPLOYMENT, "waiting_builds"
+        executions = await self._database.rows(QUERIES["waiting_executions"], {"limit": _LIMIT})
+        builds = [tenant.waiting for tenant in (await read_demand(self._database)).startable()]
+        return await self._resend(RUN_EXECUTION, executions) + await self._resend(
+            BUILD_DEPLOYMENT, [{"lane": "", "total": len(builds), "oldest": builds}]
         )
 
-    async def _resend(self, actor: str, query: str) -> int:
-        rows = await self._database.rows(QUERIES[query], {"limit": _LIMIT})
+    async def _resend(self, actor: str, rows: Sequence[Row]) -> int:
         now, seen = self._clock(), self._seen.get(actor, {})
         seen = self._seen[actor] = {stream: seen.get(stream, now) for row in rows for stream in row["oldest"]}
         sent = 0

@@ -23,24 +23,6 @@ SELECT
     coalesce(array_agg(stream_id ORDER BY place) FILTER (WHERE place <= %(limit)s), '{}') AS oldest
 FROM numbered GROUP BY project_id;
 
--- name: waiting_builds
--- The same of builds, which have one lane.
-WITH runnable AS MATERIALIZED (
-    SELECT stream_id, queued_at AS since, sequence FROM deployments WHERE status = 'waiting' AND queued_at IS NOT NULL
-)
-SELECT
-    '' AS lane, count(*) AS total,
-    coalesce(
-        (
-            SELECT array_agg(stream_id ORDER BY since, sequence) FROM (
-                SELECT stream_id, since, sequence FROM runnable
-                ORDER BY since, sequence LIMIT %(limit)s
-            ) oldest
-        ),
-        '{}'
-    ) AS oldest
-FROM runnable;
-
 -- name: causes
 -- Why some streams wait: the position of what queued them last, and its state, which tells the first request.
 SELECT DISTINCT ON (originator_id)

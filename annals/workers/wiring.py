@@ -19,7 +19,7 @@ from annals.store import key_deletions
 from annals.store.blobs import Blobs
 from annals.store.contents import Contents
 from annals.store.database import Database
-from annals.store.leases import Leases
+from annals.store.leases import NO_BUILDS, BuildSlots, Leases
 from annals.store.log import EventLog
 from annals.store.presence import Presence
 from annals.store.vault import Vault
@@ -37,8 +37,10 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @asynccontextmanager
-async def opened(settings: Settings, role: str, doing: Callable[[], str]) -> AsyncIterator[Process]:
-    """Open a process over a migrated database; `doing` says what its lease shows."""
+async def opened(
+    settings: Settings, role: str, doing: Callable[[], str], builds: BuildSlots = NO_BUILDS
+) -> AsyncIterator[Process]:
+    """Open a process over a migrated database; `doing` says what its lease shows, `builds` what it holds."""
     async with contextlib.AsyncExitStack() as stack:
         database = await Database.open(settings.database_url, size=12, name=f"annals {role}")
         stack.push_async_callback(database.close)
@@ -57,7 +59,7 @@ async def opened(settings: Settings, role: str, doing: Callable[[], str]) -> Asy
         platform = Platform(endpoint=settings.endpoint, version=API_VERSION, region=settings.region)
         environments = Environments(database, vault, platform)
         await stack.enter_async_context(key_deletions.following(database, vault, environments))
-        presence = Presence(Leases(database), role, lease_seconds=settings.lease_s, doing=doing)
+        presence = Presence(Leases(database), role, lease_seconds=settings.lease_s, doing=doing, builds=builds)
         await presence.enter()
         stack.push_async_callback(presence.leave)
         beating = asyncio.create_task(presence.run())

@@ -6,7 +6,7 @@ from annals.app.errors import STATUS
 from annals.domain.errors import DomainError
 from tests.house import reference
 from tests.house.source import ROOT
-from tests.simulation import mutations_of_blobs  # noqa: F401 - it registers its own
+from tests.simulation import mutations_of_blobs, mutations_of_builds  # noqa: F401 - it registers its own
 from tests.simulation.mutations import MUTATIONS
 
 THE_CONTRACTS_WORDS = {"No file sent"}

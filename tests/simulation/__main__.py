@@ -25,8 +25,10 @@ from pathlib import Path
 
 from tests.simulation import (  # noqa: F401 - they register what they hold
     mutations_of_blobs,
+    mutations_of_builds,
     races,
     races_of_blobs,
+    races_of_builds,
     races_of_projects,
     races_of_time,
 )

@@ -53,10 +53,10 @@ def configuration(marker: str, schedule: str = "") -> Configuration:
 
 
 class Client:
-    """A client of one API process; its calls may never be answered."""
+    """A client of one API process, of the usual project or another; its calls may never be answered."""
 
-    def __init__(self, world: "World", name: str) -> None:
-        self._world, self._name = world, name
+    def __init__(self, world: "World", name: str, project: str = PROJECT) -> None:
+        self._world, self._name, self._project = world, name, project
 
     async def _parts(self) -> Parts:
         return await asyncio.shield(self._world.apis[self._name])
@@ -93,8 +93,8 @@ class Client:
         return await (await self._parts()).log.run(command, *keys, meta=META, **facts)
 
     async def create_function(self, function_id: str, **settings: Any) -> Recorded:
-        facts = {"project_id": PROJECT, "function_id": function_id, "configuration": configuration(**settings)}
-        return await self._run(create_function, Function.absent(PROJECT, function_id), **facts)
+        facts = {"project_id": self._project, "function_id": function_id, "configuration": configuration(**settings)}
+        return await self._run(create_function, Function.absent(self._project, function_id), **facts)
 
     async def update_function(self, function_id: str, **settings: Any) -> Recorded:
         key = Function.key(PROJECT, function_id)
@@ -113,7 +113,9 @@ class Client:
         if incarnation is None:
             return None
         call = await self._call()
-        source = await call.services.blobs.put(source_key(PROJECT, deployment_id), f"code of {deployment_id}".encode())
+        call.project_id = self._project
+        key = source_key(self._project, deployment_id)
+        source = await call.services.blobs.put(key, f"code of {deployment_id}".encode())
         heard = call.services.log = HeardLog(call.services.log)
         await uploads.create(call, _upload(function_id, deployment_id, incarnation, activate=activate), source)
         return heard.told
@@ -182,7 +184,7 @@ class Client:
         return SimulatedCall(self._world, await self._parts())
 
     def _incarnation(self, function_id: str) -> int | None:
-        row = self._world.server.rows("functions").get(Function.stream(PROJECT, function_id))
+        row = self._world.server.rows("functions").get(Function.stream(self._project, function_id))
         return None if row is None else int(row["sequence"])
 
 

@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from annals.store.build_slots import demand_of
 from annals.workers.builds import OVERTIME_SECONDS
 from annals.workers.executions import QUEUE_SECONDS, TRANSPORT_SLACK_SECONDS
 from annals.workers.wakeups import BUILDS, EXECUTIONS
 from tests.simulation.clients import TIMEOUT
 from tests.simulation.nodes import BUILD_SECONDS, LEASE_SECONDS
-from tests.simulation.statements_work import full
+from tests.simulation.statements_work import build_demand, full
 from tests.simulation.transactions import Row, Tx
 
 if TYPE_CHECKING:
@@ -62,9 +63,11 @@ class Stays:
     def _open(self) -> Iterator[Stay]:
         """All but what waits for its turn: a place that others have is none that something keeps from it."""
         transaction = Tx(self._world.server)
+        startable = {tenant.waiting for tenant in demand_of(build_demand(transaction, ())).startable()}
         for queue, stream, row in open_work(self._world):
             waits = row["status"] in {"waiting", "scheduled"}
-            if not waits or not (self._no_desk(queue) or (queue == EXECUTIONS and full(transaction, row))):
+            at_limit = full(transaction, row) if queue == EXECUTIONS else stream not in startable
+            if not waits or not (self._no_desk(queue) or at_limit):
                 yield Stay(queue, stream, row["epoch"], row["status"], not waits and self._lives(row["worker"]))
 
     def _lives(self, holder: str) -> bool:

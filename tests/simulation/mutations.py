@@ -245,7 +245,7 @@ def what_is_read_may_change() -> AbstractContextManager[object]:
 @planted
 def places_are_not_counted() -> AbstractContextManager[object]:
     """A function's places are given to whoever asks."""
-    return mock.patch.object(trips, "_admitted", lambda requests, _free: [True] * len(requests))
+    return mock.patch.object(trips, "_admitted", lambda requests, *_found: [True] * len(requests))
 
 
 @planted
@@ -272,9 +272,9 @@ def build_runs_without_a_claim() -> AbstractContextManager[object]:
 
     @contextlib.contextmanager
     def patched() -> Iterator[None]:
-        real = Builds._claim
+        real = Builds._claim_next
 
-        async def claim(self: Any, stream: str, cause: Any) -> Any:
+        async def claim_next(self: Any, stream: str, cause: Any) -> Any:
             attempt = await real(self, stream, cause)
             if attempt is not None:
                 return attempt
@@ -283,7 +283,7 @@ def build_runs_without_a_claim() -> AbstractContextManager[object]:
             deployment = await self._log.load(_key(stream))
             return Attempt(deployment, deployment.epoch, cause) if deployment.status == "processing" else None
 
-        with mock.patch.object(Builds, "_claim", claim):
+        with mock.patch.object(Builds, "_claim_next", claim_next):
             yield
 
     return patched()

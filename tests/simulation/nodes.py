@@ -21,7 +21,7 @@ from annals.store.contents import Contents
 from annals.store.errors import StoreUnavailable
 from annals.store.follower import Elsewhere, Follower
 from annals.store.holds import SCHEDULES, Holds
-from annals.store.leases import Leases
+from annals.store.leases import NO_BUILDS, BuildSlots, Leases
 from annals.store.listener import Listener, OnDemand
 from annals.store.log import EventLog
 from annals.store.presence import Presence
@@ -69,6 +69,7 @@ OVERDUE_SECONDS = 20
 """Beyond the transport's slack of fifteen seconds."""
 
 BUILD_SECONDS = 5.0
+BUILD_SLOTS = BuildSlots(2, 1)
 
 
 _DECODERS: dict[str, Any] = {}
@@ -114,7 +115,7 @@ def in_company() -> Stints:
     return Stints(company, 1)
 
 
-async def opened(world: "World", role: str) -> Parts:
+async def opened(world: "World", role: str, builds: BuildSlots = NO_BUILDS) -> Parts:
     database = SimulatedDatabase(world.server)
     contents = Contents(database, world.blobs)
     log = await EventLog.open(
@@ -123,7 +124,7 @@ async def opened(world: "World", role: str) -> Parts:
     log.mapper._decoders = _DECODERS  # made once, not by each of thousands of processes
     vault: Any = PlainVault()
     platform = Platform(endpoint="http://localhost/v1", version="1.9.0", region="default")
-    presence = Presence(Leases(database), role, lease_seconds=LEASE_SECONDS)
+    presence = Presence(Leases(database), role, lease_seconds=LEASE_SECONDS, builds=builds)
     while True:
         try:
             await presence.enter()
@@ -138,7 +139,7 @@ async def opened(world: "World", role: str) -> Parts:
 
 
 async def worker(world: "World") -> SimulatedDesk:
-    parts = await opened(world, "worker")
+    parts = await opened(world, "worker", BUILD_SLOTS)
     executor: Executor = world.executor
     executions = Executions(
         parts.log,
@@ -164,6 +165,7 @@ async def worker(world: "World") -> SimulatedDesk:
             executor_pause_seconds=0.5,
             executor_patience_seconds=3.0,
         ),
+        queue=world.queue,
     )
     retention = Retention(parts.log, execution_days=0)
     litter = Litter(parts.database, parts.contents, grace=timedelta(hours=1))
@@ -179,7 +181,7 @@ async def worker(world: "World") -> SimulatedDesk:
         RETIRE_FUNCTION: chores.retire_function,
         WARM_FUNCTION: _nothing_to_warm,
     }
-    gates = {EXECUTIONS: 4, BUILDS: 2, CHORES: 8}
+    gates = {EXECUTIONS: 4, BUILDS: sum(BUILD_SLOTS), CHORES: 8}
     desk = SimulatedDesk(world.queue, world.current_node(), handlers, gates, world.fail)
     desk.pull()
     return desk

@@ -1,11 +1,13 @@
 """What the statements of the workers and of the keeper's duties do."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from annals.projections.execution_context import QUERIES as CONTEXT
 from annals.projections.schedules import QUERIES as SCHEDULES
+from annals.store.build_slots import QUERIES as BUILD_SLOTS
 from annals.workers.bounds import QUERIES as BOUNDS
 from annals.workers.build_log import QUERIES as BUILDS
 from annals.workers.leadership import QUERIES as LEADING
@@ -79,14 +81,28 @@ def waiting_executions(tx: Tx, p: Any) -> list[Row]:
     return [_waiting(runnable, p, lane) for lane, runnable in lanes.items()]
 
 
-@on(MISSED["waiting_builds"])
-def waiting_builds(tx: Tx, p: Any) -> list[Row]:
-    runnable = [
-        (stream, row["queued_at"], row["sequence"])
-        for stream, row in tx.rows("deployments")
-        if row["status"] == "waiting" and row["queued_at"] is not None
-    ]
-    return [_waiting(runnable, p)]
+@on(BUILD_SLOTS["demand"])
+def build_demand(tx: Tx, p: Any) -> list[Row]:
+    leases = [row for _, row in tx.rows("leases")]
+    capacity = {
+        "slots": max(1, sum(row["build_slots"] for row in leases)),
+        "reserve": sum(row["build_reserve"] for row in leases),
+    }
+    deployments = [row for _, row in tx.rows("deployments")]
+    waiting: dict[str, Row] = {}
+    for row in sorted(deployments, key=lambda row: (row["queued_at"] or tx.now, row["sequence"])):
+        if row["status"] == "waiting" and row["queued_at"] is not None:
+            waiting.setdefault(row["project_id"], row)
+    running = Counter(row["project_id"] for row in deployments if row["status"] in _BUILDING)
+    rows: list[Row] = []
+    for project in [*waiting, *(project for project in running if project not in waiting)]:
+        oldest = waiting.get(project)
+        mine = [row for row in deployments if oldest and row["function_id"] == oldest["function_id"]]
+        ended = sorted((row for row in mine if row["build_ended_at"] is not None), key=lambda row: int(row["sequence"]))
+        seconds = max((row["build_duration"] for row in ended[-3:]), default=0)
+        own = {"running": running[project], "waiting": oldest["stream_id"] if oldest else "", "seconds": seconds}
+        rows.append({"project_id": project, **own, **capacity})
+    return rows or [{"project_id": "", "running": 0, "waiting": "", "seconds": 0, **capacity}]
 
 
 def _runnable(tx: Tx, row: Row) -> bool:

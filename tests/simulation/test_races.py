@@ -5,7 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.simulation import races_of_blobs, races_of_projects, races_of_time  # noqa: F401 - they register their races
+from tests.simulation import (  # noqa: F401 - they register their races
+    races_of_blobs,
+    races_of_builds,
+    races_of_projects,
+    races_of_time,
+)
 from tests.simulation.races import LONG, RACES
 from tests.simulation.test_simulation import simulation
 

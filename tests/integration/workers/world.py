@@ -1,7 +1,7 @@
 """One process's view of an instance: the log, what it needs, and the few commands by which tests set a scene."""
 
 from base64 import b64encode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -27,7 +27,7 @@ from annals.store.blobs import Blobs
 from annals.store.contents import Contents
 from annals.store.database import Database
 from annals.store.inputs import Input, input_facts, seal_input
-from annals.store.leases import Leases
+from annals.store.leases import BuildSlots, Leases
 from annals.store.listener import Listener
 from annals.store.log import EventLog, Meta
 from annals.store.presence import Presence
@@ -38,14 +38,27 @@ from annals.vcs.locating import Locator
 from annals.workers.builds import Builds
 from annals.workers.executions import Executions
 from annals.workers.jobs import BuildLimits
+from annals.workers.missed import Queue
 from annals.workers.sources import Sources
 from annals.workers.statuses import Statuses
+from annals.workers.wakeups import WakeUp
 from tests.integration.workers.executor import FakeExecutor
 
 META = Meta(actor="key:k1", request="r1", correlation="r1")
 PROJECT = "p"
 MASTER = b64encode(b"m" * 32)
+BUILD_SLOTS = BuildSlots(2, 1)
 SOURCE = Artefact(key="sources/p/s1", digest="b" * 64, size=77)
+
+
+class Deaf:
+    """A queue that nobody serves."""
+
+    def wake(self, wake_ups: Iterable[WakeUp]) -> int:
+        return len(list(wake_ups))
+
+    def queued(self, queue_name: str, lane: str = "") -> int:
+        return 0
 
 
 @dataclass
@@ -71,7 +84,7 @@ class World:
             start_seconds=30.0,
         )
 
-    def builds(self, presence: Presence, statuses: Statuses | None = None) -> Builds:
+    def builds(self, presence: Presence, statuses: Statuses | None = None, *, queue: Queue | None = None) -> Builds:
         return Builds(
             self.log,
             presence=presence,
@@ -81,6 +94,7 @@ class World:
             sources=Sources(self.log, blobs=self.contents.blobs, locator=self.locator, repositories=self.repositories),
             statuses=statuses or self.statuses(),
             limits=BuildLimits(timeout_seconds=900, output_limit_bytes=10**9, executor_pause_seconds=0.01),
+            queue=queue or Deaf(),
         )
 
     def statuses(self) -> Statuses:
@@ -94,8 +108,10 @@ class World:
     def repositories(self) -> Repositories:
         return Repositories(allowed_hosts=("127.0.0.1",), bounds=Bounds(seconds=90))
 
-    async def presence(self, role: str = "worker", *, lease_seconds: float = 10) -> Presence:
-        presence = Presence(Leases(self.database), role, lease_seconds=lease_seconds)
+    async def presence(
+        self, role: str = "worker", *, lease_seconds: float = 10, builds: BuildSlots = BUILD_SLOTS
+    ) -> Presence:
+        presence = Presence(Leases(self.database), role, lease_seconds=lease_seconds, builds=builds)
         await presence.enter()
         return presence
 

@@ -1,6 +1,6 @@
 """A process keeps its name while it keeps beating, and takes another when others have judged it lost."""
 
-from annals.store.leases import Leases
+from annals.store.leases import NO_BUILDS, BuildSlots, Leases
 from annals.store.presence import Presence
 
 
@@ -8,7 +8,7 @@ class FakeLeases(Leases):
     def __init__(self) -> None:
         self.rows: dict[str, int] = {}
 
-    async def beat(self, holder: str, role: str, *, doing: str = "") -> int:
+    async def beat(self, holder: str, role: str, *, doing: str = "", builds: BuildSlots = NO_BUILDS) -> int:
         self.rows[holder] = self.rows.get(holder, 0) + 1
         return self.rows[holder]
 

@@ -1,0 +1,71 @@
+"""Fair sharing of build slots between projects: which of the builds that wait may start now.
+
+A build cannot be suspended. A project that is alone may use all slots, so there is a reserve beyond them for
+a project that comes later. Why this policy: docs/adr/0040-build-slots-are-shared-fairly.md.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+SHORT_SECONDS = 60
+"""A build whose function's recent builds took no longer is expected to be short; so is a function's first build."""
+
+
+class Tenant(NamedTuple):
+    """A project that builds or waits to build.
+
+    `waiting` is the stream of its oldest waiting build, empty for none, `since` its place in the order of arrival, and
+    `seconds` the longest of the recent builds of its function.
+    """
+
+    project_id: str
+    running: int = 0
+    waiting: str = ""
+    since: int = 0
+    seconds: int = 0
+
+    @property
+    def short(self) -> bool:
+        return self.seconds <= SHORT_SECONDS
+
+
+class BuildDemand(NamedTuple):
+    """All builds of an instance, and what its workers hold: `slots` together, and `reserve` beyond them."""
+
+    tenants: Sequence[Tenant]
+    slots: int
+    reserve: int
+
+    def startable(self) -> list[Tenant]:
+        """The tenants whose oldest build may start, in the order in which they start."""
+        started: list[Tenant] = []
+        demand = self
+        while (tenant := demand._next()) is not None:
+            started.append(tenant)
+            demand = demand._after(tenant)
+        return started
+
+    def admits(self, project_id: str) -> bool:
+        """True if a build of the project may start."""
+        return any(tenant.project_id == project_id for tenant in self.startable())
+
+    def with_one_more(self, project_id: str) -> "BuildDemand":
+        """The same once a further build of the project runs; what else of it waits is not known."""
+        return self._replace(
+            tenants=[t._replace(running=t.running + (t.project_id == project_id)) for t in self.tenants]
+        )
+
+    def _after(self, started: Tenant) -> "BuildDemand":
+        running = started._replace(running=started.running + 1, waiting="")
+        return self._replace(tenants=[running if t == started else t for t in self.tenants])
+
+    def _next(self) -> Tenant | None:
+        """Of those that may start the tenant with the fewest running builds, of equals the one that came first."""
+        waiting = sorted((t for t in self.tenants if t.waiting), key=lambda t: (t.running, t.since))
+        running = sum(t.running for t in self.tenants)
+        if running < self.slots:
+            return next(iter(waiting), None)
+        if running >= self.slots + self.reserve:
+            return None
+        crowded = any(t.running > max(1, self.slots // 2) for t in self.tenants)
+        return next((t for t in waiting if not t.running and (t.short or crowded)), None)

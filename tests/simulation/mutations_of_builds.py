@@ -1,0 +1,24 @@
+"""Planted bugs of the sharing of build slots."""
+
+from contextlib import AbstractContextManager
+from unittest import mock
+
+from annals.domain.build_slots import BuildDemand, Tenant
+from tests.simulation.mutations import found_by
+
+
+@found_by("long_builds_of_one_project_meet_those_of_another")
+def builds_start_in_their_order() -> AbstractContextManager[object]:
+    """The builds that came first have the slots, whichever project they are of."""
+
+    def startable(self: BuildDemand) -> list[Tenant]:
+        free = self.slots - sum(tenant.running for tenant in self.tenants)
+        return sorted((t for t in self.tenants if t.waiting), key=lambda t: t.since)[: max(0, free)]
+
+    return mock.patch.object(BuildDemand, "startable", startable)
+
+
+@found_by("long_builds_of_one_project_meet_those_of_another")
+def build_slots_are_not_counted_at_the_claim() -> AbstractContextManager[object]:
+    """A slot that was free as a worker looked is taken, whoever else has taken it meanwhile."""
+    return mock.patch.object(BuildDemand, "admits", return_value=True)
