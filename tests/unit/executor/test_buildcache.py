@@ -1,13 +1,14 @@
 """Builds take over what earlier ones of the same left, and nothing else."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from annals.domain.ports import Artefact, Build, Limits
-from annals.executor import buildcache, folders
+from annals.executor import buildcache, folders, trash
 from annals.executor.buildcache import BuildCache, inputs
 from tests.unit.executor.trees import deep
 
@@ -114,10 +115,12 @@ def test_links_in_a_source_are_not_read(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def cache(tmp_path: Path) -> BuildCache:
+def cache(tmp_path: Path) -> Iterator[BuildCache]:
     made = BuildCache(tmp_path / "cache", most_bytes=3_000_000, project_bytes=2_000_000)
     made.open()
-    return made
+    yield made
+    for folder in tmp_path.iterdir():  # deeper than what follows can remove
+        trash.remove(folder)
 
 
 def left(folder: Path, size: int) -> Path:
