@@ -1,17 +1,18 @@
 """How builds end: in time and within their bounds, or refused with a reason."""
 
 import asyncio
+import signal
 from collections.abc import Awaitable
 from pathlib import Path
 from typing import NamedTuple
 
 from annals.domain.ports import BuildReason
-from annals.executor import folders
 from annals.executor.buildlog import BuildLog
+from annals.executor.disk import MOST_ENTRIES, Bound, Meter, watch
 from annals.executor.drivers.port import Exit, Sandbox
 from annals.executor.refusals import SandboxLost
 
-DISK_LOOK_SECONDS = 1.0
+FILE_TOO_LARGE = 128 + signal.SIGXFSZ
 EMPTY_SOURCE = "Error: No source code found."
 EMPTY_OUTPUT = "Error: No build output found."
 
@@ -36,7 +37,13 @@ class Bounds(NamedTuple):
 async def finished(sandbox: Sandbox, work: Awaitable[Exit], folder: Path, bounds: Bounds, output: BuildLog) -> None:
     """Wait for a build's work in its sandbox, which writes to `folder`. Raises Refused or SandboxLost."""
     overgrown = asyncio.Event()
-    disk = asyncio.create_task(_watch(folder, sandbox, bounds.disk_bytes, overgrown))
+
+    async def exceeded() -> None:
+        overgrown.set()
+        await sandbox.kill()
+
+    meter = Meter(folder, sandbox.held_open)
+    disk = asyncio.create_task(watch(meter, Bound(bounds.disk_bytes), exceeded))
     try:
         async with asyncio.timeout(bounds.seconds):
             end = await work
@@ -49,7 +56,11 @@ async def finished(sandbox: Sandbox, work: Awaitable[Exit], folder: Path, bounds
     if end.lost and not overgrown.is_set():
         raise SandboxLost(end.lost)
     if overgrown.is_set():
+        if meter.entries > MOST_ENTRIES:
+            raise Refused("output_too_large", f"The build made more than {MOST_ENTRIES:,} files and folders.")
         raise Refused("output_too_large", f"The build wrote more than {bounds.disk_bytes:,} bytes to disk.")
+    if end.code == FILE_TOO_LARGE:
+        raise Refused("output_too_large", f"The build wrote a file of more than {bounds.disk_bytes:,} bytes.", end.code)
     if end.out_of_memory and end.code != 0:
         raise Refused("out_of_memory", f"The build used more than its {bounds.memory_mb} MB of memory.", end.code)
     if end.breach:
@@ -63,12 +74,3 @@ def _explain(code: int, output: BuildLog) -> None:
         if output.ends_with(sentence):
             raise Refused(reason, sentence, code)  # type: ignore[arg-type]
     raise Refused("command_failed", f"Build command exited with code {code}.", code)
-
-
-async def _watch(folder: Path, sandbox: Sandbox, most: int, overgrown: asyncio.Event) -> None:
-    """Kill a build that has written too much, after saying so."""
-    while not overgrown.is_set():
-        await asyncio.sleep(DISK_LOOK_SECONDS)
-        if (await asyncio.to_thread(folders.size, folder)).occupied > most:
-            overgrown.set()
-            await sandbox.kill()

@@ -1,6 +1,7 @@
 """What `annals doctor` says of this host: which drivers work and why not, which limits and networks there are."""
 
 import asyncio
+import os
 import platform
 import shutil
 import subprocess
@@ -61,6 +62,7 @@ async def checks(config: ExecutorConfig) -> list[Check]:
             ),
             await _docker(config),
             _limits(sandbox.enforced()),
+            _build_disk(),
             served_check(await sandbox.served()),
         ]
         return [*found, _network(config)]
@@ -125,6 +127,16 @@ def _limits(enforced: dict[str, str]) -> Check:
         " (`systemd-run --user --scope -p Delegate=yes annals up`)."
         if weak
         else "",
+    )
+
+
+def _build_disk() -> Check:
+    counted = "names and deleted files that are open or mapped" if os.geteuid() == 0 else "names and deleted open files"
+    unseen = "mappings, handles in flight and closed processes" if os.geteuid() else "handles in flight"
+    return Check(
+        name="build disk",
+        ok=True,
+        detail=f"watched by {counted}; {unseen} count by what the file system loses; the kernel bounds each file",
     )
 
 

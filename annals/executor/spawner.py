@@ -29,7 +29,7 @@ class Spawn(msgspec.Struct, frozen=True, kw_only=True):
     """One process to start.
 
     `uid` 0 keeps the executor's own user. `joins` are files to write `0` to before it runs, `network` is the handle of
-    a namespace to run in, -1 for the host's.
+    a namespace to run in, -1 for the host's. `file_bytes` bounds each file that it writes, 0 for no bound.
     """
 
     arguments: Sequence[str]
@@ -38,6 +38,7 @@ class Spawn(msgspec.Struct, frozen=True, kw_only=True):
     uid: int = 0
     joins: tuple[str, ...] = ()
     network: int = -1
+    file_bytes: int = 0
 
 
 class Spawner:
@@ -106,6 +107,8 @@ class Spawner:
                 kernel.setns(spawn.network, kernel.CLONE_NEWNET)
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             resource.setrlimit(resource.RLIMIT_NOFILE, FILES)
+            if spawn.file_bytes:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (spawn.file_bytes, spawn.file_bytes))
             if spawn.uid:
                 os.setgroups([])
                 os.setresgid(spawn.uid, spawn.uid, spawn.uid)

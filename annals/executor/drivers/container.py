@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from annals.executor.drivers import attaching, layout
 from annals.executor.drivers.engine import engine_failures
 from annals.executor.drivers.port import Exit, Serve, Sink, TcpAddress, UnixAddress
+from annals.executor.limits import processes
+from annals.executor.openfiles import Held, held_open
 from annals.executor.refusals import StartFailed
 from annals.executor.throttle import printed
 
@@ -37,7 +39,9 @@ class ContainerSandbox:
         concurrency: int,
         announces: bool,
         done: Callable[[], None],
+        layered: bool = False,
     ) -> None:
+        """`layered` says that it can write to its own layer."""
         self.address = address
         self.log_files = log_files
         self.concurrency = concurrency
@@ -48,6 +52,11 @@ class ContainerSandbox:
         self._sink = sink
         self._loop = asyncio.get_running_loop()
         self._turn = asyncio.Lock()
+        self._layered = layered
+        self._breach = ""
+        self._ran = False
+        self._first: int | None = None
+        self._watchdog: asyncio.Task[None] | None = None
         self._exit = asyncio.ensure_future(self._loop.run_in_executor(threads, self._follow, output))
         self._exit.add_done_callback(lambda _: done())
 
@@ -85,6 +94,7 @@ class ContainerSandbox:
             raise StartFailed(f"An idle container could not be resumed: {refused}") from refused
 
     async def run(self, command: str, seconds: float, output: Sink) -> Exit:
+        self._ran = True
         async with self._turn:
             began = time.monotonic()
             code = await self._loop.run_in_executor(self._threads, self._run, command, seconds, output)
@@ -111,6 +121,50 @@ class ContainerSandbox:
             self._loop.call_soon_threadsafe(sink, piece)
             if wait := throttle.read(len(piece)):
                 time.sleep(wait)
+
+    def guard(self, watchdog: asyncio.Task[None]) -> None:
+        """Have a watchdog end with this container."""
+        self._watchdog = watchdog
+        self._exit.add_done_callback(lambda _: watchdog.cancel())
+
+    async def breached(self) -> None:
+        """End it because it takes too much of the disk."""
+        self._breach = "disk"
+        await self.kill()
+
+    def held_open(self) -> Held:
+        """Of a container whose processes this host does not show, only its layer."""
+        held = held_open(self._processes())
+        if not self._layered:
+            return held
+        engine = self._container.client.api  # type: ignore[union-attr]
+        layers = engine.containers(size=True, filters={"id": [self._container.id]})
+        return Held(held.occupied + sum(layer.get("SizeRw") or 0 for layer in layers), held.whole)
+
+    def _processes(self) -> list[int]:
+        """The processes of the container, also those of commands beside its first one."""
+        from docker.errors import APIError  # noqa: PLC0415 heavy, and only where docker is used
+
+        if self._ran or self._first is None:
+            try:
+                listed = self._container.top()
+            except APIError as ended:
+                if ended.is_client_error():
+                    return []
+                raise
+            column = listed["Titles"].index("PID")
+            found = [int(row[column]) for row in listed["Processes"] or []]
+            found = [process for process in found if self._is_own(process)]
+            self._first = min(found, default=0)
+            return found
+        return [process for process in processes(self._first) if self._is_own(process)] if self._first else []
+
+    def _is_own(self, process: int) -> bool:
+        try:
+            with open(f"/proc/{process}/cgroup", encoding="utf-8", errors="replace") as file:
+                return str(self._container.id) in file.read()
+        except OSError:
+            return False
 
     async def kill(self) -> None:
         """Returns once it has ended; an engine that does not answer is asked again and again."""
@@ -139,7 +193,7 @@ class ContainerSandbox:
             self._hand_on(output, self._sink)
             code = int(self._container.wait()["StatusCode"])
             self._container.reload()
-            end = Exit(code, bool(self._container.attrs["State"].get("OOMKilled")))
+            end = Exit(code, bool(self._container.attrs["State"].get("OOMKilled")), self._breach)
         except engine_failures():
             end = Exit(255, lost=LOST)
         try:

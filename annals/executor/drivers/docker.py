@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from annals.domain.ports import Limits
 from annals.domain.runtimes import split
 from annals.executor.config import ExecutorConfig
+from annals.executor.disk import Bound, Meter, watch
 from annals.executor.drivers import foreign, layout
 from annals.executor.drivers.container import ContainerSandbox
 from annals.executor.drivers.engine import LABEL, NETWORK, OWN, Engine, own_images
@@ -23,6 +24,8 @@ from annals.executor.trash import Trash
 FIRST_UID = 2_000_000_000
 UIDS = 60_000
 CLOSE_SECONDS = 5.0
+LOOK_SECONDS = 5.0
+"""How often a function server's use of the disk is measured."""
 KNOWN_SECONDS = 30.0
 """How long an image that was found is taken to be there, as what it is."""
 FOREIGN_CAPABILITIES = ["CHOWN", "DAC_OVERRIDE", "FOWNER"]
@@ -130,12 +133,14 @@ class DockerDriver:
             "user": f"{uid}:{uid}",
             "environment": environment,
             "volumes": [f"{sockets}:{layout.SOCKETS}:rw", f"{code}:{layout.FUNCTION}:ro"],
+            "ulimits": _file_bound(self._config.tmp_bytes),
         }
         address = UnixAddress(sockets, "http.sock")
         announces = split(task.runtime)[0] == "python"
-        return await self._begin(
+        sandbox = await self._begin(
             image, options, output, concurrency=concurrency(task.runtime), announces=announces, address=address
         )
+        return _watched(sandbox, sockets, self._config.tmp_bytes)
 
     async def _serve_foreign(self, image: _Image, task: Serve, output: Sink) -> Sandbox:
         """The contract's own way: an archive to unpack, port 3000, log files."""
@@ -151,7 +156,9 @@ class DockerDriver:
             "cap_add": FOREIGN_CAPABILITIES,
             "read_only": False,
         }
-        return await self._begin(image, options, output, concurrency=concurrency(task.runtime), log_files=logs)
+        serving = {"concurrency": concurrency(task.runtime), "log_files": logs, "layered": True}
+        sandbox = await self._begin(image, options, output, **serving)
+        return _watched(sandbox, task.folder, self._config.build_disk_bytes)
 
     async def construct(self, task: Construct, output: Sink) -> Sandbox:
         image = await self._image(task.runtime)
@@ -169,6 +176,7 @@ class DockerDriver:
             if task.cache is not None and os.geteuid() == 0:
                 await asyncio.to_thread(self._trash.hand_over, task.cache, uid)
             options["user"] = f"{uid}:{uid}"
+            options["ulimits"] = _file_bound(self._config.build_disk_bytes)
             options["volumes"].append(f"{folders['build']}:{layout.BUILD}:rw")
         else:
             options |= {"cap_add": FOREIGN_CAPABILITIES, "read_only": False}
@@ -184,7 +192,7 @@ class DockerDriver:
         options["volumes"].append(f"{folders['output']}:{layout.OUTPUT}:rw")
         if task.cache is not None:
             options["volumes"].append(f"{task.cache}:{layout.CACHE}:rw")
-        return await self._begin(image, options, output)
+        return await self._begin(image, options, output, layered=not image.own)
 
     def _uid(self) -> int:
         return next(self._uids) if os.geteuid() == 0 else os.geteuid()
@@ -211,7 +219,7 @@ class DockerDriver:
             "restart_policy": {"Name": "no"},
         }
 
-    async def _begin(self, image: _Image, options: dict[str, Any], sink: Sink, **serving: Any) -> Sandbox:
+    async def _begin(self, image: _Image, options: dict[str, Any], sink: Sink, **serving: Any) -> ContainerSandbox:
         return await started(self._start(image, options, sink, **serving))
 
     async def _start(
@@ -224,7 +232,8 @@ class DockerDriver:
         announces: bool = False,
         address: UnixAddress | None = None,
         log_files: Path | None = None,
-    ) -> Sandbox:
+        layered: bool = False,
+    ) -> ContainerSandbox:
         container, output, ip = await self._engine.run(image.name, options, addressed=bool(log_files))
 
         def done() -> None:
@@ -241,6 +250,7 @@ class DockerDriver:
             concurrency=concurrency,
             announces=announces,
             done=done,
+            layered=layered,
         )
         self._running.add(sandbox)
         return sandbox
@@ -248,6 +258,19 @@ class DockerDriver:
 
 def concurrency(runtime: str) -> int:
     return CONCURRENCY.get(split(runtime)[0], 1)
+
+
+def _file_bound(most: int) -> list[Any]:
+    from docker.types import Ulimit  # noqa: PLC0415 heavy, and only where docker is used
+
+    return [Ulimit(name="fsize", soft=most, hard=most)]
+
+
+def _watched(sandbox: ContainerSandbox, folder: Path, most: int) -> ContainerSandbox:
+    """End a function server that writes more than so many bytes to `folder`, or to its layer."""
+    meter = Meter(folder, sandbox.held_open)
+    sandbox.guard(asyncio.create_task(watch(meter, Bound(most), sandbox.breached, LOOK_SECONDS)))
+    return sandbox
 
 
 def _own(uid: int, paths: Iterable[Path]) -> None:

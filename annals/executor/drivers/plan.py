@@ -13,7 +13,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """One sandbox to start: `words` are for bubblewrap, `owned` folders get its user, `entrance` is handed to it.
 
     `cache` is one that gets its user with all that is in it, `idle` is the toolchain of one that gets its code later.
-    One that is `attended` takes commands beside; it may have none of its own.
+    `file_bytes` bounds each file it writes, 0 for no bound. One that is `attended` takes commands beside; it may have
+    none of its own.
     """
 
     name: str
@@ -21,6 +22,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     command: list[str]
     limits: Limits
     pids: int
+    file_bytes: int = 0
     owned: tuple[Path, ...] = ()
     address: UnixAddress | None = None
     entrance: int = -1

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from annals.domain.ports import Limits
+from annals.executor.openfiles import Held
 
 Sink = Callable[[bytes], None]
 """Takes what a sandbox prints, piece by piece, on the event loop."""
@@ -110,6 +111,10 @@ class Sandbox(Protocol):
 
         One command at a time. It is killed after `seconds`: then raises TimeoutError.
         """
+        ...
+
+    def held_open(self) -> Held:
+        """What it takes of the disk beside names in its task's folder: deleted files, its own layer. Blocking."""
         ...
 
     async def kill(self) -> None:

@@ -13,6 +13,7 @@ from annals.executor.cgroups import Group
 from annals.executor.drivers.attendant import Attendant
 from annals.executor.drivers.port import Exit, Serve, Sink, TcpAddress, UnixAddress
 from annals.executor.limits import processes
+from annals.executor.openfiles import Held, held_open
 from annals.executor.refusals import StartFailed
 from annals.executor.throttle import printed
 
@@ -94,6 +95,9 @@ class ProcessSandbox:
             raise StartFailed("The instance takes no commands.")
         code = await self._attendant.run(command, seconds, output)
         return await self.wait() if code is None else Exit(code)
+
+    def held_open(self) -> Held:
+        return held_open(processes(self.pid))
 
     async def kill(self) -> None:
         if self._process.returncode is None:

@@ -175,6 +175,7 @@ class SandboxDriver:
             command=[] if task.held else ["/usr/bin/bash", "helpers/build.sh", task.commands],
             limits=task.limits,
             pids=self._config.build_pids,
+            file_bytes=self._config.build_disk_bytes,
             owned=(folders["build"], folders["output"]),
             cache=task.cache,
             terminal=True,
@@ -229,8 +230,7 @@ class SandboxDriver:
 
     async def _start(self, plan: Plan, sink: Sink) -> Sandbox:
         uid = next(self._uids) if self._spawner.privileged else 0
-        bubblewrap = await self._bubblewrap()
-        group = await asyncio.to_thread(self._prepare, plan, uid)
+        bubblewrap, group = await self._bubblewrap(), await asyncio.to_thread(self._prepare, plan, uid)
         network = await self._networks.take() if self._networks else None
         read, write = handles.terminal() if plan.terminal else os.pipe()
         alive, held = os.pipe()
@@ -246,6 +246,7 @@ class SandboxDriver:
             uid=uid,
             joins=group.entries if group else (),
             network=network.handle if network else -1,
+            file_bytes=plan.file_bytes,
         )
         try:
             process = await self._spawner.start(spawn)

@@ -3,13 +3,15 @@
 import asyncio
 from collections.abc import Coroutine
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from annals.executor.drivers.port import Sandbox
 from annals.executor.refusals import StartFailed
 
+S = TypeVar("S", bound=Sandbox)
 
-async def started(start: Coroutine[Any, Any, Sandbox]) -> Sandbox:
+
+async def started(start: Coroutine[Any, Any, S]) -> S:
     """The sandbox that `start` starts; when the caller is cancelled, none is left running that nobody knows of."""
     task = asyncio.ensure_future(start)
     try:
@@ -23,6 +25,6 @@ async def started(start: Coroutine[Any, Any, Sandbox]) -> Sandbox:
         raise
 
 
-async def _end(starting: "asyncio.Future[Sandbox]") -> None:
+async def _end(starting: "asyncio.Future[S]") -> None:
     with suppress(StartFailed, OSError):
         await (await starting).kill()

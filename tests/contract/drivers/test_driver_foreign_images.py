@@ -52,6 +52,33 @@ async def test_a_function_is_built_and_runs_with_its_logs(foreign: Host) -> None
     assert not list(foreign.config.work.glob("i/*/logs/*"))
 
 
+HOARD = """
+import os, time
+def main(context):
+    held = []
+    for number in range(15):
+        name = f"PLACE/file-{number}"
+        handle = os.open(name, os.O_RDWR | os.O_CREAT)
+        for _ in range(10):
+            os.write(handle, os.urandom(1_000_000))
+        if DELETED:
+            os.unlink(name)
+        held.append(handle)
+    time.sleep(86393)
+"""
+
+
+@pytest.mark.parametrize("deleted", [True, False])
+@pytest.mark.parametrize("place", ["/usr/local/server", "/mnt/code"])
+async def test_functions_end_at_the_limit_of_their_disk(foreign: Host, place: str, deleted: bool) -> None:
+    await foreign.close()
+    await foreign.open(build_disk_bytes=60_000_000)
+    run = await foreign.function(HOARD.replace("PLACE", place).replace("DELETED", str(deleted)))
+    outcome = await foreign.execute(run, run_seconds=100.0)
+
+    assert (outcome.reason, "its limit on disk" in outcome.message) == ("crashed", True), outcome
+
+
 async def test_a_failing_build_command_is_told(foreign: Host) -> None:
     from tests.unit.executor.archives import gzipped
 

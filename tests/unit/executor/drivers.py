@@ -7,6 +7,7 @@ from pathlib import Path
 
 from annals.domain.ports import Artefact, Limits, Run
 from annals.executor.drivers.port import Construct, Exit, Sandbox, Serve, Sink, TcpAddress, UnixAddress
+from annals.executor.openfiles import Held
 from annals.executor.tail import STARTED
 
 Answer = Callable[[bytes], Awaitable[bytes]]
@@ -56,6 +57,9 @@ class FakeSandbox:
         self._exit: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self._server: asyncio.Server | None = None
         self._writers: list[asyncio.StreamWriter] = []
+
+    def held_open(self) -> Held:
+        return Held()
 
     async def listen(self, folder: Path, answer: Answer) -> None:
         async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
