@@ -14,6 +14,7 @@ from tests.integration.edge.executor import FakeExecutor
 from tests.integration.edge.given import execute, function, running_function
 from tests.integration.edge.people import user
 from tests.integration.edge.reuse import META, another_process, recreate
+from tests.integration.edge.test_past import follow
 
 PROCESS = tuple[Services, Client]
 
@@ -182,16 +183,22 @@ async def test_stale_cached_key_alone_never_seals_what_is_recorded(
 
 
 async def test_deleted_data_key_answers_410(plain: Client, services: Services) -> None:
+    """Of the past; in the present a value that lost its key is empty, so that it can be set again."""
     assert (await _project_variable(plain)).status == 201
     await function(plain, functionId="f")
     variable = {"variableId": "v2", "key": "K", "value": "kept", "secret": False}
     assert (await plain.post("/v1/functions/f/variables", **variable)).status == 201
+    then = str(await services.log.facts.position())
+    await follow(services)
     await services.database.execute("DELETE FROM data_keys WHERE project = 'p1'")
 
-    for path in ("/v1/project/variables", "/v1/project/variables/v1", "/v1/functions/f/variables/v2"):
-        reply = await plain.get(path)
+    for path in ("/v1/functions/f", "/v1/functions/f/variables", "/v1/functions/f/variables/v2"):
+        reply = await plain.get(path, asOf=then)
         assert reply.error == (410, "data_key_deleted")
         assert "Set it again" in reply.message
+    for path in ("/v1/project/variables/v1", "/v1/functions/f/variables/v2"):
+        reply = await plain.get(path)
+        assert (reply.status, reply.json["value"]) == (200, "")
 
     reply = await plain.put("/v1/project/variables/v1", key="K", value="set again")
     assert (reply.status, reply.json["value"]) == (200, "set again")
