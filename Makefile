@@ -71,11 +71,12 @@ bench: setup
 	@$(BIN)/python -m bench $(ARGS)
 	@$(BIN)/python -m bench.quote
 
-# The pages that are made from the code.
+# Generates the pages that are made from the code, then builds the site in site/; a broken link fails.
 docs: setup
 	@$(BIN)/annals settings --markdown > docs/settings.md
 	@$(BIN)/python -m tests.house.reference
 	@$(BIN)/python -m tests.house.compatibility
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 
 # Resolve the newest allowed releases for every supported Python, with hashes; the files name no index.
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url

@@ -1,7 +1,7 @@
 """How many requests of a project an API process works on at once while another project calls too.
 
-Why, and why not otherwise: docs/adr/0031-who-wants-much-waits-for-who-wants-little.md; for how many
-docs/adr/0033-projects-in-company-share-evenly.md; which docs/adr/0036-every-request-of-a-project-takes-turns.md.
+Why, and why not otherwise: docs/adr/0031-fair-sharing.md; for how many
+docs/adr/0033-even-shares.md; which docs/adr/0036-fair-queue-for-all-requests.md.
 """
 
 import asyncio

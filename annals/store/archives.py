@@ -1,7 +1,7 @@
 """Archived stretches of the log: old sealed events as compressed lines in the blob store, read back as they were.
 
 A segment holds every event of its leaves; out of the log's table go only those of executions that no read model has.
-Why, and what that costs: docs/adr/0012-old-stretches-of-the-log-move-to-archives.md.
+Why, and what that costs: docs/adr/0012-log-archives.md.
 """
 
 import asyncio

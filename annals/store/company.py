@@ -1,6 +1,6 @@
 """Who else calls on a host, and how much of it they want: in memory that its API processes share.
 
-What a project that is not alone does differently: docs/adr/0031-who-wants-much-waits-for-who-wants-little.md.
+What a project that is not alone does differently: docs/adr/0031-fair-sharing.md.
 """
 
 import hashlib

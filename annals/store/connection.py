@@ -1,6 +1,6 @@
 """A connection that also sends many statements in one trip, for a fraction of what cursors in a pipeline cost.
 
-Why it speaks to libpq itself: docs/adr/0022-trips-are-written-over-libpq.md.
+Why it speaks to libpq itself: docs/adr/0022-pipelines-over-libpq.md.
 """
 
 import asyncio

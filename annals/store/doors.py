@@ -1,7 +1,7 @@
 """The doors of a host's workers: who has recorded an execution knocks, and a worker that has nothing to do begins it.
 
 A knock is a hint that may be lost or come to nobody; the relay wakes a worker in any case. Why it is worth having:
-docs/adr/0030-an-api-process-knocks-at-a-worker-of-its-host.md.
+docs/adr/0030-direct-dispatch.md.
 """
 
 import asyncio

@@ -2,7 +2,7 @@
 
 The id of what a request creates is reserved with its key. So a request that broke off in the middle (its process died,
 the commit's answer was lost) is taken over by its repeat, which finds what was created, or creates it under that id.
-Whose a key is, and how it gets free while Postgres is away: docs/adr/0035-a-key-is-held-by-who-is-at-work-on-it.md.
+Whose a key is, and how it gets free while Postgres is away: docs/adr/0035-idempotency-key-ownership.md.
 
 Keys and the bytes of their answers are bounded by an `Allowance`. Postgres counts them in the statements that take and
 forget keys, so the bounds hold for all processes together and over restarts.

@@ -1,6 +1,6 @@
 """Whether the API processes of a host are busy accepting work: a moment in memory that they share with its workers.
 
-Why work gives way to acceptance: docs/adr/0026-accepting-goes-before-running.md.
+Why work gives way to acceptance: docs/adr/0026-accepting-before-running.md.
 """
 
 import mmap

@@ -1,6 +1,6 @@
 """A synchronous standby that does not answer: noticed from another connection, so that nobody has to wait with it.
 
-What each kind of commit does meanwhile: docs/adr/0039-a-commit-that-no-standby-has-is-no-answer.md.
+What each kind of commit does meanwhile: docs/adr/0039-commits-without-standby.md.
 """
 
 import asyncio

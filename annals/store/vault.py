@@ -2,7 +2,7 @@
 
 Events only ever hold sealed values. Wrapped data keys live in a table outside the log: once a project's key is deleted,
 what it sealed is unreadable for good, in the log and in every export. How a process learns of that, and why no value is
-recorded that a deleted key sealed: docs/adr/0038-data-keys-live-as-long-as-the-incarnation-of-their-project.md.
+recorded that a deleted key sealed: docs/adr/0038-data-key-lifetime.md.
 """
 
 import base64

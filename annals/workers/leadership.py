@@ -1,6 +1,6 @@
 """One active keeper: whoever holds a lock of Postgres' session, which ends with the session, however it ends.
 
-One whose version cannot read an event gives way to one that can: docs/adr/0028-who-can-read-the-log-leads.md.
+One whose version cannot read an event gives way to one that can: docs/adr/0028-keeper-leadership.md.
 """
 
 import asyncio

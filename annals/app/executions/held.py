@@ -1,6 +1,6 @@
 """Requests that wait a moment to be recorded together with their end.
 
-Why so, and what it costs: docs/adr/0032-a-short-call-is-one-append.md.
+Why so, and what it costs: docs/adr/0032-one-append-for-short-calls.md.
 """
 
 import asyncio
