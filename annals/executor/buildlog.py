@@ -1,56 +1,56 @@
-"""A build's output on its way out: text, bounded, in pieces, its last line always there."""
+"""A build's output on its way out: text, bounded, in pieces, its last lines always there."""
 
 import asyncio
-import codecs
 import re
 
 from annals.domain.ports import LogSink
+from annals.executor.excerpt import Excerpt
 
-KEPT = 1_000_000
 PIECE_SECONDS = 0.05
 PIECE_BYTES = 64 * 1024
+_TAIL_CHARACTERS = 2000
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class BuildLog:
-    """Takes bytes on the event loop and hands text to a sink that may be slow, without holding up the build."""
+    """Takes bytes on the event loop and hands text to a sink that may be slow, without holding up the build.
+
+    The first part of a long output reaches the sink as it comes, the last part when the log is closed.
+    """
 
     def __init__(self, sink: LogSink) -> None:
         self._sink = sink
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._excerpt = Excerpt()
         self._pending: list[str] = []
-        self._kept = 0
         self._awake = asyncio.Event()
-        self._line_open = False
         self._ended = False
         self._task = asyncio.create_task(self._pump())
-        self.tail = ""
+        self._tail = b""
 
     def write(self, piece: bytes) -> None:
-        """Take output as it comes; beyond the bound it is dropped."""
-        room = KEPT - self._kept
-        if room > 0:
-            self._kept += len(piece)
-            self._push(self._decoder.decode(piece[:room]))
+        """Take output as it comes."""
+        self._tail = (self._tail + piece)[-_TAIL_CHARACTERS:]
+        self._push(self._excerpt.add(piece))
 
     def ends_with(self, sentence: str) -> bool:
-        """Whether it is what was said last, in whatever colour."""
-        return _COLOUR.sub("", self.tail).rstrip().endswith(sentence)
+        """Return True if the last line is this sentence, in any colour."""
+        return _COLOUR.sub("", self._tail.decode(errors="replace")).rstrip().endswith(sentence)
 
     def line(self, text: str) -> None:
-        """Add a line of the executor's own, which no bound holds back."""
-        self._push(("\n" if self._line_open else "") + text + "\n")
+        """Add a line of the executor's own, which begins on a line of its own."""
+        line_open = bool(self._tail) and not self._tail.endswith((b"\n", b"\r"))
+        added = ("\n" if line_open else "") + text + "\n"
+        self._tail = (self._tail + added.encode("utf-8", "replace"))[-_TAIL_CHARACTERS:]
+        self._push(self._excerpt.add_text(added))
 
     def _push(self, text: str) -> None:
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
         if text:
             self._pending.append(text)
-            self._line_open = not text.endswith("\n")
-            self.tail = (self.tail + text)[-2000:]
             self._awake.set()
 
     async def close(self) -> None:
-        """Wait until everything has reached the sink."""
+        """Hand on what was held back, and wait until everything has reached the sink."""
+        self._push(self._excerpt.end())
         self._ended = True
         self._awake.set()
         await self._task

@@ -1,9 +1,9 @@
-"""Commands in runtimes: their output, kept to a bound, or how they failed."""
+"""Commands in runtimes: an excerpt of their output, or how they failed."""
 
 from collections.abc import Awaitable, Callable
 
-from annals.executor.buildlog import KEPT
 from annals.executor.drivers.port import Exit, Sink
+from annals.executor.excerpt import Excerpt
 from annals.executor.facade.errors import Refusal
 from annals.executor.refusals import StartFailed
 
@@ -11,12 +11,12 @@ Runs = Callable[[str, float, Sink], Awaitable[Exit]]
 
 
 class Command:
-    """One command and what it has printed so far, at most KEPT bytes of it."""
+    """One command and an excerpt of what it has printed so far."""
 
     def __init__(self, command: str, seconds: float) -> None:
         self._command, self._seconds = command, seconds
-        self._printed: list[bytes] = []
-        self._size = 0
+        self._excerpt = Excerpt()
+        self._printed: list[str] = []
 
     async def run(self, runs: Runs) -> str:
         """Its output, once it has ended well. Raises Refusal."""
@@ -28,10 +28,8 @@ class Command:
             raise Refusal("runtime_failed", str(failure)) from failure
         if end.code != 0:
             raise Refusal("command_failed")
-        return b"".join(self._printed).decode(errors="replace").replace("\r\n", "\n")
+        return "".join(self._printed) + self._excerpt.end()
 
     def _hear(self, piece: bytes) -> None:
-        room = KEPT - self._size
-        if room > 0:
-            self._printed.append(piece[:room])
-            self._size += len(piece)
+        if text := self._excerpt.add(piece):
+            self._printed.append(text)

@@ -2,7 +2,8 @@
 
 import asyncio
 
-from annals.executor.buildlog import KEPT, BuildLog
+from annals.executor.buildlog import BuildLog
+from annals.executor.excerpt import FIRST_BYTES, KEPT_BYTES
 
 
 class Ear:
@@ -24,18 +25,32 @@ async def test_characters_cut_in_two_arrive_whole_and_line_ends_are_plain() -> N
         log.write(bytes([byte]))
     await log.close()
 
-    assert ear.text.replace("\n\n", "\n") == "a é\nb\nc"
+    assert ear.text == "a é\nb\nc"
 
 
-async def test_beyond_the_bound_only_the_last_line_comes() -> None:
+async def test_log_that_is_too_long_keeps_both_ends_and_the_executors_last_line() -> None:
     ear = Ear()
     log = BuildLog(ear.hear)
     for _ in range(30):
-        log.write(b"x" * 100_000)
+        log.write(b"x" * 99_999 + b"\r\n")
+    log.write(b"why it failed")
     log.line("The end.")
     await log.close()
 
-    assert ear.text == "x" * KEPT + "\nThe end.\n"
+    first, left_out, last = ear.text.partition("bytes left out")
+    assert len(ear.text.encode()) <= KEPT_BYTES
+    assert len(first) > FIRST_BYTES
+    assert left_out
+    assert last.endswith("x\nwhy it failed\nThe end.\n")
+    assert log.ends_with("The end.")
+
+
+async def test_last_line_is_known_also_when_it_is_not_shown_yet() -> None:
+    log = BuildLog(Ear().hear)
+    log.write(b"x" * 2 * KEPT_BYTES + b"\r\n\x1b[31mError: No build output found.\x1b[0m\r\n")
+
+    assert log.ends_with("Error: No build output found.")
+    await log.close()
 
 
 async def test_output_is_heard_before_the_build_ends() -> None:

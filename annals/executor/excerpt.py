@@ -1,0 +1,95 @@
+"""The text of a program's output, bounded: its first part, its last part, and a line that says what lies between."""
+
+import codecs
+import io
+
+KEPT_BYTES = 1_000_000
+FIRST_BYTES = 750_000
+_NOTICE_BYTES = 64
+_LAST_BYTES = KEPT_BYTES - FIRST_BYTES - _NOTICE_BYTES
+
+
+class Excerpt:
+    """Takes output in pieces; the result depends on the bytes alone, never on where the pieces were cut.
+
+    Sizes are those of the text in UTF-8, after `\\r\\n` and `\\r` became `\\n`. Up to KEPT_BYTES are kept whole.
+    """
+
+    def __init__(self) -> None:
+        self._decoder = _decoder()
+        self._first = 0
+        self._first_open = False
+        self._rest = bytearray()
+        self._dropped = 0
+
+    def add(self, piece: bytes) -> str:
+        """Take output; return the text that belongs to the first part and can be shown at once."""
+        return self._take(self._decoder.decode(piece))
+
+    def flush(self) -> str:
+        """End an unfinished character or line end; return what this adds to the first part."""
+        return self._take(self._decoder.decode(b"", final=True))
+
+    def add_text(self, text: str) -> str:
+        """Take text that is not part of the output's bytes, such as a line of our own; return as `add` does."""
+        return self.flush() + self._take(text)
+
+    def end(self) -> str:
+        """Return all that `add` held back: the last part, after a notice if anything was left out."""
+        text = self.flush()
+        last = self._rest if self._whole() else _last(self._rest)
+        left_out = self._dropped + len(self._rest) - len(last)
+        if left_out:
+            text += ("\n" if self._first_open else "") + notice(left_out)
+        text += last.decode()
+        self._rest, self._dropped = bytearray(), 0
+        return text
+
+    def _take(self, text: str) -> str:
+        """Return the beginning of new text that still fits into the first part; keep the rest for the end."""
+        data = text.encode("utf-8", "replace")
+        shown = b""
+        if not self._rest:
+            shown = _first(data, FIRST_BYTES - self._first)
+            self._first += len(shown)
+            if shown:
+                self._first_open = not shown.endswith(b"\n")
+        self._rest += data[len(shown) :]
+        if len(self._rest) > 2 * KEPT_BYTES:  # seldom, since it copies
+            surplus = len(self._rest) - KEPT_BYTES
+            del self._rest[:surplus]
+            self._dropped += surplus
+        return shown.decode()
+
+    def _whole(self) -> bool:
+        return not self._dropped and self._first + len(self._rest) <= KEPT_BYTES
+
+
+def notice(left_out: int) -> str:
+    """The line that stands where output was left out."""
+    return f"… {left_out:,} bytes left out …\n"
+
+
+def _decoder() -> io.IncrementalNewlineDecoder:
+    return io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")("replace"), translate=True)
+
+
+def _first(data: bytes, most: int) -> bytes:
+    """The longest beginning of UTF-8 text that has at most so many bytes and ends with a whole character."""
+    if len(data) <= most:
+        return data
+    while most and _continues(data[most]):
+        most -= 1
+    return data[:most]
+
+
+def _last(data: bytearray) -> bytearray:
+    """The longest end of UTF-8 text that has at most _LAST_BYTES and begins with a whole character."""
+    start = max(0, len(data) - _LAST_BYTES)
+    while start < len(data) and _continues(data[start]):
+        start += 1
+    return data[start:]
+
+
+def _continues(byte: int) -> bool:
+    return byte & 0xC0 == 0x80
