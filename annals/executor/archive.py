@@ -2,10 +2,10 @@
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, Protocol
 
 import msgspec
 
@@ -15,6 +15,7 @@ from annals.executor.refusals import BadArchive
 from annals.executor.tar import Member, TarReader
 from annals.executor.trash import remove
 from annals.executor.tree import Parts, Tree
+from annals.executor.zip_archive import MAGICS, ZipReader
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,21 +41,35 @@ def unpack(archive: Path, target: Path, bounds: Bounds, *, links: bool = False) 
 
     Blocking. Raises BadArchive, or OSError when the disk fails; either way nothing of `target` remains.
     """
-    with archive.open("rb") as file, _folder(target) as tree, _opened(file, images=links) as plain:
-        deadline = time.monotonic() + bounds.seconds
-        compressed = os.fstat(file.fileno()).st_size
-        source = Bounded(plain, compressed, most=bounds.total_bytes, ratio=bounds.ratio, deadline=deadline)
-        return _write(TarReader(source), tree, bounds, links=links)
+    with archive.open("rb") as file, _folder(target) as tree, _opened(file, bounds, images=links) as reader:
+        return _write(reader, tree, bounds, links=links)
+
+
+class Reader(Protocol):
+    """Walks the members of an archive; `copy` hands on the content of the current one."""
+
+    def __iter__(self) -> Iterator[Member]: ...
+
+    def copy(self, write: Callable[[bytes], object], /) -> None: ...
 
 
 @contextmanager
-def _opened(file: BinaryIO, *, images: bool) -> Iterator[Source]:
-    """The plain bytes of an archive, and of a squashfs image where that is allowed."""
-    if images and file.peek(4)[:4] == squashfs.MAGIC:  # type: ignore[attr-defined]
+def _opened(file: BinaryIO, bounds: Bounds, *, images: bool) -> Iterator[Reader]:
+    """A reader for what the first bytes say: a tar, a source's zip, or where `images` are allowed a squashfs image."""
+    deadline = time.monotonic() + bounds.seconds
+    compressed = os.fstat(file.fileno()).st_size
+
+    def bounded(source: Source) -> Source:
+        return Bounded(source, compressed, most=bounds.total_bytes, ratio=bounds.ratio, deadline=deadline)
+
+    magic = file.peek(4)[:4]  # type: ignore[attr-defined]
+    if images and magic == squashfs.MAGIC:
         with squashfs.as_tar(file) as source:
-            yield source
+            yield TarReader(bounded(source))
+    elif not images and magic in MAGICS:
+        yield ZipReader(file, bounds.entries, bounded)
     else:
-        yield open_source(file)
+        yield TarReader(bounded(open_source(file)))
 
 
 @contextmanager
@@ -70,7 +85,7 @@ def _folder(target: Path) -> Iterator[Tree]:
     tree.close()
 
 
-def _write(reader: TarReader, tree: Tree, bounds: Bounds, *, links: bool) -> Unpacked:
+def _write(reader: Reader, tree: Tree, bounds: Bounds, *, links: bool) -> Unpacked:
     files = size = 0
     symlinks: dict[Parts, str] = {}
     for count, member in enumerate(reader, 1):

@@ -135,7 +135,9 @@ def open_source(file: BinaryIO) -> Source:
         raise BadArchive("The archive is empty.")
     for mark, name in FOREIGN.items():
         if magic.startswith(mark):
-            raise BadArchive(f"The upload is {name}; send a tar archive, plain or compressed with gzip or zstd.")
+            raise BadArchive(
+                f"The archive is {name}; send a tar, plain or compressed with gzip or zstd, or as source a zip."
+            )
     if magic.startswith(GZIP):
         return _Gzip(file)
     if magic.startswith(ZSTD):

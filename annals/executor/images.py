@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 SUITE = "trixie"
 BASE = f"annals/base:{SUITE}"
-PACKAGES = ("ca-certificates", "python3", "python3-venv", "zstd")
+PACKAGES = ("ca-certificates", "python3", "python3-venv", "unzip", "zstd")
+PACKAGES_LABEL = "annals.packages"
+"""What a base image was made of: one that was made of other packages is made anew."""
 DEBIAN_PYTHON = "3.13"
 DEFAULT_RUNTIMES = ("node-22", f"python-{DEBIAN_PYTHON}", f"{STATIC}-{STATIC_VERSIONS[0]}")
 """What is built when nothing else is asked for."""
@@ -64,7 +66,8 @@ async def build_images(runtimes: Sequence[str], data: Path, docker_host: str, sa
 
 def _ensure_base(client: "DockerClient", say: Say) -> None:
     """Debian's smallest system and what our servers and helpers need, imported as one layer."""
-    if client.images.list(name=BASE):
+    packages = ",".join(PACKAGES)
+    if any((image.labels or {}).get(PACKAGES_LABEL) == packages for image in client.images.list(name=BASE)):
         return
     debootstrap = shutil.which("debootstrap")
     if debootstrap is None or os.geteuid() != 0:
@@ -74,12 +77,13 @@ def _ensure_base(client: "DockerClient", say: Say) -> None:
     say(f"Making {BASE} from Debian packages")
     with tempfile.TemporaryDirectory(prefix="annals-base-") as scratch:
         root, archive = Path(scratch, "root"), Path(scratch, "base.tar")
-        _run([debootstrap, "--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE, str(root)])
+        _run([debootstrap, "--variant=minbase", f"--include={packages}", SUITE, str(root)])
         for waste in ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale"):
             shutil.rmtree(root / waste, ignore_errors=True)
         _run(["tar", "--create", "--numeric-owner", "--one-file-system", "--file", str(archive), "-C", str(root), "."])
         repository, tag = BASE.split(":")
-        client.api.import_image_from_file(str(archive), repository=repository, tag=tag)
+        changes = [f"LABEL {PACKAGES_LABEL}={packages}"]
+        client.api.import_image_from_file(str(archive), repository=repository, tag=tag, changes=changes)
 
 
 def _run(command: list[str]) -> None:

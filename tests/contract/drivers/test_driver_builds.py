@@ -2,11 +2,13 @@
 
 import asyncio
 import gzip
+import re
+from collections.abc import Callable
 
 import pytest
 
 from tests.contract.drivers.hosts import NODE, PYTHON, Host, processes_with
-from tests.unit.executor.archives import END, entry, gzipped, tar_of
+from tests.unit.executor.archives import END, entry, gzipped, tar_of, zipped
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -15,6 +17,15 @@ MAIN = b"def main(context):\n    return context.res.text('hi')\n"
 
 def last_line(host: Host) -> str:
     return host.log.rstrip("\n").rpartition("\n")[2]
+
+
+@pytest.mark.parametrize("pack", [tar_of, gzipped, zipped], ids=["tar", "tar.gz", "zip"])
+async def test_source_of_each_format_is_built(host: Host, pack: Callable[[dict[str, bytes]], bytes]) -> None:
+    source = pack({"main.py": MAIN, "lib/deep/data.txt": b"packed"})
+    outcome = await host.build(source, entrypoint="main.py", commands="cat lib/deep/data.txt")
+
+    assert outcome.reason == "", host.log
+    assert "packed" in host.log
 
 
 async def test_a_hello_function_is_built_and_its_artefact_kept(host: Host) -> None:
@@ -139,11 +150,23 @@ async def test_long_lines_arrive_whole(host: Host, ending: str) -> None:
     assert f"begin7{'x' * 131072}end7" in host.log
 
 
-async def test_endless_output_is_cut_but_the_last_line_is_there(host: Host) -> None:
-    await host.build(gzipped({"main.py": MAIN}), commands="yes | head -c 5000000; exit 9")
+async def test_build_log_of_a_million_bytes_is_whole(host: Host) -> None:
+    row = "x" * 99
+    await host.build(gzipped({"main.py": MAIN}), commands=f"yes {row} | head -n 9990")
 
-    assert len(host.log) < 1_100_000
-    assert last_line(host) == "Build command exited with code 9."
+    assert host.log.count(f"{row}\n") == 9990
+    assert "left out" not in host.log
+
+
+async def test_endless_output_keeps_its_first_and_last_part(host: Host) -> None:
+    commands = "echo the beginning; seq 1 1000000; echo the cause; exit 9"
+    await host.build(gzipped({"main.py": MAIN}), commands=commands)
+
+    assert len(host.log.encode()) <= 1_000_000
+    assert "the beginning\n1\n2\n" in host.log
+    assert len(re.findall(r"^… [\d,]+ bytes left out …$", host.log, re.MULTILINE)) == 1
+    assert host.log.endswith("Build command exited with code 9.\x1b[0m\n")
+    assert "999999\n1000000\nthe cause\n" in host.log
 
 
 async def test_output_is_heard_while_the_build_runs(host: Host) -> None:

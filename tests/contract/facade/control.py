@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +55,12 @@ class Plane:
         """An id that no runtime has."""
         return f"project-{next(self._names)}"
 
-    def put(self, files: dict[str, bytes]) -> str:
-        """An archive in the storage; its path."""
+    def put(self, files: dict[str, bytes], pack: Callable[[dict[str, bytes]], bytes] = gzipped) -> str:
+        """An archive in the storage; its path, which has the same ending for every format."""
         path = f"/functions/app-1/{self.name()}.tar.gz"
         place = self.storage / path.strip("/")
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(gzipped(files))
+        place.write_bytes(pack(files))
         return path
 
     def create(self, **sent: object) -> httpx.Response:

@@ -1,5 +1,6 @@
 """Runtimes by the contract's executor API: who may call, what is there, and what builds leave."""
 
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -9,11 +10,13 @@ import pytest
 
 from tests.contract.drivers.hosts import PYTHON, processes_with
 from tests.contract.facade.control import START, UNPACK, Plane, printed
+from tests.unit.executor.archives import gzipped, tar_of, zipped
 
 pytestmark = pytest.mark.timeout(300)
 
 IMAGE = f"openruntimes/python:v5-{PYTHON.partition('-')[2]}"
 MAIN = b"def main(context):\n    return context.res.text('hi')\n"
+Pack = Callable[[dict[str, bytes]], bytes]
 Soon = Callable[[Callable[[], object]], None]
 
 
@@ -78,6 +81,28 @@ def test_a_build_that_is_removed_leaves_its_artefact_and_nothing_else(plane: Pla
 
 
 @pytest.mark.runtime(40)
+@pytest.mark.parametrize(
+    ("pack", "unpack"),
+    [
+        (tar_of, "tar -xf /tmp/code.tar.gz -C /mnt/code"),
+        (gzipped, "tar -zxf /tmp/code.tar.gz -C /mnt/code"),
+        pytest.param(
+            zipped,
+            "unzip -q /tmp/code.tar.gz -d /mnt/code",
+            marks=pytest.mark.skipif(not shutil.which("unzip"), reason="sandboxes have the host's programs"),
+        ),
+    ],
+    ids=["tar", "tar.gz", "zip"],
+)
+def test_source_of_each_format_is_built(plane: Plane, pack: Pack, unpack: str) -> None:
+    source = plane.put({"main.py": MAIN, "lib/data.txt": b"packed"}, pack)
+    command = f'{unpack} && bash helpers/build.sh "cat lib/data.txt"'
+    answer = plane.build(IMAGE, {}, source=source, command=command)
+
+    assert answer.status_code == 201, answer.text
+    assert "packed" in printed(answer.json()["output"])
+
+
 @pytest.mark.parametrize(
     ("command", "message"),
     [("cp doesnotexist.js elsewhere.js", "doesnotexist.js"), ("exit 1", "Build command exited with code 1.")],

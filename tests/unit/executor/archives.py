@@ -3,6 +3,7 @@
 import gzip
 import io
 import tarfile
+import zipfile
 from collections.abc import Iterable
 
 BLOCK = 512
@@ -57,3 +58,19 @@ def tar_of(files: dict[str, bytes], *, executable: Iterable[str] = (), form: int
 
 def gzipped(files: dict[str, bytes]) -> bytes:
     return gzip.compress(tar_of(files))
+
+
+def zipped(
+    files: dict[str, bytes], *, executable: Iterable[str] = (), compression: int = zipfile.ZIP_DEFLATED
+) -> bytes:
+    """The same files as a zip; a name ending in `/` is a folder."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
+        for name, content in files.items():
+            info = zipfile.ZipInfo(name)
+            info.compress_type = compression
+            info.external_attr = (0o100755 if name in executable else 0o100644) << 16
+            if name.endswith("/"):
+                info.external_attr = 0o040755 << 16
+            archive.writestr(info, content)
+    return buffer.getvalue()
