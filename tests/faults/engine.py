@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from annals.executor.drivers.engine import LABEL, NETWORK, connect
+from annals.executor.drivers.engine import LABEL, NETWORK, connect, label_of
 from tests.instance import eventually
 
 if TYPE_CHECKING:
@@ -67,10 +67,11 @@ class OwnEngine:
         with closing(connect(self.host)) as own:
             yield own
 
-    def containers(self) -> list[str]:
-        """The names of the executors' containers, whether they run or not."""
+    def containers(self, work: Path | None = None) -> list[str]:
+        """The names of the executors' containers, or of one executor's, whether they run or not."""
+        label = LABEL if work is None else f"{LABEL}={label_of(work)}"
         with self.client() as own:
-            found = own.containers.list(all=True, filters={"label": LABEL}, ignore_removed=True)
+            found = own.containers.list(all=True, filters={"label": label}, ignore_removed=True)
             return [str(container.name) for container in found]
 
     def remove_containers(self) -> None:

@@ -1,8 +1,11 @@
 """The container engine killed and hung, containers removed by hand: work ends or is done again, and nothing is left."""
 
 import os
+import signal
+import time
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +13,7 @@ from tests.client import Client
 from tests.faults import atwork, invariants
 from tests.faults.engine import OwnEngine, missing
 from tests.faults.stage import Stage, staged
-from tests.instance import eventually, short_folder
+from tests.instance import STOP_SECONDS, AnnalsInstance, eventually, short_folder
 
 pytestmark = [
     pytest.mark.timeout(600),
@@ -18,6 +21,8 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can run an engine of its own"),
 ]
 TAKEN_UP_SECONDS = 90
+ENGINE_SILENT_SECONDS = 3
+"""Longer than an executor used to have for its stop, shorter than it has."""
 HELLO = "module.exports = async ({ res }) => res.text('hello')"
 SLOW = """
 module.exports = async ({ req, res }) => {
@@ -138,3 +143,23 @@ def test_containers_and_a_network_that_are_removed_by_hand_are_replaced(stage: S
     engine.remove_network()
     eventually(lambda: client.execute("hello")["status"] == "completed", TAKEN_UP_SECONDS)
     assert engine.has_network()
+
+
+def test_orderly_stop_leaves_no_container_also_when_the_engine_is_slow(engine: OwnEngine, folder: Path) -> None:
+    with_loopback = ["sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
+    running = AnnalsInstance.start(
+        folder / "data",
+        environment={"ANNALS_DRIVER": "docker", "ANNALS_DOCKER_HOST": engine.host, "ANNALS_RESERVE": "node-22=4"},
+        wrap=lambda argv: [*engine.within, *with_loopback, *argv],
+    )
+    keeper, work = running.pid_of("keeper"), running.data / "work"
+    eventually(lambda: len(engine.containers(work)) == 4, TAKEN_UP_SECONDS)
+
+    with engine.hanging():
+        running.process.send_signal(signal.SIGTERM)
+        eventually(lambda: not Path(f"/proc/{keeper}").exists())  # now the executor is asked to stop
+        time.sleep(ENGINE_SILENT_SECONDS)
+    running.process.wait(STOP_SECONDS)
+
+    assert engine.containers(work) == []
+    assert "killed" not in running.log.read_text()

@@ -23,7 +23,8 @@ from annals.executor.trash import Trash
 
 FIRST_UID = 2_000_000_000
 UIDS = 60_000
-CLOSE_SECONDS = 5.0
+CLOSE_SECONDS = 3.0
+"""Together with the time that the executor gives its instances less than the supervisor gives the executor."""
 LOOK_SECONDS = 5.0
 """How often a function server's use of the disk is measured."""
 KNOWN_SECONDS = 30.0

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import structlog
@@ -52,7 +53,7 @@ class Engine:
 
     def __init__(self, config: ExecutorConfig) -> None:
         self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="engine")
-        self.label = hashlib.sha256(os.fsencode(config.work)).hexdigest()[:16]
+        self.label = label_of(config.work)
         self.cpus = 1
         self.unclosed = ""
         self._config = config
@@ -207,6 +208,11 @@ def engine_failures() -> tuple[type[Exception], ...]:
     from urllib3.exceptions import HTTPError  # noqa: PLC0415
 
     return cast("tuple[type[Exception], ...]", (DockerException, SocketError, RequestException, HTTPError))
+
+
+def label_of(work: Path) -> str:
+    """The value of LABEL on the containers of the executor with this work folder."""
+    return hashlib.sha256(os.fsencode(work)).hexdigest()[:16]
 
 
 def connect(host: str = "", timeout: int = 60) -> "DockerClient":
