@@ -22,7 +22,7 @@ BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def blocks(section: str) -> list[tuple[str, str]]:
-    """Language and text of each code block of one section of the README."""
+    """Return language and text of each code block of one section of the README."""
     text = (ROOT / "README.md").read_text()
     body = text.split(f"## {section}\n", 1)[1].split("\n## ", 1)[0]
     return [(match[1], match[2]) for match in BLOCK.finditer(body)]
@@ -87,6 +87,18 @@ def test_the_first_function_in_a_minute(forgetful: AnnalsInstance, here: Path) -
     printed = run(["bash", "-eu"], events[1], here, {**environment, **activated})
     assert "deployment activated" in printed
     assert (first[0], sdk[0], events[0]) == ("sh", "python", "sh")
+
+
+def test_one_command_undoes_a_broken_deployment(forgetful: AnnalsInstance, here: Path) -> None:
+    first, _, _ = blocks("Your first function in a minute")
+    (undo,) = blocks("Undo a mistake with one command")
+    environment = plain({"ANNALS_DATA": str(forgetful.data)})
+
+    printed = run(["bash", "-eu"], f"{first[1]}\necho @@@\n{undo[1]}", here, environment)
+
+    failed, _, works = [json.loads(line) for line in printed.split("@@@\n")[1].splitlines() if line][-3:]
+    assert (failed["status"], "broken" in failed["errors"]) == ("failed", True)
+    assert (works["status"], works["responseBody"]) == ("completed", '{"hello":"you"}')
 
 
 def test_the_stock_command_line_tool_pushes_a_function_that_runs_at_its_own_url(
