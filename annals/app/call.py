@@ -13,7 +13,7 @@ from annals.app.parameters.kinds import Boolean, Unfit
 from annals.app.reads import Found
 from annals.app.refusals import ApiDisabled, RequestTooSlow, ServiceDisabled, UnknownOrigin
 from annals.app.stints import Stint
-from annals.domain.errors import ArgumentInvalid
+from annals.domain.errors import ArgumentInvalid, DomainError
 from annals.domain.project import CONSOLE, REST
 from annals.store.ids import generate_id
 from annals.store.log import Meta
@@ -141,8 +141,14 @@ class Call:
         """Whether an API key was sent: its caller is then a key, or nobody that reads anything."""
         return self._claim is not None and self._claim.is_key
 
+    @property
+    def reads_early(self) -> bool:
+        """Return True if reads may begin while the caller is judged: for guests, and credentials that held lately."""
+        credential = self._claim.credential if self._claim else None
+        return credential is None or credential in self.services.known
+
     def identify(self) -> None:
-        """Read who claims to call, and begin to look that up. Raises what needs no looking up."""
+        """Read the caller's claim, and begin to look it up. Raises what needs no looking up."""
         self._caller = None
         named = self.query.get("project", "") if self.scope["query_string"] else ""
         self._claim = credentials.claim(self.headers, named if isinstance(named, str) else "", self.generation)
@@ -156,13 +162,33 @@ class Call:
             self._access.add_done_callback(self._confirm_data_key)
             if b"origin" in self.headers and not self._claim.is_key:
                 self._origins = look_up(credentials.ORIGINS, self._claim.project)
-            if self.operation.prefetch is not None:
+            if self.operation.prefetch is not None and self.reads_early:
                 self.prefetched = look_up(self.operation.prefetch, self._claim.project, self.path_values["functionId"])
 
     def _confirm_data_key(self, access: "asyncio.Future[Found]") -> None:
         """Note which data key the project has, before anything is opened that was read with it or later."""
         if not access.cancelled() and access.exception() is None:
             self.services.vault.confirm(self.project_id, access.result().rows[0]["data_key"])
+
+    async def authenticate(self) -> Caller:
+        """The caller, remembered as good or bad. Raises as `caller`, and RateLimited for many wrong keys."""
+        try:
+            caller = await self.caller()
+        except DomainError:
+            await self._fail()
+            raise
+        if caller.word == "guests":
+            await self._fail()
+        elif self._claim is not None:
+            self.services.known.add(self._claim.credential)
+        return caller
+
+    async def _fail(self) -> None:
+        """Forget a credential that does not hold, and hold back the answer if it is a key. Raises RateLimited."""
+        if self._claim is not None:
+            self.services.known.discard(self._claim.credential)
+        if self.claims_key:
+            await self.services.failed_keys.pay(self.address)
 
     async def caller(self) -> Caller:
         """Who calls. Raises ProjectNotFound, UserUnauthorized, KeyExpired, JwtInvalid, UserBlocked."""

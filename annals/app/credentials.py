@@ -2,7 +2,7 @@
 
 import hashlib
 import hmac
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -75,6 +75,17 @@ class Claim(msgspec.Struct, frozen=True):
     @property
     def is_key(self) -> bool:
         return bool(self.standard or self.handed_out)
+
+    @property
+    def credential(self) -> Hashable | None:
+        """What tells this credential from others, None for a guest's request; it holds no secret."""
+        if self.standard:
+            return self.project, self.standard
+        if self.handed_out:
+            return self.project, digest(self.handed_out)
+        if self.user is not None:
+            return (*self.user.key, digest(self.user.token))
+        return None
 
     @property
     def parent_lookup(self) -> tuple[Lookup, tuple[str, ...]] | None:

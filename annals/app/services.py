@@ -13,6 +13,7 @@ from annals.app.executions.admission import Admission
 from annals.app.executions.places import Places
 from annals.app.executions.unsettled import Unsettled
 from annals.app.health.conservation import Conservation
+from annals.app.known_credentials import FailedKeys, KnownCredentials
 from annals.app.metrics import Metrics
 from annals.app.passwords import Passwords
 from annals.app.reads import Reads
@@ -66,6 +67,8 @@ class Services(msgspec.Struct, kw_only=True):
     signing_secret: Callable[[str], Awaitable[bytes]]
     token_secret: Callable[[str], Awaitable[bytes]]
     presented: ByteCache
+    known: KnownCredentials
+    failed_keys: FailedKeys
     metrics: Metrics
     conservation: Conservation
     runtimes: dict[str, Runtime]

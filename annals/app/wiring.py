@@ -13,6 +13,7 @@ from annals.app.executions.admission import Admission
 from annals.app.executions.places import Places
 from annals.app.executions.unsettled import Unsettled
 from annals.app.health.conservation import Conservation
+from annals.app.known_credentials import FailedKeys, KnownCredentials
 from annals.app.metrics import Metrics
 from annals.app.passwords import Passwords
 from annals.app.reads import Reads
@@ -123,6 +124,8 @@ async def open_services(settings: Settings, executor: RemoteExecutor, metrics: M
             signing_secret=_signing(vault, EPHEMERAL_KEYS),
             token_secret=_signing(vault, USER_TOKENS),
             presented=ByteCache(CACHE_BYTES),
+            known=KnownCredentials(),
+            failed_keys=FailedKeys(),
             metrics=metrics,
             conservation=Conservation(database),
             runtimes=runtimes,

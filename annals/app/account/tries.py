@@ -6,16 +6,15 @@ an account is known to sign in from are bound by their own turns alone: a strang
 """
 
 import hashlib
-from ipaddress import IPv6Address, ip_address, ip_network
 from typing import NamedTuple
 
 from annals.app.call import Call
+from annals.app.networks import network_of
 from annals.app.refusals import RateLimited
 from annals.store import sql
 
 QUERIES = sql.load(__package__, "tries.sql")
 KNOWN_DAYS = 30
-_SUBNET = 64
 
 
 class Pace(NamedTuple):
@@ -35,7 +34,7 @@ class Try:
     def __init__(self, call: Call, email: str) -> None:
         self._database, self._project = call.services.database, call.realm
         account = _digest(email)
-        place = _digest(f"{email} {_network(call.address)}")
+        place = _digest(f"{email} {network_of(call.address)}")
         self._strangers, self._pair, self._known = f"account:{account}", f"address:{place}", f"known:{place}"
         self._is_known = False
 
@@ -70,12 +69,3 @@ class Try:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def _network(address: str) -> str:
-    """Who may change its address within a subnet at will is one."""
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return address
-    return str(ip_network((parsed, _SUBNET), strict=False)) if isinstance(parsed, IPv6Address) else address

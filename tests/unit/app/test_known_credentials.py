@@ -1,0 +1,148 @@
+"""Good credentials are remembered for a while, and wrong keys are answered ever later."""
+
+import asyncio
+
+import pytest
+
+from annals.app import known_credentials
+from annals.app.known_credentials import (
+    FORGOTTEN_SECONDS,
+    FREE,
+    KNOWN_SECONDS,
+    LONGEST_SECONDS,
+    MOST_NETWORKS,
+    MOST_WAITING,
+    FailedKeys,
+    KnownCredentials,
+)
+from annals.app.networks import network_of
+from annals.app.refusals import RateLimited
+
+
+class Time:
+    """A clock that moves when told, and sleeps that are noted."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.slept: list[float] = []
+        self.gate: asyncio.Event | None = None
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        if self.gate is not None:
+            await self.gate.wait()
+
+
+def test_good_credential_is_known_for_a_while_after_each_use() -> None:
+    time = Time()
+    known = KnownCredentials(clock=time)
+    known.add("a")
+
+    time.now += KNOWN_SECONDS - 1
+    assert "a" in known
+    known.add("a")
+    time.now += KNOWN_SECONDS - 1
+    assert "a" in known
+    time.now += 1
+    assert "a" not in known
+
+
+def test_credential_that_failed_is_known_no_longer() -> None:
+    known = KnownCredentials()
+    known.add("a")
+
+    known.discard("a")
+    known.discard("b")
+
+    assert "a" not in known
+
+
+def test_known_credentials_are_bounded_and_the_longest_unused_goes_first() -> None:
+    known = KnownCredentials(most=2)
+    for credential in ("a", "b", "a", "c"):
+        known.add(credential)
+
+    assert [credential for credential in "abc" if credential in known] == ["a", "c"]
+
+
+async def test_delay_of_wrong_keys_grows_to_a_limit() -> None:
+    time = Time()
+    failed = FailedKeys(clock=time, sleep=time.sleep)
+
+    for _ in range(FREE + 8):
+        await failed.pay("203.0.113.7")
+
+    assert time.slept == [0.1, 0.2, 0.4, 0.8, 1.6, *[LONGEST_SECONDS] * 3]
+
+
+async def test_delay_ends_after_a_while_without_wrong_keys() -> None:
+    time = Time()
+    failed = FailedKeys(clock=time, sleep=time.sleep)
+    for _ in range(FREE + 1):
+        await failed.pay("203.0.113.7")
+    time.now += FORGOTTEN_SECONDS + 1
+
+    await failed.pay("203.0.113.7")
+
+    assert len(time.slept) == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("2001:db8:0:1:2:3:4:5", "2001:db8:0:1::/64"),
+        ("::ffff:203.0.113.7", "203.0.113.7"),
+        ("", ""),
+        ("unix", "unix"),
+    ],
+)
+def test_network_of_an_address(address: str, network: str) -> None:
+    assert network_of(address) == network
+
+
+async def test_addresses_of_one_ipv6_subnet_pay_together_and_others_do_not() -> None:
+    time = Time()
+    failed = FailedKeys(clock=time, sleep=time.sleep)
+    for number in range(FREE + 1):
+        await failed.pay(f"2001:db8::{number:x}")
+    assert time.slept == [0.1]
+
+    await failed.pay("2001:db8:0:1::1")
+    assert time.slept == [0.1]
+
+
+async def test_requests_held_back_are_bounded() -> None:
+    time = Time()
+    failed = FailedKeys(clock=time, sleep=time.sleep)
+    for _ in range(FREE):
+        await failed.pay("203.0.113.7")
+    time.gate = asyncio.Event()
+    held = [asyncio.create_task(failed.pay("203.0.113.7")) for _ in range(MOST_WAITING)]
+    await asyncio.sleep(0)
+
+    with pytest.raises(RateLimited):
+        await failed.pay("203.0.113.7")
+    await failed.pay("203.0.113.8")
+    time.gate.set()
+    await asyncio.gather(*held)
+
+    await failed.pay("203.0.113.7")
+
+
+async def test_remembered_addresses_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known_credentials, "MOST_NETWORKS", 2)
+    assert MOST_NETWORKS > 2
+    time = Time()
+    failed = FailedKeys(clock=time, sleep=time.sleep)
+    for _ in range(FREE + 1):
+        await failed.pay("203.0.113.1")
+    for last in (2, 3):
+        await failed.pay(f"203.0.113.{last}")
+
+    await failed.pay("203.0.113.1")
+
+    assert len(time.slept) == 1
