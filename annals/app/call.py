@@ -1,4 +1,7 @@
-"""One request on its way through the edge: what was sent, who sent it, and what its answer has to say of itself."""
+"""One request on its way through the edge: what was sent, who sent it, and what its answer has to say of itself.
+
+One file because the caller, the parameters and the body of a request depend on one another in a fixed order.
+"""
 
 import asyncio
 import contextlib

@@ -66,6 +66,7 @@ STATUS = {
     "project_not_found": 404,
     "rule_already_exists": 409,
     "rule_not_found": 404,
+    "rule_verification_failed": 401,
     "provider_repository_not_found": 404,
     "storage_file_empty": 400,
     "storage_file_type_unsupported": 400,

@@ -16,6 +16,7 @@ from annals.app.health.conservation import Conservation
 from annals.app.known_credentials import FailedKeys, KnownCredentials
 from annals.app.metrics import Metrics
 from annals.app.passwords import Passwords
+from annals.app.proxy.dns import TextRecords
 from annals.app.reads import Reads
 from annals.app.settings import Settings
 from annals.app.stints import Stints
@@ -33,6 +34,9 @@ from annals.store.proof.proofs import Proofs
 from annals.store.vault import Vault
 from annals.vcs.client import Repositories
 from annals.vcs.locating import Locator
+
+CACHE_BYTES = 64 * 1024 * 1024
+"""Answers' parts that one process keeps."""
 
 
 class Services(msgspec.Struct, kw_only=True):
@@ -66,9 +70,10 @@ class Services(msgspec.Struct, kw_only=True):
     holder: Callable[[], str]
     signing_secret: Callable[[str], Awaitable[bytes]]
     token_secret: Callable[[str], Awaitable[bytes]]
-    presented: ByteCache
-    known: KnownCredentials
-    failed_keys: FailedKeys
+    presented: ByteCache = msgspec.field(default_factory=lambda: ByteCache(CACHE_BYTES))
+    text_records: TextRecords
+    known: KnownCredentials = msgspec.field(default_factory=KnownCredentials)
+    failed_keys: FailedKeys = msgspec.field(default_factory=FailedKeys)
     metrics: Metrics
     conservation: Conservation
     runtimes: dict[str, Runtime]

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from annals.app import dotenv, proxies
+from annals.app import dotenv, name_servers, proxies
 from annals.app.settings_limits import Limits, wanted
 from annals.app.settings_limits import says as _says
 from annals.executor.config import PASSTHROUGH, RESERVE
@@ -43,6 +43,14 @@ class Settings(Limits, frozen=True, kw_only=True):
     functions_domain: Annotated[
         str, _says("Names below this one are functions' own: `<name>.functions.localhost`.", "host name")
     ] = "functions.localhost"
+    domain_verification: Annotated[
+        Literal["none", "txt"],
+        _says("What a rule for a name not below the functions domain needs: nothing, or a TXT record as proof."),
+    ] = "none"
+    dns_servers: Annotated[
+        tuple[str, ...],
+        _says("Resolvers asked for that record, an address with or without a port; empty: the host's.", "comma list"),
+    ] = ()
     region: Annotated[str, _says("Name of this instance's region, as functions see it in `APPWRITE_REGION`.")] = (
         "default"
     )
@@ -221,6 +229,10 @@ class Settings(Limits, frozen=True, kw_only=True):
             proxies.networks(self.trusted_proxies)
         except ValueError as error:
             raise Invalid(f"{PREFIX}TRUSTED_PROXIES is a comma list of addresses and networks: {error}.") from None
+        try:
+            name_servers.named_servers(self.dns_servers)
+        except ValueError as error:
+            raise Invalid(f"{PREFIX}DNS_SERVERS is a comma list of addresses, or address:port: {error}.") from None
 
     @property
     def blobs(self) -> str:

@@ -6,16 +6,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, Protocol
 
-from annals.app.caches import ByteCache
 from annals.app.catalogue.available import Available
 from annals.app.executions.accepting import Accepting
 from annals.app.executions.admission import Admission
 from annals.app.executions.places import Places
 from annals.app.executions.unsettled import Unsettled
 from annals.app.health.conservation import Conservation
-from annals.app.known_credentials import FailedKeys, KnownCredentials
 from annals.app.metrics import Metrics
+from annals.app.name_servers import named_servers, system_servers
 from annals.app.passwords import Passwords
+from annals.app.proxy.dns import Resolver
 from annals.app.reads import Reads
 from annals.app.services import Services, offered
 from annals.app.settings import Settings
@@ -58,9 +58,6 @@ class RemoteExecutor(Executor, Protocol):
 
     async def status(self) -> Mapping[str, Any]: ...
 
-
-CACHE_BYTES = 64 * 1024 * 1024
-"""Answers' parts that one process keeps."""
 
 STATEMENT_SECONDS = 15
 """How long one query of a client may keep Postgres busy."""
@@ -123,9 +120,7 @@ async def open_services(settings: Settings, executor: RemoteExecutor, metrics: M
             holder=lambda: presence.id,
             signing_secret=_signing(vault, EPHEMERAL_KEYS),
             token_secret=_signing(vault, USER_TOKENS),
-            presented=ByteCache(CACHE_BYTES),
-            known=KnownCredentials(),
-            failed_keys=FailedKeys(),
+            text_records=Resolver(named_servers(settings.dns_servers) or system_servers()),
             metrics=metrics,
             conservation=Conservation(database),
             runtimes=runtimes,

@@ -196,6 +196,11 @@ class MembershipAlreadyConfirmed(DomainError):
     default = "The membership is confirmed already."
 
 
+class RuleVerificationFailed(DomainError):
+    type = "rule_verification_failed"
+    default = "The domain is not verified. Add its TXT record and create the rule again."
+
+
 class RuleNotFound(DomainError):
     type = "rule_not_found"
     default = "Rule with the requested ID could not be found."

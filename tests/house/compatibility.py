@@ -62,7 +62,11 @@ _ELSEWHERE = (
         "A key gives code only scopes that it holds, and changes only code whose scopes it holds (by configuration,"
         " deployments, variables, policy, installation); admins may all. The reference lets a key give any.",
     ),
-    ("Rules", "Map names to functions alone; those of the API, of sites and redirects are not served."),
+    (
+        "Rules",
+        "Map names to functions alone; those of the API, of sites and redirects are not served. A domain is verified"
+        " before its rule is made, by a TXT record, where the instance asks for that; it needs not point here yet.",
+    ),
     ("Realtime, download tokens", "Are not served."),
 )
 """Differences in behaviour, which no document tells."""

@@ -11,6 +11,7 @@ from annals.app.call import Call
 from annals.app.executions.queries import FUNCTION
 from annals.app.parameters import Boolean, Parameters, Queries, Text, Uid, Unfit, optional, required
 from annals.app.proxy import queries
+from annals.app.proxy.proof import require_proof
 from annals.app.queries.page import Page
 from annals.app.routing import Operation
 from annals.app.scopes import RULES_READ, RULES_WRITE
@@ -71,6 +72,7 @@ async def create(call: Call) -> Answer:
     function = await call.services.reads.look_up(FUNCTION, call.project_id, function_id)
     if not function.rows:
         raise FunctionNotFound
+    await require_proof(call, domain)
     rule_id = generate_id()
     recorded = await call.services.log.run(
         create_rule,

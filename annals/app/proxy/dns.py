@@ -1,0 +1,168 @@
+"""A DNS client that reads TXT records (RFC 1035): one question to a recursive resolver, bounded in time and size.
+
+It asks the configured resolvers alone and never connects to an address that an answer names.
+"""
+
+import asyncio
+import contextlib
+import secrets
+import struct
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from annals.app.name_servers import Server
+
+ATTEMPTS, SECONDS, MOST_SERVERS = 2, 2.0, 3
+"""How often each resolver is asked, how long it may take, and how many of the configured ones are asked."""
+
+AT_ONCE = 16
+"""Lookups of one process at the same time; others wait."""
+
+LONGEST_NAME, LONGEST_LABEL = 253, 63
+_HEADER = struct.Struct("!6H")
+_RECORD = struct.Struct("!HHIH")
+_TXT, _IN = 16, 1
+_RESPONSE, _TRUNCATED, _RECURSE, _CODE = 0x8000, 0x0200, 0x0100, 0x000F
+_NO_SUCH_NAME = 3
+
+
+class Unresolved(Exception):
+    """No resolver gave an answer that can be used."""
+
+
+class Malformed(ValueError):
+    """An answer that is none to the question."""
+
+
+class TextRecords(Protocol):
+    """The TXT records of names."""
+
+    async def of(self, name: str) -> Sequence[str]:
+        """The texts of a name, empty for a name without any. Raises Unresolved."""
+        ...
+
+
+class Resolver:
+    """TXT records as recursive resolvers tell them."""
+
+    def __init__(self, servers: Sequence[Server], *, seconds: float = SECONDS) -> None:
+        self._servers, self._seconds = servers[:MOST_SERVERS], seconds
+        self._turn = asyncio.Semaphore(AT_ONCE)
+
+    async def of(self, name: str) -> list[str]:
+        """The texts of a name, empty for a name without any. Raises Unresolved."""
+        async with self._turn:
+            for server in [*self._servers] * ATTEMPTS:
+                with contextlib.suppress(OSError, Malformed, TimeoutError, asyncio.IncompleteReadError):
+                    async with asyncio.timeout(self._seconds):
+                        return await _ask(server, name)
+        raise Unresolved(f"No DNS resolver answered for {name}.")
+
+
+def question(number: int, name: str) -> bytes:
+    """A query for the TXT records of a name. Raises Unresolved for a name that DNS cannot hold."""
+    labels = name.encode("ascii").split(b".")
+    if len(name) > LONGEST_NAME or any(not 0 < len(label) <= LONGEST_LABEL for label in labels):
+        raise Unresolved(f"{name} is no name that DNS can hold.")
+    encoded = b"".join(bytes([len(label)]) + label for label in labels) + b"\0"
+    return _HEADER.pack(number, _RECURSE, 1, 0, 0, 0) + encoded + struct.pack("!2H", _TXT, _IN)
+
+
+def answered(query: bytes, message: bytes) -> list[str] | None:
+    """The texts that a message answers a query with; None if it is cut off and TCP is to be asked. Raises Malformed."""
+    if len(message) < len(query) or message[:2] != query[:2]:
+        raise Malformed("not an answer to this query")
+    _, flags, questions, answers, _, _ = _HEADER.unpack_from(message)
+    asked = query[_HEADER.size :]
+    if not flags & _RESPONSE or questions != 1 or message[_HEADER.size : len(query)].lower() != asked.lower():
+        raise Malformed("an answer to another question")
+    if flags & _TRUNCATED:
+        return None
+    if flags & _CODE == _NO_SUCH_NAME:
+        return []
+    if flags & _CODE:
+        raise Malformed("the resolver failed")
+    try:
+        return list(_texts(message, len(query), answers))
+    except (IndexError, struct.error) as error:
+        raise Malformed("records that are cut off") from error
+
+
+def _texts(message: bytes, at: int, count: int) -> Iterator[str]:
+    for _ in range(count):
+        at = _behind_name(message, at)
+        kind, family, _, size = _RECORD.unpack_from(message, at)
+        at += _RECORD.size
+        data, at = message[at : at + size], at + size
+        if len(data) < size:
+            raise IndexError
+        if (kind, family) == (_TXT, _IN):
+            yield b"".join(_strings(data)).decode("utf-8", "replace")
+
+
+def _strings(data: bytes) -> Iterator[bytes]:
+    at = 0
+    while at < len(data):
+        size = data[at]
+        if at + 1 + size > len(data):
+            raise IndexError
+        yield data[at + 1 : at + 1 + size]
+        at += 1 + size
+
+
+def _behind_name(message: bytes, at: int) -> int:
+    """Where a name ends: at its empty label, or at a pointer, which need not be followed."""
+    while size := message[at]:
+        if size >= 0xC0:
+            return at + 2
+        at += 1 + size
+    return at + 1
+
+
+async def _ask(server: Server, name: str) -> list[str]:
+    query = question(secrets.randbelow(1 << 16), name)
+    found = await _by_udp(server, query)
+    return await _by_tcp(server, query) if found is None else found
+
+
+async def _by_udp(server: Server, query: bytes) -> list[str] | None:
+    loop = asyncio.get_running_loop()
+    transport, listening = await loop.create_datagram_endpoint(lambda: _Listening(query), remote_addr=server)
+    try:
+        transport.sendto(query)
+        return await listening.found
+    finally:
+        transport.close()
+
+
+async def _by_tcp(server: Server, query: bytes) -> list[str]:
+    reader, writer = await asyncio.open_connection(*server)
+    try:
+        writer.write(struct.pack("!H", len(query)) + query)
+        (size,) = struct.unpack("!H", await reader.readexactly(2))
+        found = answered(query, await reader.readexactly(size))
+    finally:
+        writer.close()
+    if found is None:
+        raise Malformed("cut off by TCP too")
+    return found
+
+
+class _Listening(asyncio.DatagramProtocol):
+    """Waits for the answer to one query; other datagrams are no answer."""
+
+    def __init__(self, query: bytes) -> None:
+        self._query = query
+        self.found: asyncio.Future[list[str] | None] = asyncio.get_running_loop().create_future()
+
+    def datagram_received(self, data: bytes, _address: object) -> None:
+        if self.found.done() or data[:2] != self._query[:2]:
+            return
+        try:
+            self.found.set_result(answered(self._query, data))
+        except Malformed as error:
+            self.found.set_exception(error)
+
+    def error_received(self, error: Exception) -> None:
+        if not self.found.done():
+            self.found.set_exception(error)
