@@ -57,7 +57,7 @@ def test_commands_of_the_guide_configure_call_and_list_a_function(forgetful: Ann
     first, _, _ = blocks("Your first function in a minute")
 
     parts = [first[1], *shell_blocks("guide.md")]
-    _, _, configured, activated, later, policy, dead, variable, listed, usage = pasted(parts, here, forgetful)
+    _, _, configured, activated, later, policy, dead, variable, domain, listed, usage = pasted(parts, here, forgetful)
 
     assert objects(configured)[0]["execute"] == ["any"]
     assert objects(activated)[0]["deploymentId"]
@@ -65,5 +65,6 @@ def test_commands_of_the_guide_configure_call_and_list_a_function(forgetful: Ann
     assert '"concurrency":8' in policy
     assert '"total":0' in dead
     assert objects(variable)[0]["value"] == "hi"
+    assert domain.strip().endswith('{"hello":"domain"}')
     assert all(execution["status"] == "completed" for execution in objects(listed)[0]["executions"])  # type: ignore[attr-defined]
     assert objects(usage)[0]["range"] == "24h"
