@@ -3,12 +3,16 @@
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import click
+import msgspec
+import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import dict_row
 
 from annals.app.cli import wheels
-from annals.app.cli.options import data_option, of_instance
+from annals.app.cli.options import data_option, json_option, of_instance
 from annals.app.cli.wheels import Unusable
 
 READ_ONLY = "-c default_transaction_read_only=on"
@@ -20,12 +24,32 @@ READ_ONLY = "-c default_transaction_read_only=on"
 )
 @click.option("--write", is_flag=True, help="Allow changes; without it the session is read-only.")
 @data_option
+@json_option
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[PSQL OPTIONS]...")
-def psql(arguments: tuple[str, ...], *, write: bool, data: Path | None) -> None:
-    """Open the instance's database with psql: the bundled one, else the one on the PATH."""
+def psql(arguments: tuple[str, ...], *, write: bool, data: Path | None, as_json: bool) -> None:
+    """Open the instance's database with psql: the bundled one, else the one on the PATH.
+
+    With --json it runs one statement, its only argument, without psql: annals psql --json 'SELECT 1 AS one'.
+    """
     url = of_instance(data).database_url
+    if as_json:
+        rows = _rows(url, arguments, write=write)
+        click.echo(msgspec.json.encode({"rows": rows}, enc_hook=str).decode())
+        return
     program = _program()
     os.execve(program, [program, "--dbname", _without_password(url), *arguments], _environment(url, write=write))  # noqa: S606
+
+
+def _rows(url: str, arguments: tuple[str, ...], *, write: bool) -> list[dict[str, Any]]:
+    """The rows of one statement, none for one that returns no rows. Raises click.ClickException."""
+    if len(arguments) != 1:
+        raise click.ClickException("--json takes one SQL statement and nothing else.")
+    try:
+        with psycopg.connect(url, options="" if write else READ_ONLY, row_factory=dict_row) as connection:
+            found = connection.execute(arguments[0].encode())
+            return found.fetchall() if found.description else []
+    except psycopg.Error as error:
+        raise click.ClickException(error.diag.message_primary or str(error).strip()) from None
 
 
 def _program() -> str:

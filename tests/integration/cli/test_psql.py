@@ -1,5 +1,6 @@
 """`annals psql` opens the database of an instance, read-only unless it is told otherwise."""
 
+import json
 import os
 import subprocess
 import sys
@@ -37,6 +38,18 @@ def test_session_is_read_only_unless_writing_is_allowed(database_url: str, tmp_p
     assert refused.returncode == 1
     assert "read-only transaction" in refused.stderr
     assert allowed.returncode == 0, allowed.stderr
+
+
+def test_one_statement_answers_in_json_and_changes_nothing(database_url: str, tmp_path: Path) -> None:
+    answered = run(
+        database_url, tmp_path, "--json", "SELECT 1 AS one, now() > 'epoch' AS later, '::1'::inet AS address"
+    )
+    refused = run(database_url, tmp_path, "--json", "DELETE FROM data_keys")
+    two = run(database_url, tmp_path, "--json", "SELECT 1", "SELECT 2")
+
+    assert json.loads(answered.stdout) == {"rows": [{"one": 1, "later": True, "address": "::1"}]}
+    assert (refused.returncode, "read-only transaction" in refused.stderr) == (1, True)
+    assert (two.returncode, "one SQL statement" in two.stderr) == (1, True)
 
 
 def test_password_is_passed_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

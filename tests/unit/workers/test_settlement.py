@@ -7,7 +7,7 @@ import pytest
 
 from annals.domain.execution import Execution, Header, Kept, Ran, Request
 from annals.domain.policy import Retries
-from annals.domain.ports import Outcome, Whole
+from annals.domain.ports import UNANSWERED_STATUS, Outcome, Whole
 from annals.projections.settlement import settle
 from annals.store.contents import digest
 
@@ -59,7 +59,9 @@ def test_an_answer_of_500_is_the_codes_own_error() -> None:
 
 
 def test_no_answer_fails_with_its_reason_and_the_output_so_far() -> None:
-    outcome = Outcome(status_code=0, reason="out_of_memory", message="It used more than 512 MiB.", logs="so far")
+    outcome = Outcome(
+        status_code=UNANSWERED_STATUS, reason="out_of_memory", message="It used more than 512 MiB.", logs="so far"
+    )
 
     [event], contents = settled(outcome)
 
