@@ -1,6 +1,7 @@
 """The commands of docs/tutorial.md and docs/guide.md do what the pages say, on a running instance."""
 
 import json
+import re
 from pathlib import Path
 
 from tests.api.test_readme import ACTIVATED, BLOCK, blocks, forgetful, here, run
@@ -68,3 +69,16 @@ def test_commands_of_the_guide_configure_call_and_list_a_function(forgetful: Ann
     assert domain.strip().endswith('{"hello":"domain"}')
     assert all(execution["status"] == "completed" for execution in objects(listed)[0]["executions"])  # type: ignore[attr-defined]
     assert objects(usage)[0]["range"] == "24h"
+
+
+def test_commands_of_troubleshooting_show_checks_processes_and_events(
+    annals_instance: AnnalsInstance, here: Path
+) -> None:
+    environment = plain({"ANNALS_DATA": str(annals_instance.data)})
+    environment["PATH"] = f"{ACTIVATED}:{environment['PATH']}"
+    (commands,) = shell_blocks("troubleshooting.md")
+
+    printed = run(["bash", "-eu"], commands, here, environment)
+
+    assert all(word in printed for word in ("postgres durability", "supervisor"))
+    assert re.search(r"^ *\d+  20\d\d-\d\d-\d\d ", printed, re.MULTILINE), "no event is listed"
