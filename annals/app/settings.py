@@ -157,6 +157,12 @@ class Settings(Limits, frozen=True, kw_only=True):
         _says("What isolates functions; `auto` takes docker where an engine answers, else sandbox."),
     ] = "auto"
     docker_host: Annotated[str, _says("Container engine of the docker driver; empty: the usual socket.", "URL")] = ""
+    bwrap: Annotated[
+        str,
+        _says(
+            "bubblewrap of the sandbox driver; empty: the system's from version 0.12 on, else the bundled one.", "file"
+        ),
+    ] = ""
     sandbox_network: Annotated[
         Literal["host", "isolated"], _says("Network of the sandbox driver: the host's own, or one for each instance.")
     ] = "host"

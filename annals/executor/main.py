@@ -64,7 +64,7 @@ class ExecutorProcess:
         await asyncio.to_thread(_clean, self._config.work)
         self._emptying = asyncio.create_task(Trash(self._config.work).run(), name="trash")
         await self._driver.open()
-        await warn_of(self._driver)
+        await warn_of(self._driver, self._config)
         self._pool.open()
         self._builder.open()
         self.address = await self._server.open()

@@ -17,6 +17,10 @@ class EngineAway(StartFailed):
     """The container engine gives no answer, so that nothing was begun; it may when asked again."""
 
 
+class BubblewrapUnusable(Exception):
+    """The program that the settings name cannot start sandboxes; the sentence says why."""
+
+
 class WorkFolderTaken(Exception):
     """Another executor lives in the same work folder; a second one would clear it away under the first."""
 

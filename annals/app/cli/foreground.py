@@ -15,7 +15,7 @@ from annals.app.cli.listening import Unavailable
 from annals.app.cli.options import chosen
 from annals.app.logging import configure
 from annals.app.settings import Invalid, Settings
-from annals.executor.refusals import EngineAway, ExecutorMissing, WorkFolderTaken
+from annals.executor.refusals import BubblewrapUnusable, EngineAway, ExecutorMissing, WorkFolderTaken
 from annals.store.blobs import BlobError
 from annals.store.errors import MasterKeyWrong, MigrationError, StoreUnavailable, UrlInvalid
 
@@ -28,6 +28,7 @@ _EXPLAINED = (
     StoreUnavailable,
     UrlInvalid,
     BlobError,
+    BubblewrapUnusable,
     EngineAway,
     ExecutorMissing,
     WorkFolderTaken,

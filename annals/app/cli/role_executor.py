@@ -53,6 +53,7 @@ def configured(settings: Settings) -> ExecutorConfig:
         blobs_url=settings.blobs,
         listen=settings.executor_listen or f"unix:{settings.folder / 'run' / 'executor.sock'}",
         driver=settings.driver,
+        bwrap=settings.bwrap,
         network=settings.sandbox_network,
         network_allow=(settings.port,) if settings.port else (),  # functions may call the API, nothing else of the host
         network_closed=_services(settings),

@@ -5,6 +5,7 @@ import asyncio
 import structlog
 
 from annals.executor.config import ExecutorConfig
+from annals.executor.drivers.bubblewrap import UPGRADE, find
 from annals.executor.drivers.docker import DockerDriver
 from annals.executor.drivers.engine import connect, own_images
 from annals.executor.drivers.port import Driver
@@ -22,9 +23,14 @@ async def choose(config: ExecutorConfig) -> Driver:
     return SandboxDriver(config)
 
 
-async def warn_of(driver: Driver) -> None:
-    """Say at the start, and not only in the log of the first build, that nothing can be isolated on this host."""
-    if isinstance(driver, SandboxDriver) and (problem := await driver.problem()):
+async def warn_of(driver: Driver, config: ExecutorConfig) -> None:
+    """Say at the start, and not only in the log of the first build, how isolation falls short on this host."""
+    if not isinstance(driver, SandboxDriver):
+        return
+    program = await asyncio.to_thread(find, config.bwrap)
+    if not program.safe:
+        log.warning("bubblewrap_has_a_known_hole", program=str(program), fix=UPGRADE)
+    if problem := await driver.problem():
         log.warning("sandboxes_cannot_start", problem=problem, fix="`annals doctor` says what to change on this host")
 
 

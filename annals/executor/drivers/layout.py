@@ -31,6 +31,9 @@ ETC_SHOWN = (
 )
 """Parts of the host's /etc that programs need to run and to trust certificates; none holds a secret."""
 
+CONTROLLED = (FUNCTION, BUILD, SOURCE, OUTPUT, CACHE, SOCKETS)
+"""Places whose content user code decides: no mount of ours has a destination below one."""
+
 SHOWN_ANYWAY = ("/usr/", "/etc/ssl/certs")
 SHOWN_FOLDERS = ("SSL_CERT_DIR", "PIP_FIND_LINKS")
 
@@ -121,5 +124,10 @@ def passed_through(names: Iterable[str], environment: Mapping[str, str]) -> tupl
 
 
 def _harmless(name: str, path: Path) -> bool:
-    """A file is shown wherever it lies; a folder only under names that mean certificates or packages."""
+    """Return True for a file, or under names that mean certificates or packages a folder.
+
+    None is shown below a place whose content user code decides: what user code left there could lead the mount astray.
+    """
+    if any(path.is_relative_to(place) for place in CONTROLLED):
+        return False
     return path.is_file() or (name in SHOWN_FOLDERS and path.is_dir())

