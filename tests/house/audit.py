@@ -1,16 +1,19 @@
-"""`make audit`: known holes in what the lock file names, and risky code of our own. Fails for what is found.
+"""`make audit`: known holes in what the lock file names and packages bundle, and risky code of our own. Fails for any.
 
 Advisories come from a service. Where it does not answer, or not for all packages, nothing is known of them, and that is
-what the last line says, in capitals; `--require` makes it a failure, for a release.
+what a line says, in capitals; `--require` makes it a failure, for a release.
 """
 
 import subprocess
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import msgspec
 
+from tests.house import bundled
 from tests.house.source import ROOT
+from tests.house.verdict import Verdict
 
 LOCK = "requirements-dev.lock"
 """Holds all of `requirements.lock` and what tests need."""
@@ -34,14 +37,6 @@ class Package(msgspec.Struct):
 
 class _Report(msgspec.Struct):
     dependencies: list[Package]
-
-
-class Verdict(msgspec.Struct, frozen=True):
-    """`known` is false where there may be an advisory that nobody told of."""
-
-    lines: list[str]
-    clean: bool
-    known: bool
 
 
 def judge(packages: Sequence[Package]) -> Verdict:
@@ -82,9 +77,10 @@ def ask() -> list[Package]:
 def main() -> None:
     risky = subprocess.run([sys.executable, *CODE], cwd=ROOT, check=False).returncode
     print(f"bandit: {'see above' if risky else 'clean'}")
-    verdict = judge(ask())
-    print("\n".join(verdict.lines))
-    if risky or not verdict.clean or ("--require" in sys.argv and not verdict.known):
+    verdicts = judge(ask()), bundled.judge(bundled.ask(), bundled.table(), datetime.now(UTC).date())
+    print("\n".join(line for verdict in verdicts for line in verdict.lines))
+    clean, known = (all(getattr(verdict, name) for verdict in verdicts) for name in ("clean", "known"))
+    if risky or not clean or ("--require" in sys.argv and not known):
         sys.exit(1)
 
 

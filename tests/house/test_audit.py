@@ -1,13 +1,17 @@
 """The audit says what it knows and no more, and the bill of materials is whole, valid and the same each time."""
 
 import json
+import re
 import tomllib
+from datetime import date, timedelta
 
 import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
+from tests.house import bundled
 from tests.house.audit import Package, judge, read
+from tests.house.bundled import Bundled, Hole, Table, Version
 from tests.house.sbom import LOCK, bill, pinned, written
 from tests.house.source import ROOT
 
@@ -38,6 +42,78 @@ def test_what_was_checked_is_said_to_be() -> None:
 
     assert (verdict.clean, verdict.known) == (True, True)
     assert verdict.lines == ["pip-audit: no known hole in 2 packages"]
+
+
+TODAY = date(2026, 12, 1)
+KNOWN = Table(
+    reviewed=TODAY,
+    reasons={"why": "it is not reachable"},
+    hole=[
+        Hole("postgres", ["CVE-1"], ["17.9", "18.4"]),
+        Hole("valkey", ["CVE-2"], ["9.0.4", "9.1.1"]),
+        Hole("node", ["CVE-3"], ["22.5.0", "24.1.0"]),
+        Hole("bubblewrap", ["CVE-4"], ["0.12.0"], accepted="why"),
+    ],
+)
+
+
+@pytest.mark.parametrize(
+    ("program", "version", "clean"),
+    [
+        ("postgres", (18, 3), False),
+        ("postgres", (18, 4), True),
+        ("postgres", (17, 9), True),
+        ("postgres", (17, 8), False),
+        ("postgres", (19, 0), True),
+        ("valkey", (9, 0, 9), True),
+        ("valkey", (9, 1, 0), False),
+        ("valkey", (8, 1, 9), False),
+        ("node", (22, 5, 0), True),
+        ("node", (20, 99, 0), False),
+        ("node", (24, 0, 9), False),
+    ],
+)
+def test_bundled_program_with_a_known_hole_fails_the_audit(program: str, version: Version, *, clean: bool) -> None:
+    verdict = bundled.judge([Bundled(program, version)], KNOWN, TODAY)
+
+    assert (verdict.clean, verdict.known) == (clean, True)
+    assert ("has CVE-" in verdict.lines[0]) != clean
+
+
+def test_accepted_hole_is_shown_with_its_reason_and_fails_nothing() -> None:
+    verdict = bundled.judge([Bundled("bubblewrap", (0, 11, 0))], KNOWN, TODAY)
+
+    assert verdict.clean
+    assert verdict.lines == ["bundled: bubblewrap 0.11.0 has CVE-4, fixed in 0.12.0; accepted: it is not reachable"]
+
+
+def test_program_without_a_version_and_a_table_not_reviewed_are_unknown() -> None:
+    silent = bundled.judge([Bundled("node", ())], KNOWN, TODAY)
+    stale = bundled.judge([Bundled("node", (24, 1, 0))], KNOWN, TODAY + timedelta(days=91))
+
+    assert not silent.known
+    assert not stale.known
+    assert all("NOT CHECKED" in verdict.lines[-1] for verdict in (silent, stale))
+
+
+def test_table_of_holes_names_known_programs_reasons_and_tests() -> None:
+    known = bundled.table()
+
+    assert {hole.program for hole in known.hole} == set(bundled.LINES)
+    assert {hole.accepted for hole in known.hole} - {""} == set(known.reasons)
+    for hole in known.hole:
+        assert hole.ids
+        assert all(map(bundled.numbers, hole.fixed))
+    for file, name in re.findall(r"(tests/\S+\.py)::(\w+)", " ".join(known.reasons.values())):
+        assert f"def {name}(" in (ROOT / file).read_text()
+
+
+def test_programs_of_this_environment_have_no_hole_that_is_not_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundled, "_node", lambda _: ())  # a registry is asked by the audit alone
+    verdict = bundled.judge(bundled.ask(), bundled.table(), TODAY)
+
+    assert verdict.clean, verdict.lines
+    assert verdict.lines[-1] == "bundled: NOT CHECKED, no version could be told of node, node, node"
 
 
 def test_the_bill_of_materials_is_valid_and_whole() -> None:
