@@ -20,6 +20,7 @@ from annals.domain.errors import ArgumentInvalid, DomainError
 from annals.domain.project import CONSOLE, REST
 from annals.store.ids import generate_id
 from annals.store.log import Meta
+from annals.store.request import Incarnation
 
 if TYPE_CHECKING:
     from annals.app.routing import Operation
@@ -272,7 +273,15 @@ class Call:
             correlation=self.request_id,
             address=self.address,
             depth=str(caller.depth or ""),
+            incarnation=await self.authorized_for(),
         )
+
+    async def authorized_for(self) -> Incarnation | None:
+        """The project's incarnation that the caller was judged in, None without a project."""
+        access = await self._found(self._access)
+        if access is None or not access.rows[0]["known"]:
+            return None
+        return Incarnation(self.project_id, access.rows[0]["incarnation"])
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """The body as it arrives. Raises ClientGone when the rest will never come, RequestTooSlow."""

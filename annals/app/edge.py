@@ -28,13 +28,14 @@ from annals.app.refusals import AccessForbidden, Damaged, KeyDeleted, Overloaded
 from annals.app.routing import Operation, Routes
 from annals.app.scopes import EVENTS_READ
 from annals.app.services import Services
-from annals.domain.errors import BadRequest, DomainError
+from annals.domain.errors import BadRequest, Conflict, DomainError
 from annals.projections.runs import QUEUE_SECONDS
 from annals.store.blobs import BlobError
 from annals.store.errors import (
     ContentDamaged,
     DataKeyDeleted,
     DataKeyReplaced,
+    ProjectReplaced,
     RequestTooLarge,
     StatementTooSlow,
     StoreUnavailable,
@@ -233,14 +234,18 @@ class Edge:
         """Carry it out; once more, and judged anew, when its project changed hands before anything was recorded."""
         try:
             return await self._carry_out(call)
-        except DataKeyReplaced:
+        except ProjectReplaced:
             call.services.vault.forget(call.realm)
             call.identify()
             await self._judge(call)
+        if call.operation.reads_body_itself:  # the client has to send it again
+            raise Conflict
         try:
             return await self._carry_out(call)
         except DataKeyReplaced as error:  # the value is a former one, as a revert brings it back
             raise DataKeyDeleted from error
+        except ProjectReplaced as error:
+            raise Conflict from error
 
     @staticmethod
     async def _carry_out(call: Call) -> Answer:

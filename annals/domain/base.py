@@ -18,6 +18,15 @@ class AggregateEvent(CanMutateAggregate[str], msgspec.Struct, frozen=True, kw_on
     timestamp: datetime = msgspec.field(default_factory=datetime_now_with_tzinfo)
     metadata: dict[str, str] = msgspec.field(default_factory=dict)
 
+    REQUIRES_PROJECT: ClassVar[bool] = True
+    """Whether the append requires the incarnation of the project that its request was authorized for.
+
+    False for a call's own course: the incarnation of its function guards it, and no function outlives its project.
+    """
+
+    ENDS_PROJECT: ClassVar[bool] = False
+    """Whether the append removes a project's rows, and its data key."""
+
     def _as_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__struct_fields__}
 

@@ -1,6 +1,6 @@
 """The parts of an execution: what was asked for, and what a run of it used."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import msgspec
 
@@ -61,6 +61,7 @@ class Ran(msgspec.Struct, frozen=True, kw_only=True):
 class Written(AggregateEvent, frozen=True):
     """What the code of a run wrote: SHA-256 in hex and bytes of what is kept beside the event."""
 
+    REQUIRES_PROJECT: ClassVar[bool] = False
     epoch: int
     logs_digest: str = ""
     logs_size: int = 0
@@ -72,6 +73,7 @@ class Written(AggregateEvent, frozen=True):
 class Attempted(AggregateEvent, frozen=True):
     """The code answered 500 or above, or did not answer: `reason` says which, `message` in words."""
 
+    REQUIRES_PROJECT: ClassVar[bool] = False
     epoch: int
     reason: Reason
     message: str

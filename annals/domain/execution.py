@@ -41,6 +41,7 @@ class Execution(Aggregate):
         """
 
         TOPIC: ClassVar[str] = "execution.requested"
+        REQUIRES_PROJECT: ClassVar[bool] = False
         project_id: str
         function_id: str
         function_incarnation: int
@@ -71,6 +72,7 @@ class Execution(Aggregate):
         """The code answered below 500; `headers` are those kept for display."""
 
         TOPIC: ClassVar[str] = "execution.completed"
+        REQUIRES_PROJECT: ClassVar[bool] = False
         epoch: int
         status_code: int
         headers: list[Header]

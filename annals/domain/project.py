@@ -148,6 +148,7 @@ class Project(VariableOwner):
 
     class Deleted(Event, frozen=True):
         TOPIC: ClassVar[str] = "project.deleted"
+        ENDS_PROJECT: ClassVar[bool] = True
 
         def apply(self, aggregate: "Project") -> None:
             aggregate.deleted = True

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from annals.domain.errors import (
+    Conflict,
     DeploymentNotFound,
     DomainError,
     ExecutionAlreadyExists,
@@ -42,6 +43,7 @@ TABLES = (
 
 REFUSALS: Mapping[str, type[DomainError]] = {
     "projects_id": ProjectAlreadyExists,
+    "projects_empty": Conflict,
     "functions_id": FunctionAlreadyExists,
     "variables_id": VariableAlreadyExists,
     "deployments_id": DeploymentNotFound,

@@ -9,7 +9,7 @@ from annals.domain.commands.projects import delete_project
 from annals.domain.commands.teams import delete_teams
 from annals.domain.commands.users import delete_users
 from annals.domain.deployment import Deployment
-from annals.domain.errors import DomainError
+from annals.domain.errors import Conflict, DomainError
 from annals.domain.execution import Execution
 from annals.domain.function import Function
 from annals.domain.project import Project
@@ -18,9 +18,14 @@ from annals.domain.user import User
 from annals.projections.function_end import end_work
 from annals.store import sql
 from annals.store.log import EventLog, Meta, Recorded
+from annals.store.request import Statement
 
 QUERIES = sql.load(__package__, "project_end.sql")
 BATCH = 200
+
+ATTEMPTS = 16
+"""How often a deletion is tried while requests keep creating functions, teams or users in the project."""
+
 _HELD: tuple[tuple[str, Any, Any], ...] = (
     ("some_functions", Function, delete_functions),
     ("some_teams", Team, delete_teams),
@@ -33,14 +38,27 @@ _KINDS: dict[str, type[Aggregate]] = {"execution": Execution, "deployment": Depl
 
 
 async def end_project(log: EventLog, project_id: str, meta: Meta) -> Recorded:
-    """Delete a project with all it holds; what was deleted stays so when it is interrupted. Raises ProjectNotFound."""
+    """Delete a project with all it holds; what was deleted stays so when it is interrupted.
+
+    Raises ProjectNotFound, and Conflict while others keep creating in it.
+    """
     await log.load(Project.key(project_id))
+    empty = Statement(QUERIES["empty"], {"project_id": project_id})
+    for _ in range(ATTEMPTS):
+        await _end_held(log, project_id, meta)
+        try:
+            return await log.run(delete_project, Project.key(project_id), meta=meta, requires=[empty])
+        except Conflict:
+            continue
+    raise Conflict
+
+
+async def _end_held(log: EventLog, project_id: str, meta: Meta) -> None:
     for query, aggregate, command in _HELD:
         while rows := await log.database.rows(QUERIES[query], {"project_id": project_id, "limit": BATCH}):
             await log.run(command, *[aggregate.key(project_id, row["id"]) for row in rows], meta=meta)
     await end_work(log, meta, project_id=project_id)
     await log.database.execute(QUERIES["end_idempotency_keys"], {"project_id": project_id})
-    return await log.run(delete_project, Project.key(project_id), meta=meta)
 
 
 async def try_end_project(log: EventLog, project_id: str, meta: Meta) -> list[Recorded]:

@@ -10,6 +10,10 @@ SELECT team_id AS id FROM teams WHERE project_id = %(project_id)s ORDER BY seque
 -- Users of a project, a batch at a time.
 SELECT user_id AS id FROM users WHERE project_id = %(project_id)s ORDER BY sequence LIMIT %(limit)s;
 
+-- name: empty
+-- A project holds no function, team or user: else one came after the others were deleted, and its deletion is refused.
+SELECT require_empty_project(%(project_id)s);
+
 -- name: end_idempotency_keys
 -- The idempotency keys of a project are over: the next sweep forgets them with their answers.
 UPDATE idempotency_keys SET created_at = 'epoch' WHERE project_id = %(project_id)s AND created_at > 'epoch';

@@ -72,6 +72,10 @@ SELECT e.originator_id, e.originator_version, e.topic, e.state, e.notification_i
 FROM unnest(%(streams)b::text[], %(versions)b::bigint[]) AS i (stream, version)
 JOIN events e ON e.originator_id = i.stream AND e.originator_version = i.version;
 
+-- name: projects
+-- The projects that a batch's requests were authorized for are still there, in these incarnations: else the append is refused.
+SELECT require_projects(%(projects)s::text[], %(incarnations)s::bigint[]);
+
 -- name: data_keys
 -- The keys that sealed what a batch records are still their projects': else nobody could read it, and the append is refused.
 SELECT require_data_keys(%(projects)s::text[], %(keys)s::text[]);

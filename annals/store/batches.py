@@ -16,6 +16,11 @@ class Waiting:
         self.streams = request.streams
         self.losses = 0
 
+    @property
+    def alone(self) -> bool:
+        """Whether it shares no batch."""
+        return self.losses > 0 or self.request.alone
+
     def settle(self, outcome: Appended | Exception) -> None:
         if self.answer.done():  # its caller was cancelled; what was committed stays committed
             return
@@ -29,7 +34,8 @@ def take(queue: deque[Waiting]) -> list[Waiting]:
     """Remove the next batch from a queue: in order, within the bounds, each stream at most once.
 
     A second request for a stream waits for the next batch, and so does whoever shares a stream with one that waits:
-    nobody overtakes. A request whose connection broke before goes alone, for it may be what breaks connections.
+    nobody overtakes. A request whose connection broke before goes alone, for it may be what breaks connections; so does
+    one that is to be alone.
     """
     batch: list[Waiting] = []
     left: list[Waiting] = []
@@ -40,7 +46,7 @@ def take(queue: deque[Waiting]) -> list[Waiting]:
         if waiting.answer.done():  # cancelled before it was sent
             continue
         full = events + len(waiting.request.events) > EVENT_LIMIT or size + waiting.size > BYTE_LIMIT
-        if batch and (full or waiting.losses):
+        if batch and (full or waiting.alone):
             left.append(waiting)
             break
         if streams.isdisjoint(waiting.streams):
@@ -50,7 +56,7 @@ def take(queue: deque[Waiting]) -> list[Waiting]:
         else:
             left.append(waiting)
         streams |= waiting.streams
-        if waiting.losses:
+        if waiting.alone:
             break
     queue.extendleft(reversed(left))
     return batch

@@ -107,7 +107,13 @@ class DataKeyDeleted(StoreError):
     )
 
 
-class DataKeyReplaced(StoreError):
+class ProjectReplaced(StoreError):
+    """The project that a request was authorized for is gone: nothing is recorded. Authorize the request again."""
+
+    default = "The project was deleted, and perhaps created again, while a request for it was carried out. Try again."
+
+
+class DataKeyReplaced(ProjectReplaced):
     """A value was sealed by a key that is not its project's any more: nothing is recorded. Seal again and try again."""
 
     default = "The project was deleted, and perhaps created again, while a value of it was sealed. Try again."

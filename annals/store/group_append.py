@@ -20,6 +20,7 @@ from annals.store.errors import (
     AnswerLost,
     DataKeyReplaced,
     NoPlace,
+    ProjectReplaced,
     StandbyAway,
     StoreUnavailable,
     StreamConflict,
@@ -59,8 +60,9 @@ class GroupAppender:
     async def append(self, request: Request) -> Appended:
         """Record all of a request or nothing; returns after the commit, never before.
 
-        Raises StreamConflict, DataKeyReplaced, the refusal of a read model's key, RequestTooLarge, StoreUnavailable
-        (StandbyAway at once where it is known), or what Postgres said of a statement that fails for other reasons.
+        Raises StreamConflict, ProjectReplaced, DataKeyReplaced, the refusal of a read model's key, RequestTooLarge,
+        StoreUnavailable (StandbyAway at once where it is known), or what Postgres said of a statement that fails for
+        other reasons.
         """
         size = measure(request)
         if self._closing:
@@ -180,6 +182,8 @@ class GroupAppender:
         constraint = _constraint(error)
         if constraint == trips.STREAM_KEY:
             return StreamConflict()
+        if constraint == trips.PROJECTS:
+            return ProjectReplaced()
         if constraint == trips.DATA_KEYS:
             return DataKeyReplaced()
         if constraint is not None and constraint in self._refusals:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, Self, TypeVar
 
-import msgspec
 import structlog
 
 from annals.domain.base import Aggregate, Key
@@ -132,6 +131,7 @@ class EventLog:
         contents: Sequence[Content] = (),
         dry_run: bool = False,
         takes: BuildSlot | None = None,
+        requires: Sequence[Statement] = (),
         **arguments: Any,
     ) -> Recorded:
         """Load the aggregates of `keys`, call `command(*aggregates, **arguments)`, append what it decided, all of it.
@@ -139,10 +139,12 @@ class EventLog:
         What it decided holds for what it was shown: a stream that has moved on, changed here or not, is a lost race.
         A key that may be absent is assumed absent at first, which costs no read. A lost race loads and decides again.
         With `dry_run` nothing is appended: `events` and `rows` are what would be, and refusals are the same. What
-        `takes` a slot is refused with NoPlace where none is free for it.
+        `takes` a slot is refused with NoPlace where none is free for it. `requires` are statements that fail where the
+        append may not be made; they come before its events' own.
 
         Raises a key's `missing`, what the command refuses, a read model's refusal, Conflict after several lost races,
-        DataKeyReplaced for what was sealed by a key that is gone, StoreUnavailable, RequestTooLarge.
+        ProjectReplaced where the project of `meta` is gone, DataKeyReplaced for what was sealed by a key that is gone,
+        StoreUnavailable, RequestTooLarge.
         """
         kept: Sequence[Prepared] | None = None
         async with contextlib.AsyncExitStack() as turn:
@@ -157,7 +159,9 @@ class EventLog:
                 if kept is None:  # once, and only for what is not refused
                     kept = () if dry_run else await self.contents.prepare(contents)
                 try:
-                    return await self._append(aggregates, meta, kept, read=loaded, dry_run=dry_run, takes=takes)
+                    return await self._append(
+                        aggregates, meta, kept, read=loaded, dry_run=dry_run, takes=takes, requires=requires
+                    )
                 except StreamConflict:
                     continue
         raise Conflict
@@ -219,11 +223,12 @@ class EventLog:
         dry_run: bool = False,
         takes: Place | BuildSlot | None = None,
         beside: Sequence[Statement] = (),
+        requires: Sequence[Statement] = (),
     ) -> Recorded:
         events: list[Any] = [event for aggregate in aggregates for event in aggregate.collect_events()]
         if not events:  # it is so already, says the answer: then it must not be forgotten either
             return Recorded(await self.facts.settled_position(), None, {}, aggregates, ())
-        metadata = msgspec.to_builtins(meta)
+        metadata = meta.kept()
         for event in events:
             event.metadata.update(metadata)
         if not self.mapper.compacts and self.loop.time() >= self._asks_at:
@@ -232,6 +237,7 @@ class EventLog:
         request = Request(
             [self.mapper.to_stored_event(event) for event in events],
             [
+                *requires,
                 *_unchanged(read, versions),
                 *(statement for event in events for statement in self._required(event)),
                 *(statement for event in events for statement in self._inline(event)),
@@ -240,6 +246,8 @@ class EventLog:
             [content.row(versions) for content in contents],
             takes,
             frozenset(sealed_by(contents) | {key for event in events for key in self._keys_of(event)}),
+            meta.incarnation if any(event.REQUIRES_PROJECT for event in events) else None,
+            any(event.ENDS_PROJECT for event in events),
         )
         if dry_run:
             would = await self._appender.attempt(request)

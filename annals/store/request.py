@@ -60,6 +60,13 @@ class Sealed(NamedTuple):
     key_id: str
 
 
+class Incarnation(NamedTuple):
+    """A project, and the position of its creation: a later project with the same id has another one."""
+
+    project_id: str
+    position: int
+
+
 class BuildSlot(NamedTuple):
     """A slot for a build of a project, as the fair share of all workers' slots allows."""
 
@@ -69,7 +76,9 @@ class BuildSlot(NamedTuple):
 class Request(NamedTuple):
     """One all-or-nothing append: events first, then contents and statements; refused where its `place` is not free.
 
-    `sealed` are the keys that sealed its values: it is refused where one is no longer its project's.
+    `sealed` are the keys that sealed its values: it is refused where one is no longer its project's. With an
+    `incarnation` it is refused where the project is gone or was created again. A request that is `alone` shares no
+    transaction: it removes rows that the checks of other requests read.
     """
 
     events: Sequence[StoredEvent]
@@ -77,6 +86,8 @@ class Request(NamedTuple):
     contents: Sequence[ContentRow] = ()
     place: Place | BuildSlot | None = None
     sealed: frozenset[Sealed] = frozenset()
+    incarnation: Incarnation | None = None
+    alone: bool = False
 
     @property
     def streams(self) -> set[str]:

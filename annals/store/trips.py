@@ -30,6 +30,9 @@ STREAM_KEY = "events_stream_key"
 DATA_KEYS = "data_keys_current"
 """The constraint that is violated by what a deleted data key sealed."""
 
+PROJECTS = "projects_current"
+"""The constraint that is violated by a request for a project that is gone or was created again."""
+
 
 Outcome = Appended | Exception
 Rows = dict[str, list[Row]]
@@ -186,7 +189,10 @@ def _all_appended(
 
 
 def _after_events(requests: Sequence[Request]) -> Iterator[Step]:
-    """The check of a batch's data keys in one step, its contents in another, then each statement of each request."""
+    """The checks of a batch's projects and data keys, a step each, its contents in another, then each statement."""
+    if known := {request.incarnation for request in requests if request.incarnation is not None}:
+        projects, positions = [one.project_id for one in known], [one.position for one in known]
+        yield QUERIES["projects"], {"projects": projects, "incarnations": positions}
     if sealed := {one for request in requests for one in request.sealed}:
         yield QUERIES["data_keys"], {"projects": [s.project_id for s in sealed], "keys": [s.key_id for s in sealed]}
     contents = [content for request in requests for content in request.contents]
@@ -199,7 +205,8 @@ def _after_events(requests: Sequence[Request]) -> Iterator[Step]:
 
 def _rows(requests: Sequence[Request], returned: Sequence[list[Row]]) -> list[Rows]:
     """What each request got back, by table, of what the steps after the events returned."""
-    skipped = any(request.sealed for request in requests) + any(request.contents for request in requests)
+    checked, sealed = any(request.incarnation for request in requests), any(request.sealed for request in requests)
+    skipped = checked + sealed + any(request.contents for request in requests)
     results = iter(returned[skipped:])
     rows: list[Rows] = []
     for request in requests:

@@ -151,6 +151,7 @@ async def _deploy(call: Call, row: Row, body: Body, branch: str, digest: str) ->
                 request=call.request_id,
                 correlation=call.request_id,
                 address=call.address,
+                incarnation=await call.authorized_for(),
             ),
         )
     except FunctionNotFound:

@@ -21,9 +21,10 @@ def _loop_closed() -> Iterator[None]:
     loop.close()
 
 
-def waiting(*streams: str, size: int = 10, losses: int = 0, cancelled: bool = False) -> Waiting:
+def waiting(*streams: str, size: int = 10, losses: int = 0, cancelled: bool = False, alone: bool = False) -> Waiting:
     answer: asyncio.Future[Appended] = loop.create_future()
-    one = Waiting(Request([StoredEvent(stream, 1, "t", b"") for stream in streams]), size, 0.0, answer)
+    request = Request([StoredEvent(stream, 1, "t", b"") for stream in streams], alone=alone)
+    one = Waiting(request, size, 0.0, answer)
     one.losses = losses
     if cancelled:
         answer.cancel()
@@ -31,11 +32,14 @@ def waiting(*streams: str, size: int = 10, losses: int = 0, cancelled: bool = Fa
 
 
 requests = st.builds(
-    lambda streams, size, losses, cancelled: waiting(*streams, size=size, losses=losses, cancelled=cancelled),
+    lambda streams, size, losses, cancelled, alone: waiting(
+        *streams, size=size, losses=losses, cancelled=cancelled, alone=alone
+    ),
     st.lists(st.sampled_from("abcdef"), min_size=1, max_size=3, unique=True)
     | st.integers(1, EVENT_LIMIT).map(lambda count: [f"many{number}" for number in range(count)]),
     st.integers(1, BYTE_LIMIT),
     st.sampled_from([0, 0, 0, 0, 1]),
+    st.sampled_from([False, False, False, True]),
     st.sampled_from([False, False, False, True]),
 )
 
@@ -53,7 +57,7 @@ def test_everybody_goes_once_in_bounded_batches_and_in_order_on_each_stream(ever
         assert sum(one.size for one in batch) <= BYTE_LIMIT
         streams = [stream for one in batch for stream in one.streams]
         assert len(streams) == len(set(streams))
-        assert len(batch) == 1 or not any(one.losses for one in batch)
+        assert len(batch) == 1 or not any(one.losses or one.request.alone for one in batch)
         gone += batch
 
     assert {id(one) for one in gone} == {id(one) for one in everybody if not one.answer.cancelled()}
