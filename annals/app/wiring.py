@@ -25,11 +25,8 @@ from annals.domain.ports import Executor
 from annals.domain.version import API_VERSION
 from annals.executor.client import ExecutorClient
 from annals.executor.config import Tls
+from annals.projections.event_log import open_log
 from annals.projections.execution_context import Environments
-from annals.projections.inline import REFUSALS, inline
-from annals.projections.outcome_log import OutcomeLog
-from annals.projections.required import required
-from annals.projections.sealed_values import sealed_values
 from annals.store import key_deletions
 from annals.store.archives import Archives
 from annals.store.blobs import Blobs
@@ -41,7 +38,6 @@ from annals.store.doors import Knocker, beside
 from annals.store.idempotency import Idempotency
 from annals.store.leases import Leases
 from annals.store.listener import OnDemand
-from annals.store.log import EventLog
 from annals.store.presence import Presence
 from annals.store.pressure import Pressure
 from annals.store.proof.proofs import Proofs
@@ -83,7 +79,7 @@ async def open_services(settings: Settings, executor: RemoteExecutor, metrics: M
         stack.push_async_callback(database.close)
         blobs = Blobs.open(settings.blobs)
         contents = Contents(database, blobs)
-        log = await _log(database, contents)
+        log = await open_log(database, contents)
         stack.push_async_callback(log.close)
         vault = await Vault.of(database, settings.master_key)
         presence = await stack.enter_async_context(_present(database, settings))
@@ -126,18 +122,6 @@ async def open_services(settings: Settings, executor: RemoteExecutor, metrics: M
             runtimes=runtimes,
             specifications=specifications,
         )
-
-
-async def _log(database: Database, contents: Contents) -> EventLog:
-    return await EventLog.open(
-        database,
-        contents=contents,
-        inline=inline,
-        required=required,
-        sealed=sealed_values,
-        refusals=REFUSALS,
-        observer=OutcomeLog(),
-    )
 
 
 def _admission(settings: Settings) -> Admission:

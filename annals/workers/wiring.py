@@ -10,11 +10,8 @@ import msgspec
 from annals.app.settings import Settings
 from annals.domain.environment import Platform
 from annals.domain.version import API_VERSION
+from annals.projections.event_log import open_log
 from annals.projections.execution_context import Environments
-from annals.projections.inline import REFUSALS, inline
-from annals.projections.outcome_log import OutcomeLog
-from annals.projections.required import required
-from annals.projections.sealed_values import sealed_values
 from annals.store import key_deletions
 from annals.store.blobs import Blobs
 from annals.store.contents import Contents
@@ -45,15 +42,7 @@ async def opened(
         database = await Database.open(settings.database_url, size=12, name=f"annals {role}")
         stack.push_async_callback(database.close)
         contents = Contents(database, Blobs.open(settings.blobs))
-        log = await EventLog.open(
-            database,
-            contents=contents,
-            inline=inline,
-            required=required,
-            sealed=sealed_values,
-            refusals=REFUSALS,
-            observer=OutcomeLog(),
-        )
+        log = await open_log(database, contents)
         stack.push_async_callback(log.close)
         vault = await Vault.of(database, settings.master_key)
         platform = Platform(endpoint=settings.endpoint, version=API_VERSION, region=settings.region)

@@ -12,10 +12,8 @@ from annals.app.stints import Stints
 from annals.domain.environment import Platform
 from annals.domain.ports import Executor
 from annals.projections import schedules
+from annals.projections.event_log import open_log
 from annals.projections.execution_context import Environments
-from annals.projections.inline import REFUSALS, inline
-from annals.projections.required import required
-from annals.projections.sealed_values import sealed_values
 from annals.store.company import SIZE, Company
 from annals.store.contents import Contents
 from annals.store.errors import StoreUnavailable
@@ -118,9 +116,7 @@ def in_company() -> Stints:
 async def opened(world: "World", role: str, builds: BuildSlots = NO_BUILDS) -> Parts:
     database = SimulatedDatabase(world.server)
     contents = Contents(database, world.blobs)
-    log = await EventLog.open(
-        database, contents=contents, inline=inline, required=required, sealed=sealed_values, refusals=REFUSALS
-    )
+    log = await open_log(database, contents)
     log.mapper._decoders = _DECODERS  # made once, not by each of thousands of processes
     vault: Any = PlainVault()
     platform = Platform(endpoint="http://localhost/v1", version="1.9.0", region="default")

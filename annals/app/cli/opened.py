@@ -13,9 +13,7 @@ from annals.app.logging import configure
 from annals.app.settings import Settings
 from annals.domain.errors import DomainError, ProjectNotFound
 from annals.domain.project import CONSOLE
-from annals.projections.inline import REFUSALS, inline
-from annals.projections.required import required
-from annals.projections.sealed_values import sealed_values
+from annals.projections.event_log import open_log
 from annals.store.blobs import Blobs
 from annals.store.contents import Contents
 from annals.store.database import Database
@@ -37,14 +35,7 @@ async def opened(settings: Settings) -> AsyncIterator[EventLog]:
     """The log of an instance whose database is up to date. Raises StoreUnavailable."""
     database = await Database.open(settings.database_url, size=2, name="annals cli", settles=False)
     try:
-        log = await EventLog.open(
-            database,
-            contents=Contents(database, Blobs.open(settings.blobs)),
-            inline=inline,
-            required=required,
-            sealed=sealed_values,
-            refusals=REFUSALS,
-        )
+        log = await open_log(database, Contents(database, Blobs.open(settings.blobs)))
         try:
             yield log
         finally:

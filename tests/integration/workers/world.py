@@ -19,10 +19,8 @@ from annals.domain.function import Configuration, Function
 from annals.domain.policy import Retries
 from annals.domain.ports import Artefact
 from annals.domain.project import Project
+from annals.projections.event_log import open_log
 from annals.projections.execution_context import Environments
-from annals.projections.inline import REFUSALS, inline
-from annals.projections.required import required
-from annals.projections.sealed_values import sealed_values
 from annals.store.blobs import Blobs
 from annals.store.contents import Contents
 from annals.store.database import Database
@@ -235,9 +233,7 @@ async def opened(url: str, folder: Path, executor: FakeExecutor | None = None) -
     """A world over a migrated database; open several for several processes."""
     database = await Database.open(url, size=16)
     contents = Contents(database, Blobs.open(folder / "blobs"))
-    log = await EventLog.open(
-        database, contents=contents, inline=inline, required=required, sealed=sealed_values, refusals=REFUSALS
-    )
+    log = await open_log(database, contents)
     (folder / "master.key").write_bytes(MASTER)
     vault = Vault(database, master_key(folder / "master.key"))
     platform = Platform(endpoint="http://localhost/v1", version="1.9.0", region="default")
