@@ -5,8 +5,9 @@ import io
 
 KEPT_BYTES = 1_000_000
 FIRST_BYTES = 750_000
-_NOTICE_BYTES = 64
-_LAST_BYTES = KEPT_BYTES - FIRST_BYTES - _NOTICE_BYTES
+_RESERVED_BYTES = 1_000
+"""For the notice, and for the closing line that a worker adds: what is recorded has KEPT_BYTES at most, too."""
+_LAST_BYTES = KEPT_BYTES - FIRST_BYTES - _RESERVED_BYTES
 
 
 class Excerpt:

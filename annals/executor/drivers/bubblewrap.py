@@ -54,6 +54,8 @@ def find(configured: str = "") -> Bubblewrap:
         version = version_of(configured)
         if not version:
             raise BubblewrapUnusable(f"ANNALS_BWRAP names {configured}, which does not run as bubblewrap.")
+        if _setuid(configured):
+            raise BubblewrapUnusable(f"ANNALS_BWRAP names {configured}, which is setuid; name one that is not.")
         return Bubblewrap(Path(configured).resolve(), version, "named by ANNALS_BWRAP")
     system = shutil.which("bwrap")
     if system and not _setuid(system) and (version := version_of(system)) >= SAFE:

@@ -82,6 +82,11 @@ def test_named_program_that_is_no_bubblewrap_is_an_error_with_the_setting(named:
     assert "ANNALS_BWRAP" in check.fix
 
 
+def test_named_program_that_is_setuid_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BubblewrapUnusable, match="setuid"):
+        find(str(program(tmp_path / "own", "bubblewrap 0.12.0", mode=0o4755)))
+
+
 def test_doctor_warns_of_an_old_program_and_of_no_new_one(tmp_path: Path) -> None:
     old = bubblewrap_check(str(program(tmp_path / "old", "bubblewrap 0.11.9")))
     new = bubblewrap_check(str(program(tmp_path / "new", "bubblewrap 0.12.0")))

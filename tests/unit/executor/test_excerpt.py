@@ -34,7 +34,7 @@ def test_longer_output_keeps_its_first_and_last_part_and_one_line_counts_the_res
     assert printed.endswith(last.encode())
     assert last.endswith("line 499999\n")
     assert len(text.encode()) <= KEPT_BYTES
-    assert KEPT_BYTES - len(text.encode()) < 100
+    assert KEPT_BYTES - len(text.encode()) <= 1_000
     assert FIRST_BYTES + int(left_out.replace(",", "")) + len(last.encode()) == len(printed)
 
 
@@ -57,7 +57,7 @@ def test_memory_is_bounded_however_long_the_output() -> None:
     for _ in range(100):
         taken.add(b"x" * KEPT_BYTES)
     assert len(taken._rest) <= 2 * KEPT_BYTES
-    assert notice(99_000_000 + 64) in taken.end()
+    assert notice(99_000_000 + 1_000) in taken.end()
 
 
 PIECES = st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b"ab", "é😀".encode(), b"\xf0\x9f", b"\xff", b"0123456789"]))
