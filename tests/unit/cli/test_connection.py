@@ -1,4 +1,4 @@
-"""A connection tells the application which hosts a request names, wherever the request names them."""
+"""A connection tells the application which hosts a request names, and that its client has gone."""
 
 import asyncio
 from typing import Any
@@ -27,6 +27,20 @@ class FakeTransport(asyncio.Transport):
     def close(self) -> None:
         return
 
+    def pause_reading(self) -> None:
+        return
+
+    def resume_reading(self) -> None:
+        return
+
+
+def connected(app: Any, transport: FakeTransport) -> Connection:
+    config = uvicorn.Config(app, http=Connection, ws="none", lifespan="off", log_config=None, proxy_headers=False)
+    config.load()
+    connection = Connection(config=config, server_state=ServerState(), app_state={})
+    connection.connection_made(transport)
+    return connection
+
 
 async def hosts(head: bytes) -> tuple[list[bytes], str]:
     """The Host headers that the application sees of a request, and its path."""
@@ -35,10 +49,7 @@ async def hosts(head: bytes) -> tuple[list[bytes], str]:
     async def app(scope: Any, _receive: Any, _send: Any) -> None:
         seen.append(scope)
 
-    config = uvicorn.Config(app, http=Connection, ws="none", lifespan="off", log_config=None, proxy_headers=False)
-    config.load()
-    connection = Connection(config=config, server_state=ServerState(), app_state={})
-    connection.connection_made(FakeTransport())
+    connection = connected(app, FakeTransport())
     connection.data_received(head)
     await asyncio.gather(*connection.tasks)
     connection.connection_lost(None)
@@ -67,3 +78,25 @@ async def test_host_of_a_whole_url_counts_beside_the_header(target: bytes, host:
 
 async def test_host_of_a_whole_url_stands_in_for_a_missing_header() -> None:
     assert await hosts(b"GET http://b.test/x HTTP/1.1\r\n\r\n") == ([b"b.test"], "/x")
+
+
+async def test_disconnect_reaches_the_running_request_although_another_one_waits_behind_it() -> None:
+    """A client may send a second request at once, and close before the first one is answered."""
+    received: list[str] = []
+
+    async def app(_scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        received.append((await receive())["type"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"late"})
+
+    transport = FakeTransport()
+    connection = connected(app, transport)
+    connection.data_received(b"GET /a HTTP/1.1\r\nHost: a.test\r\n\r\nGET /b HTTP/1.1\r\nHost: a.test\r\n\r\n")
+    await asyncio.sleep(0)
+    connection.connection_lost(ConnectionResetError())
+    async with asyncio.timeout(10):
+        await asyncio.gather(*connection.tasks)
+
+    assert received == ["http.disconnect"]
+    assert transport.written == b"", "uvloop raises for bytes that are written to a connection that has gone"
