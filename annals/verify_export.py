@@ -89,7 +89,7 @@ def parsed(line: bytes, otherwise: str) -> dict[str, Any]:
     """The object of a line; `otherwise` says what it means that there is none."""
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         record = None
     if not isinstance(record, dict):
         raise Invalid(otherwise)

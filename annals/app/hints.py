@@ -6,6 +6,8 @@ from collections.abc import Iterable
 import msgspec
 from multipart import parse_options_header
 
+from annals.domain.decoding import UNREADABLE
+
 HEADER = b"x-annals-hint"
 LONGEST = 500
 """Most characters of one answer's hints together."""
@@ -38,7 +40,7 @@ def of_body(content_type: str, body: bytes) -> str:
         return ""
     try:
         decoded = _decode(body)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+    except UNREADABLE as error:
         found = _AT.search(str(error))
         place = f"byte {found[1]}" if found else f"it breaks off or is too deep, {len(body)} bytes"
         return f"The body's type is application/json, but it is no JSON ({place}). No parameter was read from it."

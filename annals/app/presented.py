@@ -9,6 +9,7 @@ from urllib.parse import unquote
 import msgspec
 
 from annals.app.parameters.kinds import is_uid
+from annals.domain.decoding import UNREADABLE
 
 _MOST_CHARACTERS = 4096
 
@@ -59,7 +60,7 @@ def _read(text: str) -> Presented | None:
     plain = unquote(text).strip().rstrip("=").replace("+", "-").replace("/", "_")
     try:
         session = msgspec.json.decode(urlsafe_b64decode(plain + "=" * (-len(plain) % 4)), type=_Session)
-    except (ValueError, msgspec.MsgspecError):
+    except UNREADABLE:
         return None
     return Presented(session.id, digest(session.secret)) if is_uid(session.id) else None
 
@@ -76,7 +77,7 @@ def _from_cookie(headers: Mapping[bytes, bytes], realm: str) -> str:
 def _from_fallback(headers: Mapping[bytes, bytes], realm: str) -> str:
     try:
         found = msgspec.json.decode(headers.get(b"x-fallback-cookies", b""), type=dict[str, str])
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return ""
     return next((value for name in cookie_names(realm) if (value := found.get(name, ""))), "")
 

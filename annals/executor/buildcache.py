@@ -18,6 +18,7 @@ from typing import NamedTuple
 import msgspec
 import structlog
 
+from annals.domain.decoding import UNREADABLE
 from annals.domain.ports import Artefact, Build
 from annals.executor import folders
 from annals.executor.trash import Trash
@@ -103,7 +104,7 @@ class BuildCache:
         try:
             note = await asyncio.to_thread(self._note(project, key).read_bytes)
             return msgspec.json.decode(note, type=Artefact)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, *UNREADABLE):
             return None
 
     async def keep_artefact(self, project: str, key: str, artefact: Artefact) -> None:

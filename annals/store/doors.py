@@ -17,6 +17,8 @@ from typing import Self
 import msgspec
 import structlog
 
+from annals.domain.decoding import UNREADABLE
+
 LOOK_SECONDS = 1.0
 """How long it takes at most until the door of a worker that was started is known."""
 
@@ -138,7 +140,7 @@ class Door:
                 return
             try:
                 knock = _decode(data)
-            except msgspec.MsgspecError:
+            except UNREADABLE:
                 log.warning("knock_unreadable", bytes=len(data))
                 continue
             self._take(knock)

@@ -8,6 +8,7 @@ import msgspec
 from eventsourcing.domain import BaseAggregate, CanMutateAggregate, DomainEventProtocol
 from eventsourcing.persistence import JSONTranscoder, Mapper, StoredEvent
 
+from annals.domain.decoding import UNREADABLE
 from annals.store.errors import UnknownTopic, UnreadableEvent
 from annals.store.states.compact import PREFIX, compact, plain
 
@@ -90,7 +91,7 @@ class EventMapper(Mapper[str]):
             head = b'{"originator_id":"%b","originator_version":%d,%b'
             try:  # a context manager would cost as much as the decoding
                 return decoder.decode(head % (stream.encode(), version, plain(state)[1:]))
-            except (msgspec.MsgspecError, UnreadableEvent):
+            except (UnreadableEvent, *UNREADABLE):
                 return self._decode(stream, version, topic, state)
         return self._decode(stream, version, topic, state)
 
@@ -103,7 +104,7 @@ class EventMapper(Mapper[str]):
                     return self._upcast(stream, version, topic, state)
                 decoder = self._decoder(topic)
             return decoder.decode(_prefix(stream, version) + state[1:])
-        except (msgspec.MsgspecError, json.JSONDecodeError) as error:
+        except UNREADABLE as error:
             raise UnreadableEvent(f"Event {version} of {stream} ({topic}) cannot be read: {error}") from error
 
     def _decoder(self, topic: str) -> msgspec.json.Decoder[Any]:

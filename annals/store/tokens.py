@@ -7,6 +7,8 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
+from annals.domain.decoding import UNREADABLE
+
 EPHEMERAL_KEYS = "ephemeral-keys"
 """What the signing secret of handed-out keys is derived for: `vault.derive(project, EPHEMERAL_KEYS)`."""
 
@@ -113,7 +115,7 @@ def _peeked(token: str, kind: type[T]) -> T:
             raise ValueError("The token is too long.")
         _, payload, _ = token.encode("ascii").split(b".")
         return msgspec.json.decode(_decode(payload), type=kind)
-    except (ValueError, msgspec.MsgspecError) as error:
+    except UNREADABLE as error:
         raise TokenInvalid("The token is malformed.") from error
 
 
@@ -126,7 +128,7 @@ def _verified(token: str, secret: bytes, now: float, kind: type[T]) -> T:
             raise ValueError("The signature does not fit.")
         msgspec.json.decode(_decode(header), type=_Header)
         claims = msgspec.json.decode(_decode(payload), type=kind)
-    except (ValueError, msgspec.MsgspecError) as error:
+    except UNREADABLE as error:
         raise TokenInvalid("The token is malformed, or was not signed here.") from error
     if claims.exp <= now:
         raise TokenInvalid("The token has expired.")

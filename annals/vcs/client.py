@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from annals.domain.decoding import UNREADABLE
 from annals.domain.origin import Origin, ReferenceType, storable
 from annals.vcs.jobs import Bounds, Folder, Found, Job, Place, Refused, Reply, Report
 from annals.vcs.refusals import Refusal
@@ -81,7 +82,7 @@ class Repositories:
             output = await _answer(msgspec.json.encode(job), seconds)
         try:
             reply = _decoder.decode(output)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             raise Refusal("failed", "The fetch ended without an answer; it may have needed too much memory.") from None
         if isinstance(reply, Refused):
             raise Refusal(reply.kind, reply.sentence)

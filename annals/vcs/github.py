@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from annals.domain.decoding import UNREADABLE
 from annals.domain.origin import Origin, ReferenceType
 from annals.vcs.addresses import parse
 from annals.vcs.archive import Entry, unpack_tarball
@@ -153,7 +154,7 @@ class Repository:
             raise Refusal("unreachable", f"GitHub answered {answer.status}.")
         try:
             return msgspec.json.decode(body)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             raise Refusal("unreachable", "GitHub's answer is no JSON.") from None
 
     def _headers(self) -> dict[str, str]:

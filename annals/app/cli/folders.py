@@ -12,6 +12,8 @@ from typing import Literal
 
 import msgspec
 
+from annals.domain.decoding import UNREADABLE
+
 POSTGRES_UID = 60_700
 """As root, embedded services run as this user: a number that no distribution assigns, and no sandbox runs as."""
 
@@ -104,14 +106,14 @@ class Folders:
             return None
         try:
             return msgspec.json.decode((self.run / "instance.json").read_bytes(), type=Running)
-        except (OSError, msgspec.MsgspecError):
+        except (OSError, *UNREADABLE):
             return None
 
     def processes(self) -> list[Process]:
         """The processes that the last supervisor on this folder wrote down, alive or not."""
         try:
             return msgspec.json.decode((self.run / "processes.json").read_bytes(), type=list[Process])
-        except (OSError, msgspec.MsgspecError):
+        except (OSError, *UNREADABLE):
             return []
 
     def clear(self) -> None:

@@ -57,7 +57,7 @@ def json_entry(line: str) -> dict[str, object] | None:
         return None
     try:
         entry = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return entry if isinstance(entry, dict) else None
 

@@ -17,6 +17,7 @@ from annals.app.cli.services import Key, read_key
 from annals.app.secret_keys import make_key
 from annals.app.settings import Settings
 from annals.domain.commands.projects import add_key, create_project
+from annals.domain.decoding import UNREADABLE
 from annals.domain.errors import ProjectNotFound
 from annals.domain.project import Project
 from annals.domain.scopes import PROJECT_SCOPES
@@ -109,7 +110,7 @@ async def drop_dead_key(settings: Settings, event_log: EventLog) -> None:
 def _still_valid(settings: Settings, project: Project) -> bool:
     try:
         kept = read_key(settings.folder)
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, *UNREADABLE):
         return False
     digest = hashlib.sha256(kept.key.encode()).hexdigest()
     return any(key.digest == digest for key in project.keys.values())

@@ -13,6 +13,7 @@ from annals.app.deployments.queries import Owner
 from annals.app.deployments.requests import connected, request
 from annals.app.installations.queries import connected_functions
 from annals.app.parameters.body import whole
+from annals.domain.decoding import UNREADABLE
 from annals.domain.errors import ArgumentInvalid, FunctionNotFound, InstallationNotFound, UserUnauthorized
 from annals.domain.origin import Origin, storable
 from annals.domain.project import Project
@@ -95,7 +96,7 @@ async def receive(call: Call) -> Answer:
         return json_answer(Answered([]))
     try:
         body = msgspec.json.decode(data, type=Body)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise ArgumentInvalid(f"The push cannot be read: {error}") from None
     if body.deleted or not body.ref.startswith(_BRANCHES) or not body.after.strip("0"):
         return json_answer(Answered([]))

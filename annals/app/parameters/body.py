@@ -8,6 +8,7 @@ import msgspec
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
 from annals.app.parameters.brackets import fold
+from annals.domain.decoding import UNREADABLE
 from annals.domain.errors import ArgumentInvalid
 
 _MOST_FIELDS = 2000
@@ -42,7 +43,7 @@ def body_parameters(content_type: str, body: bytes) -> dict[str, Any]:
 def _json(body: bytes) -> dict[str, Any]:
     try:
         decoded = _decode(body)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+    except UNREADABLE:
         return {}
     return decoded if isinstance(decoded, dict) else {}
 

@@ -11,6 +11,7 @@ from annals.app.parameters.kinds import Unfit, as_list, is_uid
 from annals.app.queries.page import Page, parse_page
 from annals.app.queries.schema import Schema
 from annals.domain.cron import is_cron
+from annals.domain.decoding import UNREADABLE
 from annals.domain.event_patterns import is_event_pattern, is_function_event
 
 _HEADER_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?", re.ASCII)
@@ -144,7 +145,7 @@ class ExecutionHeaders:
         if isinstance(value, str):
             try:
                 value = msgspec.json.decode(value) if value else {}
-            except (msgspec.MsgspecError, ValueError, RecursionError):
+            except UNREADABLE:
                 raise Unfit(self.describe()) from None
         if value == []:
             return {}

@@ -5,6 +5,7 @@ from typing import Any, Final
 import msgspec
 
 from annals.app.parameters.kinds import Unfit
+from annals.domain.decoding import UNREADABLE
 
 COMPARE_ONE: Final = frozenset(
     {"notEqual", "lessThan", "lessThanEqual", "greaterThan", "greaterThanEqual", "startsWith", "notStartsWith"}
@@ -35,7 +36,7 @@ def read(text: object) -> Query:
         raise Unfit(f"Invalid query. Must be a string, got {_type(text)}")
     try:
         decoded = msgspec.json.decode(text)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+    except UNREADABLE:
         raise Unfit("Invalid query: Syntax error") from None
     return _build(decoded, 0)
 

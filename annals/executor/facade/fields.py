@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
+from annals.domain.decoding import UNREADABLE
 from annals.executor.facade.errors import Refusal
 from annals.executor.facade.wire import Request
 
@@ -39,7 +40,7 @@ class Fields:
             return cls(_parts(options.get("boundary", ""), request.body))
         try:
             values = _decode(request.body)
-        except (msgspec.MsgspecError, ValueError, RecursionError):
+        except UNREADABLE:
             raise _invalid("The body is neither a JSON object nor multipart/form-data.") from None
         if not isinstance(values, dict):
             raise _invalid("The body is no JSON object.")
@@ -100,7 +101,7 @@ class Fields:
         if isinstance(value, str) and value.strip():
             try:
                 value = _decode(value)
-            except (msgspec.MsgspecError, ValueError, RecursionError):
+            except UNREADABLE:
                 value = 0
         found = {} if value in (None, "", []) else value
         if not isinstance(found, dict) or len(found) > NAMES:

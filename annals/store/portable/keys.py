@@ -12,6 +12,7 @@ from argon2.low_level import Type, hash_secret_raw
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from annals.domain.decoding import UNREADABLE
 from annals.store.errors import StoreError
 from annals.store.proof.notes import Checkpoint
 
@@ -86,7 +87,7 @@ def decrypt_keys(content: bytes, passphrase: str, checkpoint: Checkpoint, projec
     """The keys of a file that was written with the export that ends with this checkpoint. Raises KeysFileInvalid."""
     try:
         file = _decode(content)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         raise KeysFileInvalid("The file of --with-keys is none that `annals export --with-keys` wrote.") from None
     header = file.header
     if header.form != FORM or header.kdf != "argon2id":
@@ -98,7 +99,7 @@ def decrypt_keys(content: bytes, passphrase: str, checkpoint: Checkpoint, projec
         keys = _decode_keys(opened)
     except InvalidTag:
         raise KeysFileInvalid("The passphrase does not open the keys file, or the file was changed.") from None
-    except (Argon2Error, ValueError, msgspec.MsgspecError) as error:
+    except (Argon2Error, *UNREADABLE) as error:
         raise KeysFileInvalid(f"The keys file is damaged: {error}") from None
     if (header.root, header.size, header.project) != (checkpoint.root, checkpoint.size, project):
         raise KeysFileInvalid("The keys file belongs to another export. Use the one that was written with this export.")

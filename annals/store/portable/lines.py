@@ -4,6 +4,7 @@ import base64
 
 import msgspec
 
+from annals.domain.decoding import UNREADABLE
 from annals.store.proof.leaf import StoredRow
 
 
@@ -45,7 +46,7 @@ def from_line(line: bytes) -> StoredRow:
     try:
         read = _decode(line)
         state = base64.b64decode(read.state64, validate=True) if read.state64 else bytes(read.state)
-    except (msgspec.MsgspecError, ValueError) as error:
+    except UNREADABLE as error:
         raise LineInvalid(str(error)) from error
     return StoredRow(read.position, read.recorded, read.stream, read.version, read.topic, state)
 
@@ -55,6 +56,6 @@ def _stands(state: bytes) -> bool:
         return False
     try:
         _check(state)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return False
     return True

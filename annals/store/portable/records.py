@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from annals.domain.decoding import UNREADABLE
 from annals.store.portable.lines import LineInvalid
 
 FORM = 1
@@ -92,5 +93,5 @@ def from_record_line(line: bytes) -> Any:
     """Raises LineInvalid."""
     try:
         return _decode(line)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise LineInvalid(str(error)) from error

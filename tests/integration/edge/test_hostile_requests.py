@@ -1,6 +1,7 @@
 """Requests and answers that an honest peer never sends, as the edge meets them behind its HTTP server."""
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,8 +13,10 @@ from annals.app.services import Services
 from annals.domain.ports import Outcome
 from tests.integration.edge.client import Client, Reply
 from tests.integration.edge.executor import FakeExecutor
+from tests.integration.edge.repositories import installation
 from tests.integration.edge.test_attacks import encoded
 from tests.integration.edge.test_function_domains import HOST, published
+from tests.integration.edge.test_installations import deliver
 
 
 async def fed(edge: Edge, pieces: AsyncIterator[dict[str, Any]], headers: list[tuple[bytes, bytes]]) -> Reply:
@@ -149,3 +152,54 @@ async def test_nul_in_the_claims_of_a_token_is_no_server_error(plain: Client) ->
         jwt = f"{encoded({'alg': 'HS256'})}.{encoded(claims)}.x"
         reply = await plain.with_(x_appwrite_key=None, x_appwrite_jwt=jwt).get("/v1/account")
         assert reply.error == (401, "user_jwt_invalid")
+
+
+DEEP = b'{"a":' + b"[" * 1500
+"""Nested deeper than Python recurses, in fewer bytes than any credential may have."""
+
+UNREADABLE = {
+    "text that is not UTF-8": b'{"id":"\xff","userId":"\xff"}',
+    "deep lists": DEEP,
+    "nothing": b"",
+    "no map": b"[]",
+}
+
+
+def _base64(content: bytes) -> bytes:
+    return base64.urlsafe_b64encode(content).rstrip(b"=")
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+async def test_credential_that_cannot_be_read_is_no_server_error(plain: Client, name: str) -> None:
+    """JSON that a guest sends in a header, before anything else of the request is judged."""
+    content = UNREADABLE[name]
+    credentials = {
+        "x_appwrite_jwt": b"e30." + _base64(content) + b".a",
+        "x_appwrite_key": b"dynamic_e30." + _base64(content) + b".a",
+        "x_appwrite_session": _base64(content),
+        "x_fallback_cookies": content,
+        "cookie": b"a_session_p1=" + _base64(content),
+    }
+    for header, value in credentials.items():
+        guest = plain.with_(x_appwrite_key=None).with_(**{header: value.decode("latin-1")})
+        for path in ("/v1/account", "/v1/functions"):
+            reply = await guest.get(path)
+            assert reply.status in {400, 401}, (header, reply.body)
+            assert reply.error[0] == reply.status
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *UNREADABLE.values(),
+        b'{"ref": "\xed\xa0\x80", "repository": {}}',
+        b'{"ref": "refs/heads/main", "repository": ' + DEEP,
+        b'{"ref": "refs/heads/main", "repository": {"id": 1e999}}',
+    ],
+)
+async def test_signed_push_that_cannot_be_read_is_no_server_error(plain: Client, body: bytes) -> None:
+    installation_id = await installation(plain)
+
+    reply = await deliver(plain, installation_id, body)
+
+    assert reply.error == (400, "general_argument_invalid")

@@ -95,7 +95,7 @@ def push(branch: str = "main", after: str = "a" * 40, **fields: Any) -> dict[str
 async def deliver(
     client: Client, installation_id: str, body: Any, *, event: str = "push", secret: str = SECRET
 ) -> Reply:
-    data = json.dumps(body).encode()
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
     signature = "sha256=" + hmac.new(secret.encode(), data, hashlib.sha256).hexdigest()
     host = client.with_(
         x_appwrite_key=None, x_appwrite_project=None, x_github_event=event, x_hub_signature_256=signature

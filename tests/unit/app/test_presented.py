@@ -2,6 +2,7 @@
 
 from base64 import b64encode
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -45,6 +46,15 @@ def test_nonsense_presents_nobody_and_breaks_nothing(value: bytes) -> None:
         {b"x-appwrite-session": b64encode(value)},
     ):
         presented(headers, "p")
+
+
+@pytest.mark.parametrize(
+    "value", [b'{"id":"\xff"}', b'{"a_session_p":"\xed\xa0\x80"}', b'{"a":' + b"[" * 1500, b'{"a":' * 1500]
+)
+def test_json_that_cannot_be_read_presents_nobody(value: bytes) -> None:
+    """Neither text that is not UTF-8 nor deep nesting is an error of the decoder's own kind."""
+    assert presented({b"x-fallback-cookies": value}, "p") is None
+    assert presented({b"x-appwrite-session": b64encode(value)}, "p") is None
 
 
 @given(user_id=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,35}", fullmatch=True), secret=st.text(min_size=1))

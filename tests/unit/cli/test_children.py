@@ -71,6 +71,7 @@ def test_a_process_is_told_by_its_start_and_a_pid_without_one_is_none() -> None:
 def test_only_json_objects_are_entries() -> None:
     assert json_entry('{"event": "x"}') == {"event": "x"}
     assert json_entry("{broken") is None
+    assert json_entry('{"event": ' + "[" * 20_000) is None
     assert json_entry("text") is None
     assert as_words('{"event": "ended", "reason": "no disk", "level": "critical"}') == "ended: no disk"
     assert as_words("FATAL:  no disk") == "FATAL:  no disk"

@@ -9,6 +9,8 @@ import pytest
 
 from annals.store.portable import keys
 from annals.store.portable.keys import KeysFileInvalid, PlainKey, decrypt_keys, encrypt_keys
+from annals.store.portable.lines import LineInvalid, from_line
+from annals.store.portable.records import from_record_line
 from annals.store.proof.notes import Checkpoint
 
 CHECKPOINT = Checkpoint("annals", 7, b"r" * 32, 7, datetime(2026, 1, 31, tzinfo=UTC))
@@ -82,3 +84,13 @@ def test_file_that_asks_for_too_much_is_refused_before_it_is_tried(cost: dict[st
 def test_other_files_are_refused_with_a_sentence(content: bytes) -> None:
     with pytest.raises(KeysFileInvalid):
         decrypt_keys(content, PASSPHRASE, CHECKPOINT, "")
+
+
+@pytest.mark.parametrize("content", [b'{"header": "\xff"}', b'{"a": ' + b"[" * 1500, b"", b"[]"])
+def test_file_that_cannot_be_read_is_refused(content: bytes) -> None:
+    with pytest.raises(KeysFileInvalid):
+        decrypt_keys(content, PASSPHRASE, CHECKPOINT, "p")
+    with pytest.raises(LineInvalid):
+        from_line(content)
+    with pytest.raises(LineInvalid):
+        from_record_line(content)
