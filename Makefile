@@ -8,7 +8,7 @@ FITS := import sys; sys.version_info >= (3, 11) or sys.exit(1)
 UV_VERSION := 0.13.9
 ARGS ?=
 
-.PHONY: setup up demo test check faults soak overload audit sbom bench lock images docs
+.PHONY: setup up demo test check faults fuzz soak overload audit sbom bench lock images docs
 
 # Everything that tests, checks and measurements need, too.
 setup: $(DEV_STAMP)
@@ -58,6 +58,10 @@ test: setup
 # Processes, services and disks hurt on purpose; what holds after each is in docs/guarantees.md.
 faults: setup
 	@$(BIN)/python -m pytest tests/faults tests/load $(ARGS)
+
+# Ten minutes of random input, by the OpenAPI documents and by raw bytes. ARGS="--minutes 60 --seed 7" is longer.
+fuzz: setup
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 # Half an hour of load and random faults: memory, descriptors and rows stay flat. ARGS="--minutes 5" is shorter.
 soak: setup

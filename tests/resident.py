@@ -1,6 +1,6 @@
 """Memory of an instance's API processes, which nobody is to fill by what he sends."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +14,11 @@ def resident(instance: AnnalsInstance) -> int:
     """Bytes of memory of the instance's API processes."""
     pids = [row["pid"] for row in instance.processes() if str(row["role"]).startswith("api")]
     assert pids
+    return memory_of(pids)
+
+
+def memory_of(pids: Iterable[int]) -> int:
+    """Bytes of memory of these processes. Raises OSError if one of them has ended."""
     statuses = [Path(f"/proc/{pid}/status").read_text() for pid in pids]
     return sum(int(status.partition("VmRSS:")[2].split()[0]) * 1024 for status in statuses)
 

@@ -2,15 +2,19 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
-from litestar import Litestar, asgi
+from litestar import Litestar, Request, Response, asgi
+from litestar.exceptions import HTTPException
 from litestar.types import Receive, Scope, Send
 
 from annals.app.edge import Edge
+from annals.app.errors import refusal_answer
 from annals.app.metrics import Metrics
 from annals.app.operations import ROUTES
 from annals.app.settings import Settings
 from annals.app.wiring import open_executor, open_services
+from annals.domain.errors import BadRequest
 
 
 def create_app(settings: Settings) -> Litestar:
@@ -34,4 +38,18 @@ def create_app(settings: Settings) -> Litestar:
         scope["path"] = f"/{scope['path']}"  # a mount strips its own path, which is the slash
         await edge(scope, receive, send)
 
-    return Litestar([everything], lifespan=[open_and_close], openapi_config=None, logging_config=None, debug=False)
+    return Litestar(
+        [everything],
+        lifespan=[open_and_close],
+        openapi_config=None,
+        logging_config=None,
+        debug=False,
+        exception_handlers={HTTPException: refused_by_router},
+    )
+
+
+def refused_by_router(_: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    """Return the envelope for a head that Litestar refuses before the edge sees it, as for a Host that is no name."""
+    answer = refusal_answer(BadRequest(f"{error.detail}. Correct the request's head and send it again."))
+    headers = {name.decode(): value.decode() for name, value in answer.headers}
+    return Response(answer.body, status_code=answer.status, headers=headers)

@@ -4,6 +4,8 @@ Whatever comes, the answer is no 500, what was hidden in a request is not carrie
 """
 
 import json
+import socket
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 from tests.api.test_wire import head
 from tests.api.wire import NODE, Wire
 from tests.client import Client
+from tests.fuzz.answers import fault_of, read_answers
 from tests.instance import AnnalsInstance, eventually
 from tests.resident import flat
 
@@ -125,6 +128,19 @@ def test_a_request_whose_url_names_another_host_than_its_header_is_refused(wire:
     assert wire.say(same + LAST)[0] == [200, 200]
 
 
+@pytest.mark.parametrize("host", [b"\xff", b"a b", b"a:b", b"a\tb", b"%00", b"a/b", b"[::1", b"a@b", b"-", b'"'])
+def test_host_that_is_no_name_is_answered_in_the_envelope(wire: Wire, host: bytes) -> None:
+    with wire.connect() as one:
+        one.sendall(LAST.replace(b"localhost", host))
+        received = b""
+        while piece := one.recv(65536):
+            received += piece
+
+    [answer] = read_answers(received)
+    assert answer.status < 500
+    assert fault_of(answer) is None
+
+
 OVERSIZED = {
     "a header": (GET + b"X-A: " + b"a" * 1_000_000 + b"\r\n\r\n", 431),
     "headers": (GET + b"".join(b"X-%d: a\r\n" % n for n in range(1000)) + b"\r\n", 431),
@@ -164,6 +180,35 @@ def test_who_leaves_while_the_code_runs_loses_only_the_answer(
 
     eventually(lambda: {row["status"] for row in rows()} <= {"completed", "failed"}, 90)
     assert client.execute(function)["responseStatusCode"] == 200
+
+
+def test_client_that_resets_with_two_requests_unanswered_leaves_no_error_in_the_log(
+    client: Client, wire: Wire, function: str, annals_instance: AnnalsInstance
+) -> None:
+    """The first request runs, the second one waits for it; both are to be told that their client has gone."""
+    start = len(annals_instance.log.read_text())
+    body = b'{"path":"/slow"}'
+    sent = head(annals_instance, f"/functions/{function}/executions", "application/json", len(body)) + body + LAST
+    slow = {"queries[]": json.dumps({"method": "equal", "attribute": "requestPath", "values": ["/slow"]})}
+
+    def statuses() -> list[str]:
+        found = client.call("GET", f"/functions/{function}/executions", params=slow)
+        return [row["status"] for row in found["executions"]]
+
+    before = len(statuses())
+    wires = [wire.connect() for _ in range(3)]
+    for one in wires:
+        one.sendall(sent)
+    eventually(lambda: len(statuses()) == before + len(wires))
+    for one in wires:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        one.close()
+    eventually(lambda: set(statuses()) <= {"completed", "failed"}, 90)
+
+    assert client.call("POST", f"/functions/{function}/executions", json={"path": "/slow"})["status"] == "completed"
+    logged = annals_instance.log.read_text()[start:]
+    assert "Traceback" not in logged
+    assert " ERROR " not in logged
 
 
 def test_who_leaves_in_the_middle_of_an_upload_leaves_nothing(
