@@ -26,6 +26,7 @@ from pathlib import Path
 from tests.simulation import (  # noqa: F401 - they register what they hold
     mutations_of_blobs,
     mutations_of_builds,
+    mutations_of_projects,
     races,
     races_of_blobs,
     races_of_builds,

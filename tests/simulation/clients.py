@@ -28,7 +28,7 @@ from annals.domain.policy import Policy, Retries, Scaling, policy_from
 from annals.store.blob_keys import source_key
 from annals.store.blobs import BlobError
 from annals.store.errors import StoreUnavailable
-from annals.store.log import Recorded
+from annals.store.log import Meta, Recorded
 from tests.simulation.calls import META, PROJECT, HeardLog, SimulatedCall
 from tests.simulation.nodes import Parts
 from tests.simulation.transactions import Row
@@ -89,12 +89,12 @@ class Client:
         rows = self._world.server.streams.get(stream, [])
         return rows[version - 1] if version <= len(rows) else None
 
-    async def _run(self, command: Any, *keys: Key, **facts: Any) -> Recorded:
-        return await (await self._parts()).log.run(command, *keys, meta=META, **facts)
+    async def _run(self, command: Any, *keys: Key, meta: Meta = META, **facts: Any) -> Recorded:
+        return await (await self._parts()).log.run(command, *keys, meta=meta, **facts)
 
-    async def create_function(self, function_id: str, **settings: Any) -> Recorded:
+    async def create_function(self, function_id: str, *, meta: Meta = META, **settings: Any) -> Recorded:
         facts = {"project_id": self._project, "function_id": function_id, "configuration": configuration(**settings)}
-        return await self._run(create_function, Function.absent(self._project, function_id), **facts)
+        return await self._run(create_function, Function.absent(self._project, function_id), meta=meta, **facts)
 
     async def update_function(self, function_id: str, **settings: Any) -> Recorded:
         key = Function.key(PROJECT, function_id)
@@ -134,14 +134,14 @@ class Client:
 
     async def request(self, function_id: str, execution_id: str, *, after: float | None = None) -> Recorded | None:
         """Ask for a run, at once or `after` seconds."""
-        row = self._world.server.rows("functions").get(Function.stream(PROJECT, function_id))
+        row = self._world.server.rows("functions").get(Function.stream(self._project, function_id))
         if row is None or not row["deployment_id"]:
             return None
         due = None if after is None else self._world.clocks.here() + timedelta(seconds=after)
         return await self._run(
             request_execution,
-            Execution.absent(PROJECT, execution_id),
-            project_id=PROJECT,
+            Execution.absent(self._project, execution_id),
+            project_id=self._project,
             function_id=function_id,
             function_incarnation=row["sequence"],
             function_version=row["version"],
@@ -168,7 +168,11 @@ class Client:
         return await self._run(cancel_execution, key, function_id=function_id, incarnation=incarnation)
 
     async def delete_execution(self, function_id: str, execution_id: str) -> Recorded:
-        facts = {"function_id": function_id, "incarnation": self._incarnation(function_id) or 0, "stale": False}
+        facts: dict[str, Any] = {
+            "function_id": function_id,
+            "incarnation": self._incarnation(function_id) or 0,
+            "stale": False,
+        }
         return await self._run(delete_execution, Execution.key(PROJECT, execution_id), **facts)
 
     async def upload_chunk(self, function_id: str, deployment_id: str, chunk: Chunk, data: bytes) -> Any:

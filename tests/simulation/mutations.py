@@ -290,9 +290,3 @@ def build_runs_without_a_claim() -> AbstractContextManager[object]:
 
 
 _AFTER = Follower._step.__globals__["FACTS"]["after"]
-
-
-@found_by("project_reuse_meets_sealing")
-def data_keys_are_not_checked() -> AbstractContextManager[object]:
-    """A value is recorded whether or not the key that sealed it is still its project's."""
-    return mock.patch.object(EventLog, "_keys_of", return_value=())

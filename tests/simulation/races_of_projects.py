@@ -20,25 +20,12 @@ from tests.simulation.nodes import Parts
 from tests.simulation.races import begun, race, soon
 from tests.simulation.scenario import calm
 from tests.simulation.statements_models import event_of
+from tests.simulation.tenants import REUSED, Unwrapped
 from tests.simulation.transactions import DataKeyGone, Row, Tx, on
 from tests.simulation.world import World
 
-REUSED = "reused"
 WRITES = 12
 _TRIES = 6
-
-
-class Unwrapped:
-    """A master key that leaves data keys as they are."""
-
-    def refresh(self) -> bool:
-        return False
-
-    def wrap(self, project: str, key_id: str, key: bytes) -> bytes:
-        return key
-
-    def unwrap(self, project: str, key_id: str, wrapped: bytes) -> bytes:
-        return wrapped
 
 
 @race
@@ -147,13 +134,21 @@ def data_keys(tx: Tx, p: Any) -> list[Row]:
 def created(tx: Tx, p: Any) -> list[Row]:
     if tx.get("projects", p["stream"]) is not None:
         return []
-    row = {"stream_id": p["stream"], "project_id": p["project_id"], "sequence": event_of(tx, p)["notification_id"]}
-    return [tx.put("projects", p["stream"], row)]
+    named = {"stream_id": p["stream"], "project_id": p["project_id"], "variables_version": 1}
+    return [tx.put("projects", p["stream"], {**named, "sequence": event_of(tx, p)["notification_id"]})]
 
 
 @on(PROJECTS["deleted"])
 def deleted(tx: Tx, p: Any) -> list[Row]:
+    row = tx.get("projects", p["stream"])
     tx.drop("projects", p["stream"])
+    for table in ("functions", "deployments", "users"):
+        for key, held in tx.rows(table):
+            if row is not None and held["project_id"] == row["project_id"]:
+                tx.drop(table, key)
+    for key, _ in tx.rows("counters"):
+        if row is not None and key[0] == row["project_id"]:
+            tx.drop("counters", key)
     return []
 
 

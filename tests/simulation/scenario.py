@@ -8,11 +8,17 @@ from typing import NamedTuple
 
 from tests.simulation.clients import Client
 from tests.simulation.closing import judge, until_calm
+from tests.simulation.tenants import Tenant
+from tests.simulation.tenants import judge as judge_tenant
 from tests.simulation.world import World
 
 NODES = ("api1", "api2", "worker1", "worker2", "keeper1", "keeper2")
 FUNCTIONS = ("f1", "f2")
 SCHEDULES = ("", "", "* * * * *", "*/2 * * * *", "0 0 * * *")
+
+
+REUSES = 0.2
+"""The share of scenarios in which a second project is deleted and created again under load."""
 
 
 class Theme(NamedTuple):
@@ -33,8 +39,13 @@ async def random_scenario(world: World) -> None:
     theme = rng.choice(THEMES)
     breaking = [_break(world, rng, length, theme.breaks) for _ in range(rng.choice([0, 1, 1, 2, 3]))]
     hurry = [_hurry(world)] if rng.random() < 0.2 else []
-    await asyncio.gather(_use(world, rng, length, theme.acts), *breaking, *hurry)
+    own = random.Random(f"{world.seed} tenant")
+    tenant = Tenant(world, own) if own.random() < REUSES else None
+    tenants = [tenant.use(length)] if tenant is not None else []
+    await asyncio.gather(_use(world, rng, length, theme.acts), *breaking, *hurry, *tenants)
     await calm(world)
+    if tenant is not None:
+        judge_tenant(world, tenant)
 
 
 async def calm(world: World) -> None:

@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation import mutations_of_blobs, mutations_of_builds  # noqa: F401 - it registers its own
+from tests.simulation import (  # noqa: F401 - they register their own
+    mutations_of_blobs,
+    mutations_of_builds,
+    mutations_of_projects,
+)
 from tests.simulation.mutations import MUTATIONS
 
 ROOT = Path(__file__).parents[2]

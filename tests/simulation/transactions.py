@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from psycopg import errors as pg
 
-from annals.store.trips import DATA_KEYS, STREAM_KEY
+from annals.store.trips import DATA_KEYS, PROJECTS, STREAM_KEY
 
 Row = dict[str, Any]
 Key = Any
@@ -72,6 +72,24 @@ class _DataKeyGone:
 
 class DataKeyGone(pg.ForeignKeyViolation):
     diag = _DataKeyGone()  # type: ignore[assignment]
+
+
+class _ProjectGone:
+    constraint_name = PROJECTS
+    message_primary = "the project is gone, or was created again"
+
+
+class ProjectGone(pg.ForeignKeyViolation):
+    diag = _ProjectGone()  # type: ignore[assignment]
+
+
+class _ProjectNotEmpty:
+    constraint_name = "projects_empty"
+    message_primary = "the project is not empty"
+
+
+class ProjectNotEmpty(pg.ForeignKeyViolation):
+    diag = _ProjectNotEmpty()  # type: ignore[assignment]
 
 
 class UnknownStatement(Exception):
