@@ -80,6 +80,12 @@ class _Batch:
         return plain + [waiter for keys in self.lookups.values() for waiters in keys.values() for waiter in waiters]
 
 
+def _retrieve(waiter: asyncio.Future[Found]) -> None:
+    """Mark an exception as seen: a request that is refused for another reason awaits none of its lookups."""
+    if not waiter.cancelled():
+        waiter.exception()
+
+
 class Reads:
     """One per process; the first read of a quiet moment goes at once, those that come meanwhile go together."""
 
@@ -101,6 +107,7 @@ class Reads:
     def look_up(self, lookup: Lookup, *key: str) -> asyncio.Future[Found]:
         """The rows of one key. The future raises as that of `rows`."""
         waiter: asyncio.Future[Found] = self._loop.create_future()
+        waiter.add_done_callback(_retrieve)
         self._next.add_key(lookup, key, waiter)
         self._arrived()
         return waiter

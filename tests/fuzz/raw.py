@@ -61,7 +61,8 @@ def play(endpoint: str, one: Script, *, hang_seconds: float = HANG_SECONDS) -> O
         answers = read_answers(received)
     except ValueError as error:
         return Outcome([], fault or (None if _by_function(one) else str(error)))
-    faults = [fault] + [fault_of(answer) for answer in answers if not _is_functions_own(answer, one)]
+    judged = [answer for answer in answers if answer.whole or one.well_framed]  # a broken request may cut one off
+    faults = [fault] + [fault_of(answer) for answer in judged if not _is_functions_own(answer, one)]
     if one.leaves:
         faults = [None]
     elif one.well_framed and not answers and fault is None:

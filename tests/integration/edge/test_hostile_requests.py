@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gc
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from annals.app import call
 from annals.app.edge import Edge
+from annals.app.hosts.visit import RULE
 from annals.app.services import Services
 from annals.domain.ports import Outcome
 from tests.integration.edge.client import Client, Reply
@@ -203,3 +205,16 @@ async def test_signed_push_that_cannot_be_read_is_no_server_error(plain: Client,
     reply = await deliver(plain, installation_id, body)
 
     assert reply.error == (400, "general_argument_invalid")
+
+
+async def test_lookup_that_fails_for_a_request_that_has_ended_logs_nothing(services: Services) -> None:
+    """A refused request leaves its lookups behind, and a client chooses what they look for."""
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(context))
+
+    left = services.reads.look_up(RULE, "a\0")
+    await asyncio.wait([left])
+    del left
+    gc.collect()
+
+    assert told == []
