@@ -52,3 +52,12 @@ def test_links_of_the_pages_outside_the_site_lead_to_files(page: str) -> None:
     links = LINK.findall((ROOT / page).read_text())
 
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_each_version_of_the_changelog_fits_on_two_pages() -> None:
+    """After a merge that brought former text back, keep the shorter one and add the new lines to it."""
+    versions = re.split(r"^## ", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)[1:]
+
+    long = {version.splitlines()[0]: version.count("\n") for version in versions if version.count("\n") > 120}
+
+    assert long == {}, "say in one line each what users notice; at most 120 lines a version"
