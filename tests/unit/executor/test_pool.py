@@ -119,13 +119,14 @@ async def test_a_deadline_kills_the_instance_and_is_a_timeout(host: Host) -> Non
     await until(lambda: host.driver.started[0].killed)
 
 
-async def test_code_that_its_server_gave_up_at_the_deadline_takes_no_further_call(host: Host) -> None:
+@pytest.mark.parametrize("logging", [False, True], ids=["without a log", "with its line kept from the log"])
+async def test_code_that_its_server_gave_up_at_the_deadline_takes_no_further_call(host: Host, logging: bool) -> None:
     async def late(_: bytes) -> bytes:
         await asyncio.sleep(0.2)
         return b"HTTP/1.1 500 Late\r\ncontent-length: 0\r\n\r\n"
 
     host.driver.answer = late
-    assert (await host.call(run_seconds=0.1, logging=False)).reason == "timeout"
+    assert (await host.call(run_seconds=0.1, logging=logging)).reason == "timeout"
     host.driver.answer = hello
 
     assert (await host.call()).cold
