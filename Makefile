@@ -8,7 +8,7 @@ FITS := import sys; sys.version_info >= (3, 11) or sys.exit(1)
 UV_VERSION := 0.13.9
 ARGS ?=
 
-.PHONY: setup up demo test check faults fuzz soak overload audit sbom bench lock images docs
+.PHONY: setup up demo test check faults fuzz soak overload neighbours audit sbom bench lock images docs
 
 # Everything that tests, checks and measurements need, too.
 setup: $(DEV_STAMP)
@@ -70,6 +70,10 @@ soak: setup
 # Ten times as many callers as can be served, for a minute: what was accepted ends, and it is over soon.
 overload: setup
 	@$(BIN)/python -m tests.overload $(ARGS)
+
+# A hostile project beside a quiet one; fails if a call of the quiet one fails, or takes more than twice as long as alone.
+neighbours: setup
+	@$(BIN)/python -m tests.neighbours $(ARGS)
 
 bench: setup
 	@$(BIN)/python -m bench $(ARGS)
