@@ -143,7 +143,8 @@ def _telling(fields: dict[str, Any], stream: str) -> Iterator[tuple[str, object]
             yield from _telling(value, stream)
         elif isinstance(value, list):
             if value and all(isinstance(item, str) for item in value):
-                yield name, f"{len(value)} of them" if len(value) > _MANY else ",".join(value)
+                left_out = len(value) - _MANY
+                yield name, ",".join(value[:_MANY]) + (f" and {left_out} more" if left_out > 0 else "")
         elif value not in ("", None, False, 0) and not name.endswith(_UNTOLD) and not _said(name, str(value), stream):
             yield name, value
 

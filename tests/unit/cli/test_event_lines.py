@@ -1,0 +1,24 @@
+"""Lines of `annals events`."""
+
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+from annals.app.cli.events import as_text
+from annals.domain.function import Function
+from tests.unit.domain.given import given_function
+
+
+def test_list_of_many_names_shows_the_first_ones_and_counts_the_rest() -> None:
+    function = given_function()
+    function.collect_events()
+    function.trigger_event(
+        Function.Updated,
+        configuration=function.configuration,
+        changed=["name", "runtime", "timeout", "logging"],
+        live=False,
+    )
+    [event] = function.collect_events()
+
+    line = as_text(SimpleNamespace(position=7, recorded_at=datetime(2026, 3, 1, tzinfo=UTC), event=event))  # type: ignore[arg-type]
+
+    assert 'changed="name,runtime,timeout and 1 more"' in line
