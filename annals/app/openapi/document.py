@@ -24,6 +24,15 @@ _SECURITY = {
     "Session": "X-Appwrite-Session",
 }
 
+_RECORD_NOTHING = {
+    "/v1/account/jwt",
+    "/v1/account/jwts",
+    "/v1/project/keys/ephemeral",
+    "/v1/projects/{projectId}/jwts",
+    "/v1/users/{userId}/jwts",
+}
+"""Writes whose answer is all they leave, so that there is nothing to try."""
+
 _CREDENTIALS: list[dict[str, list[str]]] = [{"Project": [], kind: []} for kind in ("Key", "Session", "JWT")]
 
 
@@ -147,7 +156,7 @@ def _added(operation: Operation) -> list[dict[str, Any]]:
     """What an operation takes beside its own table: the past on reads, a dry run and an idempotency key on writes."""
     if operation.past is not None:
         return [_parameter("asOf", _AS_OF, "query", needed=False)]
-    if operation.method == "GET":
+    if operation.method == "GET" or operation.path in _RECORD_NOTHING:
         return []
     added = [_parameter("dryRun", _DRY_RUN, "query", needed=False)]
     if takes_key(operation.handler):

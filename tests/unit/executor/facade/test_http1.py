@@ -1,6 +1,7 @@
 """The façade's server over real sockets: what comes in pieces, twice, too large or not at all."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -169,4 +170,5 @@ async def test_a_head_that_trickles_in_has_its_time_once(server: Server, monkeyp
             writer.write(b"a")
             await asyncio.sleep(0.02)
 
-    assert await reading == b""
+    with contextlib.suppress(ConnectionResetError):  # the kernel resets where it closed over a byte that came last
+        assert await reading == b""
