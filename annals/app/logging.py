@@ -42,7 +42,7 @@ def configure(settings: Settings, role: str) -> None:
         processors=[*shared, written],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
+        cache_logger_on_first_use=role != "cli",  # a command shares its process with a test, and is short
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(

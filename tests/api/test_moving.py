@@ -13,6 +13,13 @@ CODE = "export default async ({ res }) => res.text('moved ' + process.env.WORD);
 PASSPHRASE = "correct horse battery"
 
 
+@pytest.fixture(scope="module")
+def origin() -> Iterator[AnnalsInstance]:
+    """The instance that is exported whole, so it must hold nothing of other tests."""
+    with instance_of_its_own() as instance:
+        yield instance
+
+
 @pytest.fixture
 def another() -> Iterator[AnnalsInstance]:
     """An empty instance with a master key of its own."""
@@ -22,9 +29,9 @@ def another() -> Iterator[AnnalsInstance]:
 
 @pytest.mark.parametrize("with_keys", [True, False], ids=["with keys", "without keys"])
 def test_function_with_variables_runs_where_it_was_moved(
-    annals_instance: AnnalsInstance, another: AnnalsInstance, tmp_path: Path, with_keys: bool
+    origin: AnnalsInstance, another: AnnalsInstance, tmp_path: Path, with_keys: bool
 ) -> None:
-    here = Client(annals_instance.endpoint, annals_instance.headers)
+    here = Client(origin.endpoint, origin.headers)
     here.function("moving", CODE)
     try:
         variable = {"key": "WORD", "value": "whole", "secret": False, "variableId": "word"}
@@ -32,7 +39,7 @@ def test_function_with_variables_runs_where_it_was_moved(
         (tmp_path / "passphrase").write_text(PASSPHRASE)
         keys = ("--with-keys", str(tmp_path / "k"), "--passphrase-file", str(tmp_path / "passphrase")) * with_keys
         done = annals(
-            *("export", "--contents", "--output", str(tmp_path / "e"), *keys, "--data", str(annals_instance.data)),
+            *("export", "--contents", "--output", str(tmp_path / "e"), *keys, "--data", str(origin.data)),
         )
         assert done.returncode == 0, done.stderr
         assert PASSPHRASE not in done.stdout + done.stderr
@@ -40,7 +47,7 @@ def test_function_with_variables_runs_where_it_was_moved(
         imported = annals("import", str(tmp_path / "e"), *keys, "--data", str(another.data), "--json")
 
         assert imported.returncode == 0, imported.stderr
-        there = Client(another.endpoint, annals_instance.headers)  # the keys of the log that was imported
+        there = Client(another.endpoint, origin.headers)  # the keys of the log that was imported
         (listed,) = [one for one in there.call("GET", "/functions")["functions"] if one["$id"] == "moving"]
         (shown,) = listed["vars"]
         assert (shown["key"], shown["value"], shown["secret"]) == ("WORD", "whole" * with_keys, False)
