@@ -1,6 +1,7 @@
 """Whatever our own documents allow or forbid, sent to a running instance: schemathesis, seeded and bounded."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.house.source import ROOT
 from tests.instance import AnnalsInstance, annals
 
 LEFT_OUT = {
@@ -57,7 +59,11 @@ def test_every_answer_is_what_the_document_says(
         *(word for name, value in headers.items() for word in ("-H", f"{name}: {value}")),
         *ASKED[version],
     ]
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=1400)
+    hooks = {"SCHEMATHESIS_HOOKS": "tests.api.schemathesis_hooks", "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, **hooks}
+    ended = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=1400
+    )
 
     assert ended.returncode == 0, ended.stdout[-6000:] + ended.stderr[-2000:]
     cases = re.search(r"([\d,]+) generated", ended.stdout)
