@@ -47,6 +47,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 
 async def checks(config: ExecutorConfig) -> list[Check]:
     """Look at this host by trying; starts one sandbox that does nothing, and disturbs no running executor."""
+    os.umask(0o022)  # as the executor's: sandboxed users read what is laid out for them
     with tempfile.TemporaryDirectory(prefix="annals-doctor-") as scratch:
         work = Path(scratch)
         await asyncio.to_thread(work.chmod, 0o711)

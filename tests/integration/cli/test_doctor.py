@@ -1,6 +1,7 @@
 """`annals doctor` on this machine, by trying."""
 
 import json
+import os
 import socket
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,16 @@ def test_a_machine_that_can_run_it_is_told_so_and_nothing_is_made(tmp_path: Path
     assert {"python", "data folder", "disk space", "port", "embedded postgres", "embedded valkey"} <= {*checks}
     assert {"driver sandbox", "driver docker", "limits"} <= {*checks}
     assert not (tmp_path / "data").exists()
+
+
+def test_strict_umask_of_the_user_is_no_fault_of_the_machine(tmp_path: Path) -> None:
+    former = os.umask(0o077)
+    try:
+        _, checks = examined("--data", str(tmp_path), ANNALS_PORT="0", ANNALS_DRIVER="sandbox")
+    finally:
+        os.umask(former)
+
+    assert checks["driver sandbox"]["ok"], checks["driver sandbox"]
 
 
 def test_each_failing_line_says_the_next_step_and_scripts_see_the_failure(tmp_path: Path) -> None:

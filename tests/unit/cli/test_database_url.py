@@ -13,6 +13,7 @@ from annals.app.settings import Settings
 from annals.store.conninfo import conninfo, hosts, without_secrets
 from annals.store.errors import UrlInvalid
 from annals.store.migrate import migrate
+from tests.instance import annals
 
 SEVERAL = "postgresql://annals:s3cret@h1:5432,h2:6432/annals?sslmode=require"
 INVALID = (
@@ -76,10 +77,15 @@ def test_invalid_url_is_refused_with_a_sentence_that_does_not_repeat_it(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ANNALS_DATABASE_URL", url)
-    for command in (["ps"], ["events"], ["doctor"], ["settings"], ["executor"], ["prepare"]):
-        ended = CliRunner().invoke(main, command)
+    for command in ("ps", "events", "doctor", "settings"):
+        ended = CliRunner().invoke(main, [command])
         assert "s3cret" not in ended.output
         assert ended.exception is None or isinstance(ended.exception, SystemExit), command
+    for role in ("executor", "prepare"):  # each changes its process for good: umask and logging
+        done = annals(role, environment={"ANNALS_DATABASE_URL": url, "ANNALS_DATA": str(tmp_path)})
+        assert done.returncode == 1, role
+        assert "s3cret" not in done.stdout + done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(
