@@ -30,6 +30,8 @@ class AnnalsInstance:
         self.data, self.driver = Path(self.ready["data"]), str(self.ready["driver"])
         self.database_url = str(self.ready["database_url"])
         self.headers = {"X-Appwrite-Project": self.project, "X-Appwrite-Key": self.key}
+        self.leaves_groups = False
+        """Whether it is of a release that left its empty control groups behind, which are removed for it."""
         self.executors: dict[str, Path] = {}
         """The data folders of executors that it has elsewhere, by their addresses."""
 
@@ -114,6 +116,9 @@ class AnnalsInstance:
         assert code == 0, f"exit code {code}:\n{self.log.read_text()[-4000:]}"
         assert alive(family) == [], f"left behind: {alive(family)}"
         assert left_by(self.data) == []
+        if self.leaves_groups:
+            for group in groups_of(self.data):
+                Path(group).rmdir()
         assert groups_of(self.data) == []
 
 

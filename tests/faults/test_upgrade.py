@@ -85,7 +85,9 @@ def formerly(code: Path, folder: Path, outside: Mapping[str, str]) -> AnnalsInst
     """An instance of a former release."""
     environment = {**outside, "PYTHONPATH": str(code)}
     options = ("--driver", "sandbox")
-    return AnnalsInstance.start(folder / "data", *options, environment=environment, wrap=release.within(code))
+    former = AnnalsInstance.start(folder / "data", *options, environment=environment, wrap=release.within(code))
+    former.leaves_groups = True
+    return former
 
 
 def leads(database_url: str) -> int | None:
