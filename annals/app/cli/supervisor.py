@@ -1,7 +1,6 @@
 """`annals up`: starts an instance in the order of its dependencies, keeps it running, and ends it whole."""
 
 import asyncio
-import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from annals.app.cli.folders import Process, Running, start_ticks
 from annals.app.cli.forks import Forks
 from annals.app.cli.live import Live
 from annals.app.cli.notifications import Notifications
+from annals.app.cli.process_list import ProcessList
 from annals.app.cli.programs import Embedded, Role, plain
 from annals.app.cli.services import Services, read_key
 from annals.app.cli.start_progress import StartProgress
@@ -50,6 +50,7 @@ class Instance:
         self._reaper = Reaper()
         self._children: list[Child] = []
         self._progress: StartProgress | None = None
+        self._list = ProcessList(self.folders, self._rows)
         self._driver: str = self.settings.driver
         self._environment = as_environment(self.settings)
         self._began = datetime.now(UTC).isoformat(timespec="seconds")
@@ -90,6 +91,7 @@ class Instance:
         until = time.monotonic() + 1
         while self._reaper.end_adopted() and time.monotonic() < until:  # noqa: ASYNC110 (no event tells of these)
             await asyncio.sleep(0.01)
+        self._list.close()
         self._notifications.close()
         self._forks.close()
         self.folders.clear()
@@ -142,10 +144,12 @@ class Instance:
                     self._write_processes()
 
     def _write_processes(self) -> None:
-        pid = os.getpid()
         for child in self._children:
             if not child.running:
                 forget(self.folders.metrics, child.name)
+        self._list.write()
+
+    def _rows(self) -> list[Process]:
+        pid = os.getpid()
         ours = Process(role="supervisor", pid=pid, ticks=start_ticks(pid) or 0, started_at=self._began, state="ready")
-        with contextlib.suppress(OSError):  # a full disk: `annals ps` shows what was, children are kept
-            self.folders.write("processes.json", [ours, *(child.row() for child in self._children if child.running)])
+        return [ours, *(child.row() for child in self._children if child.running)]

@@ -1,0 +1,48 @@
+"""The list of processes is complete again once a full disk has room."""
+
+import asyncio
+
+import pytest
+
+from annals.app.cli import process_list
+from annals.app.cli.process_list import ProcessList
+
+
+class FullDisk:
+    """Takes no file until there is room."""
+
+    def __init__(self) -> None:
+        self.room, self.written = False, asyncio.Event()
+        self.content: object = None
+
+    def write(self, _name: str, content: object) -> None:
+        if not self.room:
+            raise OSError(28, "No space left on device")
+        self.content = content
+        self.written.set()
+
+
+async def test_list_that_a_full_disk_refused_is_written_once_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_list, "RETRY_SECONDS", 0.01)
+    disk = FullDisk()
+    written = ProcessList(disk, lambda: ["rows"])  # type: ignore[arg-type,list-item]
+
+    written.write()
+    assert disk.content is None
+    disk.room = True
+    await asyncio.wait_for(disk.written.wait(), 60)
+
+    assert disk.content == ["rows"]
+
+
+async def test_closed_list_is_not_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_list, "RETRY_SECONDS", 0.01)
+    disk = FullDisk()
+    written = ProcessList(disk, list)  # type: ignore[arg-type]
+
+    written.write()
+    written.close()
+    disk.room = True
+    await asyncio.sleep(0.05)
+
+    assert disk.content is None
