@@ -17,7 +17,7 @@ class ProcessList:
         self._retrying: asyncio.TimerHandle | None = None
 
     def write(self) -> None:
-        """Write the list now; where a full disk does not take it, again in a moment, for nothing else may change then."""
+        """Write the list now, or once a full disk has room again: nothing else may change until then."""
         self.close()
         try:
             self._folders.write("processes.json", self._rows())
