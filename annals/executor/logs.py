@@ -21,9 +21,12 @@ KINDS: tuple[OutputKind, OutputKind] = ("logs", "errors")
 END_SECONDS = 0.5
 PIECE = 1024 * 1024
 
-RATES = Rates(size=16 * 1024 * 1024, items=20_000, reads=1_000, cpu=0.05)
+RATES = Rates(size=16 * 1024 * 1024, items=20_000, reads=4_000, cpu=0.1)
 BURST_SECONDS = 0.5
-"""What one instance's log frames may cost the executor in a second, and how much of that at once."""
+"""What one instance's log frames may cost the executor in a second, and how much of that at once.
+
+A node instance that serves 1,100 calls a second writes as often; half of this held it to 870.
+"""
 
 TURN_SECONDS = 0.002
 TURN_FRAMES = 256
