@@ -24,6 +24,12 @@ _LOCAL = struct.Struct("<4s5H3L2H")
 _COMMENT_BYTES = 65_535
 _STORED, _DEFLATED = 0, 8
 _ENCRYPTED, _UTF8 = 0x1, 0x800
+_UNREADABLE = 0x20 | 0x40
+"""Patches and strong encryption, which plain zip does not make."""
+
+_NEWEST_VERSION = 63
+"""The newest version of the format, 6.3, that an entry may need."""
+
 _MADE_BY_UNIX, _MADE_BY_DOS = 3, (0, 10, 11)
 _NAME_BYTES = 4096
 _FULL_16, _FULL_32 = 0xFFFF, 0xFFFFFFFF
@@ -217,7 +223,7 @@ def _entry(fields: tuple[int, ...], raw_name: bytes, extra: bytes) -> Entry:
     mode = attributes >> 16 if made_by == _MADE_BY_UNIX else 0
     if flags & _ENCRYPTED:
         raise BadArchive("The archive holds encrypted entries; send it without a password.")
-    if method not in (_STORED, _DEFLATED):
+    if method not in (_STORED, _DEFLATED) or flags & _UNREADABLE or fields[2] & 0xFF > _NEWEST_VERSION:
         raise BadArchive("The archive uses a rare kind of compression; make it with plain zip (deflate).")
     return Entry(Member(name, _kind(name, mode), size, mode & 0o777, ""), raw_name, method, crc, packed, start)
 

@@ -182,6 +182,14 @@ def test_zip_of_too_many_entries_is_refused_before_they_are_read(target: Path) -
     assert "more than 10 entries" in refused(zipped({f"{n}": b"" for n in range(11)}), target, Bounds(entries=10))
 
 
+@pytest.mark.parametrize(("at", "value"), [(6, 64), (8, 0x20), (8, 0x40)], ids=["version", "patch", "encryption"])
+def test_entry_that_needs_more_than_plain_zip_is_refused(at: int, value: int, target: Path) -> None:
+    archive = bytearray(WHOLE)
+    archive[WHOLE.index(b"PK\x01\x02") + at] |= value
+
+    assert "make it with plain zip" in refused(bytes(archive), target)
+
+
 @settings(
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
