@@ -1,5 +1,5 @@
 """`python -m annals` is the command `annals`."""
 
-from annals.app.cli.main import main
+from annals.cli.main import main
 
 main()

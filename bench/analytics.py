@@ -11,13 +11,13 @@ import psycopg
 import uvloop
 from psycopg.conninfo import make_conninfo
 
-from annals.projections import replay
-from annals.projections.refill import Progress
-from annals.projections.usage_answer import answer
-from annals.projections.usage_question import MEASURES, RUNNING, Question, before, edges_of
-from annals.projections.usage_read import Scope, read_usage
-from annals.store.log import EventLog
-from annals.store.migrate import migrate
+from annals.projections.replay import replay
+from annals.projections.replay.refill import Progress
+from annals.projections.usage.answer import answer
+from annals.projections.usage.question import MEASURES, RUNNING, Question, before, edges_of
+from annals.projections.usage.reading import Scope, read_usage
+from annals.store.log.log import EventLog
+from annals.store.postgres.migrate import migrate
 from bench.history import PROJECT, Shape, copy
 from bench.opened import opened
 from bench.results import Figure, say

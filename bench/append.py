@@ -11,11 +11,11 @@ from psycopg.conninfo import make_conninfo
 
 from annals.domain.execution import Execution
 from annals.domain.execution import Request as Asked
-from annals.store.database import Database
-from annals.store.group_append import GroupAppender
-from annals.store.mapper import EventMapper
-from annals.store.migrate import migrate
-from annals.store.request import Request, Statement
+from annals.store.log.group_append import GroupAppender
+from annals.store.log.mapper import EventMapper
+from annals.store.log.request import Request, Statement
+from annals.store.postgres.database import Database
+from annals.store.postgres.migrate import migrate
 from bench.floors import durable_insert
 from bench.results import Figure
 

@@ -6,8 +6,8 @@ from typing import Any
 import uvloop
 from litestar import Litestar, get
 
-from annals.app.cli.http_server import HttpServer
-from annals.app.cli.listening import listen
+from annals.app.server.http_server import HttpServer
+from annals.app.server.listening import listen
 
 FUNCTION: dict[str, Any] = {
     "$id": "65f1c0ffee65f1c0ffee",

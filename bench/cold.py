@@ -7,11 +7,11 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from annals.executor.client import ExecutorClient
 from annals.executor.config import ExecutorConfig
 from annals.executor.drivers.choice import engine_problem
 from annals.executor.drivers.engine import connect, own_images
-from annals.executor.protocol import Status
+from annals.executor.wire.client import ExecutorClient
+from annals.executor.wire.protocol import Status
 from bench.archives import RUNTIMES, SOURCES, archive
 from bench.instance import Instance, running
 from bench.memory import pss_mib, tree

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from annals.app.cli.children import children_of
+from annals.supervisor.children import children_of
 from bench.instance import Instance
 
 _TICKS = os.sysconf("SC_CLK_TCK")

@@ -20,7 +20,7 @@ from annals.domain.function import Configuration, Function
 from annals.domain.ports import Artefact, Reason
 from annals.domain.project import Project
 from annals.domain.retention import Retention
-from annals.store.mapper import EventMapper
+from annals.store.log.mapper import EventMapper
 
 PROJECT = "history"
 KEPT = timedelta(days=14)

@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from annals.projections.inline import REFUSALS, inline
-from annals.store.blobs import Blobs
-from annals.store.contents import Contents
-from annals.store.database import Database
-from annals.store.log import EventLog
+from annals.store.content.blobs import Blobs
+from annals.store.content.contents import Contents
+from annals.store.log.log import EventLog
+from annals.store.postgres.database import Database
 
 
 @asynccontextmanager

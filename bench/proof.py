@@ -17,18 +17,18 @@ from psycopg.rows import tuple_row
 from annals.domain.commands import executions
 from annals.domain.execution import Execution, Header, Ran, Request
 from annals.projections.inline import REFUSALS, inline
-from annals.store.archives import Archiver, Archives
-from annals.store.blobs import Blobs
-from annals.store.contents import Contents
-from annals.store.database import Database
-from annals.store.follower import Follower
+from annals.store.content.blobs import Blobs
+from annals.store.content.contents import Contents
 from annals.store.ids import generate_id
-from annals.store.listener import Listener
-from annals.store.log import EventLog, Meta
-from annals.store.migrate import migrate
+from annals.store.log.archives import Archiver, Archives
+from annals.store.log.follower import Follower
+from annals.store.log.log import EventLog, Meta
+from annals.store.postgres.database import Database
+from annals.store.postgres.listener import Listener
+from annals.store.postgres.migrate import migrate
+from annals.store.proof.destinations import Places
 from annals.store.proof.nodes import Nodes
 from annals.store.proof.notes import signing_key
-from annals.store.proof.places import Places
 from annals.store.proof.sealing import FOLLOWER, Sealer, seal
 from annals.store.proof.sources import PAGE
 from annals.store.proof.tiles import QUERIES

@@ -16,17 +16,17 @@ from psycopg.conninfo import make_conninfo
 from annals.domain.commands import executions, functions
 from annals.domain.execution import Execution, Ran, Request
 from annals.domain.function import Configuration, Function
-from annals.projections import replay
 from annals.projections.following import FOLLOWING
 from annals.projections.inline import TABLES
 from annals.projections.own_models import Bounds, Fact, ReadModel, fold
-from annals.projections.refill import Progress
-from annals.store.database import Database
-from annals.store.facts import QUERIES
-from annals.store.follower import Follower
-from annals.store.listener import Listener
-from annals.store.log import EventLog, Meta
-from annals.store.migrate import migrate
+from annals.projections.replay import replay
+from annals.projections.replay.refill import Progress
+from annals.store.log.follower import Follower
+from annals.store.log.log import EventLog, Meta
+from annals.store.log.reader import QUERIES
+from annals.store.postgres.database import Database
+from annals.store.postgres.listener import Listener
+from annals.store.postgres.migrate import migrate
 from bench.opened import opened
 from bench.results import Figure
 

@@ -14,15 +14,15 @@ from typing import Any, get_args
 import msgspec
 import zstandard
 
-import annals.store.states.compact
+import annals.store.log.compact_states
 from annals.domain.execution import Execution, Header, Ran, Request
 from annals.domain.policy import Retries
 from annals.domain.ports import Reason
-from annals.store.log import Meta
-from annals.store.mapper import EventMapper
+from annals.store.log.log import Meta
+from annals.store.log.mapper import EventMapper
 
 SIZE, SAMPLES, SEED = 4096, 4000, 1
-FOLDER = Path(annals.store.states.compact.__file__).parent
+FOLDER = Path(annals.store.log.compact_states.__file__).parent
 
 _METHODS = ("GET", "GET", "POST", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD")
 _WORDS = ("orders", "users", "v1", "webhooks", "stripe", "sync", "images", "resize", "api", "search", "health", "login")
@@ -195,7 +195,7 @@ def train(number: int) -> bytes:
 
 
 def main() -> None:
-    number = int(sys.argv[1]) if len(sys.argv) > 1 else annals.store.states.compact.NEWEST + 1
+    number = int(sys.argv[1]) if len(sys.argv) > 1 else annals.store.log.compact_states.NEWEST + 1
     path = FOLDER / f"{number}.dict"
     with path.open("xb") as file:  # one that is there was released
         file.write(train(number))

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import httpx
 
-from annals.app.cli.folders import Folders
-from annals.app.cli.listening import listen
+from annals.app.server.listening import listen
+from annals.supervisor.folders import Folders
 from tests.instance import AnnalsInstance, eventually, plain
 
 

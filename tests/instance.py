@@ -12,8 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
-from annals.app.cli.children import children_of
-from annals.app.cli.folders import start_ticks
+from annals.supervisor.children import children_of
+from annals.supervisor.folders import start_ticks
 from tests.sandboxes import groups_of, left_by
 
 STOP_SECONDS = 60

@@ -19,7 +19,7 @@ import httpx
 import psycopg
 import redis
 
-from annals.app.cli.folders import Folders
+from annals.supervisor.folders import Folders
 from tests.client import Client
 from tests.faults import atwork, invariants
 from tests.faults.calling import Load

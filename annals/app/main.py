@@ -8,13 +8,13 @@ from litestar import Litestar, Request, Response, asgi
 from litestar.exceptions import HTTPException
 from litestar.types import Receive, Scope, Send
 
-from annals.app.edge import Edge
-from annals.app.errors import refusal_answer
-from annals.app.metrics import Metrics
-from annals.app.operations import ROUTES
-from annals.app.settings import Settings
+from annals.app.edge.error_answers import refusal_answer
+from annals.app.edge.operations import ROUTES
+from annals.app.edge.stages import Edge
 from annals.app.wiring import open_executor, open_services
 from annals.domain.errors import BadRequest
+from annals.settings import Settings
+from annals.telemetry.metrics import Metrics
 
 
 def create_app(settings: Settings) -> Litestar:

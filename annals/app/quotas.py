@@ -5,10 +5,10 @@ Every well-formed try counts, whoever made it and whatever became of it.
 
 from datetime import UTC, datetime, timedelta
 
-from annals.app.call import Call
-from annals.app.caller import Caller
-from annals.app.refusals import RateLimited
-from annals.store import sql
+from annals.app.edge.call import Call
+from annals.app.edge.errors import RateLimited
+from annals.app.identity.caller import Caller
+from annals.store.postgres import sql
 
 QUERIES = sql.load(__package__, "quotas.sql")
 FREE_INPUT_BYTES = 4096

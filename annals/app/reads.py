@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from annals.store.connection import Step
-from annals.store.database import Connection, Database, Row
 from annals.store.errors import StatementTooSlow, StoreUnavailable
+from annals.store.postgres.connection import Step
+from annals.store.postgres.database import Connection, Database, Row
 
 BATCH = 256
 """Most reads of one trip."""

@@ -9,29 +9,29 @@ import msgspec
 from annals.app.caches import ByteCache
 from annals.app.catalogue.available import Available
 from annals.app.executions.accepting import Accepting
-from annals.app.executions.admission import Admission
-from annals.app.executions.places import Places
-from annals.app.executions.unsettled import Unsettled
+from annals.app.executions.unrecorded import Unsettled
 from annals.app.health.conservation import Conservation
-from annals.app.known_credentials import FailedKeys, KnownCredentials
-from annals.app.metrics import Metrics
-from annals.app.passwords import Passwords
+from annals.app.identity.known_credentials import FailedKeys, KnownCredentials
+from annals.app.identity.passwords import Passwords
 from annals.app.proxy.dns import TextRecords
 from annals.app.reads import Reads
-from annals.app.settings import Settings
-from annals.app.stints import Stints
+from annals.application.executions.context import Environments
+from annals.capacity.call_limiter import Admission
+from annals.capacity.concurrency_slots import Places
+from annals.capacity.fair_queue import Stints
 from annals.domain.catalogue import Specification, allowed_runtimes
 from annals.domain.ports import Executor
 from annals.domain.runtimes import Runtime
-from annals.projections.execution_context import Environments
-from annals.store.blobs import Blobs
-from annals.store.checked import Checked
-from annals.store.database import Database
-from annals.store.idempotency import Idempotency
-from annals.store.listener import OnDemand
-from annals.store.log import EventLog
+from annals.settings import Settings
+from annals.store.content.blobs import Blobs
+from annals.store.content.checked import Checked
+from annals.store.coordination.idempotency import Idempotency
+from annals.store.log.log import EventLog
+from annals.store.postgres.database import Database
+from annals.store.postgres.listener import OnDemand
 from annals.store.proof.proofs import Proofs
-from annals.store.vault import Vault
+from annals.store.secrets.vault import Vault
+from annals.telemetry.metrics import Metrics
 from annals.vcs.client import Repositories
 from annals.vcs.locating import Locator
 

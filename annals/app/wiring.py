@@ -8,42 +8,42 @@ from typing import Any, Protocol
 
 from annals.app.catalogue.available import Available
 from annals.app.executions.accepting import Accepting
-from annals.app.executions.admission import Admission
-from annals.app.executions.places import Places
-from annals.app.executions.unsettled import Unsettled
+from annals.app.executions.unrecorded import Unsettled
 from annals.app.health.conservation import Conservation
-from annals.app.metrics import Metrics
+from annals.app.identity.passwords import Passwords
 from annals.app.name_servers import named_servers, system_servers
-from annals.app.passwords import Passwords
 from annals.app.proxy.dns import Resolver
 from annals.app.reads import Reads
 from annals.app.services import Services, offered
-from annals.app.settings import Settings
-from annals.app.stints import Stints
+from annals.application.event_log import open_log
+from annals.application.executions.context import Environments
+from annals.capacity.backpressure import Pressure
+from annals.capacity.call_limiter import Admission
+from annals.capacity.concurrency_slots import Places
+from annals.capacity.fair_queue import Stints
+from annals.capacity.tenant_activity import Company
 from annals.domain.environment import Platform
 from annals.domain.ports import Executor
 from annals.domain.version import API_VERSION
-from annals.executor.client import ExecutorClient
 from annals.executor.config import Tls
-from annals.projections.event_log import open_log
-from annals.projections.execution_context import Environments
-from annals.store import key_deletions
-from annals.store.archives import Archives
-from annals.store.blobs import Blobs
-from annals.store.checked import Checked
-from annals.store.company import Company
-from annals.store.contents import Contents
-from annals.store.database import Database
-from annals.store.doors import Knocker, beside
-from annals.store.idempotency import Idempotency
-from annals.store.leases import Leases
-from annals.store.listener import OnDemand
-from annals.store.presence import Presence
-from annals.store.pressure import Pressure
+from annals.executor.wire.client import ExecutorClient
+from annals.settings import Settings
+from annals.store.content.blobs import Blobs
+from annals.store.content.checked import Checked
+from annals.store.content.contents import Contents
+from annals.store.coordination.direct_dispatch import Knocker, beside
+from annals.store.coordination.idempotency import Idempotency
+from annals.store.coordination.leases import Leases
+from annals.store.coordination.process_lease import Presence
+from annals.store.log.append_modes import PLACES
+from annals.store.log.archives import Archives
+from annals.store.postgres.database import Database
+from annals.store.postgres.listener import OnDemand
 from annals.store.proof.proofs import Proofs
-from annals.store.tokens import EPHEMERAL_KEYS, USER_TOKENS
-from annals.store.trips import PLACES
-from annals.store.vault import Vault
+from annals.store.secrets import key_deletions
+from annals.store.secrets.tokens import EPHEMERAL_KEYS, USER_TOKENS
+from annals.store.secrets.vault import Vault
+from annals.telemetry.metrics import Metrics
 from annals.vcs.client import Repositories
 from annals.vcs.jobs import Bounds
 from annals.vcs.locating import Locator

@@ -12,13 +12,13 @@ from pathlib import Path
 import msgspec
 
 from annals.domain.runtimes import RUNTIMES, split
-from annals.executor import seccomp
 from annals.executor.config import ExecutorConfig
 from annals.executor.drivers.bubblewrap import UPGRADE, find
 from annals.executor.drivers.choice import engine_problem
 from annals.executor.drivers.sandbox import SandboxDriver
-from annals.executor.network import unusable
-from annals.executor.refusals import BubblewrapUnusable
+from annals.executor.errors import BubblewrapUnusable
+from annals.executor.isolation import seccomp
+from annals.executor.isolation.network import unusable
 
 USERNS_FIX = (
     "Allow user namespaces: as root, `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0` (Ubuntu) or"

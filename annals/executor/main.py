@@ -11,20 +11,20 @@ from typing import Any, Self
 
 import structlog
 
-from annals.executor.builder import Builder
-from annals.executor.code import CodeCache
+from annals.executor.builds.builder import Builder
 from annals.executor.config import ExecutorConfig
 from annals.executor.drivers.choice import choose, warn_of
 from annals.executor.drivers.port import Driver
-from annals.executor.facade.main import FacadeServer
-from annals.executor.pool import Pool
-from annals.executor.protocol import Status
-from annals.executor.refusals import WorkFolderTaken
-from annals.executor.runner import Runner
-from annals.executor.server import ExecutorServer
-from annals.executor.spool import Spools
-from annals.executor.trash import Trash
-from annals.store.blobs import Blobs
+from annals.executor.errors import WorkFolderTaken
+from annals.executor.isolation.trash import Trash
+from annals.executor.logs.spool import Spools
+from annals.executor.open_runtimes.main import FacadeServer
+from annals.executor.pool.code import CodeCache
+from annals.executor.pool.pool import Pool
+from annals.executor.pool.runner import Runner
+from annals.executor.wire.protocol import Status
+from annals.executor.wire.server import ExecutorServer
+from annals.store.content.blobs import Blobs
 
 log = structlog.get_logger()
 

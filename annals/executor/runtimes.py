@@ -19,7 +19,7 @@ except ImportError:  # Debian keeps it in a package of its own
     ensurepip = None  # type: ignore[assignment]
 
 from annals.domain.runtimes import split
-from annals.executor.refusals import RuntimeUnavailable
+from annals.executor.errors import RuntimeUnavailable
 
 NODE_VERSIONS = ("20", "22", "24")
 STATIC, STATIC_VERSIONS = "static", ("1",)

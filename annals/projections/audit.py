@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from annals.store import sql
-from annals.store.database import Connection
-from annals.store.facts import Fact
+from annals.store.log.reader import Fact
+from annals.store.postgres import sql
+from annals.store.postgres.database import Connection
 
 QUERIES = sql.load(__package__, "audit.sql")
 TABLES = ("audit",)

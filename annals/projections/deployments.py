@@ -7,8 +7,8 @@ import msgspec
 
 from annals.domain.deployment import Deployment
 from annals.domain.function import Function
-from annals.store import sql
-from annals.store.request import Statement
+from annals.store.log.request import Statement
+from annals.store.postgres import sql
 
 QUERIES = sql.load(__package__, "deployments.sql")
 UNCHANGED: dict[str, object] = dict.fromkeys(

@@ -13,8 +13,8 @@ from annals.domain.function import Function
 from annals.domain.project import Project
 from annals.domain.retention import Retention
 from annals.projections.executions import sweep_range
-from annals.store import sql
-from annals.store.request import Statement
+from annals.store.log.request import Statement
+from annals.store.postgres import sql
 
 QUERIES = sql.load(__package__, "discards.sql")
 CANCELED = "\nBuild has been canceled.\n"

@@ -8,10 +8,10 @@ import msgspec
 from annals.domain.execution import Execution
 from annals.domain.retention import Retention
 from annals.projections.executions import Columns, sweep_range
-from annals.projections.executions_fold import fold
-from annals.store import sql
-from annals.store.database import Connection
-from annals.store.facts import Fact
+from annals.projections.replay.executions_fold import fold
+from annals.store.log.reader import Fact
+from annals.store.postgres import sql
+from annals.store.postgres.database import Connection
 
 QUERIES = sql.load(__package__, "execution_versions.sql")
 OPEN = 2**63 - 1

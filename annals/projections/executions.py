@@ -11,8 +11,8 @@ import msgspec
 from annals.domain.execution import Attempted, Execution, Header
 from annals.domain.function import Function
 from annals.domain.retention import Retention
-from annals.store import sql
-from annals.store.request import Statement
+from annals.store.log.request import Statement
+from annals.store.postgres import sql
 
 QUERIES = sql.load(__package__, "executions.sql")
 CANCELED = "The execution was canceled."

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from annals.projections import audit, row_versions, schedules, usage
-from annals.store.follower import Handle
+from annals.projections import audit, row_versions, schedules
+from annals.projections.usage import follower
+from annals.store.log.follower import Handle
 
 
 class Following(NamedTuple):
@@ -22,7 +23,7 @@ class Following(NamedTuple):
 
 FOLLOWING: Mapping[str, Following] = {
     "usage": Following(  # readers count what is not booked yet
-        usage.follow, usage.TABLES, gather_seconds=0.3, refilling=usage.refilling
+        follower.follow, follower.TABLES, gather_seconds=0.3, refilling=follower.refilling
     ),
     "schedules": Following(schedules.follow, schedules.TABLES, schedules.wants),
     "audit": Following(audit.follow, audit.TABLES),

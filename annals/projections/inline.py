@@ -33,8 +33,8 @@ from annals.projections import (
     users,
     variables,
 )
-from annals.projections.required import required_after
-from annals.store.request import Statement
+from annals.projections.append_checks import required_after
+from annals.store.log.request import Statement
 
 TABLES = (
     *("projects", "keys", "platforms", "functions", "variables", "deployments", "executions", "counters"),

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from annals.domain.project import Project
-from annals.store import sql
-from annals.store.request import Statement
+from annals.store.log.request import Statement
+from annals.store.postgres import sql
 
 QUERIES = sql.load(__package__, "installations.sql")
 

@@ -30,8 +30,8 @@ from typing import Any, ClassVar, NamedTuple
 
 from psycopg.sql import SQL, Identifier, Literal
 
-from annals.store.database import Database
-from annals.store.facts import Fact, Facts
+from annals.store.log.reader import Fact, Facts
+from annals.store.postgres.database import Database
 
 __all__ = ["Bounds", "Fact", "Folded", "ModelInvalid", "ReadModel", "Stopped", "fold", "keep", "load"]
 

@@ -12,11 +12,12 @@ from annals.domain.project import Project
 from annals.domain.retention import Retention
 from annals.domain.team import Team
 from annals.domain.user import User
-from annals.projections import execution_versions, scratch
+from annals.projections import execution_versions
 from annals.projections.inline import project
-from annals.store import sql
-from annals.store.database import Connection
-from annals.store.facts import Fact
+from annals.projections.replay import scratch_tables
+from annals.store.log.reader import Fact
+from annals.store.postgres import sql
+from annals.store.postgres.database import Connection
 
 QUERIES = sql.load(__package__, "row_versions.sql")
 TABLES = ("row_versions", "execution_versions")
@@ -32,8 +33,8 @@ async def follow(conn: Connection, facts: Sequence[Fact]) -> None:
         else:
             await execution_versions.apply(conn, [f for f in stretch if isinstance(f.event, Execution.Event)])
     if few := [fact for fact in facts if not isinstance(fact.event, _ELSEWHERE)]:
-        async with scratch.filled(conn, await _scope(conn, few)):
-            await scratch.run(
+        async with scratch_tables.filled(conn, await _scope(conn, few)):
+            await scratch_tables.run(
                 conn, ((fact.position, statement) for fact in few for statement in project(fact.event))
             )  # fmt: skip
 
@@ -51,7 +52,7 @@ def _stretches(facts: Sequence[Fact]) -> Iterator[Sequence[Fact]]:
         yield facts[start:]
 
 
-async def _scope(conn: Connection, facts: Sequence[Fact]) -> scratch.Scope:
+async def _scope(conn: Connection, facts: Sequence[Fact]) -> scratch_tables.Scope:
     """What facts may touch: a function, a project's own rows, or all of a project where nothing more is known."""
     functions: set[tuple[str, str]] = set()
     deployments: set[tuple[str, str]] = set()
@@ -78,4 +79,4 @@ async def _scope(conn: Connection, facts: Sequence[Fact]) -> scratch.Scope:
         }
         rows = await (await conn.execute(QUERIES["owners"], params)).fetchall()
         functions |= {(row["project_id"], row["function_id"]) for row in rows}
-    return scratch.Scope(sorted(functions), sorted(projects))
+    return scratch_tables.Scope(sorted(functions), sorted(projects))

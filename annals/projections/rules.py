@@ -5,8 +5,8 @@ from typing import Any
 
 from annals.domain.function import Function
 from annals.domain.rule import Rule
-from annals.store import sql
-from annals.store.request import Statement
+from annals.store.log.request import Statement
+from annals.store.postgres import sql
 
 QUERIES = sql.load(__package__, "rules.sql")
 

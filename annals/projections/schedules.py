@@ -14,9 +14,9 @@ from annals.domain.cron import next_time, previous_time
 from annals.domain.execution import Execution
 from annals.domain.function import Function
 from annals.domain.project import Project
-from annals.store import sql
-from annals.store.database import Connection
-from annals.store.facts import Fact
+from annals.store.log.reader import Fact
+from annals.store.postgres import sql
+from annals.store.postgres.database import Connection
 
 QUERIES = sql.load(__package__, "schedules.sql")
 TABLES = ("schedules",)

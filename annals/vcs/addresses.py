@@ -4,7 +4,7 @@ import re
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from annals.vcs.refusals import Refusal
+from annals.vcs.errors import Refusal
 
 PORTS = {"https": 443, "http": 80, "ssh": 22}
 MOST_CHARACTERS = 2048

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from annals.vcs.errors import Refusal
 from annals.vcs.jobs import Bounds
-from annals.vcs.refusals import Refusal
 
 _DEEPEST = 64
 _LONGEST_PATH = 1024

@@ -7,9 +7,9 @@ from dulwich.object_store import MemoryObjectStore
 from dulwich.objects import Blob, Commit, ObjectID, Tree
 
 from annals.domain.origin import ReferenceType
+from annals.vcs.errors import Refusal
 from annals.vcs.git import Fetched
 from annals.vcs.references import choose, one_of
-from annals.vcs.refusals import Refusal
 
 FOLDER = Path(__file__).parents[1] / "runtimes" / "templates"
 BRANCH = "main"

@@ -18,10 +18,10 @@ from dulwich.errors import ObjectFormatException
 
 from annals.domain.origin import Origin
 from annals.vcs import archive, bundled, commits, git, guard
+from annals.vcs.errors import Refusal
 from annals.vcs.github import Repository
 from annals.vcs.jobs import Bundled, Folder, Found, Git, GitHub, Job, Place, Refused, Reply
 from annals.vcs.references import Chosen
-from annals.vcs.refusals import Refusal
 from annals.vcs.trees import Files, author_of, commit_of, message_of
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38

@@ -13,8 +13,8 @@ import msgspec
 
 from annals.domain.decoding import UNREADABLE
 from annals.domain.origin import Origin, ReferenceType, storable
+from annals.vcs.errors import Refusal
 from annals.vcs.jobs import Bounds, Folder, Found, Job, Place, Refused, Reply, Report
-from annals.vcs.refusals import Refusal
 
 MODULE = "annals.vcs.child"
 AT_ONCE = 4

@@ -7,7 +7,7 @@ from dulwich.object_store import BaseObjectStore
 from dulwich.objects import Blob, Commit, ObjectID, ShaFile, Tree
 
 from annals.vcs.archive import Entry, folder_parts
-from annals.vcs.refusals import Refusal
+from annals.vcs.errors import Refusal
 from annals.vcs.trees import commit_of
 
 AUTHOR = b"Annals <annals@annals.invalid>"

@@ -23,10 +23,10 @@ from dulwich.repo import Repo
 
 from annals.domain.origin import ReferenceType
 from annals.vcs.addresses import Address, parse
+from annals.vcs.errors import Refusal
 from annals.vcs.http import WAIT_SECONDS, OneHost
 from annals.vcs.jobs import Bounds, Git
 from annals.vcs.references import Chosen, choose, one_of
-from annals.vcs.refusals import Refusal
 from annals.vcs.ssh import GuardedVendor
 from annals.vcs.trees import commit_of
 

@@ -16,10 +16,10 @@ from annals.domain.decoding import UNREADABLE
 from annals.domain.origin import Origin, ReferenceType
 from annals.vcs.addresses import parse
 from annals.vcs.archive import Entry, unpack_tarball
+from annals.vcs.errors import Refusal
 from annals.vcs.http import OneHost
 from annals.vcs.jobs import Bounds, Git, GitHub, Report
 from annals.vcs.references import highest
-from annals.vcs.refusals import Refusal
 from annals.vcs.trees import LONGEST_MESSAGE
 
 JWT_SECONDS = 540

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from annals.vcs.refusals import Refusal
+from annals.vcs.errors import Refusal
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _PROGRAMS = frozenset(

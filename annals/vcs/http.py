@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 import urllib3
 
-from annals.vcs.refusals import Refusal
+from annals.vcs.errors import Refusal
 
 WAIT_SECONDS = 30.0
 _TIMEOUT = urllib3.Timeout(connect=10.0, read=WAIT_SECONDS)

@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 
 from annals.domain.origin import Origin, ReferenceType
-from annals.vcs.refusals import Kind
+from annals.vcs.errors import Kind
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):

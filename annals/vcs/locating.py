@@ -9,12 +9,12 @@ from annals.domain.installation import Installation
 from annals.domain.origin import Origin, Remote
 from annals.domain.project import Project
 from annals.store.errors import StoreError, StoreUnavailable
-from annals.store.log import EventLog
-from annals.store.vault import Vault
+from annals.store.log.log import EventLog
+from annals.store.secrets.vault import Vault
 from annals.vcs.client import Wanted
+from annals.vcs.errors import Refusal
 from annals.vcs.jobs import Folder
-from annals.vcs.places import Credentials, Located, of_installation, of_template
-from annals.vcs.refusals import Refusal
+from annals.vcs.repository_addresses import Credentials, Located, of_installation, of_template
 
 GONE = "The installation of this repository was removed. Add one, and connect the function again."
 

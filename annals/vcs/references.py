@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from annals.domain.origin import ReferenceType
-from annals.vcs.refusals import Refusal
+from annals.vcs.errors import Refusal
 
 COMMIT = re.compile(r"[0-9a-f]{7,40}")
 _NUMBERS = re.compile(r"\d+")

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import paramiko
 from dulwich.client import SSHVendor, SubprocessWrapper
 
+from annals.vcs.errors import Refusal
 from annals.vcs.jobs import Git
-from annals.vcs.refusals import Refusal
 
 _KEYS = (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey)
 

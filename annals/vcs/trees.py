@@ -8,7 +8,7 @@ from dulwich.object_store import BaseObjectStore
 from dulwich.objects import Blob, Commit, ObjectID, Tag, Tree
 
 from annals.vcs.archive import Entry, folder_parts, no_folder
-from annals.vcs.refusals import Refusal
+from annals.vcs.errors import Refusal
 
 T = TypeVar("T")
 

@@ -19,9 +19,9 @@ from dramatiq.broker import Consumer, MessageProxy
 from dramatiq.brokers.redis import RedisBroker
 from redis.exceptions import RedisError
 
-from annals.workers.gate import Gate
-from annals.workers.lanes import Lanes, Taken
-from annals.workers.wakeups import LANED, QUEUE_OF, WakeUp, split_stream
+from annals.capacity.tenant_queue import Lanes, Taken
+from annals.capacity.worker_limiter import Gate
+from annals.workers.job_messages import LANED, QUEUE_OF, WakeUp, split_stream
 
 PREFETCH = 64
 _PAUSE_SECONDS = 0.25

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from annals.domain.invocation import STORED_OUTPUT_CHARACTERS, truncated
-from annals.store import sql
-from annals.store.database import Database
 from annals.store.errors import StoreUnavailable
+from annals.store.postgres import sql
+from annals.store.postgres.database import Database
 
 QUERIES = sql.load(__package__, "builds.sql")
 

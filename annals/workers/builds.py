@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import structlog
 
+from annals.application.executions.context import Environments
+from annals.capacity.build_slots import read_demand
 from annals.domain.base import Key
 from annals.domain.commands.deployments import (
     Answering,
@@ -23,23 +25,21 @@ from annals.domain.deployment import Deployment
 from annals.domain.errors import Conflict, DeploymentNotFound, FunctionNotFound
 from annals.domain.function import Function
 from annals.domain.ports import Build, BuildOutcome, Executor, ExecutorUnavailable, ExecutorUnreachable
-from annals.projections.execution_context import Environments
-from annals.store.blobs import BlobError
-from annals.store.build_slots import read_demand
-from annals.store.contents import ROW_LIMIT, Content, digest
+from annals.store.content.blobs import BlobError
+from annals.store.content.contents import ROW_LIMIT, Content, digest
+from annals.store.coordination.process_lease import Presence
+from annals.store.coordination.retry import patiently
 from annals.store.errors import NoPlace, StoreError, StoreUnavailable
-from annals.store.log import EventLog, Recorded
-from annals.store.patience import patiently
-from annals.store.presence import Presence
-from annals.store.request import BuildSlot
-from annals.store.vault import Vault
+from annals.store.log.log import EventLog, Recorded
+from annals.store.log.request import BuildSlot
+from annals.store.secrets.vault import Vault
 from annals.workers.broker import QueueUnavailable
 from annals.workers.build_log import QUERIES, BuildLog
+from annals.workers.job_messages import BUILD_DEPLOYMENT, UNKNOWN, Cause, split_stream
 from annals.workers.jobs import BuildLimits, Jobs
-from annals.workers.missed import Queue, causes_of, wake
+from annals.workers.redelivery import Queue, causes_of, wake
 from annals.workers.sources import Sources
 from annals.workers.statuses import Statuses
-from annals.workers.wakeups import BUILD_DEPLOYMENT, UNKNOWN, Cause, split_stream
 
 ATTEMPTS = 3
 """How often a build is claimed before losing it again means that it failed."""

@@ -8,28 +8,28 @@ from typing import NamedTuple
 
 import structlog
 
+from annals.application.executions.context import Environments, Prepared
+from annals.application.executions.outcome import settle, without_output
+from annals.application.executions.runs import Call, build_run, ran
+from annals.capacity.worker_slots import Bounds
 from annals.domain.commands.executions import lose_execution
 from annals.domain.errors import Conflict, ExecutionNotFound
 from annals.domain.execution import Execution
 from annals.domain.invocation import succeeded
 from annals.domain.ports import UNANSWERED_STATUS, Executor, ExecutorUnavailable, ExecutorUnreachable, Outcome, Reason
-from annals.projections.execution_context import Environments, Prepared
-from annals.projections.runs import Call, build_run, ran
-from annals.projections.settlement import settle, without_output
-from annals.store.blobs import BlobError
-from annals.store.contents import Content, Contents
-from annals.store.doors import Knock
+from annals.store.content.blobs import BlobError
+from annals.store.content.contents import Content, Contents
+from annals.store.coordination.direct_dispatch import Knock
+from annals.store.coordination.process_lease import Presence
+from annals.store.coordination.retry import patiently
 from annals.store.errors import NoPlace, StoreUnavailable
-from annals.store.facts import project_events
-from annals.store.log import EventLog, Meta
-from annals.store.patience import patiently
-from annals.store.presence import Presence
-from annals.store.request import Place
-from annals.store.vault import Vault
-from annals.workers.bounds import Bounds
+from annals.store.log.log import EventLog, Meta
+from annals.store.log.reader import project_events
+from annals.store.log.request import Place
+from annals.store.secrets.vault import Vault
+from annals.workers.job_messages import UNKNOWN, Cause, split_stream
 from annals.workers.preparation import Preparation, Refused
 from annals.workers.reads import Reads
-from annals.workers.wakeups import UNKNOWN, Cause, split_stream
 
 TRANSPORT_SLACK_SECONDS = 15
 """How long a run may take beyond its function's timeout (http-api.md 8.2)."""

@@ -5,16 +5,16 @@ from typing import NamedTuple
 
 import msgspec
 
+from annals.application.executions.context import Environments, Prepared
+from annals.application.executions.runs import deployment_of, key_of_code
 from annals.domain.deployment import Deployment
 from annals.domain.errors import FunctionNotFound, FunctionRuntimeUnsupported
 from annals.domain.ports import Build, BuildOutcome, Limits
-from annals.projections.execution_context import Environments, Prepared
-from annals.projections.runs import deployment_of, key_of_code
-from annals.store.blob_keys import artefact_key
+from annals.store.content.blob_keys import artefact_key
+from annals.store.coordination.retry import EXECUTOR_SECONDS, patiently
 from annals.store.errors import StoreError, VariableUnreadable
-from annals.store.patience import EXECUTOR_SECONDS, patiently
-from annals.store.tokens import EPHEMERAL_KEYS, ephemeral_key
-from annals.store.vault import Vault
+from annals.store.secrets.tokens import EPHEMERAL_KEYS, ephemeral_key
+from annals.store.secrets.vault import Vault
 from annals.workers.preparation import KEY_SLACK_SECONDS
 
 

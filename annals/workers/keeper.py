@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 
-from annals.store.database import Connection
+from annals.store.postgres.database import Connection
 from annals.workers.ending import end
 from annals.workers.leadership import Leadership
 

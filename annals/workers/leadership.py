@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager
 import psycopg
 import structlog
 
-from annals.store import sql
-from annals.store.database import Connection, Database
 from annals.store.errors import StoreUnavailable
+from annals.store.postgres import sql
+from annals.store.postgres.database import Connection, Database
 
 _LOCK = 0x616E_6E61_6C73_6B70
 _IDLE_LIMIT_MS = 3000

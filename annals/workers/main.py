@@ -8,48 +8,34 @@ from datetime import timedelta
 
 import structlog
 
-from annals.app.settings import Settings
+from annals.capacity.backpressure import Pressure
+from annals.capacity.freed_slots import Vacancies
+from annals.capacity.worker_limiter import Gate
 from annals.domain.ports import Executor
 from annals.projections.following import FOLLOWING
-from annals.store.doors import Door, Knock
-from annals.store.follower import Elsewhere, Follower
-from annals.store.holds import SCHEDULES, Holds
-from annals.store.idempotency import Idempotency
-from annals.store.leases import BuildSlots
-from annals.store.listener import Listener
-from annals.store.patience import EXECUTOR_SECONDS
-from annals.store.pressure import Pressure
-from annals.store.trips import PLACES
-from annals.store.window import Window
+from annals.settings import Settings
+from annals.store.coordination.direct_dispatch import Door, Knock
+from annals.store.coordination.idempotency import Idempotency
+from annals.store.coordination.leases import BuildSlots
+from annals.store.coordination.pauses import SCHEDULES, Holds
+from annals.store.coordination.retry import EXECUTOR_SECONDS
+from annals.store.log.append_modes import PLACES
+from annals.store.log.follower import Elsewhere, Follower
+from annals.store.log.tail_cache import Window
+from annals.store.postgres.listener import Listener
 from annals.vcs.client import Repositories
 from annals.vcs.jobs import Bounds
 from annals.vcs.locating import Locator
+from annals.workers.blob_garbage import Litter
 from annals.workers.broker import QueueUnavailable, WakeUpBroker
 from annals.workers.builds import Builds
-from annals.workers.chores import Chores
+from annals.workers.claim_reconciliation import Shelf, Stock
+from annals.workers.cleanup import Chores
 from annals.workers.clock import Duty, keep
-from annals.workers.desk import Desk
+from annals.workers.dispatcher import Desk
 from annals.workers.ending import end
 from annals.workers.executions import Executions
-from annals.workers.gate import Gate
-from annals.workers.held import unless_held
-from annals.workers.jobs import BuildLimits
-from annals.workers.keeper import Keeper, Work
-from annals.workers.leadership import Leadership
-from annals.workers.litter import Litter
-from annals.workers.missed import Missed, wake
-from annals.workers.reaper import Overdue, Reaper
-from annals.workers.relay import sender
-from annals.workers.relay import wants as relay_wants
-from annals.workers.retention import Retention
-from annals.workers.schedules import Schedules
-from annals.workers.sealing import Sealing
-from annals.workers.sources import Sources
-from annals.workers.statuses import Statuses
-from annals.workers.stock import Shelf, Stock
-from annals.workers.triggers import Triggers
-from annals.workers.vacancies import Vacancies
-from annals.workers.wakeups import (
+from annals.workers.job_messages import (
     BUILD_DEPLOYMENT,
     BUILDS,
     CHORES,
@@ -62,7 +48,21 @@ from annals.workers.wakeups import (
     WARM_FUNCTION,
     WakeUp,
 )
-from annals.workers.warmth import LOOK_SECONDS, Warming, Warmth
+from annals.workers.jobs import BuildLimits
+from annals.workers.keeper import Keeper, Work
+from annals.workers.leadership import Leadership
+from annals.workers.pausable import unless_held
+from annals.workers.prewarming import LOOK_SECONDS, Warming, Warmth
+from annals.workers.reaper import Overdue, Reaper
+from annals.workers.redelivery import Missed, wake
+from annals.workers.relay import sender
+from annals.workers.relay import wants as relay_wants
+from annals.workers.retention import Retention
+from annals.workers.schedules import Schedules
+from annals.workers.sealing import Sealing
+from annals.workers.sources import Sources
+from annals.workers.statuses import Statuses
+from annals.workers.triggers import Triggers
 from annals.workers.wiring import Process, opened
 
 GRACE_SECONDS = 4.0

@@ -2,18 +2,18 @@
 
 import time
 
+from annals.application.executions.context import Context, Environments, Prepared
+from annals.application.executions.runs import Call, key_of_code
 from annals.domain.errors import FunctionNotFound, FunctionRuntimeUnsupported
 from annals.domain.execution import Execution
 from annals.domain.ports import Reason
-from annals.projections.execution_context import Context, Environments, Prepared
-from annals.projections.runs import Call, key_of_code
-from annals.store.contents import Contents
-from annals.store.database import Row
+from annals.store.content.contents import Contents
+from annals.store.content.inputs import KIND, NOTHING, Input, open_input
+from annals.store.coordination.retry import patiently
 from annals.store.errors import ContentMissing, StoreError, VariableUnreadable
-from annals.store.inputs import KIND, NOTHING, Input, open_input
-from annals.store.patience import patiently
-from annals.store.tokens import EPHEMERAL_KEYS, USER_TOKENS, ephemeral_key, user_token
-from annals.store.vault import Vault
+from annals.store.postgres.database import Row
+from annals.store.secrets.tokens import EPHEMERAL_KEYS, USER_TOKENS, ephemeral_key, user_token
+from annals.store.secrets.vault import Vault
 from annals.workers.reads import Need, Needed, Reads
 
 KEY_SLACK_SECONDS = 60

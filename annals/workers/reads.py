@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from annals.application.executions.context import ACTIVE, Context, context_from
 from annals.domain.base import Key
 from annals.domain.execution import Execution
-from annals.projections.execution_context import ACTIVE, Context, context_from
-from annals.store.contents import newest
-from annals.store.database import Row
-from annals.store.inputs import KIND
-from annals.store.log import EventLog
+from annals.store.content.contents import newest
+from annals.store.content.inputs import KIND
+from annals.store.log.log import EventLog
+from annals.store.postgres.database import Row
 from annals.workers.gathered import Gathered
 
 

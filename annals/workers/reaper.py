@@ -11,11 +11,11 @@ from annals.domain.commands.executions import lose_execution
 from annals.domain.deployment import Deployment
 from annals.domain.errors import Conflict, DeploymentNotFound, ExecutionNotFound
 from annals.domain.execution import Execution
-from annals.store import sql
-from annals.store.leases import Leases, Watch
-from annals.store.log import EventLog, Meta
+from annals.store.coordination.leases import Leases, Watch
+from annals.store.log.log import EventLog, Meta
+from annals.store.postgres import sql
 from annals.workers.builds import ATTEMPTS
-from annals.workers.wakeups import split_stream
+from annals.workers.job_messages import split_stream
 
 QUERIES = sql.load(__package__, "reaper.sql")
 

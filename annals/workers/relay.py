@@ -7,9 +7,9 @@ from typing import Any, Protocol
 from annals.domain.deployment import Deployment
 from annals.domain.execution import Execution
 from annals.domain.function import Function
-from annals.store.facts import Fact
-from annals.store.follower import Send
-from annals.workers.wakeups import (
+from annals.store.log.follower import Send
+from annals.store.log.reader import Fact
+from annals.workers.job_messages import (
     BUILD_DEPLOYMENT,
     RETIRE_DEPLOYMENT,
     RETIRE_FUNCTION,

@@ -5,16 +5,16 @@ from typing import NamedTuple
 
 import structlog
 
+from annals.application.function_deletion import end_builds, end_executions, end_work
 from annals.domain.commands.retention import give_up_deployment, sweep_executions
 from annals.domain.deployment import Deployment
 from annals.domain.errors import Conflict, DeploymentNotFound, FunctionNotFound
 from annals.domain.function import Function
 from annals.domain.retention import Retention as Sweeps
 from annals.domain.retention import SweepReason
-from annals.projections.function_end import end_builds, end_executions, end_work
-from annals.store import sql
-from annals.store.log import EventLog
-from annals.workers.wakeups import UNKNOWN, Cause
+from annals.store.log.log import EventLog
+from annals.store.postgres import sql
+from annals.workers.job_messages import UNKNOWN, Cause
 
 QUERIES = sql.load(__package__, "retention.sql")
 

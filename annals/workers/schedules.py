@@ -13,11 +13,11 @@ from annals.domain.cron import previous_time
 from annals.domain.errors import Conflict, ExecutionAlreadyExists, FunctionNotFound
 from annals.domain.execution import Execution, Request
 from annals.domain.policy import policy_from
-from annals.store import sql
-from annals.store.log import EventLog, Meta
-from annals.workers.missed import QUERIES as MISSED
-from annals.workers.missed import Queue, wake
-from annals.workers.wakeups import RUN_EXECUTION
+from annals.store.log.log import EventLog, Meta
+from annals.store.postgres import sql
+from annals.workers.job_messages import RUN_EXECUTION
+from annals.workers.redelivery import QUERIES as MISSED
+from annals.workers.redelivery import Queue, wake
 
 QUERIES = sql.load(__package__, "schedules.sql")
 

@@ -4,16 +4,16 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from annals.app.settings import Settings
-from annals.store.archives import Archiver, Archives
-from annals.store.follower import Follower
-from annals.store.listener import Listener
-from annals.store.log import EventLog
+from annals.settings import Settings
+from annals.store.log.archives import Archiver, Archives
+from annals.store.log.follower import Follower
+from annals.store.log.log import EventLog
+from annals.store.log.tail_cache import Window
+from annals.store.postgres.listener import Listener
+from annals.store.proof.destinations import Places
 from annals.store.proof.nodes import Nodes
 from annals.store.proof.notes import Checkpoint, NoteInvalid, signing_key
-from annals.store.proof.places import Places
 from annals.store.proof.sealing import FOLLOWER, SealBroken, Sealer, note_signing, seal
-from annals.store.window import Window
 from annals.workers.clock import Duty
 
 _GATHER_SECONDS = 0.5

@@ -12,13 +12,13 @@ from annals.domain.deployment import Deployment
 from annals.domain.errors import Conflict
 from annals.domain.origin import Origin
 from annals.domain.ports import Artefact, BuildOutcome
-from annals.store.blob_keys import source_key
-from annals.store.blobs import PIECE, Blobs
-from annals.store.log import EventLog, Meta
-from annals.store.patience import patiently
+from annals.store.content.blob_keys import source_key
+from annals.store.content.blobs import PIECE, Blobs
+from annals.store.coordination.retry import patiently
+from annals.store.log.log import EventLog, Meta
 from annals.vcs.client import Repositories
+from annals.vcs.errors import Refusal
 from annals.vcs.locating import Locator
-from annals.vcs.refusals import Refusal
 
 log = structlog.get_logger(__name__)
 

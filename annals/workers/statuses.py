@@ -8,11 +8,11 @@ from annals.domain.base import Key
 from annals.domain.deployment import Deployment
 from annals.domain.errors import DomainError
 from annals.store.errors import StoreError
-from annals.store.log import EventLog
+from annals.store.log.log import EventLog
 from annals.vcs.client import Repositories
+from annals.vcs.errors import Refusal
 from annals.vcs.jobs import GitHub, Report, State
 from annals.vcs.locating import Locator
-from annals.vcs.refusals import Refusal
 
 SECONDS = 20.0
 SENTENCES: dict[State, str] = {

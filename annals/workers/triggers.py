@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 
+from annals.application.executions.event_payloads import member_of, payload
 from annals.domain.base import Key
 from annals.domain.commands.executions import request_execution
 from annals.domain.errors import Conflict, ExecutionAlreadyExists, FunctionNotFound
@@ -20,18 +21,17 @@ from annals.domain.policy import policy_from
 from annals.domain.team import Team
 from annals.domain.user import User
 from annals.domain.version import API_VERSION
-from annals.projections.event_payloads import member_of, payload
-from annals.store import sql
-from annals.store.blobs import BlobError
-from annals.store.database import Connection
+from annals.store.content.blobs import BlobError
+from annals.store.content.inputs import Input, input_facts, seal_input
 from annals.store.errors import DataKeyDeleted, DataKeyReplaced
-from annals.store.facts import Fact
-from annals.store.follower import Follower
-from annals.store.inputs import Input, input_facts, seal_input
-from annals.store.listener import Listener
-from annals.store.log import EventLog, Meta
-from annals.store.vault import Vault
-from annals.store.window import Window
+from annals.store.log.follower import Follower
+from annals.store.log.log import EventLog, Meta
+from annals.store.log.reader import Fact
+from annals.store.log.tail_cache import Window
+from annals.store.postgres import sql
+from annals.store.postgres.database import Connection
+from annals.store.postgres.listener import Listener
+from annals.store.secrets.vault import Vault
 
 QUERIES = sql.load(__package__, "triggers.sql")
 

@@ -7,19 +7,19 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
-from annals.app.settings import Settings
+from annals.application.event_log import open_log
+from annals.application.executions.context import Environments
 from annals.domain.environment import Platform
 from annals.domain.version import API_VERSION
-from annals.projections.event_log import open_log
-from annals.projections.execution_context import Environments
-from annals.store import key_deletions
-from annals.store.blobs import Blobs
-from annals.store.contents import Contents
-from annals.store.database import Database
-from annals.store.leases import NO_BUILDS, BuildSlots, Leases
-from annals.store.log import EventLog
-from annals.store.presence import Presence
-from annals.store.vault import Vault
+from annals.settings import Settings
+from annals.store.content.blobs import Blobs
+from annals.store.content.contents import Contents
+from annals.store.coordination.leases import NO_BUILDS, BuildSlots, Leases
+from annals.store.coordination.process_lease import Presence
+from annals.store.log.log import EventLog
+from annals.store.postgres.database import Database
+from annals.store.secrets import key_deletions
+from annals.store.secrets.vault import Vault
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,7 +21,7 @@ from importlib.abc import MetaPathFinder
 
 class Planting(MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        if name == "annals.app.operations":
+        if name == "annals.app.edge.operations":
             sys.meta_path.remove(self)
             from annals.app.catalogue import routes
             routes.ROUTES = tuple(map(broken, routes.ROUTES))

@@ -7,7 +7,7 @@ from threading import Event
 
 import pytest
 
-from annals.store.vault import master_key
+from annals.store.secrets.vault import master_key
 from tests.client import Client
 from tests.instance import AnnalsInstance, annals
 

@@ -5,7 +5,7 @@ from itertools import cycle
 
 import httpx
 
-from annals.app.account.tries import OF_ADDRESS
+from annals.app.account.sign_in_throttle import OF_ADDRESS
 from tests.another_api import another_api
 from tests.client import Client
 from tests.instance import AnnalsInstance

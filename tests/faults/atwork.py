@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from annals.app.cli.folders import Folders, Running
-from annals.executor.client import ExecutorClient
-from annals.executor.protocol import Status
+from annals.executor.wire.client import ExecutorClient
+from annals.executor.wire.protocol import Status
+from annals.supervisor.folders import Folders, Running
 from tests.instance import AnnalsInstance
 from tests.sandboxes import beyond, kept, listener, processes, strays
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import psycopg
 
 from annals.projections.following import FOLLOWING
-from annals.store import sql
+from annals.store.postgres import sql
 from annals.store.proof.sealing import FOLLOWER as SEAL
 from tests.instance import AnnalsInstance, eventually
 

@@ -7,7 +7,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from annals.domain.deployment import Deployment
-from annals.store import sql
+from annals.store.postgres import sql
 from tests.instance import AnnalsInstance
 from tests.simulation.ledger import Ledger, other_versions
 

@@ -12,8 +12,8 @@ import psycopg
 from psycopg.rows import dict_row
 
 from annals.app.health.conservation import Conservation
-from annals.store import sql
-from annals.store.database import Database
+from annals.store.postgres import sql
+from annals.store.postgres.database import Database
 from tests.faults.atwork import leftovers, running
 from tests.instance import AnnalsInstance, annals, eventually
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import redis
 
-from annals.workers.wakeups import BUILDS, CHORES, EXECUTIONS, LANED
+from annals.workers.job_messages import BUILDS, CHORES, EXECUTIONS, LANED
 
 TIMES = 3
 

@@ -15,12 +15,12 @@ import httpx
 import psycopg
 import pytest
 
-from annals.app.cli.folders import Folders
-from annals.store.blobs import Blobs
-from annals.store.contents import Contents
-from annals.store.database import Database
-from annals.store.trips import LOCK
-from annals.workers.litter import Litter
+from annals.store.content.blobs import Blobs
+from annals.store.content.contents import Contents
+from annals.store.log.append_modes import LOCK
+from annals.store.postgres.database import Database
+from annals.supervisor.folders import Folders
+from annals.workers.blob_garbage import Litter
 from tests.client import Client, packed
 from tests.faults import invariants
 from tests.instance import AnnalsInstance, alive, eventually, short_folder

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from annals.app.cli.children import children_of
+from annals.supervisor.children import children_of
 from tests.client import Client, packed
 from tests.faults import canaries, invariants
 from tests.instance import AnnalsInstance, eventually, short_folder

@@ -13,7 +13,7 @@ import httpx
 import pytest
 import redis
 
-from annals.app.cli.folders import Folders
+from annals.supervisor.folders import Folders
 from tests.client import Client
 from tests.faults import invariants
 from tests.faults.batches import held_at_their_end, held_in_the_middle

@@ -14,7 +14,7 @@ import pytest
 import redis
 
 from annals.executor.drivers.sandbox import FIRST_UID
-from annals.workers.wakeups import BUILDS, CHORES, EXECUTIONS
+from annals.workers.job_messages import BUILDS, CHORES, EXECUTIONS
 from tests.client import Client
 from tests.faults import canaries
 from tests.faults.messages import multiplied, queued

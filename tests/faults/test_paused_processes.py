@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
-from annals.app.cli.folders import Folders
+from annals.supervisor.folders import Folders
 from tests.client import Client
 from tests.faults.stage import alone, paused, said
 from tests.instance import AnnalsInstance, eventually, plain

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from annals.app.cli.folders import Folders
-from annals.app.settings import Settings
+from annals.settings import Settings
+from annals.supervisor.folders import Folders
 from tests.client import Client
 from tests.faults import invariants
 from tests.faults.calling import Load

@@ -14,9 +14,9 @@ from urllib.request import urlopen
 
 import pytest
 
-from annals.app.cli.folders import POSTGRES_UID, Folders
-from annals.app.cli.launch import launched
-from annals.app.cli.listening import listen
+from annals.app.server.listening import listen
+from annals.supervisor.folders import POSTGRES_UID, Folders
+from annals.supervisor.launch import launched
 from tests.faults.stage import alone
 from tests.instance import AnnalsInstance, alive, annals, eventually, plain
 

@@ -10,9 +10,9 @@ import httpx
 import psycopg
 import pytest
 
-from annals.app.cli.folders import Folders
-from annals.app.cli.listening import listen
-from annals.store.migrate import available
+from annals.app.server.listening import listen
+from annals.store.postgres.migrate import available
+from annals.supervisor.folders import Folders
 from tests.client import Client
 from tests.faults import invariants, release
 from tests.faults.calling import Load

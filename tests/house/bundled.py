@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from annals.app.cli import wheels
 from annals.executor.drivers import bubblewrap
 from annals.executor.runtimes import NODE_VERSIONS
+from annals.supervisor import wheels
 from tests.house.source import ROOT
 from tests.house.verdict import Verdict
 

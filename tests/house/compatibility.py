@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterator
 
+from annals.app.edge.operations import ROUTES
 from annals.app.openapi.document import NAMES
-from annals.app.operations import ROUTES
 from tests.api.cli import CLI
 from tests.api.sdks import SDKS
 from tests.api.test_web_sdk import PAGE as WEB_PAGE

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from typing import get_args
 
 import annals.domain
-from annals.app.cli.main import COMMANDS
-from annals.app.errors import STATUS
-from annals.app.operations import ROUTES
+from annals.app.edge.error_answers import STATUS
+from annals.app.edge.operations import ROUTES
+from annals.cli.main import COMMANDS
 from annals.domain.base import Aggregate, AggregateEvent
 from annals.domain.errors import DomainError
 from annals.domain.ports import BuildReason, Reason
 from annals.store.errors import StatementTooSlow, StoreUnavailable
-from annals.store.mapper import aggregate_classes
+from annals.store.log.mapper import aggregate_classes
 from tests.house.source import PACKAGE, ROOT
 
 PAGE = ROOT / "docs" / "reference.md"
@@ -103,8 +103,8 @@ def _reasons() -> Iterator[str]:
 
 def _metrics() -> Iterator[str]:
     found: dict[str, str] = {}
-    for module in ("metrics.py", "health/conservation.py"):
-        text = (PACKAGE / "app" / module).read_text()
+    for module in ("telemetry/metrics.py", "app/health/conservation.py"):
+        text = (PACKAGE / module).read_text()
         found.update(re.findall(r"\"(annals_\w+)\",\s*\"([^\"]+)\"", text))
     yield "| metric | tells |\n|---|---|"
     yield from (f"| `{name}` | {help_text} |" for name, help_text in sorted(found.items()))

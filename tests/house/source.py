@@ -28,7 +28,7 @@ def name_of(path: Path) -> str:
 
 
 def room_of(module: str) -> str:
-    """`annals.store.log` is in `store`."""
+    """`annals.store.log.log` is in `store`."""
     parts = module.split(".")
     return parts[1] if parts[0] == "annals" and len(parts) > 1 else ""
 

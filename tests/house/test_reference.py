@@ -3,7 +3,7 @@
 import inspect
 from importlib import import_module
 
-from annals.app.errors import STATUS
+from annals.app.edge.error_answers import STATUS
 from annals.domain.errors import DomainError
 from tests.house import reference
 from tests.house.source import ROOT

@@ -5,8 +5,8 @@ from itertools import count
 
 import pytest
 
-from annals.store.database import Database
-from annals.store.migrate import migrate
+from annals.store.postgres.database import Database
+from annals.store.postgres.migrate import migrate
 from tests.integration.postgres import Postgres
 
 _NUMBERS = count(1)

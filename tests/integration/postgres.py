@@ -15,9 +15,9 @@ from pathlib import Path
 
 import psycopg
 
-from annals.app.cli import postgres
-from annals.app.cli.folders import Folders
-from annals.app.cli.launch import launched
+from annals.supervisor import postgres
+from annals.supervisor.folders import Folders
+from annals.supervisor.launch import launched
 
 _MEMORY = Path("/dev/shm")
 _ROOM_BYTES = 4 * 2**30

@@ -6,7 +6,7 @@ import time
 
 import psycopg
 
-from annals.app.cli import postgres as embedded
+from annals.supervisor import postgres as embedded
 from tests.integration.postgres import Postgres
 
 _SECONDS = 120.0

@@ -6,7 +6,7 @@ from typing import Any
 from annals.domain.commands import executions, functions
 from annals.domain.execution import Execution, Ran, Request
 from annals.domain.policy import Policy, Retries, Scaling
-from annals.store.log import EventLog
+from annals.store.log.log import EventLog
 from tests.integration.projections.history import META
 
 ATTEMPT_ACTIONS = ["change_policy", "request_twice", "request_twice", "attempt", "attempt", "redrive", "discard", "cut"]

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from annals.projections import executions_fold, refill
 from annals.projections.inline import TABLES
-from annals.projections.replay import check
-from annals.projections.shadow import Comparison
-from annals.store.follower import Follower
-from annals.store.log import EventLog
+from annals.projections.replay import executions_fold, refill
+from annals.projections.replay.replay import check
+from annals.projections.replay.staging_tables import Comparison
+from annals.store.log.follower import Follower
+from annals.store.log.log import EventLog
 
 
 async def to_the_end(followers: Sequence[Follower]) -> None:

@@ -16,9 +16,9 @@ from typing import Any
 
 from annals.projections import inline
 from annals.projections.following import FOLLOWING
-from annals.store.database import Database
-from annals.store.migrate import migrate
 from annals.store.portable.export import Wanted
+from annals.store.postgres.database import Database
+from annals.store.postgres.migrate import migrate
 from tests.integration.portable.instances import Instance
 from tests.integration.postgres import Postgres
 from tests.replay.test_random_histories import BEGINNING, Actor, any_step

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from annals.store.migrate import migrate
 from annals.store.portable.reading import verify
+from annals.store.postgres.migrate import migrate
 from tests.integration.portable.instances import Instance
 from tests.replay.freezing import log_of, sums, sums_of, versions
 

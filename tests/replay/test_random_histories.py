@@ -25,12 +25,12 @@ from annals.domain.user import User
 from annals.domain.variables import Variable
 from annals.projections.following import FOLLOWING
 from annals.projections.inline import REFUSALS, inline
-from annals.store.blobs import Blobs
-from annals.store.contents import Contents
-from annals.store.database import Database
-from annals.store.follower import Follower
-from annals.store.listener import Listener
-from annals.store.log import EventLog
+from annals.store.content.blobs import Blobs
+from annals.store.content.contents import Contents
+from annals.store.log.follower import Follower
+from annals.store.log.log import EventLog
+from annals.store.postgres.database import Database
+from annals.store.postgres.listener import Listener
 from tests.integration.projections.history import META, artefact, configuration
 from tests.replay.attempts import ATTEMPT_ACTIONS, NOW, AttemptActor
 from tests.replay.ending import checked, to_the_end

@@ -9,14 +9,14 @@ import pytest
 from annals.domain.commands.retention import sweep_executions
 from annals.domain.errors import FunctionAlreadyExists
 from annals.domain.retention import Retention
-from annals.projections import refill, scratch, shadow
 from annals.projections.following import FOLLOWING
 from annals.projections.inline import TABLES
-from annals.projections.refill import Progress
-from annals.projections.replay import NAMES, AlreadyReplaying, check, rebuild
-from annals.store.database import Database
-from annals.store.follower import Follower
-from annals.store.listener import Listener
+from annals.projections.replay import refill, scratch_tables, staging_tables
+from annals.projections.replay.refill import Progress
+from annals.projections.replay.replay import NAMES, AlreadyReplaying, check, rebuild
+from annals.store.log.follower import Follower
+from annals.store.postgres.database import Database
+from annals.store.postgres.listener import Listener
 from tests.integration.projections.history import META, History, P
 
 
@@ -73,7 +73,7 @@ async def test_a_check_finds_no_difference(history: History) -> None:
     assert {progress.model for progress in seen} == {"inline", *FOLLOWING}
     assert seen[-1].position == seen[-1].newest
     schemas = await history.database.rows("SELECT nspname FROM pg_namespace WHERE nspname ~ '^annals'")
-    assert schemas == [{"nspname": scratch.SCHEMA}]  # no shadow is left
+    assert schemas == [{"nspname": scratch_tables.SCHEMA}]  # no shadow is left
 
 
 async def test_a_check_names_what_differs(history: History) -> None:
@@ -180,24 +180,24 @@ async def test_writers_and_readers_go_on_while_it_rebuilds(history: History) -> 
 async def test_a_table_that_is_busy_with_a_long_read_is_switched_at_a_later_try(
     history: History, monkeypatch: pytest.MonkeyPatch, projection: str, table: str
 ) -> None:
-    monkeypatch.setattr("annals.projections.models._PATIENCE_MS", 50)
+    monkeypatch.setattr("annals.projections.replay.models._PATIENCE_MS", 50)
     await a_bit_of_everything(history)
     await follow(history)
     busy: list[str] = []
-    switch = shadow.switch
+    switch = staging_tables.switch
     reader = await history.database.connect("reader")
 
     async def watched(*args: Any, **more: Any) -> None:
         await history.run(f"meanwhile-{len(busy)}") if projection == "usage" else None
         try:
             await switch(*args, **more)
-        except shadow.TablesBusy as error:
+        except staging_tables.TablesBusy as error:
             busy.append(str(error))
             if len(busy) == 2:
                 await reader.rollback()
             raise
 
-    monkeypatch.setattr(shadow, "switch", watched)
+    monkeypatch.setattr(staging_tables, "switch", watched)
     await reader.execute("BEGIN")
     await reader.execute(f"SELECT * FROM {table}")  # noqa: S608 - names of ours
     try:
@@ -211,14 +211,14 @@ async def test_a_table_that_is_busy_with_a_long_read_is_switched_at_a_later_try(
 
 
 async def test_a_table_that_stays_busy_is_left_as_it_is(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("annals.projections.models._PATIENCE_MS", 20)
+    monkeypatch.setattr("annals.projections.replay.models._PATIENCE_MS", 20)
     await a_bit_of_everything(history)
     await history.database.execute("UPDATE functions SET name = 'Kept' WHERE function_id = 'f'")
     reader = await history.database.connect("reader")
     await reader.execute("BEGIN")
     await reader.execute("SELECT * FROM functions")
     try:
-        with pytest.raises(shadow.TablesBusy):
+        with pytest.raises(staging_tables.TablesBusy):
             await rebuild(history.database, history.log.facts, ["functions"], report=silent)
     finally:
         await reader.close()
@@ -228,7 +228,7 @@ async def test_a_table_that_stays_busy_is_left_as_it_is(history: History, monkey
 
 
 async def nothing_is_left(history: History) -> bool:
-    return not await history.database.rows("SELECT FROM pg_namespace WHERE nspname = %s", (shadow.SCHEMA,))
+    return not await history.database.rows("SELECT FROM pg_namespace WHERE nspname = %s", (staging_tables.SCHEMA,))
 
 
 async def test_a_rebuild_that_is_broken_off_leaves_nothing_half(

@@ -1,8 +1,9 @@
 """Statements and handlers may run twice: the second time changes nothing."""
 
-from annals.projections import inline, schedules, shadow
-from annals.store.follower import Follower
-from annals.store.listener import Listener
+from annals.projections import inline, schedules
+from annals.projections.replay import staging_tables
+from annals.store.log.follower import Follower
+from annals.store.postgres.listener import Listener
 from tests.integration.projections.history import History
 from tests.replay.test_rebuild import a_bit_of_everything
 
@@ -12,18 +13,18 @@ async def test_every_inline_statement_may_run_twice(history: History) -> None:
     facts = await history.log.facts.after(0, 1000)
     conn = await history.database.connect("twice")
     try:
-        await shadow.create(conn, inline.TABLES)
+        await staging_tables.create(conn, inline.TABLES)
         for fact in facts:
             for _ in range(2):
                 for statement in inline.project(fact.event):
                     await conn.execute(statement.sql, statement.params)
 
-        compared = [await shadow.compare(conn, table) for table in inline.TABLES]
+        compared = [await staging_tables.compare(conn, table) for table in inline.TABLES]
         assert [comparison for comparison in compared if not comparison.same] == []
         assert {c.table for c in compared if c.live} >= {"projects", "keys", "functions", "variables", "executions"}
     finally:
         await conn.rollback()
-        await shadow.drop(conn)
+        await staging_tables.drop(conn)
         await conn.close()
 
 

@@ -10,17 +10,18 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from annals.app.past.moment import Past
-from annals.app.past.rows import total_of_functions
-from annals.projections import row_versions, scratch
+from annals.app.as_of.moment import Past
+from annals.app.as_of.rows import total_of_functions
+from annals.projections import row_versions
 from annals.projections.inline import REFUSALS, inline
-from annals.projections.replay import check, rebuild
-from annals.store.blobs import Blobs
-from annals.store.contents import Contents
-from annals.store.database import Database
-from annals.store.follower import Follower
-from annals.store.listener import Listener
-from annals.store.log import EventLog
+from annals.projections.replay import scratch_tables
+from annals.projections.replay.replay import check, rebuild
+from annals.store.content.blobs import Blobs
+from annals.store.content.contents import Contents
+from annals.store.log.follower import Follower
+from annals.store.log.log import EventLog
+from annals.store.postgres.database import Database
+from annals.store.postgres.listener import Listener
 from tests.integration.projections.history import History
 from tests.replay.ending import to_the_end
 from tests.replay.test_random_histories import BEGINNING, PROJECTS, Actor, any_step
@@ -29,7 +30,7 @@ from tests.replay.test_rebuild import a_bit_of_everything
 STEPS = 120
 Snapshot = dict[str, list[Any]]
 
-TABLES = (*scratch.VERSIONED, "executions")
+TABLES = (*scratch_tables.VERSIONED, "executions")
 
 
 def _in_one(queries: dict[str, str]) -> str:
@@ -201,4 +202,4 @@ async def test_nothing_stays_in_the_scratch_tables_and_nothing_of_theirs_reaches
     assert await read(history.database, LIVE, p="p") == before
     assert await history.database.rows("SELECT * FROM counters ORDER BY project_id, scope, name") == counters
     for table in ("functions", "variables", "deployments", "counters", "projects", "changes", "nothing"):
-        assert await history.database.rows(f"SELECT FROM {scratch.SCHEMA}.{table}") == []
+        assert await history.database.rows(f"SELECT FROM {scratch_tables.SCHEMA}.{table}") == []

@@ -6,7 +6,7 @@ from annals.domain.commands.reverting import Revival, restore_function, revert_f
 from annals.domain.deployment import Deployment
 from annals.domain.errors import FunctionNotFound
 from annals.domain.function import Function
-from annals.store.log import EventLog
+from annals.store.log.log import EventLog
 
 
 class UndoingActor:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from typing import Any
 
 from annals.domain.ports import Artefact
-from annals.store.blobs import Blob, BlobError, BlobInfo, BlobMissing
+from annals.store.content.blobs import Blob, BlobError, BlobInfo, BlobMissing
 
 
 class BlobFaults:

@@ -3,14 +3,14 @@
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from annals.app import negotiation
-from annals.app.caller import Caller
 from annals.app.deployments import queries as deployment_queries
+from annals.app.edge import negotiation
 from annals.app.executions import queries as execution_queries
-from annals.app.executions.unsettled import Unsettled
+from annals.app.executions.unrecorded import Unsettled
+from annals.app.identity.caller import Caller
 from annals.app.reads import Found, Lookup
 from annals.store.ids import generate_id
-from annals.store.log import EventLog, Meta, Recorded
+from annals.store.log.log import EventLog, Meta, Recorded
 from tests.simulation.nodes import START_SECONDS, Parts
 from tests.simulation.transactions import Row, Tx, on
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from annals.app.deployments import queries as deployment_queries
 from annals.app.deployments import uploads
 from annals.app.deployments.ranges import Chunk
+from annals.app.edge.errors import RateLimited, SynchronousTimeout
 from annals.app.executions.run import run_now
-from annals.app.refusals import RateLimited, SynchronousTimeout
 from annals.domain.base import Key
 from annals.domain.commands.deployments import cancel_build, delete_deployment
 from annals.domain.commands.executions import cancel_execution, delete_execution, request_execution
@@ -25,10 +25,10 @@ from annals.domain.errors import DomainError, ExecutionAlreadyExists
 from annals.domain.execution import Execution, Request
 from annals.domain.function import Configuration, Function
 from annals.domain.policy import Policy, Retries, Scaling, policy_from
-from annals.store.blob_keys import source_key
-from annals.store.blobs import BlobError
+from annals.store.content.blob_keys import source_key
+from annals.store.content.blobs import BlobError
 from annals.store.errors import StoreUnavailable
-from annals.store.log import Meta, Recorded
+from annals.store.log.log import Meta, Recorded
 from tests.simulation.calls import META, PROJECT, HeardLog, SimulatedCall
 from tests.simulation.nodes import Parts
 from tests.simulation.transactions import Row

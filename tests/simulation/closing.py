@@ -10,7 +10,7 @@ from annals.domain.execution import Execution
 from annals.domain.function import Function
 from annals.projections.inline import project
 from annals.projections.schedules import Changes, Schedule
-from annals.store.facts import Fact
+from annals.store.log.reader import Fact
 from tests.simulation.deadlines import Stays, open_work
 from tests.simulation.postgres import Postgres
 from tests.simulation.transactions import STATEMENTS, Row, Tx

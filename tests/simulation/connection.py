@@ -10,9 +10,9 @@ import psycopg
 from psycopg.rows import tuple_row
 from psycopg_pool import PoolTimeout
 
-from annals.store.connection import Connection, Step
-from annals.store.database import Database
-from annals.store.standby import Standby
+from annals.store.postgres.connection import Connection, Step
+from annals.store.postgres.database import Database
+from annals.store.postgres.standby import Standby
 from tests.simulation.loop import NODE, Node
 from tests.simulation.postgres import Postgres
 from tests.simulation.sessions import Trip

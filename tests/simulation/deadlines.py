@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from annals.store.build_slots import demand_of
+from annals.capacity.build_slots import demand_of
 from annals.workers.builds import OVERTIME_SECONDS
 from annals.workers.executions import QUEUE_SECONDS, TRANSPORT_SLACK_SECONDS
-from annals.workers.wakeups import BUILDS, EXECUTIONS
+from annals.workers.job_messages import BUILDS, EXECUTIONS
 from tests.simulation.clients import TIMEOUT
 from tests.simulation.nodes import BUILD_SECONDS, LEASE_SECONDS
 from tests.simulation.statements_work import build_demand, full

@@ -17,7 +17,7 @@ from annals.domain.ports import (
     Run,
     reason_of_answer,
 )
-from annals.store.blobs import BlobError
+from annals.store.content.blobs import BlobError
 from tests.simulation.blobs import SimulatedBlobs
 from tests.simulation.loop import SimulatedLoop
 

@@ -6,7 +6,7 @@ from typing import Any
 from annals.domain.deployment import Deployment
 from annals.domain.execution import Execution
 from annals.domain.function import Function
-from annals.store.mapper import EventMapper
+from annals.store.log.mapper import EventMapper
 from tests.simulation.caps import Caps
 from tests.simulation.transactions import Row
 

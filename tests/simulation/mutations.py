@@ -15,14 +15,15 @@ from annals.domain.deployment import Deployment
 from annals.domain.execution import Execution
 from annals.domain.function import Function
 from annals.projections.schedules import Schedule
-from annals.store import log, presence, trips
+from annals.store.coordination import process_lease
+from annals.store.coordination.leases import Watch
 from annals.store.errors import StreamConflict
-from annals.store.follower import QUERIES, Follower
-from annals.store.group_append import GroupAppender
-from annals.store.leases import Watch
-from annals.store.log import EventLog, Recorded
-from annals.store.stretch import Entry, Stretch
-from annals.workers import builds, missed, reaper, relay, schedules
+from annals.store.log import append_modes, log
+from annals.store.log.event_batch import Entry, Stretch
+from annals.store.log.follower import QUERIES, Follower
+from annals.store.log.group_append import GroupAppender
+from annals.store.log.log import EventLog, Recorded
+from annals.workers import builds, reaper, redelivery, relay, schedules
 from annals.workers.builds import Builds
 
 Mutation = Callable[[], AbstractContextManager[object]]
@@ -50,18 +51,18 @@ def ack_before_commit() -> AbstractContextManager[object]:
 
     async def together(conn: Any, requests: Sequence[Any]) -> list[Any]:
         events = [event for request in requests for event in request.events]
-        insert = (trips.QUERIES["insert"], trips._columns(events))
-        steps = [trips._BEGIN, trips._LOCK, insert, *trips._after_events(requests)]
+        insert = (append_modes.QUERIES["insert"], append_modes._columns(events))
+        steps = [append_modes._BEGIN, append_modes._LOCK, insert, *append_modes._after_events(requests)]
         _, _, places, *returned = await conn.trip(steps)
-        rows = trips._rows(requests, returned)
+        rows = append_modes._rows(requests, returned)
         outcomes: list[Any] = []
         for request, own_rows in zip(requests, rows, strict=True):
             own, places = places[: len(request.events)], places[len(request.events) :]
-            outcomes.append(trips._appended(own, own_rows))
+            outcomes.append(append_modes._appended(own, own_rows))
         asyncio.get_running_loop().call_later(0.001, lambda: asyncio.ensure_future(_try(conn.execute("COMMIT"))))
         return outcomes
 
-    return mock.patch.object(trips, "together", together)
+    return mock.patch.object(append_modes, "together", together)
 
 
 async def _try(work: Any) -> None:
@@ -97,7 +98,7 @@ def lease_shorter_than_run() -> AbstractContextManager[object]:
             await asyncio.sleep(self._seconds * 2)
             await self._beat()
 
-    return mock.patch.object(presence.Presence, "run", run)
+    return mock.patch.object(process_lease.Presence, "run", run)
 
 
 @planted
@@ -208,7 +209,7 @@ def older_activation_wins() -> AbstractContextManager[object]:
 @planted
 def double_enqueue_without_claim() -> AbstractContextManager[object]:
     """Workers share a name, so each takes the other's claims for its own."""
-    return mock.patch.object(presence, "holder_id", lambda role: role)
+    return mock.patch.object(process_lease, "holder_id", lambda role: role)
 
 
 @found_by("answers_are_lost")
@@ -245,13 +246,13 @@ def what_is_read_may_change() -> AbstractContextManager[object]:
 @planted
 def places_are_not_counted() -> AbstractContextManager[object]:
     """A function's places are given to whoever asks."""
-    return mock.patch.object(trips, "_admitted", lambda requests, *_found: [True] * len(requests))
+    return mock.patch.object(append_modes, "_admitted", lambda requests, *_found: [True] * len(requests))
 
 
 @planted
 def nothing_sent_again() -> AbstractContextManager[object]:
     """A wake-up that was lost is lost."""
-    return mock.patch.object(missed, "missing", return_value=[])
+    return mock.patch.object(redelivery, "missing", return_value=[])
 
 
 @planted

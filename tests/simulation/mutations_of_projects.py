@@ -3,10 +3,10 @@
 from contextlib import AbstractContextManager
 from unittest import mock
 
+from annals.application import project_deletion
 from annals.domain.base import AggregateEvent
-from annals.projections import project_end
-from annals.store.log import EventLog
-from annals.store.request import Statement
+from annals.store.log.log import EventLog
+from annals.store.log.request import Statement
 from tests.simulation.mutations import found_by, planted
 
 
@@ -19,7 +19,7 @@ def projects_are_not_checked() -> AbstractContextManager[object]:
 @planted
 def project_is_deleted_with_users_in_it() -> AbstractContextManager[object]:
     """The deletion of a project does not look for users and functions that came meanwhile."""
-    return mock.patch.object(project_end, "Statement", return_value=Statement("SELECT 1", {}))
+    return mock.patch.object(project_deletion, "Statement", return_value=Statement("SELECT 1", {}))
 
 
 @found_by("project_reuse_meets_sealing")

@@ -7,42 +7,33 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from annals.app.executions.places import Places
-from annals.app.stints import Stints
+from annals.application.event_log import open_log
+from annals.application.executions.context import Environments
+from annals.capacity.concurrency_slots import Places
+from annals.capacity.fair_queue import Stints
+from annals.capacity.freed_slots import Vacancies
+from annals.capacity.tenant_activity import SIZE, Company
 from annals.domain.environment import Platform
 from annals.domain.ports import Executor
 from annals.projections import schedules
-from annals.projections.event_log import open_log
-from annals.projections.execution_context import Environments
-from annals.store.company import SIZE, Company
-from annals.store.contents import Contents
+from annals.store.content.contents import Contents
+from annals.store.coordination.leases import NO_BUILDS, BuildSlots, Leases
+from annals.store.coordination.pauses import SCHEDULES, Holds
+from annals.store.coordination.process_lease import Presence
 from annals.store.errors import StoreUnavailable
-from annals.store.follower import Elsewhere, Follower
-from annals.store.holds import SCHEDULES, Holds
-from annals.store.leases import NO_BUILDS, BuildSlots, Leases
-from annals.store.listener import Listener, OnDemand
-from annals.store.log import EventLog
-from annals.store.presence import Presence
-from annals.store.trips import PLACES
-from annals.store.window import Window
+from annals.store.log.append_modes import PLACES
+from annals.store.log.follower import Elsewhere, Follower
+from annals.store.log.log import EventLog
+from annals.store.log.tail_cache import Window
+from annals.store.postgres.listener import Listener, OnDemand
+from annals.workers.blob_garbage import Litter
 from annals.workers.broker import QueueUnavailable
 from annals.workers.builds import Builds
-from annals.workers.chores import Chores
+from annals.workers.claim_reconciliation import Shelf, Stock
+from annals.workers.cleanup import Chores
 from annals.workers.clock import Duty, keep
 from annals.workers.executions import Executions
-from annals.workers.held import unless_held
-from annals.workers.jobs import BuildLimits
-from annals.workers.keeper import Keeper, Work
-from annals.workers.leadership import Leadership
-from annals.workers.litter import Litter
-from annals.workers.missed import Missed, wake
-from annals.workers.reaper import Overdue, Reaper
-from annals.workers.relay import sender, wants
-from annals.workers.retention import Retention
-from annals.workers.schedules import Schedules
-from annals.workers.stock import Shelf, Stock
-from annals.workers.vacancies import Vacancies
-from annals.workers.wakeups import (
+from annals.workers.job_messages import (
     BUILD_DEPLOYMENT,
     BUILDS,
     CHORES,
@@ -55,6 +46,15 @@ from annals.workers.wakeups import (
     WARM_FUNCTION,
     Cause,
 )
+from annals.workers.jobs import BuildLimits
+from annals.workers.keeper import Keeper, Work
+from annals.workers.leadership import Leadership
+from annals.workers.pausable import unless_held
+from annals.workers.reaper import Overdue, Reaper
+from annals.workers.redelivery import Missed, wake
+from annals.workers.relay import sender, wants
+from annals.workers.retention import Retention
+from annals.workers.schedules import Schedules
 from tests.simulation.connection import SimulatedDatabase
 from tests.simulation.wakeups import Handler, SimulatedDesk
 

@@ -14,8 +14,8 @@ from typing import Any
 import psycopg
 from psycopg import errors as pg
 
-from annals.store.follower import QUERIES as FOLLOWER
-from annals.store.trips import CHANNEL, LOCK, PLACES, QUERIES
+from annals.store.log.append_modes import CHANNEL, LOCK, PLACES, QUERIES
+from annals.store.log.follower import QUERIES as FOLLOWER
 from tests.simulation.loop import Node, SimulatedLoop
 from tests.simulation.sessions import Faults, Lock, Session, Trip
 from tests.simulation.transactions import STATEMENTS, Key, Row, Tx, UnknownStatement

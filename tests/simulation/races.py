@@ -10,7 +10,7 @@ from annals.app.deployments.ranges import Chunk
 from annals.domain.deployment import Deployment
 from annals.domain.errors import FunctionAlreadyExists
 from annals.domain.function import Function
-from annals.store.log import Recorded
+from annals.store.log.log import Recorded
 from tests.simulation.calls import PROJECT
 from tests.simulation.clients import Client
 from tests.simulation.ledger import other_versions

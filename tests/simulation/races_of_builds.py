@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from annals.domain.deployment import Deployment
-from annals.workers.wakeups import split_stream
+from annals.workers.job_messages import split_stream
 from tests.simulation.clients import Client
 from tests.simulation.nodes import BUILD_SECONDS, BUILD_SLOTS
 from tests.simulation.races import begun, race, soon

@@ -12,9 +12,9 @@ from annals.projections.discards import QUERIES as DISCARDS
 from annals.projections.project_settings import QUERIES as SETTINGS
 from annals.projections.projects import QUERIES as PROJECTS
 from annals.store.errors import DataKeyDeleted, DataKeyReplaced, StoreUnavailable
-from annals.store.trips import QUERIES as APPEND
-from annals.store.vault import QUERIES as VAULT
-from annals.store.vault import Vault, key_of
+from annals.store.log.append_modes import QUERIES as APPEND
+from annals.store.secrets.vault import QUERIES as VAULT
+from annals.store.secrets.vault import Vault, key_of
 from tests.simulation.calls import META
 from tests.simulation.nodes import Parts
 from tests.simulation.races import begun, race, soon

@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from annals.application.function_deletion import QUERIES as ENDING
+from annals.projections.append_checks import QUERIES as REQUIRED
 from annals.projections.discards import QUERIES as DISCARDS
 from annals.projections.executions import QUERIES as EXECUTIONS
-from annals.projections.function_end import QUERIES as ENDING
-from annals.projections.required import QUERIES as REQUIRED
 from tests.simulation.statements_models import change, columns, count, event_of, same_function
 from tests.simulation.transactions import DeploymentGone, FunctionGone, Row, Tx, on
 

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from typing import Any
 
-from annals.store.contents import QUERIES as CONTENTS
-from annals.store.facts import QUERIES as FACTS
-from annals.store.follower import QUERIES as FOLLOWER
-from annals.store.leases import QUERIES as LEASES
-from annals.store.migrate import QUERIES as MIGRATIONS
-from annals.store.standby import QUERIES as STANDBY
-from annals.store.trips import QUERIES as APPEND
+from annals.store.content.contents import QUERIES as CONTENTS
+from annals.store.coordination.leases import QUERIES as LEASES
+from annals.store.log.append_modes import QUERIES as APPEND
+from annals.store.log.follower import QUERIES as FOLLOWER
+from annals.store.log.reader import QUERIES as FACTS
+from annals.store.postgres.migrate import QUERIES as MIGRATIONS
+from annals.store.postgres.standby import QUERIES as STANDBY
 from tests.simulation.transactions import Row, StreamTaken, Tx, on
 
 _PLACES = ("notification_id", "recorded_at")

@@ -5,17 +5,17 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from annals.projections.execution_context import QUERIES as CONTEXT
+from annals.application.executions.context import QUERIES as CONTEXT
+from annals.capacity.build_slots import QUERIES as BUILD_SLOTS
+from annals.capacity.freed_slots import QUERIES as VACANCIES
+from annals.capacity.worker_slots import QUERIES as BOUNDS
 from annals.projections.schedules import QUERIES as SCHEDULES
-from annals.store.build_slots import QUERIES as BUILD_SLOTS
-from annals.workers.bounds import QUERIES as BOUNDS
 from annals.workers.build_log import QUERIES as BUILDS
 from annals.workers.leadership import QUERIES as LEADING
-from annals.workers.missed import QUERIES as MISSED
 from annals.workers.reaper import QUERIES as REAPER
+from annals.workers.redelivery import QUERIES as MISSED
 from annals.workers.retention import QUERIES as RETENTION
 from annals.workers.schedules import QUERIES as FIRING
-from annals.workers.vacancies import QUERIES as VACANCIES
 from tests.simulation.transactions import Row, Tx, on
 
 _BUILDING = {"processing", "building"}

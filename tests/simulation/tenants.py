@@ -8,20 +8,20 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+from annals.application.project_deletion import QUERIES as ENDING
+from annals.application.project_deletion import end_project
 from annals.domain.commands.projects import add_project_variable, create_project
 from annals.domain.commands.users import create_user
 from annals.domain.errors import DomainError
 from annals.domain.project import Project
 from annals.domain.user import User
 from annals.domain.variables import Variable
-from annals.projections.project_end import QUERIES as ENDING
-from annals.projections.project_end import end_project
 from annals.projections.users import QUERIES as USERS
 from annals.store.errors import DataKeyDeleted, ProjectReplaced
-from annals.store.log import Meta, Recorded
-from annals.store.request import Incarnation
-from annals.store.trips import QUERIES as APPEND
-from annals.store.vault import Vault, key_of
+from annals.store.log.append_modes import QUERIES as APPEND
+from annals.store.log.log import Meta, Recorded
+from annals.store.log.request import Incarnation
+from annals.store.secrets.vault import Vault, key_of
 from tests.simulation.calls import META
 from tests.simulation.clients import Client
 from tests.simulation.nodes import Parts

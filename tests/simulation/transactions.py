@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from psycopg import errors as pg
 
-from annals.store.trips import DATA_KEYS, PROJECTS, STREAM_KEY
+from annals.store.log.append_modes import DATA_KEYS, PROJECTS, STREAM_KEY
 
 Row = dict[str, Any]
 Key = Any

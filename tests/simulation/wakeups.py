@@ -7,7 +7,7 @@ from typing import Any
 from annals.domain.ports import ExecutorUnavailable
 from annals.store.errors import StoreUnavailable
 from annals.workers.broker import QueueUnavailable
-from annals.workers.wakeups import QUEUE_OF, Cause, WakeUp, split_stream
+from annals.workers.job_messages import QUEUE_OF, Cause, WakeUp, split_stream
 from tests.simulation.loop import Node, SimulatedLoop
 
 Handler = Callable[[str, Cause], Awaitable[None]]

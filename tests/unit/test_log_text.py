@@ -5,7 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annals.app.log_text import LEVELS, as_text, plain_json, shown
+from annals.telemetry.log_text import LEVELS, as_text, plain_json, shown
 
 ENTRY = {
     "time": "2026-01-31T12:00:00.123456Z",

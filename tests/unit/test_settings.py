@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annals.app.cli.settings import page
-from annals.app.settings import Invalid, Settings, as_environment, described, read
+from annals.cli.settings import page
+from annals.settings import Invalid, Settings, as_environment, described, read
 
 DOCS = Path(__file__).parents[2] / "docs" / "settings.md"
 

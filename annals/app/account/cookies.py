@@ -2,9 +2,9 @@
 
 from datetime import datetime
 
-from annals.app.answers import Header
-from annals.app.call import Call
-from annals.app.presented import cookie_names
+from annals.app.edge.answers import Header
+from annals.app.edge.call import Call
+from annals.app.identity.presented import cookie_names
 from annals.app.wire import encode
 
 _OVER = "Thu, 01 Jan 1970 00:00:00 GMT"

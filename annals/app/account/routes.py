@@ -1,15 +1,15 @@
 """The operations of who calls on their own account: signing up, in and out."""
 
 from annals.app.account import cookies
-from annals.app.account.tries import Try
-from annals.app.answers import Answer, json_answer, no_content, raw_json_answer
-from annals.app.call import Call
-from annals.app.caller import Caller
+from annals.app.account.sign_in_throttle import Try
+from annals.app.edge.answers import Answer, json_answer, no_content, raw_json_answer
+from annals.app.edge.call import Call
+from annals.app.edge.errors import AccessForbidden, InvalidCredentials, UserBlocked
+from annals.app.edge.routing import Operation
+from annals.app.identity.caller import Caller
+from annals.app.identity.passwords import LEAST, MOST
+from annals.app.identity.scopes import ACCOUNT, SESSIONS_WRITE
 from annals.app.parameters import UNIQUE, CustomId, Email, Parameters, Password, Text, optional, required
-from annals.app.passwords import LEAST, MOST
-from annals.app.refusals import AccessForbidden, InvalidCredentials, UserBlocked
-from annals.app.routing import Operation
-from annals.app.scopes import ACCOUNT, SESSIONS_WRITE
 from annals.app.users import queries
 from annals.app.users.routes import TOKEN_SECONDS, Token, create_user
 from annals.app.users.sessions import TokenOwner, open_for, token_for
@@ -19,7 +19,7 @@ from annals.domain.errors import UserUnauthorized
 from annals.domain.project import CONSOLE
 from annals.domain.user import User
 from annals.projections.identity_models import present_session, present_user
-from annals.store import sql
+from annals.store.postgres import sql
 
 QUERIES = sql.load(__package__, "queries.sql")
 CREATE = Parameters(

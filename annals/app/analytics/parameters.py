@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from annals.app.parameters import ArrayList, Boolean, Parameters, Range, Unfit, WhiteList, optional
 from annals.domain.errors import ArgumentInvalid
-from annals.projections.usage_executions import Wanted
-from annals.projections.usage_question import (
+from annals.projections.usage.executions import Wanted
+from annals.projections.usage.question import (
     DIMENSIONS,
     FILTERS,
     INTERVALS,

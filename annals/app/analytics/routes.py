@@ -1,13 +1,13 @@
 """The operations of usage analytics."""
 
+from annals.app.analytics import as_of as past
 from annals.app.analytics import parameters, schemas
-from annals.app.answers import Answer, json_answer
-from annals.app.call import Call
-from annals.app.past import analytics as past
-from annals.app.routing import Operation
-from annals.app.scopes import FUNCTIONS_READ
-from annals.projections.usage_answer import answer
-from annals.projections.usage_executions import page
+from annals.app.edge.answers import Answer, json_answer
+from annals.app.edge.call import Call
+from annals.app.edge.routing import Operation
+from annals.app.identity.scopes import FUNCTIONS_READ
+from annals.projections.usage.answer import answer
+from annals.projections.usage.executions import page
 
 
 async def get_usage(call: Call) -> Answer:

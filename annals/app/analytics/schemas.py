@@ -9,13 +9,13 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from annals.app.answers import Answer as Sent
-from annals.app.answers import json_answer
-from annals.app.call import Call
+from annals.app.edge.answers import Answer as Sent
+from annals.app.edge.answers import json_answer
+from annals.app.edge.call import Call
 from annals.app.wire import wire_date
-from annals.projections.usage_answer import Answer, Group, Measured
-from annals.projections.usage_executions import Page
-from annals.projections.usage_question import Question
+from annals.projections.usage.answer import Answer, Group, Measured
+from annals.projections.usage.executions import Page
+from annals.projections.usage.question import Question
 
 _CSV = (b"content-type", b"text/csv; charset=UTF-8")
 

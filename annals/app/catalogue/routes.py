@@ -1,12 +1,12 @@
 """The operations on what an instance offers; most of them are public and need no project."""
 
-from annals.app.answers import Answer, json_answer, raw_json_answer
-from annals.app.call import Call
 from annals.app.catalogue import queries, schemas
+from annals.app.edge.answers import Answer, json_answer, raw_json_answer
+from annals.app.edge.call import Call
+from annals.app.edge.errors import NoExecutor, TemplateNotFound
+from annals.app.edge.routing import Operation
+from annals.app.identity.scopes import FUNCTIONS_READ
 from annals.app.parameters import ArrayList, Boolean, Parameters, Range, Text, WhiteList, optional, required
-from annals.app.refusals import NoExecutor, TemplateNotFound
-from annals.app.routing import Operation
-from annals.app.scopes import FUNCTIONS_READ
 from annals.domain.runtimes import RUNTIMES
 
 LIST_RUNTIMES = Parameters(available=optional(Boolean(loose=True), False))

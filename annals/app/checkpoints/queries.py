@@ -3,15 +3,15 @@
 import asyncio
 from typing import NamedTuple
 
-from annals.app.call import Call
+from annals.app.edge.call import Call
+from annals.app.edge.errors import CheckpointNotFound, EventNotFound, EventNotSealed
 from annals.app.queries.page import Page
 from annals.app.queries.reading import PageRows, read_page
 from annals.app.queries.schema import integer, schema
 from annals.app.queries.statements import Sql, listing
-from annals.app.refusals import CheckpointNotFound, EventNotFound, EventNotSealed
-from annals.store import sql
-from annals.store.archives import project_of
-from annals.store.database import Row
+from annals.store.log.archives import project_of
+from annals.store.postgres import sql
+from annals.store.postgres.database import Row
 from annals.store.proof.leaf import StoredRow, as_leaf
 from annals.store.proof.merkle import leaf_hash
 from annals.store.proof.proofs import Proofs

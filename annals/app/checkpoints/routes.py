@@ -1,12 +1,12 @@
 """The operations on checkpoints and proofs."""
 
-from annals.app.answers import Answer, json_answer
-from annals.app.call import Call
 from annals.app.checkpoints import queries, schemas
+from annals.app.edge.answers import Answer, json_answer
+from annals.app.edge.call import Call
+from annals.app.edge.routing import Operation
+from annals.app.identity.scopes import EVENTS_READ
 from annals.app.parameters import Boolean, Parameters, Queries, Range, optional, required
 from annals.app.queries.page import Page
-from annals.app.routing import Operation
-from annals.app.scopes import EVENTS_READ
 
 _MOST = 2**62
 _SIZE = Range(1, _MOST)

@@ -8,7 +8,7 @@ import msgspec
 
 from annals.app.checkpoints.queries import Consistency, Inclusion
 from annals.app.wire import wire_date
-from annals.store.database import Row
+from annals.store.postgres.database import Row
 
 
 class Checkpoint(msgspec.Struct):

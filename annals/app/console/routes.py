@@ -2,19 +2,19 @@
 
 from datetime import datetime, timedelta
 
-from annals.app.answers import Answer, json_answer
-from annals.app.call import Call
 from annals.app.console import schemas
-from annals.app.credentials import ACCESS
-from annals.app.origins import host_of
+from annals.app.edge.answers import Answer, json_answer
+from annals.app.edge.call import Call
+from annals.app.edge.errors import UnauthorizedScope
+from annals.app.edge.origins import host_of
+from annals.app.edge.routing import Operation
+from annals.app.identity.credentials import ACCESS
+from annals.app.identity.scopes import CONSOLE, KEYS_WRITE, PROJECTS_WRITE
 from annals.app.parameters import ArrayList, Parameters, Range, Uid, WhiteList, optional, required
-from annals.app.refusals import UnauthorizedScope
-from annals.app.routing import Operation
-from annals.app.scopes import CONSOLE, KEYS_WRITE, PROJECTS_WRITE
 from annals.app.wire import wire_date
 from annals.domain.errors import ProjectNotFound, UserUnauthorized
 from annals.domain.scopes import PROJECT_SCOPES
-from annals.store.tokens import Claims, ephemeral_key
+from annals.store.secrets.tokens import Claims, ephemeral_key
 
 _SCOPES = ArrayList(WhiteList(PROJECT_SCOPES), 200)
 _DURATION = Range(1, 3600)

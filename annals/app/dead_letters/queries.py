@@ -1,6 +1,6 @@
 """Reading dead letters."""
 
-from annals.app.call import Call
+from annals.app.edge.call import Call
 from annals.app.queries.page import Page
 from annals.app.queries.reading import PageRows, read_page
 from annals.app.queries.schema import integer, schema, text

@@ -3,17 +3,17 @@
 import msgspec
 
 from annals.app.dead_letters.schemas import Redriven
+from annals.application.executions.context import Context, Environments
+from annals.application.executions.runs import deployment_of
 from annals.domain.commands.executions import redrive_execution
 from annals.domain.errors import BuildNotReady, DeadLetterNotFound, DeploymentNotFound, ExecutionNotFound
 from annals.domain.execution import Execution, Request
-from annals.projections.execution_context import Context, Environments
-from annals.projections.runs import deployment_of
-from annals.store.contents import Content
+from annals.store.content.contents import Content
+from annals.store.content.inputs import KIND, input_facts, open_input, seal_input
 from annals.store.errors import ContentMissing, DataKeyDeleted
 from annals.store.ids import generate_id
-from annals.store.inputs import KIND, input_facts, open_input, seal_input
-from annals.store.log import EventLog, Meta, Recorded
-from annals.store.vault import Vault
+from annals.store.log.log import EventLog, Meta, Recorded
+from annals.store.secrets.vault import Vault
 
 
 class Redriver:

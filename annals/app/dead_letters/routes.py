@@ -4,21 +4,21 @@ import asyncio
 
 import structlog
 
-from annals.app.answers import Answer, json_answer, no_content, raw_json_answer
-from annals.app.call import Call
 from annals.app.dead_letters import parameters, queries, schemas
 from annals.app.dead_letters.redriving import Redriver
-from annals.app.dry_run import WouldRecord
+from annals.app.edge.answers import Answer, json_answer, no_content, raw_json_answer
+from annals.app.edge.call import Call
+from annals.app.edge.dry_run import WouldRecord
+from annals.app.edge.routing import Operation
 from annals.app.executions import schemas as executions
 from annals.app.functions.queries import head, require
-from annals.app.routing import Operation
-from annals.app.scopes import EXECUTIONS_READ, EXECUTIONS_WRITE
+from annals.app.identity.scopes import EXECUTIONS_READ, EXECUTIONS_WRITE
 from annals.app.wire import encode, joined
 from annals.domain.commands.executions import discard_execution
 from annals.domain.errors import DeadLetterNotFound, ExecutionNotFound, FunctionNotFound, UserUnauthorized
 from annals.domain.execution import Execution
 from annals.store.errors import ContentDamaged
-from annals.store.log import Recorded
+from annals.store.log.log import Recorded
 
 MOST_REDRIVEN = 100
 """Dead letters that one request redrives unless a limit says otherwise; asking again goes on."""

@@ -1,12 +1,12 @@
 """Downloads of sources and build outputs, whole or by range."""
 
-from annals.app.answers import Answer
-from annals.app.call import Call
 from annals.app.deployments.ranges import parse_range
+from annals.app.edge.answers import Answer
+from annals.app.edge.call import Call
 from annals.domain.errors import DeploymentNotFound
-from annals.store.blobs import BlobMissing
-from annals.store.checked import Kept
-from annals.store.database import Row
+from annals.store.content.blobs import BlobMissing
+from annals.store.content.checked import Kept
+from annals.store.postgres.database import Row
 
 
 async def download(call: Call, row: Row, kind: str) -> Answer:

@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
-from annals.app.call import Call
 from annals.app.deployments import queries
+from annals.app.edge.call import Call
 from annals.app.wire import encode
 from annals.domain.deployment import OPEN
-from annals.store.database import Row
+from annals.store.postgres.database import Row
 
 PAUSE = 0.2
 """Seconds between looks at a running build."""

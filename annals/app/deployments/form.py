@@ -5,9 +5,9 @@ from typing import Any
 
 from multipart import MultipartError, MultipartSegment, parse_options_header
 
+from annals.app.edge.errors import FileInvalid
 from annals.app.parameters.body import as_text, push_parser
 from annals.app.parameters.brackets import fold
-from annals.app.refusals import FileInvalid
 from annals.domain.errors import ArgumentInvalid
 
 FIELDS_LIMIT = 256 * 1024

@@ -4,21 +4,21 @@ import asyncio
 
 import msgspec
 
-from annals.app.call import Call
 from annals.app.deployments import schemas
+from annals.app.edge.call import Call
+from annals.app.edge.errors import QueryInvalid
 from annals.app.functions.queries import within
-from annals.app.kept_text import kept_text, told_damage
 from annals.app.queries.page import Page
 from annals.app.queries.reading import read_page
 from annals.app.queries.schema import boolean, integer, schema, text
 from annals.app.queries.statements import Sql, listing
 from annals.app.reads import Lookup
-from annals.app.refusals import QueryInvalid
+from annals.app.stored_text import kept_text, told_damage
 from annals.app.wire import encode, joined
 from annals.domain.errors import DeploymentNotFound, FunctionNotFound
-from annals.store import sql
-from annals.store.database import Row
 from annals.store.errors import ContentDamaged
+from annals.store.postgres import sql
+from annals.store.postgres.database import Row
 
 QUERIES = sql.load(__package__, "queries.sql")
 _LOGS = QUERIES["logs"].format(kept_log=QUERIES["kept_log"])

@@ -3,17 +3,17 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
-from annals.app import hints
-from annals.app.call import Call
 from annals.app.deployments import queries, uploads
 from annals.app.deployments.form import FIELDS_LIMIT, read_form
 from annals.app.deployments.ranges import Chunk, parse_chunk, total_of
+from annals.app.edge import hints
+from annals.app.edge.call import Call
+from annals.app.edge.errors import ContentRangeInvalid, FileEmpty, FileTypeUnsupported
 from annals.app.parameters import Boolean, Nullable, Parameters, Text, Uid, Unfit, optional, required
 from annals.app.parameters.body import body_parameters, whole
-from annals.app.refusals import ContentRangeInvalid, FileEmpty, FileTypeUnsupported
 from annals.domain.errors import DomainError, FunctionEntrypointMissing, FunctionNotFound
-from annals.store.blob_keys import source_key
-from annals.store.blobs import Blob, BlobTooLarge
+from annals.store.content.blob_keys import source_key
+from annals.store.content.blobs import Blob, BlobTooLarge
 from annals.store.ids import generate_id
 
 CREATE = Parameters(

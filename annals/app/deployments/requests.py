@@ -5,18 +5,18 @@ from typing import Any
 import msgspec
 import structlog
 
-from annals.app.call import Call
 from annals.app.deployments.queries import Owner, find_row, read_owner
+from annals.app.edge.call import Call
 from annals.app.installations.queries import require_installation
 from annals.domain.commands.deployments import request_deployment
 from annals.domain.deployment import Deployment
 from annals.domain.errors import DeploymentNotFound, FunctionNotFound, ProviderRepositoryNotFound
 from annals.domain.origin import Origin, Remote
-from annals.store.database import Row
 from annals.store.ids import generate_id
-from annals.store.log import Meta
-from annals.vcs.places import template_origin
-from annals.vcs.refusals import Refusal
+from annals.store.log.log import Meta
+from annals.store.postgres.database import Row
+from annals.vcs.errors import Refusal
+from annals.vcs.repository_addresses import template_origin
 
 log = structlog.get_logger(__name__)
 

@@ -5,28 +5,28 @@ from datetime import datetime
 
 import structlog
 
-from annals.app.answers import Answer, no_content, raw_json_answer
-from annals.app.call import Call
-from annals.app.caller import PUBLIC
+from annals.app.deployments import as_of as past
 from annals.app.deployments import parameters, queries, requests, uploads
 from annals.app.deployments.download import download
 from annals.app.deployments.follow import follow
 from annals.app.deployments.ranges import Chunk
 from annals.app.deployments.receive import Reception
+from annals.app.edge.answers import Answer, no_content, raw_json_answer
+from annals.app.edge.call import Call
+from annals.app.edge.idempotency import Creation, carried_out_once, idempotent
+from annals.app.edge.negotiation import Generation, translate_download, translate_template
+from annals.app.edge.routing import Operation
 from annals.app.functions.code_scopes import require_of_function
-from annals.app.idempotency import Creation, carried_out_once, idempotent
-from annals.app.negotiation import Generation, translate_download, translate_template
-from annals.app.past import deployments as past
-from annals.app.routing import Operation
-from annals.app.scopes import FUNCTIONS_READ, FUNCTIONS_WRITE
+from annals.app.identity.caller import PUBLIC
+from annals.app.identity.scopes import FUNCTIONS_READ, FUNCTIONS_WRITE
 from annals.domain.commands.deployments import cancel_build, delete_deployment
 from annals.domain.deployment import Deployment
 from annals.domain.errors import DeploymentNotFound, UserUnauthorized
 from annals.domain.function import Function
 from annals.domain.ports import ExecutorUnavailable
-from annals.store.blob_keys import source_key
-from annals.store.blobs import BlobMissing
-from annals.store.checked import checked_stream
+from annals.store.content.blob_keys import source_key
+from annals.store.content.blobs import BlobMissing
+from annals.store.content.checked import checked_stream
 
 log = structlog.get_logger(__name__)
 

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from annals.app.negotiation import Generation
+from annals.app.edge.negotiation import Generation
 from annals.app.wire import unset_unless, wire_date
 
 MOST_LOG_CHARACTERS = 1_000_000

@@ -6,18 +6,18 @@ from typing import Any
 
 import msgspec
 
-from annals.app.call import Call
 from annals.app.deployments import queries
 from annals.app.deployments.ranges import Chunk
-from annals.app.refusals import ContentRangeInvalid, FileTooLarge, FileTooLargeFormerly, RateLimited
+from annals.app.edge.call import Call
+from annals.app.edge.errors import ContentRangeInvalid, FileTooLarge, FileTooLargeFormerly, RateLimited
 from annals.domain.commands.deployments import begin_upload, complete_upload, create_deployment
 from annals.domain.deployment import Deployment
 from annals.domain.errors import Conflict, DeploymentNotFound, DomainError, FunctionNotFound
 from annals.domain.ports import Artefact
-from annals.store.blob_keys import UPLOADS, place, source_key
-from annals.store.blobs import Blob, BlobMissing, BlobTooLarge
-from annals.store.database import Row
-from annals.store.log import Recorded
+from annals.store.content.blob_keys import UPLOADS, place, source_key
+from annals.store.content.blobs import Blob, BlobMissing, BlobTooLarge
+from annals.store.log.log import Recorded
+from annals.store.postgres.database import Row
 
 _CONTRADICTION = "Chunks of files of different sizes were sent under this id. Send all chunks of one of them again."
 

@@ -5,10 +5,10 @@ from contextlib import contextmanager
 
 from eventsourcing.persistence import StoredEvent
 
-from annals.store.blobs import Blob
-from annals.store.contents import Content
-from annals.store.doors import Knock, Knocker
-from annals.store.pressure import Pressure
+from annals.capacity.backpressure import Pressure
+from annals.store.content.blobs import Blob
+from annals.store.content.contents import Content
+from annals.store.coordination.direct_dispatch import Knock, Knocker
 
 SEVERAL = 4
 """Calls in hand from which on accepting is hard work: a caller alone, or three, leave a host idle between answers."""

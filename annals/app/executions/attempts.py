@@ -6,19 +6,19 @@ from typing import Any
 
 import msgspec
 
-from annals.app.answers import Answer, json_answer
-from annals.app.call import Call
+from annals.app.edge.answers import Answer, json_answer
+from annals.app.edge.call import Call
+from annals.app.edge.routing import Operation
 from annals.app.executions import parameters, queries
 from annals.app.history.streams import whole
-from annals.app.routing import Operation
-from annals.app.scopes import EXECUTIONS_READ
+from annals.app.identity.scopes import EXECUTIONS_READ
 from annals.app.wire import wire_date
 from annals.domain.errors import UserUnauthorized
 from annals.domain.execution import Execution, Ran
 from annals.projections.executions import CANCELED
-from annals.store import sql
-from annals.store.database import Row
-from annals.store.facts import Fact
+from annals.store.log.reader import Fact
+from annals.store.postgres import sql
+from annals.store.postgres.database import Row
 
 QUERIES = sql.load(__package__, "attempts.sql")
 

@@ -3,14 +3,14 @@
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
-from annals.app.answers import Answer
-from annals.app.call import Call
 from annals.app.deployments.ranges import asked_range
+from annals.app.edge.answers import Answer
+from annals.app.edge.call import Call
 from annals.app.executions import queries
-from annals.projections.settlement import WHOLE
-from annals.store.blobs import BlobMissing
-from annals.store.checked import Checked, Kept
-from annals.store.database import Row
+from annals.application.executions.outcome import WHOLE
+from annals.store.content.blobs import BlobMissing
+from annals.store.content.checked import Checked, Kept
+from annals.store.postgres.database import Row
 
 
 class _Text(NamedTuple):

@@ -2,13 +2,13 @@
 
 import msgspec
 
-from annals.app.call import Call
+from annals.app.edge.call import Call
 from annals.app.executions import queries, schemas
 from annals.domain.errors import ExecutionNotFound
 from annals.domain.execution import Execution
 from annals.domain.invocation import truncated
 from annals.domain.ports import Outcome
-from annals.store.log import Recorded
+from annals.store.log.log import Recorded
 
 
 class Finished(msgspec.Struct, frozen=True):

@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
-from annals.app.call import Call
+from annals.app.edge.call import Call
 from annals.app.executions import queries
 from annals.app.wire import encode
 from annals.domain.ports import Output
-from annals.store.database import Row
+from annals.store.postgres.database import Row
 
 PAUSE = 0.2
 """Seconds between looks at an execution that has not ended."""

@@ -3,22 +3,22 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from annals.app.call import Call
+from annals.app.edge.call import Call
+from annals.app.edge.negotiation import Generation
 from annals.app.executions import schemas
-from annals.app.kept_text import kept_text, told_damage
-from annals.app.negotiation import Generation
 from annals.app.queries.known import Columns, read_known
 from annals.app.queries.page import Filter, Page
 from annals.app.queries.reading import PageRows, read_page
 from annals.app.queries.schema import Attribute, decimal, integer, schema, text
 from annals.app.queries.statements import Sql, listing
 from annals.app.reads import Lookup
+from annals.app.stored_text import kept_text, told_damage
 from annals.app.wire import encode, joined
 from annals.domain.errors import ExecutionNotFound, FunctionNotFound
 from annals.domain.ports import ExecutorUnavailable, Output
-from annals.store import sql
-from annals.store.database import Row
 from annals.store.errors import ContentDamaged
+from annals.store.postgres import sql
+from annals.store.postgres.database import Row
 
 QUERIES = sql.load(__package__, "queries.sql")
 _STALE, _OUTPUT = QUERIES["stale"], QUERIES["output"]

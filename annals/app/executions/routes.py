@@ -5,22 +5,24 @@ from datetime import datetime
 
 import structlog
 
-from annals.app.answers import Answer, json_answer, no_content, raw_json_answer
-from annals.app.call import Call
-from annals.app.caller import Caller
+from annals.app.edge.answers import Answer, json_answer, no_content, raw_json_answer
+from annals.app.edge.call import Call
+from annals.app.edge.errors import UnreadableReply
+from annals.app.edge.idempotency import idempotent
+from annals.app.edge.routing import Operation
+from annals.app.executions import as_of as past
 from annals.app.executions import parameters, queries, schemas
 from annals.app.executions.download import download
 from annals.app.executions.finished import Finished
 from annals.app.executions.follow import follow
 from annals.app.executions.run import request, routed, run_now
-from annals.app.idempotency import idempotent
-from annals.app.past import executions as past
+from annals.app.identity.caller import Caller
+from annals.app.identity.scopes import EXECUTIONS_READ, EXECUTIONS_WRITE
 from annals.app.quotas import count_input
 from annals.app.reads import Lookup
-from annals.app.refusals import UnreadableReply
-from annals.app.routing import Operation
-from annals.app.scopes import EXECUTIONS_READ, EXECUTIONS_WRITE
 from annals.app.wire import encode
+from annals.application.executions import context as execution_context
+from annals.application.executions.context import ACTIVE, Context, context_from
 from annals.domain.commands.executions import cancel_execution, delete_execution
 from annals.domain.errors import (
     BuildNotReady,
@@ -33,9 +35,7 @@ from annals.domain.errors import (
 from annals.domain.execution import Execution
 from annals.domain.ports import ExecutorUnavailable
 from annals.domain.runtimes import RUNTIMES
-from annals.projections import execution_context
-from annals.projections.execution_context import ACTIVE, Context, context_from
-from annals.store.inputs import Input, input_facts, seal_input
+from annals.store.content.inputs import Input, input_facts, seal_input
 
 CONTEXT = Lookup(ACTIVE, 2)
 OF_DEPLOYMENT = Lookup(execution_context.OF_DEPLOYMENT, 2)

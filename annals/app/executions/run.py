@@ -9,23 +9,23 @@ from typing import Any
 import msgspec
 import structlog
 
-from annals.app.call import Call
-from annals.app.caller import Caller
+from annals.app.edge.call import Call
+from annals.app.edge.errors import SynchronousTimeout
+from annals.app.executions.coalescing import ends_at_once
 from annals.app.executions.finished import Finished, finished
-from annals.app.executions.held import ends_at_once
-from annals.app.executions.settling import CarriedOut, settle_later, settled
-from annals.app.refusals import SynchronousTimeout
-from annals.app.stints import Stint
+from annals.app.executions.recording import CarriedOut, settle_later, settled
+from annals.app.identity.caller import Caller
+from annals.application.executions.context import NO_VARIABLES, Context, Prepared
+from annals.application.executions.runs import QUEUE_SECONDS, build_run, deployment_of, key_of_code
+from annals.application.executions.runs import Call as FunctionCall
+from annals.capacity.fair_queue import Stint
 from annals.domain.execution import Execution, Request
 from annals.domain.invocation import KEPT_REQUEST_HEADERS, kept, laid_over, platform_headers
 from annals.domain.ports import UNANSWERED_STATUS, Executor, ExecutorUnavailable, ExecutorUnreachable, Outcome, Run
-from annals.projections.execution_context import NO_VARIABLES, Context, Prepared
-from annals.projections.runs import QUEUE_SECONDS, build_run, deployment_of, key_of_code
-from annals.projections.runs import Call as FunctionCall
 from annals.store.errors import StoreUnavailable, VariableUnreadable
-from annals.store.log import Meta
-from annals.store.request import Place
-from annals.store.tokens import ephemeral_key, user_token
+from annals.store.log.log import Meta
+from annals.store.log.request import Place
+from annals.store.secrets.tokens import ephemeral_key, user_token
 
 log = structlog.get_logger(__name__)
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from annals.app.negotiation import Generation
+from annals.app.edge.negotiation import Generation
 from annals.app.wire import encode, unset_unless, wire_date
 from annals.domain import ports
 

@@ -6,11 +6,11 @@ variable or a build command of its own in a function to which somebody else gave
 
 from collections.abc import Iterable
 
-from annals.app.call import Call
+from annals.app.edge.call import Call
+from annals.app.edge.errors import UnauthorizedScope
 from annals.app.parameters.kinds import is_uid
 from annals.app.reads import Lookup
-from annals.app.refusals import UnauthorizedScope
-from annals.store import sql
+from annals.store.postgres import sql
 
 QUERIES = sql.load(__package__, "code_scopes.sql")
 _OF_FUNCTION = Lookup(QUERIES["of_function"], 2)

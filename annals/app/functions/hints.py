@@ -1,7 +1,7 @@
 """What of a function's settings is accepted, as the contract demands, and never has an effect on this instance."""
 
-from annals.app.call import Call
-from annals.app.hints import named
+from annals.app.edge.call import Call
+from annals.app.edge.hints import named
 from annals.domain.event_names import is_emitted
 
 _MOST_NAMED = 3

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from annals.app.call import Call
+from annals.app.edge.call import Call
+from annals.app.edge.negotiation import Generation
 from annals.app.functions.queries import FORMER_LIST, LIST
-from annals.app.negotiation import Generation
 from annals.app.parameters import (
     ArrayList,
     Boolean,

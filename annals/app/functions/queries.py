@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
-from annals.app.call import Call
+from annals.app.edge.call import Call
+from annals.app.edge.negotiation import Generation
 from annals.app.functions import schemas
-from annals.app.negotiation import Generation
 from annals.app.queries.known import Columns, read_known
 from annals.app.queries.page import Page
 from annals.app.queries.reading import PageRows, read_page
@@ -21,8 +21,8 @@ from annals.app.variables.values import shown_value
 from annals.app.wire import encode, joined
 from annals.domain.errors import FunctionNotFound
 from annals.domain.function import Function
-from annals.store import sql
-from annals.store.database import Row
+from annals.store.postgres import sql
+from annals.store.postgres.database import Row
 
 T = TypeVar("T")
 

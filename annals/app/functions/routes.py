@@ -3,25 +3,25 @@
 import msgspec
 
 from annals.app import quotas
-from annals.app.answers import Answer, no_content, raw_json_answer
-from annals.app.call import Call
 from annals.app.deployments import requests, uploads
+from annals.app.edge.answers import Answer, no_content, raw_json_answer
+from annals.app.edge.call import Call
+from annals.app.edge.idempotency import idempotent
+from annals.app.edge.negotiation import translate_function
+from annals.app.edge.routing import Operation
+from annals.app.functions import as_of as past
 from annals.app.functions import code_scopes, parameters, queries
 from annals.app.functions.hints import hint
-from annals.app.idempotency import idempotent
+from annals.app.identity.scopes import FUNCTIONS_READ, FUNCTIONS_WRITE
 from annals.app.installations.queries import require_installation
-from annals.app.negotiation import translate_function
 from annals.app.parameters import UNIQUE
-from annals.app.past import functions as past
-from annals.app.routing import Operation
-from annals.app.scopes import FUNCTIONS_READ, FUNCTIONS_WRITE
 from annals.domain.commands.functions import activate_deployment, create_function, delete_function
 from annals.domain.commands.revision import revise_function
 from annals.domain.deployment import Deployment
 from annals.domain.errors import FunctionRuntimeUnsupported
 from annals.domain.function import Configuration, Function
 from annals.domain.revision import require_whole_link
-from annals.store.log import Recorded
+from annals.store.log.log import Recorded
 
 
 async def list_functions(call: Call) -> Answer:

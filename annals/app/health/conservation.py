@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from annals.store import sql
-from annals.store.database import Database
 from annals.store.errors import StatementTooSlow, StoreUnavailable
-from annals.store.states.compact import plain
+from annals.store.log.compact_states import plain
+from annals.store.postgres import sql
+from annals.store.postgres.database import Database
 
 QUERIES = sql.load(__package__, "conservation.sql")
 FOLLOWERS = sql.load(__package__, "queries.sql")["followers"]

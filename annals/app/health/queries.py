@@ -2,11 +2,11 @@
 
 import asyncio
 
-from annals.app.call import Call
+from annals.app.edge.call import Call
 from annals.app.health.schemas import Follower, Ready
 from annals.domain.ports import ExecutorUnavailable
-from annals.store import sql
 from annals.store.errors import StoreUnavailable
+from annals.store.postgres import sql
 
 QUERIES = sql.load(__package__, "queries.sql")
 PATIENCE = 2.0

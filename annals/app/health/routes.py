@@ -2,11 +2,11 @@
 
 import time
 
-from annals.app.answers import Answer, json_answer
-from annals.app.call import Call
+from annals.app.edge.answers import Answer, json_answer
+from annals.app.edge.call import Call
+from annals.app.edge.routing import Operation
 from annals.app.executions.parameters import BODY_LIMIT
 from annals.app.health import queries, schemas
-from annals.app.routing import Operation
 from annals.domain.version import API_VERSION
 
 

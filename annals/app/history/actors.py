@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from annals.app.history.events import QUERIES
 from annals.domain.project import CONSOLE, Project
-from annals.store.database import Database
+from annals.store.postgres.database import Database
 
 _NAMED = {"user": ("users", ""), "admin": ("users", CONSOLE), "function": ("functions", "")}
 

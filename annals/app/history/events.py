@@ -4,15 +4,15 @@ import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from annals.app.call import Call
-from annals.app.past.moment import PATIENCE_SECONDS
+from annals.app.as_of.moment import PATIENCE_SECONDS
+from annals.app.edge.call import Call
+from annals.app.edge.errors import CursorNotFound, EventNotFound, HistoryNotReady
 from annals.app.queries.page import Page
 from annals.app.queries.reading import read_page
 from annals.app.queries.schema import Attribute, Schema, date, text
 from annals.app.queries.statements import Sql, listing
-from annals.app.refusals import CursorNotFound, EventNotFound, HistoryNotReady
-from annals.store import sql
-from annals.store.facts import Fact
+from annals.store.log.reader import Fact
+from annals.store.postgres import sql
 
 QUERIES = sql.load(__package__, "queries.sql")
 MOST_OF_TREE = 1000

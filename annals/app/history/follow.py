@@ -4,12 +4,12 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator, Sequence
 
-from annals.app.call import Call
+from annals.app.edge.call import Call
 from annals.app.history.events import Wanted, is_own
 from annals.app.history.presenting import Presenter
 from annals.app.wire import encode
 from annals.domain.project import Project
-from annals.store.facts import Fact
+from annals.store.log.reader import Fact
 
 BATCH = 200
 SILENCE = 15.0

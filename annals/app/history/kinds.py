@@ -3,7 +3,7 @@
 from typing import Any
 
 from annals.app.parameters.kinds import Text, Unfit
-from annals.store.mapper import aggregate_classes, event_classes
+from annals.store.log.mapper import aggregate_classes, event_classes
 
 _LONGEST = 128
 

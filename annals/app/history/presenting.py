@@ -3,21 +3,21 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from annals.app.call import Call
+from annals.app.edge.call import Call
 from annals.app.history import schemas
 from annals.app.history.actors import names_of
-from annals.app.scopes import FUNCTIONS_READ, PROJECT_READ
-from annals.domain import telling
-from annals.domain.telling import SealedValue
-from annals.store.database import Database
+from annals.app.identity.scopes import FUNCTIONS_READ, PROJECT_READ
+from annals.domain import redaction
+from annals.domain.redaction import SealedValue
 from annals.store.errors import DataKeyDeleted, SealBroken
-from annals.store.facts import Fact
-from annals.store.vault import Vault
+from annals.store.log.reader import Fact
+from annals.store.postgres.database import Database
+from annals.store.secrets.vault import Vault
 
 VARIABLES_READ = {"function": FUNCTIONS_READ, "project": PROJECT_READ}
 """The scopes that read the variables of a kind of resource."""
 
-Changed = tuple[Fact, Sequence[telling.Change]]
+Changed = tuple[Fact, Sequence[redaction.Change]]
 
 
 class Presenter:
@@ -46,7 +46,7 @@ class Presenter:
             for fact, changes in changed
         ]
 
-    async def changes(self, stream: str, changes: Iterable[telling.Change]) -> list[schemas.Change]:
+    async def changes(self, stream: str, changes: Iterable[redaction.Change]) -> list[schemas.Change]:
         """Changes of one resource. Raises MasterKeyWrong, StoreUnavailable."""
         return [
             schemas.Change(field, await self._shown(stream, former), await self._shown(stream, latter))

@@ -5,16 +5,16 @@ from typing import Any
 
 from eventsourcing.domain import CanInitAggregate
 
-from annals.app.answers import Answer, json_answer
-from annals.app.call import Call
+from annals.app.edge.answers import Answer, json_answer
+from annals.app.edge.call import Call
+from annals.app.edge.routing import Operation
 from annals.app.history import events, schemas, streams
 from annals.app.history.follow import follow
 from annals.app.history.kinds import EventType, Resource
 from annals.app.history.presenting import Presenter
+from annals.app.identity.scopes import EVENTS_READ, PROJECTS_READ
 from annals.app.parameters import Boolean, Parameters, Queries, Range, Text, Uid, optional, required
 from annals.app.queries.page import Page
-from annals.app.routing import Operation
-from annals.app.scopes import EVENTS_READ, PROJECTS_READ
 from annals.domain.base import Key
 from annals.domain.deployment import Deployment
 from annals.domain.errors import (

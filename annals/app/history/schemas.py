@@ -7,8 +7,8 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from annals.app.wire import wire_date
-from annals.domain import telling
-from annals.store.facts import Fact
+from annals.domain import redaction
+from annals.store.log.reader import Fact
 
 
 class Credential(msgspec.Struct, frozen=True):
@@ -109,6 +109,6 @@ def unrecorded(event: Any, names: Mapping[str, str], changes: Sequence[Change] |
         causation=int(metadata["causation"]) if metadata.get("causation") else None,
         correlation=metadata.get("correlation", ""),
         address=metadata.get("address", ""),
-        data=telling.told(event),
+        data=redaction.told(event),
         changes=UNSET if changes is None else changes,
     )

@@ -5,19 +5,19 @@ from typing import Any, NamedTuple
 
 from eventsourcing.domain import CanInitAggregate
 
-from annals.app.call import Call
+from annals.app.edge.call import Call
+from annals.app.edge.errors import CursorNotFound
 from annals.app.queries.memory import paged
 from annals.app.queries.page import PAGE, Page
 from annals.app.queries.schema import Attribute, Schema, date, text
 from annals.app.queries.statements import MOST_COUNTED
-from annals.app.refusals import CursorNotFound
 from annals.domain.base import Aggregate, Key
 from annals.domain.errors import DomainError
-from annals.domain.telling import Change, Tree, differences, openable
-from annals.store.archives import project_of
-from annals.store.database import Row
-from annals.store.facts import Fact, Facts
-from annals.store.mapper import aggregate_classes
+from annals.domain.redaction import Change, Tree, differences, openable
+from annals.store.log.archives import project_of
+from annals.store.log.mapper import aggregate_classes
+from annals.store.log.reader import Fact, Facts
+from annals.store.postgres.database import Row
 
 _BATCH = 2000
 _BY_ORDER = frozenset({"", "$sequence", "position", "version"})

@@ -2,8 +2,8 @@
 
 import ipaddress
 
-from annals.app.origins import host_of
-from annals.app.settings import Settings
+from annals.app.edge.origins import host_of
+from annals.settings import Settings
 
 
 def host_name(host: bytes) -> str:

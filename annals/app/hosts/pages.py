@@ -5,8 +5,8 @@ from http import HTTPStatus
 
 import msgspec
 
-from annals.app.answers import Answer, Header
-from annals.app.errors import Envelope
+from annals.app.edge.answers import Answer, Header
+from annals.app.edge.error_answers import Envelope
 
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 _HTML: Header = (b"content-type", b"text/html; charset=UTF-8")

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 import msgspec
 import structlog
 
-from annals.app.answers import Answer, json_answer
-from annals.app.call import Call
 from annals.app.deployments.queries import Owner
 from annals.app.deployments.requests import connected, request
+from annals.app.edge.answers import Answer, json_answer
+from annals.app.edge.call import Call
 from annals.app.installations.queries import connected_functions
 from annals.app.parameters.body import whole
 from annals.domain.decoding import UNREADABLE
@@ -18,9 +18,9 @@ from annals.domain.errors import ArgumentInvalid, FunctionNotFound, Installation
 from annals.domain.origin import Origin, storable
 from annals.domain.project import Project
 from annals.domain.pushes import Push, wants
-from annals.store.database import Row
-from annals.store.log import Meta
-from annals.vcs.refusals import Refusal
+from annals.store.log.log import Meta
+from annals.store.postgres.database import Row
+from annals.vcs.errors import Refusal
 
 BODY_LIMIT = 25 * 1024 * 1024
 """What GitHub sends at most."""

@@ -1,6 +1,6 @@
 """Reading installations, and the functions that are connected through them."""
 
-from annals.app.call import Call
+from annals.app.edge.call import Call
 from annals.app.installations import schemas
 from annals.app.queries.page import Page
 from annals.app.queries.reading import read_page
@@ -9,8 +9,8 @@ from annals.app.queries.statements import Sql, listing
 from annals.app.reads import Lookup
 from annals.app.wire import encode, joined
 from annals.domain.errors import InstallationNotFound
-from annals.store import sql
-from annals.store.database import Row
+from annals.store.postgres import sql
+from annals.store.postgres.database import Row
 
 QUERIES = sql.load(__package__, "queries.sql")
 ONE = Lookup(QUERIES["installations"], 2)

@@ -5,23 +5,23 @@ from typing import Any
 
 import msgspec
 
-from annals.app.answers import Answer, json_answer, no_content, raw_json_answer
-from annals.app.call import Call
-from annals.app.caller import PUBLIC
+from annals.app.edge.answers import Answer, json_answer, no_content, raw_json_answer
+from annals.app.edge.call import Call
+from annals.app.edge.idempotency import idempotent
+from annals.app.edge.routing import Operation
 from annals.app.functions.code_scopes import require_of_installation
-from annals.app.idempotency import idempotent
+from annals.app.identity.caller import PUBLIC
+from annals.app.identity.scopes import VCS_READ, VCS_WRITE
 from annals.app.installations import parameters, queries, schemas
 from annals.app.installations.pushes import BODY_LIMIT, receive
 from annals.app.parameters import UNIQUE
-from annals.app.routing import Operation
-from annals.app.scopes import VCS_READ, VCS_WRITE
 from annals.domain.commands.projects import add_installation, remove_installation
 from annals.domain.errors import ArgumentInvalid
 from annals.domain.installation import Installation
 from annals.domain.project import Project
 from annals.vcs.addresses import parse
-from annals.vcs.places import Credentials
-from annals.vcs.refusals import Refusal
+from annals.vcs.errors import Refusal
+from annals.vcs.repository_addresses import Credentials
 
 GITHUB_API = "https://api.github.com"
 

@@ -5,14 +5,14 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple, cast
 
 from annals.app.deployments.receive import CREATE as FORM
-from annals.app.idempotency import takes_key
-from annals.app.negotiation import Generation
+from annals.app.edge.idempotency import takes_key
+from annals.app.edge.negotiation import Generation
+from annals.app.edge.routing import Operation
 from annals.app.openapi.kinds import REFERENCE, Schema, parameter_schema
 from annals.app.openapi.links import links
 from annals.app.openapi.models import components
 from annals.app.openapi.texts import TEXTS
 from annals.app.parameters import Parameters
-from annals.app.routing import Operation
 from annals.app.services import Services
 from annals.domain.version import API_VERSION
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from annals.app.routing import Operation
+from annals.app.edge.routing import Operation
 
 _PLACE = re.compile(r"\{(\w+)\}")
 _FOLDERS = {

@@ -6,13 +6,13 @@ import msgspec
 
 from annals.app.catalogue import schemas as catalogue
 from annals.app.deployments.schemas import Deployment
-from annals.app.errors import Envelope
+from annals.app.edge.error_answers import Envelope
+from annals.app.edge.negotiation import Generation
 from annals.app.executions.schemas import Execution, Header
 from annals.app.functions.schemas import Function
-from annals.app.negotiation import Generation
 from annals.app.openapi.kinds import REFERENCE, Schema, list_schema, model_schema
 from annals.app.variables.schemas import Variable
-from annals.projections.usage_read import METRICS
+from annals.projections.usage.reading import METRICS
 
 _STRUCTS: dict[str, type[msgspec.Struct]] = {
     "function": Function,

@@ -6,13 +6,13 @@ from typing import Any
 
 import swagger_ui_bundle
 
-from annals.app.answers import Answer, json_answer
-from annals.app.call import Call
-from annals.app.negotiation import NEWEST_KNOWN, negotiate
+from annals.app.edge.answers import Answer, json_answer
+from annals.app.edge.call import Call
+from annals.app.edge.errors import RouteNotFound
+from annals.app.edge.negotiation import NEWEST_KNOWN, negotiate
+from annals.app.edge.routing import Operation
 from annals.app.openapi.document import document
 from annals.app.parameters import Parameters, Text, WhiteList, optional, required
-from annals.app.refusals import RouteNotFound
-from annals.app.routing import Operation
 
 _ASSETS = {
     "swagger-ui.css": b"text/css; charset=utf-8",

@@ -1,21 +1,21 @@
 """The operations on policies."""
 
-from annals.app.answers import Answer, json_answer
-from annals.app.call import Call
+from annals.app.as_of import moment, rows
+from annals.app.edge.answers import Answer, json_answer
+from annals.app.edge.call import Call
+from annals.app.edge.routing import Operation
 from annals.app.functions.code_scopes import require_of_function
 from annals.app.functions.queries import require
-from annals.app.past import moment, rows
+from annals.app.identity.scopes import FUNCTIONS_READ, FUNCTIONS_WRITE
 from annals.app.policy import parameters, schemas
 from annals.app.reads import Lookup
-from annals.app.routing import Operation
-from annals.app.scopes import FUNCTIONS_READ, FUNCTIONS_WRITE
 from annals.domain.commands.functions import change_policy
 from annals.domain.deployment import Deployment
 from annals.domain.errors import Conflict
 from annals.domain.function import Function
 from annals.domain.policy import Policy, policy_from
-from annals.store import sql
-from annals.store.database import Row
+from annals.store.postgres import sql
+from annals.store.postgres.database import Row
 
 QUERIES = sql.load(__package__, "queries.sql")
 POLICY = Lookup(QUERIES["policies"], 2)

@@ -1,6 +1,6 @@
 """Reading projects, their keys and platforms."""
 
-from annals.app.call import Call
+from annals.app.edge.call import Call
 from annals.app.projects.schemas import present_key, present_platform, present_project
 from annals.app.queries.page import Page
 from annals.app.queries.reading import read_page
@@ -10,8 +10,8 @@ from annals.app.queries.statements import Sql, listing
 from annals.app.reads import Lookup
 from annals.app.wire import encode, joined
 from annals.domain.errors import KeyNotFound, PlatformNotFound, ProjectNotFound
-from annals.store import sql
-from annals.store.database import Row
+from annals.store.postgres import sql
+from annals.store.postgres.database import Row
 
 QUERIES = sql.load(__package__, "queries.sql")
 ONE = Lookup(QUERIES["projects"], 1)

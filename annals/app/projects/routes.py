@@ -3,10 +3,20 @@
 from datetime import datetime
 from typing import Any
 
-from annals.app.answers import Answer, json_answer, no_content, raw_json_answer
-from annals.app.call import Call
-from annals.app.dry_run import WouldRecord
-from annals.app.idempotency import idempotent
+from annals.app.edge.answers import Answer, json_answer, no_content, raw_json_answer
+from annals.app.edge.call import Call
+from annals.app.edge.dry_run import WouldRecord
+from annals.app.edge.idempotency import idempotent
+from annals.app.edge.routing import Operation
+from annals.app.identity.scopes import (
+    PLATFORMS_READ,
+    PLATFORMS_WRITE,
+    PROJECT_READ,
+    PROJECT_WRITE,
+    PROJECTS_READ,
+    PROJECTS_WRITE,
+)
+from annals.app.identity.secret_keys import make_key
 from annals.app.parameters import (
     UNIQUE,
     ArrayList,
@@ -26,22 +36,12 @@ from annals.app.projects import queries
 from annals.app.projects.schemas import PROTOCOLS, SERVICES, present_key, present_platform
 from annals.app.queries.page import Page
 from annals.app.queries.schema import parse_date
-from annals.app.routing import Operation
-from annals.app.scopes import (
-    PLATFORMS_READ,
-    PLATFORMS_WRITE,
-    PROJECT_READ,
-    PROJECT_WRITE,
-    PROJECTS_READ,
-    PROJECTS_WRITE,
-)
-from annals.app.secret_keys import make_key
+from annals.application.project_deletion import end_project, try_end_project
 from annals.domain.base import Key
 from annals.domain.commands import projects
 from annals.domain.project import Platform, Project
 from annals.domain.scopes import PROJECT_SCOPES
-from annals.projections.project_end import end_project, try_end_project
-from annals.store.log import Recorded
+from annals.store.log.log import Recorded
 
 
 class Moment:

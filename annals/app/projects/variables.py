@@ -2,11 +2,13 @@
 
 import msgspec
 
-from annals.app.answers import Answer, no_content, raw_json_answer
-from annals.app.call import Call
+from annals.app.edge.answers import Answer, no_content, raw_json_answer
+from annals.app.edge.call import Call
+from annals.app.edge.idempotency import idempotent
+from annals.app.edge.negotiation import translate_variable
+from annals.app.edge.routing import Operation
 from annals.app.functions.code_scopes import require_of_project
-from annals.app.idempotency import idempotent
-from annals.app.negotiation import translate_variable
+from annals.app.identity.scopes import PROJECT_READ, PROJECT_WRITE
 from annals.app.parameters import (
     UNIQUE,
     Boolean,
@@ -23,8 +25,6 @@ from annals.app.queries.page import Page
 from annals.app.queries.reading import read_page
 from annals.app.queries.statements import Sql, listing
 from annals.app.reads import Lookup
-from annals.app.routing import Operation
-from annals.app.scopes import PROJECT_READ, PROJECT_WRITE
 from annals.app.variables import schemas
 from annals.app.variables.queries import LIST as OF_FUNCTION
 from annals.app.variables.queries import ONE as ONE_OF_FUNCTION
@@ -34,8 +34,8 @@ from annals.domain.commands.projects import add_project_variable, change_project
 from annals.domain.errors import ArgumentInvalid, VariableNotFound
 from annals.domain.project import Project
 from annals.domain.variables import Variable
-from annals.store.database import Row
-from annals.store.log import Recorded
+from annals.store.log.log import Recorded
+from annals.store.postgres.database import Row
 
 _OF_NO_FUNCTION = ""
 _LIST = OF_FUNCTION._replace(

@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 
-from annals.app.call import Call
+from annals.app.edge.call import Call
 from annals.app.proxy.dns import LONGEST_NAME, Unresolved
 from annals.domain.errors import RuleVerificationFailed
 

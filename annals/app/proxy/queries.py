@@ -1,6 +1,6 @@
 """Reading rules."""
 
-from annals.app.call import Call
+from annals.app.edge.call import Call
 from annals.app.proxy.schemas import present
 from annals.app.queries.page import Page
 from annals.app.queries.reading import read_page
@@ -10,7 +10,7 @@ from annals.app.queries.statements import Sql, listing
 from annals.app.reads import Lookup
 from annals.app.wire import encode, joined
 from annals.domain.errors import RuleNotFound
-from annals.store import sql
+from annals.store.postgres import sql
 
 QUERIES = sql.load(__package__, "queries.sql")
 ONE = Lookup(QUERIES["rules"], 2)

@@ -6,15 +6,15 @@ import re
 from typing import Any
 
 from annals.app import hosts
-from annals.app.answers import Answer, no_content, raw_json_answer
-from annals.app.call import Call
+from annals.app.edge.answers import Answer, no_content, raw_json_answer
+from annals.app.edge.call import Call
+from annals.app.edge.routing import Operation
 from annals.app.executions.queries import FUNCTION
+from annals.app.identity.scopes import RULES_READ, RULES_WRITE
 from annals.app.parameters import Boolean, Parameters, Queries, Text, Uid, Unfit, optional, required
 from annals.app.proxy import queries
 from annals.app.proxy.proof import require_proof
 from annals.app.queries.page import Page
-from annals.app.routing import Operation
-from annals.app.scopes import RULES_READ, RULES_WRITE
 from annals.domain.commands.rules import create_rule, delete_rule
 from annals.domain.errors import ArgumentInvalid, FunctionNotFound
 from annals.domain.rule import Rule

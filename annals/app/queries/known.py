@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from annals.app.queries.reading import PageRows
-from annals.store.database import Row
+from annals.store.postgres.database import Row
 
 
 class Columns(NamedTuple):

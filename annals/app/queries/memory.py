@@ -4,11 +4,11 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from annals.app.edge.errors import CursorNotFound, QueryInvalid
 from annals.app.queries.page import PAGE, Filter, Page
 from annals.app.queries.reading import PageRows
 from annals.app.queries.statements import MOST_COUNTED
-from annals.app.refusals import CursorNotFound, QueryInvalid
-from annals.store.database import Row
+from annals.store.postgres.database import Row
 
 _COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
     "notEqual": operator.ne,

@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from annals.app.call import Call
+from annals.app.edge.call import Call
+from annals.app.edge.errors import CursorNotFound, QueryOrderNull
 from annals.app.queries.statements import MOST_COUNTED, Listing
 from annals.app.reads import Found, Lookup
-from annals.app.refusals import CursorNotFound, QueryOrderNull
-from annals.store import sql
-from annals.store.database import Row
+from annals.store.postgres import sql
+from annals.store.postgres.database import Row
 
 QUERIES = sql.load(__package__, "reading.sql")
 COUNTER = Lookup(QUERIES["counter"], 3)

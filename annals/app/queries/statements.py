@@ -2,9 +2,9 @@
 
 from typing import Any, NamedTuple
 
+from annals.app.edge.errors import QueryInvalid
 from annals.app.queries.page import PAGE, Filter, Page
 from annals.app.queries.schema import Attribute, Schema
-from annals.app.refusals import QueryInvalid
 
 MOST_COUNTED = 5000
 _SEARCHES = frozenset({"search", "notSearch"})

@@ -2,8 +2,8 @@
 
 import asyncio
 
-from annals.app.call import Call
-from annals.app.caller import Caller
+from annals.app.edge.call import Call
+from annals.app.identity.caller import Caller
 from annals.app.queries.page import Page
 from annals.app.queries.reading import read_page
 from annals.app.queries.schema import boolean, date, integer, schema, text
@@ -14,8 +14,8 @@ from annals.app.wire import encode, joined
 from annals.domain.errors import MembershipNotFound, TeamNotFound
 from annals.domain.team import OWNER
 from annals.projections.identity_models import present_membership, present_team
-from annals.store import sql
-from annals.store.database import Row
+from annals.store.postgres import sql
+from annals.store.postgres.database import Row
 
 QUERIES = sql.load(__package__, "queries.sql")
 _TOTAL = QUERIES["total"]

@@ -2,9 +2,11 @@
 
 from typing import Any
 
-from annals.app.answers import Answer, no_content, raw_json_answer
-from annals.app.call import Call
-from annals.app.idempotency import idempotent
+from annals.app.edge.answers import Answer, no_content, raw_json_answer
+from annals.app.edge.call import Call
+from annals.app.edge.idempotency import idempotent
+from annals.app.edge.routing import Operation
+from annals.app.identity.scopes import TEAMS_READ, TEAMS_WRITE
 from annals.app.parameters import (
     UNIQUE,
     ArrayList,
@@ -22,8 +24,6 @@ from annals.app.parameters import (
     required,
 )
 from annals.app.queries.page import Page
-from annals.app.routing import Operation
-from annals.app.scopes import TEAMS_READ, TEAMS_WRITE
 from annals.app.teams import queries
 from annals.app.wire import encode
 from annals.domain.base import Key

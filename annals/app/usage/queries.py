@@ -1,8 +1,8 @@
 """Reading usage as the follower booked it."""
 
-from annals.app.call import Call
+from annals.app.edge.call import Call
 from annals.app.functions.queries import head, require
-from annals.projections.usage_read import Scope, Usage, read_usage
+from annals.projections.usage.reading import Scope, Usage, read_usage
 
 
 async def of_project(call: Call) -> Usage:

@@ -1,11 +1,11 @@
 """The operations on usage."""
 
-from annals.app.answers import Answer, json_answer
-from annals.app.call import Call
+from annals.app.edge.answers import Answer, json_answer
+from annals.app.edge.call import Call
+from annals.app.edge.routing import Operation
+from annals.app.identity.scopes import FUNCTIONS_READ
 from annals.app.parameters import Parameters, Uid, WhiteList, optional, required
-from annals.app.past import usage as past
-from annals.app.routing import Operation
-from annals.app.scopes import FUNCTIONS_READ
+from annals.app.usage import as_of as past
 from annals.app.usage import queries, schemas
 
 _RANGE = optional(WhiteList(("24h", "30d", "90d"), strict=False), "30d")

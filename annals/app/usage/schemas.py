@@ -3,7 +3,7 @@
 from typing import Any
 
 from annals.app.wire import wire_date
-from annals.projections.usage_read import Usage
+from annals.projections.usage.reading import Usage
 
 
 def present(usage: Usage, chosen: str, *, of_one: bool) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from annals.app.call import Call
+from annals.app.edge.call import Call
 from annals.app.queries.page import Page
 from annals.app.queries.reading import read_page
 from annals.app.queries.schema import boolean, date, schema, text
@@ -12,9 +12,9 @@ from annals.app.reads import Lookup
 from annals.app.wire import encode, joined
 from annals.domain.errors import SessionNotFound, UserNotFound
 from annals.projections.identity_models import present_session, present_user
-from annals.store import sql
-from annals.store.database import Row
-from annals.store.log import Recorded
+from annals.store.log.log import Recorded
+from annals.store.postgres import sql
+from annals.store.postgres.database import Row
 
 QUERIES = sql.load(__package__, "queries.sql")
 ONE = Lookup(QUERIES["users"], 2)

@@ -5,9 +5,12 @@ from typing import Any
 
 import msgspec
 
-from annals.app.answers import Answer, json_answer, no_content, raw_json_answer
-from annals.app.call import Call
-from annals.app.idempotency import idempotent
+from annals.app.edge.answers import Answer, json_answer, no_content, raw_json_answer
+from annals.app.edge.call import Call
+from annals.app.edge.idempotency import idempotent
+from annals.app.edge.routing import Operation
+from annals.app.identity.passwords import LEAST, MOST
+from annals.app.identity.scopes import USERS_READ, USERS_WRITE
 from annals.app.parameters import (
     UNIQUE,
     ArrayList,
@@ -27,10 +30,7 @@ from annals.app.parameters import (
     optional,
     required,
 )
-from annals.app.passwords import LEAST, MOST
 from annals.app.queries.page import Page
-from annals.app.routing import Operation
-from annals.app.scopes import USERS_READ, USERS_WRITE
 from annals.app.users import queries
 from annals.app.users.sessions import MOST_SECONDS_OF_TOKEN, SECONDS_OF_TOKEN, TokenOwner, open_for, token_for
 from annals.app.wire import encode

@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from annals.app import presented
-from annals.app.call import Call
+from annals.app.edge.call import Call
+from annals.app.identity import presented
 from annals.domain.commands.users import open_session
 from annals.domain.project import CONSOLE
 from annals.domain.user import Provider, Session, User
 from annals.store.ids import generate_id
-from annals.store.tokens import user_token
+from annals.store.secrets.tokens import user_token
 
 DURATION = timedelta(days=365)
 MOST_SECONDS_OF_TOKEN = 3600

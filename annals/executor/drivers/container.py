@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from annals.executor.drivers import attaching, layout
 from annals.executor.drivers.engine import engine_failures
 from annals.executor.drivers.port import Exit, Serve, Sink, TcpAddress, UnixAddress
-from annals.executor.limits import processes
-from annals.executor.openfiles import Held, held_open
-from annals.executor.refusals import StartFailed
-from annals.executor.throttle import printed
+from annals.executor.errors import StartFailed
+from annals.executor.isolation.limits import processes
+from annals.executor.isolation.open_files import Held, held_open
+from annals.executor.logs.throttle import printed
 
 if TYPE_CHECKING:
     from docker.models.containers import Container

@@ -11,15 +11,15 @@ from typing import Any, NamedTuple
 from annals.domain.ports import Limits
 from annals.domain.runtimes import split
 from annals.executor.config import ExecutorConfig
-from annals.executor.disk import Bound, Meter, watch
 from annals.executor.drivers import foreign, layout
 from annals.executor.drivers.container import ContainerSandbox
 from annals.executor.drivers.engine import LABEL, NETWORK, OWN, Engine, own_images
 from annals.executor.drivers.port import Construct, Sandbox, Serve, Sink, TcpAddress, UnixAddress
 from annals.executor.drivers.starting import started
-from annals.executor.refusals import RuntimeUnavailable, StartFailed
+from annals.executor.errors import RuntimeUnavailable, StartFailed
+from annals.executor.isolation.disk import Bound, Meter, watch
+from annals.executor.isolation.trash import Trash
 from annals.executor.runtimes import STATIC
-from annals.executor.trash import Trash
 
 FIRST_UID = 2_000_000_000
 UIDS = 60_000

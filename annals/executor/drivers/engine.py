@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import structlog
 
-from annals.executor import bridge
 from annals.executor.config import ExecutorConfig
-from annals.executor.refusals import EngineAway, StartFailed
+from annals.executor.errors import EngineAway, StartFailed
+from annals.executor.isolation import bridge
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from annals.domain.ports import Limits
-from annals.executor.openfiles import Held
+from annals.executor.isolation.open_files import Held
 
 Sink = Callable[[bytes], None]
 """Takes what a sandbox prints, piece by piece, on the event loop."""

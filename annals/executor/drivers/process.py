@@ -9,13 +9,13 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
-from annals.executor.cgroups import Group
-from annals.executor.drivers.attendant import Attendant
 from annals.executor.drivers.port import Exit, Serve, Sink, TcpAddress, UnixAddress
-from annals.executor.limits import processes
-from annals.executor.openfiles import Held, held_open
-from annals.executor.refusals import StartFailed
-from annals.executor.throttle import printed
+from annals.executor.drivers.sandbox_agent import Attendant
+from annals.executor.errors import StartFailed
+from annals.executor.isolation.cgroups import Group
+from annals.executor.isolation.limits import processes
+from annals.executor.isolation.open_files import Held, held_open
+from annals.executor.logs.throttle import printed
 
 READ = 64 * 1024
 HALT_LOOKS = 200

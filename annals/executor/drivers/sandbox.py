@@ -7,21 +7,22 @@ from pathlib import Path
 
 from annals.domain.ports import Limits
 from annals.domain.runtimes import split
-from annals.executor import cgroups, seccomp, servers
-from annals.executor.cgroups import Group
+from annals.executor import servers
 from annals.executor.config import ExecutorConfig
 from annals.executor.drivers import attaching, bubblewrap, handles, layout
-from annals.executor.drivers.attendant import Attendant
 from annals.executor.drivers.plan import Plan
 from annals.executor.drivers.port import IDLE_LIMITS, Construct, Sandbox, Serve, Sink, UnixAddress
 from annals.executor.drivers.process import ProcessSandbox
+from annals.executor.drivers.sandbox_agent import Attendant
 from annals.executor.drivers.starting import started
-from annals.executor.limits import enforced, watch
-from annals.executor.network import Namespace, Networks
-from annals.executor.refusals import StartFailed
+from annals.executor.errors import StartFailed
+from annals.executor.isolation import cgroups, seccomp
+from annals.executor.isolation.cgroups import Group
+from annals.executor.isolation.limits import enforced, watch
+from annals.executor.isolation.network import Namespace, Networks
+from annals.executor.isolation.spawner import Spawn, Spawner
+from annals.executor.isolation.trash import Trash
 from annals.executor.runtimes import STATIC, Toolchain, Toolchains
-from annals.executor.spawner import Spawn, Spawner
-from annals.executor.trash import Trash
 
 FIRST_UID = 2_000_000_000
 UIDS = 60_000

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from annals.executor.drivers.port import Sandbox
-from annals.executor.refusals import StartFailed
+from annals.executor.errors import StartFailed
 
 S = TypeVar("S", bound=Sandbox)
 

@@ -3,13 +3,11 @@
 from collections.abc import AsyncIterator, Mapping
 from typing import NamedTuple
 
-from annals.store import sql
-from annals.store.archives import Archives, project_of
-from annals.store.blobs import BlobMissing
-from annals.store.checked import checked_stream
-from annals.store.contents import Contents
-from annals.store.database import Database
+from annals.store.content.blobs import BlobMissing
+from annals.store.content.checked import checked_stream
+from annals.store.content.contents import Contents
 from annals.store.errors import StoreError
+from annals.store.log.archives import Archives, project_of
 from annals.store.portable.lines import to_line
 from annals.store.portable.records import (
     FORM,
@@ -23,6 +21,8 @@ from annals.store.portable.records import (
     Skipped,
     encode,
 )
+from annals.store.postgres import sql
+from annals.store.postgres.database import Database
 from annals.store.proof.leaf import StoredRow, as_leaf, row_to_compare
 from annals.store.proof.merkle import HASH_BYTES, Range, cover, fold, leaf_hash
 from annals.store.proof.nodes import Nodes

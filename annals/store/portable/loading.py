@@ -5,18 +5,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from annals.store import sql
-from annals.store.contents import Content, Contents
-from annals.store.database import Connection, Database
+from annals.store.content.contents import Content, Contents
+from annals.store.coordination.pauses import SCHEDULES
 from annals.store.errors import MasterKeyWrong, StoreError, UnreadableEvent
-from annals.store.holds import SCHEDULES
-from annals.store.mapper import EventMapper
-from annals.store.masters import MasterKeys
+from annals.store.log.append_modes import LOCK
+from annals.store.log.mapper import EventMapper
 from annals.store.portable.reading import ExportInvalid, Summary, records
 from annals.store.portable.records import BlobRecord, ContentRecord, Piece
+from annals.store.postgres import sql
+from annals.store.postgres.database import Connection, Database
 from annals.store.proof.leaf import StoredRow, moment
 from annals.store.proof.notes import Checkpoint, text_of
-from annals.store.trips import LOCK
+from annals.store.secrets.masters import MasterKeys
 
 QUERIES = sql.load(__package__, "portable.sql")
 _TYPES = ["int8", "text", "int8", "text", "bytea", "timestamptz"]

@@ -2,14 +2,14 @@
 
 from collections.abc import AsyncIterator, Collection, Mapping
 
-from annals.store import sql
-from annals.store.archives import Archives
-from annals.store.blobs import BlobMissing, Blobs
-from annals.store.checked import checked, checked_stream
-from annals.store.database import Database, Row
+from annals.store.content.blobs import BlobMissing, Blobs
+from annals.store.content.checked import checked, checked_stream
 from annals.store.errors import ContentDamaged
+from annals.store.log.archives import Archives
+from annals.store.log.compact_states import plain_or_altered
+from annals.store.postgres import sql
+from annals.store.postgres.database import Database, Row
 from annals.store.proof.seal_check import Fault
-from annals.store.states.compact import plain_or_altered
 
 QUERIES = sql.load(__package__, "contents_check.sql")
 

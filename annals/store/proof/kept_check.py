@@ -6,8 +6,8 @@ Neither is what the log is proven by, but proofs for others are made of the one,
 from collections.abc import Mapping
 from typing import Any
 
-from annals.store.archives import Archives, streams_of
-from annals.store.database import Database
+from annals.store.log.archives import Archives, streams_of
+from annals.store.postgres.database import Database
 from annals.store.proof.leaf import moment
 from annals.store.proof.merkle import HASH_BYTES, fold
 from annals.store.proof.notes import Checkpoint

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from annals.store.states.compact import plain, plain_or_altered
+from annals.store.log.compact_states import plain, plain_or_altered
 
 FORM = 1
 """The first byte of every leaf."""

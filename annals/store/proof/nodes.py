@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from annals.store.database import Database
+from annals.store.postgres.database import Database
 from annals.store.proof import merkle
 from annals.store.proof.merkle import HASH_BYTES, Lookup, Node, fold
 from annals.store.proof.tiles import HEIGHT, QUERIES, WIDTH, Place

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from annals.store.keyfile import kept_or_made
+from annals.store.secrets.keyfile import kept_or_made
 
 _ED25519 = b"\x01"
 _PRIVATE = "PRIVATE+KEY"

@@ -1,7 +1,7 @@
 """What proofs are made from: an event as stored, the number of its leaf, and the tree's nodes."""
 
-from annals.store.archives import Archives
-from annals.store.database import Database
+from annals.store.log.archives import Archives
+from annals.store.postgres.database import Database
 from annals.store.proof.leaf import StoredRow, row_to_compare
 from annals.store.proof.nodes import Nodes
 from annals.store.proof.tiles import QUERIES, WIDTH, leaves

@@ -6,9 +6,9 @@ Where they do not, somebody changed the tiles; the copies outside the database, 
 from collections.abc import AsyncIterator, Sequence
 from typing import Literal, NamedTuple
 
+from annals.store.proof.destinations import Places
 from annals.store.proof.merkle import HASH_BYTES, Frontier, Range, cover, fold
 from annals.store.proof.notes import Checkpoint
-from annals.store.proof.places import Places
 from annals.store.proof.sources import Kept
 from annals.store.proof.tiles import FULL, HEIGHT, WIDTH, Leaves
 

@@ -4,14 +4,14 @@ from datetime import UTC, datetime
 
 import structlog
 
-from annals.store.database import Connection, Database
+from annals.store.log.event_batch import Stretch
+from annals.store.postgres.database import Connection, Database
+from annals.store.proof.destinations import Outside, Places
 from annals.store.proof.leaf import as_leaf, stored_row
 from annals.store.proof.merkle import leaf_hash
 from annals.store.proof.nodes import Nodes, NodesMissing
 from annals.store.proof.notes import Checkpoint, NoteInvalid, Signer, text_of
-from annals.store.proof.places import Outside, Places
 from annals.store.proof.tiles import QUERIES, WIDTH, Tree, leaves
-from annals.store.stretch import Stretch
 
 FOLLOWER, SIGNING = "seal", "checkpoint"
 _BATCH = 100

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 from psycopg.rows import tuple_row
 
-from annals.store.archives import Archives
-from annals.store.database import Connection, Database
+from annals.store.log.archives import Archives
+from annals.store.log.compact_states import plain_or_altered
+from annals.store.postgres.database import Connection, Database
 from annals.store.proof.leaf import StoredRow, as_leaf, from_leaf
 from annals.store.proof.merkle import HASH_BYTES, leaf_hash
 from annals.store.proof.tiles import QUERIES, WIDTH, Leaves, leaves
-from annals.store.states.compact import plain_or_altered
 
 TILES = 32
 PAGE = 4096

@@ -4,8 +4,8 @@ import struct
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from annals.store import sql
-from annals.store.database import Connection
+from annals.store.postgres import sql
+from annals.store.postgres.database import Connection
 from annals.store.proof.merkle import EMPTY_ROOT, HASH_BYTES, Range, cover, fold, join
 
 QUERIES = sql.load(__package__, "seal.sql")

@@ -6,14 +6,14 @@ from typing import NamedTuple
 
 import msgspec
 
-from annals.store.archives import Archives
-from annals.store.database import Database
+from annals.store.log.archives import Archives
+from annals.store.postgres.database import Database
+from annals.store.proof.destinations import Places
 from annals.store.proof.kept_check import archive_faults, row_faults, upper_faults
 from annals.store.proof.leaf import StoredRow, as_leaf
 from annals.store.proof.merkle import HASH_BYTES, leaf_hash
 from annals.store.proof.nodes import Nodes, NodesMissing
 from annals.store.proof.notes import Checkpoint, NoteInvalid, Verifier
-from annals.store.proof.places import Places
 from annals.store.proof.seal_check import Checked, Fault, SealCheck
 from annals.store.proof.sources import Kept, Log, tiles
 from annals.store.proof.tiles import QUERIES, WIDTH, Leaves

@@ -7,8 +7,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from annals.executor import trash
 from annals.executor.drivers.choice import engine_problem
+from annals.executor.isolation import trash
 from tests.contract.drivers import cloud
 from tests.contract.drivers.hosts import Host, Shell, configuration, driver_of
 

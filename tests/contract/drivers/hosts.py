@@ -8,14 +8,14 @@ from pathlib import Path
 import msgspec
 
 from annals.domain.ports import Artefact, Build, BuildOutcome, Limits, Outcome, Run
-from annals.executor.client import ExecutorClient
 from annals.executor.config import ExecutorConfig
 from annals.executor.drivers.docker import DockerDriver
 from annals.executor.drivers.port import Construct, Driver, Exit
 from annals.executor.drivers.sandbox import SandboxDriver
 from annals.executor.main import ExecutorProcess
-from annals.executor.protocol import Status
-from annals.store.blobs import Blobs
+from annals.executor.wire.client import ExecutorClient
+from annals.executor.wire.protocol import Status
+from annals.store.content.blobs import Blobs
 from tests.unit.executor.archives import gzipped
 
 RUNTIMES = Path(os.environ.get("ANNALS_TEST_RUNTIMES", "/tmp/annals-test-runtimes"))

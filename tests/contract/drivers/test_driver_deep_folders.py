@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from annals.executor import trash
+from annals.executor.isolation import trash
 from tests.contract.drivers.hosts import RUNTIMES, Host
 from tests.contract.drivers.test_driver_executions import EXECUTOR
 from tests.sandboxes import groups_of
@@ -69,7 +69,7 @@ async def test_deep_folders_of_a_canceled_build_are_removed(host: Host) -> None:
 
 async def test_executors_killed_under_a_deep_folder_start_again(host: Host) -> None:
     """The kill leaves the folder as the build made it."""
-    from annals.executor.client import ExecutorClient
+    from annals.executor.wire.client import ExecutorClient
 
     folder = host.folder / "o"
     folder.mkdir()

@@ -258,7 +258,7 @@ asyncio.run(serve(ExecutorConfig(data=Path(sys.argv[2]), work=folder / "work", b
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 async def test_no_sandbox_outlives_its_executor(host: Host, how: signal.Signals) -> None:
-    from annals.executor.client import ExecutorClient
+    from annals.executor.wire.client import ExecutorClient
 
     marker = f"8639{int(how)}.5"
     leaver = "import subprocess\nsubprocess.Popen(['sleep', '{}'])\ndef main(context): return context.res.text('x')\n"

@@ -12,7 +12,7 @@ import pytest
 
 from annals.domain.ports import Run
 from annals.executor.drivers.port import IDLE_LIMITS
-from annals.executor.network import unusable
+from annals.executor.isolation.network import unusable
 from tests.contract.drivers import cloud, tries
 from tests.contract.drivers.hosts import NODE, PYTHON, Host, processes_with
 

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from annals.executor.drivers.sandbox import SandboxDriver
-from annals.executor.network import unusable
+from annals.executor.isolation.network import unusable
 from tests.contract.drivers import cloud
 from tests.contract.drivers.hosts import Shell, address_in, configuration, heard_with
 

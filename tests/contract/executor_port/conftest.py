@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from annals.domain.ports import Artefact, Build, Executor, Limits, Outcome, Output, Run
-from annals.executor.client import ExecutorClient
+from annals.executor.wire.client import ExecutorClient
 from tests.contract.drivers.hosts import PYTHON, Host
 from tests.integration.edge import executor as edge
 from tests.integration.workers.executor import ANY, HELLO, FakeExecutor

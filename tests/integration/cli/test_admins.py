@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from annals.app.cli.first_admin import first_admin
-from annals.app.cli.main import main
-from annals.app.cli.opened import opened
-from annals.app.cli.users import make_admin
-from annals.app.passwords import Passwords
-from annals.app.settings import Invalid, Settings
+from annals.app.identity.passwords import Passwords
+from annals.cli.event_log import opened
+from annals.cli.first_admin import first_admin
+from annals.cli.main import main
+from annals.cli.users import make_admin
 from annals.domain.errors import UserAlreadyExists
-from annals.store.vault import Vault, master_key
+from annals.settings import Invalid, Settings
+from annals.store.secrets.vault import Vault, master_key
 from tests.integration.conftest import database_url, postgres
 
 __all__ = ["database_url", "postgres"]

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from annals.app.cli import connection, http_server
-from annals.app.cli.http_server import HttpServer
-from annals.app.cli.listening import listen
+from annals.app.server import connection, http_server
+from annals.app.server.http_server import HttpServer
+from annals.app.server.listening import listen
 
 LONG = 60.0
 GET = b"GET /a HTTP/1.1\r\nHost: a\r\n"

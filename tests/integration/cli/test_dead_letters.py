@@ -10,15 +10,15 @@ from typing import Any, TypeVar
 import pytest
 from click.testing import CliRunner
 
-from annals.app.cli.main import main
-from annals.app.cli.opened import opened
-from annals.app.settings import Settings
+from annals.cli.event_log import opened
+from annals.cli.main import main
 from annals.domain.commands.executions import claim_execution, request_execution
 from annals.domain.execution import Execution, Request
 from annals.domain.policy import Retries
-from annals.store.inputs import KIND, Input, input_facts, open_input, seal_input
-from annals.store.log import EventLog
-from annals.store.vault import Vault, master_key
+from annals.settings import Settings
+from annals.store.content.inputs import KIND, Input, input_facts, open_input, seal_input
+from annals.store.log.log import EventLog
+from annals.store.secrets.vault import Vault, master_key
 from tests.integration.conftest import database_url, postgres
 from tests.integration.projections.history import META, History, P
 

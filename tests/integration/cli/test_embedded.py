@@ -13,12 +13,12 @@ import psycopg
 import pytest
 import redis
 
-from annals.app.cli import wheels
-from annals.app.cli.folders import Folders
-from annals.app.cli.launch import launched
-from annals.app.cli.postgres import Postgres
-from annals.app.cli.valkey import Valkey
-from annals.app.cli.wheels import Programs, Unusable
+from annals.supervisor import wheels
+from annals.supervisor.folders import Folders
+from annals.supervisor.launch import launched
+from annals.supervisor.postgres import Postgres
+from annals.supervisor.valkey import Valkey
+from annals.supervisor.wheels import Programs, Unusable
 
 ROOT = os.geteuid() == 0
 only_root = pytest.mark.skipif(not ROOT, reason="only root has other users' rights to give")

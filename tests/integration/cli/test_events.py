@@ -12,16 +12,16 @@ from typing import Any, TypeVar
 import pytest
 from click.testing import CliRunner, Result
 
-from annals.app.cli.main import main
-from annals.app.cli.opened import opened
 from annals.app.history.schemas import Event
-from annals.app.settings import Settings
 from annals.app.wire import fields_of
+from annals.cli.event_log import opened
+from annals.cli.main import main
 from annals.domain.commands.functions import add_variable, change_variable
 from annals.domain.function import Function
 from annals.domain.variables import Variable
-from annals.store.log import EventLog
-from annals.store.vault import Vault, master_key
+from annals.settings import Settings
+from annals.store.log.log import EventLog
+from annals.store.secrets.vault import Vault, master_key
 from tests.integration.conftest import database_url, postgres
 from tests.integration.projections.history import META, F, History, P
 
@@ -87,7 +87,7 @@ def test_events_begin_at_a_position_or_with_the_newest(settings: Settings) -> No
 def test_newest_events_are_found_beyond_one_span_of_the_log(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("annals.app.cli.events.BATCH", 1)
+    monkeypatch.setattr("annals.cli.events.BATCH", 1)
     everything = positions(settings)
 
     assert positions(settings, "--last", "1", "--type", "project.created") == everything[:1]

@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 from socket import socket
 from typing import Any
 
-from annals.app.cli.http_server import HttpServer, Patience
-from annals.app.cli.listening import listen
-from annals.app.cli.role_api import Watched
+from annals.app.server.http_server import HttpServer, Patience
+from annals.app.server.listening import listen
+from annals.cli.role_api import Watched
 
 LONG = 60.0
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"

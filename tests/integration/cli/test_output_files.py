@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from annals.app.cli.main import main
-from annals.app.cli.opened import opened
-from annals.app.settings import Settings
+from annals.cli.event_log import opened
+from annals.cli.main import main
+from annals.settings import Settings
 from annals.store.proof.notes import signing_key
-from annals.store.vault import master_key
+from annals.store.secrets.vault import master_key
 from tests.integration.conftest import database_url, postgres
 from tests.integration.projections.history import History
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 import pytest
 
-from annals.app.cli import psql, wheels
+from annals.cli import psql
+from annals.supervisor import wheels
 from tests.integration.conftest import database_url, postgres
 
 __all__ = ["database_url", "postgres"]

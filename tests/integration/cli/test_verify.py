@@ -9,13 +9,13 @@ import psycopg
 import pytest
 from click.testing import CliRunner
 
-from annals.app.cli.main import main
-from annals.app.cli.opened import opened
-from annals.app.settings import Settings
+from annals.cli.event_log import opened
+from annals.cli.main import main
 from annals.domain.commands.teams import create_team, rename_team
 from annals.domain.team import Team
-from annals.store import snapshots
-from annals.store.log import Meta
+from annals.settings import Settings
+from annals.store.log import snapshots
+from annals.store.log.log import Meta
 from annals.store.proof.notes import signing_key
 from tests.integration.conftest import database_url, postgres
 from tests.integration.projections.history import History, P

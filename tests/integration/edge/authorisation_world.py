@@ -8,14 +8,14 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from annals.app.cli.users import make_admin
-from annals.app.credentials import digest
+from annals.app.identity.credentials import digest
 from annals.app.services import Services
+from annals.cli.users import make_admin
 from annals.domain.commands.projects import add_key
 from annals.domain.project import ApiKey, Project
 from annals.domain.scopes import PROJECT_SCOPES
-from annals.store.archives import Archives
-from annals.store.log import Meta
+from annals.store.log.archives import Archives
+from annals.store.log.log import Meta
 from tests.forms import form
 from tests.integration.edge import given
 from tests.integration.edge.authorisation_rows import Row

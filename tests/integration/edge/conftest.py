@@ -6,20 +6,20 @@ from typing import Any
 
 import pytest
 
-from annals.app import presented
-from annals.app.credentials import digest
-from annals.app.edge import Edge
-from annals.app.metrics import Metrics
-from annals.app.operations import ROUTES
+from annals.app.edge.operations import ROUTES
+from annals.app.edge.stages import Edge
+from annals.app.identity import presented
+from annals.app.identity.credentials import digest
 from annals.app.services import Services
-from annals.app.settings import Settings
 from annals.app.wiring import open_services
 from annals.domain.commands.projects import create_project
 from annals.domain.commands.users import create_user, open_session
 from annals.domain.project import CONSOLE, ApiKey, Project
 from annals.domain.scopes import PROJECT_SCOPES
 from annals.domain.user import Session, User
-from annals.store.log import Meta
+from annals.settings import Settings
+from annals.store.log.log import Meta
+from annals.telemetry.metrics import Metrics
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
 from tests.integration.edge.executor import FakeExecutor, served

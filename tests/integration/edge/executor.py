@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from annals.domain.ports import ExecutorUnavailable, ExecutorUnreachable, Outcome
-from annals.executor.protocol import VERSION, Frames, Kind, Status, decode_run, decode_subject, encode
+from annals.executor.wire.protocol import VERSION, Frames, Kind, Status, decode_run, decode_subject, encode
 from tests.integration.workers import executor as fake
 from tests.integration.workers.executor import ANY
 

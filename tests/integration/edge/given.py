@@ -8,7 +8,7 @@ from annals.domain.commands.deployments import claim_build, complete_build, fail
 from annals.domain.deployment import Deployment
 from annals.domain.function import Function
 from annals.domain.ports import Artefact
-from annals.store.log import Meta
+from annals.store.log.log import Meta
 from tests.integration.edge.client import Client, Reply
 
 SOURCE = gzip.compress(b"some code", mtime=0)

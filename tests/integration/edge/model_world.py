@@ -3,9 +3,9 @@
 import asyncio
 from itertools import count
 
-from annals.app.credentials import digest
-from annals.app.edge import Edge
-from annals.app.operations import ROUTES
+from annals.app.edge.operations import ROUTES
+from annals.app.edge.stages import Edge
+from annals.app.identity.credentials import digest
 from annals.app.services import Services
 from annals.domain.commands.projects import create_project
 from annals.domain.project import ApiKey, Project

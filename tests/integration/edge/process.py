@@ -18,11 +18,11 @@ from pathlib import Path
 
 import msgspec
 
-from annals.app.cli.children import popen
-from annals.app.cli.forks import Forks
-from annals.app.cli.listening import listen
-from annals.app.cli.programs import Role, plain
-from annals.app.settings import Settings, as_environment
+from annals.app.server.listening import listen
+from annals.settings import Settings, as_environment
+from annals.supervisor.children import popen
+from annals.supervisor.forks import Forks
+from annals.supervisor.programs import Role, plain
 from tests.integration.edge.wire import Address
 
 LOOPBACK = "127.0.0.1"

@@ -3,18 +3,18 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from annals.app.credentials import digest
-from annals.app.edge import Edge
-from annals.app.metrics import Metrics
-from annals.app.operations import ROUTES
+from annals.app.edge.operations import ROUTES
+from annals.app.edge.stages import Edge
+from annals.app.identity.credentials import digest
 from annals.app.services import Services
-from annals.app.settings import Settings
 from annals.app.wiring import open_services
+from annals.application.project_deletion import end_project
 from annals.domain.commands.projects import create_project
 from annals.domain.project import ApiKey, Project
 from annals.domain.scopes import PROJECT_SCOPES
-from annals.projections.project_end import end_project
-from annals.store.log import Meta
+from annals.settings import Settings
+from annals.store.log.log import Meta
+from annals.telemetry.metrics import Metrics
 from tests.integration.edge.client import Client
 from tests.integration.edge.executor import FakeExecutor
 

@@ -7,10 +7,10 @@ import msgspec
 import pytest
 
 from annals.app.services import Services
-from annals.app.settings import Settings
 from annals.domain.execution import Execution
-from annals.store.doors import Door, Knock
-from annals.store.inputs import KIND
+from annals.settings import Settings
+from annals.store.content.inputs import KIND
+from annals.store.coordination.direct_dispatch import Door, Knock
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
 

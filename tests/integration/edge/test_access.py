@@ -5,16 +5,16 @@ import asyncio
 import msgspec
 import pytest
 
-from annals.app.credentials import digest
-from annals.app.edge import Edge
-from annals.app.metrics import Metrics
-from annals.app.operations import ROUTES
+from annals.app.edge.operations import ROUTES
+from annals.app.edge.stages import Edge
+from annals.app.identity.credentials import digest
 from annals.app.services import Services
-from annals.app.settings import Settings
 from annals.app.wiring import open_services
 from annals.domain.commands.projects import add_key, revoke_key
 from annals.domain.project import ApiKey, Project
-from annals.store.log import Meta
+from annals.settings import Settings
+from annals.store.log.log import Meta
+from annals.telemetry.metrics import Metrics
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
 from tests.integration.edge.executor import FakeExecutor

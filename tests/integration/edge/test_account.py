@@ -7,14 +7,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from annals.app.account import tries
-from annals.app.account.tries import Pace
-from annals.app.edge import Edge
+from annals.app.account import sign_in_throttle
+from annals.app.account.sign_in_throttle import Pace
+from annals.app.edge.stages import Edge
 from annals.app.services import Services
 from annals.domain.commands.users import open_session
 from annals.domain.user import Session, User
-from annals.store.log import Meta
-from annals.store.tokens import user_token
+from annals.store.log.log import Meta
+from annals.store.secrets.tokens import user_token
 from tests.integration.edge.client import Client
 from tests.integration.edge.people import signed_in, user
 
@@ -236,8 +236,8 @@ async def test_a_session_of_nobody_makes_a_guest(guest: Client) -> None:
 async def test_guessing_is_slowed_and_harms_nobody_else(
     guest: Client, edge: Edge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tries, "OF_ADDRESS", Pace(3, 600))
-    monkeypatch.setattr(tries, "OF_STRANGERS", Pace(5, 600))
+    monkeypatch.setattr(sign_in_throttle, "OF_ADDRESS", Pace(3, 600))
+    monkeypatch.setattr(sign_in_throttle, "OF_STRANGERS", Pace(5, 600))
     await signed_up(guest)
     await guest.post("/v1/account", userId="bob", email="bob@x.test", password="password8")
     home, cafe = guest.from_("198.51.100.1"), guest.from_("198.51.100.2")

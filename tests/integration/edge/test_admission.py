@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from annals.app.executions import run
-from annals.app.executions.admission import Admission
 from annals.app.services import Services
+from annals.capacity.call_limiter import Admission
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
 from tests.integration.edge.executor import FakeExecutor

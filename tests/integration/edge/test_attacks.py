@@ -8,11 +8,11 @@ import psycopg
 import pytest
 
 from annals.app import wiring
-from annals.app.account import tries
-from annals.app.account.tries import Pace
-from annals.app.edge import Edge
+from annals.app.account import sign_in_throttle
+from annals.app.account.sign_in_throttle import Pace
+from annals.app.edge.stages import Edge
 from annals.app.services import Services
-from annals.store.tokens import user_token
+from annals.store.secrets.tokens import user_token
 from tests.integration.edge import given
 from tests.integration.edge.client import Client, dumps
 from tests.integration.edge.people import user
@@ -84,7 +84,7 @@ async def test_no_forged_token_stands_for_anybody(plain: Client, services: Servi
 async def test_turns_are_not_won_by_claiming_other_addresses_or_spellings(
     plain: Client, edge: Edge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tries, "OF_ADDRESS", Pace(3, 600))
+    monkeypatch.setattr(sign_in_throttle, "OF_ADDRESS", Pace(3, 600))
     guest = plain.with_(x_appwrite_key=None)
     await guest.post("/v1/account", userId="ada", **{**ADA, "password": "password8"})
     spoofs = [

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from annals.app.operations import ROUTES
+from annals.app.edge.operations import ROUTES
 from annals.app.services import Services
 from annals.domain.scopes import PROJECT_SCOPES
 from tests.integration.edge.authorisation_rows import DENIED, EXPIRED, MISSING, OK, SCOPE, Outcome, Row

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import given as property_of
 from hypothesis import strategies as st
 
-from annals.app.operations import ROUTES
+from annals.app.edge.operations import ROUTES
+from annals.app.edge.routing import Operation
 from annals.app.parameters import Parameters
-from annals.app.routing import Operation
 from annals.app.services import Services
 from tests.integration.edge import given
 from tests.integration.edge.client import Client

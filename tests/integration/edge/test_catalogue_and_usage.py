@@ -5,10 +5,10 @@ import re
 import msgspec
 import pytest
 
-from annals.app.edge import Edge
-from annals.app.operations import ROUTES
+from annals.app.edge.operations import ROUTES
+from annals.app.edge.stages import Edge
 from annals.app.services import Services, offered
-from annals.app.settings import Settings
+from annals.settings import Settings
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
 

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from annals.app.deployments.ranges import CHUNK
-from annals.app.edge import Edge
-from annals.app.metrics import Metrics
-from annals.app.operations import ROUTES
+from annals.app.edge.operations import ROUTES
+from annals.app.edge.stages import Edge
 from annals.app.services import Services
-from annals.app.settings import Settings
 from annals.app.wiring import open_services
 from annals.domain.deployment import Deployment
-from annals.store.blobs import Blob
+from annals.settings import Settings
+from annals.store.content.blobs import Blob
+from annals.telemetry.metrics import Metrics
 from tests.integration.edge import given
 from tests.integration.edge.client import Client, Reply
 from tests.integration.edge.executor import FakeExecutor

@@ -4,9 +4,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from annals.app.credentials import digest
-from annals.app.operations import ROUTES
-from annals.app.scopes import FUNCTIONS_WRITE
+from annals.app.edge.operations import ROUTES
+from annals.app.identity.credentials import digest
+from annals.app.identity.scopes import FUNCTIONS_WRITE
 from annals.app.services import Services
 from annals.domain.commands.projects import add_key
 from annals.domain.project import ApiKey, Project

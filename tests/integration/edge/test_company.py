@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from annals.app import edge as edge_module
-from annals.app.call import Call
-from annals.app.edge import READS_AT_ONCE
+from annals.app.edge import stages as edge_module
+from annals.app.edge.call import Call
+from annals.app.edge.stages import READS_AT_ONCE
 from annals.app.executions import queries
 from annals.app.services import Services
-from annals.app.stints import Stints
-from annals.store.company import SIZE, Company
-from annals.store.log import EventLog
+from annals.capacity.fair_queue import Stints
+from annals.capacity.tenant_activity import SIZE, Company
+from annals.store.log.log import EventLog
 from tests.integration.edge import given
 from tests.integration.edge.client import Client, Reply
 from tests.integration.edge.executor import FakeExecutor

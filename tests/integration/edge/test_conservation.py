@@ -7,8 +7,8 @@ import pytest
 from annals.app.health.conservation import Conservation
 from annals.app.services import Services
 from annals.projections.following import FOLLOWING
-from annals.store.follower import Follower
-from annals.store.listener import Listener
+from annals.store.log.follower import Follower
+from annals.store.postgres.listener import Listener
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
 

@@ -10,7 +10,7 @@ from annals.app.services import Services
 from annals.domain.commands.deployments import claim_build, fail_build, start_build
 from annals.domain.deployment import Deployment
 from annals.domain.ports import Outcome, Whole
-from annals.store.contents import Content, digest
+from annals.store.content.contents import Content, digest
 from tests.integration.edge import given
 from tests.integration.edge.client import Client, Reply
 from tests.integration.edge.executor import FakeExecutor, served

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from annals.app.services import Services
-from annals.app.settings import Settings
-from annals.projections.project_end import end_project
-from annals.store.inputs import open_input
+from annals.application.project_deletion import end_project
+from annals.settings import Settings
+from annals.store.content.inputs import open_input
 from tests.integration.edge.client import Client, Reply
 from tests.integration.edge.executor import FakeExecutor
 from tests.integration.edge.given import execute, function, running_function
@@ -160,7 +160,7 @@ async def test_stale_cached_key_alone_never_seals_what_is_recorded(
     plain: Client, services: Services, other: PROCESS, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the notification and the confirmation: the append's own check holds."""
-    monkeypatch.setattr("annals.store.vault.FRESH_SECONDS", 3600.0)
+    monkeypatch.setattr("annals.store.secrets.vault.FRESH_SECONDS", 3600.0)
     monkeypatch.setattr(services.vault, "confirm", lambda _project, _key: None)
     assert (await _project_variable(plain)).status == 201
     stale = services.vault._keys["p1"]

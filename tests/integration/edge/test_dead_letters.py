@@ -8,7 +8,7 @@ from annals.app.services import Services
 from annals.domain.commands.executions import claim_execution
 from annals.domain.execution import Execution, Ran
 from annals.domain.policy import Retries
-from annals.store.inputs import open_input
+from annals.store.content.inputs import open_input
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
 from tests.integration.edge.people import signed_in, user

@@ -6,10 +6,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from annals.app import credentials
-from annals.app.caller import Caller
-from annals.app.credentials import ACCESS
-from annals.app.known_credentials import FailedKeys
+from annals.app.identity import credentials
+from annals.app.identity.caller import Caller
+from annals.app.identity.credentials import ACCESS
+from annals.app.identity.known_credentials import FailedKeys
 from annals.app.reads import Lookup, Reads
 from annals.app.services import Services
 from annals.domain.commands.projects import revoke_key

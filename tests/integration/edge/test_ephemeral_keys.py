@@ -3,12 +3,10 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from annals.app.credentials import digest
-from annals.app.edge import Edge
-from annals.app.metrics import Metrics
-from annals.app.operations import ROUTES
+from annals.app.edge.operations import ROUTES
+from annals.app.edge.stages import Edge
+from annals.app.identity.credentials import digest
 from annals.app.services import Services
-from annals.app.settings import Settings
 from annals.app.wiring import open_services
 from annals.domain.commands.functions import delete_function
 from annals.domain.commands.projects import add_key, revoke_key
@@ -16,7 +14,9 @@ from annals.domain.commands.users import close_session
 from annals.domain.function import Function
 from annals.domain.project import CONSOLE, ApiKey, Project
 from annals.domain.user import User
-from annals.store.tokens import user_token
+from annals.settings import Settings
+from annals.store.secrets.tokens import user_token
+from annals.telemetry.metrics import Metrics
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
 from tests.integration.edge.executor import FakeExecutor

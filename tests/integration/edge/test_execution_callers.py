@@ -4,9 +4,9 @@ import msgspec
 import pytest
 
 from annals.app.services import Services
-from annals.store.inputs import open_input
-from annals.store.states import compact
-from annals.store.tokens import verify_user
+from annals.store.content.inputs import open_input
+from annals.store.log import compact_states
+from annals.store.secrets.tokens import verify_user
 from tests.integration.edge.client import Client
 from tests.integration.edge.executor import FakeExecutor
 from tests.integration.edge.given import execute, running_function
@@ -168,4 +168,4 @@ async def test_events_name_the_user_who_acted(services: Services, plain: Client,
         (f"execution:p1:{made['$id']}",),
     )
     assert row is not None
-    assert msgspec.json.decode(compact.plain(row["state"]))["metadata"]["actor"] == "user:u1"
+    assert msgspec.json.decode(compact_states.plain(row["state"]))["metadata"]["actor"] == "user:u1"

@@ -7,14 +7,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from annals.app.edge import Edge
-from annals.app.operations import ROUTES
+from annals.app.edge.operations import ROUTES
+from annals.app.edge.stages import Edge
 from annals.app.services import Services
-from annals.app.settings import Settings
 from annals.domain.commands.executions import lose_execution
 from annals.domain.execution import Execution
 from annals.domain.ports import UNANSWERED_STATUS, ExecutorUnavailable, Outcome, Output, Run
-from annals.store.tokens import verify
+from annals.settings import Settings
+from annals.store.secrets.tokens import verify
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
 from tests.integration.edge.executor import ANY, FakeExecutor

@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from annals.app.edge import Edge
-from annals.app.operations import ROUTES
+from annals.app.edge.operations import ROUTES
+from annals.app.edge.stages import Edge
 from annals.app.services import Services
 from annals.domain.ports import Outcome
 from tests.integration.edge import given

@@ -6,9 +6,9 @@ import pytest
 import structlog
 
 from annals.app.catalogue.available import Available
-from annals.app.cli.request_log import RequestLog
 from annals.app.services import Services
-from annals.executor.protocol import Status
+from annals.executor.wire.protocol import Status
+from annals.telemetry.request_log import RequestLog
 from tests.integration.edge.client import Client
 
 HINT = "x-annals-hint"

@@ -11,7 +11,7 @@ from annals.domain.commands.functions import delete_function
 from annals.domain.commands.projects import revoke_key
 from annals.domain.function import Function
 from annals.domain.project import Project
-from annals.store.log import Meta
+from annals.store.log.log import Meta
 from tests.integration.edge import given
 from tests.integration.edge.client import Client, Reply
 from tests.integration.edge.test_past import follow

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from annals.app.credentials import digest
+from annals.app.identity.credentials import digest
 from annals.app.services import Services
 from annals.domain.commands.projects import add_key
 from annals.domain.project import ApiKey, Project
-from annals.store.log import Meta
+from annals.store.log.log import Meta
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
 from tests.integration.edge.test_history import changes

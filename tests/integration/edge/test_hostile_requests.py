@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from annals.app import call
-from annals.app.edge import Edge
-from annals.app.hosts.visit import RULE
+from annals.app.edge import call
+from annals.app.edge.stages import Edge
+from annals.app.hosts.domain_request import RULE
 from annals.app.services import Services
 from annals.domain.ports import Outcome
 from tests.integration.edge.client import Client, Reply

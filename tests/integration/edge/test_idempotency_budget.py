@@ -3,12 +3,12 @@
 import msgspec
 import pytest
 
-from annals.app.edge import Edge
-from annals.app.metrics import Metrics
-from annals.app.operations import ROUTES
+from annals.app.edge.operations import ROUTES
+from annals.app.edge.stages import Edge
 from annals.app.services import Services
 from annals.app.wiring import open_services
 from annals.domain.ports import Outcome
+from annals.telemetry.metrics import Metrics
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
 from tests.integration.edge.executor import FakeExecutor

@@ -8,7 +8,7 @@ from annals.app.services import Services
 from annals.app.wire import wire_date
 from annals.domain.commands.executions import claim_execution
 from annals.domain.execution import Execution
-from annals.store.inputs import open_input
+from annals.store.content.inputs import open_input
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
 

@@ -8,7 +8,7 @@ from annals.app.dead_letters.redriving import Redriver
 from annals.app.services import Services
 from annals.domain.errors import DeadLetterNotFound
 from annals.domain.execution import Execution
-from annals.store.vault import Vault, master_key
+from annals.store.secrets.vault import Vault, master_key
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
 from tests.integration.edge.executor import FakeExecutor

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
+from annals.app.edge.operations import ROUTES
 from annals.app.openapi.texts import TEXTS
-from annals.app.operations import ROUTES
 from tests.integration.edge.client import Client
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from annals.app import origins
+from annals.app.edge import origins
 from tests.integration.edge.client import Client
 from tests.integration.edge.people import signed_in, user
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from annals.app import edge as edge_module
+from annals.app.edge import stages as edge_module
 from annals.app.services import Services
 from tests.integration.edge import given
 from tests.integration.edge.client import Client, Reply

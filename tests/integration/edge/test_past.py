@@ -7,11 +7,11 @@ from urllib.parse import parse_qsl, quote
 
 import pytest
 
-from annals.app.edge import Edge
+from annals.app.edge.stages import Edge
 from annals.app.services import Services
 from annals.projections.following import FOLLOWING
-from annals.store.follower import Follower
-from annals.store.listener import Listener
+from annals.store.log.follower import Follower
+from annals.store.postgres.listener import Listener
 from tests.integration.edge import given
 from tests.integration.edge.client import Client, Reply
 
@@ -248,7 +248,7 @@ async def test_the_past_needs_its_scope_and_stays_within_the_project(services: S
 async def test_who_asks_before_versions_are_kept_is_asked_to_wait(
     plain: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("annals.app.past.moment.PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr("annals.app.as_of.moment.PATIENCE_SECONDS", 0.1)
     function_id = await given.function(plain)
 
     now = (await plain.get("/v1/functions")).headers["x-annals-position"]

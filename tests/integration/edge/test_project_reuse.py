@@ -7,11 +7,11 @@ from urllib.parse import quote
 
 import pytest
 
-from annals.app.edge import Edge
+from annals.app.edge.stages import Edge
 from annals.app.health.conservation import QUERIES, WINDOW
 from annals.app.services import Services
-from annals.projections.project_end import end_project
-from annals.store.archives import Archives
+from annals.application.project_deletion import end_project
+from annals.store.log.archives import Archives
 from annals.workers.retention import Retention
 from tests.integration.edge import given
 from tests.integration.edge.client import Client

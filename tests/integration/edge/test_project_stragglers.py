@@ -7,18 +7,18 @@ from typing import Any
 import pytest
 
 from annals.app.services import Services
-from annals.app.settings import Settings
+from annals.application import project_deletion
+from annals.application.function_deletion import end_work
+from annals.application.project_deletion import end_project
 from annals.domain.commands.projects import delete_project
 from annals.domain.commands.users import create_user
 from annals.domain.project import Project
 from annals.domain.user import User
-from annals.projections import project_end
-from annals.projections.function_end import end_work
 from annals.projections.inline import TABLES
-from annals.projections.project_end import end_project
-from annals.projections.replay import check
-from annals.store.log import Meta, Recorded
-from annals.store.request import Appended, Incarnation, Request
+from annals.projections.replay.replay import check
+from annals.settings import Settings
+from annals.store.log.log import Meta, Recorded
+from annals.store.log.request import Appended, Incarnation, Request
 from tests.integration.edge import given
 from tests.integration.edge.client import Client, Reply
 from tests.integration.edge.executor import FakeExecutor
@@ -227,7 +227,7 @@ async def test_user_created_during_the_deletion_goes_with_the_project(
         if ends == 1:  # users are deleted by now
             await user(plain, "late", email="late@x.test")
 
-    monkeypatch.setattr(project_end, "end_work", then_create)
+    monkeypatch.setattr(project_deletion, "end_work", then_create)
 
     await recreate(services)
 

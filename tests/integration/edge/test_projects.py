@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from annals.app.cli.users import make_admin
 from annals.app.services import Services
+from annals.cli.users import make_admin
 from tests.integration.edge.client import Client
 from tests.integration.edge.given import function, ids, query
 from tests.integration.edge.people import user

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from annals.app.services import Services
-from annals.store.archives import Archives
+from annals.store.log.archives import Archives
 from annals.store.proof.merkle import check_consistency, check_inclusion
 from annals.store.proof.notes import Checkpoint, signing_key
 from tests.integration.edge.client import Client

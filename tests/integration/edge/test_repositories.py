@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from annals.app.services import Services
-from annals.app.settings import Settings
 from annals.domain.deployment import Deployment
+from annals.settings import Settings
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
 from tests.integration.edge.repositories import deployments, installation, link

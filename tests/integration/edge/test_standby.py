@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from annals.app.settings import Settings
+from annals.settings import Settings
 from annals.store.errors import StandbyAway
-from annals.store.migrate import migrate
+from annals.store.postgres.migrate import migrate
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
 from tests.integration.replicated import Replicated

@@ -19,11 +19,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from annals.app.metrics import Metrics
-from annals.app.settings import Settings
 from annals.app.wire import wire_date
 from annals.app.wiring import open_services
 from annals.domain.ports import Outcome as Ended
+from annals.settings import Settings
+from annals.telemetry.metrics import Metrics
 from tests.integration.edge import given
 from tests.integration.edge.client import Reply
 from tests.integration.edge.executor import FakeExecutor

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from annals.app.services import Services
-from annals.app.settings import Settings
 from annals.domain.ports import Outcome
+from annals.settings import Settings
 from annals.store.errors import StoreUnavailable
-from annals.store.log import Recorded
-from annals.store.migrate import migrate
+from annals.store.log.log import Recorded
+from annals.store.postgres.migrate import migrate
 from tests.integration.edge import given
 from tests.integration.edge.client import Client, Reply
 from tests.integration.edge.executor import FakeExecutor

@@ -7,7 +7,7 @@ import pytest
 
 from annals.app.services import Services
 from annals.domain.function import Function
-from annals.domain.telling import described
+from annals.domain.redaction import described
 from tests.forms import form
 from tests.integration.edge import given
 from tests.integration.edge.client import Client, Reply

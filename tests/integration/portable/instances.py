@@ -6,8 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from annals.app.cli.portable import Exported, Loaded, load, write
-from annals.app.settings import Settings
+from annals.cli.portable import Exported, Loaded, load, write
 from annals.domain.commands import deployments, functions
 from annals.domain.deployment import Deployment
 from annals.domain.execution import Execution, Ran
@@ -16,15 +15,16 @@ from annals.domain.ports import Artefact
 from annals.domain.variables import Variable
 from annals.projections.following import FOLLOWING
 from annals.projections.inline import REFUSALS, TABLES, inline
-from annals.store.blobs import Blobs
-from annals.store.contents import Content, Contents, digest
-from annals.store.database import Database
-from annals.store.follower import Follower
-from annals.store.listener import Listener
-from annals.store.log import EventLog
+from annals.settings import Settings
+from annals.store.content.blobs import Blobs
+from annals.store.content.contents import Content, Contents, digest
+from annals.store.log.follower import Follower
+from annals.store.log.log import EventLog
 from annals.store.portable.export import Wanted
+from annals.store.postgres.database import Database
+from annals.store.postgres.listener import Listener
 from annals.store.proof.notes import Verifier, signing_key
-from annals.store.vault import Vault, master_key
+from annals.store.secrets.vault import Vault, master_key
 from tests.integration.projections.history import META, F, History, P
 
 MASTER = base64.b64encode(b"a master key for tests: 32 bytes")

@@ -7,15 +7,15 @@ import pytest
 from annals.domain.commands.projects import create_project
 from annals.domain.function import Function
 from annals.domain.project import Project
-from annals.store.archives import Archives
+from annals.store.coordination.pauses import SCHEDULES, Holds
 from annals.store.errors import MasterKeyWrong, UnknownTopic
-from annals.store.holds import SCHEDULES, Holds
-from annals.store.log import Meta
+from annals.store.log.archives import Archives
+from annals.store.log.log import Meta
 from annals.store.portable.export import LogAltered, Wanted
 from annals.store.portable.loading import LogNotEmpty
 from annals.store.portable.reading import ExportInvalid
+from annals.store.proof.destinations import Places
 from annals.store.proof.notes import existing_key
-from annals.store.proof.places import Places
 from annals.store.proof.verification import Verification
 from tests.integration.portable.instances import SECRET, Instance
 from tests.integration.projections.history import META, F, P

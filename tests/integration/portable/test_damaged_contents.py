@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from annals.store.archives import Archives
 from annals.store.errors import ContentDamaged
+from annals.store.log.archives import Archives
 from annals.store.portable.export import Wanted
 from annals.store.proof.contents_check import ContentsCheck
 from tests.integration.portable.instances import Instance

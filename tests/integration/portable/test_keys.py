@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from annals.app.cli.main import main
-from annals.app.cli.portable import KeysSource, KeysTarget, Unreadable, load, write
+from annals.cli.main import main
+from annals.cli.portable import KeysSource, KeysTarget, Unreadable, load, write
 from annals.domain.commands.projects import add_installation, remove_installation
 from annals.domain.commands.users import create_user
 from annals.domain.function import Function
@@ -18,7 +18,7 @@ from annals.domain.user import User
 from annals.store.portable import keys
 from annals.store.portable.export import Wanted
 from annals.store.portable.keys import KeysFileInvalid
-from annals.store.vault import Vault, master_key
+from annals.store.secrets.vault import Vault, master_key
 from tests.integration.portable.instances import SECRET, Instance
 from tests.integration.projections.history import META, F, P
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from annals.projections.inline import REFUSALS, inline
-from annals.store.blobs import Blobs
-from annals.store.contents import Contents
-from annals.store.database import Database
-from annals.store.log import EventLog
+from annals.store.content.blobs import Blobs
+from annals.store.content.contents import Contents
+from annals.store.log.log import EventLog
+from annals.store.postgres.database import Database
 from tests.integration.projections.history import History
 
 

@@ -10,8 +10,8 @@ from annals.domain.function import Configuration, Function
 from annals.domain.ports import Artefact
 from annals.domain.project import ApiKey, Project
 from annals.domain.variables import Variable
-from annals.store.database import Database, Row
-from annals.store.log import EventLog, Meta, Recorded
+from annals.store.log.log import EventLog, Meta, Recorded
+from annals.store.postgres.database import Database, Row
 
 META = Meta(actor="test")
 P, F = "p", "f"

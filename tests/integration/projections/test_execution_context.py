@@ -2,11 +2,11 @@
 
 import pytest
 
+from annals.application.executions.context import Context, Environments
+from annals.application.executions.runs import Call, build_run, ran
 from annals.domain.environment import Platform
 from annals.domain.errors import FunctionNotFound
 from annals.domain.ports import Outcome
-from annals.projections.execution_context import Context, Environments
-from annals.projections.runs import Call, build_run, ran
 from tests.integration.projections.history import History, P
 
 PLATFORM = Platform(endpoint="http://h/v1", version="1.9.6", region="here")

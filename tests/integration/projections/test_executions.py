@@ -7,7 +7,7 @@ from annals.domain.commands import executions as commands
 from annals.domain.commands.retention import sweep_executions
 from annals.domain.execution import Execution, Header, Request
 from annals.domain.retention import Retention
-from annals.store.contents import Content
+from annals.store.content.contents import Content
 from tests.integration.projections.history import META, History, P
 
 

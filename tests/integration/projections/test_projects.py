@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from annals.application.project_deletion import end_project
 from annals.domain.commands import projects as commands
 from annals.domain.errors import ProjectAlreadyExists
 from annals.domain.project import ApiKey, Project
-from annals.projections.project_end import end_project
-from annals.store.contents import Content
+from annals.store.content.contents import Content
 from annals.store.errors import DataKeyDeleted
-from annals.store.vault import Vault, master_key
+from annals.store.secrets.vault import Vault, master_key
 from tests.integration.projections.history import META, History, P
 
 

@@ -8,9 +8,9 @@ from annals.domain.commands import deployments as deployment_commands
 from annals.domain.deployment import Deployment
 from annals.domain.function import Function
 from annals.projections import schedules
-from annals.store.database import Row
-from annals.store.follower import Follower
-from annals.store.listener import Listener
+from annals.store.log.follower import Follower
+from annals.store.postgres.database import Row
+from annals.store.postgres.listener import Listener
 from tests.integration.projections.history import META, History, P
 
 HOURLY, YEARLY = "0 * * * *", "0 0 1 1 *"

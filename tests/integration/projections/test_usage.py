@@ -10,10 +10,10 @@ from annals.domain.commands import executions as execution_commands
 from annals.domain.deployment import Deployment
 from annals.domain.execution import Execution
 from annals.domain.function import Function
-from annals.projections import usage
-from annals.projections.usage_read import METRICS, QUERIES, Range, Scope, Usage, read_usage
-from annals.store.follower import Follower
-from annals.store.listener import Listener
+from annals.projections.usage import follower as usage
+from annals.projections.usage.reading import METRICS, QUERIES, Range, Scope, Usage, read_usage
+from annals.store.log.follower import Follower
+from annals.store.postgres.listener import Listener
 from tests.integration.projections.history import META, History, P
 
 ZERO = dict.fromkeys(METRICS, 0)
@@ -154,8 +154,8 @@ async def test_a_deleted_function_takes_its_deployments_along_but_not_what_it_us
 async def test_a_reader_far_ahead_of_the_follower_waits_for_it(
     history: History, follower: Follower, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("annals.projections.usage_read._TAIL", 3)
-    monkeypatch.setattr("annals.projections.usage_read._PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr("annals.projections.usage.reading._TAIL", 3)
+    monkeypatch.setattr("annals.projections.usage.reading._PATIENCE_SECONDS", 0.2)
     await some_days_work(history)
 
     assert (await read(history)).totals == OF_ALL  # nobody books: it folds the whole tail in the end

@@ -13,15 +13,15 @@ import pytest
 
 from annals.domain.deployment import Deployment
 from annals.domain.execution import Execution
-from annals.projections import usage
-from annals.projections.sketch import ACCURACY
-from annals.projections.usage_answer import Answer, answer
-from annals.projections.usage_deltas import megabyte_seconds
-from annals.projections.usage_executions import Ended, Wanted, page
-from annals.projections.usage_question import MEASURES, Question, before, edges_of
-from annals.store.follower import Follower
-from annals.store.listener import Listener
-from annals.store.log import EventLog
+from annals.projections.usage import follower as usage
+from annals.projections.usage.answer import Answer, answer
+from annals.projections.usage.deltas import megabyte_seconds
+from annals.projections.usage.executions import Ended, Wanted, page
+from annals.projections.usage.question import MEASURES, Question, before, edges_of
+from annals.projections.usage.sketch import ACCURACY
+from annals.store.log.follower import Follower
+from annals.store.log.log import EventLog
+from annals.store.postgres.listener import Listener
 from bench.history import PROJECT, Happening, Shape, copy, happenings
 
 END = datetime(2026, 4, 20, 10, 20, tzinfo=UTC)  # clocks changed three weeks before, in Berlin and elsewhere

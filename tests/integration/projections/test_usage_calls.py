@@ -4,10 +4,10 @@ from datetime import timedelta
 
 import psycopg
 
-from annals.projections.replay import check
-from annals.projections.usage_answer import answer
-from annals.store.log import EventLog
-from annals.store.migrate import available
+from annals.projections.replay.replay import check
+from annals.projections.usage.answer import answer
+from annals.store.log.log import EventLog
+from annals.store.postgres.migrate import available
 from tests.integration.projections.test_usage_analytics import END, agrees, asked, follow, told
 
 __all__ = ["told"]

@@ -12,14 +12,14 @@ from annals.domain.commands.deployments import delete_deployment
 from annals.domain.deployment import Deployment
 from annals.domain.function import Function
 from annals.projections.following import FOLLOWING
-from annals.projections.usage_cells import CubeChanges
-from annals.projections.usage_deltas import Changes
-from annals.projections.usage_question import Question, edges_of
-from annals.projections.usage_read import METRICS, Scope, window_of
-from annals.projections.usage_then import NotBooked, answer_then, read_usage_then
-from annals.store.facts import Fact
-from annals.store.follower import Follower
-from annals.store.listener import Listener
+from annals.projections.usage.as_of import NotBooked, answer_then, read_usage_then
+from annals.projections.usage.cells import CubeChanges
+from annals.projections.usage.deltas import Changes
+from annals.projections.usage.question import Question, edges_of
+from annals.projections.usage.reading import METRICS, Scope, window_of
+from annals.store.log.follower import Follower
+from annals.store.log.reader import Fact
+from annals.store.postgres.listener import Listener
 from tests.integration.projections.history import META, History, P
 
 HOURS = "UPDATE events SET recorded_at = recorded_at - make_interval(mins => 7 * ((%s - notification_id)::int))"

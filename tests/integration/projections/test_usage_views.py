@@ -6,8 +6,8 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
 
-from annals.projections.replay import check, rebuild
-from annals.store.log import EventLog
+from annals.projections.replay.replay import check, rebuild
+from annals.store.log.log import EventLog
 from tests.house.source import ROOT
 from tests.integration.projections.test_usage_analytics import COUNTED, SHAPE, about, follow, told
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from annals.store.archives import Archives
-from annals.store.database import Database
-from annals.store.log import EventLog
+from annals.store.log.archives import Archives
+from annals.store.log.log import EventLog
+from annals.store.postgres.database import Database
 from tests.integration.projections.conftest import history, log
 from tests.integration.proof.sealed import Sealed
 

@@ -8,14 +8,14 @@ import pytest
 from annals.domain.commands.retention import sweep_executions
 from annals.domain.execution import Execution
 from annals.domain.retention import Retention
-from annals.projections import refill
-from annals.projections.replay import check, rebuild
-from annals.projections.usage_beginnings import all_beginnings
-from annals.store import archives
-from annals.store.archives import ArchiveDamaged, Archiver, Archives
-from annals.store.blobs import BlobError
-from annals.store.facts import Fact
-from annals.store.log import EventLog
+from annals.projections.replay import refill
+from annals.projections.replay.replay import check, rebuild
+from annals.projections.usage.stream_heads import all_beginnings
+from annals.store.content.blobs import BlobError
+from annals.store.log import archives
+from annals.store.log.archives import ArchiveDamaged, Archiver, Archives
+from annals.store.log.log import EventLog
+from annals.store.log.reader import Fact
 from tests.integration.projections.history import META, History
 from tests.integration.proof.sealed import Sealed, forge
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from annals.app.settings import Settings
-from annals.store.blobs import BlobError
-from annals.store.database import Database
-from annals.store.listener import Listener
+from annals.settings import Settings
+from annals.store.content.blobs import BlobError
+from annals.store.log.tail_cache import Window
+from annals.store.postgres.database import Database
+from annals.store.postgres.listener import Listener
 from annals.store.proof.notes import signing_key
-from annals.store.window import Window
 from annals.workers.sealing import Sealing
 from tests.integration.proof.sealed import Sealed, fill
 

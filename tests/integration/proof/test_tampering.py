@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from annals.store.database import Database
+from annals.store.postgres.database import Database
 from tests.integration.proof.sealed import Sealed, fill
 
 EVENTS = 700

@@ -8,10 +8,10 @@ from typing import Protocol
 import psycopg
 import pytest
 
-from annals.store.blobs import Blobs
-from annals.store.contents import Contents
-from annals.store.database import Database
-from annals.store.log import EventLog, Meta
+from annals.store.content.blobs import Blobs
+from annals.store.content.contents import Contents
+from annals.store.log.log import EventLog, Meta
+from annals.store.postgres.database import Database
 from tests.integration.store import ledger
 
 META = Meta(actor="user:u1", request="r1", address="10.0.0.1")

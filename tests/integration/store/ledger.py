@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from annals.domain.base import Aggregate, AggregateEvent, CreatedEvent, Key
 from annals.domain.errors import DomainError
-from annals.store.request import Statement
+from annals.store.log.request import Statement
 
 
 class AccountMissing(DomainError):

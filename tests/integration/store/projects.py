@@ -1,7 +1,7 @@
 """Projects as the vault sees them: a row that data keys belong to, and the deletion of both."""
 
-from annals.store.database import Database
-from annals.store.vault import CHANNEL
+from annals.store.postgres.database import Database
+from annals.store.secrets.vault import CHANNEL
 
 
 async def add_project(database: Database, *project_ids: str) -> None:

@@ -8,9 +8,9 @@ import pytest
 
 from annals.domain.base import Aggregate
 from annals.domain.errors import Conflict
-from annals.store.contents import Content
+from annals.store.content.contents import Content
 from annals.store.errors import RequestTooLarge
-from annals.store.log import EventLog, Key, Meta
+from annals.store.log.log import EventLog, Key, Meta
 from tests.integration.store.conftest import META, OpenLog
 from tests.integration.store.ledger import (
     Account,

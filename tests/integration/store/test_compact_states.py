@@ -9,14 +9,14 @@ import pytest
 from annals.domain.commands import executions
 from annals.domain.execution import Execution, Header, Ran, Request
 from annals.projections.inline import REFUSALS, inline
-from annals.store import trips
-from annals.store.blobs import Blobs
-from annals.store.contents import Contents
-from annals.store.database import Database
+from annals.store.content.blobs import Blobs
+from annals.store.content.contents import Contents
 from annals.store.errors import UnreadableEvent
-from annals.store.log import ASKS_SECONDS, EventLog, Meta
-from annals.store.migrate import migrate
-from annals.store.request import Request as Append
+from annals.store.log import append_modes
+from annals.store.log.log import ASKS_SECONDS, EventLog, Meta
+from annals.store.log.request import Request as Append
+from annals.store.postgres.database import Database
+from annals.store.postgres.migrate import migrate
 
 
 @asynccontextmanager
@@ -97,9 +97,9 @@ async def test_an_append_finds_its_own_events_in_either_form(database_url: str, 
         conn = await log.database.connect("test")
         async with conn:
             again = Append([log.mapper.to_stored_event(event) for event in events], [], [])
-            found = await trips.stored(conn, again)
+            found = await append_modes.stored(conn, again)
             await log.database.execute("UPDATE events SET state = '\\x0140' WHERE originator_version = 2")
-            altered = await trips.stored(conn, again)
+            altered = await append_modes.stored(conn, again)
 
     assert found is not None
     assert len(found.positions) == 2

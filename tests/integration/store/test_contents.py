@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from annals.store.contents import ROW_LIMIT, Content
+from annals.store.content.contents import ROW_LIMIT, Content
 from annals.store.errors import ContentDamaged, ContentMissing
-from annals.store.log import EventLog
+from annals.store.log.log import EventLog
 from tests.integration.store.conftest import META
 from tests.integration.store.ledger import AccountTaken, NameTaken, absent, open_account
 

@@ -5,8 +5,8 @@ from contextlib import suppress
 
 import pytest
 
-from annals.store.database import Database
 from annals.store.errors import StoreUnavailable
+from annals.store.postgres.database import Database
 from tests.integration.postgres import Postgres
 from tests.integration.workers.valkey import until
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from annals.store.database import Connection, Database
-from annals.store.facts import Fact
-from annals.store.follower import Follower, PoisonedBy, reached
-from annals.store.listener import Listener
-from annals.store.log import EventLog
+from annals.store.log.follower import Follower, PoisonedBy, reached
+from annals.store.log.log import EventLog
+from annals.store.log.reader import Fact
+from annals.store.postgres.database import Connection, Database
+from annals.store.postgres.listener import Listener
 from tests.integration.store.conftest import META
 from tests.integration.store.ledger import Account, absent, deposit, key, open_account
 

@@ -7,11 +7,11 @@ import psycopg
 import pytest
 from eventsourcing.persistence import StoredEvent
 
-from annals.store import trips
-from annals.store.database import Connection, Database
 from annals.store.errors import AnswerLost, StoreUnavailable, StreamConflict
-from annals.store.group_append import GroupAppender, session_limits
-from annals.store.request import Appended, Request, Statement
+from annals.store.log import append_modes
+from annals.store.log.group_append import GroupAppender, session_limits
+from annals.store.log.request import Appended, Request, Statement
+from annals.store.postgres.database import Connection, Database
 from tests.integration.postgres import Postgres
 
 
@@ -195,7 +195,7 @@ async def test_a_process_that_stops_with_the_lock_in_hand_loses_it(appender: Gro
     pipeline = stopped.pipeline()
     await pipeline.__aenter__()  # and nothing more is ever sent, not even the end of the pipeline
     await stopped.execute("BEGIN")
-    await (await stopped.execute("SELECT pg_advisory_xact_lock(%s)", (trips.LOCK,))).fetchall()
+    await (await stopped.execute("SELECT pg_advisory_xact_lock(%s)", (append_modes.LOCK,))).fetchall()
 
     async with asyncio.timeout(120):
         await _append_in_the_end(appender, request(event("after:p")))
@@ -205,7 +205,7 @@ async def test_a_process_that_stops_with_the_lock_in_hand_loses_it(appender: Gro
 async def test_a_commit_whose_answer_was_lost_counts_once(
     appender: GroupAppender, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = trips.together
+    real = append_modes.together
     lost: list[bool] = []
 
     async def answer_lost(conn: Connection, requests: Sequence[Request]) -> object:
@@ -216,7 +216,7 @@ async def test_a_commit_whose_answer_was_lost_counts_once(
             raise psycopg.OperationalError("the connection broke after the commit")
         return done
 
-    monkeypatch.setattr(trips, "together", answer_lost)
+    monkeypatch.setattr(append_modes, "together", answer_lost)
 
     appended = await appender.append(request(event("a:p")))
 

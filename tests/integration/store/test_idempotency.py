@@ -9,14 +9,22 @@ from typing import Any
 
 import pytest
 
-from annals.store import idempotency as keys
-from annals.store.blobs import Blobs
-from annals.store.contents import Contents
-from annals.store.database import Database, Row
+from annals.store.content.blobs import Blobs
+from annals.store.content.contents import Contents
+from annals.store.coordination import idempotency as keys
+from annals.store.coordination.idempotency import (
+    Allowance,
+    Asked,
+    BudgetSpent,
+    Idempotency,
+    Remembered,
+    Reserved,
+    Unkept,
+)
+from annals.store.coordination.leases import Leases
 from annals.store.errors import StoreUnavailable
-from annals.store.idempotency import Allowance, Asked, BudgetSpent, Idempotency, Remembered, Reserved, Unkept
-from annals.store.leases import Leases
-from annals.store.vault import Vault, master_key
+from annals.store.postgres.database import Database, Row
+from annals.store.secrets.vault import Vault, master_key
 from tests.integration.store.projects import add_project
 
 ASKED = Asked("p", "key:k", "once", "what is asked for")

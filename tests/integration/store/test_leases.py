@@ -2,8 +2,8 @@
 
 import os
 
-from annals.store.database import Database
-from annals.store.leases import Leases
+from annals.store.coordination.leases import Leases
+from annals.store.postgres.database import Database
 
 
 async def test_each_process_counts_in_a_row_of_its_own(database: Database) -> None:

@@ -8,10 +8,10 @@ import pytest
 from eventsourcing.application import AggregateNotFoundError
 from eventsourcing.persistence import IntegrityError
 
-from annals.store.application import LogApplication
-from annals.store.listener import Listener
-from annals.store.log import EventLog
-from annals.store.recorder import LogRecorder
+from annals.store.log.application import LogApplication
+from annals.store.log.log import EventLog
+from annals.store.log.recorder import LogRecorder
+from annals.store.postgres.listener import Listener
 from tests.integration.store.conftest import META
 from tests.integration.store.ledger import Account, close, key, open_account
 

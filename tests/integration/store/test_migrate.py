@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from annals.store.errors import MigrationError, StoreUnavailable
-from annals.store.migrate import Migration, available, migrate
+from annals.store.postgres.migrate import Migration, available, migrate
 from tests.integration.postgres import Postgres
 
 FIRST = Migration(1, "pre", "0001_pre_first.sql", "CREATE TABLE first (n int); INSERT INTO first VALUES (1)")

@@ -6,8 +6,8 @@ reader does miss an event, so a test can tell the difference.
 
 import asyncio
 
-from annals.store.database import Connection, Database
-from annals.store.trips import LOCK
+from annals.store.log.append_modes import LOCK
+from annals.store.postgres.database import Connection, Database
 
 INSERT = (
     "INSERT INTO events (originator_id, originator_version, topic, state, recorded_at)"

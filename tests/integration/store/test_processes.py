@@ -4,7 +4,7 @@ import asyncio
 import signal
 import sys
 
-from annals.store.database import Database
+from annals.store.postgres.database import Database
 
 QUERY = "SELECT notification_id, originator_id FROM events WHERE notification_id > %s ORDER BY notification_id"
 

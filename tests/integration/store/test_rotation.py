@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from annals.store.database import Database
 from annals.store.errors import MasterKeyWrong
-from annals.store.vault import Vault, master_key
+from annals.store.postgres.database import Database
+from annals.store.secrets.vault import Vault, master_key
 from tests.integration.store.projects import add_project
 
 PLACE = ("function:p:f", "v")

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from annals.store import follower as following
-from annals.store import window
-from annals.store.database import Connection
-from annals.store.facts import Fact
-from annals.store.follower import Elsewhere, Follower, reached
-from annals.store.listener import Listener
-from annals.store.log import EventLog
-from annals.store.window import Window
+from annals.store.log import follower as following
+from annals.store.log import tail_cache
+from annals.store.log.follower import Elsewhere, Follower, reached
+from annals.store.log.log import EventLog
+from annals.store.log.reader import Fact
+from annals.store.log.tail_cache import Window
+from annals.store.postgres.database import Connection
+from annals.store.postgres.listener import Listener
 from tests.integration.store.conftest import META
 from tests.integration.store.ledger import Account, absent, close, deposit, key, open_account
 
@@ -71,8 +71,8 @@ def is_closing(event: Any) -> bool:
 async def test_quick_slow_and_poisoned_ones_each_see_the_log_in_order(
     log: EventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(window, "PAGE", 4)
-    monkeypatch.setattr(window, "EVENTS", 12)
+    monkeypatch.setattr(tail_cache, "PAGE", 4)
+    monkeypatch.setattr(tail_cache, "EVENTS", 12)
     seen = {"quick": Seen(), "slow": Seen(0.05), "poisoned": Seen()}
     await deposits(log, "a", 4)
     seen["poisoned"].poison = (await all_positions(log))[-1]

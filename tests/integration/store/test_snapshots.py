@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from annals.projections.replay import check, rebuild
-from annals.store import snapshots
-from annals.store.log import EventLog
-from annals.store.snapshot_check import SnapshotCheck
+from annals.projections.replay.replay import check, rebuild
+from annals.store.log import snapshots
+from annals.store.log.log import EventLog
+from annals.store.log.snapshot_check import SnapshotCheck
 from tests.integration.store.conftest import META
 from tests.integration.store.ledger import Account, absent, close, deposit, key, open_account
 

@@ -9,15 +9,16 @@ from itertools import count
 import psycopg
 import pytest
 
-from annals.store import standby, trips
-from annals.store.connection import Connection
-from annals.store.database import Database
+from annals.store.coordination.leases import Leases
 from annals.store.errors import StandbyAway, StoreUnavailable, StreamConflict
-from annals.store.group_append import GroupAppender
-from annals.store.leases import Leases
-from annals.store.migrate import migrate
-from annals.store.replication import ReplicationUnknown
-from annals.store.request import Appended, Request
+from annals.store.log import append_modes
+from annals.store.log.group_append import GroupAppender
+from annals.store.log.request import Appended, Request
+from annals.store.postgres import standby
+from annals.store.postgres.connection import Connection
+from annals.store.postgres.database import Database
+from annals.store.postgres.migrate import migrate
+from annals.store.postgres.replication import ReplicationUnknown
 from tests.integration.replicated import Replicated
 from tests.integration.store.conftest import META, OpenLog
 from tests.integration.store.ledger import absent, deposit, key, open_account
@@ -143,10 +144,10 @@ async def test_append_that_committed_after_the_reconnect_waits_for_a_barrier_of_
     appender: GroupAppender, pair: Replicated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An abandoned session may commit after the new connection's barrier, and its events are found after that."""
-    real_together, real_stored = trips.together, trips.stored
+    real_together, real_stored = append_modes.together, append_modes.stored
 
     async def answer_lost(conn: Connection, requests: Sequence[Request]) -> object:
-        monkeypatch.setattr(trips, "together", real_together)
+        monkeypatch.setattr(append_modes, "together", real_together)
         await real_together(conn, requests)
         await conn.close()
         raise psycopg.OperationalError("the connection broke after the commit")
@@ -156,8 +157,8 @@ async def test_append_that_committed_after_the_reconnect_waits_for_a_barrier_of_
         await asyncio.to_thread(pair.standby.stop)
         return found
 
-    monkeypatch.setattr(trips, "together", answer_lost)
-    monkeypatch.setattr(trips, "stored", found_and_standby_gone)
+    monkeypatch.setattr(append_modes, "together", answer_lost)
+    monkeypatch.setattr(append_modes, "stored", found_and_standby_gone)
     append = asyncio.create_task(appender.append(request(event("a:p"))))
     await asyncio.to_thread(pair.waiting)
 

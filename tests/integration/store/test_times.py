@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from annals.store.archives import Archives
-from annals.store.blobs import Blobs
-from annals.store.database import Database
-from annals.store.facts import Facts
-from annals.store.mapper import EventMapper
+from annals.store.content.blobs import Blobs
+from annals.store.log.archives import Archives
+from annals.store.log.mapper import EventMapper
+from annals.store.log.reader import Facts
+from annals.store.postgres.database import Database
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

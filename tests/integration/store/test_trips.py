@@ -9,9 +9,9 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from annals.store import connection
-from annals.store.connection import Connection, Step
-from annals.store.database import Database
+from annals.store.postgres import connection
+from annals.store.postgres.connection import Connection, Step
+from annals.store.postgres.database import Database
 
 LOCKED: Step = ("SELECT pg_advisory_xact_lock(7)", {})
 COUNTED: Step = ("SELECT count(*) AS n FROM things", {})

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from annals.store import key_deletions
-from annals.store.database import Database
 from annals.store.errors import DataKeyDeleted, MasterKeyWrong, SealBroken
-from annals.store.vault import Vault, master_key
+from annals.store.postgres.database import Database
+from annals.store.secrets import key_deletions
+from annals.store.secrets.vault import Vault, master_key
 from tests.integration.store.projects import add_project, delete_project
 
 PLACE = ("p1", "function:p1:f1", "v1")
@@ -108,7 +108,7 @@ async def test_deleting_a_projects_key_makes_its_secrets_unreadable_and_no_other
 async def test_key_deletion_reaches_the_cache_of_every_process_at_once(
     database: Database, vault: Vault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("annals.store.vault.FRESH_SECONDS", 3600.0)
+    monkeypatch.setattr("annals.store.secrets.vault.FRESH_SECONDS", 3600.0)
     other = Vault(database, master_key(tmp_path / "master.key"))
     async with key_deletions.following(database, other):
         former = await other.seal(*PLACE, "former")
@@ -127,7 +127,7 @@ async def test_key_deletion_reaches_the_cache_of_every_process_at_once(
 async def test_confirmed_key_replaces_a_cached_one_without_a_notification(
     database: Database, vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("annals.store.vault.FRESH_SECONDS", 3600.0)
+    monkeypatch.setattr("annals.store.secrets.vault.FRESH_SECONDS", 3600.0)
     former = await vault.seal(*PLACE, "former")
     await delete_project(database, "p1")
 
@@ -143,7 +143,7 @@ async def test_confirmed_key_replaces_a_cached_one_without_a_notification(
 async def test_key_that_was_read_before_its_deletion_is_not_cached_after_it(
     database: Database, vault: Vault, monkeypatch: pytest.MonkeyPatch, heard: str
 ) -> None:
-    monkeypatch.setattr("annals.store.vault.FRESH_SECONDS", 3600.0)
+    monkeypatch.setattr("annals.store.secrets.vault.FRESH_SECONDS", 3600.0)
     former = await vault.seal(*PLACE, "former")
     vault.forget("p1")
     read, go_on, row = asyncio.Event(), asyncio.Event(), database.row

@@ -5,9 +5,9 @@ import sys
 
 from eventsourcing.persistence import StoredEvent
 
-from annals.store.database import Database
-from annals.store.group_append import GroupAppender
-from annals.store.request import Request
+from annals.store.log.group_append import GroupAppender
+from annals.store.log.request import Request
+from annals.store.postgres.database import Database
 
 
 async def write(url: str, name: str, callers: int, each: int) -> None:

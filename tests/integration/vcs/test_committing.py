@@ -8,8 +8,8 @@ import pytest
 
 from annals.domain.origin import Origin, ReferenceType
 from annals.vcs.client import Repositories, Wanted
+from annals.vcs.errors import Refusal
 from annals.vcs.jobs import Bounds, Bundled, Folder, Git, GitHub, Place, Report
-from annals.vcs.refusals import Refusal
 from annals.vcs.trees import Files
 from tests.integration.vcs.hosts import GitHub as GitHubHost
 from tests.integration.vcs.hosts import Repository, http_host

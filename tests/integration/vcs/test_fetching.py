@@ -10,8 +10,8 @@ import pytest
 
 from annals.domain.origin import Origin, ReferenceType
 from annals.vcs.client import Repositories, Wanted
+from annals.vcs.errors import Refusal
 from annals.vcs.jobs import Bounds, Bundled, Git, GitHub, Place
-from annals.vcs.refusals import Refusal
 from tests.integration.vcs.hosts import GitHub as GitHubHost
 from tests.integration.vcs.hosts import Repository, http_host, ssh_host
 

@@ -7,8 +7,8 @@ import pytest
 
 from annals.domain.origin import Origin
 from annals.vcs.client import Repositories, Wanted
+from annals.vcs.errors import Refusal
 from annals.vcs.jobs import Bounds, Git
-from annals.vcs.refusals import Refusal
 
 
 class Door:

@@ -5,7 +5,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from annals.workers.broker import BellConsumer, WakeUpBroker
-from annals.workers.wakeups import BUILDS, CHORES, EXECUTIONS
+from annals.workers.job_messages import BUILDS, CHORES, EXECUTIONS
 
 LOOK_SECONDS = 600
 

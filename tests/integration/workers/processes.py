@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from annals.app.settings import Settings
+from annals.settings import Settings
 from annals.workers.main import serve_keeper, serve_worker
 from tests.integration.workers.executor import FakeExecutor
 from tests.integration.workers.world import MASTER

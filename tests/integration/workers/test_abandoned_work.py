@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from annals.application import function_deletion as module
+from annals.application.project_deletion import end_project, try_end_project
 from annals.domain.commands.deployments import begin_upload, claim_build, complete_upload, create_deployment
 from annals.domain.commands.functions import delete_function
 from annals.domain.deployment import Deployment
@@ -14,10 +16,8 @@ from annals.domain.function import Function
 from annals.domain.policy import Retries
 from annals.domain.ports import Outcome
 from annals.domain.project import Project
-from annals.projections import function_end as module
-from annals.projections.project_end import end_project, try_end_project
-from annals.workers.chores import Chores
-from annals.workers.litter import Litter
+from annals.workers.blob_garbage import Litter
+from annals.workers.cleanup import Chores
 from annals.workers.retention import Retention
 from tests.integration.workers.world import META, PROJECT, SOURCE, World
 

@@ -9,21 +9,21 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from annals.capacity.freed_slots import Vacancies
 from annals.domain.commands.executions import cancel_execution
 from annals.domain.commands.functions import change_policy
 from annals.domain.execution import Execution
 from annals.domain.function import Function
 from annals.domain.policy import Policy, Scaling
+from annals.projections.append_checks import required
 from annals.projections.inline import REFUSALS, inline
-from annals.projections.required import required
 from annals.store.errors import NoPlace
-from annals.store.listener import Listener
-from annals.store.log import EventLog
-from annals.store.request import Place
-from annals.store.trips import PLACES
+from annals.store.log.append_modes import PLACES
+from annals.store.log.log import EventLog
+from annals.store.log.request import Place
+from annals.store.postgres.listener import Listener
 from annals.workers.executions import Executions
 from annals.workers.reaper import take_back
-from annals.workers.vacancies import Vacancies
 from tests.integration.workers.valkey import until
 from tests.integration.workers.world import META, PROJECT, World
 from tests.simulation.caps import Caps

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterable
 
 import pytest
 
+from annals.capacity.build_slots import read_demand
 from annals.domain.build_slots import SHORT_SECONDS
 from annals.domain.commands.deployments import claim_build, create_deployment
 from annals.domain.commands.functions import create_function
@@ -13,13 +14,12 @@ from annals.domain.deployment import Deployment
 from annals.domain.function import Configuration, Function
 from annals.domain.ports import Artefact, Build, BuildOutcome, LogSink
 from annals.domain.project import Project
-from annals.store.build_slots import read_demand
+from annals.store.coordination.leases import BuildSlots
 from annals.store.errors import NoPlace
-from annals.store.leases import BuildSlots
-from annals.store.request import BuildSlot
+from annals.store.log.request import BuildSlot
 from annals.workers.builds import Builds
-from annals.workers.missed import Missed
-from annals.workers.wakeups import BUILD_DEPLOYMENT, WakeUp
+from annals.workers.job_messages import BUILD_DEPLOYMENT, WakeUp
+from annals.workers.redelivery import Missed
 from tests.integration.workers.executor import FakeExecutor
 from tests.integration.workers.test_recovery import FakeQueue
 from tests.integration.workers.valkey import until

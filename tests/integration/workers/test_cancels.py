@@ -6,8 +6,8 @@ from datetime import timedelta
 from annals.domain.commands.executions import cancel_execution
 from annals.domain.execution import Execution
 from annals.domain.ports import Output
-from annals.workers.chores import Chores
-from annals.workers.litter import Litter
+from annals.workers.blob_garbage import Litter
+from annals.workers.cleanup import Chores
 from annals.workers.retention import Retention
 from tests.integration.workers.executor import ANY
 from tests.integration.workers.valkey import until

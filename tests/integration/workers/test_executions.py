@@ -12,7 +12,7 @@ from annals.domain.execution import Execution
 from annals.domain.function import Function
 from annals.domain.ports import Outcome
 from annals.domain.variables import Variable
-from annals.store.inputs import Input
+from annals.store.content.inputs import Input
 from tests.integration.workers.valkey import until
 from tests.integration.workers.world import META, PROJECT, World
 

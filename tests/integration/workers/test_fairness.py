@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from annals.capacity.tenant_queue import Lanes
+from annals.capacity.worker_limiter import Gate
 from annals.workers.broker import WakeUpBroker
-from annals.workers.desk import Desk
-from annals.workers.gate import Gate
-from annals.workers.lanes import Lanes
-from annals.workers.missed import Missed
-from annals.workers.wakeups import RUN_EXECUTION, Cause, WakeUp
+from annals.workers.dispatcher import Desk
+from annals.workers.job_messages import RUN_EXECUTION, Cause, WakeUp
+from annals.workers.redelivery import Missed
 from tests.integration.workers.patient import PatientBroker, rung_to_its_end
 from tests.integration.workers.test_recovery import FakeQueue
 from tests.integration.workers.valkey import Valkey, until

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from annals.store.database import Database
+from annals.store.postgres.database import Database
 from annals.workers import keeper as keeping
 from annals.workers import leadership as leading
 from annals.workers.clock import Duty, keep

@@ -9,9 +9,9 @@ from annals.domain.commands.executions import cancel_execution
 from annals.domain.execution import Execution
 from annals.domain.policy import Retries
 from annals.domain.ports import Outcome
-from annals.store.doors import Knock, Knocker, beside
-from annals.store.inputs import KIND, Input
-from annals.workers.wakeups import Cause
+from annals.store.content.inputs import KIND, Input
+from annals.store.coordination.direct_dispatch import Knock, Knocker, beside
+from annals.workers.job_messages import Cause
 from tests.integration.workers.executor import HELLO
 from tests.integration.workers.processes import Served, settings
 from tests.integration.workers.valkey import Valkey, until

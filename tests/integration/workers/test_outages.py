@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from annals.store.errors import StoreUnavailable
-from annals.store.migrate import migrate
+from annals.store.postgres.migrate import migrate
 from tests.integration.postgres import Postgres
 from tests.integration.workers.executor import FakeExecutor
 from tests.integration.workers.processes import Served, settings

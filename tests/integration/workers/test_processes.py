@@ -10,13 +10,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from annals.app.settings import Settings
 from annals.domain.commands.deployments import cancel_build
 from annals.domain.deployment import Deployment
-from annals.store.facts import Fact
-from annals.store.follower import Follower
-from annals.store.inputs import Input
-from annals.workers import main, missed
+from annals.settings import Settings
+from annals.store.content.inputs import Input
+from annals.store.log.follower import Follower
+from annals.store.log.reader import Fact
+from annals.workers import main, redelivery
 from tests.integration.workers.patient import LOOK_SECONDS, PatientBroker, rung_to_its_end
 from tests.integration.workers.processes import Served, settings
 from tests.integration.workers.valkey import Valkey, until
@@ -99,7 +99,7 @@ async def test_what_was_recorded_is_what_starts_an_execution(
     """No look at the log, the queue or what lies long: all of those come after minutes here."""
     monkeypatch.setattr(main, "Follower", functools.partial(Follower, poll_seconds=LOOK_SECONDS))
     monkeypatch.setattr(main, "WakeUpBroker", PatientBroker)
-    monkeypatch.setattr(missed, "_MOMENT_SECONDS", LOOK_SECONDS)
+    monkeypatch.setattr(redelivery, "_MOMENT_SECONDS", LOOK_SECONDS)
     keeper, worker = Served().keeper(configured), Served().worker(configured, world.executor)
     served += [keeper, worker]
     await until(lambda: (keeper.doing, worker.doing) == ("leads", "idle"))

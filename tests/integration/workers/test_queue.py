@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from annals.capacity.worker_limiter import Gate
 from annals.workers.broker import QueueUnavailable, WakeUpBroker
-from annals.workers.desk import Desk
-from annals.workers.gate import Gate
-from annals.workers.wakeups import BUILD_DEPLOYMENT, QUEUE_OF, RUN_EXECUTION, Cause, WakeUp
+from annals.workers.dispatcher import Desk
+from annals.workers.job_messages import BUILD_DEPLOYMENT, QUEUE_OF, RUN_EXECUTION, Cause, WakeUp
 from tests.integration.workers.patient import PatientBroker, rung_to_its_end
 from tests.integration.workers.valkey import Valkey, until
 

@@ -7,11 +7,11 @@ from annals.domain.commands.deployments import delete_deployment
 from annals.domain.deployment import Deployment
 from annals.domain.execution import Execution
 from annals.domain.function import Function
-from annals.store.leases import Leases
-from annals.workers.missed import Missed, missing
+from annals.store.coordination.leases import Leases
+from annals.workers.claim_reconciliation import Shelf, Stock
+from annals.workers.job_messages import BUILD_DEPLOYMENT, RUN_EXECUTION, Cause, WakeUp
 from annals.workers.reaper import Overdue, Reaper
-from annals.workers.stock import Shelf, Stock
-from annals.workers.wakeups import BUILD_DEPLOYMENT, RUN_EXECUTION, Cause, WakeUp
+from annals.workers.redelivery import Missed, missing
 from tests.integration.workers.valkey import until
 from tests.integration.workers.world import META, PROJECT, World
 

@@ -9,10 +9,10 @@ from annals.domain.commands.deployments import begin_upload, delete_deployment
 from annals.domain.commands.functions import delete_function
 from annals.domain.deployment import Deployment
 from annals.domain.function import Function
-from annals.store.inputs import Input
+from annals.store.content.inputs import Input
 from annals.workers import retention as module
-from annals.workers.chores import Chores
-from annals.workers.litter import Litter
+from annals.workers.blob_garbage import Litter
+from annals.workers.cleanup import Chores
 from annals.workers.retention import Retention
 from tests.integration.workers.world import META, PROJECT, SOURCE, World
 

@@ -10,11 +10,11 @@ from annals.domain.function import Function
 from annals.domain.policy import Policy, Retries
 from annals.domain.ports import Outcome
 from annals.projections.following import FOLLOWING
-from annals.store.follower import Follower
-from annals.store.inputs import Input
-from annals.workers.missed import Missed
+from annals.store.content.inputs import Input
+from annals.store.log.follower import Follower
+from annals.workers.job_messages import RUN_EXECUTION, Cause
+from annals.workers.redelivery import Missed
 from annals.workers.schedules import Schedules
-from annals.workers.wakeups import RUN_EXECUTION, Cause
 from tests.integration.workers.executor import HELLO
 from tests.integration.workers.test_recovery import FakeQueue, Watchman
 from tests.integration.workers.valkey import until

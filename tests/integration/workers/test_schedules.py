@@ -7,8 +7,8 @@ from annals.domain.commands.functions import update_function
 from annals.domain.execution import Execution
 from annals.domain.function import Configuration, Function
 from annals.projections.following import FOLLOWING
-from annals.store.follower import Follower
-from annals.store.inputs import Input
+from annals.store.content.inputs import Input
+from annals.store.log.follower import Follower
 from annals.workers.schedules import Schedules, firing_id
 from tests.integration.workers.test_recovery import FakeQueue
 from tests.integration.workers.world import META, PROJECT, World

@@ -11,11 +11,11 @@ from annals.domain.commands.teams import create_team
 from annals.domain.commands.users import create_user
 from annals.domain.team import Membership, Team
 from annals.domain.user import User
-from annals.store.blobs import BlobError
-from annals.store.contents import PREFIX, ROW_LIMIT
-from annals.store.follower import Follower
-from annals.store.log import Meta
-from annals.store.tokens import EPHEMERAL_KEYS, verify
+from annals.store.content.blobs import BlobError
+from annals.store.content.contents import PREFIX, ROW_LIMIT
+from annals.store.log.follower import Follower
+from annals.store.log.log import Meta
+from annals.store.secrets.tokens import EPHEMERAL_KEYS, verify
 from annals.workers.triggers import DEEPEST, Triggers, triggered_id
 from tests.integration.workers.world import META, PROJECT, World
 

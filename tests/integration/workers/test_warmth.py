@@ -6,9 +6,9 @@ from annals.domain.commands.functions import activate_deployment, change_policy
 from annals.domain.deployment import Deployment
 from annals.domain.function import Function
 from annals.domain.policy import Policy, Scaling
+from annals.workers.job_messages import WARM_FUNCTION
+from annals.workers.prewarming import Warming, Warmth
 from annals.workers.relay import wake_ups
-from annals.workers.wakeups import WARM_FUNCTION
-from annals.workers.warmth import Warming, Warmth
 from tests.integration.workers.test_recovery import FakeQueue
 from tests.integration.workers.test_schedules import due_at
 from tests.integration.workers.world import META, PROJECT, World

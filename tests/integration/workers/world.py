@@ -8,6 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from annals.application.event_log import open_log
+from annals.application.executions.context import Environments
 from annals.domain.commands.deployments import create_deployment
 from annals.domain.commands.executions import request_execution
 from annals.domain.commands.functions import create_function
@@ -19,27 +21,25 @@ from annals.domain.function import Configuration, Function
 from annals.domain.policy import Retries
 from annals.domain.ports import Artefact
 from annals.domain.project import Project
-from annals.projections.event_log import open_log
-from annals.projections.execution_context import Environments
-from annals.store.blobs import Blobs
-from annals.store.contents import Contents
-from annals.store.database import Database
-from annals.store.inputs import Input, input_facts, seal_input
-from annals.store.leases import BuildSlots, Leases
-from annals.store.listener import Listener
-from annals.store.log import EventLog, Meta
-from annals.store.presence import Presence
-from annals.store.vault import Vault, master_key
+from annals.store.content.blobs import Blobs
+from annals.store.content.contents import Contents
+from annals.store.content.inputs import Input, input_facts, seal_input
+from annals.store.coordination.leases import BuildSlots, Leases
+from annals.store.coordination.process_lease import Presence
+from annals.store.log.log import EventLog, Meta
+from annals.store.postgres.database import Database
+from annals.store.postgres.listener import Listener
+from annals.store.secrets.vault import Vault, master_key
 from annals.vcs.client import Repositories
 from annals.vcs.jobs import Bounds
 from annals.vcs.locating import Locator
 from annals.workers.builds import Builds
 from annals.workers.executions import Executions
+from annals.workers.job_messages import WakeUp
 from annals.workers.jobs import BuildLimits
-from annals.workers.missed import Queue
+from annals.workers.redelivery import Queue
 from annals.workers.sources import Sources
 from annals.workers.statuses import Statuses
-from annals.workers.wakeups import WakeUp
 from tests.integration.workers.executor import FakeExecutor
 
 META = Meta(actor="key:k1", request="r1", correlation="r1")

@@ -9,10 +9,10 @@ import pytest
 from eventsourcing.persistence import StoredEvent
 
 from annals.app.executions.accepting import SEVERAL, Accepting
-from annals.store.blobs import Blob
-from annals.store.contents import Content
-from annals.store.doors import Door, Knock, Knocker, beside
-from annals.store.pressure import Pressure
+from annals.capacity.backpressure import Pressure
+from annals.store.content.blobs import Blob
+from annals.store.content.contents import Content
+from annals.store.coordination.direct_dispatch import Door, Knock, Knocker, beside
 
 EVENT = StoredEvent("execution:p:x1", 1, "execution.requested", b"state")
 

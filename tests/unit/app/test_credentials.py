@@ -6,13 +6,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from annals.app.caller import Caller, Membership
-from annals.app.credentials import Claim, Looked, Secrets, claim, digest, judge
-from annals.app.negotiation import negotiate
+from annals.app.edge.errors import JwtInvalid, KeyExpired, ProjectIdMissing, UnauthorizedScope
+from annals.app.edge.negotiation import negotiate
+from annals.app.identity.caller import Caller, Membership
+from annals.app.identity.credentials import Claim, Looked, Secrets, claim, digest, judge
 from annals.app.reads import Found
-from annals.app.refusals import JwtInvalid, KeyExpired, ProjectIdMissing, UnauthorizedScope
 from annals.domain.errors import ProjectNotFound, UserUnauthorized
-from annals.store.tokens import Claims, Parent, TokenInvalid, ephemeral_key, sign, verify
+from annals.store.secrets.tokens import Claims, Parent, TokenInvalid, ephemeral_key, sign, verify
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = NOW.timestamp() + 60

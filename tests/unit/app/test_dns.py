@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from annals.app.name_servers import Server, named_servers, system_servers
 from annals.app.proxy.dns import Malformed, Unresolved, answered, question
-from annals.app.settings import Invalid, read
+from annals.settings import Invalid, read
 
 QUERY = question(7, "a.test")
 

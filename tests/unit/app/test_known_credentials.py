@@ -4,8 +4,10 @@ import asyncio
 
 import pytest
 
-from annals.app import known_credentials
-from annals.app.known_credentials import (
+from annals.app.edge.errors import RateLimited
+from annals.app.edge.networks import network_of
+from annals.app.identity import known_credentials
+from annals.app.identity.known_credentials import (
     FORGOTTEN_SECONDS,
     FREE,
     KNOWN_SECONDS,
@@ -15,8 +17,6 @@ from annals.app.known_credentials import (
     FailedKeys,
     KnownCredentials,
 )
-from annals.app.networks import network_of
-from annals.app.refusals import RateLimited
 
 
 class Time:

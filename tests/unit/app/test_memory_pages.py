@@ -5,10 +5,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from annals.app.edge.errors import CursorNotFound, QueryInvalid
 from annals.app.queries.memory import paged
 from annals.app.queries.page import parse_page
 from annals.app.queries.schema import Attribute, Schema, text
-from annals.app.refusals import CursorNotFound, QueryInvalid
 
 _NUMBER = Attribute("sequence", "n")
 SCHEMA = Schema("", "$id", "Row", {"$id": text("$id"), "$sequence": _NUMBER, "n": _NUMBER, "word": text("word")})

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 from prometheus_client import values
 
-from annals.app import metrics
-from annals.app.metrics import Metrics
+from annals.telemetry import metrics
+from annals.telemetry.metrics import Metrics
 
 OPERATION = SimpleNamespace(operation=SimpleNamespace(method="GET", path="/v1/functions"))
 

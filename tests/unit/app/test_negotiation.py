@@ -2,7 +2,7 @@
 
 import pytest
 
-from annals.app.negotiation import (
+from annals.app.edge.negotiation import (
     negotiate,
     translate_download,
     translate_function,

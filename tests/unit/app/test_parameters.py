@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annals.app.operations import ROUTES
+from annals.app.edge.operations import ROUTES
+from annals.app.edge.routing import Operation
 from annals.app.parameters import Boolean, Parameters, Range, Text, Unfit, optional, required
 from annals.app.parameters.body import body_parameters, query_parameters
 from annals.app.parameters.brackets import fold
-from annals.app.routing import Operation
 from annals.domain.errors import ArgumentInvalid
 from tests.forms import form
 

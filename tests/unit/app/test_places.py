@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from annals.app.executions.places import Places
-from annals.app.refusals import RateLimited
+from annals.app.edge.errors import RateLimited
+from annals.capacity.concurrency_slots import Places
 from annals.store.errors import NoPlace, StoreUnavailable
-from annals.store.listener import Listener
-from annals.store.request import Place
+from annals.store.log.request import Place
+from annals.store.postgres.listener import Listener
 
 PLACE = Place("p", "f")
 OTHER = Place("p", "g")

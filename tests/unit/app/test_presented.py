@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annals.app.presented import Presented, as_text, digest, has_cookie, presented
+from annals.app.identity.presented import Presented, as_text, digest, has_cookie, presented
 
 PRESENTED = Presented("ada", digest("secret"))
 TEXT = as_text("ada", "secret")

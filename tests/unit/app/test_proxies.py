@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from annals.app.proxies import as_met
-from annals.app.settings import Invalid, Settings
+from annals.app.edge.proxies import as_met
+from annals.settings import Invalid, Settings
 
 PROXIES = ("10.0.0.0/8", "2001:db8::1", "127.0.0.1")
 

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from annals.app.deployments.queries import LIST as DEPLOYMENTS
+from annals.app.edge.errors import QueryInvalid
 from annals.app.functions.queries import LIST as FUNCTIONS
 from annals.app.parameters.kinds import Unfit
 from annals.app.queries.page import Page, parse_page
 from annals.app.queries.schema import Schema, parse_date
 from annals.app.queries.search import search
 from annals.app.queries.statements import Sql, listing
-from annals.app.refusals import QueryInvalid
 
 SCOPE = Sql("project_id = %s", ("p1",))
 

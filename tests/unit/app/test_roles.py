@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annals.app.caller import GUEST, USER_SCOPES, Caller, Membership
+from annals.app.identity.caller import GUEST, USER_SCOPES, Caller, Membership
 from annals.app.parameters import Roles, Unfit
 
 ids = st.sampled_from(["a", "b", "c.1"])

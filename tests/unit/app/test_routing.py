@@ -3,11 +3,11 @@
 import msgspec
 import pytest
 
-from annals.app import refusals
-from annals.app.errors import STATUS, error_answer, refusal_answer
-from annals.app.operations import ROUTES
-from annals.app.refusals import RateLimited, RouteNotFound
-from annals.app.routing import Operation, Routes
+from annals.app.edge import errors as refusals
+from annals.app.edge.error_answers import STATUS, error_answer, refusal_answer
+from annals.app.edge.errors import RateLimited, RouteNotFound
+from annals.app.edge.operations import ROUTES
+from annals.app.edge.routing import Operation, Routes
 from annals.domain import errors
 from annals.domain.errors import DomainError, FunctionNotFound
 

@@ -7,9 +7,9 @@ from collections import Counter
 
 import pytest
 
-from annals.app.refusals import RateLimited
-from annals.app.stints import Stints
-from annals.store.company import HOLD_SECONDS, SIZE, Company
+from annals.app.edge.errors import RateLimited
+from annals.capacity.fair_queue import Stints
+from annals.capacity.tenant_activity import HOLD_SECONDS, SIZE, Company
 
 FEW = 3
 

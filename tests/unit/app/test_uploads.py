@@ -6,7 +6,7 @@ import pytest
 
 from annals.app.deployments.form import FIELDS_LIMIT, read_form
 from annals.app.deployments.ranges import CHUNK, OPEN_END, Chunk, parse_chunk, parse_range
-from annals.app.refusals import ContentRangeInvalid, FileInvalid, RangeInvalid
+from annals.app.edge.errors import ContentRangeInvalid, FileInvalid, RangeInvalid
 from annals.domain.errors import ArgumentInvalid
 from tests.forms import form
 

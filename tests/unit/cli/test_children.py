@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annals.app.cli.backoff import FIRST, MOST, STEADY_SECONDS, Backoff
-from annals.app.cli.children import children_of
-from annals.app.cli.folders import start_ticks
-from annals.app.cli.lines import LONGEST, Lines, as_words, json_entry
-from annals.app.cli.programs import Role
+from annals.supervisor.backoff import FIRST, MOST, STEADY_SECONDS, Backoff
+from annals.supervisor.children import children_of
+from annals.supervisor.folders import start_ticks
+from annals.supervisor.lines import LONGEST, Lines, as_words, json_entry
+from annals.supervisor.programs import Role
 
 
 def test_a_process_that_keeps_dying_waits_longer_each_time_up_to_a_bound() -> None:

@@ -11,26 +11,26 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from annals.app.cli.doctor_service import durability
-from annals.app.cli.events import as_text
-from annals.app.cli.folders import Folders, InUse
-from annals.app.cli.launch import closed_ancestor
-from annals.app.cli.listening import Unavailable, listen
-from annals.app.cli.main import COMMANDS, main
-from annals.app.cli.options import table
-from annals.app.cli.projects import checked_id
-from annals.app.cli.ps import Row, merged, uptime
-from annals.app.cli.supervisor import Started
-from annals.app.cli.verify import as_text as verdict_text
-from annals.app.cli.welcome import welcome
-from annals.app.secret_keys import make_key
+from annals.app.identity.secret_keys import make_key
+from annals.app.server.listening import Unavailable, listen
+from annals.cli.doctor_service import durability
+from annals.cli.events import as_text
+from annals.cli.main import COMMANDS, main
+from annals.cli.options import table
+from annals.cli.projects import checked_id
+from annals.cli.ps import Row, merged, uptime
+from annals.cli.verify import as_text as verdict_text
+from annals.cli.welcome import welcome
 from annals.domain.commands.projects import create_project
 from annals.domain.project import Project
-from annals.store.facts import Fact
-from annals.store.leases import Holder
+from annals.store.coordination.leases import Holder
+from annals.store.log.reader import Fact
 from annals.store.proof.notes import signing_key
 from annals.store.proof.seal_check import Fault
 from annals.store.proof.verification import MOST_FAULTS, Verdict
+from annals.supervisor.folders import Folders, InUse
+from annals.supervisor.launch import closed_ancestor
+from annals.supervisor.supervisor import Started
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 MODEL = """
@@ -77,7 +77,7 @@ def test_a_command_that_is_interrupted_says_what_it_left(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(f"annals.app.cli.{module}.with_log", interrupted)
+    monkeypatch.setattr(f"annals.cli.{module}.with_log", interrupted)
     file = tmp_path / "model.py"
     file.write_text(MODEL)
 

@@ -7,7 +7,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from annals.app.cli.connection import Connection
+from annals.app.server.connection import Connection
 
 
 class FakeTransport(asyncio.Transport):

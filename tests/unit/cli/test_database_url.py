@@ -7,12 +7,12 @@ import pytest
 from click.testing import CliRunner
 from psycopg.conninfo import conninfo_to_dict
 
-from annals.app.cli.main import main
-from annals.app.cli.role_executor import configured
-from annals.app.settings import Settings
-from annals.store.conninfo import conninfo, hosts, without_secrets
+from annals.cli.main import main
+from annals.cli.role_executor import configured
+from annals.settings import Settings
 from annals.store.errors import UrlInvalid
-from annals.store.migrate import migrate
+from annals.store.postgres.conninfo import conninfo, hosts, without_secrets
+from annals.store.postgres.migrate import migrate
 from tests.instance import annals
 
 SEVERAL = "postgresql://annals:s3cret@h1:5432,h2:6432/annals?sslmode=require"

@@ -2,7 +2,7 @@
 
 import click
 
-from annals.app.cli.doctor import _lines, size_check
+from annals.cli.doctor import _lines, size_check
 from annals.domain.catalogue import SPECIFICATIONS
 from annals.executor.doctor import Check
 

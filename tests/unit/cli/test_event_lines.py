@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
-from annals.app.cli.events import as_text
+from annals.cli.events import as_text
 from annals.domain.function import Function
 from tests.unit.domain.given import given_function
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from annals.app.cli.role_executor import configured
-from annals.app.settings import Invalid, read
+from annals.cli.role_executor import configured
+from annals.settings import Invalid, read
 
 SECRET = "sixteen-letters-or-more"
 

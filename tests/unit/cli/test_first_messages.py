@@ -7,16 +7,16 @@ import pytest
 from click.testing import CliRunner
 from structlog.testing import capture_logs
 
-from annals.app.cli import prepare
-from annals.app.cli.folders import Folders
-from annals.app.cli.main import main
+from annals.cli import prepare
+from annals.cli.main import main
 from annals.executor.config import ExecutorConfig
 from annals.executor.drivers.choice import warn_of
 from annals.executor.drivers.docker import DockerDriver
 from annals.executor.drivers.sandbox import SandboxDriver
-from annals.executor.refusals import EngineAway
-from annals.store.blobs import BlobError, Blobs
+from annals.executor.errors import EngineAway
+from annals.store.content.blobs import BlobError, Blobs
 from annals.store.errors import StoreUnavailable
+from annals.supervisor.folders import Folders
 
 
 class BlockedDriver(SandboxDriver):

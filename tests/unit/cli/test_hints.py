@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from annals.app.cli.appwrite import Api, Finding, Move, Refused
+from annals.cli.appwrite import Api, Finding, Move, Refused
 from annals.executor.doctor import served_check
 
 HINT = "The runtime php-8.3 is accepted, but its builds fail on this instance."

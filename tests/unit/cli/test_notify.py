@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from annals.app.cli.notify import notify
+from annals.supervisor.notify import notify
 
 FULL = 10_000
 """More than a socket's queue holds."""

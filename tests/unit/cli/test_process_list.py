@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from annals.app.cli import process_list
-from annals.app.cli.process_list import ProcessList
+from annals.supervisor import process_list
+from annals.supervisor.process_list import ProcessList
 
 
 class FullDisk:

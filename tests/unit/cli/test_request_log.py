@@ -2,7 +2,7 @@
 
 from structlog.testing import capture_logs
 
-from annals.app.cli.request_log import LINES_A_SECOND, RequestLog
+from annals.telemetry.request_log import LINES_A_SECOND, RequestLog
 
 
 class Clock:

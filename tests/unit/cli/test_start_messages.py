@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from annals.app.cli.start_progress import StartProgress
-from annals.app.cli.up import start_failure
+from annals.cli.up import start_failure
+from annals.supervisor.start_progress import StartProgress
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from annals.domain.function import Configuration, Function
 from annals.domain.project import ApiKey, Project
-from annals.domain.telling import Change, described, differences, told
+from annals.domain.redaction import Change, described, differences, told
 from annals.domain.user import User
 from annals.domain.variables import Variable
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from annals.domain.ports import Artefact, Limits, Run
 from annals.executor.drivers.port import Construct, Exit, Sandbox, Serve, Sink, TcpAddress, UnixAddress
-from annals.executor.openfiles import Held
-from annals.executor.tail import STARTED
+from annals.executor.isolation.open_files import Held
+from annals.executor.logs.tail import STARTED
 
 Answer = Callable[[bytes], Awaitable[bytes]]
 

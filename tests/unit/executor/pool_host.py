@@ -10,10 +10,10 @@ import pytest
 
 from annals.domain.ports import Outcome
 from annals.executor.config import ExecutorConfig
-from annals.executor.pool import Pool
-from annals.executor.runner import Runner
-from annals.executor.spool import Spools
-from annals.store.blobs import Blobs
+from annals.executor.logs.spool import Spools
+from annals.executor.pool.pool import Pool
+from annals.executor.pool.runner import Runner
+from annals.store.content.blobs import Blobs
 from tests.unit.executor.drivers import FakeCode, FakeDriver, hello, run
 
 

@@ -12,8 +12,8 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from annals.executor.archive import Bounds, unpack
-from annals.executor.refusals import BadArchive
+from annals.executor.archives.archive import Bounds, unpack
+from annals.executor.errors import BadArchive
 from tests.unit.executor.archives import END, entry, gzipped, header, record, tar_of, zipped
 
 FILES = {"main.py": b"print(1)\n", "lib/deep/a.txt": b"a" * 1500, "empty": b""}

@@ -11,7 +11,7 @@ from annals.executor.drivers import bubblewrap
 from annals.executor.drivers.bubblewrap import Bubblewrap, find, parsed
 from annals.executor.drivers.choice import warn_of
 from annals.executor.drivers.sandbox import SandboxDriver
-from annals.executor.refusals import BubblewrapUnusable
+from annals.executor.errors import BubblewrapUnusable
 from tests.contract.drivers.hosts import configuration
 
 

@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from annals.domain.ports import Artefact, Build, Limits
-from annals.executor import buildcache, folders, trash
-from annals.executor.buildcache import BuildCache, inputs
+from annals.executor.builds import cache as buildcache
+from annals.executor.builds.cache import BuildCache, inputs
+from annals.executor.isolation import folders, trash
 from tests.unit.executor.trees import deep
 
 JOB = Build(

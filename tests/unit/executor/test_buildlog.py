@@ -2,8 +2,8 @@
 
 import asyncio
 
-from annals.executor.buildlog import BuildLog
-from annals.executor.excerpt import FIRST_BYTES, KEPT_BYTES
+from annals.executor.builds.log import BuildLog
+from annals.executor.logs.excerpt import FIRST_BYTES, KEPT_BYTES
 
 
 class Ear:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from annals.domain.ports import Limits
-from annals.executor import cgroups
+from annals.executor.isolation import cgroups
 
 LIMITS = Limits(cpus=0.5, memory_mb=64)
 

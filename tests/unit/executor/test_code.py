@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from annals.domain.ports import Artefact
-from annals.executor.code import CodeCache, CodeMissing
-from annals.executor.refusals import BadArchive
-from annals.store.blobs import Blobs
+from annals.executor.errors import BadArchive
+from annals.executor.pool.code import CodeCache, CodeMissing
+from annals.store.content.blobs import Blobs
 from tests.unit.executor.archives import gzipped
 
 

@@ -12,10 +12,10 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from annals.executor import disk, openfiles
-from annals.executor.disk import Bound, Meter, watch
-from annals.executor.limits import processes
-from annals.executor.openfiles import Held, held_open
+from annals.executor.isolation import disk, open_files
+from annals.executor.isolation.disk import Bound, Meter, watch
+from annals.executor.isolation.limits import processes
+from annals.executor.isolation.open_files import Held, held_open
 
 SIZE = 3_000_000
 
@@ -106,7 +106,7 @@ def test_files_in_memory_are_not_on_the_disk(tmp_path: Path) -> None:
 
 UNPRIVILEGED = """
 import os, sys
-from annals.executor.openfiles import held_open
+from annals.executor.isolation.open_files import held_open
 os.setgroups([])
 os.setresgid(65534, 65534, 65534)
 os.setresuid(65534, 65534, 65534)
@@ -138,7 +138,7 @@ def test_looks_without_root_say_what_they_cannot_see(code: str, whole: str) -> N
 
 
 def test_looks_end_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openfiles, "SECONDS", -1.0)
+    monkeypatch.setattr(open_files, "SECONDS", -1.0)
     with running(tmp_path, "held = written()") as process:
         assert not held_open(processes(process)).whole
 

@@ -4,7 +4,8 @@ import msgspec
 import pytest
 
 from annals.domain.ports import Limits
-from annals.executor import builder, instance
+from annals.executor.builds import builder
+from annals.executor.pool import instance
 from tests.contract.executor_port.conftest import JOB, RUN
 
 HELD_BY_US = {

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from annals.executor import excerpt
-from annals.executor.excerpt import FIRST_BYTES, KEPT_BYTES, Excerpt, notice
+from annals.executor.logs import excerpt
+from annals.executor.logs.excerpt import FIRST_BYTES, KEPT_BYTES, Excerpt, notice
 
 
 def text_of(*pieces: bytes) -> str:

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from annals.executor import folders, trash
+from annals.executor.isolation import folders, trash
 from tests.unit.executor.trees import deep
 
 

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from annals.executor.drivers.port import UnixAddress
-from annals.executor.http1 import Answer, Broken, Endpoint, TooLarge, request_head
+from annals.executor.pool.http1 import Answer, Broken, Endpoint, TooLarge, request_head
 from tests.unit.executor.servers import answering, serving
 
 

@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from annals.executor import http1
-from annals.executor.http1 import PIECES, Answer, Endpoint, TooLarge, request_head
+from annals.executor.pool import http1
+from annals.executor.pool.http1 import PIECES, Answer, Endpoint, TooLarge, request_head
 from tests.unit.executor.servers import answering, serving
 
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from annals.domain.ports import Limits
-from annals.executor import limits
-from annals.executor.limits import Usage, processes, usage, watch
+from annals.executor.isolation import limits
+from annals.executor.isolation.limits import Usage, processes, usage, watch
 
 MB = 1024 * 1024
 

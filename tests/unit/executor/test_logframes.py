@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annals.executor.logframes import END, FRAME_LIMIT, FrameError, FrameParser
+from annals.executor.logs.frames import END, FRAME_LIMIT, FrameError, FrameParser
 
 
 class Recorder:

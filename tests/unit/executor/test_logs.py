@@ -9,10 +9,10 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from annals.executor import logs
-from annals.executor.logframes import ERRORS, LOGS
-from annals.executor.logs import KEPT, Log, LogChannel, LogFiles
-from annals.executor.throttle import Rates
+from annals.executor.logs import channel
+from annals.executor.logs.channel import KEPT, Log, LogChannel, LogFiles
+from annals.executor.logs.frames import ERRORS, LOGS
+from annals.executor.logs.throttle import Rates
 
 
 def frame(kind: int, log_id: bytes, data: bytes = b"") -> bytes:
@@ -105,7 +105,7 @@ async def test_only_the_first_connection_is_served(served: Served) -> None:
 async def test_frames_that_came_at_once_are_parsed_in_turns_with_others_between(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logs, "TURN_SECONDS", 0.0)
+    monkeypatch.setattr(channel, "TURN_SECONDS", 0.0)
     log = served.channel.open("id")
     turns = 0
 
@@ -115,11 +115,11 @@ async def test_frames_that_came_at_once_are_parsed_in_turns_with_others_between(
             turns += 1
             await asyncio.sleep(0)
 
-    served.writer.write(frame(0, b"id", b"x") * 20 * logs.TURN_FRAMES + frame(2, b"id"))
+    served.writer.write(frame(0, b"id", b"x") * 20 * channel.TURN_FRAMES + frame(2, b"id"))
     async with asyncio.timeout(30):
         await others()
 
-    assert log.text(LOGS) == "x" * 20 * logs.TURN_FRAMES
+    assert log.text(LOGS) == "x" * 20 * channel.TURN_FRAMES
     assert turns > 20
 
 
@@ -127,7 +127,7 @@ async def test_frames_that_came_at_once_are_parsed_in_turns_with_others_between(
 async def test_a_writer_beyond_its_rate_is_blocked_and_nothing_is_buffered(
     served: Served, monkeypatch: pytest.MonkeyPatch, scarce: str
 ) -> None:
-    monkeypatch.setattr(logs, "RATES", Rates(1e9, 1e9, 1e9, 1e9)._replace(**{scarce: 1e-6}))
+    monkeypatch.setattr(channel, "RATES", Rates(1e9, 1e9, 1e9, 1e9)._replace(**{scarce: 1e-6}))
     fresh = Served(f"{served.path}2")
     await fresh.channel.listen(Path(served.path).parent, "logs.sock2")
     await fresh.connect()

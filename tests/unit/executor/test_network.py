@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from annals.executor import bridge
-from annals.executor.network import Networks, rules
+from annals.executor.isolation import bridge
+from annals.executor.isolation.network import Networks, rules
 
 
 def test_only_allowed_ports_of_the_host_are_open() -> None:

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from annals.executor import runner
 from annals.executor.drivers.port import Exit
-from annals.executor.refusals import StartFailed
+from annals.executor.errors import StartFailed
+from annals.executor.pool import runner
 from tests.unit.executor.drivers import hello
 from tests.unit.executor.pool_host import Gate, Host, host, until
 

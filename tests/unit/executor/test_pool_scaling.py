@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from annals.executor import pool
+from annals.executor.pool import pool
 from tests.unit.executor.drivers import run
 from tests.unit.executor.pool_host import Gate, Host, host, until
 

@@ -6,9 +6,9 @@ import subprocess
 
 import pytest
 
-from annals.executor import throttle
 from annals.executor.drivers.handles import terminal
 from annals.executor.drivers.process import ProcessSandbox
+from annals.executor.logs import throttle
 
 
 @pytest.mark.parametrize("kind", ["pipe", "terminal"])

@@ -21,10 +21,10 @@ from annals.domain.ports import (
     Outcome,
     Run,
 )
-from annals.executor.client import ExecutorClient, rank
 from annals.executor.config import ExecutorConfig
-from annals.executor.protocol import HEAD, VERSION, Kind, Status, encode, parse_address
-from annals.executor.server import ExecutorServer
+from annals.executor.wire.client import ExecutorClient, rank
+from annals.executor.wire.protocol import HEAD, VERSION, Kind, Status, encode, parse_address
+from annals.executor.wire.server import ExecutorServer
 from tests.unit.executor.certificates import certificates
 from tests.unit.executor.drivers import run
 

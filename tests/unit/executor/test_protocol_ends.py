@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from annals.domain.ports import ExecutorUnavailable, ExecutorUnreachable
-from annals.executor.client import ExecutorClient
+from annals.executor.wire.client import ExecutorClient
 from tests.unit.executor.drivers import run
 from tests.unit.executor.test_protocol import Port, begun, port
 

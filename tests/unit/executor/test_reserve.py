@@ -8,15 +8,15 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from annals.domain.ports import Limits
-from annals.executor import reserve
-from annals.executor.refusals import StartFailed, Unsuited
+from annals.executor.errors import StartFailed, Unsuited
+from annals.executor.pool import idle_pool
 from tests.unit.executor.pool_host import Host, until
 
 
 @pytest.fixture
 async def host(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Host]:
-    monkeypatch.setattr(reserve, "REST_SECONDS", 0.0)
-    monkeypatch.setattr(reserve, "RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(idle_pool, "REST_SECONDS", 0.0)
+    monkeypatch.setattr(idle_pool, "RETRY_SECONDS", 0.1)
     with TemporaryDirectory(prefix="rs-", dir="/tmp") as folder:
         made = Host(Path(folder))
         made.driver.idle = True
@@ -120,7 +120,7 @@ async def test_a_runtime_that_cannot_start_is_tried_again_later(host: Host) -> N
 async def test_an_unused_reserve_is_let_go(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.pool.expect("fake-1")
     await until(lambda: idle(host) == 2)
-    monkeypatch.setattr(reserve, "UNUSED_SECONDS", 0.0)
+    monkeypatch.setattr(idle_pool, "UNUSED_SECONDS", 0.0)
 
     await until(lambda: idle(host) == 0)
     assert all(sandbox.killed for sandbox in host.driver.started[:2])

@@ -7,7 +7,7 @@ import pytest
 
 from annals.domain.runtimes import split
 from annals.executor import runtimes
-from annals.executor.refusals import RuntimeUnavailable
+from annals.executor.errors import RuntimeUnavailable
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from annals.executor.seccomp import ALLOW, ARCHITECTURES, ERRNO, compile_filter
+from annals.executor.isolation.seccomp import ALLOW, ARCHITECTURES, ERRNO, compile_filter
 
 DENIED = ERRNO | errno.EPERM
 MISSING = ERRNO | errno.ENOSYS

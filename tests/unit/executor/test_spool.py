@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from annals.executor import spool as spool_module
-from annals.executor.logframes import ERRORS, LOGS
-from annals.executor.logs import KEPT, Log
-from annals.executor.spool import Spools
-from annals.store.blobs import Blob, BlobError, Blobs
+from annals.executor.logs import spool as spool_module
+from annals.executor.logs.channel import KEPT, Log
+from annals.executor.logs.frames import ERRORS, LOGS
+from annals.executor.logs.spool import Spools
+from annals.store.content.blobs import Blob, BlobError, Blobs
 
 LIMIT = 12_000_000
 

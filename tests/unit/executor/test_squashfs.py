@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from annals.executor import squashfs
-from annals.executor.archive import Bounds, unpack
-from annals.executor.refusals import BadArchive
+from annals.executor.archives import squashfs
+from annals.executor.archives.archive import Bounds, unpack
+from annals.executor.errors import BadArchive
 
 pytestmark = pytest.mark.skipif(
     not (squashfs.readable() and shutil.which("mksquashfs")), reason="needs squashfs-tools and squashfs-tools-ng"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from annals.executor.throttle import Rates, Throttle
+from annals.executor.logs.throttle import Rates, Throttle
 
 RATES = Rates(size=1000, items=100, reads=10, cpu=0.1)
 

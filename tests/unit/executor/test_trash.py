@@ -10,9 +10,9 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from annals.executor import trash
-from annals.executor.folders import OPEN_LEVELS, Bounds, Unfinished
-from annals.executor.trash import Trash
+from annals.executor.isolation import trash
+from annals.executor.isolation.folders import OPEN_LEVELS, Bounds, Unfinished
+from annals.executor.isolation.trash import Trash
 from tests.unit.executor.trees import deep
 
 
@@ -59,7 +59,7 @@ def test_folders_of_more_folders_than_are_listed_at_a_time_are_removed(
 
 CLOSED = """
 import os, pathlib, sys
-from annals.executor import trash
+from annals.executor.isolation import trash
 folder = pathlib.Path(sys.argv[1])
 if os.geteuid() == 0:
     os.setresuid(65534, 65534, 65534)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from annals.domain.ports import Run
-from annals.executor.turns import NoTurn, Turns
+from annals.executor.pool.fair_queue import NoTurn, Turns
 from tests.unit.executor import drivers
 
 

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from annals.executor.archive import Bounds
-from annals.executor.refusals import BadArchive
-from annals.executor.zip_archive import ZipReader
+from annals.executor.archives.archive import Bounds
+from annals.executor.archives.zip_archive import ZipReader
+from annals.executor.errors import BadArchive
 from tests.unit.executor.archives import zipped
 from tests.unit.executor.test_archive import FILES, refused, unpacked
 
@@ -188,6 +188,13 @@ def test_entry_that_needs_more_than_plain_zip_is_refused(at: int, value: int, ta
     archive[WHOLE.index(b"PK\x01\x02") + at] |= value
 
     assert "make it with plain zip" in refused(bytes(archive), target)
+
+
+@pytest.mark.parametrize(("name", "content", "mode"), [("a", b"x", 0o040755), ("a", b"", 0o040755), ("a/", b"x", 0)])
+def test_directory_with_name_or_content_of_a_file_is_refused(
+    name: str, content: bytes, mode: int, target: Path
+) -> None:
+    assert "a directory in it has the name or the content of a file" in refused(one(name, content, mode=mode), target)
 
 
 @settings(

@@ -11,8 +11,8 @@ from annals.domain.function import Function
 from annals.domain.variables import Variable
 from annals.projections.discards import DISCARDS
 from annals.projections.inline import PROJECTORS, inline, project
-from annals.store.mapper import event_classes
-from annals.store.request import Statement
+from annals.store.log.mapper import event_classes
+from annals.store.log.request import Statement
 
 SILENT = {"retention.began"}
 """Events that change no row of a read model."""

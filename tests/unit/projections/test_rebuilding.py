@@ -4,7 +4,7 @@ import gc
 
 import pytest
 
-from annals.projections.refill import rarely_collected
+from annals.projections.replay.refill import rarely_collected
 
 
 def failing_rebuild(seen: list[int]) -> None:

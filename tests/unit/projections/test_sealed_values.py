@@ -7,11 +7,11 @@ import msgspec
 import pytest
 from msgspec import inspect
 
+from annals.application.sealed_values import sealed_values
 from annals.domain.function import Function
 from annals.domain.variables import Variable
 from annals.projections import inline
-from annals.projections.sealed_values import sealed_values
-from annals.store.mapper import event_classes
+from annals.store.log.mapper import event_classes
 
 assert inline.PROJECTORS  # every aggregate is imported, so that its events are known
 SEALED = "v1.key.seal.body"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg.adapt import PyFormat, Transformer
 
-from annals.projections.sketch import ACCURACY, LAST, bin_of, percentiles, read, value_of, write
+from annals.projections.usage.sketch import ACCURACY, LAST, bin_of, percentiles, read, value_of, write
 
 DURATIONS = st.lists(st.integers(0, 900_000), max_size=60)
 BINS = st.dictionaries(st.integers(0, LAST), st.integers(1, 10**11), max_size=20)

@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from annals.projections.usage_levels import Level, levels
-from annals.projections.usage_question import edges_of
+from annals.projections.usage.levels import Level, levels
+from annals.projections.usage.question import edges_of
 
 END = datetime(2026, 4, 20, tzinfo=UTC)  # clocks changed on both sides of the ocean in the weeks before
 

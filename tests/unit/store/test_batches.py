@@ -9,8 +9,8 @@ from eventsourcing.persistence import StoredEvent
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annals.store.batches import Waiting, take
-from annals.store.request import BYTE_LIMIT, EVENT_LIMIT, Appended, Request
+from annals.store.log.batches import Waiting, take
+from annals.store.log.request import BYTE_LIMIT, EVENT_LIMIT, Appended, Request
 
 loop = asyncio.new_event_loop()
 

@@ -10,8 +10,8 @@ from psycopg import ProgrammingError, _queries
 from psycopg.adapt import Transformer
 
 import annals
-from annals.store import sql
-from annals.store.binding import Params, bound
+from annals.store.postgres import sql
+from annals.store.postgres.binding import Params, bound
 
 FILES = [file for file in Path(annals.__path__[0]).rglob("*.sql") if file.parent.name != "migrations"]
 

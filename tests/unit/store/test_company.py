@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from annals.store.company import HOLD_SECONDS, PROCESSES, Company
+from annals.capacity.tenant_activity import HOLD_SECONDS, PROCESSES, Company
 
 
 class Clock:

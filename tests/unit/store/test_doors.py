@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from annals.store.doors import LONGEST, LOOK_SECONDS, Door, Knock, Knocker, beside
+from annals.store.coordination.direct_dispatch import LONGEST, LOOK_SECONDS, Door, Knock, Knocker, beside
 
 KNOCK = Knock("execution:p:x1", 1, 7, "r1", b"\x01state", b"sealed")
 

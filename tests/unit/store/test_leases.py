@@ -1,6 +1,6 @@
 """Who is lost is judged by the watcher's own clock."""
 
-from annals.store.leases import Watch
+from annals.store.coordination.leases import Watch
 
 
 class Clock:

@@ -5,8 +5,8 @@ from typing import Any, cast
 
 import pytest
 
-from annals.store import listener
-from annals.store.listener import ALL, Listener
+from annals.store.postgres import listener
+from annals.store.postgres.listener import ALL, Listener
 
 
 def a_listener() -> Listener:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from annals.domain.base import Aggregate, AggregateEvent, CreatedEvent
 from annals.store.errors import UnknownTopic, UnreadableEvent
-from annals.store.mapper import EventMapper, Upcast
+from annals.store.log.mapper import EventMapper, Upcast
 
 
 class Size(msgspec.Struct, frozen=True):

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from annals.store.pressure import HOLD_SECONDS, Pressure
+from annals.capacity.backpressure import HOLD_SECONDS, Pressure
 
 
 class Clock:

@@ -5,7 +5,7 @@ from eventsourcing.persistence import StoredEvent
 from psycopg.types.json import Jsonb
 
 from annals.store.errors import RequestTooLarge
-from annals.store.request import BYTE_LIMIT, EVENT_LIMIT, ContentRow, Request, Statement, measure
+from annals.store.log.request import BYTE_LIMIT, EVENT_LIMIT, ContentRow, Request, Statement, measure
 
 
 def event(state: bytes = b"{}") -> StoredEvent:

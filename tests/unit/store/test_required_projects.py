@@ -3,7 +3,7 @@
 from annals.domain.execution import Execution
 from annals.domain.project import Project
 from annals.projections import inline  # noqa: F401 - it imports every aggregate
-from annals.store.mapper import event_classes
+from annals.store.log.mapper import event_classes
 
 EVENTS = [event for event in event_classes().values() if event.__module__.startswith("annals.")]
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from annals.domain.base import Aggregate, AggregateEvent, CreatedEvent
-from annals.store import snapshots
+from annals.store.log import snapshots
 
 
 class Colour(Enum):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from annals.store.sql import SqlFileError, parse
+from annals.store.postgres.sql import SqlFileError, parse
 
 
 def test_queries_are_found_by_name_with_their_purpose() -> None:

@@ -9,10 +9,10 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-import annals.store.states
+import annals.store.log
 from annals.store.errors import UnreadableEvent
-from annals.store.mapper import EventMapper
-from annals.store.states.compact import LONGEST, compact, plain, plain_or_altered
+from annals.store.log.compact_states import LONGEST, compact, plain, plain_or_altered
+from annals.store.log.mapper import EventMapper
 from bench.states import states
 
 RELEASED = {"1.dict": "753b03fb7ab6a8017d0d614b9e197472407aaebbf8e798192ba1b3a117348aef"}
@@ -40,7 +40,7 @@ def test_what_was_stored_before_is_read_as_it_is() -> None:
 def test_dictionaries_that_were_released_are_as_they_were() -> None:
     found = {
         file.name: hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in files(annals.store.states).iterdir()
+        for file in files(annals.store.log).iterdir()
         if file.name.endswith(".dict")
     }
 
@@ -77,7 +77,7 @@ def test_a_bit_that_was_changed_is_noticed_or_changes_nothing() -> None:
 def test_long_states_stay_plain_and_a_frame_that_claims_to_be_longer_is_not_unpacked() -> None:
     long = b"{" + b" " * LONGEST
     packed = zstandard.ZstdCompressor(
-        dict_data=zstandard.ZstdCompressionDict(files(annals.store.states).joinpath("1.dict").read_bytes()),
+        dict_data=zstandard.ZstdCompressionDict(files(annals.store.log).joinpath("1.dict").read_bytes()),
         write_dict_id=False,
     ).compress(long)
 

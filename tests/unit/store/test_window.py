@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from annals.store import window
-from annals.store.database import Row
-from annals.store.facts import Fact, Facts
-from annals.store.listener import Listener
-from annals.store.window import Window
+from annals.store.log import tail_cache
+from annals.store.log.reader import Fact, Facts
+from annals.store.log.tail_cache import Window
+from annals.store.postgres.database import Row
+from annals.store.postgres.listener import Listener
 
 
 class Log:
@@ -49,9 +49,9 @@ class Log:
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(window, "PAGE", 5)
-    monkeypatch.setattr(window, "EVENTS", 16)
-    monkeypatch.setattr(window, "STATE_BYTES", 200)
+    monkeypatch.setattr(tail_cache, "PAGE", 5)
+    monkeypatch.setattr(tail_cache, "EVENTS", 16)
+    monkeypatch.setattr(tail_cache, "STATE_BYTES", 200)
 
 
 steps = st.lists(

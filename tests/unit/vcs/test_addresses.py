@@ -5,8 +5,8 @@ import ipaddress
 import pytest
 
 from annals.vcs.addresses import is_repository, parse
+from annals.vcs.errors import Refusal
 from annals.vcs.guard import Guard, is_public
-from annals.vcs.refusals import Refusal
 
 
 def test_https_and_ssh_urls_are_read() -> None:

@@ -12,8 +12,8 @@ from dulwich.objects import Blob, Commit, ObjectID, Tree
 
 from annals.vcs import bundled
 from annals.vcs.archive import Entry, pack, unpack_tarball
+from annals.vcs.errors import Refusal
 from annals.vcs.jobs import Bounds
-from annals.vcs.refusals import Refusal
 from annals.vcs.trees import Files, author_of, message_of
 
 LINK, FILE, PROGRAM, FOLDER, SUBMODULE = 0o120000, 0o100644, 0o100755, 0o040000, 0o160000

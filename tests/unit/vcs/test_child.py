@@ -7,8 +7,8 @@ import pytest
 
 from annals.domain.origin import Origin
 from annals.vcs import child
+from annals.vcs.errors import Refusal
 from annals.vcs.jobs import Bounds, Bundled, Found, Job, Refused
-from annals.vcs.refusals import Refusal
 
 
 def job(folder: Path, **fields: object) -> Job:

@@ -4,9 +4,9 @@ import pytest
 
 from annals.domain.installation import Installation, Provider
 from annals.domain.origin import Remote
+from annals.vcs.errors import Refusal
 from annals.vcs.jobs import Bundled, Git, GitHub
-from annals.vcs.places import Credentials, of_installation, of_template, template_origin
-from annals.vcs.refusals import Refusal
+from annals.vcs.repository_addresses import Credentials, of_installation, of_template, template_origin
 
 SECRETS = Credentials(username="u", password="p", private_key="k", known_hosts="h", webhook_secret="w")
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from annals.vcs.errors import Refusal
 from annals.vcs.references import Chosen, choose, highest
-from annals.vcs.refusals import Refusal
 
 TAGS = {name: f"{number:040x}" for number, name in enumerate(["1.2.0", "1.10.0", "1.10.1-rc.1", "v1.9.9", "2.0.0"])}
 BRANCHES = {"main": "a" * 40, "next": "ab" + "c" * 38}

@@ -5,8 +5,8 @@ from typing import Any, cast
 
 import pytest
 
-from annals.executor.excerpt import KEPT_BYTES, Excerpt
-from annals.store.database import Database
+from annals.executor.logs.excerpt import KEPT_BYTES, Excerpt
+from annals.store.postgres.database import Database
 from annals.workers.build_log import BuildLog
 from annals.workers.builds import READY
 

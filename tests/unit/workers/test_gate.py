@@ -2,7 +2,7 @@
 
 import threading
 
-from annals.workers.gate import PACE_PLACES, Gate
+from annals.capacity.worker_limiter import PACE_PLACES, Gate
 
 
 def test_lets_in_no_more_than_it_has_places() -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from annals.store.holds import Hold, Holds
-from annals.workers.held import unless_held
+from annals.store.coordination.pauses import Hold, Holds
+from annals.workers.pausable import unless_held
 
 
 class Held(Holds):

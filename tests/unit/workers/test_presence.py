@@ -1,7 +1,7 @@
 """A process keeps its name while it keeps beating, and takes another when others have judged it lost."""
 
-from annals.store.leases import NO_BUILDS, BuildSlots, Leases
-from annals.store.presence import Presence
+from annals.store.coordination.leases import NO_BUILDS, BuildSlots, Leases
+from annals.store.coordination.process_lease import Presence
 
 
 class FakeLeases(Leases):

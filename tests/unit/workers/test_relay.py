@@ -9,9 +9,8 @@ from annals.domain.deployment import Deployment
 from annals.domain.execution import Execution, Request
 from annals.domain.function import Function
 from annals.domain.ports import Artefact
-from annals.store.facts import Fact
-from annals.workers.relay import wake_ups
-from annals.workers.wakeups import (
+from annals.store.log.reader import Fact
+from annals.workers.job_messages import (
     BUILD_DEPLOYMENT,
     QUEUE_OF,
     RETIRE_DEPLOYMENT,
@@ -23,6 +22,7 @@ from annals.workers.wakeups import (
     Cause,
     split_stream,
 )
+from annals.workers.relay import wake_ups
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
+from annals.application.executions.outcome import settle
 from annals.domain.execution import Execution, Header, Kept, Ran, Request
 from annals.domain.policy import Retries
 from annals.domain.ports import UNANSWERED_STATUS, Outcome, Whole
-from annals.projections.settlement import settle
-from annals.store.contents import digest
+from annals.store.content.contents import digest
 
 RAN = Ran(deployment_id="d", function_version=1, environment_digest="e", specification="s-1vcpu-512mb")
 

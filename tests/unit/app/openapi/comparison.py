@@ -7,11 +7,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from annals.app.negotiation import negotiate
+from annals.app.edge.negotiation import negotiate
+from annals.app.edge.operations import ROUTES
 from annals.app.openapi.document import document
-from annals.app.operations import ROUTES
 from annals.app.services import offered
-from annals.app.settings import Settings
+from annals.settings import Settings
 
 GENERATIONS = ("1.8.0", "2.5.0")
 _HERE = Path(__file__).parent

@@ -2,8 +2,8 @@
 
 import pytest
 
+from annals.app.edge.operations import ROUTES
 from annals.app.openapi.document import NAMES
-from annals.app.operations import ROUTES
 from tests.unit.app.openapi.comparison import GENERATIONS, differences, ours, reference
 from tests.unit.app.openapi.reasons import REASONS, reason_of
 

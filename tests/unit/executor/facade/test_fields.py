@@ -6,10 +6,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from annals.executor.facade import asked
-from annals.executor.facade.errors import Refusal
-from annals.executor.facade.fields import Fields
-from annals.executor.facade.wire import Request
+from annals.executor.open_runtimes import asked
+from annals.executor.open_runtimes.errors import Refusal
+from annals.executor.open_runtimes.fields import Fields
+from annals.executor.open_runtimes.wire import Request
 from tests.forms import form
 
 

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from annals.executor.facade import http1
-from annals.executor.facade.errors import Refusal
-from annals.executor.facade.http1 import Server
-from annals.executor.facade.wire import Reply, Request, answered
+from annals.executor.open_runtimes import http1
+from annals.executor.open_runtimes.errors import Refusal
+from annals.executor.open_runtimes.http1 import Server
+from annals.executor.open_runtimes.wire import Reply, Request, answered
 
 Send = Callable[..., object]
 

@@ -6,10 +6,10 @@ import json
 import pytest
 
 from annals.domain.ports import Outcome
-from annals.executor.facade.errors import Refusal
-from annals.executor.facade.output import Record
-from annals.executor.facade.replies import executed, wants_json
-from annals.executor.facade.wire import Reply, Request
+from annals.executor.open_runtimes.errors import Refusal
+from annals.executor.open_runtimes.output import Record
+from annals.executor.open_runtimes.replies import executed, wants_json
+from annals.executor.open_runtimes.wire import Reply, Request
 
 
 def reply(outcome: Outcome, **headers: str) -> Reply:

@@ -1,0 +1,40 @@
+"""Questions about usage as they were answered then: `now` is the moment that is asked for."""
+
+from datetime import timedelta
+
+from annals.app.analytics import parameters, schemas
+from annals.app.as_of import moment
+from annals.app.as_of.moment import BEFORE_ALL
+from annals.app.edge.answers import Answer, json_answer
+from annals.app.edge.call import Call
+from annals.app.usage.as_of import patiently
+from annals.projections.usage.as_of import answer_then
+from annals.projections.usage.executions import page
+
+_BEHIND = timedelta(milliseconds=1)
+"""Ranges leave their ends out, and what happened at the moment itself counts."""
+
+
+async def get_usage(call: Call) -> Answer:
+    past = await moment.asked(call)
+    services = call.services
+    at, days = past.moment or BEFORE_ALL, services.settings.execution_retention_days
+    question = parameters.question(
+        call.project_id, call.values, now=at + _BEHIND, minute_days=days, present=services.now()
+    )
+    found = await patiently(
+        call,
+        lambda: answer_then(
+            services.database, services.log.facts, question, position=past.position, moment=at, since=past.since
+        ),
+    )
+    return schemas.answered(call, question, found)
+
+
+async def list_executions(call: Call) -> Answer:
+    past = await moment.asked(call)
+    values = call.values
+    now = (past.moment or BEFORE_ALL) + _BEHIND
+    wanted = parameters.wanted(call.project_id, values, now=now, since=past.since, last=past.position)
+    found = await page(call.services.log.facts, wanted, cursor=values["cursor"], limit=values["limit"])
+    return json_answer(schemas.present_executions(found))

@@ -1,0 +1,90 @@
+"""Which moment of the log `asOf` means, and whether all that happened by then is known yet."""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from annals.app.edge.call import Call
+from annals.app.edge.errors import HistoryNotReady
+from annals.app.queries.schema import parse_date
+from annals.domain.errors import ArgumentInvalid
+from annals.store.postgres import sql
+
+QUERIES = sql.load(__package__, "queries.sql")
+PATIENCE_SECONDS = 5.0
+"""How long an answer waits for the follower that keeps the versions of rows."""
+
+BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
+"""The earliest moment of which anything is told: none before it differs from it."""
+
+_PAUSE = 0.02
+_LONGEST_POSITION = 18
+
+
+class Past(NamedTuple):
+    """A position of the log and the time of the last event up to it, None before the first one.
+
+    The project that is asked was created at the position `since`.
+    """
+
+    position: int
+    moment: datetime | None
+    since: int = 0
+
+    @property
+    def readable(self) -> int:
+        """The position to read at: before a project was created nothing is its own, whoever had its id."""
+        return self.position if self.position >= self.since else 0
+
+
+async def asked(call: Call) -> Past:
+    """The moment that a request's `asOf` names. Raises ArgumentInvalid, HistoryNotReady."""
+    return await known(call, await resolve(call, call.query.get("asOf"), "asOf"))
+
+
+async def resolve(call: Call, text: object, name: str) -> Past:
+    """A position or an RFC 3339 time as a moment of the log. Raises ArgumentInvalid for what is neither, or to come."""
+    if isinstance(text, int) and not isinstance(text, bool):
+        text = str(text)
+    if isinstance(text, str) and text.isascii() and text.isdigit() and len(text) <= _LONGEST_POSITION:
+        return await _at_position(call, int(text), name)
+    moment = _date(text) if isinstance(text, str) else None
+    if moment is None:
+        raise ArgumentInvalid(f"Invalid `{name}` param: Value must be a position of the log or an RFC 3339 time")
+    if moment > call.services.now():
+        raise ArgumentInvalid(f"Invalid `{name}` param: {text} lies in the future.")
+    row = await _row(call, "position", {"moment": moment})
+    return Past(row["position"], max(moment, BEFORE_ALL), await call.incarnation())
+
+
+async def known(call: Call, past: Past) -> Past:
+    """The same moment, once the versions of rows are kept up to it. Raises HistoryNotReady when that takes too long."""
+    call.position = past.position
+    deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+    while (await _row(call, "moment", {"position": past.position}))["kept"] < past.position:
+        if asyncio.get_running_loop().time() > deadline:
+            raise HistoryNotReady
+        await asyncio.sleep(_PAUSE)
+    return past
+
+
+async def _at_position(call: Call, position: int, name: str) -> Past:
+    row = await _row(call, "moment", {"position": position})
+    if position > row["newest"]:
+        raise ArgumentInvalid(
+            f"Invalid `{name}` param: {position} lies in the future, the log ends at {row['newest']}."
+        )
+    return Past(position, row["moment"], await call.incarnation())
+
+
+async def _row(call: Call, query: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
+    row = await call.services.database.row(QUERIES[query], params)
+    if row is None:
+        raise ValueError(f"{query} always has a row")
+    return row
+
+
+def _date(text: str) -> datetime | None:
+    """A plus sign that nobody escaped arrives as a blank."""
+    return parse_date(text) or parse_date(text.replace(" ", "+"))

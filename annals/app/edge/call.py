@@ -1,0 +1,334 @@
+"""One request on its way through the edge: what was sent, who sent it, and what its answer has to say of itself.
+
+One file because the caller, the parameters and the body of a request depend on one another in a fixed order.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from annals.app.edge import hints, origins
+from annals.app.edge.errors import ApiDisabled, RequestTooSlow, ServiceDisabled, UnknownOrigin
+from annals.app.edge.negotiation import Generation, negotiate
+from annals.app.identity import credentials
+from annals.app.identity.caller import Caller
+from annals.app.parameters.body import body_parameters, query_parameters, whole
+from annals.app.parameters.kinds import Boolean, Unfit
+from annals.app.reads import Found
+from annals.capacity.fair_queue import Stint
+from annals.domain.errors import ArgumentInvalid, DomainError
+from annals.domain.project import CONSOLE, REST
+from annals.store.ids import generate_id
+from annals.store.log.log import Meta
+from annals.store.log.request import Incarnation
+
+if TYPE_CHECKING:
+    from annals.app.edge.routing import Operation
+    from annals.app.services import Services
+
+
+MOST_SKIPPED = 64 * 1024 * 1024
+"""Most bytes of a body nobody wanted that are read all the same, so that its sender hears the answer."""
+
+SKIP_SECONDS = 10.0
+
+BODY_SECONDS = 60.0
+"""How long a body may take, beside what its bytes take at SLOWEST."""
+
+SLOWEST = 16 * 1024
+"""Bytes a second below which a sender only holds on to the connection."""
+
+
+NEVER = 2**63 - 1
+"""A position that no log reaches."""
+
+_LOOSE = Boolean(loose=True)
+
+
+class ClientGone(Exception):
+    """The client closed the connection before its request was complete."""
+
+
+class Call:
+    """A request. `values` are its parameters once they are judged; `position` the log's, once something was read."""
+
+    __slots__ = (
+        "_access", "_caller", "_claim", "_origins", "_parent", "_query", "_receive", "_received", "_user",
+        "answer_headers", "generation", "headers", "hints", "method", "operation", "origin_known", "path_values",
+        "position", "prefetched", "request_id", "reserved_id", "scope", "services", "stint", "values",
+    )  # fmt: skip
+
+    def __init__(self, scope: Mapping[str, Any], receive: Any, services: "Services", request_id: str) -> None:
+        self.scope, self._receive, self.services, self.request_id = scope, receive, services, request_id
+        self.method: str = scope["method"]
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        if len(self.headers) < len(scope["headers"]) and b"cookie" in self.headers:  # a proxy may send them apart
+            self.headers[b"cookie"] = b"; ".join(value for name, value in scope["headers"] if name == b"cookie")
+        self.generation: Generation = negotiate(self.header(b"x-appwrite-response-format"))
+        self.values: dict[str, Any] = {}
+        self.answer_headers: list[tuple[bytes, bytes]] = []
+        self.hints: list[str] = []
+        self.position = 0
+        self.reserved_id = ""
+        self.stint: Stint | None = None
+        self.prefetched: asyncio.Future[Found] | None = None
+        self._received = False
+        self._query: dict[str, Any] | None = None
+        self._claim: credentials.Claim | None = None
+        self._access: asyncio.Future[Found] | None = None
+        self._user: asyncio.Future[Found] | None = None
+        self._parent: asyncio.Future[Found] | None = None
+        self._origins: asyncio.Future[Found] | None = None
+        self.origin_known = False
+        self._caller: Caller | None = None
+        self.operation: Operation
+        self.path_values: dict[str, str] = {}
+
+    def header(self, name: bytes) -> str:
+        """A header's text, empty when it was not sent."""
+        value = self.headers.get(name)
+        return value.decode("latin-1") if value else ""
+
+    @property
+    def query(self) -> dict[str, Any]:
+        if self._query is None:
+            self._query = query_parameters(self.scope["query_string"])
+        return self._query
+
+    @property
+    def asks_past(self) -> bool:
+        """Whether an operation that knows the past is asked for it."""
+        return self.operation.past is not None and self.query.get("asOf") is not None
+
+    def refuse_unknown_past(self) -> None:
+        """Who asks for the past is not told the present in its place. Raises ArgumentInvalid."""
+        if self.scope["query_string"] and self.operation.past is None and self.query.get("asOf") is not None:
+            raise ArgumentInvalid(
+                "Invalid `asOf` param: This operation knows the present alone. asOf is for gets and lists of functions,"
+                " variables, deployments and executions, for policies and for usage; of others the history tells."
+            )
+
+    @property
+    def is_dry_run(self) -> bool:
+        """Whether a write is only to be tried. Raises ArgumentInvalid for a `dryRun` that is no boolean."""
+        value = self.query.get("dryRun") if self.method not in {"GET", "HEAD"} else None
+        if value is None:
+            return False
+        try:
+            return _LOOSE.parse(value)
+        except Unfit as unfit:
+            raise ArgumentInvalid(f"Invalid `dryRun` param: {unfit}") from None
+
+    @property
+    def address(self) -> str:
+        """The client's address as the connection has it, or a trusted proxy."""
+        client = self.scope.get("client")
+        return str(client[0]) if client else ""
+
+    @property
+    def host(self) -> str:
+        """The name that the client called us by, without the port."""
+        return self.header(b"host").rpartition(":")[0] or self.header(b"host") or "localhost"
+
+    @property
+    def project_id(self) -> str:
+        """The project that was named; its existence is judged with the caller."""
+        return self._claim.project if self._claim else ""
+
+    @property
+    def realm(self) -> str:
+        """Whose users and teams are meant: the named project's, else the console's."""
+        return self.project_id or CONSOLE
+
+    @property
+    def claims_key(self) -> bool:
+        """Whether an API key was sent: its caller is then a key, or nobody that reads anything."""
+        return self._claim is not None and self._claim.is_key
+
+    @property
+    def reads_early(self) -> bool:
+        """Return True if reads may begin while the caller is judged: for guests, and credentials that held lately."""
+        credential = self._claim.credential if self._claim else None
+        return credential is None or credential in self.services.known
+
+    def identify(self) -> None:
+        """Read the caller's claim, and begin to look it up. Raises what needs no looking up."""
+        self._caller = None
+        named = self.query.get("project", "") if self.scope["query_string"] else ""
+        self._claim = credentials.claim(self.headers, named if isinstance(named, str) else "", self.generation)
+        look_up = self.services.reads.look_up
+        if self._claim.user is not None:
+            self._user = look_up(credentials.USERS, *self._claim.user.key)
+        if (parent := self._claim.parent_lookup) is not None:
+            self._parent = look_up(parent[0], *parent[1])
+        if self._claim.project:
+            self._access = look_up(credentials.ACCESS, self._claim.project, self._claim.standard)
+            self._access.add_done_callback(self._confirm_data_key)
+            if b"origin" in self.headers and not self._claim.is_key:
+                self._origins = look_up(credentials.ORIGINS, self._claim.project)
+            if self.operation.prefetch is not None and self.reads_early:
+                self.prefetched = look_up(self.operation.prefetch, self._claim.project, self.path_values["functionId"])
+
+    def _confirm_data_key(self, access: "asyncio.Future[Found]") -> None:
+        """Note which data key the project has, before anything is opened that was read with it or later."""
+        if not access.cancelled() and access.exception() is None:
+            self.services.vault.confirm(self.project_id, access.result().rows[0]["data_key"])
+
+    async def authenticate(self) -> Caller:
+        """The caller, remembered as good or bad. Raises as `caller`, and RateLimited for many wrong keys."""
+        try:
+            caller = await self.caller()
+        except DomainError:
+            await self._fail()
+            raise
+        if caller.word == "guests":
+            await self._fail()
+        elif self._claim is not None:
+            self.services.known.add(self._claim.credential)
+        return caller
+
+    async def _fail(self) -> None:
+        """Forget a credential that does not hold, and hold back the answer if it is a key. Raises RateLimited."""
+        if self._claim is not None:
+            self.services.known.discard(self._claim.credential)
+        if self.claims_key:
+            await self.services.failed_keys.pay(self.address)
+
+    async def caller(self) -> Caller:
+        """Who calls. Raises ProjectNotFound, UserUnauthorized, KeyExpired, JwtInvalid, UserBlocked."""
+        if self._caller is None:
+            looked = credentials.Looked(
+                await self._found(self._access), await self._found(self._user), await self._found(self._parent)
+            )
+            secrets = credentials.Secrets(self.services.signing_secret, self.services.token_secret)
+            claim = self._claim or credentials.Claim("")
+            self._caller = await credentials.judge(claim, looked, secrets, host=self.host, now=self.services.now())
+        return self._caller
+
+    async def incarnation(self) -> int:
+        """The position at which the named project was created: of the log, nothing before it belongs to the project.
+
+        0 for the console, whose log begins with the instance's; NEVER for a project that is not there.
+        """
+        access = await self._found(self._access)
+        if access is None:
+            return 0
+        row = access.rows[0]
+        return int(row["incarnation"]) if row["known"] else NEVER
+
+    async def admit(self) -> None:
+        """Whether the caller is served at all, from where it calls and as the project's switches stand.
+
+        Raises UnknownOrigin, ApiDisabled, ServiceDisabled, and as `caller`.
+        """
+        caller = await self.caller()
+        await self._judge_origin()
+        access = await self._found(self._access)
+        disabled = access.rows[0]["disabled"] if access is not None else ()
+        if not disabled or caller.privileged:
+            return
+        if REST in disabled:
+            raise ApiDisabled
+        if self.operation.service in disabled:
+            raise ServiceDisabled
+
+    async def _judge_origin(self) -> None:
+        """A page may call where it is known; keys may from anywhere, and so may who shows nothing to no project."""
+        claim = self._claim
+        if b"origin" not in self.headers or claim is None or claim.is_key:
+            return
+        own = (self.host.lower(), origins.host_of(self.services.settings.endpoint))
+        found = await self._found(self._origins)
+        platforms = [row["hostname"] for row in found.rows] if found is not None else []
+        self.origin_known = origins.is_known(self.header(b"origin"), own, platforms)
+        if not self.origin_known and (claim.project or claim.user is not None):
+            raise UnknownOrigin
+
+    async def _found(self, looked_up: "asyncio.Future[Found] | None") -> Found | None:
+        if looked_up is None:
+            return None
+        found = await looked_up
+        self.seen(found.position)
+        return found
+
+    def new_id(self) -> str:
+        """An id for what this request creates: one that was reserved with its idempotency key, or a fresh one."""
+        return self.reserved_id or generate_id()
+
+    def hint(self, sentence: str) -> None:
+        """Have the answer say something beside its contract; an empty sentence says nothing."""
+        if sentence and sentence not in self.hints:
+            self.hints.append(sentence)
+
+    def seen(self, position: int) -> None:
+        """The answer rests on the log up to here."""
+        self.position = max(self.position, position)
+
+    async def meta(self) -> Meta:
+        """What the events of this request say of where they come from."""
+        caller = await self.caller()
+        return Meta(
+            actor=caller.actor,
+            request=self.request_id,
+            correlation=self.request_id,
+            address=self.address,
+            depth=str(caller.depth or ""),
+            incarnation=await self.authorized_for(),
+        )
+
+    async def authorized_for(self) -> Incarnation | None:
+        """The project's incarnation that the caller was judged in, None without a project."""
+        access = await self._found(self._access)
+        if access is None or not access.rows[0]["known"]:
+            return None
+        return Incarnation(self.project_id, access.rows[0]["incarnation"])
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The body as it arrives. Raises ClientGone when the rest will never come, RequestTooSlow."""
+        began, arrived = asyncio.get_running_loop().time(), 0
+        while not self._received:
+            try:
+                async with asyncio.timeout_at(began + BODY_SECONDS + arrived / SLOWEST):
+                    message = await self._receive()
+            except TimeoutError:
+                self._received = True  # as far as this request goes
+                raise RequestTooSlow from None
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            self._received = not message.get("more_body", False)
+            if piece := message.get("body", b""):
+                arrived += len(piece)
+                yield piece
+
+    async def left(self) -> None:
+        """Wait until the client closes the connection."""
+        while (await self._receive())["type"] != "http.disconnect":
+            continue
+
+    async def skip_rest(self) -> None:
+        """Read what is left of the body: a sender that is still sending would miss an answer."""
+        if self._received or not (b"content-length" in self.headers or b"transfer-encoding" in self.headers):
+            return
+        skipped = 0
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SKIP_SECONDS):
+                async for piece in self.pieces():
+                    skipped += len(piece)
+                    if skipped > MOST_SKIPPED:
+                        return
+
+    async def sent(self) -> dict[str, Any]:
+        """The parameters as sent, path over body or query. Raises ArgumentInvalid for a body over its bound."""
+        if self.method in {"GET", "HEAD"}:
+            sent = self.query
+        else:
+            limit = self.operation.body_limit
+            announced = self.header(b"content-length")
+            if announced.isdigit() and len(announced) < 19 and int(announced) > limit:
+                raise ArgumentInvalid(f"The request's body is larger than {limit} bytes.")
+            body = await whole(self.pieces(), limit)
+            sent = body_parameters(self.header(b"content-type"), body)
+            if not sent:
+                self.hint(hints.of_body(self.header(b"content-type"), body))
+        return {**sent, **self.path_values} if self.path_values else sent

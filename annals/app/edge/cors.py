@@ -1,0 +1,53 @@
+"""What browsers want to be told before they let a page read an answer."""
+
+from annals.app.edge.answers import Answer, Header
+
+_METHODS = "GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS"
+_ACCEPTED = (
+    *("Origin", "Cookie", "Set-Cookie", "X-Requested-With", "Content-Type", "Accept", "Range", "Content-Range"),
+    *("Cache-Control", "Expires", "Pragma", "Idempotency-Key", "Last-Event-ID", "X-Request-Id"),
+    *("X-Appwrite-Project", "X-Appwrite-Key", "X-Appwrite-Locale", "X-Appwrite-Mode", "X-Appwrite-JWT"),
+    *("X-Appwrite-Response-Format", "X-Appwrite-Timeout", "X-Appwrite-Id", "X-Appwrite-Timestamp"),
+    *("X-Appwrite-Session", "X-Fallback-Cookies", "X-Forwarded-For", "X-Forwarded-User-Agent"),
+    *("X-SDK-Version", "X-SDK-Name", "X-SDK-Language", "X-SDK-Platform", "X-SDK-GraphQL"),
+)
+_EXPOSED = (
+    *(
+        "X-Fallback-Cookies",
+        "Idempotent-Replayed",
+        "X-Appwrite-Warning",
+        "X-Annals-Position",
+        "X-Annals-Hint",
+        "X-Request-Id",
+    ),
+    *("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "Content-Range", "Content-Disposition"),
+)
+_ANYWHERE: list[Header] = [(b"access-control-allow-origin", b"*")]
+_TOLD: list[Header] = [
+    (b"access-control-expose-headers", ", ".join(_EXPOSED).encode()),
+    (b"vary", b"Origin"),
+]
+_KNOWN: Header = (b"access-control-allow-credentials", b"true")
+_PREFLIGHT: list[Header] = [
+    (b"access-control-allow-methods", _METHODS.encode()),
+    (b"access-control-allow-headers", ", ".join(_ACCEPTED).encode()),
+    (b"access-control-max-age", b"3600"),
+    (b"content-type", b"text/html"),
+]
+
+
+def headers(origin: bytes | None, *, known: bool) -> list[Header]:
+    """The headers of an answer to a page of `origin`, None for who is no browser.
+
+    Any page may read what anybody may read. Only a `known` one may read what a session's cookie opens; a preflight
+    tells all pages that they may try, since it names no project.
+    """
+    if not origin:
+        return _ANYWHERE
+    allowed: list[Header] = [(b"access-control-allow-origin", origin), *_TOLD]
+    return [*allowed, _KNOWN] if known else allowed
+
+
+def preflight() -> Answer:
+    """The answer to OPTIONS, on any path."""
+    return Answer(204, b"", list(_PREFLIGHT))

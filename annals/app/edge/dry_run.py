@@ -1,0 +1,133 @@
+"""`?dryRun=true` on a write: everything is judged as it would be, and the events that would be recorded are the answer.
+
+The handler runs on stand-ins: a log that takes back what it appends and then ends the request, a blob store that only
+measures, and an executor that never begins.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from annals.app.edge.answers import Answer, json_answer
+from annals.app.edge.call import Call
+from annals.app.history import schemas
+from annals.app.history.actors import names_of
+from annals.domain.base import Aggregate, Key
+from annals.store.content.blobs import Blob, Blobs, BlobTooLarge
+from annals.store.log.log import Command, EventLog, Meta, Recorded
+
+
+class WouldRecord(Exception):
+    """No error: how a request ends that is only tried."""
+
+    def __init__(self, recorded: Recorded) -> None:
+        super().__init__()
+        self.recorded = recorded
+
+    @classmethod
+    def all(cls, appends: Sequence[Recorded]) -> "WouldRecord":
+        """How a request ends that appends several times, in this order; one at least."""
+        return cls(appends[-1]._replace(events=[event for append in appends for event in append.events]))
+
+
+class TriedLog:
+    """Ends the request at its first append, with what that would have recorded; reads pass through.
+
+    Who appends several times tries each of them (`dry_run`) and ends the request itself.
+    """
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    async def run(
+        self, command: Command, *keys: Key, meta: Meta, contents: object = (), dry_run: bool = False, **arguments: Any
+    ) -> Recorded:
+        del contents
+        recorded = await self._log.run(command, *keys, meta=meta, dry_run=True, **arguments)
+        if dry_run:
+            return recorded
+        raise WouldRecord(recorded)
+
+    async def record(self, aggregates: Sequence[Aggregate], *, meta: Meta, contents: object = ()) -> Recorded:
+        del contents
+        raise WouldRecord(await self._log.record(aggregates, meta=meta, dry_run=True))
+
+
+class MeasuringBlobs:
+    """Tells size and digest of what it is given, and keeps and removes nothing; reads pass through."""
+
+    def __init__(self, blobs: Blobs) -> None:
+        self._blobs = blobs
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._blobs, name)
+
+    async def put(self, key: str, data: bytes | AsyncIterable[bytes], *, limit: int | None = None) -> Blob:
+        size, hashed = 0, hashlib.sha256()
+        async for piece in _pieces(data):
+            size += len(piece)
+            hashed.update(piece)
+            if limit is not None and size > limit:
+                raise BlobTooLarge(f"{key} has more than {limit} bytes")
+        return Blob(key, size, hashed.hexdigest())
+
+    async def put_part(self, upload: str, number: int, data: bytes | AsyncIterable[bytes], *, limit: int) -> Blob:
+        return await self.put(f"{upload}/{number:06d}", data, limit=limit)
+
+    async def compose(self, upload: str, numbers: Iterable[int], key: str, *, limit: int | None = None) -> Blob:
+        async def joined() -> AsyncIterator[bytes]:
+            for number in numbers:
+                async for piece in self._blobs.stream(f"{upload}/{number:06d}"):
+                    yield piece
+
+        return await self.put(key, joined(), limit=limit)
+
+    async def delete(self, *_keys: str) -> None:
+        return
+
+    async def discard(self, _upload: str) -> None:
+        return
+
+
+class IdleExecutor:
+    """Runs nothing; the request ends before anybody hears of it."""
+
+    async def execute(self, _run: object) -> None:
+        await asyncio.Event().wait()
+
+
+async def tried(call: Call) -> Answer:
+    """The events that an operation would record. Raises what the operation refuses."""
+    services = call.services
+    stands_in: dict[str, Any] = {
+        "log": TriedLog(services.log),
+        "blobs": MeasuringBlobs(services.blobs),
+        "executor": IdleExecutor(),
+    }
+    call.services = msgspec.structs.replace(services, **stands_in)
+    events: Sequence[Any] = ()
+    try:
+        await call.operation.handler(call)
+    except WouldRecord as would:
+        events = would.recorded.events
+        call.seen(would.recorded.position)
+    finally:
+        call.services = services
+    names = await names_of(
+        call.services.database, call.project_id, {event.metadata.get("actor", "") for event in events}
+    )
+    return json_answer({"total": len(events), "events": [schemas.unrecorded(event, names) for event in events]})
+
+
+async def _pieces(data: bytes | AsyncIterable[bytes]) -> AsyncIterable[bytes]:
+    if isinstance(data, bytes):
+        yield data
+        return
+    async for piece in data:
+        yield piece

@@ -1,0 +1,148 @@
+"""A visit: a request to a function's own host name (http-api.md 12)."""
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from structlog.contextvars import bind_contextvars
+
+from annals.app.edge.answers import Answer, Header
+from annals.app.edge.call import Call
+from annals.app.edge.errors import AccessForbidden, BuildCanceled, BuildFailed, ExecutePermissionMissing
+from annals.app.executions.finished import Finished
+from annals.app.executions.parameters import BODY_LIMIT
+from annals.app.executions.run import run_now
+from annals.app.hosts import host_name, pages
+from annals.app.identity.caller import GUEST, Caller
+from annals.app.parameters.body import whole
+from annals.app.parameters.special import CONTROL
+from annals.app.reads import Lookup
+from annals.application.executions.context import ACTIVE, Context, context_from
+from annals.domain.errors import (
+    BuildNotReady,
+    DeploymentNotFound,
+    FunctionNotFound,
+    FunctionRuntimeUnsupported,
+    RuleNotFound,
+)
+from annals.domain.ports import UNANSWERED_STATUS
+from annals.domain.runtimes import RUNTIMES
+from annals.store.postgres import sql
+
+if TYPE_CHECKING:
+    from annals.app.services import Services
+
+QUERIES = sql.load(__package__, "domain_request.sql")
+RULE = Lookup(QUERIES["rules"], 1)
+CONTEXT = Lookup(ACTIVE, 2)
+_PUBLIC = frozenset({"any", "guests"})
+_HOP_BY_HOP = frozenset(
+    {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+_DROPPED = _HOP_BY_HOP | {"content-length"}
+_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
+
+
+class Visit(Call):
+    """A request whose host name may be a function's; it runs as a guest of that function's project."""
+
+    __slots__ = ("is_function", "name", "project")
+
+    def __init__(self, scope: Mapping[str, Any], receive: Any, services: "Services", request_id: str) -> None:
+        super().__init__(scope, receive, services, request_id)
+        self.name = host_name(self.headers.get(b"host", b""))
+        self.project = ""
+        self.is_function = False
+
+    @property
+    def project_id(self) -> str:
+        return self.project if self.is_function else super().project_id
+
+    async def caller(self) -> Caller:
+        return GUEST if self.is_function else await super().caller()
+
+    async def run(self) -> Answer | None:
+        """The function's answer; None when the name is nobody's, so that the API is meant.
+
+        Raises the refusals of http-api.md 12, SynchronousTimeout, ClientGone, StoreUnavailable.
+        """
+        domain = self.services.settings.functions_domain
+        self.is_function = self.name == domain or self.name.endswith(f".{domain}")
+        if self.name == domain:
+            raise AccessForbidden("The functions domain itself runs nothing. Ask for a name below it that has a rule.")
+        found = await self.services.reads.look_up(RULE, self.name)
+        self.seen(found.position)
+        if not found.rows:
+            if self.is_function:
+                raise RuleNotFound(f"No rule has the domain {self.name}.")
+            return None
+        rule = found.rows[0]
+        self.is_function, self.project = True, rule["project_id"]
+        bind_contextvars(project=self.project)
+        context = await self._context(rule["function_id"])
+        self.values = {
+            "method": self.method,
+            "path": self._target(),
+            "headers": self._sent_headers(),
+            "body": await whole(self.pieces(), BODY_LIMIT),
+        }
+        self.services.stints.met(self.project)
+        return _answer(await run_now(self, context), head=self.method == "HEAD")
+
+    async def _context(self, function_id: str) -> Context:
+        found = await self.services.reads.look_up(CONTEXT, self.project, function_id)
+        if not found.rows or not found.rows[0]["enabled"]:
+            raise FunctionNotFound
+        context = context_from(found.rows[0])
+        if _PUBLIC.isdisjoint(context.execute):
+            raise ExecutePermissionMissing
+        if context.runtime not in RUNTIMES:
+            raise FunctionRuntimeUnsupported(f'Runtime "{context.runtime}" is not supported')
+        if context.deployment is None:
+            raise DeploymentNotFound
+        if context.deployment.status != "ready":
+            refusals = {"failed": BuildFailed, "canceled": BuildCanceled}
+            raise refusals.get(context.deployment.status, BuildNotReady)
+        return context
+
+    def _target(self) -> str:
+        """Path and query as they were sent."""
+        path = (self.scope.get("raw_path") or self.scope["path"].encode()).decode("latin-1").partition("?")[0] or "/"
+        query = self.scope["query_string"].decode("latin-1")
+        return f"{path}?{query}" if query else path
+
+    def _sent_headers(self) -> dict[str, str]:
+        """Repeated ones joined, since code sees a map; those of the connection, and of the platform, are not its."""
+        sent: dict[str, str] = {}
+        for raw_name, raw_value in self.scope["headers"]:
+            name, value = raw_name.decode("latin-1").lower(), _text(raw_value)
+            if name in _HOP_BY_HOP or name.startswith(("x-appwrite-", "x-open-runtimes-")):
+                continue
+            sent[name] = f"{sent[name]}{'; ' if name == 'cookie' else ', '}{value}" if name in sent else value
+        return sent
+
+
+def _text(value: bytes) -> str:
+    """A header as UTF-8 where it is that, so that it arrives in the bytes that it was sent in."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+def _answer(finished: Finished, *, head: bool) -> Answer:
+    """Code may speak for itself on its socket: what is no header is left out, whatever took it for one before."""
+    execution = finished.execution
+    told = execution.response_headers
+    headers: list[Header] = [
+        (name.encode(), header.value.encode())
+        for header in (() if isinstance(told, msgspec.Raw) else told)
+        if (name := header.name.lower()) not in _DROPPED and _NAME.fullmatch(name) and not CONTROL.search(header.value)
+    ]
+    status = execution.response_status_code or UNANSWERED_STATUS
+    if status < 200:
+        return pages.page(502, f"<p>The function answered with status {status}, which ends no exchange in HTTP.</p>\n")
+    if status >= 400 and not finished.body and not head:
+        return pages.page(status, "", headers)
+    return Answer(status, finished.body, headers)

@@ -1,0 +1,1 @@
+"""Callers: credentials, scopes, keys and passwords."""

@@ -1,0 +1,103 @@
+"""What an execution ran with, exactly, and what has changed since."""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any
+
+import msgspec
+
+from annals.app.edge.call import Call
+from annals.app.history.presenting import Presenter
+from annals.app.history.schemas import Change
+from annals.app.history.streams import whole
+from annals.domain.deployment import Deployment
+from annals.domain.errors import ExecutionNotFound
+from annals.domain.execution import Execution
+from annals.domain.function import Function
+from annals.domain.project import Project
+from annals.domain.redaction import differences, openable, told_value
+from annals.store.log.reader import Fact, project_events
+
+
+class Ran(msgspec.Struct, rename="camel", kw_only=True):
+    """One execution's ground. Variables are told by fingerprints, those of all functions apart."""
+
+    execution_id: str
+    function_id: str
+    function_version: int
+    position: int
+    deployment_id: str
+    specification: str
+    environment_digest: str
+    configuration: Any
+    variables: Sequence[Any]
+    project_variables: Sequence[Any]
+    deployment: Any
+    changes: Sequence[Change]
+
+
+async def read_configuration(call: Call) -> Ran:
+    """Raises ExecutionNotFound; what the execution ran with is told of those too that have left every list."""
+    function_id, execution_id = call.values["functionId"], call.values["executionId"]
+    own = Execution.stream(call.project_id, execution_id)
+    facts = await whole(call.services.log.facts, own, since=await call.incarnation())
+    requested, ran = _ends(facts)
+    if requested is None or requested.event.function_id != function_id:
+        raise ExecutionNotFound
+    asked: Execution.Requested = requested.event
+    version = ran.function_version if ran else asked.function_version
+    deployment_id = ran.deployment_id if ran else asked.deployment_id
+    stream = Function.stream(call.project_id, function_id)
+    functions = await whole(call.services.log.facts, stream)
+    used, since = functions[:version], functions[version:]  # versions have no gaps
+    then = _folded(None, used)
+    now = _folded(deepcopy(then), since)
+    position = requested.position
+    deployment = await call.services.log.facts.aggregate_at(
+        Deployment.absent(call.project_id, deployment_id), facts[-1].position
+    )
+    project = await call.services.log.facts.aggregate_at(Project.absent(call.project_id), position)
+    call.seen(functions[-1].position)
+    return Ran(
+        execution_id=execution_id,
+        function_id=function_id,
+        function_version=version,
+        position=used[-1].position,
+        deployment_id=deployment_id,
+        specification=ran.specification if ran else then.configuration.runtime_specification,
+        environment_digest=ran.environment_digest if ran else "",
+        configuration=told_value(then.configuration),
+        variables=[told_value(variable) for variable in then.variables.values()],
+        project_variables=[told_value(v) for v in project.variables.values()] if isinstance(project, Project) else [],
+        deployment=_summary(deployment),
+        changes=await (await Presenter.of_call(call)).changes(stream, differences(openable(then), openable(now))),
+    )
+
+
+def _ends(facts: Sequence[Fact]) -> tuple[Fact | None, Any]:
+    """The last incarnation's beginning, and what its run really used, None when it never ran."""
+    begun = [index for index, fact in enumerate(facts) if isinstance(fact.event, Execution.Requested)]
+    if not begun:
+        return None, None
+    used = [ran for fact in facts[begun[-1] :] if (ran := getattr(fact.event, "ran", None)) is not None]
+    return facts[begun[-1]], used[-1] if used else None
+
+
+def _folded(function: Function | None, facts: Sequence[Fact]) -> Function:
+    folded = project_events(function, (fact.event for fact in facts))
+    if not isinstance(folded, Function):
+        raise ExecutionNotFound
+    return folded
+
+
+def _summary(deployment: Any) -> Any:
+    if not isinstance(deployment, Deployment):
+        return None
+    return {
+        "type": deployment.type,
+        "entrypoint": deployment.entrypoint,
+        "commands": deployment.commands,
+        "origin": told_value(deployment.origin),
+        "source": told_value(deployment.source),
+        "artefact": told_value(deployment.artefact),
+    }

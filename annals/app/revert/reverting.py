@@ -1,0 +1,104 @@
+"""Reverting a function to a moment, or restoring a deleted one."""
+
+from typing import Any
+
+from annals.app.as_of.moment import Past
+from annals.app.edge.call import Call
+from annals.app.edge.dry_run import WouldRecord
+from annals.app.functions import code_scopes
+from annals.app.functions.queries import head, require
+from annals.app.installations.queries import require_installation
+from annals.domain.commands.reverting import Revival, restore_function, revert_function
+from annals.domain.deployment import Deployment
+from annals.domain.errors import DeploymentContentsGone, FunctionNotFound
+from annals.domain.function import Function
+from annals.domain.ports import Artefact
+from annals.store.content.blobs import BlobMissing
+from annals.store.ids import generate_id
+
+
+async def revert(call: Call, past: Past) -> None:
+    """Bring configuration, variables and active deployment of a function back to what they were.
+
+    Raises FunctionNotFound where there was none then, UnauthorizedScope, DeploymentContentsGone, InstallationNotFound,
+    VariableAlreadyExists for a variable whose id another function has now, and WouldRecord when it is only tried.
+    """
+    facts, key = call.services.log.facts, Function.absent(call.project_id, call.values["functionId"])
+    then = await facts.aggregate_at(key, past.position, since=past.since)
+    if not isinstance(then, Function) or then.deleted:
+        raise FunctionNotFound(f"There was no function with the requested ID at position {past.position}.")
+    await code_scopes.require(call, then.configuration.scopes)
+    now: Function = await call.services.log.load(key)
+    installation = then.configuration.installation_id
+    if installation and (now.deleted or installation != now.configuration.installation_id):
+        await require_installation(call, installation)
+    revival = await _revival(call, past, then, now)
+    if not now.deleted:
+        incarnation = require(call, await head(call, then.function_id))["sequence"]
+        await _revert(call, then, revival, incarnation)
+        return
+    try:
+        recorded = await call.services.log.run(restore_function, key, meta=await call.meta(), then=then)
+    except WouldRecord as would:
+        raise WouldRecord(await _with_deployment(call, would, then, revival)) from None
+    incarnation = recorded.rows["functions"][0]["sequence"]
+    await _revert(call, then, revival, incarnation)
+
+
+async def _revert(call: Call, then: Function, revival: Revival | None, incarnation: int) -> None:
+    keys = [Function.key(call.project_id, then.function_id)]
+    if revival is not None:
+        keys.append(Deployment.absent(call.project_id, revival.deployment_id))
+    elif then.deployment_id:
+        keys.append(Deployment.key(call.project_id, then.deployment_id))
+    recorded = await call.services.log.run(
+        revert_function, *keys, meta=await call.meta(), then=then, revival=revival, incarnation=incarnation
+    )
+    call.seen(recorded.position)
+
+
+async def _revival(call: Call, past: Past, then: Function, now: Function) -> Revival | None:
+    """What brings the deployment back that answered then; None when none did, or the same one is still there."""
+    if not then.deployment_id:
+        return None
+    facts, key = call.services.log.facts, Deployment.absent(call.project_id, then.deployment_id)
+    former = await facts.aggregate_at(key, past.position, since=past.since)
+    if not isinstance(former, Deployment) or former.source is None or former.artefact is None:
+        raise DeploymentContentsGone(f"Deployment {then.deployment_id} was not ready at position {past.position}.")
+    for artefact in (former.source, former.artefact):
+        await _require(call, then.deployment_id, artefact)
+    present: Deployment = await call.services.log.load(key)
+    same = present.created_on == former.created_on and not present.deleted
+    if same and not now.deleted:
+        return None
+    free = present.deleted or now.deleted
+    return Revival(
+        deployment_id=then.deployment_id if free else generate_id(),
+        former=former,
+        source=former.source,
+        artefact=former.artefact,
+    )
+
+
+async def _require(call: Call, deployment_id: str, artefact: Artefact) -> None:
+    try:
+        await call.services.blobs.head(artefact.key)
+    except BlobMissing:
+        raise DeploymentContentsGone(
+            f"Deployment {deployment_id} cannot answer again: its contents are no longer kept. Revert to a position at"
+            " which another one was active, or deploy again."
+        ) from None
+
+
+async def _with_deployment(call: Call, would: WouldRecord, then: Function, revival: Revival | None) -> Any:
+    """What restoring a function would record, with what brings its deployment back afterwards."""
+    recorded = would.recorded
+    (function,) = recorded.aggregates
+    if revival is None or not isinstance(function, Function):
+        return recorded
+    present = await call.services.log.load(Deployment.absent(call.project_id, revival.deployment_id))
+    changed = revert_function(function, present, then=then, revival=revival, incarnation=0)
+    events: list[Any] = [event for aggregate in changed for event in aggregate.collect_events()]
+    for event in events:
+        event.metadata.update(recorded.events[0].metadata)
+    return recorded._replace(events=[*recorded.events, *events])

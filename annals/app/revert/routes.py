@@ -1,0 +1,91 @@
+"""The operations that bring back what was, and say what differs from it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from annals.app.as_of.moment import Past, resolve
+from annals.app.edge.answers import Answer, json_answer, raw_json_answer
+from annals.app.edge.call import Call
+from annals.app.edge.dry_run import TriedLog, tried
+from annals.app.edge.routing import Operation
+from annals.app.functions.queries import read_function
+from annals.app.history.presenting import Presenter
+from annals.app.history.schemas import Change
+from annals.app.identity.scopes import EVENTS_READ, FUNCTIONS_READ, FUNCTIONS_WRITE
+from annals.app.parameters import Boolean, Parameters, Uid, Unfit, optional, required
+from annals.app.revert.configuration import read_configuration
+from annals.app.revert.reverting import revert
+from annals.domain.errors import FunctionNotFound
+from annals.domain.function import Function
+from annals.domain.redaction import differences, openable
+
+
+class Moment:
+    """A position or a time; which of them it is, the log tells."""
+
+    def parse(self, value: Any) -> str | int:
+        if isinstance(value, str | int) and not isinstance(value, bool):
+            return value
+        raise Unfit(self.describe())
+
+    def describe(self) -> str:
+        return "Value must be a position of the log or an RFC 3339 time"
+
+
+class Diff(msgspec.Struct, rename={"former": "from", "latter": "to"}):
+    """What differs between two positions."""
+
+    former: int
+    latter: int
+    changes: Sequence[Change]
+
+
+DIFF = Parameters(**{"functionId": required(Uid()), "from": required(Moment()), "to": optional(Moment())})
+REVERT = Parameters(functionId=required(Uid()), to=required(Moment()), dryRun=optional(Boolean(loose=True), False))
+CONFIGURATION = Parameters(functionId=required(Uid()), executionId=required(Uid()))
+
+
+async def diff(call: Call) -> Answer:
+    former = await resolve(call, call.values["from"], "from")
+    if call.values["to"] is None:
+        latter = Past(await call.services.log.facts.position(), None, former.since)
+    else:
+        latter = await resolve(call, call.values["to"], "to")
+    one, other = [openable(await _function_at(call, past)) for past in (former, latter)]
+    stream = Function.stream(call.project_id, call.values["functionId"])
+    changes = await (await Presenter.of_call(call)).changes(stream, differences(one, other))
+    call.seen(latter.position)
+    return json_answer(Diff(former.position, latter.position, changes))
+
+
+async def revert_to(call: Call) -> Answer:
+    (await call.caller()).require(EVENTS_READ)
+    if call.values["dryRun"] and not isinstance(call.services.log, TriedLog):
+        return await tried(call)
+    await revert(call, await resolve(call, call.values["to"], "to"))
+    return raw_json_answer(await read_function(call, call.values["functionId"]))
+
+
+async def configuration(call: Call) -> Answer:
+    return json_answer(await read_configuration(call))
+
+
+async def _function_at(call: Call, past: Past) -> Function:
+    key = Function.absent(call.project_id, call.values["functionId"])
+    found = await call.services.log.facts.aggregate_at(key, past.position, since=past.since)
+    if not isinstance(found, Function):
+        raise FunctionNotFound(f"There was no function with the requested ID at position {past.position}.")
+    return found
+
+
+_FUNCTION = "/v1/functions/{functionId}"
+
+ROUTES = (
+    Operation("GET", f"{_FUNCTION}/diff", diff, EVENTS_READ, DIFF),
+    Operation("POST", f"{_FUNCTION}/revert", revert_to, FUNCTIONS_WRITE, REVERT),
+    Operation(
+        "GET", f"{_FUNCTION}/executions/{{executionId}}/configuration", configuration, FUNCTIONS_READ, CONFIGURATION
+    ),
+)

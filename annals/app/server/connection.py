@@ -1,0 +1,176 @@
+"""One caller's connection: uvicorn's protocol, with bounds on what a head may be and how long it may take."""
+
+import asyncio
+import re
+from typing import Any
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from annals.app.edge.error_answers import refusal_answer
+from annals.domain.errors import BadRequest
+
+HEAD_BYTES = 64 * 1024
+HEAD_LINES = 100
+"""Most of a request's path and headers together, and how many headers."""
+
+HEAD_SECONDS = 30.0
+"""How long a connection's first request, and each head from its first byte on, may take to come."""
+
+_FED = HEAD_BYTES + 8 * HEAD_LINES
+"""How much of a head may come without its end: what is read of it, and what stands between its parts."""
+
+STATUS_LINE.update({status: b"HTTP/1.1 %d \r\n" % status for status in range(600, 1000)})
+"""A function answers with any status of three digits on its own host name; uvicorn knows those below 600."""
+
+_BROKEN = "The request is not HTTP/1.1, or can be read in two ways. Check its first line, its headers and its length."
+_TOO_LARGE = f"The request's head is too large: at most {HEAD_LINES} headers, {HEAD_BYTES} bytes with the path."
+
+
+class Connection(HttpToolsProtocol):
+    """Knows besides whether more is to be expected of its caller, for a process that is about to leave."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._heading = self._began = False
+        self._head_bytes = self._head_lines = self._head_fed = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._refusal = _BROKEN
+        self._deaf = self._served = False
+        self._running: RequestResponseCycle | None = None
+        self._active = self.loop.time()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being answered, or waits for the one before it."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def expects(self, *, first: float, silent: float) -> bool:
+        """Whether a request is here, or may come: the first one for `first` seconds, another for `silent` ones."""
+        if self.transport.is_closing():
+            return False
+        return self.busy or self.loop.time() - self._active < (silent if self._served else first)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the request that is being answered: uvicorn tells the last one that came, which may only wait."""
+        self._head_has_come()
+        super().connection_lost(exc)
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def data_received(self, data: bytes) -> None:
+        if self._deaf:
+            return
+        self._active = self.loop.time()
+        self._began = False
+        self._unset_keepalive_if_required()
+        try:
+            self._feed(data)
+            if self._heading and not self._began:
+                self._head_fed += len(data)
+                self._require(self._head_fed <= _FED)
+        except (httptools.HttpParserError, _HeadTooLarge):
+            self._refuse()
+        else:
+            if self._heading or not self.busy:
+                self._await_head()
+
+    def _feed(self, data: bytes) -> None:
+        """Who asks for another protocol is answered in this one, and so is what comes behind."""
+        while data:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as asked:
+                data = data[asked.args[0] :]
+                self.parser = httptools.HttpRequestParser(self)
+            else:
+                return
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._heading = self._began = True
+        self._head_bytes = self._head_lines = self._head_fed = 0
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._head_lines += 1
+        self._count(len(name) + len(value))
+        if self._heading:  # else it stands behind the body, where nothing is said that counts
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._heading, self._served = False, True
+        self._head_has_come()
+        if self.url.startswith((b"http://", b"https://")):
+            self._name_host_of_url()
+        elif not self.url.startswith(b"/"):  # `*`, or a host to be connected to
+            self.url = b"/" + self.url
+        super().on_headers_complete()
+
+    def _name_host_of_url(self) -> None:
+        """Add the host of a whole URL to the Host headers unless it is there: a request that names two is refused.
+
+        A proxy and this server could take different ones for the host that is meant (RFC 9112, 3.2.2).
+        """
+        named = re.split(rb"[/?#]", self.url.partition(b"://")[2], maxsplit=1)[0]
+        if all(value.lower() != named.lower() for name, value in self.headers if name == b"host"):
+            self.headers.append((b"host", named))
+
+    def on_response_complete(self) -> None:
+        self._active = self.loop.time()
+        unread = self.cycle.response_complete and self.cycle.more_body
+        super().on_response_complete()
+        if unread:  # whoever answered has read as much of it as it would
+            self.transport.close()
+
+    def _count(self, size: int) -> None:
+        self._head_bytes += size
+        self._require(self._head_bytes <= HEAD_BYTES and self._head_lines <= HEAD_LINES)
+
+    def _require(self, bounded: bool) -> None:
+        if not bounded:
+            self._refusal = _TOO_LARGE
+            raise _HeadTooLarge
+
+    def _refuse(self) -> None:
+        """Refuse what cannot be read, behind the answers to what was asked before it, and hear no more."""
+        self._deaf = True
+        cycle = self.cycle
+        if self.busy and not cycle.more_body:
+            cycle.keep_alive = False
+            return
+        if not (self.busy and cycle.response_started):
+            self.transport.write(_refusal(self._refusal))
+        self.transport.close()
+
+    def _await_head(self) -> None:
+        if self._head_timer is None and not self.transport.is_closing():
+            self._head_timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
+    def _head_has_come(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+
+class _HeadTooLarge(Exception):
+    """Ends the parsing of a head."""
+
+
+def _refusal(sentence: str) -> bytes:
+    answer = refusal_answer(BadRequest(sentence))
+    headers = [*answer.headers, (b"content-length", b"%d" % len(answer.body)), (b"connection", b"close")]
+    lines = b"".join(b"%s: %s\r\n" % header for header in headers)
+    return b"%s%s\r\n%s" % (STATUS_LINE[answer.status], lines, answer.body)

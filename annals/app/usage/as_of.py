@@ -1,0 +1,52 @@
+"""Usage as it was."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from annals.app.as_of import moment, rows
+from annals.app.as_of.moment import BEFORE_ALL, Past
+from annals.app.edge.answers import Answer, json_answer
+from annals.app.edge.call import Call
+from annals.app.edge.errors import HistoryNotReady
+from annals.app.usage import schemas
+from annals.projections.usage.as_of import NotBooked, read_usage_then
+from annals.projections.usage.reading import Scope, Usage
+from annals.store.log.follower import reached
+
+T = TypeVar("T")
+
+
+async def list_usage(call: Call) -> Answer:
+    past = await moment.asked(call)
+    usage = await _read(call, past, Scope(call.project_id))
+    return json_answer(schemas.present(usage, call.values["range"], of_one=False))
+
+
+async def get_usage(call: Call) -> Answer:
+    past = await moment.asked(call)
+    function = await rows.function(call, past, call.values["functionId"])
+    scope = Scope(call.project_id, function["function_id"], function["sequence"])
+    return json_answer(schemas.present(await _read(call, past, scope), call.values["range"], of_one=True))
+
+
+async def _read(call: Call, past: Past, scope: Scope) -> Usage:
+    """Raises HistoryNotReady."""
+    services, chosen = call.services, call.values["range"]
+    at = past.moment or BEFORE_ALL
+    return await patiently(
+        call,
+        lambda: read_usage_then(
+            services.database, services.log.facts, scope, chosen, position=past.position, moment=at, since=past.since
+        ),
+    )
+
+
+async def patiently(call: Call, read: Callable[[], Awaitable[T]]) -> T:
+    """Read once the follower of usage is as far as that needs. Raises HistoryNotReady when it stays behind."""
+    try:
+        return await read()
+    except NotBooked as behind:
+        position = behind.position
+    if await reached(call.services.database, "usage", position, seconds=moment.PATIENCE_SECONDS):
+        return await read()
+    raise HistoryNotReady

@@ -1,0 +1,1 @@
+"""Executions: prepared, run, and their outcome recorded."""

@@ -1,0 +1,1 @@
+"""Limits on work, and fair shares of it between tenants."""

@@ -1,0 +1,176 @@
+"""The demo's story: what a person does with two functions, told step by step over the HTTP API."""
+
+import io
+import itertools
+import json
+import tarfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+
+FILES = Path(__file__).parents[1] / "runtimes" / "demo"
+BUILD_SECONDS = 300
+RUN_SECONDS = 60
+
+
+class Plot(NamedTuple):
+    """One of the two functions: where its code lies and how it is built and called."""
+
+    function_id: str
+    runtime: str
+    entrypoint: str
+    commands: str
+    path: str
+    folder: str
+
+
+PLOTS = (
+    Plot("durations", "node-22", "index.js", "npm ci", "/?ms=5400000", "node"),
+    Plot("sizes", "", "main.py", "pip install --require-hashes -r requirements.txt", "/?bytes=123456789", "python"),
+)
+"""The Python version is the newest one that the instance can serve, chosen when the story is told."""
+
+
+class DemoFailed(Exception):
+    """A step did not end as it should; the message says which and why."""
+
+
+class Teller:
+    """Calls the API and tells what happened; `say` prints a line, `quote` a piece of a running build's log."""
+
+    def __init__(
+        self, endpoint: str, project: str, key: str, say: Callable[[str], None], quote: Callable[[str], None]
+    ) -> None:
+        headers = {"x-appwrite-project": project, "x-appwrite-key": key, "x-appwrite-response-format": "1.8.0"}
+        self.http = httpx.Client(base_url=endpoint, headers=headers, timeout=60)
+        self.say, self.quote = say, quote
+
+    def call(self, method: str, path: str, **sent: Any) -> Any:
+        answer = self.http.request(method, path, **sent)
+        if answer.is_error:
+            raise DemoFailed(f"{method} {path}: {answer.status_code} {answer.json().get('message', answer.text)}")
+        return answer.json() if answer.content else None
+
+    def unused(self, function_id: str) -> str:
+        """The id, or the first with a number behind it that no function has."""
+        numbered = (f"{function_id}-{number}" for number in itertools.count(2))
+        return next(name for name in itertools.chain((function_id,), numbered) if not self._exists(name))
+
+    def _exists(self, function_id: str) -> bool:
+        return self.http.get(f"/functions/{function_id}").status_code != httpx.codes.NOT_FOUND
+
+    def create(self, plot: Plot) -> None:
+        self.say(f"create function [bold]{plot.function_id}[/] ({plot.runtime})")
+        body = {
+            "functionId": plot.function_id,
+            "name": plot.function_id.title(),
+            "runtime": plot.runtime,
+            "entrypoint": plot.entrypoint,
+            "commands": plot.commands,
+            "execute": ["any"],
+        }
+        self.call("POST", "/functions", json=body)
+
+    def deploy(self, plot: Plot, note: str = "") -> str:
+        """Upload, follow the build's log while it runs, and return the deployment that is active then."""
+        upload = packed(FILES / plot.folder)
+        self.say(f"upload {len(upload)} bytes to [bold]{plot.function_id}[/] {note}and follow the build")
+        made = self.call(
+            "POST",
+            f"/functions/{plot.function_id}/deployments",
+            files={"code": ("code.tar.gz", upload, "application/gzip")},
+            data={"activate": "true"},
+        )
+        deployment = self._follow(plot.function_id, made["$id"])
+        size, seconds = deployment["buildSize"], deployment["buildDuration"]
+        self.say(f"  ready: [bold]{made['$id']}[/], {size} bytes, {seconds} s, active")
+        return str(made["$id"])
+
+    def _follow(self, function_id: str, deployment_id: str) -> dict[str, Any]:
+        shown, deadline = 0, time.monotonic() + BUILD_SECONDS
+        while time.monotonic() < deadline:
+            now: dict[str, Any] = self.call("GET", f"/functions/{function_id}/deployments/{deployment_id}")
+            logs = now["buildLogs"]
+            if len(logs) > shown:
+                self.quote(logs[shown:])
+                shown = len(logs)
+            if now["status"] == "ready":
+                return now
+            if now["status"] in {"failed", "canceled"}:
+                raise DemoFailed(f"the build of {function_id} {now['status']}; its log is above")
+            time.sleep(0.1)
+        raise DemoFailed(f"the build of {function_id} did not end in {BUILD_SECONDS} s")
+
+    def run(self, plot: Plot) -> str:
+        """Call it, tell what it answered, and return the execution's id."""
+        execution = self.call(
+            "POST", f"/functions/{plot.function_id}/executions", json={"path": plot.path, "method": "GET"}
+        )
+        if execution["status"] != "completed":
+            raise DemoFailed(f"the call of {plot.function_id} {execution['status']}: {execution['errors']}")
+        milliseconds = execution["duration"] * 1000
+        self.say(f"call {plot.function_id}{plot.path}: {execution['responseBody']} in {milliseconds:.1f} ms")
+        return str(execution["$id"])
+
+    def run_later(self, plot: Plot) -> None:
+        execution = self.call(
+            "POST", f"/functions/{plot.function_id}/executions", json={"path": plot.path, "async": True}
+        )
+        self.say(f"call {plot.function_id} asynchronously: accepted as {execution['$id']}, {execution['status']}")
+        deadline = time.monotonic() + RUN_SECONDS
+        while execution["status"] not in {"completed", "failed"} and time.monotonic() < deadline:
+            time.sleep(0.05)
+            execution = self.call("GET", f"/functions/{plot.function_id}/executions/{execution['$id']}")
+        if execution["status"] != "completed":
+            raise DemoFailed(f"the asynchronous call is {execution['status']}: {execution['errors']}")
+        self.say(f"  later: {execution['status']}, it logged {json.dumps(execution['logs'].strip())}")
+
+    def set_variable(self, plot: Plot, key: str, value: str) -> None:
+        self.say(f"set the secret variable {key} of {plot.function_id}; the next call has it")
+        self.call("POST", f"/functions/{plot.function_id}/variables", json={"key": key, "value": value, "secret": True})
+
+    def roll_back(self, plot: Plot, deployment_id: str) -> None:
+        self.say(f"roll {plot.function_id} back to {deployment_id}")
+        self.call("PATCH", f"/functions/{plot.function_id}/deployment", json={"deploymentId": deployment_id})
+
+    def look_back(self, plot: Plot, execution_id: str) -> None:
+        path = f"/functions/{plot.function_id}/executions/{execution_id}/configuration"
+        ran_with = self.call("GET", path)
+        fields = sorted({change["field"].split(".")[0] for change in ran_with["changes"]})
+        self.say(f"the first call ran with {len(ran_with['variables'])} variables; changed since: {', '.join(fields)}")
+
+
+def tell(teller: Teller, python_runtime: str) -> None:
+    """The whole story, in order. Raises DemoFailed."""
+    plots = [plot if plot.runtime else plot._replace(runtime=python_runtime) for plot in PLOTS]
+    node, python = (plot._replace(function_id=teller.unused(plot.function_id)) for plot in plots)
+    teller.create(node)
+    first_deployment = teller.deploy(node)
+    first_call = teller.run(node)
+    teller.run_later(node)
+    teller.create(python)
+    teller.deploy(python)
+    teller.run(python)
+    teller.run_later(python)
+    teller.set_variable(node, "GREETING", "bonjour")
+    teller.run(node)
+    teller.deploy(node, "once more ")
+    teller.roll_back(node, first_deployment)
+    teller.run(node)
+    teller.look_back(node, first_call)
+
+
+def packed(folder: Path) -> bytes:
+    """The folder's files as a gzip tar, the same bytes each time."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for file in sorted(folder.iterdir()):
+            if file.is_file():
+                member = tarfile.TarInfo(file.name)
+                content = file.read_bytes()
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()

@@ -1,0 +1,62 @@
+"""One process of our own in the foreground: logs, the fast event loop, and signals that ask it to end."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import click
+import structlog
+import uvloop
+
+from annals.app.server.listening import Unavailable
+from annals.cli.options import chosen
+from annals.executor.errors import BubblewrapUnusable, EngineAway, ExecutorMissing, WorkFolderTaken
+from annals.settings import Invalid, Settings
+from annals.store.content.blobs import BlobError
+from annals.store.errors import MasterKeyWrong, MigrationError, StoreUnavailable, UrlInvalid
+from annals.telemetry.logging import configure
+
+log = structlog.get_logger()
+
+_EXPLAINED = (
+    Invalid,
+    MasterKeyWrong,
+    MigrationError,
+    StoreUnavailable,
+    UrlInvalid,
+    BlobError,
+    BubblewrapUnusable,
+    EngineAway,
+    ExecutorMissing,
+    WorkFolderTaken,
+    Unavailable,
+)
+"""What stands in the way of a start, for people to mend."""
+
+json_logs = click.option("--json", "json_logs", is_flag=True, help="Log JSON lines, whatever the settings say.")
+
+
+def run(role: str, serve: Callable[[Settings], Coroutine[Any, Any, None]], *, json_logs: bool) -> None:
+    """Run a role until it ends, configured by the environment alone."""
+    settings = chosen(log_format="json" if json_logs else None)
+    configure(settings, role)
+    os.umask(0o077)
+    try:
+        uvloop.run(serve(settings))
+    except _EXPLAINED as error:  # its sentence says what to do; where in the code it was found does not
+        log.critical("ended", reason=str(error))
+        sys.exit(1)
+    except Exception as error:
+        log.critical("ended", reason=str(error) or type(error).__name__, exc_info=error)
+        sys.exit(1)
+
+
+def asked_to_end() -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set."""
+    asked = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, asked.set)
+    return asked

@@ -1,0 +1,71 @@
+"""What commands share: settings from options, and the two forms of their answers."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from annals.app.parameters.kinds import Kind, Unfit
+from annals.settings import Invalid, Settings, read
+from annals.supervisor.folders import Folders
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Answer in JSON, for scripts.")
+data_option = click.option(
+    "--data", type=click.Path(file_okay=False, path_type=Path), help="Data folder of a running instance."
+)
+
+
+def fitting(kind: Kind) -> Callable[[click.Context, click.Parameter, str | None], Any]:
+    """An option's callback that judges it as the API judges the parameter of the same name."""
+
+    def judged(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Any:
+        try:
+            return None if value is None else kind.parse(value)
+        except Unfit as unfit:
+            raise click.BadParameter(f"{unfit}.") from None
+
+    return judged
+
+
+def chosen(**options: object) -> Settings:
+    """Settings of the environment, overruled by options. Raises a ClickException that names what to change."""
+    try:
+        return read(None, **options)
+    except Invalid as error:
+        raise click.ClickException(str(error)) from None
+
+
+def of_instance(data: Path | None) -> Settings:
+    """Settings of the instance that runs on a data folder; where none does, those of the environment.
+
+    Raises a ClickException when neither names a database.
+    """
+    settings = chosen(data=data)
+    folders = Folders(settings.folder)
+    running = folders.running()
+    if running is not None:
+        return read(running.settings)
+    if not settings.database_url:
+        raise click.ClickException(absent(folders, "name its folder with --data, or set ANNALS_DATABASE_URL"))
+    return settings
+
+
+def absent(folders: Folders, otherwise: str) -> str:
+    """Why nothing can be asked of the instance on a data folder; `otherwise` is what else there is but to start one."""
+    if folders.locked():
+        return f"The instance on {folders.data} is starting or ending. Wait until it says that it is ready."
+    return f"No instance runs on {folders.data}. Start one with `annals up`, {otherwise}."
+
+
+def answer(content: Any, as_json: bool, text: Callable[[], str]) -> None:
+    """Print an answer: JSON on one line, or what a person reads."""
+    click.echo(msgspec.json.encode(content).decode() if as_json else text())
+
+
+def table(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> str:
+    """Rows under their headings, as wide as they need to be."""
+    cells = [[column.upper() for column in columns], *([str(row.get(c, "")) for c in columns] for row in rows)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+    return "\n".join("  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)).rstrip() for line in cells)

@@ -1,0 +1,130 @@
+"""`annals api`: one API process. Several share a port: by the supervisor's socket, or by SO_REUSEPORT of their own."""
+
+import asyncio
+import os
+import socket
+import time
+from typing import Any
+
+import click
+import structlog
+
+from annals.app.main import create_app
+from annals.app.server.http_server import HttpServer, NotStarted
+from annals.app.server.listening import listen
+from annals.cli.foreground import asked_to_end, json_logs, run
+from annals.settings import Settings
+from annals.supervisor.notify import notify
+from annals.telemetry.metrics import share
+from annals.telemetry.request_log import RequestLog
+
+log = structlog.get_logger()
+
+IN_FLIGHT_SECONDS = 4
+"""How long requests in flight may take to end once the process was asked to."""
+
+TELL_SECONDS = 2.0
+
+
+class Watched:
+    """Passes everything on to the application; knows whether it is ready and how many requests run."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self.ready = asyncio.Event()
+        self.running = 0
+        self.leaving = False
+        """Whether answers say that their connection closes, so that the next request goes to another process."""
+        self.failure: BaseException | None = None
+        """Why the application did not start."""
+        self._requests = RequestLog()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(scope, receive, send)
+            return
+        method, path, status = scope["method"], scope["path"], 0
+        began = time.perf_counter()
+
+        async def sending(message: Any) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                if self.leaving:
+                    message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
+            await send(message)
+
+        self.running += 1
+        try:
+            await self._app(scope, receive, sending)
+        finally:
+            self.running -= 1
+            self._requests.ended(method, path, status, time.perf_counter() - began)
+
+    async def _live(self, scope: Any, receive: Any, send: Any) -> None:
+        async def told(message: Any) -> None:
+            if message["type"] == "lifespan.startup.failed":
+                message = {**message, "message": ""}  # a trace, of what is told in a sentence when the process ends
+            await send(message)
+            if message["type"] == "lifespan.startup.complete":
+                self.ready.set()
+
+        try:
+            await self._app(scope, receive, told)
+        except Exception as error:  # the server only says that it did not start
+            self.failure = _innermost(error)
+            raise
+
+    async def tell(self) -> None:
+        """Tell the supervisor, first that the process is ready, then what it does, until cancelled."""
+        while True:
+            self._requests.summarise()
+            notify(READY="1", STATUS=f"{self.running} requests" if self.running else "idle")
+            await asyncio.sleep(TELL_SECONDS)
+
+
+def _innermost(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):  # of the application's own tasks
+        error = error.exceptions[0]
+    return error
+
+
+@click.command()
+@click.option("--listen-fd", type=int, default=-1, hidden=True, help="A listening socket to serve.")
+@json_logs
+def api(listen_fd: int, json_logs: bool) -> None:
+    """Run one API process, configured by settings alone."""
+
+    async def serve(settings: Settings) -> None:
+        await _serve(settings, listen_fd)
+
+    run("api", serve, json_logs=json_logs)
+
+
+async def _serve(settings: Settings, descriptor: int) -> None:
+    asked = asked_to_end()
+    if settings.metrics is not None:
+        share(settings.metrics, settings.process_name or f"api{os.getpid()}")
+    app = Watched(create_app(settings))
+    shared = descriptor >= 0
+    listening = socket.socket(fileno=descriptor) if shared else listen(settings.host, settings.port, shared=True)
+    server = HttpServer(app, listening)
+    serving = asyncio.ensure_future(server.run_until_stopped())
+    ready = asyncio.ensure_future(app.ready.wait())
+    ending = asyncio.ensure_future(asked.wait())
+    await asyncio.wait([serving, ready, ending], return_when=asyncio.FIRST_COMPLETED)
+    if ready.done():
+        log.info("ready", endpoint=settings.endpoint)
+        telling = asyncio.ensure_future(app.tell())
+        await asyncio.wait([serving, ending], return_when=asyncio.FIRST_COMPLETED)
+        telling.cancel()
+    notify(STOPPING="1")
+    deadline = time.monotonic() + IN_FLIGHT_SECONDS
+    if shared and ready.done() and not serving.done():
+        app.leaving = True
+        await server.leave(seconds=IN_FLIGHT_SECONDS)
+    server.stop(seconds=deadline - time.monotonic())
+    try:
+        await serving
+    except NotStarted as error:
+        raise app.failure or error from None

@@ -1,0 +1,115 @@
+"""`annals executor`: the one process of a host that runs users' code."""
+
+import asyncio
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import click
+
+from annals.cli.foreground import json_logs, run
+from annals.domain.catalogue import default_specification
+from annals.domain.ports import Limits
+from annals.executor.config import ExecutorConfig, Facade, Tls
+from annals.executor.main import serve
+from annals.executor.wire.client import ExecutorClient
+from annals.settings import Invalid, Settings
+from annals.store.postgres.conninfo import Host, hosts
+from annals.supervisor.notify import notify
+
+SECRET_CHARACTERS = 16
+LOOK_SECONDS = 2.0
+"""How often `annals ps` learns what the executor does."""
+
+
+@click.command()
+@json_logs
+def executor(json_logs: bool) -> None:
+    """Run this host's executor process, configured by settings alone."""
+    run("executor", _serve, json_logs=json_logs)
+
+
+async def _serve(settings: Settings) -> None:
+    config = configured(settings)
+    await serve(config, meanwhile=lambda: _look(ExecutorClient([config.listen], config.tls)))
+
+
+async def _look(client: ExecutorClient) -> None:
+    """Ask the port as any caller would, and tell the supervisor: ready means that it answers."""
+    seconds = 0.1
+    while True:
+        for status in (await client.status()).values():
+            if not isinstance(status, str):
+                work = ", ".join(f"{count} {what}" for what, count in status.work.items() if count)
+                notify(READY="1", STATUS=work or "idle", X_DRIVER=status.driver)
+                seconds = LOOK_SECONDS
+        await asyncio.sleep(seconds)
+
+
+def configured(settings: Settings) -> ExecutorConfig:
+    """The executor's part of the settings."""
+    return ExecutorConfig(
+        data=settings.folder,
+        work=settings.folder / "work",
+        blobs_url=settings.blobs,
+        listen=settings.executor_listen or f"unix:{settings.folder / 'run' / 'executor.sock'}",
+        driver=settings.driver,
+        bwrap=settings.bwrap,
+        network=settings.sandbox_network,
+        network_allow=(settings.port,) if settings.port else (),  # functions may call the API, nothing else of the host
+        network_closed=_services(settings),
+        images=settings.images,
+        allow=settings.runtimes,
+        passthrough=settings.build_env_passthrough,
+        docker_host=settings.docker_host,
+        tls=tls(settings),
+        facade=facade(settings),
+        reserve=settings.reserve,
+        usual=_usual(settings),
+        log_limit_bytes=settings.log_limit_bytes,
+        idle_seconds=float(settings.idle_timeout_s),
+        executions=settings.host_executions,
+        executions_per_project=settings.share_of(settings.host_executions),
+    )
+
+
+def facade(settings: Settings) -> Facade | None:
+    """Where other control planes are served, when that is set. Raises Invalid."""
+    if not settings.facade_listen:
+        return None
+    host, _, port = settings.facade_listen.rpartition(":")
+    if not (host and port.isdecimal() and int(port) < 65_536):
+        raise Invalid(f"ANNALS_FACADE_LISTEN is host:port, as in 127.0.0.1:9900, not {settings.facade_listen!r}.")
+    try:
+        secret = Path(settings.facade_secret_file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        raise Invalid("ANNALS_FACADE_SECRET_FILE must name a file with the façade's secret.") from None
+    if len(secret) < SECRET_CHARACTERS:
+        raise Invalid(f"The secret in ANNALS_FACADE_SECRET_FILE needs {SECRET_CHARACTERS} characters or more.")
+    storage = settings.facade_storage_url or str(settings.folder / "facade")
+    return Facade(host=host.strip("[]"), port=int(port), secret=secret, storage=storage)
+
+
+def _usual(settings: Settings) -> Limits:
+    """The size of functions that were created without one."""
+    size = default_specification(settings.specifications())
+    return Limits(cpus=size.cpus, memory_mb=size.memory)
+
+
+def _services(settings: Settings) -> tuple[tuple[str, int], ...]:
+    """Where the control plane's own services listen, as far as that is told here; functions have no business there."""
+    queue = urlsplit(settings.redis_url)
+    listening = [*hosts(settings.database_url)] if settings.database_url else []
+    if queue.hostname:
+        listening.append(Host(queue.hostname, queue.port or 6379))
+    return tuple((host.name, host.port) for host in listening if not host.name.startswith(("/", "@")))
+
+
+def tls(settings: Settings) -> Tls | None:
+    """The files of the mutual TLS between hosts, when they are set."""
+    if not settings.tls_certificate_file:
+        return None
+    return Tls(
+        certificate=settings.tls_certificate_file,
+        key=settings.tls_key_file,
+        authority=settings.tls_authority_file,
+    )

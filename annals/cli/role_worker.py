@@ -1,0 +1,45 @@
+"""`annals worker` and `annals keeper`: what reacts to events, and what follows the log and the clock."""
+
+import click
+
+from annals.cli.foreground import asked_to_end, json_logs, run
+from annals.cli.role_executor import tls
+from annals.executor.wire.client import ExecutorClient
+from annals.settings import Settings
+from annals.supervisor.notify import notify
+from annals.workers.main import serve_keeper, serve_worker
+
+
+@click.command()
+@json_logs
+def worker(json_logs: bool) -> None:
+    """Run one worker process, configured by settings alone."""
+    run("worker", _serve_worker, json_logs=json_logs)
+
+
+@click.command()
+@json_logs
+def keeper(json_logs: bool) -> None:
+    """Run one keeper process, configured by settings alone; all but one stand by."""
+    run("keeper", _serve_keeper, json_logs=json_logs)
+
+
+async def _serve_worker(settings: Settings) -> None:
+    executor = ExecutorClient(settings.executor_urls, tls(settings), silence_seconds=settings.lease_s)
+    try:
+        await serve_worker(settings, executor, asked=asked_to_end(), tell=_tell)
+    finally:
+        notify(STOPPING="1")
+        await executor.close()
+
+
+async def _serve_keeper(settings: Settings) -> None:
+    try:
+        await serve_keeper(settings, asked=asked_to_end(), tell=_tell)
+    finally:
+        notify(STOPPING="1")
+
+
+def _tell(doing: str) -> None:
+    """The first word means that the process is ready."""
+    notify(READY="1", STATUS=doing)

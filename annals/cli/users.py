@@ -1,0 +1,103 @@
+"""`annals users`: the console's users, who are the admins of the instance."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from annals.app.identity.passwords import LEAST, MOST, Passwords
+from annals.app.parameters.identity import Email, Password
+from annals.app.parameters.kinds import Unfit
+from annals.cli.event_log import actor, with_log
+from annals.cli.options import answer, data_option, json_option, of_instance, table
+from annals.domain.commands.users import create_user, delete_user
+from annals.domain.project import CONSOLE
+from annals.domain.team import Team
+from annals.domain.user import User
+from annals.settings import Settings
+from annals.store.ids import generate_id
+from annals.store.log.log import EventLog
+from annals.store.postgres import sql
+from annals.store.secrets.vault import Vault
+
+QUERIES = sql.load(__package__, "users.sql")
+
+
+@click.group()
+def users() -> None:
+    """Create, list and delete the admins of an instance."""
+
+
+@users.command("create-admin")
+@click.option("--email", required=True, help="What the admin signs in with.")
+@click.option("--password", default="", help="At least 8 characters; asked for when left out.")
+@click.option("--name", default="", help="What the admin is called.")
+@data_option
+@json_option
+def create_admin(*, email: str, password: str, name: str, data: Path | None, as_json: bool) -> None:
+    """Create an admin, who may do everything in every project."""
+    settings = of_instance(data)
+    password = password or click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    email = fitting(Email(), email)
+    fitting(Password(LEAST, MOST), password)
+
+    async def work(log: EventLog) -> str:
+        return await make_admin(log, settings, email=email, password=password, name=name)
+
+    user_id = with_log(settings, work)
+    answer({"id": user_id, "email": email}, as_json, lambda: f"admin  {user_id}  {email}")
+
+
+@users.command("list")
+@data_option
+@json_option
+def list_admins(data: Path | None, as_json: bool) -> None:
+    """List the admins."""
+
+    async def work(log: EventLog) -> list[dict[str, Any]]:
+        return await log.database.rows(QUERIES["list"], {"project": CONSOLE})
+
+    rows = with_log(of_instance(data), work)
+    answer({"users": rows, "total": len(rows)}, as_json, lambda: table(rows, ("id", "email", "name", "sessions")))
+
+
+@users.command()
+@click.option("--id", "user_id", required=True, help="Id of the admin.")
+@data_option
+@json_option
+def delete(user_id: str, data: Path | None, as_json: bool) -> None:
+    """Delete an admin: their sessions end at once."""
+
+    async def work(log: EventLog) -> None:
+        rows = await log.database.rows(QUERIES["teams"], {"project": CONSOLE, "user": user_id})
+        teams = [Team.absent(CONSOLE, row["team_id"]) for row in rows]
+        await log.run(delete_user, User.key(CONSOLE, user_id), *teams, meta=actor())
+
+    with_log(of_instance(data), work)
+    answer({"id": user_id, "deleted": True}, as_json, lambda: f"deleted  {user_id}")
+
+
+async def make_admin(log: EventLog, settings: Settings, *, email: str, password: str, name: str) -> str:
+    """A new user of the console; their id. Raises UserAlreadyExists."""
+    user_id = generate_id()
+    passwords = Passwords(await Vault.of(log.database, settings.master_key))
+    sealed = await passwords.seal(CONSOLE, user_id, password)
+    await log.run(
+        create_user,
+        User.absent(CONSOLE, user_id),
+        meta=actor(),
+        project_id=CONSOLE,
+        user_id=user_id,
+        name=name,
+        email=email,
+        sealed_password=sealed,
+    )
+    return user_id
+
+
+def fitting(kind: Email | Password, value: str) -> str:
+    """The value as its kind takes it. Raises a ClickException that says what is wrong."""
+    try:
+        return kind.parse(value)
+    except Unfit as unfit:
+        raise click.ClickException(str(unfit)) from None

@@ -1,0 +1,145 @@
+"""Bytes of an uploaded archive, decompressed as they are read, with bounds that a bomb runs into."""
+
+import time
+import zlib
+from typing import BinaryIO, Protocol
+
+import zstandard
+
+from annals.executor.errors import BadArchive
+
+CHUNK = 256 * 1024
+GZIP = b"\x1f\x8b"
+ZSTD = b"\x28\xb5\x2f\xfd"
+FOREIGN = {
+    b"PK\x03\x04": "a zip archive",
+    b"PK\x05\x06": "an empty zip archive",
+    b"BZh": "a bzip2 archive",
+    b"\xfd7zXZ\x00": "an xz archive",
+    b"7z\xbc\xaf\x27\x1c": "a 7-Zip archive",
+    b"Rar!": "a RAR archive",
+    b"hsqs": "a squashfs image",
+}
+ZSTD_WINDOW = 128 * 1024 * 1024
+
+
+class Source(Protocol):
+    """Where tar bytes come from: at most `size` bytes a call, empty at the end."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+class _Gzip:
+    """Every member of a gzip file, strictly: a truncated or damaged one is refused; zero padding may follow."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._inflate = zlib.decompressobj(wbits=31)
+        self._ended = False
+
+    def read(self, size: int) -> bytes:
+        while not self._ended:
+            pending = self._inflate.unconsumed_tail or self._file.read(CHUNK)
+            if not pending:
+                raise BadArchive("The archive is cut off: its gzip stream has no end.")
+            try:
+                out = self._inflate.decompress(pending, size)
+            except zlib.error as damage:
+                raise BadArchive("The archive is damaged: its gzip stream cannot be decompressed.") from damage
+            if self._inflate.eof:
+                self._next_member()
+            if out:
+                return out
+        return b""
+
+    def _next_member(self) -> None:
+        rest = self._inflate.unused_data or self._file.read(CHUNK)
+        while rest and not rest.strip(b"\0"):
+            rest = self._file.read(CHUNK)
+        rest = rest.lstrip(b"\0")
+        if not rest:
+            self._ended = True
+            return
+        if len(rest) < 2:
+            rest += self._file.read(CHUNK)
+        if not rest.startswith(GZIP):
+            raise BadArchive("The archive is damaged: something else follows its gzip stream.")
+        self._inflate = zlib.decompressobj(wbits=31)
+        self._file = _Rest(rest, self._file)  # type: ignore[assignment]
+
+
+class _Rest:
+    """A file that first gives back what was read of it."""
+
+    def __init__(self, first: bytes, file: BinaryIO) -> None:
+        self._first = first
+        self._file = file
+
+    def read(self, size: int) -> bytes:
+        if self._first:
+            piece, self._first = self._first[:size], self._first[size:]
+            return piece
+        return self._file.read(size)
+
+
+class _Zstd:
+    """Every frame of a zstd file; a window above the bound is refused before memory is taken for it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._stream = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW).stream_reader(
+            file, read_across_frames=True
+        )
+
+    def read(self, size: int) -> bytes:
+        try:
+            return self._stream.read(size)
+        except zstandard.ZstdError as damage:
+            raise BadArchive("The archive is damaged: its zstd stream cannot be decompressed.") from damage
+
+
+class Bounded:
+    """A source that refuses to give more than `most` bytes, to expand beyond `ratio`, or to go on past `deadline`.
+
+    The ratio is looked at only above `ratio_floor` bytes, since tiny archives of zeros are honest. `deadline` is
+    in `time.monotonic` seconds.
+    """
+
+    def __init__(self, source: Source, compressed: int, *, most: int, ratio: int, deadline: float) -> None:
+        self._source = source
+        self._most = min(most, max(compressed * ratio, RATIO_FLOOR))
+        self._by_ratio = self._most < most
+        self._deadline = deadline
+        self.given = 0
+
+    def read(self, size: int) -> bytes:
+        if time.monotonic() > self._deadline:
+            raise BadArchive("The archive takes too long to unpack.")
+        piece = self._source.read(size)
+        self.given += len(piece)
+        if self.given > self._most:
+            if self._by_ratio:
+                raise BadArchive("The archive expands beyond any honest ratio: it looks like a decompression bomb.")
+            raise BadArchive(f"The archive holds more than {self._most:,} bytes when unpacked.")
+        return piece
+
+
+RATIO_FLOOR = 64 * 1024 * 1024
+
+
+def open_source(file: BinaryIO) -> Source:
+    """The plain bytes of an archive told by its first bytes, never by its name."""
+    magic = file.read(8)
+    file.seek(0)
+    if not magic:
+        raise BadArchive("The archive is empty.")
+    for mark, name in FOREIGN.items():
+        if magic.startswith(mark):
+            raise BadArchive(
+                f"The archive is {name}; send a tar, plain or compressed with gzip or zstd, or as source a zip."
+            )
+    if magic.startswith(GZIP):
+        return _Gzip(file)
+    if magic.startswith(ZSTD):
+        return _Zstd(file)
+    return file

@@ -1,0 +1,1 @@
+"""Builds: from a source archive to an artefact."""

@@ -1,0 +1,1 @@
+"""What confines user code: kernel limits, networks, folders, processes."""

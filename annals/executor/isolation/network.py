@@ -1,0 +1,214 @@
+"""Isolated networks for sandboxes, as root: each has a namespace of its own, reaches the internet, and meets nobody.
+
+A bridge joins the host's ends of the pairs, its ports isolated from each other; what may pass is one nftables table.
+Namespaces are made ahead and used again, since making one takes longer than starting a sandbox.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import ipaddress
+import itertools
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from annals.executor.errors import StartFailed
+from annals.executor.isolation import kernel
+
+SPARE = 2
+HOSTS = 1000
+FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
+CLOSED = "0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, 224.0.0.0/4, 240.0.0.0/4"
+"""Never reached from a sandbox: link-local addresses hold clouds' metadata and credentials."""
+METADATA_DNS = "ip daddr 169.254.0.0/16 meta l4proto { tcp, udp } th dport 53 accept"
+"""Some clouds answer for names at such an address too, which is no secret."""
+
+
+class Namespace(NamedTuple):
+    """A network namespace held by a handle; `address` is its own on the bridge."""
+
+    handle: int
+    address: str
+
+
+class Networks:
+    """The namespaces of one executor. `allow` are ports of the host that sandboxes may call: the API's.
+
+    `closed` are hosts and ports elsewhere that they may not: the control plane's own services.
+    """
+
+    def __init__(self, work: Path, allow: tuple[int, ...] = (), closed: tuple[tuple[str, int], ...] = ()) -> None:
+        digest = hashlib.sha256(os.fsencode(work)).hexdigest()
+        self._name = f"an{digest[:8]}"
+        self.subnet = _subnet(digest)
+        self._allow = allow
+        self._closed = closed
+        self._numbers = itertools.count(2)
+        self._spare: list[Namespace] = []
+        self._making = asyncio.Lock()
+
+    async def open(self) -> None:
+        """Make the bridge and the rules. Raises StartFailed with a sentence."""
+        if problem := unusable():
+            raise StartFailed(problem)
+        await asyncio.to_thread(self._lay)
+
+    def _lay(self) -> None:
+        self._remove()
+        gateway = f"{next(self.subnet.hosts())}/{self.subnet.prefixlen}"
+        _run("ip", "link", "add", self._name, "type", "bridge")
+        _run("ip", "address", "add", gateway, "dev", self._name)
+        _run("ip", "link", "set", self._name, "up")
+        _run("nft", "-f", "-", stdin=rules(self._name, str(self.subnet), self._allow, resolved(self._closed)))
+        if FORWARDING.read_text().strip() == "0":
+            FORWARDING.write_text("1")
+        _admit(self._name)
+
+    def _remove(self) -> None:
+        """What a former life left; a bridge takes its ports' other ends along when their namespaces go."""
+        for command in (("ip", "link", "del", self._name), ("nft", "delete", "table", "inet", self._name)):
+            subprocess.run(command, capture_output=True, check=False)
+        for side in ("-i", "-o"):
+            _docker("-D", side, self._name, "-j", "ACCEPT")
+
+    async def close(self) -> None:
+        for namespace in self._spare:
+            os.close(namespace.handle)
+        self._spare.clear()
+        await asyncio.to_thread(self._remove)
+
+    async def take(self) -> Namespace:
+        """A namespace nobody uses; give it back with `give_back`. Raises StartFailed."""
+        async with self._making:
+            if not self._spare:
+                self._spare += [await asyncio.to_thread(self._make) for _ in range(SPARE)]
+            return self._spare.pop()
+
+    def give_back(self, namespace: Namespace) -> None:
+        """A namespace whose processes are all gone is as good as new: they had no right to change it."""
+        self._spare.append(namespace)
+
+    def _make(self) -> Namespace:
+        number = next(self._numbers)
+        if number > HOSTS:
+            raise StartFailed("No address is left for one more isolated sandbox.")
+        host, inside = f"{self._name[:10]}{number:04d}", "eth0"
+        address, gateway = str(self.subnet[number]), str(self.subnet[1])
+        handle = _fresh_namespace()
+        place = f"/proc/{os.getpid()}/fd/{handle}"
+        try:
+            _run("ip", "link", "add", host, "type", "veth", "peer", "name", inside, "netns", place)
+            _run("ip", "link", "set", host, "master", self._name, "up")
+            _run("bridge", "link", "set", "dev", host, "isolated", "on")
+            orders = (
+                "link set lo up",
+                f"address add {address}/{self.subnet.prefixlen} dev {inside}",
+                f"link set {inside} up",
+                f"route add default via {gateway}",
+            )
+            _run("nsenter", f"--net={place}", "ip", "-batch", "-", stdin="\n".join(orders) + "\n")
+        except StartFailed:
+            os.close(handle)
+            raise
+        return Namespace(handle, address)
+
+
+def _fresh_namespace() -> int:
+    """A handle of a new, empty network namespace; made in this thread, which returns to its own."""
+    own = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        kernel.unshare(kernel.CLONE_NEWNET)
+        try:
+            return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        finally:
+            kernel.setns(own, kernel.CLONE_NEWNET)
+    finally:
+        os.close(own)
+
+
+def _subnet(digest: str) -> ipaddress.IPv4Network:
+    """A part of the shared address space (RFC 6598) for this executor, told from others by its work folder."""
+    return ipaddress.ip_network((0x64400000 + ((int(digest[:8], 16) % 4096) << 10), 22))  # type: ignore[return-value]
+
+
+def resolved(closed: Iterable[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
+    """The IPv4 addresses and ports of hosts, without those that have none. Blocking."""
+    found: set[tuple[str, int]] = set()
+    for host, port in closed:
+        with contextlib.suppress(OSError):
+            answers = socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_STREAM)
+            found |= {(str(answer[4][0]), int(answer[4][1])) for answer in answers}
+    return tuple(sorted(found))
+
+
+def services(closed: Iterable[tuple[str, int]]) -> str:
+    """Addresses and ports as nftables writes them."""
+    return ", ".join(f"{address} . {port}" for address, port in closed)
+
+
+def rules(bridge: str, subnet: str, allow: tuple[int, ...], closed: tuple[tuple[str, int], ...] = ()) -> str:
+    """One table: to the host only answers and the allowed ports, to others everything but what is closed."""
+    ports = f"tcp dport {{ {', '.join(map(str, allow))} }} accept\n" if allow else ""
+    own = f'iifname "{bridge}" ip daddr . tcp dport {{ {services(closed)} }} reject\n' if closed else ""
+    return f"""table inet {bridge} {{
+  chain to_host {{
+    type filter hook input priority -5; policy accept;
+    iifname != "{bridge}" accept
+    ct state established,related accept
+    {ports}    reject
+  }}
+  chain through {{
+    type filter hook forward priority -5; policy accept;
+    iifname "{bridge}" oifname "{bridge}" drop
+    {own}    iifname "{bridge}" {METADATA_DNS}
+    iifname "{bridge}" ip daddr {{ {CLOSED} }} reject
+    iifname "{bridge}" meta nfproto ipv6 reject
+    oifname "{bridge}" ct state established,related accept
+    oifname "{bridge}" drop
+  }}
+  chain out {{
+    type nat hook postrouting priority 100; policy accept;
+    ip saddr {subnet} oifname != "{bridge}" masquerade
+  }}
+}}
+"""
+
+
+def _docker(order: str, *words: str) -> bool:
+    command = ["iptables", order, "DOCKER-USER", *words]
+    return (
+        shutil.which("iptables") is not None
+        and not subprocess.run(command, capture_output=True, check=False).returncode
+    )
+
+
+def _admit(bridge: str) -> None:
+    """Docker lets nothing pass that it does not know; in its chain for such cases, our bridge is handed back."""
+    for side in ("-i", "-o"):
+        rule = (side, bridge, "-j", "ACCEPT")
+        if _docker("-L", "-n") and not _docker("-C", *rule):
+            _docker("-I", *rule)
+
+
+def unusable() -> str:
+    """Why sandboxes cannot have isolated networks here, as a sentence; empty when they can."""
+    if os.geteuid() != 0:
+        return "Isolated networks need root. Run the executor as root, or use the docker driver."
+    missing = [tool for tool in ("ip", "bridge", "nft", "nsenter") if not shutil.which(tool)]
+    if missing:
+        return f"Isolated networks need {', '.join(missing)}: install the packages iproute2, nftables and util-linux."
+    return ""
+
+
+def _run(*command: str, stdin: str = "") -> str:
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise StartFailed(
+            f"An isolated network could not be made: {' '.join(command[:3])}: {done.stderr.strip()[:300]}"
+        )
+    return done.stdout

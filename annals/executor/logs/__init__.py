@@ -1,0 +1,1 @@
+"""Output of user code on its way to the log."""

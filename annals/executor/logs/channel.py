@@ -1,0 +1,260 @@
+"""The channel on which an instance writes what its functions log: frames, no files, readable while they run."""
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol, cast
+
+from annals.domain.invocation import STORED_OUTPUT_CHARACTERS
+from annals.domain.ports import OutputKind, Whole
+from annals.executor.isolation.folders import open_regular
+from annals.executor.logs.frames import ERRORS, LOGS, FrameError, FrameParser
+from annals.executor.logs.spool import Spool, finish_all
+from annals.executor.logs.throttle import Rates, Throttle
+
+KEPT = 5 * 1024 * 1024
+TRUNCATED = "\nLog file has been truncated to 5.00MB."
+KINDS: tuple[OutputKind, OutputKind] = ("logs", "errors")
+END_SECONDS = 0.5
+PIECE = 1024 * 1024
+
+RATES = Rates(size=16 * 1024 * 1024, items=20_000, reads=4_000, cpu=0.1)
+BURST_SECONDS = 0.5
+"""What one instance's log frames may cost the executor in a second, and how much of that at once.
+
+A node instance that serves 1,100 calls a second writes as often; half of this held it to 870.
+"""
+
+TURN_SECONDS = 0.002
+TURN_FRAMES = 256
+"""How long frames are parsed before others have their turn, and after how many the clock is looked at."""
+
+Spooling = Callable[[], Spool | None]
+"""Begins to keep one log whole, where that is done."""
+
+
+class Log:
+    """What one execution has logged so far; a log that its record will not hold is spooled whole besides."""
+
+    def __init__(self, spooling: Spooling | None = None) -> None:
+        self.ended = asyncio.get_running_loop().create_future()
+        self._spooling = spooling
+        self._spools: dict[int, Spool] = {}
+        self._streams = (bytearray(), bytearray())
+
+    def add(self, kind: int, data: bytes) -> None:
+        stream = self._streams[kind]
+        if spool := self._spools.get(kind):
+            spool.add(data)
+        elif self._spooling and len(stream) + len(data) > STORED_OUTPUT_CHARACTERS:
+            self._spool(kind, data)
+        room = KEPT + 1 - len(stream)
+        if room > 0:
+            stream += data[:room]
+
+    def end(self) -> None:
+        """Nothing more will be added."""
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+    def takes(self, kind: int) -> bool:
+        """Whether anything of what else is logged will be kept."""
+        spool = self._spools.get(kind)
+        return len(self._streams[kind]) <= KEPT or (spool is not None and not spool.full)
+
+    def _spool(self, kind: int, data: bytes) -> None:
+        spool = self._spooling() if self._spooling and len(self._streams[kind]) <= KEPT else None
+        if spool is None:
+            self._spooling = None
+            return
+        self._spools[kind] = spool
+        for piece in (bytes(self._streams[kind]), data):
+            spool.add(piece)
+
+    async def whole(self) -> list[Whole]:
+        """The logs that were spooled, once nothing is added any more."""
+        return await finish_all([(KINDS[kind], spool) for kind, spool in self._spools.items()])
+
+    async def drop(self) -> None:
+        """Let go of what was spooled."""
+        for spool in self._spools.values():
+            await spool.drop()
+
+    def text(self, kind: int) -> str:
+        """At most 5 MiB of one stream, with a line that says so when there was more."""
+        data = self._streams[kind]
+        if len(data) > KEPT:
+            return data[:KEPT].decode(errors="replace") + TRUNCATED
+        return data.decode(errors="replace")
+
+
+class Logs(Protocol):
+    """Where an instance's functions log to."""
+
+    def open(self, log_id: str, spooling: Spooling | None = None) -> Log:
+        """Take what is logged under an id from now on."""
+        ...
+
+    async def finish(self, log_id: str, log: Log) -> None:
+        """Wait until what was logged before an answer has arrived."""
+        ...
+
+    async def gather(self, log_id: str, log: Log) -> None:
+        """Take what a call has logged that was cut short."""
+        ...
+
+    def forget(self, log_id: str) -> None: ...
+    def close(self) -> None: ...
+
+
+class LogFiles:
+    """The contract's two files an execution, for servers that know no channel; links are never followed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def open(self, _: str, spooling: Spooling | None = None) -> Log:
+        return Log(spooling)
+
+    async def finish(self, log_id: str, log: Log) -> None:
+        for kind, name in ((LOGS, f"{log_id}_logs.log"), (ERRORS, f"{log_id}_errors.log")):
+            try:
+                fd = await asyncio.to_thread(open_regular, self._folder, name)
+            except OSError:
+                continue
+            with os.fdopen(fd, "rb") as file:
+                while log.takes(kind) and (piece := await asyncio.to_thread(file.read, PIECE)):
+                    log.add(kind, piece)
+            (self._folder / name).unlink(missing_ok=True)
+
+    async def gather(self, log_id: str, log: Log) -> None:
+        await self.finish(log_id, log)
+
+    def forget(self, log_id: str) -> None:
+        """Files that are written later go with the instance's folder."""
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+class LogChannel:
+    """Listens beside an instance for its function server, and sorts its frames by execution.
+
+    The server connects once, before it loads any code; nobody else ever can. `fault` is called, once, with the rest of
+    a sentence that begins with the instance, when what comes is not what a server writes.
+    """
+
+    def __init__(self, fault: Callable[[str], None] = lambda _: None) -> None:
+        self._fault = fault
+        self._logs: dict[bytes, Log] = {}
+        self._server: asyncio.Server | None = None
+        self._reader: _FrameReader | None = None
+
+    async def listen(self, folder: Path, name: str) -> None:
+        """Listen on a socket that anyone who can reach the folder may connect to."""
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            sock.bind(f"/proc/self/fd/{handle}/{name}")  # a path of its own may be longer than a socket's name can be
+            os.chmod(name, 0o666, dir_fd=handle)  # noqa: S103 the folder decides who reaches it
+        finally:
+            os.close(handle)
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_unix_server(lambda: _FrameReader(self._logs, self._admit), sock=sock)
+
+    def _admit(self, reader: "_FrameReader") -> Callable[[str], None] | None:
+        """Take the first connection, and let the kernel refuse all others."""
+        if self._reader is not None:
+            return None
+        self._reader = reader
+        if self._server:
+            self._server.close()
+        return self._fault
+
+    def open(self, log_id: str, spooling: Spooling | None = None) -> Log:
+        log = self._logs[log_id.encode()] = Log(spooling)
+        return log
+
+    async def finish(self, _: str, log: Log) -> None:
+        """The end is written before the answer, but on another connection: it may be a moment behind."""
+        if not log.ended.done():
+            await asyncio.wait((log.ended,), timeout=END_SECONDS)
+
+    async def gather(self, log_id: str, log: Log) -> None:
+        """It is here already."""
+
+    def forget(self, log_id: str) -> None:
+        self._logs.pop(log_id.encode(), None)
+
+    def close(self) -> None:
+        if self._server:
+            self._server.close()
+        if self._reader:
+            self._reader.close()
+
+
+class _FrameReader(asyncio.Protocol):
+    """Reads one connection in short turns, within its rates: what is not read yet waits in the socket.
+
+    So a function that writes more waits for the executor, and costs it neither memory nor the time of others.
+    """
+
+    def __init__(self, logs: dict[bytes, Log], admit: "Callable[[_FrameReader], Callable[[str], None] | None]") -> None:
+        self._admit = admit
+        self._fault: Callable[[str], None] | None = None
+        self._parser = FrameParser(logs)
+        self._throttle = Throttle(RATES, BURST_SECONDS)
+        self._data = b""
+        self._at = 0
+        self._next: asyncio.Handle | None = None
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's own class is none of asyncio's
+        self._fault = self._admit(self)
+        if self._fault is None:
+            self._transport.abort()
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self._transport = None
+
+    def close(self) -> None:
+        """Read nothing any more, not even what has come."""
+        if self._next:
+            self._next.cancel()
+        self._data, self._at = b"", 0
+        if self._transport:
+            self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        self._data, self._at = self._data[self._at :] + data, 0
+        if self._next is None:
+            self._turn(read=len(data))
+
+    def _turn(self, read: int = 0) -> None:
+        """Parse for a moment; then read on, or come back for the rest when others had their turn."""
+        self._next = None
+        began = time.thread_time()
+        parsed = 0
+        try:
+            while self._at < len(self._data):
+                self._at, frames = self._parser.feed(self._data, self._at, TURN_FRAMES)
+                parsed += frames
+                if time.thread_time() - began >= TURN_SECONDS:
+                    break
+        except FrameError as error:
+            self.close()
+            if self._fault:
+                self._fault(str(error))
+            return
+        cpu = time.thread_time() - began
+        wait = self._throttle.spend(size=read, items=parsed, reads=1 if read else 0, cpu=cpu)
+        if wait or self._at < len(self._data):
+            if self._transport:
+                self._transport.pause_reading()
+            self._next = asyncio.get_running_loop().call_later(wait, self._turn)
+        elif self._transport:
+            self._transport.resume_reading()

@@ -1,0 +1,115 @@
+"""What the façade's calls ask for, read from their parameters."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from annals.domain.ports import Limits
+from annals.executor.open_runtimes.errors import Refusal
+from annals.executor.open_runtimes.fields import HEADERS_BYTES, Fields, cache_key, runtime_id
+
+VERSIONS = ("v5", "v4", "v3")
+POLICIES = ("no", "always", "on-failure", "unless-stopped")
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD")
+PATH_CHARACTERS = 4096
+LONGEST_SECONDS = 86_400.0
+BODY_BYTES = 20_971_520
+SERVERS = ("helpers/server.sh", "src/server.js", "src/server.cjs", "src/server.mjs", "src/server.py")
+"""What start commands name that start the function server itself."""
+
+
+class Spec(msgspec.Struct, frozen=True, kw_only=True):
+    """A runtime as it is asked for. `start` is what it begins with, `command` what is run in it once it is up."""
+
+    image: str
+    entrypoint: str
+    source: str
+    variables: dict[str, str]
+    start: str
+    limits: Limits
+    version: str
+    policy: str
+    command: str = ""
+    destination: str = ""
+    output_directory: str = ""
+    cache_key: str = ""
+    timeout: float = 600.0
+    remove: bool = False
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """An execution as it is asked for."""
+
+    method: str
+    path: str
+    headers: list[tuple[str, str]]
+    body: bytes
+    timeout: float
+    logging: bool
+
+
+def creation(fields: Fields) -> tuple[str, Spec]:
+    """Of `POST /runtimes`: the runtime's id and what it is to be. Raises Refusal."""
+    name = runtime_id(fields.text("runtimeId", 64, least=1))
+    spec = msgspec.structs.replace(
+        _spec(fields, image_needed=True),
+        command=fields.text("command", 1024),
+        destination=fields.text("destination", PATH_CHARACTERS),
+        output_directory=fields.text("outputDirectory", PATH_CHARACTERS),
+        cache_key=cache_key(fields.text("cacheKey", 128)),
+        timeout=fields.number("timeout", 600, least=1, most=LONGEST_SECONDS),
+        remove=fields.flag("remove", False),
+    )
+    return name, spec
+
+
+def execution(fields: Fields) -> tuple[Call, Spec]:
+    """Of `POST /runtimes/{id}/executions`: the call, and the runtime for when there is none. Raises Refusal."""
+    path = fields.text("path", 2048) or "/"
+    call = Call(
+        method=fields.choice("method", METHODS, "GET"),
+        path=path if path.startswith("/") else f"/{path}",
+        headers=fields.pairs("headers", HEADERS_BYTES),
+        body=fields.content("body", BODY_BYTES),
+        timeout=fields.number("timeout", 15, least=1, most=LONGEST_SECONDS),
+        logging=fields.flag("logging", True),
+    )
+    return call, _spec(fields, image_needed=False)
+
+
+def _spec(fields: Fields, *, image_needed: bool) -> Spec:
+    return Spec(
+        image=fields.text("image", 128, least=int(image_needed)),
+        entrypoint=fields.text("entrypoint", 256),
+        source=fields.text("source", PATH_CHARACTERS),
+        variables=fields.variables(),
+        start=fields.text("runtimeEntrypoint", 1024),
+        limits=Limits(
+            cpus=fields.number("cpus", 1, least=0.01, most=256),
+            memory_mb=int(fields.number("memory", 512, least=16, most=1024 * 1024)),
+        ),
+        version=fields.choice("version", VERSIONS, "v5"),
+        policy=fields.choice("restartPolicy", POLICIES, "no"),
+    )
+
+
+def runtime_of(image: str, images: Mapping[str, str]) -> str:
+    """The runtime id that an image stands for: configured ones by name, others by theirs, as in `x/node:v5-22`."""
+    for runtime, name in images.items():
+        if name == image:
+            return runtime
+    language, _, tag = image.rpartition("/")[2].partition(":")
+    generation, dash, version = tag.partition("-")
+    if dash and generation[:1] == "v" and generation[1:].isdecimal():
+        tag = version
+    return f"{language}-{tag}" if tag else language
+
+
+def serves(spec: Spec) -> bool:
+    """Whether a runtime begins with the function server. Raises Refusal for other programs."""
+    if spec.start and not any(server in spec.start for server in SERVERS):
+        raise Refusal(
+            "runtime_failed",
+            "Only the function server can be a runtime's start command here: end it with `bash helpers/server.sh`.",
+        )
+    return bool(spec.start)

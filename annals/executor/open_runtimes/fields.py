@@ -1,0 +1,177 @@
+"""Parameters of the façade's calls: from JSON, forms or multipart bodies, loosely typed as its clients send them."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
+
+from annals.domain.decoding import UNREADABLE
+from annals.executor.open_runtimes.errors import Refusal
+from annals.executor.open_runtimes.wire import Request
+
+PARTS = 100
+NAMES = 1000
+VALUE_BYTES = 100_000
+VARIABLES_BYTES = 1024 * 1024
+HEADERS_BYTES = 65_535
+RUNTIME_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+CACHE_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_decode = msgspec.json.Decoder().decode
+
+
+class Fields:
+    """What a request says, by name. Every reader raises Refusal with the parameter's name for what it can't take."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = values
+
+    @classmethod
+    def of(cls, request: Request) -> "Fields":
+        """Of a request's body; of its query where a call has no body."""
+        if request.method in ("GET", "DELETE"):
+            return cls(request.query)
+        if not request.body:
+            return cls({})
+        kind, options = parse_options_header(request.headers.get("content-type", ""))
+        if kind.strip().lower().startswith("multipart/"):
+            return cls(_parts(options.get("boundary", ""), request.body))
+        try:
+            values = _decode(request.body)
+        except UNREADABLE:
+            raise _invalid("The body is neither a JSON object nor multipart/form-data.") from None
+        if not isinstance(values, dict):
+            raise _invalid("The body is no JSON object.")
+        return cls(values)
+
+    def text(self, name: str, most: int, *, least: int = 0, default: str = "") -> str:
+        """Text of at most so many characters."""
+        value = self._values.get(name)
+        if value is None:
+            value = default
+        if not isinstance(value, str) or not least <= len(value) <= most or "\0" in value:
+            raise _invalid(f"Param `{name}` must be text of {least} to {most} characters without zero bytes.")
+        return value
+
+    def content(self, name: str, most: int) -> bytes:
+        """Text or bytes, as bytes, at most so many."""
+        value = self._values.get(name)
+        found = b"" if value is None else value.encode("utf-8", "replace") if isinstance(value, str) else value
+        if not isinstance(found, bytes) or len(found) > most:
+            raise _invalid(f"Param `{name}` must be text of at most {most} bytes.")
+        return found
+
+    def number(self, name: str, default: float, *, least: float, most: float) -> float:
+        """A number, or text that says one."""
+        value = self._values.get(name)
+        if value is None or value == "":
+            return default
+        try:
+            number = math.nan if isinstance(value, bool) else float(value)
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if not least <= number <= most:
+            raise _invalid(f"Param `{name}` must be a number from {least:g} to {most:g}.")
+        return number
+
+    def flag(self, name: str, default: bool) -> bool:
+        """True or false, also as text or as 1 and 0."""
+        value = self._values.get(name)
+        if value is None or value == "":
+            return default
+        known = {"true": True, "1": True, "false": False, "0": False}
+        found = known.get(str(value).lower()) if isinstance(value, bool | int | str) else None
+        if found is None:
+            raise _invalid(f"Param `{name}` must be true or false.")
+        return found
+
+    def choice(self, name: str, choices: tuple[str, ...], default: str) -> str:
+        """One of several words, in any case."""
+        value = self.text(name, 64) or default
+        for choice in choices:
+            if value.lower() == choice.lower():
+                return choice
+        raise _invalid(f"Param `{name}` must be one of {', '.join(choices)}.")
+
+    def pairs(self, name: str, most_bytes: int) -> list[tuple[str, str]]:
+        """An object, or JSON text of one, whose values become text; a list is its name several times."""
+        value = self._values.get(name)
+        if isinstance(value, str) and value.strip():
+            try:
+                value = _decode(value)
+            except UNREADABLE:
+                value = 0
+        found = {} if value in (None, "", []) else value
+        if not isinstance(found, dict) or len(found) > NAMES:
+            raise _invalid(f"Param `{name}` must be an object of at most {NAMES} names.")
+        pairs = [(str(key), _as_text(one)) for key, item in found.items() for one in _several(item)]
+        if sum(len(key.encode()) + len(text.encode()) for key, text in pairs) > most_bytes:
+            raise _invalid(f"Param `{name}` must not be larger than {most_bytes} bytes.")
+        return pairs
+
+    def variables(self) -> dict[str, str]:
+        """The environment that a call asks for."""
+        found = dict(self.pairs("variables", VARIABLES_BYTES))
+        for key, value in found.items():
+            if not key or "=" in key or "\0" in key + value or len(value.encode()) > VALUE_BYTES:
+                raise _invalid(f"Param `variables` holds {key[:64]!r}, which cannot be an environment variable.")
+        return found
+
+
+def runtime_id(value: str) -> str:
+    """The id itself. Raises Refusal."""
+    if not RUNTIME_ID.fullmatch(value):
+        raise _invalid("Param `runtimeId` must be 1 to 64 letters, digits, `.`, `_` and `-`, a letter or digit first.")
+    return value
+
+
+def cache_key(value: str) -> str:
+    """The key itself, which may be empty. Raises Refusal."""
+    if value and not CACHE_KEY.fullmatch(value):
+        raise _invalid(
+            "Param `cacheKey` must be letters, digits, `.`, `_` and `-`, a letter or digit first, at most 128."
+        )
+    return value
+
+
+def _invalid(message: str) -> Refusal:
+    return Refusal("general_argument_invalid", message)
+
+
+def _several(item: object) -> list[object]:
+    return item if isinstance(item, list) else [item]
+
+
+def _as_text(item: object) -> str:
+    if isinstance(item, str):
+        return item
+    return "" if item is None else msgspec.json.encode(item).decode()
+
+
+def _parts(boundary: str, body: bytes) -> dict[str, str | bytes]:
+    """Every part as a field: text where it is UTF-8, else its bytes."""
+    found: dict[str, str | bytes] = {}
+    name, content = "", bytearray()
+    try:
+        parser = PushMultipartParser(boundary, max_segment_count=PARTS, max_header_count=16)
+        for event in parser.parse(body) if boundary else ():
+            match event:
+                case MultipartSegment():
+                    name, content = event.name, bytearray()
+                case None:
+                    found[name] = _text_of(bytes(content))
+                case piece:
+                    content += piece
+        parser.close()
+    except (MultipartError, ValueError):
+        raise _invalid("The multipart body cannot be read.") from None
+    return found
+
+
+def _text_of(content: bytes) -> str | bytes:
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return content

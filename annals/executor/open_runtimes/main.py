@@ -1,0 +1,45 @@
+"""The executor as other control planes know it: the contract's HTTP API over this host's driver."""
+
+import asyncio
+
+import msgspec
+
+from annals.executor.config import ExecutorConfig, Facade
+from annals.executor.drivers.port import Driver
+from annals.executor.isolation.trash import Trash
+from annals.executor.open_runtimes.http1 import Server
+from annals.executor.open_runtimes.routes import Routes
+from annals.executor.open_runtimes.runtimes import Runtimes
+
+FOLDER = "facade"
+"""What it keeps, below the executor's work folder: nothing that must survive."""
+
+
+class FacadeServer:
+    """Runtimes of its own beside the executor's, on the same driver; `address` is where it listens."""
+
+    def __init__(self, config: ExecutorConfig, facade: Facade, driver: Driver) -> None:
+        self._facade = facade
+        self._work = config.work / FOLDER
+        own = msgspec.structs.replace(
+            config, work=self._work, blobs_url=facade.storage, attended=True, reserve={}, facade=None
+        )
+        self._runtimes = Runtimes(own, driver)
+        routes = Routes(self._runtimes, facade.secret)
+        self._server = Server(routes.admit, routes.answer)
+        self.address = ("", 0)
+        self._emptying: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Listen. Raises OSError."""
+        self._work.mkdir(mode=0o711, exist_ok=True)
+        (self._work / "code").mkdir(mode=0o711, exist_ok=True)
+        self._emptying = asyncio.create_task(Trash(self._work).run(), name="facade-trash")
+        self._runtimes.open()
+        self.address = await self._server.open(self._facade.host, self._facade.port)
+
+    async def close(self) -> None:
+        await self._server.close()
+        await self._runtimes.close()
+        if self._emptying:
+            self._emptying.cancel()

@@ -1,0 +1,135 @@
+"""Function servers of the façade: one instance a runtime, on a pool of its own, called as any other is."""
+
+import secrets
+import socket
+
+import msgspec
+
+from annals.domain.ports import Outcome, Run
+from annals.executor.builds.log import BuildLog
+from annals.executor.config import ExecutorConfig
+from annals.executor.drivers.port import Driver
+from annals.executor.errors import BadArchive, EngineAway, NoneFree, RuntimeUnavailable, StartFailed
+from annals.executor.open_runtimes.asked import Call, Spec, runtime_of
+from annals.executor.open_runtimes.builds import PROJECT
+from annals.executor.open_runtimes.errors import Refusal
+from annals.executor.open_runtimes.runtime import Runtime
+from annals.executor.open_runtimes.sources import Sources
+from annals.executor.pool.code import CodeCache, CodeMissing
+from annals.executor.pool.instance import Instance
+from annals.executor.pool.pool import Ended, Pool
+from annals.executor.pool.runner import Runner
+
+OUTPUT = "OPEN_RUNTIMES_OUTPUT_DIRECTORY"
+NOT_STARTED = frozenset(("start_failed", "runtime_unavailable", "deployment_missing"))
+
+
+class Serving:
+    """Starts, calls and ends the servers of runtimes."""
+
+    def __init__(self, config: ExecutorConfig, driver: Driver, code: CodeCache, sources: Sources, ended: Ended) -> None:
+        self._images = config.images
+        self._sources = sources
+        self._pool = Pool(config, driver, code, ended)
+        self._runner = Runner(config, self._pool, socket.gethostname())
+
+    def open(self) -> None:
+        self._pool.open()
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+    def key(self, runtime: Runtime) -> str:
+        """The secret of a runtime's server, empty while none is up."""
+        instance = self._pool.find(runtime.run) if runtime.run else None
+        return instance.secret if instance else ""
+
+    async def begin(self, runtime: Runtime) -> None:
+        """Bring a server up, and run the command that goes with it. Raises Refusal."""
+        spec = runtime.spec
+        if not spec.source:
+            raise Refusal("runtime_failed", "A function server needs a source.")
+        runtime.run = await self._run_of(runtime, spec)
+        instance = await self.up(runtime, spec.timeout)
+        if spec.command:
+            await _command(instance, spec, runtime)
+
+    async def _run_of(self, runtime: Runtime, spec: Spec) -> Run:
+        return Run(
+            project=PROJECT,
+            function=runtime.name,
+            deployment=runtime.name,
+            execution="",
+            epoch=1,
+            runtime=runtime_of(spec.image, self._images),
+            artefact=await self._sources.artefact(spec.source),
+            entrypoint=spec.entrypoint,
+            environment=spec.variables | ({OUTPUT: spec.output_directory} if spec.output_directory else {}),
+            environment_digest=runtime.incarnation,
+            limits=spec.limits,
+            method="GET",
+            path="/",
+            headers=[],
+            body=b"",
+            logging=True,
+            start_seconds=spec.timeout,
+            run_seconds=spec.timeout,
+            max_instances=1,
+        )
+
+    async def up(self, runtime: Runtime, seconds: float) -> Instance:
+        """The instance of a runtime, started where it is not up. Raises Refusal."""
+        if runtime.run is None:
+            raise Refusal("execution_bad_request", "The runtime serves no function: it was created without a server.")
+        run = msgspec.structs.replace(runtime.run, start_seconds=seconds)
+        try:
+            instance, _ = await self._pool.acquire(run)
+        except EngineAway:
+            raise
+        except NoneFree as late:
+            raise Refusal("runtime_timeout") from late
+        except (StartFailed, RuntimeUnavailable, CodeMissing, BadArchive) as failure:
+            raise Refusal("runtime_failed", str(failure)) from failure
+        self._pool.release(run, instance)
+        return instance
+
+    async def execute(self, runtime: Runtime, call: Call, seconds: float) -> Outcome:
+        """One call within so many seconds; what user code does wrong is part of the outcome. Raises Refusal."""
+        await self.up(runtime, seconds)
+        if runtime.run is None:
+            raise Refusal("runtime_not_found")
+        run = msgspec.structs.replace(
+            runtime.run,
+            execution=secrets.token_hex(10),
+            method=call.method,
+            path=call.path,
+            headers=call.headers,
+            body=call.body,
+            logging=call.logging,
+            start_seconds=seconds,
+            run_seconds=seconds,
+            queue_seconds=seconds,
+        )
+        outcome = await self._runner.execute(run)
+        if outcome.reason in NOT_STARTED:
+            raise Refusal("runtime_failed", outcome.message)
+        return outcome
+
+    async def end(self, runtime: Runtime) -> None:
+        """End a runtime's server, whatever it does."""
+        if runtime.run is not None:
+            await self._pool.remove(runtime.run)
+
+
+async def _command(instance: Instance, spec: Spec, runtime: Runtime) -> None:
+    output = BuildLog(runtime.record.write)
+    try:
+        end = await instance.command(spec.command, spec.timeout, output.write)
+    except TimeoutError:
+        raise Refusal("runtime_timeout") from None
+    except StartFailed as failure:
+        raise Refusal("runtime_failed", str(failure)) from failure
+    finally:
+        await output.close()
+    if end.code != 0:
+        raise Refusal("build_failed", runtime.record.text() or f"Build command exited with code {end.code}.")

@@ -1,0 +1,74 @@
+"""Requests and replies of the façade as values, apart from how they travel."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from annals.executor.open_runtimes.errors import Refusal
+
+VERSION = "0.11.0"
+"""Of the executor API that is spoken; clients see it in errors."""
+
+JSON = "application/json"
+REASONS = {
+    200: "OK",
+    201: "Created",
+    400: "Bad Request",
+    401: "Unauthorized",
+    404: "Not Found",
+    409: "Conflict",
+    413: "Content Too Large",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
+}
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """One request; header names are lower-case, the first of each counts. `path` has no query."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """One reply: `body`, or pieces of a `stream` as they come."""
+
+    status: int = 200
+    body: bytes = b""
+    content_type: str = JSON
+    headers: tuple[tuple[str, str], ...] = ()
+    stream: AsyncGenerator[bytes, None] | None = None
+
+    def head(self, *, keep: bool) -> bytes:
+        """The bytes before the body; `keep` says whether the connection stays open."""
+        length = (
+            ("transfer-encoding", "chunked") if self.stream is not None else ("content-length", str(len(self.body)))
+        )
+        lines = [f"HTTP/1.1 {self.status} {REASONS[self.status]}", f"content-type: {self.content_type}"]
+        pairs = (length, *self.headers, ("connection", "keep-alive" if keep else "close"))
+        lines += [f"{name}: {value}" for name, value in pairs]
+        return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+Handler = Callable[[Request], Awaitable[Reply]]
+Gate = Callable[[Request], None]
+"""Looks at a request before its body is read; raises Refusal."""
+
+
+def answered(content: Any, status: int = 200) -> Reply:
+    """A reply in JSON."""
+    return Reply(status=status, body=msgspec.json.encode(content))
+
+
+def refused(refusal: Refusal) -> Reply:
+    """The error's own form."""
+    content = {"type": refusal.kind, "message": str(refusal), "code": refusal.code, "version": VERSION}
+    headers = [("cache-control", "no-cache, no-store, must-revalidate"), ("expires", "0"), ("pragma", "no-cache")]
+    if refusal.code == 503:
+        headers.append(("retry-after", "1"))
+    return Reply(status=refusal.code, body=msgspec.json.encode(content), headers=tuple(headers))

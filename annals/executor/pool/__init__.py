@@ -1,0 +1,1 @@
+"""Running instances of functions: started, kept warm, called, ended."""

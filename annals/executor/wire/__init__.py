@@ -1,0 +1,1 @@
+"""The executor's port: its protocol, its server and its client."""

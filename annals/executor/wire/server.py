@@ -1,0 +1,238 @@
+"""Serves the executor's port. Work whose caller goes away is ended: its owner will be judged lost."""
+
+import asyncio
+import os
+import socket
+import stat
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+
+from annals.domain.ports import BuildOutcome, Outcome, Run
+from annals.executor.builds.builder import Builder
+from annals.executor.config import ExecutorConfig
+from annals.executor.errors import EngineAway, SandboxLost
+from annals.executor.pool.pool import Pool
+from annals.executor.pool.runner import CANCELED, Runner
+from annals.executor.wire.protocol import (
+    VERSION,
+    Frames,
+    Kind,
+    Status,
+    decode_build,
+    decode_prewarm,
+    decode_run,
+    decode_subject,
+    encode,
+    parse_address,
+    tls_context,
+)
+from annals.executor.wire.work import Canceled, Jobs, Superseded
+
+log = structlog.get_logger()
+
+DRAIN_SECONDS = 3.0
+"""How long executions may take to end once the executor was asked to; it is stopped after its callers, or alone."""
+
+STOPPING = "The executor is stopping."
+SUPERSEDED = "A newer claim has taken it over."
+
+
+def _bound(path: Path) -> socket.socket:
+    """A listening socket that only its owner can reach, in place of one that a former life left."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.exists() and stat.S_ISSOCK(path.lstat().st_mode):
+        path.unlink()
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.bind(str(path))
+    path.chmod(0o600)
+    return sock
+
+
+class _Caller:
+    """One connection: whether it has said hello, and what it asked for that still runs."""
+
+    def __init__(self) -> None:
+        self.greeted = False
+        self.tasks: dict[int, asyncio.Task[None]] = {}
+
+
+class ExecutorServer:
+    """The port of one executor, on a unix socket only its owner can reach, or on TCP between mutual certificates."""
+
+    def __init__(
+        self,
+        config: ExecutorConfig,
+        *,
+        runner: Runner,
+        builder: Builder,
+        pool: Pool,
+        status: Callable[[dict[str, int]], Awaitable[Status]],
+    ) -> None:
+        self._config = config
+        self._runner = runner
+        self._builder = builder
+        self._pool = pool
+        self._status = status
+        self._executions: Jobs[Outcome] = Jobs()
+        self._builds: Jobs[BuildOutcome] = Jobs()
+        self._callers: dict[Frames, _Caller] = {}
+        self._server: asyncio.Server | None = None
+        self._stopping = False
+        self._answers: dict[int, Callable[[Frames, int, bytes], Coroutine[Any, Any, None]]] = {
+            Kind.EXECUTE: self._execute,
+            Kind.BUILD: self._build,
+            Kind.CANCEL_BUILD: self._cancel_build,
+            Kind.CANCEL_EXECUTION: self._cancel_execution,
+            Kind.OUTPUT: self._output,
+            Kind.PREWARM: self._prewarm,
+            Kind.RETIRE: self._retire,
+            Kind.STATUS: self._tell_status,
+        }
+
+    async def open(self) -> str:
+        """Listen; returns the address, with the port that was given where 0 was asked for."""
+        self._stopping = False
+        loop = asyncio.get_running_loop()
+        address = parse_address(self._config.listen)
+        if address.path:
+            self._server = await loop.create_unix_server(self._accept, sock=_bound(Path(address.path)), backlog=512)
+            return self._config.listen
+        if self._config.tls is None:
+            raise ValueError("An executor listens on TCP only with mutual TLS: set its certificate, key and authority.")
+        context = tls_context(self._config.tls, server=True)
+        self._server = await loop.create_server(self._accept, address.host, address.port, ssl=context)
+        port = self._server.sockets[0].getsockname()[1]
+        return f"tcp:{address.host}:{port}"
+
+    async def close(self) -> None:
+        """Begin nothing more, let executions end that are nearly there, end the rest, and hang up."""
+        self._stopping = True
+        if self._server:
+            self._server.close()
+        deadline = time.monotonic() + DRAIN_SECONDS
+        while len(self._executions) and time.monotonic() < deadline:  # noqa: ASYNC110 (no event tells of their end)
+            await asyncio.sleep(0.02)
+        tasks = [task for caller in self._callers.values() for task in caller.tasks.values()]
+        for frames in tuple(self._callers):
+            frames.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if path := parse_address(self._config.listen).path:
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+
+    def _accept(self) -> Frames:
+        frames = Frames(self._received, self._lost)
+        self._callers[frames] = _Caller()
+        return frames
+
+    def _lost(self, frames: Frames) -> None:
+        for task in self._callers.pop(frames).tasks.values():
+            task.cancel()
+
+    def _received(self, frames: Frames, kind: int, number: int, payload: bytes) -> None:
+        caller = self._callers.get(frames)
+        if caller is None:
+            return
+        if not caller.greeted:
+            if kind != Kind.HELLO or payload != encode(VERSION):
+                frames.send(Kind.FAULT, number, encode(f"This executor speaks version {VERSION} of its protocol."))
+                frames.close()
+                return
+            caller.greeted = True
+            frames.send(Kind.RESULT, number, payload)
+        elif kind == Kind.PING:
+            frames.send(Kind.RESULT, number)
+        elif kind == Kind.WITHDRAW:
+            if task := caller.tasks.get(number):
+                task.cancel()
+        elif self._stopping and kind in (Kind.EXECUTE, Kind.BUILD):
+            frames.send(Kind.NOT_BEGUN, number, encode(STOPPING))
+        elif answer := self._answers.get(kind):
+            task = asyncio.create_task(self._guarded(answer, frames, number, payload))
+            caller.tasks[number] = task
+            task.add_done_callback(lambda _: caller.tasks.pop(number, None))
+        else:
+            frames.send(Kind.FAULT, number, encode("This executor does not know that request."))
+
+    @staticmethod
+    async def _guarded(
+        answer: Callable[[Frames, int, bytes], Coroutine[Any, Any, None]], frames: Frames, number: int, payload: bytes
+    ) -> None:
+        try:
+            await answer(frames, number, payload)
+        except msgspec.DecodeError as unreadable:
+            frames.send(Kind.FAULT, number, encode(f"The request cannot be read: {unreadable}"))
+        except EngineAway as away:
+            frames.send(Kind.NOT_BEGUN, number, encode(str(away)))
+        except SandboxLost as lost:
+            log.warning("executor.sandbox_lost", message=str(lost))
+            frames.send(Kind.FAULT, number, encode(str(lost)))
+        except Exception:
+            log.exception("executor.fault")
+            frames.send(Kind.FAULT, number, encode("The executor failed; its log says why."))
+
+    async def _execute(self, frames: Frames, number: int, payload: bytes) -> None:
+        run = decode_run(payload)
+        frames.send(Kind.RESULT, number, encode(await self._outcome(run)))
+
+    async def _outcome(self, run: Run) -> Outcome:
+        try:
+            return await self._executions.run((run.project, run.execution), run.epoch, self._runner.execute(run))
+        except Canceled:
+            return Outcome(status_code=500, reason="canceled", message=CANCELED)
+        except Superseded:
+            return Outcome(status_code=500, reason="canceled", message=SUPERSEDED)
+
+    async def _build(self, frames: Frames, number: int, payload: bytes) -> None:
+        job = decode_build(payload)
+
+        async def sink(text: str) -> None:
+            frames.send(Kind.LOG, number, encode(text))
+            await frames.writable.wait()
+
+        try:
+            name = (job.project, job.deployment)
+            outcome = await self._builds.run(name, job.epoch, self._builder.build(job, sink))
+        except Canceled:
+            outcome = BuildOutcome(reason="canceled", message=CANCELED)
+        except Superseded:
+            outcome = BuildOutcome(reason="canceled", message=SUPERSEDED)
+        if outcome.artefact is not None:
+            self._pool.expect(job.runtime)
+        frames.send(Kind.RESULT, number, encode(outcome))
+
+    async def _cancel_build(self, frames: Frames, number: int, payload: bytes) -> None:
+        subject = decode_subject(payload)
+        found = await self._builds.cancel((subject.project, subject.id))
+        frames.send(Kind.RESULT, number, encode(found))
+
+    async def _cancel_execution(self, frames: Frames, number: int, payload: bytes) -> None:
+        subject = decode_subject(payload)
+        found = await self._executions.cancel((subject.project, subject.id))
+        frames.send(Kind.RESULT, number, encode(found))
+
+    async def _output(self, frames: Frames, number: int, payload: bytes) -> None:
+        subject = decode_subject(payload)
+        frames.send(Kind.RESULT, number, encode(self._runner.output(subject.project, subject.id)))
+
+    async def _prewarm(self, frames: Frames, number: int, payload: bytes) -> None:
+        wish = decode_prewarm(payload)
+        frames.send(Kind.RESULT, number, encode(self._pool.prewarm(wish.run, wish.instances, wish.seconds)))
+
+    async def _retire(self, frames: Frames, number: int, payload: bytes) -> None:
+        subject = decode_subject(payload)
+        await self._pool.retire(subject.project, subject.id)
+        frames.send(Kind.RESULT, number, encode(None))
+
+    async def _tell_status(self, frames: Frames, number: int, _: bytes) -> None:
+        work = {"executions": len(self._executions), "builds": len(self._builds), **self._pool.describe()}
+        work["queued"] = self._runner.waiting
+        frames.send(Kind.RESULT, number, encode(await self._status(work)))

@@ -1,0 +1,137 @@
+"""The executions' read model for whole batches: rows are folded here and written at once, several times faster.
+
+For rebuilding. The inline statements do the same one by one; `tests/replay` holds both to the same rows.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from annals.domain.execution import Execution
+from annals.domain.function import Function
+from annals.projections.executions import REVIVED, Columns, claimed, ended, output_kept, requested, retry_scheduled
+from annals.store.log.reader import Fact
+
+MOST_OPEN = 10_000
+"""Executions that may wait in memory for their end, of some kilobytes each; beyond that all go to the table."""
+
+_STEP = timedelta(milliseconds=1)
+_ENDED = frozenset({"completed", "failed"})
+_DEFAULTS: Columns = {
+    "reason": "",
+    "message": "",
+    "response_status_code": 0,
+    "response_headers": "[]",
+    "duration_ms": 0,
+    "queue_ms": 0,
+    "start_ms": 0,
+    "cold": False,
+    "environment_digest": "",
+    "specification": "",
+    "logs_version": 0,
+    "logs_size": 0,
+    "errors_size": 0,
+    "started_at": None,
+    "retry_at": None,
+    "dead_reason": "",
+}
+_CHANGES: Mapping[type, Callable[[Any], Columns]] = {
+    Execution.Claimed: claimed,
+    Execution.RetryScheduled: retry_scheduled,
+    Execution.Redriven: lambda _event: REVIVED,
+    Execution.Discarded: lambda _event: REVIVED,
+    Execution.OutputKept: output_kept,
+    Execution.Completed: ended,
+    Execution.Failed: ended,
+    Execution.DeadLettered: ended,
+    Execution.Canceled: ended,
+}
+"""What an event sets of its execution's row."""
+
+_ENDS = frozenset({Execution.Completed, Execution.Failed, Execution.DeadLettered, Execution.Canceled})
+
+
+class Folded(NamedTuple):
+    """Rows as they are to be written, and how many executions came or went by function and incarnation."""
+
+    rows: Sequence[Columns]
+    counted: Mapping[tuple[str, int], int]
+
+
+class Executions:
+    """Executions on their way into the table. Each is either here or there: one that has not ended stays here."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, Columns] = {}
+
+    def missing(self, facts: Iterable[Fact]) -> list[str]:
+        """The streams that facts go on with and that are not here: in the table, or gone."""
+        begun: set[str] = set()
+        wanted: dict[str, None] = {}
+        for fact in facts:
+            stream = fact.event.originator_id
+            if type(fact.event) is Execution.Requested:
+                begun.add(stream)
+            elif stream not in self._rows and stream not in begun:
+                wanted[stream] = None
+        return list(wanted)
+
+    def fold(self, facts: Iterable[Fact], fetched: Mapping[str, Columns]) -> Folded:
+        """Take facts in, with the rows of `missing`, which are the table's no more."""
+        rows, counted = self._rows, defaultdict[tuple[str, int], int](int)
+        rows.update(fetched)
+        perhaps = dict.fromkeys(fetched)
+        for fact in facts:
+            fold(rows, counted, fact)
+            if type(fact.event) in _ENDS:
+                perhaps[fact.event.originator_id] = None
+        if len(rows) > MOST_OPEN:
+            return Folded(self.rest(), counted)
+        ended = [stream for stream in perhaps if stream in rows and rows[stream]["status"] in _ENDED]
+        return Folded([rows.pop(stream) for stream in ended], counted)
+
+    def rest(self) -> Sequence[Columns]:
+        """All that are still here, to be written as they are."""
+        rows = list(self._rows.values())
+        self._rows.clear()
+        return rows
+
+
+def fold(rows: dict[str, Columns], counted: defaultdict[tuple[str, int], int], fact: Fact) -> None:
+    """Bring the row of one event's execution forward, and count what comes and goes by function."""
+    event: Any = fact.event
+    kind, stream = type(event), event.originator_id
+    if kind is Execution.Requested:
+        row = rows[stream] = _new(fact, event)
+        counted[_function(row)] += 1
+    elif (found := rows.get(stream)) is None:
+        return  # swept already
+    elif kind is Execution.Deleted:
+        counted[_function(found)] -= 1
+        del rows[stream]
+    else:
+        found.update(_CHANGES[kind](event))
+        if kind is Execution.Claimed:
+            found["started_at"] = fact.recorded_at
+        found["version"] = event.originator_version
+        found["updated_at"] = max(fact.recorded_at, found["updated_at"] + _STEP)
+
+
+def _new(fact: Fact, event: Execution.Requested) -> Columns:
+    row = {
+        **_DEFAULTS,
+        **requested(event),
+        "stream_id": event.originator_id,
+        "version": event.originator_version,
+        "sequence": fact.position,
+        "created_at": fact.recorded_at,
+        "updated_at": fact.recorded_at,
+    }
+    if row["status"] == "processing":
+        row["started_at"] = fact.recorded_at
+    return row
+
+
+def _function(row: Columns) -> tuple[str, int]:
+    return Function.stream(row["project_id"], row["function_id"]), row["function_sequence"]

@@ -1,0 +1,143 @@
+"""The two kinds of read models, as a replay sees them: what holds them still, and what goes with a switch."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol
+
+from annals.domain.execution import Execution
+from annals.domain.retention import Retention
+from annals.projections import inline
+from annals.projections.following import Following
+from annals.projections.replay import batches, staging_tables
+from annals.projections.replay.refill import Apply, Refill
+from annals.projections.replay.staging_tables import Comparison, TablesBusy
+from annals.store.log.append_modes import LOCK
+from annals.store.log.reader import Fact
+from annals.store.postgres import sql
+from annals.store.postgres.database import Connection, Database
+
+QUERIES = sql.load(__package__, "models.sql")
+_OF_EXECUTIONS = frozenset({"executions", "counters"})
+_PATIENCE_MS = 1000
+
+
+class Model(Protocol):
+    """Tables that are filled together."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def tables(self) -> Sequence[str]: ...
+
+    def filling(self, conn: Connection) -> AbstractAsyncContextManager[Apply]: ...
+
+    async def reached(self, conn: Connection) -> int:
+        """The position of the live tables."""
+        ...
+
+    async def compare(self, conn: Connection, refill: Refill, tables: Sequence[str]) -> list[Comparison]:
+        """Fill the rest, and compare at that very position."""
+        ...
+
+    async def switch(self, conn: Connection, refill: Refill, tables: Sequence[str]) -> None:
+        """Fill the rest, and put the filled tables in the live ones' place. Raises TablesBusy."""
+        ...
+
+
+class InlineModel:
+    """The inline tables: filled together, since they depend on each other, and held still by the appends' lock."""
+
+    name = "inline"
+    tables = inline.TABLES
+
+    def __init__(self, database: Database, wanted: Sequence[str]) -> None:
+        self._database = database
+        self._all = not _OF_EXECUTIONS.isdisjoint(wanted)
+
+    @asynccontextmanager
+    async def filling(self, conn: Connection) -> AsyncIterator[Apply]:
+        """Executions, most of any log, are left out when nobody asked for what they change."""
+        async with batches.filling(conn) as apply:
+
+            async def apply_others(facts: Sequence[Fact]) -> None:
+                await apply([f for f in facts if not isinstance(f.event, Execution.Event | Retention.Event)])
+
+            yield apply if self._all else apply_others
+
+    async def reached(self, conn: Connection) -> int:
+        return await _position(conn, "newest")
+
+    async def compare(self, conn: Connection, refill: Refill, tables: Sequence[str]) -> list[Comparison]:
+        """In a snapshot of the moment at which both were equal, so that nobody waits while rows are counted."""
+        comparing = await self._database.connect("compare")
+        try:
+            async with self._held(conn):
+                await refill.to(await self.reached(conn))
+                await comparing.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                await comparing.execute("SELECT FROM events LIMIT 1")
+            return [await staging_tables.compare(comparing, table) for table in tables]
+        finally:
+            await comparing.close()
+
+    async def switch(self, conn: Connection, refill: Refill, tables: Sequence[str]) -> None:
+        async with self._held(conn):
+            await refill.to(await self.reached(conn))
+            async with conn.transaction():
+                await staging_tables.switch(conn, tables, patience_ms=_PATIENCE_MS)
+
+    @asynccontextmanager
+    async def _held(self, conn: Connection) -> AsyncIterator[None]:
+        await conn.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
+        try:
+            yield
+        finally:
+            await conn.execute("SELECT pg_advisory_unlock(%s)", (LOCK,))
+
+
+class FollowingModel:
+    """A follower's tables, held still by its checkpoint's row."""
+
+    def __init__(self, name: str, following: Following) -> None:
+        self.name, self.tables = name, following.tables
+        self._handle = following.handle if following.refilling is None else following.refilling()
+
+    @asynccontextmanager
+    async def filling(self, conn: Connection) -> AsyncIterator[Apply]:
+        """A transaction for each batch."""
+
+        async def apply(facts: Sequence[Fact]) -> None:
+            async with conn.transaction():
+                await self._handle(conn, facts)
+
+        yield apply
+
+    async def reached(self, conn: Connection) -> int:
+        return await _position(conn, "booked", self.name)
+
+    async def compare(self, conn: Connection, refill: Refill, tables: Sequence[str]) -> list[Comparison]:
+        async with conn.transaction():
+            await refill.to(await self._hold(conn))
+            return [await staging_tables.compare(conn, table) for table in tables]
+
+    async def switch(self, conn: Connection, refill: Refill, tables: Sequence[str]) -> None:
+        """The follower goes on where the rebuilt tables end, which may be ahead of where it was."""
+        filled = refill.position
+        try:
+            async with conn.transaction():
+                await self._hold(conn)
+                await refill.to(await refill.newest())
+                await staging_tables.switch(conn, tables, patience_ms=_PATIENCE_MS)
+                await conn.execute(QUERIES["move"], {"name": self.name, "position": refill.position})
+        except TablesBusy:
+            refill.position = filled  # what was filled in this transaction went with it
+            raise
+
+    async def _hold(self, conn: Connection) -> int:
+        await conn.execute(QUERIES["add"], {"name": self.name})
+        return await _position(conn, "hold", self.name)
+
+
+async def _position(conn: Connection, query: str, name: str = "") -> int:
+    row = await (await conn.execute(QUERIES[query], {"name": name})).fetchone()
+    return 0 if row is None else int(row["position"])

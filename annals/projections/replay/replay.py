@@ -1,0 +1,127 @@
+"""Rebuild read models from the log beside the live ones, while everything goes on; then compare, or switch to them.
+
+The rebuilt tables fill in a schema of their own. Only for the last few events the live ones are held still: inline
+models by the lock of all appends, a follower's by its checkpoint's row.
+"""
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+
+from annals.projections import inline
+from annals.projections.following import FOLLOWING
+from annals.projections.replay import staging_tables
+from annals.projections.replay.models import FollowingModel, InlineModel, Model
+from annals.projections.replay.refill import Refill, Report, rarely_collected
+from annals.projections.replay.staging_tables import Comparison, TablesBusy
+from annals.store.log.reader import Facts
+from annals.store.log.snapshot_check import SnapshotCheck
+from annals.store.postgres.database import Connection, Database
+
+SNAPSHOTS = "snapshots"
+NAMES = (*inline.TABLES, *FOLLOWING, SNAPSHOTS)
+"""What can be rebuilt by name: each inline table, each follower's model, and what streams are folded from."""
+
+_TRIES = 10
+_REPLAY_LOCK = 4_105_002
+
+
+class AlreadyReplaying(Exception):
+    """Another replay is at work in this database; there is one set of shadow tables."""
+
+    def __init__(self) -> None:
+        super().__init__("Another replay is at work in this database. Wait until it has ended.")
+
+
+async def check(
+    database: Database, facts: Facts, names: Collection[str] = NAMES, *, report: Report
+) -> list[Comparison]:
+    """Rebuild models and compare each with its live one at one and the same position; the live ones stay.
+
+    Snapshots are each held against a fold of their stream's events.
+
+    Raises AlreadyReplaying, ValueError for a name that is not in NAMES, StoreUnavailable, psycopg's errors.
+    """
+    found: list[Comparison] = []
+    async with _connection(database) as conn:
+        for model, tables in _models(database, names):
+            refill = await _begin(conn, facts, model, report)
+            await refill.near(lambda model=model: model.reached(conn))  # type: ignore[misc]
+            found += await model.compare(conn, refill, tables)
+            await staging_tables.drop(conn)
+    if SNAPSHOTS in names:
+        found.append(await _snapshots_compared(database, facts))
+    return found
+
+
+async def rebuild(database: Database, facts: Facts, names: Collection[str] = NAMES, *, report: Report) -> Sequence[str]:
+    """Rebuild models and put them in the place of the live ones; returns the tables that were switched.
+
+    Snapshots that differ from their events are dropped; the next ones are taken as the streams grow.
+
+    Raises as `check`, and TablesBusy when long reads held a table through several tries: then the live ones stay.
+    """
+    switched: list[str] = []
+    async with _connection(database) as conn:
+        for model, tables in _models(database, names):
+            refill = await _begin(conn, facts, model, report)
+            await refill.near(refill.newest)
+            await staging_tables.analyze(conn, tables)
+            for tries_left in range(_TRIES - 1, -1, -1):
+                await refill.near(refill.newest)
+                try:
+                    await model.switch(conn, refill, tables)
+                    break
+                except TablesBusy:
+                    if not tries_left:
+                        raise
+            await staging_tables.drop(conn)
+            switched += tables
+    if SNAPSHOTS in names:
+        await SnapshotCheck(database, facts.mapper).mend()
+        switched.append(SNAPSHOTS)
+    return switched
+
+
+async def _snapshots_compared(database: Database, facts: Facts) -> Comparison:
+    check = SnapshotCheck(database, facts.mapper)
+    altered = [f"{one.stream} at version {one.version} {one.detail}" for one in await check.run()]
+    return Comparison(SNAPSHOTS, check.read, check.read, altered[: staging_tables.SAMPLES], ())
+
+
+def _models(database: Database, names: Collection[str]) -> list[tuple[Model, Sequence[str]]]:
+    """The models to fill, each with those of its tables that were asked for."""
+    unknown = sorted(set(names) - set(NAMES))
+    if unknown:
+        raise ValueError(f"There is no projection {unknown[0]!r}; there are {', '.join(NAMES)}.")
+    models: list[tuple[Model, Sequence[str]]] = []
+    if tables := [table for table in inline.TABLES if table in names]:
+        models.append((InlineModel(database, tables), tables))
+    models += [
+        (FollowingModel(name, following), following.tables) for name, following in FOLLOWING.items() if name in names
+    ]
+    return models
+
+
+async def _begin(conn: Connection, facts: Facts, model: Model, report: Report) -> Refill:
+    await staging_tables.create(conn, model.tables)
+    return Refill(conn, facts, model.name, model.filling, report)
+
+
+@asynccontextmanager
+async def _connection(database: Database) -> AsyncIterator[Connection]:
+    """A connection of the replay's own, with no shadow left behind however it ends."""
+    conn = await database.connect("replay")
+    try:
+        await conn.execute("SET synchronous_commit = off")  # the switch alone must last
+        row = await (await conn.execute("SELECT pg_try_advisory_lock(%s) AS held", (_REPLAY_LOCK,))).fetchone()
+        if row is None or not row["held"]:
+            raise AlreadyReplaying
+        try:
+            with rarely_collected():
+                yield conn
+        finally:
+            if not conn.closed:
+                await conn.rollback()
+                await staging_tables.drop(conn)
+    finally:
+        await conn.close()

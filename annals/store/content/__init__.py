@@ -1,0 +1,1 @@
+"""Bytes that events name by digest: contents and blobs."""

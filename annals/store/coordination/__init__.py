@@ -1,0 +1,1 @@
+"""What processes agree on: leases, idempotency keys, pauses, direct dispatch."""

@@ -1,0 +1,331 @@
+"""The event log as everybody uses it: load what a command needs, let it decide, record what it decided.
+
+One file because the asynchronous log and its synchronous face change together.
+"""
+
+import asyncio
+import contextlib
+import random
+import weakref
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple, Self, TypeVar
+
+import structlog
+
+from annals.domain.base import Aggregate, Key
+from annals.domain.errors import Conflict, DomainError
+from annals.store.content.contents import Content, Contents, Prepared, sealed_by
+from annals.store.errors import StoreError, StreamConflict
+from annals.store.log import snapshots
+from annals.store.log.append_modes import QUERIES as APPEND
+from annals.store.log.archives import Archives, project_of
+from annals.store.log.group_append import GroupAppender
+from annals.store.log.mapper import EventMapper, Upcast
+from annals.store.log.meta import Meta
+from annals.store.log.reader import QUERIES, Facts
+from annals.store.log.request import BuildSlot, Place, Request, Sealed, Statement
+from annals.store.postgres.database import Database
+from annals.store.postgres.migrate import QUERIES as MIGRATIONS
+from annals.store.secrets.vault import key_of
+
+__all__ = ["EventLog", "Key", "Meta", "Recorded", "SyncLog"]
+
+Command = Callable[..., Sequence[Aggregate]]
+Inline = Callable[[Any], Sequence[Statement]]
+"""A pure function from an event to the statements of its inline read models."""
+
+Observer = Callable[[Sequence[Aggregate], Sequence[Any]], None]
+"""Called with the aggregates that decided, and their events, once these are appended. Must not raise."""
+
+T = TypeVar("T")
+
+ATTEMPTS = 16
+"""How often a command is tried while others keep changing its streams."""
+
+COMPACTS = "0025_post_compact_states.sql"
+"""The migration from which on states are stored compressed, and how often it is looked for until it was applied."""
+
+ASKS_SECONDS = 60.0
+
+log = structlog.get_logger(__name__)
+
+
+class Recorded(NamedTuple):
+    """What an append did: the last event's position and time, read-model rows by table, the aggregates, the events.
+
+    When nothing was decided, `events` and `rows` are empty, `position` is the log's newest and `recorded_at` is None.
+    """
+
+    position: int
+    recorded_at: datetime | None
+    rows: Mapping[str, list[dict[str, Any]]]
+    aggregates: Sequence[Aggregate]
+    events: Sequence[Any]
+
+
+class EventLog:
+    """One per process; belongs to the event loop it was opened in. `sync` is its face for other threads."""
+
+    def __init__(
+        self,
+        database: Database,
+        appender: GroupAppender,
+        mapper: EventMapper,
+        contents: Contents,
+        *,
+        inline: Inline,
+        required: Inline,
+        observer: Observer,
+        sealed: Callable[[Any], Sequence[str]],
+    ) -> None:
+        self.database, self.mapper, self.contents = database, mapper, contents
+        self.facts = Facts(database, mapper, Archives(database, contents.blobs))
+        self.loop = asyncio.get_running_loop()
+        self.sync = SyncLog(self)
+        self._appender, self._inline, self._required = appender, inline, required
+        self._sealed, self._observer = sealed, observer
+        self._asks_at = 0.0
+        self._turns: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+        self._background: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    async def open(
+        cls,
+        database: Database,
+        *,
+        contents: Contents,
+        inline: Inline = lambda _event: (),
+        required: Inline = lambda _event: (),
+        sealed: Callable[[Any], Sequence[str]] = lambda _event: (),
+        refusals: Mapping[str, type[DomainError]] | None = None,
+        upcasts: dict[str, Upcast] | None = None,
+        observer: Observer = lambda _aggregates, _events: None,
+    ) -> Self:
+        """Open the log over a migrated database.
+
+        `inline` gives the statements that share an event's transaction, `required` those before them which fail where
+        it may not be appended; `sealed` gives the sealed values that an event brings; `refusals` says which refusal a
+        violated constraint is, by the constraint's name. `observer` is called after each append.
+        """
+        appender = GroupAppender(database, refusals, patience=database.patience)
+        parts: dict[str, Any] = {"inline": inline, "required": required, "sealed": sealed, "observer": observer}
+        opened = cls(database, appender, EventMapper(upcasts), contents, **parts)
+        await opened._may_compact()
+        return opened
+
+    async def close(self) -> None:
+        """Record what waits and finish snapshots; the database stays open, it is the caller's."""
+        await self._appender.close()
+        await asyncio.gather(*self._background)
+
+    @property
+    def appender(self) -> GroupAppender:
+        return self._appender
+
+    async def run(
+        self,
+        command: Command,
+        *keys: Key,
+        meta: Meta,
+        contents: Sequence[Content] = (),
+        dry_run: bool = False,
+        takes: BuildSlot | None = None,
+        requires: Sequence[Statement] = (),
+        **arguments: Any,
+    ) -> Recorded:
+        """Load the aggregates of `keys`, call `command(*aggregates, **arguments)`, append what it decided, all of it.
+
+        What it decided holds for what it was shown: a stream that has moved on, changed here or not, is a lost race.
+        A key that may be absent is assumed absent at first, which costs no read. A lost race loads and decides again.
+        With `dry_run` nothing is appended: `events` and `rows` are what would be, and refusals are the same. What
+        `takes` a slot is refused with NoPlace where none is free for it. `requires` are statements that fail where the
+        append may not be made; they come before its events' own.
+
+        Raises a key's `missing`, what the command refuses, a read model's refusal, Conflict after several lost races,
+        ProjectReplaced where the project of `meta` is gone, DataKeyReplaced for what was sealed by a key that is gone,
+        StoreUnavailable, RequestTooLarge.
+        """
+        kept: Sequence[Prepared] | None = None
+        async with contextlib.AsyncExitStack() as turn:
+            for attempt in range(ATTEMPTS):
+                if attempt == 1:
+                    await self._queue_for(keys, turn)
+                elif attempt:
+                    await asyncio.sleep(random.uniform(0, 0.002 * attempt))  # noqa: S311 - no secret
+                assumed_absent = not attempt and not dry_run and all(key.missing is None for key in keys)
+                loaded = [None] * len(keys) if assumed_absent else await self._load(keys)
+                aggregates = command(*loaded, **arguments)
+                if kept is None:  # once, and only for what is not refused
+                    kept = () if dry_run else await self.contents.prepare(contents)
+                try:
+                    return await self._append(
+                        aggregates, meta, kept, read=loaded, dry_run=dry_run, takes=takes, requires=requires
+                    )
+                except StreamConflict:
+                    continue
+        raise Conflict
+
+    async def _queue_for(self, keys: Sequence[Key], turn: contextlib.AsyncExitStack) -> None:
+        """Who lost a race waits for the others of this process that did: a busy stream is taken turn by turn.
+
+        That leaves the writers of other processes to lose against, hence the short and random pauses.
+        """
+        for stream in sorted({key.stream for key in keys}):
+            lock = self._turns.get(stream)
+            if lock is None:
+                lock = self._turns[stream] = asyncio.Lock()
+            await turn.enter_async_context(lock)
+
+    async def record(
+        self,
+        aggregates: Sequence[Aggregate],
+        *,
+        meta: Meta,
+        contents: Sequence[Content] = (),
+        dry_run: bool = False,
+        takes: Place | None = None,
+        gives_back: Place | None = None,
+    ) -> Recorded:
+        """Append what aggregates in hand have decided. After a failure load anew: their pending events are gone.
+
+        With `dry_run` as `run`. What `takes` a place is refused with NoPlace where none is free; who waits for one is
+        told of what `gives_back` its own. Raises Conflict when a stream has moved on, and as `run`.
+        """
+        back = () if gives_back is None else (Statement(APPEND["place_back"], {"place": gives_back.name}),)
+        try:
+            kept = () if dry_run else await self.contents.prepare(contents)
+            return await self._append(aggregates, meta, kept, dry_run=dry_run, takes=takes, beside=back)
+        except StreamConflict as error:
+            raise Conflict from error
+
+    async def load(self, key: Key) -> Any:
+        """One aggregate; a deleted one counts as missing, unless the key may be absent. Raises the key's `missing`."""
+        (aggregate,) = await self._load((key,))
+        return aggregate
+
+    async def _load(self, keys: Sequence[Key]) -> list[Aggregate | None]:
+        if not keys:
+            return []
+        aggregates = await self.facts.aggregates(keys)
+        for key, aggregate in zip(keys, aggregates, strict=True):
+            if key.missing is not None and (aggregate is None or aggregate.deleted):
+                raise key.missing
+        return aggregates
+
+    async def _append(
+        self,
+        aggregates: Sequence[Aggregate],
+        meta: Meta,
+        contents: Sequence[Prepared],
+        *,
+        read: Sequence[Aggregate | None] = (),
+        dry_run: bool = False,
+        takes: Place | BuildSlot | None = None,
+        beside: Sequence[Statement] = (),
+        requires: Sequence[Statement] = (),
+    ) -> Recorded:
+        events: list[Any] = [event for aggregate in aggregates for event in aggregate.collect_events()]
+        if not events:  # it is so already, says the answer: then it must not be forgotten either
+            return Recorded(await self.facts.settled_position(), None, {}, aggregates, ())
+        metadata = meta.kept()
+        for event in events:
+            event.metadata.update(metadata)
+        if not self.mapper.compacts and self.loop.time() >= self._asks_at:
+            await self._may_compact()
+        versions = {event.originator_id: event.originator_version for event in events}
+        request = Request(
+            [self.mapper.to_stored_event(event) for event in events],
+            [
+                *requires,
+                *_unchanged(read, versions),
+                *(statement for event in events for statement in self._required(event)),
+                *(statement for event in events for statement in self._inline(event)),
+                *beside,
+            ],
+            [content.row(versions) for content in contents],
+            takes,
+            frozenset(sealed_by(contents) | {key for event in events for key in self._keys_of(event)}),
+            meta.incarnation if any(event.REQUIRES_PROJECT for event in events) else None,
+            any(event.ENDS_PROJECT for event in events),
+        )
+        if dry_run:
+            would = await self._appender.attempt(request)
+            return Recorded(await self.facts.position(), None, would.rows, aggregates, events)
+        appended = await self._appender.append(request)
+        self._take_snapshots(aggregates, events)
+        self._observer(aggregates, events)
+        return Recorded(appended.positions[-1], appended.recorded_at, appended.rows, aggregates, events)
+
+    def _keys_of(self, event: Any) -> Iterator[Sealed]:
+        """The data keys that sealed what an event brings."""
+        keys = filter(None, map(key_of, self._sealed(event)))
+        return (Sealed(project_of(event.originator_id), key_id) for key_id in keys)
+
+    async def _may_compact(self) -> None:
+        """Whether every program at work can read compressed states: the ledger of migrations says so."""
+        self._asks_at = self.loop.time() + ASKS_SECONDS
+        try:
+            self.mapper.compacts = bool(await self.database.value(MIGRATIONS["is_applied"], {"name": COMPACTS}))
+        except StoreError:  # plain states are right at any time
+            log.warning("ledger_not_read", exc_info=True)
+
+    def _take_snapshots(self, aggregates: Sequence[Aggregate], events: Sequence[Any]) -> None:
+        for aggregate in aggregates:
+            every = type(aggregate).SNAPSHOT_EVERY
+            if every and any(e.originator_id == aggregate.id and e.originator_version % every == 0 for e in events):
+                try:
+                    state = snapshots.take(aggregate)  # at once: the caller may go on with the aggregate
+                except TypeError:  # the append is committed: a missing snapshot only makes the next load longer
+                    log.exception("snapshot_not_taken", stream=aggregate.id)
+                else:
+                    self._later(self._put_snapshot(type(aggregate), aggregate.id, aggregate.version, state))
+
+    async def _put_snapshot(self, aggregate: type[Aggregate], stream: str, version: int, state: bytes) -> None:
+        row = {"stream": stream, "version": version, "shape": snapshots.shape(aggregate), "state": state}
+        try:
+            await self.database.execute(QUERIES["put_snapshot"], row)
+        except StoreError as error:  # the next boundary takes another; until then the fold is longer
+            log.warning("snapshot_not_kept", stream=stream, version=version, error=str(error))
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+
+def _unchanged(read: Sequence[Aggregate | None], changed: Mapping[str, int]) -> list[Statement]:
+    """What makes an append fail when an aggregate that was only looked at is no longer what was seen."""
+    seen = {aggregate.id: aggregate.version for aggregate in read if aggregate is not None}
+    only_seen = {stream: version for stream, version in seen.items() if stream not in changed}
+    if not only_seen:
+        return []
+    return [Statement(APPEND["unchanged"], {"streams": list(only_seen), "versions": list(only_seen.values())})]
+
+
+class SyncLog:
+    """The log for threads: actors, the CLI, scripts. Each call waits for the log's own event loop."""
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+
+    def run(self, command: Command, *keys: Key, meta: Meta, **arguments: Any) -> Recorded:
+        """`EventLog.run` from another thread."""
+        return self.wait(self._log.run(command, *keys, meta=meta, **arguments))
+
+    def record(self, aggregates: Sequence[Aggregate], *, meta: Meta, contents: Sequence[Content] = ()) -> Recorded:
+        """`EventLog.record` from another thread."""
+        return self.wait(self._log.record(aggregates, meta=meta, contents=contents))
+
+    def load(self, key: Key) -> Any:
+        """`EventLog.load` from another thread."""
+        return self.wait(self._log.load(key))
+
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run any coroutine on the log's loop. Raises RuntimeError from that loop's own thread, where it would hang."""
+        if asyncio._get_running_loop() is self._log.loop:
+            work.close()
+            raise RuntimeError(
+                "The log's synchronous face was called on its own event loop: await the log itself there"
+            )
+        return asyncio.run_coroutine_threadsafe(work, self._log.loop).result()

@@ -1,0 +1,1 @@
+"""Connections to Postgres, migrations and named queries."""

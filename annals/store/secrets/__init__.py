@@ -1,0 +1,1 @@
+"""Sealed values, data keys, master keys and signed tokens."""

@@ -1,0 +1,224 @@
+"""Secrets: sealed with a data key of their project, which the instance's master key wraps (AES-256-GCM throughout).
+
+Events only ever hold sealed values. Wrapped data keys live in a table outside the log: once a project's key is deleted,
+what it sealed is unreadable for good, in the log and in every export. How a process learns of that, and why no value is
+recorded that a deleted key sealed: docs/adr/0038-data-key-lifetime.md.
+"""
+
+import base64
+import hashlib
+import hmac
+import secrets
+import time
+from pathlib import Path
+from typing import Self
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from annals.store.errors import DataKeyDeleted, MasterKeyWrong, SealBroken
+from annals.store.postgres import sql
+from annals.store.postgres.database import Database
+from annals.store.secrets.masters import MasterKeys
+
+QUERIES = sql.load(__package__, "vault.sql")
+
+FRESH_SECONDS = 5.0
+"""How long a cached data key is used that neither a request nor the table has confirmed."""
+
+CHANNEL = "annals_data_keys"
+"""What the deletion of a data key notifies at its commit, by project."""
+
+MOST_KEYS = 10_000
+"""Data keys that a process caches; the oldest goes first."""
+
+OF_INSTANCE = frozenset({"", "console"})
+"""Owners of a data key that are no projects: the instance itself, and the console's users."""
+
+_MISSING = (
+    "There is no master key at {path}, and this database's data keys were wrapped with one. Put that file back there,"
+    " or name it with ANNALS_MASTER_KEY_FILE."
+)
+_VERSION = "v1"
+_NONCE = 12
+
+
+class _DataKey:
+    """`checked` is when it was last known to be the project's."""
+
+    __slots__ = ("checked", "key", "key_id")
+
+    def __init__(self, key_id: str, key: bytes) -> None:
+        self.key_id, self.key, self.checked = key_id, key, time.monotonic()
+
+
+def master_key(path: Path, *, used: bool = False) -> MasterKeys:
+    """Read the master key, or make it when the file is missing: 32 bytes in base64, mode 0600, one winner of a race.
+
+    Raises MasterKeyWrong for a file that holds something else, and for none where one was `used` before; OSError when
+    it cannot be read or made.
+    """
+    if used and not path.exists():
+        raise MasterKeyWrong(_MISSING.format(path=path))
+    return MasterKeys(path)
+
+
+class Vault:
+    """Seals and opens; safe for several processes on one database with one master key."""
+
+    def __init__(self, database: Database, masters: MasterKeys) -> None:
+        self._database, self._masters = database, masters
+        self._keys: dict[str, _DataKey] = {}
+        self._loading: dict[str, str | None] = {}
+        """The key that a project is known to have since its row is being read: None while nothing was heard of it."""
+
+    @classmethod
+    async def of(cls, database: Database, path: Path) -> Self:
+        """That of a migrated database and its master key, which is made for a database that never had one.
+
+        Raises MasterKeyWrong for another key, and for none where data keys were wrapped with one; OSError.
+        """
+        used = bool(await database.rows(QUERIES["some"]))
+        vault = cls(database, master_key(path, used=used))
+        await vault.prove()
+        return vault
+
+    async def prove(self) -> None:
+        """See before anything is served that this master key is the database's. Raises MasterKeyWrong."""
+        for row in await self._database.rows(QUERIES["some"]):
+            self._masters.unwrap(row["project"], row["key_id"], bytes(row["wrapped"]))
+
+    async def rewrap(self) -> int:
+        """Bring every data key under the newest master key; how many were under another. Raises MasterKeyWrong."""
+        changed = 0
+        for row in await self._database.rows(QUERIES["all"]):
+            changed += await self._renewed(row["project"], row["key_id"], bytes(row["wrapped"]))
+        return changed
+
+    async def _renewed(self, project: str, key_id: str, wrapped: bytes) -> bool:
+        if self._masters.is_current(project, key_id, wrapped):
+            return False
+        again = self._masters.wrap(project, key_id, self._masters.unwrap(project, key_id, wrapped))
+        await self._database.execute(QUERIES["rewrap"], {"project": project, "former": wrapped, "wrapped": again})
+        return True
+
+    async def seal(self, project: str, owner: str, name: str, plaintext: str) -> str:
+        """Seal a value for one place: only `open` with the same project, owner and name gives it back.
+
+        Raises MasterKeyWrong, StoreUnavailable.
+        """
+        data_key = await self._key_for_sealing(project)
+        seal_id, nonce = secrets.token_hex(16), secrets.token_bytes(_NONCE)
+        bound = _bound(project, owner, name, data_key.key_id, seal_id)
+        sealed = AESGCM(data_key.key).encrypt(nonce, plaintext.encode(), bound)
+        return ".".join([_VERSION, data_key.key_id, seal_id, base64.urlsafe_b64encode(nonce + sealed).decode()])
+
+    async def open(self, project: str, owner: str, name: str, sealed: str) -> str:
+        """The plaintext of a sealed value.
+
+        Raises SealBroken when it was altered or sealed for another place, DataKeyDeleted when its key is gone,
+        MasterKeyWrong, StoreUnavailable.
+        """
+        version, _, rest = sealed.partition(".")
+        key_id, _, rest = rest.partition(".")
+        seal_id, _, body = rest.partition(".")
+        if version != _VERSION:
+            raise SealBroken
+        data_key = await self._key_for_opening(project, key_id)
+        try:
+            raw = base64.b64decode(body, altchars=b"-_", validate=True)
+            bound = _bound(project, owner, name, key_id, seal_id)
+            return AESGCM(data_key.key).decrypt(raw[:_NONCE], raw[_NONCE:], bound).decode()
+        except (InvalidTag, ValueError) as error:
+            raise SealBroken from error
+
+    async def fingerprint(self, project: str, plaintext: str) -> str:
+        """A keyed digest that tells equal values of a project apart from others, and nothing to who lacks the key."""
+        data_key = await self._key_for_sealing(project)
+        derived = hmac.digest(data_key.key, b"annals fingerprint", hashlib.sha256)
+        return hmac.digest(derived, plaintext.encode(), hashlib.sha256).hex()[:32]
+
+    async def derive(self, project: str, purpose: str) -> bytes:
+        """A secret of the project for one purpose, the same in every process: 32 bytes that tell nothing of its key."""
+        data_key = await self._key_for_sealing(project)
+        return hmac.digest(data_key.key, b"annals derive " + purpose.encode(), hashlib.sha256)
+
+    def confirm(self, project: str, key_id: str | None) -> None:
+        """Note which key a project has, None for no key, by a row that was just read: any other is used no more."""
+        if project in self._loading:
+            self._loading[project] = key_id or ""
+        cached = self._keys.get(project)
+        if cached is None:
+            return
+        if cached.key_id == key_id:
+            cached.checked = time.monotonic()
+        else:
+            del self._keys[project]
+
+    def forget(self, project: str | None) -> None:
+        """Drop a project's key from memory, or with None all keys: the next use asks the table."""
+        if project is None:
+            self._keys.clear()
+            self._loading = dict.fromkeys(self._loading, "")
+        else:
+            self.confirm(project, None)
+
+    async def _key_for_sealing(self, project: str) -> _DataKey:
+        """Raises DataKeyDeleted for a project that is gone: it gets no key any more."""
+        found = self._cached(project) or await self._stored_key(project)
+        if found is None:
+            await self._add_key(project)
+            found = await self._stored_key(project)  # another process's, when it was first
+        if found is None:
+            raise DataKeyDeleted
+        return found
+
+    async def _add_key(self, project: str) -> None:
+        key_id = secrets.token_hex(8)
+        self._masters.refresh()
+        wrapped = self._masters.wrap(project, key_id, secrets.token_bytes(32))
+        row = {"project": project, "key_id": key_id, "wrapped": wrapped, "of_instance": project in OF_INSTANCE}
+        await self._database.execute(QUERIES["add"], row)
+        if self._masters.refresh():  # a rotation began meanwhile, and may have passed this one by
+            await self._renewed(project, key_id, wrapped)
+
+    async def _key_for_opening(self, project: str, key_id: str) -> _DataKey:
+        cached = self._cached(project)
+        if cached is None or cached.key_id != key_id:
+            cached = await self._stored_key(project)
+        if cached is None or cached.key_id != key_id:
+            raise DataKeyDeleted
+        return cached
+
+    def _cached(self, project: str) -> _DataKey | None:
+        cached = self._keys.get(project)
+        return cached if cached is not None and time.monotonic() - cached.checked < FRESH_SECONDS else None
+
+    async def _stored_key(self, project: str) -> _DataKey | None:
+        """The key by the table, cached unless it was heard meanwhile that the project has another, or none."""
+        self._loading.setdefault(project, None)
+        try:
+            row = await self._database.row(QUERIES["find"], {"project": project})
+        finally:
+            heard = self._loading.pop(project, "")
+        if row is None:
+            self._keys.pop(project, None)
+            return None
+        key_id, wrapped = row["key_id"], bytes(row["wrapped"])
+        found = _DataKey(key_id, self._masters.unwrap(project, key_id, wrapped))
+        if heard is None or heard == key_id:
+            self._keys.pop(project, None)
+            if len(self._keys) >= MOST_KEYS:
+                del self._keys[next(iter(self._keys))]
+            self._keys[project] = found
+        return found
+
+
+def key_of(sealed: str) -> str:
+    """The id of the key that sealed a value, empty for no sealed value."""
+    return sealed.split(".", 2)[1] if sealed.count(".") >= 2 else ""
+
+
+def _bound(*parts: str) -> bytes:
+    """Parts so joined that no other parts give the same bytes."""
+    return b"annals seal" + b"".join(b"%d:%b" % (len(part.encode()), part.encode()) for part in parts)

@@ -1,0 +1,62 @@
+"""Structured logs of a process: one JSON object a line on standard error, or for reading on a terminal."""
+
+import logging
+import sys
+from typing import Any
+
+import msgspec
+import structlog
+
+from annals.settings import Settings
+from annals.telemetry.log_text import as_text, plain_json
+
+_LOUD = {
+    "dramatiq": logging.WARNING,
+    "asyncio": logging.WARNING,
+    "uvicorn": logging.WARNING,
+    "httpx": logging.WARNING,
+    "urllib3": logging.WARNING,
+}
+
+
+def configure(settings: Settings, role: str) -> None:
+    """Send everything this process logs, libraries' lines included, to standard error.
+
+    Entries carry `time`, `role`, `level`, `event`, what is bound by context (a request's id), and their details.
+    """
+    terminal = sys.stderr.isatty()
+    reading = settings.log_format == "console" or (settings.log_format == "auto" and terminal)
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+        lambda _logger, _method, entry: {"role": role, **entry},
+        structlog.processors.format_exc_info,
+    ]
+
+    def written(_logger: object, _method: str, entry: Any) -> str:
+        return as_text(entry, colour=terminal) if reading else _json(entry)
+
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    structlog.configure(
+        processors=[*shared, written],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=role != "cli",  # a command shares its process with a test, and is short
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, written],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=max(level, logging.INFO), force=True)
+    if role == "cli":  # a command that ends early breaks off its queries, which its user need not know
+        logging.getLogger("psycopg").setLevel(logging.ERROR)
+    for name, least in _LOUD.items():
+        logging.getLogger(name).setLevel(max(level, least))
+
+
+def _json(entry: Any) -> str:
+    return plain_json(msgspec.json.encode(entry, enc_hook=str).decode())

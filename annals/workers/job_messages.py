@@ -1,0 +1,65 @@
+"""Wake-ups: what travels through the queue. Each says where to look; it may come late, twice or never."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from annals.store.log.log import Meta
+
+RUN_EXECUTION = "run_execution"
+STOP_EXECUTION = "stop_execution"
+BUILD_DEPLOYMENT = "build_deployment"
+STOP_BUILD = "stop_build"
+RETIRE_DEPLOYMENT = "retire_deployment"
+RETIRE_FUNCTION = "retire_function"
+WARM_FUNCTION = "warm_function"
+
+EXECUTIONS = "executions"
+BUILDS = "builds"
+CHORES = "chores"
+
+QUEUE_OF: Mapping[str, str] = {
+    RUN_EXECUTION: EXECUTIONS,
+    BUILD_DEPLOYMENT: BUILDS,
+    STOP_EXECUTION: CHORES,
+    STOP_BUILD: CHORES,
+    RETIRE_DEPLOYMENT: CHORES,
+    RETIRE_FUNCTION: CHORES,
+    WARM_FUNCTION: CHORES,
+}
+"""The queue of each actor: those of one queue share its capacity in a worker."""
+
+
+LANED = frozenset({EXECUTIONS})
+"""Queues that are served one project after the other."""
+
+
+class Cause(NamedTuple):
+    """What led to work: the position of the event it reacts to (0: unknown), and the first request's id."""
+
+    position: int = 0
+    correlation: str = ""
+
+    def meta(self, actor: str) -> Meta:
+        """How events say so."""
+        return Meta(actor=actor, causation=str(self.position or ""), correlation=self.correlation)
+
+    def then(self, position: int) -> "Cause":
+        """The cause of what follows from an event that this one led to."""
+        return self._replace(position=position)
+
+
+UNKNOWN = Cause()
+
+
+class WakeUp(NamedTuple):
+    """`stream` is the aggregate to look at."""
+
+    actor: str
+    stream: str
+    cause: Cause = UNKNOWN
+
+
+def split_stream(stream: str) -> tuple[str, str]:
+    """Project and id of a stream."""
+    _, project_id, own_id = stream.split(":", 2)
+    return project_id, own_id

@@ -1,0 +1,101 @@
+"""Wake-ups that never came: Redis was emptied, or a worker died with them. Postgres knows what waits: send again."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from annals.capacity.build_slots import read_demand
+from annals.domain.deployment import Deployment
+from annals.domain.execution import Execution
+from annals.store.log.compact_states import plain
+from annals.store.postgres import sql
+from annals.store.postgres.database import Database, Row
+from annals.workers.job_messages import BUILD_DEPLOYMENT, QUEUE_OF, RUN_EXECUTION, UNKNOWN, Cause, WakeUp
+
+QUERIES = sql.load(__package__, "redelivery.sql")
+
+_MOMENT_SECONDS = 3.0
+"""How long a wake-up may take on its usual way, by the keeper's own clock: that of the log may be set back."""
+
+_LIMIT = 1000
+_CAUSES = [Execution.Requested.TOPIC, Execution.RetryScheduled.TOPIC, Deployment.BuildQueued.TOPIC]
+
+log = structlog.get_logger(__name__)
+
+
+class Queue(Protocol):
+    """What of the broker is needed."""
+
+    def wake(self, wake_ups: Iterable[WakeUp]) -> int: ...
+
+    def queued(self, queue_name: str, lane: str = "") -> int: ...
+
+
+class _Queued(msgspec.Struct):
+    """What queued a stream, as far as a wake-up says it."""
+
+    metadata: dict[str, str]
+
+
+_decode = msgspec.json.Decoder(_Queued).decode
+
+
+def _correlation(state: bytes) -> str:
+    return _decode(plain(state)).metadata.get("correlation", "")
+
+
+def missing(oldest: Sequence[str], *, waiting: int, queued: int) -> Sequence[str]:
+    """Which of the oldest that wait have no wake-up in the queue: a lane is served in order, so the others' lie there.
+
+    A few too many may be sent (those that a worker takes up right now), which is harmless.
+    """
+    return oldest[: max(0, waiting - queued)]
+
+
+async def wake(database: Database, queue: Queue, actor: str, streams: Sequence[str]) -> None:
+    """Send wake-ups that say what the usual ones do: why. Raises QueueUnavailable."""
+    if not streams:
+        return
+    causes = await causes_of(database, streams)
+    wake_ups = [WakeUp(actor, stream, causes.get(stream, UNKNOWN)) for stream in streams]
+    await asyncio.to_thread(queue.wake, wake_ups)
+
+
+async def causes_of(database: Database, streams: Sequence[str]) -> dict[str, Cause]:
+    """What queued each stream last."""
+    rows = await database.rows(QUERIES["causes"], {"streams": list(streams), "topics": _CAUSES})
+    return {row["stream"]: Cause(row["position"], _correlation(row["state"])) for row in rows}
+
+
+class Missed:
+    """Sweeps over both queues, for one term of a keeper: it remembers since when it has seen what waits."""
+
+    def __init__(self, database: Database, queue: Queue, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._database, self._queue, self._clock = database, queue, clock
+        self._seen: dict[str, dict[str, float]] = {}
+
+    async def sweep(self) -> int:
+        """Send again what is missing, and return how many that were. Raises QueueUnavailable."""
+        executions = await self._database.rows(QUERIES["waiting_executions"], {"limit": _LIMIT})
+        builds = [tenant.waiting for tenant in (await read_demand(self._database)).startable()]
+        return await self._resend(RUN_EXECUTION, executions) + await self._resend(
+            BUILD_DEPLOYMENT, [{"lane": "", "total": len(builds), "oldest": builds}]
+        )
+
+    async def _resend(self, actor: str, rows: Sequence[Row]) -> int:
+        now, seen = self._clock(), self._seen.get(actor, {})
+        seen = self._seen[actor] = {stream: seen.get(stream, now) for row in rows for stream in row["oldest"]}
+        sent = 0
+        for row in rows:
+            if oldest := [stream for stream in row["oldest"] if now - seen[stream] >= _MOMENT_SECONDS]:
+                queued = await asyncio.to_thread(self._queue.queued, QUEUE_OF[actor], row["lane"])
+                streams = missing(oldest, waiting=row["total"], queued=queued)
+                await wake(self._database, self._queue, actor, streams)
+                sent += len(streams)
+        if sent:
+            log.info("wake_ups_sent_again", actor=actor, count=sent)
+        return sent
