@@ -46,11 +46,11 @@ check: setup
 
 # Known holes in dependencies, and risky code; ARGS=--require fails where no advisory service answers.
 audit: setup
-	@$(BIN)/python -m tests.house.audit $(ARGS)
+	@$(BIN)/python -m tests.architecture.audit $(ARGS)
 
 # What an installation consists of (CycloneDX), the same bytes for the same lock file.
 sbom: setup
-	@$(BIN)/python -m tests.house.sbom
+	@$(BIN)/python -m tests.architecture.sbom
 
 test: setup
 	@$(BIN)/python -m tests $(ARGS)
@@ -82,8 +82,8 @@ bench: setup
 # Generates the pages that are made from the code, then builds the site in site/; a broken link fails.
 docs: setup
 	@$(BIN)/annals settings --markdown > docs/settings.md
-	@$(BIN)/python -m tests.house.reference
-	@$(BIN)/python -m tests.house.compatibility
+	@$(BIN)/python -m tests.architecture.reference
+	@$(BIN)/python -m tests.architecture.compatibility
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 
 # Resolve the newest allowed releases for every supported Python, with hashes; the files name no index.

@@ -87,7 +87,7 @@ async def _book(log: EventLog) -> Figure:
         progress = last
 
     began = time.perf_counter()
-    await replay.rebuild(log.database, log.facts, ["usage"], report=report)
+    await replay.rebuild(log.database, log.reader, ["usage"], report=report)
     rate = progress.events / (time.perf_counter() - began)
     return Figure(name="usage: events booked by a rebuild", value=rate, unit="events/s")
 
@@ -98,7 +98,7 @@ async def _contract(log: EventLog, executions: int) -> list[Figure]:
     return [
         Figure(
             name=f"usage {which}, 90 days of {executions:,} executions",
-            value=await _median(lambda scope=scope: read_usage(log.database, log.facts, scope, "90d", END)),  # type: ignore[misc]
+            value=await _median(lambda scope=scope: read_usage(log.database, log.reader, scope, "90d", END)),  # type: ignore[misc]
             unit="ms",
             target=10,
         )
@@ -114,11 +114,11 @@ async def _groupings(log: EventLog, executions: int) -> list[Figure]:
         everything = [measure for measure in MEASURES if not ("hour" in group_by and measure in RUNNING)]
         for zone, measures in (("UTC", everything), ("Europe/Berlin", FLOWS)):
             question = _question(zone, interval, group_by, measures)
-            milliseconds = await _median(lambda question=question: answer(log.database, log.facts, question))  # type: ignore[misc]
+            milliseconds = await _median(lambda question=question: answer(log.database, log.reader, question))  # type: ignore[misc]
             title = f"usage by {name}, {zone}, {len(measures)} measures, 90 days of {executions:,} executions"
             found.append(Figure(name=title, value=milliseconds, unit="ms", target=50))
     question = _question("UTC", "day", (), ["count", "errors", "p95"], compare=True)
-    milliseconds = await _median(lambda: answer(log.database, log.facts, question))
+    milliseconds = await _median(lambda: answer(log.database, log.reader, question))
     found.append(Figure(name="usage against the 90 days before", value=milliseconds, unit="ms", target=50))
     return found
 

@@ -109,7 +109,7 @@ class _Bench:
         return float(await self._database.value(f"SELECT {tables} AS bytes")) / EXECUTIONS
 
     async def seal(self) -> float:
-        follower = Follower(FOLLOWER, seal, self._log.facts, Listener(self._database))
+        follower = Follower(FOLLOWER, seal, self._log.reader, Listener(self._database))
         began, events = time.perf_counter(), 0
         while done := await follower.catch_up():
             events += done

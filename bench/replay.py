@@ -18,7 +18,7 @@ from annals.domain.execution import Execution, Ran, Request
 from annals.domain.function import Configuration, Function
 from annals.projections.following import FOLLOWING
 from annals.projections.inline import TABLES
-from annals.projections.own_models import Bounds, Fact, ReadModel, fold
+from annals.projections.own_models import Bounds, ReadModel, RecordedEvent, fold
 from annals.projections.replay import replay
 from annals.projections.replay.refill import Progress
 from annals.store.log.follower import Follower
@@ -138,8 +138,8 @@ async def _read(database: Database) -> int:
 
 async def _decode(log: EventLog) -> int:
     position = events = 0
-    while facts := await log.facts.after(position, BATCH):
-        position, events = facts[-1].position, events + len(facts)
+    while recorded_events := await log.reader.after(position, BATCH):
+        position, events = recorded_events[-1].position, events + len(recorded_events)
     return events
 
 
@@ -152,12 +152,12 @@ class Hours(ReadModel):
         self._functions: dict[str, str] = {}
         self._sums: defaultdict[tuple[str, int], list[int]] = defaultdict(lambda: [0, 0])
 
-    def apply(self, fact: Fact) -> None:
-        event = fact.event
+    def apply(self, recorded_event: RecordedEvent) -> None:
+        event = recorded_event.event
         if isinstance(event, Execution.Requested):
             self._functions[event.originator_id] = event.function_id
         elif isinstance(event, Execution.Completed):
-            at = fact.recorded_at
+            at = recorded_event.recorded_at
             line = self._sums[self._functions.pop(event.originator_id), at.weekday() * 24 + at.hour]
             line[0] += 1
             line[1] += event.ran.run_ms
@@ -167,7 +167,7 @@ class Hours(ReadModel):
 
 
 async def _fold(log: EventLog) -> int:
-    return (await fold(log.facts, Hours(), Bounds(0, await log.facts.position()))).events
+    return (await fold(log.reader, Hours(), Bounds(0, await log.reader.position()))).events
 
 
 async def _follow(log: EventLog, name: str) -> int:
@@ -175,7 +175,7 @@ async def _follow(log: EventLog, name: str) -> int:
     following = FOLLOWING[name]
     await log.database.execute(f"TRUNCATE {', '.join(following.tables)}")
     await log.database.execute("DELETE FROM checkpoints WHERE name = %s", (name,))
-    follower = Follower(name, following.handle, log.facts, Listener(log.database))
+    follower = Follower(name, following.handle, log.reader, Listener(log.database))
     events = 0
     while done := await follower.catch_up():
         events += done
@@ -184,7 +184,7 @@ async def _follow(log: EventLog, name: str) -> int:
 
 async def _versions(log: EventLog) -> float:
     """As the keeper does with one function's changes, the first batches of everything else left out."""
-    follower = Follower("row_versions", FOLLOWING["row_versions"].handle, log.facts, Listener(log.database))
+    follower = Follower("row_versions", FOLLOWING["row_versions"].handle, log.reader, Listener(log.database))
     while await follower.catch_up():
         pass
     for turn in range(CHANGES // 200):
@@ -206,5 +206,5 @@ async def _rebuild(log: EventLog, names: tuple[str, ...]) -> int:
         nonlocal events
         events = progress.events
 
-    await replay.rebuild(log.database, log.facts, names, report=report)
+    await replay.rebuild(log.database, log.reader, names, report=report)
     return events

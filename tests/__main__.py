@@ -25,7 +25,7 @@ class Run(NamedTuple):
 
 
 PARTS = (
-    (Run(("house", "unit", "integration", "replay", "simulation"), min(4, os.cpu_count() or 1)),),
+    (Run(("architecture", "unit", "integration", "replay", "simulation"), min(4, os.cpu_count() or 1)),),
     (Run(("contract",)), Run(("api",))),
     (Run(("faults", "load")),),
 )

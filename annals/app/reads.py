@@ -13,7 +13,7 @@ from annals.store.postgres.database import Connection, Database, Row
 BATCH = 256
 """Most reads of one trip."""
 
-PATIENCE = 0.002
+GATHER_SECONDS = 0.002
 """Seconds that a read waits for a running trip to end before it takes a connection of its own."""
 
 _BEGIN: Step = ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", ())
@@ -117,7 +117,7 @@ class Reads:
             if self._running == 0:
                 self._timer = self._loop.call_soon(self._start)
             else:
-                self._timer = self._loop.call_later(PATIENCE, self._start)
+                self._timer = self._loop.call_later(GATHER_SECONDS, self._start)
         elif self._next.size >= BATCH:
             self._start()
 
@@ -145,7 +145,7 @@ class Reads:
                 self._start()
 
     async def _settle(self, batch: _Batch) -> None:
-        deadline = self._loop.time() + self._database.patience
+        deadline = self._loop.time() + self._database.retry_seconds
         while True:
             async with self._database.connection() as conn:
                 try:

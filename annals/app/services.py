@@ -18,7 +18,7 @@ from annals.app.reads import Reads
 from annals.application.executions.context import Environments
 from annals.capacity.call_limiter import Admission
 from annals.capacity.concurrency_slots import Places
-from annals.capacity.fair_queue import Stints
+from annals.capacity.fair_queue import FairQueue
 from annals.domain.catalogue import Specification, allowed_runtimes
 from annals.domain.ports import Executor
 from annals.domain.runtimes import Runtime
@@ -64,7 +64,7 @@ class Services(msgspec.Struct, kw_only=True):
     repositories: Repositories
     admission: Admission
     accepting: Accepting
-    stints: Stints
+    fair_queue: FairQueue
     unsettled: Unsettled
     places: Places
     holder: Callable[[], str]

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, closing
 from typing import Any, Protocol
 
 from annals.app.catalogue.available import Available
@@ -17,11 +17,11 @@ from annals.app.reads import Reads
 from annals.app.services import Services, offered
 from annals.application.event_log import open_log
 from annals.application.executions.context import Environments
-from annals.capacity.backpressure import Pressure
+from annals.capacity.backpressure import Backpressure
 from annals.capacity.call_limiter import Admission
 from annals.capacity.concurrency_slots import Places
-from annals.capacity.fair_queue import Stints
-from annals.capacity.tenant_activity import Company
+from annals.capacity.fair_queue import FairQueue
+from annals.capacity.tenant_activity import TenantActivity
 from annals.domain.environment import Platform
 from annals.domain.ports import Executor
 from annals.domain.version import API_VERSION
@@ -31,10 +31,10 @@ from annals.settings import Settings
 from annals.store.content.blobs import Blobs
 from annals.store.content.checked import Checked
 from annals.store.content.contents import Contents
-from annals.store.coordination.direct_dispatch import Knocker, beside
+from annals.store.coordination.direct_dispatch import DirectDispatcher, beside
 from annals.store.coordination.idempotency import Idempotency
 from annals.store.coordination.leases import Leases
-from annals.store.coordination.process_lease import Presence
+from annals.store.coordination.process_lease import ProcessLease
 from annals.store.log.append_modes import PLACES
 from annals.store.log.archives import Archives
 from annals.store.postgres.database import Database
@@ -82,11 +82,11 @@ async def open_services(settings: Settings, executor: RemoteExecutor, metrics: M
         log = await open_log(database, contents)
         stack.push_async_callback(log.close)
         vault = await Vault.of(database, settings.master_key)
-        presence = await stack.enter_async_context(_present(database, settings))
-        knocker = Knocker(beside(settings.executor_urls))
-        stack.callback(knocker.close)
+        process_lease = await stack.enter_async_context(_present(database, settings))
+        dispatcher = stack.enter_context(closing(DirectDispatcher(beside(settings.executor_urls))))
         runtimes, specifications = offered(settings)
-        stints = Stints(Company.open(settings.executor_urls))
+        pressure = Backpressure.open(settings.executor_urls)
+        fair_queue = FairQueue(TenantActivity.open(settings.executor_urls))
         platform = Platform(endpoint=settings.endpoint, version=API_VERSION, region=settings.region)
         environments = Environments(database, vault, platform)
         await stack.enter_async_context(key_deletions.following(database, vault, environments))
@@ -110,10 +110,10 @@ async def open_services(settings: Settings, executor: RemoteExecutor, metrics: M
             repositories=Repositories(allowed_hosts=settings.git_allowed_hosts, bounds=Bounds()),
             admission=_admission(settings),
             places=Places(OnDemand(database, PLACES)),
-            accepting=Accepting(Pressure.open(settings.executor_urls), knocker, lambda: stints.waiting),
-            stints=stints,
+            accepting=Accepting(pressure, dispatcher, lambda: fair_queue.waiting),
+            fair_queue=fair_queue,
             unsettled=await stack.enter_async_context(aclosing(Unsettled())),
-            holder=lambda: presence.id,
+            holder=lambda: process_lease.id,
             signing_secret=_signing(vault, EPHEMERAL_KEYS),
             token_secret=_signing(vault, USER_TOKENS),
             text_records=Resolver(named_servers(settings.dns_servers) or system_servers()),
@@ -130,24 +130,24 @@ def _admission(settings: Settings) -> Admission:
 
 
 async def _database(settings: Settings) -> Database:
-    patience = float(settings.database_patience_s)
+    retry_seconds = float(settings.database_patience_s)
     url = settings.database_url
-    return await Database.open(url, name="annals api", patience=patience, statement_seconds=STATEMENT_SECONDS)
+    return await Database.open(url, name="annals api", retry_seconds=retry_seconds, statement_seconds=STATEMENT_SECONDS)
 
 
 @asynccontextmanager
-async def _present(database: Database, settings: Settings) -> AsyncIterator[Presence]:
+async def _present(database: Database, settings: Settings) -> AsyncIterator[ProcessLease]:
     """This process's lease: what it runs is taken up by others once it stops beating."""
-    presence = Presence(Leases(database), "api", lease_seconds=settings.lease_s)
-    await presence.enter()
-    beating = asyncio.create_task(presence.run())
+    process_lease = ProcessLease(Leases(database), "api", lease_seconds=settings.lease_s)
+    await process_lease.enter()
+    beating = asyncio.create_task(process_lease.run())
     try:
-        yield presence
+        yield process_lease
     finally:
         beating.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await beating
-        await presence.leave()
+        await process_lease.leave()
 
 
 def _signing(vault: Vault, purpose: str) -> Callable[[str], Awaitable[bytes]]:

@@ -74,11 +74,11 @@ async def end_executions(log: EventLog, meta: Meta, *, project_id: str, function
     return count
 
 
-async def _end(log: EventLog, command: Command, key: Key, meta: Meta, **facts: Any) -> None:
+async def _end(log: EventLog, command: Command, key: Key, meta: Meta, **recorded_events: Any) -> None:
     """Record an end for as often as somebody else records something before: that becomes rare, for nothing begins."""
     while True:
         try:
-            await log.run(command, key, meta=meta, **facts)
+            await log.run(command, key, meta=meta, **recorded_events)
         except Conflict:
             continue
         except (DeploymentNotFound, ExecutionNotFound):  # deleted by itself meanwhile

@@ -17,7 +17,7 @@ HOLD_SECONDS = 0.1
 _UNTIL = struct.Struct("d")
 
 
-class Pressure:
+class Backpressure:
     """`clock` counts seconds and is the same for all processes of a host."""
 
     def __init__(self, memory: mmap.mmap, clock: Callable[[], float] = time.monotonic) -> None:

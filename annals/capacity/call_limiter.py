@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from annals.app.edge.errors import Busy, RateLimited
 from annals.application.executions.context import Context
-from annals.capacity.counting import less
+from annals.capacity.counting import decrement
 
 RETRY_SECONDS = 1
 
@@ -51,4 +51,4 @@ class Admission:
         finally:
             self._all -= 1
             for key in (project, function):
-                less(self._held, key)
+                decrement(self._held, key)

@@ -6,7 +6,7 @@ from typing import TypeVar
 K = TypeVar("K")
 
 
-def less(counter: Counter[K], key: K) -> None:
+def decrement(counter: Counter[K], key: K) -> None:
     """One less; what is at none is forgotten."""
     counter[key] -= 1
     if not counter[key]:

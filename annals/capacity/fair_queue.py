@@ -10,14 +10,14 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 
 from annals.app.edge.errors import RateLimited
-from annals.capacity.counting import less
-from annals.capacity.tenant_activity import Company
+from annals.capacity.counting import decrement
+from annals.capacity.tenant_activity import TenantActivity
 
 FEW = 2
-"""Stints at once that a project may have in a process while others have called, but want nothing just now."""
+"""FairQueue at once that a project may have in a process while others have called, but want nothing just now."""
 
 LONGEST_REST_SECONDS = 0.02
-"""After a stint of a project that has more to do, beside others that want something."""
+"""After a permit of a project that has more to do, beside others that want something."""
 
 RETRY_SECONDS = 1
 
@@ -25,27 +25,27 @@ _Waiting = tuple["asyncio.Future[None]", int]
 """A turn to come, and beside how many of its project it begins in any company."""
 
 
-class Stint:
+class Permit:
     """A request's work in one go; of a call until its code runs and that is recorded, or from its end to the answer."""
 
-    __slots__ = ("_began", "_project", "_stints")
+    __slots__ = ("_began", "_fair_queue", "_project")
 
-    def __init__(self, stints: "Stints", project: str) -> None:
-        self._stints: Stints | None = stints
+    def __init__(self, fair_queue: "FairQueue", project: str) -> None:
+        self._fair_queue: FairQueue | None = fair_queue
         self._project, self._began = project, asyncio.get_running_loop().time()
 
     @property
     def ended(self) -> bool:
-        return self._stints is None
+        return self._fair_queue is None
 
     def end(self) -> None:
         """Let the project's next one begin; once is enough."""
-        stints, self._stints = self._stints, None
-        if stints is not None:
-            stints._give(self._project, asyncio.get_running_loop().time() - self._began)
+        fair_queue, self._fair_queue = self._fair_queue, None
+        if fair_queue is not None:
+            fair_queue._give(self._project, asyncio.get_running_loop().time() - self._began)
 
 
-class Stints:
+class FairQueue:
     """One per process. Single-threaded: every method runs on the event loop.
 
     A project alone on its host has as many at once as it wants. In company it has no more on the whole host than all
@@ -54,8 +54,10 @@ class Stints:
     others as it took, `rest_seconds` at most.
     """
 
-    def __init__(self, company: Company, few: int = FEW, rest_seconds: float = LONGEST_REST_SECONDS) -> None:
-        self._company, self._few, self._rest_seconds = company, few, rest_seconds
+    def __init__(
+        self, tenant_activity: TenantActivity, few: int = FEW, rest_seconds: float = LONGEST_REST_SECONDS
+    ) -> None:
+        self._tenant_activity, self._few, self._rest_seconds = tenant_activity, few, rest_seconds
         self._working: Counter[str] = Counter()
         self._wanted: Counter[str] = Counter()
         self._all_wanted = 0
@@ -64,20 +66,20 @@ class Stints:
 
     @property
     def waiting(self) -> int:
-        """Stints that have not begun."""
+        """FairQueue that have not begun."""
         return sum(len(queue) for queue in self._waiting.values())
 
     def met(self, project_id: str) -> None:
         """A project has called, whatever for."""
-        self._company.met(project_id)
+        self._tenant_activity.met(project_id)
 
-    def in_company(self, project_id: str) -> bool:
+    def is_contended(self, project_id: str) -> bool:
         """Whether another project has called a moment ago."""
-        return self._company.of(project_id)
+        return self._tenant_activity.of(project_id)
 
     @asynccontextmanager
-    async def one(self, project_id: str, *, seconds: float | None = None, least: int = 1) -> AsyncIterator[Stint]:
-        """Begin when it may, and at once beside less than `least`; the stint ends with the block, or before.
+    async def one(self, project_id: str, *, seconds: float | None = None, least: int = 1) -> AsyncIterator[Permit]:
+        """Begin when it may, and at once beside less than `least`; the permit ends with the block, or before.
 
         Raises RateLimited when it could not begin within `seconds`, for work that can be refused.
         """
@@ -86,25 +88,25 @@ class Stints:
             await self._turn(project_id, seconds, least)
         else:
             self._begin(project_id)
-        stint = Stint(self, project_id)
+        permit = Permit(self, project_id)
         try:
-            yield stint
+            yield permit
         finally:
-            stint.end()
+            permit.end()
 
-    def gone_on(self, begun: Stint | None, project_id: str, *, seconds: float) -> AbstractAsyncContextManager[Stint]:
-        """Work that goes on within a stint, or begins one of its own where there is none."""
+    def gone_on(self, begun: Permit | None, project_id: str, *, seconds: float) -> AbstractAsyncContextManager[Permit]:
+        """Work that goes on within a permit, or begins one of its own where there is none."""
         return self.one(project_id, seconds=seconds) if begun is None else nullcontext(begun)
 
     def _fits(self, project_id: str, least: int) -> bool:
-        working, company = self._working[project_id], self._company
-        if working < least or not company.of(project_id):
+        working, tenant_activity = self._working[project_id], self._tenant_activity
+        if working < least or not tenant_activity.of(project_id):
             return True
-        others_want = company.others_want(project_id)
-        return working + company.elsewhere(project_id) < others_want if others_want else working < self._few
+        others_want = tenant_activity.others_want(project_id)
+        return working + tenant_activity.elsewhere(project_id) < others_want if others_want else working < self._few
 
     async def _turn(self, project_id: str, seconds: float | None, least: int) -> None:
-        """Wait until the stint may begin, and count it."""
+        """Wait until the permit may begin, and count it."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiting = turn, least
         self._waiting.setdefault(project_id, deque()).append(waiting)
@@ -143,7 +145,7 @@ class Stints:
 
     def _want_less(self, project_id: str) -> None:
         self._all_wanted -= 1
-        less(self._wanted, project_id)
+        decrement(self._wanted, project_id)
         self._tell()
 
     def _begin(self, project_id: str) -> None:
@@ -153,16 +155,16 @@ class Stints:
 
     def _tell(self) -> None:
         greatest = self._greatest
-        self._company.tell(self._all_wanted, greatest, self._wanted[greatest], self._working[greatest])
+        self._tenant_activity.tell(self._all_wanted, greatest, self._wanted[greatest], self._working[greatest])
 
     def _give(self, project_id: str, worked: float) -> None:
         """Those that wait begin now; while others want something, after a rest as long as this one's work."""
-        less(self._working, project_id)
+        decrement(self._working, project_id)
         self._want_less(project_id)
         if project_id not in self._waiting:
             return
         rest = min(worked, self._rest_seconds)
-        if rest and self._company.of(project_id) and self._company.others_want(project_id):
+        if rest and self._tenant_activity.of(project_id) and self._tenant_activity.others_want(project_id):
             asyncio.get_running_loop().call_later(rest, self._serve, project_id)
         else:
             self._serve(project_id)

@@ -13,13 +13,13 @@ QUERIES = sql.load(__package__, "freed_slots.sql")
 _MOST = 256
 """Wake-ups of a function at one look; one that has no bound any more gets the others from the sweep."""
 
-_PATIENCE_SECONDS = 30.0
+_WAIT_SECONDS = 30.0
 
 Wake = Callable[[Sequence[str]], Awaitable[object]]
 """Wakes executions by their streams. Raises QueueUnavailable, StoreUnavailable."""
 
 
-class Vacancies:
+class FreedSlots:
     """One for a term of a keeper: its first look is at every function with a bound. `listener` hears of places."""
 
     def __init__(self, database: Database, listener: Listener, wake: Wake) -> None:
@@ -37,7 +37,7 @@ class Vacancies:
             known, began = self._listener.count, loop.time()
             self._told |= self._listener.fresh()
             if not self._told:
-                await self._listener.wait(known, _PATIENCE_SECONDS)
+                await self._listener.wait(known, _WAIT_SECONDS)
                 continue
             await self._look(self._told)
             self._told = set()

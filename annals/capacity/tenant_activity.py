@@ -38,7 +38,7 @@ class _Told(NamedTuple):
     at_work: int
 
 
-class Company:
+class TenantActivity:
     """`clock` counts seconds and is the same for all processes of a host, `process` names this one among them.
 
     Two processes that write at once may leave half of each: a mistake for one moment, in one direction or the other.

@@ -47,37 +47,37 @@ return found
 class Taken(NamedTuple):
     """A message, and the lane it came from."""
 
-    lane: str
+    tenant: str
     message: bytes
 
 
-class Lanes:
+class TenantQueues:
     """One queue; `key` is what its keys begin with. Redis' errors pass through."""
 
     def __init__(self, client: "redis.Redis", key: str) -> None:
         self._client, self._ring, self._prefix = client, f"{key}.ring", f"{key}.lane:"
         self._take = client.register_script(_TAKE)
 
-    def push(self, pipe: Any, lane: str, messages: Sequence[bytes]) -> None:
+    def push(self, pipe: Any, tenant: str, messages: Sequence[bytes]) -> None:
         """Put messages at a lane's end, as a part of a pipeline.
 
         The script goes along: by its digest, each pipeline would first ask in a trip of its own whether it is known.
         """
-        pipe.eval(_PUSH, 2, self._ring, self._prefix + lane, lane, "RPUSH", *messages)
+        pipe.eval(_PUSH, 2, self._ring, self._prefix + tenant, tenant, "RPUSH", *messages)
 
     def give_back(self, taken: Sequence[Taken]) -> None:
         """Put back at the front what was taken last."""
         with self._client.pipeline(transaction=False) as pipe:
-            for lane, message in reversed(taken):
-                pipe.eval(_PUSH, 2, self._ring, self._prefix + lane, lane, "LPUSH", message)
+            for tenant, message in reversed(taken):
+                pipe.eval(_PUSH, 2, self._ring, self._prefix + tenant, tenant, "LPUSH", message)
             pipe.execute()
 
     def take(self, room: int, *, most: int, allowed: Mapping[str, int]) -> list[Taken]:
         """Up to `room` messages, one of each lane in turn, `most` of a lane unless it is `allowed` another number."""
-        pairs = [part for lane, left in allowed.items() for part in (lane, left)]
+        pairs = [part for tenant, left in allowed.items() for part in (tenant, left)]
         found: Any = self._take(keys=[self._ring], args=[self._prefix, room, most, *pairs])
-        return [Taken(lane.decode(), message) for lane, message in zip(found[::2], found[1::2], strict=True)]
+        return [Taken(tenant.decode(), message) for tenant, message in zip(found[::2], found[1::2], strict=True)]
 
-    def length(self, lane: str) -> int:
+    def length(self, tenant: str) -> int:
         """How many messages a lane holds."""
-        return int(self._client.llen(self._prefix + lane))
+        return int(self._client.llen(self._prefix + tenant))

@@ -9,7 +9,7 @@ PACE_SECONDS, PACE_PLACES = 0.02, 4
 """While the host is pressed, places are given out so seldom and so few: 200 a second, whatever is in hand."""
 
 
-class Gate:
+class WorkerLimiter:
     """Capacity shared by the thread that fetches wake-ups and the loop that does the work.
 
     With a `lane_limit`, no lane (a project) has more than so many of the places. `released` counts the places
@@ -17,12 +17,12 @@ class Gate:
     `drained` says that the queue held nothing for this process when it was last looked into.
     """
 
-    def __init__(self, limit: int, lane_limit: int = 0, *, pressed: Callable[[], bool] = lambda: False) -> None:
-        self._limit, self.lane_limit, self._pressed = limit, lane_limit or limit, pressed
+    def __init__(self, limit: int, tenant_limit: int = 0, *, pressed: Callable[[], bool] = lambda: False) -> None:
+        self._limit, self.tenant_limit, self._pressed = limit, tenant_limit or limit, pressed
         self._free = limit
         self.released = 0
         self.drained = False
-        self._lanes: Counter[str] = Counter()
+        self._tenants: Counter[str] = Counter()
         self._closed = False
         self._changed = threading.Condition()
 
@@ -37,42 +37,42 @@ class Gate:
             self._free -= taken
             return taken
 
-    def enter(self, lane: str) -> bool:
+    def enter(self, tenant: str) -> bool:
         """Take a place for what did not come through the queue: only while nothing that did has to wait for one."""
         if not self.drained or self._pressed():
             return False
         with self._changed:
-            if self._closed or self._free <= 0 or self._lanes[lane] >= self.lane_limit:
+            if self._closed or self._free <= 0 or self._tenants[tenant] >= self.tenant_limit:
                 return False
             self._free -= 1
-            self._lanes[lane] += 1
+            self._tenants[tenant] += 1
             return True
 
-    def occupy(self, lane: str) -> None:
+    def occupy(self, tenant: str) -> None:
         """Say which lane a reserved place is for."""
         with self._changed:
-            self._lanes[lane] += 1
+            self._tenants[tenant] += 1
 
     def allowed(self) -> dict[str, int]:
         """How many more places each lane may have that has some."""
         with self._changed:
-            return {lane: self.lane_limit - count for lane, count in self._lanes.items()}
+            return {tenant: self.tenant_limit - count for tenant, count in self._tenants.items()}
 
     @property
-    def crowded(self) -> bool:
+    def at_limit(self) -> bool:
         """Whether a lane has all the places that one may have, so that what it left in the queue waits for one."""
         with self._changed:
-            return any(count >= self.lane_limit for count in self._lanes.values())
+            return any(count >= self.tenant_limit for count in self._tenants.values())
 
-    def release(self, places: int = 1, lane: str = "") -> None:
+    def release(self, places: int = 1, tenant: str = "") -> None:
         """Give places back; a `lane` gives back one that it occupied, if it did."""
         with self._changed:
             self._free += places
-            self.released += 1 if lane else 0
-            if self._lanes[lane] > 1:
-                self._lanes[lane] -= 1
+            self.released += 1 if tenant else 0
+            if self._tenants[tenant] > 1:
+                self._tenants[tenant] -= 1
             else:
-                del self._lanes[lane]
+                del self._tenants[tenant]
             self._changed.notify()
 
     def close(self) -> None:

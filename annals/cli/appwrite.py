@@ -35,7 +35,7 @@ class Finding(msgspec.Struct, frozen=True):
     why: str = ""
 
 
-class Refused(Exception):
+class ImportRefused(Exception):
     """An API said no; the message is its own."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -56,11 +56,11 @@ class Api:
         self._http.close()
 
     def call(self, method: str, path: str, **sent: Any) -> JSON:
-        """Raises Refused, httpx.TransportError."""
+        """Raises ImportRefused, httpx.TransportError."""
         answer = self._http.request(method, path, **sent)
         self.hint = answer.headers.get("x-annals-hint", "")
         if answer.is_error:
-            raise Refused(answer.status_code, _message(answer))
+            raise ImportRefused(answer.status_code, _message(answer))
         found: JSON = answer.json() if answer.content else {}
         return found
 
@@ -76,14 +76,14 @@ class Api:
             cursor = [query("cursorAfter", rows[-1]["$id"])]
 
     def download(self, path: str) -> bytes:
-        """Raises Refused, httpx.TransportError."""
+        """Raises ImportRefused, httpx.TransportError."""
         answer = self._http.get(path)
         if answer.is_error:
-            raise Refused(answer.status_code, _message(answer))
+            raise ImportRefused(answer.status_code, _message(answer))
         return answer.content
 
     def upload(self, path: str, code: bytes, fields: JSON) -> JSON:
-        """In chunks, as the SDKs do. Raises Refused, httpx.TransportError."""
+        """In chunks, as the SDKs do. Raises ImportRefused, httpx.TransportError."""
         headers: dict[str, str] = {}
         made: JSON = {}
         for start in range(0, len(code), CHUNK):
@@ -105,7 +105,7 @@ class Move:
         self.findings: list[Finding] = []
 
     def run(self, only: Sequence[str] = ()) -> list[Finding]:
-        """Raises Refused when the source's functions cannot be listed, httpx.TransportError."""
+        """Raises ImportRefused when the source's functions cannot be listed, httpx.TransportError."""
         for function in self._source.all("/functions", "functions"):
             if not only or function["$id"] in only:
                 self._function(function)
@@ -117,7 +117,7 @@ class Move:
         """Name the domains of functions: where a domain leads is decided outside of both instances."""
         try:
             rules = list(self._source.all("/proxy/rules", "rules"))
-        except Refused as refused:
+        except ImportRefused as refused:
             self._found("domain", "*", False, f"domains cannot be listed: {refused.message}")
             return
         for rule in rules:
@@ -132,7 +132,7 @@ class Move:
         path = f"/functions/{function_id}/policy"
         try:
             policy = self._source.call("GET", path)
-        except Refused as refused:
+        except ImportRefused as refused:
             if refused.status != 404:
                 self._found("policy", function_id, False, refused.message)
             return
@@ -141,7 +141,7 @@ class Move:
             if any(self._target.call("GET", path).get(name) != value for name, value in wanted.items()):
                 self._target.call("PATCH", path, json=wanted)
                 self._found("policy", function_id, True)
-        except Refused as refused:
+        except ImportRefused as refused:
             self._found("policy", function_id, False, refused.message)
         if policy.get("traffic"):
             self._left(function_id, "traffic", "deployments have other ids here: share the traffic out again")
@@ -153,7 +153,7 @@ class Move:
             body["schedule"] = function.get("schedule", "")
         try:
             self._create(function_id, body)
-        except Refused as refused:
+        except ImportRefused as refused:
             self._found("function", function_id, False, refused.message)
             return
         self._found("function", function_id, True, self._target.hint)
@@ -166,12 +166,12 @@ class Move:
         self._deployments(function_id, function.get("deploymentId") or function.get("deployment") or "")
 
     def _create(self, function_id: str, body: JSON) -> None:
-        """Without the settings that this instance does not take. Raises Refused."""
+        """Without the settings that this instance does not take. Raises ImportRefused."""
         while True:
             try:
                 self._target.call("POST", "/functions", json=body)
                 return
-            except Refused as refused:
+            except ImportRefused as refused:
                 match = _REFUSED.search(refused.message)
                 if match is None or match[1] in _NEEDED or match[1] not in body:
                     raise
@@ -182,7 +182,7 @@ class Move:
         """Bring the variables of a function, or of the project, which all of its functions see."""
         try:
             rows = list(self._source.all(path, "variables"))
-        except Refused as refused:
+        except ImportRefused as refused:
             self._found("variable", f"{owner}/*", False, refused.message)
             return
         for row in rows:
@@ -194,7 +194,7 @@ class Move:
             try:
                 self._target.call("POST", path, json=sent)
                 self._found("variable", name, True)
-            except Refused as refused:
+            except ImportRefused as refused:
                 self._found("variable", name, False, refused.message)
 
     def _deployments(self, function_id: str, active: str) -> None:
@@ -203,7 +203,7 @@ class Move:
             rows = sorted(
                 self._source.all(path, "deployments"), key=lambda row: (row["$id"] == active, row["$createdAt"])
             )
-        except Refused as refused:
+        except ImportRefused as refused:
             self._found("deployment", f"{function_id}/*", False, refused.message)
             return
         for row in rows:
@@ -218,7 +218,7 @@ class Move:
                 fields |= {word: row[word] for word in ("entrypoint", "commands") if row.get(word)}
                 made = self._target.upload(path, code, fields)
                 self._found("deployment", name, True, f"its id here is {made['$id']}")
-            except Refused as refused:
+            except ImportRefused as refused:
                 self._found("deployment", name, False, refused.message)
 
     def _found(self, kind: Kind, name: str, came: bool, why: str = "") -> None:

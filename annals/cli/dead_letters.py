@@ -30,7 +30,7 @@ project_option = click.option("--project", default="default", show_default=True,
 function_option = click.option("--function", "function_id", default="", help="Only those of this function.")
 
 
-class Refusal(msgspec.Struct, rename="camel", kw_only=True):
+class RefusedDeadLetter(msgspec.Struct, rename="camel", kw_only=True):
     """A dead letter that stays one, and why."""
 
     dead_letter_id: str
@@ -41,7 +41,7 @@ class Outcome(msgspec.Struct, kw_only=True):
     """What one command redrove, and what it could not."""
 
     redriven: list[Redriven]
-    refused: list[Refusal]
+    refused: list[RefusedDeadLetter]
 
 
 @click.group("dead-letters")
@@ -115,10 +115,12 @@ async def _redrive(log: EventLog, settings: Settings, project: str, function_id:
             raise
         except (DomainError, StoreError) as refusal:
             if ids or not isinstance(refusal, DeadLetterNotFound):
-                done.refused.append(Refusal(dead_letter_id=own_id, message=str(refusal)))
+                done.refused.append(RefusedDeadLetter(dead_letter_id=own_id, message=str(refusal)))
         missing.discard(own_id)
     done.refused += [
-        Refusal(dead_letter_id=own_id, message=str(DeadLetterNotFound())) for own_id in ids if own_id in missing
+        RefusedDeadLetter(dead_letter_id=own_id, message=str(DeadLetterNotFound()))
+        for own_id in ids
+        if own_id in missing
     ]
     return done
 

@@ -17,7 +17,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from annals.cli.demo_script import DemoFailed, Teller, tell
+from annals.cli.demo_script import DemoClient, DemoFailed, tell
 from annals.cli.event_log import with_log
 from annals.cli.events import as_text
 from annals.cli.options import answer, chosen, data_option, json_option, of_instance
@@ -45,8 +45,8 @@ def demo(data: Path | None, as_json: bool) -> None:
             stack.enter_context(_instance(data, lambda line: console.print(f"  {line}", style="dim")))
         settings = of_instance(data)
         key = read_key(settings.folder)
-        began = with_log(settings, lambda log: log.facts.position())
-        teller = Teller(
+        began = with_log(settings, lambda log: log.reader.position())
+        demo_client = DemoClient(
             settings.endpoint,
             key.project,
             key.key,
@@ -54,7 +54,7 @@ def demo(data: Path | None, as_json: bool) -> None:
             quote=lambda piece: console.print(Text.from_ansi(piece), style="dim", end="", soft_wrap=True),
         )
         try:
-            tell(teller, asyncio.run(_newest_python(settings)))
+            tell(demo_client, asyncio.run(_newest_python(settings)))
         except DemoFailed as error:
             raise click.ClickException(str(error)) from None
         trail = with_log(settings, lambda log: _trail(log, began))
@@ -117,7 +117,7 @@ async def _newest_python(settings: Settings) -> str:
 
 async def _trail(log: EventLog, position: int) -> list[str]:
     lines: list[str] = []
-    while batch := await log.facts.after(position, BATCH):
-        lines += [as_text(fact) for fact in batch]
+    while batch := await log.reader.after(position, BATCH):
+        lines += [as_text(recorded_event) for recorded_event in batch]
         position = batch[-1].position
     return lines

@@ -16,7 +16,7 @@ BUILD_SECONDS = 300
 RUN_SECONDS = 60
 
 
-class Plot(NamedTuple):
+class DemoFunction(NamedTuple):
     """One of the two functions: where its code lies and how it is built and called."""
 
     function_id: str
@@ -27,9 +27,11 @@ class Plot(NamedTuple):
     folder: str
 
 
-PLOTS = (
-    Plot("durations", "node-22", "index.js", "npm ci", "/?ms=5400000", "node"),
-    Plot("sizes", "", "main.py", "pip install --require-hashes -r requirements.txt", "/?bytes=123456789", "python"),
+DEMO_FUNCTIONS = (
+    DemoFunction("durations", "node-22", "index.js", "npm ci", "/?ms=5400000", "node"),
+    DemoFunction(
+        "sizes", "", "main.py", "pip install --require-hashes -r requirements.txt", "/?bytes=123456789", "python"
+    ),
 )
 """The Python version is the newest one that the instance can serve, chosen when the story is told."""
 
@@ -38,7 +40,7 @@ class DemoFailed(Exception):
     """A step did not end as it should; the message says which and why."""
 
 
-class Teller:
+class DemoClient:
     """Calls the API and tells what happened; `say` prints a line, `quote` a piece of a running build's log."""
 
     def __init__(
@@ -62,29 +64,29 @@ class Teller:
     def _exists(self, function_id: str) -> bool:
         return self.http.get(f"/functions/{function_id}").status_code != httpx.codes.NOT_FOUND
 
-    def create(self, plot: Plot) -> None:
-        self.say(f"create function [bold]{plot.function_id}[/] ({plot.runtime})")
+    def create(self, demo_function: DemoFunction) -> None:
+        self.say(f"create function [bold]{demo_function.function_id}[/] ({demo_function.runtime})")
         body = {
-            "functionId": plot.function_id,
-            "name": plot.function_id.title(),
-            "runtime": plot.runtime,
-            "entrypoint": plot.entrypoint,
-            "commands": plot.commands,
+            "functionId": demo_function.function_id,
+            "name": demo_function.function_id.title(),
+            "runtime": demo_function.runtime,
+            "entrypoint": demo_function.entrypoint,
+            "commands": demo_function.commands,
             "execute": ["any"],
         }
         self.call("POST", "/functions", json=body)
 
-    def deploy(self, plot: Plot, note: str = "") -> str:
+    def deploy(self, demo_function: DemoFunction, note: str = "") -> str:
         """Upload, follow the build's log while it runs, and return the deployment that is active then."""
-        upload = packed(FILES / plot.folder)
-        self.say(f"upload {len(upload)} bytes to [bold]{plot.function_id}[/] {note}and follow the build")
+        upload = packed(FILES / demo_function.folder)
+        self.say(f"upload {len(upload)} bytes to [bold]{demo_function.function_id}[/] {note}and follow the build")
         made = self.call(
             "POST",
-            f"/functions/{plot.function_id}/deployments",
+            f"/functions/{demo_function.function_id}/deployments",
             files={"code": ("code.tar.gz", upload, "application/gzip")},
             data={"activate": "true"},
         )
-        deployment = self._follow(plot.function_id, made["$id"])
+        deployment = self._follow(demo_function.function_id, made["$id"])
         size, seconds = deployment["buildSize"], deployment["buildDuration"]
         self.say(f"  ready: [bold]{made['$id']}[/], {size} bytes, {seconds} s, active")
         return str(made["$id"])
@@ -104,63 +106,82 @@ class Teller:
             time.sleep(0.1)
         raise DemoFailed(f"the build of {function_id} did not end in {BUILD_SECONDS} s")
 
-    def run(self, plot: Plot) -> str:
+    def run(self, demo_function: DemoFunction) -> str:
         """Call it, tell what it answered, and return the execution's id."""
         execution = self.call(
-            "POST", f"/functions/{plot.function_id}/executions", json={"path": plot.path, "method": "GET"}
+            "POST",
+            f"/functions/{demo_function.function_id}/executions",
+            json={"path": demo_function.path, "method": "GET"},
         )
         if execution["status"] != "completed":
-            raise DemoFailed(f"the call of {plot.function_id} {execution['status']}: {execution['errors']}")
+            raise DemoFailed(f"the call of {demo_function.function_id} {execution['status']}: {execution['errors']}")
         milliseconds = execution["duration"] * 1000
-        self.say(f"call {plot.function_id}{plot.path}: {execution['responseBody']} in {milliseconds:.1f} ms")
+        self.say(
+            f"call {demo_function.function_id}{demo_function.path}:"
+            f" {execution['responseBody']} in {milliseconds:.1f} ms"
+        )
         return str(execution["$id"])
 
-    def run_later(self, plot: Plot) -> None:
+    def run_later(self, demo_function: DemoFunction) -> None:
         execution = self.call(
-            "POST", f"/functions/{plot.function_id}/executions", json={"path": plot.path, "async": True}
+            "POST",
+            f"/functions/{demo_function.function_id}/executions",
+            json={"path": demo_function.path, "async": True},
         )
-        self.say(f"call {plot.function_id} asynchronously: accepted as {execution['$id']}, {execution['status']}")
+        self.say(
+            f"call {demo_function.function_id} asynchronously: accepted as {execution['$id']}, {execution['status']}"
+        )
         deadline = time.monotonic() + RUN_SECONDS
         while execution["status"] not in {"completed", "failed"} and time.monotonic() < deadline:
             time.sleep(0.05)
-            execution = self.call("GET", f"/functions/{plot.function_id}/executions/{execution['$id']}")
+            execution = self.call("GET", f"/functions/{demo_function.function_id}/executions/{execution['$id']}")
         if execution["status"] != "completed":
             raise DemoFailed(f"the asynchronous call is {execution['status']}: {execution['errors']}")
         self.say(f"  later: {execution['status']}, it logged {json.dumps(execution['logs'].strip())}")
 
-    def set_variable(self, plot: Plot, key: str, value: str) -> None:
-        self.say(f"set the secret variable {key} of {plot.function_id}; the next call has it")
-        self.call("POST", f"/functions/{plot.function_id}/variables", json={"key": key, "value": value, "secret": True})
+    def set_variable(self, demo_function: DemoFunction, key: str, value: str) -> None:
+        self.say(f"set the secret variable {key} of {demo_function.function_id}; the next call has it")
+        self.call(
+            "POST",
+            f"/functions/{demo_function.function_id}/variables",
+            json={"key": key, "value": value, "secret": True},
+        )
 
-    def roll_back(self, plot: Plot, deployment_id: str) -> None:
-        self.say(f"roll {plot.function_id} back to {deployment_id}")
-        self.call("PATCH", f"/functions/{plot.function_id}/deployment", json={"deploymentId": deployment_id})
+    def roll_back(self, demo_function: DemoFunction, deployment_id: str) -> None:
+        self.say(f"roll {demo_function.function_id} back to {deployment_id}")
+        self.call("PATCH", f"/functions/{demo_function.function_id}/deployment", json={"deploymentId": deployment_id})
 
-    def look_back(self, plot: Plot, execution_id: str) -> None:
-        path = f"/functions/{plot.function_id}/executions/{execution_id}/configuration"
+    def look_back(self, demo_function: DemoFunction, execution_id: str) -> None:
+        path = f"/functions/{demo_function.function_id}/executions/{execution_id}/configuration"
         ran_with = self.call("GET", path)
         fields = sorted({change["field"].split(".")[0] for change in ran_with["changes"]})
         self.say(f"the first call ran with {len(ran_with['variables'])} variables; changed since: {', '.join(fields)}")
 
 
-def tell(teller: Teller, python_runtime: str) -> None:
+def tell(demo_client: DemoClient, python_runtime: str) -> None:
     """The whole story, in order. Raises DemoFailed."""
-    plots = [plot if plot.runtime else plot._replace(runtime=python_runtime) for plot in PLOTS]
-    node, python = (plot._replace(function_id=teller.unused(plot.function_id)) for plot in plots)
-    teller.create(node)
-    first_deployment = teller.deploy(node)
-    first_call = teller.run(node)
-    teller.run_later(node)
-    teller.create(python)
-    teller.deploy(python)
-    teller.run(python)
-    teller.run_later(python)
-    teller.set_variable(node, "GREETING", "bonjour")
-    teller.run(node)
-    teller.deploy(node, "once more ")
-    teller.roll_back(node, first_deployment)
-    teller.run(node)
-    teller.look_back(node, first_call)
+    demo_functions = [
+        demo_function if demo_function.runtime else demo_function._replace(runtime=python_runtime)
+        for demo_function in DEMO_FUNCTIONS
+    ]
+    node, python = (
+        demo_function._replace(function_id=demo_client.unused(demo_function.function_id))
+        for demo_function in demo_functions
+    )
+    demo_client.create(node)
+    first_deployment = demo_client.deploy(node)
+    first_call = demo_client.run(node)
+    demo_client.run_later(node)
+    demo_client.create(python)
+    demo_client.deploy(python)
+    demo_client.run(python)
+    demo_client.run_later(python)
+    demo_client.set_variable(node, "GREETING", "bonjour")
+    demo_client.run(node)
+    demo_client.deploy(node, "once more ")
+    demo_client.roll_back(node, first_deployment)
+    demo_client.run(node)
+    demo_client.look_back(node, first_call)
 
 
 def packed(folder: Path) -> bytes:

@@ -46,7 +46,7 @@ async def opened(settings: Settings) -> AsyncIterator[EventLog]:
 
 async def known_project(log: EventLog, project: str | None) -> None:
     """Raises a ClickException for a project that never was; one that was deleted has its past."""
-    if project not in {None, CONSOLE} and not await log.facts.of_stream(f"project:{project}", limit=1):
+    if project not in {None, CONSOLE} and not await log.reader.of_stream(f"project:{project}", limit=1):
         raise click.ClickException(
             f"There never was a project {project}. `annals projects list` shows those there are."
         )
@@ -54,7 +54,7 @@ async def known_project(log: EventLog, project: str | None) -> None:
 
 async def known_function(log: EventLog, project: str, function_id: str) -> None:
     """Raises a ClickException for a function that never was in the project; one that was deleted has its past."""
-    if function_id and not await log.facts.of_stream(f"function:{project}:{function_id}", limit=1):
+    if function_id and not await log.reader.of_stream(f"function:{project}:{function_id}", limit=1):
         raise click.ClickException(f"There never was a function {function_id} in project {project}.")
 
 

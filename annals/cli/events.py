@@ -15,7 +15,7 @@ from annals.app.wire import encode
 from annals.cli.event_log import known_project, with_log
 from annals.cli.options import data_option, fitting, json_option, of_instance
 from annals.store.log.log import EventLog
-from annals.store.log.reader import Fact
+from annals.store.log.reader import RecordedEvent
 from annals.store.postgres.listener import Listener
 from annals.telemetry.log_text import printable
 
@@ -57,7 +57,7 @@ def events(
     async def work(log: EventLog) -> None:
         await known_project(log, project)
         feed = _Feed(log, project, wanted, as_json=as_json)
-        newest = await log.facts.position()
+        newest = await log.reader.position()
         if start is not None and start > newest + 1:
             raise click.ClickException(f"Position {start} lies in the future: the log ends at {newest}.")
         async with Listener.open(log.database) as listener:
@@ -82,19 +82,19 @@ class _Feed:
     """Prints the events that fit."""
 
     def __init__(self, log: EventLog, project: str | None, wanted: Wanted, *, as_json: bool) -> None:
-        self._facts, self._project, self._wanted, self._as_json = log.facts, project, wanted, as_json
+        self._reader, self._project, self._wanted, self._as_json = log.reader, project, wanted, as_json
         self._presenter = Presenter(log.database)
 
     async def after(self, position: int) -> int:
         """Show all events after a position; return the position of the newest one that was read."""
-        while batch := await self._facts.after(position, BATCH, project=self._project):
-            await self.show([fact for fact in batch if self._wanted.fits(fact)])
+        while batch := await self._reader.after(position, BATCH, project=self._project):
+            await self.show([recorded_event for recorded_event in batch if self._wanted.fits(recorded_event)])
             position = batch[-1].position
         return position
 
-    async def newest(self, count: int, end: int) -> list[Fact]:
+    async def newest(self, count: int, end: int) -> list[RecordedEvent]:
         """The newest events that fit up to a position, in order: the log is read backwards, span by span."""
-        found: list[Fact] = []
+        found: list[RecordedEvent] = []
         span = BATCH
         while end > 0 and len(found) < count:
             begin = max(0, end - span)
@@ -102,32 +102,32 @@ class _Feed:
             end, span = begin, min(2 * span, MOST_LAST)
         return found[-count:]
 
-    async def _between(self, position: int, end: int) -> list[Fact]:
-        found: list[Fact] = []
-        while batch := await self._facts.after(position, BATCH, project=self._project, until=end):
+    async def _between(self, position: int, end: int) -> list[RecordedEvent]:
+        found: list[RecordedEvent] = []
+        while batch := await self._reader.after(position, BATCH, project=self._project, until=end):
             found += filter(self._wanted.fits, batch)
             position = batch[-1].position
         return found
 
-    async def show(self, facts: list[Fact]) -> None:
+    async def show(self, recorded_events: list[RecordedEvent]) -> None:
         if self._as_json:
-            for event in await self._presenter.events(facts):
+            for event in await self._presenter.events(recorded_events):
                 click.echo(encode(event))
             return
-        for fact in facts:
-            click.echo(as_text(fact))
+        for recorded_event in recorded_events:
+            click.echo(as_text(recorded_event))
 
 
-def as_text(fact: Fact) -> str:
+def as_text(recorded_event: RecordedEvent) -> str:
     """One line for a person: position, time, what happened to what, by whom, and what tells it from others."""
-    event = fact.event
+    event = recorded_event.event
     aggregate, _, name = event.originator_id.partition(":")
     name = name.rpartition(":")[2]
     what = type(event).TOPIC.rpartition(".")[2].replace("_", " ")
     actor = event.metadata.get("actor", "").split("-", 1)[0]
     details = " ".join(f"{key}={_short(value)}" for key, value in _telling(_own(event), event.originator_id))
-    time = f"{fact.recorded_at:%Y-%m-%d %H:%M:%S}.{fact.recorded_at.microsecond // 1000:03d}"
-    head = f"{fact.position:>6}  {time}  {aggregate:<10}  {name:<20}"
+    time = f"{recorded_event.recorded_at:%Y-%m-%d %H:%M:%S}.{recorded_event.recorded_at.microsecond // 1000:03d}"
+    head = f"{recorded_event.position:>6}  {time}  {aggregate:<10}  {name:<20}"
     return f"{head}  {click.style(f'{what:<22}', bold=True)}  {actor:<26}  {details}".rstrip()
 
 

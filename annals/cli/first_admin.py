@@ -6,7 +6,7 @@ import msgspec
 import structlog
 
 from annals.app.parameters.identity import Email
-from annals.app.parameters.kinds import Unfit
+from annals.app.parameters.kinds import ValidationError
 from annals.cli.users import make_admin
 from annals.domain.errors import UserAlreadyExists
 from annals.settings import Invalid, Settings
@@ -31,7 +31,7 @@ async def first_admin(settings: Settings, event_log: EventLog) -> None:
         return
     try:
         email = Email().parse(settings.admin_email)
-    except Unfit:
+    except ValidationError:
         raise Invalid(f"ANNALS_ADMIN_EMAIL is {settings.admin_email!r}, which is no email address.") from None
     password = secrets.token_urlsafe(18)
     try:

@@ -13,7 +13,7 @@ from annals.cli.event_log import with_log
 from annals.cli.options import data_option, json_option, of_instance
 from annals.settings import Settings
 from annals.store.log.log import EventLog
-from annals.store.log.reader import Fact
+from annals.store.log.reader import RecordedEvent
 from annals.store.secrets.vault import Vault, master_key
 from annals.telemetry.log_text import printable
 
@@ -40,15 +40,17 @@ def history(resource: str, project: str, last: int, data: Path | None, as_json: 
     stream = f"project:{project}" if kind == "project" else f"{kind}:{project}:{own_id}"
 
     async def work(log: EventLog) -> None:
-        facts = await whole(log.facts, stream)
-        if not facts:
+        recorded_events = await whole(log.reader, stream)
+        if not recorded_events:
             raise click.ClickException(f"Nothing ever happened to {resource} in project {project}.")
-        shown = facts[-last:] if last else facts
-        changes = changes_at(facts, {fact.position for fact in shown})
+        shown = recorded_events[-last:] if last else recorded_events
+        changes = changes_at(recorded_events, {recorded_event.position for recorded_event in shown})
         presenter = Presenter(log.database, _vault(log, settings), VARIABLES_READ)
-        events = await presenter.with_changes([(fact, changes[fact.position]) for fact in shown])
-        for fact, event in zip(shown, events, strict=True):
-            click.echo(msgspec.json.encode(event).decode() if as_json else _text(fact, event))
+        events = await presenter.with_changes(
+            [(recorded_event, changes[recorded_event.position]) for recorded_event in shown]
+        )
+        for recorded_event, event in zip(shown, events, strict=True):
+            click.echo(msgspec.json.encode(event).decode() if as_json else _text(recorded_event, event))
 
     settings = of_instance(data)
     with_log(settings, work)
@@ -60,14 +62,14 @@ def _vault(log: EventLog, settings: Settings) -> Vault | None:
     return Vault(log.database, master_key(path)) if path.exists() else None
 
 
-def _text(fact: Fact, event: schemas.Event) -> str:
+def _text(recorded_event: RecordedEvent, event: schemas.Event) -> str:
     """A heading, and a line for each field."""
     actor = event.actor.name or event.actor.id
     who = f"{event.actor.type} {actor}".strip()
     if event.actor.credential:
         who += f" ({event.actor.credential.type} {event.actor.credential.id})"
-    time = f"{fact.recorded_at:%Y-%m-%d %H:%M:%S}"
-    head = f"{fact.position:>6}  {time}  {click.style(event.type, bold=True)}  by {who}"
+    time = f"{recorded_event.recorded_at:%Y-%m-%d %H:%M:%S}"
+    head = f"{recorded_event.position:>6}  {time}  {click.style(event.type, bold=True)}  by {who}"
     changes = event.changes or ()
     lines = [f"        {change.field}: {_value(change.former)} → {_value(change.latter)}" for change in changes]
     return "\n".join([head, *lines])

@@ -6,7 +6,7 @@ import click
 import httpx
 import msgspec
 
-from annals.cli.appwrite import Api, Finding, Move, Refused, query
+from annals.cli.appwrite import Api, Finding, ImportRefused, Move, query
 from annals.cli.options import answer, data_option, json_option, of_instance
 from annals.settings import Settings
 from annals.supervisor.services import read_key
@@ -36,7 +36,7 @@ def import_appwrite(data: Path | None, as_json: bool, to: tuple[str, str] | None
         _greet(target, "This instance", "Name a project of it and its key with --to.")
         _greet(source, source.endpoint, "Look at --endpoint, --project and --key.")
         findings = move.run(only if isinstance(only, tuple) else ())
-    except (Refused, httpx.TransportError) as error:
+    except (ImportRefused, httpx.TransportError) as error:
         raise click.ClickException(f"{error}; {len(move.findings)} things were looked at before.") from None
     finally:
         source.close()
@@ -49,7 +49,7 @@ def _greet(api: Api, who: str, advice: str) -> None:
     """Find out at once whether anything can be read there. Raises click.ClickException."""
     try:
         api.call("GET", "/functions", params={"queries[]": [query("limit", 1)]})
-    except Refused as refused:
+    except ImportRefused as refused:
         raise click.ClickException(f"{who} refuses: {refused} {advice}") from None
     except (httpx.TransportError, httpx.InvalidURL) as error:
         raise click.ClickException(f"{who} cannot be reached: {str(error).rstrip('.')}. {advice}") from None

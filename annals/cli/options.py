@@ -7,7 +7,7 @@ from typing import Any
 import click
 import msgspec
 
-from annals.app.parameters.kinds import Kind, Unfit
+from annals.app.parameters.kinds import Kind, ValidationError
 from annals.settings import Invalid, Settings, read
 from annals.supervisor.folders import Folders
 
@@ -23,8 +23,8 @@ def fitting(kind: Kind) -> Callable[[click.Context, click.Parameter, str | None]
     def judged(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Any:
         try:
             return None if value is None else kind.parse(value)
-        except Unfit as unfit:
-            raise click.BadParameter(f"{unfit}.") from None
+        except ValidationError as invalid:
+            raise click.BadParameter(f"{invalid}.") from None
 
     return judged
 

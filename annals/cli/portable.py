@@ -79,7 +79,7 @@ class Loaded(NamedTuple):
 
 async def signed_now(log: EventLog, settings: Settings, signer: Signer) -> Checkpoint:
     """Seal and sign everything recorded so far. Raises ExportInvalid for an empty log, SealBroken, BlobError."""
-    follower = Follower(FOLLOWER, seal, log.facts, Listener(log.database))
+    follower = Follower(FOLLOWER, seal, log.reader, Listener(log.database))
     while await follower.catch_up():
         continue
     blobs = log.contents.blobs
@@ -176,7 +176,7 @@ async def load(
     signer, places = existing_key(settings.seal_key), Places(log.contents.blobs, settings.checkpoint_places)
     await loader.load(path, summary, hold=hold, forget=lambda: places.forget(signer.verifier))
     await Leadership(log.database).dismiss()  # a keeper at work remembers what it signed of the log before
-    await replay.rebuild(log.database, log.facts, report=report)
+    await replay.rebuild(log.database, log.reader, report=report)
     checkpoint = await signed_now(log, settings, signer)
     if summary.whole and checkpoint.size == summary.checkpoint.size and checkpoint.root != summary.checkpoint.root:
         raise ExportInvalid("What was loaded is not what the file holds. Run `annals verify`.")

@@ -42,11 +42,11 @@ def replay(names: tuple[str, ...], check: bool, data: Path | None, as_json: bool
         with interruptible("each live read model is whole, the former one or the one made anew.") as bar:
             if check:
                 found = with_log(
-                    settings, lambda log: replaying.check(log.database, log.facts, chosen_names, report=bar)
+                    settings, lambda log: replaying.check(log.database, log.reader, chosen_names, report=bar)
                 )
             else:
                 switched = with_log(
-                    settings, lambda log: replaying.rebuild(log.database, log.facts, chosen_names, report=bar)
+                    settings, lambda log: replaying.rebuild(log.database, log.reader, chosen_names, report=bar)
                 )
     except (replaying.AlreadyReplaying, TablesBusy) as error:
         raise click.ClickException(str(error)) from None

@@ -40,7 +40,7 @@ def replay_model(wish: Wish, run: Callable[[Callable[[EventLog], Any]], Any]) ->
 
     async def work(log: EventLog) -> Folded:
         bounds = await _bounds(log, wish)
-        folded = await fold(log.facts, model, bounds, lambda position, events: bar.at(position, bounds.until, events))
+        folded = await fold(log.reader, model, bounds, lambda position, events: bar.at(position, bounds.until, events))
         if wish.table:
             await keep(log.database, wish.table, model, folded)
         return folded
@@ -57,7 +57,7 @@ def replay_model(wish: Wish, run: Callable[[Callable[[EventLog], Any]], Any]) ->
 
 
 async def _bounds(log: EventLog, wish: Wish) -> Bounds:
-    newest = await log.facts.position()
+    newest = await log.reader.position()
     after = 0 if wish.since is None else await _position(log, wish.since, "--since", before=True)
     until = newest if wish.until is None else await _position(log, wish.until, "--until")
     return Bounds(after, min(until, newest), wish.project, wish.seconds, wish.memory)
@@ -71,7 +71,7 @@ async def _position(log: EventLog, text: str, option: str, *, before: bool = Fal
     except ValueError:
         raise ModelInvalid(f"{option} takes a position of the log or an RFC 3339 time, not {text!r}.") from None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return await log.facts.position_at(moment - timedelta(milliseconds=1) if before else moment)
+    return await log.reader.position_at(moment - timedelta(milliseconds=1) if before else moment)
 
 
 def _tell(wish: Wish, model: ReadModel, folded: Folded) -> None:

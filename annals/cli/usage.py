@@ -64,7 +64,7 @@ def usage(data: Path | None, as_json: bool, as_csv: bool, project: str, last: ti
         now = datetime.now(UTC)
         values = parameters.ASK.parse(_sent(given, last, now))
         question = parameters.question(project, values, now=now, minute_days=settings.execution_retention_days)
-        return question, await answer(log.database, log.facts, question)
+        return question, await answer(log.database, log.reader, question)
 
     question, found = with_log(settings, work)
     if as_csv:

@@ -7,7 +7,7 @@ import click
 
 from annals.app.identity.passwords import LEAST, MOST, Passwords
 from annals.app.parameters.identity import Email, Password
-from annals.app.parameters.kinds import Unfit
+from annals.app.parameters.kinds import ValidationError
 from annals.cli.event_log import actor, with_log
 from annals.cli.options import answer, data_option, json_option, of_instance, table
 from annals.domain.commands.users import create_user, delete_user
@@ -99,5 +99,5 @@ def fitting(kind: Email | Password, value: str) -> str:
     """The value as its kind takes it. Raises a ClickException that says what is wrong."""
     try:
         return kind.parse(value)
-    except Unfit as unfit:
-        raise click.ClickException(str(unfit)) from None
+    except ValidationError as invalid:
+        raise click.ClickException(str(invalid)) from None

@@ -67,5 +67,5 @@ class BuildDemand(NamedTuple):
             return next(iter(waiting), None)
         if running >= self.slots + self.reserve:
             return None
-        crowded = any(t.running > max(1, self.slots // 2) for t in self.tenants)
-        return next((t for t in waiting if not t.running and (t.short or crowded)), None)
+        at_limit = any(t.running > max(1, self.slots // 2) for t in self.tenants)
+        return next((t for t in waiting if not t.running and (t.short or at_limit)), None)

@@ -88,5 +88,5 @@ class ExecutorConfig(msgspec.Struct, frozen=True, kw_only=True):
     build_disk_bytes: int = 4 * 1024**3
     build_cache_bytes: int = 8 * 1024**3
     project_cache_bytes: int = 1024**3
-    attended: bool = False
+    has_agent: bool = False
     facade: Facade | None = None

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from annals.store.log.reader import Fact
+from annals.store.log.reader import RecordedEvent
 from annals.store.postgres import sql
 from annals.store.postgres.database import Connection
 
@@ -13,24 +13,24 @@ TABLES = ("audit",)
 _encode = msgspec.json.Encoder().encode
 
 
-async def follow(conn: Connection, facts: Sequence[Fact]) -> None:
+async def follow(conn: Connection, recorded_events: Sequence[RecordedEvent]) -> None:
     """The follower's handler."""
-    found = [_row(fact) for fact in facts]
+    found = [_row(recorded_event) for recorded_event in recorded_events]
     await conn.execute(QUERIES["keep"], {"rows": _encode(found).decode()})
 
 
-def _row(fact: Fact) -> dict[str, object]:
-    metadata = fact.event.metadata
-    kind, _, rest = fact.event.originator_id.partition(":")
+def _row(recorded_event: RecordedEvent) -> dict[str, object]:
+    metadata = recorded_event.event.metadata
+    kind, _, rest = recorded_event.event.originator_id.partition(":")
     return {
-        "position": fact.position,
-        "project_id": fact.project,
-        "topic": type(fact.event).TOPIC,
+        "position": recorded_event.position,
+        "project_id": recorded_event.project,
+        "topic": type(recorded_event.event).TOPIC,
         "actor": metadata.get("actor", ""),
         "request": metadata.get("request", ""),
         "correlation": metadata.get("correlation", ""),
         "causation": int(metadata.get("causation") or 0),
         "resource_type": kind,
         "resource_id": rest.rpartition(":")[2],
-        "recorded_at": fact.recorded_at,
+        "recorded_at": recorded_event.recorded_at,
     }

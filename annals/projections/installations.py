@@ -12,7 +12,7 @@ QUERIES = sql.load(__package__, "installations.sql")
 
 def _added(event: Project.InstallationAdded) -> list[Statement]:
     installation = event.installation
-    facts = {
+    recorded_events = {
         "installation_id": installation.installation_id,
         "provider": installation.provider,
         "organization": installation.organization,
@@ -20,7 +20,7 @@ def _added(event: Project.InstallationAdded) -> list[Statement]:
         "app_id": installation.app_id,
         "provider_installation_id": installation.provider_installation_id,
     }
-    return [Statement(QUERIES["added"], {**_identity(event), **facts}, "installations")]
+    return [Statement(QUERIES["added"], {**_identity(event), **recorded_events}, "installations")]
 
 
 def _removed(event: Project.InstallationRemoved) -> list[Statement]:

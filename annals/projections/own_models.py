@@ -1,6 +1,6 @@
 """Read models of one's own: a class in a file, folded over the log when somebody asks for it.
 
-from annals.projections.own_models import Fact, ReadModel
+from annals.projections.own_models import RecordedEvent, ReadModel
 
 class Failures(ReadModel):
     columns = {"function": "text", "failures": "bigint"}
@@ -9,7 +9,7 @@ class Failures(ReadModel):
     def __init__(self) -> None:
         self.failures: dict[str, int] = {}
 
-    def apply(self, fact: Fact) -> None:
+    def apply(self, fact: RecordedEvent) -> None:
         function = fact.event.ran.deployment_id if fact.event.ran else "none"
         self.failures[function] = self.failures.get(function, 0) + 1
 
@@ -30,10 +30,10 @@ from typing import Any, ClassVar, NamedTuple
 
 from psycopg.sql import SQL, Identifier, Literal
 
-from annals.store.log.reader import Fact, Facts
+from annals.store.log.reader import EventReader, RecordedEvent
 from annals.store.postgres.database import Database
 
-__all__ = ["Bounds", "Fact", "Folded", "ModelInvalid", "ReadModel", "Stopped", "fold", "keep", "load"]
+__all__ = ["Bounds", "Folded", "ModelInvalid", "ReadModel", "RecordedEvent", "Stopped", "fold", "keep", "load"]
 
 SCHEMA = "models"
 BATCH = 5000
@@ -49,7 +49,7 @@ class ReadModel(ABC):
     topics: ClassVar[Sequence[str]] = ()
 
     @abstractmethod
-    def apply(self, fact: Fact) -> None:
+    def apply(self, recorded_event: RecordedEvent) -> None:
         """Take one event in: `fact.position`, `.recorded_at`, `.project`, and `.event` with its fields."""
 
     @abstractmethod
@@ -130,7 +130,7 @@ def _made(kind: type[ReadModel], path: Path) -> ReadModel:
 
 
 async def fold(
-    facts: Facts, model: ReadModel, bounds: Bounds, report: Report = lambda _position, _events: None
+    reader: EventReader, model: ReadModel, bounds: Bounds, report: Report = lambda _position, _events: None
 ) -> Folded:
     """Show a model the events within bounds, reading the next ones meanwhile.
 
@@ -138,10 +138,10 @@ async def fold(
     """
     began = time.monotonic()
     position, events = bounds.after, 0
-    reading = asyncio.ensure_future(_read(facts, model, position, bounds))
+    reading = asyncio.ensure_future(_read(reader, model, position, bounds))
     try:
         while batch := await reading:
-            reading = asyncio.ensure_future(_read(facts, model, batch[-1].position, bounds))
+            reading = asyncio.ensure_future(_read(reader, model, batch[-1].position, bounds))
             await asyncio.sleep(0)  # lets the next read begin
             _apply(model, batch)
             position, events = batch[-1].position, events + len(batch)
@@ -158,20 +158,20 @@ async def fold(
     return Folded(rows, bounds.until, events, time.monotonic() - began)
 
 
-async def _read(facts: Facts, model: ReadModel, position: int, bounds: Bounds) -> list[Fact]:
-    return await facts.after(position, BATCH, project=bounds.project, until=bounds.until, topics=model.topics)
+async def _read(reader: EventReader, model: ReadModel, position: int, bounds: Bounds) -> list[RecordedEvent]:
+    return await reader.after(position, BATCH, project=bounds.project, until=bounds.until, topics=model.topics)
 
 
-def _apply(model: ReadModel, batch: Sequence[Fact]) -> None:
+def _apply(model: ReadModel, batch: Sequence[RecordedEvent]) -> None:
     wanted, apply = frozenset(model.topics), model.apply
-    for fact in batch:
-        if wanted and type(fact.event).TOPIC not in wanted:
+    for recorded_event in batch:
+        if wanted and type(recorded_event.event).TOPIC not in wanted:
             continue  # from an archive, which is read whole
         try:
-            apply(fact)
+            apply(recorded_event)
         except Exception as error:
             raise ModelInvalid(
-                f"The model failed at position {fact.position} ({type(fact.event).TOPIC}): "
+                f"The model failed at position {recorded_event.position} ({type(recorded_event.event).TOPIC}): "
                 f"{type(error).__name__}: {error}"
             ) from error
 

@@ -11,13 +11,13 @@ QUERIES = sql.load(__package__, "project_settings.sql")
 
 
 def _service_switched(event: Project.ServiceSwitched) -> list[Statement]:
-    facts = {"service": event.service, "enabled": event.enabled}
-    return [Statement(QUERIES["service_switched"], {**_identity(event), **facts}, "projects")]
+    recorded_events = {"service": event.service, "enabled": event.enabled}
+    return [Statement(QUERIES["service_switched"], {**_identity(event), **recorded_events}, "projects")]
 
 
 def _platform_added(event: Project.PlatformAdded) -> list[Statement]:
     platform = event.platform
-    facts = {
+    recorded_events = {
         "platform_id": platform.platform_id,
         "type": platform.type,
         "name": platform.name,
@@ -25,7 +25,7 @@ def _platform_added(event: Project.PlatformAdded) -> list[Statement]:
         "key": platform.key,
         "store": platform.store,
     }
-    return [Statement(QUERIES["platform_added"], {**_identity(event), **facts}, "platforms")]
+    return [Statement(QUERIES["platform_added"], {**_identity(event), **recorded_events}, "platforms")]
 
 
 def _platform_removed(event: Project.PlatformRemoved) -> list[Statement]:

@@ -11,8 +11,8 @@ QUERIES = sql.load(__package__, "projects.sql")
 
 
 def _created(event: Project.Created) -> list[Statement]:
-    facts = {"project_id": event.project_id, "name": event.name}
-    return [Statement(QUERIES["created"], {**_identity(event), **facts}, "projects")]
+    recorded_events = {"project_id": event.project_id, "name": event.name}
+    return [Statement(QUERIES["created"], {**_identity(event), **recorded_events}, "projects")]
 
 
 def _renamed(event: Project.Renamed) -> list[Statement]:

@@ -15,7 +15,7 @@ from annals.domain.user import User
 from annals.projections import execution_versions
 from annals.projections.inline import project
 from annals.projections.replay import scratch_tables
-from annals.store.log.reader import Fact
+from annals.store.log.reader import RecordedEvent
 from annals.store.postgres import sql
 from annals.store.postgres.database import Connection
 
@@ -25,53 +25,59 @@ FOLLOWER = "row_versions"
 _ELSEWHERE = (Execution.Event, Retention.Event, User.Event, Team.Event)
 
 
-async def follow(conn: Connection, facts: Sequence[Fact]) -> None:
+async def follow(conn: Connection, recorded_events: Sequence[RecordedEvent]) -> None:
     """The follower's handler. What happens to executions touches no other versions, nor the other way round."""
-    for stretch in _stretches(facts):
-        if isinstance(stretch[0].event, Retention.Event):
-            await execution_versions.sweep(conn, stretch[0])
+    for batch in _stretches(recorded_events):
+        if isinstance(batch[0].event, Retention.Event):
+            await execution_versions.sweep(conn, batch[0])
         else:
-            await execution_versions.apply(conn, [f for f in stretch if isinstance(f.event, Execution.Event)])
-    if few := [fact for fact in facts if not isinstance(fact.event, _ELSEWHERE)]:
+            await execution_versions.apply(conn, [f for f in batch if isinstance(f.event, Execution.Event)])
+    if few := [
+        recorded_event for recorded_event in recorded_events if not isinstance(recorded_event.event, _ELSEWHERE)
+    ]:
         async with scratch_tables.filled(conn, await _scope(conn, few)):
             await scratch_tables.run(
-                conn, ((fact.position, statement) for fact in few for statement in project(fact.event))
-            )  # fmt: skip
+                conn, ((recorded.position, statement) for recorded in few for statement in project(recorded.event))
+            )
 
 
-def _stretches(facts: Sequence[Fact]) -> Iterator[Sequence[Fact]]:
-    """Facts between which executions may be taken together; a sweep is alone."""
+def _stretches(recorded_events: Sequence[RecordedEvent]) -> Iterator[Sequence[RecordedEvent]]:
+    """EventReader between which executions may be taken together; a sweep is alone."""
     start = 0
-    for index, fact in enumerate(facts):
-        if isinstance(fact.event, Retention.Event):
+    for index, recorded_event in enumerate(recorded_events):
+        if isinstance(recorded_event.event, Retention.Event):
             if index > start:
-                yield facts[start:index]
-            yield facts[index : index + 1]
+                yield recorded_events[start:index]
+            yield recorded_events[index : index + 1]
             start = index + 1
-    if start < len(facts):
-        yield facts[start:]
+    if start < len(recorded_events):
+        yield recorded_events[start:]
 
 
-async def _scope(conn: Connection, facts: Sequence[Fact]) -> scratch_tables.Scope:
+async def _scope(conn: Connection, recorded_events: Sequence[RecordedEvent]) -> scratch_tables.Scope:
     """What facts may touch: a function, a project's own rows, or all of a project where nothing more is known."""
     functions: set[tuple[str, str]] = set()
     deployments: set[tuple[str, str]] = set()
     projects: set[str] = set()
-    for fact in facts:
-        event = fact.event
+    for recorded_event in recorded_events:
+        event = recorded_event.event
         own_id = event.originator_id.rpartition(":")[2]
         if isinstance(event, Function.Event):
-            functions.add((fact.project, own_id))
+            functions.add((recorded_event.project, own_id))
             if isinstance(event, Function.DeploymentActivated):
-                deployments.add((fact.project, event.deployment_id))  # nothing says that it was made for this function
+                deployments.add(
+                    (recorded_event.project, event.deployment_id)
+                )  # nothing says that it was made for this function
         elif isinstance(event, Deployment.Event):
-            deployments.add((fact.project, own_id))  # its row may be another function's than the one that it is now for
+            deployments.add(
+                (recorded_event.project, own_id)
+            )  # its row may be another function's than the one that it is now for
             if isinstance(event, Deployment.UploadStarted):
-                functions.add((fact.project, event.function_id))
+                functions.add((recorded_event.project, event.function_id))
         elif isinstance(event, Project.Event) and not isinstance(event, Project.Deleted):
-            functions.add((fact.project, ""))
+            functions.add((recorded_event.project, ""))
         else:
-            projects.add(fact.project)
+            projects.add(recorded_event.project)
     if deployments:
         params: dict[str, object] = {
             "projects": [p for p, _ in deployments],

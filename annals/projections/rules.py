@@ -12,7 +12,7 @@ QUERIES = sql.load(__package__, "rules.sql")
 
 
 def _created(event: Rule.Created) -> list[Statement]:
-    facts = {
+    recorded_events = {
         "stream": event.originator_id,
         "version": event.originator_version,
         "rule_id": event.rule_id,
@@ -21,7 +21,7 @@ def _created(event: Rule.Created) -> list[Statement]:
         "function_sequence": event.function_incarnation,
         "branch": event.branch,
     }
-    return [Statement(QUERIES["created"], facts, "rules")]
+    return [Statement(QUERIES["created"], recorded_events, "rules")]
 
 
 def _deleted(event: Rule.Deleted) -> list[Statement]:

@@ -14,7 +14,7 @@ from annals.domain.cron import next_time, previous_time
 from annals.domain.execution import Execution
 from annals.domain.function import Function
 from annals.domain.project import Project
-from annals.store.log.reader import Fact
+from annals.store.log.reader import RecordedEvent
 from annals.store.postgres import sql
 from annals.store.postgres.database import Connection
 
@@ -66,8 +66,8 @@ class Changes:
         self.known = known
         self.touched: set[str] = set()
 
-    def apply(self, fact: Fact) -> None:
-        event: Any = fact.event
+    def apply(self, recorded_event: RecordedEvent) -> None:
+        event: Any = recorded_event.event
         match event:
             case Function.Created():
                 self._keep(
@@ -75,39 +75,43 @@ class Changes:
                         stream_id=event.originator_id,
                         project_id=event.project_id,
                         function_id=event.function_id,
-                        function_sequence=fact.position,
+                        function_sequence=recorded_event.position,
                         schedule=event.configuration.schedule,
                     )
                 )
             case Function.Updated():
-                self._reschedule(fact, schedule=event.configuration.schedule)
+                self._reschedule(recorded_event, schedule=event.configuration.schedule)
             case Function.DeploymentActivated():
-                self._reschedule(fact, deployment_id=event.deployment_id)
+                self._reschedule(recorded_event, deployment_id=event.deployment_id)
             case Function.DeploymentDeactivated():
-                self._reschedule(fact, deployment_id="")
+                self._reschedule(recorded_event, deployment_id="")
             case Function.Deleted():
                 self._forget(event.originator_id)
             case Execution.Requested(trigger="schedule", scheduled_at=None, redrives=""):
-                self._fire(fact, event)
+                self._fire(recorded_event, event)
             case Project.Deleted():
-                for stream in [s for s, schedule in self.known.items() if schedule.project_id == fact.project]:
+                for stream in [
+                    s for s, schedule in self.known.items() if schedule.project_id == recorded_event.project
+                ]:
                     self._forget(stream)
 
-    def _reschedule(self, fact: Fact, *, schedule: str | None = None, deployment_id: str | None = None) -> None:
-        known = self.known.get(fact.event.originator_id)
+    def _reschedule(
+        self, recorded_event: RecordedEvent, *, schedule: str | None = None, deployment_id: str | None = None
+    ) -> None:
+        known = self.known.get(recorded_event.event.originator_id)
         if known is not None:
             self._keep(
                 known.rescheduled(
-                    fact.recorded_at,
+                    recorded_event.recorded_at,
                     schedule=known.schedule if schedule is None else schedule,
                     deployment_id=known.deployment_id if deployment_id is None else deployment_id,
                 )
             )
 
-    def _fire(self, fact: Fact, event: Execution.Requested) -> None:
+    def _fire(self, recorded_event: RecordedEvent, event: Execution.Requested) -> None:
         known = self.known.get(Function.stream(event.project_id, event.function_id))
         if known is not None and known.function_sequence == event.function_incarnation:
-            self._keep(known.fired(fact.recorded_at))
+            self._keep(known.fired(recorded_event.recorded_at))
 
     def _keep(self, schedule: Schedule) -> None:
         self.known[schedule.stream_id] = schedule
@@ -118,14 +122,14 @@ class Changes:
         self.touched.add(stream)
 
 
-async def follow(conn: Connection, facts: Sequence[Fact]) -> None:
+async def follow(conn: Connection, recorded_events: Sequence[RecordedEvent]) -> None:
     """The follower's handler."""
-    relevant = [fact for fact in facts if wants(fact.event)]
+    relevant = [recorded_event for recorded_event in recorded_events if wants(recorded_event.event)]
     if not relevant:
         return
     changes = Changes(await _known(conn, relevant))
-    for fact in relevant:
-        changes.apply(fact)
+    for recorded_event in relevant:
+        changes.apply(recorded_event)
     gone = [stream for stream in changes.touched if stream not in changes.known]
     if gone:
         await conn.execute(QUERIES["forget"], {"streams": gone})
@@ -142,9 +146,13 @@ def wants(event: Any) -> bool:
     return isinstance(event, Function.Event | Project.Deleted)
 
 
-async def _known(conn: Connection, facts: Sequence[Fact]) -> dict[str, Schedule]:
-    streams = {_function_of(fact.event) for fact in facts}
-    projects = [fact.project for fact in facts if isinstance(fact.event, Project.Deleted)]
+async def _known(conn: Connection, recorded_events: Sequence[RecordedEvent]) -> dict[str, Schedule]:
+    streams = {_function_of(recorded_event.event) for recorded_event in recorded_events}
+    projects = [
+        recorded_event.project
+        for recorded_event in recorded_events
+        if isinstance(recorded_event.event, Project.Deleted)
+    ]
     cursor = await conn.execute(QUERIES["rows"], {"streams": list(streams), "projects": projects}, binary=True)
     return {row["stream_id"]: Schedule(**row) for row in await cursor.fetchall()}
 

@@ -11,7 +11,7 @@ QUERIES = sql.load(__package__, "users.sql")
 
 
 def _created(event: User.Created) -> list[Statement]:
-    facts = {
+    recorded_events = {
         "project_id": event.project_id,
         "user_id": event.user_id,
         "name": event.name,
@@ -19,40 +19,40 @@ def _created(event: User.Created) -> list[Statement]:
         "phone": event.phone,
         "sealed_password": event.sealed_password,
     }
-    return [Statement(QUERIES["created"], {**_identity(event), **facts}, "users")]
+    return [Statement(QUERIES["created"], {**_identity(event), **recorded_events}, "users")]
 
 
 def _changed(event: Any) -> list[Statement]:
     """Fields are named as in the event; a new address or number is not verified."""
-    facts: dict[str, object] = dict.fromkeys(_FIELDS)
+    recorded_events: dict[str, object] = dict.fromkeys(_FIELDS)
     match event:
         case User.NameChanged():
-            facts["name"] = event.name
+            recorded_events["name"] = event.name
         case User.EmailChanged():
-            facts |= {"email": event.email, "email_verified": False}
+            recorded_events |= {"email": event.email, "email_verified": False}
         case User.PhoneChanged():
-            facts |= {"phone": event.phone, "phone_verified": False}
+            recorded_events |= {"phone": event.phone, "phone_verified": False}
         case User.PasswordSet():
-            facts["sealed_password"] = event.sealed_password
+            recorded_events["sealed_password"] = event.sealed_password
         case User.StatusChanged():
-            facts["enabled"] = event.enabled
+            recorded_events["enabled"] = event.enabled
         case User.VerificationChanged():
-            facts[f"{event.what}_verified"] = event.verified
+            recorded_events[f"{event.what}_verified"] = event.verified
         case User.LabelsChanged():
-            facts["labels"] = event.labels
-    return [Statement(QUERIES["changed"], {**_identity(event), **facts}, "users")]
+            recorded_events["labels"] = event.labels
+    return [Statement(QUERIES["changed"], {**_identity(event), **recorded_events}, "users")]
 
 
 def _session_opened(event: User.SessionOpened) -> list[Statement]:
     session = event.session
-    facts = {
+    recorded_events = {
         "session_id": session.session_id,
         "digest": session.digest,
         "provider": session.provider,
         "ip": session.ip,
         "expires_at": session.expires_at,
     }
-    return [Statement(QUERIES["session_opened"], {**_identity(event), **facts}, "sessions")]
+    return [Statement(QUERIES["session_opened"], {**_identity(event), **recorded_events}, "sessions")]
 
 
 def _session_closed(event: User.SessionClosed) -> list[Statement]:

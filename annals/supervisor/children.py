@@ -18,7 +18,7 @@ from annals.supervisor.folders import Process, start_ticks
 from annals.supervisor.launch import launched
 from annals.supervisor.lines import Lines, as_words
 
-PATIENCE = 3
+MOST_EARLY_ENDS = 3
 """Deaths in a row, before a process was ever ready, after which starting is given up."""
 
 _SUBREAPER = 36
@@ -215,7 +215,7 @@ class Child:
                 return
             self._reaper.end_adopted()
             wait = self._backoff.after(time.monotonic() - began)
-            if not self.first_ready.done() and self._backoff.soon >= PATIENCE:
+            if not self.first_ready.done() and self._backoff.soon >= MOST_EARLY_ENDS:
                 words = "\n".join(dict.fromkeys(as_words(line) for line in self._words))
                 self.first_ready.set_exception(NeverReady(f"{self.name} {_ending(code)}:\n{words}"))
                 return

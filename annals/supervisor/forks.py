@@ -49,7 +49,7 @@ class Forks:
     def level(self, _line: str) -> str:
         return "info"
 
-    def bear(self, launch: Launch, output: int) -> int:
+    def spawn(self, launch: Launch, output: int) -> int:
         """Start a role with its output on a pipe, and return its pid; it is a child of this process."""
         if self.notified and self._ours is not None:
             told = {

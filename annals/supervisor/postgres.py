@@ -157,8 +157,8 @@ def end_leftovers(cluster: Path) -> None:
     """
     if not (cluster / "postmaster.pid").exists():
         return
-    for number, patience in ((signal.SIGINT, 3.0), (signal.SIGQUIT, 2.0), (signal.SIGKILL, 2.0)):
-        deadline = time.monotonic() + patience
+    for number, grace_seconds in ((signal.SIGINT, 3.0), (signal.SIGQUIT, 2.0), (signal.SIGKILL, 2.0)):
+        deadline = time.monotonic() + grace_seconds
         while left := _servers_in(cluster):
             if time.monotonic() > deadline:
                 break

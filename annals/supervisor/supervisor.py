@@ -117,7 +117,7 @@ class Instance:
     ) -> Child:
         notify = str(self._services.notify_path)
         program = Role(role, self._environment, notify, number=number, keep=keep, arguments=arguments)
-        return self._child(program, self._forks.bear)
+        return self._child(program, self._forks.spawn)
 
     def _child(self, program: Program, spawn: Callable[[Launch, int], int] = popen) -> Child:
         live, changed = self._live, self._write_processes

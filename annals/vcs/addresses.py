@@ -4,7 +4,7 @@ import re
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from annals.vcs.errors import Refusal
+from annals.vcs.errors import RepositoryError
 
 PORTS = {"https": 443, "http": 80, "ssh": 22}
 MOST_CHARACTERS = 2048
@@ -34,15 +34,15 @@ class Address(NamedTuple):
 def parse(url: str, *, trusted: bool = False, http_hosts: tuple[str, ...] = ()) -> Address:
     """An address of a repository: `https:` or `ssh:`, also `http:` where allowed, and `file:` for a trusted one.
 
-    Raises Refusal for everything else, a password in it included.
+    Raises RepositoryError for everything else, a password in it included.
     """
     if len(url) > MOST_CHARACTERS or not url.isascii() or any(c.isspace() or not c.isprintable() for c in url):
-        raise Refusal("forbidden", "The repository's URL holds characters that no URL has, or too many.")
+        raise RepositoryError("forbidden", "The repository's URL holds characters that no URL has, or too many.")
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise Refusal("forbidden", "The repository's URL cannot be read.") from None
+        raise RepositoryError("forbidden", "The repository's URL cannot be read.") from None
     host = parts.hostname or ""
     allowed = {"https", "ssh"}
     if trusted:
@@ -50,19 +50,21 @@ def parse(url: str, *, trusted: bool = False, http_hosts: tuple[str, ...] = ()) 
     elif "*" in http_hosts or host in http_hosts:
         allowed.add("http")
     if parts.scheme not in allowed or not url.startswith(f"{parts.scheme}://"):
-        raise Refusal("forbidden", f"A repository's URL begins with one of {', '.join(sorted(allowed))}, then ://.")
+        raise RepositoryError(
+            "forbidden", f"A repository's URL begins with one of {', '.join(sorted(allowed))}, then ://."
+        )
     if parts.query or parts.fragment or parts.password is not None:
-        raise Refusal("forbidden", "A repository's URL holds neither a password nor anything behind its path.")
+        raise RepositoryError("forbidden", "A repository's URL holds neither a password nor anything behind its path.")
     if parts.scheme == "file":
         if host or parts.username is not None:
-            raise Refusal("forbidden", "A file URL has three slashes: file:///folder.")
+            raise RepositoryError("forbidden", "A file URL has three slashes: file:///folder.")
         return Address("file", "", 0, "", unquote(parts.path))
     shown = f"[{host}]" if ":" in host else host
     if not _HOST.fullmatch(shown) or not _PATH.fullmatch(parts.path) or ".." in parts.path.split("/"):
-        raise Refusal("forbidden", "The repository's URL has no host or no path that a repository could have.")
+        raise RepositoryError("forbidden", "The repository's URL has no host or no path that a repository could have.")
     user = parts.username or ""
     if user and (parts.scheme != "ssh" or not _USER.fullmatch(user)):
-        raise Refusal("forbidden", "Only an ssh URL names a user, by letters, digits, dots and dashes.")
+        raise RepositoryError("forbidden", "Only an ssh URL names a user, by letters, digits, dots and dashes.")
     return Address(parts.scheme, host, port or PORTS[parts.scheme], user, parts.path)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from annals.vcs.errors import Refusal
+from annals.vcs.errors import RepositoryError
 from annals.vcs.jobs import Bounds
 
 _DEEPEST = 64
@@ -24,19 +24,19 @@ class Entry(NamedTuple):
 
 
 def folder_parts(root_directory: str) -> tuple[str, ...]:
-    """The segments of a folder's path; `.`, `/` and nothing are the whole repository. Raises Refusal."""
+    """The segments of a folder's path; `.`, `/` and nothing are the whole repository. Raises RepositoryError."""
     parts = tuple(part for part in root_directory.split("/") if part not in {"", "."})
     if any(part == ".." for part in parts) or "\\" in root_directory or "\0" in root_directory:
-        raise Refusal("folder", "A root directory stays within its repository.")
+        raise RepositoryError("folder", "A root directory stays within its repository.")
     return parts
 
 
-def no_folder(root_directory: str, reference: str) -> Refusal:
-    return Refusal("folder", f"The repository has no folder {root_directory!r} at {reference!r}.")
+def no_folder(root_directory: str, reference: str) -> RepositoryError:
+    return RepositoryError("folder", f"The repository has no folder {root_directory!r} at {reference!r}.")
 
 
 def pack(entries: Iterable[Entry], target: Path, bounds: Bounds) -> int:
-    """Write a gzipped tar of regular files; returns their number. Raises Refusal beyond a bound."""
+    """Write a gzipped tar of regular files; returns their number. Raises RepositoryError beyond a bound."""
     files = size = 0
     with (
         target.open("wb") as raw,
@@ -48,14 +48,16 @@ def pack(entries: Iterable[Entry], target: Path, bounds: Bounds) -> int:
             files += 1
             size += len(entry.data)
             if files > bounds.files:
-                raise Refusal("too_large", f"The folder holds more than {bounds.files:,} files.")
+                raise RepositoryError("too_large", f"The folder holds more than {bounds.files:,} files.")
             if size > bounds.unpacked_bytes:
-                raise Refusal("too_large", f"The folder's files are larger than {bounds.unpacked_bytes:,} bytes.")
+                raise RepositoryError(
+                    "too_large", f"The folder's files are larger than {bounds.unpacked_bytes:,} bytes."
+                )
             member = tarfile.TarInfo(entry.path)
             member.size, member.mode = len(entry.data), 0o755 if entry.executable else 0o644
             tar.addfile(member, io.BytesIO(entry.data))
     if not files:
-        raise Refusal("folder", "The folder holds no file.")
+        raise RepositoryError("folder", "The folder holds no file.")
     return files
 
 
@@ -69,18 +71,20 @@ def unpack_tarball(stream: IO[bytes], root_directory: str, reference: str, bound
                 _, *parts = member.name.rstrip("/").split("/")
                 size += member.size
                 if size > bounds.unpacked_bytes:
-                    raise Refusal("too_large", f"The repository is larger than {bounds.unpacked_bytes:,} bytes.")
+                    raise RepositoryError(
+                        "too_large", f"The repository is larger than {bounds.unpacked_bytes:,} bytes."
+                    )
                 if tuple(parts[: len(wanted)]) != wanted:
                     continue
                 found = found or member.isdir() or len(parts) > len(wanted)
                 if member.islnk() or member.issym():
-                    raise Refusal("folder", f"The repository holds a link ({'/'.join(parts)[:200]}).")
+                    raise RepositoryError("folder", f"The repository holds a link ({'/'.join(parts)[:200]}).")
                 if member.isreg() and len(parts) > len(wanted):
                     content = tar.extractfile(member)
                     data = b"" if content is None else content.read()
                     yield Entry("/".join(parts[len(wanted) :]), bool(member.mode & 0o100), data)
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise Refusal("unreachable", f"The repository's archive cannot be read: {error}") from error
+        raise RepositoryError("unreachable", f"The repository's archive cannot be read: {error}") from error
     if not found:
         raise no_folder(root_directory, reference)
 
@@ -88,9 +92,9 @@ def unpack_tarball(stream: IO[bytes], root_directory: str, reference: str, bound
 def _check(path: str) -> None:
     parts = path.split("/")
     if any(part in {"", ".", ".."} or part.lower() == ".git" for part in parts) or "\0" in path or "\\" in path:
-        raise Refusal("folder", f"The repository holds a file with a forbidden name: {path[:200]!r}.")
+        raise RepositoryError("folder", f"The repository holds a file with a forbidden name: {path[:200]!r}.")
     if len(parts) > _DEEPEST or len(path.encode()) > _LONGEST_PATH:
-        raise Refusal("too_large", f"The repository holds a file too deep in folders: {path[:200]!r}.")
+        raise RepositoryError("too_large", f"The repository holds a file too deep in folders: {path[:200]!r}.")
 
 
 class _Limited(io.RawIOBase):
@@ -105,7 +109,7 @@ class _Limited(io.RawIOBase):
     def write(self, data: "bytes | memoryview", /) -> int:  # type: ignore[override]
         self._left -= len(data)
         if self._left < 0:
-            raise Refusal("too_large", f"The packed folder is larger than {self._most:,} bytes.")
+            raise RepositoryError("too_large", f"The packed folder is larger than {self._most:,} bytes.")
         return self._file.write(data)
 
 

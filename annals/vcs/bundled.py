@@ -7,7 +7,7 @@ from dulwich.object_store import MemoryObjectStore
 from dulwich.objects import Blob, Commit, ObjectID, Tree
 
 from annals.domain.origin import ReferenceType
-from annals.vcs.errors import Refusal
+from annals.vcs.errors import RepositoryError
 from annals.vcs.git import Fetched
 from annals.vcs.references import choose, one_of
 
@@ -21,12 +21,12 @@ _SKIPPED = frozenset({"__pycache__", "node_modules", ".git"})
 
 
 def open_bundled(kind: ReferenceType, reference: str) -> Fetched:
-    """The repository, made of the files that lie here; equal files make an equal commit. Raises Refusal."""
+    """The repository, made of the files that lie here; equal files make an equal commit. Raises RepositoryError."""
     store = MemoryObjectStore()
     commit = _commit(store, FOLDER)
     chosen = choose(kind, reference, {BRANCH: commit}, dict.fromkeys(TAGS, commit)) or one_of(reference, [commit])
     if chosen is None:
-        raise Refusal("reference", f"The repository has no commit {reference}.")
+        raise RepositoryError("reference", f"The repository has no commit {reference}.")
     return Fetched(store, chosen)
 
 

@@ -18,9 +18,9 @@ from dulwich.errors import ObjectFormatException
 
 from annals.domain.origin import Origin
 from annals.vcs import archive, bundled, commits, git, guard
-from annals.vcs.errors import Refusal
+from annals.vcs.errors import RepositoryError
 from annals.vcs.github import Repository
-from annals.vcs.jobs import Bundled, Folder, Found, Git, GitHub, Job, Place, Refused, Reply
+from annals.vcs.jobs import Bundled, Folder, Found, Git, GitHub, Job, JobRefused, Place, Reply
 from annals.vcs.references import Chosen
 from annals.vcs.trees import Files, author_of, commit_of, message_of
 
@@ -64,18 +64,20 @@ def answer(job: Job) -> Reply:
     """Carry a job out; every failure is told."""
     try:
         return carry_out(job)
-    except Refusal as refusal:
-        return Refused(kind=refusal.kind, sentence=refusal.sentence)
+    except RepositoryError as refusal:
+        return JobRefused(kind=refusal.kind, sentence=refusal.sentence)
     except (MemoryError, RecursionError):
-        return Refused(kind="too_large", sentence="The repository needs more memory than a fetch may use.")
+        return JobRefused(kind="too_large", sentence="The repository needs more memory than a fetch may use.")
     except (ObjectFormatException, AssertionError, KeyError, ValueError) as error:
-        return Refused(kind="failed", sentence=f"The repository cannot be read: {type(error).__name__}: {error}"[:500])
+        return JobRefused(
+            kind="failed", sentence=f"The repository cannot be read: {type(error).__name__}: {error}"[:500]
+        )
     except OSError as error:
-        return Refused(kind="failed", sentence=f"The fetch failed on this side: {error.strerror or error}")
+        return JobRefused(kind="failed", sentence=f"The fetch failed on this side: {error.strerror or error}")
 
 
 def carry_out(job: Job) -> Found:
-    """What a reference leads to, with the folder packed when that was asked for. Raises Refusal."""
+    """What a reference leads to, with the folder packed when that was asked for. Raises RepositoryError."""
     if isinstance(job.place, GitHub):
         return _at_github(Repository(job.place, now=time.time(), allowed_hosts=job.allowed_hosts), job)
     if job.report is not None:
@@ -114,7 +116,7 @@ def _fetched(place: Place, wanted: Job | Folder, job: Job, folder: str = "") -> 
     if isinstance(place, Bundled):
         return bundled.open_bundled(wanted.reference_type, wanted.reference)
     if not isinstance(place, Git):
-        raise Refusal("failed", "This repository is not reached by git.")
+        raise RepositoryError("failed", "This repository is not reached by git.")
     scratch = Path(job.folder) / folder
     scratch.mkdir(exist_ok=True)
     return git.fetch(
@@ -131,7 +133,7 @@ def _with_template(place: Git, job: Job) -> git.Fetched:
     """The branch with the template in its folder, committed and pushed unless it is there already."""
     wanted = job.template
     if wanted is None or job.reference_type != "branch":
-        raise Refusal("reference", "A template is committed to a branch.")
+        raise RepositoryError("reference", "A template is committed to a branch.")
     template = _fetched(wanted.place, wanted, job, "template")
     entries = Files(template.store, template.chosen.commit, wanted.root_directory, template.chosen.name)
     fetched = _fetched(place, job, job)

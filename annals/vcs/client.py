@@ -13,15 +13,15 @@ import msgspec
 
 from annals.domain.decoding import UNREADABLE
 from annals.domain.origin import Origin, ReferenceType, storable
-from annals.vcs.errors import Refusal
-from annals.vcs.jobs import Bounds, Folder, Found, Job, Place, Refused, Reply, Report
+from annals.vcs.errors import RepositoryError
+from annals.vcs.jobs import Bounds, Folder, Found, Job, JobRefused, Place, Reply, Report
 
 MODULE = "annals.vcs.child"
 AT_ONCE = 4
 """Jobs of one process at the same time; others wait."""
 
 _PASSED = ("PATH", "HOME", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR")
-_decoder: msgspec.json.Decoder[Found | Refused] = msgspec.json.Decoder(Reply)
+_decoder: msgspec.json.Decoder[Found | JobRefused] = msgspec.json.Decoder(Reply)
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,18 +44,18 @@ class Repositories:
         self._turn = asyncio.Semaphore(AT_ONCE)
 
     async def look_up(self, wanted: Wanted, *, seconds: float) -> Origin:
-        """What a reference leads to now. Raises Refusal, `unreachable` after so many seconds."""
+        """What a reference leads to now. Raises RepositoryError, `unreachable` after so many seconds."""
         with tempfile.TemporaryDirectory(prefix="annals-git-") as folder:
             return (await self._run(wanted, Path(folder), seconds=seconds)).origin
 
     async def report(self, wanted: Wanted, report: Report, *, seconds: float) -> None:
-        """Tell a commit's host what became of it, where it shows such things. Raises Refusal."""
+        """Tell a commit's host what became of it, where it shows such things. Raises RepositoryError."""
         with tempfile.TemporaryDirectory(prefix="annals-git-") as folder:
             await self._run(wanted, Path(folder), seconds=seconds, report=report)
 
     @asynccontextmanager
     async def fetch(self, wanted: Wanted) -> AsyncIterator[tuple[Path, Origin]]:
-        """The folder as a gzipped tar, there until the context ends. Raises Refusal."""
+        """The folder as a gzipped tar, there until the context ends. Raises RepositoryError."""
         with tempfile.TemporaryDirectory(prefix="annals-git-") as folder:
             archive = Path(folder) / "source.tar.gz"
             found = await self._run(wanted, Path(folder), seconds=self._bounds.seconds, archive=str(archive))
@@ -83,9 +83,11 @@ class Repositories:
         try:
             reply = _decoder.decode(output)
         except UNREADABLE:
-            raise Refusal("failed", "The fetch ended without an answer; it may have needed too much memory.") from None
-        if isinstance(reply, Refused):
-            raise Refusal(reply.kind, reply.sentence)
+            raise RepositoryError(
+                "failed", "The fetch ended without an answer; it may have needed too much memory."
+            ) from None
+        if isinstance(reply, JobRefused):
+            raise RepositoryError(reply.kind, reply.sentence)
         return msgspec.structs.replace(reply, origin=storable(reply.origin))
 
 
@@ -104,7 +106,7 @@ async def _answer(job: bytes, seconds: float) -> bytes:
             output, _ = await process.communicate(job)
             return output
     except TimeoutError:
-        raise Refusal("unreachable", f"The repository was not there within {seconds:g} seconds.") from None
+        raise RepositoryError("unreachable", f"The repository was not there within {seconds:g} seconds.") from None
     finally:
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):

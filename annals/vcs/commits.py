@@ -7,7 +7,7 @@ from dulwich.object_store import BaseObjectStore
 from dulwich.objects import Blob, Commit, ObjectID, ShaFile, Tree
 
 from annals.vcs.archive import Entry, folder_parts
-from annals.vcs.errors import Refusal
+from annals.vcs.errors import RepositoryError
 from annals.vcs.trees import commit_of
 
 AUTHOR = b"Annals <annals@annals.invalid>"
@@ -20,7 +20,7 @@ def with_files(
 ) -> tuple[str, list[ShaFile]]:
     """A commit with these files below a folder, and the objects it adds; the parent itself when all are there already.
 
-    Files of the parent that are not among them stay. The objects are in the store as well. Raises Refusal.
+    Files of the parent that are not among them stay. The objects are in the store as well. Raises RepositoryError.
     """
     nested: _Nested = {}
     for entry in entries:
@@ -61,7 +61,7 @@ def _merged(store: BaseObjectStore, former: ObjectID | None, files: _Nested, mad
             made.append(blob)
             tree.add(key, _PROGRAM if what.executable else _FILE, blob.id)
         elif mode != _FOLDER:
-            raise Refusal("folder", f"The repository has a file where the template has a folder: {name!r}.")
+            raise RepositoryError("folder", f"The repository has a file where the template has a folder: {name!r}.")
         else:
             tree.add(key, _FOLDER, _merged(store, former_sha, what, made))
     made.append(tree)

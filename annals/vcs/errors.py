@@ -6,7 +6,7 @@ Kind = Literal["unreachable", "repository", "reference", "folder", "forbidden", 
 """What is wrong: the way there, the repository, the reference, the folder, the place itself, the size, or this side."""
 
 
-class Refusal(Exception):
+class RepositoryError(Exception):
     """`sentence` is for whoever asked; it holds no credential and no path of this machine."""
 
     def __init__(self, kind: Kind, sentence: str) -> None:

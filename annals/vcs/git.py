@@ -23,7 +23,7 @@ from dulwich.repo import Repo
 
 from annals.domain.origin import ReferenceType
 from annals.vcs.addresses import Address, parse
-from annals.vcs.errors import Refusal
+from annals.vcs.errors import RepositoryError
 from annals.vcs.http import WAIT_SECONDS, OneHost
 from annals.vcs.jobs import Bounds, Git
 from annals.vcs.references import Chosen, choose, one_of
@@ -53,7 +53,7 @@ class Told(NamedTuple):
 def fetch(
     place: Git, kind: ReferenceType, reference: str, *, folder: Path, bounds: Bounds, allowed_hosts: tuple[str, ...]
 ) -> Fetched:
-    """Get a commit into `folder`. Raises Refusal."""
+    """Get a commit into `folder`. Raises RepositoryError."""
     address = parse(place.url, trusted=place.trusted, http_hosts=allowed_hosts)
     if address.scheme == "file":
         return _open_folder(Path(address.path), kind, reference)
@@ -74,14 +74,16 @@ def fetch(
 def push(
     place: Git, branch: str, parent: str, commit: str, objects: Sequence[ShaFile], *, allowed_hosts: tuple[str, ...]
 ) -> None:
-    """Move a branch from `parent` on to `commit`, sending these objects. Raises Refusal when it is elsewhere by now."""
+    """Move a branch from `parent` to `commit` and send the objects. Raises RepositoryError if the branch has moved."""
     address = parse(place.url, trusted=place.trusted, http_hosts=allowed_hosts)
     name, old, new = (text.encode() for text in (f"refs/heads/{branch}", parent, commit))
-    moved = Refusal("reference", f"The branch {branch!r} moved on while the template was committed. Deploy again.")
+    moved = RepositoryError(
+        "reference", f"The branch {branch!r} moved on while the template was committed. Deploy again."
+    )
     if address.scheme == "file":
         repo = Repo(address.path)
         if not repo.bare:
-            raise Refusal("forbidden", "A template can't be committed to a repository with a work tree.")
+            raise RepositoryError("forbidden", "A template can't be committed to a repository with a work tree.")
         repo.object_store.add_objects([(one, None) for one in objects])
         if not repo.refs.set_if_equals(Ref(name), ObjectID(old), ObjectID(new)):
             raise moved
@@ -99,7 +101,7 @@ def push(
         result = _client(place, address).send_pack(address.path.encode(), update, pack)
     refused = (result.ref_status or {}).get(name)
     if refused:
-        raise Refusal("forbidden", f"The host did not take the commit of the template: {refused}"[:300])
+        raise RepositoryError("forbidden", f"The host did not take the commit of the template: {refused}"[:300])
 
 
 def _fetch_unadvertised(
@@ -115,7 +117,7 @@ def _fetch_unadvertised(
     _transfer(client, path, store, tips, bounds, depth=None)
     chosen = one_of(wanted, (sha.decode() for sha in store if store[sha].type_name == b"commit"))
     if chosen is None:
-        raise Refusal("reference", f"The repository has no commit {wanted}.")
+        raise RepositoryError("reference", f"The repository has no commit {wanted}.")
     return chosen
 
 
@@ -129,7 +131,7 @@ def _transfer(
         nonlocal received
         received += len(data)
         if received > bounds.transfer_bytes:
-            raise Refusal("too_large", f"The repository sends more than {bounds.transfer_bytes:,} bytes.")
+            raise RepositoryError("too_large", f"The repository sends more than {bounds.transfer_bytes:,} bytes.")
         file.write(data)
         return len(data)
 
@@ -205,7 +207,9 @@ def _open_folder(path: Path, kind: ReferenceType, reference: str) -> Fetched:
     try:
         repo = Repo(str(path))
     except (NotGitRepository, OSError):
-        raise Refusal("repository", "The folder that this repository is mapped to holds no git repository.") from None
+        raise RepositoryError(
+            "repository", "The folder that this repository is mapped to holds no git repository."
+        ) from None
     store = repo.object_store
     refs = {name.decode("utf-8", "replace"): _peeled(store, sha) for name, sha in repo.get_refs().items()}
     told = _told({name: commit for name, commit in refs.items() if commit})
@@ -214,7 +218,7 @@ def _open_folder(path: Path, kind: ReferenceType, reference: str) -> Fetched:
         wanted = reference.lower()
         chosen = one_of(wanted, (sha.decode() for sha in store if store[sha].type_name == b"commit"))
     if chosen is None:
-        raise Refusal("reference", f"The repository has no commit {reference}.")
+        raise RepositoryError("reference", f"The repository has no commit {reference}.")
     return Fetched(store, chosen)
 
 
@@ -222,7 +226,7 @@ def _peeled(store: BaseObjectStore, sha: ObjectID) -> str:
     """The commit behind a reference; empty when it is a reference to something else."""
     try:
         return commit_of(store, sha.decode()).id.decode()
-    except (Refusal, KeyError):
+    except (RepositoryError, KeyError):
         return ""
 
 
@@ -232,13 +236,17 @@ def _told_plainly(address: Address) -> Iterator[None]:
     try:
         yield
     except NotGitRepository:
-        raise Refusal("repository", f"There is no repository {address.path} at {address.host}.") from None
+        raise RepositoryError("repository", f"There is no repository {address.path} at {address.host}.") from None
     except HTTPUnauthorized:
-        raise Refusal("forbidden", f"{address.host} wants other credentials, or there is no such repository.") from None
+        raise RepositoryError(
+            "forbidden", f"{address.host} wants other credentials, or there is no such repository."
+        ) from None
     except ObjectMissing as error:
-        raise Refusal("reference", f"The host did not send what was asked for: {error}") from error
+        raise RepositoryError("reference", f"The host did not send what was asked for: {error}") from error
     except (GitProtocolError, HangupException, urllib3.exceptions.HTTPError, OSError) as error:
-        raise Refusal("unreachable", f"The repository at {address.host} cannot be reached: {_first(error)}") from error
+        raise RepositoryError(
+            "unreachable", f"The repository at {address.host} cannot be reached: {_first(error)}"
+        ) from error
 
 
 def _first(error: BaseException) -> str:

@@ -16,7 +16,7 @@ from annals.domain.decoding import UNREADABLE
 from annals.domain.origin import Origin, ReferenceType
 from annals.vcs.addresses import parse
 from annals.vcs.archive import Entry, unpack_tarball
-from annals.vcs.errors import Refusal
+from annals.vcs.errors import RepositoryError
 from annals.vcs.http import OneHost
 from annals.vcs.jobs import Bounds, Git, GitHub, Report
 from annals.vcs.references import highest
@@ -36,13 +36,13 @@ _LONGEST_ANSWER = 8 * 1024 * 1024
 
 
 def app_token(app_id: str, private_key: str, now: float) -> str:
-    """The JWT by which an app says who it is (RS256). Raises Refusal for a key that is none of RSA."""
+    """The JWT by which an app says who it is (RS256). Raises RepositoryError for a key that is none of RSA."""
     try:
         key = load_pem_private_key(private_key.encode(), password=None)
     except (ValueError, TypeError):
         key = None
     if not isinstance(key, rsa.RSAPrivateKey):
-        raise Refusal("forbidden", "The GitHub App's private key is no RSA key in PEM.")
+        raise RepositoryError("forbidden", "The GitHub App's private key is no RSA key in PEM.")
     claims = {"iat": int(now) - 60, "exp": int(now) + JWT_SECONDS, "iss": app_id}
     signed = f"{_part({'alg': 'RS256', 'typ': 'JWT'})}.{_part(claims)}"
     return f"{signed}.{_text(key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256()))}"
@@ -52,39 +52,39 @@ class Repository:
     """One repository, by the token of the installation that may read it."""
 
     def __init__(self, place: GitHub, *, now: float, allowed_hosts: tuple[str, ...]) -> None:
-        """Signs in and finds the repository. Raises Refusal."""
+        """Signs in and finds the repository. Raises RepositoryError."""
         address = parse(place.api.rstrip("/") + "/app", http_hosts=allowed_hosts)
         if address.scheme == "ssh":
-            raise Refusal("forbidden", "A GitHub App's API is reached by https.")
+            raise RepositoryError("forbidden", "A GitHub App's API is reached by https.")
         self._api = place.api.rstrip("/")
         self._http = OneHost(urlsplit(self._api).netloc, ARCHIVE_HOST)
         self._token = app_token(place.app_id, place.private_key, now)
         installation = quote(place.installation, safe="")
         answer = self._ask("POST", f"/app/installations/{installation}/access_tokens")
         if answer is None:
-            raise Refusal("forbidden", "GitHub knows no such installation of the app.")
+            raise RepositoryError("forbidden", "GitHub knows no such installation of the app.")
         self._token = str(answer["token"])
         by_number = place.repository.isdigit()
         found = self._ask("GET", f"/repositories/{place.repository}" if by_number else f"/repos/{place.repository}")
         if found is None:
-            raise Refusal("repository", f"The installation sees no repository {place.repository}.")
+            raise RepositoryError("repository", f"The installation sees no repository {place.repository}.")
         self.number, self.name = str(found["id"]), str(found["name"])
         self.owner, self.url = str(found["owner"]["login"]), str(found["html_url"])
         self._clone_url = str(found["clone_url"])
         self._path = f"/repos/{quote(self.owner, safe='')}/{quote(self.name, safe='')}"
 
     def git(self) -> Git:
-        """The same repository as git reaches it, by this token. Raises Refusal."""
+        """The same repository as git reaches it, by this token. Raises RepositoryError."""
         return Git(url=self._clone_url, web_url=self.url, username="x-access-token", password=self._token)
 
     def report(self, report: Report) -> None:
-        """Show beside a commit what became of it. Raises Refusal."""
+        """Show beside a commit what became of it. Raises RepositoryError."""
         body = {"state": report.state, "description": report.description[:_LONGEST_DESCRIPTION], "context": CONTEXT}
         if self._ask("POST", f"{self._path}/statuses/{quote(report.commit, safe='')}", body) is None:
-            raise Refusal("reference", "GitHub knows no such commit.")
+            raise RepositoryError("reference", "GitHub knows no such commit.")
 
     def find(self, kind: ReferenceType, reference: str, root_directory: str, *, shown: str = "") -> Origin:
-        """Where a reference leads; a commit is `shown` by the branch that it was found on. Raises Refusal."""
+        """Where a reference leads; a commit is `shown` by the branch that it was found on. Raises RepositoryError."""
         name, asked = reference, reference
         if kind == "tag":
             name, asked = self._tag(reference)
@@ -92,7 +92,7 @@ class Repository:
             asked = f"heads/{reference}"
         found = self._ask("GET", f"{self._path}/commits/{quote(asked, safe='/')}")
         if found is None:
-            raise Refusal("reference", f"The repository has no {kind} {reference!r}.")
+            raise RepositoryError("reference", f"The repository has no {kind} {reference!r}.")
         commit, author = found["commit"], found.get("author") or {}
         sha = str(found["sha"])
         shown = (shown or sha) if kind == "commit" else name
@@ -112,13 +112,13 @@ class Repository:
         )
 
     def files(self, origin: Origin, bounds: Bounds) -> Iterator[Entry]:
-        """The files of the origin's folder at its commit, out of the archive that the host makes. Raises Refusal."""
+        """Yield the files of the origin's folder at its commit, from the host's archive. Raises RepositoryError."""
         url = f"{self._api}{self._path}/tarball/{origin.commit_hash}"
         with _told():
             answer = self._http.request("GET", url, headers=self._headers(), preload_content=False)
         try:
             if answer.status != 200:
-                raise Refusal("unreachable", f"GitHub answered {answer.status} to a request for the archive.")
+                raise RepositoryError("unreachable", f"GitHub answered {answer.status} to a request for the archive.")
             stream: Any = _Bounded(answer, bounds.transfer_bytes)
             with _told():
                 yield from unpack_tarball(stream, origin.root_directory, origin.branch, bounds)
@@ -135,7 +135,7 @@ class Repository:
                 break
         name = highest(reference, tags) if "*" in reference else reference
         if name is None or name not in tags:
-            raise Refusal("reference", f"The repository has no tag {reference!r}.")
+            raise RepositoryError("reference", f"The repository has no tag {reference!r}.")
         return name, tags[name]
 
     def _ask(self, method: str, path: str, sent: dict[str, str] | None = None) -> Any:
@@ -149,13 +149,15 @@ class Repository:
         if answer.status in {404, 422}:
             return None
         if answer.status in {401, 403}:
-            raise Refusal("forbidden", f"GitHub refused ({answer.status}). Check the app's id, key and installation.")
+            raise RepositoryError(
+                "forbidden", f"GitHub refused ({answer.status}). Check the app's id, key and installation."
+            )
         if answer.status not in {200, 201}:
-            raise Refusal("unreachable", f"GitHub answered {answer.status}.")
+            raise RepositoryError("unreachable", f"GitHub answered {answer.status}.")
         try:
             return msgspec.json.decode(body)
         except UNREADABLE:
-            raise Refusal("unreachable", "GitHub's answer is no JSON.") from None
+            raise RepositoryError("unreachable", "GitHub's answer is no JSON.") from None
 
     def _headers(self) -> dict[str, str]:
         return {
@@ -176,7 +178,7 @@ class _Bounded:
         data = self._answer.read(size if size > 0 else None)
         self._left -= len(data)
         if self._left < 0:
-            raise Refusal("too_large", f"The repository's archive is larger than {self._most:,} bytes.")
+            raise RepositoryError("too_large", f"The repository's archive is larger than {self._most:,} bytes.")
         return data
 
 
@@ -185,9 +187,9 @@ def _told() -> Iterator[None]:
     try:
         yield
     except urllib3.exceptions.HTTPError as error:
-        raise Refusal("unreachable", f"GitHub cannot be reached: {str(error)[:300]}") from error
+        raise RepositoryError("unreachable", f"GitHub cannot be reached: {str(error)[:300]}") from error
     except (KeyError, TypeError) as error:
-        raise Refusal("unreachable", f"GitHub's answer lacks {error}.") from error
+        raise RepositoryError("unreachable", f"GitHub's answer lacks {error}.") from error
 
 
 def _part(value: dict[str, Any]) -> str:

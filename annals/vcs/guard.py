@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from annals.vcs.errors import Refusal
+from annals.vcs.errors import RepositoryError
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _PROGRAMS = frozenset(
@@ -50,7 +50,7 @@ class Guard:
 
     def __call__(self, event: str, args: tuple[Any, ...]) -> None:
         if event in _PROGRAMS:
-            raise Refusal("forbidden", "Fetching a repository starts no program.")
+            raise RepositoryError("forbidden", "Fetching a repository starts no program.")
         if event in {"socket.connect", "socket.sendto", "socket.sendmsg"}:
             self._judge(args[-1])
 
@@ -58,13 +58,15 @@ class Guard:
         if where is None:  # sendmsg of a socket that is connected already
             return
         if not isinstance(where, tuple):
-            raise Refusal("forbidden", "A repository is not reached over a local socket.")
+            raise RepositoryError("forbidden", "A repository is not reached over a local socket.")
         try:
             address = ipaddress.ip_address(str(where[0]).partition("%")[0])
         except ValueError:
-            raise Refusal("forbidden", "A repository is reached by an address that was looked up before.") from None
+            raise RepositoryError(
+                "forbidden", "A repository is reached by an address that was looked up before."
+            ) from None
         if not (self._anywhere or address in self._allowed or is_public(address)):
-            raise Refusal(
+            raise RepositoryError(
                 "forbidden",
                 "The repository's host has an internal address. If that is meant, let the operator name the host"
                 " in ANNALS_GIT_ALLOWED_HOSTS.",

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 import urllib3
 
-from annals.vcs.errors import Refusal
+from annals.vcs.errors import RepositoryError
 
 WAIT_SECONDS = 30.0
 _TIMEOUT = urllib3.Timeout(connect=10.0, read=WAIT_SECONDS)
@@ -19,7 +19,9 @@ class OneHost(urllib3.PoolManager):
         self._hosts = frozenset(hosts)
 
     def urlopen(self, method: str, url: str, redirect: bool = True, **kw: Any) -> Any:  # type: ignore[override]
-        """Raises Refusal for a redirect elsewhere."""
+        """Raises RepositoryError for a redirect elsewhere."""
         if urlsplit(url).netloc not in self._hosts:
-            raise Refusal("forbidden", "The repository's host redirects to another one. Name the repository's own URL.")
+            raise RepositoryError(
+                "forbidden", "The repository's host redirects to another one. Name the repository's own URL."
+            )
         return super().urlopen(method, url, redirect, **kw)

@@ -92,9 +92,9 @@ class Found(msgspec.Struct, frozen=True, kw_only=True, tag="found"):
     files: int = 0
 
 
-class Refused(msgspec.Struct, frozen=True, kw_only=True, tag="refused"):
+class JobRefused(msgspec.Struct, frozen=True, kw_only=True, tag="refused"):
     kind: Kind
     sentence: str
 
 
-Reply = Found | Refused
+Reply = Found | JobRefused

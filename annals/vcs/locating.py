@@ -12,7 +12,7 @@ from annals.store.errors import StoreError, StoreUnavailable
 from annals.store.log.log import EventLog
 from annals.store.secrets.vault import Vault
 from annals.vcs.client import Wanted
-from annals.vcs.errors import Refusal
+from annals.vcs.errors import RepositoryError
 from annals.vcs.jobs import Folder
 from annals.vcs.repository_addresses import Credentials, Located, of_installation, of_template
 
@@ -26,7 +26,7 @@ class Locator:
         self._log, self._vault, self._remotes = log, vault, remotes
 
     async def wanted(self, project_id: str, remote: Remote, known: Origin) -> Wanted:
-        """What to ask for; `known` is what was recorded of the origin. Raises Refusal, StoreUnavailable."""
+        """What to ask for; `known` is what was recorded of the origin. Raises RepositoryError, StoreUnavailable."""
         located = await self._located(project_id, remote)
         fields = {name: value for name, value in msgspec.structs.asdict(known).items() if value}
         template = remote.template
@@ -53,20 +53,20 @@ class Locator:
         try:
             project = await self._log.load(Project.key(project_id))
         except ProjectNotFound:
-            raise Refusal("failed", GONE) from None
+            raise RepositoryError("failed", GONE) from None
         installation = project.installations.get(remote.installation_id)
         if installation is None:
-            raise Refusal("failed", GONE)
+            raise RepositoryError("failed", GONE)
         credentials = await self.credentials(project_id, installation)
         return of_installation(installation, credentials, remote.repository_id, self._remotes)
 
     async def credentials(self, project_id: str, installation: Installation) -> Credentials:
-        """An installation's secrets. Raises Refusal when they can't be opened, StoreUnavailable."""
+        """An installation's secrets. Raises RepositoryError when they can't be opened, StoreUnavailable."""
         owner = Project.stream(project_id)
         try:
             text = await self._vault.open(project_id, owner, installation.installation_id, installation.sealed)
         except StoreUnavailable:
             raise
         except StoreError as error:
-            raise Refusal("failed", f"The installation's credentials cannot be opened: {error}") from error
+            raise RepositoryError("failed", f"The installation's credentials cannot be opened: {error}") from error
         return msgspec.json.decode(text, type=Credentials)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from annals.domain.origin import ReferenceType
-from annals.vcs.errors import Refusal
+from annals.vcs.errors import RepositoryError
 
 COMMIT = re.compile(r"[0-9a-f]{7,40}")
 _NUMBERS = re.compile(r"\d+")
@@ -19,28 +19,28 @@ class Chosen(NamedTuple):
 
 
 def choose(kind: ReferenceType, reference: str, branches: Mapping[str, str], tags: Mapping[str, str]) -> Chosen | None:
-    """What a reference means among what a repository tells; None for a commit that is no tip. Raises Refusal."""
+    """Return the commit that a reference names; None for a commit that is no tip. Raises RepositoryError."""
     if kind == "branch":
         commit = branches.get(reference)
         if commit is None:
-            raise Refusal("reference", f"The repository has no branch {reference!r}.")
+            raise RepositoryError("reference", f"The repository has no branch {reference!r}.")
         return Chosen(reference, commit)
     if kind == "tag":
         tag = highest(reference, tags) if "*" in reference else reference
         if tag is None or tag not in tags:
-            raise Refusal("reference", f"The repository has no tag {reference!r}.")
+            raise RepositoryError("reference", f"The repository has no tag {reference!r}.")
         return Chosen(tag, tags[tag])
     wanted = reference.lower()
     if not COMMIT.fullmatch(wanted):
-        raise Refusal("reference", "A commit is named by 7 to 40 hexadecimal digits.")
+        raise RepositoryError("reference", "A commit is named by 7 to 40 hexadecimal digits.")
     return one_of(wanted, {*branches.values(), *tags.values()})
 
 
 def one_of(prefix: str, commits: Iterable[str]) -> Chosen | None:
-    """The one commit whose id begins so. Raises Refusal when there are several."""
+    """The one commit whose id begins so. Raises RepositoryError when there are several."""
     found = {commit for commit in commits if commit.startswith(prefix)}
     if len(found) > 1:
-        raise Refusal("reference", f"Several commits begin with {prefix}.")
+        raise RepositoryError("reference", f"Several commits begin with {prefix}.")
     return Chosen(commit := found.pop(), commit) if found else None
 
 

@@ -9,7 +9,7 @@ import msgspec
 from annals.domain.installation import Installation
 from annals.domain.origin import Origin, Remote
 from annals.vcs.addresses import is_repository, parse
-from annals.vcs.errors import Refusal
+from annals.vcs.errors import RepositoryError
 from annals.vcs.jobs import Bundled, Git, GitHub, Place
 
 BUNDLED = ("appwrite", "templates")
@@ -37,10 +37,10 @@ class Located(NamedTuple):
 
 
 def of_template(owner: str, name: str, remotes: Mapping[str, str]) -> Located:
-    """A template's repository: as configured, else the bundled one, else that of the public host. Raises Refusal."""
+    """Return a template's repository: configured, else bundled, else of the public host. Raises RepositoryError."""
     configured = remotes.get(f"{owner}/{name}")
     if not is_repository(owner) or not is_repository(name):
-        raise Refusal("repository", "The owner's or the repository's name is none.")
+        raise RepositoryError("repository", "The owner's or the repository's name is none.")
     shown = template_url(owner, name, remotes)
     place: Place
     if configured is not None:
@@ -75,9 +75,9 @@ def template_origin(remote: Remote, remotes: Mapping[str, str]) -> Origin:
 def of_installation(
     installation: Installation, credentials: Credentials, repository_id: str, remotes: Mapping[str, str]
 ) -> Located:
-    """A repository that an installation reaches. Raises Refusal."""
+    """A repository that an installation reaches. Raises RepositoryError."""
     if not is_repository(repository_id):
-        raise Refusal("repository", "The repository's id is none: name it as its host does, like owner/name.")
+        raise RepositoryError("repository", "The repository's id is none: name it as its host does, like owner/name.")
     owner, _, name = repository_id.rpartition("/")
     known = Origin(repository_id=repository_id, repository_owner=owner, repository_name=name)
     if installation.provider == "github":
@@ -92,7 +92,9 @@ def of_installation(
     if not installation.url:
         configured = remotes.get(repository_id)
         if configured is None:
-            raise Refusal("repository", f"The repository {repository_id} is not among those of ANNALS_GIT_REMOTES.")
+            raise RepositoryError(
+                "repository", f"The repository {repository_id} is not among those of ANNALS_GIT_REMOTES."
+            )
         git = _configured(configured)
     else:
         url = f"{installation.url.rstrip('/')}/{repository_id}"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import paramiko
 from dulwich.client import SSHVendor, SubprocessWrapper
 
-from annals.vcs.errors import Refusal
+from annals.vcs.errors import RepositoryError
 from annals.vcs.jobs import Git
 
 _KEYS = (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey)
@@ -60,14 +60,16 @@ class GuardedVendor(SSHVendor):
             )
             transport = client.get_transport()
             if transport is None:
-                raise Refusal("unreachable", "The ssh connection ended at once.")
+                raise RepositoryError("unreachable", "The ssh connection ended at once.")
             channel = transport.open_session(timeout=self._timeout)
             channel.settimeout(self._timeout)
             channel.exec_command(command.decode())  # nosec B601
         except paramiko.BadHostKeyException:
-            raise Refusal("unreachable", f"The host {host} has another key than the one that is known.") from None
+            raise RepositoryError(
+                "unreachable", f"The host {host} has another key than the one that is known."
+            ) from None
         except paramiko.SSHException as error:
-            raise Refusal("unreachable", f"The ssh connection to {host} failed: {error}") from error
+            raise RepositoryError("unreachable", f"The ssh connection to {host} failed: {error}") from error
         return Connection(client, channel)  # type: ignore[return-value]
 
     def _known(self, client: paramiko.SSHClient, host: str, port: int) -> None:
@@ -83,14 +85,16 @@ class GuardedVendor(SSHVendor):
                 for name in entry.hostnames or ():
                     keys.add(name, entry.key.get_name(), entry.key)
         if not self._place.trusted and keys.lookup(host if port == 22 else f"[{host}]:{port}") is None:
-            raise Refusal("unreachable", f"No key of the host {host} is known. Give its line of a known_hosts file.")
+            raise RepositoryError(
+                "unreachable", f"No key of the host {host} is known. Give its line of a known_hosts file."
+            )
 
 
 def private_key(text: str) -> paramiko.PKey:
-    """A private key without a passphrase, in the form of OpenSSH or PEM. Raises Refusal."""
+    """A private key without a passphrase, in the form of OpenSSH or PEM. Raises RepositoryError."""
     for kind in _KEYS:
         try:
             return kind.from_private_key(io.StringIO(text))
         except (paramiko.SSHException, ValueError, IndexError):
             continue
-    raise Refusal("forbidden", "The ssh key is no private key that can be read without a passphrase.")
+    raise RepositoryError("forbidden", "The ssh key is no private key that can be read without a passphrase.")

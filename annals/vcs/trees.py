@@ -8,7 +8,7 @@ from dulwich.object_store import BaseObjectStore
 from dulwich.objects import Blob, Commit, ObjectID, Tag, Tree
 
 from annals.vcs.archive import Entry, folder_parts, no_folder
-from annals.vcs.errors import Refusal
+from annals.vcs.errors import RepositoryError
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ class Files:
 
     def _walk(self, tree: Tree, above: tuple[str, ...]) -> Iterator[Entry]:
         if len(above) > _DEEPEST:
-            raise Refusal("too_large", "The repository's folders are nested too deep.")
+            raise RepositoryError("too_large", "The repository's folders are nested too deep.")
         for name, mode, sha in tree.items():
             path = (*above, _text(name))
             if stat.S_ISDIR(mode):
@@ -60,7 +60,7 @@ class Files:
                 return _object(self._store, sha, Blob).as_raw_string()
             if not stat.S_ISLNK(mode):
                 break
-        raise Refusal("folder", f"The repository holds a link that leads to none of its files: {shown!r}.")
+        raise RepositoryError("folder", f"The repository holds a link that leads to none of its files: {shown!r}.")
 
     def _find(self, parts: tuple[str, ...]) -> tuple[int, ObjectID] | None:
         mode, sha = stat.S_IFDIR, self._root.id
@@ -75,14 +75,14 @@ class Files:
 
 
 def commit_of(store: BaseObjectStore, commit: str) -> Commit:
-    """A commit by its id, or by that of a tag of it. Raises Refusal."""
+    """A commit by its id, or by that of a tag of it. Raises RepositoryError."""
     found = store[ObjectID(commit.encode())]
     for _ in range(_MOST_LINKS):
         if not isinstance(found, Tag):
             break
         found = store[found.object[1]]
     if not isinstance(found, Commit):
-        raise Refusal("reference", f"{commit} is no commit.")
+        raise RepositoryError("reference", f"{commit} is no commit.")
     return found
 
 
@@ -102,5 +102,5 @@ def _text(data: bytes) -> str:
 def _object(store: BaseObjectStore, sha: ObjectID, kind: type[T]) -> T:
     found = store[sha]
     if not isinstance(found, kind):
-        raise Refusal("failed", f"The repository is broken: {sha.decode()} is no {kind.__name__.lower()}.")
+        raise RepositoryError("failed", f"The repository is broken: {sha.decode()} is no {kind.__name__.lower()}.")
     return found

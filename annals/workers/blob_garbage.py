@@ -19,7 +19,7 @@ ABANDONED = timedelta(days=1)
 _SETTLED = timedelta(minutes=1)
 
 
-class Litter:
+class BlobGarbage:
     """`grace` must exceed the longest time between writing a blob and recording what names it."""
 
     def __init__(self, database: Database, store: Contents, *, grace: timedelta) -> None:

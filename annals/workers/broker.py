@@ -19,14 +19,14 @@ from dramatiq.broker import Consumer, MessageProxy
 from dramatiq.brokers.redis import RedisBroker
 from redis.exceptions import RedisError
 
-from annals.capacity.tenant_queue import Lanes, Taken
-from annals.capacity.worker_limiter import Gate
-from annals.workers.job_messages import LANED, QUEUE_OF, WakeUp, split_stream
+from annals.capacity.tenant_queue import Taken, TenantQueues
+from annals.capacity.worker_limiter import WorkerLimiter
+from annals.workers.job_messages import QUEUE_OF, TENANT_QUEUED, JobMessage, split_stream
 
 PREFETCH = 64
 _PAUSE_SECONDS = 0.25
 _ENQUEUE_BATCH = 500
-_CROWDED_SECONDS = 0.005
+_AT_LIMIT_SECONDS = 0.005
 """How long places of a lane that has its share gather before more of it is fetched: no bell rings for them."""
 
 log = structlog.get_logger(__name__)
@@ -36,20 +36,20 @@ class QueueUnavailable(Exception):
     """Redis does not answer; what was to be sent was not."""
 
 
-class WakeUpBroker(RedisBroker):
+class JobMessageBroker(RedisBroker):
     """`gates` bounds what each queue's consumer may take; a queue without a gate is not consumed here."""
 
-    def __init__(self, url: str, gates: Mapping[str, Gate] | None = None) -> None:
+    def __init__(self, url: str, limiters: Mapping[str, WorkerLimiter] | None = None) -> None:
         pool = redis.ConnectionPool.from_url(
             url, socket_connect_timeout=2, socket_timeout=5, health_check_interval=30, max_connections=32
         )
         super().__init__(  # type: ignore[no-untyped-call] # the library has no types here
             client=redis.Redis(connection_pool=pool), middleware=[], namespace="annals"
         )
-        self.gates = gates or {}
+        self.limiters = limiters or {}
         self._prefix = secrets.token_hex(6)
         self._numbers = itertools.count()
-        self.lanes = {queue: Lanes(self.client, f"{self.namespace}:{queue}") for queue in LANED}
+        self.tenant_queues = {queue: TenantQueues(self.client, f"{self.namespace}:{queue}") for queue in TENANT_QUEUED}
 
     def declare_queue(self, queue_name: str) -> None:
         """Declare a queue without its delay queue: delays are the keeper's."""
@@ -58,13 +58,13 @@ class WakeUpBroker(RedisBroker):
             self.queues.add(queue_name)
             self.emit_after("declare_queue", queue_name)
 
-    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 500) -> "BellConsumer":  # noqa: ARG002
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 500) -> "NotifiedConsumer":  # noqa: ARG002
         """What Dramatiq's threads read from; how much is fetched at once is the gate's business, not `prefetch`'s."""
-        return BellConsumer(self, queue_name, self.gates[queue_name], timeout / 1000)
+        return NotifiedConsumer(self, queue_name, self.limiters[queue_name], timeout / 1000)
 
-    def wake(self, wake_ups: Iterable[WakeUp]) -> int:
+    def wake(self, job_messages: Iterable[JobMessage]) -> int:
         """Send wake-ups in order, and ring; returns how many. Raises QueueUnavailable (some may have been sent)."""
-        messages = [self._message(w) for w in wake_ups]
+        messages = [self._message(w) for w in job_messages]
         try:
             for first in range(0, len(messages), _ENQUEUE_BATCH):
                 self._push(messages[first : first + _ENQUEUE_BATCH])
@@ -72,23 +72,23 @@ class WakeUpBroker(RedisBroker):
             raise QueueUnavailable(str(error)) from error
         return len(messages)
 
-    def queued(self, queue_name: str, lane: str = "") -> int:
+    def queued(self, queue_name: str, tenant: str = "") -> int:
         """Wake-ups that no worker has fetched, of a project where the queue has lanes. Raises QueueUnavailable."""
         try:
-            if queue_name in self.lanes:
-                return self.lanes[queue_name].length(lane)
+            if queue_name in self.tenant_queues:
+                return self.tenant_queues[queue_name].length(tenant)
             return int(self.client.llen(f"{self.namespace}:{queue_name}"))
         except RedisError as error:
             raise QueueUnavailable(str(error)) from error
 
-    def _message(self, wake_up: WakeUp) -> dramatiq.Message[Any]:
+    def _message(self, job_message: JobMessage) -> dramatiq.Message[Any]:
         return dramatiq.Message(
-            queue_name=QUEUE_OF[wake_up.actor],
-            actor_name=wake_up.actor,
-            args=(wake_up.stream, *wake_up.cause),
+            queue_name=QUEUE_OF[job_message.actor],
+            actor_name=job_message.actor,
+            args=(job_message.stream, *job_message.cause),
             kwargs={},
             options={"redis_message_id": f"{self._prefix}{next(self._numbers):x}"},
-            message_id=f"{wake_up.cause.position}-{wake_up.actor}",
+            message_id=f"{job_message.cause.position}-{job_message.actor}",
         )
 
     def _push(self, messages: list[dramatiq.Message[Any]]) -> None:
@@ -96,33 +96,33 @@ class WakeUpBroker(RedisBroker):
 
         In lanes whole messages lie, and there is nothing to acknowledge: what a worker dies with is found missing.
         """
-        laned: defaultdict[tuple[str, str], list[bytes]] = defaultdict(list)
+        tenant_queued: defaultdict[tuple[str, str], list[bytes]] = defaultdict(list)
         with self.client.pipeline(transaction=True) as pipe:
             for message in messages:
-                if message.queue_name in self.lanes:
-                    laned[message.queue_name, _lane(message)].append(message.encode())
+                if message.queue_name in self.tenant_queues:
+                    tenant_queued[message.queue_name, _tenant(message)].append(message.encode())
                     continue
                 key, own_id = f"{self.namespace}:{message.queue_name}", message.options["redis_message_id"]
                 pipe.hset(f"{key}.msgs", own_id, message.encode())
                 pipe.rpush(key, own_id)
-            for (queue, lane), encoded in laned.items():
-                self.lanes[queue].push(pipe, lane, encoded)
+            for (queue, tenant), encoded in tenant_queued.items():
+                self.tenant_queues[queue].push(pipe, tenant, encoded)
             for queue in {m.queue_name for m in messages}:
-                pipe.publish(self.bell(queue), b"")
+                pipe.publish(self.notification(queue), b"")
             pipe.execute()
 
-    def bell(self, queue_name: str) -> str:
+    def notification(self, queue_name: str) -> str:
         return f"{self.namespace}:{queue_name}.bell"
 
 
-class BellConsumer(Consumer):
+class NotifiedConsumer(Consumer):
     """Fetches as many wake-ups as the gate lets in, and sleeps until the bell rings."""
 
-    def __init__(self, broker: WakeUpBroker, queue_name: str, gate: Gate, wait_seconds: float) -> None:
-        self._broker, self._queue, self._gate, self._wait = broker, queue_name, gate, wait_seconds
-        self._lanes = broker.lanes.get(queue_name)
+    def __init__(self, broker: JobMessageBroker, queue_name: str, limiter: WorkerLimiter, wait_seconds: float) -> None:
+        self._broker, self._queue, self._limiter, self._wait = broker, queue_name, limiter, wait_seconds
+        self._tenants = broker.tenant_queues.get(queue_name)
         self._fetched: deque[Taken] = deque()
-        self._bell = broker.client.pubsub(ignore_subscribe_messages=True)
+        self._notification = broker.client.pubsub(ignore_subscribe_messages=True)
         self._listening = self._away = False
 
     def __next__(self) -> MessageProxy | None:
@@ -139,7 +139,7 @@ class BellConsumer(Consumer):
 
     def ack(self, message: MessageProxy) -> None:
         """Forget a wake-up that was handed on; when this fails it comes again, which is harmless."""
-        if self._lanes is not None:
+        if self._tenants is not None:
             return
         try:
             self._broker.do_ack(self._queue, message.options["redis_message_id"])
@@ -149,12 +149,12 @@ class BellConsumer(Consumer):
     def nack(self, message: MessageProxy) -> None:
         """Let go of what was not handed on, an actor of a later version say; the keeper finds what is missing."""
         self.ack(message)
-        self._gate.release(lane=_lane(message))
+        self._limiter.release(tenant=_tenant(message))
 
     def requeue(self, messages: Iterable[MessageProxy]) -> None:
         """Give back what was fetched and not handed on."""
-        if self._lanes is not None:
-            self._give_back([Taken(_lane(m), m.encode()) for m in messages])
+        if self._tenants is not None:
+            self._give_back([Taken(_tenant(m), m.encode()) for m in messages])
             return
         ids = [m.options["redis_message_id"] for m in messages]
         try:
@@ -166,47 +166,47 @@ class BellConsumer(Consumer):
     def close(self) -> None:
         self.requeue(MessageProxy(dramatiq.Message.decode(taken.message)) for taken in self._fetched)
         self._fetched.clear()
-        self._bell.close()
+        self._notification.close()
 
     def _give_back(self, taken: Sequence[Taken]) -> None:
         try:
-            if self._lanes is not None:
-                self._lanes.give_back(taken)
+            if self._tenants is not None:
+                self._tenants.give_back(taken)
         except RedisError as error:
             log.warning("wake_ups_not_given_back", queue=self._queue, error=str(error))
 
     def _take(self, room: int) -> list[Taken]:
-        if self._lanes is None:
+        if self._tenants is None:
             return [Taken("", data) for data in self._broker.do_fetch(self._queue, room) if data]
-        found = self._lanes.take(room, most=self._gate.lane_limit, allowed=self._gate.allowed())
-        for lane, _ in found:
-            self._gate.occupy(lane)
+        found = self._tenants.take(room, most=self._limiter.tenant_limit, allowed=self._limiter.allowed())
+        for tenant, _ in found:
+            self._limiter.occupy(tenant)
         return found
 
     def _fetch(self) -> bool:
         if not self._listening:
-            self._bell.subscribe(self._broker.bell(self._queue))
+            self._notification.subscribe(self._broker.notification(self._queue))
             self._listening = True
         if self._away:
             self._broker.client.ping()
             log.info("queue_reachable_again", queue=self._queue)
             self._away = False
-        room = self._gate.reserve(PREFETCH, self._wait)
+        room = self._limiter.reserve(PREFETCH, self._wait)
         if not room:
             return False
         found: list[Taken] = []
-        released, crowded = self._gate.released, self._gate.crowded
+        released, at_limit = self._limiter.released, self._limiter.at_limit
         try:
             found = self._take(room)
         finally:
-            self._gate.release(room - len(found))
+            self._limiter.release(room - len(found))
         self._fetched.extend(found)
-        self._gate.drained = not found
+        self._limiter.drained = not found
         if not found:
-            self._await_bell(released if crowded else None)
+            self._await_notification(released if at_limit else None)
         return bool(found)
 
-    def _await_bell(self, released: int | None) -> None:
+    def _await_notification(self, released: int | None) -> None:
         """Rings that came while fetching end the wait at once; many rings are one.
 
         So do places given back, when a lane had its share of them: `released` is their count of then.
@@ -214,12 +214,12 @@ class BellConsumer(Consumer):
         deadline = time.monotonic() + self._wait
         message = None
         while message is None and (left := deadline - time.monotonic()) > 0:
-            message = self._bell.get_message(timeout=left if released is None else min(left, _CROWDED_SECONDS))
-            if released is not None and self._gate.released != released:
+            message = self._notification.get_message(timeout=left if released is None else min(left, _AT_LIMIT_SECONDS))
+            if released is not None and self._limiter.released != released:
                 break
         while message is not None:
-            message = self._bell.get_message(timeout=0)
+            message = self._notification.get_message(timeout=0)
 
 
-def _lane(message: "dramatiq.Message[Any] | MessageProxy") -> str:
+def _tenant(message: "dramatiq.Message[Any] | MessageProxy") -> str:
     return split_stream(message.args[0])[0]

@@ -27,8 +27,8 @@ from annals.domain.function import Function
 from annals.domain.ports import Build, BuildOutcome, Executor, ExecutorUnavailable, ExecutorUnreachable
 from annals.store.content.blobs import BlobError
 from annals.store.content.contents import ROW_LIMIT, Content, digest
-from annals.store.coordination.process_lease import Presence
-from annals.store.coordination.retry import patiently
+from annals.store.coordination.process_lease import ProcessLease
+from annals.store.coordination.retry import retry
 from annals.store.errors import NoPlace, StoreError, StoreUnavailable
 from annals.store.log.log import EventLog, Recorded
 from annals.store.log.request import BuildSlot
@@ -45,7 +45,7 @@ ATTEMPTS = 3
 """How often a build is claimed before losing it again means that it failed."""
 
 READY = "The deployment is ready."
-_CLAIM_PATIENCE_SECONDS = 5.0
+_CLAIM_RETRY_SECONDS = 5.0
 _LOOKS = 8
 """How often a worker looks for a build to claim that others claim first."""
 
@@ -74,7 +74,7 @@ class Builds:
         self,
         log: EventLog,
         *,
-        presence: Presence,
+        process_lease: ProcessLease,
         vault: Vault,
         environments: Environments,
         executor: Executor,
@@ -83,7 +83,7 @@ class Builds:
         limits: BuildLimits,
         queue: Queue,
     ) -> None:
-        self._log, self._presence, self._executor, self._limits = log, presence, executor, limits
+        self._log, self._process_lease, self._executor, self._limits = log, process_lease, executor, limits
         self._sources, self._statuses, self._queue = sources, statuses, queue
         self._jobs = Jobs(vault, environments, limits)
         self.held: set[str] = set()
@@ -149,14 +149,14 @@ class Builds:
             log.warning("next_build_not_woken", error=str(error))
 
     async def _claim(self, stream: str, cause: Cause) -> Attempt | None:
-        holder, slot = self._presence.id, BuildSlot(split_stream(stream)[0])
+        holder, slot = self._process_lease.id, BuildSlot(split_stream(stream)[0])
 
         async def claim() -> Recorded:
             return await self._log.run(
                 claim_build, _key(stream), meta=cause.meta(self._actor), takes=slot, worker=holder
             )
 
-        claimed = await patiently(claim, seconds=_CLAIM_PATIENCE_SECONDS)
+        claimed = await retry(claim, seconds=_CLAIM_RETRY_SECONDS)
         (deployment,) = claimed.aggregates
         assert isinstance(deployment, Deployment)  # noqa: S101 - the key's type
         # The answer to a former append may have been lost: then it is claimed already, by this process.
@@ -196,8 +196,8 @@ class Builds:
                 return await self._executor.build(job, output.write)
 
         try:
-            patience = self._limits.executor_patience_seconds
-            return await patiently(build, seconds=patience, away=ExecutorUnreachable)
+            retry_seconds = self._limits.executor_retry_seconds
+            return await retry(build, seconds=retry_seconds, away=ExecutorUnreachable)
         except TimeoutError:
             await self.stop(Deployment.stream(job.project, job.deployment))
             sentence = f"The build did not end within {job.timeout_seconds:g} seconds."
@@ -207,8 +207,8 @@ class Builds:
         """The first output is here; a build that was canceled or lost meanwhile is killed."""
         key, meta = _key(attempt.stream), attempt.cause.meta(self._actor)
         try:
-            await patiently(lambda: self._log.run(start_build, key, meta=meta, epoch=attempt.epoch))
-            deployment = await patiently(lambda: self._log.load(key))
+            await retry(lambda: self._log.run(start_build, key, meta=meta, epoch=attempt.epoch))
+            deployment = await retry(lambda: self._log.load(key))
             holds = deployment.epoch == attempt.epoch and deployment.status == "building"
         except (Conflict, DeploymentNotFound):
             holds = False
@@ -217,29 +217,29 @@ class Builds:
 
     async def _settle(self, attempt: Attempt, outcome: BuildOutcome, output: BuildLog, specification: str) -> None:
         text = await output.whole(READY if outcome.artefact is not None else outcome.message)
-        facts = {
+        recorded_events = {
             "epoch": attempt.epoch,
             "milliseconds": round(outcome.seconds * 1000),
             "specification": specification,
         }
         try:
-            await self._end(attempt, outcome, facts, text)
+            await self._end(attempt, outcome, recorded_events, text)
         except BlobError as error:
             lost = f"The build's log could not be kept: {error}\n{outcome.message}\n"
-            await self._end(attempt, outcome, facts, lost.encode()[-ROW_LIMIT:])
+            await self._end(attempt, outcome, recorded_events, lost.encode()[-ROW_LIMIT:])
 
-    async def _end(self, attempt: Attempt, outcome: BuildOutcome, facts: dict[str, Any], text: bytes) -> None:
-        facts = {**facts, "logs_digest": digest(text), "logs_size": len(text)}
+    async def _end(self, attempt: Attempt, outcome: BuildOutcome, recorded_events: dict[str, Any], text: bytes) -> None:
+        recorded_events = {**recorded_events, "logs_digest": digest(text), "logs_size": len(text)}
         contents = [Content(attempt.stream, "build", text)]
         if outcome.artefact is not None:
-            await self._succeed(attempt, {**facts, "artefact": outcome.artefact}, contents)
+            await self._succeed(attempt, {**recorded_events, "artefact": outcome.artefact}, contents)
             return
-        facts |= {"reason": outcome.reason or "command_failed", "message": outcome.message}
+        recorded_events |= {"reason": outcome.reason or "command_failed", "message": outcome.message}
         key, meta = _key(attempt.stream), attempt.cause.meta(self._actor)
-        recorded = await patiently(lambda: self._log.run(fail_build, key, meta=meta, contents=contents, **facts))
+        recorded = await retry(lambda: self._log.run(fail_build, key, meta=meta, contents=contents, **recorded_events))
         _say_if_refused(attempt, recorded)
 
-    async def _succeed(self, attempt: Attempt, facts: dict[str, Any], contents: Sequence[Content]) -> None:
+    async def _succeed(self, attempt: Attempt, recorded_events: dict[str, Any], contents: Sequence[Content]) -> None:
         deployment = attempt.deployment
         keys = Function.key(deployment.project_id, deployment.function_id), _key(attempt.stream)
         meta = attempt.cause.meta(self._actor)
@@ -249,16 +249,16 @@ class Builds:
             judged: dict[str, Any] = {"activate": row is not None and row["activate"]}
             if row is not None:
                 judged["answering"] = Answering(row["answering"], newer=row["newer"])
-            return await self._log.run(complete_build, *keys, meta=meta, contents=contents, **judged, **facts)
+            return await self._log.run(complete_build, *keys, meta=meta, contents=contents, **judged, **recorded_events)
 
-        _say_if_refused(attempt, await patiently(record))
+        _say_if_refused(attempt, await retry(record))
 
     async def _executor_lost(self, attempt: Attempt, why: str) -> BuildOutcome | None:
         """Queue the build again, a moment later; after the last attempt it has failed, and this is its outcome."""
         log.warning("build_lost_its_executor", deployment=attempt.stream, epoch=attempt.epoch, why=why)
         await asyncio.sleep(self._limits.executor_pause_seconds * attempt.epoch)
         if attempt.epoch < ATTEMPTS:
-            await patiently(lambda: self._recover(attempt))
+            await retry(lambda: self._recover(attempt))
             return None
         sentence = f"The executor could not be reached for this build, {attempt.epoch} times: {why}"
         return BuildOutcome(reason="executor_lost", message=sentence)
@@ -282,7 +282,7 @@ class Builds:
 
     @property
     def _actor(self) -> str:
-        return f"worker:{self._presence.id}"
+        return f"worker:{self._process_lease.id}"
 
 
 def _say_if_refused(attempt: Attempt, recorded: Recorded) -> None:

@@ -10,7 +10,7 @@ from annals.domain.execution import Execution
 from annals.domain.function import Function
 from annals.domain.ports import Executor
 from annals.store.log.log import EventLog
-from annals.workers.blob_garbage import Litter
+from annals.workers.blob_garbage import BlobGarbage
 from annals.workers.job_messages import UNKNOWN, Cause, split_stream
 from annals.workers.retention import Retention
 
@@ -22,12 +22,12 @@ _STOP_PAUSE = 0.1
 log = structlog.get_logger(__name__)
 
 
-class Chores:
+class Cleanup:
     """Each is safe to repeat, and to miss: instances idle out, builds are refused, clocks sweep. May raise
     ExecutorUnavailable: then there is nothing that runs."""
 
-    def __init__(self, log: EventLog, executor: Executor, retention: Retention, litter: Litter) -> None:
-        self._log, self._executor, self._retention, self._litter = log, executor, retention, litter
+    def __init__(self, log: EventLog, executor: Executor, retention: Retention, blob_garbage: BlobGarbage) -> None:
+        self._log, self._executor, self._retention, self._blob_garbage = log, executor, retention, blob_garbage
 
     async def stop_execution(self, stream: str, _cause: Cause = UNKNOWN) -> None:
         """Kill the run of a canceled execution. One that was claimed just before may reach its executor only now."""
@@ -48,7 +48,7 @@ class Chores:
         if await self._executor.cancel_build(project_id, deployment_id):
             log.info("build_stopped", deployment=stream)
         await self._executor.retire(project_id, deployment_id)
-        await self._litter.sweep_deployment(project_id, deployment_id, datetime.now(UTC))
+        await self._blob_garbage.sweep_deployment(project_id, deployment_id, datetime.now(UTC))
 
     async def retire_function(self, stream: str, cause: Cause = UNKNOWN) -> None:
         """End and remove the work of a deleted function, and the instances that answered for it."""

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Mapping
 import dramatiq
 import structlog
 
-from annals.capacity.worker_limiter import Gate
-from annals.workers.broker import WakeUpBroker
-from annals.workers.job_messages import QUEUE_OF, Cause, WakeUp, split_stream
+from annals.capacity.worker_limiter import WorkerLimiter
+from annals.workers.broker import JobMessageBroker
+from annals.workers.job_messages import QUEUE_OF, Cause, JobMessage, split_stream
 
 Handler = Callable[[str, Cause], Awaitable[None]]
 """Works on one stream to its end; what it raises was not planned for, and is logged."""
@@ -24,12 +24,12 @@ _STOP_MS = 2000
 log = structlog.get_logger(__name__)
 
 
-class Desk:
+class Dispatcher:
     """Owns the Dramatiq worker of this process. A wake-up's place in its queue's gate is given back when it is done."""
 
-    def __init__(self, broker: WakeUpBroker, handlers: Mapping[str, Handler]) -> None:
+    def __init__(self, broker: JobMessageBroker, handlers: Mapping[str, Handler]) -> None:
         self._broker, self._handlers = broker, handlers
-        self._gates: Mapping[str, Gate] = broker.gates
+        self._limiters: Mapping[str, WorkerLimiter] = broker.limiters
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         for actor, queue in QUEUE_OF.items():
@@ -44,8 +44,8 @@ class Desk:
 
     async def stop(self, grace_seconds: float) -> None:
         """Fetch nothing more, give back what waits, cancel what still runs after `grace_seconds`."""
-        for gate in self._gates.values():
-            gate.close()
+        for limiter in self._limiters.values():
+            limiter.close()
         await asyncio.to_thread(self._worker.stop, _STOP_MS)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace_seconds)
@@ -56,35 +56,37 @@ class Desk:
     @property
     def busy(self) -> dict[str, int]:
         """Work in hand by queue."""
-        return {queue: gate.busy for queue, gate in self._gates.items()}
+        return {queue: limiter.busy for queue, limiter in self._limiters.items()}
 
-    def begin_now(self, wake_up: WakeUp, work: Work) -> None:
+    def begin_now(self, job_message: JobMessage, work: Work) -> None:
         """Do at once what is woken through the queue as well, in a place of its own, unless others wait for one."""
-        if self._gates[QUEUE_OF[wake_up.actor]].enter(_lane(wake_up)):
-            self._begin(wake_up, work)
+        if self._limiters[QUEUE_OF[job_message.actor]].enter(_tenant(job_message)):
+            self._begin(job_message, work)
 
     def _hand_over(self, actor: str) -> Callable[[str, int, str], None]:
         handler = self._handlers[actor]
 
         def hand_over(stream: str, position: int, correlation: str) -> None:
-            wake_up = WakeUp(actor, stream, Cause(position, correlation))
-            self._loop.call_soon_threadsafe(self._begin, wake_up, functools.partial(handler, stream, wake_up.cause))
+            job_message = JobMessage(actor, stream, Cause(position, correlation))
+            self._loop.call_soon_threadsafe(
+                self._begin, job_message, functools.partial(handler, stream, job_message.cause)
+            )
 
         return hand_over
 
-    def _begin(self, wake_up: WakeUp, work: Work) -> None:
-        task = self._loop.create_task(self._work(wake_up, work))
+    def _begin(self, job_message: JobMessage, work: Work) -> None:
+        task = self._loop.create_task(self._work(job_message, work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _work(self, wake_up: WakeUp, work: Work) -> None:
+    async def _work(self, job_message: JobMessage, work: Work) -> None:
         try:
             await work()
         except Exception:
-            log.exception("work_failed", actor=wake_up.actor, stream=wake_up.stream)
+            log.exception("work_failed", actor=job_message.actor, stream=job_message.stream)
         finally:
-            self._gates[QUEUE_OF[wake_up.actor]].release(lane=_lane(wake_up))
+            self._limiters[QUEUE_OF[job_message.actor]].release(tenant=_tenant(job_message))
 
 
-def _lane(wake_up: WakeUp) -> str:
-    return split_stream(wake_up.stream)[0]
+def _tenant(job_message: JobMessage) -> str:
+    return split_stream(job_message.stream)[0]

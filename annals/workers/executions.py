@@ -19,9 +19,9 @@ from annals.domain.invocation import succeeded
 from annals.domain.ports import UNANSWERED_STATUS, Executor, ExecutorUnavailable, ExecutorUnreachable, Outcome, Reason
 from annals.store.content.blobs import BlobError
 from annals.store.content.contents import Content, Contents
-from annals.store.coordination.direct_dispatch import Knock
-from annals.store.coordination.process_lease import Presence
-from annals.store.coordination.retry import patiently
+from annals.store.coordination.direct_dispatch import DirectDispatch
+from annals.store.coordination.process_lease import ProcessLease
+from annals.store.coordination.retry import retry
 from annals.store.errors import NoPlace, StoreUnavailable
 from annals.store.log.log import EventLog, Meta
 from annals.store.log.reader import project_events
@@ -37,7 +37,7 @@ TRANSPORT_SLACK_SECONDS = 15
 QUEUE_SECONDS = 45.0
 """How long a claimed run may wait for its turn on a host, besides: synchronous calls may have taken all of them."""
 
-_CLAIM_PATIENCE_SECONDS = 5.0
+_CLAIM_RETRY_SECONDS = 5.0
 
 _REMEMBERED = 100
 """Knocks whose wake-up by the relay is still to come; one that is forgotten costs a read."""
@@ -64,17 +64,17 @@ class Executions:
         self,
         log: EventLog,
         *,
-        presence: Presence,
+        process_lease: ProcessLease,
         contents: Contents,
         vault: Vault,
         environments: Environments,
         executor: Executor,
         start_seconds: float,
-        executor_patience_seconds: float = 15.0,
+        executor_retry_seconds: float = 15.0,
     ) -> None:
         """`executor_patience_seconds`: how long claimed work waits for an executor that cannot be reached."""
-        self._log, self._presence, self._executor = log, presence, executor
-        self._start_seconds, self._executor_patience = start_seconds, executor_patience_seconds
+        self._log, self._process_lease, self._executor = log, process_lease, executor
+        self._start_seconds, self._executor_retry = start_seconds, executor_retry_seconds
         self._reads = Reads(log)
         self._preparation = Preparation(self._reads, contents, vault, environments)
         self._bounds = Bounds(log.database)
@@ -86,19 +86,21 @@ class Executions:
         if cause not in self._begun:
             await self._run(stream, cause, None)
 
-    async def begin(self, knock: Knock) -> None:
+    async def begin(self, direct_dispatch: DirectDispatch) -> None:
         """The same for one that was recorded a moment ago and is told whole. Raises as reading it would."""
-        await self._run(knock.stream, Cause(knock.position, knock.correlation), knock)
+        await self._run(
+            direct_dispatch.stream, Cause(direct_dispatch.position, direct_dispatch.correlation), direct_dispatch
+        )
 
-    async def _run(self, stream: str, cause: Cause, knock: Knock | None) -> None:
+    async def _run(self, stream: str, cause: Cause, direct_dispatch: DirectDispatch | None) -> None:
         if stream in self.held:
             return
         self.held.add(stream)
         try:
-            claim = await self._claim(stream, cause, knock)
+            claim = await self._claim(stream, cause, direct_dispatch)
             if claim is None:
                 return
-            if knock is not None:
+            if direct_dispatch is not None:
                 self._begun.append(cause)  # the relay wakes a worker for it as well
             await self._carry_out(claim)
         finally:
@@ -108,11 +110,11 @@ class Executions:
         """Kill the run of an execution, wherever it is. Raises ExecutorUnavailable."""
         await self._executor.cancel_execution(*split_stream(stream))
 
-    async def _claim(self, stream: str, cause: Cause, knock: Knock | None) -> Claim | None:
+    async def _claim(self, stream: str, cause: Cause, direct_dispatch: DirectDispatch | None) -> Claim | None:
         """Claim it. One whose function runs as many as it may stays `waiting`, and is woken when there is a place."""
-        holder = self._presence.id
-        told = [] if knock is None else [self._told(knock)]
-        sealed = b"" if knock is None else knock.given
+        holder = self._process_lease.id
+        told = [] if direct_dispatch is None else [self._told(direct_dispatch)]
+        sealed = b"" if direct_dispatch is None else direct_dispatch.given
 
         async def claim() -> Claim | None:
             execution = told.pop() if told else await self._reads.execution(Execution.key(*split_stream(stream)))
@@ -134,13 +136,15 @@ class Executions:
             return Claim(execution, ready, cause.then(recorded.position), place)
 
         try:
-            return await patiently(claim, seconds=_CLAIM_PATIENCE_SECONDS)
+            return await retry(claim, seconds=_CLAIM_RETRY_SECONDS)
         except (Conflict, NoPlace):
             return None  # another worker was first
 
-    def _told(self, knock: Knock) -> Execution | None:
+    def _told(self, direct_dispatch: DirectDispatch) -> Execution | None:
         """What a knock says of an execution; that nothing has happened to it since, the append of its claim proves."""
-        event = self._log.mapper.decode(knock.stream, knock.version, Execution.Requested.TOPIC, knock.state)
+        event = self._log.mapper.decode(
+            direct_dispatch.stream, direct_dispatch.version, Execution.Requested.TOPIC, direct_dispatch.state
+        )
         execution = project_events(None, [event])
         return execution if isinstance(execution, Execution) else None
 
@@ -165,7 +169,7 @@ class Executions:
                 return await self._executor.execute(run)
 
         try:
-            return await patiently(execute, seconds=self._executor_patience, away=ExecutorUnreachable)
+            return await retry(execute, seconds=self._executor_retry, away=ExecutorUnreachable)
         except ExecutorUnavailable as error:
             return _failed("runtime_unavailable", f"The executor could not be reached: {error}")
         except TimeoutError:
@@ -173,11 +177,11 @@ class Executions:
             return _failed("timeout", f"Asynchronous function execution timed out: no end after {limit} seconds.")
 
     async def _settle(self, claim: Claim, outcome: Outcome, prepared: Prepared) -> None:
-        facts, logging = ran(prepared, outcome), prepared.context.logging
+        recorded_events, logging = ran(prepared, outcome), prepared.context.logging
 
         async def decide(execution: Execution) -> list[Content]:
             now = datetime.now(UTC) if succeeded(outcome) else await self._now(execution)
-            return settle(execution, claim.execution.epoch, outcome, facts, logging=logging, now=now)
+            return settle(execution, claim.execution.epoch, outcome, recorded_events, logging=logging, now=now)
 
         try:
             await self._record(claim, decide)
@@ -212,10 +216,10 @@ class Executions:
 
         try:
             try:
-                await patiently(record)
+                await retry(record)
             except Conflict:
                 first.clear()
-                await patiently(record)
+                await retry(record)
         except (Conflict, ExecutionNotFound):
             _say_refused(claim)
 
@@ -244,7 +248,7 @@ class Executions:
         return datetime.now(UTC) if execution.retries is None else await self._log.database.now()
 
     def _meta(self, cause: Cause) -> Meta:
-        return cause.meta(f"worker:{self._presence.id}")
+        return cause.meta(f"worker:{self._process_lease.id}")
 
 
 def _say_refused(claim: Claim) -> None:

@@ -15,21 +15,21 @@ WARM_FUNCTION = "warm_function"
 
 EXECUTIONS = "executions"
 BUILDS = "builds"
-CHORES = "chores"
+CLEANUP = "chores"
 
 QUEUE_OF: Mapping[str, str] = {
     RUN_EXECUTION: EXECUTIONS,
     BUILD_DEPLOYMENT: BUILDS,
-    STOP_EXECUTION: CHORES,
-    STOP_BUILD: CHORES,
-    RETIRE_DEPLOYMENT: CHORES,
-    RETIRE_FUNCTION: CHORES,
-    WARM_FUNCTION: CHORES,
+    STOP_EXECUTION: CLEANUP,
+    STOP_BUILD: CLEANUP,
+    RETIRE_DEPLOYMENT: CLEANUP,
+    RETIRE_FUNCTION: CLEANUP,
+    WARM_FUNCTION: CLEANUP,
 }
 """The queue of each actor: those of one queue share its capacity in a worker."""
 
 
-LANED = frozenset({EXECUTIONS})
+TENANT_QUEUED = frozenset({EXECUTIONS})
 """Queues that are served one project after the other."""
 
 
@@ -51,7 +51,7 @@ class Cause(NamedTuple):
 UNKNOWN = Cause()
 
 
-class WakeUp(NamedTuple):
+class JobMessage(NamedTuple):
     """`stream` is the aggregate to look at."""
 
     actor: str

@@ -11,7 +11,7 @@ from annals.domain.deployment import Deployment
 from annals.domain.errors import FunctionNotFound, FunctionRuntimeUnsupported
 from annals.domain.ports import Build, BuildOutcome, Limits
 from annals.store.content.blob_keys import artefact_key
-from annals.store.coordination.retry import EXECUTOR_SECONDS, patiently
+from annals.store.coordination.retry import EXECUTOR_SECONDS, retry
 from annals.store.errors import StoreError, VariableUnreadable
 from annals.store.secrets.tokens import EPHEMERAL_KEYS, ephemeral_key
 from annals.store.secrets.vault import Vault
@@ -25,7 +25,7 @@ class BuildLimits(msgspec.Struct, frozen=True, kw_only=True):
     output_limit_bytes: int
     executor_pause_seconds: float = 2.0
     """How long an executor that was lost is left alone, times the attempt."""
-    executor_patience_seconds: float = EXECUTOR_SECONDS
+    executor_retry_seconds: float = EXECUTOR_SECONDS
 
 
 class Job(NamedTuple):
@@ -45,12 +45,12 @@ class Jobs:
     async def of(self, deployment: Deployment) -> Job | None:
         """The job of a claimed build; None when its function or the deployment itself is gone."""
         where = deployment.project_id, deployment.deployment_id
-        context = await patiently(lambda: self._environments.of_deployment(*where))
+        context = await retry(lambda: self._environments.of_deployment(*where))
         if context is None:
             return None
         size = context.specification(building=True)
         try:
-            prepared = await patiently(lambda: self._environments.of(context, building=True))
+            prepared = await retry(lambda: self._environments.of(context, building=True))
             return Job(size.slug, await self._build(prepared, deployment.epoch))
         except FunctionNotFound:
             return None
@@ -64,7 +64,7 @@ class Jobs:
 
     async def _build(self, prepared: Prepared, epoch: int) -> Build:
         context, deployment = prepared.context, deployment_of(prepared.context)
-        secret = await patiently(lambda: self._vault.derive(context.project_id, EPHEMERAL_KEYS))
+        secret = await retry(lambda: self._vault.derive(context.project_id, EPHEMERAL_KEYS))
         expires = time.time() + self._limits.timeout_seconds + KEY_SLACK_SECONDS
         claims = key_of_code(context, expires=expires, child=f"deployment:{deployment.deployment_id}")
         key = ephemeral_key(claims, secret, prefix="ephemeral")

@@ -8,37 +8,37 @@ from datetime import timedelta
 
 import structlog
 
-from annals.capacity.backpressure import Pressure
-from annals.capacity.freed_slots import Vacancies
-from annals.capacity.worker_limiter import Gate
+from annals.capacity.backpressure import Backpressure
+from annals.capacity.freed_slots import FreedSlots
+from annals.capacity.worker_limiter import WorkerLimiter
 from annals.domain.ports import Executor
 from annals.projections.following import FOLLOWING
 from annals.settings import Settings
-from annals.store.coordination.direct_dispatch import Door, Knock
+from annals.store.coordination.direct_dispatch import DirectDispatch, DispatchSocket
 from annals.store.coordination.idempotency import Idempotency
 from annals.store.coordination.leases import BuildSlots
 from annals.store.coordination.pauses import SCHEDULES, Holds
 from annals.store.coordination.retry import EXECUTOR_SECONDS
 from annals.store.log.append_modes import PLACES
 from annals.store.log.follower import Elsewhere, Follower
-from annals.store.log.tail_cache import Window
+from annals.store.log.tail_cache import TailCache
 from annals.store.postgres.listener import Listener
 from annals.vcs.client import Repositories
 from annals.vcs.jobs import Bounds
 from annals.vcs.locating import Locator
-from annals.workers.blob_garbage import Litter
-from annals.workers.broker import QueueUnavailable, WakeUpBroker
+from annals.workers.blob_garbage import BlobGarbage
+from annals.workers.broker import JobMessageBroker, QueueUnavailable
 from annals.workers.builds import Builds
-from annals.workers.claim_reconciliation import Shelf, Stock
-from annals.workers.cleanup import Chores
+from annals.workers.claim_reconciliation import ClaimedWork, ClaimReconciliation
+from annals.workers.cleanup import Cleanup
 from annals.workers.clock import Duty, keep
-from annals.workers.dispatcher import Desk
+from annals.workers.dispatcher import Dispatcher
 from annals.workers.ending import end
 from annals.workers.executions import Executions
 from annals.workers.job_messages import (
     BUILD_DEPLOYMENT,
     BUILDS,
-    CHORES,
+    CLEANUP,
     EXECUTIONS,
     RETIRE_DEPLOYMENT,
     RETIRE_FUNCTION,
@@ -46,15 +46,15 @@ from annals.workers.job_messages import (
     STOP_BUILD,
     STOP_EXECUTION,
     WARM_FUNCTION,
-    WakeUp,
+    JobMessage,
 )
 from annals.workers.jobs import BuildLimits
 from annals.workers.keeper import Keeper, Work
 from annals.workers.leadership import Leadership
 from annals.workers.pausable import unless_held
-from annals.workers.prewarming import LOOK_SECONDS, Warming, Warmth
+from annals.workers.prewarming import LOOK_SECONDS, Prewarming, Warming
 from annals.workers.reaper import Overdue, Reaper
-from annals.workers.redelivery import Missed, wake
+from annals.workers.redelivery import Redelivery, wake
 from annals.workers.relay import sender
 from annals.workers.relay import wants as relay_wants
 from annals.workers.retention import Retention
@@ -81,46 +81,51 @@ async def serve_worker(settings: Settings, executor: Executor, *, asked: asyncio
     """Work until `asked` to end: then nothing more is claimed, and what does not end in time is handed back."""
     places = settings.worker_executions
     slots = BuildSlots(settings.worker_builds, settings.worker_builds_reserve)
-    pressure = Pressure.open(settings.executor_urls)
-    gates = {
-        EXECUTIONS: Gate(places, settings.share_of(places), pressed=lambda: pressure.pressed),
-        BUILDS: Gate(sum(slots)),
-        CHORES: Gate(8),
+    backpressure = Backpressure.open(settings.executor_urls)
+    limiters = {
+        EXECUTIONS: WorkerLimiter(places, settings.share_of(places), pressed=lambda: backpressure.pressed),
+        BUILDS: WorkerLimiter(sum(slots)),
+        CLEANUP: WorkerLimiter(8),
     }
 
     def doing() -> str:
-        return ", ".join(f"{gate.busy} {queue}" for queue, gate in gates.items() if gate.busy) or "idle"
+        return ", ".join(f"{limiter.busy} {queue}" for queue, limiter in limiters.items() if limiter.busy) or "idle"
 
     async with opened(settings, "worker", doing, slots) as process:
-        broker = WakeUpBroker(settings.redis_url, gates)
+        broker = JobMessageBroker(settings.redis_url, limiters)
         executions = _executions(settings, process, executor)
         builds = _builds(settings, process, executor, broker)
-        chores = Chores(process.log, executor, _retention(settings, process), _litter(settings, process))
-        desk = Desk(
+        cleanup = Cleanup(process.log, executor, _retention(settings, process), _blob_garbage(settings, process))
+        dispatcher = Dispatcher(
             broker,
             {
                 RUN_EXECUTION: executions.run,
                 BUILD_DEPLOYMENT: builds.run,
-                STOP_EXECUTION: chores.stop_execution,
+                STOP_EXECUTION: cleanup.stop_execution,
                 STOP_BUILD: builds.stop,
-                RETIRE_DEPLOYMENT: chores.retire_deployment,
-                RETIRE_FUNCTION: chores.retire_function,
-                WARM_FUNCTION: _warmth(settings, process, executor).warm,
+                RETIRE_DEPLOYMENT: cleanup.retire_deployment,
+                RETIRE_FUNCTION: cleanup.retire_function,
+                WARM_FUNCTION: _prewarming(settings, process, executor).warm,
             },
         )
-        stock = Stock(
-            process.log, process.presence, Shelf(executions.held, executions.stop), Shelf(builds.held, builds.stop)
+        claim_reconciliation = ClaimReconciliation(
+            process.log,
+            process.process_lease,
+            ClaimedWork(executions.held, executions.stop),
+            ClaimedWork(builds.held, builds.stop),
         )
-        stock_taking = asyncio.ensure_future(keep(Duty("stock", settings.lease_s / 2, stock.take)))
-        desk.start()
-        door = Door.open(settings.executor_urls, functools.partial(_answer, desk, executions))
+        reconciling = asyncio.ensure_future(keep(Duty("stock", settings.lease_s / 2, claim_reconciliation.take)))
+        dispatcher.start()
+        dispatch_socket = DispatchSocket.open(
+            settings.executor_urls, functools.partial(_answer, dispatcher, executions)
+        )
         try:
             await _until(asked, tell, doing)
         finally:
-            if door is not None:
-                door.close()
-            await desk.stop(GRACE_SECONDS)
-            stock_taking.cancel()
+            if dispatch_socket is not None:
+                dispatch_socket.close()
+            await dispatcher.stop(GRACE_SECONDS)
+            reconciling.cancel()
 
 
 async def serve_keeper(settings: Settings, *, asked: asyncio.Event, tell: Tell) -> None:
@@ -135,9 +140,9 @@ async def serve_keeper(settings: Settings, *, asked: asyncio.Event, tell: Tell) 
         Listener.open(process.database) as listener,
         Listener.open(process.database, PLACES) as places,
     ):
-        queue = WakeUpBroker(settings.redis_url)
+        queue = JobMessageBroker(settings.redis_url)
 
-        leadership = Leadership(process.database, process.log.facts.readable)
+        leadership = Leadership(process.database, process.log.reader.readable)
         keeper = Keeper(leadership, lambda: _term(settings, process, listener, places, queue))
         keeping = asyncio.ensure_future(keeper.serve())
         try:
@@ -147,41 +152,41 @@ async def serve_keeper(settings: Settings, *, asked: asyncio.Event, tell: Tell) 
 
 
 def _term(
-    settings: Settings, process: Process, listener: Listener, places: Listener, queue: WakeUpBroker
+    settings: Settings, process: Process, listener: Listener, places: Listener, queue: JobMessageBroker
 ) -> Sequence[Work]:
     """The followers and the clocks of one keeper's term."""
     event_log = process.log
-    window = Window(process.log.facts, listener)
-    followers = _followers(process, listener, window, queue)
+    tail_cache = TailCache(process.log.reader, listener)
+    followers = _followers(process, listener, tail_cache, queue)
     wake_runs = functools.partial(wake, process.database, queue, RUN_EXECUTION)
     holds, schedules = Holds(process.database), Schedules(event_log, queue, look_back_seconds=5.0)
     duties = [
         Duty("reaper", settings.lease_s / 5, Reaper(event_log, lease_seconds=settings.lease_s).sweep),
         Duty("overdue", 5.0, Overdue(event_log, slack_seconds=OVERDUE_SECONDS + settings.start_timeout_s).sweep),
-        Duty("vacancies", 1.0, Vacancies(process.database, places, wake_runs).run),
-        Duty("missed", 2.0, unless_held(holds, SCHEDULES, Missed(process.database, queue).sweep)),
+        Duty("vacancies", 1.0, FreedSlots(process.database, places, wake_runs).run),
+        Duty("missed", 2.0, unless_held(holds, SCHEDULES, Redelivery(process.database, queue).sweep)),
         Duty("schedules", 0.5, unless_held(holds, SCHEDULES, schedules.tick)),
         Duty("warmth", LOOK_SECONDS, unless_held(holds, SCHEDULES, Warming(process.database, queue).sweep)),
         Duty("abandoned", 5.0, _retention(settings, process).end_abandoned_builds),
         Duty("retention", 600.0, _retention(settings, process).run, delay=60.0),
-        Duty("litter", 3600.0, _litter(settings, process).run, delay=300.0),
+        Duty("litter", 3600.0, _blob_garbage(settings, process).run, delay=300.0),
         Duty("unfinished", 10.0, process.contents.blobs.forget_unfinished),
         Duty("idempotency", 600.0, _idempotency(process).forget_old, delay=120.0),
     ]
     sealing = Sealing(process.log, settings)
     duties += sealing.duties()
-    followers.append(sealing.follower(listener, window))
+    followers.append(sealing.follower(listener, tail_cache))
     return [*(follower.run for follower in followers), *(_kept(duty) for duty in duties)]
 
 
-def _followers(process: Process, listener: Listener, window: Window, queue: WakeUpBroker) -> list[Follower]:
+def _followers(process: Process, listener: Listener, tail_cache: TailCache, queue: JobMessageBroker) -> list[Follower]:
     """Those that somebody waits for come first; the others let events gather."""
-    follower = functools.partial(Follower, facts=process.log.facts, listener=listener, window=window)
+    follower = functools.partial(Follower, reader=process.log.reader, listener=listener, tail_cache=tail_cache)
     return [
         follower(
             "relay", Elsewhere(sender(queue)), wants=relay_wants, rest_seconds=0.01, transient=(QueueUnavailable,)
         ),
-        Triggers(process.log, process.vault).follower(listener, window),
+        Triggers(process.log, process.vault).follower(listener, tail_cache),
         *(
             follower(name, one.handle, wants=one.wants, gather_seconds=one.gather_seconds)
             for name, one in FOLLOWING.items()
@@ -193,33 +198,35 @@ def _kept(duty: Duty) -> Work:
     return lambda: keep(duty)
 
 
-def _answer(desk: Desk, executions: Executions, knock: Knock) -> None:
-    desk.begin_now(WakeUp(RUN_EXECUTION, knock.stream), functools.partial(executions.begin, knock))
+def _answer(dispatcher: Dispatcher, executions: Executions, direct_dispatch: DirectDispatch) -> None:
+    dispatcher.begin_now(
+        JobMessage(RUN_EXECUTION, direct_dispatch.stream), functools.partial(executions.begin, direct_dispatch)
+    )
 
 
 def _executions(settings: Settings, process: Process, executor: Executor) -> Executions:
     return Executions(
         process.log,
-        presence=process.presence,
+        process_lease=process.process_lease,
         contents=process.contents,
         vault=process.vault,
         environments=process.environments,
         executor=executor,
         start_seconds=float(settings.start_timeout_s),
-        executor_patience_seconds=EXECUTOR_SECONDS,
+        executor_retry_seconds=EXECUTOR_SECONDS,
     )
 
 
-def _warmth(settings: Settings, process: Process, executor: Executor) -> Warmth:
+def _prewarming(settings: Settings, process: Process, executor: Executor) -> Prewarming:
     start_seconds = float(settings.start_timeout_s)
-    return Warmth(process.database, process.environments, executor, start_seconds=start_seconds)
+    return Prewarming(process.database, process.environments, executor, start_seconds=start_seconds)
 
 
-def _builds(settings: Settings, process: Process, executor: Executor, queue: WakeUpBroker) -> Builds:
+def _builds(settings: Settings, process: Process, executor: Executor, queue: JobMessageBroker) -> Builds:
     locator, repositories = Locator(process.log, process.vault, settings.git_remotes), _repositories(settings)
     return Builds(
         process.log,
-        presence=process.presence,
+        process_lease=process.process_lease,
         vault=process.vault,
         environments=process.environments,
         executor=executor,
@@ -251,8 +258,8 @@ def _idempotency(process: Process) -> Idempotency:
     return Idempotency(process.database, process.contents, process.vault)
 
 
-def _litter(settings: Settings, process: Process) -> Litter:
-    return Litter(process.database, process.contents, grace=timedelta(hours=1, seconds=settings.build_timeout_s))
+def _blob_garbage(settings: Settings, process: Process) -> BlobGarbage:
+    return BlobGarbage(process.database, process.contents, grace=timedelta(hours=1, seconds=settings.build_timeout_s))
 
 
 async def _until(asked: asyncio.Event, tell: Tell, doing: Callable[[], str]) -> None:

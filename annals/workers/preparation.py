@@ -9,7 +9,7 @@ from annals.domain.execution import Execution
 from annals.domain.ports import Reason
 from annals.store.content.contents import Contents
 from annals.store.content.inputs import KIND, NOTHING, Input, open_input
-from annals.store.coordination.retry import patiently
+from annals.store.coordination.retry import retry
 from annals.store.errors import ContentMissing, StoreError, VariableUnreadable
 from annals.store.postgres.database import Row
 from annals.store.secrets.tokens import EPHEMERAL_KEYS, USER_TOKENS, ephemeral_key, user_token
@@ -52,11 +52,11 @@ class Preparation:
         stream = "" if sealed or not execution.request.input_size else execution.id
         if not (function_id or stream):
             return Needed()
-        return await patiently(lambda: self._reads.needed(Need(execution.project_id, function_id, stream)))
+        return await retry(lambda: self._reads.needed(Need(execution.project_id, function_id, stream)))
 
     async def _prepared(self, execution: Execution, active: Context | None) -> Prepared:
         """The deployment that answers at this moment (http-api.md 8.3), or the one asked for, and its environment."""
-        context = await patiently(lambda: self._context(execution, active))
+        context = await retry(lambda: self._context(execution, active))
         if context is None or context.incarnation != execution.function_incarnation:
             raise Refused("deployment_missing", FUNCTION_GONE)
         if context.deployment is None:
@@ -64,7 +64,7 @@ class Preparation:
         if context.deployment.status != "ready":
             raise Refused("build_not_ready", NOT_READY)
         try:
-            return await patiently(lambda: self._environments.of(context))
+            return await retry(lambda: self._environments.of(context))
         except FunctionNotFound:
             raise Refused("deployment_missing", FUNCTION_GONE) from None
         except FunctionRuntimeUnsupported as error:
@@ -84,8 +84,8 @@ class Preparation:
     async def _call(self, context: Context, execution: Execution, kept: bytes | Row | None) -> Call:
         request = execution.request
         try:
-            given = await patiently(lambda: self._given(execution, kept))
-            secret = await patiently(lambda: self._vault.derive(execution.project_id, EPHEMERAL_KEYS))
+            given = await retry(lambda: self._given(execution, kept))
+            secret = await retry(lambda: self._vault.derive(execution.project_id, EPHEMERAL_KEYS))
         except StoreError as error:
             raise Refused("error", f"What this execution was given cannot be read: {error}") from error
         expires = time.time() + context.timeout + KEY_SLACK_SECONDS
@@ -109,7 +109,7 @@ class Preparation:
     async def _user_token(self, execution: Execution, given: Input, expires: float) -> str:
         if given.token_session is None:
             return ""
-        secret = await patiently(lambda: self._vault.derive(execution.project_id, USER_TOKENS))
+        secret = await retry(lambda: self._vault.derive(execution.project_id, USER_TOKENS))
         return user_token(
             execution.request.user_id,
             given.token_session,

@@ -15,7 +15,7 @@ from annals.domain.ports import Executor
 from annals.store.errors import StoreError, StoreUnavailable
 from annals.store.postgres import sql
 from annals.store.postgres.database import Database
-from annals.workers.job_messages import UNKNOWN, WARM_FUNCTION, Cause, WakeUp
+from annals.workers.job_messages import UNKNOWN, WARM_FUNCTION, Cause, JobMessage
 from annals.workers.redelivery import Queue
 
 QUERIES = sql.load(__package__, "prewarming.sql")
@@ -39,11 +39,11 @@ class Warming:
         """Ask for what is to be warm, and return for how many functions. Raises QueueUnavailable."""
         rows = await self._database.rows(QUERIES["all_wanted"], {"ahead": _AHEAD_SECONDS})
         if rows:
-            await asyncio.to_thread(self._queue.wake, [WakeUp(WARM_FUNCTION, row["stream_id"]) for row in rows])
+            await asyncio.to_thread(self._queue.wake, [JobMessage(WARM_FUNCTION, row["stream_id"]) for row in rows])
         return len(rows)
 
 
-class Warmth:
+class Prewarming:
     """The worker's side."""
 
     def __init__(

@@ -38,7 +38,7 @@ class Reads:
 
     async def _executions(self, keys: Sequence[Key]) -> list[Execution | None]:
         """None for what is not there."""
-        found = await self._log.facts.aggregates(keys)
+        found = await self._log.reader.aggregates(keys)
         return [x if isinstance(x, Execution) and not x.deleted else None for x in found]
 
     async def _needed(self, needs: Sequence[Need]) -> list[Needed]:

@@ -14,7 +14,7 @@ from annals.domain.execution import Execution
 from annals.store.log.compact_states import plain
 from annals.store.postgres import sql
 from annals.store.postgres.database import Database, Row
-from annals.workers.job_messages import BUILD_DEPLOYMENT, QUEUE_OF, RUN_EXECUTION, UNKNOWN, Cause, WakeUp
+from annals.workers.job_messages import BUILD_DEPLOYMENT, QUEUE_OF, RUN_EXECUTION, UNKNOWN, Cause, JobMessage
 
 QUERIES = sql.load(__package__, "redelivery.sql")
 
@@ -30,9 +30,9 @@ log = structlog.get_logger(__name__)
 class Queue(Protocol):
     """What of the broker is needed."""
 
-    def wake(self, wake_ups: Iterable[WakeUp]) -> int: ...
+    def wake(self, job_messages: Iterable[JobMessage]) -> int: ...
 
-    def queued(self, queue_name: str, lane: str = "") -> int: ...
+    def queued(self, queue_name: str, tenant: str = "") -> int: ...
 
 
 class _Queued(msgspec.Struct):
@@ -61,8 +61,8 @@ async def wake(database: Database, queue: Queue, actor: str, streams: Sequence[s
     if not streams:
         return
     causes = await causes_of(database, streams)
-    wake_ups = [WakeUp(actor, stream, causes.get(stream, UNKNOWN)) for stream in streams]
-    await asyncio.to_thread(queue.wake, wake_ups)
+    job_messages = [JobMessage(actor, stream, causes.get(stream, UNKNOWN)) for stream in streams]
+    await asyncio.to_thread(queue.wake, job_messages)
 
 
 async def causes_of(database: Database, streams: Sequence[str]) -> dict[str, Cause]:
@@ -71,7 +71,7 @@ async def causes_of(database: Database, streams: Sequence[str]) -> dict[str, Cau
     return {row["stream"]: Cause(row["position"], _correlation(row["state"])) for row in rows}
 
 
-class Missed:
+class Redelivery:
     """Sweeps over both queues, for one term of a keeper: it remembers since when it has seen what waits."""
 
     def __init__(self, database: Database, queue: Queue, *, clock: Callable[[], float] = time.monotonic) -> None:

@@ -8,7 +8,7 @@ from annals.domain.deployment import Deployment
 from annals.domain.execution import Execution
 from annals.domain.function import Function
 from annals.store.log.follower import Send
-from annals.store.log.reader import Fact
+from annals.store.log.reader import RecordedEvent
 from annals.workers.job_messages import (
     BUILD_DEPLOYMENT,
     RETIRE_DEPLOYMENT,
@@ -18,14 +18,14 @@ from annals.workers.job_messages import (
     STOP_EXECUTION,
     WARM_FUNCTION,
     Cause,
-    WakeUp,
+    JobMessage,
 )
 
 
-class Bell(Protocol):
+class Notification(Protocol):
     """Where wake-ups are sent."""
 
-    def wake(self, wake_ups: Iterable[WakeUp]) -> int: ...
+    def wake(self, job_messages: Iterable[JobMessage]) -> int: ...
 
 
 def reactions(event: Any) -> Iterator[str]:
@@ -52,20 +52,24 @@ def wants(event: Any) -> bool:
     return next(reactions(event), None) is not None
 
 
-def wake_ups(facts: Iterable[Fact]) -> list[WakeUp]:
+def job_messages(recorded_events: Iterable[RecordedEvent]) -> list[JobMessage]:
     """The wake-ups of a batch, in order; a batch seen twice gives the same."""
     return [
-        WakeUp(actor, fact.event.originator_id, Cause(fact.position, fact.event.metadata.get("correlation", "")))
-        for fact in facts
-        for actor in reactions(fact.event)
+        JobMessage(
+            actor,
+            recorded_event.event.originator_id,
+            Cause(recorded_event.position, recorded_event.event.metadata.get("correlation", "")),
+        )
+        for recorded_event in recorded_events
+        for actor in reactions(recorded_event.event)
     ]
 
 
-def sender(bell: Bell) -> Send:
+def sender(notification: Notification) -> Send:
     """What the follower sends by. It raises QueueUnavailable while Redis is away: the follower then waits."""
 
-    async def send(facts: Sequence[Fact]) -> None:
-        if due := wake_ups(facts):
-            await asyncio.to_thread(bell.wake, due)
+    async def send(recorded_events: Sequence[RecordedEvent]) -> None:
+        if due := job_messages(recorded_events):
+            await asyncio.to_thread(notification.wake, due)
 
     return send

@@ -16,7 +16,7 @@ from annals.domain.policy import policy_from
 from annals.store.log.log import EventLog, Meta
 from annals.store.postgres import sql
 from annals.workers.job_messages import RUN_EXECUTION
-from annals.workers.redelivery import QUERIES as MISSED
+from annals.workers.redelivery import QUERIES as REDELIVERY
 from annals.workers.redelivery import Queue, wake
 
 QUERIES = sql.load(__package__, "schedules.sql")
@@ -84,7 +84,7 @@ class Schedules:
     async def _wake(self) -> None:
         """One-off runs: they wait as `scheduled` and are claimed as they are, so waking them twice is harmless."""
         params = {"seconds": self._look_back, "limit": _LIMIT}
-        due = {row["stream_id"] for row in await self._log.database.rows(MISSED["due_executions"], params)}
+        due = {row["stream_id"] for row in await self._log.database.rows(REDELIVERY["due_executions"], params)}
         fresh = due - self._woken
         if fresh:
             await wake(self._log.database, self._queue, RUN_EXECUTION, sorted(fresh))

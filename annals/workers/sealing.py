@@ -8,7 +8,7 @@ from annals.settings import Settings
 from annals.store.log.archives import Archiver, Archives
 from annals.store.log.follower import Follower
 from annals.store.log.log import EventLog
-from annals.store.log.tail_cache import Window
+from annals.store.log.tail_cache import TailCache
 from annals.store.postgres.listener import Listener
 from annals.store.proof.destinations import Places
 from annals.store.proof.nodes import Nodes
@@ -33,9 +33,9 @@ class Sealing:
         self._sealer: Sealer | None = None
         self._archiver = Archiver(self._database, self._blobs)
 
-    def follower(self, listener: Listener, window: Window) -> Follower:
-        facts = self._log.facts
-        return Follower(FOLLOWER, seal, facts, listener, window=window, gather_seconds=_GATHER_SECONDS)
+    def follower(self, listener: Listener, tail_cache: TailCache) -> Follower:
+        reader = self._log.reader
+        return Follower(FOLLOWER, seal, reader, listener, tail_cache=tail_cache, gather_seconds=_GATHER_SECONDS)
 
     def duties(self) -> list[Duty]:
         duties = [Duty("checkpoint", float(self._settings.checkpoint_s), self.sign)]

@@ -14,10 +14,10 @@ from annals.domain.origin import Origin
 from annals.domain.ports import Artefact, BuildOutcome
 from annals.store.content.blob_keys import source_key
 from annals.store.content.blobs import PIECE, Blobs
-from annals.store.coordination.retry import patiently
+from annals.store.coordination.retry import retry
 from annals.store.log.log import EventLog, Meta
 from annals.vcs.client import Repositories
-from annals.vcs.errors import Refusal
+from annals.vcs.errors import RepositoryError
 from annals.vcs.locating import Locator
 
 log = structlog.get_logger(__name__)
@@ -36,11 +36,11 @@ class Sources:
         """
         try:
             source, origin = await self._fetch(deployment)
-        except Refusal as refusal:
+        except RepositoryError as refusal:
             log.info("source_unavailable", deployment=deployment.id, kind=refusal.kind)
             return BuildOutcome(reason="source_unavailable", message=refusal.sentence)
-        facts: dict[str, Any] = {"epoch": deployment.epoch, "source": source, "origin": origin}
-        recorded = await patiently(lambda: self._log.run(store_fetched, _key(deployment), meta=meta, **facts))
+        recorded_events: dict[str, Any] = {"epoch": deployment.epoch, "source": source, "origin": origin}
+        recorded = await retry(lambda: self._log.run(store_fetched, _key(deployment), meta=meta, **recorded_events))
         (now,) = recorded.aggregates
         if not isinstance(now, Deployment) or now.source is None or now.source.key != source.key:
             await self._blobs.delete(source.key)
@@ -50,8 +50,8 @@ class Sources:
     async def _fetch(self, deployment: Deployment) -> tuple[Artefact, Origin]:
         remote = deployment.remote
         if remote is None:
-            raise Refusal("failed", "Nothing says where this deployment's source lies.")
-        wanted = await patiently(lambda: self._locator.wanted(deployment.project_id, remote, deployment.origin))
+            raise RepositoryError("failed", "Nothing says where this deployment's source lies.")
+        wanted = await retry(lambda: self._locator.wanted(deployment.project_id, remote, deployment.origin))
         async with self._repositories.fetch(wanted) as (archive, origin):
             key = source_key(deployment.project_id, deployment.deployment_id)
             blob = await self._blobs.put(key, _pieces(archive))

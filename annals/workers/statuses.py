@@ -10,7 +10,7 @@ from annals.domain.errors import DomainError
 from annals.store.errors import StoreError
 from annals.store.log.log import EventLog
 from annals.vcs.client import Repositories
-from annals.vcs.errors import Refusal
+from annals.vcs.errors import RepositoryError
 from annals.vcs.jobs import GitHub, Report, State
 from annals.vcs.locating import Locator
 
@@ -58,5 +58,5 @@ class Statuses:
             if isinstance(wanted.place, GitHub) and deployment.origin.commit_hash:
                 report = Report(commit=deployment.origin.commit_hash, state=state, description=SENTENCES[state])
                 await self._repositories.report(wanted, report, seconds=SECONDS)
-        except (Refusal, DomainError, StoreError) as error:
+        except (RepositoryError, DomainError, StoreError) as error:
             log.info("commit_status_not_told", deployment=key.stream, state=state, error=str(error))

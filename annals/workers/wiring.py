@@ -15,7 +15,7 @@ from annals.settings import Settings
 from annals.store.content.blobs import Blobs
 from annals.store.content.contents import Contents
 from annals.store.coordination.leases import NO_BUILDS, BuildSlots, Leases
-from annals.store.coordination.process_lease import Presence
+from annals.store.coordination.process_lease import ProcessLease
 from annals.store.log.log import EventLog
 from annals.store.postgres.database import Database
 from annals.store.secrets import key_deletions
@@ -30,7 +30,7 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     contents: Contents
     vault: Vault
     environments: Environments
-    presence: Presence
+    process_lease: ProcessLease
 
 
 @asynccontextmanager
@@ -48,10 +48,10 @@ async def opened(
         platform = Platform(endpoint=settings.endpoint, version=API_VERSION, region=settings.region)
         environments = Environments(database, vault, platform)
         await stack.enter_async_context(key_deletions.following(database, vault, environments))
-        presence = Presence(Leases(database), role, lease_seconds=settings.lease_s, doing=doing, builds=builds)
-        await presence.enter()
-        stack.push_async_callback(presence.leave)
-        beating = asyncio.create_task(presence.run())
+        process_lease = ProcessLease(Leases(database), role, lease_seconds=settings.lease_s, doing=doing, builds=builds)
+        await process_lease.enter()
+        stack.push_async_callback(process_lease.leave)
+        beating = asyncio.create_task(process_lease.run())
         stack.callback(beating.cancel)
         yield Process(
             database=database,
@@ -59,5 +59,5 @@ async def opened(
             contents=contents,
             vault=vault,
             environments=environments,
-            presence=presence,
+            process_lease=process_lease,
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 
 from tests.api.test_readme import BLOCK, here, run
-from tests.house.source import ROOT
+from tests.architecture.source import ROOT
 from tests.instance import AnnalsInstance, plain
 
 __all__ = ["here"]

@@ -9,7 +9,7 @@ from tests.api import code
 from tests.client import JSON, Client
 from tests.instance import AnnalsInstance, eventually
 
-GENERATIONS = ("1.8.0", "2.5.0")
+API_VERSIONS = ("1.8.0", "2.5.0")
 """Beside no header; what an event brings about has no format, how it is shown has."""
 
 
@@ -31,7 +31,7 @@ def test_a_created_user_triggers_the_function_that_listens_until_it_is_deleted(c
 
     [execution] = eventually(triggered, 90)
     assert execution["trigger"] == "event"
-    for version in GENERATIONS:
+    for version in API_VERSIONS:
         headers = {"x-appwrite-response-format": version}
         [shown] = client.call("GET", "/functions/welcome/executions", headers=headers)["executions"]
         assert {name: execution[name] for name in shown} == shown

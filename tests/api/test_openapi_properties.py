@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.house.source import ROOT
+from tests.architecture.source import ROOT
 from tests.instance import AnnalsInstance, annals
 
 LEFT_OUT = {

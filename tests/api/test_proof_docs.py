@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from tests.api.test_readme import BLOCK, here, run
-from tests.house.source import ROOT
+from tests.architecture.source import ROOT
 from tests.instance import AnnalsInstance, annals, plain
 
 __all__ = ["here"]

@@ -12,7 +12,7 @@ import pytest
 
 from tests import node
 from tests.api.sdks import installed
-from tests.house.source import ROOT
+from tests.architecture.source import ROOT
 from tests.instance import AnnalsInstance, annals, plain
 
 ACTIVATED = str(ROOT / ".venv" / "bin")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.api.test_readme import BLOCK, here, run
-from tests.house.source import ROOT
+from tests.architecture.source import ROOT
 from tests.instance import AnnalsInstance, annals, instance_of_its_own, plain
 
 __all__ = ["here"]

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from tests.api.test_readme import ACTIVATED, BLOCK, blocks, forgetful, here, run
-from tests.house.source import ROOT
+from tests.architecture.source import ROOT
 from tests.instance import AnnalsInstance, plain
 
 __all__ = ["forgetful", "here"]

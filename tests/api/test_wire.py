@@ -18,7 +18,7 @@ from tests.forms import form
 from tests.instance import AnnalsInstance, eventually
 
 CHUNK = 5 * 1024 * 1024
-GENERATIONS = ("", "1.8.0", "2.5.0")
+API_VERSIONS = ("", "1.8.0", "2.5.0")
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_an_oversized_body_is_refused_and_the_server_goes_on(client: Client) -> 
 
 @pytest.mark.behaviours(15)
 def test_a_deletion_has_an_empty_body_of_type_html(client: Client) -> None:
-    for version in GENERATIONS:
+    for version in API_VERSIONS:
         headers = {"x-appwrite-response-format": version} if version else {}
         fields = {"functionId": "unique()", "name": "fn", "runtime": "node-22"}
         function_id = client.call("POST", "/functions", json=fields, headers=headers)["$id"]

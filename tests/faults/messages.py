@@ -6,24 +6,24 @@ from typing import Any
 
 import redis
 
-from annals.workers.job_messages import BUILDS, CHORES, EXECUTIONS, LANED
+from annals.workers.job_messages import BUILDS, CLEANUP, EXECUTIONS, TENANT_QUEUED
 
 TIMES = 3
 
 
 def queued(direct: "redis.Redis", queue: str) -> int:
     """Wake-ups that lie in a queue, in every lane of it where it has lanes."""
-    if queue in LANED:
-        return sum(int(direct.llen(lane)) for lane in direct.scan_iter(f"annals:{queue}.lane:*"))
+    if queue in TENANT_QUEUED:
+        return sum(int(direct.llen(tenant)) for tenant in direct.scan_iter(f"annals:{queue}.lane:*"))
     return int(direct.llen(f"annals:{queue}"))
 
 
 def multiplied(direct: "redis.Redis") -> None:
     """Let every message lie there three times, in any order."""
-    for lane in direct.scan_iter(f"annals:{EXECUTIONS}.lane:*"):
-        messages: list[Any] = direct.lrange(lane, 0, -1)
-        _shuffled(direct, lane, messages * TIMES)
-    for queue in (BUILDS, CHORES):
+    for tenant in direct.scan_iter(f"annals:{EXECUTIONS}.lane:*"):
+        messages: list[Any] = direct.lrange(tenant, 0, -1)
+        _shuffled(direct, tenant, messages * TIMES)
+    for queue in (BUILDS, CLEANUP):
         key = f"annals:{queue}"
         ids: list[Any] = direct.lrange(key, 0, -1)
         _shuffled(direct, key.encode(), ids + [_copy(direct, key, own_id) for own_id in ids * (TIMES - 1)])

@@ -20,7 +20,7 @@ from annals.store.content.contents import Contents
 from annals.store.log.append_modes import LOCK
 from annals.store.postgres.database import Database
 from annals.supervisor.folders import Folders
-from annals.workers.blob_garbage import Litter
+from annals.workers.blob_garbage import BlobGarbage
 from tests.client import Client, packed
 from tests.faults import invariants
 from tests.instance import AnnalsInstance, alive, eventually, short_folder
@@ -189,6 +189,6 @@ async def swept(instance: AnnalsInstance) -> None:
     database = await Database.open(instance.database_url, size=2)
     try:
         contents = Contents(database, Blobs.open(instance.data / "blobs"))
-        await Litter(database, contents, grace=timedelta(hours=1)).sweep(datetime.now(UTC) + timedelta(hours=2))
+        await BlobGarbage(database, contents, grace=timedelta(hours=1)).sweep(datetime.now(UTC) + timedelta(hours=2))
     finally:
         await database.close()

@@ -120,7 +120,7 @@ def test_a_killed_postmaster_puts_writes_off_loses_none_and_is_back_by_itself(in
     writers.lost_nothing()
 
 
-def wake_ups(instance: AnnalsInstance) -> Counter[str]:
+def job_messages(instance: AnnalsInstance) -> Counter[str]:
     """How often each execution lies in the queue."""
     running = Folders(instance.data).running()
     assert running is not None
@@ -153,13 +153,15 @@ def test_keepers_killed_in_mid_batch_leave_nothing_out_and_do_nothing_twice(
     try:
         with held_at_their_end(instance) as held:
             client.call("POST", "/users", json={"userId": "heard", "email": "heard@example.org"})
-            once = eventually(lambda: wake_ups(instance), TAKEN_UP_SECONDS)
+            once = eventually(lambda: job_messages(instance), TAKEN_UP_SECONDS)
             client.call("PUT", "/functions/ran", json={"name": "ran again", "schedule": "0 0 2 1 *"})
             assert client.execute("ran")["status"] == "completed"
             waiting = held.all()
             os.kill(keeper, signal.SIGKILL)
             held.end(waiting)
-        eventually(lambda: wake_ups(instance) == once + once, TAKEN_UP_SECONDS, explain=lambda: wake_ups(instance))
+        eventually(
+            lambda: job_messages(instance) == once + once, TAKEN_UP_SECONDS, explain=lambda: job_messages(instance)
+        )
     finally:
         os.kill(worker, signal.SIGCONT)
 

@@ -14,7 +14,7 @@ import pytest
 import redis
 
 from annals.executor.drivers.sandbox import FIRST_UID
-from annals.workers.job_messages import BUILDS, CHORES, EXECUTIONS
+from annals.workers.job_messages import BUILDS, CLEANUP, EXECUTIONS
 from tests.client import Client
 from tests.faults import canaries
 from tests.faults.messages import multiplied, queued
@@ -137,7 +137,7 @@ def test_messages_that_come_three_times_and_in_disorder_change_nothing(stage: St
         client.call("DELETE", f"/functions/hello/deployments/{removed}")
         client.call("DELETE", "/functions/parted")
         with redis.Redis.from_url(stage.valkey.url) as direct:
-            for queue, least in ((EXECUTIONS, 10), (BUILDS, 2), (CHORES, 5)):
+            for queue, least in ((EXECUTIONS, 10), (BUILDS, 2), (CLEANUP, 5)):
                 eventually(lambda queue=queue, least=least: queued(direct, queue) >= least)  # type: ignore[misc]
             multiplied(direct)
     finally:
@@ -147,7 +147,7 @@ def test_messages_that_come_three_times_and_in_disorder_change_nothing(stage: St
     assert {one["status"] for one in all_ended(client, "hello", made)} == {"completed"}
     client.ready("hello", built)
     with redis.Redis.from_url(stage.valkey.url) as direct:
-        eventually(lambda: not any(queued(direct, queue) for queue in (EXECUTIONS, BUILDS, CHORES)))
+        eventually(lambda: not any(queued(direct, queue) for queue in (EXECUTIONS, BUILDS, CLEANUP)))
     assert claims(stage, built) == 1
     assert client.deployment("hello", canceled)["status"] == "canceled"
     assert len(said(stage.instance.log, "work_failed")) == failed

@@ -24,7 +24,7 @@ ASKED = {"postgres": signal.SIGINT}
 
 HELLO = "module.exports = async ({ res }) => res.text('hello')"
 CALM_SECONDS = 5
-PATIENCE_SECONDS = Settings().database_patience_s
+WAIT_SECONDS = Settings().database_patience_s
 RATE, MOST = 150, 0.5
 """Answers a second throughout, or where a machine has fewer in calm, so much of what it has."""
 
@@ -72,7 +72,7 @@ def test_nobody_notices_that_every_process_is_replaced(instance: AnnalsInstance,
             eventually(lambda so_far=so_far: load.answered > so_far + 150)  # type: ignore[misc]
         rate = (load.answered - before) / (time.monotonic() - began)
 
-    assert [one for one in load.failed if away < PATIENCE_SECONDS / 2 or ": 503 " not in one] == []
+    assert [one for one in load.failed if away < WAIT_SECONDS / 2 or ": 503 " not in one] == []
     assert rate >= min(RATE, calm * MOST), f"{rate:.0f} answers a second, and {calm:.0f} in calm"
     invariants.settled(instance)
     ends = invariants.executions(instance)

@@ -44,7 +44,7 @@ def database_url(postgres: Postgres) -> Iterator[str]:
 
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
-    opened = await Database.open(database_url, patience=30.0)
+    opened = await Database.open(database_url, retry_seconds=30.0)
     try:
         yield opened
     finally:

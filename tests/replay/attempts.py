@@ -41,7 +41,7 @@ class AttemptActor:
         retries = Retries(attempts=2, max_age_seconds=14 * 86_400 * 3650)
         await self.call(one, other, "/", trigger="schedule" if flag else "http", retries=retries)
 
-    async def call(self, one: int, other: int, path: str, **facts: Any) -> None:
+    async def call(self, one: int, other: int, path: str, **recorded_events: Any) -> None:
         """A function is called."""
         await self.run(
             executions.request_execution,
@@ -53,7 +53,7 @@ class AttemptActor:
             execution_id=f"e{one}",
             deployment_id="d0",
             request=Request(method="POST", path=path),
-            **facts,
+            **recorded_events,
         )
 
     async def attempt(self, one: int, other: int, flag: bool) -> None:

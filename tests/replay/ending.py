@@ -23,8 +23,8 @@ async def to_the_end(followers: Sequence[Follower]) -> None:
 
 async def checked(log: EventLog, chance: random.Random) -> list[Comparison]:
     """What a check finds, and what one of the inline tables does in small batches between which few executions wait."""
-    found = await check(log.database, log.facts, report=lambda _: None)
+    found = await check(log.database, log.reader, report=lambda _: None)
     with pytest.MonkeyPatch.context() as small:
         small.setattr(refill, "BATCH", chance.randrange(5, 40))
         small.setattr(executions_fold, "MOST_OPEN", chance.randrange(4))
-        return [*found, *await check(log.database, log.facts, TABLES, report=lambda _: None)]
+        return [*found, *await check(log.database, log.reader, TABLES, report=lambda _: None)]

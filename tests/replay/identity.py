@@ -42,9 +42,15 @@ class IdentityActor:
         return Team.key(self.p, f"t{one % 3}")
 
     async def create_user(self, one: int, other: int, flag: bool) -> None:
-        facts = {"email": f"{other}@x.test" if flag else "", "phone": "" if flag else f"+49{other}", "name": f"N{one}"}
+        recorded_events = {
+            "email": f"{other}@x.test" if flag else "",
+            "phone": "" if flag else f"+49{other}",
+            "name": f"N{one}",
+        }
         key = User.absent(self.p, f"u{one % 4}")
-        await self.run(users.create_user, key, project_id=self.p, user_id=f"u{one % 4}", sealed_password="s", **facts)
+        await self.run(
+            users.create_user, key, project_id=self.p, user_id=f"u{one % 4}", sealed_password="s", **recorded_events
+        )
 
     async def change_user(self, one: int, other: int, flag: bool) -> None:
         commands: list[tuple[Any, dict[str, Any]]] = [

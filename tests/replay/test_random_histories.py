@@ -36,7 +36,7 @@ from tests.replay.attempts import ATTEMPT_ACTIONS, NOW, AttemptActor
 from tests.replay.ending import checked, to_the_end
 from tests.replay.identity import IDENTITY_ACTIONS, IDENTITY_BEGINNING, IdentityActor
 from tests.replay.repositories import REPOSITORY_ACTIONS, REPOSITORY_BEGINNING, RepositoryActor
-from tests.replay.undoing import UndoingActor
+from tests.replay.reverting import UndoingActor
 
 PROJECTS = itertools.count(1)
 STEPS = 220
@@ -80,7 +80,7 @@ class Actor(IdentityActor, RepositoryActor, UndoingActor, AttemptActor):
     def __init__(self, log: EventLog, project: str) -> None:
         self.log, self.p, self.numbers = log, project, itertools.count(1)
         self.followers = [
-            Follower(name, following.handle, log.facts, Listener(log.database), batch=5)
+            Follower(name, following.handle, log.reader, Listener(log.database), batch=5)
             for name, following in FOLLOWING.items()
         ]
 
@@ -109,14 +109,14 @@ class Actor(IdentityActor, RepositoryActor, UndoingActor, AttemptActor):
 
     async def create(self, one: int, other: int, flag: bool) -> None:
         key = Function.absent(self.p, f"f{one % 3}")
-        facts = configuration(schedule="* * * * *" if flag else "", timeout=other + 1)
+        recorded_events = configuration(schedule="* * * * *" if flag else "", timeout=other + 1)
         await self.run(
-            functions.create_function, key, project_id=self.p, function_id=f"f{one % 3}", configuration=facts
+            functions.create_function, key, project_id=self.p, function_id=f"f{one % 3}", configuration=recorded_events
         )  # fmt: skip
 
     async def update(self, one: int, other: int, flag: bool) -> None:
-        facts = configuration(schedule="0 * * * *" if flag else "", entrypoint=f"{other}.js")
-        await self.run(functions.update_function, self.fn(one), configuration=facts)
+        recorded_events = configuration(schedule="0 * * * *" if flag else "", entrypoint=f"{other}.js")
+        await self.run(functions.update_function, self.fn(one), configuration=recorded_events)
 
     async def create_rule(self, one: int, other: int, flag: bool) -> None:
         await self.run(
@@ -184,9 +184,9 @@ class Actor(IdentityActor, RepositoryActor, UndoingActor, AttemptActor):
         )
 
     async def fail_build(self, one: int, other: int, flag: bool) -> None:
-        facts = {"specification": "s-2vcpu-2gb", "milliseconds": 10 * other, "logs_size": int(flag)}
+        recorded_events = {"specification": "s-2vcpu-2gb", "milliseconds": 10 * other, "logs_size": int(flag)}
         await self.run(
-            deployments.fail_build, self.dep(one), epoch=1, reason="timeout", message="", **facts
+            deployments.fail_build, self.dep(one), epoch=1, reason="timeout", message="", **recorded_events
         )  # fmt: skip
 
     async def cancel_build(self, one: int, other: int, flag: bool) -> None:

@@ -26,7 +26,7 @@ def silent(_progress: Progress) -> None:
 
 async def follow(history: History) -> None:
     for name, following in FOLLOWING.items():
-        follower = Follower(name, following.handle, history.log.facts, Listener(history.database))
+        follower = Follower(name, following.handle, history.log.reader, Listener(history.database))
         while await follower.catch_up():
             pass
 
@@ -63,7 +63,7 @@ async def test_a_check_finds_no_difference(history: History) -> None:
     await follow(history)
     seen: list[Progress] = []
 
-    found = await check(history.database, history.log.facts, report=seen.append)
+    found = await check(history.database, history.log.reader, report=seen.append)
 
     assert [comparison for comparison in found if not comparison.same] == []
     compared = {comparison.table: comparison.live for comparison in found}
@@ -82,7 +82,7 @@ async def test_a_check_names_what_differs(history: History) -> None:
     await history.database.execute("UPDATE functions SET name = 'Forged' WHERE function_id = 'f'")
     await history.database.execute("DELETE FROM usage_totals WHERE metric = 'executions'")
 
-    found = await check(history.database, history.log.facts, report=silent)
+    found = await check(history.database, history.log.reader, report=silent)
 
     different = {comparison.table: comparison for comparison in found if not comparison.same}
     assert set(different) == {"functions", "usage_totals"}
@@ -97,7 +97,7 @@ async def test_a_follower_that_lags_is_compared_where_it_is(history: History) ->
     await history.deploy("d1")
     await history.run("e1")
 
-    found = await check(history.database, history.log.facts, ["usage", "schedules"], report=silent)
+    found = await check(history.database, history.log.reader, ["usage", "schedules"], report=silent)
 
     assert all(comparison.same for comparison in found)
     totals = {comparison.table: comparison.live for comparison in found}
@@ -110,7 +110,7 @@ async def test_a_rebuild_brings_back_what_was_lost_and_everything_goes_on(histor
     for table in ("functions", "deployments", "executions", "counters", "usage_cells", "schedules"):
         await history.database.execute(f"DELETE FROM {table}")  # noqa: S608 - names of ours
 
-    switched = await rebuild(history.database, history.log.facts, report=silent)
+    switched = await rebuild(history.database, history.log.reader, report=silent)
 
     assert set(switched) > {"functions", "executions", "usage_cells"}
     assert (await history.the("functions", "f"))["name"] == "Hello"
@@ -119,7 +119,7 @@ async def test_a_rebuild_brings_back_what_was_lost_and_everything_goes_on(histor
     await history.run("after")
     assert (await history.the("executions", "after"))["status"] == "completed"
     await follow(history)
-    assert all(c.same for c in await check(history.database, history.log.facts, report=silent))
+    assert all(c.same for c in await check(history.database, history.log.reader, report=silent))
 
 
 async def test_one_table_alone_can_be_rebuilt(history: History) -> None:
@@ -127,7 +127,7 @@ async def test_one_table_alone_can_be_rebuilt(history: History) -> None:
     await history.database.execute("UPDATE functions SET name = 'Forged'")
     await history.database.execute("UPDATE deployments SET entrypoint = 'kept'")
 
-    assert await rebuild(history.database, history.log.facts, ["functions"], report=silent) == ["functions"]
+    assert await rebuild(history.database, history.log.reader, ["functions"], report=silent) == ["functions"]
 
     assert (await history.the("functions", "f"))["name"] == "Hello"
     assert (await history.the("deployments", "d1"))["entrypoint"] == "kept"
@@ -147,7 +147,7 @@ async def test_rebuilt_tables_have_the_shape_of_the_former_ones(history: History
     ) shape ORDER BY 1, 2, 3"""
     before = await history.database.rows(shape)
 
-    await rebuild(history.database, history.log.facts, report=silent)
+    await rebuild(history.database, history.log.reader, report=silent)
 
     assert await history.database.rows(shape) == before
 
@@ -166,8 +166,8 @@ async def test_writers_and_readers_go_on_while_it_rebuilds(history: History) -> 
 
     writers = [asyncio.create_task(write(worker)) for worker in range(4)]
     for _ in range(3):
-        await rebuild(history.database, history.log.facts, ["executions", "counters"], report=silent)
-        assert all(c.same for c in await check(history.database, history.log.facts, report=silent))
+        await rebuild(history.database, history.log.reader, ["executions", "counters"], report=silent)
+        assert all(c.same for c in await check(history.database, history.log.reader, report=silent))
     stop.set()
     written = sum(await asyncio.gather(*writers))
 
@@ -201,13 +201,13 @@ async def test_a_table_that_is_busy_with_a_long_read_is_switched_at_a_later_try(
     await reader.execute("BEGIN")
     await reader.execute(f"SELECT * FROM {table}")  # noqa: S608 - names of ours
     try:
-        await rebuild(history.database, history.log.facts, [projection], report=silent)
+        await rebuild(history.database, history.log.reader, [projection], report=silent)
     finally:
         await reader.close()
 
     assert len(busy) == 2
     await follow(history)
-    assert all(c.same for c in await check(history.database, history.log.facts, report=silent))
+    assert all(c.same for c in await check(history.database, history.log.reader, report=silent))
 
 
 async def test_a_table_that_stays_busy_is_left_as_it_is(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +219,7 @@ async def test_a_table_that_stays_busy_is_left_as_it_is(history: History, monkey
     await reader.execute("SELECT * FROM functions")
     try:
         with pytest.raises(staging_tables.TablesBusy):
-            await rebuild(history.database, history.log.facts, ["functions"], report=silent)
+            await rebuild(history.database, history.log.reader, ["functions"], report=silent)
     finally:
         await reader.close()
 
@@ -243,11 +243,11 @@ async def test_a_rebuild_that_is_broken_off_leaves_nothing_half(
             raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):  # while the rows of a batch are being written
-        await rebuild(history.database, history.log.facts, TABLES, report=interrupted)
+        await rebuild(history.database, history.log.reader, TABLES, report=interrupted)
 
     assert await nothing_is_left(history)
     assert (await history.the("functions", "f"))["name"] == "Kept"
-    assert await rebuild(history.database, history.log.facts, TABLES, report=silent) == [*TABLES]
+    assert await rebuild(history.database, history.log.reader, TABLES, report=silent) == [*TABLES]
 
 
 @pytest.mark.parametrize("batch", [4, 2000])
@@ -261,7 +261,7 @@ async def test_a_row_that_postgres_refuses_ends_a_rebuild(
     )
 
     with pytest.raises(psycopg.errors.CheckViolation, match="no_fourth"):
-        await rebuild(history.database, history.log.facts, TABLES, report=silent)
+        await rebuild(history.database, history.log.reader, TABLES, report=silent)
 
     assert await nothing_is_left(history)
     assert (await history.the("executions", "waiting"))["status"] == "waiting"
@@ -273,24 +273,24 @@ async def test_two_replays_at_once_are_refused(history: History, database: Datab
 
     class Slow:
         def __getattr__(self, name: str) -> object:
-            return getattr(history.log.facts, name)
+            return getattr(history.log.reader, name)
 
         async def after(self, *args: object, **more: object) -> object:
             entered.set()
             await leave.wait()
-            return await history.log.facts.after(*args, **more)  # type: ignore[arg-type]
+            return await history.log.reader.after(*args, **more)  # type: ignore[arg-type]
 
     first = asyncio.create_task(check(database, Slow(), ["functions"], report=silent))  # type: ignore[arg-type]
     await asyncio.wait_for(entered.wait(), 20)
     with pytest.raises(AlreadyReplaying):
-        await check(database, history.log.facts, ["functions"], report=silent)
+        await check(database, history.log.reader, ["functions"], report=silent)
     leave.set()
     assert all(c.same for c in await first)
 
 
 async def test_an_unknown_name_is_told_with_those_there_are(history: History) -> None:
     with pytest.raises(ValueError, match=r"functionz.*executions"):
-        await check(history.database, history.log.facts, ["functionz"], report=silent)
+        await check(history.database, history.log.reader, ["functionz"], report=silent)
 
 
 def test_every_projection_can_be_named() -> None:

@@ -10,13 +10,13 @@ from tests.replay.test_rebuild import a_bit_of_everything
 
 async def test_every_inline_statement_may_run_twice(history: History) -> None:
     await a_bit_of_everything(history)
-    facts = await history.log.facts.after(0, 1000)
+    recorded_events = await history.log.reader.after(0, 1000)
     conn = await history.database.connect("twice")
     try:
         await staging_tables.create(conn, inline.TABLES)
-        for fact in facts:
+        for recorded_event in recorded_events:
             for _ in range(2):
-                for statement in inline.project(fact.event):
+                for statement in inline.project(recorded_event.event):
                     await conn.execute(statement.sql, statement.params)
 
         compared = [await staging_tables.compare(conn, table) for table in inline.TABLES]
@@ -30,7 +30,7 @@ async def test_every_inline_statement_may_run_twice(history: History) -> None:
 
 async def test_a_follower_that_begins_again_gives_the_same_rows(history: History) -> None:
     await a_bit_of_everything(history)
-    follower = Follower("schedules", schedules.follow, history.log.facts, Listener(history.database), batch=3)
+    follower = Follower("schedules", schedules.follow, history.log.reader, Listener(history.database), batch=3)
     rows = []
     for _ in range(2):
         while await follower.catch_up():

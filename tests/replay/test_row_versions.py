@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from annals.app.as_of.moment import Past
+from annals.app.as_of.moment import AsOf
 from annals.app.as_of.rows import total_of_functions
 from annals.projections import row_versions
 from annals.projections.inline import REFUSALS, inline
@@ -76,7 +76,7 @@ async def tell_apart(url: str, chance: random.Random) -> list[object]:
             positions: list[int] = []
             for step in [*BEGINNING, *(any_step(chance) for _ in range(STEPS))]:
                 await actor.do(*step)
-                if (at := await log.facts.position()) not in positions:
+                if (at := await log.reader.position()) not in positions:
                     await database.execute(KEEP, {"p": actor.p, "at": at})
                     positions.append(at)
             await to_the_end(actor.followers)
@@ -85,7 +85,7 @@ async def tell_apart(url: str, chance: random.Random) -> list[object]:
             kept = await database.rows(KEPT, params)
             functions = Counter(row["position"] for row in kept if row["kind"] == "functions")
             for position in positions:
-                total = total_of_functions(actor.p, Past(position, None))
+                total = total_of_functions(actor.p, AsOf(position, None))
                 if (counted := await database.value(*total)) != functions[position]:
                     wrong.append((position, "total of functions", counted, functions[position]))
             assert len(kept) > 100
@@ -117,7 +117,7 @@ async def test_columns_of_executions_and_of_their_versions_are_the_same(database
 
 
 async def follow(history: History) -> None:
-    follower = Follower("row_versions", row_versions.follow, history.log.facts, Listener(history.database), batch=7)
+    follower = Follower("row_versions", row_versions.follow, history.log.reader, Listener(history.database), batch=7)
     while await follower.catch_up():
         pass
 
@@ -127,11 +127,11 @@ async def test_versions_are_rebuilt_and_the_follower_goes_on_behind_them(history
     await follow(history)
     await history.database.execute("DELETE FROM row_versions")
 
-    await rebuild(history.database, history.log.facts, ["row_versions"], report=lambda _: None)
+    await rebuild(history.database, history.log.reader, ["row_versions"], report=lambda _: None)
     await history.run("after")
     await follow(history)
 
-    assert all(c.same for c in await check(history.database, history.log.facts, report=lambda _: None))
+    assert all(c.same for c in await check(history.database, history.log.reader, report=lambda _: None))
     assert (await read(history.database, THEN, p="p", at=10**9))["functions"] != []
 
 
@@ -143,7 +143,7 @@ async def test_a_migration_of_a_live_table_is_followed_by_versions(history: Hist
     await history.function("coloured")
     await follow(history)
 
-    now = await history.log.facts.position()
+    now = await history.log.reader.position()
     assert (await read(history.database, THEN, p="p", at=now)) == (await read(history.database, LIVE, p="p"))
     colours = await history.database.rows(
         "SELECT image->>'colour' AS colour FROM row_versions WHERE kind = 'functions'"
@@ -162,7 +162,7 @@ async def test_a_function_may_have_been_given_a_deployment_that_was_made_for_ano
 
     await follow(history)
 
-    now = await history.log.facts.position()
+    now = await history.log.reader.position()
     then = await read(history.database, THEN, p="p", at=now)
     assert then == await read(history.database, LIVE, p="p")
     assert [row["deployment_id"] for row in then["functions"]] == ["d1", ""]
@@ -179,9 +179,9 @@ async def test_a_row_that_changes_often_comes_and_goes_in_one_batch_has_all_its_
             await history.function(name=f"New {turn}")
         elif turn % 10 < 5 or turn % 10 > 6:
             await history.update(name=f"Turn {turn}")
-        served[await history.log.facts.position()] = await read(history.database, LIVE, p="p")
+        served[await history.log.reader.position()] = await read(history.database, LIVE, p="p")
 
-    follower = Follower("row_versions", row_versions.follow, history.log.facts, Listener(history.database), batch=500)
+    follower = Follower("row_versions", row_versions.follow, history.log.reader, Listener(history.database), batch=500)
     assert await follower.catch_up() == 30
 
     for position, snapshot in served.items():

@@ -122,13 +122,13 @@ def tell(seed: int, *, digest: bool, race: str = "") -> int:
 
 def plant(names: Iterable[str], seeds: int) -> int:
     """Plant bugs one at a time, and say which seed finds each; 1 when one is not found."""
-    missed = 0
+    redelivery = 0
     for name in names:
         with MUTATIONS[name]():
             played, found = search(range(1, seeds + 1), until_found=True, race=SOUGHT_BY.get(name, ""))
         print(f"{name}: {found[0] if found else f'not found by {played} seeds'}", flush=True)
-        missed += not found
-    return int(missed > 0)
+        redelivery += not found
+    return int(redelivery > 0)
 
 
 def compete(names: Iterable[str], seeds: int) -> int:

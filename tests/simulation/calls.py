@@ -48,8 +48,8 @@ class HeardLog:
         self._log = log
         self.told: Recorded | None = None
 
-    async def run(self, *words: Any, **facts: Any) -> Recorded:
-        self.told = await self._log.run(*words, **facts)
+    async def run(self, *words: Any, **recorded_events: Any) -> Recorded:
+        self.told = await self._log.run(*words, **recorded_events)
         return self.told
 
 
@@ -61,14 +61,14 @@ class _Services:
         self.log, self.blobs, self.environments = parts.log, world.blobs, parts.environments
         self.executor, self.settings = world.executor, _Settings()
         self.reads = self.admission = self
-        self.places, self.stints, self.unsettled = parts.places, parts.stints, Unsettled()
+        self.places, self.fair_queue, self.unsettled = parts.places, parts.fair_queue, Unsettled()
 
     def admitted(self, context: Any) -> AbstractContextManager[None]:
         """Everybody is."""
         return nullcontext()
 
     def holder(self) -> str:
-        return self._parts.presence.id
+        return self._parts.process_lease.id
 
     def now(self) -> Any:
         return self._world.clocks.here()
@@ -88,10 +88,10 @@ class SimulatedCall:
         self.services = _Services(world, parts)
         self.project_id = PROJECT
         self.request_id, self.reserved_id = "r1", ""
-        self.stint = None
+        self.permit = None
         self.address = ""
         self.values: dict[str, Any] = {"method": "GET", "path": "/", "headers": {}, "body": b""}
-        self.generation = negotiation.negotiate("")
+        self.api_version = negotiation.negotiate("")
 
     async def caller(self) -> Caller:
         return Caller(word="applications", scopes=frozenset(), actor="key:k1")

@@ -89,12 +89,18 @@ class Client:
         rows = self._world.server.streams.get(stream, [])
         return rows[version - 1] if version <= len(rows) else None
 
-    async def _run(self, command: Any, *keys: Key, meta: Meta = META, **facts: Any) -> Recorded:
-        return await (await self._parts()).log.run(command, *keys, meta=meta, **facts)
+    async def _run(self, command: Any, *keys: Key, meta: Meta = META, **recorded_events: Any) -> Recorded:
+        return await (await self._parts()).log.run(command, *keys, meta=meta, **recorded_events)
 
     async def create_function(self, function_id: str, *, meta: Meta = META, **settings: Any) -> Recorded:
-        facts = {"project_id": self._project, "function_id": function_id, "configuration": configuration(**settings)}
-        return await self._run(create_function, Function.absent(self._project, function_id), meta=meta, **facts)
+        recorded_events = {
+            "project_id": self._project,
+            "function_id": function_id,
+            "configuration": configuration(**settings),
+        }
+        return await self._run(
+            create_function, Function.absent(self._project, function_id), meta=meta, **recorded_events
+        )
 
     async def update_function(self, function_id: str, **settings: Any) -> Recorded:
         key = Function.key(PROJECT, function_id)
@@ -168,12 +174,12 @@ class Client:
         return await self._run(cancel_execution, key, function_id=function_id, incarnation=incarnation)
 
     async def delete_execution(self, function_id: str, execution_id: str) -> Recorded:
-        facts: dict[str, Any] = {
+        recorded_events: dict[str, Any] = {
             "function_id": function_id,
             "incarnation": self._incarnation(function_id) or 0,
             "stale": False,
         }
-        return await self._run(delete_execution, Execution.key(PROJECT, execution_id), **facts)
+        return await self._run(delete_execution, Execution.key(PROJECT, execution_id), **recorded_events)
 
     async def upload_chunk(self, function_id: str, deployment_id: str, chunk: Chunk, data: bytes) -> Any:
         """One chunk, as the route takes it."""

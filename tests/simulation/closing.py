@@ -10,7 +10,7 @@ from annals.domain.execution import Execution
 from annals.domain.function import Function
 from annals.projections.inline import project
 from annals.projections.schedules import Changes, Schedule
-from annals.store.log.reader import Fact
+from annals.store.log.reader import RecordedEvent
 from tests.simulation.deadlines import Stays, open_work
 from tests.simulation.postgres import Postgres
 from tests.simulation.transactions import STATEMENTS, Row, Tx
@@ -57,8 +57,8 @@ def _unended(world: "World") -> list[str]:
 
 
 def _busy(world: "World") -> list[str]:
-    desks = ((name, task) for name, task in world.desks.items() if task.done() and world.nodes[name].alive)
-    return [f"{name} still works" for name, task in desks if task.result().busy]
+    dispatchers = ((name, task) for name, task in world.dispatchers.items() if task.done() and world.nodes[name].alive)
+    return [f"{name} still works" for name, task in dispatchers if task.result().busy]
 
 
 def judge(world: "World") -> None:
@@ -146,7 +146,7 @@ def _judge_schedules(world: "World") -> None:
     for row, event in world.ledger.events:
         fired = isinstance(event, Execution.Requested) and event.slot is not None
         if fired or isinstance(event, Function.Event):
-            changes.apply(Fact(row["notification_id"], row["recorded_at"], row["project"], event))
+            changes.apply(RecordedEvent(row["notification_id"], row["recorded_at"], row["project"], event))
     live = {stream: Schedule(**row) for stream, row in world.server.rows("schedules").items()}
     for stream in live.keys() | changes.known.keys():
         if live.get(stream) != changes.known.get(stream):

@@ -188,7 +188,7 @@ class SimulatedPool:
         self._idle: list[SimulatedConnection] = []
 
     async def getconn(self) -> SimulatedConnection:
-        deadline = asyncio.get_running_loop().time() + self._database.patience
+        deadline = asyncio.get_running_loop().time() + self._database.retry_seconds
         while self._idle:
             conn = self._idle.pop()
             if not conn.closed:
@@ -226,8 +226,8 @@ class NoStandby(Standby):
 class SimulatedDatabase(Database):
     """The real one's reading and patience, over simulated connections. One a node."""
 
-    def __init__(self, server: Postgres, *, patience: float = 3.0) -> None:
-        self.url, self.name, self.patience = "simulated", "simulated", patience
+    def __init__(self, server: Postgres, *, retry_seconds: float = 3.0) -> None:
+        self.url, self.name, self.retry_seconds = "simulated", "simulated", retry_seconds
         self.server = server
         self.standby = NoStandby(self.connect)
         self._pool: Any = SimulatedPool(self)

@@ -67,15 +67,15 @@ class Stays:
         for queue, stream, row in open_work(self._world):
             waits = row["status"] in {"waiting", "scheduled"}
             at_limit = full(transaction, row) if queue == EXECUTIONS else stream not in startable
-            if not waits or not (self._no_desk(queue) or at_limit):
+            if not waits or not (self._no_dispatcher(queue) or at_limit):
                 yield Stay(queue, stream, row["epoch"], row["status"], not waits and self._lives(row["worker"]))
 
     def _lives(self, holder: str) -> bool:
-        return any(node.alive and presence.id == holder for node, presence in self._world.presences)
+        return any(node.alive and process_lease.id == holder for node, process_lease in self._world.process_leases)
 
-    def _no_desk(self, queue: str) -> bool:
-        desks = self._world.queue.desks
-        return bool(desks) and all(desk.full(queue) for desk in desks)
+    def _no_dispatcher(self, queue: str) -> bool:
+        dispatchers = self._world.queue.dispatchers
+        return bool(dispatchers) and all(dispatcher.full(queue) for dispatcher in dispatchers)
 
 
 def open_work(world: "World") -> Iterator[tuple[str, str, Row]]:

@@ -19,7 +19,7 @@ from annals.store.coordination import process_lease
 from annals.store.coordination.leases import Watch
 from annals.store.errors import StreamConflict
 from annals.store.log import append_modes, log
-from annals.store.log.event_batch import Entry, Stretch
+from annals.store.log.event_batch import Entry, EventBatch
 from annals.store.log.follower import QUERIES, Follower
 from annals.store.log.group_append import GroupAppender
 from annals.store.log.log import EventLog, Recorded
@@ -98,7 +98,7 @@ def lease_shorter_than_run() -> AbstractContextManager[object]:
             await asyncio.sleep(self._seconds * 2)
             await self._beat()
 
-    return mock.patch.object(process_lease.Presence, "run", run)
+    return mock.patch.object(process_lease.ProcessLease, "run", run)
 
 
 @planted
@@ -163,8 +163,8 @@ def edit_forgets_what_is_due() -> AbstractContextManager[object]:
 @planted
 def relay_skips_a_position() -> AbstractContextManager[object]:
     """The first event of each batch wakes nobody."""
-    real = relay.wake_ups
-    return mock.patch.object(relay, "wake_ups", lambda facts: real(list(facts)[1:]))
+    real = relay.job_messages
+    return mock.patch.object(relay, "wake_ups", lambda recorded_events: real(list(recorded_events)[1:]))
 
 
 @planted
@@ -175,7 +175,7 @@ def cursor_saved_before_effects() -> AbstractContextManager[object]:
         async with self._database.transaction() as conn:
             position = await self._lock(conn)
             rows = await (await conn.execute(_AFTER, {"position": position, "limit": limit, "until": None})).fetchall()
-            stretch = Stretch([Entry(row, self._facts.fact) for row in rows])
+            stretch = EventBatch([Entry(row, self._reader.recorded_event) for row in rows])
             if stretch:
                 await conn.execute(QUERIES["move"], {"name": self.name, "position": stretch.end})
         if stretch:
@@ -184,7 +184,7 @@ def cursor_saved_before_effects() -> AbstractContextManager[object]:
         self._stands_at(stretch.end if stretch else position)
         return len(stretch)
 
-    async def move(self: Any, stretch: Stretch) -> bool:
+    async def move(self: Any, stretch: EventBatch) -> bool:
         params = {"name": self.name, "former": self.position, "position": stretch.end, "idle": "10s"}
         if not await self._database.execute(QUERIES["move_from"], params):
             return False
@@ -192,16 +192,16 @@ def cursor_saved_before_effects() -> AbstractContextManager[object]:
             await self._hand_on(conn, stretch)
         return True
 
-    return mock.patch.multiple(Follower, _step=step, _move_by_window=move)
+    return mock.patch.multiple(Follower, _step=step, _move_by_cache=move)
 
 
 @found_by("older_build_meets_newer_activation")
 def older_activation_wins() -> AbstractContextManager[object]:
     """A build that ends takes over from whatever is active."""
 
-    def complete_build(function: Function, deployment: Deployment, **facts: Any) -> list[Any]:
-        facts["answering"] = Answering(function.deployment_id, newer=False)
-        return deployment_commands.complete_build(function, deployment, **facts)
+    def complete_build(function: Function, deployment: Deployment, **recorded_events: Any) -> list[Any]:
+        recorded_events["answering"] = Answering(function.deployment_id, newer=False)
+        return deployment_commands.complete_build(function, deployment, **recorded_events)
 
     return mock.patch.object(builds, "complete_build", complete_build)
 
@@ -290,4 +290,4 @@ def build_runs_without_a_claim() -> AbstractContextManager[object]:
     return patched()
 
 
-_AFTER = Follower._step.__globals__["FACTS"]["after"]
+_AFTER = Follower._step.__globals__["EVENTS"]["after"]

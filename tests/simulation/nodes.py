@@ -10,33 +10,33 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from annals.application.event_log import open_log
 from annals.application.executions.context import Environments
 from annals.capacity.concurrency_slots import Places
-from annals.capacity.fair_queue import Stints
-from annals.capacity.freed_slots import Vacancies
-from annals.capacity.tenant_activity import SIZE, Company
+from annals.capacity.fair_queue import FairQueue
+from annals.capacity.freed_slots import FreedSlots
+from annals.capacity.tenant_activity import SIZE, TenantActivity
 from annals.domain.environment import Platform
 from annals.domain.ports import Executor
 from annals.projections import schedules
 from annals.store.content.contents import Contents
 from annals.store.coordination.leases import NO_BUILDS, BuildSlots, Leases
 from annals.store.coordination.pauses import SCHEDULES, Holds
-from annals.store.coordination.process_lease import Presence
+from annals.store.coordination.process_lease import ProcessLease
 from annals.store.errors import StoreUnavailable
 from annals.store.log.append_modes import PLACES
 from annals.store.log.follower import Elsewhere, Follower
 from annals.store.log.log import EventLog
-from annals.store.log.tail_cache import Window
+from annals.store.log.tail_cache import TailCache
 from annals.store.postgres.listener import Listener, OnDemand
-from annals.workers.blob_garbage import Litter
+from annals.workers.blob_garbage import BlobGarbage
 from annals.workers.broker import QueueUnavailable
 from annals.workers.builds import Builds
-from annals.workers.claim_reconciliation import Shelf, Stock
-from annals.workers.cleanup import Chores
+from annals.workers.claim_reconciliation import ClaimedWork, ClaimReconciliation
+from annals.workers.cleanup import Cleanup
 from annals.workers.clock import Duty, keep
 from annals.workers.executions import Executions
 from annals.workers.job_messages import (
     BUILD_DEPLOYMENT,
     BUILDS,
-    CHORES,
+    CLEANUP,
     EXECUTIONS,
     RETIRE_DEPLOYMENT,
     RETIRE_FUNCTION,
@@ -51,12 +51,12 @@ from annals.workers.keeper import Keeper, Work
 from annals.workers.leadership import Leadership
 from annals.workers.pausable import unless_held
 from annals.workers.reaper import Overdue, Reaper
-from annals.workers.redelivery import Missed, wake
+from annals.workers.redelivery import Redelivery, wake
 from annals.workers.relay import sender, wants
 from annals.workers.retention import Retention
 from annals.workers.schedules import Schedules
 from tests.simulation.connection import SimulatedDatabase
-from tests.simulation.wakeups import Handler, SimulatedDesk
+from tests.simulation.job_messages import Handler, SimulatedDispatcher
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -101,16 +101,16 @@ class Parts(NamedTuple):
     contents: Contents
     vault: Any
     environments: Environments
-    presence: Presence
+    process_lease: ProcessLease
     places: Places
-    stints: Stints
+    fair_queue: FairQueue
 
 
-def in_company() -> Stints:
+def is_contended() -> FairQueue:
     """One call of a project at work at a time, as if another project always called."""
-    company = Company(mmap.mmap(-1, SIZE), lambda: 1.0)
-    company.met("another")
-    return Stints(company, 1)
+    tenant_activity = TenantActivity(mmap.mmap(-1, SIZE), lambda: 1.0)
+    tenant_activity.met("another")
+    return FairQueue(tenant_activity, 1)
 
 
 async def opened(world: "World", role: str, builds: BuildSlots = NO_BUILDS) -> Parts:
@@ -120,36 +120,36 @@ async def opened(world: "World", role: str, builds: BuildSlots = NO_BUILDS) -> P
     log.mapper._decoders = _DECODERS  # made once, not by each of thousands of processes
     vault: Any = PlainVault()
     platform = Platform(endpoint="http://localhost/v1", version="1.9.0", region="default")
-    presence = Presence(Leases(database), role, lease_seconds=LEASE_SECONDS, builds=builds)
+    process_lease = ProcessLease(Leases(database), role, lease_seconds=LEASE_SECONDS, builds=builds)
     while True:
         try:
-            await presence.enter()
+            await process_lease.enter()
             break
         except StoreUnavailable:  # a real process ends, and its parent starts it again
             await asyncio.sleep(0.5)
-    world.presences.append((world.current_node(), presence))
-    world.loop.create_task(presence.run())
+    world.process_leases.append((world.current_node(), process_lease))
+    world.loop.create_task(process_lease.run())
     places = Places(OnDemand(database, PLACES))
     environments = Environments(database, vault, platform)
-    return Parts(database, log, contents, vault, environments, presence, places, in_company())
+    return Parts(database, log, contents, vault, environments, process_lease, places, is_contended())
 
 
-async def worker(world: "World") -> SimulatedDesk:
+async def worker(world: "World") -> SimulatedDispatcher:
     parts = await opened(world, "worker", BUILD_SLOTS)
     executor: Executor = world.executor
     executions = Executions(
         parts.log,
-        presence=parts.presence,
+        process_lease=parts.process_lease,
         contents=parts.contents,
         vault=parts.vault,
         environments=parts.environments,
         executor=executor,
         start_seconds=START_SECONDS,
-        executor_patience_seconds=3.0,
+        executor_retry_seconds=3.0,
     )
     builds = Builds(
         parts.log,
-        presence=parts.presence,
+        process_lease=parts.process_lease,
         vault=parts.vault,
         environments=parts.environments,
         executor=executor,
@@ -159,28 +159,33 @@ async def worker(world: "World") -> SimulatedDesk:
             timeout_seconds=BUILD_SECONDS,
             output_limit_bytes=10**9,
             executor_pause_seconds=0.5,
-            executor_patience_seconds=3.0,
+            executor_retry_seconds=3.0,
         ),
         queue=world.queue,
     )
     retention = Retention(parts.log, execution_days=0)
-    litter = Litter(parts.database, parts.contents, grace=timedelta(hours=1))
-    chores = Chores(parts.log, executor, retention, litter)
-    stock = Stock(parts.log, parts.presence, Shelf(executions.held, executions.stop), Shelf(builds.held, builds.stop))
-    world.loop.create_task(keep(Duty("stock", LEASE_SECONDS / 2, stock.take)))
+    blob_garbage = BlobGarbage(parts.database, parts.contents, grace=timedelta(hours=1))
+    cleanup = Cleanup(parts.log, executor, retention, blob_garbage)
+    claim_reconciliation = ClaimReconciliation(
+        parts.log,
+        parts.process_lease,
+        ClaimedWork(executions.held, executions.stop),
+        ClaimedWork(builds.held, builds.stop),
+    )
+    world.loop.create_task(keep(Duty("stock", LEASE_SECONDS / 2, claim_reconciliation.take)))
     handlers: dict[str, Handler] = {
         RUN_EXECUTION: executions.run,
         BUILD_DEPLOYMENT: builds.run,
-        STOP_EXECUTION: chores.stop_execution,
+        STOP_EXECUTION: cleanup.stop_execution,
         STOP_BUILD: builds.stop,
-        RETIRE_DEPLOYMENT: chores.retire_deployment,
-        RETIRE_FUNCTION: chores.retire_function,
+        RETIRE_DEPLOYMENT: cleanup.retire_deployment,
+        RETIRE_FUNCTION: cleanup.retire_function,
         WARM_FUNCTION: _nothing_to_warm,
     }
-    gates = {EXECUTIONS: 4, BUILDS: sum(BUILD_SLOTS), CHORES: 8}
-    desk = SimulatedDesk(world.queue, world.current_node(), handlers, gates, world.fail)
-    desk.pull()
-    return desk
+    limiters = {EXECUTIONS: 4, BUILDS: sum(BUILD_SLOTS), CLEANUP: 8}
+    dispatcher = SimulatedDispatcher(world.queue, world.current_node(), handlers, limiters, world.fail)
+    dispatcher.pull()
+    return dispatcher
 
 
 async def _nothing_to_warm(_stream: str, _cause: Cause) -> None:
@@ -196,23 +201,25 @@ async def keeper(world: "World") -> None:
 def term(world: "World", parts: Parts, listener: Listener, places: Listener) -> Sequence[Work]:
     """The followers and clocks of one term, as the real keeper's, with clocks of this world."""
     log, queue = parts.log, world.queue
-    follower = functools.partial(Follower, facts=log.facts, listener=listener, window=Window(log.facts, listener))
+    follower = functools.partial(
+        Follower, reader=log.reader, listener=listener, tail_cache=TailCache(log.reader, listener)
+    )
     sending = Elsewhere(sender(queue))
     relay = follower("relay", sending, wants=wants, rest_seconds=0.01, transient=(QueueUnavailable,), batch=50)
     following = follower("schedules", schedules.follow, wants=schedules.wants, gather_seconds=0.1)
     holds, firing = Holds(parts.database), Schedules(log, queue, look_back_seconds=5.0)
     clock = world.loop.time
     reaper = Reaper(log, lease_seconds=LEASE_SECONDS, clock=clock)
-    missed = Missed(parts.database, queue, clock=clock)
-    vacancies = Vacancies(parts.database, places, functools.partial(wake, parts.database, queue, RUN_EXECUTION))
+    redelivery = Redelivery(parts.database, queue, clock=clock)
+    freed_slots = FreedSlots(parts.database, places, functools.partial(wake, parts.database, queue, RUN_EXECUTION))
 
     async def resend() -> None:
-        world.resent += await missed.sweep()
+        world.resent += await redelivery.sweep()
 
     duties = [
         Duty("reaper", LEASE_SECONDS / 5, reaper.sweep),
         Duty("overdue", 5.0, Overdue(log, slack_seconds=OVERDUE_SECONDS, clock=clock).sweep),
-        Duty("vacancies", 1.0, vacancies.run),
+        Duty("vacancies", 1.0, freed_slots.run),
         Duty("abandoned", 5.0, Retention(log, execution_days=0).end_abandoned_builds),
         Duty("missed", 2.0, unless_held(holds, SCHEDULES, resend)),
         Duty("schedules", 0.5, unless_held(holds, SCHEDULES, firing.tick)),

@@ -253,7 +253,7 @@ async def answers_are_lost(world: World, rng: random.Random) -> None:
 
 
 @race
-async def wake_ups_come_twice(world: World, rng: random.Random) -> None:
+async def job_messages_come_twice(world: World, rng: random.Random) -> None:
     """Every wake-up is doubled and late: nothing is begun under one claim twice."""
     one, other = await begun(world)
     world.broken = True

@@ -13,7 +13,7 @@ from tests.simulation.scenario import calm
 from tests.simulation.world import World
 
 _TRIES = 60
-_PATIENCE_SECONDS = 2.0
+_WAIT_SECONDS = 2.0
 
 
 @race
@@ -45,7 +45,7 @@ async def _until_answered(
     for _ in range(_TRIES):
         client = rng.choice(clients)
         sent = client.begin(f"chunk {chunk.number}", client.upload_chunk("f1", "d1", chunk, data))
-        answered, _ = await asyncio.wait([sent], timeout=_PATIENCE_SECONDS)
+        answered, _ = await asyncio.wait([sent], timeout=_WAIT_SECONDS)
         if answered and not isinstance(sent.result(), Exception):
             return
         await soon(rng, 0.2)

@@ -7,7 +7,7 @@ from annals.store.content.contents import QUERIES as CONTENTS
 from annals.store.coordination.leases import QUERIES as LEASES
 from annals.store.log.append_modes import QUERIES as APPEND
 from annals.store.log.follower import QUERIES as FOLLOWER
-from annals.store.log.reader import QUERIES as FACTS
+from annals.store.log.reader import QUERIES as EVENTS
 from annals.store.postgres.migrate import QUERIES as MIGRATIONS
 from annals.store.postgres.standby import QUERIES as STANDBY
 from tests.simulation.transactions import Row, StreamTaken, Tx, on
@@ -100,7 +100,7 @@ def newest_contents(tx: Tx, p: Any) -> list[Row]:
     return [{name: row[name] for name in ("stream", "digest", "data", "blob")} for row in newest.values()]
 
 
-@on(FACTS["streams"])
+@on(EVENTS["streams"])
 def streams(tx: Tx, p: Any) -> list[Row]:
     rows: list[Row] = []
     for place, (stream, shape) in enumerate(zip(p["streams"], p["shapes"], strict=True), 1):
@@ -117,19 +117,19 @@ def streams(tx: Tx, p: Any) -> list[Row]:
     return rows
 
 
-@on(FACTS["newest"])
+@on(EVENTS["newest"])
 def newest(tx: Tx, p: Any) -> list[Row]:
     log = tx.log()
     return [{"position": log[-1]["notification_id"] if log else 0}]
 
 
-@on(FACTS["put_snapshot"])
+@on(EVENTS["put_snapshot"])
 def put_snapshot(tx: Tx, p: Any) -> list[Row]:
     tx.put("snapshots", p["stream"], {name: p[name] for name in ("version", "shape", "state")})
     return []
 
 
-@on(FACTS["after"])
+@on(EVENTS["after"])
 def after(tx: Tx, p: Any) -> list[Row]:
     return [row for row in tx.log() if row["notification_id"] > p["position"]][: p["limit"]]
 

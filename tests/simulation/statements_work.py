@@ -7,13 +7,13 @@ from typing import Any
 
 from annals.application.executions.context import QUERIES as CONTEXT
 from annals.capacity.build_slots import QUERIES as BUILD_SLOTS
-from annals.capacity.freed_slots import QUERIES as VACANCIES
+from annals.capacity.freed_slots import QUERIES as FREED_SLOTS
 from annals.capacity.worker_slots import QUERIES as BOUNDS
 from annals.projections.schedules import QUERIES as SCHEDULES
 from annals.workers.build_log import QUERIES as BUILDS
 from annals.workers.leadership import QUERIES as LEADING
 from annals.workers.reaper import QUERIES as REAPER
-from annals.workers.redelivery import QUERIES as MISSED
+from annals.workers.redelivery import QUERIES as REDELIVERY
 from annals.workers.retention import QUERIES as RETENTION
 from annals.workers.schedules import QUERIES as FIRING
 from tests.simulation.transactions import Row, Tx, on
@@ -53,9 +53,9 @@ def _function(tx: Tx, row: Row) -> Row | None:
     return function if function is not None and function["sequence"] == row["function_sequence"] else None
 
 
-def _waiting(runnable: Sequence[tuple[str, datetime, int]], p: Any, lane: str = "") -> Row:
+def _waiting(runnable: Sequence[tuple[str, datetime, int]], p: Any, tenant: str = "") -> Row:
     oldest = sorted((since, sequence, stream) for stream, since, sequence in runnable)
-    return {"lane": lane, "total": len(runnable), "oldest": [stream for _, _, stream in oldest[: p["limit"]]]}
+    return {"lane": tenant, "total": len(runnable), "oldest": [stream for _, _, stream in oldest[: p["limit"]]]}
 
 
 def full(tx: Tx, row: Row) -> bool:
@@ -66,9 +66,9 @@ def full(tx: Tx, row: Row) -> bool:
     return bool(most) and sum(x["status"] == "processing" for x in running) >= most
 
 
-@on(MISSED["waiting_executions"])
+@on(REDELIVERY["waiting_executions"])
 def waiting_executions(tx: Tx, p: Any) -> list[Row]:
-    lanes: dict[str, list[tuple[str, datetime, int]]] = {}
+    tenant_queues: dict[str, list[tuple[str, datetime, int]]] = {}
     for stream, row in tx.rows("executions"):
         if row["status"] == "waiting" and (row["retry_at"] is None or row["retry_at"] <= tx.now):
             since = row["retry_at"] or row["created_at"]
@@ -77,8 +77,8 @@ def waiting_executions(tx: Tx, p: Any) -> list[Row]:
         else:
             continue
         if not full(tx, row):
-            lanes.setdefault(row["project_id"], []).append((stream, since, row["sequence"]))
-    return [_waiting(runnable, p, lane) for lane, runnable in lanes.items()]
+            tenant_queues.setdefault(row["project_id"], []).append((stream, since, row["sequence"]))
+    return [_waiting(runnable, p, tenant) for tenant, runnable in tenant_queues.items()]
 
 
 @on(BUILD_SLOTS["demand"])
@@ -121,7 +121,7 @@ def bounded(tx: Tx, p: Any) -> list[Row]:
     return [{name: row[name] for name in ("project_id", "function_id")} for row in rows]
 
 
-@on(VACANCIES["next"])
+@on(FREED_SLOTS["next"])
 def next_that_may_run(tx: Tx, p: Any) -> list[Row]:
     told = set(zip(p["projects"], p["functions"], strict=True))
     found = []
@@ -136,7 +136,7 @@ def next_that_may_run(tx: Tx, p: Any) -> list[Row]:
     return [{"stream_id": row["stream_id"]} for row in found]
 
 
-@on(MISSED["causes"])
+@on(REDELIVERY["causes"])
 def causes(tx: Tx, p: Any) -> list[Row]:
     rows = []
     for stream in p["streams"]:
@@ -146,7 +146,7 @@ def causes(tx: Tx, p: Any) -> list[Row]:
     return rows
 
 
-@on(MISSED["due_executions"])
+@on(REDELIVERY["due_executions"])
 def due_executions(tx: Tx, p: Any) -> list[Row]:
     due = []
     for stream, row in tx.rows("executions"):

@@ -104,14 +104,14 @@ class Tenant:
         parts = await client._parts()
         if (meta := await self._authorized()) is None or meta.incarnation is None:
             return None
-        facts: dict[str, Any] = {
+        recorded_events: dict[str, Any] = {
             "name": str(meta.incarnation.position),
             "email": "",
             "phone": "",
             "sealed_password": "",
         }
         absent = User.absent(REUSED, own_id)
-        return await parts.log.run(create_user, absent, meta=meta, project_id=REUSED, user_id=own_id, **facts)
+        return await parts.log.run(create_user, absent, meta=meta, project_id=REUSED, user_id=own_id, **recorded_events)
 
     async def _set_variable(self, client: Client) -> None:
         self._number += 1
@@ -208,8 +208,8 @@ def nothing(tx: Tx, p: Any) -> list[Row]:
 def user_created(tx: Tx, p: Any) -> list[Row]:
     if tx.get("users", p["stream"]) is not None:
         return []
-    facts = {name: p[name] for name in ("project_id", "user_id", "name")}
-    row = {"version": p["version"], "sequence": event_of(tx, p)["notification_id"], **facts}
+    recorded_events = {name: p[name] for name in ("project_id", "user_id", "name")}
+    row = {"version": p["version"], "sequence": event_of(tx, p)["notification_id"], **recorded_events}
     return [tx.put("users", p["stream"], row)]
 
 

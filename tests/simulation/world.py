@@ -9,16 +9,16 @@ from typing import Any
 
 import structlog
 
-from annals.store.coordination.process_lease import Presence
+from annals.store.coordination.process_lease import ProcessLease
 from tests.simulation import nodes, statements_executions, statements_log, statements_models, statements_work  # noqa: F401 - they register what they know
 from tests.simulation.blobs import SimulatedBlobs
 from tests.simulation.entropy import Clocks, installed
 from tests.simulation.executor import SimulatedExecutor
+from tests.simulation.job_messages import SimulatedDispatcher, SimulatedQueue
 from tests.simulation.ledger import Ledger
 from tests.simulation.loop import NODE, Deadlock, Livelock, Node, SimulatedLoop
 from tests.simulation.postgres import Postgres
 from tests.simulation.transactions import Row
-from tests.simulation.wakeups import SimulatedDesk, SimulatedQueue
 
 PROJECT = "p"
 _current: list["World"] = []
@@ -43,8 +43,8 @@ class World:
         self.uploaded: Any = nodes.Uploaded()
         self.nodes: dict[str, Node] = {}
         self.apis: dict[str, asyncio.Task[nodes.Parts]] = {}
-        self.desks: dict[str, asyncio.Task[SimulatedDesk]] = {}
-        self.presences: list[tuple[Node, Presence]] = []
+        self.dispatchers: dict[str, asyncio.Task[SimulatedDispatcher]] = {}
+        self.process_leases: list[tuple[Node, ProcessLease]] = []
         self.trace: list[str] = []
         self._started = 0
         self.broken = False
@@ -92,7 +92,7 @@ class World:
         if role == "api":
             self.apis[name] = node.spawn(nodes.api(self))
         elif role == "worker":
-            self.desks[name] = node.spawn(nodes.worker(self))
+            self.dispatchers[name] = node.spawn(nodes.worker(self))
         else:
             node.spawn(nodes.keeper(self))
 

@@ -7,7 +7,7 @@ from annals.app.as_of import moment
 from annals.app.as_of.moment import BEFORE_ALL
 from annals.app.edge.answers import Answer, json_answer
 from annals.app.edge.call import Call
-from annals.app.usage.as_of import patiently
+from annals.app.usage.as_of import retry
 from annals.projections.usage.as_of import answer_then
 from annals.projections.usage.executions import page
 
@@ -22,10 +22,10 @@ async def get_usage(call: Call) -> Answer:
     question = parameters.question(
         call.project_id, call.values, now=at + _BEHIND, minute_days=days, present=services.now()
     )
-    found = await patiently(
+    found = await retry(
         call,
         lambda: answer_then(
-            services.database, services.log.facts, question, position=past.position, moment=at, since=past.since
+            services.database, services.log.reader, question, position=past.position, moment=at, since=past.since
         ),
     )
     return schemas.answered(call, question, found)
@@ -36,5 +36,5 @@ async def list_executions(call: Call) -> Answer:
     values = call.values
     now = (past.moment or BEFORE_ALL) + _BEHIND
     wanted = parameters.wanted(call.project_id, values, now=now, since=past.since, last=past.position)
-    found = await page(call.services.log.facts, wanted, cursor=values["cursor"], limit=values["limit"])
+    found = await page(call.services.log.reader, wanted, cursor=values["cursor"], limit=values["limit"])
     return json_answer(schemas.present_executions(found))

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from annals.app.parameters import ArrayList, Boolean, Parameters, Range, Unfit, WhiteList, optional
+from annals.app.parameters import ArrayList, Boolean, OneOf, Parameters, Range, ValidationError, optional
 from annals.domain.errors import ArgumentInvalid
 from annals.projections.usage.executions import Wanted
 from annals.projections.usage.question import (
@@ -35,9 +35,9 @@ class Moment:
             moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
             moment = moment.astimezone(UTC)
         except (TypeError, ValueError, OverflowError):
-            raise Unfit(self.describe()) from None
+            raise ValidationError(self.describe()) from None
         if not 2000 <= moment.year < 2200:
-            raise Unfit(self.describe())
+            raise ValidationError(self.describe())
         return moment
 
     def describe(self) -> str:
@@ -51,7 +51,7 @@ class Zone:
         try:
             return ZoneInfo(value)
         except (TypeError, ValueError, OSError, ZoneInfoNotFoundError):
-            raise Unfit(self.describe()) from None
+            raise ValidationError(self.describe()) from None
 
     def describe(self) -> str:
         return "Value must be the name of a time zone, such as Europe/Berlin"
@@ -66,7 +66,7 @@ class Filter:
     def parse(self, value: Any) -> tuple[str, str]:
         dimension, colon, wanted = value.partition(":") if isinstance(value, str) else ("", "", "")
         if not colon or dimension not in self.dimensions or len(wanted) > 100 or "\0" in wanted:
-            raise Unfit(self.describe())
+            raise ValidationError(self.describe())
         return dimension, wanted
 
     def describe(self) -> str:
@@ -77,13 +77,13 @@ _RANGE: dict[str, Any] = {"from": optional(Moment()), "to": optional(Moment()), 
 
 ASK = Parameters(
     **_RANGE,
-    interval=optional(WhiteList(INTERVALS)),
-    groupBy=optional(ArrayList(WhiteList(DIMENSIONS), 4), []),
-    measures=optional(ArrayList(WhiteList(tuple(MEASURES)), len(MEASURES)), ["count"]),
+    interval=optional(OneOf(INTERVALS)),
+    groupBy=optional(ArrayList(OneOf(DIMENSIONS), 4), []),
+    measures=optional(ArrayList(OneOf(tuple(MEASURES)), len(MEASURES)), ["count"]),
     filters=optional(ArrayList(Filter(FILTERS), 50), []),
     top=optional(Range(1, 100), 10),
     compare=optional(Boolean(loose=True), False),
-    format=optional(WhiteList(("json", "csv"))),
+    format=optional(OneOf(("json", "csv"))),
 )
 
 EXECUTIONS = Parameters(

@@ -15,7 +15,7 @@ async def get_usage(call: Call) -> Answer:
     services, values = call.services, call.values
     days = services.settings.execution_retention_days
     question = parameters.question(call.project_id, values, now=services.now(), minute_days=days)
-    found = await answer(services.database, services.log.facts, question)
+    found = await answer(services.database, services.log.reader, question)
     call.seen(found.position)
     return schemas.answered(call, question, found)
 
@@ -24,7 +24,7 @@ async def list_executions(call: Call) -> Answer:
     await call.caller()
     values = call.values
     wanted = parameters.wanted(call.project_id, values, now=call.services.now(), since=await call.incarnation())
-    found = await page(call.services.log.facts, wanted, cursor=values["cursor"], limit=values["limit"])
+    found = await page(call.services.log.reader, wanted, cursor=values["cursor"], limit=values["limit"])
     return json_answer(schemas.present_executions(found))
 
 

@@ -12,7 +12,7 @@ from annals.domain.errors import ArgumentInvalid
 from annals.store.postgres import sql
 
 QUERIES = sql.load(__package__, "queries.sql")
-PATIENCE_SECONDS = 5.0
+WAIT_SECONDS = 5.0
 """How long an answer waits for the follower that keeps the versions of rows."""
 
 BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
@@ -22,7 +22,7 @@ _PAUSE = 0.02
 _LONGEST_POSITION = 18
 
 
-class Past(NamedTuple):
+class AsOf(NamedTuple):
     """A position of the log and the time of the last event up to it, None before the first one.
 
     The project that is asked was created at the position `since`.
@@ -38,12 +38,12 @@ class Past(NamedTuple):
         return self.position if self.position >= self.since else 0
 
 
-async def asked(call: Call) -> Past:
+async def asked(call: Call) -> AsOf:
     """The moment that a request's `asOf` names. Raises ArgumentInvalid, HistoryNotReady."""
     return await known(call, await resolve(call, call.query.get("asOf"), "asOf"))
 
 
-async def resolve(call: Call, text: object, name: str) -> Past:
+async def resolve(call: Call, text: object, name: str) -> AsOf:
     """A position or an RFC 3339 time as a moment of the log. Raises ArgumentInvalid for what is neither, or to come."""
     if isinstance(text, int) and not isinstance(text, bool):
         text = str(text)
@@ -55,13 +55,13 @@ async def resolve(call: Call, text: object, name: str) -> Past:
     if moment > call.services.now():
         raise ArgumentInvalid(f"Invalid `{name}` param: {text} lies in the future.")
     row = await _row(call, "position", {"moment": moment})
-    return Past(row["position"], max(moment, BEFORE_ALL), await call.incarnation())
+    return AsOf(row["position"], max(moment, BEFORE_ALL), await call.incarnation())
 
 
-async def known(call: Call, past: Past) -> Past:
+async def known(call: Call, past: AsOf) -> AsOf:
     """The same moment, once the versions of rows are kept up to it. Raises HistoryNotReady when that takes too long."""
     call.position = past.position
-    deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+    deadline = asyncio.get_running_loop().time() + WAIT_SECONDS
     while (await _row(call, "moment", {"position": past.position}))["kept"] < past.position:
         if asyncio.get_running_loop().time() > deadline:
             raise HistoryNotReady
@@ -69,13 +69,13 @@ async def known(call: Call, past: Past) -> Past:
     return past
 
 
-async def _at_position(call: Call, position: int, name: str) -> Past:
+async def _at_position(call: Call, position: int, name: str) -> AsOf:
     row = await _row(call, "moment", {"position": position})
     if position > row["newest"]:
         raise ArgumentInvalid(
             f"Invalid `{name}` param: {position} lies in the future, the log ends at {row['newest']}."
         )
-    return Past(position, row["moment"], await call.incarnation())
+    return AsOf(position, row["moment"], await call.incarnation())
 
 
 async def _row(call: Call, query: str, params: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -6,14 +6,14 @@ from annals.app.edge.call import Call
 from annals.app.edge.errors import NoExecutor, TemplateNotFound
 from annals.app.edge.routing import Operation
 from annals.app.identity.scopes import FUNCTIONS_READ
-from annals.app.parameters import ArrayList, Boolean, Parameters, Range, Text, WhiteList, optional, required
+from annals.app.parameters import ArrayList, Boolean, OneOf, Parameters, Range, Text, optional, required
 from annals.domain.runtimes import RUNTIMES
 
 LIST_RUNTIMES = Parameters(available=optional(Boolean(loose=True), False))
-LIST_SPECIFICATIONS = Parameters(type=optional(WhiteList(("runtimes", "builds"), strict=False), "runtimes"))
+LIST_SPECIFICATIONS = Parameters(type=optional(OneOf(("runtimes", "builds"), strict=False), "runtimes"))
 LIST_TEMPLATES = Parameters(
-    runtimes=optional(ArrayList(WhiteList(tuple(RUNTIMES)), 100), []),
-    useCases=optional(ArrayList(WhiteList(queries.USE_CASES, strict=False), 100), []),
+    runtimes=optional(ArrayList(OneOf(tuple(RUNTIMES)), 100), []),
+    useCases=optional(ArrayList(OneOf(queries.USE_CASES, strict=False), 100), []),
     limit=optional(Range(1, 5000), 25),
     offset=optional(Range(0, 5000), 0),
     total=optional(Boolean(loose=True), True),

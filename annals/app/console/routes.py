@@ -10,13 +10,13 @@ from annals.app.edge.origins import host_of
 from annals.app.edge.routing import Operation
 from annals.app.identity.credentials import ACCESS
 from annals.app.identity.scopes import CONSOLE, KEYS_WRITE, PROJECTS_WRITE
-from annals.app.parameters import ArrayList, Parameters, Range, Uid, WhiteList, optional, required
+from annals.app.parameters import ArrayList, OneOf, Parameters, Range, Uid, optional, required
 from annals.app.wire import wire_date
 from annals.domain.errors import ProjectNotFound, UserUnauthorized
 from annals.domain.scopes import PROJECT_SCOPES
 from annals.store.secrets.tokens import Claims, ephemeral_key
 
-_SCOPES = ArrayList(WhiteList(PROJECT_SCOPES), 200)
+_SCOPES = ArrayList(OneOf(PROJECT_SCOPES), 200)
 _DURATION = Range(1, 3600)
 EPHEMERAL = Parameters(scopes=required(_SCOPES), duration=required(_DURATION))
 PROJECT_JWT = Parameters(
@@ -49,7 +49,7 @@ async def create_ephemeral_key(call: Call) -> Answer:
     if beyond := caller.lacks(values["scopes"]):
         raise UnauthorizedScope(f"A key cannot hand out the scope {beyond[0]}, which it does not hold itself.")
     key_id = call.new_id()
-    expires, secret = await _made(call, call.project_id, key_id, call.generation.key_prefix)
+    expires, secret = await _made(call, call.project_id, key_id, call.api_version.key_prefix)
     key = schemas.EphemeralKey(
         id=key_id,
         created_at=wire_date(now),

@@ -9,7 +9,7 @@ from annals.domain.commands.executions import redrive_execution
 from annals.domain.errors import BuildNotReady, DeadLetterNotFound, DeploymentNotFound, ExecutionNotFound
 from annals.domain.execution import Execution, Request
 from annals.store.content.contents import Content
-from annals.store.content.inputs import KIND, input_facts, open_input, seal_input
+from annals.store.content.inputs import KIND, digest_and_size, open_input, seal_input
 from annals.store.errors import ContentMissing, DataKeyDeleted
 from annals.store.ids import generate_id
 from annals.store.log.log import EventLog, Meta, Recorded
@@ -83,5 +83,5 @@ class Redriver:
         except DataKeyDeleted:
             raise DeadLetterNotFound("The data key that sealed this dead letter's input is not here.") from None
         content = await seal_input(self._vault, self._project_id, stream, given)
-        digest, size = input_facts(content)
+        digest, size = digest_and_size(content)
         return msgspec.structs.replace(letter.request, input_digest=digest, input_size=size), [content]

@@ -43,7 +43,7 @@ async def redrive_one(call: Call) -> Answer:
     values = call.values
     _, recorded = await _redrive(call, values["functionId"], await _function(call), values["executionId"])
     row = recorded.rows["executions"][-1]
-    return json_answer(executions.present(row, executions.NO_OUTPUT, call.generation), status=202)
+    return json_answer(executions.present(row, executions.NO_OUTPUT, call.api_version), status=202)
 
 
 async def redrive_many(call: Call) -> Answer:

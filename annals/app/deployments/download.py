@@ -42,6 +42,6 @@ async def _kept(call: Call, row: Row, kind: str) -> Kept:
 
 def _named(call: Call, deployment_id: str, kind: str, key: str) -> tuple[str, bytes]:
     """File name and type, by generation."""
-    if kind == "output" and call.generation.newest:
+    if kind == "output" and call.api_version.newest:
         return f"{deployment_id}-output-{key.rpartition('/')[2]}", b"application/octet-stream"
     return f"{deployment_id}-{kind}.tar.gz", b"application/gzip"

@@ -1,7 +1,7 @@
 """The parameter tables of deployments."""
 
 from annals.app.deployments.queries import LIST as SCHEMA
-from annals.app.parameters import Boolean, Parameters, Queries, Text, Uid, WhiteList, optional, required
+from annals.app.parameters import Boolean, OneOf, Parameters, Queries, Text, Uid, optional, required
 from annals.app.queries.page import Page
 
 ONE = Parameters(functionId=required(Uid()), deploymentId=required(Uid()))
@@ -12,19 +12,19 @@ LIST = Parameters(
     total=optional(Boolean(loose=True), True),
 )
 DUPLICATE = ONE.but(buildId=optional(Uid()))
-DOWNLOAD = ONE.but(type=optional(WhiteList(("source", "output")), "source"), token=optional(Text(512, 0)))
+DOWNLOAD = ONE.but(type=optional(OneOf(("source", "output")), "source"), token=optional(Text(512, 0)))
 CREATE_FROM_TEMPLATE = Parameters(
     functionId=required(Uid()),
     repository=required(Text(128, 0)),
     owner=required(Text(128, 0)),
     rootDirectory=required(Text(128, 0)),
-    type=required(WhiteList(("commit", "branch", "tag"), strict=False)),
+    type=required(OneOf(("commit", "branch", "tag"), strict=False)),
     reference=required(Text(128, 0)),
     activate=optional(Boolean(), False),
 )
 CREATE_FROM_REPOSITORY = Parameters(
     functionId=required(Uid()),
-    type=required(WhiteList(("branch", "commit"))),
+    type=required(OneOf(("branch", "commit"))),
     reference=required(Text(255)),
     activate=optional(Boolean(), False),
 )

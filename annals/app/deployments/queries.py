@@ -103,7 +103,7 @@ async def present_row(call: Call, row: Row) -> bytes:
     """A row as the deployment's JSON; one that an append returned has no log columns, and reads them if it may have."""
     if "log_pieces" not in row and row["epoch"]:
         row = await find_row(call, row["deployment_id"]) or row
-    return encode(schemas.present(row, await told_log(call, row), call.generation))
+    return encode(schemas.present(row, await told_log(call, row), call.api_version))
 
 
 async def read_log(call: Call, row: Row) -> str:
@@ -122,5 +122,5 @@ async def told_log(call: Call, row: Row) -> str:
 
 async def present_whole(call: Call, row: Row, select: frozenset[str] | None = None) -> bytes:
     """A row with its log columns as the deployment's JSON, or those of its fields that were selected."""
-    deployment = schemas.present(row, await told_log(call, row), call.generation)
+    deployment = schemas.present(row, await told_log(call, row), call.api_version)
     return encode(deployment if select is None else schemas.selected(deployment, select))

@@ -9,7 +9,7 @@ from annals.app.deployments.ranges import Chunk, parse_chunk, total_of
 from annals.app.edge import hints
 from annals.app.edge.call import Call
 from annals.app.edge.errors import ContentRangeInvalid, FileEmpty, FileTypeUnsupported
-from annals.app.parameters import Boolean, Nullable, Parameters, Text, Uid, Unfit, optional, required
+from annals.app.parameters import Boolean, Nullable, Parameters, Text, Uid, ValidationError, optional, required
 from annals.app.parameters.body import body_parameters, whole
 from annals.domain.errors import DomainError, FunctionEntrypointMissing, FunctionNotFound
 from annals.store.content.blob_keys import source_key
@@ -63,7 +63,7 @@ class Reception:
         try:
             Uid().parse(self._function_id)
             self._owner = await queries.read_owner(self._call, self._function_id)
-        except (Unfit, FunctionNotFound):
+        except (ValidationError, FunctionNotFound):
             self._owner = None
         content_range = self._call.header(b"content-range")
         if not content_range:
@@ -79,8 +79,8 @@ class Reception:
         if chosen := self._call.header(b"x-appwrite-id"):
             try:
                 self._deployment_id = Uid().parse(chosen)
-            except Unfit as unfit:
-                self._range_refused = ContentRangeInvalid(f"Invalid X-Appwrite-Id header: {unfit}")
+            except ValidationError as invalid:
+                self._range_refused = ContentRangeInvalid(f"Invalid X-Appwrite-Id header: {invalid}")
 
     async def _fields(self) -> dict[str, Any]:
         content_type = self._call.header(b"content-type")

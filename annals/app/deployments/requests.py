@@ -15,7 +15,7 @@ from annals.domain.origin import Origin, Remote
 from annals.store.ids import generate_id
 from annals.store.log.log import Meta
 from annals.store.postgres.database import Row
-from annals.vcs.errors import Refusal
+from annals.vcs.errors import RepositoryError
 from annals.vcs.repository_addresses import template_origin
 
 log = structlog.get_logger(__name__)
@@ -139,7 +139,7 @@ async def _looked_up(call: Call, remote: Remote, origin: Origin) -> tuple[Remote
     try:
         wanted = await call.services.locator.wanted(call.project_id, remote, origin)
         found = await call.services.repositories.look_up(wanted, seconds=LOOK_UP_SECONDS)
-    except Refusal as refusal:
+    except RepositoryError as refusal:
         if refusal.kind == "repository":
             raise ProviderRepositoryNotFound(refusal.sentence) from None
         log.info("look_up_left_to_worker", kind=refusal.kind)

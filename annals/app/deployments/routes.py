@@ -14,7 +14,7 @@ from annals.app.deployments.receive import Reception
 from annals.app.edge.answers import Answer, no_content, raw_json_answer
 from annals.app.edge.call import Call
 from annals.app.edge.idempotency import Creation, carried_out_once, idempotent
-from annals.app.edge.negotiation import Generation, translate_download, translate_template
+from annals.app.edge.negotiation import ApiVersion, translate_download, translate_template
 from annals.app.edge.routing import Operation
 from annals.app.functions.code_scopes import require_of_function
 from annals.app.identity.caller import PUBLIC
@@ -95,7 +95,7 @@ async def duplicate(call: Call) -> Answer:
         type=former["type"],
         entrypoint=owner.entrypoint,
         commands=owner.commands,
-        activate=call.generation.newest or former["activate"],
+        activate=call.api_version.newest or former["activate"],
     )
     if not former["source_key"]:
         row = await requests.again(call, former["deployment_id"], owner, activate=upload.activate)
@@ -165,8 +165,8 @@ def _seconds_since(started: datetime | None, now: datetime) -> int:
     return 0 if started is None else max(0, int((now - started).total_seconds()))
 
 
-def _may_download(generation: Generation) -> frozenset[str]:
-    return PUBLIC if generation.newest else FUNCTIONS_READ
+def _may_download(api_version: ApiVersion) -> frozenset[str]:
+    return PUBLIC if api_version.newest else FUNCTIONS_READ
 
 
 _ALL = "/v1/functions/{functionId}/deployments"

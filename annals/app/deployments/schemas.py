@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from annals.app.edge.negotiation import Generation
+from annals.app.edge.negotiation import ApiVersion
 from annals.app.wire import unset_unless, wire_date
 
 MOST_LOG_CHARACTERS = 1_000_000
@@ -52,9 +52,9 @@ FIELDS = frozenset(field.encode_name for field in msgspec.structs.fields(Deploym
 _PROVIDER = tuple(name for name in Deployment.__struct_fields__ if name.startswith("provider_"))
 
 
-def present(row: Mapping[str, Any], log: str, generation: Generation) -> Deployment:
+def present(row: Mapping[str, Any], log: str, api_version: ApiVersion) -> Deployment:
     """A row of `deployments` with its log."""
-    later = not generation.former_names
+    later = not api_version.former_names
     source_size = max(row["source_size"], row["upload_size"])  # the latter is known from the first chunk on
     return Deployment(
         id=row["deployment_id"],
@@ -63,7 +63,7 @@ def present(row: Mapping[str, Any], log: str, generation: Generation) -> Deploym
         type=row["type"],
         resource_id=row["function_id"],
         entrypoint=row["entrypoint"],
-        size=unset_unless(generation.former_names, source_size),
+        size=unset_unless(api_version.former_names, source_size),
         source_size=unset_unless(later, source_size),
         build_size=row["build_size"],
         total_size=unset_unless(later, source_size + row["build_size"]),
@@ -72,7 +72,7 @@ def present(row: Mapping[str, Any], log: str, generation: Generation) -> Deploym
         screenshot_dark=unset_unless(later, ""),
         status=row["status"],
         build_logs=log[-MOST_LOG_CHARACTERS:],
-        build_time=unset_unless(generation.former_names, row["build_duration"]),
+        build_time=unset_unless(api_version.former_names, row["build_duration"]),
         build_duration=unset_unless(later, row["build_duration"]),
         **{name: row[name] for name in _PROVIDER},
     )

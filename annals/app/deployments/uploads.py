@@ -33,7 +33,7 @@ class Upload(msgspec.Struct, kw_only=True):
     commands: str
     activate: bool
 
-    def facts(self, call: Call, size: int) -> dict[str, Any]:
+    def recorded_events(self, call: Call, size: int) -> dict[str, Any]:
         """The arguments of the commands that begin a deployment."""
         return {
             "project_id": call.project_id,
@@ -51,7 +51,7 @@ class Upload(msgspec.Struct, kw_only=True):
 def too_large(call: Call) -> FileTooLarge:
     """The refusal of a file over the limit, by its generation's type."""
     limit = call.services.settings.upload_limit_bytes
-    kind = FileTooLarge if call.generation.newest else FileTooLargeFormerly
+    kind = FileTooLarge if call.api_version.newest else FileTooLargeFormerly
     return kind(f"The file is larger than the {limit} bytes that this instance allows.")
 
 
@@ -65,7 +65,7 @@ async def create(call: Call, upload: Upload, source: Blob, *, duplicate_of: str 
             source=_artefact(source),
             duplicated=bool(duplicate_of),
             duplicate_of=duplicate_of,
-            **upload.facts(call, source.size),
+            **upload.recorded_events(call, source.size),
         )
         return _row(call, recorded)
     except DomainError:
@@ -141,7 +141,7 @@ async def _begin(call: Call, upload: Upload, chunk: Chunk) -> Row:
             begin_upload,
             Deployment.absent(call.project_id, upload.deployment_id),
             meta=await call.meta(),
-            **upload.facts(call, chunk.size),
+            **upload.recorded_events(call, chunk.size),
         )
         if recorded.events:
             return _row(call, recorded)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from annals.app.edge import hints, origins
 from annals.app.edge.errors import ApiDisabled, RequestTooSlow, ServiceDisabled, UnknownOrigin
-from annals.app.edge.negotiation import Generation, negotiate
+from annals.app.edge.negotiation import ApiVersion, negotiate
 from annals.app.identity import credentials
 from annals.app.identity.caller import Caller
 from annals.app.parameters.body import body_parameters, query_parameters, whole
-from annals.app.parameters.kinds import Boolean, Unfit
+from annals.app.parameters.kinds import Boolean, ValidationError
 from annals.app.reads import Found
-from annals.capacity.fair_queue import Stint
+from annals.capacity.fair_queue import Permit
 from annals.domain.errors import ArgumentInvalid, DomainError
 from annals.domain.project import CONSOLE, REST
 from annals.store.ids import generate_id
@@ -54,9 +54,31 @@ class Call:
     """A request. `values` are its parameters once they are judged; `position` the log's, once something was read."""
 
     __slots__ = (
-        "_access", "_caller", "_claim", "_origins", "_parent", "_query", "_receive", "_received", "_user",
-        "answer_headers", "generation", "headers", "hints", "method", "operation", "origin_known", "path_values",
-        "position", "prefetched", "request_id", "reserved_id", "scope", "services", "stint", "values",
+        "_access",
+        "_caller",
+        "_claim",
+        "_origins",
+        "_parent",
+        "_query",
+        "_receive",
+        "_received",
+        "_user",
+        "answer_headers",
+        "api_version",
+        "headers",
+        "hints",
+        "method",
+        "operation",
+        "origin_known",
+        "path_values",
+        "permit",
+        "position",
+        "prefetched",
+        "request_id",
+        "reserved_id",
+        "scope",
+        "services",
+        "values",
     )  # fmt: skip
 
     def __init__(self, scope: Mapping[str, Any], receive: Any, services: "Services", request_id: str) -> None:
@@ -65,13 +87,13 @@ class Call:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         if len(self.headers) < len(scope["headers"]) and b"cookie" in self.headers:  # a proxy may send them apart
             self.headers[b"cookie"] = b"; ".join(value for name, value in scope["headers"] if name == b"cookie")
-        self.generation: Generation = negotiate(self.header(b"x-appwrite-response-format"))
+        self.api_version: ApiVersion = negotiate(self.header(b"x-appwrite-response-format"))
         self.values: dict[str, Any] = {}
         self.answer_headers: list[tuple[bytes, bytes]] = []
         self.hints: list[str] = []
         self.position = 0
         self.reserved_id = ""
-        self.stint: Stint | None = None
+        self.permit: Permit | None = None
         self.prefetched: asyncio.Future[Found] | None = None
         self._received = False
         self._query: dict[str, Any] | None = None
@@ -97,11 +119,11 @@ class Call:
         return self._query
 
     @property
-    def asks_past(self) -> bool:
+    def asks_as_of(self) -> bool:
         """Whether an operation that knows the past is asked for it."""
         return self.operation.past is not None and self.query.get("asOf") is not None
 
-    def refuse_unknown_past(self) -> None:
+    def refuse_unknown_as_of(self) -> None:
         """Who asks for the past is not told the present in its place. Raises ArgumentInvalid."""
         if self.scope["query_string"] and self.operation.past is None and self.query.get("asOf") is not None:
             raise ArgumentInvalid(
@@ -117,8 +139,8 @@ class Call:
             return False
         try:
             return _LOOSE.parse(value)
-        except Unfit as unfit:
-            raise ArgumentInvalid(f"Invalid `dryRun` param: {unfit}") from None
+        except ValidationError as invalid:
+            raise ArgumentInvalid(f"Invalid `dryRun` param: {invalid}") from None
 
     @property
     def address(self) -> str:
@@ -156,7 +178,7 @@ class Call:
         """Read the caller's claim, and begin to look it up. Raises what needs no looking up."""
         self._caller = None
         named = self.query.get("project", "") if self.scope["query_string"] else ""
-        self._claim = credentials.claim(self.headers, named if isinstance(named, str) else "", self.generation)
+        self._claim = credentials.claim(self.headers, named if isinstance(named, str) else "", self.api_version)
         look_up = self.services.reads.look_up
         if self._claim.user is not None:
             self._user = look_up(credentials.USERS, *self._claim.user.key)

@@ -33,7 +33,7 @@ class WouldRecord(Exception):
         return cls(appends[-1]._replace(events=[event for append in appends for event in append.events]))
 
 
-class TriedLog:
+class DryRunLog:
     """Ends the request at its first append, with what that would have recorded; reads pass through.
 
     Who appends several times tries each of them (`dry_run`) and ends the request itself.
@@ -106,7 +106,7 @@ async def tried(call: Call) -> Answer:
     """The events that an operation would record. Raises what the operation refuses."""
     services = call.services
     stands_in: dict[str, Any] = {
-        "log": TriedLog(services.log),
+        "log": DryRunLog(services.log),
         "blobs": MeasuringBlobs(services.blobs),
         "executor": IdleExecutor(),
     }

@@ -14,7 +14,7 @@ _NEWEST_KNOWN: Final[_Version] = (2, 5, 0, True)
 _FORMER: Final[_Version] = (1, 8, 0, True)
 
 
-class Generation(msgspec.Struct, frozen=True):
+class ApiVersion(msgspec.Struct, frozen=True):
     """A caller's generation, as answers to what differs; without a header it is 1.8 with a union of fields."""
 
     version: _Version
@@ -85,44 +85,44 @@ def _parse(text: str) -> _Version | None:
 
 
 @lru_cache(maxsize=256)
-def negotiate(header: str) -> Generation:
+def negotiate(header: str) -> ApiVersion:
     """The API version that an X-Appwrite-Response-Format header asks for; one that is no version asks for none."""
     version = _parse(header)
     if version is None:
-        return Generation(_FORMER, True)
+        return ApiVersion(_FORMER, True)
     warning = ""
     if version > _NEWEST_KNOWN:
         warning = f"The response format {header} is newer than this server, which answers in {NEWEST_KNOWN}."
-    return Generation(version, False, warning)
+    return ApiVersion(version, False, warning)
 
 
-def translate_function(sent: dict[str, Any], generation: Generation) -> dict[str, Any]:
+def translate_function(sent: dict[str, Any], api_version: ApiVersion) -> dict[str, Any]:
     """createFunction and updateFunction: one specification stands for both."""
     specification = sent.get("specification")
-    if generation.splits_specification or not specification:
+    if api_version.splits_specification or not specification:
         return sent
-    if generation.union:  # newest parameters are accepted as well: what is sent by its own name stays
+    if api_version.union:  # newest parameters are accepted as well: what is sent by its own name stays
         return {"buildSpecification": specification, "runtimeSpecification": specification, **_given(sent)}
     return {**sent, "buildSpecification": specification, "runtimeSpecification": specification}
 
 
-def translate_template(sent: dict[str, Any], generation: Generation) -> dict[str, Any]:
+def translate_template(sent: dict[str, Any], api_version: ApiVersion) -> dict[str, Any]:
     """createTemplateDeployment: a version is a tag."""
     version = sent.get("version")
-    return sent if generation.splits_specification or not version else {**sent, "type": "tag", "reference": version}
+    return sent if api_version.splits_specification or not version else {**sent, "type": "tag", "reference": version}
 
 
-def translate_download(sent: dict[str, Any], generation: Generation) -> dict[str, Any]:
+def translate_download(sent: dict[str, Any], api_version: ApiVersion) -> dict[str, Any]:
     """getDeploymentDownload: there was only the output."""
-    return {**sent, "type": "output"} if generation.former_names else sent
+    return {**sent, "type": "output"} if api_version.former_names else sent
 
 
-def translate_variable(sent: dict[str, Any], generation: Generation) -> dict[str, Any]:
+def translate_variable(sent: dict[str, Any], api_version: ApiVersion) -> dict[str, Any]:
     """createVariable and updateVariable: ids and secrets came later."""
     changes: dict[str, Any] = {}
-    if not generation.names_variables and sent.get("variableId") is None:
+    if not api_version.names_variables and sent.get("variableId") is None:
         changes["variableId"] = "unique()"
-    if generation.former_names:
+    if api_version.former_names:
         changes["secret"] = False
     return {**sent, **changes} if changes else sent
 

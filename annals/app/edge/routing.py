@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, NamedTuple
 
 from annals.app.edge.errors import RouteNotFound
-from annals.app.edge.negotiation import Generation
+from annals.app.edge.negotiation import ApiVersion
 from annals.app.identity.caller import PUBLIC
 from annals.app.parameters import Parameters
 from annals.app.reads import Lookup
@@ -27,7 +27,7 @@ class Operation(NamedTuple):
     method: str
     path: str
     handler: Callable[[Any], Awaitable[Any]]
-    scopes: frozenset[str] | Callable[[Generation], frozenset[str]] = PUBLIC
+    scopes: frozenset[str] | Callable[[ApiVersion], frozenset[str]] = PUBLIC
     parameters: Parameters | Callable[[Any], Parameters] = Parameters()
     translate: Callable[[dict[str, Any], Any], dict[str, Any]] | None = None
     needs_project: bool = True

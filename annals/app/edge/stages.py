@@ -21,13 +21,13 @@ from annals.app.edge.error_answers import error_answer, refusal_answer
 from annals.app.edge.errors import AccessForbidden, Damaged, KeyDeleted, Overloaded
 from annals.app.edge.routing import Operation, Routes
 from annals.app.hosts import host_name, is_own
-from annals.app.hosts.domain_request import Visit
+from annals.app.hosts.domain_request import DomainRequest
 from annals.app.hosts.pages import error_page
 from annals.app.identity.caller import GUEST
 from annals.app.identity.scopes import EVENTS_READ
 from annals.app.services import Services
 from annals.application.executions.runs import QUEUE_SECONDS
-from annals.capacity.counting import less
+from annals.capacity.counting import decrement
 from annals.domain.errors import BadRequest, Conflict, DomainError
 from annals.store.content.blobs import BlobError
 from annals.store.errors import (
@@ -67,7 +67,7 @@ LONGEST_LOGGED_ID = 64
 READS_AT_ONCE = 4
 """Reads of a project that begin at once in any company: they share a trip."""
 
-LONGEST_STINT_SECONDS = 0.25
+LONGEST_PERMIT_SECONDS = 0.25
 """Who works for longer waits for something else, and holds up none of its project's."""
 
 Send = Callable[[Any], Awaitable[None]]
@@ -116,7 +116,7 @@ class Edge:
         """A call of the API, or by a host name that is not the instance's own, which may be a function's."""
         scope = proxies.as_met(scope, self._services.settings.trusted_proxies)
         host = next((value for name, value in scope["headers"] if name == b"host"), b"")
-        kind = Call if is_own(host_name(host), self._services.settings) else Visit
+        kind = Call if is_own(host_name(host), self._services.settings) else DomainRequest
         return kind(scope, receive, self._services, _request_id(scope))
 
     async def _answer_or_failure(self, call: Call) -> Answer | None:
@@ -130,7 +130,7 @@ class Edge:
                 if isinstance(error, DomainError):
                     call.hint(error.hint)
                 answer = _failure(error, call)
-                if isinstance(call, Visit) and call.is_function:
+                if isinstance(call, DomainRequest) and call.is_function:
                     answer = error_page(answer)
             await call.skip_rest()
         except ClientGone:
@@ -140,7 +140,7 @@ class Edge:
     async def _answer(self, call: Call) -> Answer:
         if len({value for name, value in call.scope["headers"] if name == b"host"}) > 1:
             raise BadRequest("A request names one host: whoever stands between could have read the other one.")
-        if isinstance(call, Visit) and (answer := await call.run()) is not None:
+        if isinstance(call, DomainRequest) and (answer := await call.run()) is not None:
             return answer
         if call.method == "OPTIONS":
             return cors.preflight()
@@ -159,8 +159,8 @@ class Edge:
             call.method in _SAFE
             and call.claims_key
             and call.reads_early
-            and not call.asks_past
-            and not self._in_company(call)
+            and not call.asks_as_of
+            and not self._is_contended(call)
         )
 
     async def _read(self, call: Call) -> Answer:
@@ -180,21 +180,21 @@ class Edge:
         await call.admit()
         if caller is GUEST and call.header(b"x-appwrite-key"):
             call.hint(hints.KEY_VOID)
-        caller.require(scopes(call.generation) if callable(scopes) else scopes, newest=call.generation.newest)
-        if call.asks_past:
+        caller.require(scopes(call.api_version) if callable(scopes) else scopes, newest=call.api_version.newest)
+        if call.asks_as_of:
             caller.require(EVENTS_READ)
         if operation.needs_project:
             if not call.project_id:
                 raise AccessForbidden
-            call.services.stints.met(call.project_id)
+            call.services.fair_queue.met(call.project_id)
 
     async def _handle(self, call: Call) -> Answer:
         operation: Operation = call.operation
-        call.refuse_unknown_past()
+        call.refuse_unknown_as_of()
         if not operation.reads_body_itself:
             sent = await call.sent()
             if operation.translate is not None:
-                sent = operation.translate(sent, call.generation)
+                sent = operation.translate(sent, call.api_version)
             parameters = operation.parameters
             call.values = (parameters(call) if callable(parameters) else parameters).parse(sent)
         if not operation.needs_project or operation.reads_body_itself:  # who sends slowly holds nobody up
@@ -202,9 +202,9 @@ class Edge:
         with self._place(call.project_id):
             return await self._take_turn(call)
 
-    def _in_company(self, call: Call) -> bool:
+    def _is_contended(self, call: Call) -> bool:
         """Then it is judged first, for what is nobody's must not begin before others' turns."""
-        return call.operation.needs_project and self._services.stints.in_company(call.project_id)
+        return call.operation.needs_project and self._services.fair_queue.is_contended(call.project_id)
 
     @contextmanager
     def _place(self, project_id: str) -> Iterator[None]:
@@ -217,14 +217,14 @@ class Edge:
             yield
         finally:
             self._working -= 1
-            less(self._working_of, project_id)
+            decrement(self._working_of, project_id)
 
     async def _take_turn(self, call: Call) -> Answer:
         """Work on it when its project may (ADR 0036). Raises RateLimited when that takes too long."""
         least = READS_AT_ONCE if call.method in _SAFE else 1
-        async with self._services.stints.one(call.project_id, seconds=QUEUE_SECONDS, least=least) as stint:
-            call.stint = stint
-            ending = asyncio.get_running_loop().call_later(LONGEST_STINT_SECONDS, stint.end)
+        async with self._services.fair_queue.one(call.project_id, seconds=QUEUE_SECONDS, least=least) as permit:
+            call.permit = permit
+            ending = asyncio.get_running_loop().call_later(LONGEST_PERMIT_SECONDS, permit.end)
             try:
                 return await self._work(call)
             finally:
@@ -254,7 +254,7 @@ class Edge:
         if call.is_dry_run:
             return await tried(call)
         operation: Operation = call.operation
-        answer: Answer = await (operation.past if call.asks_past and operation.past else operation.handler)(call)
+        answer: Answer = await (operation.past if call.asks_as_of and operation.past else operation.handler)(call)
         return answer
 
 
@@ -295,7 +295,7 @@ def _failure(error: Exception, call: Call) -> Answer:
 
 
 async def _send(call: Call, answer: Answer, send: Send) -> None:
-    if isinstance(call, Visit) and call.is_function:  # headers of the function, and no others of ours
+    if isinstance(call, DomainRequest) and call.is_function:  # headers of the function, and no others of ours
         headers = [*answer.headers, (b"content-length", b"%d" % len(answer.body))]
     else:
         headers = _headers(call, answer)
@@ -324,8 +324,8 @@ def _headers(call: Call, answer: Answer) -> list[Header]:
         headers.append((b"x-annals-position", b"%d" % position))
     if call.hints:
         headers.append((hints.HEADER, hints.header_of(call.hints).encode("ascii")))
-    if call.generation.warning:
-        headers.append((b"x-appwrite-warning", call.generation.warning.encode("ascii", "replace")))
+    if call.api_version.warning:
+        headers.append((b"x-appwrite-warning", call.api_version.warning.encode("ascii", "replace")))
     if answer.length is not None:
         headers.append((b"content-length", b"%d" % answer.length))
     return headers

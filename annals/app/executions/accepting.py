@@ -5,10 +5,10 @@ from contextlib import contextmanager
 
 from eventsourcing.persistence import StoredEvent
 
-from annals.capacity.backpressure import Pressure
+from annals.capacity.backpressure import Backpressure
 from annals.store.content.blobs import Blob
 from annals.store.content.contents import Content
-from annals.store.coordination.direct_dispatch import Knock, Knocker
+from annals.store.coordination.direct_dispatch import DirectDispatch, DirectDispatcher
 
 SEVERAL = 4
 """Calls in hand from which on accepting is hard work: a caller alone, or three, leave a host idle between answers."""
@@ -17,16 +17,23 @@ SEVERAL = 4
 class Accepting:
     """One per process."""
 
-    def __init__(self, pressure: Pressure, knocker: Knocker, waiting: Callable[[], int]) -> None:
+    def __init__(
+        self, backpressure: Backpressure, direct_dispatcher: DirectDispatcher, waiting: Callable[[], int]
+    ) -> None:
         """`waiting`: how many requests of the process wait for their turn."""
-        self._pressure, self._knocker, self._waiting, self._in_hand = pressure, knocker, waiting, 0
+        self._backpressure, self._direct_dispatcher, self._waiting, self._in_hand = (
+            backpressure,
+            direct_dispatcher,
+            waiting,
+            0,
+        )
 
     @contextmanager
     def one(self) -> Iterator[None]:
         """While one call is read, sealed and recorded."""
         self._in_hand += 1
         if not self.alone:
-            self._pressure.press()
+            self._backpressure.press()
         try:
             yield
         finally:
@@ -41,4 +48,6 @@ class Accepting:
         """Tell a worker of what is to run now and was recorded."""
         stream, version = str(recorded.originator_id), recorded.originator_version
         sealed = b"" if isinstance(given.data, Blob) else given.data
-        self._knocker.knock(Knock(stream, version, position, correlation, recorded.state, sealed))
+        self._direct_dispatcher.direct_dispatch(
+            DirectDispatch(stream, version, position, correlation, recorded.state, sealed)
+        )

@@ -16,7 +16,7 @@ from annals.app.wire import wire_date
 from annals.domain.errors import UserUnauthorized
 from annals.domain.execution import Execution, Ran
 from annals.projections.executions import CANCELED
-from annals.store.log.reader import Fact
+from annals.store.log.reader import RecordedEvent
 from annals.store.postgres import sql
 from annals.store.postgres.database import Row
 
@@ -68,17 +68,25 @@ async def get_attempts(call: Call) -> Answer:
     if not (await call.caller()).privileged:
         raise UserUnauthorized
     row = await queries.read_row(call, call.values["functionId"], call.values["executionId"])
-    facts = await whole(call.services.log.facts, row["stream_id"])
-    begun = max(number for number, fact in enumerate(facts) if isinstance(fact.event, Execution.Requested))
-    facts = facts[begun:]
-    attempts = list(told(facts))
-    again = [fact.event.execution_id for fact in facts if isinstance(fact.event, Execution.Redriven)]
+    recorded_events = await whole(call.services.log.reader, row["stream_id"])
+    begun = max(
+        number
+        for number, recorded_event in enumerate(recorded_events)
+        if isinstance(recorded_event.event, Execution.Requested)
+    )
+    recorded_events = recorded_events[begun:]
+    attempts = list(told(recorded_events))
+    again = [
+        recorded_event.event.execution_id
+        for recorded_event in recorded_events
+        if isinstance(recorded_event.event, Execution.Redriven)
+    ]
     return json_answer(
         Attempts(
             id=row["execution_id"],
             status=row["status"],
             reason=row["reason"],
-            redrives=facts[0].event.redrives,
+            redrives=recorded_events[0].event.redrives,
             redriven_as=again[0] if again else "",
             total=len(attempts),
             attempts=attempts,
@@ -87,16 +95,16 @@ async def get_attempts(call: Call) -> Answer:
     )
 
 
-def told(facts: Sequence[Fact]) -> Iterator[Attempt]:
+def told(recorded_events: Sequence[RecordedEvent]) -> Iterator[Attempt]:
     """The attempts that an execution's events tell of, from the request on."""
-    ready: datetime = facts[0].event.scheduled_at or facts[0].recorded_at
-    begun: Fact | None = facts[0] if facts[0].event.epoch else None
-    for fact in facts[1:]:
-        event = fact.event
+    ready: datetime = recorded_events[0].event.scheduled_at or recorded_events[0].recorded_at
+    begun: RecordedEvent | None = recorded_events[0] if recorded_events[0].event.epoch else None
+    for recorded_event in recorded_events[1:]:
+        event = recorded_event.event
         if isinstance(event, Execution.Claimed):
-            begun = fact
+            begun = recorded_event
         elif begun is not None and isinstance(event, _ENDS):
-            yield _attempt(begun, fact, ready)
+            yield _attempt(begun, recorded_event, ready)
             begun = None
             ready = event.due_at if isinstance(event, Execution.RetryScheduled) else ready
     if begun is not None:
@@ -106,7 +114,7 @@ def told(facts: Sequence[Fact]) -> Iterator[Attempt]:
 _ENDS = (Execution.Completed, Execution.Failed, Execution.RetryScheduled, Execution.Canceled)
 
 
-def _attempt(begun: Fact, ended: Fact | None, ready: datetime) -> Attempt:
+def _attempt(begun: RecordedEvent, ended: RecordedEvent | None, ready: datetime) -> Attempt:
     event: Any = None if ended is None else ended.event
     ran: Ran | None = getattr(event, "ran", None)
     waited = max(0.0, (begun.recorded_at - ready).total_seconds())

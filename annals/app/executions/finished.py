@@ -33,7 +33,7 @@ async def finished(
         logs = truncated(outcome.logs, "Logs") if logging else ""
         errors = truncated(outcome.errors, "Errors") if logging else ""
         output = schemas.Output(logs, schemas.with_sentence(rows[0]["message"], errors))
-    shown = schemas.present(rows[0], output, call.generation)
+    shown = schemas.present(rows[0], output, call.api_version)
     shown.response_headers = [
         *(schemas.Header(name, value) for name, value in outcome.headers if name != "x-appwrite-execution-id"),
         schemas.Header("x-appwrite-execution-id", execution.execution_id),

@@ -9,12 +9,12 @@ from annals.app.parameters import (
     Content,
     ExecutionHeaders,
     Nullable,
+    OneOf,
     Parameters,
     Queries,
     Text,
     Uid,
-    Unfit,
-    WhiteList,
+    ValidationError,
     optional,
     required,
 )
@@ -38,7 +38,7 @@ CREATE = Parameters(
         "body": optional(Content(BODY_LIMIT), b""),
         "async": optional(Boolean(loose=True), False),
         "path": optional(Text(2048), "/"),
-        "method": optional(WhiteList(METHODS), "POST"),
+        "method": optional(OneOf(METHODS), "POST"),
         "headers": optional(ExecutionHeaders(), {}),
         "scheduledAt": optional(Nullable(Text(100))),
     }
@@ -50,7 +50,7 @@ LIST = Parameters(
 )
 PREVIEW = Parameters(functionId=required(Uid()), deploymentId=required(Uid())).but(**dict(CREATE.lines[1:]))
 ONE = Parameters(functionId=required(Uid()), executionId=required(Uid()))
-DOWNLOAD = ONE.but(output=optional(WhiteList(("logs", "errors")), "logs"))
+DOWNLOAD = ONE.but(output=optional(OneOf(("logs", "errors")), "logs"))
 
 
 def judge(values: dict[str, Any], now: datetime) -> datetime | None:
@@ -65,8 +65,8 @@ def judge(values: dict[str, Any], now: datetime) -> datetime | None:
         due = _due(values["scheduledAt"], now)
     try:
         judge_headers(values["headers"])
-    except Unfit as unfit:
-        raise ArgumentInvalid(f"Invalid `headers` param: {unfit}") from None
+    except ValidationError as invalid:
+        raise ArgumentInvalid(f"Invalid `headers` param: {invalid}") from None
     return due
 
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from annals.app.edge.call import Call
-from annals.app.edge.negotiation import Generation
+from annals.app.edge.negotiation import ApiVersion
 from annals.app.executions import schemas
 from annals.app.queries.known import Columns, read_known
 from annals.app.queries.page import Filter, Page
@@ -103,7 +103,7 @@ async def read_executions(call: Call, function_id: str, page: Page, *, counted: 
         return found
 
     def kept(row: Row) -> bytes | None:
-        return call.services.presented.get(_cache_key(row, call.generation, privileged))
+        return call.services.presented.get(_cache_key(row, call.api_version, privileged))
 
     async def present(row: Row) -> bytes:
         return await _present_and_keep(call, row, corrected=corrected, privileged=privileged)
@@ -177,12 +177,12 @@ async def _present_and_keep(call: Call, row: Row, *, corrected: bool, privileged
     except ContentDamaged:
         return encode(await _present(call, row, _told, corrected=corrected))
     if row["status"] in _ENDED:
-        call.services.presented.put(_cache_key(row, call.generation, privileged), body)
+        call.services.presented.put(_cache_key(row, call.api_version, privileged), body)
     return body
 
 
-def _cache_key(row: Row, generation: Generation, privileged: bool) -> tuple[str, int, int, Generation, bool]:
-    return "execution", row["sequence"], row["version"], generation, privileged
+def _cache_key(row: Row, api_version: ApiVersion, privileged: bool) -> tuple[str, int, int, ApiVersion, bool]:
+    return "execution", row["sequence"], row["version"], api_version, privileged
 
 
 async def _present(call: Call, row: Row, read: _Read, *, corrected: bool) -> schemas.Execution:
@@ -192,7 +192,7 @@ async def _present(call: Call, row: Row, read: _Read, *, corrected: bool) -> sch
     if (await call.caller()).privileged:
         logs, errors = await read(call, row, "logs"), await read(call, row, "errors")
         output = schemas.Output(logs, schemas.with_sentence(row["message"], errors))
-    return schemas.present(row, output, call.generation)
+    return schemas.present(row, output, call.api_version)
 
 
 async def _text(call: Call, row: Row, kind: str) -> str:

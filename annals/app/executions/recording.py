@@ -66,8 +66,10 @@ async def _settled_as_it_is_now(call: Call, carried_out: CarriedOut) -> Recorded
 async def _record(call: Call, execution: Execution, carried_out: CarriedOut) -> Recorded:
     """Record what the outcome means for its execution. Raises Conflict."""
     outcome, context = carried_out.outcome, carried_out.prepared.context
-    facts, now = ran(carried_out.prepared, outcome), call.services.now()
-    contents = settle(execution, carried_out.execution.epoch, outcome, facts, logging=context.logging, now=now)
+    recorded_events, now = ran(carried_out.prepared, outcome), call.services.now()
+    contents = settle(
+        execution, carried_out.execution.epoch, outcome, recorded_events, logging=context.logging, now=now
+    )
     place = Place(execution.project_id, execution.function_id) if context.policy.scaling.concurrency else None
     recorded = await call.services.log.record([execution], meta=carried_out.meta, contents=contents, gives_back=place)
     call.seen(recorded.position)

@@ -35,7 +35,7 @@ from annals.domain.errors import (
 from annals.domain.execution import Execution
 from annals.domain.ports import ExecutorUnavailable
 from annals.domain.runtimes import RUNTIMES
-from annals.store.content.inputs import Input, input_facts, seal_input
+from annals.store.content.inputs import Input, digest_and_size, seal_input
 
 CONTEXT = Lookup(ACTIVE, 2)
 OF_DEPLOYMENT = Lookup(execution_context.OF_DEPLOYMENT, 2)
@@ -195,7 +195,7 @@ async def _accept(call: Call, context: Context, caller: Caller, due: datetime | 
         user_incarnation=caller.incarnation,
     )
     content = await seal_input(services.vault, call.project_id, stream, given)
-    digest, size = input_facts(content)
+    digest, size = digest_and_size(content)
     await count_input(call, caller, size)
     execution = request(
         call,
@@ -212,7 +212,7 @@ async def _accept(call: Call, context: Context, caller: Caller, due: datetime | 
         services.accepting.accepted(event, recorded.position, call.request_id, content)
     call.seen(recorded.position)
     row = recorded.rows["executions"][0]
-    return json_answer(schemas.present(row, schemas.NO_OUTPUT, call.generation), status=202)
+    return json_answer(schemas.present(row, schemas.NO_OUTPUT, call.api_version), status=202)
 
 
 def _reply(call: Call, finished: Finished) -> Answer:

@@ -18,7 +18,7 @@ from annals.app.identity.caller import Caller
 from annals.application.executions.context import NO_VARIABLES, Context, Prepared
 from annals.application.executions.runs import QUEUE_SECONDS, build_run, deployment_of, key_of_code
 from annals.application.executions.runs import Call as FunctionCall
-from annals.capacity.fair_queue import Stint
+from annals.capacity.fair_queue import Permit
 from annals.domain.execution import Execution, Request
 from annals.domain.invocation import KEPT_REQUEST_HEADERS, kept, laid_over, platform_headers
 from annals.domain.ports import UNANSWERED_STATUS, Executor, ExecutorUnavailable, ExecutorUnreachable, Outcome, Run
@@ -56,13 +56,13 @@ async def run_now(call: Call, context: Context) -> Finished:
 
 
 async def _run(call: Call, context: Context) -> Finished:
-    """What its process does for a call are two stints, with its code's time between them; one where that is short."""
-    stints = call.services.stints
-    async with stints.gone_on(call.stint, context.project_id, seconds=QUEUE_SECONDS) as stint:
-        ran = await _carry_out(call, context, stint)
-        if not stint.ended:  # nothing is recorded yet, so it waits for no other's turn
+    """Run the call under two permits, before and after its code runs; a short call needs one."""
+    fair_queue = call.services.fair_queue
+    async with fair_queue.gone_on(call.permit, context.project_id, seconds=QUEUE_SECONDS) as permit:
+        ran = await _carry_out(call, context, permit)
+        if not permit.ended:  # nothing is recorded yet, so it waits for no other's turn
             return await _conclude(call, ran)
-    async with stints.one(context.project_id):
+    async with fair_queue.one(context.project_id):
         return await _conclude(call, ran)
 
 
@@ -73,8 +73,8 @@ async def _conclude(call: Call, ran: CarriedOut) -> Finished:
     return await finished(call, ran.execution, ran.outcome, recorded, logging=ran.prepared.context.logging)
 
 
-async def _carry_out(call: Call, context: Context, stint: Stint) -> CarriedOut:
-    """Prepare and run it; the stint ends as soon as the process only waits."""
+async def _carry_out(call: Call, context: Context, permit: Permit) -> CarriedOut:
+    """Prepare and run it; the permit ends as soon as the process only waits."""
     services = call.services
     caller = await call.caller()
     execution_id = call.new_id()
@@ -91,11 +91,11 @@ async def _carry_out(call: Call, context: Context, stint: Stint) -> CarriedOut:
     run = await _run_of(call, prepared, execution, caller)
     try:
         if run.concurrency:
-            stint.end()
+            permit.end()
             execution, waited = await _placed(call, lambda: _accepted(call, context, execution_id, caller), meta)
         else:
             waited = 0.0
-        outcome, timed_out = await _execute(call, run, execution, meta, stint)
+        outcome, timed_out = await _execute(call, run, execution, meta, permit)
     except StoreUnavailable:  # whether it is recorded as begun is not known
         settle_later(call, CarriedOut(prepared, execution, _NOT_RECORDED, timed_out=False, meta=meta))
         raise
@@ -110,7 +110,7 @@ async def _run_of(call: Call, prepared: Prepared, execution: Execution, caller: 
     secret = await services.signing_secret(call.project_id)
     expires = services.now().timestamp() + context.timeout + KEY_SLACK
     claims = key_of_code(context, expires=expires, child=f"execution:{execution.execution_id}", depth=caller.depth)
-    key = ephemeral_key(claims, secret, prefix=call.generation.key_prefix)
+    key = ephemeral_key(claims, secret, prefix=call.api_version.key_prefix)
     return build_run(
         prepared,
         FunctionCall(
@@ -145,7 +145,7 @@ async def routed(call: Call, context: Context, execution_id: str) -> Context:
 
 
 def request(
-    call: Call, context: Context, *, execution_id: str, user_id: str, worker: str = "", **facts: Any
+    call: Call, context: Context, *, execution_id: str, user_id: str, worker: str = "", **recorded_events: Any
 ) -> Execution:
     """A new execution of the context's deployment; with a `worker` that runs it at once."""
     values = call.values
@@ -158,19 +158,19 @@ def request(
         function_version=context.version,
         execution_id=execution_id,
         deployment_id=deployment_of(context).deployment_id,
-        trigger="schedule" if facts.get("scheduled_at") else "http",
+        trigger="schedule" if recorded_events.get("scheduled_at") else "http",
         request=Request(
             method=values["method"],
             path=values["path"],
             headers=kept(sent, KEPT_REQUEST_HEADERS),
             user_id=user_id,
-            input_digest=facts.pop("input_digest", ""),
-            input_size=facts.pop("input_size", 0),
+            input_digest=recorded_events.pop("input_digest", ""),
+            input_size=recorded_events.pop("input_size", 0),
         ),
         worker=worker,
         retries=None if worker else context.policy.retries_of_calls,
         pinned="deploymentId" in values,
-        **facts,
+        **recorded_events,
     )
 
 
@@ -201,7 +201,7 @@ async def _placed(call: Call, accepted: Callable[[], Execution], meta: Meta) -> 
     return execution, time.monotonic() - began
 
 
-async def _execute(call: Call, run: Run, execution: Execution, meta: Meta, stint: Stint) -> tuple[Outcome, bool]:
+async def _execute(call: Call, run: Run, execution: Execution, meta: Meta, permit: Permit) -> tuple[Outcome, bool]:
     """Run it while the request is recorded, and wait for both; true where the code took too long for its caller."""
     services = call.services
     running = asyncio.create_task(_once_reached(services.executor, run))
@@ -210,7 +210,7 @@ async def _execute(call: Call, run: Run, execution: Execution, meta: Meta, stint
             if not call.reserved_id and await ends_at_once(running):  # who repeats a request is told of it by its id
                 return running.result(), False
             call.seen((await services.log.record([execution], meta=meta)).position)
-        stint.end()
+        permit.end()
         async with asyncio.timeout(services.settings.sync_wait_s):
             return await asyncio.shield(running), False
     except TimeoutError:

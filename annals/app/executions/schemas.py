@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from annals.app.edge.negotiation import Generation
+from annals.app.edge.negotiation import ApiVersion
 from annals.app.wire import encode, unset_unless, wire_date
 from annals.domain import ports
 
@@ -62,16 +62,16 @@ class Output(msgspec.Struct, frozen=True):
 NO_OUTPUT = Output()
 
 
-def present(row: Mapping[str, Any], output: Output, generation: Generation) -> Execution:
+def present(row: Mapping[str, Any], output: Output, api_version: ApiVersion) -> Execution:
     """A row of `executions` with its output; callers who may not see that hand in none."""
     return Execution(
         id=row["execution_id"],
         created_at=wire_date(row["created_at"]),
         updated_at=wire_date(row["updated_at"]),
         permissions=[f'read("user:{row["user_id"]}")'] if row["user_id"] else [],
-        resource_id=unset_unless(generation.shows_resource, row["function_id"]),
-        resource_type=unset_unless(generation.shows_resource, "functions"),
-        function_id=unset_unless(generation.shows_function_id, row["function_id"]),
+        resource_id=unset_unless(api_version.shows_resource, row["function_id"]),
+        resource_type=unset_unless(api_version.shows_resource, "functions"),
+        function_id=unset_unless(api_version.shows_function_id, row["function_id"]),
         deployment_id=row["deployment_id"],
         trigger=row["trigger"],
         status=row["status"],

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from annals.store.coordination.retry import patiently
+from annals.store.coordination.retry import retry
 
 MOST_UNSETTLED = 256
 """Ends that a process keeps while the store is away; of one more, that its execution is overdue is found later."""
@@ -37,6 +37,6 @@ class Unsettled:
     @staticmethod
     async def _record(execution_id: str, record: Callable[[], Awaitable[object]]) -> None:
         try:
-            await patiently(record)
+            await retry(record)
         except Exception:
             log.exception("end_not_recorded", execution=execution_id)

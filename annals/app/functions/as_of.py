@@ -63,7 +63,7 @@ async def list_variables(call: Call) -> Answer:
     page, counted = call.values["queries"], call.values["total"]
     function = await rows.function(call, past, call.values["functionId"])
     mine = rows.children_of(call.project_id, function)
-    most = 25 if call.generation.newest else variable_queries.FORMER_PAGE
+    most = 25 if call.api_version.newest else variable_queries.FORMER_PAGE
     statements = listing(
         page,
         rows.at(variable_queries.LIST, past),

@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import Any
 
 from annals.app.edge.call import Call
-from annals.app.edge.negotiation import Generation
+from annals.app.edge.negotiation import ApiVersion
 from annals.app.functions.queries import FORMER_LIST, LIST
 from annals.app.parameters import (
     ArrayList,
@@ -14,6 +14,7 @@ from annals.app.parameters import (
     CustomId,
     Events,
     Nullable,
+    OneOf,
     Parameters,
     Queries,
     Range,
@@ -21,7 +22,6 @@ from annals.app.parameters import (
     Specification,
     Text,
     Uid,
-    WhiteList,
     optional,
     required,
 )
@@ -62,7 +62,7 @@ _FIELDS = {
 
 def page(call: Call) -> Parameters:
     """listFunctions."""
-    return _FORMER_PAGE if call.generation.former_names else _PAGE
+    return _FORMER_PAGE if call.api_version.former_names else _PAGE
 
 
 def create(call: Call) -> Parameters:
@@ -77,7 +77,7 @@ def update(call: Call) -> Parameters:
 
 def _limits(call: Call) -> tuple[int, tuple[str, ...], int]:
     services = call.services
-    return services.settings.function_timeout_max_s, tuple(services.specifications), call.generation.most_scopes
+    return services.settings.function_timeout_max_s, tuple(services.specifications), call.api_version.most_scopes
 
 
 @lru_cache(maxsize=8)
@@ -85,7 +85,7 @@ def _create(longest: int, slugs: tuple[str, ...], most_scopes: int) -> Parameter
     return Parameters(
         functionId=required(CustomId()),
         name=required(Text(128)),
-        runtime=required(WhiteList(tuple(RUNTIMES))),
+        runtime=required(OneOf(tuple(RUNTIMES))),
         execute=optional(Roles(100), []),
         events=optional(Events(100), []),
         schedule=optional(Cron(), ""),
@@ -94,7 +94,7 @@ def _create(longest: int, slugs: tuple[str, ...], most_scopes: int) -> Parameter
         logging=optional(Boolean(), True),
         entrypoint=optional(Text(1028, 0), ""),
         commands=optional(Text(8192, 0), ""),
-        scopes=optional(ArrayList(WhiteList(PROJECT_SCOPES), most_scopes), []),
+        scopes=optional(ArrayList(OneOf(PROJECT_SCOPES), most_scopes), []),
         installationId=optional(Text(128, 0), ""),
         providerRepositoryId=optional(Text(128, 0), ""),
         providerBranch=optional(Text(128, 0), ""),
@@ -117,7 +117,7 @@ def _create(longest: int, slugs: tuple[str, ...], most_scopes: int) -> Parameter
 def _update(longest: int, slugs: tuple[str, ...], most_scopes: int) -> Parameters:
     kept = {name: line for name, line in _create(longest, slugs, most_scopes).lines if not name.startswith("template")}
     return Parameters(**{**kept, "functionId": required(Uid())}).but(
-        runtime=optional(WhiteList(tuple(RUNTIMES))),
+        runtime=optional(OneOf(tuple(RUNTIMES))),
         providerRepositoryId=optional(Nullable(Text(128, 0))),
         providerBranches=optional(Nullable(ArrayList(Text(128), 100))),
         providerPaths=optional(Nullable(ArrayList(Text(128), 100))),
@@ -136,9 +136,9 @@ def configuration(values: Mapping[str, Any], services: Services) -> dict[str, An
     }
 
 
-def revision(values: Mapping[str, Any], services: Services, generation: Generation) -> dict[str, Any]:
+def revision(values: Mapping[str, Any], services: Services, api_version: ApiVersion) -> dict[str, Any]:
     """What an update names, None for what it leaves as it is; the former generation resets what it does not name."""
-    reset = None if generation.splits_specification else default_specification(services.specifications).slug
+    reset = None if api_version.splits_specification else default_specification(services.specifications).slug
     default = values["specification"] or reset
     return {
         **{field: values[name] for field, name in _FIELDS.items()},

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from annals.app.edge.call import Call
-from annals.app.edge.negotiation import Generation
+from annals.app.edge.negotiation import ApiVersion
 from annals.app.functions import schemas
 from annals.app.queries.known import Columns, read_known
 from annals.app.queries.page import Page
@@ -84,7 +84,7 @@ async def within(call: Call, function_id: str, work: Awaitable[T]) -> T:
 async def read_function(call: Call, function_id: str) -> bytes:
     """One function as its JSON. Raises FunctionNotFound."""
     row = require(call, await head(call, function_id))
-    kept = call.services.presented.get(_cache_key(row, call.generation))
+    kept = call.services.presented.get(_cache_key(row, call.api_version))
     if kept is not None:
         return kept
     row = require(call, await call.services.reads.look_up(WHOLE, call.project_id, function_id))
@@ -104,7 +104,7 @@ async def read_functions(call: Call, page: Page, searched: str | None, *, counte
         return await read_page(call, statements, cursor=page.cursor, noun=LIST.noun, counted=counted, counter=counter)
 
     def kept(row: Row) -> bytes | None:
-        return call.services.presented.get(_cache_key(row, call.generation))
+        return call.services.presented.get(_cache_key(row, call.api_version))
 
     async def present(row: Row) -> bytes:
         return await _present(call, row)
@@ -115,7 +115,7 @@ async def read_functions(call: Call, page: Page, searched: str | None, *, counte
 async def present_rows(call: Call, row: Row, variables: Sequence[Row]) -> bytes:
     """What an append returned, as the function's JSON."""
     opened = await open_variables(call, row["project_id"], row["function_id"], variables)
-    return encode(schemas.present(row, opened, call.generation))
+    return encode(schemas.present(row, opened, call.api_version))
 
 
 async def open_variables(
@@ -133,7 +133,7 @@ async def present_whole(call: Call, row: Row) -> bytes:
 
 async def _present(call: Call, row: Row) -> bytes:
     body = await present_whole(call, row)
-    call.services.presented.put(_cache_key(row, call.generation), body)
+    call.services.presented.put(_cache_key(row, call.api_version), body)
     return body
 
 
@@ -143,5 +143,5 @@ def _with_moments(variable: dict[str, Any]) -> dict[str, Any]:
     return {**variable, **moments}
 
 
-def _cache_key(row: Row, generation: Generation) -> tuple[str, str, str, Generation]:
-    return "function", row["stream_id"], row["token"], generation
+def _cache_key(row: Row, api_version: ApiVersion) -> tuple[str, str, str, ApiVersion]:
+    return "function", row["stream_id"], row["token"], api_version

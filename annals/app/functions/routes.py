@@ -66,7 +66,7 @@ async def update(call: Call) -> Answer:
         revise_function,
         Function.key(call.project_id, function_id),
         meta=await call.meta(),
-        given=parameters.revision(call.values, call.services, call.generation),
+        given=parameters.revision(call.values, call.services, call.api_version),
     )
     if any(isinstance(event, Function.Updated) and event.connected for event in recorded.events):
         await requests.first(call, function_id)

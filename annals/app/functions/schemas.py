@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from annals.app.edge.negotiation import Generation
+from annals.app.edge.negotiation import ApiVersion
 from annals.app.variables.schemas import Variable
 from annals.app.wire import unset_unless, wire_date
 
@@ -59,23 +59,23 @@ _AS_STORED = (
 )
 
 
-def present(row: Mapping[str, Any], variables: Sequence[Variable], generation: Generation) -> Function:
+def present(row: Mapping[str, Any], variables: Sequence[Variable], api_version: ApiVersion) -> Function:
     """A row of `functions` with its variables."""
-    later = not generation.former_names
-    split = generation.knows_scopes and generation.shows_split_specification
+    later = not api_version.former_names
+    split = api_version.knows_scopes and api_version.shows_split_specification
     return Function(
         id=row["function_id"],
         created_at=wire_date(row["created_at"]),
         updated_at=wire_date(row["updated_at"]),
         vars=variables,
-        deployment=unset_unless(generation.former_names, row["deployment_id"]),
+        deployment=unset_unless(api_version.former_names, row["deployment_id"]),
         deployment_id=unset_unless(later, row["deployment_id"]),
         deployment_created_at=unset_unless(later, wire_date(row["deployment_created_at"])),
         latest_deployment_id=unset_unless(later, row["latest_deployment_id"]),
         latest_deployment_created_at=unset_unless(later, wire_date(row["latest_deployment_created_at"])),
         latest_deployment_status=unset_unless(later, row["latest_deployment_status"]),
-        scopes=unset_unless(generation.knows_scopes, row["scopes"]),
-        specification=unset_unless(generation.shows_specification, row["build_specification"]),
+        scopes=unset_unless(api_version.knows_scopes, row["scopes"]),
+        specification=unset_unless(api_version.shows_specification, row["build_specification"]),
         build_specification=unset_unless(split, row["build_specification"]),
         runtime_specification=unset_unless(split, row["runtime_specification"]),
         **{name: row[name] for name in _AS_STORED},

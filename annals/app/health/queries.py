@@ -9,7 +9,7 @@ from annals.store.errors import StoreUnavailable
 from annals.store.postgres import sql
 
 QUERIES = sql.load(__package__, "queries.sql")
-PATIENCE = 2.0
+TIMEOUT_SECONDS = 2.0
 """Seconds that an executor may take to answer."""
 
 AWAY = "No executor can be reached."
@@ -37,7 +37,7 @@ async def readiness(call: Call) -> Ready:
 async def enforcement(call: Call) -> dict[str, dict[str, str]]:
     """How each executor enforces each limit: `kernel`, `watchdog` or `none`; hosts that are away are left out."""
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             statuses = await call.services.executor_status()
     except (ExecutorUnavailable, TimeoutError):
         return {}
@@ -47,7 +47,7 @@ async def enforcement(call: Call) -> dict[str, dict[str, str]]:
 async def _executor(call: Call) -> str:
     """Why no executor can be reached; empty when one can."""
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             statuses = await call.services.executor_status()
     except TimeoutError:
         return "No executor answered in time."

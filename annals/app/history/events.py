@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from annals.app.as_of.moment import PATIENCE_SECONDS
+from annals.app.as_of.moment import WAIT_SECONDS
 from annals.app.edge.call import Call
 from annals.app.edge.errors import CursorNotFound, EventNotFound, HistoryNotReady
 from annals.app.queries.page import Page
 from annals.app.queries.reading import read_page
 from annals.app.queries.schema import Attribute, Schema, date, text
 from annals.app.queries.statements import Sql, listing
-from annals.store.log.reader import Fact
+from annals.store.log.reader import RecordedEvent
 from annals.store.postgres import sql
 
 QUERIES = sql.load(__package__, "queries.sql")
@@ -48,8 +48,8 @@ class Wanted(NamedTuple):
     actor: str | None
     after: int | None = None
 
-    def fits(self, fact: Fact) -> bool:
-        event = fact.event
+    def fits(self, recorded_event: RecordedEvent) -> bool:
+        event = recorded_event.event
         topic, stream = type(event).TOPIC, event.originator_id
         kind, own_id = stream.partition(":")[0], stream.rpartition(":")[2]
         return (
@@ -78,7 +78,7 @@ class Wanted(NamedTuple):
 class Feed(NamedTuple):
     """A page of a project's events, and how many fit in all."""
 
-    facts: Sequence[Fact]
+    events: Sequence[RecordedEvent]
     total: int
 
 
@@ -86,17 +86,17 @@ class Branches(NamedTuple):
     """Events that hang together by their causes; `truncated` when there are more than a tree holds."""
 
     correlation: str
-    facts: Sequence[Fact]
+    events: Sequence[RecordedEvent]
     truncated: bool
 
 
-def is_own(fact: Fact, since: int) -> bool:
+def is_own(recorded_event: RecordedEvent, since: int) -> bool:
     """Whether an event belongs to a project that was created at the position `since`, not to a predecessor of its id.
 
     Cleanup for a deleted project goes on after its id is used again: such an event names an older cause.
     """
-    cause = int(fact.event.metadata.get("causation") or 0)
-    return fact.position >= since and (not cause or cause >= since)
+    cause = int(recorded_event.event.metadata.get("causation") or 0)
+    return recorded_event.position >= since and (not cause or cause >= since)
 
 
 async def read_feed(call: Call, page: Page, wanted: Wanted, *, counted: bool) -> Feed:
@@ -109,24 +109,28 @@ async def read_feed(call: Call, page: Page, wanted: Wanted, *, counted: bool) ->
     statements = listing(page, LIST, scope, columns="position", project=call.project_id)
     found = await read_page(call, statements, cursor=page.cursor, noun=LIST.noun, counted=counted)
     call.position = position
-    return Feed(await _facts(call, [row["position"] for row in found.rows]), found.total)
+    return Feed(await _recorded_events(call, [row["position"] for row in found.rows]), found.total)
 
 
-async def read_event(call: Call, position: int) -> Fact:
+async def read_event(call: Call, position: int) -> RecordedEvent:
     """One event of the project. Raises EventNotFound."""
-    fact = await call.services.log.facts.at(position)
-    if fact is None or fact.project != call.project_id or not is_own(fact, await call.incarnation()):
+    recorded_event = await call.services.log.reader.at(position)
+    if (
+        recorded_event is None
+        or recorded_event.project != call.project_id
+        or not is_own(recorded_event, await call.incarnation())
+    ):
         raise EventNotFound
-    return fact
+    return recorded_event
 
 
 async def read_branches(call: Call, position: int) -> Branches:
     """All that the request or the first event behind one led to. Raises EventNotFound, HistoryNotReady."""
-    fact = await read_event(call, position)
+    recorded_event = await read_event(call, position)
     call.position = await _searchable(call)
     database, project, since = call.services.database, call.project_id, await call.incarnation()
     cause = await database.row(QUERIES["cause"], {"position": position, "project": project, "since": since})
-    correlation = cause["correlation"] if cause else fact.event.metadata.get("correlation", "")
+    correlation = cause["correlation"] if cause else recorded_event.event.metadata.get("correlation", "")
     root = cause["position"] if cause else position
     params = {
         "project": project,
@@ -137,23 +141,23 @@ async def read_branches(call: Call, position: int) -> Branches:
     }
     rows = await database.rows(QUERIES["tree"], params)
     positions = [row["position"] for row in rows[:MOST_OF_TREE]]
-    return Branches(correlation, await _facts(call, positions), len(rows) > MOST_OF_TREE)
+    return Branches(correlation, await _recorded_events(call, positions), len(rows) > MOST_OF_TREE)
 
 
-async def _facts(call: Call, positions: Sequence[int]) -> list[Fact]:
-    """Facts in the order of their positions as given; those that left the log's table are read from its archives."""
-    facts = call.services.log.facts
+async def _recorded_events(call: Call, positions: Sequence[int]) -> list[RecordedEvent]:
+    """Return the events at the given positions, in that order; archived events are read from their archive."""
+    reader = call.services.log.reader
     rows = await call.services.database.rows(QUERIES["at"], {"positions": list(positions)})
-    known = {row["notification_id"]: facts.fact(row) for row in rows}
+    known = {row["notification_id"]: reader.recorded_event(row) for row in rows}
     for position in positions:
-        if position not in known and (fact := await facts.at(position)) is not None:
-            known[position] = fact
+        if position not in known and (recorded_event := await reader.at(position)) is not None:
+            known[position] = recorded_event
     return [known[position] for position in positions if position in known]
 
 
 async def _searchable(call: Call) -> int:
     """The project's newest position, once its events can be searched up to it. Raises HistoryNotReady."""
-    deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+    deadline = asyncio.get_running_loop().time() + WAIT_SECONDS
     newest: int | None = None
     while True:
         row = await call.services.database.row(QUERIES["searchable"], {"project": call.project_id})

@@ -9,7 +9,7 @@ from annals.app.history.events import Wanted, is_own
 from annals.app.history.presenting import Presenter
 from annals.app.wire import encode
 from annals.domain.project import Project
-from annals.store.log.reader import Fact
+from annals.store.log.reader import RecordedEvent
 
 BATCH = 200
 SILENCE = 15.0
@@ -21,7 +21,7 @@ async def follow(call: Call, after: int, wanted: Wanted) -> AsyncIterator[bytes]
 
     Where none of a batch is wanted, a bare id tells how far the feed is, so that a client goes on from there.
     """
-    facts, since = call.services.log.facts, await call.incarnation()
+    recorded_events, since = call.services.log.reader, await call.incarnation()
     position, over = max(after, since - 1), False
     presenter = Presenter(call.services.database)
     left = asyncio.ensure_future(call.left())
@@ -29,14 +29,18 @@ async def follow(call: Call, after: int, wanted: Wanted) -> AsyncIterator[bytes]
         async with call.services.listening.entered() as listener:
             while not left.done() and not over:
                 heard = listener.count
-                batch = await facts.after(position, BATCH, project=call.project_id)
+                batch = await recorded_events.after(position, BATCH, project=call.project_id)
                 if batch:
                     position = batch[-1].position
-                    over = any(isinstance(fact.event, Project.Deleted) for fact in batch)
-                    fitting = [fact for fact in _until_deletion(batch) if is_own(fact, since) and wanted.fits(fact)]
-                    for fact, event in zip(fitting, await presenter.events(fitting), strict=True):
+                    over = any(isinstance(recorded_event.event, Project.Deleted) for recorded_event in batch)
+                    fitting = [
+                        recorded_event
+                        for recorded_event in _until_deletion(batch)
+                        if is_own(recorded_event, since) and wanted.fits(recorded_event)
+                    ]
+                    for recorded_event, event in zip(fitting, await presenter.events(fitting), strict=True):
                         yield b"id: %d\nevent: %b\ndata: %b\n\n" % (
-                            fact.position, event.type.encode(), encode(event)
+                            recorded_event.position, event.type.encode(), encode(event)
                         )  # fmt: skip
                     if not fitting:
                         yield b"id: %d\n\n" % position
@@ -52,9 +56,9 @@ async def follow(call: Call, after: int, wanted: Wanted) -> AsyncIterator[bytes]
             await left
 
 
-def _until_deletion(facts: Sequence[Fact]) -> Iterator[Fact]:
+def _until_deletion(recorded_events: Sequence[RecordedEvent]) -> Iterator[RecordedEvent]:
     """A project's facts up to its deletion: what follows belongs to the next project of its id."""
-    for fact in facts:
-        yield fact
-        if isinstance(fact.event, Project.Deleted):
+    for recorded_event in recorded_events:
+        yield recorded_event
+        if isinstance(recorded_event.event, Project.Deleted):
             return

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from annals.app.parameters.kinds import Text, Unfit
+from annals.app.parameters.kinds import Text, ValidationError
 from annals.store.log.mapper import aggregate_classes, event_classes
 
 _LONGEST = 128
@@ -20,9 +20,11 @@ class EventType(Text):
         known = event_classes()
         mine = sorted(topic for topic in known if topic.startswith(f"{kind}."))
         if not mine:
-            raise Unfit(f"There are no events {wanted}. Known are {_kinds()}, alone or as in function.updated")
+            raise ValidationError(
+                f"There are no events {wanted}. Known are {_kinds()}, alone or as in function.updated"
+            )
         if dot and wanted not in known:
-            raise Unfit(f"There are no events {wanted}. Known of {kind} are {', '.join(mine)}")
+            raise ValidationError(f"There are no events {wanted}. Known of {kind} are {', '.join(mine)}")
         return wanted
 
 
@@ -36,9 +38,9 @@ class Resource(Text):
         wanted = super().parse(value)
         kind, colon, own_id = wanted.partition(":")
         if kind not in aggregate_classes():
-            raise Unfit(f"No events are kept by {kind}. Known are {_kinds()}, alone or as in function:hello")
+            raise ValidationError(f"No events are kept by {kind}. Known are {_kinds()}, alone or as in function:hello")
         if colon and not own_id:
-            raise Unfit(f"There is no id behind the colon. Leave the colon out, or write as in {kind}:hello")
+            raise ValidationError(f"There is no id behind the colon. Leave the colon out, or write as in {kind}:hello")
         return wanted
 
 

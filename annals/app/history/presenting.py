@@ -10,14 +10,14 @@ from annals.app.identity.scopes import FUNCTIONS_READ, PROJECT_READ
 from annals.domain import redaction
 from annals.domain.redaction import SealedValue
 from annals.store.errors import DataKeyDeleted, SealBroken
-from annals.store.log.reader import Fact
+from annals.store.log.reader import RecordedEvent
 from annals.store.postgres.database import Database
 from annals.store.secrets.vault import Vault
 
 VARIABLES_READ = {"function": FUNCTIONS_READ, "project": PROJECT_READ}
 """The scopes that read the variables of a kind of resource."""
 
-Changed = tuple[Fact, Sequence[redaction.Change]]
+Changed = tuple[RecordedEvent, Sequence[redaction.Change]]
 
 
 class Presenter:
@@ -33,17 +33,21 @@ class Presenter:
         kinds = [kind for kind, any_of in VARIABLES_READ.items() if not scopes.isdisjoint(any_of)]
         return cls(call.services.database, call.services.vault, kinds)
 
-    async def events(self, facts: Sequence[Fact]) -> list[schemas.Event]:
+    async def events(self, recorded_events: Sequence[RecordedEvent]) -> list[schemas.Event]:
         """Events without what they changed."""
-        names = await self._names(facts)
-        return [schemas.present(fact, names[fact.project]) for fact in facts]
+        names = await self._names(recorded_events)
+        return [schemas.present(recorded_event, names[recorded_event.project]) for recorded_event in recorded_events]
 
     async def with_changes(self, changed: Sequence[Changed]) -> list[schemas.Event]:
         """Events with what each of them changed. Raises MasterKeyWrong, StoreUnavailable."""
-        names = await self._names([fact for fact, _ in changed])
+        names = await self._names([recorded_event for recorded_event, _ in changed])
         return [
-            schemas.present(fact, names[fact.project], await self.changes(fact.event.originator_id, changes))
-            for fact, changes in changed
+            schemas.present(
+                recorded_event,
+                names[recorded_event.project],
+                await self.changes(recorded_event.event.originator_id, changes),
+            )
+            for recorded_event, changes in changed
         ]
 
     async def changes(self, stream: str, changes: Iterable[redaction.Change]) -> list[schemas.Change]:
@@ -65,9 +69,9 @@ class Presenter:
         except (DataKeyDeleted, SealBroken):
             return value.fingerprint
 
-    async def _names(self, facts: Sequence[Fact]) -> dict[str, dict[str, str]]:
+    async def _names(self, recorded_events: Sequence[RecordedEvent]) -> dict[str, dict[str, str]]:
         """The names of actors, by project."""
         actors: dict[str, set[str]] = {}
-        for fact in facts:
-            actors.setdefault(fact.project, set()).add(fact.event.metadata.get("actor", ""))
+        for recorded_event in recorded_events:
+            actors.setdefault(recorded_event.project, set()).add(recorded_event.event.metadata.get("actor", ""))
         return {project: await names_of(self._database, project, wanted) for project, wanted in actors.items()}

@@ -58,21 +58,24 @@ async def feed(call: Call) -> Answer:
     if values["after"] is not None and not page.cursor:
         wanted = wanted._replace(after=values["after"])
     found = await events.read_feed(call, page, wanted, counted=values["total"])
-    shown = await Presenter(call.services.database).events(found.facts)
+    shown = await Presenter(call.services.database).events(found.events)
     return json_answer({"total": found.total, "events": shown})
 
 
 async def get(call: Call) -> Answer:
-    fact = await events.read_event(call, call.values["position"])
-    changes = await streams.changes_of(call.services.log.facts, fact)
-    (shown,) = await (await Presenter.of_call(call)).with_changes([(fact, changes)])
+    recorded_event = await events.read_event(call, call.values["position"])
+    changes = await streams.changes_of(call.services.log.reader, recorded_event)
+    (shown,) = await (await Presenter.of_call(call)).with_changes([(recorded_event, changes)])
     return json_answer(shown)
 
 
 async def tree(call: Call) -> Answer:
     branches = await events.read_branches(call, call.values["position"])
-    shown = await Presenter(call.services.database).events(branches.facts)
-    nodes = {fact.position: schemas.Node(event, []) for fact, event in zip(branches.facts, shown, strict=True)}
+    shown = await Presenter(call.services.database).events(branches.events)
+    nodes = {
+        recorded_event.position: schemas.Node(event, [])
+        for recorded_event, event in zip(branches.events, shown, strict=True)
+    }
     roots: list[schemas.Node] = []
     for position, node in nodes.items():
         cause = nodes.get(node.event.causation or 0) if node.event.causation != position else None
@@ -107,7 +110,7 @@ async def _begin(call: Call) -> int:
 
     Raises ArgumentInvalid for what is no position of this log: to go on from elsewhere would leave events out unseen.
     """
-    newest = await call.services.log.facts.position()
+    newest = await call.services.log.reader.position()
     name, after = "after", call.values["after"]
     if last := call.header(b"last-event-id"):
         if not (last.isdecimal() and len(last) < 19):

@@ -8,7 +8,7 @@ from msgspec import UNSET, UnsetType
 
 from annals.app.wire import wire_date
 from annals.domain import redaction
-from annals.store.log.reader import Fact
+from annals.store.log.reader import RecordedEvent
 
 
 class Credential(msgspec.Struct, frozen=True):
@@ -85,11 +85,11 @@ def actor(text: str, names: Mapping[str, str]) -> Actor:
     return Actor(kind, own_id, names.get(parent, ""), credential)
 
 
-def present(fact: Fact, names: Mapping[str, str], changes: Sequence[Change] | None = None) -> Event:
+def present(recorded_event: RecordedEvent, names: Mapping[str, str], changes: Sequence[Change] | None = None) -> Event:
     """A recorded event; with `changes` where they are asked for."""
-    shown = unrecorded(fact.event, names, changes)
-    shown.id, shown.position = str(fact.position), fact.position
-    shown.created_at = wire_date(fact.recorded_at)
+    shown = unrecorded(recorded_event.event, names, changes)
+    shown.id, shown.position = str(recorded_event.position), recorded_event.position
+    shown.created_at = wire_date(recorded_event.recorded_at)
     return shown
 
 

@@ -16,7 +16,7 @@ from annals.domain.errors import DomainError
 from annals.domain.redaction import Change, Tree, differences, openable
 from annals.store.log.archives import project_of
 from annals.store.log.mapper import aggregate_classes
-from annals.store.log.reader import Fact, Facts
+from annals.store.log.reader import EventReader, RecordedEvent
 from annals.store.postgres.database import Row
 
 _BATCH = 2000
@@ -43,7 +43,7 @@ LIST = Schema(
 class History(NamedTuple):
     """A page of a history: facts with what each changed, and how many events there are in all."""
 
-    events: Sequence[tuple[Fact, Sequence[Change]]]
+    events: Sequence[tuple[RecordedEvent, Sequence[Change]]]
     total: int
 
 
@@ -62,50 +62,52 @@ async def read_history(
     since = await call.incarnation() if project_of(key.stream) == call.project_id else 0
     if about is None and key.aggregate.SNAPSHOT_EVERY and _in_order(page):
         return await _stretch(call, key, page, missing, since)
-    facts = await whole(call.services.log.facts, key.stream, since=since)
-    rows = [_row(fact) for fact in facts if about is None or about(fact.event)]
+    recorded_events = await whole(call.services.log.reader, key.stream, since=since)
+    rows = [_row(recorded_event) for recorded_event in recorded_events if about is None or about(recorded_event.event)]
     if not rows:
         raise missing
-    call.seen(facts[-1].position)
+    call.seen(recorded_events[-1].position)
     found = paged(rows, page, noun=LIST.noun)
-    wanted = [row["fact"] for row in found.rows]
-    changes = changes_at(facts, {fact.position for fact in wanted})
-    return History([(fact, changes[fact.position]) for fact in wanted], found.total)
+    wanted = [row["recorded_event"] for row in found.rows]
+    changes = changes_at(recorded_events, {recorded_event.position for recorded_event in wanted})
+    return History([(recorded_event, changes[recorded_event.position]) for recorded_event in wanted], found.total)
 
 
-async def whole(log: Facts, stream: str, *, since: int = 0) -> list[Fact]:
+async def whole(log: EventReader, stream: str, *, since: int = 0) -> list[RecordedEvent]:
     """All facts of a stream, in order; none from before its project was created at the position `since`."""
-    return [fact for fact in await _between(log, stream, 0, None) if fact.position >= since]
+    return [
+        recorded_event for recorded_event in await _between(log, stream, 0, None) if recorded_event.position >= since
+    ]
 
 
-async def changes_of(log: Facts, fact: Fact) -> list[Change]:
+async def changes_of(log: EventReader, recorded_event: RecordedEvent) -> list[Change]:
     """What one event changed."""
-    stream: str = fact.event.originator_id
+    stream: str = recorded_event.event.originator_id
     aggregate = aggregate_classes()[stream.partition(":")[0]]
     if not aggregate.SNAPSHOT_EVERY:
-        return changes_at(await whole(log, stream), {fact.position})[fact.position]
-    former = await log.aggregate_before(aggregate, stream, fact.event.originator_version)
-    return changes_at([fact], {fact.position}, former)[fact.position]
+        return changes_at(await whole(log, stream), {recorded_event.position})[recorded_event.position]
+    former = await log.aggregate_before(aggregate, stream, recorded_event.event.originator_version)
+    return changes_at([recorded_event], {recorded_event.position}, former)[recorded_event.position]
 
 
 def changes_at(
-    facts: Sequence[Fact], positions: Collection[int], aggregate: Aggregate | None = None
+    recorded_events: Sequence[RecordedEvent], positions: Collection[int], aggregate: Aggregate | None = None
 ) -> dict[int, list[Change]]:
     """What the events at some positions of one stream changed; `facts` follow on what made the `aggregate`."""
     last = max(positions, default=0)
     found: dict[int, list[Change]] = {}
     former: Tree | None = None
-    for fact in facts:
-        if fact.position > last:
+    for recorded_event in recorded_events:
+        if recorded_event.position > last:
             break
-        begins = isinstance(fact.event, CanInitAggregate)
-        told = fact.position in positions
+        begins = isinstance(recorded_event.event, CanInitAggregate)
+        told = recorded_event.position in positions
         if told and (former is None or begins):
             former = openable(None if begins else aggregate)
-        aggregate = fact.event.mutate(None if begins else aggregate)
+        aggregate = recorded_event.event.mutate(None if begins else aggregate)
         latter = openable(aggregate) if told else None
         if latter is not None:
-            found[fact.position] = differences(former or {}, latter)
+            found[recorded_event.position] = differences(former or {}, latter)
         former = latter
     return found
 
@@ -118,7 +120,7 @@ def _in_order(page: Page) -> bool:
 
 async def _stretch(call: Call, key: Key, page: Page, missing: type[DomainError], since: int) -> History:
     """The events of such a page, with what came before folded from the nearest snapshot. Versions have no gaps."""
-    log = call.services.log.facts
+    log = call.services.log.reader
     cursor = int(page.cursor) if page.cursor.isdecimal() and len(page.cursor) < 19 else 0
     length, newest, behind, begun = await log.length(key.stream, cursor, since=since)
     if begun is None:
@@ -141,37 +143,37 @@ async def _stretch(call: Call, key: Key, page: Page, missing: type[DomainError],
     if not versions:
         return History([], total)
     first, last = min(versions[0], versions[-1]), max(versions[0], versions[-1])
-    facts = await _between(log, key.stream, first - 1, last)
+    recorded_events = await _between(log, key.stream, first - 1, last)
     former = await log.aggregate_before(key.aggregate, key.stream, first)
-    changes = changes_at(facts, {fact.position for fact in facts}, former)
-    shown = facts[::-1] if descends else facts
-    return History([(fact, changes[fact.position]) for fact in shown], total)
+    changes = changes_at(recorded_events, {recorded_event.position for recorded_event in recorded_events}, former)
+    shown = recorded_events[::-1] if descends else recorded_events
+    return History([(recorded_event, changes[recorded_event.position]) for recorded_event in shown], total)
 
 
-async def _between(log: Facts, stream: str, after: int, last: int | None) -> list[Fact]:
+async def _between(log: EventReader, stream: str, after: int, last: int | None) -> list[RecordedEvent]:
     """A stream's facts after one version up to another."""
-    facts: list[Fact] = []
+    recorded_events: list[RecordedEvent] = []
     while last is None or after < last:
         limit = _BATCH if last is None else min(_BATCH, last - after)
         batch = await log.of_stream(stream, after=after, limit=limit)
         if not batch:
             break
-        facts += batch
+        recorded_events += batch
         after = batch[-1].event.originator_version
-    return facts
+    return recorded_events
 
 
-def _row(fact: Fact) -> Row:
-    metadata: Mapping[str, str] = fact.event.metadata
+def _row(recorded_event: RecordedEvent) -> Row:
+    metadata: Mapping[str, str] = recorded_event.event.metadata
     return {
-        "fact": fact,
-        "$id": str(fact.position),
-        "$sequence": fact.position,
-        "position": fact.position,
-        "$createdAt": fact.recorded_at,
-        "type": type(fact.event).TOPIC,
+        "recorded_event": recorded_event,
+        "$id": str(recorded_event.position),
+        "$sequence": recorded_event.position,
+        "position": recorded_event.position,
+        "$createdAt": recorded_event.recorded_at,
+        "type": type(recorded_event.event).TOPIC,
         "actor": metadata.get("actor", ""),
         "requestId": metadata.get("request", ""),
         "correlation": metadata.get("correlation", ""),
-        "version": fact.event.originator_version,
+        "version": recorded_event.event.originator_version,
     }

@@ -44,7 +44,7 @@ _DROPPED = _HOP_BY_HOP | {"content-length"}
 _NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 
 
-class Visit(Call):
+class DomainRequest(Call):
     """A request whose host name may be a function's; it runs as a guest of that function's project."""
 
     __slots__ = ("is_function", "name", "project")
@@ -87,7 +87,7 @@ class Visit(Call):
             "headers": self._sent_headers(),
             "body": await whole(self.pieces(), BODY_LIMIT),
         }
-        self.services.stints.met(self.project)
+        self.services.fair_queue.met(self.project)
         return _answer(await run_now(self, context), head=self.method == "HEAD")
 
     async def _context(self, function_id: str) -> Context:

@@ -10,7 +10,7 @@ import msgspec
 
 from annals.app.edge import hints
 from annals.app.edge.errors import JwtAndCookieSet, JwtInvalid, KeyExpired, ProjectIdMissing, UserBlocked
-from annals.app.edge.negotiation import Generation
+from annals.app.edge.negotiation import ApiVersion
 from annals.app.identity.caller import ADMIN_SCOPES, CONSOLE_SCOPES, GUEST, KEY_SCOPES, USER_SCOPES, Caller, Membership
 from annals.app.identity.presented import has_cookie, presented
 from annals.app.reads import Found, Lookup
@@ -106,12 +106,12 @@ class Looked(NamedTuple):
     parent: Found | None = None
 
 
-def claim(headers: Mapping[bytes, bytes], project_parameter: str, generation: Generation) -> Claim:
+def claim(headers: Mapping[bytes, bytes], project_parameter: str, api_version: ApiVersion) -> Claim:
     """Read project and credential. Raises what can be told without asking anybody (http-api.md 3.2)."""
     named = _text(headers.get(b"x-appwrite-project", b""))
     project = named or project_parameter.replace("\0", "\N{REPLACEMENT CHARACTER}")
     key = _text(headers.get(b"x-appwrite-key", b""))
-    if key and not named and generation.newest:
+    if key and not named and api_version.newest:
         raise ProjectIdMissing
     if key and project in {"", CONSOLE}:
         raise UserUnauthorized

@@ -1,14 +1,14 @@
 """The parameter tables of installations."""
 
 from annals.app.installations.queries import LIST as SCHEMA
-from annals.app.parameters import Boolean, CustomId, Parameters, Queries, Text, Uid, WhiteList, optional, required
+from annals.app.parameters import Boolean, CustomId, OneOf, Parameters, Queries, Text, Uid, optional, required
 from annals.app.queries.page import Page
 
 ONE = Parameters(installationId=required(Uid()))
 LIST = Parameters(queries=optional(Queries(SCHEMA), Page()), total=optional(Boolean(loose=True), True))
 CREATE = Parameters(
     installationId=required(CustomId()),
-    provider=required(WhiteList(("git", "github"))),
+    provider=required(OneOf(("git", "github"))),
     organization=optional(Text(128, 0), ""),
     url=optional(Text(1024, 0), ""),
     username=optional(Text(256, 0), ""),

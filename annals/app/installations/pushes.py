@@ -20,7 +20,7 @@ from annals.domain.project import Project
 from annals.domain.pushes import Push, wants
 from annals.store.log.log import Meta
 from annals.store.postgres.database import Row
-from annals.vcs.errors import Refusal
+from annals.vcs.errors import RepositoryError
 
 BODY_LIMIT = 25 * 1024 * 1024
 """What GitHub sends at most."""
@@ -120,7 +120,7 @@ async def _secret(call: Call, installation_id: str) -> bytes:
         raise InstallationNotFound
     try:
         credentials = await call.services.locator.credentials(call.project_id, installation)
-    except Refusal as refusal:
+    except RepositoryError as refusal:
         log.error("webhook_secret_not_opened", request=call.request_id, why=refusal.sentence)
         raise UserUnauthorized from None
     return credentials.webhook_secret.encode()

@@ -20,7 +20,7 @@ from annals.domain.errors import ArgumentInvalid
 from annals.domain.installation import Installation
 from annals.domain.project import Project
 from annals.vcs.addresses import parse
-from annals.vcs.errors import Refusal
+from annals.vcs.errors import RepositoryError
 from annals.vcs.repository_addresses import Credentials
 
 GITHUB_API = "https://api.github.com"
@@ -94,7 +94,7 @@ def _judge(values: dict[str, Any], allowed_hosts: tuple[str, ...]) -> str:
         return ""  # repositories that the operator names
     try:
         address = parse(f"{url}/repository", http_hosts=allowed_hosts)
-    except Refusal as refusal:
+    except RepositoryError as refusal:
         raise ArgumentInvalid(f"Invalid `url` param: {refusal.sentence}") from None
     if github and address.scheme == "ssh":
         raise ArgumentInvalid("Invalid `url` param: a GitHub App's API is reached by https.")

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, cast
 
 from annals.app.deployments.receive import CREATE as FORM
 from annals.app.edge.idempotency import takes_key
-from annals.app.edge.negotiation import Generation
+from annals.app.edge.negotiation import ApiVersion
 from annals.app.edge.routing import Operation
 from annals.app.openapi.kinds import REFERENCE, Schema, parameter_schema
 from annals.app.openapi.links import links
@@ -102,14 +102,14 @@ class _Asked(NamedTuple):
     """What of a call tables of parameters are made from."""
 
     services: Services
-    generation: Generation
+    api_version: ApiVersion
 
 
-def document(operations: Iterable[Operation], services: Services, generation: Generation) -> dict[str, Any]:
+def document(operations: Iterable[Operation], services: Services, api_version: ApiVersion) -> dict[str, Any]:
     """The whole API below /v1, as a caller of this generation has it."""
     operations = tuple(operations)
     paths: dict[str, dict[str, Any]] = {}
-    asked = _Asked(services, generation)
+    asked = _Asked(services, api_version)
     for operation in operations:
         if operation.path.startswith("/v1/"):
             described = _operation(operation, asked)
@@ -122,13 +122,13 @@ def document(operations: Iterable[Operation], services: Services, generation: Ge
         "info": {"title": "Annals", "version": API_VERSION},
         "servers": [{"url": "/v1"}],
         "paths": paths,
-        "components": {"schemas": components(generation), "securitySchemes": schemes},
+        "components": {"schemas": components(api_version), "securitySchemes": schemes},
     }
 
 
 def _operation(operation: Operation, asked: _Asked) -> dict[str, Any]:
     named = NAMES.get((operation.method, operation.path))
-    scopes = operation.scopes(asked.generation) if callable(operation.scopes) else operation.scopes
+    scopes = operation.scopes(asked.api_version) if callable(operation.scopes) else operation.scopes
     described: dict[str, Any] = {
         "operationId": _name(operation),
         **TEXTS[operation.method, operation.path]._asdict(),

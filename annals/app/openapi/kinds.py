@@ -12,12 +12,12 @@ from annals.app.parameters import (
     Events,
     ExecutionHeaders,
     Nullable,
+    OneOf,
     Queries,
     Range,
     Roles,
     Specification,
     Text,
-    WhiteList,
 )
 from annals.app.parameters.table import Group, Parameter
 from annals.app.queries.page import Page
@@ -42,7 +42,7 @@ def schema_of(kind: Any) -> Schema:
             return {"type": "boolean"}
         case Range(least=least, most=most):
             return {"type": "integer", "format": "int32", "minimum": least, "maximum": most}
-        case WhiteList(words=words):
+        case OneOf(words=words):
             return {"type": "string", "enum": list(words)}
         case Specification(slugs=slugs):
             return {"type": "string", "enum": list(slugs)}

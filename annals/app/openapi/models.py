@@ -7,7 +7,7 @@ import msgspec
 from annals.app.catalogue import schemas as catalogue
 from annals.app.deployments.schemas import Deployment
 from annals.app.edge.error_answers import Envelope
-from annals.app.edge.negotiation import Generation
+from annals.app.edge.negotiation import ApiVersion
 from annals.app.executions.schemas import Execution, Header
 from annals.app.functions.schemas import Function
 from annals.app.openapi.kinds import REFERENCE, Schema, list_schema, model_schema
@@ -52,10 +52,10 @@ _METRIC = {
 }
 
 
-def components(generation: Generation) -> dict[str, Schema]:
+def components(api_version: ApiVersion) -> dict[str, Schema]:
     """All models as this generation sees them."""
     names: dict[type, str] = {struct: name for name, struct in _STRUCTS.items()}
-    hidden = _hidden(generation)
+    hidden = _hidden(api_version)
     found = {
         name: model_schema(struct, names, hidden.get(name, frozenset())) for name, struct in _STRUCTS.items()
     }  # fmt: skip
@@ -67,31 +67,31 @@ def components(generation: Generation) -> dict[str, Schema]:
     return found | {"usageFunction": _usage(of_one=True), "usageFunctions": _usage(of_one=False)}
 
 
-def _hidden(generation: Generation) -> dict[str, frozenset[str]]:
+def _hidden(api_version: ApiVersion) -> dict[str, frozenset[str]]:
     """Fields that answers of this generation leave out."""
     function = {
-        "deployment": generation.former_names,
-        "deploymentId": not generation.former_names,
-        "deploymentCreatedAt": not generation.former_names,
-        "latestDeploymentId": not generation.former_names,
-        "latestDeploymentCreatedAt": not generation.former_names,
-        "latestDeploymentStatus": not generation.former_names,
-        "scopes": generation.knows_scopes,
-        "specification": generation.shows_specification,
-        "buildSpecification": generation.shows_split_specification,
-        "runtimeSpecification": generation.shows_split_specification,
+        "deployment": api_version.former_names,
+        "deploymentId": not api_version.former_names,
+        "deploymentCreatedAt": not api_version.former_names,
+        "latestDeploymentId": not api_version.former_names,
+        "latestDeploymentCreatedAt": not api_version.former_names,
+        "latestDeploymentStatus": not api_version.former_names,
+        "scopes": api_version.knows_scopes,
+        "specification": api_version.shows_specification,
+        "buildSpecification": api_version.shows_split_specification,
+        "runtimeSpecification": api_version.shows_split_specification,
     }
     deployment = {
-        **dict.fromkeys(("size", "buildTime"), generation.former_names),
+        **dict.fromkeys(("size", "buildTime"), api_version.former_names),
         **dict.fromkeys(
             ("sourceSize", "totalSize", "screenshotLight", "screenshotDark", "buildDuration"),
-            not generation.former_names,
+            not api_version.former_names,
         ),
     }
     execution = {
-        "functionId": generation.shows_function_id,
-        "resourceId": generation.shows_resource,
-        "resourceType": generation.shows_resource,
+        "functionId": api_version.shows_function_id,
+        "resourceId": api_version.shows_resource,
+        "resourceType": api_version.shows_resource,
     }
     shown = {"function": function, "deployment": deployment, "execution": execution}
     return {

@@ -12,7 +12,7 @@ from annals.app.edge.errors import RouteNotFound
 from annals.app.edge.negotiation import NEWEST_KNOWN, negotiate
 from annals.app.edge.routing import Operation
 from annals.app.openapi.document import document
-from annals.app.parameters import Parameters, Text, WhiteList, optional, required
+from annals.app.parameters import OneOf, Parameters, Text, optional, required
 
 _ASSETS = {
     "swagger-ui.css": b"text/css; charset=utf-8",
@@ -71,7 +71,7 @@ def routes(operations: tuple[Operation, ...]) -> tuple[Operation, ...]:
     )
 
 
-_FORMAT = Parameters(format=optional(WhiteList(("1.8.0", NEWEST_KNOWN))))
+_FORMAT = Parameters(format=optional(OneOf(("1.8.0", NEWEST_KNOWN))))
 _NAMED = Parameters(asset=required(Text(100)))
 
 

@@ -9,11 +9,11 @@ from annals.app.parameters.kinds import (
     CustomId,
     Kind,
     Nullable,
+    OneOf,
     Range,
     Text,
     Uid,
-    Unfit,
-    WhiteList,
+    ValidationError,
 )
 from annals.app.parameters.special import Cron, Events, ExecutionHeaders, Queries, Roles, Specification
 from annals.app.parameters.table import Group, Parameter, Parameters, StrictParameters, optional, required
@@ -33,6 +33,7 @@ __all__ = [
     "Kind",
     "Label",
     "Nullable",
+    "OneOf",
     "Parameter",
     "Parameters",
     "Password",
@@ -45,8 +46,7 @@ __all__ = [
     "TeamRole",
     "Text",
     "Uid",
-    "Unfit",
-    "WhiteList",
+    "ValidationError",
     "optional",
     "required",
 ]

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from annals.app.parameters.kinds import Unfit
+from annals.app.parameters.kinds import ValidationError
 
 _LOCAL = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
 _HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -19,9 +19,9 @@ class Email:
 
     def parse(self, value: Any) -> str:
         if not isinstance(value, str) or len(value) > _MOST_OF_EMAIL or not _EMAIL.fullmatch(value):
-            raise Unfit(self.describe())
+            raise ValidationError(self.describe())
         if value.index("@") > _MOST_OF_LOCAL:
-            raise Unfit(self.describe())
+            raise ValidationError(self.describe())
         return value.lower()
 
     def describe(self) -> str:
@@ -33,7 +33,7 @@ class Phone:
 
     def parse(self, value: Any) -> str:
         if not isinstance(value, str) or not _PHONE.fullmatch(value):
-            raise Unfit(self.describe())
+            raise ValidationError(self.describe())
         return value
 
     def describe(self) -> str:
@@ -61,7 +61,7 @@ class Password:
 
     def parse(self, value: Any) -> str:
         if not isinstance(value, str) or not self.least <= len(value) <= self.most:
-            raise Unfit(self.describe())
+            raise ValidationError(self.describe())
         return value
 
     def describe(self) -> str:
@@ -73,7 +73,7 @@ class Label:
 
     def parse(self, value: Any) -> str:
         if not isinstance(value, str) or not LABEL.fullmatch(value):
-            raise Unfit(self.describe())
+            raise ValidationError(self.describe())
         return value
 
     def describe(self) -> str:
@@ -87,7 +87,7 @@ class TeamRole:
 
     def parse(self, value: Any) -> str:
         if not isinstance(value, str) or not TEAM_ROLE.fullmatch(value):
-            raise Unfit(self.describe())
+            raise ValidationError(self.describe())
         return value
 
     def describe(self) -> str:

@@ -9,12 +9,12 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,35}", re.ASCII)
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
 
 
-class Unfit(ValueError):
+class ValidationError(ValueError):
     """A value that its kind refuses; the text follows ``Invalid `<name>` param: ``."""
 
 
 class Kind(Protocol):
-    """`parse` turns what came over the wire into the value, or raises Unfit."""
+    """`parse` turns what came over the wire into the value, or raises ValidationError."""
 
     def parse(self, value: Any) -> Any: ...
 
@@ -31,7 +31,7 @@ class Uid:
 
     def parse(self, value: Any) -> str:
         if not is_uid(value):
-            raise Unfit(self.describe())
+            raise ValidationError(self.describe())
         return str(value)
 
     def describe(self) -> str:
@@ -46,7 +46,7 @@ class CustomId:
 
     def parse(self, value: Any) -> str:
         if value != UNIQUE and not is_uid(value):
-            raise Unfit(self.describe())
+            raise ValidationError(self.describe())
         return str(value)
 
     def describe(self) -> str:
@@ -64,7 +64,7 @@ class Text:
 
     def parse(self, value: Any) -> str:
         if not isinstance(value, str) or not self.least <= len(value) <= self.most or "\0" in value:
-            raise Unfit(self.describe())
+            raise ValidationError(self.describe())
         return value
 
     def describe(self) -> str:
@@ -80,7 +80,7 @@ class Content:
 
     def parse(self, value: Any) -> bytes:
         if not isinstance(value, str | bytes) or len(value) > self.most:
-            raise Unfit(self.describe())
+            raise ValidationError(self.describe())
         return value.encode() if isinstance(value, str) else value
 
     def describe(self) -> str:
@@ -101,7 +101,7 @@ class Boolean:
                 return True
             if value in {"false", "0", 0}:
                 return False
-        raise Unfit(self.describe())
+        raise ValidationError(self.describe())
 
     def describe(self) -> str:
         return "Value must be a valid boolean"
@@ -116,7 +116,7 @@ class Range:
     def parse(self, value: Any) -> int:
         number = as_integer(value)
         if number is None or not self.least <= number <= self.most:
-            raise Unfit(self.describe())
+            raise ValidationError(self.describe())
         return number
 
     def describe(self) -> str:
@@ -137,7 +137,7 @@ def as_integer(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-class WhiteList:
+class OneOf:
     """One of a few words; `strict` also wants their case."""
 
     def __init__(self, words: Sequence[str], *, strict: bool = True) -> None:
@@ -147,7 +147,7 @@ class WhiteList:
     def parse(self, value: Any) -> str:
         word = self._known.get(value if self.strict else value.lower()) if isinstance(value, str) else None
         if word is None:
-            raise Unfit(self.describe())
+            raise ValidationError(self.describe())
         return word
 
     def describe(self) -> str:
@@ -163,11 +163,11 @@ class ArrayList:
     def parse(self, value: Any) -> list[Any]:
         items = as_list(value)
         if items is None or len(items) > self.most:
-            raise Unfit(self._text(self.element.describe()))
+            raise ValidationError(self._text(self.element.describe()))
         try:
             return [self.element.parse(item) for item in items]
-        except Unfit as unfit:
-            raise Unfit(self._text(str(unfit))) from None
+        except ValidationError as invalid:
+            raise ValidationError(self._text(str(invalid))) from None
 
     def describe(self) -> str:
         return self._text(self.element.describe())
@@ -185,8 +185,8 @@ class Nullable:
     def parse(self, value: Any) -> Any:
         try:
             return self.kind.parse(value)
-        except Unfit as unfit:
-            raise Unfit(f"{unfit} or null") from None
+        except ValidationError as invalid:
+            raise ValidationError(f"{invalid} or null") from None
 
     def describe(self) -> str:
         return f"{self.kind.describe()} or null"

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from annals.app.parameters.identity import LABEL, TEAM_ROLE
-from annals.app.parameters.kinds import Unfit, as_list, is_uid
+from annals.app.parameters.kinds import ValidationError, as_list, is_uid
 from annals.app.queries.page import Page, parse_page
 from annals.app.queries.schema import Schema
 from annals.domain.cron import is_cron
@@ -31,12 +31,12 @@ class Roles:
     def parse(self, value: Any) -> list[str]:
         roles = as_list(value)
         if roles is None:
-            raise Unfit("Roles must be an array of strings.")
+            raise ValidationError("Roles must be an array of strings.")
         if len(roles) > self.most:
-            raise Unfit(f"You can only provide up to {self.most} roles.")
+            raise ValidationError(f"You can only provide up to {self.most} roles.")
         for role in roles:
             if not isinstance(role, str):
-                raise Unfit("Every role must be of type string.")
+                raise ValidationError("Every role must be of type string.")
             _judge_role(role)
         return roles
 
@@ -46,9 +46,11 @@ class Roles:
 
 def _judge_role(role: str) -> None:
     if role == "*":
-        raise Unfit('Wildcard role "*" has been replaced. Use "any" instead.')
+        raise ValidationError('Wildcard role "*" has been replaced. Use "any" instead.')
     if "role:" in role:
-        raise Unfit('Roles using the "role:" prefix have been removed. Use "users", "guests", or "any" instead.')
+        raise ValidationError(
+            'Roles using the "role:" prefix have been removed. Use "users", "guests", or "any" instead.'
+        )
     word, has_id, rest = role.partition(":")
     if has_id:
         identifier, has_dimension, dimension = rest.partition("/")
@@ -56,7 +58,7 @@ def _judge_role(role: str) -> None:
         word, has_dimension, dimension = word.partition("/")
         identifier = ""
     if word not in _ROLES:
-        raise Unfit(f'Role "{role}" is not allowed. Must be one of: {", ".join(_ROLES)}.')
+        raise ValidationError(f'Role "{role}" is not allowed. Must be one of: {", ".join(_ROLES)}.')
     _judge_identifier(word, bool(has_id), identifier)
     if has_dimension:
         _judge_dimension(word, dimension)
@@ -65,21 +67,21 @@ def _judge_role(role: str) -> None:
 def _judge_identifier(word: str, sent: bool, identifier: str) -> None:
     if word in {"any", "guests", "users"}:
         if sent:
-            raise Unfit(f'Role "{word}" can not have an ID value.')
+            raise ValidationError(f'Role "{word}" can not have an ID value.')
     elif not identifier:
-        raise Unfit(f'Role "{word}" must have an ID value.')
+        raise ValidationError(f'Role "{word}" must have an ID value.')
     elif not (LABEL.fullmatch(identifier) if word == "label" else is_uid(identifier)):
-        raise Unfit(f'Role "{word}" identifier value is invalid.')
+        raise ValidationError(f'Role "{word}" identifier value is invalid.')
 
 
 def _judge_dimension(word: str, dimension: str) -> None:
     if word in {"user", "users"}:
         if dimension not in _VERIFICATION:
-            raise Unfit(f'Role "{word}" dimension value is invalid. Must be one of: verified, unverified')
+            raise ValidationError(f'Role "{word}" dimension value is invalid. Must be one of: verified, unverified')
     elif word != "team":
-        raise Unfit(f'Role "{word}" can not have a dimension value.')
+        raise ValidationError(f'Role "{word}" can not have a dimension value.')
     elif not TEAM_ROLE.fullmatch(dimension):
-        raise Unfit(f'Role "{word}" dimension value is invalid.')
+        raise ValidationError(f'Role "{word}" dimension value is invalid.')
 
 
 class Events:
@@ -91,12 +93,12 @@ class Events:
     def parse(self, value: Any) -> list[str]:
         patterns = as_list(value)
         if patterns is None or len(patterns) > self.most:
-            raise Unfit(self.describe())
+            raise ValidationError(self.describe())
         for pattern in patterns:
             if isinstance(pattern, str) and is_function_event(pattern):
-                raise Unfit(self._text("Triggering a function on a function event is not allowed."))
+                raise ValidationError(self._text("Triggering a function on a function event is not allowed."))
             if not isinstance(pattern, str) or not is_event_pattern(pattern):
-                raise Unfit(self.describe())
+                raise ValidationError(self.describe())
         return patterns
 
     def describe(self) -> str:
@@ -111,7 +113,7 @@ class Cron:
 
     def parse(self, value: Any) -> str:
         if not isinstance(value, str) or (value and not is_cron(value)):
-            raise Unfit(self.describe())
+            raise ValidationError(self.describe())
         return value
 
     def describe(self) -> str:
@@ -126,7 +128,7 @@ class Specification:
 
     def parse(self, value: Any) -> str:
         if value not in self.slugs:
-            raise Unfit(self.describe())
+            raise ValidationError(self.describe())
         return str(value)
 
     def describe(self) -> str:
@@ -146,11 +148,11 @@ class ExecutionHeaders:
             try:
                 value = msgspec.json.decode(value) if value else {}
             except UNREADABLE:
-                raise Unfit(self.describe()) from None
+                raise ValidationError(self.describe()) from None
         if value == []:
             return {}
         if not isinstance(value, dict) or len(msgspec.json.encode(value)) > self._MOST_BYTES:
-            raise Unfit(self.describe())
+            raise ValidationError(self.describe())
         return {name.lower(): _header_value(item) for name, item in value.items()}
 
     def describe(self) -> str:
@@ -162,22 +164,24 @@ def _header_value(value: object) -> str:
         return "1" if value else ""
     if isinstance(value, str | int | float):
         return str(value)
-    raise Unfit("Header values must be strings")
+    raise ValidationError("Header values must be strings")
 
 
 def judge_headers(headers: dict[str, str]) -> None:
-    """Raises Unfit for too many or too long headers, names out of form, and those that only the platform may set."""
+    """Raises ValidationError for too many or too long headers, invalid names and names that the platform sets."""
     if len(headers) > 100:
-        raise Unfit("Too many headers: 100 at most")
+        raise ValidationError("Too many headers: 100 at most")
     if sum(len(name.encode()) + len(value.encode()) for name, value in headers.items()) >= 16_384:
-        raise Unfit("Headers are too large: names and values take less than 16,384 bytes together")
+        raise ValidationError("Headers are too large: names and values take less than 16,384 bytes together")
     for name, value in headers.items():
         if not _HEADER_NAME.fullmatch(name):
-            raise Unfit("Header names hold letters, digits and hyphens, and begin and end with a letter or digit")
+            raise ValidationError(
+                "Header names hold letters, digits and hyphens, and begin and end with a letter or digit"
+            )
         if name.startswith(_PLATFORM_HEADERS):
-            raise Unfit(f"Header names must not start with {_PLATFORM_HEADERS}")
+            raise ValidationError(f"Header names must not start with {_PLATFORM_HEADERS}")
         if CONTROL.search(value):  # servers of functions refuse them, each in a way of its own
-            raise Unfit("Header values must not contain line breaks or control characters")
+            raise ValidationError("Header values must not contain line breaks or control characters")
 
 
 class Queries:

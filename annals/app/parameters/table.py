@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from annals.app.parameters.kinds import Kind, Unfit
+from annals.app.parameters.kinds import Kind, ValidationError
 from annals.domain.errors import ArgumentInvalid
 
 _REQUIRED: Any = object()
@@ -52,8 +52,8 @@ class Parameters:
                 continue
             try:
                 values[name] = kind.parse(value)
-            except Unfit as unfit:
-                raise ArgumentInvalid(f"Invalid `{name}` param: {unfit}") from None
+            except ValidationError as invalid:
+                raise ArgumentInvalid(f"Invalid `{name}` param: {invalid}") from None
         return values
 
 
@@ -89,11 +89,11 @@ class Group:
         if value == []:
             value = {}
         if not isinstance(value, Mapping):
-            raise Unfit(self.describe())
+            raise ValidationError(self.describe())
         try:
             return self.table.parse(value)
         except ArgumentInvalid as refusal:
-            raise Unfit(str(refusal)) from None
+            raise ValidationError(str(refusal)) from None
 
     def describe(self) -> str:
         return f"Value must be an object of {', '.join(name for name, _ in self.table.lines)}"

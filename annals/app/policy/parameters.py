@@ -8,12 +8,12 @@ import msgspec
 from annals.app.parameters import (
     ArrayList,
     Group,
+    OneOf,
     Parameters,
     Range,
     StrictParameters,
     Text,
     Uid,
-    WhiteList,
     optional,
     required,
 )
@@ -46,7 +46,7 @@ _WHOLE = StrictParameters(
             attempts=optional(Range(1, MOST_ATTEMPTS), _USUAL.attempts),
             backoffSeconds=optional(Range(1, 3600), _USUAL.backoff_seconds),
             maxAgeSeconds=optional(Range(1, 14 * _DAY), _USUAL.max_age_seconds),
-            on=optional(ArrayList(WhiteList(_REASONS), len(_REASONS)), list(_USUAL.on)),
+            on=optional(ArrayList(OneOf(_REASONS), len(_REASONS)), list(_USUAL.on)),
         )
     ),
     traffic=optional(ArrayList(_SHARE, MOST_SHARES), []),

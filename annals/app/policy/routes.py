@@ -28,7 +28,7 @@ async def get(call: Call) -> Answer:
     return await _answer(call, require(call, found))
 
 
-async def get_past(call: Call) -> Answer:
+async def get_as_of(call: Call) -> Answer:
     past = await moment.asked(call)
     function = await rows.function(call, past, call.values["functionId"])
     statuses: dict[str, str] = {}
@@ -86,7 +86,7 @@ async def _answer(call: Call, function: Row) -> Answer:
 _POLICY = "/v1/functions/{functionId}/policy"
 
 ROUTES = (
-    Operation("GET", _POLICY, get, FUNCTIONS_READ, parameters.ONE, past=get_past),
+    Operation("GET", _POLICY, get, FUNCTIONS_READ, parameters.ONE, past=get_as_of),
     Operation("PUT", _POLICY, put, FUNCTIONS_WRITE, parameters.PUT, code_scopes=require_of_function),
     Operation("PATCH", _POLICY, patch, FUNCTIONS_WRITE, parameters.PATCH, code_scopes=require_of_function),
 )

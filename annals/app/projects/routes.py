@@ -23,12 +23,12 @@ from annals.app.parameters import (
     Boolean,
     CustomId,
     Nullable,
+    OneOf,
     Parameters,
     Queries,
     Text,
     Uid,
-    Unfit,
-    WhiteList,
+    ValidationError,
     optional,
     required,
 )
@@ -50,7 +50,7 @@ class Moment:
     def parse(self, value: Any) -> datetime:
         moment = parse_date(value) if isinstance(value, str) else None
         if moment is None:
-            raise Unfit(self.describe())
+            raise ValidationError(self.describe())
         return moment
 
     def describe(self) -> str:
@@ -67,7 +67,7 @@ ONE = Parameters(projectId=required(Uid()))
 KEY = Parameters(
     projectId=required(Uid()),
     name=required(Text(128)),
-    scopes=required(ArrayList(WhiteList(PROJECT_SCOPES), 200)),
+    scopes=required(ArrayList(OneOf(PROJECT_SCOPES), 200)),
     expire=optional(Nullable(Moment())),
 )
 PLATFORM_TYPES = (
@@ -77,7 +77,7 @@ PLATFORM_TYPES = (
 )
 PLATFORM = Parameters(
     projectId=required(Uid()),
-    type=required(WhiteList(PLATFORM_TYPES)),
+    type=required(OneOf(PLATFORM_TYPES)),
     name=required(Text(128)),
     key=optional(Text(256, 0), ""),
     store=optional(Text(256, 0), ""),
@@ -215,10 +215,10 @@ ROUTES = (
         "PATCH",
         f"{_ONE}/service",
         switch_service,
-        ONE.but(service=required(WhiteList(SERVICES)), status=required(Boolean())),
+        ONE.but(service=required(OneOf(SERVICES)), status=required(Boolean())),
     ),
     _console(
-        "PATCH", f"{_ONE}/api", switch_service, ONE.but(api=required(WhiteList(PROTOCOLS)), status=required(Boolean()))
+        "PATCH", f"{_ONE}/api", switch_service, ONE.but(api=required(OneOf(PROTOCOLS)), status=required(Boolean()))
     ),
     _console("GET", _KEYS, list_keys, ONE),
     _console("POST", _KEYS, create_key, KEY),
@@ -234,14 +234,14 @@ ROUTES = (
         f"{_OWN}/services/{{serviceId}}",
         switch_service,
         PROJECT_WRITE,
-        Parameters(serviceId=required(WhiteList(SERVICES)), enabled=required(Boolean())),
+        Parameters(serviceId=required(OneOf(SERVICES)), enabled=required(Boolean())),
     ),
     Operation(
         "PATCH",
         f"{_OWN}/protocols/{{protocolId}}",
         switch_service,
         PROJECT_WRITE,
-        Parameters(protocolId=required(WhiteList(PROTOCOLS)), enabled=required(Boolean())),
+        Parameters(protocolId=required(OneOf(PROTOCOLS)), enabled=required(Boolean())),
     ),
     Operation("GET", f"{_OWN}/platforms", list_platforms, PLATFORMS_READ),
     Operation("POST", f"{_OWN}/platforms/web", create_platform, PLATFORMS_WRITE, WEB_PLATFORM),

@@ -11,7 +11,7 @@ from annals.app.edge.call import Call
 from annals.app.edge.routing import Operation
 from annals.app.executions.queries import FUNCTION
 from annals.app.identity.scopes import RULES_READ, RULES_WRITE
-from annals.app.parameters import Boolean, Parameters, Queries, Text, Uid, Unfit, optional, required
+from annals.app.parameters import Boolean, Parameters, Queries, Text, Uid, ValidationError, optional, required
 from annals.app.proxy import queries
 from annals.app.proxy.proof import require_proof
 from annals.app.queries.page import Page
@@ -30,7 +30,7 @@ class Domain:
     def parse(self, value: Any) -> str:
         name = value.strip().rstrip(".").lower() if isinstance(value, str) else ""
         if len(name) > 253 or not _NAME.fullmatch(name) or _is_address(name):
-            raise Unfit(self.describe())
+            raise ValidationError(self.describe())
         return name
 
     def describe(self) -> str:

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import msgspec
 
-from annals.app.parameters.kinds import Unfit
+from annals.app.parameters.kinds import ValidationError
 from annals.domain.decoding import UNREADABLE
 
 COMPARE_ONE: Final = frozenset(
@@ -31,13 +31,13 @@ class Query(msgspec.Struct, frozen=True):
 
 
 def read(text: object) -> Query:
-    """One element of `queries`. Raises Unfit with the text that follows `Invalid query: `."""
+    """One element of `queries`. Raises ValidationError with the text that follows `Invalid query: `."""
     if not isinstance(text, str):
-        raise Unfit(f"Invalid query. Must be a string, got {_type(text)}")
+        raise ValidationError(f"Invalid query. Must be a string, got {_type(text)}")
     try:
         decoded = msgspec.json.decode(text)
     except UNREADABLE:
-        raise Unfit("Invalid query: Syntax error") from None
+        raise ValidationError("Invalid query: Syntax error") from None
     return _build(decoded, 0)
 
 
@@ -45,21 +45,21 @@ def _build(decoded: object, depth: int) -> Query:
     if isinstance(decoded, list):
         decoded = {}
     if not isinstance(decoded, dict):
-        raise Unfit(f"Invalid query. Must be an array, got {_type(decoded)}")
+        raise ValidationError(f"Invalid query. Must be an array, got {_type(decoded)}")
     method, attribute, values = (decoded.get(name, missing) for name, missing in _FIELDS)
     if not isinstance(method, str):
-        raise Unfit(f"Invalid query method. Must be a string, got {_type(method)}")
+        raise ValidationError(f"Invalid query method. Must be a string, got {_type(method)}")
     if method not in METHODS:
-        raise Unfit(f"Invalid query method: {method}")
+        raise ValidationError(f"Invalid query method: {method}")
     if not isinstance(attribute, str):
-        raise Unfit(f"Invalid query attribute. Must be a string, got {_type(attribute)}")
+        raise ValidationError(f"Invalid query attribute. Must be a string, got {_type(attribute)}")
     if isinstance(values, dict):
         values = list(values.values())
     if not isinstance(values, list):
-        raise Unfit(f"Invalid query values. Must be an array, got {_type(values)}")
+        raise ValidationError(f"Invalid query values. Must be an array, got {_type(values)}")
     if method in LOGIC:
         if depth == _DEEPEST:
-            raise Unfit("Invalid query. It is nested too deeply")
+            raise ValidationError("Invalid query. It is nested too deeply")
         values = [_build(value, depth + 1) for value in values]
     return Query(method, attribute, values)
 

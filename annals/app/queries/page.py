@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from annals.app.parameters.kinds import Uid, Unfit, as_integer, as_list
+from annals.app.parameters.kinds import Uid, ValidationError, as_integer, as_list
 from annals.app.queries.grammar import (
     COMPARE_NONE,
     COMPARE_ONE,
@@ -64,26 +64,28 @@ class Page(msgspec.Struct):
 
 
 def parse_page(value: object, schema: Schema) -> Page:
-    """The queries of one list. Raises Unfit with the text that follows ``Invalid `queries` param: ``."""
+    """The queries of one list. Raises ValidationError with the text that follows ``Invalid `queries` param: ``."""
     queries = as_list(value)
     if queries is None:
-        raise Unfit("Queries must be an array")
+        raise ValidationError("Queries must be an array")
     if len(queries) > _MOST_QUERIES:
-        raise Unfit(f"No more than {_MOST_QUERIES} queries are allowed")
+        raise ValidationError(f"No more than {_MOST_QUERIES} queries are allowed")
     page = Page()
     weight = filters = 0
     for text in queries:
         if isinstance(text, str) and len(text) > _MOST_CHARACTERS:
-            raise Unfit(f"Invalid query: It is longer than {_MOST_CHARACTERS} characters")
+            raise ValidationError(f"Invalid query: It is longer than {_MOST_CHARACTERS} characters")
         try:
             query = read(text)
-        except Unfit as unfit:
-            raise Unfit(f"Invalid query: {unfit}") from None
+        except ValidationError as invalid:
+            raise ValidationError(f"Invalid query: {invalid}") from None
         _add(page, query, schema)
         weight += page.filters[-1].weight if len(page.filters) > filters else 0
         filters = len(page.filters)
         if weight > _MOST_TOGETHER:
-            raise Unfit(f"Invalid query: Queries hold no more than {_MOST_TOGETHER:,} conditions and values together")
+            raise ValidationError(
+                f"Invalid query: Queries hold no more than {_MOST_TOGETHER:,} conditions and values together"
+            )
     return page
 
 
@@ -97,11 +99,11 @@ def _add(page: Page, query: Query, schema: Schema) -> None:
     else:
         step = _STEPS.get(method)
     if step is None or (method == "select" and not schema.columns):
-        raise Unfit(f"Invalid query method: {method}")
+        raise ValidationError(f"Invalid query method: {method}")
     try:
         step(page, query, schema)
-    except Unfit as unfit:
-        raise Unfit(f"Invalid query: {unfit}") from None
+    except ValidationError as invalid:
+        raise ValidationError(f"Invalid query: {invalid}") from None
 
 
 def _filter(page: Page, query: Query, schema: Schema) -> None:
@@ -112,39 +114,39 @@ def _condition(query: Query, schema: Schema) -> Filter:
     method = query.method
     if method in LOGIC:
         if len(query.values) < 2:
-            raise Unfit(f"{_title(method)} queries require at least two queries")
+            raise ValidationError(f"{_title(method)} queries require at least two queries")
         if not all(part.method in FILTERS or part.method in LOGIC for part in query.values):
-            raise Unfit(f"{_title(method)} queries can only contain filter queries")
+            raise ValidationError(f"{_title(method)} queries can only contain filter queries")
         return Filter(method, parts=tuple(_condition(part, schema) for part in query.values))
     attribute = schema.attributes.get(query.attribute)
     if attribute is None:
-        raise Unfit(f"Attribute not found in schema: {query.attribute}")
+        raise ValidationError(f"Attribute not found in schema: {query.attribute}")
     if method in _TEXT_ONLY and attribute.type != "text":
-        raise Unfit(f'Cannot query {method} on attribute "{query.attribute}" because it is not a string')
+        raise ValidationError(f'Cannot query {method} on attribute "{query.attribute}" because it is not a string')
     _count(method, query.values)
     if method in COMPARE_NONE:
         return Filter(method, query.attribute)
     try:
         return Filter(method, query.attribute, tuple(fit(attribute, value) for value in query.values))
-    except Unfit:
-        raise Unfit(f'Query value is invalid for attribute "{query.attribute}"') from None
+    except ValidationError:
+        raise ValidationError(f'Query value is invalid for attribute "{query.attribute}"') from None
 
 
 def _count(method: str, values: Sequence[object]) -> None:
     if method in COMPARE_ONE and len(values) != 1:
-        raise Unfit(f"{_title(method)} queries require exactly one value.")
+        raise ValidationError(f"{_title(method)} queries require exactly one value.")
     if method in COMPARE_TWO and len(values) != 2:
-        raise Unfit(f"{_title(method)} queries require exactly two values.")
+        raise ValidationError(f"{_title(method)} queries require exactly two values.")
     if method in CONTAIN or method == "equal":
         if not values:
-            raise Unfit(f"{_title(method)} queries require at least one value.")
+            raise ValidationError(f"{_title(method)} queries require at least one value.")
         if len(values) > _MOST_VALUES:
-            raise Unfit(f"{_title(method)} queries take no more than {_MOST_VALUES} values.")
+            raise ValidationError(f"{_title(method)} queries take no more than {_MOST_VALUES} values.")
 
 
 def _order(page: Page, query: Query, schema: Schema) -> None:
     if query.attribute and query.attribute not in schema.attributes:
-        raise Unfit(f"Attribute not found in schema: {query.attribute}")
+        raise ValidationError(f"Attribute not found in schema: {query.attribute}")
     page.orders.append((query.attribute, query.method == "orderDesc"))
 
 
@@ -155,7 +157,7 @@ def _random(page: Page, _query: Query, _schema: Schema) -> None:
 def _limit(page: Page, query: Query, _schema: Schema) -> None:
     number = as_integer(query.values[0]) if query.values else None
     if number is None or number < 1:
-        raise Unfit("Invalid limit: Value must be a valid range between 1 and 9,223,372,036,854,775,807")
+        raise ValidationError("Invalid limit: Value must be a valid range between 1 and 9,223,372,036,854,775,807")
     if page.limit is None:
         page.limit = min(number, _MOST_ROWS)
 
@@ -163,7 +165,7 @@ def _limit(page: Page, query: Query, _schema: Schema) -> None:
 def _offset(page: Page, query: Query, _schema: Schema) -> None:
     number = as_integer(query.values[0]) if query.values else None
     if number is None or number < 0:
-        raise Unfit("Invalid offset: Value must be a valid range between 0 and 9,223,372,036,854,775,807")
+        raise ValidationError("Invalid offset: Value must be a valid range between 0 and 9,223,372,036,854,775,807")
     if page.offset is None:
         page.offset = min(number, _MOST_ROWS)
 
@@ -171,8 +173,8 @@ def _offset(page: Page, query: Query, _schema: Schema) -> None:
 def _cursor(page: Page, query: Query, _schema: Schema) -> None:
     try:
         row = Uid().parse(query.values[0] if query.values else None)
-    except Unfit as unfit:
-        raise Unfit(f"Invalid cursor: {unfit}") from None
+    except ValidationError as invalid:
+        raise ValidationError(f"Invalid cursor: {invalid}") from None
     if not page.cursor:
         page.cursor, page.backwards = row, query.method == "cursorBefore"
 
@@ -180,12 +182,12 @@ def _cursor(page: Page, query: Query, _schema: Schema) -> None:
 def _select(page: Page, query: Query, schema: Schema) -> None:
     names = query.values
     if not names:
-        raise Unfit("No attributes selected")
+        raise ValidationError("No attributes selected")
     for name in names:
         if not isinstance(name, str) or (name != "*" and name not in schema.columns):
-            raise Unfit(f"Attribute not found in schema: {name}")
+            raise ValidationError(f"Attribute not found in schema: {name}")
     if len(set(names)) != len(names):
-        raise Unfit("Duplicate selections are not allowed")
+        raise ValidationError("Duplicate selections are not allowed")
     page.select = (page.select or frozenset()) | (schema.columns if "*" in names else frozenset(names))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
-from annals.app.parameters.kinds import Unfit, as_integer
+from annals.app.parameters.kinds import ValidationError, as_integer
 
 Type = Literal["text", "boolean", "integer", "float", "date", "sequence"]
 _YEAR = re.compile(r"[0-9]{4}-", re.ASCII)
@@ -72,7 +72,7 @@ def date(column: str, *, nullable: bool = False) -> Attribute:
 
 
 def fit(attribute: Attribute, value: object) -> Any:
-    """The value as its column takes it. Raises Unfit: types are strict, "15" is no integer."""
+    """The value as its column takes it. Raises ValidationError: types are strict, "15" is no integer."""
     match attribute.type:
         case "text" if isinstance(value, str) and "\0" not in value:
             return value
@@ -86,7 +86,7 @@ def fit(attribute: Attribute, value: object) -> Any:
             return number
         case "date" if isinstance(value, str) and (moment := parse_date(value)) is not None:
             return moment
-    raise Unfit
+    raise ValidationError
 
 
 def _whole(value: object) -> bool:

@@ -16,7 +16,7 @@ from annals.domain.execution import Execution
 from annals.domain.function import Function
 from annals.domain.project import Project
 from annals.domain.redaction import differences, openable, told_value
-from annals.store.log.reader import Fact, project_events
+from annals.store.log.reader import RecordedEvent, project_events
 
 
 class Ran(msgspec.Struct, rename="camel", kw_only=True):
@@ -40,23 +40,23 @@ async def read_configuration(call: Call) -> Ran:
     """Raises ExecutionNotFound; what the execution ran with is told of those too that have left every list."""
     function_id, execution_id = call.values["functionId"], call.values["executionId"]
     own = Execution.stream(call.project_id, execution_id)
-    facts = await whole(call.services.log.facts, own, since=await call.incarnation())
-    requested, ran = _ends(facts)
+    recorded_events = await whole(call.services.log.reader, own, since=await call.incarnation())
+    requested, ran = _ends(recorded_events)
     if requested is None or requested.event.function_id != function_id:
         raise ExecutionNotFound
     asked: Execution.Requested = requested.event
     version = ran.function_version if ran else asked.function_version
     deployment_id = ran.deployment_id if ran else asked.deployment_id
     stream = Function.stream(call.project_id, function_id)
-    functions = await whole(call.services.log.facts, stream)
+    functions = await whole(call.services.log.reader, stream)
     used, since = functions[:version], functions[version:]  # versions have no gaps
     then = _folded(None, used)
     now = _folded(deepcopy(then), since)
     position = requested.position
-    deployment = await call.services.log.facts.aggregate_at(
-        Deployment.absent(call.project_id, deployment_id), facts[-1].position
+    deployment = await call.services.log.reader.aggregate_at(
+        Deployment.absent(call.project_id, deployment_id), recorded_events[-1].position
     )
-    project = await call.services.log.facts.aggregate_at(Project.absent(call.project_id), position)
+    project = await call.services.log.reader.aggregate_at(Project.absent(call.project_id), position)
     call.seen(functions[-1].position)
     return Ran(
         execution_id=execution_id,
@@ -74,17 +74,25 @@ async def read_configuration(call: Call) -> Ran:
     )
 
 
-def _ends(facts: Sequence[Fact]) -> tuple[Fact | None, Any]:
+def _ends(recorded_events: Sequence[RecordedEvent]) -> tuple[RecordedEvent | None, Any]:
     """The last incarnation's beginning, and what its run really used, None when it never ran."""
-    begun = [index for index, fact in enumerate(facts) if isinstance(fact.event, Execution.Requested)]
+    begun = [
+        index
+        for index, recorded_event in enumerate(recorded_events)
+        if isinstance(recorded_event.event, Execution.Requested)
+    ]
     if not begun:
         return None, None
-    used = [ran for fact in facts[begun[-1] :] if (ran := getattr(fact.event, "ran", None)) is not None]
-    return facts[begun[-1]], used[-1] if used else None
+    used = [
+        ran
+        for recorded_event in recorded_events[begun[-1] :]
+        if (ran := getattr(recorded_event.event, "ran", None)) is not None
+    ]
+    return recorded_events[begun[-1]], used[-1] if used else None
 
 
-def _folded(function: Function | None, facts: Sequence[Fact]) -> Function:
-    folded = project_events(function, (fact.event for fact in facts))
+def _folded(function: Function | None, recorded_events: Sequence[RecordedEvent]) -> Function:
+    folded = project_events(function, (recorded_event.event for recorded_event in recorded_events))
     if not isinstance(folded, Function):
         raise ExecutionNotFound
     return folded

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from annals.app.as_of.moment import Past
+from annals.app.as_of.moment import AsOf
 from annals.app.edge.call import Call
 from annals.app.edge.dry_run import WouldRecord
 from annals.app.functions import code_scopes
@@ -17,14 +17,14 @@ from annals.store.content.blobs import BlobMissing
 from annals.store.ids import generate_id
 
 
-async def revert(call: Call, past: Past) -> None:
+async def revert(call: Call, past: AsOf) -> None:
     """Bring configuration, variables and active deployment of a function back to what they were.
 
     Raises FunctionNotFound where there was none then, UnauthorizedScope, DeploymentContentsGone, InstallationNotFound,
     VariableAlreadyExists for a variable whose id another function has now, and WouldRecord when it is only tried.
     """
-    facts, key = call.services.log.facts, Function.absent(call.project_id, call.values["functionId"])
-    then = await facts.aggregate_at(key, past.position, since=past.since)
+    recorded_events, key = call.services.log.reader, Function.absent(call.project_id, call.values["functionId"])
+    then = await recorded_events.aggregate_at(key, past.position, since=past.since)
     if not isinstance(then, Function) or then.deleted:
         raise FunctionNotFound(f"There was no function with the requested ID at position {past.position}.")
     await code_scopes.require(call, then.configuration.scopes)
@@ -57,12 +57,12 @@ async def _revert(call: Call, then: Function, revival: Revival | None, incarnati
     call.seen(recorded.position)
 
 
-async def _revival(call: Call, past: Past, then: Function, now: Function) -> Revival | None:
+async def _revival(call: Call, past: AsOf, then: Function, now: Function) -> Revival | None:
     """What brings the deployment back that answered then; None when none did, or the same one is still there."""
     if not then.deployment_id:
         return None
-    facts, key = call.services.log.facts, Deployment.absent(call.project_id, then.deployment_id)
-    former = await facts.aggregate_at(key, past.position, since=past.since)
+    recorded_events, key = call.services.log.reader, Deployment.absent(call.project_id, then.deployment_id)
+    former = await recorded_events.aggregate_at(key, past.position, since=past.since)
     if not isinstance(former, Deployment) or former.source is None or former.artefact is None:
         raise DeploymentContentsGone(f"Deployment {then.deployment_id} was not ready at position {past.position}.")
     for artefact in (former.source, former.artefact):

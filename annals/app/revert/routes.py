@@ -5,16 +5,16 @@ from typing import Any
 
 import msgspec
 
-from annals.app.as_of.moment import Past, resolve
+from annals.app.as_of.moment import AsOf, resolve
 from annals.app.edge.answers import Answer, json_answer, raw_json_answer
 from annals.app.edge.call import Call
-from annals.app.edge.dry_run import TriedLog, tried
+from annals.app.edge.dry_run import DryRunLog, tried
 from annals.app.edge.routing import Operation
 from annals.app.functions.queries import read_function
 from annals.app.history.presenting import Presenter
 from annals.app.history.schemas import Change
 from annals.app.identity.scopes import EVENTS_READ, FUNCTIONS_READ, FUNCTIONS_WRITE
-from annals.app.parameters import Boolean, Parameters, Uid, Unfit, optional, required
+from annals.app.parameters import Boolean, Parameters, Uid, ValidationError, optional, required
 from annals.app.revert.configuration import read_configuration
 from annals.app.revert.reverting import revert
 from annals.domain.errors import FunctionNotFound
@@ -28,7 +28,7 @@ class Moment:
     def parse(self, value: Any) -> str | int:
         if isinstance(value, str | int) and not isinstance(value, bool):
             return value
-        raise Unfit(self.describe())
+        raise ValidationError(self.describe())
 
     def describe(self) -> str:
         return "Value must be a position of the log or an RFC 3339 time"
@@ -50,7 +50,7 @@ CONFIGURATION = Parameters(functionId=required(Uid()), executionId=required(Uid(
 async def diff(call: Call) -> Answer:
     former = await resolve(call, call.values["from"], "from")
     if call.values["to"] is None:
-        latter = Past(await call.services.log.facts.position(), None, former.since)
+        latter = AsOf(await call.services.log.reader.position(), None, former.since)
     else:
         latter = await resolve(call, call.values["to"], "to")
     one, other = [openable(await _function_at(call, past)) for past in (former, latter)]
@@ -62,7 +62,7 @@ async def diff(call: Call) -> Answer:
 
 async def revert_to(call: Call) -> Answer:
     (await call.caller()).require(EVENTS_READ)
-    if call.values["dryRun"] and not isinstance(call.services.log, TriedLog):
+    if call.values["dryRun"] and not isinstance(call.services.log, DryRunLog):
         return await tried(call)
     await revert(call, await resolve(call, call.values["to"], "to"))
     return raw_json_answer(await read_function(call, call.values["functionId"]))
@@ -72,9 +72,9 @@ async def configuration(call: Call) -> Answer:
     return json_answer(await read_configuration(call))
 
 
-async def _function_at(call: Call, past: Past) -> Function:
+async def _function_at(call: Call, past: AsOf) -> Function:
     key = Function.absent(call.project_id, call.values["functionId"])
-    found = await call.services.log.facts.aggregate_at(key, past.position, since=past.since)
+    found = await call.services.log.reader.aggregate_at(key, past.position, since=past.since)
     if not isinstance(found, Function):
         raise FunctionNotFound(f"There was no function with the requested ID at position {past.position}.")
     return found

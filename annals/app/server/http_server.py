@@ -24,7 +24,7 @@ CUT_OFF_SECONDS = 0.2
 _LOOK_SECONDS = 0.05
 
 
-class Patience(NamedTuple):
+class QuietPeriods(NamedTuple):
     """How long a process that leaves waits for what its connections may still bring, in seconds."""
 
     first: float = 2.0
@@ -33,7 +33,7 @@ class Patience(NamedTuple):
     """For the next one: who called within this time may call again at once, and is told then that it closes."""
 
 
-PATIENCE = Patience()
+QUIET_PERIODS = QuietPeriods()
 
 
 class NotStarted(Exception):
@@ -67,12 +67,12 @@ class HttpServer(uvicorn.Server):
         except SystemExit:  # how uvicorn says it, which would end the loop under whoever waits
             raise NotStarted("The HTTP server did not start.") from None
 
-    async def leave(self, *, seconds: float, patience: Patience = PATIENCE) -> None:
+    async def leave(self, *, seconds: float, quiet_periods: QuietPeriods = QUIET_PERIODS) -> None:
         """Accept no more, and return once every caller was answered and no more is to be expected, or time is over."""
         for server in self.servers:
             server.close()
         deadline = time.monotonic() + seconds
-        while self._expects(patience) and time.monotonic() < deadline:  # noqa: ASYNC110 - silence tells nobody
+        while self._expects(quiet_periods) and time.monotonic() < deadline:  # noqa: ASYNC110 - silence tells nobody
             await asyncio.sleep(_LOOK_SECONDS)
 
     def stop(self, *, seconds: float) -> None:
@@ -81,9 +81,9 @@ class HttpServer(uvicorn.Server):
         self.should_exit = True
         self._asked.set()
 
-    def _expects(self, patience: Patience) -> bool:
+    def _expects(self, quiet_periods: QuietPeriods) -> bool:
         connections = cast("set[Connection]", self.server_state.connections)
-        return any(one.expects(first=patience.first, silent=patience.silent) for one in connections)
+        return any(one.expects(first=quiet_periods.first, silent=quiet_periods.silent) for one in connections)
 
     async def main_loop(self) -> None:
         while not await self.on_tick(0):  # the date of answers

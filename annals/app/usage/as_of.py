@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from annals.app.as_of import moment, rows
-from annals.app.as_of.moment import BEFORE_ALL, Past
+from annals.app.as_of.moment import BEFORE_ALL, AsOf
 from annals.app.edge.answers import Answer, json_answer
 from annals.app.edge.call import Call
 from annals.app.edge.errors import HistoryNotReady
@@ -29,24 +29,24 @@ async def get_usage(call: Call) -> Answer:
     return json_answer(schemas.present(await _read(call, past, scope), call.values["range"], of_one=True))
 
 
-async def _read(call: Call, past: Past, scope: Scope) -> Usage:
+async def _read(call: Call, past: AsOf, scope: Scope) -> Usage:
     """Raises HistoryNotReady."""
     services, chosen = call.services, call.values["range"]
     at = past.moment or BEFORE_ALL
-    return await patiently(
+    return await retry(
         call,
         lambda: read_usage_then(
-            services.database, services.log.facts, scope, chosen, position=past.position, moment=at, since=past.since
+            services.database, services.log.reader, scope, chosen, position=past.position, moment=at, since=past.since
         ),
     )
 
 
-async def patiently(call: Call, read: Callable[[], Awaitable[T]]) -> T:
+async def retry(call: Call, read: Callable[[], Awaitable[T]]) -> T:
     """Read once the follower of usage is as far as that needs. Raises HistoryNotReady when it stays behind."""
     try:
         return await read()
     except NotBooked as behind:
         position = behind.position
-    if await reached(call.services.database, "usage", position, seconds=moment.PATIENCE_SECONDS):
+    if await reached(call.services.database, "usage", position, seconds=moment.WAIT_SECONDS):
         return await read()
     raise HistoryNotReady

@@ -19,4 +19,4 @@ async def of_function(call: Call) -> Usage:
 async def _read(call: Call, scope: Scope) -> Usage:
     services = call.services
     wanted, now = call.values["range"], services.now()
-    return await read_usage(services.database, services.log.facts, scope, wanted, now, reads=services.reads)
+    return await read_usage(services.database, services.log.reader, scope, wanted, now, reads=services.reads)

@@ -4,11 +4,11 @@ from annals.app.edge.answers import Answer, json_answer
 from annals.app.edge.call import Call
 from annals.app.edge.routing import Operation
 from annals.app.identity.scopes import FUNCTIONS_READ
-from annals.app.parameters import Parameters, Uid, WhiteList, optional, required
+from annals.app.parameters import OneOf, Parameters, Uid, optional, required
 from annals.app.usage import as_of as past
 from annals.app.usage import queries, schemas
 
-_RANGE = optional(WhiteList(("24h", "30d", "90d"), strict=False), "30d")
+_RANGE = optional(OneOf(("24h", "30d", "90d"), strict=False), "30d")
 ALL = Parameters(range=_RANGE)
 ONE = Parameters(functionId=required(Uid()), range=_RANGE)
 

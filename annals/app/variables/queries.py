@@ -41,7 +41,7 @@ async def read_variable(call: Call, function_id: str, variable_id: str) -> bytes
 async def read_variables(call: Call, function_id: str, page: Page, *, counted: bool) -> bytes:
     """A page of variables as its JSON. Raises FunctionNotFound."""
     scope = Sql("project_id = %s AND function_id = %s", (call.project_id, function_id))
-    most = 25 if call.generation.newest else FORMER_PAGE
+    most = 25 if call.api_version.newest else FORMER_PAGE
     statements = listing(
         page, LIST, scope, columns="*", project=call.project_id, limit=most, cursor_scope=scope
     )  # fmt: skip

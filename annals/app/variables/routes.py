@@ -125,7 +125,7 @@ async def _present(call: Call, variable_id: str, recorded: Recorded) -> bytes:
 
 
 def _update(call: Call) -> Parameters:
-    return UPDATE if call.generation.names_variables else FORMER_UPDATE
+    return UPDATE if call.api_version.names_variables else FORMER_UPDATE
 
 
 _CREATE = idempotent(create, get, "variableId")

@@ -18,6 +18,6 @@ async def shown_value(call: Call, project_id: str, owner: str, row: Mapping[str,
     try:
         return await call.services.vault.open(project_id, owner, row["variable_id"], row["sealed"])
     except DataKeyDeleted:
-        if call.asks_past:
+        if call.asks_as_of:
             raise
         return ""

@@ -9,31 +9,35 @@ import msgspec
 from annals.domain.team import Membership, Team
 from annals.domain.user import User
 from annals.projections.identity_models import present_membership, present_session, present_team, present_user
-from annals.store.log.reader import Fact
+from annals.store.log.reader import RecordedEvent
 
 
-def payload(history: Sequence[Fact], member: User | None) -> bytes:
+def payload(history: Sequence[RecordedEvent], member: User | None) -> bytes:
     """The resource of the last fact as JSON, from the facts of its stream up to it.
 
     `member` is the user that a membership speaks of, None when there is none (any more).
     """
-    begun = max(number for number, fact in enumerate(history) if isinstance(fact.event, User.Created | Team.Created))
+    begun = max(
+        number
+        for number, recorded_event in enumerate(history)
+        if isinstance(recorded_event.event, User.Created | Team.Created)
+    )
     history = history[begun:]
     aggregate: Any = None
     gone: Any = None
-    for fact in history:
-        gone = _removed(aggregate, fact.event)
-        aggregate = fact.event.mutate(aggregate)
+    for recorded_event in history:
+        gone = _removed(aggregate, recorded_event.event)
+        aggregate = recorded_event.event.mutate(aggregate)
     if isinstance(aggregate, User):
         return msgspec.json.encode(_of_user(aggregate, history, gone))
     return msgspec.json.encode(_of_team(aggregate, history, gone, member))
 
 
-def member_of(history: Sequence[Fact]) -> str:
+def member_of(history: Sequence[RecordedEvent]) -> str:
     """The id of the user whose membership the last fact is about; empty when it is about none."""
     team: Any = None
-    for fact in history[:-1]:
-        team = fact.event.mutate(team)
+    for recorded_event in history[:-1]:
+        team = recorded_event.event.mutate(team)
     event = history[-1].event
     if isinstance(event, Team.MemberAdded):
         return event.membership.user_id
@@ -50,14 +54,16 @@ def _removed(aggregate: Any, event: Any) -> Any:
     return None
 
 
-def _of_user(user: User, history: Sequence[Fact], gone: Any) -> Any:
+def _of_user(user: User, history: Sequence[RecordedEvent], gone: Any) -> Any:
     event = history[-1].event
     if isinstance(event, User.SessionOpened | User.SessionClosed):
         session = event.session if isinstance(event, User.SessionOpened) else gone
         opened = _time(history, User.SessionOpened, lambda e: e.session.session_id == session.session_id)
         row = {**msgspec.structs.asdict(session), "user_id": user.user_id, "created_at": opened}
         return present_session(row, email=user.email)
-    passwords = [fact.recorded_at for fact in history if getattr(fact.event, "sealed_password", "")]
+    passwords = [
+        recorded_event.recorded_at for recorded_event in history if getattr(recorded_event.event, "sealed_password", "")
+    ]
     return present_user(
         {
             **_stamps(history),
@@ -76,7 +82,7 @@ def _of_user(user: User, history: Sequence[Fact], gone: Any) -> Any:
     )
 
 
-def _of_team(team: Team, history: Sequence[Fact], gone: Membership | None, member: User | None) -> Any:
+def _of_team(team: Team, history: Sequence[RecordedEvent], gone: Membership | None, member: User | None) -> Any:
     event = history[-1].event
     if isinstance(event, Team.Created | Team.Renamed | Team.Deleted):
         total = sum(membership.confirmed for membership in team.memberships.values())
@@ -96,11 +102,15 @@ def _of_team(team: Team, history: Sequence[Fact], gone: Membership | None, membe
     return present_membership(row, user_name=name, user_email=email, team_name=team.name)
 
 
-def _stamps(history: Sequence[Fact]) -> Mapping[str, datetime]:
+def _stamps(history: Sequence[RecordedEvent]) -> Mapping[str, datetime]:
     return {"created_at": history[0].recorded_at, "updated_at": history[-1].recorded_at}
 
 
-def _time(history: Sequence[Fact], kind: type, fits: Any) -> datetime | None:
+def _time(history: Sequence[RecordedEvent], kind: type, fits: Any) -> datetime | None:
     """When the last fact of a kind that fits was recorded."""
-    times = [fact.recorded_at for fact in history if isinstance(fact.event, kind) and fits(fact.event)]
+    times = [
+        recorded_event.recorded_at
+        for recorded_event in history
+        if isinstance(recorded_event.event, kind) and fits(recorded_event.event)
+    ]
     return times[-1] if times else None

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from annals.domain.ports import Artefact
-from annals.executor.builds.ending import EMPTY_OUTPUT, Refused
+from annals.executor.builds.ending import EMPTY_OUTPUT, BuildRefused
 from annals.executor.errors import BadArchive
 from annals.executor.isolation import folders
 from annals.executor.pool.code import ARTEFACT, CodeCache
@@ -20,26 +20,26 @@ async def keep(folder: Path, *, key: str, limit: int, blobs: Blobs, code: CodeCa
     """Store what a build left in `folder`'s `output` under `key`. Raises Refused, BlobError or OSError."""
     too_large = f"The build output is larger than {limit:,} bytes."
     if (await asyncio.to_thread(folders.size, folder / "output")).claimed > limit:
-        raise Refused("output_too_large", too_large)
+        raise BuildRefused("output_too_large", too_large)
     try:
         file = await asyncio.to_thread(_found, folder / "output", limit)
     except BadArchive as refusal:
-        raise Refused("empty_output", f"The build output cannot be used: {refusal}") from refusal
+        raise BuildRefused("empty_output", f"The build output cannot be used: {refusal}") from refusal
     except BlobTooLarge as refusal:
-        raise Refused("output_too_large", too_large) from refusal
+        raise BuildRefused("output_too_large", too_large) from refusal
     if file is None:
-        raise Refused("empty_output", EMPTY_OUTPUT)
+        raise BuildRefused("empty_output", EMPTY_OUTPUT)
     try:
         if os.fstat(file).st_size > limit:
-            raise Refused("output_too_large", too_large)
+            raise BuildRefused("output_too_large", too_large)
         stored = await blobs.put(key, _pieces(file), limit=limit)
         artefact = Artefact(key=stored.key, digest=stored.digest, size=stored.size)
         await code.adopt(Path(f"/proc/self/fd/{file}"), stored.digest)
     except BlobTooLarge as refusal:
-        raise Refused("output_too_large", too_large) from refusal
+        raise BuildRefused("output_too_large", too_large) from refusal
     except BadArchive as refusal:
         await blobs.delete(key)
-        raise Refused("empty_output", f"The build output cannot be used: {refusal}") from refusal
+        raise BuildRefused("empty_output", f"The build output cannot be used: {refusal}") from refusal
     finally:
         os.close(file)
     return artefact

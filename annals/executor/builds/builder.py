@@ -12,7 +12,7 @@ from annals.domain.ports import Artefact, Build, BuildOutcome, LogSink
 from annals.executor.archives import archive, squashfs
 from annals.executor.builds.artefacts import keep
 from annals.executor.builds.cache import OFF, BuildCache, inputs
-from annals.executor.builds.ending import EMPTY_SOURCE, Bounds, Refused, finished
+from annals.executor.builds.ending import EMPTY_SOURCE, Bounds, BuildRefused, finished
 from annals.executor.builds.log import BuildLog
 from annals.executor.config import ExecutorConfig
 from annals.executor.drivers.port import Construct, Driver
@@ -60,16 +60,18 @@ class Builder:
             try:
                 artefact = await self._build(job, folder, output)
                 outcome = BuildOutcome(artefact=artefact, seconds=time.monotonic() - began)
-            except Refused as end:
+            except BuildRefused as end:
                 outcome = self._refused(end, output, began)
             except (EngineAway, SandboxLost):
                 output.abandon()
                 raise
             except (RuntimeUnavailable, StartFailed) as end:
-                outcome = self._refused(Refused("runtime_unavailable", str(end)), output, began)
+                outcome = self._refused(BuildRefused("runtime_unavailable", str(end)), output, began)
             except (BlobError, OSError) as fault:
                 log.error("build.failed", deployment=job.deployment, error=str(fault))
-                outcome = self._refused(Refused("executor_lost", f"The build could not go on: {fault}"), output, began)
+                outcome = self._refused(
+                    BuildRefused("executor_lost", f"The build could not go on: {fault}"), output, began
+                )
             except asyncio.CancelledError:
                 output.abandon()
                 raise
@@ -79,7 +81,7 @@ class Builder:
             return outcome
 
     @staticmethod
-    def _refused(end: Refused, output: BuildLog, began: float) -> BuildOutcome:
+    def _refused(end: BuildRefused, output: BuildLog, began: float) -> BuildOutcome:
         sentence = str(end)
         if not output.ends_with(sentence):
             output.line(sentence)
@@ -135,10 +137,10 @@ class Builder:
             await fetch(self._blobs, job.source, packed)
             unpacked = await asyncio.to_thread(archive.unpack, packed, folder / "source", SOURCE)
         except (BadArchive, CodeMissing) as refusal:
-            raise Refused("bad_archive", str(refusal)) from refusal
+            raise BuildRefused("bad_archive", str(refusal)) from refusal
         packed.unlink()
         if not unpacked.files:
-            raise Refused("empty_source", EMPTY_SOURCE)
+            raise BuildRefused("empty_source", EMPTY_SOURCE)
 
     async def _run(self, job: Build, folder: Path, output: BuildLog, cache: Path | None = None) -> None:
         task = Construct(
@@ -164,7 +166,9 @@ class Builder:
         )
         if job.entrypoint and not await asyncio.to_thread(self._code.holds, artefact.digest, job.entrypoint):
             await self._blobs.delete(job.output_key)
-            raise Refused("entrypoint_missing", f"Error: The entrypoint {job.entrypoint} is not in the build output.")
+            raise BuildRefused(
+                "entrypoint_missing", f"Error: The entrypoint {job.entrypoint} is not in the build output."
+            )
         return artefact
 
 

@@ -17,7 +17,7 @@ EMPTY_SOURCE = "Error: No source code found."
 EMPTY_OUTPUT = "Error: No build output found."
 
 
-class Refused(Exception):
+class BuildRefused(Exception):
     """A build that ends here, with its reason and the sentence that becomes the log's last line."""
 
     def __init__(self, reason: BuildReason, message: str, exit_code: int = 0) -> None:
@@ -48,7 +48,7 @@ async def finished(sandbox: Sandbox, work: Awaitable[Exit], folder: Path, bounds
         async with asyncio.timeout(bounds.seconds):
             end = await work
     except TimeoutError:
-        raise Refused(
+        raise BuildRefused(
             "timeout", f"The build did not end within {bounds.seconds:g} second{'' if bounds.seconds == 1 else 's'}."
         ) from None
     finally:
@@ -57,14 +57,16 @@ async def finished(sandbox: Sandbox, work: Awaitable[Exit], folder: Path, bounds
         raise SandboxLost(end.lost)
     if overgrown.is_set():
         if meter.entries > MOST_ENTRIES:
-            raise Refused("output_too_large", f"The build made more than {MOST_ENTRIES:,} files and folders.")
-        raise Refused("output_too_large", f"The build wrote more than {bounds.disk_bytes:,} bytes to disk.")
+            raise BuildRefused("output_too_large", f"The build made more than {MOST_ENTRIES:,} files and folders.")
+        raise BuildRefused("output_too_large", f"The build wrote more than {bounds.disk_bytes:,} bytes to disk.")
     if end.code == FILE_TOO_LARGE:
-        raise Refused("output_too_large", f"The build wrote a file of more than {bounds.disk_bytes:,} bytes.", end.code)
+        raise BuildRefused(
+            "output_too_large", f"The build wrote a file of more than {bounds.disk_bytes:,} bytes.", end.code
+        )
     if end.out_of_memory and end.code != 0:
-        raise Refused("out_of_memory", f"The build used more than its {bounds.memory_mb} MB of memory.", end.code)
+        raise BuildRefused("out_of_memory", f"The build used more than its {bounds.memory_mb} MB of memory.", end.code)
     if end.breach:
-        raise Refused("command_failed", f"The build broke its limit on {end.breach}.", end.code)
+        raise BuildRefused("command_failed", f"The build broke its limit on {end.breach}.", end.code)
     if end.code != 0:
         _explain(end.code, output)
 
@@ -72,5 +74,5 @@ async def finished(sandbox: Sandbox, work: Awaitable[Exit], folder: Path, bounds
 def _explain(code: int, output: BuildLog) -> None:
     for reason, sentence in (("empty_source", EMPTY_SOURCE), ("empty_output", EMPTY_OUTPUT)):
         if output.ends_with(sentence):
-            raise Refused(reason, sentence, code)  # type: ignore[arg-type]
-    raise Refused("command_failed", f"Build command exited with code {code}.", code)
+            raise BuildRefused(reason, sentence, code)  # type: ignore[arg-type]
+    raise BuildRefused("command_failed", f"Build command exited with code {code}.", code)

@@ -8,7 +8,7 @@ from pathlib import Path
 BACKLOG = 512
 
 
-def entrance(folder: Path, name: str) -> socket.socket:
+def listening_socket(folder: Path, name: str) -> socket.socket:
     """A listening socket that the sandbox is handed: it has no name in there, and no folder to write to is needed."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -25,10 +25,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     file_bytes: int = 0
     owned: tuple[Path, ...] = ()
     address: UnixAddress | None = None
-    entrance: int = -1
+    listening_socket: int = -1
     concurrency: int = 1
     announces: bool = False
     terminal: bool = False
     cache: Path | None = None
     idle: Toolchain | None = None
-    attended: bool = False
+    has_agent: bool = False

@@ -38,7 +38,7 @@ class Serve(msgspec.Struct, frozen=True, kw_only=True):
     folder: Path
     environment: dict[str, str]
     limits: Limits
-    attended: bool = False
+    has_agent: bool = False
 
 
 IDLE_LIMITS = Limits(cpus=1, memory_mb=512)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from annals.executor.drivers.port import Exit, Serve, Sink, TcpAddress, UnixAddress
-from annals.executor.drivers.sandbox_agent import Attendant
+from annals.executor.drivers.sandbox_agent import SandboxAgent
 from annals.executor.errors import StartFailed
 from annals.executor.isolation.cgroups import Group
 from annals.executor.isolation.limits import processes
@@ -39,7 +39,7 @@ class ProcessSandbox:
         group: Group | None,
         done: Callable[[], None],
         specialise: Callable[[Serve], Awaitable[dict[str, str]]] | None = None,
-        attendant: Attendant | None = None,
+        sandbox_agent: SandboxAgent | None = None,
     ) -> None:
         self.address: UnixAddress | TcpAddress | None = address
         self.log_files: Path | None = None
@@ -52,7 +52,7 @@ class ProcessSandbox:
         self._throttle = printed()
         self._done = done
         self._specialise = specialise
-        self._attendant = attendant
+        self._sandbox_agent = sandbox_agent
         self._breach = ""
         self._loop = asyncio.get_running_loop()
         self._exit: asyncio.Future[Exit] = self._loop.create_future()
@@ -91,9 +91,9 @@ class ProcessSandbox:
         return variables
 
     async def run(self, command: str, seconds: float, output: Sink) -> Exit:
-        if self._attendant is None:
+        if self._sandbox_agent is None:
             raise StartFailed("The instance takes no commands.")
-        code = await self._attendant.run(command, seconds, output)
+        code = await self._sandbox_agent.run(command, seconds, output)
         return await self.wait() if code is None else Exit(code)
 
     def held_open(self) -> Held:
@@ -142,8 +142,8 @@ class ProcessSandbox:
         starved = self._breach == "memory" or (self._group is not None and self._group.out_of_memory())
         if self._watchdog is not None:
             self._watchdog.cancel()
-        if self._attendant is not None:
-            self._attendant.close()
+        if self._sandbox_agent is not None:
+            self._sandbox_agent.close()
         if self._group is not None:
             with suppress(RuntimeError):  # the loop's threads are gone at the very end; the next start clears then
                 self._loop.run_in_executor(None, self._group.remove)

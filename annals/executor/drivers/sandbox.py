@@ -13,7 +13,7 @@ from annals.executor.drivers import attaching, bubblewrap, handles, layout
 from annals.executor.drivers.plan import Plan
 from annals.executor.drivers.port import IDLE_LIMITS, Construct, Sandbox, Serve, Sink, UnixAddress
 from annals.executor.drivers.process import ProcessSandbox
-from annals.executor.drivers.sandbox_agent import Attendant
+from annals.executor.drivers.sandbox_agent import SandboxAgent
 from annals.executor.drivers.starting import started
 from annals.executor.errors import StartFailed
 from annals.executor.isolation import cgroups, seccomp
@@ -27,7 +27,7 @@ from annals.executor.runtimes import STATIC, Toolchain, Toolchains
 FIRST_UID = 2_000_000_000
 UIDS = 60_000
 """Sandboxes get users nobody else has, a different one each, where the executor may choose."""
-ENTRANCE = "http.sock"
+LISTENING_SOCKET = "http.sock"
 
 
 class SandboxDriver:
@@ -102,7 +102,7 @@ class SandboxDriver:
     async def serve(self, task: Serve, output: Sink) -> Sandbox:
         toolchain = await self._toolchains.get(task.runtime)
         sockets = task.folder / "io"
-        entrance = await asyncio.to_thread(handles.entrance, task.folder, ENTRANCE)
+        listening_socket = await asyncio.to_thread(handles.listening_socket, task.folder, LISTENING_SOCKET)
         arguments = [
             *await self._root(toolchain),
             *("--ro-bind", await self._reach(sockets), layout.SOCKETS),
@@ -111,12 +111,12 @@ class SandboxDriver:
         ]
         environment = {
             **layout.environment(toolchain, task.environment),
-            "ANNALS_LISTEN": f"fd:{entrance.fileno()}",
+            "ANNALS_LISTEN": f"fd:{listening_socket.fileno()}",
             "ANNALS_LOGS": f"unix:{layout.SOCKETS}/logs.sock",
             "ANNALS_LOG_LIMIT": str(self._config.log_limit_bytes),
             **({} if task.code else layout.IDLE),
         }
-        with entrance:
+        with listening_socket:
             plan = Plan(
                 name=task.name,
                 words=[*arguments, *layout.variables(environment), "--chdir", layout.SERVER],
@@ -124,12 +124,12 @@ class SandboxDriver:
                 limits=task.limits,
                 pids=self._config.pids,
                 owned=(sockets,),
-                address=UnixAddress(task.folder, ENTRANCE),
-                entrance=entrance.fileno(),
+                address=UnixAddress(task.folder, LISTENING_SOCKET),
+                listening_socket=listening_socket.fileno(),
                 concurrency=toolchain.concurrency,
                 announces=toolchain.announces,
                 idle=None if task.code else toolchain,
-                attended=task.attended,
+                has_agent=task.has_agent,
             )
             return await started(self._start(plan, output))
 
@@ -182,7 +182,7 @@ class SandboxDriver:
             owned=(folders["build"], folders["output"]),
             cache=task.cache,
             terminal=True,
-            attended=task.held,
+            has_agent=task.held,
         )
         return await started(self._start(plan, output))
 
@@ -235,13 +235,13 @@ class SandboxDriver:
         alive, held = os.pipe()
         rules = handles.memory("rules", self._filter)
         words = handles.memory("words", b"\0".join(word.encode() for word in plan.words))
-        attendant = Attendant() if plan.attended else None
-        command, handed = attendant.attend(plan.command) if attendant else (plan.command, ())
+        sandbox_agent = SandboxAgent() if plan.has_agent else None
+        command, handed = sandbox_agent.start_agent(plan.command) if sandbox_agent else (plan.command, ())
         fixed = ["--sync-fd", str(held), "--seccomp", str(rules), "--args", str(words), "--", *command]
         spawn = Spawn(
             arguments=[self._program, *fixed],
             output=write,
-            inherit=tuple(fd for fd in (held, rules, words, plan.entrance, *handed) if fd >= 0),
+            inherit=tuple(fd for fd in (held, rules, words, plan.listening_socket, *handed) if fd >= 0),
             uid=uid,
             joins=group.entries if group else (),
             network=network.handle if network else -1,
@@ -259,8 +259,8 @@ class SandboxDriver:
         finally:
             for fd in (write, held, rules, words):
                 os.close(fd)
-            if attendant:
-                attendant.settle()
+            if sandbox_agent:
+                sandbox_agent.settle()
         sandbox = ProcessSandbox(
             process,
             alive=alive,
@@ -272,7 +272,7 @@ class SandboxDriver:
             group=group,
             done=lambda: self._gone(sandbox, network),
             specialise=(lambda task: self._specialise(sandbox, plan.idle, task)) if plan.idle else None,
-            attendant=attendant,
+            sandbox_agent=sandbox_agent,
         )
         self._running.add(sandbox)
         self._guard(sandbox, plan.limits, plan.pids)

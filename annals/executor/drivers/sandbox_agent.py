@@ -52,7 +52,7 @@ class _Command:
         return next((n for n in range(most, 0, -1) if self._held.endswith(self.marker[:n])), 0)
 
 
-class Attendant:
+class SandboxAgent:
     """One pipe in and one terminal out; made on the event loop that reads it. One command runs at a time."""
 
     def __init__(self) -> None:
@@ -69,7 +69,7 @@ class Attendant:
         self._throttle = printed()
         self._loop.add_reader(self._out, self._readable)
 
-    def attend(self, command: list[str]) -> tuple[list[str], tuple[int, ...]]:
+    def start_agent(self, command: list[str]) -> tuple[list[str], tuple[int, ...]]:
         """The command line that runs a command, or nothing, and takes others beside it; and the handles it needs."""
         return [*HELPER, *map(str, self._handed), *command], self._handed
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from annals.domain.ports import Limits
-from annals.executor.open_runtimes.errors import Refusal
+from annals.executor.open_runtimes.errors import ApiError
 from annals.executor.open_runtimes.fields import HEADERS_BYTES, Fields, cache_key, runtime_id
 
 VERSIONS = ("v5", "v4", "v3")
@@ -49,7 +49,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def creation(fields: Fields) -> tuple[str, Spec]:
-    """Of `POST /runtimes`: the runtime's id and what it is to be. Raises Refusal."""
+    """Of `POST /runtimes`: the runtime's id and what it is to be. Raises ApiError."""
     name = runtime_id(fields.text("runtimeId", 64, least=1))
     spec = msgspec.structs.replace(
         _spec(fields, image_needed=True),
@@ -64,7 +64,7 @@ def creation(fields: Fields) -> tuple[str, Spec]:
 
 
 def execution(fields: Fields) -> tuple[Call, Spec]:
-    """Of `POST /runtimes/{id}/executions`: the call, and the runtime for when there is none. Raises Refusal."""
+    """Of `POST /runtimes/{id}/executions`: the call, and the runtime for when there is none. Raises ApiError."""
     path = fields.text("path", 2048) or "/"
     call = Call(
         method=fields.choice("method", METHODS, "GET"),
@@ -99,16 +99,16 @@ def runtime_of(image: str, images: Mapping[str, str]) -> str:
         if name == image:
             return runtime
     language, _, tag = image.rpartition("/")[2].partition(":")
-    generation, dash, version = tag.partition("-")
-    if dash and generation[:1] == "v" and generation[1:].isdecimal():
+    api_version, dash, version = tag.partition("-")
+    if dash and api_version[:1] == "v" and api_version[1:].isdecimal():
         tag = version
     return f"{language}-{tag}" if tag else language
 
 
 def serves(spec: Spec) -> bool:
-    """Whether a runtime begins with the function server. Raises Refusal for other programs."""
+    """Whether a runtime begins with the function server. Raises ApiError for other programs."""
     if spec.start and not any(server in spec.start for server in SERVERS):
-        raise Refusal(
+        raise ApiError(
             "runtime_failed",
             "Only the function server can be a runtime's start command here: end it with `bash helpers/server.sh`.",
         )

@@ -10,7 +10,7 @@ from annals.domain.ports import Artefact, Build
 from annals.executor.builds.artefacts import keep
 from annals.executor.builds.builder import environment
 from annals.executor.builds.cache import BuildCache
-from annals.executor.builds.ending import Bounds, Refused, finished
+from annals.executor.builds.ending import Bounds, BuildRefused, finished
 from annals.executor.builds.log import BuildLog
 from annals.executor.config import ExecutorConfig
 from annals.executor.drivers import layout
@@ -18,7 +18,7 @@ from annals.executor.drivers.port import Construct, Driver, Exit, Sandbox, Sink
 from annals.executor.errors import EngineAway, RuntimeUnavailable, StartFailed
 from annals.executor.isolation.trash import Trash
 from annals.executor.open_runtimes.asked import Spec, runtime_of
-from annals.executor.open_runtimes.errors import Refusal
+from annals.executor.open_runtimes.errors import ApiError
 from annals.executor.open_runtimes.output import Record
 from annals.executor.open_runtimes.sources import Sources, key_of
 from annals.executor.pool.code import CodeCache, CodeMissing, fetch
@@ -69,7 +69,7 @@ class Builds:
         self._cache.open()
 
     async def hold(self, name: str, spec: Spec) -> Held:
-        """Start one with its source at hand. Raises Refusal, BlobError or OSError; then nothing is left."""
+        """Start one with its source at hand. Raises ApiError, BlobError or OSError; then nothing is left."""
         runtime = runtime_of(spec.image, self._config.images)
         folder = self._folder / secrets.token_hex(8)
         cache = folder / "cache" if spec.cache_key else None
@@ -101,13 +101,13 @@ class Builds:
             raise
         except (CodeMissing, RuntimeUnavailable, StartFailed) as failure:
             await asyncio.to_thread(self._trash.remove, folder)
-            raise Refusal("runtime_failed", str(failure)) from failure
+            raise ApiError("runtime_failed", str(failure)) from failure
         except BaseException:
             await asyncio.to_thread(self._trash.remove, folder)
             raise
 
     async def build(self, held: Held, spec: Spec, record: Record) -> Artefact | None:
-        """Run the command, and keep what it leaves where there is a destination for it. Raises Refusal, BlobError."""
+        """Run the command, and keep what it leaves where there is a destination for it. Raises ApiError, BlobError."""
         async with self._places:
             output = BuildLog(record.write)
             try:
@@ -116,13 +116,13 @@ class Builds:
                 if not spec.destination:
                     return None
                 return await self._keep(held, spec)
-            except Refused as end:
+            except BuildRefused as end:
                 if end.reason != "command_failed" and not output.ends_with(str(end)):
                     output.line(str(end))
                 await output.close()
-                raise Refusal("build_failed", record.text() or str(end)) from end
+                raise ApiError("build_failed", record.text() or str(end)) from end
             except StartFailed as failure:
-                raise Refusal("runtime_failed", str(failure)) from failure
+                raise ApiError("runtime_failed", str(failure)) from failure
             finally:
                 await output.close()
 

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from annals.executor.drivers.port import Exit, Sink
 from annals.executor.errors import StartFailed
 from annals.executor.logs.excerpt import Excerpt
-from annals.executor.open_runtimes.errors import Refusal
+from annals.executor.open_runtimes.errors import ApiError
 
 Runs = Callable[[str, float, Sink], Awaitable[Exit]]
 
@@ -19,15 +19,15 @@ class Command:
         self._printed: list[str] = []
 
     async def run(self, runs: Runs) -> str:
-        """Its output, once it has ended well. Raises Refusal."""
+        """Its output, once it has ended well. Raises ApiError."""
         try:
             end = await runs(self._command, self._seconds, self._hear)
         except TimeoutError:
-            raise Refusal("command_timeout") from None
+            raise ApiError("command_timeout") from None
         except StartFailed as failure:
-            raise Refusal("runtime_failed", str(failure)) from failure
+            raise ApiError("runtime_failed", str(failure)) from failure
         if end.code != 0:
-            raise Refusal("command_failed")
+            raise ApiError("command_failed")
         return "".join(self._printed) + self._excerpt.end()
 
     def _hear(self, piece: bytes) -> None:

@@ -26,7 +26,7 @@ USUAL = {
 """Those of the contract, and four of our own for what is wrong before a request means anything."""
 
 
-class Refusal(Exception):
+class ApiError(Exception):
     """A call that ends with an error; `kind` is one of USUAL."""
 
     def __init__(self, kind: str, message: str = "") -> None:

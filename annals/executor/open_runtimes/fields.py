@@ -9,7 +9,7 @@ import msgspec
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
 from annals.domain.decoding import UNREADABLE
-from annals.executor.open_runtimes.errors import Refusal
+from annals.executor.open_runtimes.errors import ApiError
 from annals.executor.open_runtimes.wire import Request
 
 PARTS = 100
@@ -23,7 +23,7 @@ _decode = msgspec.json.Decoder().decode
 
 
 class Fields:
-    """What a request says, by name. Every reader raises Refusal with the parameter's name for what it can't take."""
+    """What a request says, by name. Every reader raises ApiError with the parameter's name for what it can't take."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self._values = values
@@ -121,14 +121,14 @@ class Fields:
 
 
 def runtime_id(value: str) -> str:
-    """The id itself. Raises Refusal."""
+    """The id itself. Raises ApiError."""
     if not RUNTIME_ID.fullmatch(value):
         raise _invalid("Param `runtimeId` must be 1 to 64 letters, digits, `.`, `_` and `-`, a letter or digit first.")
     return value
 
 
 def cache_key(value: str) -> str:
-    """The key itself, which may be empty. Raises Refusal."""
+    """The key itself, which may be empty. Raises ApiError."""
     if value and not CACHE_KEY.fullmatch(value):
         raise _invalid(
             "Param `cacheKey` must be letters, digits, `.`, `_` and `-`, a letter or digit first, at most 128."
@@ -136,8 +136,8 @@ def cache_key(value: str) -> str:
     return value
 
 
-def _invalid(message: str) -> Refusal:
-    return Refusal("general_argument_invalid", message)
+def _invalid(message: str) -> ApiError:
+    return ApiError("general_argument_invalid", message)
 
 
 def _several(item: object) -> list[object]:

@@ -9,8 +9,8 @@ from urllib.parse import parse_qsl
 import httptools
 import structlog
 
-from annals.executor.open_runtimes.errors import Refusal
-from annals.executor.open_runtimes.wire import Gate, Handler, Reply, Request, refused
+from annals.executor.open_runtimes.errors import ApiError
+from annals.executor.open_runtimes.wire import Handler, Reply, Request, WorkerLimiter, refused
 
 log = structlog.get_logger()
 
@@ -29,8 +29,8 @@ QUERY_FIELDS = 100
 class Server:
     """Listens and hands requests to `handler`, once `gate` has let their heads pass."""
 
-    def __init__(self, gate: Gate, handler: Handler) -> None:
-        self.gate, self.handler = gate, handler
+    def __init__(self, limiter: WorkerLimiter, handler: Handler) -> None:
+        self.limiter, self.handler = limiter, handler
         self.held = 0
         """Bytes of bodies that are in memory, of all connections."""
         self.connections: set[_Connection] = set()
@@ -76,7 +76,7 @@ class _Connection(asyncio.Protocol):
         self._server.connections.add(self)
         self._expect()
         if len(self._server.connections) > CONNECTIONS:
-            self._end_with(refused(Refusal("general_overloaded")))
+            self._end_with(refused(ApiError("general_overloaded")))
 
     def connection_lost(self, _: Exception | None) -> None:
         self._over = True
@@ -121,45 +121,45 @@ class _Connection(asyncio.Protocol):
             self._raw = 0 if self._in_body else self._raw + len(data)
             self._parser.feed_data(data)
             if not self._in_body and self._raw > 2 * HEAD_BYTES:  # the parser keeps an unfinished header to itself
-                self._end_with(refused(Refusal("general_request_too_large")))
+                self._end_with(refused(ApiError("general_request_too_large")))
         except httptools.HttpParserCallbackError as stop:
             cause = stop.__context__
-            self._end_with(refused(cause if isinstance(cause, Refusal) else Refusal("general_argument_invalid")))
+            self._end_with(refused(cause if isinstance(cause, ApiError) else ApiError("general_argument_invalid")))
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._end_with(refused(Refusal("general_argument_invalid", "The request is not HTTP/1.1.")))
+            self._end_with(refused(ApiError("general_argument_invalid", "The request is not HTTP/1.1.")))
 
     def on_url(self, url: bytes) -> None:
         self._target += url
         if len(self._target) > TARGET_BYTES:
-            raise Refusal("general_request_too_large")
+            raise ApiError("general_request_too_large")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._count += 1
         self._head_bytes += len(name) + len(value)
         if self._count > HEADERS or self._head_bytes > HEAD_BYTES:
-            raise Refusal("general_request_too_large")
+            raise ApiError("general_request_too_large")
         self._headers.setdefault(name.decode("latin-1").lower(), value.decode("utf-8", "replace"))
 
     def on_headers_complete(self) -> None:
         self._in_body = True
-        self._server.gate(self._request(b""))
+        self._server.limiter(self._request(b""))
         length = self._headers.get("content-length", "0")
         if length.isdecimal() and int(length[:12]) > BODY_BYTES:
-            raise Refusal("general_request_too_large")
+            raise ApiError("general_request_too_large")
         if self._headers.get("expect", "").lower() == "100-continue" and self._transport and not self._working:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, piece: bytes) -> None:
         if len(self._body) + len(piece) > BODY_BYTES:
-            raise Refusal("general_request_too_large")
+            raise ApiError("general_request_too_large")
         if self._server.held + len(piece) > HELD_BYTES:
-            raise Refusal("general_overloaded")
+            raise ApiError("general_overloaded")
         self._server.held += len(piece)
         self._body += piece
 
     def on_message_complete(self) -> None:
         if len(self._waiting) >= WAITING:
-            raise Refusal("general_overloaded")
+            raise ApiError("general_overloaded")
         self._waiting.append((self._request(bytes(self._body)), bool(self._parser.should_keep_alive())))
         self._clear()
         if self._transport:
@@ -172,7 +172,7 @@ class _Connection(asyncio.Protocol):
         try:
             pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=QUERY_FIELDS)
         except ValueError:
-            raise Refusal("general_argument_invalid", "The query has too many fields.") from None
+            raise ApiError("general_argument_invalid", "The query has too many fields.") from None
         method = self._parser.get_method().decode("latin-1")
         return Request(method=method, path=path, query=dict(pairs), headers=self._headers, body=body)
 
@@ -198,11 +198,11 @@ class _Connection(asyncio.Protocol):
     async def _answer(self, request: Request) -> Reply:
         try:
             return await self._server.handler(request)
-        except Refusal as refusal:
+        except ApiError as refusal:
             return refused(refusal)
         except Exception:
             log.exception("facade.fault", path=request.path)
-            return refused(Refusal("general_unknown"))
+            return refused(ApiError("general_unknown"))
 
     async def _send(self, reply: Reply, *, keep: bool) -> None:
         if self._transport is None or self._over:

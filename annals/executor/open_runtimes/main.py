@@ -22,7 +22,7 @@ class FacadeServer:
         self._facade = facade
         self._work = config.work / FOLDER
         own = msgspec.structs.replace(
-            config, work=self._work, blobs_url=facade.storage, attended=True, reserve={}, facade=None
+            config, work=self._work, blobs_url=facade.storage, has_agent=True, reserve={}, facade=None
         )
         self._runtimes = Runtimes(own, driver)
         routes = Routes(self._runtimes, facade.secret)

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from annals.domain.ports import Outcome
-from annals.executor.open_runtimes.errors import Refusal
+from annals.executor.open_runtimes.errors import ApiError
 from annals.executor.open_runtimes.wire import JSON, Reply, Request
 
 FORMAT = "x-executor-response-format"
@@ -15,7 +15,7 @@ LISTS_SINCE = (0, 11, 0)
 
 
 def executed(request: Request, outcome: Outcome, started: float, seconds: float) -> Reply:
-    """The reply to an execution. Raises Refusal for bytes that JSON cannot carry."""
+    """The reply to an execution. Raises ApiError for bytes that JSON cannot carry."""
     message = outcome.message if outcome.reason not in ("", "error") else ""
     errors = outcome.errors
     if message and message not in errors:
@@ -55,7 +55,7 @@ def _json(fields: dict[str, Any]) -> Reply:
     try:
         body = fields["body"].decode()
     except UnicodeDecodeError:
-        raise Refusal("execution_bad_json") from None
+        raise ApiError("execution_bad_json") from None
     return Reply(body=msgspec.json.encode({**fields, "body": body}))
 
 

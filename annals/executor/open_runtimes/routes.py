@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from annals.executor.errors import EngineAway, SandboxLost
 from annals.executor.open_runtimes import asked
-from annals.executor.open_runtimes.errors import Refusal
+from annals.executor.open_runtimes.errors import ApiError
 from annals.executor.open_runtimes.fields import Fields, runtime_id
 from annals.executor.open_runtimes.replies import executed
 from annals.executor.open_runtimes.runtimes import Runtimes
@@ -43,20 +43,20 @@ class Routes:
         )
 
     def admit(self, request: Request) -> None:
-        """Before a body is read: the route must be there and the caller know the secret. Raises Refusal."""
+        """Before a body is read: the route must be there and the caller know the secret. Raises ApiError."""
         route, _ = self._route(request)
         given = request.headers.get("authorization", "")
         known = given.startswith(BEARER) and hmac.compare_digest(given[len(BEARER) :].encode(), self._secret)
         if not (route.open or known):
-            raise Refusal("general_unauthorized")
+            raise ApiError("general_unauthorized")
 
     async def answer(self, request: Request) -> Reply:
-        """Answer an admitted request. Raises Refusal."""
+        """Answer an admitted request. Raises ApiError."""
         route, name = self._route(request)
         try:
             return await route.answer(request, name)
         except (EngineAway, SandboxLost) as away:
-            raise Refusal("general_unavailable", str(away)) from away
+            raise ApiError("general_unavailable", str(away)) from away
 
     def _route(self, request: Request) -> tuple[_Route, str]:
         root, *parts = request.path.rstrip("/").lstrip("/").split("/")
@@ -66,7 +66,7 @@ class Routes:
                     pairs = list(zip(parts, route.pattern, strict=True))
                     if all(part == wanted or (part and not wanted) for part, wanted in pairs):
                         return route, next((part for part, wanted in pairs if not wanted), "")
-        raise Refusal("general_route_not_found")
+        raise ApiError("general_route_not_found")
 
     async def _health(self, _: Request, __: str) -> Reply:
         return Reply(body=b"OK", content_type="text/plain; charset=utf-8")

@@ -15,7 +15,7 @@ from annals.executor.drivers.port import Driver
 from annals.executor.open_runtimes.asked import Call, Spec, serves
 from annals.executor.open_runtimes.builds import Builds, Held
 from annals.executor.open_runtimes.commands import Command
-from annals.executor.open_runtimes.errors import Refusal
+from annals.executor.open_runtimes.errors import ApiError
 from annals.executor.open_runtimes.output import Record
 from annals.executor.open_runtimes.runtime import Runtime
 from annals.executor.open_runtimes.serving import Serving
@@ -45,7 +45,7 @@ class Runtimes:
         self._builds = Builds(config, driver, code, blobs, sources)
         self._serving = Serving(config, driver, code, sources, self._ended)
         self._all: dict[str, Runtime] = {}
-        self._past: dict[str, tuple[Record, float]] = {}
+        self._as_of: dict[str, tuple[Record, float]] = {}
         self._arrived = asyncio.Event()
         self._ending: set[asyncio.Task[None]] = set()
         self._sweeping: asyncio.Task[None] | None = None
@@ -63,7 +63,7 @@ class Runtimes:
         await asyncio.gather(self._serving.close(), *self._ending, return_exceptions=True)
 
     def seen(self, name: str) -> dict[str, Any]:
-        """One as calls answer it. Raises Refusal."""
+        """One as calls answer it. Raises ApiError."""
         runtime = self._found(name)
         return runtime.seen(self._host, self._serving.key(runtime))
 
@@ -71,11 +71,11 @@ class Runtimes:
         return [self.seen(name) for name in self._all]
 
     async def create(self, name: str, spec: Spec) -> dict[str, Any]:
-        """Make one, and build in it where that is asked for; the reply's content. Raises Refusal."""
+        """Make one, and build in it where that is asked for; the reply's content. Raises ApiError."""
         if found := self._all.get(name):
             if found.ready:
-                raise Refusal("runtime_conflict")
-            raise Refusal(
+                raise ApiError("runtime_conflict")
+            raise ApiError(
                 "runtime_conflict",
                 "A runtime with the same ID is already being created. Attempt a execution soon.",
             )
@@ -86,7 +86,7 @@ class Runtimes:
         return content
 
     async def delete(self, name: str) -> None:
-        """End one, whatever it does; returns when it is gone. Raises Refusal."""
+        """End one, whatever it does; returns when it is gone. Raises ApiError."""
         await self._remove(self._found(name))
 
     async def execute(self, name: str, call: Call, spec: Spec) -> tuple[Outcome, float, float]:
@@ -95,14 +95,14 @@ class Runtimes:
         runtime = self._all.get(name)
         if runtime is None:
             if not (spec.image and spec.source):
-                raise Refusal("runtime_not_found")
+                raise ApiError("runtime_not_found")
             start = spec.start or 'helpers/start.sh "bash helpers/server.sh"'
             runtime = self._begin(name, msgspec.structs.replace(spec, start=start, timeout=call.timeout))
         try:
             async with asyncio.timeout(call.timeout):
                 await self._made(runtime)
         except TimeoutError:
-            raise Refusal("runtime_timeout") from None
+            raise ApiError("runtime_timeout") from None
         runtime.touch()
         left = max(1.0, call.timeout - (time.monotonic() - began))
         outcome = await self._serving.execute(runtime, call, left)
@@ -110,7 +110,7 @@ class Runtimes:
         return outcome, started, time.monotonic() - began
 
     async def command(self, name: str, command: str, seconds: float) -> str:
-        """Run a command in one; what it printed. Raises Refusal."""
+        """Run a command in one; what it printed. Raises ApiError."""
         runtime = self._found(name)
         await self._made(runtime)
         runtime.touch()
@@ -120,35 +120,35 @@ class Runtimes:
         return await running.run((await self._serving.up(runtime, seconds)).command)
 
     async def output(self, name: str, seconds: float) -> Record:
-        """What a runtime prints as it is made, once there is something of it. Raises Refusal."""
+        """What a runtime prints as it is made, once there is something of it. Raises ApiError."""
         try:
             async with asyncio.timeout(min(seconds, READ_LATER_SECONDS)):
                 while (record := self._record(name)) is None:
                     await self._arrived.wait()
         except TimeoutError:
-            raise Refusal("runtime_not_found") from None
+            raise ApiError("runtime_not_found") from None
         try:
             async with asyncio.timeout(seconds):
                 await record.more(0)
         except TimeoutError:
-            raise Refusal("logs_timeout") from None
+            raise ApiError("logs_timeout") from None
         return record
 
     def _record(self, name: str) -> Record | None:
         if runtime := self._all.get(name):
             return runtime.record
-        return self._past[name][0] if name in self._past else None
+        return self._as_of[name][0] if name in self._as_of else None
 
     def _found(self, name: str) -> Runtime:
         runtime = self._all.get(name)
         if runtime is None:
-            raise Refusal("runtime_not_found")
+            raise ApiError("runtime_not_found")
         return runtime
 
     def _begin(self, name: str, spec: Spec) -> Runtime:
         serving = serves(spec)
         if len(self._all) >= MOST:
-            raise Refusal("general_overloaded")
+            raise ApiError("general_overloaded")
         runtime = self._all[name] = Runtime(name, spec)
         runtime.making = asyncio.create_task(self._make(runtime, serving=serving))
         runtime.making.add_done_callback(_heard)
@@ -159,12 +159,12 @@ class Runtimes:
     async def _made(self, runtime: Runtime) -> dict[str, Any]:
         """Wait until one is made, by whomever; others may wait too. Raises what went wrong."""
         if runtime.making is None:
-            raise Refusal("runtime_not_found")
+            raise ApiError("runtime_not_found")
         try:
             return await asyncio.shield(runtime.making)
         except asyncio.CancelledError:
             if runtime.deleted:
-                raise Refusal("runtime_failed", "The runtime was deleted while it was being created.") from None
+                raise ApiError("runtime_failed", "The runtime was deleted while it was being created.") from None
             raise
 
     async def _make(self, runtime: Runtime, *, serving: bool) -> dict[str, Any]:
@@ -199,7 +199,7 @@ class Runtimes:
         idle = [one for one in self._all.values() if one.ready and one.held and not one.held.busy]
         if sum(1 for one in self._all.values() if one.held) >= self._config.instances:
             if not idle:
-                raise Refusal("general_overloaded")
+                raise ApiError("general_overloaded")
             self._background(min(idle, key=lambda one: one.held.used if one.held else 0.0))
 
     async def _remove(self, runtime: Runtime) -> None:
@@ -214,7 +214,7 @@ class Runtimes:
         """Nobody finds it any more; what it printed is kept for a moment."""
         if self._all.get(runtime.name) is runtime:
             del self._all[runtime.name]
-            self._past[runtime.name] = runtime.record, time.monotonic() + READ_LATER_SECONDS
+            self._as_of[runtime.name] = runtime.record, time.monotonic() + READ_LATER_SECONDS
         runtime.record.end()
 
     async def _dispose(self, runtime: Runtime) -> None:
@@ -245,7 +245,7 @@ class Runtimes:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             now = time.monotonic()
-            self._past = {name: past for name, past in self._past.items() if past[1] > now}
+            self._as_of = {name: past for name, past in self._as_of.items() if past[1] > now}
             for runtime in tuple(self._all.values()):
                 if runtime.ready and _idle(runtime.held, now, self._config.idle_seconds):
                     self._background(runtime)

@@ -12,7 +12,7 @@ from annals.executor.drivers.port import Driver
 from annals.executor.errors import BadArchive, EngineAway, NoneFree, RuntimeUnavailable, StartFailed
 from annals.executor.open_runtimes.asked import Call, Spec, runtime_of
 from annals.executor.open_runtimes.builds import PROJECT
-from annals.executor.open_runtimes.errors import Refusal
+from annals.executor.open_runtimes.errors import ApiError
 from annals.executor.open_runtimes.runtime import Runtime
 from annals.executor.open_runtimes.sources import Sources
 from annals.executor.pool.code import CodeCache, CodeMissing
@@ -45,10 +45,10 @@ class Serving:
         return instance.secret if instance else ""
 
     async def begin(self, runtime: Runtime) -> None:
-        """Bring a server up, and run the command that goes with it. Raises Refusal."""
+        """Bring a server up, and run the command that goes with it. Raises ApiError."""
         spec = runtime.spec
         if not spec.source:
-            raise Refusal("runtime_failed", "A function server needs a source.")
+            raise ApiError("runtime_failed", "A function server needs a source.")
         runtime.run = await self._run_of(runtime, spec)
         instance = await self.up(runtime, spec.timeout)
         if spec.command:
@@ -78,26 +78,26 @@ class Serving:
         )
 
     async def up(self, runtime: Runtime, seconds: float) -> Instance:
-        """The instance of a runtime, started where it is not up. Raises Refusal."""
+        """The instance of a runtime, started where it is not up. Raises ApiError."""
         if runtime.run is None:
-            raise Refusal("execution_bad_request", "The runtime serves no function: it was created without a server.")
+            raise ApiError("execution_bad_request", "The runtime serves no function: it was created without a server.")
         run = msgspec.structs.replace(runtime.run, start_seconds=seconds)
         try:
             instance, _ = await self._pool.acquire(run)
         except EngineAway:
             raise
         except NoneFree as late:
-            raise Refusal("runtime_timeout") from late
+            raise ApiError("runtime_timeout") from late
         except (StartFailed, RuntimeUnavailable, CodeMissing, BadArchive) as failure:
-            raise Refusal("runtime_failed", str(failure)) from failure
+            raise ApiError("runtime_failed", str(failure)) from failure
         self._pool.release(run, instance)
         return instance
 
     async def execute(self, runtime: Runtime, call: Call, seconds: float) -> Outcome:
-        """One call within so many seconds; what user code does wrong is part of the outcome. Raises Refusal."""
+        """One call within so many seconds; what user code does wrong is part of the outcome. Raises ApiError."""
         await self.up(runtime, seconds)
         if runtime.run is None:
-            raise Refusal("runtime_not_found")
+            raise ApiError("runtime_not_found")
         run = msgspec.structs.replace(
             runtime.run,
             execution=secrets.token_hex(10),
@@ -112,7 +112,7 @@ class Serving:
         )
         outcome = await self._runner.execute(run)
         if outcome.reason in NOT_STARTED:
-            raise Refusal("runtime_failed", outcome.message)
+            raise ApiError("runtime_failed", outcome.message)
         return outcome
 
     async def end(self, runtime: Runtime) -> None:
@@ -126,10 +126,10 @@ async def _command(instance: Instance, spec: Spec, runtime: Runtime) -> None:
     try:
         end = await instance.command(spec.command, spec.timeout, output.write)
     except TimeoutError:
-        raise Refusal("runtime_timeout") from None
+        raise ApiError("runtime_timeout") from None
     except StartFailed as failure:
-        raise Refusal("runtime_failed", str(failure)) from failure
+        raise ApiError("runtime_failed", str(failure)) from failure
     finally:
         await output.close()
     if end.code != 0:
-        raise Refusal("build_failed", runtime.record.text() or f"Build command exited with code {end.code}.")
+        raise ApiError("build_failed", runtime.record.text() or f"Build command exited with code {end.code}.")

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from annals.domain.ports import Artefact
-from annals.executor.open_runtimes.errors import Refusal
+from annals.executor.open_runtimes.errors import ApiError
 from annals.store.content.blobs import BlobKeyInvalid, BlobMissing, Blobs, check
 
 KNOWN = 4096
@@ -25,17 +25,17 @@ class Sources:
         self._known: dict[str, _Known] = {}
 
     async def artefact(self, path: str) -> Artefact:
-        """What lies at a path. Raises Refusal, BlobError."""
+        """What lies at a path. Raises ApiError, BlobError."""
         key = key_of(path)
         try:
             info = await self._blobs.head(key)
             if info.size > self._most:
-                raise Refusal("runtime_failed", f"The source is larger than {self._most:,} bytes.")
+                raise ApiError("runtime_failed", f"The source is larger than {self._most:,} bytes.")
             known = self._known.pop(key, None)
             if known is None or known.modified_at != info.modified_at or known.artefact.size != info.size:
                 known = _Known(await self._read(key), info.modified_at)
         except BlobMissing:
-            raise Refusal("runtime_failed", f"There is no source {path[:200]!r} in the storage.") from None
+            raise ApiError("runtime_failed", f"There is no source {path[:200]!r} in the storage.") from None
         self._known[key] = known
         while len(self._known) > KNOWN:
             del self._known[next(iter(self._known))]
@@ -50,8 +50,8 @@ class Sources:
 
 
 def key_of(path: str) -> str:
-    """A path as a key of the storage. Raises Refusal."""
+    """A path as a key of the storage. Raises ApiError."""
     try:
         return check(path.strip("/"))
     except BlobKeyInvalid:
-        raise Refusal("general_argument_invalid", f"{path[:200]!r} is no path within the storage.") from None
+        raise ApiError("general_argument_invalid", f"{path[:200]!r} is no path within the storage.") from None

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from annals.executor.open_runtimes.errors import Refusal
+from annals.executor.open_runtimes.errors import ApiError
 
 VERSION = "0.11.0"
 """Of the executor API that is spoken; clients see it in errors."""
@@ -56,8 +56,8 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Handler = Callable[[Request], Awaitable[Reply]]
-Gate = Callable[[Request], None]
-"""Looks at a request before its body is read; raises Refusal."""
+WorkerLimiter = Callable[[Request], None]
+"""Looks at a request before its body is read; raises ApiError."""
 
 
 def answered(content: Any, status: int = 200) -> Reply:
@@ -65,7 +65,7 @@ def answered(content: Any, status: int = 200) -> Reply:
     return Reply(status=status, body=msgspec.json.encode(content))
 
 
-def refused(refusal: Refusal) -> Reply:
+def refused(refusal: ApiError) -> Reply:
     """The error's own form."""
     content = {"type": refusal.kind, "message": str(refusal), "code": refusal.code, "version": VERSION}
     headers = [("cache-control", "no-cache, no-store, must-revalidate"), ("expires", "0"), ("pragma", "no-cache")]

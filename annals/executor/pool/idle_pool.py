@@ -96,7 +96,7 @@ class Reserve:
             return None
         while shelf.ready:
             instance = shelf.ready.popleft()
-            if instance.exit is None and not instance.condemned:
+            if instance.exit is None and not instance.retired:
                 return instance
         return None
 

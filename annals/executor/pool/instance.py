@@ -52,7 +52,7 @@ class Instance:
     `in_flight` counts requests, `used` is monotonic, `digest` names its unpacked code.
     """
 
-    def __init__(self, folder: Path, body_limit: int, *, attended: bool = False) -> None:
+    def __init__(self, folder: Path, body_limit: int, *, has_agent: bool = False) -> None:
         self.id = secrets.token_hex(8)
         self.digest = ""
         self.folder = folder / self.id
@@ -61,13 +61,13 @@ class Instance:
         self.concurrency = self._most = 1
         self.used = time.monotonic()
         self.superseded = False
-        self.condemned: Why | None = None
+        self.retired: Why | None = None
         self.fault = ""
         """Why it is being ended, in a sentence, if that is for what it wrote to its log socket."""
         self.exit: Exit | None = None
         self.tail = Tail()
         self._body_limit = body_limit
-        self._attended = attended
+        self._has_agent = has_agent
         self.secret = secrets.token_hex(16)
         self._basic = "Basic " + base64.b64encode(f"opr:{self.secret}".encode()).decode()
         self._sandbox: Sandbox | None = None
@@ -79,7 +79,7 @@ class Instance:
 
     @property
     def free(self) -> bool:
-        return not (self.condemned or self.fault) and self.exit is None and self.in_flight < self.concurrency
+        return not (self.retired or self.fault) and self.exit is None and self.in_flight < self.concurrency
 
     def enter(self) -> None:
         """Count one more request."""
@@ -122,7 +122,7 @@ class Instance:
             folder=self.folder,
             environment=environment(run, self.secret, self.id),
             limits=run.limits,
-            attended=self._attended,
+            has_agent=self._has_agent,
         )
 
     async def _bring_up(self, driver: Driver, task: Serve, seconds: float) -> Sandbox:

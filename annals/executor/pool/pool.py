@@ -111,13 +111,13 @@ class Pool:
         """Give a slot back; the next one who waits gets it."""
         instance.leave()
         if group := self._groups.get(key_of(run)):
-            if not instance.condemned:
+            if not instance.retired:
                 group.concurrency = instance.concurrency
             group.hand_out()
 
-    def condemn(self, run: Run, instance: Instance, why: Why) -> None:
+    def retire(self, run: Run, instance: Instance, why: Why) -> None:
         """Take no more requests on an instance and kill it, once others on it have finished or had their grace."""
-        if not instance.condemned:
+        if not instance.retired:
             self._end(key_of(run), instance, why)
 
     def find(self, run: Run) -> Instance | None:
@@ -125,7 +125,7 @@ class Pool:
         group = self._groups.get(key_of(run))
         return next(iter(group.ready), None) if group else None
 
-    async def retire(self, project: str, deployment: str) -> None:
+    async def retire_deployment(self, project: str, deployment: str) -> None:
         """Let a deployment's instances finish, then end them, and drop their code."""
         for key, instance in tuple(self._instances()):
             if key[:2] == (project, deployment):
@@ -239,7 +239,7 @@ class Pool:
     def _watch(self, key: Key, instance: Instance) -> None:
         async def watch() -> None:
             await instance.ended()
-            if not instance.condemned:
+            if not instance.retired:
                 self._end(key, instance, Why.BY_ITSELF)
 
         task = asyncio.create_task(watch())
@@ -247,7 +247,7 @@ class Pool:
         task.add_done_callback(self._stopping.discard)
 
     def _end(self, key: Key, instance: Instance, why: Why, *, grace: float | None = None) -> asyncio.Task[None]:
-        instance.condemned = why
+        instance.retired = why
         if self._ended:
             self._ended(key, instance, why)
         group = self._groups[key]
@@ -264,9 +264,9 @@ class Pool:
             async with asyncio.timeout(grace if grace < math.inf else None):
                 await instance.quiet.wait()
         await self._starter.end(instance)
-        if instance.condemned is Why.GONE:
+        if instance.retired is Why.GONE:
             await self._code.drop(instance.digest)
-        log.debug("instance.ended", instance=instance.id, why=instance.condemned)
+        log.debug("instance.ended", instance=instance.id, why=instance.retired)
         self._refill(key)
 
     def _refill(self, key: Key) -> None:
@@ -284,11 +284,11 @@ class Pool:
         """End what has been idle too long, start what somebody still waits for, forget empty groups."""
         for key, instance in tuple(self._instances()):
             group = self._groups[key]
-            patience = group.run.idle_seconds or self._config.idle_seconds
+            idle_seconds = group.run.idle_seconds or self._config.idle_seconds
             kept = len(group.ready) <= group.wants(now)
             if instance.superseded:
-                patience, kept = SUPERSEDED_SECONDS, False
-            if instance.in_flight == 0 and now - instance.used > patience and not kept:
+                idle_seconds, kept = SUPERSEDED_SECONDS, False
+            if instance.in_flight == 0 and now - instance.used > idle_seconds and not kept:
                 self._end(key, instance, Why.IDLE)
         for key, group in tuple(self._groups.items()):
             if not (group.size or group.waiting):

@@ -111,7 +111,7 @@ class Runner:
         try:
             return await self._call(run, instance, log_id, log, clock)
         except asyncio.CancelledError:
-            self._pool.condemn(run, instance, Why.CANCELED)
+            self._pool.retire(run, instance, Why.CANCELED)
             await instance.logs.gather(log_id, log)
             return self._failed(clock, "canceled", CANCELED, log, instance.id)
         finally:
@@ -147,7 +147,7 @@ class Runner:
             async with asyncio.timeout(run.run_seconds + self._grace):
                 answer = await instance.call(run, log_id)
         except TimeoutError:
-            self._pool.condemn(run, instance, Why.LATE)
+            self._pool.retire(run, instance, Why.LATE)
             return await failed("timeout", timed_out(run.run_seconds))
         except TooLarge as breach:
             return await failed("response_too_large", str(breach))
@@ -161,7 +161,7 @@ class Runner:
             await instance.logs.finish(log_id, log)
         outcome = self._answered(run, answer, clock, log, instance.id)
         if outcome.reason == "timeout":  # its server has given it up, its code goes on with the next ones' memory
-            self._pool.condemn(run, instance, Why.LATE)
+            self._pool.retire(run, instance, Why.LATE)
         return outcome
 
     async def _death(self, run: Run, instance: Instance) -> tuple[Reason, str]:
@@ -170,18 +170,18 @@ class Runner:
         if instance.fault:
             return "crashed", instance.fault
         if end is None:
-            self._pool.condemn(run, instance, Why.BROKEN)
+            self._pool.retire(run, instance, Why.BROKEN)
             end = await _end_of(instance, LAST_SECONDS)  # one that held much takes long to go, and then says why
             if end is None or not (end.out_of_memory or end.breach):
                 return "crashed", "The instance dropped the connection without an answer."
-        if end.lost and not instance.condemned:
+        if end.lost and not instance.retired:
             return "crashed", f"The instance went away: {end.lost}"
         if end.out_of_memory:
             return "out_of_memory", f"The instance used more than its {run.limits.memory_mb} MB of memory."
         if end.breach:
             return "crashed", f"The instance broke its limit on {end.breach}."
-        if instance.condemned and end.code < 0:
-            return "crashed", f"The instance was ended: {instance.condemned}"
+        if instance.retired and end.code < 0:
+            return "crashed", f"The instance was ended: {instance.retired}"
         printed = instance.tail.text()
         return "crashed", f"The instance exited with {code_of(end)}." + (f"\n{printed}" if printed else "")
 

@@ -27,7 +27,7 @@ class Starter:
         self._driver = driver
         self._code = code
         self._body_limit = config.response_limit_bytes
-        self._attended = config.attended
+        self._has_agent = config.has_agent
         self._folder = config.work / "i"
         self.reserve = Reserve(config, driver, self._folder)
 
@@ -59,7 +59,7 @@ class Starter:
         self._code.release(instance.digest)
 
     async def _afresh(self, run: Run, folder: Path) -> Instance:
-        instance = Instance(self._folder, self._body_limit, attended=self._attended)
+        instance = Instance(self._folder, self._body_limit, has_agent=self._has_agent)
         try:
             await instance.start(self._driver, run, folder, START_SECONDS)
         except BaseException:

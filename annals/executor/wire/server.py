@@ -229,7 +229,7 @@ class ExecutorServer:
 
     async def _retire(self, frames: Frames, number: int, payload: bytes) -> None:
         subject = decode_subject(payload)
-        await self._pool.retire(subject.project, subject.id)
+        await self._pool.retire_deployment(subject.project, subject.id)
         frames.send(Kind.RESULT, number, encode(None))
 
     async def _tell_status(self, frames: Frames, number: int, _: bytes) -> None:

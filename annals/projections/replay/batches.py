@@ -23,7 +23,7 @@ from annals.projections.executions import Columns
 from annals.projections.inline import project
 from annals.projections.replay.executions_fold import Executions
 from annals.projections.replay.refill import Apply
-from annals.store.log.reader import Fact
+from annals.store.log.reader import RecordedEvent
 from annals.store.postgres import sql
 from annals.store.postgres.database import Connection
 
@@ -50,19 +50,19 @@ class _Batches:
         self._executions = Executions()
         self._writing: asyncio.Task[None] | None = None
 
-    async def apply(self, facts: Sequence[Fact]) -> None:
-        runs: list[Fact] = []
+    async def apply(self, recorded_events: Sequence[RecordedEvent]) -> None:
+        runs: list[RecordedEvent] = []
         others: list[Any] = []
-        for fact in facts:
-            if isinstance(fact.event, Execution.Event):
-                runs.append(fact)
-            elif isinstance(fact.event, _ALONE):
+        for recorded_event in recorded_events:
+            if isinstance(recorded_event.event, Execution.Event):
+                runs.append(recorded_event)
+            elif isinstance(recorded_event.event, _ALONE):
                 await self._take(runs, others)
                 await self.settle()
-                await self._run([fact.event])
+                await self._run([recorded_event.event])
                 runs, others = [], []
             else:
-                others.append(fact.event)
+                others.append(recorded_event.event)
         await self._take(runs, others)
 
     async def settle(self) -> None:
@@ -75,7 +75,7 @@ class _Batches:
         if self._writing is not None:
             await asyncio.gather(self._writing, return_exceptions=True)
 
-    async def _take(self, runs: Sequence[Fact], others: Sequence[Any]) -> None:
+    async def _take(self, runs: Sequence[RecordedEvent], others: Sequence[Any]) -> None:
         """Take facts in among which executions may be taken out of turn."""
         fetched: Mapping[str, Columns] = {}
         if missing := self._executions.missing(runs):

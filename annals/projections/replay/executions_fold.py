@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from annals.domain.execution import Execution
 from annals.domain.function import Function
 from annals.projections.executions import REVIVED, Columns, claimed, ended, output_kept, requested, retry_scheduled
-from annals.store.log.reader import Fact
+from annals.store.log.reader import RecordedEvent
 
 MOST_OPEN = 10_000
 """Executions that may wait in memory for their end, of some kilobytes each; beyond that all go to the table."""
@@ -65,27 +65,27 @@ class Executions:
     def __init__(self) -> None:
         self._rows: dict[str, Columns] = {}
 
-    def missing(self, facts: Iterable[Fact]) -> list[str]:
+    def missing(self, recorded_events: Iterable[RecordedEvent]) -> list[str]:
         """The streams that facts go on with and that are not here: in the table, or gone."""
         begun: set[str] = set()
         wanted: dict[str, None] = {}
-        for fact in facts:
-            stream = fact.event.originator_id
-            if type(fact.event) is Execution.Requested:
+        for recorded_event in recorded_events:
+            stream = recorded_event.event.originator_id
+            if type(recorded_event.event) is Execution.Requested:
                 begun.add(stream)
             elif stream not in self._rows and stream not in begun:
                 wanted[stream] = None
         return list(wanted)
 
-    def fold(self, facts: Iterable[Fact], fetched: Mapping[str, Columns]) -> Folded:
+    def fold(self, recorded_events: Iterable[RecordedEvent], fetched: Mapping[str, Columns]) -> Folded:
         """Take facts in, with the rows of `missing`, which are the table's no more."""
         rows, counted = self._rows, defaultdict[tuple[str, int], int](int)
         rows.update(fetched)
         perhaps = dict.fromkeys(fetched)
-        for fact in facts:
-            fold(rows, counted, fact)
-            if type(fact.event) in _ENDS:
-                perhaps[fact.event.originator_id] = None
+        for recorded_event in recorded_events:
+            fold(rows, counted, recorded_event)
+            if type(recorded_event.event) in _ENDS:
+                perhaps[recorded_event.event.originator_id] = None
         if len(rows) > MOST_OPEN:
             return Folded(self.rest(), counted)
         ended = [stream for stream in perhaps if stream in rows and rows[stream]["status"] in _ENDED]
@@ -98,12 +98,12 @@ class Executions:
         return rows
 
 
-def fold(rows: dict[str, Columns], counted: defaultdict[tuple[str, int], int], fact: Fact) -> None:
+def fold(rows: dict[str, Columns], counted: defaultdict[tuple[str, int], int], recorded_event: RecordedEvent) -> None:
     """Bring the row of one event's execution forward, and count what comes and goes by function."""
-    event: Any = fact.event
+    event: Any = recorded_event.event
     kind, stream = type(event), event.originator_id
     if kind is Execution.Requested:
-        row = rows[stream] = _new(fact, event)
+        row = rows[stream] = _new(recorded_event, event)
         counted[_function(row)] += 1
     elif (found := rows.get(stream)) is None:
         return  # swept already
@@ -113,23 +113,23 @@ def fold(rows: dict[str, Columns], counted: defaultdict[tuple[str, int], int], f
     else:
         found.update(_CHANGES[kind](event))
         if kind is Execution.Claimed:
-            found["started_at"] = fact.recorded_at
+            found["started_at"] = recorded_event.recorded_at
         found["version"] = event.originator_version
-        found["updated_at"] = max(fact.recorded_at, found["updated_at"] + _STEP)
+        found["updated_at"] = max(recorded_event.recorded_at, found["updated_at"] + _STEP)
 
 
-def _new(fact: Fact, event: Execution.Requested) -> Columns:
+def _new(recorded_event: RecordedEvent, event: Execution.Requested) -> Columns:
     row = {
         **_DEFAULTS,
         **requested(event),
         "stream_id": event.originator_id,
         "version": event.originator_version,
-        "sequence": fact.position,
-        "created_at": fact.recorded_at,
-        "updated_at": fact.recorded_at,
+        "sequence": recorded_event.position,
+        "created_at": recorded_event.recorded_at,
+        "updated_at": recorded_event.recorded_at,
     }
     if row["status"] == "processing":
-        row["started_at"] = fact.recorded_at
+        row["started_at"] = recorded_event.recorded_at
     return row
 
 

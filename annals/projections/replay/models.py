@@ -12,13 +12,13 @@ from annals.projections.replay import batches, staging_tables
 from annals.projections.replay.refill import Apply, Refill
 from annals.projections.replay.staging_tables import Comparison, TablesBusy
 from annals.store.log.append_modes import LOCK
-from annals.store.log.reader import Fact
+from annals.store.log.reader import RecordedEvent
 from annals.store.postgres import sql
 from annals.store.postgres.database import Connection, Database
 
 QUERIES = sql.load(__package__, "models.sql")
 _OF_EXECUTIONS = frozenset({"executions", "counters"})
-_PATIENCE_MS = 1000
+_LOCK_TIMEOUT_MS = 1000
 
 
 class Model(Protocol):
@@ -60,8 +60,8 @@ class InlineModel:
         """Executions, most of any log, are left out when nobody asked for what they change."""
         async with batches.filling(conn) as apply:
 
-            async def apply_others(facts: Sequence[Fact]) -> None:
-                await apply([f for f in facts if not isinstance(f.event, Execution.Event | Retention.Event)])
+            async def apply_others(recorded_events: Sequence[RecordedEvent]) -> None:
+                await apply([f for f in recorded_events if not isinstance(f.event, Execution.Event | Retention.Event)])
 
             yield apply if self._all else apply_others
 
@@ -84,7 +84,7 @@ class InlineModel:
         async with self._held(conn):
             await refill.to(await self.reached(conn))
             async with conn.transaction():
-                await staging_tables.switch(conn, tables, patience_ms=_PATIENCE_MS)
+                await staging_tables.switch(conn, tables, lock_timeout_ms=_LOCK_TIMEOUT_MS)
 
     @asynccontextmanager
     async def _held(self, conn: Connection) -> AsyncIterator[None]:
@@ -106,9 +106,9 @@ class FollowingModel:
     async def filling(self, conn: Connection) -> AsyncIterator[Apply]:
         """A transaction for each batch."""
 
-        async def apply(facts: Sequence[Fact]) -> None:
+        async def apply(recorded_events: Sequence[RecordedEvent]) -> None:
             async with conn.transaction():
-                await self._handle(conn, facts)
+                await self._handle(conn, recorded_events)
 
         yield apply
 
@@ -127,7 +127,7 @@ class FollowingModel:
             async with conn.transaction():
                 await self._hold(conn)
                 await refill.to(await refill.newest())
-                await staging_tables.switch(conn, tables, patience_ms=_PATIENCE_MS)
+                await staging_tables.switch(conn, tables, lock_timeout_ms=_LOCK_TIMEOUT_MS)
                 await conn.execute(QUERIES["move"], {"name": self.name, "position": refill.position})
         except TablesBusy:
             refill.position = filled  # what was filled in this transaction went with it

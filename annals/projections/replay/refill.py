@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import NamedTuple
 
-from annals.store.log.reader import Fact, Facts
+from annals.store.log.reader import EventReader, RecordedEvent
 from annals.store.postgres.database import Connection
 
 BATCH = 2000
@@ -15,7 +15,7 @@ NEAR = 100
 
 _ROUNDS = 50
 
-Apply = Callable[[Sequence[Fact]], Awaitable[None]]
+Apply = Callable[[Sequence[RecordedEvent]], Awaitable[None]]
 """Takes a batch in, in the order of the log."""
 
 Filling = Callable[[Connection], AbstractAsyncContextManager[Apply]]
@@ -48,13 +48,13 @@ def rarely_collected() -> Iterator[None]:
 class Refill:
     """One model on its way through the log."""
 
-    def __init__(self, conn: Connection, facts: Facts, model: str, filling: Filling, report: Report) -> None:
-        self._conn, self._facts, self._model, self._filling, self._report = conn, facts, model, filling, report
+    def __init__(self, conn: Connection, reader: EventReader, model: str, filling: Filling, report: Report) -> None:
+        self._conn, self._reader, self._model, self._filling, self._report = conn, reader, model, filling, report
         self.position = 0
         self.events = 0
 
     async def newest(self) -> int:
-        return await self._facts.position()
+        return await self._reader.position()
 
     async def near(self, end: Callable[[], Awaitable[int]]) -> None:
         """Go on until the moving end is close; a log that grows as fast as it is applied ends this as well."""
@@ -67,9 +67,9 @@ class Refill:
     async def to(self, target: int) -> None:
         """Apply everything up to a position."""
         async with self._filling(self._conn) as apply:
-            batch = await self._facts.after(self.position, BATCH, until=target)
+            batch = await self._reader.after(self.position, BATCH, until=target)
             while batch:
-                following = asyncio.create_task(self._facts.after(batch[-1].position, BATCH, until=target))
+                following = asyncio.create_task(self._reader.after(batch[-1].position, BATCH, until=target))
                 try:
                     await apply(batch)
                 finally:

@@ -13,7 +13,7 @@ from annals.projections.replay import staging_tables
 from annals.projections.replay.models import FollowingModel, InlineModel, Model
 from annals.projections.replay.refill import Refill, Report, rarely_collected
 from annals.projections.replay.staging_tables import Comparison, TablesBusy
-from annals.store.log.reader import Facts
+from annals.store.log.reader import EventReader
 from annals.store.log.snapshot_check import SnapshotCheck
 from annals.store.postgres.database import Connection, Database
 
@@ -33,7 +33,7 @@ class AlreadyReplaying(Exception):
 
 
 async def check(
-    database: Database, facts: Facts, names: Collection[str] = NAMES, *, report: Report
+    database: Database, reader: EventReader, names: Collection[str] = NAMES, *, report: Report
 ) -> list[Comparison]:
     """Rebuild models and compare each with its live one at one and the same position; the live ones stay.
 
@@ -44,16 +44,18 @@ async def check(
     found: list[Comparison] = []
     async with _connection(database) as conn:
         for model, tables in _models(database, names):
-            refill = await _begin(conn, facts, model, report)
+            refill = await _begin(conn, reader, model, report)
             await refill.near(lambda model=model: model.reached(conn))  # type: ignore[misc]
             found += await model.compare(conn, refill, tables)
             await staging_tables.drop(conn)
     if SNAPSHOTS in names:
-        found.append(await _snapshots_compared(database, facts))
+        found.append(await _snapshots_compared(database, reader))
     return found
 
 
-async def rebuild(database: Database, facts: Facts, names: Collection[str] = NAMES, *, report: Report) -> Sequence[str]:
+async def rebuild(
+    database: Database, reader: EventReader, names: Collection[str] = NAMES, *, report: Report
+) -> Sequence[str]:
     """Rebuild models and put them in the place of the live ones; returns the tables that were switched.
 
     Snapshots that differ from their events are dropped; the next ones are taken as the streams grow.
@@ -63,7 +65,7 @@ async def rebuild(database: Database, facts: Facts, names: Collection[str] = NAM
     switched: list[str] = []
     async with _connection(database) as conn:
         for model, tables in _models(database, names):
-            refill = await _begin(conn, facts, model, report)
+            refill = await _begin(conn, reader, model, report)
             await refill.near(refill.newest)
             await staging_tables.analyze(conn, tables)
             for tries_left in range(_TRIES - 1, -1, -1):
@@ -77,13 +79,13 @@ async def rebuild(database: Database, facts: Facts, names: Collection[str] = NAM
             await staging_tables.drop(conn)
             switched += tables
     if SNAPSHOTS in names:
-        await SnapshotCheck(database, facts.mapper).mend()
+        await SnapshotCheck(database, reader.mapper).mend()
         switched.append(SNAPSHOTS)
     return switched
 
 
-async def _snapshots_compared(database: Database, facts: Facts) -> Comparison:
-    check = SnapshotCheck(database, facts.mapper)
+async def _snapshots_compared(database: Database, reader: EventReader) -> Comparison:
+    check = SnapshotCheck(database, reader.mapper)
     altered = [f"{one.stream} at version {one.version} {one.detail}" for one in await check.run()]
     return Comparison(SNAPSHOTS, check.read, check.read, altered[: staging_tables.SAMPLES], ())
 
@@ -102,9 +104,9 @@ def _models(database: Database, names: Collection[str]) -> list[tuple[Model, Seq
     return models
 
 
-async def _begin(conn: Connection, facts: Facts, model: Model, report: Report) -> Refill:
+async def _begin(conn: Connection, reader: EventReader, model: Model, report: Report) -> Refill:
     await staging_tables.create(conn, model.tables)
-    return Refill(conn, facts, model.name, model.filling, report)
+    return Refill(conn, reader, model.name, model.filling, report)
 
 
 @asynccontextmanager

@@ -56,12 +56,12 @@ async def analyze(conn: Connection, tables: Iterable[str]) -> None:
         await conn.execute(SQL("ANALYZE {}").format(Identifier(SCHEMA, table)))
 
 
-async def switch(conn: Connection, tables: Iterable[str], *, patience_ms: int) -> None:
+async def switch(conn: Connection, tables: Iterable[str], *, lock_timeout_ms: int) -> None:
     """Put shadows in the place of live tables, within the caller's transaction.
 
     Raises TablesBusy when a table is not free within the patience: its readers queue up meanwhile, so it is short.
     """
-    await conn.execute(SQL("SET LOCAL lock_timeout = {}").format(patience_ms))
+    await conn.execute(SQL("SET LOCAL lock_timeout = {}").format(lock_timeout_ms))
     await conn.execute("SET LOCAL synchronous_commit = on")
     await conn.execute(SQL("CREATE SCHEMA IF NOT EXISTS {}").format(Identifier(_FORMER)))
     try:

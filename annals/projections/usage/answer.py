@@ -10,14 +10,14 @@ from annals.projections.usage import follower, sketch
 from annals.projections.usage.cells import CubeChanges, columns
 from annals.projections.usage.question import MEASURES, RUNNING, Question
 from annals.projections.usage.statement import statement
-from annals.store.log.reader import Facts
+from annals.store.log.reader import EventReader
 from annals.store.postgres.database import Database, Row
 
 Value = int | float | None
 Measured = dict[str, Value]
 
 _TAIL = 2000
-_PATIENCE_SECONDS = 5.0
+_WAIT_SECONDS = 5.0
 _SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _PERCENTILES = ("p50", "p95", "p99")
 _SHARES = (0.5, 0.95, 0.99)
@@ -45,19 +45,19 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     total: Group
 
 
-async def answer(database: Database, facts: Facts, question: Question) -> Answer:
+async def answer(database: Database, reader: EventReader, question: Question) -> Answer:
     """Every event up to this moment counts. Raises StoreUnavailable."""
-    deadline = asyncio.get_running_loop().time() + _PATIENCE_SECONDS
+    deadline = asyncio.get_running_loop().time() + _WAIT_SECONDS
     while True:
         late = asyncio.get_running_loop().time() > deadline
-        found = await _attempt(database, facts, question, limit=None if late else _TAIL)
+        found = await _attempt(database, reader, question, limit=None if late else _TAIL)
         if found is not None:
             return shaped(question, *found)
         await asyncio.sleep(0.05)  # far behind: the follower books batches much faster than a reader folds them
 
 
 async def _attempt(
-    database: Database, facts: Facts, question: Question, *, limit: int | None
+    database: Database, reader: EventReader, question: Question, *, limit: int | None
 ) -> tuple[int, list[Row]] | None:
     """One try, in one snapshot; None when more than `limit` events are not booked yet."""
     async with database.transaction() as conn:
@@ -68,7 +68,7 @@ async def _attempt(
         tail = await (await conn.execute(follower.QUERIES["tail"], wanted, binary=True)).fetchall()
         if limit is not None and len(tail) > limit:
             return None
-        unbooked = await follower.fold(conn, [facts.fact(row) for row in tail], CubeChanges, {})
+        unbooked = await follower.fold(conn, [reader.recorded_event(row) for row in tail], CubeChanges, {})
         cells = {cell: counted for cell, counted in unbooked.cells.items() if cell.project_id == question.project_id}
         query, params = statement(question, calls=booked is not None and booked["calls"])
         params |= {f"tail_{name}": column for name, column in columns(cells).items()}

@@ -16,7 +16,7 @@ from annals.projections.usage.question import Question
 from annals.projections.usage.reading import METRICS, Points, Range, Scope, Sums, Usage, add, usage_of, window_of
 from annals.projections.usage.statement import statement
 from annals.projections.usage.stream_heads import all_beginnings
-from annals.store.log.reader import Fact, Facts
+from annals.store.log.reader import EventReader, RecordedEvent
 from annals.store.postgres import sql
 from annals.store.postgres.database import Connection, Database, Row
 
@@ -35,7 +35,14 @@ class NotBooked(Exception):
 
 
 async def read_usage_then(
-    database: Database, facts: Facts, scope: Scope, chosen: Range, *, position: int, moment: datetime, since: int = 0
+    database: Database,
+    reader: EventReader,
+    scope: Scope,
+    chosen: Range,
+    *,
+    position: int,
+    moment: datetime,
+    since: int = 0,
 ) -> Usage:
     """Usage as it was at a position, told at a moment of which it was the last event's.
 
@@ -44,7 +51,7 @@ async def read_usage_then(
     Raises NotBooked, StoreUnavailable.
     """
     window = window_of(chosen, moment)
-    until, before, tail = await _recounted(facts, scope.project_id, Span(since, position), moment)
+    until, before, tail = await _recounted(reader, scope.project_id, Span(since, position), moment)
     day = until.replace(hour=0, minute=0)
     params = {
         **scope._asdict(),
@@ -58,10 +65,10 @@ async def read_usage_then(
     async with database.transaction() as conn:
         await _booked(conn, before)
         remembered = await _remembered(conn, scope.project_id, before, tail)
-        changes = Changes(remembered, await all_beginnings(conn, facts, tail))
+        changes = Changes(remembered, await all_beginnings(conn, reader, tail))
         rows = await (await conn.execute(QUERIES["sums"], params, binary=True)).fetchall()
-    for fact in tail:
-        changes.apply(fact)
+    for recorded_event in tail:
+        changes.apply(recorded_event)
     sums: Sums = defaultdict(float)
     points: Points = defaultdict(float)
     for row in rows:
@@ -75,20 +82,20 @@ async def read_usage_then(
 
 
 async def answer_then(
-    database: Database, facts: Facts, question: Question, *, position: int, moment: datetime, since: int = 0
+    database: Database, reader: EventReader, question: Question, *, position: int, moment: datetime, since: int = 0
 ) -> Answer:
     """A question answered as it was at a position, of a project created at `since`.
 
     Raises NotBooked, StoreUnavailable.
     """
     project = question.project_id
-    until, before, tail = await _recounted(facts, project, Span(since, position), moment)
+    until, before, tail = await _recounted(reader, project, Span(since, position), moment)
     async with database.transaction() as conn:
         booked = await _booked(conn, before)
         remembered = await _remembered(conn, project, before, tail)
-        changes = CubeChanges(remembered, await all_beginnings(conn, facts, tail))
-        for fact in tail:
-            changes.apply(fact)
+        changes = CubeChanges(remembered, await all_beginnings(conn, reader, tail))
+        for recorded_event in tail:
+            changes.apply(recorded_event)
         query, params = statement(question, until, calls=booked["calls"])
         params |= {f"tail_{name}": column for name, column in columns(changes.cells).items()}
         rows = await (await conn.execute(query, params, prepare=False, binary=True)).fetchall()
@@ -102,11 +109,17 @@ class Span(NamedTuple):
     last: int
 
 
-async def _recounted(facts: Facts, project: str, span: Span, moment: datetime) -> tuple[datetime, int, list[Fact]]:
+async def _recounted(
+    reader: EventReader, project: str, span: Span, moment: datetime
+) -> tuple[datetime, int, list[RecordedEvent]]:
     """Up to which quarter of an hour the cube tells, the position before it, and what came since."""
     until = bucket_of(moment)
-    before = max(span.since - 1, await facts.position_at(until - _MILLISECOND))
-    tail = [fact for fact in await _tail(facts, project, before, span.last) if fact.recorded_at >= until]
+    before = max(span.since - 1, await reader.position_at(until - _MILLISECOND))
+    tail = [
+        recorded_event
+        for recorded_event in await _tail(reader, project, before, span.last)
+        if recorded_event.recorded_at >= until
+    ]
     return until, before, tail
 
 
@@ -119,10 +132,10 @@ async def _booked(conn: Connection, position: int) -> Row:
     return booked
 
 
-async def _tail(facts: Facts, project: str, after: int, until: int) -> list[Fact]:
+async def _tail(reader: EventReader, project: str, after: int, until: int) -> list[RecordedEvent]:
     """A project's facts between two positions: of a quarter of an hour at most."""
-    found: list[Fact] = []
-    while batch := await facts.after(after, _BATCH, project=project, until=until):
+    found: list[RecordedEvent] = []
+    while batch := await reader.after(after, _BATCH, project=project, until=until):
         found += batch
         after = batch[-1].position
         await asyncio.sleep(0)
@@ -130,14 +143,22 @@ async def _tail(facts: Facts, project: str, after: int, until: int) -> list[Fact
 
 
 async def _remembered(
-    conn: Connection, project: str, position: int, facts: Sequence[Fact]
+    conn: Connection, project: str, position: int, recorded_events: Sequence[RecordedEvent]
 ) -> dict[tuple[str, str], Remembered]:
     """The deployments that the facts speak of, as they were before them."""
     params: dict[str, object] = {
         "project_id": project,
         "position": position,
-        "deployments": [own_id(fact.event) for fact in facts if isinstance(fact.event, Deployment.Event)],
-        "functions": [own_id(fact.event) for fact in facts if isinstance(fact.event, Function.Deleted)],
+        "deployments": [
+            own_id(recorded_event.event)
+            for recorded_event in recorded_events
+            if isinstance(recorded_event.event, Deployment.Event)
+        ],
+        "functions": [
+            own_id(recorded_event.event)
+            for recorded_event in recorded_events
+            if isinstance(recorded_event.event, Function.Deleted)
+        ],
     }
     rows = await (await conn.execute(QUERIES["deployments"], params)).fetchall()
     return {

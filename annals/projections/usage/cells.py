@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from annals.domain.execution import Execution
 from annals.projections.usage import sketch
 from annals.projections.usage.deltas import NOTHING_ELSE, Beginning, Changes, Keys, Owner, Remembered
-from annals.store.log.reader import Fact
+from annals.store.log.reader import RecordedEvent
 
 KEYS = (
     "project_id", "function_id", "function_sequence", "deployment_id", "trigger", "status", "reason", "specification",
@@ -62,15 +62,15 @@ class CubeChanges(Changes):
         super().__init__(deployments, beginnings)
         self.cells: defaultdict[Cell, Counted] = defaultdict(Counted)
 
-    def _add(self, fact: Fact, owner: Owner, keys: Keys = NOTHING_ELSE, /, **metrics: float) -> None:
-        cell = Cell(fact.project, *owner, *keys, fact.recorded_at.replace(second=0, microsecond=0))
+    def _add(self, recorded_event: RecordedEvent, owner: Owner, keys: Keys = NOTHING_ELSE, /, **metrics: float) -> None:
+        cell = Cell(recorded_event.project, *owner, *keys, recorded_event.recorded_at.replace(second=0, microsecond=0))
         counted = self.cells[cell]
-        counted.position = fact.position
+        counted.position = recorded_event.position
         for metric, value in metrics.items():
             if value:
                 counted.sums[metric] += int(value)
         if "executions" in metrics:
-            self._ended(counted, fact.event)
+            self._ended(counted, recorded_event.event)
 
     def _ended(self, counted: Counted, event: Execution.Completed | Execution.Failed | Execution.Canceled) -> None:
         if not isinstance(event, Execution.Completed):

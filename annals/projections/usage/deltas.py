@@ -11,7 +11,7 @@ from annals.domain.deployment import Deployment
 from annals.domain.execution import Execution
 from annals.domain.function import Function
 from annals.domain.project import Project
-from annals.store.log.reader import Fact
+from annals.store.log.reader import RecordedEvent
 
 _BUCKET_MINUTES = 15
 
@@ -69,45 +69,47 @@ class Changes:
         self.projects: set[str] = set()
         self._beginnings = beginnings
 
-    def apply(self, fact: Fact) -> None:
+    def apply(self, recorded_event: RecordedEvent) -> None:
         """Book one fact; facts come in the order of the log."""
-        event: Any = fact.event
+        event: Any = recorded_event.event
         match event:
             case Execution.Requested():
                 self._begins(event, event.function_incarnation, event.trigger)
             case Execution.Completed() | Execution.Failed() | Execution.Canceled():
-                self._execution_ended(fact, event)
+                self._execution_ended(recorded_event, event)
             case Execution.RetryScheduled():
-                self._attempt_failed(fact, event)
+                self._attempt_failed(recorded_event, event)
             case Function.Created():
-                self._begins(event, fact.position)
-                self._add(fact, Owner(event.function_id, fact.position), functions=1)
+                self._begins(event, recorded_event.position)
+                self._add(recorded_event, Owner(event.function_id, recorded_event.position), functions=1)
             case Function.Deleted():
-                self._function_deleted(fact, event)
+                self._function_deleted(recorded_event, event)
             case Deployment.UploadStarted():
                 owner = Owner(event.function_id, event.function_incarnation)
-                self._remember(fact.project, event.deployment_id, Remembered(owner, 0))
-                self._add(fact, owner, Keys(event.deployment_id), deployments=1)
+                self._remember(recorded_event.project, event.deployment_id, Remembered(owner, 0))
+                self._add(recorded_event, owner, Keys(event.deployment_id), deployments=1)
             case Deployment.SourceStored() | Deployment.SourceFetched():
-                self._source_stored(fact, event)
+                self._source_stored(recorded_event, event)
             case Deployment.BuildSucceeded() | Deployment.BuildFailed():
-                self._build_ended(fact, event)
+                self._build_ended(recorded_event, event)
             case Deployment.Deleted():
-                self._deployment_deleted(fact, own_id(event))
+                self._deployment_deleted(recorded_event, own_id(event))
             case Project.Deleted():
-                self._project_deleted(fact.project)
+                self._project_deleted(recorded_event.project)
 
     def _begins(self, event: Execution.Requested | Function.Created, incarnation: int, trigger: str = "") -> None:
         self._beginnings[event.originator_id] = Beginning(event.function_id, incarnation, trigger)
 
-    def _execution_ended(self, fact: Fact, event: Execution.Completed | Execution.Failed | Execution.Canceled) -> None:
+    def _execution_ended(
+        self, recorded_event: RecordedEvent, event: Execution.Completed | Execution.Failed | Execution.Canceled
+    ) -> None:
         began = self._beginnings[event.originator_id]
         ran = None if isinstance(event, Execution.Canceled) else event.ran
         slug, milliseconds = ("", 0) if ran is None else (ran.specification, ran.run_ms)
         completed = isinstance(event, Execution.Completed)
         reason = event.reason if isinstance(event, Execution.Failed) else ("" if completed else "canceled")
         self._add(
-            fact,
+            recorded_event,
             Owner(began.function_id, began.function_incarnation),
             Keys(
                 "" if ran is None else ran.deployment_id,
@@ -121,44 +123,48 @@ class Changes:
             executions_mb_seconds=megabyte_seconds(slug, milliseconds),
         )
 
-    def _attempt_failed(self, fact: Fact, event: Execution.RetryScheduled) -> None:
+    def _attempt_failed(self, recorded_event: RecordedEvent, event: Execution.RetryScheduled) -> None:
         """What an attempt used counts, though its execution has not ended."""
         if (ran := event.ran) is None:
             return
         began = self._beginnings[event.originator_id]
         self._add(
-            fact,
+            recorded_event,
             Owner(began.function_id, began.function_incarnation),
             Keys(ran.deployment_id, began.trigger, "failed", event.reason, ran.specification),
             executions_time_ms=ran.run_ms,
             executions_mb_seconds=megabyte_seconds(ran.specification, ran.run_ms),
         )
 
-    def _function_deleted(self, fact: Fact, event: Function.Deleted) -> None:
+    def _function_deleted(self, recorded_event: RecordedEvent, event: Function.Deleted) -> None:
         began = self._beginnings[event.originator_id]
-        self._add(fact, Owner(began.function_id, began.function_incarnation), functions=-1)
+        self._add(recorded_event, Owner(began.function_id, began.function_incarnation), functions=-1)
         for project_id, deployment_id in list(self.deployments):
-            if project_id == fact.project:
+            if project_id == recorded_event.project:
                 remembered = self.deployments[project_id, deployment_id]
                 if remembered.owner.function_id == began.function_id:
-                    self._deployment_deleted(fact, deployment_id)
+                    self._deployment_deleted(recorded_event, deployment_id)
 
-    def _source_stored(self, fact: Fact, event: Deployment.SourceStored | Deployment.SourceFetched) -> None:
+    def _source_stored(
+        self, recorded_event: RecordedEvent, event: Deployment.SourceStored | Deployment.SourceFetched
+    ) -> None:
         deployment_id = own_id(event)
-        remembered = self.deployments.get((fact.project, deployment_id))
+        remembered = self.deployments.get((recorded_event.project, deployment_id))
         if remembered is not None:
-            self._remember(fact.project, deployment_id, remembered._replace(source_bytes=event.source.size))
-            self._add(fact, remembered.owner, Keys(deployment_id), deployments_storage=event.source.size)
+            self._remember(recorded_event.project, deployment_id, remembered._replace(source_bytes=event.source.size))
+            self._add(recorded_event, remembered.owner, Keys(deployment_id), deployments_storage=event.source.size)
 
-    def _build_ended(self, fact: Fact, event: Deployment.BuildSucceeded | Deployment.BuildFailed) -> None:
+    def _build_ended(
+        self, recorded_event: RecordedEvent, event: Deployment.BuildSucceeded | Deployment.BuildFailed
+    ) -> None:
         deployment_id = own_id(event)
-        remembered = self.deployments.get((fact.project, deployment_id))
+        remembered = self.deployments.get((recorded_event.project, deployment_id))
         if remembered is None:
             return
         ready = isinstance(event, Deployment.BuildSucceeded)
         milliseconds = event.seconds * 1000
         self._add(
-            fact,
+            recorded_event,
             remembered.owner,
             Keys(
                 deployment_id,
@@ -174,12 +180,12 @@ class Changes:
             builds_mb_seconds=megabyte_seconds(event.specification, milliseconds),
         )
 
-    def _deployment_deleted(self, fact: Fact, deployment_id: str) -> None:
-        remembered = self.deployments.pop((fact.project, deployment_id), None)
+    def _deployment_deleted(self, recorded_event: RecordedEvent, deployment_id: str) -> None:
+        remembered = self.deployments.pop((recorded_event.project, deployment_id), None)
         if remembered is not None:
-            self.touched.add((fact.project, deployment_id))
+            self.touched.add((recorded_event.project, deployment_id))
             size = remembered.source_bytes
-            self._add(fact, remembered.owner, Keys(deployment_id), deployments=-1, deployments_storage=-size)
+            self._add(recorded_event, remembered.owner, Keys(deployment_id), deployments=-1, deployments_storage=-size)
 
     def _project_deleted(self, project_id: str) -> None:
         self.projects.add(project_id)
@@ -192,11 +198,13 @@ class Changes:
         self.deployments[project_id, deployment_id] = remembered
         self.touched.add((project_id, deployment_id))
 
-    def _add(self, fact: Fact, owner: Owner, _keys: Keys = NOTHING_ELSE, /, **metrics: float) -> None:
-        bucket = bucket_of(fact.recorded_at)
+    def _add(
+        self, recorded_event: RecordedEvent, owner: Owner, _keys: Keys = NOTHING_ELSE, /, **metrics: float
+    ) -> None:
+        bucket = bucket_of(recorded_event.recorded_at)
         for metric, value in metrics.items():
             if value:
-                self.deltas[Line(fact.project, *owner, bucket, metric)] += value
+                self.deltas[Line(recorded_event.project, *owner, bucket, metric)] += value
 
 
 def megabyte_seconds(slug: str, milliseconds: int) -> int:

@@ -10,11 +10,11 @@ import msgspec
 from annals.domain.execution import Execution
 from annals.projections.usage.deltas import Beginning, own_id
 from annals.projections.usage.stream_heads import all_beginnings, beginning
-from annals.store.log.reader import Fact, Facts
+from annals.store.log.reader import EventReader, RecordedEvent
 
 _BATCH = 1000
 _MOST_READ = 50_000
-"""Facts that one page may read, matching or not."""
+"""EventReader that one page may read, matching or not."""
 
 _Ended = Execution.Completed | Execution.Failed | Execution.Canceled
 _MILLISECOND = timedelta(milliseconds=1)
@@ -66,23 +66,23 @@ class Page(NamedTuple):
     cursor: int | None
 
 
-async def page(facts: Facts, wanted: Wanted, *, cursor: int, limit: int) -> Page:
+async def page(reader: EventReader, wanted: Wanted, *, cursor: int, limit: int) -> Page:
     """Executions in the order in which they ended. Raises StoreUnavailable, ArchiveDamaged, BlobError."""
-    position = max(cursor, wanted.since - 1, await facts.position_at(wanted.start - _MILLISECOND))
-    until = await facts.position_at(wanted.end - _MILLISECOND)
+    position = max(cursor, wanted.since - 1, await reader.position_at(wanted.start - _MILLISECOND))
+    until = await reader.position_at(wanted.end - _MILLISECOND)
     until = until if wanted.last is None else min(until, wanted.last)
     found: list[Ended] = []
     begun: dict[str, Beginning] = {}
     for _ in range(_MOST_READ // _BATCH):
-        batch = await facts.after(position, _BATCH, project=wanted.project_id, until=until)
-        async with facts.database.transaction() as conn:
-            begun |= await all_beginnings(conn, facts, batch, begun)
-        for fact in batch:
-            position = fact.position
-            if isinstance(fact.event, Execution.Requested):
-                begun[fact.event.originator_id] = beginning(fact.event)  # an id may be taken again
-            if isinstance(fact.event, _Ended):
-                ended = _ended(fact, begun.pop(fact.event.originator_id))
+        batch = await reader.after(position, _BATCH, project=wanted.project_id, until=until)
+        async with reader.database.transaction() as conn:
+            begun |= await all_beginnings(conn, reader, batch, begun)
+        for recorded_event in batch:
+            position = recorded_event.position
+            if isinstance(recorded_event.event, Execution.Requested):
+                begun[recorded_event.event.originator_id] = beginning(recorded_event.event)  # an id may be taken again
+            if isinstance(recorded_event.event, _Ended):
+                ended = _ended(recorded_event, begun.pop(recorded_event.event.originator_id))
                 if wanted.matches(ended):
                     found.append(ended)
                     if len(found) == limit:
@@ -92,13 +92,13 @@ async def page(facts: Facts, wanted: Wanted, *, cursor: int, limit: int) -> Page
     return Page(found, position)
 
 
-def _ended(fact: Fact, began: Beginning) -> Ended:
-    event = fact.event
+def _ended(recorded_event: RecordedEvent, began: Beginning) -> Ended:
+    event = recorded_event.event
     ran = None if isinstance(event, Execution.Canceled) else event.ran
     completed = isinstance(event, Execution.Completed)
     return Ended(
-        position=fact.position,
-        ended_at=fact.recorded_at,
+        position=recorded_event.position,
+        ended_at=recorded_event.recorded_at,
         execution_id=own_id(event),
         function=began.function_id,
         deployment=ran.deployment_id if ran else "",

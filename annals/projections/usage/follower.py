@@ -17,7 +17,7 @@ from annals.projections.usage.cells import CALLS, TOTALS, Cell, Counted, CubeCha
 from annals.projections.usage.deltas import Beginning, Changes, Owner, Remembered, own_id
 from annals.projections.usage.stream_heads import BEGIN, END, beginnings
 from annals.store.log.follower import Handle
-from annals.store.log.reader import Fact
+from annals.store.log.reader import RecordedEvent
 from annals.store.postgres import sql
 from annals.store.postgres.database import Connection
 
@@ -34,55 +34,57 @@ _TOTALS = frozenset(TOTALS)
 _encode = msgspec.json.Encoder().encode
 
 
-async def fold(conn: Connection, facts: Sequence[Fact], kind: type[T], begun: dict[str, Beginning]) -> T:
+async def fold(
+    conn: Connection, recorded_events: Sequence[RecordedEvent], kind: type[T], begun: dict[str, Beginning]
+) -> T:
     """What facts do to the sums over all time (`Changes`) or the cube, given what is remembered; writes nothing.
 
     `begun` says how streams began, and afterwards how those did that have not ended.
     """
-    begun |= await beginnings(conn, facts, begun)
-    changes = kind(await _remembered(conn, facts), begun)
+    begun |= await beginnings(conn, recorded_events, begun)
+    changes = kind(await _remembered(conn, recorded_events), begun)
     ended: set[str] = set()
-    for fact in facts:
-        changes.apply(fact)
-        if isinstance(fact.event, END):
-            ended.add(fact.event.originator_id)
-        elif isinstance(fact.event, BEGIN):
-            ended.discard(fact.event.originator_id)
+    for recorded_event in recorded_events:
+        changes.apply(recorded_event)
+        if isinstance(recorded_event.event, END):
+            ended.add(recorded_event.event.originator_id)
+        elif isinstance(recorded_event.event, BEGIN):
+            ended.discard(recorded_event.event.originator_id)
     for stream in ended:
         del begun[stream]
     return changes
 
 
-async def follow(conn: Connection, facts: Sequence[Fact]) -> None:
+async def follow(conn: Connection, recorded_events: Sequence[RecordedEvent]) -> None:
     """The follower's handler."""
-    await _follow(conn, facts, {})
+    await _follow(conn, recorded_events, {})
 
 
 def refilling() -> Handle:
     """The handler of a rebuild. It is shown every beginning and keeps it: those in archives are in no table."""
     begun: dict[str, Beginning] = {}
 
-    async def handle(conn: Connection, facts: Sequence[Fact]) -> None:
-        await _follow(conn, facts, begun)
+    async def handle(conn: Connection, recorded_events: Sequence[RecordedEvent]) -> None:
+        await _follow(conn, recorded_events, begun)
 
     return handle
 
 
-async def _follow(conn: Connection, facts: Sequence[Fact], begun: dict[str, Beginning]) -> None:
+async def _follow(conn: Connection, recorded_events: Sequence[RecordedEvent], begun: dict[str, Beginning]) -> None:
     """Before a sweep of retention everything is written, so that batches make no difference."""
     begin = 0
-    for index, fact in enumerate(facts):
-        if isinstance(fact.event, Retention.ExecutionsSwept):
-            await _book(conn, facts[begin:index], begun)
-            await conn.execute(CELLS["sweep"], _swept(fact.project, fact.event))
+    for index, recorded_event in enumerate(recorded_events):
+        if isinstance(recorded_event.event, Retention.ExecutionsSwept):
+            await _book(conn, recorded_events[begin:index], begun)
+            await conn.execute(CELLS["sweep"], _swept(recorded_event.project, recorded_event.event))
             begin = index + 1
-    await _book(conn, facts[begin:], begun)
+    await _book(conn, recorded_events[begin:], begun)
 
 
-async def _book(conn: Connection, facts: Sequence[Fact], begun: dict[str, Beginning]) -> None:
-    if not facts:
+async def _book(conn: Connection, recorded_events: Sequence[RecordedEvent], begun: dict[str, Beginning]) -> None:
+    if not recorded_events:
         return
-    changes = await fold(conn, facts, CubeChanges, begun)
+    changes = await fold(conn, recorded_events, CubeChanges, begun)
     if changes.projects:
         params = {"projects": list(changes.projects)}
         await conn.execute(QUERIES["forget_projects"], params)
@@ -113,9 +115,9 @@ def _swept(project_id: str, event: Retention.ExecutionsSwept) -> dict[str, objec
     }
 
 
-async def _remembered(conn: Connection, facts: Sequence[Fact]) -> dict[tuple[str, str], Remembered]:
-    deployments = {(f.project, own_id(f.event)) for f in facts if isinstance(f.event, Deployment.Event)}
-    functions = {(f.project, own_id(f.event)) for f in facts if isinstance(f.event, Function.Deleted)}
+async def _remembered(conn: Connection, recorded_events: Sequence[RecordedEvent]) -> dict[tuple[str, str], Remembered]:
+    deployments = {(f.project, own_id(f.event)) for f in recorded_events if isinstance(f.event, Deployment.Event)}
+    functions = {(f.project, own_id(f.event)) for f in recorded_events if isinstance(f.event, Function.Deleted)}
     if not deployments and not functions:
         return {}
     params = {

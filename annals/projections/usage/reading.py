@@ -13,7 +13,7 @@ import msgspec
 
 from annals.projections.usage import follower
 from annals.projections.usage.deltas import Changes, Line
-from annals.store.log.reader import Facts
+from annals.store.log.reader import EventReader
 from annals.store.postgres import sql
 from annals.store.postgres.database import Database, Row
 
@@ -38,7 +38,7 @@ METRICS: Mapping[str, str] = {
 _WORDS = {metric: word for word, metric in METRICS.items()}
 _GRAINS = {"hour": 60, "day": 1440}
 _TAIL = 2000
-_PATIENCE_SECONDS = 5.0
+_WAIT_SECONDS = 5.0
 _BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 QUERIES = sql.load(__package__, "reading.sql")
 
@@ -104,7 +104,7 @@ class Reads(Protocol):
 
 
 async def read_usage(
-    database: Database, facts: Facts, scope: Scope, chosen: Range, now: datetime, *, reads: Reads | None = None
+    database: Database, reader: EventReader, scope: Scope, chosen: Range, now: datetime, *, reads: Reads | None = None
 ) -> Usage:
     """Usage up to this moment; `now` is in UTC. Raises StoreUnavailable.
 
@@ -113,10 +113,10 @@ async def read_usage(
     window = window_of(chosen, now)
     if reads is not None and (booked := await _all_booked(reads, scope, window)) is not None:
         return booked
-    deadline = asyncio.get_running_loop().time() + _PATIENCE_SECONDS
+    deadline = asyncio.get_running_loop().time() + _WAIT_SECONDS
     while True:
         late = asyncio.get_running_loop().time() > deadline
-        found = await _attempt(database, facts, scope, window, limit=None if late else _TAIL)
+        found = await _attempt(database, reader, scope, window, limit=None if late else _TAIL)
         if found is not None:
             return found
         await asyncio.sleep(0.05)  # far behind: the follower books batches much faster than a reader folds them
@@ -135,7 +135,7 @@ async def _all_booked(reads: Reads, scope: Scope, window: Window) -> Usage | Non
 
 
 async def _attempt(
-    database: Database, facts: Facts, scope: Scope, window: Window, *, limit: int | None
+    database: Database, reader: EventReader, scope: Scope, window: Window, *, limit: int | None
 ) -> Usage | None:
     """One try, in one snapshot; None when more than `limit` events are not booked yet."""
     async with database.connection() as conn:
@@ -148,7 +148,7 @@ async def _attempt(
         if limit is not None and len(events) > limit:
             await conn.rollback()
             return None
-        unbooked = await follower.fold(conn, [facts.fact(row) for row in events], Changes, {})
+        unbooked = await follower.fold(conn, [reader.recorded_event(row) for row in events], Changes, {})
         await conn.rollback()
         sums, points = _sums(await totals.fetchall(), await series.fetchall())
     add(unbooked, scope, window, sums, points)

@@ -8,7 +8,7 @@ from annals.domain.execution import Execution
 from annals.domain.function import Function
 from annals.projections.usage.deltas import Beginning
 from annals.store.log.compact_states import plain
-from annals.store.log.reader import Fact, Facts
+from annals.store.log.reader import EventReader, RecordedEvent
 from annals.store.postgres import sql
 from annals.store.postgres.database import Connection
 
@@ -20,13 +20,17 @@ _FOLLOW_UPS = (*END, Execution.RetryScheduled)
 _decode = msgspec.json.Decoder(Beginning).decode
 
 
-async def beginnings(conn: Connection, facts: Sequence[Fact], known: Container[str] = ()) -> dict[str, Beginning]:
+async def beginnings(
+    conn: Connection, recorded_events: Sequence[RecordedEvent], known: Container[str] = ()
+) -> dict[str, Beginning]:
     """Those in the log's table, by stream; none of streams that are known."""
-    wanted = {stream: fact for stream, fact in _follow_ups(facts).items() if stream not in known}
+    wanted = {
+        stream: recorded_event for stream, recorded_event in _follow_ups(recorded_events).items() if stream not in known
+    }
     if not wanted:
         return {}
     streams = list(wanted)
-    versions = [fact.event.originator_version for fact in wanted.values()]
+    versions = [recorded_event.event.originator_version for recorded_event in wanted.values()]
     params = {"streams": streams, "versions": versions, "topics": _TOPICS}
     found: dict[str, Beginning] = {}
     for row in await (await conn.execute(QUERIES["origins"], params, binary=True)).fetchall():
@@ -38,11 +42,15 @@ async def beginnings(conn: Connection, facts: Sequence[Fact], known: Container[s
 
 
 async def all_beginnings(
-    conn: Connection, log: Facts, facts: Sequence[Fact], known: Container[str] = ()
+    conn: Connection, log: EventReader, recorded_events: Sequence[RecordedEvent], known: Container[str] = ()
 ) -> dict[str, Beginning]:
     """Those in the archives as well. Raises ArchiveDamaged, BlobError, and ValueError where no log has one."""
-    found = await beginnings(conn, facts, known)
-    missing = {s: fact for s, fact in _follow_ups(facts).items() if s not in known and s not in found}
+    found = await beginnings(conn, recorded_events, known)
+    missing = {
+        s: recorded_event
+        for s, recorded_event in _follow_ups(recorded_events).items()
+        if s not in known and s not in found
+    }
     if not missing:
         return found
     for former in await log.archived(missing):
@@ -58,14 +66,14 @@ def beginning(event: Execution.Requested) -> Beginning:
     return Beginning(event.function_id, event.function_incarnation, event.trigger)
 
 
-def _follow_ups(facts: Sequence[Fact]) -> dict[str, Fact]:
+def _follow_ups(recorded_events: Sequence[RecordedEvent]) -> dict[str, RecordedEvent]:
     """The first fact of each stream that began before these."""
     begun: set[str] = set()
-    found: dict[str, Fact] = {}
-    for fact in facts:
-        stream = fact.event.originator_id
-        if isinstance(fact.event, BEGIN):
+    found: dict[str, RecordedEvent] = {}
+    for recorded_event in recorded_events:
+        stream = recorded_event.event.originator_id
+        if isinstance(recorded_event.event, BEGIN):
             begun.add(stream)
-        elif isinstance(fact.event, _FOLLOW_UPS) and stream not in begun:
-            found.setdefault(stream, fact)
+        elif isinstance(recorded_event.event, _FOLLOW_UPS) and stream not in begun:
+            found.setdefault(stream, recorded_event)
     return found

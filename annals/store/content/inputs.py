@@ -41,7 +41,7 @@ async def seal_input(vault: Vault, project_id: str, stream: str, given: Input) -
     return Content(stream, KIND, sealed.encode("ascii"), key_id=key_of(sealed))
 
 
-def input_facts(content: Content) -> tuple[str, int]:
+def digest_and_size(content: Content) -> tuple[str, int]:
     """`input_digest` and `input_size` of a request."""
     return content.digest, content.size
 

@@ -31,7 +31,7 @@ _KIND = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
 log = structlog.get_logger(__name__)
 
 
-class Knock(msgspec.Struct, frozen=True, array_like=True):
+class DirectDispatch(msgspec.Struct, frozen=True, array_like=True):
     """An execution that waits, as it was recorded: its only event, and what it was given, sealed (empty: in Postgres).
 
     `correlation` is the request that led to it.
@@ -46,7 +46,7 @@ class Knock(msgspec.Struct, frozen=True, array_like=True):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Knock).decode
+_decode = msgspec.msgpack.Decoder(DirectDispatch).decode
 
 
 def beside(executors: Sequence[str]) -> str:
@@ -55,27 +55,27 @@ def beside(executors: Sequence[str]) -> str:
     return f"{path}.door-" if path else ""
 
 
-class Knocker:
+class DirectDispatcher:
     """One per process, of the event loop's thread."""
 
     def __init__(self, prefix: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._folder, self._begin = os.path.split(prefix)
         self._clock = clock
         self._socket = socket.socket(socket.AF_UNIX, _KIND) if prefix else None
-        self._doors: list[str] = []
+        self._dispatch_sockets: list[str] = []
         self._look_at = 0.0
         self._turns = itertools.count()
 
-    def knock(self, knock: Knock) -> None:
+    def direct_dispatch(self, direct_dispatch: DirectDispatch) -> None:
         """At one door, of the workers in turn; at the next where nobody is behind it."""
-        data = _encode(knock)
+        data = _encode(direct_dispatch)
         if self._socket is None or len(data) > LONGEST:
             return
-        doors = self._known()
+        dispatch_sockets = self._known()
         first = next(self._turns)
-        for turn in range(len(doors)):
+        for turn in range(len(dispatch_sockets)):
             try:
-                self._socket.sendto(data, doors[(first + turn) % len(doors)])
+                self._socket.sendto(data, dispatch_sockets[(first + turn) % len(dispatch_sockets)])
             except BlockingIOError:  # whoever is behind it has more to do than to listen
                 return
             except OSError:
@@ -94,14 +94,14 @@ class Knocker:
                 names = [name for name in os.listdir(self._folder) if name.startswith(self._begin)]
             except OSError:
                 names = []
-            self._doors = [os.path.join(self._folder, name) for name in names]
-        return self._doors
+            self._dispatch_sockets = [os.path.join(self._folder, name) for name in names]
+        return self._dispatch_sockets
 
 
-class Door:
+class DispatchSocket:
     """A worker's. `take` is told of each knock, in the event loop."""
 
-    def __init__(self, path: Path, take: Callable[[Knock], None]) -> None:
+    def __init__(self, path: Path, take: Callable[[DirectDispatch], None]) -> None:
         """Raises OSError."""
         self._path, self._take = path, take
         self._socket = socket.socket(socket.AF_UNIX, _KIND)
@@ -115,7 +115,7 @@ class Door:
         self._loop.add_reader(self._socket, self._receive)
 
     @classmethod
-    def open(cls, executors: Sequence[str], take: Callable[[Knock], None]) -> Self | None:
+    def open(cls, executors: Sequence[str], take: Callable[[DirectDispatch], None]) -> Self | None:
         """Beside the socket of the host's executor; None where there is none, or nothing can be put there."""
         prefix = beside(executors)
         if not prefix:
@@ -139,21 +139,21 @@ class Door:
             except OSError:  # nothing more
                 return
             try:
-                knock = _decode(data)
+                direct_dispatch = _decode(data)
             except UNREADABLE:
                 log.warning("knock_unreadable", bytes=len(data))
                 continue
-            self._take(knock)
+            self._take(direct_dispatch)
 
 
 def _clear(prefix: str) -> None:
     """Remove the doors behind which nobody is any more: of workers that were killed."""
     path = Path(prefix)
-    for door in path.parent.glob(f"{path.name}*"):
+    for dispatch_socket in path.parent.glob(f"{path.name}*"):
         with socket.socket(socket.AF_UNIX, _KIND) as trying:
             try:
-                trying.connect(str(door))
+                trying.connect(str(dispatch_socket))
             except ConnectionRefusedError:
-                door.unlink(missing_ok=True)
+                dispatch_socket.unlink(missing_ok=True)
             except OSError:
                 continue

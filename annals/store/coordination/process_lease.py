@@ -20,7 +20,7 @@ def holder_id(role: str) -> str:
     return f"{role}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
-class Presence:
+class ProcessLease:
     """`id` changes once others have judged this process lost, which it finds out by its row: it is not there any more.
 
     What it claimed under the former name was taken back, and its outcomes are refused. A pause or an outage that

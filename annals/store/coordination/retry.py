@@ -21,7 +21,7 @@ _LONGEST_PAUSE = 2.0
 log = structlog.get_logger(__name__)
 
 
-async def patiently(
+async def retry(
     attempt: Callable[[], Awaitable[T]], *, seconds: float = math.inf, away: type[Exception] = StoreUnavailable
 ) -> T:
     """Repeat what raises `away`, with growing pauses, for so long; the attempt must be safe to repeat.

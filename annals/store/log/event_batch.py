@@ -3,32 +3,32 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import overload
 
-from annals.store.log.reader import Fact
+from annals.store.log.reader import RecordedEvent
 from annals.store.postgres.database import Row
 
 
 class Entry:
     """A row of the log; whoever asks first for its fact has it decoded for all."""
 
-    __slots__ = ("_decode", "_fact", "row")
+    __slots__ = ("_decode", "_recorded_event", "row")
 
-    def __init__(self, row: Row, decode: Callable[[Row], Fact]) -> None:
+    def __init__(self, row: Row, decode: Callable[[Row], RecordedEvent]) -> None:
         self.row, self._decode = row, decode
-        self._fact: Fact | None = None
+        self._recorded_event: RecordedEvent | None = None
 
     @property
     def position(self) -> int:
         return int(self.row["notification_id"])
 
     @property
-    def fact(self) -> Fact:
+    def recorded_event(self) -> RecordedEvent:
         """Raises UnknownTopic and UnreadableEvent."""
-        if self._fact is None:
-            self._fact = self._decode(self.row)
-        return self._fact
+        if self._recorded_event is None:
+            self._recorded_event = self._decode(self.row)
+        return self._recorded_event
 
 
-class Stretch(Sequence[Fact]):
+class EventBatch(Sequence[RecordedEvent]):
     """Entries that follow one another: a sequence of their facts, and `rows` for who needs the stored bytes."""
 
     def __init__(self, entries: Sequence[Entry]) -> None:
@@ -46,14 +46,14 @@ class Stretch(Sequence[Fact]):
     def __len__(self) -> int:
         return len(self._entries)
 
-    def __iter__(self) -> Iterator[Fact]:
-        return (entry.fact for entry in self._entries)
+    def __iter__(self) -> Iterator[RecordedEvent]:
+        return (entry.recorded_event for entry in self._entries)
 
     @overload
-    def __getitem__(self, index: int) -> Fact: ...
+    def __getitem__(self, index: int) -> RecordedEvent: ...
     @overload
-    def __getitem__(self, index: slice) -> "Stretch": ...
-    def __getitem__(self, index: int | slice) -> "Fact | Stretch":
+    def __getitem__(self, index: slice) -> "EventBatch": ...
+    def __getitem__(self, index: int | slice) -> "RecordedEvent | EventBatch":
         if isinstance(index, slice):
-            return Stretch(self._entries[index])
-        return self._entries[index].fact
+            return EventBatch(self._entries[index])
+        return self._entries[index].recorded_event

@@ -8,23 +8,23 @@ import psycopg
 import structlog
 
 from annals.store.errors import StoreUnavailable
-from annals.store.log.event_batch import Entry, Stretch
-from annals.store.log.reader import QUERIES as FACTS
-from annals.store.log.reader import Fact, Facts
-from annals.store.log.tail_cache import Window
+from annals.store.log.event_batch import Entry, EventBatch
+from annals.store.log.reader import QUERIES as EVENTS
+from annals.store.log.reader import EventReader, RecordedEvent
+from annals.store.log.tail_cache import TailCache
 from annals.store.postgres import sql
 from annals.store.postgres.database import Connection, Database
 from annals.store.postgres.listener import Listener
 
 QUERIES = sql.load(__package__, "follower.sql")
 
-Handle = Callable[[Connection, Sequence[Fact]], Awaitable[None]]
+Handle = Callable[[Connection, Sequence[RecordedEvent]], Awaitable[None]]
 """Takes a batch in order, within the transaction that also moves the checkpoint. May see a batch twice."""
 
-HandleStretch = Callable[[Connection, Stretch], Awaitable[None]]
+HandleBatch = Callable[[Connection, EventBatch], Awaitable[None]]
 """The same for who also looks at rows as they are stored: every Handle is one."""
 
-Send = Callable[[Sequence[Fact]], Awaitable[None]]
+Send = Callable[[Sequence[RecordedEvent]], Awaitable[None]]
 """Takes a batch whose effects lie outside of the database."""
 
 IDLE_SECONDS = 10
@@ -59,15 +59,15 @@ class Follower:
     def __init__(
         self,
         name: str,
-        handle: HandleStretch | Elsewhere,
-        facts: Facts,
+        handle: HandleBatch | Elsewhere,
+        reader: EventReader,
         listener: Listener,
         *,
         batch: int = 500,
         poll_seconds: float = 1.0,
         gather_seconds: float = 0.0,
         rest_seconds: float = 0.0,
-        window: Window | None = None,
+        tail_cache: TailCache | None = None,
         wants: Callable[[Any], bool] | None = None,
         transient: tuple[type[Exception], ...] = (),
     ) -> None:
@@ -83,10 +83,10 @@ class Follower:
         self.position = 0
         self._passed = 0  # nothing that it wants lies between the two
         self._passing_since = 0.0
-        self._handle, self._facts, self._listener = handle, facts, listener
+        self._handle, self._reader, self._listener = handle, reader, listener
         self._poll, self._gather, self._rest = poll_seconds, gather_seconds, rest_seconds
-        self._window, self._wants = window, wants
-        self._database: Database = facts.database
+        self._tail_cache, self._wants = tail_cache, wants
+        self._database: Database = reader.database
         passing: tuple[type[Exception], ...] = (psycopg.OperationalError, StoreUnavailable, OSError)
         self._transient = passing + transient
 
@@ -130,8 +130,8 @@ class Follower:
     async def _catch_up(self, heard: int | None) -> int:
         """With what the listener counted, by the window; with None, whatever is there, wherever the checkpoint is."""
         try:
-            if heard is not None and self._window is not None:
-                return await self._step_by_window(self._window, heard)
+            if heard is not None and self._tail_cache is not None:
+                return await self._step_by_cache(self._tail_cache, heard)
             return await self._step(self.batch)
         except self._transient:
             raise
@@ -151,31 +151,31 @@ class Follower:
             following = await self._database.value(QUERIES["next"], {"position": self._passed})
             raise PoisonedBy(self.name, following, error) from error
 
-    async def _step_by_window(self, window: Window, heard: int) -> int:
-        stretch = await window.after(self._passed, self.batch, heard)
-        if stretch is None:
+    async def _step_by_cache(self, tail_cache: TailCache, heard: int) -> int:
+        batch = await tail_cache.after(self._passed, self.batch, heard)
+        if batch is None:
             return await self._step(self.batch)
-        if not stretch:
+        if not batch:
             return 0
-        unwanted = self._wants is not None and not any(self._wants(fact.event) for fact in stretch)
-        if unwanted and not self._overdue(stretch.end):
-            self._passed = stretch.end
-            return len(stretch)
-        if not await self._move_by_window(stretch):  # by another copy, or a replay
+        unwanted = self._wants is not None and not any(self._wants(recorded_event.event) for recorded_event in batch)
+        if unwanted and not self._overdue(batch.end):
+            self._passed = batch.end
+            return len(batch)
+        if not await self._move_by_cache(batch):  # by another copy, or a replay
             return await self._step(self.batch)
-        self._stands_at(stretch.end)
-        return len(stretch)
+        self._stands_at(batch.end)
+        return len(batch)
 
-    async def _move_by_window(self, stretch: Stretch) -> bool:
+    async def _move_by_cache(self, batch: EventBatch) -> bool:
         """Hand on and move the checkpoint, unless that is elsewhere: then what was sent is sent again."""
-        params = {"name": self.name, "former": self.position, "position": stretch.end, "idle": f"{IDLE_SECONDS}s"}
+        params = {"name": self.name, "former": self.position, "position": batch.end, "idle": f"{IDLE_SECONDS}s"}
         if isinstance(self._handle, Elsewhere):
-            await self._handle.send(stretch)
+            await self._handle.send(batch)
             return await self._database.execute(QUERIES["move_from"], params) > 0
         async with self._database.transaction() as conn:
             moved = (await conn.execute(QUERIES["move_from"], params)).rowcount > 0
             if moved:
-                await self._hand_on(conn, stretch)
+                await self._hand_on(conn, batch)
         return moved
 
     def _overdue(self, end: int) -> bool:
@@ -191,21 +191,21 @@ class Follower:
             if position != self.position:
                 self._stands_at(position)
             params = {"position": self._passed, "limit": limit, "until": None}
-            rows = await (await conn.execute(FACTS["after"], params, binary=True)).fetchall()
-            stretch = Stretch([Entry(row, self._facts.fact) for row in rows])
-            if stretch:
-                await self._hand_on(conn, stretch)
-            end = stretch.end if stretch else self._passed
+            rows = await (await conn.execute(EVENTS["after"], params, binary=True)).fetchall()
+            batch = EventBatch([Entry(row, self._reader.recorded_event) for row in rows])
+            if batch:
+                await self._hand_on(conn, batch)
+            end = batch.end if batch else self._passed
             if end != position:
                 await conn.execute(QUERIES["move"], {"name": self.name, "position": end})
         self._stands_at(end)
-        return len(stretch)
+        return len(batch)
 
-    async def _hand_on(self, conn: Connection, stretch: Stretch) -> None:
+    async def _hand_on(self, conn: Connection, batch: EventBatch) -> None:
         if isinstance(self._handle, Elsewhere):
-            await self._handle.send(stretch)
+            await self._handle.send(batch)
         else:
-            await self._handle(conn, stretch)
+            await self._handle(conn, batch)
 
     def _stands_at(self, position: int) -> None:
         self.position = self._passed = position

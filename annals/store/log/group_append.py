@@ -44,10 +44,10 @@ class GroupAppender:
     """One per process: a task on the loop with a connection of its own."""
 
     def __init__(
-        self, database: Database, refusals: Mapping[str, type[DomainError]] | None = None, *, patience: float = 3.0
+        self, database: Database, refusals: Mapping[str, type[DomainError]] | None = None, *, retry_seconds: float = 3.0
     ) -> None:
         """`refusals` maps a read model's constraint to what its violation means; `patience` is in seconds."""
-        self._database, self._refusals, self._patience = database, refusals or {}, patience
+        self._database, self._refusals, self._retry_seconds = database, refusals or {}, retry_seconds
         self._queue: deque[Waiting] = deque()
         self._arrived = asyncio.Event()
         self._closing = False
@@ -70,7 +70,7 @@ class GroupAppender:
         if self._database.standby.away:
             raise StandbyAway
         loop = asyncio.get_running_loop()
-        waiting = Waiting(request, size, loop.time() + self._patience, loop.create_future())
+        waiting = Waiting(request, size, loop.time() + self._retry_seconds, loop.create_future())
         self._queue.append(waiting)
         self._arrived.set()
         return await waiting.answer
@@ -195,7 +195,7 @@ class GroupAppender:
     def _lost(self, batch: list[Waiting], error: Exception) -> None:
         """The connection broke with a batch in flight: try once more, and give up after a second time."""
         log.warning("append_connection_lost", requests=len(batch), error=str(error).strip())
-        deadline = asyncio.get_running_loop().time() + self._patience
+        deadline = asyncio.get_running_loop().time() + self._retry_seconds
         for waiting in reversed(batch):
             if waiting.answer.done():
                 continue
@@ -211,7 +211,7 @@ class GroupAppender:
         if self._conn is not None and not self._conn.closed:
             return self._conn
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self._retry_seconds):
                 self._conn = conn = await self._database.connect("append")
                 await conn.execute(session_limits())
                 await self._database.settle(conn)

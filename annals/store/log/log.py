@@ -23,7 +23,7 @@ from annals.store.log.archives import Archives, project_of
 from annals.store.log.group_append import GroupAppender
 from annals.store.log.mapper import EventMapper, Upcast
 from annals.store.log.meta import Meta
-from annals.store.log.reader import QUERIES, Facts
+from annals.store.log.reader import QUERIES, EventReader
 from annals.store.log.request import BuildSlot, Place, Request, Sealed, Statement
 from annals.store.postgres.database import Database
 from annals.store.postgres.migrate import QUERIES as MIGRATIONS
@@ -80,7 +80,7 @@ class EventLog:
         sealed: Callable[[Any], Sequence[str]],
     ) -> None:
         self.database, self.mapper, self.contents = database, mapper, contents
-        self.facts = Facts(database, mapper, Archives(database, contents.blobs))
+        self.reader = EventReader(database, mapper, Archives(database, contents.blobs))
         self.loop = asyncio.get_running_loop()
         self.sync = SyncLog(self)
         self._appender, self._inline, self._required = appender, inline, required
@@ -108,7 +108,7 @@ class EventLog:
         it may not be appended; `sealed` gives the sealed values that an event brings; `refusals` says which refusal a
         violated constraint is, by the constraint's name. `observer` is called after each append.
         """
-        appender = GroupAppender(database, refusals, patience=database.patience)
+        appender = GroupAppender(database, refusals, retry_seconds=database.retry_seconds)
         parts: dict[str, Any] = {"inline": inline, "required": required, "sealed": sealed, "observer": observer}
         opened = cls(database, appender, EventMapper(upcasts), contents, **parts)
         await opened._may_compact()
@@ -207,7 +207,7 @@ class EventLog:
     async def _load(self, keys: Sequence[Key]) -> list[Aggregate | None]:
         if not keys:
             return []
-        aggregates = await self.facts.aggregates(keys)
+        aggregates = await self.reader.aggregates(keys)
         for key, aggregate in zip(keys, aggregates, strict=True):
             if key.missing is not None and (aggregate is None or aggregate.deleted):
                 raise key.missing
@@ -227,7 +227,7 @@ class EventLog:
     ) -> Recorded:
         events: list[Any] = [event for aggregate in aggregates for event in aggregate.collect_events()]
         if not events:  # it is so already, says the answer: then it must not be forgotten either
-            return Recorded(await self.facts.settled_position(), None, {}, aggregates, ())
+            return Recorded(await self.reader.settled_position(), None, {}, aggregates, ())
         metadata = meta.kept()
         for event in events:
             event.metadata.update(metadata)
@@ -251,7 +251,7 @@ class EventLog:
         )
         if dry_run:
             would = await self._appender.attempt(request)
-            return Recorded(await self.facts.position(), None, would.rows, aggregates, events)
+            return Recorded(await self.reader.position(), None, would.rows, aggregates, events)
         appended = await self._appender.append(request)
         self._take_snapshots(aggregates, events)
         self._observer(aggregates, events)

@@ -19,7 +19,7 @@ from annals.store.proof.leaf import StoredRow, moment
 QUERIES = sql.load(__package__, "reader.sql")
 
 
-class Fact(NamedTuple):
+class RecordedEvent(NamedTuple):
     """An event as recorded; `recorded_at` never runs against `position`."""
 
     position: int
@@ -51,7 +51,7 @@ def project_events(aggregate: Aggregate | None, events: Iterable[Any]) -> Aggreg
     return aggregate
 
 
-class Facts:
+class EventReader:
     """Everything the log can be asked."""
 
     def __init__(self, database: Database, mapper: EventMapper, archives: Archives) -> None:
@@ -84,8 +84,12 @@ class Facts:
         found = await self._until(key.aggregate, key.stream, position=position, since=since)
         if found is not None:
             return found
-        archived = [fact for fact in await self._archived_stream(key.stream) if since <= fact.position <= position]
-        return project_events(None, (fact.event for fact in archived))
+        archived = [
+            recorded_event
+            for recorded_event in await self._archived_stream(key.stream)
+            if since <= recorded_event.position <= position
+        ]
+        return project_events(None, (recorded_event.event for recorded_event in archived))
 
     async def aggregate_before(self, aggregate: type[Aggregate], stream: str, version: int) -> Aggregate | None:
         """Fold a stream of which nothing is archived up to before a version; None for before the first."""
@@ -124,7 +128,7 @@ class Facts:
         project: str | None = None,
         until: int | None = None,
         topics: Sequence[str] = (),
-    ) -> list[Fact]:
+    ) -> list[RecordedEvent]:
         """The next facts after a position, of all projects or one, at most `limit`, none beyond `until`.
 
         With `topics` those of others may be left out, where that costs less than to read them. Archived stretches are
@@ -137,7 +141,7 @@ class Facts:
         if position >= end:
             decode = self.mapper.decode
             return [
-                Fact(place, at, owner, decode(stream, version, topic, state))
+                RecordedEvent(place, at, owner, decode(stream, version, topic, state))
                 for place, at, owner, stream, version, topic, state in rows
             ]
         archived = await self._archives.after(position, limit, project=project, until=until)
@@ -145,15 +149,17 @@ class Facts:
             return [self._archived(row) for row in archived]
         return await self.after(end, limit, project=project, until=until, topics=topics)
 
-    async def of_stream(self, stream: str, *, after: int = 0, limit: int = 1000) -> list[Fact]:
+    async def of_stream(self, stream: str, *, after: int = 0, limit: int = 1000) -> list[RecordedEvent]:
         """A stream's history by version, from after version `after`."""
         rows = await self.database.rows(QUERIES["of_stream"], {"stream": stream, "after": after, "limit": limit})
         if not rows:
             archived = await self._archived_stream(stream)
-            return [fact for fact in archived if fact.event.originator_version > after][:limit]
-        return [self.fact(row) for row in rows]
+            return [recorded_event for recorded_event in archived if recorded_event.event.originator_version > after][
+                :limit
+            ]
+        return [self.recorded_event(row) for row in rows]
 
-    async def at(self, position: int) -> Fact | None:
+    async def at(self, position: int) -> RecordedEvent | None:
         """The fact at a position, None where there is none."""
         found = await self.after(position - 1, 1, until=position)
         return found[0] if found else None
@@ -183,21 +189,21 @@ class Facts:
         """The highest position recorded at or before a moment, 0 when there is none."""
         return int(await self.database.value("SELECT position_at(%s)", (moment,)))
 
-    def fact(self, row: dict[str, Any]) -> Fact:
+    def recorded_event(self, row: dict[str, Any]) -> RecordedEvent:
         """A row of the events table, decoded."""
         event = self.mapper.decode(row["originator_id"], row["originator_version"], row["topic"], row["state"])
-        return Fact(row["notification_id"], row["recorded_at"], row["project"], event)
+        return RecordedEvent(row["notification_id"], row["recorded_at"], row["project"], event)
 
-    async def archived(self, streams: Collection[str]) -> list[Fact]:
+    async def archived(self, streams: Collection[str]) -> list[RecordedEvent]:
         """What of some streams is archived, by position. Raises ArchiveDamaged, BlobError."""
         return [self._archived(row) for row in await self._archives.of_streams(streams)]
 
-    async def _archived_stream(self, stream: str) -> list[Fact]:
+    async def _archived_stream(self, stream: str) -> list[RecordedEvent]:
         """Only executions leave the log's table, and whole."""
         if not stream.startswith("execution:") or not await self._archives.end():
             return []
         return await self.archived({stream})
 
-    def _archived(self, row: StoredRow) -> Fact:
+    def _archived(self, row: StoredRow) -> RecordedEvent:
         event = self.mapper.decode(row.stream, row.version, row.topic, row.state)
-        return Fact(row.position, moment(row.recorded_ms), project_of(row.stream), event)
+        return RecordedEvent(row.position, moment(row.recorded_ms), project_of(row.stream), event)

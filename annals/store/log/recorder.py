@@ -70,7 +70,7 @@ class LogRecorder(ApplicationRecorder):
         return [Notification(**row) for row in self._log.sync.wait(self._rows(QUERIES["notifications"], params))]
 
     def max_notification_id(self) -> int | None:
-        return self._log.sync.wait(self._log.facts.position()) or None
+        return self._log.sync.wait(self._log.reader.position()) or None
 
     def subscribe(self, gt: int | None = None, topics: Sequence[str] = ()) -> Subscription[ApplicationRecorder]:
         return LogSubscription(self, gt, topics)

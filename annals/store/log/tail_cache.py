@@ -3,8 +3,8 @@
 import asyncio
 from bisect import bisect_right
 
-from annals.store.log.event_batch import Entry, Stretch
-from annals.store.log.reader import QUERIES, Facts
+from annals.store.log.event_batch import Entry, EventBatch
+from annals.store.log.reader import QUERIES, EventReader
 from annals.store.postgres.listener import Listener
 
 PAGE = 500
@@ -13,14 +13,14 @@ STATE_BYTES = 8 * 1024 * 1024
 """The window holds no more: who is further behind reads for itself."""
 
 
-class Window:
+class TailCache:
     """Rows that were seen committed never change, and none appears between two of them: so they may be kept.
 
     What was read before the listener's connection was lost is forgotten: Postgres may have lost its last commits, too.
     """
 
-    def __init__(self, facts: Facts, listener: Listener) -> None:
-        self._facts, self._listener = facts, listener
+    def __init__(self, reader: EventReader, listener: Listener) -> None:
+        self._reader, self._listener = reader, listener
         self._reading = asyncio.Lock()
         self._entries: list[Entry] = []
         self._positions: list[int] = []
@@ -29,7 +29,7 @@ class Window:
         self._heard = -1  # the listener's count when nothing lay behind `_end`
         self._session = listener.sessions
 
-    async def after(self, position: int, limit: int, heard: int) -> Stretch | None:
+    async def after(self, position: int, limit: int, heard: int) -> EventBatch | None:
         """The next entries after a position, at most `limit`, of all that was committed when `heard` was counted.
 
         None for a position that lies before the window. Raises StoreUnavailable.
@@ -40,7 +40,7 @@ class Window:
             while position >= self._begin:  # rows that were read may have pushed it out
                 start = bisect_right(self._positions, position)
                 if len(self._entries) - start >= limit or self._heard >= heard:
-                    return Stretch(self._entries[start : start + limit])
+                    return EventBatch(self._entries[start : start + limit])
                 await self._read()
             return None
 
@@ -53,9 +53,9 @@ class Window:
     async def _read(self) -> None:
         heard = self._listener.count
         params = {"position": self._end, "limit": PAGE, "until": None}
-        (rows,) = await self._facts.database.trip([(QUERIES["after"], params)])
+        (rows,) = await self._reader.database.trip([(QUERIES["after"], params)])
         if rows:
-            self._entries += [Entry(row, self._facts.fact) for row in rows]
+            self._entries += [Entry(row, self._reader.recorded_event) for row in rows]
             self._positions += [row["notification_id"] for row in rows]
             self._bytes += sum(len(row["state"]) for row in rows)
             self._end = self._positions[-1]

@@ -44,9 +44,9 @@ class Database:
     """A pool of connections in autocommit, with rows as dicts in binary; reads outlive a restart of Postgres."""
 
     def __init__(
-        self, url: str, *, size: int, name: str, patience: float, statement_seconds: int = 0, settles: bool = True
+        self, url: str, *, size: int, name: str, retry_seconds: float, statement_seconds: int = 0, settles: bool = True
     ) -> None:
-        self.url, self.name, self.patience = url, name, patience
+        self.url, self.name, self.retry_seconds = url, name, retry_seconds
         self._pool = _Pool(
             conninfo(url, name, statement_seconds=statement_seconds),
             connection_class=Connection,
@@ -54,7 +54,7 @@ class Database:
             min_size=min(2, size),
             max_size=size,
             open=False,
-            timeout=patience,
+            timeout=retry_seconds,
             reconnect_timeout=5.0,
             name=name,
             configure=self._settle if settles else None,
@@ -69,7 +69,7 @@ class Database:
         *,
         size: int = 8,
         name: str = "annals",
-        patience: float = 3.0,
+        retry_seconds: float = 3.0,
         statement_seconds: int = 0,
         settles: bool = True,
     ) -> Self:
@@ -80,10 +80,10 @@ class Database:
         Raises StoreUnavailable when the first connection cannot be made.
         """
         database = cls(
-            url, size=size, name=name, patience=patience, statement_seconds=statement_seconds, settles=settles
+            url, size=size, name=name, retry_seconds=retry_seconds, statement_seconds=statement_seconds, settles=settles
         )
         try:
-            await database._pool.open(wait=True, timeout=patience + 2)
+            await database._pool.open(wait=True, timeout=retry_seconds + 2)
         except PoolTimeout as error:
             await database._pool.close()
             raise StoreUnavailable(f"The database cannot be reached: {error}") from error
@@ -177,7 +177,7 @@ class Database:
         return await self._reading(read)
 
     async def _reading(self, read: Callable[[Connection], Awaitable[list[Any]]]) -> list[Any]:
-        deadline = asyncio.get_running_loop().time() + self.patience
+        deadline = asyncio.get_running_loop().time() + self.retry_seconds
         while True:
             async with self.connection() as conn:
                 try:

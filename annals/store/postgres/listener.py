@@ -18,7 +18,7 @@ ALL = ""
 MOST_NAMES = 10_000
 """So many names are counted apart; then all of them count as told of, and counting begins anew."""
 
-_PATIENCE = 30.0
+_SILENCE_SECONDS = 30.0
 _RETRY_SECONDS = 0.25
 
 log = structlog.get_logger(__name__)
@@ -109,7 +109,7 @@ class Listener:
                     self.sessions += 1
                     self._ring(ALL)
                     while True:
-                        async for told in conn.notifies(timeout=_PATIENCE):
+                        async for told in conn.notifies(timeout=_SILENCE_SECONDS):
                             self._ring(told.payload)
                         await conn.execute("SELECT 1")  # a peer that vanished without a word shows here
             except (psycopg.Error, OSError) as error:

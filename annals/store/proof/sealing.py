@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from annals.store.log.event_batch import Stretch
+from annals.store.log.event_batch import EventBatch
 from annals.store.postgres.database import Connection, Database
 from annals.store.proof.destinations import Outside, Places
 from annals.store.proof.leaf import as_leaf, stored_row
@@ -23,10 +23,10 @@ class SealBroken(Exception):
     """The tree is not a continuation of what was signed before: nothing may be signed over it."""
 
 
-async def seal(conn: Connection, stretch: Stretch) -> None:
+async def seal(conn: Connection, batch: EventBatch) -> None:
     """A follower's handler over rows as stored: what was decoded and encoded again might differ in a byte."""
     tree = await Tree.read(conn)
-    for row in stretch.rows:
+    for row in batch.rows:
         stored = stored_row(row)
         if stored.position > tree.position:
             tree.append(leaf_hash(as_leaf(stored)), stored.position)

@@ -13,8 +13,8 @@ from tempfile import TemporaryDirectory
 import httpx
 import pytest
 
+from tests.architecture.source import ROOT
 from tests.contract.drivers.hosts import PYTHON, RUNTIMES
-from tests.house.source import ROOT
 from tests.instance import plain
 
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)

@@ -171,8 +171,8 @@ def test_a_runtime_that_is_kept_is_listed_and_takes_commands_until_it_is_deleted
     assert failed.json()["message"] == "Failed to execute command."
     assert (late.status_code, late.json()["type"]) == (500, "command_timeout")
     assert late.json()["message"] == "Operation timed out."
-    unfit = plane.execute(name)
-    assert (unfit.status_code, unfit.json()["type"]) == (400, "execution_bad_request")
+    invalid = plane.execute(name)
+    assert (invalid.status_code, invalid.json()["type"]) == (400, "execution_bad_request")
     assert plane.delete(name) == 200
     assert plane.delete(name) == 404
     assert command("true").status_code == 404

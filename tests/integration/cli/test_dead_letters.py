@@ -16,7 +16,7 @@ from annals.domain.commands.executions import claim_execution, request_execution
 from annals.domain.execution import Execution, Request
 from annals.domain.policy import Retries
 from annals.settings import Settings
-from annals.store.content.inputs import KIND, Input, input_facts, open_input, seal_input
+from annals.store.content.inputs import KIND, Input, digest_and_size, open_input, seal_input
 from annals.store.log.log import EventLog
 from annals.store.secrets.vault import Vault, master_key
 from tests.integration.conftest import database_url, postgres
@@ -56,7 +56,7 @@ async def dead(log: EventLog, vault: Vault, history: History, function_id: str, 
     """An accepted call whose two attempts failed."""
     stream, key = Execution.stream(P, execution_id), Execution.key(P, execution_id)
     content = await seal_input(vault, P, stream, Input(body=f"for {execution_id}".encode()))
-    digest, size = input_facts(content)
+    digest, size = digest_and_size(content)
     await log.run(
         request_execution,
         Execution.absent(P, execution_id),
@@ -121,7 +121,7 @@ def test_those_named_are_redriven_with_what_they_were_given(settings: Settings, 
         stream = Execution.stream(P, again)
         sealed = await log.contents.read(stream, KIND)
         made: Execution = await log.load(Execution.key(P, again))
-        [first, *_] = await log.facts.of_stream(stream, after=0, limit=1)
+        [first, *_] = await log.reader.of_stream(stream, after=0, limit=1)
         return made, (await open_input(vault, P, stream, sealed)).body, first.event.metadata["actor"]
 
     made, body, who = on_log(settings, given)

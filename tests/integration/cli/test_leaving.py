@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from socket import socket
 from typing import Any
 
-from annals.app.server.http_server import HttpServer, Patience
+from annals.app.server.http_server import HttpServer, QuietPeriods
 from annals.app.server.listening import listen
 from annals.cli.role_api import Watched
 
@@ -23,9 +23,9 @@ class Process:
         self.server = HttpServer(self.app, listening.dup())
         self.serving = asyncio.ensure_future(self.server.run_until_stopped())
 
-    async def end(self, **patience: float) -> None:
+    async def end(self, **quiet_periods: float) -> None:
         self.app.leaving = True
-        await self.server.leave(seconds=LONG, patience=Patience(**patience))
+        await self.server.leave(seconds=LONG, quiet_periods=QuietPeriods(**quiet_periods))
         self.server.stop(seconds=LONG)
         await self.serving
 

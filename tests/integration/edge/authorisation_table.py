@@ -69,7 +69,7 @@ _NEW_ACCOUNT = {"userId": "unique()", "email": "new@x.test", "password": "passwo
 _SIGN_IN = {"email": "member@x.test", "password": "password8"}
 
 
-def _past(*names: str) -> Row:
+def _as_of(*names: str) -> Row:
     """A history: of the last of these things after its end too, and of a child under its own parent alone."""
     others = dict.fromkeys(names[:-1], MISSING[names[-1]])
     return _EVENTS.but(kept=frozenset(names[-1:]), missing=others)
@@ -225,12 +225,12 @@ TABLE: dict[str, Row] = {
     "GET /v1/events": _EVENTS,
     "GET /v1/events/{position}": _EVENTS,
     "GET /v1/events/{position}/tree": _EVENTS,
-    f"GET /v1/functions/{_F}/history": _past("functionId"),
-    f"GET /v1/functions/{_F}/variables/{_V}/history": _past("functionId", "variableId"),
-    f"GET /v1/functions/{_F}/deployments/{_D}/history": _past("functionId", "deploymentId"),
-    f"GET /v1/functions/{_F}/executions/{_E}/history": _past("functionId", "executionId"),
-    "GET /v1/users/{userId}/history": _past("userId"),
-    "GET /v1/teams/{teamId}/history": _past("teamId"),
+    f"GET /v1/functions/{_F}/history": _as_of("functionId"),
+    f"GET /v1/functions/{_F}/variables/{_V}/history": _as_of("functionId", "variableId"),
+    f"GET /v1/functions/{_F}/deployments/{_D}/history": _as_of("functionId", "deploymentId"),
+    f"GET /v1/functions/{_F}/executions/{_E}/history": _as_of("functionId", "executionId"),
+    "GET /v1/users/{userId}/history": _as_of("userId"),
+    "GET /v1/teams/{teamId}/history": _as_of("teamId"),
     "GET /v1/project/history": _EVENTS,
     "GET /v1/projects/{projectId}/history": _console(kept=frozenset({"projectId"})),
     f"GET /v1/functions/{_F}/diff": _EVENTS.but(query={"from": "@position"}),

@@ -23,7 +23,7 @@ from tests.integration.edge.authorisation_table import TABLE
 from tests.integration.edge.client import Client, Reply
 from tests.integration.edge.people import signed_in, user
 from tests.integration.edge.repositories import installation
-from tests.integration.edge.test_past import follow
+from tests.integration.edge.test_as_of import follow
 from tests.integration.proof.sealed import Sealed
 
 Ids = dict[str, str]

@@ -26,7 +26,7 @@ from tests.integration.edge.executor import FakeExecutor, served
 from tests.integration.edge.process import Processes
 from tests.integration.edge.wire import Application, OverSocket
 
-GENERATIONS = (None, "1.8.0", "2.5.0")
+API_VERSIONS = (None, "1.8.0", "2.5.0")
 """No header, the former generation, the newest."""
 
 
@@ -101,7 +101,7 @@ def nobody(edge: Application) -> Client:
     return Client(edge, {"host": "annals.test:80"})
 
 
-@pytest.fixture(params=GENERATIONS, ids=lambda version: version or "no header")
+@pytest.fixture(params=API_VERSIONS, ids=lambda version: version or "no header")
 def key(edge: Application, request: pytest.FixtureRequest) -> Client:
     """K of the contract, in each generation."""
     headers = {"host": "annals.test:80", "x-appwrite-project": "p1", "x-appwrite-key": "p1-all"}
@@ -112,7 +112,7 @@ def key(edge: Application, request: pytest.FixtureRequest) -> Client:
 def keys(nobody: Client) -> list[Client]:
     """K in every generation at once, for what costs a database each time."""
     key = nobody.with_(x_appwrite_project="p1", x_appwrite_key="p1-all")
-    return [key.with_(x_appwrite_response_format=version) for version in GENERATIONS]
+    return [key.with_(x_appwrite_response_format=version) for version in API_VERSIONS]
 
 
 @pytest.fixture
@@ -124,9 +124,9 @@ def plain(edge: Application) -> Client:
 @pytest.fixture
 async def admin(services: Services, nobody: Client) -> Client:
     """A user of the console, signed in."""
-    facts: dict[str, Any] = {"name": "Ada", "email": "ada@console.test", "phone": "", "sealed_password": ""}
+    recorded_events: dict[str, Any] = {"name": "Ada", "email": "ada@console.test", "phone": "", "sealed_password": ""}
     await services.log.run(
-        create_user, User.absent(CONSOLE, "ada"), meta=given.META, project_id=CONSOLE, user_id="ada", **facts
+        create_user, User.absent(CONSOLE, "ada"), meta=given.META, project_id=CONSOLE, user_id="ada", **recorded_events
     )
     session = Session(
         session_id="s1",

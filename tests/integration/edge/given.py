@@ -39,7 +39,7 @@ async def built(
     key = Deployment.key(project_id, deployment_id)
     await services.log.run(claim_build, key, meta=meta, worker="w1")
     await services.log.run(start_build, key, meta=meta, epoch=1)
-    facts: dict[str, Any] = {
+    recorded_events: dict[str, Any] = {
         "epoch": 1,
         "milliseconds": 1500,
         "specification": "s-1vcpu-1gb",
@@ -47,7 +47,9 @@ async def built(
         "logs_size": 0,
     }
     if not succeeds:
-        await services.log.run(fail_build, key, meta=meta, reason="command_failed", message="It failed.", **facts)
+        await services.log.run(
+            fail_build, key, meta=meta, reason="command_failed", message="It failed.", **recorded_events
+        )
         return
     blob = await services.blobs.put(f"artefacts/{project_id}/{deployment_id}/1/code.tar.gz", b"built")
     row = await services.database.row("SELECT * FROM deployments WHERE stream_id = %s", (key.stream,))
@@ -59,7 +61,7 @@ async def built(
         meta=meta,
         artefact=Artefact(key=blob.key, digest=blob.digest, size=blob.size),
         activate=row["activate"],
-        **facts,
+        **recorded_events,
     )
 
 

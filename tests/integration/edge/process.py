@@ -84,7 +84,7 @@ class Processes:
         prctl = ctypes.CDLL(None, use_errno=True).prctl
         prctl(_SUBREAPER, 1)
         try:
-            pid = self._forks.bear(role.launch(), output)
+            pid = self._forks.spawn(role.launch(), output)
             deadline = time.monotonic() + START_SECONDS
             while _parent(pid) != os.getpid():
                 assert time.monotonic() < deadline, "it was not handed over"

@@ -10,7 +10,7 @@ from annals.app.services import Services
 from annals.domain.execution import Execution
 from annals.settings import Settings
 from annals.store.content.inputs import KIND
-from annals.store.coordination.direct_dispatch import Door, Knock
+from annals.store.coordination.direct_dispatch import DirectDispatch, DispatchSocket
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
 
@@ -38,8 +38,8 @@ async def test_only_a_crowd_of_asynchronous_calls_holds_the_workers_back(
 async def test_a_call_that_is_to_run_now_is_told_of_at_a_workers_door_once_it_is_recorded(
     services: Services, plain: Client, settings: Settings
 ) -> None:
-    heard = asyncio.Queue[Knock]()
-    door = Door.open(settings.executor_urls, heard.put_nowait)
+    heard = asyncio.Queue[DirectDispatch]()
+    dispatch_socket = DispatchSocket.open(settings.executor_urls, heard.put_nowait)
     function_id = await given.running_function(services, plain)
 
     await given.execute(plain, function_id, async_=True, scheduledAt="2100-01-01T00:00:00.000+00:00")
@@ -47,13 +47,16 @@ async def test_a_call_that_is_to_run_now_is_told_of_at_a_workers_door_once_it_is
     accepted = await given.execute(plain, function_id, async_=True, body="payload")
 
     async with asyncio.timeout(60):
-        knock = await heard.get()
+        direct_dispatch = await heard.get()
     assert heard.empty()
-    (fact,) = await services.log.facts.of_stream(knock.stream)
-    assert knock.stream == Execution.stream(fact.project, accepted.json["$id"])
-    assert (knock.version, knock.position) == (1, fact.position)
-    assert knock.correlation == fact.event.metadata["correlation"]
-    assert services.log.mapper.decode(knock.stream, 1, Execution.Requested.TOPIC, knock.state) == fact.event
-    assert knock.given == await services.log.contents.read(knock.stream, KIND)
-    assert door is not None
-    door.close()
+    (recorded_event,) = await services.log.reader.of_stream(direct_dispatch.stream)
+    assert direct_dispatch.stream == Execution.stream(recorded_event.project, accepted.json["$id"])
+    assert (direct_dispatch.version, direct_dispatch.position) == (1, recorded_event.position)
+    assert direct_dispatch.correlation == recorded_event.event.metadata["correlation"]
+    assert (
+        services.log.mapper.decode(direct_dispatch.stream, 1, Execution.Requested.TOPIC, direct_dispatch.state)
+        == recorded_event.event
+    )
+    assert direct_dispatch.given == await services.log.contents.read(direct_dispatch.stream, KIND)
+    assert dispatch_socket is not None
+    dispatch_socket.close()

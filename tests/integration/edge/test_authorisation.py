@@ -30,10 +30,10 @@ def outcome(reply: Reply) -> Outcome:
 
 async def judge(world: World, asked: list[tuple[str, str, dict[str, str], Outcome]]) -> None:
     """Hold requests, as caller, route, ids and outcome, to what the table says; all that differ are told."""
-    gate = asyncio.Semaphore(AT_ONCE)
+    limiter = asyncio.Semaphore(AT_ONCE)
 
     async def ask(caller: str, route: str, ids: dict[str, str], expected: Outcome) -> Outcome:
-        async with gate:
+        async with limiter:
             return outcome(await world.ask(world.callers[caller], route, TABLE[route], ids))
 
     answers = await asyncio.gather(*(ask(*one) for one in asked))

@@ -36,11 +36,11 @@ async def test_specifications_are_listed(key: Client) -> None:
 
 
 async def test_an_instance_may_offer_less(settings: Settings, services: Services) -> None:
-    less = msgspec.structs.replace(
+    decrement = msgspec.structs.replace(
         settings, runtimes=("node-22",), specification_max_cpus=1, specification_max_memory_mb=512
     )
-    services.settings = less
-    services.runtimes, services.specifications = offered(less)
+    services.settings = decrement
+    services.runtimes, services.specifications = offered(decrement)
     edge = Edge(ROUTES, services.metrics)
     edge.open(services)
     client = Client(edge, {"x-appwrite-project": "p1", "x-appwrite-key": "p1-all"})

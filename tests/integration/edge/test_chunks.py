@@ -99,8 +99,8 @@ async def test_chunks_come_at_once_through_several_processes(
     assert [reply.status for reply in replies] == [202] * 4
     assert (await given.download(plain, function_id, "both")).body == FILE
     assert len(await blobs_of(services, "sources")) == 1
-    events = await services.log.facts.of_stream(Deployment.stream("p1", "both"))
-    assert [fact.event.TOPIC for fact in events] == [
+    events = await services.log.reader.of_stream(Deployment.stream("p1", "both"))
+    assert [recorded_event.event.TOPIC for recorded_event in events] == [
         "deployment.upload_started",
         "deployment.source_stored",
         "deployment.build_queued",

@@ -17,7 +17,7 @@ NONE = {"executions": 0, "builds": 0, "usage": 0}
 
 
 async def counted(services: Services) -> None:
-    follower = Follower("usage", FOLLOWING["usage"].handle, services.log.facts, Listener(services.database))
+    follower = Follower("usage", FOLLOWING["usage"].handle, services.log.reader, Listener(services.database))
     while await follower.catch_up():
         pass
 

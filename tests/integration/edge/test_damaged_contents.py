@@ -146,7 +146,7 @@ async def test_a_damaged_build_log_is_told_in_its_place(services: Services, plai
     build = Deployment.key("p1", deployment_id)
     await services.log.run(claim_build, build, meta=given.META, worker="w1")
     await services.log.run(start_build, build, meta=given.META, epoch=1)
-    facts: dict[str, Any] = {"epoch": 1, "milliseconds": 1, "specification": "s-1vcpu-1gb"}
+    recorded_events: dict[str, Any] = {"epoch": 1, "milliseconds": 1, "specification": "s-1vcpu-1gb"}
     text = LOGS.encode()
     await services.log.run(
         fail_build,
@@ -157,7 +157,7 @@ async def test_a_damaged_build_log_is_told_in_its_place(services: Services, plai
         logs_digest=digest(text),
         logs_size=len(text),
         contents=[Content(build.stream, "build", text)],
-        **facts,
+        **recorded_events,
     )
     path = f"/v1/functions/{function_id}/deployments"
     assert (await plain.get(f"{path}/{deployment_id}")).json["buildLogs"] == LOGS
@@ -191,7 +191,7 @@ async def test_a_dead_letter_whose_input_is_damaged_stays_one_and_keeps_no_other
 
 async def test_history_that_lies_in_a_damaged_archive_is_refused(services: Services, plain: Client) -> None:
     await given.function(plain)
-    last = await services.log.facts.position()
+    last = await services.log.reader.position()
     assert (await plain.get(f"/v1/events/{last}")).status == 200
     await services.blobs.put("archive/1", b"other")
     await services.database.execute(

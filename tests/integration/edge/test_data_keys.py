@@ -14,7 +14,7 @@ from tests.integration.edge.executor import FakeExecutor
 from tests.integration.edge.given import execute, function, running_function
 from tests.integration.edge.people import user
 from tests.integration.edge.reuse import META, another_process, recreate
-from tests.integration.edge.test_past import follow
+from tests.integration.edge.test_as_of import follow
 
 PROCESS = tuple[Services, Client]
 
@@ -188,7 +188,7 @@ async def test_deleted_data_key_answers_410(plain: Client, services: Services) -
     await function(plain, functionId="f")
     variable = {"variableId": "v2", "key": "K", "value": "kept", "secret": False}
     assert (await plain.post("/v1/functions/f/variables", **variable)).status == 201
-    then = str(await services.log.facts.position())
+    then = str(await services.log.reader.position())
     await follow(services)
     await services.database.execute("DELETE FROM data_keys WHERE project = 'p1'")
 

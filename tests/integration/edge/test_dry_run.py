@@ -38,7 +38,7 @@ async def kept(services: Services) -> tuple[int, int, list[str]]:
     contents = await services.database.row("SELECT count(*) AS n FROM contents")
     assert contents is not None
     blobs = [blob.key for kind in ("sources", "artefacts") async for blob in services.blobs.list(kind)]
-    return await services.log.facts.position(), contents["n"], blobs
+    return await services.log.reader.position(), contents["n"], blobs
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from annals.telemetry.metrics import Metrics
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
 from tests.integration.edge.executor import FakeExecutor
-from tests.integration.edge.test_past import follow
+from tests.integration.edge.test_as_of import follow
 
 EPHEMERAL = "/v1/project/keys/ephemeral"
 META = given.META

@@ -11,7 +11,7 @@ from tests.integration.edge.following import Following
 
 async def test_the_feed_is_followed_without_gaps_and_resumed(services: Services, edge: Edge, plain: Client) -> None:
     await given.function(plain, functionId="before")
-    began = await services.log.facts.position()
+    began = await services.log.reader.position()
     following = Following(edge, plain.headers)
     while not services.listening._inside:
         await asyncio.sleep(0.01)
@@ -26,7 +26,7 @@ async def test_the_feed_is_followed_without_gaps_and_resumed(services: Services,
 
     assert following.status == 200
     positions = [position for position, _ in seen]
-    assert positions == [f.position for f in await services.log.facts.after(began, 100, project="p1")]
+    assert positions == [f.position for f in await services.log.reader.after(began, 100, project="p1")]
     assert {event["resourceId"] for _, event in seen} == {f"f{w}-{n}" for w in range(4) for n in range(10)}
     again = Following(edge, {**plain.headers, "last-event-id": str(positions[10])})
     assert [(await again.next())[0] for _ in range(29)] == positions[11:]
@@ -40,9 +40,9 @@ async def test_a_filtered_feed_says_how_far_it_is(services: Services, edge: Edge
     following = Following(edge, plain.headers, query="after=0&type=function.updated")
 
     position, event = await following.next()
-    assert (position, event["type"]) == (await services.log.facts.position(), "function.updated")
+    assert (position, event["type"]) == (await services.log.reader.position(), "function.updated")
     await given.function(plain, functionId="f2")
-    assert await following.next() == (await services.log.facts.position(), None)
+    assert await following.next() == (await services.log.reader.position(), None)
     await following.leave()
 
 
@@ -62,7 +62,7 @@ async def test_nobody_follows_without_the_scope(edge: Edge, plain: Client) -> No
 
 async def test_nobody_follows_from_where_the_log_is_not(services: Services, edge: Edge, plain: Client) -> None:
     """From there events would be left out, and nobody would know."""
-    end = await services.log.facts.position()
+    end = await services.log.reader.position()
     for headers, query in (
         ({"last-event-id": str(end + 1)}, ""),
         ({"last-event-id": "abc"}, ""),

@@ -14,7 +14,7 @@ from annals.domain.project import Project
 from annals.store.log.log import Meta
 from tests.integration.edge import given
 from tests.integration.edge.client import Client, Reply
-from tests.integration.edge.test_past import follow
+from tests.integration.edge.test_as_of import follow
 
 
 def types(reply: Reply) -> list[str]:
@@ -53,7 +53,7 @@ async def test_a_key_keeps_its_name_when_it_is_revoked(services: Services, plain
     other = plain.with_(x_appwrite_key="p1-read")
 
     assert (await other.get(f"/v1/functions/{function_id}/history")).error[0] == 401
-    found = await services.log.facts.of_stream(f"function:p1:{function_id}")
+    found = await services.log.reader.of_stream(f"function:p1:{function_id}")
     assert found[0].event.metadata["actor"] == "key:all"
 
 
@@ -142,7 +142,7 @@ async def test_pages_of_a_long_history_are_the_same_whether_they_are_filtered_or
     await services.log.run(delete_function, key, meta=Meta(actor="test"))
     await given.function(plain, functionId=function_id)
     path = f"/v1/functions/{function_id}/history"
-    ids = [fact.position for fact in await services.log.facts.of_stream(key.stream)]
+    ids = [recorded_event.position for recorded_event in await services.log.reader.of_stream(key.stream)]
     everything = given.query("greaterThan", "position", 0)
     chance = random.Random(5)
 
@@ -212,7 +212,7 @@ async def test_the_feed_is_found_by_type_resource_actor_and_time(services: Servi
 async def test_one_event_tells_what_it_changed(services: Services, plain: Client) -> None:
     function_id = await given.function(plain, name="First")
     await plain.put(f"/v1/functions/{function_id}", name="Second", entrypoint="index.js")
-    position = await services.log.facts.position()
+    position = await services.log.reader.position()
 
     event = (await plain.get(f"/v1/events/{position}")).json
 
@@ -226,7 +226,7 @@ async def test_one_event_tells_what_it_changed(services: Services, plain: Client
 async def test_a_tree_leads_from_the_request_to_all_it_caused(services: Services, plain: Client) -> None:
     function_id = await given.function(plain)
     deployment_id = await given.upload(plain.with_(x_request_id="deploy1"), function_id)
-    queued = await services.log.facts.position()
+    queued = await services.log.reader.position()
     meta = Meta(actor="worker:w1", causation=str(queued), correlation="deploy1")
     await given.built(services, "p1", deployment_id, meta=meta)
     await follow(services)

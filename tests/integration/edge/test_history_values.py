@@ -20,7 +20,7 @@ async def test_values_that_are_no_secrets_are_shown_to_callers_that_may_read_var
         key = ApiKey(key_id=name, name=name, digest=digest(name), scopes=granted)
         await services.log.run(add_key, Project.key("p1"), meta=Meta(actor="test"), key=key)
     function_id = await given.function(plain)
-    began = await services.log.facts.position()
+    began = await services.log.reader.position()
     function, project = f"/v1/functions/{function_id}", "/v1/project"
     for path in (function, project):
         await plain.post(f"{path}/variables", variableId=f"open{path[4]}", key="OPEN", value="first", secret=False)

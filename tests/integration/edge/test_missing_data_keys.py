@@ -61,9 +61,9 @@ async def test_execution_fails_with_the_name_of_the_variable_until_it_is_set_aga
         failed = await given.execute(plain, function_id)
         assert (failed.status, failed.json["status"]) == (201, "failed")
         (ended,) = [
-            fact.event
-            for fact in await services.log.facts.of_stream(Execution.stream("p1", failed.json["$id"]))
-            if isinstance(fact.event, Execution.Failed)
+            recorded_event.event
+            for recorded_event in await services.log.reader.of_stream(Execution.stream("p1", failed.json["$id"]))
+            if isinstance(recorded_event.event, Execution.Failed)
         ]
         assert ended.reason == "variable_unreadable"
         assert f"The variable {name} cannot be read" in ended.message

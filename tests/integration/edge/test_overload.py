@@ -27,11 +27,11 @@ async def test_beyond_its_bound_it_tells_to_come_back_and_health_is_still_told(
     executor: FakeExecutor, services: Services, plain: Client, nobody: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(edge_module, "MOST_AT_ONCE", 2)
-    gate, working = await two_at_work(executor, services, plain)
+    limiter, working = await two_at_work(executor, services, plain)
 
     refused = await plain.get("/v1/functions")
     health = await nobody.get("/v1/health")
-    gate.set()
+    limiter.set()
 
     assert (refused.error, refused.headers["retry-after"]) == ((503, "general_service_unavailable"), "1")
     assert health.status == 200
@@ -43,11 +43,11 @@ async def test_one_project_has_not_all_of_a_process(
     executor: FakeExecutor, services: Services, plain: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(edge_module, "MOST_OF_PROJECT", 2)
-    gate, working = await two_at_work(executor, services, plain)
+    limiter, working = await two_at_work(executor, services, plain)
 
     refused = await plain.get("/v1/functions")
     served = await plain.with_(x_appwrite_project="p2", x_appwrite_key="p2-all").get("/v1/functions")
-    gate.set()
+    limiter.set()
 
     assert (refused.error, refused.headers["retry-after"]) == ((503, "general_service_unavailable"), "1")
     assert served.status == 200

@@ -8,7 +8,7 @@ import pytest
 from annals.app.services import Services
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
-from tests.integration.edge.test_past import follow
+from tests.integration.edge.test_as_of import follow
 
 DEFAULTS = {
     "scaling": {"minWarm": 0, "maxInstances": 0, "concurrency": 0, "idleSeconds": 0},
@@ -189,7 +189,7 @@ async def test_a_try_says_what_would_be_recorded_and_the_same_again_records_noth
 async def test_history_tells_what_changed_and_a_revert_brings_it_back(services: Services, plain: Client) -> None:
     function_id = await given.function(plain)
     path = f"/v1/functions/{function_id}"
-    first = await services.log.facts.position()
+    first = await services.log.reader.position()
     await plain.json("PUT", f"{path}/policy", {"scaling": {"concurrency": 7}})
 
     [_, changed] = (await plain.get(f"{path}/history")).json["events"]
@@ -204,9 +204,9 @@ async def test_history_tells_what_changed_and_a_revert_brings_it_back(services: 
 async def test_the_past_is_told_as_it_was(services: Services, plain: Client) -> None:
     function_id = await given.function(plain)
     path = f"/v1/functions/{function_id}/policy"
-    before = await services.log.facts.position()
+    before = await services.log.reader.position()
     await plain.json("PUT", path, {"scaling": {"idleSeconds": 9}})
-    after = await services.log.facts.position()
+    after = await services.log.reader.position()
     await follow(services)
 
     assert (await plain.get(path, asOf=str(before))).json["scaling"]["idleSeconds"] == 0

@@ -18,7 +18,7 @@ from tests.integration.edge.client import Client
 from tests.integration.edge.following import Following
 from tests.integration.edge.people import user
 from tests.integration.edge.reuse import META, create, recreate
-from tests.integration.edge.test_past import follow
+from tests.integration.edge.test_as_of import follow
 from tests.integration.proof.sealed import Sealed
 
 CANARY = "formerly"
@@ -37,7 +37,7 @@ class Former(NamedTuple):
 
 @pytest.fixture
 async def former(services: Services, plain: Client) -> Former:
-    first = await services.log.facts.position()
+    first = await services.log.reader.position()
     function_id = await given.running_function(services, plain, functionId="f", name=f"{CANARY} a name")
     values = {"variableId": "v", "key": "K", "value": f"{CANARY} a value", "secret": False}
     assert (await plain.post(f"/v1/functions/{function_id}/variables", **values)).status == 201
@@ -48,13 +48,13 @@ async def former(services: Services, plain: Client) -> Former:
     await plain.post("/v1/teams", teamId="t", name=f"{CANARY} a team")
     execution = (await given.execute(plain, function_id, path=f"/{CANARY}")).json["$id"]
     deployment = (await plain.get("/v1/functions/f/deployments")).json["deployments"][0]["$id"]
-    last = await services.log.facts.position()
+    last = await services.log.reader.position()
     moment = datetime.now(UTC).isoformat(timespec="milliseconds")
     await asyncio.sleep(0.002)  # the moment is not the one at which the next project is created
-    facts = await services.log.facts.after(first, 1000, project="p1", until=last)
+    recorded_events = await services.log.reader.after(first, 1000, project="p1", until=last)
     since = await recreate(services)
     await follow(services)
-    return Former([fact.position for fact in facts], moment, deployment, execution, since)
+    return Former([recorded_event.position for recorded_event in recorded_events], moment, deployment, execution, since)
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ async def test_past_before_the_creation_is_that_of_a_project_which_did_not_exist
 async def test_past_after_the_creation_has_nothing_of_the_predecessor(
     services: Services, plain: Client, former: Former
 ) -> None:
-    at = str(await services.log.facts.position())
+    at = str(await services.log.reader.position())
     for path in _readable(former):
         reply = await plain.get(path, asOf=at)
         assert CANARY.encode() not in reply.body, path
@@ -147,7 +147,7 @@ async def test_histories_begin_with_the_project(services: Services, plain: Clien
     assert (await plain.get("/v1/functions/f/history", [cursor])).error == (400, "general_cursor_not_found")
     (made,) = (await plain.get("/v1/users/ada/history")).json["events"]
     assert (made["type"], CANARY in str(made)) == ("user.created", False)
-    assert await services.log.facts.position() > former.since
+    assert await services.log.reader.position() > former.since
 
 
 async def test_feed_begins_with_the_project_and_ends_with_it(
@@ -181,7 +181,7 @@ async def test_cleanup_after_the_predecessor_is_none_of_the_projects_events(
     swept = await Retention(services.log, execution_days=0).sweep_executions(datetime.now(UTC))
     await follow(services)
     assert swept
-    position = await services.log.facts.position()
+    position = await services.log.reader.position()
 
     events = (await plain.get("/v1/events")).json
     assert [event["position"] for event in events["events"]] == [former.since, former.since + 1]

@@ -91,7 +91,7 @@ async def _rows(services: Services) -> dict[str, list[dict[str, Any]]]:
 
 
 async def _differences(services: Services) -> list[Any]:
-    compared = await check(services.database, services.log.facts, TABLES, report=lambda _: None)
+    compared = await check(services.database, services.log.reader, TABLES, report=lambda _: None)
     assert {one.table for one in compared} >= set(ROWS)
     return [one for one in compared if not one.same]
 
@@ -209,7 +209,11 @@ async def test_dry_run_is_checked_as_the_append_would_be(
 
 async def test_events_do_not_keep_the_incarnation_of_their_request(plain: Client, services: Services) -> None:
     await user(plain, "ada")
-    (event,) = [fact.event for fact in await services.log.facts.after(0, 1000) if isinstance(fact.event, User.Created)]
+    (event,) = [
+        recorded_event.event
+        for recorded_event in await services.log.reader.after(0, 1000)
+        if isinstance(recorded_event.event, User.Created)
+    ]
     assert "incarnation" not in event.metadata
     assert event.metadata["actor"].startswith("key:")
 
@@ -220,10 +224,10 @@ async def test_user_created_during_the_deletion_goes_with_the_project(
     """Its stream ends too: else no later project of the same id could have this user."""
     ends = 0
 
-    async def then_create(*words: Any, **facts: Any) -> None:
+    async def then_create(*words: Any, **recorded_events: Any) -> None:
         nonlocal ends
         ends += 1
-        await end_work(*words, **facts)
+        await end_work(*words, **recorded_events)
         if ends == 1:  # users are deleted by now
             await user(plain, "late", email="late@x.test")
 
@@ -240,14 +244,14 @@ async def test_deletion_and_creation_of_one_moment_never_share_a_transaction(pla
     """Requests of one process that wait together are one batch: the deletion is not among them."""
     made = (await plain.get("/v1/project/history")).json["events"][0]["position"]
     meta = Meta(actor="test", incarnation=Incarnation("p1", made))
-    facts: dict[str, Any] = {"name": "", "email": "", "phone": "", "sealed_password": ""}
+    recorded_events: dict[str, Any] = {"name": "", "email": "", "phone": "", "sealed_password": ""}
     project = await services.log.load(Project.key("p1"))
     delete_project(project)
 
     async def create(number: int) -> Recorded:
         own_id = f"u{number}"
         return await services.log.run(
-            create_user, User.absent("p1", own_id), meta=meta, project_id="p1", user_id=own_id, **facts
+            create_user, User.absent("p1", own_id), meta=meta, project_id="p1", user_id=own_id, **recorded_events
         )
 
     deletion = services.log.record([project], meta=META)

@@ -38,23 +38,23 @@ async def test_a_call_that_ends_at_once_is_one_append(
     recorded: list[int] = []
     record = services.log.record
 
-    async def counted(aggregates: Any, **facts: Any) -> Any:
+    async def counted(aggregates: Any, **recorded_events: Any) -> Any:
         recorded.append(len([event for one in aggregates for event in one.pending_events]))
-        return await record(aggregates, **facts)
+        return await record(aggregates, **recorded_events)
 
     monkeypatch.setattr(services.log, "record", counted)
-    stints: list[str] = []
-    one = services.stints.one
+    fair_queue: list[str] = []
+    one = services.fair_queue.one
 
     def begun(project_id: str, **how: Any) -> Any:
-        stints.append(project_id)
+        fair_queue.append(project_id)
         return one(project_id, **how)
 
-    monkeypatch.setattr(services.stints, "one", begun)
+    monkeypatch.setattr(services.fair_queue, "one", begun)
 
     told = (await given.execute(plain, function_id)).json
 
     assert recorded == appends
-    assert len(stints) == len(appends), "what is not recorded yet waits for no other's turn"
+    assert len(fair_queue) == len(appends), "what is not recorded yet waits for no other's turn"
     history = (await plain.get(f"/v1/functions/{function_id}/executions/{told['$id']}/history")).json["events"]
     assert [event["type"] for event in history] == ["execution.requested", f"execution.{told['status']}"]

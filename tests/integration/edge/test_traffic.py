@@ -10,8 +10,8 @@ from annals.app.services import Services
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
 from tests.integration.edge.executor import FakeExecutor
+from tests.integration.edge.test_as_of import follow
 from tests.integration.edge.test_dead_letters import attempt
-from tests.integration.edge.test_past import follow
 from tests.integration.edge.test_previews import other_deployment, preview
 
 
@@ -134,7 +134,7 @@ async def test_a_deployment_of_a_function_that_is_gone_is_nobodys(services: Serv
 
 async def test_a_deleted_deployment_is_told_and_its_calls_run_the_active_one(services: Services, plain: Client) -> None:
     function_id, active, other = await shared(services, plain)
-    before = await services.log.facts.position()
+    before = await services.log.reader.position()
     await plain.delete(f"/v1/functions/{function_id}/deployments/{other}")
 
     assert await traffic_of(plain, function_id) == [{"deploymentId": other, "percent": 100, "status": "deleted"}]
@@ -146,14 +146,14 @@ async def test_a_deleted_deployment_is_told_and_its_calls_run_the_active_one(ser
 async def test_history_tries_and_reverts_know_it(services: Services, plain: Client) -> None:
     function_id = await given.running_function(services, plain)
     other = await other_deployment(services, plain, function_id)
-    path, without = f"/v1/functions/{function_id}", await services.log.facts.position()
+    path, without = f"/v1/functions/{function_id}", await services.log.reader.position()
     body = json.dumps({"traffic": [{"deploymentId": other, "percent": 20}]}).encode()
 
     tried = await plain.send("PUT", f"{path}/policy", query="dryRun=true", content_type="application/json", body=body)
     assert [event["type"] for event in tried.json["events"]] == ["function.policy_changed"]
     assert await traffic_of(plain, function_id) == []
     assert (await put(plain, function_id, (other, 20))).status == 200
-    shares = await services.log.facts.position()
+    shares = await services.log.reader.position()
 
     told = (await plain.get(f"{path}/history")).json["events"][-1]["changes"]
     assert told == [{"field": "policy.traffic", "from": None, "to": [{"deploymentId": other, "percent": 20}]}]

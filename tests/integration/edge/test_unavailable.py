@@ -157,11 +157,11 @@ class StoreAway:
         self._record = services.log.record
         monkeypatch.setattr(services.log, "record", self.record)
 
-    async def record(self, *args: Any, **facts: Any) -> Recorded:
+    async def record(self, *args: Any, **recorded_events: Any) -> Recorded:
         if not self.back and self._takes <= 0:
             raise StoreUnavailable
         self._takes -= 1
-        return await self._record(*args, **facts)
+        return await self._record(*args, **recorded_events)
 
 
 async def ended(client: Client, function_id: str) -> dict[str, Any]:
@@ -203,8 +203,8 @@ async def test_a_call_whose_beginning_was_recorded_though_nobody_said_so_ends(
     function_id = await given.running_function(services, plain)
     record, lost = services.log.record, list[Recorded]()
 
-    async def unanswered(*args: Any, **facts: Any) -> Recorded:
-        recorded = await record(*args, **facts)
+    async def unanswered(*args: Any, **recorded_events: Any) -> Recorded:
+        recorded = await record(*args, **recorded_events)
         if not lost:
             lost.append(recorded)
             raise StoreUnavailable

@@ -11,7 +11,7 @@ from annals.app.edge.stages import Edge
 from annals.app.services import Services
 from tests.integration.edge import given
 from tests.integration.edge.client import Client, Reply
-from tests.integration.edge.test_past import follow
+from tests.integration.edge.test_as_of import follow
 
 USAGE = "/v1/usage"
 
@@ -82,7 +82,7 @@ async def test_executions_behind_a_number_are_told_as_of_then(services: Services
     function_id = await some_calls(services, plain, calls=2)
     place, since = f"{USAGE}/executions", (datetime.now(UTC) - timedelta(hours=1)).isoformat()
     then = (await plain.get(place, **{"from": since})).json["executions"]
-    position = await services.log.facts.position()
+    position = await services.log.reader.position()
     await plain.post(f"/v1/functions/{function_id}/executions")
     await follow(services)
 

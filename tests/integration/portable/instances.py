@@ -132,7 +132,7 @@ class Instance:
 
     async def follow(self) -> None:
         for name, following in FOLLOWING.items():
-            follower = Follower(name, following.handle, self.log.facts, Listener(self.database))
+            follower = Follower(name, following.handle, self.log.reader, Listener(self.database))
             while await follower.catch_up():
                 continue
 

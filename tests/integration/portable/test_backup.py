@@ -105,7 +105,7 @@ async def test_another_master_key_is_refused_before_anything_is_written(
     with there.settings.master_key.open("ab") as file:
         file.write(here.settings.master_key.read_bytes())
     await there.load(tmp_path / "b", backup=True)
-    assert await there.log.facts.position() == await here.log.facts.position()
+    assert await there.log.reader.position() == await here.log.reader.position()
 
 
 async def test_an_event_that_this_version_does_not_know_is_refused(

@@ -48,7 +48,7 @@ async def test_an_export_is_lines_of_json_that_prove_themselves(here: Instance, 
     events = [line for line in lines if "kind" not in line]
     checked = offline(tmp_path / "e.ndjson.zst", "--key", done.key)
 
-    assert len(events) == done.events == await here.log.facts.position()
+    assert len(events) == done.events == await here.log.reader.position()
     assert [event["position"] for event in events] == [*range(1, done.events + 1)]
     assert events[1]["state"]["key"]["key_id"] == "k"
     assert checked.returncode == 0, checked.stderr
@@ -87,7 +87,7 @@ async def test_an_export_can_go_on_from_a_position(here: Instance, tmp_path: Pat
     done = await here.export(tmp_path / "e", Wanted(since=5))
     plain = write(tmp_path / "plain", read(tmp_path / "e"))
 
-    assert done.events == await here.log.facts.position() - 5
+    assert done.events == await here.log.reader.position() - 5
     assert offline(plain, "--key", done.key).returncode == 0
     assert verify(plain, verifier_of(here)).header.since == 5
 

@@ -18,14 +18,14 @@ P, F = "p", "f"
 
 
 def configuration(**changes: Any) -> Configuration:
-    facts: dict[str, Any] = {
+    recorded_events: dict[str, Any] = {
         "name": "Hello",
         "runtime": "node-22",
         "entrypoint": "index.js",
         "build_specification": "s-1vcpu-1gb",
         "runtime_specification": "s-1vcpu-512mb",
     }
-    return Configuration(**{**facts, **changes})
+    return Configuration(**{**recorded_events, **changes})
 
 
 def artefact(key: str, size: int = 100) -> Artefact:
@@ -130,8 +130,13 @@ class History:
         await self.claim_build(deployment_id)
         return await self.finish_build(deployment_id, function_id, activate=activate)
 
-    async def request(self, execution_id: str, function_id: str = F, **facts: Any) -> Recorded:
-        given = {"trigger": "http", "request": Request(method="POST", path="/"), "deployment_id": "d", **facts}
+    async def request(self, execution_id: str, function_id: str = F, **recorded_events: Any) -> Recorded:
+        given = {
+            "trigger": "http",
+            "request": Request(method="POST", path="/"),
+            "deployment_id": "d",
+            **recorded_events,
+        }
         return await self.log.run(
             executions.request_execution,
             Execution.absent(P, execution_id),
@@ -169,9 +174,9 @@ class History:
             )
         return await self.log.record([execution], meta=META)
 
-    async def run(self, execution_id: str, function_id: str = F, **facts: Any) -> Recorded:
+    async def run(self, execution_id: str, function_id: str = F, **recorded_events: Any) -> Recorded:
         await self.request(execution_id, function_id, worker="api-1")
-        return await self.complete(execution_id, **facts)
+        return await self.complete(execution_id, **recorded_events)
 
     async def row(self, table: str, id: str) -> Row | None:  # noqa: A002 - any resource's id
         column = {"functions": "function_id", "deployments": "deployment_id", "executions": "execution_id"}[table]

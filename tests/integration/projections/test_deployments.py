@@ -126,7 +126,7 @@ async def test_an_upload_to_a_function_that_is_gone_is_refused(history: History)
         await history.upload("d1")
 
     assert await history.row("deployments", "d1") is None
-    assert await history.log.facts.of_stream(Deployment.stream(P, "d1")) == []
+    assert await history.log.reader.of_stream(Deployment.stream(P, "d1")) == []
 
 
 async def test_a_deployments_id_can_be_used_again_after_its_deletion(history: History) -> None:

@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 import pytest
 
 from annals.projections import own_models
-from annals.projections.own_models import Bounds, Fact, ModelInvalid, ReadModel, Stopped, fold, keep, load
+from annals.projections.own_models import Bounds, ModelInvalid, ReadModel, RecordedEvent, Stopped, fold, keep, load
 from tests.integration.projections.history import History
 
 EXAMPLE = """
-from annals.projections.own_models import Fact, ReadModel
+from annals.projections.own_models import RecordedEvent, ReadModel
 
 class Ended(ReadModel):
     columns = {"topic": "text", "events": "bigint"}
@@ -20,7 +20,7 @@ class Ended(ReadModel):
     def __init__(self):
         self.events = {}
 
-    def apply(self, fact: Fact) -> None:
+    def apply(self, fact: RecordedEvent) -> None:
         topic = type(fact.event).TOPIC
         self.events[topic] = self.events.get(topic, 0) + 1
 
@@ -35,8 +35,8 @@ class Positions(ReadModel):
     def __init__(self) -> None:
         self.seen: list[int] = []
 
-    def apply(self, fact: Fact) -> None:
-        self.seen.append(fact.position)
+    def apply(self, recorded_event: RecordedEvent) -> None:
+        self.seen.append(recorded_event.position)
 
     def rows(self) -> list[tuple[int]]:
         return [(position,) for position in self.seen]
@@ -47,7 +47,7 @@ async def work(history: History) -> int:
     await history.deploy("d1")
     for number in range(20):
         await history.run(f"e{number}")
-    return await history.log.facts.position()
+    return await history.log.reader.position()
 
 
 def file(tmp_path: Path, text: str) -> Path:
@@ -59,7 +59,7 @@ def file(tmp_path: Path, text: str) -> Path:
 async def test_a_model_from_a_file_is_shown_the_events_it_asks_for(history: History, tmp_path: Path) -> None:
     end = await work(history)
 
-    folded = await fold(history.log.facts, load(file(tmp_path, EXAMPLE)), Bounds(0, end))
+    folded = await fold(history.log.reader, load(file(tmp_path, EXAMPLE)), Bounds(0, end))
 
     assert folded.rows == [("execution.completed", 20)]
     assert folded.events == 20
@@ -70,46 +70,46 @@ async def test_every_event_within_bounds_is_seen_once_and_in_order(
 ) -> None:
     end = await work(history)
     monkeypatch.setattr(own_models, "BATCH", 7)
-    everything = [fact.position for fact in await history.log.facts.after(0, 1000)]
+    everything = [recorded_event.position for recorded_event in await history.log.reader.after(0, 1000)]
 
-    assert [p for (p,) in (await fold(history.log.facts, Positions(), Bounds(0, end))).rows] == everything
-    some = await fold(history.log.facts, Positions(), Bounds(everything[4], everything[30]))
+    assert [p for (p,) in (await fold(history.log.reader, Positions(), Bounds(0, end))).rows] == everything
+    some = await fold(history.log.reader, Positions(), Bounds(everything[4], everything[30]))
     assert [p for (p,) in some.rows] == everything[5:31]
-    assert (await fold(history.log.facts, Positions(), Bounds(0, end, project="other"))).rows == []
+    assert (await fold(history.log.reader, Positions(), Bounds(0, end, project="other"))).rows == []
 
 
 async def test_rows_are_kept_in_a_table_in_the_place_of_the_former_ones(history: History, tmp_path: Path) -> None:
     end = await work(history)
     model = load(file(tmp_path, EXAMPLE), "Ended")
     for _ in range(2):
-        await keep(history.database, "ended", model, await fold(history.log.facts, model, Bounds(0, end)))
+        await keep(history.database, "ended", model, await fold(history.log.reader, model, Bounds(0, end)))
 
     assert await history.database.rows("SELECT * FROM models.ended") == [{"topic": "execution.completed", "events": 40}]
     comment = await history.database.value("SELECT obj_description('models.ended'::regclass)")
     assert comment == f"Ended at position {end}, 20 events"
     with pytest.raises(ModelInvalid, match="no name for a table"):
-        await keep(history.database, 'x"; DROP', model, await fold(history.log.facts, model, Bounds(0, end)))
+        await keep(history.database, 'x"; DROP', model, await fold(history.log.reader, model, Bounds(0, end)))
 
 
 async def test_a_model_that_fails_names_the_event(history: History) -> None:
     end = await work(history)
 
     class Broken(Positions):
-        def apply(self, fact: Fact) -> None:
-            super().apply(fact)
+        def apply(self, recorded_event: RecordedEvent) -> None:
+            super().apply(recorded_event)
             if len(self.seen) == 3:
                 raise KeyError("agent")
 
-    third = (await history.log.facts.after(0, 3))[2].position
+    third = (await history.log.reader.after(0, 3))[2].position
     with pytest.raises(ModelInvalid, match=rf"position {third} \(function\.\w+\): KeyError"):
-        await fold(history.log.facts, Broken(), Bounds(0, end))
+        await fold(history.log.reader, Broken(), Bounds(0, end))
 
 
 @pytest.mark.parametrize(("bounds", "sentence"), [({"seconds": 0.0}, "--seconds"), ({"megabytes": 1}, "--memory")])
 async def test_a_fold_ends_at_its_bounds(history: History, bounds: dict[str, Any], sentence: str) -> None:
     end = await work(history)
     with pytest.raises(Stopped, match=sentence):
-        await fold(history.log.facts, Positions(), Bounds(0, end, **bounds))
+        await fold(history.log.reader, Positions(), Bounds(0, end, **bounds))
 
 
 async def test_a_fold_is_cancelled_between_batches(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +120,7 @@ async def test_a_fold_is_cancelled_between_batches(history: History, monkeypatch
     def report(_position: int, _events: int) -> None:
         task.cancel()
 
-    task = asyncio.ensure_future(fold(history.log.facts, model, Bounds(0, end), report))
+    task = asyncio.ensure_future(fold(history.log.reader, model, Bounds(0, end), report))
 
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -159,4 +159,4 @@ async def test_rows_without_a_value_for_each_column_are_refused(history: History
         columns: ClassVar[dict[str, str]] = {"position": "bigint", "more": "text"}
 
     with pytest.raises(ModelInvalid, match="position, more"):
-        await fold(history.log.facts, Short(), Bounds(0, await work(history)))
+        await fold(history.log.reader, Short(), Bounds(0, await work(history)))

@@ -19,7 +19,7 @@ HOURLY, YEARLY = "0 * * * *", "0 0 1 1 *"
 class Schedules:
     def __init__(self, history: History) -> None:
         self.database = history.database
-        self.follower = Follower("schedules", schedules.follow, history.log.facts, Listener(history.database), batch=3)
+        self.follower = Follower("schedules", schedules.follow, history.log.reader, Listener(history.database), batch=3)
 
     async def row(self) -> Row | None:
         while await self.follower.catch_up():

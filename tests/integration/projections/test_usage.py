@@ -21,7 +21,7 @@ ZERO = dict.fromkeys(METRICS, 0)
 
 @pytest.fixture
 def follower(history: History) -> Follower:
-    return Follower("usage", usage.follow, history.log.facts, Listener(history.database), batch=7)
+    return Follower("usage", usage.follow, history.log.reader, Listener(history.database), batch=7)
 
 
 async def catch_up(follower: Follower) -> None:
@@ -32,7 +32,7 @@ async def catch_up(follower: Follower) -> None:
 async def read(history: History, function_id: str | None = None, chosen: Range = "24h") -> Usage:
     sequence = None if function_id is None else history.incarnations[function_id]
     scope = Scope(P, function_id, sequence)
-    return await read_usage(history.database, history.log.facts, scope, chosen, datetime.now(UTC))
+    return await read_usage(history.database, history.log.reader, scope, chosen, datetime.now(UTC))
 
 
 async def some_days_work(history: History) -> None:

@@ -27,7 +27,7 @@ from bench.history import PROJECT, Happening, Shape, copy, happenings
 END = datetime(2026, 4, 20, 10, 20, tzinfo=UTC)  # clocks changed three weeks before, in Berlin and elsewhere
 SHAPE = Shape(executions=1500, end=END, days=45, functions=5, seed=7)
 FLOWS = ["count", "errors", "duration", "mbSeconds", "coldStarts", "queueTime", "builds", "buildTime"]
-Fact = dict[str, Any]
+RecordedEvent = dict[str, Any]
 
 
 @pytest.fixture
@@ -38,13 +38,13 @@ async def told(log: EventLog, database_url: str) -> EventLog:
 
 
 async def follow(log: EventLog, *, batch: int = 500, most: int = 10_000) -> None:
-    follower = Follower("usage", usage.follow, log.facts, Listener(log.database), batch=batch)
+    follower = Follower("usage", usage.follow, log.reader, Listener(log.database), batch=batch)
     for _ in range(most):
         if not await follower.catch_up():
             return
 
 
-def recounted() -> Iterator[Fact]:
+def recounted() -> Iterator[RecordedEvent]:
     """Each thing that counts, found without anything of the projections but the price of memory."""
     owners: dict[str, str] = {}
     triggers: dict[str, tuple[str, str]] = {}
@@ -74,21 +74,21 @@ def recounted() -> Iterator[Fact]:
                 yield _outcome(moment, event, *triggers[stream])
 
 
-def _outcome(moment: datetime, event: Any, function: str, trigger: str) -> Fact:
+def _outcome(moment: datetime, event: Any, function: str, trigger: str) -> RecordedEvent:
     good = isinstance(event, Execution.Completed)
-    fact = {
+    recorded_event = {
         "at": moment, "id": event.originator_id.split(":")[-1], "function": function, "trigger": trigger,
         "status": "completed" if good else "failed", "count": 1, "errors": int(not good),
         "reason": event.reason if isinstance(event, Execution.Failed) else "" if good else "canceled",
     }  # fmt: skip
     if not isinstance(event, Execution.Canceled) and event.ran is not None:
         ran = event.ran
-        fact |= {
+        recorded_event |= {
             "deployment": ran.deployment_id, "specification": ran.specification, "duration": ran.run_ms,
             "mbSeconds": megabyte_seconds(ran.specification, ran.run_ms), "coldStarts": int(ran.cold),
             "queueTime": ran.queue_ms, "took": ran.run_ms,
         }  # fmt: skip
-    return fact
+    return recorded_event
 
 
 COUNTED = list(recounted())
@@ -100,39 +100,44 @@ def asked(
     found = ZoneInfo(zone)
     edges = edges_of(start, end, interval, found)
     former = before(edges, interval, found) if compare else []
-    facts = {"measures": list(MEASURES), "top": 1000, **other}
-    if interval == "minute" or "hour" in facts.get("group_by", ()):
-        facts["measures"] = [m for m in facts["measures"] if m not in {"storage", "buildStorage"}]
+    recorded_events = {"measures": list(MEASURES), "top": 1000, **other}
+    if interval == "minute" or "hour" in recorded_events.get("group_by", ()):
+        recorded_events["measures"] = [m for m in recorded_events["measures"] if m not in {"storage", "buildStorage"}]
     return Question(
-        project_id=PROJECT, interval=interval, zone=found, edges=[*former, *edges], compared=len(former), **facts
+        project_id=PROJECT,
+        interval=interval,
+        zone=found,
+        edges=[*former, *edges],
+        compared=len(former),
+        **recorded_events,
     )
 
 
-def key_of(fact: Fact, question: Question) -> tuple[Any, ...]:
-    hour = fact["at"].astimezone(question.zone).hour
-    return tuple(hour if d == "hour" else fact.get(d, "") for d in question.group_by)
+def key_of(recorded_event: RecordedEvent, question: Question) -> tuple[Any, ...]:
+    hour = recorded_event["at"].astimezone(question.zone).hour
+    return tuple(hour if d == "hour" else recorded_event.get(d, "") for d in question.group_by)
 
 
 def agrees(question: Question, found: Answer) -> None:
     """Every value of every group and period against a recount."""
-    facts = [f for f in COUNTED if all(f.get(d, "") in words for d, words in question.filters.items())]
+    recorded_events = [f for f in COUNTED if all(f.get(d, "") in words for d, words in question.filters.items())]
     sums: defaultdict[tuple[Any, int], defaultdict[str, int]] = defaultdict(lambda: defaultdict(int))
     took: defaultdict[tuple[Any, int], list[int]] = defaultdict(list)
     keys = set()
     edges = question.edges
-    for fact in facts:
-        if fact["at"] >= question.end or (fact["at"] < question.start and not question.opening):
+    for recorded_event in recorded_events:
+        if recorded_event["at"] >= question.end or (recorded_event["at"] < question.start and not question.opening):
             continue
-        key = key_of(fact, question)
+        key = key_of(recorded_event, question)
         keys.add(key)
-        period = bisect_right(edges, fact["at"])
+        period = bisect_right(edges, recorded_event["at"])
         for measure in FLOWS:
-            sums[key, period][measure] += fact.get(measure, 0)
-        for measure in {"storage", "buildStorage"} & fact.keys():
+            sums[key, period][measure] += recorded_event.get(measure, 0)
+        for measure in {"storage", "buildStorage"} & recorded_event.keys():
             for later in range(period, len(edges)):
-                sums[key, later][measure] += fact[measure]
-        if "took" in fact:
-            took[key, period].append(fact["took"])
+                sums[key, later][measure] += recorded_event[measure]
+        if "took" in recorded_event:
+            took[key, period].append(recorded_event["took"])
     if question.group_by:
         assert {tuple(group.key.values()) for group in found.groups} >= {
             key for key in keys if any(sums[key, p]["count"] + sums[key, p]["builds"] for p in range(1, len(edges)))
@@ -184,7 +189,7 @@ async def test_every_answer_is_what_a_recount_of_the_log_gives(told: EventLog, b
     await follow(told, batch=400, most=booked)
 
     for question in QUESTIONS:
-        agrees(question, await answer(told.database, told.facts, question))
+        agrees(question, await answer(told.database, told.reader, question))
 
 
 async def test_any_question_at_random_is_answered_right(told: EventLog) -> None:
@@ -204,14 +209,14 @@ async def test_any_question_at_random_is_answered_right(told: EventLog) -> None:
             group_by=chance.sample(["function", "deployment", "trigger", "status", "reason", "hour"], k=2),
             filters={name: filters[name] for name in chance.sample(sorted(filters), k=chance.randrange(3))},
         )
-        agrees(question, await answer(told.database, told.facts, question))
+        agrees(question, await answer(told.database, told.reader, question))
 
 
 async def test_groups_beyond_the_top_are_one_and_nothing_is_lost(told: EventLog) -> None:
     await follow(told)
     question = asked(END - timedelta(days=20), END, "day", group_by=["function"], top=2)
 
-    found = await answer(told.database, told.facts, question)
+    found = await answer(told.database, told.reader, question)
 
     assert len(found.groups) == 2
     assert found.other is not None
@@ -223,13 +228,13 @@ async def test_groups_beyond_the_top_are_one_and_nothing_is_lost(told: EventLog)
 
 async def only_total(log: EventLog, measure: str) -> object:
     question = asked(END - timedelta(days=20), END, "day")
-    return (await answer(log.database, log.facts, question)).total.total[measure]
+    return (await answer(log.database, log.reader, question)).total.total[measure]
 
 
 async def test_every_number_leads_to_its_executions(told: EventLog) -> None:
     await follow(told)
     question = asked(END - timedelta(days=30), END, "total", group_by=["function", "status", "hour"], zone="Asia/Tokyo")
-    found = await answer(told.database, told.facts, question)
+    found = await answer(told.database, told.reader, question)
     assert len(found.groups) > 50
 
     for group in found.groups[::9]:
@@ -238,7 +243,7 @@ async def test_every_number_leads_to_its_executions(told: EventLog) -> None:
         listed: list[Ended] = []
         cursor: int | None = 0
         while cursor is not None:
-            read, cursor = await page(told.facts, wanted, cursor=cursor, limit=7)
+            read, cursor = await page(told.reader, wanted, cursor=cursor, limit=7)
             listed += read
         assert len({ended.execution_id for ended in listed}) == len(listed) == group.total["count"]
         assert sum(ended.duration for ended in listed) == group.total["duration"]

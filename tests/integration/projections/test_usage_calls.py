@@ -22,7 +22,7 @@ async def test_it_begins_with_what_was_booked_before(told: EventLog, database_ur
     await told.database.execute("DELETE FROM schema_migrations WHERE name = %s", (MIGRATION,))
     await follow(told, batch=400, most=4)
     assert await told.database.value(ROWS) == 0
-    agrees(QUESTION, await answer(told.database, told.facts, QUESTION))
+    agrees(QUESTION, await answer(told.database, told.reader, QUESTION))
 
     with psycopg.connect(database_url) as conn:
         conn.execute(migration.text.encode())
@@ -32,8 +32,8 @@ async def test_it_begins_with_what_was_booked_before(told: EventLog, database_ur
         )
 
     assert await told.database.value(ROWS) > 0
-    agrees(QUESTION, await answer(told.database, told.facts, QUESTION))
+    agrees(QUESTION, await answer(told.database, told.reader, QUESTION))
     await follow(told)
-    agrees(QUESTION, await answer(told.database, told.facts, QUESTION))
-    found = await check(told.database, told.facts, ["usage"], report=lambda _progress: None)
+    agrees(QUESTION, await answer(told.database, told.reader, QUESTION))
+    found = await check(told.database, told.reader, ["usage"], report=lambda _progress: None)
     assert [comparison for comparison in found if not comparison.same] == []

@@ -8,7 +8,7 @@ from psycopg.sql import SQL, Identifier
 
 from annals.projections.replay.replay import check, rebuild
 from annals.store.log.log import EventLog
-from tests.house.source import ROOT
+from tests.architecture.source import ROOT
 from tests.integration.projections.test_usage_analytics import COUNTED, SHAPE, about, follow, told
 
 __all__ = ["told"]
@@ -16,16 +16,16 @@ __all__ = ["told"]
 
 async def test_a_rebuild_gives_the_same_cells_and_the_views_read_them(told: EventLog) -> None:
     await follow(told, batch=123)
-    compared = await check(told.database, told.facts, ["usage"], report=lambda _: None)
+    compared = await check(told.database, told.reader, ["usage"], report=lambda _: None)
     assert [comparison for comparison in compared if not comparison.same] == []
     assert {c.table: c.live for c in compared}["usage_cells"] > 5000
 
-    await rebuild(told.database, told.facts, ["usage"], report=lambda _: None)
+    await rebuild(told.database, told.reader, ["usage"], report=lambda _: None)
 
     counted = await told.database.value("SELECT sum(executions) FROM analytics.usage_days")
     assert counted == SHAPE.executions
     share = "SELECT analytics.percentile(sum(durations), 0.95) FROM analytics.usage_hours"
-    durations = [fact["took"] for fact in COUNTED if "took" in fact]
+    durations = [recorded_event["took"] for recorded_event in COUNTED if "took" in recorded_event]
     about(await told.database.value(share), durations, 95)
 
 

@@ -42,7 +42,7 @@ class Sealed:
         return checkpoint
 
     async def follow(self) -> None:
-        follower = Follower(FOLLOWER, seal, self.log.facts, Listener(self.database))
+        follower = Follower(FOLLOWER, seal, self.log.reader, Listener(self.database))
         while await follower.catch_up():
             pass
 

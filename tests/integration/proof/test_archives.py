@@ -15,7 +15,7 @@ from annals.store.content.blobs import BlobError
 from annals.store.log import archives
 from annals.store.log.archives import ArchiveDamaged, Archiver, Archives
 from annals.store.log.log import EventLog
-from annals.store.log.reader import Fact
+from annals.store.log.reader import RecordedEvent
 from tests.integration.projections.history import META, History
 from tests.integration.proof.sealed import Sealed, forge
 
@@ -28,7 +28,7 @@ async def old(history: History, sealed: Sealed) -> Sealed:
     await history.function()
     for number in range(EXECUTIONS):
         await history.run(f"e{number}")
-    position = await sealed.log.facts.position()
+    position = await sealed.log.reader.position()
     await sealed.log.run(
         sweep_executions,
         Retention.key("p"),
@@ -44,11 +44,13 @@ async def old(history: History, sealed: Sealed) -> Sealed:
     return sealed
 
 
-async def whole(log: EventLog, *, project: str | None = None, limit: int = 70) -> list[Fact]:
-    facts: list[Fact] = []
-    while batch := await log.facts.after(facts[-1].position if facts else 0, limit, project=project):
-        facts += batch
-    return facts
+async def whole(log: EventLog, *, project: str | None = None, limit: int = 70) -> list[RecordedEvent]:
+    recorded_events: list[RecordedEvent] = []
+    while batch := await log.reader.after(
+        recorded_events[-1].position if recorded_events else 0, limit, project=project
+    ):
+        recorded_events += batch
+    return recorded_events
 
 
 async def test_archived_events_leave_the_table_and_are_read_as_before(old: Sealed) -> None:
@@ -62,7 +64,7 @@ async def test_archived_events_leave_the_table_and_are_read_as_before(old: Seale
     assert await whole(old.log) == before
     assert await whole(old.log, project="p") == of_p
     assert await whole(old.log, project="q") == []
-    assert [f.position for f in await old.log.facts.after(10, 5, until=12)] == [11, 12]
+    assert [f.position for f in await old.log.reader.after(10, 5, until=12)] == [11, 12]
 
 
 async def test_streams_that_commands_fold_stay(old: Sealed, history: History) -> None:
@@ -75,26 +77,26 @@ async def test_streams_that_commands_fold_stay(old: Sealed, history: History) ->
 
 async def test_an_archived_execution_is_still_history(old: Sealed) -> None:
     stream = Execution.stream("p", "e7")
-    before = await old.log.facts.of_stream(stream)
+    before = await old.log.reader.of_stream(stream)
 
     await old.archive()
 
-    assert await old.log.facts.of_stream(stream) == before
+    assert await old.log.reader.of_stream(stream) == before
     assert len(before) == 2
-    execution = await old.log.facts.aggregate_at(Execution.key("p", "e7"), before[0].position)
+    execution = await old.log.reader.aggregate_at(Execution.key("p", "e7"), before[0].position)
     assert isinstance(execution, Execution)
     assert execution.status == "processing"
-    assert await old.log.facts.of_stream(Execution.stream("p", "never")) == []
-    assert await old.log.facts.at(before[1].position) == before[1]
+    assert await old.log.reader.of_stream(Execution.stream("p", "never")) == []
+    assert await old.log.reader.at(before[1].position) == before[1]
 
 
 async def test_read_models_are_rebuilt_from_archives(old: Sealed) -> None:
     await old.archive()
 
-    found = await check(old.database, old.log.facts, report=lambda _: None)
+    found = await check(old.database, old.log.reader, report=lambda _: None)
 
     assert [one for one in found if not one.same] == []
-    await rebuild(old.database, old.log.facts, ("usage",), report=lambda _: None)
+    await rebuild(old.database, old.log.reader, ("usage",), report=lambda _: None)
     assert await _executions_booked(old) == EXECUTIONS
 
 
@@ -109,18 +111,22 @@ async def test_rebuilt_usage_knows_beginnings_that_lie_in_an_earlier_archived_ba
     monkeypatch.setattr(refill, "BATCH", 7)
     await old.archive()
 
-    await rebuild(old.database, old.log.facts, ("usage",), report=lambda _: None)
+    await rebuild(old.database, old.log.reader, ("usage",), report=lambda _: None)
 
     assert await _executions_booked(old) == EXECUTIONS
 
 
 async def test_archived_outcomes_find_their_archived_beginnings(old: Sealed) -> None:
     """As a recount finds them that begins between the two."""
-    outcomes = [fact for fact in await whole(old.log, project="p") if isinstance(fact.event, Execution.Completed)]
+    outcomes = [
+        recorded_event
+        for recorded_event in await whole(old.log, project="p")
+        if isinstance(recorded_event.event, Execution.Completed)
+    ]
     await old.archive()
 
     async with old.database.transaction() as conn:
-        found = await all_beginnings(conn, old.log.facts, outcomes)
+        found = await all_beginnings(conn, old.log.reader, outcomes)
 
     assert found.keys() == {Execution.stream("p", f"e{number}") for number in range(EXECUTIONS)}
     assert {(began.function_id, began.trigger) for began in found.values()} == {("f", "http")}
@@ -132,7 +138,7 @@ async def test_an_archived_log_is_verified_with_its_archives(old: Sealed) -> Non
     verdict = await old.verify()
 
     assert verdict.ok
-    assert verdict.proven_position == await old.log.facts.position()
+    assert verdict.proven_position == await old.log.reader.position()
 
 
 async def test_what_stays_of_an_archived_stretch_is_verified_as_well(old: Sealed) -> None:
@@ -147,12 +153,12 @@ async def test_what_stays_of_an_archived_stretch_is_verified_as_well(old: Sealed
 
 async def test_what_is_not_remembered_of_archives_is_read_again(old: Sealed, monkeypatch: pytest.MonkeyPatch) -> None:
     stream = Execution.stream("p", "e7")
-    before = await old.log.facts.of_stream(stream)
+    before = await old.log.reader.of_stream(stream)
     await old.archive()
     monkeypatch.setattr(archives, "STREAMS_BYTES", 0)
 
     for _ in range(2):
-        assert await old.log.facts.of_stream(stream) == before
+        assert await old.log.reader.of_stream(stream) == before
 
 
 @pytest.mark.parametrize("damage", ["a changed byte", "gone", "empty"])

@@ -6,7 +6,7 @@ import pytest
 
 from annals.settings import Settings
 from annals.store.content.blobs import BlobError
-from annals.store.log.tail_cache import Window
+from annals.store.log.tail_cache import TailCache
 from annals.store.postgres.database import Database
 from annals.store.postgres.listener import Listener
 from annals.store.proof.notes import signing_key
@@ -19,7 +19,7 @@ class Keeper:
         self.settings = Settings(data=folder, checkpoint_places=places)
         listener = Listener(sealed.database)
         self.sealing = Sealing(sealed.log, self.settings)
-        self.follower = self.sealing.follower(listener, Window(sealed.log.facts, listener))
+        self.follower = self.sealing.follower(listener, TailCache(sealed.log.reader, listener))
 
     async def turn(self) -> int | None:
         while await self.follower.catch_up():

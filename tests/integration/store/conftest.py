@@ -34,7 +34,7 @@ def open_log(accounts_url: str, tmp_path: Path) -> OpenLog:
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[EventLog]:
-        database = await Database.open(accounts_url, patience=30.0)
+        database = await Database.open(accounts_url, retry_seconds=30.0)
         contents = Contents(database, Blobs.open(tmp_path / "blobs"))
         log = await EventLog.open(database, contents=contents, inline=ledger.inline, refusals=ledger.REFUSALS)
         try:

@@ -38,9 +38,9 @@ async def test_the_answer_holds_the_rows_that_the_projection_returned(log: Event
 async def test_events_carry_who_and_what_led_to_them(log: EventLog) -> None:
     await log.run(open_account, absent("a"), meta=META, account="a")
 
-    (fact,) = await log.facts.after(0, 10)
-    assert fact.event.metadata == {"actor": "user:u1", "request": "r1", "address": "10.0.0.1"}
-    assert fact.project == "p"
+    (recorded_event,) = await log.reader.after(0, 10)
+    assert recorded_event.event.metadata == {"actor": "user:u1", "request": "r1", "address": "10.0.0.1"}
+    assert recorded_event.project == "p"
 
 
 async def test_a_wish_already_true_records_nothing_and_answers_with_the_newest_position(log: EventLog) -> None:
@@ -50,7 +50,7 @@ async def test_a_wish_already_true_records_nothing_and_answers_with_the_newest_p
 
     assert recorded.position == opened.position
     assert recorded.rows == {}
-    assert len(await log.facts.after(0, 10)) == 1
+    assert len(await log.reader.after(0, 10)) == 1
 
 
 async def test_what_a_command_was_shown_holds_when_it_is_recorded(
@@ -135,7 +135,7 @@ async def test_a_name_that_is_taken_fails_its_own_request_and_nothing_of_it_is_r
 
     assert [type(outcome) for outcome in outcomes if isinstance(outcome, BaseException)] == [NameTaken]
     assert isinstance(outcomes[5], NameTaken)
-    assert len(await log.facts.after(0, 100)) == 11
+    assert len(await log.reader.after(0, 100)) == 11
     assert await log.load(absent("b")) is None
 
 
@@ -195,7 +195,7 @@ async def test_threads_use_the_synchronous_face(log: EventLog) -> None:
     position = await asyncio.to_thread(work)
 
     assert (await log.load(key("a"))).balance == 3
-    assert position == await log.facts.position()
+    assert position == await log.reader.position()
     with pytest.raises(RuntimeError, match="await the log itself"):
         log.sync.load(key("a"))
 
@@ -206,11 +206,11 @@ async def test_a_stream_can_be_read_as_it_was(log: EventLog) -> None:
     await log.run(deposit, key("a"), meta=META, amount=7)
     assert then.recorded_at is not None
 
-    account = await log.facts.aggregate_at(key("a"), then.position)
+    account = await log.reader.aggregate_at(key("a"), then.position)
 
     assert account is not None
     assert vars(account)["balance"] == 5
-    assert await log.facts.position_at(then.recorded_at) >= then.position
+    assert await log.reader.position_at(then.recorded_at) >= then.position
 
 
 async def test_many_writers_of_one_stream_all_get_their_turn(log: EventLog, open_log: OpenLog) -> None:

@@ -64,9 +64,12 @@ async def test_a_new_log_compresses_and_everybody_reads_it(database_url: str, tm
     async with opened(database_url, tmp_path) as log:
         await execute(log, "one")
 
-        facts = await log.facts.after(0, 10)
+        recorded_events = await log.reader.after(0, 10)
         assert await first_bytes(log, "one") == [b"\x01", b"\x01"]
-        assert [type(fact.event) for fact in facts] == [Execution.Requested, Execution.Completed]
+        assert [type(recorded_event.event) for recorded_event in recorded_events] == [
+            Execution.Requested,
+            Execution.Completed,
+        ]
         assert (await log.load(Execution.key("p", "one"))).status == "completed"
 
 
@@ -92,7 +95,7 @@ async def test_an_append_finds_its_own_events_in_either_form(database_url: str, 
     async with opened(database_url, tmp_path) as log:
         log.mapper.compacts = were
         await execute(log, "one")
-        events = [fact.event for fact in await log.facts.after(0, 10)]
+        events = [recorded_event.event for recorded_event in await log.reader.after(0, 10)]
         log.mapper.compacts = not were
         conn = await log.database.connect("test")
         async with conn:

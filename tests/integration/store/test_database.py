@@ -48,7 +48,7 @@ async def test_a_transaction_whose_connection_ends_says_that_the_store_is_away(d
 async def test_while_postgres_is_away_reads_say_so_and_work_again_by_themselves(
     database_url: str, postgres: Postgres
 ) -> None:
-    database = await Database.open(database_url, patience=1.0)
+    database = await Database.open(database_url, retry_seconds=1.0)
     postgres.crash()
     try:
         with pytest.raises(StoreUnavailable):
@@ -67,7 +67,7 @@ async def test_while_postgres_is_away_reads_say_so_and_work_again_by_themselves(
 
 async def test_a_database_that_is_not_there_is_said_so(postgres: Postgres) -> None:
     with pytest.raises(StoreUnavailable, match="cannot be reached"):
-        await Database.open(postgres.url("absent"), patience=0.5)
+        await Database.open(postgres.url("absent"), retry_seconds=0.5)
 
 
 async def test_session_of_a_client_that_is_gone_ends_and_lets_go_of_the_lock(database: Database) -> None:

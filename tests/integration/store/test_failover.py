@@ -18,8 +18,8 @@ async def test_promoted_standby_has_all_that_was_acknowledged() -> None:
     try:
         migrate(pair.url())
         pair.replicate()
-        database = await Database.open(pair.url(), patience=5.0)
-        appender = GroupAppender(database, patience=5.0)
+        database = await Database.open(pair.url(), retry_seconds=5.0)
+        appender = GroupAppender(database, retry_seconds=5.0)
         acknowledged: list[str] = []
         unknown: list[str] = []
         ended = False
@@ -56,7 +56,7 @@ async def test_promoted_standby_has_all_that_was_acknowledged() -> None:
         pair.standby.start()
         pair.standby.promote()
 
-        promoted = await Database.open(pair.standby.url(), patience=60.0)
+        promoted = await Database.open(pair.standby.url(), retry_seconds=60.0)
         rows = await promoted.rows("SELECT originator_id, notification_id FROM events")
         await promoted.close()
     finally:
@@ -73,8 +73,8 @@ async def test_processes_go_on_at_the_promoted_standby_when_the_url_names_both()
         pair.replicate()
         url = pair.url_of_both()
         migrate(url)
-        database = await Database.open(url, patience=30.0)
-        appender = GroupAppender(database, patience=30.0)
+        database = await Database.open(url, retry_seconds=30.0)
+        appender = GroupAppender(database, retry_seconds=30.0)
         await appender.append(request(event("before:p")))
 
         pair.crash()

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from annals.store.log.follower import Follower, PoisonedBy, reached
 from annals.store.log.log import EventLog
-from annals.store.log.reader import Fact
+from annals.store.log.reader import RecordedEvent
 from annals.store.postgres.database import Connection, Database
 from annals.store.postgres.listener import Listener
 from tests.integration.store.conftest import META
@@ -31,15 +31,18 @@ class Sums:
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
-        self.refuses: Callable[[Fact], Exception | None] = lambda _fact: None
+        self.refuses: Callable[[RecordedEvent], Exception | None] = lambda _recorded_event: None
 
-    async def handle(self, conn: Connection, facts: Sequence[Fact]) -> None:
-        self.batches.append([fact.position for fact in facts])
-        for fact in facts:
-            if error := self.refuses(fact):
+    async def handle(self, conn: Connection, recorded_events: Sequence[RecordedEvent]) -> None:
+        self.batches.append([recorded_event.position for recorded_event in recorded_events])
+        for recorded_event in recorded_events:
+            if error := self.refuses(recorded_event):
                 raise error
-            if isinstance(fact.event, Account.Deposited):
-                await conn.execute("INSERT INTO sums VALUES (%s, %s)", (fact.event.originator_id, fact.event.amount))
+            if isinstance(recorded_event.event, Account.Deposited):
+                await conn.execute(
+                    "INSERT INTO sums VALUES (%s, %s)",
+                    (recorded_event.event.originator_id, recorded_event.event.amount),
+                )
 
     @property
     def positions(self) -> list[int]:
@@ -80,29 +83,29 @@ async def test_it_takes_the_log_in_order_and_remembers_where_it_is(
     log: EventLog, listener: Listener, sums: Sums
 ) -> None:
     await deposits(log, 7)
-    follower = Follower("sums", sums.handle, log.facts, listener, batch=3)
+    follower = Follower("sums", sums.handle, log.reader, listener, batch=3)
 
     assert [await follower.catch_up() for _ in range(4)] == [3, 3, 2, 0]
 
-    again = Follower("sums", sums.handle, log.facts, listener)
+    again = Follower("sums", sums.handle, log.reader, listener)
     assert await again.catch_up() == 0
-    assert sums.positions == [fact.position for fact in await log.facts.after(0, 100)]
+    assert sums.positions == [recorded_event.position for recorded_event in await log.reader.after(0, 100)]
     assert await total(log.database) == 7
-    assert follower.position == await log.facts.position()
+    assert follower.position == await log.reader.position()
 
 
 async def test_a_commit_wakes_it_at_once(log: EventLog, listener: Listener, sums: Sums) -> None:
     await until(lambda: _true(listener.count > 0))
-    running = asyncio.create_task(Follower("sums", sums.handle, log.facts, listener, poll_seconds=600).run())
+    running = asyncio.create_task(Follower("sums", sums.handle, log.reader, listener, poll_seconds=600).run())
     await deposits(log, 1)
 
-    assert await reached(log.database, "sums", await log.facts.position(), seconds=60)
+    assert await reached(log.database, "sums", await log.reader.position(), seconds=60)
     running.cancel()
 
 
 async def test_two_copies_share_the_work_without_doing_it_twice(log: EventLog, listener: Listener, sums: Sums) -> None:
     await deposits(log, 30)
-    copies = [Follower("sums", sums.handle, log.facts, listener, batch=2) for _ in range(2)]
+    copies = [Follower("sums", sums.handle, log.reader, listener, batch=2) for _ in range(2)]
 
     await asyncio.gather(*(_to_the_end(copy) for copy in copies))
 
@@ -113,9 +116,9 @@ async def test_two_copies_share_the_work_without_doing_it_twice(log: EventLog, l
 async def test_what_a_handler_wrote_before_it_failed_is_undone(log: EventLog, listener: Listener, sums: Sums) -> None:
     await deposits(log, 3)
     failing = iter([OSError("the disk is away")])
-    last = await log.facts.position()
-    sums.refuses = lambda fact: next(failing, None) if fact.position == last else None
-    follower = Follower("sums", sums.handle, log.facts, listener)
+    last = await log.reader.position()
+    sums.refuses = lambda recorded_event: next(failing, None) if recorded_event.position == last else None
+    follower = Follower("sums", sums.handle, log.reader, listener)
 
     with pytest.raises(OSError, match="away"):
         await follower.catch_up()
@@ -129,32 +132,32 @@ async def test_a_poisoned_event_stops_its_follower_visibly_and_no_other(
     log: EventLog, listener: Listener, sums: Sums
 ) -> None:
     await deposits(log, 6)
-    poison = (await log.facts.after(0, 100))[4].position
-    sums.refuses = lambda fact: ValueError("cannot take this") if fact.position == poison else None
+    poison = (await log.reader.after(0, 100))[4].position
+    sums.refuses = lambda recorded_event: ValueError("cannot take this") if recorded_event.position == poison else None
     others = Sums()
 
     with capture_logs():  # what tests print is sent between processes, which takes no half of a character
-        await asyncio.wait_for(Follower("sums", sums.handle, log.facts, listener).run(), 60)
+        await asyncio.wait_for(Follower("sums", sums.handle, log.reader, listener).run(), 60)
 
     row = await log.database.row("SELECT position, error FROM checkpoints WHERE name = 'sums'")
     assert row is not None
     assert row["position"] < poison
     assert "cannot take this" in row["error"]
     assert await total(log.database) == 3  # all before it
-    assert await Follower("others", others.handle, log.facts, listener).catch_up() == 7
+    assert await Follower("others", others.handle, log.reader, listener).catch_up() == 7
 
-    sums.refuses = lambda _fact: None
-    cured = Follower("sums", sums.handle, log.facts, listener)
+    sums.refuses = lambda _recorded_event: None
+    cured = Follower("sums", sums.handle, log.reader, listener)
     assert await cured.catch_up() > 0
     assert await log.database.value("SELECT error FROM checkpoints WHERE name = 'sums'") == ""
 
 
 async def test_what_poisoned_it_is_noted_once_postgres_takes_it(log: EventLog, listener: Listener, sums: Sums) -> None:
     await deposits(log, 1)
-    sums.refuses = lambda _fact: ValueError("cannot take this")
+    sums.refuses = lambda _recorded_event: ValueError("cannot take this")
     for statement in NOTES_ARE_LOST:
         await log.database.execute(statement)
-    running = asyncio.create_task(Follower("sums", sums.handle, log.facts, listener).run())
+    running = asyncio.create_task(Follower("sums", sums.handle, log.reader, listener).run())
     await until(lambda: log.database.value("SELECT is_called FROM lost"))
     assert not running.done()
 
@@ -168,10 +171,10 @@ async def test_poison_is_noted_also_before_there_is_a_checkpoint_and_whatever_it
     log: EventLog, listener: Listener, sums: Sums
 ) -> None:
     await deposits(log, 1)
-    sums.refuses = lambda _fact: ValueError("no text for Postgres: \0\ud800")
+    sums.refuses = lambda _recorded_event: ValueError("no text for Postgres: \0\ud800")
 
     with capture_logs():  # what tests print is sent between processes, which takes no half of a character
-        await asyncio.wait_for(Follower("sums", sums.handle, log.facts, listener).run(), 60)
+        await asyncio.wait_for(Follower("sums", sums.handle, log.reader, listener).run(), 60)
 
     row = await log.database.row("SELECT position, error FROM checkpoints WHERE name = 'sums'")
     assert row is not None
@@ -185,19 +188,19 @@ async def test_an_event_nobody_can_read_is_poison_too(log: EventLog, listener: L
         "INSERT INTO events (originator_id, originator_version, topic, state, recorded_at)"
         " VALUES ('x:p:1', 1, 'x.unheard_of', '{}', now())"
     )
-    follower = Follower("sums", sums.handle, log.facts, listener)
+    follower = Follower("sums", sums.handle, log.reader, listener)
 
     with pytest.raises(PoisonedBy, match=r"x\.unheard_of"):
         await follower.catch_up()
 
     assert await total(log.database) == 1  # what came before it is done
-    assert follower.position == await log.facts.position() - 1
+    assert follower.position == await log.reader.position() - 1
 
 
 async def test_it_outlives_the_loss_of_every_connection(log: EventLog, listener: Listener, sums: Sums) -> None:
     await deposits(log, 2)
-    running = asyncio.create_task(Follower("sums", sums.handle, log.facts, listener, poll_seconds=0.1).run())
-    assert await reached(log.database, "sums", await log.facts.position(), seconds=60)
+    running = asyncio.create_task(Follower("sums", sums.handle, log.reader, listener, poll_seconds=0.1).run())
+    assert await reached(log.database, "sums", await log.reader.position(), seconds=60)
 
     await log.database.rows(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -205,7 +208,7 @@ async def test_it_outlives_the_loss_of_every_connection(log: EventLog, listener:
     )
     await deposits(log, 2)
 
-    assert await reached(log.database, "sums", await log.facts.position(), seconds=60)
+    assert await reached(log.database, "sums", await log.reader.position(), seconds=60)
     assert await total(log.database) == 4
     running.cancel()
 

@@ -29,7 +29,7 @@ WRONG = Statement("SELECT 1 / %(zero)s::int", {"zero": 0})
 
 @pytest.fixture
 async def appender(database: Database) -> AsyncIterator[GroupAppender]:
-    appender = GroupAppender(database, patience=30.0)
+    appender = GroupAppender(database, retry_seconds=30.0)
     try:
         yield appender
     finally:
@@ -233,7 +233,7 @@ async def test_a_commit_whose_answer_was_lost_counts_once(
 async def test_without_a_database_writes_are_refused_and_work_again_by_themselves(
     database: Database, postgres: Postgres
 ) -> None:
-    appender = GroupAppender(database, patience=1.0)
+    appender = GroupAppender(database, retry_seconds=1.0)
     await appender.append(request(event("before:p")))
     postgres.crash()
     try:

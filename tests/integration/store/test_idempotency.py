@@ -69,7 +69,7 @@ class Side:
 
 @asynccontextmanager
 async def side(url: str, folder: Path, holder: str) -> AsyncIterator[Side]:
-    database = await AnswersLate.open(url, patience=60.0)
+    database = await AnswersLate.open(url, retry_seconds=60.0)
     await Leases(database).beat(holder, "api")
     if not await database.rows("SELECT FROM projects"):
         await add_project(database, "p", "p0", "p1")
@@ -96,7 +96,9 @@ async def other(database_url: str, tmp_path: Path) -> AsyncIterator[Side]:
 
 @asynccontextmanager
 async def changes_lost(database: Database) -> AsyncIterator[None]:
-    database.patience = 1.0  # the requests are refused for as long as the trigger exists: waiting longer gains nothing
+    database.retry_seconds = (
+        1.0  # the requests are refused for as long as the trigger exists: waiting longer gains nothing
+    )
     for statement in CHANGES_ARE_LOST:
         await database.execute(statement)
     yield

@@ -54,7 +54,7 @@ async def test_a_conflict_is_the_librarys_integrity_error(application: LogApplic
 async def test_it_loads_streams_that_began_again(application: LogApplication, log: EventLog) -> None:
     await asyncio.to_thread(application.save, opened())
     await log.run(close, key("a"), meta=META)
-    former = await log.facts.aggregates([key("a")])
+    former = await log.reader.aggregates([key("a")])
 
     def work() -> Account:
         application.save(*open_account(former[0], account="a", name="again"))  # type: ignore[arg-type]

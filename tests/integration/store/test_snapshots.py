@@ -51,14 +51,14 @@ async def test_a_load_begins_at_the_newest_snapshot(log: EventLog) -> None:
 async def test_the_past_is_folded_from_the_nearest_snapshot_before_it(log: EventLog) -> None:
     await _deposited(log, 35)
     await _snapshot_version(log, 30)
-    position = (await log.facts.of_stream(key("a").stream))[26].position
-    folded = await log.facts.aggregate_at(key("a"), position)
+    position = (await log.reader.of_stream(key("a").stream))[26].position
+    folded = await log.reader.aggregate_at(key("a"), position)
 
     await log.database.execute("DELETE FROM events WHERE originator_version <= 20")  # were they read, it would show
 
     for found in (
-        await log.facts.aggregate_at(key("a"), position),
-        await log.facts.aggregate_before(Account, key("a").stream, 28),
+        await log.reader.aggregate_at(key("a"), position),
+        await log.reader.aggregate_before(Account, key("a").stream, 28),
     ):
         assert found is not None
         assert folded is not None
@@ -134,14 +134,14 @@ async def test_snapshots_that_nobody_edited_are_what_their_events_fold_to(log: E
 async def test_edited_snapshot_is_found_and_mended(log: EventLog, edit: str) -> None:
     await _deposited(log, 25)
     await _snapshot_version(log, 20)
-    position = (await log.facts.of_stream(key("a").stream))[19].position
-    richer: Account = await log.facts.aggregate_at(key("a"), position)  # type: ignore[assignment]
+    position = (await log.reader.of_stream(key("a").stream))[19].position
+    richer: Account = await log.reader.aggregate_at(key("a"), position)  # type: ignore[assignment]
     richer.balance += 1_000_000
     await log.database.execute(edit, {"state": snapshots.take(richer)})
 
     (found,) = await SnapshotCheck(log.database, log.mapper).run()
-    (compared,) = await check(log.database, log.facts, ["snapshots"], report=lambda _: None)
-    await rebuild(log.database, log.facts, ["snapshots"], report=lambda _: None)
+    (compared,) = await check(log.database, log.reader, ["snapshots"], report=lambda _: None)
+    await rebuild(log.database, log.reader, ["snapshots"], report=lambda _: None)
 
     assert (found.stream, found.version, found.position) == (key("a").stream, 20, position)
     assert not compared.same

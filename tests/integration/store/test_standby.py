@@ -54,7 +54,7 @@ def database_url(pair: Replicated) -> Iterator[str]:
 
 @pytest.fixture
 async def appender(database: Database) -> AsyncIterator[GroupAppender]:
-    appender = GroupAppender(database, patience=60.0)
+    appender = GroupAppender(database, retry_seconds=60.0)
     try:
         yield appender
     finally:
@@ -171,8 +171,8 @@ async def test_append_that_committed_after_the_reconnect_waits_for_a_barrier_of_
 async def test_appends_are_refused_at_once_while_the_standby_is_away_and_reads_go_on(
     appender: GroupAppender, database: Database, database_url: str, pair: Replicated
 ) -> None:
-    elsewhere = await Database.open(database_url, patience=30.0)
-    other = GroupAppender(elsewhere, patience=30.0)
+    elsewhere = await Database.open(database_url, retry_seconds=30.0)
+    other = GroupAppender(elsewhere, retry_seconds=30.0)
     await asyncio.gather(appender.append(request(event("a:p"))), other.append(request(event("b:p"))))
     pair.standby.stop()
 
@@ -199,7 +199,7 @@ async def test_appends_are_refused_at_once_while_the_standby_is_away_and_reads_g
 async def test_appender_closes_though_its_batch_waits_for_a_standby_that_is_away(
     database: Database, pair: Replicated
 ) -> None:
-    appender = GroupAppender(database, patience=60.0)
+    appender = GroupAppender(database, retry_seconds=60.0)
     pair.standby.stop()
     with pytest.raises(StandbyAway):
         await appender.append(request(event("a:p")))
@@ -224,7 +224,7 @@ async def test_answer_that_something_is_so_already_waits_for_the_standby_too(
             while (await log.load(key("a"))).balance != 1 or log.database.standby.away:
                 await asyncio.sleep(0.01)
 
-        log.database.patience = 1.0
+        log.database.retry_seconds = 1.0
         for _ in range(3):
             with pytest.raises(StoreUnavailable):
                 await log.run(deposit, key("a"), meta=META, amount=0)  # which changes nothing
@@ -271,8 +271,8 @@ async def _crash_of_a_backend(pair: Replicated) -> None:
 async def test_crashed_primary_shows_nothing_that_no_standby_has(
     database_url: str, pair: Replicated, crash: Callable[[Replicated], Awaitable[None]]
 ) -> None:
-    database = await Database.open(database_url, patience=2.0)
-    appender = GroupAppender(database, patience=2.0)
+    database = await Database.open(database_url, retry_seconds=2.0)
+    appender = GroupAppender(database, retry_seconds=2.0)
     await appender.append(request(event("before:p")))
     pair.standby.stop()
     with pytest.raises(StandbyAway):
@@ -280,12 +280,12 @@ async def test_crashed_primary_shows_nothing_that_no_standby_has(
 
     await crash(pair)
 
-    hasty = await Database.open(database_url, patience=2.0, settles=False)
+    hasty = await Database.open(database_url, retry_seconds=2.0, settles=False)
     assert await value_in_the_end(hasty, "SELECT count(*) FROM events") == 2  # the premise: the server shows it
     with pytest.raises(StoreUnavailable):
         await database.value("SELECT count(*) FROM events")
     with pytest.raises(StoreUnavailable):
-        await (await Database.open(database_url, patience=2.0)).close()
+        await (await Database.open(database_url, retry_seconds=2.0)).close()
     pair.standby.start()
     assert await value_in_the_end(database, "SELECT count(*) FROM events") == 2
     await hasty.close()

@@ -8,7 +8,7 @@ import pytest
 from annals.store.content.blobs import Blobs
 from annals.store.log.archives import Archives
 from annals.store.log.mapper import EventMapper
-from annals.store.log.reader import Facts
+from annals.store.log.reader import EventReader
 from annals.store.postgres.database import Database
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -29,9 +29,9 @@ async def test_a_time_means_the_highest_position_recorded_by_then(database: Data
             " VALUES (%s, 's:p', %s, 't', '', %s)",
             (position, position, at),
         )
-    facts = Facts(database, EventMapper(), Archives(database, Blobs.open("memory://")))
+    recorded_events = EventReader(database, EventMapper(), Archives(database, Blobs.open("memory://")))
 
     moments = {START - timedelta(days=1), START, at + timedelta(days=1), *(at for _, at in recorded)}
     moments |= {moment + timedelta(milliseconds=1) for moment in moments}
     for moment in moments:
-        assert await facts.position_at(moment) == max((p for p, at in recorded if at <= moment), default=0)
+        assert await recorded_events.position_at(moment) == max((p for p, at in recorded if at <= moment), default=0)

@@ -8,7 +8,7 @@ import pytest
 
 from annals.domain.origin import Origin, ReferenceType
 from annals.vcs.client import Repositories, Wanted
-from annals.vcs.errors import Refusal
+from annals.vcs.errors import RepositoryError
 from annals.vcs.jobs import Bounds, Bundled, Folder, Git, GitHub, Place, Report
 from annals.vcs.trees import Files
 from tests.integration.vcs.hosts import GitHub as GitHubHost
@@ -63,14 +63,14 @@ async def test_a_template_that_is_there_already_is_not_committed_again(repositor
 async def test_a_template_goes_to_a_branch_that_is_there_and_to_folders(repository: Repository) -> None:
     with http_host({"team/app": repository}) as base:
         for kind, root in (("tag", "fn"), ("branch", "other.txt")):
-            with pytest.raises(Refusal) as refused:
+            with pytest.raises(RepositoryError) as refused:
                 await deployed(Git(url=f"{base}/team/app"), kind, root)  # type: ignore[arg-type]
             assert refused.value.kind in {"reference", "folder"}
     assert history(repository) == ["First"]
 
 
 async def test_a_work_tree_of_the_operators_is_left_alone(repository: Repository) -> None:
-    with pytest.raises(Refusal, match="work tree"):
+    with pytest.raises(RepositoryError, match="work tree"):
         await deployed(Git(url=f"file://{repository.folder}", trusted=True))
     assert history(repository) == ["First"]
 

@@ -10,7 +10,7 @@ import pytest
 
 from annals.domain.origin import Origin, ReferenceType
 from annals.vcs.client import Repositories, Wanted
-from annals.vcs.errors import Refusal
+from annals.vcs.errors import RepositoryError
 from annals.vcs.jobs import Bounds, Bundled, Git, GitHub, Place
 from tests.integration.vcs.hosts import GitHub as GitHubHost
 from tests.integration.vcs.hosts import Repository, http_host, ssh_host
@@ -59,8 +59,8 @@ async def fetch(
     return files, origin
 
 
-async def refusal(place: Place, *wanted: str, **given: object) -> Refusal:
-    with pytest.raises(Refusal) as refused:
+async def refusal(place: Place, *wanted: str, **given: object) -> RepositoryError:
+    with pytest.raises(RepositoryError) as refused:
         await fetch(place, *wanted, **given)  # type: ignore[arg-type]
     return refused.value
 

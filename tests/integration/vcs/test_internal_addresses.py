@@ -7,11 +7,11 @@ import pytest
 
 from annals.domain.origin import Origin
 from annals.vcs.client import Repositories, Wanted
-from annals.vcs.errors import Refusal
+from annals.vcs.errors import RepositoryError
 from annals.vcs.jobs import Bounds, Git
 
 
-class Door:
+class DispatchSocket:
     """A service of the inside, which counts who knocks; as a host that is allowed, it sends callers elsewhere."""
 
     def __init__(self, elsewhere: str = "") -> None:
@@ -27,18 +27,18 @@ class Door:
 
 
 @pytest.fixture
-async def inside() -> AsyncIterator[tuple[Door, int]]:
-    door = Door()
+async def inside() -> AsyncIterator[tuple[DispatchSocket, int]]:
+    door = DispatchSocket()
     server = await asyncio.start_server(door.answer, "0.0.0.0", 0)  # noqa: S104 any spelling of this machine
     yield door, server.sockets[0].getsockname()[1]
     server.close()
 
 
-async def refusal(url: str, *, hosts: tuple[str, ...] = ()) -> Refusal:
+async def refusal(url: str, *, hosts: tuple[str, ...] = ()) -> RepositoryError:
     wanted = Wanted(
         place=Git(url=url), reference_type="branch", reference="main", root_directory="", known=Origin()
     )  # fmt: skip
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(RepositoryError) as refused:
         async with Repositories(allowed_hosts=hosts, bounds=Bounds(seconds=90)).fetch(wanted):
             pass
     return refused.value
@@ -52,7 +52,7 @@ SPELLINGS = (
 
 
 @pytest.mark.timeout(600)
-async def test_no_spelling_of_this_machine_is_reached(inside: tuple[Door, int]) -> None:
+async def test_no_spelling_of_this_machine_is_reached(inside: tuple[DispatchSocket, int]) -> None:
     door, port = inside
     refused = await asyncio.gather(*(refusal(f"https://{host}:{port}/team/app") for host in SPELLINGS))
 
@@ -61,7 +61,7 @@ async def test_no_spelling_of_this_machine_is_reached(inside: tuple[Door, int]) 
 
 
 @pytest.mark.timeout(600)
-async def test_a_host_that_is_allowed_sends_nobody_inside(inside: tuple[Door, int]) -> None:
+async def test_a_host_that_is_allowed_sends_nobody_inside(inside: tuple[DispatchSocket, int]) -> None:
     """Neither to another port of its own, nor to another spelling of itself, nor to another scheme."""
     door, port = inside
     targets = [
@@ -69,7 +69,7 @@ async def test_a_host_that_is_allowed_sends_nobody_inside(inside: tuple[Door, in
         *("file:///etc/passwd", "gopher://127.0.0.1:1/", f"//127.0.0.1:{port}/x", f"http://a@127.0.0.1:{port}/x"),
     ]
     for target in targets:
-        host = Door(target)
+        host = DispatchSocket(target)
         server = await asyncio.start_server(host.answer, "127.0.0.1", 0)
         at = server.sockets[0].getsockname()[1]
 

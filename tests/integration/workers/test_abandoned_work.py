@@ -16,8 +16,8 @@ from annals.domain.function import Function
 from annals.domain.policy import Retries
 from annals.domain.ports import Outcome
 from annals.domain.project import Project
-from annals.workers.blob_garbage import Litter
-from annals.workers.cleanup import Chores
+from annals.workers.blob_garbage import BlobGarbage
+from annals.workers.cleanup import Cleanup
 from annals.workers.retention import Retention
 from tests.integration.workers.world import META, PROJECT, SOURCE, World
 
@@ -37,14 +37,14 @@ def retention(world: World) -> Retention:
 
 
 async def retire(world: World, stream: str) -> None:
-    litter = Litter(world.database, world.contents, grace=timedelta(hours=1))
-    await Chores(world.log, world.executor, retention(world), litter).retire_function(stream)
+    blob_garbage = BlobGarbage(world.database, world.contents, grace=timedelta(hours=1))
+    await Cleanup(world.log, world.executor, retention(world), blob_garbage).retire_function(stream)
 
 
 async def some_work(world: World) -> list[str]:
     """Executions and builds in every state before their end, and ended ones; all of their streams."""
     incarnation = await world.built()
-    worker = world.executions(await world.presence())
+    worker = world.executions(await world.process_lease())
     done, retried = await world.request("done", incarnation), "retried"
     await worker.run(done)
     world.executor.outcome = Outcome(status_code=500, reason="crashed", message="It died.")
@@ -83,7 +83,7 @@ async def test_what_was_accepted_ends_once(world: World, monkeypatch: pytest.Mon
     assert found == canceled
     for table in ("executions", "deployments", "abandoned_builds"):
         assert await world.database.value(f"SELECT count(*) FROM {table}") == 0  # noqa: S608
-    (last,) = [fact.event for fact in await world.log.facts.of_stream(streams[3])][-1:]
+    (last,) = [recorded_event.event for recorded_event in await world.log.reader.of_stream(streams[3])][-1:]
     assert (last.reason, last.metadata["actor"]) == ("function_deleted", "retention")
     before = await position(world)
     await retire(world, stream)
@@ -119,13 +119,13 @@ async def test_a_project_ends_when_all_it_had_accepted_has(world: World) -> None
 
     ended = await end_project(world.log, PROJECT, META)
 
-    recorded = await world.log.facts.after(before, 100)
+    recorded = await world.log.reader.after(before, 100)
     assert sorted((e.originator_id, e.TOPIC) for e in would) == sorted(
         (f.event.originator_id, f.event.TOPIC) for f in recorded
     )
 
     for stream in streams:
-        last = (await world.log.facts.of_stream(stream))[-1]
+        last = (await world.log.reader.of_stream(stream))[-1]
         assert last.position < ended.position
     found = await ends(world, streams)
     assert all(len(topics) == 1 for topics in found.values()), found
@@ -146,7 +146,7 @@ async def test_an_id_that_is_taken_again_ends_what_it_stood_for(world: World) ->
 
 async def test_nothing_begins_for_a_function_that_is_gone(world: World) -> None:
     incarnation = await world.function()
-    facts: dict[str, Any] = {
+    recorded_events: dict[str, Any] = {
         "project_id": PROJECT,
         "function_id": "f",
         "function_incarnation": incarnation,
@@ -156,12 +156,12 @@ async def test_nothing_begins_for_a_function_that_is_gone(world: World) -> None:
         "activate": True,
         "size": 77,
     }
-    begun = {**facts, "deployment_id": "begun"}
+    begun = {**recorded_events, "deployment_id": "begun"}
     await world.log.run(begin_upload, Deployment.absent(PROJECT, "begun"), meta=META, **begun)
     await delete(world)
     before = await position(world)
 
-    late = {**facts, "deployment_id": "late"}
+    late = {**recorded_events, "deployment_id": "late"}
     for command, sent in ((begin_upload, late), (create_deployment, {**late, "source": SOURCE})):
         with pytest.raises(FunctionNotFound):
             await world.log.run(command, Deployment.absent(PROJECT, "late"), meta=META, **sent)

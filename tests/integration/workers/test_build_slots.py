@@ -18,8 +18,8 @@ from annals.store.coordination.leases import BuildSlots
 from annals.store.errors import NoPlace
 from annals.store.log.request import BuildSlot
 from annals.workers.builds import Builds
-from annals.workers.job_messages import BUILD_DEPLOYMENT, WakeUp
-from annals.workers.redelivery import Missed
+from annals.workers.job_messages import BUILD_DEPLOYMENT, JobMessage
+from annals.workers.redelivery import Redelivery
 from tests.integration.workers.executor import FakeExecutor
 from tests.integration.workers.test_recovery import FakeQueue
 from tests.integration.workers.valkey import until
@@ -54,13 +54,13 @@ class Workers:
         self.tasks: list[asyncio.Task[None]] = []
         self._loop = asyncio.get_running_loop()
 
-    def wake(self, wake_ups: Iterable[WakeUp]) -> int:
-        asked = [wake_up.stream for wake_up in wake_ups]
+    def wake(self, job_messages: Iterable[JobMessage]) -> int:
+        asked = [job_message.stream for job_message in job_messages]
         for stream in asked:
             self._loop.call_soon_threadsafe(self.begin, stream)
         return len(asked)
 
-    def queued(self, queue_name: str, lane: str = "") -> int:
+    def queued(self, queue_name: str, tenant: str = "") -> int:
         return 0
 
     def begin(self, stream: str) -> None:
@@ -69,7 +69,7 @@ class Workers:
 
     async def start(self, world: World, *capacities: BuildSlots) -> None:
         for capacity in capacities:
-            self.builds.append(world.builds(await world.presence(builds=capacity), queue=self))
+            self.builds.append(world.builds(await world.process_lease(builds=capacity), queue=self))
 
 
 @pytest.fixture
@@ -203,7 +203,7 @@ async def test_long_build_leaves_the_reserve_to_a_short_one_while_slots_are_shar
 
 
 async def test_claim_beyond_the_share_is_refused_by_postgres(world: World) -> None:
-    await world.presence(builds=BuildSlots(2, 0))
+    await world.process_lease(builds=BuildSlots(2, 0))
     noisy, quiet = await project(world, "noisy"), await project(world, "quiet")
     for number in range(3):
         await deployment(world, "noisy", noisy, f"n{number}")
@@ -227,15 +227,15 @@ async def test_claim_beyond_the_share_is_refused_by_postgres(world: World) -> No
 
 
 async def test_builds_that_may_not_start_are_not_sent_again(world: World) -> None:
-    await world.presence(builds=BuildSlots(1, 0))
+    await world.process_lease(builds=BuildSlots(1, 0))
     noisy = await project(world, "noisy")
     streams = [await deployment(world, "noisy", noisy, f"n{number}") for number in range(3)]
     queue, now = FakeQueue(), 0.0
-    sweep = Missed(world.database, queue, clock=lambda: now).sweep
+    sweep = Redelivery(world.database, queue, clock=lambda: now).sweep
     await sweep()
     now = 4.0
 
     assert await sweep() == 1
-    assert [(wake_up.actor, wake_up.stream) for wake_up in queue.sent] == [(BUILD_DEPLOYMENT, streams[0])]
+    assert [(job_message.actor, job_message.stream) for job_message in queue.sent] == [(BUILD_DEPLOYMENT, streams[0])]
     await world.log.run(claim_build, Deployment.key("noisy", "n0"), meta=META, worker="w")
     assert await sweep() == 0

@@ -16,7 +16,7 @@ KEY = Deployment.key(PROJECT, "d")
 async def test_becomes_ready_and_active_with_its_whole_log(world: World) -> None:
     stream = await world.deployment(await world.function())
 
-    await world.builds(await world.presence()).run(stream)
+    await world.builds(await world.process_lease()).run(stream)
 
     [job] = world.executor.builds
     assert (job.source, job.commands, job.epoch) == (SOURCE, "npm install", 1)
@@ -42,7 +42,7 @@ async def test_its_log_can_be_read_while_it_runs(world: World) -> None:
     stream = await world.deployment(await world.function())
     world.executor.go.clear()
 
-    building = asyncio.create_task(world.builds(await world.presence()).run(stream))
+    building = asyncio.create_task(world.builds(await world.process_lease()).run(stream))
 
     await until(lambda: _shows(world, "installing\npacking\n"))
     assert (await world.deployed())["status"] == "building"
@@ -53,7 +53,7 @@ async def test_its_log_can_be_read_while_it_runs(world: World) -> None:
 
 async def test_of_two_workers_one_builds(world: World) -> None:
     stream = await world.deployment(await world.function())
-    first, second = world.builds(await world.presence()), world.builds(await world.presence())
+    first, second = world.builds(await world.process_lease()), world.builds(await world.process_lease())
 
     await asyncio.gather(first.run(stream), second.run(stream), first.run(stream))
 
@@ -64,7 +64,7 @@ async def test_a_failure_ends_its_log_with_the_reason(world: World) -> None:
     stream = await world.deployment(await world.function())
     world.executor.build_outcome = BuildOutcome(reason="empty_source", message="Error: No source code found.")
 
-    await world.builds(await world.presence()).run(stream)
+    await world.builds(await world.process_lease()).run(stream)
 
     row = await world.deployed()
     assert (row["status"], row["reason"], row["build_size"]) == ("failed", "empty_source", 0)
@@ -74,7 +74,7 @@ async def test_a_failure_ends_its_log_with_the_reason(world: World) -> None:
 
 async def test_a_cancel_during_the_build_kills_it_and_nothing_revives_it(world: World) -> None:
     stream = await world.deployment(await world.function())
-    builds = world.builds(await world.presence())
+    builds = world.builds(await world.process_lease())
     world.executor.go.clear()
     building = asyncio.create_task(builds.run(stream))
     await until(lambda: _shows(world, "installing\npacking\n"))
@@ -91,7 +91,7 @@ async def test_a_cancel_during_the_build_kills_it_and_nothing_revives_it(world: 
 async def test_a_result_after_the_cancel_is_refused(world: World) -> None:
     stream = await world.deployment(await world.function())
     world.executor.go.clear()
-    building = asyncio.create_task(world.builds(await world.presence()).run(stream))
+    building = asyncio.create_task(world.builds(await world.process_lease()).run(stream))
     await until(lambda: _shows(world, "installing\npacking\n"))
     await world.log.run(cancel_build, KEY, meta=META, function_id="f", seconds=3)
 
@@ -106,7 +106,7 @@ async def test_one_canceled_before_it_spoke_is_killed_with_its_first_word(world:
     stream = await world.deployment(await world.function())
     world.executor.go.clear()
     world.executor.says = []
-    building = asyncio.create_task(world.builds(await world.presence()).run(stream))
+    building = asyncio.create_task(world.builds(await world.process_lease()).run(stream))
     await until(lambda: world.executor.builds)
     await world.log.run(cancel_build, KEY, meta=META, function_id="f", seconds=0)
 
@@ -120,10 +120,10 @@ async def test_one_canceled_before_it_spoke_is_killed_with_its_first_word(world:
 async def test_a_lost_workers_late_result_is_refused_and_the_next_one_counts(world: World) -> None:
     stream = await world.deployment(await world.function())
     world.executor.go.clear()
-    lost = asyncio.create_task(world.builds(await world.presence()).run(stream))
+    lost = asyncio.create_task(world.builds(await world.process_lease()).run(stream))
     await until(lambda: _shows(world, "installing\npacking\n"))
     await world.log.run(recover_build, KEY, meta=META, epoch=1, attempts=3)
-    second = asyncio.create_task(world.builds(await world.presence()).run(stream))
+    second = asyncio.create_task(world.builds(await world.process_lease()).run(stream))
     await until(lambda: len(world.executor.builds) == 2)
 
     world.executor.go.set()
@@ -135,7 +135,7 @@ async def test_a_lost_workers_late_result_is_refused_and_the_next_one_counts(wor
 
 async def test_without_an_executor_it_is_queued_again_and_ends_after_the_last_attempt(world: World) -> None:
     stream = await world.deployment(await world.function())
-    builds = world.builds(await world.presence())
+    builds = world.builds(await world.process_lease())
     world.executor.lost = True
 
     await builds.run(stream)
@@ -151,7 +151,7 @@ async def test_without_an_executor_it_is_queued_again_and_ends_after_the_last_at
 async def test_one_that_is_interrupted_is_handed_back(world: World) -> None:
     stream = await world.deployment(await world.function())
     world.executor.go.clear()
-    building = asyncio.create_task(world.builds(await world.presence()).run(stream))
+    building = asyncio.create_task(world.builds(await world.process_lease()).run(stream))
     await until(lambda: world.executor.builds)
 
     building.cancel()
@@ -164,7 +164,7 @@ async def test_one_that_is_interrupted_is_handed_back(world: World) -> None:
 async def test_deleting_its_deployment_or_function_leaves_no_piece_of_its_log(world: World) -> None:
     incarnation = await world.function()
     world.executor.go.clear()
-    builds = world.builds(await world.presence())
+    builds = world.builds(await world.process_lease())
     first = await world.deployment(incarnation, "d1")
     second = await world.deployment(incarnation, "d2")
     running = [asyncio.create_task(builds.run(first)), asyncio.create_task(builds.run(second))]
@@ -186,7 +186,7 @@ async def test_a_long_log_keeps_its_end(world: World) -> None:
     stream = await world.deployment(await world.function())
     world.executor.says = [f"{n:06d}".ljust(9_999, ".") + "\n" for n in range(150)]
 
-    await world.builds(await world.presence()).run(stream)
+    await world.builds(await world.process_lease()).run(stream)
 
     kept = await world.kept(stream, "build")
     assert len(kept) == 1_000_000

@@ -6,20 +6,20 @@ from datetime import timedelta
 from annals.domain.commands.executions import cancel_execution
 from annals.domain.execution import Execution
 from annals.domain.ports import Output
-from annals.workers.blob_garbage import Litter
-from annals.workers.cleanup import Chores
+from annals.workers.blob_garbage import BlobGarbage
+from annals.workers.cleanup import Cleanup
 from annals.workers.retention import Retention
 from tests.integration.workers.executor import ANY
 from tests.integration.workers.valkey import until
 from tests.integration.workers.world import META, PROJECT, World
 
 
-def chores(world: World) -> Chores:
-    return Chores(
+def cleanup(world: World) -> Cleanup:
+    return Cleanup(
         world.log,
         world.executor,
         Retention(world.log, execution_days=14),
-        Litter(world.database, world.contents, grace=timedelta(hours=1)),
+        BlobGarbage(world.database, world.contents, grace=timedelta(hours=1)),
     )
 
 
@@ -32,11 +32,11 @@ async def test_a_run_is_killed_and_its_outcome_refused(world: World) -> None:
     incarnation = await world.built()
     stream = await world.request("x1", incarnation)
     world.executor.go.clear()
-    running = asyncio.create_task(world.executions(await world.presence()).run(stream))
+    running = asyncio.create_task(world.executions(await world.process_lease()).run(stream))
     await until(lambda: world.executor.runs)
     await cancel(world, "x1", incarnation)
 
-    await chores(world).stop_execution(stream)
+    await cleanup(world).stop_execution(stream)
     await running
 
     assert await world.topics(stream) == ["execution.requested", "execution.claimed", "execution.canceled"]
@@ -49,11 +49,11 @@ async def test_what_a_killed_run_had_written_is_kept(world: World) -> None:
     stream = await world.request("x1", incarnation)
     world.executor.go.clear()
     world.executor.written[ANY] = Output("half done")
-    running = asyncio.create_task(world.executions(await world.presence()).run(stream))
+    running = asyncio.create_task(world.executions(await world.process_lease()).run(stream))
     await until(lambda: world.executor.runs)
     await cancel(world, "x1", incarnation)
 
-    await chores(world).stop_execution(stream)
+    await cleanup(world).stop_execution(stream)
     await running
 
     assert (await world.topics(stream))[2:] == ["execution.canceled", "execution.output_kept"]
@@ -69,7 +69,7 @@ async def test_a_run_that_reaches_its_executor_after_the_cancel_is_killed_there(
     execution.claim("w1")
     await world.log.record([execution], meta=META)
     await cancel(world, "x1", incarnation)
-    stopping = asyncio.create_task(chores(world).stop_execution(stream))
+    stopping = asyncio.create_task(cleanup(world).stop_execution(stream))
     await until(lambda: world.executor.canceled)
     world.executor.go.clear()
     late = asyncio.create_task(world.executor._wait_or_be_killed("x1"))
@@ -83,8 +83,8 @@ async def test_what_never_ran_is_looked_for_nowhere(world: World) -> None:
     stream = await world.request("x1", incarnation)
     await cancel(world, "x1", incarnation)
 
-    await chores(world).stop_execution(stream)
-    await world.executions(await world.presence()).run(stream)
+    await cleanup(world).stop_execution(stream)
+    await world.executions(await world.process_lease()).run(stream)
 
     assert world.executor.canceled == []
     assert world.executor.runs == []
@@ -93,11 +93,11 @@ async def test_what_never_ran_is_looked_for_nowhere(world: World) -> None:
 async def test_a_pinned_execution_runs_its_deployment_whichever_is_active(world: World) -> None:
     incarnation = await world.built()
     stream = await world.deployment(incarnation, "d2")
-    await world.builds(await world.presence()).run(stream)
+    await world.builds(await world.process_lease()).run(stream)
     assert (await world.functions())["deployment_id"] == "d2"
     former, usual = await world.request("x1", incarnation, pinned="d-f"), await world.request("x2", incarnation)
 
-    worker = world.executions(await world.presence())
+    worker = world.executions(await world.process_lease())
     await worker.run(former)
     await worker.run(usual)
 
@@ -108,7 +108,7 @@ async def test_a_pinned_execution_runs_its_deployment_whichever_is_active(world:
 async def test_a_pinned_execution_whose_deployment_is_gone_says_so(world: World) -> None:
     incarnation = await world.built()
 
-    await world.executions(await world.presence()).run(await world.request("x1", incarnation, pinned="nope"))
+    await world.executions(await world.process_lease()).run(await world.request("x1", incarnation, pinned="nope"))
 
     row = await world.execution("x1")
     assert (row["status"], row["reason"]) == ("failed", "deployment_missing")

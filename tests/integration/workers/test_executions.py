@@ -24,7 +24,7 @@ async def test_runs_with_what_it_was_given_and_records_the_answer(world: World) 
     )
     stream = await world.request("x1", incarnation, given=given)
 
-    await world.executions(await world.presence()).run(stream)
+    await world.executions(await world.process_lease()).run(stream)
 
     [run] = world.executor.runs
     headers = dict(run.headers)
@@ -47,7 +47,7 @@ async def test_one_whose_input_is_damaged_does_not_run(world: World) -> None:
     sealed[-1] ^= 1
     await world.contents.blobs.put(blob, bytes(sealed))
 
-    await world.executions(await world.presence()).run(stream)
+    await world.executions(await world.process_lease()).run(stream)
 
     row = await world.execution("x1")
     assert (row["status"], row["reason"]) == ("failed", "error")
@@ -58,7 +58,7 @@ async def test_one_whose_input_is_damaged_does_not_run(world: World) -> None:
 async def test_of_two_workers_one_wins(world: World) -> None:
     incarnation = await world.built()
     streams = [await world.request(f"x{n}", incarnation) for n in range(20)]
-    first, second = world.executions(await world.presence()), world.executions(await world.presence())
+    first, second = world.executions(await world.process_lease()), world.executions(await world.process_lease())
 
     await asyncio.gather(*(worker.run(stream) for stream in streams for worker in (first, second, first)))
 
@@ -71,7 +71,7 @@ async def test_a_late_outcome_is_refused(world: World) -> None:
     """A worker that was paused beyond its lease comes back with an answer."""
     stream = await world.request("x1", await world.built())
     world.executor.go.clear()
-    running = asyncio.create_task(world.executions(await world.presence()).run(stream))
+    running = asyncio.create_task(world.executions(await world.process_lease()).run(stream))
     await until(lambda: world.executor.runs)
     await world.log.run(lose_execution, Execution.key(PROJECT, "x1"), meta=META, epoch=1, now=datetime.now(UTC))
 
@@ -90,7 +90,7 @@ async def test_a_canceled_one_does_not_run(world: World) -> None:
         cancel_execution, Execution.key(PROJECT, "x1"), meta=META, function_id="f", incarnation=incarnation
     )
 
-    await world.executions(await world.presence()).run(stream)
+    await world.executions(await world.process_lease()).run(stream)
 
     assert world.executor.runs == []
     assert (await world.execution("x1"))["reason"] == "canceled"
@@ -99,7 +99,7 @@ async def test_a_canceled_one_does_not_run(world: World) -> None:
 async def test_one_without_an_active_deployment_fails_with_the_reason(world: World) -> None:
     stream = await world.request("x1", await world.function())
 
-    await world.executions(await world.presence()).run(stream)
+    await world.executions(await world.process_lease()).run(stream)
 
     row = await world.execution("x1")
     assert (row["status"], row["reason"], row["response_status_code"]) == ("failed", "deployment_missing", 0)
@@ -116,8 +116,8 @@ async def test_unreadable_variable_fails_execution_and_build_with_its_name(world
     await world.database.execute("UPDATE variables SET sealed = regexp_replace(sealed, '^v1[.][^.]+', 'v1.gone')")
     built = len(world.executor.builds)
 
-    await world.executions(await world.presence()).run(stream)
-    await world.builds(await world.presence()).run(waiting)
+    await world.executions(await world.process_lease()).run(stream)
+    await world.builds(await world.process_lease()).run(waiting)
 
     execution, deployment = await world.execution("x1"), await world.deployed("d2")
     for row in (execution, deployment):
@@ -133,7 +133,7 @@ async def test_one_whose_function_is_gone_does_not_run(world: World) -> None:
     await world.log.run(delete_function, Function.key(PROJECT, "f"), meta=META)
     await world.built()  # the id again, another function
 
-    await world.executions(await world.presence()).run(stream)
+    await world.executions(await world.process_lease()).run(stream)
 
     assert world.executor.runs == []
     assert (await world.topics(stream))[-1] == "execution.failed"
@@ -161,7 +161,7 @@ async def test_an_ending_by_the_executor_is_recorded_with_its_reason(world: Worl
     stream = await world.request("x1", await world.built())
     world.executor.outcome = Outcome(status_code=500, reason=reason, message="It is over.", logs="so far")  # type: ignore[arg-type]
 
-    await world.executions(await world.presence()).run(stream)
+    await world.executions(await world.process_lease()).run(stream)
 
     row = await world.execution("x1")
     assert (row["status"], row["reason"], row["message"]) == ("failed", reason, "It is over.")
@@ -172,7 +172,7 @@ async def test_without_an_executor_it_fails_instead_of_waiting(world: World) -> 
     stream = await world.request("x1", await world.built())
     world.executor.lost = True
 
-    await world.executions(await world.presence()).run(stream)
+    await world.executions(await world.process_lease()).run(stream)
 
     row = await world.execution("x1")
     assert (row["status"], row["reason"], row["response_status_code"]) == ("failed", "runtime_unavailable", 500)
@@ -181,7 +181,7 @@ async def test_without_an_executor_it_fails_instead_of_waiting(world: World) -> 
 async def test_an_executor_that_starts_again_is_waited_for(world: World) -> None:
     stream = await world.request("x1", await world.built())
     world.executor.unreachable = True
-    running = asyncio.create_task(world.executions(await world.presence()).run(stream))
+    running = asyncio.create_task(world.executions(await world.process_lease()).run(stream))
     await until(lambda: _is(world, "x1", "processing"))
 
     world.executor.unreachable = False
@@ -194,7 +194,7 @@ async def test_an_executor_that_starts_again_is_waited_for(world: World) -> None
 async def test_a_run_that_is_interrupted_is_stopped_and_ended(world: World) -> None:
     stream = await world.request("x1", await world.built())
     world.executor.go.clear()
-    running = asyncio.create_task(world.executions(await world.presence()).run(stream))
+    running = asyncio.create_task(world.executions(await world.process_lease()).run(stream))
     await until(lambda: world.executor.runs)
 
     running.cancel()

@@ -5,14 +5,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from annals.capacity.tenant_queue import Lanes
-from annals.capacity.worker_limiter import Gate
-from annals.workers.broker import WakeUpBroker
-from annals.workers.dispatcher import Desk
-from annals.workers.job_messages import RUN_EXECUTION, Cause, WakeUp
-from annals.workers.redelivery import Missed
-from tests.integration.workers.patient import PatientBroker, rung_to_its_end
+from annals.capacity.tenant_queue import TenantQueues
+from annals.capacity.worker_limiter import WorkerLimiter
+from annals.workers.broker import JobMessageBroker
+from annals.workers.dispatcher import Dispatcher
+from annals.workers.job_messages import RUN_EXECUTION, Cause, JobMessage
+from annals.workers.redelivery import Redelivery
 from tests.integration.workers.test_recovery import FakeQueue
+from tests.integration.workers.unhurried import UnhurriedBroker, rung_to_its_end
 from tests.integration.workers.valkey import Valkey, until
 from tests.integration.workers.world import META, PROJECT, World
 
@@ -21,12 +21,12 @@ class Held:
     """A desk whose work stays in hand until it is let go, one by one."""
 
     def __init__(
-        self, url: str, places: int, lane_limit: int = 0, *, broker: type[WakeUpBroker] = WakeUpBroker
+        self, url: str, places: int, tenant_limit: int = 0, *, broker: type[JobMessageBroker] = JobMessageBroker
     ) -> None:
         self.seen: list[str] = []
         self._room = asyncio.Semaphore(0)
-        gates = {"executions": Gate(places, lane_limit)}
-        self.desk = Desk(broker(url, gates), {RUN_EXECUTION: self._work})
+        limiters = {"executions": WorkerLimiter(places, tenant_limit)}
+        self.dispatcher = Dispatcher(broker(url, limiters), {RUN_EXECUTION: self._work})
 
     async def _work(self, stream: str, _cause: Cause) -> None:
         self.seen.append(stream.split(":")[1])
@@ -38,25 +38,25 @@ class Held:
 
 
 @pytest.fixture
-async def desks() -> AsyncIterator[list[Held]]:
+async def dispatchers() -> AsyncIterator[list[Held]]:
     made: list[Held] = []
     yield made
     for held in made:
-        await held.desk.stop(0)
+        await held.dispatcher.stop(0)
 
 
-def flood(project: str, count: int) -> list[WakeUp]:
-    return [WakeUp(RUN_EXECUTION, f"execution:{project}:{n}", Cause(n, "r")) for n in range(count)]
+def flood(project: str, count: int) -> list[JobMessage]:
+    return [JobMessage(RUN_EXECUTION, f"execution:{project}:{n}", Cause(n, "r")) for n in range(count)]
 
 
-async def test_the_queue_serves_projects_in_turn(valkey: Valkey, desks: list[Held]) -> None:
-    sender = WakeUpBroker(valkey.url)
+async def test_the_queue_serves_projects_in_turn(valkey: Valkey, dispatchers: list[Held]) -> None:
+    sender = JobMessageBroker(valkey.url)
     sender.wake(flood("a", 500))
     sender.wake(flood("b", 2))
     sender.wake(flood("c", 1))
     held = Held(valkey.url, places=1)
-    desks.append(held)
-    held.desk.start()
+    dispatchers.append(held)
+    held.dispatcher.start()
 
     for count in range(1, 7):
         await until(lambda count=count: len(held.seen) == count)  # type: ignore[misc]
@@ -69,9 +69,9 @@ async def test_a_project_that_has_its_share_of_places_gets_each_that_it_gives_ba
     valkey: Valkey,
 ) -> None:
     """No bell rings for it."""
-    WakeUpBroker(valkey.url).wake(flood("a", 40))
-    held = Held(valkey.url, places=4, lane_limit=1, broker=PatientBroker)
-    held.desk.start()
+    JobMessageBroker(valkey.url).wake(flood("a", 40))
+    held = Held(valkey.url, places=4, tenant_limit=1, broker=UnhurriedBroker)
+    held.dispatcher.start()
     await until(lambda: len(held.seen) == 1)
 
     for count in range(2, 41):
@@ -79,15 +79,15 @@ async def test_a_project_that_has_its_share_of_places_gets_each_that_it_gives_ba
         await until(lambda count=count: len(held.seen) == count)  # type: ignore[misc]
 
     held.let_go()
-    await rung_to_its_end(held.desk.stop(0), valkey.url)
+    await rung_to_its_end(held.dispatcher.stop(0), valkey.url)
 
 
-async def test_a_flood_does_not_take_all_of_a_workers_places(valkey: Valkey, desks: list[Held]) -> None:
-    sender = WakeUpBroker(valkey.url)
+async def test_a_flood_does_not_take_all_of_a_workers_places(valkey: Valkey, dispatchers: list[Held]) -> None:
+    sender = JobMessageBroker(valkey.url)
     sender.wake(flood("a", 50))
-    held = Held(valkey.url, places=4, lane_limit=3)
-    desks.append(held)
-    held.desk.start()
+    held = Held(valkey.url, places=4, tenant_limit=3)
+    dispatchers.append(held)
+    held.dispatcher.start()
     await until(lambda: len(held.seen) == 3)
 
     sender.wake(flood("b", 1))
@@ -99,21 +99,21 @@ async def test_a_flood_does_not_take_all_of_a_workers_places(valkey: Valkey, des
 
 
 async def test_what_a_stopped_worker_had_fetched_is_taken_by_another_in_order(valkey: Valkey) -> None:
-    sender = WakeUpBroker(valkey.url)
-    lanes: Lanes = sender.lanes["executions"]
+    sender = JobMessageBroker(valkey.url)
+    tenant_queues: TenantQueues = sender.tenant_queues["executions"]
     sender.wake(flood("a", 3))
     sender.wake(flood("b", 1))
-    taken = lanes.take(3, most=8, allowed={})
-    assert [lane for lane, _ in taken] == ["a", "b", "a"]
+    taken = tenant_queues.take(3, most=8, allowed={})
+    assert [tenant for tenant, _ in taken] == ["a", "b", "a"]
 
-    lanes.give_back(taken)
+    tenant_queues.give_back(taken)
 
     assert (sender.queued("executions", "a"), sender.queued("executions", "b")) == (3, 1)
-    again = lanes.take(10, most=8, allowed={"b": 0})
-    assert [lane for lane, _ in again] == ["a", "a", "a"]
-    assert [message for lane, message in again][:2] == [message for lane, message in taken if lane == "a"]
-    assert lanes.take(10, most=8, allowed={}) == [taken[1]]
-    assert lanes.take(10, most=8, allowed={}) == []
+    again = tenant_queues.take(10, most=8, allowed={"b": 0})
+    assert [tenant for tenant, _ in again] == ["a", "a", "a"]
+    assert [message for tenant, message in again][:2] == [message for tenant, message in taken if tenant == "a"]
+    assert tenant_queues.take(10, most=8, allowed={}) == [taken[1]]
+    assert tenant_queues.take(10, most=8, allowed={}) == []
 
 
 async def test_a_lost_wake_up_of_one_project_is_found_behind_the_flood_of_another(world: World) -> None:
@@ -124,15 +124,15 @@ async def test_a_lost_wake_up_of_one_project_is_found_behind_the_flood_of_anothe
     class Flooded(FakeQueue):
         """Holds more than enough, of other projects."""
 
-        def queued(self, queue_name: str, lane: str = "") -> int:
-            return 3 if lane == PROJECT else 10_000
+        def queued(self, queue_name: str, tenant: str = "") -> int:
+            return 3 if tenant == PROJECT else 10_000
 
     queue, now = Flooded(), 0.0
-    missed = Missed(world.database, queue, clock=lambda: now)
-    assert await missed.sweep() == 0
+    redelivery = Redelivery(world.database, queue, clock=lambda: now)
+    assert await redelivery.sweep() == 0
     now = 10.0
 
-    assert await missed.sweep() == 2
+    assert await redelivery.sweep() == 2
 
-    assert [wake_up.stream for wake_up in queue.sent] == [f"execution:{PROJECT}:x{n}" for n in range(2)]
-    assert {wake_up.cause.correlation for wake_up in queue.sent} == {META.correlation}
+    assert [job_message.stream for job_message in queue.sent] == [f"execution:{PROJECT}:x{n}" for n in range(2)]
+    assert {job_message.cause.correlation for job_message in queue.sent} == {META.correlation}

@@ -32,7 +32,7 @@ class Term:
 
 
 @pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+def retry_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     """A lead is lost by what a test does, not because the machine stood still for some seconds."""
     monkeypatch.setattr(leading, "_IDLE_LIMIT_MS", 120_000)
     monkeypatch.setattr(leading, "_ANSWER_SECONDS", 120.0)

@@ -15,10 +15,10 @@ from annals.domain.deployment import Deployment
 from annals.settings import Settings
 from annals.store.content.inputs import Input
 from annals.store.log.follower import Follower
-from annals.store.log.reader import Fact
+from annals.store.log.reader import RecordedEvent
 from annals.workers import main, redelivery
-from tests.integration.workers.patient import LOOK_SECONDS, PatientBroker, rung_to_its_end
 from tests.integration.workers.processes import Served, settings
+from tests.integration.workers.unhurried import LOOK_SECONDS, UnhurriedBroker, rung_to_its_end
 from tests.integration.workers.valkey import Valkey, until
 from tests.integration.workers.world import META, PROJECT, World
 
@@ -86,10 +86,10 @@ async def test_every_event_says_what_led_to_it(
     execution = await world.request("x1", incarnation)
     await until(lambda: ended(world, 1))
 
-    queued, *claimed = (await world.log.facts.of_stream(build))[2:]
+    queued, *claimed = (await world.log.reader.of_stream(build))[2:]
     await _follow_from_each_other(queued, claimed[0])
-    assert {fact.event.metadata["causation"] for fact in claimed[1:]} == {str(claimed[0].position)}
-    for cause, effect in pairwise(await world.log.facts.of_stream(execution)):
+    assert {recorded_event.event.metadata["causation"] for recorded_event in claimed[1:]} == {str(claimed[0].position)}
+    for cause, effect in pairwise(await world.log.reader.of_stream(execution)):
         await _follow_from_each_other(cause, effect)
 
 
@@ -98,7 +98,7 @@ async def test_what_was_recorded_is_what_starts_an_execution(
 ) -> None:
     """No look at the log, the queue or what lies long: all of those come after minutes here."""
     monkeypatch.setattr(main, "Follower", functools.partial(Follower, poll_seconds=LOOK_SECONDS))
-    monkeypatch.setattr(main, "WakeUpBroker", PatientBroker)
+    monkeypatch.setattr(main, "WakeUpBroker", UnhurriedBroker)
     monkeypatch.setattr(redelivery, "_MOMENT_SECONDS", LOOK_SECONDS)
     keeper, worker = Served().keeper(configured), Served().worker(configured, world.executor)
     served += [keeper, worker]
@@ -147,7 +147,7 @@ async def test_a_lost_workers_build_is_taken_up_by_another(
     """The worker's claim stands in the name of a process that is gone, as after a kill."""
     served.append(Served().keeper(msgspec.structs.replace(configured, lease_s=5)))
     await until(lambda: served[0].doing == "leads")
-    gone = await world.presence()
+    gone = await world.process_lease()
     stream = await world.deployment(await world.function())
     world.executor.go.clear()
     lost = asyncio.create_task(world.builds(gone).run(stream))
@@ -212,7 +212,7 @@ async def test_schedules_and_one_off_runs_happen_once_with_two_keepers(
     assert len([run for run in world.executor.runs if run.execution == "x1"]) == 1
 
 
-async def _follow_from_each_other(cause: Fact, effect: Fact) -> None:
+async def _follow_from_each_other(cause: RecordedEvent, effect: RecordedEvent) -> None:
     assert effect.event.metadata["causation"] == str(cause.position)
     assert effect.event.metadata["correlation"] == "r1"
     assert effect.event.metadata["actor"].startswith("worker:worker-")
@@ -234,4 +234,4 @@ async def _status(world: World, status: str, deployment_id: str = "d") -> bool:
 
 async def _relayed(world: World) -> bool:
     at = await world.database.value("SELECT position FROM checkpoints WHERE name = 'relay'")
-    return bool(at == await world.log.facts.position())
+    return bool(at == await world.log.reader.position())

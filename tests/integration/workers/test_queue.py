@@ -5,26 +5,26 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from annals.capacity.worker_limiter import Gate
-from annals.workers.broker import QueueUnavailable, WakeUpBroker
-from annals.workers.dispatcher import Desk
-from annals.workers.job_messages import BUILD_DEPLOYMENT, QUEUE_OF, RUN_EXECUTION, Cause, WakeUp
-from tests.integration.workers.patient import PatientBroker, rung_to_its_end
+from annals.capacity.worker_limiter import WorkerLimiter
+from annals.workers.broker import JobMessageBroker, QueueUnavailable
+from annals.workers.dispatcher import Dispatcher
+from annals.workers.job_messages import BUILD_DEPLOYMENT, QUEUE_OF, RUN_EXECUTION, Cause, JobMessage
+from tests.integration.workers.unhurried import UnhurriedBroker, rung_to_its_end
 from tests.integration.workers.valkey import Valkey, until
 
 
 class Worker:
     """A desk that notes what reached it; `hold` keeps work in hand."""
 
-    def __init__(self, url: str, places: int, broker: type[WakeUpBroker] = WakeUpBroker) -> None:
+    def __init__(self, url: str, places: int, broker: type[JobMessageBroker] = JobMessageBroker) -> None:
         self.seen: list[str] = []
         self.most_at_once = 0
         self.hold = asyncio.Event()
         self.hold.set()
         self._at_once = 0
-        gates = {queue: Gate(places) for queue in ("executions", "builds", "chores")}
-        self.desk = Desk(broker(url, gates), {RUN_EXECUTION: self._work, BUILD_DEPLOYMENT: self._work})
-        self.desk.start()
+        limiters = {queue: WorkerLimiter(places) for queue in ("executions", "builds", "chores")}
+        self.dispatcher = Dispatcher(broker(url, limiters), {RUN_EXECUTION: self._work, BUILD_DEPLOYMENT: self._work})
+        self.dispatcher.start()
 
     async def _work(self, stream: str, _cause: Cause) -> None:
         self.seen.append(stream)
@@ -44,17 +44,17 @@ async def worker_with(valkey: Valkey) -> AsyncIterator[Callable[[int], Worker]]:
 
     yield make
     for worker in workers:
-        await worker.desk.stop(0)
+        await worker.dispatcher.stop(0)
 
 
-def executions(count: int) -> list[WakeUp]:
-    return [WakeUp(RUN_EXECUTION, f"execution:p:{n}", Cause(n, "r")) for n in range(count)]
+def executions(count: int) -> list[JobMessage]:
+    return [JobMessage(RUN_EXECUTION, f"execution:p:{n}", Cause(n, "r")) for n in range(count)]
 
 
 async def test_each_wake_up_reaches_one_worker(valkey: Valkey, worker_with: Callable[[int], Worker]) -> None:
     first, second = worker_with(8), worker_with(8)
 
-    WakeUpBroker(valkey.url).wake(executions(500))
+    JobMessageBroker(valkey.url).wake(executions(500))
 
     await until(lambda: len(first.seen) + len(second.seen) == 500)
     assert sorted(first.seen + second.seen) == sorted(w.stream for w in executions(500))
@@ -63,16 +63,16 @@ async def test_each_wake_up_reaches_one_worker(valkey: Valkey, worker_with: Call
 
 
 async def test_the_bell_starts_an_idle_worker(valkey: Valkey) -> None:
-    worker, sender = Worker(valkey.url, 8, PatientBroker), WakeUpBroker(valkey.url)
+    worker, sender = Worker(valkey.url, 8, UnhurriedBroker), JobMessageBroker(valkey.url)
     for n in range(10):
         await asyncio.sleep(0.05)
-        sender.wake([WakeUp(RUN_EXECUTION, f"execution:p:{n}", Cause(n, "r"))])
+        sender.wake([JobMessage(RUN_EXECUTION, f"execution:p:{n}", Cause(n, "r"))])
         await until(lambda n=n: len(worker.seen) == n + 1)  # type: ignore[misc]
-    await rung_to_its_end(worker.desk.stop(0), valkey.url)
+    await rung_to_its_end(worker.dispatcher.stop(0), valkey.url)
 
 
 async def test_a_full_worker_leaves_the_rest_to_others(valkey: Valkey, worker_with: Callable[[int], Worker]) -> None:
-    full, sender = worker_with(2), WakeUpBroker(valkey.url)
+    full, sender = worker_with(2), JobMessageBroker(valkey.url)
     full.hold.clear()
     sender.wake(executions(5))
     await until(lambda: len(full.seen) == 2)
@@ -88,9 +88,9 @@ async def test_a_full_worker_leaves_the_rest_to_others(valkey: Valkey, worker_wi
 async def test_a_queue_that_is_full_does_not_hold_up_another(
     valkey: Valkey, worker_with: Callable[[int], Worker]
 ) -> None:
-    worker, sender = worker_with(2), WakeUpBroker(valkey.url)
+    worker, sender = worker_with(2), JobMessageBroker(valkey.url)
     worker.hold.clear()
-    sender.wake([WakeUp(BUILD_DEPLOYMENT, f"deployment:p:{n}", Cause(n)) for n in range(4)])
+    sender.wake([JobMessage(BUILD_DEPLOYMENT, f"deployment:p:{n}", Cause(n)) for n in range(4)])
     await until(lambda: len(worker.seen) == 2)
 
     sender.wake(executions(1))
@@ -103,25 +103,25 @@ async def test_wake_ups_for_actors_of_a_later_version_take_no_place(
     valkey: Valkey, worker_with: Callable[[int], Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("annals.workers.broker.QUEUE_OF", {**QUEUE_OF, "later": "executions", "later_build": "builds"})
-    worker, sender = worker_with(2), WakeUpBroker(valkey.url)
-    sender.wake([WakeUp("later", f"execution:p:later{n}", Cause(n)) for n in range(5)])
-    sender.wake([WakeUp("later_build", f"deployment:p:later{n}", Cause(n)) for n in range(5)])
+    worker, sender = worker_with(2), JobMessageBroker(valkey.url)
+    sender.wake([JobMessage("later", f"execution:p:later{n}", Cause(n)) for n in range(5)])
+    sender.wake([JobMessage("later_build", f"deployment:p:later{n}", Cause(n)) for n in range(5)])
 
-    sender.wake([*executions(3), WakeUp(BUILD_DEPLOYMENT, "deployment:p:0", Cause(9))])
+    sender.wake([*executions(3), JobMessage(BUILD_DEPLOYMENT, "deployment:p:0", Cause(9))])
 
     await until(lambda: len(worker.seen) == 4)
-    await until(lambda: not any(worker.desk.busy.values()))
+    await until(lambda: not any(worker.dispatcher.busy.values()))
 
 
 async def test_a_stopping_worker_gives_back_what_it_has_not_begun(
     valkey: Valkey, worker_with: Callable[[int], Worker]
 ) -> None:
-    worker, sender = worker_with(3), WakeUpBroker(valkey.url)
+    worker, sender = worker_with(3), JobMessageBroker(valkey.url)
     worker.hold.clear()
     sender.wake(executions(10))
     await until(lambda: len(worker.seen) == 3)
 
-    await worker.desk.stop(0)
+    await worker.dispatcher.stop(0)
 
     assert sender.queued("executions", "p") == 7
 
@@ -130,7 +130,7 @@ async def test_work_goes_on_after_the_queue_server_came_back_empty(worker_with: 
     server = Valkey()
     server.start()
     worker = Worker(server.url, 4)
-    sender = WakeUpBroker(server.url)
+    sender = JobMessageBroker(server.url)
     try:
         sender.wake(executions(1))
         await until(lambda: len(worker.seen) == 1)
@@ -145,5 +145,5 @@ async def test_work_goes_on_after_the_queue_server_came_back_empty(worker_with: 
 
         await until(lambda: len(worker.seen) == 3)
     finally:
-        await worker.desk.stop(0)
+        await worker.dispatcher.stop(0)
         server.close()

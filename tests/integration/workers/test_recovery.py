@@ -8,10 +8,10 @@ from annals.domain.deployment import Deployment
 from annals.domain.execution import Execution
 from annals.domain.function import Function
 from annals.store.coordination.leases import Leases
-from annals.workers.claim_reconciliation import Shelf, Stock
-from annals.workers.job_messages import BUILD_DEPLOYMENT, RUN_EXECUTION, Cause, WakeUp
+from annals.workers.claim_reconciliation import ClaimedWork, ClaimReconciliation
+from annals.workers.job_messages import BUILD_DEPLOYMENT, RUN_EXECUTION, Cause, JobMessage
 from annals.workers.reaper import Overdue, Reaper
-from annals.workers.redelivery import Missed, missing
+from annals.workers.redelivery import Redelivery, missing
 from tests.integration.workers.valkey import until
 from tests.integration.workers.world import META, PROJECT, World
 
@@ -22,14 +22,14 @@ class FakeQueue:
     """Keeps what was sent; holds as many as it is told."""
 
     def __init__(self) -> None:
-        self.sent: list[WakeUp] = []
+        self.sent: list[JobMessage] = []
         self.holds = 0
 
-    def wake(self, wake_ups: Iterable[WakeUp]) -> int:
-        self.sent += wake_ups
+    def wake(self, job_messages: Iterable[JobMessage]) -> int:
+        self.sent += job_messages
         return len(self.sent)
 
-    def queued(self, queue_name: str, lane: str = "") -> int:
+    def queued(self, queue_name: str, tenant: str = "") -> int:
         return self.holds
 
 
@@ -53,7 +53,7 @@ class Watchman:
 
 async def test_a_lost_workers_work_is_taken_back(world: World) -> None:
     incarnation = await world.built()
-    lost, alive = await world.presence(), await world.presence()
+    lost, alive = await world.process_lease(), await world.process_lease()
     execution = await world.request("x1", incarnation)
     build = await world.deployment(incarnation, "d2")
     other = await world.request("x2", incarnation)
@@ -99,17 +99,17 @@ async def test_two_reapers_end_it_once(world: World) -> None:
 
 
 async def test_a_claim_in_its_own_name_that_a_process_forgot_is_given_up(world: World) -> None:
-    presence = await world.presence()
+    process_lease = await world.process_lease()
     incarnation = await world.built()
-    await world.request("x1", incarnation, worker=presence.id)
-    await world.request("x2", incarnation, worker=presence.id)
-    executions = world.executions(presence)
+    await world.request("x1", incarnation, worker=process_lease.id)
+    await world.request("x2", incarnation, worker=process_lease.id)
+    executions = world.executions(process_lease)
     executions.held.add("execution:p:x2")
 
-    stock = Stock(world.log, presence, Shelf(executions.held, executions.stop))
+    claim_reconciliation = ClaimReconciliation(world.log, process_lease, ClaimedWork(executions.held, executions.stop))
 
-    await stock.take()
-    await stock.take()
+    await claim_reconciliation.take()
+    await claim_reconciliation.take()
 
     assert (await world.execution("x1"))["status"] == "failed"
     assert (await world.execution("x2"))["status"] == "processing"
@@ -117,7 +117,7 @@ async def test_a_claim_in_its_own_name_that_a_process_forgot_is_given_up(world: 
 
 async def test_what_a_living_process_dropped_is_ended_once_it_is_overdue(world: World) -> None:
     """As a synchronous call whose end could not be recorded: nobody else may judge its process lost."""
-    api, incarnation = await world.presence("api"), await world.built(timeout=20)
+    api, incarnation = await world.process_lease("api"), await world.built(timeout=20)
     await world.request("dropped", incarnation, worker=api.id)
     await world.request("runs", incarnation, worker=api.id)
     await world.database.execute(
@@ -134,20 +134,20 @@ async def test_what_a_living_process_dropped_is_ended_once_it_is_overdue(world: 
 
 async def test_work_whose_claim_is_gone_is_stopped(world: World) -> None:
     """The wake-up that tells of the deletion was lost."""
-    presence, incarnation = await world.presence(), await world.function()
-    builds = world.builds(presence)
+    process_lease, incarnation = await world.process_lease(), await world.function()
+    builds = world.builds(process_lease)
     world.executor.go.clear()
     running = [
         asyncio.create_task(builds.run(await world.deployment(incarnation, deployment))) for deployment in ("d1", "d2")
     ]
     await until(lambda: len(world.executor.builds) == 2)
-    stock = Stock(world.log, presence, Shelf(builds.held, builds.stop))
-    await stock.take()
+    claim_reconciliation = ClaimReconciliation(world.log, process_lease, ClaimedWork(builds.held, builds.stop))
+    await claim_reconciliation.take()
     keys = Function.key(PROJECT, "f"), Deployment.key(PROJECT, "d1")
     await world.log.run(delete_deployment, *keys, meta=META)
 
-    await stock.take()
-    await stock.take()
+    await claim_reconciliation.take()
+    await claim_reconciliation.take()
 
     assert world.executor.canceled == ["d1"]
     world.executor.go.set()
@@ -161,7 +161,7 @@ async def test_what_waits_without_a_wake_up_is_woken_again(world: World) -> None
     build = await world.deployment(incarnation, "d2")
     queue = FakeQueue()
     now = 0.0
-    sweep = Missed(world.database, queue, clock=lambda: now).sweep
+    sweep = Redelivery(world.database, queue, clock=lambda: now).sweep
     assert await sweep() == 0, "their own wake-ups are on their way"
     await world.database.execute("UPDATE executions SET created_at = created_at + interval '2 hours'")
     await world.database.execute("UPDATE deployments SET queued_at = queued_at + interval '2 hours'")
@@ -179,7 +179,7 @@ async def test_what_waits_without_a_wake_up_is_woken_again(world: World) -> None
 async def queued_at(world: World, stream: str) -> int:
     """The position of the event that made a stream wait."""
     queued = (Execution.Requested, Deployment.BuildQueued)
-    return next(f.position for f in await world.log.facts.of_stream(stream) if isinstance(f.event, queued))
+    return next(f.position for f in await world.log.reader.of_stream(stream) if isinstance(f.event, queued))
 
 
 async def test_what_waits_behind_others_is_left_alone(world: World) -> None:
@@ -189,7 +189,7 @@ async def test_what_waits_behind_others_is_left_alone(world: World) -> None:
     queue = FakeQueue()
     queue.holds = 2
     now = 0.0
-    sweep = Missed(world.database, queue, clock=lambda: now).sweep
+    sweep = Redelivery(world.database, queue, clock=lambda: now).sweep
     await sweep()
     now = 4.0
 

@@ -11,8 +11,8 @@ from annals.domain.deployment import Deployment
 from annals.domain.function import Function
 from annals.store.content.inputs import Input
 from annals.workers import retention as module
-from annals.workers.blob_garbage import Litter
-from annals.workers.cleanup import Chores
+from annals.workers.blob_garbage import BlobGarbage
+from annals.workers.cleanup import Cleanup
 from annals.workers.retention import Retention
 from tests.integration.workers.world import META, PROJECT, SOURCE, World
 
@@ -23,13 +23,13 @@ def retention(world: World, *, days: int = 14) -> Retention:
     return Retention(world.log, execution_days=days)
 
 
-def litter(world: World) -> Litter:
-    return Litter(world.database, world.contents, grace=timedelta(hours=1))
+def blob_garbage(world: World) -> BlobGarbage:
+    return BlobGarbage(world.database, world.contents, grace=timedelta(hours=1))
 
 
 async def some_executions(world: World, count: int, function_id: str = "f") -> int:
     incarnation = await world.built(function_id)
-    worker = world.executions(await world.presence())
+    worker = world.executions(await world.process_lease())
     for n in range(count):
         name = f"{function_id}{n}"
         await worker.run(await world.request(name, incarnation, function_id=function_id, given=Input(body=b"b")))
@@ -79,7 +79,7 @@ async def test_a_deleted_functions_executions_go_whatever_their_age(world: World
     again = await world.built()
     await world.request("new", again)
 
-    await chores(world).retire_function(Function.stream(PROJECT, "f"))
+    await cleanup(world).retire_function(Function.stream(PROJECT, "f"))
 
     assert await ids(world) == ["g0", "new"]
     assert await total(world) == 1
@@ -98,7 +98,7 @@ async def test_the_clock_finds_executions_of_deleted_functions_too(world: World)
 async def test_old_deployments_go_but_never_the_active_one(world: World) -> None:
     incarnation = await world.function(deployment_retention=3)
     kept_forever = await world.built("g")
-    builds = world.builds(await world.presence())
+    builds = world.builds(await world.process_lease())
     for name in ("d1", "d2"):
         await builds.run(await world.deployment(incarnation, name))
     await world.deployment(kept_forever, "d-g2", "g")
@@ -126,9 +126,9 @@ async def test_blobs_that_nothing_names_go_after_their_grace(world: World) -> No
     for key in named + orphans:
         await blobs.put(key, b"bytes")
 
-    assert await litter(world).sweep(now) == []
-    assert sorted(await litter(world).sweep(now + timedelta(hours=2))) == sorted(orphans)
-    assert await litter(world).sweep(now + timedelta(days=2)) == ["uploads/p/open/000000"], "nobody completed it"
+    assert await blob_garbage(world).sweep(now) == []
+    assert sorted(await blob_garbage(world).sweep(now + timedelta(hours=2))) == sorted(orphans)
+    assert await blob_garbage(world).sweep(now + timedelta(days=2)) == ["uploads/p/open/000000"], "nobody completed it"
 
 
 async def test_a_deleted_deployments_archives_and_instances_go(world: World) -> None:
@@ -138,16 +138,16 @@ async def test_a_deleted_deployments_archives_and_instances_go(world: World) -> 
     await blobs.put("sources/p/d/1/code.tar.gz", b"its own")
     await world.log.run(delete_deployment, Function.key(PROJECT, "f"), Deployment.key(PROJECT, "d"), meta=META)
 
-    await chores(world).retire_deployment(Deployment.stream(PROJECT, "d"))
-    await litter(world).sweep_deployment(PROJECT, "d", datetime.now(UTC) + timedelta(minutes=2))
+    await cleanup(world).retire_deployment(Deployment.stream(PROJECT, "d"))
+    await blob_garbage(world).sweep_deployment(PROJECT, "d", datetime.now(UTC) + timedelta(minutes=2))
 
     assert world.executor.canceled == ["d"]
     assert world.executor.retired == ["d"]
     assert [info.key async for info in blobs.list("sources")] == [SOURCE.key]
 
 
-def chores(world: World) -> Chores:
-    return Chores(world.log, world.executor, retention(world), litter(world))
+def cleanup(world: World) -> Cleanup:
+    return Cleanup(world.log, world.executor, retention(world), blob_garbage(world))
 
 
 def an_upload(world: World, deployment_id: str) -> dict[str, Any]:

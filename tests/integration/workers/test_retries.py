@@ -13,7 +13,7 @@ from annals.projections.following import FOLLOWING
 from annals.store.content.inputs import Input
 from annals.store.log.follower import Follower
 from annals.workers.job_messages import RUN_EXECUTION, Cause
-from annals.workers.redelivery import Missed
+from annals.workers.redelivery import Redelivery
 from annals.workers.schedules import Schedules
 from tests.integration.workers.executor import HELLO
 from tests.integration.workers.test_recovery import FakeQueue, Watchman
@@ -32,7 +32,7 @@ async def come_due(world: World) -> None:
 
 async def test_a_run_that_fails_waits_and_runs_again_with_the_same_input(world: World) -> None:
     stream = await world.request("x1", await world.built(), given=Input(body=b"the same"), retries=TWICE)
-    worker = world.executions(await world.presence())
+    worker = world.executions(await world.process_lease())
     world.executor.outcome = BROKEN
     await worker.run(stream)
     row = await world.execution("x1")
@@ -58,7 +58,7 @@ async def test_a_run_that_fails_waits_and_runs_again_with_the_same_input(world: 
 
 async def test_one_that_fails_every_time_becomes_a_dead_letter_that_keeps_its_input(world: World) -> None:
     stream = await world.request("x1", await world.built(), given=Input(body=b"precious"), retries=TWICE)
-    worker = world.executions(await world.presence())
+    worker = world.executions(await world.process_lease())
     world.executor.outcome = BROKEN
     await worker.run(stream)
     await come_due(world)
@@ -73,7 +73,7 @@ async def test_one_that_fails_every_time_becomes_a_dead_letter_that_keeps_its_in
 async def test_an_attempt_is_not_begun_before_it_is_due(world: World) -> None:
     patient = Retries(attempts=2, backoff_seconds=600)
     stream = await world.request("x1", await world.built(), retries=patient)
-    worker = world.executions(await world.presence())
+    worker = world.executions(await world.process_lease())
     world.executor.outcome = BROKEN
     await worker.run(stream)
 
@@ -83,34 +83,38 @@ async def test_an_attempt_is_not_begun_before_it_is_due(world: World) -> None:
     queue = FakeQueue()
     await Schedules(world.log, queue, look_back_seconds=5).tick()
     clock = iter([0.0, 0.0, 4.0, 4.0])  # a sweep looks once for each queue
-    missed = Missed(world.database, queue, clock=lambda: next(clock))
-    assert [await missed.sweep() for _ in range(2)] == [0, 0]
+    redelivery = Redelivery(world.database, queue, clock=lambda: next(clock))
+    assert [await redelivery.sweep() for _ in range(2)] == [0, 0]
     assert queue.sent == []
 
 
 async def test_the_keeper_wakes_it_when_it_is_due_and_sends_again_what_was_lost(world: World) -> None:
     stream = await world.request("x1", await world.built(), retries=TWICE)
     world.executor.outcome = BROKEN
-    await world.executions(await world.presence()).run(stream, Cause(1, META.correlation))
+    await world.executions(await world.process_lease()).run(stream, Cause(1, META.correlation))
     await come_due(world)
     queue = FakeQueue()
 
     await Schedules(world.log, queue, look_back_seconds=5).tick()
 
-    [wake_up] = queue.sent
-    assert (wake_up.actor, wake_up.stream, wake_up.cause.correlation) == (RUN_EXECUTION, stream, META.correlation)
-    facts = await world.log.facts.of_stream(stream)
-    assert wake_up.cause.position == facts[-1].position  # what it reacts to is the attempt before
+    [job_message] = queue.sent
+    assert (job_message.actor, job_message.stream, job_message.cause.correlation) == (
+        RUN_EXECUTION,
+        stream,
+        META.correlation,
+    )
+    recorded_events = await world.log.reader.of_stream(stream)
+    assert job_message.cause.position == recorded_events[-1].position  # what it reacts to is the attempt before
     await world.database.execute("UPDATE executions SET retry_at = now() - interval '1 minute'")
     clock = iter([0.0, 0.0, 4.0, 4.0])  # a sweep looks once for each queue
-    missed = Missed(world.database, FakeQueue(), clock=lambda: next(clock))
-    assert [await missed.sweep() for _ in range(2)] == [0, 1]
+    redelivery = Redelivery(world.database, FakeQueue(), clock=lambda: next(clock))
+    assert [await redelivery.sweep() for _ in range(2)] == [0, 1]
 
 
 async def test_a_lost_workers_run_is_tried_again_by_another_and_its_late_answer_refused(world: World) -> None:
     stream = await world.request("x1", await world.built(), retries=TWICE)
     world.executor.go.clear()
-    lost = await world.presence()
+    lost = await world.process_lease()
     running = asyncio.create_task(world.executions(lost).run(stream))
     await until(lambda: world.executor.runs)
 
@@ -118,7 +122,7 @@ async def test_a_lost_workers_run_is_tried_again_by_another_and_its_late_answer_
 
     assert (await world.execution("x1"))["status"] == "waiting"
     await come_due(world)
-    second = asyncio.create_task(world.executions(await world.presence()).run(stream))
+    second = asyncio.create_task(world.executions(await world.process_lease()).run(stream))
     await until(lambda: len(world.executor.runs) == 2)
     world.executor.go.set()
     await asyncio.gather(running, second)
@@ -132,7 +136,7 @@ async def test_a_lost_workers_run_is_tried_again_by_another_and_its_late_answer_
 async def test_one_that_waits_for_its_next_attempt_is_canceled(world: World) -> None:
     incarnation = await world.built()
     stream = await world.request("x1", incarnation, retries=TWICE)
-    worker = world.executions(await world.presence())
+    worker = world.executions(await world.process_lease())
     world.executor.outcome = BROKEN
     await worker.run(stream)
     await world.log.run(
@@ -151,7 +155,7 @@ async def test_a_schedule_asks_for_what_the_policy_says(world: World) -> None:
     await world.built(schedule="* * * * *")
     policy = Policy(retries=Retries(attempts=7))
     await world.log.run(change_policy, Function.key(PROJECT, "f"), meta=META, policy=policy)
-    follower = Follower("schedules", FOLLOWING["schedules"].handle, world.log.facts, world.listener)
+    follower = Follower("schedules", FOLLOWING["schedules"].handle, world.log.reader, world.listener)
     while await follower.catch_up():
         pass
     await world.database.execute("UPDATE schedules SET schedule_next = %s", (datetime.now(UTC) - timedelta(minutes=1),))
@@ -165,13 +169,13 @@ async def test_a_schedule_asks_for_what_the_policy_says(world: World) -> None:
 
 async def test_usage_counts_what_every_attempt_took_and_the_execution_once(world: World) -> None:
     stream = await world.request("x1", await world.built(), retries=TWICE)
-    worker = world.executions(await world.presence())
+    worker = world.executions(await world.process_lease())
     world.executor.outcome = BROKEN
     await worker.run(stream)
     await come_due(world)
     world.executor.outcome = HELLO
     await worker.run(stream)
-    follower = Follower("usage", FOLLOWING["usage"].handle, world.log.facts, world.listener)
+    follower = Follower("usage", FOLLOWING["usage"].handle, world.log.reader, world.listener)
     while await follower.catch_up():
         pass
 

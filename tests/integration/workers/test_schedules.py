@@ -15,7 +15,7 @@ from tests.integration.workers.world import META, PROJECT, World
 
 
 async def followed(world: World) -> None:
-    follower = Follower("schedules", FOLLOWING["schedules"].handle, world.log.facts, world.listener)
+    follower = Follower("schedules", FOLLOWING["schedules"].handle, world.log.reader, world.listener)
     while await follower.catch_up():
         pass
 
@@ -127,7 +127,7 @@ async def test_a_one_off_run_is_woken_when_its_time_comes_and_runs_once(world: W
 
     assert [w.stream for w in first.sent] == [due], "woken once by each keeper's term"
     assert [w.stream for w in second.sent] == [due]
-    workers = [world.executions(await world.presence()) for _ in range(2)]
+    workers = [world.executions(await world.process_lease()) for _ in range(2)]
     await asyncio.gather(*(worker.run(w.stream) for worker in workers for w in first.sent + second.sent))
     assert [run.body for run in world.executor.runs] == [b"later"]
     assert dict(world.executor.runs[0].headers)["x-appwrite-trigger"] == "schedule"
@@ -142,6 +142,6 @@ async def test_a_one_off_run_that_was_deleted_never_runs(world: World) -> None:
     execution.delete()
     await world.log.record([execution], meta=META)
 
-    await world.executions(await world.presence()).run(stream)
+    await world.executions(await world.process_lease()).run(stream)
 
     assert world.executor.runs == []

@@ -36,7 +36,7 @@ class Nothing:
 async def history(world: World) -> None:
     """Something of everything that happens to functions, deployments and executions."""
     incarnation = await world.built(schedule="* * * * *")
-    worker, builds = world.executions(await world.presence()), world.builds(await world.presence())
+    worker, builds = world.executions(await world.process_lease()), world.builds(await world.process_lease())
     await worker.run(await world.request("x1", incarnation))
     world.executor.outcome = Outcome(status_code=500, reason="crashed", message="It died.", logs="so far")
     await worker.run(await world.request("x2", incarnation, retries=Retries(attempts=2)))
@@ -61,7 +61,7 @@ async def test_both_keep_the_same_rows(world: World) -> None:
     await history(world)
     simulated: Any = Rebuilding(Nothing())
     for row in await world.database.rows("SELECT * FROM events ORDER BY notification_id"):
-        event = world.log.facts.fact(row).event
+        event = world.log.reader.recorded_event(row).event
         simulated.current = row
         if isinstance(event, Function.Event | Deployment.Event | Execution.Event):
             for statement in project(event):

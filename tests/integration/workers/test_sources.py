@@ -25,7 +25,7 @@ KEY = Deployment.key(PROJECT, "d")
 
 async def requested(world: World, remote: Remote = STARTER, origin: Origin | None = None) -> str:
     """A deployment whose source is to be fetched; its stream."""
-    facts: dict[str, Any] = {
+    recorded_events: dict[str, Any] = {
         "project_id": PROJECT,
         "function_id": "f",
         "function_incarnation": world.incarnations.get("f") or await world.function(),
@@ -36,7 +36,9 @@ async def requested(world: World, remote: Remote = STARTER, origin: Origin | Non
         "activate": True,
         "origin": origin or Origin(repository_owner=remote.owner, repository_name=remote.name, branch=remote.reference),
     }
-    await world.log.run(request_deployment, Deployment.absent(PROJECT, "d"), meta=META, remote=remote, **facts)
+    await world.log.run(
+        request_deployment, Deployment.absent(PROJECT, "d"), meta=META, remote=remote, **recorded_events
+    )
     return Deployment.stream(PROJECT, "d")
 
 
@@ -54,7 +56,7 @@ async def test_a_template_is_fetched_built_and_activated(world: World) -> None:
     before = await world.deployed()
     assert (before["status"], before["source_size"], before["provider_branch"]) == ("waiting", 0, "1.*")
 
-    await world.builds(await world.presence()).run(stream)
+    await world.builds(await world.process_lease()).run(stream)
 
     row = await world.deployed()
     [job] = world.executor.builds
@@ -80,7 +82,7 @@ async def test_what_cannot_be_had_fails_the_deployment_with_the_reason_as_its_la
     world.remotes["a/b"] = "file:///nowhere"
     stream = await requested(world, Remote(owner="a", name="b", reference_type="branch", reference="main"))
 
-    await world.builds(await world.presence()).run(stream)
+    await world.builds(await world.process_lease()).run(stream)
 
     row = await world.deployed()
     assert (row["status"], row["reason"], row["source_size"]) == ("failed", "source_unavailable", 0)
@@ -99,7 +101,7 @@ async def test_what_cannot_be_had_fails_the_deployment_with_the_reason_as_its_la
 async def test_each_reason_is_a_sentence(world: World, change: dict[str, str], sentence: str) -> None:
     stream = await requested(world, Remote(**{**{f: getattr(STARTER, f) for f in STARTER.__struct_fields__}, **change}))
 
-    await world.builds(await world.presence()).run(stream)
+    await world.builds(await world.process_lease()).run(stream)
 
     assert (await world.deployed())["status"] == "failed"
     assert sentence in await world.kept(stream, "build")
@@ -108,12 +110,12 @@ async def test_each_reason_is_a_sentence(world: World, change: dict[str, str], s
 async def test_a_build_that_is_done_again_keeps_the_source_that_was_fetched(world: World) -> None:
     stream = await requested(world)
     world.executor.lost = True
-    await world.builds(await world.presence()).run(stream)
+    await world.builds(await world.process_lease()).run(stream)
     fetched = (await world.deployed())["source_key"]
     assert fetched
     world.executor.lost = False
 
-    await world.builds(await world.presence()).run(stream)
+    await world.builds(await world.process_lease()).run(stream)
 
     [job] = world.executor.builds
     assert (job.source.key, job.epoch) == (fetched, 2)
@@ -140,9 +142,9 @@ async def test_a_repeated_record_of_a_source_is_one(world: World) -> None:
     deployment = await world.log.load(KEY)
     deployment.claim_build("w")
     await world.log.record([deployment], meta=META)
-    facts: dict[str, Any] = {"epoch": 1, "source": Artefact(key="k", digest="d", size=1), "origin": Origin()}
+    recorded_events: dict[str, Any] = {"epoch": 1, "source": Artefact(key="k", digest="d", size=1), "origin": Origin()}
     for _ in range(2):
-        await world.log.run(store_fetched, KEY, meta=META, **facts)
+        await world.log.run(store_fetched, KEY, meta=META, **recorded_events)
 
     assert (await world.topics(stream)).count("deployment.source_fetched") == 1
 
@@ -160,7 +162,7 @@ async def test_an_operators_repository_is_fetched_from_disk(world: World, tmp_pa
     world.remotes["team/app"] = f"file://{repository.folder}"
     remote = Remote(owner="team", name="app", reference_type="branch", reference="main", root_directory="fn")
 
-    await world.builds(await world.presence()).run(await requested(world, remote))
+    await world.builds(await world.process_lease()).run(await requested(world, remote))
 
     row = await world.deployed()
     assert (row["status"], row["provider_commit_hash"], row["provider_commit_message"]) == ("ready", commit, "First")

@@ -62,7 +62,7 @@ async def test_a_commit_shows_how_its_build_went(
             activate=True,
         )
         statuses = world.statuses()
-        await world.builds(await world.presence(), statuses).run(Deployment.stream(PROJECT, "d"))
+        await world.builds(await world.process_lease(), statuses).run(Deployment.stream(PROJECT, "d"))
         await statuses.told()
 
     assert (await world.deployed())["status"] == ("ready" if ready else "failed")

@@ -20,7 +20,7 @@ from tests.integration.workers.world import META, PROJECT, World
 async def two_deployments(world: World, percent: int = 100, **changes: Any) -> int:
     """A function whose active deployment `d-f` shares its calls with `canary`; returns its incarnation."""
     incarnation = await world.built(**changes)
-    builds = world.builds(await world.presence())
+    builds = world.builds(await world.process_lease())
     await builds.run(await world.deployment(incarnation, "canary", activate=False))
     await share(world, percent)
     assert (await world.functions())["deployment_id"] == "d-f"
@@ -42,7 +42,7 @@ async def share(world: World, percent: int) -> None:
 
 async def test_what_waits_runs_where_its_id_says(world: World) -> None:
     incarnation = await two_deployments(world, 50)
-    worker = world.executions(await world.presence())
+    worker = world.executions(await world.process_lease())
     names = [f"x{number}" for number in range(12)]
     for name in names:
         await worker.run(await world.request(name, incarnation))
@@ -57,14 +57,14 @@ async def test_what_waits_runs_where_its_id_says(world: World) -> None:
 async def test_one_that_was_asked_for_by_name_is_no_part_of_it(world: World) -> None:
     incarnation = await two_deployments(world)
 
-    await world.executions(await world.presence()).run(await world.request("x", incarnation, pinned="d-f"))
+    await world.executions(await world.process_lease()).run(await world.request("x", incarnation, pinned="d-f"))
 
     assert [run.deployment for run in world.executor.runs] == ["d-f"]
 
 
 async def test_a_retry_keeps_what_the_first_attempt_ran(world: World) -> None:
     incarnation = await two_deployments(world)
-    worker = world.executions(await world.presence())
+    worker = world.executions(await world.process_lease())
     world.executor.outcome = BROKEN
     shared = await world.request("shared", incarnation, retries=TWICE)
     await worker.run(shared)
@@ -93,11 +93,11 @@ async def test_the_share_of_a_deployment_that_is_gone_falls_to_the_active_one(wo
     await world.log.run(delete_deployment, *keys, meta=META)
 
     stream = await world.request("x", incarnation)
-    await world.executions(await world.presence()).run(stream)
+    await world.executions(await world.process_lease()).run(stream)
 
     row = await world.execution("x")
     assert (row["status"], row["deployment_id"]) == ("completed", "d-f")
-    ended = (await world.log.facts.of_stream(stream))[-1].event
+    ended = (await world.log.reader.of_stream(stream))[-1].event
     assert isinstance(ended, Execution.Completed)
     assert not ended.ran.routed
 
@@ -106,7 +106,7 @@ async def test_without_an_active_deployment_nobody_answers(world: World) -> None
     incarnation = await two_deployments(world)
     await world.log.run(delete_deployment, Function.key(PROJECT, "f"), Deployment.key(PROJECT, "d-f"), meta=META)
 
-    await world.executions(await world.presence()).run(await world.request("x", incarnation))
+    await world.executions(await world.process_lease()).run(await world.request("x", incarnation))
 
     assert (await world.execution("x"))["reason"] == "deployment_missing"
 
@@ -120,7 +120,7 @@ async def test_schedules_and_events_are_shared_as_well(world: World) -> None:
 
     rows = await fired(world) + await triggered(world)
     assert [(row["trigger"], row["deployment_id"]) for row in rows] == [("schedule", "canary"), ("event", "canary")]
-    worker = world.executions(await world.presence())
+    worker = world.executions(await world.process_lease())
     for row in rows:
         await worker.run(str(row["stream_id"]))
     assert [run.deployment for run in world.executor.runs] == ["canary", "canary"]

@@ -55,7 +55,7 @@ async def triggered(world: World) -> list[dict[str, Any]]:
 
 
 async def ran(world: World) -> None:
-    worker = world.executions(await world.presence())
+    worker = world.executions(await world.process_lease())
     for row in await triggered(world):
         await worker.run(row["stream_id"])
 
@@ -78,9 +78,9 @@ async def test_a_function_runs_with_the_resource_of_the_event_it_listens_to(worl
     told = msgspec.json.decode(run.body)
     assert (told["$id"], told["name"], told["email"], told["status"]) == ("u", "Ada", "u@example.com", True)
     assert "password" not in told
-    fact = await world.log.facts.at(row["sequence"])
-    assert fact is not None
-    said = fact.event.metadata
+    recorded_event = await world.log.reader.at(row["sequence"])
+    assert recorded_event is not None
+    said = recorded_event.event.metadata
     assert (said["causation"], said["correlation"]) == (str(position), "r1")
 
 

@@ -23,9 +23,9 @@ from annals.domain.ports import Artefact
 from annals.domain.project import Project
 from annals.store.content.blobs import Blobs
 from annals.store.content.contents import Contents
-from annals.store.content.inputs import Input, input_facts, seal_input
+from annals.store.content.inputs import Input, digest_and_size, seal_input
 from annals.store.coordination.leases import BuildSlots, Leases
-from annals.store.coordination.process_lease import Presence
+from annals.store.coordination.process_lease import ProcessLease
 from annals.store.log.log import EventLog, Meta
 from annals.store.postgres.database import Database
 from annals.store.postgres.listener import Listener
@@ -35,7 +35,7 @@ from annals.vcs.jobs import Bounds
 from annals.vcs.locating import Locator
 from annals.workers.builds import Builds
 from annals.workers.executions import Executions
-from annals.workers.job_messages import WakeUp
+from annals.workers.job_messages import JobMessage
 from annals.workers.jobs import BuildLimits
 from annals.workers.redelivery import Queue
 from annals.workers.sources import Sources
@@ -52,10 +52,10 @@ SOURCE = Artefact(key="sources/p/s1", digest="b" * 64, size=77)
 class Deaf:
     """A queue that nobody serves."""
 
-    def wake(self, wake_ups: Iterable[WakeUp]) -> int:
-        return len(list(wake_ups))
+    def wake(self, job_messages: Iterable[JobMessage]) -> int:
+        return len(list(job_messages))
 
-    def queued(self, queue_name: str, lane: str = "") -> int:
+    def queued(self, queue_name: str, tenant: str = "") -> int:
         return 0
 
 
@@ -71,10 +71,10 @@ class World:
     incarnations: dict[str, int] = field(default_factory=dict)
     remotes: dict[str, str] = field(default_factory=dict)
 
-    def executions(self, presence: Presence, log: EventLog | None = None) -> Executions:
+    def executions(self, process_lease: ProcessLease, log: EventLog | None = None) -> Executions:
         return Executions(
             log or self.log,
-            presence=presence,
+            process_lease=process_lease,
             contents=self.contents,
             vault=self.vault,
             environments=self.environments,
@@ -82,10 +82,12 @@ class World:
             start_seconds=30.0,
         )
 
-    def builds(self, presence: Presence, statuses: Statuses | None = None, *, queue: Queue | None = None) -> Builds:
+    def builds(
+        self, process_lease: ProcessLease, statuses: Statuses | None = None, *, queue: Queue | None = None
+    ) -> Builds:
         return Builds(
             self.log,
-            presence=presence,
+            process_lease=process_lease,
             vault=self.vault,
             environments=self.environments,
             executor=self.executor,
@@ -106,12 +108,12 @@ class World:
     def repositories(self) -> Repositories:
         return Repositories(allowed_hosts=("127.0.0.1",), bounds=Bounds(seconds=90))
 
-    async def presence(
+    async def process_lease(
         self, role: str = "worker", *, lease_seconds: float = 10, builds: BuildSlots = BUILD_SLOTS
-    ) -> Presence:
-        presence = Presence(Leases(self.database), role, lease_seconds=lease_seconds, builds=builds)
-        await presence.enter()
-        return presence
+    ) -> ProcessLease:
+        process_lease = ProcessLease(Leases(self.database), role, lease_seconds=lease_seconds, builds=builds)
+        await process_lease.enter()
+        return process_lease
 
     async def function(self, function_id: str = "f", **changes: Any) -> int:
         """A function; returns its incarnation."""
@@ -159,7 +161,7 @@ class World:
         """A function whose active deployment is ready; returns its incarnation."""
         incarnation = await self.function(function_id, **changes)
         stream = await self.deployment(incarnation, f"d-{function_id}", function_id)
-        await self.builds(await self.presence()).run(stream)
+        await self.builds(await self.process_lease()).run(stream)
         return incarnation
 
     async def request(
@@ -177,7 +179,7 @@ class World:
         """An execution that waits (or is held by `worker`), of the deployment `pinned`; returns its stream."""
         stream = Execution.stream(PROJECT, execution_id)
         contents = [] if given is None else [await seal_input(self.vault, PROJECT, stream, given)]
-        digest, size = input_facts(contents[0]) if contents else ("", 0)
+        digest, size = digest_and_size(contents[0]) if contents else ("", 0)
         await self.log.run(
             request_execution,
             Execution.absent(PROJECT, execution_id),
@@ -208,7 +210,7 @@ class World:
         return await self._row("functions", Function.stream(PROJECT, function_id))
 
     async def topics(self, stream: str) -> list[str]:
-        return [fact.event.TOPIC for fact in await self.log.facts.of_stream(stream)]
+        return [recorded_event.event.TOPIC for recorded_event in await self.log.reader.of_stream(stream)]
 
     async def build_log(self, deployment_id: str = "d") -> str:
         """What a reader of a running or canceled build sees."""

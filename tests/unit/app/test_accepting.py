@@ -9,17 +9,17 @@ import pytest
 from eventsourcing.persistence import StoredEvent
 
 from annals.app.executions.accepting import SEVERAL, Accepting
-from annals.capacity.backpressure import Pressure
+from annals.capacity.backpressure import Backpressure
 from annals.store.content.blobs import Blob
 from annals.store.content.contents import Content
-from annals.store.coordination.direct_dispatch import Door, Knock, Knocker, beside
+from annals.store.coordination.direct_dispatch import DirectDispatch, DirectDispatcher, DispatchSocket, beside
 
 EVENT = StoredEvent("execution:p:x1", 1, "execution.requested", b"state")
 
 
 def test_a_few_calls_press_nobody_and_several_at_once_do() -> None:
-    pressure = Pressure(mmap.mmap(-1, 8), clock=lambda: 1.0)
-    accepting = Accepting(pressure, Knocker(""), waiting=lambda: 0)
+    backpressure = Backpressure(mmap.mmap(-1, 8), clock=lambda: 1.0)
+    accepting = Accepting(backpressure, DirectDispatcher(""), waiting=lambda: 0)
     for _ in range(10 * SEVERAL):
         with accepting.one():
             pass
@@ -28,33 +28,36 @@ def test_a_few_calls_press_nobody_and_several_at_once_do() -> None:
         for _ in range(SEVERAL - 1):
             calls.enter_context(accepting.one())
         assert accepting.alone
-        assert not pressure.pressed
+        assert not backpressure.pressed
 
         calls.enter_context(accepting.one())
         assert not accepting.alone
-        assert pressure.pressed
+        assert backpressure.pressed
 
 
 def test_calls_that_wait_for_their_turn_are_in_hand_as_well() -> None:
-    pressure = Pressure(mmap.mmap(-1, 8), clock=lambda: 1.0)
-    accepting = Accepting(pressure, Knocker(""), waiting=lambda: SEVERAL - 1)
+    backpressure = Backpressure(mmap.mmap(-1, 8), clock=lambda: 1.0)
+    accepting = Accepting(backpressure, DirectDispatcher(""), waiting=lambda: SEVERAL - 1)
     with accepting.one():
         assert not accepting.alone
-        assert pressure.pressed
+        assert backpressure.pressed
 
 
 @pytest.mark.parametrize("given", [b"sealed", Blob("contents/p/1", 40_000, "digest")])
 async def test_what_was_accepted_is_told_with_what_it_was_given(given: bytes | Blob, tmp_path: Path) -> None:
-    heard, executors = asyncio.Queue[Knock](), (f"unix:{tmp_path}/executor.sock",)
-    door, knocker = Door.open(executors, heard.put_nowait), Knocker(beside(executors))
-    accepting = Accepting(Pressure(mmap.mmap(-1, 8)), knocker, waiting=lambda: 0)
+    heard, executors = asyncio.Queue[DirectDispatch](), (f"unix:{tmp_path}/executor.sock",)
+    dispatch_socket, direct_dispatcher = (
+        DispatchSocket.open(executors, heard.put_nowait),
+        DirectDispatcher(beside(executors)),
+    )
+    accepting = Accepting(Backpressure(mmap.mmap(-1, 8)), direct_dispatcher, waiting=lambda: 0)
     content = Content("execution:p:x1", "input", given)
     accepting.accepted(EVENT, 7, "r1", content)
 
     async with asyncio.timeout(60):
         first = await heard.get()
-    assert first == Knock("execution:p:x1", 1, 7, "r1", b"state", given if isinstance(given, bytes) else b"")
+    assert first == DirectDispatch("execution:p:x1", 1, 7, "r1", b"state", given if isinstance(given, bytes) else b"")
     assert heard.empty()
-    assert door is not None
-    door.close()
-    knocker.close()
+    assert dispatch_socket is not None
+    dispatch_socket.close()
+    direct_dispatcher.close()

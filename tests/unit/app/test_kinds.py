@@ -13,11 +13,11 @@ from annals.app.parameters import (
     CustomId,
     Kind,
     Nullable,
+    OneOf,
     Range,
     Text,
     Uid,
-    Unfit,
-    WhiteList,
+    ValidationError,
 )
 from annals.app.parameters.special import Cron, Events, ExecutionHeaders, Roles, Specification, judge_headers
 
@@ -43,8 +43,8 @@ KINDS: list[Kind] = [
     Boolean(),
     Boolean(loose=True),
     Range(1, 900),
-    WhiteList(("a", "b")),
-    WhiteList(("a", "B"), strict=False),
+    OneOf(("a", "b")),
+    OneOf(("a", "B"), strict=False),
     ArrayList(Text(3), 2),
     Nullable(Text(3)),
     Roles(100),
@@ -56,9 +56,9 @@ KINDS: list[Kind] = [
 
 
 def refused(kind: Kind, value: Any) -> str:
-    with pytest.raises(Unfit) as unfit:
+    with pytest.raises(ValidationError) as invalid:
         kind.parse(value)
-    return str(unfit.value)
+    return str(invalid.value)
 
 
 @pytest.mark.parametrize("value", ["a", "A9", "my.fn_1-A", "x" * 36, "9"])
@@ -93,7 +93,7 @@ def test_unique_is_a_custom_id_alone() -> None:
         (Boolean(loose=True), 2, "Value must be a valid boolean"),
         (Range(1, 900), 901, "Value must be a valid range between 1 and 900"),
         (Range(0, 36500), -1, "Value must be a valid range between 0 and 36,500"),
-        (WhiteList(("a", "b", "c")), "A", "Value must be one of (a, b, c)"),
+        (OneOf(("a", "b", "c")), "A", "Value must be one of (a, b, c)"),
         (ArrayList(Text(3), 2), "abc", "Value must a valid array no longer than 2 items and " + Text(3).describe()),
         (ArrayList(Text(3), 2), ["abcd"], "Value must a valid array no longer than 2 items and " + Text(3).describe()),
         (ArrayList(Text(3), 2), ["a"] * 3, "Value must a valid array no longer than 2 items and " + Text(3).describe()),
@@ -137,7 +137,7 @@ def test_a_loose_boolean_also_comes_as_text_or_number(value: Any, meant: bool) -
 
 
 def test_a_loose_word_keeps_the_list_s_spelling() -> None:
-    assert WhiteList(("24h", "dev-tools"), strict=False).parse("DEV-Tools") == "dev-tools"
+    assert OneOf(("24h", "dev-tools"), strict=False).parse("DEV-Tools") == "dev-tools"
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_other_execution_headers_are_refused(value: Any) -> None:
     ],
 )
 def test_header_names_and_sizes_are_judged_apart(headers: dict[str, str]) -> None:
-    with pytest.raises(Unfit):
+    with pytest.raises(ValidationError):
         judge_headers(headers)
 
 
@@ -230,5 +230,5 @@ def test_no_value_makes_a_kind_fail_otherwise_than_by_saying_so(value: Any) -> N
     for kind in KINDS:
         try:
             kind.parse(value)
-        except Unfit as unfit:
-            assert str(unfit)  # noqa: PT017
+        except ValidationError as invalid:
+            assert str(invalid)  # noqa: PT017

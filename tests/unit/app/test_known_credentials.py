@@ -25,15 +25,15 @@ class Time:
     def __init__(self) -> None:
         self.now = 1000.0
         self.slept: list[float] = []
-        self.gate: asyncio.Event | None = None
+        self.limiter: asyncio.Event | None = None
 
     def __call__(self) -> float:
         return self.now
 
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
-        if self.gate is not None:
-            await self.gate.wait()
+        if self.limiter is not None:
+            await self.limiter.wait()
 
 
 def test_good_credential_is_known_for_a_while_after_each_use() -> None:
@@ -120,14 +120,14 @@ async def test_requests_held_back_are_bounded() -> None:
     failed = FailedKeys(clock=time, sleep=time.sleep)
     for _ in range(FREE):
         await failed.pay("203.0.113.7")
-    time.gate = asyncio.Event()
+    time.limiter = asyncio.Event()
     held = [asyncio.create_task(failed.pay("203.0.113.7")) for _ in range(MOST_WAITING)]
     await asyncio.sleep(0)
 
     with pytest.raises(RateLimited):
         await failed.pay("203.0.113.7")
     await failed.pay("203.0.113.8")
-    time.gate.set()
+    time.limiter.set()
     await asyncio.gather(*held)
 
     await failed.pay("203.0.113.7")

@@ -12,15 +12,15 @@ from annals.app.edge.negotiation import (
 
 
 def test_without_a_header_it_is_the_former_generation_with_a_union_of_fields() -> None:
-    generation = negotiate("")
+    api_version = negotiate("")
 
-    assert not generation.newest
-    assert generation.union
-    assert generation.shows_specification
-    assert generation.shows_split_specification
-    assert generation.shows_resource
-    assert generation.shows_function_id
-    assert generation.key_prefix == "dynamic"
+    assert not api_version.newest
+    assert api_version.union
+    assert api_version.shows_specification
+    assert api_version.shows_split_specification
+    assert api_version.shows_resource
+    assert api_version.shows_function_id
+    assert api_version.key_prefix == "dynamic"
 
 
 @pytest.mark.parametrize("header", ["nonsense", "2.0", "v2.0.0", "2.0.0.0", "-1.0.0", "1.8", " ", "2.5.0 ", "２.５.０"])
@@ -30,22 +30,22 @@ def test_a_header_that_is_no_version_counts_as_none(header: str) -> None:
 
 @pytest.mark.parametrize("header", ["2.0.0", "2.5.0", "2.0.1", "10.0.0", "2.0.0+build.5"])
 def test_from_two_on_it_is_the_newest(header: str) -> None:
-    generation = negotiate(header)
+    api_version = negotiate(header)
 
-    assert generation.newest
-    assert generation.shows_resource
-    assert not generation.shows_function_id
-    assert not generation.shows_specification
-    assert generation.key_prefix == "ephemeral"
+    assert api_version.newest
+    assert api_version.shows_resource
+    assert not api_version.shows_function_id
+    assert not api_version.shows_specification
+    assert api_version.key_prefix == "ephemeral"
 
 
 @pytest.mark.parametrize("header", ["1.9.6", "1.8.0", "2.0.0-rc.1", "0.0.0"])
 def test_below_two_it_is_not(header: str) -> None:
-    generation = negotiate(header)
+    api_version = negotiate(header)
 
-    assert not generation.newest
-    assert not generation.shows_resource
-    assert generation.shows_function_id
+    assert not api_version.newest
+    assert not api_version.shows_resource
+    assert api_version.shows_function_id
 
 
 @pytest.mark.parametrize(
@@ -64,12 +64,12 @@ def test_below_two_it_is_not(header: str) -> None:
 def test_each_threshold_has_its_place(
     header: str, names_variables: bool, splits: bool, former_names: bool, knows_scopes: bool
 ) -> None:
-    generation = negotiate(header)
+    api_version = negotiate(header)
 
-    assert generation.names_variables is names_variables
-    assert generation.splits_specification is splits
-    assert generation.former_names is former_names
-    assert generation.knows_scopes is knows_scopes
+    assert api_version.names_variables is names_variables
+    assert api_version.splits_specification is splits
+    assert api_version.former_names is former_names
+    assert api_version.knows_scopes is knows_scopes
 
 
 def test_only_a_format_newer_than_ours_is_warned_about() -> None:

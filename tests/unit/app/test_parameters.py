@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from annals.app.edge.operations import ROUTES
 from annals.app.edge.routing import Operation
-from annals.app.parameters import Boolean, Parameters, Range, Text, Unfit, optional, required
+from annals.app.parameters import Boolean, Parameters, Range, Text, ValidationError, optional, required
 from annals.app.parameters.body import body_parameters, query_parameters
 from annals.app.parameters.brackets import fold
 from annals.domain.errors import ArgumentInvalid
@@ -48,7 +48,7 @@ def test_every_required_parameter_of_every_operation_judges_null(operation: Oper
     tables = operation.parameters if isinstance(operation.parameters, Parameters) else Parameters()
     for _, parameter in tables.lines:
         if not parameter.is_optional:
-            with pytest.raises(Unfit):
+            with pytest.raises(ValidationError):
                 parameter.kind.parse(None)
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from annals.app.deployments.queries import LIST as DEPLOYMENTS
 from annals.app.edge.errors import QueryInvalid
 from annals.app.functions.queries import LIST as FUNCTIONS
-from annals.app.parameters.kinds import Unfit
+from annals.app.parameters.kinds import ValidationError
 from annals.app.queries.page import Page, parse_page
 from annals.app.queries.schema import Schema, parse_date
 from annals.app.queries.search import search
@@ -33,9 +33,9 @@ def page(*queries: str, schema: Schema = FUNCTIONS) -> Page:
 
 
 def refused(*queries: Any, schema: Schema = FUNCTIONS) -> str:
-    with pytest.raises(Unfit) as unfit:
+    with pytest.raises(ValidationError) as invalid:
         parse_page(list(queries), schema)
-    return str(unfit.value)
+    return str(invalid.value)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_wrong_query_is_refused_with_its_text(text: str, said: str) -> None:
 
 def test_queries_come_as_an_array_of_strings() -> None:
     for value in ("limit", 5, True):
-        with pytest.raises(Unfit, match="Queries must be an array"):
+        with pytest.raises(ValidationError, match="Queries must be an array"):
             parse_page(value, FUNCTIONS)
     assert refused(5) == "Invalid query: Invalid query. Must be a string, got integer"
 
@@ -233,5 +233,5 @@ SOME_QUERY = st.fixed_dictionaries(
 def test_no_queries_fail_otherwise_than_by_saying_so(queries: list[str]) -> None:
     try:
         listing(parse_page(queries, FUNCTIONS), FUNCTIONS, SCOPE, columns="*", project="p1")
-    except (Unfit, QueryInvalid) as refusal:
+    except (ValidationError, QueryInvalid) as refusal:
         assert str(refusal)  # noqa: PT017

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from annals.app.identity.caller import GUEST, USER_SCOPES, Caller, Membership
-from annals.app.parameters import Roles, Unfit
+from annals.app.parameters import Roles, ValidationError
 
 ids = st.sampled_from(["a", "b", "c.1"])
 words = st.sampled_from(["owner", "dev"])
@@ -79,5 +79,5 @@ def test_callers_answer_only_to_roles_that_may_be_set(role: str, caller: Caller)
 def test_what_may_not_be_set_lets_nobody_in(role: str) -> None:
     try:
         Roles(100).parse([role])
-    except Unfit:
+    except ValidationError:
         assert GUEST.roles().isdisjoint([role])

@@ -24,7 +24,7 @@ from annals.cli.welcome import welcome
 from annals.domain.commands.projects import create_project
 from annals.domain.project import Project
 from annals.store.coordination.leases import Holder
-from annals.store.log.reader import Fact
+from annals.store.log.reader import RecordedEvent
 from annals.store.proof.notes import signing_key
 from annals.store.proof.seal_check import Fault
 from annals.store.proof.verification import MOST_FAULTS, Verdict
@@ -165,10 +165,10 @@ def test_an_event_is_told_in_one_line_without_digests() -> None:
     created, added = cast(list[Project.Event], project.collect_events())
     created.metadata.update(actor="cli:me")
 
-    assert as_text(Fact(1, NOW, "p", created)).split() == [
+    assert as_text(RecordedEvent(1, NOW, "p", created)).split() == [
         *("1", "2026-01-31", "12:00:00.000", "project", "p", "\x1b[1mcreated", "\x1b[0m", "cli:me", "name=Shop")
     ]
-    assert "digest" not in as_text(Fact(2, NOW, "p", added))
+    assert "digest" not in as_text(RecordedEvent(2, NOW, "p", added))
 
 
 def test_processes_of_other_hosts_are_shown_and_dead_ones_of_this_host_are_not() -> None:

@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from annals.cli.appwrite import Api, Finding, Move, Refused
+from annals.cli.appwrite import Api, Finding, ImportRefused, Move
 from annals.executor.doctor import served_check
 
 HINT = "The runtime php-8.3 is accepted, but its builds fail on this instance."
@@ -43,7 +43,7 @@ def test_a_refusal_says_its_hint() -> None:
     hint = "The API key is none of this project's."
     refused = httpx.Response(401, json={"message": "Not authorized."}, headers={"x-annals-hint": hint})
 
-    with pytest.raises(Refused, match=f"401 Not authorized. {hint}"):
+    with pytest.raises(ImportRefused, match=f"401 Not authorized. {hint}"):
         api({"GET /v1/functions": refused}).call("GET", "/functions")
 
 

@@ -59,7 +59,7 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-class Gate:
+class WorkerLimiter:
     """Answers only when told; counts those that wait."""
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ from annals.executor.drivers.port import Exit
 from annals.executor.errors import StartFailed
 from annals.executor.pool import runner
 from tests.unit.executor.drivers import hello
-from tests.unit.executor.pool_host import Gate, Host, host, until
+from tests.unit.executor.pool_host import Host, WorkerLimiter, host, until
 
 __all__ = ["host"]
 
@@ -39,28 +39,28 @@ async def test_a_start_that_fails_fails_all_who_waited_and_the_next_call_tries_a
 
 
 async def test_a_queue_that_lasts_gets_one_more_instance_up_to_the_bound(host: Host) -> None:
-    gate = Gate()
-    host.driver.answer, host.driver.concurrency = gate.answer, 1
+    limiter = WorkerLimiter()
+    host.driver.answer, host.driver.concurrency = limiter.answer, 1
     await host.remake(instances_per_function=2)
     calls = [asyncio.create_task(host.call(execution=f"e{n}")) for n in range(5)]
-    await until(lambda: gate.waiting == 2)
+    await until(lambda: limiter.waiting == 2)
     await asyncio.sleep(0.2)
 
     assert len(host.driver.started) == 2
-    gate.go.set()
+    limiter.go.set()
     outcomes = await asyncio.gather(*calls)
     assert {outcome.reason for outcome in outcomes} == {""}
     assert max(outcome.queue_seconds + outcome.start_seconds for outcome in outcomes) > 0.1
 
 
 async def test_a_queue_that_lasts_too_long_is_told_so(host: Host) -> None:
-    gate = Gate()
-    host.driver.answer, host.driver.concurrency = gate.answer, 1
+    limiter = WorkerLimiter()
+    host.driver.answer, host.driver.concurrency = limiter.answer, 1
     await host.remake(instances_per_function=1)
     busy = asyncio.create_task(host.call())
-    await until(lambda: gate.waiting == 1)
+    await until(lambda: limiter.waiting == 1)
     late = await host.call(execution="e2", start_seconds=0.1)
-    gate.go.set()
+    limiter.go.set()
 
     assert late.reason == "start_failed"
     assert "within 0.1 seconds" in late.message
@@ -77,15 +77,15 @@ async def test_another_environment_gets_an_instance_of_its_own_and_the_old_one_e
 
 
 async def test_an_instance_at_work_is_not_idle(host: Host) -> None:
-    gate = Gate()
-    host.driver.answer = gate.answer
+    limiter = WorkerLimiter()
+    host.driver.answer = limiter.answer
     await host.remake(idle_seconds=0.0)
     call = asyncio.create_task(host.call())
-    await until(lambda: gate.waiting == 1)
+    await until(lambda: limiter.waiting == 1)
     await asyncio.sleep(1.2)
 
     assert not host.driver.started[0].killed
-    gate.go.set()
+    limiter.go.set()
     assert (await call).reason == ""
     await until(lambda: host.driver.started[0].killed)
 
@@ -99,19 +99,19 @@ async def test_a_full_host_makes_room_by_ending_who_is_idle_longest(host: Host) 
 
 
 async def test_a_full_host_where_all_work_lets_the_next_wait_its_turn(host: Host) -> None:
-    gate = Gate()
-    host.driver.answer = gate.answer
+    limiter = WorkerLimiter()
+    host.driver.answer = limiter.answer
     busy = [asyncio.create_task(host.call(deployment=f"d{n}")) for n in range(4)]
-    await until(lambda: gate.waiting == 4)
+    await until(lambda: limiter.waiting == 4)
     late = asyncio.create_task(host.call(deployment="d9"))
     await asyncio.sleep(0.1)
-    gate.go.set()
+    limiter.go.set()
 
     assert {(await call).reason for call in (*busy, late)} == {""}
 
 
 async def test_a_deadline_kills_the_instance_and_is_a_timeout(host: Host) -> None:
-    host.driver.answer = Gate().answer
+    host.driver.answer = WorkerLimiter().answer
     outcome = await host.call(run_seconds=0.1)
 
     assert (outcome.reason, outcome.status_code, outcome.message) == ("timeout", 500, runner.timed_out(0.1))
@@ -134,15 +134,15 @@ async def test_code_that_its_server_gave_up_at_the_deadline_takes_no_further_cal
 
 
 async def test_others_on_a_condemned_instance_may_finish_within_the_grace(host: Host) -> None:
-    gate = Gate()
-    host.driver.answer = gate.answer
+    limiter = WorkerLimiter()
+    host.driver.answer = limiter.answer
     await host.remake(grace_seconds=60.0)
     host.runner._grace = 0.0  # that of the late one, which is no part of this
     other = asyncio.create_task(host.call(execution="other", run_seconds=60))
-    await until(lambda: gate.waiting == 1)
+    await until(lambda: limiter.waiting == 1)
     late = asyncio.create_task(host.call(execution="late", run_seconds=0.01))
     assert (await late).reason == "timeout"
-    gate.go.set()
+    limiter.go.set()
 
     assert (await other).reason == ""
     await until(lambda: host.driver.started[0].killed)
@@ -160,10 +160,10 @@ async def test_others_on_a_condemned_instance_may_finish_within_the_grace(host: 
 async def test_an_instance_that_dies_under_a_call_gives_its_reason(
     host: Host, end: Exit, reason: str, words: str
 ) -> None:
-    gate = Gate()
-    host.driver.answer = gate.answer
+    limiter = WorkerLimiter()
+    host.driver.answer = limiter.answer
     call = asyncio.create_task(host.call())
-    await until(lambda: gate.waiting == 1)
+    await until(lambda: limiter.waiting == 1)
     host.driver.started[0].end(end)
     outcome = await call
 
@@ -178,10 +178,10 @@ async def test_an_instance_that_takes_long_to_go_still_gives_its_reason(
 ) -> None:
     """One that filled its memory with files lets its connections go long before the kernel has freed them."""
     monkeypatch.setattr(runner, "EXIT_SECONDS", 0.05)
-    gate = Gate()
-    host.driver.answer = gate.answer
+    limiter = WorkerLimiter()
+    host.driver.answer = limiter.answer
     call = asyncio.create_task(host.call())
-    await until(lambda: gate.waiting == 1)
+    await until(lambda: limiter.waiting == 1)
     host.driver.started[0].last = Exit(137, out_of_memory=True)
     host.driver.started[0].hang_up()
 
@@ -189,10 +189,10 @@ async def test_an_instance_that_takes_long_to_go_still_gives_its_reason(
 
 
 async def test_a_cancelled_execution_kills_its_instance(host: Host) -> None:
-    gate = Gate()
-    host.driver.answer = gate.answer
+    limiter = WorkerLimiter()
+    host.driver.answer = limiter.answer
     call = asyncio.create_task(host.call())
-    await until(lambda: gate.waiting == 1)
+    await until(lambda: limiter.waiting == 1)
     call.cancel()
 
     assert (await call).reason == "canceled"
@@ -200,25 +200,25 @@ async def test_a_cancelled_execution_kills_its_instance(host: Host) -> None:
 
 
 async def test_a_waiting_call_that_is_cancelled_leaves_its_place_to_the_next(host: Host) -> None:
-    gate = Gate()
-    host.driver.answer, host.driver.concurrency = gate.answer, 1
+    limiter = WorkerLimiter()
+    host.driver.answer, host.driver.concurrency = limiter.answer, 1
     await host.remake(instances_per_function=1)
     calls = [asyncio.create_task(host.call(execution=f"e{n}")) for n in range(3)]
-    await until(lambda: gate.waiting == 1)
+    await until(lambda: limiter.waiting == 1)
     calls[1].cancel()
-    gate.go.set()
+    limiter.go.set()
 
     assert (await calls[0]).reason == ""
     assert (await calls[2]).reason == ""
 
 
 async def test_retiring_a_deployment_lets_it_finish_then_ends_it_and_drops_its_code(host: Host) -> None:
-    gate = Gate()
-    host.driver.answer = gate.answer
+    limiter = WorkerLimiter()
+    host.driver.answer = limiter.answer
     call = asyncio.create_task(host.call())
-    await until(lambda: gate.waiting == 1)
-    await host.pool.retire("p", "d1")
-    gate.go.set()
+    await until(lambda: limiter.waiting == 1)
+    await host.pool.retire_deployment("p", "d1")
+    limiter.go.set()
 
     assert (await call).reason == ""
     await until(lambda: host.driver.started[0].killed)

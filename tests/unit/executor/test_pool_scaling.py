@@ -7,7 +7,7 @@ import pytest
 
 from annals.executor.pool import pool
 from tests.unit.executor.drivers import run
-from tests.unit.executor.pool_host import Gate, Host, host, until
+from tests.unit.executor.pool_host import Host, WorkerLimiter, host, until
 
 __all__ = ["host"]
 
@@ -16,20 +16,20 @@ ALONE = b"HTTP/1.1 200 OK\r\nx-open-runtimes-concurrency: 1\r\ncontent-length: 5
 
 
 async def test_a_server_that_announces_is_asked_one_thing_before_it_is_asked_many(host: Host) -> None:
-    gate = Gate()
-    host.driver.answer, host.driver.announces = gate.answer, True
+    limiter = WorkerLimiter()
+    host.driver.answer, host.driver.announces = limiter.answer, True
     await host.remake(instances_per_function=1)
     calls = [asyncio.create_task(host.call(execution=f"e{n}")) for n in range(5)]
-    await until(lambda: gate.waiting == 1)
+    await until(lambda: limiter.waiting == 1)
     await asyncio.sleep(0.1)
-    assert gate.waiting == 1
-    gate.go.set()
+    assert limiter.waiting == 1
+    limiter.go.set()
     assert {(await call).reason for call in calls} == {""}
 
-    gate.go.clear()
+    limiter.go.clear()
     calls = [asyncio.create_task(host.call(execution=f"f{n}")) for n in range(5)]
-    await until(lambda: gate.waiting == 5)
-    gate.go.set()
+    await until(lambda: limiter.waiting == 5)
+    limiter.go.set()
     assert {(await call).reason for call in calls} == {""}
 
 
@@ -68,14 +68,14 @@ async def test_a_queue_that_moves_gets_no_more_instances(host: Host, monkeypatch
 
 
 async def test_slow_calls_one_at_a_time_spread_over_as_many_instances_as_the_function_may_have(host: Host) -> None:
-    gate = Gate()
-    host.driver.answer, host.driver.announces = gate.answer, True
+    limiter = WorkerLimiter()
+    host.driver.answer, host.driver.announces = limiter.answer, True
     calls = [asyncio.create_task(host.call(execution=f"e{n}", max_instances=3)) for n in range(6)]
-    await until(lambda: gate.waiting == 3)
+    await until(lambda: limiter.waiting == 3)
     await asyncio.sleep(0.2)
 
     assert len(host.driver.started) == 3
-    gate.go.set()
+    limiter.go.set()
     assert {(await call).reason for call in calls} == {""}
 
 

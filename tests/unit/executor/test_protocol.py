@@ -76,7 +76,7 @@ class FakeWork:
                 raise
         return BuildOutcome(seconds=1.5)
 
-    async def retire(self, project: str, deployment: str) -> None:
+    async def retire_deployment(self, project: str, deployment: str) -> None:
         self.retired.append((project, deployment))
 
     def describe(self) -> dict[str, int]:

@@ -9,16 +9,16 @@ from annals.domain.execution import Execution, Ran, Request
 from annals.projections import executions
 from annals.projections.replay import executions_fold
 from annals.projections.replay.executions_fold import Executions
-from annals.store.log.reader import Fact
+from annals.store.log.reader import RecordedEvent
 
 RAN = Ran(deployment_id="d", function_version=1, environment_digest="e", specification="s-1vcpu-512mb", run_ms=12)
 
 
-def fact(position: int, event: Any) -> Fact:
-    return Fact(position, datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=position), "p", event)
+def recorded_event(position: int, event: Any) -> RecordedEvent:
+    return RecordedEvent(position, datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=position), "p", event)
 
 
-def requested(number: int) -> Fact:
+def requested(number: int) -> RecordedEvent:
     event = Execution.Requested(
         originator_topic="execution",
         originator_id=f"execution:p:e{number}",
@@ -32,12 +32,12 @@ def requested(number: int) -> Fact:
         trigger="http",
         request=Request(method="GET", path="/"),
     )
-    return fact(number, event)
+    return recorded_event(number, event)
 
 
-def completed(number: int, *, position: int) -> Fact:
+def completed(number: int, *, position: int) -> RecordedEvent:
     stream = {"originator_id": f"execution:p:e{number}", "originator_version": 2}
-    return fact(position, Execution.Completed(**stream, epoch=1, status_code=200, headers=[], ran=RAN))  # type: ignore[arg-type]
+    return recorded_event(position, Execution.Completed(**stream, epoch=1, status_code=200, headers=[], ran=RAN))  # type: ignore[arg-type]
 
 
 def names(rows: Any) -> list[str]:

@@ -21,7 +21,7 @@ STREAM: dict[str, Any] = {"originator_id": "execution:p:e", "originator_version"
 RAN = Ran(deployment_id="d", function_version=1, environment_digest="x", specification="s-1vcpu-1gb")
 
 
-def requested(**facts: Any) -> Execution.Requested:
+def requested(**recorded_events: Any) -> Execution.Requested:
     given: dict[str, Any] = {
         "originator_id": "execution:p:e",
         "originator_version": 1,
@@ -35,7 +35,7 @@ def requested(**facts: Any) -> Execution.Requested:
         "trigger": "http",
         "request": Request(method="GET", path="/"),
     }
-    return Execution.Requested(**{**given, **facts})
+    return Execution.Requested(**{**given, **recorded_events})
 
 
 def test_every_event_reaches_a_read_model_or_is_known_to_be_silent() -> None:
@@ -61,7 +61,7 @@ def test_the_busiest_events_cost_one_statement(event: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("facts", "status"),
+    ("recorded_events", "status"),
     [
         ({}, "waiting"),
         ({"worker": "api", "epoch": 1}, "processing"),
@@ -69,8 +69,8 @@ def test_the_busiest_events_cost_one_statement(event: Any) -> None:
         ({"trigger": "schedule"}, "waiting"),
     ],
 )
-def test_how_a_call_begins_is_its_status(facts: dict[str, Any], status: str) -> None:
-    (statement,) = project(requested(**facts))
+def test_how_a_call_begins_is_its_status(recorded_events: dict[str, Any], status: str) -> None:
+    (statement,) = project(requested(**recorded_events))
 
     assert statement.params["status"] == status
 

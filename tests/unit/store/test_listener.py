@@ -14,15 +14,15 @@ def a_listener() -> Listener:
 
 
 async def test_who_waits_for_a_name_is_woken_by_it_and_by_what_is_said_of_all() -> None:
-    bell = a_listener()
+    notification = a_listener()
     for told in ("a", ALL):
-        waiting = asyncio.create_task(bell.wait_for("a", bell.heard_of("a"), 600))
+        waiting = asyncio.create_task(notification.wait_for("a", notification.heard_of("a"), 600))
         await asyncio.sleep(0)
-        bell._ring("b")
+        notification._ring("b")
         await asyncio.sleep(0)
         assert not waiting.done()
 
-        bell._ring(told)
+        notification._ring(told)
 
         async with asyncio.timeout(60):
             await waiting
@@ -30,15 +30,15 @@ async def test_who_waits_for_a_name_is_woken_by_it_and_by_what_is_said_of_all() 
 
 async def test_more_names_than_are_counted_apart_count_as_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listener, "MOST_NAMES", 3)
-    bell = a_listener()
-    bell._ring("a")
-    known = {name: bell.heard_of(name) for name in ("a", "never")}
-    bell.fresh()
+    notification = a_listener()
+    notification._ring("a")
+    known = {name: notification.heard_of(name) for name in ("a", "never")}
+    notification.fresh()
 
     for number in range(20):
-        bell._ring(f"other {number}")
+        notification._ring(f"other {number}")
 
-    assert len(bell._counts) <= 3
-    assert all(bell.heard_of(name) > before for name, before in known.items())
-    assert ALL in bell.fresh()
-    assert bell.count == 21
+    assert len(notification._counts) <= 3
+    assert all(notification.heard_of(name) > before for name, before in known.items())
+    assert ALL in notification.fresh()
+    assert notification.count == 21

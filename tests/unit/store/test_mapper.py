@@ -36,9 +36,12 @@ class Crate(Aggregate):
         self.size, self.due, self.tags = size, due, tags
 
 
-def built(stream: str = "crate:p:1", version: int = 1, **facts: Any) -> Any:
+def built(stream: str = "crate:p:1", version: int = 1, **recorded_events: Any) -> Any:
     return Crate.Built(
-        originator_topic="crate", originator_id=stream, originator_version=version, **{"size": Size(1), **facts}
+        originator_topic="crate",
+        originator_id=stream,
+        originator_version=version,
+        **{"size": Size(1), **recorded_events},
     )
 
 

@@ -5,7 +5,7 @@ import ipaddress
 import pytest
 
 from annals.vcs.addresses import is_repository, parse
-from annals.vcs.errors import Refusal
+from annals.vcs.errors import RepositoryError
 from annals.vcs.guard import Guard, is_public
 
 
@@ -45,7 +45,7 @@ def test_https_and_ssh_urls_are_read() -> None:
     ],
 )
 def test_anything_else_is_refused(url: str) -> None:
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(RepositoryError) as refused:
         parse(url)
     assert refused.value.kind == "forbidden"
 
@@ -56,7 +56,7 @@ def test_the_operator_may_name_more() -> None:
     assert parse("http://git.internal/a", http_hosts=("git.internal",)).scheme == "http"
     assert parse("http://git.internal/a", http_hosts=("*",)).scheme == "http"
     for url in ("ext::sh -c id", "file://host/a", "git://a/b"):
-        with pytest.raises(Refusal):
+        with pytest.raises(RepositoryError):
             parse(url, trusted=True)
 
 
@@ -109,6 +109,6 @@ def test_the_guard_judges_every_connection_and_program() -> None:
         ("os.posix_spawn", ("sh", [], {})),
         ("os.system", (b"id",)),
     ):
-        with pytest.raises(Refusal):
+        with pytest.raises(RepositoryError):
             guard(event, args)
     Guard(frozenset(), anywhere=True)("socket.connect", (None, ("10.0.0.8", 443)))

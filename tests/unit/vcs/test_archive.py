@@ -12,7 +12,7 @@ from dulwich.objects import Blob, Commit, ObjectID, Tree
 
 from annals.vcs import bundled
 from annals.vcs.archive import Entry, pack, unpack_tarball
-from annals.vcs.errors import Refusal
+from annals.vcs.errors import RepositoryError
 from annals.vcs.jobs import Bounds
 from annals.vcs.trees import Files, author_of, message_of
 
@@ -76,7 +76,7 @@ def test_a_folder_is_read_with_modes_and_without_submodules() -> None:
 
 @pytest.mark.parametrize("root", ["c", "a/main.js", "a/../b", "..", "a\\lib", "a/lib/none"])
 def test_a_folder_that_is_not_there_is_refused(root: str) -> None:
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(RepositoryError) as refused:
         Repository({"a/main.js": (FILE, b"1"), "a/lib/x": (FILE, b"1")}).files(root)
     assert refused.value.kind == "folder"
 
@@ -91,7 +91,7 @@ def test_links_are_followed_within_the_repository() -> None:
 
 @pytest.mark.parametrize("target", [b"/etc/passwd", b"../../etc/passwd", b"none", b"../a", b"x.js"])
 def test_links_elsewhere_are_refused(target: bytes) -> None:
-    with pytest.raises(Refusal, match="leads to none"):
+    with pytest.raises(RepositoryError, match="leads to none"):
         Repository({"a/x.js": (LINK, target)}).files("a")
 
 
@@ -122,17 +122,17 @@ def test_equal_files_make_equal_archives_of_plain_members(tmp_path: Path) -> Non
     "path", ["../a", "a/../b", ".git/config", "a/.GIT/x", "a//b", "/a", "a\\b", "x/" * 70 + "y", "n" * 2000]
 )
 def test_names_that_could_leave_or_mislead_are_refused(tmp_path: Path, path: str) -> None:
-    with pytest.raises(Refusal):
+    with pytest.raises(RepositoryError):
         pack([Entry(path, False, b"")], tmp_path / "a", Bounds())
 
 
 def test_bounds_hold(tmp_path: Path) -> None:
     noise = bytes(hashlib.sha256(str(n).encode()).digest()[0] for n in range(20_000))
     for bounds in (Bounds(files=1), Bounds(unpacked_bytes=100), Bounds(archive_bytes=500)):
-        with pytest.raises(Refusal) as refused:
+        with pytest.raises(RepositoryError) as refused:
             pack([Entry("a", False, noise), Entry("b", False, noise)], tmp_path / "a", bounds)
         assert refused.value.kind == "too_large"
-    with pytest.raises(Refusal, match="no file"):
+    with pytest.raises(RepositoryError, match="no file"):
         pack([], tmp_path / "a", Bounds())
 
 
@@ -167,7 +167,7 @@ def test_a_hosts_archive_is_refused_when_it_lies() -> None:
         (io.BytesIO(b"nothing"), "a", Bounds()),
         (io.BytesIO(gzip.compress(b"x" * 100)), "a", Bounds()),
     ):
-        with pytest.raises(Refusal):
+        with pytest.raises(RepositoryError):
             list(unpack_tarball(ball, root, "main", bounds))
 
 
@@ -181,5 +181,5 @@ def test_the_bundled_repository_has_the_versions_that_the_catalogue_names() -> N
     paths = {entry.path for entry in Files(main.store, main.chosen.commit, "node/starter", "main")}
     assert paths == {"README.md", "package.json", "src/main.js"}
     for kind, reference in (("branch", "other"), ("tag", "9.*"), ("commit", "f" * 40)):
-        with pytest.raises(Refusal):
+        with pytest.raises(RepositoryError):
             bundled.open_bundled(kind, reference)  # type: ignore[arg-type]

@@ -7,8 +7,8 @@ import pytest
 
 from annals.domain.origin import Origin
 from annals.vcs import child
-from annals.vcs.errors import Refusal
-from annals.vcs.jobs import Bounds, Bundled, Found, Job, Refused
+from annals.vcs.errors import RepositoryError
+from annals.vcs.jobs import Bounds, Bundled, Found, Job, JobRefused
 
 
 def job(folder: Path, **fields: object) -> Job:
@@ -58,7 +58,7 @@ def test_a_commit_keeps_the_branch_it_was_found_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("failure", "kind"),
     [
-        (Refusal("folder", "None."), "folder"),
+        (RepositoryError("folder", "None."), "folder"),
         (MemoryError(), "too_large"),
         (RecursionError(), "too_large"),
         (AssertionError("x"), "failed"),
@@ -76,6 +76,6 @@ def test_every_failure_is_told(
 
     answer = child.answer(job(tmp_path))
 
-    assert isinstance(answer, Refused)
+    assert isinstance(answer, JobRefused)
     assert answer.kind == kind
     assert answer.sentence.endswith(".") or "No space" in answer.sentence or "Error" in answer.sentence

@@ -2,7 +2,7 @@
 
 import pytest
 
-from annals.vcs.errors import Refusal
+from annals.vcs.errors import RepositoryError
 from annals.vcs.references import Chosen, choose, highest
 
 TAGS = {name: f"{number:040x}" for number, name in enumerate(["1.2.0", "1.10.0", "1.10.1-rc.1", "v1.9.9", "2.0.0"])}
@@ -47,7 +47,7 @@ def test_a_commit_may_be_shortened_but_not_ambiguous() -> None:
     assert choose("commit", "abccccc", BRANCHES, TAGS) == Chosen(BRANCHES["next"], BRANCHES["next"])
     assert choose("commit", "ABCCCCC", BRANCHES, TAGS) == Chosen(BRANCHES["next"], BRANCHES["next"])
     assert choose("commit", "f" * 40, BRANCHES, TAGS) is None
-    with pytest.raises(Refusal, match="Several commits"):
+    with pytest.raises(RepositoryError, match="Several commits"):
         choose("commit", "0000000", BRANCHES, TAGS)
 
 
@@ -63,6 +63,6 @@ def test_a_commit_may_be_shortened_but_not_ambiguous() -> None:
     ],
 )
 def test_what_is_not_there_is_refused(kind: str, reference: str) -> None:
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(RepositoryError) as refused:
         choose(kind, reference, BRANCHES, TAGS)  # type: ignore[arg-type]
     assert refused.value.kind == "reference"

@@ -9,7 +9,7 @@ from annals.domain.deployment import Deployment
 from annals.domain.execution import Execution, Request
 from annals.domain.function import Function
 from annals.domain.ports import Artefact
-from annals.store.log.reader import Fact
+from annals.store.log.reader import RecordedEvent
 from annals.workers.job_messages import (
     BUILD_DEPLOYMENT,
     QUEUE_OF,
@@ -22,12 +22,12 @@ from annals.workers.job_messages import (
     Cause,
     split_stream,
 )
-from annals.workers.relay import wake_ups
+from annals.workers.relay import job_messages
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def requested(**facts: Any) -> list[Any]:
+def requested(**recorded_events: Any) -> list[Any]:
     execution = Execution.request_run(
         None,
         project_id="p",
@@ -38,7 +38,7 @@ def requested(**facts: Any) -> list[Any]:
         deployment_id="d",
         trigger="http",
         request=Request(method="GET", path="/"),
-        **facts,
+        **recorded_events,
     )
     return list(execution.collect_events())
 
@@ -61,17 +61,17 @@ def deployment() -> Deployment:
 
 
 def actors(events: list[Any]) -> list[str]:
-    facts = [Fact(position, NOW, "p", event) for position, event in enumerate(events, 1)]
-    return [w.actor for w in wake_ups(facts)]
+    recorded_events = [RecordedEvent(position, NOW, "p", event) for position, event in enumerate(events, 1)]
+    return [w.actor for w in job_messages(recorded_events)]
 
 
 def test_a_waiting_execution_is_run() -> None:
     assert actors(requested()) == [RUN_EXECUTION]
 
 
-@pytest.mark.parametrize("facts", [{"worker": "api-1"}, {"scheduled_at": NOW}])
-def test_one_that_runs_already_or_is_due_later_is_not(facts: dict[str, Any]) -> None:
-    assert actors(requested(**facts)) == []
+@pytest.mark.parametrize("recorded_events", [{"worker": "api-1"}, {"scheduled_at": NOW}])
+def test_one_that_runs_already_or_is_due_later_is_not(recorded_events: dict[str, Any]) -> None:
+    assert actors(requested(**recorded_events)) == []
 
 
 def test_a_canceled_execution_is_stopped() -> None:
@@ -106,10 +106,10 @@ def test_a_wake_up_says_why() -> None:
     [event] = requested()
     event.metadata["correlation"] = "r1"
 
-    [wake_up] = wake_ups([Fact(42, NOW, "p", event)])
+    [job_message] = job_messages([RecordedEvent(42, NOW, "p", event)])
 
-    assert wake_up == (RUN_EXECUTION, "execution:p:x", Cause(42, "r1"))
-    meta = wake_up.cause.meta("worker:w")
+    assert job_message == (RUN_EXECUTION, "execution:p:x", Cause(42, "r1"))
+    meta = job_message.cause.meta("worker:w")
     assert (meta.actor, meta.causation, meta.correlation) == ("worker:w", "42", "r1")
 
 

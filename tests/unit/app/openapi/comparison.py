@@ -13,7 +13,7 @@ from annals.app.openapi.document import document
 from annals.app.services import offered
 from annals.settings import Settings
 
-GENERATIONS = ("1.8.0", "2.5.0")
+API_VERSIONS = ("1.8.0", "2.5.0")
 _HERE = Path(__file__).parent
 _METHODS = ("get", "post", "put", "patch", "delete")
 

@@ -11,7 +11,7 @@ class Reason(NamedTuple):
     """What differs, in which generations, and why that is right."""
 
     pattern: str
-    generations: tuple[str, ...]
+    api_versions: tuple[str, ...]
     why: str
 
 
@@ -67,7 +67,7 @@ REASONS = (
 
 def reason_of(line: str, version: str) -> Reason | None:
     """Why a difference is right; None when nobody has said so."""
-    fitting = (one for one in REASONS if version in one.generations and _matches(line, one.pattern))
+    fitting = (one for one in REASONS if version in one.api_versions and _matches(line, one.pattern))
     return next(fitting, None)
 
 

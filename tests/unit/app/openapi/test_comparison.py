@@ -4,11 +4,11 @@ import pytest
 
 from annals.app.edge.operations import ROUTES
 from annals.app.openapi.document import NAMES
-from tests.unit.app.openapi.comparison import GENERATIONS, differences, ours, reference
+from tests.unit.app.openapi.comparison import API_VERSIONS, differences, ours, reference
 from tests.unit.app.openapi.reasons import REASONS, reason_of
 
 
-@pytest.mark.parametrize("version", GENERATIONS)
+@pytest.mark.parametrize("version", API_VERSIONS)
 def test_every_difference_from_the_reference_has_a_reason(version: str) -> None:
     assert [line for line in differences(version) if reason_of(line, version) is None] == []
 
@@ -16,20 +16,20 @@ def test_every_difference_from_the_reference_has_a_reason(version: str) -> None:
 def test_every_reason_explains_a_difference() -> None:
     used = {
         (reason, version)
-        for version in GENERATIONS
+        for version in API_VERSIONS
         for line in differences(version)
         if (reason := reason_of(line, version)) is not None
     }
-    told = {(reason, version) for reason in REASONS for version in reason.generations}
+    told = {(reason, version) for reason in REASONS for version in reason.api_versions}
     assert told - used == set()
 
 
-@pytest.mark.parametrize("version", GENERATIONS)
+@pytest.mark.parametrize("version", API_VERSIONS)
 def test_the_reference_has_thirty_operations(version: str) -> None:
     assert len(reference(version)["operations"]) == len(NAMES) == 30
 
 
-@pytest.mark.parametrize("version", GENERATIONS)
+@pytest.mark.parametrize("version", API_VERSIONS)
 def test_every_operation_is_described_once(version: str) -> None:
     operations = [one for methods in ours(version)["paths"].values() for one in methods.values()]
     names = [one["operationId"] for one in operations]
@@ -37,7 +37,7 @@ def test_every_operation_is_described_once(version: str) -> None:
     assert len(names) == len(set(names)) == len([one for one in ROUTES.operations if one.path.startswith("/v1/")])
 
 
-@pytest.mark.parametrize("version", GENERATIONS)
+@pytest.mark.parametrize("version", API_VERSIONS)
 def test_scopes_are_the_references(version: str) -> None:
     document = ours(version)
     for name, operation in reference(version)["operations"].items():

@@ -1,0 +1,181 @@
+"""Imports point inwards, and nothing is imported where a reader would not look for it."""
+
+import ast
+import re
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+
+import pytest
+
+from annals.cli.main import COMMANDS
+from tests.architecture.source import PACKAGE, ROOT, imports, modules, name_of, room_of, tree
+
+MAY_IMPORT = {
+    "domain": {"domain"},
+    "settings": {"settings", "settings_limits", "dotenv", "domain"},
+    "settings_limits": {"domain"},
+    "telemetry": {"telemetry", "settings", "domain"},
+    "store": {"store", "domain"},
+    "capacity": {"capacity", "store", "domain"},
+    "projections": {"projections", "store", "domain"},
+    "application": {"application", "capacity", "projections", "store", "telemetry", "domain"},
+    "executor": {"executor", "domain"},
+    "vcs": {"vcs", "store", "domain"},
+    "workers": {"workers", "application", "capacity", "vcs", "projections", "store", "settings", "telemetry", "domain"},
+    "app": {"app", "application", "capacity", "vcs", "projections", "store", "settings", "telemetry", "domain"},
+    "supervisor": {"supervisor", "settings", "telemetry", "store", "domain"},
+}
+EXCEPTIONS = {
+    # A process is composed at its root: that module alone may reach across.
+    ("annals.workers.wiring", "annals.executor.wire.client"): "the port's client",
+    ("annals.app.wiring", "annals.executor.wire.client"): "the port's client",
+    ("annals.app.wiring", "annals.executor.config"): "the TLS files of the client",
+    ("annals.supervisor.fork_server", "annals.cli"): "it imports the roles before it forks",
+    ("annals.supervisor.services", "annals.app.server.listening"): "it holds the socket that API processes share",
+    ("annals.executor", "annals.store.content.blobs"): "contents come from the blob store, never from the database",
+    ("annals.store.log.append_modes", "annals.capacity.build_slots"): "slots are claimed in the append's transaction",
+    ("annals.capacity", "annals.app.edge.errors"): "limits answer with errors of the edge",
+    (
+        "annals.capacity.call_limiter",
+        "annals.application.executions.context",
+    ): "limits of the called function",
+    ("annals.settings", "annals.app"): "name servers and proxies are parsed by the modules that use them",
+    ("annals.settings", "annals.executor.config"): "the executor's own configuration",
+}
+"""Imports that point outwards, by module, with the reason."""
+COMPOSITION_ROOTS = ("annals.cli",)
+DOMAIN_LIBRARIES = {"msgspec", "eventsourcing", "croniter"}
+
+
+def test_imports_point_inwards() -> None:
+    wrong = []
+    for path in modules():
+        module = name_of(path)
+        room = room_of(module)
+        if room not in MAY_IMPORT or module.startswith(COMPOSITION_ROOTS):
+            continue
+        for name, line in imports(path):
+            target = room_of(name)
+            if target and target in MAY_IMPORT and target not in MAY_IMPORT[room]:
+                excepted = any(
+                    (module == source or module.startswith(f"{source}."))
+                    and (name == door or name.startswith(f"{door}."))
+                    for source, door in EXCEPTIONS
+                )
+                if not excepted:
+                    wrong.append(f"{module}:{line} imports {name}; {room} may import {sorted(MAY_IMPORT[room])}")
+    assert wrong == []
+
+
+def test_the_domain_uses_only_its_few_libraries() -> None:
+    wrong = [
+        f"{name_of(path)}:{line} imports {name}"
+        for path in modules("annals/domain")
+        for name, line in imports(path)
+        if (top := name.split(".")[0]) != "annals"
+        and top not in DOMAIN_LIBRARIES
+        and top not in sys.stdlib_module_names
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    "forbidden", ["os", "random", "secrets", "time", "socket", "subprocess", "pathlib", "io", "asyncio"]
+)
+def test_the_domain_reads_no_clock_no_chance_and_no_outside(forbidden: str) -> None:
+    wrong = [
+        f"{name_of(path)}:{line}"
+        for path in modules("annals/domain")
+        for name, line in imports(path)
+        if name.split(".")[0] == forbidden
+    ]
+    assert wrong == [], f"hand {forbidden}'s value in as an argument"
+
+
+def test_the_domain_never_asks_for_the_present_time() -> None:
+    wrong = [
+        f"{name_of(path)}:{node.lineno}"
+        for path in modules("annals/domain")
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Attribute) and node.attr in {"now", "utcnow", "today"}
+    ]
+    assert wrong == [], "take the time as an argument"
+
+
+def test_own_modules_are_imported_at_the_top() -> None:
+    wrong = []
+    for path in modules():
+        if name_of(path).startswith(COMPOSITION_ROOTS):
+            continue  # commands import their work when they run: the CLI starts in a fraction of a second
+        for function in (n for n in ast.walk(tree(path)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)):
+            wrong += [
+                f"{name_of(path)}:{node.lineno}"
+                for node in ast.walk(function)
+                if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("annals")
+            ]
+    assert wrong == [], "move own imports to the top of the module"
+
+
+def test_imports_form_no_cycle() -> None:
+    names = {name_of(path) for path in modules()}
+    graph = {
+        name_of(path): {name for name, _ in imports(path) if name in names and name != name_of(path)}
+        for path in modules()
+    }
+    done: set[str] = set()
+
+    def visit(module: str, trail: tuple[str, ...]) -> None:
+        assert module not in trail, " -> ".join((*trail, module))
+        if module not in done:
+            for target in graph[module]:
+                visit(target, (*trail, module))
+            done.add(module)
+
+    for module in sorted(names):
+        visit(module, ())
+
+
+def test_every_module_is_imported_by_something() -> None:
+    named = {name for folder in ("annals", "tests", "bench") for path in modules(folder) for name, _ in imports(path)}
+    commands = {place.split(":")[0] for place, _ in COMMANDS.values()}  # loaded by name when they are used
+    entry_points = {"annals.cli.main", "annals.supervisor.fork_server", "annals.__main__", *commands}
+    orphans = [
+        name_of(path)
+        for path in modules()
+        if path.name != "__init__.py" and name_of(path) not in named and name_of(path) not in entry_points
+    ]
+    assert orphans == []
+    assert PACKAGE.is_dir()
+
+
+PRIVATE_NAMES_USED = {"psycopg-pool", "uvicorn", "dramatiq"}
+"""Libraries whose private names our subclasses use: a release that moves one must not come in unread."""
+
+
+def _normal(requirement: str) -> str:
+    """A distribution's normalised name, without its versions and extras."""
+    return re.sub(r"[-_.]+", "-", re.split(r"[<>=!\[; ]", requirement)[0]).lower()
+
+
+@pytest.mark.parametrize(("folder", "with_dev"), [("annals", False), ("tests", True), ("bench", True)])
+def test_every_imported_library_is_declared(folder: str, with_dev: bool) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    declared = {_normal(requirement) for requirement in project["project"]["dependencies"]}
+    if with_dev:
+        declared |= {_normal(requirement) for requirement in project["dependency-groups"]["dev"]}
+    distributions = packages_distributions()
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports {name}, which pyproject.toml does not declare"
+        for path in modules(folder)
+        for name, line in imports(path)
+        if (top := name.split(".")[0]) not in {"annals", "tests", "bench", *sys.stdlib_module_names}
+        and declared.isdisjoint(map(_normal, distributions.get(top, [])))
+    ]
+    assert wrong == []
+
+
+def test_libraries_whose_private_names_are_used_have_an_upper_bound() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    bounded = {_normal(requirement) for requirement in project["project"]["dependencies"] if "<" in requirement}
+    assert bounded >= PRIVATE_NAMES_USED

@@ -1,0 +1,190 @@
+"""One project's crowd beside another's call: few of the crowd are at work, and the other's is begun at once."""
+
+import asyncio
+import mmap
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from annals.app.edge import stages as edge_module
+from annals.app.edge.call import Call
+from annals.app.edge.stages import READS_AT_ONCE
+from annals.app.executions import queries
+from annals.app.services import Services
+from annals.capacity.fair_queue import FairQueue
+from annals.capacity.tenant_activity import SIZE, TenantActivity
+from annals.store.log.log import EventLog
+from tests.integration.edge import given
+from tests.integration.edge.client import Client, Reply
+from tests.integration.edge.executor import FakeExecutor
+from tests.integration.workers.valkey import until
+
+CROWD, FEW = 12, 2
+
+
+class HeldLog:
+    """A log that records nothing until its gate is opened."""
+
+    def __init__(self, log: EventLog) -> None:
+        self.limiter = asyncio.Event()
+        self._log = log
+
+    async def record(self, *args: Any, **kwargs: Any) -> Any:
+        await self.limiter.wait()
+        return await self._log.record(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+
+@pytest.fixture
+def other(plain: Client) -> Client:
+    return plain.with_(x_appwrite_project="p2", x_appwrite_key="p2-all")
+
+
+@pytest.fixture
+def tenant_activity(services: Services) -> TenantActivity:
+    """Who calls, where all that is asked for happens in one moment."""
+    tenant_activity = TenantActivity(mmap.mmap(-1, SIZE), lambda: 1.0)
+    services.fair_queue = FairQueue(tenant_activity, FEW)
+    return tenant_activity
+
+
+class HeldReads:
+    """Lists of executions that are not told until the gate is opened; `begun` are their projects."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.limiter, self.begun = asyncio.Event(), Counter[str]()
+        self._read = queries.read_executions
+        monkeypatch.setattr(queries, "read_executions", self.read)
+
+    async def read(self, call: Call, *args: Any, **kwargs: Any) -> bytes:
+        self.begun[call.project_id] += 1
+        await self.limiter.wait()
+        return await self._read(call, *args, **kwargs)
+
+
+def lists(client: Client, function_id: str, count: int = 1) -> list[asyncio.Task[Reply]]:
+    return [asyncio.create_task(client.get(f"/v1/functions/{function_id}/executions")) for _ in range(count)]
+
+
+async def held(services: Services) -> HeldLog:
+    log = HeldLog(services.log)
+    services.log = log  # type: ignore[assignment]
+    return log
+
+
+def runs(executor: FakeExecutor) -> Counter[str]:
+    return Counter(run.project for run in executor.runs)
+
+
+@pytest.mark.usefixtures("tenant_activity")
+@pytest.mark.parametrize("async_", [False, True])
+async def test_a_crowd_has_few_calls_at_work_while_another_project_calls(
+    services: Services, plain: Client, other: Client, executor: FakeExecutor, async_: bool
+) -> None:
+    at_limit = await given.running_function(services, plain)
+    function_id = await given.running_function(services, other, project_id="p2")
+    log = await held(services)
+    crowd = [asyncio.create_task(given.execute(plain, at_limit, async_=async_)) for _ in range(CROWD)]
+    await until(lambda: services.fair_queue.waiting == CROWD - FEW, seconds=60)
+    one = asyncio.create_task(given.execute(other, function_id))
+    await until(lambda: runs(executor)["p2"] == 1, seconds=60)
+    assert runs(executor)["p1"] == (0 if async_ else FEW)
+    assert services.fair_queue.waiting == CROWD - FEW
+
+    log.limiter.set()
+
+    assert (await one).status == 201
+    assert {reply.status for reply in await asyncio.gather(*crowd)} == {202 if async_ else 201}
+    assert services.fair_queue.waiting == 0
+
+
+@pytest.mark.usefixtures("tenant_activity")
+async def test_alone_it_has_as_many_as_it_wants(services: Services, plain: Client, executor: FakeExecutor) -> None:
+    function_id = await given.running_function(services, plain)
+    log = await held(services)
+
+    crowd = [asyncio.create_task(given.execute(plain, function_id)) for _ in range(CROWD)]
+    await until(lambda: runs(executor)["p1"] == CROWD, seconds=60)
+
+    log.limiter.set()
+    assert {reply.status for reply in await asyncio.gather(*crowd)} == {201}
+
+
+async def test_who_only_reads_is_company_too_and_who_is_refused_is_none(
+    tenant_activity: TenantActivity, plain: Client, other: Client
+) -> None:
+    await plain.with_(x_appwrite_project="p2", x_appwrite_key="wrong").get("/v1/functions")
+    assert not tenant_activity.of("p1")
+
+    await other.get("/v1/functions")
+
+    assert tenant_activity.of("p1")
+
+
+@pytest.mark.usefixtures("tenant_activity")
+async def test_code_runs_for_as_many_at_once_as_ever(
+    services: Services, plain: Client, other: Client, executor: FakeExecutor
+) -> None:
+    """What waits for its code is not at work."""
+    executor.go = asyncio.Event()
+    at_limit = await given.running_function(services, plain)
+    function_id = await given.running_function(services, other, project_id="p2")
+    one = asyncio.create_task(given.execute(other, function_id))
+    crowd = [asyncio.create_task(given.execute(plain, at_limit)) for _ in range(CROWD)]
+
+    await until(lambda: runs(executor) == {"p1": CROWD, "p2": 1}, seconds=60)
+
+    executor.go.set()
+    assert {reply.status for reply in await asyncio.gather(one, *crowd)} == {201}
+
+
+@pytest.mark.usefixtures("tenant_activity")
+async def test_of_a_crowd_of_reads_few_begin_while_another_project_calls(
+    services: Services, plain: Client, other: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_limit = await given.running_function(services, plain)
+    function_id = await given.running_function(services, other, project_id="p2")
+    monkeypatch.setattr(edge_module, "LONGEST_STINT_SECONDS", 600.0)
+    reads = HeldReads(monkeypatch)
+
+    crowd = lists(plain, at_limit, CROWD)
+    await until(lambda: services.fair_queue.waiting == CROWD - READS_AT_ONCE, seconds=60)
+    one = lists(other, function_id)
+    await until(lambda: reads.begun == {"p1": READS_AT_ONCE, "p2": 1}, seconds=60)
+
+    reads.limiter.set()
+    assert {reply.status for reply in await asyncio.gather(*one, *crowd)} == {200}
+    assert services.fair_queue.waiting == 0
+
+
+@pytest.mark.usefixtures("tenant_activity")
+async def test_who_takes_long_holds_up_none_of_its_project_s(
+    services: Services, plain: Client, other: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    function_id = await given.running_function(services, plain)
+    await other.get("/v1/functions")
+    monkeypatch.setattr(edge_module, "LONGEST_STINT_SECONDS", 0.0)
+    reads = HeldReads(monkeypatch)
+
+    crowd = lists(plain, function_id, CROWD)
+    await until(lambda: reads.begun["p1"] == CROWD, seconds=60)
+
+    reads.limiter.set()
+    assert {reply.status for reply in await asyncio.gather(*crowd)} == {200}
+
+
+@pytest.mark.usefixtures("tenant_activity")
+async def test_in_company_who_may_not_read_is_refused_before_anything_is_read(
+    services: Services, plain: Client, other: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    function_id = await given.running_function(services, plain)
+    await other.get("/v1/functions")
+    reads = HeldReads(monkeypatch)
+    reads.limiter.set()
+
+    [refused] = await asyncio.gather(*lists(plain.with_(x_appwrite_key="wrong"), function_id))
+
+    assert (refused.status, reads.begun.total()) == (401, 0)

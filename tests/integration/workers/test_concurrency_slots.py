@@ -1,0 +1,223 @@
+"""A function that may run only so many calls at once: what is beyond waits, and runs as soon as there is room."""
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import pytest
+
+from annals.capacity.freed_slots import FreedSlots
+from annals.domain.commands.executions import cancel_execution
+from annals.domain.commands.functions import change_policy
+from annals.domain.execution import Execution
+from annals.domain.function import Function
+from annals.domain.policy import Policy, Scaling
+from annals.projections.append_checks import required
+from annals.projections.inline import REFUSALS, inline
+from annals.store.errors import NoPlace
+from annals.store.log.append_modes import PLACES
+from annals.store.log.log import EventLog
+from annals.store.log.request import Place
+from annals.store.postgres.listener import Listener
+from annals.workers.executions import Executions
+from annals.workers.reaper import take_back
+from tests.integration.workers.valkey import until
+from tests.integration.workers.world import META, PROJECT, World
+from tests.simulation.caps import Caps
+
+soon = functools.partial(until, seconds=60)
+OTHERS_PLACE = Place(PROJECT, "f")
+
+
+async def bounded(world: World, concurrency: int, function_id: str = "f") -> None:
+    policy = Policy(scaling=Scaling(concurrency=concurrency))
+    await world.log.run(change_policy, Function.key(PROJECT, function_id), meta=META, policy=policy)
+
+
+async def statuses(world: World) -> list[str]:
+    rows = await world.database.rows("SELECT status FROM executions ORDER BY sequence")
+    return [row["status"] for row in rows]
+
+
+async def one_too_many(world: World) -> list[str]:
+    """What the log says of calls that began though no place was free."""
+    wrong: list[str] = []
+    caps = Caps(wrong.append)
+    for recorded_event in await world.log.reader.after(0, 10_000):
+        caps.apply(recorded_event.event, 0.0)
+    return wrong
+
+
+class Crew(NamedTuple):
+    """Workers that each record in a transaction of their own, and what the keeper woke."""
+
+    workers: Sequence[Executions]
+    woken: list[str]
+    tasks: set["asyncio.Task[None]"]
+
+    def run(self, *streams: str) -> None:
+        """Every worker hears of every one."""
+        for worker in self.workers:
+            for stream in streams:
+                task = asyncio.create_task(worker.run(stream))
+                self.tasks.add(task)
+                task.add_done_callback(self.tasks.discard)
+
+
+@asynccontextmanager
+async def crew(world: World, count: int = 1) -> AsyncIterator[Crew]:
+    parts: dict[str, Any] = {"contents": world.contents, "inline": inline, "required": required, "refusals": REFUSALS}
+    logs = [await EventLog.open(world.database, **parts) for _ in range(count)]
+    made = Crew([world.executions(await world.process_lease(), log) for log in logs], [], set())
+
+    async def wake(streams: Sequence[str]) -> None:
+        made.woken.extend(streams)
+        made.run(*streams)
+
+    async with Listener.open(world.database, PLACES) as places:
+        await soon(lambda: places.sessions > 0)
+        keeping = asyncio.create_task(FreedSlots(world.database, places, wake).run())
+        try:
+            yield made
+        finally:
+            world.executor.go.set()
+            keeping.cancel()
+            with suppress(asyncio.CancelledError):
+                await keeping
+            await asyncio.gather(*made.tasks)
+            for log in logs:
+                await log.close()
+
+
+async def test_two_workers_begin_no_more_than_may_run_and_all_of_them_run(world: World) -> None:
+    incarnation = await world.built()
+    await bounded(world, 2)
+    streams = [await world.request(f"x{n}", incarnation) for n in range(12)]
+    world.executor.go.clear()
+    async with crew(world, 2) as workers:
+        workers.run(*streams)
+        await soon(lambda: len(world.executor.runs) == 2)
+        assert sorted(await statuses(world)) == ["processing"] * 2 + ["waiting"] * 10
+        world.executor.go.set()
+
+        async def all_ended() -> bool:
+            return await statuses(world) == ["completed"] * 12
+
+        await soon(all_ended)
+    assert await one_too_many(world) == []
+    assert all(run.concurrency == 2 for run in world.executor.runs)
+
+
+async def test_what_waits_is_woken_oldest_first_and_only_as_much_as_there_is_room(world: World) -> None:
+    incarnation = await world.built()
+    await bounded(world, 1)
+    streams = [await world.request(f"x{n}", incarnation) for n in range(4)]
+    world.executor.go.clear()
+    async with crew(world) as workers:
+        workers.run(streams[0])
+        await soon(lambda: len(world.executor.runs) == 1)
+        workers.run(*streams[1:])
+        await soon(lambda: len(workers.tasks) == 1)
+        world.executor.go.set()
+
+        async def all_ended() -> bool:
+            return await statuses(world) == ["completed"] * 4
+
+        await soon(all_ended)
+    assert [stream for stream in dict.fromkeys(workers.woken) if stream != streams[0]] == streams[1:]
+
+
+async def test_a_function_with_a_bound_holds_up_no_other(world: World) -> None:
+    first = await world.built()
+    other = await world.built("g")
+    await bounded(world, 1)
+    world.executor.go.clear()
+    streams = [await world.request(f"x{n}", first) for n in range(3)]
+    streams += [await world.request(f"y{n}", other, function_id="g") for n in range(3)]
+    async with crew(world) as workers:
+        workers.run(*streams)
+
+        await soon(lambda: len(world.executor.runs) == 4)
+
+        assert sorted(run.execution[0] for run in world.executor.runs) == ["x", "y", "y", "y"]
+
+
+async def test_a_bound_that_is_lifted_lets_in_who_waits(world: World) -> None:
+    incarnation = await world.built()
+    await bounded(world, 1)
+    streams = [await world.request(f"x{n}", incarnation) for n in range(4)]
+    world.executor.go.clear()
+    async with crew(world) as workers:
+        workers.run(*streams)
+        await soon(lambda: len(world.executor.runs) == 1)
+
+        await bounded(world, 3)
+        await soon(lambda: len(world.executor.runs) == 3)
+
+        await bounded(world, 0)
+        await soon(lambda: len(world.executor.runs) == 4)
+
+
+@pytest.mark.parametrize("end", ["canceled", "lost"])
+async def test_a_place_of_a_call_that_is_given_up_goes_to_the_next(world: World, end: str) -> None:
+    incarnation = await world.built()
+    await bounded(world, 1)
+    held, waiting = [await world.request(f"x{n}", incarnation) for n in range(2)]
+    world.executor.go.clear()
+    key = Execution.key(PROJECT, "x0")
+    execution = await world.log.load(key)
+    execution.claim("a worker elsewhere")
+    await world.log.record([execution], meta=META, takes=OTHERS_PLACE)
+    async with crew(world) as workers:
+        workers.run(held, waiting)
+        await soon(lambda: not workers.tasks)
+        assert world.executor.runs == []
+
+        if end == "canceled":
+            await world.log.run(cancel_execution, key, meta=META, function_id="f", incarnation=incarnation)
+        else:
+            await take_back(world.log, held, 1, META)
+
+        await soon(lambda: [run.execution for run in world.executor.runs] == ["x1"])
+
+
+async def test_a_one_off_that_is_due_while_there_is_no_place_runs_when_there_is_one(world: World) -> None:
+    incarnation = await world.built()
+    await bounded(world, 1)
+    first = await world.request("x0", incarnation)
+    due = await world.request("x1", incarnation, scheduled_at=datetime.now(UTC) - timedelta(seconds=60))
+    await world.request("x2", incarnation, scheduled_at=datetime.now(UTC) + timedelta(days=1))
+    world.executor.go.clear()
+    async with crew(world) as workers:
+        workers.run(first)
+        await soon(lambda: len(world.executor.runs) == 1)
+        workers.run(due)
+        await soon(lambda: len(workers.tasks) == 1)
+        assert await statuses(world) == ["processing", "scheduled", "scheduled"]
+
+        world.executor.go.set()
+
+        await soon(lambda: [run.execution for run in world.executor.runs] == ["x0", "x1"])
+    assert due in workers.woken
+
+
+async def test_who_finds_no_place_is_refused_alone_and_nothing_of_it_is_recorded(world: World) -> None:
+    incarnation = await world.built()
+    await bounded(world, 1)
+    streams = [await world.request(f"x{n}", incarnation) for n in range(4)]
+    claims = [await world.log.load(Execution.key(PROJECT, f"x{n}")) for n in range(4)]
+    for claim in claims:
+        claim.claim("w")
+
+    answers = await asyncio.gather(
+        *(world.log.record([claim], meta=META, takes=OTHERS_PLACE) for claim in claims[:3]),
+        world.log.record([claims[3]], meta=META),
+        return_exceptions=True,
+    )
+
+    assert [isinstance(answer, NoPlace) for answer in answers] == [False, True, True, False]
+    assert await statuses(world) == ["processing", "waiting", "waiting", "processing"]
+    assert len(streams) == 4

@@ -1,0 +1,126 @@
+"""First calls find idle servers that become theirs; none is ever anybody else's."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from annals.domain.ports import Limits
+from annals.executor.errors import StartFailed, Unsuited
+from annals.executor.pool import idle_pool
+from tests.unit.executor.pool_host import Host, until
+
+
+@pytest.fixture
+async def host(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Host]:
+    monkeypatch.setattr(idle_pool, "REST_SECONDS", 0.0)
+    monkeypatch.setattr(idle_pool, "RETRY_SECONDS", 0.1)
+    with TemporaryDirectory(prefix="rs-", dir="/tmp") as folder:
+        made = Host(Path(folder))
+        made.driver.idle = True
+        made.pool.open()
+        yield made
+        await made.pool.close()
+        assert all(sandbox.killed for sandbox in made.driver.started)
+
+
+def idle(host: Host) -> int:
+    return host.pool.describe()["idle"]
+
+
+async def test_nothing_waits_for_runtimes_that_nobody_uses(host: Host) -> None:
+    await asyncio.sleep(0.05)
+
+    assert host.driver.started == []
+
+
+async def test_a_runtime_that_is_named_is_ready_from_the_start(host: Host) -> None:
+    await host.remake(reserve={"fake-1": 1})
+    await until(lambda: idle(host) == 1)
+
+    [sandbox] = host.driver.started
+    assert (sandbox.code, sandbox.rested) == (None, True)
+
+
+async def test_a_first_call_makes_an_idle_instance_its_own_and_another_takes_its_place(host: Host) -> None:
+    host.pool.expect("fake-1")
+    await until(lambda: idle(host) == 2)
+    outcome = await host.call(environment={"GREETING": "hi"}, limits=Limits(cpus=2, memory_mb=99))
+
+    assert (outcome.body, outcome.cold) == (b"hello", True)
+    [task] = host.driver.started[0].specialised
+    assert task.environment["GREETING"] == "hi"
+    assert task.limits == Limits(cpus=2, memory_mb=99)
+    await until(lambda: idle(host) == 2 and len(host.driver.started) == 3)
+
+
+async def test_an_instance_serves_one_deployment_for_life(host: Host) -> None:
+    host.pool.expect("fake-1")
+    await until(lambda: idle(host) == 2)
+    for n in range(6):
+        assert (await host.call(deployment=f"d{n}")).reason == ""
+    await host.pool.retire_deployment("p", "d0")
+    await until(lambda: idle(host) == 2)
+
+    assert all(len(sandbox.specialised) <= 1 for sandbox in host.driver.started)
+
+
+@pytest.mark.parametrize("name", ["NODE_OPTIONS", "PYTHONPATH", "LD_PRELOAD", "UV_THREADPOOL_SIZE", "LC_ALL"])
+async def test_what_interpreters_read_as_they_start_needs_one_that_starts_with_it(host: Host, name: str) -> None:
+    host.pool.expect("fake-1")
+    await until(lambda: idle(host) == 2)
+    await host.call(environment={name: "x"})
+
+    assert not any(sandbox.specialised for sandbox in host.driver.started)
+    assert host.driver.started[-1].code is not None
+
+
+async def test_node_env_is_read_when_it_is_asked_for(host: Host) -> None:
+    host.pool.expect("fake-1")
+    await until(lambda: idle(host) == 2)
+    await host.call(environment={"NODE_ENV": "production"})
+
+    assert host.driver.started[0].specialised
+
+
+async def test_an_idle_instance_that_died_or_fails_costs_the_call_nothing_but_time(host: Host) -> None:
+    host.pool.expect("fake-1")
+    await until(lambda: idle(host) == 2)
+    for sandbox in host.driver.started:
+        sandbox.refusal = StartFailed("It is broken.")
+    outcome = await host.call()
+
+    assert outcome.reason == ""
+    assert host.driver.started[0].killed
+
+
+async def test_one_that_does_not_suit_goes_on_waiting(host: Host) -> None:
+    host.pool.expect("fake-1")
+    await until(lambda: idle(host) == 2)
+    for sandbox in host.driver.started:
+        sandbox.refusal = Unsuited("Too many files.")
+    assert (await host.call()).reason == ""
+
+    assert idle(host) == 2
+    assert not host.driver.started[0].killed
+
+
+async def test_a_runtime_that_cannot_start_is_tried_again_later(host: Host) -> None:
+    host.driver.fault = StartFailed("No interpreter.")
+    host.pool.expect("fake-1")
+    await asyncio.sleep(0.05)
+    assert idle(host) == 0
+    host.driver.fault = None
+
+    await until(lambda: idle(host) == 2)
+
+
+async def test_an_unused_reserve_is_let_go(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.pool.expect("fake-1")
+    await until(lambda: idle(host) == 2)
+    monkeypatch.setattr(idle_pool, "UNUSED_SECONDS", 0.0)
+
+    await until(lambda: idle(host) == 0)
+    assert all(sandbox.killed for sandbox in host.driver.started[:2])
