@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from annals.projections.inline import REFUSALS, inline
+from annals.projections.inline import CONSTRAINT_ERRORS, inline
 from annals.store.content.blobs import Blobs
 from annals.store.content.contents import Contents
 from annals.store.log.log import EventLog
@@ -16,7 +16,7 @@ async def opened(url: str) -> AsyncIterator[EventLog]:
     with tempfile.TemporaryDirectory(prefix="annals-bench-") as folder:
         database = await Database.open(url)
         contents = Contents(database, Blobs.open(folder))
-        log = await EventLog.open(database, contents=contents, inline=inline, refusals=REFUSALS)
+        log = await EventLog.open(database, contents=contents, inline=inline, constraint_errors=CONSTRAINT_ERRORS)
         try:
             yield log
         finally:

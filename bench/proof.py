@@ -16,7 +16,7 @@ from psycopg.rows import tuple_row
 
 from annals.domain.commands import executions
 from annals.domain.execution import Execution, Header, Ran, Request
-from annals.projections.inline import REFUSALS, inline
+from annals.projections.inline import CONSTRAINT_ERRORS, inline
 from annals.store.content.blobs import Blobs
 from annals.store.content.contents import Contents
 from annals.store.ids import generate_id
@@ -62,7 +62,7 @@ def figures(database_url: str) -> list[Figure]:
 async def _figures(url: str, folder: Path) -> list[Figure]:
     database = await Database.open(url)
     contents = Contents(database, Blobs.open(folder / "blobs"))
-    log = await EventLog.open(database, contents=contents, inline=inline, refusals=REFUSALS)
+    log = await EventLog.open(database, contents=contents, inline=inline, constraint_errors=CONSTRAINT_ERRORS)
     try:
         bench = _Bench(log, folder)
         await bench.execute()

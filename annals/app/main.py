@@ -8,7 +8,7 @@ from litestar import Litestar, Request, Response, asgi
 from litestar.exceptions import HTTPException
 from litestar.types import Receive, Scope, Send
 
-from annals.app.edge.error_answers import refusal_answer
+from annals.app.edge.error_answers import domain_error_answer
 from annals.app.edge.operations import ROUTES
 from annals.app.edge.stages import Edge
 from annals.app.wiring import open_executor, open_services
@@ -50,6 +50,6 @@ def create_app(settings: Settings) -> Litestar:
 
 def refused_by_router(_: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     """Return the envelope for a head that Litestar refuses before the edge sees it, as for a Host that is no name."""
-    answer = refusal_answer(BadRequest(f"{error.detail}. Correct the request's head and send it again."))
+    answer = domain_error_answer(BadRequest(f"{error.detail}. Correct the request's head and send it again."))
     headers = {name.decode(): value.decode() for name, value in answer.headers}
     return Response(answer.body, status_code=answer.status, headers=headers)

@@ -149,7 +149,7 @@ class Reads:
         while True:
             async with self._database.connection() as conn:
                 try:
-                    return await _trip(conn, batch)
+                    return await _pipeline(conn, batch)
                 except psycopg.errors.FeatureNotSupported:
                     if self._loop.time() > deadline:
                         raise
@@ -162,12 +162,12 @@ class Reads:
             await asyncio.sleep(0.02)  # a connection that died while idle: take another
 
 
-async def _trip(conn: Connection, batch: _Batch) -> None:
+async def _pipeline(conn: Connection, batch: _Batch) -> None:
     """All reads in one snapshot."""
     asked = sorted(batch.lookups.items(), key=lambda item: not item[0].first)
     lookups = [(lookup.sql, _arrays(lookup, keys)) for lookup, keys in asked]
     reads = [(read.sql, read.params) for read in batch.reads]
-    _, (row,), *found = await conn.trip([_BEGIN, (_POSITION, ()), *lookups, *reads, _COMMIT])
+    _, (row,), *found = await conn.run_pipeline([_BEGIN, (_POSITION, ()), *lookups, *reads, _COMMIT])
     at = row["position"]
     for (_, keys), rows in zip(asked, found, strict=False):
         _hand_out(keys, rows, at)

@@ -3,7 +3,7 @@
 from annals.application.outcome_log import OutcomeLog
 from annals.application.sealed_values import sealed_values
 from annals.projections.append_checks import required
-from annals.projections.inline import REFUSALS, inline
+from annals.projections.inline import CONSTRAINT_ERRORS, inline
 from annals.store.content.contents import Contents
 from annals.store.log.log import EventLog
 from annals.store.postgres.database import Database
@@ -17,6 +17,6 @@ async def open_log(database: Database, contents: Contents) -> EventLog:
         inline=inline,
         required=required,
         sealed=sealed_values,
-        refusals=REFUSALS,
+        constraint_errors=CONSTRAINT_ERRORS,
         observer=OutcomeLog(),
     )

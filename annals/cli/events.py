@@ -125,7 +125,7 @@ def as_text(recorded_event: RecordedEvent) -> str:
     name = name.rpartition(":")[2]
     what = type(event).TOPIC.rpartition(".")[2].replace("_", " ")
     actor = event.metadata.get("actor", "").split("-", 1)[0]
-    details = " ".join(f"{key}={_short(value)}" for key, value in _telling(_own(event), event.originator_id))
+    details = " ".join(f"{key}={_short(value)}" for key, value in _notifying(_own(event), event.originator_id))
     time = f"{recorded_event.recorded_at:%Y-%m-%d %H:%M:%S}.{recorded_event.recorded_at.microsecond // 1000:03d}"
     head = f"{recorded_event.position:>6}  {time}  {aggregate:<10}  {name:<20}"
     return f"{head}  {click.style(f'{what:<22}', bold=True)}  {actor:<26}  {details}".rstrip()
@@ -136,11 +136,11 @@ def _own(event: Any) -> dict[str, Any]:
     return {name: getattr(event, name) for name in event.__struct_fields__ if name not in _APART}
 
 
-def _telling(fields: dict[str, Any], stream: str) -> Iterator[tuple[str, object]]:
+def _notifying(fields: dict[str, Any], stream: str) -> Iterator[tuple[str, object]]:
     """Fields and their fields that a person would read: no digests and seals, nothing empty, nothing said already."""
     for name, value in msgspec.to_builtins(fields, enc_hook=str).items():
         if isinstance(value, dict):
-            yield from _telling(value, stream)
+            yield from _notifying(value, stream)
         elif isinstance(value, list):
             if value and all(isinstance(item, str) for item in value):
                 left_out = len(value) - _MANY

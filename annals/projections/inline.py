@@ -41,7 +41,7 @@ TABLES = (
     *("users", "sessions", "teams", "memberships", "rules", "installations"),
 )
 
-REFUSALS: Mapping[str, type[DomainError]] = {
+CONSTRAINT_ERRORS: Mapping[str, type[DomainError]] = {
     "projects_id": ProjectAlreadyExists,
     "projects_empty": Conflict,
     "functions_id": FunctionAlreadyExists,

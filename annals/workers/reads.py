@@ -46,7 +46,7 @@ class Reads:
         functions = sorted({(need.project_id, need.function_id) for need in needs if need.function_id})
         streams = [need.stream for need in needs if need.stream]
         active = (ACTIVE, ([project for project, _ in functions], [function for _, function in functions]))
-        contexts, contents = await self._log.database.trip([active, newest(streams, KIND)])
+        contexts, contents = await self._log.database.run_pipeline([active, newest(streams, KIND)])
         context = {functions[row["ord"] - 1]: context_from(row) for row in contexts}
         given = {row["stream"]: row for row in contents}
         return [Needed(context.get((need.project_id, need.function_id)), given.get(need.stream)) for need in needs]

@@ -29,25 +29,28 @@ class Statuses:
 
     def __init__(self, event_log: EventLog, locator: Locator, repositories: Repositories) -> None:
         self._log, self._locator, self._repositories = event_log, locator, repositories
-        self._telling: dict[str, asyncio.Task[None]] = {}
+        self._notifying: dict[str, asyncio.Task[None]] = {}
 
     def tell(self, deployment: Deployment, state: State) -> None:
         """Begin to tell; what was told of the same deployment before comes first."""
         remote = deployment.remote
         if remote is None or not remote.installation_id or remote.silent:
             return
-        key, former = Deployment.key(deployment.project_id, deployment.deployment_id), self._telling.get(deployment.id)
+        key, former = (
+            Deployment.key(deployment.project_id, deployment.deployment_id),
+            self._notifying.get(deployment.id),
+        )
         task = asyncio.create_task(self._tell(key, state, former))
-        self._telling[deployment.id] = task
+        self._notifying[deployment.id] = task
         task.add_done_callback(lambda done: self._forget(deployment.id, done))
 
     async def told(self) -> None:
         """Wait until all is told that is to be."""
-        await asyncio.gather(*self._telling.values())
+        await asyncio.gather(*self._notifying.values())
 
     def _forget(self, stream: str, done: "asyncio.Task[None]") -> None:
-        if self._telling.get(stream) is done:
-            del self._telling[stream]
+        if self._notifying.get(stream) is done:
+            del self._notifying[stream]
 
     async def _tell(self, key: Key, state: State, former: "asyncio.Task[None] | None") -> None:
         if former is not None:

@@ -39,11 +39,11 @@ def _events() -> Iterator[str]:
                 yield f"| `{topic}` | {', '.join(fields) or '–'} |"
 
 
-def _refusals(root: type[DomainError] = DomainError) -> Iterator[type[DomainError]]:
+def _constraint_errors(root: type[DomainError] = DomainError) -> Iterator[type[DomainError]]:
     for refusal in root.__subclasses__():
         if refusal.__module__.startswith("annals."):
             yield refusal
-            yield from _refusals(refusal)
+            yield from _constraint_errors(refusal)
 
 
 def _errors() -> Iterator[str]:
@@ -54,7 +54,7 @@ def _errors() -> Iterator[str]:
         "general_service_unavailable": StoreUnavailable.default,
         "database_timeout": StatementTooSlow.default,
     }
-    for refusal in _refusals():
+    for refusal in _constraint_errors():
         sentences.setdefault(refusal.type, refusal.default)
     yield "| type | status | sentence |\n|---|---|---|"
     for kind, status in sorted(STATUS.items()):

@@ -17,9 +17,11 @@ def test_the_reference_page_is_what_the_code_says() -> None:
 
 
 def test_every_refusal_has_a_status_and_a_sentence_that_is_one() -> None:
-    refusals = [r for r in reference._refusals() if r.__module__.startswith("annals.")]
-    assert [r.__name__ for r in refusals if r.type not in STATUS] == []
-    assert [r.__name__ for r in refusals if not r.default.endswith(".") and r.default not in THE_CONTRACTS_WORDS] == []
+    constraint_errors = [r for r in reference._constraint_errors() if r.__module__.startswith("annals.")]
+    assert [r.__name__ for r in constraint_errors if r.type not in STATUS] == []
+    assert [
+        r.__name__ for r in constraint_errors if not r.default.endswith(".") and r.default not in THE_CONTRACTS_WORDS
+    ] == []
     assert DomainError.type in STATUS
 
 

@@ -24,7 +24,7 @@ from annals.domain.team import Team
 from annals.domain.user import User
 from annals.domain.variables import Variable
 from annals.projections.following import FOLLOWING
-from annals.projections.inline import REFUSALS, inline
+from annals.projections.inline import CONSTRAINT_ERRORS, inline
 from annals.store.content.blobs import Blobs
 from annals.store.content.contents import Contents
 from annals.store.log.follower import Follower
@@ -270,7 +270,7 @@ async def differences(url: str, chance: random.Random) -> list[object]:
     database = await Database.open(url, size=4)
     with tempfile.TemporaryDirectory() as folder:
         contents = Contents(database, Blobs.open(folder))
-        log = await EventLog.open(database, contents=contents, inline=inline, refusals=REFUSALS)
+        log = await EventLog.open(database, contents=contents, inline=inline, constraint_errors=CONSTRAINT_ERRORS)
         try:
             actor = Actor(log, f"p{next(PROJECTS)}")
             for step in [*BEGINNING, *(any_step(chance) for _ in range(STEPS))]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from annals.app.as_of.moment import AsOf
 from annals.app.as_of.rows import total_of_functions
 from annals.projections import row_versions
-from annals.projections.inline import REFUSALS, inline
+from annals.projections.inline import CONSTRAINT_ERRORS, inline
 from annals.projections.replay import scratch_tables
 from annals.projections.replay.replay import check, rebuild
 from annals.store.content.blobs import Blobs
@@ -68,7 +68,10 @@ async def tell_apart(url: str, chance: random.Random) -> list[object]:
     database = await Database.open(url, size=4)
     with tempfile.TemporaryDirectory() as folder:
         log = await EventLog.open(
-            database, contents=Contents(database, Blobs.open(folder)), inline=inline, refusals=REFUSALS
+            database,
+            contents=Contents(database, Blobs.open(folder)),
+            inline=inline,
+            constraint_errors=CONSTRAINT_ERRORS,
         )
         try:
             actor = Actor(log, f"p{next(PROJECTS)}")

@@ -15,7 +15,7 @@ from annals.store.postgres.database import Database
 from annals.store.postgres.standby import Standby
 from tests.simulation.loop import NODE, Node
 from tests.simulation.postgres import Postgres
-from tests.simulation.sessions import Trip
+from tests.simulation.sessions import Pipeline
 from tests.simulation.transactions import Row, UnknownStatement
 
 Operation = tuple[str, Any, bool, list[list[Row]]]
@@ -67,7 +67,7 @@ class SimulatedConnection:
         self._server = server
         self.session = server.open(node)
         self.closed = False
-        self._pipeline: list[Operation] | None = None
+        self._run_steps: list[Operation] | None = None
         self._heard = asyncio.Event()
         self._told: list[str] = []
 
@@ -89,12 +89,12 @@ class SimulatedConnection:
         """Raises psycopg's errors."""
         if operation[0].startswith("LISTEN"):
             self.session.listen(operation[0].split()[1], self._hear)
-        if self._pipeline is not None:
-            self._pipeline.append(operation)
+        if self._run_steps is not None:
+            self._run_steps.append(operation)
         else:
             await self._send([operation])
 
-    async def trip(self, steps: Sequence[Step]) -> list[list[Row]]:
+    async def run_pipeline(self, steps: Sequence[Step]) -> list[list[Row]]:
         """Statements together; outside a transaction they are one of their own."""
         results: list[list[list[Row]]] = [[] for _ in steps]
         operations = [(text, params, False, rows) for (text, params), rows in zip(steps, results, strict=True)]
@@ -103,11 +103,11 @@ class SimulatedConnection:
 
     @asynccontextmanager
     async def pipeline(self) -> AsyncIterator[None]:
-        self._pipeline = []
+        self._run_steps = []
         try:
             yield
         finally:
-            operations, self._pipeline = self._pipeline, None
+            operations, self._run_steps = self._run_steps, None
         await self._send(operations)
 
     @asynccontextmanager
@@ -164,15 +164,15 @@ class SimulatedConnection:
     async def _send(self, operations: list[Operation], *, closing: bool = False) -> None:
         """With `closing` as `Connection.trip`, else as cursors do."""
         self._require_session()
-        trip = Trip(self.session, operations, alone=closing and self.session.tx is None)
+        run_pipeline = Pipeline(self.session, operations, alone=closing and self.session.tx is None)
         try:
-            await self._server.send(trip)
+            await self._server.send(run_pipeline)
         except asyncio.CancelledError:
             if closing:
                 self.closed = True
                 self._server.hang_up(self.session)
             else:
-                self._server.abandon(trip)
+                self._server.abandon(run_pipeline)
             raise
         except UnknownStatement as error:
             raise psycopg.ProgrammingError(f"the simulation does not know this statement: {error}") from error

@@ -53,7 +53,7 @@ def ack_before_commit() -> AbstractContextManager[object]:
         events = [event for request in requests for event in request.events]
         insert = (append_modes.QUERIES["insert"], append_modes._columns(events))
         steps = [append_modes._BEGIN, append_modes._LOCK, insert, *append_modes._after_events(requests)]
-        _, _, places, *returned = await conn.trip(steps)
+        _, _, places, *returned = await conn.run_pipeline(steps)
         rows = append_modes._rows(requests, returned)
         outcomes: list[Any] = []
         for request, own_rows in zip(requests, rows, strict=True):

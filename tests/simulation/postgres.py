@@ -17,7 +17,7 @@ from psycopg import errors as pg
 from annals.store.log.append_modes import CHANNEL, LOCK, PLACES, QUERIES
 from annals.store.log.follower import QUERIES as FOLLOWER
 from tests.simulation.loop import Node, SimulatedLoop
-from tests.simulation.sessions import Faults, Lock, Session, Trip
+from tests.simulation.sessions import Faults, Lock, Pipeline, Session
 from tests.simulation.transactions import STATEMENTS, Key, Row, Tx, UnknownStatement
 
 _APPEND_LOCK_SECONDS = 2.0
@@ -74,7 +74,7 @@ class Postgres:
 
     def hang_up(self, session: Session) -> None:
         """Its client has gone; what that sent may be carried out still."""
-        if session.trip is None:
+        if session.run_pipeline is None:
             self.end(session)
         else:
             self._later(lambda: self.end(session))
@@ -91,23 +91,23 @@ class Postgres:
         session.alive = False
         self.sessions.remove(session)
         session.tx = None
-        if session.trip is not None:
-            self._finish(session.trip, psycopg.OperationalError("the server closed the connection"))
+        if session.run_pipeline is not None:
+            self._finish(session.run_pipeline, psycopg.OperationalError("the server closed the connection"))
         self._release(session)
 
-    def send(self, trip: Trip) -> "asyncio.Future[None]":
-        trip.answer = self.loop.create_future()
-        trip.session.trip = trip
-        self._later(lambda: self._arrive(trip))
-        return trip.answer
+    def send(self, run_pipeline: Pipeline) -> "asyncio.Future[None]":
+        run_pipeline.answer = self.loop.create_future()
+        run_pipeline.session.run_pipeline = run_pipeline
+        self._later(lambda: self._arrive(run_pipeline))
+        return run_pipeline.answer
 
-    def abandon(self, trip: Trip) -> None:
+    def abandon(self, run_pipeline: Pipeline) -> None:
         """Its sender was cancelled: the server may have begun by then, or not."""
-        if not trip.over:
-            self._leave_queues(trip)
-            self._finish(trip, pg.QueryCanceled("canceling statement due to user request"))
-            if trip.session.tx is not None:
-                trip.session.tx.aborted = True
+        if not run_pipeline.over:
+            self._leave_queues(run_pipeline)
+            self._finish(run_pipeline, pg.QueryCanceled("canceling statement due to user request"))
+            if run_pipeline.session.tx is not None:
+                run_pipeline.session.tx.aborted = True
 
     def notify(self, channel: str, payload: str) -> None:
         for session in self.sessions:
@@ -120,77 +120,79 @@ class Postgres:
     def _later(self, what: Callable[[], None]) -> None:
         self.loop.call_later(0.0001 + self._rng.random() ** 4 * 0.02, what, context=_SERVER)
 
-    def _arrive(self, trip: Trip) -> None:
-        if trip.over:
+    def _arrive(self, run_pipeline: Pipeline) -> None:
+        if run_pipeline.over:
             return
         if self._rng.random() < self.faults.before:
-            self.end(trip.session)
-        elif trip.session.alive:
-            self._go_on(trip)
+            self.end(run_pipeline.session)
+        elif run_pipeline.session.alive:
+            self._go_on(run_pipeline)
 
-    def _go_on(self, trip: Trip) -> None:
-        if trip.over:
+    def _go_on(self, run_pipeline: Pipeline) -> None:
+        if run_pipeline.over:
             return
-        if trip.timeout is not None:
-            trip.timeout.cancel()
-        if trip.alone and trip.session.tx is None:
-            trip.session.tx = Tx(self)
-        while trip.at < len(trip.operations):
-            text, params, many, results = trip.operations[trip.at]
-            lock = self._wanted_lock(trip.session, text, params)
+        if run_pipeline.timeout is not None:
+            run_pipeline.timeout.cancel()
+        if run_pipeline.alone and run_pipeline.session.tx is None:
+            run_pipeline.session.tx = Tx(self)
+        while run_pipeline.at < len(run_pipeline.operations):
+            text, params, many, results = run_pipeline.operations[run_pipeline.at]
+            lock = self._wanted_lock(run_pipeline.session, text, params)
             if lock is not None:
-                lock.waiting.append(trip)
+                lock.waiting.append(run_pipeline)
                 if text == QUERIES["lock"]:
-                    trip.timeout = self.loop.call_later(_APPEND_LOCK_SECONDS, self._give_up, trip, context=_SERVER)
+                    run_pipeline.timeout = self.loop.call_later(
+                        _APPEND_LOCK_SECONDS, self._give_up, run_pipeline, context=_SERVER
+                    )
                 return
             try:
                 for one in params if many else [params]:
-                    results.append(self._execute(trip.session, text, one))
+                    results.append(self._execute(run_pipeline.session, text, one))
             except psycopg.Error as error:
-                self._fail(trip)
-                trip.error = error
+                self._fail(run_pipeline)
+                run_pipeline.error = error
                 break
             except Exception as error:  # an unknown statement is a fault of the simulation
-                trip.error = error
+                run_pipeline.error = error
                 break
-            trip.at += 1
-        if trip.alone and trip.error is None:
-            self.commit(trip.session, "")
+            run_pipeline.at += 1
+        if run_pipeline.alone and run_pipeline.error is None:
+            self.commit(run_pipeline.session, "")
         if self._rng.random() < self.faults.after:
-            self.end(trip.session)
+            self.end(run_pipeline.session)
         else:
-            self._later(lambda: self._finish(trip, trip.error))
+            self._later(lambda: self._finish(run_pipeline, run_pipeline.error))
 
-    def _finish(self, trip: Trip, error: Exception | None) -> None:
-        if trip.over:
+    def _finish(self, run_pipeline: Pipeline, error: Exception | None) -> None:
+        if run_pipeline.over:
             return
-        trip.over = True
-        trip.session.trip = None
-        self._leave_queues(trip)
-        if trip.answer is not None and not trip.answer.done():
+        run_pipeline.over = True
+        run_pipeline.session.run_pipeline = None
+        self._leave_queues(run_pipeline)
+        if run_pipeline.answer is not None and not run_pipeline.answer.done():
             if error is None:
-                trip.answer.set_result(None)
+                run_pipeline.answer.set_result(None)
             else:
-                trip.answer.set_exception(error)
+                run_pipeline.answer.set_exception(error)
 
-    def _give_up(self, trip: Trip) -> None:
-        if not trip.over:
-            self._leave_queues(trip)
-            self._fail(trip)
-            self._finish(trip, pg.LockNotAvailable("canceling statement due to lock timeout"))
+    def _give_up(self, run_pipeline: Pipeline) -> None:
+        if not run_pipeline.over:
+            self._leave_queues(run_pipeline)
+            self._fail(run_pipeline)
+            self._finish(run_pipeline, pg.LockNotAvailable("canceling statement due to lock timeout"))
 
-    def _fail(self, trip: Trip) -> None:
-        if trip.alone:
-            self.rollback(trip.session, "")
-        elif trip.session.tx is not None:
-            trip.session.tx.aborted = True
+    def _fail(self, run_pipeline: Pipeline) -> None:
+        if run_pipeline.alone:
+            self.rollback(run_pipeline.session, "")
+        elif run_pipeline.session.tx is not None:
+            run_pipeline.session.tx.aborted = True
 
-    def _leave_queues(self, trip: Trip) -> None:
-        if trip.timeout is not None:
-            trip.timeout.cancel()
+    def _leave_queues(self, run_pipeline: Pipeline) -> None:
+        if run_pipeline.timeout is not None:
+            run_pipeline.timeout.cancel()
         for lock in self.locks.values():
-            if trip in lock.waiting:
-                lock.waiting.remove(trip)
+            if run_pipeline in lock.waiting:
+                lock.waiting.remove(run_pipeline)
 
     def _wanted_lock(self, session: Session, text: str, params: Any) -> Lock | None:
         """The lock that a statement has to wait for."""
@@ -278,9 +280,9 @@ class Postgres:
             if lock.owner is session and not (session.alive and name == "lead"):
                 lock.owner = None
                 if lock.waiting:
-                    trip = lock.waiting.popleft()
-                    lock.owner = trip.session
-                    self.loop.call_soon(self._go_on, trip, context=_SERVER)
+                    run_pipeline = lock.waiting.popleft()
+                    lock.owner = run_pipeline.session
+                    self.loop.call_soon(self._go_on, run_pipeline, context=_SERVER)
 
 
 _COMMANDS: Mapping[str, Callable[[Postgres, Session, str], Any]] = {

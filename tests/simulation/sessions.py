@@ -12,7 +12,7 @@ from tests.simulation.transactions import Row, Tx
 class Lock:
     def __init__(self) -> None:
         self.owner: Session | None = None
-        self.waiting: deque[Trip] = deque()
+        self.waiting: deque[Pipeline] = deque()
 
 
 class Session:
@@ -25,13 +25,13 @@ class Session:
         self.channel = ""
         self.listening: Callable[[str], None] | None = None
         self.leads = False
-        self.trip: Trip | None = None
+        self.run_pipeline: Pipeline | None = None
 
     def listen(self, channel: str, told: Callable[[str], None]) -> None:
         self.channel, self.listening = channel, told
 
 
-class Trip:
+class Pipeline:
     """Statements sent together: each with its parameters (a list of them for many) and where results go.
 
     Those sent `alone` are a transaction of their own, unless the first of them begins one.

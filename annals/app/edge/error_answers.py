@@ -113,7 +113,7 @@ def error_answer(message: str, code: int, kind: str, headers: list[Header] | Non
     return json_answer(Envelope(message, code, kind), status=code, headers=[*_UNCACHED, *(headers or ())])
 
 
-def refusal_answer(refusal: DomainError) -> Answer:
+def domain_error_answer(refusal: DomainError) -> Answer:
     """A domain error as its answer."""
     headers: list[Header] = []
     if wait := getattr(refusal, "retry_after", 0):

@@ -10,7 +10,7 @@ import structlog
 
 from annals.app.edge.answers import Answer
 from annals.app.edge.call import Call
-from annals.app.edge.error_answers import refusal_answer
+from annals.app.edge.error_answers import domain_error_answer
 from annals.app.edge.errors import (
     IdempotencyAnswerNotKept,
     IdempotencyBudgetSpent,
@@ -165,7 +165,7 @@ async def _answered(call: Call, begun: Reserved, creation: Creation, handler: Ha
         made = await _made_before(call, begun.resource_id, creation) if begun.again else None
         return made or await handler(call)
     except _CARRIED_OUT as refusal:
-        return refusal_answer(refusal)
+        return domain_error_answer(refusal)
     except Conflict:
         keys.let_go(begun)
         raise

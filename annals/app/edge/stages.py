@@ -17,7 +17,7 @@ from annals.app.edge import cors, hints, proxies
 from annals.app.edge.answers import Answer, Header
 from annals.app.edge.call import Call, ClientGone
 from annals.app.edge.dry_run import tried
-from annals.app.edge.error_answers import error_answer, refusal_answer
+from annals.app.edge.error_answers import domain_error_answer, error_answer
 from annals.app.edge.errors import AccessForbidden, Damaged, KeyDeleted, Overloaded
 from annals.app.edge.routing import Operation, Routes
 from annals.app.hosts import host_name, is_own
@@ -106,7 +106,7 @@ class Edge:
                     bind_contextvars(hint=hints.header_of(call.hints))
                 if position := max(call.position, answer.position):
                     bind_contextvars(position=position)
-            await _send(call, answer or refusal_answer(BadRequest(_CUT_OFF)), send)
+            await _send(call, answer or domain_error_answer(BadRequest(_CUT_OFF)), send)
         finally:
             self._metrics.end()
             if not self._metrics.running:
@@ -268,9 +268,9 @@ def _request_id(scope: Mapping[str, Any]) -> str:
 
 def _failure(error: Exception, call: Call) -> Answer:
     if isinstance(error, DomainError):
-        return refusal_answer(error)
+        return domain_error_answer(error)
     if isinstance(error, DataKeyDeleted):
-        return refusal_answer(KeyDeleted())
+        return domain_error_answer(KeyDeleted())
     if isinstance(error, RequestTooLarge):
         return error_answer(str(error), 400, "general_argument_invalid")
     if isinstance(error, StatementTooSlow):
@@ -284,7 +284,7 @@ def _failure(error: Exception, call: Call) -> Answer:
         return error_answer(_NEWER, 503, "general_service_unavailable", [(b"retry-after", b"1")])
     if isinstance(error, ContentDamaged):
         log.error("content_damaged", error=str(error))
-        return refusal_answer(Damaged(str(error)))
+        return domain_error_answer(Damaged(str(error)))
     if isinstance(error, BlobError):
         log.error("blob_store_failed", error=str(error))
         return error_answer(

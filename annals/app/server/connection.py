@@ -7,7 +7,7 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from annals.app.edge.error_answers import refusal_answer
+from annals.app.edge.error_answers import domain_error_answer
 from annals.domain.errors import BadRequest
 
 HEAD_BYTES = 64 * 1024
@@ -170,7 +170,7 @@ class _HeadTooLarge(Exception):
 
 
 def _refusal(sentence: str) -> bytes:
-    answer = refusal_answer(BadRequest(sentence))
+    answer = domain_error_answer(BadRequest(sentence))
     headers = [*answer.headers, (b"content-length", b"%d" % len(answer.body)), (b"connection", b"close")]
     lines = b"".join(b"%s: %s\r\n" % header for header in headers)
     return b"%s%s\r\n%s" % (STATUS_LINE[answer.status], lines, answer.body)

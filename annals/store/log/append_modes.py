@@ -40,7 +40,7 @@ Rows = dict[str, list[Row]]
 
 async def together(conn: Connection, requests: Sequence[Request]) -> list[Outcome]:
     """All of a batch or nothing, in one trip: for batches in which nobody conflicts. Raises what Postgres refuses."""
-    _, places, *returned = await conn.trip([_LOCK, *_appending(requests)])
+    _, places, *returned = await conn.run_pipeline([_LOCK, *_appending(requests)])
     return list(_all_appended(requests, places, returned))
 
 
@@ -50,13 +50,13 @@ async def within_places(conn: Connection, requests: Sequence[Request]) -> list[O
     It takes one trip more, so only those that begin calls of bounded functions go, or wait, with it. Raises what
     Postgres refuses.
     """
-    _, _, *found = await conn.trip([_BEGIN, _LOCK, *_asking(requests)])
+    _, _, *found = await conn.run_pipeline([_BEGIN, _LOCK, *_asking(requests)])
     admitted = _admitted(requests, *found)
     going = [request for request, may in zip(requests, admitted, strict=True) if may]
     if not going:
         await conn.rollback()
         return [NoPlace() for _ in requests]
-    places, *returned = await conn.trip([*_appending(going), _COMMIT])
+    places, *returned = await conn.run_pipeline([*_appending(going), _COMMIT])
     outcomes = _all_appended(going, places, returned)
     return [next(outcomes) if may else NoPlace() for may in admitted]
 
@@ -66,10 +66,10 @@ async def without_losers(conn: Connection, requests: Sequence[Request]) -> list[
     numbers = [number for number, request in enumerate(requests) for _ in request.events]
     events = [event for request in requests for event in request.events]
     insert = (QUERIES["insert_winners"], {**_columns(events), "requests": numbers})
-    *_, inserted = await conn.trip([_BEGIN, _LOCK, insert])
+    *_, inserted = await conn.run_pipeline([_BEGIN, _LOCK, insert])
     places = {(row["originator_id"], row["originator_version"]): row for row in inserted}
     won = [request for request in requests if _key(request.events[0]) in places]
-    returned = await conn.trip([*_after_events(won), _COMMIT])
+    returned = await conn.run_pipeline([*_after_events(won), _COMMIT])
     outcomes: list[Outcome] = []
     rows = iter(_rows(won, returned))
     for request in requests:
@@ -86,18 +86,20 @@ async def one_by_one(
     Raises only for a broken connection.
     """
     outcomes: list[Outcome] = []
-    await conn.trip([_BEGIN, _LOCK])
+    await conn.run_pipeline([_BEGIN, _LOCK])
     for request in requests:
-        await conn.trip([("SAVEPOINT request", ())])
+        await conn.run_pipeline([("SAVEPOINT request", ())])
         try:
             outcomes.append(await _alone(conn, request))
-            await conn.trip([("RELEASE SAVEPOINT request", ())])
+            await conn.run_pipeline([("RELEASE SAVEPOINT request", ())])
         except Exception as error:
             if conn.closed:
                 raise
-            await conn.trip([("ROLLBACK TO SAVEPOINT request", ())])  # a cursor's would end all that is prepared
+            await conn.run_pipeline(
+                [("ROLLBACK TO SAVEPOINT request", ())]
+            )  # a cursor's would end all that is prepared
             outcomes.append(classify(error))
-    await conn.trip([_COMMIT])
+    await conn.run_pipeline([_COMMIT])
     return outcomes
 
 
@@ -105,8 +107,8 @@ async def attempt(conn: Connection, request: Request, classify: Callable[[Except
     """What an append would give, taken back before anybody can see it. Raises what it would raise."""
     limits = ("SET LOCAL lock_timeout = '2s'", "SET LOCAL transaction_timeout = '5s'")
     try:
-        await conn.trip([_BEGIN, *((limit, {}) for limit in limits)])
-        await conn.trip([_LOCK])
+        await conn.run_pipeline([_BEGIN, *((limit, {}) for limit in limits)])
+        await conn.run_pipeline([_LOCK])
         return await _alone(conn, request)
     except psycopg.Error as error:
         raise classify(error) from error
@@ -118,17 +120,17 @@ async def attempt(conn: Connection, request: Request, classify: Callable[[Except
 async def _alone(conn: Connection, request: Request) -> Appended:
     """One request within an open transaction under the lock. Raises NoPlace."""
     if request.place is not None:
-        found = await conn.trip(list(_asking([request])))
+        found = await conn.run_pipeline(list(_asking([request])))
         if not all(_admitted([request], *found)):
             raise NoPlace
-    places, *returned = await conn.trip(list(_appending([request])))
+    places, *returned = await conn.run_pipeline(list(_appending([request])))
     (appended,) = _all_appended([request], places, returned)
     return appended
 
 
 async def stored(conn: Connection, request: Request) -> Appended | None:
     """The positions of a request whose very events are stored already: its commit went through, its answer did not."""
-    (rows,) = await conn.trip([(QUERIES["stored"], _columns(request.events))])
+    (rows,) = await conn.run_pipeline([(QUERIES["stored"], _columns(request.events))])
     found = {(row["originator_id"], row["originator_version"]): row for row in rows}
     places = []
     for event in request.events:

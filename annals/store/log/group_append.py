@@ -28,7 +28,7 @@ from annals.store.log.request import Appended, Request, measure
 from annals.store.postgres.database import Connection, Database
 from annals.store.postgres.standby import barrier
 
-TRIP_SECONDS = 10.0
+PIPELINE_SECONDS = 10.0
 """Longest that a batch may take, waiting for the lock included, before its connection is given up.
 
 One that waits for a standby is not: its session would wait on, and another with every new connection.
@@ -44,10 +44,14 @@ class GroupAppender:
     """One per process: a task on the loop with a connection of its own."""
 
     def __init__(
-        self, database: Database, refusals: Mapping[str, type[DomainError]] | None = None, *, retry_seconds: float = 3.0
+        self,
+        database: Database,
+        constraint_errors: Mapping[str, type[DomainError]] | None = None,
+        *,
+        retry_seconds: float = 3.0,
     ) -> None:
         """`refusals` maps a read model's constraint to what its violation means; `patience` is in seconds."""
-        self._database, self._refusals, self._retry_seconds = database, refusals or {}, retry_seconds
+        self._database, self._constraint_errors, self._retry_seconds = database, constraint_errors or {}, retry_seconds
         self._queue: deque[Waiting] = deque()
         self._arrived = asyncio.Event()
         self._closing = False
@@ -110,9 +114,9 @@ class GroupAppender:
     async def _record(self, conn: Connection, batch: list[Waiting]) -> None:
         self._in_flight = batch
         try:
-            async with asyncio.timeout(TRIP_SECONDS) as self._limit:
+            async with asyncio.timeout(PIPELINE_SECONDS) as self._limit:
                 with self._database.standby.watching(conn, ends=False):
-                    outcomes = await self._trip(conn, batch)
+                    outcomes = await self._pipeline(conn, batch)
         except Exception as error:
             if not (conn.closed or isinstance(error, TimeoutError | psycopg.OperationalError)):
                 log.exception("append_failed", requests=len(batch))
@@ -136,9 +140,9 @@ class GroupAppender:
                 waiting.settle(StandbyAway())
             self._queue.clear()
         if limit is not None and not limit.expired():
-            limit.reschedule(now + TRIP_SECONDS if not away else now if self._closing else None)
+            limit.reschedule(now + PIPELINE_SECONDS if not away else now if self._closing else None)
 
-    async def _trip(self, conn: Connection, batch: list[Waiting]) -> list[append_modes.Outcome]:
+    async def _pipeline(self, conn: Connection, batch: list[Waiting]) -> list[append_modes.Outcome]:
         outcomes = await self._outcomes(conn, [waiting.request for waiting in batch])
         for index, waiting in enumerate(batch):
             if waiting.losses and isinstance(outcomes[index], StreamConflict | NoPlace):
@@ -186,8 +190,8 @@ class GroupAppender:
             return ProjectReplaced()
         if constraint == append_modes.DATA_KEYS:
             return DataKeyReplaced()
-        if constraint is not None and constraint in self._refusals:
-            return self._refusals[constraint]()
+        if constraint is not None and constraint in self._constraint_errors:
+            return self._constraint_errors[constraint]()
         if isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith(_BUSY):
             return StoreUnavailable(f"{StoreUnavailable.default} ({error.diag.message_primary})")
         return error

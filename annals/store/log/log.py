@@ -98,7 +98,7 @@ class EventLog:
         inline: Inline = lambda _event: (),
         required: Inline = lambda _event: (),
         sealed: Callable[[Any], Sequence[str]] = lambda _event: (),
-        refusals: Mapping[str, type[DomainError]] | None = None,
+        constraint_errors: Mapping[str, type[DomainError]] | None = None,
         upcasts: dict[str, Upcast] | None = None,
         observer: Observer = lambda _aggregates, _events: None,
     ) -> Self:
@@ -108,7 +108,7 @@ class EventLog:
         it may not be appended; `sealed` gives the sealed values that an event brings; `refusals` says which refusal a
         violated constraint is, by the constraint's name. `observer` is called after each append.
         """
-        appender = GroupAppender(database, refusals, retry_seconds=database.retry_seconds)
+        appender = GroupAppender(database, constraint_errors, retry_seconds=database.retry_seconds)
         parts: dict[str, Any] = {"inline": inline, "required": required, "sealed": sealed, "observer": observer}
         opened = cls(database, appender, EventMapper(upcasts), contents, **parts)
         await opened._may_compact()

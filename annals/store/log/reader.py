@@ -66,7 +66,7 @@ class EventReader:
             "streams": [key.stream for key in keys],
             "shapes": [snapshots.shape(key.aggregate) if key.aggregate.SNAPSHOT_EVERY else "" for key in keys],
         }
-        (rows,) = await self.database.trip([(QUERIES["streams"], params)])
+        (rows,) = await self.database.run_pipeline([(QUERIES["streams"], params)])
         folded: list[Aggregate | None] = [None] * len(keys)
         for row in rows:
             index = row["ord"] - 1
@@ -182,7 +182,7 @@ class EventReader:
         """
         if self.database.standby.away:
             raise StandbyAway
-        ((row,), _) = await self.database.trip([(QUERIES["newest"], ()), (STANDBY["barrier"], ())])
+        ((row,), _) = await self.database.run_pipeline([(QUERIES["newest"], ()), (STANDBY["barrier"], ())])
         return int(row["position"])
 
     async def position_at(self, moment: datetime) -> int:

@@ -53,7 +53,7 @@ class TailCache:
     async def _read(self) -> None:
         heard = self._listener.count
         params = {"position": self._end, "limit": PAGE, "until": None}
-        (rows,) = await self._reader.database.trip([(QUERIES["after"], params)])
+        (rows,) = await self._reader.database.run_pipeline([(QUERIES["after"], params)])
         if rows:
             self._entries += [Entry(row, self._reader.recorded_event) for row in rows]
             self._positions += [row["notification_id"] for row in rows]

@@ -94,7 +94,7 @@ class Connection(psycopg.AsyncConnection[DictRow]):
             raise ReplicationUnknown
         return found
 
-    async def trip(self, steps: Sequence[Step]) -> list[list[Row]]:
+    async def run_pipeline(self, steps: Sequence[Step]) -> list[list[Row]]:
         """Send statements together and return the rows of each, which were read in binary.
 
         Outside a transaction they are one of their own, which ends with the trip: all of them hold, or none does. Each
@@ -106,15 +106,15 @@ class Connection(psycopg.AsyncConnection[DictRow]):
         """
         outside = self.pgconn.transaction_status == pq.TransactionStatus.IDLE
         try:
-            return await self._trip(steps)
+            return await self._run_steps(steps)
         except _STALE:
             if not outside or self.closed:
                 raise
         await self.rollback()
         await self._forget()
-        return await self._trip(steps)
+        return await self._run_steps(steps)
 
-    async def _trip(self, steps: Sequence[Step]) -> list[list[Row]]:
+    async def _run_steps(self, steps: Sequence[Step]) -> list[list[Row]]:
         if len(self._plans) + len(steps) > PLANS:
             await self._forget()
         ready = [self._ready(sql, params) for sql, params in steps]

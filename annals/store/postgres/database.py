@@ -133,7 +133,7 @@ class Database:
         That one shows commits that were still waiting for the standby, and which no standby has yet.
         """
         try:
-            ((server,),) = await conn.trip([(STANDBY["server"], ())])
+            ((server,),) = await conn.run_pipeline([(STANDBY["server"], ())])
             if server != self._settled:
                 if self.standby.away:
                     raise ReplicationUnknown
@@ -162,12 +162,12 @@ class Database:
         found = await self.rows(sql, params)
         return found[0] if found else None
 
-    async def trip(self, steps: Sequence[Step]) -> list[list[Row]]:
+    async def run_pipeline(self, steps: Sequence[Step]) -> list[list[Row]]:
         """Run some reads in one trip, for half of what `rows` costs: for those made often.
 
         Each sees what was committed before it began. Raises as `rows`; who is cancelled costs a connection.
         """
-        return await self._reading(lambda conn: conn.trip(steps))
+        return await self._reading(lambda conn: conn.run_pipeline(steps))
 
     async def _read(self, sql: str, params: Params, factory: Any) -> list[Any]:
         async def read(conn: Connection) -> list[Any]:

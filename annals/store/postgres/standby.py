@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 async def barrier(conn: Connection) -> None:
     """Return once all that is visible on a connection is where a commit is to be. Raises ReplicationUnknown."""
-    await conn.trip([(QUERIES["barrier"], ())])
+    await conn.run_pipeline([(QUERIES["barrier"], ())])
 
 
 class _Watched(NamedTuple):
@@ -108,14 +108,14 @@ class Standby:
         return any(one.since <= before for one in self._watched.values())
 
     async def _waiting(self, conn: Connection) -> set[_Wait]:
-        (rows,) = await conn.trip([(QUERIES["waiting"], ())])
+        (rows,) = await conn.run_pipeline([(QUERIES["waiting"], ())])
         return {_Wait(row["pid"], row["query_start"]) for row in rows}
 
     async def _end_waits(self, conn: Connection) -> None:
         before = asyncio.get_running_loop().time() - LOOK_SECONDS
         pids = [c.backend_pid for c, one in self._watched.items() if one.ends and one.since <= before]
         if pids:
-            await conn.trip([(QUERIES["end_waits"], {"pids": pids})])
+            await conn.run_pipeline([(QUERIES["end_waits"], {"pids": pids})])
 
     def _say(self, *, away: bool) -> None:
         if away == self.away:

@@ -14,7 +14,7 @@ from annals.domain.function import Function
 from annals.domain.ports import Artefact
 from annals.domain.variables import Variable
 from annals.projections.following import FOLLOWING
-from annals.projections.inline import REFUSALS, TABLES, inline
+from annals.projections.inline import CONSTRAINT_ERRORS, TABLES, inline
 from annals.settings import Settings
 from annals.store.content.blobs import Blobs
 from annals.store.content.contents import Content, Contents, digest
@@ -47,7 +47,7 @@ class Instance:
         signing_key(settings.seal_key)
         database = await Database.open(url)
         contents = Contents(database, Blobs.open(settings.blobs))
-        log = await EventLog.open(database, contents=contents, inline=inline, refusals=REFUSALS)
+        log = await EventLog.open(database, contents=contents, inline=inline, constraint_errors=CONSTRAINT_ERRORS)
         try:
             yield cls(log, settings)
         finally:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from annals.projections.inline import REFUSALS, inline
+from annals.projections.inline import CONSTRAINT_ERRORS, inline
 from annals.store.content.blobs import Blobs
 from annals.store.content.contents import Contents
 from annals.store.log.log import EventLog
@@ -16,7 +16,7 @@ from tests.integration.projections.history import History
 @pytest.fixture
 async def log(database: Database, tmp_path: Path) -> AsyncIterator[EventLog]:
     contents = Contents(database, Blobs.open(tmp_path / "blobs"))
-    opened = await EventLog.open(database, contents=contents, inline=inline, refusals=REFUSALS)
+    opened = await EventLog.open(database, contents=contents, inline=inline, constraint_errors=CONSTRAINT_ERRORS)
     try:
         yield opened
     finally:

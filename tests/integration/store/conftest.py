@@ -36,7 +36,9 @@ def open_log(accounts_url: str, tmp_path: Path) -> OpenLog:
     async def opened() -> AsyncIterator[EventLog]:
         database = await Database.open(accounts_url, retry_seconds=30.0)
         contents = Contents(database, Blobs.open(tmp_path / "blobs"))
-        log = await EventLog.open(database, contents=contents, inline=ledger.inline, refusals=ledger.REFUSALS)
+        log = await EventLog.open(
+            database, contents=contents, inline=ledger.inline, constraint_errors=ledger.CONSTRAINT_ERRORS
+        )
         try:
             yield log
         finally:

@@ -92,7 +92,7 @@ TABLE = (
     "CREATE TABLE accounts (stream text PRIMARY KEY, name text CONSTRAINT accounts_name UNIQUE, balance bigint,"
     " version bigint, position bigint, at timestamptz)"
 )
-REFUSALS: dict[str, type[DomainError]] = {"accounts_name": NameTaken}
+CONSTRAINT_ERRORS: dict[str, type[DomainError]] = {"accounts_name": NameTaken}
 
 _OPENED = (
     "INSERT INTO accounts VALUES (%(stream)s, %(name)s, 0, %(version)s,"

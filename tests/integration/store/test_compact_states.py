@@ -8,7 +8,7 @@ import pytest
 
 from annals.domain.commands import executions
 from annals.domain.execution import Execution, Header, Ran, Request
-from annals.projections.inline import REFUSALS, inline
+from annals.projections.inline import CONSTRAINT_ERRORS, inline
 from annals.store.content.blobs import Blobs
 from annals.store.content.contents import Contents
 from annals.store.errors import UnreadableEvent
@@ -23,7 +23,7 @@ from annals.store.postgres.migrate import migrate
 async def opened(url: str, folder: Path) -> AsyncIterator[EventLog]:
     database = await Database.open(url)
     log = await EventLog.open(
-        database, contents=Contents(database, Blobs.open(folder)), inline=inline, refusals=REFUSALS
+        database, contents=Contents(database, Blobs.open(folder)), inline=inline, constraint_errors=CONSTRAINT_ERRORS
     )
     try:
         yield log

@@ -38,14 +38,16 @@ async def things(database: Database) -> list[int]:
 
 async def test_each_step_has_its_rows_in_order(conn: Connection) -> None:
     for _ in range(4):  # sent plainly, then prepared, then as prepared
-        found = await conn.trip([("SELECT %(a)s::int AS a, 'x' AS b", {"a": 5}), ("SELECT 1 WHERE false", ()), COUNTED])
+        found = await conn.run_pipeline(
+            [("SELECT %(a)s::int AS a, 'x' AS b", {"a": 5}), ("SELECT 1 WHERE false", ()), COUNTED]
+        )
 
         assert found == [[{"a": 5, "b": "x"}], [], [{"n": 0}]]
 
 
 async def test_trips_longer_than_a_connection_remembers_may_follow_each_other(conn: Connection) -> None:
     for _ in range(12):  # psycopg prepares of itself what it is asked to execute that often
-        found = await conn.trip([("SELECT %(n)s::int AS n", {"n": n}) for n in range(connection.PLANS + 1)])
+        found = await conn.run_pipeline([("SELECT %(n)s::int AS n", {"n": n}) for n in range(connection.PLANS + 1)])
 
         assert found[-1] == [{"n": connection.PLANS}]
 
@@ -74,17 +76,17 @@ async def test_values_are_as_with_cursors(conn: Connection) -> None:
 
     cursor = await conn.execute(text, params, binary=True)
     for _ in range(3):
-        assert await conn.trip([(text, params)]) == [await cursor.fetchall()]
+        assert await conn.run_pipeline([(text, params)]) == [await cursor.fetchall()]
         cursor = await conn.execute(text, params, binary=True)
 
 
 async def test_all_of_a_trip_holds_or_none_of_it(conn: Connection, database: Database) -> None:
     with pytest.raises(psycopg.errors.DivisionByZero):
-        await conn.trip([thing(1), WRONG, thing(2)])
+        await conn.run_pipeline([thing(1), WRONG, thing(2)])
 
     assert await things(database) == []
     assert conn.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
-    assert await conn.trip([thing(1), thing(2)]) == [[{"n": 1}], [{"n": 2}]]
+    assert await conn.run_pipeline([thing(1), thing(2)]) == [[{"n": 1}], [{"n": 2}]]
     assert await things(database) == [1, 2]
 
 
@@ -93,17 +95,17 @@ async def test_what_the_commit_refuses_is_raised_and_nothing_holds(conn: Connect
     await database.execute("ALTER TABLE things DROP CONSTRAINT things_pkey")
 
     with pytest.raises(psycopg.errors.UniqueViolation):
-        await conn.trip([thing(1), thing(1)])
+        await conn.run_pipeline([thing(1), thing(1)])
 
     assert await things(database) == []
-    assert await conn.trip([thing(1)]) == [[{"n": 1}]]
+    assert await conn.run_pipeline([thing(1)]) == [[{"n": 1}]]
 
 
 async def test_a_step_behind_a_lock_sees_what_its_holder_committed(conn: Connection, database: Database) -> None:
     async with database.connection() as holder:
         await holder.execute("BEGIN")
         await holder.execute(*LOCKED)
-        waiting = asyncio.create_task(conn.trip([LOCKED, COUNTED, thing(2)]))
+        waiting = asyncio.create_task(conn.run_pipeline([LOCKED, COUNTED, thing(2)]))
         await _until_waiting(database)
         await holder.execute("INSERT INTO things VALUES (1)")
         await holder.execute("COMMIT")
@@ -114,36 +116,36 @@ async def test_a_step_behind_a_lock_sees_what_its_holder_committed(conn: Connect
 
 
 async def test_within_a_transaction_a_trip_is_part_of_it(conn: Connection, database: Database) -> None:
-    await conn.trip([("BEGIN", ()), thing(1)])
-    await conn.trip([thing(2)])
+    await conn.run_pipeline([("BEGIN", ()), thing(1)])
+    await conn.run_pipeline([thing(2)])
     assert await things(database) == []
     with pytest.raises(psycopg.errors.DivisionByZero):
-        await conn.trip([thing(3), WRONG])
+        await conn.run_pipeline([thing(3), WRONG])
     with pytest.raises(psycopg.errors.InFailedSqlTransaction):
-        await conn.trip([COUNTED])
+        await conn.run_pipeline([COUNTED])
     await conn.rollback()
     assert await things(database) == []
 
-    await conn.trip([("BEGIN", ()), thing(1), ("COMMIT", ())])
+    await conn.run_pipeline([("BEGIN", ()), thing(1), ("COMMIT", ())])
 
     assert await things(database) == [1]
 
 
 async def test_with_parameters_missing_nothing_is_sent(conn: Connection, database: Database) -> None:
     with pytest.raises(psycopg.ProgrammingError):
-        await conn.trip([thing(1), ("SELECT %(absent)s", {})])
+        await conn.run_pipeline([thing(1), ("SELECT %(absent)s", {})])
 
     assert await things(database) == []
-    assert await conn.trip([COUNTED]) == [[{"n": 0}]]
+    assert await conn.run_pipeline([COUNTED]) == [[{"n": 0}]]
 
 
 async def test_a_statement_that_cannot_be_prepared_is_tried_again_as_new(conn: Connection, database: Database) -> None:
     for _ in range(3):
         with pytest.raises(psycopg.errors.UndefinedTable):
-            await conn.trip([COUNTED, ("SELECT n FROM absent", ())])
+            await conn.run_pipeline([COUNTED, ("SELECT n FROM absent", ())])
     await database.execute("CREATE TABLE absent (n int)")
 
-    assert await conn.trip([COUNTED, ("SELECT n FROM absent", ())]) == [[{"n": 0}], []]
+    assert await conn.run_pipeline([COUNTED, ("SELECT n FROM absent", ())]) == [[{"n": 0}], []]
 
 
 async def test_megabytes_go_and_come_at_once(conn: Connection) -> None:
@@ -151,30 +153,30 @@ async def test_megabytes_go_and_come_at_once(conn: Connection) -> None:
 
     async with asyncio.timeout(20):
         for _ in range(3):
-            found = await conn.trip([("SELECT %(data)b AS data", {"data": one}) for one in data])
+            found = await conn.run_pipeline([("SELECT %(data)b AS data", {"data": one}) for one in data])
             assert [rows[0]["data"] for rows in found] == data
 
 
 async def test_notices_on_the_way_are_handed_on(conn: Connection) -> None:
     heard: list[str | None] = []
     conn.add_notice_handler(lambda notice: heard.append(notice.message_primary))
-    await conn.trip([("CREATE TABLE IF NOT EXISTS things (n bigint)", ()), COUNTED])
+    await conn.run_pipeline([("CREATE TABLE IF NOT EXISTS things (n bigint)", ()), COUNTED])
 
     assert heard == ['relation "things" already exists, skipping']
 
 
 async def test_a_connection_that_breaks_is_closed_and_nothing_holds(conn: Connection, database: Database) -> None:
     with pytest.raises(psycopg.OperationalError):
-        await conn.trip([thing(1), ("SELECT pg_terminate_backend(pg_backend_pid())", ()), thing(2)])
+        await conn.run_pipeline([thing(1), ("SELECT pg_terminate_backend(pg_backend_pid())", ()), thing(2)])
 
     assert conn.closed
     assert await things(database) == []
     with pytest.raises(psycopg.OperationalError):
-        await conn.trip([COUNTED])
+        await conn.run_pipeline([COUNTED])
 
 
 async def test_who_is_cancelled_on_the_way_closes_the_connection(conn: Connection, database: Database) -> None:
-    waiting = asyncio.create_task(conn.trip([thing(1), ("SELECT pg_sleep(30)", ())]))
+    waiting = asyncio.create_task(conn.run_pipeline([thing(1), ("SELECT pg_sleep(30)", ())]))
     while not await database.value("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"):
         await asyncio.sleep(0.01)
     waiting.cancel()
@@ -186,31 +188,34 @@ async def test_who_is_cancelled_on_the_way_closes_the_connection(conn: Connectio
 
 async def test_what_others_unprepared_is_prepared_again(conn: Connection, database: Database) -> None:
     for n in range(3):
-        await conn.trip([thing(n)])
+        await conn.run_pipeline([thing(n)])
     await conn.execute("DEALLOCATE ALL")
 
-    await conn.trip([COUNTED, thing(3)])
+    await conn.run_pipeline([COUNTED, thing(3)])
 
     assert await things(database) == [0, 1, 2, 3]
 
 
 async def test_a_migration_between_trips_changes_what_they_return(conn: Connection, database: Database) -> None:
     everything: Step = ("SELECT * FROM things", ())
-    await conn.trip([thing(1)])
+    await conn.run_pipeline([thing(1)])
     for _ in range(3):
-        assert await conn.trip([everything]) == [[{"n": 1}]]
+        assert await conn.run_pipeline([everything]) == [[{"n": 1}]]
     await database.execute("ALTER TABLE things ADD COLUMN name text DEFAULT 'a'")
 
-    assert await conn.trip([thing(2), everything]) == [[{"n": 2}], [{"n": 1, "name": "a"}, {"n": 2, "name": "a"}]]
+    assert await conn.run_pipeline([thing(2), everything]) == [
+        [{"n": 2}],
+        [{"n": 1, "name": "a"}, {"n": 2, "name": "a"}],
+    ]
     assert await things(database) == [1, 2]
 
 
 async def test_no_connection_keeps_ever_more_prepared(conn: Connection) -> None:
     for number in range(connection.PLANS + 50):
         step: Step = (f"SELECT {number} AS n", ())
-        assert await conn.trip([step, step]) == [[{"n": number}]] * 2
+        assert await conn.run_pipeline([step, step]) == [[{"n": number}]] * 2
 
-    ((row,),) = await conn.trip([("SELECT count(*) AS n FROM pg_prepared_statements", ())])
+    ((row,),) = await conn.run_pipeline([("SELECT count(*) AS n FROM pg_prepared_statements", ())])
     assert 0 < row["n"] <= connection.PLANS
 
 

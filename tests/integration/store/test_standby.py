@@ -96,7 +96,7 @@ async def test_commit_whose_wait_was_ended_is_an_error_on_every_path(
 
     async def commit() -> None:
         if kind == "trip":
-            await conn.trip([step])
+            await conn.run_pipeline([step])
         elif kind == "execute":
             await conn.execute(*step)
         else:

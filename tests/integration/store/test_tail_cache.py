@@ -145,12 +145,12 @@ async def test_what_moves_a_checkpoint_meanwhile_is_obeyed(log: EventLog, monkey
 
 async def test_what_is_sent_goes_before_the_checkpoint_moves_and_again_until_it_went(log: EventLog) -> None:
     sent: list[tuple[int, int]] = []  # position, and where the checkpoint was
-    refusals = 2
+    constraint_errors = 2
 
     async def send(recorded_events: Sequence[RecordedEvent]) -> None:
-        nonlocal refusals
-        if recorded_events[-1].event.originator_version > 1 and refusals:
-            refusals -= 1
+        nonlocal constraint_errors
+        if recorded_events[-1].event.originator_version > 1 and constraint_errors:
+            constraint_errors -= 1
             raise OSError("nobody takes it")
         at = await position_of(log, "posts")
         sent.extend((recorded_event.position, at) for recorded_event in recorded_events)
@@ -168,7 +168,7 @@ async def test_what_is_sent_goes_before_the_checkpoint_moves_and_again_until_it_
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
 
-    assert refusals == 0
+    assert constraint_errors == 0
     assert [position for position, _ in sent] == await all_positions(log)
     assert all(at < position for position, at in sent)
 

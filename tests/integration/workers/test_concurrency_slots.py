@@ -16,7 +16,7 @@ from annals.domain.execution import Execution
 from annals.domain.function import Function
 from annals.domain.policy import Policy, Scaling
 from annals.projections.append_checks import required
-from annals.projections.inline import REFUSALS, inline
+from annals.projections.inline import CONSTRAINT_ERRORS, inline
 from annals.store.errors import NoPlace
 from annals.store.log.append_modes import PLACES
 from annals.store.log.log import EventLog
@@ -69,7 +69,12 @@ class Crew(NamedTuple):
 
 @asynccontextmanager
 async def crew(world: World, count: int = 1) -> AsyncIterator[Crew]:
-    parts: dict[str, Any] = {"contents": world.contents, "inline": inline, "required": required, "refusals": REFUSALS}
+    parts: dict[str, Any] = {
+        "contents": world.contents,
+        "inline": inline,
+        "required": required,
+        "refusals": CONSTRAINT_ERRORS,
+    }
     logs = [await EventLog.open(world.database, **parts) for _ in range(count)]
     made = Crew([world.executions(await world.process_lease(), log) for log in logs], [], set())
 

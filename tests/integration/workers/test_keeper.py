@@ -170,10 +170,10 @@ async def test_a_term_that_could_not_begin_is_tried_again(
 ) -> None:
     monkeypatch.setattr(keeping, "LAST_SECONDS", 0.1)
     term = Term()
-    refusals = iter([ValueError("not this time")])
+    constraint_errors = iter([ValueError("not this time")])
 
     def begin() -> Sequence[Work]:
-        for refusal in refusals:
+        for refusal in constraint_errors:
             raise refusal
         return [term.serve]
 

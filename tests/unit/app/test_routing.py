@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
-from annals.app.edge import errors as refusals
-from annals.app.edge.error_answers import STATUS, error_answer, refusal_answer
+from annals.app.edge import errors as constraint_errors
+from annals.app.edge.error_answers import STATUS, domain_error_answer, error_answer
 from annals.app.edge.errors import RateLimited, RouteNotFound
 from annals.app.edge.operations import ROUTES
 from annals.app.edge.routing import Operation, Routes
@@ -79,16 +79,16 @@ def every_refusal() -> list[type[DomainError]]:
 
 @pytest.mark.parametrize("refusal", every_refusal(), ids=lambda refusal: refusal.__name__)
 def test_every_refusal_has_its_code(refusal: type[DomainError]) -> None:
-    assert refusal.__module__ in {errors.__name__, refusals.__name__}
-    answer = refusal_answer(refusal())
+    assert refusal.__module__ in {errors.__name__, constraint_errors.__name__}
+    answer = domain_error_answer(refusal())
 
     assert answer.status == STATUS[refusal.type]
     passes = (b"retry-after", b"1") in answer.headers
-    assert 400 <= answer.status < 500 or (answer.status == 503 and passes != (refusal is refusals.Damaged))
+    assert 400 <= answer.status < 500 or (answer.status == 503 and passes != (refusal is constraint_errors.Damaged))
 
 
 def test_an_error_has_the_envelope_and_is_not_cached() -> None:
-    answer = refusal_answer(FunctionNotFound())
+    answer = domain_error_answer(FunctionNotFound())
 
     assert msgspec.json.decode(answer.body) == {
         "message": FunctionNotFound.default,
@@ -107,4 +107,4 @@ def test_a_code_that_is_not_told_becomes_a_bare_500() -> None:
 
 
 def test_who_must_wait_hears_how_long() -> None:
-    assert dict(refusal_answer(RateLimited(retry_after=5)).headers)[b"retry-after"] == b"5"
+    assert dict(domain_error_answer(RateLimited(retry_after=5)).headers)[b"retry-after"] == b"5"

@@ -29,7 +29,7 @@ class Log:
         self.rows_there.append({"notification_id": position, "state": state})
         self.count += 1
 
-    async def trip(self, steps: list[tuple[str, dict[str, Any]]]) -> list[list[Row]]:
+    async def run_pipeline(self, steps: list[tuple[str, dict[str, Any]]]) -> list[list[Row]]:
         self.reads += 1
         ((_, params),) = steps
         found = self.behind(params["position"])[: params["limit"]]
