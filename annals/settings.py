@@ -186,6 +186,16 @@ class Settings(Limits, frozen=True, kw_only=True):
         _says("Variables of the executor's environment that builds see (`*` at the end: a prefix).", "comma list"),
     ] = PASSTHROUGH
 
+    build_write_bytes_s: Annotated[
+        int,
+        _says(
+            "Bytes that the builds of one project write to an executor's disk in a second, beyond 16 seconds' worth at"
+            " once; a build that writes more is paused. 0: any number.",
+            "bytes",
+            ge=0,
+        ),
+    ] = 16 * 1024**2
+
     # repositories
     git_remotes: Annotated[
         dict[str, str],

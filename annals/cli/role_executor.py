@@ -66,6 +66,7 @@ def configured(settings: Settings) -> ExecutorConfig:
         reserve=settings.reserve,
         usual=_usual(settings),
         log_limit_bytes=settings.log_limit_bytes,
+        build_write_bytes_s=settings.build_write_bytes_s,
         idle_seconds=float(settings.idle_timeout_s),
         executions=settings.host_executions,
         executions_per_project=settings.share_of(settings.host_executions),

@@ -86,6 +86,7 @@ class ExecutorConfig(msgspec.Struct, frozen=True, kw_only=True):
     pids: int = 256
     build_pids: int = 1024
     build_disk_bytes: int = 4 * 1024**3
+    build_write_bytes_s: int = 16 * 1024**2
     build_cache_bytes: int = 8 * 1024**3
     project_cache_bytes: int = 1024**3
     has_agent: bool = False

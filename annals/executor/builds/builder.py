@@ -14,6 +14,7 @@ from annals.executor.builds.artefacts import keep
 from annals.executor.builds.cache import OFF, BuildCache, inputs
 from annals.executor.builds.ending import EMPTY_SOURCE, Bounds, BuildRefused, finished
 from annals.executor.builds.log import BuildLog
+from annals.executor.builds.pace import Paces
 from annals.executor.config import ExecutorConfig
 from annals.executor.drivers.port import Construct, Driver
 from annals.executor.errors import BadArchive, EngineAway, RuntimeUnavailable, SandboxLost, StartFailed
@@ -41,6 +42,7 @@ class Builder:
         self._cache = BuildCache(
             config.work / "cache", most_bytes=config.build_cache_bytes, project_bytes=config.project_cache_bytes
         )
+        self._paces = Paces(config.build_write_bytes_s)
         self._places = asyncio.Semaphore(config.builds)
         self._removing: set[asyncio.Task[None]] = set()
 
@@ -155,7 +157,8 @@ class Builder:
         sandbox = await self._driver.construct(task, output.write)
         bounds = Bounds(job.timeout_seconds, self._config.build_disk_bytes, job.limits.memory_mb)
         try:
-            await finished(sandbox, sandbox.wait(), folder, bounds, output)
+            with self._paces.of(job.project) as writes:
+                await finished(sandbox, sandbox.wait(), folder, bounds._replace(writes=writes), output)
         finally:
             await sandbox.kill()
 

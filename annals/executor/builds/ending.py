@@ -8,9 +8,11 @@ from typing import NamedTuple
 
 from annals.domain.ports import BuildReason
 from annals.executor.builds.log import BuildLog
+from annals.executor.builds.pace import keep_pace
 from annals.executor.drivers.port import Exit, Sandbox
 from annals.executor.errors import SandboxLost
 from annals.executor.isolation.disk import MOST_ENTRIES, Bound, Meter, watch
+from annals.executor.logs.throttle import Throttle
 
 FILE_TOO_LARGE = 128 + signal.SIGXFSZ
 EMPTY_SOURCE = "Error: No source code found."
@@ -32,6 +34,8 @@ class Bounds(NamedTuple):
     seconds: float
     disk_bytes: int
     memory_mb: int
+    writes: Throttle | None = None
+    """How fast it may write to disk, together with others that have this throttle."""
 
 
 async def finished(sandbox: Sandbox, work: Awaitable[Exit], folder: Path, bounds: Bounds, output: BuildLog) -> None:
@@ -43,7 +47,9 @@ async def finished(sandbox: Sandbox, work: Awaitable[Exit], folder: Path, bounds
         await sandbox.kill()
 
     meter = Meter(folder, sandbox.held_open)
-    disk = asyncio.create_task(watch(meter, Bound(bounds.disk_bytes), exceeded))
+    watching = [asyncio.create_task(watch(meter, Bound(bounds.disk_bytes), exceeded))]
+    if bounds.writes:
+        watching.append(asyncio.create_task(keep_pace(sandbox, bounds.writes)))
     try:
         async with asyncio.timeout(bounds.seconds):
             end = await work
@@ -52,7 +58,8 @@ async def finished(sandbox: Sandbox, work: Awaitable[Exit], folder: Path, bounds
             "timeout", f"The build did not end within {bounds.seconds:g} second{'' if bounds.seconds == 1 else 's'}."
         ) from None
     finally:
-        disk.cancel()
+        for task in watching:
+            task.cancel()
     if end.lost and not overgrown.is_set():
         raise SandboxLost(end.lost)
     if overgrown.is_set():

@@ -12,6 +12,7 @@ from annals.executor.drivers import attaching, layout
 from annals.executor.drivers.engine import engine_failures
 from annals.executor.drivers.port import Exit, Serve, Sink, TcpAddress, UnixAddress
 from annals.executor.errors import StartFailed
+from annals.executor.isolation.disk import written
 from annals.executor.isolation.limits import processes
 from annals.executor.isolation.open_files import Held, held_open
 from annals.executor.logs.throttle import printed
@@ -140,6 +141,16 @@ class ContainerSandbox:
         engine = self._container.client.api  # type: ignore[union-attr]
         layers = engine.containers(size=True, filters={"id": [self._container.id]})
         return Held(held.occupied + sum(layer.get("SizeRw") or 0 for layer in layers), held.whole)
+
+    def written(self) -> int:
+        return written(self._processes())
+
+    async def pause(self) -> None:
+        await self._loop.run_in_executor(self._threads, self._halt)
+
+    async def resume(self) -> None:
+        if not self._exit.done():
+            await self._loop.run_in_executor(self._threads, self._resume)
 
     def _processes(self) -> list[int]:
         """The processes of the container, also those of commands beside its first one."""

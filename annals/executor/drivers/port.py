@@ -117,6 +117,18 @@ class Sandbox(Protocol):
         """What it takes of the disk beside names in its task's folder: deleted files, its own layer. Blocking."""
         ...
 
+    def written(self) -> int:
+        """Bytes that its processes have written to files, as far as the host shows them. Blocking."""
+        ...
+
+    async def pause(self) -> None:
+        """Stop its processes for a while. What has ended is left alone."""
+        ...
+
+    async def resume(self) -> None:
+        """Let its processes go on after `pause`."""
+        ...
+
     async def kill(self) -> None:
         """End every process of it at once; returns when they are gone."""
         ...

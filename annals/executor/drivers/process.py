@@ -13,6 +13,7 @@ from annals.executor.drivers.port import Exit, Serve, Sink, TcpAddress, UnixAddr
 from annals.executor.drivers.sandbox_agent import SandboxAgent
 from annals.executor.errors import StartFailed
 from annals.executor.isolation.cgroups import Group
+from annals.executor.isolation.disk import written
 from annals.executor.isolation.limits import processes
 from annals.executor.isolation.open_files import Held, held_open
 from annals.executor.logs.throttle import printed
@@ -98,6 +99,22 @@ class ProcessSandbox:
 
     def held_open(self) -> Held:
         return held_open(processes(self.pid))
+
+    def written(self) -> int:
+        return written(processes(self.pid))
+
+    async def pause(self) -> None:
+        await asyncio.to_thread(self._signal, signal.SIGSTOP)
+
+    async def resume(self) -> None:
+        await asyncio.to_thread(self._signal, signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        """Parents stop before their children and go on after them, so that none sees another one stopped."""
+        found = [] if self._process.poll() is not None else list(processes(self.pid))
+        for process in found if number is signal.SIGSTOP else reversed(found):
+            with suppress(ProcessLookupError):
+                os.kill(process, number)
 
     async def kill(self) -> None:
         if self._process.returncode is None:

@@ -3,7 +3,8 @@
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,6 +68,18 @@ def _used(folder: Path) -> int:
     except OSError:
         return 0
     return (found.f_blocks - found.f_bfree) * found.f_frsize
+
+
+def written(processes: Iterable[int]) -> int:
+    """Bytes that processes have written to files, with those of children that they have waited for. Blocking.
+
+    The files need not be on disk yet, and memory file systems do not count.
+    """
+    size = 0
+    for process in processes:
+        with suppress(OSError), open(f"/proc/{process}/io", "rb") as file:
+            size += next((int(line.split()[1]) for line in file if line.startswith(b"write_bytes:")), 0)
+    return size
 
 
 async def watch(

@@ -27,6 +27,11 @@ class Throttle:
         self._rates, self._burst, self._clock = rates, burst, clock
         self._paid_until = 0.0
 
+    @property
+    def rested(self) -> bool:
+        """Whether a whole burst may be used at once."""
+        return self._paid_until <= self._clock() - self._burst
+
     def read(self, size: int) -> float:
         """Count one read of so many bytes, as `spend` does; a large one counts by its bytes alone."""
         return self.spend(size=size, reads=1 if size < SMALL else 0)

@@ -12,6 +12,7 @@ from annals.executor.builds.builder import environment
 from annals.executor.builds.cache import BuildCache
 from annals.executor.builds.ending import Bounds, BuildRefused, finished
 from annals.executor.builds.log import BuildLog
+from annals.executor.builds.pace import Paces
 from annals.executor.config import ExecutorConfig
 from annals.executor.drivers import layout
 from annals.executor.drivers.port import Construct, Driver, Exit, Sandbox, Sink
@@ -61,6 +62,7 @@ class Builds:
         self._cache = BuildCache(
             config.work / "cache", most_bytes=config.build_cache_bytes, project_bytes=config.project_cache_bytes
         )
+        self._paces = Paces(config.build_write_bytes_s)
         self._places = asyncio.Semaphore(config.builds)
 
     def open(self) -> None:
@@ -129,7 +131,8 @@ class Builds:
     async def _run(self, held: Held, spec: Spec, output: BuildLog) -> None:
         bounds = Bounds(spec.timeout, self._config.build_disk_bytes, spec.limits.memory_mb)
         work = held.run(spec.command, spec.timeout, output.write)
-        await finished(held.sandbox, work, held.folder, bounds, output)
+        with self._paces.of(held.folder.name) as writes:
+            await finished(held.sandbox, work, held.folder, bounds._replace(writes=writes), output)
         if held.cache is not None:
             runtime = runtime_of(spec.image, self._config.images)
             held.cache_name = _cache_name(runtime, spec)

@@ -1,7 +1,10 @@
 """A build's limit on the disk holds, wherever it hides what it writes."""
 
+import asyncio
+
 import pytest
 
+from annals.executor.builds import pace
 from tests.contract.drivers.hosts import Host
 from tests.unit.executor.archives import gzipped
 
@@ -71,3 +74,20 @@ async def test_builds_within_their_disk_limit_may_delete_what_they_hold_open(hos
     outcome = await host.build(gzipped({"main.py": MAIN}), commands=commands, timeout_seconds=90)
 
     assert outcome.artefact is not None, host.log
+
+
+async def test_build_that_writes_faster_than_its_rate_is_paused_and_still_succeeds(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "BURST_SECONDS", 1.0)
+    await host.close()
+    await host.open(build_write_bytes_s=5_000_000)
+    commands = "for n in 1 2 3 4 5 6; do head -c 6000000 /dev/zero > file; sleep 0.1; done; rm file"
+    loud = host.build(gzipped({"main.py": MAIN}), commands=commands, project="loud")
+    quiet = host.build(gzipped({"main.py": MAIN}), commands="sleep 0.6", project="quiet")
+    paced, other = await asyncio.gather(loud, quiet)
+
+    assert paced.artefact is not None, host.log
+    assert paced.seconds >= 4, host.log
+    assert other.artefact is not None, host.log
+    assert other.seconds < paced.seconds, host.log

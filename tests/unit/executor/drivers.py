@@ -61,6 +61,13 @@ class FakeSandbox:
     def held_open(self) -> Held:
         return Held()
 
+    def written(self) -> int:
+        return 0
+
+    async def pause(self) -> None: ...
+
+    async def resume(self) -> None: ...
+
     async def listen(self, folder: Path, answer: Answer) -> None:
         async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             self._writers.append(writer)
