@@ -32,11 +32,11 @@ HEX = re.compile(rb'"([0-9a-f]{64})"')
 DASH = "\u2014 "
 
 
-class Invalid(Exception):
+class ExportRejected(Exception):
     """The export does not hold; the message says why."""
 
 
-class Tree:
+class MerkleTree:
     """The roots of complete subtrees, the largest first; it only grows."""
 
     def __init__(self) -> None:
@@ -92,7 +92,7 @@ def parsed(line: bytes, otherwise: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         record = None
     if not isinstance(record, dict):
-        raise Invalid(otherwise)
+        raise ExportRejected(otherwise)
     return record
 
 
@@ -102,10 +102,10 @@ def open_note(note: str, key: str) -> tuple[int, bytes, str]:
         name, short, encoded = key.strip().split("+", 2)
         public = base64.b64decode(encoded, validate=True)
     except ValueError:
-        raise Invalid("the verifier key is none: `annals proof key` prints it") from None
+        raise ExportRejected("the verifier key is none: `annals proof key` prints it") from None
     hashed = hashlib.sha256(name.encode() + b"\n" + public).digest()[:4]
     if public[:1] != b"\x01" or hashed.hex() != short:
-        raise Invalid("the verifier key is none: `annals proof key` prints it")
+        raise ExportRejected("the verifier key is none: `annals proof key` prints it")
     text, _, signatures = note.rpartition("\n\n")
     for line in signatures.splitlines():
         signer, _, signature = line.removeprefix(DASH).partition(" ")
@@ -114,18 +114,18 @@ def open_note(note: str, key: str) -> tuple[int, bytes, str]:
             try:
                 Ed25519PublicKey.from_public_bytes(public[1:]).verify(raw[4:], f"{text}\n".encode())
             except InvalidSignature:
-                raise Invalid("the checkpoint's signature does not fit it") from None
+                raise ExportRejected("the checkpoint's signature does not fit it") from None
             _, size, root, *_ = text.split("\n")
             return int(size), base64.b64decode(root, validate=True), text
-    raise Invalid(f"the checkpoint is not signed by {name}")
+    raise ExportRejected(f"the checkpoint is not signed by {name}")
 
 
-class Check:
+class ExportCheck:
     """One export."""
 
     def __init__(self, key: str) -> None:
         self.key = key
-        self.tree = Tree()
+        self.tree = MerkleTree()
         self.text = ""
         self.position = self.events = self.contents = self.blobs = self.skipped = 0
         self.named: set[str] = set()
@@ -136,25 +136,25 @@ class Check:
         found = iter(lines)
         header = parsed(next(found, b""), "the file is empty, was cut off, or is no export")
         if header.get("kind") != "export" or header.get("form") != 1:
-            raise Invalid("this is no export of a form that is known")
+            raise ExportRejected("this is no export of a form that is known")
         size, root, self.text = open_note(header["note"], self.key or header["key"])
         ended = False
         for line in found:
             if ended:
-                raise Invalid("the file goes on behind its end")
+                raise ExportRejected("the file goes on behind its end")
             record = parsed(line, "a line is none of an export: the file is damaged")
             if "kind" not in record:
                 self.event(line, record)
             else:
                 ended = self.other(record)
         if not ended:
-            raise Invalid("the file was cut off")
+            raise ExportRejected("the file was cut off")
         if (self.tree.size, self.tree.root()) != (size, root):
-            raise Invalid("the events are not those that were signed")
+            raise ExportRejected("the events are not those that were signed")
 
     def event(self, line: bytes, event: dict[str, Any]) -> None:
         if event["position"] <= self.position:
-            raise Invalid(f"position {event['position']} comes behind position {self.position}")
+            raise ExportRejected(f"position {event['position']} comes behind position {self.position}")
         self.position = event["position"]
         self.events += 1
         data = leaf(line, event)
@@ -184,26 +184,26 @@ class Check:
             self.blob[2].update(base64.b64decode(record["data"], validate=True))
         elif kind == "end":
             if (record["events"], record["contents"], record["blobs"]) != (self.events, self.contents, self.blobs):
-                raise Invalid("the file does not hold as much as its end says")
+                raise ExportRejected("the file does not hold as much as its end says")
             return True
         elif kind not in {"data_key", "checkpoint"}:
-            raise Invalid(f"a line of kind {kind!r} stands where none can")
+            raise ExportRejected(f"a line of kind {kind!r} stands where none can")
         return False
 
     def skip(self, record: dict[str, Any]) -> None:
         start, end = record["start"], record["end"]
         depths, hashes = list(levels(start, end)), record["hashes"]
         if start != self.tree.size or len(depths) != len(hashes):
-            raise Invalid(f"what was left out before leaf {end} does not fit")
+            raise ExportRejected(f"what was left out before leaf {end} does not fit")
         self.skipped += end - start
         for level, root in zip(depths, hashes, strict=True):
             self.tree.append(base64.b64decode(root, validate=True), level)
 
     def require(self, found: str, digest: str, what: str, *, named: bool = True) -> None:
         if found != digest:
-            raise Invalid(f"{what} does not have its digest")
+            raise ExportRejected(f"{what} does not have its digest")
         if named and digest not in self.named:
-            raise Invalid(f"{what} has a digest that no event names")
+            raise ExportRejected(f"{what} has a digest that no event names")
 
 
 def lines_of(path: str) -> Iterator[bytes]:
@@ -234,7 +234,7 @@ def _decompressed(path: str) -> Iterator[Any]:
     with subprocess.Popen([program, "-dcq", "--", path], stdout=subprocess.PIPE) as process:
         yield process.stdout
     if process.returncode:
-        raise Invalid("the file is damaged")
+        raise ExportRejected("the file is damaged")
 
 
 def _stripped(file: Any) -> Iterator[bytes]:
@@ -244,15 +244,15 @@ def _stripped(file: Any) -> Iterator[bytes]:
         *lines, rest = (rest + piece).split(b"\n")
         yield from lines
     if rest:
-        raise Invalid("the file ends in the middle of a line")
+        raise ExportRejected("the file ends in the middle of a line")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Check an export of an Annals log, offline.")
+    parser = argparse.ArgumentParser(description="ExportCheck an export of an Annals log, offline.")
     parser.add_argument("export", help="the file, or - for standard input")
     parser.add_argument("--key", default="", help="verifier key of the log, from somewhere else than the export")
     given = parser.parse_args()
-    check = Check(given.key)
+    check = ExportCheck(given.key)
     try:
         check.run(lines_of(given.export))
     except OSError as error:

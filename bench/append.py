@@ -9,11 +9,10 @@ import psycopg
 import uvloop
 from psycopg.conninfo import make_conninfo
 
-from annals.domain.execution import Execution
-from annals.domain.execution import Request as Asked
+from annals.domain.execution import Execution, Request
 from annals.store.log.group_append import GroupAppender
 from annals.store.log.mapper import EventMapper
-from annals.store.log.request import Request, Statement
+from annals.store.log.request import AppendRequest, Statement
 from annals.store.postgres.database import Database
 from annals.store.postgres.migrate import migrate
 from bench.floors import durable_insert
@@ -123,7 +122,7 @@ async def _measure(url: str, callers: int, statements: Statements, run: str) -> 
             turn += 1
             execution = _execution(f"{run}-{number}-{turn}")
             stored = [mapper.to_stored_event(event) for event in execution.collect_events()]
-            await appender.append(Request(stored, statements(execution.id)))
+            await appender.append(AppendRequest(stored, statements(execution.id)))
             waits.append(time.perf_counter() - began)
 
     try:
@@ -149,5 +148,5 @@ def _execution(execution_id: str) -> Execution:
         execution_id=execution_id,
         deployment_id="d1",
         trigger="http",
-        request=Asked(method="POST", path="/"),
+        request=Request(method="POST", path="/"),
     )

@@ -26,7 +26,7 @@ from annals.store.log.log import EventLog, Meta
 from annals.store.postgres.database import Database
 from annals.store.postgres.listener import Listener
 from annals.store.postgres.migrate import migrate
-from annals.store.proof.destinations import Places
+from annals.store.proof.destinations import Destinations
 from annals.store.proof.nodes import Nodes
 from annals.store.proof.notes import signing_key
 from annals.store.proof.sealing import FOLLOWER, Sealer, seal
@@ -92,7 +92,7 @@ class _Bench:
     def __init__(self, log: EventLog, folder: Path) -> None:
         self._log, self._database, self._blobs = log, log.database, log.contents.blobs
         self._signer = signing_key(folder / "seal.key")
-        self._places = Places(self._blobs)
+        self._places = Destinations(self._blobs)
         self._archives = Archives(self._database, self._blobs)
         nodes = Nodes(self._database, self._archives.leaf_hashes)
         self._sealer = Sealer(self._database, nodes, self._signer, self._places)

@@ -24,7 +24,7 @@ from annals.domain.ports import Executor
 from annals.domain.runtimes import Runtime
 from annals.settings import Settings
 from annals.store.content.blobs import Blobs
-from annals.store.content.checked import Checked
+from annals.store.content.checked import BlobReader
 from annals.store.coordination.idempotency import Idempotency
 from annals.store.log.log import EventLog
 from annals.store.postgres.database import Database
@@ -53,7 +53,7 @@ class Services(msgspec.Struct, kw_only=True):
     vault: Vault
     passwords: Passwords
     blobs: Blobs
-    checked: Checked
+    checked: BlobReader
     proofs: Proofs
     executor: Executor
     executor_status: Callable[[], Awaitable[Mapping[str, Any]]]

@@ -29,13 +29,13 @@ from annals.executor.config import Tls
 from annals.executor.wire.client import ExecutorClient
 from annals.settings import Settings
 from annals.store.content.blobs import Blobs
-from annals.store.content.checked import Checked
+from annals.store.content.checked import BlobReader
 from annals.store.content.contents import Contents
 from annals.store.coordination.direct_dispatch import DirectDispatcher, beside
 from annals.store.coordination.idempotency import Idempotency
 from annals.store.coordination.leases import Leases
 from annals.store.coordination.process_lease import ProcessLease
-from annals.store.log.append_modes import PLACES
+from annals.store.log.append_modes import FREED_SLOTS
 from annals.store.log.archives import Archives
 from annals.store.postgres.database import Database
 from annals.store.postgres.listener import OnDemand
@@ -99,7 +99,7 @@ async def open_services(settings: Settings, executor: RemoteExecutor, metrics: M
             vault=vault,
             passwords=Passwords(vault),
             blobs=blobs,
-            checked=Checked(blobs),
+            checked=BlobReader(blobs),
             proofs=Proofs(database, Archives(database, blobs)),
             executor=executor,
             executor_status=executor.status,
@@ -109,7 +109,7 @@ async def open_services(settings: Settings, executor: RemoteExecutor, metrics: M
             locator=Locator(log, vault, settings.git_remotes),
             repositories=Repositories(allowed_hosts=settings.git_allowed_hosts, bounds=Bounds()),
             admission=_admission(settings),
-            places=Places(OnDemand(database, PLACES)),
+            places=Places(OnDemand(database, FREED_SLOTS)),
             accepting=Accepting(pressure, dispatcher, lambda: fair_queue.waiting),
             fair_queue=fair_queue,
             unsettled=await stack.enter_async_context(aclosing(Unsettled())),

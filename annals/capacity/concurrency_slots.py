@@ -10,8 +10,8 @@ from contextlib import suppress
 from typing import TypeVar
 
 from annals.app.edge.errors import RateLimited
-from annals.store.errors import NoPlace
-from annals.store.log.request import Place
+from annals.store.errors import NoFreeSlot
+from annals.store.log.request import ConcurrencySlot
 from annals.store.postgres.listener import OnDemand
 
 T = TypeVar("T")
@@ -26,16 +26,16 @@ class Places:
 
     def __init__(self, listening: OnDemand) -> None:
         self._listening = listening
-        self._turns: weakref.WeakValueDictionary[Place, asyncio.Lock] = weakref.WeakValueDictionary()
+        self._turns: weakref.WeakValueDictionary[ConcurrencySlot, asyncio.Lock] = weakref.WeakValueDictionary()
 
-    async def take(self, place: Place, begin: Callable[[], Awaitable[T]], *, seconds: float) -> T:
-        """What `begin` gives, which raises NoPlace while there is none; those that wait begin in the order they came.
+    async def take(self, place: ConcurrencySlot, begin: Callable[[], Awaitable[T]], *, seconds: float) -> T:
+        """Return the result of `begin`, which raises NoFreeSlot while no slot is free; calls begin in their order.
 
         Raises RateLimited after so many seconds without a place, with nothing recorded.
         """
         turn = self._turns.setdefault(place, asyncio.Lock())
         if not turn.locked():
-            with suppress(NoPlace):
+            with suppress(NoFreeSlot):
                 return await begin()
         deadline = asyncio.get_running_loop().time() + seconds
         try:
@@ -45,20 +45,20 @@ class Places:
             raise _none_came(seconds) from None
         try:
             return await self._next(place, begin, deadline)
-        except NoPlace:
+        except NoFreeSlot:
             raise _none_came(seconds) from None
         finally:
             turn.release()
 
-    async def _next(self, place: Place, begin: Callable[[], Awaitable[T]], deadline: float) -> T:
-        """Begin as soon as there is a place; nothing is given up while it may be recorded. Raises NoPlace."""
+    async def _next(self, place: ConcurrencySlot, begin: Callable[[], Awaitable[T]], deadline: float) -> T:
+        """Begin as soon as there is a place; nothing is given up while it may be recorded. Raises NoFreeSlot."""
         loop = asyncio.get_running_loop()
         async with self._listening.entered() as listener:
             while True:
                 known = listener.heard_of(place.name)
                 try:
                     return await begin()
-                except NoPlace:
+                except NoFreeSlot:
                     left = deadline - loop.time()
                     if left <= 0:
                         raise

@@ -7,7 +7,7 @@ and who holds them, is asked where the claim is recorded.
 import asyncio
 import math
 
-from annals.store.log.request import Place
+from annals.store.log.request import ConcurrencySlot
 from annals.store.postgres import sql
 from annals.store.postgres.database import Database
 
@@ -21,11 +21,11 @@ class Bounds:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._bounded: frozenset[Place] = frozenset()
+        self._bounded: frozenset[ConcurrencySlot] = frozenset()
         self._asked_at = -math.inf
         self._reading = asyncio.Lock()
 
-    async def place(self, project_id: str, function_id: str) -> Place | None:
+    async def place(self, project_id: str, function_id: str) -> ConcurrencySlot | None:
         """What a call of the function has to take before it runs; None where it has no bound."""
         entered = self._now()
         if self._asked_at < entered - _FRESH_SECONDS:
@@ -33,9 +33,9 @@ class Bounds:
                 if self._asked_at < entered:
                     asked = self._now()
                     rows = await self._database.rows(QUERIES["bounded"])
-                    self._bounded = frozenset(Place(row["project_id"], row["function_id"]) for row in rows)
+                    self._bounded = frozenset(ConcurrencySlot(row["project_id"], row["function_id"]) for row in rows)
                     self._asked_at = asked
-        place = Place(project_id, function_id)
+        place = ConcurrencySlot(project_id, function_id)
         return place if place in self._bounded else None
 
     @staticmethod

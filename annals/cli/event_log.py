@@ -33,7 +33,7 @@ def actor() -> Meta:
 @asynccontextmanager
 async def opened(settings: Settings) -> AsyncIterator[EventLog]:
     """The log of an instance whose database is up to date. Raises StoreUnavailable."""
-    database = await Database.open(settings.database_url, size=2, name="annals cli", settles=False)
+    database = await Database.open(settings.database_url, size=2, name="annals cli", awaits_standby=False)
     try:
         log = await open_log(database, Contents(database, Blobs.open(settings.blobs)))
         try:

@@ -13,10 +13,10 @@ from annals.cli.passphrases import passphrase, passphrase_option
 from annals.cli.portable import Exported, KeysTarget, write
 from annals.settings import Settings
 from annals.store.content.blobs import BlobError
-from annals.store.portable.export import Wanted
+from annals.store.portable.export import ExportSelection
 from annals.store.portable.reading import ExportInvalid
 from annals.store.proof.notes import NoteInvalid
-from annals.store.proof.sealing import SealBroken
+from annals.store.proof.sealing import SealDiverged
 
 
 @click.command()
@@ -39,7 +39,7 @@ def export(output: Path | None, data: Path | None, keys_file: Path | None, **giv
     settings = of_instance(data)
     force, as_json, passphrase_file = (given.pop(name) for name in ("force", "as_json", "passphrase_file"))
     keys = None if keys_file is None else KeysTarget(keys_file, passphrase(passphrase_file, new=True))
-    _write(settings, Wanted(**given), output, force=force, as_json=as_json, keys=keys)
+    _write(settings, ExportSelection(**given), output, force=force, as_json=as_json, keys=keys)
 
 
 @click.command()
@@ -49,12 +49,12 @@ def export(output: Path | None, data: Path | None, keys_file: Path | None, **giv
 @json_option
 def backup(output: Path | None, data: Path | None, *, force: bool, as_json: bool) -> None:
     """Write log, contents and wrapped keys to one file; keep the master key and the seal's key apart from it."""
-    _write(of_instance(data), Wanted(contents=True, backup=True), output, force=force, as_json=as_json)
+    _write(of_instance(data), ExportSelection(contents=True, backup=True), output, force=force, as_json=as_json)
 
 
 def _write(
     settings: Settings,
-    wanted: Wanted,
+    wanted: ExportSelection,
     output: Path | None,
     *,
     force: bool,
@@ -63,7 +63,7 @@ def _write(
 ) -> None:
     try:
         done = with_log(settings, lambda log: write(log, settings, wanted, output, force=force, keys=keys))
-    except (ExportInvalid, SealBroken, NoteInvalid, BlobError, OSError) as error:
+    except (ExportInvalid, SealDiverged, NoteInvalid, BlobError, OSError) as error:
         raise click.ClickException(str(error)) from None
     answer(msgspec.to_builtins(done), as_json, lambda: _text(done))
 

@@ -20,7 +20,7 @@ from annals.store.log.log import EventLog
 from annals.store.portable.keys import MOST_BYTES
 from annals.store.portable.reading import ExportInvalid
 from annals.store.proof.notes import NoteInvalid, Verifier
-from annals.store.proof.sealing import SealBroken
+from annals.store.proof.sealing import SealDiverged
 
 LEFT = "the log is empty still, or holds all of the file: then `annals replay` makes its read models."
 HELD = "This log was loaded from a file: `annals schedules --start` starts its schedules and what was waiting."
@@ -117,7 +117,7 @@ def _load(
     try:
         with interruptible(LEFT) as bar:
             loaded = with_log(settings, work)
-    except (ExportInvalid, NoteInvalid, SealBroken, BlobError, AlreadyReplaying, TablesBusy, OSError) as error:
+    except (ExportInvalid, NoteInvalid, SealDiverged, BlobError, AlreadyReplaying, TablesBusy, OSError) as error:
         raise click.ClickException(str(error)) from None
     answer(content_of(loaded), as_json, lambda: _text(loaded))
 

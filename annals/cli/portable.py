@@ -16,13 +16,13 @@ from annals.store.coordination.pauses import SCHEDULES, Holds
 from annals.store.log.archives import Archives
 from annals.store.log.follower import Follower
 from annals.store.log.log import EventLog
-from annals.store.portable.export import QUERIES, Exporter, Wanted
+from annals.store.portable.export import QUERIES, Exporter, ExportSelection
 from annals.store.portable.keys import PlainKey, decrypt_keys, encrypt_keys
 from annals.store.portable.loading import Loader
 from annals.store.portable.reading import ExportInvalid, Summary, verify
 from annals.store.portable.records import DataKey
 from annals.store.postgres.listener import Listener
-from annals.store.proof.destinations import Places
+from annals.store.proof.destinations import Destinations
 from annals.store.proof.nodes import Nodes
 from annals.store.proof.notes import Checkpoint, Signer, Verifier, existing_key
 from annals.store.proof.sealing import FOLLOWER, Sealer, seal
@@ -78,13 +78,13 @@ class Loaded(NamedTuple):
 
 
 async def signed_now(log: EventLog, settings: Settings, signer: Signer) -> Checkpoint:
-    """Seal and sign everything recorded so far. Raises ExportInvalid for an empty log, SealBroken, BlobError."""
+    """Seal and sign everything recorded so far. Raises ExportInvalid for an empty log, SealDiverged, BlobError."""
     follower = Follower(FOLLOWER, seal, log.reader, Listener(log.database))
     while await follower.catch_up():
         continue
     blobs = log.contents.blobs
     nodes = Nodes(log.database, Archives(log.database, blobs).leaf_hashes)
-    checkpoint = await Sealer(log.database, nodes, signer, Places(blobs, settings.checkpoint_places)).sign()
+    checkpoint = await Sealer(log.database, nodes, signer, Destinations(blobs, settings.checkpoint_places)).sign()
     if checkpoint is None:
         raise ExportInvalid("The log is empty: there is nothing to export.")
     return checkpoint
@@ -93,7 +93,7 @@ async def signed_now(log: EventLog, settings: Settings, signer: Signer) -> Check
 async def write(
     log: EventLog,
     settings: Settings,
-    wanted: Wanted,
+    wanted: ExportSelection,
     path: Path | None,
     *,
     force: bool = False,
@@ -173,7 +173,7 @@ async def load(
         summary = summary._replace(data_keys=[_wrapped(masters, key) for key in plain])
     loader = Loader(log.database, log.contents, masters, log.mapper)
     await loader.check(path, summary)
-    signer, places = existing_key(settings.seal_key), Places(log.contents.blobs, settings.checkpoint_places)
+    signer, places = existing_key(settings.seal_key), Destinations(log.contents.blobs, settings.checkpoint_places)
     await loader.load(path, summary, hold=hold, forget=lambda: places.forget(signer.verifier))
     await Leadership(log.database).dismiss()  # a keeper at work remembers what it signed of the log before
     await replay.rebuild(log.database, log.reader, report=report)

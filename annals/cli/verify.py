@@ -14,7 +14,7 @@ from annals.store.log.archives import Archives
 from annals.store.log.log import EventLog
 from annals.store.log.snapshot_check import SnapshotCheck
 from annals.store.proof.contents_check import ContentsCheck
-from annals.store.proof.destinations import Places
+from annals.store.proof.destinations import Destinations
 from annals.store.proof.notes import NoteInvalid, Verifier, existing_key
 from annals.store.proof.seal_check import Fault
 from annals.store.proof.verification import MOST_FAULTS, Verdict, Verification
@@ -41,7 +41,7 @@ def verify(
 
         async def work(log: EventLog) -> Verdict:
             blobs = log.contents.blobs
-            outside = Places(blobs, [*settings.checkpoint_places, *places])
+            outside = Destinations(blobs, [*settings.checkpoint_places, *places])
             archives = Archives(log.database, blobs)
             verification = Verification(log.database, archives, verifier, outside)
             verdict = await verification.run(since_checkpoint=since_checkpoint, report=_Progress())

@@ -6,7 +6,7 @@ from annals.domain.deployment import Deployment
 from annals.domain.execution import Execution
 from annals.domain.function import Function
 from annals.store.log.append_modes import QUERIES as APPEND
-from annals.store.log.request import Place, Statement
+from annals.store.log.request import ConcurrencySlot, Statement
 from annals.store.postgres import sql
 
 QUERIES = sql.load(__package__, "append_checks.sql")
@@ -35,7 +35,7 @@ def required(event: Any) -> list[Statement]:
             return [Statement(QUERIES["place_back_of"], {"stream": event.originator_id})]
         case Function.PolicyChanged():
             _, project_id, function_id = event.originator_id.split(":", 2)
-            return [Statement(APPEND["place_back"], {"place": Place(project_id, function_id).name})]
+            return [Statement(APPEND["place_back"], {"place": ConcurrencySlot(project_id, function_id).name})]
     return []
 
 

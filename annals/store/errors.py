@@ -34,7 +34,7 @@ class AnswerLost(StoreUnavailable):
     default = "The change was recorded, but its answer was lost with the connection. Read the resource again."
 
 
-class NoPlace(StoreError):
+class NoFreeSlot(StoreError):
     """The append would begin one more call, or build, than may run now: nothing of it is recorded."""
 
     default = "The function runs as many calls at once as its policy allows."

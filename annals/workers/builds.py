@@ -29,7 +29,7 @@ from annals.store.content.blobs import BlobError
 from annals.store.content.contents import ROW_LIMIT, Content, digest
 from annals.store.coordination.process_lease import ProcessLease
 from annals.store.coordination.retry import retry
-from annals.store.errors import NoPlace, StoreError, StoreUnavailable
+from annals.store.errors import NoFreeSlot, StoreError, StoreUnavailable
 from annals.store.log.log import EventLog, Recorded
 from annals.store.log.request import BuildSlot
 from annals.store.secrets.vault import Vault
@@ -133,7 +133,7 @@ class Builds:
             if following != stream:
                 cause = (await causes_of(self._log.database, [following])).get(following, UNKNOWN)
             attempt = await self._claim(following, cause)
-        except (Conflict, DeploymentNotFound, NoPlace):
+        except (Conflict, DeploymentNotFound, NoFreeSlot):
             log.info("build_overtaken", deployment=following)
         finally:
             if attempt is None:

@@ -22,10 +22,10 @@ from annals.store.content.contents import Content, Contents
 from annals.store.coordination.direct_dispatch import DirectDispatch
 from annals.store.coordination.process_lease import ProcessLease
 from annals.store.coordination.retry import retry
-from annals.store.errors import NoPlace, StoreUnavailable
+from annals.store.errors import NoFreeSlot, StoreUnavailable
 from annals.store.log.log import EventLog, Meta
 from annals.store.log.reader import project_events
-from annals.store.log.request import Place
+from annals.store.log.request import ConcurrencySlot
 from annals.store.secrets.vault import Vault
 from annals.workers.job_messages import UNKNOWN, Cause, split_stream
 from annals.workers.preparation import Preparation, Refused
@@ -54,7 +54,7 @@ class Claim(NamedTuple):
     execution: Execution
     ready: "asyncio.Future[tuple[Prepared, Call] | Refused]"
     cause: Cause
-    place: Place | None
+    place: ConcurrencySlot | None
 
 
 class Executions:
@@ -137,7 +137,7 @@ class Executions:
 
         try:
             return await retry(claim, seconds=_CLAIM_RETRY_SECONDS)
-        except (Conflict, NoPlace):
+        except (Conflict, NoFreeSlot):
             return None  # another worker was first
 
     def _told(self, direct_dispatch: DirectDispatch) -> Execution | None:

@@ -19,7 +19,7 @@ from annals.store.coordination.idempotency import Idempotency
 from annals.store.coordination.leases import BuildSlots
 from annals.store.coordination.pauses import SCHEDULES, Holds
 from annals.store.coordination.retry import EXECUTOR_SECONDS
-from annals.store.log.append_modes import PLACES
+from annals.store.log.append_modes import FREED_SLOTS
 from annals.store.log.follower import Elsewhere, Follower
 from annals.store.log.tail_cache import TailCache
 from annals.store.postgres.listener import Listener
@@ -138,7 +138,7 @@ async def serve_keeper(settings: Settings, *, asked: asyncio.Event, tell: Tell) 
     async with (
         opened(settings, "keeper", doing) as process,
         Listener.open(process.database) as listener,
-        Listener.open(process.database, PLACES) as places,
+        Listener.open(process.database, FREED_SLOTS) as places,
     ):
         queue = JobMessageBroker(settings.redis_url)
 

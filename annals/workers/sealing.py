@@ -10,10 +10,10 @@ from annals.store.log.follower import Follower
 from annals.store.log.log import EventLog
 from annals.store.log.tail_cache import TailCache
 from annals.store.postgres.listener import Listener
-from annals.store.proof.destinations import Places
+from annals.store.proof.destinations import Destinations
 from annals.store.proof.nodes import Nodes
 from annals.store.proof.notes import Checkpoint, NoteInvalid, signing_key
-from annals.store.proof.sealing import FOLLOWER, SealBroken, Sealer, note_signing, seal
+from annals.store.proof.sealing import FOLLOWER, SealDiverged, Sealer, note_signing, seal
 from annals.workers.clock import Duty
 
 _GATHER_SECONDS = 0.5
@@ -52,7 +52,7 @@ class Sealing:
             if self._sealer is None:
                 self._sealer = self._opened()
             signed = await self._sealer.sign()
-        except (SealBroken, NoteInvalid) as error:
+        except (SealDiverged, NoteInvalid) as error:
             log.error("seal_broken", error=str(error))
             await note_signing(self._database, None, str(error))
             return None
@@ -62,7 +62,7 @@ class Sealing:
 
     def _opened(self) -> Sealer:
         nodes = Nodes(self._database, Archives(self._database, self._blobs).leaf_hashes)
-        places = Places(self._blobs, self._settings.checkpoint_places)
+        places = Destinations(self._blobs, self._settings.checkpoint_places)
         return Sealer(self._database, nodes, signing_key(self._settings.seal_key), places)
 
     async def archive(self) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from annals.projections import inline
 from annals.projections.following import FOLLOWING
-from annals.store.portable.export import Wanted
+from annals.store.portable.export import ExportSelection
 from annals.store.postgres.database import Database
 from annals.store.postgres.migrate import migrate
 from tests.integration.portable.instances import Instance
@@ -26,7 +26,7 @@ from tests.replay.test_random_histories import BEGINNING, Actor, any_step
 FROZEN = Path(__file__).parent / "frozen"
 TABLES = (*inline.TABLES, *(table for following in FOLLOWING.values() for table in following.tables))
 STEPS = 1500
-WHOLE = Wanted(contents=True)
+WHOLE = ExportSelection(contents=True)
 
 Sums = dict[str, dict[str, Any]]
 

@@ -19,7 +19,7 @@ from annals.store.coordination import process_lease
 from annals.store.coordination.leases import Watch
 from annals.store.errors import StreamConflict
 from annals.store.log import append_modes, log
-from annals.store.log.event_batch import Entry, EventBatch
+from annals.store.log.event_batch import BatchEntry, EventBatch
 from annals.store.log.follower import QUERIES, Follower
 from annals.store.log.group_append import GroupAppender
 from annals.store.log.log import EventLog, Recorded
@@ -175,7 +175,7 @@ def cursor_saved_before_effects() -> AbstractContextManager[object]:
         async with self._database.transaction() as conn:
             position = await self._lock(conn)
             rows = await (await conn.execute(_AFTER, {"position": position, "limit": limit, "until": None})).fetchall()
-            stretch = EventBatch([Entry(row, self._reader.recorded_event) for row in rows])
+            stretch = EventBatch([BatchEntry(row, self._reader.recorded_event) for row in rows])
             if stretch:
                 await conn.execute(QUERIES["move"], {"name": self.name, "position": stretch.end})
         if stretch:

@@ -21,7 +21,7 @@ from annals.store.coordination.leases import NO_BUILDS, BuildSlots, Leases
 from annals.store.coordination.pauses import SCHEDULES, Holds
 from annals.store.coordination.process_lease import ProcessLease
 from annals.store.errors import StoreUnavailable
-from annals.store.log.append_modes import PLACES
+from annals.store.log.append_modes import FREED_SLOTS
 from annals.store.log.follower import Elsewhere, Follower
 from annals.store.log.log import EventLog
 from annals.store.log.tail_cache import TailCache
@@ -129,7 +129,7 @@ async def opened(world: "World", role: str, builds: BuildSlots = NO_BUILDS) -> P
             await asyncio.sleep(0.5)
     world.process_leases.append((world.current_node(), process_lease))
     world.loop.create_task(process_lease.run())
-    places = Places(OnDemand(database, PLACES))
+    places = Places(OnDemand(database, FREED_SLOTS))
     environments = Environments(database, vault, platform)
     return Parts(database, log, contents, vault, environments, process_lease, places, is_contended())
 
@@ -194,7 +194,7 @@ async def _nothing_to_warm(_stream: str, _cause: Cause) -> None:
 
 async def keeper(world: "World") -> None:
     parts = await opened(world, "keeper")
-    async with Listener.open(parts.database) as listener, Listener.open(parts.database, PLACES) as places:
+    async with Listener.open(parts.database) as listener, Listener.open(parts.database, FREED_SLOTS) as places:
         await Keeper(Leadership(parts.database), lambda: term(world, parts, listener, places)).serve()
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 from psycopg import errors as pg
 
-from annals.store.log.append_modes import CHANNEL, LOCK, PLACES, QUERIES
+from annals.store.log.append_modes import CHANNEL, FREED_SLOTS, LOCK, QUERIES
 from annals.store.log.follower import QUERIES as FOLLOWER
 from tests.simulation.loop import Node, SimulatedLoop
 from tests.simulation.sessions import Faults, Lock, Pipeline, Session
@@ -273,7 +273,7 @@ class Postgres:
             self._committed(tx.events)
             self.notify(CHANNEL, "")
         for place in dict.fromkeys(tx.told):
-            self.notify(PLACES, place)
+            self.notify(FREED_SLOTS, place)
 
     def _release(self, session: Session) -> None:
         for name, lock in self.locks.items():

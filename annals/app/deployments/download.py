@@ -5,7 +5,7 @@ from annals.app.edge.answers import Answer
 from annals.app.edge.call import Call
 from annals.domain.errors import DeploymentNotFound
 from annals.store.content.blobs import BlobMissing
-from annals.store.content.checked import Kept
+from annals.store.content.checked import RecordedBlob
 from annals.store.postgres.database import Row
 
 
@@ -28,7 +28,7 @@ async def download(call: Call, row: Row, kind: str) -> Answer:
     return Answer(206, headers=headers, stream=stream, length=end + 1 - start)
 
 
-async def _kept(call: Call, row: Row, kind: str) -> Kept:
+async def _kept(call: Call, row: Row, kind: str) -> RecordedBlob:
     name, size = ("source", "source_size") if kind == "source" else ("artefact", "build_size")
     key = row[f"{name}_key"]
     if not key:
@@ -37,7 +37,7 @@ async def _kept(call: Call, row: Row, kind: str) -> Kept:
         await call.services.blobs.head(key)
     except BlobMissing:
         raise DeploymentNotFound from None
-    return Kept(key, row[f"{name}_digest"], row[size], f"The {name} of {row['stream_id']}")
+    return RecordedBlob(key, row[f"{name}_digest"], row[size], f"The {name} of {row['stream_id']}")
 
 
 def _named(call: Call, deployment_id: str, kind: str, key: str) -> tuple[str, bytes]:

@@ -9,7 +9,7 @@ from annals.app.edge.call import Call
 from annals.app.executions import queries
 from annals.application.executions.outcome import WHOLE
 from annals.store.content.blobs import BlobMissing
-from annals.store.content.checked import Checked, Kept
+from annals.store.content.checked import BlobReader, RecordedBlob
 from annals.store.postgres.database import Row
 
 
@@ -17,13 +17,13 @@ class _Text(NamedTuple):
     """Bytes in hand, and the blob that follows them."""
 
     head: bytes
-    rest: Kept | None = None
+    rest: RecordedBlob | None = None
 
     @property
     def size(self) -> int:
         return len(self.head) + (self.rest.size if self.rest else 0)
 
-    async def span(self, blobs: Checked, start: int, end: int) -> AsyncIterator[bytes]:
+    async def span(self, blobs: BlobReader, start: int, end: int) -> AsyncIterator[bytes]:
         """The bytes from `start` to before `end`. Raises ContentDamaged as `Checked.span` does."""
         known = len(self.head)
         behind = None
@@ -65,7 +65,7 @@ async def _text(call: Call, row: Row, kind: str) -> _Text:
         return _Text(await queries.recorded_text(call, row, kind))
     sentence = f"{row['message']}\n" if kind == "errors" and row["message"] else ""
     what = f"All of the {kind} of {row['stream_id']}"
-    return _Text(sentence.encode(), Kept(whole["blob"], whole["digest"], whole["size"], what))
+    return _Text(sentence.encode(), RecordedBlob(whole["blob"], whole["digest"], whole["size"], what))
 
 
 async def _joined(head: bytes, rest: AsyncIterator[bytes] | None) -> AsyncIterator[bytes]:

@@ -14,7 +14,7 @@ from annals.domain.ports import Outcome
 from annals.store.content.blobs import BlobError
 from annals.store.errors import StoreUnavailable
 from annals.store.log.log import Meta, Recorded
-from annals.store.log.request import Place
+from annals.store.log.request import ConcurrencySlot
 
 
 class CarriedOut(msgspec.Struct, frozen=True):
@@ -70,7 +70,7 @@ async def _record(call: Call, execution: Execution, carried_out: CarriedOut) -> 
     contents = settle(
         execution, carried_out.execution.epoch, outcome, recorded_events, logging=context.logging, now=now
     )
-    place = Place(execution.project_id, execution.function_id) if context.policy.scaling.concurrency else None
+    place = ConcurrencySlot(execution.project_id, execution.function_id) if context.policy.scaling.concurrency else None
     recorded = await call.services.log.record([execution], meta=carried_out.meta, contents=contents, gives_back=place)
     call.seen(recorded.position)
     return recorded

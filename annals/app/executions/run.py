@@ -24,7 +24,7 @@ from annals.domain.invocation import KEPT_REQUEST_HEADERS, kept, laid_over, plat
 from annals.domain.ports import UNANSWERED_STATUS, Executor, ExecutorUnavailable, ExecutorUnreachable, Outcome, Run
 from annals.store.errors import StoreUnavailable, VariableUnreadable
 from annals.store.log.log import Meta
-from annals.store.log.request import Place
+from annals.store.log.request import ConcurrencySlot
 from annals.store.secrets.tokens import ephemeral_key, user_token
 
 log = structlog.get_logger(__name__)
@@ -180,8 +180,8 @@ def _accepted(call: Call, context: Context, execution_id: str, caller: Caller) -
     return request(call, context, execution_id=execution_id, user_id=caller.user_id, worker=holder)
 
 
-def _place(execution: Execution) -> Place:
-    return Place(execution.project_id, execution.function_id)
+def _place(execution: Execution) -> ConcurrencySlot:
+    return ConcurrencySlot(execution.project_id, execution.function_id)
 
 
 async def _placed(call: Call, accepted: Callable[[], Execution], meta: Meta) -> tuple[Execution, float]:

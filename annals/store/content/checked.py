@@ -13,7 +13,7 @@ KNOWN = 4096
 """Of how many large blobs a process remembers that it found them whole."""
 
 
-class Kept(NamedTuple):
+class RecordedBlob(NamedTuple):
     """A blob of `size` bytes as it was recorded; `what` names it in a sentence."""
 
     key: str
@@ -43,18 +43,18 @@ async def checked_stream(pieces: AsyncIterator[bytes], digest: str, what: str) -
         yield held
 
 
-class Checked:
+class BlobReader:
     """Reads blobs; one per process."""
 
     def __init__(self, blobs: Blobs) -> None:
         self._blobs = blobs
         self._known: OrderedDict[str, tuple[str, int, datetime]] = OrderedDict()
 
-    async def whole(self, kept: Kept) -> bytes:
+    async def whole(self, kept: RecordedBlob) -> bytes:
         """Raises ContentDamaged, BlobMissing."""
         return checked(await self._blobs.get(kept.key), kept.digest, kept.what)
 
-    async def span(self, kept: Kept, start: int, end: int) -> AsyncIterator[bytes]:
+    async def span(self, kept: RecordedBlob, start: int, end: int) -> AsyncIterator[bytes]:
         """The bytes from `start` to before `end`, found whole before the first is given; of a large blob that is
         wanted whole, before the last one. Raises ContentDamaged, BlobMissing."""
         if kept.size <= PIECE:
@@ -64,7 +64,7 @@ class Checked:
         await self._prove(kept)
         return self._blobs.stream(kept.key, start, end)
 
-    async def _prove(self, kept: Kept) -> None:
+    async def _prove(self, kept: RecordedBlob) -> None:
         """Read a blob for its digest, once for all of its ranges and again when it has changed."""
         info = await self._blobs.head(kept.key)
         found = kept.digest, info.size, info.modified_at

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from annals.store.content.blobs import Blob, BlobMissing, Blobs
 from annals.store.content.checked import checked
 from annals.store.errors import ContentMissing
-from annals.store.log.request import ContentRow, Sealed
+from annals.store.log.request import ContentRow, SealingKey
 from annals.store.postgres import sql
 from annals.store.postgres.connection import Step
 from annals.store.postgres.database import Database, Row
@@ -58,7 +58,7 @@ class Content(NamedTuple):
         return self.data.size if isinstance(self.data, Blob) else len(self.data)
 
 
-class Prepared(NamedTuple):
+class PreparedContent(NamedTuple):
     """A content that is ready to be appended, its blob written."""
 
     content: Content
@@ -93,18 +93,18 @@ class Contents:
     def __init__(self, database: Database, blobs: Blobs) -> None:
         self._database, self.blobs = database, blobs
 
-    async def prepare(self, contents: Sequence[Content]) -> list[Prepared]:
+    async def prepare(self, contents: Sequence[Content]) -> list[PreparedContent]:
         """Write the blobs of large contents. Raises BlobError; what was written before is left to the sweeper."""
         prepared = []
         for content in contents:
             if isinstance(content.data, Blob):
-                prepared.append(Prepared(content, content.data.key))
+                prepared.append(PreparedContent(content, content.data.key))
             elif content.data:
                 large = len(content.data) > ROW_LIMIT
                 blob = f"{place(_project(content.stream))}/{uuid.uuid4().hex}" if large else None
                 if blob is not None:
                     await self.blobs.put(blob, content.data)
-                prepared.append(Prepared(content, blob))
+                prepared.append(PreparedContent(content, blob))
         return prepared
 
     async def put(self, content: Content, version: int) -> None:
@@ -162,6 +162,6 @@ def _project(stream: str) -> str:
     return stream.split(":")[1]
 
 
-def sealed_by(contents: Sequence[Prepared]) -> set[Sealed]:
+def sealed_by(contents: Sequence[PreparedContent]) -> set[SealingKey]:
     """The data keys that sealed some contents."""
-    return {Sealed(_project(one.content.stream), one.content.key_id) for one in contents if one.content.key_id}
+    return {SealingKey(_project(one.content.stream), one.content.key_id) for one in contents if one.content.key_id}

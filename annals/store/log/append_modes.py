@@ -8,9 +8,9 @@ from eventsourcing.persistence import StoredEvent
 
 from annals.capacity.build_slots import QUERIES as BUILD_SLOTS
 from annals.capacity.build_slots import demand_of
-from annals.store.errors import NoPlace, StreamConflict
+from annals.store.errors import NoFreeSlot, StreamConflict
 from annals.store.log.compact_states import plain, plain_or_altered
-from annals.store.log.request import Appended, BuildSlot, ContentRow, Place, Request
+from annals.store.log.request import Appended, AppendRequest, BuildSlot, ConcurrencySlot, ContentRow
 from annals.store.postgres import sql
 from annals.store.postgres.connection import Connection, Row, Step
 
@@ -21,7 +21,7 @@ LOCK = 4_105_000
 CHANNEL = "annals_events"
 """What an append notifies at its commit."""
 
-PLACES = "annals_places"
+FREED_SLOTS = "annals_places"
 """What tells of places that are given back, by name."""
 
 STREAM_KEY = "events_stream_key"
@@ -38,14 +38,14 @@ Outcome = Appended | Exception
 Rows = dict[str, list[Row]]
 
 
-async def together(conn: Connection, requests: Sequence[Request]) -> list[Outcome]:
+async def together(conn: Connection, requests: Sequence[AppendRequest]) -> list[Outcome]:
     """All of a batch or nothing, in one trip: for batches in which nobody conflicts. Raises what Postgres refuses."""
     _, places, *returned = await conn.run_pipeline([_LOCK, *_appending(requests)])
     return list(_all_appended(requests, places, returned))
 
 
-async def within_places(conn: Connection, requests: Sequence[Request]) -> list[Outcome]:
-    """The batch without the requests whose functions have no place left: they get NoPlace, the others commit.
+async def within_places(conn: Connection, requests: Sequence[AppendRequest]) -> list[Outcome]:
+    """The batch without the requests whose functions have no place left: they get NoFreeSlot, the others commit.
 
     It takes one trip more, so only those that begin calls of bounded functions go, or wait, with it. Raises what
     Postgres refuses.
@@ -55,13 +55,13 @@ async def within_places(conn: Connection, requests: Sequence[Request]) -> list[O
     going = [request for request, may in zip(requests, admitted, strict=True) if may]
     if not going:
         await conn.rollback()
-        return [NoPlace() for _ in requests]
+        return [NoFreeSlot() for _ in requests]
     places, *returned = await conn.run_pipeline([*_appending(going), _COMMIT])
     outcomes = _all_appended(going, places, returned)
-    return [next(outcomes) if may else NoPlace() for may in admitted]
+    return [next(outcomes) if may else NoFreeSlot() for may in admitted]
 
 
-async def without_losers(conn: Connection, requests: Sequence[Request]) -> list[Outcome]:
+async def without_losers(conn: Connection, requests: Sequence[AppendRequest]) -> list[Outcome]:
     """The batch without the requests that lost a stream: they get StreamConflict, the others commit."""
     numbers = [number for number, request in enumerate(requests) for _ in request.events]
     events = [event for request in requests for event in request.events]
@@ -79,7 +79,7 @@ async def without_losers(conn: Connection, requests: Sequence[Request]) -> list[
 
 
 async def one_by_one(
-    conn: Connection, requests: Sequence[Request], classify: Callable[[Exception], Exception]
+    conn: Connection, requests: Sequence[AppendRequest], classify: Callable[[Exception], Exception]
 ) -> list[Outcome]:
     """Each request behind a savepoint of its own: what one of them violates, `classify` turns into its answer alone.
 
@@ -103,7 +103,7 @@ async def one_by_one(
     return outcomes
 
 
-async def attempt(conn: Connection, request: Request, classify: Callable[[Exception], Exception]) -> Appended:
+async def attempt(conn: Connection, request: AppendRequest, classify: Callable[[Exception], Exception]) -> Appended:
     """What an append would give, taken back before anybody can see it. Raises what it would raise."""
     limits = ("SET LOCAL lock_timeout = '2s'", "SET LOCAL transaction_timeout = '5s'")
     try:
@@ -117,18 +117,18 @@ async def attempt(conn: Connection, request: Request, classify: Callable[[Except
             await conn.rollback()
 
 
-async def _alone(conn: Connection, request: Request) -> Appended:
-    """One request within an open transaction under the lock. Raises NoPlace."""
+async def _alone(conn: Connection, request: AppendRequest) -> Appended:
+    """One request within an open transaction under the lock. Raises NoFreeSlot."""
     if request.place is not None:
         found = await conn.run_pipeline(list(_asking([request])))
         if not all(_admitted([request], *found)):
-            raise NoPlace
+            raise NoFreeSlot
     places, *returned = await conn.run_pipeline(list(_appending([request])))
     (appended,) = _all_appended([request], places, returned)
     return appended
 
 
-async def stored(conn: Connection, request: Request) -> Appended | None:
+async def stored(conn: Connection, request: AppendRequest) -> Appended | None:
     """The positions of a request whose very events are stored already: its commit went through, its answer did not."""
     (rows,) = await conn.run_pipeline([(QUERIES["stored"], _columns(request.events))])
     found = {(row["originator_id"], row["originator_version"]): row for row in rows}
@@ -147,18 +147,18 @@ _LOCK: Step = (QUERIES["lock"], {"key": LOCK})
 """A statement of its own, and first: what comes after it sees all that was appended before."""
 
 
-def _asking(requests: Sequence[Request]) -> Iterator[Step]:
+def _asking(requests: Sequence[AppendRequest]) -> Iterator[Step]:
     """What asks for the places that requests want, and for the build slots if any does."""
-    wanted = dict.fromkeys(request.place for request in requests if isinstance(request.place, Place))
+    wanted = dict.fromkeys(request.place for request in requests if isinstance(request.place, ConcurrencySlot))
     projects, functions = [place.project_id for place in wanted], [place.function_id for place in wanted]
     yield QUERIES["places"], {"projects": projects, "functions": functions}
     if any(isinstance(request.place, BuildSlot) for request in requests):
         yield BUILD_SLOTS["demand"], ()
 
 
-def _admitted(requests: Sequence[Request], free: Sequence[Row], demand_rows: Sequence[Row] = ()) -> list[bool]:
+def _admitted(requests: Sequence[AppendRequest], free: Sequence[Row], demand_rows: Sequence[Row] = ()) -> list[bool]:
     """Which requests may go, first come, first served."""
-    left = {Place(row["project_id"], row["function_id"]): row["free"] for row in free}
+    left = {ConcurrencySlot(row["project_id"], row["function_id"]): row["free"] for row in free}
     demand = demand_of(demand_rows)
     admitted = []
     for request in requests:
@@ -173,14 +173,14 @@ def _admitted(requests: Sequence[Request], free: Sequence[Row], demand_rows: Seq
     return admitted
 
 
-def _appending(requests: Sequence[Request]) -> Iterator[Step]:
+def _appending(requests: Sequence[AppendRequest]) -> Iterator[Step]:
     """All that a batch writes."""
     yield QUERIES["insert"], _columns([event for request in requests for event in request.events])
     yield from _after_events(requests)
 
 
 def _all_appended(
-    requests: Sequence[Request], places: Sequence[Row], returned: Sequence[list[Row]]
+    requests: Sequence[AppendRequest], places: Sequence[Row], returned: Sequence[list[Row]]
 ) -> Iterator[Appended]:
     """What each request of a batch got back of it."""
     start = 0
@@ -190,7 +190,7 @@ def _all_appended(
         yield _appended(own, rows)
 
 
-def _after_events(requests: Sequence[Request]) -> Iterator[Step]:
+def _after_events(requests: Sequence[AppendRequest]) -> Iterator[Step]:
     """The checks of a batch's projects and data keys, a step each, its contents in another, then each statement."""
     if known := {request.incarnation for request in requests if request.incarnation is not None}:
         projects, positions = [one.project_id for one in known], [one.position for one in known]
@@ -205,7 +205,7 @@ def _after_events(requests: Sequence[Request]) -> Iterator[Step]:
             yield statement.sql, statement.params
 
 
-def _rows(requests: Sequence[Request], returned: Sequence[list[Row]]) -> list[Rows]:
+def _rows(requests: Sequence[AppendRequest], returned: Sequence[list[Row]]) -> list[Rows]:
     """What each request got back, by table, of what the steps after the events returned."""
     checked, sealed = any(request.incarnation for request in requests), any(request.sealed for request in requests)
     skipped = checked + sealed + any(request.contents for request in requests)

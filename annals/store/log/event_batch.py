@@ -7,7 +7,7 @@ from annals.store.log.reader import RecordedEvent
 from annals.store.postgres.database import Row
 
 
-class Entry:
+class BatchEntry:
     """A row of the log; whoever asks first for its fact has it decoded for all."""
 
     __slots__ = ("_decode", "_recorded_event", "row")
@@ -31,7 +31,7 @@ class Entry:
 class EventBatch(Sequence[RecordedEvent]):
     """Entries that follow one another: a sequence of their facts, and `rows` for who needs the stored bytes."""
 
-    def __init__(self, entries: Sequence[Entry]) -> None:
+    def __init__(self, entries: Sequence[BatchEntry]) -> None:
         self._entries = entries
 
     @property

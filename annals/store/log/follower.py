@@ -8,7 +8,7 @@ import psycopg
 import structlog
 
 from annals.store.errors import StoreUnavailable
-from annals.store.log.event_batch import Entry, EventBatch
+from annals.store.log.event_batch import BatchEntry, EventBatch
 from annals.store.log.reader import QUERIES as EVENTS
 from annals.store.log.reader import EventReader, RecordedEvent
 from annals.store.log.tail_cache import TailCache
@@ -192,7 +192,7 @@ class Follower:
                 self._stands_at(position)
             params = {"position": self._passed, "limit": limit, "until": None}
             rows = await (await conn.execute(EVENTS["after"], params, binary=True)).fetchall()
-            batch = EventBatch([Entry(row, self._reader.recorded_event) for row in rows])
+            batch = EventBatch([BatchEntry(row, self._reader.recorded_event) for row in rows])
             if batch:
                 await self._hand_on(conn, batch)
             end = batch.end if batch else self._passed

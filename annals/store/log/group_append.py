@@ -16,15 +16,15 @@ from annals.domain.errors import DomainError
 from annals.store.errors import (
     AnswerLost,
     DataKeyReplaced,
-    NoPlace,
+    NoFreeSlot,
     ProjectReplaced,
     StandbyAway,
     StoreUnavailable,
     StreamConflict,
 )
 from annals.store.log import append_modes
-from annals.store.log.batches import Waiting, take
-from annals.store.log.request import Appended, Request, measure
+from annals.store.log.batches import QueuedAppend, take
+from annals.store.log.request import Appended, AppendRequest, measure
 from annals.store.postgres.database import Connection, Database
 from annals.store.postgres.standby import barrier
 
@@ -52,16 +52,16 @@ class GroupAppender:
     ) -> None:
         """`refusals` maps a read model's constraint to what its violation means; `patience` is in seconds."""
         self._database, self._constraint_errors, self._retry_seconds = database, constraint_errors or {}, retry_seconds
-        self._queue: deque[Waiting] = deque()
+        self._queue: deque[QueuedAppend] = deque()
         self._arrived = asyncio.Event()
         self._closing = False
         self._conn: Connection | None = None
-        self._in_flight: list[Waiting] = []
+        self._in_flight: list[QueuedAppend] = []
         self._limit: asyncio.Timeout | None = None
         database.standby.tell(self._standby_changed)
         self._task = asyncio.get_running_loop().create_task(self._work(), name="group-append")
 
-    async def append(self, request: Request) -> Appended:
+    async def append(self, request: AppendRequest) -> Appended:
         """Record all of a request or nothing; returns after the commit, never before.
 
         Raises StreamConflict, ProjectReplaced, DataKeyReplaced, the refusal of a read model's key, RequestTooLarge,
@@ -74,12 +74,12 @@ class GroupAppender:
         if self._database.standby.away:
             raise StandbyAway
         loop = asyncio.get_running_loop()
-        waiting = Waiting(request, size, loop.time() + self._retry_seconds, loop.create_future())
+        waiting = QueuedAppend(request, size, loop.time() + self._retry_seconds, loop.create_future())
         self._queue.append(waiting)
         self._arrived.set()
         return await waiting.answer
 
-    async def attempt(self, request: Request) -> Appended:
+    async def attempt(self, request: AppendRequest) -> Appended:
         """What recording a request would give, and nothing of it is recorded; positions are spent, which leaves a gap.
 
         Raises as `append`.
@@ -111,7 +111,7 @@ class GroupAppender:
             await self._disconnect()
             self._fail_all(StoreUnavailable("The event store is closing."))
 
-    async def _record(self, conn: Connection, batch: list[Waiting]) -> None:
+    async def _record(self, conn: Connection, batch: list[QueuedAppend]) -> None:
         self._in_flight = batch
         try:
             async with asyncio.timeout(PIPELINE_SECONDS) as self._limit:
@@ -124,7 +124,7 @@ class GroupAppender:
             self._lost(batch, error)
         else:
             for waiting, outcome in zip(batch, outcomes, strict=True):
-                waiting.settle(outcome)
+                waiting.resolve(outcome)
         finally:
             self._in_flight, self._limit = [], None
 
@@ -137,19 +137,19 @@ class GroupAppender:
         now = asyncio.get_running_loop().time()
         if away:
             for waiting in (*self._in_flight, *self._queue):
-                waiting.settle(StandbyAway())
+                waiting.resolve(StandbyAway())
             self._queue.clear()
         if limit is not None and not limit.expired():
             limit.reschedule(now + PIPELINE_SECONDS if not away else now if self._closing else None)
 
-    async def _pipeline(self, conn: Connection, batch: list[Waiting]) -> list[append_modes.Outcome]:
+    async def _pipeline(self, conn: Connection, batch: list[QueuedAppend]) -> list[append_modes.Outcome]:
         outcomes = await self._outcomes(conn, [waiting.request for waiting in batch])
         for index, waiting in enumerate(batch):
-            if waiting.losses and isinstance(outcomes[index], StreamConflict | NoPlace):
+            if waiting.losses and isinstance(outcomes[index], StreamConflict | NoFreeSlot):
                 outcomes[index] = await self._or_own(conn, waiting, outcomes[index])
         return outcomes
 
-    async def _outcomes(self, conn: Connection, requests: list[Request]) -> list[append_modes.Outcome]:
+    async def _outcomes(self, conn: Connection, requests: list[AppendRequest]) -> list[append_modes.Outcome]:
         placed = any(request.place for request in requests)
         try:
             return await (append_modes.within_places if placed else append_modes.together)(conn, requests)
@@ -170,7 +170,9 @@ class GroupAppender:
                 await conn.rollback()
         return await append_modes.one_by_one(conn, requests, self._meaning)
 
-    async def _or_own(self, conn: Connection, waiting: Waiting, told: append_modes.Outcome) -> append_modes.Outcome:
+    async def _or_own(
+        self, conn: Connection, waiting: QueuedAppend, told: append_modes.Outcome
+    ) -> append_modes.Outcome:
         """A request sent before over a connection that broke may have met its own events, not another's.
 
         Those may be flushed here alone, their wait for the standby having ended with the connection.
@@ -196,7 +198,7 @@ class GroupAppender:
             return StoreUnavailable(f"{StoreUnavailable.default} ({error.diag.message_primary})")
         return error
 
-    def _lost(self, batch: list[Waiting], error: Exception) -> None:
+    def _lost(self, batch: list[QueuedAppend], error: Exception) -> None:
         """The connection broke with a batch in flight: try once more, and give up after a second time."""
         log.warning("append_connection_lost", requests=len(batch), error=str(error).strip())
         deadline = asyncio.get_running_loop().time() + self._retry_seconds
@@ -206,7 +208,7 @@ class GroupAppender:
             waiting.losses += 1
             waiting.deadline = deadline
             if waiting.losses > 1:
-                waiting.settle(StoreUnavailable())
+                waiting.resolve(StoreUnavailable())
             else:
                 self._queue.appendleft(waiting)
 
@@ -218,13 +220,13 @@ class GroupAppender:
             async with asyncio.timeout(self._retry_seconds):
                 self._conn = conn = await self._database.connect("append")
                 await conn.execute(session_limits())
-                await self._database.settle(conn)
+                await self._database.await_standby(conn)
         except (psycopg.Error, TimeoutError, OSError) as error:
             await self._disconnect()
             now = asyncio.get_running_loop().time()
             for waiting in [w for w in self._queue if w.deadline <= now or self._closing]:
                 self._queue.remove(waiting)
-                waiting.settle(StoreUnavailable(f"{StoreUnavailable.default} ({str(error).strip()})"))
+                waiting.resolve(StoreUnavailable(f"{StoreUnavailable.default} ({str(error).strip()})"))
             await asyncio.sleep(0.05)
             return None
         return conn
@@ -237,7 +239,7 @@ class GroupAppender:
 
     def _fail_all(self, error: Exception) -> None:
         while self._queue:
-            self._queue.popleft().settle(error)
+            self._queue.popleft().resolve(error)
 
 
 def _constraint(error: Exception) -> str | None:

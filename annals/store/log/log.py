@@ -15,7 +15,7 @@ import structlog
 
 from annals.domain.base import Aggregate, Key
 from annals.domain.errors import Conflict, DomainError
-from annals.store.content.contents import Content, Contents, Prepared, sealed_by
+from annals.store.content.contents import Content, Contents, PreparedContent, sealed_by
 from annals.store.errors import StoreError, StreamConflict
 from annals.store.log import snapshots
 from annals.store.log.append_modes import QUERIES as APPEND
@@ -24,7 +24,7 @@ from annals.store.log.group_append import GroupAppender
 from annals.store.log.mapper import EventMapper, Upcast
 from annals.store.log.meta import Meta
 from annals.store.log.reader import QUERIES, EventReader
-from annals.store.log.request import BuildSlot, Place, Request, Sealed, Statement
+from annals.store.log.request import AppendRequest, BuildSlot, ConcurrencySlot, SealingKey, Statement
 from annals.store.postgres.database import Database
 from annals.store.postgres.migrate import QUERIES as MIGRATIONS
 from annals.store.secrets.vault import key_of
@@ -138,15 +138,15 @@ class EventLog:
 
         What it decided holds for what it was shown: a stream that has moved on, changed here or not, is a lost race.
         A key that may be absent is assumed absent at first, which costs no read. A lost race loads and decides again.
-        With `dry_run` nothing is appended: `events` and `rows` are what would be, and refusals are the same. What
-        `takes` a slot is refused with NoPlace where none is free for it. `requires` are statements that fail where the
-        append may not be made; they come before its events' own.
+        With `dry_run` nothing is appended: `events` and `rows` are those that an append would give, and the errors are
+        the same. `takes` is a slot that the append needs. `requires` are statements that fail if the append may not be
+        made; they run before the statements of its events.
 
-        Raises a key's `missing`, what the command refuses, a read model's refusal, Conflict after several lost races,
-        ProjectReplaced where the project of `meta` is gone, DataKeyReplaced for what was sealed by a key that is gone,
-        StoreUnavailable, RequestTooLarge.
+        Raises a key's `missing`, the command's errors, the error of a violated constraint, Conflict after several lost
+        races, NoFreeSlot if the slot is taken, ProjectReplaced if the project of `meta` is gone, DataKeyReplaced if a
+        key that sealed a value is gone, StoreUnavailable, RequestTooLarge.
         """
-        kept: Sequence[Prepared] | None = None
+        kept: Sequence[PreparedContent] | None = None
         async with contextlib.AsyncExitStack() as turn:
             for attempt in range(ATTEMPTS):
                 if attempt == 1:
@@ -184,13 +184,13 @@ class EventLog:
         meta: Meta,
         contents: Sequence[Content] = (),
         dry_run: bool = False,
-        takes: Place | None = None,
-        gives_back: Place | None = None,
+        takes: ConcurrencySlot | None = None,
+        gives_back: ConcurrencySlot | None = None,
     ) -> Recorded:
-        """Append what aggregates in hand have decided. After a failure load anew: their pending events are gone.
+        """Append the pending events of loaded aggregates. After a failure load them again: the events are gone.
 
-        With `dry_run` as `run`. What `takes` a place is refused with NoPlace where none is free; who waits for one is
-        told of what `gives_back` its own. Raises Conflict when a stream has moved on, and as `run`.
+        `dry_run` and `takes` are as in `run`. A slot in `gives_back` is announced to the calls that wait for one.
+        Raises Conflict if a stream has moved on, and as `run`.
         """
         back = () if gives_back is None else (Statement(APPEND["place_back"], {"place": gives_back.name}),)
         try:
@@ -217,24 +217,24 @@ class EventLog:
         self,
         aggregates: Sequence[Aggregate],
         meta: Meta,
-        contents: Sequence[Prepared],
+        contents: Sequence[PreparedContent],
         *,
         read: Sequence[Aggregate | None] = (),
         dry_run: bool = False,
-        takes: Place | BuildSlot | None = None,
+        takes: ConcurrencySlot | BuildSlot | None = None,
         beside: Sequence[Statement] = (),
         requires: Sequence[Statement] = (),
     ) -> Recorded:
         events: list[Any] = [event for aggregate in aggregates for event in aggregate.collect_events()]
         if not events:  # it is so already, says the answer: then it must not be forgotten either
-            return Recorded(await self.reader.settled_position(), None, {}, aggregates, ())
+            return Recorded(await self.reader.durable_position(), None, {}, aggregates, ())
         metadata = meta.kept()
         for event in events:
             event.metadata.update(metadata)
         if not self.mapper.compacts and self.loop.time() >= self._asks_at:
             await self._may_compact()
         versions = {event.originator_id: event.originator_version for event in events}
-        request = Request(
+        request = AppendRequest(
             [self.mapper.to_stored_event(event) for event in events],
             [
                 *requires,
@@ -257,10 +257,10 @@ class EventLog:
         self._observer(aggregates, events)
         return Recorded(appended.positions[-1], appended.recorded_at, appended.rows, aggregates, events)
 
-    def _keys_of(self, event: Any) -> Iterator[Sealed]:
+    def _keys_of(self, event: Any) -> Iterator[SealingKey]:
         """The data keys that sealed what an event brings."""
         keys = filter(None, map(key_of, self._sealed(event)))
-        return (Sealed(project_of(event.originator_id), key_id) for key_id in keys)
+        return (SealingKey(project_of(event.originator_id), key_id) for key_id in keys)
 
     async def _may_compact(self) -> None:
         """Whether every program at work can read compressed states: the ledger of migrations says so."""

@@ -175,7 +175,7 @@ class EventReader:
         """The newest position, 0 for an empty log."""
         return int(await self.database.value(QUERIES["newest"]))
 
-    async def settled_position(self) -> int:
+    async def durable_position(self) -> int:
         """As `position`, once all up to there is where a commit is to be: for answers that say what is recorded.
 
         Raises StandbyAway, StoreUnavailable.

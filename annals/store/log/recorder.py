@@ -17,7 +17,7 @@ from eventsourcing.persistence import (
 
 from annals.store.errors import StoreUnavailable, StreamConflict
 from annals.store.log.log import EventLog
-from annals.store.log.request import Request
+from annals.store.log.request import AppendRequest
 from annals.store.postgres import sql
 from annals.store.postgres.listener import Listener
 
@@ -35,7 +35,7 @@ class LogRecorder(ApplicationRecorder):
         """Append; `statements` and `contents` go along. Raises the library's IntegrityError and OperationalError."""
         if not stored_events:
             return []
-        request = Request(list(stored_events), kwargs.get("statements", ()), kwargs.get("contents", ()))
+        request = AppendRequest(list(stored_events), kwargs.get("statements", ()), kwargs.get("contents", ()))
         try:
             return self._log.sync.wait(self._log.appender.append(request)).positions
         except StreamConflict as error:

@@ -41,7 +41,7 @@ class ContentRow(NamedTuple):
     blob: str | None
 
 
-class Place(NamedTuple):
+class ConcurrencySlot(NamedTuple):
     """One of the calls that a function may run at once, where its policy says how many."""
 
     project_id: str
@@ -53,7 +53,7 @@ class Place(NamedTuple):
         return f"{self.project_id}:{self.function_id}"
 
 
-class Sealed(NamedTuple):
+class SealingKey(NamedTuple):
     """A project, and the id of the data key that sealed a value of it."""
 
     project_id: str
@@ -73,7 +73,7 @@ class BuildSlot(NamedTuple):
     project_id: str
 
 
-class Request(NamedTuple):
+class AppendRequest(NamedTuple):
     """One all-or-nothing append: events first, then contents and statements; refused where its `place` is not free.
 
     `sealed` are the keys that sealed its values: it is refused where one is no longer its project's. With an
@@ -84,8 +84,8 @@ class Request(NamedTuple):
     events: Sequence[StoredEvent]
     statements: Sequence[Statement] = ()
     contents: Sequence[ContentRow] = ()
-    place: Place | BuildSlot | None = None
-    sealed: frozenset[Sealed] = frozenset()
+    place: ConcurrencySlot | BuildSlot | None = None
+    sealed: frozenset[SealingKey] = frozenset()
     incarnation: Incarnation | None = None
     alone: bool = False
 
@@ -102,7 +102,7 @@ class Appended(NamedTuple):
     rows: Mapping[str, list[dict[str, Any]]]
 
 
-def measure(request: Request) -> int:
+def measure(request: AppendRequest) -> int:
     """Bytes a request sends, nearly. Raises RequestTooLarge over a batch's bounds, ValueError without events."""
     if not request.events:
         raise ValueError("An append without events records nothing")

@@ -3,7 +3,7 @@
 import asyncio
 from bisect import bisect_right
 
-from annals.store.log.event_batch import Entry, EventBatch
+from annals.store.log.event_batch import BatchEntry, EventBatch
 from annals.store.log.reader import QUERIES, EventReader
 from annals.store.postgres.listener import Listener
 
@@ -22,7 +22,7 @@ class TailCache:
     def __init__(self, reader: EventReader, listener: Listener) -> None:
         self._reader, self._listener = reader, listener
         self._reading = asyncio.Lock()
-        self._entries: list[Entry] = []
+        self._entries: list[BatchEntry] = []
         self._positions: list[int] = []
         self._bytes = 0
         self._begin = self._end = 0  # it holds all that lies after `_begin`, up to `_end`
@@ -55,7 +55,7 @@ class TailCache:
         params = {"position": self._end, "limit": PAGE, "until": None}
         (rows,) = await self._reader.database.run_pipeline([(QUERIES["after"], params)])
         if rows:
-            self._entries += [Entry(row, self._reader.recorded_event) for row in rows]
+            self._entries += [BatchEntry(row, self._reader.recorded_event) for row in rows]
             self._positions += [row["notification_id"] for row in rows]
             self._bytes += sum(len(row["state"]) for row in rows)
             self._end = self._positions[-1]

@@ -15,7 +15,7 @@ from annals.store.portable.records import (
     ContentRecord,
     DataKey,
     End,
-    Header,
+    ExportHeader,
     Piece,
     SignedBefore,
     Skipped,
@@ -24,10 +24,10 @@ from annals.store.portable.records import (
 from annals.store.postgres import sql
 from annals.store.postgres.database import Database
 from annals.store.proof.leaf import StoredRow, as_leaf, row_to_compare
-from annals.store.proof.merkle import HASH_BYTES, Range, cover, fold, leaf_hash
+from annals.store.proof.merkle import HASH_BYTES, LeafRange, cover, fold, leaf_hash
 from annals.store.proof.nodes import Nodes
 from annals.store.proof.notes import Checkpoint, Signer
-from annals.store.proof.sources import Kept, tiles
+from annals.store.proof.sources import SourceTile, tiles
 from annals.store.proof.tiles import QUERIES as SEAL
 from annals.store.proof.tiles import WIDTH
 
@@ -39,7 +39,7 @@ class LogAltered(StoreError):
     """The log is not what was sealed: nothing that claims to be it may be written."""
 
 
-class Wanted(NamedTuple):
+class ExportSelection(NamedTuple):
     """`project` empty: all of them; events after position `since`."""
 
     project: str = ""
@@ -55,10 +55,10 @@ class Exporter:
         self._database, self._archives, self._contents, self._signer = database, archives, contents, signer
         self.counts = {"events": 0, "contents": 0, "blobs": 0}
 
-    async def lines(self, wanted: Wanted, checkpoint: Checkpoint) -> AsyncIterator[bytes]:
+    async def lines(self, wanted: ExportSelection, checkpoint: Checkpoint) -> AsyncIterator[bytes]:
         """All lines, without their newlines. Raises LogAltered, ArchiveDamaged, ContentDamaged, BlobError."""
         yield encode(
-            Header(
+            ExportHeader(
                 form=FORM,
                 origin=self._signer.name,
                 key=str(self._signer.verifier),
@@ -79,10 +79,10 @@ class Exporter:
                 yield line
         yield encode(End(**self.counts))
 
-    async def _events(self, wanted: Wanted, size: int) -> AsyncIterator[bytes]:
+    async def _events(self, wanted: ExportSelection, size: int) -> AsyncIterator[bytes]:
         start = await self._first_leaf(wanted.since, size)
         if start:
-            nodes = list(cover(Range(0, start)))
+            nodes = list(cover(LeafRange(0, start)))
             hashes = await Nodes(self._database, self._archives.leaf_hashes).some(nodes)
             yield encode(Skipped(start=0, end=start, hashes=hashes))
         async for kept in tiles(self._database, self._archives, start // WIDTH):
@@ -91,7 +91,7 @@ class Exporter:
                 return
             rows = await self._rows(kept)
             end = min(size - first, len(kept.leaves.positions))
-            async for line in self._tile(kept, rows, Range(max(0, start - first), end), wanted.project):
+            async for line in self._tile(kept, rows, LeafRange(max(0, start - first), end), wanted.project):
                 yield line
 
     async def _first_leaf(self, since: int, size: int) -> int:
@@ -105,7 +105,7 @@ class Exporter:
             count = kept.leaves.number * WIDTH + sum(position <= since for position in kept.leaves.positions)
         return min(count, size)
 
-    async def _rows(self, kept: Kept) -> Mapping[int, StoredRow]:
+    async def _rows(self, kept: SourceTile) -> Mapping[int, StoredRow]:
         if kept.archived:
             return {row.position: row for row in kept.rows}
         positions = kept.leaves.positions
@@ -114,7 +114,9 @@ class Exporter:
         )
         return {row["notification_id"]: row_to_compare(row) for row in rows}
 
-    async def _tile(self, kept: Kept, rows: Mapping[int, StoredRow], span: Range, project: str) -> AsyncIterator[bytes]:
+    async def _tile(
+        self, kept: SourceTile, rows: Mapping[int, StoredRow], span: LeafRange, project: str
+    ) -> AsyncIterator[bytes]:
         base, hashes = kept.leaves.number * WIDTH, kept.leaves.hashes
         skipped: int | None = None
         for number in range(*span):
@@ -127,12 +129,12 @@ class Exporter:
                 skipped = number if skipped is None else skipped
                 continue
             if skipped is not None:
-                yield _skipped(base, Range(skipped, number), hashes)
+                yield _skipped(base, LeafRange(skipped, number), hashes)
                 skipped = None
             self.counts["events"] += 1
             yield to_line(row)
         if skipped is not None:
-            yield _skipped(base, Range(skipped, span.end), hashes)
+            yield _skipped(base, LeafRange(skipped, span.end), hashes)
 
     async def _kept_beside(self) -> AsyncIterator[bytes]:
         for row in await self._database.rows(SEAL["checkpoints"]):
@@ -140,7 +142,7 @@ class Exporter:
         for row in await self._database.rows(QUERIES["data_keys"]):
             yield encode(DataKey(**{**row, "wrapped": bytes(row["wrapped"])}))
 
-    async def _bytes(self, wanted: Wanted, until: int) -> AsyncIterator[bytes]:
+    async def _bytes(self, wanted: ExportSelection, until: int) -> AsyncIterator[bytes]:
         key = {"stream": "", "version": 0, "kind": ""}
         asked = {"project": wanted.project, "since": wanted.since, "until": until, "limit": _PAGE}
         while rows := await self._database.rows(QUERIES["contents"], {**asked, **key}):
@@ -178,7 +180,7 @@ class Exporter:
             yield encode(Piece(data=piece))
 
 
-def _skipped(base: int, span: Range, hashes: bytes) -> bytes:
+def _skipped(base: int, span: LeafRange, hashes: bytes) -> bytes:
     """Neighbours within one tile, as few nodes."""
     nodes = [
         fold(hashes[(node.number << node.level) * HASH_BYTES : ((node.number + 1) << node.level) * HASH_BYTES])

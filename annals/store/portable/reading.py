@@ -15,14 +15,14 @@ from annals.store.portable.records import (
     ContentRecord,
     DataKey,
     End,
-    Header,
+    ExportHeader,
     Piece,
     SignedBefore,
     Skipped,
     from_record_line,
 )
 from annals.store.proof.leaf import StoredRow, as_leaf
-from annals.store.proof.merkle import Frontier, Range, cover, leaf_hash
+from annals.store.proof.merkle import Frontier, LeafRange, cover, leaf_hash
 from annals.store.proof.notes import Checkpoint, NoteInvalid, Verifier
 
 _ZSTD = b"\x28\xb5\x2f\xfd"
@@ -39,7 +39,7 @@ class ExportInvalid(Exception):
 class Summary(NamedTuple):
     """A verified export; `whole` when no leaf was skipped."""
 
-    header: Header
+    header: ExportHeader
     checkpoint: Checkpoint
     events: int
     contents: int
@@ -105,7 +105,7 @@ class _Check:
 
     def run(self, found: Iterator[Any]) -> Summary:
         header = next(found, None)
-        if not isinstance(header, Header):
+        if not isinstance(header, ExportHeader):
             raise ExportInvalid("The file does not begin as an export")
         if header.form != FORM:
             raise ExportInvalid(f"The export has form {header.form}, which this version does not know")
@@ -130,7 +130,7 @@ class _Check:
             self._keys, self._notes,
         )  # fmt: skip
 
-    def _open(self, header: Header) -> Checkpoint:
+    def _open(self, header: ExportHeader) -> Checkpoint:
         try:
             return (self._verifier or Verifier.parse(header.key)).open(header.note)
         except NoteInvalid as error:
@@ -174,7 +174,7 @@ class _Check:
         self._frontier.append(leaf_hash(as_leaf(row)))
 
     def _skip(self, skipped: Skipped) -> None:
-        nodes = list(cover(Range(skipped.start, skipped.end)))
+        nodes = list(cover(LeafRange(skipped.start, skipped.end)))
         if skipped.start != self._frontier.size or len(nodes) != len(skipped.hashes):
             raise ExportInvalid(f"What was left out before leaf {skipped.end} does not fit")
         self._whole = False

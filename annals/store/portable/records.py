@@ -13,11 +13,11 @@ from annals.store.portable.lines import LineInvalid
 FORM = 1
 
 
-class Record(msgspec.Struct, tag_field="kind"):
+class ExportRecord(msgspec.Struct, tag_field="kind"):
     """One line."""
 
 
-class Header(Record, tag="export"):
+class ExportHeader(ExportRecord, tag="export"):
     """The first line. `project` is empty for all of them; the events are those after position `since`."""
 
     form: int
@@ -30,7 +30,7 @@ class Header(Record, tag="export"):
     backup: bool = False
 
 
-class Skipped(Record, tag="skipped"):
+class Skipped(ExportRecord, tag="skipped"):
     """Leaves from `start` to before `end` are not here: `hashes` are the tree's largest nodes over them."""
 
     start: int
@@ -38,7 +38,7 @@ class Skipped(Record, tag="skipped"):
     hashes: list[bytes]
 
 
-class ContentRecord(Record, tag="content"):
+class ContentRecord(ExportRecord, tag="content"):
     """A content of an event: its bytes have the digest that the event names."""
 
     stream: str
@@ -49,18 +49,18 @@ class ContentRecord(Record, tag="content"):
     data: bytes
 
 
-class BlobRecord(Record, tag="blob"):
+class BlobRecord(ExportRecord, tag="blob"):
     """A source or an artefact begins; pieces follow."""
 
     key: str
     digest: str
 
 
-class Piece(Record, tag="piece"):
+class Piece(ExportRecord, tag="piece"):
     data: bytes
 
 
-class DataKey(Record, tag="data_key"):
+class DataKey(ExportRecord, tag="data_key"):
     """A project's key, wrapped by the instance's master key; in backups alone."""
 
     project: str
@@ -69,13 +69,13 @@ class DataKey(Record, tag="data_key"):
     created_at: str
 
 
-class SignedBefore(Record, tag="checkpoint"):
+class SignedBefore(ExportRecord, tag="checkpoint"):
     """An earlier checkpoint."""
 
     note: str
 
 
-class End(Record, tag="end"):
+class End(ExportRecord, tag="end"):
     """The last line; what is missing before it was lost."""
 
     events: int
@@ -83,7 +83,7 @@ class End(Record, tag="end"):
     blobs: int
 
 
-AnyRecord = Header | Skipped | ContentRecord | BlobRecord | Piece | DataKey | SignedBefore | End
+AnyRecord = ExportHeader | Skipped | ContentRecord | BlobRecord | Piece | DataKey | SignedBefore | End
 
 encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(AnyRecord).decode

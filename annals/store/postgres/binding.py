@@ -14,7 +14,7 @@ _PLACEHOLDER = re.compile(r"%(?:\((?P<name>\w+)\))?(?P<kind>.?)", re.DOTALL)
 _KINDS = {"s": PyFormat.AUTO, "b": PyFormat.BINARY, "t": PyFormat.TEXT}
 
 
-class Bound(NamedTuple):
+class BoundStatement(NamedTuple):
     """A statement with `$1`, `$2`, ...; what stands there, by name or in the order given; and in which form it goes."""
 
     sql: bytes
@@ -34,7 +34,7 @@ class Bound(NamedTuple):
 
 
 @lru_cache(maxsize=1024)
-def bound(sql: str) -> Bound:
+def bound(sql: str) -> BoundStatement:
     """Psycopg's placeholders, which are its own to read. Raises ProgrammingError for what it would not take."""
     places: dict[str, PyFormat] = {}
     unnamed: list[PyFormat] = []
@@ -55,4 +55,4 @@ def bound(sql: str) -> Bound:
     text = _PLACEHOLDER.sub(number, sql)
     if places and unnamed:
         raise ProgrammingError("positional and named placeholders cannot be mixed")
-    return Bound(text.encode(), tuple(places), tuple(places.values() or unnamed))
+    return BoundStatement(text.encode(), tuple(places), tuple(places.values() or unnamed))

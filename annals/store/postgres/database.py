@@ -44,7 +44,14 @@ class Database:
     """A pool of connections in autocommit, with rows as dicts in binary; reads outlive a restart of Postgres."""
 
     def __init__(
-        self, url: str, *, size: int, name: str, retry_seconds: float, statement_seconds: int = 0, settles: bool = True
+        self,
+        url: str,
+        *,
+        size: int,
+        name: str,
+        retry_seconds: float,
+        statement_seconds: int = 0,
+        awaits_standby: bool = True,
     ) -> None:
         self.url, self.name, self.retry_seconds = url, name, retry_seconds
         self._pool = _Pool(
@@ -57,10 +64,10 @@ class Database:
             timeout=retry_seconds,
             reconnect_timeout=5.0,
             name=name,
-            configure=self._settle if settles else None,
+            configure=self._await_standby_once if awaits_standby else None,
         )
         self.standby = Standby(self.connect)
-        self._settled: Row | None = None
+        self._known_server: Row | None = None
 
     @classmethod
     async def open(
@@ -71,7 +78,7 @@ class Database:
         name: str = "annals",
         retry_seconds: float = 3.0,
         statement_seconds: int = 0,
-        settles: bool = True,
+        awaits_standby: bool = True,
     ) -> Self:
         """Open a pool of up to `size` connections; a call waits at most about `patience` seconds for one.
 
@@ -80,7 +87,12 @@ class Database:
         Raises StoreUnavailable when the first connection cannot be made.
         """
         database = cls(
-            url, size=size, name=name, retry_seconds=retry_seconds, statement_seconds=statement_seconds, settles=settles
+            url,
+            size=size,
+            name=name,
+            retry_seconds=retry_seconds,
+            statement_seconds=statement_seconds,
+            awaits_standby=awaits_standby,
         )
         try:
             await database._pool.open(wait=True, timeout=retry_seconds + 2)
@@ -122,23 +134,23 @@ class Database:
         finally:
             await asyncio.shield(self._pool.putconn(conn))
 
-    async def settle(self, conn: Connection) -> None:
+    async def await_standby(self, conn: Connection) -> None:
         """Return once all that is visible on a connection is where a commit is to be. Raises ReplicationUnknown."""
         with self.standby.watching(conn, ends=True):
             await barrier(conn)
 
-    async def _settle(self, conn: Connection) -> None:
+    async def _await_standby_once(self, conn: Connection) -> None:
         """Before anything is read of a server that was started since, perhaps after a crash.
 
         That one shows commits that were still waiting for the standby, and which no standby has yet.
         """
         try:
             ((server,),) = await conn.run_pipeline([(STANDBY["server"], ())])
-            if server != self._settled:
+            if server != self._known_server:
                 if self.standby.away:
                     raise ReplicationUnknown
-                await self.settle(conn)
-                self._settled = server
+                await self.await_standby(conn)
+                self._known_server = server
         except BaseException:
             await conn.close()
             raise

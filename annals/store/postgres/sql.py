@@ -11,7 +11,7 @@ class SqlFileError(ValueError):
     """A file of named queries that does not keep to its form."""
 
 
-class Queries(Mapping[str, str]):
+class NamedQueries(Mapping[str, str]):
     """The statements of one file by name; an unknown name says which ones there are."""
 
     def __init__(self, source: str, texts: Mapping[str, str], purposes: Mapping[str, str]) -> None:
@@ -31,7 +31,7 @@ class Queries(Mapping[str, str]):
         return len(self._texts)
 
 
-def parse(source: str, text: str) -> Queries:
+def parse(source: str, text: str) -> NamedQueries:
     """Split a file into its queries. Each begins with `-- name: x` and a line `-- <purpose>`.
 
     Raises SqlFileError for anything before the first name, a missing purpose, an empty query or a name used twice.
@@ -50,9 +50,9 @@ def parse(source: str, text: str) -> Queries:
         if not body:
             raise SqlFileError(f"{source}: {name} is empty")
         texts[name], purposes[name] = body, head["purpose"]
-    return Queries(source, texts, purposes)
+    return NamedQueries(source, texts, purposes)
 
 
-def load(package: str, file: str) -> Queries:
+def load(package: str, file: str) -> NamedQueries:
     """Read a file of named queries that lies beside a package's modules, e.g. `load(__package__, "events.sql")`."""
     return parse(f"{package}/{file}", files(package).joinpath(file).read_text("utf-8"))

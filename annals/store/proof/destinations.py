@@ -31,7 +31,7 @@ class Forged(NamedTuple):
     reason: str
 
 
-class Places:
+class Destinations:
     """The first is the instance's own blob store, which also keeps copies of the tiles of leaves."""
 
     def __init__(self, blobs: Blobs, further: Sequence[str] = ()) -> None:

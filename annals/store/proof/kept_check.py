@@ -11,7 +11,7 @@ from annals.store.postgres.database import Database
 from annals.store.proof.leaf import moment
 from annals.store.proof.merkle import HASH_BYTES, fold
 from annals.store.proof.notes import Checkpoint
-from annals.store.proof.seal_check import Checked, Fault
+from annals.store.proof.seal_check import Fault, SealCheckResult
 from annals.store.proof.tiles import FULL, QUERIES, WIDTH
 
 
@@ -43,7 +43,7 @@ async def archive_faults(archives: Archives) -> list[Fault]:
     return faults
 
 
-async def upper_faults(database: Database, checked: Checked) -> list[Fault]:
+async def upper_faults(database: Database, checked: SealCheckResult) -> list[Fault]:
     """Nodes that do not follow from the leaves below them. Tiles that grew meanwhile are held to what is known."""
     faults: list[Fault] = []
     nodes, level = checked.nodes, 1

@@ -14,19 +14,19 @@ HASH_BYTES = 32
 _sha256 = hashlib.sha256
 
 
-class Node(NamedTuple):
+class TreeNode(NamedTuple):
     level: int
     number: int
 
 
-class Range(NamedTuple):
+class LeafRange(NamedTuple):
     """Leaves from `start` to before `end`."""
 
     start: int
     end: int
 
 
-Lookup = Callable[[Node], bytes]
+Lookup = Callable[[TreeNode], bytes]
 """The hash of a complete node."""
 
 
@@ -89,33 +89,33 @@ def join(roots: Sequence[bytes]) -> bytes:
     return joined
 
 
-def cover(span: Range) -> Iterator[Node]:
+def cover(span: LeafRange) -> Iterator[TreeNode]:
     """The fewest complete nodes that make up some leaves, from left to right."""
     at, end = span
     while at < end:
         aligned = (at & -at).bit_length() - 1 if at else end.bit_length()
         level = min(aligned, (end - at).bit_length() - 1)
-        yield Node(level, at >> level)
+        yield TreeNode(level, at >> level)
         at += 1 << level
 
 
 def root_of(size: int, look_up: Lookup) -> bytes:
     """The root of the tree's first `size` leaves."""
-    return _hash(Range(0, size), look_up) if size else EMPTY_ROOT
+    return _hash(LeafRange(0, size), look_up) if size else EMPTY_ROOT
 
 
 def inclusion_proof(leaf: int, size: int, look_up: Lookup) -> list[bytes]:
     """The path from a leaf to the root of a tree of `size` leaves (RFC 9162, 2.1.3.1)."""
     if not 0 <= leaf < size:
         raise ValueError(f"A tree of {size} leaves has no leaf {leaf}")
-    return [_hash(span, look_up) for span in _path(leaf, Range(0, size))]
+    return [_hash(span, look_up) for span in _path(leaf, LeafRange(0, size))]
 
 
 def consistency_proof(former: int, size: int, look_up: Lookup) -> list[bytes]:
     """That a tree of `size` leaves begins with the one of `former` leaves (RFC 9162, 2.1.4.1)."""
     if not 0 < former <= size:
         raise ValueError(f"No tree of {former} leaves is the beginning of one of {size}")
-    return [_hash(span, look_up) for span in _subproof(former, Range(0, size), whole=True)]
+    return [_hash(span, look_up) for span in _subproof(former, LeafRange(0, size), whole=True)]
 
 
 def check_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> None:
@@ -167,28 +167,28 @@ def check_consistency(former: tuple[int, bytes], later: tuple[int, bytes], proof
         raise ProofInvalid("the proof does not join the two roots")
 
 
-def _hash(span: Range, look_up: Lookup) -> bytes:
+def _hash(span: LeafRange, look_up: Lookup) -> bytes:
     return join([look_up(node) for node in cover(span)])
 
 
-def _split(span: Range) -> int:
+def _split(span: LeafRange) -> int:
     """Where a tree's left half ends: the largest power of two below its size."""
     return span.start + (1 << ((span.end - span.start - 1).bit_length() - 1))
 
 
-def _path(leaf: int, span: Range) -> list[Range]:
+def _path(leaf: int, span: LeafRange) -> list[LeafRange]:
     if span.end - span.start == 1:
         return []
     middle = _split(span)
     if leaf < middle:
-        return [*_path(leaf, Range(span.start, middle)), Range(middle, span.end)]
-    return [*_path(leaf, Range(middle, span.end)), Range(span.start, middle)]
+        return [*_path(leaf, LeafRange(span.start, middle)), LeafRange(middle, span.end)]
+    return [*_path(leaf, LeafRange(middle, span.end)), LeafRange(span.start, middle)]
 
 
-def _subproof(former: int, span: Range, *, whole: bool) -> list[Range]:
+def _subproof(former: int, span: LeafRange, *, whole: bool) -> list[LeafRange]:
     if former == span.end:
         return [] if whole else [span]
     middle = _split(span)
     if former <= middle:
-        return [*_subproof(former, Range(span.start, middle), whole=whole), Range(middle, span.end)]
-    return [*_subproof(former, Range(middle, span.end), whole=False), Range(span.start, middle)]
+        return [*_subproof(former, LeafRange(span.start, middle), whole=whole), LeafRange(middle, span.end)]
+    return [*_subproof(former, LeafRange(middle, span.end), whole=False), LeafRange(span.start, middle)]

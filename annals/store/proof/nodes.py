@@ -5,8 +5,8 @@ from typing import TypeVar
 
 from annals.store.postgres.database import Database
 from annals.store.proof import merkle
-from annals.store.proof.merkle import HASH_BYTES, Lookup, Node, fold
-from annals.store.proof.tiles import HEIGHT, QUERIES, WIDTH, Place
+from annals.store.proof.merkle import HASH_BYTES, Lookup, TreeNode, fold
+from annals.store.proof.tiles import HEIGHT, QUERIES, WIDTH, TileIndex
 
 T = TypeVar("T")
 
@@ -36,15 +36,15 @@ class Nodes:
         """Raises NodesMissing, ValueError."""
         return await self._with_nodes(lambda look_up: merkle.consistency_proof(former, size, look_up))
 
-    async def some(self, nodes: Sequence[Node]) -> list[bytes]:
+    async def some(self, nodes: Sequence[TreeNode]) -> list[bytes]:
         """The hashes of some nodes, in order. Raises NodesMissing."""
         return await self._with_nodes(lambda look_up: [look_up(node) for node in nodes])
 
     async def _with_nodes(self, work: Callable[[Lookup], T]) -> T:
         """Ask `work` which nodes it wants, read them all at once, and let it work."""
-        wanted: list[Node] = []
+        wanted: list[TreeNode] = []
 
-        def note(node: Node) -> bytes:
+        def note(node: TreeNode) -> bytes:
             wanted.append(node)
             return bytes(HASH_BYTES)
 
@@ -52,13 +52,13 @@ class Nodes:
         found = await self._read(wanted)
         return work(found.__getitem__)
 
-    async def _read(self, nodes: Iterable[Node]) -> Mapping[Node, bytes]:
+    async def _read(self, nodes: Iterable[TreeNode]) -> Mapping[TreeNode, bytes]:
         places = {node: _place(node) for node in nodes}
         distinct = sorted(set(places.values()))
         rows = await self._database.rows(
             QUERIES["tiles"], {"levels": [p.level for p in distinct], "indexes": [p.number for p in distinct]}
         )
-        tiles = {Place(row["level"], row["index"]): bytes(row["hashes"]) for row in rows}
+        tiles = {TileIndex(row["level"], row["index"]): bytes(row["hashes"]) for row in rows}
         for place in distinct:
             if place not in tiles:
                 if place.level:
@@ -67,11 +67,11 @@ class Nodes:
         return {node: _node(node, tiles[place]) for node, place in places.items()}
 
 
-def _place(node: Node) -> Place:
-    return Place(node.level // HEIGHT, node.number << node.level % HEIGHT >> HEIGHT)
+def _place(node: TreeNode) -> TileIndex:
+    return TileIndex(node.level // HEIGHT, node.number << node.level % HEIGHT >> HEIGHT)
 
 
-def _node(node: Node, tile: bytes) -> bytes:
+def _node(node: TreeNode, tile: bytes) -> bytes:
     height = node.level % HEIGHT
     start = (node.number << height) % WIDTH * HASH_BYTES
     hashes = tile[start : start + (HASH_BYTES << height)]

@@ -6,10 +6,10 @@ Where they do not, somebody changed the tiles; the copies outside the database, 
 from collections.abc import AsyncIterator, Sequence
 from typing import Literal, NamedTuple
 
-from annals.store.proof.destinations import Places
-from annals.store.proof.merkle import HASH_BYTES, Frontier, Range, cover, fold
+from annals.store.proof.destinations import Destinations
+from annals.store.proof.merkle import HASH_BYTES, Frontier, LeafRange, cover, fold
 from annals.store.proof.notes import Checkpoint
-from annals.store.proof.sources import Kept
+from annals.store.proof.sources import SourceTile
 from annals.store.proof.tiles import FULL, HEIGHT, WIDTH, Leaves
 
 Kind = Literal[
@@ -26,7 +26,7 @@ class Fault(NamedTuple):
     until: int | None = None
 
 
-class Checked(NamedTuple):
+class SealCheckResult(NamedTuple):
     """`replaced` are the leaves to go by, by tile, where the database's were changed; `good` is how far all holds.
 
     `nodes` are the roots of full tiles, by number.
@@ -80,14 +80,14 @@ class Anchors:
 class SealCheck:
     """One way through all tiles."""
 
-    def __init__(self, checkpoints: Sequence[Checkpoint], places: Places) -> None:
+    def __init__(self, checkpoints: Sequence[Checkpoint], places: Destinations) -> None:
         self._places = places
         self._anchors = Anchors(checkpoints)
         self._since, self._pending = self._anchors.copy(), list[Leaves]()
         self._faults: list[Fault] = []
         self._replaced: dict[int, Leaves] = {}
 
-    async def run(self, kept: AsyncIterator[Kept]) -> Checked:
+    async def run(self, kept: AsyncIterator[SourceTile]) -> SealCheckResult:
         """Raises BlobError, ArchiveDamaged."""
         async for tile, _, _ in kept:
             self._pending.append(tile)
@@ -134,8 +134,8 @@ class SealCheck:
         )
         return Fault("seal_altered", after + 1, detail, wrong.position)
 
-    def _checked(self) -> Checked:
-        return Checked(self._faults, self._replaced, self._anchors.good, self._anchors.nodes)
+    def _checked(self) -> SealCheckResult:
+        return SealCheckResult(self._faults, self._replaced, self._anchors.good, self._anchors.nodes)
 
 
 def _add(frontier: Frontier, hashes: bytes) -> None:
@@ -144,7 +144,7 @@ def _add(frontier: Frontier, hashes: bytes) -> None:
         frontier.append(fold(hashes), HEIGHT)
         return
     start = frontier.size
-    for node in cover(Range(start, start + len(hashes) // HASH_BYTES)):
+    for node in cover(LeafRange(start, start + len(hashes) // HASH_BYTES)):
         at = ((node.number << node.level) - start) * HASH_BYTES
         frontier.append(fold(hashes[at : at + (HASH_BYTES << node.level)]), node.level)
 

@@ -6,12 +6,12 @@ import structlog
 
 from annals.store.log.event_batch import EventBatch
 from annals.store.postgres.database import Connection, Database
-from annals.store.proof.destinations import Outside, Places
+from annals.store.proof.destinations import Destinations, Outside
 from annals.store.proof.leaf import as_leaf, stored_row
 from annals.store.proof.merkle import leaf_hash
 from annals.store.proof.nodes import Nodes, NodesMissing
 from annals.store.proof.notes import Checkpoint, NoteInvalid, Signer, text_of
-from annals.store.proof.tiles import QUERIES, WIDTH, Tree, leaves
+from annals.store.proof.tiles import QUERIES, WIDTH, TileTree, leaves
 
 FOLLOWER, SIGNING = "seal", "checkpoint"
 _BATCH = 100
@@ -19,13 +19,13 @@ _BATCH = 100
 log = structlog.get_logger(__name__)
 
 
-class SealBroken(Exception):
+class SealDiverged(Exception):
     """The tree is not a continuation of what was signed before: nothing may be signed over it."""
 
 
 async def seal(conn: Connection, batch: EventBatch) -> None:
     """A follower's handler over rows as stored: what was decoded and encoded again might differ in a byte."""
-    tree = await Tree.read(conn)
+    tree = await TileTree.read(conn)
     for row in batch.rows:
         stored = stored_row(row)
         if stored.position > tree.position:
@@ -36,18 +36,18 @@ async def seal(conn: Connection, batch: EventBatch) -> None:
 class Sealer:
     """Signs checkpoints; one at a time, in the keeper or for a command."""
 
-    def __init__(self, database: Database, nodes: Nodes, signer: Signer, places: Places) -> None:
+    def __init__(self, database: Database, nodes: Nodes, signer: Signer, places: Destinations) -> None:
         self._database, self._nodes, self._signer, self._places = database, nodes, signer, places
         self._last: Checkpoint | None = None
 
     async def sign(self) -> Checkpoint | None:
         """Sign what was sealed since the last checkpoint and write it outside; the newest one, None for an empty tree.
 
-        Raises SealBroken when the tree is no continuation of what was signed last, NoteInvalid when the outside
+        Raises SealDiverged when the tree is no continuation of what was signed last, NoteInvalid when the outside
         checkpoint is not this log's, BlobError when a place failed: then the next call tries again.
         """
         async with self._database.transaction() as conn:
-            tree = await Tree.read(conn)
+            tree = await TileTree.read(conn)
         if tree.size:
             await self._require_continuation(tree)
             if self._last is None or tree.size > self._last.size:
@@ -58,7 +58,7 @@ class Sealer:
         await self._write_outside()
         return self._last
 
-    async def _require_continuation(self, tree: Tree) -> None:
+    async def _require_continuation(self, tree: TileTree) -> None:
         if self._last is None:
             self._last = await self._last_signed()
         if self._last is None:
@@ -66,12 +66,12 @@ class Sealer:
         try:
             root = await self._nodes.root(self._last.size)
         except NodesMissing as error:
-            raise SealBroken(
+            raise SealDiverged(
                 f"Position {self._last.position} was sealed as the log's event number {self._last.size}, "
                 f"and now there are {tree.size}. Run `annals verify`."
             ) from error
         if root != self._last.root:
-            raise SealBroken(
+            raise SealDiverged(
                 f"The first {self._last.size} sealed events, up to position {self._last.position}, are not those that "
                 "were signed. Run `annals verify`."
             )

@@ -20,7 +20,7 @@ NO_LEAF = bytes(HASH_BYTES)
 """Of a row that says something beside what is sealed of it: no leaf has this hash."""
 
 
-class Kept(NamedTuple):
+class SourceTile(NamedTuple):
     """A tile of leaves; `archived` when its hashes were made from the archive's events just now."""
 
     leaves: Leaves
@@ -28,7 +28,7 @@ class Kept(NamedTuple):
     rows: Sequence[StoredRow] = ()
 
 
-async def tiles(database: Database, archives: Archives, start: int = 0) -> AsyncIterator[Kept]:
+async def tiles(database: Database, archives: Archives, start: int = 0) -> AsyncIterator[SourceTile]:
     """All tiles from one on, those of the archive first; one that is missing comes empty. Raises ArchiveDamaged."""
     for segment in await archives.segments():
         if segment.end_leaf > start * WIDTH:
@@ -37,17 +37,17 @@ async def tiles(database: Database, archives: Archives, start: int = 0) -> Async
                 some = rows[at : at + WIDTH]
                 hashes = b"".join([leaf_hash(as_leaf(row)) for row in some])
                 index = (segment.first_leaf + at) // WIDTH
-                yield Kept(Leaves(index, hashes, [row.position for row in some]), archived=True, rows=some)
+                yield SourceTile(Leaves(index, hashes, [row.position for row in some]), archived=True, rows=some)
             start = segment.end_leaf // WIDTH
     while found := await database.rows(QUERIES["leaves"], {"from": start, "limit": TILES}):
         for tile in map(leaves, found):
             for missing in range(start, tile.number):
-                yield Kept(Leaves(missing, b"", ()), archived=False)
-            yield Kept(tile, archived=False)
+                yield SourceTile(Leaves(missing, b"", ()), archived=False)
+            yield SourceTile(tile, archived=False)
             start = tile.number + 1
 
 
-class Log:
+class LogLeaves:
     """The rows of the log's table as leaves, a page ahead of who reads them."""
 
     def __init__(self, conn: Connection, after: int) -> None:

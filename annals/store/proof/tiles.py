@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from annals.store.postgres import sql
 from annals.store.postgres.database import Connection
-from annals.store.proof.merkle import EMPTY_ROOT, HASH_BYTES, Range, cover, fold, join
+from annals.store.proof.merkle import EMPTY_ROOT, HASH_BYTES, LeafRange, cover, fold, join
 
 QUERIES = sql.load(__package__, "seal.sql")
 
@@ -18,7 +18,7 @@ FULL = WIDTH * HASH_BYTES
 _COPY = struct.Struct(">QI")
 
 
-class Place(NamedTuple):
+class TileIndex(NamedTuple):
     """Which tile: that of tree level 8·`level`, from node 256·`index` on."""
 
     level: int
@@ -60,7 +60,7 @@ def _positions(first: int, offsets: bytes, hashes: int) -> Sequence[int]:
     return [first, *(first + distance for distance in struct.unpack(f">{len(offsets) // 4}I", offsets))]
 
 
-class Tree:
+class TileTree:
     """The growing edge of the tree, within one transaction."""
 
     def __init__(self, rows: Iterable[dict[str, Any]]) -> None:
@@ -71,11 +71,11 @@ class Tree:
             if row["level"] == 0:
                 self._positions = [*leaves(row).positions]
         self.position = self._positions[-1] if self._positions else 0
-        self._changed: dict[Place, bytearray] = {}
+        self._changed: dict[TileIndex, bytearray] = {}
         self._positions_of: dict[int, list[int]] = {}
 
     @classmethod
-    async def read(cls, conn: Connection) -> "Tree":
+    async def read(cls, conn: Connection) -> "TileTree":
         return cls(await (await conn.execute(QUERIES["frontier"], binary=True)).fetchall())
 
     @property
@@ -101,7 +101,7 @@ class Tree:
             fold(bytes(hashes[start : start + (HASH_BYTES << node.level)]))
             for _, (_, hashes) in sorted(self._edge.items(), reverse=True)
             if len(hashes) < FULL
-            for node in cover(Range(0, len(hashes) // HASH_BYTES))
+            for node in cover(LeafRange(0, len(hashes) // HASH_BYTES))
             for start in (node.number * HASH_BYTES << node.level,)
         ]
         return join(parts) if parts else EMPTY_ROOT
@@ -121,7 +121,7 @@ class Tree:
             index, hashes = index + 1, bytearray()
             self._edge[level] = (index, hashes)
         hashes += node
-        self._changed[Place(level, index)] = hashes
+        self._changed[TileIndex(level, index)] = hashes
         if len(hashes) == FULL:
             self._add(level + 1, fold(bytes(hashes)))
         return index

@@ -8,14 +8,14 @@ import msgspec
 
 from annals.store.log.archives import Archives
 from annals.store.postgres.database import Database
-from annals.store.proof.destinations import Places
+from annals.store.proof.destinations import Destinations
 from annals.store.proof.kept_check import archive_faults, row_faults, upper_faults
 from annals.store.proof.leaf import StoredRow, as_leaf
 from annals.store.proof.merkle import HASH_BYTES, leaf_hash
 from annals.store.proof.nodes import Nodes, NodesMissing
 from annals.store.proof.notes import Checkpoint, NoteInvalid, Verifier
-from annals.store.proof.seal_check import Checked, Fault, SealCheck
-from annals.store.proof.sources import Kept, Log, tiles
+from annals.store.proof.seal_check import Fault, SealCheck, SealCheckResult
+from annals.store.proof.sources import LogLeaves, SourceTile, tiles
 from annals.store.proof.tiles import QUERIES, WIDTH, Leaves
 
 _BEFORE_ALL = -(2**63)
@@ -54,7 +54,7 @@ class Mismatch(NamedTuple):
 class Verification:
     """One run over an instance that may go on meanwhile."""
 
-    def __init__(self, database: Database, archives: Archives, verifier: Verifier, places: Places) -> None:
+    def __init__(self, database: Database, archives: Archives, verifier: Verifier, places: Destinations) -> None:
         self._database, self._archives, self._verifier, self._places = database, archives, verifier, places
         self._faults: list[Fault] = []
         self._mismatches: list[Mismatch] = []
@@ -69,7 +69,7 @@ class Verification:
         signed, outside = await self._signed()
         start = await self._trusted(signed) if since_checkpoint else 0
         if start:
-            checked = Checked([], {}, signed[-1], {})
+            checked = SealCheckResult([], {}, signed[-1], {})
         else:
             checked = await SealCheck(signed, self._places).run(tiles(self._database, self._archives))
             if not checked.faults:  # leaves that were changed have other nodes above them
@@ -118,17 +118,17 @@ class Verification:
             return 0
         return signed[-1].size if root == signed[-1].root else 0
 
-    async def _events_against(self, checked: Checked, start: int, report: Report) -> int:
+    async def _events_against(self, checked: SealCheckResult, start: int, report: Report) -> int:
         """Hold every row from a leaf on against the leaves; returns the last sealed position."""
         last = 0
         conn = await self._database.connect("verify")
-        log: Log | None = None
+        log: LogLeaves | None = None
         try:
             async for tile, archived, rows in self._leaves(checked, start // WIDTH):
                 if not tile.hashes or len(self._faults) + len(self._mismatches) > MOST_FAULTS:
                     continue
                 if log is None:
-                    log = Log(conn, tile.positions[0] - 1 if start else _BEFORE_ALL)
+                    log = LogLeaves(conn, tile.positions[0] - 1 if start else _BEFORE_ALL)
                 last = tile.positions[-1]
                 await self._tile(log, tile, {row.position: row for row in rows} if archived else None)
                 report(self._events)
@@ -138,16 +138,16 @@ class Verification:
             await conn.close()
         return last
 
-    async def _leaves(self, checked: Checked, start: int) -> AsyncIterator[Kept]:
+    async def _leaves(self, checked: SealCheckResult, start: int) -> AsyncIterator[SourceTile]:
         """The leaves to go by, those that the database has lost at the end included."""
         index = start - 1
         async for kept in tiles(self._database, self._archives, start):
             index = kept.leaves.number
             yield kept._replace(leaves=checked.replaced.get(index, kept.leaves))
         for number in sorted(number for number in checked.replaced if number > index):
-            yield Kept(checked.replaced[number], archived=False)
+            yield SourceTile(checked.replaced[number], archived=False)
 
-    async def _tile(self, log: Log, tile: Leaves, archived: dict[int, StoredRow] | None) -> None:
+    async def _tile(self, log: LogLeaves, tile: Leaves, archived: dict[int, StoredRow] | None) -> None:
         count = len(tile.hashes) // HASH_BYTES
         await log.need(count, tile.positions[-1])
         self._events += count

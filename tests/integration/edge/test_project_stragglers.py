@@ -18,7 +18,7 @@ from annals.projections.inline import TABLES
 from annals.projections.replay.replay import check
 from annals.settings import Settings
 from annals.store.log.log import Meta, Recorded
-from annals.store.log.request import Appended, Incarnation, Request
+from annals.store.log.request import Appended, AppendRequest, Incarnation
 from tests.integration.edge import given
 from tests.integration.edge.client import Client, Reply
 from tests.integration.edge.executor import FakeExecutor
@@ -69,12 +69,12 @@ async def _populate(client: Client) -> None:
 
 def _before_append(
     services: Services, monkeypatch: pytest.MonkeyPatch, work: Callable[[], Awaitable[Any]]
-) -> list[Request]:
+) -> list[AppendRequest]:
     """Carry `work` out before the next append of this process reaches the database; return its appends."""
-    held: list[Request] = []
+    held: list[AppendRequest] = []
     append = services.log.appender.append
 
-    async def append_later(request: Request) -> Appended:
+    async def append_later(request: AppendRequest) -> Appended:
         held.append(request)
         if len(held) == 1:
             await work()
@@ -163,7 +163,7 @@ async def test_project_that_is_replaced_twice_is_a_conflict(
 ) -> None:
     append = services.log.appender.append
 
-    async def append_later(request: Request) -> Appended:
+    async def append_later(request: AppendRequest) -> Appended:
         await recreate(other[0])
         return await append(request)
 
@@ -195,7 +195,7 @@ async def test_dry_run_is_checked_as_the_append_would_be(
 ) -> None:
     attempt = services.log.appender.attempt
 
-    async def attempt_later(request: Request) -> Appended:
+    async def attempt_later(request: AppendRequest) -> Appended:
         await end_project(other[0].log, "p1", META)
         return await attempt(request)
 

@@ -20,7 +20,7 @@ from annals.store.content.blobs import Blobs
 from annals.store.content.contents import Content, Contents, digest
 from annals.store.log.follower import Follower
 from annals.store.log.log import EventLog
-from annals.store.portable.export import Wanted
+from annals.store.portable.export import ExportSelection
 from annals.store.postgres.database import Database
 from annals.store.postgres.listener import Listener
 from annals.store.proof.notes import Verifier, signing_key
@@ -122,7 +122,7 @@ class Instance:
         )
         await self.log.record([execution], meta=META, contents=[Content(execution.id, "logs", text)])
 
-    async def export(self, path: Path, wanted: Wanted) -> Exported:
+    async def export(self, path: Path, wanted: ExportSelection) -> Exported:
         return await write(self.log, self.settings, wanted, path)
 
     async def load(self, path: Path, *, key: Verifier | None = None, hold: str = "", backup: bool = False) -> Loaded:

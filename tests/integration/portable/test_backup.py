@@ -11,16 +11,16 @@ from annals.store.coordination.pauses import SCHEDULES, Holds
 from annals.store.errors import MasterKeyWrong, UnknownTopic
 from annals.store.log.archives import Archives
 from annals.store.log.log import Meta
-from annals.store.portable.export import LogAltered, Wanted
+from annals.store.portable.export import ExportSelection, LogAltered
 from annals.store.portable.loading import LogNotEmpty
 from annals.store.portable.reading import ExportInvalid
-from annals.store.proof.destinations import Places
+from annals.store.proof.destinations import Destinations
 from annals.store.proof.notes import existing_key
 from annals.store.proof.verification import Verification
 from tests.integration.portable.instances import SECRET, Instance
 from tests.integration.projections.history import META, F, P
 
-BACKUP = Wanted(contents=True, backup=True)
+BACKUP = ExportSelection(contents=True, backup=True)
 
 
 async def test_a_restored_instance_equals_the_one_that_was_backed_up(
@@ -49,7 +49,7 @@ async def test_a_restored_instance_goes_on_and_proves_itself(here: Instance, the
 
     assert recorded.position == done.position + 1
     assert again.events == done.events + 1
-    places = Places(there.log.contents.blobs)
+    places = Destinations(there.log.contents.blobs)
     verifier = existing_key(there.settings.seal_key).verifier
     verdict = await Verification(there.database, Archives(there.database, places.own), verifier, places).run()
     assert verdict.ok
@@ -134,7 +134,7 @@ async def test_a_log_that_was_altered_is_not_exported(here: Instance, tmp_path: 
 
 
 async def test_a_restore_wants_a_backup(here: Instance, there: Instance, tmp_path: Path) -> None:
-    await here.export(tmp_path / "e", Wanted(contents=True))
+    await here.export(tmp_path / "e", ExportSelection(contents=True))
 
     with pytest.raises(ExportInvalid, match="annals import"):
         await there.load(tmp_path / "e", backup=True)
@@ -144,7 +144,7 @@ async def test_a_projects_export_can_be_loaded_alone(here: Instance, there: Inst
     await here.log.run(
         create_project, Project.absent("z"), meta=META, project_id="z", name="Another", keys=[]
     )  # fmt: skip
-    done = await here.export(tmp_path / "e", Wanted(project=P, contents=True))
+    done = await here.export(tmp_path / "e", ExportSelection(project=P, contents=True))
 
     loaded = await there.load(tmp_path / "e")
 

@@ -7,7 +7,7 @@ import pytest
 
 from annals.store.errors import ContentDamaged
 from annals.store.log.archives import Archives
-from annals.store.portable.export import Wanted
+from annals.store.portable.export import ExportSelection
 from annals.store.proof.contents_check import ContentsCheck
 from tests.integration.portable.instances import Instance
 from tests.integration.projections.history import P
@@ -93,6 +93,6 @@ async def test_what_is_damaged_is_exported_by_nobody(here: Instance, tmp_path: P
     await flip(here, await blob_of(here, f"execution:{P}:e0") if kind == "contents" else f"{kind}/{P}/d1/a")
 
     with pytest.raises(ContentDamaged, match="cannot be given"):
-        await here.export(tmp_path / "e.ndjson.zst", Wanted(contents=True, backup=True))
+        await here.export(tmp_path / "e.ndjson.zst", ExportSelection(contents=True, backup=True))
 
     assert not (tmp_path / "e.ndjson.zst").exists()

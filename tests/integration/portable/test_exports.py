@@ -12,14 +12,14 @@ import zstandard
 
 from annals import verify_export
 from annals.store.errors import StoreError
-from annals.store.portable.export import Wanted
+from annals.store.portable.export import ExportSelection
 from annals.store.portable.reading import ExportInvalid, verify
 from annals.store.proof.notes import Signer, Verifier, existing_key
 from tests.integration.portable.instances import Instance
 from tests.integration.projections.history import P
 
 Lines = list[bytes]
-WHOLE = Wanted(contents=True)
+WHOLE = ExportSelection(contents=True)
 
 
 def read(path: Path) -> Lines:
@@ -72,7 +72,7 @@ async def test_the_script_says_what_a_file_or_a_key_is_that_is_none(here: Instan
 
 
 async def test_a_projects_export_proves_each_of_its_events(here: Instance, tmp_path: Path) -> None:
-    await here.export(tmp_path / "e", Wanted(project="q"))
+    await here.export(tmp_path / "e", ExportSelection(project="q"))
     plain = write(tmp_path / "plain", read(tmp_path / "e"))
 
     summary = verify(plain, verifier_of(here))
@@ -84,7 +84,7 @@ async def test_a_projects_export_proves_each_of_its_events(here: Instance, tmp_p
 
 
 async def test_an_export_can_go_on_from_a_position(here: Instance, tmp_path: Path) -> None:
-    done = await here.export(tmp_path / "e", Wanted(since=5))
+    done = await here.export(tmp_path / "e", ExportSelection(since=5))
     plain = write(tmp_path / "plain", read(tmp_path / "e"))
 
     assert done.events == await here.log.reader.position() - 5
@@ -197,7 +197,7 @@ async def test_an_export_signed_by_another_key_is_refused(here: Instance, there:
 
 
 async def test_an_export_from_the_middle_cannot_be_loaded(here: Instance, there: Instance, tmp_path: Path) -> None:
-    await here.export(tmp_path / "e", Wanted(project=P, since=3))
+    await here.export(tmp_path / "e", ExportSelection(project=P, since=3))
 
     with pytest.raises(ExportInvalid, match="from the beginning"):
         await there.load(tmp_path / "e")

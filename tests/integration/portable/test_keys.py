@@ -16,13 +16,13 @@ from annals.domain.installation import Installation
 from annals.domain.project import Project
 from annals.domain.user import User
 from annals.store.portable import keys
-from annals.store.portable.export import Wanted
+from annals.store.portable.export import ExportSelection
 from annals.store.portable.keys import KeysFileInvalid
 from annals.store.secrets.vault import Vault, master_key
 from tests.integration.portable.instances import SECRET, Instance
 from tests.integration.projections.history import META, F, P
 
-WHOLE = Wanted(contents=True)
+WHOLE = ExportSelection(contents=True)
 PASSPHRASE = "correct horse battery"
 
 
@@ -111,7 +111,7 @@ async def test_wrong_passphrase_imports_nothing(
 async def test_keys_of_a_project_are_those_of_no_other(here: Instance, elsewhere: Instance, tmp_path: Path) -> None:
     await here.vault.seal("q", "owner", "name", "value")
     target = KeysTarget(tmp_path / "keys", PASSPHRASE)
-    await write(here.log, here.settings, Wanted(project=P, contents=True), tmp_path / "e", keys=target)
+    await write(here.log, here.settings, ExportSelection(project=P, contents=True), tmp_path / "e", keys=target)
 
     await load(
         elsewhere.log, elsewhere.settings, tmp_path / "e", verifier=None, hold="", backup=False, report=print,

@@ -11,7 +11,7 @@ from annals.store.log.follower import Follower
 from annals.store.log.log import EventLog
 from annals.store.postgres.database import Database
 from annals.store.postgres.listener import Listener
-from annals.store.proof.destinations import Places
+from annals.store.proof.destinations import Destinations
 from annals.store.proof.leaf import StoredRow, as_leaf
 from annals.store.proof.merkle import Frontier, fold, leaf_hash
 from annals.store.proof.nodes import Nodes
@@ -29,7 +29,7 @@ class Sealed:
         self.log, self.database, self.folder = log, log.database, folder
         self.signer = signing_key(folder / "seal.key")
         self.outside = folder / "outside"
-        self.places = Places(log.contents.blobs, [str(self.outside)])
+        self.places = Destinations(log.contents.blobs, [str(self.outside)])
         self.archives = archives
         self.nodes = Nodes(self.database, archives.leaf_hashes)
         self.sealer = Sealer(self.database, self.nodes, self.signer, self.places)

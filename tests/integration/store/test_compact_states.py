@@ -14,7 +14,7 @@ from annals.store.content.contents import Contents
 from annals.store.errors import UnreadableEvent
 from annals.store.log import append_modes
 from annals.store.log.log import ASKS_SECONDS, EventLog, Meta
-from annals.store.log.request import Request as Append
+from annals.store.log.request import AppendRequest
 from annals.store.postgres.database import Database
 from annals.store.postgres.migrate import migrate
 
@@ -99,7 +99,7 @@ async def test_an_append_finds_its_own_events_in_either_form(database_url: str, 
         log.mapper.compacts = not were
         conn = await log.database.connect("test")
         async with conn:
-            again = Append([log.mapper.to_stored_event(event) for event in events], [], [])
+            again = AppendRequest([log.mapper.to_stored_event(event) for event in events], [], [])
             found = await append_modes.stored(conn, again)
             await log.database.execute("UPDATE events SET state = '\\x0140' WHERE originator_version = 2")
             altered = await append_modes.stored(conn, again)

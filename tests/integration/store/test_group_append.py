@@ -10,7 +10,7 @@ from eventsourcing.persistence import StoredEvent
 from annals.store.errors import AnswerLost, StoreUnavailable, StreamConflict
 from annals.store.log import append_modes
 from annals.store.log.group_append import GroupAppender, session_limits
-from annals.store.log.request import Appended, Request, Statement
+from annals.store.log.request import Appended, AppendRequest, Statement
 from annals.store.postgres.database import Connection, Database
 from tests.integration.postgres import Postgres
 
@@ -19,8 +19,8 @@ def event(stream: str, version: int = 1, state: bytes = b"{}") -> StoredEvent:
     return StoredEvent(stream, version, "test.happened", state)
 
 
-def request(*events: StoredEvent, statements: Sequence[Statement] = ()) -> Request:
-    return Request(events, statements)
+def request(*events: StoredEvent, statements: Sequence[Statement] = ()) -> AppendRequest:
+    return AppendRequest(events, statements)
 
 
 SLEEP = Statement("SELECT pg_sleep(0.3)", {})
@@ -41,7 +41,7 @@ async def all_events(database: Database) -> list[tuple[str, int]]:
     return [(row["originator_id"], row["originator_version"]) for row in rows]
 
 
-async def under_way(appender: GroupAppender, slow: Request) -> "asyncio.Task[Appended]":
+async def under_way(appender: GroupAppender, slow: AppendRequest) -> "asyncio.Task[Appended]":
     """A request that sleeps, once it does (or has: what comes now is not in its batch)."""
     task = asyncio.create_task(appender.append(slow))
     query = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%%' AND state = 'active'"
@@ -51,7 +51,7 @@ async def under_way(appender: GroupAppender, slow: Request) -> "asyncio.Task[App
     return task
 
 
-async def outcomes(appender: GroupAppender, *requests: Request) -> list[Appended | BaseException]:
+async def outcomes(appender: GroupAppender, *requests: AppendRequest) -> list[Appended | BaseException]:
     """Submit at once, behind a slow one, so that all of them are in one batch."""
     slow = await under_way(appender, request(event("slow:p"), statements=[SLEEP]))
     answers = await asyncio.gather(*(appender.append(one) for one in requests), return_exceptions=True)
@@ -208,7 +208,7 @@ async def test_a_commit_whose_answer_was_lost_counts_once(
     real = append_modes.together
     lost: list[bool] = []
 
-    async def answer_lost(conn: Connection, requests: Sequence[Request]) -> object:
+    async def answer_lost(conn: Connection, requests: Sequence[AppendRequest]) -> object:
         done = await real(conn, requests)
         if not lost:
             lost.append(True)
@@ -269,7 +269,7 @@ async def test_messages_of_half_a_megabyte_do_not_hang(appender: GroupAppender) 
         )
 
 
-async def _append_in_the_end(appender: GroupAppender, wanted: Request) -> None:
+async def _append_in_the_end(appender: GroupAppender, wanted: AppendRequest) -> None:
     while True:
         try:
             await appender.append(wanted)

@@ -13,7 +13,7 @@ from annals.store.coordination.leases import Leases
 from annals.store.errors import StandbyAway, StoreUnavailable, StreamConflict
 from annals.store.log import append_modes
 from annals.store.log.group_append import GroupAppender
-from annals.store.log.request import Appended, Request
+from annals.store.log.request import Appended, AppendRequest
 from annals.store.postgres import standby
 from annals.store.postgres.connection import Connection
 from annals.store.postgres.database import Database
@@ -67,7 +67,7 @@ def blind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(standby, "LOOK_SECONDS", 3600.0)
 
 
-async def appended_in_the_end(appender: GroupAppender, wanted: Request) -> Appended:
+async def appended_in_the_end(appender: GroupAppender, wanted: AppendRequest) -> Appended:
     async with asyncio.timeout(120):
         while True:
             try:
@@ -146,13 +146,13 @@ async def test_append_that_committed_after_the_reconnect_waits_for_a_barrier_of_
     """An abandoned session may commit after the new connection's barrier, and its events are found after that."""
     real_together, real_stored = append_modes.together, append_modes.stored
 
-    async def answer_lost(conn: Connection, requests: Sequence[Request]) -> object:
+    async def answer_lost(conn: Connection, requests: Sequence[AppendRequest]) -> object:
         monkeypatch.setattr(append_modes, "together", real_together)
         await real_together(conn, requests)
         await conn.close()
         raise psycopg.OperationalError("the connection broke after the commit")
 
-    async def found_and_standby_gone(conn: Connection, wanted: Request) -> Appended | None:
+    async def found_and_standby_gone(conn: Connection, wanted: AppendRequest) -> Appended | None:
         found = await real_stored(conn, wanted)
         await asyncio.to_thread(pair.standby.stop)
         return found
@@ -280,7 +280,7 @@ async def test_crashed_primary_shows_nothing_that_no_standby_has(
 
     await crash(pair)
 
-    hasty = await Database.open(database_url, retry_seconds=2.0, settles=False)
+    hasty = await Database.open(database_url, retry_seconds=2.0, awaits_standby=False)
     assert await value_in_the_end(hasty, "SELECT count(*) FROM events") == 2  # the premise: the server shows it
     with pytest.raises(StoreUnavailable):
         await database.value("SELECT count(*) FROM events")

@@ -6,7 +6,7 @@ import sys
 from eventsourcing.persistence import StoredEvent
 
 from annals.store.log.group_append import GroupAppender
-from annals.store.log.request import Request
+from annals.store.log.request import AppendRequest
 from annals.store.postgres.database import Database
 
 
@@ -17,7 +17,7 @@ async def write(url: str, name: str, callers: int, each: int) -> None:
     async def caller(number: int) -> None:
         for turn in range(each):
             streams = [f"{side}:p:{name}-{number}-{turn}" for side in ("left", "right")]
-            appended = await appender.append(Request([StoredEvent(s, 1, "pair", b"{}") for s in streams]))
+            appended = await appender.append(AppendRequest([StoredEvent(s, 1, "pair", b"{}") for s in streams]))
             print(streams[0], appended.positions[0], flush=True)
 
     await asyncio.gather(*(caller(number) for number in range(callers)))

@@ -15,7 +15,7 @@ from annals.domain.function import Configuration, Function
 from annals.domain.ports import Artefact, Build, BuildOutcome, LogSink
 from annals.domain.project import Project
 from annals.store.coordination.leases import BuildSlots
-from annals.store.errors import NoPlace
+from annals.store.errors import NoFreeSlot
 from annals.store.log.request import BuildSlot
 from annals.workers.builds import Builds
 from annals.workers.job_messages import BUILD_DEPLOYMENT, JobMessage
@@ -213,7 +213,7 @@ async def test_claim_beyond_the_share_is_refused_by_postgres(world: World) -> No
         key, slot = Deployment.key(project_id, own_id), BuildSlot(project_id)
         try:
             await world.log.run(claim_build, key, meta=META, takes=slot, worker=f"w-{own_id}")
-        except NoPlace:
+        except NoFreeSlot:
             return False
         return True
 

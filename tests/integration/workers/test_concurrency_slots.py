@@ -17,10 +17,10 @@ from annals.domain.function import Function
 from annals.domain.policy import Policy, Scaling
 from annals.projections.append_checks import required
 from annals.projections.inline import CONSTRAINT_ERRORS, inline
-from annals.store.errors import NoPlace
-from annals.store.log.append_modes import PLACES
+from annals.store.errors import NoFreeSlot
+from annals.store.log.append_modes import FREED_SLOTS
 from annals.store.log.log import EventLog
-from annals.store.log.request import Place
+from annals.store.log.request import ConcurrencySlot
 from annals.store.postgres.listener import Listener
 from annals.workers.executions import Executions
 from annals.workers.reaper import take_back
@@ -29,7 +29,7 @@ from tests.integration.workers.world import META, PROJECT, World
 from tests.simulation.caps import Caps
 
 soon = functools.partial(until, seconds=60)
-OTHERS_PLACE = Place(PROJECT, "f")
+OTHERS_PLACE = ConcurrencySlot(PROJECT, "f")
 
 
 async def bounded(world: World, concurrency: int, function_id: str = "f") -> None:
@@ -82,7 +82,7 @@ async def crew(world: World, count: int = 1) -> AsyncIterator[Crew]:
         made.woken.extend(streams)
         made.run(*streams)
 
-    async with Listener.open(world.database, PLACES) as places:
+    async with Listener.open(world.database, FREED_SLOTS) as places:
         await soon(lambda: places.sessions > 0)
         keeping = asyncio.create_task(FreedSlots(world.database, places, wake).run())
         try:
@@ -223,6 +223,6 @@ async def test_who_finds_no_place_is_refused_alone_and_nothing_of_it_is_recorded
         return_exceptions=True,
     )
 
-    assert [isinstance(answer, NoPlace) for answer in answers] == [False, True, True, False]
+    assert [isinstance(answer, NoFreeSlot) for answer in answers] == [False, True, True, False]
     assert await statuses(world) == ["processing", "waiting", "waiting", "processing"]
     assert len(streams) == 4

@@ -9,12 +9,12 @@ import pytest
 
 from annals.app.edge.errors import RateLimited
 from annals.capacity.concurrency_slots import Places
-from annals.store.errors import NoPlace, StoreUnavailable
-from annals.store.log.request import Place
+from annals.store.errors import NoFreeSlot, StoreUnavailable
+from annals.store.log.request import ConcurrencySlot
 from annals.store.postgres.listener import Listener
 
-PLACE = Place("p", "f")
-OTHER = Place("p", "g")
+PLACE = ConcurrencySlot("p", "f")
+OTHER = ConcurrencySlot("p", "g")
 LONG = 60.0
 
 
@@ -42,19 +42,19 @@ class DispatchSockets:
         self.went_in: list[str] = []
         self.refused = 0
 
-    def begin(self, place: Place, name: str) -> Callable[[], Awaitable[str]]:
+    def begin(self, place: ConcurrencySlot, name: str) -> Callable[[], Awaitable[str]]:
         async def begin() -> str:
             await asyncio.sleep(0)
             if not self.free[place.function_id]:
                 self.refused += 1
-                raise NoPlace
+                raise NoFreeSlot
             self.free[place.function_id] -= 1
             self.went_in.append(name)
             return name
 
         return begin
 
-    def give_back(self, place: Place, count: int = 1) -> None:
+    def give_back(self, place: ConcurrencySlot, count: int = 1) -> None:
         self.free[place.function_id] += count
         self.notification._ring(place.name)
 
@@ -123,7 +123,7 @@ async def test_what_goes_wrong_with_the_first_that_waits_holds_up_no_other() -> 
     async def broken() -> str:
         nonlocal tried
         tried += 1
-        raise NoPlace if tried < 3 else StoreUnavailable
+        raise NoFreeSlot if tried < 3 else StoreUnavailable
 
     first = asyncio.create_task(places.take(PLACE, broken, seconds=LONG))
     async with asyncio.timeout(LONG):

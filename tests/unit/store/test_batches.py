@@ -9,8 +9,8 @@ from eventsourcing.persistence import StoredEvent
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annals.store.log.batches import Waiting, take
-from annals.store.log.request import BYTE_LIMIT, EVENT_LIMIT, Appended, Request
+from annals.store.log.batches import QueuedAppend, take
+from annals.store.log.request import BYTE_LIMIT, EVENT_LIMIT, Appended, AppendRequest
 
 loop = asyncio.new_event_loop()
 
@@ -21,10 +21,12 @@ def _loop_closed() -> Iterator[None]:
     loop.close()
 
 
-def waiting(*streams: str, size: int = 10, losses: int = 0, cancelled: bool = False, alone: bool = False) -> Waiting:
+def waiting(
+    *streams: str, size: int = 10, losses: int = 0, cancelled: bool = False, alone: bool = False
+) -> QueuedAppend:
     answer: asyncio.Future[Appended] = loop.create_future()
-    request = Request([StoredEvent(stream, 1, "t", b"") for stream in streams], alone=alone)
-    one = Waiting(request, size, 0.0, answer)
+    request = AppendRequest([StoredEvent(stream, 1, "t", b"") for stream in streams], alone=alone)
+    one = QueuedAppend(request, size, 0.0, answer)
     one.losses = losses
     if cancelled:
         answer.cancel()
@@ -45,9 +47,9 @@ requests = st.builds(
 
 
 @given(st.lists(requests, max_size=12))
-def test_everybody_goes_once_in_bounded_batches_and_in_order_on_each_stream(everybody: list[Waiting]) -> None:
+def test_everybody_goes_once_in_bounded_batches_and_in_order_on_each_stream(everybody: list[QueuedAppend]) -> None:
     queue = deque(everybody)
-    gone: list[Waiting] = []
+    gone: list[QueuedAppend] = []
     while queue:
         batch = take(queue)
         if not batch:

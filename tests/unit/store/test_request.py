@@ -5,7 +5,7 @@ from eventsourcing.persistence import StoredEvent
 from psycopg.types.json import Jsonb
 
 from annals.store.errors import RequestTooLarge
-from annals.store.log.request import BYTE_LIMIT, EVENT_LIMIT, ContentRow, Request, Statement, measure
+from annals.store.log.request import BYTE_LIMIT, EVENT_LIMIT, AppendRequest, ContentRow, Statement, measure
 
 
 def event(state: bytes = b"{}") -> StoredEvent:
@@ -15,24 +15,24 @@ def event(state: bytes = b"{}") -> StoredEvent:
 @pytest.mark.parametrize(
     "request_",
     [
-        Request([event(b"x" * BYTE_LIMIT)]),
-        Request([event()] * (EVENT_LIMIT + 1)),
-        Request([event()], [Statement("SELECT %(a)s", {"a": "x" * BYTE_LIMIT})]),
-        Request([event()], [Statement("SELECT %(a)s", {"a": [b"x" * 1024] * 600})]),
-        Request([event()], [Statement("SELECT %(a)s", {"a": Jsonb({"deep": ["x" * BYTE_LIMIT]})})]),
-        Request([event()], (), [ContentRow("s:p:1", 1, "k", "d", BYTE_LIMIT, b"x" * BYTE_LIMIT, None)]),
+        AppendRequest([event(b"x" * BYTE_LIMIT)]),
+        AppendRequest([event()] * (EVENT_LIMIT + 1)),
+        AppendRequest([event()], [Statement("SELECT %(a)s", {"a": "x" * BYTE_LIMIT})]),
+        AppendRequest([event()], [Statement("SELECT %(a)s", {"a": [b"x" * 1024] * 600})]),
+        AppendRequest([event()], [Statement("SELECT %(a)s", {"a": Jsonb({"deep": ["x" * BYTE_LIMIT]})})]),
+        AppendRequest([event()], (), [ContentRow("s:p:1", 1, "k", "d", BYTE_LIMIT, b"x" * BYTE_LIMIT, None)]),
     ],
     ids=["state", "events", "parameter", "list", "json", "content"],
 )
-def test_events_statements_and_contents_all_count(request_: Request) -> None:
+def test_events_statements_and_contents_all_count(request_: AppendRequest) -> None:
     with pytest.raises(RequestTooLarge, match=str(BYTE_LIMIT)):
         measure(request_)
 
 
 def test_a_request_at_the_bound_passes() -> None:
-    assert measure(Request([event()] * EVENT_LIMIT)) <= BYTE_LIMIT
+    assert measure(AppendRequest([event()] * EVENT_LIMIT)) <= BYTE_LIMIT
 
 
 def test_an_append_without_events_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="without events"):
-        measure(Request([]))
+        measure(AppendRequest([]))

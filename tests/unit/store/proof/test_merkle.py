@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from annals.store.proof import merkle
-from annals.store.proof.merkle import Frontier, Node, ProofInvalid, Range
+from annals.store.proof.merkle import Frontier, LeafRange, ProofInvalid, TreeNode
 
 LEAVES = [merkle.leaf_hash(b"%d" % number) for number in range(300)]
 
@@ -23,7 +23,7 @@ def defined(hashes: list[bytes]) -> bytes:
     return hashlib.sha256(joined).digest()
 
 
-def look_up(node: Node) -> bytes:
+def look_up(node: TreeNode) -> bytes:
     return defined(LEAVES[node.number << node.level : (node.number + 1) << node.level])
 
 
@@ -79,7 +79,7 @@ def test_a_tree_is_proven_to_begin_with_a_former_one(size: int, data: st.DataObj
 @given(st.integers(0, 300), st.integers(0, 300))
 def test_a_cover_is_exact_and_aligned(start: int, end: int) -> None:
     at = start
-    for node in merkle.cover(Range(start, end)):
+    for node in merkle.cover(LeafRange(start, end)):
         assert node.number << node.level == at
         at += 1 << node.level
     assert at == max(start, end)
@@ -96,7 +96,7 @@ def test_proofs_of_what_is_not_there_are_refused() -> None:
 
 def test_a_subtree_begins_where_it_can() -> None:
     frontier = grown(2)
-    frontier.append(look_up(Node(1, 1)), level=1)
+    frontier.append(look_up(TreeNode(1, 1)), level=1)
 
     assert frontier.root() == defined(LEAVES[:4])
     with pytest.raises(ValueError, match="cannot begin"):
