@@ -33,7 +33,7 @@ class Lookup(NamedTuple):
     first: bool = False
 
 
-class Found(NamedTuple):
+class ReadResult(NamedTuple):
     """Rows, and the position of the log at which they were read."""
 
     rows: Sequence[Row]
@@ -47,7 +47,7 @@ class _Read:
 
     def __init__(self, sql: str, params: Sequence[Any]) -> None:
         self.sql, self.params = sql, params
-        self.waiting: list[asyncio.Future[Found]] = []
+        self.waiting: list[asyncio.Future[ReadResult]] = []
 
 
 class _Batch:
@@ -55,11 +55,11 @@ class _Batch:
 
     def __init__(self) -> None:
         self.reads: list[_Read] = []
-        self.lookups: dict[Lookup, dict[tuple[str, ...], list[asyncio.Future[Found]]]] = {}
+        self.lookups: dict[Lookup, dict[tuple[str, ...], list[asyncio.Future[ReadResult]]]] = {}
         self.size = 0
         self._same: dict[tuple[str, tuple[Any, ...]], _Read] = {}
 
-    def add(self, sql: str, params: tuple[Any, ...], waiter: asyncio.Future[Found]) -> None:
+    def add(self, sql: str, params: tuple[Any, ...], waiter: asyncio.Future[ReadResult]) -> None:
         self.size += 1
         try:
             read = self._same.get((sql, params))
@@ -71,22 +71,22 @@ class _Batch:
             self.reads.append(read)
         read.waiting.append(waiter)
 
-    def add_key(self, lookup: Lookup, key: tuple[str, ...], waiter: asyncio.Future[Found]) -> None:
+    def add_key(self, lookup: Lookup, key: tuple[str, ...], waiter: asyncio.Future[ReadResult]) -> None:
         self.size += 1
         self.lookups.setdefault(lookup, {}).setdefault(key, []).append(waiter)
 
-    def waiters(self) -> list[asyncio.Future[Found]]:
+    def waiters(self) -> list[asyncio.Future[ReadResult]]:
         plain = [waiter for read in self.reads for waiter in read.waiting]
         return plain + [waiter for keys in self.lookups.values() for waiters in keys.values() for waiter in waiters]
 
 
-def _retrieve(waiter: asyncio.Future[Found]) -> None:
+def _retrieve(waiter: asyncio.Future[ReadResult]) -> None:
     """Mark an exception as seen: a request that is refused for another reason awaits none of its lookups."""
     if not waiter.cancelled():
         waiter.exception()
 
 
-class Reads:
+class BatchedReads:
     """One per process; the first read of a quiet moment goes at once, those that come meanwhile go together."""
 
     def __init__(self, database: Database) -> None:
@@ -97,16 +97,16 @@ class Reads:
         self._timer: asyncio.Handle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def rows(self, sql: str, params: tuple[Any, ...]) -> asyncio.Future[Found]:
+    def rows(self, sql: str, params: tuple[Any, ...]) -> asyncio.Future[ReadResult]:
         """Run a statement. The future raises StoreUnavailable, or what Postgres says of the statement."""
-        waiter: asyncio.Future[Found] = self._loop.create_future()
+        waiter: asyncio.Future[ReadResult] = self._loop.create_future()
         self._next.add(sql, params, waiter)
         self._arrived()
         return waiter
 
-    def look_up(self, lookup: Lookup, *key: str) -> asyncio.Future[Found]:
+    def look_up(self, lookup: Lookup, *key: str) -> asyncio.Future[ReadResult]:
         """The rows of one key. The future raises as that of `rows`."""
-        waiter: asyncio.Future[Found] = self._loop.create_future()
+        waiter: asyncio.Future[ReadResult] = self._loop.create_future()
         waiter.add_done_callback(_retrieve)
         self._next.add_key(lookup, key, waiter)
         self._arrived()
@@ -172,7 +172,7 @@ async def _pipeline(conn: Connection, batch: _Batch) -> None:
     for (_, keys), rows in zip(asked, found, strict=False):
         _hand_out(keys, rows, at)
     for read, rows in zip(batch.reads, found[len(lookups) :], strict=False):
-        _answer(read.waiting, Found(rows, at))
+        _answer(read.waiting, ReadResult(rows, at))
 
 
 async def _alone(conn: Connection, batch: _Batch) -> None:
@@ -192,33 +192,35 @@ async def _alone(conn: Connection, batch: _Batch) -> None:
             _fail(read.waiting, error)
 
 
-async def _one(conn: Connection, sql: str, params: Sequence[Any]) -> Found:
+async def _one(conn: Connection, sql: str, params: Sequence[Any]) -> ReadResult:
     async with conn.transaction():
         await conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         position = await (await conn.execute(_POSITION)).fetchall()
         rows = await (await conn.execute(sql, params, binary=True)).fetchall()
-    return Found(rows, position[0]["position"])
+    return ReadResult(rows, position[0]["position"])
 
 
 def _arrays(lookup: Lookup, keys: dict[tuple[str, ...], Any]) -> list[list[str]]:
     return [[key[part] for key in keys] for part in range(lookup.parts)]
 
 
-def _hand_out(keys: dict[tuple[str, ...], list[asyncio.Future[Found]]], rows: Sequence[Row], position: int) -> None:
+def _hand_out(
+    keys: dict[tuple[str, ...], list[asyncio.Future[ReadResult]]], rows: Sequence[Row], position: int
+) -> None:
     by_key: dict[int, list[Row]] = {}
     for row in rows:
         by_key.setdefault(row["ord"], []).append(row)
     for number, waiters in enumerate(keys.values(), 1):
-        _answer(waiters, Found(by_key.get(number, ()), position))
+        _answer(waiters, ReadResult(by_key.get(number, ()), position))
 
 
-def _answer(waiters: list[asyncio.Future[Found]], found: Found) -> None:
+def _answer(waiters: list[asyncio.Future[ReadResult]], found: ReadResult) -> None:
     for waiter in waiters:
         if not waiter.done():
             waiter.set_result(found)
 
 
-def _fail(waiters: list[asyncio.Future[Found]], error: Exception) -> None:
+def _fail(waiters: list[asyncio.Future[ReadResult]], error: Exception) -> None:
     if isinstance(error, psycopg.errors.QueryCanceled):
         error = StatementTooSlow()
     for waiter in waiters:

@@ -14,7 +14,7 @@ from annals.app.health.conservation import Conservation
 from annals.app.identity.known_credentials import FailedKeys, KnownCredentials
 from annals.app.identity.passwords import Passwords
 from annals.app.proxy.dns import TextRecords
-from annals.app.reads import Reads
+from annals.app.reads import BatchedReads
 from annals.application.executions.context import Environments
 from annals.capacity.call_limiter import Admission
 from annals.capacity.concurrency_slots import Places
@@ -47,7 +47,7 @@ class Services(msgspec.Struct, kw_only=True):
 
     settings: Settings
     database: Database
-    reads: Reads
+    reads: BatchedReads
     log: EventLog
     listening: OnDemand
     vault: Vault

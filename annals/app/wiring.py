@@ -13,7 +13,7 @@ from annals.app.health.conservation import Conservation
 from annals.app.identity.passwords import Passwords
 from annals.app.name_servers import named_servers, system_servers
 from annals.app.proxy.dns import Resolver
-from annals.app.reads import Reads
+from annals.app.reads import BatchedReads
 from annals.app.services import Services, offered
 from annals.application.event_log import open_log
 from annals.application.executions.context import Environments
@@ -93,7 +93,7 @@ async def open_services(settings: Settings, executor: RemoteExecutor, metrics: M
         yield Services(
             settings=settings,
             database=database,
-            reads=Reads(database),
+            reads=BatchedReads(database),
             log=log,
             listening=OnDemand(database),
             vault=vault,

@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from annals.app.dead_letters.redriving import Redriver
-from annals.app.dead_letters.schemas import DeadLetter, Redriven, present
+from annals.app.dead_letters.schemas import DeadLetterModel, RedrivenModel, present
 from annals.application.executions.context import Environments
 from annals.cli.event_log import actor, known_function, known_project, with_log
 from annals.cli.options import answer, data_option, json_option, of_instance, table
@@ -40,7 +40,7 @@ class RefusedDeadLetter(msgspec.Struct, rename="camel", kw_only=True):
 class Outcome(msgspec.Struct, kw_only=True):
     """What one command redrove, and what it could not."""
 
-    redriven: list[Redriven]
+    redriven: list[RedrivenModel]
     refused: list[RefusedDeadLetter]
 
 
@@ -134,7 +134,7 @@ async def _letters(log: EventLog, wanted: dict[str, Any]) -> AsyncIterator[Row]:
         after = rows[-1]["sequence"]
 
 
-def _text(letters: list[DeadLetter], total: int) -> str:
+def _text(letters: list[DeadLetterModel], total: int) -> str:
     rows: list[dict[str, object]] = [
         {
             "id": letter.id,

@@ -8,7 +8,7 @@ from typing import Any
 import click
 import msgspec
 
-from annals.app.history.events import Wanted
+from annals.app.history.events import EventFilter
 from annals.app.history.kinds import EventType, Resource
 from annals.app.history.presenting import Presenter
 from annals.app.wire import encode
@@ -52,7 +52,7 @@ def events(
     """Show the event log; with --json one object a line, shaped as the HTTP API shapes events."""
     if start is not None and last is not None:
         raise click.UsageError("--from and --last both say where to begin. Give one of them.")
-    wanted = Wanted(wish["topic"], wish["resource"], wish["actor"])
+    wanted = EventFilter(wish["topic"], wish["resource"], wish["actor"])
 
     async def work(log: EventLog) -> None:
         await known_project(log, project)
@@ -81,7 +81,7 @@ def events(
 class _Feed:
     """Prints the events that fit."""
 
-    def __init__(self, log: EventLog, project: str | None, wanted: Wanted, *, as_json: bool) -> None:
+    def __init__(self, log: EventLog, project: str | None, wanted: EventFilter, *, as_json: bool) -> None:
         self._reader, self._project, self._wanted, self._as_json = log.reader, project, wanted, as_json
         self._presenter = Presenter(log.database)
 

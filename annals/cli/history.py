@@ -62,7 +62,7 @@ def _vault(log: EventLog, settings: Settings) -> Vault | None:
     return Vault(log.database, master_key(path)) if path.exists() else None
 
 
-def _text(recorded_event: RecordedEvent, event: schemas.Event) -> str:
+def _text(recorded_event: RecordedEvent, event: schemas.EventModel) -> str:
     """A heading, and a line for each field."""
     actor = event.actor.name or event.actor.id
     who = f"{event.actor.type} {actor}".strip()

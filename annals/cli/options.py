@@ -7,7 +7,7 @@ from typing import Any
 import click
 import msgspec
 
-from annals.app.parameters.kinds import Kind, ValidationError
+from annals.app.parameters.kinds import ParameterKind, ValidationError
 from annals.settings import Invalid, Settings, read
 from annals.supervisor.folders import Folders
 
@@ -17,7 +17,7 @@ data_option = click.option(
 )
 
 
-def fitting(kind: Kind) -> Callable[[click.Context, click.Parameter, str | None], Any]:
+def fitting(kind: ParameterKind) -> Callable[[click.Context, click.Parameter, str | None], Any]:
     """An option's callback that judges it as the API judges the parameter of the same name."""
 
     def judged(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Any:

@@ -18,7 +18,7 @@ class HashOptions(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
     threads: int = 4
 
 
-class User(msgspec.Struct, rename="camel", kw_only=True):
+class UserModel(msgspec.Struct, rename="camel", kw_only=True):
     """One user; the hash of a password leaves the instance for nobody. Users themselves hear nothing of hashes."""
 
     id: str = msgspec.field(name="$id")
@@ -42,7 +42,7 @@ class User(msgspec.Struct, rename="camel", kw_only=True):
     accessed_at: str
 
 
-class Session(msgspec.Struct, rename="camel", kw_only=True):
+class SessionModel(msgspec.Struct, rename="camel", kw_only=True):
     """One session; `secret` is told once, to whom a key or the session's own creation entitles to it."""
 
     id: str = msgspec.field(name="$id")
@@ -76,7 +76,7 @@ class Session(msgspec.Struct, rename="camel", kw_only=True):
     mfa_updated_at: str = ""
 
 
-class Team(msgspec.Struct, rename="camel", kw_only=True):
+class TeamModel(msgspec.Struct, rename="camel", kw_only=True):
     """One team; `total` counts its confirmed members."""
 
     id: str = msgspec.field(name="$id")
@@ -87,7 +87,7 @@ class Team(msgspec.Struct, rename="camel", kw_only=True):
     prefs: dict[str, Any] = {}
 
 
-class Membership(msgspec.Struct, rename="camel", kw_only=True):
+class MembershipModel(msgspec.Struct, rename="camel", kw_only=True):
     """One place in a team."""
 
     id: str = msgspec.field(name="$id")
@@ -107,9 +107,9 @@ class Membership(msgspec.Struct, rename="camel", kw_only=True):
     roles: Sequence[str]
 
 
-def present_user(row: Mapping[str, Any], *, with_hash: bool) -> User:
+def present_user(row: Mapping[str, Any], *, with_hash: bool) -> UserModel:
     """A row of `users`."""
-    shown = User(
+    shown = UserModel(
         id=row["user_id"],
         created_at=wire_date(row["created_at"]),
         updated_at=wire_date(row["updated_at"]),
@@ -132,9 +132,9 @@ def present_user(row: Mapping[str, Any], *, with_hash: bool) -> User:
     return shown
 
 
-def present_session(row: Mapping[str, Any], *, email: str, current: bool = False, secret: str = "") -> Session:
+def present_session(row: Mapping[str, Any], *, email: str, current: bool = False, secret: str = "") -> SessionModel:
     """A row of `sessions`, and its user's email."""
-    return Session(
+    return SessionModel(
         id=row["session_id"],
         created_at=wire_date(row["created_at"]),
         updated_at=wire_date(row["created_at"]),
@@ -149,9 +149,9 @@ def present_session(row: Mapping[str, Any], *, email: str, current: bool = False
     )
 
 
-def present_team(row: Mapping[str, Any], total: int) -> Team:
+def present_team(row: Mapping[str, Any], total: int) -> TeamModel:
     """A row of `teams`."""
-    return Team(
+    return TeamModel(
         id=row["team_id"],
         created_at=wire_date(row["created_at"]),
         updated_at=wire_date(row["updated_at"]),
@@ -160,9 +160,9 @@ def present_team(row: Mapping[str, Any], total: int) -> Team:
     )
 
 
-def present_membership(row: Mapping[str, Any], *, user_name: str, user_email: str, team_name: str) -> Membership:
+def present_membership(row: Mapping[str, Any], *, user_name: str, user_email: str, team_name: str) -> MembershipModel:
     """A row of `memberships`, and what its user and team are called."""
-    return Membership(
+    return MembershipModel(
         id=row["membership_id"],
         created_at=wire_date(row["created_at"]),
         updated_at=wire_date(row["updated_at"]),

@@ -8,7 +8,7 @@ from annals.app.edge import negotiation
 from annals.app.executions import queries as execution_queries
 from annals.app.executions.unrecorded import Unsettled
 from annals.app.identity.caller import Caller
-from annals.app.reads import Found, Lookup
+from annals.app.reads import Lookup, ReadResult
 from annals.store.ids import generate_id
 from annals.store.log.log import EventLog, Meta, Recorded
 from tests.simulation.nodes import START_SECONDS, Parts
@@ -76,9 +76,9 @@ class _Services:
     async def signing_secret(self, project: str) -> bytes:
         return b"k" * 32
 
-    async def look_up(self, lookup: Lookup, *key: str) -> Found:
+    async def look_up(self, lookup: Lookup, *key: str) -> ReadResult:
         rows = await self._parts.database.rows(lookup.sql, [[part] for part in key])
-        return Found(rows, 0)
+        return ReadResult(rows, 0)
 
 
 class SimulatedCall:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from annals.app.deployments import queries as deployment_queries
 from annals.app.deployments import uploads
-from annals.app.deployments.ranges import Chunk
+from annals.app.deployments.ranges import UploadChunk
 from annals.app.edge.errors import RateLimited, SynchronousTimeout
 from annals.app.executions.run import run_now
 from annals.domain.base import Key
@@ -181,7 +181,7 @@ class Client:
         }
         return await self._run(delete_execution, Execution.key(PROJECT, execution_id), **recorded_events)
 
-    async def upload_chunk(self, function_id: str, deployment_id: str, chunk: Chunk, data: bytes) -> Any:
+    async def upload_chunk(self, function_id: str, deployment_id: str, chunk: UploadChunk, data: bytes) -> Any:
         """One chunk, as the route takes it."""
         incarnation = self._incarnation(function_id)
         if incarnation is None:
@@ -201,7 +201,7 @@ class Client:
 def _upload(function_id: str, deployment_id: str, incarnation: int, *, activate: bool) -> uploads.Upload:
     return uploads.Upload(
         function_id=function_id,
-        owner=deployment_queries.Owner(incarnation, "main.js", ""),
+        owner=deployment_queries.DeploymentOwner(incarnation, "main.js", ""),
         deployment_id=deployment_id,
         type="manual",
         entrypoint="main.js",

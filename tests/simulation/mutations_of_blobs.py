@@ -5,7 +5,7 @@ from typing import Any
 from unittest import mock
 
 from annals.app.deployments import uploads
-from annals.app.deployments.ranges import Chunk
+from annals.app.deployments.ranges import UploadChunk
 from annals.domain.commands.deployments import complete_upload
 from annals.domain.deployment import Deployment
 from annals.domain.errors import DomainError
@@ -21,7 +21,7 @@ from tests.simulation.mutations import found_by, planted
 def event_before_its_blob() -> AbstractContextManager[object]:
     """A source is recorded, and then put where its event says."""
 
-    async def complete(call: Any, upload: uploads.Upload, chunk: Chunk) -> Any:
+    async def complete(call: Any, upload: uploads.Upload, chunk: UploadChunk) -> Any:
         blobs, parts = call.services.blobs, uploads._parts(call, upload.deployment_id)
         whole = b"".join([await blobs.get(f"{parts}/{number}") for number in range(chunk.parts)])
         place = source_key(call.project_id, upload.deployment_id)

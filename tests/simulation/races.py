@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from annals.app.deployments.ranges import Chunk
+from annals.app.deployments.ranges import UploadChunk
 from annals.domain.deployment import Deployment
 from annals.domain.errors import FunctionAlreadyExists
 from annals.domain.function import Function
@@ -267,10 +267,10 @@ async def job_messages_come_twice(world: World, rng: random.Random) -> None:
     await calm(world)
 
 
-def chunks(count: int) -> list[tuple[Chunk, bytes]]:
+def chunks(count: int) -> list[tuple[UploadChunk, bytes]]:
     """A file in so many chunks; their sizes are the test's, for the code under it only counts them."""
     data = [bytes([65 + number]) * 4 for number in range(count)]
-    return [(Chunk(number, count, 4, 4 * count), part) for number, part in enumerate(data)]
+    return [(UploadChunk(number, count, 4, 4 * count), part) for number, part in enumerate(data)]
 
 
 def play(name: str, trial: int) -> World:

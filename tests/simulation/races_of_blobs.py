@@ -3,7 +3,7 @@
 import asyncio
 import random
 
-from annals.app.deployments.ranges import Chunk
+from annals.app.deployments.ranges import UploadChunk
 from annals.domain.deployment import Deployment
 from tests.simulation.blobs import digest
 from tests.simulation.calls import PROJECT
@@ -40,7 +40,7 @@ async def uploads_meet_a_store_that_fails(world: World, rng: random.Random) -> N
 
 
 async def _until_answered(
-    world: World, rng: random.Random, clients: tuple[Client, Client], chunk: Chunk, data: bytes
+    world: World, rng: random.Random, clients: tuple[Client, Client], chunk: UploadChunk, data: bytes
 ) -> None:
     for _ in range(_TRIES):
         client = rng.choice(clients)

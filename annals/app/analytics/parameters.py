@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from annals.app.parameters import ArrayList, Boolean, OneOf, Parameters, Range, ValidationError, optional
+from annals.app.parameters import ArrayList, Boolean, IntegerRange, OneOf, Parameters, ValidationError, optional
 from annals.domain.errors import ArgumentInvalid
 from annals.projections.usage.executions import Wanted
 from annals.projections.usage.question import (
@@ -81,7 +81,7 @@ ASK = Parameters(
     groupBy=optional(ArrayList(OneOf(DIMENSIONS), 4), []),
     measures=optional(ArrayList(OneOf(tuple(MEASURES)), len(MEASURES)), ["count"]),
     filters=optional(ArrayList(Filter(FILTERS), 50), []),
-    top=optional(Range(1, 100), 10),
+    top=optional(IntegerRange(1, 100), 10),
     compare=optional(Boolean(loose=True), False),
     format=optional(OneOf(("json", "csv"))),
 )
@@ -89,8 +89,8 @@ ASK = Parameters(
 EXECUTIONS = Parameters(
     **_RANGE,
     filters=optional(ArrayList(Filter(DIMENSIONS), 50), []),
-    cursor=optional(Range(0, 2**62), 0),
-    limit=optional(Range(1, 1000), 25),
+    cursor=optional(IntegerRange(0, 2**62), 0),
+    limit=optional(IntegerRange(1, 1000), 25),
 )
 
 

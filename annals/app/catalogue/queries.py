@@ -6,7 +6,7 @@ from importlib.resources import files
 
 import msgspec
 
-from annals.app.catalogue.schemas import RuntimeList, Template, runtime, template
+from annals.app.catalogue.schemas import RuntimeListModel, TemplateModel, runtime, template
 from annals.app.wire import encode
 from annals.domain.runtimes import RUNTIMES
 
@@ -14,7 +14,7 @@ USE_CASES = ("starter", "databases", "ai", "messaging", "utilities", "dev-tools"
 
 
 @lru_cache(maxsize=1)
-def _index() -> tuple[Template, ...]:
+def _index() -> tuple[TemplateModel, ...]:
     entries = msgspec.json.decode(files(__package__).joinpath("templates.json").read_bytes())
     return tuple(template(entry) for entry in entries)
 
@@ -23,11 +23,11 @@ def _index() -> tuple[Template, ...]:
 def runtimes(offered: frozenset[str]) -> bytes:
     """The runtimes that are offered, as their list's JSON."""
     rows = [runtime(known) for known in RUNTIMES.values() if known.id in offered]
-    return encode(RuntimeList(len(rows), rows))
+    return encode(RuntimeListModel(len(rows), rows))
 
 
 @lru_cache(maxsize=4)
-def templates(offered: frozenset[str]) -> tuple[Template, ...]:
+def templates(offered: frozenset[str]) -> tuple[TemplateModel, ...]:
     """All templates in the catalogue's order, with the runtimes of theirs that are offered."""
     return tuple(
         msgspec.structs.replace(entry, runtimes=[one for one in entry.runtimes if one.name in offered])
@@ -35,7 +35,9 @@ def templates(offered: frozenset[str]) -> tuple[Template, ...]:
     )
 
 
-def matching(all_of: Sequence[Template], *, use_cases: Collection[str], runtime_ids: Collection[str]) -> list[Template]:
+def matching(
+    all_of: Sequence[TemplateModel], *, use_cases: Collection[str], runtime_ids: Collection[str]
+) -> list[TemplateModel]:
     """Templates with at least one of the use cases and one of the runtimes; an empty filter passes all."""
     return [
         entry

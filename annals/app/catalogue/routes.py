@@ -6,7 +6,7 @@ from annals.app.edge.call import Call
 from annals.app.edge.errors import NoExecutor, TemplateNotFound
 from annals.app.edge.routing import Operation
 from annals.app.identity.scopes import FUNCTIONS_READ
-from annals.app.parameters import ArrayList, Boolean, OneOf, Parameters, Range, Text, optional, required
+from annals.app.parameters import ArrayList, Boolean, IntegerRange, OneOf, Parameters, Text, optional, required
 from annals.domain.runtimes import RUNTIMES
 
 LIST_RUNTIMES = Parameters(available=optional(Boolean(loose=True), False))
@@ -14,8 +14,8 @@ LIST_SPECIFICATIONS = Parameters(type=optional(OneOf(("runtimes", "builds"), str
 LIST_TEMPLATES = Parameters(
     runtimes=optional(ArrayList(OneOf(tuple(RUNTIMES)), 100), []),
     useCases=optional(ArrayList(OneOf(queries.USE_CASES, strict=False), 100), []),
-    limit=optional(Range(1, 5000), 25),
-    offset=optional(Range(0, 5000), 0),
+    limit=optional(IntegerRange(1, 5000), 25),
+    offset=optional(IntegerRange(0, 5000), 0),
     total=optional(Boolean(loose=True), True),
 )
 GET_TEMPLATE = Parameters(templateId=required(Text(128)))
@@ -34,14 +34,14 @@ async def list_runtimes(call: Call) -> Answer:
 
 async def list_specifications(call: Call) -> Answer:
     offered = [schemas.specification(known) for known in call.services.specifications.values()]
-    return json_answer(schemas.SpecificationList(len(offered), offered))
+    return json_answer(schemas.SpecificationListModel(len(offered), offered))
 
 
 async def list_templates(call: Call) -> Answer:
     values = call.values
     found = queries.matching(_templates(call), use_cases=values["useCases"], runtime_ids=values["runtimes"])
     page = found[values["offset"] : values["offset"] + values["limit"]]
-    return json_answer(schemas.TemplateList(len(found) if values["total"] else 0, page))
+    return json_answer(schemas.TemplateListModel(len(found) if values["total"] else 0, page))
 
 
 async def get_template(call: Call) -> Answer:
@@ -51,7 +51,7 @@ async def get_template(call: Call) -> Answer:
     raise TemplateNotFound
 
 
-def _templates(call: Call) -> tuple[schemas.Template, ...]:
+def _templates(call: Call) -> tuple[schemas.TemplateModel, ...]:
     return queries.templates(frozenset(call.services.runtimes))
 
 

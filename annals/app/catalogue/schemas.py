@@ -7,7 +7,7 @@ import msgspec
 from annals.domain import catalogue, runtimes
 
 
-class Runtime(msgspec.Struct, rename="camel", kw_only=True):
+class RuntimeModel(msgspec.Struct, rename="camel", kw_only=True):
     id: str = msgspec.field(name="$id")
     key: str
     name: str
@@ -18,31 +18,31 @@ class Runtime(msgspec.Struct, rename="camel", kw_only=True):
     supports: tuple[str, ...]
 
 
-class RuntimeList(msgspec.Struct):
+class RuntimeListModel(msgspec.Struct):
     total: int
-    runtimes: list[Runtime]
+    runtimes: list[RuntimeModel]
 
 
-class Specification(msgspec.Struct):
+class SpecificationModel(msgspec.Struct):
     memory: int
     cpus: float
     enabled: bool
     slug: str
 
 
-class SpecificationList(msgspec.Struct):
+class SpecificationListModel(msgspec.Struct):
     total: int
-    specifications: list[Specification]
+    specifications: list[SpecificationModel]
 
 
-class TemplateRuntime(msgspec.Struct, rename="camel"):
+class TemplateRuntimeModel(msgspec.Struct, rename="camel"):
     name: str
     commands: str
     entrypoint: str
     provider_root_directory: str
 
 
-class TemplateVariable(msgspec.Struct):
+class TemplateVariableModel(msgspec.Struct):
     name: str
     description: str
     value: str
@@ -52,7 +52,7 @@ class TemplateVariable(msgspec.Struct):
     type: str
 
 
-class Template(msgspec.Struct, rename="camel", kw_only=True):
+class TemplateModel(msgspec.Struct, rename="camel", kw_only=True):
     icon: str
     id: str
     name: str
@@ -62,23 +62,23 @@ class Template(msgspec.Struct, rename="camel", kw_only=True):
     cron: str
     timeout: int
     use_cases: list[str]
-    runtimes: list[TemplateRuntime]
+    runtimes: list[TemplateRuntimeModel]
     instructions: str
     vcs_provider: str
     provider_repository_id: str
     provider_owner: str
     provider_version: str
-    variables: list[TemplateVariable]
+    variables: list[TemplateVariableModel]
     scopes: list[str]
 
 
-class TemplateList(msgspec.Struct):
+class TemplateListModel(msgspec.Struct):
     total: int
-    templates: list[Template]
+    templates: list[TemplateModel]
 
 
-def runtime(known: runtimes.Runtime) -> Runtime:
-    return Runtime(
+def runtime(known: runtimes.Runtime) -> RuntimeModel:
+    return RuntimeModel(
         id=known.id,
         key=known.key,
         name=known.name,
@@ -90,13 +90,13 @@ def runtime(known: runtimes.Runtime) -> Runtime:
     )
 
 
-def specification(known: catalogue.Specification) -> Specification:
-    return Specification(memory=known.memory, cpus=known.cpus, enabled=True, slug=known.slug)
+def specification(known: catalogue.Specification) -> SpecificationModel:
+    return SpecificationModel(memory=known.memory, cpus=known.cpus, enabled=True, slug=known.slug)
 
 
-def template(entry: dict[str, Any]) -> Template:
+def template(entry: dict[str, Any]) -> TemplateModel:
     """An entry of the index."""
-    return Template(
+    return TemplateModel(
         icon=entry["icon"],
         id=entry["id"],
         name=entry["name"],
@@ -107,7 +107,7 @@ def template(entry: dict[str, Any]) -> Template:
         timeout=entry["timeout"],
         use_cases=entry["useCases"],
         runtimes=[
-            TemplateRuntime(name, directory["commands"], directory["entrypoint"], root)
+            TemplateRuntimeModel(name, directory["commands"], directory["entrypoint"], root)
             for root, directory in entry["runtimesByDirectory"].items()
             for name in directory["runtimes"]
         ],
@@ -121,8 +121,8 @@ def template(entry: dict[str, Any]) -> Template:
     )
 
 
-def _variable(entry: dict[str, Any]) -> TemplateVariable:
-    return TemplateVariable(
+def _variable(entry: dict[str, Any]) -> TemplateVariableModel:
+    return TemplateVariableModel(
         name=entry["name"],
         description=entry["description"],
         value=entry.get("value", ""),

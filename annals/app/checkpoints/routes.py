@@ -5,13 +5,13 @@ from annals.app.edge.answers import Answer, json_answer
 from annals.app.edge.call import Call
 from annals.app.edge.routing import Operation
 from annals.app.identity.scopes import EVENTS_READ
-from annals.app.parameters import Boolean, Parameters, Queries, Range, optional, required
+from annals.app.parameters import Boolean, IntegerRange, ListQueries, Parameters, optional, required
 from annals.app.queries.page import Page
 
 _MOST = 2**62
-_SIZE = Range(1, _MOST)
-LIST = Parameters(queries=optional(Queries(queries.LIST), Page()), total=optional(Boolean(loose=True), True))
-PROOF = Parameters(position=required(Range(1, _MOST)), checkpoint=optional(_SIZE))
+_SIZE = IntegerRange(1, _MOST)
+LIST = Parameters(queries=optional(ListQueries(queries.LIST), Page()), total=optional(Boolean(loose=True), True))
+PROOF = Parameters(position=required(IntegerRange(1, _MOST)), checkpoint=optional(_SIZE))
 CONSISTENCY = Parameters(**{"from": required(_SIZE), "to": optional(_SIZE)})
 
 

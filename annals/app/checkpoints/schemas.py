@@ -11,7 +11,7 @@ from annals.app.wire import wire_date
 from annals.store.postgres.database import Row
 
 
-class Checkpoint(msgspec.Struct):
+class CheckpointModel(msgspec.Struct):
     """`size` events up to `position` have this root; `note` says so over the log's signature."""
 
     id: str = msgspec.field(name="$id")
@@ -22,7 +22,7 @@ class Checkpoint(msgspec.Struct):
     note: str
 
 
-class Proof(msgspec.Struct, rename="camel"):
+class ProofModel(msgspec.Struct, rename="camel"):
     """`leaf` holds every byte of the event that is sealed; hashed, and with `hashes`, it leads to the root."""
 
     position: int
@@ -30,19 +30,19 @@ class Proof(msgspec.Struct, rename="camel"):
     leaf: str
     leaf_hash: str
     hashes: list[str]
-    checkpoint: Checkpoint
+    checkpoint: CheckpointModel
 
 
-class Joined(msgspec.Struct):
+class JoinedModel(msgspec.Struct):
     """`hashes` prove that the log of `from` is the beginning of that of `to`."""
 
-    former: Checkpoint = msgspec.field(name="from")
-    later: Checkpoint = msgspec.field(name="to")
+    former: CheckpointModel = msgspec.field(name="from")
+    later: CheckpointModel = msgspec.field(name="to")
     hashes: list[str]
 
 
-def present(row: Row) -> Checkpoint:
-    return Checkpoint(
+def present(row: Row) -> CheckpointModel:
+    return CheckpointModel(
         id=str(row["size"]),
         created_at=wire_date(row.get("created_at") or row["signed_at"]),
         size=row["size"],
@@ -52,8 +52,8 @@ def present(row: Row) -> Checkpoint:
     )
 
 
-def present_inclusion(found: Inclusion) -> Proof:
-    return Proof(
+def present_inclusion(found: Inclusion) -> ProofModel:
+    return ProofModel(
         position=found.row.position,
         leaf_index=found.leaf,
         leaf=_text(found.leaf_bytes),
@@ -63,8 +63,8 @@ def present_inclusion(found: Inclusion) -> Proof:
     )
 
 
-def present_consistency(found: Consistency) -> Joined:
-    return Joined(former=present(found.former), later=present(found.later), hashes=_texts(found.path))
+def present_consistency(found: Consistency) -> JoinedModel:
+    return JoinedModel(former=present(found.former), later=present(found.later), hashes=_texts(found.path))
 
 
 def present_list(rows: Iterable[Row], total: int) -> dict[str, Any]:

@@ -10,14 +10,14 @@ from annals.app.edge.origins import host_of
 from annals.app.edge.routing import Operation
 from annals.app.identity.credentials import ACCESS
 from annals.app.identity.scopes import CONSOLE, KEYS_WRITE, PROJECTS_WRITE
-from annals.app.parameters import ArrayList, OneOf, Parameters, Range, Uid, optional, required
+from annals.app.parameters import ArrayList, IntegerRange, OneOf, Parameters, Uid, optional, required
 from annals.app.wire import wire_date
 from annals.domain.errors import ProjectNotFound, UserUnauthorized
 from annals.domain.scopes import PROJECT_SCOPES
 from annals.store.secrets.tokens import Claims, ephemeral_key
 
 _SCOPES = ArrayList(OneOf(PROJECT_SCOPES), 200)
-_DURATION = Range(1, 3600)
+_DURATION = IntegerRange(1, 3600)
 EPHEMERAL = Parameters(scopes=required(_SCOPES), duration=required(_DURATION))
 PROJECT_JWT = Parameters(
     projectId=required(Uid()), scopes=required(_SCOPES), duration=optional(_DURATION, 900)
@@ -27,7 +27,7 @@ PROJECT_JWT = Parameters(
 async def variables(call: Call) -> Answer:
     settings = call.services.settings
     return json_answer(
-        schemas.Variables(
+        schemas.VariablesModel(
             functions=settings.functions_domain,
             size_limit=settings.upload_limit_bytes,
             storage_limit=settings.upload_limit_bytes,
@@ -40,7 +40,7 @@ async def variables(call: Call) -> Answer:
 
 async def regions(call: Call) -> Answer:
     name = call.services.settings.region
-    return json_answer(schemas.Regions(1, [schemas.Region(id=name, name=name)]))
+    return json_answer(schemas.RegionsModel(1, [schemas.RegionModel(id=name, name=name)]))
 
 
 async def create_ephemeral_key(call: Call) -> Answer:
@@ -50,7 +50,7 @@ async def create_ephemeral_key(call: Call) -> Answer:
         raise UnauthorizedScope(f"A key cannot hand out the scope {beyond[0]}, which it does not hold itself.")
     key_id = call.new_id()
     expires, secret = await _made(call, call.project_id, key_id, call.api_version.key_prefix)
-    key = schemas.EphemeralKey(
+    key = schemas.EphemeralKeyModel(
         id=key_id,
         created_at=wire_date(now),
         updated_at=wire_date(now),
@@ -69,7 +69,7 @@ async def create_project_jwt(call: Call) -> Answer:
     if not found.rows[0]["known"]:
         raise ProjectNotFound
     _, secret = await _made(call, project_id, call.new_id(), "dynamic")
-    return json_answer(schemas.Jwt(secret), status=201)
+    return json_answer(schemas.JwtModel(secret), status=201)
 
 
 async def _made(call: Call, project_id: str, key_id: str, prefix: str) -> tuple[datetime, str]:

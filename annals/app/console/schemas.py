@@ -3,7 +3,7 @@
 import msgspec
 
 
-class Variables(msgspec.Struct):
+class VariablesModel(msgspec.Struct):
     """What of the instance's configuration its clients need, under the names of the reference's environment.
 
     Sizes in bytes, times in seconds, an empty text for what this instance has not.
@@ -26,7 +26,7 @@ class Variables(msgspec.Struct):
     assistant: bool = msgspec.field(name="_APP_ASSISTANT_ENABLED", default=False)
 
 
-class Region(msgspec.Struct, kw_only=True):
+class RegionModel(msgspec.Struct, kw_only=True):
     """Where an instance runs."""
 
     id: str = msgspec.field(name="$id")
@@ -35,18 +35,18 @@ class Region(msgspec.Struct, kw_only=True):
     default: bool = True
 
 
-class Regions(msgspec.Struct):
+class RegionsModel(msgspec.Struct):
     total: int
-    regions: list[Region]
+    regions: list[RegionModel]
 
 
-class Jwt(msgspec.Struct):
+class JwtModel(msgspec.Struct):
     """A key that code may call the API with, as the former generation names it."""
 
     jwt: str
 
 
-class EphemeralKey(msgspec.Struct, rename="camel", kw_only=True):
+class EphemeralKeyModel(msgspec.Struct, rename="camel", kw_only=True):
     """A key that nothing stores: it lasts until `expire`, and cannot be taken back before."""
 
     id: str = msgspec.field(name="$id")

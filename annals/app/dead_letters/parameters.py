@@ -1,10 +1,10 @@
 """The parameter tables of dead letters."""
 
 from annals.app.dead_letters.queries import LIST as SCHEMA
-from annals.app.parameters import Boolean, Parameters, Queries, Uid, optional, required
+from annals.app.parameters import Boolean, ListQueries, Parameters, Uid, optional, required
 from annals.app.queries.page import Page
 
-_QUERIES = optional(Queries(SCHEMA), Page())
+_QUERIES = optional(ListQueries(SCHEMA), Page())
 
 LIST = Parameters(
     functionId=required(Uid()),

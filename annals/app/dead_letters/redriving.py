@@ -2,7 +2,7 @@
 
 import msgspec
 
-from annals.app.dead_letters.schemas import Redriven
+from annals.app.dead_letters.schemas import RedrivenModel
 from annals.application.executions.context import Context, Environments
 from annals.application.executions.runs import deployment_of
 from annals.domain.commands.executions import redrive_execution
@@ -24,7 +24,7 @@ class Redriver:
 
     async def redrive(
         self, execution_id: str, *, function_id: str, incarnation: int, meta: Meta, own_id: str = ""
-    ) -> tuple[Redriven, Recorded]:
+    ) -> tuple[RedrivenModel, Recorded]:
         """Redrive one, as the execution `own_id` where one is given.
 
         Raises DeadLetterNotFound, DeploymentNotFound, BuildNotReady, and as the store does.
@@ -53,7 +53,7 @@ class Redriver:
             pinned=letter.pinned,
             retries=context.policy.retries_of_calls,
         )
-        return Redriven(dead_letter_id=execution_id, execution_id=own_id), recorded
+        return RedrivenModel(dead_letter_id=execution_id, execution_id=own_id), recorded
 
     async def _context(self, letter: Execution, own_id: str) -> tuple[Context, str]:
         """The function with the deployment that would answer now: a call that cannot run stays a dead letter."""

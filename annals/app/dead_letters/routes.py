@@ -54,7 +54,7 @@ async def redrive_many(call: Call) -> Answer:
     function_id, incarnation, page = call.values["functionId"], await _function(call), call.values["queries"]
     found = await queries.read_dead_letters(call, function_id, incarnation, page, counted=True, limit=MOST_REDRIVEN)
     ids = [row["execution_id"] for row in found.rows]
-    done: list[schemas.Redriven] = []
+    done: list[schemas.RedrivenModel] = []
     would: list[Recorded] = []
     damaged: list[ContentDamaged] = []
     for first in range(0, len(ids), _AT_ONCE):
@@ -75,7 +75,7 @@ async def redrive_many(call: Call) -> Answer:
             raise damage
         log.error("content_damaged", error=str(damage))
     remaining = max(0, found.total - len(ids)) + len(damaged)
-    return json_answer(schemas.RedrivenList(total=len(done), remaining=remaining, redriven=done), status=202)
+    return json_answer(schemas.RedrivenListModel(total=len(done), remaining=remaining, redriven=done), status=202)
 
 
 async def discard(call: Call) -> Answer:
@@ -97,7 +97,7 @@ async def discard(call: Call) -> Answer:
 
 async def _redrive(
     call: Call, function_id: str, incarnation: int, execution_id: str
-) -> tuple[schemas.Redriven, Recorded]:
+) -> tuple[schemas.RedrivenModel, Recorded]:
     services = call.services
     redriver = Redriver(services.log, services.vault, services.environments, project_id=call.project_id)
     done, recorded = await redriver.redrive(

@@ -8,7 +8,7 @@ import msgspec
 from annals.app.wire import wire_date
 
 
-class DeadLetter(msgspec.Struct, rename="camel", kw_only=True):
+class DeadLetterModel(msgspec.Struct, rename="camel", kw_only=True):
     """An execution that was given up. `reason` is why its last attempt failed, `message` says it in words."""
 
     id: str = msgspec.field(name="$id")
@@ -26,24 +26,24 @@ class DeadLetter(msgspec.Struct, rename="camel", kw_only=True):
     input_size: int
 
 
-class Redriven(msgspec.Struct, rename="camel", kw_only=True):
+class RedrivenModel(msgspec.Struct, rename="camel", kw_only=True):
     """A dead letter, and the execution that was asked for in its place."""
 
     dead_letter_id: str
     execution_id: str
 
 
-class RedrivenList(msgspec.Struct, kw_only=True):
+class RedrivenListModel(msgspec.Struct, kw_only=True):
     """What one request redrove; `remaining` dead letters match the queries still."""
 
     total: int
     remaining: int
-    redriven: Sequence[Redriven]
+    redriven: Sequence[RedrivenModel]
 
 
-def present(row: Mapping[str, Any]) -> DeadLetter:
+def present(row: Mapping[str, Any]) -> DeadLetterModel:
     """A row of `executions` that has a `dead_reason`."""
-    return DeadLetter(
+    return DeadLetterModel(
         id=row["execution_id"],
         created_at=wire_date(row["created_at"]),
         updated_at=wire_date(row["updated_at"]),

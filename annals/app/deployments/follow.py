@@ -18,7 +18,7 @@ SILENCE = 15.0
 """Seconds after which a comment shows that the connection still is one."""
 
 
-class Ended(msgspec.Struct):
+class BuildEnded(msgspec.Struct):
     """The last event's data."""
 
     status: str
@@ -44,7 +44,7 @@ async def follow(call: Call, row: Row) -> AsyncIterator[bytes]:
             quiet = 0.0
             yield b"id: %d-%d\nevent: log\ndata: %b\n\n" % (epoch, len(text), encode(new))
         if row["status"] not in OPEN:
-            yield b"event: end\ndata: %b\n\n" % encode(Ended(row["status"]))
+            yield b"event: end\ndata: %b\n\n" % encode(BuildEnded(row["status"]))
             return
         await asyncio.sleep(PAUSE)
         quiet += PAUSE
@@ -53,7 +53,7 @@ async def follow(call: Call, row: Row) -> AsyncIterator[bytes]:
             yield b": waiting\n\n"
         following = await queries.find_row(call, deployment_id)
         if following is None:
-            yield b"event: end\ndata: %b\n\n" % encode(Ended("deleted"))
+            yield b"event: end\ndata: %b\n\n" % encode(BuildEnded("deleted"))
             return
         row = following
 

@@ -1,13 +1,13 @@
 """The parameter tables of deployments."""
 
 from annals.app.deployments.queries import LIST as SCHEMA
-from annals.app.parameters import Boolean, OneOf, Parameters, Queries, Text, Uid, optional, required
+from annals.app.parameters import Boolean, ListQueries, OneOf, Parameters, Text, Uid, optional, required
 from annals.app.queries.page import Page
 
 ONE = Parameters(functionId=required(Uid()), deploymentId=required(Uid()))
 LIST = Parameters(
     functionId=required(Uid()),
-    queries=optional(Queries(SCHEMA), Page()),
+    queries=optional(ListQueries(SCHEMA), Page()),
     search=optional(Text(256)),
     total=optional(Boolean(loose=True), True),
 )

@@ -47,7 +47,7 @@ OF_FUNCTION = (
 )
 
 
-class Owner(msgspec.Struct, frozen=True):
+class DeploymentOwner(msgspec.Struct, frozen=True):
     """What a new deployment takes from its function; `incarnation` is the position of the function's creation."""
 
     incarnation: int
@@ -60,15 +60,15 @@ class Owner(msgspec.Struct, frozen=True):
     provider_silent_mode: bool = False
 
 
-async def read_owner(call: Call, function_id: str) -> Owner:
+async def read_owner(call: Call, function_id: str) -> DeploymentOwner:
     """Raises FunctionNotFound."""
     found = await call.services.reads.look_up(FUNCTION, call.project_id, function_id)
     call.seen(found.position)
     if not found.rows:
         raise FunctionNotFound
     row = found.rows[0]
-    fields = {name: row[name] for name in Owner.__struct_fields__ if name != "incarnation"}
-    return Owner(incarnation=row["sequence"], **fields)
+    fields = {name: row[name] for name in DeploymentOwner.__struct_fields__ if name != "incarnation"}
+    return DeploymentOwner(incarnation=row["sequence"], **fields)
 
 
 async def find_row(call: Call, deployment_id: str) -> Row | None:

@@ -17,7 +17,7 @@ _ANY_RANGE = re.compile(r"bytes=([0-9]{0,15})-([0-9]{0,15})", re.ASCII)
 _RANGE = re.compile(r"bytes=([0-9]{1,15})-([0-9]{0,15})", re.ASCII)
 
 
-class Chunk(NamedTuple):
+class UploadChunk(NamedTuple):
     """One chunk of an upload of `size` bytes: its number from 0, and how many there are in all."""
 
     number: int
@@ -32,7 +32,7 @@ def total_of(header: str) -> int:
     return int(match[1]) if match else 0
 
 
-def parse_chunk(header: str) -> Chunk | None:
+def parse_chunk(header: str) -> UploadChunk | None:
     """What a Content-Range says; None for one that covers everything, which is a normal upload.
 
     Raises ContentRangeInvalid.
@@ -48,7 +48,7 @@ def parse_chunk(header: str) -> Chunk | None:
         return None
     if start % CHUNK or (after - start != CHUNK and after != size) or after - start > CHUNK:
         raise ContentRangeInvalid(f"Chunks are {CHUNK} bytes each, but for the last one.")
-    return Chunk(start // CHUNK, -(-size // CHUNK), after - start, size)
+    return UploadChunk(start // CHUNK, -(-size // CHUNK), after - start, size)
 
 
 def asked_range(header: str, size: int) -> tuple[int, int] | None:

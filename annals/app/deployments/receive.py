@@ -5,7 +5,7 @@ from typing import Any
 
 from annals.app.deployments import queries, uploads
 from annals.app.deployments.form import FIELDS_LIMIT, read_form
-from annals.app.deployments.ranges import Chunk, parse_chunk, total_of
+from annals.app.deployments.ranges import UploadChunk, parse_chunk, total_of
 from annals.app.edge import hints
 from annals.app.edge.call import Call
 from annals.app.edge.errors import ContentRangeInvalid, FileEmpty, FileTypeUnsupported
@@ -30,8 +30,8 @@ class Reception:
     def __init__(self, call: Call) -> None:
         self._call = call
         self._function_id: str = call.path_values["functionId"]
-        self._owner: queries.Owner | None = None
-        self._chunk: Chunk | None = None
+        self._owner: queries.DeploymentOwner | None = None
+        self._chunk: UploadChunk | None = None
         self._range_refused: DomainError | None = None
         self._file_refused: DomainError | None = None
         self._name: str | None = None
@@ -39,7 +39,7 @@ class Reception:
         self._deployment_id = generate_id()
         self._limit = call.services.settings.upload_limit_bytes or None
 
-    async def receive(self) -> tuple[uploads.Upload, Blob | Chunk]:
+    async def receive(self) -> tuple[uploads.Upload, Blob | UploadChunk]:
         """What the deployment is to be made of: a stored source, or a part of one. Raises the first refusal.
 
         Then no file is left behind.

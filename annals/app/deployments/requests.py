@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from annals.app.deployments.queries import Owner, find_row, read_owner
+from annals.app.deployments.queries import DeploymentOwner, find_row, read_owner
 from annals.app.edge.call import Call
 from annals.app.installations.queries import require_installation
 from annals.domain.commands.deployments import request_deployment
@@ -61,7 +61,7 @@ async def first(call: Call, function_id: str) -> None:
     await request(call, function_id, owner, remote, origin, activate=True, deployment_id=generate_id())
 
 
-async def again(call: Call, deployment_id: str, owner: Owner, *, activate: bool) -> Row:
+async def again(call: Call, deployment_id: str, owner: DeploymentOwner, *, activate: bool) -> Row:
     """The same once more, for a deployment whose source never came. Raises DeploymentNotFound if it was uploaded."""
     former = await call.services.log.load(Deployment.key(call.project_id, deployment_id))
     if not isinstance(former, Deployment) or former.remote is None:
@@ -71,7 +71,7 @@ async def again(call: Call, deployment_id: str, owner: Owner, *, activate: bool)
     )
 
 
-def connected(owner: Owner, kind: Any, reference: str) -> tuple[Remote, Origin]:
+def connected(owner: DeploymentOwner, kind: Any, reference: str) -> tuple[Remote, Origin]:
     """A reference of a function's repository, and what is known of it so far."""
     repository_owner, _, name = owner.provider_repository_id.rpartition("/")
     remote = Remote(
@@ -96,7 +96,7 @@ def connected(owner: Owner, kind: Any, reference: str) -> tuple[Remote, Origin]:
 async def request(
     call: Call,
     function_id: str,
-    owner: Owner,
+    owner: DeploymentOwner,
     remote: Remote,
     origin: Origin,
     *,

@@ -9,7 +9,7 @@ from annals.app.deployments import as_of as past
 from annals.app.deployments import parameters, queries, requests, uploads
 from annals.app.deployments.download import download
 from annals.app.deployments.follow import follow
-from annals.app.deployments.ranges import Chunk
+from annals.app.deployments.ranges import UploadChunk
 from annals.app.deployments.receive import Reception
 from annals.app.edge.answers import Answer, no_content, raw_json_answer
 from annals.app.edge.call import Call
@@ -37,7 +37,7 @@ CANCEL_SECONDS = 1.0
 async def create(call: Call) -> Answer:
     """An upload; a part of one needs no idempotency key, since its place and its deployment's id say what it is."""
     upload, content = await Reception(call).receive()
-    if isinstance(content, Chunk):
+    if isinstance(content, UploadChunk):
         return raw_json_answer(
             await queries.present_row(call, await uploads.add_chunk(call, upload, content)), status=202
         )

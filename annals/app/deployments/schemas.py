@@ -12,7 +12,7 @@ from annals.app.wire import unset_unless, wire_date
 MOST_LOG_CHARACTERS = 1_000_000
 
 
-class Deployment(msgspec.Struct, rename="camel", kw_only=True):
+class DeploymentModel(msgspec.Struct, rename="camel", kw_only=True):
     """One deployment; `buildId` and screenshots are of other times and products."""
 
     id: str = msgspec.field(name="$id")
@@ -46,17 +46,17 @@ class Deployment(msgspec.Struct, rename="camel", kw_only=True):
     provider_branch_url: str
 
 
-FIELDS = frozenset(field.encode_name for field in msgspec.structs.fields(Deployment))
+FIELDS = frozenset(field.encode_name for field in msgspec.structs.fields(DeploymentModel))
 """What `select` may name."""
 
-_PROVIDER = tuple(name for name in Deployment.__struct_fields__ if name.startswith("provider_"))
+_PROVIDER = tuple(name for name in DeploymentModel.__struct_fields__ if name.startswith("provider_"))
 
 
-def present(row: Mapping[str, Any], log: str, api_version: ApiVersion) -> Deployment:
+def present(row: Mapping[str, Any], log: str, api_version: ApiVersion) -> DeploymentModel:
     """A row of `deployments` with its log."""
     later = not api_version.former_names
     source_size = max(row["source_size"], row["upload_size"])  # the latter is known from the first chunk on
-    return Deployment(
+    return DeploymentModel(
         id=row["deployment_id"],
         created_at=wire_date(row["created_at"]),
         updated_at=wire_date(row["updated_at"]),
@@ -78,7 +78,7 @@ def present(row: Mapping[str, Any], log: str, api_version: ApiVersion) -> Deploy
     )
 
 
-def selected(deployment: Deployment, names: frozenset[str]) -> dict[str, Any]:
+def selected(deployment: DeploymentModel, names: frozenset[str]) -> dict[str, Any]:
     """The fields that were selected, and those that begin with `$`."""
     fields: dict[str, Any] = msgspec.to_builtins(deployment)
     return {name: value for name, value in fields.items() if name.startswith("$") or name in names}

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from annals.app.deployments import queries
-from annals.app.deployments.ranges import Chunk
+from annals.app.deployments.ranges import UploadChunk
 from annals.app.edge.call import Call
 from annals.app.edge.errors import ContentRangeInvalid, FileTooLarge, FileTooLargeFormerly, RateLimited
 from annals.domain.commands.deployments import begin_upload, complete_upload, create_deployment
@@ -26,7 +26,7 @@ class Upload(msgspec.Struct, kw_only=True):
     """What a new deployment is made from."""
 
     function_id: str
-    owner: queries.Owner
+    owner: queries.DeploymentOwner
     deployment_id: str
     type: str
     entrypoint: str
@@ -74,7 +74,7 @@ async def create(call: Call, upload: Upload, source: Blob, *, duplicate_of: str 
 
 
 async def keep_chunk(
-    call: Call, function_id: str, deployment_id: str, chunk: Chunk, data: AsyncIterator[bytes]
+    call: Call, function_id: str, deployment_id: str, chunk: UploadChunk, data: AsyncIterator[bytes]
 ) -> None:
     """Store one part, unless the upload is complete already.
 
@@ -113,7 +113,7 @@ async def unfinished(call: Call, function_id: str) -> list[str]:
     return [row["deployment_id"] for row in found.rows]
 
 
-async def add_chunk(call: Call, upload: Upload, chunk: Chunk) -> Row:
+async def add_chunk(call: Call, upload: Upload, chunk: UploadChunk) -> Row:
     """Note that a part is there, and complete the upload when it was the last one missing.
 
     Raises RateLimited when others fight over the same upload for too long, and FunctionNotFound when the function went
@@ -134,7 +134,7 @@ async def add_chunk(call: Call, upload: Upload, chunk: Chunk) -> Row:
         raise
 
 
-async def _begin(call: Call, upload: Upload, chunk: Chunk) -> Row:
+async def _begin(call: Call, upload: Upload, chunk: UploadChunk) -> Row:
     row = await queries.find_row(call, upload.deployment_id)
     if row is None:
         recorded = await call.services.log.run(
@@ -152,12 +152,12 @@ async def _begin(call: Call, upload: Upload, chunk: Chunk) -> Row:
     return row
 
 
-def _require_size(row: Row, chunk: Chunk) -> None:
+def _require_size(row: Row, chunk: UploadChunk) -> None:
     if row["upload_size"] != chunk.size:
         raise ContentRangeInvalid(f"This upload began as one of {row['upload_size']} bytes, not {chunk.size}.")
 
 
-async def _complete(call: Call, upload: Upload, chunk: Chunk) -> Row:
+async def _complete(call: Call, upload: Upload, chunk: UploadChunk) -> Row:
     """Join the parts and record the source. Of several that try, one records it; the others find it recorded.
 
     Raises ContentRangeInvalid where chunks of a file of another size lie among them: they came before the first one.

@@ -15,7 +15,7 @@ from annals.app.identity import credentials
 from annals.app.identity.caller import Caller
 from annals.app.parameters.body import body_parameters, query_parameters, whole
 from annals.app.parameters.kinds import Boolean, ValidationError
-from annals.app.reads import Found
+from annals.app.reads import ReadResult
 from annals.capacity.fair_queue import Permit
 from annals.domain.errors import ArgumentInvalid, DomainError
 from annals.domain.project import CONSOLE, REST
@@ -94,14 +94,14 @@ class Call:
         self.position = 0
         self.reserved_id = ""
         self.permit: Permit | None = None
-        self.prefetched: asyncio.Future[Found] | None = None
+        self.prefetched: asyncio.Future[ReadResult] | None = None
         self._received = False
         self._query: dict[str, Any] | None = None
-        self._claim: credentials.Claim | None = None
-        self._access: asyncio.Future[Found] | None = None
-        self._user: asyncio.Future[Found] | None = None
-        self._parent: asyncio.Future[Found] | None = None
-        self._origins: asyncio.Future[Found] | None = None
+        self._claim: credentials.CredentialClaim | None = None
+        self._access: asyncio.Future[ReadResult] | None = None
+        self._user: asyncio.Future[ReadResult] | None = None
+        self._parent: asyncio.Future[ReadResult] | None = None
+        self._origins: asyncio.Future[ReadResult] | None = None
         self.origin_known = False
         self._caller: Caller | None = None
         self.operation: Operation
@@ -192,7 +192,7 @@ class Call:
             if self.operation.prefetch is not None and self.reads_early:
                 self.prefetched = look_up(self.operation.prefetch, self._claim.project, self.path_values["functionId"])
 
-    def _confirm_data_key(self, access: "asyncio.Future[Found]") -> None:
+    def _confirm_data_key(self, access: "asyncio.Future[ReadResult]") -> None:
         """Note which data key the project has, before anything is opened that was read with it or later."""
         if not access.cancelled() and access.exception() is None:
             self.services.vault.confirm(self.project_id, access.result().rows[0]["data_key"])
@@ -224,7 +224,7 @@ class Call:
                 await self._found(self._access), await self._found(self._user), await self._found(self._parent)
             )
             secrets = credentials.Secrets(self.services.signing_secret, self.services.token_secret)
-            claim = self._claim or credentials.Claim("")
+            claim = self._claim or credentials.CredentialClaim("")
             self._caller = await credentials.judge(claim, looked, secrets, host=self.host, now=self.services.now())
         return self._caller
 
@@ -267,7 +267,7 @@ class Call:
         if not self.origin_known and (claim.project or claim.user is not None):
             raise UnknownOrigin
 
-    async def _found(self, looked_up: "asyncio.Future[Found] | None") -> Found | None:
+    async def _found(self, looked_up: "asyncio.Future[ReadResult] | None") -> ReadResult | None:
         if looked_up is None:
             return None
         found = await looked_up

@@ -14,7 +14,7 @@ from annals.store.log.log import Recorded
 class Finished(msgspec.Struct, frozen=True):
     """A synchronous execution's answer: the model with what only its caller is told, and the body's bytes."""
 
-    execution: schemas.Execution
+    execution: schemas.ExecutionModel
     body: bytes
 
 
@@ -32,10 +32,10 @@ async def finished(
     if (await call.caller()).privileged:
         logs = truncated(outcome.logs, "Logs") if logging else ""
         errors = truncated(outcome.errors, "Errors") if logging else ""
-        output = schemas.Output(logs, schemas.with_sentence(rows[0]["message"], errors))
+        output = schemas.OutputModel(logs, schemas.with_sentence(rows[0]["message"], errors))
     shown = schemas.present(rows[0], output, call.api_version)
     shown.response_headers = [
-        *(schemas.Header(name, value) for name, value in outcome.headers if name != "x-appwrite-execution-id"),
-        schemas.Header("x-appwrite-execution-id", execution.execution_id),
+        *(schemas.HeaderModel(name, value) for name, value in outcome.headers if name != "x-appwrite-execution-id"),
+        schemas.HeaderModel("x-appwrite-execution-id", execution.execution_id),
     ]
     return Finished(shown, b"" if call.values["method"] == "HEAD" else outcome.body)

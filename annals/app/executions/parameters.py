@@ -6,13 +6,13 @@ from typing import Any
 from annals.app.executions.queries import LIST as SCHEMA
 from annals.app.parameters import (
     Boolean,
-    Content,
     ExecutionHeaders,
+    ListQueries,
     Nullable,
     OneOf,
     Parameters,
-    Queries,
     Text,
+    TextOrBytes,
     Uid,
     ValidationError,
     optional,
@@ -35,7 +35,7 @@ _SOONEST = timedelta(seconds=60)
 CREATE = Parameters(
     **{
         "functionId": required(Uid()),
-        "body": optional(Content(BODY_LIMIT), b""),
+        "body": optional(TextOrBytes(BODY_LIMIT), b""),
         "async": optional(Boolean(loose=True), False),
         "path": optional(Text(2048), "/"),
         "method": optional(OneOf(METHODS), "POST"),
@@ -45,7 +45,7 @@ CREATE = Parameters(
 )
 LIST = Parameters(
     functionId=required(Uid()),
-    queries=optional(Queries(SCHEMA), Page()),
+    queries=optional(ListQueries(SCHEMA), Page()),
     total=optional(Boolean(loose=True), True),
 )
 PREVIEW = Parameters(functionId=required(Uid()), deploymentId=required(Uid())).but(**dict(CREATE.lines[1:]))

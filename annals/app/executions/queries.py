@@ -7,7 +7,7 @@ from annals.app.edge.call import Call
 from annals.app.edge.negotiation import ApiVersion
 from annals.app.executions import schemas
 from annals.app.queries.known import Columns, read_known
-from annals.app.queries.page import Filter, Page
+from annals.app.queries.page import Page, QueryFilter
 from annals.app.queries.reading import PageRows, read_page
 from annals.app.queries.schema import Attribute, decimal, integer, schema, text
 from annals.app.queries.statements import Sql, listing
@@ -132,12 +132,12 @@ async def find_row(call: Call, execution_id: str) -> Row | None:
     return found.rows[0] if found.rows else None
 
 
-async def present_stored(call: Call, row: Row) -> schemas.Execution:
+async def present_stored(call: Call, row: Row) -> schemas.ExecutionModel:
     """A row from `find_row` or an append, as far as the caller may see it."""
     return await _present(call, row, _told, corrected=True)
 
 
-async def present_recorded(call: Call, row: Row) -> schemas.Execution:
+async def present_recorded(call: Call, row: Row) -> schemas.ExecutionModel:
     """A row of whatever time, with its output's columns, as it was recorded."""
     return await _present(call, row, _told, corrected=False)
 
@@ -185,13 +185,13 @@ def _cache_key(row: Row, api_version: ApiVersion, privileged: bool) -> tuple[str
     return "execution", row["sequence"], row["version"], api_version, privileged
 
 
-async def _present(call: Call, row: Row, read: _Read, *, corrected: bool) -> schemas.Execution:
+async def _present(call: Call, row: Row, read: _Read, *, corrected: bool) -> schemas.ExecutionModel:
     if corrected and row.get("stale"):
         row = {**row, "status": "failed"}
     output = schemas.NO_OUTPUT
     if (await call.caller()).privileged:
         logs, errors = await read(call, row, "logs"), await read(call, row, "errors")
-        output = schemas.Output(logs, schemas.with_sentence(row["message"], errors))
+        output = schemas.OutputModel(logs, schemas.with_sentence(row["message"], errors))
     return schemas.present(row, output, call.api_version)
 
 
@@ -209,7 +209,7 @@ async def _told(call: Call, row: Row, kind: str) -> str:
         return told_damage(damage)
 
 
-def _asks_for_open(condition: Filter) -> bool:
+def _asks_for_open(condition: QueryFilter) -> bool:
     """Whether the caller asks for stored states by name: then those are matched and shown."""
     if condition.parts:
         return any(_asks_for_open(part) for part in condition.parts)

@@ -12,12 +12,12 @@ from annals.app.wire import encode, unset_unless, wire_date
 from annals.domain import ports
 
 
-class Header(msgspec.Struct, frozen=True):
+class HeaderModel(msgspec.Struct, frozen=True):
     name: str
     value: str
 
 
-class Execution(msgspec.Struct, rename="camel", kw_only=True):
+class ExecutionModel(msgspec.Struct, rename="camel", kw_only=True):
     """One execution; `duration` in seconds. The body of an answer is told once, to who waited for it."""
 
     id: str = msgspec.field(name="$id")
@@ -32,17 +32,17 @@ class Execution(msgspec.Struct, rename="camel", kw_only=True):
     status: str
     request_method: str
     request_path: str
-    request_headers: msgspec.Raw | Sequence[Header]
+    request_headers: msgspec.Raw | Sequence[HeaderModel]
     response_status_code: int
     response_body: str = ""
-    response_headers: msgspec.Raw | Sequence[Header]
+    response_headers: msgspec.Raw | Sequence[HeaderModel]
     logs: str
     errors: str
     scheduled_at: str | None
     duration: float
 
 
-class Logs(msgspec.Struct, kw_only=True):
+class LogsModel(msgspec.Struct, kw_only=True):
     """All that an execution wrote; `reason` says why it failed."""
 
     id: str = msgspec.field(name="$id")
@@ -52,19 +52,19 @@ class Logs(msgspec.Struct, kw_only=True):
     errors: str
 
 
-class Output(msgspec.Struct, frozen=True):
+class OutputModel(msgspec.Struct, frozen=True):
     """What the code and the platform wrote."""
 
     logs: str = ""
     errors: str = ""
 
 
-NO_OUTPUT = Output()
+NO_OUTPUT = OutputModel()
 
 
-def present(row: Mapping[str, Any], output: Output, api_version: ApiVersion) -> Execution:
+def present(row: Mapping[str, Any], output: OutputModel, api_version: ApiVersion) -> ExecutionModel:
     """A row of `executions` with its output; callers who may not see that hand in none."""
-    return Execution(
+    return ExecutionModel(
         id=row["execution_id"],
         created_at=wire_date(row["created_at"]),
         updated_at=wire_date(row["updated_at"]),
@@ -87,9 +87,9 @@ def present(row: Mapping[str, Any], output: Output, api_version: ApiVersion) -> 
     )
 
 
-def present_logs(row: Mapping[str, Any], written: ports.Output) -> Logs:
+def present_logs(row: Mapping[str, Any], written: ports.Output) -> LogsModel:
     """A row of `executions` with what its code wrote."""
-    return Logs(
+    return LogsModel(
         id=row["execution_id"],
         status=row["status"],
         reason=row["reason"],
@@ -103,7 +103,7 @@ def with_sentence(message: str, errors: str) -> str:
     return f"{message}\n{errors}" if message and errors and not errors.startswith(message) else errors or message
 
 
-def as_form(execution: Execution, body: bytes) -> tuple[bytes, bytes]:
+def as_form(execution: ExecutionModel, body: bytes) -> tuple[bytes, bytes]:
     """Content type and body of a multipart answer; the response's body keeps its bytes there."""
     boundary = "-" * 29 + secrets.token_hex(8)
     parts = []
@@ -113,7 +113,7 @@ def as_form(execution: Execution, body: bytes) -> tuple[bytes, bytes]:
     return f"multipart/form-data; boundary={boundary}".encode(), b"\r\n".join([*parts, f"--{boundary}--\r\n".encode()])
 
 
-def _fields(execution: Execution) -> dict[str, Any]:
+def _fields(execution: ExecutionModel) -> dict[str, Any]:
     decoded: dict[str, Any] = msgspec.json.decode(encode(execution))
     return decoded
 

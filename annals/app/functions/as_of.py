@@ -5,7 +5,7 @@ from annals.app.edge.answers import Answer, raw_json_answer
 from annals.app.edge.call import Call
 from annals.app.edge.errors import QueryInvalid
 from annals.app.functions import queries
-from annals.app.queries.page import Filter, Page
+from annals.app.queries.page import Page, QueryFilter
 from annals.app.queries.reading import read_page
 from annals.app.queries.search import search
 from annals.app.queries.statements import Sql, listing
@@ -85,5 +85,5 @@ def _refuse_untold(page: Page) -> None:
         raise QueryInvalid("scheduleNext and schedulePrevious are not known of the past.")
 
 
-def _names_untold(condition: Filter) -> bool:
+def _names_untold(condition: QueryFilter) -> bool:
     return condition.attribute in _UNTOLD or any(map(_names_untold, condition.parts))

@@ -13,13 +13,13 @@ from annals.app.parameters import (
     Cron,
     CustomId,
     Events,
+    IntegerRange,
+    ListQueries,
     Nullable,
     OneOf,
     Parameters,
-    Queries,
-    Range,
     Roles,
-    Specification,
+    SpecificationSlug,
     Text,
     Uid,
     optional,
@@ -34,8 +34,8 @@ from annals.domain.scopes import PROJECT_SCOPES
 ONE = Parameters(functionId=required(Uid()))
 ACTIVATE = Parameters(functionId=required(Uid()), deploymentId=required(Uid()))
 _SEARCH = {"search": optional(Text(256)), "total": optional(Boolean(loose=True), True)}
-_PAGE = Parameters(queries=optional(Queries(LIST), Page()), **_SEARCH)
-_FORMER_PAGE = Parameters(queries=optional(Queries(FORMER_LIST), Page()), **_SEARCH)
+_PAGE = Parameters(queries=optional(ListQueries(LIST), Page()), **_SEARCH)
+_FORMER_PAGE = Parameters(queries=optional(ListQueries(FORMER_LIST), Page()), **_SEARCH)
 _FIELDS = {
     "name": "name",
     "runtime": "runtime",
@@ -89,7 +89,7 @@ def _create(longest: int, slugs: tuple[str, ...], most_scopes: int) -> Parameter
         execute=optional(Roles(100), []),
         events=optional(Events(100), []),
         schedule=optional(Cron(), ""),
-        timeout=optional(Range(1, longest), min(15, longest)),
+        timeout=optional(IntegerRange(1, longest), min(15, longest)),
         enabled=optional(Boolean(), True),
         logging=optional(Boolean(), True),
         entrypoint=optional(Text(1028, 0), ""),
@@ -102,10 +102,10 @@ def _create(longest: int, slugs: tuple[str, ...], most_scopes: int) -> Parameter
         providerRootDirectory=optional(Text(128, 0), ""),
         providerBranches=optional(ArrayList(Text(128), 100), []),
         providerPaths=optional(ArrayList(Text(128), 100), []),
-        specification=optional(Specification(slugs)),
-        buildSpecification=optional(Specification(slugs)),
-        runtimeSpecification=optional(Specification(slugs)),
-        deploymentRetention=optional(Range(0, 36500), 0),
+        specification=optional(SpecificationSlug(slugs)),
+        buildSpecification=optional(SpecificationSlug(slugs)),
+        runtimeSpecification=optional(SpecificationSlug(slugs)),
+        deploymentRetention=optional(IntegerRange(0, 36500), 0),
         templateRepository=optional(Text(128, 0), ""),
         templateOwner=optional(Text(128, 0), ""),
         templateRootDirectory=optional(Text(128, 0), ""),
@@ -121,8 +121,8 @@ def _update(longest: int, slugs: tuple[str, ...], most_scopes: int) -> Parameter
         providerRepositoryId=optional(Nullable(Text(128, 0))),
         providerBranches=optional(Nullable(ArrayList(Text(128), 100))),
         providerPaths=optional(Nullable(ArrayList(Text(128), 100))),
-        buildSpecification=optional(Nullable(Specification(slugs))),
-        runtimeSpecification=optional(Nullable(Specification(slugs))),
+        buildSpecification=optional(Nullable(SpecificationSlug(slugs))),
+        runtimeSpecification=optional(Nullable(SpecificationSlug(slugs))),
     )
 
 

@@ -14,8 +14,8 @@ from annals.app.queries.reading import PageRows, read_page
 from annals.app.queries.schema import boolean, date, integer, schema, text
 from annals.app.queries.search import search
 from annals.app.queries.statements import Sql, listing
-from annals.app.reads import Found, Lookup
-from annals.app.variables.schemas import Variable
+from annals.app.reads import Lookup, ReadResult
+from annals.app.variables.schemas import VariableModel
 from annals.app.variables.schemas import present as present_variable
 from annals.app.variables.values import shown_value
 from annals.app.wire import encode, joined
@@ -57,12 +57,12 @@ FORMER_LIST = LIST._replace(attributes={**LIST.attributes, "deployment": LIST.at
 _COLUMNS = Columns("stream_id, xmin::text AS token", f"*, xmin::text AS token, {QUERIES['vars']}")
 
 
-def head(call: Call, function_id: str) -> "asyncio.Future[Found]":
+def head(call: Call, function_id: str) -> "asyncio.Future[ReadResult]":
     """Begin to look up a function's `sequence`; see `require`."""
     return call.services.reads.look_up(TOKEN, call.project_id, function_id)
 
 
-def require(call: Call, found: Found) -> Row:
+def require(call: Call, found: ReadResult) -> Row:
     """The function's row that `head` found. Raises FunctionNotFound."""
     call.seen(found.position)
     if not found.rows:
@@ -120,7 +120,7 @@ async def present_rows(call: Call, row: Row, variables: Sequence[Row]) -> bytes:
 
 async def open_variables(
     call: Call, project_id: str, function_id: str, rows: Sequence[Mapping[str, Any]]
-) -> list[Variable]:
+) -> list[VariableModel]:
     """Variables as answers show them: values of secrets stay sealed."""
     stream = Function.stream(project_id, function_id)
     return [present_variable(row, await shown_value(call, project_id, stream, row)) for row in rows]

@@ -7,13 +7,13 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from annals.app.edge.negotiation import ApiVersion
-from annals.app.variables.schemas import Variable
+from annals.app.variables.schemas import VariableModel
 from annals.app.wire import unset_unless, wire_date
 
 API_VERSION_OF_RUNTIMES = "v5"
 
 
-class Function(msgspec.Struct, rename="camel", kw_only=True):
+class FunctionModel(msgspec.Struct, rename="camel", kw_only=True):
     """One function; dates without a value are empty."""
 
     id: str = msgspec.field(name="$id")
@@ -33,7 +33,7 @@ class Function(msgspec.Struct, rename="camel", kw_only=True):
     latest_deployment_created_at: str | UnsetType = UNSET
     latest_deployment_status: str | UnsetType = UNSET
     scopes: list[str] | UnsetType = UNSET
-    vars: Sequence[Variable]
+    vars: Sequence[VariableModel]
     events: list[str]
     schedule: str
     timeout: int
@@ -59,11 +59,11 @@ _AS_STORED = (
 )
 
 
-def present(row: Mapping[str, Any], variables: Sequence[Variable], api_version: ApiVersion) -> Function:
+def present(row: Mapping[str, Any], variables: Sequence[VariableModel], api_version: ApiVersion) -> FunctionModel:
     """A row of `functions` with its variables."""
     later = not api_version.former_names
     split = api_version.knows_scopes and api_version.shows_split_specification
-    return Function(
+    return FunctionModel(
         id=row["function_id"],
         created_at=wire_date(row["created_at"]),
         updated_at=wire_date(row["updated_at"]),

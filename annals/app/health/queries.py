@@ -3,7 +3,7 @@
 import asyncio
 
 from annals.app.edge.call import Call
-from annals.app.health.schemas import Follower, Ready
+from annals.app.health.schemas import FollowerModel, ReadyModel
 from annals.domain.ports import ExecutorUnavailable
 from annals.store.errors import StoreUnavailable
 from annals.store.postgres import sql
@@ -17,21 +17,21 @@ STANDS_STILL = "It stands still: `annals doctor` and the keeper's log say why."
 """All that anybody may know: what a follower failed at may name what a project keeps."""
 
 
-async def readiness(call: Call) -> Ready:
+async def readiness(call: Call) -> ReadyModel:
     """What is needed for the whole job: a writable log, followers that go on, workers, and an executor."""
     database = call.services.database
     executor = await _executor(call)
     try:
         writable = bool(await database.value(QUERIES["writable"]))
         followers = [
-            Follower(row["name"], row["lag"], STANDS_STILL if row["stopped"] else "")
+            FollowerModel(row["name"], row["lag"], STANDS_STILL if row["stopped"] else "")
             for row in await database.rows(QUERIES["followers"])
         ]
         roles = {row["role"]: row["processes"] for row in await database.rows(QUERIES["roles"])}
     except StoreUnavailable:
-        return Ready(False, False, executor)
+        return ReadyModel(False, False, executor)
     ready = writable and executor == "" and "worker" in roles and not any(follower.error for follower in followers)
-    return Ready(ready, writable, executor, followers, roles)
+    return ReadyModel(ready, writable, executor, followers, roles)
 
 
 async def enforcement(call: Call) -> dict[str, dict[str, str]]:

@@ -14,11 +14,11 @@ async def health(call: Call) -> Answer:
     started = time.perf_counter()
     await call.services.database.value("SELECT 1")
     ping = round((time.perf_counter() - started) * 1000)
-    return json_answer(schemas.Health("http", ping, "pass"))
+    return json_answer(schemas.HealthModel("http", ping, "pass"))
 
 
 async def version(_: Call) -> Answer:
-    return json_answer(schemas.Version(API_VERSION))
+    return json_answer(schemas.VersionModel(API_VERSION))
 
 
 async def ready(call: Call) -> Answer:
@@ -29,7 +29,7 @@ async def ready(call: Call) -> Answer:
 async def limits(call: Call) -> Answer:
     settings = call.services.settings
     return json_answer(
-        schemas.Limits(
+        schemas.LimitsModel(
             functions_create_quota=settings.functions_create_quota,
             execution_retention_days=settings.execution_retention_days,
             upload_limit_bytes=settings.upload_limit_bytes,

@@ -3,7 +3,7 @@
 import msgspec
 
 
-class Health(msgspec.Struct):
+class HealthModel(msgspec.Struct):
     """`ping` in milliseconds, of a write-free question to the database."""
 
     name: str
@@ -11,11 +11,11 @@ class Health(msgspec.Struct):
     status: str
 
 
-class Version(msgspec.Struct):
+class VersionModel(msgspec.Struct):
     version: str
 
 
-class Follower(msgspec.Struct):
+class FollowerModel(msgspec.Struct):
     """How many events a follower has yet to see, and a sentence where it stands still, empty while it does not."""
 
     name: str
@@ -23,17 +23,17 @@ class Follower(msgspec.Struct):
     error: str
 
 
-class Ready(msgspec.Struct):
+class ReadyModel(msgspec.Struct):
     """Whether the instance can do its work; `roles` counts the processes that beat."""
 
     ready: bool
     log_writable: bool = msgspec.field(name="logWritable")
     executor: str = ""
-    followers: list[Follower] = []
+    followers: list[FollowerModel] = []
     roles: dict[str, int] = {}
 
 
-class Limits(msgspec.Struct, rename="camel"):
+class LimitsModel(msgspec.Struct, rename="camel"):
     """What this instance allows; bytes, seconds and days as named, 0 for no bound."""
 
     functions_create_quota: int

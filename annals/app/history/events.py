@@ -40,7 +40,7 @@ LIST = Schema(
 )
 
 
-class Wanted(NamedTuple):
+class EventFilter(NamedTuple):
     """Which events of a feed: by `type` (or the part before its dot), `resource` (`function:id`) and `actor`."""
 
     type: str | None
@@ -99,7 +99,7 @@ def is_own(recorded_event: RecordedEvent, since: int) -> bool:
     return recorded_event.position >= since and (not cause or cause >= since)
 
 
-async def read_feed(call: Call, page: Page, wanted: Wanted, *, counted: bool) -> Feed:
+async def read_feed(call: Call, page: Page, wanted: EventFilter, *, counted: bool) -> Feed:
     """A page of a project's events. Raises HistoryNotReady, CursorNotFound."""
     if page.cursor and not page.cursor.isdecimal():
         raise CursorNotFound(f"Event '{page.cursor}' for the 'cursor' value not found.")

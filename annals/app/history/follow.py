@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Iterator, Sequence
 
 from annals.app.edge.call import Call
-from annals.app.history.events import Wanted, is_own
+from annals.app.history.events import EventFilter, is_own
 from annals.app.history.presenting import Presenter
 from annals.app.wire import encode
 from annals.domain.project import Project
@@ -16,7 +16,7 @@ SILENCE = 15.0
 """Seconds after which a comment shows that the connection still is one."""
 
 
-async def follow(call: Call, after: int, wanted: Wanted) -> AsyncIterator[bytes]:
+async def follow(call: Call, after: int, wanted: EventFilter) -> AsyncIterator[bytes]:
     """Events named by their type, with their position as id, until the client leaves or the project is deleted.
 
     Where none of a batch is wanted, a bare id tells how far the feed is, so that a client goes on from there.

@@ -33,12 +33,12 @@ class Presenter:
         kinds = [kind for kind, any_of in VARIABLES_READ.items() if not scopes.isdisjoint(any_of)]
         return cls(call.services.database, call.services.vault, kinds)
 
-    async def events(self, recorded_events: Sequence[RecordedEvent]) -> list[schemas.Event]:
+    async def events(self, recorded_events: Sequence[RecordedEvent]) -> list[schemas.EventModel]:
         """Events without what they changed."""
         names = await self._names(recorded_events)
         return [schemas.present(recorded_event, names[recorded_event.project]) for recorded_event in recorded_events]
 
-    async def with_changes(self, changed: Sequence[Changed]) -> list[schemas.Event]:
+    async def with_changes(self, changed: Sequence[Changed]) -> list[schemas.EventModel]:
         """Events with what each of them changed. Raises MasterKeyWrong, StoreUnavailable."""
         names = await self._names([recorded_event for recorded_event, _ in changed])
         return [
@@ -50,10 +50,10 @@ class Presenter:
             for recorded_event, changes in changed
         ]
 
-    async def changes(self, stream: str, changes: Iterable[redaction.Change]) -> list[schemas.Change]:
+    async def changes(self, stream: str, changes: Iterable[redaction.Change]) -> list[schemas.ChangeModel]:
         """Changes of one resource. Raises MasterKeyWrong, StoreUnavailable."""
         return [
-            schemas.Change(field, await self._shown(stream, former), await self._shown(stream, latter))
+            schemas.ChangeModel(field, await self._shown(stream, former), await self._shown(stream, latter))
             for field, former, latter in changes
         ]
 

@@ -13,7 +13,7 @@ from annals.app.history.follow import follow
 from annals.app.history.kinds import EventType, Resource
 from annals.app.history.presenting import Presenter
 from annals.app.identity.scopes import EVENTS_READ, PROJECTS_READ
-from annals.app.parameters import Boolean, Parameters, Queries, Range, Text, Uid, optional, required
+from annals.app.parameters import Boolean, IntegerRange, ListQueries, Parameters, Text, Uid, optional, required
 from annals.app.queries.page import Page
 from annals.domain.base import Key
 from annals.domain.deployment import Deployment
@@ -37,20 +37,20 @@ from annals.domain.user import User
 _MOST = 2**62
 _TOTAL = optional(Boolean(loose=True), True)
 FEED = Parameters(
-    queries=optional(Queries(events.LIST), Page()),
+    queries=optional(ListQueries(events.LIST), Page()),
     total=_TOTAL,
     type=optional(EventType()),
     resource=optional(Resource()),
     actor=optional(Text(128)),
-    after=optional(Range(0, _MOST)),
+    after=optional(IntegerRange(0, _MOST)),
 )
-ONE = Parameters(position=required(Range(1, _MOST)))
+ONE = Parameters(position=required(IntegerRange(1, _MOST)))
 
 
 async def feed(call: Call) -> Answer:
     """A page of the project's events, or all that follow a position, for who accepts an event stream."""
     values = call.values
-    wanted = events.Wanted(values["type"], values["resource"], values["actor"])
+    wanted = events.EventFilter(values["type"], values["resource"], values["actor"])
     if "text/event-stream" in call.header(b"accept"):
         headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")]
         return Answer(200, headers=headers, stream=follow(call, await _begin(call), wanted))
@@ -73,14 +73,14 @@ async def tree(call: Call) -> Answer:
     branches = await events.read_branches(call, call.values["position"])
     shown = await Presenter(call.services.database).events(branches.events)
     nodes = {
-        recorded_event.position: schemas.Node(event, [])
+        recorded_event.position: schemas.NodeModel(event, [])
         for recorded_event, event in zip(branches.events, shown, strict=True)
     }
-    roots: list[schemas.Node] = []
+    roots: list[schemas.NodeModel] = []
     for position, node in nodes.items():
         cause = nodes.get(node.event.causation or 0) if node.event.causation != position else None
         (roots if cause is None else cause.caused).append(node)
-    return json_answer(schemas.Tree(branches.correlation, len(nodes), branches.truncated, roots))
+    return json_answer(schemas.TreeModel(branches.correlation, len(nodes), branches.truncated, roots))
 
 
 def _history(
@@ -122,7 +122,7 @@ async def _begin(call: Call) -> int:
 
 
 def _table(**path: Any) -> Parameters:
-    return Parameters(**path, queries=optional(Queries(streams.LIST), Page()), total=_TOTAL)
+    return Parameters(**path, queries=optional(ListQueries(streams.LIST), Page()), total=_TOTAL)
 
 
 def _of_function(values: dict[str, Any]) -> Callable[[Any], bool]:

@@ -11,14 +11,14 @@ from annals.domain import redaction
 from annals.store.log.reader import RecordedEvent
 
 
-class Credential(msgspec.Struct, frozen=True):
+class CredentialModel(msgspec.Struct, frozen=True):
     """What an ephemeral key was made as: `ephemeral`, or for an `execution` or the build of a `deployment`."""
 
     type: str
     id: str
 
 
-class Actor(msgspec.Struct, frozen=True):
+class ActorModel(msgspec.Struct, frozen=True):
     """`type` is key, user, admin, function, cli, worker, schedule … or guest; `name` is its own.
 
     `credential` is there for requests with an ephemeral key, whose parent is the actor.
@@ -27,10 +27,10 @@ class Actor(msgspec.Struct, frozen=True):
     type: str
     id: str = ""
     name: str = ""
-    credential: Credential | UnsetType = UNSET
+    credential: CredentialModel | UnsetType = UNSET
 
 
-class Change(msgspec.Struct, frozen=True, rename={"former": "from", "latter": "to"}):
+class ChangeModel(msgspec.Struct, frozen=True, rename={"former": "from", "latter": "to"}):
     """A field that an event changed; null for no value. Secrets are shown as fingerprints."""
 
     field: str
@@ -38,7 +38,7 @@ class Change(msgspec.Struct, frozen=True, rename={"former": "from", "latter": "t
     latter: Any
 
 
-class Event(msgspec.Struct, rename="camel", kw_only=True):
+class EventModel(msgspec.Struct, rename="camel", kw_only=True):
     """One event. `causation` is the position of the event that it reacts to, `correlation` the first request's id.
 
     `position` is null for an event that was not recorded.
@@ -52,40 +52,42 @@ class Event(msgspec.Struct, rename="camel", kw_only=True):
     resource_type: str
     resource_id: str
     version: int
-    actor: Actor
+    actor: ActorModel
     request_id: str
     causation: int | None
     correlation: str
     address: str
     data: dict[str, Any]
-    changes: Sequence[Change] | UnsetType = UNSET
+    changes: Sequence[ChangeModel] | UnsetType = UNSET
 
 
-class Node(msgspec.Struct):
+class NodeModel(msgspec.Struct):
     """An event of a tree, with what it caused."""
 
-    event: Event
-    caused: list["Node"]
+    event: EventModel
+    caused: list["NodeModel"]
 
 
-class Tree(msgspec.Struct, rename="camel"):
+class TreeModel(msgspec.Struct, rename="camel"):
     """What a request led to; `truncated` when that is more than a tree holds."""
 
     correlation: str
     total: int
     truncated: bool
-    events: list[Node]
+    events: list[NodeModel]
 
 
-def actor(text: str, names: Mapping[str, str]) -> Actor:
+def actor(text: str, names: Mapping[str, str]) -> ActorModel:
     """`key:<id>` and the like, as metadata holds them; `key:<id>/ephemeral:<id>` for an ephemeral key of one."""
     parent, _, child = text.partition("/")
     kind, _, own_id = parent.partition(":")
-    credential = Credential(child.partition(":")[0], child.partition(":")[2]) if child else UNSET
-    return Actor(kind, own_id, names.get(parent, ""), credential)
+    credential = CredentialModel(child.partition(":")[0], child.partition(":")[2]) if child else UNSET
+    return ActorModel(kind, own_id, names.get(parent, ""), credential)
 
 
-def present(recorded_event: RecordedEvent, names: Mapping[str, str], changes: Sequence[Change] | None = None) -> Event:
+def present(
+    recorded_event: RecordedEvent, names: Mapping[str, str], changes: Sequence[ChangeModel] | None = None
+) -> EventModel:
     """A recorded event; with `changes` where they are asked for."""
     shown = unrecorded(recorded_event.event, names, changes)
     shown.id, shown.position = str(recorded_event.position), recorded_event.position
@@ -93,11 +95,11 @@ def present(recorded_event: RecordedEvent, names: Mapping[str, str], changes: Se
     return shown
 
 
-def unrecorded(event: Any, names: Mapping[str, str], changes: Sequence[Change] | None = None) -> Event:
+def unrecorded(event: Any, names: Mapping[str, str], changes: Sequence[ChangeModel] | None = None) -> EventModel:
     """An event without a position in the log."""
     metadata: Mapping[str, str] = event.metadata
     kind, _, rest = event.originator_id.partition(":")
-    return Event(
+    return EventModel(
         position=None,
         type=type(event).TOPIC,
         project_id=rest.partition(":")[0],

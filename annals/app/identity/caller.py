@@ -34,7 +34,7 @@ _OTHER_NAMES = {name: other for pair in _NAMES_OF_EXECUTIONS for name, other in 
 """The other name of a scope that has two."""
 
 
-class Membership(msgspec.Struct, frozen=True):
+class CallerMembership(msgspec.Struct, frozen=True):
     """A user's confirmed place in a team."""
 
     membership_id: str
@@ -63,7 +63,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     depth: int = 0
     verified: bool = False
     labels: tuple[str, ...] = ()
-    memberships: tuple[Membership, ...] = ()
+    memberships: tuple[CallerMembership, ...] = ()
     parent: Parent | None = None
     expires_at: datetime | None = None
 

@@ -11,9 +11,17 @@ import msgspec
 from annals.app.edge import hints
 from annals.app.edge.errors import JwtAndCookieSet, JwtInvalid, KeyExpired, ProjectIdMissing, UserBlocked
 from annals.app.edge.negotiation import ApiVersion
-from annals.app.identity.caller import ADMIN_SCOPES, CONSOLE_SCOPES, GUEST, KEY_SCOPES, USER_SCOPES, Caller, Membership
+from annals.app.identity.caller import (
+    ADMIN_SCOPES,
+    CONSOLE_SCOPES,
+    GUEST,
+    KEY_SCOPES,
+    USER_SCOPES,
+    Caller,
+    CallerMembership,
+)
 from annals.app.identity.presented import has_cookie, presented
-from annals.app.reads import Found, Lookup
+from annals.app.reads import Lookup, ReadResult
 from annals.domain.errors import BadRequest, ProjectNotFound, UserUnauthorized
 from annals.domain.project import CONSOLE
 from annals.store.postgres import sql
@@ -59,7 +67,7 @@ class UserClaim(msgspec.Struct, frozen=True):
         return self.realm, self.user_id, self.digest, self.session_id
 
 
-class Claim(msgspec.Struct, frozen=True):
+class CredentialClaim(msgspec.Struct, frozen=True):
     """What a request says of itself; nothing of it is believed yet. `project` is empty for the console's."""
 
     project: str
@@ -101,12 +109,12 @@ class Claim(msgspec.Struct, frozen=True):
 class Looked(NamedTuple):
     """The rows that a claim was looked up in: of its project and key, its user, and its ephemeral key's parent."""
 
-    access: Found | None = None
-    user: Found | None = None
-    parent: Found | None = None
+    access: ReadResult | None = None
+    user: ReadResult | None = None
+    parent: ReadResult | None = None
 
 
-def claim(headers: Mapping[bytes, bytes], project_parameter: str, api_version: ApiVersion) -> Claim:
+def claim(headers: Mapping[bytes, bytes], project_parameter: str, api_version: ApiVersion) -> CredentialClaim:
     """Read project and credential. Raises what can be told without asking anybody (http-api.md 3.2)."""
     named = _text(headers.get(b"x-appwrite-project", b""))
     project = named or project_parameter.replace("\0", "\N{REPLACEMENT CHARACTER}")
@@ -124,10 +132,10 @@ def claim(headers: Mapping[bytes, bytes], project_parameter: str, api_version: A
     user = _user(headers, project or CONSOLE, admin=admin)
     prefix, underscore, rest = key.partition("_")
     if key and (not underscore or prefix == "standard"):
-        return Claim(project, standard=digest(key), user=user)
+        return CredentialClaim(project, standard=digest(key), user=user)
     if key.startswith(_HANDED_OUT):
-        return Claim(project, handed_out=rest, parent=_parent(rest), user=user)
-    return Claim(project, user=user, admin=admin and user is not None and not user.token)
+        return CredentialClaim(project, handed_out=rest, parent=_parent(rest), user=user)
+    return CredentialClaim(project, user=user, admin=admin and user is not None and not user.token)
 
 
 def _parent(token: str) -> tokens.Parent | None:
@@ -160,7 +168,7 @@ def _user(headers: Mapping[bytes, bytes], realm: str, *, admin: bool) -> UserCla
     return None if found is None else UserClaim(realm, found.user_id, digest=found.digest)
 
 
-async def judge(claimed: Claim, looked: Looked, secrets: Secrets, *, host: str, now: datetime) -> Caller:
+async def judge(claimed: CredentialClaim, looked: Looked, secrets: Secrets, *, host: str, now: datetime) -> Caller:
     """Believe a claim or not.
 
     Raises ProjectNotFound, UserUnauthorized, KeyExpired, JwtInvalid, UserBlocked. An ephemeral key that does not hold
@@ -197,7 +205,7 @@ def _is_successor(user: UserClaim, row: Mapping[str, Any]) -> bool:
     return bool(user.incarnation != row["sequence"])
 
 
-def _signed_in(claimed: Claim, user: UserClaim, row: Mapping[str, Any], now: datetime) -> Caller:
+def _signed_in(claimed: CredentialClaim, user: UserClaim, row: Mapping[str, Any], now: datetime) -> Caller:
     if _is_successor(user, row):
         return GUEST
     if user.digest or user.session_id:
@@ -228,13 +236,13 @@ def _signed_in(claimed: Claim, user: UserClaim, row: Mapping[str, Any], now: dat
         by_token=bool(user.token),
         verified=row["verified"],
         labels=tuple(row["labels"]),
-        memberships=tuple(Membership(member, team, tuple(roles)) for member, team, roles in row["memberships"]),
+        memberships=tuple(CallerMembership(member, team, tuple(roles)) for member, team, roles in row["memberships"]),
         parent=parent,
         expires_at=row["expires_at"],
     )
 
 
-def _standard(claimed: Claim, row: Mapping[str, Any], host: str, now: datetime) -> Caller:
+def _standard(claimed: CredentialClaim, row: Mapping[str, Any], host: str, now: datetime) -> Caller:
     if row["key_id"] is None:
         raise UserUnauthorized(hint=hints.KEY_UNKNOWN)
     if row["expires_at"] is not None and row["expires_at"] <= now:
@@ -244,7 +252,7 @@ def _standard(claimed: Claim, row: Mapping[str, Any], host: str, now: datetime) 
     return msgspec.structs.replace(key, parent=parent, expires_at=row["expires_at"])
 
 
-def _ephemeral(claimed: Claim, parent: Found | None, secret: bytes, host: str, now: datetime) -> Caller:
+def _ephemeral(claimed: CredentialClaim, parent: ReadResult | None, secret: bytes, host: str, now: datetime) -> Caller:
     """A key that depends on another credential: it never has a scope that its parent lacks, and ends with it."""
     try:
         claims = tokens.verify(claimed.handed_out, secret, now.astimezone(UTC).timestamp())

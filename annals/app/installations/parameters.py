@@ -1,11 +1,11 @@
 """The parameter tables of installations."""
 
 from annals.app.installations.queries import LIST as SCHEMA
-from annals.app.parameters import Boolean, CustomId, OneOf, Parameters, Queries, Text, Uid, optional, required
+from annals.app.parameters import Boolean, CustomId, ListQueries, OneOf, Parameters, Text, Uid, optional, required
 from annals.app.queries.page import Page
 
 ONE = Parameters(installationId=required(Uid()))
-LIST = Parameters(queries=optional(Queries(SCHEMA), Page()), total=optional(Boolean(loose=True), True))
+LIST = Parameters(queries=optional(ListQueries(SCHEMA), Page()), total=optional(Boolean(loose=True), True))
 CREATE = Parameters(
     installationId=required(CustomId()),
     provider=required(OneOf(("git", "github"))),

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 import structlog
 
-from annals.app.deployments.queries import Owner
+from annals.app.deployments.queries import DeploymentOwner
 from annals.app.deployments.requests import connected, request
 from annals.app.edge.answers import Answer, json_answer
 from annals.app.edge.call import Call
@@ -57,7 +57,7 @@ class Account(msgspec.Struct, frozen=True):
     html_url: Text = ""
 
 
-class Repository(msgspec.Struct, frozen=True):
+class PushedRepository(msgspec.Struct, frozen=True):
     id: int | Text = ""
     name: Text = ""
     full_name: Text = ""
@@ -69,7 +69,7 @@ class Body(msgspec.Struct):
     """What is read of a push; GitHub, Gitea and Forgejo send it so."""
 
     ref: Text
-    repository: Repository
+    repository: PushedRepository
     after: Text = ""
     deleted: bool = False
     forced: bool = False
@@ -133,8 +133,8 @@ def _is_signed(data: bytes, secret: bytes, signature: str) -> bool:
 
 async def _deploy(call: Call, row: Row, body: Body, branch: str, digest: str) -> str:
     """A deployment of the pushed commit; its id follows from the push, so that one that comes again finds it there."""
-    fields: dict[str, Any] = {name: row[name] for name in Owner.__struct_fields__ if name != "incarnation"}
-    owner = Owner(incarnation=row["sequence"], **fields)
+    fields: dict[str, Any] = {name: row[name] for name in DeploymentOwner.__struct_fields__ if name != "incarnation"}
+    owner = DeploymentOwner(incarnation=row["sequence"], **fields)
     key = f"{call.project_id}:{row['function_id']}:{owner.incarnation}:{digest}"
     deployment_id = hashlib.sha256(key.encode()).hexdigest()[:20]
     remote, origin = connected(owner, "commit", body.after)

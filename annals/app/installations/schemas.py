@@ -9,7 +9,7 @@ from msgspec import UNSET, UnsetType
 from annals.app.wire import wire_date
 
 
-class Installation(msgspec.Struct, rename="camel", kw_only=True):
+class InstallationModel(msgspec.Struct, rename="camel", kw_only=True):
     """One installation; `webhookSecret` is told once, in the answer that creates it."""
 
     id: str = msgspec.field(name="$id")
@@ -23,9 +23,9 @@ class Installation(msgspec.Struct, rename="camel", kw_only=True):
     webhook_secret: str | UnsetType = UNSET
 
 
-def present(row: Mapping[str, Any], *, webhook_secret: str | UnsetType = UNSET) -> Installation:
+def present(row: Mapping[str, Any], *, webhook_secret: str | UnsetType = UNSET) -> InstallationModel:
     """A row of `installations`."""
-    return Installation(
+    return InstallationModel(
         id=row["installation_id"],
         created_at=wire_date(row["created_at"]),
         updated_at=wire_date(row["updated_at"]),

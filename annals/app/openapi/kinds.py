@@ -8,18 +8,18 @@ import msgspec
 from annals.app.parameters import (
     ArrayList,
     Boolean,
-    Content,
     Events,
     ExecutionHeaders,
+    IntegerRange,
+    ListQueries,
     Nullable,
     OneOf,
-    Queries,
-    Range,
     Roles,
-    Specification,
+    SpecificationSlug,
     Text,
+    TextOrBytes,
 )
-from annals.app.parameters.table import Group, Parameter
+from annals.app.parameters.table import Parameter, ParameterGroup
 from annals.app.queries.page import Page
 
 Schema = dict[str, Any]
@@ -36,23 +36,23 @@ def schema_of(kind: Any) -> Schema:
             return {"type": "array", "items": schema_of(element), "maxItems": most}
         case Roles(most=most) | Events(most=most):
             return {**_STRINGS, "maxItems": most}
-        case Queries():
+        case ListQueries():
             return dict(_STRINGS)
         case Boolean():
             return {"type": "boolean"}
-        case Range(least=least, most=most):
+        case IntegerRange(least=least, most=most):
             return {"type": "integer", "format": "int32", "minimum": least, "maximum": most}
         case OneOf(words=words):
             return {"type": "string", "enum": list(words)}
-        case Specification(slugs=slugs):
+        case SpecificationSlug(slugs=slugs):
             return {"type": "string", "enum": list(slugs)}
         case Text(least=least, most=most):
             return {"type": "string", "maxLength": most, **({"minLength": least} if least else {})}
-        case Content(most=most):
+        case TextOrBytes(most=most):
             return {"type": "string", "maxLength": most}
         case ExecutionHeaders():
             return {"type": "object"}
-        case Group(table=table):
+        case ParameterGroup(table=table):
             return {"type": "object", "properties": {name: parameter_schema(line) for name, line in table.lines}}
     return {"type": "string"}
 

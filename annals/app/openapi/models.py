@@ -5,26 +5,26 @@ from typing import Any
 import msgspec
 
 from annals.app.catalogue import schemas as catalogue
-from annals.app.deployments.schemas import Deployment
+from annals.app.deployments.schemas import DeploymentModel
 from annals.app.edge.error_answers import Envelope
 from annals.app.edge.negotiation import ApiVersion
-from annals.app.executions.schemas import Execution, Header
-from annals.app.functions.schemas import Function
+from annals.app.executions.schemas import ExecutionModel, HeaderModel
+from annals.app.functions.schemas import FunctionModel
 from annals.app.openapi.kinds import REFERENCE, Schema, list_schema, model_schema
-from annals.app.variables.schemas import Variable
+from annals.app.variables.schemas import VariableModel
 from annals.projections.usage.reading import METRICS
 
 _STRUCTS: dict[str, type[msgspec.Struct]] = {
-    "function": Function,
-    "deployment": Deployment,
-    "execution": Execution,
-    "headers": Header,
-    "variable": Variable,
-    "runtime": catalogue.Runtime,
-    "specification": catalogue.Specification,
-    "templateFunction": catalogue.Template,
-    "templateRuntime": catalogue.TemplateRuntime,
-    "templateVariable": catalogue.TemplateVariable,
+    "function": FunctionModel,
+    "deployment": DeploymentModel,
+    "execution": ExecutionModel,
+    "headers": HeaderModel,
+    "variable": VariableModel,
+    "runtime": catalogue.RuntimeModel,
+    "specification": catalogue.SpecificationModel,
+    "templateFunction": catalogue.TemplateModel,
+    "templateRuntime": catalogue.TemplateRuntimeModel,
+    "templateVariable": catalogue.TemplateVariableModel,
     "error": Envelope,
 }
 _LISTS = {

@@ -6,7 +6,7 @@ One file because it is one table: a test holds that it has each operation of the
 from typing import NamedTuple
 
 
-class Text(NamedTuple):
+class OperationText(NamedTuple):
     summary: str
     description: str
 
@@ -310,7 +310,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     ),
 }
 
-TEXTS: dict[tuple[str, str], Text] = {
-    (method, path): Text(*texts) for key, texts in _TEXTS.items() for method, path in [key.split(" ", 1)]
+TEXTS: dict[tuple[str, str], OperationText] = {
+    (method, path): OperationText(*texts) for key, texts in _TEXTS.items() for method, path in [key.split(" ", 1)]
 }
 """By method and path."""

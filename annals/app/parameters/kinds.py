@@ -13,7 +13,7 @@ class ValidationError(ValueError):
     """A value that its kind refuses; the text follows ``Invalid `<name>` param: ``."""
 
 
-class Kind(Protocol):
+class ParameterKind(Protocol):
     """`parse` turns what came over the wire into the value, or raises ValidationError."""
 
     def parse(self, value: Any) -> Any: ...
@@ -72,7 +72,7 @@ class Text:
         return f"Value must be a valid string and {least}no longer than {self.most} chars"
 
 
-class Content:
+class TextOrBytes:
     """Text or bytes of at most `most` characters, handed on as bytes."""
 
     def __init__(self, most: int) -> None:
@@ -107,7 +107,7 @@ class Boolean:
         return "Value must be a valid boolean"
 
 
-class Range:
+class IntegerRange:
     """An integer between two bounds, which are part of it; the text of an integer will do."""
 
     def __init__(self, least: int, most: int) -> None:
@@ -157,7 +157,7 @@ class OneOf:
 class ArrayList:
     """At most `most` elements, each of one kind; the text names the element that failed by its own text."""
 
-    def __init__(self, element: Kind, most: int) -> None:
+    def __init__(self, element: ParameterKind, most: int) -> None:
         self.element, self.most = element, most
 
     def parse(self, value: Any) -> list[Any]:
@@ -179,7 +179,7 @@ class ArrayList:
 class Nullable:
     """Says in its error that null is welcome too; a null itself counts as not sent before any kind sees it."""
 
-    def __init__(self, kind: Kind) -> None:
+    def __init__(self, kind: ParameterKind) -> None:
         self.kind = kind
 
     def parse(self, value: Any) -> Any:

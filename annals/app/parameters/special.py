@@ -120,7 +120,7 @@ class Cron:
         return "String must be a valid cron expression"
 
 
-class Specification:
+class SpecificationSlug:
     """A size that this instance offers."""
 
     def __init__(self, slugs: Sequence[str]) -> None:
@@ -184,7 +184,7 @@ def judge_headers(headers: dict[str, str]) -> None:
             raise ValidationError("Header values must not contain line breaks or control characters")
 
 
-class Queries:
+class ListQueries:
     """The queries of one list, as its Page."""
 
     def __init__(self, schema: Schema) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from annals.app.parameters.kinds import Kind, ValidationError
+from annals.app.parameters.kinds import ParameterKind, ValidationError
 from annals.domain.errors import ArgumentInvalid
 
 _REQUIRED: Any = object()
@@ -12,7 +12,7 @@ _REQUIRED: Any = object()
 class Parameter(NamedTuple):
     """One line of a table; a `default` that is a list is copied for every request."""
 
-    kind: Kind
+    kind: ParameterKind
     default: Any
 
     @property
@@ -20,12 +20,12 @@ class Parameter(NamedTuple):
         return self.default is not _REQUIRED
 
 
-def required(kind: Kind) -> Parameter:
+def required(kind: ParameterKind) -> Parameter:
     """Must be sent; null is judged as any other value."""
     return Parameter(kind, _REQUIRED)
 
 
-def optional(kind: Kind, default: Any = None) -> Parameter:
+def optional(kind: ParameterKind, default: Any = None) -> Parameter:
     """May be missing or null: then the default stands."""
     return Parameter(kind, default)
 
@@ -72,14 +72,14 @@ class StrictParameters(Parameters):
             if name not in lines:
                 raise ArgumentInvalid(f"Invalid `{name}` param: There is no such name. Known are {', '.join(lines)}")
             group = lines[name].kind
-            if isinstance(group, Group) and isinstance(value, Mapping):
+            if isinstance(group, ParameterGroup) and isinstance(value, Mapping):
                 try:
                     group.table.refuse_unknown(value)
                 except ArgumentInvalid as refusal:
                     raise ArgumentInvalid(f"Invalid `{name}` param: {refusal}") from None
 
 
-class Group:
+class ParameterGroup:
     """An object with a table of its own; what is not named in it has its default, and unknown names are refused."""
 
     def __init__(self, **parameters: Parameter) -> None:

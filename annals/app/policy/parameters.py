@@ -7,10 +7,10 @@ import msgspec
 
 from annals.app.parameters import (
     ArrayList,
-    Group,
+    IntegerRange,
     OneOf,
+    ParameterGroup,
     Parameters,
-    Range,
     StrictParameters,
     Text,
     Uid,
@@ -29,23 +29,25 @@ _REASONS = get_args(RetriedReason)
 _USUAL = Retries()
 
 ONE = Parameters(functionId=required(Uid()))
-_SHARE = Group(deploymentId=required(Uid()), percent=required(Range(1, 100)), status=optional(Text(36, 0)))
+_SHARE = ParameterGroup(
+    deploymentId=required(Uid()), percent=required(IntegerRange(1, 100)), status=optional(Text(36, 0))
+)
 """`status` is what answers say of a share: it may be sent back with the rest, and is not looked at."""
 
 _WHOLE = StrictParameters(
     scaling=optional(
-        Group(
-            minWarm=optional(Range(0, MOST_INSTANCES), 0),
-            maxInstances=optional(Range(0, MOST_INSTANCES), 0),
-            concurrency=optional(Range(0, MOST_CALLS), 0),
-            idleSeconds=optional(Range(0, _DAY), 0),
+        ParameterGroup(
+            minWarm=optional(IntegerRange(0, MOST_INSTANCES), 0),
+            maxInstances=optional(IntegerRange(0, MOST_INSTANCES), 0),
+            concurrency=optional(IntegerRange(0, MOST_CALLS), 0),
+            idleSeconds=optional(IntegerRange(0, _DAY), 0),
         )
     ),
     retries=optional(
-        Group(
-            attempts=optional(Range(1, MOST_ATTEMPTS), _USUAL.attempts),
-            backoffSeconds=optional(Range(1, 3600), _USUAL.backoff_seconds),
-            maxAgeSeconds=optional(Range(1, 14 * _DAY), _USUAL.max_age_seconds),
+        ParameterGroup(
+            attempts=optional(IntegerRange(1, MOST_ATTEMPTS), _USUAL.attempts),
+            backoffSeconds=optional(IntegerRange(1, 3600), _USUAL.backoff_seconds),
+            maxAgeSeconds=optional(IntegerRange(1, 14 * _DAY), _USUAL.max_age_seconds),
             on=optional(ArrayList(OneOf(_REASONS), len(_REASONS)), list(_USUAL.on)),
         )
     ),

@@ -8,7 +8,7 @@ import msgspec
 from annals.domain.policy import policy_from
 
 
-class Scaling(msgspec.Struct, rename="camel", kw_only=True):
+class ScalingModel(msgspec.Struct, rename="camel", kw_only=True):
     """0 means: as the instance's settings say."""
 
     min_warm: int
@@ -17,7 +17,7 @@ class Scaling(msgspec.Struct, rename="camel", kw_only=True):
     idle_seconds: int
 
 
-class Retries(msgspec.Struct, rename="camel", kw_only=True):
+class RetriesModel(msgspec.Struct, rename="camel", kw_only=True):
     """`attempts` in all; 1 means that nothing is tried twice."""
 
     attempts: int
@@ -26,7 +26,7 @@ class Retries(msgspec.Struct, rename="camel", kw_only=True):
     on: Sequence[str]
 
 
-class Share(msgspec.Struct, rename="camel", kw_only=True):
+class ShareModel(msgspec.Struct, rename="camel", kw_only=True):
     """`status` is the deployment's, "deleted" for one that is gone; only a "ready" one has its share of the calls, and
     those of others run the active one."""
 
@@ -35,24 +35,24 @@ class Share(msgspec.Struct, rename="camel", kw_only=True):
     status: str
 
 
-class FunctionPolicy(msgspec.Struct, rename="camel", kw_only=True):
+class FunctionPolicyModel(msgspec.Struct, rename="camel", kw_only=True):
     """How the calls of a function are run."""
 
     function_id: str
-    scaling: Scaling
-    retries: Retries
-    traffic: Sequence[Share]
+    scaling: ScalingModel
+    retries: RetriesModel
+    traffic: Sequence[ShareModel]
 
 
-def present(row: Mapping[str, Any], statuses: Mapping[str, str]) -> FunctionPolicy:
+def present(row: Mapping[str, Any], statuses: Mapping[str, str]) -> FunctionPolicyModel:
     """The policy of a row of `functions`, of whatever time, and the statuses of the deployments that it names."""
     policy = policy_from(row["policy"])
-    return FunctionPolicy(
+    return FunctionPolicyModel(
         function_id=row["function_id"],
-        scaling=Scaling(**msgspec.structs.asdict(policy.scaling)),
-        retries=Retries(**msgspec.structs.asdict(policy.retries)),
+        scaling=ScalingModel(**msgspec.structs.asdict(policy.scaling)),
+        retries=RetriesModel(**msgspec.structs.asdict(policy.retries)),
         traffic=[
-            Share(**msgspec.structs.asdict(share), status=statuses.get(share.deployment_id, "deleted"))
+            ShareModel(**msgspec.structs.asdict(share), status=statuses.get(share.deployment_id, "deleted"))
             for share in policy.traffic
         ],
     )

@@ -22,10 +22,10 @@ from annals.app.parameters import (
     ArrayList,
     Boolean,
     CustomId,
+    ListQueries,
     Nullable,
     OneOf,
     Parameters,
-    Queries,
     Text,
     Uid,
     ValidationError,
@@ -58,7 +58,7 @@ class Moment:
 
 
 LIST = Parameters(
-    queries=optional(Queries(queries.LIST), Page()),
+    queries=optional(ListQueries(queries.LIST), Page()),
     search=optional(Text(256)),
     total=optional(Boolean(loose=True), True),
 )

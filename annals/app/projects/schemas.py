@@ -17,14 +17,14 @@ SERVICES = (
 PROTOCOLS = (REST,)
 
 
-class Switch(msgspec.Struct):
+class SwitchModel(msgspec.Struct):
     """Whether users and guests are served."""
 
     id: str = msgspec.field(name="$id")
     enabled: bool
 
 
-class Project(msgspec.Struct, rename="camel", kw_only=True):
+class ProjectModel(msgspec.Struct, rename="camel", kw_only=True):
     """One project; the fields without a value belong to services that are not served."""
 
     id: str = msgspec.field(name="$id")
@@ -37,9 +37,9 @@ class Project(msgspec.Struct, rename="camel", kw_only=True):
     labels: list[str] = []
     status: str = "active"
     onboarding: dict[str, Any] = {}
-    auth_methods: Sequence[Switch]
-    services: Sequence[Switch]
-    protocols: Sequence[Switch]
+    auth_methods: Sequence[SwitchModel]
+    services: Sequence[SwitchModel]
+    protocols: Sequence[SwitchModel]
     blocks: list[Any] = []
     smtp_enabled: bool = False
     smtp_sender_name: str = ""
@@ -56,7 +56,7 @@ class Project(msgspec.Struct, rename="camel", kw_only=True):
     console_accessed_at: str = ""
 
 
-class Key(msgspec.Struct, rename="camel", kw_only=True):
+class KeyModel(msgspec.Struct, rename="camel", kw_only=True):
     """One API key; its `secret` is told by its creation alone."""
 
     id: str = msgspec.field(name="$id")
@@ -71,7 +71,7 @@ class Key(msgspec.Struct, rename="camel", kw_only=True):
     sdks: list[str] = []
 
 
-class Platform(msgspec.Struct, rename="camel", kw_only=True):
+class PlatformModel(msgspec.Struct, rename="camel", kw_only=True):
     """One place where a project's client runs."""
 
     id: str = msgspec.field(name="$id")
@@ -86,23 +86,23 @@ class Platform(msgspec.Struct, rename="camel", kw_only=True):
     http_pass: str = ""
 
 
-def present_project(row: Mapping[str, Any], region: str) -> Project:
+def present_project(row: Mapping[str, Any], region: str) -> ProjectModel:
     """A row of `projects`."""
-    return Project(
+    return ProjectModel(
         id=row["project_id"],
         created_at=wire_date(row["created_at"]),
         updated_at=wire_date(row["updated_at"]),
         name=row["name"],
         region=region,
-        auth_methods=[Switch("email-password", True)],
-        services=[Switch(service, service not in row["disabled"]) for service in SERVICES],
-        protocols=[Switch(protocol, protocol not in row["disabled"]) for protocol in PROTOCOLS],
+        auth_methods=[SwitchModel("email-password", True)],
+        services=[SwitchModel(service, service not in row["disabled"]) for service in SERVICES],
+        protocols=[SwitchModel(protocol, protocol not in row["disabled"]) for protocol in PROTOCOLS],
     )
 
 
-def present_key(row: Mapping[str, Any], secret: str = "") -> Key:
+def present_key(row: Mapping[str, Any], secret: str = "") -> KeyModel:
     """A row of `keys`."""
-    return Key(
+    return KeyModel(
         id=row["key_id"],
         created_at=wire_date(row["created_at"]),
         updated_at=wire_date(row["created_at"]),
@@ -113,9 +113,9 @@ def present_key(row: Mapping[str, Any], secret: str = "") -> Key:
     )
 
 
-def present_platform(row: Mapping[str, Any]) -> Platform:
+def present_platform(row: Mapping[str, Any]) -> PlatformModel:
     """A row of `platforms`."""
-    return Platform(
+    return PlatformModel(
         id=row["platform_id"],
         created_at=wire_date(row["created_at"]),
         updated_at=wire_date(row["created_at"]),

@@ -13,9 +13,9 @@ from annals.app.parameters import (
     UNIQUE,
     Boolean,
     CustomId,
+    ListQueries,
     Nullable,
     Parameters,
-    Queries,
     Text,
     Uid,
     optional,
@@ -46,7 +46,7 @@ _LIST = OF_FUNCTION._replace(
 )
 _FIND: Lookup = ONE_OF_FUNCTION
 
-LIST = Parameters(queries=optional(Queries(_LIST), Page()), total=optional(Boolean(loose=True), True))
+LIST = Parameters(queries=optional(ListQueries(_LIST), Page()), total=optional(Boolean(loose=True), True))
 CREATE = Parameters(
     variableId=required(CustomId()),
     key=required(Text(255)),

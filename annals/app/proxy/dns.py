@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from annals.app.name_servers import Server
+from annals.app.name_servers import NameServer
 
 ATTEMPTS, SECONDS, MOST_SERVERS = 2, 2.0, 3
 """How often each resolver is asked, how long it may take, and how many of the configured ones are asked."""
@@ -45,7 +45,7 @@ class TextRecords(Protocol):
 class Resolver:
     """TXT records as recursive resolvers tell them."""
 
-    def __init__(self, servers: Sequence[Server], *, seconds: float = SECONDS) -> None:
+    def __init__(self, servers: Sequence[NameServer], *, seconds: float = SECONDS) -> None:
         self._servers, self._seconds = servers[:MOST_SERVERS], seconds
         self._turn = asyncio.Semaphore(AT_ONCE)
 
@@ -119,13 +119,13 @@ def _behind_name(message: bytes, at: int) -> int:
     return at + 1
 
 
-async def _ask(server: Server, name: str) -> list[str]:
+async def _ask(server: NameServer, name: str) -> list[str]:
     query = question(secrets.randbelow(1 << 16), name)
     found = await _by_udp(server, query)
     return await _by_tcp(server, query) if found is None else found
 
 
-async def _by_udp(server: Server, query: bytes) -> list[str] | None:
+async def _by_udp(server: NameServer, query: bytes) -> list[str] | None:
     loop = asyncio.get_running_loop()
     transport, listening = await loop.create_datagram_endpoint(lambda: _Listening(query), remote_addr=server)
     try:
@@ -135,7 +135,7 @@ async def _by_udp(server: Server, query: bytes) -> list[str] | None:
         transport.close()
 
 
-async def _by_tcp(server: Server, query: bytes) -> list[str]:
+async def _by_tcp(server: NameServer, query: bytes) -> list[str]:
     reader, writer = await asyncio.open_connection(*server)
     try:
         writer.write(struct.pack("!H", len(query)) + query)

@@ -11,7 +11,7 @@ from annals.app.edge.call import Call
 from annals.app.edge.routing import Operation
 from annals.app.executions.queries import FUNCTION
 from annals.app.identity.scopes import RULES_READ, RULES_WRITE
-from annals.app.parameters import Boolean, Parameters, Queries, Text, Uid, ValidationError, optional, required
+from annals.app.parameters import Boolean, ListQueries, Parameters, Text, Uid, ValidationError, optional, required
 from annals.app.proxy import queries
 from annals.app.proxy.proof import require_proof
 from annals.app.queries.page import Page
@@ -46,7 +46,7 @@ def _is_address(name: str) -> bool:
 
 
 LIST = Parameters(
-    queries=optional(Queries(queries.LIST), Page()),
+    queries=optional(ListQueries(queries.LIST), Page()),
     search=optional(Text(256)),
     total=optional(Boolean(loose=True), True),
 )

@@ -8,7 +8,7 @@ import msgspec
 from annals.app.wire import wire_date
 
 
-class Rule(msgspec.Struct, rename="camel", kw_only=True):
+class RuleModel(msgspec.Struct, rename="camel", kw_only=True):
     """One rule. Names are served as soon as they resolve to this instance, so every rule counts as verified."""
 
     id: str = msgspec.field(name="$id")
@@ -29,9 +29,9 @@ class Rule(msgspec.Struct, rename="camel", kw_only=True):
     protocol: str = "http"
 
 
-def present(row: Mapping[str, Any]) -> Rule:
+def present(row: Mapping[str, Any]) -> RuleModel:
     """A row of `rules` with its function's `deployment_id`."""
-    return Rule(
+    return RuleModel(
         id=row["rule_id"],
         created_at=wire_date(row["created_at"]),
         updated_at=wire_date(row["updated_at"]),

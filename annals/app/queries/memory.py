@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from annals.app.edge.errors import CursorNotFound, QueryInvalid
-from annals.app.queries.page import PAGE, Filter, Page
+from annals.app.queries.page import PAGE, Page, QueryFilter
 from annals.app.queries.reading import PageRows
 from annals.app.queries.statements import MOST_COUNTED
 from annals.store.postgres.database import Row
@@ -52,7 +52,7 @@ def _beyond(found: list[Row], page: Page, rows: Sequence[Row], noun: str) -> lis
     return found[: places[0]] if page.backwards else found[places[0] + 1 :]
 
 
-def _fits(condition: Filter, row: Row) -> bool:
+def _fits(condition: QueryFilter, row: Row) -> bool:
     if condition.parts:
         judge = all if condition.method == "and" else any
         return judge(_fits(part, row) for part in condition.parts)

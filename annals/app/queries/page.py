@@ -29,20 +29,20 @@ _MOST_ROWS = 2**62
 _TEXT_ONLY = CONTAIN | {"startsWith", "notStartsWith", "endsWith", "notEndsWith"}
 
 
-class Filter(msgspec.Struct, frozen=True):
+class QueryFilter(msgspec.Struct, frozen=True):
     """One condition; `attribute` is empty for `and` and `or`, whose `parts` it joins."""
 
     method: str
     attribute: str = ""
     values: tuple[Any, ...] = ()
-    parts: tuple["Filter", ...] = ()
+    parts: tuple["QueryFilter", ...] = ()
 
     @property
     def weight(self) -> int:
         """How many conditions and values are in here."""
         return 1 + len(self.values) + sum(part.weight for part in self.parts)
 
-    def find(self, methods: frozenset[str]) -> "Filter | None":
+    def find(self, methods: frozenset[str]) -> "QueryFilter | None":
         """The first condition in here that uses one of these methods."""
         if self.method in methods:
             return self
@@ -52,7 +52,7 @@ class Filter(msgspec.Struct, frozen=True):
 class Page(msgspec.Struct):
     """What a list is asked for; `limit` None where nothing was said."""
 
-    filters: list[Filter] = []
+    filters: list[QueryFilter] = []
     orders: list[tuple[str, bool]] = []
     """Attribute and whether it descends; the empty attribute is insertion order."""
     random: bool = False
@@ -110,14 +110,14 @@ def _filter(page: Page, query: Query, schema: Schema) -> None:
     page.filters.append(_condition(query, schema))
 
 
-def _condition(query: Query, schema: Schema) -> Filter:
+def _condition(query: Query, schema: Schema) -> QueryFilter:
     method = query.method
     if method in LOGIC:
         if len(query.values) < 2:
             raise ValidationError(f"{_title(method)} queries require at least two queries")
         if not all(part.method in FILTERS or part.method in LOGIC for part in query.values):
             raise ValidationError(f"{_title(method)} queries can only contain filter queries")
-        return Filter(method, parts=tuple(_condition(part, schema) for part in query.values))
+        return QueryFilter(method, parts=tuple(_condition(part, schema) for part in query.values))
     attribute = schema.attributes.get(query.attribute)
     if attribute is None:
         raise ValidationError(f"Attribute not found in schema: {query.attribute}")
@@ -125,9 +125,9 @@ def _condition(query: Query, schema: Schema) -> Filter:
         raise ValidationError(f'Cannot query {method} on attribute "{query.attribute}" because it is not a string')
     _count(method, query.values)
     if method in COMPARE_NONE:
-        return Filter(method, query.attribute)
+        return QueryFilter(method, query.attribute)
     try:
-        return Filter(method, query.attribute, tuple(fit(attribute, value) for value in query.values))
+        return QueryFilter(method, query.attribute, tuple(fit(attribute, value) for value in query.values))
     except ValidationError:
         raise ValidationError(f'Query value is invalid for attribute "{query.attribute}"') from None
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from annals.app.edge.call import Call
 from annals.app.edge.errors import CursorNotFound, QueryOrderNull
 from annals.app.queries.statements import MOST_COUNTED, Listing
-from annals.app.reads import Found, Lookup
+from annals.app.reads import Lookup, ReadResult
 from annals.store.postgres import sql
 from annals.store.postgres.database import Row
 
@@ -46,13 +46,13 @@ async def read_page(
     return PageRows(rows, _total(found[1]) if counted else 0)
 
 
-def _judge_cursor(found: Found, cursor: str, noun: str) -> None:
+def _judge_cursor(found: ReadResult, cursor: str, noun: str) -> None:
     if not found.rows:
         raise CursorNotFound(f"{noun} '{cursor}' for the 'cursor' value not found.")
     if found.rows[0]["unordered"]:
         raise QueryOrderNull
 
 
-def _total(found: Found) -> int:
+def _total(found: ReadResult) -> int:
     """Of a counter's row or a counted one; a counter that nobody raised yet has no row."""
     return min(int(found.rows[0]["value"]), MOST_COUNTED) if found.rows else 0

@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from annals.app.edge.errors import QueryInvalid
-from annals.app.queries.page import PAGE, Filter, Page
+from annals.app.queries.page import PAGE, Page, QueryFilter
 from annals.app.queries.schema import Attribute, Schema
 
 MOST_COUNTED = 5000
@@ -140,7 +140,7 @@ def _behind(orders: list[_Order], cursor: Sql, backwards: bool) -> Sql:
     return Sql(f"EXISTS (SELECT FROM ({cursor.text}) AS cursor WHERE {behind})", cursor.params)
 
 
-def _filter(condition: Filter, schema: Schema) -> Sql:
+def _filter(condition: QueryFilter, schema: Schema) -> Sql:
     if condition.parts:
         parts = [_filter(part, schema) for part in condition.parts]
         joined = f" {condition.method.upper()} ".join(part.text for part in parts)
@@ -150,7 +150,7 @@ def _filter(condition: Filter, schema: Schema) -> Sql:
     return _compare(condition, schema.attributes[condition.attribute])
 
 
-def _compare(condition: Filter, attribute: Attribute) -> Sql:
+def _compare(condition: QueryFilter, attribute: Attribute) -> Sql:
     method, values, column = condition.method, condition.values, attribute.column
     if method == "equal":
         return Sql(f"{column} = %s", values) if len(values) == 1 else Sql(f"{column} = ANY(%s)", (list(values),))

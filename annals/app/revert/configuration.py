@@ -8,7 +8,7 @@ import msgspec
 
 from annals.app.edge.call import Call
 from annals.app.history.presenting import Presenter
-from annals.app.history.schemas import Change
+from annals.app.history.schemas import ChangeModel
 from annals.app.history.streams import whole
 from annals.domain.deployment import Deployment
 from annals.domain.errors import ExecutionNotFound
@@ -19,7 +19,7 @@ from annals.domain.redaction import differences, openable, told_value
 from annals.store.log.reader import RecordedEvent, project_events
 
 
-class Ran(msgspec.Struct, rename="camel", kw_only=True):
+class ExecutionConfigurationModel(msgspec.Struct, rename="camel", kw_only=True):
     """One execution's ground. Variables are told by fingerprints, those of all functions apart."""
 
     execution_id: str
@@ -33,10 +33,10 @@ class Ran(msgspec.Struct, rename="camel", kw_only=True):
     variables: Sequence[Any]
     project_variables: Sequence[Any]
     deployment: Any
-    changes: Sequence[Change]
+    changes: Sequence[ChangeModel]
 
 
-async def read_configuration(call: Call) -> Ran:
+async def read_configuration(call: Call) -> ExecutionConfigurationModel:
     """Raises ExecutionNotFound; what the execution ran with is told of those too that have left every list."""
     function_id, execution_id = call.values["functionId"], call.values["executionId"]
     own = Execution.stream(call.project_id, execution_id)
@@ -58,7 +58,7 @@ async def read_configuration(call: Call) -> Ran:
     )
     project = await call.services.log.reader.aggregate_at(Project.absent(call.project_id), position)
     call.seen(functions[-1].position)
-    return Ran(
+    return ExecutionConfigurationModel(
         execution_id=execution_id,
         function_id=function_id,
         function_version=version,

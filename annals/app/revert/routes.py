@@ -12,7 +12,7 @@ from annals.app.edge.dry_run import DryRunLog, tried
 from annals.app.edge.routing import Operation
 from annals.app.functions.queries import read_function
 from annals.app.history.presenting import Presenter
-from annals.app.history.schemas import Change
+from annals.app.history.schemas import ChangeModel
 from annals.app.identity.scopes import EVENTS_READ, FUNCTIONS_READ, FUNCTIONS_WRITE
 from annals.app.parameters import Boolean, Parameters, Uid, ValidationError, optional, required
 from annals.app.revert.configuration import read_configuration
@@ -39,7 +39,7 @@ class Diff(msgspec.Struct, rename={"former": "from", "latter": "to"}):
 
     former: int
     latter: int
-    changes: Sequence[Change]
+    changes: Sequence[ChangeModel]
 
 
 DIFF = Parameters(**{"functionId": required(Uid()), "from": required(Moment()), "to": optional(Moment())})

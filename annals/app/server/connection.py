@@ -27,7 +27,7 @@ _BROKEN = "The request is not HTTP/1.1, or can be read in two ways. Check its fi
 _TOO_LARGE = f"The request's head is too large: at most {HEAD_LINES} headers, {HEAD_BYTES} bytes with the path."
 
 
-class Connection(HttpToolsProtocol):
+class HttpConnection(HttpToolsProtocol):
     """Knows besides whether more is to be expected of its caller, for a process that is about to leave."""
 
     def __init__(self, *args: Any, **options: Any) -> None:

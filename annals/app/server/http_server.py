@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, cast
 
 import uvicorn
 
-from annals.app.server.connection import Connection
+from annals.app.server.connection import HttpConnection
 
 KEPT_SECONDS = 75
 """How long a connection may be silent between two requests; a second more than most clients keep one."""
@@ -46,7 +46,7 @@ class HttpServer(uvicorn.Server):
     def __init__(self, app: Any, listening: socket.socket) -> None:
         config = uvicorn.Config(
             app,
-            http=Connection,
+            http=HttpConnection,
             ws="none",
             loop="none",
             lifespan="on",
@@ -82,7 +82,7 @@ class HttpServer(uvicorn.Server):
         self._asked.set()
 
     def _expects(self, quiet_periods: QuietPeriods) -> bool:
-        connections = cast("set[Connection]", self.server_state.connections)
+        connections = cast("set[HttpConnection]", self.server_state.connections)
         return any(one.expects(first=quiet_periods.first, silent=quiet_periods.silent) for one in connections)
 
     async def main_loop(self) -> None:

@@ -14,9 +14,9 @@ from annals.app.parameters import (
     CustomId,
     Email,
     Emptiable,
+    ListQueries,
     Parameters,
     Phone,
-    Queries,
     TeamRole,
     Text,
     Uid,
@@ -35,7 +35,7 @@ from annals.projections.identity_models import present_team
 from annals.store.ids import generate_id
 
 LIST = Parameters(
-    queries=optional(Queries(queries.LIST), Page()),
+    queries=optional(ListQueries(queries.LIST), Page()),
     search=optional(Text(256)),
     total=optional(Boolean(loose=True), True),
 )
@@ -43,7 +43,7 @@ ONE = Parameters(teamId=required(Uid()))
 ROLES = ArrayList(TeamRole(), 100)
 CREATE = Parameters(teamId=required(CustomId()), name=required(Text(128)), roles=optional(ROLES, [OWNER]))
 MEMBERS = ONE.but(
-    queries=optional(Queries(queries.MEMBERSHIPS), Page()),
+    queries=optional(ListQueries(queries.MEMBERSHIPS), Page()),
     search=optional(Text(256)),
     total=optional(Boolean(loose=True), True),
 )

@@ -18,13 +18,13 @@ from annals.app.parameters import (
     CustomId,
     Email,
     Emptiable,
+    IntegerRange,
     Label,
+    ListQueries,
     Nullable,
     Parameters,
     Password,
     Phone,
-    Queries,
-    Range,
     Text,
     Uid,
     optional,
@@ -41,7 +41,7 @@ from annals.domain.user import User
 from annals.projections.identity_models import present_session, present_user
 
 LIST = Parameters(
-    queries=optional(Queries(queries.LIST), Page()),
+    queries=optional(ListQueries(queries.LIST), Page()),
     search=optional(Text(256)),
     total=optional(Boolean(loose=True), True),
 )
@@ -174,7 +174,7 @@ async def create_token(call: Call) -> Answer:
 _ALL = "/v1/users"
 _ONE = f"{_ALL}/{{userId}}"
 _SESSIONS = f"{_ONE}/sessions"
-TOKEN_SECONDS = optional(Range(1, MOST_SECONDS_OF_TOKEN), SECONDS_OF_TOKEN)
+TOKEN_SECONDS = optional(IntegerRange(1, MOST_SECONDS_OF_TOKEN), SECONDS_OF_TOKEN)
 
 
 def _change(

@@ -7,7 +7,7 @@ from annals.app.queries.reading import read_page
 from annals.app.queries.schema import Attribute, boolean, schema, text
 from annals.app.queries.statements import Sql, listing
 from annals.app.reads import Lookup
-from annals.app.variables.schemas import Variable
+from annals.app.variables.schemas import VariableModel
 from annals.app.wire import encode, joined
 from annals.domain.errors import VariableNotFound
 from annals.store.postgres import sql
@@ -54,5 +54,5 @@ async def read_variables(call: Call, function_id: str, page: Page, *, counted: b
 
 async def present_row(call: Call, row: Row) -> bytes:
     """A row as the variable's JSON."""
-    shown: list[Variable] = await open_variables(call, row["project_id"], row["function_id"], [row])
+    shown: list[VariableModel] = await open_variables(call, row["project_id"], row["function_id"], [row])
     return encode(shown[0])

@@ -12,9 +12,9 @@ from annals.app.parameters import (
     UNIQUE,
     Boolean,
     CustomId,
+    ListQueries,
     Nullable,
     Parameters,
-    Queries,
     Text,
     Uid,
     optional,
@@ -30,7 +30,7 @@ from annals.store.log.log import Recorded
 
 LIST = Parameters(
     functionId=required(Uid()),
-    queries=optional(Queries(queries.LIST), Page()),
+    queries=optional(ListQueries(queries.LIST), Page()),
     total=optional(Boolean(loose=True), True),
 )
 CREATE = Parameters(

@@ -8,7 +8,7 @@ import msgspec
 from annals.app.wire import wire_date
 
 
-class Variable(msgspec.Struct, rename="camel", kw_only=True):
+class VariableModel(msgspec.Struct, rename="camel", kw_only=True):
     """One variable; the value of a secret one is empty for everybody."""
 
     id: str = msgspec.field(name="$id")
@@ -21,9 +21,9 @@ class Variable(msgspec.Struct, rename="camel", kw_only=True):
     resource_id: str
 
 
-def present(row: Mapping[str, Any], value: str) -> Variable:
+def present(row: Mapping[str, Any], value: str) -> VariableModel:
     """A row of `variables`, with its opened value where it is no secret."""
-    return Variable(
+    return VariableModel(
         id=row["variable_id"],
         created_at=wire_date(row["created_at"]),
         updated_at=wire_date(row["updated_at"]),

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import pytest
 from click.testing import CliRunner, Result
 
-from annals.app.history.schemas import Event
+from annals.app.history.schemas import EventModel
 from annals.app.wire import fields_of
 from annals.cli.event_log import opened
 from annals.cli.main import main
@@ -126,7 +126,7 @@ def test_following_begins_now(settings: Settings) -> None:
 
 
 def test_events_and_history_show_an_event_in_the_shape_of_the_http_api(settings: Settings) -> None:
-    fields = set(fields_of(Event).values())
+    fields = set(fields_of(EventModel).values())
 
     of_log = objects(run(settings, "events", "--json", "--resource", f"function:{F}"))
     of_function = objects(run(settings, "history", f"function:{F}", "--project", P, "--json"))

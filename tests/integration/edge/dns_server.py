@@ -5,7 +5,7 @@ import struct
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from annals.app.name_servers import Server
+from annals.app.name_servers import NameServer
 from annals.app.proxy.dns import Unresolved
 
 Records = dict[str, list[bytes]]
@@ -64,7 +64,7 @@ class _Datagrams(asyncio.DatagramProtocol):
 
 
 @asynccontextmanager
-async def name_server(records: Records) -> AsyncIterator[Server]:
+async def name_server(records: Records) -> AsyncIterator[NameServer]:
     """A name server on loopback, on one port of UDP and TCP."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -78,6 +78,6 @@ async def name_server(records: Records) -> AsyncIterator[Server]:
         loop = asyncio.get_running_loop()
         transport, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(records), ("127.0.0.1", port))
         try:
-            yield Server("127.0.0.1", port)
+            yield NameServer("127.0.0.1", port)
         finally:
             transport.close()

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 
-from annals.app.name_servers import Server
+from annals.app.name_servers import NameServer
 from annals.app.proxy.dns import Resolver, TextRecords, Unresolved
 from annals.app.services import Services
 from tests.integration.edge import given
@@ -45,7 +45,7 @@ async def test_texts_that_are_longer_than_a_datagram_are_told(text_records: Text
 
 async def test_next_resolver_is_asked_when_one_does_not_answer(records: Records) -> None:
     async with name_server(records) as server:
-        silent = Server("127.0.0.1", 1)
+        silent = NameServer("127.0.0.1", 1)
         assert (await Resolver([silent, server], seconds=10).of("a.test"))[0] == "one"
     with pytest.raises(Unresolved):
         await Resolver([silent], seconds=0.2).of("a.test")
@@ -109,7 +109,7 @@ async def test_names_below_the_functions_domain_need_no_record(verifying: Client
 
 async def test_domain_that_cannot_be_looked_up_is_refused(services: Services, verifying: Client) -> None:
     await given.function(verifying, functionId="f")
-    services.text_records = Resolver([Server("127.0.0.1", 1)], seconds=0.2)
+    services.text_records = Resolver([NameServer("127.0.0.1", 1)], seconds=0.2)
     wanted(await rule(verifying, "shop.test"))
     longest = ".".join(["a" * 60] * 4)
 

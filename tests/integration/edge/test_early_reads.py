@@ -10,7 +10,7 @@ from annals.app.identity import credentials
 from annals.app.identity.caller import Caller
 from annals.app.identity.credentials import ACCESS
 from annals.app.identity.known_credentials import FailedKeys
-from annals.app.reads import Lookup, Reads
+from annals.app.reads import BatchedReads, Lookup
 from annals.app.services import Services
 from annals.domain.commands.projects import revoke_key
 from annals.domain.project import Project
@@ -33,7 +33,7 @@ def order(services: Services, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     noted: list[str] = []
     reads, judge = services.reads, credentials.judge
 
-    class Noting(Reads):
+    class Noting(BatchedReads):
         def __init__(self) -> None:
             """Hand everything on."""
 

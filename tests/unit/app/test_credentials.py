@@ -8,9 +8,9 @@ import pytest
 
 from annals.app.edge.errors import JwtInvalid, KeyExpired, ProjectIdMissing, UnauthorizedScope
 from annals.app.edge.negotiation import negotiate
-from annals.app.identity.caller import Caller, Membership
-from annals.app.identity.credentials import Claim, Looked, Secrets, claim, digest, judge
-from annals.app.reads import Found
+from annals.app.identity.caller import Caller, CallerMembership
+from annals.app.identity.credentials import CredentialClaim, Looked, Secrets, claim, digest, judge
+from annals.app.reads import ReadResult
 from annals.domain.errors import ProjectNotFound, UserUnauthorized
 from annals.store.secrets.tokens import Claims, Parent, TokenInvalid, ephemeral_key, sign, verify
 
@@ -20,26 +20,26 @@ FORMER, NEWEST = negotiate("1.8.0"), negotiate("2.5.0")
 PROJECT, KEY = b"x-appwrite-project", b"x-appwrite-key"
 
 
-def found(**columns: Any) -> Found:
+def found(**columns: Any) -> ReadResult:
     row = {"known": True, "key_id": None, "scopes": None, "expires_at": None, **columns}
-    return Found([row], 7)
+    return ReadResult([row], 7)
 
 
 async def secret(project: str) -> bytes:
     return f"secret of {project}".encode()
 
 
-async def judged(claimed: Claim, read: Found | None) -> Caller:
+async def judged(claimed: CredentialClaim, read: ReadResult | None) -> Caller:
     return await judge(claimed, Looked(access=read), Secrets(secret, secret), host="annals.test", now=NOW)
 
 
 @pytest.mark.parametrize("key", ["plain", "standard_0a1b", "standard_"])
 def test_a_standard_key_is_looked_up_by_the_digest_of_all_of_it(key: str) -> None:
-    assert claim({PROJECT: b"p", KEY: key.encode()}, "", FORMER) == Claim("p", standard=digest(key))
+    assert claim({PROJECT: b"p", KEY: key.encode()}, "", FORMER) == CredentialClaim("p", standard=digest(key))
 
 
 def test_a_key_with_an_unknown_prefix_claims_nothing() -> None:
-    assert claim({PROJECT: b"p", KEY: b"magic_x"}, "", FORMER) == Claim("p")
+    assert claim({PROJECT: b"p", KEY: b"magic_x"}, "", FORMER) == CredentialClaim("p")
 
 
 def test_a_key_without_the_project_header_is_refused() -> None:
@@ -47,7 +47,7 @@ def test_a_key_without_the_project_header_is_refused() -> None:
         claim({KEY: b"k"}, "p", NEWEST)
     with pytest.raises(UserUnauthorized):
         claim({KEY: b"k"}, "", FORMER)
-    assert claim({KEY: b"k"}, "p", FORMER) == Claim("p", standard=digest("k"))
+    assert claim({KEY: b"k"}, "p", FORMER) == CredentialClaim("p", standard=digest("k"))
 
 
 def test_a_key_for_the_console_is_refused() -> None:
@@ -56,7 +56,7 @@ def test_a_key_for_the_console_is_refused() -> None:
 
 
 def test_the_console_is_no_project() -> None:
-    assert claim({PROJECT: b"console"}, "", NEWEST) == claim({}, "", NEWEST) == Claim("")
+    assert claim({PROJECT: b"console"}, "", NEWEST) == claim({}, "", NEWEST) == CredentialClaim("")
 
 
 def test_a_jwt_that_nobody_issued_is_refused() -> None:
@@ -66,19 +66,21 @@ def test_a_jwt_that_nobody_issued_is_refused() -> None:
 
 async def test_an_unknown_project_is_told_before_anything_else() -> None:
     with pytest.raises(ProjectNotFound):
-        await judged(Claim("p", standard="d"), found(known=False))
+        await judged(CredentialClaim("p", standard="d"), found(known=False))
 
 
 async def test_a_key_that_is_unknown_or_expired_is_refused() -> None:
     with pytest.raises(UserUnauthorized):
-        await judged(Claim("p", standard="d"), found())
+        await judged(CredentialClaim("p", standard="d"), found())
     with pytest.raises(KeyExpired):
-        await judged(Claim("p", standard="d"), found(key_id="k", scopes=[], expires_at=NOW))
+        await judged(CredentialClaim("p", standard="d"), found(key_id="k", scopes=[], expires_at=NOW))
 
 
 async def test_a_key_holds_its_own_scopes_and_the_implicit_ones() -> None:
     later = NOW + timedelta(seconds=1)
-    caller = await judged(Claim("p", standard="d"), found(key_id="k", scopes=["users.read"], expires_at=later))
+    caller = await judged(
+        CredentialClaim("p", standard="d"), found(key_id="k", scopes=["users.read"], expires_at=later)
+    )
 
     assert caller.privileged
     assert caller.actor == "key:k"
@@ -98,7 +100,7 @@ def ephemeral(
 async def caller_of(key: str, *parent: dict[str, Any]) -> Caller:
     """The caller that a key makes, whose parent is looked up as these rows."""
     claimed = claim({PROJECT: b"p", KEY: key.encode()}, "", FORMER)
-    looked = Looked(access=found(), parent=Found(parent, 7))
+    looked = Looked(access=found(), parent=ReadResult(parent, 7))
     return await judge(claimed, looked, Secrets(secret, secret), host="annals.test", now=NOW)
 
 
@@ -173,7 +175,7 @@ async def test_token_that_names_no_parent_makes_a_guest() -> None:
 
 
 async def test_who_names_no_project_is_a_guest() -> None:
-    caller = await judged(Claim(""), None)
+    caller = await judged(CredentialClaim(""), None)
 
     assert caller.roles() == {"any", "guests"}
     with pytest.raises(UnauthorizedScope, match=r'User \(role: guests\) missing scopes \(\["functions.read"\]\)'):
@@ -187,7 +189,7 @@ def test_a_user_answers_to_every_role_that_fits() -> None:
         user_id="u",
         verified=True,
         labels=("vip",),
-        memberships=(Membership("m", "t", ("owner",)),),
+        memberships=(CallerMembership("m", "t", ("owner",)),),
     )
 
     assert user.roles() == {

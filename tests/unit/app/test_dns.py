@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annals.app.name_servers import Server, named_servers, system_servers
+from annals.app.name_servers import NameServer, named_servers, system_servers
 from annals.app.proxy.dns import Malformed, Unresolved, answered, question
 from annals.settings import Invalid, read
 
@@ -77,9 +77,15 @@ def test_resolvers_are_named_by_setting_or_by_the_host(tmp_path: Path) -> None:
     file.write_text("search a.test\nnameserver 192.0.2.9\nnameserver\n# nameserver 192.0.2.8\n")
 
     six = "2001:db8::1"
-    assert named == [Server("192.0.2.1"), Server("192.0.2.1", 5353), Server(six), Server(six, 5353), Server(six)]
-    assert system_servers(file) == [Server("192.0.2.9")]
-    assert system_servers(tmp_path / "none") == [Server("127.0.0.1")]
+    assert named == [
+        NameServer("192.0.2.1"),
+        NameServer("192.0.2.1", 5353),
+        NameServer(six),
+        NameServer(six, 5353),
+        NameServer(six),
+    ]
+    assert system_servers(file) == [NameServer("192.0.2.9")]
+    assert system_servers(tmp_path / "none") == [NameServer("127.0.0.1")]
 
 
 @pytest.mark.parametrize("text", ["dns.test", "192.0.2.1:x", "192.0.2.1:0", "192.0.2.1:65536", "[::1", "[::1]5", ":53"])

@@ -9,17 +9,17 @@ from hypothesis import strategies as st
 from annals.app.parameters import (
     ArrayList,
     Boolean,
-    Content,
     CustomId,
-    Kind,
+    IntegerRange,
     Nullable,
     OneOf,
-    Range,
+    ParameterKind,
     Text,
+    TextOrBytes,
     Uid,
     ValidationError,
 )
-from annals.app.parameters.special import Cron, Events, ExecutionHeaders, Roles, Specification, judge_headers
+from annals.app.parameters.special import Cron, Events, ExecutionHeaders, Roles, SpecificationSlug, judge_headers
 
 UID = (
     "UID must contain at most 36 chars. Valid chars are a-z, A-Z, 0-9, and underscore."
@@ -34,15 +34,15 @@ ANYTHING = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
     max_leaves=8,
 )
-KINDS: list[Kind] = [
+KINDS: list[ParameterKind] = [
     Uid(),
     CustomId(),
     Text(128),
     Text(5, 0),
-    Content(100),
+    TextOrBytes(100),
     Boolean(),
     Boolean(loose=True),
-    Range(1, 900),
+    IntegerRange(1, 900),
     OneOf(("a", "b")),
     OneOf(("a", "B"), strict=False),
     ArrayList(Text(3), 2),
@@ -50,12 +50,12 @@ KINDS: list[Kind] = [
     Roles(100),
     Events(100),
     Cron(),
-    Specification(("s-1vcpu-1gb",)),
+    SpecificationSlug(("s-1vcpu-1gb",)),
     ExecutionHeaders(),
 ]
 
 
-def refused(kind: Kind, value: Any) -> str:
+def refused(kind: ParameterKind, value: Any) -> str:
     with pytest.raises(ValidationError) as invalid:
         kind.parse(value)
     return str(invalid.value)
@@ -91,15 +91,15 @@ def test_unique_is_a_custom_id_alone() -> None:
         (Boolean(), 1, "Value must be a valid boolean"),
         (Boolean(loose=True), "yes", "Value must be a valid boolean"),
         (Boolean(loose=True), 2, "Value must be a valid boolean"),
-        (Range(1, 900), 901, "Value must be a valid range between 1 and 900"),
-        (Range(0, 36500), -1, "Value must be a valid range between 0 and 36,500"),
+        (IntegerRange(1, 900), 901, "Value must be a valid range between 1 and 900"),
+        (IntegerRange(0, 36500), -1, "Value must be a valid range between 0 and 36,500"),
         (OneOf(("a", "b", "c")), "A", "Value must be one of (a, b, c)"),
         (ArrayList(Text(3), 2), "abc", "Value must a valid array no longer than 2 items and " + Text(3).describe()),
         (ArrayList(Text(3), 2), ["abcd"], "Value must a valid array no longer than 2 items and " + Text(3).describe()),
         (ArrayList(Text(3), 2), ["a"] * 3, "Value must a valid array no longer than 2 items and " + Text(3).describe()),
-        (Nullable(Range(1, 2)), 3, "Value must be a valid range between 1 and 2 or null"),
+        (Nullable(IntegerRange(1, 2)), 3, "Value must be a valid range between 1 and 2 or null"),
         (Cron(), "not a cron", "String must be a valid cron expression"),
-        (Specification(("a", "b")), "", "Specification must be one of: a, b"),
+        (SpecificationSlug(("a", "b")), "", "Specification must be one of: a, b"),
         (
             Events(100),
             ["nope"],
@@ -113,7 +113,7 @@ def test_unique_is_a_custom_id_alone() -> None:
         ),
     ],
 )
-def test_a_refusal_says_what_would_do(kind: Kind, value: Any, text: str) -> None:
+def test_a_refusal_says_what_would_do(kind: ParameterKind, value: Any, text: str) -> None:
     assert refused(kind, value) == text
 
 
@@ -123,12 +123,12 @@ def test_text_is_counted_in_characters() -> None:
 
 @pytest.mark.parametrize(("value", "number"), [(15, 15), ("15", 15), ("+15", 15), ("0015", 15)])
 def test_a_range_takes_the_text_of_an_integer(value: Any, number: int) -> None:
-    assert Range(1, 900).parse(value) == number
+    assert IntegerRange(1, 900).parse(value) == number
 
 
 @pytest.mark.parametrize("value", [15.0, "15.0", 15.5, True, "abc", "", " 15", "1e1", "٣", "9" * 30, None])
 def test_a_range_takes_nothing_else(value: Any) -> None:
-    refused(Range(0, 900), value)
+    refused(IntegerRange(0, 900), value)
 
 
 @pytest.mark.parametrize(("value", "meant"), [("true", True), ("1", True), (1, True), ("false", False), (0, False)])

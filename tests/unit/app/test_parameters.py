@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from annals.app.edge.operations import ROUTES
 from annals.app.edge.routing import Operation
-from annals.app.parameters import Boolean, Parameters, Range, Text, ValidationError, optional, required
+from annals.app.parameters import Boolean, IntegerRange, Parameters, Text, ValidationError, optional, required
 from annals.app.parameters.body import body_parameters, query_parameters
 from annals.app.parameters.brackets import fold
 from annals.domain.errors import ArgumentInvalid
 from tests.forms import form
 
 TABLE = Parameters(
-    name=required(Text(5)), timeout=optional(Range(1, 9), 3), tags=optional(Text(2), []), on=optional(Boolean())
+    name=required(Text(5)), timeout=optional(IntegerRange(1, 9), 3), tags=optional(Text(2), []), on=optional(Boolean())
 )
 JSON = "application/json"
 WORDS = st.text(st.characters(codec="utf-8", exclude_characters="[]\0"), min_size=1, max_size=8)

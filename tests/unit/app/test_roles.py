@@ -3,13 +3,14 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annals.app.identity.caller import GUEST, USER_SCOPES, Caller, Membership
+from annals.app.identity.caller import GUEST, USER_SCOPES, Caller, CallerMembership
 from annals.app.parameters import Roles, ValidationError
 
 ids = st.sampled_from(["a", "b", "c.1"])
 words = st.sampled_from(["owner", "dev"])
 memberships = st.lists(
-    st.builds(Membership, membership_id=ids, team_id=ids, roles=st.lists(words, max_size=2).map(tuple)), max_size=2
+    st.builds(CallerMembership, membership_id=ids, team_id=ids, roles=st.lists(words, max_size=2).map(tuple)),
+    max_size=2,
 )
 callers = st.one_of(
     st.just(GUEST),

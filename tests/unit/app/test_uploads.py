@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from annals.app.deployments.form import FIELDS_LIMIT, read_form
-from annals.app.deployments.ranges import CHUNK, OPEN_END, Chunk, parse_chunk, parse_range
+from annals.app.deployments.ranges import CHUNK, OPEN_END, UploadChunk, parse_chunk, parse_range
 from annals.app.edge.errors import ContentRangeInvalid, FileInvalid, RangeInvalid
 from annals.domain.errors import ArgumentInvalid
 from tests.forms import form
@@ -16,14 +16,14 @@ SIZE = CHUNK + 10
 @pytest.mark.parametrize(
     ("header", "chunk"),
     [
-        (f"bytes 0-{CHUNK - 1}/{SIZE}", Chunk(0, 2, CHUNK, SIZE)),
-        (f"bytes {CHUNK}-{SIZE - 1}/{SIZE}", Chunk(1, 2, 10, SIZE)),
-        (f"bytes {CHUNK}-{SIZE}/{SIZE}", Chunk(1, 2, 10, SIZE)),
+        (f"bytes 0-{CHUNK - 1}/{SIZE}", UploadChunk(0, 2, CHUNK, SIZE)),
+        (f"bytes {CHUNK}-{SIZE - 1}/{SIZE}", UploadChunk(1, 2, 10, SIZE)),
+        (f"bytes {CHUNK}-{SIZE}/{SIZE}", UploadChunk(1, 2, 10, SIZE)),
         ("bytes 0-9/10", None),
         ("bytes 0-10/10", None),
     ],
 )
-def test_a_chunk_is_numbered_by_its_start(header: str, chunk: Chunk | None) -> None:
+def test_a_chunk_is_numbered_by_its_start(header: str, chunk: UploadChunk | None) -> None:
     assert parse_chunk(header) == chunk
 
 

@@ -7,7 +7,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from annals.app.server.connection import Connection
+from annals.app.server.connection import HttpConnection
 
 
 class FakeTransport(asyncio.Transport):
@@ -34,10 +34,10 @@ class FakeTransport(asyncio.Transport):
         return
 
 
-def connected(app: Any, transport: FakeTransport) -> Connection:
-    config = uvicorn.Config(app, http=Connection, ws="none", lifespan="off", log_config=None, proxy_headers=False)
+def connected(app: Any, transport: FakeTransport) -> HttpConnection:
+    config = uvicorn.Config(app, http=HttpConnection, ws="none", lifespan="off", log_config=None, proxy_headers=False)
     config.load()
-    connection = Connection(config=config, server_state=ServerState(), app_state={})
+    connection = HttpConnection(config=config, server_state=ServerState(), app_state={})
     connection.connection_made(transport)
     return connection
 
