@@ -4,7 +4,8 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from annals.projections.inline import CONSTRAINT_ERRORS, inline
+from annals.application.event_log import inline
+from annals.projections.inline import CONSTRAINT_ERRORS
 from annals.store.content.blobs import Blobs
 from annals.store.content.contents import Contents
 from annals.store.log.log import EventLog

@@ -14,9 +14,10 @@ import uvloop
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import tuple_row
 
+from annals.application.event_log import inline
 from annals.domain.commands import executions
 from annals.domain.execution import Execution, Header, Ran, Request
-from annals.projections.inline import CONSTRAINT_ERRORS, inline
+from annals.projections.inline import CONSTRAINT_ERRORS
 from annals.store.content.blobs import Blobs
 from annals.store.content.contents import Contents
 from annals.store.ids import generate_id

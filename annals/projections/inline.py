@@ -21,7 +21,6 @@ from annals.domain.errors import (
 )
 from annals.projections import (
     deployments,
-    discards,
     executions,
     functions,
     installations,
@@ -33,7 +32,6 @@ from annals.projections import (
     users,
     variables,
 )
-from annals.projections.append_checks import required_after
 from annals.store.log.request import Statement
 
 TABLES = (
@@ -59,7 +57,7 @@ CONSTRAINT_ERRORS: Mapping[str, type[DomainError]] = {
     "rules_domain": RuleAlreadyExists,
     "installations_id": InstallationAlreadyExists,
 }
-"""What the violation of a read model's constraint means to who asked (the event log's `refusals`)."""
+"""The error that each violated constraint of a read model means to the caller (the event log's `constraint_errors`)."""
 
 PROJECTORS: Mapping[type, Callable[[Any], Sequence[Statement]]] = {
     **projects.PROJECTORS,
@@ -80,10 +78,3 @@ def project(event: Any) -> Sequence[Statement]:
     """The statements that bring the inline read models up to an event; none for one that changes no row."""
     projector = PROJECTORS.get(type(event))
     return projector(event) if projector is not None else ()
-
-
-def inline(event: Any) -> Sequence[Statement]:
-    """All that shares an event's transaction: what it discards, its read models, and what must be there by then (the
-    event log's `inline`)."""
-    discard = discards.DISCARDS.get(type(event))
-    return [*(discard(event) if discard is not None else ()), *project(event), *required_after(event)]

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from annals.application.event_log import inline
 from annals.domain.commands import deployments, executions, functions, projects, rules
 from annals.domain.commands.retention import sweep_executions
 from annals.domain.deployment import Deployment
@@ -24,7 +25,7 @@ from annals.domain.team import Team
 from annals.domain.user import User
 from annals.domain.variables import Variable
 from annals.projections.following import FOLLOWING
-from annals.projections.inline import CONSTRAINT_ERRORS, inline
+from annals.projections.inline import CONSTRAINT_ERRORS
 from annals.store.content.blobs import Blobs
 from annals.store.content.contents import Contents
 from annals.store.log.follower import Follower

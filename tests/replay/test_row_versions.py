@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from annals.app.as_of.moment import AsOf
 from annals.app.as_of.rows import total_of_functions
+from annals.application.event_log import inline
 from annals.projections import row_versions
-from annals.projections.inline import CONSTRAINT_ERRORS, inline
+from annals.projections.inline import CONSTRAINT_ERRORS
 from annals.projections.replay import scratch_tables
 from annals.projections.replay.replay import check, rebuild
 from annals.store.content.blobs import Blobs

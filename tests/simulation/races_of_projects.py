@@ -4,11 +4,11 @@ import asyncio
 import random
 from typing import Any
 
+from annals.application.discards import QUERIES as DISCARDS
 from annals.domain.commands.projects import add_project_variable, create_project, delete_project
 from annals.domain.errors import DomainError
 from annals.domain.project import Project
 from annals.domain.variables import Variable
-from annals.projections.discards import QUERIES as DISCARDS
 from annals.projections.project_settings import QUERIES as SETTINGS
 from annals.projections.projects import QUERIES as PROJECTS
 from annals.store.errors import DataKeyDeleted, DataKeyReplaced, StoreUnavailable

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
+from annals.application.event_log import inline
 from annals.cli.portable import Exported, Loaded, load, write
 from annals.domain.commands import deployments, functions
 from annals.domain.deployment import Deployment
@@ -14,7 +15,7 @@ from annals.domain.function import Function
 from annals.domain.ports import Artefact
 from annals.domain.variables import Variable
 from annals.projections.following import FOLLOWING
-from annals.projections.inline import CONSTRAINT_ERRORS, TABLES, inline
+from annals.projections.inline import CONSTRAINT_ERRORS, TABLES
 from annals.settings import Settings
 from annals.store.content.blobs import Blobs
 from annals.store.content.contents import Content, Contents, digest

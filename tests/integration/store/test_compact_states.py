@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from annals.application.event_log import inline
 from annals.domain.commands import executions
 from annals.domain.execution import Execution, Header, Ran, Request
-from annals.projections.inline import CONSTRAINT_ERRORS, inline
+from annals.projections.inline import CONSTRAINT_ERRORS
 from annals.store.content.blobs import Blobs
 from annals.store.content.contents import Contents
 from annals.store.errors import UnreadableEvent

@@ -9,14 +9,15 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from annals.application.append_checks import required
+from annals.application.event_log import inline
 from annals.capacity.freed_slots import FreedSlots
 from annals.domain.commands.executions import cancel_execution
 from annals.domain.commands.functions import change_policy
 from annals.domain.execution import Execution
 from annals.domain.function import Function
 from annals.domain.policy import Policy, Scaling
-from annals.projections.append_checks import required
-from annals.projections.inline import CONSTRAINT_ERRORS, inline
+from annals.projections.inline import CONSTRAINT_ERRORS
 from annals.store.errors import NoFreeSlot
 from annals.store.log.append_modes import FREED_SLOTS
 from annals.store.log.log import EventLog

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from annals.application.discards import DISCARDS
+from annals.application.event_log import inline
 from annals.domain.execution import Execution, Ran, Request
 from annals.domain.function import Function
 from annals.domain.variables import Variable
-from annals.projections.discards import DISCARDS
-from annals.projections.inline import PROJECTORS, inline, project
+from annals.projections.inline import PROJECTORS, project
 from annals.store.log.mapper import event_classes
 from annals.store.log.request import Statement
 

@@ -1,4 +1,4 @@
-"""What must be there when an event is appended, and who hears of it: in its transaction, never when it is told anew."""
+"""Statements that check an append and notify of freed slots, in the transaction of its events. A replay skips them."""
 
 from typing import Any
 
@@ -13,11 +13,12 @@ QUERIES = sql.load(__package__, "append_checks.sql")
 
 
 def required(event: Any) -> list[Statement]:
-    """The statements that refuse what begins for a function that went after it was read: nobody would sweep it.
+    """Return the statements that run before an event's own rows change.
 
-    A deployment that went with a former function of the same id is none, though its stream goes on.
+    They refuse new work of a function that was deleted after it was read, since no sweep would find that work. A
+    deployment of a former function with the same id counts as deleted, though its stream goes on.
 
-    And those that tell of places which come free by what rarely happens; a run's usual end tells where it held one.
+    Others notify of slots that rare events free; the usual end of a run notifies by itself.
     """
     match event:
         case Execution.Requested() | Deployment.UploadStarted():
@@ -40,7 +41,7 @@ def required(event: Any) -> list[Statement]:
 
 
 def required_after(event: Any) -> list[Statement]:
-    """The same for what an append may have begun itself: asked once the event's own rows are there."""
+    """Return the checks that run after an event's own rows changed: the same append may have created their row."""
     match event:
         case Deployment.BuildQueued(reason="uploaded" | "duplicated" | "requested"):
             return [Statement(QUERIES["deployment"], {"stream": event.originator_id})]

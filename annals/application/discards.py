@@ -1,7 +1,7 @@
-"""What goes with a resource though it is no read model: contents, pieces of build logs, and a project's data key.
+"""Statements that remove what goes with a resource but is no read model: contents, build log pieces, a data key.
 
-These statements share the event's transaction, before the read models' (they find by rows what will be gone). A
-rebuild leaves them out: what they removed is gone already.
+They share the event's transaction and run before the read models' statements, which remove the rows that they search.
+A rebuild leaves them out, since their rows are gone already.
 """
 
 from collections.abc import Callable, Mapping, Sequence
