@@ -45,7 +45,7 @@ from annals.store.secrets.tokens import EPHEMERAL_KEYS, USER_TOKENS
 from annals.store.secrets.vault import Vault
 from annals.telemetry.metrics import Metrics
 from annals.vcs.client import Repositories
-from annals.vcs.jobs import Bounds
+from annals.vcs.jobs import FetchBounds
 from annals.vcs.locating import Locator
 
 
@@ -107,7 +107,7 @@ async def open_services(settings: Settings, executor: RemoteExecutor, metrics: M
             environments=environments,
             idempotency=await stack.enter_async_context(aclosing(Idempotency(database, contents, vault))),
             locator=Locator(log, vault, settings.git_remotes),
-            repositories=Repositories(allowed_hosts=settings.git_allowed_hosts, bounds=Bounds()),
+            repositories=Repositories(allowed_hosts=settings.git_allowed_hosts, bounds=FetchBounds()),
             admission=_admission(settings),
             places=Places(OnDemand(database, FREED_SLOTS)),
             accepting=Accepting(pressure, dispatcher, lambda: fair_queue.waiting),

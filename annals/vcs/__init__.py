@@ -1,1 +1,1 @@
-"""Fetching sources from git repositories: what, from where, within which bounds. The work runs in a process apart."""
+"""Fetch sources from git repositories, within bounds. A separate process does the work."""

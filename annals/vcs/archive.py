@@ -1,4 +1,4 @@
-"""Packs the files of a folder into the archive that a deployment is built from, the same bytes for the same files."""
+"""Packs the files of a folder into a deployment's source archive; equal files give equal bytes."""
 
 import gzip
 import io
@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from annals.vcs.errors import RepositoryError
-from annals.vcs.jobs import Bounds
+from annals.vcs.jobs import FetchBounds
 
 _DEEPEST = 64
 _LONGEST_PATH = 1024
 
 
-class Entry(NamedTuple):
-    """A file by its path below the folder."""
+class SourceFile(NamedTuple):
+    """A file of a source; `path` is relative to the folder."""
 
     path: str
     executable: bool
@@ -24,19 +24,20 @@ class Entry(NamedTuple):
 
 
 def folder_parts(root_directory: str) -> tuple[str, ...]:
-    """The segments of a folder's path; `.`, `/` and nothing are the whole repository. Raises RepositoryError."""
+    """Return the segments of a folder's path; none for `.`, `/` and an empty text. Raises RepositoryError."""
     parts = tuple(part for part in root_directory.split("/") if part not in {"", "."})
     if any(part == ".." for part in parts) or "\\" in root_directory or "\0" in root_directory:
-        raise RepositoryError("folder", "A root directory stays within its repository.")
+        raise RepositoryError("folder", "The root directory must be a folder of the repository.")
     return parts
 
 
 def no_folder(root_directory: str, reference: str) -> RepositoryError:
+    """Return the error for a folder that the commit lacks."""
     return RepositoryError("folder", f"The repository has no folder {root_directory!r} at {reference!r}.")
 
 
-def pack(entries: Iterable[Entry], target: Path, bounds: Bounds) -> int:
-    """Write a gzipped tar of regular files; returns their number. Raises RepositoryError beyond a bound."""
+def pack(entries: Iterable[SourceFile], target: Path, bounds: FetchBounds) -> int:
+    """Write a gzipped tar of regular files, and return their number. Raises RepositoryError beyond a bound."""
     files = size = 0
     with (
         target.open("wb") as raw,
@@ -57,12 +58,12 @@ def pack(entries: Iterable[Entry], target: Path, bounds: Bounds) -> int:
             member.size, member.mode = len(entry.data), 0o755 if entry.executable else 0o644
             tar.addfile(member, io.BytesIO(entry.data))
     if not files:
-        raise RepositoryError("folder", "The folder holds no file.")
+        raise RepositoryError("folder", "The folder holds no file. Name a folder with files.")
     return files
 
 
-def unpack_tarball(stream: IO[bytes], root_directory: str, reference: str, bounds: Bounds) -> Iterator[Entry]:
-    """The files of a folder in a host's archive of a repository, whose one top folder has a name of the host's."""
+def unpack_tarball(stream: IO[bytes], root_directory: str, reference: str, bounds: FetchBounds) -> Iterator[SourceFile]:
+    """Yield the files of a folder from a host's archive, in which one top folder holds the repository."""
     wanted = folder_parts(root_directory)
     found, size = False, 0
     try:
@@ -82,7 +83,7 @@ def unpack_tarball(stream: IO[bytes], root_directory: str, reference: str, bound
                 if member.isreg() and len(parts) > len(wanted):
                     content = tar.extractfile(member)
                     data = b"" if content is None else content.read()
-                    yield Entry("/".join(parts[len(wanted) :]), bool(member.mode & 0o100), data)
+                    yield SourceFile("/".join(parts[len(wanted) :]), bool(member.mode & 0o100), data)
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise RepositoryError("unreachable", f"The repository's archive cannot be read: {error}") from error
     if not found:
@@ -98,7 +99,7 @@ def _check(path: str) -> None:
 
 
 class _Limited(io.RawIOBase):
-    """Refuses to become larger than an archive may be."""
+    """A file that raises RepositoryError beyond a number of bytes."""
 
     def __init__(self, file: IO[bytes], most: int) -> None:
         self._file, self._left, self._most = file, most, most
@@ -113,5 +114,5 @@ class _Limited(io.RawIOBase):
         return self._file.write(data)
 
 
-def _limited(file: IO[bytes], bounds: Bounds) -> IO[bytes]:
+def _limited(file: IO[bytes], bounds: FetchBounds) -> IO[bytes]:
     return _Limited(file, bounds.archive_bytes) if bounds.archive_bytes else file  # type: ignore[return-value]

@@ -1,4 +1,4 @@
-"""The templates that come with this program, as the git repository that they are served as."""
+"""The bundled templates, as a git repository in memory."""
 
 import os
 from pathlib import Path
@@ -9,22 +9,24 @@ from dulwich.objects import Blob, Commit, ObjectID, Tree
 from annals.domain.origin import ReferenceType
 from annals.vcs.errors import RepositoryError
 from annals.vcs.git import Fetched
-from annals.vcs.references import choose, one_of
+from annals.vcs.references import commit_by_prefix, resolve
 
 FOLDER = Path(__file__).parents[1] / "runtimes" / "templates"
 BRANCH = "main"
 TAGS = ("1.0.1", "1.1.0")
-"""The versions that the catalogue of templates names."""
+"""The versions in the catalogue of templates."""
 
 _AUTHOR = b"Annals <templates@annals.invalid>"
 _SKIPPED = frozenset({"__pycache__", "node_modules", ".git"})
 
 
 def open_bundled(kind: ReferenceType, reference: str) -> Fetched:
-    """The repository, made of the files that lie here; equal files make an equal commit. Raises RepositoryError."""
+    """Return a repository made of the bundled files; equal files give an equal commit. Raises RepositoryError."""
     store = MemoryObjectStore()
     commit = _commit(store, FOLDER)
-    chosen = choose(kind, reference, {BRANCH: commit}, dict.fromkeys(TAGS, commit)) or one_of(reference, [commit])
+    chosen = resolve(kind, reference, {BRANCH: commit}, dict.fromkeys(TAGS, commit)) or commit_by_prefix(
+        reference, [commit]
+    )
     if chosen is None:
         raise RepositoryError("reference", f"The repository has no commit {reference}.")
     return Fetched(store, chosen)

@@ -1,6 +1,6 @@
-"""The fetching process: takes one job from its standard input, carries it out within bounds, and tells what it found.
+"""The fetching process: reads one job from standard input, carries it out within bounds, and writes the result.
 
-It is started anew for each job, with no secret but the job's own, so that what a repository holds meets nothing else.
+Each job has a process of its own, with the job's secrets only. So a hostile repository finds nothing else in it.
 """
 
 import ctypes
@@ -18,24 +18,25 @@ from dulwich.errors import ObjectFormatException
 
 from annals.domain.origin import Origin
 from annals.vcs import archive, bundled, commits, git, guard
+from annals.vcs.commits import Files, author_of, commit_of, message_of
 from annals.vcs.errors import RepositoryError
-from annals.vcs.github import Repository
-from annals.vcs.jobs import Bundled, Folder, Found, Git, GitHub, Job, JobRefused, Place, Reply
-from annals.vcs.references import Chosen
-from annals.vcs.trees import Files, author_of, commit_of, message_of
+from annals.vcs.github import GitHubRepository
+from annals.vcs.jobs import Bundled, FetchJob, FetchResult, Folder, Git, GitHub, JobFailed, Location, Reply
+from annals.vcs.references import ResolvedReference
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 _MOST_FILES_OPEN = 256
 
 
 def main() -> None:
-    job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
+    """Carry out the job of standard input."""
+    job = msgspec.json.decode(sys.stdin.buffer.read(), type=FetchJob)
     confine(job)
     sys.stdout.buffer.write(msgspec.json.encode(answer(job)))
 
 
-def confine(job: Job) -> None:
-    """End with the one who asked, use no more than was allowed, connect to nowhere inside, start no program."""
+def confine(job: FetchJob) -> None:
+    """End with the parent process, stay within the bounds, connect to no internal address, start no program."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
@@ -54,110 +55,116 @@ def confine(job: Job) -> None:
         allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(kind, (allowed, allowed))
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    place = job.place
-    places = (place, job.template.place) if job.template else (place,)
-    trusted = [urlsplit(one.url).hostname or "" for one in places if isinstance(one, Git) and one.trusted]
+    location = job.location
+    locations = (location, job.template.location) if job.template else (location,)
+    trusted = [urlsplit(each.url).hostname or "" for each in locations if isinstance(each, Git) and each.trusted]
     guard.install([*job.allowed_hosts, *trusted])
 
 
-def answer(job: Job) -> Reply:
-    """Carry a job out; every failure is told."""
+def answer(job: FetchJob) -> Reply:
+    """Carry a job out; every failure becomes a JobFailed."""
     try:
         return carry_out(job)
-    except RepositoryError as refusal:
-        return JobRefused(kind=refusal.kind, sentence=refusal.sentence)
+    except RepositoryError as error:
+        return JobFailed(kind=error.kind, sentence=error.sentence)
     except (MemoryError, RecursionError):
-        return JobRefused(kind="too_large", sentence="The repository needs more memory than a fetch may use.")
+        return JobFailed(kind="too_large", sentence="The repository needs more memory than a fetch may use.")
     except (ObjectFormatException, AssertionError, KeyError, ValueError) as error:
-        return JobRefused(
+        return JobFailed(
             kind="failed", sentence=f"The repository cannot be read: {type(error).__name__}: {error}"[:500]
         )
     except OSError as error:
-        return JobRefused(kind="failed", sentence=f"The fetch failed on this side: {error.strerror or error}")
+        return JobFailed(kind="failed", sentence=f"The fetch failed in Annals: {error.strerror or error}")
 
 
-def carry_out(job: Job) -> Found:
-    """What a reference leads to, with the folder packed when that was asked for. Raises RepositoryError."""
-    if isinstance(job.place, GitHub):
-        return _at_github(Repository(job.place, now=time.time(), allowed_hosts=job.allowed_hosts), job)
+def carry_out(job: FetchJob) -> FetchResult:
+    """Return the origin of a reference; pack the folder if the job has an archive. Raises RepositoryError."""
+    if isinstance(job.location, GitHub):
+        return _at_github(GitHubRepository(job.location, now=time.time(), allowed_hosts=job.allowed_hosts), job)
     if job.report is not None:
-        return Found(origin=job.known)  # such a host shows nothing beside its commits
+        return FetchResult(origin=job.known)  # such a host shows no statuses
     fetched = (
-        _with_template(job.place, job) if isinstance(job.place, Git) and job.template else _fetched(job.place, job, job)
+        _with_template(job.location, job)
+        if isinstance(job.location, Git) and job.template
+        else _fetched(job.location, job, job)
     )
-    return Found(
-        origin=_origin(fetched, job, job.place.web_url if isinstance(job.place, Git) else ""),
-        files=_packed(Files(fetched.store, *_where(fetched, job)), job) if job.archive else 0,
+    return FetchResult(
+        origin=_origin(fetched, job, job.location.web_url if isinstance(job.location, Git) else ""),
+        files=_packed(Files(fetched.store, *_folder(fetched, job)), job) if job.archive else 0,
     )
 
 
-def _at_github(repository: Repository, job: Job) -> Found:
+def _at_github(repository: GitHubRepository, job: FetchJob) -> FetchResult:
     if job.report is not None:
         repository.report(job.report)
-        return Found(origin=job.known)
+        return FetchResult(origin=job.known)
     if job.template is None:
         origin = repository.find(job.reference_type, job.reference, job.root_directory, shown=job.known.branch)
-        return Found(origin=origin, files=_packed(repository.files(origin, job.bounds), job) if job.archive else 0)
+        return FetchResult(
+            origin=origin, files=_packed(repository.files(origin, job.bounds), job) if job.archive else 0
+        )
     fetched = _with_template(repository.git(), job)
     origin = repository.find("commit", fetched.chosen.commit, job.root_directory, shown=fetched.chosen.name)
-    return Found(origin=origin, files=_packed(Files(fetched.store, *_where(fetched, job)), job) if job.archive else 0)
+    return FetchResult(
+        origin=origin, files=_packed(Files(fetched.store, *_folder(fetched, job)), job) if job.archive else 0
+    )
 
 
-def _packed(entries: Iterable[archive.Entry], job: Job) -> int:
+def _packed(entries: Iterable[archive.SourceFile], job: FetchJob) -> int:
     return archive.pack(entries, Path(job.archive), job.bounds)
 
 
-def _where(fetched: git.Fetched, job: Job) -> tuple[str, str, str]:
+def _folder(fetched: git.Fetched, job: FetchJob) -> tuple[str, str, str]:
     return fetched.chosen.commit, job.root_directory, fetched.chosen.name
 
 
-def _fetched(place: Place, wanted: Job | Folder, job: Job, folder: str = "") -> git.Fetched:
-    """A commit with its files, within the job's bounds; `folder` keeps two of one job apart."""
-    if isinstance(place, Bundled):
+def _fetched(location: Location, wanted: FetchJob | Folder, job: FetchJob, folder: str = "") -> git.Fetched:
+    """Return a commit with its files, within the job's bounds; `folder` separates two fetches of one job."""
+    if isinstance(location, Bundled):
         return bundled.open_bundled(wanted.reference_type, wanted.reference)
-    if not isinstance(place, Git):
-        raise RepositoryError("failed", "This repository is not reached by git.")
-    scratch = Path(job.folder) / folder
-    scratch.mkdir(exist_ok=True)
+    if not isinstance(location, Git):
+        raise RepositoryError("failed", "This repository has no git URL.")
+    workspace = Path(job.folder) / folder
+    workspace.mkdir(exist_ok=True)
     return git.fetch(
-        place,
+        location,
         wanted.reference_type,
         wanted.reference,
-        folder=scratch,
+        folder=workspace,
         bounds=job.bounds,
         allowed_hosts=job.allowed_hosts,
     )
 
 
-def _with_template(place: Git, job: Job) -> git.Fetched:
-    """The branch with the template in its folder, committed and pushed unless it is there already."""
+def _with_template(location: Git, job: FetchJob) -> git.Fetched:
+    """Return the branch with the template in its folder; commit and push it unless it is already there."""
     wanted = job.template
     if wanted is None or job.reference_type != "branch":
-        raise RepositoryError("reference", "A template is committed to a branch.")
-    template = _fetched(wanted.place, wanted, job, "template")
+        raise RepositoryError("reference", "A template is committed to a branch. Choose the reference type branch.")
+    template = _fetched(wanted.location, wanted, job, "template")
     entries = Files(template.store, template.chosen.commit, wanted.root_directory, template.chosen.name)
-    fetched = _fetched(place, job, job)
+    fetched = _fetched(location, job, job)
     branch, parent = fetched.chosen
     message = f"Add {wanted.root_directory or 'template'} {template.chosen.name}\n"
-    commit, objects = commits.with_files(
+    commit, objects = commits.commit_files(
         fetched.store, parent, job.root_directory, entries, message=message, now=int(time.time())
     )
     if objects:
-        git.push(place, branch, parent, commit, objects, allowed_hosts=job.allowed_hosts)
-    return git.Fetched(fetched.store, Chosen(branch, commit))
+        git.push(location, branch, parent, commit, objects, allowed_hosts=job.allowed_hosts)
+    return git.Fetched(fetched.store, ResolvedReference(branch, commit))
 
 
-def _origin(fetched: git.Fetched, job: Job, web_url: str) -> Origin:
-    """`web_url` is where people see the repository, empty when its commits are shown nowhere."""
+def _origin(fetched: git.Fetched, job: FetchJob, web_url: str) -> Origin:
+    """Return the origin of a fetched commit. `web_url` is the repository's page, empty if it has none."""
     name, sha = fetched.chosen
     commit = commit_of(fetched.store, sha)
     known = job.known
     if job.reference_type == "commit" and known.branch:
-        name = known.branch  # a commit is shown by the branch that it was found on
+        name = known.branch  # a commit keeps the branch of its first fetch
     return msgspec.structs.replace(
         known,
         branch=name,
-        branch_url=f"{known.repository_url}/{_shows(job)}/{quote(name, safe='/')}" if known.repository_url else "",
+        branch_url=f"{known.repository_url}/{_page_kind(job)}/{quote(name, safe='/')}" if known.repository_url else "",
         commit_hash=sha,
         commit_message=message_of(commit),
         commit_url=f"{web_url}/commit/{sha}" if web_url else "",
@@ -166,8 +173,8 @@ def _origin(fetched: git.Fetched, job: Job, web_url: str) -> Origin:
     )
 
 
-def _shows(job: Job) -> str:
-    """The word of a reference's page: a template's is `blob` (http-api.md 7.15)."""
+def _page_kind(job: FetchJob) -> str:
+    """Return the word for a reference's page in its URL: `blob` for a template (http-api.md 7.15)."""
     return "tree" if job.known.repository_id else "blob"
 
 

@@ -1,4 +1,4 @@
-"""Asking for a repository's commit or files: each job is a process of its own, ended when it takes too long."""
+"""Starts a process for each fetch, and kills it at its deadline."""
 
 import asyncio
 import contextlib
@@ -14,21 +14,23 @@ import msgspec
 from annals.domain.decoding import UNREADABLE
 from annals.domain.origin import Origin, ReferenceType, storable
 from annals.vcs.errors import RepositoryError
-from annals.vcs.jobs import Bounds, Folder, Found, Job, JobRefused, Place, Reply, Report
+from annals.vcs.jobs import FetchBounds, FetchJob, FetchResult, Folder, JobFailed, Location, Reply, Report
 
 MODULE = "annals.vcs.child"
-AT_ONCE = 4
+CONCURRENT_JOBS = 4
 """Jobs of one process at the same time; others wait."""
 
 _PASSED = ("PATH", "HOME", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR")
-_decoder: msgspec.json.Decoder[Found | JobRefused] = msgspec.json.Decoder(Reply)
+_decoder: msgspec.json.Decoder[FetchResult | JobFailed] = msgspec.json.Decoder(Reply)
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """A folder at a reference of a place; `known` is what is known of it before it is asked. A `template` is committed
-    to it before it is fetched."""
+class FetchRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A folder of a repository at a reference. `known` is the origin as far as it is known before the fetch.
 
-    place: Place
+    A `template` is committed to the folder before the fetch.
+    """
+
+    location: Location
     reference_type: ReferenceType
     reference: str
     root_directory: str = ""
@@ -37,56 +39,57 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Repositories:
-    """One per process. `allowed_hosts` may have internal addresses; `*` allows any host."""
+    """Fetches from repositories; one object a process. `allowed_hosts` may be internal; `*` allows every host."""
 
-    def __init__(self, *, allowed_hosts: tuple[str, ...], bounds: Bounds) -> None:
-        self._allowed_hosts, self._bounds = allowed_hosts, bounds
-        self._turn = asyncio.Semaphore(AT_ONCE)
+    def __init__(self, *, allowed_hosts: tuple[str, ...], bounds: FetchBounds) -> None:
+        self._allowed_hosts = allowed_hosts
+        self._bounds = bounds
+        self._slots = asyncio.Semaphore(CONCURRENT_JOBS)
 
-    async def look_up(self, wanted: Wanted, *, seconds: float) -> Origin:
-        """What a reference leads to now. Raises RepositoryError, `unreachable` after so many seconds."""
+    async def look_up(self, request: FetchRequest, *, seconds: float) -> Origin:
+        """Return the origin that a reference has now. Raises RepositoryError (`unreachable` after the time)."""
         with tempfile.TemporaryDirectory(prefix="annals-git-") as folder:
-            return (await self._run(wanted, Path(folder), seconds=seconds)).origin
+            return (await self._run(request, Path(folder), seconds=seconds)).origin
 
-    async def report(self, wanted: Wanted, report: Report, *, seconds: float) -> None:
-        """Tell a commit's host what became of it, where it shows such things. Raises RepositoryError."""
+    async def report(self, request: FetchRequest, report: Report, *, seconds: float) -> None:
+        """Send a commit's status to its host, if the host shows statuses. Raises RepositoryError."""
         with tempfile.TemporaryDirectory(prefix="annals-git-") as folder:
-            await self._run(wanted, Path(folder), seconds=seconds, report=report)
+            await self._run(request, Path(folder), seconds=seconds, report=report)
 
     @asynccontextmanager
-    async def fetch(self, wanted: Wanted) -> AsyncIterator[tuple[Path, Origin]]:
-        """The folder as a gzipped tar, there until the context ends. Raises RepositoryError."""
+    async def fetch(self, request: FetchRequest) -> AsyncIterator[tuple[Path, Origin]]:
+        """Yield the folder as a gzipped tar, which exists until the context ends. Raises RepositoryError."""
         with tempfile.TemporaryDirectory(prefix="annals-git-") as folder:
             archive = Path(folder) / "source.tar.gz"
-            found = await self._run(wanted, Path(folder), seconds=self._bounds.seconds, archive=str(archive))
+            found = await self._run(request, Path(folder), seconds=self._bounds.seconds, archive=str(archive))
             yield archive, found.origin
 
     async def _run(
-        self, wanted: Wanted, folder: Path, *, seconds: float, archive: str = "", report: Report | None = None
-    ) -> Found:
-        job = Job(
-            place=wanted.place,
-            reference_type=wanted.reference_type,
-            reference=wanted.reference,
-            root_directory=wanted.root_directory,
+        self, request: FetchRequest, folder: Path, *, seconds: float, archive: str = "", report: Report | None = None
+    ) -> FetchResult:
+        job = FetchJob(
+            location=request.location,
+            reference_type=request.reference_type,
+            reference=request.reference,
+            root_directory=request.root_directory,
             archive=archive,
             folder=str(folder),
-            known=wanted.known,
+            known=request.known,
             bounds=msgspec.structs.replace(self._bounds, seconds=seconds),
             allowed_hosts=self._allowed_hosts,
-            template=wanted.template if archive else None,
+            template=request.template if archive else None,
             report=report,
             parent=os.getpid(),
         )
-        async with self._turn:
+        async with self._slots:
             output = await _answer(msgspec.json.encode(job), seconds)
         try:
             reply = _decoder.decode(output)
         except UNREADABLE:
             raise RepositoryError(
-                "failed", "The fetch ended without an answer; it may have needed too much memory."
+                "failed", "The fetch ended without an answer. It may have needed too much memory."
             ) from None
-        if isinstance(reply, JobRefused):
+        if isinstance(reply, JobFailed):
             raise RepositoryError(reply.kind, reply.sentence)
         return msgspec.structs.replace(reply, origin=storable(reply.origin))
 
@@ -106,7 +109,7 @@ async def _answer(job: bytes, seconds: float) -> bytes:
             output, _ = await process.communicate(job)
             return output
     except TimeoutError:
-        raise RepositoryError("unreachable", f"The repository was not there within {seconds:g} seconds.") from None
+        raise RepositoryError("unreachable", f"The repository did not answer within {seconds:g} seconds.") from None
     finally:
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):

@@ -1,13 +1,13 @@
-"""Why something could not be had from a repository."""
+"""The error of a fetch."""
 
 from typing import Literal
 
 Kind = Literal["unreachable", "repository", "reference", "folder", "forbidden", "too_large", "failed"]
-"""What is wrong: the way there, the repository, the reference, the folder, the place itself, the size, or this side."""
+"""The part that failed: the connection, the repository, the reference, the folder, permission, size, or Annals."""
 
 
 class RepositoryError(Exception):
-    """`sentence` is for whoever asked; it holds no credential and no path of this machine."""
+    """`sentence` is shown to the client; it holds no credential and no path of this machine."""
 
     def __init__(self, kind: Kind, sentence: str) -> None:
         super().__init__(sentence)

@@ -1,4 +1,4 @@
-"""Repositories over git's own protocols: what they tell of their references, and fetching one commit."""
+"""Repositories over git's own protocols: read references, fetch one commit, push one commit."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,28 +22,30 @@ from dulwich.refs import Ref
 from dulwich.repo import Repo
 
 from annals.domain.origin import ReferenceType
-from annals.vcs.addresses import Address, parse
+from annals.vcs.commits import commit_of
 from annals.vcs.errors import RepositoryError
-from annals.vcs.http import WAIT_SECONDS, OneHost
-from annals.vcs.jobs import Bounds, Git
-from annals.vcs.references import Chosen, choose, one_of
+from annals.vcs.guard import WAIT_SECONDS, OneHost
+from annals.vcs.jobs import FetchBounds, Git
+from annals.vcs.references import ResolvedReference, commit_by_prefix, resolve
 from annals.vcs.ssh import GuardedVendor
-from annals.vcs.trees import commit_of
+from annals.vcs.urls import RepositoryUrl, parse_url
 
 _SHA = re.compile(r"[0-9a-f]{40}")
 _PEELED = "^{}"
 
 
 class Fetched(NamedTuple):
-    """A store that has the commit with all its files."""
+    """A store with a commit and all its files."""
 
     store: BaseObjectStore
-    chosen: Chosen
+    chosen: ResolvedReference
 
 
-class Told(NamedTuple):
-    """What a repository's references point to: commits, also where a tag stands between. `advertised` is what to ask
-    for to get a commit: hosts need not send what no reference names."""
+class References(NamedTuple):
+    """The commits of a repository's branches and tags; annotated tags are resolved.
+
+    `advertised` has for each commit the object id to ask for: a host need not send objects without a reference.
+    """
 
     branches: Mapping[str, str]
     tags: Mapping[str, str]
@@ -51,34 +53,40 @@ class Told(NamedTuple):
 
 
 def fetch(
-    place: Git, kind: ReferenceType, reference: str, *, folder: Path, bounds: Bounds, allowed_hosts: tuple[str, ...]
+    location: Git,
+    kind: ReferenceType,
+    reference: str,
+    *,
+    folder: Path,
+    bounds: FetchBounds,
+    allowed_hosts: tuple[str, ...],
 ) -> Fetched:
-    """Get a commit into `folder`. Raises RepositoryError."""
-    address = parse(place.url, trusted=place.trusted, http_hosts=allowed_hosts)
+    """Fetch a commit into `folder`. Raises RepositoryError."""
+    address = parse_url(location.url, trusted=location.trusted, http_hosts=allowed_hosts)
     if address.scheme == "file":
         return _open_folder(Path(address.path), kind, reference)
-    client = _client(place, address)
+    client = _client(location, address)
     path = address.path.encode()
-    with _told_plainly(address):
-        told = _told(_refs(client, path))
-        chosen = choose(kind, reference, told.branches, told.tags)
+    with _transport_errors(address):
+        found = _references(_refs(client, path))
+        chosen = resolve(kind, reference, found.branches, found.tags)
         store = Repo.init_bare(str(folder / "repository"), mkdir=True).object_store
         if chosen is not None:
-            _transfer(client, path, store, [told.advertised[chosen.commit]], bounds, depth=1)
+            _transfer(client, path, store, [found.advertised[chosen.commit]], bounds, depth=1)
         else:
-            tips = sorted(set(told.advertised.values()))
+            tips = sorted(set(found.advertised.values()))
             chosen = _fetch_unadvertised(client, path, store, reference.lower(), bounds=bounds, tips=tips)
-    return Fetched(store, Chosen(chosen.name, commit_of(store, chosen.commit).id.decode()))
+    return Fetched(store, ResolvedReference(chosen.name, commit_of(store, chosen.commit).id.decode()))
 
 
 def push(
-    place: Git, branch: str, parent: str, commit: str, objects: Sequence[ShaFile], *, allowed_hosts: tuple[str, ...]
+    location: Git, branch: str, parent: str, commit: str, objects: Sequence[ShaFile], *, allowed_hosts: tuple[str, ...]
 ) -> None:
     """Move a branch from `parent` to `commit` and send the objects. Raises RepositoryError if the branch has moved."""
-    address = parse(place.url, trusted=place.trusted, http_hosts=allowed_hosts)
+    address = parse_url(location.url, trusted=location.trusted, http_hosts=allowed_hosts)
     name, old, new = (text.encode() for text in (f"refs/heads/{branch}", parent, commit))
     moved = RepositoryError(
-        "reference", f"The branch {branch!r} moved on while the template was committed. Deploy again."
+        "reference", f"The branch {branch!r} changed while the template was committed. Deploy again."
     )
     if address.scheme == "file":
         repo = Repo(address.path)
@@ -97,32 +105,32 @@ def push(
     def pack(have: object, want: object, **_: Any) -> Any:  # noqa: ARG001 (dulwich's names)
         return pack_objects_to_data([(one, None) for one in objects])
 
-    with _told_plainly(address):
-        result = _client(place, address).send_pack(address.path.encode(), update, pack)
+    with _transport_errors(address):
+        result = _client(location, address).send_pack(address.path.encode(), update, pack)
     refused = (result.ref_status or {}).get(name)
     if refused:
-        raise RepositoryError("forbidden", f"The host did not take the commit of the template: {refused}"[:300])
+        raise RepositoryError("forbidden", f"The host rejected the commit of the template: {refused}"[:300])
 
 
 def _fetch_unadvertised(
-    client: GitClient, path: bytes, store: BaseObjectStore, wanted: str, *, bounds: Bounds, tips: list[str]
-) -> Chosen:
-    """A commit that is no tip: most hosts give it when asked by its whole id; else all is fetched to look for it."""
+    client: GitClient, path: bytes, store: BaseObjectStore, wanted: str, *, bounds: FetchBounds, tips: list[str]
+) -> ResolvedReference:
+    """Fetch a commit that no reference names: by its full id if the host allows that, else with the whole history."""
     if _SHA.fullmatch(wanted):
         try:
             _transfer(client, path, store, [wanted], bounds, depth=1)
-            return Chosen(wanted, wanted)
+            return ResolvedReference(wanted, wanted)
         except (GitProtocolError, HangupException, ObjectMissing):
-            pass  # the host gives tips alone
+            pass  # the host sends referenced commits only
     _transfer(client, path, store, tips, bounds, depth=None)
-    chosen = one_of(wanted, (sha.decode() for sha in store if store[sha].type_name == b"commit"))
+    chosen = commit_by_prefix(wanted, (sha.decode() for sha in store if store[sha].type_name == b"commit"))
     if chosen is None:
         raise RepositoryError("reference", f"The repository has no commit {wanted}.")
     return chosen
 
 
 def _transfer(
-    client: GitClient, path: bytes, store: BaseObjectStore, wanted: list[str], bounds: Bounds, *, depth: int | None
+    client: GitClient, path: bytes, store: BaseObjectStore, wanted: list[str], bounds: FetchBounds, *, depth: int | None
 ) -> None:
     file, commit, abort = store.add_pack()  # type: ignore[attr-defined]
     received = 0
@@ -164,32 +172,32 @@ class _Nothing:
     next = __next__
 
     def ack(self, sha: ObjectID) -> None:
-        """Nothing was offered."""
+        """Ignore the answer: no commit was offered."""
 
     def nak(self) -> None:
-        """Nothing was offered."""
+        """Ignore the answer: no commit was offered."""
 
 
-def _client(place: Git, address: Address) -> GitClient:
+def _client(location: Git, address: RepositoryUrl) -> GitClient:
     if address.scheme == "ssh":
-        vendor = GuardedVendor(place, timeout=WAIT_SECONDS)
-        user = address.user or place.username or "git"
+        vendor = GuardedVendor(location, timeout=WAIT_SECONDS)
+        user = address.user or location.username or "git"
         return SSHGitClient(address.host, port=address.port, username=user, vendor=vendor, quiet=True)
     return HttpGitClient(
         address.base,
         pool_manager=OneHost(urlsplit(address.base).netloc),
-        username=place.username or ("git" if place.password else None),
-        password=place.password or None,
+        username=location.username or ("git" if location.password else None),
+        password=location.password or None,
         quiet=True,
     )
 
 
 def _refs(client: GitClient, path: bytes) -> dict[str, str]:
-    told = client.get_refs(path).refs
-    return {name.decode("utf-8", "replace"): sha.decode() for name, sha in told.items() if sha is not None}
+    refs = client.get_refs(path).refs
+    return {name.decode("utf-8", "replace"): sha.decode() for name, sha in refs.items() if sha is not None}
 
 
-def _told(refs: Mapping[str, str]) -> Told:
+def _references(refs: Mapping[str, str]) -> References:
     def below(prefix: str) -> dict[str, str]:
         return {
             name.removeprefix(prefix): refs.get(name + _PEELED, sha)
@@ -199,31 +207,29 @@ def _told(refs: Mapping[str, str]) -> Told:
 
     branches, tags = below("refs/heads/"), below("refs/tags/")
     advertised = {commit: refs[f"refs/tags/{name}"] for name, commit in tags.items()}
-    return Told(branches, tags, advertised | {commit: commit for commit in branches.values()})
+    return References(branches, tags, advertised | {commit: commit for commit in branches.values()})
 
 
 def _open_folder(path: Path, kind: ReferenceType, reference: str) -> Fetched:
-    """A repository on this machine's disk, read where it lies."""
+    """Open a repository on this machine's disk, without a copy."""
     try:
         repo = Repo(str(path))
     except (NotGitRepository, OSError):
-        raise RepositoryError(
-            "repository", "The folder that this repository is mapped to holds no git repository."
-        ) from None
+        raise RepositoryError("repository", "The folder of this repository holds no git repository.") from None
     store = repo.object_store
     refs = {name.decode("utf-8", "replace"): _peeled(store, sha) for name, sha in repo.get_refs().items()}
-    told = _told({name: commit for name, commit in refs.items() if commit})
-    chosen = choose(kind, reference, told.branches, told.tags)
+    found = _references({name: commit for name, commit in refs.items() if commit})
+    chosen = resolve(kind, reference, found.branches, found.tags)
     if chosen is None:
         wanted = reference.lower()
-        chosen = one_of(wanted, (sha.decode() for sha in store if store[sha].type_name == b"commit"))
+        chosen = commit_by_prefix(wanted, (sha.decode() for sha in store if store[sha].type_name == b"commit"))
     if chosen is None:
         raise RepositoryError("reference", f"The repository has no commit {reference}.")
     return Fetched(store, chosen)
 
 
 def _peeled(store: BaseObjectStore, sha: ObjectID) -> str:
-    """The commit behind a reference; empty when it is a reference to something else."""
+    """Return the commit of a reference; empty if the reference names another kind of object."""
     try:
         return commit_of(store, sha.decode()).id.decode()
     except (RepositoryError, KeyError):
@@ -231,18 +237,18 @@ def _peeled(store: BaseObjectStore, sha: ObjectID) -> str:
 
 
 @contextmanager
-def _told_plainly(address: Address) -> Iterator[None]:
-    """Turn what a transport raises into refusals that tell it."""
+def _transport_errors(address: RepositoryUrl) -> Iterator[None]:
+    """Turn exceptions of a transport into RepositoryError."""
     try:
         yield
     except NotGitRepository:
         raise RepositoryError("repository", f"There is no repository {address.path} at {address.host}.") from None
     except HTTPUnauthorized:
         raise RepositoryError(
-            "forbidden", f"{address.host} wants other credentials, or there is no such repository."
+            "forbidden", f"{address.host} rejects the credentials, or has no such repository."
         ) from None
     except ObjectMissing as error:
-        raise RepositoryError("reference", f"The host did not send what was asked for: {error}") from error
+        raise RepositoryError("reference", f"The host did not send the requested commit: {error}") from error
     except (GitProtocolError, HangupException, urllib3.exceptions.HTTPError, OSError) as error:
         raise RepositoryError(
             "unreachable", f"The repository at {address.host} cannot be reached: {_first(error)}"
@@ -250,7 +256,7 @@ def _told_plainly(address: Address) -> Iterator[None]:
 
 
 def _first(error: BaseException) -> str:
-    """The innermost reason in one line: what wraps it repeats the URL."""
+    """Return the innermost reason in one line; the outer messages repeat the URL."""
     cause = error.__cause__
     reason = getattr(cause, "reason", None) or getattr(error, "reason", None) or error
     line = re.sub(r"^<?HTTPS?Connection\([^)]*\)>?: ", "", str(reason)).strip().splitlines()

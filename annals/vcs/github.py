@@ -1,4 +1,4 @@
-"""A GitHub App's view of a repository: a token for its installation, the repository, a commit and its archive."""
+"""A client of GitHub's API for apps: installation token, repository, commits, archives, statuses."""
 
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
@@ -14,20 +14,20 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from annals.domain.decoding import UNREADABLE
 from annals.domain.origin import Origin, ReferenceType
-from annals.vcs.addresses import parse
-from annals.vcs.archive import Entry, unpack_tarball
+from annals.vcs.archive import SourceFile, unpack_tarball
+from annals.vcs.commits import LONGEST_MESSAGE
 from annals.vcs.errors import RepositoryError
-from annals.vcs.http import OneHost
-from annals.vcs.jobs import Bounds, Git, GitHub, Report
-from annals.vcs.references import highest
-from annals.vcs.trees import LONGEST_MESSAGE
+from annals.vcs.guard import OneHost
+from annals.vcs.jobs import FetchBounds, Git, GitHub, Report
+from annals.vcs.references import highest_version
+from annals.vcs.urls import parse_url
 
 JWT_SECONDS = 540
 ARCHIVE_HOST = "codeload.github.com"
-"""Where the public service redirects to for archives."""
+"""The host to which github.com redirects archive downloads."""
 
 CONTEXT = "annals"
-"""The name under which a commit's page shows what became of it."""
+"""The name of our status on a commit's page."""
 
 _LONGEST_DESCRIPTION = 140
 _MOST_PAGES = 20
@@ -36,61 +36,65 @@ _LONGEST_ANSWER = 8 * 1024 * 1024
 
 
 def app_token(app_id: str, private_key: str, now: float) -> str:
-    """The JWT by which an app says who it is (RS256). Raises RepositoryError for a key that is none of RSA."""
+    """Return the JWT (RS256) that identifies an app. Raises RepositoryError for a key that is not RSA."""
     try:
         key = load_pem_private_key(private_key.encode(), password=None)
     except (ValueError, TypeError):
         key = None
     if not isinstance(key, rsa.RSAPrivateKey):
-        raise RepositoryError("forbidden", "The GitHub App's private key is no RSA key in PEM.")
+        raise RepositoryError("forbidden", "The GitHub App's private key must be an RSA key in PEM.")
     claims = {"iat": int(now) - 60, "exp": int(now) + JWT_SECONDS, "iss": app_id}
     signed = f"{_part({'alg': 'RS256', 'typ': 'JWT'})}.{_part(claims)}"
     return f"{signed}.{_text(key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256()))}"
 
 
-class Repository:
-    """One repository, by the token of the installation that may read it."""
+class GitHubRepository:
+    """One repository, read by the token of an installation."""
 
-    def __init__(self, place: GitHub, *, now: float, allowed_hosts: tuple[str, ...]) -> None:
-        """Signs in and finds the repository. Raises RepositoryError."""
-        address = parse(place.api.rstrip("/") + "/app", http_hosts=allowed_hosts)
+    def __init__(self, location: GitHub, *, now: float, allowed_hosts: tuple[str, ...]) -> None:
+        """Sign in and find the repository. Raises RepositoryError."""
+        address = parse_url(location.api.rstrip("/") + "/app", http_hosts=allowed_hosts)
         if address.scheme == "ssh":
-            raise RepositoryError("forbidden", "A GitHub App's API is reached by https.")
-        self._api = place.api.rstrip("/")
+            raise RepositoryError("forbidden", "The URL of a GitHub App's API begins with https.")
+        self._api = location.api.rstrip("/")
         self._http = OneHost(urlsplit(self._api).netloc, ARCHIVE_HOST)
-        self._token = app_token(place.app_id, place.private_key, now)
-        installation = quote(place.installation, safe="")
+        self._token = app_token(location.app_id, location.private_key, now)
+        installation = quote(location.installation, safe="")
         answer = self._ask("POST", f"/app/installations/{installation}/access_tokens")
         if answer is None:
-            raise RepositoryError("forbidden", "GitHub knows no such installation of the app.")
+            raise RepositoryError("forbidden", "GitHub has no such installation of the app. Check its id.")
         self._token = str(answer["token"])
-        by_number = place.repository.isdigit()
-        found = self._ask("GET", f"/repositories/{place.repository}" if by_number else f"/repos/{place.repository}")
+        by_number = location.repository.isdigit()
+        found = self._ask(
+            "GET", f"/repositories/{location.repository}" if by_number else f"/repos/{location.repository}"
+        )
         if found is None:
-            raise RepositoryError("repository", f"The installation sees no repository {place.repository}.")
-        self.number, self.name = str(found["id"]), str(found["name"])
-        self.owner, self.url = str(found["owner"]["login"]), str(found["html_url"])
+            raise RepositoryError("repository", f"The installation sees no repository {location.repository}.")
+        self.number = str(found["id"])
+        self.name = str(found["name"])
+        self.owner = str(found["owner"]["login"])
+        self.url = str(found["html_url"])
         self._clone_url = str(found["clone_url"])
         self._path = f"/repos/{quote(self.owner, safe='')}/{quote(self.name, safe='')}"
 
     def git(self) -> Git:
-        """The same repository as git reaches it, by this token. Raises RepositoryError."""
+        """Return the repository's git location, with this token as the password."""
         return Git(url=self._clone_url, web_url=self.url, username="x-access-token", password=self._token)
 
     def report(self, report: Report) -> None:
-        """Show beside a commit what became of it. Raises RepositoryError."""
+        """Set our status of a commit. Raises RepositoryError."""
         body = {"state": report.state, "description": report.description[:_LONGEST_DESCRIPTION], "context": CONTEXT}
         if self._ask("POST", f"{self._path}/statuses/{quote(report.commit, safe='')}", body) is None:
-            raise RepositoryError("reference", "GitHub knows no such commit.")
+            raise RepositoryError("reference", "GitHub has no such commit.")
 
     def find(self, kind: ReferenceType, reference: str, root_directory: str, *, shown: str = "") -> Origin:
-        """Where a reference leads; a commit is `shown` by the branch that it was found on. Raises RepositoryError."""
-        name, asked = reference, reference
+        """Return the origin of a reference; `shown` is the branch to show for a commit. Raises RepositoryError."""
+        name = path = reference
         if kind == "tag":
-            name, asked = self._tag(reference)
+            name, path = self._tag(reference)
         elif kind == "branch":
-            asked = f"heads/{reference}"
-        found = self._ask("GET", f"{self._path}/commits/{quote(asked, safe='/')}")
+            path = f"heads/{reference}"
+        found = self._ask("GET", f"{self._path}/commits/{quote(path, safe='/')}")
         if found is None:
             raise RepositoryError("reference", f"The repository has no {kind} {reference!r}.")
         commit, author = found["commit"], found.get("author") or {}
@@ -111,36 +115,36 @@ class Repository:
             root_directory=root_directory,
         )
 
-    def files(self, origin: Origin, bounds: Bounds) -> Iterator[Entry]:
+    def files(self, origin: Origin, bounds: FetchBounds) -> Iterator[SourceFile]:
         """Yield the files of the origin's folder at its commit, from the host's archive. Raises RepositoryError."""
         url = f"{self._api}{self._path}/tarball/{origin.commit_hash}"
-        with _told():
+        with _github_errors():
             answer = self._http.request("GET", url, headers=self._headers(), preload_content=False)
         try:
             if answer.status != 200:
                 raise RepositoryError("unreachable", f"GitHub answered {answer.status} to a request for the archive.")
             stream: Any = _Bounded(answer, bounds.transfer_bytes)
-            with _told():
+            with _github_errors():
                 yield from unpack_tarball(stream, origin.root_directory, origin.branch, bounds)
         finally:
             answer.release_conn()
 
     def _tag(self, reference: str) -> tuple[str, str]:
-        """A tag's name and commit."""
+        """Return a tag's name and commit. Raises RepositoryError."""
         tags: dict[str, str] = {}
         for page in range(1, _MOST_PAGES + 1):
             rows = self._ask("GET", f"{self._path}/tags?per_page={_PAGE}&page={page}") or []
             tags.update((str(row["name"]), str(row["commit"]["sha"])) for row in rows)
             if len(rows) < _PAGE:
                 break
-        name = highest(reference, tags) if "*" in reference else reference
+        name = highest_version(reference, tags) if "*" in reference else reference
         if name is None or name not in tags:
             raise RepositoryError("reference", f"The repository has no tag {reference!r}.")
         return name, tags[name]
 
     def _ask(self, method: str, path: str, sent: dict[str, str] | None = None) -> Any:
-        """An answer's JSON; None for what is not there."""
-        with _told():
+        """Return an answer's JSON; None if GitHub answers 404 or 422. Raises RepositoryError."""
+        with _github_errors():
             data = None if sent is None else msgspec.json.encode(sent)
             headers = self._headers()
             answer = self._http.request(method, self._api + path, body=data, headers=headers, preload_content=False)
@@ -150,14 +154,14 @@ class Repository:
             return None
         if answer.status in {401, 403}:
             raise RepositoryError(
-                "forbidden", f"GitHub refused ({answer.status}). Check the app's id, key and installation."
+                "forbidden", f"GitHub denied access ({answer.status}). Check the app's id, key and installation."
             )
         if answer.status not in {200, 201}:
             raise RepositoryError("unreachable", f"GitHub answered {answer.status}.")
         try:
             return msgspec.json.decode(body)
         except UNREADABLE:
-            raise RepositoryError("unreachable", "GitHub's answer is no JSON.") from None
+            raise RepositoryError("unreachable", "GitHub's answer is not JSON.") from None
 
     def _headers(self) -> dict[str, str]:
         return {
@@ -169,7 +173,7 @@ class Repository:
 
 
 class _Bounded:
-    """Reads no more of an answer than is allowed."""
+    """Reads an answer; raises RepositoryError beyond a number of bytes."""
 
     def __init__(self, answer: urllib3.BaseHTTPResponse, most: int) -> None:
         self._answer, self._left, self._most = answer, most, most
@@ -183,7 +187,8 @@ class _Bounded:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _github_errors() -> Iterator[None]:
+    """Turn exceptions of the HTTP client and of missing fields into RepositoryError."""
     try:
         yield
     except urllib3.exceptions.HTTPError as error:

@@ -1,4 +1,4 @@
-"""What the fetching process is asked and what it answers; JSON between two processes of one version."""
+"""Messages to and from the fetching process; JSON between two processes of one version."""
 
 from typing import Literal
 
@@ -8,8 +8,8 @@ from annals.domain.origin import Origin, ReferenceType
 from annals.vcs.errors import Kind
 
 
-class Bounds(msgspec.Struct, frozen=True, kw_only=True):
-    """How much one fetch may take: `seconds` of time, the rest in bytes but for the number of `files`."""
+class FetchBounds(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits of one fetch: `seconds`, the number of `files`, and the rest in bytes."""
 
     seconds: float = 120.0
     transfer_bytes: int = 500_000_000
@@ -20,11 +20,11 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Bundled(msgspec.Struct, frozen=True, kw_only=True, tag="bundled"):
-    """The repository that comes with this program."""
+    """The bundled repository of templates."""
 
 
 class Git(msgspec.Struct, frozen=True, kw_only=True, tag="git"):
-    """A repository by URL. One that the operator names is `trusted`: any scheme, and its host may be internal."""
+    """A repository by URL. The operator's own URLs are `trusted`: any scheme, and the host may be internal."""
 
     url: str
     web_url: str = ""
@@ -36,7 +36,7 @@ class Git(msgspec.Struct, frozen=True, kw_only=True, tag="git"):
 
 
 class GitHub(msgspec.Struct, frozen=True, kw_only=True, tag="github"):
-    """A repository at a GitHub App's installation; `repository` is its number or its `owner/name`."""
+    """A repository of a GitHub App's installation; `repository` is its number or its `owner/name`."""
 
     api: str
     app_id: str
@@ -46,55 +46,55 @@ class GitHub(msgspec.Struct, frozen=True, kw_only=True, tag="github"):
 
 
 State = Literal["pending", "success", "failure"]
-Place = Bundled | Git | GitHub
+Location = Bundled | Git | GitHub
 
 
 class Folder(msgspec.Struct, frozen=True, kw_only=True):
     """A folder of another repository."""
 
-    place: Place
+    location: Location
     reference_type: ReferenceType
     reference: str
     root_directory: str
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a commit, for its host to show."""
+    """A commit's status, for its host to show."""
 
     commit: str
     state: State
     description: str
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """Look a reference up, and with an `archive` (a path to write) pack a folder of it. `folder` is for scratch files.
+class FetchJob(msgspec.Struct, frozen=True, kw_only=True):
+    """Look a reference up, and pack its folder if there is an `archive` (a path). `folder` is for temporary files.
 
-    `known` holds what the asker knows of the origin already; what is found out replaces it. A `template` is first
-    committed to the branch that is meant. With a `report` nothing is looked up: it is told to the host.
+    `known` holds the origin's known fields; the fetch replaces those it finds. A `template` is first committed to
+    the branch. With a `report` the job looks nothing up: it sends the report to the host.
     """
 
-    place: Place
+    location: Location
     reference_type: ReferenceType
     reference: str
     root_directory: str = ""
     archive: str = ""
     folder: str
     known: Origin
-    bounds: Bounds
+    bounds: FetchBounds
     allowed_hosts: tuple[str, ...] = ()
     template: Folder | None = None
     report: Report | None = None
     parent: int
 
 
-class Found(msgspec.Struct, frozen=True, kw_only=True, tag="found"):
+class FetchResult(msgspec.Struct, frozen=True, kw_only=True, tag="found"):
     origin: Origin
     files: int = 0
 
 
-class JobRefused(msgspec.Struct, frozen=True, kw_only=True, tag="refused"):
+class JobFailed(msgspec.Struct, frozen=True, kw_only=True, tag="refused"):
     kind: Kind
     sentence: str
 
 
-Reply = Found | JobRefused
+Reply = FetchResult | JobFailed

@@ -1,4 +1,4 @@
-"""git over ssh without a program: paramiko speaks it in this process, where connections are guarded."""
+"""git over ssh without the ssh program: paramiko runs in this process, where connections are guarded."""
 
 import io
 from collections.abc import Callable
@@ -12,8 +12,8 @@ from annals.vcs.jobs import Git
 _KEYS = (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey)
 
 
-class Connection:
-    """What dulwich wants of a process it talks to, over a channel."""
+class SSHChannel:
+    """An ssh channel with the interface of dulwich's subprocess."""
 
     def __init__(self, client: paramiko.SSHClient, channel: paramiko.Channel) -> None:
         self._client, self._channel = client, channel
@@ -33,50 +33,50 @@ class Connection:
 
 
 class GuardedVendor(SSHVendor):
-    """Connects to hosts whose key is known, with the one key or password of the place."""
+    """Connects to hosts with a known key, by the private key or password of the location."""
 
-    def __init__(self, place: Git, *, timeout: float) -> None:
-        self._place, self._timeout = place, timeout
+    def __init__(self, location: Git, *, timeout: float) -> None:
+        self._location, self._timeout = location, timeout
 
     def run_command(  # type: ignore[override]
         self, host: str, command: bytes, *, username: str | None = None, port: int | None = None, **_: object
     ) -> SubprocessWrapper:
-        place = self._place
+        location = self._location
         client = paramiko.SSHClient()
-        self._known(client, host, port or 22)
+        self._add_host_keys(client, host, port or 22)
         client.set_missing_host_key_policy(paramiko.RejectPolicy())
         try:
             client.connect(
                 host,
                 port=port or 22,
-                username=username or place.username or "git",
-                password=place.password or None,
-                pkey=private_key(place.private_key) if place.private_key else None,
+                username=username or location.username or "git",
+                password=location.password or None,
+                pkey=private_key(location.private_key) if location.private_key else None,
                 allow_agent=False,
-                look_for_keys=place.trusted,
+                look_for_keys=location.trusted,
                 timeout=self._timeout,
                 banner_timeout=self._timeout,
                 auth_timeout=self._timeout,
             )
             transport = client.get_transport()
             if transport is None:
-                raise RepositoryError("unreachable", "The ssh connection ended at once.")
+                raise RepositoryError("unreachable", "The ssh host closed the connection. Try again.")
             channel = transport.open_session(timeout=self._timeout)
             channel.settimeout(self._timeout)
             channel.exec_command(command.decode())  # nosec B601
         except paramiko.BadHostKeyException:
             raise RepositoryError(
-                "unreachable", f"The host {host} has another key than the one that is known."
+                "unreachable", f"The key of the host {host} differs from its known_hosts line."
             ) from None
         except paramiko.SSHException as error:
             raise RepositoryError("unreachable", f"The ssh connection to {host} failed: {error}") from error
-        return Connection(client, channel)  # type: ignore[return-value]
+        return SSHChannel(client, channel)  # type: ignore[return-value]
 
-    def _known(self, client: paramiko.SSHClient, host: str, port: int) -> None:
-        if self._place.trusted:
+    def _add_host_keys(self, client: paramiko.SSHClient, host: str, port: int) -> None:
+        if self._location.trusted:
             client.load_system_host_keys()
         keys = client.get_host_keys()
-        for line in self._place.known_hosts.splitlines():
+        for line in self._location.known_hosts.splitlines():
             try:
                 entry = paramiko.hostkeys.HostKeyEntry.from_line(line)
             except (paramiko.SSHException, ValueError):
@@ -84,17 +84,17 @@ class GuardedVendor(SSHVendor):
             if entry is not None and entry.key is not None:
                 for name in entry.hostnames or ():
                     keys.add(name, entry.key.get_name(), entry.key)
-        if not self._place.trusted and keys.lookup(host if port == 22 else f"[{host}]:{port}") is None:
+        if not self._location.trusted and keys.lookup(host if port == 22 else f"[{host}]:{port}") is None:
             raise RepositoryError(
-                "unreachable", f"No key of the host {host} is known. Give its line of a known_hosts file."
+                "unreachable", f"The host {host} has no known key. Add its line of a known_hosts file."
             )
 
 
 def private_key(text: str) -> paramiko.PKey:
-    """A private key without a passphrase, in the form of OpenSSH or PEM. Raises RepositoryError."""
+    """Return a private key from its OpenSSH or PEM text, without a passphrase. Raises RepositoryError."""
     for kind in _KEYS:
         try:
             return kind.from_private_key(io.StringIO(text))
         except (paramiko.SSHException, ValueError, IndexError):
             continue
-    raise RepositoryError("forbidden", "The ssh key is no private key that can be read without a passphrase.")
+    raise RepositoryError("forbidden", "The ssh key cannot be read. Send a private key without a passphrase.")

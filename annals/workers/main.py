@@ -24,7 +24,7 @@ from annals.store.log.follower import Elsewhere, Follower
 from annals.store.log.tail_cache import TailCache
 from annals.store.postgres.listener import Listener
 from annals.vcs.client import Repositories
-from annals.vcs.jobs import Bounds
+from annals.vcs.jobs import FetchBounds
 from annals.vcs.locating import Locator
 from annals.workers.blob_garbage import BlobGarbage
 from annals.workers.broker import JobMessageBroker, QueueUnavailable
@@ -242,7 +242,7 @@ def _builds(settings: Settings, process: Process, executor: Executor, queue: Job
 def _repositories(settings: Settings) -> Repositories:
     return Repositories(
         allowed_hosts=settings.git_allowed_hosts,
-        bounds=Bounds(
+        bounds=FetchBounds(
             seconds=float(settings.git_timeout_s),
             transfer_bytes=settings.git_transfer_limit_bytes,
             archive_bytes=settings.upload_limit_bytes,

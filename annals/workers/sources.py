@@ -51,7 +51,7 @@ class Sources:
         remote = deployment.remote
         if remote is None:
             raise RepositoryError("failed", "Nothing says where this deployment's source lies.")
-        wanted = await retry(lambda: self._locator.wanted(deployment.project_id, remote, deployment.origin))
+        wanted = await retry(lambda: self._locator.request(deployment.project_id, remote, deployment.origin))
         async with self._repositories.fetch(wanted) as (archive, origin):
             key = source_key(deployment.project_id, deployment.deployment_id)
             blob = await self._blobs.put(key, _pieces(archive))

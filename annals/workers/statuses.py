@@ -57,8 +57,8 @@ class Statuses:
             await asyncio.wait([former])
         try:
             deployment = await self._log.load(key)  # as it is now: the commit may just have been found
-            wanted = await self._locator.wanted(deployment.project_id, deployment.remote, deployment.origin)
-            if isinstance(wanted.place, GitHub) and deployment.origin.commit_hash:
+            wanted = await self._locator.request(deployment.project_id, deployment.remote, deployment.origin)
+            if isinstance(wanted.location, GitHub) and deployment.origin.commit_hash:
                 report = Report(commit=deployment.origin.commit_hash, state=state, description=SENTENCES[state])
                 await self._repositories.report(wanted, report, seconds=SECONDS)
         except (RepositoryError, DomainError, StoreError) as error:

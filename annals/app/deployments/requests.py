@@ -16,7 +16,7 @@ from annals.store.ids import generate_id
 from annals.store.log.log import Meta
 from annals.store.postgres.database import Row
 from annals.vcs.errors import RepositoryError
-from annals.vcs.repository_addresses import template_origin
+from annals.vcs.locating import template_origin
 
 log = structlog.get_logger(__name__)
 
@@ -137,7 +137,7 @@ async def request(
 async def _looked_up(call: Call, remote: Remote, origin: Origin) -> tuple[Remote, Origin]:
     """The commit that is meant, where the host tells it in time; what is built is then that very commit."""
     try:
-        wanted = await call.services.locator.wanted(call.project_id, remote, origin)
+        wanted = await call.services.locator.request(call.project_id, remote, origin)
         found = await call.services.repositories.look_up(wanted, seconds=LOOK_UP_SECONDS)
     except RepositoryError as refusal:
         if refusal.kind == "repository":

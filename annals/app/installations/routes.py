@@ -19,9 +19,9 @@ from annals.domain.commands.projects import add_installation, remove_installatio
 from annals.domain.errors import ArgumentInvalid
 from annals.domain.installation import Installation
 from annals.domain.project import Project
-from annals.vcs.addresses import parse
 from annals.vcs.errors import RepositoryError
-from annals.vcs.repository_addresses import Credentials
+from annals.vcs.locating import Credentials
+from annals.vcs.urls import parse_url
 
 GITHUB_API = "https://api.github.com"
 
@@ -93,7 +93,7 @@ def _judge(values: dict[str, Any], allowed_hosts: tuple[str, ...]) -> str:
     if not url:
         return ""  # repositories that the operator names
     try:
-        address = parse(f"{url}/repository", http_hosts=allowed_hosts)
+        address = parse_url(f"{url}/repository", http_hosts=allowed_hosts)
     except RepositoryError as refusal:
         raise ArgumentInvalid(f"Invalid `url` param: {refusal.sentence}") from None
     if github and address.scheme == "ssh":

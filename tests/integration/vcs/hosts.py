@@ -1,4 +1,4 @@
-"""Hosts of repositories on loopback: git over HTTP and over ssh, and as much of GitHub as an installation sees."""
+"""Hosts of repositories on loopback: git over HTTP, git over ssh, and the part of GitHub's API that apps use."""
 
 import io
 import json
@@ -27,7 +27,7 @@ AUTHOR = b"Ada <ada@example.org>"
 
 
 class Repository:
-    """A repository on disk; each commit adds to the files of the one before."""
+    """A repository on disk; each commit adds files to those of its parent."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True)
@@ -59,13 +59,13 @@ class Repository:
 
 class _Quiet(WSGIRequestHandler):
     def log_message(self, *_: Any) -> None:
-        """Says nothing."""
+        """Log no request."""
 
 
 @contextmanager
 def http_host(repositories: dict[str, Repository], password: str = "") -> Iterator[str]:
-    """git over HTTP; the URL below which the repositories lie. With a password, only its holder is served."""
-    app = make_wsgi_chain(DictBackend({f"/{name}": one.repo for name, one in repositories.items()}))
+    """Serve git over HTTP, and yield the base URL. With a `password`, other credentials get 401."""
+    app = make_wsgi_chain(DictBackend({f"/{name}": repository.repo for name, repository in repositories.items()}))
 
     def guarded(environ: dict[str, Any], start: Callable[..., Any]) -> Any:
         given = environ.get("HTTP_AUTHORIZATION", "").removeprefix("Basic ")
@@ -110,8 +110,8 @@ class _SshServer(paramiko.ServerInterface):  # type: ignore[misc]
 
 @contextmanager
 def ssh_host(repositories: dict[str, Repository], key: paramiko.PKey) -> Iterator[tuple[str, str]]:
-    """git over ssh for one key; the URL below which the repositories lie, and the host's line of known_hosts."""
-    backend = DictBackend({f"/{name}": one.repo for name, one in repositories.items()})
+    """Serve git over ssh for one key, and yield the base URL and the host's line of known_hosts."""
+    backend = DictBackend({f"/{name}": repository.repo for name, repository in repositories.items()})
     host_key = paramiko.RSAKey.generate(2048)
     listening = socket.create_server(("127.0.0.1", 0))
     port = listening.getsockname()[1]
@@ -124,7 +124,7 @@ def ssh_host(repositories: dict[str, Repository], key: paramiko.PKey) -> Iterato
                 return
             transport = paramiko.Transport(connection)
             transport.add_server_key(host_key)
-            with suppress(paramiko.SSHException, OSError, EOFError):  # who does not trust this host hangs up
+            with suppress(paramiko.SSHException, OSError, EOFError):  # a client without the host key disconnects
                 transport.start_server(server=_SshServer(backend, key))
 
     threading.Thread(target=serve, daemon=True).start()
@@ -136,11 +136,11 @@ def ssh_host(repositories: dict[str, Repository], key: paramiko.PKey) -> Iterato
 
 
 class GitHub:
-    """Serves one repository to installation 9 of app 7; `asked` are the paths that were asked for, `statuses` what was
-    told of commits."""
+    """Serves one repository to installation 9 of app 7; records the commits' `statuses`."""
 
     def __init__(self, repository: Repository) -> None:
-        self.repository, self.asked, self.clone_url = repository, [""], "https://github.test/team/app.git"
+        self.repository = repository
+        self.clone_url = "https://github.test/team/app.git"
         self.statuses: list[tuple[str, str]] = []
         self.key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         self.pem = self.key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()).decode()
@@ -167,7 +167,7 @@ class GitHub:
                 self.wfile.write(data)
 
             def log_message(self, *_: Any) -> None:
-                """Says nothing."""
+                """Log no request."""
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         with _serving(server):
@@ -175,7 +175,6 @@ class GitHub:
             yield self.url
 
     def answer(self, path: str, authorization: str, sent: bytes = b"") -> tuple[int, Any]:
-        self.asked.append(path)
         if path == "/app/installations/9/access_tokens":
             return (201, {"token": "t0ken"}) if self._is_the_app(authorization) else (401, {})
         if path.startswith("/app/installations/"):
@@ -200,11 +199,11 @@ class GitHub:
 
     def _is_the_app(self, authorization: str) -> bool:
         head, claims, signature = authorization.removeprefix("Bearer ").split(".")
-        told = json.loads(_unpadded(claims))
+        decoded = json.loads(_unpadded(claims))
         self.key.public_key().verify(
             _unpadded(signature), f"{head}.{claims}".encode(), padding.PKCS1v15(), hashes.SHA256()
         )
-        return bool(told["iss"] == "7" and 0 < told["exp"] - told["iat"] <= 660)
+        return bool(decoded["iss"] == "7" and 0 < decoded["exp"] - decoded["iat"] <= 660)
 
     def _commit(self, reference: str) -> tuple[int, Any]:
         repo = self.repository.repo

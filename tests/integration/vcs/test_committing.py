@@ -1,4 +1,4 @@
-"""A template that is committed to a connected repository before it is deployed, and what a commit's host is told."""
+"""A template is committed to a connected repository before its deployment; a commit's host gets its status."""
 
 import io
 import tarfile
@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from annals.domain.origin import Origin, ReferenceType
-from annals.vcs.client import Repositories, Wanted
+from annals.vcs.client import FetchRequest, Repositories
+from annals.vcs.commits import Files
 from annals.vcs.errors import RepositoryError
-from annals.vcs.jobs import Bounds, Bundled, Folder, Git, GitHub, Place, Report
-from annals.vcs.trees import Files
+from annals.vcs.jobs import Bundled, FetchBounds, Folder, Git, GitHub, Location, Report
 from tests.integration.vcs.hosts import GitHub as GitHubHost
 from tests.integration.vcs.hosts import Repository, http_host
 
-REPOSITORIES = Repositories(allowed_hosts=("127.0.0.1",), bounds=Bounds(seconds=90))
-STARTER = Folder(place=Bundled(), reference_type="tag", reference="1.*", root_directory="node/starter")
+REPOSITORIES = Repositories(allowed_hosts=("127.0.0.1",), bounds=FetchBounds(seconds=90))
+STARTER = Folder(location=Bundled(), reference_type="tag", reference="1.*", root_directory="node/starter")
 
 
 @pytest.fixture
@@ -25,9 +25,11 @@ def repository(tmp_path: Path) -> Repository:
     return made
 
 
-async def deployed(place: Place, kind: ReferenceType = "branch", root: str = "fn") -> tuple[dict[str, str], Origin]:
-    wanted = Wanted(
-        place=place, reference_type=kind, reference="main", root_directory=root, known=Origin(), template=STARTER
+async def deployed(
+    location: Location, kind: ReferenceType = "branch", root: str = "fn"
+) -> tuple[dict[str, str], Origin]:
+    wanted = FetchRequest(
+        location=location, reference_type=kind, reference="main", root_directory=root, known=Origin(), template=STARTER
     )
     async with REPOSITORIES.fetch(wanted) as (archive, origin):
         with tarfile.open(fileobj=io.BytesIO(archive.read_bytes())) as tar:
@@ -75,13 +77,13 @@ async def test_a_work_tree_of_the_operators_is_left_alone(repository: Repository
     assert history(repository) == ["First"]
 
 
-async def test_an_app_commits_by_its_token_and_tells_what_became_of_it(repository: Repository) -> None:
+async def test_app_commits_with_its_token_and_reports_the_status(repository: Repository) -> None:
     github = GitHubHost(repository)
     with github.serving() as api, http_host({"team/app.git": repository}, password="t0ken") as base:
         github.clone_url = f"{base}/team/app.git"
-        place = GitHub(api=api, app_id="7", private_key=github.pem, installation="9", repository="42")
-        files, origin = await deployed(place)
-        wanted = Wanted(place=place, reference_type="branch", reference="main", known=origin)
+        location = GitHub(api=api, app_id="7", private_key=github.pem, installation="9", repository="42")
+        files, origin = await deployed(location)
+        wanted = FetchRequest(location=location, reference_type="branch", reference="main", known=origin)
         report = Report(commit=origin.commit_hash, state="success", description="The deployment is ready.")
         await REPOSITORIES.report(wanted, report, seconds=90)
 

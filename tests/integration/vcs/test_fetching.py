@@ -1,4 +1,4 @@
-"""Fetching for real, in the fetching process: every kind of host, every kind of reference, every bound."""
+"""Fetches in the real fetching process: every kind of host, every kind of reference, every bound."""
 
 import io
 import tarfile
@@ -9,17 +9,17 @@ import paramiko
 import pytest
 
 from annals.domain.origin import Origin, ReferenceType
-from annals.vcs.client import Repositories, Wanted
+from annals.vcs.client import FetchRequest, Repositories
 from annals.vcs.errors import RepositoryError
-from annals.vcs.jobs import Bounds, Bundled, Git, GitHub, Place
+from annals.vcs.jobs import Bundled, FetchBounds, Git, GitHub, Location
 from tests.integration.vcs.hosts import GitHub as GitHubHost
 from tests.integration.vcs.hosts import Repository, http_host, ssh_host
 
-BOUNDS = Bounds(seconds=90)
+BOUNDS = FetchBounds(seconds=90)
 
 
 class Scene:
-    """A repository with a branch besides main, versions, and a commit that is no tip."""
+    """A repository with two branches, two version tags, and a commit without a reference."""
 
     def __init__(self, folder: Path) -> None:
         self.repository = Repository(folder)
@@ -43,29 +43,31 @@ def url(scene: Scene) -> Iterator[str]:
 
 
 async def fetch(
-    place: Place,
+    location: Location,
     kind: ReferenceType = "branch",
     reference: str = "main",
     root: str = "fn",
     *,
     hosts: tuple[str, ...] = ("127.0.0.1",),
-    bounds: Bounds = BOUNDS,
+    bounds: FetchBounds = BOUNDS,
 ) -> tuple[dict[str, str], Origin]:
-    """What is in the archive, and where it came from."""
-    wanted = Wanted(place=place, reference_type=kind, reference=reference, root_directory=root, known=Origin())
+    """Return the archive's files, and the origin."""
+    wanted = FetchRequest(
+        location=location, reference_type=kind, reference=reference, root_directory=root, known=Origin()
+    )
     async with Repositories(allowed_hosts=hosts, bounds=bounds).fetch(wanted) as (archive, origin):
         with tarfile.open(fileobj=io.BytesIO(archive.read_bytes())) as tar:
             files = {m.name: tar.extractfile(m).read().decode() for m in tar}  # type: ignore[union-attr]
     return files, origin
 
 
-async def refusal(place: Place, *wanted: str, **given: object) -> RepositoryError:
+async def error(location: Location, *wanted: str, **given: object) -> RepositoryError:
     with pytest.raises(RepositoryError) as refused:
-        await fetch(place, *wanted, **given)  # type: ignore[arg-type]
+        await fetch(location, *wanted, **given)  # type: ignore[arg-type]
     return refused.value
 
 
-async def test_a_branch_is_fetched_with_what_its_commit_says(scene: Scene, url: str) -> None:
+async def test_branch_is_fetched_with_its_commit_fields(scene: Scene, url: str) -> None:
     files, origin = await fetch(Git(url=url, web_url="https://git.test/team/app"))
 
     assert files == {"index.js": "3"}
@@ -86,13 +88,13 @@ async def test_a_branch_is_fetched_with_what_its_commit_says(scene: Scene, url: 
     ],
 )
 @pytest.mark.parametrize("over", ["http", "file"])
-async def test_every_kind_of_reference_leads_to_its_commit(
+async def test_every_kind_of_reference_resolves_to_its_commit(
     scene: Scene, url: str, over: str, *, kind: ReferenceType, reference: str, commit: str
 ) -> None:
-    place = Git(url=url) if over == "http" else Git(url=f"file://{scene.repository.folder}", trusted=True)
+    location = Git(url=url) if over == "http" else Git(url=f"file://{scene.repository.folder}", trusted=True)
     sha = getattr(scene, commit)
 
-    files, origin = await fetch(place, kind, getattr(scene, reference, reference) if kind == "commit" else reference)
+    files, origin = await fetch(location, kind, getattr(scene, reference, reference) if kind == "commit" else reference)
 
     assert origin.commit_hash == sha
     assert (
@@ -101,7 +103,7 @@ async def test_every_kind_of_reference_leads_to_its_commit(
     assert set(files) == {"index.js"}
 
 
-async def test_a_commit_that_is_no_tip_is_found_by_its_beginning(scene: Scene, url: str) -> None:
+async def test_unreferenced_commit_is_found_by_prefix(scene: Scene, url: str) -> None:
     middle = scene.repository.commit({"fn/index.js": "4"}, "Middle")
     scene.repository.commit({"fn/index.js": "5"}, "Newest")
 
@@ -121,52 +123,54 @@ async def test_a_commit_that_is_no_tip_is_found_by_its_beginning(scene: Scene, u
         ("branch", "main", "fn/../other", "folder"),
     ],
 )
-async def test_what_is_not_there_is_told(url: str, kind: str, reference: str, root: str, why: str) -> None:
-    assert (await refusal(Git(url=url), kind, reference, root)).kind == why
+async def test_unknown_reference_or_folder_is_an_error(
+    url: str, kind: str, reference: str, root: str, why: str
+) -> None:
+    assert (await error(Git(url=url), kind, reference, root)).kind == why
 
 
-async def test_a_host_asks_for_a_password(scene: Scene) -> None:
+async def test_host_with_password_rejects_a_wrong_password(scene: Scene) -> None:
     with http_host({"team/app": scene.repository}, password="right") as base:
         _, origin = await fetch(Git(url=f"{base}/team/app", password="right"))
         assert origin.commit_hash == scene.last
-        wrong = await refusal(Git(url=f"{base}/team/app", username="u", password="wrong"))
+        wrong = await error(Git(url=f"{base}/team/app", username="u", password="wrong"))
         assert wrong.kind == "forbidden"
         assert "wrong" not in wrong.sentence
 
 
-async def test_git_over_ssh_wants_known_hosts_and_the_right_key(scene: Scene) -> None:
+async def test_git_over_ssh_needs_known_host_and_matching_key(scene: Scene) -> None:
     key, other = paramiko.RSAKey.generate(2048), paramiko.RSAKey.generate(2048)
     text, wrong = io.StringIO(), io.StringIO()
     key.write_private_key(text)
     other.write_private_key(wrong)
     with ssh_host({"team/app": scene.repository}, key) as (base, line):
-        place = Git(url=f"{base}/team/app", private_key=text.getvalue(), known_hosts=line)
-        files, origin = await fetch(place)
+        location = Git(url=f"{base}/team/app", private_key=text.getvalue(), known_hosts=line)
+        files, origin = await fetch(location)
         assert (set(files), origin.commit_hash) == ({"index.js"}, scene.last)
         for changed in (
-            Git(url=place.url, private_key=place.private_key),
-            Git(url=place.url, private_key=wrong.getvalue(), known_hosts=line),
+            Git(url=location.url, private_key=location.private_key),
+            Git(url=location.url, private_key=wrong.getvalue(), known_hosts=line),
             Git(
-                url=place.url,
-                private_key=place.private_key,
+                url=location.url,
+                private_key=location.private_key,
                 known_hosts=line.rsplit(" ", 1)[0] + f" {other.get_base64()}",
             ),
         ):
-            assert (await refusal(changed)).kind in {"unreachable", "forbidden"}
+            assert (await error(changed)).kind in {"unreachable", "forbidden"}
 
 
-async def test_an_app_fetches_with_its_installations_token(scene: Scene) -> None:
+async def test_app_fetches_with_its_installation_token(scene: Scene) -> None:
     github = GitHubHost(scene.repository)
     with github.serving() as api:
-        place = GitHub(api=api, app_id="7", private_key=github.pem, installation="9", repository="42")
-        files, origin = await fetch(place)
-        _, tagged = await fetch(place, "tag", "1.0.*")
-        wrong_key = await refusal(GitHub(api=api, app_id="7", private_key="x", installation="9", repository="42"))
-        no_installation = await refusal(
+        location = GitHub(api=api, app_id="7", private_key=github.pem, installation="9", repository="42")
+        files, origin = await fetch(location)
+        _, tagged = await fetch(location, "tag", "1.0.*")
+        wrong_key = await error(GitHub(api=api, app_id="7", private_key="x", installation="9", repository="42"))
+        no_installation = await error(
             GitHub(api=api, app_id="7", private_key=github.pem, installation="8", repository="42")
         )
-        gone = await refusal(GitHub(api=api, app_id="7", private_key=github.pem, installation="9", repository="43"))
-        no_branch = await refusal(place, "branch", "none")
+        gone = await error(GitHub(api=api, app_id="7", private_key=github.pem, installation="9", repository="43"))
+        no_branch = await error(location, "branch", "none")
 
     assert set(files) == {"index.js"}
     assert (origin.repository_owner, origin.repository_name, origin.repository_id) == ("team", "app", "42")
@@ -181,34 +185,34 @@ async def test_an_app_fetches_with_its_installations_token(scene: Scene) -> None
 
 async def test_internal_hosts_are_refused_unless_they_are_allowed(scene: Scene, url: str) -> None:
     for hosts in ((), ("git.example.org",)):
-        assert (await refusal(Git(url=url), hosts=hosts)).kind == "forbidden"
+        assert (await error(Git(url=url), hosts=hosts)).kind == "forbidden"
     https = url.replace("http:", "https:")
-    told = await refusal(Git(url=https), hosts=())
-    assert (told.kind, "ANNALS_GIT_ALLOWED_HOSTS" in told.sentence) == ("forbidden", True)
-    ssh = await refusal(Git(url="ssh://git@127.0.0.1:9/a", known_hosts="[127.0.0.1]:9 ssh-rsa AAAA"), hosts=())
+    failure = await error(Git(url=https), hosts=())
+    assert (failure.kind, "ANNALS_GIT_ALLOWED_HOSTS" in failure.sentence) == ("forbidden", True)
+    ssh = await error(Git(url="ssh://git@127.0.0.1:9/a", known_hosts="[127.0.0.1]:9 ssh-rsa AAAA"), hosts=())
     assert ssh.kind in {"forbidden", "unreachable"}
     trusted, _ = await fetch(Git(url=url, trusted=True), hosts=())
     assert set(trusted) == {"index.js"}
 
 
-async def test_a_local_folder_is_the_operators_to_name(scene: Scene) -> None:
-    assert (await refusal(Git(url=f"file://{scene.repository.folder}"))).kind == "forbidden"
-    assert (await refusal(Git(url="file:///nowhere", trusted=True))).kind == "repository"
-    assert (await refusal(Git(url="ext::sh -c id", trusted=True))).kind == "forbidden"
+async def test_local_folder_needs_a_trusted_url(scene: Scene) -> None:
+    assert (await error(Git(url=f"file://{scene.repository.folder}"))).kind == "forbidden"
+    assert (await error(Git(url="file:///nowhere", trusted=True))).kind == "repository"
+    assert (await error(Git(url="ext::sh -c id", trusted=True))).kind == "forbidden"
 
 
-async def test_a_repository_that_is_too_large_or_too_slow_is_left(scene: Scene, url: str) -> None:
-    assert (await refusal(Git(url=url), bounds=Bounds(seconds=90, transfer_bytes=50))).kind == "too_large"
-    assert (await refusal(Bundled(), root="node", bounds=Bounds(seconds=90, archive_bytes=200))).kind == "too_large"
-    late = await refusal(Git(url=url), bounds=Bounds(seconds=0.01))
+async def test_fetch_stops_at_size_and_time_bounds(scene: Scene, url: str) -> None:
+    assert (await error(Git(url=url), bounds=FetchBounds(seconds=90, transfer_bytes=50))).kind == "too_large"
+    assert (await error(Bundled(), root="node", bounds=FetchBounds(seconds=90, archive_bytes=200))).kind == "too_large"
+    late = await error(Git(url=url), bounds=FetchBounds(seconds=0.01))
     assert (late.kind, "0.01 seconds" in late.sentence) == ("unreachable", True)
 
 
-async def test_a_host_that_is_not_there_is_told(scene: Scene) -> None:
-    told = await refusal(Git(url="http://127.0.0.1:9/team/app"))
-    assert told.kind == "unreachable"
+async def test_unreachable_host_is_an_error(scene: Scene) -> None:
+    failure = await error(Git(url="http://127.0.0.1:9/team/app"))
+    assert failure.kind == "unreachable"
     with http_host({"team/app": scene.repository}) as base:
-        assert (await refusal(Git(url=f"{base}/team/none"))).kind == "repository"
+        assert (await error(Git(url=f"{base}/team/none"))).kind == "repository"
 
 
 async def test_commit_message_with_nul_can_be_stored(scene: Scene, url: str) -> None:

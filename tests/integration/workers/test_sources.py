@@ -11,7 +11,7 @@ from annals.domain.errors import Conflict
 from annals.domain.origin import Origin, Remote
 from annals.domain.ports import Artefact
 from annals.vcs.client import Repositories
-from annals.vcs.jobs import Bounds
+from annals.vcs.jobs import FetchBounds
 from annals.vcs.locating import Locator
 from annals.workers.sources import Sources
 from tests.integration.vcs.hosts import Repository
@@ -47,7 +47,7 @@ def sources(world: World) -> Sources:
         world.log,
         blobs=world.contents.blobs,
         locator=Locator(world.log, world.vault, world.remotes),
-        repositories=Repositories(allowed_hosts=(), bounds=Bounds(seconds=30)),
+        repositories=Repositories(allowed_hosts=(), bounds=FetchBounds(seconds=30)),
     )
 
 

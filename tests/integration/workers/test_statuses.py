@@ -10,7 +10,7 @@ from annals.domain.installation import Installation
 from annals.domain.origin import Origin, Remote
 from annals.domain.ports import BuildOutcome
 from annals.domain.project import Project
-from annals.vcs.repository_addresses import Credentials
+from annals.vcs.locating import Credentials
 from tests.integration.vcs.hosts import GitHub, Repository
 from tests.integration.workers.world import META, PROJECT, World
 

@@ -31,7 +31,7 @@ from annals.store.postgres.database import Database
 from annals.store.postgres.listener import Listener
 from annals.store.secrets.vault import Vault, master_key
 from annals.vcs.client import Repositories
-from annals.vcs.jobs import Bounds
+from annals.vcs.jobs import FetchBounds
 from annals.vcs.locating import Locator
 from annals.workers.builds import Builds
 from annals.workers.executions import Executions
@@ -106,7 +106,7 @@ class World:
 
     @property
     def repositories(self) -> Repositories:
-        return Repositories(allowed_hosts=("127.0.0.1",), bounds=Bounds(seconds=90))
+        return Repositories(allowed_hosts=("127.0.0.1",), bounds=FetchBounds(seconds=90))
 
     async def process_lease(
         self, role: str = "worker", *, lease_seconds: float = 10, builds: BuildSlots = BUILD_SLOTS

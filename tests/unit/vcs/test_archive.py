@@ -1,4 +1,4 @@
-"""A folder of a repository as an archive: the same bytes each time, bounded, and nothing that leaves it."""
+"""A folder of a repository as an archive: equal bytes each time, within bounds, no path that leaves the folder."""
 
 import gzip
 import hashlib
@@ -11,10 +11,10 @@ from dulwich.object_store import MemoryObjectStore
 from dulwich.objects import Blob, Commit, ObjectID, Tree
 
 from annals.vcs import bundled
-from annals.vcs.archive import Entry, pack, unpack_tarball
+from annals.vcs.archive import SourceFile, pack, unpack_tarball
+from annals.vcs.commits import Files, author_of, message_of
 from annals.vcs.errors import RepositoryError
-from annals.vcs.jobs import Bounds
-from annals.vcs.trees import Files, author_of, message_of
+from annals.vcs.jobs import FetchBounds
 
 LINK, FILE, PROGRAM, FOLDER, SUBMODULE = 0o120000, 0o100644, 0o100755, 0o040000, 0o160000
 
@@ -50,7 +50,7 @@ class Repository:
         self.store.add_object(tree)
         return tree
 
-    def files(self, root: str = "") -> dict[str, Entry]:
+    def files(self, root: str = "") -> dict[str, SourceFile]:
         return {entry.path: entry for entry in Files(self.store, self.commit.id.decode(), root, "main")}
 
 
@@ -66,11 +66,11 @@ def test_a_folder_is_read_with_modes_and_without_submodules() -> None:
     )
 
     assert repository.files("a") == {
-        "main.js": Entry("main.js", False, b"1"),
-        "run.sh": Entry("run.sh", True, b"2"),
-        "lib/x.js": Entry("lib/x.js", False, b"3"),
+        "main.js": SourceFile("main.js", False, b"1"),
+        "run.sh": SourceFile("run.sh", True, b"2"),
+        "lib/x.js": SourceFile("lib/x.js", False, b"3"),
     }
-    assert repository.files("./a/lib/") == {"x.js": Entry("x.js", False, b"3")}
+    assert repository.files("./a/lib/") == {"x.js": SourceFile("x.js", False, b"3")}
     assert len(repository.files("/")) == 4
 
 
@@ -91,11 +91,11 @@ def test_links_are_followed_within_the_repository() -> None:
 
 @pytest.mark.parametrize("target", [b"/etc/passwd", b"../../etc/passwd", b"none", b"../a", b"x.js"])
 def test_links_elsewhere_are_refused(target: bytes) -> None:
-    with pytest.raises(RepositoryError, match="leads to none"):
+    with pytest.raises(RepositoryError, match="a file that it lacks"):
         Repository({"a/x.js": (LINK, target)}).files("a")
 
 
-def test_a_commit_tells_its_author_and_the_beginning_of_its_message() -> None:
+def test_commit_has_author_and_shortened_message() -> None:
     commit = Repository({"a": (FILE, b"")}).commit
 
     assert author_of(commit) == "Ada"
@@ -104,10 +104,10 @@ def test_a_commit_tells_its_author_and_the_beginning_of_its_message() -> None:
 
 
 def test_equal_files_make_equal_archives_of_plain_members(tmp_path: Path) -> None:
-    entries = [Entry("main.js", False, b"1"), Entry("bin/run", True, b"2" * 5000)]
+    entries = [SourceFile("main.js", False, b"1"), SourceFile("bin/run", True, b"2" * 5000)]
     digests = set()
     for name in ("one", "two"):
-        assert pack(entries, tmp_path / name, Bounds()) == 2
+        assert pack(entries, tmp_path / name, FetchBounds()) == 2
         digests.add(hashlib.sha256((tmp_path / name).read_bytes()).hexdigest())
 
     assert len(digests) == 1
@@ -121,19 +121,19 @@ def test_equal_files_make_equal_archives_of_plain_members(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     "path", ["../a", "a/../b", ".git/config", "a/.GIT/x", "a//b", "/a", "a\\b", "x/" * 70 + "y", "n" * 2000]
 )
-def test_names_that_could_leave_or_mislead_are_refused(tmp_path: Path, path: str) -> None:
+def test_forbidden_file_names_are_rejected(tmp_path: Path, path: str) -> None:
     with pytest.raises(RepositoryError):
-        pack([Entry(path, False, b"")], tmp_path / "a", Bounds())
+        pack([SourceFile(path, False, b"")], tmp_path / "a", FetchBounds())
 
 
 def test_bounds_hold(tmp_path: Path) -> None:
     noise = bytes(hashlib.sha256(str(n).encode()).digest()[0] for n in range(20_000))
-    for bounds in (Bounds(files=1), Bounds(unpacked_bytes=100), Bounds(archive_bytes=500)):
+    for bounds in (FetchBounds(files=1), FetchBounds(unpacked_bytes=100), FetchBounds(archive_bytes=500)):
         with pytest.raises(RepositoryError) as refused:
-            pack([Entry("a", False, noise), Entry("b", False, noise)], tmp_path / "a", bounds)
+            pack([SourceFile("a", False, noise), SourceFile("b", False, noise)], tmp_path / "a", bounds)
         assert refused.value.kind == "too_large"
     with pytest.raises(RepositoryError, match="no file"):
-        pack([], tmp_path / "a", Bounds())
+        pack([], tmp_path / "a", FetchBounds())
 
 
 def _tarball(files: dict[str, bytes], link: str = "") -> io.BytesIO:
@@ -154,18 +154,18 @@ def _tarball(files: dict[str, bytes], link: str = "") -> io.BytesIO:
 def test_a_hosts_archive_is_read_by_folder() -> None:
     ball = _tarball({"a/main.js": b"1", "a/lib/x": b"2", "b/y": b"3"})
 
-    found = list(unpack_tarball(ball, "a", "main", Bounds()))
+    found = list(unpack_tarball(ball, "a", "main", FetchBounds()))
 
     assert [(entry.path, entry.data) for entry in found] == [("main.js", b"1"), ("lib/x", b"2")]
 
 
-def test_a_hosts_archive_is_refused_when_it_lies() -> None:
+def test_damaged_or_hostile_host_archive_is_rejected() -> None:
     for ball, root, bounds in (
-        (_tarball({"a/x": b"1"}), "c", Bounds()),
-        (_tarball({"a/x": b"1"}, link="a/l"), "a", Bounds()),
-        (_tarball({"a/x": b"1" * 5000}), "a", Bounds(unpacked_bytes=1000)),
-        (io.BytesIO(b"nothing"), "a", Bounds()),
-        (io.BytesIO(gzip.compress(b"x" * 100)), "a", Bounds()),
+        (_tarball({"a/x": b"1"}), "c", FetchBounds()),
+        (_tarball({"a/x": b"1"}, link="a/l"), "a", FetchBounds()),
+        (_tarball({"a/x": b"1" * 5000}), "a", FetchBounds(unpacked_bytes=1000)),
+        (io.BytesIO(b"nothing"), "a", FetchBounds()),
+        (io.BytesIO(gzip.compress(b"x" * 100)), "a", FetchBounds()),
     ):
         with pytest.raises(RepositoryError):
             list(unpack_tarball(ball, root, "main", bounds))

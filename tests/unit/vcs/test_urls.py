@@ -1,19 +1,19 @@
-"""What can name a repository, and what can't."""
+"""URLs and names of repositories, and the addresses that a fetch may connect to."""
 
 import ipaddress
 
 import pytest
 
-from annals.vcs.addresses import is_repository, parse
 from annals.vcs.errors import RepositoryError
 from annals.vcs.guard import Guard, is_public
+from annals.vcs.urls import is_repository, parse_url
 
 
 def test_https_and_ssh_urls_are_read() -> None:
-    assert parse("https://git.example.org/a/b.git").base == "https://git.example.org"
-    assert parse("https://git.example.org:8443/a/b.git").base == "https://git.example.org:8443"
-    assert parse("ssh://git@example.org/a/b.git")[:4] == ("ssh", "example.org", 22, "git")
-    assert parse("https://[2001:db8::1]:8443/a").base == "https://[2001:db8::1]:8443"
+    assert parse_url("https://git.example.org/a/b.git").base == "https://git.example.org"
+    assert parse_url("https://git.example.org:8443/a/b.git").base == "https://git.example.org:8443"
+    assert parse_url("ssh://git@example.org/a/b.git")[:4] == ("ssh", "example.org", 22, "git")
+    assert parse_url("https://[2001:db8::1]:8443/a").base == "https://[2001:db8::1]:8443"
 
 
 @pytest.mark.parametrize(
@@ -44,23 +44,23 @@ def test_https_and_ssh_urls_are_read() -> None:
         "https://example.org/" + "a" * 3000,
     ],
 )
-def test_anything_else_is_refused(url: str) -> None:
+def test_other_urls_are_rejected(url: str) -> None:
     with pytest.raises(RepositoryError) as refused:
-        parse(url)
+        parse_url(url)
     assert refused.value.kind == "forbidden"
 
 
-def test_the_operator_may_name_more() -> None:
-    assert parse("file:///srv/git/a.git", trusted=True).path == "/srv/git/a.git"
-    assert parse("http://git.internal/a", trusted=True).host == "git.internal"
-    assert parse("http://git.internal/a", http_hosts=("git.internal",)).scheme == "http"
-    assert parse("http://git.internal/a", http_hosts=("*",)).scheme == "http"
+def test_trusted_urls_may_use_file_and_http() -> None:
+    assert parse_url("file:///srv/git/a.git", trusted=True).path == "/srv/git/a.git"
+    assert parse_url("http://git.internal/a", trusted=True).host == "git.internal"
+    assert parse_url("http://git.internal/a", http_hosts=("git.internal",)).scheme == "http"
+    assert parse_url("http://git.internal/a", http_hosts=("*",)).scheme == "http"
     for url in ("ext::sh -c id", "file://host/a", "git://a/b"):
         with pytest.raises(RepositoryError):
-            parse(url, trusted=True)
+            parse_url(url, trusted=True)
 
 
-def test_a_repository_is_named_by_plain_segments() -> None:
+def test_repository_name_has_plain_segments() -> None:
     assert all(is_repository(name) for name in ("a", "owner/name", "group/sub/name.git", "42", "A_b-c.d/e"))
     assert not any(
         is_repository(name)
@@ -85,16 +85,16 @@ def test_a_repository_is_named_by_plain_segments() -> None:
         *("::ffff:127.0.0.1", "64:ff9b::a00:1", "2002:7f00:1::", "64:ff9b::a9fe:a9fe"),
     ],
 )
-def test_internal_addresses_are_told(address: str) -> None:
+def test_internal_addresses_are_not_public(address: str) -> None:
     assert not is_public(ipaddress.ip_address(address))
 
 
 @pytest.mark.parametrize("address", ["140.82.121.4", "2606:50c0:8000::154", "64:ff9b::8c52:7904"])
-def test_public_addresses_are_told(address: str) -> None:
+def test_public_addresses_are_public(address: str) -> None:
     assert is_public(ipaddress.ip_address(address))
 
 
-def test_the_guard_judges_every_connection_and_program() -> None:
+def test_guard_checks_every_connection_and_program() -> None:
     guard = Guard(frozenset({ipaddress.ip_address("10.0.0.7")}))
 
     guard("socket.connect", (None, ("140.82.121.4", 443)))
