@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from annals.executor.config import ExecutorConfig
-from annals.executor.drivers.choice import engine_problem
-from annals.executor.drivers.engine import connect, own_images
+from annals.executor.drivers.engine import connect, engine_problem, own_images
 from annals.executor.wire.client import ExecutorClient
 from annals.executor.wire.protocol import Status
 from bench.archives import RUNTIMES, SOURCES, archive

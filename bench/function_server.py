@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import annals
-from annals.executor.runtimes import Toolchain, Toolchains
+from annals.executor.toolchains import Toolchain, Toolchains
 from bench.archives import HELLO_NODE, HELLO_PYTHON, RUNTIMES
 from bench.client import Load, always, load, request
 from bench.floors import free_port

@@ -7,7 +7,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from annals.executor.runtimes import Toolchains
+from annals.executor.toolchains import Toolchains
 
 CACHE = Path(tempfile.gettempdir()) / f"annals-node-{os.getuid()}"
 RUNTIME = "node-22"

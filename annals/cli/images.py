@@ -5,8 +5,8 @@ import asyncio
 import click
 
 from annals.cli.options import answer, chosen, json_option
+from annals.executor.drivers.images import DEFAULT_RUNTIMES, ImageBuildFailed, build_images
 from annals.executor.errors import RuntimeUnavailable
-from annals.executor.images import DEFAULT_RUNTIMES, ImageBuildFailed, build_images
 
 
 @click.group()

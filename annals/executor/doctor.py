@@ -14,7 +14,7 @@ import msgspec
 from annals.domain.runtimes import RUNTIMES, split
 from annals.executor.config import ExecutorConfig
 from annals.executor.drivers.bubblewrap import UPGRADE, find
-from annals.executor.drivers.choice import engine_problem
+from annals.executor.drivers.engine import engine_problem
 from annals.executor.drivers.sandbox import SandboxDriver
 from annals.executor.errors import BubblewrapUnusable
 from annals.executor.isolation import seccomp

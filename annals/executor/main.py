@@ -13,8 +13,11 @@ import structlog
 
 from annals.executor.builds.builder import Builder
 from annals.executor.config import ExecutorConfig
-from annals.executor.drivers.choice import choose, warn_of
+from annals.executor.drivers.bubblewrap import UPGRADE, find
+from annals.executor.drivers.docker import DockerDriver
+from annals.executor.drivers.engine import engine_problem
 from annals.executor.drivers.port import Driver
+from annals.executor.drivers.sandbox import SandboxDriver
 from annals.executor.errors import WorkFolderTaken
 from annals.executor.isolation.trash import Trash
 from annals.executor.logs.spool import Spools
@@ -64,7 +67,7 @@ class ExecutorProcess:
         await asyncio.to_thread(_clean, self._config.work)
         self._emptying = asyncio.create_task(Trash(self._config.work).run(), name="trash")
         await self._driver.open()
-        await warn_of(self._driver, self._config)
+        await warn_about_isolation(self._driver, self._config)
         self._pool.open()
         self._builder.open()
         self.address = await self._server.open()
@@ -122,6 +125,26 @@ def _clean(work: Path) -> None:
         trash.put(work / leftover)
     work.chmod(0o711)
     (work / "code").mkdir(mode=0o711, exist_ok=True)
+
+
+async def choose(config: ExecutorConfig) -> Driver:
+    """The driver that the configuration asks for; `auto` takes docker where an engine answers that has images."""
+    if config.driver == "docker":
+        return DockerDriver(config)
+    if config.driver == "auto" and await asyncio.to_thread(engine_problem, config) == "":
+        return DockerDriver(config)
+    return SandboxDriver(config)
+
+
+async def warn_about_isolation(driver: Driver, config: ExecutorConfig) -> None:
+    """Say at the start, and not only in the log of the first build, how isolation falls short on this host."""
+    if not isinstance(driver, SandboxDriver):
+        return
+    program = await asyncio.to_thread(find, config.bwrap)
+    if not program.safe:
+        log.warning("bubblewrap_has_a_known_hole", program=str(program), fix=UPGRADE)
+    if problem := await driver.problem():
+        log.warning("sandboxes_cannot_start", problem=problem, fix="`annals doctor` says what to change on this host")
 
 
 async def serve(config: ExecutorConfig, *, meanwhile: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:

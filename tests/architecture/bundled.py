@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from annals.executor.drivers import bubblewrap
-from annals.executor.runtimes import NODE_VERSIONS
+from annals.executor.toolchains import NODE_VERSIONS
 from annals.supervisor import wheels
 from tests.architecture.source import ROOT
 from tests.architecture.verdict import Verdict

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from annals.domain.ports import Artefact
-from annals.executor.builds.ending import EMPTY_OUTPUT, BuildRefused
+from annals.executor.builds.supervise import EMPTY_OUTPUT, BuildRefused
 from annals.executor.errors import BadArchive
 from annals.executor.isolation import folders
 from annals.executor.pool.code import ARTEFACT, CodeCache

@@ -12,9 +12,9 @@ from annals.domain.ports import Artefact, Build, BuildOutcome, LogSink
 from annals.executor.archives import archive, squashfs
 from annals.executor.builds.artefacts import keep
 from annals.executor.builds.cache import OFF, BuildCache, inputs
-from annals.executor.builds.ending import EMPTY_SOURCE, Bounds, BuildRefused, finished
-from annals.executor.builds.log import BuildLog
+from annals.executor.builds.output import BuildLog
 from annals.executor.builds.pace import Paces
+from annals.executor.builds.supervise import EMPTY_SOURCE, Bounds, BuildRefused, finished
 from annals.executor.config import ExecutorConfig
 from annals.executor.drivers.port import Construct, Driver
 from annals.executor.errors import BadArchive, EngineAway, RuntimeUnavailable, SandboxLost, StartFailed

@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from annals.executor.drivers import attaching, layout
+from annals.executor.drivers import attach_code, layout
 from annals.executor.drivers.engine import engine_failures
 from annals.executor.drivers.port import Exit, Serve, Sink, TcpAddress, UnixAddress
 from annals.executor.errors import StartFailed
@@ -76,7 +76,7 @@ class ContainerSandbox:
         if task.code is None:
             raise StartFailed("An instance is specialised with code.")
         try:
-            await self._loop.run_in_executor(self._threads, attaching.link, task.code, task.folder / layout.SLOT)
+            await self._loop.run_in_executor(self._threads, attach_code.link, task.code, task.folder / layout.SLOT)
         except OSError as refused:
             raise StartFailed(f"The code could not be shown to an idle instance: {refused}.") from refused
         await self._loop.run_in_executor(self._threads, self._resume)

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import os
+import tarfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,15 +12,14 @@ from typing import Any, NamedTuple
 from annals.domain.ports import Limits
 from annals.domain.runtimes import split
 from annals.executor.config import ExecutorConfig
-from annals.executor.drivers import foreign, layout
+from annals.executor.drivers import layout
 from annals.executor.drivers.container import ContainerSandbox
 from annals.executor.drivers.engine import LABEL, NETWORK, OWN, Engine, own_images
-from annals.executor.drivers.port import Construct, Sandbox, Serve, Sink, TcpAddress, UnixAddress
-from annals.executor.drivers.starting import started
+from annals.executor.drivers.port import Construct, Sandbox, Serve, Sink, TcpAddress, UnixAddress, started
 from annals.executor.errors import RuntimeUnavailable, StartFailed
 from annals.executor.isolation.disk import Bound, Meter, watch
 from annals.executor.isolation.trash import Trash
-from annals.executor.runtimes import STATIC
+from annals.executor.toolchains import STATIC
 
 FIRST_UID = 2_000_000_000
 UIDS = 60_000
@@ -148,7 +148,7 @@ class DockerDriver:
         if task.code is None:
             raise StartFailed("Images of others start with their code.")
         logs = task.folder / "logs"
-        await asyncio.to_thread(foreign.lay_out, task.folder, task.code)
+        await asyncio.to_thread(_lay_out_contract_folders, task.folder, task.code)
         options = self._hardened(task.name, task.limits, self._config.pids) | {
             "entrypoint": ["bash", "-c"],
             "command": ['exec bash helpers/start.sh "bash helpers/server.sh"'],
@@ -189,7 +189,7 @@ class DockerDriver:
             options["environment"] |= layout.BUILD_PLACES
             options["volumes"].append(f"{folders['source']}:{layout.SOURCE}:ro")
         else:  # the contract's helper takes its input from where it leaves its output
-            await asyncio.to_thread(foreign.swap, folders["source"], folders["output"])
+            await asyncio.to_thread(_use_output_as_input, folders["source"], folders["output"])
         options["volumes"].append(f"{folders['output']}:{layout.OUTPUT}:rw")
         if task.cache is not None:
             options["volumes"].append(f"{task.cache}:{layout.CACHE}:rw")
@@ -278,3 +278,18 @@ def _own(uid: int, paths: Iterable[Path]) -> None:
     if os.geteuid() == 0:
         for path in paths:
             os.chown(path, uid, uid)
+
+
+def _lay_out_contract_folders(folder: Path, code: Path) -> None:
+    """Make the folders that the contract's function servers expect, with the code as an archive. Blocking."""
+    for name in ("code", "logs", "telemetry"):
+        (folder / name).mkdir(mode=0o755)
+    with tarfile.open(folder / "code" / "code.tar.gz", "w:gz", compresslevel=1) as archive:
+        archive.add(code, arcname=".")
+
+
+def _use_output_as_input(source: Path, output: Path) -> None:
+    """Move the source to the output folder, where the contract's build helper reads it. Blocking."""
+    output.rmdir()
+    source.rename(output)
+    source.mkdir()

@@ -228,3 +228,18 @@ def own_images(client: "DockerClient") -> list[str]:
     """The runtime ids that images of ours on this engine serve. Blocking."""
     tags = [tag for image in client.images.list(filters={"label": OWN}) for tag in image.tags]
     return [tag.removeprefix("annals/").replace(":", "-") for tag in tags if tag.startswith("annals/")]
+
+
+def engine_problem(config: ExecutorConfig) -> str:
+    """Why docker cannot serve functions here, as a sentence; empty when it can. Blocking."""
+    from docker.errors import DockerException  # noqa: PLC0415 heavy, and only where docker is used
+
+    try:
+        client = connect(config.docker_host, timeout=5)
+        images = own_images(client)
+        client.close()
+    except (DockerException, OSError) as failure:
+        return f"No container engine answers: {str(failure)[:200]}"
+    if not images and not config.images:
+        return "A container engine answers, but it has no images for functions: make them with `annals images build`."
+    return ""

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from annals.executor.runtimes import INSIDE, Toolchain
+from annals.executor.toolchains import INSIDE, Toolchain
 
 SERVER = "/usr/local/server"
 FUNCTION = "/usr/local/server/src/function"

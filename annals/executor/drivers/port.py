@@ -1,12 +1,15 @@
 """What a driver can do: start one sandbox, see it end, end it. Pools and builds know nothing beyond this."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
 from annals.domain.ports import Limits
+from annals.executor.errors import StartFailed
 from annals.executor.isolation.open_files import Held
 
 Sink = Callable[[bytes], None]
@@ -175,3 +178,25 @@ class Driver(Protocol):
     def enforced(self) -> dict[str, str]:
         """How each limit is enforced: `kernel`, `watchdog` or `none`."""
         ...
+
+
+S = TypeVar("S", bound=Sandbox)
+
+
+async def started(start: Coroutine[Any, Any, S]) -> S:
+    """Return the sandbox that `start` starts. If the caller is cancelled, finish the start, then kill the sandbox."""
+    task = asyncio.ensure_future(start)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        ending = asyncio.ensure_future(_kill_started(task))
+        while not ending.done():  # a second cancel must not leave a sandbox behind either
+            with suppress(asyncio.CancelledError):
+                await asyncio.shield(ending)
+        await ending
+        raise
+
+
+async def _kill_started(starting: "asyncio.Future[S]") -> None:
+    with suppress(StartFailed, OSError):
+        await (await starting).kill()

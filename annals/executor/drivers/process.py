@@ -62,6 +62,8 @@ class ProcessSandbox:
         self._open = {output: self._readable, alive: self._gone, os.pidfd_open(process.pid): self._gone}
         for fd, ready in self._open.items():
             self._loop.add_reader(fd, ready, fd)
+        if sandbox_agent is not None:
+            sandbox_agent.open()
 
     def guard(self, watchdog: asyncio.Task[None]) -> None:
         """Have a watchdog end with this sandbox, in place of an earlier one."""
@@ -72,7 +74,7 @@ class ProcessSandbox:
     def breached(self, limit: str) -> None:
         """End the sandbox because it broke a limit that no kernel guards."""
         self._breach = limit
-        _kill_tree(self.pid)
+        kill_tree(self.pid)
 
     async def wait(self) -> Exit:
         return await asyncio.shield(self._exit)
@@ -118,7 +120,7 @@ class ProcessSandbox:
 
     async def kill(self) -> None:
         if self._process.returncode is None:
-            await asyncio.to_thread(_kill_tree, self.pid)
+            await asyncio.to_thread(kill_tree, self.pid)
         await asyncio.wait((self._exit,), timeout=STRAGGLE_SECONDS)
         if self._group is not None and not self._exit.done():
             await asyncio.to_thread(self._group.kill)
@@ -168,7 +170,7 @@ class ProcessSandbox:
         self._exit.set_result(Exit(code, starved, self._breach))
 
 
-def _kill_tree(pid: int) -> None:
+def kill_tree(pid: int) -> None:
     """Kill bubblewrap and its child, whose death the kernel turns into the death of all others.
 
     The child asks the kernel to die with its parent, but only a moment after it was born: killing the parent alone

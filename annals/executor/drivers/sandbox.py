@@ -1,20 +1,23 @@
-"""The sandbox driver: bubblewrap, no daemon, no root needed."""
+"""The sandbox driver: bubblewrap, no daemon, no root needed.
+
+One file because it is about one thing: from a task to a running sandbox.
+"""
 
 import asyncio
 import itertools
 import os
 from pathlib import Path
 
+import msgspec
+
 from annals.domain.ports import Limits
 from annals.domain.runtimes import split
-from annals.executor import servers
 from annals.executor.config import ExecutorConfig
-from annals.executor.drivers import attaching, bubblewrap, handles, layout
-from annals.executor.drivers.plan import Plan
-from annals.executor.drivers.port import IDLE_LIMITS, Construct, Sandbox, Serve, Sink, UnixAddress
-from annals.executor.drivers.process import ProcessSandbox
+from annals.executor.drivers import attach_code, bubblewrap, layout
+from annals.executor.drivers.descriptors import StartDescriptors, listening_socket
+from annals.executor.drivers.port import IDLE_LIMITS, Construct, Sandbox, Serve, Sink, UnixAddress, started
+from annals.executor.drivers.process import ProcessSandbox, kill_tree
 from annals.executor.drivers.sandbox_agent import SandboxAgent
-from annals.executor.drivers.starting import started
 from annals.executor.errors import StartFailed
 from annals.executor.isolation import cgroups, seccomp
 from annals.executor.isolation.cgroups import Group
@@ -22,12 +25,37 @@ from annals.executor.isolation.limits import enforced, watch
 from annals.executor.isolation.network import Namespace, Networks
 from annals.executor.isolation.spawner import Spawn, Spawner
 from annals.executor.isolation.trash import Trash
-from annals.executor.runtimes import STATIC, Toolchain, Toolchains
+from annals.executor.toolchains import STATIC, Toolchain, Toolchains, compile_for, lay_out
 
 FIRST_UID = 2_000_000_000
 UIDS = 60_000
 """Sandboxes get users nobody else has, a different one each, where the executor may choose."""
 LISTENING_SOCKET = "http.sock"
+
+
+class _Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """One sandbox to start. `words` are arguments of bubblewrap.
+
+    The sandbox's user gets the `owned` folders, and `cache` with all that is in it. `idle` is the toolchain of a
+    function server that gets its code later. `file_bytes` bounds each file that is written, 0 for no bound. With
+    `has_agent` the sandbox takes commands, and `command` may be empty.
+    """
+
+    name: str
+    words: list[str]
+    command: list[str]
+    limits: Limits
+    pids: int
+    file_bytes: int = 0
+    owned: tuple[Path, ...] = ()
+    address: UnixAddress | None = None
+    listening_socket: int = -1
+    concurrency: int = 1
+    announces: bool = False
+    terminal: bool = False
+    cache: Path | None = None
+    idle: Toolchain | None = None
+    has_agent: bool = False
 
 
 class SandboxDriver:
@@ -67,7 +95,7 @@ class SandboxDriver:
         layout.write_etc(self._etc)
         self._trash.remove(self._servers)
         for server in ("node", "python"):
-            servers.lay_out(server, self._servers / server)
+            lay_out(server, self._servers / server)
         groups = cgroups.find(self._config.work)
         if groups is not None:
             groups.clear()
@@ -102,22 +130,21 @@ class SandboxDriver:
     async def serve(self, task: Serve, output: Sink) -> Sandbox:
         toolchain = await self._toolchains.get(task.runtime)
         sockets = task.folder / "io"
-        listening_socket = await asyncio.to_thread(handles.listening_socket, task.folder, LISTENING_SOCKET)
-        arguments = [
-            *await self._root(toolchain),
-            *("--ro-bind", await self._reach(sockets), layout.SOCKETS),
-            *await self._shown_code(task),
-            *layout.SEALED,
-        ]
-        environment = {
-            **layout.environment(toolchain, task.environment),
-            "ANNALS_LISTEN": f"fd:{listening_socket.fileno()}",
-            "ANNALS_LOGS": f"unix:{layout.SOCKETS}/logs.sock",
-            "ANNALS_LOG_LIMIT": str(self._config.log_limit_bytes),
-            **({} if task.code else layout.IDLE),
-        }
-        with listening_socket:
-            plan = Plan(
+        with await asyncio.to_thread(listening_socket, task.folder, LISTENING_SOCKET) as listener:
+            arguments = [
+                *await self._root(toolchain),
+                *("--ro-bind", await self._reach(sockets), layout.SOCKETS),
+                *await self._shown_code(task),
+                *layout.SEALED,
+            ]
+            environment = {
+                **layout.environment(toolchain, task.environment),
+                "ANNALS_LISTEN": f"fd:{listener.fileno()}",
+                "ANNALS_LOGS": f"unix:{layout.SOCKETS}/logs.sock",
+                "ANNALS_LOG_LIMIT": str(self._config.log_limit_bytes),
+                **({} if task.code else layout.IDLE),
+            }
+            plan = _Plan(
                 name=task.name,
                 words=[*arguments, *layout.variables(environment), "--chdir", layout.SERVER],
                 command=["/usr/bin/bash", "helpers/server.sh"],
@@ -125,7 +152,7 @@ class SandboxDriver:
                 pids=self._config.pids,
                 owned=(sockets,),
                 address=UnixAddress(task.folder, LISTENING_SOCKET),
-                listening_socket=listening_socket.fileno(),
+                listening_socket=listener.fileno(),
                 concurrency=toolchain.concurrency,
                 announces=toolchain.announces,
                 idle=None if task.code else toolchain,
@@ -148,9 +175,9 @@ class SandboxDriver:
             raise StartFailed("An instance is specialised with code.")
         try:
             if self._spawner.privileged:
-                await asyncio.to_thread(attaching.mount, task.code, sandbox.pid, layout.FUNCTION)
+                await asyncio.to_thread(attach_code.mount, task.code, sandbox.pid, layout.FUNCTION)
             else:
-                await asyncio.to_thread(attaching.link, task.code, task.folder / layout.SLOT)
+                await asyncio.to_thread(attach_code.link, task.code, task.folder / layout.SLOT)
         except OSError as refused:
             raise StartFailed(f"The code could not be shown to an idle instance: {refused}.") from refused
         self._guard(sandbox, task.limits, self._config.pids)
@@ -172,7 +199,7 @@ class SandboxDriver:
         ]
         places = {} if task.held else layout.BUILD_PLACES
         environment = {**shown, **layout.environment(toolchain, task.environment), **places}
-        plan = Plan(
+        plan = _Plan(
             name=task.name,
             words=[*arguments, *layout.variables(environment), "--chdir", layout.SERVER],
             command=[] if task.held else ["/usr/bin/bash", "helpers/build.sh", task.commands],
@@ -199,7 +226,7 @@ class SandboxDriver:
         server = await self._reach(self._servers / "python")
         words = [*await self._layout(server, prefix="", binary="/usr/bin/true", tmp_bytes=1 << 20), *layout.SEALED]
         limits = Limits(cpus=1, memory_mb=64)
-        plan = Plan(name="probe", words=words, command=["/usr/bin/true"], limits=limits, pids=16)
+        plan = _Plan(name="probe", words=words, command=["/usr/bin/true"], limits=limits, pids=16)
         try:
             sandbox = await self._start(plan, printed.append)
         except StartFailed as failure:
@@ -211,7 +238,7 @@ class SandboxDriver:
         """The read-only root with one runtime in it."""
         folder = self._servers / toolchain.server
         if toolchain.version not in self._compiled:
-            compiling = asyncio.to_thread(servers.compile_for, toolchain, folder)
+            compiling = asyncio.to_thread(compile_for, toolchain, folder)
             self._compiled[toolchain.version] = asyncio.ensure_future(compiling)
         await asyncio.shield(self._compiled[toolchain.version])
         server = await self._reach(folder)
@@ -227,56 +254,58 @@ class SandboxDriver:
         """A path below the work folder, as sandboxed processes reach it."""
         return os.path.join(await self._spawner.stage(self._config.work), path.relative_to(self._config.work))
 
-    async def _start(self, plan: Plan, sink: Sink) -> Sandbox:
+    async def _start(self, plan: _Plan, sink: Sink) -> Sandbox:
         uid = next(self._uids) if self._spawner.privileged else 0
-        group = await asyncio.to_thread(self._prepare, plan, uid)
-        network = await self._networks.take() if self._networks else None
-        read, write = handles.terminal() if plan.terminal else os.pipe()
-        alive, held = os.pipe()
-        rules = handles.memory("rules", self._filter)
-        words = handles.memory("words", b"\0".join(word.encode() for word in plan.words))
-        sandbox_agent = SandboxAgent() if plan.has_agent else None
-        command, handed = sandbox_agent.start_agent(plan.command) if sandbox_agent else (plan.command, ())
-        fixed = ["--sync-fd", str(held), "--seccomp", str(rules), "--args", str(words), "--", *command]
-        spawn = Spawn(
-            arguments=[self._program, *fixed],
-            output=write,
-            inherit=tuple(fd for fd in (held, rules, words, plan.listening_socket, *handed) if fd >= 0),
-            uid=uid,
-            joins=group.entries if group else (),
-            network=network.handle if network else -1,
-            file_bytes=plan.file_bytes,
-        )
-        try:
-            process = await self._spawner.start(spawn)
-        except OSError as refused:
-            for fd in (read, alive):
-                os.close(fd)
-            self._let_go(network)
+        with StartDescriptors() as descriptors:
+            group = await asyncio.to_thread(self._prepare, plan, uid)
             if group:
-                group.remove()
-            raise StartFailed(f"The sandbox could not be started: {refused.strerror or refused}.") from refused
-        finally:
-            for fd in (write, held, rules, words):
-                os.close(fd)
-            if sandbox_agent:
-                sandbox_agent.settle()
-        sandbox = ProcessSandbox(
-            process,
-            alive=alive,
-            output=read,
-            sink=sink,
-            address=plan.address,
-            concurrency=plan.concurrency,
-            announces=plan.announces,
-            group=group,
-            done=lambda: self._gone(sandbox, network),
-            specialise=(lambda task: self._specialise(sandbox, plan.idle, task)) if plan.idle else None,
-            sandbox_agent=sandbox_agent,
-        )
+                descriptors.on_failure(group.remove)
+            network = await self._networks.take() if self._networks else None
+            descriptors.on_failure(lambda: self._let_go(network))
+            output = descriptors.from_child(terminal=plan.terminal)
+            alive = descriptors.from_child(inherit=True)
+            sandbox_agent = SandboxAgent(descriptors) if plan.has_agent else None
+            spawn = Spawn(
+                arguments=self._command_line(plan, sandbox_agent, descriptors, alive.write),
+                output=output.write,
+                inherit=tuple(fd for fd in (*descriptors.inherited, plan.listening_socket) if fd >= 0),
+                uid=uid,
+                joins=group.entries if group else (),
+                network=network.handle if network else -1,
+                file_bytes=plan.file_bytes,
+            )
+            try:
+                process = await self._spawner.start(spawn)
+            except OSError as refused:
+                raise StartFailed(f"The sandbox could not be started: {refused.strerror or refused}.") from refused
+            descriptors.on_failure(lambda: kill_tree(process.pid))
+            sandbox = ProcessSandbox(
+                process,
+                alive=alive.read,
+                output=output.read,
+                sink=sink,
+                address=plan.address,
+                concurrency=plan.concurrency,
+                announces=plan.announces,
+                group=group,
+                done=lambda: self._gone(sandbox, network),
+                specialise=(lambda task: self._specialise(sandbox, plan.idle, task)) if plan.idle else None,
+                sandbox_agent=sandbox_agent,
+            )
+            descriptors.release()
         self._running.add(sandbox)
         self._guard(sandbox, plan.limits, plan.pids)
         return sandbox
+
+    def _command_line(
+        self, plan: _Plan, sandbox_agent: SandboxAgent | None, descriptors: StartDescriptors, alive: int
+    ) -> list[str]:
+        """Return the command that starts bubblewrap. `alive` is closed by the sandbox's last process."""
+        rules = descriptors.memory_file("rules", self._filter)
+        words = descriptors.memory_file("words", b"\0".join(word.encode() for word in plan.words))
+        command = sandbox_agent.command_line(plan.command) if sandbox_agent else plan.command
+        fixed = ["--sync-fd", str(alive), "--seccomp", str(rules), "--args", str(words)]
+        return [self._program, *fixed, "--", *command]
 
     def _gone(self, sandbox: ProcessSandbox, network: Namespace | None) -> None:
         self._running.discard(sandbox)
@@ -286,7 +315,7 @@ class SandboxDriver:
         if self._networks and network:
             self._networks.give_back(network)
 
-    def _prepare(self, plan: Plan, uid: int) -> Group | None:
+    def _prepare(self, plan: _Plan, uid: int) -> Group | None:
         if uid:
             for folder in plan.owned:
                 os.chown(folder, uid, uid)

@@ -1,11 +1,11 @@
-"""The executor's end of `attend.sh`: commands in, what they print and their exit codes out."""
+"""The executor's end of the sandbox agent (`sandbox_agent.sh`): sends commands, reads their output and exit codes."""
 
 import asyncio
 import os
 import secrets
 import time
 
-from annals.executor.drivers import handles
+from annals.executor.drivers.descriptors import StartDescriptors
 from annals.executor.drivers.port import Sink
 from annals.executor.logs.throttle import printed
 
@@ -14,81 +14,88 @@ KILLED = 128 + 9
 LATE_SECONDS = 2.0
 """How much longer than its bound a command may take to be reported ended."""
 
-HELPER = ("/usr/bin/bash", "helpers/attend.sh")
+HELPER = ("/usr/bin/bash", "helpers/sandbox_agent.sh")
 
 
 class _Command:
-    """One command at work: hands on what stands between its two markers. `end` is its code, None if it has none."""
+    """One running command: hands on its output, which stands between two markers.
+
+    `end` is its exit code, or None if the sandbox ended first.
+    """
 
     def __init__(self, sink: Sink) -> None:
         self.marker = secrets.token_hex(16).encode()
         self.end: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
         self._sink = sink
         self._begun = False
-        self._held = b""
+        self._buffer = b""
 
     def feed(self, piece: bytes) -> None:
-        self._held += piece
+        self._buffer += piece
         if not self._begun:
-            _, found, rest = self._held.partition(self.marker + b"\n")
-            if not found:  # what an earlier command left running still prints
-                self._held = self._held[-len(self.marker) :]
+            _, found, rest = self._buffer.partition(self.marker + b"\n")
+            if not found:  # output of processes that an earlier command left running
+                self._buffer = self._buffer[-len(self.marker) :]
                 return
-            self._begun, self._held = True, rest
-        at = self._held.find(self.marker)
+            self._begun, self._buffer = True, rest
+        at = self._buffer.find(self.marker)
         if at < 0:
-            at = len(self._held) - self._beginning()
+            at = len(self._buffer) - self._partial_marker()
         if at:
-            self._sink(self._held[:at])
-            self._held = self._held[at:]
-        line, ended, _ = self._held.partition(b"\n")
+            self._sink(self._buffer[:at])
+            self._buffer = self._buffer[at:]
+        line, ended, _ = self._buffer.partition(b"\n")
         if ended and line.startswith(self.marker) and not self.end.done():
             code = line[len(self.marker) :].strip()
             self.end.set_result(int(code) if code.isdigit() else KILLED)
 
-    def _beginning(self) -> int:
-        """How many of the last bytes may be the beginning of a marker."""
-        most = min(len(self._held), len(self.marker) - 1)
-        return next((n for n in range(most, 0, -1) if self._held.endswith(self.marker[:n])), 0)
+    def _partial_marker(self) -> int:
+        """Return how many of the last bytes may be the beginning of a marker."""
+        most = min(len(self._buffer), len(self.marker) - 1)
+        return next((n for n in range(most, 0, -1) if self._buffer.endswith(self.marker[:n])), 0)
 
 
 class SandboxAgent:
-    """One pipe in and one terminal out; made on the event loop that reads it. One command runs at a time."""
+    """A pipe for commands and a terminal for their output. One command runs at a time.
 
-    def __init__(self) -> None:
+    Belongs to the event loop that creates it. Its descriptors are `descriptors`' until `open`.
+    """
+
+    def __init__(self, descriptors: StartDescriptors) -> None:
         self._loop = asyncio.get_running_loop()
-        self._out, slave = handles.terminal()
-        asked, self._in = os.pipe()
-        self._handed: tuple[int, ...] = (asked, slave)
-        """The sandbox's ends, until `settle` closes them here."""
+        output = descriptors.from_child(terminal=True, inherit=True)
+        commands = descriptors.to_child()
+        self._out, self._in = output.read, commands.write
+        self._arguments = (str(commands.read), str(output.write))
         os.set_blocking(self._out, False)
         os.set_blocking(self._in, False)
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._command: _Command | None = None
-        self._open = True
+        self._open = False
         self._throttle = printed()
+
+    def command_line(self, command: list[str]) -> list[str]:
+        """Return the command line that starts the agent, and beside it `command`, which may be empty."""
+        return [*HELPER, *self._arguments, *command]
+
+    def open(self) -> None:
+        """Take over the descriptors and read output: the sandbox has started."""
+        self._open = True
         self._loop.add_reader(self._out, self._readable)
 
-    def start_agent(self, command: list[str]) -> tuple[list[str], tuple[int, ...]]:
-        """The command line that runs a command, or nothing, and takes others beside it; and the handles it needs."""
-        return [*HELPER, *map(str, self._handed), *command], self._handed
-
-    def settle(self) -> None:
-        """The sandbox has its ends, or there is no sandbox: then this end closes by itself."""
-        for fd in self._handed:
-            os.close(fd)
-        self._handed = ()
-
     async def run(self, command: str, seconds: float, sink: Sink) -> int | None:
-        """Run one; its exit code, or None where the sandbox ended under it. Raises TimeoutError once it was killed."""
-        async with self._turn:
+        """Run a command; return its exit code, or None if the sandbox ended first.
+
+        Raises TimeoutError if the command was killed after `seconds`.
+        """
+        async with self._lock:
             if not self._open:
                 return None
             running = self._command = _Command(sink)
             request = b"\0".join((running.marker, f"{seconds:g}".encode(), command.encode(), b""))
             began = time.monotonic()
             try:
-                os.write(self._in, request)  # far less than a pipe holds, and it is empty: commands wait for their turn
+                os.write(self._in, request)  # fits: the pipe is empty, since commands run one by one
                 async with asyncio.timeout(seconds + LATE_SECONDS):
                     code = await running.end
             except OSError as gone:
@@ -116,7 +123,7 @@ class SandboxAgent:
         except BlockingIOError:
             return
         except OSError:
-            piece = b""  # a terminal's way of saying that nobody holds the other end
+            piece = b""  # a terminal reports its last writer's end as an error
         if not piece:
             self.close()
             return

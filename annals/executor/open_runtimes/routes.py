@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from annals.executor.errors import EngineAway, SandboxLost
-from annals.executor.open_runtimes import asked
+from annals.executor.open_runtimes import parameters
 from annals.executor.open_runtimes.errors import ApiError
 from annals.executor.open_runtimes.fields import Fields, runtime_id
 from annals.executor.open_runtimes.replies import executed
@@ -72,7 +72,7 @@ class Routes:
         return Reply(body=b"OK", content_type="text/plain; charset=utf-8")
 
     async def _create(self, request: Request, _: str) -> Reply:
-        name, spec = asked.creation(Fields.of(request))
+        name, spec = parameters.creation(Fields.of(request))
         return answered(await self._runtimes.create(name, spec), 201)
 
     async def _list(self, _: Request, __: str) -> Reply:
@@ -86,7 +86,7 @@ class Routes:
         return Reply()
 
     async def _logs(self, request: Request, name: str) -> Reply:
-        seconds = Fields.of(request).number("timeout", 600, least=1, most=asked.LONGEST_SECONDS)
+        seconds = Fields.of(request).number("timeout", 600, least=1, most=parameters.LONGEST_SECONDS)
         record = await self._runtimes.output(name, seconds)
         return Reply(
             content_type="text/event-stream",
@@ -97,10 +97,10 @@ class Routes:
     async def _command(self, request: Request, name: str) -> Reply:
         fields = Fields.of(request)
         command = fields.text("command", 1024, least=1)
-        seconds = fields.number("timeout", 600, least=1, most=asked.LONGEST_SECONDS)
+        seconds = fields.number("timeout", 600, least=1, most=parameters.LONGEST_SECONDS)
         return answered({"output": await self._runtimes.command(name, command, seconds)})
 
     async def _execute(self, request: Request, name: str) -> Reply:
-        call, spec = asked.execution(Fields.of(request))
+        call, spec = parameters.execution(Fields.of(request))
         outcome, started, seconds = await self._runtimes.execute(runtime_id(name), call, spec)
         return executed(request, outcome, started, seconds)

@@ -6,9 +6,9 @@ import time
 from typing import Any
 
 from annals.domain.ports import Run
-from annals.executor.open_runtimes.asked import Spec
-from annals.executor.open_runtimes.builds import Held
+from annals.executor.open_runtimes.command_sandboxes import Held
 from annals.executor.open_runtimes.output import Record
+from annals.executor.open_runtimes.parameters import Spec
 
 
 class Runtime:

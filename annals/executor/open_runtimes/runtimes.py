@@ -12,13 +12,13 @@ import structlog
 from annals.domain.ports import Outcome
 from annals.executor.config import ExecutorConfig
 from annals.executor.drivers.port import Driver
-from annals.executor.open_runtimes.asked import Call, Spec, serves
-from annals.executor.open_runtimes.builds import Builds, Held
+from annals.executor.open_runtimes.command_sandboxes import Builds, Held
 from annals.executor.open_runtimes.commands import Command
 from annals.executor.open_runtimes.errors import ApiError
+from annals.executor.open_runtimes.function_servers import Serving
 from annals.executor.open_runtimes.output import Record
+from annals.executor.open_runtimes.parameters import Call, Spec, serves
 from annals.executor.open_runtimes.runtime import Runtime
-from annals.executor.open_runtimes.serving import Serving
 from annals.executor.open_runtimes.sources import Sources
 from annals.executor.pool.code import CodeCache
 from annals.executor.pool.group import Key

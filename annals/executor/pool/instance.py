@@ -19,7 +19,7 @@ from annals.executor.drivers.port import Driver, Exit, Sandbox, Serve, Sink
 from annals.executor.errors import StartFailed
 from annals.executor.isolation.trash import Trash
 from annals.executor.logs.channel import LogChannel, LogFiles, Logs
-from annals.executor.logs.tail import Tail
+from annals.executor.logs.excerpt import Tail
 from annals.executor.pool.http1 import HOP_BY_HOP, Answer, Endpoint, request_head
 
 SIGNALLED = 128

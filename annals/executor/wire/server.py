@@ -32,7 +32,7 @@ from annals.executor.wire.protocol import (
     parse_address,
     tls_context,
 )
-from annals.executor.wire.work import Canceled, Jobs, Superseded
+from annals.executor.wire.running_jobs import Canceled, Jobs, Superseded
 
 log = structlog.get_logger()
 

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from annals.executor.drivers.choice import engine_problem
+from annals.executor.drivers.engine import engine_problem
 from annals.executor.isolation import trash
 from tests.contract.drivers import cloud
 from tests.contract.drivers.hosts import Host, Shell, configuration, driver_of

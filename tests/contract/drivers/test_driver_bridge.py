@@ -9,9 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from annals.executor.drivers.choice import engine_problem
 from annals.executor.drivers.docker import DockerDriver
-from annals.executor.drivers.engine import BRIDGE
+from annals.executor.drivers.engine import BRIDGE, engine_problem
 from annals.executor.isolation.bridge import unclosable
 from tests.contract.drivers import cloud
 from tests.contract.drivers.hosts import Shell, address_in, configuration, heard_with

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from annals.executor.drivers.choice import engine_problem
-from annals.executor.drivers.engine import OWN, connect
+from annals.executor.drivers.engine import OWN, connect, engine_problem
 from tests.contract.drivers.hosts import PYTHON, Host, configuration
 from tests.contract.facade.control import START, Plane, printed
 

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from annals.executor.drivers.choice import engine_problem
+from annals.executor.drivers.engine import engine_problem
 from tests.contract.drivers.hosts import configuration
 from tests.contract.facade.control import Plane
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from annals.executor.servers import lay_out
+from annals.executor.toolchains import lay_out
 from tests.contract.function_server.instance import ENTRYPOINTS, FUNCTIONS, Instance, interpreter
 
 PASSED = ("PIP_", "NPM_CONFIG_", "npm_config_", "SSL_", "NODE_EXTRA_CA_CERTS", "HTTP", "http", "NO_PROXY", "no_proxy")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from annals.executor.runtimes import NODE_VERSIONS, Toolchain, Toolchains, find_pythons
+from annals.executor.toolchains import NODE_VERSIONS, Toolchain, Toolchains, find_pythons
 from tests.contract.function_server.conftest import Starter
 from tests.contract.function_server.instance import DEADLINE_SECONDS, LogReader
 

@@ -10,10 +10,10 @@ from structlog.testing import capture_logs
 from annals.cli import prepare
 from annals.cli.main import main
 from annals.executor.config import ExecutorConfig
-from annals.executor.drivers.choice import warn_of
 from annals.executor.drivers.docker import DockerDriver
 from annals.executor.drivers.sandbox import SandboxDriver
 from annals.executor.errors import EngineAway
+from annals.executor.main import warn_about_isolation
 from annals.store.content.blobs import BlobError, Blobs
 from annals.store.errors import StoreUnavailable
 from annals.supervisor.folders import Folders
@@ -30,7 +30,7 @@ def config(folder: Path, **fields: object) -> ExecutorConfig:
 
 async def test_a_host_that_lets_nobody_make_sandboxes_is_told_at_the_start(tmp_path: Path) -> None:
     with capture_logs() as logs:
-        await warn_of(BlockedDriver(config(tmp_path)), config(tmp_path))
+        await warn_about_isolation(BlockedDriver(config(tmp_path)), config(tmp_path))
 
     [line] = [line for line in logs if line["event"] == "sandboxes_cannot_start"]
     assert line["log_level"] == "warning"

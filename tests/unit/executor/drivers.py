@@ -8,7 +8,7 @@ from pathlib import Path
 from annals.domain.ports import Artefact, Limits, Run
 from annals.executor.drivers.port import Construct, Exit, Sandbox, Serve, Sink, TcpAddress, UnixAddress
 from annals.executor.isolation.open_files import Held
-from annals.executor.logs.tail import STARTED
+from annals.executor.logs.excerpt import STARTED
 
 Answer = Callable[[bytes], Awaitable[bytes]]
 

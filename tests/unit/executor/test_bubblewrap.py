@@ -9,9 +9,9 @@ from structlog.testing import capture_logs
 from annals.executor.doctor import bubblewrap_check
 from annals.executor.drivers import bubblewrap
 from annals.executor.drivers.bubblewrap import Bubblewrap, find, parsed
-from annals.executor.drivers.choice import warn_of
 from annals.executor.drivers.sandbox import SandboxDriver
 from annals.executor.errors import BubblewrapUnusable
+from annals.executor.main import warn_about_isolation
 from tests.contract.drivers.hosts import configuration
 
 
@@ -107,6 +107,6 @@ async def test_start_warns_of_an_old_program_alone(tmp_path: Path, said: str, *,
     named = str(program(tmp_path / "own", said))
     config = msgspec.structs.replace(configuration(tmp_path, "sandbox"), bwrap=named)
     with capture_logs() as logs:
-        await warn_of(WorkingDriver(config), config)
+        await warn_about_isolation(WorkingDriver(config), config)
 
     assert [line["event"] for line in logs] == ["bubblewrap_has_a_known_hole"] * warned

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from annals.executor.builds.log import BuildLog
+from annals.executor.builds.output import BuildLog
 from annals.executor.logs.excerpt import FIRST_BYTES, KEPT_BYTES
 
 

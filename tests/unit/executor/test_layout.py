@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from annals.executor.drivers import layout
-from annals.executor.runtimes import Toolchain
+from annals.executor.toolchains import Toolchain
 
 PYTHON = Toolchain(language="python", version="3.13", prefix=Path("/x"), binary="/b", concurrency=1, libraries="/l")
 

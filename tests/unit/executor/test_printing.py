@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from annals.executor.drivers.handles import terminal
+from annals.executor.drivers.descriptors import open_terminal
 from annals.executor.drivers.process import ProcessSandbox
 from annals.executor.logs import throttle
 
@@ -14,7 +14,7 @@ from annals.executor.logs import throttle
 @pytest.mark.parametrize("kind", ["pipe", "terminal"])
 async def test_a_flood_of_output_is_read_at_a_bounded_rate(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     monkeypatch.setattr(throttle, "_PRINTED", throttle.Rates(size=100_000, items=1e9, reads=1e9, cpu=1e9))
-    read, write = terminal() if kind == "terminal" else os.pipe()
+    read, write = open_terminal() if kind == "terminal" else os.pipe()
     alive, held = os.pipe()
     process = subprocess.Popen(["yes"], stdout=write, pass_fds=(held,))
     os.close(write)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from annals.executor.drivers.starting import started
+from annals.executor.drivers.port import started
 
 
 class FakeSandbox:

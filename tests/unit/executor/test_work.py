@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from annals.executor.wire.work import Canceled, Jobs, Superseded
+from annals.executor.wire.running_jobs import Canceled, Jobs, Superseded
 
 NAME = ("project", "execution")
 

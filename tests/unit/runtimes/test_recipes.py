@@ -8,9 +8,8 @@ import pytest
 import annals
 from annals.executor.drivers import layout
 from annals.executor.drivers.engine import OWN
-from annals.executor.images import dockerfile
-from annals.executor.runtimes import find_pythons
-from annals.executor.servers import compile_for, lay_out
+from annals.executor.drivers.images import dockerfile
+from annals.executor.toolchains import compile_for, find_pythons, lay_out
 
 RUNTIMES = Path(annals.__file__).parent / "runtimes"
 
@@ -30,7 +29,12 @@ def test_a_runtime_has_its_helpers_and_a_place_for_the_code(language: str, tmp_p
     folder = tmp_path / "server"
     lay_out(language, folder)
 
-    assert {path.name for path in (folder / "helpers").iterdir()} == {"attend.sh", "build.sh", "server.sh", "start.sh"}
+    assert {path.name for path in (folder / "helpers").iterdir()} == {
+        "sandbox_agent.sh",
+        "build.sh",
+        "server.sh",
+        "start.sh",
+    }
     assert (folder / Path(layout.FUNCTION).relative_to(layout.SERVER)).is_dir()  # a read-only mount can't make it
 
 

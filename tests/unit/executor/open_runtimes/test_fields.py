@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from annals.executor.open_runtimes import asked
+from annals.executor.open_runtimes import parameters
 from annals.executor.open_runtimes.errors import ApiError
 from annals.executor.open_runtimes.fields import Fields
 from annals.executor.open_runtimes.wire import Request
@@ -48,8 +48,8 @@ def test_json_and_multipart_say_the_same() -> None:
         None,
         "",
     )
-    call, spec = asked.execution(sent(body, content_type))
-    same, _ = asked.execution(
+    call, spec = parameters.execution(sent(body, content_type))
+    same, _ = parameters.execution(
         of(path="/a?b=c", method="POST", headers={"x-a": 1, "x-list": [2, 3]}, timeout=30, logging=False)
     )
 
@@ -62,8 +62,8 @@ def test_json_and_multipart_say_the_same() -> None:
 
 
 def test_what_is_not_said_has_the_contracts_defaults() -> None:
-    call, spec = asked.execution(sent(b""))
-    name, made = asked.creation(of(runtimeId="a-1", image="openruntimes/node:v5-22"))
+    call, spec = parameters.execution(sent(b""))
+    name, made = parameters.creation(of(runtimeId="a-1", image="openruntimes/node:v5-22"))
 
     assert (call.path, call.method, call.headers, call.timeout, call.logging) == ("/", "GET", [], 15, True)
     assert (spec.version, spec.policy, spec.limits.cpus, spec.limits.memory_mb) == ("v5", "no", 1, 512)
@@ -103,7 +103,7 @@ def test_what_is_not_said_has_the_contracts_defaults() -> None:
 def test_what_cannot_be_is_refused_by_name(values: dict[str, object], words: str) -> None:
     usual: dict[str, object] = {"runtimeId": "a", "image": "node-22"} if values and values != {"runtimeId": "a"} else {}
     with pytest.raises(ApiError, match=words) as refused:
-        asked.creation(of(**{**usual, **values}))
+        parameters.creation(of(**{**usual, **values}))
 
     assert (refused.value.kind, refused.value.code) == ("general_argument_invalid", 400)
 
@@ -138,11 +138,11 @@ def test_a_body_that_cannot_be_read_is_refused(body: bytes, kind: str) -> None:
 )
 def test_whatever_is_sent_is_an_execution_or_a_refusal(values: dict[str, object]) -> None:
     try:
-        call, spec = asked.execution(of(**values))
+        call, spec = parameters.execution(of(**values))
     except ApiError:
         return
     assert call.path.startswith("/")
-    assert 1 <= call.timeout <= asked.LONGEST_SECONDS
+    assert 1 <= call.timeout <= parameters.LONGEST_SECONDS
     assert all(isinstance(text, str) for pair in call.headers for text in pair)
     assert all(name and "=" not in name for name in spec.variables)
 
@@ -160,13 +160,13 @@ def test_whatever_is_sent_is_an_execution_or_a_refusal(values: dict[str, object]
     ],
 )
 def test_an_image_stands_for_a_runtime(image: str, runtime: str) -> None:
-    assert asked.runtime_of(image, {"deno-2": "acme/deno:7"}) == runtime
+    assert parameters.runtime_of(image, {"deno-2": "acme/deno:7"}) == runtime
 
 
 def test_the_function_server_is_the_only_start_command() -> None:
     def serves(start: str) -> bool:
-        _, spec = asked.creation(of(runtimeId="a", image="node-22", runtimeEntrypoint=start))
-        return asked.serves(spec)
+        _, spec = parameters.creation(of(runtimeId="a", image="node-22", runtimeEntrypoint=start))
+        return parameters.serves(spec)
 
     for started in STARTED:
         assert serves(started), started

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs what the executor asks for while a runtime is up, inside the runtime's own sandbox, one command at a time.
-# Usage: attend.sh <in> <out> [program]: both are numbers of open files; with a program, that runs beside and ends it all.
+# Usage: sandbox_agent.sh <in> <out> [program]: both are numbers of open files; with a program, that runs beside and ends it all.
 set -uo pipefail
 
 in=$1 out=$2
@@ -8,7 +8,7 @@ shift 2
 
 # A request is a marker, seconds and a command, each ended by a zero byte. What the command prints goes out between the
 # marker on a line of its own, and the marker with its exit code.
-attend() {
+run_commands() {
   local marker seconds command status
   while IFS= read -r -d '' -u "$in" marker && IFS= read -r -d '' -u "$in" seconds &&
     IFS= read -r -d '' -u "$in" command; do
@@ -20,7 +20,7 @@ attend() {
 }
 
 if (($#)); then
-  attend &
+  run_commands &
   exec "$@" {in}<&- {out}>&-
 fi
-attend
+run_commands

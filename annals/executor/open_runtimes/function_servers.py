@@ -6,13 +6,13 @@ import socket
 import msgspec
 
 from annals.domain.ports import Outcome, Run
-from annals.executor.builds.log import BuildLog
+from annals.executor.builds.output import BuildLog
 from annals.executor.config import ExecutorConfig
 from annals.executor.drivers.port import Driver
 from annals.executor.errors import BadArchive, EngineAway, NoneFree, RuntimeUnavailable, StartFailed
-from annals.executor.open_runtimes.asked import Call, Spec, runtime_of
-from annals.executor.open_runtimes.builds import PROJECT
+from annals.executor.open_runtimes.command_sandboxes import PROJECT
 from annals.executor.open_runtimes.errors import ApiError
+from annals.executor.open_runtimes.parameters import Call, Spec, runtime_of
 from annals.executor.open_runtimes.runtime import Runtime
 from annals.executor.open_runtimes.sources import Sources
 from annals.executor.pool.code import CodeCache, CodeMissing

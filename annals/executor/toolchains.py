@@ -12,6 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
+import structlog
+
+import annals
 
 try:
     import ensurepip
@@ -21,12 +24,18 @@ except ImportError:  # Debian keeps it in a package of its own
 from annals.domain.runtimes import split
 from annals.executor.errors import RuntimeUnavailable
 
+log = structlog.get_logger()
+
 NODE_VERSIONS = ("20", "22", "24")
 STATIC, STATIC_VERSIONS = "static", ("1",)
 """Files, handed out as they are."""
 PYTHON_VERSIONS = ("3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
 INSIDE = "/opt/runtime"
 """Where a toolchain lies inside a sandbox, unless it is part of /usr."""
+
+RUNTIMES = Path(annals.__file__).with_name("runtimes")
+SHARED = "shared"
+COMPILE_SECONDS = 30.0
 
 _PROBE = (
     "import sys, sysconfig, importlib.util as u;"
@@ -200,3 +209,23 @@ def _pip(target: Path, requirement: str) -> None:
 
 def _bundled_pip() -> list[Path]:
     return sorted(Path(ensurepip.__file__).parent.glob("_bundled/pip-*.whl")) if ensurepip else []
+
+
+def lay_out(server: str, target: Path) -> None:
+    """Make `target` the whole of a function server. Blocking."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    for part in (server, SHARED):
+        shutil.copytree(RUNTIMES / part, target, ignore=ignored, dirs_exist_ok=True)
+
+
+def compile_for(toolchain: Toolchain, server: Path) -> None:
+    """Compile a Python server for one interpreter, as sandboxes cannot write there. Blocking; never fails a start."""
+    if toolchain.server != "python":
+        return
+    inside = Path(toolchain.binary)
+    binary = toolchain.prefix / inside.relative_to(INSIDE) if toolchain.prefix else inside
+    options = ["-I", "-S", "-m", "compileall", "-q", "-f", "--invalidation-mode", "unchecked-hash"]
+    try:
+        subprocess.run([binary, *options, server / "src"], capture_output=True, timeout=COMPILE_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError) as failure:
+        log.warning("servers.not_compiled", python=toolchain.version, message=str(failure))

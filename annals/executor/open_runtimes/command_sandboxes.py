@@ -10,17 +10,17 @@ from annals.domain.ports import Artefact, Build
 from annals.executor.builds.artefacts import keep
 from annals.executor.builds.builder import environment
 from annals.executor.builds.cache import BuildCache
-from annals.executor.builds.ending import Bounds, BuildRefused, finished
-from annals.executor.builds.log import BuildLog
+from annals.executor.builds.output import BuildLog
 from annals.executor.builds.pace import Paces
+from annals.executor.builds.supervise import Bounds, BuildRefused, finished
 from annals.executor.config import ExecutorConfig
 from annals.executor.drivers import layout
 from annals.executor.drivers.port import Construct, Driver, Exit, Sandbox, Sink
 from annals.executor.errors import EngineAway, RuntimeUnavailable, StartFailed
 from annals.executor.isolation.trash import Trash
-from annals.executor.open_runtimes.asked import Spec, runtime_of
 from annals.executor.open_runtimes.errors import ApiError
 from annals.executor.open_runtimes.output import Record
+from annals.executor.open_runtimes.parameters import Spec, runtime_of
 from annals.executor.open_runtimes.sources import Sources, key_of
 from annals.executor.pool.code import CodeCache, CodeMissing, fetch
 from annals.store.content.blobs import Blobs

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 from annals.domain.runtimes import split
 from annals.executor.drivers.engine import connect
-from annals.executor.runtimes import (
+from annals.executor.toolchains import (
     INSIDE,
+    RUNTIMES,
+    SHARED,
     STATIC,
     STATIC_VERSIONS,
     Toolchain,
@@ -20,7 +22,6 @@ from annals.executor.runtimes import (
     server_of,
     variables_of,
 )
-from annals.executor.servers import RUNTIMES, SHARED
 
 if TYPE_CHECKING:
     from docker import DockerClient
