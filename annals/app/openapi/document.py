@@ -40,6 +40,11 @@ _AS_OF: Schema = {
     "type": "string",
     "description": "A position of the log or an RFC 3339 time: the answer is what it was then.",
 }
+_WOULD_RECORD: Schema = {
+    "type": "object",
+    "required": ["total", "events"],
+    "properties": {"total": {"type": "integer"}, "events": {"type": "array", "items": {"type": "object"}}},
+}
 _DRY_RUN: Schema = {
     "type": "boolean",
     "description": "Says what would be recorded, or why it would be refused, and records nothing.",
@@ -134,7 +139,7 @@ def _operation(operation: Operation, asked: _Asked) -> dict[str, Any]:
         **TEXTS[operation.method, operation.path]._asdict(),
         "tags": [operation.service],
         "security": [*([{}] if "public" in scopes else []), *_CREDENTIALS],
-        "responses": _responses(named),
+        "responses": _with_dry_run(operation, _responses(named)),
         "x-annals": {"scopes": sorted(scopes)},
     }
     in_path = _PLACE.findall(operation.path)
@@ -156,12 +161,16 @@ def _added(operation: Operation) -> list[dict[str, Any]]:
     """What an operation takes beside its own table: the past on reads, a dry run and an idempotency key on writes."""
     if operation.past is not None:
         return [_parameter("asOf", _AS_OF, "query", needed=False)]
-    if operation.method == "GET" or operation.path in _RECORD_NOTHING:
+    if not _takes_dry_run(operation):
         return []
     added = [_parameter("dryRun", _DRY_RUN, "query", needed=False)]
     if takes_key(operation.handler):
         added.append(_parameter("Idempotency-Key", _IDEMPOTENCY_KEY, "header", needed=False))
     return added
+
+
+def _takes_dry_run(operation: Operation) -> bool:
+    return operation.past is None and operation.method != "GET" and operation.path not in _RECORD_NOTHING
 
 
 def _table(operation: Operation, asked: _Asked) -> Parameters:
@@ -203,6 +212,19 @@ def _responses(named: Named | None) -> dict[str, Any]:
             "default": error,
         }
     return {str(named.status): done, "default": error}
+
+
+def _with_dry_run(operation: Operation, responses: dict[str, Any]) -> dict[str, Any]:
+    """The responses with that to a dry run, which is 200 whatever the operation itself answers."""
+    if not _takes_dry_run(operation) or "2XX" in responses:
+        return responses
+    own = responses.get("200", {}).get("content", {}).get("application/json", {}).get("schema")
+    dry = {
+        "description": "With `dryRun`, the events that the operation would record.",
+        "content": {"application/json": {"schema": {"anyOf": [own, _WOULD_RECORD]} if own else _WOULD_RECORD}},
+    }
+    error = responses.pop("default")
+    return {**responses, "200": {**dry, **({"description": "Done."} if own else {})}, "default": error}
 
 
 def _content(model: str) -> dict[str, Any]:

@@ -66,3 +66,19 @@ async def test_parameters_of_the_past_and_of_dry_runs_are_described_where_they_a
     assert {"dryRun", "Idempotency-Key"} <= names("/functions", "post")
     assert "dryRun" in names("/functions/{functionId}", "delete")
     assert {"dryRun", "Idempotency-Key"}.isdisjoint(names("/functions", "get"))
+
+
+async def test_answers_to_dry_runs_are_described_where_dry_runs_are_taken(nobody: Client) -> None:
+    paths = (await nobody.get("/openapi.json")).json["paths"]
+    operations = [
+        operation
+        for described in paths.values()
+        for operation in described.values()
+        if any(parameter["name"] == "dryRun" for parameter in operation.get("parameters", ()))
+        and "2XX" not in operation["responses"]
+    ]
+    shown = [operation["responses"]["200"]["content"]["application/json"]["schema"] for operation in operations]
+
+    assert len(shown) > 10
+    for schema in shown:
+        assert {"total", "events"} <= set(schema.get("anyOf", [schema])[-1]["properties"])
