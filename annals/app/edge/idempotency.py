@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from annals.app.edge.errors import (
     UnreadableReply,
 )
 from annals.app.identity.caller import Caller
+from annals.capacity.counting import decrement
 from annals.domain.errors import ArgumentInvalid, Conflict, DomainError
 from annals.settings import Settings
 from annals.store.content.blobs import BlobError
@@ -32,6 +34,10 @@ LONGEST_KEY = 255
 USER_ANSWER_BYTES, GUEST_ANSWER_BYTES = 64 * 1024, 16 * 1024
 """Longest answers that are kept for users and guests, who cost nothing to be made: a project's own keys get more."""
 
+HELD_BACK_SECONDS = 0.5
+MOST_HELD_BACK = 64
+"""Requests of a project whose refusal one process holds back at once: the others are told at once."""
+
 _REPLAYED = (b"idempotent-replayed", b"true")
 _NOT_KEPT = (b"idempotent-body", b"not-kept")
 _PAUSE = 0.05
@@ -40,6 +46,8 @@ _CARRIED_OUT = (SynchronousTimeout, UnreadableReply)
 """Refusals that come after the deed: they are its answer, and are remembered as such."""
 
 _IDEMPOTENT: set[Handler] = set()
+_held_back: Counter[str] = Counter()
+"""Requests whose refusal waits, by project."""
 
 log = structlog.get_logger(__name__)
 
@@ -140,6 +148,19 @@ def _spent(asked: Asked, spent: BudgetSpent) -> IdempotencyBudgetSpent:
     )
 
 
+async def _hold_back(call: Call) -> None:
+    """Wait before a spent budget is told: a caller who sends new keys without a pause takes little of the host then."""
+    if _held_back[call.project_id] >= MOST_HELD_BACK:
+        return
+    if call.permit is not None:
+        call.permit.end()
+    _held_back[call.project_id] += 1
+    try:
+        await asyncio.sleep(HELD_BACK_SECONDS)
+    finally:
+        decrement(_held_back, call.project_id)
+
+
 async def _begin(call: Call, asked: Asked) -> Reserved | Remembered | Unkept:
     """Wait while another request with the key is being answered, for as long as an answer may take."""
     services = call.services
@@ -150,6 +171,7 @@ async def _begin(call: Call, asked: Asked) -> Reserved | Remembered | Unkept:
         except KeyReused:
             raise IdempotencyKeyReused from None
         except BudgetSpent as spent:
+            await _hold_back(call)
             raise _spent(asked, spent) from None
         if begun is not None:
             return begun

@@ -1,8 +1,12 @@
 """Idempotency keys are bounded: how many a project, a user or a guest has kept at once, and how long answers are."""
 
+import asyncio
+import time
+
 import msgspec
 import pytest
 
+from annals.app.edge import idempotency
 from annals.app.edge.operations import ROUTES
 from annals.app.edge.stages import Edge
 from annals.app.services import Services
@@ -64,6 +68,34 @@ async def test_guests_of_a_project_have_only_so_many_keys_and_its_own_keys_are_n
     assert (await given.execute(keyed(guest, "g-1"), function_id)).headers["idempotent-replayed"] == "true"
     assert (await given.execute(keyed(plain), function_id)).status == 201
     assert {pool: keys for pool, (keys, _) in (await spent(services)).items()} == {"guests": 2, "keys": 1}
+
+
+async def test_refusals_of_a_spent_budget_are_held_back_and_hold_up_no_other_request(
+    services: Services, executor: FakeExecutor, plain: Client, guest: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(idempotency, "HELD_BACK_SECONDS", 1.0)
+    monkeypatch.setattr(idempotency, "MOST_HELD_BACK", 3)
+    bounded(services, idempotency_guest_keys=1)
+    function_id = await given.running_function(services, plain, execute=["any"])
+    assert (await given.execute(keyed(guest, "first"), function_id)).status == 201
+    ended: list[str] = []
+
+    async def refused(key: str) -> None:
+        assert (await given.execute(keyed(guest, key), function_id)).error == (429, "idempotency_budget_spent")
+        ended.append(key)
+
+    began = time.monotonic()
+    held = [asyncio.create_task(refused(f"held-{number}")) for number in range(3)]
+    async with asyncio.timeout(30):
+        while idempotency._held_back["p1"] < 3:
+            await asyncio.sleep(0.01)
+    assert (await given.execute(guest, function_id)).status == 201, "their permits are others'"
+    await refused("one too many")
+    await asyncio.gather(*held)
+
+    assert time.monotonic() - began >= 1.0
+    assert ended[0] == "one too many"
+    assert not idempotency._held_back
 
 
 async def test_long_answers_to_guests_are_not_kept(
