@@ -19,6 +19,7 @@ from annals.executor.errors import NoneFree, StartFailed
 from annals.executor.pool.code import CodeCache
 from annals.executor.pool.group import Group, Key, key_of
 from annals.executor.pool.instance import Instance, Why
+from annals.executor.pool.restarts import Restarts
 from annals.executor.pool.starter import Starter
 
 log = structlog.get_logger()
@@ -39,6 +40,7 @@ class Pool:
         self._code = code
         self._starter = Starter(config, driver, code)
         self._groups: dict[Key, Group] = {}
+        self._restarts = Restarts()
         self._stopping: set[asyncio.Task[None]] = set()
         self._keeper: asyncio.Task[None] | None = None
         self._digests: dict[tuple[str, str], str] = {}
@@ -72,7 +74,7 @@ class Pool:
         self._supersede(key)
         slot = group.ask()
         self._grow(key, group)
-        cold = bool(group.starting)
+        cold = bool(group.starting or self._restarts.wait(key))
         try:
             async with asyncio.timeout(run.start_seconds):
                 return await slot, cold
@@ -90,7 +92,7 @@ class Pool:
         group.keep(instances, seconds)
         if instances:
             self._supersede(key)
-        while group.size < instances and self._may_grow(group):
+        while group.size < instances and self._may_grow(key, group):
             self._begin(key, group)
         return group.size
 
@@ -170,7 +172,7 @@ class Pool:
             self._hesitate(key, group, HESITATE_SECONDS)
             return
         coming = len(group.starting) * group.each
-        while len(group.waiting) > coming and self._may_grow(group):
+        while len(group.waiting) > coming and self._may_grow(key, group):
             self._begin(key, group)
             coming += group.each
 
@@ -186,7 +188,7 @@ class Pool:
         left = HESITATE_SECONDS - (time.monotonic() - group.waiting[0].since)
         if left > 0:
             self._hesitate(key, group, left)
-        elif self._may_grow(group):
+        elif self._may_grow(key, group):
             self._begin(key, group)
 
     def _begin(self, key: Key, group: Group) -> None:
@@ -194,9 +196,9 @@ class Pool:
         group.starting.add(task)
         task.add_done_callback(group.starting.discard)
 
-    def _may_grow(self, group: Group) -> bool:
+    def _may_grow(self, key: Key, group: Group) -> bool:
         most = self._config.instances_per_function
-        if group.size >= min(most, group.run.max_instances or most):
+        if self._restarts.wait(key) or group.size >= min(most, group.run.max_instances or most):
             return False
         return self._count() < self._config.instances or self._evict()
 
@@ -218,7 +220,6 @@ class Pool:
                 yield key, instance
 
     async def _start(self, key: Key, group: Group, run: Run) -> None:
-        instance = None
         began = time.monotonic()
         try:
             self._digests[run.project, run.deployment] = run.artefact.digest
@@ -241,6 +242,8 @@ class Pool:
             await instance.ended()
             if not instance.retired:
                 self._end(key, instance, Why.BY_ITSELF)
+                if wait := self._restarts.count(key):
+                    asyncio.get_running_loop().call_later(wait, self._refill, key)
 
         task = asyncio.create_task(watch())
         self._stopping.add(task)

@@ -1,0 +1,86 @@
+"""A project's instances that ended by themselves are replaced at a bounded rate; all others start at once."""
+
+import asyncio
+import time
+
+import pytest
+
+from annals.executor.drivers.port import Exit
+from annals.executor.pool import restarts
+from annals.executor.pool.group import Key
+from annals.executor.pool.restarts import Restarts
+from tests.unit.executor.drivers import hello
+from tests.unit.executor.pool_host import Host, WorkerLimiter, host, until
+
+__all__ = ["host"]
+
+A, SIBLING, OTHER = (("a", "d", "v"), ("a", "d2", "v"), ("b", "d", "v"))
+
+
+class Clock:
+    now = 50.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def crashed(known: Restarts, key: Key, times: int) -> list[float]:
+    waits = [known.count(key) for _ in range(times)]
+    assert waits[-1] == known.wait(key)
+    return waits
+
+
+def test_first_crashes_of_a_project_delay_nothing_and_later_ones_wait_longer_each_time() -> None:
+    assert crashed(Restarts(Clock()), A, 13) == pytest.approx([0.0] * 10 + [1.0, 2.0, 3.0])
+
+
+def test_functions_of_a_project_that_crash_share_its_rate() -> None:
+    known = Restarts(Clock())
+    crashed(known, A, 12)
+
+    assert crashed(known, SIBLING, 1) == pytest.approx([3.0])
+
+
+def test_functions_that_did_not_crash_start_at_once() -> None:
+    known = Restarts(Clock())
+    crashed(known, A, 20)
+
+    assert known.wait(SIBLING) == 0
+    assert crashed(known, OTHER, 1) == [0.0]
+
+
+def test_crashes_are_forgotten_with_time() -> None:
+    clock = Clock()
+    known = Restarts(clock)
+    crashed(known, A, 20)
+    clock.now += 10.0
+    assert known.wait(A) == 0
+    clock.now += 10.0
+    known.count(OTHER)
+
+    assert len(known) == 1
+    assert crashed(known, A, 10) == [0.0] * 10
+
+
+async def test_calls_of_a_function_that_crashes_wait_for_its_restart_and_others_do_not(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restarts, "BURST_SECONDS", 1.0)
+    limiter = WorkerLimiter()
+    for number in range(2):
+        host.driver.answer = limiter.answer
+        call = asyncio.create_task(host.call())
+        await until(lambda: limiter.waiting == 1)
+        host.driver.started[number].end(Exit(137, out_of_memory=True))
+        assert (await call).reason == "out_of_memory"
+        limiter.waiting = 0
+    host.driver.answer = hello
+    crashed_at = time.monotonic()
+    late = asyncio.create_task(host.call())
+    assert (await host.call(project="other", deployment="other")).reason == ""
+    assert not late.done()
+
+    outcome = await late
+
+    assert (outcome.reason, outcome.cold) == ("", True)
+    assert time.monotonic() - crashed_at >= 0.5
