@@ -60,7 +60,7 @@ class OutcomeLog:
             case Execution.Failed() | Execution.RetryScheduled() | Execution.DeadLettered():
                 if not self._rate.take():
                     return
-                if left_out := self._rate.untold():
+                if left_out := self._rate.suppressed():
                     log.warning("more_failed_executions", count=left_out)
                 log.warning(_EXECUTION_EVENTS[type(event)], **ids, **_failure(event))
 

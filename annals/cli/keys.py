@@ -27,7 +27,7 @@ def keys() -> None:
 @keys.command()
 @project_option
 @click.option("--scope", "scopes", multiple=True, metavar="SCOPE", help="What it may do; repeat it. `all` is all.")
-@click.option("--name", default="Key", show_default=True, help="What the key is for.")
+@click.option("--name", default="FirstKey", show_default=True, help="What the key is for.")
 @click.option("--expires", default="", metavar="ISO8601", help="When it ends to be valid; never when left out.")
 @data_option
 @json_option

@@ -25,7 +25,7 @@ from annals.store.postgres.migrate import migrate
 from annals.store.proof.notes import signing_key
 from annals.store.secrets.vault import Vault
 from annals.supervisor.folders import private_file
-from annals.supervisor.services import Key, read_key
+from annals.supervisor.services import FirstKey, read_key
 
 log = structlog.get_logger()
 
@@ -87,7 +87,7 @@ async def _first_key(settings: Settings, event_log: EventLog) -> None:
     made = make_key("First key", PROJECT_SCOPES)
     # The file first: a key that nobody knows would be of no use, a file whose key is not recorded is made anew.
     path = settings.folder / "key.json"
-    private_file(path, msgspec.json.format(msgspec.json.encode(Key(PROJECT, made.secret)), indent=2) + b"\n")
+    private_file(path, msgspec.json.format(msgspec.json.encode(FirstKey(PROJECT, made.secret)), indent=2) + b"\n")
     if project is None:
         await event_log.run(
             create_project, Project.absent(PROJECT), meta=actor(), project_id=PROJECT, name=NAME, keys=[made.key]

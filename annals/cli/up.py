@@ -15,10 +15,10 @@ from annals.cli.welcome import welcome
 from annals.settings import Settings, is_set
 from annals.supervisor.children import NeverReady
 from annals.supervisor.folders import Folders, InUse
-from annals.supervisor.live_log import Live
+from annals.supervisor.live_log import LiveLog
 from annals.supervisor.notify import notify
-from annals.supervisor.services import Services
-from annals.supervisor.supervisor import READY_SECONDS, Instance, Started
+from annals.supervisor.services import LocalServices
+from annals.supervisor.supervisor import READY_SECONDS, LocalInstance, StartedInstance
 from annals.supervisor.wheels import Unusable
 
 
@@ -34,7 +34,7 @@ def up(data: Path | None, host: str | None, port: int | None, driver: str | None
     quota = None if is_set("FUNCTIONS_CREATE_QUOTA") else 0
     settings = chosen(data=data, host=host, port=port, driver=driver, functions_create_quota=quota)
     folders = Folders(settings.folder)
-    live = Live(settings)
+    live = LiveLog(settings)
     try:
         folders.open()
         folders.lock()  # held until this process ends
@@ -66,20 +66,20 @@ def start_failure(error: OSError, data: Path) -> str:
     return f"The instance can't start: {place}: {reason}. {step}"
 
 
-def _services(settings: Settings, folders: Folders, live: Live) -> Services:
+def _services(settings: Settings, folders: Folders, live: LiveLog) -> LocalServices:
     """Raises Unavailable, Unusable, and leaves no empty folders then."""
     if not settings.database_url and not (folders.data / "postgres").exists():
         live.say("first start: making the database (some seconds)")
         notify(STATUS="making the database")
     try:
-        return Services(settings, folders)
+        return LocalServices(settings, folders)
     except (Unavailable, Unusable):
         folders.clear()
         raise
 
 
-async def _serve(services: Services, live: Live, *, as_json: bool) -> int:
-    instance = Instance(services, live)
+async def _serve(services: LocalServices, live: LiveLog, *, as_json: bool) -> int:
+    instance = LocalInstance(services, live)
     asked = asyncio.Event()
 
     def end() -> None:
@@ -106,7 +106,7 @@ async def _serve(services: Services, live: Live, *, as_json: bool) -> int:
     return code
 
 
-def _report(starting: "asyncio.Future[Started]", live: Live, data: Path, *, as_json: bool) -> int:
+def _report(starting: "asyncio.Future[StartedInstance]", live: LiveLog, data: Path, *, as_json: bool) -> int:
     try:
         started = starting.result()
     except NeverReady as error:

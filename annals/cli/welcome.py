@@ -1,6 +1,6 @@
 """What `annals up` prints when it is ready: how to reach it, in words that work when pasted."""
 
-from annals.supervisor.supervisor import Started
+from annals.supervisor.supervisor import StartedInstance
 
 _TEXT = """
 Annals is ready.
@@ -27,7 +27,7 @@ Ctrl-C stops it.
 """
 
 
-def welcome(started: Started) -> str:
+def welcome(started: StartedInstance) -> str:
     """The text for a person; commands begin their lines, so that whole lines can be pasted."""
     return _TEXT.format(
         endpoint=started.endpoint,

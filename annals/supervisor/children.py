@@ -1,4 +1,7 @@
-"""Child processes that are kept running: started, watched, started again with backoff, and ended for good."""
+"""Child processes of the supervisor: started, watched, restarted with backoff, and ended.
+
+One file because a child, its backoff and the reaper of its exit code work on the same few fields.
+"""
 
 import asyncio
 import contextlib
@@ -13,22 +16,45 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
-from annals.supervisor.backoff import Backoff
-from annals.supervisor.folders import Process, start_ticks
+from annals.supervisor.folders import ProcessRow, start_ticks
 from annals.supervisor.launch import launched
 from annals.supervisor.lines import Lines, as_words
 
 MOST_EARLY_ENDS = 3
-"""Deaths in a row, before a process was ever ready, after which starting is given up."""
+"""Consecutive early ends of a process that was never ready, after which the start fails."""
 
 _SUBREAPER = 36
 
+FIRST_WAIT_SECONDS = 0.1
+LONGEST_WAIT_SECONDS = 10.0
+STEADY_SECONDS = 20.0
+"""A process that ran for this long is restarted quickly again."""
+
+
+class Backoff:
+    """Wait before a restart: doubles from 0.1 s to 10 s while a process dies soon after each start."""
+
+    def __init__(self) -> None:
+        self._next = FIRST_WAIT_SECONDS
+        self.restarts = 0
+        self.early_ends = 0
+        """Consecutive ends before the process had run steadily."""
+
+    def after(self, ran_seconds: float) -> float:
+        """Return the seconds to wait after a process that ran for `ran_seconds`."""
+        self.restarts += 1
+        if ran_seconds >= STEADY_SECONDS:
+            self._next, self.early_ends = FIRST_WAIT_SECONDS, 0
+        self.early_ends += 1
+        wait, self._next = self._next, min(self._next * 2, LONGEST_WAIT_SECONDS)
+        return wait
+
 
 class Launch(NamedTuple):
-    """How a program begins: `reach` are the paths it must reach as user `uid`, `keep` descriptors it inherits.
+    """How a program starts: `uid` is its user, `reach` the paths that this user needs, `keep` inherited descriptors.
 
-    It is sent `end_by` when the supervisor dies without having ended it. `role` is the command that a role of our own
-    is, with its arguments, and `name` what it is called.
+    The kernel sends it `end_by` when the supervisor dies. A role of Annals also has `role`, its command with
+    arguments, and `name`, the name in `annals ps`.
     """
 
     argv: list[str]
@@ -42,7 +68,7 @@ class Launch(NamedTuple):
 
 
 def popen(launch: Launch, output: int) -> int:
-    """Start a program in a session of its own, so that Ctrl-C is for the supervisor alone, and return its pid."""
+    """Start a program and return its pid. Its own session keeps Ctrl-C from it."""
     process = subprocess.Popen(
         launched(launch.argv, uid=launch.uid, reach=[*launch.reach], end_by=launch.end_by.name),
         env=launch.environment,
@@ -52,55 +78,57 @@ def popen(launch: Launch, output: int) -> int:
         start_new_session=True,
         pass_fds=launch.keep,
     )
-    process.returncode = 0  # the reaper collects it; the object must not try as well
+    process.returncode = 0  # the reaper collects the exit code, so the object must not
     return process.pid
 
 
 class Program(Protocol):
-    """What can be supervised."""
+    """A program that the supervisor keeps running."""
 
     role: str
     name: str
-    """The role, numbered where there are several."""
+    """The role, with a number if there are several processes of it."""
     stop_signal: signal.Signals
     once: bool
-    """Whether its work is done when it ends well; it is started again only until then."""
+    """True if the program has finished once it exits with 0; otherwise every end leads to a restart."""
 
     def prepare(self) -> None:
-        """Whatever must be done before each start; may take a moment."""
+        """Do what each start needs first; may block for a moment."""
         ...
 
     def launch(self) -> Launch: ...
 
     def ready(self) -> bool:
-        """Whether the started program now does its work."""
+        """Return True once the started program serves."""
         ...
 
     def level(self, line: str) -> str:
-        """How important a line is that the program wrote, when the line itself does not say."""
+        """Return the log level of an output line that names none."""
         ...
 
 
 class NeverReady(Exception):
-    """A program died several times before it was ready even once; the message holds its last words."""
+    """A program ended several times before it was ever ready; the message holds its last lines."""
 
 
-class Reaper:
-    """Collects ended children, adopted ones included, and tells who waits for them."""
+class ChildReaper:
+    """Collects the exit codes of children, adopted ones included, and resolves the futures that wait for them."""
 
     def __init__(self) -> None:
         self._awaited: dict[int, asyncio.Future[int]] = {}
         self._loop = asyncio.get_running_loop()
         self._loop.add_signal_handler(signal.SIGCHLD, self._collect)
-        ctypes.CDLL(None, use_errno=True).prctl(_SUBREAPER, 1)  # what outlives a child becomes ours to end
+        ctypes.CDLL(None, use_errno=True).prctl(
+            _SUBREAPER, 1
+        )  # the kernel reparents the children of a dead child to this process
 
     def watch(self, pid: int) -> asyncio.Future[int]:
-        """The exit code to come (negative: the signal); call it in the very step that started the process."""
+        """Return a future of the exit code (negative: a signal). Call it in the step that started the process."""
         self._awaited[pid] = self._loop.create_future()
         return self._awaited[pid]
 
     def end_adopted(self) -> bool:
-        """Kill what children left behind; true when there was something."""
+        """Kill processes that dead children left; return True if there were any."""
         left = [pid for pid in children_of(os.getpid()) if pid not in self._awaited]
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
@@ -120,7 +148,7 @@ class Reaper:
 
 
 def children_of(pid: int) -> list[int]:
-    """Direct children that still run."""
+    """Return the pids of direct children that still run."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
@@ -131,12 +159,12 @@ def children_of(pid: int) -> list[int]:
 
 
 class Child:
-    """One program, kept running until `stop`. `changed` is called when its row in `annals ps` changes."""
+    """One program that runs until `stop`. `changed` is called when its row in `annals ps` changes."""
 
     def __init__(
         self,
         program: Program,
-        reaper: Reaper,
+        reaper: ChildReaper,
         *,
         say: Callable[..., None],
         hear: Callable[["Child", str], None],
@@ -162,8 +190,8 @@ class Child:
     def running(self) -> bool:
         return self._exit is not None and not self._exit.done()
 
-    def row(self) -> Process:
-        return Process(
+    def row(self) -> ProcessRow:
+        return ProcessRow(
             role=self.name,
             pid=self.pid,
             ticks=self._ticks,
@@ -174,7 +202,7 @@ class Child:
         )
 
     async def stop(self, seconds: float) -> None:
-        """End it: asked at first, killed with its whole group when it has not ended after so many seconds."""
+        """Send the stop signal; kill the process group if it has not ended after `seconds`."""
         self.state, self._ended = "stopping", True
         if self._exit is not None and self.running:
             self._signal(self.program.stop_signal)
@@ -188,7 +216,7 @@ class Child:
             await self._task
 
     def kill(self) -> None:
-        """End it and its group at once, for good."""
+        """Kill the process group at once; no restart follows."""
         self._ended = True
         if self.running:
             with contextlib.suppress(ProcessLookupError):
@@ -215,7 +243,7 @@ class Child:
                 return
             self._reaper.end_adopted()
             wait = self._backoff.after(time.monotonic() - began)
-            if not self.first_ready.done() and self._backoff.soon >= MOST_EARLY_ENDS:
+            if not self.first_ready.done() and self._backoff.early_ends >= MOST_EARLY_ENDS:
                 words = "\n".join(dict.fromkeys(as_words(line) for line in self._words))
                 self.first_ready.set_exception(NeverReady(f"{self.name} {_ending(code)}:\n{words}"))
                 return
@@ -260,12 +288,12 @@ class Child:
 
 
 async def stop_all(children: Iterable[Child], seconds: float) -> None:
-    """End several at once."""
+    """Stop several children concurrently."""
     await asyncio.gather(*(child.stop(seconds) for child in children))
 
 
 def _ending(code: int) -> str:
-    """How a process ended, to follow its name in a sentence."""
+    """Return how a process ended, as the end of a sentence that begins with its name."""
     if code >= 0:
         return f"ended with exit code {code}"
     with contextlib.suppress(ValueError):

@@ -1,5 +1,9 @@
-"""Where a running instance keeps its things: the data folder, and a short folder for sockets that no sandbox sees."""
+"""The folders of a running instance: the data folder, and a short folder for sockets that no sandbox sees.
 
+One file because the run folder's files, its lock and the processes that they name belong together.
+"""
+
+import asyncio
 import contextlib
 import fcntl
 import hashlib
@@ -7,6 +11,7 @@ import os
 import stat
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -15,11 +20,11 @@ import msgspec
 from annals.domain.decoding import UNREADABLE
 
 POSTGRES_UID = 60_700
-"""As root, embedded services run as this user: a number that no distribution assigns, and no sandbox runs as."""
+"""Under root, embedded services run as this uid. Distributions assign no such uid, and no sandbox runs as it."""
 
 
 LOCK_SECONDS = 0.3
-"""Longer than any command looks whether the lock is held, which holds it off for a moment itself."""
+"""Longer than a command's own test of the lock, which takes the lock for a moment."""
 
 
 class InUse(Exception):
@@ -27,7 +32,7 @@ class InUse(Exception):
 
 
 class Running(msgspec.Struct, frozen=True, kw_only=True):
-    """What a running instance leaves for other commands, readable by its user alone."""
+    """What other commands need to know of a running instance; readable by its user alone."""
 
     pid: int
     endpoint: str
@@ -35,8 +40,8 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, str]
 
 
-class Process(msgspec.Struct, frozen=True, kw_only=True):
-    """A supervised process; `ticks` is its start by the kernel's clock, so that a pid used again is told apart."""
+class ProcessRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A supervised process; `ticks` is its start time in kernel ticks, which shows whether a pid was reused."""
 
     role: str
     pid: int
@@ -58,11 +63,11 @@ class Folders:
 
     @property
     def service_uid(self) -> int | None:
-        """The user that embedded services run as, when it is not our own."""
+        """Return the uid of embedded services if it differs from ours."""
         return POSTGRES_UID if os.geteuid() == 0 else None
 
     def open(self) -> None:
-        """Make the folders. As root others may pass (not list) them: the embedded services live below."""
+        """Create the folders. Under root other users may traverse but not list them, for the embedded services."""
         passing = 0o711 if self.service_uid else 0o700
         self.data.mkdir(parents=True, exist_ok=True)
         for folder, mode in ((self.data, passing), (self.run, 0o700), (self.sockets, passing)):
@@ -73,7 +78,7 @@ class Folders:
             folder.chmod(mode)
 
     def lock(self) -> int:
-        """Hold the data folder until this process ends. Raises InUse with the other one's pid."""
+        """Lock the data folder until this process ends. Raises InUse with the pid of the lock's owner."""
         descriptor = os.open(self.run / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         deadline = time.monotonic() + LOCK_SECONDS
         while not _locks(descriptor, fcntl.LOCK_EX):
@@ -87,7 +92,7 @@ class Folders:
         return descriptor
 
     def locked(self) -> bool:
-        """Whether a supervisor holds the data folder now."""
+        """Return True if a supervisor holds the lock."""
         try:
             descriptor = os.open(self.run / "lock", os.O_RDWR | os.O_CLOEXEC)
         except OSError:
@@ -97,11 +102,11 @@ class Folders:
         return not free
 
     def write(self, name: str, content: object) -> None:
-        """Replace a JSON file of the run folder in one step; none of them must outlive a power cut."""
+        """Replace a JSON file of the run folder atomically, without fsync: a power cut may lose it."""
         private_file(self.run / name, msgspec.json.encode(content), durable=False)
 
     def running(self) -> Running | None:
-        """What the instance on this data folder says of itself; None when there is none."""
+        """Return the running instance of this data folder, or None."""
         if not self.locked():
             return None
         try:
@@ -109,15 +114,15 @@ class Folders:
         except (OSError, *UNREADABLE):
             return None
 
-    def processes(self) -> list[Process]:
-        """The processes that the last supervisor on this folder wrote down, alive or not."""
+    def processes(self) -> list[ProcessRow]:
+        """Return the processes that the last supervisor of this folder recorded, alive or not."""
         try:
-            return msgspec.json.decode((self.run / "processes.json").read_bytes(), type=list[Process])
+            return msgspec.json.decode((self.run / "processes.json").read_bytes(), type=list[ProcessRow])
         except (OSError, *UNREADABLE):
             return []
 
     def clear(self) -> None:
-        """Remove what only a running instance needs."""
+        """Remove the files that only a running instance needs."""
         for name in ("instance.json", "processes.json"):
             (self.run / name).unlink(missing_ok=True)
         for folder in (*self.sockets.glob("*/"), self.sockets):
@@ -126,6 +131,32 @@ class Folders:
                     left.unlink(missing_ok=True)
             with contextlib.suppress(OSError):
                 folder.rmdir()
+
+
+LIST_RETRY_SECONDS = 1.0
+"""Pause before the list of processes is written again after a disk error."""
+
+
+class ProcessList:
+    """Writes the file that `annals ps` shows, whenever a process changes; belongs to the running event loop."""
+
+    def __init__(self, folders: Folders, rows: Callable[[], Sequence[ProcessRow]]) -> None:
+        self._folders, self._rows = folders, rows
+        self._retrying: asyncio.TimerHandle | None = None
+
+    def write(self) -> None:
+        """Write the list now; after an error, for example on a full disk, retry until it is written."""
+        self.close()
+        try:
+            self._folders.write("processes.json", self._rows())
+        except OSError:
+            self._retrying = asyncio.get_running_loop().call_later(LIST_RETRY_SECONDS, self.write)
+
+    def close(self) -> None:
+        """Stop retrying."""
+        if self._retrying is not None:
+            self._retrying.cancel()
+            self._retrying = None
 
 
 def _locks(descriptor: int, kind: int) -> bool:
@@ -137,7 +168,7 @@ def _locks(descriptor: int, kind: int) -> bool:
 
 
 def private_file(path: Path, content: bytes, *, durable: bool = True) -> None:
-    """Replace a file in one step, mode 0600, never through a link that waits at its name."""
+    """Replace a file atomically, with mode 0600; never follow a link at its name."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
@@ -150,7 +181,7 @@ def private_file(path: Path, content: bytes, *, durable: bool = True) -> None:
 
 
 def start_ticks(pid: int) -> int | None:
-    """When a process began, by the kernel's clock; None when there is no such process (or only its zombie)."""
+    """Return the start of a process in kernel ticks; None if it has ended or is a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -159,7 +190,7 @@ def start_ticks(pid: int) -> int | None:
 
 
 def _socket_folder(data: Path) -> Path:
-    """A short path, the same at each start: socket paths end at 107 bytes."""
+    """Return a short path that is the same at each start; a socket path has at most 107 bytes."""
     uid = os.geteuid()
     name = f"annals-{hashlib.sha256(f'{uid} {data}'.encode()).hexdigest()[:10]}"
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")

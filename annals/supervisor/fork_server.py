@@ -1,7 +1,7 @@
-"""Where an instance's processes are born: it has imported everything once, and forks.
+"""The fork server: imports every role once, and forks the processes of an instance.
 
-So each starts at once instead of importing for a second, and all share the memory of what was imported. A newborn is
-handed over to the supervisor, whose child it is from then on: that this process lives is nobody's condition.
+A role starts at once instead of importing for a second, and all roles share the imported memory. Each forked process
+becomes a child of the supervisor, so that it runs on when the fork server ends.
 """
 
 import contextlib
@@ -34,21 +34,21 @@ _PR_SET_NAME = 15
 
 
 @click.command()
-@click.option("--channel", type=int, required=True, help="A socket on which the supervisor asks.")
+@click.option("--channel", type=int, required=True, help="A socket for requests of the supervisor.")
 @click.option("--keep", multiple=True, type=int, help="Descriptors that some processes inherit.")
-def nursery(channel: int, keep: Sequence[int]) -> None:
-    """Fork the processes of an instance; started by its supervisor alone."""
+def fork_server(channel: int, keep: Sequence[int]) -> None:
+    """Fork the processes of an instance; only its supervisor starts this command."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     supervisor = os.getppid()
     gc.collect()
     gc.freeze()
-    with socket.socket(fileno=channel) as asked:
+    with socket.socket(fileno=channel) as requests:
         notify(READY="1", STATUS="waits")
         while True:
-            request, output, _, _ = socket.recv_fds(asked, REQUEST_BYTES, 1)
+            request, output, _, _ = socket.recv_fds(requests, REQUEST_BYTES, 1)
             if not request:
                 return
-            told = json.loads(request)
+            process = json.loads(request)
             between = os.fork()
             if between:
                 os.close(output[0])
@@ -56,17 +56,18 @@ def nursery(channel: int, keep: Sequence[int]) -> None:
                 continue
             child = os.fork()
             if child:
-                with contextlib.suppress(OSError):  # the supervisor is gone, and the child will notice
-                    asked.send(str(child).encode())
+                with contextlib.suppress(OSError):  # the supervisor is gone; the child ends by itself
+                    requests.send(str(child).encode())
                 os._exit(0)
             break
-    unwanted = {*keep} - {*told["keep"]}
-    _become(told, output[0], supervisor, unwanted)
-    ROLES[told["arguments"][0]].main(args=told["arguments"][1:], prog_name=told["arguments"][0])
+    unwanted = {*keep} - {*process["keep"]}
+    _become(process, output[0], supervisor, unwanted)
+    role, *arguments = process["arguments"]
+    ROLES[role].main(args=arguments, prog_name=role)
 
 
-def _become(told: dict[str, object], output: int, supervisor: int, unwanted: set[int]) -> None:
-    """Turn the newborn into the process that was asked for."""
+def _become(request: dict[str, object], output: int, supervisor: int, unwanted: set[int]) -> None:
+    """Turn the forked process into the requested role."""
     deadline = time.monotonic() + HANDOVER_SECONDS
     while os.getppid() != supervisor:
         if time.monotonic() > deadline:
@@ -82,17 +83,17 @@ def _become(told: dict[str, object], output: int, supervisor: int, unwanted: set
     os.close(output)
     for descriptor in unwanted:
         os.close(descriptor)
-    environment = told["environment"]
+    environment = request["environment"]
     assert isinstance(environment, dict)  # noqa: S101 (the supervisor wrote it)
     os.environ.clear()
     os.environ.update(environment)
-    name = f"annals {told['name']}"
+    name = f"annals {request['name']}"
     libc.prctl(_PR_SET_NAME, name.encode())
     _title(name.encode())
 
 
 def _title(name: bytes) -> None:
-    """Write the name over the command line that `ps` shows, where the kernel says it begins and ends."""
+    """Overwrite the command line that `ps` shows; the kernel tells where it lies in memory."""
     with open("/proc/self/stat", encoding="ascii") as file:
         fields = file.read().rpartition(")")[2].split()
     begin, end = int(fields[45]), int(fields[46])
@@ -102,4 +103,4 @@ def _title(name: bytes) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(nursery())
+    sys.exit(fork_server())

@@ -1,8 +1,8 @@
-"""Run as a script by the supervisor: becomes a program that ends with its parent, as an unprivileged user if told so.
+"""A script that the supervisor runs: executes a program that ends with its parent, as an unprivileged user if asked.
 
-A service that must not run as root still has to reach its files below folders that are closed to others (`/root`).
-Opening those would loosen what is not ours, so the program gets a mount namespace of its own instead, in which an empty
-folder covers each closed one and only the service's own folders lie in it, at their usual paths.
+A service without root must reach its files below folders that are closed to other users, such as `/root`. Changing
+their mode would weaken the host. So the program gets a mount namespace of its own: an empty folder
+covers each closed one, and holds only the service's folders, at their usual paths.
 """
 
 import contextlib
@@ -19,29 +19,30 @@ MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
 
 
 def main() -> None:
-    told = json.loads(sys.argv[1])
+    launch = json.loads(sys.argv[1])
     os.umask(0o077)
-    if told["uid"] is not None:
-        _reach(told["reach"], told["uid"])
+    if launch["uid"] is not None:
+        _reach(launch["reach"], launch["uid"])
         os.setgroups([])
-        os.setresgid(told["uid"], told["uid"], told["uid"])
-        os.setresuid(told["uid"], told["uid"], told["uid"])
-        os.chdir("/")  # where we are may be closed to this user
-    _end_with_parent(told["parent"], getattr(signal, told["signal"]))
-    os.execv(told["argv"][0], told["argv"])  # noqa: S606 (no shell is the point)
+        os.setresgid(launch["uid"], launch["uid"], launch["uid"])
+        os.setresuid(launch["uid"], launch["uid"], launch["uid"])
+        os.chdir("/")  # this user may not be allowed to use the current folder
+    _end_with_parent(launch["parent"], getattr(signal, launch["signal"]))
+    os.execv(launch["argv"][0], launch["argv"])  # noqa: S606 (no shell is the point)
 
 
 def launched(argv: list[str], *, uid: int | None, reach: list[str], end_by: str = "SIGKILL") -> list[str]:
-    """The command line by which a child of this process becomes `argv`; `reach` are the paths it can't do without.
+    """Return the command line that runs `argv` (an absolute path first) as a child that ends with this process.
 
-    `argv` begins with an absolute path. With `uid` it runs as that user. It is sent `end_by` when this process dies.
+    With `uid` the program runs as that user, and can reach the paths in `reach`. The kernel sends it `end_by` when this
+    process dies.
     """
-    told = {"parent": os.getpid(), "signal": end_by, "uid": uid, "reach": reach, "argv": argv}
-    return [sys.executable, "-I", "-S", os.path.abspath(__file__), json.dumps(told)]
+    launch = {"parent": os.getpid(), "signal": end_by, "uid": uid, "reach": reach, "argv": argv}
+    return [sys.executable, "-I", "-S", os.path.abspath(__file__), json.dumps(launch)]
 
 
 def closed_ancestor(path: str, uid: int) -> str | None:
-    """The topmost folder on the way to `path` that this user may not pass, judged by owner and mode."""
+    """Return the topmost folder of `path` that this user may not traverse, by owner and mode, or None."""
     passed = ""
     for part in path.strip("/").split("/")[:-1]:
         passed += "/" + part
@@ -86,14 +87,14 @@ def _mount(
     _checked(libc.mount(*encoded), f"mount {target}")
 
 
-def _checked(result: int, what: str) -> None:
+def _checked(result: int, call: str) -> None:
     if result != 0:
         number = ctypes.get_errno()
-        raise OSError(number, f"{what}: {os.strerror(number)}")
+        raise OSError(number, f"{call}: {os.strerror(number)}")
 
 
 def _end_with_parent(parent: int, number: int) -> None:
-    """Ask the kernel for the signal, then look whether the parent died before that. A change of user clears it."""
+    """Request the signal from the kernel, and exit if the parent died first. A change of user clears it."""
     _checked(ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, number), "prctl")
     if os.getppid() != parent:
         sys.exit(1)

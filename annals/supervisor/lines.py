@@ -1,4 +1,4 @@
-"""What a child writes to its pipe, line by line, without ever holding more than one line's bound of it."""
+"""Lines of a child's output, read from its pipe with a bound on the length of a line."""
 
 import asyncio
 import json
@@ -9,7 +9,7 @@ LONGEST = 64 * 1024
 
 
 class Lines:
-    """Reads the pipe's end `descriptor` on the running loop and hands on each line; closes it at the end."""
+    """Calls `take` with each line of a pipe on the running event loop; closes the descriptor at its end."""
 
     def __init__(self, descriptor: int, take: Callable[[str], None]) -> None:
         self._descriptor, self._take = descriptor, take
@@ -36,12 +36,12 @@ class Lines:
             self._rest, self._cut = b"", True
 
     def _give(self, line: bytes) -> None:
-        skipped, self._cut = self._cut, False  # the rest of a line that was too long says nothing by itself
+        skipped, self._cut = self._cut, False  # the rest of a line that was too long is dropped
         if line and not skipped:
             self._take(line.decode("utf-8", "replace"))
 
     def close(self) -> None:
-        """Hand on what is left, and stop reading."""
+        """Call `take` with the unfinished line, and stop reading."""
         if self._descriptor < 0:
             return
         asyncio.get_running_loop().remove_reader(self._descriptor)
@@ -52,7 +52,7 @@ class Lines:
 
 
 def json_entry(line: str) -> dict[str, object] | None:
-    """A structured log line; None for any other."""
+    """Return the entry of a structured log line, or None."""
     if not line.startswith("{"):
         return None
     try:
@@ -63,7 +63,7 @@ def json_entry(line: str) -> dict[str, object] | None:
 
 
 def as_words(line: str) -> str:
-    """What a line says without its frame: a structured one's event and reason."""
+    """Return the text of a line: event and reason of a structured entry, else the line itself."""
     entry = json_entry(line)
     if entry is None:
         return line

@@ -1,4 +1,4 @@
-"""The live log of an instance: every process's lines in one place, on standard error."""
+"""The live log of an instance: the lines of all its processes on standard error."""
 
 import contextlib
 import json
@@ -13,8 +13,8 @@ from annals.supervisor.lines import json_entry
 from annals.telemetry.log_text import as_text, plain_json, shown
 
 
-class Live:
-    """Renders entries for reading, coloured on a terminal; as JSON lines where the settings ask for these."""
+class LiveLog:
+    """Writes entries as text, coloured on a terminal, or as JSON lines, as the settings say."""
 
     def __init__(self, settings: Settings, stream: TextIO = sys.stderr) -> None:
         self._stream, self._least = stream, settings.log_level
@@ -22,11 +22,11 @@ class Live:
         self._colour = stream.isatty()
 
     def say(self, event: str, level: str = "info", **details: object) -> None:
-        """A line of the supervisor's own."""
+        """Log a line of the supervisor."""
         self.write({"time": _now(), "role": "annals", "level": level, "event": event, **details})
 
     def hear(self, child: Child, line: str) -> None:
-        """A line that a child wrote: structured, or any text."""
+        """Log a line of a child: a structured entry, or any text."""
         entry = json_entry(line) or {"time": _now(), "level": child.program.level(line), "event": line.rstrip()}
         self.write({**entry, "role": child.name})
 
@@ -34,7 +34,7 @@ class Live:
         if not shown(entry, self._least):
             return
         text = plain_json(json.dumps(entry, default=str)) if self._json else as_text(entry, colour=self._colour)
-        with contextlib.suppress(OSError):  # nobody reads any more; the instance goes on
+        with contextlib.suppress(OSError):  # the reader is gone; the instance runs on
             self._stream.write(text + "\n")
             self._stream.flush()
 

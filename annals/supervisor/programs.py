@@ -1,4 +1,4 @@
-"""The programs of an instance as the supervisor starts them: embedded services, and roles of our own."""
+"""The programs that the supervisor starts: embedded services, and the roles of Annals."""
 
 import os
 import signal
@@ -11,11 +11,11 @@ from annals.supervisor.postgres import Postgres
 from annals.supervisor.valkey import Valkey
 
 WITHOUT_STORE = ("ANNALS_DATABASE_URL", "ANNALS_REDIS_URL", "ANNALS_MASTER_KEY_FILE")
-"""What the executor, next to which users' code runs, is not told."""
+"""Settings that the executor does not get, since user code runs next to it."""
 
 
 class Embedded:
-    """Postgres or Valkey from their wheels."""
+    """Postgres or Valkey from its wheel."""
 
     once = False
 
@@ -35,12 +35,12 @@ class Embedded:
         )
 
     def level(self, line: str) -> str:
-        """What they tell of their own life is for debugging; when they die, the last of it is shown."""
+        """Return debug for ordinary lines: the last lines are shown anyway if the service ends."""
         return "error" if line.startswith("PANIC") else "debug"
 
 
 class Role:
-    """A process of our own, `annals <role>`, configured by its environment alone."""
+    """A process `annals <role>`, configured by its environment alone."""
 
     stop_signal = signal.SIGTERM
 
@@ -60,7 +60,7 @@ class Role:
             self._settings.update(dict.fromkeys(WITHOUT_STORE, ""))
         self._notify, self._keep, self._arguments = notify, keep, arguments
         self.notified, self.pid = False, 0
-        """Whether the running process has said that it is ready (`notify.py`), and which one that is."""
+        """Whether the running process reported readiness (`notify.py`), and its pid."""
 
     def prepare(self) -> None:
         self.notified = False
@@ -86,5 +86,5 @@ class Role:
 
 
 def plain(environment: Mapping[str, str]) -> dict[str, str]:
-    """An environment without settings, which are passed on whole, and without a supervisor of ours."""
+    """Return an environment without settings, which are passed separately, and without our own supervisor."""
     return {k: v for k, v in environment.items() if not k.startswith("ANNALS_") and k != "NOTIFY_SOCKET"}

@@ -1,4 +1,4 @@
-"""What an instance consists of on this machine: which services are embedded, and the addresses that follow from it."""
+"""The services of an instance on this machine: which are embedded, and the addresses that follow."""
 
 import contextlib
 import os
@@ -15,20 +15,20 @@ from annals.supervisor.postgres import Postgres
 from annals.supervisor.valkey import Valkey
 
 
-class Key(msgspec.Struct, frozen=True):
-    """The project and the key with all scopes that the first start made."""
+class FirstKey(msgspec.Struct, frozen=True):
+    """The project and the key with all scopes that the first start created."""
 
     project: str
     key: str
 
 
-def read_key(data: Path) -> Key:
-    """The data folder's `key.json`. Raises OSError."""
-    return msgspec.json.decode((data / "key.json").read_bytes(), type=Key)
+def read_key(data: Path) -> FirstKey:
+    """Read `key.json` of the data folder. Raises OSError."""
+    return msgspec.json.decode((data / "key.json").read_bytes(), type=FirstKey)
 
 
-class Services:
-    """Made by whoever holds the data folder's lock; makes what is missing. Raises Unusable, Unavailable, InUse."""
+class LocalServices:
+    """Creates what is missing; the caller holds the data folder's lock. Raises Unusable, Unavailable, InUse."""
 
     def __init__(self, settings: Settings, folders: Folders) -> None:
         self.folders = folders
@@ -58,9 +58,9 @@ class Services:
 
 
 def _end_former(folders: Folders) -> None:
-    """Wait for what a killed supervisor left behind, and end what does not go by itself.
+    """Wait for the processes of a killed supervisor, and kill those that run on after three seconds.
 
-    A process is ours when pid and start time are those written down. Postgres is left to who knows its cluster.
+    Pid and start time identify a process. Postgres is not touched here: its own start handles an older server.
     """
     former = [p for p in folders.processes() if p.pid != os.getpid() and p.role != "postgres"]
     deadline = time.monotonic() + 3

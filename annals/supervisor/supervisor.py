@@ -1,4 +1,4 @@
-"""`annals up`: starts an instance in the order of its dependencies, keeps it running, and ends it whole."""
+"""The supervisor of `annals up`: starts an instance in order of dependencies, keeps it running, and stops it."""
 
 import asyncio
 import os
@@ -9,29 +9,27 @@ from datetime import UTC, datetime
 import msgspec
 
 from annals.settings import as_environment
-from annals.supervisor.children import Child, Launch, Program, Reaper, popen, stop_all
-from annals.supervisor.folders import Process, Running, start_ticks
-from annals.supervisor.forks import Forks
-from annals.supervisor.live_log import Live
-from annals.supervisor.notifications import Notifications
-from annals.supervisor.process_list import ProcessList
+from annals.supervisor.children import Child, ChildReaper, Launch, Program, popen, stop_all
+from annals.supervisor.folders import ProcessList, ProcessRow, Running, start_ticks
+from annals.supervisor.fork_client import ForkServer
+from annals.supervisor.live_log import LiveLog
+from annals.supervisor.notify import Notifications, notify
 from annals.supervisor.programs import Embedded, Role, plain
-from annals.supervisor.services import Services, read_key
-from annals.supervisor.start_progress import StartProgress
+from annals.supervisor.services import LocalServices, read_key
 from annals.telemetry.metrics import forget
 
 STAGES = ((("api", "worker", "keeper", "prepare", "nursery"), 4.5), (("executor", "valkey", "postgres"), 8.5))
-"""What ends together, and how many seconds after the stop began it is killed: all of it within ten.
+"""Roles that stop together, with the seconds after which they are killed: all within ten seconds.
 
 The executor gets the time that others did not use: a container engine needs a tenth of a second for each container.
 """
 
 READY_SECONDS = 180
-"""A first start makes the database; later ones take a few seconds."""
+"""Limit for a start. The first one creates the database; later ones take a few seconds."""
 
 
-class Started(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person or a script needs to use the instance: the one line of `annals up --json`."""
+class StartedInstance(msgspec.Struct, frozen=True, kw_only=True):
+    """The data that a user or a script needs: the one line of `annals up --json`."""
 
     endpoint: str
     project: str
@@ -41,28 +39,51 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
     database_url: str
 
 
-class Instance:
+class StartProgress:
+    """Reports how far a start is: one line for each part that is ready, in the log and to systemd."""
+
+    def __init__(self, say: Callable[[str], None], parts: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._say, self._parts, self._clock = say, parts, clock
+        self._ready, self._began = 0, clock()
+        self.report(f"starting {parts} processes")
+
+    def watch(self, name: str, ready: "asyncio.Future[None]") -> None:
+        """Report when this part is ready; the start itself reports a failure."""
+        ready.add_done_callback(lambda done: self._count(name, done))
+
+    def report(self, sentence: str) -> None:
+        self._say(sentence)
+        notify(STATUS=sentence)
+
+    def _count(self, name: str, done: "asyncio.Future[None]") -> None:
+        if done.cancelled() or done.exception() is not None:
+            return
+        self._ready += 1
+        self.report(f"{name} is ready ({self._ready} of {self._parts}, after {self._clock() - self._began:.1f} s)")
+
+
+class LocalInstance:
     """One instance on this machine; belongs to the running event loop."""
 
-    def __init__(self, services: Services, live: Live) -> None:
+    def __init__(self, services: LocalServices, live: LiveLog) -> None:
         self.settings, self.folders = services.settings, services.folders
         self._services, self._live = services, live
-        self._reaper = Reaper()
+        self._reaper = ChildReaper()
         self._children: list[Child] = []
         self._progress: StartProgress | None = None
         self._list = ProcessList(self.folders, self._rows)
         self._driver: str = self.settings.driver
         self._environment = as_environment(self.settings)
         self._began = datetime.now(UTC).isoformat(timespec="seconds")
-        self._notifications = Notifications(services.notify_path, self._told)
-        self._forks = Forks(plain(os.environ), str(services.notify_path), (services.listening.fileno(),))
+        self._notifications = Notifications(services.notify_path, self._on_notification)
+        self._fork_server = ForkServer(plain(os.environ), str(services.notify_path), (services.listening.fileno(),))
 
-    async def start(self) -> Started:
-        """Start everything and wait until it is ready. Raises NeverReady, TimeoutError, OSError."""
+    async def start(self) -> StartedInstance:
+        """Start all processes and wait until they are ready. Raises NeverReady, TimeoutError, OSError."""
         self._progress = StartProgress(self._live.say, self._parts())
         async with asyncio.timeout(READY_SECONDS):
             first = [self._child(Embedded(service)) for service in self._services.embedded]
-            first.append(self._child(self._forks))
+            first.append(self._child(self._fork_server))
             await first[-1].first_ready
             if self._services.runs_executor:
                 first.append(self._role("executor"))
@@ -73,7 +94,7 @@ class Instance:
             Running(pid=os.getpid(), endpoint=self.settings.endpoint, driver=self._driver, settings=self._environment),
         )
         key = read_key(self.folders.data)
-        return Started(
+        return StartedInstance(
             endpoint=self.settings.endpoint,
             project=key.project,
             key=key.key,
@@ -83,21 +104,21 @@ class Instance:
         )
 
     async def stop(self) -> None:
-        """End everything in order, adopted processes included; nothing is left after ten seconds."""
+        """Stop all processes in order, adopted ones included, within ten seconds."""
         began = time.monotonic()
         for roles, deadline in STAGES:
             left = began + deadline - time.monotonic()
             await stop_all([child for child in self._children if child.program.role in roles], left)
         until = time.monotonic() + 1
-        while self._reaper.end_adopted() and time.monotonic() < until:  # noqa: ASYNC110 (no event tells of these)
+        while self._reaper.end_adopted() and time.monotonic() < until:  # noqa: ASYNC110 (no event announces adopted processes)
             await asyncio.sleep(0.01)
         self._list.close()
         self._notifications.close()
-        self._forks.close()
+        self._fork_server.close()
         self.folders.clear()
 
     def kill(self) -> None:
-        """Wait for nothing any more."""
+        """Kill all processes at once."""
         for child in self._children:
             child.kill()
 
@@ -117,7 +138,7 @@ class Instance:
     ) -> Child:
         notify = str(self._services.notify_path)
         program = Role(role, self._environment, notify, number=number, keep=keep, arguments=arguments)
-        return self._child(program, self._forks.spawn)
+        return self._child(program, self._fork_server.spawn)
 
     def _child(self, program: Program, spawn: Callable[[Launch, int], int] = popen) -> Child:
         live, changed = self._live, self._write_processes
@@ -128,17 +149,17 @@ class Instance:
         return child
 
     def _parts(self) -> int:
-        """The processes that a start waits for: services, fork server, executor, prepare, API, workers, keeper."""
+        """Return the number of processes that a start waits for."""
         own = self.settings.api_processes + self.settings.workers + 3
         return len(self._services.embedded) + own + self._services.runs_executor
 
-    def _told(self, pid: int, told: dict[str, str]) -> None:
+    def _on_notification(self, pid: int, assignments: dict[str, str]) -> None:
         for child in self._children:
-            if child.pid == pid and isinstance(child.program, Role | Forks):
-                child.program.notified |= told.get("READY") == "1"
+            if child.pid == pid and isinstance(child.program, Role | ForkServer):
+                child.program.notified |= assignments.get("READY") == "1"
                 child.program.pid = pid
-                self._driver = told.get("X_DRIVER", self._driver)
-                doing = told.get("STATUS", child.doing)
+                self._driver = assignments.get("X_DRIVER", self._driver)
+                doing = assignments.get("STATUS", child.doing)
                 if doing != child.doing:
                     child.doing = doing
                     self._write_processes()
@@ -149,7 +170,9 @@ class Instance:
                 forget(self.folders.metrics, child.name)
         self._list.write()
 
-    def _rows(self) -> list[Process]:
+    def _rows(self) -> list[ProcessRow]:
         pid = os.getpid()
-        ours = Process(role="supervisor", pid=pid, ticks=start_ticks(pid) or 0, started_at=self._began, state="ready")
+        ours = ProcessRow(
+            role="supervisor", pid=pid, ticks=start_ticks(pid) or 0, started_at=self._began, state="ready"
+        )
         return [ours, *(child.row() for child in self._children if child.running)]

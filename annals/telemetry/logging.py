@@ -1,4 +1,4 @@
-"""Structured logs of a process: one JSON object a line on standard error, or for reading on a terminal."""
+"""Structured logs of a process on standard error: one JSON object per line, or text on a terminal."""
 
 import logging
 import sys
@@ -20,9 +20,9 @@ _LOUD = {
 
 
 def configure(settings: Settings, role: str) -> None:
-    """Send everything this process logs, libraries' lines included, to standard error.
+    """Send the log of this process, with the lines of libraries, to standard error.
 
-    Entries carry `time`, `role`, `level`, `event`, what is bound by context (a request's id), and their details.
+    Entries have `time`, `role`, `level`, `event`, the log context (such as a request's id), and their details.
     """
     terminal = sys.stderr.isatty()
     reading = settings.log_format == "console" or (settings.log_format == "auto" and terminal)
@@ -42,7 +42,7 @@ def configure(settings: Settings, role: str) -> None:
         processors=[*shared, written],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=role != "cli",  # a command shares its process with a test, and is short
+        cache_logger_on_first_use=role != "cli",  # tests run commands in their own process
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
@@ -52,7 +52,7 @@ def configure(settings: Settings, role: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=max(level, logging.INFO), force=True)
-    if role == "cli":  # a command that ends early breaks off its queries, which its user need not know
+    if role == "cli":  # a command that ends early breaks its queries, which is no news for its user
         logging.getLogger("psycopg").setLevel(logging.ERROR)
     for name, least in _LOUD.items():
         logging.getLogger(name).setLevel(max(level, least))

@@ -14,7 +14,7 @@ LONG = 60.0
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
-class Process:
+class ProcessRow:
     """What a process runs: a server of its own, here with an application that says whose it is."""
 
     def __init__(self, name: str, listening: socket) -> None:
@@ -81,7 +81,7 @@ async def address() -> AsyncIterator[tuple[socket, Any]]:
 
 async def test_who_was_accepted_is_answered_and_who_comes_later_is_served_by_another() -> None:
     async with address() as (listening, call):
-        leaving = Process("leaving", listening)
+        leaving = ProcessRow("leaving", listening)
         fresh, kept = await call(), await call()
         assert await kept.ask() == ("leaving", False)  # and so the other one, which came before, is accepted as well
 
@@ -94,7 +94,7 @@ async def test_who_was_accepted_is_answered_and_who_comes_later_is_served_by_ano
         assert await fresh.closed()
         assert await kept.closed()
         await ending
-        other = Process("other", listening)
+        other = ProcessRow("other", listening)
         assert await later.ask() == ("other", False)
         later.close()
         await other.end()
@@ -102,7 +102,7 @@ async def test_who_was_accepted_is_answered_and_who_comes_later_is_served_by_ano
 
 async def test_silent_callers_keep_nobody() -> None:
     async with address() as (listening, call):
-        leaving = Process("leaving", listening)
+        leaving = ProcessRow("leaving", listening)
         fresh, kept = await call(), await call()
         assert await kept.ask() == ("leaving", False)
 

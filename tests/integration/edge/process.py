@@ -21,7 +21,7 @@ import msgspec
 from annals.app.server.listening import listen
 from annals.settings import Settings, as_environment
 from annals.supervisor.children import popen
-from annals.supervisor.forks import Forks
+from annals.supervisor.fork_client import ForkServer
 from annals.supervisor.programs import Role, plain
 from tests.integration.edge.wire import Address
 
@@ -41,7 +41,7 @@ class Processes:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
             told.bind(str(self._notify))
             told.settimeout(START_SECONDS)
-            self._forks = Forks(plain(os.environ), str(self._notify), (self._listening.fileno(),))
+            self._forks = ForkServer(plain(os.environ), str(self._notify), (self._listening.fileno(),))
             self._forks.prepare()
             with (self.folder / "nursery.log").open("ab") as log:
                 self._forks.pid = popen(self._forks.launch(), log.fileno())

@@ -137,7 +137,7 @@ def with_gone_contents(body: Any, then: Any) -> Any:
     return body
 
 
-@pytest.mark.parametrize(("generation", "seed"), [("1.8.0", 0), ("2.5.0", 1)])
+@pytest.mark.parametrize(("api_version", "seed"), [("1.8.0", 0), ("2.5.0", 1)])
 async def test_the_past_is_told_as_it_was_served(
     services: Services, plain: Client, seed: int, api_version: str
 ) -> None:

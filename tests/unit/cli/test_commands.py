@@ -30,7 +30,7 @@ from annals.store.proof.seal_check import Fault
 from annals.store.proof.verification import MOST_FAULTS, Verdict
 from annals.supervisor.folders import Folders, InUse
 from annals.supervisor.launch import closed_ancestor
-from annals.supervisor.supervisor import Started
+from annals.supervisor.supervisor import StartedInstance
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 MODEL = """
@@ -256,7 +256,7 @@ def test_the_topmost_closed_folder_is_found(tmp_path: Path) -> None:
 
 def test_the_welcome_can_be_pasted() -> None:
     text = welcome(
-        Started(
+        StartedInstance(
             endpoint="http://127.0.0.1:1/v1",
             project="p",
             key="k",

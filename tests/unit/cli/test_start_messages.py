@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from annals.cli.up import start_failure
-from annals.supervisor.start_progress import StartProgress
+from annals.supervisor.supervisor import StartProgress
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What keeps children running: backoff, their lines, and how they are told apart."""
+"""Child processes: backoff, their lines of output, and the check that a pid is still the same process."""
 
 import asyncio
 import os
@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annals.supervisor.backoff import FIRST, MOST, STEADY_SECONDS, Backoff
-from annals.supervisor.children import children_of
+from annals.supervisor.children import FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS, STEADY_SECONDS, Backoff, children_of
 from annals.supervisor.folders import start_ticks
 from annals.supervisor.lines import LONGEST, Lines, as_words, json_entry
 from annals.supervisor.programs import Role
@@ -20,9 +19,9 @@ def test_a_process_that_keeps_dying_waits_longer_each_time_up_to_a_bound() -> No
     waits = [backoff.after(0.0) for _ in range(10)]
 
     assert waits == sorted(waits)
-    assert waits[0] == FIRST
-    assert waits[-1] == MOST
-    assert backoff.soon == backoff.restarts == 10
+    assert waits[0] == FIRST_WAIT_SECONDS
+    assert waits[-1] == LONGEST_WAIT_SECONDS
+    assert backoff.early_ends == backoff.restarts == 10
 
 
 def test_a_process_that_ran_steadily_is_restarted_quickly_again() -> None:
@@ -30,19 +29,19 @@ def test_a_process_that_ran_steadily_is_restarted_quickly_again() -> None:
     for _ in range(5):
         backoff.after(0.0)
 
-    assert backoff.after(STEADY_SECONDS) == FIRST
-    assert backoff.soon == 1
+    assert backoff.after(STEADY_SECONDS) == FIRST_WAIT_SECONDS
+    assert backoff.early_ends == 1
     assert backoff.restarts == 6
 
 
 async def heard(*pieces: bytes) -> list[str]:
     lines: list[str] = []
     reading, writing = os.pipe()
-    ear = Lines(reading, lines.append)
+    reader = Lines(reading, lines.append)
     for piece in pieces:
         await asyncio.to_thread(os.write, writing, piece)
     os.close(writing)
-    while ear._descriptor >= 0:
+    while reader._descriptor >= 0:
         await asyncio.sleep(0.001)
     return lines
 

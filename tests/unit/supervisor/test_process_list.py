@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from annals.supervisor import process_list
-from annals.supervisor.process_list import ProcessList
+from annals.supervisor import folders
+from annals.supervisor.folders import ProcessList
 
 
 class FullDisk:
@@ -23,7 +23,7 @@ class FullDisk:
 
 
 async def test_list_that_a_full_disk_refused_is_written_once_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process_list, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(folders, "LIST_RETRY_SECONDS", 0.01)
     disk = FullDisk()
     written = ProcessList(disk, lambda: ["rows"])  # type: ignore[arg-type,list-item]
 
@@ -36,7 +36,7 @@ async def test_list_that_a_full_disk_refused_is_written_once_there_is_room(monke
 
 
 async def test_closed_list_is_not_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process_list, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(folders, "LIST_RETRY_SECONDS", 0.01)
     disk = FullDisk()
     written = ProcessList(disk, list)  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""The supervisor's side of the nursery: asks for newborn processes, and starts them by itself where it can't."""
+"""The supervisor's side of the fork server: requests processes, or starts them itself while there is no fork server."""
 
 import contextlib
 import json
@@ -10,11 +10,11 @@ import sys
 from annals.supervisor.children import Launch, popen
 
 SECONDS = 2.0
-"""A fork takes milliseconds; one that does not come is done without."""
+"""Longest wait for a fork, which takes milliseconds; after it the supervisor starts the process itself."""
 
 
-class Forks:
-    """The nursery as a program to supervise, and the way to have roles born in it."""
+class ForkServer:
+    """The fork server as a supervised program, and the client that spawns roles through it."""
 
     role = name = "nursery"
     once = False
@@ -26,10 +26,10 @@ class Forks:
         self._theirs: socket.socket | None = None
         self.notified = False
         self.pid = 0
-        """Of the nursery that said it is ready."""
+        """The pid of the fork server that reported readiness."""
 
     def prepare(self) -> None:
-        """A channel of its own for each life."""
+        """Open a new channel for each start of the fork server."""
         self.close()
         self.notified = False
         self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -50,23 +50,23 @@ class Forks:
         return "info"
 
     def spawn(self, launch: Launch, output: int) -> int:
-        """Start a role with its output on a pipe, and return its pid; it is a child of this process."""
+        """Start a role with its output on a pipe, and return its pid. The process is a child of the supervisor."""
         if self.notified and self._ours is not None:
-            told = {
+            request = {
                 "name": launch.name,
                 "arguments": launch.role,
                 "environment": dict(launch.environment),
                 "keep": launch.keep,
             }
             try:
-                socket.send_fds(self._ours, [json.dumps(told).encode()], [output])
+                socket.send_fds(self._ours, [json.dumps(request).encode()], [output])
                 return int(self._ours.recv(32))
             except (OSError, ValueError):
                 self._end()
         return popen(launch, output)
 
     def _end(self) -> None:
-        """It is dead or stuck. Ended for good it bears nobody late; until its next life, roles start without it."""
+        """Kill a dead or stuck fork server, so that it forks nothing late; roles start without it until it restarts."""
         self.notified = False
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
