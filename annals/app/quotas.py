@@ -6,8 +6,8 @@ Every well-formed try counts, whoever made it and whatever became of it.
 from datetime import UTC, datetime, timedelta
 
 from annals.app.edge.call import Call
-from annals.app.edge.errors import RateLimited
 from annals.app.identity.caller import Caller
+from annals.domain.errors import RateLimited
 from annals.store.postgres import sql
 
 QUERIES = sql.load(__package__, "quotas.sql")

@@ -7,9 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from annals.app.edge.errors import Busy, RateLimited
-from annals.application.executions.context import Context
 from annals.capacity.counting import decrement
+from annals.domain.errors import Busy, RateLimited
 
 RETRY_SECONDS = 1
 
@@ -28,10 +27,9 @@ class Admission:
         return self._all
 
     @contextmanager
-    def admitted(self, context: Context) -> Iterator[None]:
+    def admitted(self, project_id: str, function_id: str, concurrency: int) -> Iterator[None]:
         """Hold a place while a call is waited for. Raises Busy for the process, RateLimited for project or function."""
-        project, function = (context.project_id, ""), (context.project_id, context.function_id)
-        concurrency = context.policy.scaling.concurrency
+        project, function = (project_id, ""), (project_id, function_id)
         if self._all >= self._most:
             raise Busy
         if self._held[project] >= self._most_of_project:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TypeVar
 
-from annals.app.edge.errors import RateLimited
+from annals.domain.errors import RateLimited
 from annals.store.errors import NoFreeSlot
 from annals.store.log.request import ConcurrencySlot
 from annals.store.postgres.listener import OnDemand

@@ -9,9 +9,9 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 
-from annals.app.edge.errors import RateLimited
 from annals.capacity.counting import decrement
 from annals.capacity.tenant_activity import TenantActivity
+from annals.domain.errors import RateLimited
 
 FEW = 2
 """FairQueue at once that a project may have in a process while others have called, but want nothing just now."""

@@ -221,3 +221,22 @@ class Conflict(DomainError):
 
     type = "general_conflict"
     default = "The resource is being changed by others right now. Try again."
+
+
+class RateLimited(DomainError):
+    """`retry_after` counts seconds; 0 sends no such header."""
+
+    type = "general_rate_limit_exceeded"
+    default = "Too many requests. Wait a little and try again."
+
+    def __init__(self, message: str = "", *, retry_after: int = 0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Busy(DomainError):
+    """The process serves as many synchronous calls as it may."""
+
+    type = "general_service_unavailable"
+    default = "Too many executions are waited for right now. Try again in a moment."
+    retry_after = 1

@@ -63,7 +63,7 @@ class _Services:
         self.reads = self.admission = self
         self.places, self.fair_queue, self.unsettled = parts.places, parts.fair_queue, Unsettled()
 
-    def admitted(self, context: Any) -> AbstractContextManager[None]:
+    def admitted(self, *_: object) -> AbstractContextManager[None]:
         """Everybody is."""
         return nullcontext()
 

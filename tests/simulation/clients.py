@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from annals.app.deployments import queries as deployment_queries
 from annals.app.deployments import uploads
 from annals.app.deployments.ranges import UploadChunk
-from annals.app.edge.errors import RateLimited, SynchronousTimeout
+from annals.app.edge.errors import SynchronousTimeout
 from annals.app.executions.run import run_now
 from annals.domain.base import Key
 from annals.domain.commands.deployments import cancel_build, delete_deployment
@@ -69,7 +69,7 @@ class Client:
         world = self._world
         try:
             answer = await call
-        except (DomainError, SynchronousTimeout, RateLimited) as refusal:
+        except (DomainError, SynchronousTimeout) as refusal:
             world.say(f"{what}: {type(refusal).__name__}")
             if isinstance(refusal, ExecutionAlreadyExists):  # each is asked for once
                 world.fail(f"{what} was refused for what it had recorded itself")

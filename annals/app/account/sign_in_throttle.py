@@ -9,8 +9,8 @@ import hashlib
 from typing import NamedTuple
 
 from annals.app.edge.call import Call
-from annals.app.edge.errors import RateLimited
 from annals.app.edge.networks import network_of
+from annals.domain.errors import RateLimited
 from annals.store.postgres import sql
 
 QUERIES = sql.load(__package__, "sign_in_throttle.sql")

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from annals.domain.errors import DomainError
+from annals.domain.errors import DomainError, RateLimited
 from annals.store.errors import DataKeyDeleted
 
 
@@ -197,30 +197,11 @@ class RangeInvalid(DomainError):
     default: ClassVar[str] = "The requested range is not satisfiable."
 
 
-class RateLimited(DomainError):
-    """`retry_after` in seconds, 0 when the caller is told by other headers."""
-
-    type: ClassVar[str] = "general_rate_limit_exceeded"
-    default: ClassVar[str] = "Too many requests. Wait a little and try again."
-
-    def __init__(self, message: str = "", *, retry_after: int = 0) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
-
-
 class IdempotencyBudgetSpent(RateLimited):
     """A project, or a caller, has as many idempotency keys kept as it may."""
 
     type: ClassVar[str] = "idempotency_budget_spent"
     default: ClassVar[str] = "No more idempotency keys are kept. Send the request without one, or try again later."
-
-
-class Busy(DomainError):
-    """This process has as many calls in hand as it may."""
-
-    type: ClassVar[str] = "general_service_unavailable"
-    default: ClassVar[str] = "Too many executions are waited for right now. Try again in a moment."
-    retry_after = 1
 
 
 class CheckpointNotFound(DomainError):

@@ -51,7 +51,8 @@ async def run_now(call: Call, context: Context) -> Finished:
     Raises Busy or RateLimited where too many wait already, or it would not begin soon, with nothing recorded, and
     SynchronousTimeout after the instance's longest wait; the execution is recorded as failed then.
     """
-    with call.services.admission.admitted(context):
+    concurrency = context.policy.scaling.concurrency
+    with call.services.admission.admitted(context.project_id, context.function_id, concurrency):
         return await _run(call, context)
 
 

@@ -5,8 +5,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 
-from annals.app.edge.errors import RateLimited
 from annals.app.edge.networks import network_of
+from annals.domain.errors import RateLimited
 
 MOST_KNOWN, KNOWN_SECONDS = 10_000, 60.0
 """How many good credentials are remembered, and for how long after each use."""

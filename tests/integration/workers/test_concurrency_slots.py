@@ -74,7 +74,7 @@ async def crew(world: World, count: int = 1) -> AsyncIterator[Crew]:
         "contents": world.contents,
         "inline": inline,
         "required": required,
-        "refusals": CONSTRAINT_ERRORS,
+        "constraint_errors": CONSTRAINT_ERRORS,
     }
     logs = [await EventLog.open(world.database, **parts) for _ in range(count)]
     made = Crew([world.executions(await world.process_lease(), log) for log in logs], [], set())

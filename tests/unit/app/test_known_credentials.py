@@ -4,7 +4,6 @@ import asyncio
 
 import pytest
 
-from annals.app.edge.errors import RateLimited
 from annals.app.edge.networks import network_of
 from annals.app.identity import known_credentials
 from annals.app.identity.known_credentials import (
@@ -17,6 +16,7 @@ from annals.app.identity.known_credentials import (
     FailedKeys,
     KnownCredentials,
 )
+from annals.domain.errors import RateLimited
 
 
 class Time:

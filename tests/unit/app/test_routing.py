@@ -5,11 +5,11 @@ import pytest
 
 from annals.app.edge import errors as constraint_errors
 from annals.app.edge.error_answers import STATUS, domain_error_answer, error_answer
-from annals.app.edge.errors import RateLimited, RouteNotFound
+from annals.app.edge.errors import RouteNotFound
 from annals.app.edge.operations import ROUTES
 from annals.app.edge.routing import Operation, Routes
 from annals.domain import errors
-from annals.domain.errors import DomainError, FunctionNotFound
+from annals.domain.errors import DomainError, FunctionNotFound, RateLimited
 
 
 async def nothing(_: object) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from annals.app.edge.errors import RateLimited
 from annals.capacity.concurrency_slots import Places
+from annals.domain.errors import RateLimited
 from annals.store.errors import NoFreeSlot, StoreUnavailable
 from annals.store.log.request import ConcurrencySlot
 from annals.store.postgres.listener import Listener

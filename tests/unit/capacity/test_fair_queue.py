@@ -7,9 +7,9 @@ from collections import Counter
 
 import pytest
 
-from annals.app.edge.errors import RateLimited
 from annals.capacity.fair_queue import FairQueue
 from annals.capacity.tenant_activity import HOLD_SECONDS, SIZE, TenantActivity
+from annals.domain.errors import RateLimited
 
 FEW = 3
 
