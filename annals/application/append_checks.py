@@ -36,7 +36,7 @@ def required(event: Any) -> list[Statement]:
             return [Statement(QUERIES["place_back_of"], {"stream": event.originator_id})]
         case Function.PolicyChanged():
             _, project_id, function_id = event.originator_id.split(":", 2)
-            return [Statement(APPEND["place_back"], {"place": ConcurrencySlot(project_id, function_id).name})]
+            return [Statement(APPEND["announce_freed_slot"], {"slot": ConcurrencySlot(project_id, function_id).name})]
     return []
 
 

@@ -49,20 +49,21 @@ def found_by(race: str) -> Callable[[Mutation], Mutation]:
 def ack_before_commit() -> AbstractContextManager[object]:
     """An append is answered as soon as its statements went well, and committed a moment later."""
 
-    async def together(conn: Any, requests: Sequence[Any]) -> list[Any]:
+    async def together(conn: Any, requests: Sequence[Any], _classify: Any) -> list[Any]:
         events = [event for request in requests for event in request.events]
         insert = (append_modes.QUERIES["insert"], append_modes._columns(events))
-        steps = [append_modes._BEGIN, append_modes._LOCK, insert, *append_modes._after_events(requests)]
-        _, _, places, *returned = await conn.run_pipeline(steps)
-        rows = append_modes._rows(requests, returned)
+        steps = [append_modes._BEGIN, append_modes._LOCK, insert, *append_modes._steps_after_events(requests)]
+        _, _, inserted, *returned = await conn.run_pipeline(steps)
+        rows = append_modes._rows_by_table(requests, returned)
         outcomes: list[Any] = []
         for request, own_rows in zip(requests, rows, strict=True):
-            own, places = places[: len(request.events)], places[len(request.events) :]
+            own, inserted = inserted[: len(request.events)], inserted[len(request.events) :]
             outcomes.append(append_modes._appended(own, own_rows))
         asyncio.get_running_loop().call_later(0.001, lambda: asyncio.ensure_future(_try(conn.execute("COMMIT"))))
         return outcomes
 
-    return mock.patch.object(append_modes, "together", together)
+    mode = append_modes.MODES["together"]._replace(append=together)
+    return mock.patch.dict(append_modes.MODES, together=mode)
 
 
 async def _try(work: Any) -> None:
@@ -164,7 +165,7 @@ def edit_forgets_what_is_due() -> AbstractContextManager[object]:
 def relay_skips_a_position() -> AbstractContextManager[object]:
     """The first event of each batch wakes nobody."""
     real = relay.job_messages
-    return mock.patch.object(relay, "wake_ups", lambda recorded_events: real(list(recorded_events)[1:]))
+    return mock.patch.object(relay, "job_messages", lambda recorded_events: real(list(recorded_events)[1:]))
 
 
 @planted
@@ -216,10 +217,10 @@ def double_enqueue_without_claim() -> AbstractContextManager[object]:
 def retry_without_idempotency() -> AbstractContextManager[object]:
     """An append whose answer was lost is sent again, and what it meets is not recognised as its own."""
 
-    async def conflict(self: Any, conn: Any, waiting: Any, told: Any) -> Any:
-        return told
+    async def conflict(self: Any, conn: Any, queued: Any, outcome: Any) -> Any:
+        return outcome
 
-    return mock.patch.object(GroupAppender, "_or_own", conflict)
+    return mock.patch.object(GroupAppender, "_stored_outcome", conflict)
 
 
 @planted

@@ -14,8 +14,9 @@ from typing import Any
 import psycopg
 from psycopg import errors as pg
 
-from annals.store.log.append_modes import CHANNEL, FREED_SLOTS, LOCK, QUERIES
+from annals.store.log.append_modes import FREED_SLOTS, LOCK, QUERIES
 from annals.store.log.follower import QUERIES as FOLLOWER
+from annals.store.postgres.listener import APPENDS
 from tests.simulation.loop import Node, SimulatedLoop
 from tests.simulation.sessions import Faults, Lock, Pipeline, Session
 from tests.simulation.transactions import STATEMENTS, Key, Row, Tx, UnknownStatement
@@ -271,7 +272,7 @@ class Postgres:
             for event in tx.events:
                 self.streams.setdefault(event["originator_id"], []).append(event)
             self._committed(tx.events)
-            self.notify(CHANNEL, "")
+            self.notify(APPENDS, "")
         for place in dict.fromkeys(tx.told):
             self.notify(FREED_SLOTS, place)
 

@@ -32,8 +32,8 @@ def is_applied(tx: Tx, p: Any) -> list[Row]:
     return [{"applied": True}]
 
 
-@on(APPEND["places"])
-def places(tx: Tx, p: Any) -> list[Row]:
+@on(APPEND["free_slots"])
+def free_slots(tx: Tx, p: Any) -> list[Row]:
     running = [row for _, row in tx.rows("executions") if row["status"] == "processing"]
     rows = []
     for project, function_id in zip(p["projects"], p["functions"], strict=True):
@@ -45,9 +45,9 @@ def places(tx: Tx, p: Any) -> list[Row]:
     return rows
 
 
-@on(APPEND["place_back"])
-def place_back(tx: Tx, p: Any) -> list[Row]:
-    tx.told.append(p["place"])
+@on(APPEND["announce_freed_slot"])
+def announce_freed_slot(tx: Tx, p: Any) -> list[Row]:
+    tx.told.append(p["slot"])
     return []
 
 

@@ -1,9 +1,9 @@
 -- name: lock
--- Take the lock of all appends before any position is given out, and wake the followers at the commit.
+-- Take the lock of all appends before any position is given out, and notify the followers at the commit.
 SELECT pg_advisory_xact_lock(%(key)s), pg_notify('annals_events', '');
 
--- name: places
--- How many more calls of some functions may run at once; of those with no bound nothing is said. True while the lock is held.
+-- name: free_slots
+-- How many more calls of each function with a bound may run at once; the number holds while the lock is held.
 WITH wanted AS (
     SELECT f.project_id, f.function_id, (f.policy #>> '{scaling,concurrency}')::integer AS most
     FROM unnest(%(projects)b::text[], %(functions)b::text[]) AS w (project_id, function_id)
@@ -17,12 +17,12 @@ SELECT w.project_id, w.function_id, w.most - (
 )::integer AS free
 FROM wanted w WHERE w.most > 0;
 
--- name: place_back
--- Who waits for a place of a function is told that one is given back.
-SELECT pg_notify('annals_places', %(place)s);
+-- name: announce_freed_slot
+-- Notify the calls that wait for a concurrency slot that one is free.
+SELECT pg_notify('annals_places', %(slot)s);
 
 -- name: insert
--- A batch of events in order; time is whole milliseconds and never runs against position.
+-- A batch of events in order; time is whole milliseconds and never decreases with position.
 INSERT INTO events (originator_id, originator_version, topic, state, recorded_at)
 SELECT i.stream, i.version, i.topic, i.state, clock.now
 FROM unnest(%(streams)b::text[], %(versions)b::bigint[], %(topics)b::text[], %(states)b::bytea[])
@@ -35,7 +35,7 @@ ORDER BY i.ord
 RETURNING notification_id, recorded_at;
 
 -- name: insert_winners
--- The same batch without the requests of which any event is already there.
+-- The same batch without the requests that have an event whose stream and version are stored already.
 WITH i AS MATERIALIZED (
     SELECT *
     FROM unnest(%(requests)b::int[], %(streams)b::text[], %(versions)b::bigint[], %(topics)b::text[], %(states)b::bytea[])
@@ -57,7 +57,7 @@ ORDER BY i.ord
 RETURNING notification_id, recorded_at, originator_id, originator_version;
 
 -- name: insert_contents
--- The contents of a batch; a blob written for an earlier try of the same append gives way.
+-- The contents of a batch; they replace the contents of an earlier attempt of the same append.
 INSERT INTO contents (stream, version, kind, digest, size, data, blob)
 SELECT * FROM unnest(
     %(streams)b::text[], %(versions)b::bigint[], %(kinds)b::text[], %(digests)b::text[], %(sizes)b::bigint[],
@@ -67,19 +67,19 @@ ON CONFLICT (stream, version, kind) DO UPDATE
     SET digest = excluded.digest, size = excluded.size, data = excluded.data, blob = excluded.blob;
 
 -- name: stored
--- What is stored under some keys, to tell an append whose answer was lost from a conflict.
+-- The events stored under some streams and versions, to tell an append whose answer was lost from a conflict.
 SELECT e.originator_id, e.originator_version, e.topic, e.state, e.notification_id, e.recorded_at
 FROM unnest(%(streams)b::text[], %(versions)b::bigint[]) AS i (stream, version)
 JOIN events e ON e.originator_id = i.stream AND e.originator_version = i.version;
 
 -- name: projects
--- The projects that a batch's requests were authorized for are still there, in these incarnations: else the append is refused.
+-- Fail unless the projects that a batch's requests were authorized for exist in these incarnations.
 SELECT require_projects(%(projects)s::text[], %(incarnations)s::bigint[]);
 
 -- name: data_keys
--- The keys that sealed what a batch records are still their projects': else nobody could read it, and the append is refused.
+-- Fail unless the data keys that sealed a batch's values still belong to their projects.
 SELECT require_data_keys(%(projects)s::text[], %(keys)s::text[]);
 
 -- name: unchanged
--- What was read and not changed is as it was read: else the append is refused as one that lost a race.
+-- Fail as a lost race unless the streams that a command read, and did not change, are at the versions that it read.
 SELECT require_unchanged(%(streams)s::text[], %(versions)s::bigint[]);

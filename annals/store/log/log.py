@@ -192,7 +192,7 @@ class EventLog:
         `dry_run` and `takes` are as in `run`. A slot in `gives_back` is announced to the calls that wait for one.
         Raises Conflict if a stream has moved on, and as `run`.
         """
-        back = () if gives_back is None else (Statement(APPEND["place_back"], {"place": gives_back.name}),)
+        back = () if gives_back is None else (Statement(APPEND["announce_freed_slot"], {"slot": gives_back.name}),)
         try:
             kept = () if dry_run else await self.contents.prepare(contents)
             return await self._append(aggregates, meta, kept, dry_run=dry_run, takes=takes, beside=back)

@@ -1,4 +1,4 @@
-"""What is asked of an append, and what comes back."""
+"""The request of an append, and its result."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -9,11 +9,10 @@ from eventsourcing.persistence import StoredEvent
 from annals.store.errors import RequestTooLarge
 
 EVENT_LIMIT = 1000
-"""Most events of one transaction."""
+"""The largest number of events in one transaction."""
 
 BYTE_LIMIT = 512 * 1024
-"""Most bytes that one transaction sends, statement parameters and contents included."""
-
+"""The largest number of bytes that one transaction sends, statement parameters and contents included."""
 
 _FIXED = {type(None), bool, int, float, datetime}
 
@@ -30,7 +29,7 @@ class Statement(NamedTuple):
 
 
 class ContentRow(NamedTuple):
-    """A content to keep in the same transaction: its bytes, or the key of the blob that already holds them."""
+    """A content to store in the same transaction: its bytes, or the key of the blob that holds them."""
 
     stream: str
     version: int
@@ -42,19 +41,19 @@ class ContentRow(NamedTuple):
 
 
 class ConcurrencySlot(NamedTuple):
-    """One of the calls that a function may run at once, where its policy says how many."""
+    """One of the calls that a function may run at once, if its policy bounds them."""
 
     project_id: str
     function_id: str
 
     @property
     def name(self) -> str:
-        """How it is told of when one is given back."""
+        """Return the name under which a freed slot is announced."""
         return f"{self.project_id}:{self.function_id}"
 
 
 class SealingKey(NamedTuple):
-    """A project, and the id of the data key that sealed a value of it."""
+    """A project, and the id of the data key that sealed one of its values."""
 
     project_id: str
     key_id: str
@@ -74,17 +73,17 @@ class BuildSlot(NamedTuple):
 
 
 class AppendRequest(NamedTuple):
-    """One all-or-nothing append: events first, then contents and statements; refused where its `place` is not free.
+    """One all-or-nothing append: events first, then contents and statements.
 
-    `sealed` are the keys that sealed its values: it is refused where one is no longer its project's. With an
-    `incarnation` it is refused where the project is gone or was created again. A request that is `alone` shares no
-    transaction: it removes rows that the checks of other requests read.
+    The append fails if its `slot` is not free, if one of the `sealed` keys no longer belongs to its project, or if the
+    project of `incarnation` was deleted or created again. A request that is `alone` shares no transaction: it removes
+    rows that the checks of other requests read.
     """
 
     events: Sequence[StoredEvent]
     statements: Sequence[Statement] = ()
     contents: Sequence[ContentRow] = ()
-    place: ConcurrencySlot | BuildSlot | None = None
+    slot: ConcurrencySlot | BuildSlot | None = None
     sealed: frozenset[SealingKey] = frozenset()
     incarnation: Incarnation | None = None
     alone: bool = False
@@ -95,7 +94,7 @@ class AppendRequest(NamedTuple):
 
 
 class Appended(NamedTuple):
-    """A committed append: the events' positions in order, their common time, and the rows of statements by table."""
+    """A committed append: the positions of its events, their common time, and the rows of its statements by table."""
 
     positions: Sequence[int]
     recorded_at: datetime
@@ -103,7 +102,7 @@ class Appended(NamedTuple):
 
 
 def measure(request: AppendRequest) -> int:
-    """Bytes a request sends, nearly. Raises RequestTooLarge over a batch's bounds, ValueError without events."""
+    """Return about how many bytes a request sends. Raises RequestTooLarge, and ValueError without events."""
     if not request.events:
         raise ValueError("An append without events records nothing")
     size = sum(len(e.state) + len(str(e.originator_id)) + len(e.topic) + 8 for e in request.events)
@@ -119,7 +118,7 @@ def measure(request: AppendRequest) -> int:
 
 def _weight(value: object) -> int:
     kind = type(value)
-    if kind is str or kind is bytes:  # as all but always, and what asks for less costs a fifth of an append
+    if kind is str or kind is bytes:  # nearly all values; a slower check here costs a fifth of an append
         return len(value)  # type: ignore[arg-type]
     if kind in _FIXED:
         return 16
@@ -129,5 +128,5 @@ def _weight(value: object) -> int:
         return sum(map(_weight, value.values())) + 64
     if isinstance(value, Sequence | set | frozenset):
         return sum(map(_weight, value))
-    inner = getattr(value, "obj", None)  # psycopg's Json and Jsonb wrap what they send
+    inner = getattr(value, "obj", None)  # the value inside psycopg's Json or Jsonb
     return 16 if inner is None else _weight(inner)

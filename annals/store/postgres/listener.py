@@ -9,8 +9,10 @@ from contextlib import asynccontextmanager
 import psycopg
 import structlog
 
-from annals.store.log.append_modes import CHANNEL
 from annals.store.postgres.database import Database
+
+APPENDS = "annals_events"
+"""The channel that each append notifies at its commit."""
 
 ALL = ""
 """Said of what has no name, or of anything there is."""
@@ -27,7 +29,7 @@ log = structlog.get_logger(__name__)
 class OnDemand:
     """One listener for all of a process that want to hear of commits: there while somebody does."""
 
-    def __init__(self, database: Database, channel: str = CHANNEL) -> None:
+    def __init__(self, database: Database, channel: str = APPENDS) -> None:
         self._database, self._channel = database, channel
         self._stack = contextlib.AsyncExitStack()
         self._inside = 0
@@ -56,7 +58,7 @@ class Listener:
     new connection, one more of its `sessions`, wakes all and counts for every name.
     """
 
-    def __init__(self, database: Database, channel: str = CHANNEL) -> None:
+    def __init__(self, database: Database, channel: str = APPENDS) -> None:
         self._database, self._channel = database, channel
         self._heard = asyncio.Event()
         self._counts: Counter[str] = Counter()
@@ -66,7 +68,7 @@ class Listener:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, database: Database, channel: str = CHANNEL) -> AsyncIterator["Listener"]:
+    async def open(cls, database: Database, channel: str = APPENDS) -> AsyncIterator["Listener"]:
         """Listen in the background until leaving."""
         listener = cls(database, channel)
         task = asyncio.create_task(listener._listen(), name="log-listener")

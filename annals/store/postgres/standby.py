@@ -48,13 +48,13 @@ class Standby:
     def __init__(self, connect: Callable[[str], Awaitable[Connection]]) -> None:
         self._connect = connect
         self._watched: dict[Connection, _Watched] = {}
-        self._told: list[Callable[[], None]] = []
+        self._callbacks: list[Callable[[], None]] = []
         self._task: asyncio.Task[None] | None = None
         self.away = False
 
-    def tell(self, told: Callable[[], None]) -> None:
-        """Have a function called whenever `away` has changed."""
-        self._told.append(told)
+    def on_change(self, callback: Callable[[], None]) -> None:
+        """Call a function whenever `away` has changed."""
+        self._callbacks.append(callback)
 
     @contextmanager
     def watching(self, conn: Connection, *, ends: bool) -> Iterator[None]:
@@ -122,5 +122,5 @@ class Standby:
             return
         self.away = away
         log.warning("standby_away" if away else "standby_back")
-        for told in self._told:
-            told()
+        for callback in self._callbacks:
+            callback()

@@ -9,6 +9,7 @@ from eventsourcing.persistence import StoredEvent
 
 from annals.store.errors import AnswerLost, StoreUnavailable, StreamConflict
 from annals.store.log import append_modes
+from annals.store.log.append_modes import Classify, Outcome
 from annals.store.log.group_append import GroupAppender, session_limits
 from annals.store.log.request import Appended, AppendRequest, Statement
 from annals.store.postgres.database import Connection, Database
@@ -205,18 +206,18 @@ async def test_a_process_that_stops_with_the_lock_in_hand_loses_it(appender: Gro
 async def test_a_commit_whose_answer_was_lost_counts_once(
     appender: GroupAppender, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = append_modes.together
+    real = append_modes.MODES["together"]
     lost: list[bool] = []
 
-    async def answer_lost(conn: Connection, requests: Sequence[AppendRequest]) -> object:
-        done = await real(conn, requests)
+    async def answer_lost(conn: Connection, requests: Sequence[AppendRequest], classify: Classify) -> list[Outcome]:
+        done = await real.append(conn, requests, classify)
         if not lost:
             lost.append(True)
             await conn.close()
             raise psycopg.OperationalError("the connection broke after the commit")
         return done
 
-    monkeypatch.setattr(append_modes, "together", answer_lost)
+    monkeypatch.setitem(append_modes.MODES, "together", real._replace(append=answer_lost))
 
     appended = await appender.append(request(event("a:p")))
 

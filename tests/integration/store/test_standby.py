@@ -12,6 +12,7 @@ import pytest
 from annals.store.coordination.leases import Leases
 from annals.store.errors import StandbyAway, StoreUnavailable, StreamConflict
 from annals.store.log import append_modes
+from annals.store.log.append_modes import Classify, Outcome
 from annals.store.log.group_append import GroupAppender
 from annals.store.log.request import Appended, AppendRequest
 from annals.store.postgres import standby
@@ -144,11 +145,11 @@ async def test_append_that_committed_after_the_reconnect_waits_for_a_barrier_of_
     appender: GroupAppender, pair: Replicated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An abandoned session may commit after the new connection's barrier, and its events are found after that."""
-    real_together, real_stored = append_modes.together, append_modes.stored
+    real, real_stored = append_modes.MODES["together"], append_modes.stored
 
-    async def answer_lost(conn: Connection, requests: Sequence[AppendRequest]) -> object:
-        monkeypatch.setattr(append_modes, "together", real_together)
-        await real_together(conn, requests)
+    async def answer_lost(conn: Connection, requests: Sequence[AppendRequest], classify: Classify) -> list[Outcome]:
+        monkeypatch.setitem(append_modes.MODES, "together", real)
+        await real.append(conn, requests, classify)
         await conn.close()
         raise psycopg.OperationalError("the connection broke after the commit")
 
@@ -157,7 +158,7 @@ async def test_append_that_committed_after_the_reconnect_waits_for_a_barrier_of_
         await asyncio.to_thread(pair.standby.stop)
         return found
 
-    monkeypatch.setattr(append_modes, "together", answer_lost)
+    monkeypatch.setitem(append_modes.MODES, "together", real._replace(append=answer_lost))
     monkeypatch.setattr(append_modes, "stored", found_and_standby_gone)
     append = asyncio.create_task(appender.append(request(event("a:p"))))
     await asyncio.to_thread(pair.waiting)

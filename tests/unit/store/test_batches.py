@@ -9,7 +9,7 @@ from eventsourcing.persistence import StoredEvent
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annals.store.log.batches import QueuedAppend, take
+from annals.store.log.group_append import QueuedAppend, take_batch
 from annals.store.log.request import BYTE_LIMIT, EVENT_LIMIT, Appended, AppendRequest
 
 loop = asyncio.new_event_loop()
@@ -51,7 +51,7 @@ def test_everybody_goes_once_in_bounded_batches_and_in_order_on_each_stream(ever
     queue = deque(everybody)
     gone: list[QueuedAppend] = []
     while queue:
-        batch = take(queue)
+        batch = take_batch(queue)
         if not batch:
             assert not queue
             break
@@ -72,20 +72,20 @@ def test_everybody_goes_once_in_bounded_batches_and_in_order_on_each_stream(ever
 def test_independent_requests_share_one_batch() -> None:
     queue = deque(waiting(str(number)) for number in range(50))
 
-    assert len(take(queue)) == 50
+    assert len(take_batch(queue)) == 50
 
 
 def test_a_second_request_for_a_stream_waits_and_so_does_who_depends_on_it() -> None:
     first, second, third, free = waiting("a"), waiting("a", "b"), waiting("b"), waiting("c")
 
-    assert take(queue := deque([first, second, third, free])) == [first, free]
-    assert take(queue) == [second]
-    assert take(queue) == [third]
+    assert take_batch(queue := deque([first, second, third, free])) == [first, free]
+    assert take_batch(queue) == [second]
+    assert take_batch(queue) == [third]
 
 
 def test_a_request_whose_connection_broke_goes_alone() -> None:
     first, broke, last = waiting("a"), waiting("b", losses=1), waiting("c")
 
-    assert take(queue := deque([first, broke, last])) == [first]
-    assert take(queue) == [broke]
-    assert take(queue) == [last]
+    assert take_batch(queue := deque([first, broke, last])) == [first]
+    assert take_batch(queue) == [broke]
+    assert take_batch(queue) == [last]
