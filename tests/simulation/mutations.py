@@ -268,7 +268,7 @@ def builds_of_the_lost_stay() -> AbstractContextManager[object]:
     return mock.patch.object(reaper, "take_back", take_back)
 
 
-@found_by("wake_ups_come_twice")
+@found_by("job_messages_come_twice")
 def build_runs_without_a_claim() -> AbstractContextManager[object]:
     """A build that is wanted is begun by whoever hears of it."""
 
