@@ -18,7 +18,7 @@ from annals.domain.execution import Execution, Ran, Request
 from annals.domain.function import Configuration, Function
 from annals.projections.following import FOLLOWING
 from annals.projections.inline import TABLES
-from annals.projections.own_models import Bounds, ReadModel, RecordedEvent, fold
+from annals.projections.own_models import FoldBounds, ReadModel, RecordedEvent, fold
 from annals.projections.replay import replay
 from annals.projections.replay.refill import Progress
 from annals.store.log.follower import Follower
@@ -167,7 +167,7 @@ class Hours(ReadModel):
 
 
 async def _fold(log: EventLog) -> int:
-    return (await fold(log.reader, Hours(), Bounds(0, await log.reader.position()))).events
+    return (await fold(log.reader, Hours(), FoldBounds(0, await log.reader.position()))).events
 
 
 async def _follow(log: EventLog, name: str) -> int:

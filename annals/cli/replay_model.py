@@ -12,7 +12,7 @@ import psycopg
 
 from annals.cli.options import answer, table
 from annals.cli.progress import interruptible
-from annals.projections.own_models import Bounds, Folded, ModelInvalid, ReadModel, Stopped, fold, keep, load
+from annals.projections.own_models import FoldBounds, FoldResult, ModelInvalid, ReadModel, Stopped, fold, keep, load
 from annals.store.log.log import EventLog
 
 
@@ -38,7 +38,7 @@ def replay_model(wish: Wish, run: Callable[[Callable[[EventLog], Any]], Any]) ->
     except ModelInvalid as error:
         raise click.ClickException(str(error)) from None
 
-    async def work(log: EventLog) -> Folded:
+    async def work(log: EventLog) -> FoldResult:
         bounds = await _bounds(log, wish)
         folded = await fold(log.reader, model, bounds, lambda position, events: bar.at(position, bounds.until, events))
         if wish.table:
@@ -47,7 +47,7 @@ def replay_model(wish: Wish, run: Callable[[Callable[[EventLog], Any]], Any]) ->
 
     try:
         with interruptible("nothing was kept.") as bar:
-            folded: Folded = run(work)
+            folded: FoldResult = run(work)
     except (ModelInvalid, Stopped) as error:
         raise click.ClickException(str(error)) from None
     except psycopg.DataError as error:
@@ -56,11 +56,11 @@ def replay_model(wish: Wish, run: Callable[[Callable[[EventLog], Any]], Any]) ->
     _tell(wish, model, folded)
 
 
-async def _bounds(log: EventLog, wish: Wish) -> Bounds:
+async def _bounds(log: EventLog, wish: Wish) -> FoldBounds:
     newest = await log.reader.position()
     after = 0 if wish.since is None else await _position(log, wish.since, "--since", before=True)
     until = newest if wish.until is None else await _position(log, wish.until, "--until")
-    return Bounds(after, min(until, newest), wish.project, wish.seconds, wish.memory)
+    return FoldBounds(after, min(until, newest), wish.project, wish.seconds, wish.memory)
 
 
 async def _position(log: EventLog, text: str, option: str, *, before: bool = False) -> int:
@@ -74,7 +74,7 @@ async def _position(log: EventLog, text: str, option: str, *, before: bool = Fal
     return await log.reader.position_at(moment - timedelta(milliseconds=1) if before else moment)
 
 
-def _tell(wish: Wish, model: ReadModel, folded: Folded) -> None:
+def _tell(wish: Wish, model: ReadModel, folded: FoldResult) -> None:
     names = list(model.columns)
     if wish.table:
         content = {"table": f"models.{wish.table}", "rows": len(folded.rows), "position": folded.position}

@@ -1,4 +1,4 @@
-"""The read models that follow the log: the keeper runs a follower for each, `replay` rebuilds them."""
+"""The read models that follow the log. The keeper runs a follower for each, and `replay` rebuilds them."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -9,9 +9,9 @@ from annals.store.log.follower import Handle
 
 
 class Following(NamedTuple):
-    """`handle` is a follower's handler, of events that it `wants` (None: of all); it writes to `tables` alone.
+    """A follower's handler `handle`, the events it `wants` (None: all), and the `tables` that it writes.
 
-    `gather_seconds` is how far behind it may be for cheaper batches; `refilling` makes a rebuild's own handler.
+    It may lag by `gather_seconds`, so that batches are larger and cheaper. `refilling` returns a rebuild's handler.
     """
 
     handle: Handle
@@ -22,11 +22,11 @@ class Following(NamedTuple):
 
 
 FOLLOWING: Mapping[str, Following] = {
-    "usage": Following(  # readers count what is not booked yet
+    "usage": Following(  # readers add the events after its checkpoint
         follower.follow, follower.TABLES, gather_seconds=0.3, refilling=follower.refilling
     ),
     "schedules": Following(schedules.follow, schedules.TABLES, schedules.wants),
     "audit": Following(audit.follow, audit.TABLES),
     row_versions.FOLLOWER: Following(row_versions.follow, row_versions.TABLES),
 }
-"""By the follower's name, which is that of its checkpoint."""
+"""By the follower's name, which is also the name of its checkpoint."""

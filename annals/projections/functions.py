@@ -11,6 +11,8 @@ from annals.store.log.request import Statement
 from annals.store.postgres import sql
 
 QUERIES = sql.load(__package__, "functions.sql")
+READING_STATEMENTS = frozenset({QUERIES["variables_of"]})
+"""Statements that change no row: an append returns their rows with those of the function."""
 
 
 def _created(event: Function.Created) -> list[Statement]:

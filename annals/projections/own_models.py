@@ -1,4 +1,4 @@
-"""Read models of one's own: a class in a file, folded over the log when somebody asks for it.
+"""Read models that users write: a class in a file, folded over the log on request.
 
 from annals.projections.own_models import RecordedEvent, ReadModel
 
@@ -9,8 +9,8 @@ class Failures(ReadModel):
     def __init__(self) -> None:
         self.failures: dict[str, int] = {}
 
-    def apply(self, fact: RecordedEvent) -> None:
-        function = fact.event.ran.deployment_id if fact.event.ran else "none"
+    def apply(self, recorded_event: RecordedEvent) -> None:
+        function = recorded_event.event.ran.deployment_id if recorded_event.event.ran else "none"
         self.failures[function] = self.failures.get(function, 0) + 1
 
     def rows(self):
@@ -33,7 +33,7 @@ from psycopg.sql import SQL, Identifier, Literal
 from annals.store.log.reader import EventReader, RecordedEvent
 from annals.store.postgres.database import Database
 
-__all__ = ["Bounds", "Folded", "ModelInvalid", "ReadModel", "RecordedEvent", "Stopped", "fold", "keep", "load"]
+__all__ = ["FoldBounds", "FoldResult", "ModelInvalid", "ReadModel", "RecordedEvent", "Stopped", "fold", "keep", "load"]
 
 SCHEMA = "models"
 BATCH = 5000
@@ -42,31 +42,33 @@ _TYPE = re.compile(r"[a-z][a-z0-9 ]{0,40}(\[\])?", re.ASCII)
 
 
 class ReadModel(ABC):
-    """One fold over the log. `columns` are the names and Postgres types of its rows, in their order; `topics` are the
-    only events it is shown, all of them when there is none."""
+    """A fold over the log, to be subclassed in a user's file.
+
+    `columns` are the names and Postgres types of the rows' values, in order. `topics` select the events, none: all.
+    """
 
     columns: ClassVar[Mapping[str, str]]
     topics: ClassVar[Sequence[str]] = ()
 
     @abstractmethod
     def apply(self, recorded_event: RecordedEvent) -> None:
-        """Take one event in: `fact.position`, `.recorded_at`, `.project`, and `.event` with its fields."""
+        """Apply one event: it has `position`, `recorded_at`, `project`, and `event` with its fields."""
 
     @abstractmethod
     def rows(self) -> Iterable[Sequence[Any]]:
-        """What came of it, a value for each column."""
+        """Return the result, a value for each column."""
 
 
 class ModelInvalid(Exception):
-    """A file that holds no usable model, or a model that failed at an event."""
+    """A file without a usable model, or a model that raised an exception."""
 
 
 class Stopped(Exception):
-    """A fold that reached a bound before the end of the log; nothing of it is kept."""
+    """A fold that reached a bound before the end of the log. Its rows are discarded."""
 
 
-class Bounds(NamedTuple):
-    """Where a fold begins and ends, and what it may take: seconds, and megabytes of this process."""
+class FoldBounds(NamedTuple):
+    """The positions of a fold, its seconds, and the megabytes that this process may use."""
 
     after: int
     until: int
@@ -75,8 +77,8 @@ class Bounds(NamedTuple):
     megabytes: int = 2048
 
 
-class Folded(NamedTuple):
-    """A finished fold: rows, the position that they are of, and how many events it was shown in how many seconds."""
+class FoldResult(NamedTuple):
+    """A finished fold: its rows, their position, the number of events, and the seconds it took."""
 
     rows: list[Sequence[Any]]
     position: int
@@ -85,16 +87,16 @@ class Folded(NamedTuple):
 
 
 Report = Callable[[int, int], None]
-"""Told the position and the number of events so far."""
+"""Receives the position and the number of events so far."""
 
 
 def load(path: Path, name: str = "") -> ReadModel:
-    """Run a user's file and make the model that it defines, by name when there are several. Raises ModelInvalid."""
+    """Run a user's file, and return its model: the only one, or the one of that name. Raises ModelInvalid."""
     if not path.is_file():
         raise ModelInvalid(f"There is no file {path}.")
     spec = importlib.util.spec_from_file_location("annals_own_model", path)
     if spec is None or spec.loader is None:
-        raise ModelInvalid(f"{path} is no Python file: its name ends in .py.")
+        raise ModelInvalid(f"{path} is not a Python file. Its name must end in .py.")
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
@@ -113,28 +115,28 @@ def load(path: Path, name: str = "") -> ReadModel:
             if found
             else f"{path} defines no class of annals.projections.own_models.ReadModel."
         )
-    return _made(found[name or next(iter(found))], path)
+    return _instance(found[name or next(iter(found))], path)
 
 
-def _made(kind: type[ReadModel], path: Path) -> ReadModel:
+def _instance(kind: type[ReadModel], path: Path) -> ReadModel:
     columns = getattr(kind, "columns", None)
     if not isinstance(columns, Mapping) or not columns:
         raise ModelInvalid(f"{kind.__name__} in {path} needs `columns`: the names and Postgres types of its rows.")
     wrong = [name for name, kind_of in columns.items() if not (_NAME.fullmatch(name) and _TYPE.fullmatch(kind_of))]
     if wrong:
-        raise ModelInvalid(f"{kind.__name__} in {path} has a column {wrong[0]!r} that Postgres would not take.")
+        raise ModelInvalid(f"{kind.__name__} in {path} has a column {wrong[0]!r} that Postgres rejects.")
     try:
         return kind()
     except Exception as error:
-        raise ModelInvalid(f"{kind.__name__} in {path} cannot be made: {type(error).__name__}: {error}") from error
+        raise ModelInvalid(f"{kind.__name__} in {path} cannot be created: {type(error).__name__}: {error}") from error
 
 
 async def fold(
-    reader: EventReader, model: ReadModel, bounds: Bounds, report: Report = lambda _position, _events: None
-) -> Folded:
-    """Show a model the events within bounds, reading the next ones meanwhile.
+    reader: EventReader, model: ReadModel, bounds: FoldBounds, report: Report = lambda _position, _events: None
+) -> FoldResult:
+    """Apply the events within bounds to a model; the next batch is read meanwhile.
 
-    Raises ModelInvalid when the model fails, with the position; Stopped at a bound; CancelledError when cancelled.
+    Raises ModelInvalid with the position if the model fails, Stopped at a bound, and CancelledError.
     """
     began = time.monotonic()
     position, events = bounds.after, 0
@@ -146,7 +148,7 @@ async def fold(
             _apply(model, batch)
             position, events = batch[-1].position, events + len(batch)
             report(position, events)
-            _judge(bounds, position, events, time.monotonic() - began)
+            _check_bounds(bounds, position, events, time.monotonic() - began)
     finally:
         reading.cancel()
     try:
@@ -155,20 +157,20 @@ async def fold(
         raise ModelInvalid(f"The model's rows failed: {type(error).__name__}: {error}") from error
     if any(len(row) != len(model.columns) for row in rows):
         raise ModelInvalid(f"The model's rows do not have a value for each of {', '.join(model.columns)}.")
-    return Folded(rows, bounds.until, events, time.monotonic() - began)
+    return FoldResult(rows, bounds.until, events, time.monotonic() - began)
 
 
-async def _read(reader: EventReader, model: ReadModel, position: int, bounds: Bounds) -> list[RecordedEvent]:
+async def _read(reader: EventReader, model: ReadModel, position: int, bounds: FoldBounds) -> list[RecordedEvent]:
     return await reader.after(position, BATCH, project=bounds.project, until=bounds.until, topics=model.topics)
 
 
 def _apply(model: ReadModel, batch: Sequence[RecordedEvent]) -> None:
-    wanted, apply = frozenset(model.topics), model.apply
+    topics = frozenset(model.topics)
     for recorded_event in batch:
-        if wanted and type(recorded_event.event).TOPIC not in wanted:
-            continue  # from an archive, which is read whole
+        if topics and type(recorded_event.event).TOPIC not in topics:
+            continue  # archives are read whole
         try:
-            apply(recorded_event)
+            model.apply(recorded_event)
         except Exception as error:
             raise ModelInvalid(
                 f"The model failed at position {recorded_event.position} ({type(recorded_event.event).TOPIC}): "
@@ -176,8 +178,8 @@ def _apply(model: ReadModel, batch: Sequence[RecordedEvent]) -> None:
             ) from error
 
 
-def _judge(bounds: Bounds, position: int, events: int, seconds: float) -> None:
-    reached = f"at position {position} of {bounds.until}, after {events:,} events; nothing was kept"
+def _check_bounds(bounds: FoldBounds, position: int, events: int, seconds: float) -> None:
+    reached = f"at position {position} of {bounds.until}, after {events:,} events; no rows were kept"
     if seconds > bounds.seconds:
         raise Stopped(f"Stopped after {bounds.seconds:g} seconds, {reached}. Allow more with --seconds.")
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -185,13 +187,13 @@ def _judge(bounds: Bounds, position: int, events: int, seconds: float) -> None:
         raise Stopped(f"Stopped at {used:.0f} MB of memory, {reached}. Allow more with --memory.")
 
 
-async def keep(database: Database, table: str, model: ReadModel, folded: Folded) -> None:
-    """Put rows into a table of the schema `models`, in the place of what it held; readers see the one or the other.
+async def keep(database: Database, table: str, model: ReadModel, folded: FoldResult) -> None:
+    """Replace the rows of a table in the schema `models`, in one transaction.
 
-    Raises ModelInvalid for a name or values that Postgres does not take.
+    Raises ModelInvalid for a name or values that Postgres rejects.
     """
     if not _NAME.fullmatch(table):
-        raise ModelInvalid(f"{table!r} is no name for a table: small letters, digits and underscores.")
+        raise ModelInvalid(f"{table!r} is not a table name. Use lower-case letters, digits and underscores.")
     target = Identifier(SCHEMA, table)
     columns = SQL(", ").join(
         SQL("{} {}").format(Identifier(name), _type(kind)) for name, kind in model.columns.items()

@@ -23,8 +23,8 @@ class Topics(ReadModel):
     def __init__(self):
         self.counted = Counter()
 
-    def apply(self, fact):
-        self.counted[type(fact.event).TOPIC] += 1
+    def apply(self, recorded_event):
+        self.counted[type(recorded_event.event).TOPIC] += 1
 
     def rows(self):
         return sorted(self.counted.items())

@@ -37,12 +37,12 @@ class AttemptActor:
         await self.run(functions.change_policy, self.fn(one), policy=policy)
 
     async def request_twice(self, one: int, other: int, flag: bool) -> None:
-        """A call that is tried so often."""
+        """Request a call with two attempts."""
         retries = Retries(attempts=2, max_age_seconds=14 * 86_400 * 3650)
         await self.call(one, other, "/", trigger="schedule" if flag else "http", retries=retries)
 
     async def call(self, one: int, other: int, path: str, **recorded_events: Any) -> None:
-        """A function is called."""
+        """Request a call of a function."""
         await self.run(
             executions.request_execution,
             Execution.absent(self.p, f"e{one}"),
@@ -57,7 +57,7 @@ class AttemptActor:
         )
 
     async def attempt(self, one: int, other: int, flag: bool) -> None:
-        """Claim what waits, and fail."""
+        """Claim a waiting execution, and fail it."""
         ran = Ran(
             deployment_id="d1", function_version=3, environment_digest="x", specification="s-1vcpu-1gb", run_ms=31
         )  # fmt: skip
@@ -69,7 +69,7 @@ class AttemptActor:
         await self.log.record([execution], meta=META)
 
     async def cut(self, one: int, other: int, flag: bool) -> None:
-        """Cancel what runs; what it had written comes later."""
+        """Cancel a running execution; its output is recorded later."""
         execution = await self.log.load(self.exe(one))
         execution.claim("w")
         execution.cancel()

@@ -1,4 +1,4 @@
-"""How a random history ends: with followers that have seen all of it, and a rebuild to compare with."""
+"""The end of a random history: followers catch up, and a rebuild is compared with the live rows."""
 
 import random
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from annals.store.log.log import EventLog
 
 
 async def to_the_end(followers: Sequence[Follower]) -> None:
-    """In larger batches than meanwhile: how events are cut into batches makes no difference."""
+    """Let followers catch up in larger batches than before: the batch size makes no difference."""
     for follower in followers:
         follower.batch = 100
         while await follower.catch_up():
@@ -22,9 +22,9 @@ async def to_the_end(followers: Sequence[Follower]) -> None:
 
 
 async def checked(log: EventLog, chance: random.Random) -> list[Comparison]:
-    """What a check finds, and what one of the inline tables does in small batches between which few executions wait."""
+    """Return the comparisons of a check, and of a check in small batches with a small buffer of executions."""
     found = await check(log.database, log.reader, report=lambda _: None)
     with pytest.MonkeyPatch.context() as small:
         small.setattr(refill, "BATCH", chance.randrange(5, 40))
-        small.setattr(executions_fold, "MOST_OPEN", chance.randrange(4))
+        small.setattr(executions_fold, "MAX_BUFFERED", chance.randrange(4))
         return [*found, *await check(log.database, log.reader, TABLES, report=lambda _: None)]

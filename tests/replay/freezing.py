@@ -1,7 +1,7 @@
-"""Logs of released versions, frozen with what they fold to: `python -m tests.replay.freezing 0.1.0` freezes this one.
+"""Frozen logs of released versions; `python -m tests.replay.freezing 0.1.0` freezes this version.
 
-A frozen log is an export with everything in it. Beside it lies, for each table of a read model, which columns there
-were, how many rows, and their digest: later versions may add columns, and must fold what was there to the same.
+A frozen log is an export of everything. A file beside it holds, for each table of a read model, its columns, the
+number of rows, and their digest. Later versions may add columns, but must fold the frozen ones to the same rows.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ Sums = dict[str, dict[str, Any]]
 
 
 def versions() -> list[str]:
-    """The released versions whose logs are kept."""
+    """Return the released versions that have a frozen log."""
     return sorted(path.name.removesuffix(".ndjson.zst") for path in FROZEN.glob("*.ndjson.zst"))
 
 
@@ -41,18 +41,18 @@ def log_of(version: str) -> Path:
 
 
 def sums_of(version: str) -> Sums:
-    """What a frozen log folded to when it was frozen."""
+    """Return the columns, rows and digests of a frozen log."""
     read: Sums = json.loads((FROZEN / f"{version}.json").read_text())
     return read
 
 
 async def sums(database: Database, columns: dict[str, list[str]]) -> Sums:
-    """Rows and digest of some columns of each table, whatever the order of rows."""
+    """Return the number of rows and the digest of some columns of each table; the order of rows does not count."""
     return {table: await _sum(database, table, names) for table, names in columns.items()}
 
 
 async def columns_of(database: Database, tables: Iterable[str] = TABLES) -> dict[str, list[str]]:
-    """The columns of tables, in alphabetical order."""
+    """Return the columns of tables, in alphabetical order."""
     query = (
         "SELECT table_name, column_name FROM information_schema.columns"
         " WHERE table_schema = 'public' AND table_name = ANY(%s) ORDER BY table_name, column_name"
@@ -72,7 +72,7 @@ async def _sum(database: Database, table: str, columns: list[str]) -> dict[str, 
 
 
 async def freeze(url: str, folder: Path, version: str) -> None:
-    """Let the same random things happen as in the tests of replays, and keep the log with what it folds to."""
+    """Record a random history as the replay tests do, and freeze its log and the digests of its rows."""
     chance = random.Random(version)
     async with Instance.opened(url, folder / "instance") as instance:
         await instance.fill()

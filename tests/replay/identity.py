@@ -1,4 +1,4 @@
-"""What may happen to users, teams and a project's settings in a random history."""
+"""Steps of a random history for users, teams and a project's settings."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -27,7 +27,7 @@ IDENTITY_BEGINNING: list[tuple[str, int, int, bool]] = [
 
 
 class IdentityActor:
-    """The steps; what runs commands, and the project, are the whole actor's."""
+    """The steps; the complete actor runs the commands and knows the project."""
 
     p: str
     numbers: Iterator[int]
@@ -42,15 +42,13 @@ class IdentityActor:
         return Team.key(self.p, f"t{one % 3}")
 
     async def create_user(self, one: int, other: int, flag: bool) -> None:
-        recorded_events = {
+        fields = {
             "email": f"{other}@x.test" if flag else "",
             "phone": "" if flag else f"+49{other}",
             "name": f"N{one}",
         }
         key = User.absent(self.p, f"u{one % 4}")
-        await self.run(
-            users.create_user, key, project_id=self.p, user_id=f"u{one % 4}", sealed_password="s", **recorded_events
-        )
+        await self.run(users.create_user, key, project_id=self.p, user_id=f"u{one % 4}", sealed_password="s", **fields)
 
     async def change_user(self, one: int, other: int, flag: bool) -> None:
         commands: list[tuple[Any, dict[str, Any]]] = [

@@ -1,4 +1,4 @@
-"""What may happen to sources in repositories, and to the installations that they are fetched by."""
+"""Steps of a random history for sources in repositories and for installations."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ REPOSITORY_BEGINNING: list[tuple[str, int, int, bool]] = [
 
 
 class RepositoryActor:
-    """The steps; what runs commands, and the project, are the whole actor's."""
+    """The steps; the complete actor runs the commands and knows the project."""
 
     p: str
 

@@ -1,4 +1,4 @@
-"""Reverts in a random history: to any moment of a function, with deployments that are gone taken up again."""
+"""Reverts in a random history: to any moment of a function, also with deleted deployments restored."""
 
 from typing import Any
 
@@ -9,8 +9,8 @@ from annals.domain.function import Function
 from annals.store.log.log import EventLog
 
 
-class UndoingActor:
-    """The step; what runs commands, and the project, are the whole actor's."""
+class RevertingActor:
+    """The step; the complete actor runs the commands and knows the project."""
 
     p: str
     log: EventLog
@@ -37,7 +37,7 @@ class UndoingActor:
         await self.run(revert_function, Function.key(self.p, then.function_id), *keys, **arguments)
 
     async def revival(self, then: Function, position: int) -> Revival | None:
-        """What the API does only with a deployment that is gone, here with any that was ready."""
+        """Revive a deployment that was ready. The API does so for deleted ones only."""
         key = Deployment.absent(self.p, then.deployment_id)
         former = await self.log.reader.aggregate_at(key, position)
         if not isinstance(former, Deployment) or former.source is None or former.artefact is None:

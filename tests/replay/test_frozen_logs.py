@@ -1,4 +1,4 @@
-"""The logs of every released version fold to what they folded to then."""
+"""The log of every released version folds to the same rows as in that version."""
 
 import importlib.metadata
 from pathlib import Path
@@ -11,12 +11,12 @@ from tests.integration.portable.instances import Instance
 from tests.replay.freezing import log_of, sums, sums_of, versions
 
 
-def test_this_release_is_among_them() -> None:
+def test_this_release_has_a_frozen_log() -> None:
     assert importlib.metadata.version("annals") in versions(), "python -m tests.replay.freezing <version>"
 
 
 @pytest.mark.parametrize("version", versions())
-async def test_a_frozen_log_folds_to_what_it_folded_to(empty_database_url: str, tmp_path: Path, version: str) -> None:
+async def test_frozen_log_folds_to_the_same_rows(empty_database_url: str, tmp_path: Path, version: str) -> None:
     migrate(empty_database_url)
     frozen = sums_of(version)
     async with Instance.opened(empty_database_url, tmp_path / "instance") as instance:

@@ -1,4 +1,4 @@
-"""Whatever happens, in whatever order: a rebuild gives the rows that were served, and followers agree with it."""
+"""After any random history a rebuild gives the served rows, and followers agree with it."""
 
 import asyncio
 import itertools
@@ -37,7 +37,7 @@ from tests.replay.attempts import ATTEMPT_ACTIONS, NOW, AttemptActor
 from tests.replay.ending import checked, to_the_end
 from tests.replay.identity import IDENTITY_ACTIONS, IDENTITY_BEGINNING, IdentityActor
 from tests.replay.repositories import REPOSITORY_ACTIONS, REPOSITORY_BEGINNING, RepositoryActor
-from tests.replay.reverting import UndoingActor
+from tests.replay.reverting import RevertingActor
 
 PROJECTS = itertools.count(1)
 STEPS = 220
@@ -65,18 +65,18 @@ BEGINNING: list[Step] = [
     ("complete", 1, 0, True),
     *IDENTITY_BEGINNING,
 ]
-"""Enough is there for most steps to find something to do."""
+"""Steps that create enough for most later steps to succeed."""
 
 
 @pytest.fixture(autouse=True)
 def snapshot_of_every_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that a check compares each with what its events fold to."""
+    """Take a snapshot at each version, so that a check compares each with a fold of its events."""
     for aggregate in (Function, Retention, Team, User):
         monkeypatch.setattr(aggregate, "SNAPSHOT_EVERY", 1)
 
 
-class Actor(IdentityActor, RepositoryActor, UndoingActor, AttemptActor):
-    """Does what a step says to one project; what the domain refuses has not happened."""
+class Actor(IdentityActor, RepositoryActor, RevertingActor, AttemptActor):
+    """Applies steps to one project; a step that the domain rejects changes nothing."""
 
     def __init__(self, log: EventLog, project: str) -> None:
         self.log, self.p, self.numbers = log, project, itertools.count(1)

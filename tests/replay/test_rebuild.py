@@ -1,4 +1,4 @@
-"""Rebuilding read models: the same rows come out, whatever happened, and while it goes on."""
+"""Rebuilds of read models give the same rows, after any history and while the log grows."""
 
 import asyncio
 from typing import Any
@@ -9,9 +9,10 @@ import pytest
 from annals.domain.commands.retention import sweep_executions
 from annals.domain.errors import FunctionAlreadyExists
 from annals.domain.retention import Retention
+from annals.projections import row_versions
 from annals.projections.following import FOLLOWING
 from annals.projections.inline import TABLES
-from annals.projections.replay import refill, scratch_tables, staging_tables
+from annals.projections.replay import refill, staging_tables
 from annals.projections.replay.refill import Progress
 from annals.projections.replay.replay import NAMES, AlreadyReplaying, check, rebuild
 from annals.store.log.follower import Follower
@@ -21,7 +22,7 @@ from tests.integration.projections.history import META, History, P
 
 
 def silent(_progress: Progress) -> None:
-    """Nobody watches."""
+    """Ignore the progress."""
 
 
 async def follow(history: History) -> None:
@@ -31,7 +32,7 @@ async def follow(history: History) -> None:
             pass
 
 
-async def a_bit_of_everything(history: History) -> None:
+async def varied_history(history: History) -> None:
     await history.function(schedule="0 * * * *", execute=["any", "users"])
     await history.function("g")
     await history.add_variable("v1", "KEY")
@@ -58,8 +59,8 @@ async def a_bit_of_everything(history: History) -> None:
         )
 
 
-async def test_a_check_finds_no_difference(history: History) -> None:
-    await a_bit_of_everything(history)
+async def test_check_of_correct_tables_finds_no_difference(history: History) -> None:
+    await varied_history(history)
     await follow(history)
     seen: list[Progress] = []
 
@@ -73,11 +74,11 @@ async def test_a_check_finds_no_difference(history: History) -> None:
     assert {progress.model for progress in seen} == {"inline", *FOLLOWING}
     assert seen[-1].position == seen[-1].newest
     schemas = await history.database.rows("SELECT nspname FROM pg_namespace WHERE nspname ~ '^annals'")
-    assert schemas == [{"nspname": scratch_tables.SCHEMA}]  # no shadow is left
+    assert schemas == [{"nspname": row_versions.STAGING_SCHEMA}]  # a rebuild's schema is dropped
 
 
-async def test_a_check_names_what_differs(history: History) -> None:
-    await a_bit_of_everything(history)
+async def test_check_reports_different_rows(history: History) -> None:
+    await varied_history(history)
     await follow(history)
     await history.database.execute("UPDATE functions SET name = 'Forged' WHERE function_id = 'f'")
     await history.database.execute("DELETE FROM usage_totals WHERE metric = 'executions'")
@@ -91,7 +92,7 @@ async def test_a_check_names_what_differs(history: History) -> None:
     assert different["usage_totals"].rebuilt > different["usage_totals"].live
 
 
-async def test_a_follower_that_lags_is_compared_where_it_is(history: History) -> None:
+async def test_lagging_follower_is_compared_at_its_position(history: History) -> None:
     await history.function()
     await follow(history)
     await history.deploy("d1")
@@ -104,8 +105,8 @@ async def test_a_follower_that_lags_is_compared_where_it_is(history: History) ->
     assert totals["usage_totals"] == 1
 
 
-async def test_a_rebuild_brings_back_what_was_lost_and_everything_goes_on(history: History) -> None:
-    await a_bit_of_everything(history)
+async def test_rebuild_restores_lost_rows_and_writes_continue(history: History) -> None:
+    await varied_history(history)
     await follow(history)
     for table in ("functions", "deployments", "executions", "counters", "usage_cells", "schedules"):
         await history.database.execute(f"DELETE FROM {table}")  # noqa: S608 - names of ours
@@ -122,8 +123,8 @@ async def test_a_rebuild_brings_back_what_was_lost_and_everything_goes_on(histor
     assert all(c.same for c in await check(history.database, history.log.reader, report=silent))
 
 
-async def test_one_table_alone_can_be_rebuilt(history: History) -> None:
-    await a_bit_of_everything(history)
+async def test_single_table_can_be_rebuilt(history: History) -> None:
+    await varied_history(history)
     await history.database.execute("UPDATE functions SET name = 'Forged'")
     await history.database.execute("UPDATE deployments SET entrypoint = 'kept'")
 
@@ -133,8 +134,8 @@ async def test_one_table_alone_can_be_rebuilt(history: History) -> None:
     assert (await history.the("deployments", "d1"))["entrypoint"] == "kept"
 
 
-async def test_rebuilt_tables_have_the_shape_of_the_former_ones(history: History) -> None:
-    await a_bit_of_everything(history)
+async def test_rebuilt_tables_have_columns_keys_and_indexes_of_live_tables(history: History) -> None:
+    await varied_history(history)
     shape = """SELECT * FROM (
         SELECT 'column' AS kind, table_name || '.' || column_name AS name,
             concat_ws(' ', data_type, is_nullable, column_default, generation_expression) AS definition
@@ -152,7 +153,7 @@ async def test_rebuilt_tables_have_the_shape_of_the_former_ones(history: History
     assert await history.database.rows(shape) == before
 
 
-async def test_writers_and_readers_go_on_while_it_rebuilds(history: History) -> None:
+async def test_writers_and_readers_continue_during_a_rebuild(history: History) -> None:
     await history.function()
     stop = asyncio.Event()
 
@@ -177,11 +178,11 @@ async def test_writers_and_readers_go_on_while_it_rebuilds(history: History) -> 
 
 
 @pytest.mark.parametrize(("projection", "table"), [("executions", "executions"), ("usage", "usage_totals")])
-async def test_a_table_that_is_busy_with_a_long_read_is_switched_at_a_later_try(
+async def test_busy_table_is_switched_at_a_later_attempt(
     history: History, monkeypatch: pytest.MonkeyPatch, projection: str, table: str
 ) -> None:
-    monkeypatch.setattr("annals.projections.replay.models._PATIENCE_MS", 50)
-    await a_bit_of_everything(history)
+    monkeypatch.setattr("annals.projections.replay.models._LOCK_TIMEOUT_MS", 50)
+    await varied_history(history)
     await follow(history)
     busy: list[str] = []
     switch = staging_tables.switch
@@ -210,9 +211,9 @@ async def test_a_table_that_is_busy_with_a_long_read_is_switched_at_a_later_try(
     assert all(c.same for c in await check(history.database, history.log.reader, report=silent))
 
 
-async def test_a_table_that_stays_busy_is_left_as_it_is(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("annals.projections.replay.models._PATIENCE_MS", 20)
-    await a_bit_of_everything(history)
+async def test_table_that_stays_busy_is_unchanged(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("annals.projections.replay.models._LOCK_TIMEOUT_MS", 20)
+    await varied_history(history)
     await history.database.execute("UPDATE functions SET name = 'Kept' WHERE function_id = 'f'")
     reader = await history.database.connect("reader")
     await reader.execute("BEGIN")
@@ -227,15 +228,13 @@ async def test_a_table_that_stays_busy_is_left_as_it_is(history: History, monkey
     await history.run("after")
 
 
-async def nothing_is_left(history: History) -> bool:
+async def no_staging_table_is_left(history: History) -> bool:
     return not await history.database.rows("SELECT FROM pg_namespace WHERE nspname = %s", (staging_tables.SCHEMA,))
 
 
-async def test_a_rebuild_that_is_broken_off_leaves_nothing_half(
-    history: History, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_interrupted_rebuild_leaves_no_staging_table(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(refill, "BATCH", 4)
-    await a_bit_of_everything(history)
+    await varied_history(history)
     await history.database.execute("UPDATE functions SET name = 'Kept' WHERE function_id = 'f'")
 
     def interrupted(progress: Progress) -> None:
@@ -245,17 +244,17 @@ async def test_a_rebuild_that_is_broken_off_leaves_nothing_half(
     with pytest.raises(asyncio.CancelledError):  # while the rows of a batch are being written
         await rebuild(history.database, history.log.reader, TABLES, report=interrupted)
 
-    assert await nothing_is_left(history)
+    assert await no_staging_table_is_left(history)
     assert (await history.the("functions", "f"))["name"] == "Kept"
     assert await rebuild(history.database, history.log.reader, TABLES, report=silent) == [*TABLES]
 
 
 @pytest.mark.parametrize("batch", [4, 2000])
-async def test_a_row_that_postgres_refuses_ends_a_rebuild(
+async def test_row_that_postgres_rejects_ends_a_rebuild(
     history: History, monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
     monkeypatch.setattr(refill, "BATCH", batch)
-    await a_bit_of_everything(history)
+    await varied_history(history)
     await history.database.execute(
         "ALTER TABLE executions ADD CONSTRAINT no_fourth CHECK (execution_id <> 'e4') NOT VALID"
     )
@@ -263,11 +262,11 @@ async def test_a_row_that_postgres_refuses_ends_a_rebuild(
     with pytest.raises(psycopg.errors.CheckViolation, match="no_fourth"):
         await rebuild(history.database, history.log.reader, TABLES, report=silent)
 
-    assert await nothing_is_left(history)
+    assert await no_staging_table_is_left(history)
     assert (await history.the("executions", "waiting"))["status"] == "waiting"
 
 
-async def test_two_replays_at_once_are_refused(history: History, database: Database) -> None:
+async def test_second_replay_at_the_same_time_is_an_error(history: History, database: Database) -> None:
     await history.function()
     entered, leave = asyncio.Event(), asyncio.Event()
 
@@ -288,10 +287,10 @@ async def test_two_replays_at_once_are_refused(history: History, database: Datab
     assert all(c.same for c in await first)
 
 
-async def test_an_unknown_name_is_told_with_those_there_are(history: History) -> None:
+async def test_unknown_name_is_an_error_that_lists_the_names(history: History) -> None:
     with pytest.raises(ValueError, match=r"functionz.*executions"):
         await check(history.database, history.log.reader, ["functionz"], report=silent)
 
 
-def test_every_projection_can_be_named() -> None:
+def test_names_include_every_projection() -> None:
     assert {"functions", "executions", "usage", "schedules"} <= set(NAMES)

@@ -5,11 +5,11 @@ from annals.projections.replay import staging_tables
 from annals.store.log.follower import Follower
 from annals.store.postgres.listener import Listener
 from tests.integration.projections.history import History
-from tests.replay.test_rebuild import a_bit_of_everything
+from tests.replay.test_rebuild import varied_history
 
 
-async def test_every_inline_statement_may_run_twice(history: History) -> None:
-    await a_bit_of_everything(history)
+async def test_every_inline_statement_is_idempotent(history: History) -> None:
+    await varied_history(history)
     recorded_events = await history.log.reader.after(0, 1000)
     conn = await history.database.connect("twice")
     try:
@@ -28,8 +28,8 @@ async def test_every_inline_statement_may_run_twice(history: History) -> None:
         await conn.close()
 
 
-async def test_a_follower_that_begins_again_gives_the_same_rows(history: History) -> None:
-    await a_bit_of_everything(history)
+async def test_follower_that_starts_again_gives_the_same_rows(history: History) -> None:
+    await varied_history(history)
     follower = Follower("schedules", schedules.follow, history.log.reader, Listener(history.database), batch=3)
     rows = []
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Whatever happens: the versions of rows tell what each table held at every position, rebuilt or followed."""
+"""Versions of rows: after any history they hold what each table held at every position, rebuilt or followed."""
 
 import asyncio
 import random
@@ -15,7 +15,6 @@ from annals.app.as_of.rows import total_of_functions
 from annals.application.event_log import inline
 from annals.projections import row_versions
 from annals.projections.inline import CONSTRAINT_ERRORS
-from annals.projections.replay import scratch_tables
 from annals.projections.replay.replay import check, rebuild
 from annals.store.content.blobs import Blobs
 from annals.store.content.contents import Contents
@@ -26,20 +25,20 @@ from annals.store.postgres.listener import Listener
 from tests.integration.projections.history import History
 from tests.replay.ending import to_the_end
 from tests.replay.test_random_histories import BEGINNING, PROJECTS, Actor, any_step
-from tests.replay.test_rebuild import a_bit_of_everything
+from tests.replay.test_rebuild import varied_history
 
 STEPS = 120
 Snapshot = dict[str, list[Any]]
 
-TABLES = (*scratch_tables.VERSIONED, "executions")
+TABLES = (*row_versions.VERSIONED, "executions")
 
 
 def _in_one(queries: dict[str, str]) -> str:
-    """All tables' rows by one statement, each with its table's name."""
+    """Return one statement for the rows of all tables, each with its table's name."""
     return " UNION ALL ".join(f"SELECT '{table}' AS kind, row FROM ({query}) one" for table, query in queries.items())  # noqa: S608
 
 
-def _then(at: str) -> str:
+def _versions_at(at: str) -> str:
     there = f"from_position <= {at} AND to_position > {at} AND project_id = %(p)s"
     versions = {table: f"SELECT image AS row FROM row_versions WHERE kind = '{table}' AND {there}" for table in TABLES}  # noqa: S608
     executions = f"SELECT to_jsonb(t) - 'from_position' - 'to_position' AS row FROM execution_versions t WHERE {there}"  # noqa: S608
@@ -47,11 +46,11 @@ def _then(at: str) -> str:
 
 
 LIVE = _in_one({table: f"SELECT to_jsonb(t) AS row FROM {table} t WHERE project_id = %(p)s" for table in TABLES})  # noqa: S608
-THEN = _then("%(at)s")
-KEEP = f"INSERT INTO served SELECT %(at)s, kind, row FROM ({LIVE}) live"  # noqa: S608
-KEPT = "SELECT position, kind, row FROM served WHERE position = ANY(%(positions)s)"
-TOLD = f"SELECT position, kind, row FROM unnest(%(positions)s) position, LATERAL ({_then('position')}) told"  # noqa: S608
-APART = f"(({KEPT}) EXCEPT ALL ({TOLD})) UNION ALL (({TOLD}) EXCEPT ALL ({KEPT}))"
+AT = _versions_at("%(at)s")
+RECORD_SERVED = f"INSERT INTO served SELECT %(at)s, kind, row FROM ({LIVE}) live"  # noqa: S608
+SERVED = "SELECT position, kind, row FROM served WHERE position = ANY(%(positions)s)"
+VERSIONS = f"SELECT position, kind, row FROM unnest(%(positions)s) position, LATERAL ({_versions_at('position')}) v"  # noqa: S608
+DIFFERENT = f"(({SERVED}) EXCEPT ALL ({VERSIONS})) UNION ALL (({VERSIONS}) EXCEPT ALL ({SERVED}))"
 
 
 async def read(database: Database, query: str, **params: Any) -> Snapshot:
@@ -61,10 +60,10 @@ async def read(database: Database, query: str, **params: Any) -> Snapshot:
     return {table: sorted(rows, key=lambda row: row["sequence"]) for table, rows in found.items()}
 
 
-async def tell_apart(url: str, chance: random.Random) -> list[object]:
-    """Every row that the versions tell of a position and that was not served there, or the other way round.
+async def differences(url: str, chance: random.Random) -> list[object]:
+    """Return every row that the versions hold of a position and that was not served there, and the reverse.
 
-    What was served is kept and compared where it lies, in Postgres: to read all after each step takes longer than that.
+    The served rows are stored and compared in Postgres: reading all of them after each step takes longer.
     """
     database = await Database.open(url, size=4)
     with tempfile.TemporaryDirectory() as folder:
@@ -81,18 +80,18 @@ async def tell_apart(url: str, chance: random.Random) -> list[object]:
             for step in [*BEGINNING, *(any_step(chance) for _ in range(STEPS))]:
                 await actor.do(*step)
                 if (at := await log.reader.position()) not in positions:
-                    await database.execute(KEEP, {"p": actor.p, "at": at})
+                    await database.execute(RECORD_SERVED, {"p": actor.p, "at": at})
                     positions.append(at)
             await to_the_end(actor.followers)
             params = {"p": actor.p, "positions": positions}
-            wrong: list[object] = [*await database.rows(APART, params)]
-            kept = await database.rows(KEPT, params)
-            functions = Counter(row["position"] for row in kept if row["kind"] == "functions")
+            wrong: list[object] = [*await database.rows(DIFFERENT, params)]
+            served = await database.rows(SERVED, params)
+            functions = Counter(row["position"] for row in served if row["kind"] == "functions")
             for position in positions:
                 total = total_of_functions(actor.p, AsOf(position, None))
                 if (counted := await database.value(*total)) != functions[position]:
                     wrong.append((position, "total of functions", counted, functions[position]))
-            assert len(kept) > 100
+            assert len(served) > 100
             return wrong
         finally:
             await log.close()
@@ -106,12 +105,12 @@ async def tell_apart(url: str, chance: random.Random) -> list[object]:
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
 )
 @given(seed=st.integers(0, 2**32))
-def test_versions_of_any_history_are_the_rows_that_were_served(database_url: str, seed: int) -> None:
-    assert asyncio.run(tell_apart(database_url, random.Random(seed))) == []
+def test_versions_of_any_history_equal_the_served_rows(database_url: str, seed: int) -> None:
+    assert asyncio.run(differences(database_url, random.Random(seed))) == []
 
 
-async def test_columns_of_executions_and_of_their_versions_are_the_same(database: Database) -> None:
-    """Who adds a column to executions adds it to execution_versions too, in the same migration."""
+async def test_execution_versions_have_the_columns_of_executions(database: Database) -> None:
+    """A migration that adds a column to executions also adds it to execution_versions."""
     columns = (
         "SELECT attname::text AS name, format_type(atttypid, atttypmod) AS type FROM pg_attribute"
         " WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped AND attname NOT LIKE %s ORDER BY attname"
@@ -126,8 +125,8 @@ async def follow(history: History) -> None:
         pass
 
 
-async def test_versions_are_rebuilt_and_the_follower_goes_on_behind_them(history: History) -> None:
-    await a_bit_of_everything(history)
+async def test_follower_continues_after_rebuilt_versions(history: History) -> None:
+    await varied_history(history)
     await follow(history)
     await history.database.execute("DELETE FROM row_versions")
 
@@ -136,11 +135,11 @@ async def test_versions_are_rebuilt_and_the_follower_goes_on_behind_them(history
     await follow(history)
 
     assert all(c.same for c in await check(history.database, history.log.reader, report=lambda _: None))
-    assert (await read(history.database, THEN, p="p", at=10**9))["functions"] != []
+    assert (await read(history.database, AT, p="p", at=10**9))["functions"] != []
 
 
-async def test_a_migration_of_a_live_table_is_followed_by_versions(history: History) -> None:
-    await a_bit_of_everything(history)
+async def test_versions_get_the_columns_of_a_migration(history: History) -> None:
+    await varied_history(history)
     await follow(history)
     await history.database.execute("ALTER TABLE functions ADD COLUMN colour text NOT NULL DEFAULT 'red'")
 
@@ -148,15 +147,15 @@ async def test_a_migration_of_a_live_table_is_followed_by_versions(history: Hist
     await follow(history)
 
     now = await history.log.reader.position()
-    assert (await read(history.database, THEN, p="p", at=now)) == (await read(history.database, LIVE, p="p"))
+    assert (await read(history.database, AT, p="p", at=now)) == (await read(history.database, LIVE, p="p"))
     colours = await history.database.rows(
         "SELECT image->>'colour' AS colour FROM row_versions WHERE kind = 'functions'"
     )
     assert {row["colour"] for row in colours} == {"red"}
 
 
-async def test_a_function_may_have_been_given_a_deployment_that_was_made_for_another(history: History) -> None:
-    """No command would; but a log says what happened, and an answer of then is what was served then."""
+async def test_deployment_of_another_function_has_versions_as_served(history: History) -> None:
+    """No command does that. But a log may hold it, and then the past shows the rows that were served."""
     await history.function()
     await history.function("g")
     await history.upload("d1", "g")
@@ -167,12 +166,12 @@ async def test_a_function_may_have_been_given_a_deployment_that_was_made_for_ano
     await follow(history)
 
     now = await history.log.reader.position()
-    then = await read(history.database, THEN, p="p", at=now)
+    then = await read(history.database, AT, p="p", at=now)
     assert then == await read(history.database, LIVE, p="p")
     assert [row["deployment_id"] for row in then["functions"]] == ["d1", ""]
 
 
-async def test_a_row_that_changes_often_comes_and_goes_in_one_batch_has_all_its_versions(history: History) -> None:
+async def test_row_with_many_changes_in_one_batch_has_all_versions(history: History) -> None:
     await history.function()
     await follow(history)
     served = {}
@@ -189,15 +188,15 @@ async def test_a_row_that_changes_often_comes_and_goes_in_one_batch_has_all_its_
     assert await follower.catch_up() == 30
 
     for position, snapshot in served.items():
-        assert await read(history.database, THEN, p="p", at=position) == snapshot
+        assert await read(history.database, AT, p="p", at=position) == snapshot
     versions = await history.database.rows("SELECT from_position, to_position FROM row_versions WHERE id = 'f'")
     assert len(versions) == 28
 
 
-async def test_nothing_stays_in_the_scratch_tables_and_nothing_of_theirs_reaches_the_live_ones(
+async def test_staging_tables_end_empty_and_live_tables_stay(
     history: History,
 ) -> None:
-    await a_bit_of_everything(history)
+    await varied_history(history)
     before = await read(history.database, LIVE, p="p")
     counters = await history.database.rows("SELECT * FROM counters ORDER BY project_id, scope, name")
 
@@ -205,5 +204,5 @@ async def test_nothing_stays_in_the_scratch_tables_and_nothing_of_theirs_reaches
 
     assert await read(history.database, LIVE, p="p") == before
     assert await history.database.rows("SELECT * FROM counters ORDER BY project_id, scope, name") == counters
-    for table in ("functions", "variables", "deployments", "counters", "projects", "changes", "nothing"):
-        assert await history.database.rows(f"SELECT FROM {scratch_tables.SCHEMA}.{table}") == []
+    for table in ("functions", "variables", "deployments", "counters", "projects", "changes"):
+        assert await history.database.rows(f"SELECT FROM {row_versions.STAGING_SCHEMA}.{table}") == []

@@ -1,1 +1,1 @@
-"""Rebuilding read models from the log, beside the live ones."""
+"""Rebuilds of read models from the log, beside the live ones."""

@@ -1,6 +1,6 @@
-"""The executions' read model for whole batches: rows are folded here and written at once, several times faster.
+"""The read model of executions, folded in memory for whole batches: several times faster than statements.
 
-For rebuilding. The inline statements do the same one by one; `tests/replay` holds both to the same rows.
+Rebuilds and row versions use it. The inline statements do the same one by one; `tests/replay` compares their rows.
 """
 
 from collections import defaultdict
@@ -13,8 +13,8 @@ from annals.domain.function import Function
 from annals.projections.executions import REVIVED, Columns, claimed, ended, output_kept, requested, retry_scheduled
 from annals.store.log.reader import RecordedEvent
 
-MOST_OPEN = 10_000
-"""Executions that may wait in memory for their end, of some kilobytes each; beyond that all go to the table."""
+MAX_BUFFERED = 10_000
+"""Most executions, of some kilobytes each, that wait in memory for their end. Beyond it all are written."""
 
 _STEP = timedelta(milliseconds=1)
 _ENDED = frozenset({"completed", "failed"})
@@ -47,66 +47,66 @@ _CHANGES: Mapping[type, Callable[[Any], Columns]] = {
     Execution.DeadLettered: ended,
     Execution.Canceled: ended,
 }
-"""What an event sets of its execution's row."""
+"""The columns that an event sets in its execution's row."""
 
 _ENDS = frozenset({Execution.Completed, Execution.Failed, Execution.DeadLettered, Execution.Canceled})
 
 
-class Folded(NamedTuple):
-    """Rows as they are to be written, and how many executions came or went by function and incarnation."""
+class FoldedBatch(NamedTuple):
+    """Rows to write, and the change of the number of executions by function and incarnation."""
 
     rows: Sequence[Columns]
     counted: Mapping[tuple[str, int], int]
 
 
-class Executions:
-    """Executions on their way into the table. Each is either here or there: one that has not ended stays here."""
+class ExecutionBuffer:
+    """Executions that are not in the table yet. An execution stays here until it ends."""
 
     def __init__(self) -> None:
         self._rows: dict[str, Columns] = {}
 
     def missing(self, recorded_events: Iterable[RecordedEvent]) -> list[str]:
-        """The streams that facts go on with and that are not here: in the table, or gone."""
+        """Return the streams whose executions are not here: they are in the table, or deleted."""
         begun: set[str] = set()
-        wanted: dict[str, None] = {}
+        found: dict[str, None] = {}
         for recorded_event in recorded_events:
             stream = recorded_event.event.originator_id
             if type(recorded_event.event) is Execution.Requested:
                 begun.add(stream)
             elif stream not in self._rows and stream not in begun:
-                wanted[stream] = None
-        return list(wanted)
+                found[stream] = None
+        return list(found)
 
-    def fold(self, recorded_events: Iterable[RecordedEvent], fetched: Mapping[str, Columns]) -> Folded:
-        """Take facts in, with the rows of `missing`, which are the table's no more."""
+    def fold(self, recorded_events: Iterable[RecordedEvent], fetched: Mapping[str, Columns]) -> FoldedBatch:
+        """Apply events, given the rows of `missing` that were taken out of the table."""
         rows, counted = self._rows, defaultdict[tuple[str, int], int](int)
         rows.update(fetched)
-        perhaps = dict.fromkeys(fetched)
+        candidates = dict.fromkeys(fetched)
         for recorded_event in recorded_events:
             fold(rows, counted, recorded_event)
             if type(recorded_event.event) in _ENDS:
-                perhaps[recorded_event.event.originator_id] = None
-        if len(rows) > MOST_OPEN:
-            return Folded(self.rest(), counted)
-        ended = [stream for stream in perhaps if stream in rows and rows[stream]["status"] in _ENDED]
-        return Folded([rows.pop(stream) for stream in ended], counted)
+                candidates[recorded_event.event.originator_id] = None
+        if len(rows) > MAX_BUFFERED:
+            return FoldedBatch(self.take_all(), counted)
+        ended = [stream for stream in candidates if stream in rows and rows[stream]["status"] in _ENDED]
+        return FoldedBatch([rows.pop(stream) for stream in ended], counted)
 
-    def rest(self) -> Sequence[Columns]:
-        """All that are still here, to be written as they are."""
+    def take_all(self) -> Sequence[Columns]:
+        """Remove and return all rows, to be written as they are."""
         rows = list(self._rows.values())
         self._rows.clear()
         return rows
 
 
 def fold(rows: dict[str, Columns], counted: defaultdict[tuple[str, int], int], recorded_event: RecordedEvent) -> None:
-    """Bring the row of one event's execution forward, and count what comes and goes by function."""
+    """Apply an event to its execution's row, and count created and deleted executions by function."""
     event: Any = recorded_event.event
     kind, stream = type(event), event.originator_id
     if kind is Execution.Requested:
         row = rows[stream] = _new(recorded_event, event)
         counted[_function(row)] += 1
     elif (found := rows.get(stream)) is None:
-        return  # swept already
+        return  # removed by retention
     elif kind is Execution.Deleted:
         counted[_function(found)] -= 1
         del rows[stream]

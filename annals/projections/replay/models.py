@@ -1,4 +1,4 @@
-"""The two kinds of read models, as a replay sees them: what holds them still, and what goes with a switch."""
+"""The two kinds of read models in a replay: how each is locked, compared and switched."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -17,12 +17,12 @@ from annals.store.postgres import sql
 from annals.store.postgres.database import Connection, Database
 
 QUERIES = sql.load(__package__, "models.sql")
-_OF_EXECUTIONS = frozenset({"executions", "counters"})
+_EXECUTION_TABLES = frozenset({"executions", "counters"})
 _LOCK_TIMEOUT_MS = 1000
 
 
 class Model(Protocol):
-    """Tables that are filled together."""
+    """Tables that a replay fills together."""
 
     @property
     def name(self) -> str: ...
@@ -37,27 +37,27 @@ class Model(Protocol):
         ...
 
     async def compare(self, conn: Connection, refill: Refill, tables: Sequence[str]) -> list[Comparison]:
-        """Fill the rest, and compare at that very position."""
+        """Fill the rest, and compare at one position."""
         ...
 
     async def switch(self, conn: Connection, refill: Refill, tables: Sequence[str]) -> None:
-        """Fill the rest, and put the filled tables in the live ones' place. Raises TablesBusy."""
+        """Fill the rest, and replace the live tables. Raises TablesBusy."""
         ...
 
 
 class InlineModel:
-    """The inline tables: filled together, since they depend on each other, and held still by the appends' lock."""
+    """The inline tables: they depend on each other, and the lock of appends holds them still."""
 
     name = "inline"
     tables = inline.TABLES
 
     def __init__(self, database: Database, wanted: Sequence[str]) -> None:
         self._database = database
-        self._all = not _OF_EXECUTIONS.isdisjoint(wanted)
+        self._all = not _EXECUTION_TABLES.isdisjoint(wanted)
 
     @asynccontextmanager
     async def filling(self, conn: Connection) -> AsyncIterator[Apply]:
-        """Executions, most of any log, are left out when nobody asked for what they change."""
+        """Skip executions, most of any log, unless a table that they change is wanted."""
         async with batches.filling(conn) as apply:
 
             async def apply_others(recorded_events: Sequence[RecordedEvent]) -> None:
@@ -69,10 +69,10 @@ class InlineModel:
         return await _position(conn, "newest")
 
     async def compare(self, conn: Connection, refill: Refill, tables: Sequence[str]) -> list[Comparison]:
-        """In a snapshot of the moment at which both were equal, so that nobody waits while rows are counted."""
+        """Compare in a snapshot that begins when both are at one position. So no append waits for the comparison."""
         comparing = await self._database.connect("compare")
         try:
-            async with self._held(conn):
+            async with self._appends_locked(conn):
                 await refill.to(await self.reached(conn))
                 await comparing.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
                 await comparing.execute("SELECT FROM events LIMIT 1")
@@ -81,13 +81,13 @@ class InlineModel:
             await comparing.close()
 
     async def switch(self, conn: Connection, refill: Refill, tables: Sequence[str]) -> None:
-        async with self._held(conn):
+        async with self._appends_locked(conn):
             await refill.to(await self.reached(conn))
             async with conn.transaction():
                 await staging_tables.switch(conn, tables, lock_timeout_ms=_LOCK_TIMEOUT_MS)
 
     @asynccontextmanager
-    async def _held(self, conn: Connection) -> AsyncIterator[None]:
+    async def _appends_locked(self, conn: Connection) -> AsyncIterator[None]:
         await conn.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
         try:
             yield
@@ -96,7 +96,7 @@ class InlineModel:
 
 
 class FollowingModel:
-    """A follower's tables, held still by its checkpoint's row."""
+    """A follower's tables; a lock on its checkpoint's row holds them still."""
 
     def __init__(self, name: str, following: Following) -> None:
         self.name, self.tables = name, following.tables
@@ -104,7 +104,7 @@ class FollowingModel:
 
     @asynccontextmanager
     async def filling(self, conn: Connection) -> AsyncIterator[Apply]:
-        """A transaction for each batch."""
+        """Apply each batch in its own transaction."""
 
         async def apply(recorded_events: Sequence[RecordedEvent]) -> None:
             async with conn.transaction():
@@ -117,25 +117,25 @@ class FollowingModel:
 
     async def compare(self, conn: Connection, refill: Refill, tables: Sequence[str]) -> list[Comparison]:
         async with conn.transaction():
-            await refill.to(await self._hold(conn))
+            await refill.to(await self._lock(conn))
             return [await staging_tables.compare(conn, table) for table in tables]
 
     async def switch(self, conn: Connection, refill: Refill, tables: Sequence[str]) -> None:
-        """The follower goes on where the rebuilt tables end, which may be ahead of where it was."""
+        """Switch the tables, and move the follower to their position, which may be ahead of its former one."""
         filled = refill.position
         try:
             async with conn.transaction():
-                await self._hold(conn)
+                await self._lock(conn)
                 await refill.to(await refill.newest())
                 await staging_tables.switch(conn, tables, lock_timeout_ms=_LOCK_TIMEOUT_MS)
                 await conn.execute(QUERIES["move"], {"name": self.name, "position": refill.position})
         except TablesBusy:
-            refill.position = filled  # what was filled in this transaction went with it
+            refill.position = filled  # the transaction rolled the last batches back
             raise
 
-    async def _hold(self, conn: Connection) -> int:
+    async def _lock(self, conn: Connection) -> int:
         await conn.execute(QUERIES["add"], {"name": self.name})
-        return await _position(conn, "hold", self.name)
+        return await _position(conn, "lock", self.name)
 
 
 async def _position(conn: Connection, query: str, name: str = "") -> int:

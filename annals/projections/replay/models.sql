@@ -1,19 +1,19 @@
 -- name: newest
--- The end of the log, where inline models always are.
+-- The end of the log, which is the position of the inline models.
 SELECT coalesce(max(notification_id), 0) AS position FROM events;
 
 -- name: booked
--- How far a follower is.
+-- The position of a follower.
 SELECT position FROM checkpoints WHERE name = %(name)s;
 
--- name: hold
--- How far a follower is, which is where it stays while the row is locked.
+-- name: lock
+-- The position of a follower, which stays while the row is locked.
 SELECT position FROM checkpoints WHERE name = %(name)s FOR UPDATE;
 
 -- name: add
--- A checkpoint for a follower that never ran.
+-- Adds the checkpoint of a follower that never ran.
 INSERT INTO checkpoints (name) VALUES (%(name)s) ON CONFLICT (name) DO NOTHING;
 
 -- name: move
--- A follower goes on behind what was rebuilt.
+-- Moves a follower to the position of its rebuilt tables.
 UPDATE checkpoints SET position = %(position)s, error = '', updated_at = now() WHERE name = %(name)s;

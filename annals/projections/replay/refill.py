@@ -1,4 +1,4 @@
-"""Filling shadow tables from the log, batch by batch, reading the next one while this one is applied."""
+"""Fills staging tables from the log, batch by batch; the next batch is read while one is applied."""
 
 import asyncio
 import gc
@@ -11,19 +11,19 @@ from annals.store.postgres.database import Connection
 
 BATCH = 2000
 NEAR = 100
-"""Few enough positions to apply while others wait."""
+"""A distance, in positions, that is applied so quickly that appends may wait for it."""
 
 _ROUNDS = 50
 
 Apply = Callable[[Sequence[RecordedEvent]], Awaitable[None]]
-"""Takes a batch in, in the order of the log."""
+"""Applies a batch, in the order of the log."""
 
 Filling = Callable[[Connection], AbstractAsyncContextManager[Apply]]
-"""While it is entered, tables that the connection sees are filled; what was applied is all there when it is left."""
+"""A context that yields `Apply` for the tables that the connection sees. On exit all batches are written."""
 
 
 class Progress(NamedTuple):
-    """How far a model's rebuild is, in positions (the log may have fewer events), and how many events it took."""
+    """The position of a model's rebuild (a log has fewer events than positions), and the number of events."""
 
     model: str
     position: int
@@ -36,7 +36,7 @@ Report = Callable[[Progress], None]
 
 @contextmanager
 def rarely_collected() -> Iterator[None]:
-    """Look for cyclic garbage once in many batches: events form none, and looking at them costs as much as decoding."""
+    """Run the cyclic garbage collector rarely: events form no cycles, and a run costs as much as decoding them."""
     former = gc.get_threshold()
     gc.set_threshold(40 * BATCH, *former[1:])
     try:
@@ -46,18 +46,23 @@ def rarely_collected() -> Iterator[None]:
 
 
 class Refill:
-    """One model on its way through the log."""
+    """The rebuild of one model."""
 
     def __init__(self, conn: Connection, reader: EventReader, model: str, filling: Filling, report: Report) -> None:
-        self._conn, self._reader, self._model, self._filling, self._report = conn, reader, model, filling, report
+        self._conn = conn
+        self._reader = reader
+        self._model = model
+        self._filling = filling
+        self._report = report
         self.position = 0
         self.events = 0
 
     async def newest(self) -> int:
+        """Return the last position of the log."""
         return await self._reader.position()
 
     async def near(self, end: Callable[[], Awaitable[int]]) -> None:
-        """Go on until the moving end is close; a log that grows as fast as it is applied ends this as well."""
+        """Apply events until the moving `end` is close, or for a number of rounds if the log grows as fast."""
         for _ in range(_ROUNDS):
             target = await end()
             if target - self.position <= NEAR:

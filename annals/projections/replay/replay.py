@@ -1,7 +1,7 @@
-"""Rebuild read models from the log beside the live ones, while everything goes on; then compare, or switch to them.
+"""Rebuilds read models beside the live ones while the instance works, then compares them or switches to them.
 
-The rebuilt tables fill in a schema of their own. Only for the last few events the live ones are held still: inline
-models by the lock of all appends, a follower's by its checkpoint's row.
+The rebuilt tables have a schema of their own. Only for the last few events the live tables are locked: inline models
+by the lock of appends, a follower's tables by its checkpoint's row.
 """
 
 from collections.abc import AsyncIterator, Collection, Sequence
@@ -19,25 +19,25 @@ from annals.store.postgres.database import Connection, Database
 
 SNAPSHOTS = "snapshots"
 NAMES = (*inline.TABLES, *FOLLOWING, SNAPSHOTS)
-"""What can be rebuilt by name: each inline table, each follower's model, and what streams are folded from."""
+"""The names that can be rebuilt: each inline table, each follower's model, and the snapshots of streams."""
 
-_TRIES = 10
+_SWITCH_ATTEMPTS = 10
 _REPLAY_LOCK = 4_105_002
 
 
 class AlreadyReplaying(Exception):
-    """Another replay is at work in this database; there is one set of shadow tables."""
+    """Another replay runs in this database; there is one set of staging tables."""
 
     def __init__(self) -> None:
-        super().__init__("Another replay is at work in this database. Wait until it has ended.")
+        super().__init__("Another replay runs in this database. Wait until it has ended.")
 
 
 async def check(
     database: Database, reader: EventReader, names: Collection[str] = NAMES, *, report: Report
 ) -> list[Comparison]:
-    """Rebuild models and compare each with its live one at one and the same position; the live ones stay.
+    """Rebuild models, and compare each with its live one at the same position. The live ones stay.
 
-    Snapshots are each held against a fold of their stream's events.
+    Each snapshot is compared with a fold of its stream's events.
 
     Raises AlreadyReplaying, ValueError for a name that is not in NAMES, StoreUnavailable, psycopg's errors.
     """
@@ -56,11 +56,11 @@ async def check(
 async def rebuild(
     database: Database, reader: EventReader, names: Collection[str] = NAMES, *, report: Report
 ) -> Sequence[str]:
-    """Rebuild models and put them in the place of the live ones; returns the tables that were switched.
+    """Rebuild models, replace the live ones, and return the switched tables.
 
-    Snapshots that differ from their events are dropped; the next ones are taken as the streams grow.
+    Snapshots that differ from their events are deleted. New ones are taken as the streams grow.
 
-    Raises as `check`, and TablesBusy when long reads held a table through several tries: then the live ones stay.
+    Raises as `check`, and TablesBusy if long reads blocked every attempt; then the live tables stay.
     """
     switched: list[str] = []
     async with _connection(database) as conn:
@@ -68,13 +68,13 @@ async def rebuild(
             refill = await _begin(conn, reader, model, report)
             await refill.near(refill.newest)
             await staging_tables.analyze(conn, tables)
-            for tries_left in range(_TRIES - 1, -1, -1):
+            for attempts_left in range(_SWITCH_ATTEMPTS - 1, -1, -1):
                 await refill.near(refill.newest)
                 try:
                     await model.switch(conn, refill, tables)
                     break
                 except TablesBusy:
-                    if not tries_left:
+                    if not attempts_left:
                         raise
             await staging_tables.drop(conn)
             switched += tables
@@ -86,15 +86,15 @@ async def rebuild(
 
 async def _snapshots_compared(database: Database, reader: EventReader) -> Comparison:
     check = SnapshotCheck(database, reader.mapper)
-    altered = [f"{one.stream} at version {one.version} {one.detail}" for one in await check.run()]
+    altered = [f"{found.stream} at version {found.version} {found.detail}" for found in await check.run()]
     return Comparison(SNAPSHOTS, check.read, check.read, altered[: staging_tables.SAMPLES], ())
 
 
 def _models(database: Database, names: Collection[str]) -> list[tuple[Model, Sequence[str]]]:
-    """The models to fill, each with those of its tables that were asked for."""
+    """Return the models to fill, each with its wanted tables."""
     unknown = sorted(set(names) - set(NAMES))
     if unknown:
-        raise ValueError(f"There is no projection {unknown[0]!r}; there are {', '.join(NAMES)}.")
+        raise ValueError(f"There is no projection {unknown[0]!r}. Name one of {', '.join(NAMES)}.")
     models: list[tuple[Model, Sequence[str]]] = []
     if tables := [table for table in inline.TABLES if table in names]:
         models.append((InlineModel(database, tables), tables))
@@ -111,10 +111,10 @@ async def _begin(conn: Connection, reader: EventReader, model: Model, report: Re
 
 @asynccontextmanager
 async def _connection(database: Database) -> AsyncIterator[Connection]:
-    """A connection of the replay's own, with no shadow left behind however it ends."""
+    """Open a connection for the replay. On exit the staging tables are dropped."""
     conn = await database.connect("replay")
     try:
-        await conn.execute("SET synchronous_commit = off")  # the switch alone must last
+        await conn.execute("SET synchronous_commit = off")  # only the switch must be durable
         row = await (await conn.execute("SELECT pg_try_advisory_lock(%s) AS held", (_REPLAY_LOCK,))).fetchone()
         if row is None or not row["held"]:
             raise AlreadyReplaying

@@ -1,4 +1,4 @@
-"""Tables beside the live ones: the same columns, keys and indexes under the same names, in a schema of their own."""
+"""Staging tables of a rebuild: the live tables' columns, keys and indexes, in a schema of their own."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -17,11 +17,11 @@ SAMPLES = 3
 
 
 class TablesBusy(Exception):
-    """Long reads kept the tables from being switched; the rebuilt ones are dropped, try again."""
+    """Long reads blocked the switch. The rebuilt tables are dropped; the caller can try again."""
 
 
 class Comparison(NamedTuple):
-    """One table, live and rebuilt at the same position: rows of each, and samples of rows that only one has."""
+    """A table, live and rebuilt at the same position: the number of rows, and samples of rows that only one has."""
 
     table: str
     live: int
@@ -35,7 +35,7 @@ class Comparison(NamedTuple):
 
 
 async def create(conn: Connection, tables: Iterable[str]) -> None:
-    """Make empty shadows of live tables and let the connection write to them by their plain names."""
+    """Create empty staging tables, and put them first in the connection's search path."""
     await drop(conn)
     async with conn.transaction():
         await conn.execute(SQL("CREATE SCHEMA {}").format(Identifier(SCHEMA)))
@@ -45,21 +45,21 @@ async def create(conn: Connection, tables: Iterable[str]) -> None:
 
 
 async def drop(conn: Connection) -> None:
-    """Remove the shadows, those of a rebuild that was broken off included."""
+    """Drop the staging tables, also those of an interrupted rebuild."""
     for schema in (SCHEMA, _FORMER):
         await conn.execute(SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(Identifier(schema)))
 
 
 async def analyze(conn: Connection, tables: Iterable[str]) -> None:
-    """Tell the planner what was filled, before queries meet it."""
+    """Collect the planner's statistics before queries use the tables."""
     for table in tables:
         await conn.execute(SQL("ANALYZE {}").format(Identifier(SCHEMA, table)))
 
 
 async def switch(conn: Connection, tables: Iterable[str], *, lock_timeout_ms: int) -> None:
-    """Put shadows in the place of live tables, within the caller's transaction.
+    """Replace live tables by their staging tables, within the caller's transaction.
 
-    Raises TablesBusy when a table is not free within the patience: its readers queue up meanwhile, so it is short.
+    Raises TablesBusy if a lock is not free within the time-out. It is short, since readers queue behind the lock.
     """
     await conn.execute(SQL("SET LOCAL lock_timeout = {}").format(lock_timeout_ms))
     await conn.execute("SET LOCAL synchronous_commit = on")
@@ -70,16 +70,18 @@ async def switch(conn: Connection, tables: Iterable[str], *, lock_timeout_ms: in
             await conn.execute(_moved(table, SCHEMA, _LIVE))
         await conn.execute("SELECT analytics_views()")
     except psycopg.errors.LockNotAvailable as error:
-        raise TablesBusy(f"The tables {', '.join(tables)} are busy with long reads.") from error
+        raise TablesBusy(f"Long reads block the tables {', '.join(tables)}. Try again.") from error
 
 
 async def compare(conn: Connection, table: str) -> Comparison:
-    """Live against rebuilt, in the snapshot that the connection's transaction has."""
+    """Compare live and rebuilt rows, in the snapshot of the connection's transaction."""
     live, rebuilt = Identifier(_LIVE, table), Identifier(SCHEMA, table)
-    (one, one_sum), (other, other_sum) = await _checksum(conn, live), await _checksum(conn, rebuilt)
-    if (one, one_sum) == (other, other_sum):
-        return Comparison(table, one, other, (), ())
-    return Comparison(table, one, other, await _only(conn, live, rebuilt), await _only(conn, rebuilt, live))
+    live_rows, live_sum = await _checksum(conn, live)
+    rebuilt_rows, rebuilt_sum = await _checksum(conn, rebuilt)
+    if (live_rows, live_sum) == (rebuilt_rows, rebuilt_sum):
+        return Comparison(table, live_rows, rebuilt_rows, (), ())
+    only_live = await _only(conn, live, rebuilt)
+    return Comparison(table, live_rows, rebuilt_rows, only_live, await _only(conn, rebuilt, live))
 
 
 async def _copy(conn: Connection, table: str) -> None:
@@ -87,19 +89,19 @@ async def _copy(conn: Connection, table: str) -> None:
     like = "CREATE TABLE {} (LIKE {} INCLUDING DEFAULTS INCLUDING GENERATED INCLUDING STORAGE INCLUDING COMMENTS)"
     await conn.execute(SQL(like).format(made, live))
     name = {"table": f"{_LIVE}.{table}"}
-    for row in await (await conn.execute(QUERIES["columns_kept"], name)).fetchall():
-        await conn.execute(SQL("ALTER TABLE {} SET ({})").format(made, _of_catalog(row["options"])))
+    for row in await (await conn.execute(QUERIES["storage_options"], name)).fetchall():
+        await conn.execute(SQL("ALTER TABLE {} SET ({})").format(made, _trusted(row["options"])))
     for row in await (await conn.execute(QUERIES["constraints"], name)).fetchall():
         constraint = SQL("ALTER TABLE {} ADD CONSTRAINT {} {}")
-        definition = _of_catalog(row["definition"])
+        definition = _trusted(row["definition"])
         await conn.execute(constraint.format(made, Identifier(row["name"]), definition))
     for row in await (await conn.execute(QUERIES["indexes"], name)).fetchall():
         definition = row["definition"].replace(f" ON {_LIVE}.{table} ", f" ON {SCHEMA}.{table} ", 1)
-        await conn.execute(_of_catalog(definition))
+        await conn.execute(_trusted(definition))
 
 
-def _of_catalog(text: str) -> SQL:
-    """What Postgres itself wrote of a table's shape."""
+def _trusted(text: str) -> SQL:
+    """Return SQL that Postgres itself wrote, from its catalog."""
     return SQL(text)
 
 
@@ -108,7 +110,7 @@ def _moved(table: str, source: str, target: str) -> Composed:
 
 
 async def _checksum(conn: Connection, table: Identifier) -> tuple[int, int]:
-    """Rows, and a sum over them that no order changes."""
+    """Return the number of rows, and a sum over them that does not depend on their order."""
     sums = "SELECT count(*) AS rows, coalesce(sum(hashtextextended(t::text, 0)::numeric), 0) AS total FROM {} t"
     row = await (await conn.execute(SQL(sums).format(table))).fetchone()
     if row is None:

@@ -1,4 +1,4 @@
-"""Read models of one's own: folded over the log, bounded, and kept where SQL finds them."""
+"""Read models that users write: folded over the log, within bounds, and stored in tables."""
 
 import asyncio
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import pytest
 
 from annals.projections import own_models
-from annals.projections.own_models import Bounds, ModelInvalid, ReadModel, RecordedEvent, Stopped, fold, keep, load
+from annals.projections.own_models import FoldBounds, ModelInvalid, ReadModel, RecordedEvent, Stopped, fold, keep, load
 from tests.integration.projections.history import History
 
 EXAMPLE = """
@@ -20,8 +20,8 @@ class Ended(ReadModel):
     def __init__(self):
         self.events = {}
 
-    def apply(self, fact: RecordedEvent) -> None:
-        topic = type(fact.event).TOPIC
+    def apply(self, recorded_event: RecordedEvent) -> None:
+        topic = type(recorded_event.event).TOPIC
         self.events[topic] = self.events.get(topic, 0) + 1
 
     def rows(self):
@@ -56,42 +56,42 @@ def file(tmp_path: Path, text: str) -> Path:
     return path
 
 
-async def test_a_model_from_a_file_is_shown_the_events_it_asks_for(history: History, tmp_path: Path) -> None:
+async def test_model_from_a_file_gets_the_events_of_its_topics(history: History, tmp_path: Path) -> None:
     end = await work(history)
 
-    folded = await fold(history.log.reader, load(file(tmp_path, EXAMPLE)), Bounds(0, end))
+    folded = await fold(history.log.reader, load(file(tmp_path, EXAMPLE)), FoldBounds(0, end))
 
     assert folded.rows == [("execution.completed", 20)]
     assert folded.events == 20
 
 
-async def test_every_event_within_bounds_is_seen_once_and_in_order(
+async def test_model_gets_every_event_within_bounds_once_in_order(
     history: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     end = await work(history)
     monkeypatch.setattr(own_models, "BATCH", 7)
     everything = [recorded_event.position for recorded_event in await history.log.reader.after(0, 1000)]
 
-    assert [p for (p,) in (await fold(history.log.reader, Positions(), Bounds(0, end))).rows] == everything
-    some = await fold(history.log.reader, Positions(), Bounds(everything[4], everything[30]))
+    assert [p for (p,) in (await fold(history.log.reader, Positions(), FoldBounds(0, end))).rows] == everything
+    some = await fold(history.log.reader, Positions(), FoldBounds(everything[4], everything[30]))
     assert [p for (p,) in some.rows] == everything[5:31]
-    assert (await fold(history.log.reader, Positions(), Bounds(0, end, project="other"))).rows == []
+    assert (await fold(history.log.reader, Positions(), FoldBounds(0, end, project="other"))).rows == []
 
 
-async def test_rows_are_kept_in_a_table_in_the_place_of_the_former_ones(history: History, tmp_path: Path) -> None:
+async def test_stored_rows_replace_the_former_rows(history: History, tmp_path: Path) -> None:
     end = await work(history)
     model = load(file(tmp_path, EXAMPLE), "Ended")
     for _ in range(2):
-        await keep(history.database, "ended", model, await fold(history.log.reader, model, Bounds(0, end)))
+        await keep(history.database, "ended", model, await fold(history.log.reader, model, FoldBounds(0, end)))
 
     assert await history.database.rows("SELECT * FROM models.ended") == [{"topic": "execution.completed", "events": 40}]
     comment = await history.database.value("SELECT obj_description('models.ended'::regclass)")
     assert comment == f"Ended at position {end}, 20 events"
-    with pytest.raises(ModelInvalid, match="no name for a table"):
-        await keep(history.database, 'x"; DROP', model, await fold(history.log.reader, model, Bounds(0, end)))
+    with pytest.raises(ModelInvalid, match="not a table name"):
+        await keep(history.database, 'x"; DROP', model, await fold(history.log.reader, model, FoldBounds(0, end)))
 
 
-async def test_a_model_that_fails_names_the_event(history: History) -> None:
+async def test_failing_model_names_the_event(history: History) -> None:
     end = await work(history)
 
     class Broken(Positions):
@@ -102,17 +102,17 @@ async def test_a_model_that_fails_names_the_event(history: History) -> None:
 
     third = (await history.log.reader.after(0, 3))[2].position
     with pytest.raises(ModelInvalid, match=rf"position {third} \(function\.\w+\): KeyError"):
-        await fold(history.log.reader, Broken(), Bounds(0, end))
+        await fold(history.log.reader, Broken(), FoldBounds(0, end))
 
 
 @pytest.mark.parametrize(("bounds", "sentence"), [({"seconds": 0.0}, "--seconds"), ({"megabytes": 1}, "--memory")])
-async def test_a_fold_ends_at_its_bounds(history: History, bounds: dict[str, Any], sentence: str) -> None:
+async def test_fold_stops_at_its_bounds(history: History, bounds: dict[str, Any], sentence: str) -> None:
     end = await work(history)
     with pytest.raises(Stopped, match=sentence):
-        await fold(history.log.reader, Positions(), Bounds(0, end, **bounds))
+        await fold(history.log.reader, Positions(), FoldBounds(0, end, **bounds))
 
 
-async def test_a_fold_is_cancelled_between_batches(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_fold_can_be_cancelled_between_batches(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
     end = await work(history)
     monkeypatch.setattr(own_models, "BATCH", 2)
     model = Positions()
@@ -120,7 +120,7 @@ async def test_a_fold_is_cancelled_between_batches(history: History, monkeypatch
     def report(_position: int, _events: int) -> None:
         task.cancel()
 
-    task = asyncio.ensure_future(fold(history.log.reader, model, Bounds(0, end), report))
+    task = asyncio.ensure_future(fold(history.log.reader, model, FoldBounds(0, end), report))
 
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -134,29 +134,29 @@ async def test_a_fold_is_cancelled_between_batches(history: History, monkeypatch
         ("import nothing_like_that", "does not load: ModuleNotFoundError"),
         (EXAMPLE + EXAMPLE.replace("Ended", "Other"), "defines 2 read models"),
         (EXAMPLE.replace("columns =", "names ="), "needs `columns`"),
-        (EXAMPLE.replace("bigint", "bigint; DROP TABLE events"), "would not take"),
-        (EXAMPLE.replace("self.events = {}", "raise OSError"), "cannot be made: OSError"),
+        (EXAMPLE.replace("bigint", "bigint; DROP TABLE events"), "Postgres rejects"),
+        (EXAMPLE.replace("self.events = {}", "raise OSError"), "cannot be created: OSError"),
     ],
     ids=["nothing", "broken", "several", "no columns", "wrong type", "fails"],
 )
-def test_a_file_without_a_usable_model_is_told_by_a_sentence(tmp_path: Path, text: str, sentence: str) -> None:
+def test_file_without_a_usable_model_is_an_error(tmp_path: Path, text: str, sentence: str) -> None:
     with pytest.raises(ModelInvalid, match=sentence):
         load(file(tmp_path, text))
 
 
-def test_names_that_are_not_there_are_told_with_those_that_are(tmp_path: Path) -> None:
+def test_unknown_model_or_file_is_an_error_that_lists_the_models(tmp_path: Path) -> None:
     with pytest.raises(ModelInvalid, match=r"no read model Other; it defines Ended"):
         load(file(tmp_path, EXAMPLE), "Other")
     with pytest.raises(ModelInvalid, match=r"There is no file .*missing\.py"):
         load(tmp_path / "missing.py")
     (tmp_path / "model.txt").write_text(EXAMPLE)
-    with pytest.raises(ModelInvalid, match="is no Python file"):
+    with pytest.raises(ModelInvalid, match="is not a Python file"):
         load(tmp_path / "model.txt")
 
 
-async def test_rows_without_a_value_for_each_column_are_refused(history: History) -> None:
+async def test_rows_without_a_value_for_each_column_are_an_error(history: History) -> None:
     class Short(Positions):
         columns: ClassVar[dict[str, str]] = {"position": "bigint", "more": "text"}
 
     with pytest.raises(ModelInvalid, match="position, more"):
-        await fold(history.log.reader, Short(), Bounds(0, await work(history)))
+        await fold(history.log.reader, Short(), FoldBounds(0, await work(history)))

@@ -1,4 +1,4 @@
-"""Executions on their way into the table while it is rebuilt: which of them wait in memory, and until when."""
+"""The executions that a rebuild buffers in memory, and the time at which it writes them."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 from annals.domain.execution import Execution, Ran, Request
 from annals.projections import executions
 from annals.projections.replay import executions_fold
-from annals.projections.replay.executions_fold import Executions
+from annals.projections.replay.executions_fold import ExecutionBuffer
 from annals.store.log.reader import RecordedEvent
 
 RAN = Ran(deployment_id="d", function_version=1, environment_digest="e", specification="s-1vcpu-512mb", run_ms=12)
@@ -44,8 +44,8 @@ def names(rows: Any) -> list[str]:
     return [row["execution_id"] for row in rows]
 
 
-def test_an_execution_waits_in_memory_for_its_end() -> None:
-    waiting = Executions()
+def test_execution_is_buffered_until_its_end() -> None:
+    waiting = ExecutionBuffer()
 
     first = waiting.fold([requested(1), requested(2), completed(2, position=3)], {})
     later = [completed(1, position=4)]
@@ -53,12 +53,12 @@ def test_an_execution_waits_in_memory_for_its_end() -> None:
     assert names(first.rows) == ["e2"]
     assert waiting.missing(later) == []
     assert names(waiting.fold(later, {}).rows) == ["e1"]
-    assert waiting.rest() == []
+    assert waiting.take_all() == []
 
 
-def test_all_go_to_the_table_when_too_many_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executions_fold, "MOST_OPEN", 2)
-    waiting = Executions()
+def test_full_buffer_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executions_fold, "MAX_BUFFERED", 2)
+    waiting = ExecutionBuffer()
 
     folded = waiting.fold([requested(1), requested(2), requested(3)], {})
 
@@ -67,11 +67,11 @@ def test_all_go_to_the_table_when_too_many_wait(monkeypatch: pytest.MonkeyPatch)
     assert folded.counted == {("function:p:f", 1): 3}
 
 
-def test_one_that_is_neither_in_memory_nor_in_the_table_was_swept() -> None:
-    assert Executions().fold([completed(1, position=4)], {}).rows == []
+def test_event_of_a_swept_execution_changes_nothing() -> None:
+    assert ExecutionBuffer().fold([completed(1, position=4)], {}).rows == []
 
 
-def test_the_fold_knows_every_event_that_the_statements_know() -> None:
+def test_fold_handles_every_event_that_statements_handle() -> None:
     known = {*executions_fold._CHANGES, Execution.Requested, Execution.Deleted}
 
     assert known == {kind for kind in executions.PROJECTORS if issubclass(kind, Execution.Event)}

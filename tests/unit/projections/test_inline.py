@@ -1,4 +1,4 @@
-"""Which events the inline read models take, and at what price."""
+"""The events that change inline read models, and the number of their statements."""
 
 import re
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ STREAM: dict[str, Any] = {"originator_id": "execution:p:e", "originator_version"
 RAN = Ran(deployment_id="d", function_version=1, environment_digest="x", specification="s-1vcpu-1gb")
 
 
-def requested(**recorded_events: Any) -> Execution.Requested:
+def requested(**fields: Any) -> Execution.Requested:
     given: dict[str, Any] = {
         "originator_id": "execution:p:e",
         "originator_version": 1,
@@ -36,10 +36,10 @@ def requested(**recorded_events: Any) -> Execution.Requested:
         "trigger": "http",
         "request": Request(method="GET", path="/"),
     }
-    return Execution.Requested(**{**given, **recorded_events})
+    return Execution.Requested(**{**given, **fields})
 
 
-def test_every_event_reaches_a_read_model_or_is_known_to_be_silent() -> None:
+def test_every_event_changes_a_read_model_or_is_listed_as_silent() -> None:
     classes = event_classes()
     ours = {topic for topic, cls in classes.items() if cls.__module__.startswith("annals.domain")}
 
@@ -57,12 +57,12 @@ def test_every_event_reaches_a_read_model_or_is_known_to_be_silent() -> None:
         Execution.Failed(**STREAM, epoch=1, reason="worker_lost", message="", status_code=500),
     ],
 )
-def test_the_busiest_events_cost_one_statement(event: Any) -> None:
+def test_most_frequent_events_need_one_statement(event: Any) -> None:
     assert len(inline(event)) == 1
 
 
 @pytest.mark.parametrize(
-    ("recorded_events", "status"),
+    ("fields", "status"),
     [
         ({}, "waiting"),
         ({"worker": "api", "epoch": 1}, "processing"),
@@ -70,8 +70,8 @@ def test_the_busiest_events_cost_one_statement(event: Any) -> None:
         ({"trigger": "schedule"}, "waiting"),
     ],
 )
-def test_how_a_call_begins_is_its_status(recorded_events: dict[str, Any], status: str) -> None:
-    (statement,) = project(requested(**recorded_events))
+def test_first_status_depends_on_the_request(fields: dict[str, Any], status: str) -> None:
+    (statement,) = project(requested(**fields))
 
     assert statement.params["status"] == status
 
@@ -98,7 +98,7 @@ def _named(statement: Statement) -> set[str]:
     return set(re.findall(r"%\((\w+)\)s", statement.sql))
 
 
-def test_what_an_event_discards_goes_before_the_rows_that_find_it() -> None:
+def test_discards_run_before_the_rows_are_deleted() -> None:
     deleted = Function.Deleted(originator_id="function:p:f", originator_version=9)
 
     discards = DISCARDS[Function.Deleted](deleted)

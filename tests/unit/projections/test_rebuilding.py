@@ -1,4 +1,4 @@
-"""What a rebuild changes of its process meanwhile, and puts back."""
+"""The setting of its process that a rebuild changes and restores."""
 
 import gc
 
@@ -13,7 +13,7 @@ def failing_rebuild(seen: list[int]) -> None:
         raise OSError("the disk is away")
 
 
-def test_garbage_is_collected_as_before_once_a_rebuild_failed() -> None:
+def test_failed_rebuild_restores_the_garbage_collector() -> None:
     before, seen = gc.get_threshold(), list[int]()
 
     with pytest.raises(OSError, match="away"):

@@ -1,4 +1,4 @@
-"""When a schedule is due next, without a database."""
+"""The next slot of a schedule, without a database."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -19,7 +19,7 @@ def schedule(expression: str = "0 * * * *") -> Schedule:
 
 
 @given(expression=EXPRESSIONS, now=MOMENTS)
-def test_what_is_due_lies_ahead_and_what_fired_lies_behind(expression: str, now: datetime) -> None:
+def test_next_slot_is_future_and_fired_slot_is_past(expression: str, now: datetime) -> None:
     running = schedule(expression).rescheduled(now, schedule=expression, deployment_id="d")
     assert running.schedule_next is not None
     assert running.schedule_next > now
@@ -31,7 +31,7 @@ def test_what_is_due_lies_ahead_and_what_fired_lies_behind(expression: str, now:
     assert fired.schedule_next > running.schedule_next
 
 
-def test_slots_that_were_missed_are_past_with_the_next_firing() -> None:
+def test_missed_slots_are_past_after_the_next_firing() -> None:
     running = schedule().rescheduled(NOW, schedule="0 * * * *", deployment_id="d")
 
     late = running.fired(NOW + timedelta(hours=5))

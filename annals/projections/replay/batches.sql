@@ -1,17 +1,17 @@
 -- name: shape
--- Which columns rows are written with, and of which types.
+-- The columns of executions, with their types.
 SELECT * FROM executions LIMIT 0;
 
 -- name: fetch
--- Executions that a batch goes on with; it writes them anew.
+-- Takes the executions that a batch changes out of the table; the batch writes them again.
 DELETE FROM executions WHERE stream_id = ANY(%(streams)s::text[]) RETURNING *;
 
--- name: keep
--- Executions as a batch leaves them.
+-- name: write
+-- Writes executions as a batch leaves them.
 COPY executions FROM STDIN (FORMAT BINARY);
 
 -- name: count
--- How many more executions the functions that exist have; a function that went is not counted for.
+-- Adds to the number of executions of each existing function.
 INSERT INTO counters AS c (project_id, scope, name, value)
 SELECT f.project_id, f.function_id, 'executions', d.value
 FROM json_to_recordset(%(deltas)s::json) AS d (function text, sequence bigint, value bigint)
