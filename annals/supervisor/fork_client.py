@@ -39,7 +39,7 @@ class ForkServer:
         assert self._theirs is not None  # noqa: S101 (prepare made it)
         channel = self._theirs.fileno()
         keep = [word for descriptor in self._keep for word in ("--keep", str(descriptor))]
-        argv = [sys.executable, "-P", "-m", "annals.supervisor.fork_server", "--channel", str(channel), *keep]
+        argv = [sys.executable, "-P", "-m", "annals.cli.fork_server", "--channel", str(channel), *keep]
         environment = {**self._environment, "NOTIFY_SOCKET": self._notify}
         return Launch(argv, environment, keep=(channel, *self._keep))
 

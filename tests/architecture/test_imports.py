@@ -31,7 +31,7 @@ EXCEPTIONS = {
     ("annals.workers.wiring", "annals.executor.wire.client"): "the port's client",
     ("annals.app.wiring", "annals.executor.wire.client"): "the port's client",
     ("annals.app.wiring", "annals.executor.config"): "the TLS files of the client",
-    ("annals.supervisor.fork_server", "annals.cli"): "it imports the roles before it forks",
+    ("annals.cli.fork_server", "annals.cli"): "it imports the roles before it forks",
     ("annals.supervisor.services", "annals.app.server.listening"): "it holds the socket that API processes share",
     ("annals.executor", "annals.store.content.blobs"): "contents come from the blob store, never from the database",
     ("annals.store.log.append_modes", "annals.capacity.build_slots"): "slots are claimed in the append's transaction",
@@ -134,7 +134,7 @@ def test_imports_form_no_cycle() -> None:
 def test_every_module_is_imported_by_something() -> None:
     named = {name for folder in ("annals", "tests", "bench") for path in modules(folder) for name, _ in imports(path)}
     commands = {place.split(":")[0] for place, _ in COMMANDS.values()}  # loaded by name when they are used
-    entry_points = {"annals.cli.main", "annals.supervisor.fork_server", "annals.__main__", *commands}
+    entry_points = {"annals.cli.main", "annals.cli.fork_server", "annals.__main__", *commands}
     orphans = [
         name_of(path)
         for path in modules()
