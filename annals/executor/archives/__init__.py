@@ -1,1 +1,1 @@
-"""Readers of archives that trust nothing in them."""
+"""Archives from users and from builds: strict readers, limits on what they unpack to, and the writer of the files."""

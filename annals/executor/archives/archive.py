@@ -1,4 +1,4 @@
-"""Unpacks what people upload and what their builds leave: our own reader, because archives lie."""
+"""Unpacks uploaded sources and build artefacts. An archive's headers are not trusted, so the readers are our own."""
 
 import os
 import time
@@ -12,13 +12,13 @@ import msgspec
 from annals.executor.archives import squashfs
 from annals.executor.archives.decompress import Bounded, Source, open_source
 from annals.executor.archives.tar import Member, TarReader
-from annals.executor.archives.tree import Parts, Tree
+from annals.executor.archives.tree import Parts, TreeWriter
 from annals.executor.archives.zip_archive import MAGICS, ZipReader
 from annals.executor.errors import BadArchive
 from annals.executor.isolation.trash import remove
 
 
-class Bounds(msgspec.Struct, frozen=True, kw_only=True):
+class ArchiveBounds(msgspec.Struct, frozen=True, kw_only=True):
     """How much one archive may unpack to: sizes in bytes, time in seconds."""
 
     total_bytes: int = 1024**3
@@ -30,16 +30,16 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Unpacked(NamedTuple):
-    """What was written: regular files (links included) and their bytes."""
+    """The number of files that were written, links included, and their bytes."""
 
     files: int
     size: int
 
 
-def unpack(archive: Path, target: Path, bounds: Bounds, *, links: bool = False) -> Unpacked:
-    """Unpack a source, or with `links` a build's artefact, into `target`, which must not exist yet.
+def unpack(archive: Path, target: Path, bounds: ArchiveBounds, *, links: bool = False) -> Unpacked:
+    """Unpack an archive into `target`, which must not exist yet. `links` says that it is a build's artefact.
 
-    Blocking. Raises BadArchive, or OSError when the disk fails; either way nothing of `target` remains.
+    Blocking. Raises BadArchive, or OSError if the disk fails; then nothing of `target` remains.
     """
     with archive.open("rb") as file, _folder(target) as tree, _opened(file, bounds, images=links) as reader:
         return _write(reader, tree, bounds, links=links)
@@ -54,8 +54,8 @@ class Reader(Protocol):
 
 
 @contextmanager
-def _opened(file: BinaryIO, bounds: Bounds, *, images: bool) -> Iterator[Reader]:
-    """A reader for what the first bytes say: a tar, a source's zip, or where `images` are allowed a squashfs image."""
+def _opened(file: BinaryIO, bounds: ArchiveBounds, *, images: bool) -> Iterator[Reader]:
+    """Yield a reader for the format of the first bytes: tar, zip for sources, squashfs if `images` are allowed."""
     deadline = time.monotonic() + bounds.seconds
     compressed = os.fstat(file.fileno()).st_size
 
@@ -73,9 +73,9 @@ def _opened(file: BinaryIO, bounds: Bounds, *, images: bool) -> Iterator[Reader]
 
 
 @contextmanager
-def _folder(target: Path) -> Iterator[Tree]:
+def _folder(target: Path) -> Iterator[TreeWriter]:
     target.mkdir(mode=0o755)
-    tree = Tree(target)
+    tree = TreeWriter(target)
     try:
         yield tree
     except BaseException:
@@ -85,7 +85,7 @@ def _folder(target: Path) -> Iterator[Tree]:
     tree.close()
 
 
-def _write(reader: Reader, tree: Tree, bounds: Bounds, *, links: bool) -> Unpacked:
+def _write(reader: Reader, tree: TreeWriter, bounds: ArchiveBounds, *, links: bool) -> Unpacked:
     files = size = 0
     symlinks: dict[Parts, str] = {}
     for count, member in enumerate(reader, 1):
@@ -118,7 +118,7 @@ def _write(reader: Reader, tree: Tree, bounds: Bounds, *, links: bool) -> Unpack
 
 
 def _ends_inside(link: Parts, symlinks: Mapping[Parts, str]) -> bool:
-    """Whether a link stays inside also by way of other ones: `up -> ../..`, then `up/..`, would not."""
+    """Return True if a link stays inside when other links are followed too: `up -> ../..`, then `up/..`, would not."""
     at = list(link[:-1])
     left = symlinks[link].split("/")[::-1]
     followed = 0
@@ -132,15 +132,15 @@ def _ends_inside(link: Parts, symlinks: Mapping[Parts, str]) -> bool:
             at.append(step)
             target = symlinks.get(tuple(at), "")
             if target.startswith("/"):
-                return ".." not in left  # the runtime's own, and nothing beside it
+                return ".." not in left  # inside the runtime, and not back out of it
             if target:
                 followed += 1
                 at.pop()
                 left += target.split("/")[::-1]
-    return True  # or in a ring, which leads nowhere
+    return True  # inside, or a loop of links, which leads nowhere
 
 
-def _link(tree: Tree, member: Member, parts: Parts, bounds: Bounds) -> None:
+def _link(tree: TreeWriter, member: Member, parts: Parts, bounds: ArchiveBounds) -> None:
     if member.kind == "hardlink":
         tree.hardlink(parts, checked(member.link, bounds) or ("",))
         return
@@ -150,7 +150,7 @@ def _link(tree: Tree, member: Member, parts: Parts, bounds: Bounds) -> None:
 
 
 def _stays_inside(parts: Parts, target: str) -> bool:
-    """A relative target that climbs no higher than the root, or an interpreter's link into the runtime itself."""
+    """Return True for a relative target that stays below the root, or for an interpreter's link into the runtime."""
     if not target or "\0" in target or len(target.encode()) > 4095:
         return False
     if target.startswith("/"):
@@ -167,14 +167,14 @@ def _stays_inside(parts: Parts, target: str) -> bool:
 
 
 MOST_FOLLOWED = 40
-"""Links that a kernel follows on one way; beyond, it goes nowhere."""
+"""The kernel follows this many links in one path."""
 
 RUNTIME_ROOTS = ("/opt/runtime/", "/usr/bin/", "/usr/local/bin/")
-"""Where interpreters live inside a sandbox or an image: a virtual environment links to its own."""
+"""Folders of interpreters inside a sandbox or image: a virtual environment links to its interpreter."""
 
 
-def checked(name: str, bounds: Bounds) -> Parts:
-    """The steps of a member's name, refused unless each leads downwards."""
+def checked(name: str, bounds: ArchiveBounds) -> Parts:
+    """Return the parts of a member's name. Raises BadArchive unless each part leads downwards."""
     if name.startswith("/"):
         raise BadArchive(f"The archive holds an absolute name: {shown(name)}.")
     if "\0" in name:
@@ -192,5 +192,5 @@ def checked(name: str, bounds: Bounds) -> Parts:
 
 
 def shown(name: str) -> str:
-    """A name fit for a build log: short, no control characters."""
+    """Return a name for a build log: shortened, without control characters."""
     return "".join(c if c.isprintable() else "?" for c in name[:120])

@@ -1,4 +1,4 @@
-"""Bytes of an uploaded archive, decompressed as they are read, with bounds that a bomb runs into."""
+"""Decompresses archives while they are read, within limits that stop decompression bombs."""
 
 import time
 import zlib
@@ -24,13 +24,13 @@ ZSTD_WINDOW = 128 * 1024 * 1024
 
 
 class Source(Protocol):
-    """Where tar bytes come from: at most `size` bytes a call, empty at the end."""
+    """A source of plain bytes: `read` returns at most `size` bytes, none at the end."""
 
     def read(self, size: int, /) -> bytes: ...
 
 
 class _Gzip:
-    """Every member of a gzip file, strictly: a truncated or damaged one is refused; zero padding may follow."""
+    """Reads all members of a gzip file. Truncated or damaged members raise BadArchive; zero padding may follow."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -69,7 +69,7 @@ class _Gzip:
 
 
 class _Rest:
-    """A file that first gives back what was read of it."""
+    """A file whose first bytes were read already: `read` returns these first."""
 
     def __init__(self, first: bytes, file: BinaryIO) -> None:
         self._first = first
@@ -83,7 +83,7 @@ class _Rest:
 
 
 class _Zstd:
-    """Every frame of a zstd file; a window above the bound is refused before memory is taken for it."""
+    """Reads all frames of a zstd file. A window above the limit raises BadArchive before memory is allocated."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -99,10 +99,10 @@ class _Zstd:
 
 
 class Bounded:
-    """A source that refuses to give more than `most` bytes, to expand beyond `ratio`, or to go on past `deadline`.
+    """A source that raises BadArchive beyond `most` bytes, beyond the expansion `ratio`, or after `deadline`.
 
-    The ratio is looked at only above `ratio_floor` bytes, since tiny archives of zeros are honest. `deadline` is
-    in `time.monotonic` seconds.
+    The ratio counts only above RATIO_FLOOR bytes: small archives of zeros are legitimate. `deadline` is in
+    `time.monotonic` seconds.
     """
 
     def __init__(self, source: Source, compressed: int, *, most: int, ratio: int, deadline: float) -> None:
@@ -128,7 +128,7 @@ RATIO_FLOOR = 64 * 1024 * 1024
 
 
 def open_source(file: BinaryIO) -> Source:
-    """The plain bytes of an archive told by its first bytes, never by its name."""
+    """Return the plain bytes of an archive. Its first bytes decide the format, never its name."""
     magic = file.read(8)
     file.seek(0)
     if not magic:

@@ -1,4 +1,4 @@
-"""Reads a build's squashfs image as the tar that our own reader takes: what is in it is checked as in any archive."""
+"""Reads a build's squashfs image as a tar, so that our tar reader checks its content as in any archive."""
 
 import os
 import resource
@@ -12,20 +12,20 @@ from annals.executor.archives.decompress import Source
 from annals.executor.errors import BadArchive
 
 MAGIC = b"hsqs"
-NOBODY = 65534
+UNPRIVILEGED_ID = 65534
 MEMORY_BYTES = 2 * 1024**3
 CPU_SECONDS = 600
 TOOL = "sqfs2tar"
 
 
 def readable() -> bool:
-    """Whether this host can read such images."""
+    """Return True if this host can read squashfs images."""
     return shutil.which(TOOL) is not None
 
 
 @contextmanager
 def as_tar(file: BinaryIO) -> Iterator[Source]:
-    """The content of an image as a tar, by a process with limits of its own, as nobody where we are root.
+    """Yield the content of an image as a tar, from a process with limits; as root it runs as an unprivileged user.
 
     Raises BadArchive.
     """
@@ -36,8 +36,8 @@ def as_tar(file: BinaryIO) -> Iterator[Source]:
         )
     others: dict[str, object] = {}
     if os.geteuid() == 0:
-        os.fchmod(file.fileno(), 0o644)  # nosec B103 nobody must be able to open what it is handed
-        others = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+        os.fchmod(file.fileno(), 0o644)  # nosec B103 the unprivileged user opens it
+        others = {"user": UNPRIVILEGED_ID, "group": UNPRIVILEGED_ID, "extra_groups": []}
     process = subprocess.Popen(  # type: ignore[call-overload]
         [tool, "--no-xattr", "--no-skip", f"/proc/self/fd/{file.fileno()}"],
         stdin=subprocess.DEVNULL,
@@ -58,7 +58,7 @@ def as_tar(file: BinaryIO) -> Iterator[Source]:
 
 
 class _Output:
-    """What the process writes; its end counts only when it says that all went well."""
+    """The output of the process. Raises BadArchive at its end if the process failed."""
 
     def __init__(self, process: "subprocess.Popen[bytes]") -> None:
         self._process = process

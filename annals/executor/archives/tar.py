@@ -1,4 +1,4 @@
-"""A strict, streaming reader of tar: ustar, GNU long names and pax, and nothing that a header merely claims."""
+"""A strict, streaming reader of tar: ustar, GNU long names and pax. Sizes and kinds in headers are verified."""
 
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
@@ -30,7 +30,7 @@ REFUSED = {
 
 
 class Member(NamedTuple):
-    """One entry as it was written; `name` and `link` are not checked yet."""
+    """One entry of an archive; `name` and `link` are not checked yet."""
 
     name: str
     kind: Kind
@@ -40,7 +40,7 @@ class Member(NamedTuple):
 
 
 class Extensions(NamedTuple):
-    """What pax and GNU headers say about the next member; empty means not said."""
+    """Fields of pax and GNU headers for the next member; empty if the headers do not set them."""
 
     name: str = ""
     link: str = ""
@@ -48,7 +48,7 @@ class Extensions(NamedTuple):
 
 
 class TarReader:
-    """Walks the members of one archive; a member's content is read by `copy` or passed over."""
+    """Walks the members of one archive. `copy` reads the current member's content; otherwise it is skipped."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -106,7 +106,7 @@ class TarReader:
         return piece
 
     def _begin(self) -> None:
-        """Make sure of a first block: what is shorter is no archive, unless its compression says it was cut off."""
+        """Read the first block. Raises BadArchive for a shorter file; decompression reports a truncated one itself."""
         while len(self._buffer) < BLOCK and (piece := self._source.read(CHUNK)):
             self._buffer += piece
         if len(self._buffer) < BLOCK:
@@ -143,7 +143,7 @@ class TarReader:
         return block[156:157]
 
     def _finish(self) -> None:
-        """Read on to the end, so that checksums of the compression are verified and nothing hides behind the marker."""
+        """Read to the end, which verifies checksums. Raises BadArchive for data after the end marker."""
         if self._first:
             raise BadArchive("The archive is empty.")
         while piece := (self._buffer or self._source.read(CHUNK)):
@@ -160,7 +160,7 @@ def _member(block: bytes, flag: bytes, size: int, said: Extensions) -> Member:
         raise BadArchive("The archive holds an entry of a kind that is not known.")
     name = said.name or _name(block)
     if kind == "file" and flag == b"\0" and name.endswith("/"):
-        kind = "directory"  # how archives older than ustar mark one
+        kind = "directory"  # archives older than ustar mark directories like this
     if said.size >= 0:
         size = said.size
     return Member(
@@ -193,7 +193,7 @@ def _text(raw: bytes) -> str:
 
 
 def _number(field: bytes) -> int:
-    """An octal or base-256 number; negative and absurd ones are refused."""
+    """Return an octal or base-256 number. Raises BadArchive for a negative or impossibly large one."""
     if field[0] & 0x80:
         value = -1 if field[0] == 0xFF else int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
     else:
@@ -207,7 +207,7 @@ def _number(field: bytes) -> int:
 
 
 def _pax(payload: bytes, said: Extensions) -> Extensions:
-    """Apply pax records; what could redefine the content (sparse maps) is refused, the rest is ignored."""
+    """Apply pax records. Raises BadArchive for sparse maps, which redefine content; other records are ignored."""
     while payload:
         head, space, _ = payload.partition(b" ")
         if not space or not head.isdigit() or len(head) > 7:

@@ -1,4 +1,4 @@
-"""Writes an extracted tree below one folder, never through a link, never outside."""
+"""Writes extracted files below one folder, never through a link and never outside the folder."""
 
 import os
 import stat
@@ -12,8 +12,8 @@ CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 Parts = tuple[str, ...]
 
 
-class Tree:
-    """Keeps the folders of the current path open; every name is resolved one step at a time from the root's handle."""
+class TreeWriter:
+    """Keeps the folders of the current path open, and resolves every name step by step from the root's descriptor."""
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self._fds = [os.open(root, DIRECTORY)]
@@ -25,7 +25,7 @@ class Tree:
         self._fds, self._path = [], []
 
     def directory(self, parts: Parts) -> int:
-        """The handle of a folder, made where it is missing; valid until the next call."""
+        """Return the descriptor of a folder, which is created if it is missing; valid until the next call."""
         shared = 0
         while shared < min(len(parts), len(self._path)) and parts[shared] == self._path[shared]:
             shared += 1
@@ -40,19 +40,19 @@ class Tree:
     def _enter(self, parent: int, name: str) -> int:
         try:
             os.mkdir(name, 0o755, dir_fd=parent)
-            made = True
+            created = True
         except FileExistsError:
-            made = False
+            created = False
         try:
             fd = os.open(name, DIRECTORY, dir_fd=parent)
         except OSError as clash:
             raise BadArchive(f"The archive uses {name!r} both as a folder and as something else.") from clash
-        if made:
-            os.fchmod(fd, 0o755)  # whatever the umask is
+        if created:
+            os.fchmod(fd, 0o755)  # for any umask
         return fd
 
     def file(self, parts: Parts, mode: int, copy: Callable[[Callable[[bytes], object]], None]) -> None:
-        """Write one regular file; a later one of the same name replaces an earlier one, as tar has it."""
+        """Write one regular file. As in tar, a later file of the same name replaces an earlier one."""
         parent = self._fresh(parts)
         fd = os.open(parts[-1], CREATE, 0o600, dir_fd=parent)
         with os.fdopen(fd, "wb", buffering=0) as file:
@@ -63,7 +63,7 @@ class Tree:
         os.symlink(target, parts[-1], dir_fd=self._fresh(parts))
 
     def hardlink(self, parts: Parts, target: Parts) -> None:
-        """One more name for a file that was written before."""
+        """Add a name for a file that was written before."""
         source = os.dup(self.directory(target[:-1]))
         try:
             found = os.stat(target[-1], dir_fd=source, follow_symlinks=False)
@@ -77,7 +77,7 @@ class Tree:
             os.close(source)
 
     def _fresh(self, parts: Parts) -> int:
-        """The parent's handle, with nothing of that name in it any more."""
+        """Remove a file of this name, if there is one; return its parent's descriptor."""
         parent = self.directory(parts[:-1])
         try:
             found = os.stat(parts[-1], dir_fd=parent, follow_symlinks=False)

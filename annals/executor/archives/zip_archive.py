@@ -1,7 +1,7 @@
-"""A strict reader of zip archives: stored and deflated entries, and nothing that a header merely claims.
+"""A strict reader of zip archives with stored and deflated entries. Sizes and checksums in headers are verified.
 
-The central directory says what the archive holds; each entry's own header must agree with it in place and name. Entries
-lie one after another: overlapping ones, with which a small archive expands without bound, are refused.
+The central directory lists the entries; each entry's own header must agree with it in offset and name. Overlapping
+entries, which let a small archive expand without limit, raise BadArchive.
 """
 
 import os
@@ -25,10 +25,10 @@ _COMMENT_BYTES = 65_535
 _STORED, _DEFLATED = 0, 8
 _ENCRYPTED, _UTF8 = 0x1, 0x800
 _UNREADABLE = 0x20 | 0x40
-"""Patches and strong encryption, which plain zip does not make."""
+"""Flags of patches and strong encryption, which plain zip does not use."""
 
 _NEWEST_VERSION = 63
-"""The newest version of the format, 6.3, that an entry may need."""
+"""The newest format version that an entry may need: 6.3."""
 
 _MADE_BY_UNIX, _MADE_BY_DOS = 3, (0, 10, 11)
 _NAME_BYTES = 4096
@@ -36,8 +36,8 @@ _FULL_16, _FULL_32 = 0xFFFF, 0xFFFFFFFF
 DAMAGED = "The archive is damaged: its zip directory cannot be read."
 
 
-class Entry(NamedTuple):
-    """One entry of the central directory; `start` is where its own header begins."""
+class ZipEntry(NamedTuple):
+    """One entry of the central directory; `start` is the offset of its own header."""
 
     member: Member
     raw_name: bytes
@@ -54,9 +54,9 @@ class _Directory(NamedTuple):
 
 
 class ZipReader:
-    """Walks the members of one archive in the order of their bytes; a member's content is read by `copy`.
+    """Walks the members of one archive in the order of their offsets. `copy` reads the current member's content.
 
-    `bounded` wraps the source of plain bytes, so that all members together have one limit.
+    `bounded` wraps the source of plain bytes: one limit applies to all members together.
     """
 
     def __init__(self, file: BinaryIO, most_entries: int, bounded: Callable[[Source], Source]) -> None:
@@ -80,8 +80,8 @@ class ZipReader:
         while piece := self._source.read(CHUNK):
             write(piece)
 
-    def _begin(self, entry: Entry) -> int:
-        """Check an entry's own header and make its content the next to be read; return where it ends."""
+    def _begin(self, entry: ZipEntry) -> int:
+        """Check an entry's own header and select its content for reading; return its end offset."""
         self._file.seek(entry.start)
         header = self._file.read(_LOCAL.size)
         if len(header) < _LOCAL.size or not header.startswith(MAGICS[0]):
@@ -98,7 +98,7 @@ class ZipReader:
 
 
 class _Content:
-    """The plain bytes of one entry after another, each checked against its size and checksum."""
+    """The plain bytes of one entry after another; each entry's size and checksum are verified."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -106,7 +106,7 @@ class _Content:
         self._inflate: zlib._Decompress | None = None
         self.unread = False
 
-    def begin(self, entry: Entry, start: int) -> None:
+    def begin(self, entry: ZipEntry, start: int) -> None:
         self._file.seek(start)
         self._packed, self._size = entry.packed, entry.member.size
         self._crc, self._wanted_crc = 0, entry.crc
@@ -153,7 +153,7 @@ class _Content:
             raise BadArchive("The archive is damaged: an entry is cut off or its checksum is wrong.")
 
 
-def _entries(file: BinaryIO, most: int) -> list[Entry]:
+def _entries(file: BinaryIO, most: int) -> list[ZipEntry]:
     """Return the central directory's entries. Raises BadArchive before more than `most` are in memory."""
     directory = _directory(file)
     if directory.entries > most:
@@ -195,27 +195,27 @@ def _directory(file: BinaryIO) -> _Directory:
     found, end = _Directory(entries, size, offset), start + at
     if entries == _FULL_16 or _FULL_32 in (size, offset):
         found, end = _directory_64(file, start + at)
-    if found.start + found.size != end:  # nothing may hide before, behind or between
+    if found.start + found.size != end:  # no hidden data before, after or between
         raise BadArchive(DAMAGED)
     return found
 
 
 def _directory_64(file: BinaryIO, end: int) -> tuple[_Directory, int]:
-    """Return what the zip64 records say, and where they begin."""
+    """Return the directory of the zip64 records, and the records' offset."""
     file.seek(max(0, end - _LOCATOR_64.size))
     locator = file.read(_LOCATOR_64.size)
     if len(locator) < _LOCATOR_64.size or not locator.startswith(b"PK\x06\x07"):
         raise BadArchive(DAMAGED)
-    place = _LOCATOR_64.unpack(locator)[2]
-    file.seek(min(place, end))
+    offset_64 = _LOCATOR_64.unpack(locator)[2]
+    file.seek(min(offset_64, end))
     record = file.read(_END_64.size)
     if len(record) < _END_64.size or not record.startswith(b"PK\x06\x06"):
         raise BadArchive(DAMAGED)
     *_, entries, size, offset = _END_64.unpack(record)
-    return _Directory(entries, size, offset), place
+    return _Directory(entries, size, offset), offset_64
 
 
-def _entry(fields: tuple[int, ...], raw_name: bytes, extra: bytes) -> Entry:
+def _entry(fields: tuple[int, ...], raw_name: bytes, extra: bytes) -> ZipEntry:
     made_by, flags, method, crc = fields[1] >> 8, fields[3], fields[4], fields[7]
     size, packed, attributes, start = fields[9], fields[8], fields[15], fields[16]
     size, packed, start = _wide(extra, size, packed, start)
@@ -228,7 +228,7 @@ def _entry(fields: tuple[int, ...], raw_name: bytes, extra: bytes) -> Entry:
     kind = _kind(name, mode)
     if kind == "directory" and (size or not name.endswith("/")):  # other readers would see a file
         raise BadArchive("The archive is damaged: a directory in it has the name or the content of a file.")
-    return Entry(Member(name, kind, size, mode & 0o777, ""), raw_name, method, crc, packed, start)
+    return ZipEntry(Member(name, kind, size, mode & 0o777, ""), raw_name, method, crc, packed, start)
 
 
 def _kind(name: str, mode: int) -> Kind:
@@ -240,7 +240,7 @@ def _kind(name: str, mode: int) -> Kind:
 
 
 def _wide(extra: bytes, *values: int) -> tuple[int, ...]:
-    """Replace values that do not fit into 32 bits by those of the zip64 extra field."""
+    """Return the values, with 64-bit ones from the zip64 extra field in the positions marked as too large."""
     while _FULL_32 in values and len(extra) >= 4:
         kind, size = struct.unpack_from("<2H", extra)
         field, extra = extra[4 : 4 + size], extra[4 + size :]

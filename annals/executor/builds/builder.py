@@ -24,7 +24,7 @@ from annals.store.content.blobs import BlobError, BlobMissing, Blobs, BlobTooLar
 
 log = structlog.get_logger()
 
-SOURCE = archive.Bounds(total_bytes=1024**3, entries=100_000, seconds=120.0)
+SOURCE = archive.ArchiveBounds(total_bytes=1024**3, entries=100_000, seconds=120.0)
 USED_AGAIN = "Nothing that goes into this build has changed: its artefact is used again.\nBuild finished."
 COMPRESSION = "OPEN_RUNTIMES_BUILD_COMPRESSION"
 

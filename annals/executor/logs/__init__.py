@@ -1,1 +1,1 @@
-"""Output of user code on its way to the log."""
+"""Output of user code: the log channel of function servers, its throttle, excerpts, and spools for long logs."""

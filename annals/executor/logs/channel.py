@@ -1,4 +1,4 @@
-"""The channel on which an instance writes what its functions log: frames, no files, readable while they run."""
+"""The channel on which an instance writes its functions' logs: frames on a socket, readable while functions run."""
 
 import asyncio
 import os
@@ -23,21 +23,21 @@ PIECE = 1024 * 1024
 
 RATES = Rates(size=16 * 1024 * 1024, items=20_000, reads=4_000, cpu=0.1)
 BURST_SECONDS = 0.5
-"""What one instance's log frames may cost the executor in a second, and how much of that at once.
+"""Limits on one instance's log frames, in each second and in one burst.
 
-A node instance that serves 1,100 calls a second writes as often; half of this held it to 870.
+A node instance that serves 1,100 calls a second writes as many frames; half of these rates limited it to 870 calls.
 """
 
 TURN_SECONDS = 0.002
 TURN_FRAMES = 256
-"""How long frames are parsed before others have their turn, and after how many the clock is looked at."""
+"""Frames are parsed for this long before the event loop continues; the clock is read after so many frames."""
 
 Spooling = Callable[[], Spool | None]
-"""Begins to keep one log whole, where that is done."""
+"""Opens a spool for one long log; returns None if logs are not spooled."""
 
 
-class Log:
-    """What one execution has logged so far; a log that its record will not hold is spooled whole besides."""
+class ExecutionLog:
+    """The log of one execution so far. A log that is too long for the execution's record is also spooled whole."""
 
     def __init__(self, spooling: Spooling | None = None) -> None:
         self.ended = asyncio.get_running_loop().create_future()
@@ -56,12 +56,12 @@ class Log:
             stream += data[:room]
 
     def end(self) -> None:
-        """Nothing more will be added."""
+        """Mark the log as complete."""
         if not self.ended.done():
             self.ended.set_result(None)
 
     def takes(self, kind: int) -> bool:
-        """Whether anything of what else is logged will be kept."""
+        """Return True if further output will be stored."""
         spool = self._spools.get(kind)
         return len(self._streams[kind]) <= KEPT or (spool is not None and not spool.full)
 
@@ -75,35 +75,35 @@ class Log:
             spool.add(piece)
 
     async def whole(self) -> list[Whole]:
-        """The logs that were spooled, once nothing is added any more."""
+        """Store the spooled logs; call it after the last `add`."""
         return await finish_all([(KINDS[kind], spool) for kind, spool in self._spools.items()])
 
     async def drop(self) -> None:
-        """Let go of what was spooled."""
+        """Discard the spools."""
         for spool in self._spools.values():
             await spool.drop()
 
     def text(self, kind: int) -> str:
-        """At most 5 MiB of one stream, with a line that says so when there was more."""
+        """Return at most 5 MiB of one stream; a line at its end says if it was truncated."""
         data = self._streams[kind]
         if len(data) > KEPT:
             return data[:KEPT].decode(errors="replace") + TRUNCATED
         return data.decode(errors="replace")
 
 
-class Logs(Protocol):
-    """Where an instance's functions log to."""
+class InstanceLogs(Protocol):
+    """Collects the logs of an instance's executions."""
 
-    def open(self, log_id: str, spooling: Spooling | None = None) -> Log:
-        """Take what is logged under an id from now on."""
+    def open(self, log_id: str, spooling: Spooling | None = None) -> ExecutionLog:
+        """Begin to collect output with this id."""
         ...
 
-    async def finish(self, log_id: str, log: Log) -> None:
-        """Wait until what was logged before an answer has arrived."""
+    async def finish(self, log_id: str, log: ExecutionLog) -> None:
+        """Wait until output that was written before the response has arrived."""
         ...
 
-    async def gather(self, log_id: str, log: Log) -> None:
-        """Take what a call has logged that was cut short."""
+    async def gather(self, log_id: str, log: ExecutionLog) -> None:
+        """Collect the output of a call that was cut short."""
         ...
 
     def forget(self, log_id: str) -> None: ...
@@ -111,15 +111,15 @@ class Logs(Protocol):
 
 
 class LogFiles:
-    """The contract's two files an execution, for servers that know no channel; links are never followed."""
+    """The contract's two log files of an execution, for servers without the channel; links are never followed."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def open(self, _: str, spooling: Spooling | None = None) -> Log:
-        return Log(spooling)
+    def open(self, _: str, spooling: Spooling | None = None) -> ExecutionLog:
+        return ExecutionLog(spooling)
 
-    async def finish(self, log_id: str, log: Log) -> None:
+    async def finish(self, log_id: str, log: ExecutionLog) -> None:
         for kind, name in ((LOGS, f"{log_id}_logs.log"), (ERRORS, f"{log_id}_errors.log")):
             try:
                 fd = await asyncio.to_thread(open_regular, self._folder, name)
@@ -130,43 +130,43 @@ class LogFiles:
                     log.add(kind, piece)
             (self._folder / name).unlink(missing_ok=True)
 
-    async def gather(self, log_id: str, log: Log) -> None:
+    async def gather(self, log_id: str, log: ExecutionLog) -> None:
         await self.finish(log_id, log)
 
     def forget(self, log_id: str) -> None:
-        """Files that are written later go with the instance's folder."""
+        """Do nothing: files that are written later are removed with the instance's folder."""
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: no file stays open."""
 
 
 class LogChannel:
-    """Listens beside an instance for its function server, and sorts its frames by execution.
+    """Listens for an instance's function server, and assigns its frames to executions.
 
-    The server connects once, before it loads any code; nobody else ever can. `fault` is called, once, with the rest of
-    a sentence that begins with the instance, when what comes is not what a server writes.
+    The server connects once, before it loads any code; no other process can connect later. If bytes arrive that are
+    no frames, `fault` is called once, with a predicate for a sentence about the instance.
     """
 
     def __init__(self, fault: Callable[[str], None] = lambda _: None) -> None:
         self._fault = fault
-        self._logs: dict[bytes, Log] = {}
+        self._logs: dict[bytes, ExecutionLog] = {}
         self._server: asyncio.Server | None = None
         self._reader: _FrameReader | None = None
 
     async def listen(self, folder: Path, name: str) -> None:
-        """Listen on a socket that anyone who can reach the folder may connect to."""
+        """Listen on a socket in a folder: every process that can reach the folder can connect."""
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            sock.bind(f"/proc/self/fd/{handle}/{name}")  # a path of its own may be longer than a socket's name can be
-            os.chmod(name, 0o666, dir_fd=handle)  # noqa: S103 the folder decides who reaches it
+            sock.bind(f"/proc/self/fd/{handle}/{name}")  # the full path may be too long for a socket's address
+            os.chmod(name, 0o666, dir_fd=handle)  # noqa: S103 the folder's permissions limit access
         finally:
             os.close(handle)
         loop = asyncio.get_running_loop()
         self._server = await loop.create_unix_server(lambda: _FrameReader(self._logs, self._admit), sock=sock)
 
     def _admit(self, reader: "_FrameReader") -> Callable[[str], None] | None:
-        """Take the first connection, and let the kernel refuse all others."""
+        """Accept the first connection and stop listening; return None for a second one."""
         if self._reader is not None:
             return None
         self._reader = reader
@@ -174,17 +174,17 @@ class LogChannel:
             self._server.close()
         return self._fault
 
-    def open(self, log_id: str, spooling: Spooling | None = None) -> Log:
-        log = self._logs[log_id.encode()] = Log(spooling)
+    def open(self, log_id: str, spooling: Spooling | None = None) -> ExecutionLog:
+        log = self._logs[log_id.encode()] = ExecutionLog(spooling)
         return log
 
-    async def finish(self, _: str, log: Log) -> None:
-        """The end is written before the answer, but on another connection: it may be a moment behind."""
+    async def finish(self, _: str, log: ExecutionLog) -> None:
+        """Wait a moment for the end frame: it is written before the response, but on another connection."""
         if not log.ended.done():
             await asyncio.wait((log.ended,), timeout=END_SECONDS)
 
-    async def gather(self, log_id: str, log: Log) -> None:
-        """It is here already."""
+    async def gather(self, log_id: str, log: ExecutionLog) -> None:
+        """Do nothing: frames arrive by themselves."""
 
     def forget(self, log_id: str) -> None:
         self._logs.pop(log_id.encode(), None)
@@ -197,12 +197,14 @@ class LogChannel:
 
 
 class _FrameReader(asyncio.Protocol):
-    """Reads one connection in short turns, within its rates: what is not read yet waits in the socket.
+    """Reads one connection in short slices and within its rates; unread bytes stay in the socket.
 
-    So a function that writes more waits for the executor, and costs it neither memory nor the time of others.
+    A function that writes faster blocks, and costs the executor no memory and no time of other instances.
     """
 
-    def __init__(self, logs: dict[bytes, Log], admit: "Callable[[_FrameReader], Callable[[str], None] | None]") -> None:
+    def __init__(
+        self, logs: dict[bytes, ExecutionLog], admit: "Callable[[_FrameReader], Callable[[str], None] | None]"
+    ) -> None:
         self._admit = admit
         self._fault: Callable[[str], None] | None = None
         self._parser = FrameParser(logs)
@@ -222,7 +224,7 @@ class _FrameReader(asyncio.Protocol):
         self._transport = None
 
     def close(self) -> None:
-        """Read nothing any more, not even what has come."""
+        """Stop reading, and drop bytes that have arrived but are not parsed."""
         if self._next:
             self._next.cancel()
         self._data, self._at = b"", 0
@@ -235,7 +237,7 @@ class _FrameReader(asyncio.Protocol):
             self._turn(read=len(data))
 
     def _turn(self, read: int = 0) -> None:
-        """Parse for a moment; then read on, or come back for the rest when others had their turn."""
+        """Parse for a moment; then read more, or schedule the rest so that other tasks run in between."""
         self._next = None
         began = time.thread_time()
         parsed = 0

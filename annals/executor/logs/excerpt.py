@@ -1,4 +1,4 @@
-"""The text of a program's output, bounded: its first part, its last part, and a line that says what lies between."""
+"""Bounded views of a program's output: an excerpt of its first and last part, and its last lines alone."""
 
 import asyncio
 import codecs
@@ -8,14 +8,14 @@ from collections import deque
 KEPT_BYTES = 1_000_000
 FIRST_BYTES = 750_000
 _RESERVED_BYTES = 1_000
-"""For the notice, and for the closing line that a worker adds: what is recorded has KEPT_BYTES at most, too."""
+"""Space for the notice and for the worker's closing line, so that the recorded text stays within KEPT_BYTES."""
 _LAST_BYTES = KEPT_BYTES - FIRST_BYTES - _RESERVED_BYTES
 
 
 class Excerpt:
-    """Takes output in pieces; the result depends on the bytes alone, never on where the pieces were cut.
+    """The beginning and the end of an output, which arrives in pieces. How it is cut into pieces makes no difference.
 
-    Sizes are those of the text in UTF-8, after `\\r\\n` and `\\r` became `\\n`. Up to KEPT_BYTES are kept whole.
+    Sizes are in UTF-8, after `\\r\\n` and `\\r` became `\\n`. An output of up to KEPT_BYTES is kept whole.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Excerpt:
         self._dropped = 0
 
     def add(self, piece: bytes) -> str:
-        """Take output; return the text that belongs to the first part and can be shown at once."""
+        """Add output; return its text that belongs to the first part and can be shown at once."""
         return self._take(self._decoder.decode(piece))
 
     def flush(self) -> str:
@@ -34,7 +34,7 @@ class Excerpt:
         return self._take(self._decoder.decode(b"", final=True))
 
     def add_text(self, text: str) -> str:
-        """Take text that is not part of the output's bytes, such as a line of our own; return as `add` does."""
+        """Add text of the executor's own, such as a closing line; return as `add` does."""
         return self.flush() + self._take(text)
 
     def end(self) -> str:
@@ -69,7 +69,7 @@ class Excerpt:
 
 
 def notice(left_out: int) -> str:
-    """The line that stands where output was left out."""
+    """Return the line that stands in for omitted output."""
     return f"… {left_out:,} bytes left out …\n"
 
 
@@ -78,7 +78,7 @@ def _decoder() -> io.IncrementalNewlineDecoder:
 
 
 def _first(data: bytes, most: int) -> bytes:
-    """The longest beginning of UTF-8 text that has at most so many bytes and ends with a whole character."""
+    """Return the longest beginning of UTF-8 text with at most `most` bytes that ends with a whole character."""
     if len(data) <= most:
         return data
     while most and _continues(data[most]):
@@ -87,7 +87,7 @@ def _first(data: bytes, most: int) -> bytes:
 
 
 def _last(data: bytearray) -> bytearray:
-    """The longest end of UTF-8 text that has at most _LAST_BYTES and begins with a whole character."""
+    """Return the longest end of UTF-8 text with at most _LAST_BYTES that begins with a whole character."""
     start = max(0, len(data) - _LAST_BYTES)
     while start < len(data) and _continues(data[start]):
         start += 1
@@ -103,7 +103,7 @@ TAIL_BYTES = 8 * 1024
 
 
 class Tail:
-    """The last lines a sandbox printed, and whether its server has said that it listens."""
+    """The last lines that a sandbox printed; `started` is set once its server has printed that it listens."""
 
     def __init__(self) -> None:
         self.started = asyncio.Event()
@@ -123,6 +123,6 @@ class Tail:
             self._size -= len(self._pieces.popleft())
 
     def text(self) -> str:
-        """Without what every server says at its start, which is no reason of anything."""
+        """Return the last lines, without the line that every server prints at its start."""
         lines = b"".join(self._pieces)[-TAIL_BYTES:].decode(errors="replace").strip().split("\n")
         return "\n".join(line for line in lines if line != STARTED.decode())

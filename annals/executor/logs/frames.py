@@ -1,6 +1,6 @@
-"""The frames in which a function server writes what its functions log (annals/runtimes/README.md).
+"""Parses the frames in which a function server writes its functions' logs (annals/runtimes/README.md).
 
-User code shares the server's process and may write anything here, in any pieces.
+User code shares the server's process, so any bytes may arrive, in pieces of any size.
 """
 
 import struct
@@ -15,34 +15,34 @@ _HEAD = struct.Struct(">IBB")
 
 
 class FrameError(Exception):
-    """The bytes are no log frames; the sentence says why."""
+    """The bytes are no log frames; the message says why, as a predicate about the instance."""
 
 
-class Target(Protocol):
-    """One execution's log."""
+class FrameTarget(Protocol):
+    """Receives the frames of one execution."""
 
     def add(self, kind: int, data: bytes) -> None: ...
     def end(self) -> None: ...
 
 
 class FrameParser:
-    """Hands the text of frames to the logs they name, in the pieces in which it arrives.
+    """Passes the text of frames to the logs that they name, in the pieces in which it arrives.
 
-    It keeps nothing but the beginning of a head, so a frame's size costs no memory. Frames of unknown ids are dropped.
+    It stores at most an incomplete head, so large frames cost no memory. Frames of unknown ids are dropped.
     """
 
-    def __init__(self, logs: Mapping[bytes, Target]) -> None:
+    def __init__(self, logs: Mapping[bytes, FrameTarget]) -> None:
         self._logs = logs
         self._head = bytearray()
         self._id = b""
         self._kind = END
         self._left = 0
-        """Bytes of the current frame's text that are still to come."""
+        """Bytes of the current frame's text that have not arrived."""
 
     def feed(self, data: bytes, at: int, frames: int) -> tuple[int, int]:
-        """Parse `data` from `at` on, for at most so many frames; where that ended, and how many frames began.
+        """Parse `data` from `at`, at most `frames` frames; return the new position and the number of frames begun.
 
-        Raises FrameError; the parser is of no more use then.
+        Raises FrameError; the parser cannot be used afterwards.
         """
         size, begun = len(data), 0
         while at < size:
@@ -50,7 +50,7 @@ class FrameParser:
                 piece = data[at : at + self._left]
                 at += len(piece)
                 self._left -= len(piece)
-                if (log := self._logs.get(self._id)) is not None:  # looked up anew: it may be forgotten meanwhile
+                if (log := self._logs.get(self._id)) is not None:  # each time: it may have been removed meanwhile
                     log.add(self._kind, piece)
             elif begun >= frames:
                 break
@@ -71,7 +71,7 @@ class FrameParser:
         return at, begun
 
     def _missing(self) -> int:
-        """How many bytes of an unfinished head are to be read next; 0 when it is whole."""
+        """Return how many bytes of an incomplete head to read next; 0 if the head is complete."""
         head = self._head
         if len(head) < _LENGTH.size:
             return _LENGTH.size - len(head)
@@ -86,7 +86,7 @@ class FrameParser:
                 log.end()
             return
         if kind not in (LOGS, ERRORS) or text < 0:
-            raise FrameError("it wrote to its log socket what no function server writes.")
+            raise FrameError("it wrote bytes to its log socket that are no log frame.")
         if text == 0:
             raise FrameError("it wrote an empty log frame, which no function server does.")
         self._id, self._kind, self._left = log_id, kind, text

@@ -1,6 +1,6 @@
-"""Logs that are longer than an execution's record holds, on their way to the blob store while the code runs.
+"""Sends logs that are too long for an execution's record to the blob store, while the code runs.
 
-They pass through a nameless file of this host: a slow store costs neither memory nor the code's time.
+They pass through an unnamed file on this host, so a slow store costs no memory and does not delay the code.
 """
 
 import asyncio
@@ -16,28 +16,31 @@ from annals.domain.ports import OutputKind, Whole
 from annals.store.content.blobs import PIECE, Blob, BlobError, Blobs
 
 FINISH_SECONDS = 10.0
-"""How long the end of an execution waits for the store to take the rest of a log."""
+"""How long an execution waits at its end until the store has the rest of a log."""
 
 log = structlog.get_logger(__name__)
 
 
 class Spool:
-    """One long log; bytes beyond `limit` are left out, which its last line says."""
+    """One long log. Bytes beyond `limit` are dropped; the last line says so."""
 
     def __init__(self, blobs: Blobs, key: str, folder: Path, limit: int) -> None:
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed by `finish` or `drop`
-        self._left, self._limit, self._size, self._read = limit, limit, 0, 0
+        self._left = limit
+        self._limit = limit
+        self._size = 0
+        self._read = 0
         self._ended = False
         self._changed = asyncio.Event()
         self._putting = asyncio.create_task(blobs.put(key, self._pieces()))
 
     @property
     def full(self) -> bool:
-        """Whether it takes nothing any more."""
+        """Return True if further output is dropped."""
         return self._left <= 0
 
     def add(self, data: bytes) -> None:
-        """Take what was logged. A disk that is full ends the log where it stands."""
+        """Add output. If the disk is full, the log ends here."""
         if self.full:
             return
         kept, self._left = data[: self._left], self._left - len(data)
@@ -54,7 +57,7 @@ class Spool:
             self._changed.set()
 
     async def finish(self) -> Blob | None:
-        """The whole log in the store; None when the store failed or did not take it in time."""
+        """Return the whole log as a blob, or None if the store failed or was too slow."""
         self._ended = True
         self._changed.set()
         try:
@@ -67,13 +70,13 @@ class Spool:
             await self.drop()
 
     async def drop(self) -> None:
-        """Let go of it, finished or not."""
+        """Cancel the upload if it is not finished, and close the file."""
         self._putting.cancel()
         await asyncio.gather(self._putting, return_exceptions=True)
         self._file.close()
 
     async def _pieces(self) -> AsyncIterator[bytes]:
-        """Whole pieces while the code runs, however small those were that it logged, and the rest at its end."""
+        """Yield pieces of full size while the code runs, and the rest at its end."""
         while True:
             self._changed.clear()
             unread = min(PIECE, self._size - self._read)
@@ -88,24 +91,24 @@ class Spool:
 
 
 class Spools:
-    """Opens spools below a folder; with a `limit` of 0 bytes nothing is kept beyond an execution's record."""
+    """Opens spools in a folder. With a `limit` of 0 bytes, logs are not spooled."""
 
     def __init__(self, blobs: Blobs, folder: Path, limit: int) -> None:
         self._blobs, self._folder, self._limit = blobs, folder, limit
 
-    def begin(self, place: str) -> Spool | None:
-        """A spool for one log, to be a blob below `place`; None where none is kept or this host's disk fails."""
-        if not (self._limit and place):
+    def begin(self, prefix: str) -> Spool | None:
+        """Open a spool for a log with a blob key below `prefix`; None if logs are not spooled or the disk fails."""
+        if not (self._limit and prefix):
             return None
         try:
-            return Spool(self._blobs, f"{place}/{uuid.uuid4().hex}", self._folder, self._limit)
+            return Spool(self._blobs, f"{prefix}/{uuid.uuid4().hex}", self._folder, self._limit)
         except OSError as error:
             log.warning("log.not_spooled", error=str(error))
             return None
 
 
 async def finish_all(spools: Sequence[tuple[OutputKind, Spool]]) -> list[Whole]:
-    """What the store has of an execution's long logs."""
+    """Finish an execution's spools; return those logs that the store has."""
     blobs = await asyncio.gather(*(spool.finish() for _, spool in spools))
     kinds = (kind for kind, _ in spools)
     return [

@@ -1,15 +1,15 @@
-"""How fast the executor reads what user code writes. Beyond that it stops reading, and the writer blocks."""
+"""Limits how fast the executor reads output of user code. Above the limit it stops reading, and the writer blocks."""
 
 import time
 from collections.abc import Callable
 from typing import NamedTuple
 
 SMALL = 4 * 1024
-"""A read that brings less than this costs more to make than to handle."""
+"""For a smaller read, the system call costs more than handling its bytes."""
 
 
 class Rates(NamedTuple):
-    """What one source may use in a second: bytes, items (frames, chunks), reads, and seconds of processor time."""
+    """Limits for one source in each second: bytes, items (frames, chunks), reads, and seconds of processor time."""
 
     size: float
     items: float
@@ -18,9 +18,9 @@ class Rates(NamedTuple):
 
 
 class Throttle:
-    """Holds one source to its rates, by the resource of which it uses most (generic cell rate algorithm).
+    """Limits one source by the resource that it uses most (generic cell rate algorithm).
 
-    A source that was quiet may use up to `burst` seconds' worth at once.
+    After a quiet time, the source may use its rates for `burst` seconds at once.
     """
 
     def __init__(self, rates: Rates, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -29,15 +29,15 @@ class Throttle:
 
     @property
     def rested(self) -> bool:
-        """Whether a whole burst may be used at once."""
+        """Return True if a whole burst is available."""
         return self._paid_until <= self._clock() - self._burst
 
     def read(self, size: int) -> float:
-        """Count one read of so many bytes, as `spend` does; a large one counts by its bytes alone."""
+        """Count one read of `size` bytes as `spend` does; a large read counts only by its bytes."""
         return self.spend(size=size, reads=1 if size < SMALL else 0)
 
     def spend(self, *, size: int = 0, items: int = 0, reads: int = 0, cpu: float = 0.0) -> float:
-        """Count what was used; returns for how many seconds to read nothing more, mostly 0."""
+        """Count the resources that were used; return how many seconds to pause, usually 0."""
         rates = self._rates
         cost = max(size / rates.size, items / rates.items, reads / rates.reads, cpu / rates.cpu)
         now = self._clock()
@@ -50,5 +50,5 @@ _PRINTED_BURST = 0.5
 
 
 def printed() -> Throttle:
-    """A throttle for what a sandbox prints."""
+    """Return a throttle for the output of a sandbox."""
     return Throttle(_PRINTED, _PRINTED_BURST)

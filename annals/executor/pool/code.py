@@ -8,12 +8,12 @@ import time
 from pathlib import Path
 
 from annals.domain.ports import Artefact
-from annals.executor.archives.archive import Bounds, unpack
+from annals.executor.archives.archive import ArchiveBounds, unpack
 from annals.executor.isolation import folders
 from annals.executor.isolation.trash import Trash
 from annals.store.content.blobs import BlobMissing, Blobs
 
-ARTEFACT = Bounds(total_bytes=8 * 1024**3, entries=1_000_000, path_bytes=4096, seconds=600)
+ARTEFACT = ArchiveBounds(total_bytes=8 * 1024**3, entries=1_000_000, path_bytes=4096, seconds=600)
 
 
 class CodeMissing(Exception):

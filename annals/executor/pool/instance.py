@@ -18,7 +18,7 @@ from annals.executor.drivers.layout import FUNCTION
 from annals.executor.drivers.port import Driver, Exit, Sandbox, Serve, Sink
 from annals.executor.errors import StartFailed
 from annals.executor.isolation.trash import Trash
-from annals.executor.logs.channel import LogChannel, LogFiles, Logs
+from annals.executor.logs.channel import InstanceLogs, LogChannel, LogFiles
 from annals.executor.logs.excerpt import Tail
 from annals.executor.pool.http1 import HOP_BY_HOP, Answer, Endpoint, request_head
 
@@ -73,7 +73,7 @@ class Instance:
         self._sandbox: Sandbox | None = None
         self._endpoint: Endpoint | None = None
         self._killing: asyncio.Task[None] | None = None
-        self.logs: Logs = LogChannel()
+        self.logs: InstanceLogs = LogChannel()
         self.quiet = asyncio.Event()
         self.quiet.set()
 

@@ -10,7 +10,7 @@ from annals.domain.ports import UNANSWERED_STATUS, Outcome, Output, Reason, Run,
 from annals.executor.config import ExecutorConfig
 from annals.executor.drivers.port import Exit
 from annals.executor.errors import BadArchive, EngineAway, NoneFree, RuntimeUnavailable, StartFailed
-from annals.executor.logs.channel import Log
+from annals.executor.logs.channel import ExecutionLog
 from annals.executor.logs.frames import ERRORS, LOGS
 from annals.executor.logs.spool import Spools
 from annals.executor.pool.code import CodeMissing
@@ -52,7 +52,7 @@ class Runner:
         self._grace = config.grace_seconds
         self._pool = pool
         self._host = host
-        self._live: dict[tuple[str, str], Log] = {}
+        self._live: dict[tuple[str, str], ExecutionLog] = {}
         self._turns = Turns(config.executions, config.executions_per_project)
 
     async def execute(self, run: Run) -> Outcome:
@@ -106,7 +106,7 @@ class Runner:
             if self._live.get(name) is log:
                 del self._live[name]
 
-    async def _held(self, run: Run, instance: Instance, log_id: str, log: Log, clock: _Clock) -> Outcome:
+    async def _held(self, run: Run, instance: Instance, log_id: str, log: ExecutionLog, clock: _Clock) -> Outcome:
         """Call an instance, and give it back whatever comes of that."""
         try:
             return await self._call(run, instance, log_id, log, clock)
@@ -124,7 +124,7 @@ class Runner:
         return None if log is None else Output(log.text(LOGS), log.text(ERRORS))
 
     def _failed(
-        self, clock: _Clock, reason: Reason, message: str, log: Log | None = None, instance: str = ""
+        self, clock: _Clock, reason: Reason, message: str, log: ExecutionLog | None = None, instance: str = ""
     ) -> Outcome:
         if clock.ready == clock.turn:
             clock.ready = time.monotonic()
@@ -138,7 +138,7 @@ class Runner:
             host=self._host,
         )
 
-    async def _call(self, run: Run, instance: Instance, log_id: str, log: Log, clock: _Clock) -> Outcome:
+    async def _call(self, run: Run, instance: Instance, log_id: str, log: ExecutionLog, clock: _Clock) -> Outcome:
         async def failed(reason: Reason, message: str) -> Outcome:
             await instance.logs.gather(log_id, log)
             return self._failed(clock, reason, message, log, instance.id)
@@ -185,7 +185,7 @@ class Runner:
         printed = instance.tail.text()
         return "crashed", f"The instance exited with {code_of(end)}." + (f"\n{printed}" if printed else "")
 
-    def _answered(self, run: Run, answer: Answer, clock: _Clock, log: Log, instance: str) -> Outcome:
+    def _answered(self, run: Run, answer: Answer, clock: _Clock, log: ExecutionLog, instance: str) -> Outcome:
         errors, reason, message = log.text(ERRORS), reason_of_answer(answer.status), ""
         late = time.monotonic() - clock.ready >= run.run_seconds
         # Code can keep the line of its server from the log, by a flood, so an empty error after the timeout is enough.

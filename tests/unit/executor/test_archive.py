@@ -12,7 +12,7 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from annals.executor.archives.archive import Bounds, unpack
+from annals.executor.archives.archive import ArchiveBounds, unpack
 from annals.executor.errors import BadArchive
 from tests.unit.executor.archives import END, entry, gzipped, header, record, tar_of, zipped
 
@@ -24,15 +24,17 @@ def target(tmp_path: Path) -> Path:
     return tmp_path / "below" / "target"
 
 
-def unpacked(archive: bytes, target: Path, bounds: Bounds | None = None, *, links: bool = False) -> dict[str, bytes]:
+def unpacked(
+    archive: bytes, target: Path, bounds: ArchiveBounds | None = None, *, links: bool = False
+) -> dict[str, bytes]:
     target.parent.mkdir(exist_ok=True)
     file = target.parent / "archive"
     file.write_bytes(archive)
-    unpack(file, target, bounds or Bounds(), links=links)
+    unpack(file, target, bounds or ArchiveBounds(), links=links)
     return {str(p.relative_to(target)): p.read_bytes() for p in target.rglob("*") if p.is_file() and not p.is_symlink()}
 
 
-def refused(archive: bytes, target: Path, bounds: Bounds | None = None, *, links: bool = False) -> str:
+def refused(archive: bytes, target: Path, bounds: ArchiveBounds | None = None, *, links: bool = False) -> str:
     """The sentence of a refusal, after seeing that nothing was left and nothing went outside."""
     with pytest.raises(BadArchive) as refusal:
         unpacked(archive, target, bounds, links=links)
@@ -168,15 +170,15 @@ def test_build_output_that_is_a_zip_is_refused_by_name(target: Path) -> None:
 def test_a_bomb_runs_into_the_ratio(target: Path) -> None:
     bomb = gzip.compress(header(b"a", size=2**30) + bytes(2**28))
 
-    assert "bomb" in refused(bomb, target, Bounds(total_bytes=2**40, ratio=100))
+    assert "bomb" in refused(bomb, target, ArchiveBounds(total_bytes=2**40, ratio=100))
 
 
 def test_bombs_of_every_packing_run_into_a_bound(target: Path) -> None:
     whole = tar_of({"a": bytes(2**27)})
     for bomb in (zstandard.ZstdCompressor(level=19).compress(whole), gzip.compress(whole[: 2**20]) * 128):
-        assert "more than" in refused(bomb, target, Bounds(total_bytes=2**25))
+        assert "more than" in refused(bomb, target, ArchiveBounds(total_bytes=2**25))
     members = entry(b"h", record("comment", "x" * 1_000_000), kind=b"x") * 200
-    assert "bomb" in refused(gzip.compress(members), target, Bounds(ratio=10))
+    assert "bomb" in refused(gzip.compress(members), target, ArchiveBounds(ratio=10))
 
 
 def test_links_that_meet_each_other_inside_are_kept(target: Path) -> None:
@@ -193,15 +195,17 @@ def test_links_that_meet_each_other_inside_are_kept(target: Path) -> None:
 
 
 def test_a_large_archive_runs_into_the_total(target: Path) -> None:
-    assert "more than 1,000 bytes" in refused(tar_of({"a": b"x" * 2000}), target, Bounds(total_bytes=1000))
+    assert "more than 1,000 bytes" in refused(tar_of({"a": b"x" * 2000}), target, ArchiveBounds(total_bytes=1000))
 
 
 def test_too_many_entries_are_refused(target: Path) -> None:
-    assert "more than 10 entries" in refused(tar_of({f"f{n}": b"" for n in range(11)}), target, Bounds(entries=10))
+    assert "more than 10 entries" in refused(
+        tar_of({f"f{n}": b"" for n in range(11)}), target, ArchiveBounds(entries=10)
+    )
 
 
 def test_unpacking_that_takes_too_long_is_refused(target: Path) -> None:
-    assert "too long" in refused(tar_of(FILES), target, Bounds(seconds=-1))
+    assert "too long" in refused(tar_of(FILES), target, ArchiveBounds(seconds=-1))
 
 
 def test_an_artefact_keeps_relative_links_that_stay_inside(target: Path) -> None:
@@ -276,7 +280,7 @@ def test_whatever_is_damaged_nothing_is_written_outside(
             raw[at] = value
     (target.parent / "archive").write_bytes(raw[: max(1, len(raw) - cut)])
     try:
-        unpack(target.parent / "archive", target, Bounds(), links=True)
+        unpack(target.parent / "archive", target, ArchiveBounds(), links=True)
     except BadArchive:
         assert not target.exists()
     assert [p.name for p in root.iterdir()] == ["below"]

@@ -90,8 +90,8 @@ def test_text_of_an_unfinished_frame_is_handed_on_as_it_comes() -> None:
     [
         (frame(0, b"a"), "empty log frame"),
         (frame(1, b""), "empty log frame"),
-        (frame(7, b"a", b"x"), "no function server writes"),
-        (struct.pack(">IBB", 3, 0, 9) + b"a" * 9, "no function server writes"),
+        (frame(7, b"a", b"x"), "that are no log frame"),
+        (struct.pack(">IBB", 3, 0, 9) + b"a" * 9, "that are no log frame"),
         (struct.pack(">I", FRAME_LIMIT + 1), "are allowed"),
         (struct.pack(">I", 1), "are allowed"),
     ],

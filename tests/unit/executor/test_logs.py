@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from annals.executor.logs import channel
-from annals.executor.logs.channel import KEPT, Log, LogChannel, LogFiles
+from annals.executor.logs.channel import KEPT, ExecutionLog, LogChannel, LogFiles
 from annals.executor.logs.frames import ERRORS, LOGS
 from annals.executor.logs.throttle import Rates
 
@@ -145,7 +145,7 @@ async def test_a_writer_beyond_its_rate_is_blocked_and_nothing_is_buffered(
 
 
 async def test_a_log_of_tiny_frames_takes_the_memory_of_its_text() -> None:
-    log = Log()
+    log = ExecutionLog()
     tracemalloc.start()
     try:
         for _ in range(300_000):

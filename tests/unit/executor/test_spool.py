@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from annals.executor.logs import spool as spool_module
-from annals.executor.logs.channel import KEPT, Log
+from annals.executor.logs.channel import KEPT, ExecutionLog
 from annals.executor.logs.frames import ERRORS, LOGS
 from annals.executor.logs.spool import Spools
 from annals.store.content.blobs import Blob, BlobError, Blobs
@@ -35,8 +35,8 @@ def blobs(tmp_path: Path) -> Blobs:
     return Blobs.open(tmp_path / "blobs")
 
 
-def log_over(blobs: Blobs, folder: Path, limit: int = LIMIT) -> Log:
-    return Log(lambda: Spools(blobs, folder, limit).begin("contents/p"))
+def log_over(blobs: Blobs, folder: Path, limit: int = LIMIT) -> ExecutionLog:
+    return ExecutionLog(lambda: Spools(blobs, folder, limit).begin("contents/p"))
 
 
 async def test_what_a_record_holds_is_not_spooled(blobs: Blobs, tmp_path: Path) -> None:

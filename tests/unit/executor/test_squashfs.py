@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from annals.executor.archives import squashfs
-from annals.executor.archives.archive import Bounds, unpack
+from annals.executor.archives.archive import ArchiveBounds, unpack
 from annals.executor.errors import BadArchive
 
 pytestmark = pytest.mark.skipif(
@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_an_image_is_unpacked_as_it_was(folder: Path, tmp_path: Path) -> None:
-    unpacked = unpack(image(folder), tmp_path / "out", Bounds(), links=True)
+    unpacked = unpack(image(folder), tmp_path / "out", ArchiveBounds(), links=True)
 
     assert unpacked.files == 3
     assert (tmp_path / "out" / "main.py").read_text() == "print(1)"
@@ -46,16 +46,16 @@ def test_an_image_is_unpacked_as_it_was(folder: Path, tmp_path: Path) -> None:
 
 def test_an_upload_may_not_be_one(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(BadArchive, match="squashfs image"):
-        unpack(image(folder), tmp_path / "out", Bounds())
+        unpack(image(folder), tmp_path / "out", ArchiveBounds())
 
 
 def test_links_that_lead_outside_and_devices_are_refused(folder: Path, tmp_path: Path) -> None:
     (folder / "out").symlink_to("../../etc/passwd")
     with pytest.raises(BadArchive, match="leads outside"):
-        unpack(image(folder), tmp_path / "out", Bounds(), links=True)
+        unpack(image(folder), tmp_path / "out", ArchiveBounds(), links=True)
     (folder / "out").unlink()
     with pytest.raises(BadArchive, match="device"):
-        unpack(image(folder, "-p", "null c 666 0 0 1 3"), tmp_path / "out", Bounds(), links=True)
+        unpack(image(folder, "-p", "null c 666 0 0 1 3"), tmp_path / "out", ArchiveBounds(), links=True)
 
     assert not (tmp_path / "out").exists()
 
@@ -64,7 +64,7 @@ def test_a_bomb_runs_into_the_bounds(folder: Path, tmp_path: Path) -> None:
     with (folder / "zeros").open("wb") as file:
         file.truncate(200_000_000)
     with pytest.raises(BadArchive, match="ratio"):
-        unpack(image(folder), tmp_path / "out", Bounds(), links=True)
+        unpack(image(folder), tmp_path / "out", ArchiveBounds(), links=True)
 
 
 @pytest.mark.parametrize("keep", [4, 96, 300])
@@ -72,7 +72,7 @@ def test_damage_is_refused(folder: Path, tmp_path: Path, keep: int) -> None:
     made = image(folder)
     made.write_bytes(made.read_bytes()[:keep])
     with pytest.raises(BadArchive):
-        unpack(made, tmp_path / "out", Bounds(), links=True)
+        unpack(made, tmp_path / "out", ArchiveBounds(), links=True)
 
     assert not (tmp_path / "out").exists()
 
@@ -85,4 +85,4 @@ def test_without_the_tool_it_says_what_to_install(
 
     assert not squashfs.readable()
     with pytest.raises(BadArchive, match="squashfs-tools-ng"):
-        unpack(made, tmp_path / "out", Bounds(), links=True)
+        unpack(made, tmp_path / "out", ArchiveBounds(), links=True)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from annals.executor.archives.archive import Bounds
+from annals.executor.archives.archive import ArchiveBounds
 from annals.executor.archives.zip_archive import ZipReader
 from annals.executor.errors import BadArchive
 from tests.unit.executor.archives import zipped
@@ -173,13 +173,15 @@ def test_hostile_zips_are_refused_with_a_sentence(name: str, target: Path) -> No
 def test_zip_bomb_runs_into_the_ratio_or_the_total(target: Path) -> None:
     bomb = zipped({f"{n}": bytes(2**24) for n in range(8)})
 
-    assert "bomb" in refused(bomb, target, Bounds(total_bytes=2**40, ratio=100))
+    assert "bomb" in refused(bomb, target, ArchiveBounds(total_bytes=2**40, ratio=100))
     shutil.rmtree(target.parent)
-    assert "more than" in refused(bomb, target, Bounds(total_bytes=2**25))
+    assert "more than" in refused(bomb, target, ArchiveBounds(total_bytes=2**25))
 
 
 def test_zip_of_too_many_entries_is_refused_before_they_are_read(target: Path) -> None:
-    assert "more than 10 entries" in refused(zipped({f"{n}": b"" for n in range(11)}), target, Bounds(entries=10))
+    assert "more than 10 entries" in refused(
+        zipped({f"{n}": b"" for n in range(11)}), target, ArchiveBounds(entries=10)
+    )
 
 
 @pytest.mark.parametrize(("at", "value"), [(6, 64), (8, 0x20), (8, 0x40)], ids=["version", "patch", "encryption"])
