@@ -9,7 +9,7 @@ import click
 from annals.cli.foreground import json_logs, run
 from annals.domain.catalogue import default_specification
 from annals.domain.ports import Limits
-from annals.executor.config import ExecutorConfig, Facade, Tls
+from annals.executor.config import ExecutorConfig, OpenRuntimesConfig, Tls
 from annals.executor.main import serve
 from annals.executor.wire.client import ExecutorClient
 from annals.settings import Invalid, Settings
@@ -62,7 +62,7 @@ def configured(settings: Settings) -> ExecutorConfig:
         passthrough=settings.build_env_passthrough,
         docker_host=settings.docker_host,
         tls=tls(settings),
-        facade=facade(settings),
+        open_runtimes=open_runtimes(settings),
         reserve=settings.reserve,
         usual=_usual(settings),
         log_limit_bytes=settings.log_limit_bytes,
@@ -73,7 +73,7 @@ def configured(settings: Settings) -> ExecutorConfig:
     )
 
 
-def facade(settings: Settings) -> Facade | None:
+def open_runtimes(settings: Settings) -> OpenRuntimesConfig | None:
     """Where other control planes are served, when that is set. Raises Invalid."""
     if not settings.facade_listen:
         return None
@@ -87,7 +87,7 @@ def facade(settings: Settings) -> Facade | None:
     if len(secret) < SECRET_CHARACTERS:
         raise Invalid(f"The secret in ANNALS_FACADE_SECRET_FILE needs {SECRET_CHARACTERS} characters or more.")
     storage = settings.facade_storage_url or str(settings.folder / "facade")
-    return Facade(host=host.strip("[]"), port=int(port), secret=secret, storage=storage)
+    return OpenRuntimesConfig(host=host.strip("[]"), port=int(port), secret=secret, storage=storage)
 
 
 def _usual(settings: Settings) -> Limits:

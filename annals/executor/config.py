@@ -31,7 +31,7 @@ class Tls(msgspec.Struct, frozen=True, kw_only=True):
     authority: str
 
 
-class Facade(msgspec.Struct, frozen=True, kw_only=True):
+class OpenRuntimesConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Where the façade listens, the secret that it asks for, and the store whose keys are the paths it is told."""
 
     host: str
@@ -53,7 +53,7 @@ class ExecutorConfig(msgspec.Struct, frozen=True, kw_only=True):
     and ports elsewhere that they may not. `reserve` says how many idle instances of a
     runtime are kept ready from the start, and under `*` of every other one that is in use; docker's have the `usual`
     size, that of functions which ask for none. Instances of an `attended` executor take commands beside requests.
-    `facade` is where other control planes are served too.
+    `open_runtimes` says where other control planes are served, if they are.
     """
 
     data: Path
@@ -90,4 +90,4 @@ class ExecutorConfig(msgspec.Struct, frozen=True, kw_only=True):
     build_cache_bytes: int = 8 * 1024**3
     project_cache_bytes: int = 1024**3
     has_agent: bool = False
-    facade: Facade | None = None
+    open_runtimes: OpenRuntimesConfig | None = None

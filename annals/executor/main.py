@@ -21,7 +21,7 @@ from annals.executor.drivers.sandbox import SandboxDriver
 from annals.executor.errors import WorkFolderTaken
 from annals.executor.isolation.trash import Trash
 from annals.executor.logs.spool import Spools
-from annals.executor.open_runtimes.main import FacadeServer
+from annals.executor.open_runtimes.main import OpenRuntimesServer
 from annals.executor.pool.code import CodeCache
 from annals.executor.pool.pool import Pool
 from annals.executor.pool.runner import Runner
@@ -50,7 +50,7 @@ class ExecutorProcess:
             config, runner=runner, builder=self._builder, pool=self._pool, status=self._describe
         )
         self.address = ""
-        self.facade = FacadeServer(config, config.facade, driver) if config.facade else None
+        self.open_runtimes = OpenRuntimesServer(config, config.open_runtimes, driver) if config.open_runtimes else None
         self._lock = -1
         self._emptying: asyncio.Task[None] | None = None
 
@@ -71,9 +71,9 @@ class ExecutorProcess:
         self._pool.open()
         self._builder.open()
         self.address = await self._server.open()
-        if self.facade:
-            await self.facade.open()
-            log.info("executor.facade", address=self.facade.address)
+        if self.open_runtimes:
+            await self.open_runtimes.open()
+            log.info("executor.open_runtimes", address=self.open_runtimes.address)
         log.info("executor.ready", driver=self._driver.name, address=self.address, limits=self._driver.enforced())
 
     async def close(self) -> None:
@@ -81,8 +81,8 @@ class ExecutorProcess:
         try:
             async with asyncio.timeout(STOP_SECONDS):
                 await self._server.close()
-                if self.facade:
-                    await self.facade.close()
+                if self.open_runtimes:
+                    await self.open_runtimes.close()
                 await self._pool.close()
                 await self._builder.close()
         except TimeoutError:

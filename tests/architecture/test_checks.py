@@ -71,6 +71,6 @@ def test_every_check_of_the_runtime_contract_has_a_test_with_real_processes() ->
 
     assert carried("tests") - OF_RUNTIMES == set(), "there are no such checks"
     assert sorted(OF_RUNTIMES - carried("tests/contract")) == [], "mark a test with pytest.mark.runtime(<number>)"
-    assert sorted(OF_THE_EXECUTORS_API - carried("tests/contract/facade")) == [], (
-        "put a test into tests/contract/facade"
+    assert sorted(OF_THE_EXECUTORS_API - carried("tests/contract/open_runtimes")) == [], (
+        "put a test into tests/contract/open_runtimes"
     )

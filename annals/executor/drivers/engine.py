@@ -1,7 +1,7 @@
-"""The container engine as one executor uses it: what it asks, what it does when nobody answers, and what it tidies up.
+"""One executor's client of the container engine: requests, failures, and removal of leftover containers.
 
-An engine may be killed, restarted or stuck while its containers run on. What could not be said to it is not forgotten:
-once it answers again, every container of this executor's that nobody knows is removed.
+An engine may be killed, restarted or stuck while its containers continue to run. Once it answers again, every container
+of this executor that is no longer in use is removed.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 OWN = "annals.server"
-"""The label of images whose server speaks our socket and log channel; others get the contract's port and files."""
+"""The label of images whose server uses our socket and log channel; others use the contract's port and log files."""
 LABEL = "annals.executor"
 NETWORK = "annals"
 BRIDGE = "annals0"
@@ -37,11 +37,11 @@ THREADS = 256
 _ALL_OUTPUT = {"stdout": 1, "stderr": 1, "stream": 1, "logs": 1}
 TIDY_SECONDS = 1.0
 SETTLE_SECONDS = 10.0
-"""How long after its last trouble an engine may still carry out what it was asked before."""
+"""How long after its last failure an engine may still carry out earlier requests."""
 
 
-class Started(NamedTuple):
-    """A running container, what it prints, and its address in the network if that was asked for."""
+class StartedContainer(NamedTuple):
+    """A running container, its output, and its network address if one was requested."""
 
     container: "Container"
     output: Iterable[bytes]
@@ -49,7 +49,7 @@ class Started(NamedTuple):
 
 
 class Engine:
-    """One executor's client of an engine; blocking calls are made in threads of its own."""
+    """One executor's client of an engine. Blocking calls run in its own threads."""
 
     def __init__(self, config: ExecutorConfig) -> None:
         self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="engine")
@@ -69,7 +69,7 @@ class Engine:
         return self._client
 
     async def call(self, function: "Callable[..., T]", *arguments: Any) -> T:
-        """Run something blocking. Raises EngineAway where the engine gives no answer, or a useless one."""
+        """Run a blocking function. Raises EngineAway if the engine gives no valid answer."""
         try:
             return await asyncio.get_running_loop().run_in_executor(self.threads, function, *arguments)
         except engine_failures() as failure:
@@ -78,13 +78,13 @@ class Engine:
             raise EngineAway("The container engine does not answer.") from failure
 
     async def open(self) -> None:
-        """Raises EngineAway."""
+        """Connect, and restore the network and its rules. Raises EngineAway."""
         try:
             await asyncio.get_running_loop().run_in_executor(self.threads, self._open)
         except engine_failures() as failure:
             raise EngineAway(
                 f"No container engine answers: {failure}. Start Docker Engine and give this user access to its socket, "
-                "or isolate functions by the other driver: ANNALS_DRIVER=sandbox."
+                "or use the other driver: ANNALS_DRIVER=sandbox."
             ) from failure
         self._tidying = asyncio.create_task(self._tidy(), name="engine-tidy")
 
@@ -96,8 +96,8 @@ class Engine:
             await asyncio.to_thread(self._client.close)
         self.threads.shutdown(wait=False, cancel_futures=True)
 
-    async def run(self, image: str, options: dict[str, Any], *, addressed: bool) -> Started:
-        """Start a container that is known by its name until `ended`. Raises StartFailed, EngineAway."""
+    async def run(self, image: str, options: dict[str, Any], *, addressed: bool) -> StartedContainer:
+        """Start a container whose name counts as in use until `ended`. Raises StartFailed, EngineAway."""
         name = options["name"]
         self._names.add(name)
         try:
@@ -107,7 +107,7 @@ class Engine:
             raise
 
     def ended(self, name: str, *, removed: bool) -> None:
-        """Nobody knows a container any more; one that was not seen to go is removed when that is possible."""
+        """Mark a container as no longer in use; if it was not `removed`, it is removed when the engine answers."""
         self._names.discard(name)
         if not removed:
             self._troubled.set()
@@ -120,7 +120,7 @@ class Engine:
             log.warning("docker.host_not_closed", message=self.unclosed)
 
     def _restore(self) -> None:
-        """Remove containers of ours that nobody knows, and have the network with its rules."""
+        """Remove containers of this executor that are not in use, and create the network with its rules."""
         for container in self.client.containers.list(
             all=True, filters={"label": f"{LABEL}={self.label}"}, ignore_removed=True
         ):
@@ -135,7 +135,7 @@ class Engine:
             bridge.close(BRIDGE, self._config.network_allow, self._config.network_closed)
 
     async def _tidy(self) -> None:
-        """After every trouble, look until the engine has answered for a while."""
+        """After every failure, remove leftovers until the engine has answered for a while."""
         loop = asyncio.get_running_loop()
         while True:
             await self._troubled.wait()
@@ -151,8 +151,8 @@ class Engine:
                 if self._troubled.is_set():
                     until = loop.time() + SETTLE_SECONDS
 
-    def _run(self, image: str, options: dict[str, Any], addressed: bool) -> Started:
-        """The engine is asked three times, and a fourth time for an address: each costs a start some milliseconds."""
+    def _run(self, image: str, options: dict[str, Any], addressed: bool) -> StartedContainer:
+        """Start a container with three requests, four if it needs an address: each request takes some milliseconds."""
         from docker.errors import APIError  # noqa: PLC0415 heavy, and only where docker is used
         from docker.types import LogConfig  # noqa: PLC0415
         from docker.utils.socket import frames_iter  # noqa: PLC0415
@@ -160,8 +160,8 @@ class Engine:
         options = options | {"log_config": LogConfig(type=LogConfig.types.JSON, config={"max-size": "1m"})}
         container = None
         try:
-            made = _unseen()(client=self.client).create(image, **options)
-            container = self.client.containers.prepare_model(made.attrs)
+            created = _ids_only()(client=self.client).create(image, **options)
+            container = self.client.containers.prepare_model(created.attrs)
             attached = container.attach_socket(params=_ALL_OUTPUT)
             container.start()
             if addressed:
@@ -173,11 +173,11 @@ class Engine:
         networks = container.attrs["NetworkSettings"]["Networks"] if addressed else {}
         frames: Any = frames_iter
         output = (piece for _, piece in frames(attached, options.get("tty", False)))
-        return Started(container, output, networks.get(NETWORK, {}).get("IPAddress", ""))
+        return StartedContainer(container, output, networks.get(NETWORK, {}).get("IPAddress", ""))
 
 
 def _remove(container: "Container") -> None:
-    """Blocking; one that is gone, or on its way, is no error."""
+    """Remove a container, unless its removal has begun already. Blocking."""
     from docker.errors import APIError  # noqa: PLC0415 heavy, and only where docker is used
 
     try:
@@ -188,20 +188,20 @@ def _remove(container: "Container") -> None:
 
 
 @cache
-def _unseen() -> type["ContainerCollection"]:
-    """Makes containers without looking at each once more: only their ids are known."""
+def _ids_only() -> type["ContainerCollection"]:
+    """Return a collection that creates containers without a further request for their attributes."""
     from docker.models.containers import ContainerCollection  # noqa: PLC0415 heavy, and only where docker is used
 
-    class Unseen(ContainerCollection):
+    class IdsOnly(ContainerCollection):
         def get(self, container_id: str) -> "Container":
             return self.prepare_model({"Id": container_id})
 
-    return Unseen
+    return IdsOnly
 
 
 @cache
 def engine_failures() -> tuple[type[Exception], ...]:
-    """What the client raises when an engine is away, breaks off in mid-answer, or fails."""
+    """Return the exceptions that the client raises if the engine does not answer, breaks off, or fails."""
     from docker.errors import DockerException  # noqa: PLC0415 heavy, and only where docker is used
     from docker.utils.socket import SocketError  # noqa: PLC0415
     from requests.exceptions import RequestException  # noqa: PLC0415
@@ -211,12 +211,12 @@ def engine_failures() -> tuple[type[Exception], ...]:
 
 
 def label_of(work: Path) -> str:
-    """The value of LABEL on the containers of the executor with this work folder."""
+    """Return the value of LABEL on containers of the executor with this work folder."""
     return hashlib.sha256(os.fsencode(work)).hexdigest()[:16]
 
 
 def connect(host: str = "", timeout: int = 60) -> "DockerClient":
-    """The engine at `host`, or where DOCKER_HOST and the usual places say. Raises docker.errors.DockerException."""
+    """Connect to the engine at `host`, DOCKER_HOST or the default address. Raises docker.errors.DockerException."""
     import docker  # noqa: PLC0415 heavy, and only where docker is used
 
     client = docker.DockerClient(base_url=host, timeout=timeout) if host else docker.from_env(timeout=timeout)
@@ -225,13 +225,13 @@ def connect(host: str = "", timeout: int = 60) -> "DockerClient":
 
 
 def own_images(client: "DockerClient") -> list[str]:
-    """The runtime ids that images of ours on this engine serve. Blocking."""
+    """Return the runtime ids that our images on this engine serve. Blocking."""
     tags = [tag for image in client.images.list(filters={"label": OWN}) for tag in image.tags]
     return [tag.removeprefix("annals/").replace(":", "-") for tag in tags if tag.startswith("annals/")]
 
 
 def engine_problem(config: ExecutorConfig) -> str:
-    """Why docker cannot serve functions here, as a sentence; empty when it can. Blocking."""
+    """Return why docker cannot serve functions here, as a sentence; empty if it can. Blocking."""
     from docker.errors import DockerException  # noqa: PLC0415 heavy, and only where docker is used
 
     try:
@@ -241,5 +241,5 @@ def engine_problem(config: ExecutorConfig) -> str:
     except (DockerException, OSError) as failure:
         return f"No container engine answers: {str(failure)[:200]}"
     if not images and not config.images:
-        return "A container engine answers, but it has no images for functions: make them with `annals images build`."
+        return "A container engine answers, but has no images for functions: build them with `annals images build`."
     return ""

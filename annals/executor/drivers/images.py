@@ -1,4 +1,4 @@
-"""Makes the images of the docker driver without an image registry: Debian packages, and toolchains of this host."""
+"""Builds the images of the docker driver without an image registry, from Debian packages and this host's toolchains."""
 
 import asyncio
 import os
@@ -30,22 +30,22 @@ SUITE = "trixie"
 BASE = f"annals/base:{SUITE}"
 PACKAGES = ("ca-certificates", "python3", "python3-venv", "unzip", "zstd")
 PACKAGES_LABEL = "annals.packages"
-"""What a base image was made of: one that was made of other packages is made anew."""
+"""The label with a base image's packages; if they differ, the image is built again."""
 DEBIAN_PYTHON = "3.13"
 DEFAULT_RUNTIMES = ("node-22", f"python-{DEBIAN_PYTHON}", f"{STATIC}-{STATIC_VERSIONS[0]}")
-"""What is built when nothing else is asked for."""
+"""The runtimes whose images are built by default."""
 
 Say = Callable[[str], None]
 
 
 class ImageBuildFailed(Exception):
-    """An image could not be made; the sentence says what to do."""
+    """An image could not be built; the message says what to do."""
 
 
 async def build_images(runtimes: Sequence[str], data: Path, docker_host: str, say: Say) -> list[str]:
-    """Build the base image where it is missing, and an image for each runtime id; returns their names.
+    """Build the base image if it is missing, and an image for each runtime id; return their names.
 
-    `say` hears of each step. Raises ImageBuildFailed, RuntimeUnavailable or docker.errors.DockerException.
+    `say` is called before each step. Raises ImageBuildFailed, RuntimeUnavailable or docker.errors.DockerException.
     """
     client = await asyncio.to_thread(connect, docker_host)
     try:
@@ -66,21 +66,21 @@ async def build_images(runtimes: Sequence[str], data: Path, docker_host: str, sa
 
 
 def _ensure_base(client: "DockerClient", say: Say) -> None:
-    """Debian's smallest system and what our servers and helpers need, imported as one layer."""
+    """Import the base image as one layer: a minimal Debian with the packages that our servers and helpers need."""
     packages = ",".join(PACKAGES)
     if any((image.labels or {}).get(PACKAGES_LABEL) == packages for image in client.images.list(name=BASE)):
         return
     debootstrap = shutil.which("debootstrap")
     if debootstrap is None or os.geteuid() != 0:
         raise ImageBuildFailed(
-            f"The base image {BASE} is made with debootstrap, as root: install the package debootstrap."
+            f"The base image {BASE} is built with debootstrap, as root: install the package debootstrap."
         )
-    say(f"Making {BASE} from Debian packages")
+    say(f"Building {BASE} from Debian packages")
     with tempfile.TemporaryDirectory(prefix="annals-base-") as scratch:
         root, archive = Path(scratch, "root"), Path(scratch, "base.tar")
         _run([debootstrap, "--variant=minbase", f"--include={packages}", SUITE, str(root)])
-        for waste in ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale"):
-            shutil.rmtree(root / waste, ignore_errors=True)
+        for unneeded in ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale"):
+            shutil.rmtree(root / unneeded, ignore_errors=True)
         _run(["tar", "--create", "--numeric-owner", "--one-file-system", "--file", str(archive), "-C", str(root), "."])
         repository, tag = BASE.split(":")
         changes = [f"LABEL {PACKAGES_LABEL}={packages}"]
@@ -94,7 +94,7 @@ def _run(command: list[str]) -> None:
 
 
 def _build(client: "DockerClient", name: str, language: str, toolchain: Toolchain | None) -> None:
-    """One image: the base, a toolchain where the sandbox has it too, and the function server."""
+    """Build one image: the base, a toolchain if the base has none, and the function server."""
     with tempfile.TemporaryDirectory(prefix="annals-image-") as scratch:
         context = Path(scratch)
         for part in (server_of(language), SHARED):
@@ -110,7 +110,7 @@ def _build(client: "DockerClient", name: str, language: str, toolchain: Toolchai
 
 
 def dockerfile(toolchain: Toolchain | None, language: str) -> str:
-    """Base and toolchain, without which the base's own Python is the runtime, then the recipe for any base."""
+    """Return the Dockerfile: the base, the toolchain (otherwise the base's Python), and the recipe for any base."""
     lines = [f"FROM {BASE}"]
     if toolchain is not None and toolchain.prefix is not None:
         lines += [f"COPY toolchain {INSIDE}"]

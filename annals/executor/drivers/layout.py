@@ -1,4 +1,4 @@
-"""What a sandbox sees: the words for bubblewrap, and the environment that goes with them."""
+"""The files and variables inside a sandbox: arguments for bubblewrap, and the environment."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,9 +15,9 @@ CACHE = "/usr/local/cache/build"
 SOCKETS = "/run/annals"
 INNER_ID = "1000"
 ARCHIVE, PACKED = "archive", "/tmp/code.tar.gz"  # noqa: S108 the sandbox's own
-"""A source that is still packed: in a build's folder, and where the contract has it."""
+"""The path of a packed source: in a build's folder, and inside a sandbox as the contract says."""
 SLOT = "code"
-"""In the folder of an instance that started idle: where its code is linked to, when it cannot be mounted."""
+"""The folder below an idle instance's folder that its code is linked into if it cannot be mounted."""
 
 ETC_FILES = {
     "passwd": "root:x:0:0::/:/usr/sbin/nologin\nfunction:x:1000:1000::/tmp:/bin/sh\n",
@@ -29,10 +29,10 @@ ETC_SHOWN = (
     *("resolv.conf", "ld.so.cache", "alternatives", "services", "protocols", "mime.types"),
     *("ssl/certs", "ssl/openssl.cnf", "pki/tls/certs", "pki/ca-trust/extracted", "crypto-policies"),
 )
-"""Parts of the host's /etc that programs need to run and to trust certificates; none holds a secret."""
+"""Parts of the host's /etc that programs need to run and to verify certificates; none holds a secret."""
 
 CONTROLLED = (FUNCTION, BUILD, SOURCE, OUTPUT, CACHE, SOCKETS)
-"""Places whose content user code decides: no mount of ours has a destination below one."""
+"""Folders whose content user code controls: none of our mounts has a destination below them."""
 
 SHOWN_ANYWAY = ("/usr/", "/etc/ssl/certs")
 SHOWN_FOLDERS = ("SSL_CERT_DIR", "PIP_FIND_LINKS")
@@ -42,28 +42,28 @@ SEALED = ("--remount-ro", "/usr/local", "--remount-ro", "/dev", "--remount-ro", 
 
 DEFAULTS = {"HOME": "/tmp", "TMPDIR": "/tmp", "LANG": "C.UTF-8"}  # noqa: S108 the sandbox's own
 IDLE = {"ANNALS_SPECIALISE": "1"}
-BUILD_PLACES = {"ANNALS_BUILD_INPUT": SOURCE, "ANNALS_BUILD_DIR": BUILD, "ANNALS_BUILD_OUTPUT": OUTPUT}
+BUILD_PATHS = {"ANNALS_BUILD_INPUT": SOURCE, "ANNALS_BUILD_DIR": BUILD, "ANNALS_BUILD_OUTPUT": OUTPUT}
 
 
 def write_etc(folder: Path) -> None:
-    """The sandbox's /etc: files of our own, and empty places to show parts of the host's on."""
+    """Write the sandbox's /etc: our own files, and empty mount points for parts of the host's /etc."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o755)
     for name, text in ETC_FILES.items():
         (folder / name).write_text(text)
         (folder / name).chmod(0o644)
     for name in ETC_SHOWN:
-        host, place = Path("/etc", name), folder / name
-        place.parent.mkdir(parents=True, exist_ok=True)
+        host, mount_point = Path("/etc", name), folder / name
+        mount_point.parent.mkdir(parents=True, exist_ok=True)
         if host.is_dir():
-            place.mkdir(exist_ok=True)
+            mount_point.mkdir(exist_ok=True)
         elif host.exists():
-            place.touch()
+            mount_point.touch()
 
 
 def root(*, etc: str, server: str, prefix: str, binary: str, tmp_bytes: int, watched: bool = False) -> list[str]:
-    """A minimal root of the host's programs, one runtime, and nothing that belongs to anybody.
+    """Return the arguments for a minimal root: the host's programs and one runtime, without data of any user.
 
-    Where memory is `watched` from outside, /dev/zero is a device that reads alike and cannot be mapped.
+    If a watchdog limits memory (`watched`), /dev/zero is a device that reads the same and cannot be mapped.
     """
     words = [
         *("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"),
@@ -96,24 +96,24 @@ def root(*, etc: str, server: str, prefix: str, binary: str, tmp_bytes: int, wat
     ]
 
 
-def environment(toolchain: Toolchain, given: Mapping[str, str]) -> dict[str, str]:
-    """The user's variables over the usual ones; the interpreter stays reachable whatever they say."""
-    merged = {**DEFAULTS, **given, **toolchain.variables}
-    merged["PATH"] = ":".join(filter(None, (toolchain.path, given.get("PATH"))))
+def environment(toolchain: Toolchain, user: Mapping[str, str]) -> dict[str, str]:
+    """Return the default variables, overridden by the user's; PATH always begins with the interpreter's folder."""
+    merged = {**DEFAULTS, **user, **toolchain.variables}
+    merged["PATH"] = ":".join(filter(None, (toolchain.path, user.get("PATH"))))
     if toolchain.libraries:
-        merged["LD_LIBRARY_PATH"] = ":".join(filter(None, (given.get("LD_LIBRARY_PATH"), toolchain.libraries)))
+        merged["LD_LIBRARY_PATH"] = ":".join(filter(None, (user.get("LD_LIBRARY_PATH"), toolchain.libraries)))
     return merged
 
 
 def variables(environment: Mapping[str, str]) -> Iterator[str]:
-    """Variables as words for bubblewrap, which reads them from memory: the host's process list never shows them."""
+    """Yield variables as arguments for bubblewrap's argument file: the host's process list never shows them."""
     for name, value in environment.items():
         if name and "=" not in name and "\0" not in name + value:
             yield from ("--setenv", name, value)
 
 
 def passed_through(names: Iterable[str], environment: Mapping[str, str]) -> tuple[dict[str, str], list[Path]]:
-    """The host's variables that builds see, and the files and folders they name that need showing."""
+    """Return the host's variables that builds see, and the files and folders that these variables name."""
     exact = {name for name in names if not name.endswith("*")}
     prefixes = tuple(name[:-1] for name in names if name.endswith("*"))
     shown = {
@@ -124,10 +124,10 @@ def passed_through(names: Iterable[str], environment: Mapping[str, str]) -> tupl
 
 
 def _harmless(name: str, path: Path) -> bool:
-    """Return True for a file, or under names that mean certificates or packages a folder.
+    """Return True for a file, or for a folder if the variable names a folder of certificates or packages.
 
-    None is shown below a place whose content user code decides: what user code left there could lead the mount astray.
+    A path below a folder that user code controls is never shown: user code could redirect the mount.
     """
-    if any(path.is_relative_to(place) for place in CONTROLLED):
+    if any(path.is_relative_to(folder) for folder in CONTROLLED):
         return False
     return path.is_file() or (name in SHOWN_FOLDERS and path.is_dir())

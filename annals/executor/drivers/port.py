@@ -1,4 +1,4 @@
-"""What a driver can do: start one sandbox, see it end, end it. Pools and builds know nothing beyond this."""
+"""The interface of drivers: start a sandbox, wait for its end, kill it. Pools and builds use nothing else."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -13,11 +13,11 @@ from annals.executor.errors import StartFailed
 from annals.executor.isolation.open_files import Held
 
 Sink = Callable[[bytes], None]
-"""Takes what a sandbox prints, piece by piece, on the event loop."""
+"""Receives the output of a sandbox, piece by piece, on the event loop."""
 
 
 class UnixAddress(NamedTuple):
-    """A socket below the task's own folder; resolved without following links, since user code can write there."""
+    """A socket in the task's folder. It is opened without following links, since user code can write there."""
 
     folder: Path
     name: str
@@ -29,10 +29,10 @@ class TcpAddress(NamedTuple):
 
 
 class Serve(msgspec.Struct, frozen=True, kw_only=True):
-    """A function server to start: `code` is its unpacked deployment, shown read-only; `folder` is private to it.
+    """A function server to start. `code` is its unpacked deployment, shown read-only; `folder` is private to it.
 
-    Without `code` it starts idle, for nobody yet; `Sandbox.specialise` says later what it serves. One that is
-    `attended` takes commands beside requests.
+    Without `code` it starts idle, and `Sandbox.specialise` gives it a deployment later. With `has_agent` it takes
+    commands beside requests.
     """
 
     name: str
@@ -45,15 +45,15 @@ class Serve(msgspec.Struct, frozen=True, kw_only=True):
 
 
 IDLE_LIMITS = Limits(cpus=1, memory_mb=512)
-"""What bounds an idle function server where its size is set when it is taken."""
+"""The limits of an idle function server, if specialising it changes them."""
 
 
 class Construct(msgspec.Struct, frozen=True, kw_only=True):
-    """A build to run: below `folder` lie `source`, and `build` and `output` to write to.
+    """A build to run. `folder` contains `source`, and the writable folders `build` and `output`.
 
-    `cache` is a folder, to write to as well, that the package managers are told to use. One that is `held` runs no
-    commands of its own: it waits for those that `Sandbox.run` is given, finds its source still packed at the contract's
-    place where `folder` has an `archive`, and goes on until it is killed.
+    `cache` is a writable folder for package managers. With `waits_for_commands` it runs no commands of its own until
+    it is killed: `Sandbox.run` sends them. Then the source, if there is one, is the file `archive` in `folder`; the
+    sandbox shows it packed, as the contract says.
     """
 
     name: str
@@ -63,13 +63,13 @@ class Construct(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str]
     limits: Limits
     cache: Path | None = None
-    held: bool = False
+    waits_for_commands: bool = False
 
 
 class Exit(NamedTuple):
-    """How a sandbox ended: its command's exit code, and whether the memory limit or the watchdog ended it.
+    """How a sandbox ended: its command's exit code, and whether the memory limit or the watchdog killed it.
 
-    `lost` says why nobody knows how it ended: then the code means nothing.
+    `lost` says why its end is unknown; then the code is meaningless.
     """
 
     code: int
@@ -79,10 +79,9 @@ class Exit(NamedTuple):
 
 
 class Sandbox(Protocol):
-    """One running sandbox. `log_files` is where its server writes the contract's log files, None for the channel.
+    """One running sandbox. `log_files` is the folder of the contract's log files, None if its server uses the channel.
 
-    `concurrency` is how many requests it takes at once, unless its answers say that it takes fewer: `announces` tells
-    whether they would.
+    `concurrency` is how many requests it takes at once. With `announces`, its responses may lower this number.
     """
 
     concurrency: int
@@ -91,49 +90,49 @@ class Sandbox(Protocol):
     log_files: Path | None
 
     async def wait(self) -> Exit:
-        """Wait until every process of it is gone; may be called by several."""
+        """Wait until all its processes have ended. Several tasks may wait."""
         ...
 
     async def seal(self) -> None:
-        """Called once its server listens: from now on it needs to make no file outside its own temporary ones."""
+        """Prevent it from creating files outside its temporary folders. Called once its server listens."""
         ...
 
     async def rest(self) -> None:
-        """Called when it has started idle: it may be halted until it is specialised."""
+        """Pause it, if the driver can, until it is specialised. Called after an idle start."""
         ...
 
     async def specialise(self, task: Serve) -> dict[str, str]:
-        """Show an idle sandbox the code of `task` and hold it to its limits, for good.
+        """Show an idle sandbox the code of `task` and apply its limits; this cannot be reversed.
 
-        Returns the variables that its server must be told. Raises Unsuited when it is left as it was, else StartFailed.
+        Returns the variables to send to its server. Raises Unsuited if the sandbox is unchanged, otherwise StartFailed.
         """
         ...
 
     async def run(self, command: str, seconds: float, output: Sink) -> Exit:
-        """Run a command in a held or attended sandbox, beside what runs there; how it, or the sandbox, ended.
+        """Run a command in a sandbox with an agent; return how the command, or the sandbox, ended.
 
-        One command at a time. It is killed after `seconds`: then raises TimeoutError.
+        One command runs at a time. After `seconds` it is killed, which raises TimeoutError.
         """
         ...
 
     def held_open(self) -> Held:
-        """What it takes of the disk beside names in its task's folder: deleted files, its own layer. Blocking."""
+        """Return its disk use beside named files in its task's folder: deleted files, its own layer. Blocking."""
         ...
 
     def written(self) -> int:
-        """Bytes that its processes have written to files, as far as the host shows them. Blocking."""
+        """Return how many bytes its processes have written to files, as far as the host shows them. Blocking."""
         ...
 
     async def pause(self) -> None:
-        """Stop its processes for a while. What has ended is left alone."""
+        """Stop its processes until `resume`. Does nothing if it has ended."""
         ...
 
     async def resume(self) -> None:
-        """Let its processes go on after `pause`."""
+        """Continue its processes after `pause`."""
         ...
 
     async def kill(self) -> None:
-        """End every process of it at once; returns when they are gone."""
+        """Kill all its processes and wait until they have ended."""
         ...
 
 
@@ -143,28 +142,28 @@ class Driver(Protocol):
     name: str
 
     async def open(self) -> None:
-        """Get ready, and remove what a former life of this executor left running."""
+        """Prepare the driver, and remove sandboxes that an earlier process of this executor left running."""
         ...
 
     async def close(self) -> None:
-        """Let go of everything; sandboxes that still run are ended."""
+        """Kill running sandboxes, and release every resource."""
         ...
 
     async def prepare(self, runtime: str) -> None:
-        """Make sure that a runtime can be started, installing it if need be. Raises RuntimeUnavailable."""
+        """Install a runtime if it is missing. Raises RuntimeUnavailable."""
         ...
 
     async def served(self) -> list[str]:
-        """The runtime ids that this driver can serve."""
+        """Return the runtime ids that this driver can serve."""
         ...
 
     @property
     def idle_limits(self) -> Limits:
-        """What an idle function server is started with."""
+        """The limits that an idle function server starts with."""
         ...
 
     def idles(self, runtime: str, limits: Limits) -> bool:
-        """Whether a function server of a runtime can be started idle and be held to these limits later."""
+        """Return True if a function server of this runtime can start idle and get these limits later."""
         ...
 
     async def serve(self, task: Serve, output: Sink) -> Sandbox:
@@ -176,7 +175,7 @@ class Driver(Protocol):
         ...
 
     def enforced(self) -> dict[str, str]:
-        """How each limit is enforced: `kernel`, `watchdog` or `none`."""
+        """Return how each limit is enforced: `kernel`, `watchdog` or `none`."""
         ...
 
 

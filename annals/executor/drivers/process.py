@@ -1,4 +1,4 @@
-"""One sandboxed process tree of the sandbox driver: what it prints, how it ends, how it is ended."""
+"""One sandboxed process tree of the sandbox driver: reads its output, waits for its end, and kills it."""
 
 import asyncio
 import os
@@ -25,7 +25,7 @@ STRAGGLE_SECONDS = 1.0
 
 
 class ProcessSandbox:
-    """A bubblewrap process and all that runs under it; made on the event loop that watches it."""
+    """A bubblewrap process and its descendants. Belongs to the event loop that creates it."""
 
     def __init__(
         self,
@@ -66,13 +66,13 @@ class ProcessSandbox:
             sandbox_agent.open()
 
     def guard(self, watchdog: asyncio.Task[None]) -> None:
-        """Have a watchdog end with this sandbox, in place of an earlier one."""
+        """Cancel this watchdog when the sandbox ends; it replaces an earlier one."""
         if self._watchdog is not None:
             self._watchdog.cancel()
         self._watchdog = watchdog
 
     def breached(self, limit: str) -> None:
-        """End the sandbox because it broke a limit that no kernel guards."""
+        """Kill the sandbox because it exceeded a limit that only a watchdog enforces."""
         self._breach = limit
         kill_tree(self.pid)
 
@@ -80,10 +80,10 @@ class ProcessSandbox:
         return await asyncio.shield(self._exit)
 
     async def seal(self) -> None:
-        """Its socket was handed to it: it never had a folder to write to."""
+        """Do nothing: it inherited its socket, and never had a writable folder."""
 
     async def rest(self) -> None:
-        """A server that waits for a request uses no processor."""
+        """Do nothing: a server that waits for a request uses no processor time."""
 
     async def specialise(self, task: Serve) -> dict[str, str]:
         if self._specialise is None or self._process.poll() is not None:
@@ -112,7 +112,7 @@ class ProcessSandbox:
         await asyncio.to_thread(self._signal, signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:
-        """Parents stop before their children and go on after them, so that none sees another one stopped."""
+        """Signal all processes. Parents stop before their children and continue after them, so none sees a stop."""
         found = [] if self._process.poll() is not None else list(processes(self.pid))
         for process in found if number is signal.SIGSTOP else reversed(found):
             with suppress(ProcessLookupError):
@@ -132,12 +132,12 @@ class ProcessSandbox:
         except BlockingIOError:
             return
         except OSError:
-            piece = b""  # a terminal's way of saying that nobody holds the other end
+            piece = b""  # a terminal reports its last writer's end as an error
         if not piece:
             self._close(fd)
             return
         self._sink(piece)
-        if wait := self._throttle.read(len(piece)):  # what prints more waits for its reader
+        if wait := self._throttle.read(len(piece)):
             self._loop.remove_reader(fd)
             self._loop.call_later(wait, self._read_on, fd)
 
@@ -156,7 +156,7 @@ class ProcessSandbox:
             self._finish()
 
     def _finish(self) -> None:
-        """All three have ended: the first process, the last one, and the output."""
+        """Record the end: the first process, the last process and the output have ended."""
         code = self._process.wait()
         starved = self._breach == "memory" or (self._group is not None and self._group.out_of_memory())
         if self._watchdog is not None:
@@ -164,17 +164,17 @@ class ProcessSandbox:
         if self._sandbox_agent is not None:
             self._sandbox_agent.close()
         if self._group is not None:
-            with suppress(RuntimeError):  # the loop's threads are gone at the very end; the next start clears then
+            with suppress(RuntimeError):  # at exit the loop has no threads any more; the next start removes the group
                 self._loop.run_in_executor(None, self._group.remove)
         self._done()
         self._exit.set_result(Exit(code, starved, self._breach))
 
 
 def kill_tree(pid: int) -> None:
-    """Kill bubblewrap and its child, whose death the kernel turns into the death of all others.
+    """Kill bubblewrap and its child; the kernel then kills all other processes of the sandbox.
 
-    The child asks the kernel to die with its parent, but only a moment after it was born: killing the parent alone
-    within that moment would leave a sandbox that nobody knows of. The parent is halted first, so that nothing is born.
+    The child asks the kernel to die with its parent, but only a moment after it was forked. If only the parent were
+    killed in that moment, the sandbox would continue. So the parent is stopped first: then it cannot fork.
     """
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGSTOP)

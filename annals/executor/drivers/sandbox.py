@@ -29,7 +29,7 @@ from annals.executor.toolchains import STATIC, Toolchain, Toolchains, compile_fo
 
 FIRST_UID = 2_000_000_000
 UIDS = 60_000
-"""Sandboxes get users nobody else has, a different one each, where the executor may choose."""
+"""As root, each sandbox gets a different user id from this range, which no other process uses."""
 LISTENING_SOCKET = "http.sock"
 
 
@@ -59,7 +59,7 @@ class _Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SandboxDriver:
-    """Every sandbox is one bubblewrap process tree, child of the executor, with its own user where we are root."""
+    """Every sandbox is one bubblewrap process tree below the executor; as root, each has its own user."""
 
     name = "sandbox"
 
@@ -68,10 +68,10 @@ class SandboxDriver:
         self._spawner = Spawner()
         self._toolchains = Toolchains(config.data / "runtimes", config.allow)
         self._program = ""
-        """bubblewrap, as an unprivileged child reaches it."""
+        """The path by which an unprivileged child reaches bubblewrap."""
         self._filter = b""
         self._watched: frozenset[str] = frozenset()
-        """Which of its limits a watchdog holds, for want of control groups."""
+        """The limits that a watchdog enforces, because control groups cannot."""
         self._groups: cgroups.Hierarchy | None = None
         self._running: set[ProcessSandbox] = set()
         self._uids = itertools.cycle(range(FIRST_UID, FIRST_UID + UIDS))
@@ -161,7 +161,7 @@ class SandboxDriver:
             return await started(self._start(plan, output))
 
     async def _shown_code(self, task: Serve) -> list[str]:
-        """Where the code is shown from; an idle server gets it as a mount, or by links in an empty folder."""
+        """Return the arguments that show the code. For an idle server: none (mounted later), or an empty folder."""
         if task.code is not None:
             return ["--ro-bind", await self._reach(task.code), layout.FUNCTION]
         if self._spawner.privileged:
@@ -172,7 +172,7 @@ class SandboxDriver:
 
     async def _specialise(self, sandbox: ProcessSandbox, toolchain: Toolchain | None, task: Serve) -> dict[str, str]:
         if task.code is None or toolchain is None:
-            raise StartFailed("An instance is specialised with code.")
+            raise StartFailed("An idle instance cannot be specialised without code.")
         try:
             if self._spawner.privileged:
                 await asyncio.to_thread(attach_code.mount, task.code, sandbox.pid, layout.FUNCTION)
@@ -197,31 +197,31 @@ class SandboxDriver:
             *[word for file in files for word in ("--ro-bind", await self._spawner.stage(file), str(file))],
             *layout.SEALED,
         ]
-        places = {} if task.held else layout.BUILD_PLACES
-        environment = {**shown, **layout.environment(toolchain, task.environment), **places}
+        paths = {} if task.waits_for_commands else layout.BUILD_PATHS
+        environment = {**shown, **layout.environment(toolchain, task.environment), **paths}
         plan = _Plan(
             name=task.name,
             words=[*arguments, *layout.variables(environment), "--chdir", layout.SERVER],
-            command=[] if task.held else ["/usr/bin/bash", "helpers/build.sh", task.commands],
+            command=[] if task.waits_for_commands else ["/usr/bin/bash", "helpers/build.sh", task.commands],
             limits=task.limits,
             pids=self._config.build_pids,
             file_bytes=self._config.build_disk_bytes,
             owned=(folders["build"], folders["output"]),
             cache=task.cache,
             terminal=True,
-            has_agent=task.held,
+            has_agent=task.waits_for_commands,
         )
         return await started(self._start(plan, output))
 
     async def _shown_source(self, task: Construct) -> list[str]:
-        """A source for our own way of building; packed, for the contract's."""
-        if not task.held:
+        """Return the arguments that show the source: a folder, or an archive as the contract says."""
+        if not task.waits_for_commands:
             return ["--ro-bind", await self._reach(task.folder / "source"), layout.SOURCE]
         archive = task.folder / layout.ARCHIVE
         return ["--ro-bind", await self._reach(archive), layout.PACKED] if archive.exists() else []
 
     async def problem(self) -> str:
-        """Why sandboxes cannot be started here, in bubblewrap's words; empty when one was. Needs no runtime."""
+        """Return why no sandbox can start here, in bubblewrap's words; empty if a trial succeeds. Needs no runtime."""
         printed: list[bytes] = []
         server = await self._reach(self._servers / "python")
         words = [*await self._layout(server, prefix="", binary="/usr/bin/true", tmp_bytes=1 << 20), *layout.SEALED]
@@ -235,7 +235,7 @@ class SandboxDriver:
         return "" if end.code == 0 else b"".join(printed).decode(errors="replace").strip() or f"exit code {end.code}"
 
     async def _root(self, toolchain: Toolchain) -> list[str]:
-        """The read-only root with one runtime in it."""
+        """Return the arguments for a read-only root with one runtime."""
         folder = self._servers / toolchain.server
         if toolchain.version not in self._compiled:
             compiling = asyncio.to_thread(compile_for, toolchain, folder)
@@ -251,7 +251,7 @@ class SandboxDriver:
         return layout.root(etc=etc, server=server, prefix=prefix, binary=binary, tmp_bytes=tmp_bytes, watched=watched)
 
     async def _reach(self, path: Path) -> str:
-        """A path below the work folder, as sandboxed processes reach it."""
+        """Return the path by which sandboxed processes reach a path below the work folder."""
         return os.path.join(await self._spawner.stage(self._config.work), path.relative_to(self._config.work))
 
     async def _start(self, plan: _Plan, sink: Sink) -> Sandbox:

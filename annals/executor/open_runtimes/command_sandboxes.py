@@ -1,4 +1,4 @@
-"""Runtimes that serve nobody: held for a build's command and for those that follow."""
+"""Sandboxes of runtimes without a function server: they run the command of a build, and later commands."""
 
 import asyncio
 import hashlib
@@ -19,27 +19,29 @@ from annals.executor.drivers.port import Construct, Driver, Exit, Sandbox, Sink
 from annals.executor.errors import EngineAway, RuntimeUnavailable, StartFailed
 from annals.executor.isolation.trash import Trash
 from annals.executor.open_runtimes.errors import ApiError
-from annals.executor.open_runtimes.output import Record
-from annals.executor.open_runtimes.parameters import Spec, runtime_of
-from annals.executor.open_runtimes.sources import Sources, key_of
+from annals.executor.open_runtimes.output import RuntimeOutput
+from annals.executor.open_runtimes.parameters import RuntimeSpec, runtime_of
+from annals.executor.open_runtimes.sources import SourceArchives, key_of
 from annals.executor.pool.code import CodeCache, CodeMissing, fetch
 from annals.store.content.blobs import Blobs
 
 PROJECT = "facade"
 
 
-class Held:
+class CommandSandbox:
     """A sandbox that takes commands; `used` is monotonic."""
 
     def __init__(self, sandbox: Sandbox, folder: Path, cache: Path | None) -> None:
-        self.sandbox, self.folder, self.cache = sandbox, folder, cache
+        self.sandbox = sandbox
+        self.folder = folder
+        self.cache = cache
         self.cache_name = ""
-        """What its downloads are kept as once it has ended; empty where they are not."""
+        """The name under which its downloads are cached once it has ended; empty to cache nothing."""
         self.used = time.monotonic()
         self.busy = 0
 
     async def run(self, command: str, seconds: float, output: Sink) -> Exit:
-        """As `Sandbox.run`."""
+        """Run a command; see `Sandbox.run`."""
         self.busy += 1
         try:
             return await self.sandbox.run(command, seconds, output)
@@ -48,10 +50,12 @@ class Held:
             self.used = time.monotonic()
 
 
-class Builds:
-    """Holds sandboxes and builds in them, a bounded number at once."""
+class CommandSandboxes:
+    """Starts sandboxes and builds in them, a limited number at once."""
 
-    def __init__(self, config: ExecutorConfig, driver: Driver, code: CodeCache, blobs: Blobs, sources: Sources) -> None:
+    def __init__(
+        self, config: ExecutorConfig, driver: Driver, code: CodeCache, blobs: Blobs, sources: SourceArchives
+    ) -> None:
         self._config = config
         self._driver = driver
         self._code = code
@@ -63,15 +67,15 @@ class Builds:
             config.work / "cache", most_bytes=config.build_cache_bytes, project_bytes=config.project_cache_bytes
         )
         self._paces = Paces(config.build_write_bytes_s)
-        self._places = asyncio.Semaphore(config.builds)
+        self._slots = asyncio.Semaphore(config.builds)
 
     def open(self) -> None:
         """Blocking."""
         self._folder.mkdir(mode=0o755, parents=True, exist_ok=True)
         self._cache.open()
 
-    async def hold(self, name: str, spec: Spec) -> Held:
-        """Start one with its source at hand. Raises ApiError, BlobError or OSError; then nothing is left."""
+    async def start(self, name: str, spec: RuntimeSpec) -> CommandSandbox:
+        """Start a sandbox with its packed source. Raises ApiError, BlobError or OSError, and then leaves nothing."""
         runtime = runtime_of(spec.image, self._config.images)
         folder = self._folder / secrets.token_hex(8)
         cache = folder / "cache" if spec.cache_key else None
@@ -94,10 +98,10 @@ class Builds:
                 environment=environment(_job(name, runtime, spec)),
                 limits=spec.limits,
                 cache=cache,
-                held=True,
+                waits_for_commands=True,
             )
             await self._driver.prepare(runtime)
-            return Held(await self._driver.construct(task, _ignore), folder, cache)
+            return CommandSandbox(await self._driver.construct(task, _discard), folder, cache)
         except EngineAway:
             await asyncio.to_thread(self._trash.remove, folder)
             raise
@@ -108,9 +112,9 @@ class Builds:
             await asyncio.to_thread(self._trash.remove, folder)
             raise
 
-    async def build(self, held: Held, spec: Spec, record: Record) -> Artefact | None:
-        """Run the command, and keep what it leaves where there is a destination for it. Raises ApiError, BlobError."""
-        async with self._places:
+    async def build(self, held: CommandSandbox, spec: RuntimeSpec, record: RuntimeOutput) -> Artefact | None:
+        """Run the command; store its output if the runtime has a destination. Raises ApiError, BlobError."""
+        async with self._slots:
             output = BuildLog(record.write)
             try:
                 if spec.command:
@@ -128,7 +132,7 @@ class Builds:
             finally:
                 await output.close()
 
-    async def _run(self, held: Held, spec: Spec, output: BuildLog) -> None:
+    async def _run(self, held: CommandSandbox, spec: RuntimeSpec, output: BuildLog) -> None:
         bounds = Bounds(spec.timeout, self._config.build_disk_bytes, spec.limits.memory_mb)
         work = held.run(spec.command, spec.timeout, output.write)
         with self._paces.of(held.folder.name) as writes:
@@ -137,29 +141,29 @@ class Builds:
             runtime = runtime_of(spec.image, self._config.images)
             held.cache_name = _cache_name(runtime, spec)
 
-    async def _keep(self, held: Held, spec: Spec) -> Artefact:
+    async def _keep(self, held: CommandSandbox, spec: RuntimeSpec) -> Artefact:
         path = f"{spec.destination.rstrip('/')}/{secrets.token_hex(10)}.tar.gz"
         limit = self._config.build_disk_bytes
         return await keep(held.folder, key=key_of(path), limit=limit, blobs=self._blobs, code=self._code)
 
-    async def end(self, held: Held) -> None:
-        """Kill it and leave nothing of it behind."""
+    async def end(self, held: CommandSandbox) -> None:
+        """Kill the sandbox and remove its folder."""
         await held.sandbox.kill()
-        if held.cache is not None and held.cache_name:  # only now nothing writes to it any more
+        if held.cache is not None and held.cache_name:  # not earlier: the sandbox wrote to it
             await self._cache.give(PROJECT, held.cache_name, held.cache)
         await asyncio.to_thread(self._trash.remove, held.folder)
 
 
-def _ignore(_: bytes) -> None:
-    """What a sandbox prints that only waits is nobody's."""
+def _discard(_: bytes) -> None:
+    """Discard the output of a sandbox that waits for commands."""
 
 
-def _cache_name(runtime: str, spec: Spec) -> str:
+def _cache_name(runtime: str, spec: RuntimeSpec) -> str:
     return hashlib.sha256(f"{runtime}\0{spec.cache_key}".encode()).hexdigest()
 
 
-def _job(name: str, runtime: str, spec: Spec) -> Build:
-    """The build in our own terms, as far as its environment follows from it."""
+def _job(name: str, runtime: str, spec: RuntimeSpec) -> Build:
+    """Return a build with those fields that determine its environment."""
     return Build(
         project=PROJECT,
         function=name,

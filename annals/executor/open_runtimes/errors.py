@@ -1,4 +1,4 @@
-"""What the façade refuses: the contract's types, each with its code and usual sentence."""
+"""Errors of the Open Runtimes executor API: each type with its status code and default message."""
 
 USUAL = {
     "general_unknown": (500, "Internal server error."),
@@ -23,11 +23,11 @@ USUAL = {
     "command_timeout": (500, "Operation timed out."),
     "command_failed": (500, "Failed to execute command."),
 }
-"""Those of the contract, and four of our own for what is wrong before a request means anything."""
+"""The types of the contract, and four of our own for requests that are rejected before they are parsed."""
 
 
 class ApiError(Exception):
-    """A call that ends with an error; `kind` is one of USUAL."""
+    """A request fails with this error; `kind` is a key of USUAL."""
 
     def __init__(self, kind: str, message: str = "") -> None:
         self.code, usual = USUAL[kind]

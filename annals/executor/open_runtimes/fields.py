@@ -1,4 +1,4 @@
-"""Parameters of the façade's calls: from JSON, forms or multipart bodies, loosely typed as its clients send them."""
+"""Reads the fields of a request from JSON or multipart bodies or the query, with the loose types that clients send."""
 
 import math
 import re
@@ -23,14 +23,14 @@ _decode = msgspec.json.Decoder().decode
 
 
 class Fields:
-    """What a request says, by name. Every reader raises ApiError with the parameter's name for what it can't take."""
+    """The fields of a request by name. Every reader raises ApiError with the parameter's name for an invalid value."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self._values = values
 
     @classmethod
     def of(cls, request: Request) -> "Fields":
-        """Of a request's body; of its query where a call has no body."""
+        """Return the fields of a request's body, or of its query for methods without a body."""
         if request.method in ("GET", "DELETE"):
             return cls(request.query)
         if not request.body:
@@ -43,11 +43,11 @@ class Fields:
         except UNREADABLE:
             raise _invalid("The body is neither a JSON object nor multipart/form-data.") from None
         if not isinstance(values, dict):
-            raise _invalid("The body is no JSON object.")
+            raise _invalid("The body must be a JSON object.")
         return cls(values)
 
     def text(self, name: str, most: int, *, least: int = 0, default: str = "") -> str:
-        """Text of at most so many characters."""
+        """Return text of `least` to `most` characters."""
         value = self._values.get(name)
         if value is None:
             value = default
@@ -56,7 +56,7 @@ class Fields:
         return value
 
     def content(self, name: str, most: int) -> bytes:
-        """Text or bytes, as bytes, at most so many."""
+        """Return text or bytes as bytes, at most `most` of them."""
         value = self._values.get(name)
         found = b"" if value is None else value.encode("utf-8", "replace") if isinstance(value, str) else value
         if not isinstance(found, bytes) or len(found) > most:
@@ -64,7 +64,7 @@ class Fields:
         return found
 
     def number(self, name: str, default: float, *, least: float, most: float) -> float:
-        """A number, or text that says one."""
+        """Return a number, which may be sent as text."""
         value = self._values.get(name)
         if value is None or value == "":
             return default
@@ -77,7 +77,7 @@ class Fields:
         return number
 
     def flag(self, name: str, default: bool) -> bool:
-        """True or false, also as text or as 1 and 0."""
+        """Return a Boolean, which may be sent as text or as 1 or 0."""
         value = self._values.get(name)
         if value is None or value == "":
             return default
@@ -88,7 +88,7 @@ class Fields:
         return found
 
     def choice(self, name: str, choices: tuple[str, ...], default: str) -> str:
-        """One of several words, in any case."""
+        """Return one of several words; upper and lower case are equal."""
         value = self.text(name, 64) or default
         for choice in choices:
             if value.lower() == choice.lower():
@@ -96,7 +96,7 @@ class Fields:
         raise _invalid(f"Param `{name}` must be one of {', '.join(choices)}.")
 
     def pairs(self, name: str, most_bytes: int) -> list[tuple[str, str]]:
-        """An object, or JSON text of one, whose values become text; a list is its name several times."""
+        """Return the pairs of an object or of JSON text of one. Values become text; a list repeats its name."""
         value = self._values.get(name)
         if isinstance(value, str) and value.strip():
             try:
@@ -106,29 +106,29 @@ class Fields:
         found = {} if value in (None, "", []) else value
         if not isinstance(found, dict) or len(found) > NAMES:
             raise _invalid(f"Param `{name}` must be an object of at most {NAMES} names.")
-        pairs = [(str(key), _as_text(one)) for key, item in found.items() for one in _several(item)]
+        pairs = [(str(key), _as_text(value)) for key, item in found.items() for value in _as_list(item)]
         if sum(len(key.encode()) + len(text.encode()) for key, text in pairs) > most_bytes:
             raise _invalid(f"Param `{name}` must not be larger than {most_bytes} bytes.")
         return pairs
 
     def variables(self) -> dict[str, str]:
-        """The environment that a call asks for."""
+        """Return the environment variables. Raises ApiError for a name or value that no environment can hold."""
         found = dict(self.pairs("variables", VARIABLES_BYTES))
         for key, value in found.items():
             if not key or "=" in key or "\0" in key + value or len(value.encode()) > VALUE_BYTES:
-                raise _invalid(f"Param `variables` holds {key[:64]!r}, which cannot be an environment variable.")
+                raise _invalid(f"Param `variables` contains {key[:64]!r}, which cannot be an environment variable.")
         return found
 
 
 def runtime_id(value: str) -> str:
-    """The id itself. Raises ApiError."""
+    """Return the id. Raises ApiError if it is invalid."""
     if not RUNTIME_ID.fullmatch(value):
         raise _invalid("Param `runtimeId` must be 1 to 64 letters, digits, `.`, `_` and `-`, a letter or digit first.")
     return value
 
 
 def cache_key(value: str) -> str:
-    """The key itself, which may be empty. Raises ApiError."""
+    """Return the key, which may be empty. Raises ApiError if it is invalid."""
     if value and not CACHE_KEY.fullmatch(value):
         raise _invalid(
             "Param `cacheKey` must be letters, digits, `.`, `_` and `-`, a letter or digit first, at most 128."
@@ -140,7 +140,7 @@ def _invalid(message: str) -> ApiError:
     return ApiError("general_argument_invalid", message)
 
 
-def _several(item: object) -> list[object]:
+def _as_list(item: object) -> list[object]:
     return item if isinstance(item, list) else [item]
 
 
@@ -151,7 +151,7 @@ def _as_text(item: object) -> str:
 
 
 def _parts(boundary: str, body: bytes) -> dict[str, str | bytes]:
-    """Every part as a field: text where it is UTF-8, else its bytes."""
+    """Return every part as a field: text if it is UTF-8, otherwise bytes."""
     found: dict[str, str | bytes] = {}
     name, content = "", bytearray()
     try:

@@ -1,4 +1,4 @@
-"""Function servers of the façade: one instance a runtime, on a pool of its own, called as any other is."""
+"""Function servers of other control planes' runtimes: one instance for each runtime, in a separate pool."""
 
 import secrets
 import socket
@@ -12,9 +12,9 @@ from annals.executor.drivers.port import Driver
 from annals.executor.errors import BadArchive, EngineAway, NoneFree, RuntimeUnavailable, StartFailed
 from annals.executor.open_runtimes.command_sandboxes import PROJECT
 from annals.executor.open_runtimes.errors import ApiError
-from annals.executor.open_runtimes.parameters import Call, Spec, runtime_of
-from annals.executor.open_runtimes.runtime import Runtime
-from annals.executor.open_runtimes.sources import Sources
+from annals.executor.open_runtimes.parameters import ExecutionSpec, RuntimeSpec, runtime_of
+from annals.executor.open_runtimes.runtime import ManagedRuntime
+from annals.executor.open_runtimes.sources import SourceArchives
 from annals.executor.pool.code import CodeCache, CodeMissing
 from annals.executor.pool.instance import Instance
 from annals.executor.pool.pool import Ended, Pool
@@ -24,10 +24,12 @@ OUTPUT = "OPEN_RUNTIMES_OUTPUT_DIRECTORY"
 NOT_STARTED = frozenset(("start_failed", "runtime_unavailable", "deployment_missing"))
 
 
-class Serving:
-    """Starts, calls and ends the servers of runtimes."""
+class FunctionServers:
+    """Starts, calls and ends the function servers of runtimes."""
 
-    def __init__(self, config: ExecutorConfig, driver: Driver, code: CodeCache, sources: Sources, ended: Ended) -> None:
+    def __init__(
+        self, config: ExecutorConfig, driver: Driver, code: CodeCache, sources: SourceArchives, ended: Ended
+    ) -> None:
         self._images = config.images
         self._sources = sources
         self._pool = Pool(config, driver, code, ended)
@@ -39,13 +41,13 @@ class Serving:
     async def close(self) -> None:
         await self._pool.close()
 
-    def key(self, runtime: Runtime) -> str:
-        """The secret of a runtime's server, empty while none is up."""
+    def key(self, runtime: ManagedRuntime) -> str:
+        """Return the secret of a runtime's server, empty while none is up."""
         instance = self._pool.find(runtime.run) if runtime.run else None
         return instance.secret if instance else ""
 
-    async def begin(self, runtime: Runtime) -> None:
-        """Bring a server up, and run the command that goes with it. Raises ApiError."""
+    async def begin(self, runtime: ManagedRuntime) -> None:
+        """Start a runtime's server, and run the runtime's command. Raises ApiError."""
         spec = runtime.spec
         if not spec.source:
             raise ApiError("runtime_failed", "A function server needs a source.")
@@ -54,7 +56,7 @@ class Serving:
         if spec.command:
             await _command(instance, spec, runtime)
 
-    async def _run_of(self, runtime: Runtime, spec: Spec) -> Run:
+    async def _run_of(self, runtime: ManagedRuntime, spec: RuntimeSpec) -> Run:
         return Run(
             project=PROJECT,
             function=runtime.name,
@@ -77,8 +79,8 @@ class Serving:
             max_instances=1,
         )
 
-    async def up(self, runtime: Runtime, seconds: float) -> Instance:
-        """The instance of a runtime, started where it is not up. Raises ApiError."""
+    async def up(self, runtime: ManagedRuntime, seconds: float) -> Instance:
+        """Return a runtime's instance, started if it is not up. Raises ApiError."""
         if runtime.run is None:
             raise ApiError("execution_bad_request", "The runtime serves no function: it was created without a server.")
         run = msgspec.structs.replace(runtime.run, start_seconds=seconds)
@@ -93,8 +95,8 @@ class Serving:
         self._pool.release(run, instance)
         return instance
 
-    async def execute(self, runtime: Runtime, call: Call, seconds: float) -> Outcome:
-        """One call within so many seconds; what user code does wrong is part of the outcome. Raises ApiError."""
+    async def execute(self, runtime: ManagedRuntime, call: ExecutionSpec, seconds: float) -> Outcome:
+        """ExecutionSpec a function; failures of user code are part of the outcome. Raises ApiError."""
         await self.up(runtime, seconds)
         if runtime.run is None:
             raise ApiError("runtime_not_found")
@@ -115,14 +117,14 @@ class Serving:
             raise ApiError("runtime_failed", outcome.message)
         return outcome
 
-    async def end(self, runtime: Runtime) -> None:
-        """End a runtime's server, whatever it does."""
+    async def end(self, runtime: ManagedRuntime) -> None:
+        """Kill a runtime's server, also a busy one."""
         if runtime.run is not None:
             await self._pool.remove(runtime.run)
 
 
-async def _command(instance: Instance, spec: Spec, runtime: Runtime) -> None:
-    output = BuildLog(runtime.record.write)
+async def _command(instance: Instance, spec: RuntimeSpec, runtime: ManagedRuntime) -> None:
+    output = BuildLog(runtime.output.write)
     try:
         end = await instance.command(spec.command, spec.timeout, output.write)
     except TimeoutError:
@@ -132,4 +134,4 @@ async def _command(instance: Instance, spec: Spec, runtime: Runtime) -> None:
     finally:
         await output.close()
     if end.code != 0:
-        raise ApiError("build_failed", runtime.record.text() or f"Build command exited with code {end.code}.")
+        raise ApiError("build_failed", runtime.output.text() or f"Build command exited with code {end.code}.")

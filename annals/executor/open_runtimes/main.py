@@ -4,7 +4,7 @@ import asyncio
 
 import msgspec
 
-from annals.executor.config import ExecutorConfig, Facade
+from annals.executor.config import ExecutorConfig, OpenRuntimesConfig
 from annals.executor.drivers.port import Driver
 from annals.executor.isolation.trash import Trash
 from annals.executor.open_runtimes.http1 import Server
@@ -15,17 +15,17 @@ FOLDER = "facade"
 """What it keeps, below the executor's work folder: nothing that must survive."""
 
 
-class FacadeServer:
+class OpenRuntimesServer:
     """Runtimes of its own beside the executor's, on the same driver; `address` is where it listens."""
 
-    def __init__(self, config: ExecutorConfig, facade: Facade, driver: Driver) -> None:
-        self._facade = facade
+    def __init__(self, config: ExecutorConfig, open_runtimes: OpenRuntimesConfig, driver: Driver) -> None:
+        self._open_runtimes = open_runtimes
         self._work = config.work / FOLDER
         own = msgspec.structs.replace(
-            config, work=self._work, blobs_url=facade.storage, has_agent=True, reserve={}, facade=None
+            config, work=self._work, blobs_url=open_runtimes.storage, has_agent=True, reserve={}, open_runtimes=None
         )
         self._runtimes = Runtimes(own, driver)
-        routes = Routes(self._runtimes, facade.secret)
+        routes = Routes(self._runtimes, open_runtimes.secret)
         self._server = Server(routes.admit, routes.answer)
         self.address = ("", 0)
         self._emptying: asyncio.Task[None] | None = None
@@ -34,9 +34,9 @@ class FacadeServer:
         """Listen. Raises OSError."""
         self._work.mkdir(mode=0o711, exist_ok=True)
         (self._work / "code").mkdir(mode=0o711, exist_ok=True)
-        self._emptying = asyncio.create_task(Trash(self._work).run(), name="facade-trash")
+        self._emptying = asyncio.create_task(Trash(self._work).run(), name="open-runtimes-trash")
         self._runtimes.open()
-        self.address = await self._server.open(self._facade.host, self._facade.port)
+        self.address = await self._server.open(self._open_runtimes.host, self._open_runtimes.port)
 
     async def close(self) -> None:
         await self._server.close()

@@ -1,4 +1,4 @@
-"""What builds print, with the time of each piece, for those who read along and for the reply."""
+"""The output of runtimes while they are created, with timestamps: for log streams and for the reply."""
 
 import asyncio
 import time
@@ -8,50 +8,50 @@ from datetime import UTC, datetime
 import msgspec
 
 
-class Chunk(msgspec.Struct, frozen=True):
+class OutputChunk(msgspec.Struct, frozen=True):
     """One piece of output; `timestamp` is UTC with milliseconds."""
 
     timestamp: str
     content: str
 
 
-class Record:
-    """The output of one runtime from its creation on; never goes back in time."""
+class RuntimeOutput:
+    """The output of one runtime from its creation on. Timestamps never decrease."""
 
     def __init__(self) -> None:
-        self.chunks: list[Chunk] = []
+        self.chunks: list[OutputChunk] = []
         self.ended = False
         self._last = 0.0
         self._changed = asyncio.Event()
 
     async def write(self, text: str) -> None:
-        """Take a piece; a sink for builds."""
+        """Add a piece. This method is the log sink of builds."""
         if text:
             self._last = max(self._last, time.time())
             moment = datetime.fromtimestamp(self._last, UTC).isoformat(timespec="milliseconds")
-            self.chunks.append(Chunk(moment, text))
-            self._tell()
+            self.chunks.append(OutputChunk(moment, text))
+            self._notify()
 
     def end(self) -> None:
-        """Nothing more will come."""
+        """Mark the output as complete."""
         self.ended = True
-        self._tell()
+        self._notify()
 
     def text(self) -> str:
-        """All of it."""
+        """Return the whole output."""
         return "".join(chunk.content for chunk in self.chunks)
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
     async def more(self, seen: int) -> None:
-        """Wait until there is more than so many chunks, or no more to come."""
+        """Wait until there are more than `seen` chunks, or the output is complete."""
         while len(self.chunks) <= seen and not self.ended:
             await self._changed.wait()
 
     async def lines(self, seconds: float) -> AsyncGenerator[bytes, None]:
-        """The log stream's lines from the first on, as they come, until the end or for so long."""
+        """Yield the lines of the log stream from the first one, until the output is complete or the time is over."""
         seen = 0
         try:
             async with asyncio.timeout(seconds):
@@ -64,6 +64,6 @@ class Record:
             return
 
 
-def _line(chunk: Chunk) -> bytes:
+def _line(chunk: OutputChunk) -> bytes:
     content = chunk.content.replace("\n", "\\n")
     return f"{chunk.timestamp} {content}\n".encode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""What the façade's calls ask for, read from their parameters."""
+"""Parameters of the Open Runtimes executor API: a runtime to create, an execution to run."""
 
 from collections.abc import Mapping
 
@@ -15,11 +15,11 @@ PATH_CHARACTERS = 4096
 LONGEST_SECONDS = 86_400.0
 BODY_BYTES = 20_971_520
 SERVERS = ("helpers/server.sh", "src/server.js", "src/server.cjs", "src/server.mjs", "src/server.py")
-"""What start commands name that start the function server itself."""
+"""Start commands that contain one of these start the function server itself."""
 
 
-class Spec(msgspec.Struct, frozen=True, kw_only=True):
-    """A runtime as it is asked for. `start` is what it begins with, `command` what is run in it once it is up."""
+class RuntimeSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A requested runtime. `start` is its start command; `command` runs in it once it is up."""
 
     image: str
     entrypoint: str
@@ -37,8 +37,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     remove: bool = False
 
 
-class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """An execution as it is asked for."""
+class ExecutionSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A requested execution."""
 
     method: str
     path: str
@@ -48,8 +48,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     logging: bool
 
 
-def creation(fields: Fields) -> tuple[str, Spec]:
-    """Of `POST /runtimes`: the runtime's id and what it is to be. Raises ApiError."""
+def creation(fields: Fields) -> tuple[str, RuntimeSpec]:
+    """Return the runtime's id and specification of a `POST /runtimes`. Raises ApiError."""
     name = runtime_id(fields.text("runtimeId", 64, least=1))
     spec = msgspec.structs.replace(
         _spec(fields, image_needed=True),
@@ -63,10 +63,13 @@ def creation(fields: Fields) -> tuple[str, Spec]:
     return name, spec
 
 
-def execution(fields: Fields) -> tuple[Call, Spec]:
-    """Of `POST /runtimes/{id}/executions`: the call, and the runtime for when there is none. Raises ApiError."""
+def execution(fields: Fields) -> tuple[ExecutionSpec, RuntimeSpec]:
+    """Return the execution of a `POST /runtimes/{id}/executions`, and the runtime to create if there is none.
+
+    Raises ApiError.
+    """
     path = fields.text("path", 2048) or "/"
-    call = Call(
+    call = ExecutionSpec(
         method=fields.choice("method", METHODS, "GET"),
         path=path if path.startswith("/") else f"/{path}",
         headers=fields.pairs("headers", HEADERS_BYTES),
@@ -77,8 +80,8 @@ def execution(fields: Fields) -> tuple[Call, Spec]:
     return call, _spec(fields, image_needed=False)
 
 
-def _spec(fields: Fields, *, image_needed: bool) -> Spec:
-    return Spec(
+def _spec(fields: Fields, *, image_needed: bool) -> RuntimeSpec:
+    return RuntimeSpec(
         image=fields.text("image", 128, least=int(image_needed)),
         entrypoint=fields.text("entrypoint", 256),
         source=fields.text("source", PATH_CHARACTERS),
@@ -94,7 +97,7 @@ def _spec(fields: Fields, *, image_needed: bool) -> Spec:
 
 
 def runtime_of(image: str, images: Mapping[str, str]) -> str:
-    """The runtime id that an image stands for: configured ones by name, others by theirs, as in `x/node:v5-22`."""
+    """Return an image's runtime id: from the configuration, otherwise from its name, as in `x/node:v5-22`."""
     for runtime, name in images.items():
         if name == image:
             return runtime
@@ -105,8 +108,8 @@ def runtime_of(image: str, images: Mapping[str, str]) -> str:
     return f"{language}-{tag}" if tag else language
 
 
-def serves(spec: Spec) -> bool:
-    """Whether a runtime begins with the function server. Raises ApiError for other programs."""
+def serves(spec: RuntimeSpec) -> bool:
+    """Return True if a runtime starts with the function server. Raises ApiError for other start commands."""
     if spec.start and not any(server in spec.start for server in SERVERS):
         raise ApiError(
             "runtime_failed",

@@ -1,4 +1,4 @@
-"""One runtime of the façade: what was asked for, what became of it, and how callers see it."""
+"""One runtime of another control plane: its specification, its state, and its representation in replies."""
 
 import asyncio
 import secrets
@@ -6,21 +6,22 @@ import time
 from typing import Any
 
 from annals.domain.ports import Run
-from annals.executor.open_runtimes.command_sandboxes import Held
-from annals.executor.open_runtimes.output import Record
-from annals.executor.open_runtimes.parameters import Spec
+from annals.executor.open_runtimes.command_sandboxes import CommandSandbox
+from annals.executor.open_runtimes.output import RuntimeOutput
+from annals.executor.open_runtimes.parameters import RuntimeSpec
 
 
-class Runtime:
-    """Either `run` (a function server, in a pool) or `held` (a sandbox for commands), once `making` is done."""
+class ManagedRuntime:
+    """One runtime. Once `making` is done, it has either `run` (a function server) or `sandbox` (for commands)."""
 
-    def __init__(self, name: str, spec: Spec) -> None:
-        self.name, self.spec = name, spec
+    def __init__(self, name: str, spec: RuntimeSpec) -> None:
+        self.name = name
+        self.spec = spec
         self.incarnation = secrets.token_hex(16)
         self.created = self.updated = time.time()
-        self.record = Record()
+        self.output = RuntimeOutput()
         self.run: Run | None = None
-        self.held: Held | None = None
+        self.sandbox: CommandSandbox | None = None
         self.making: asyncio.Task[dict[str, Any]] | None = None
         self.took = 0.0
         self.deleted = False
@@ -33,7 +34,7 @@ class Runtime:
         self.updated = time.time()
 
     def seen(self, host: str, key: str) -> dict[str, Any]:
-        """As calls answer it; `key` is the secret of its function server, empty while none is up."""
+        """Return the runtime for replies; `key` is its function server's secret, empty while none is up."""
         return {
             "version": self.spec.version,
             "created": self.created,

@@ -1,8 +1,9 @@
-"""The façade's runtimes: created, found, called and removed by the ids that another control plane gives them."""
+"""Creates, finds, calls and removes runtimes by the ids that another control plane gives them."""
 
 import asyncio
 import socket
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -11,15 +12,16 @@ import structlog
 
 from annals.domain.ports import Outcome
 from annals.executor.config import ExecutorConfig
-from annals.executor.drivers.port import Driver
-from annals.executor.open_runtimes.command_sandboxes import Builds, Held
-from annals.executor.open_runtimes.commands import Command
+from annals.executor.drivers.port import Driver, Exit, Sink
+from annals.executor.errors import StartFailed
+from annals.executor.logs.excerpt import Excerpt
+from annals.executor.open_runtimes.command_sandboxes import CommandSandbox, CommandSandboxes
 from annals.executor.open_runtimes.errors import ApiError
-from annals.executor.open_runtimes.function_servers import Serving
-from annals.executor.open_runtimes.output import Record
-from annals.executor.open_runtimes.parameters import Call, Spec, serves
-from annals.executor.open_runtimes.runtime import Runtime
-from annals.executor.open_runtimes.sources import Sources
+from annals.executor.open_runtimes.function_servers import FunctionServers
+from annals.executor.open_runtimes.output import RuntimeOutput
+from annals.executor.open_runtimes.parameters import ExecutionSpec, RuntimeSpec, serves
+from annals.executor.open_runtimes.runtime import ManagedRuntime
+from annals.executor.open_runtimes.sources import SourceArchives
 from annals.executor.pool.code import CodeCache
 from annals.executor.pool.group import Key
 from annals.executor.pool.instance import Instance, Why
@@ -30,48 +32,53 @@ log = structlog.get_logger()
 MOST = 4096
 LOOK_SECONDS = 1.0
 READ_LATER_SECONDS = 10.0
-"""How long a build's output can still be read after its runtime is gone, and a reader waits for one to come."""
+"""How long output stays readable after its runtime was removed, and a reader waits for a runtime to be created."""
+
+
+RunsCommand = Callable[[str, float, Sink], Awaitable[Exit]]
+"""Runs a command for at most so many seconds, and sends its output to a sink."""
 
 
 class Runtimes:
-    """Bounded tables of runtimes. Single-threaded: every method runs on the event loop."""
+    """A limited number of runtimes. Single-threaded: every method runs on the event loop."""
 
     def __init__(self, config: ExecutorConfig, driver: Driver) -> None:
         self._config = config
         self._host = socket.gethostname()
         blobs = Blobs.open(config.blobs_url)
         code = CodeCache(config.work / "code", blobs, config.code_cache_bytes)
-        sources = Sources(blobs, config.build_disk_bytes)
-        self._builds = Builds(config, driver, code, blobs, sources)
-        self._serving = Serving(config, driver, code, sources, self._ended)
-        self._all: dict[str, Runtime] = {}
-        self._as_of: dict[str, tuple[Record, float]] = {}
+        sources = SourceArchives(blobs, config.build_disk_bytes)
+        self._sandboxes = CommandSandboxes(config, driver, code, blobs, sources)
+        self._servers = FunctionServers(config, driver, code, sources, self._ended)
+        self._all: dict[str, ManagedRuntime] = {}
+        self._removed: dict[str, tuple[RuntimeOutput, float]] = {}
+        """The output of removed runtimes, and until when (monotonic) it stays readable."""
         self._arrived = asyncio.Event()
         self._ending: set[asyncio.Task[None]] = set()
         self._sweeping: asyncio.Task[None] | None = None
 
     def open(self) -> None:
-        self._builds.open()
-        self._serving.open()
+        self._sandboxes.open()
+        self._servers.open()
         self._sweeping = asyncio.create_task(self._sweep())
 
     async def close(self) -> None:
-        """End all of them."""
+        """Remove all runtimes."""
         if self._sweeping:
             self._sweeping.cancel()
         await asyncio.gather(*map(self._remove, tuple(self._all.values())), return_exceptions=True)
-        await asyncio.gather(self._serving.close(), *self._ending, return_exceptions=True)
+        await asyncio.gather(self._servers.close(), *self._ending, return_exceptions=True)
 
     def seen(self, name: str) -> dict[str, Any]:
-        """One as calls answer it. Raises ApiError."""
+        """Return one runtime for replies. Raises ApiError."""
         runtime = self._found(name)
-        return runtime.seen(self._host, self._serving.key(runtime))
+        return runtime.seen(self._host, self._servers.key(runtime))
 
     def all_seen(self) -> list[dict[str, Any]]:
         return [self.seen(name) for name in self._all]
 
-    async def create(self, name: str, spec: Spec) -> dict[str, Any]:
-        """Make one, and build in it where that is asked for; the reply's content. Raises ApiError."""
+    async def create(self, name: str, spec: RuntimeSpec) -> dict[str, Any]:
+        """Create a runtime, and build in it if it has a command; return the reply's content. Raises ApiError."""
         if found := self._all.get(name):
             if found.ready:
                 raise ApiError("runtime_conflict")
@@ -86,11 +93,11 @@ class Runtimes:
         return content
 
     async def delete(self, name: str) -> None:
-        """End one, whatever it does; returns when it is gone. Raises ApiError."""
+        """Remove a runtime, also a busy one, and wait until it has ended. Raises ApiError."""
         await self._remove(self._found(name))
 
-    async def execute(self, name: str, call: Call, spec: Spec) -> tuple[Outcome, float, float]:
-        """Call a function, starting its runtime where there is none: its outcome, when it began, how long it took."""
+    async def execute(self, name: str, call: ExecutionSpec, spec: RuntimeSpec) -> tuple[Outcome, float, float]:
+        """Call a function, creating its runtime if there is none; return the outcome, start time and duration."""
         started, began = time.time(), time.monotonic()
         runtime = self._all.get(name)
         if runtime is None:
@@ -105,22 +112,21 @@ class Runtimes:
             raise ApiError("runtime_timeout") from None
         runtime.touch()
         left = max(1.0, call.timeout - (time.monotonic() - began))
-        outcome = await self._serving.execute(runtime, call, left)
+        outcome = await self._servers.execute(runtime, call, left)
         runtime.touch()
         return outcome, started, time.monotonic() - began
 
     async def command(self, name: str, command: str, seconds: float) -> str:
-        """Run a command in one; what it printed. Raises ApiError."""
+        """Run a command in a runtime; return its output. Raises ApiError."""
         runtime = self._found(name)
         await self._made(runtime)
         runtime.touch()
-        running = Command(command, seconds)
-        if runtime.held is not None:
-            return await running.run(runtime.held.run)
-        return await running.run((await self._serving.up(runtime, seconds)).command)
+        if runtime.sandbox is not None:
+            return await run_command(runtime.sandbox.run, command, seconds)
+        return await run_command((await self._servers.up(runtime, seconds)).command, command, seconds)
 
-    async def output(self, name: str, seconds: float) -> Record:
-        """What a runtime prints as it is made, once there is something of it. Raises ApiError."""
+    async def output(self, name: str, seconds: float) -> RuntimeOutput:
+        """Wait for a runtime's first output; return all its output. Raises ApiError."""
         try:
             async with asyncio.timeout(min(seconds, READ_LATER_SECONDS)):
                 while (record := self._record(name)) is None:
@@ -134,30 +140,30 @@ class Runtimes:
             raise ApiError("logs_timeout") from None
         return record
 
-    def _record(self, name: str) -> Record | None:
+    def _record(self, name: str) -> RuntimeOutput | None:
         if runtime := self._all.get(name):
-            return runtime.record
-        return self._as_of[name][0] if name in self._as_of else None
+            return runtime.output
+        return self._removed[name][0] if name in self._removed else None
 
-    def _found(self, name: str) -> Runtime:
+    def _found(self, name: str) -> ManagedRuntime:
         runtime = self._all.get(name)
         if runtime is None:
             raise ApiError("runtime_not_found")
         return runtime
 
-    def _begin(self, name: str, spec: Spec) -> Runtime:
+    def _begin(self, name: str, spec: RuntimeSpec) -> ManagedRuntime:
         serving = serves(spec)
         if len(self._all) >= MOST:
             raise ApiError("general_overloaded")
-        runtime = self._all[name] = Runtime(name, spec)
+        runtime = self._all[name] = ManagedRuntime(name, spec)
         runtime.making = asyncio.create_task(self._make(runtime, serving=serving))
-        runtime.making.add_done_callback(_heard)
+        runtime.making.add_done_callback(_retrieve_error)
         arrived, self._arrived = self._arrived, asyncio.Event()
         arrived.set()
         return runtime
 
-    async def _made(self, runtime: Runtime) -> dict[str, Any]:
-        """Wait until one is made, by whomever; others may wait too. Raises what went wrong."""
+    async def _made(self, runtime: ManagedRuntime) -> dict[str, Any]:
+        """Wait until a runtime is created; several callers may wait. Raises the error of its creation."""
         if runtime.making is None:
             raise ApiError("runtime_not_found")
         try:
@@ -167,16 +173,16 @@ class Runtimes:
                 raise ApiError("runtime_failed", "The runtime was deleted while it was being created.") from None
             raise
 
-    async def _make(self, runtime: Runtime, *, serving: bool) -> dict[str, Any]:
+    async def _make(self, runtime: ManagedRuntime, *, serving: bool) -> dict[str, Any]:
         began, spec = time.monotonic(), runtime.spec
         content: dict[str, Any] = {}
         try:
             if serving:
-                await self._serving.begin(runtime)
+                await self._servers.begin(runtime)
             else:
                 self._make_room()
-                runtime.held = await self._builds.hold(runtime.name, spec)
-                artefact = await self._builds.build(runtime.held, spec, runtime.record)
+                runtime.sandbox = await self._sandboxes.start(runtime.name, spec)
+                artefact = await self._sandboxes.build(runtime.sandbox, spec, runtime.output)
                 if artefact is not None:
                     root = "/" if spec.destination.startswith("/") else ""
                     content = {"path": root + artefact.key, "size": artefact.size}
@@ -184,25 +190,27 @@ class Runtimes:
             await asyncio.shield(self._dispose(runtime))
             raise
         finally:
-            runtime.record.end()
+            runtime.output.end()
         runtime.took = time.monotonic() - began
         runtime.touch()
         return {
             **content,
-            "output": runtime.record.chunks,
+            "output": runtime.output.chunks,
             "startTime": runtime.created,
             "duration": runtime.took,
         }
 
     def _make_room(self) -> None:
-        """End the sandbox that nobody has used for longest, where there are as many as there may be."""
-        idle = [one for one in self._all.values() if one.ready and one.held and not one.held.busy]
-        if sum(1 for one in self._all.values() if one.held) >= self._config.instances:
+        """Remove the least recently used idle sandbox if their number is at its limit."""
+        idle = [
+            runtime for runtime in self._all.values() if runtime.ready and runtime.sandbox and not runtime.sandbox.busy
+        ]
+        if sum(1 for runtime in self._all.values() if runtime.sandbox) >= self._config.instances:
             if not idle:
                 raise ApiError("general_overloaded")
-            self._background(min(idle, key=lambda one: one.held.used if one.held else 0.0))
+            self._background(min(idle, key=lambda runtime: runtime.sandbox.used if runtime.sandbox else 0.0))
 
-    async def _remove(self, runtime: Runtime) -> None:
+    async def _remove(self, runtime: ManagedRuntime) -> None:
         runtime.deleted = True
         if runtime.making is not None and not runtime.making.done():
             runtime.making.cancel()
@@ -210,29 +218,29 @@ class Runtimes:
         else:
             await self._dispose(runtime)
 
-    def _forget(self, runtime: Runtime) -> None:
-        """Nobody finds it any more; what it printed is kept for a moment."""
+    def _forget(self, runtime: ManagedRuntime) -> None:
+        """Remove a runtime from the table; its output stays readable for a moment."""
         if self._all.get(runtime.name) is runtime:
             del self._all[runtime.name]
-            self._as_of[runtime.name] = runtime.record, time.monotonic() + READ_LATER_SECONDS
-        runtime.record.end()
+            self._removed[runtime.name] = runtime.output, time.monotonic() + READ_LATER_SECONDS
+        runtime.output.end()
 
-    async def _dispose(self, runtime: Runtime) -> None:
-        """Forget one, and end what is left of it."""
+    async def _dispose(self, runtime: ManagedRuntime) -> None:
+        """Remove a runtime from the table, and end its sandbox and its function server."""
         self._forget(runtime)
-        held, runtime.held = runtime.held, None
-        if held is not None:
-            await self._builds.end(held)
-        await self._serving.end(runtime)
+        sandbox, runtime.sandbox = runtime.sandbox, None
+        if sandbox is not None:
+            await self._sandboxes.end(sandbox)
+        await self._servers.end(runtime)
 
-    def _background(self, runtime: Runtime) -> None:
+    def _background(self, runtime: ManagedRuntime) -> None:
         self._forget(runtime)
         task = asyncio.create_task(self._remove(runtime))
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
 
     def _ended(self, key: Key, instance: Instance, why: Why) -> None:
-        """An idle runtime goes; one that ended by itself stays where its policy has it started again."""
+        """Remove a runtime whose instance was idle, or ended by itself unless its policy restarts it."""
         runtime = self._all.get(key[1])
         if runtime is None or runtime.incarnation != key[2] or not runtime.ready:
             return
@@ -245,17 +253,37 @@ class Runtimes:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             now = time.monotonic()
-            self._as_of = {name: past for name, past in self._as_of.items() if past[1] > now}
+            self._removed = {name: entry for name, entry in self._removed.items() if entry[1] > now}
             for runtime in tuple(self._all.values()):
-                if runtime.ready and _idle(runtime.held, now, self._config.idle_seconds):
+                if runtime.ready and _idle(runtime.sandbox, now, self._config.idle_seconds):
                     self._background(runtime)
 
 
-def _idle(held: Held | None, now: float, seconds: float) -> bool:
-    return held is not None and not held.busy and now - held.used > seconds
+async def run_command(run: RunsCommand, command: str, seconds: float) -> str:
+    """Run a command with `run`; return an excerpt of its output. Raises ApiError if it fails."""
+    excerpt = Excerpt()
+    pieces: list[str] = []
+
+    def add(piece: bytes) -> None:
+        if text := excerpt.add(piece):
+            pieces.append(text)
+
+    try:
+        end = await run(command, seconds, add)
+    except TimeoutError:
+        raise ApiError("command_timeout") from None
+    except StartFailed as failure:
+        raise ApiError("runtime_failed", str(failure)) from failure
+    if end.code != 0:
+        raise ApiError("command_failed")
+    return "".join(pieces) + excerpt.end()
 
 
-def _heard(making: "asyncio.Task[Any]") -> None:
-    """Those who asked are told by `_made`; where nobody waits any more, nobody needs to be."""
+def _idle(sandbox: CommandSandbox | None, now: float, seconds: float) -> bool:
+    return sandbox is not None and not sandbox.busy and now - sandbox.used > seconds
+
+
+def _retrieve_error(making: "asyncio.Task[Any]") -> None:
+    """Mark a creation's error as retrieved: `_made` raises it in every caller that still waits."""
     with suppress(asyncio.CancelledError):
         making.exception()

@@ -1,4 +1,4 @@
-"""The archives that the façade's calls name by their paths in its storage."""
+"""Source archives that requests name by their paths in the Open Runtimes storage."""
 
 import hashlib
 from datetime import datetime
@@ -16,8 +16,8 @@ class _Known(NamedTuple):
     modified_at: datetime
 
 
-class Sources:
-    """Paths to artefacts; an archive is read for its digest once, and again when it has changed."""
+class SourceArchives:
+    """Finds archives by path. An archive is read once to compute its digest, and again after it has changed."""
 
     def __init__(self, blobs: Blobs, most_bytes: int) -> None:
         self._blobs = blobs
@@ -25,7 +25,7 @@ class Sources:
         self._known: dict[str, _Known] = {}
 
     async def artefact(self, path: str) -> Artefact:
-        """What lies at a path. Raises ApiError, BlobError."""
+        """Return the archive at a path. Raises ApiError, BlobError."""
         key = key_of(path)
         try:
             info = await self._blobs.head(key)
@@ -50,7 +50,7 @@ class Sources:
 
 
 def key_of(path: str) -> str:
-    """A path as a key of the storage. Raises ApiError."""
+    """Return a path as a key of the storage. Raises ApiError."""
     try:
         return check(path.strip("/"))
     except BlobKeyInvalid:

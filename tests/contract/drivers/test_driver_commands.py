@@ -46,7 +46,7 @@ async def held(shell: Shell) -> AsyncIterator[Held]:
             commands="",
             environment={"GREETING": "hello"},
             limits=Limits(cpus=1, memory_mb=256),
-            held=True,
+            waits_for_commands=True,
         ),
         lambda _: None,
     )

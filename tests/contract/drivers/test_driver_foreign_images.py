@@ -8,7 +8,7 @@ import pytest
 
 from annals.executor.drivers.engine import OWN, connect, engine_problem
 from tests.contract.drivers.hosts import PYTHON, Host, configuration
-from tests.contract.facade.control import START, Plane, printed
+from tests.contract.open_runtimes.control import START, ControlPlane, printed
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
@@ -87,7 +87,7 @@ async def test_a_failing_build_command_is_told(foreign: Host) -> None:
 
 
 def test_another_control_plane_runs_such_an_image_by_its_name(folder: Path, image: str) -> None:
-    plane = Plane(folder, "docker", images={PYTHON: image})
+    plane = ControlPlane(folder, "docker", images={PYTHON: image})
     plane.open()
     try:
         source = plane.built(image, "main.py", FUNCTION)

@@ -84,7 +84,7 @@ async def tasks(folder: Path) -> tuple[list[Serve], list[Construct]]:
             environment={},
             limits=LIMITS,
             cache=work / "t" / f"b{held}" / "cache",
-            held=held,
+            waits_for_commands=held,
         )
         for held in (False, True)
     ]

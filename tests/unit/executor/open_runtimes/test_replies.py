@@ -7,7 +7,7 @@ import pytest
 
 from annals.domain.ports import Outcome
 from annals.executor.open_runtimes.errors import ApiError
-from annals.executor.open_runtimes.output import Record
+from annals.executor.open_runtimes.output import RuntimeOutput
 from annals.executor.open_runtimes.replies import executed, wants_json
 from annals.executor.open_runtimes.wire import Reply, Request
 
@@ -65,7 +65,7 @@ def test_only_types_of_json_ask_for_it() -> None:
 
 
 async def test_output_is_read_along_with_escaped_lines_until_its_end() -> None:
-    record = Record()
+    record = RuntimeOutput()
     heard: list[str] = []
 
     async def read() -> None:
@@ -86,7 +86,7 @@ async def test_output_is_read_along_with_escaped_lines_until_its_end() -> None:
 
 
 async def test_reading_along_has_an_end_of_its_own() -> None:
-    record = Record()
+    record = RuntimeOutput()
     await record.write("one")
 
     assert [piece async for piece in record.lines(0.05)] != []

@@ -18,21 +18,21 @@ def secret(tmp_path: Path) -> Path:
 
 
 def test_there_is_none_unless_it_is_asked_for() -> None:
-    assert configured(read({})).facade is None
+    assert configured(read({})).open_runtimes is None
 
 
 def test_it_is_told_where_to_listen_what_to_ask_for_and_where_things_are(tmp_path: Path, secret: Path) -> None:
-    def facade(listen: str, **more: str) -> object:
+    def open_runtimes(listen: str, **more: str) -> object:
         settings = {"ANNALS_DATA": str(tmp_path), "ANNALS_FACADE_SECRET_FILE": str(secret), **more}
-        return configured(read({"ANNALS_FACADE_LISTEN": listen, **settings})).facade
+        return configured(read({"ANNALS_FACADE_LISTEN": listen, **settings})).open_runtimes
 
-    found = facade("127.0.0.1:9900")
+    found = open_runtimes("127.0.0.1:9900")
     assert found is not None
     assert (found.host, found.port, found.secret, found.storage) == (  # type: ignore[attr-defined]
         *("127.0.0.1", 9900, SECRET, str(tmp_path / "facade")),
     )
     assert SECRET not in repr(found)
-    assert facade("[::1]:1", ANNALS_FACADE_STORAGE_URL="s3://b/").host == "::1"  # type: ignore[attr-defined]
+    assert open_runtimes("[::1]:1", ANNALS_FACADE_STORAGE_URL="s3://b/").host == "::1"  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("listen", ["9900", ":9900", "host:", "host:http", "host:99999", "tcp:host"])

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import msgspec
 
-from annals.executor.config import Facade
+from annals.executor.config import OpenRuntimesConfig
 from annals.executor.main import ExecutorProcess
 from tests.contract.drivers.hosts import configuration
 from tests.unit.executor.archives import gzipped
@@ -20,14 +20,14 @@ START = 'cp /tmp/code.tar.gz /mnt/code/code.tar.gz && nohup helpers/start.sh "ba
 JSON = dict[str, Any]
 
 
-class Plane:
+class ControlPlane:
     """An executor with a façade, in a thread of its own, and a client of it."""
 
     def __init__(self, folder: Path, driver: str, **changes: object) -> None:
         self.storage = folder / "storage"
-        facade = Facade(host="127.0.0.1", port=0, secret=SECRET, storage=str(self.storage))
+        open_runtimes = OpenRuntimesConfig(host="127.0.0.1", port=0, secret=SECRET, storage=str(self.storage))
         config = configuration(folder, driver)
-        self.config = msgspec.structs.replace(config, reserve={}, facade=facade, **changes)
+        self.config = msgspec.structs.replace(config, reserve={}, open_runtimes=open_runtimes, **changes)
         self.http = httpx.Client(headers={"authorization": f"Bearer {SECRET}"}, timeout=150)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="executor")
@@ -37,8 +37,8 @@ class Plane:
     def open(self) -> None:
         self._thread.start()
         self._process = self._wait(ExecutorProcess.start(self.config))
-        assert self._process.facade is not None
-        host, port = self._process.facade.address
+        assert self._process.open_runtimes is not None
+        host, port = self._process.open_runtimes.address
         self.http.base_url = httpx.URL(f"http://{host}:{port}/v1")
 
     def close(self) -> None:

@@ -81,5 +81,5 @@ def test_the_page_starts_an_executor_and_is_a_control_plane() -> None:
     assert python + ' 200 {"path":"/hello"} called' in ran.stdout
     assert "src/function/index.js" in ran.stdout
     assert ran.stdout.rstrip().endswith("left: []")
-    assert b"executor.facade" in logged
+    assert b"executor.open_runtimes" in logged
     assert secret.encode() not in logged

@@ -9,16 +9,16 @@ import pytest
 
 from annals.executor.drivers.engine import engine_problem
 from tests.contract.drivers.hosts import configuration
-from tests.contract.facade.control import Plane
+from tests.contract.open_runtimes.control import ControlPlane
 
 
 @pytest.fixture(scope="package", params=["sandbox", pytest.param("docker", marks=pytest.mark.docker)])
-def plane(request: pytest.FixtureRequest) -> Iterator[Plane]:
+def plane(request: pytest.FixtureRequest) -> Iterator[ControlPlane]:
     with TemporaryDirectory(prefix="fa-", dir="/tmp") as folder:
         name = str(request.param)
         if name == "docker" and (problem := engine_problem(configuration(Path(folder), name))):
             pytest.skip(problem)
-        made = Plane(Path(folder), name)
+        made = ControlPlane(Path(folder), name)
         made.open()
         try:
             yield made

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.contract.drivers.hosts import PYTHON
-from tests.contract.facade.control import JSON, START, UNPACK, Plane
+from tests.contract.open_runtimes.control import JSON, START, UNPACK, ControlPlane
 
 Soon = Callable[[Callable[[], object]], None]
 
@@ -66,7 +66,7 @@ RUNTIMES = {
 class Served:
     """A function of one runtime under a name of its own."""
 
-    def __init__(self, plane: Plane, runtime: str) -> None:
+    def __init__(self, plane: ControlPlane, runtime: str) -> None:
         image, entrypoint, source = RUNTIMES[runtime]
         self.plane, self.name = plane, f"{plane.name()}-{runtime}"
         self.cold: JSON = {
@@ -88,14 +88,14 @@ class Served:
 
 
 @pytest.fixture(params=list(RUNTIMES))
-def served(plane: Plane, request: pytest.FixtureRequest):  # type: ignore[no-untyped-def]
+def served(plane: ControlPlane, request: pytest.FixtureRequest):  # type: ignore[no-untyped-def]
     made = Served(plane, str(request.param))
     yield made
     plane.delete(made.name)
 
 
 @pytest.fixture
-def python(plane: Plane):  # type: ignore[no-untyped-def]
+def python(plane: ControlPlane):  # type: ignore[no-untyped-def]
     made = Served(plane, "python")
     yield made
     plane.delete(made.name)
@@ -199,7 +199,7 @@ def test_a_function_that_does_not_end_is_a_failed_execution_in_a_good_reply(serv
 
 @pytest.mark.runtime(56)
 @pytest.mark.parametrize("runtime", list(RUNTIMES))
-def test_slow_top_level_code_is_part_of_the_first_execution(plane: Plane, runtime: str) -> None:
+def test_slow_top_level_code_is_part_of_the_first_execution(plane: ControlPlane, runtime: str) -> None:
     image, entrypoint, source = RUNTIMES[runtime]
     slow = {
         "python": "import time\ntime.sleep(2)\n",
@@ -265,7 +265,7 @@ def test_a_process_that_exits_is_a_failed_execution_and_its_policy_says_what_com
     assert python.plane.execute(python.name, path="/object").json()["body"] == "{}"
 
 
-def test_an_artefact_that_is_no_archive_fails_the_runtime(plane: Plane) -> None:
+def test_an_artefact_that_is_no_archive_fails_the_runtime(plane: ControlPlane) -> None:
     path = plane.storage / "builds" / "broken.tar.gz"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(base64.b64decode("bm8gYXJjaGl2ZQ=="))
@@ -276,7 +276,7 @@ def test_an_artefact_that_is_no_archive_fails_the_runtime(plane: Plane) -> None:
     assert plane.http.get("/runtimes").json() == []
 
 
-def test_a_site_is_built_into_a_folder_and_its_files_are_handed_out(plane: Plane) -> None:
+def test_a_site_is_built_into_a_folder_and_its_files_are_handed_out(plane: ControlPlane) -> None:
     image, name = "openruntimes/static:v5-1", plane.name()
     files = {"build.sh": b"mkdir -p dist/sub && echo '<p>built</p>' > dist/index.html && echo 1 > dist/sub/a.txt"}
     built = plane.build(image, files, command=f'{UNPACK} "bash build.sh"', outputDirectory="./dist")

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.contract.drivers.hosts import PYTHON, processes_with
-from tests.contract.facade.control import START, UNPACK, Plane, printed
+from tests.contract.open_runtimes.control import START, UNPACK, ControlPlane, printed
 from tests.unit.executor.archives import gzipped, tar_of, zipped
 
 pytestmark = pytest.mark.timeout(300)
@@ -23,7 +23,7 @@ Soon = Callable[[Callable[[], object]], None]
 class Stream:
     """Whoever listens to a runtime's log, from now to its end."""
 
-    def __init__(self, plane: Plane, name: str) -> None:
+    def __init__(self, plane: ControlPlane, name: str) -> None:
         self.name = name
         self.heard: list[str] = []
         self._plane = plane
@@ -39,7 +39,7 @@ class Stream:
 
 
 @pytest.mark.runtime(47)
-def test_what_is_not_there_is_told_and_the_secret_is_asked_for(plane: Plane) -> None:
+def test_what_is_not_there_is_told_and_the_secret_is_asked_for(plane: ControlPlane) -> None:
     def error(answer: httpx.Response) -> tuple[int, str, str]:
         said = answer.json()
         assert said["code"] == answer.status_code
@@ -57,14 +57,14 @@ def test_what_is_not_there_is_told_and_the_secret_is_asked_for(plane: Plane) -> 
             assert error(answer) == (401, "general_unauthorized", "Missing executor key")
 
 
-def test_health_is_told_to_anybody(plane: Plane) -> None:
+def test_health_is_told_to_anybody(plane: ControlPlane) -> None:
     answer = plane.http.get("/health", headers={"authorization": ""})
 
     assert (answer.status_code, answer.text) == (200, "OK")
 
 
 @pytest.mark.runtime(40, 46, 48)
-def test_a_build_that_is_removed_leaves_its_artefact_and_nothing_else(plane: Plane, soon: Soon) -> None:
+def test_a_build_that_is_removed_leaves_its_artefact_and_nothing_else(plane: ControlPlane, soon: Soon) -> None:
     before = plane.left()
     answer = plane.build(IMAGE, {"main.py": MAIN}, command=f'{UNPACK} "echo from the commands"')
     made = answer.json()
@@ -94,7 +94,7 @@ def test_a_build_that_is_removed_leaves_its_artefact_and_nothing_else(plane: Pla
     ],
     ids=["tar", "tar.gz", "zip"],
 )
-def test_source_of_each_format_is_built(plane: Plane, pack: Pack, unpack: str) -> None:
+def test_source_of_each_format_is_built(plane: ControlPlane, pack: Pack, unpack: str) -> None:
     source = plane.put({"main.py": MAIN, "lib/data.txt": b"packed"}, pack)
     command = f'{unpack} && bash helpers/build.sh "cat lib/data.txt"'
     answer = plane.build(IMAGE, {}, source=source, command=command)
@@ -107,7 +107,7 @@ def test_source_of_each_format_is_built(plane: Plane, pack: Pack, unpack: str) -
     ("command", "message"),
     [("cp doesnotexist.js elsewhere.js", "doesnotexist.js"), ("exit 1", "Build command exited with code 1.")],
 )
-def test_a_build_that_fails_says_what_it_printed(plane: Plane, soon: Soon, command: str, message: str) -> None:
+def test_a_build_that_fails_says_what_it_printed(plane: ControlPlane, soon: Soon, command: str, message: str) -> None:
     before = plane.left()
     answer = plane.build(IMAGE, {"main.py": MAIN}, command=command)
 
@@ -131,7 +131,7 @@ def test_a_build_that_fails_says_what_it_printed(plane: Plane, soon: Soon, comma
     ],
 )
 def test_what_cannot_be_created_is_refused_with_a_sentence(  # type: ignore[no-untyped-def]
-    plane: Plane, changes, kind: str, words: str
+    plane: ControlPlane, changes, kind: str, words: str
 ) -> None:
     answer = plane.build(**{"image": IMAGE, "files": {"main.py": MAIN}, **changes})
 
@@ -141,7 +141,9 @@ def test_what_cannot_be_created_is_refused_with_a_sentence(  # type: ignore[no-u
     assert plane.http.get("/runtimes").json() == []
 
 
-def test_a_runtime_that_is_kept_is_listed_and_takes_commands_until_it_is_deleted(plane: Plane, soon: Soon) -> None:
+def test_a_runtime_that_is_kept_is_listed_and_takes_commands_until_it_is_deleted(
+    plane: ControlPlane, soon: Soon
+) -> None:
     name, before = plane.name(), plane.left()
     answer = plane.create(
         runtimeId=name,
@@ -179,7 +181,7 @@ def test_a_runtime_that_is_kept_is_listed_and_takes_commands_until_it_is_deleted
     soon(lambda: plane.left() == before)
 
 
-def test_deleting_ends_a_build_with_all_its_processes(plane: Plane, soon: Soon) -> None:
+def test_deleting_ends_a_build_with_all_its_processes(plane: ControlPlane, soon: Soon) -> None:
     name, marker = plane.name(), f"8639{time.time_ns() % 10_000}.5"
     answers: list[httpx.Response] = []
 
@@ -199,7 +201,7 @@ def test_deleting_ends_a_build_with_all_its_processes(plane: Plane, soon: Soon) 
 
 
 @pytest.mark.runtime(44)
-def test_a_cache_key_finds_what_an_earlier_build_left(plane: Plane) -> None:
+def test_a_cache_key_finds_what_an_earlier_build_left(plane: ControlPlane) -> None:
     command = f'{UNPACK} "echo kept > $PIP_CACHE_DIR.note"'
     first, second, other = (
         printed(plane.build(IMAGE, {"main.py": MAIN}, command=command, cacheKey=key).json()["output"])
@@ -212,7 +214,7 @@ def test_a_cache_key_finds_what_an_earlier_build_left(plane: Plane) -> None:
 
 
 @pytest.mark.runtime(57)
-def test_the_log_of_a_running_build_is_streamed_to_its_end(plane: Plane) -> None:
+def test_the_log_of_a_running_build_is_streamed_to_its_end(plane: ControlPlane) -> None:
     stream = Stream(plane, plane.name())  # before there is anything to listen to
     steps = "for n in 1 2 3 4; do echo step $n; sleep 0.4; done"
     made = plane.build(IMAGE, {"main.py": MAIN}, runtimeId=stream.name, command=f'{UNPACK} "{steps}"').json()
@@ -226,7 +228,7 @@ def test_the_log_of_a_running_build_is_streamed_to_its_end(plane: Plane) -> None
     assert moments == sorted(moments)
 
 
-def test_the_log_of_a_build_is_heard_while_it_runs(plane: Plane, soon: Soon) -> None:
+def test_the_log_of_a_build_is_heard_while_it_runs(plane: ControlPlane, soon: Soon) -> None:
     stream = Stream(plane, plane.name())
     command = f'{UNPACK} "echo step; sleep 600"'
     building = threading.Thread(
@@ -242,13 +244,13 @@ def test_the_log_of_a_build_is_heard_while_it_runs(plane: Plane, soon: Soon) -> 
         assert not thread.is_alive()
 
 
-def test_the_log_of_a_runtime_that_never_comes_is_not_found(plane: Plane) -> None:
+def test_the_log_of_a_runtime_that_never_comes_is_not_found(plane: ControlPlane) -> None:
     answer = plane.http.get("/runtimes/nobody/logs?timeout=1")
 
     assert (answer.status_code, answer.json()["type"]) == (404, "runtime_not_found")
 
 
-def test_a_server_that_is_created_takes_commands_beside_its_calls(plane: Plane) -> None:
+def test_a_server_that_is_created_takes_commands_beside_its_calls(plane: ControlPlane) -> None:
     name = plane.name()
     source = plane.built(IMAGE, "main.py", MAIN.decode())
     made = plane.create(
