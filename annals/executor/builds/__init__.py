@@ -1,1 +1,1 @@
-"""Builds: from a source archive to an artefact."""
+"""Builds: from a source archive to an artefact in the blob store, within limits on time, disk and memory."""

@@ -1,4 +1,4 @@
-"""What builds leave becomes an artefact in the blob store, once it has been proved usable."""
+"""Checks the output of builds, and stores it as an artefact in the blob store."""
 
 import asyncio
 import os
@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from annals.domain.ports import Artefact
-from annals.executor.builds.supervise import EMPTY_OUTPUT, BuildRefused
+from annals.executor.builds.supervise import EMPTY_OUTPUT, BuildError
 from annals.executor.errors import BadArchive
 from annals.executor.isolation import folders
 from annals.executor.pool.code import ARTEFACT, CodeCache
@@ -16,43 +16,43 @@ from annals.store.content.blobs import Blobs, BlobTooLarge
 ARTEFACTS = ("code.tar.gz", "code.tar", "code.sqfs")
 
 
-async def keep(folder: Path, *, key: str, limit: int, blobs: Blobs, code: CodeCache) -> Artefact:
-    """Store what a build left in `folder`'s `output` under `key`. Raises Refused, BlobError or OSError."""
+async def store_artefact(folder: Path, *, key: str, limit: int, blobs: Blobs, code: CodeCache) -> Artefact:
+    """Store a build's output, below `folder`, as an artefact under `key`. Raises BuildError, BlobError or OSError."""
     too_large = f"The build output is larger than {limit:,} bytes."
     if (await asyncio.to_thread(folders.size, folder / "output")).claimed > limit:
-        raise BuildRefused("output_too_large", too_large)
+        raise BuildError("output_too_large", too_large)
     try:
-        file = await asyncio.to_thread(_found, folder / "output", limit)
-    except BadArchive as refusal:
-        raise BuildRefused("empty_output", f"The build output cannot be used: {refusal}") from refusal
-    except BlobTooLarge as refusal:
-        raise BuildRefused("output_too_large", too_large) from refusal
+        file = await asyncio.to_thread(_open_output, folder / "output", limit)
+    except BadArchive as error:
+        raise BuildError("empty_output", f"The build output cannot be used: {error}") from error
+    except BlobTooLarge as error:
+        raise BuildError("output_too_large", too_large) from error
     if file is None:
-        raise BuildRefused("empty_output", EMPTY_OUTPUT)
+        raise BuildError("empty_output", EMPTY_OUTPUT)
     try:
         if os.fstat(file).st_size > limit:
-            raise BuildRefused("output_too_large", too_large)
+            raise BuildError("output_too_large", too_large)
         stored = await blobs.put(key, _pieces(file), limit=limit)
         artefact = Artefact(key=stored.key, digest=stored.digest, size=stored.size)
         await code.adopt(Path(f"/proc/self/fd/{file}"), stored.digest)
-    except BlobTooLarge as refusal:
-        raise BuildRefused("output_too_large", too_large) from refusal
-    except BadArchive as refusal:
+    except BlobTooLarge as error:
+        raise BuildError("output_too_large", too_large) from error
+    except BadArchive as error:
         await blobs.delete(key)
-        raise BuildRefused("empty_output", f"The build output cannot be used: {refusal}") from refusal
+        raise BuildError("empty_output", f"The build output cannot be used: {error}") from error
     finally:
         os.close(file)
     return artefact
 
 
-def _found(output: Path, limit: int) -> int | None:
-    """A handle of what a build left: an archive, or (compression `skip`) a tree that is archived here."""
+def _open_output(output: Path, limit: int) -> int | None:
+    """Open a build's output: an archive, or (with compression `skip`) a folder, which is archived first."""
     if (output / ".extracted").exists():
         packed = output.parent / "packed.tar"
         try:
             _pack(output, packed, limit)
-        except folders.Unfinished as refusal:
-            raise BadArchive(f"{refusal.strerror}") from refusal
+        except folders.Unfinished as error:
+            raise BadArchive(f"{error.strerror}") from error
         return folders.open_regular(packed.parent, packed.name)
     for name in ARTEFACTS:
         try:
@@ -63,7 +63,7 @@ def _found(output: Path, limit: int) -> int | None:
 
 
 def _pack(output: Path, packed: Path, limit: int) -> None:
-    """Archive a tree without ever leaving it, also while code that changes it is running.
+    """Archive a folder without following links out of it, even if running code changes the folder.
 
     Raises BadArchive, BlobTooLarge beyond `limit` bytes, or OSError.
     """
@@ -72,11 +72,12 @@ def _pack(output: Path, packed: Path, limit: int) -> None:
     with tarfile.open(packed, "w", format=tarfile.PAX_FORMAT) as tar:
         for handle, entry in walk:
             if walk.depth >= ARTEFACT.depth:
-                raise BadArchive(f"It holds folders nested deeper than {ARTEFACT.depth}.")
+                raise BadArchive(f"It contains folders nested deeper than {ARTEFACT.depth}.")
             name = os.path.join(walk.path, entry.name)
             if entry.is_symlink():
                 link = tarfile.TarInfo(name)
-                link.type, link.linkname = tarfile.SYMTYPE, os.readlink(entry.name, dir_fd=handle)
+                link.type = tarfile.SYMTYPE
+                link.linkname = os.readlink(entry.name, dir_fd=handle)
                 tar.addfile(link)
             elif entry.is_dir(follow_symlinks=False):
                 below = tarfile.TarInfo(name)
@@ -91,16 +92,16 @@ def _pack(output: Path, packed: Path, limit: int) -> None:
 
 
 def _add(tar: tarfile.TarFile, folder: int, entry: str, name: str) -> int:
-    """Add a regular file; its size."""
+    """Add a regular file; return its size."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         fd = os.open(entry, flags, dir_fd=folder)
     except OSError as refused:
-        raise BadArchive(f"It holds something that cannot be read: {refused.strerror}.") from refused
+        raise BadArchive(f"A file in it cannot be read: {refused.strerror}.") from refused
     with os.fdopen(fd, "rb") as file:
         info = tar.gettarinfo(arcname=name, fileobj=file)
         if not (info.isreg() or info.islnk()):
-            raise BadArchive("It holds something that is neither a file nor a folder nor a link.")
+            raise BadArchive("It contains an entry that is neither a file nor a folder nor a link.")
         tar.addfile(info, file)
     return info.size
 

@@ -1,4 +1,4 @@
-"""Builds: a source archive becomes an artefact in the blob store, in a sandbox, with its output read live."""
+"""Runs builds: unpacks the source, runs the build's commands in a sandbox, and stores the artefact."""
 
 import asyncio
 import os
@@ -10,11 +10,11 @@ import structlog
 
 from annals.domain.ports import Artefact, Build, BuildOutcome, LogSink
 from annals.executor.archives import archive, squashfs
-from annals.executor.builds.artefacts import keep
-from annals.executor.builds.cache import OFF, BuildCache, inputs
-from annals.executor.builds.output import BuildLog
-from annals.executor.builds.pace import Paces
-from annals.executor.builds.supervise import EMPTY_SOURCE, Bounds, BuildRefused, finished
+from annals.executor.builds.artefacts import store_artefact
+from annals.executor.builds.cache import OFF, BuildCache, cache_keys
+from annals.executor.builds.output import BuildOutput
+from annals.executor.builds.supervise import EMPTY_SOURCE, BuildError, BuildLimits, supervise
+from annals.executor.builds.write_throttle import WriteThrottles
 from annals.executor.config import ExecutorConfig
 from annals.executor.drivers.port import Construct, Driver
 from annals.executor.errors import BadArchive, EngineAway, RuntimeUnavailable, SandboxLost, StartFailed
@@ -25,12 +25,12 @@ from annals.store.content.blobs import BlobError, BlobMissing, Blobs, BlobTooLar
 log = structlog.get_logger()
 
 SOURCE = archive.ArchiveBounds(total_bytes=1024**3, entries=100_000, seconds=120.0)
-USED_AGAIN = "Nothing that goes into this build has changed: its artefact is used again.\nBuild finished."
+REUSED = "Nothing that goes into this build has changed: its artefact is used again.\nBuild finished."
 COMPRESSION = "OPEN_RUNTIMES_BUILD_COMPRESSION"
 
 
 class Builder:
-    """Runs builds, a bounded number at once. Cancelling a build kills its whole process tree."""
+    """Runs a limited number of builds at once. Cancelling a build kills its whole process tree."""
 
     def __init__(self, config: ExecutorConfig, driver: Driver, code: CodeCache, blobs: Blobs) -> None:
         self._config = config
@@ -42,8 +42,8 @@ class Builder:
         self._cache = BuildCache(
             config.work / "cache", most_bytes=config.build_cache_bytes, project_bytes=config.project_cache_bytes
         )
-        self._paces = Paces(config.build_write_bytes_s)
-        self._places = asyncio.Semaphore(config.builds)
+        self._write_throttles = WriteThrottles(config.build_write_bytes_s)
+        self._slots = asyncio.Semaphore(config.builds)
         self._removing: set[asyncio.Task[None]] = set()
 
     def open(self) -> None:
@@ -54,25 +54,25 @@ class Builder:
         await asyncio.gather(*self._removing, self._cache.swept())
 
     async def build(self, job: Build, sink: LogSink) -> BuildOutcome:
-        """Build one deployment. Never raises for what the source or its commands did."""
-        async with self._places:
+        """Build one deployment. Failures of the source or its commands are part of the outcome, not exceptions."""
+        async with self._slots:
             began = time.monotonic()
-            output = BuildLog(sink)
+            output = BuildOutput(sink)
             folder = self._folder / secrets.token_hex(8)
             try:
                 artefact = await self._build(job, folder, output)
                 outcome = BuildOutcome(artefact=artefact, seconds=time.monotonic() - began)
-            except BuildRefused as end:
+            except BuildError as end:
                 outcome = self._refused(end, output, began)
             except (EngineAway, SandboxLost):
                 output.abandon()
                 raise
             except (RuntimeUnavailable, StartFailed) as end:
-                outcome = self._refused(BuildRefused("runtime_unavailable", str(end)), output, began)
+                outcome = self._refused(BuildError("runtime_unavailable", str(end)), output, began)
             except (BlobError, OSError) as fault:
                 log.error("build.failed", deployment=job.deployment, error=str(fault))
                 outcome = self._refused(
-                    BuildRefused("executor_lost", f"The build could not go on: {fault}"), output, began
+                    BuildError("executor_lost", f"The build could not go on: {fault}"), output, began
                 )
             except asyncio.CancelledError:
                 output.abandon()
@@ -83,7 +83,7 @@ class Builder:
             return outcome
 
     @staticmethod
-    def _refused(end: BuildRefused, output: BuildLog, began: float) -> BuildOutcome:
+    def _refused(end: BuildError, output: BuildOutput, began: float) -> BuildOutcome:
         sentence = str(end)
         if not output.ends_with(sentence):
             output.line(sentence)
@@ -96,28 +96,28 @@ class Builder:
         self._removing.add(task)
         task.add_done_callback(self._removing.discard)
 
-    async def _build(self, job: Build, folder: Path, output: BuildLog) -> Artefact:
+    async def _build(self, job: Build, folder: Path, output: BuildOutput) -> Artefact:
         await self._driver.prepare(job.runtime)
-        await self._lay_out(job, folder)
+        await self._unpack(job, folder)
         if job.environment.get(OFF[0]) == OFF[1]:
             await self._run(job, folder, output)
-            return await self._keep(job, folder)
-        what = await asyncio.to_thread(inputs, job, folder / "source")
-        if what.whole and (artefact := await self._used_again(job, what.whole)):
-            output.line(USED_AGAIN)
+            return await self._store(job, folder)
+        key = await asyncio.to_thread(cache_keys, job, folder / "source")
+        if key.artefact and (artefact := await self._reuse(job, key.artefact)):
+            output.line(REUSED)
             return artefact
-        place = folder / "cache"
-        await self._cache.take(job.project, what.packages, place)
-        await self._run(job, folder, output, place)
-        await self._cache.give(job.project, what.packages, place)
-        artefact = await self._keep(job, folder)
-        if what.whole:
-            await self._cache.keep_artefact(job.project, what.whole, artefact)
+        downloads = folder / "cache"
+        await self._cache.take(job.project, key.packages, downloads)
+        await self._run(job, folder, output, downloads)
+        await self._cache.give(job.project, key.packages, downloads)
+        artefact = await self._store(job, folder)
+        if key.artefact:
+            await self._cache.keep_artefact(job.project, key.artefact, artefact)
         return artefact
 
-    async def _used_again(self, job: Build, what: str) -> Artefact | None:
-        """A copy of what the same input became before; None where there is none."""
-        known = await self._cache.artefact(job.project, what)
+    async def _reuse(self, job: Build, key: str) -> Artefact | None:
+        """Return a copy of the artefact that an earlier build made from the same input, or None."""
+        known = await self._cache.artefact(job.project, key)
         if known is None:
             return None
         try:
@@ -131,20 +131,20 @@ class Builder:
             return None
         return Artefact(key=stored.key, digest=stored.digest, size=stored.size)
 
-    async def _lay_out(self, job: Build, folder: Path) -> None:
+    async def _unpack(self, job: Build, folder: Path) -> None:
         for name in ("", "build", "output"):
             (folder / name).mkdir(mode=0o755)
         packed = folder / "archive"
         try:
             await fetch(self._blobs, job.source, packed)
             unpacked = await asyncio.to_thread(archive.unpack, packed, folder / "source", SOURCE)
-        except (BadArchive, CodeMissing) as refusal:
-            raise BuildRefused("bad_archive", str(refusal)) from refusal
+        except (BadArchive, CodeMissing) as error:
+            raise BuildError("bad_archive", str(error)) from error
         packed.unlink()
         if not unpacked.files:
-            raise BuildRefused("empty_source", EMPTY_SOURCE)
+            raise BuildError("empty_source", EMPTY_SOURCE)
 
-    async def _run(self, job: Build, folder: Path, output: BuildLog, cache: Path | None = None) -> None:
+    async def _run(self, job: Build, folder: Path, output: BuildOutput, cache: Path | None = None) -> None:
         task = Construct(
             name=folder.name,
             runtime=job.runtime,
@@ -155,28 +155,28 @@ class Builder:
             cache=cache,
         )
         sandbox = await self._driver.construct(task, output.write)
-        bounds = Bounds(job.timeout_seconds, self._config.build_disk_bytes, job.limits.memory_mb)
+        limits = BuildLimits(job.timeout_seconds, self._config.build_disk_bytes, job.limits.memory_mb)
         try:
-            with self._paces.of(job.project) as writes:
-                await finished(sandbox, sandbox.wait(), folder, bounds._replace(writes=writes), output)
+            with self._write_throttles.of(job.project) as writes:
+                await supervise(sandbox, sandbox.wait(), folder, limits._replace(writes=writes), output)
         finally:
             await sandbox.kill()
 
-    async def _keep(self, job: Build, folder: Path) -> Artefact:
-        """Prove the artefact usable, then store it."""
-        artefact = await keep(
+    async def _store(self, job: Build, folder: Path) -> Artefact:
+        """Check the artefact, and store it."""
+        artefact = await store_artefact(
             folder, key=job.output_key, limit=job.output_limit_bytes, blobs=self._blobs, code=self._code
         )
         if job.entrypoint and not await asyncio.to_thread(self._code.holds, artefact.digest, job.entrypoint):
             await self._blobs.delete(job.output_key)
-            raise BuildRefused(
+            raise BuildError(
                 "entrypoint_missing", f"Error: The entrypoint {job.entrypoint} is not in the build output."
             )
         return artefact
 
 
 def environment(job: Build) -> dict[str, str]:
-    """The function's variables, with what the executor itself sets for builds (runtime.md §11)."""
+    """Return the function's variables, and those that the executor sets for builds (runtime.md §11)."""
     fixed = {
         "OPEN_RUNTIMES_SECRET": secrets.token_hex(16),
         "OPEN_RUNTIMES_ENTRYPOINT": job.entrypoint,
@@ -189,5 +189,5 @@ def environment(job: Build) -> dict[str, str]:
     if job.output_directory:
         fixed["OPEN_RUNTIMES_OUTPUT_DIRECTORY"] = job.output_directory
     if job.environment.get(COMPRESSION) == "squashfs" and not squashfs.readable():
-        fixed[COMPRESSION] = "gzip"  # what this host could not read again
+        fixed[COMPRESSION] = "gzip"  # this host cannot read squashfs
     return {"OPEN_RUNTIMES_ENV": "production", "PIP_PROGRESS_BAR": "off", "TERM": "xterm", **job.environment, **fixed}

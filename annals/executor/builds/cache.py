@@ -1,7 +1,7 @@
-"""What builds may take over from earlier ones of their project: package managers' downloads, and whole artefacts.
+"""The build cache: downloads of package managers, and artefacts, from earlier builds of the same project.
 
-Both are kept by what goes into a build, so that nothing stale is found, and bounded, for each project and in all.
-A fault here costs a build time, never its success.
+The keys are digests of a build's input, so an entry is never stale. The size is limited for each project and in total.
+A failure of the cache makes a build slower, but never makes it fail.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ LOCKS = {
     *("poetry.lock", "uv.lock", "Pipfile.lock", "pdm.lock", "pylock.toml"),
 }
 DESCRIPTIONS = {"package.json", "requirements.txt", "pyproject.toml", "Pipfile"}
-"""Files that say what is installed: to the byte, and roughly."""
+"""Files that list packages: lock files with exact versions, and descriptions."""
 
 DEPTH = 4
 MOST_FILES = 200
@@ -38,23 +38,23 @@ MOST_BYTES = 16 * 1024 * 1024
 MOST_SOURCE_BYTES = 64 * 1024 * 1024
 MOST_ARTEFACTS = 500
 LOOK = folders.Bounds(seconds=20.0, entries=500_000)
-"""How long a build's own downloads are measured; what takes longer is not kept."""
+"""Limits of measuring a build's downloads; a larger folder is not kept."""
 OFF = ("OPEN_RUNTIMES_BUILD_CACHE", "disabled")
-"""The variable of a function whose builds take over nothing, and its value."""
+"""The variable, and its value, with which a function's builds do not use the cache."""
 
 OF_ONE_BUILD = frozenset(("APPWRITE_FUNCTION_DEPLOYMENT", "APPWRITE_FUNCTION_API_KEY"))
-"""Variables that differ between builds of the same."""
+"""Variables that differ between builds of the same source."""
 
 
-class Inputs(msgspec.Struct, frozen=True):
-    """A build by what goes into it: `packages` names its downloads, `whole` its artefact, empty where it may change."""
+class CacheKeys(msgspec.Struct, frozen=True):
+    """Digests of a build's input: the key of its downloads, and of its artefact (empty if that may differ)."""
 
     packages: str
-    whole: str
+    artefact: str
 
 
-class _Kept(NamedTuple):
-    """Downloads of one project: when they were used, and the size that was recorded."""
+class _Downloads(NamedTuple):
+    """One folder of downloads: when it was used, and its recorded size."""
 
     used: float
     folder: Path
@@ -63,9 +63,9 @@ class _Kept(NamedTuple):
 
 
 class BuildCache:
-    """Below `folder`: folders of downloads and notes of artefacts by project; the least recently used go first.
+    """Stores folders of downloads and records of artefacts by project; removes the least recently used first.
 
-    A build walks what it leaves itself, once, and its size is recorded: nobody else ever looks inside.
+    Each build measures its downloads once and records the size, so that no other code needs to look inside.
     """
 
     def __init__(self, folder: Path, *, most_bytes: int, project_bytes: int) -> None:
@@ -80,14 +80,14 @@ class BuildCache:
         """Blocking."""
         self._folder.mkdir(mode=0o700, exist_ok=True)
 
-    async def take(self, project: str, key: str, place: Path) -> bool:
-        """Move what earlier builds downloaded to `place`, an empty folder where there is nothing; whether there was."""
-        return await asyncio.to_thread(self._take, self._kept(project, key), place)
+    async def take(self, project: str, key: str, target: Path) -> bool:
+        """Move cached downloads to `target`, or make it an empty folder; return True if there were downloads."""
+        return await asyncio.to_thread(self._take, self._downloads(project, key), target)
 
-    async def give(self, project: str, key: str, place: Path) -> None:
-        """Keep what a build leaves at `place`, instead of what is there under this name."""
+    async def give(self, project: str, key: str, source: Path) -> None:
+        """Store a build's downloads from `source`, in place of an earlier entry."""
         try:
-            await asyncio.to_thread(self._give, place, project, key)
+            await asyncio.to_thread(self._give, source, project, key)
         except OSError as fault:
             log.warning("build_cache.not_kept", project=project, message=str(fault))
         self._changed = True
@@ -95,12 +95,12 @@ class BuildCache:
             self._sweeping = asyncio.create_task(self._sweep(), name="build-cache-sweep")
 
     async def swept(self) -> None:
-        """Wait until the cache is within its bounds again."""
+        """Wait until the cache is within its limits."""
         if self._sweeping is not None:
             await asyncio.wait((self._sweeping,))
 
     async def artefact(self, project: str, key: str) -> Artefact | None:
-        """What an earlier build of the same made."""
+        """Return the artefact of an earlier build from the same input, or None."""
         try:
             note = await asyncio.to_thread(self._note(project, key).read_bytes)
             return msgspec.json.decode(note, type=Artefact)
@@ -113,7 +113,7 @@ class BuildCache:
         except OSError as fault:
             log.warning("build_cache.not_kept", project=project, message=str(fault))
 
-    def _kept(self, project: str, key: str) -> Path:
+    def _downloads(self, project: str, key: str) -> Path:
         return self._of(project) / "packages" / key
 
     def _note(self, project: str, key: str) -> Path:
@@ -122,39 +122,39 @@ class BuildCache:
     def _of(self, project: str) -> Path:
         return self._folder / hashlib.sha256(project.encode()).hexdigest()[:32]
 
-    def _take(self, kept: Path, place: Path) -> bool:
+    def _take(self, downloads: Path, target: Path) -> bool:
         try:
-            kept.rename(place)
-            place.chmod(0o755)
+            downloads.rename(target)
+            target.chmod(0o755)
         except OSError as fault:
             if not isinstance(fault, FileNotFoundError):
-                log.warning("build_cache.dropped", folder=str(kept), message=str(fault))
-                self._trash.put(kept)
-                self._trash.put(place)
-            place.mkdir(mode=0o755)
+                log.warning("build_cache.dropped", folder=str(downloads), message=str(fault))
+                self._trash.put(downloads)
+                self._trash.put(target)
+            target.mkdir(mode=0o755)
             return False
         return True
 
-    def _give(self, place: Path, project: str, key: str) -> None:
-        """Raises OSError when nothing is kept."""
-        kept, record = self._kept(project, key), _record(self._of(project), key)
-        place.chmod(0o755)
-        size = folders.size(place, LOOK)
+    def _give(self, source: Path, project: str, key: str) -> None:
+        """Store downloads if they are not too large. Raises OSError."""
+        downloads, record = self._downloads(project, key), _record(self._of(project), key)
+        source.chmod(0o755)
+        size = folders.size(source, LOOK)
         if not size.whole or size.occupied > self._each:
-            fault = "is larger than a project's may be" if size.whole else "could not be measured"
+            fault = "is larger than a project's limit" if size.whole else "could not be measured"
             log.info("build_cache.dropped", project=project, bytes=size.occupied, message=f"The folder {fault}.")
             return
         if not size.entries:
             return
-        self._trash.remove(kept)
-        kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._trash.remove(downloads)
+        downloads.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         now = time.time()
-        os.utime(place, (now, now))
-        _write(record, str(size.occupied).encode())  # a sweep that found a folder without one would remove it
-        place.rename(kept)
+        os.utime(source, (now, now))
+        _write(record, str(size.occupied).encode())  # first: a sweep removes folders without a recorded size
+        source.rename(downloads)
 
     async def _sweep(self) -> None:
-        """Runs beside builds: whatever happens to it, no build hears of it."""
+        """Bring the cache within its limits, beside builds, which never see an error of it."""
         while self._changed:
             self._changed = False
             try:
@@ -163,25 +163,25 @@ class BuildCache:
                 log.exception("build_cache.not_swept")
 
     def _shrink(self) -> None:
-        """Remove what was used longest ago until every project and all together are within their bounds."""
+        """Remove the least recently used entries until each project and the total are within their limits."""
         total = 0
         of_project: Counter[Path] = Counter()
-        everything = [kept for project in self._folder.iterdir() for kept in _found(project)]
-        for kept in sorted(everything, reverse=True):
-            project = kept.folder.parent
-            if kept.size is None or of_project[project] + kept.size > self._each or total + kept.size > self._most:
-                kept.record.unlink(missing_ok=True)
-                self._trash.remove(kept.folder)
+        everything = [entry for project in self._folder.iterdir() for entry in _entries(project)]
+        for entry in sorted(everything, reverse=True):
+            project = entry.folder.parent
+            if entry.size is None or of_project[project] + entry.size > self._each or total + entry.size > self._most:
+                entry.record.unlink(missing_ok=True)
+                self._trash.remove(entry.folder)
             else:
-                of_project[project] += kept.size
-                total += kept.size
+                of_project[project] += entry.size
+                total += entry.size
         for project in self._folder.iterdir():
             for note in _newest_first(project / "artefacts")[MOST_ARTEFACTS:]:
                 note.unlink(missing_ok=True)
 
 
-def _found(project: Path) -> Iterator[_Kept]:
-    """What is kept of a project, by what was recorded of it; one that was taken meanwhile is left out."""
+def _entries(project: Path) -> Iterator[_Downloads]:
+    """Yield a project's downloads with their recorded sizes; an entry that a build took meanwhile is skipped."""
     for folder in _newest_first(project / "packages"):
         record = _record(project, folder.name)
         try:
@@ -189,7 +189,7 @@ def _found(project: Path) -> Iterator[_Kept]:
         except (OSError, ValueError):
             size = None
         try:
-            yield _Kept(folder.lstat().st_mtime, folder, record, size)
+            yield _Downloads(folder.lstat().st_mtime, folder, record, size)
         except FileNotFoundError:
             continue
 
@@ -198,21 +198,21 @@ def _record(project: Path, key: str) -> Path:
     return project / "sizes" / key
 
 
-def inputs(job: Build, source: Path) -> Inputs:
-    """What goes into a build whose source is unpacked at `source`. Blocking."""
+def cache_keys(job: Build, source: Path) -> CacheKeys:
+    """Return the cache keys of a build whose source is unpacked at `source`. Blocking."""
     packages = hashlib.sha256(f"{job.runtime}\0{job.commands}\0".encode())
     fixed = not job.commands.strip()
-    for name, content in _described(source):
+    for name, content in _package_files(source):
         packages.update(f"{name}\0{len(content)}\0".encode() + content)
         fixed = fixed or _is_lock(name, content)
-    return Inputs(packages.hexdigest(), _whole(job, source) if fixed else "")
+    return CacheKeys(packages.hexdigest(), _digest(job, source) if fixed else "")
 
 
-def _whole(job: Build, source: Path) -> str:
-    """A digest of all that goes into a build; an archive packed again is the same source, whatever its times say."""
+def _digest(job: Build, source: Path) -> str:
+    """Return a digest of a build's whole input, without file times; empty if the source is too large."""
     environment = {name: value for name, value in job.environment.items() if name not in OF_ONE_BUILD}
-    said = [job.runtime, job.commands, job.entrypoint, job.output_directory, environment]
-    digest = hashlib.sha256(msgspec.json.encode(said, order="deterministic"))
+    parameters = [job.runtime, job.commands, job.entrypoint, job.output_directory, environment]
+    digest = hashlib.sha256(msgspec.json.encode(parameters, order="deterministic"))
     left = MOST_SOURCE_BYTES
     for folder, below, names in os.walk(source):
         below.sort()
@@ -231,8 +231,8 @@ def _whole(job: Build, source: Path) -> str:
     return digest.hexdigest()
 
 
-def _described(source: Path) -> Iterator[tuple[str, bytes]]:
-    """The files that say which packages are installed, by name below the source, in a fixed order."""
+def _package_files(source: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield the names and contents of files that list packages, in a fixed order."""
     left = MOST_FILES
     for folder, below, names in os.walk(source):
         depth = len(Path(folder).relative_to(source).parts)
@@ -252,7 +252,7 @@ def _content(folder: Path, name: str) -> bytes | None:
 
 
 def _is_lock(name: str, content: bytes) -> bool:
-    """Whether a file leaves nothing open: `requirements.txt` does where it says `==` to everything."""
+    """Return True for a file with exact versions: a lock file, or a `requirements.txt` with `==` in every line."""
     last = name.rpartition("/")[2]
     if last != "requirements.txt":
         return last in LOCKS

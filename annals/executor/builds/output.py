@@ -1,4 +1,4 @@
-"""A build's output on its way out: text, bounded, in pieces, its last lines always there."""
+"""The output of a build on its way to the log: as text, limited in size, in pieces, always with its last lines."""
 
 import asyncio
 import re
@@ -12,10 +12,10 @@ _TAIL_CHARACTERS = 2000
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
-class BuildLog:
-    """Takes bytes on the event loop and hands text to a sink that may be slow, without holding up the build.
+class BuildOutput:
+    """Receives bytes on the event loop and sends text to a sink. A slow sink does not delay the build.
 
-    The first part of a long output reaches the sink as it comes, the last part when the log is closed.
+    The first part of a long output is sent as it arrives, the last part when the output is closed.
     """
 
     def __init__(self, sink: LogSink) -> None:
@@ -28,7 +28,7 @@ class BuildLog:
         self._tail = b""
 
     def write(self, piece: bytes) -> None:
-        """Take output as it comes."""
+        """Add output."""
         self._tail = (self._tail + piece)[-_TAIL_CHARACTERS:]
         self._push(self._excerpt.add(piece))
 
@@ -37,7 +37,7 @@ class BuildLog:
         return _COLOUR.sub("", self._tail.decode(errors="replace")).rstrip().endswith(sentence)
 
     def line(self, text: str) -> None:
-        """Add a line of the executor's own, which begins on a line of its own."""
+        """Add a line of the executor's own, after a line break if one is missing."""
         line_open = bool(self._tail) and not self._tail.endswith((b"\n", b"\r"))
         added = ("\n" if line_open else "") + text + "\n"
         self._tail = (self._tail + added.encode("utf-8", "replace"))[-_TAIL_CHARACTERS:]
@@ -49,14 +49,14 @@ class BuildLog:
             self._awake.set()
 
     async def close(self) -> None:
-        """Hand on what was held back, and wait until everything has reached the sink."""
+        """Send the last part, and wait until the sink has received everything."""
         self._push(self._excerpt.end())
         self._ended = True
         self._awake.set()
         await self._task
 
     def abandon(self) -> None:
-        """Send nothing any more."""
+        """Stop sending."""
         self._task.cancel()
 
     async def _pump(self) -> None:

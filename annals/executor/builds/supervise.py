@@ -1,4 +1,4 @@
-"""How builds end: in time and within their bounds, or refused with a reason."""
+"""Supervises a build in its sandbox: enforces its limits, and turns its end into success or a typed error."""
 
 import asyncio
 import signal
@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from annals.domain.ports import BuildReason
-from annals.executor.builds.output import BuildLog
-from annals.executor.builds.pace import keep_pace
+from annals.executor.builds.output import BuildOutput
+from annals.executor.builds.write_throttle import throttle_writes
 from annals.executor.drivers.port import Exit, Sandbox
 from annals.executor.errors import SandboxLost
 from annals.executor.isolation.disk import MOST_ENTRIES, Bound, Meter, watch
@@ -19,8 +19,8 @@ EMPTY_SOURCE = "Error: No source code found."
 EMPTY_OUTPUT = "Error: No build output found."
 
 
-class BuildRefused(Exception):
-    """A build that ends here, with its reason and the sentence that becomes the log's last line."""
+class BuildError(Exception):
+    """A build failed: `reason` is its type, and the message becomes the last line of its log."""
 
     def __init__(self, reason: BuildReason, message: str, exit_code: int = 0) -> None:
         super().__init__(message)
@@ -28,58 +28,60 @@ class BuildRefused(Exception):
         self.exit_code = exit_code
 
 
-class Bounds(NamedTuple):
-    """What one build may take: time, disk and memory."""
+class BuildLimits(NamedTuple):
+    """The limits of one build: time, disk and memory."""
 
     seconds: float
     disk_bytes: int
     memory_mb: int
     writes: Throttle | None = None
-    """How fast it may write to disk, together with others that have this throttle."""
+    """Limits how fast it writes to disk, together with other builds that share the throttle."""
 
 
-async def finished(sandbox: Sandbox, work: Awaitable[Exit], folder: Path, bounds: Bounds, output: BuildLog) -> None:
-    """Wait for a build's work in its sandbox, which writes to `folder`. Raises Refused or SandboxLost."""
-    overgrown = asyncio.Event()
+async def supervise(
+    sandbox: Sandbox, work: Awaitable[Exit], folder: Path, limits: BuildLimits, output: BuildOutput
+) -> None:
+    """Wait for a build's work in its sandbox, which writes to `folder`. Raises BuildError or SandboxLost."""
+    too_large = asyncio.Event()
 
     async def exceeded() -> None:
-        overgrown.set()
+        too_large.set()
         await sandbox.kill()
 
     meter = Meter(folder, sandbox.held_open)
-    watching = [asyncio.create_task(watch(meter, Bound(bounds.disk_bytes), exceeded))]
-    if bounds.writes:
-        watching.append(asyncio.create_task(keep_pace(sandbox, bounds.writes)))
+    watching = [asyncio.create_task(watch(meter, Bound(limits.disk_bytes), exceeded))]
+    if limits.writes:
+        watching.append(asyncio.create_task(throttle_writes(sandbox, limits.writes)))
     try:
-        async with asyncio.timeout(bounds.seconds):
+        async with asyncio.timeout(limits.seconds):
             end = await work
     except TimeoutError:
-        raise BuildRefused(
-            "timeout", f"The build did not end within {bounds.seconds:g} second{'' if bounds.seconds == 1 else 's'}."
+        raise BuildError(
+            "timeout", f"The build did not end within {limits.seconds:g} second{'' if limits.seconds == 1 else 's'}."
         ) from None
     finally:
         for task in watching:
             task.cancel()
-    if end.lost and not overgrown.is_set():
+    if end.lost and not too_large.is_set():
         raise SandboxLost(end.lost)
-    if overgrown.is_set():
+    if too_large.is_set():
         if meter.entries > MOST_ENTRIES:
-            raise BuildRefused("output_too_large", f"The build made more than {MOST_ENTRIES:,} files and folders.")
-        raise BuildRefused("output_too_large", f"The build wrote more than {bounds.disk_bytes:,} bytes to disk.")
+            raise BuildError("output_too_large", f"The build made more than {MOST_ENTRIES:,} files and folders.")
+        raise BuildError("output_too_large", f"The build wrote more than {limits.disk_bytes:,} bytes to disk.")
     if end.code == FILE_TOO_LARGE:
-        raise BuildRefused(
-            "output_too_large", f"The build wrote a file of more than {bounds.disk_bytes:,} bytes.", end.code
+        raise BuildError(
+            "output_too_large", f"The build wrote a file of more than {limits.disk_bytes:,} bytes.", end.code
         )
     if end.out_of_memory and end.code != 0:
-        raise BuildRefused("out_of_memory", f"The build used more than its {bounds.memory_mb} MB of memory.", end.code)
+        raise BuildError("out_of_memory", f"The build used more than its {limits.memory_mb} MB of memory.", end.code)
     if end.breach:
-        raise BuildRefused("command_failed", f"The build broke its limit on {end.breach}.", end.code)
+        raise BuildError("command_failed", f"The build broke its limit on {end.breach}.", end.code)
     if end.code != 0:
         _explain(end.code, output)
 
 
-def _explain(code: int, output: BuildLog) -> None:
+def _explain(code: int, output: BuildOutput) -> None:
     for reason, sentence in (("empty_source", EMPTY_SOURCE), ("empty_output", EMPTY_OUTPUT)):
         if output.ends_with(sentence):
-            raise BuildRefused(reason, sentence, code)  # type: ignore[arg-type]
-    raise BuildRefused("command_failed", f"Build command exited with code {code}.", code)
+            raise BuildError(reason, sentence, code)  # type: ignore[arg-type]
+    raise BuildError("command_failed", f"Build command exited with code {code}.", code)

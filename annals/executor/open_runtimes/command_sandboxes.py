@@ -7,12 +7,12 @@ import time
 from pathlib import Path
 
 from annals.domain.ports import Artefact, Build
-from annals.executor.builds.artefacts import keep
+from annals.executor.builds.artefacts import store_artefact
 from annals.executor.builds.builder import environment
 from annals.executor.builds.cache import BuildCache
-from annals.executor.builds.output import BuildLog
-from annals.executor.builds.pace import Paces
-from annals.executor.builds.supervise import Bounds, BuildRefused, finished
+from annals.executor.builds.output import BuildOutput
+from annals.executor.builds.supervise import BuildError, BuildLimits, supervise
+from annals.executor.builds.write_throttle import WriteThrottles
 from annals.executor.config import ExecutorConfig
 from annals.executor.drivers import layout
 from annals.executor.drivers.port import Construct, Driver, Exit, Sandbox, Sink
@@ -66,7 +66,7 @@ class CommandSandboxes:
         self._cache = BuildCache(
             config.work / "cache", most_bytes=config.build_cache_bytes, project_bytes=config.project_cache_bytes
         )
-        self._paces = Paces(config.build_write_bytes_s)
+        self._write_throttles = WriteThrottles(config.build_write_bytes_s)
         self._slots = asyncio.Semaphore(config.builds)
 
     def open(self) -> None:
@@ -115,14 +115,14 @@ class CommandSandboxes:
     async def build(self, held: CommandSandbox, spec: RuntimeSpec, record: RuntimeOutput) -> Artefact | None:
         """Run the command; store its output if the runtime has a destination. Raises ApiError, BlobError."""
         async with self._slots:
-            output = BuildLog(record.write)
+            output = BuildOutput(record.write)
             try:
                 if spec.command:
                     await self._run(held, spec, output)
                 if not spec.destination:
                     return None
                 return await self._keep(held, spec)
-            except BuildRefused as end:
+            except BuildError as end:
                 if end.reason != "command_failed" and not output.ends_with(str(end)):
                     output.line(str(end))
                 await output.close()
@@ -132,11 +132,11 @@ class CommandSandboxes:
             finally:
                 await output.close()
 
-    async def _run(self, held: CommandSandbox, spec: RuntimeSpec, output: BuildLog) -> None:
-        bounds = Bounds(spec.timeout, self._config.build_disk_bytes, spec.limits.memory_mb)
+    async def _run(self, held: CommandSandbox, spec: RuntimeSpec, output: BuildOutput) -> None:
+        bounds = BuildLimits(spec.timeout, self._config.build_disk_bytes, spec.limits.memory_mb)
         work = held.run(spec.command, spec.timeout, output.write)
-        with self._paces.of(held.folder.name) as writes:
-            await finished(held.sandbox, work, held.folder, bounds._replace(writes=writes), output)
+        with self._write_throttles.of(held.folder.name) as writes:
+            await supervise(held.sandbox, work, held.folder, bounds._replace(writes=writes), output)
         if held.cache is not None:
             runtime = runtime_of(spec.image, self._config.images)
             held.cache_name = _cache_name(runtime, spec)
@@ -144,7 +144,7 @@ class CommandSandboxes:
     async def _keep(self, held: CommandSandbox, spec: RuntimeSpec) -> Artefact:
         path = f"{spec.destination.rstrip('/')}/{secrets.token_hex(10)}.tar.gz"
         limit = self._config.build_disk_bytes
-        return await keep(held.folder, key=key_of(path), limit=limit, blobs=self._blobs, code=self._code)
+        return await store_artefact(held.folder, key=key_of(path), limit=limit, blobs=self._blobs, code=self._code)
 
     async def end(self, held: CommandSandbox) -> None:
         """Kill the sandbox and remove its folder."""

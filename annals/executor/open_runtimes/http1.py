@@ -180,13 +180,13 @@ class _Connection(asyncio.Protocol):
         """Answer what was asked, in its order."""
         try:
             while self._waiting and not self._over:
-                request, keep = self._waiting.popleft()
+                request, store_artefact = self._waiting.popleft()
                 try:
                     reply = await self._answer(request)
                 finally:
                     self._server.held -= len(request.body)
-                await self._send(reply, keep=keep)
-                if not keep and self._transport:
+                await self._send(reply, store_artefact=store_artefact)
+                if not store_artefact and self._transport:
                     self._transport.close()
                     return
         finally:
@@ -204,10 +204,10 @@ class _Connection(asyncio.Protocol):
             log.exception("facade.fault", path=request.path)
             return refused(ApiError("general_unknown"))
 
-    async def _send(self, reply: Reply, *, keep: bool) -> None:
+    async def _send(self, reply: Reply, *, store_artefact: bool) -> None:
         if self._transport is None or self._over:
             return
-        self._transport.write(reply.head(keep=keep))
+        self._transport.write(reply.head(store_artefact=store_artefact))
         if reply.stream is None:
             self._transport.write(reply.body)
             await self._writable.wait()
@@ -226,7 +226,7 @@ class _Connection(asyncio.Protocol):
         self._over = True
         if self._transport:
             if not self._working:
-                self._transport.write(reply.head(keep=False) + reply.body)
+                self._transport.write(reply.head(store_artefact=False) + reply.body)
             if self._transport.can_write_eof():
                 self._transport.write_eof()
             asyncio.get_running_loop().call_later(LINGER_SECONDS, self._transport.abort)

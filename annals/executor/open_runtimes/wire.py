@@ -44,13 +44,13 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     headers: tuple[tuple[str, str], ...] = ()
     stream: AsyncGenerator[bytes, None] | None = None
 
-    def head(self, *, keep: bool) -> bytes:
+    def head(self, *, store_artefact: bool) -> bytes:
         """The bytes before the body; `keep` says whether the connection stays open."""
         length = (
             ("transfer-encoding", "chunked") if self.stream is not None else ("content-length", str(len(self.body)))
         )
         lines = [f"HTTP/1.1 {self.status} {REASONS[self.status]}", f"content-type: {self.content_type}"]
-        pairs = (length, *self.headers, ("connection", "keep-alive" if keep else "close"))
+        pairs = (length, *self.headers, ("connection", "keep-alive" if store_artefact else "close"))
         lines += [f"{name}: {value}" for name, value in pairs]
         return ("\r\n".join(lines) + "\r\n\r\n").encode()
 

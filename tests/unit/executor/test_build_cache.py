@@ -9,7 +9,7 @@ import pytest
 
 from annals.domain.ports import Artefact, Build, Limits
 from annals.executor.builds import cache as buildcache
-from annals.executor.builds.cache import BuildCache, inputs
+from annals.executor.builds.cache import BuildCache, cache_keys
 from annals.executor.isolation import folders, trash
 from tests.unit.executor.trees import deep
 
@@ -45,41 +45,41 @@ def changed(**changes: object) -> Build:
 
 def test_downloads_go_by_runtime_commands_and_what_says_which_packages(tmp_path: Path) -> None:
     source(tmp_path, LOCK)
-    first = inputs(JOB, tmp_path).packages
+    first = cache_keys(JOB, tmp_path).packages
 
     (tmp_path / "index.js").write_text("changed")
-    assert inputs(changed(entrypoint="other.js"), tmp_path).packages == first
-    assert inputs(changed(runtime="node-24"), tmp_path).packages != first
-    assert inputs(changed(commands="npm install"), tmp_path).packages != first
+    assert cache_keys(changed(entrypoint="other.js"), tmp_path).packages == first
+    assert cache_keys(changed(runtime="node-24"), tmp_path).packages != first
+    assert cache_keys(changed(commands="npm install"), tmp_path).packages != first
     (tmp_path / "package-lock.json").write_text('{"x": 1}')
-    assert inputs(JOB, tmp_path).packages != first
+    assert cache_keys(JOB, tmp_path).packages != first
 
 
 def test_lock_files_in_folders_below_count_but_not_those_of_packages(tmp_path: Path) -> None:
     source(tmp_path, LOCK)
-    first = inputs(JOB, tmp_path).packages
+    first = cache_keys(JOB, tmp_path).packages
     source(tmp_path, {"node_modules/a/package.json": "{}"})
-    assert inputs(JOB, tmp_path).packages == first
+    assert cache_keys(JOB, tmp_path).packages == first
     source(tmp_path, {"web/yarn.lock": "x"})
 
-    assert inputs(JOB, tmp_path).packages != first
+    assert cache_keys(JOB, tmp_path).packages != first
 
 
 def test_a_whole_artefact_is_of_everything_but_which_deployment_it_is_for(tmp_path: Path) -> None:
     source(tmp_path, LOCK)
-    first = inputs(JOB, tmp_path).whole
+    first = cache_keys(JOB, tmp_path).artefact
     later = {**JOB.environment, "APPWRITE_FUNCTION_DEPLOYMENT": "d2", "APPWRITE_FUNCTION_API_KEY": "k2"}
 
     assert first
-    assert inputs(changed(deployment="d2", environment=later), tmp_path).whole == first
-    assert inputs(changed(environment={"A": "2"}), tmp_path).whole != first
-    assert inputs(changed(source=Artefact(key="s", digest="1" * 64, size=1)), tmp_path).whole == first
-    assert inputs(changed(output_directory="dist"), tmp_path).whole != first
+    assert cache_keys(changed(deployment="d2", environment=later), tmp_path).artefact == first
+    assert cache_keys(changed(environment={"A": "2"}), tmp_path).artefact != first
+    assert cache_keys(changed(source=Artefact(key="s", digest="1" * 64, size=1)), tmp_path).artefact == first
+    assert cache_keys(changed(output_directory="dist"), tmp_path).artefact != first
     (tmp_path / "package.json").chmod(0o755)
-    assert inputs(JOB, tmp_path).whole != first
+    assert cache_keys(JOB, tmp_path).artefact != first
     (tmp_path / "package.json").chmod(0o644)
     (tmp_path / "index.js").write_text("changed")
-    assert inputs(JOB, tmp_path).whole != first
+    assert cache_keys(JOB, tmp_path).artefact != first
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_a_whole_artefact_is_of_everything_but_which_deployment_it_is_for(tmp_pa
 def test_an_artefact_is_used_again_only_where_nothing_is_left_open(
     tmp_path: Path, files: dict[str, str], commands: str, fixed: bool
 ) -> None:
-    assert bool(inputs(changed(commands=commands), source(tmp_path, files)).whole) is fixed
+    assert bool(cache_keys(changed(commands=commands), source(tmp_path, files)).artefact) is fixed
 
 
 def test_links_in_a_source_are_not_read(tmp_path: Path) -> None:
@@ -109,10 +109,10 @@ def test_links_in_a_source_are_not_read(tmp_path: Path) -> None:
     secret.write_text("one")
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / "package-lock.json").symlink_to(secret)
-    first = inputs(JOB, tmp_path / "source")
+    first = cache_keys(JOB, tmp_path / "source")
     secret.write_text("two")
 
-    assert inputs(JOB, tmp_path / "source") == first
+    assert cache_keys(JOB, tmp_path / "source") == first
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ async def test_one_at_a_time_has_it_and_the_last_one_counts(cache: BuildCache, t
 async def test_a_project_and_all_together_are_bounded(cache: BuildCache, tmp_path: Path) -> None:
     for n in range(3):
         await cache.give("p", f"k{n}", left(tmp_path / f"p{n}", 900_000))
-        os.utime(cache._kept("p", f"k{n}"), (n, n))
+        os.utime(cache._downloads("p", f"k{n}"), (n, n))
         await cache.swept()
     assert not await cache.take("p", "k0", tmp_path / "gone")
     for n in range(3):
@@ -167,12 +167,12 @@ async def test_a_project_and_all_together_are_bounded(cache: BuildCache, tmp_pat
 async def test_the_least_recently_used_downloads_of_all_projects_go_first(cache: BuildCache, tmp_path: Path) -> None:
     for n in range(4):
         await cache.give(f"p{n}", "k", left(tmp_path / f"p{n}", 900_000))
-        os.utime(cache._kept(f"p{n}", "k"), (100 - n, 100 - n))
+        os.utime(cache._downloads(f"p{n}", "k"), (100 - n, 100 - n))
     await cache.swept()
     await cache.give("p4", "k", left(tmp_path / "p4", 900_000))
     await cache.swept()
 
-    assert [cache._kept(f"p{n}", "k").exists() for n in range(5)] == [True, True, False, False, True]
+    assert [cache._downloads(f"p{n}", "k").exists() for n in range(5)] == [True, True, False, False, True]
 
 
 async def test_downloads_larger_than_a_projects_share_are_not_kept(cache: BuildCache, tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from annals.executor.builds import pace
-from annals.executor.builds.pace import Paces, keep_pace, writes
+from annals.executor.builds import write_throttle
+from annals.executor.builds.write_throttle import WriteThrottles, throttle_writes, writes
 from annals.executor.isolation.disk import written
 from annals.executor.isolation.limits import processes
 from tests.unit.executor.drivers import FakeSandbox
@@ -21,8 +21,8 @@ CHILD = "import os, subprocess, sys; subprocess.run(['head', '-c', '3000000', '/
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pace, "LOOK_SECONDS", 0.001)
-    monkeypatch.setattr(pace, "BURST_SECONDS", 1.0)
+    monkeypatch.setattr(write_throttle, "LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(write_throttle, "BURST_SECONDS", 1.0)
 
 
 class Writer(FakeSandbox):
@@ -60,7 +60,7 @@ class Writer(FakeSandbox):
 async def paced(writer: Writer) -> float:
     """Seconds until the writer has written all."""
     began = time.monotonic()
-    task = asyncio.create_task(keep_pace(writer, writes(RATE)))
+    task = asyncio.create_task(throttle_writes(writer, writes(RATE)))
     async with asyncio.timeout(30):
         await writer.whole.wait()
     task.cancel()
@@ -98,7 +98,7 @@ async def test_failed_looks_do_not_end_the_pace(tmp_path: Path) -> None:
 
 async def test_cancelled_pace_leaves_the_sandbox_running(tmp_path: Path) -> None:
     writer = Writer(tmp_path, each=60_000_000, most=10**9)
-    task = asyncio.create_task(keep_pace(writer, writes(RATE)))
+    task = asyncio.create_task(throttle_writes(writer, writes(RATE)))
     async with asyncio.timeout(30):
         while not writer.paused:
             await asyncio.sleep(0.001)
@@ -118,34 +118,34 @@ async def test_writes_before_the_pace_began_do_not_count(tmp_path: Path) -> None
 
 
 def test_builds_of_a_project_share_a_throttle_and_projects_do_not() -> None:
-    paces = Paces(RATE)
-    with paces.of("a") as first, paces.of("a") as second, paces.of("b") as other:
+    throttles = WriteThrottles(RATE)
+    with throttles.of("a") as first, throttles.of("a") as second, throttles.of("b") as other:
         assert first is second
         assert other is not first
     assert first is not None
 
 
 def test_next_build_of_a_project_pays_for_the_writes_of_its_last_one() -> None:
-    paces = Paces(RATE)
-    with paces.of("a") as first:
+    throttles = WriteThrottles(RATE)
+    with throttles.of("a") as first:
         assert first is not None
         first.spend(size=5 * RATE)
-    with paces.of("b"), paces.of("a") as next_one:
+    with throttles.of("b"), throttles.of("a") as next_one:
         assert next_one is not None
         assert next_one.spend(size=1) > 3
 
 
 def test_throttles_that_nothing_uses_are_forgotten() -> None:
-    paces = Paces(RATE)
+    throttles = WriteThrottles(RATE)
     for number in range(50):
-        with paces.of(f"p{number}"):
+        with throttles.of(f"p{number}"):
             pass
 
-    assert len(paces) <= 1
+    assert len(throttles) <= 1
 
 
 def test_rate_of_0_bounds_nothing() -> None:
-    with Paces(0).of("a") as throttle:
+    with WriteThrottles(0).of("a") as throttle:
         assert throttle is None
 
 

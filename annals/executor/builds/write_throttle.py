@@ -1,7 +1,7 @@
-"""How fast the builds of one project write to the host's disk, which commits of the event log share with them.
+"""Limits how fast the builds of one project write to the host's disk, which commits of the event log use as well.
 
-Linux does not hold buffered writes back before they have filled a good part of the host's memory, and control groups of
-version 1 do not bound them at all. So a sandbox that has written more than it may is paused until it may write again.
+Linux delays buffered writes only after they have filled a good part of the host's memory, and control groups of
+version 1 do not limit them. So a sandbox that writes faster than its limit is paused until it may write again.
 """
 
 import asyncio
@@ -19,14 +19,14 @@ log = structlog.get_logger()
 
 LOOK_SECONDS = 0.05
 REST = 4
-"""How many times as long as a look took the next one is put off."""
+"""The pause between measurements, as a multiple of the time that the last one took."""
 
 BURST_SECONDS = 16.0
-"""A project that was quiet may write so many seconds' worth at once."""
+"""After a quiet time, a project may write the amount of so many seconds at once."""
 
 
-class Paces:
-    """One throttle for each project with running builds, `rate` bytes a second; 0 for no bound."""
+class WriteThrottles:
+    """One throttle for each project with running builds: `rate` bytes a second, 0 for no limit."""
 
     def __init__(self, rate: int) -> None:
         self._rate = rate
@@ -35,7 +35,7 @@ class Paces:
 
     @contextmanager
     def of(self, project: str) -> Iterator[Throttle | None]:
-        """The throttle that a project's builds share, None where writes are not bounded."""
+        """Yield the throttle that a project's builds share, or None if writes are not limited."""
         if not self._rate:
             yield None
             return
@@ -51,20 +51,20 @@ class Paces:
         return len(self._throttles)
 
     def _forget_rested(self) -> None:
-        """A throttle that may be used in full again is as good as a new one."""
+        """Drop throttles that have a whole burst available: they are equal to new ones."""
         for project, throttle in tuple(self._throttles.items()):
             if not self._builds[project] and throttle.rested:
                 del self._throttles[project], self._builds[project]
 
 
 def writes(rate: int) -> Throttle:
-    """A throttle for bytes that are written."""
+    """Return a throttle for written bytes."""
     unbounded = float("inf")
     return Throttle(Rates(size=rate, items=unbounded, reads=unbounded, cpu=unbounded), BURST_SECONDS)
 
 
-async def keep_pace(sandbox: Sandbox, throttle: Throttle) -> None:
-    """Pause a sandbox each time that it has written more than it may. Ends by being cancelled."""
+async def throttle_writes(sandbox: Sandbox, throttle: Throttle) -> None:
+    """Pause a sandbox whenever it has written more than the throttle allows. Runs until it is cancelled."""
     before: int | None = None
     while True:
         began = time.monotonic()
@@ -76,7 +76,7 @@ async def keep_pace(sandbox: Sandbox, throttle: Throttle) -> None:
             if wait:
                 await _pause(sandbox, wait)
         except Exception:
-            log.exception("pace.not_kept")
+            log.exception("write_throttle.failed")
         await asyncio.sleep(max(LOOK_SECONDS, REST * took))
 
 
