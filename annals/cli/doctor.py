@@ -15,7 +15,7 @@ from annals.cli.options import answer, chosen, data_option, json_option
 from annals.cli.role_executor import configured
 from annals.domain.catalogue import Specification, default_specification
 from annals.executor import doctor as executor_doctor
-from annals.executor.doctor import Check
+from annals.executor.doctor import HostCheck
 from annals.settings import Invalid, Settings, read
 from annals.store.errors import UrlInvalid
 from annals.supervisor.folders import Folders
@@ -44,7 +44,7 @@ def doctor(data: Path | None, as_json: bool) -> None:
     sys.exit(0 if good else 1)
 
 
-async def _tried(settings: Settings) -> list[Check]:
+async def _tried(settings: Settings) -> list[HostCheck]:
     services = await doctor_service.checks(settings)
     size = size_check(
         default_specification(settings.specifications()), cores=os.cpu_count() or 1, memory_mib=_memory_mib()
@@ -52,18 +52,18 @@ async def _tried(settings: Settings) -> list[Check]:
     try:
         config = configured(settings)
     except (Invalid, UrlInvalid) as error:
-        unusable = Check(name="executor", ok=False, detail="cannot start with these settings", fix=str(error))
+        unusable = HostCheck(name="executor", ok=False, detail="cannot start with these settings", fix=str(error))
         return [*services, size, unusable]
     return [*services, size, *await executor_doctor.checks(config)]
 
 
-def _python() -> Check:
+def _python() -> HostCheck:
     good = sys.version_info >= (3, 11)
     detail = f"{platform.python_version()} ({sys.executable}), {platform.system()} {platform.machine()}"
-    return Check(name="python", ok=good, detail=detail, fix="" if good else "Use Python 3.11 or newer.")
+    return HostCheck(name="python", ok=good, detail=detail, fix="" if good else "Use Python 3.11 or newer.")
 
 
-def _folder(settings: Settings, folders: Folders) -> list[Check]:
+def _folder(settings: Settings, folders: Folders) -> list[HostCheck]:
     """The data folder may be missing yet; then what counts is the nearest folder above that is there."""
     place = folders.data
     while not place.exists():
@@ -71,13 +71,13 @@ def _folder(settings: Settings, folders: Folders) -> list[Check]:
     writable = os.access(place, os.W_OK | os.X_OK)
     free = shutil.disk_usage(place).free
     found = [
-        Check(
+        HostCheck(
             name="data folder",
             ok=writable,
             detail=f"{folders.data}, {'writable' if writable else f'{place} is not writable'}",
             fix="" if writable else "Choose another folder with --data or ANNALS_DATA.",
         ),
-        Check(
+        HostCheck(
             name="disk space",
             ok=free >= LEAST_FREE,
             detail=f"{free / 1024**3:.1f} GiB free",
@@ -88,23 +88,23 @@ def _folder(settings: Settings, folders: Folders) -> list[Check]:
     closed = closed_ancestor(str(place), uid) if uid is not None and not settings.database_url else None
     if closed is not None:
         detail = f"{closed} is closed to the user {uid} that Postgres runs as: it gets a private view (mount namespace)"
-        found.append(Check(name="data folder's way", ok=True, detail=detail))
+        found.append(HostCheck(name="data folder's way", ok=True, detail=detail))
     return found
 
 
-def _port(settings: Settings) -> Check:
+def _port(settings: Settings) -> HostCheck:
     try:
         listen(settings.host, settings.port).close()
     except Unavailable as error:
-        return Check(name="port", ok=False, detail=f"{settings.host}:{settings.port}", fix=str(error))
-    return Check(name="port", ok=True, detail=f"{settings.host}:{settings.port} is free")
+        return HostCheck(name="port", ok=False, detail=f"{settings.host}:{settings.port}", fix=str(error))
+    return HostCheck(name="port", ok=True, detail=f"{settings.host}:{settings.port} is free")
 
 
-def _runs(pid: int, endpoint: str) -> Check:
-    return Check(name="instance", ok=True, detail=f"runs as pid {pid} at {endpoint}")
+def _runs(pid: int, endpoint: str) -> HostCheck:
+    return HostCheck(name="instance", ok=True, detail=f"runs as pid {pid} at {endpoint}")
 
 
-def _embedded(settings: Settings) -> list[Check]:
+def _embedded(settings: Settings) -> list[HostCheck]:
     """The wheels' programs, where no server of one's own is named."""
     found = []
     for name, url, find in (("postgres", settings.database_url, postgres), ("valkey", settings.redis_url, valkey)):
@@ -112,20 +112,20 @@ def _embedded(settings: Settings) -> list[Check]:
             continue
         try:
             found.append(
-                Check(name=f"embedded {name}", ok=True, detail=f"{(programs := find()).name} ({programs.root})")
+                HostCheck(name=f"embedded {name}", ok=True, detail=f"{(programs := find()).name} ({programs.root})")
             )
         except Unusable as error:
-            found.append(Check(name=f"embedded {name}", ok=False, detail="is missing", fix=str(error)))
+            found.append(HostCheck(name=f"embedded {name}", ok=False, detail="is missing", fix=str(error)))
     return found
 
 
-def size_check(specification: Specification, *, cores: int, memory_mib: int) -> Check:
+def size_check(specification: Specification, *, cores: int, memory_mib: int) -> HostCheck:
     """What the default size of a function means on a host with so many cores and so much memory."""
     size = f"{specification.slug} ({specification.cpus:g} vCPU, {specification.memory} MB)"
     host = f"this host has {cores} cores and {memory_mib} MB"
     if specification.cpus <= cores and specification.memory <= memory_mib:
-        return Check(name="default size", ok=True, detail=f"{size}; {host}")
-    return Check(
+        return HostCheck(name="default size", ok=True, detail=f"{size}; {host}")
+    return HostCheck(
         name="default size",
         ok=True,
         detail=f"{size}; {host}. A size is a limit and reserves nothing: a function gets at most"
@@ -139,7 +139,7 @@ def _memory_mib() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 1024**2
 
 
-def _lines(check: Check) -> list[str]:
+def _lines(check: HostCheck) -> list[str]:
     sign = click.style("✓", fg="green") if check.ok else click.style("✗", fg="red")
     if check.absent:
         sign = click.style("–", dim=True)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import psycopg
 import redis.asyncio as redis
 
-from annals.executor.doctor import Check
+from annals.executor.doctor import HostCheck
 from annals.settings import Settings
 from annals.store.content.blobs import BlobError, BlobMissing, Blobs
 from annals.store.errors import UrlInvalid
@@ -29,7 +29,7 @@ _WAITING = (
 )
 
 
-async def checks(settings: Settings) -> list[Check]:
+async def checks(settings: Settings) -> list[HostCheck]:
     """Ask the services that the settings name, all at once; what is embedded and not running is left out."""
     asked = [_blobs(settings)]
     if settings.database_url:
@@ -39,7 +39,7 @@ async def checks(settings: Settings) -> list[Check]:
     return [check for found in await asyncio.gather(*asked) for check in found]
 
 
-async def _postgres(url: str) -> Sequence[Check]:
+async def _postgres(url: str) -> Sequence[HostCheck]:
     try:
         connecting = psycopg.AsyncConnection.connect(conninfo(url, "annals doctor"), autocommit=True)
         async with asyncio.timeout(ANSWER_SECONDS), await connecting as conn:
@@ -48,10 +48,10 @@ async def _postgres(url: str) -> Sequence[Check]:
             waiting = await (await conn.execute(_WAITING)).fetchone()
             stopped = await _stopped(conn)
     except UrlInvalid as error:
-        return [Check(name="postgres", ok=False, detail="has no address", fix=str(error))]
+        return [HostCheck(name="postgres", ok=False, detail="has no address", fix=str(error))]
     except (psycopg.OperationalError, TimeoutError) as error:
         fix = "Start the server (again, where it hangs); ANNALS_DATABASE_URL must name it, its user and its database."
-        return [Check(name="postgres", ok=False, detail=_silence(error), fix=fix)]
+        return [HostCheck(name="postgres", ok=False, detail=_silence(error), fix=fix)]
     return [_version(version), durability(found), standby(found, waiting[0] if waiting else 0), followers(stopped)]
 
 
@@ -63,9 +63,9 @@ async def _stopped(conn: psycopg.AsyncConnection[Any]) -> dict[str, str]:
         return {}
 
 
-def followers(stopped: dict[str, str]) -> Check:
+def followers(stopped: dict[str, str]) -> HostCheck:
     """Whether everything that follows the log goes on."""
-    return Check(
+    return HostCheck(
         name="followers",
         ok=not stopped,
         detail="; ".join(stopped.values())[:500] or "none stands still",
@@ -73,8 +73,8 @@ def followers(stopped: dict[str, str]) -> Check:
     )
 
 
-def _version(version: int) -> Check:
-    return Check(
+def _version(version: int) -> HostCheck:
+    return HostCheck(
         name="postgres",
         ok=version >= OLDEST_POSTGRES,
         detail=f"answers, version {version}",
@@ -82,10 +82,10 @@ def _version(version: int) -> Check:
     )
 
 
-def durability(found: dict[str, str]) -> Check:
+def durability(found: dict[str, str]) -> HostCheck:
     """Whether an answered command survives a power cut, by the server's own settings."""
     weak = [name for name in DURABLE if found.get(name, "off") == "off"]
-    return Check(
+    return HostCheck(
         name="postgres durability",
         ok=not weak,
         detail=", ".join(f"{name}={found.get(name, 'unknown')}" for name in DURABLE),
@@ -95,7 +95,7 @@ def durability(found: dict[str, str]) -> Check:
     )
 
 
-def standby(found: dict[str, str], waiting: int) -> Check:
+def standby(found: dict[str, str], waiting: int) -> HostCheck:
     """What a failover may lose, and whether it keeps writes from being answered; `waiting` are commits that wait."""
     names, commit = found.get(_STANDBYS, ""), found.get("synchronous_commit", "unknown")
     fix = ""
@@ -109,10 +109,10 @@ def standby(found: dict[str, str], waiting: int) -> Check:
         fix = f"Bring a synchronous standby back, or empty {_STANDBYS} to go on without one."
     else:
         detail = f"commits wait for {names}: a failover to it loses nothing that was answered"
-    return Check(name="postgres standby", ok=not fix, detail=detail, fix=fix)
+    return HostCheck(name="postgres standby", ok=not fix, detail=detail, fix=fix)
 
 
-async def _queue(url: str) -> Sequence[Check]:
+async def _queue(url: str) -> Sequence[HostCheck]:
     client = redis.Redis.from_url(url)
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
@@ -120,12 +120,12 @@ async def _queue(url: str) -> Sequence[Check]:
             policy = (await client.config_get("maxmemory-policy")).get("maxmemory-policy", "unknown")
     except (redis.RedisError, OSError) as error:
         fix = "Start the server (again, where it hangs); ANNALS_REDIS_URL must name it."
-        return [Check(name="queue", ok=False, detail=_silence(error), fix=fix)]
+        return [HostCheck(name="queue", ok=False, detail=_silence(error), fix=fix)]
     finally:
         await client.aclose()
     good = policy in {"noeviction", "unknown"}
     return [
-        Check(
+        HostCheck(
             name="queue",
             ok=good,
             detail=f"answers, maxmemory-policy {policy}",
@@ -145,15 +145,15 @@ def _not_made_yet(url: str) -> bool:
     return url.startswith("file:") and not Path(urlsplit(url).path).exists()
 
 
-async def _blobs(settings: Settings) -> Sequence[Check]:
+async def _blobs(settings: Settings) -> Sequence[HostCheck]:
     if _not_made_yet(settings.blobs):
-        return [Check(name="blobs", ok=True, detail=f"{settings.blobs}, made at the first start")]
+        return [HostCheck(name="blobs", ok=True, detail=f"{settings.blobs}, made at the first start")]
     try:
         store = await asyncio.to_thread(Blobs.open, settings.blobs)
         await store.head("doctor/none")
     except BlobMissing:
-        return [Check(name="blobs", ok=True, detail=settings.blobs)]
+        return [HostCheck(name="blobs", ok=True, detail=settings.blobs)]
     except (BlobError, OSError, ValueError) as error:
         fix = "See that ANNALS_BLOBS_URL names a folder or bucket that this user may read and write."
-        return [Check(name="blobs", ok=False, detail=f"{settings.blobs}: {error}", fix=fix)]
-    return [Check(name="blobs", ok=True, detail=settings.blobs)]
+        return [HostCheck(name="blobs", ok=False, detail=f"{settings.blobs}: {error}", fix=fix)]
+    return [HostCheck(name="blobs", ok=True, detail=settings.blobs)]

@@ -1,4 +1,4 @@
-"""What the executor is told at its start; the settings module fills it."""
+"""The configuration of an executor, which is built from the settings."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,14 +17,14 @@ PASSTHROUGH = (
     *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO"),
 )
-"""What builds see of this process's environment (`*` at the end: a prefix); files named there are shown read-only."""
+"""Variables of this process that builds see (`*` at the end: a prefix); files that they name are shown read-only."""
 
 
 RESERVE = MappingProxyType({"*": 2})
 
 
 class Tls(msgspec.Struct, frozen=True, kw_only=True):
-    """Files of the mutual TLS between hosts: own certificate and key, and the authority that both ends trust."""
+    """Files for mutual TLS between hosts: certificate, key, and the authority that both ends trust."""
 
     certificate: str
     key: str
@@ -32,7 +32,7 @@ class Tls(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OpenRuntimesConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the façade listens, the secret that it asks for, and the store whose keys are the paths it is told."""
+    """Address and secret of the Open Runtimes API, and the store in which paths of requests are keys."""
 
     host: str
     port: int
@@ -44,15 +44,15 @@ class OpenRuntimesConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ExecutorConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """One executor: `data` keeps installed runtimes, `work` what may be lost; sizes in bytes, times in seconds.
+    """One executor. Sizes are in bytes, times in seconds.
 
-    `listen` is `unix:/path` or `tcp:host:port` (TCP needs `tls`). `allow` lists the runtime ids that may be served,
-    empty for all. `bwrap` is the sandbox driver's program, empty to choose one. `images` maps runtime ids to
-    images of the docker driver.
-    `network_allow` are the host's ports that isolated sandboxes and containers may call, `network_closed` hosts
-    and ports elsewhere that they may not. `reserve` says how many idle instances of a
-    runtime are kept ready from the start, and under `*` of every other one that is in use; docker's have the `usual`
-    size, that of functions which ask for none. Instances of an `attended` executor take commands beside requests.
+    `data` is the folder of installed runtimes, `work` a folder whose content may be lost. `listen` is `unix:/path` or
+    `tcp:host:port`; TCP needs `tls`. `allow` lists the runtime ids to serve, empty for all. `bwrap` is the sandbox
+    driver's program, empty to choose one. `images` maps runtime ids to images of the docker driver.
+    `network_allow` lists ports of the host that isolated sandboxes and containers may call, `network_closed` other
+    hosts' ports that they may not. `reserve` maps runtimes to the number of idle instances kept from the start, and
+    `*` to the number for each other runtime in use; the docker driver starts them with the `usual` limits, the
+    default of functions. With `has_agent`, instances take commands beside requests.
     `open_runtimes` says where other control planes are served, if they are.
     """
 

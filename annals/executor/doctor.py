@@ -1,4 +1,4 @@
-"""What `annals doctor` says of this host: which drivers work and why not, which limits and networks there are."""
+"""The executor's checks for `annals doctor`: which drivers, limits and networks work on this host, and why not."""
 
 import asyncio
 import os
@@ -32,10 +32,10 @@ WATCHED_MEMORY = (
 DOCKER_FIX = "Start Docker Engine and give this user access to its socket, then run `annals images build`."
 
 
-class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """One finding: `ok` or not, what was found, and the next step where there is one.
+class HostCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of one check: `ok` or not, a detail, and the next step, if there is one.
 
-    What is `absent` is not needed here, and so is neither right nor wrong.
+    `absent` marks a feature that is missing but not needed.
     """
 
     name: str
@@ -45,9 +45,9 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     absent: bool = False
 
 
-async def checks(config: ExecutorConfig) -> list[Check]:
-    """Look at this host by trying; starts one sandbox that does nothing, and disturbs no running executor."""
-    os.umask(0o022)  # as the executor's: sandboxed users read what is laid out for them
+async def checks(config: ExecutorConfig) -> list[HostCheck]:
+    """Check this host. Starts one sandbox that does nothing; a running executor is not affected."""
+    os.umask(0o022)  # as in the executor: sandboxed users read files that this process writes
     with tempfile.TemporaryDirectory(prefix="annals-doctor-") as scratch:
         work = Path(scratch)
         await asyncio.to_thread(work.chmod, 0o711)
@@ -56,7 +56,7 @@ async def checks(config: ExecutorConfig) -> list[Check]:
         if not problem:
             problem = await _try(sandbox)
         found = [
-            Check(
+            HostCheck(
                 name="driver sandbox",
                 ok=not problem,
                 detail=f"cannot be used: {problem}" if problem else "works",
@@ -71,11 +71,11 @@ async def checks(config: ExecutorConfig) -> list[Check]:
         return [*found, _network(config)]
 
 
-def served_check(served: Sequence[str]) -> Check:
-    """The runtimes that the sandbox driver serves, and why functions of others do not come to run on it."""
+def served_check(served: Sequence[str]) -> HostCheck:
+    """Return the runtimes that the sandbox driver serves, and what functions of other runtimes need."""
     known = {split(runtime) for runtime in served}
     others = sorted({runtime.key for runtime in RUNTIMES.values()} - {language for language, _ in known})
-    return Check(
+    return HostCheck(
         name="runtimes",
         ok=True,
         detail=", ".join(served) or "none",
@@ -106,20 +106,20 @@ async def _try(sandbox: SandboxDriver) -> str:
         await sandbox.close()
 
 
-def bubblewrap_check(configured: str) -> Check:
-    """Say which program starts sandboxes, and what to do about one with a known hole. Blocking."""
+def bubblewrap_check(configured: str) -> HostCheck:
+    """Return which program starts sandboxes, and what to do if it has a known vulnerability. Blocking."""
     try:
         program = find(configured)
     except BubblewrapUnusable as error:
-        return Check(name="bubblewrap", ok=False, detail=str(error), fix="Correct ANNALS_BWRAP, or leave it empty.")
+        return HostCheck(name="bubblewrap", ok=False, detail=str(error), fix="Correct ANNALS_BWRAP, or leave it empty.")
     if program.safe:
-        return Check(name="bubblewrap", ok=True, detail=str(program))
-    return Check(name="bubblewrap", ok=True, detail=f"{program} (WARNING: CVE-2026-87766)", fix=UPGRADE)
+        return HostCheck(name="bubblewrap", ok=True, detail=str(program))
+    return HostCheck(name="bubblewrap", ok=True, detail=f"{program} (WARNING: CVE-2026-87766)", fix=UPGRADE)
 
 
-async def _docker(config: ExecutorConfig) -> Check:
+async def _docker(config: ExecutorConfig) -> HostCheck:
     problem = await asyncio.to_thread(engine_problem, config)
-    return Check(
+    return HostCheck(
         name="driver docker",
         ok=not problem or config.driver != "docker",
         detail=problem or "works",
@@ -128,12 +128,12 @@ async def _docker(config: ExecutorConfig) -> Check:
     )
 
 
-def _limits(enforced: dict[str, str]) -> Check:
+def _limits(enforced: dict[str, str]) -> HostCheck:
     weak = [
         name for name, how in enforced.items() if how == "none" or (how == "watchdog" and name in ("memory", "pids"))
     ]
     detail = ", ".join(f"{name}: {how}" for name, how in enforced.items())
-    return Check(
+    return HostCheck(
         name="limits",
         ok=True,
         detail=f"{detail}. {WATCHED_MEMORY}" if enforced["memory"] == "watchdog" else detail,
@@ -144,21 +144,21 @@ def _limits(enforced: dict[str, str]) -> Check:
     )
 
 
-def _build_disk() -> Check:
+def _build_disk() -> HostCheck:
     counted = "names and deleted files that are open or mapped" if os.geteuid() == 0 else "names and deleted open files"
     unseen = "mappings, handles in flight and closed processes" if os.geteuid() else "handles in flight"
-    return Check(
+    return HostCheck(
         name="build disk",
         ok=True,
         detail=f"watched by {counted}; {unseen} count by what the file system loses; the kernel bounds each file",
     )
 
 
-def _network(config: ExecutorConfig) -> Check:
+def _network(config: ExecutorConfig) -> HostCheck:
     problem = unusable()
     wanted = config.network == "isolated"
     modes = "host" if problem else "host, isolated"
     detail = f"sandboxes use {config.network}; possible here: {modes}"
     if not wanted:
         detail += " (host is no boundary between tenants on the network)"
-    return Check(name="network", ok=not (wanted and problem), detail=detail, fix=problem)
+    return HostCheck(name="network", ok=not (wanted and problem), detail=detail, fix=problem)

@@ -1,28 +1,28 @@
-"""What this process refuses, each with a sentence for the person whose upload or function it was."""
+"""Errors of the executor. Their messages are sentences for the owner of the function or the upload."""
 
 
 class BadArchive(Exception):
-    """An archive that is not unpacked; nothing of it remains on disk."""
+    """The archive cannot be unpacked; nothing of it remains on disk."""
 
 
 class RuntimeUnavailable(Exception):
-    """A runtime that this driver cannot serve; the sentence lists those it can."""
+    """This driver cannot serve the runtime; the message lists the runtimes that it serves."""
 
 
 class StartFailed(Exception):
-    """A function server that did not come up; the sentence carries its last lines."""
+    """A function server did not start; the message contains its last lines of output."""
 
 
 class EngineAway(StartFailed):
-    """The container engine gives no answer, so that nothing was begun; it may when asked again."""
+    """The container engine does not answer, so nothing was started; a later attempt may succeed."""
 
 
 class BubblewrapUnusable(Exception):
-    """The program that the settings name cannot start sandboxes; the sentence says why."""
+    """The configured bubblewrap program cannot start sandboxes; the message says why."""
 
 
 class WorkFolderTaken(Exception):
-    """Another executor lives in the same work folder; a second one would clear it away under the first."""
+    """Another executor uses the same work folder; a second one would remove the first one's files."""
 
 
 class ExecutorMissing(Exception):
@@ -36,12 +36,12 @@ class ExecutorMissing(Exception):
 
 
 class SandboxLost(Exception):
-    """A build's sandbox went away in the middle, through nothing that the build did."""
+    """A build's sandbox disappeared while it ran, for no reason in the build."""
 
 
 class NoneFree(Exception):
-    """No instance came free within the start budget."""
+    """No instance became free within the time for a start."""
 
 
 class Unsuited(Exception):
-    """An idle function server that cannot become what was asked for, and is still idle."""
+    """An idle function server cannot be specialised for this deployment, and is still idle."""

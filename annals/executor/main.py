@@ -1,4 +1,4 @@
-"""Composes one executor from its configuration and runs it until it is told to stop."""
+"""Composes one executor from its configuration, and runs it until a signal stops it."""
 
 import asyncio
 import fcntl
@@ -56,13 +56,13 @@ class ExecutorProcess:
 
     @classmethod
     async def start(cls, config: ExecutorConfig) -> Self:
-        """An executor that listens, with the driver its configuration asks for."""
+        """Return an executor that listens, with the configured driver."""
         executor = cls(config, await choose(config))
         await executor.open()
         return executor
 
     async def open(self) -> None:
-        """Put away what a former life left, get the driver ready, and listen."""
+        """Move leftovers of an earlier process to the trash, open the driver, and listen."""
         self._lock = await asyncio.to_thread(_claim, self._config.work)
         await asyncio.to_thread(_clean, self._config.work)
         self._emptying = asyncio.create_task(Trash(self._config.work).run(), name="trash")
@@ -77,7 +77,7 @@ class ExecutorProcess:
         log.info("executor.ready", driver=self._driver.name, address=self.address, limits=self._driver.enforced())
 
     async def close(self) -> None:
-        """Stop listening, end everything that runs, within a few seconds."""
+        """Stop listening, and end all running work within a few seconds."""
         try:
             async with asyncio.timeout(STOP_SECONDS):
                 await self._server.close()
@@ -103,7 +103,7 @@ class ExecutorProcess:
 
 
 def _claim(work: Path) -> int:
-    """The handle whose lock says that this work folder is ours, for as long as it is open."""
+    """Lock the work folder; return the descriptor that holds the lock. Raises WorkFolderTaken."""
     work.mkdir(parents=True, exist_ok=True)
     fd = os.open(work / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -115,9 +115,9 @@ def _claim(work: Path) -> int:
 
 
 def _clean(work: Path) -> None:
-    """Put away what a former life left, whatever it is; the trash is emptied later.
+    """Move leftovers of an earlier process to the trash, which is emptied later.
 
-    The work folder holds nothing that must survive; sandboxed users pass through it, so it may be entered by all.
+    Nothing in the work folder must survive. Sandboxed users pass through it, so every user may enter it.
     """
     os.umask(0o022)
     trash = Trash(work)
@@ -128,7 +128,7 @@ def _clean(work: Path) -> None:
 
 
 async def choose(config: ExecutorConfig) -> Driver:
-    """The driver that the configuration asks for; `auto` takes docker where an engine answers that has images."""
+    """Return the configured driver. `auto` selects docker if a container engine answers and has images."""
     if config.driver == "docker":
         return DockerDriver(config)
     if config.driver == "auto" and await asyncio.to_thread(engine_problem, config) == "":
@@ -137,7 +137,7 @@ async def choose(config: ExecutorConfig) -> Driver:
 
 
 async def warn_about_isolation(driver: Driver, config: ExecutorConfig) -> None:
-    """Say at the start, and not only in the log of the first build, how isolation falls short on this host."""
+    """Log at the start how isolation is incomplete on this host, instead of only in the first build's log."""
     if not isinstance(driver, SandboxDriver):
         return
     program = await asyncio.to_thread(find, config.bwrap)
@@ -148,17 +148,17 @@ async def warn_about_isolation(driver: Driver, config: ExecutorConfig) -> None:
 
 
 async def serve(config: ExecutorConfig, *, meanwhile: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:
-    """Run an executor until SIGTERM or SIGINT; what goes on meanwhile begins when it listens, and is cancelled."""
+    """Run an executor until SIGTERM or SIGINT. `meanwhile` starts when it listens, and is cancelled at the end."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     executor = await ExecutorProcess.start(config)
-    going_on = asyncio.ensure_future(meanwhile()) if meanwhile else None
+    beside = asyncio.ensure_future(meanwhile()) if meanwhile else None
     try:
         await stop.wait()
     finally:
-        if going_on:
-            going_on.cancel()
+        if beside:
+            beside.cancel()
         await executor.close()
         log.info("executor.stopped")

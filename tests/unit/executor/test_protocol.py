@@ -23,7 +23,7 @@ from annals.domain.ports import (
 )
 from annals.executor.config import ExecutorConfig
 from annals.executor.wire.client import ExecutorClient, rank
-from annals.executor.wire.protocol import HEAD, VERSION, Kind, Status, encode, parse_address
+from annals.executor.wire.protocol import HEAD, VERSION, FrameKind, Status, encode, parse_address
 from annals.executor.wire.server import ExecutorServer
 from tests.unit.executor.certificates import certificates
 from tests.unit.executor.drivers import run
@@ -233,9 +233,9 @@ async def test_only_its_owner_reaches_the_socket(port: Port) -> None:
 @pytest.mark.parametrize(
     "sent",
     [
-        HEAD.pack(9, Kind.EXECUTE, 1),
-        HEAD.pack(10, Kind.HELLO, 1) + encode(VERSION + 1),
-        HEAD.pack(2**32 - 1, Kind.HELLO, 1),
+        HEAD.pack(9, FrameKind.EXECUTE, 1),
+        HEAD.pack(10, FrameKind.HELLO, 1) + encode(VERSION + 1),
+        HEAD.pack(2**32 - 1, FrameKind.HELLO, 1),
         b"GET / HTTP/1.1\r\nhost: x\r\n\r\n" * 10,
     ],
     ids=["no hello", "other version", "endless frame", "another protocol"],
@@ -261,7 +261,7 @@ async def test_tcp_without_certificates_is_refused(port: Port) -> None:
 
 @pytest.mark.parametrize("url", ["", "unix:relative", "tcp:nohost", "tcp::5", "http://x:1", "tcp:h:p"])
 def test_addresses_of_no_known_form_are_refused(url: str) -> None:
-    with pytest.raises(ValueError, match="no address"):
+    with pytest.raises(ValueError, match="not the address"):
         parse_address(url)
 
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from annals.executor.wire.running_jobs import Canceled, Jobs, Superseded
+from annals.executor.wire.running_jobs import Canceled, RunningJobs, Superseded
 
 NAME = ("project", "execution")
 
@@ -25,7 +25,7 @@ class Work:
         return "done"
 
 
-async def begun(jobs: Jobs[str], work: Work, epoch: int) -> "asyncio.Task[str]":
+async def begun(jobs: RunningJobs[str], work: Work, epoch: int) -> "asyncio.Task[str]":
     task = asyncio.create_task(jobs.run(NAME, epoch, work.run()))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -33,7 +33,7 @@ async def begun(jobs: Jobs[str], work: Work, epoch: int) -> "asyncio.Task[str]":
 
 
 async def test_work_answers_its_caller_and_is_forgotten() -> None:
-    jobs: Jobs[str] = Jobs()
+    jobs: RunningJobs[str] = RunningJobs()
     work = Work()
     task = await begun(jobs, work, 1)
     work.go.set()
@@ -43,7 +43,7 @@ async def test_work_answers_its_caller_and_is_forgotten() -> None:
 
 
 async def test_a_cancel_ends_the_work_before_it_returns() -> None:
-    jobs: Jobs[str] = Jobs()
+    jobs: RunningJobs[str] = RunningJobs()
     work = Work()
     task = await begun(jobs, work, 1)
 
@@ -54,11 +54,11 @@ async def test_a_cancel_ends_the_work_before_it_returns() -> None:
 
 
 async def test_there_is_nothing_to_cancel_under_an_unknown_name() -> None:
-    assert not await Jobs[str]().cancel(NAME)
+    assert not await RunningJobs[str]().cancel(NAME)
 
 
 async def test_a_newer_claim_ends_the_older_work_first() -> None:
-    jobs: Jobs[str] = Jobs()
+    jobs: RunningJobs[str] = RunningJobs()
     old, new = Work(), Work()
     first = await begun(jobs, old, 1)
     second = await begun(jobs, new, 2)
@@ -71,7 +71,7 @@ async def test_a_newer_claim_ends_the_older_work_first() -> None:
 
 
 async def test_an_older_or_equal_claim_is_refused() -> None:
-    jobs: Jobs[str] = Jobs()
+    jobs: RunningJobs[str] = RunningJobs()
     current = Work()
     task = await begun(jobs, current, 2)
     with pytest.raises(Superseded):
@@ -82,7 +82,7 @@ async def test_an_older_or_equal_claim_is_refused() -> None:
 
 
 async def test_a_caller_that_goes_away_takes_its_work_along() -> None:
-    jobs: Jobs[str] = Jobs()
+    jobs: RunningJobs[str] = RunningJobs()
     work = Work()
     task = await begun(jobs, work, 1)
     task.cancel()
