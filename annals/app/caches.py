@@ -1,11 +1,11 @@
-"""Bytes worth keeping between requests, bounded by their size."""
+"""A cache of byte strings that is shared between requests and bounded by its total size."""
 
 from collections import OrderedDict
 from collections.abc import Hashable
 
 
 class ByteCache:
-    """The least recently used go first once `most` bytes are held; values over `largest` are not kept."""
+    """Evicts the least recently used values over `most` bytes in total, and stores no value over `largest` bytes."""
 
     def __init__(self, most: int, *, largest: int = 64 * 1024) -> None:
         self._most, self._largest, self._size = most, largest, 0

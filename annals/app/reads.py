@@ -1,4 +1,4 @@
-"""Reading in company: what requests of one process want at the same time shares one trip and one snapshot."""
+"""Batched reads: reads that requests of one process start at the same time share one pipeline and one snapshot."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ from annals.store.postgres.connection import Step
 from annals.store.postgres.database import Connection, Database, Row
 
 BATCH = 256
-"""Most reads of one trip."""
+"""Largest number of reads in one pipeline."""
 
 GATHER_SECONDS = 0.002
-"""Seconds that a read waits for a running trip to end before it takes a connection of its own."""
+"""Seconds that a read waits for a running pipeline before it takes a connection of its own."""
 
 _BEGIN: Step = ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", ())
 _COMMIT: Step = ("COMMIT", ())
@@ -22,10 +22,10 @@ _POSITION = "SELECT coalesce(max(notification_id), 0) AS position FROM events"
 
 
 class Lookup(NamedTuple):
-    """A statement that serves many keys at once.
+    """A statement that looks up many keys at once.
 
-    It takes one array for each part of a key and returns `ord`, the key's number from 1, with every row. The rows of
-    one that is `first` are handed out before all others of their trip.
+    It takes one array for each part of a key. Each row it returns has `ord`, the number of its key, counted from 1. The
+    rows of a lookup with `first` are delivered before those of the other lookups in the same pipeline.
     """
 
     sql: str
@@ -41,7 +41,7 @@ class ReadResult(NamedTuple):
 
 
 class _Read:
-    """One statement of a batch, and everybody who waits for it."""
+    """One statement of a batch, and the futures of all callers that wait for its rows."""
 
     __slots__ = ("params", "sql", "waiting")
 
@@ -51,7 +51,7 @@ class _Read:
 
 
 class _Batch:
-    """What goes with the next trip; equal reads are one, keys of one lookup are one statement."""
+    """The reads of the next pipeline. Equal reads are sent once, and all keys of a lookup go in one statement."""
 
     def __init__(self) -> None:
         self.reads: list[_Read] = []
@@ -66,7 +66,7 @@ class _Batch:
             if read is None:
                 read = self._same[sql, params] = _Read(sql, params)
                 self.reads.append(read)
-        except TypeError:  # lists among the parameters: not worth comparing
+        except TypeError:  # lists among the parameters are not hashable: send the read on its own
             read = _Read(sql, params)
             self.reads.append(read)
         read.waiting.append(waiter)
@@ -81,13 +81,14 @@ class _Batch:
 
 
 def _retrieve(waiter: asyncio.Future[ReadResult]) -> None:
-    """Mark an exception as seen: a request that is refused for another reason awaits none of its lookups."""
+    """Mark an exception as retrieved: a request that fails for another reason does not await its lookups."""
     if not waiter.cancelled():
         waiter.exception()
 
 
 class BatchedReads:
-    """One per process; the first read of a quiet moment goes at once, those that come meanwhile go together."""
+    """One per process. The first read is sent at once if no pipeline runs; reads that arrive meanwhile are sent
+    together."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -98,14 +99,14 @@ class BatchedReads:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def rows(self, sql: str, params: tuple[Any, ...]) -> asyncio.Future[ReadResult]:
-        """Run a statement. The future raises StoreUnavailable, or what Postgres says of the statement."""
+        """Run a statement. The future raises StoreUnavailable, or the error that Postgres reports for the statement."""
         waiter: asyncio.Future[ReadResult] = self._loop.create_future()
         self._next.add(sql, params, waiter)
         self._arrived()
         return waiter
 
     def look_up(self, lookup: Lookup, *key: str) -> asyncio.Future[ReadResult]:
-        """The rows of one key. The future raises as that of `rows`."""
+        """Look up the rows of one key. The future raises the same errors as that of `rows`."""
         waiter: asyncio.Future[ReadResult] = self._loop.create_future()
         waiter.add_done_callback(_retrieve)
         self._next.add_key(lookup, key, waiter)
@@ -135,7 +136,7 @@ class BatchedReads:
     async def _run(self, batch: _Batch) -> None:
         try:
             await self._settle(batch)
-        except Exception as error:  # whoever waits hears it, whatever it is
+        except Exception as error:  # every waiting caller gets the error
             for waiter in batch.waiters():
                 if not waiter.done():
                     waiter.set_exception(error)
@@ -153,17 +154,17 @@ class BatchedReads:
                 except psycopg.errors.FeatureNotSupported:
                     if self._loop.time() > deadline:
                         raise
-                    await conn.close()  # its prepared statements are of before a migration: take another
+                    await conn.close()  # its prepared statements are from before a migration: take another connection
                 except psycopg.Error as error:
                     if not conn.closed:
                         return await _alone(conn, batch)
                     if self._loop.time() > deadline:
                         raise StoreUnavailable from error
-            await asyncio.sleep(0.02)  # a connection that died while idle: take another
+            await asyncio.sleep(0.02)  # the connection died while it was idle: take another
 
 
 async def _pipeline(conn: Connection, batch: _Batch) -> None:
-    """All reads in one snapshot."""
+    """Run all reads in one snapshot."""
     asked = sorted(batch.lookups.items(), key=lambda item: not item[0].first)
     lookups = [(lookup.sql, _arrays(lookup, keys)) for lookup, keys in asked]
     reads = [(read.sql, read.params) for read in batch.reads]
@@ -176,7 +177,7 @@ async def _pipeline(conn: Connection, batch: _Batch) -> None:
 
 
 async def _alone(conn: Connection, batch: _Batch) -> None:
-    """Each read in a snapshot of its own, so that a statement which fails fails alone."""
+    """Run each read in a snapshot of its own, so that a failing statement fails only its own callers."""
     await conn.rollback()
     for lookup, keys in sorted(batch.lookups.items(), key=lambda item: not item[0].first):
         try:

@@ -1,4 +1,4 @@
-"""What handlers work with; the composition root fills it once per process."""
+"""The dependencies of request handlers. The composition root fills them in once per process."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
@@ -36,13 +36,13 @@ from annals.vcs.client import Repositories
 from annals.vcs.locating import Locator
 
 CACHE_BYTES = 64 * 1024 * 1024
-"""Answers' parts that one process keeps."""
+"""Bytes of presented rows that one process caches."""
 
 
 class Services(msgspec.Struct, kw_only=True):
-    """One per process. `holder` names this process in the leases of what it runs itself.
+    """One per process. `holder` returns the name of this process in the leases of the executions that it runs.
 
-    `signing_secret` signs the keys of running code, `token_secret` the tokens of users, by project.
+    `signing_secret` returns the secret that signs a project's ephemeral keys, `token_secret` the one for user tokens.
     """
 
     settings: Settings
@@ -84,5 +84,5 @@ class Services(msgspec.Struct, kw_only=True):
 
 
 def offered(settings: Settings) -> tuple[dict[str, Runtime], dict[str, Specification]]:
-    """What this instance offers of runtimes and sizes."""
+    """Return the runtimes and specifications that this instance offers."""
     return allowed_runtimes(settings.runtimes), settings.specifications()

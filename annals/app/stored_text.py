@@ -1,4 +1,4 @@
-"""Logs as they were recorded, from a row or the blob that it names, or the sentence that stands for a damaged one."""
+"""Stored logs: read from a row, or from the blob that the row names. A sentence replaces damaged ones."""
 
 import structlog
 
@@ -11,9 +11,10 @@ log = structlog.get_logger(__name__)
 
 
 async def kept_text(call: Call, data: bytes | None, place: str | None, what: str) -> str | None:
-    """The text of a content, whose `place` is its digest and, behind a blank, its blob's key; None where none is kept.
+    """Return the text of a stored content, or None if there is none.
 
-    Raises ContentDamaged; `what` is how it names the content.
+    `location` holds the content's digest and, after a space, the key of its blob. Raises ContentDamaged, which calls
+    the content `noun`.
     """
     if place is None:
         return None
@@ -26,6 +27,6 @@ async def kept_text(call: Call, data: bytes | None, place: str | None, what: str
 
 
 def told_damage(damage: ContentDamaged) -> str:
-    """What is told in the place of a text, beside all that is whole."""
+    """Return the sentence that an answer shows in place of a damaged text, next to everything that is intact."""
     log.error("content_damaged", error=str(damage))
     return f"[ERROR] {damage}"

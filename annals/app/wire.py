@@ -1,4 +1,4 @@
-"""How values look on the wire."""
+"""Helpers that encode values for answers."""
 
 from typing import Any
 
@@ -12,15 +12,15 @@ encode = msgspec.json.Encoder().encode
 
 
 def joined(name: str, total: int, rows: list[bytes]) -> bytes:
-    """A list of rows that are JSON already."""
+    """Return the JSON of a list, made from rows that are JSON already."""
     return b'{"total":%d,"%b":[%b]}' % (total, name.encode(), b",".join(rows))
 
 
 def fields_of(struct: type[msgspec.Struct]) -> dict[str, str]:
-    """A model's wire names, by field."""
+    """Return a model's wire names by field name."""
     return {field.name: field.encode_name for field in msgspec.structs.fields(struct)}
 
 
 def unset_unless(shown: bool, value: Any) -> Any:
-    """The value where this generation shows it; unset fields are left out of the answer."""
+    """Return the value if this API version shows it. Unset fields are left out of the answer."""
     return value if shown else msgspec.UNSET

@@ -1,4 +1,4 @@
-"""The API's composition root: everything a process works with, opened in order and closed in reverse."""
+"""The API's composition root: opens the dependencies of a process in order and closes them in reverse."""
 
 import asyncio
 import contextlib
@@ -50,18 +50,19 @@ from annals.vcs.locating import Locator
 
 
 class RemoteExecutor(Executor, Protocol):
-    """An executor that also says how it does, by address; a sentence stands for one that is away."""
+    """An executor that also reports its status by address. A sentence takes the place of an executor that does not
+    answer."""
 
     async def status(self) -> Mapping[str, Any]: ...
 
 
 STATEMENT_SECONDS = 15
-"""How long one query of a client may keep Postgres busy."""
+"""Seconds that one query of a client may run in Postgres."""
 
 
 @asynccontextmanager
 async def open_executor(settings: Settings) -> AsyncIterator[ExecutorClient]:
-    """Where code runs; connections are made when they are needed."""
+    """Open the client of the executors. It connects when a connection is needed."""
     files = (settings.tls_certificate_file, settings.tls_key_file, settings.tls_authority_file)
     tls = Tls(certificate=files[0], key=files[1], authority=files[2]) if all(files) else None
     client = ExecutorClient(settings.executor_urls, tls, silence_seconds=settings.lease_s)
@@ -73,7 +74,7 @@ async def open_executor(settings: Settings) -> AsyncIterator[ExecutorClient]:
 
 @asynccontextmanager
 async def open_services(settings: Settings, executor: RemoteExecutor, metrics: Metrics) -> AsyncIterator[Services]:
-    """Open what the edge needs over a migrated database; `executor` stays the caller's."""
+    """Open the dependencies of the edge over a migrated database. The caller keeps ownership of `executor`."""
     async with contextlib.AsyncExitStack() as stack:
         database = await _database(settings)
         stack.push_async_callback(database.close)
@@ -137,7 +138,7 @@ async def _database(settings: Settings) -> Database:
 
 @asynccontextmanager
 async def _present(database: Database, settings: Settings) -> AsyncIterator[ProcessLease]:
-    """This process's lease: what it runs is taken up by others once it stops beating."""
+    """Hold this process's lease. Other processes take over its executions once the lease stops being renewed."""
     process_lease = ProcessLease(Leases(database), "api", lease_seconds=settings.lease_s)
     await process_lease.enter()
     beating = asyncio.create_task(process_lease.run())

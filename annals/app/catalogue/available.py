@@ -1,4 +1,4 @@
-"""Which runtimes work on this instance: those that an executor serves, whatever the catalogue offers."""
+"""The runtimes that work on this instance: those of the catalogue that an executor serves."""
 
 import asyncio
 import time
@@ -8,13 +8,14 @@ from typing import Any
 from annals.domain.runtimes import RUNTIMES, split
 
 FRESH_SECONDS = 10.0
-"""How long an answer of the executors is used again."""
+"""Seconds for which an answer of the executors is used again."""
 
 ANSWER_SECONDS = 2.0
 
 
 class Available:
-    """Asks the executors at most every FRESH_SECONDS; `ask` gives a sentence in place of one that is away."""
+    """Asks the executors at most every FRESH_SECONDS. `ask` returns a sentence in place of an executor that is
+    unreachable."""
 
     def __init__(self, ask: Callable[[], Awaitable[Mapping[str, Any]]]) -> None:
         self._ask = ask
@@ -23,12 +24,12 @@ class Available:
         self._asking = asyncio.Lock()
 
     async def runtimes(self) -> frozenset[str] | None:
-        """The ids that an executor can build and run; None where no executor answers."""
+        """Return the ids that an executor can build and run, or None if no executor answers."""
         known = await self._now()
         return None if known is None else known[0]
 
     async def lack(self, runtime: str) -> str:
-        """Why a runtime does not work here, empty where it does or no executor answers."""
+        """Return why a runtime does not work here. The text is empty if it works or if no executor answers."""
         known = await self._now()
         if known is None or runtime in known[0]:
             return ""

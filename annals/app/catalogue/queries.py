@@ -1,4 +1,4 @@
-"""Runtimes and the bundled index of templates, within what an instance offers."""
+"""Queries that read runtimes and the bundled index of templates, limited to what the instance offers."""
 
 from collections.abc import Collection, Sequence
 from functools import lru_cache
@@ -21,14 +21,14 @@ def _index() -> tuple[TemplateModel, ...]:
 
 @lru_cache(maxsize=4)
 def runtimes(offered: frozenset[str]) -> bytes:
-    """The runtimes that are offered, as their list's JSON."""
+    """Return the offered runtimes as the JSON of their list."""
     rows = [runtime(known) for known in RUNTIMES.values() if known.id in offered]
     return encode(RuntimeListModel(len(rows), rows))
 
 
 @lru_cache(maxsize=4)
 def templates(offered: frozenset[str]) -> tuple[TemplateModel, ...]:
-    """All templates in the catalogue's order, with the runtimes of theirs that are offered."""
+    """Return all templates in the catalogue's order, with those of their runtimes that are offered."""
     return tuple(
         msgspec.structs.replace(entry, runtimes=[one for one in entry.runtimes if one.name in offered])
         for entry in _index()
@@ -38,7 +38,7 @@ def templates(offered: frozenset[str]) -> tuple[TemplateModel, ...]:
 def matching(
     all_of: Sequence[TemplateModel], *, use_cases: Collection[str], runtime_ids: Collection[str]
 ) -> list[TemplateModel]:
-    """Templates with at least one of the use cases and one of the runtimes; an empty filter passes all."""
+    """Return templates with one of the use cases and one of the runtimes. An empty filter matches all."""
     return [
         entry
         for entry in all_of

@@ -1,4 +1,4 @@
-"""The models of what an instance offers."""
+"""The wire models of runtimes, specifications and templates."""
 
 from typing import Any
 
@@ -95,7 +95,7 @@ def specification(known: catalogue.Specification) -> SpecificationModel:
 
 
 def template(entry: dict[str, Any]) -> TemplateModel:
-    """An entry of the index."""
+    """Return the model of an entry of the index."""
     return TemplateModel(
         icon=entry["icon"],
         id=entry["id"],

@@ -1,4 +1,4 @@
-"""Reading checkpoints and making proofs from the seal's tree."""
+"""Queries that read checkpoints and make proofs from the seal's tree."""
 
 import asyncio
 from typing import NamedTuple
@@ -28,7 +28,7 @@ LIST = schema(
 
 
 class Inclusion(NamedTuple):
-    """That an event is the tree's leaf `leaf`: its bytes, and the path to the checkpoint's root."""
+    """The proof that an event is the leaf `leaf` of the tree: its bytes, and the path to the checkpoint's root."""
 
     row: StoredRow
     leaf: int
@@ -45,7 +45,7 @@ class Inclusion(NamedTuple):
 
 
 class Consistency(NamedTuple):
-    """That a checkpoint's log is the beginning of a later one's."""
+    """The proof that a checkpoint's log is the beginning of a later checkpoint's log."""
 
     former: Row
     later: Row
@@ -58,7 +58,7 @@ async def read_checkpoints(call: Call, page: Page, *, counted: bool) -> PageRows
 
 
 async def checkpoint(call: Call, size: int | None) -> Row:
-    """The checkpoint of a size, or the newest. Raises CheckpointNotFound."""
+    """Return the checkpoint of a size, or the newest. Raises CheckpointNotFound."""
     name = "checkpoint" if size is not None else "newest_checkpoint"
     row = await call.services.database.row(SEAL[name], {"size": size})
     if row is None:
@@ -67,7 +67,10 @@ async def checkpoint(call: Call, size: int | None) -> Row:
 
 
 async def inclusion(call: Call, position: int, size: int | None) -> Inclusion:
-    """Raises EventNotFound for another project's as well, CheckpointNotFound, EventNotSealed."""
+    """Return the proof that a checkpoint covers an event.
+
+    Raises EventNotFound, also for an event of another project, CheckpointNotFound, EventNotSealed.
+    """
     proofs: Proofs = call.services.proofs
     row = await proofs.row(position)
     if row is None or project_of(row.stream) != call.project_id or position < await call.incarnation():
@@ -79,7 +82,7 @@ async def inclusion(call: Call, position: int, size: int | None) -> Inclusion:
 
 
 async def consistency(call: Call, former: int, later: int | None) -> Consistency:
-    """Raises CheckpointNotFound."""
+    """Return the proof that one checkpoint extends another. Raises CheckpointNotFound."""
     one, other = await asyncio.gather(checkpoint(call, former), checkpoint(call, later))
     first, second = sorted((one, other), key=lambda row: int(row["size"]))
     return Consistency(first, second, await call.services.proofs.nodes.consistency(first["size"], second["size"]))

@@ -1,4 +1,4 @@
-"""Checkpoints and proofs on the wire; hashes are in base64, as notes have them."""
+"""The wire models of checkpoints and proofs. Hashes are in base64, as in notes."""
 
 import base64
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from annals.store.postgres.database import Row
 
 
 class CheckpointModel(msgspec.Struct):
-    """`size` events up to `position` have this root; `note` says so over the log's signature."""
+    """`size` events up to `position` have this root. `note` says so and is signed with the log's key."""
 
     id: str = msgspec.field(name="$id")
     created_at: str = msgspec.field(name="$createdAt")
@@ -23,7 +23,7 @@ class CheckpointModel(msgspec.Struct):
 
 
 class ProofModel(msgspec.Struct, rename="camel"):
-    """`leaf` holds every byte of the event that is sealed; hashed, and with `hashes`, it leads to the root."""
+    """`leaf` holds all sealed bytes of the event. Its hash, together with `hashes`, leads to the root."""
 
     position: int
     leaf_index: int
@@ -34,7 +34,7 @@ class ProofModel(msgspec.Struct, rename="camel"):
 
 
 class JoinedModel(msgspec.Struct):
-    """`hashes` prove that the log of `from` is the beginning of that of `to`."""
+    """`hashes` prove that the log of `from` is the beginning of the log of `to`."""
 
     former: CheckpointModel = msgspec.field(name="from")
     later: CheckpointModel = msgspec.field(name="to")

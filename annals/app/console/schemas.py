@@ -1,4 +1,4 @@
-"""The console's models."""
+"""The wire models of the console."""
 
 import msgspec
 

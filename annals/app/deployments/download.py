@@ -1,4 +1,4 @@
-"""Downloads of sources and build outputs, whole or by range."""
+"""Downloads of sources and build outputs, as a whole or by range."""
 
 from annals.app.deployments.ranges import parse_range
 from annals.app.edge.answers import Answer
@@ -10,7 +10,7 @@ from annals.store.postgres.database import Row
 
 
 async def download(call: Call, row: Row, kind: str) -> Answer:
-    """A deployment's file. Raises DeploymentNotFound when there is none (any more), RangeInvalid, ContentDamaged."""
+    """Return a deployment's file. Raises DeploymentNotFound if it has none (any more), RangeInvalid, ContentDamaged."""
     kept = await _kept(call, row, kind)
     name, content_type = _named(call, row["deployment_id"], kind, kept.key)
     headers = [
@@ -41,7 +41,7 @@ async def _kept(call: Call, row: Row, kind: str) -> RecordedBlob:
 
 
 def _named(call: Call, deployment_id: str, kind: str, key: str) -> tuple[str, bytes]:
-    """File name and type, by generation."""
+    """Return the file name and content type for the caller's API version."""
     if kind == "output" and call.api_version.newest:
         return f"{deployment_id}-output-{key.rpartition('/')[2]}", b"application/octet-stream"
     return f"{deployment_id}-{kind}.tar.gz", b"application/gzip"

@@ -1,4 +1,4 @@
-"""A build's log as it grows: server-sent events that end with the build."""
+"""A build's log as server-sent events, which end with the build."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,23 +12,24 @@ from annals.domain.deployment import OPEN
 from annals.store.postgres.database import Row
 
 PAUSE = 0.2
-"""Seconds between looks at a running build."""
+"""Seconds between two reads of a running build."""
 
 SILENCE = 15.0
-"""Seconds after which a comment shows that the connection still is one."""
+"""Seconds without an event after which a comment shows that the connection is alive."""
 
 
 class BuildEnded(msgspec.Struct):
-    """The last event's data."""
+    """The data of the last event."""
 
     status: str
 
 
 async def follow(call: Call, row: Row) -> AsyncIterator[bytes]:
-    """Events `log` with new text as a JSON string, then one `end` with the status.
+    """Yield an event `log` with each new piece of text as a JSON string, then one event `end` with the status.
 
-    Each id is the attempt and the characters told of it; `Last-Event-ID` goes on from there. When the text is no
-    longer the one that was told (another attempt, or a log whose beginning was cut), it is told anew from its start.
+    An event's id holds the build attempt and the number of characters sent so far; `Last-Event-ID` resumes from there.
+    If the text no longer begins with the text that was sent (a new attempt, or a log that was cut), it is sent again
+    from its start.
     """
     deployment_id = row["deployment_id"]
     epoch, told = _resumed(call)
@@ -59,7 +60,7 @@ async def follow(call: Call, row: Row) -> AsyncIterator[bytes]:
 
 
 def _after(text: str, shown: str | None) -> str:
-    """What of the text was not shown yet; a log that is kept for good may have lost blanks before its last line."""
+    """Return the part of the text that was not sent yet. A stored log may have lost spaces before its last line."""
     for known in (shown, shown and shown.rstrip()):
         if known and text.startswith(known):
             return text[len(known) :]
@@ -67,7 +68,7 @@ def _after(text: str, shown: str | None) -> str:
 
 
 def _resumed(call: Call) -> tuple[int, int]:
-    """Attempt and characters that the client has; nothing when it says none that make sense."""
+    """Return the attempt and the number of characters that the client has, or zeros if it sent no valid id."""
     epoch, _, told = call.header(b"last-event-id").partition("-")
     if epoch.isdecimal() and told.isdecimal() and len(epoch) < 10 and len(told) < 10:
         return int(epoch), int(told)

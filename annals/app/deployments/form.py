@@ -1,4 +1,4 @@
-"""An upload's multipart form, read while it arrives: fields are kept, the file goes straight to where it is stored."""
+"""Reads the multipart form of an upload as it arrives: fields are collected, the file is streamed to its store."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -14,17 +14,17 @@ FIELDS_LIMIT = 256 * 1024
 """Most bytes of all fields together."""
 
 MOST_SKIPPED = 64 * 1024 * 1024
-"""Most bytes of a file nobody wanted that are read all the same, so that its sender hears why."""
+"""Most bytes of an unwanted file that are read and dropped, so that the client receives the answer."""
 
 _Events = AsyncIterator["MultipartSegment | bytes | bytearray | None"]
 Keep = Callable[[str, AsyncIterator[bytes]], Awaitable[None]]
-"""Takes a file's name and its content; what it leaves unread is skipped."""
+"""Takes a file's name and content. Bytes that it does not read are skipped."""
 
 
 async def read_form(content_type: str, pieces: AsyncIterator[bytes], keep: Keep) -> dict[str, Any]:
-    """The fields of a form; each part `code` that is a file is handed to `keep` as it arrives.
+    """Return the fields of a form. Each part `code` that is a file is handed to `keep` as it arrives.
 
-    Raises FileInvalid when the form ends before its file does, ArgumentInvalid for too many or too large fields.
+    Raises FileInvalid if the form ends before its file does, and ArgumentInvalid for too many or too large fields.
     """
     _, options = parse_options_header(content_type)
     fields: list[tuple[str, str | bytes]] = []
@@ -68,7 +68,7 @@ async def _events(boundary: str, pieces: AsyncIterator[bytes]) -> _Events:
 
 
 async def _content(events: _Events) -> AsyncIterator[bytes]:
-    """The rest of the part that has just begun."""
+    """Yield the rest of the part that has just begun."""
     async for event in events:
         if event is None:
             return

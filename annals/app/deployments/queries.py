@@ -1,4 +1,4 @@
-"""Reading deployments, their logs included."""
+"""Queries that read deployments with their build logs."""
 
 import asyncio
 
@@ -25,7 +25,7 @@ _LOGS = QUERIES["logs"].format(kept_log=QUERIES["kept_log"])
 ONE = Lookup(QUERIES["deployments"].format(logs=_LOGS), 2)
 FUNCTION = Lookup(QUERIES["functions"], 2)
 SOURCE_SIZE = "greatest(source_size, upload_size)"
-"""A source's bytes, those that its first chunk declared while others are still to come."""
+"""A source's size in bytes. Until all chunks have arrived it is the size that the first chunk declared."""
 
 LIST = schema(
     "deployments",
@@ -48,7 +48,8 @@ OF_FUNCTION = (
 
 
 class DeploymentOwner(msgspec.Struct, frozen=True):
-    """What a new deployment takes from its function; `incarnation` is the position of the function's creation."""
+    """The fields that a new deployment takes from its function. `incarnation` is the position of the function's
+    creation."""
 
     incarnation: int
     entrypoint: str
@@ -61,7 +62,7 @@ class DeploymentOwner(msgspec.Struct, frozen=True):
 
 
 async def read_owner(call: Call, function_id: str) -> DeploymentOwner:
-    """Raises FunctionNotFound."""
+    """Return the fields that a new deployment takes from a function. Raises FunctionNotFound."""
     found = await call.services.reads.look_up(FUNCTION, call.project_id, function_id)
     call.seen(found.position)
     if not found.rows:
@@ -72,14 +73,14 @@ async def read_owner(call: Call, function_id: str) -> DeploymentOwner:
 
 
 async def find_row(call: Call, deployment_id: str) -> Row | None:
-    """A deployment of any function, with its log columns."""
+    """Return a deployment of any function with its log columns, or None."""
     found = await call.services.reads.look_up(ONE, call.project_id, deployment_id)
     call.seen(found.position)
     return found.rows[0] if found.rows else None
 
 
 async def read_row(call: Call, function_id: str, deployment_id: str) -> Row:
-    """A function's deployment. Raises FunctionNotFound, DeploymentNotFound."""
+    """Return a function's deployment. Raises FunctionNotFound, DeploymentNotFound."""
     row = await within(call, function_id, find_row(call, deployment_id))
     if row is None or row["function_id"] != function_id:
         raise DeploymentNotFound
@@ -87,7 +88,7 @@ async def read_row(call: Call, function_id: str, deployment_id: str) -> Row:
 
 
 async def read_deployments(call: Call, function_id: str, page: Page, searched: str | None, *, counted: bool) -> bytes:
-    """A page of a function's deployments as its JSON. Raises FunctionNotFound, and QueryInvalid for any search."""
+    """Return a page of a function's deployments as JSON. Raises FunctionNotFound, and QueryInvalid for any search."""
     if searched is not None:
         await within(call, function_id, asyncio.sleep(0))
         raise QueryInvalid("Deployments cannot be searched: they have no full-text index.")
@@ -100,20 +101,21 @@ async def read_deployments(call: Call, function_id: str, page: Page, searched: s
 
 
 async def present_row(call: Call, row: Row) -> bytes:
-    """A row as the deployment's JSON; one that an append returned has no log columns, and reads them if it may have."""
+    """Return a row as the deployment's JSON. A row from an append has no log columns: they are read if there can be a
+    log."""
     if "log_pieces" not in row and row["epoch"]:
         row = await find_row(call, row["deployment_id"]) or row
     return encode(schemas.present(row, await told_log(call, row), call.api_version))
 
 
 async def read_log(call: Call, row: Row) -> str:
-    """What the row's log columns hold. Raises ContentDamaged."""
+    """Return the text of the row's log columns. Raises ContentDamaged."""
     text = await kept_text(call, row.get("log_data"), row.get("log_place"), f"The build log of {row['stream_id']}")
     return row.get("log_pieces") or "" if text is None else text
 
 
 async def told_log(call: Call, row: Row) -> str:
-    """The same, for who is told of damage in its place."""
+    """Return the text of the row's log columns, or a sentence that says that it is damaged."""
     try:
         return await read_log(call, row)
     except ContentDamaged as damage:
@@ -121,6 +123,6 @@ async def told_log(call: Call, row: Row) -> str:
 
 
 async def present_whole(call: Call, row: Row, select: frozenset[str] | None = None) -> bytes:
-    """A row with its log columns as the deployment's JSON, or those of its fields that were selected."""
+    """Return a row with its log columns as the deployment's JSON, or only the selected fields."""
     deployment = schemas.present(row, await told_log(call, row), call.api_version)
     return encode(deployment if select is None else schemas.selected(deployment, select))

@@ -1,4 +1,4 @@
-"""Byte ranges: of a chunk that is uploaded, and of a file that is downloaded."""
+"""Byte ranges of uploaded chunks and of downloads."""
 
 import re
 from typing import NamedTuple
@@ -6,10 +6,10 @@ from typing import NamedTuple
 from annals.app.edge.errors import ContentRangeInvalid, RangeInvalid
 
 CHUNK = 5 * 1024 * 1024
-"""The size of every chunk but the last."""
+"""The size of every chunk except the last."""
 
 OPEN_END = 10 * 1024 * 1024
-"""How much an open-ended range is answered with at most."""
+"""Most bytes that answer an open-ended range."""
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,15})-([0-9]{1,15})/([0-9]{1,15})", re.ASCII)
 _TOTAL = re.compile(r"bytes [0-9]{1,30}-[0-9]{1,30}/([0-9]{1,30})", re.ASCII)
@@ -18,7 +18,7 @@ _RANGE = re.compile(r"bytes=([0-9]{1,15})-([0-9]{0,15})", re.ASCII)
 
 
 class UploadChunk(NamedTuple):
-    """One chunk of an upload of `size` bytes: its number from 0, and how many there are in all."""
+    """One chunk of an upload of `size` bytes: its number, counted from 0, and the number of all chunks."""
 
     number: int
     parts: int
@@ -27,13 +27,13 @@ class UploadChunk(NamedTuple):
 
 
 def total_of(header: str) -> int:
-    """The total that a Content-Range declares, whatever range it names; 0 for a header that is none."""
+    """Return the total that a Content-Range declares with any range, or 0 for an invalid header."""
     match = _TOTAL.fullmatch(header.strip())
     return int(match[1]) if match else 0
 
 
 def parse_chunk(header: str) -> UploadChunk | None:
-    """What a Content-Range says; None for one that covers everything, which is a normal upload.
+    """Return the chunk that a Content-Range names, or None if it covers the whole file: that is a plain upload.
 
     Raises ContentRangeInvalid.
     """
@@ -52,9 +52,9 @@ def parse_chunk(header: str) -> UploadChunk | None:
 
 
 def asked_range(header: str, size: int) -> tuple[int, int] | None:
-    """First byte and the one after the last of what RFC 9110 calls one range; None for all that is none.
+    """Return the first byte and the byte after the last of a single range (RFC 9110), or None for any other header.
 
-    Raises RangeInvalid for one that lies behind the end.
+    Raises RangeInvalid for a range that lies after the end.
     """
     match = _ANY_RANGE.fullmatch(header.strip())
     if match is None or not (match[1] or match[2]) or (match[1] and match[2] and int(match[1]) > int(match[2])):
@@ -67,7 +67,10 @@ def asked_range(header: str, size: int) -> tuple[int, int] | None:
 
 
 def parse_range(header: str, size: int) -> tuple[int, int]:
-    """First and last byte of a download's range. Raises RangeInvalid; a range of one byte is refused by contract."""
+    """Return the first and the last byte of a download's range.
+
+    Raises RangeInvalid, also for a range of one byte: the contract requires that.
+    """
     match = _RANGE.fullmatch(header.strip())
     if match is None:
         raise RangeInvalid

@@ -1,4 +1,4 @@
-"""Receiving an upload: the file is stored while its form arrives, and judged once all of the form is known."""
+"""Receives an upload: the file is stored while its form arrives, and validated once the whole form is known."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -25,7 +25,7 @@ CREATE = Parameters(
 
 
 class Reception:
-    """One request to create a deployment; what goes wrong with its file is told in the contract's order."""
+    """One request to create a deployment. Problems with its file are reported in the contract's order."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
@@ -40,10 +40,7 @@ class Reception:
         self._limit = call.services.settings.upload_limit_bytes or None
 
     async def receive(self) -> tuple[uploads.Upload, Blob | UploadChunk]:
-        """What the deployment is to be made of: a stored source, or a part of one. Raises the first refusal.
-
-        Then no file is left behind.
-        """
+        """Return the upload and its stored source or chunk. Raises the first error, and leaves no file behind then."""
         await self._prepare()
         try:
             values = CREATE.parse({**await self._fields(), **self._call.path_values})
@@ -59,7 +56,7 @@ class Reception:
         return upload, self._source
 
     async def _prepare(self) -> None:
-        """What can be known before the body arrives."""
+        """Check everything that can be checked before the body arrives."""
         try:
             Uid().parse(self._function_id)
             self._owner = await queries.read_owner(self._call, self._function_id)
@@ -111,7 +108,7 @@ class Reception:
             self._file_refused = refused
 
     def _judge(self, values: dict[str, Any]) -> uploads.Upload:
-        """In the contract's order (http-api.md 7.13)."""
+        """Return the upload, or raise the first error in the contract's order (http-api.md 7.13)."""
         owner = self._owner
         if owner is None:
             raise FunctionNotFound

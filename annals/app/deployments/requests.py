@@ -1,4 +1,4 @@
-"""Deployments whose source a worker fetches: of a template, of the function's repository, and those asked for again."""
+"""Deployments whose source a worker fetches: from a template, from the function's repository, or from either again."""
 
 from typing import Any
 
@@ -21,11 +21,14 @@ from annals.vcs.locating import template_origin
 log = structlog.get_logger(__name__)
 
 LOOK_UP_SECONDS = 10.0
-"""How long an answer waits for the repository's host; what it would have told is told by the worker then."""
+"""Seconds that an answer waits for the repository's host. After that the worker looks the commit up."""
 
 
 async def from_template(call: Call) -> Row:
-    """That of a connected function is committed to its repository first (http-api.md 7.15). Raises FunctionNotFound."""
+    """Deploy a template. A connected function's template is committed to its repository first (http-api.md 7.15).
+
+    Raises FunctionNotFound.
+    """
     values = call.values
     owner = await read_owner(call, values["functionId"])
     remote = Remote(
@@ -43,7 +46,10 @@ async def from_template(call: Call) -> Row:
 
 
 async def from_repository(call: Call) -> Row:
-    """Raises FunctionNotFound, InstallationNotFound, ProviderRepositoryNotFound."""
+    """Deploy a reference of the function's repository.
+
+    Raises FunctionNotFound, InstallationNotFound, ProviderRepositoryNotFound.
+    """
     values = call.values
     owner = await read_owner(call, values["functionId"])
     await require_installation(call, owner.installation_id)
@@ -55,14 +61,14 @@ async def from_repository(call: Call) -> Row:
 
 
 async def first(call: Call, function_id: str) -> None:
-    """The deployment by which a function's first connection to a repository begins."""
+    """Request the first deployment of a function that has just been connected to a repository."""
     owner = await read_owner(call, function_id)
     remote, origin = connected(owner, "branch", owner.provider_branch)
     await request(call, function_id, owner, remote, origin, activate=True, deployment_id=generate_id())
 
 
 async def again(call: Call, deployment_id: str, owner: DeploymentOwner, *, activate: bool) -> Row:
-    """The same once more, for a deployment whose source never came. Raises DeploymentNotFound if it was uploaded."""
+    """Fetch a deployment's source again, which never arrived. Raises DeploymentNotFound if it was uploaded."""
     former = await call.services.log.load(Deployment.key(call.project_id, deployment_id))
     if not isinstance(former, Deployment) or former.remote is None:
         raise DeploymentNotFound
@@ -72,7 +78,7 @@ async def again(call: Call, deployment_id: str, owner: DeploymentOwner, *, activ
 
 
 def connected(owner: DeploymentOwner, kind: Any, reference: str) -> tuple[Remote, Origin]:
-    """A reference of a function's repository, and what is known of it so far."""
+    """Return a reference of a function's repository, and the parts of its origin that are known already."""
     repository_owner, _, name = owner.provider_repository_id.rpartition("/")
     remote = Remote(
         installation_id=owner.installation_id,
@@ -105,9 +111,9 @@ async def request(
     deployment_id: str = "",
     meta: Meta | None = None,
 ) -> Row:
-    """Record what is to be fetched and built; an id that is there already records nothing.
+    """Record a source to fetch and build. An id that exists already records nothing.
 
-    Raises FunctionNotFound when the function went meanwhile.
+    Raises FunctionNotFound if the function was deleted meanwhile.
     """
     deployment_id = deployment_id or call.new_id()
     recorded = await call.services.log.run(
@@ -135,7 +141,8 @@ async def request(
 
 
 async def _looked_up(call: Call, remote: Remote, origin: Origin) -> tuple[Remote, Origin]:
-    """The commit that is meant, where the host tells it in time; what is built is then that very commit."""
+    """Return the commit that a reference names, if the host answers in time. The worker then builds exactly that
+    commit."""
     try:
         wanted = await call.services.locator.request(call.project_id, remote, origin)
         found = await call.services.repositories.look_up(wanted, seconds=LOOK_UP_SECONDS)

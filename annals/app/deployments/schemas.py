@@ -1,4 +1,4 @@
-"""The deployment model, in every generation's shape."""
+"""The wire model of deployments, for every API version."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ MOST_LOG_CHARACTERS = 1_000_000
 
 
 class DeploymentModel(msgspec.Struct, rename="camel", kw_only=True):
-    """One deployment; `buildId` and screenshots are of other times and products."""
+    """One deployment. `buildId` and the screenshots are part of the contract and always empty."""
 
     id: str = msgspec.field(name="$id")
     created_at: str = msgspec.field(name="$createdAt")
@@ -47,15 +47,15 @@ class DeploymentModel(msgspec.Struct, rename="camel", kw_only=True):
 
 
 FIELDS = frozenset(field.encode_name for field in msgspec.structs.fields(DeploymentModel))
-"""What `select` may name."""
+"""The fields that `select` may name."""
 
 _PROVIDER = tuple(name for name in DeploymentModel.__struct_fields__ if name.startswith("provider_"))
 
 
 def present(row: Mapping[str, Any], log: str, api_version: ApiVersion) -> DeploymentModel:
-    """A row of `deployments` with its log."""
+    """Return the model of a row of `deployments` with its log."""
     later = not api_version.former_names
-    source_size = max(row["source_size"], row["upload_size"])  # the latter is known from the first chunk on
+    source_size = max(row["source_size"], row["upload_size"])  # `upload_size` is known from the first chunk on
     return DeploymentModel(
         id=row["deployment_id"],
         created_at=wire_date(row["created_at"]),
@@ -79,6 +79,6 @@ def present(row: Mapping[str, Any], log: str, api_version: ApiVersion) -> Deploy
 
 
 def selected(deployment: DeploymentModel, names: frozenset[str]) -> dict[str, Any]:
-    """The fields that were selected, and those that begin with `$`."""
+    """Return the selected fields and those that begin with `$`."""
     fields: dict[str, Any] = msgspec.to_builtins(deployment)
     return {name: value for name, value in fields.items() if name.startswith("$") or name in names}

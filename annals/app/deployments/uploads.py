@@ -1,5 +1,8 @@
-"""Uploads: whole ones and chunked ones. Parts lie in the blob store, what is known of them in the log, so that any
-process can take any chunk, in any order, and go on after a restart."""
+"""Whole and chunked uploads.
+
+Parts are kept in the blob store and their state in the log, so that any process can take any chunk in any order, also
+after a restart.
+"""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -23,7 +26,7 @@ _CONTRADICTION = "Chunks of files of different sizes were sent under this id. Se
 
 
 class Upload(msgspec.Struct, kw_only=True):
-    """What a new deployment is made from."""
+    """The parameters of a new deployment."""
 
     function_id: str
     owner: queries.DeploymentOwner
@@ -34,7 +37,7 @@ class Upload(msgspec.Struct, kw_only=True):
     activate: bool
 
     def recorded_events(self, call: Call, size: int) -> dict[str, Any]:
-        """The arguments of the commands that begin a deployment."""
+        """Return the arguments of the commands that create a deployment."""
         return {
             "project_id": call.project_id,
             "function_id": self.function_id,
@@ -49,14 +52,14 @@ class Upload(msgspec.Struct, kw_only=True):
 
 
 def too_large(call: Call) -> FileTooLarge:
-    """The refusal of a file over the limit, by its generation's type."""
+    """Return the error for a file over the limit, with the type of the caller's API version."""
     limit = call.services.settings.upload_limit_bytes
     kind = FileTooLarge if call.api_version.newest else FileTooLargeFormerly
     return kind(f"The file is larger than the {limit} bytes that this instance allows.")
 
 
 async def create(call: Call, upload: Upload, source: Blob, *, duplicate_of: str = "") -> Row:
-    """A deployment whose source is stored. Raises FunctionNotFound when the function went meanwhile."""
+    """Create a deployment whose source is stored. Raises FunctionNotFound if the function was deleted meanwhile."""
     try:
         recorded = await call.services.log.run(
             create_deployment,
@@ -78,7 +81,7 @@ async def keep_chunk(
 ) -> None:
     """Store one part, unless the upload is complete already.
 
-    Raises DeploymentNotFound for an id of another function, ContentRangeInvalid for a part of another length.
+    Raises DeploymentNotFound for an id of another function, and ContentRangeInvalid for a part of another length.
     """
     blobs, row = call.services.blobs, await queries.find_row(call, deployment_id)
     if row is not None and row["function_id"] != function_id:
@@ -93,31 +96,31 @@ async def keep_chunk(
         raise ContentRangeInvalid(f"The chunk has {stored.size} bytes where its range says {chunk.length}.")
     now = await queries.find_row(call, deployment_id)
     if (now is not None and now["source_key"]) or (row is not None and _life(now) != _life(row)):
-        await blobs.delete(stored.key)  # late: it would become a part of whatever is uploaded under this id next
+        await blobs.delete(stored.key)  # it came too late: it would become a part of the next upload under this id
 
 
 def _life(row: Row | None) -> int | None:
-    """Which of the deployments that had this id one after the other."""
+    """Return the position at which the deployment was created, which tells it from others that had the same id."""
     return None if row is None else row["sequence"]
 
 
 async def forget_parts(call: Call, *deployment_ids: str) -> None:
-    """Clear away what lies there of uploads that will not be completed, before their ids can be used again."""
+    """Delete the parts of uploads that will not be completed, before their ids can be used again."""
     for deployment_id in deployment_ids:
         await call.services.blobs.discard(_parts(call, deployment_id))
 
 
 async def unfinished(call: Call, function_id: str) -> list[str]:
-    """The ids of a function's deployments that wait for parts of their sources."""
+    """Return the ids of a function's deployments that wait for parts of their sources."""
     found = await call.services.reads.rows(queries.QUERIES["unfinished"], (call.project_id, function_id))
     return [row["deployment_id"] for row in found.rows]
 
 
 async def add_chunk(call: Call, upload: Upload, chunk: UploadChunk) -> Row:
-    """Note that a part is there, and complete the upload when it was the last one missing.
+    """Record that a part has arrived, and complete the upload if it was the last missing one.
 
-    Raises RateLimited when others fight over the same upload for too long, and FunctionNotFound when the function went
-    meanwhile: then its part goes too.
+    Raises RateLimited if other requests keep changing the same upload. Raises FunctionNotFound, and deletes the part,
+    if the function was deleted meanwhile.
     """
     try:
         row = await _begin(call, upload, chunk)
@@ -125,7 +128,7 @@ async def add_chunk(call: Call, upload: Upload, chunk: UploadChunk) -> Row:
             return row
         parts = await call.services.blobs.parts(_parts(call, upload.deployment_id))
         if sum(parts.get(number, 0) for number in range(chunk.parts)) != chunk.size:
-            return row  # parts are missing, or one is of a file of another size that was sent before this began
+            return row  # parts are missing, or an earlier part belongs to a file of another size
         return await _complete(call, upload, chunk)
     except Conflict:
         raise RateLimited("Others are uploading to this deployment. Try again.", retry_after=5) from None
@@ -158,16 +161,17 @@ def _require_size(row: Row, chunk: UploadChunk) -> None:
 
 
 async def _complete(call: Call, upload: Upload, chunk: UploadChunk) -> Row:
-    """Join the parts and record the source. Of several that try, one records it; the others find it recorded.
+    """Join the parts and record the source. Of several concurrent requests one records it, and the others find it
+    recorded.
 
-    Raises ContentRangeInvalid where chunks of a file of another size lie among them: they came before the first one.
+    Raises ContentRangeInvalid if there are earlier chunks of a file of another size.
     """
     blobs, parts = call.services.blobs, _parts(call, upload.deployment_id)
     try:
         source = await blobs.compose(
             parts, range(chunk.parts), source_key(call.project_id, upload.deployment_id), limit=chunk.size
         )
-    except BlobMissing:  # whoever was first has cleared the parts away
+    except BlobMissing:  # another request completed the upload and deleted the parts
         return await _recorded(call, upload)
     except BlobTooLarge:
         raise ContentRangeInvalid(_CONTRADICTION) from None
@@ -198,7 +202,7 @@ async def _recorded(call: Call, upload: Upload) -> Row:
 
 
 def _parts(call: Call, deployment_id: str) -> str:
-    """Below which the parts of an upload lie until it is complete."""
+    """Return the prefix of an upload's parts."""
     return place(UPLOADS, call.project_id, deployment_id)
 
 

@@ -1,7 +1,7 @@
-"""The scopes that code has: a key changes only code that has no scope which the key itself lacks.
+"""The scopes of a function's code: a key may only change code whose scopes the key holds itself.
 
-Else a key with `functions.write` could do everything: by a function that it makes with more scopes, or by code, a
-variable or a build command of its own in a function to which somebody else gave them.
+Otherwise a key with `functions.write` could gain every scope: through a new function with more scopes, or through code,
+a variable or a build command in a function that already has them.
 """
 
 from collections.abc import Iterable
@@ -19,29 +19,29 @@ _OF_INSTALLATION = Lookup(QUERIES["of_installation"], 2)
 
 
 async def require_given(call: Call) -> None:
-    """The scopes that the request gives to a function. Raises UnauthorizedScope."""
+    """Require the scopes that the request gives to a function. Raises UnauthorizedScope."""
     await require(call, call.values["scopes"])
 
 
 async def require_of_function(call: Call) -> None:
-    """The scopes of the function in the path. Raises UnauthorizedScope."""
+    """Require the scopes of the function in the path. Raises UnauthorizedScope."""
     function_id = call.path_values["functionId"]
-    if is_uid(function_id):  # else the operation refuses it
+    if is_uid(function_id):  # otherwise the operation answers with an error
         await _require_found(call, _OF_FUNCTION, call.project_id, function_id)
 
 
 async def require_of_project(call: Call) -> None:
-    """The scopes of all functions of the project together. Raises UnauthorizedScope."""
+    """Require the scopes of all functions of the project. Raises UnauthorizedScope."""
     await _require_found(call, _OF_PROJECT, call.project_id)
 
 
 async def require_of_installation(call: Call) -> None:
-    """The scopes of functions that an installation of the given id would fetch code for. Raises UnauthorizedScope."""
+    """Require the scopes of functions whose code the named installation would fetch. Raises UnauthorizedScope."""
     await _require_found(call, _OF_INSTALLATION, call.project_id, call.values["installationId"])
 
 
 async def require(call: Call, scopes: Iterable[str]) -> None:
-    """Raises UnauthorizedScope if the caller lacks one of the scopes that code has or would have."""
+    """Raise UnauthorizedScope if the caller lacks one of the scopes that the code has or would have."""
     if beyond := (await call.caller()).lacks(scopes):
         named = ", ".join(f'"{scope}"' for scope in beyond)
         raise UnauthorizedScope(

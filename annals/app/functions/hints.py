@@ -1,4 +1,4 @@
-"""What of a function's settings is accepted, as the contract demands, and never has an effect on this instance."""
+"""Hints about settings of a function that the contract accepts but that have no effect on this instance."""
 
 from annals.app.edge.call import Call
 from annals.app.edge.hints import named
@@ -8,7 +8,7 @@ _MOST_NAMED = 3
 
 
 async def hint(call: Call) -> None:
-    """Have the answer name events that nothing emits, and a runtime that cannot be built."""
+    """Add hints about events that nothing emits and about a runtime that cannot be built."""
     silent = [pattern for pattern in call.values["events"] if not is_emitted(pattern)]
     if silent:
         told = ", ".join(named(pattern) for pattern in silent[:_MOST_NAMED])

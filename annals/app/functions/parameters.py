@@ -1,4 +1,4 @@
-"""The parameter tables of functions, and how their values become a configuration."""
+"""The parameter tables of functions, and the configuration that their values make."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -57,21 +57,21 @@ _FIELDS = {
     "provider_paths": "providerPaths",
     "deployment_retention": "deploymentRetention",
 }
-"""The configuration's fields by the names of the parameters that set them."""
+"""The configuration's fields and the names of the parameters that set them."""
 
 
 def page(call: Call) -> Parameters:
-    """listFunctions."""
+    """Return the parameters of listFunctions."""
     return _FORMER_PAGE if call.api_version.former_names else _PAGE
 
 
 def create(call: Call) -> Parameters:
-    """createFunction."""
+    """Return the parameters of createFunction."""
     return _create(*_limits(call))
 
 
 def update(call: Call) -> Parameters:
-    """updateFunction."""
+    """Return the parameters of updateFunction."""
     return _update(*_limits(call))
 
 
@@ -127,7 +127,7 @@ def _update(longest: int, slugs: tuple[str, ...], most_scopes: int) -> Parameter
 
 
 def configuration(values: Mapping[str, Any], services: Services) -> dict[str, Any]:
-    """The fields of a new function's configuration; the largest size offered is the default."""
+    """Return the fields of a new function's configuration. The default specification is the largest that is offered."""
     default = values["specification"] or default_specification(services.specifications).slug
     return {
         **{field: values[name] for field, name in _FIELDS.items()},
@@ -137,7 +137,8 @@ def configuration(values: Mapping[str, Any], services: Services) -> dict[str, An
 
 
 def revision(values: Mapping[str, Any], services: Services, api_version: ApiVersion) -> dict[str, Any]:
-    """What an update names, None for what it leaves as it is; the former generation resets what it does not name."""
+    """Return the fields that an update names, and None for unchanged ones. Older API versions reset the specifications
+    that an update does not name."""
     reset = None if api_version.splits_specification else default_specification(services.specifications).slug
     default = values["specification"] or reset
     return {

@@ -1,4 +1,4 @@
-"""Reading functions: whole ones for answers, and whether one exists."""
+"""Queries that read functions."""
 
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
@@ -52,18 +52,18 @@ LIST = schema(
     installationId=text("installation_id"),
 )
 FORMER_LIST = LIST._replace(attributes={**LIST.attributes, "deployment": LIST.attributes["deploymentId"]})
-"""The list as it was before 1.7, with the name that it had for one attribute."""
+"""The list's schema before 1.7, which has another name for `deploymentId`."""
 
 _COLUMNS = Columns("stream_id, xmin::text AS token", f"*, xmin::text AS token, {QUERIES['vars']}")
 
 
 def head(call: Call, function_id: str) -> "asyncio.Future[ReadResult]":
-    """Begin to look up a function's `sequence`; see `require`."""
+    """Start to look up a function's `sequence`; see `require`."""
     return call.services.reads.look_up(TOKEN, call.project_id, function_id)
 
 
 def require(call: Call, found: ReadResult) -> Row:
-    """The function's row that `head` found. Raises FunctionNotFound."""
+    """Return the row that `head` found. Raises FunctionNotFound."""
     call.seen(found.position)
     if not found.rows:
         raise FunctionNotFound
@@ -71,7 +71,8 @@ def require(call: Call, found: ReadResult) -> Row:
 
 
 async def within(call: Call, function_id: str, work: Awaitable[T]) -> T:
-    """Read a function's children together with the function itself. Raises FunctionNotFound before all else."""
+    """Read a function's children together with the function. A missing function raises FunctionNotFound before other
+    errors."""
     function, found = await asyncio.gather(head(call, function_id), work, return_exceptions=True)
     if isinstance(function, BaseException):
         raise function
@@ -82,7 +83,7 @@ async def within(call: Call, function_id: str, work: Awaitable[T]) -> T:
 
 
 async def read_function(call: Call, function_id: str) -> bytes:
-    """One function as its JSON. Raises FunctionNotFound."""
+    """Return one function as JSON. Raises FunctionNotFound."""
     row = require(call, await head(call, function_id))
     kept = call.services.presented.get(_cache_key(row, call.api_version))
     if kept is not None:
@@ -92,7 +93,7 @@ async def read_function(call: Call, function_id: str) -> bytes:
 
 
 async def read_functions(call: Call, page: Page, searched: str | None, *, counted: bool) -> bytes:
-    """A page of functions as its JSON. When all rows are known already, only their tokens are read."""
+    """Return a page of functions as JSON. Only the rows' tokens are read if the JSON of all rows is cached."""
     conditions = [Sql("project_id = %s", (call.project_id,))]
     if searched is not None:
         conditions.append(search(searched, SEARCHED))
@@ -113,7 +114,7 @@ async def read_functions(call: Call, page: Page, searched: str | None, *, counte
 
 
 async def present_rows(call: Call, row: Row, variables: Sequence[Row]) -> bytes:
-    """What an append returned, as the function's JSON."""
+    """Return a row that an append returned, as the function's JSON."""
     opened = await open_variables(call, row["project_id"], row["function_id"], variables)
     return encode(schemas.present(row, opened, call.api_version))
 
@@ -121,13 +122,13 @@ async def present_rows(call: Call, row: Row, variables: Sequence[Row]) -> bytes:
 async def open_variables(
     call: Call, project_id: str, function_id: str, rows: Sequence[Mapping[str, Any]]
 ) -> list[VariableModel]:
-    """Variables as answers show them: values of secrets stay sealed."""
+    """Return variables as answers show them. Values of secrets stay sealed."""
     stream = Function.stream(project_id, function_id)
     return [present_variable(row, await shown_value(call, project_id, stream, row)) for row in rows]
 
 
 async def present_whole(call: Call, row: Row) -> bytes:
-    """A row with its variables in `vars`, as the function's JSON."""
+    """Return a row with its variables in `vars`, as the function's JSON."""
     return await present_rows(call, row, [_with_moments(variable) for variable in row["vars"]])
 
 
@@ -138,7 +139,7 @@ async def _present(call: Call, row: Row) -> bytes:
 
 
 def _with_moments(variable: dict[str, Any]) -> dict[str, Any]:
-    """A variable out of a JSON column, whose times are text there."""
+    """Return a variable from a JSON column with its times as datetimes, which the column holds as text."""
     moments = {name: datetime.fromisoformat(variable[name]) for name in ("created_at", "updated_at")}
     return {**variable, **moments}
 

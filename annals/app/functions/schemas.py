@@ -1,4 +1,4 @@
-"""The function model, in every generation's shape."""
+"""The wire model of functions, for every API version."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ API_VERSION_OF_RUNTIMES = "v5"
 
 
 class FunctionModel(msgspec.Struct, rename="camel", kw_only=True):
-    """One function; dates without a value are empty."""
+    """One function. Dates without a value are empty."""
 
     id: str = msgspec.field(name="$id")
     created_at: str = msgspec.field(name="$createdAt")
@@ -60,7 +60,7 @@ _AS_STORED = (
 
 
 def present(row: Mapping[str, Any], variables: Sequence[VariableModel], api_version: ApiVersion) -> FunctionModel:
-    """A row of `functions` with its variables."""
+    """Return the model of a row of `functions` with its variables."""
     later = not api_version.former_names
     split = api_version.knows_scopes and api_version.shows_split_specification
     return FunctionModel(

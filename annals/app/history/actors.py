@@ -1,4 +1,4 @@
-"""The names of actors: of keys as they were made, of users and functions as they are."""
+"""The names of actors: of keys as they were created, of users and functions as they are now."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ _NAMED = {"user": ("users", ""), "admin": ("users", CONSOLE), "function": ("func
 
 
 async def names_of(database: Database, project_id: str, actors: Iterable[str]) -> dict[str, str]:
-    """Names by actor, of those that have one in a project; an ephemeral key is named by its parent's name."""
+    """Return names by actor, for the actors of a project that have one. An ephemeral key has its parent's name."""
     wanted = {parent for actor in actors if ":" in (parent := actor.partition("/")[0])}
     names: dict[str, str] = {}
     if any(actor.startswith("key:") for actor in wanted):

@@ -1,4 +1,4 @@
-"""Reading events: those of a whole project, found by who, what, when and why; single ones; and what one caused."""
+"""Queries that read events: a project's events by filters, single events, and the tree of what an event caused."""
 
 import asyncio
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ LIST = Schema(
 
 
 class EventFilter(NamedTuple):
-    """Which events of a feed: by `type` (or the part before its dot), `resource` (`function:id`) and `actor`."""
+    """Filters of a feed: by `type` (or the part before its dot), by `resource` (`function:id`) and by `actor`."""
 
     type: str | None
     resource: str | None
@@ -76,14 +76,14 @@ class EventFilter(NamedTuple):
 
 
 class Feed(NamedTuple):
-    """A page of a project's events, and how many fit in all."""
+    """A page of a project's events, and the number of all matching events."""
 
     events: Sequence[RecordedEvent]
     total: int
 
 
 class Branches(NamedTuple):
-    """Events that hang together by their causes; `truncated` when there are more than a tree holds."""
+    """Events that are linked by their causes. `truncated` is set if there are more than a tree holds."""
 
     correlation: str
     events: Sequence[RecordedEvent]
@@ -91,16 +91,17 @@ class Branches(NamedTuple):
 
 
 def is_own(recorded_event: RecordedEvent, since: int) -> bool:
-    """Whether an event belongs to a project that was created at the position `since`, not to a predecessor of its id.
+    """Return True if an event belongs to a project created at the position `since`, and not to a former project of that
+    id.
 
-    Cleanup for a deleted project goes on after its id is used again: such an event names an older cause.
+    The cleanup of a deleted project may run after its id is used again: its events name an older cause.
     """
     cause = int(recorded_event.event.metadata.get("causation") or 0)
     return recorded_event.position >= since and (not cause or cause >= since)
 
 
 async def read_feed(call: Call, page: Page, wanted: EventFilter, *, counted: bool) -> Feed:
-    """A page of a project's events. Raises HistoryNotReady, CursorNotFound."""
+    """Return a page of a project's events. Raises HistoryNotReady, CursorNotFound."""
     if page.cursor and not page.cursor.isdecimal():
         raise CursorNotFound(f"Event '{page.cursor}' for the 'cursor' value not found.")
     position, since = await _searchable(call), await call.incarnation()
@@ -113,7 +114,7 @@ async def read_feed(call: Call, page: Page, wanted: EventFilter, *, counted: boo
 
 
 async def read_event(call: Call, position: int) -> RecordedEvent:
-    """One event of the project. Raises EventNotFound."""
+    """Return one event of the project. Raises EventNotFound."""
     recorded_event = await call.services.log.reader.at(position)
     if (
         recorded_event is None
@@ -125,7 +126,7 @@ async def read_event(call: Call, position: int) -> RecordedEvent:
 
 
 async def read_branches(call: Call, position: int) -> Branches:
-    """All that the request or the first event behind one led to. Raises EventNotFound, HistoryNotReady."""
+    """Return all events that follow from the same request or first event. Raises EventNotFound, HistoryNotReady."""
     recorded_event = await read_event(call, position)
     call.position = await _searchable(call)
     database, project, since = call.services.database, call.project_id, await call.incarnation()
@@ -145,7 +146,7 @@ async def read_branches(call: Call, position: int) -> Branches:
 
 
 async def _recorded_events(call: Call, positions: Sequence[int]) -> list[RecordedEvent]:
-    """Return the events at the given positions, in that order; archived events are read from their archive."""
+    """Return the events at the given positions, in that order. Archived events are read from their archive."""
     reader = call.services.log.reader
     rows = await call.services.database.rows(QUERIES["at"], {"positions": list(positions)})
     known = {row["notification_id"]: reader.recorded_event(row) for row in rows}
@@ -156,7 +157,7 @@ async def _recorded_events(call: Call, positions: Sequence[int]) -> list[Recorde
 
 
 async def _searchable(call: Call) -> int:
-    """The project's newest position, once its events can be searched up to it. Raises HistoryNotReady."""
+    """Return the project's newest position once its events can be searched up to it. Raises HistoryNotReady."""
     deadline = asyncio.get_running_loop().time() + WAIT_SECONDS
     newest: int | None = None
     while True:
@@ -172,12 +173,13 @@ async def _searchable(call: Call) -> int:
 
 
 def _actors(actor: str) -> set[str]:
-    """An actor, its type, and the parent of an ephemeral key."""
+    """Return an actor, its type, and the parent of an ephemeral key."""
     return {actor, actor.partition(":")[0], actor.partition("/")[0]}
 
 
 def _acted(actor: str) -> Sql:
-    """Events of an actor or of ephemeral keys that depend on it, or of a type of actors; `0` is what follows `/`."""
+    """Return the condition for events of an actor or of its ephemeral keys, or of a type of actors. `0` is the
+    character after `/`."""
     if ":" not in actor:
         return Sql("split_part(actor, ':', 1) = %s", (actor,))
     return Sql("(actor = %s OR actor > %s || '/' AND actor < %s || '0')", (actor,) * 3)

@@ -1,4 +1,4 @@
-"""A project's events as they happen: server-sent, in order, from any position, with nothing left out."""
+"""A project's events as server-sent events: in order, from any position, without gaps."""
 
 import asyncio
 import contextlib
@@ -13,13 +13,14 @@ from annals.store.log.reader import RecordedEvent
 
 BATCH = 200
 SILENCE = 15.0
-"""Seconds after which a comment shows that the connection still is one."""
+"""Seconds without an event after which a comment shows that the connection is alive."""
 
 
 async def follow(call: Call, after: int, wanted: EventFilter) -> AsyncIterator[bytes]:
-    """Events named by their type, with their position as id, until the client leaves or the project is deleted.
+    """Yield events named by their type, with their position as id, until the client leaves or the project is deleted.
 
-    Where none of a batch is wanted, a bare id tells how far the feed is, so that a client goes on from there.
+    If no event of a batch matches, a bare id tells the client how far the feed has been read, so that it can resume
+    there.
     """
     recorded_events, since = call.services.log.reader, await call.incarnation()
     position, over = max(after, since - 1), False
@@ -57,7 +58,7 @@ async def follow(call: Call, after: int, wanted: EventFilter) -> AsyncIterator[b
 
 
 def _until_deletion(recorded_events: Sequence[RecordedEvent]) -> Iterator[RecordedEvent]:
-    """A project's facts up to its deletion: what follows belongs to the next project of its id."""
+    """Yield a project's events up to its deletion. Later events belong to the next project of its id."""
     for recorded_event in recorded_events:
         yield recorded_event
         if isinstance(recorded_event.event, Project.Deleted):

@@ -1,4 +1,4 @@
-"""What a feed may be narrowed to: types of events and kinds of resources, those that this version knows."""
+"""Parameter kinds of the feed's filters: the types of events and kinds of resources that this version knows."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ _LONGEST = 128
 
 
 class EventType(Text):
-    """A type such as `function.updated`, or the part before its dot: then also what is added to it later."""
+    """A type such as `function.updated`, or the part before its dot: that also matches types which are added later."""
 
     def __init__(self) -> None:
         super().__init__(_LONGEST)

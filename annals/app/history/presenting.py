@@ -1,4 +1,4 @@
-"""Recorded events in their one shape, for HTTP and for the command line."""
+"""Presents recorded events in one form, for HTTP and for the command line."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -21,25 +21,25 @@ Changed = tuple[RecordedEvent, Sequence[redaction.Change]]
 
 
 class Presenter:
-    """Shapes events. Values of variables that are no secrets are opened for the `kinds` of resources given."""
+    """Presents events. Values of variables that are not secret are opened for the given `kinds` of resources."""
 
     def __init__(self, database: Database, vault: Vault | None = None, kinds: Iterable[str] = ()) -> None:
         self._database, self._vault, self._kinds = database, vault, frozenset(kinds)
 
     @classmethod
     async def of_call(cls, call: Call) -> "Presenter":
-        """One that shows the values of variables which the caller may read."""
+        """Return a presenter that shows the values of variables which the caller may read."""
         scopes = (await call.caller()).scopes
         kinds = [kind for kind, any_of in VARIABLES_READ.items() if not scopes.isdisjoint(any_of)]
         return cls(call.services.database, call.services.vault, kinds)
 
     async def events(self, recorded_events: Sequence[RecordedEvent]) -> list[schemas.EventModel]:
-        """Events without what they changed."""
+        """Return events without their changes."""
         names = await self._names(recorded_events)
         return [schemas.present(recorded_event, names[recorded_event.project]) for recorded_event in recorded_events]
 
     async def with_changes(self, changed: Sequence[Changed]) -> list[schemas.EventModel]:
-        """Events with what each of them changed. Raises MasterKeyWrong, StoreUnavailable."""
+        """Return events with their changes. Raises MasterKeyWrong, StoreUnavailable."""
         names = await self._names([recorded_event for recorded_event, _ in changed])
         return [
             schemas.present(
@@ -51,14 +51,14 @@ class Presenter:
         ]
 
     async def changes(self, stream: str, changes: Iterable[redaction.Change]) -> list[schemas.ChangeModel]:
-        """Changes of one resource. Raises MasterKeyWrong, StoreUnavailable."""
+        """Return the changes of one resource. Raises MasterKeyWrong, StoreUnavailable."""
         return [
             schemas.ChangeModel(field, await self._shown(stream, former), await self._shown(stream, latter))
             for field, former, latter in changes
         ]
 
     async def _shown(self, stream: str, value: Any) -> Any:
-        """A value in clear where it may be read, else its fingerprint."""
+        """Return a value in clear text if the caller may read it, otherwise its fingerprint."""
         if not isinstance(value, SealedValue):
             return value
         kind, _, rest = stream.partition(":")
@@ -70,7 +70,7 @@ class Presenter:
             return value.fingerprint
 
     async def _names(self, recorded_events: Sequence[RecordedEvent]) -> dict[str, dict[str, str]]:
-        """The names of actors, by project."""
+        """Return the names of actors by project."""
         actors: dict[str, set[str]] = {}
         for recorded_event in recorded_events:
             actors.setdefault(recorded_event.project, set()).add(recorded_event.event.metadata.get("actor", ""))

@@ -1,4 +1,4 @@
-"""Events as they are told: who did what to what, because of what, and what it changed."""
+"""The wire models of events: the actor, the resource, the cause and the changes."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,16 +12,16 @@ from annals.store.log.reader import RecordedEvent
 
 
 class CredentialModel(msgspec.Struct, frozen=True):
-    """What an ephemeral key was made as: `ephemeral`, or for an `execution` or the build of a `deployment`."""
+    """How an ephemeral key was made: `ephemeral`, or for an `execution`, or for the build of a `deployment`."""
 
     type: str
     id: str
 
 
 class ActorModel(msgspec.Struct, frozen=True):
-    """`type` is key, user, admin, function, cli, worker, schedule … or guest; `name` is its own.
+    """`type` is key, user, admin, function, cli, worker, schedule … or guest. `name` is the actor's own name.
 
-    `credential` is there for requests with an ephemeral key, whose parent is the actor.
+    `credential` is set for requests with an ephemeral key, whose parent is the actor.
     """
 
     type: str
@@ -31,7 +31,7 @@ class ActorModel(msgspec.Struct, frozen=True):
 
 
 class ChangeModel(msgspec.Struct, frozen=True, rename={"former": "from", "latter": "to"}):
-    """A field that an event changed; null for no value. Secrets are shown as fingerprints."""
+    """A field that an event changed; null stands for no value. Secrets are shown as fingerprints."""
 
     field: str
     former: Any
@@ -39,7 +39,7 @@ class ChangeModel(msgspec.Struct, frozen=True, rename={"former": "from", "latter
 
 
 class EventModel(msgspec.Struct, rename="camel", kw_only=True):
-    """One event. `causation` is the position of the event that it reacts to, `correlation` the first request's id.
+    """One event. `causation` is the position of the event that caused it, `correlation` the id of the first request.
 
     `position` is null for an event that was not recorded.
     """
@@ -62,14 +62,14 @@ class EventModel(msgspec.Struct, rename="camel", kw_only=True):
 
 
 class NodeModel(msgspec.Struct):
-    """An event of a tree, with what it caused."""
+    """An event of a tree, with the events that it caused."""
 
     event: EventModel
     caused: list["NodeModel"]
 
 
 class TreeModel(msgspec.Struct, rename="camel"):
-    """What a request led to; `truncated` when that is more than a tree holds."""
+    """The events that a request caused. `truncated` is set if there are more than a tree holds."""
 
     correlation: str
     total: int
@@ -78,7 +78,7 @@ class TreeModel(msgspec.Struct, rename="camel"):
 
 
 def actor(text: str, names: Mapping[str, str]) -> ActorModel:
-    """`key:<id>` and the like, as metadata holds them; `key:<id>/ephemeral:<id>` for an ephemeral key of one."""
+    """Return the actor of a metadata text such as `key:<id>`, or `key:<id>/ephemeral:<id>` for an ephemeral key."""
     parent, _, child = text.partition("/")
     kind, _, own_id = parent.partition(":")
     credential = CredentialModel(child.partition(":")[0], child.partition(":")[2]) if child else UNSET
@@ -88,7 +88,7 @@ def actor(text: str, names: Mapping[str, str]) -> ActorModel:
 def present(
     recorded_event: RecordedEvent, names: Mapping[str, str], changes: Sequence[ChangeModel] | None = None
 ) -> EventModel:
-    """A recorded event; with `changes` where they are asked for."""
+    """Return the model of a recorded event, with `changes` if they are requested."""
     shown = unrecorded(recorded_event.event, names, changes)
     shown.id, shown.position = str(recorded_event.position), recorded_event.position
     shown.created_at = wire_date(recorded_event.recorded_at)
@@ -96,7 +96,7 @@ def present(
 
 
 def unrecorded(event: Any, names: Mapping[str, str], changes: Sequence[ChangeModel] | None = None) -> EventModel:
-    """An event without a position in the log."""
+    """Return the model of an event without a position in the log."""
     metadata: Mapping[str, str] = event.metadata
     kind, _, rest = event.originator_id.partition(":")
     return EventModel(

@@ -1,4 +1,4 @@
-"""The history of one resource: its stream, with what each event changed."""
+"""The history of one resource: the events of its stream, with the changes that each made."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -41,7 +41,7 @@ LIST = Schema(
 
 
 class History(NamedTuple):
-    """A page of a history: facts with what each changed, and how many events there are in all."""
+    """A page of a history: events with their changes, and the number of all events."""
 
     events: Sequence[tuple[RecordedEvent, Sequence[Change]]]
     total: int
@@ -55,9 +55,9 @@ async def read_history(
     *,
     about: Callable[[Any], bool] | None = None,
 ) -> History:
-    """A page of what happened to a resource, of those of its stream's events that are `about` it (None: all).
+    """Return a page of a resource's history, only with events that are `about` it (None: all events of its stream).
 
-    A resource that is gone keeps its history. Raises `missing` for one that never was, CursorNotFound, QueryInvalid.
+    A deleted resource keeps its history. Raises `missing` for one that never existed, CursorNotFound, QueryInvalid.
     """
     since = await call.incarnation() if project_of(key.stream) == call.project_id else 0
     if about is None and key.aggregate.SNAPSHOT_EVERY and _in_order(page):
@@ -74,14 +74,15 @@ async def read_history(
 
 
 async def whole(log: EventReader, stream: str, *, since: int = 0) -> list[RecordedEvent]:
-    """All facts of a stream, in order; none from before its project was created at the position `since`."""
+    """Return all events of a stream in order, without those from before its project was created at the position
+    `since`."""
     return [
         recorded_event for recorded_event in await _between(log, stream, 0, None) if recorded_event.position >= since
     ]
 
 
 async def changes_of(log: EventReader, recorded_event: RecordedEvent) -> list[Change]:
-    """What one event changed."""
+    """Return the changes that one event made."""
     stream: str = recorded_event.event.originator_id
     aggregate = aggregate_classes()[stream.partition(":")[0]]
     if not aggregate.SNAPSHOT_EVERY:
@@ -93,7 +94,8 @@ async def changes_of(log: EventReader, recorded_event: RecordedEvent) -> list[Ch
 def changes_at(
     recorded_events: Sequence[RecordedEvent], positions: Collection[int], aggregate: Aggregate | None = None
 ) -> dict[int, list[Change]]:
-    """What the events at some positions of one stream changed; `facts` follow on what made the `aggregate`."""
+    """Return the changes that the events at some positions of one stream made. `aggregate` is the state before the
+    events."""
     last = max(positions, default=0)
     found: dict[int, list[Change]] = {}
     former: Tree | None = None
@@ -113,13 +115,14 @@ def changes_at(
 
 
 def _in_order(page: Page) -> bool:
-    """Whether a page is a stretch of the stream: all events, in their order or against it."""
+    """Return True if a page is one event batch of the stream: all events, in order or in reverse order."""
     orders = page.orders or [("", False)]
     return not page.filters and not page.random and len(orders) == 1 and orders[0][0] in _BY_ORDER
 
 
 async def _stretch(call: Call, key: Key, page: Page, missing: type[DomainError], since: int) -> History:
-    """The events of such a page, with what came before folded from the nearest snapshot. Versions have no gaps."""
+    """Return the events of such a page. The state before them is folded from the nearest snapshot. Versions have no
+    gaps."""
     log = call.services.log.reader
     cursor = int(page.cursor) if page.cursor.isdecimal() and len(page.cursor) < 19 else 0
     length, newest, behind, begun = await log.length(key.stream, cursor, since=since)
@@ -151,7 +154,7 @@ async def _stretch(call: Call, key: Key, page: Page, missing: type[DomainError],
 
 
 async def _between(log: EventReader, stream: str, after: int, last: int | None) -> list[RecordedEvent]:
-    """A stream's facts after one version up to another."""
+    """Return a stream's events after one version up to another."""
     recorded_events: list[RecordedEvent] = []
     while last is None or after < last:
         limit = _BATCH if last is None else min(_BATCH, last - after)

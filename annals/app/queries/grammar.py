@@ -1,4 +1,4 @@
-"""A query as it comes over the wire: a JSON object in a string, and what may be said in one."""
+"""Parses a query from the wire: a JSON object in a string."""
 
 from typing import Any, Final
 
@@ -23,7 +23,7 @@ _DEEPEST: Final = 16
 
 
 class Query(msgspec.Struct, frozen=True):
-    """One query; `values` of `and` and `or` are queries themselves."""
+    """One query. The `values` of `and` and `or` are queries themselves."""
 
     method: str
     attribute: str = ""
@@ -31,7 +31,7 @@ class Query(msgspec.Struct, frozen=True):
 
 
 def read(text: object) -> Query:
-    """One element of `queries`. Raises ValidationError with the text that follows `Invalid query: `."""
+    """Return one element of `queries`. Raises ValidationError with the text that follows `Invalid query: `."""
     if not isinstance(text, str):
         raise ValidationError(f"Invalid query. Must be a string, got {_type(text)}")
     try:
@@ -69,5 +69,5 @@ _TYPES: Final = {bool: "boolean", int: "integer", float: "double", str: "string"
 
 
 def _type(value: object) -> str:
-    """The word that the reference's language has for a value's type."""
+    """Return the name of a value's type in the language of the reference."""
     return _TYPES.get(type(value), "NULL")

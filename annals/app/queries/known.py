@@ -1,4 +1,4 @@
-"""Lists whose rows may be known as JSON already: then only what tells them apart is read."""
+"""Lists whose rows may be cached as JSON: then only the columns that identify a row's JSON are read."""
 
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from annals.store.postgres.database import Row
 
 
 class Columns(NamedTuple):
-    """What a statement selects: enough to tell whether a row's JSON is known, or all that makes it."""
+    """The columns that identify a row's cached JSON, and all columns that are needed to make it."""
 
     light: str
     full: str
@@ -22,9 +22,10 @@ async def read_known(
     *,
     counted: bool,
 ) -> tuple[int, list[bytes]]:
-    """A page's total and its rows as JSON; rows are read again, with all columns, when one of them is not known.
+    """Return a page's total and its rows as JSON. All rows are read again with all columns if the JSON of one is not
+    cached.
 
-    `read` takes columns, and whether to count.
+    `read` takes the columns, and whether to count.
     """
     found = await read(columns.light, counted)
     bodies = [body for row in found.rows if (body := kept(row)) is not None]

@@ -1,4 +1,4 @@
-"""One page of rows that are in memory already, by the same queries as lists that Postgres pages."""
+"""Pages rows in memory by the same queries as lists in Postgres."""
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
@@ -22,9 +22,9 @@ _COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
 
 
 def paged(rows: Sequence[Row], page: Page, *, noun: str) -> PageRows:
-    """The rows that a page asks for. `rows` are in insertion order: values by attribute, dates as datetimes.
+    """Return the rows that a page asks for. `rows` are in insertion order: values by attribute, dates as datetimes.
 
-    Raises CursorNotFound, QueryInvalid for what only a full-text index or a database could do.
+    Raises CursorNotFound, and QueryInvalid for queries that need a full-text index or a database.
     """
     if page.random:
         raise QueryInvalid("These rows have no random order.")

@@ -1,4 +1,4 @@
-"""A page: what a list of queries asks for, checked against the list's schema."""
+"""A page: the parsed queries of a list, validated against the list's schema."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -24,13 +24,13 @@ _MOST_QUERIES = 100
 _MOST_CHARACTERS = 4096
 _MOST_VALUES = 500
 _MOST_TOGETHER = 1000
-"""Conditions and values of one list: each is looked at for each row, and read and written before that."""
+"""Most conditions and values of one list: each is parsed once and compared with every row."""
 _MOST_ROWS = 2**62
 _TEXT_ONLY = CONTAIN | {"startsWith", "notStartsWith", "endsWith", "notEndsWith"}
 
 
 class QueryFilter(msgspec.Struct, frozen=True):
-    """One condition; `attribute` is empty for `and` and `or`, whose `parts` it joins."""
+    """One condition. `and` and `or` have no `attribute`; they join their `parts`."""
 
     method: str
     attribute: str = ""
@@ -39,22 +39,22 @@ class QueryFilter(msgspec.Struct, frozen=True):
 
     @property
     def weight(self) -> int:
-        """How many conditions and values are in here."""
+        """The number of conditions and values in this condition."""
         return 1 + len(self.values) + sum(part.weight for part in self.parts)
 
     def find(self, methods: frozenset[str]) -> "QueryFilter | None":
-        """The first condition in here that uses one of these methods."""
+        """Return the first condition in this one that uses one of the methods, or None."""
         if self.method in methods:
             return self
         return next((found for part in self.parts if (found := part.find(methods))), None)
 
 
 class Page(msgspec.Struct):
-    """What a list is asked for; `limit` None where nothing was said."""
+    """The parsed queries of a list. `limit` and `offset` are None if no query sets them."""
 
     filters: list[QueryFilter] = []
     orders: list[tuple[str, bool]] = []
-    """Attribute and whether it descends; the empty attribute is insertion order."""
+    """Attribute, and whether it descends. The empty attribute stands for insertion order."""
     random: bool = False
     limit: int | None = None
     offset: int | None = None
@@ -64,7 +64,10 @@ class Page(msgspec.Struct):
 
 
 def parse_page(value: object, schema: Schema) -> Page:
-    """The queries of one list. Raises ValidationError with the text that follows ``Invalid `queries` param: ``."""
+    """Return the page that a list's queries describe.
+
+    Raises ValidationError with the text that follows ``Invalid `queries` param: ``.
+    """
     queries = as_list(value)
     if queries is None:
         raise ValidationError("Queries must be an array")

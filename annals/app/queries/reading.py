@@ -1,4 +1,4 @@
-"""Reading one page: its rows, its cursor and its total, together."""
+"""Reads one page: its rows, its cursor and its total in one batch."""
 
 import asyncio
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ COUNTER = Lookup(QUERIES["counter"], 3)
 
 
 class PageRows(NamedTuple):
-    """A page's rows in the list's order, and how many match in all (0 when nobody asked)."""
+    """A page's rows in the list's order, and the number of all matching rows (0 if it was not counted)."""
 
     rows: Sequence[Row]
     total: int
@@ -25,7 +25,7 @@ class PageRows(NamedTuple):
 async def read_page(
     call: Call, listing: Listing, *, cursor: str, noun: str, counted: bool, counter: tuple[str, str] | None = None
 ) -> PageRows:
-    """The page; an unfiltered total comes from the `counter` of a scope and name.
+    """Return a page. An unfiltered total comes from the `counter` of a scope and a name.
 
     Raises CursorNotFound, QueryOrderNull.
     """
@@ -54,5 +54,5 @@ def _judge_cursor(found: ReadResult, cursor: str, noun: str) -> None:
 
 
 def _total(found: ReadResult) -> int:
-    """Of a counter's row or a counted one; a counter that nobody raised yet has no row."""
+    """Return the total from a counter or a count. A counter that was never incremented has no row."""
     return min(int(found.rows[0]["value"]), MOST_COUNTED) if found.rows else 0

@@ -1,4 +1,4 @@
-"""What a list can be asked: its attributes with their types and columns, and which values those take."""
+"""The schema of a list: the attributes that queries may name, with their types and columns."""
 
 import re
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ _YEAR = re.compile(r"[0-9]{4}-", re.ASCII)
 
 
 class Attribute(NamedTuple):
-    """One filterable attribute: the SQL expression behind it, and whether that may be null."""
+    """One filterable attribute: its SQL expression, and whether that may be null."""
 
     type: Type
     column: str
@@ -20,10 +20,10 @@ class Attribute(NamedTuple):
 
 
 class Schema(NamedTuple):
-    """One list: its table, the column that ids are looked up by, and what of it the caller may name.
+    """One list: its table, the column of ids, and the attributes that queries may name.
 
-    `columns` are the fields that `select` may name, by wire name; empty where `select` is not served. `order` is the
-    column of insertion order.
+    `columns` are the wire names of the fields that `select` may name; it is empty if the list has no `select`. `order`
+    is the column of insertion order.
     """
 
     table: str
@@ -41,7 +41,7 @@ def schema(
     columns: frozenset[str] = frozenset(),
     **attributes: Attribute,
 ) -> Schema:
-    """A list whose rows also have what every resource has."""
+    """Return the schema of a list with the attributes that every resource has."""
     everywhere = {
         "$id": Attribute("text", id_column),
         "$createdAt": Attribute("date", "created_at"),
@@ -72,7 +72,7 @@ def date(column: str, *, nullable: bool = False) -> Attribute:
 
 
 def fit(attribute: Attribute, value: object) -> Any:
-    """The value as its column takes it. Raises ValidationError: types are strict, "15" is no integer."""
+    """Return the value as its column takes it. Raises ValidationError: types are strict, and "15" is not an integer."""
     match attribute.type:
         case "text" if isinstance(value, str) and "\0" not in value:
             return value
@@ -94,7 +94,7 @@ def _whole(value: object) -> bool:
 
 
 def parse_date(value: str) -> datetime | None:
-    """A date with a four-digit year, UTC where it names no offset; None for what is none."""
+    """Return a date with a four-digit year, in UTC if it names no offset, or None for an invalid one."""
     if not _YEAR.match(value):
         return None
     try:

@@ -1,4 +1,4 @@
-"""The `search` parameter: words joined by or, quoted ones as a phrase, whatever their case."""
+"""The `search` parameter: words joined by or. Quoted words are a phrase, and case does not matter."""
 
 import re
 
@@ -6,11 +6,12 @@ from annals.app.queries.statements import Sql
 
 _TERM = re.compile(r'"([^"]*)"|([^"\s]+)')
 _SEPARATORS = r"[\s!-/:-@\[-^`{-~]+"
-"""What parts words: white space and ASCII punctuation but the underscore; the same to Python and Postgres."""
+"""The separators of words: white space and ASCII punctuation except the underscore, the same in Python and in Postgres.
+"""
 
 
 def search(text: str, columns: str) -> Sql:
-    """A condition on the words of `columns`, an SQL text expression. Words that are none match nothing."""
+    """Return a condition on the words of `columns`, an SQL text expression. A text without words matches nothing."""
     phrases: list[str] = []
     for quoted, word in _TERM.findall(text.lower()):
         words = [part for part in re.split(_SEPARATORS, quoted or word) if part]

@@ -1,4 +1,4 @@
-"""From a page to SQL: one statement for the rows, one for the cursor's row, one for the total."""
+"""Turns a page into SQL: one statement for the rows, one for the cursor's row, one for the total."""
 
 from typing import Any, NamedTuple
 
@@ -25,7 +25,7 @@ class Sql(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """What to run for one page; `backwards` rows come in reverse."""
+    """The statements of one page. If `backwards` is set, the rows come in reverse order."""
 
     rows: Sql
     total: Sql
@@ -43,9 +43,10 @@ def listing(
     limit: int = PAGE,
     cursor_scope: Sql | None = None,
 ) -> Listing:
-    """The statements of a page within `scope`; the cursor's row is looked up in `cursor_scope`, or the whole project.
+    """Return the statements of a page within `scope`. The cursor is looked up in `cursor_scope`, or in the whole
+    project.
 
-    Raises QueryInvalid for what no index can answer. Each statement reads the columns of the one table only.
+    Raises QueryInvalid for queries that no index can answer. Each statement reads the columns of one table only.
     """
     where = [scope, *(_filter(condition, schema) for condition in page.filters)]
     total = _total(schema, where)
@@ -84,7 +85,7 @@ class _Order(NamedTuple):
 
 
 def _orders(page: Page, schema: Schema) -> list[_Order]:
-    """What the rows are sorted by; insertion order is the last word."""
+    """Return the sort order of the rows. Insertion order breaks ties."""
     if page.random:
         return [_Order("random()", False)]
     orders: list[_Order] = []
@@ -103,7 +104,8 @@ def _sorted(attribute: Attribute) -> str:
 
 
 def _direction(order: _Order, backwards: bool) -> str:
-    """Nulls are the smallest of all, so that a list read backwards is the list reversed; no index is in that order."""
+    """Return an ORDER BY term. Nulls are smaller than all values, so that a list read backwards is the reversed list.
+    No index has that order."""
     falls = order.descends != backwards
     if not order.nullable:
         return f"{order.expression} {'DESC' if falls else 'ASC'}"
@@ -111,20 +113,22 @@ def _direction(order: _Order, backwards: bool) -> str:
 
 
 def _cursor(page: Page, schema: Schema, orders: list[_Order], scope: Sql) -> Sql:
-    """A row of the values that the page continues from."""
+    """Select the values of the cursor's row, from which the page continues."""
     names = ", ".join(f"{order.expression} AS c{number}" for number, order in enumerate(orders))
     text = f"SELECT {names} FROM {schema.table} WHERE {scope.text} AND {schema.id_column} = %s LIMIT 1"  # noqa: S608
     return Sql(text, (*scope.params, page.cursor))
 
 
 def _probe(cursor: str, orders: list[_Order]) -> str:
-    """Whether the cursor's row exists (a row comes back), and whether it is null where the order looks."""
+    """Select whether the cursor's row has a null in a column of the order. No row comes back if the cursor's row is
+    missing."""
     nulls = " OR ".join(f"c{number} IS NULL" for number in range(len(orders)))
     return f"SELECT {nulls} AS unordered FROM ({cursor}) AS cursor"  # noqa: S608
 
 
 def _behind(orders: list[_Order], cursor: Sql, backwards: bool) -> Sql:
-    """Rows after the cursor's in the list's order, told column by column; a lone column can use its index."""
+    """Return the condition for rows after the cursor's row, compared column by column. A single column can use its
+    index."""
     if len(orders) == 1:
         beyond = "<" if orders[0].descends != backwards else ">"
         return Sql(f"{orders[0].expression} {beyond} (SELECT c0 FROM ({cursor.text}) AS cursor)", cursor.params)  # noqa: S608

@@ -1,4 +1,4 @@
-"""What an execution ran with, exactly, and what has changed since."""
+"""The configuration that an execution ran with, and the changes since then."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -20,7 +20,7 @@ from annals.store.log.reader import RecordedEvent, project_events
 
 
 class ExecutionConfigurationModel(msgspec.Struct, rename="camel", kw_only=True):
-    """One execution's ground. Variables are told by fingerprints, those of all functions apart."""
+    """The configuration of one execution. Variables are shown by fingerprints, and those of the project separately."""
 
     execution_id: str
     function_id: str
@@ -37,7 +37,10 @@ class ExecutionConfigurationModel(msgspec.Struct, rename="camel", kw_only=True):
 
 
 async def read_configuration(call: Call) -> ExecutionConfigurationModel:
-    """Raises ExecutionNotFound; what the execution ran with is told of those too that have left every list."""
+    """Return the configuration that an execution ran with, also if the execution was deleted since.
+
+    Raises ExecutionNotFound.
+    """
     function_id, execution_id = call.values["functionId"], call.values["executionId"]
     own = Execution.stream(call.project_id, execution_id)
     recorded_events = await whole(call.services.log.reader, own, since=await call.incarnation())
@@ -75,7 +78,7 @@ async def read_configuration(call: Call) -> ExecutionConfigurationModel:
 
 
 def _ends(recorded_events: Sequence[RecordedEvent]) -> tuple[RecordedEvent | None, Any]:
-    """The last incarnation's beginning, and what its run really used, None when it never ran."""
+    """Return the request of the last incarnation, and the configuration that its run used, or None if it never ran."""
     begun = [
         index
         for index, recorded_event in enumerate(recorded_events)

@@ -1,4 +1,4 @@
-"""Reverting a function to a moment, or restoring a deleted one."""
+"""Reverts a function to its state at a moment, or restores a deleted one."""
 
 from typing import Any
 
@@ -18,10 +18,11 @@ from annals.store.ids import generate_id
 
 
 async def revert(call: Call, past: AsOf) -> None:
-    """Bring configuration, variables and active deployment of a function back to what they were.
+    """Bring configuration, variables and active deployment of a function back to their former state.
 
-    Raises FunctionNotFound where there was none then, UnauthorizedScope, DeploymentContentsGone, InstallationNotFound,
-    VariableAlreadyExists for a variable whose id another function has now, and WouldRecord when it is only tried.
+    Raises FunctionNotFound if the function did not exist then, UnauthorizedScope, DeploymentContentsGone,
+    InstallationNotFound, VariableAlreadyExists for a variable whose id another function has now, and WouldRecord in a
+    dry run.
     """
     recorded_events, key = call.services.log.reader, Function.absent(call.project_id, call.values["functionId"])
     then = await recorded_events.aggregate_at(key, past.position, since=past.since)
@@ -58,7 +59,7 @@ async def _revert(call: Call, then: Function, revival: Revival | None, incarnati
 
 
 async def _revival(call: Call, past: AsOf, then: Function, now: Function) -> Revival | None:
-    """What brings the deployment back that answered then; None when none did, or the same one is still there."""
+    """Return the deployment to bring back, or None if there was none, or if the same deployment still exists."""
     if not then.deployment_id:
         return None
     recorded_events, key = call.services.log.reader, Deployment.absent(call.project_id, then.deployment_id)
@@ -91,7 +92,7 @@ async def _require(call: Call, deployment_id: str, artefact: Artefact) -> None:
 
 
 async def _with_deployment(call: Call, would: WouldRecord, then: Function, revival: Revival | None) -> Any:
-    """What restoring a function would record, with what brings its deployment back afterwards."""
+    """Return the events that restoring a function and its deployment would record."""
     recorded = would.recorded
     (function,) = recorded.aggregates
     if revival is None or not isinstance(function, Function):
