@@ -1,4 +1,4 @@
-"""The session's cookies, and what browsers that keep no cookies of other sites are told instead."""
+"""The session's cookies, and the header that replaces them in browsers that block cookies of other sites."""
 
 from datetime import datetime
 
@@ -11,18 +11,19 @@ _OVER = "Thu, 01 Jan 1970 00:00:00 GMT"
 
 
 def opened(call: Call, presented: str, expires: datetime) -> list[Header]:
-    """What an answer that opens a session carries."""
+    """Return the headers of an answer that opens a session."""
     when = expires.strftime("%a, %d %b %Y %H:%M:%S GMT")
     return [*_cookies(call, presented, when), _fallback({cookie_names(call.realm)[0]: presented})]
 
 
 def closed(call: Call) -> list[Header]:
-    """What an answer that closes the caller's session carries."""
+    """Return the headers of an answer that closes the caller's session."""
     return [*_cookies(call, "", _OVER), _fallback({})]
 
 
 def _cookies(call: Call, value: str, expires: str) -> list[Header]:
-    """SameSite=None comes along from pages of other sites, and needs HTTPS; the other cookie is for old browsers."""
+    """Return both cookies. SameSite=None is sent from pages of other sites and needs HTTPS; the other is for old
+    browsers."""
     secure = call.scope["scheme"] == "https" or call.services.settings.endpoint.startswith("https:")
     kept = f"{value}; path=/; expires={expires}; HttpOnly"
     name, legacy = cookie_names(call.realm)

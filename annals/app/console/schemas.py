@@ -4,9 +4,9 @@ import msgspec
 
 
 class VariablesModel(msgspec.Struct):
-    """What of the instance's configuration its clients need, under the names of the reference's environment.
+    """The parts of the instance's configuration that its clients need, under the names of the reference's environment.
 
-    Sizes in bytes, times in seconds, an empty text for what this instance has not.
+    Sizes are in bytes and times in seconds. An empty text stands for a feature that this instance lacks.
     """
 
     functions: str = msgspec.field(name="_APP_DOMAIN_FUNCTIONS")
@@ -27,7 +27,7 @@ class VariablesModel(msgspec.Struct):
 
 
 class RegionModel(msgspec.Struct, kw_only=True):
-    """Where an instance runs."""
+    """The region in which an instance runs."""
 
     id: str = msgspec.field(name="$id")
     name: str
@@ -41,13 +41,13 @@ class RegionsModel(msgspec.Struct):
 
 
 class JwtModel(msgspec.Struct):
-    """A key that code may call the API with, as the former generation names it."""
+    """A key with which code may call the API, under the name of older API versions."""
 
     jwt: str
 
 
 class EphemeralKeyModel(msgspec.Struct, rename="camel", kw_only=True):
-    """A key that nothing stores: it lasts until `expire`, and cannot be taken back before."""
+    """A key that is not stored: it is valid until `expire` and cannot be revoked before."""
 
     id: str = msgspec.field(name="$id")
     created_at: str = msgspec.field(name="$createdAt")

@@ -1,4 +1,4 @@
-"""Reading dead letters."""
+"""Queries that read dead letters."""
 
 from annals.app.edge.call import Call
 from annals.app.queries.page import Page
@@ -24,7 +24,7 @@ PAGE = 25
 async def read_dead_letters(
     call: Call, function_id: str, incarnation: int, page: Page, *, counted: bool, limit: int = PAGE
 ) -> PageRows:
-    """A page of a function's dead letters. Raises CursorNotFound, QueryInvalid."""
+    """Return a page of a function's dead letters. Raises CursorNotFound, QueryInvalid."""
     scope = Sql(
         "project_id = %s AND function_id = %s AND function_sequence = %s AND dead_reason <> ''",
         (call.project_id, function_id, incarnation),

@@ -1,4 +1,4 @@
-"""The dead letter's model."""
+"""The wire models of dead letters."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +9,8 @@ from annals.app.wire import wire_date
 
 
 class DeadLetterModel(msgspec.Struct, rename="camel", kw_only=True):
-    """An execution that was given up. `reason` is why its last attempt failed, `message` says it in words."""
+    """An execution whose attempts have all failed. `reason` is the cause of the last failure, `message` its
+    description."""
 
     id: str = msgspec.field(name="$id")
     created_at: str = msgspec.field(name="$createdAt")
@@ -27,14 +28,14 @@ class DeadLetterModel(msgspec.Struct, rename="camel", kw_only=True):
 
 
 class RedrivenModel(msgspec.Struct, rename="camel", kw_only=True):
-    """A dead letter, and the execution that was asked for in its place."""
+    """A dead letter, and the execution that was requested for it."""
 
     dead_letter_id: str
     execution_id: str
 
 
 class RedrivenListModel(msgspec.Struct, kw_only=True):
-    """What one request redrove; `remaining` dead letters match the queries still."""
+    """The dead letters that one request redrove. `remaining` counts the matching ones that are left."""
 
     total: int
     remaining: int
@@ -42,7 +43,7 @@ class RedrivenListModel(msgspec.Struct, kw_only=True):
 
 
 def present(row: Mapping[str, Any]) -> DeadLetterModel:
-    """A row of `executions` that has a `dead_reason`."""
+    """Return the model of a row of `executions` that has a `dead_reason`."""
     return DeadLetterModel(
         id=row["execution_id"],
         created_at=wire_date(row["created_at"]),

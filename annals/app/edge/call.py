@@ -1,4 +1,4 @@
-"""One request on its way through the edge: what was sent, who sent it, and what its answer has to say of itself.
+"""One request on its way through the edge: its parameters, its caller, and the headers and hints of its answer.
 
 One file because the caller, the parameters and the body of a request depend on one another in a fixed order.
 """
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 
 
 MOST_SKIPPED = 64 * 1024 * 1024
-"""Most bytes of a body nobody wanted that are read all the same, so that its sender hears the answer."""
+"""Most bytes of an unwanted body that are read and dropped, so that the client receives the answer."""
 
 SKIP_SECONDS = 10.0
 
 BODY_SECONDS = 60.0
-"""How long a body may take, beside what its bytes take at SLOWEST."""
+"""Seconds that a body may take, in addition to the time of its bytes at SLOWEST."""
 
 SLOWEST = 16 * 1024
-"""Bytes a second below which a sender only holds on to the connection."""
+"""Bytes a second below which a client only blocks a connection."""
 
 
 NEVER = 2**63 - 1
@@ -51,7 +51,7 @@ class ClientGone(Exception):
 
 
 class Call:
-    """A request. `values` are its parameters once they are judged; `position` the log's, once something was read."""
+    """A request. `values` are its validated parameters. `position` is the log's position of what was read so far."""
 
     __slots__ = (
         "_access",
@@ -85,7 +85,9 @@ class Call:
         self.scope, self._receive, self.services, self.request_id = scope, receive, services, request_id
         self.method: str = scope["method"]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        if len(self.headers) < len(scope["headers"]) and b"cookie" in self.headers:  # a proxy may send them apart
+        if (
+            len(self.headers) < len(scope["headers"]) and b"cookie" in self.headers
+        ):  # a proxy may send several cookie headers
             self.headers[b"cookie"] = b"; ".join(value for name, value in scope["headers"] if name == b"cookie")
         self.api_version: ApiVersion = negotiate(self.header(b"x-appwrite-response-format"))
         self.values: dict[str, Any] = {}
@@ -108,7 +110,7 @@ class Call:
         self.path_values: dict[str, str] = {}
 
     def header(self, name: bytes) -> str:
-        """A header's text, empty when it was not sent."""
+        """Return a header's text, or an empty text if it was not sent."""
         value = self.headers.get(name)
         return value.decode("latin-1") if value else ""
 
@@ -120,11 +122,11 @@ class Call:
 
     @property
     def asks_as_of(self) -> bool:
-        """Whether an operation that knows the past is asked for it."""
+        """True if a past state is requested of an operation that supports it."""
         return self.operation.past is not None and self.query.get("asOf") is not None
 
     def refuse_unknown_as_of(self) -> None:
-        """Who asks for the past is not told the present in its place. Raises ArgumentInvalid."""
+        """Raise ArgumentInvalid for `asOf` on an operation that only knows the present."""
         if self.scope["query_string"] and self.operation.past is None and self.query.get("asOf") is not None:
             raise ArgumentInvalid(
                 "Invalid `asOf` param: This operation knows the present alone. asOf is for gets and lists of functions,"
@@ -133,7 +135,7 @@ class Call:
 
     @property
     def is_dry_run(self) -> bool:
-        """Whether a write is only to be tried. Raises ArgumentInvalid for a `dryRun` that is no boolean."""
+        """True if a write is a dry run. Raises ArgumentInvalid for a `dryRun` that is not a boolean."""
         value = self.query.get("dryRun") if self.method not in {"GET", "HEAD"} else None
         if value is None:
             return False
@@ -144,38 +146,39 @@ class Call:
 
     @property
     def address(self) -> str:
-        """The client's address as the connection has it, or a trusted proxy."""
+        """The client's address, from the connection or from a trusted proxy."""
         client = self.scope.get("client")
         return str(client[0]) if client else ""
 
     @property
     def host(self) -> str:
-        """The name that the client called us by, without the port."""
+        """The host name in the request, without the port."""
         return self.header(b"host").rpartition(":")[0] or self.header(b"host") or "localhost"
 
     @property
     def project_id(self) -> str:
-        """The project that was named; its existence is judged with the caller."""
+        """The named project. Whether it exists is checked with the caller."""
         return self._claim.project if self._claim else ""
 
     @property
     def realm(self) -> str:
-        """Whose users and teams are meant: the named project's, else the console's."""
+        """The realm of users and teams: the named project, otherwise the console."""
         return self.project_id or CONSOLE
 
     @property
     def claims_key(self) -> bool:
-        """Whether an API key was sent: its caller is then a key, or nobody that reads anything."""
+        """True if an API key was sent."""
         return self._claim is not None and self._claim.is_key
 
     @property
     def reads_early(self) -> bool:
-        """Return True if reads may begin while the caller is judged: for guests, and credentials that held lately."""
+        """True if reads may begin before the caller is known: for guests, and for credentials that were valid
+        lately."""
         credential = self._claim.credential if self._claim else None
         return credential is None or credential in self.services.known
 
     def identify(self) -> None:
-        """Read the caller's claim, and begin to look it up. Raises what needs no looking up."""
+        """Read the caller's claim and start its lookups. Raises the errors that need no lookup."""
         self._caller = None
         named = self.query.get("project", "") if self.scope["query_string"] else ""
         self._claim = credentials.claim(self.headers, named if isinstance(named, str) else "", self.api_version)
@@ -193,12 +196,13 @@ class Call:
                 self.prefetched = look_up(self.operation.prefetch, self._claim.project, self.path_values["functionId"])
 
     def _confirm_data_key(self, access: "asyncio.Future[ReadResult]") -> None:
-        """Note which data key the project has, before anything is opened that was read with it or later."""
+        """Tell the vault the project's data key before it opens values that were read at the same time or later."""
         if not access.cancelled() and access.exception() is None:
             self.services.vault.confirm(self.project_id, access.result().rows[0]["data_key"])
 
     async def authenticate(self) -> Caller:
-        """The caller, remembered as good or bad. Raises as `caller`, and RateLimited for many wrong keys."""
+        """Return the caller and remember whether the credential is valid. Raises as `caller`, and RateLimited for
+        many wrong keys."""
         try:
             caller = await self.caller()
         except DomainError:
@@ -211,14 +215,14 @@ class Call:
         return caller
 
     async def _fail(self) -> None:
-        """Forget a credential that does not hold, and hold back the answer if it is a key. Raises RateLimited."""
+        """Forget an invalid credential, and delay the answer if it is a key. Raises RateLimited."""
         if self._claim is not None:
             self.services.known.discard(self._claim.credential)
         if self.claims_key:
             await self.services.failed_keys.pay(self.address)
 
     async def caller(self) -> Caller:
-        """Who calls. Raises ProjectNotFound, UserUnauthorized, KeyExpired, JwtInvalid, UserBlocked."""
+        """Return the caller. Raises ProjectNotFound, UserUnauthorized, KeyExpired, JwtInvalid, UserBlocked."""
         if self._caller is None:
             looked = credentials.Looked(
                 await self._found(self._access), await self._found(self._user), await self._found(self._parent)
@@ -229,9 +233,9 @@ class Call:
         return self._caller
 
     async def incarnation(self) -> int:
-        """The position at which the named project was created: of the log, nothing before it belongs to the project.
+        """Return the position at which the named project was created. Earlier events do not belong to the project.
 
-        0 for the console, whose log begins with the instance's; NEVER for a project that is not there.
+        0 for the console, whose log begins with the instance's; NEVER for a project that does not exist.
         """
         access = await self._found(self._access)
         if access is None:
@@ -240,7 +244,7 @@ class Call:
         return int(row["incarnation"]) if row["known"] else NEVER
 
     async def admit(self) -> None:
-        """Whether the caller is served at all, from where it calls and as the project's switches stand.
+        """Check the request's origin and the project's switches.
 
         Raises UnknownOrigin, ApiDisabled, ServiceDisabled, and as `caller`.
         """
@@ -256,7 +260,7 @@ class Call:
             raise ServiceDisabled
 
     async def _judge_origin(self) -> None:
-        """A page may call where it is known; keys may from anywhere, and so may who shows nothing to no project."""
+        """Check that the page's origin is known. Keys may call from anywhere, and so may guests without a project."""
         claim = self._claim
         if b"origin" not in self.headers or claim is None or claim.is_key:
             return
@@ -275,20 +279,20 @@ class Call:
         return found
 
     def new_id(self) -> str:
-        """An id for what this request creates: one that was reserved with its idempotency key, or a fresh one."""
+        """Return an id for a new resource: the one reserved with the idempotency key, or a fresh one."""
         return self.reserved_id or generate_id()
 
     def hint(self, sentence: str) -> None:
-        """Have the answer say something beside its contract; an empty sentence says nothing."""
+        """Add a sentence to the answer's hints. An empty sentence adds nothing."""
         if sentence and sentence not in self.hints:
             self.hints.append(sentence)
 
     def seen(self, position: int) -> None:
-        """The answer rests on the log up to here."""
+        """Note that the answer depends on the log up to this position."""
         self.position = max(self.position, position)
 
     async def meta(self) -> Meta:
-        """What the events of this request say of where they come from."""
+        """Return the metadata of the events of this request."""
         caller = await self.caller()
         return Meta(
             actor=caller.actor,
@@ -300,21 +304,21 @@ class Call:
         )
 
     async def authorized_for(self) -> Incarnation | None:
-        """The project's incarnation that the caller was judged in, None without a project."""
+        """Return the project's incarnation in which the caller was authorized, or None without a project."""
         access = await self._found(self._access)
         if access is None or not access.rows[0]["known"]:
             return None
         return Incarnation(self.project_id, access.rows[0]["incarnation"])
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """The body as it arrives. Raises ClientGone when the rest will never come, RequestTooSlow."""
+        """Yield the body as it arrives. Raises ClientGone if the client disconnected, RequestTooSlow."""
         began, arrived = asyncio.get_running_loop().time(), 0
         while not self._received:
             try:
                 async with asyncio.timeout_at(began + BODY_SECONDS + arrived / SLOWEST):
                     message = await self._receive()
             except TimeoutError:
-                self._received = True  # as far as this request goes
+                self._received = True  # no more of this request is read
                 raise RequestTooSlow from None
             if message["type"] == "http.disconnect":
                 raise ClientGone
@@ -329,7 +333,7 @@ class Call:
             continue
 
     async def skip_rest(self) -> None:
-        """Read what is left of the body: a sender that is still sending would miss an answer."""
+        """Read the rest of the body: a client that is still sending would miss the answer."""
         if self._received or not (b"content-length" in self.headers or b"transfer-encoding" in self.headers):
             return
         skipped = 0
@@ -341,7 +345,10 @@ class Call:
                         return
 
     async def sent(self) -> dict[str, Any]:
-        """The parameters as sent, path over body or query. Raises ArgumentInvalid for a body over its bound."""
+        """Return the parameters as sent; path values replace those of body or query.
+
+        Raises ArgumentInvalid for a body over its limit.
+        """
         if self.method in {"GET", "HEAD"}:
             sent = self.query
         else:

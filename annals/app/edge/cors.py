@@ -1,4 +1,4 @@
-"""What browsers want to be told before they let a page read an answer."""
+"""CORS: the headers that allow pages of other origins to read answers."""
 
 from annals.app.edge.answers import Answer, Header
 
@@ -37,10 +37,10 @@ _PREFLIGHT: list[Header] = [
 
 
 def headers(origin: bytes | None, *, known: bool) -> list[Header]:
-    """The headers of an answer to a page of `origin`, None for who is no browser.
+    """Return the headers of an answer to a page of `origin`, None for a client that is no browser.
 
-    Any page may read what anybody may read. Only a `known` one may read what a session's cookie opens; a preflight
-    tells all pages that they may try, since it names no project.
+    Any page may read public answers. Only a `known` page may read answers that depend on a session's cookie. A
+    preflight allows all pages to call, since it names no project.
     """
     if not origin:
         return _ANYWHERE
@@ -49,5 +49,5 @@ def headers(origin: bytes | None, *, known: bool) -> list[Header]:
 
 
 def preflight() -> Answer:
-    """The answer to OPTIONS, on any path."""
+    """Return the answer to OPTIONS, on any path."""
     return Answer(204, b"", list(_PREFLIGHT))

@@ -1,7 +1,7 @@
-"""`?dryRun=true` on a write: everything is judged as it would be, and the events that would be recorded are the answer.
+"""`?dryRun=true` on a write: it is validated as usual, and answers with the events that it would record.
 
-The handler runs on stand-ins: a log that takes back what it appends and then ends the request, a blob store that only
-measures, and an executor that never begins.
+The handler runs with replaced services: a log that rolls back its append and then ends the request, a blob store that
+only measures, and an executor that starts nothing.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from annals.store.log.log import Command, EventLog, Meta, Recorded
 
 
 class WouldRecord(Exception):
-    """No error: how a request ends that is only tried."""
+    """Ends a dry run. It is not an error."""
 
     def __init__(self, recorded: Recorded) -> None:
         super().__init__()
@@ -29,14 +29,14 @@ class WouldRecord(Exception):
 
     @classmethod
     def all(cls, appends: Sequence[Recorded]) -> "WouldRecord":
-        """How a request ends that appends several times, in this order; one at least."""
+        """Return the exception for a request with several appends, in this order. There is at least one."""
         return cls(appends[-1]._replace(events=[event for append in appends for event in append.events]))
 
 
 class DryRunLog:
-    """Ends the request at its first append, with what that would have recorded; reads pass through.
+    """Ends the request at its first append, with the events that it would have recorded. Reads pass through.
 
-    Who appends several times tries each of them (`dry_run`) and ends the request itself.
+    A handler with several appends runs each with `dry_run` and ends the request itself.
     """
 
     def __init__(self, log: EventLog) -> None:
@@ -60,7 +60,7 @@ class DryRunLog:
 
 
 class MeasuringBlobs:
-    """Tells size and digest of what it is given, and keeps and removes nothing; reads pass through."""
+    """Measures size and digest of contents, and neither stores nor deletes anything. Reads pass through."""
 
     def __init__(self, blobs: Blobs) -> None:
         self._blobs = blobs
@@ -96,14 +96,14 @@ class MeasuringBlobs:
 
 
 class IdleExecutor:
-    """Runs nothing; the request ends before anybody hears of it."""
+    """Never runs anything: the request ends before."""
 
     async def execute(self, _run: object) -> None:
         await asyncio.Event().wait()
 
 
 async def tried(call: Call) -> Answer:
-    """The events that an operation would record. Raises what the operation refuses."""
+    """Return the events that an operation would record. Raises the errors of the operation."""
     services = call.services
     stands_in: dict[str, Any] = {
         "log": DryRunLog(services.log),

@@ -1,4 +1,4 @@
-"""Refusals that only the edge can give: of a route, a credential, a parameter's form, an upload's framing."""
+"""Errors that only the edge raises: about a route, a credential, a parameter's form, an upload's framing."""
 
 from typing import ClassVar
 
@@ -182,7 +182,7 @@ class ContentRangeInvalid(DomainError):
 
 
 class FileTooLarge(DomainError):
-    """Its wire type differs by generation, so it is an instance's."""
+    """Its wire type depends on the API version; see FileTooLargeFormerly."""
 
     type: ClassVar[str] = "deployment_invalid_file_size"
     default: ClassVar[str] = "The file is larger than this instance allows."
@@ -198,7 +198,7 @@ class RangeInvalid(DomainError):
 
 
 class IdempotencyBudgetSpent(RateLimited):
-    """A project, or a caller, has as many idempotency keys kept as it may."""
+    """A project or a caller has as many idempotency keys as it may."""
 
     type: ClassVar[str] = "idempotency_budget_spent"
     default: ClassVar[str] = "No more idempotency keys are kept. Send the request without one, or try again later."

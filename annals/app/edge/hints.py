@@ -1,4 +1,4 @@
-"""Hints: what an answer says in `X-Annals-Hint` beside a contract that has it accept a mistake, or name it vaguely."""
+"""Hints: sentences in `X-Annals-Hint` about mistakes that the contract accepts or reports vaguely."""
 
 import re
 from collections.abc import Iterable
@@ -24,17 +24,17 @@ _decode = msgspec.json.Decoder().decode
 
 
 def header_of(hints: Iterable[str]) -> str:
-    """The value of the header: printable ASCII, bounded; empty where there is nothing to say."""
+    """Return the value of the header: printable ASCII of bounded length, empty if there are no hints."""
     return _PLAIN.sub("?", " ".join(hints))[:LONGEST]
 
 
 def named(text: str) -> str:
-    """A name that a client sent, with nothing in it that ends a header or a sentence, and not long."""
+    """Return a name from a client without characters that end a header or a sentence, cut to a bounded length."""
     return _NAMED.sub("?", text[:_LONGEST_NAME])
 
 
 def of_body(content_type: str, body: bytes) -> str:
-    """Why a body that says it is JSON was read as an empty set of parameters; empty for every other one."""
+    """Return why a JSON body was read as an empty set of parameters. The text is empty for every other body."""
     kind, _ = parse_options_header(content_type) if content_type else ("", {})
     if kind.strip().lower() != "application/json" or not body:
         return ""

@@ -1,4 +1,4 @@
-"""Which generation of the API a caller speaks (http-api.md 1). The only place that knows version numbers."""
+"""The API version of a caller (http-api.md 1). This is the only module that knows version numbers."""
 
 import re
 from functools import lru_cache
@@ -15,7 +15,8 @@ _FORMER: Final[_Version] = (1, 8, 0, True)
 
 
 class ApiVersion(msgspec.Struct, frozen=True):
-    """A caller's generation, as answers to what differs; without a header it is 1.8 with a union of fields."""
+    """A caller's API version, as answers to the differences. Without a header it is 1.8 with the fields of all
+    versions."""
 
     version: _Version
     union: bool
@@ -26,7 +27,7 @@ class ApiVersion(msgspec.Struct, frozen=True):
 
     @property
     def newest(self) -> bool:
-        """Everything marked [N] in the contract."""
+        """True for everything marked [N] in the contract."""
         return not self._below(2, 0, 0)
 
     @property
@@ -36,7 +37,7 @@ class ApiVersion(msgspec.Struct, frozen=True):
 
     @property
     def splits_specification(self) -> bool:
-        """Building and running have a specification each."""
+        """Build and runtime have a specification each."""
         return not self._below(1, 9, 0)
 
     @property
@@ -46,7 +47,7 @@ class ApiVersion(msgspec.Struct, frozen=True):
 
     @property
     def knows_scopes(self) -> bool:
-        """Functions have scopes and specifications at all."""
+        """Functions have scopes and specifications."""
         return not self._below(1, 6, 0)
 
     @property
@@ -72,7 +73,7 @@ class ApiVersion(msgspec.Struct, frozen=True):
 
     @property
     def key_prefix(self) -> str:
-        """The word in front of keys that running code is handed."""
+        """The prefix of keys that running code is given."""
         return "ephemeral" if self.newest else "dynamic"
 
 
@@ -86,7 +87,7 @@ def _parse(text: str) -> _Version | None:
 
 @lru_cache(maxsize=256)
 def negotiate(header: str) -> ApiVersion:
-    """The API version that an X-Appwrite-Response-Format header asks for; one that is no version asks for none."""
+    """Return the API version that an X-Appwrite-Response-Format header asks for. An invalid header counts as none."""
     version = _parse(header)
     if version is None:
         return ApiVersion(_FORMER, True)
@@ -101,7 +102,7 @@ def translate_function(sent: dict[str, Any], api_version: ApiVersion) -> dict[st
     specification = sent.get("specification")
     if api_version.splits_specification or not specification:
         return sent
-    if api_version.union:  # newest parameters are accepted as well: what is sent by its own name stays
+    if api_version.union:  # parameters of the newest version are accepted too, and take precedence
         return {"buildSpecification": specification, "runtimeSpecification": specification, **_given(sent)}
     return {**sent, "buildSpecification": specification, "runtimeSpecification": specification}
 
@@ -113,12 +114,12 @@ def translate_template(sent: dict[str, Any], api_version: ApiVersion) -> dict[st
 
 
 def translate_download(sent: dict[str, Any], api_version: ApiVersion) -> dict[str, Any]:
-    """getDeploymentDownload: there was only the output."""
+    """getDeploymentDownload: older versions only have the output."""
     return {**sent, "type": "output"} if api_version.former_names else sent
 
 
 def translate_variable(sent: dict[str, Any], api_version: ApiVersion) -> dict[str, Any]:
-    """createVariable and updateVariable: ids and secrets came later."""
+    """createVariable and updateVariable: older versions have no ids and no secrets."""
     changes: dict[str, Any] = {}
     if not api_version.names_variables and sent.get("variableId") is None:
         changes["variableId"] = "unique()"

@@ -1,4 +1,4 @@
-"""Networks that count as one client where requests are counted by address."""
+"""Networks that count as one client when requests are counted by address."""
 
 from ipaddress import IPv6Address, ip_address, ip_network
 
@@ -6,7 +6,7 @@ _SUBNET = 64
 
 
 def network_of(address: str) -> str:
-    """An address, or the subnet of an IPv6 address, since its owner may choose any address within it."""
+    """Return an address, or the subnet of an IPv6 address, since its owner may choose any address within it."""
     try:
         parsed = ip_address(address)
     except ValueError:

@@ -1,11 +1,11 @@
-"""From which pages browsers may call: those of the instance itself, and of a project's platforms."""
+"""The origins from which browsers may call: the instance itself, and the platforms of a project."""
 
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 
 def host_of(origin: str) -> str:
-    """The host name of an `Origin` header, empty for `null` and for what is none."""
+    """Return the host name of an `Origin` header, empty for `null` and for an invalid one."""
     try:
         return (urlsplit(origin).hostname or "").lower()
     except ValueError:
@@ -13,7 +13,8 @@ def host_of(origin: str) -> str:
 
 
 def is_known(origin: str, own: Iterable[str], platforms: Iterable[str]) -> bool:
-    """Whether a page's origin is one of the host names; `*.` in front of one stands for all below it, `*` for all."""
+    """Return True if an origin has one of the host names. A pattern `*.` matches all names below it, `*` matches
+    all."""
     host = host_of(origin)
     if not host:
         return False

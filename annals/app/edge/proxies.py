@@ -1,4 +1,4 @@
-"""Reverse proxies before an instance: whom their connections speak for. Nobody else's word is taken for it."""
+"""Trusted reverse proxies: their headers name the client's address and scheme. Headers of other clients are ignored."""
 
 import ipaddress
 from collections.abc import Iterator, Mapping
@@ -12,15 +12,15 @@ _SCHEMES = frozenset({"http", "https"})
 
 @lru_cache
 def networks(trusted: tuple[str, ...]) -> tuple[_Network, ...]:
-    """Addresses and networks as an operator wrote them. Raises ValueError, which names the one that is neither."""
+    """Return the addresses and networks of a setting. Raises ValueError, which names the invalid one."""
     return tuple(ipaddress.ip_network(text) for text in trusted)
 
 
 def as_met(scope: Mapping[str, Any], trusted: tuple[str, ...]) -> Mapping[str, Any]:
-    """The request as the outermost trusted proxy met it: with its client's address, and its scheme.
+    """Return the request as the outermost trusted proxy received it: with its client's address and scheme.
 
-    Addresses are read from the last one written backwards, for as long as trusted proxies wrote them: what stands
-    before was sent by the client, who may have written anything.
+    Addresses are read from the last one backwards, as long as trusted proxies wrote them. The client may have sent
+    anything before those.
     """
     client = scope.get("client")
     if not trusted or not client or not _is_trusted(_address(client[0]), trusted):
@@ -45,7 +45,7 @@ def _listed(scope: Mapping[str, Any], header: bytes) -> Iterator[str]:
 
 
 def _address(text: str) -> _Address | None:
-    """An address, with or without a port; IPv4 written as IPv6 is the former."""
+    """Return an address given with or without a port. An IPv4 address written as IPv6 is returned as IPv4."""
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:

@@ -1,4 +1,4 @@
-"""Whether what was accepted is what ended and what is to come, as gauges: looked up at most once in a while."""
+"""Gauges that compare accepted work with ended and open work. They are cached for some seconds."""
 
 import asyncio
 import time
@@ -16,16 +16,16 @@ QUERIES = sql.load(__package__, "conservation.sql")
 FOLLOWERS = sql.load(__package__, "queries.sql")["followers"]
 
 WINDOW = 20_000
-"""Newest positions of the log that are looked at: `annals replay --check` looks at all of it."""
+"""Number of newest positions that are checked. `annals replay --check` checks the whole log."""
 
 SECONDS = 10.0
-"""How old the figures may be, so that whoever asks often costs no more than whoever asks at times."""
+"""Age up to which figures are used again, so that frequent scrapes cost no more than rare ones."""
 
 KINDS = ("builds", "usage")
 
 
 class _Accepted(msgspec.Struct):
-    """Whose execution it is that was requested."""
+    """The function of a requested execution."""
 
     function_id: str
     function_incarnation: int
@@ -43,7 +43,7 @@ class Conservation:
         self._text, self._until = "", 0.0
 
     async def text(self) -> str:
-        """The gauges in Prometheus' text format; without them where the database does not answer in time."""
+        """Return the gauges in Prometheus' text format, or an empty text if the database does not answer in time."""
         async with self._looking:
             if time.monotonic() >= self._until:
                 try:

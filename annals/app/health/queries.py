@@ -1,4 +1,4 @@
-"""How the instance does, asked of the database and the executors."""
+"""Queries about the health of the database, the followers and the executors."""
 
 import asyncio
 
@@ -14,11 +14,11 @@ TIMEOUT_SECONDS = 2.0
 
 AWAY = "No executor can be reached."
 STANDS_STILL = "It stands still: `annals doctor` and the keeper's log say why."
-"""All that anybody may know: what a follower failed at may name what a project keeps."""
+"""All that the public answer says, since a follower's error may name the contents of a project."""
 
 
 async def readiness(call: Call) -> ReadyModel:
-    """What is needed for the whole job: a writable log, followers that go on, workers, and an executor."""
+    """Check all parts that the instance needs: a writable log, moving followers, workers and an executor."""
     database = call.services.database
     executor = await _executor(call)
     try:
@@ -35,7 +35,7 @@ async def readiness(call: Call) -> ReadyModel:
 
 
 async def enforcement(call: Call) -> dict[str, dict[str, str]]:
-    """How each executor enforces each limit: `kernel`, `watchdog` or `none`; hosts that are away are left out."""
+    """Return how each executor enforces each limit: `kernel`, `watchdog` or `none`. Unreachable hosts are left out."""
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):
             statuses = await call.services.executor_status()
@@ -45,7 +45,7 @@ async def enforcement(call: Call) -> dict[str, dict[str, str]]:
 
 
 async def _executor(call: Call) -> str:
-    """Why no executor can be reached; empty when one can."""
+    """Return why no executor can be reached, or an empty text if one can."""
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):
             statuses = await call.services.executor_status()

@@ -1,10 +1,10 @@
-"""The health models."""
+"""The wire models of health."""
 
 import msgspec
 
 
 class HealthModel(msgspec.Struct):
-    """`ping` in milliseconds, of a write-free question to the database."""
+    """`ping` is the time in milliseconds of a read from the database."""
 
     name: str
     ping: int
@@ -16,7 +16,8 @@ class VersionModel(msgspec.Struct):
 
 
 class FollowerModel(msgspec.Struct):
-    """How many events a follower has yet to see, and a sentence where it stands still, empty while it does not."""
+    """The number of events that a follower has yet to read, and a sentence if it has stopped, otherwise an empty
+    text."""
 
     name: str
     lag: int
@@ -24,7 +25,7 @@ class FollowerModel(msgspec.Struct):
 
 
 class ReadyModel(msgspec.Struct):
-    """Whether the instance can do its work; `roles` counts the processes that beat."""
+    """Whether the instance can work. `roles` counts the processes whose leases are renewed."""
 
     ready: bool
     log_writable: bool = msgspec.field(name="logWritable")
@@ -34,7 +35,7 @@ class ReadyModel(msgspec.Struct):
 
 
 class LimitsModel(msgspec.Struct, rename="camel"):
-    """What this instance allows; bytes, seconds and days as named, 0 for no bound."""
+    """The limits of this instance, in bytes, seconds and days as named. 0 stands for no limit."""
 
     functions_create_quota: int
     execution_retention_days: int

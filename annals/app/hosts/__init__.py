@@ -7,7 +7,7 @@ from annals.settings import Settings
 
 
 def host_name(host: bytes) -> str:
-    """The name in a `Host` header, in lower case and without its port."""
+    """Return the name in a `Host` header, in lower case and without the port."""
     text = host.decode("latin-1").lower()
     if text.startswith("["):
         return text[1:].partition("]")[0]
@@ -15,7 +15,7 @@ def host_name(host: bytes) -> str:
 
 
 def is_own(name: str, settings: Settings) -> bool:
-    """Whether the API is meant for sure: by the instance's own name, or by an address."""
+    """Return True if a host name always means the API: the instance's own name, or an address."""
     if name in {"", "localhost", host_of(settings.endpoint), settings.host}:
         return True
     try:

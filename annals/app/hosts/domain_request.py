@@ -1,4 +1,4 @@
-"""A visit: a request to a function's own host name (http-api.md 12)."""
+"""A domain request: a request to a function's own host name (http-api.md 12)."""
 
 import re
 from collections.abc import Mapping
@@ -45,7 +45,7 @@ _NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 
 
 class DomainRequest(Call):
-    """A request whose host name may be a function's; it runs as a guest of that function's project."""
+    """A request whose host name may be a function's. It runs as a guest of that function's project."""
 
     __slots__ = ("is_function", "name", "project")
 
@@ -63,9 +63,9 @@ class DomainRequest(Call):
         return GUEST if self.is_function else await super().caller()
 
     async def run(self) -> Answer | None:
-        """The function's answer; None when the name is nobody's, so that the API is meant.
+        """Return the function's answer, or None if no function has the name: then the API answers.
 
-        Raises the refusals of http-api.md 12, SynchronousTimeout, ClientGone, StoreUnavailable.
+        Raises the errors of http-api.md 12, SynchronousTimeout, ClientGone, StoreUnavailable.
         """
         domain = self.services.settings.functions_domain
         self.is_function = self.name == domain or self.name.endswith(f".{domain}")
@@ -107,13 +107,14 @@ class DomainRequest(Call):
         return context
 
     def _target(self) -> str:
-        """Path and query as they were sent."""
+        """Return path and query as the client sent them."""
         path = (self.scope.get("raw_path") or self.scope["path"].encode()).decode("latin-1").partition("?")[0] or "/"
         query = self.scope["query_string"].decode("latin-1")
         return f"{path}?{query}" if query else path
 
     def _sent_headers(self) -> dict[str, str]:
-        """Repeated ones joined, since code sees a map; those of the connection, and of the platform, are not its."""
+        """Return the headers for the code, repeated ones joined. Those of the connection and of the platform are
+        left out."""
         sent: dict[str, str] = {}
         for raw_name, raw_value in self.scope["headers"]:
             name, value = raw_name.decode("latin-1").lower(), _text(raw_value)
@@ -124,7 +125,7 @@ class DomainRequest(Call):
 
 
 def _text(value: bytes) -> str:
-    """A header as UTF-8 where it is that, so that it arrives in the bytes that it was sent in."""
+    """Return a header decoded as UTF-8 if it is valid UTF-8, so that the code gets the same bytes."""
     try:
         return value.decode()
     except UnicodeDecodeError:
@@ -132,7 +133,7 @@ def _text(value: bytes) -> str:
 
 
 def _answer(finished: Finished, *, head: bool) -> Answer:
-    """Code may speak for itself on its socket: what is no header is left out, whatever took it for one before."""
+    """Return the answer without invalid headers: code may write to its socket itself and send anything."""
     execution = finished.execution
     told = execution.response_headers
     headers: list[Header] = [

@@ -1,4 +1,4 @@
-"""What browsers see at a function's host name when there is nothing else to show."""
+"""Pages for browsers at a function's host name if the function answers with no page of its own."""
 
 from html import escape
 from http import HTTPStatus
@@ -34,14 +34,14 @@ _PAGE = """<!doctype html>
 
 
 def page(status: int, rest: str, headers: list[Header] | None = None) -> Answer:
-    """A page for a status; `rest` is HTML, and `headers` go before those of the page."""
+    """Return a page for a status. `rest` is HTML, and `headers` come before those of the page."""
     phrase = _PHRASES.get(status, "Error")
     kept = [header for header in headers or () if header[0] != b"content-type"]
     return Answer(status, _PAGE.format(status=status, phrase=phrase, rest=rest).encode(), [*kept, _HTML])
 
 
 def error_page(answer: Answer) -> Answer:
-    """An error's envelope as a page."""
+    """Return an error's envelope as a page."""
     envelope = msgspec.json.decode(answer.body, type=Envelope)
     rest = f"<p>{escape(envelope.message)}</p>\n<p><code>{escape(envelope.type)}</code></p>\n"
     return page(answer.status, rest, answer.headers)

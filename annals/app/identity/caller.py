@@ -1,4 +1,4 @@
-"""Who calls: the role, what it may do, and the role strings that documents and functions are opened to."""
+"""The caller of a request: its role, its scopes, and the role strings that permissions name."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -18,15 +18,15 @@ USER_SCOPES: frozenset[str] = (
     GUEST_SCOPES | {"account", "teams.read", "teams.write"} | {"executions.read", "execution.read"}
 )
 CONSOLE_SCOPES: frozenset[str] = USER_SCOPES | {"console", "projects.read", "projects.write"}
-"""What users of the console hold where no project is named."""
+"""The scopes of console users if no project is named."""
 NEWEST_SCOPES = frozenset({"executions.read", "executions.write"})
-"""Names that the former API version has not; it has the singular ones, which both take."""
+"""Scopes that older API versions lack. They have the singular names, which all versions accept."""
 
 KEY_SCOPES: frozenset[str] = frozenset({"public", "global", "health.read", "graphql"})
 
 
 ADMIN_SCOPES: frozenset[str] = frozenset(PROJECT_SCOPES) | KEY_SCOPES | {"console"}
-"""What users of the console hold in a project, in admin mode."""
+"""The scopes of console users in a project, in admin mode."""
 
 
 _NAMES_OF_EXECUTIONS = (("execution.read", "executions.read"), ("execution.write", "executions.write"))
@@ -35,7 +35,7 @@ _OTHER_NAMES = {name: other for pair in _NAMES_OF_EXECUTIONS for name, other in 
 
 
 class CallerMembership(msgspec.Struct, frozen=True):
-    """A user's confirmed place in a team."""
+    """A user's confirmed membership in a team."""
 
     membership_id: str
     team_id: str
@@ -43,13 +43,13 @@ class CallerMembership(msgspec.Struct, frozen=True):
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
-    """One request's caller. `name` is what a missing scope's message calls it; `actor` is written into events.
+    """The caller of one request. `name` stands for it in the message about a missing scope; `actor` is written into
+    events.
 
-    `depth` counts the triggered functions behind a key that running code was handed.
-    A user is known by `session_id`, or `by_token`, which names a session or none; `incarnation` is the position of the
-    user's creation.
-    `parent` is what ephemeral keys that this caller makes depend on; a caller without one cannot make any.
-    `expires_at` is when the caller's credential ends, None for never.
+    `depth` counts the triggered functions behind a key that running code was given. A user has a `session_id`, or came
+    `by_token`, which may name a session. `incarnation` is the position of the user's creation. Ephemeral keys that this
+    caller makes depend on `parent`; a caller without one cannot make any. `expires_at` is when the caller's credential
+    expires, None for never.
     """
 
     word: Word
@@ -69,11 +69,11 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def privileged(self) -> bool:
-        """Keys and admins: no permission of a document and no `execute` list holds them back."""
+        """True for keys and admins, to which no permission of a document and no `execute` list applies."""
         return self.word not in {"guests", "users"}
 
     def roles(self) -> frozenset[str]:
-        """Every role string that this caller answers to (http-api.md 3.5)."""
+        """Return every role string that this caller has (http-api.md 3.5)."""
         if not self.user_id:
             return frozenset({"any", "guests"})
         state = "verified" if self.verified else "unverified"
@@ -86,20 +86,21 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
         return frozenset(roles)
 
     def session_of_token(self, *, scheduled: bool = False) -> str | None:
-        """The session that a token for running code is bound to (http-api.md 9.3), None for no token.
+        """Return the session that a token for running code is bound to (http-api.md 9.3), or None for no token.
 
-        Code is handed none for who came with one, and a run at a later date has one without a session.
+        Code gets no token if the caller came by token itself. A scheduled run gets a token without a session.
         """
         if not self.user_id or self.by_token:
             return None
         return "" if scheduled else self.session_id
 
     def lacks(self, scopes: Iterable[str]) -> list[str]:
-        """The scopes among these that the caller does not hold, by either of a scope's names."""
+        """Return those of the scopes that the caller does not hold under either of their names."""
         return [scope for scope in scopes if self.scopes.isdisjoint({scope, _OTHER_NAMES.get(scope, scope)})]
 
     def require(self, scopes: frozenset[str], *, newest: bool = False) -> None:
-        """Any one of the scopes is enough. Raises UnauthorizedScope, which names those that the API version has."""
+        """Require any one of the scopes. Raises UnauthorizedScope, which names the scopes that the API version
+        knows."""
         if self.scopes.isdisjoint(scopes):
             named = scopes if newest else scopes - NEWEST_SCOPES or scopes
             wanted = ",".join(f'"{scope}"' for scope in sorted(named, reverse=True))

@@ -1,4 +1,4 @@
-"""From headers to a caller: which project, which credential, and what the log's read models say of them."""
+"""Identifies the caller: reads project and credential from headers and checks them against read models."""
 
 import hashlib
 import hmac
@@ -35,24 +35,27 @@ _PARENTS = {"key": Lookup(QUERIES["parent_keys"], 2), "function": Lookup(QUERIES
 _HANDED_OUT = ("ephemeral_", "dynamic_")
 
 SigningSecret = Callable[[str], Awaitable[bytes]]
-"""A project's secret that signs one kind of tokens."""
+"""Returns a project's secret that signs one kind of tokens."""
 
 
 class Secrets(msgspec.Struct, frozen=True):
-    """What signs the keys of running code, and the tokens of users."""
+    """The secrets that sign ephemeral keys and user tokens."""
 
     keys: SigningSecret
     users: SigningSecret
 
 
 def digest(secret: str) -> str:
-    """What a standard key is looked up by: its secret is stored nowhere."""
+    """Return the digest by which a standard key is looked up. Its secret is not stored."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 class UserClaim(msgspec.Struct, frozen=True):
-    """The user that a request says it comes from, in a project or the console: known by a session's secret's digest,
-    or by a token, which may name a session and the position at which the user was created."""
+    """The user that a request claims to come from, in a project or the console.
+
+    The claim holds the digest of a session's secret, or a token. A token may name a session, and the position at which
+    the user was created.
+    """
 
     realm: str
     user_id: str
@@ -63,12 +66,12 @@ class UserClaim(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> tuple[str, str, str, str]:
-        """What USERS looks up."""
+        """The key with which USERS looks the user up."""
         return self.realm, self.user_id, self.digest, self.session_id
 
 
 class CredentialClaim(msgspec.Struct, frozen=True):
-    """What a request says of itself; nothing of it is believed yet. `project` is empty for the console's."""
+    """The unverified credentials of a request. `project` is empty for the console."""
 
     project: str
     standard: str = ""
@@ -87,7 +90,7 @@ class CredentialClaim(msgspec.Struct, frozen=True):
 
     @property
     def credential(self) -> Hashable | None:
-        """What tells this credential from others, None for a guest's request; it holds no secret."""
+        """An identifier of this credential that holds no secret, or None for a guest's request."""
         if self.standard:
             return self.project, self.standard
         if self.handed_out:
@@ -107,7 +110,7 @@ class CredentialClaim(msgspec.Struct, frozen=True):
 
 
 class Looked(NamedTuple):
-    """The rows that a claim was looked up in: of its project and key, its user, and its ephemeral key's parent."""
+    """The rows that belong to a claim: those of its project and key, its user, and its ephemeral key's parent."""
 
     access: ReadResult | None = None
     user: ReadResult | None = None
@@ -115,7 +118,7 @@ class Looked(NamedTuple):
 
 
 def claim(headers: Mapping[bytes, bytes], project_parameter: str, api_version: ApiVersion) -> CredentialClaim:
-    """Read project and credential. Raises what can be told without asking anybody (http-api.md 3.2)."""
+    """Read project and credential. Raises the errors that need no lookup (http-api.md 3.2)."""
     named = _text(headers.get(b"x-appwrite-project", b""))
     project = named or project_parameter.replace("\0", "\N{REPLACEMENT CHARACTER}")
     key = _text(headers.get(b"x-appwrite-key", b""))
@@ -147,7 +150,7 @@ def _parent(token: str) -> tokens.Parent | None:
 
 
 def _user(headers: Mapping[bytes, bytes], realm: str, *, admin: bool) -> UserClaim | None:
-    """Raises JwtInvalid for a token that is none, JwtAndCookieSet."""
+    """Return the claimed user, or None. Raises JwtInvalid for a malformed token, JwtAndCookieSet."""
     if token := _text(headers.get(b"x-appwrite-jwt", b"")):
         try:
             said = tokens.peek_user(token)
@@ -169,10 +172,10 @@ def _user(headers: Mapping[bytes, bytes], realm: str, *, admin: bool) -> UserCla
 
 
 async def judge(claimed: CredentialClaim, looked: Looked, secrets: Secrets, *, host: str, now: datetime) -> Caller:
-    """Believe a claim or not.
+    """Return the caller that a claim proves.
 
-    Raises ProjectNotFound, UserUnauthorized, KeyExpired, JwtInvalid, UserBlocked. An ephemeral key that does not hold
-    makes a guest, and so does a session that is over. A key decides alone, whoever is signed in beside it.
+    Raises ProjectNotFound, UserUnauthorized, KeyExpired, JwtInvalid, UserBlocked. An invalid ephemeral key and a closed
+    session make a guest. If a key is sent, it alone decides, also beside a session.
     """
     row = None if looked.access is None else looked.access.rows[0]
     if row is not None and not row["known"]:
@@ -196,9 +199,10 @@ async def _verify(user: UserClaim, secret: SigningSecret, now: datetime) -> None
 
 
 def _is_successor(user: UserClaim, row: Mapping[str, Any]) -> bool:
-    """Whether the row is of a later user of the id than the one that a token stands for.
+    """Return True if the row belongs to a later user with the id of the user that a token stands for.
 
-    A token from before tokens said so holds by its session, which ended with its user.
+    Old tokens do not hold the position of the user's creation. They are valid with their session, which ended with its
+    user.
     """
     if not user.token or (user.session_id and not user.incarnation):
         return False
@@ -253,7 +257,8 @@ def _standard(claimed: CredentialClaim, row: Mapping[str, Any], host: str, now: 
 
 
 def _ephemeral(claimed: CredentialClaim, parent: ReadResult | None, secret: bytes, host: str, now: datetime) -> Caller:
-    """A key that depends on another credential: it never has a scope that its parent lacks, and ends with it."""
+    """Return the caller of a key that depends on another credential: it ends with its parent and has no scope beyond
+    it."""
     try:
         claims = tokens.verify(claimed.handed_out, secret, now.astimezone(UTC).timestamp())
     except tokens.TokenInvalid:

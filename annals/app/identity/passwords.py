@@ -1,4 +1,4 @@
-"""Passwords: argon2id, a few at a time, and as long for a user that is not there as for one that is."""
+"""Password hashes (argon2id). Few are computed at a time, and a missing user takes as long as a wrong password."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from annals.store.errors import DataKeyDeleted
 from annals.store.secrets.vault import Vault
 
 LEAST, MOST = 8, 256
-"""Characters of a password."""
+"""Fewest and most characters of a password."""
 
 _AT_ONCE = 2
 _SEALED_AS = "password"
@@ -22,22 +22,22 @@ _hasher = PasswordHasher(time_cost=_cost.time_cost, memory_cost=_cost.memory_cos
 
 
 class Passwords:
-    """One per process: each hash takes 64 MiB and tens of milliseconds, which no flood of sign-ins may multiply."""
+    """One per process. Each hash takes 64 MiB and tens of milliseconds, so concurrent ones are limited."""
 
     def __init__(self, vault: Vault) -> None:
         self._vault, self._turns = vault, asyncio.Semaphore(_AT_ONCE)
 
     async def seal(self, project_id: str, user_id: str, password: str) -> str:
-        """A password's hash, sealed for its user."""
+        """Return a password's hash, sealed for its user."""
         async with self._turns:
             hashed = await asyncio.to_thread(_hasher.hash, password)
         return await self._vault.seal(project_id, User.stream(project_id, user_id), _SEALED_AS, hashed)
 
     async def fits(self, project_id: str, user_id: str, sealed: str, password: str) -> bool:
-        """Whether it is the user's; with nothing sealed it is not, and that takes as long."""
+        """Return True if the password is the user's. Without a sealed hash the answer is False and takes as long."""
         hashed = ""
         if sealed:
-            with contextlib.suppress(DataKeyDeleted):  # it fits nothing until it is set again
+            with contextlib.suppress(DataKeyDeleted):  # no password fits until it is set again
                 hashed = await self._vault.open(project_id, User.stream(project_id, user_id), _SEALED_AS, sealed)
         async with self._turns:
             return await asyncio.to_thread(_verify, hashed, password)

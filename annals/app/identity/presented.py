@@ -1,4 +1,4 @@
-"""What a request presents of a session: a cookie, a header, or the fallback for browsers that keep no cookies."""
+"""Reads the session of a request: from a cookie, a header, or the fallback for browsers that keep no cookies."""
 
 import hashlib
 from base64 import b64encode, urlsafe_b64decode
@@ -15,7 +15,7 @@ _MOST_CHARACTERS = 4096
 
 
 class Presented(NamedTuple):
-    """A user's id and the digest of a session's secret, as claimed."""
+    """The claimed user id, and the digest of a session's secret."""
 
     user_id: str
     digest: str
@@ -27,17 +27,17 @@ class _Session(msgspec.Struct):
 
 
 def digest(secret: str) -> str:
-    """What a session is looked up by: its secret is stored nowhere."""
+    """Return the digest by which a session is looked up. Its secret is not stored."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def as_text(user_id: str, secret: str) -> str:
-    """What clients present: base64 of JSON."""
+    """Return the text that clients send: base64 of JSON."""
     return b64encode(msgspec.json.encode(_Session(user_id, secret))).decode("ascii")
 
 
 def cookie_names(realm: str) -> tuple[str, str]:
-    """The session's cookie of a project (or the console), and the one for browsers that drop SameSite=None."""
+    """Return the names of a realm's session cookie, and of the one for browsers that drop SameSite=None."""
     return f"a_session_{realm}", f"a_session_{realm}_legacy"
 
 
@@ -46,7 +46,8 @@ def has_cookie(headers: Mapping[bytes, bytes], realm: str) -> bool:
 
 
 def presented(headers: Mapping[bytes, bytes], realm: str) -> Presented | None:
-    """The session that a request claims, None for none that could be one; cookie before header before fallback."""
+    """Return the session that a request claims, or None. A cookie comes before the header, and that before the
+    fallback."""
     for text in (_from_cookie(headers, realm), _text(headers, b"x-appwrite-session"), _from_fallback(headers, realm)):
         if text and (found := _read(text)) is not None:
             return found
@@ -54,7 +55,7 @@ def presented(headers: Mapping[bytes, bytes], realm: str) -> Presented | None:
 
 
 def _read(text: str) -> Presented | None:
-    """Standard and URL-safe base64, with or without padding, percent-encoded or not."""
+    """Read standard or URL-safe base64, with or without padding and percent encoding."""
     if len(text) > _MOST_CHARACTERS:
         return None
     plain = unquote(text).strip().rstrip("=").replace("+", "-").replace("/", "_")

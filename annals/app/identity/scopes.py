@@ -1,4 +1,4 @@
-"""The scopes that operations ask for; any one of a set is enough (http-api.md 3.3)."""
+"""The scopes that operations require. Any one of a set is enough (http-api.md 3.3)."""
 
 FUNCTIONS_READ = frozenset({"functions.read"})
 FUNCTIONS_WRITE = frozenset({"functions.write"})

@@ -1,4 +1,4 @@
-"""New API keys: the secret is shown once, the log keeps its digest."""
+"""Makes API keys. The log keeps the digest of the secret, and only one answer shows the secret."""
 
 import hashlib
 import secrets
@@ -18,7 +18,7 @@ class Made(NamedTuple):
 
 
 def make_key(name: str, scopes: Sequence[str], expires_at: datetime | None = None) -> Made:
-    """A standard key with a new secret of 32 random bytes in hex."""
+    """Return a standard key with a new secret of 32 random bytes in hex."""
     secret = f"standard_{secrets.token_hex(32)}"
     digest = hashlib.sha256(secret.encode()).hexdigest()
     return Made(ApiKey(key_id=generate_id(), name=name, digest=digest, scopes=[*scopes], expires_at=expires_at), secret)

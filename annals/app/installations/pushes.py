@@ -1,4 +1,5 @@
-"""What a repository's host pushes to us: signed, told by branch and path, and one deployment however often it comes."""
+"""Receives pushes from a repository's host. They are signed, and each makes one deployment, however often it is
+sent."""
 
 import hashlib
 import hmac
@@ -23,7 +24,7 @@ from annals.store.postgres.database import Row
 from annals.vcs.errors import RepositoryError
 
 BODY_LIMIT = 25 * 1024 * 1024
-"""What GitHub sends at most."""
+"""The largest body that GitHub sends."""
 
 _SIGNATURE = b"x-hub-signature-256"
 _EVENT = b"x-github-event"
@@ -66,7 +67,7 @@ class PushedRepository(msgspec.Struct, frozen=True):
 
 
 class Body(msgspec.Struct):
-    """What is read of a push; GitHub, Gitea and Forgejo send it so."""
+    """The fields of a push that are read. GitHub, Gitea and Forgejo send them."""
 
     ref: Text
     repository: PushedRepository
@@ -79,13 +80,16 @@ class Body(msgspec.Struct):
 
 
 class Answered(msgspec.Struct):
-    """The deployments that the push led to, this time or before."""
+    """The deployments that this push made, now or when it was sent before."""
 
     deployments: list[str]
 
 
 async def receive(call: Call) -> Answer:
-    """Raises InstallationNotFound, UserUnauthorized for a signature that is not the installation's, ArgumentInvalid."""
+    """Deploy the functions whose branch and paths match a push.
+
+    Raises InstallationNotFound, UserUnauthorized for a signature that is not the installation's, ArgumentInvalid.
+    """
     installation_id = call.path_values["installationId"]
     secret = await _secret(call, installation_id)
     signature = call.header(_SIGNATURE)
@@ -113,7 +117,7 @@ async def receive(call: Call) -> Answer:
 
 
 async def _secret(call: Call, installation_id: str) -> bytes:
-    """What an installation's host signs with. Raises InstallationNotFound, UserUnauthorized."""
+    """Return the secret with which an installation's host signs. Raises InstallationNotFound, UserUnauthorized."""
     project = await call.services.log.load(Project.key(call.project_id))
     installation = project.installations.get(installation_id)
     if installation is None:
@@ -132,7 +136,7 @@ def _is_signed(data: bytes, secret: bytes, signature: str) -> bool:
 
 
 async def _deploy(call: Call, row: Row, body: Body, branch: str, digest: str) -> str:
-    """A deployment of the pushed commit; its id follows from the push, so that one that comes again finds it there."""
+    """Deploy the pushed commit. The deployment's id is a hash of the push, so that a repeated push finds it."""
     fields: dict[str, Any] = {name: row[name] for name in DeploymentOwner.__struct_fields__ if name != "incarnation"}
     owner = DeploymentOwner(incarnation=row["sequence"], **fields)
     key = f"{call.project_id}:{row['function_id']}:{owner.incarnation}:{digest}"
@@ -156,12 +160,12 @@ async def _deploy(call: Call, row: Row, body: Body, branch: str, digest: str) ->
             ),
         )
     except FunctionNotFound:
-        return ""  # deleted meanwhile
+        return ""  # the function was deleted meanwhile
     return deployment_id
 
 
 def _told(origin: Origin, body: Body, branch: str) -> Origin:
-    """What the push itself tells of its commit."""
+    """Return the origin with the fields that the push holds of its commit."""
     commit = body.head_commit or next((c for c in body.commits if c.id == body.after), Commit())
     url = body.repository.html_url
     told = msgspec.structs.replace(
@@ -181,7 +185,7 @@ def _told(origin: Origin, body: Body, branch: str) -> Origin:
 
 
 def _paths(body: Body) -> frozenset[str] | None:
-    """What the push changed; None when that is not known."""
+    """Return the paths that the push changed, or None if they are unknown."""
     if body.forced or not body.commits:
         return None
     return frozenset(path for c in body.commits for path in (*c.added, *c.modified, *c.removed))

@@ -1,4 +1,4 @@
-"""Reading installations, and the functions that are connected through them."""
+"""Queries that read installations, and the functions that are connected through them."""
 
 from annals.app.edge.call import Call
 from annals.app.installations import schemas
@@ -24,7 +24,7 @@ LIST = schema(
 
 
 async def require_installation(call: Call, installation_id: str) -> Row:
-    """Raises InstallationNotFound."""
+    """Return an installation's row. Raises InstallationNotFound."""
     found = await call.services.reads.look_up(ONE, call.project_id, installation_id)
     call.seen(found.position)
     if not found.rows:
@@ -33,13 +33,13 @@ async def require_installation(call: Call, installation_id: str) -> Row:
 
 
 async def read_installations(call: Call, page: Page, *, counted: bool) -> bytes:
-    """A page of the project's installations as its JSON."""
+    """Return a page of the project's installations as JSON."""
     statements = listing(page, LIST, Sql("project_id = %s", (call.project_id,)), columns="*", project=call.project_id)
     found = await read_page(call, statements, cursor=page.cursor, noun=LIST.noun, counted=counted, counter=None)
     return joined("installations", found.total, [encode(schemas.present(row)) for row in found.rows])
 
 
 async def connected_functions(call: Call, installation_id: str, names: list[str]) -> list[Row]:
-    """Functions connected to a repository that has these names."""
+    """Return the functions connected to a repository that has one of the names."""
     params = {"project_id": call.project_id, "installation_id": installation_id, "names": names}
     return await call.services.database.rows(QUERIES["connected"], params)

@@ -1,4 +1,4 @@
-"""The installation model. What is secret of one is shown nowhere, but for a webhook's secret that was made for it."""
+"""The wire model of installations. It shows no secrets, except a webhook's secret when it is created."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from annals.app.wire import wire_date
 
 
 class InstallationModel(msgspec.Struct, rename="camel", kw_only=True):
-    """One installation; `webhookSecret` is told once, in the answer that creates it."""
+    """One installation. `webhookSecret` is only in the answer that creates it."""
 
     id: str = msgspec.field(name="$id")
     created_at: str = msgspec.field(name="$createdAt")
@@ -24,7 +24,7 @@ class InstallationModel(msgspec.Struct, rename="camel", kw_only=True):
 
 
 def present(row: Mapping[str, Any], *, webhook_secret: str | UnsetType = UNSET) -> InstallationModel:
-    """A row of `installations`."""
+    """Return the model of a row of `installations`."""
     return InstallationModel(
         id=row["installation_id"],
         created_at=wire_date(row["created_at"]),

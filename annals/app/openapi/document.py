@@ -1,4 +1,4 @@
-"""An OpenAPI document of one generation, made from the route table."""
+"""Makes the OpenAPI document of one API version from the route table."""
 
 import re
 from collections.abc import Iterable
@@ -31,7 +31,7 @@ _RECORD_NOTHING = {
     "/v1/projects/{projectId}/jwts",
     "/v1/users/{userId}/jwts",
 }
-"""Writes whose answer is all they leave, so that there is nothing to try."""
+"""Writes that record nothing, so that a dry run has no meaning."""
 
 _CREDENTIALS: list[dict[str, list[str]]] = [{"Project": [], kind: []} for kind in ("Key", "Session", "JWT")]
 
@@ -56,7 +56,7 @@ _IDEMPOTENCY_KEY: Schema = {
 
 
 class Named(NamedTuple):
-    """The contract's word for an operation, and its answer: a status, and a model or none."""
+    """The contract's name of an operation, and its answer: a status, and a model if there is a body."""
 
     word: str
     status: int
@@ -100,18 +100,18 @@ NAMES: dict[tuple[str, str], Named] = {
     ("PUT", _V1): Named("updateVariable", 200, "variable"),
     ("DELETE", _V1): Named("deleteVariable", 204),
 }
-"""The operations of the contract; what else there is, is named by its method and path."""
+"""The operations of the contract. Other operations are named by their method and path."""
 
 
 class _Asked(NamedTuple):
-    """What of a call tables of parameters are made from."""
+    """The parts of a call from which tables of parameters are made."""
 
     services: Services
     api_version: ApiVersion
 
 
 def document(operations: Iterable[Operation], services: Services, api_version: ApiVersion) -> dict[str, Any]:
-    """The whole API below /v1, as a caller of this generation has it."""
+    """Return the document of all operations below /v1, for callers of one API version."""
     operations = tuple(operations)
     paths: dict[str, dict[str, Any]] = {}
     asked = _Asked(services, api_version)
@@ -158,7 +158,7 @@ def _operation(operation: Operation, asked: _Asked) -> dict[str, Any]:
 
 
 def _added(operation: Operation) -> list[dict[str, Any]]:
-    """What an operation takes beside its own table: the past on reads, a dry run and an idempotency key on writes."""
+    """Return an operation's extra parameters: asOf for reads, dryRun and an idempotency key for writes."""
     if operation.past is not None:
         return [_parameter("asOf", _AS_OF, "query", needed=False)]
     if not _takes_dry_run(operation):
@@ -232,7 +232,7 @@ def _content(model: str) -> dict[str, Any]:
 
 
 def _name(operation: Operation) -> str:
-    """The contract's word in its service, or one made of method and path."""
+    """Return the contract's name with its service, or a name made from method and path."""
     if named := NAMES.get((operation.method, operation.path)):
         return f"{operation.service}{_upper(named.word)}"
     words = [word.strip("{}") for word in operation.path.split("/")[2:]]

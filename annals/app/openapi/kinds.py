@@ -1,4 +1,4 @@
-"""From the kinds of parameters, and the models of answers, to JSON schemas."""
+"""Makes JSON schemas from the kinds of parameters and from the models of answers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -28,7 +28,7 @@ _STRINGS = {"type": "array", "items": {"type": "string"}}
 
 
 def schema_of(kind: Any) -> Schema:
-    """What a kind takes, as a schema; a kind without a shape of its own is a string."""
+    """Return a kind's JSON schema. A kind without a case below is a string."""
     match kind:
         case Nullable(kind=inner):
             return {**schema_of(inner), "nullable": True}
@@ -58,7 +58,7 @@ def schema_of(kind: Any) -> Schema:
 
 
 def parameter_schema(parameter: Parameter) -> Schema:
-    """The schema of one line of a table, with its default where it may be left out."""
+    """Return the JSON schema of one parameter, with its default if it is optional."""
     schema = schema_of(parameter.kind)
     default = parameter.default
     if isinstance(default, Page):
@@ -70,7 +70,7 @@ def parameter_schema(parameter: Parameter) -> Schema:
 
 
 def model_schema(model: type[msgspec.Struct], names: dict[type, str], hidden: frozenset[str] = frozenset()) -> Schema:
-    """A model as an object; models that `names` knows are referred to, and `hidden` fields are left out."""
+    """Return a model as an object schema. Models in `names` are references, and `hidden` fields are left out."""
     properties: dict[str, Schema] = {}
     optional: set[str] = set()
     for field in msgspec.inspect.type_info(model).fields:  # type: ignore[attr-defined]
@@ -83,7 +83,7 @@ def model_schema(model: type[msgspec.Struct], names: dict[type, str], hidden: fr
 
 
 def list_schema(rows: str, model: str) -> Schema:
-    """A list's model: its total, and a page of rows."""
+    """Return the schema of a list: its total, and a page of rows."""
     items = {"type": "array", "items": {"$ref": REFERENCE.format(name=model)}}
     total = {"type": "integer", "format": "int32"}
     return {"type": "object", "properties": {"total": total, rows: items}, "required": ["total", rows]}
@@ -109,7 +109,8 @@ def _type_schema(kind: msgspec.inspect.Type, names: dict[type, str]) -> Schema:
 
 
 def _union_schema(types: Sequence[msgspec.inspect.Type], names: dict[type, str]) -> Schema:
-    """Unset says that a generation leaves a field out, and raw JSON stands for what its neighbour describes."""
+    """Return the schema of a union. Unset means that a version leaves the field out, and raw JSON has its
+    neighbour's type."""
     told = [one for one in types if not isinstance(one, msgspec.inspect.RawType)]
     nullable = any(isinstance(one, msgspec.inspect.NoneType) for one in told)
     told = [one for one in told if not isinstance(one, msgspec.inspect.NoneType)]

@@ -1,4 +1,4 @@
-"""How operations lead to one another: what one creates, others read, change and delete by the id in its answer."""
+"""Links between operations: the id in the answer of a create leads to the operations that take it."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -11,11 +11,12 @@ _FOLDERS = {
     "/v1/proxy/rules/function": "/v1/proxy/rules",
     "/v1/project/platforms/web": "/v1/project/platforms",
 }
-"""Where what is created lies, unless it is where it was created."""
+"""The collection of a created resource, if it differs from the path of the create."""
 
 
 def links(operation: Operation, others: Iterable[Operation], name: Callable[[Operation], str]) -> dict[str, Any]:
-    """The links of an operation's answer; the path above what it created is its own."""
+    """Return the links of an operation's answer. The path parameters above the created resource are those of the
+    request."""
     if operation.method != "POST":
         return {}
     folder = _FOLDERS.get(operation.path, operation.path)

@@ -1,4 +1,4 @@
-"""The models of the functions service, by the contract's names, in the shape of each generation."""
+"""The models of the functions service under the contract's names, for every API version."""
 
 from typing import Any
 
@@ -53,7 +53,7 @@ _METRIC = {
 
 
 def components(api_version: ApiVersion) -> dict[str, Schema]:
-    """All models as this generation sees them."""
+    """Return all models of this API version."""
     names: dict[type, str] = {struct: name for name, struct in _STRUCTS.items()}
     hidden = _hidden(api_version)
     found = {
@@ -68,7 +68,7 @@ def components(api_version: ApiVersion) -> dict[str, Schema]:
 
 
 def _hidden(api_version: ApiVersion) -> dict[str, frozenset[str]]:
-    """Fields that answers of this generation leave out."""
+    """Return the fields that answers of this API version leave out."""
     function = {
         "deployment": api_version.former_names,
         "deploymentId": not api_version.former_names,

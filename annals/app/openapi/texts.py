@@ -1,6 +1,6 @@
 """Summary and description of every operation below /v1, for the OpenAPI documents and the reference.
 
-One file because it is one table: a test holds that it has each operation of the router and no other.
+One file because it is one table: a test checks that it holds each operation of the router and no other.
 """
 
 from typing import NamedTuple
@@ -313,4 +313,4 @@ _TEXTS: dict[str, tuple[str, str]] = {
 TEXTS: dict[tuple[str, str], OperationText] = {
     (method, path): OperationText(*texts) for key, texts in _TEXTS.items() for method, path in [key.split(" ", 1)]
 }
-"""By method and path."""
+"""The texts by method and path."""

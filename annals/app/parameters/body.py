@@ -1,4 +1,4 @@
-"""What was sent with a request: JSON, forms, query strings; bounded, and never an exception for bad ones."""
+"""Parses JSON, forms and query strings within bounds. Invalid input is an empty set of parameters."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -17,7 +17,7 @@ _decode = msgspec.json.Decoder().decode
 
 
 def query_parameters(query: bytes) -> dict[str, Any]:
-    """A query string's parameters, brackets folded; one with too many is as good as none."""
+    """Return a query string's parameters with brackets folded. Too many parameters count as none."""
     if not query:
         return {}
     try:
@@ -30,7 +30,7 @@ def query_parameters(query: bytes) -> dict[str, Any]:
 
 
 def body_parameters(content_type: str, body: bytes) -> dict[str, Any]:
-    """A body's parameters; one that cannot be read is an empty set (http-api.md 2)."""
+    """Return a body's parameters. An unreadable body is an empty set (http-api.md 2)."""
     kind, options = parse_options_header(content_type) if content_type else ("", {})
     kind = kind.strip().lower()
     if kind == "application/json":
@@ -49,7 +49,7 @@ def _json(body: bytes) -> dict[str, Any]:
 
 
 def _multipart(boundary: str, body: bytes) -> dict[str, Any]:
-    """Every part as a field: text where it is UTF-8, else its bytes; files are fields too."""
+    """Return every part as a field: text if it is UTF-8, otherwise bytes. Files are fields too."""
     try:
         parser = push_parser(boundary)
         fields: list[tuple[str, str | bytes]] = []
@@ -68,7 +68,7 @@ def _multipart(boundary: str, body: bytes) -> dict[str, Any]:
 
 
 def push_parser(boundary: str) -> PushMultipartParser:
-    """A parser within our bounds. Raises MultipartError or ValueError for a boundary that is none."""
+    """Return a parser with bounds. Raises MultipartError or ValueError for an invalid boundary."""
     if not boundary or len(boundary) > 200:
         raise ValueError("A multipart body needs a boundary")
     return PushMultipartParser(
@@ -84,7 +84,7 @@ def as_text(content: bytes) -> str | bytes:
 
 
 async def whole(pieces: AsyncIterator[bytes], limit: int) -> bytes:
-    """A body of at most `limit` bytes. Raises ArgumentInvalid beyond."""
+    """Return a body of at most `limit` bytes. Raises ArgumentInvalid for a larger one."""
     body = bytearray()
     async for piece in pieces:
         body += piece

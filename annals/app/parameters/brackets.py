@@ -1,4 +1,4 @@
-"""Names with brackets, as query strings and forms spell arrays and maps: `a[]=1`, `a[0]=1`, `a[b][c]=1`."""
+"""Names with brackets, by which query strings and forms encode arrays and maps: `a[]=1`, `a[0]=1`, `a[b][c]=1`."""
 
 import re
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ _DEEPEST = 16
 
 
 class _Level(dict[str, Any]):
-    """One level while it is filled; `next` is the key that the next `[]` stands for."""
+    """One level of the tree while it is filled. `next` is the key that the next `[]` stands for."""
 
     next = 0
 
@@ -20,7 +20,8 @@ class _Level(dict[str, Any]):
 
 
 def fold(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Names and values as nested maps and lists, in the order they came; of a plain name sent twice the last counts."""
+    """Return names and values as nested maps and lists, in the order sent. The last value of a repeated plain name
+    counts."""
     tree = _Level()
     for name, value in pairs:
         if path := _path(name):
@@ -29,7 +30,7 @@ def fold(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _path(name: str) -> list[str]:
-    """`a[b][]` as ["a", "b", ""]; what is no bracket name is itself, unclosed brackets included."""
+    """Return `a[b][]` as ["a", "b", ""]. Other names are one key, also with unclosed brackets."""
     start = name.find("[")
     if start <= 0:
         return [name] if name else []
@@ -53,7 +54,7 @@ def _put(level: _Level, path: list[str], value: Any) -> None:
 
 
 def _lists(value: Any) -> Any:
-    """Levels whose keys are all numbers are lists, in the order in which they were sent."""
+    """Return levels whose keys are all numbers as lists, in the order sent."""
     if not isinstance(value, _Level):
         return value
     below = {key: _lists(item) for key, item in value.items()}

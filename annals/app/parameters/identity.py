@@ -1,4 +1,4 @@
-"""The kinds that name people: emails, phones, labels, roles in teams."""
+"""Parameter kinds of users and teams: emails, phones, labels, roles in teams."""
 
 import re
 from typing import Any
@@ -15,7 +15,7 @@ _MOST_OF_EMAIL, _MOST_OF_LOCAL = 320, 64
 
 
 class Email:
-    """An address, handed on in lower case."""
+    """An email address, returned in lower case."""
 
     def parse(self, value: Any) -> str:
         if not isinstance(value, str) or len(value) > _MOST_OF_EMAIL or not _EMAIL.fullmatch(value):
@@ -29,7 +29,7 @@ class Email:
 
 
 class Phone:
-    """A number in E.164's form."""
+    """A phone number in the form of E.164."""
 
     def parse(self, value: Any) -> str:
         if not isinstance(value, str) or not _PHONE.fullmatch(value):
@@ -41,7 +41,7 @@ class Phone:
 
 
 class Emptiable:
-    """Of another kind, or the empty text for none."""
+    """A value of another kind, or the empty text."""
 
     def __init__(self, kind: Email | Phone) -> None:
         self.kind = kind
@@ -54,7 +54,7 @@ class Emptiable:
 
 
 class Password:
-    """Long enough to be one; its own text is in no message."""
+    """A password within the length bounds. Messages never contain it."""
 
     def __init__(self, least: int, most: int) -> None:
         self.least, self.most = least, most
@@ -69,7 +69,7 @@ class Password:
 
 
 class Label:
-    """A word by which users are marked."""
+    """A word that marks users."""
 
     def parse(self, value: Any) -> str:
         if not isinstance(value, str) or not LABEL.fullmatch(value):
@@ -83,7 +83,7 @@ class Label:
 
 
 class TeamRole:
-    """A member's role, as role strings can hold it."""
+    """A member's role, with the characters that role strings allow."""
 
     def parse(self, value: Any) -> str:
         if not isinstance(value, str) or not TEAM_ROLE.fullmatch(value):

@@ -1,4 +1,4 @@
-"""The kinds of parameters that any operation may use; each says in its error what it takes."""
+"""The kinds of parameters that many operations use. Each describes in its error which values it takes."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,11 +10,11 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
 
 
 class ValidationError(ValueError):
-    """A value that its kind refuses; the text follows ``Invalid `<name>` param: ``."""
+    """An invalid value. The text follows ``Invalid `<name>` param: ``."""
 
 
 class ParameterKind(Protocol):
-    """`parse` turns what came over the wire into the value, or raises ValidationError."""
+    """`parse` returns the value of a parameter from the wire, or raises ValidationError."""
 
     def parse(self, value: Any) -> Any: ...
 
@@ -22,12 +22,12 @@ class ParameterKind(Protocol):
 
 
 def is_uid(value: object) -> bool:
-    """Whether it may name a resource."""
+    """Return True if the value is a valid resource id."""
     return isinstance(value, str) and _ID.fullmatch(value) is not None
 
 
 class Uid:
-    """An id that names something which exists already."""
+    """The id of an existing resource."""
 
     def parse(self, value: Any) -> str:
         if not is_uid(value):
@@ -42,7 +42,7 @@ class Uid:
 
 
 class CustomId:
-    """An id for something new, or `unique()` to have one made."""
+    """The id of a new resource, or `unique()` to have one generated."""
 
     def parse(self, value: Any) -> str:
         if value != UNIQUE and not is_uid(value):
@@ -57,7 +57,7 @@ class CustomId:
 
 
 class Text:
-    """A string of `least` to `most` characters; NUL is refused: neither Postgres nor an environment holds it."""
+    """A string of `least` to `most` characters without NUL, which neither Postgres nor an environment can hold."""
 
     def __init__(self, most: int, least: int = 1) -> None:
         self.least, self.most = least, most
@@ -73,7 +73,7 @@ class Text:
 
 
 class TextOrBytes:
-    """Text or bytes of at most `most` characters, handed on as bytes."""
+    """Text or bytes of at most `most` characters, returned as bytes."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -88,7 +88,7 @@ class TextOrBytes:
 
 
 class Boolean:
-    """JSON's two; `loose` ones also come as text or number, as forms and query strings send them."""
+    """A JSON boolean. `loose` ones may also be text or numbers, as forms and query strings send them."""
 
     def __init__(self, *, loose: bool = False) -> None:
         self.loose = loose
@@ -108,7 +108,7 @@ class Boolean:
 
 
 class IntegerRange:
-    """An integer between two bounds, which are part of it; the text of an integer will do."""
+    """An integer between two inclusive bounds, or its text."""
 
     def __init__(self, least: int, most: int) -> None:
         self.least, self.most = least, most
@@ -124,21 +124,21 @@ class IntegerRange:
 
 
 def as_list(value: object) -> list[Any] | None:
-    """A list, or the values of a map in the order sent: `queries[a]=…` adds to a list as `queries[]=…` does."""
+    """Return a list, or the values of a map in the order sent: `queries[a]=…` adds to a list as `queries[]=…` does."""
     if isinstance(value, Mapping):
         return list(value.values())
     return value if isinstance(value, list) else None
 
 
 def as_integer(value: object) -> int | None:
-    """An integer, or the text of one; 15.0, "15.0" and booleans are none."""
+    """Return an integer, also from its text, or None for others: 15.0, "15.0" and booleans."""
     if isinstance(value, str) and _INTEGER.fullmatch(value):
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 class OneOf:
-    """One of a few words; `strict` also wants their case."""
+    """One of a few words. `strict` compares their case too."""
 
     def __init__(self, words: Sequence[str], *, strict: bool = True) -> None:
         self.words, self.strict = tuple(words), strict
@@ -155,7 +155,7 @@ class OneOf:
 
 
 class ArrayList:
-    """At most `most` elements, each of one kind; the text names the element that failed by its own text."""
+    """At most `most` elements of one kind. The error text names the failed element's error."""
 
     def __init__(self, element: ParameterKind, most: int) -> None:
         self.element, self.most = element, most
@@ -177,7 +177,7 @@ class ArrayList:
 
 
 class Nullable:
-    """Says in its error that null is welcome too; a null itself counts as not sent before any kind sees it."""
+    """A kind whose error also allows null. A null itself counts as not sent before any kind parses it."""
 
     def __init__(self, kind: ParameterKind) -> None:
         self.kind = kind

@@ -1,4 +1,4 @@
-"""The kinds with rules of their own: roles, events, cron, specifications, execution headers, queries."""
+"""Parameter kinds with rules of their own: roles, events, cron, specifications, execution headers, queries."""
 
 import re
 from collections.abc import Sequence
@@ -19,11 +19,11 @@ _VERIFICATION = frozenset({"verified", "unverified"})
 _ROLES = ("any", "guests", "users", "user", "team", "member", "label")
 _PLATFORM_HEADERS = "x-appwrite-"
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-"""What no header's value may hold."""
+"""Characters that no header value may hold."""
 
 
 class Roles:
-    """Who may execute a function (http-api.md 3.5); kept in order, doubles included."""
+    """The roles that may execute a function (http-api.md 3.5), in the order sent and with duplicates."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -109,7 +109,7 @@ class Events:
 
 
 class Cron:
-    """A cron expression, or the empty text for none."""
+    """A cron expression, or the empty text."""
 
     def parse(self, value: Any) -> str:
         if not isinstance(value, str) or (value and not is_cron(value)):
@@ -121,7 +121,7 @@ class Cron:
 
 
 class SpecificationSlug:
-    """A size that this instance offers."""
+    """The slug of a specification that this instance offers."""
 
     def __init__(self, slugs: Sequence[str]) -> None:
         self.slugs = tuple(slugs)
@@ -136,9 +136,9 @@ class SpecificationSlug:
 
 
 class ExecutionHeaders:
-    """A call's headers, as an object or the JSON text of one; names come back in lower case.
+    """A call's headers, as an object or its JSON text. Names are returned in lower case.
 
-    The size of what was sent is judged here; names are judged by `judge_headers`, later in the contract's order.
+    The size is checked here. `judge_headers` checks the names later, in the contract's order.
     """
 
     _MOST_BYTES = 65_535
@@ -168,7 +168,7 @@ def _header_value(value: object) -> str:
 
 
 def judge_headers(headers: dict[str, str]) -> None:
-    """Raises ValidationError for too many or too long headers, invalid names and names that the platform sets."""
+    """Raise ValidationError for too many or too long headers, invalid names and names that the platform sets."""
     if len(headers) > 100:
         raise ValidationError("Too many headers: 100 at most")
     if sum(len(name.encode()) + len(value.encode()) for name, value in headers.items()) >= 16_384:
@@ -180,12 +180,12 @@ def judge_headers(headers: dict[str, str]) -> None:
             )
         if name.startswith(_PLATFORM_HEADERS):
             raise ValidationError(f"Header names must not start with {_PLATFORM_HEADERS}")
-        if CONTROL.search(value):  # servers of functions refuse them, each in a way of its own
+        if CONTROL.search(value):  # the HTTP servers of functions reject them, each in its own way
             raise ValidationError("Header values must not contain line breaks or control characters")
 
 
 class ListQueries:
-    """The queries of one list, as its Page."""
+    """The queries of one list, returned as a Page."""
 
     def __init__(self, schema: Schema) -> None:
         self.schema = schema

@@ -1,4 +1,4 @@
-"""The table of an operation: names, kinds, defaults, in the order in which they are judged."""
+"""The parameter table of an operation: names, kinds and defaults, in the order of validation."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ _REQUIRED: Any = object()
 
 
 class Parameter(NamedTuple):
-    """One line of a table; a `default` that is a list is copied for every request."""
+    """One line of a table. A `default` that is a list is copied for every request."""
 
     kind: ParameterKind
     default: Any
@@ -21,12 +21,12 @@ class Parameter(NamedTuple):
 
 
 def required(kind: ParameterKind) -> Parameter:
-    """Must be sent; null is judged as any other value."""
+    """Return a parameter that must be sent. Null is parsed as any other value."""
     return Parameter(kind, _REQUIRED)
 
 
 def optional(kind: ParameterKind, default: Any = None) -> Parameter:
-    """May be missing or null: then the default stands."""
+    """Return a parameter that may be missing or null. Then it has the default."""
     return Parameter(kind, default)
 
 
@@ -37,11 +37,11 @@ class Parameters:
         self.lines = tuple(parameters.items())
 
     def but(self, **parameters: Parameter) -> "Parameters":
-        """The same table with some lines changed (in place) or added (at the end)."""
+        """Return the same table with some lines changed (in their position) or added (at the end)."""
         return Parameters(**{**dict(self.lines), **parameters})
 
     def parse(self, sent: Mapping[str, Any]) -> dict[str, Any]:
-        """Judge what was sent, first failure first. Raises ArgumentInvalid; unknown names are ignored."""
+        """Parse the sent parameters in order. Raises ArgumentInvalid for the first error; unknown names are ignored."""
         values: dict[str, Any] = {}
         for name, (kind, default) in self.lines:
             value = sent.get(name)
@@ -58,15 +58,15 @@ class Parameters:
 
 
 class StrictParameters(Parameters):
-    """A table that refuses names which it does not hold, for operations that stock clients do not know."""
+    """A table that rejects unknown names, for operations that stock clients do not know."""
 
     def parse(self, sent: Mapping[str, Any]) -> dict[str, Any]:
-        """Raises ArgumentInvalid."""
+        """Parse the sent parameters. Raises ArgumentInvalid, also for unknown names."""
         self.refuse_unknown(sent)
         return super().parse(sent)
 
     def refuse_unknown(self, sent: Mapping[str, Any]) -> None:
-        """Raises ArgumentInvalid for the first unknown name, also of one within a group."""
+        """Raise ArgumentInvalid for the first unknown name, also within a group."""
         lines = dict(self.lines)
         for name, value in sent.items():
             if name not in lines:
@@ -80,7 +80,7 @@ class StrictParameters(Parameters):
 
 
 class ParameterGroup:
-    """An object with a table of its own; what is not named in it has its default, and unknown names are refused."""
+    """An object with a table of its own. Missing names have their defaults, and unknown names are rejected."""
 
     def __init__(self, **parameters: Parameter) -> None:
         self.table = StrictParameters(**parameters)

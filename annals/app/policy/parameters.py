@@ -32,7 +32,7 @@ ONE = Parameters(functionId=required(Uid()))
 _SHARE = ParameterGroup(
     deploymentId=required(Uid()), percent=required(IntegerRange(1, 100)), status=optional(Text(36, 0))
 )
-"""`status` is what answers say of a share: it may be sent back with the rest, and is not looked at."""
+"""`status` is part of answers: clients may send it back with the share, and it is ignored."""
 
 _WHOLE = StrictParameters(
     scaling=optional(
@@ -58,10 +58,10 @@ PUT = StrictParameters(**dict(ONE.lines), **dict(_WHOLE.lines))
 
 
 class _Patch(StrictParameters):
-    """The names of a whole policy; its values are judged once they are merged with the policy that is there."""
+    """The names of a whole policy. The values are validated after they are merged with the present policy."""
 
     def parse(self, sent: Mapping[str, Any]) -> dict[str, Any]:
-        """Raises ArgumentInvalid."""
+        """Return the sent part of the policy as `patch`. Raises ArgumentInvalid."""
         self.refuse_unknown(sent)
         return {**ONE.parse(sent), "patch": {name: sent[name] for name, _ in _WHOLE.lines if name in sent}}
 
@@ -70,7 +70,7 @@ PATCH = _Patch(**dict(ONE.lines), **{name: optional(line.kind) for name, line in
 
 
 def merged(former: Policy, patch: Mapping[str, Any]) -> Policy:
-    """The policy with a patch (as RFC 7396 merges): null resets to the default. Raises ArgumentInvalid."""
+    """Return the policy merged with a patch (RFC 7396): null resets a field to its default. Raises ArgumentInvalid."""
     return policy(_WHOLE.parse(_merged(_on_the_wire(former), patch)))
 
 
@@ -80,7 +80,7 @@ def _merged(former: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, An
         group = whole.get(name)
         if value is None:
             whole.pop(name, None)
-        elif isinstance(group, Mapping) and value == []:  # an empty object, as PHP writes it
+        elif isinstance(group, Mapping) and value == []:  # an empty object, as PHP encodes it
             continue
         else:
             whole[name] = _merged(group, value) if isinstance(group, Mapping) and isinstance(value, Mapping) else value
@@ -96,7 +96,7 @@ def _on_the_wire(stored: Policy) -> dict[str, Any]:
 
 
 def policy(values: Mapping[str, Any]) -> Policy:
-    """The whole policy that was sent; a group that was not has its defaults. Raises ArgumentInvalid."""
+    """Return the sent policy. Groups that were not sent have their defaults. Raises ArgumentInvalid."""
     scaling, retries = values["scaling"], values["retries"]
     chosen = Policy(
         scaling=Scaling() if scaling is None else msgspec.convert(_snake(scaling), Scaling),

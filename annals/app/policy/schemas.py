@@ -1,4 +1,4 @@
-"""The policy's model."""
+"""The wire model of policies."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from annals.domain.policy import policy_from
 
 
 class ScalingModel(msgspec.Struct, rename="camel", kw_only=True):
-    """0 means: as the instance's settings say."""
+    """0 stands for the instance's setting."""
 
     min_warm: int
     max_instances: int
@@ -18,7 +18,7 @@ class ScalingModel(msgspec.Struct, rename="camel", kw_only=True):
 
 
 class RetriesModel(msgspec.Struct, rename="camel", kw_only=True):
-    """`attempts` in all; 1 means that nothing is tried twice."""
+    """`attempts` counts all attempts; 1 means no retry."""
 
     attempts: int
     backoff_seconds: int
@@ -27,8 +27,10 @@ class RetriesModel(msgspec.Struct, rename="camel", kw_only=True):
 
 
 class ShareModel(msgspec.Struct, rename="camel", kw_only=True):
-    """`status` is the deployment's, "deleted" for one that is gone; only a "ready" one has its share of the calls, and
-    those of others run the active one."""
+    """`status` is the deployment's, or "deleted" if it is gone.
+
+    Only a "ready" deployment gets its share of the calls. The active deployment gets the calls of other shares.
+    """
 
     deployment_id: str
     percent: int
@@ -45,7 +47,7 @@ class FunctionPolicyModel(msgspec.Struct, rename="camel", kw_only=True):
 
 
 def present(row: Mapping[str, Any], statuses: Mapping[str, str]) -> FunctionPolicyModel:
-    """The policy of a row of `functions`, of whatever time, and the statuses of the deployments that it names."""
+    """Return the policy of a row of `functions`, live or past, with the statuses of the deployments that it names."""
     policy = policy_from(row["policy"])
     return FunctionPolicyModel(
         function_id=row["function_id"],

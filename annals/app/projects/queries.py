@@ -1,4 +1,4 @@
-"""Reading projects, their keys and platforms."""
+"""Queries that read projects, their keys and platforms."""
 
 from annals.app.edge.call import Call
 from annals.app.projects.schemas import present_key, present_platform, present_project
@@ -22,7 +22,7 @@ _SEARCHED = "project_id || ' ' || name"
 
 
 async def read_project(call: Call, project_id: str) -> bytes:
-    """One project as its JSON. Raises ProjectNotFound."""
+    """Return one project as JSON. Raises ProjectNotFound."""
     found = await call.services.reads.look_up(ONE, project_id)
     call.seen(found.position)
     if not found.rows:
@@ -31,7 +31,7 @@ async def read_project(call: Call, project_id: str) -> bytes:
 
 
 async def read_projects(call: Call, page: Page, searched: str | None, *, counted: bool) -> bytes:
-    """A page of all projects as its JSON."""
+    """Return a page of all projects as JSON."""
     scope = search(searched, _SEARCHED) if searched is not None else Sql("true")
     statements = listing(page, LIST, scope, columns="*", project="", cursor_scope=Sql("true"))
     found = await read_page(call, statements, cursor=page.cursor, noun=LIST.noun, counted=counted)
@@ -40,13 +40,13 @@ async def read_projects(call: Call, page: Page, searched: str | None, *, counted
 
 
 async def read_keys(call: Call, project_id: str) -> bytes:
-    """A project's keys as their JSON. Raises ProjectNotFound."""
+    """Return a project's keys as JSON. Raises ProjectNotFound."""
     rows = await _held(call, KEYS, project_id)
     return joined("keys", len(rows), [encode(present_key(row)) for row in rows])
 
 
 async def read_key(call: Call, project_id: str, key_id: str) -> bytes:
-    """One key as its JSON. Raises ProjectNotFound, KeyNotFound."""
+    """Return one key as JSON. Raises ProjectNotFound, KeyNotFound."""
     row = next((row for row in await _held(call, KEYS, project_id) if row["key_id"] == key_id), None)
     if row is None:
         raise KeyNotFound
@@ -54,13 +54,13 @@ async def read_key(call: Call, project_id: str, key_id: str) -> bytes:
 
 
 async def read_platforms(call: Call, project_id: str) -> bytes:
-    """A project's platforms as their JSON. Raises ProjectNotFound."""
+    """Return a project's platforms as JSON. Raises ProjectNotFound."""
     rows = await _held(call, PLATFORMS, project_id)
     return joined("platforms", len(rows), [encode(present_platform(row)) for row in rows])
 
 
 async def read_platform(call: Call, project_id: str, platform_id: str) -> bytes:
-    """One platform as its JSON. Raises ProjectNotFound, PlatformNotFound."""
+    """Return one platform as JSON. Raises ProjectNotFound, PlatformNotFound."""
     row = next((row for row in await _held(call, PLATFORMS, project_id) if row["platform_id"] == platform_id), None)
     if row is None:
         raise PlatformNotFound

@@ -1,4 +1,4 @@
-"""Projects, their keys and platforms as clients see them."""
+"""The wire models of projects, their keys and platforms."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ SERVICES = (
     *("account", "avatars", "databases", "tablesdb", "locale", "health", "project", "storage", "teams", "users"),
     *("vcs", "sites", "functions", "proxy", "graphql", "migrations", "messaging", "advisor", "oauth2"),
 )
-"""Services that may be switched; those that are not served are off whatever the switch says."""
+"""Services that can be switched. Those that Annals does not serve are off in any case."""
 
 PROTOCOLS = (REST,)
 
@@ -25,7 +25,7 @@ class SwitchModel(msgspec.Struct):
 
 
 class ProjectModel(msgspec.Struct, rename="camel", kw_only=True):
-    """One project; the fields without a value belong to services that are not served."""
+    """One project. The fields without a value belong to services that Annals does not serve."""
 
     id: str = msgspec.field(name="$id")
     created_at: str = msgspec.field(name="$createdAt")
@@ -57,7 +57,7 @@ class ProjectModel(msgspec.Struct, rename="camel", kw_only=True):
 
 
 class KeyModel(msgspec.Struct, rename="camel", kw_only=True):
-    """One API key; its `secret` is told by its creation alone."""
+    """One API key. Its `secret` is only in the answer that creates it."""
 
     id: str = msgspec.field(name="$id")
     created_at: str = msgspec.field(name="$createdAt")
@@ -72,7 +72,7 @@ class KeyModel(msgspec.Struct, rename="camel", kw_only=True):
 
 
 class PlatformModel(msgspec.Struct, rename="camel", kw_only=True):
-    """One place where a project's client runs."""
+    """A platform on which a project's client runs."""
 
     id: str = msgspec.field(name="$id")
     created_at: str = msgspec.field(name="$createdAt")
@@ -87,7 +87,7 @@ class PlatformModel(msgspec.Struct, rename="camel", kw_only=True):
 
 
 def present_project(row: Mapping[str, Any], region: str) -> ProjectModel:
-    """A row of `projects`."""
+    """Return the model of a row of `projects`."""
     return ProjectModel(
         id=row["project_id"],
         created_at=wire_date(row["created_at"]),
@@ -101,7 +101,7 @@ def present_project(row: Mapping[str, Any], region: str) -> ProjectModel:
 
 
 def present_key(row: Mapping[str, Any], secret: str = "") -> KeyModel:
-    """A row of `keys`."""
+    """Return the model of a row of `keys`."""
     return KeyModel(
         id=row["key_id"],
         created_at=wire_date(row["created_at"]),
@@ -114,7 +114,7 @@ def present_key(row: Mapping[str, Any], secret: str = "") -> KeyModel:
 
 
 def present_platform(row: Mapping[str, Any]) -> PlatformModel:
-    """A row of `platforms`."""
+    """Return the model of a row of `platforms`."""
     return PlatformModel(
         id=row["platform_id"],
         created_at=wire_date(row["created_at"]),

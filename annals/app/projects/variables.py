@@ -1,4 +1,4 @@
-"""The operations on variables that all functions of a project see; the same model as a function's own."""
+"""The operations on variables that all functions of a project have. The model is that of a function's variables."""
 
 import msgspec
 
@@ -126,7 +126,7 @@ async def delete(call: Call) -> Answer:
 
 
 async def _seal(call: Call, variable_id: str, value: str) -> tuple[str, str]:
-    """The sealed value, and its keyed fingerprint."""
+    """Return the sealed value and its keyed fingerprint."""
     vault, project = call.services.vault, call.project_id
     sealed = await vault.seal(project, Project.stream(project), variable_id, value)
     return sealed, await vault.fingerprint(project, value)

@@ -1,6 +1,6 @@
-"""A DNS client that reads TXT records (RFC 1035): one question to a recursive resolver, bounded in time and size.
+"""A DNS client that reads TXT records (RFC 1035): one question to a recursive resolver, with bounds on time and size.
 
-It asks the configured resolvers alone and never connects to an address that an answer names.
+It only asks the configured resolvers and never connects to an address from an answer.
 """
 
 import asyncio
@@ -13,10 +13,10 @@ from typing import Protocol
 from annals.app.name_servers import NameServer
 
 ATTEMPTS, SECONDS, MOST_SERVERS = 2, 2.0, 3
-"""How often each resolver is asked, how long it may take, and how many of the configured ones are asked."""
+"""Attempts for each resolver, seconds for each attempt, and the number of configured resolvers that are used."""
 
 AT_ONCE = 16
-"""Lookups of one process at the same time; others wait."""
+"""Concurrent lookups of one process. Further lookups wait."""
 
 LONGEST_NAME, LONGEST_LABEL = 253, 63
 _HEADER = struct.Struct("!6H")
@@ -27,30 +27,30 @@ _NO_SUCH_NAME = 3
 
 
 class Unresolved(Exception):
-    """No resolver gave an answer that can be used."""
+    """No resolver gave a usable answer."""
 
 
 class Malformed(ValueError):
-    """An answer that is none to the question."""
+    """A message that does not answer the question."""
 
 
 class TextRecords(Protocol):
-    """The TXT records of names."""
+    """Reads the TXT records of names."""
 
     async def of(self, name: str) -> Sequence[str]:
-        """The texts of a name, empty for a name without any. Raises Unresolved."""
+        """Return the texts of a name, or an empty sequence if it has none. Raises Unresolved."""
         ...
 
 
 class Resolver:
-    """TXT records as recursive resolvers tell them."""
+    """Reads TXT records from recursive resolvers."""
 
     def __init__(self, servers: Sequence[NameServer], *, seconds: float = SECONDS) -> None:
         self._servers, self._seconds = servers[:MOST_SERVERS], seconds
         self._turn = asyncio.Semaphore(AT_ONCE)
 
     async def of(self, name: str) -> list[str]:
-        """The texts of a name, empty for a name without any. Raises Unresolved."""
+        """Return the texts of a name, or an empty list if it has none. Raises Unresolved."""
         async with self._turn:
             for server in [*self._servers] * ATTEMPTS:
                 with contextlib.suppress(OSError, Malformed, TimeoutError, asyncio.IncompleteReadError):
@@ -60,7 +60,7 @@ class Resolver:
 
 
 def question(number: int, name: str) -> bytes:
-    """A query for the TXT records of a name. Raises Unresolved for a name that DNS cannot hold."""
+    """Return a query for the TXT records of a name. Raises Unresolved for a name that DNS cannot hold."""
     labels = name.encode("ascii").split(b".")
     if len(name) > LONGEST_NAME or any(not 0 < len(label) <= LONGEST_LABEL for label in labels):
         raise Unresolved(f"{name} is no name that DNS can hold.")
@@ -69,7 +69,10 @@ def question(number: int, name: str) -> bytes:
 
 
 def answered(query: bytes, message: bytes) -> list[str] | None:
-    """The texts that a message answers a query with; None if it is cut off and TCP is to be asked. Raises Malformed."""
+    """Return the texts that a message answers a query with, or None if it was truncated and must be read by TCP.
+
+    Raises Malformed.
+    """
     if len(message) < len(query) or message[:2] != query[:2]:
         raise Malformed("not an answer to this query")
     _, flags, questions, answers, _, _ = _HEADER.unpack_from(message)
@@ -111,7 +114,7 @@ def _strings(data: bytes) -> Iterator[bytes]:
 
 
 def _behind_name(message: bytes, at: int) -> int:
-    """Where a name ends: at its empty label, or at a pointer, which need not be followed."""
+    """Return the offset after a name: it ends with its empty label, or with a pointer, which need not be followed."""
     while size := message[at]:
         if size >= 0xC0:
             return at + 2
@@ -149,7 +152,7 @@ async def _by_tcp(server: NameServer, query: bytes) -> list[str]:
 
 
 class _Listening(asyncio.DatagramProtocol):
-    """Waits for the answer to one query; other datagrams are no answer."""
+    """Waits for the answer to one query and ignores other datagrams."""
 
     def __init__(self, query: bytes) -> None:
         self._query = query

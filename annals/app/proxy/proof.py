@@ -1,4 +1,4 @@
-"""Proof that a domain is a project's: a TXT record whose value only the project is told."""
+"""Proof that a project owns a domain: a TXT record whose value only the project knows."""
 
 import hashlib
 import hmac
@@ -9,13 +9,13 @@ from annals.domain.errors import RuleVerificationFailed
 
 LABEL = "_annals-challenge"
 PURPOSE = "domain-proof"
-"""What the secret is derived for that proves domains: `vault.derive(project, PURPOSE)`."""
+"""The purpose of the secret that proves domains: `vault.derive(project, PURPOSE)`."""
 
 
 async def require_proof(call: Call, domain: str) -> None:
-    """Raises RuleVerificationFailed if the instance asks for proof of domains and there is none for this one.
+    """Raise RuleVerificationFailed if the instance requires a proof for the domain and finds none.
 
-    Names below the instance's own functions domain need none.
+    Names below the instance's own functions domain need no proof.
     """
     settings = call.services.settings
     if settings.domain_verification == "none" or domain.endswith(f".{settings.functions_domain}"):

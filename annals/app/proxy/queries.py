@@ -1,4 +1,4 @@
-"""Reading rules."""
+"""Queries that read rules."""
 
 from annals.app.edge.call import Call
 from annals.app.proxy.schemas import present
@@ -32,7 +32,7 @@ LIST = schema(
 
 
 async def read_rule(call: Call, rule_id: str) -> bytes:
-    """One rule as its JSON. Raises RuleNotFound."""
+    """Return one rule as JSON. Raises RuleNotFound."""
     found = await call.services.reads.look_up(ONE, call.project_id, rule_id)
     call.seen(found.position)
     if not found.rows:
@@ -41,7 +41,7 @@ async def read_rule(call: Call, rule_id: str) -> bytes:
 
 
 async def read_rules(call: Call, page: Page, searched: str | None, *, counted: bool) -> bytes:
-    """A page of rules as its JSON."""
+    """Return a page of rules as JSON."""
     conditions = [Sql("project_id = %s", (call.project_id,))]
     if searched is not None:
         conditions.append(search(searched, "rule_id || ' ' || domain"))

@@ -1,4 +1,4 @@
-"""The rule model."""
+"""The wire model of rules."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from annals.app.wire import wire_date
 
 
 class RuleModel(msgspec.Struct, rename="camel", kw_only=True):
-    """One rule. Names are served as soon as they resolve to this instance, so every rule counts as verified."""
+    """One rule. A name is served as soon as it resolves to this instance, so every rule counts as verified."""
 
     id: str = msgspec.field(name="$id")
     created_at: str = msgspec.field(name="$createdAt")
@@ -30,7 +30,7 @@ class RuleModel(msgspec.Struct, rename="camel", kw_only=True):
 
 
 def present(row: Mapping[str, Any]) -> RuleModel:
-    """A row of `rules` with its function's `deployment_id`."""
+    """Return the model of a row of `rules` with its function's `deployment_id`."""
     return RuleModel(
         id=row["rule_id"],
         created_at=wire_date(row["created_at"]),

@@ -1,4 +1,4 @@
-"""One caller's connection: uvicorn's protocol, with bounds on what a head may be and how long it may take."""
+"""One client's connection: uvicorn's protocol, with bounds on the size and the duration of a head."""
 
 import asyncio
 import re
@@ -12,23 +12,23 @@ from annals.domain.errors import BadRequest
 
 HEAD_BYTES = 64 * 1024
 HEAD_LINES = 100
-"""Most of a request's path and headers together, and how many headers."""
+"""Most bytes of a request's path and headers together, and most headers."""
 
 HEAD_SECONDS = 30.0
-"""How long a connection's first request, and each head from its first byte on, may take to come."""
+"""Seconds for a connection's first request to arrive, and for each head from its first byte on."""
 
 _FED = HEAD_BYTES + 8 * HEAD_LINES
-"""How much of a head may come without its end: what is read of it, and what stands between its parts."""
+"""Most bytes of an incomplete head: path, headers, and the separators between them."""
 
 STATUS_LINE.update({status: b"HTTP/1.1 %d \r\n" % status for status in range(600, 1000)})
-"""A function answers with any status of three digits on its own host name; uvicorn knows those below 600."""
+"""A function may answer with any status of three digits on its own host name; uvicorn knows those below 600."""
 
 _BROKEN = "The request is not HTTP/1.1, or can be read in two ways. Check its first line, its headers and its length."
 _TOO_LARGE = f"The request's head is too large: at most {HEAD_LINES} headers, {HEAD_BYTES} bytes with the path."
 
 
 class HttpConnection(HttpToolsProtocol):
-    """Knows besides whether more is to be expected of its caller, for a process that is about to leave."""
+    """Also knows whether a request may still arrive, for a process that is about to stop."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -42,11 +42,12 @@ class HttpConnection(HttpToolsProtocol):
 
     @property
     def busy(self) -> bool:
-        """Whether a request is being answered, or waits for the one before it."""
+        """True if a request is being answered, or waits for the one before it."""
         return self.cycle is not None and not self.cycle.response_complete
 
     def expects(self, *, first: float, silent: float) -> bool:
-        """Whether a request is here, or may come: the first one for `first` seconds, another for `silent` ones."""
+        """Return True if a request is here or may come: the first within `first` seconds, another within `silent`
+        seconds."""
         if self.transport.is_closing():
             return False
         return self.busy or self.loop.time() - self._active < (silent if self._served else first)
@@ -56,7 +57,7 @@ class HttpConnection(HttpToolsProtocol):
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the request that is being answered: uvicorn tells the last one that came, which may only wait."""
+        """Notify the request that is being answered: uvicorn notifies the last one that came, which may only wait."""
         self._head_has_come()
         super().connection_lost(exc)
         if self._running is not None and not self._running.response_complete:
@@ -85,7 +86,7 @@ class HttpConnection(HttpToolsProtocol):
                 self._await_head()
 
     def _feed(self, data: bytes) -> None:
-        """Who asks for another protocol is answered in this one, and so is what comes behind."""
+        """Feed the parser. A request for another protocol is answered in this one, and so are the requests after it."""
         while data:
             try:
                 self.parser.feed_data(data)
@@ -107,7 +108,7 @@ class HttpConnection(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head_lines += 1
         self._count(len(name) + len(value))
-        if self._heading:  # else it stands behind the body, where nothing is said that counts
+        if self._heading:  # trailers after the body are ignored
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -115,14 +116,14 @@ class HttpConnection(HttpToolsProtocol):
         self._head_has_come()
         if self.url.startswith((b"http://", b"https://")):
             self._name_host_of_url()
-        elif not self.url.startswith(b"/"):  # `*`, or a host to be connected to
+        elif not self.url.startswith(b"/"):  # `*`, or the host of a CONNECT request
             self.url = b"/" + self.url
         super().on_headers_complete()
 
     def _name_host_of_url(self) -> None:
-        """Add the host of a whole URL to the Host headers unless it is there: a request that names two is refused.
+        """Add the host of a whole URL to the Host headers unless it is there: a request with two hosts is rejected.
 
-        A proxy and this server could take different ones for the host that is meant (RFC 9112, 3.2.2).
+        A proxy and this server could otherwise choose different hosts (RFC 9112, 3.2.2).
         """
         named = re.split(rb"[/?#]", self.url.partition(b"://")[2], maxsplit=1)[0]
         if all(value.lower() != named.lower() for name, value in self.headers if name == b"host"):
@@ -132,7 +133,7 @@ class HttpConnection(HttpToolsProtocol):
         self._active = self.loop.time()
         unread = self.cycle.response_complete and self.cycle.more_body
         super().on_response_complete()
-        if unread:  # whoever answered has read as much of it as it would
+        if unread:  # the request was answered before its body was read: drop the rest
             self.transport.close()
 
     def _count(self, size: int) -> None:
@@ -145,7 +146,7 @@ class HttpConnection(HttpToolsProtocol):
             raise _HeadTooLarge
 
     def _refuse(self) -> None:
-        """Refuse what cannot be read, behind the answers to what was asked before it, and hear no more."""
+        """Answer an unreadable request after the answers to the requests before it, and read no more."""
         self._deaf = True
         cycle = self.cycle
         if self.busy and not cycle.more_body:

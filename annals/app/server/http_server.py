@@ -1,7 +1,7 @@
-"""The HTTP server of an API process: uvicorn, on the loop's own thread, and a way to leave a socket that others serve.
+"""The HTTP server of an API process: uvicorn on the loop's own thread, with a way to leave a socket that others serve.
 
-Asked to stop, it closes each connection on which it is not just working: also one that it accepted a moment ago and
-whose first request is on its way. So it leaves first: it accepts no more, and answers until nothing is to be expected.
+uvicorn closes all idle connections when it stops, also those that it accepted a moment ago and whose first request is
+on its way. Therefore a process leaves first: it accepts no connections, and answers until it expects no more requests.
 """
 
 import asyncio
@@ -16,32 +16,33 @@ import uvicorn
 from annals.app.server.connection import HttpConnection
 
 KEPT_SECONDS = 75
-"""How long a connection may be silent between two requests; a second more than most clients keep one."""
+"""Seconds that a connection may be silent between two requests. Most clients keep one for a shorter time."""
 
 CUT_OFF_SECONDS = 0.2
-"""How long the server may still take once the time of requests in flight is over; the supervisor kills soon after."""
+"""Seconds that the server may still take after the time for running requests. The supervisor kills it soon after."""
 
 _LOOK_SECONDS = 0.05
 
 
 class QuietPeriods(NamedTuple):
-    """How long a process that leaves waits for what its connections may still bring, in seconds."""
+    """Seconds that a leaving process waits for requests on its open connections."""
 
     first: float = 2.0
-    """For the first request of a connection: the client's own machine may be busy."""
+    """For the first request of a connection, whose client may be busy."""
     silent: float = 1.0
-    """For the next one: who called within this time may call again at once, and is told then that it closes."""
+    """For the next request. A client that called within this time may call again, and learns then that the server
+    closes."""
 
 
 QUIET_PERIODS = QuietPeriods()
 
 
 class NotStarted(Exception):
-    """The application did not get ready; it knows why."""
+    """The application did not start. The log has the reason."""
 
 
 class HttpServer(uvicorn.Server):
-    """Serves an application on a listening socket, which is this process's own copy of it."""
+    """Serves an application on a listening socket, which is this process's own copy."""
 
     def __init__(self, app: Any, listening: socket.socket) -> None:
         config = uvicorn.Config(
@@ -61,14 +62,15 @@ class HttpServer(uvicorn.Server):
         self._asked = asyncio.Event()
 
     async def run_until_stopped(self) -> None:
-        """Serve until `stop` was called and what runs has ended, or its time is over. Raises NotStarted."""
+        """Serve until `stop` is called and the running requests have ended or run out of time. Raises NotStarted."""
         try:
             await self.serve([self._listening])
-        except SystemExit:  # how uvicorn says it, which would end the loop under whoever waits
+        except SystemExit:  # uvicorn reports it so, which would end the event loop of the caller
             raise NotStarted("The HTTP server did not start.") from None
 
     async def leave(self, *, seconds: float, quiet_periods: QuietPeriods = QUIET_PERIODS) -> None:
-        """Accept no more, and return once every caller was answered and no more is to be expected, or time is over."""
+        """Accept no more connections. Return once all requests are answered and no more are expected, or the time is
+        over."""
         for server in self.servers:
             server.close()
         deadline = time.monotonic() + seconds
@@ -76,7 +78,7 @@ class HttpServer(uvicorn.Server):
             await asyncio.sleep(_LOOK_SECONDS)
 
     def stop(self, *, seconds: float) -> None:
-        """End, with what runs: it has so many seconds."""
+        """Stop. Running requests have the given seconds to end."""
         self.config.timeout_graceful_shutdown = cast(int, max(CUT_OFF_SECONDS, seconds))
         self.should_exit = True
         self._asked.set()
@@ -86,12 +88,12 @@ class HttpServer(uvicorn.Server):
         return any(one.expects(first=quiet_periods.first, silent=quiet_periods.silent) for one in connections)
 
     async def main_loop(self) -> None:
-        while not await self.on_tick(0):  # the date of answers
+        while not await self.on_tick(0):  # updates the date of answers
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1):
                     await self._asked.wait()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Signals are the process's own business."""
+        """The process handles signals itself."""
         yield

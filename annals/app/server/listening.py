@@ -1,4 +1,4 @@
-"""The API's address, held by the supervisor: while an API process is started again, callers wait instead of failing."""
+"""The API's listening socket. The supervisor holds it, so that callers wait while an API process restarts."""
 
 import errno
 import socket
@@ -7,13 +7,13 @@ BACKLOG = 1024
 
 
 class Unavailable(Exception):
-    """The address can't be had; the message says what to do."""
+    """The address cannot be used. The message says what to do."""
 
 
 def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
-    """A listening socket that API processes inherit; port 0 takes a free one. Raises Unavailable.
+    """Return a listening socket that API processes inherit. Port 0 takes a free port. Raises Unavailable.
 
-    A `shared` address may be listened on by several processes, each with a socket of its own.
+    Several processes may listen on a `shared` address, each with a socket of its own.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]

@@ -1,4 +1,4 @@
-"""Reading teams and memberships, as far as their reader may."""
+"""Queries that read teams and memberships that the caller may see."""
 
 import asyncio
 
@@ -55,7 +55,7 @@ def is_owner(caller: Caller, team_id: str) -> bool:
 
 
 async def find_team(call: Call, team_id: str) -> Row:
-    """A team's row. Raises TeamNotFound, also for users who are not in it."""
+    """Return a team's row. Raises TeamNotFound, also for users who are not members."""
     found = await call.services.reads.look_up(ONE, call.realm, team_id)
     call.seen(found.position)
     caller = await call.caller()
@@ -65,13 +65,13 @@ async def find_team(call: Call, team_id: str) -> Row:
 
 
 async def read_team(call: Call, team_id: str) -> bytes:
-    """One team as its JSON. Raises TeamNotFound."""
+    """Return one team as JSON. Raises TeamNotFound."""
     row = await find_team(call, team_id)
     return encode(present_team(row, row["total"]))
 
 
 async def read_teams(call: Call, page: Page, searched: str | None, *, counted: bool) -> bytes:
-    """A page of teams, of a user those that they are in, as its JSON."""
+    """Return a page of teams as JSON. A user gets the teams of which they are a member."""
     conditions = [Sql("project_id = %s", (call.realm,))]
     if not call.claims_key:
         caller = await call.caller()
@@ -87,7 +87,7 @@ async def read_teams(call: Call, page: Page, searched: str | None, *, counted: b
 
 
 async def read_memberships(call: Call, team_id: str, page: Page, searched: str | None, *, counted: bool) -> bytes:
-    """A page of a team's memberships as its JSON. Raises TeamNotFound."""
+    """Return a page of a team's memberships as JSON. Raises TeamNotFound."""
     conditions = [Sql("project_id = %s AND team_id = %s", (call.realm, team_id))]
     if searched is not None:
         conditions.append(search(searched, _SEARCHED_MEMBERS))
@@ -107,16 +107,16 @@ async def read_memberships(call: Call, team_id: str, page: Page, searched: str |
 
 
 async def read_membership(call: Call, team_id: str, membership_id: str, *, by_email: bool = False) -> bytes:
-    """One membership as its JSON; see `present` for `by_email`. Raises TeamNotFound, MembershipNotFound."""
+    """Return one membership as JSON; see `present` for `by_email`. Raises TeamNotFound, MembershipNotFound."""
     await find_team(call, team_id)
     row = await find_membership(call, team_id, membership_id)
     return present(row, await call.caller(), by_email=by_email)
 
 
 async def find_membership(call: Call, team_id: str, membership_id: str) -> Row:
-    """A membership's row, with what its user and team are called.
+    """Return a membership's row with the names of its user and team.
 
-    Raises MembershipNotFound, also for users who are neither in the team nor the one that was invited.
+    Raises MembershipNotFound, also for users who are neither members of the team nor the invited user.
     """
     found = await call.services.reads.look_up(MEMBERSHIP, call.realm, team_id, membership_id)
     call.seen(found.position)
@@ -128,9 +128,9 @@ async def find_membership(call: Call, team_id: str, membership_id: str) -> Row:
 
 
 def present(row: Row, reader: Caller, *, by_email: bool = False) -> bytes:
-    """A row of `find_membership` as its JSON, without the name and email of a user who has not joined yet.
+    """Return a row of `find_membership` as JSON, without name and email of a user who has not joined yet.
 
-    Else an owner could invite any user id to read them. Keys and admins see both; `by_email` says that the reader
+    Otherwise an owner could invite any user id to read them. Keys and admins see both. `by_email` is set if the caller
     named the user by the email.
     """
     names = {name: row[name] for name in ("user_name", "user_email", "team_name")}

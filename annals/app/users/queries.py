@@ -1,4 +1,4 @@
-"""Reading users and their sessions."""
+"""Queries that read users and their sessions."""
 
 import asyncio
 
@@ -37,7 +37,7 @@ LIST = schema(
 
 
 async def find_user(call: Call, user_id: str) -> Row:
-    """A user's row, in the realm of the call. Raises UserNotFound."""
+    """Return a user's row, in the realm of the call. Raises UserNotFound."""
     found = await call.services.reads.look_up(ONE, call.realm, user_id)
     call.seen(found.position)
     if not found.rows:
@@ -46,7 +46,7 @@ async def find_user(call: Call, user_id: str) -> Row:
 
 
 async def find_sessions(call: Call, user_id: str) -> tuple[Row, list[Row]]:
-    """A user's row, and the rows of those of their sessions that last, oldest first. Raises UserNotFound."""
+    """Return a user's row, and the rows of their open sessions, oldest first. Raises UserNotFound."""
     user, found = await asyncio.gather(
         find_user(call, user_id), call.services.reads.look_up(SESSIONS, call.realm, user_id)
     )
@@ -55,7 +55,7 @@ async def find_sessions(call: Call, user_id: str) -> tuple[Row, list[Row]]:
 
 
 async def read_users(call: Call, page: Page, searched: str | None, *, counted: bool) -> bytes:
-    """A page of users as its JSON."""
+    """Return a page of users as JSON."""
     conditions = [Sql("project_id = %s", (call.realm,))]
     if searched is not None:
         conditions.append(search(searched, _SEARCHED))
@@ -66,7 +66,7 @@ async def read_users(call: Call, page: Page, searched: str | None, *, counted: b
 
 
 async def read_sessions(call: Call, user_id: str, *, current: str = "", counted: bool = True) -> bytes:
-    """A user's sessions as their JSON, `current` told apart. Raises UserNotFound."""
+    """Return a user's sessions as JSON, with `current` marked. Raises UserNotFound."""
     user, rows = await find_sessions(call, user_id)
     shown = [
         encode(present_session(row, email=user["email"], current=row["session_id"] == current)) for row in rows
@@ -75,7 +75,7 @@ async def read_sessions(call: Call, user_id: str, *, current: str = "", counted:
 
 
 async def read_session(call: Call, user_id: str, session_id: str, *, current: str) -> bytes:
-    """One session as its JSON. Raises UserNotFound, SessionNotFound."""
+    """Return one session as JSON. Raises UserNotFound, SessionNotFound."""
     user, rows = await find_sessions(call, user_id)
     row = next((row for row in rows if row["session_id"] == session_id), None)
     if row is None:
@@ -84,7 +84,7 @@ async def read_session(call: Call, user_id: str, session_id: str, *, current: st
 
 
 async def present_recorded(call: Call, user_id: str, recorded: Recorded, *, with_hash: bool = True) -> bytes:
-    """What an append made of the user; when nothing had to be recorded, what it is."""
+    """Return the user's JSON from the rows of an append, or from the database if nothing was recorded."""
     call.seen(recorded.position)
     rows = recorded.rows.get("users")
     row = rows[0] if rows else await find_user(call, user_id)

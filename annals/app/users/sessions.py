@@ -1,4 +1,4 @@
-"""Opening sessions, and tokens that stand for a user: their secrets are told once."""
+"""Opens sessions and makes user tokens. Their secrets are only in the answer that creates them."""
 
 import secrets
 from datetime import timedelta
@@ -20,14 +20,14 @@ SECONDS_OF_TOKEN = 900
 
 
 class Opened(NamedTuple):
-    """A new session's row, and what its owner presents."""
+    """A new session's row, and the text that its owner sends with requests."""
 
     row: dict[str, Any]
     presented: str
 
 
 async def open_for(call: Call, user_id: str, provider: Provider) -> Opened:
-    """Let a user in. Raises UserNotFound."""
+    """Open a session for a user. Raises UserNotFound."""
     secret = secrets.token_hex(32)
     session = Session(
         session_id=generate_id(),
@@ -38,7 +38,7 @@ async def open_for(call: Call, user_id: str, provider: Provider) -> Opened:
     )
     key = User.key(call.realm, user_id)
     meta = await call.meta()
-    if provider == "email":  # the password told who it is
+    if provider == "email":  # the password identified the user
         meta = msgspec.structs.replace(meta, actor=f"{'admin' if call.realm == CONSOLE else 'user'}:{user_id}")
     recorded = await call.services.log.run(open_session, key, meta=meta, session=session)
     call.seen(recorded.position)
@@ -46,7 +46,7 @@ async def open_for(call: Call, user_id: str, provider: Provider) -> Opened:
 
 
 class TokenOwner(NamedTuple):
-    """A user, by the position of its creation too, and the session that a token depends on, empty for none."""
+    """A user, the position of its creation, and the session that a token depends on, or an empty text."""
 
     user_id: str
     incarnation: int
@@ -54,6 +54,6 @@ class TokenOwner(NamedTuple):
 
 
 async def token_for(call: Call, owner: TokenOwner, seconds: int) -> str:
-    """A user's token that lasts some seconds, or as long as its session if that is shorter."""
+    """Return a user's token that is valid for some seconds, or until its session ends if that is sooner."""
     secret, expires = await call.services.token_secret(call.realm), call.services.now().timestamp() + seconds
     return user_token(owner.user_id, owner.session_id, incarnation=owner.incarnation, expires=expires, secret=secret)

@@ -1,4 +1,4 @@
-"""Reading the variables of a function."""
+"""Queries that read the variables of a function."""
 
 from annals.app.edge.call import Call
 from annals.app.functions.queries import open_variables, within
@@ -16,7 +16,7 @@ from annals.store.postgres.database import Row
 QUERIES = sql.load(__package__, "queries.sql")
 ONE = Lookup(QUERIES["variables"], 3)
 FORMER_PAGE = 1000
-"""How many the former generation is answered with at once."""
+"""The page size of older API versions."""
 
 LIST = schema(
     "variables",
@@ -30,7 +30,7 @@ LIST = schema(
 
 
 async def read_variable(call: Call, function_id: str, variable_id: str) -> bytes:
-    """One variable as its JSON. Raises FunctionNotFound, VariableNotFound."""
+    """Return one variable as JSON. Raises FunctionNotFound, VariableNotFound."""
     one = call.services.reads.look_up(ONE, call.project_id, function_id, variable_id)
     found = await within(call, function_id, one)
     if not found.rows:
@@ -39,7 +39,7 @@ async def read_variable(call: Call, function_id: str, variable_id: str) -> bytes
 
 
 async def read_variables(call: Call, function_id: str, page: Page, *, counted: bool) -> bytes:
-    """A page of variables as its JSON. Raises FunctionNotFound."""
+    """Return a page of variables as JSON. Raises FunctionNotFound."""
     scope = Sql("project_id = %s AND function_id = %s", (call.project_id, function_id))
     most = 25 if call.api_version.newest else FORMER_PAGE
     statements = listing(
@@ -53,6 +53,6 @@ async def read_variables(call: Call, function_id: str, page: Page, *, counted: b
 
 
 async def present_row(call: Call, row: Row) -> bytes:
-    """A row as the variable's JSON."""
+    """Return a row as the variable's JSON."""
     shown: list[VariableModel] = await open_variables(call, row["project_id"], row["function_id"], [row])
     return encode(shown[0])

@@ -1,4 +1,4 @@
-"""The variable model."""
+"""The wire model of variables."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from annals.app.wire import wire_date
 
 
 class VariableModel(msgspec.Struct, rename="camel", kw_only=True):
-    """One variable; the value of a secret one is empty for everybody."""
+    """One variable. The value of a secret variable is always empty."""
 
     id: str = msgspec.field(name="$id")
     created_at: str = msgspec.field(name="$createdAt")
@@ -22,7 +22,7 @@ class VariableModel(msgspec.Struct, rename="camel", kw_only=True):
 
 
 def present(row: Mapping[str, Any], value: str) -> VariableModel:
-    """A row of `variables`, with its opened value where it is no secret."""
+    """Return the model of a row of `variables`, with its opened value if it is not secret."""
     return VariableModel(
         id=row["variable_id"],
         created_at=wire_date(row["created_at"]),

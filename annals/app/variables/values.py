@@ -8,10 +8,11 @@ from annals.store.errors import DataKeyDeleted
 
 
 async def shown_value(call: Call, project_id: str, owner: str, row: Mapping[str, Any]) -> str:
-    """The value of a row of `variables`: empty for a secret, and in the present where its data key is gone.
+    """Return the value of a row of `variables`. It is empty for a secret, and in live reads if its data key was
+    deleted.
 
-    `owner` is the stream of its function or project. Raises DataKeyDeleted for the past, SealBroken, MasterKeyWrong,
-    StoreUnavailable.
+    `owner` is the stream of its function or project. Raises DataKeyDeleted for a past state, SealBroken,
+    MasterKeyWrong, StoreUnavailable.
     """
     if row["secret"]:
         return ""
