@@ -135,7 +135,7 @@ class BatchedReads:
 
     async def _run(self, batch: _Batch) -> None:
         try:
-            await self._settle(batch)
+            await self._run_with_retry(batch)
         except Exception as error:  # every waiting caller gets the error
             for waiter in batch.waiters():
                 if not waiter.done():
@@ -145,7 +145,7 @@ class BatchedReads:
             if self._next.size:
                 self._start()
 
-    async def _settle(self, batch: _Batch) -> None:
+    async def _run_with_retry(self, batch: _Batch) -> None:
         deadline = self._loop.time() + self._database.retry_seconds
         while True:
             async with self._database.connection() as conn:

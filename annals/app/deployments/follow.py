@@ -32,13 +32,13 @@ async def follow(call: Call, row: Row) -> AsyncIterator[bytes]:
     from its start.
     """
     deployment_id = row["deployment_id"]
-    epoch, told = _resumed(call)
+    epoch, sent_characters = _resumed(call)
     shown: str | None = None
     quiet = 0.0
     while True:
-        text = await queries.told_log(call, row)
-        if shown is None and row["epoch"] == epoch and told <= len(text):
-            shown = text[:told]
+        text = await queries.shown_log(call, row)
+        if shown is None and row["epoch"] == epoch and sent_characters <= len(text):
+            shown = text[:sent_characters]
         new = _after(text, shown if row["epoch"] == epoch else None)
         epoch, shown = row["epoch"], text
         if new:
@@ -69,7 +69,7 @@ def _after(text: str, shown: str | None) -> str:
 
 def _resumed(call: Call) -> tuple[int, int]:
     """Return the attempt and the number of characters that the client has, or zeros if it sent no valid id."""
-    epoch, _, told = call.header(b"last-event-id").partition("-")
-    if epoch.isdecimal() and told.isdecimal() and len(epoch) < 10 and len(told) < 10:
-        return int(epoch), int(told)
+    epoch, _, sent_characters = call.header(b"last-event-id").partition("-")
+    if epoch.isdecimal() and sent_characters.isdecimal() and len(epoch) < 10 and len(sent_characters) < 10:
+        return int(epoch), int(sent_characters)
     return 0, 0

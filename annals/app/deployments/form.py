@@ -56,7 +56,7 @@ async def _skip(content: AsyncIterator[bytes]) -> None:
     async for piece in content:
         skipped += len(piece)
         if skipped > MOST_SKIPPED:
-            raise FileInvalid("The file is not wanted, and too large to be skipped.")
+            raise FileInvalid("The file is not needed, and too large to be skipped.")
 
 
 async def _events(boundary: str, pieces: AsyncIterator[bytes]) -> _Events:

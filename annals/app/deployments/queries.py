@@ -13,7 +13,7 @@ from annals.app.queries.reading import read_page
 from annals.app.queries.schema import boolean, integer, schema, text
 from annals.app.queries.statements import Sql, listing
 from annals.app.reads import Lookup
-from annals.app.stored_text import kept_text, told_damage
+from annals.app.stored_text import damage_sentence, read_stored_text
 from annals.app.wire import encode, joined
 from annals.domain.errors import DeploymentNotFound, FunctionNotFound
 from annals.store.errors import ContentDamaged
@@ -105,24 +105,25 @@ async def present_row(call: Call, row: Row) -> bytes:
     log."""
     if "log_pieces" not in row and row["epoch"]:
         row = await find_row(call, row["deployment_id"]) or row
-    return encode(schemas.present(row, await told_log(call, row), call.api_version))
+    return encode(schemas.present(row, await shown_log(call, row), call.api_version))
 
 
 async def read_log(call: Call, row: Row) -> str:
     """Return the text of the row's log columns. Raises ContentDamaged."""
-    text = await kept_text(call, row.get("log_data"), row.get("log_place"), f"The build log of {row['stream_id']}")
+    noun = f"The build log of {row['stream_id']}"
+    text = await read_stored_text(call, row.get("log_data"), row.get("log_place"), noun)
     return row.get("log_pieces") or "" if text is None else text
 
 
-async def told_log(call: Call, row: Row) -> str:
+async def shown_log(call: Call, row: Row) -> str:
     """Return the text of the row's log columns, or a sentence that says that it is damaged."""
     try:
         return await read_log(call, row)
     except ContentDamaged as damage:
-        return told_damage(damage)
+        return damage_sentence(damage)
 
 
 async def present_whole(call: Call, row: Row, select: frozenset[str] | None = None) -> bytes:
     """Return a row with its log columns as the deployment's JSON, or only the selected fields."""
-    deployment = schemas.present(row, await told_log(call, row), call.api_version)
+    deployment = schemas.present(row, await shown_log(call, row), call.api_version)
     return encode(deployment if select is None else schemas.selected(deployment, select))

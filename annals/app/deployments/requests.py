@@ -146,9 +146,9 @@ async def _looked_up(call: Call, remote: Remote, origin: Origin) -> tuple[Remote
     try:
         wanted = await call.services.locator.request(call.project_id, remote, origin)
         found = await call.services.repositories.look_up(wanted, seconds=LOOK_UP_SECONDS)
-    except RepositoryError as refusal:
-        if refusal.kind == "repository":
-            raise ProviderRepositoryNotFound(refusal.sentence) from None
-        log.info("look_up_left_to_worker", kind=refusal.kind)
+    except RepositoryError as error:
+        if error.kind == "repository":
+            raise ProviderRepositoryNotFound(error.sentence) from None
+        log.info("look_up_left_to_worker", kind=error.kind)
         return remote, origin
     return msgspec.structs.replace(remote, reference_type="commit", reference=found.commit_hash), found

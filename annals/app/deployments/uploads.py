@@ -93,7 +93,7 @@ async def keep_chunk(
     stored = await blobs.put_part(_parts(call, deployment_id), chunk.number, data, limit=chunk.length + 1)
     if stored.size != chunk.length:
         await blobs.delete(stored.key)
-        raise ContentRangeInvalid(f"The chunk has {stored.size} bytes where its range says {chunk.length}.")
+        raise ContentRangeInvalid(f"The chunk has {stored.size} bytes, but its range says {chunk.length}.")
     now = await queries.find_row(call, deployment_id)
     if (now is not None and now["source_key"]) or (row is not None and _life(now) != _life(row)):
         await blobs.delete(stored.key)  # it came too late: it would become a part of the next upload under this id
@@ -131,7 +131,7 @@ async def add_chunk(call: Call, upload: Upload, chunk: UploadChunk) -> Row:
             return row  # parts are missing, or an earlier part belongs to a file of another size
         return await _complete(call, upload, chunk)
     except Conflict:
-        raise RateLimited("Others are uploading to this deployment. Try again.", retry_after=5) from None
+        raise RateLimited("Other requests are uploading to this deployment. Try again.", retry_after=5) from None
     except FunctionNotFound:
         await forget_parts(call, upload.deployment_id)
         raise

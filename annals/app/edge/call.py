@@ -129,8 +129,8 @@ class Call:
         """Raise ArgumentInvalid for `asOf` on an operation that only knows the present."""
         if self.scope["query_string"] and self.operation.past is None and self.query.get("asOf") is not None:
             raise ArgumentInvalid(
-                "Invalid `asOf` param: This operation knows the present alone. asOf is for gets and lists of functions,"
-                " variables, deployments and executions, for policies and for usage; of others the history tells."
+                "Invalid `asOf` param: This operation only knows the present. asOf is for gets and lists of functions,"
+                " variables, deployments and executions, for policies and for usage; other resources have a history."
             )
 
     @property

@@ -23,11 +23,11 @@ _EXPOSED = (
     *("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "Content-Range", "Content-Disposition"),
 )
 _ANYWHERE: list[Header] = [(b"access-control-allow-origin", b"*")]
-_TOLD: list[Header] = [
+_READABLE_HEADERS: list[Header] = [
     (b"access-control-expose-headers", ", ".join(_EXPOSED).encode()),
     (b"vary", b"Origin"),
 ]
-_KNOWN: Header = (b"access-control-allow-credentials", b"true")
+_ALLOW_CREDENTIALS: Header = (b"access-control-allow-credentials", b"true")
 _PREFLIGHT: list[Header] = [
     (b"access-control-allow-methods", _METHODS.encode()),
     (b"access-control-allow-headers", ", ".join(_ACCEPTED).encode()),
@@ -44,8 +44,8 @@ def headers(origin: bytes | None, *, known: bool) -> list[Header]:
     """
     if not origin:
         return _ANYWHERE
-    allowed: list[Header] = [(b"access-control-allow-origin", origin), *_TOLD]
-    return [*allowed, _KNOWN] if known else allowed
+    allowed: list[Header] = [(b"access-control-allow-origin", origin), *_READABLE_HEADERS]
+    return [*allowed, _ALLOW_CREDENTIALS] if known else allowed
 
 
 def preflight() -> Answer:

@@ -73,14 +73,12 @@ class IdempotencyKeyReused(DomainError):
 
 class IdempotencyAnswerNotKept(DomainError):
     type: ClassVar[str] = "idempotency_answer_not_kept"
-    default: ClassVar[str] = "This request was carried out before. Its answer was too long to be kept."
+    default: ClassVar[str] = "This request was carried out before. Its answer was too long to be stored."
 
 
 class ExecutePermissionMissing(DomainError):
     type: ClassVar[str] = "function_execute_permission_missing"
-    default: ClassVar[str] = (
-        "Nobody may run this function from a browser. Add the role any or guests to its execute roles."
-    )
+    default: ClassVar[str] = "Guests may not run this function. Add the role any or guests to its execute roles."
 
 
 class BuildFailed(DomainError):
@@ -95,25 +93,25 @@ class BuildCanceled(DomainError):
 
 class Overloaded(DomainError):
     type: ClassVar[str] = "general_service_unavailable"
-    default: ClassVar[str] = "The server has as many requests in hand as it can answer. Try again shortly."
+    default: ClassVar[str] = "The server is at its limit of concurrent requests. Try again shortly."
     retry_after = 1
 
 
 class NoExecutor(DomainError):
     type: ClassVar[str] = "general_service_unavailable"
-    default: ClassVar[str] = "No executor answers, so it is not known what works here. Try again shortly."
+    default: ClassVar[str] = "No executor answers, so the available runtimes are unknown. Try again shortly."
     retry_after = 1
 
 
 class HistoryNotReady(DomainError):
     type: ClassVar[str] = "history_not_ready"
-    default: ClassVar[str] = "What happened by then is still being gathered. Try again shortly."
+    default: ClassVar[str] = "The state at that moment is not available yet. Try again shortly."
     retry_after = 1
 
 
 class Damaged(DomainError):
     type: ClassVar[str] = "content_damaged"
-    default: ClassVar[str] = "What is kept is damaged: it does not have the digest that was recorded for it."
+    default: ClassVar[str] = "The stored content is damaged: its digest is not the recorded one."
 
 
 class KeyDeleted(DomainError):

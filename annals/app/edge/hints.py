@@ -12,8 +12,8 @@ HEADER = b"x-annals-hint"
 LONGEST = 500
 """Most characters of one answer's hints together."""
 
-KEY_UNKNOWN = "The API key is none of this project's. `annals keys list` shows the project's keys."
-KEY_VOID = "The API key has expired, is malformed or is of another project, so the request counts as a guest's."
+KEY_UNKNOWN = "The API key does not belong to this project. `annals keys list` shows the project's keys."
+KEY_VOID = "The API key has expired, is malformed or belongs to another project, so the request counts as a guest's."
 PROJECT_UNKNOWN = "No project has the id in X-Appwrite-Project. `annals projects list` shows all projects."
 
 _AT = re.compile(r"\(byte ([0-9]+)\)", re.ASCII)
@@ -42,8 +42,8 @@ def of_body(content_type: str, body: bytes) -> str:
         decoded = _decode(body)
     except UNREADABLE as error:
         found = _AT.search(str(error))
-        place = f"byte {found[1]}" if found else f"it breaks off or is too deep, {len(body)} bytes"
-        return f"The body's type is application/json, but it is no JSON ({place}). No parameter was read from it."
+        position = f"byte {found[1]}" if found else f"it breaks off or is too deep, {len(body)} bytes"
+        return f"The body's type is application/json, but it is no JSON ({position}). No parameter was read from it."
     if isinstance(decoded, dict | list):
         return ""
     return "The body is JSON, but no object. No parameter was read from it."

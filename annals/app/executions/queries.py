@@ -12,7 +12,7 @@ from annals.app.queries.reading import PageRows, read_page
 from annals.app.queries.schema import Attribute, decimal, integer, schema, text
 from annals.app.queries.statements import Sql, listing
 from annals.app.reads import Lookup
-from annals.app.stored_text import kept_text, told_damage
+from annals.app.stored_text import damage_sentence, read_stored_text
 from annals.app.wire import encode, joined
 from annals.domain.errors import ExecutionNotFound, FunctionNotFound
 from annals.domain.ports import ExecutorUnavailable, Output
@@ -198,7 +198,7 @@ async def _present(call: Call, row: Row, read: _Read, *, corrected: bool) -> sch
 async def _text(call: Call, row: Row, kind: str) -> str:
     """Raises ContentDamaged."""
     what = f"The {kind} of {row['stream_id']}"
-    return await kept_text(call, row.get(f"{kind}_data"), row.get(f"{kind}_place"), what) or ""
+    return await read_stored_text(call, row.get(f"{kind}_data"), row.get(f"{kind}_place"), what) or ""
 
 
 async def _told(call: Call, row: Row, kind: str) -> str:
@@ -206,7 +206,7 @@ async def _told(call: Call, row: Row, kind: str) -> str:
     try:
         return await _text(call, row, kind)
     except ContentDamaged as damage:
-        return told_damage(damage)
+        return damage_sentence(damage)
 
 
 def _asks_for_open(condition: QueryFilter) -> bool:

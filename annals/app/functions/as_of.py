@@ -82,7 +82,7 @@ async def list_variables(call: Call) -> Answer:
 def _refuse_untold(page: Page) -> None:
     """When a function is due is told of the present only. Raises QueryInvalid."""
     if any(map(_names_untold, page.filters)) or any(name in _UNTOLD for name, _ in page.orders):
-        raise QueryInvalid("scheduleNext and schedulePrevious are not known of the past.")
+        raise QueryInvalid("scheduleNext and schedulePrevious are not available for past states.")
 
 
 def _names_untold(condition: QueryFilter) -> bool:

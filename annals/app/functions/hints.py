@@ -11,8 +11,8 @@ async def hint(call: Call) -> None:
     """Add hints about events that nothing emits and about a runtime that cannot be built."""
     silent = [pattern for pattern in call.values["events"] if not is_emitted(pattern)]
     if silent:
-        told = ", ".join(named(pattern) for pattern in silent[:_MOST_NAMED])
+        listed = ", ".join(named(pattern) for pattern in silent[:_MOST_NAMED])
         more = f" and {len(silent) - _MOST_NAMED} more" if len(silent) > _MOST_NAMED else ""
-        call.hint(f"Nothing on this instance emits {told}{more}: only events of users and teams trigger functions.")
+        call.hint(f"Nothing on this instance emits {listed}{more}: only events of users and teams trigger functions.")
     if call.values["runtime"]:
         call.hint(await call.services.available.lack(call.values["runtime"]))

@@ -71,7 +71,7 @@ class Conservation:
         lines = [
             *_gauge(
                 "annals_open",
-                "What is accepted and has not ended.",
+                "Accepted work that has not ended.",
                 await self._database.rows(QUERIES["open"]),
                 "number",
                 "kind",
@@ -79,15 +79,15 @@ class Conservation:
             ),
             *_gauge(
                 "annals_conservation_drift",
-                "Accepted work that neither ended once nor is to come, and usage that was not counted as it ended.",
+                "Accepted work that neither ended exactly once nor is open, and usage counted wrongly.",
                 [{"of": kind, "drift": drift} for kind, drift in drifts.items()],
                 "drift",
                 "of",
             ),
-            *_gauge("annals_follower_lag", "Events that a follower has yet to see.", followers, "lag", "name"),
+            *_gauge("annals_follower_lag", "Events that a follower has yet to read.", followers, "lag", "name"),
             *_gauge(
                 "annals_follower_stopped",
-                "1 when a follower stands still before an event that it cannot take.",
+                "1 if a follower has stopped at an event that it cannot process.",
                 [{**row, "stopped": int(row["stopped"])} for row in followers],
                 "stopped",
                 "name",

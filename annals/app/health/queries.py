@@ -13,7 +13,7 @@ TIMEOUT_SECONDS = 2.0
 """Seconds that an executor may take to answer."""
 
 AWAY = "No executor can be reached."
-STANDS_STILL = "It stands still: `annals doctor` and the keeper's log say why."
+STANDS_STILL = "It has stopped: `annals doctor` and the keeper's log say why."
 """All that the public answer says, since a follower's error may name the contents of a project."""
 
 

@@ -38,7 +38,9 @@ class Resource(Text):
         wanted = super().parse(value)
         kind, colon, own_id = wanted.partition(":")
         if kind not in aggregate_classes():
-            raise ValidationError(f"No events are kept by {kind}. Known are {_kinds()}, alone or as in function:hello")
+            raise ValidationError(
+                f"There is no kind of resource {kind}. Known are {_kinds()}, alone or as in function:hello"
+            )
         if colon and not own_id:
             raise ValidationError(f"There is no id behind the colon. Leave the colon out, or write as in {kind}:hello")
         return wanted

@@ -61,7 +61,7 @@ async def read_history(
     """
     since = await call.incarnation() if project_of(key.stream) == call.project_id else 0
     if about is None and key.aggregate.SNAPSHOT_EVERY and _in_order(page):
-        return await _stretch(call, key, page, missing, since)
+        return await _read_range(call, key, page, missing, since)
     recorded_events = await whole(call.services.log.reader, key.stream, since=since)
     rows = [_row(recorded_event) for recorded_event in recorded_events if about is None or about(recorded_event.event)]
     if not rows:
@@ -103,11 +103,11 @@ def changes_at(
         if recorded_event.position > last:
             break
         begins = isinstance(recorded_event.event, CanInitAggregate)
-        told = recorded_event.position in positions
-        if told and (former is None or begins):
+        wanted = recorded_event.position in positions
+        if wanted and (former is None or begins):
             former = openable(None if begins else aggregate)
         aggregate = recorded_event.event.mutate(None if begins else aggregate)
-        latter = openable(aggregate) if told else None
+        latter = openable(aggregate) if wanted else None
         if latter is not None:
             found[recorded_event.position] = differences(former or {}, latter)
         former = latter
@@ -115,14 +115,16 @@ def changes_at(
 
 
 def _in_order(page: Page) -> bool:
-    """Return True if a page is one event batch of the stream: all events, in order or in reverse order."""
+    """Return True if a page is one range of the stream: all events, in order or in reverse order."""
     orders = page.orders or [("", False)]
     return not page.filters and not page.random and len(orders) == 1 and orders[0][0] in _BY_ORDER
 
 
-async def _stretch(call: Call, key: Key, page: Page, missing: type[DomainError], since: int) -> History:
-    """Return the events of such a page. The state before them is folded from the nearest snapshot. Versions have no
-    gaps."""
+async def _read_range(call: Call, key: Key, page: Page, missing: type[DomainError], since: int) -> History:
+    """Return the events of a page that is one range of versions, which have no gaps.
+
+    The state before them is folded from the nearest snapshot.
+    """
     log = call.services.log.reader
     cursor = int(page.cursor) if page.cursor.isdecimal() and len(page.cursor) < 19 else 0
     length, newest, behind, begun = await log.length(key.stream, cursor, since=since)
@@ -134,8 +136,8 @@ async def _stretch(call: Call, key: Key, page: Page, missing: type[DomainError],
     descends = bool(page.orders and page.orders[0][1])
     versions: range = range(length, begun - 1, -1) if descends else range(begun, length + 1)
     if behind is not None:
-        place = versions.index(behind)
-        versions = versions[:place] if page.backwards else versions[place + 1 :]
+        index = versions.index(behind)
+        versions = versions[:index] if page.backwards else versions[index + 1 :]
     start, limit = page.offset or 0, page.limit if page.limit is not None else PAGE
     if page.backwards:
         end = max(0, len(versions) - start)

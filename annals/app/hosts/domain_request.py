@@ -70,7 +70,7 @@ class DomainRequest(Call):
         domain = self.services.settings.functions_domain
         self.is_function = self.name == domain or self.name.endswith(f".{domain}")
         if self.name == domain:
-            raise AccessForbidden("The functions domain itself runs nothing. Ask for a name below it that has a rule.")
+            raise AccessForbidden("The functions domain itself runs no function. Use a name below it that has a rule.")
         found = await self.services.reads.look_up(RULE, self.name)
         self.seen(found.position)
         if not found.rows:
@@ -102,8 +102,8 @@ class DomainRequest(Call):
         if context.deployment is None:
             raise DeploymentNotFound
         if context.deployment.status != "ready":
-            refusals = {"failed": BuildFailed, "canceled": BuildCanceled}
-            raise refusals.get(context.deployment.status, BuildNotReady)
+            errors = {"failed": BuildFailed, "canceled": BuildCanceled}
+            raise errors.get(context.deployment.status, BuildNotReady)
         return context
 
     def _target(self) -> str:
@@ -135,15 +135,17 @@ def _text(value: bytes) -> str:
 def _answer(finished: Finished, *, head: bool) -> Answer:
     """Return the answer without invalid headers: code may write to its socket itself and send anything."""
     execution = finished.execution
-    told = execution.response_headers
+    response_headers = execution.response_headers
     headers: list[Header] = [
         (name.encode(), header.value.encode())
-        for header in (() if isinstance(told, msgspec.Raw) else told)
+        for header in (() if isinstance(response_headers, msgspec.Raw) else response_headers)
         if (name := header.name.lower()) not in _DROPPED and _NAME.fullmatch(name) and not CONTROL.search(header.value)
     ]
     status = execution.response_status_code or UNANSWERED_STATUS
     if status < 200:
-        return pages.page(502, f"<p>The function answered with status {status}, which ends no exchange in HTTP.</p>\n")
+        return pages.page(
+            502, f"<p>The function answered with status {status}, which is not a final status in HTTP.</p>\n"
+        )
     if status >= 400 and not finished.body and not head:
         return pages.page(status, "", headers)
     return Answer(status, finished.body, headers)

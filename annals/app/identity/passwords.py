@@ -45,11 +45,11 @@ class Passwords:
 
 def _verify(hashed: str, password: str) -> bool:
     try:
-        return _hasher.verify(hashed or _nobodys(), password) and bool(hashed)
+        return _hasher.verify(hashed or _dummy_hash(), password) and bool(hashed)
     except (VerificationError, InvalidHashError):
         return False
 
 
 @cache
-def _nobodys() -> str:
+def _dummy_hash() -> str:
     return _hasher.hash("nobody has this password")

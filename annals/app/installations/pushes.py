@@ -66,7 +66,7 @@ class PushedRepository(msgspec.Struct, frozen=True):
     owner: Account = Account()
 
 
-class Body(msgspec.Struct):
+class PushBody(msgspec.Struct):
     """The fields of a push that are read. GitHub, Gitea and Forgejo send them."""
 
     ref: Text
@@ -79,7 +79,7 @@ class Body(msgspec.Struct):
     sender: Account = Account()
 
 
-class Answered(msgspec.Struct):
+class PushAnswer(msgspec.Struct):
     """The deployments that this push made, now or when it was sent before."""
 
     deployments: list[str]
@@ -97,13 +97,13 @@ async def receive(call: Call) -> Answer:
     if not _is_signed(data, secret, signature):
         raise UserUnauthorized("The push is not signed with the secret of this installation.")
     if call.header(_EVENT) != "push":
-        return json_answer(Answered([]))
+        return json_answer(PushAnswer([]))
     try:
-        body = msgspec.json.decode(data, type=Body)
+        body = msgspec.json.decode(data, type=PushBody)
     except UNREADABLE as error:
         raise ArgumentInvalid(f"The push cannot be read: {error}") from None
     if body.deleted or not body.ref.startswith(_BRANCHES) or not body.after.strip("0"):
-        return json_answer(Answered([]))
+        return json_answer(PushAnswer([]))
     names = [str(body.repository.id), body.repository.full_name, f"{body.repository.full_name}.git"]
     rows = await connected_functions(call, installation_id, [name for name in names if name])
     branch = body.ref.removeprefix(_BRANCHES)
@@ -113,7 +113,7 @@ async def receive(call: Call) -> Answer:
         for row in rows
         if wants(push, branches=row["provider_branches"], paths=row["provider_paths"])
     ]
-    return json_answer(Answered([deployment_id for deployment_id in made if deployment_id]), status=202)
+    return json_answer(PushAnswer([deployment_id for deployment_id in made if deployment_id]), status=202)
 
 
 async def _secret(call: Call, installation_id: str) -> bytes:
@@ -124,8 +124,8 @@ async def _secret(call: Call, installation_id: str) -> bytes:
         raise InstallationNotFound
     try:
         credentials = await call.services.locator.credentials(call.project_id, installation)
-    except RepositoryError as refusal:
-        log.error("webhook_secret_not_opened", request=call.request_id, why=refusal.sentence)
+    except RepositoryError as error:
+        log.error("webhook_secret_not_opened", request=call.request_id, why=error.sentence)
         raise UserUnauthorized from None
     return credentials.webhook_secret.encode()
 
@@ -135,7 +135,7 @@ def _is_signed(data: bytes, secret: bytes, signature: str) -> bool:
     return bool(secret) and hmac.compare_digest(signature.encode(), signed.encode())
 
 
-async def _deploy(call: Call, row: Row, body: Body, branch: str, digest: str) -> str:
+async def _deploy(call: Call, row: Row, body: PushBody, branch: str, digest: str) -> str:
     """Deploy the pushed commit. The deployment's id is a hash of the push, so that a repeated push finds it."""
     fields: dict[str, Any] = {name: row[name] for name in DeploymentOwner.__struct_fields__ if name != "incarnation"}
     owner = DeploymentOwner(incarnation=row["sequence"], **fields)
@@ -148,7 +148,7 @@ async def _deploy(call: Call, row: Row, body: Body, branch: str, digest: str) ->
             row["function_id"],
             owner,
             remote,
-            _told(origin, body, branch),
+            _pushed_origin(origin, body, branch),
             activate=branch == owner.provider_branch,
             deployment_id=deployment_id,
             meta=Meta(
@@ -164,11 +164,11 @@ async def _deploy(call: Call, row: Row, body: Body, branch: str, digest: str) ->
     return deployment_id
 
 
-def _told(origin: Origin, body: Body, branch: str) -> Origin:
+def _pushed_origin(origin: Origin, body: PushBody, branch: str) -> Origin:
     """Return the origin with the fields that the push holds of its commit."""
     commit = body.head_commit or next((c for c in body.commits if c.id == body.after), Commit())
     url = body.repository.html_url
-    told = msgspec.structs.replace(
+    pushed = msgspec.structs.replace(
         origin,
         repository_name=body.repository.name or origin.repository_name,
         repository_owner=body.repository.owner.login or body.repository.owner.name or origin.repository_owner,
@@ -181,10 +181,10 @@ def _told(origin: Origin, body: Body, branch: str) -> Origin:
         commit_author=commit.author.name,
         commit_author_url=body.sender.html_url,
     )
-    return storable(told)
+    return storable(pushed)
 
 
-def _paths(body: Body) -> frozenset[str] | None:
+def _paths(body: PushBody) -> frozenset[str] | None:
     """Return the paths that the push changed, or None if they are unknown."""
     if body.forced or not body.commits:
         return None

@@ -16,7 +16,7 @@ from annals.app.parameters import Parameters
 from annals.app.services import Services
 from annals.domain.version import API_VERSION
 
-_PLACE = re.compile(r"\{(\w+)\}")
+_PATH_PARAMETER = re.compile(r"\{(\w+)\}")
 _SECURITY = {
     "Project": "X-Appwrite-Project",
     "Key": "X-Appwrite-Key",
@@ -38,7 +38,7 @@ _CREDENTIALS: list[dict[str, list[str]]] = [{"Project": [], kind: []} for kind i
 
 _AS_OF: Schema = {
     "type": "string",
-    "description": "A position of the log or an RFC 3339 time: the answer is what it was then.",
+    "description": "A position of the log or an RFC 3339 time: the answer is the state at that moment.",
 }
 _WOULD_RECORD: Schema = {
     "type": "object",
@@ -47,15 +47,15 @@ _WOULD_RECORD: Schema = {
 }
 _DRY_RUN: Schema = {
     "type": "boolean",
-    "description": "Says what would be recorded, or why it would be refused, and records nothing.",
+    "description": "Returns the events that would be recorded, or the error, and records nothing.",
 }
 _IDEMPOTENCY_KEY: Schema = {
     "type": "string",
-    "description": "The same request with the same key is carried out once and answered alike for 24 hours.",
+    "description": "A request that is repeated with the same key within 24 hours runs once and gets the same answer.",
 }
 
 
-class Named(NamedTuple):
+class NamedOperation(NamedTuple):
     """The contract's name of an operation, and its answer: a status, and a model if there is a body."""
 
     word: str
@@ -68,42 +68,42 @@ _ONE = f"{_F}/{{functionId}}"
 _D, _E, _V = f"{_ONE}/deployments", f"{_ONE}/executions", f"{_ONE}/variables"
 _D1, _E1, _V1 = f"{_D}/{{deploymentId}}", f"{_E}/{{executionId}}", f"{_V}/{{variableId}}"
 
-NAMES: dict[tuple[str, str], Named] = {
-    ("GET", _F): Named("list", 200, "functionList"),
-    ("POST", _F): Named("create", 201, "function"),
-    ("GET", f"{_F}/runtimes"): Named("listRuntimes", 200, "runtimeList"),
-    ("GET", f"{_F}/specifications"): Named("listSpecifications", 200, "specificationList"),
-    ("GET", f"{_F}/templates"): Named("listTemplates", 200, "templateFunctionList"),
-    ("GET", f"{_F}/templates/{{templateId}}"): Named("getTemplate", 200, "templateFunction"),
-    ("GET", f"{_F}/usage"): Named("listUsage", 200, "usageFunctions"),
-    ("GET", _ONE): Named("get", 200, "function"),
-    ("PUT", _ONE): Named("update", 200, "function"),
-    ("DELETE", _ONE): Named("delete", 204),
-    ("PATCH", f"{_ONE}/deployment"): Named("updateFunctionDeployment", 200, "function"),
-    ("GET", _D): Named("listDeployments", 200, "deploymentList"),
-    ("POST", _D): Named("createDeployment", 202, "deployment"),
-    ("POST", f"{_D}/duplicate"): Named("createDuplicateDeployment", 202, "deployment"),
-    ("POST", f"{_D}/template"): Named("createTemplateDeployment", 202, "deployment"),
-    ("POST", f"{_D}/vcs"): Named("createVcsDeployment", 202, "deployment"),
-    ("GET", _D1): Named("getDeployment", 200, "deployment"),
-    ("DELETE", _D1): Named("deleteDeployment", 204),
-    ("GET", f"{_D1}/download"): Named("getDeploymentDownload", 200),
-    ("PATCH", f"{_D1}/status"): Named("updateDeploymentStatus", 200, "deployment"),
-    ("GET", _E): Named("listExecutions", 200, "executionList"),
-    ("POST", _E): Named("createExecution", 201, "execution"),
-    ("GET", _E1): Named("getExecution", 200, "execution"),
-    ("DELETE", _E1): Named("deleteExecution", 204),
-    ("GET", f"{_ONE}/usage"): Named("getUsage", 200, "usageFunction"),
-    ("GET", _V): Named("listVariables", 200, "variableList"),
-    ("POST", _V): Named("createVariable", 201, "variable"),
-    ("GET", _V1): Named("getVariable", 200, "variable"),
-    ("PUT", _V1): Named("updateVariable", 200, "variable"),
-    ("DELETE", _V1): Named("deleteVariable", 204),
+NAMES: dict[tuple[str, str], NamedOperation] = {
+    ("GET", _F): NamedOperation("list", 200, "functionList"),
+    ("POST", _F): NamedOperation("create", 201, "function"),
+    ("GET", f"{_F}/runtimes"): NamedOperation("listRuntimes", 200, "runtimeList"),
+    ("GET", f"{_F}/specifications"): NamedOperation("listSpecifications", 200, "specificationList"),
+    ("GET", f"{_F}/templates"): NamedOperation("listTemplates", 200, "templateFunctionList"),
+    ("GET", f"{_F}/templates/{{templateId}}"): NamedOperation("getTemplate", 200, "templateFunction"),
+    ("GET", f"{_F}/usage"): NamedOperation("listUsage", 200, "usageFunctions"),
+    ("GET", _ONE): NamedOperation("get", 200, "function"),
+    ("PUT", _ONE): NamedOperation("update", 200, "function"),
+    ("DELETE", _ONE): NamedOperation("delete", 204),
+    ("PATCH", f"{_ONE}/deployment"): NamedOperation("updateFunctionDeployment", 200, "function"),
+    ("GET", _D): NamedOperation("listDeployments", 200, "deploymentList"),
+    ("POST", _D): NamedOperation("createDeployment", 202, "deployment"),
+    ("POST", f"{_D}/duplicate"): NamedOperation("createDuplicateDeployment", 202, "deployment"),
+    ("POST", f"{_D}/template"): NamedOperation("createTemplateDeployment", 202, "deployment"),
+    ("POST", f"{_D}/vcs"): NamedOperation("createVcsDeployment", 202, "deployment"),
+    ("GET", _D1): NamedOperation("getDeployment", 200, "deployment"),
+    ("DELETE", _D1): NamedOperation("deleteDeployment", 204),
+    ("GET", f"{_D1}/download"): NamedOperation("getDeploymentDownload", 200),
+    ("PATCH", f"{_D1}/status"): NamedOperation("updateDeploymentStatus", 200, "deployment"),
+    ("GET", _E): NamedOperation("listExecutions", 200, "executionList"),
+    ("POST", _E): NamedOperation("createExecution", 201, "execution"),
+    ("GET", _E1): NamedOperation("getExecution", 200, "execution"),
+    ("DELETE", _E1): NamedOperation("deleteExecution", 204),
+    ("GET", f"{_ONE}/usage"): NamedOperation("getUsage", 200, "usageFunction"),
+    ("GET", _V): NamedOperation("listVariables", 200, "variableList"),
+    ("POST", _V): NamedOperation("createVariable", 201, "variable"),
+    ("GET", _V1): NamedOperation("getVariable", 200, "variable"),
+    ("PUT", _V1): NamedOperation("updateVariable", 200, "variable"),
+    ("DELETE", _V1): NamedOperation("deleteVariable", 204),
 }
 """The operations of the contract. Other operations are named by their method and path."""
 
 
-class _Asked(NamedTuple):
+class _TableContext(NamedTuple):
     """The parts of a call from which tables of parameters are made."""
 
     services: Services
@@ -114,10 +114,10 @@ def document(operations: Iterable[Operation], services: Services, api_version: A
     """Return the document of all operations below /v1, for callers of one API version."""
     operations = tuple(operations)
     paths: dict[str, dict[str, Any]] = {}
-    asked = _Asked(services, api_version)
+    context = _TableContext(services, api_version)
     for operation in operations:
         if operation.path.startswith("/v1/"):
-            described = _operation(operation, asked)
+            described = _operation(operation, context)
             if led := links(operation, operations, _name):
                 next(iter(described["responses"].values()))["links"] = led
             paths.setdefault(operation.path.removeprefix("/v1"), {})[operation.method.lower()] = described
@@ -131,9 +131,9 @@ def document(operations: Iterable[Operation], services: Services, api_version: A
     }
 
 
-def _operation(operation: Operation, asked: _Asked) -> dict[str, Any]:
+def _operation(operation: Operation, context: _TableContext) -> dict[str, Any]:
     named = NAMES.get((operation.method, operation.path))
-    scopes = operation.scopes(asked.api_version) if callable(operation.scopes) else operation.scopes
+    scopes = operation.scopes(context.api_version) if callable(operation.scopes) else operation.scopes
     described: dict[str, Any] = {
         "operationId": _name(operation),
         **TEXTS[operation.method, operation.path]._asdict(),
@@ -142,8 +142,8 @@ def _operation(operation: Operation, asked: _Asked) -> dict[str, Any]:
         "responses": _with_dry_run(operation, _responses(named)),
         "x-annals": {"scopes": sorted(scopes)},
     }
-    in_path = _PLACE.findall(operation.path)
-    lines = dict(_table(operation, asked).lines)
+    in_path = _PATH_PARAMETER.findall(operation.path)
+    lines = dict(_table(operation, context).lines)
     placed = [_parameter(name, {"type": "string"}, "path", needed=True) for name in in_path]
     rest = {name: line for name, line in lines.items() if name not in in_path}
     if operation.method == "GET":
@@ -173,15 +173,15 @@ def _takes_dry_run(operation: Operation) -> bool:
     return operation.past is None and operation.method != "GET" and operation.path not in _RECORD_NOTHING
 
 
-def _table(operation: Operation, asked: _Asked) -> Parameters:
+def _table(operation: Operation, context: _TableContext) -> Parameters:
     if operation.reads_body_itself:
         return FORM
     table = operation.parameters
-    return table(cast(Any, asked)) if callable(table) else table
+    return table(cast(Any, context)) if callable(table) else table
 
 
-def _parameter(name: str, schema: Schema, place: str, *, needed: bool) -> dict[str, Any]:
-    return {"name": name, "in": place, "required": needed, "schema": schema}
+def _parameter(name: str, schema: Schema, location: str, *, needed: bool) -> dict[str, Any]:
+    return {"name": name, "in": location, "required": needed, "schema": schema}
 
 
 def _body(operation: Operation, lines: dict[str, Any]) -> dict[str, Any]:
@@ -197,8 +197,8 @@ def _body(operation: Operation, lines: dict[str, Any]) -> dict[str, Any]:
     return {"content": {form: {"schema": schema}}}
 
 
-def _responses(named: Named | None) -> dict[str, Any]:
-    error = {"description": "A refusal.", "content": _content("error")}
+def _responses(named: NamedOperation | None) -> dict[str, Any]:
+    error = {"description": "An error.", "content": _content("error")}
     if named is None:
         return {"2XX": {"description": "Done."}, "default": error}
     done: dict[str, Any] = {"description": "Done."}

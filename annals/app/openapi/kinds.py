@@ -65,8 +65,8 @@ def parameter_schema(parameter: Parameter) -> Schema:
         default = []
     if isinstance(default, bytes):
         default = default.decode()
-    told = parameter.is_optional and isinstance(default, str | int | float | list | dict)
-    return {**schema, "default": default} if told else schema
+    has_default = parameter.is_optional and isinstance(default, str | int | float | list | dict)
+    return {**schema, "default": default} if has_default else schema
 
 
 def model_schema(model: type[msgspec.Struct], names: dict[type, str], hidden: frozenset[str] = frozenset()) -> Schema:
@@ -111,8 +111,8 @@ def _type_schema(kind: msgspec.inspect.Type, names: dict[type, str]) -> Schema:
 def _union_schema(types: Sequence[msgspec.inspect.Type], names: dict[type, str]) -> Schema:
     """Return the schema of a union. Unset means that a version leaves the field out, and raw JSON has its
     neighbour's type."""
-    told = [one for one in types if not isinstance(one, msgspec.inspect.RawType)]
-    nullable = any(isinstance(one, msgspec.inspect.NoneType) for one in told)
-    told = [one for one in told if not isinstance(one, msgspec.inspect.NoneType)]
-    schema = _type_schema(told[0], names)
+    members = [member for member in types if not isinstance(member, msgspec.inspect.RawType)]
+    nullable = any(isinstance(member, msgspec.inspect.NoneType) for member in members)
+    members = [member for member in members if not isinstance(member, msgspec.inspect.NoneType)]
+    schema = _type_schema(members[0], names)
     return {**schema, "nullable": True} if nullable else schema

@@ -6,7 +6,7 @@ from typing import Any
 
 from annals.app.edge.routing import Operation
 
-_PLACE = re.compile(r"\{(\w+)\}")
+_PATH_PARAMETER = re.compile(r"\{(\w+)\}")
 _FOLDERS = {
     "/v1/proxy/rules/function": "/v1/proxy/rules",
     "/v1/project/platforms/web": "/v1/project/platforms",
@@ -20,10 +20,12 @@ def links(operation: Operation, others: Iterable[Operation], name: Callable[[Ope
     if operation.method != "POST":
         return {}
     folder = _FOLDERS.get(operation.path, operation.path)
-    above = {place: f"$request.path.{place}" for place in _PLACE.findall(folder)}
+    above = {parameter: f"$request.path.{parameter}" for parameter in _PATH_PARAMETER.findall(folder)}
     found: dict[str, Any] = {}
     for other in others:
-        below = _PLACE.findall(other.path.removeprefix(folder)) if other.path.startswith(f"{folder}/{{") else []
+        if not other.path.startswith(f"{folder}/{{"):
+            continue
+        below = _PATH_PARAMETER.findall(other.path.removeprefix(folder))
         if len(below) == 1:
             found[name(other)] = {"operationId": name(other), "parameters": {**above, below[0]: "$response.body#/$id"}}
     return found

@@ -28,7 +28,7 @@ _HISTORY = (
 _SWITCH = "While it is off, clients are refused; API keys and admins are served."
 
 _TEXTS: dict[str, tuple[str, str]] = {
-    "GET /v1/account": ("Get the account", "Returns the user that a session or JWT stands for."),
+    "GET /v1/account": ("Get the account", "Returns the user of the session or JWT."),
     "POST /v1/account": (
         "Create an account",
         "Registers a user by email and password. Guests of the project may do so.",
@@ -46,16 +46,16 @@ _TEXTS: dict[str, tuple[str, str]] = {
     ),
     "DELETE /v1/account/sessions/{sessionId}": ("Close a session", "Ends one session; `current` is the caller's own."),
     "GET /v1/account/sessions/{sessionId}": ("Get a session", "Returns one session; `current` is the caller's own."),
-    "GET /v1/checkpoints": ("List checkpoints", "Returns the signed checkpoints of the log, which prove what it held."),
+    "GET /v1/checkpoints": ("List checkpoints", "Returns the signed checkpoints of the log, which prove its contents."),
     "GET /v1/checkpoints/consistency": (
         "Prove that one checkpoint extends another",
-        "Returns the hashes by which anybody can check that the log between two checkpoints only grew.",
+        "Returns the hashes that prove that the log between two checkpoints only grew.",
     ),
     "GET /v1/checkpoints/latest": ("Get the newest checkpoint", "Returns the checkpoint that was signed last."),
     "GET /v1/console/regions": ("List regions", "Returns the region of this instance, in the console's shape."),
     "GET /v1/console/variables": (
         "Get the console's variables",
-        "Returns what tools need to know of the instance, such as its functions domain.",
+        "Returns the settings of the instance that tools need, such as its functions domain.",
     ),
     "GET /v1/events": (
         "List or follow events",
@@ -65,9 +65,9 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "GET /v1/events/{position}": ("Get an event", "Returns the event at a position of the log."),
     "GET /v1/events/{position}/proof": (
         "Prove an event",
-        "Returns the hashes by which anybody can check that a checkpoint covers the event.",
+        "Returns the hashes that prove that a checkpoint covers the event.",
     ),
-    "GET /v1/events/{position}/tree": ("Get what an event caused", "Returns the event with all that followed from it."),
+    "GET /v1/events/{position}/tree": ("Get the tree of an event", "Returns the event with all events that it caused."),
     "GET /v1/functions": ("List functions", "Returns the project's functions, by queries and full-text search."),
     "POST /v1/functions": (
         "Create a function",
@@ -93,17 +93,17 @@ _TEXTS: dict[str, tuple[str, str]] = {
     f"GET {_FUNCTION}": ("Get a function", "Returns the function's configuration and its active deployment."),
     f"PUT {_FUNCTION}": (
         "Update a function",
-        "Replaces the configuration: what is left out goes back to its default, except runtime, entrypoint and sizes.",
+        "Replaces the configuration: missing fields go back to their defaults, except runtime, entrypoint and sizes.",
     ),
-    f"GET {_LETTERS}": ("List dead letters", "Returns executions that were given up after all their attempts."),
+    f"GET {_LETTERS}": ("List dead letters", "Returns executions whose attempts have all failed."),
     f"POST {_LETTERS}/redrive": (
         "Redrive dead letters",
-        "Runs those that match the queries again, oldest first, each as an execution of its own.",
+        "Runs the matching dead letters again, oldest first, each as a new execution.",
     ),
     f"DELETE {_LETTERS}/{{executionId}}": ("Discard a dead letter", "Takes it off the list; the execution stays."),
     f"POST {_LETTERS}/{{executionId}}/redrive": (
         "Redrive a dead letter",
-        "Runs it again with the same input, as an execution of its own with the code and policy of now.",
+        "Runs it again with the same input, as a new execution with the present code and policy.",
     ),
     f"PATCH {_FUNCTION}/deployment": (
         "Activate a deployment",
@@ -116,7 +116,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     ),
     f"POST {_FUNCTION}/deployments/duplicate": (
         "Build a deployment's source again",
-        "Makes a new deployment of the source of an existing one, with the function's configuration of now.",
+        "Makes a new deployment of the source of an existing one, with the function's present configuration.",
     ),
     f"POST {_FUNCTION}/deployments/template": ("Deploy a template", "Makes a deployment from a bundled template."),
     f"POST {_FUNCTION}/deployments/vcs": (
@@ -161,8 +161,8 @@ _TEXTS: dict[str, tuple[str, str]] = {
     f"GET {_EXECUTION}": ("Get an execution", "Returns an execution with its status, answer and logs."),
     f"GET {_EXECUTION}/attempts": ("List attempts", "Returns each attempt of an execution that was retried."),
     f"GET {_EXECUTION}/configuration": (
-        "Get what an execution ran with",
-        "Returns the function's version, deployment and variables of then, and what has changed since.",
+        "Get the configuration of an execution",
+        "Returns the version, deployment and variables that it ran with, and the changes since.",
     ),
     f"GET {_EXECUTION}/history": ("Get an execution's history", _HISTORY),
     f"GET {_EXECUTION}/logs": (
@@ -177,14 +177,17 @@ _TEXTS: dict[str, tuple[str, str]] = {
     ),
     f"GET {_FUNCTION}/history": ("Get a function's history", _HISTORY),
     f"GET {_FUNCTION}/policy": ("Get a function's policy", "Returns scaling, retries and the shares of traffic."),
-    f"PATCH {_FUNCTION}/policy": ("Change a function's policy", "Merges what is sent; `null` brings a default back."),
+    f"PATCH {_FUNCTION}/policy": (
+        "Change a function's policy",
+        "Merges the sent fields; `null` resets a field to its default.",
+    ),
     f"PUT {_FUNCTION}/policy": (
         "Replace a function's policy",
-        "Replaces the whole policy: what is left out is default.",
+        "Replaces the whole policy: missing fields have their defaults.",
     ),
     f"POST {_FUNCTION}/revert": (
         "Revert a function",
-        "Brings a former state back, as a change of its own. With `dryRun` it only says what would change.",
+        "Restores a former state as a new change. With `dryRun` it only returns the changes.",
     ),
     f"GET {_FUNCTION}/usage": ("Get a function's usage", "Returns counts and sums over a range, by interval."),
     f"GET {_FUNCTION}/variables": ("List variables", "Returns the function's variables; secret values are empty."),
@@ -192,14 +195,14 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "Create a variable",
         "Adds a variable; the next execution has it. Values are sealed.",
     ),
-    f"DELETE {_FUNCTION}/variables/{{variableId}}": ("Delete a variable", "The next execution is without it."),
+    f"DELETE {_FUNCTION}/variables/{{variableId}}": ("Delete a variable", "The next execution does not have it."),
     f"GET {_FUNCTION}/variables/{{variableId}}": ("Get a variable", "Returns a variable; a secret value is empty."),
     f"PUT {_FUNCTION}/variables/{{variableId}}": (
         "Update a variable",
         "Changes key, value or secrecy. Secret is for good.",
     ),
     f"GET {_FUNCTION}/variables/{{variableId}}/history": ("Get a variable's history", _HISTORY),
-    "GET /v1/health": ("Check the API", "Asks the database and returns how long that took, in milliseconds."),
+    "GET /v1/health": ("Check the API", "Reads from the database and returns the time that took, in milliseconds."),
     "GET /v1/health/ready": (
         "Check whether the instance can work",
         "Returns 200 if the log can be written, followers move, and workers and an executor are there; else 503.",
@@ -226,12 +229,15 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "Returns variables that every function of the project has.",
     ),
     "POST /v1/project/variables": ("Create a project variable", "Every function has it from its next execution on."),
-    "DELETE /v1/project/variables/{variableId}": ("Delete a project variable", "The next executions are without it."),
+    "DELETE /v1/project/variables/{variableId}": ("Delete a project variable", "The next executions do not have it."),
     "GET /v1/project/variables/{variableId}": ("Get a project variable", "Returns it; a secret value is empty."),
     "PUT /v1/project/variables/{variableId}": ("Update a project variable", "Changes key, value or secrecy."),
     "GET /v1/projects": ("List projects", "Returns the projects that the admin sees."),
     "POST /v1/projects": ("Create a project", "Creates a tenant with functions, users, keys and usage of its own."),
-    f"DELETE {_PROJECT}": ("Delete a project", "Deletes it with all it holds, the key of its secrets included."),
+    f"DELETE {_PROJECT}": (
+        "Delete a project",
+        "Deletes the project with all its resources and the key of its secrets.",
+    ),
     f"GET {_PROJECT}": ("Get a project", "Returns a project with its services and platforms."),
     f"PATCH {_PROJECT}": ("Rename a project", "Changes the name; the id stays."),
     f"PATCH {_PROJECT}/api": ("Switch an API", _SWITCH),
@@ -242,7 +248,10 @@ _TEXTS: dict[str, tuple[str, str]] = {
     ),
     f"GET {_PROJECT}/keys": ("List keys", "Returns the project's API keys, without their secrets."),
     f"POST {_PROJECT}/keys": ("Create a key", "Makes an API key with scopes; its secret is in this answer alone."),
-    f"DELETE {_PROJECT}/keys/{{keyId}}": ("Revoke a key", "It is refused from the next request on, and all it made."),
+    f"DELETE {_PROJECT}/keys/{{keyId}}": (
+        "Revoke a key",
+        "The key is rejected from the next request on, and so are ephemeral keys made with it.",
+    ),
     f"GET {_PROJECT}/keys/{{keyId}}": ("Get a key", "Returns a key, without its secret."),
     f"GET {_PROJECT}/platforms": ("List a project's platforms", "Returns the origins whose pages may call it."),
     f"POST {_PROJECT}/platforms": ("Add a platform to a project", "Lets pages of a host name call the project."),
@@ -252,9 +261,9 @@ _TEXTS: dict[str, tuple[str, str]] = {
     ),
     f"GET {_PROJECT}/platforms/{{platformId}}": ("Get a project's platform", "Returns one platform."),
     f"PATCH {_PROJECT}/service": ("Switch a project's service", _SWITCH),
-    "GET /v1/proxy/rules": ("List rules", "Returns which host names lead to which functions."),
+    "GET /v1/proxy/rules": ("List rules", "Returns the host names of the project's functions."),
     "POST /v1/proxy/rules/function": ("Create a rule for a function", "Maps a host name to a function."),
-    "DELETE /v1/proxy/rules/{ruleId}": ("Delete a rule", "Its host name leads nowhere from now on."),
+    "DELETE /v1/proxy/rules/{ruleId}": ("Delete a rule", "Its host name runs no function from now on."),
     "GET /v1/proxy/rules/{ruleId}": ("Get a rule", "Returns a rule with its domain and status."),
     "GET /v1/teams": ("List teams", "Returns the project's teams, or those of the user that calls."),
     "POST /v1/teams": ("Create a team", "Creates a team; a user that calls becomes its owner."),
@@ -265,7 +274,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     f"GET {_TEAM}/memberships": ("List memberships", "Returns members and invited users of a team."),
     f"POST {_TEAM}/memberships": (
         "Add a member",
-        "A key's or admin's member is in at once; a user who an owner adds is invited and confirms it.",
+        "A key's or admin's member is in at once; a user added by an owner is invited and confirms.",
     ),
     f"DELETE {_TEAM}/memberships/{{membershipId}}": ("Remove a member", "Ends a membership or an invitation."),
     f"GET {_TEAM}/memberships/{{membershipId}}": ("Get a membership", "Returns a membership with its roles."),
@@ -278,7 +287,10 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "Analyse usage",
         "Returns measures over any range, grouped by up to three dimensions, with filters and a comparison.",
     ),
-    "GET /v1/usage/executions": ("List the executions behind a figure", "Returns what a figure of the usage counts."),
+    "GET /v1/usage/executions": (
+        "List the executions behind a figure",
+        "Returns the executions that a figure of the usage counts.",
+    ),
     "GET /v1/users": ("List users", "Returns the project's users, by queries and search."),
     "POST /v1/users": ("Create a user", "Creates a user with an email, a phone number or a password."),
     f"DELETE {_USER}": ("Delete a user", "Deletes the user with sessions and memberships."),
@@ -295,14 +307,17 @@ _TEXTS: dict[str, tuple[str, str]] = {
     f"POST {_USER}/sessions": ("Create a user's session", "Opens a session; its secret is in this answer alone."),
     f"DELETE {_USER}/sessions/{{sessionId}}": ("Close a user's session", "Ends one session."),
     f"PATCH {_USER}/status": ("Block or unblock a user", "A blocked user is refused from the next request on."),
-    f"PATCH {_USER}/verification": ("Mark an email as verified", "Says whether the address is the user's."),
-    f"PATCH {_USER}/verification/phone": ("Mark a phone number as verified", "Says whether the number is the user's."),
+    f"PATCH {_USER}/verification": ("Mark an email as verified", "Sets whether the address is verified."),
+    f"PATCH {_USER}/verification/phone": ("Mark a phone number as verified", "Sets whether the number is verified."),
     "GET /v1/vcs/installations": ("List installations", "Returns connections to git hosts, without their credentials."),
     "POST /v1/vcs/installations": (
         "Connect a git host",
-        "Stores what the host's repositories are fetched with, sealed.",
+        "Stores the sealed credentials with which repositories are fetched.",
     ),
-    f"DELETE {_INSTALLATION}": ("Disconnect a git host", "Its functions stay connected and can be fetched no longer."),
+    f"DELETE {_INSTALLATION}": (
+        "Disconnect a git host",
+        "Its functions stay connected, but their code can no longer be fetched.",
+    ),
     f"GET {_INSTALLATION}": ("Get an installation", "Returns a connection, without its credentials."),
     f"POST {_INSTALLATION}/pushes": (
         "Receive a push",

@@ -44,11 +44,11 @@ def _path(name: str) -> list[str]:
 
 def _put(level: _Level, path: list[str], value: Any) -> None:
     for key in path[:-1]:
-        place = key or str(level.next)
-        below = level.get(place)
+        slot = key or str(level.next)
+        below = level.get(slot)
         if not isinstance(below, _Level):
             below = _Level()
-            level.put(place, below)
+            level.put(slot, below)
         level = below
     level.put(path[-1] or str(level.next), value)
 

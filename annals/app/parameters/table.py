@@ -70,13 +70,13 @@ class StrictParameters(Parameters):
         lines = dict(self.lines)
         for name, value in sent.items():
             if name not in lines:
-                raise ArgumentInvalid(f"Invalid `{name}` param: There is no such name. Known are {', '.join(lines)}")
+                raise ArgumentInvalid(f"Invalid `{name}` param: The name is unknown. Known are {', '.join(lines)}")
             group = lines[name].kind
             if isinstance(group, ParameterGroup) and isinstance(value, Mapping):
                 try:
                     group.table.refuse_unknown(value)
-                except ArgumentInvalid as refusal:
-                    raise ArgumentInvalid(f"Invalid `{name}` param: {refusal}") from None
+                except ArgumentInvalid as error:
+                    raise ArgumentInvalid(f"Invalid `{name}` param: {error}") from None
 
 
 class ParameterGroup:
@@ -92,8 +92,8 @@ class ParameterGroup:
             raise ValidationError(self.describe())
         try:
             return self.table.parse(value)
-        except ArgumentInvalid as refusal:
-            raise ValidationError(str(refusal)) from None
+        except ArgumentInvalid as error:
+            raise ValidationError(str(error)) from None
 
     def describe(self) -> str:
         return f"Value must be an object of {', '.join(name for name, _ in self.table.lines)}"

@@ -63,7 +63,7 @@ def question(number: int, name: str) -> bytes:
     """Return a query for the TXT records of a name. Raises Unresolved for a name that DNS cannot hold."""
     labels = name.encode("ascii").split(b".")
     if len(name) > LONGEST_NAME or any(not 0 < len(label) <= LONGEST_LABEL for label in labels):
-        raise Unresolved(f"{name} is no name that DNS can hold.")
+        raise Unresolved(f"{name} is not a valid DNS name.")
     encoded = b"".join(bytes([len(label)]) + label for label in labels) + b"\0"
     return _HEADER.pack(number, _RECURSE, 1, 0, 0, 0) + encoded + struct.pack("!2H", _TXT, _IN)
 

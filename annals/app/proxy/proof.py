@@ -22,7 +22,7 @@ async def require_proof(call: Call, domain: str) -> None:
         return
     name, value = f"{LABEL}.{domain}", await _value(call, domain)
     if len(name) > LONGEST_NAME:
-        raise RuleVerificationFailed(f"The domain is too long to be verified: {name} is no name that DNS can hold.")
+        raise RuleVerificationFailed(f"The domain is too long to be verified: {name} is not a valid DNS name.")
     wanted = f'Add the TXT record {name} with the value "{value}" and create the rule again once it can be looked up.'
     try:
         found = await call.services.text_records.of(name)

@@ -44,12 +44,12 @@ def paged(rows: Sequence[Row], page: Page, *, noun: str) -> PageRows:
 
 
 def _beyond(found: list[Row], page: Page, rows: Sequence[Row], noun: str) -> list[Row]:
-    places = [index for index, row in enumerate(found) if row["$id"] == page.cursor]
-    if not places:
+    indexes = [index for index, row in enumerate(found) if row["$id"] == page.cursor]
+    if not indexes:
         if any(row["$id"] == page.cursor for row in rows):
-            raise QueryInvalid("The cursor's row is none of those that the queries leave.")
+            raise QueryInvalid("The cursor's row does not match the queries.")
         raise CursorNotFound(f"{noun} '{page.cursor}' for the 'cursor' value not found.")
-    return found[: places[0]] if page.backwards else found[places[0] + 1 :]
+    return found[: indexes[0]] if page.backwards else found[indexes[0] + 1 :]
 
 
 def _fits(condition: QueryFilter, row: Row) -> bool:

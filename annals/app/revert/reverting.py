@@ -86,8 +86,8 @@ async def _require(call: Call, deployment_id: str, artefact: Artefact) -> None:
         await call.services.blobs.head(artefact.key)
     except BlobMissing:
         raise DeploymentContentsGone(
-            f"Deployment {deployment_id} cannot answer again: its contents are no longer kept. Revert to a position at"
-            " which another one was active, or deploy again."
+            f"Deployment {deployment_id} cannot be restored: its contents are gone. Revert to a position with another"
+            " active deployment, or deploy again."
         ) from None
 
 

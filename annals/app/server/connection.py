@@ -23,7 +23,7 @@ _FED = HEAD_BYTES + 8 * HEAD_LINES
 STATUS_LINE.update({status: b"HTTP/1.1 %d \r\n" % status for status in range(600, 1000)})
 """A function may answer with any status of three digits on its own host name; uvicorn knows those below 600."""
 
-_BROKEN = "The request is not HTTP/1.1, or can be read in two ways. Check its first line, its headers and its length."
+_BROKEN = "The request is not valid HTTP/1.1, or ambiguous. Check its first line, its headers and its length."
 _TOO_LARGE = f"The request's head is too large: at most {HEAD_LINES} headers, {HEAD_BYTES} bytes with the path."
 
 
@@ -35,8 +35,8 @@ class HttpConnection(HttpToolsProtocol):
         self._heading = self._began = False
         self._head_bytes = self._head_lines = self._head_fed = 0
         self._head_timer: asyncio.TimerHandle | None = None
-        self._refusal = _BROKEN
-        self._deaf = self._served = False
+        self._error_sentence = _BROKEN
+        self._ignores_input = self._served = False
         self._running: RequestResponseCycle | None = None
         self._active = self.loop.time()
 
@@ -69,7 +69,7 @@ class HttpConnection(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
-        if self._deaf:
+        if self._ignores_input:
             return
         self._active = self.loop.time()
         self._began = False
@@ -80,7 +80,7 @@ class HttpConnection(HttpToolsProtocol):
                 self._head_fed += len(data)
                 self._require(self._head_fed <= _FED)
         except (httptools.HttpParserError, _HeadTooLarge):
-            self._refuse()
+            self._answer_error()
         else:
             if self._heading or not self.busy:
                 self._await_head()
@@ -142,18 +142,18 @@ class HttpConnection(HttpToolsProtocol):
 
     def _require(self, bounded: bool) -> None:
         if not bounded:
-            self._refusal = _TOO_LARGE
+            self._error_sentence = _TOO_LARGE
             raise _HeadTooLarge
 
-    def _refuse(self) -> None:
+    def _answer_error(self) -> None:
         """Answer an unreadable request after the answers to the requests before it, and read no more."""
-        self._deaf = True
+        self._ignores_input = True
         cycle = self.cycle
         if self.busy and not cycle.more_body:
             cycle.keep_alive = False
             return
         if not (self.busy and cycle.response_started):
-            self.transport.write(_refusal(self._refusal))
+            self.transport.write(_bad_request(self._error_sentence))
         self.transport.close()
 
     def _await_head(self) -> None:
@@ -170,7 +170,7 @@ class _HeadTooLarge(Exception):
     """Ends the parsing of a head."""
 
 
-def _refusal(sentence: str) -> bytes:
+def _bad_request(sentence: str) -> bytes:
     answer = domain_error_answer(BadRequest(sentence))
     headers = [*answer.headers, (b"content-length", b"%d" % len(answer.body)), (b"connection", b"close")]
     lines = b"".join(b"%s: %s\r\n" % header for header in headers)

@@ -270,6 +270,6 @@ async def test_who_asks_for_a_past_that_is_not_known_is_not_told_the_present(edg
 
     assert {reply.status for reply in told.values()} <= {400, 401, 403}  # those that keys may not call say so
     for path in ("/v1/users", "/v1/teams", "/v1/events", "/v1/functions/{functionId}/history", "/v1/project/variables"):
-        assert told[path].message.startswith("Invalid `asOf` param: This operation knows the present alone.")
+        assert told[path].message.startswith("Invalid `asOf` param: This operation only knows the present.")
     written = await plain.send("PUT", "/v1/functions/f1", query="asOf=1", content_type="application/json", body=b"{}")
     assert written.error == (400, "general_argument_invalid")

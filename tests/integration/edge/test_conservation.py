@@ -125,7 +125,7 @@ async def test_a_follower_that_stands_still_raises_the_alarm(services: Services,
     assert 'annals_follower_stopped{name="usage"} 1' in await metrics(services, plain)
     ready = await plain.get("/v1/health/ready")
     [told] = [row["error"] for row in ready.json["followers"] if row["name"] == "usage"]
-    assert (ready.status, "stands still" in told, "secret" in told) == (503, True, False)
+    assert (ready.status, "has stopped" in told, "secret" in told) == (503, True, False)
 
 
 async def test_figures_are_looked_up_once_in_a_while(services: Services, plain: Client, used: str) -> None:

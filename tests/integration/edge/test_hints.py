@@ -61,13 +61,13 @@ async def test_an_unknown_key_and_an_unknown_project_are_told_apart(keys: list[C
     for key in keys:
         wrong = await key.with_(x_appwrite_key="standard_wrong").get("/v1/functions")
         assert wrong.error == (401, "user_unauthorized")
-        assert wrong.headers[HINT].startswith("The API key is none of this project's.")
+        assert wrong.headers[HINT].startswith("The API key does not belong to this project.")
         nowhere = await key.with_(x_appwrite_project="nowhere").get("/v1/functions")
         assert nowhere.error == (404, "project_not_found")
         assert nowhere.headers[HINT].startswith("No project has the id in X-Appwrite-Project.")
         void = await key.with_(x_appwrite_key="dynamic_e30.e30.x").get("/v1/functions")
         assert void.error == (401, "general_unauthorized_scope")
-        assert void.headers[HINT].startswith("The API key has expired, is malformed or is of another project")
+        assert void.headers[HINT].startswith("The API key has expired, is malformed or belongs to another project")
         assert HINT not in (await key.get("/v1/functions")).headers
 
 

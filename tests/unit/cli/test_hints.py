@@ -40,7 +40,7 @@ def test_an_import_shows_the_hint_beside_the_function_that_came() -> None:
 
 
 def test_a_refusal_says_its_hint() -> None:
-    hint = "The API key is none of this project's."
+    hint = "The API key does not belong to this project."
     refused = httpx.Response(401, json={"message": "Not authorized."}, headers={"x-annals-hint": hint})
 
     with pytest.raises(ImportRefused, match=f"401 Not authorized. {hint}"):
