@@ -250,7 +250,7 @@ async def test_the_past_needs_its_scope_and_stays_within_the_project(services: S
 async def test_who_asks_before_versions_are_kept_is_asked_to_wait(
     plain: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("annals.app.as_of.moment.PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr("annals.app.as_of.moment.WAIT_SECONDS", 0.1)
     function_id = await given.function(plain)
 
     now = (await plain.get("/v1/functions")).headers["x-annals-position"]

@@ -50,7 +50,7 @@ async def test_no_input_is_a_server_error(
     services: Services, plain: Client, operation: Operation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # no follower gathers what happens here, so that the feed has nothing to answer from, however long it waits
-    monkeypatch.setattr("annals.app.history.events.PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr("annals.app.history.events.WAIT_SECONDS", 0.01)
     examples: list[Any] = []
 
     @settings(max_examples=25, suppress_health_check=list(HealthCheck), database=None)

@@ -147,7 +147,7 @@ async def test_of_a_crowd_of_reads_few_begin_while_another_project_calls(
 ) -> None:
     at_limit = await given.running_function(services, plain)
     function_id = await given.running_function(services, other, project_id="p2")
-    monkeypatch.setattr(edge_module, "LONGEST_STINT_SECONDS", 600.0)
+    monkeypatch.setattr(edge_module, "LONGEST_PERMIT_SECONDS", 600.0)
     reads = HeldReads(monkeypatch)
 
     crowd = lists(plain, at_limit, CROWD)
@@ -166,7 +166,7 @@ async def test_who_takes_long_holds_up_none_of_its_project_s(
 ) -> None:
     function_id = await given.running_function(services, plain)
     await other.get("/v1/functions")
-    monkeypatch.setattr(edge_module, "LONGEST_STINT_SECONDS", 0.0)
+    monkeypatch.setattr(edge_module, "LONGEST_PERMIT_SECONDS", 0.0)
     reads = HeldReads(monkeypatch)
 
     crowd = lists(plain, function_id, CROWD)

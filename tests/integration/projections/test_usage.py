@@ -155,7 +155,7 @@ async def test_a_reader_far_ahead_of_the_follower_waits_for_it(
     history: History, follower: Follower, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("annals.projections.usage.reading._TAIL", 3)
-    monkeypatch.setattr("annals.projections.usage.reading._PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr("annals.projections.usage.reading._WAIT_SECONDS", 0.2)
     await some_days_work(history)
 
     assert (await read(history)).totals == OF_ALL  # nobody books: it folds the whole tail in the end

@@ -98,7 +98,7 @@ async def test_what_was_recorded_is_what_starts_an_execution(
 ) -> None:
     """No look at the log, the queue or what lies long: all of those come after minutes here."""
     monkeypatch.setattr(main, "Follower", functools.partial(Follower, poll_seconds=LOOK_SECONDS))
-    monkeypatch.setattr(main, "WakeUpBroker", UnhurriedBroker)
+    monkeypatch.setattr(main, "JobMessageBroker", UnhurriedBroker)
     monkeypatch.setattr(redelivery, "_MOMENT_SECONDS", LOOK_SECONDS)
     keeper, worker = Served().keeper(configured), Served().worker(configured, world.executor)
     served += [keeper, worker]
