@@ -16,9 +16,9 @@ from annals.app.identity.passwords import Passwords
 from annals.app.proxy.dns import TextRecords
 from annals.app.reads import BatchedReads
 from annals.application.executions.context import Environments
-from annals.capacity.call_limiter import Admission
-from annals.capacity.concurrency_slots import Places
 from annals.capacity.fair_queue import FairQueue
+from annals.capacity.limiter import CallLimiter
+from annals.capacity.slots import ConcurrencySlots
 from annals.domain.catalogue import Specification, allowed_runtimes
 from annals.domain.ports import Executor
 from annals.domain.runtimes import Runtime
@@ -62,11 +62,11 @@ class Services(msgspec.Struct, kw_only=True):
     idempotency: Idempotency
     locator: Locator
     repositories: Repositories
-    admission: Admission
+    call_limiter: CallLimiter
     accepting: Accepting
     fair_queue: FairQueue
     unsettled: Unsettled
-    places: Places
+    concurrency_slots: ConcurrencySlots
     holder: Callable[[], str]
     signing_secret: Callable[[str], Awaitable[bytes]]
     token_secret: Callable[[str], Awaitable[bytes]]

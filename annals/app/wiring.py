@@ -17,11 +17,10 @@ from annals.app.reads import BatchedReads
 from annals.app.services import Services, offered
 from annals.application.event_log import open_log
 from annals.application.executions.context import Environments
-from annals.capacity.backpressure import Backpressure
-from annals.capacity.call_limiter import Admission
-from annals.capacity.concurrency_slots import Places
 from annals.capacity.fair_queue import FairQueue
-from annals.capacity.tenant_activity import TenantActivity
+from annals.capacity.limiter import CallLimiter
+from annals.capacity.shared_memory import Backpressure, TenantActivity
+from annals.capacity.slots import ConcurrencySlots
 from annals.domain.environment import Platform
 from annals.domain.ports import Executor
 from annals.domain.version import API_VERSION
@@ -109,8 +108,8 @@ async def open_services(settings: Settings, executor: RemoteExecutor, metrics: M
             idempotency=await stack.enter_async_context(aclosing(Idempotency(database, contents, vault))),
             locator=Locator(log, vault, settings.git_remotes),
             repositories=Repositories(allowed_hosts=settings.git_allowed_hosts, bounds=FetchBounds()),
-            admission=_admission(settings),
-            places=Places(OnDemand(database, FREED_SLOTS)),
+            call_limiter=_call_limiter(settings),
+            concurrency_slots=ConcurrencySlots(OnDemand(database, FREED_SLOTS)),
             accepting=Accepting(pressure, dispatcher, lambda: fair_queue.waiting),
             fair_queue=fair_queue,
             unsettled=await stack.enter_async_context(aclosing(Unsettled())),
@@ -125,9 +124,9 @@ async def open_services(settings: Settings, executor: RemoteExecutor, metrics: M
         )
 
 
-def _admission(settings: Settings) -> Admission:
+def _call_limiter(settings: Settings) -> CallLimiter:
     most = settings.sync_executions
-    return Admission(most=most, most_of_project=settings.share_of(most), queue=settings.sync_queue)
+    return CallLimiter(most=most, most_of_project=settings.share_of(most), queue=settings.sync_queue)
 
 
 async def _database(settings: Settings) -> Database:

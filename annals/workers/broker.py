@@ -19,8 +19,8 @@ from dramatiq.broker import Consumer, MessageProxy
 from dramatiq.brokers.redis import RedisBroker
 from redis.exceptions import RedisError
 
+from annals.capacity.limiter import WorkerLimiter
 from annals.capacity.tenant_queue import Taken, TenantQueues
-from annals.capacity.worker_limiter import WorkerLimiter
 from annals.workers.job_messages import QUEUE_OF, TENANT_QUEUED, JobMessage, split_stream
 
 PREFETCH = 64

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import structlog
 
 from annals.application.executions.context import Environments
-from annals.capacity.build_slots import read_demand
 from annals.domain.base import Key
 from annals.domain.commands.deployments import (
     Answering,
@@ -27,6 +26,7 @@ from annals.domain.function import Function
 from annals.domain.ports import Build, BuildOutcome, Executor, ExecutorUnavailable, ExecutorUnreachable
 from annals.store.content.blobs import BlobError
 from annals.store.content.contents import ROW_LIMIT, Content, digest
+from annals.store.coordination.build_demand import read_demand
 from annals.store.coordination.process_lease import ProcessLease
 from annals.store.coordination.retry import retry
 from annals.store.errors import NoFreeSlot, StoreError, StoreUnavailable

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import dramatiq
 import structlog
 
-from annals.capacity.worker_limiter import WorkerLimiter
+from annals.capacity.limiter import WorkerLimiter
 from annals.workers.broker import JobMessageBroker
 from annals.workers.job_messages import QUEUE_OF, Cause, JobMessage, split_stream
 

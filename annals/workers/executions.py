@@ -11,7 +11,7 @@ import structlog
 from annals.application.executions.context import Environments, Prepared
 from annals.application.executions.outcome import settle, without_output
 from annals.application.executions.runs import Call, build_run, ran
-from annals.capacity.worker_slots import Bounds
+from annals.capacity.slots import BoundedFunctions
 from annals.domain.commands.executions import lose_execution
 from annals.domain.errors import Conflict, ExecutionNotFound
 from annals.domain.execution import Execution
@@ -54,7 +54,7 @@ class Claim(NamedTuple):
     execution: Execution
     ready: "asyncio.Future[tuple[Prepared, Call] | Refused]"
     cause: Cause
-    place: ConcurrencySlot | None
+    slot: ConcurrencySlot | None
 
 
 class Executions:
@@ -77,7 +77,7 @@ class Executions:
         self._start_seconds, self._executor_retry = start_seconds, executor_retry_seconds
         self._reads = Reads(log)
         self._preparation = Preparation(self._reads, contents, vault, environments)
-        self._bounds = Bounds(log.database)
+        self._bounded = BoundedFunctions(log.database)
         self.held: set[str] = set()
         self._begun: deque[Cause] = deque(maxlen=_REMEMBERED)
 
@@ -126,14 +126,14 @@ class Executions:
                 return None
             ready = asyncio.ensure_future(self._preparation.of(execution, sealed))
             try:
-                place = await self._bounds.place(execution.project_id, execution.function_id)
+                slot = await self._bounded.slot(execution.project_id, execution.function_id)
                 if not fresh:
-                    return Claim(execution, ready, cause, place)
-                recorded = await self._log.record([execution], meta=self._meta(cause), takes=place)
+                    return Claim(execution, ready, cause, slot)
+                recorded = await self._log.record([execution], meta=self._meta(cause), takes=slot)
             except BaseException:
                 ready.cancel()
                 raise
-            return Claim(execution, ready, cause.then(recorded.position), place)
+            return Claim(execution, ready, cause.then(recorded.position), slot)
 
         try:
             return await retry(claim, seconds=_CLAIM_RETRY_SECONDS)
@@ -210,7 +210,7 @@ class Executions:
             execution = first.pop() if first else await self._log.load(key)
             contents = await decide(execution)
             meta = self._meta(claim.cause)
-            recorded = await self._log.record([execution], meta=meta, contents=contents, gives_back=claim.place)
+            recorded = await self._log.record([execution], meta=meta, contents=contents, gives_back=claim.slot)
             if not recorded.events:
                 _say_refused(claim)
 

@@ -8,9 +8,9 @@ from datetime import timedelta
 
 import structlog
 
-from annals.capacity.backpressure import Backpressure
-from annals.capacity.freed_slots import FreedSlots
-from annals.capacity.worker_limiter import WorkerLimiter
+from annals.capacity.limiter import WorkerLimiter
+from annals.capacity.shared_memory import Backpressure
+from annals.capacity.slots import FreedSlots
 from annals.domain.ports import Executor
 from annals.projections.following import FOLLOWING
 from annals.settings import Settings
@@ -79,11 +79,11 @@ log = structlog.get_logger(__name__)
 
 async def serve_worker(settings: Settings, executor: Executor, *, asked: asyncio.Event, tell: Tell) -> None:
     """Work until `asked` to end: then nothing more is claimed, and what does not end in time is handed back."""
-    places = settings.worker_executions
+    most = settings.worker_executions
     slots = BuildSlots(settings.worker_builds, settings.worker_builds_reserve)
     backpressure = Backpressure.open(settings.executor_urls)
     limiters = {
-        EXECUTIONS: WorkerLimiter(places, settings.share_of(places), pressed=lambda: backpressure.pressed),
+        EXECUTIONS: WorkerLimiter(most, settings.share_of(most), backpressure=lambda: backpressure.active),
         BUILDS: WorkerLimiter(sum(slots)),
         CLEANUP: WorkerLimiter(8),
     }
@@ -138,12 +138,12 @@ async def serve_keeper(settings: Settings, *, asked: asyncio.Event, tell: Tell) 
     async with (
         opened(settings, "keeper", doing) as process,
         Listener.open(process.database) as listener,
-        Listener.open(process.database, FREED_SLOTS) as places,
+        Listener.open(process.database, FREED_SLOTS) as freed_slots,
     ):
         queue = JobMessageBroker(settings.redis_url)
 
         leadership = Leadership(process.database, process.log.reader.readable)
-        keeper = Keeper(leadership, lambda: _term(settings, process, listener, places, queue))
+        keeper = Keeper(leadership, lambda: _term(settings, process, listener, freed_slots, queue))
         keeping = asyncio.ensure_future(keeper.serve())
         try:
             await _until(asked, tell, doing)
@@ -152,7 +152,7 @@ async def serve_keeper(settings: Settings, *, asked: asyncio.Event, tell: Tell) 
 
 
 def _term(
-    settings: Settings, process: Process, listener: Listener, places: Listener, queue: JobMessageBroker
+    settings: Settings, process: Process, listener: Listener, freed_slots: Listener, queue: JobMessageBroker
 ) -> Sequence[Work]:
     """The followers and the clocks of one keeper's term."""
     event_log = process.log
@@ -163,7 +163,7 @@ def _term(
     duties = [
         Duty("reaper", settings.lease_s / 5, Reaper(event_log, lease_seconds=settings.lease_s).sweep),
         Duty("overdue", 5.0, Overdue(event_log, slack_seconds=OVERDUE_SECONDS + settings.start_timeout_s).sweep),
-        Duty("vacancies", 1.0, FreedSlots(process.database, places, wake_runs).run),
+        Duty("vacancies", 1.0, FreedSlots(process.database, freed_slots, wake_runs).run),
         Duty("missed", 2.0, unless_held(holds, SCHEDULES, Redelivery(process.database, queue).sweep)),
         Duty("schedules", 0.5, unless_held(holds, SCHEDULES, schedules.tick)),
         Duty("warmth", LOOK_SECONDS, unless_held(holds, SCHEDULES, Warming(process.database, queue).sweep)),

@@ -34,7 +34,6 @@ EXCEPTIONS = {
     ("annals.cli.fork_server", "annals.cli"): "it imports the roles before it forks",
     ("annals.supervisor.services", "annals.app.server.listening"): "it holds the socket that API processes share",
     ("annals.executor", "annals.store.content.blobs"): "contents come from the blob store, never from the database",
-    ("annals.store.log.append_modes", "annals.capacity.build_slots"): "slots are claimed in the append's transaction",
     ("annals.settings", "annals.app"): "name servers and proxies are parsed by the modules that use them",
     ("annals.settings", "annals.executor.config"): "the executor's own configuration",
 }

@@ -60,8 +60,8 @@ class _Services:
         self._world, self._parts = world, parts
         self.log, self.blobs, self.environments = parts.log, world.blobs, parts.environments
         self.executor, self.settings = world.executor, _Settings()
-        self.reads = self.admission = self
-        self.places, self.fair_queue, self.unsettled = parts.places, parts.fair_queue, Unsettled()
+        self.reads = self.call_limiter = self
+        self.concurrency_slots, self.fair_queue, self.unsettled = parts.concurrency_slots, parts.fair_queue, Unsettled()
 
     def admitted(self, *_: object) -> AbstractContextManager[None]:
         """Everybody is."""

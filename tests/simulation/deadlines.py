@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from annals.capacity.build_slots import demand_of
+from annals.store.coordination.build_demand import demand_of
 from annals.workers.builds import OVERTIME_SECONDS
 from annals.workers.executions import QUEUE_SECONDS, TRANSPORT_SLACK_SECONDS
 from annals.workers.job_messages import BUILDS, EXECUTIONS

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from annals.application.event_log import open_log
 from annals.application.executions.context import Environments
-from annals.capacity.concurrency_slots import Places
 from annals.capacity.fair_queue import FairQueue
-from annals.capacity.freed_slots import FreedSlots
-from annals.capacity.tenant_activity import SIZE, TenantActivity
+from annals.capacity.shared_memory import SIZE, TenantActivity
+from annals.capacity.slots import ConcurrencySlots, FreedSlots
 from annals.domain.environment import Platform
 from annals.domain.ports import Executor
 from annals.projections import schedules
@@ -102,14 +101,14 @@ class Parts(NamedTuple):
     vault: Any
     environments: Environments
     process_lease: ProcessLease
-    places: Places
+    concurrency_slots: ConcurrencySlots
     fair_queue: FairQueue
 
 
 def is_contended() -> FairQueue:
     """One call of a project at work at a time, as if another project always called."""
     tenant_activity = TenantActivity(mmap.mmap(-1, SIZE), lambda: 1.0)
-    tenant_activity.met("another")
+    tenant_activity.record_call("another")
     return FairQueue(tenant_activity, 1)
 
 
@@ -129,9 +128,9 @@ async def opened(world: "World", role: str, builds: BuildSlots = NO_BUILDS) -> P
             await asyncio.sleep(0.5)
     world.process_leases.append((world.current_node(), process_lease))
     world.loop.create_task(process_lease.run())
-    places = Places(OnDemand(database, FREED_SLOTS))
+    concurrency_slots = ConcurrencySlots(OnDemand(database, FREED_SLOTS))
     environments = Environments(database, vault, platform)
-    return Parts(database, log, contents, vault, environments, process_lease, places, is_contended())
+    return Parts(database, log, contents, vault, environments, process_lease, concurrency_slots, is_contended())
 
 
 async def worker(world: "World") -> SimulatedDispatcher:
@@ -194,11 +193,11 @@ async def _nothing_to_warm(_stream: str, _cause: Cause) -> None:
 
 async def keeper(world: "World") -> None:
     parts = await opened(world, "keeper")
-    async with Listener.open(parts.database) as listener, Listener.open(parts.database, FREED_SLOTS) as places:
-        await Keeper(Leadership(parts.database), lambda: term(world, parts, listener, places)).serve()
+    async with Listener.open(parts.database) as listener, Listener.open(parts.database, FREED_SLOTS) as freed:
+        await Keeper(Leadership(parts.database), lambda: term(world, parts, listener, freed)).serve()
 
 
-def term(world: "World", parts: Parts, listener: Listener, places: Listener) -> Sequence[Work]:
+def term(world: "World", parts: Parts, listener: Listener, freed: Listener) -> Sequence[Work]:
     """The followers and clocks of one term, as the real keeper's, with clocks of this world."""
     log, queue = parts.log, world.queue
     follower = functools.partial(
@@ -211,7 +210,7 @@ def term(world: "World", parts: Parts, listener: Listener, places: Listener) -> 
     clock = world.loop.time
     reaper = Reaper(log, lease_seconds=LEASE_SECONDS, clock=clock)
     redelivery = Redelivery(parts.database, queue, clock=clock)
-    freed_slots = FreedSlots(parts.database, places, functools.partial(wake, parts.database, queue, RUN_EXECUTION))
+    freed_slots = FreedSlots(parts.database, freed, functools.partial(wake, parts.database, queue, RUN_EXECUTION))
 
     async def resend() -> None:
         world.resent += await redelivery.sweep()

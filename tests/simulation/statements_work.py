@@ -6,10 +6,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from annals.application.executions.context import QUERIES as CONTEXT
-from annals.capacity.build_slots import QUERIES as BUILD_SLOTS
-from annals.capacity.freed_slots import QUERIES as FREED_SLOTS
-from annals.capacity.worker_slots import QUERIES as BOUNDS
+from annals.capacity.slots import QUERIES as SLOTS
 from annals.projections.schedules import QUERIES as SCHEDULES
+from annals.store.coordination.build_demand import QUERIES as BUILD_SLOTS
 from annals.workers.build_log import QUERIES as BUILDS
 from annals.workers.leadership import QUERIES as LEADING
 from annals.workers.reaper import QUERIES as REAPER
@@ -115,13 +114,13 @@ def _bound(function: Row | None) -> int:
     return int(function["policy"].get("scaling", {}).get("concurrency", 0)) if function is not None else 0
 
 
-@on(BOUNDS["bounded"])
+@on(SLOTS["bounded_functions"])
 def bounded(tx: Tx, p: Any) -> list[Row]:
     rows = [row for _, row in tx.rows("functions") if _bound(row)]
     return [{name: row[name] for name in ("project_id", "function_id")} for row in rows]
 
 
-@on(FREED_SLOTS["next"])
+@on(SLOTS["startable"])
 def next_that_may_run(tx: Tx, p: Any) -> list[Row]:
     told = set(zip(p["projects"], p["functions"], strict=True))
     found = []

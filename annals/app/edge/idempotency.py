@@ -20,7 +20,7 @@ from annals.app.edge.errors import (
     UnreadableReply,
 )
 from annals.app.identity.caller import Caller
-from annals.capacity.counting import decrement
+from annals.capacity.limiter import decrement
 from annals.domain.errors import ArgumentInvalid, Conflict, DomainError
 from annals.settings import Settings
 from annals.store.content.blobs import BlobError

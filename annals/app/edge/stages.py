@@ -27,7 +27,7 @@ from annals.app.identity.caller import GUEST
 from annals.app.identity.scopes import EVENTS_READ
 from annals.app.services import Services
 from annals.application.executions.runs import QUEUE_SECONDS
-from annals.capacity.counting import decrement
+from annals.capacity.limiter import decrement
 from annals.domain.errors import BadRequest, Conflict, DomainError
 from annals.store.content.blobs import BlobError
 from annals.store.errors import (
@@ -186,7 +186,7 @@ class Edge:
         if operation.needs_project:
             if not call.project_id:
                 raise AccessForbidden
-            call.services.fair_queue.met(call.project_id)
+            call.services.fair_queue.record_call(call.project_id)
 
     async def _handle(self, call: Call) -> Answer:
         operation: Operation = call.operation
@@ -222,7 +222,7 @@ class Edge:
     async def _take_turn(self, call: Call) -> Answer:
         """Work on it when its project may (ADR 0036). Raises RateLimited when that takes too long."""
         least = READS_AT_ONCE if call.method in _SAFE else 1
-        async with self._services.fair_queue.one(call.project_id, seconds=QUEUE_SECONDS, least=least) as permit:
+        async with self._services.fair_queue.permit(call.project_id, seconds=QUEUE_SECONDS, least=least) as permit:
             call.permit = permit
             ending = asyncio.get_running_loop().call_later(LONGEST_PERMIT_SECONDS, permit.end)
             try:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from eventsourcing.persistence import StoredEvent
 
-from annals.capacity.backpressure import Backpressure
+from annals.capacity.shared_memory import Backpressure
 from annals.store.content.blobs import Blob
 from annals.store.content.contents import Content
 from annals.store.coordination.direct_dispatch import DirectDispatch, DirectDispatcher
@@ -33,7 +33,7 @@ class Accepting:
         """While one call is read, sealed and recorded."""
         self._in_hand += 1
         if not self.alone:
-            self._backpressure.press()
+            self._backpressure.raise_flag()
         try:
             yield
         finally:

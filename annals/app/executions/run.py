@@ -52,18 +52,18 @@ async def run_now(call: Call, context: Context) -> Finished:
     SynchronousTimeout after the instance's longest wait; the execution is recorded as failed then.
     """
     concurrency = context.policy.scaling.concurrency
-    with call.services.admission.admitted(context.project_id, context.function_id, concurrency):
+    with call.services.call_limiter.admitted(context.project_id, context.function_id, concurrency):
         return await _run(call, context)
 
 
 async def _run(call: Call, context: Context) -> Finished:
     """Run the call under two permits, before and after its code runs; a short call needs one."""
     fair_queue = call.services.fair_queue
-    async with fair_queue.gone_on(call.permit, context.project_id, seconds=QUEUE_SECONDS) as permit:
+    async with fair_queue.resume(call.permit, context.project_id, seconds=QUEUE_SECONDS) as permit:
         ran = await _carry_out(call, context, permit)
         if not permit.ended:  # nothing is recorded yet, so it waits for no other's turn
             return await _conclude(call, ran)
-    async with fair_queue.one(context.project_id):
+    async with fair_queue.permit(context.project_id):
         return await _conclude(call, ran)
 
 
@@ -198,7 +198,7 @@ async def _placed(call: Call, accepted: Callable[[], Execution], meta: Meta) -> 
         call.seen(recorded.position)
         return execution
 
-    execution = await services.places.take(_place(accepted()), begin, seconds=QUEUE_SECONDS)
+    execution = await services.concurrency_slots.take(_place(accepted()), begin, seconds=QUEUE_SECONDS)
     return execution, time.monotonic() - began
 
 

@@ -87,7 +87,7 @@ class DomainRequest(Call):
             "headers": self._sent_headers(),
             "body": await whole(self.pieces(), BODY_LIMIT),
         }
-        self.services.fair_queue.met(self.project)
+        self.services.fair_queue.record_call(self.project)
         return _answer(await run_now(self, context), head=self.method == "HEAD")
 
     async def _context(self, function_id: str) -> Context:

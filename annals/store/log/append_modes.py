@@ -11,8 +11,8 @@ import psycopg
 from eventsourcing.persistence import StoredEvent
 from psycopg import errors as pg
 
-from annals.capacity.build_slots import QUERIES as BUILD_SLOTS
-from annals.capacity.build_slots import demand_of
+from annals.store.coordination.build_demand import QUERIES as BUILD_SLOTS
+from annals.store.coordination.build_demand import demand_of
 from annals.store.errors import NoFreeSlot, StreamConflict
 from annals.store.log.compact_states import plain, plain_or_altered
 from annals.store.log.request import Appended, AppendRequest, BuildSlot, ConcurrencySlot, ContentRow

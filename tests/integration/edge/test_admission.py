@@ -6,7 +6,7 @@ import pytest
 
 from annals.app.executions import run
 from annals.app.services import Services
-from annals.capacity.call_limiter import Admission
+from annals.capacity.limiter import CallLimiter
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
 from tests.integration.edge.executor import FakeExecutor
@@ -21,13 +21,13 @@ def held(executor: FakeExecutor) -> asyncio.Event:
 
 
 async def waiting(services: Services, count: int) -> None:
-    await until(lambda: services.admission.waiting == count)
+    await until(lambda: services.call_limiter.calls == count)
 
 
 async def test_a_functions_queue_that_is_full_answers_429_and_records_nothing(
     services: Services, plain: Client, executor: FakeExecutor, held: asyncio.Event
 ) -> None:
-    services.admission = Admission(most=100, most_of_project=100, queue=2)
+    services.call_limiter = CallLimiter(most=100, most_of_project=100, queue=2)
     function_id, other = [await given.running_function(services, plain) for _ in range(2)]
     await plain.json("PUT", f"/v1/functions/{function_id}/policy", {"scaling": {"concurrency": 1}})
     crowd = [asyncio.create_task(given.execute(plain, function_id)) for _ in range(3)]
@@ -90,14 +90,14 @@ async def test_calls_beyond_a_functions_concurrency_run_one_after_another(
 async def test_a_full_process_answers_503_and_one_project_cannot_fill_it(
     services: Services, plain: Client, nobody: Client, held: asyncio.Event
 ) -> None:
-    services.admission = Admission(most=4, most_of_project=3, queue=0)
+    services.call_limiter = CallLimiter(most=4, most_of_project=3, queue=0)
     function_id = await given.running_function(services, plain)
     crowd = [asyncio.create_task(given.execute(plain, function_id)) for _ in range(3)]
     await waiting(services, 3)
 
     assert (await given.execute(plain, function_id)).error == (429, "general_rate_limit_exceeded")
 
-    services.admission = Admission(most=0, most_of_project=3, queue=0)
+    services.call_limiter = CallLimiter(most=0, most_of_project=3, queue=0)
     full = await given.execute(plain, function_id)
     assert full.error == (503, "general_service_unavailable")
     assert full.headers["retry-after"] == "1"

@@ -13,7 +13,7 @@ from annals.app.edge.stages import READS_AT_ONCE
 from annals.app.executions import queries
 from annals.app.services import Services
 from annals.capacity.fair_queue import FairQueue
-from annals.capacity.tenant_activity import SIZE, TenantActivity
+from annals.capacity.shared_memory import SIZE, TenantActivity
 from annals.store.log.log import EventLog
 from tests.integration.edge import given
 from tests.integration.edge.client import Client, Reply
@@ -117,11 +117,11 @@ async def test_who_only_reads_is_company_too_and_who_is_refused_is_none(
     tenant_activity: TenantActivity, plain: Client, other: Client
 ) -> None:
     await plain.with_(x_appwrite_project="p2", x_appwrite_key="wrong").get("/v1/functions")
-    assert not tenant_activity.of("p1")
+    assert not tenant_activity.is_contended("p1")
 
     await other.get("/v1/functions")
 
-    assert tenant_activity.of("p1")
+    assert tenant_activity.is_contended("p1")
 
 
 @pytest.mark.usefixtures("tenant_activity")

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Iterable
 
 import pytest
 
-from annals.capacity.build_slots import read_demand
 from annals.domain.build_slots import SHORT_SECONDS
 from annals.domain.commands.deployments import claim_build, create_deployment
 from annals.domain.commands.functions import create_function
@@ -14,6 +13,7 @@ from annals.domain.deployment import Deployment
 from annals.domain.function import Configuration, Function
 from annals.domain.ports import Artefact, Build, BuildOutcome, LogSink
 from annals.domain.project import Project
+from annals.store.coordination.build_demand import read_demand
 from annals.store.coordination.leases import BuildSlots
 from annals.store.errors import NoFreeSlot
 from annals.store.log.request import BuildSlot

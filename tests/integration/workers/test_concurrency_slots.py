@@ -11,7 +11,7 @@ import pytest
 
 from annals.application.append_checks import required
 from annals.application.event_log import inline
-from annals.capacity.freed_slots import FreedSlots
+from annals.capacity.slots import FreedSlots
 from annals.domain.commands.executions import cancel_execution
 from annals.domain.commands.functions import change_policy
 from annals.domain.execution import Execution

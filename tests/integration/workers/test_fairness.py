@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from annals.capacity.limiter import WorkerLimiter
 from annals.capacity.tenant_queue import TenantQueues
-from annals.capacity.worker_limiter import WorkerLimiter
 from annals.workers.broker import JobMessageBroker
 from annals.workers.dispatcher import Dispatcher
 from annals.workers.job_messages import RUN_EXECUTION, Cause, JobMessage

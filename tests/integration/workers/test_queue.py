@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from annals.capacity.worker_limiter import WorkerLimiter
+from annals.capacity.limiter import WorkerLimiter
 from annals.workers.broker import JobMessageBroker, QueueUnavailable
 from annals.workers.dispatcher import Dispatcher
 from annals.workers.job_messages import BUILD_DEPLOYMENT, QUEUE_OF, RUN_EXECUTION, Cause, JobMessage

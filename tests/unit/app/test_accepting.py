@@ -9,7 +9,7 @@ import pytest
 from eventsourcing.persistence import StoredEvent
 
 from annals.app.executions.accepting import SEVERAL, Accepting
-from annals.capacity.backpressure import Backpressure
+from annals.capacity.shared_memory import Backpressure
 from annals.store.content.blobs import Blob
 from annals.store.content.contents import Content
 from annals.store.coordination.direct_dispatch import DirectDispatch, DirectDispatcher, DispatchSocket, beside
@@ -28,11 +28,11 @@ def test_a_few_calls_press_nobody_and_several_at_once_do() -> None:
         for _ in range(SEVERAL - 1):
             calls.enter_context(accepting.one())
         assert accepting.alone
-        assert not backpressure.pressed
+        assert not backpressure.active
 
         calls.enter_context(accepting.one())
         assert not accepting.alone
-        assert backpressure.pressed
+        assert backpressure.active
 
 
 def test_calls_that_wait_for_their_turn_are_in_hand_as_well() -> None:
@@ -40,7 +40,7 @@ def test_calls_that_wait_for_their_turn_are_in_hand_as_well() -> None:
     accepting = Accepting(backpressure, DirectDispatcher(""), waiting=lambda: SEVERAL - 1)
     with accepting.one():
         assert not accepting.alone
-        assert backpressure.pressed
+        assert backpressure.active
 
 
 @pytest.mark.parametrize("given", [b"sealed", Blob("contents/p/1", 40_000, "digest")])

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from annals.capacity.concurrency_slots import Places
+from annals.capacity.slots import ConcurrencySlots
 from annals.domain.errors import RateLimited
 from annals.store.errors import NoFreeSlot, StoreUnavailable
 from annals.store.log.request import ConcurrencySlot
 from annals.store.postgres.listener import Listener
 
-PLACE = ConcurrencySlot("p", "f")
+SLOT = ConcurrencySlot("p", "f")
 OTHER = ConcurrencySlot("p", "g")
 LONG = 60.0
 
@@ -59,9 +59,9 @@ class DispatchSockets:
         self.notification._ring(place.name)
 
 
-def opened(notification: Notification) -> Places:
+def opened(notification: Notification) -> ConcurrencySlots:
     listening: Any = notification
-    return Places(listening)
+    return ConcurrencySlots(listening)
 
 
 async def refused(dispatch_sockets: DispatchSockets, count: int) -> None:
@@ -72,9 +72,9 @@ async def refused(dispatch_sockets: DispatchSockets, count: int) -> None:
 
 async def test_where_there_is_room_nobody_waits_and_nothing_listens() -> None:
     notification = Notification()
-    dispatch_sockets, places = DispatchSockets(notification, f=3), opened(notification)
+    dispatch_sockets, concurrency_slots = DispatchSockets(notification, f=3), opened(notification)
 
-    took = [await places.take(PLACE, dispatch_sockets.begin(PLACE, name), seconds=LONG) for name in "abc"]
+    took = [await concurrency_slots.take(SLOT, dispatch_sockets.begin(SLOT, name), seconds=LONG) for name in "abc"]
 
     assert took == ["a", "b", "c"]
     assert (dispatch_sockets.refused, notification.count) == (0, 0)
@@ -82,16 +82,18 @@ async def test_where_there_is_room_nobody_waits_and_nothing_listens() -> None:
 
 async def test_those_that_wait_go_in_as_they_came_as_soon_as_a_place_is_given_back() -> None:
     notification = Notification()
-    dispatch_sockets, places = DispatchSockets(notification, f=0, g=1), opened(notification)
+    dispatch_sockets, concurrency_slots = DispatchSockets(notification, f=0, g=1), opened(notification)
     waiting = []
     for name in "abc":
-        waiting.append(asyncio.create_task(places.take(PLACE, dispatch_sockets.begin(PLACE, name), seconds=LONG)))
+        waiting.append(
+            asyncio.create_task(concurrency_slots.take(SLOT, dispatch_sockets.begin(SLOT, name), seconds=LONG))
+        )
         await refused(dispatch_sockets, 2)
-    assert await places.take(OTHER, dispatch_sockets.begin(OTHER, "other"), seconds=LONG) == "other"
+    assert await concurrency_slots.take(OTHER, dispatch_sockets.begin(OTHER, "other"), seconds=LONG) == "other"
 
-    dispatch_sockets.give_back(PLACE, 2)
+    dispatch_sockets.give_back(SLOT, 2)
     assert await asyncio.gather(*waiting[:2]) == ["a", "b"]
-    dispatch_sockets.give_back(PLACE)
+    dispatch_sockets.give_back(SLOT)
     assert await waiting[2] == "c"
 
     assert dispatch_sockets.went_in == ["other", "a", "b", "c"]
@@ -100,24 +102,24 @@ async def test_those_that_wait_go_in_as_they_came_as_soon_as_a_place_is_given_ba
 
 async def test_who_waits_too_long_is_told_when_to_come_back_and_the_next_one_goes_on_waiting() -> None:
     notification = Notification()
-    dispatch_sockets, places = DispatchSockets(notification, f=0), opened(notification)
-    first = asyncio.create_task(places.take(PLACE, dispatch_sockets.begin(PLACE, "a"), seconds=0.05))
+    dispatch_sockets, concurrency_slots = DispatchSockets(notification, f=0), opened(notification)
+    first = asyncio.create_task(concurrency_slots.take(SLOT, dispatch_sockets.begin(SLOT, "a"), seconds=0.05))
     await refused(dispatch_sockets, 2)
-    second = asyncio.create_task(places.take(PLACE, dispatch_sockets.begin(PLACE, "b"), seconds=LONG))
-    third = asyncio.create_task(places.take(PLACE, dispatch_sockets.begin(PLACE, "c"), seconds=0.05))
+    second = asyncio.create_task(concurrency_slots.take(SLOT, dispatch_sockets.begin(SLOT, "b"), seconds=LONG))
+    third = asyncio.create_task(concurrency_slots.take(SLOT, dispatch_sockets.begin(SLOT, "c"), seconds=0.05))
 
     for task in (first, third):
         with pytest.raises(RateLimited, match="none of them ended") as told:
             await task
         assert told.value.retry_after == 1
 
-    dispatch_sockets.give_back(PLACE)
+    dispatch_sockets.give_back(SLOT)
     assert await second == "b"
 
 
 async def test_what_goes_wrong_with_the_first_that_waits_holds_up_no_other() -> None:
     notification = Notification()
-    dispatch_sockets, places = DispatchSockets(notification, f=0), opened(notification)
+    dispatch_sockets, concurrency_slots = DispatchSockets(notification, f=0), opened(notification)
     tried = 0
 
     async def broken() -> str:
@@ -125,15 +127,15 @@ async def test_what_goes_wrong_with_the_first_that_waits_holds_up_no_other() -> 
         tried += 1
         raise NoFreeSlot if tried < 3 else StoreUnavailable
 
-    first = asyncio.create_task(places.take(PLACE, broken, seconds=LONG))
+    first = asyncio.create_task(concurrency_slots.take(SLOT, broken, seconds=LONG))
     async with asyncio.timeout(LONG):
         while tried < 2:
             await asyncio.sleep(0.001)
-    second = asyncio.create_task(places.take(PLACE, dispatch_sockets.begin(PLACE, "b"), seconds=LONG))
+    second = asyncio.create_task(concurrency_slots.take(SLOT, dispatch_sockets.begin(SLOT, "b"), seconds=LONG))
 
-    notification._ring(PLACE.name)
+    notification._ring(SLOT.name)
     with pytest.raises(StoreUnavailable):
         await first
-    dispatch_sockets.give_back(PLACE)
+    dispatch_sockets.give_back(SLOT)
 
     assert await second == "b"

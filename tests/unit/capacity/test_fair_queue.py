@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from annals.capacity.fair_queue import FairQueue
-from annals.capacity.tenant_activity import HOLD_SECONDS, SIZE, TenantActivity
+from annals.capacity.shared_memory import ACTIVITY_SECONDS, SIZE, TenantActivity
 from annals.domain.errors import RateLimited
 
 FEW = 3
@@ -39,8 +39,8 @@ class Host:
             await settled()
 
     async def _work(self, project: str, name: str, seconds: float | None) -> None:
-        self.fair_queue.met(project)
-        async with self.fair_queue.one(project, seconds=seconds, least=self.least):
+        self.fair_queue.record_call(project)
+        async with self.fair_queue.permit(project, seconds=seconds, least=self.least):
             self.begun.append(name)
             self.at_work[project] += 1
             await self._ends[name].wait()
@@ -80,7 +80,7 @@ async def test_a_project_alone_has_as_many_as_it_wants() -> None:
 
 async def test_in_company_it_has_few_and_the_rest_in_order_while_the_other_begins_at_once() -> None:
     host = Host()
-    host.tenant_activity.met("b")
+    host.tenant_activity.record_call("b")
     await host.come("a", *crowd("a", 10))
     await host.come("b", "b0")
     assert host.begun == ["a0", "a1", "a2", "b0"]
@@ -129,7 +129,7 @@ async def test_while_others_want_something_who_has_more_to_do_rests_for_as_long_
 
 async def test_nobody_rests_for_others_that_want_nothing() -> None:
     host = Host(rest_seconds=60.0)
-    host.tenant_activity.met("b")
+    host.tenant_activity.record_call("b")
     await host.come("a", *crowd("a", FEW + 1))
     await asyncio.sleep(0.05)
     await host.end("a0")
@@ -154,11 +154,11 @@ async def test_what_began_alone_goes_on_and_no_more_begin_until_few_are_left() -
 
 async def test_once_it_is_alone_again_all_that_wait_begin() -> None:
     host = Host()
-    host.tenant_activity.met("b")
+    host.tenant_activity.record_call("b")
     await host.come("a", *crowd("a", 20))
     assert len(host.begun) == FEW
 
-    host.now += HOLD_SECONDS * 2
+    host.now += ACTIVITY_SECONDS * 2
     await host.end("a0")
 
     assert host.begun == crowd("a", 20)
@@ -167,11 +167,11 @@ async def test_once_it_is_alone_again_all_that_wait_begin() -> None:
 
 async def test_work_that_can_be_refused_is_when_it_waits_too_long() -> None:
     host = Host()
-    host.tenant_activity.met("b")
+    host.tenant_activity.record_call("b")
     await host.come("a", *crowd("a", FEW))
 
     with pytest.raises(RateLimited) as refused:
-        async with host.fair_queue.one("a", seconds=0.01):
+        async with host.fair_queue.permit("a", seconds=0.01):
             pass
 
     assert refused.value.retry_after == 1
@@ -184,7 +184,7 @@ async def test_work_that_can_be_refused_is_when_it_waits_too_long() -> None:
 
 async def test_one_that_is_canceled_while_it_waits_takes_no_turn() -> None:
     host = Host()
-    host.tenant_activity.met("b")
+    host.tenant_activity.record_call("b")
     await host.come("a", *crowd("a", FEW), "gone", "next")
     await host.cancel("gone")
 
@@ -196,7 +196,7 @@ async def test_one_that_is_canceled_while_it_waits_takes_no_turn() -> None:
 
 async def test_a_turn_that_comes_in_the_moment_of_a_cancel_goes_to_the_next() -> None:
     host = Host()
-    host.tenant_activity.met("b")
+    host.tenant_activity.record_call("b")
     await host.come("a", *crowd("a", FEW), "gone", "next")
 
     host._ends["a0"].set()
@@ -209,8 +209,8 @@ async def test_a_turn_that_comes_in_the_moment_of_a_cancel_goes_to_the_next() ->
 
 async def test_a_stint_that_ended_before_its_block_does_not_end_twice() -> None:
     host = Host()
-    host.tenant_activity.met("b")
-    async with host.fair_queue.one("a") as permit:
+    host.tenant_activity.record_call("b")
+    async with host.fair_queue.permit("a") as permit:
         permit.end()
         permit.end()
         await host.come("a", *crowd("a", FEW + 1))
@@ -271,8 +271,8 @@ async def test_two_that_want_much_hold_each_other_back_in_nothing_through_whiche
 async def test_whatever_comes_and_goes_who_wants_least_begins_at_once_and_all_begin_in_their_order(seed: int) -> None:
     """Of a project, no more begin than others want, or `FEW`: one that wants no more never waits."""
     chance, host, came = random.Random(seed), Host(), dict[str, list[str]](a=[], b=[], c=[])
-    host.tenant_activity.met("a")
-    host.tenant_activity.met("b")
+    host.tenant_activity.record_call("a")
+    host.tenant_activity.record_call("b")
     for number in range(300):
         project = chance.choices("abc", (20, 3, 1))[0]
         others = sum(host.wanted(came, other) for other in came if other != project)

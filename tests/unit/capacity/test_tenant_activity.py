@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from annals.capacity.tenant_activity import HOLD_SECONDS, PROCESSES, TenantActivity
+from annals.capacity.shared_memory import ACTIVITY_SECONDS, PROCESSES, ProcessDemand, TenantActivity
 
 
 class Clock:
@@ -23,91 +23,91 @@ def processes(clock: Clock, folder: Path) -> tuple[TenantActivity, TenantActivit
 def test_a_project_that_calls_through_any_process_is_company_to_others_for_a_moment(tmp_path: Path) -> None:
     clock = Clock()
     one, other = processes(clock, tmp_path)
-    one.met("a")
-    assert (other.of("b"), other.of("a")) == (True, False)
+    one.record_call("a")
+    assert (other.is_contended("b"), other.is_contended("a")) == (True, False)
 
-    clock.now += HOLD_SECONDS * 2
+    clock.now += ACTIVITY_SECONDS * 2
 
-    assert not other.of("b")
+    assert not other.is_contended("b")
 
 
 def test_however_often_a_project_calls_it_is_no_company_to_itself(tmp_path: Path) -> None:
     one, other = processes(Clock(), tmp_path)
     for _ in range(3):
-        one.met("a")
-        other.met("a")
+        one.record_call("a")
+        other.record_call("a")
 
-    assert not one.of("a")
+    assert not one.is_contended("a")
 
 
 def test_one_that_calls_now_and_then_is_not_forgotten_for_one_that_always_does(tmp_path: Path) -> None:
     clock = Clock()
     one, other = processes(clock, tmp_path)
-    one.met("rare")
+    one.record_call("rare")
     for _ in range(50):
-        other.met("often")
+        other.record_call("often")
 
-    assert one.of("often")
-    clock.now += HOLD_SECONDS * 0.6
-    other.met("often")
-    assert (other.of("often"), other.of("rare")) == (True, True)
-    clock.now += HOLD_SECONDS * 0.6
-    assert (other.of("often"), other.of("rare")) == (False, True)
+    assert one.is_contended("often")
+    clock.now += ACTIVITY_SECONDS * 0.6
+    other.record_call("often")
+    assert (other.is_contended("often"), other.is_contended("rare")) == (True, True)
+    clock.now += ACTIVITY_SECONDS * 0.6
+    assert (other.is_contended("often"), other.is_contended("rare")) == (False, True)
 
 
 def test_of_many_projects_everyone_has_company(tmp_path: Path) -> None:
     one, _ = processes(Clock(), tmp_path)
     projects = [f"p{number}" for number in range(20)]
     for project in projects:
-        one.met(project)
+        one.record_call(project)
 
-    assert all(one.of(project) for project in projects)
+    assert all(one.is_contended(project) for project in projects)
 
 
 def test_a_clock_that_began_anew_with_its_host_makes_nobody_company(tmp_path: Path) -> None:
     clock = Clock()
     one, _ = processes(clock, tmp_path)
-    one.met("a")
+    one.record_call("a")
 
     clock.now = 1.0
 
-    assert not processes(clock, tmp_path)[0].of("b")
+    assert not processes(clock, tmp_path)[0].is_contended("b")
 
 
 def test_what_others_want_is_counted_over_all_processes_of_the_host(tmp_path: Path) -> None:
     clock = Clock()
     one, other = processes(clock, tmp_path)
-    one.tell(10, "a", 7, 3)
-    other.tell(5, "b", 4, 1)
-    assert [one.others_want(project) for project in "abc"] == [3 + 5, 10 + 1, 15]
+    one.publish(ProcessDemand(10, "a", 7, 3))
+    other.publish(ProcessDemand(5, "b", 4, 1))
+    assert [one.others_demand(project) for project in "abc"] == [3 + 5, 10 + 1, 15]
 
-    other.tell(0, "b", 0, 0)
-    assert one.others_want("a") == 3
-    clock.now += HOLD_SECONDS * 2
+    other.publish(ProcessDemand(0, "b", 0, 0))
+    assert one.others_demand("a") == 3
+    clock.now += ACTIVITY_SECONDS * 2
 
-    assert one.others_want("c") == 0
+    assert one.others_demand("c") == 0
 
 
 def test_what_others_are_at_for_a_project_is_counted_and_one_s_own_is_not(tmp_path: Path) -> None:
     clock = Clock()
     one, other = processes(clock, tmp_path)
-    one.tell(10, "a", 7, 3)
-    other.tell(5, "a", 4, 1)
-    assert (one.elsewhere("a"), other.elsewhere("a"), one.elsewhere("b")) == (1, 3, 0)
+    one.publish(ProcessDemand(10, "a", 7, 3))
+    other.publish(ProcessDemand(5, "a", 4, 1))
+    assert (one.running_elsewhere("a"), other.running_elsewhere("a"), one.running_elsewhere("b")) == (1, 3, 0)
 
-    other.tell(5, "b", 5, 5)
-    assert (one.elsewhere("a"), one.elsewhere("b")) == (0, 5)
-    clock.now += HOLD_SECONDS * 2
+    other.publish(ProcessDemand(5, "b", 5, 5))
+    assert (one.running_elsewhere("a"), one.running_elsewhere("b")) == (0, 5)
+    clock.now += ACTIVITY_SECONDS * 2
 
-    assert one.elsewhere("b") == 0
+    assert one.running_elsewhere("b") == 0
 
 
 def test_a_process_that_comes_later_takes_the_place_of_one_that_is_gone(tmp_path: Path) -> None:
     clock, where, gone = Clock(), (f"unix:{tmp_path}/executor.sock",), 2**22 + 1
     former = [TenantActivity.open(where, clock, os.getppid() if number else gone) for number in range(PROCESSES)]
     for one in former:
-        one.tell(1, "a", 0, 0)
+        one.publish(ProcessDemand(1, "a", 0, 0))
 
-    TenantActivity.open(where, clock, os.getpid()).tell(100, "a", 0, 0)
+    TenantActivity.open(where, clock, os.getpid()).publish(ProcessDemand(100, "a", 0, 0))
 
-    assert former[1].others_want("b") == 100 + PROCESSES - 1
+    assert former[1].others_demand("b") == 100 + PROCESSES - 1

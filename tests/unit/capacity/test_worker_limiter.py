@@ -2,7 +2,7 @@
 
 import threading
 
-from annals.capacity.worker_limiter import PACE_PLACES, WorkerLimiter
+from annals.capacity.limiter import PACE_SLOTS, WorkerLimiter
 
 
 def test_lets_in_no_more_than_it_has_places() -> None:
@@ -46,23 +46,23 @@ def test_tells_when_a_lane_has_its_share_and_when_it_gave_some_back() -> None:
 
 def test_gives_out_few_places_at_a_time_while_the_host_is_pressed_and_all_of_them_after() -> None:
     pressed = True
-    limiter = WorkerLimiter(100, pressed=lambda: pressed)
+    limiter = WorkerLimiter(100, backpressure=lambda: pressed)
 
-    assert [limiter.reserve(64, 0), limiter.reserve(64, 0)] == [PACE_PLACES, PACE_PLACES]
+    assert [limiter.reserve(64, 0), limiter.reserve(64, 0)] == [PACE_SLOTS, PACE_SLOTS]
 
     pressed = False
     assert limiter.reserve(64, 0) == 64
 
 
 def test_goes_on_giving_out_places_however_long_the_host_is_pressed() -> None:
-    limiter = WorkerLimiter(3 * PACE_PLACES, pressed=lambda: True)
+    limiter = WorkerLimiter(3 * PACE_SLOTS, backpressure=lambda: True)
 
-    assert [limiter.reserve(64, 0) for _ in range(4)] == [PACE_PLACES, PACE_PLACES, PACE_PLACES, 0]
+    assert [limiter.reserve(64, 0) for _ in range(4)] == [PACE_SLOTS, PACE_SLOTS, PACE_SLOTS, 0]
 
 
 def test_lets_in_what_did_not_come_through_the_queue_only_while_that_is_drained() -> None:
     pressed = False
-    limiter = WorkerLimiter(3, tenant_limit=2, pressed=lambda: pressed)
+    limiter = WorkerLimiter(3, tenant_limit=2, backpressure=lambda: pressed)
     assert not limiter.enter("a")
 
     limiter.drained = True

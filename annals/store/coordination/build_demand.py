@@ -1,4 +1,4 @@
-"""Build slots as Postgres knows them: what all workers hold, and which projects build or wait to build."""
+"""The demand for build slots, read from Postgres: the slots of all workers, and the projects that build or wait."""
 
 from collections.abc import Sequence
 
@@ -6,16 +6,16 @@ from annals.domain.build_slots import BuildDemand, Tenant
 from annals.store.postgres import sql
 from annals.store.postgres.database import Database, Row
 
-QUERIES = sql.load(__package__, "build_slots.sql")
+QUERIES = sql.load(__package__, "build_demand.sql")
 
 
 async def read_demand(database: Database) -> BuildDemand:
-    """The demand of this moment; what starts next is decided anew in the append that claims it."""
+    """Return the present demand. The append that claims a slot reads it again and decides."""
     return demand_of(await database.rows(QUERIES["demand"]))
 
 
 def demand_of(rows: Sequence[Row]) -> BuildDemand:
-    """The demand that rows of `demand` tell."""
+    """Return the demand that rows of the query `demand` hold."""
     tenants = [
         Tenant(row["project_id"], row["running"], row["waiting"], number, row["seconds"])
         for number, row in enumerate(rows)

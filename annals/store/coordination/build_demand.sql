@@ -1,6 +1,6 @@
 -- name: demand
--- What each project builds, its oldest build that waits and how long its function's recent builds took, in the order of their
--- arrival, beside what all workers hold. Costs no more for a project with many builds that wait than for one.
+-- What each project builds, its oldest waiting build and how long recent builds of that function took, in the order of their
+-- arrival, beside the slots of all workers. A project with many waiting builds costs no more than a project with one.
 WITH RECURSIVE waiting AS (
     (
         SELECT project_id, function_id, stream_id, queued_at, sequence FROM deployments
