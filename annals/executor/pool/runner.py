@@ -14,10 +14,10 @@ from annals.executor.logs.channel import ExecutionLog
 from annals.executor.logs.frames import ERRORS, LOGS
 from annals.executor.logs.spool import Spools
 from annals.executor.pool.code import CodeMissing
-from annals.executor.pool.fair_queue import NoTurn, Turns
 from annals.executor.pool.http1 import Answer, Broken, TooLarge
 from annals.executor.pool.instance import CONTROL, Instance, Why, code_of
 from annals.executor.pool.pool import Pool
+from annals.executor.pool.run_queue import QueueTimeout, RunQueue
 from annals.store.content.blobs import BlobError
 
 TIMED_OUT = "Execution timed out."
@@ -53,29 +53,29 @@ class Runner:
         self._pool = pool
         self._host = host
         self._live: dict[tuple[str, str], ExecutionLog] = {}
-        self._turns = Turns(config.executions, config.executions_per_project)
+        self._queue = RunQueue(config.executions, config.executions_per_project)
 
     async def execute(self, run: Run) -> Outcome:
-        """Run one execution to its outcome, when its turn comes. Raises EngineAway.
+        """Wait until the run may start, run it, and return its outcome. Raises EngineAway.
 
         Cancelling it kills the instance; once the code was called, what it has written is its outcome all the same.
         """
         clock = _Clock()
         try:
-            await self._turns.take(run)
-        except NoTurn as failure:
+            await self._queue.start(run)
+        except QueueTimeout as failure:
             clock.turn = clock.ready = time.monotonic()
             return self._failed(clock, "runtime_unavailable", str(failure))
         try:
             clock.turn = clock.ready = time.monotonic()
             return await self._execute(run, clock)
         finally:
-            self._turns.give(run)
+            self._queue.end(run)
 
     @property
     def waiting(self) -> int:
-        """Executions whose turn has not come."""
-        return self._turns.waiting
+        """The number of runs that have not started."""
+        return self._queue.waiting
 
     async def _execute(self, run: Run, clock: _Clock) -> Outcome:
         try:
