@@ -44,13 +44,13 @@ async def test_a_call_that_ends_at_once_is_one_append(
 
     monkeypatch.setattr(services.log, "record", counted)
     fair_queue: list[str] = []
-    one = services.fair_queue.one
+    permit = services.fair_queue.permit
 
     def begun(project_id: str, **how: Any) -> Any:
         fair_queue.append(project_id)
-        return one(project_id, **how)
+        return permit(project_id, **how)
 
-    monkeypatch.setattr(services.fair_queue, "one", begun)
+    monkeypatch.setattr(services.fair_queue, "permit", begun)
 
     told = (await given.execute(plain, function_id)).json
 
