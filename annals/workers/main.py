@@ -20,7 +20,7 @@ from annals.store.coordination.leases import BuildSlots
 from annals.store.coordination.pauses import SCHEDULES, Holds
 from annals.store.coordination.retry import EXECUTOR_SECONDS
 from annals.store.log.append_modes import FREED_SLOTS
-from annals.store.log.follower import Elsewhere, Follower
+from annals.store.log.follower import ExternalHandler, Follower
 from annals.store.log.tail_cache import TailCache
 from annals.store.postgres.listener import Listener
 from annals.vcs.client import Repositories
@@ -184,7 +184,7 @@ def _followers(process: Process, listener: Listener, tail_cache: TailCache, queu
     follower = functools.partial(Follower, reader=process.log.reader, listener=listener, tail_cache=tail_cache)
     return [
         follower(
-            "relay", Elsewhere(sender(queue)), wants=relay_wants, rest_seconds=0.01, transient=(QueueUnavailable,)
+            "relay", ExternalHandler(sender(queue)), wants=relay_wants, rest_seconds=0.01, transient=(QueueUnavailable,)
         ),
         Triggers(process.log, process.vault).follower(listener, tail_cache),
         *(

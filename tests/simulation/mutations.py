@@ -19,10 +19,10 @@ from annals.store.coordination import process_lease
 from annals.store.coordination.leases import Watch
 from annals.store.errors import StreamConflict
 from annals.store.log import append_modes, log
-from annals.store.log.event_batch import BatchEntry, EventBatch
-from annals.store.log.follower import QUERIES, Follower
+from annals.store.log.follower import Follower
 from annals.store.log.group_append import GroupAppender
 from annals.store.log.log import EventLog, Recorded
+from annals.store.log.reader import EventBatch
 from annals.workers import builds, reaper, redelivery, relay, schedules
 from annals.workers.builds import Builds
 
@@ -170,30 +170,29 @@ def relay_skips_a_position() -> AbstractContextManager[object]:
 
 @planted
 def cursor_saved_before_effects() -> AbstractContextManager[object]:
-    """A follower's place is committed, and then the batch is handled."""
+    """A follower's checkpoint is committed, and then the batch is handled."""
 
     async def step(self: Any, limit: int) -> int:
+        checkpoint = self._checkpoint
         async with self._database.transaction() as conn:
-            position = await self._lock(conn)
-            rows = await (await conn.execute(_AFTER, {"position": position, "limit": limit, "until": None})).fetchall()
-            stretch = EventBatch([BatchEntry(row, self._reader.recorded_event) for row in rows])
-            if stretch:
-                await conn.execute(QUERIES["move"], {"name": self.name, "position": stretch.end})
-        if stretch:
+            await checkpoint.lock(conn)
+            batch = await self._reader.batch_after(conn, checkpoint.position, limit)
+            if batch:
+                await checkpoint.move(conn, batch.end)
+        if batch:
             async with self._database.transaction() as conn:
-                await self._hand_on(conn, stretch)
-        self._stands_at(stretch.end if stretch else position)
-        return len(stretch)
+                await self._hand_on(conn, batch)
+            checkpoint.stand_at(batch.end)
+        return len(batch)
 
-    async def move(self: Any, stretch: EventBatch) -> bool:
-        params = {"name": self.name, "former": self.position, "position": stretch.end, "idle": "10s"}
-        if not await self._database.execute(QUERIES["move_from"], params):
+    async def handle_cached(self: Any, batch: EventBatch) -> bool:
+        if not await self._checkpoint.move_on(batch.end):
             return False
         async with self._database.transaction() as conn:
-            await self._hand_on(conn, stretch)
+            await self._hand_on(conn, batch)
         return True
 
-    return mock.patch.multiple(Follower, _step=step, _move_by_cache=move)
+    return mock.patch.multiple(Follower, _step=step, _handle_cached=handle_cached)
 
 
 @found_by("older_build_meets_newer_activation")
@@ -289,6 +288,3 @@ def build_runs_without_a_claim() -> AbstractContextManager[object]:
             yield
 
     return patched()
-
-
-_AFTER = Follower._step.__globals__["EVENTS"]["after"]

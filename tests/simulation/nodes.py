@@ -21,7 +21,7 @@ from annals.store.coordination.pauses import SCHEDULES, Holds
 from annals.store.coordination.process_lease import ProcessLease
 from annals.store.errors import StoreUnavailable
 from annals.store.log.append_modes import FREED_SLOTS
-from annals.store.log.follower import Elsewhere, Follower
+from annals.store.log.follower import ExternalHandler, Follower
 from annals.store.log.log import EventLog
 from annals.store.log.tail_cache import TailCache
 from annals.store.postgres.listener import Listener, OnDemand
@@ -203,7 +203,7 @@ def term(world: "World", parts: Parts, listener: Listener, freed: Listener) -> S
     follower = functools.partial(
         Follower, reader=log.reader, listener=listener, tail_cache=TailCache(log.reader, listener)
     )
-    sending = Elsewhere(sender(queue))
+    sending = ExternalHandler(sender(queue))
     relay = follower("relay", sending, wants=wants, rest_seconds=0.01, transient=(QueueUnavailable,), batch=50)
     following = follower("schedules", schedules.follow, wants=schedules.wants, gather_seconds=0.1)
     holds, firing = Holds(parts.database), Schedules(log, queue, look_back_seconds=5.0)

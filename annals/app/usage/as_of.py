@@ -11,7 +11,7 @@ from annals.app.edge.errors import HistoryNotReady
 from annals.app.usage import schemas
 from annals.projections.usage.as_of import NotBooked, read_usage_then
 from annals.projections.usage.reading import Scope, Usage
-from annals.store.log.follower import reached
+from annals.store.log.follower_checkpoint import reached
 
 T = TypeVar("T")
 

@@ -1,8 +1,11 @@
-"""Reading the log: facts in the order of their positions, and the streams that aggregates are folded from."""
+"""Reading the log: recorded events in the order of their positions, and the streams that aggregates are folded from.
 
-from collections.abc import Collection, Iterable, Sequence
+One file because every reader of the log decodes rows and archived events in the same way.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 from eventsourcing.domain import CanInitAggregate
 
@@ -12,7 +15,7 @@ from annals.store.log import snapshots
 from annals.store.log.archives import Archives, project_of
 from annals.store.log.mapper import EventMapper
 from annals.store.postgres import sql
-from annals.store.postgres.database import Database
+from annals.store.postgres.database import Connection, Database, Row
 from annals.store.postgres.standby import QUERIES as STANDBY
 from annals.store.proof.leaf import StoredRow, moment
 
@@ -20,7 +23,7 @@ QUERIES = sql.load(__package__, "reader.sql")
 
 
 class RecordedEvent(NamedTuple):
-    """An event as recorded; `recorded_at` never runs against `position`."""
+    """An event as recorded; `recorded_at` never decreases with `position`."""
 
     position: int
     recorded_at: datetime
@@ -28,10 +31,63 @@ class RecordedEvent(NamedTuple):
     event: Any
 
 
-class Length(NamedTuple):
-    """A stream's events, the position of the newest (0 without any), and the version of the one that was asked for.
+class BatchEntry:
+    """A row of the log, decoded for all followers of a process when the first one reads its event."""
 
-    `first` is the first version from the position on that was named, None without any.
+    __slots__ = ("_decode", "_recorded_event", "row")
+
+    def __init__(self, row: Row, decode: Callable[[Row], RecordedEvent]) -> None:
+        self.row, self._decode = row, decode
+        self._recorded_event: RecordedEvent | None = None
+
+    @property
+    def position(self) -> int:
+        return int(self.row["notification_id"])
+
+    @property
+    def recorded_event(self) -> RecordedEvent:
+        """Return the decoded event. Raises UnknownTopic and UnreadableEvent."""
+        if self._recorded_event is None:
+            self._recorded_event = self._decode(self.row)
+        return self._recorded_event
+
+
+class EventBatch(Sequence[RecordedEvent]):
+    """Consecutive events of the log: a sequence of recorded events, and `rows` for readers of the stored bytes."""
+
+    def __init__(self, entries: Sequence[BatchEntry]) -> None:
+        self._entries = entries
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        return [entry.row for entry in self._entries]
+
+    @property
+    def end(self) -> int:
+        """Return the position of the last event."""
+        return self._entries[-1].position
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[RecordedEvent]:
+        return (entry.recorded_event for entry in self._entries)
+
+    @overload
+    def __getitem__(self, index: int) -> RecordedEvent: ...
+    @overload
+    def __getitem__(self, index: slice) -> "EventBatch": ...
+    def __getitem__(self, index: int | slice) -> "RecordedEvent | EventBatch":
+        if isinstance(index, slice):
+            return EventBatch(self._entries[index])
+        return self._entries[index].recorded_event
+
+
+class Length(NamedTuple):
+    """The number of a stream's events, and the position of the newest one, 0 without any.
+
+    `version` is the version of the event at the position that was asked for, `first` the first version from `since` on;
+    both are None without such an event.
     """
 
     length: int
@@ -41,10 +97,10 @@ class Length(NamedTuple):
 
 
 def project_events(aggregate: Aggregate | None, events: Iterable[Any]) -> Aggregate | None:
-    """Fold events into an aggregate; one that creates begins a new incarnation, whatever was before.
+    """Fold events into an aggregate; a creating event begins a new incarnation.
 
-    Also a `projector_func` for the library's repository, several times faster than its default, which checks every
-    event against a protocol.
+    It is also a `projector_func` for the library's repository, several times faster than the default, which checks
+    every event against a protocol.
     """
     for event in events:
         aggregate = event.mutate(None if isinstance(event, CanInitAggregate) else aggregate)
@@ -52,13 +108,13 @@ def project_events(aggregate: Aggregate | None, events: Iterable[Any]) -> Aggreg
 
 
 class EventReader:
-    """Everything the log can be asked."""
+    """Reads streams and recorded events, archived ones included."""
 
     def __init__(self, database: Database, mapper: EventMapper, archives: Archives) -> None:
         self.database, self.mapper, self._archives = database, mapper, archives
 
     async def aggregates(self, keys: Sequence[Key]) -> list[Aggregate | None]:
-        """Fold the streams of some keys, as of one moment, in one trip; None for a stream that was never begun.
+        """Fold the streams of some keys in one round trip, as of one moment; None for a stream without events.
 
         Raises UnknownTopic, UnreadableEvent, StoreUnavailable.
         """
@@ -80,23 +136,19 @@ class EventReader:
         return folded
 
     async def aggregate_at(self, key: Key, position: int, *, since: int = 0) -> Aggregate | None:
-        """Fold a stream as it was at a position of the log; None when it was not begun from `since` on by then."""
-        found = await self._until(key.aggregate, key.stream, position=position, since=since)
-        if found is not None:
-            return found
-        archived = [
-            recorded_event
-            for recorded_event in await self._archived_stream(key.stream)
-            if since <= recorded_event.position <= position
-        ]
-        return project_events(None, (recorded_event.event for recorded_event in archived))
+        """Fold a stream as of a position of the log; None if it has no event from `since` to there."""
+        aggregate = await self._until(key.aggregate, key.stream, position=position, since=since)
+        if aggregate is not None:
+            return aggregate
+        archived = await self._archived_stream(key.stream)
+        return project_events(None, (found.event for found in archived if since <= found.position <= position))
 
     async def aggregate_before(self, aggregate: type[Aggregate], stream: str, version: int) -> Aggregate | None:
-        """Fold a stream of which nothing is archived up to before a version; None for before the first."""
+        """Fold a stream without archived events up to before a version; None for version 1."""
         return await self._until(aggregate, stream, version=version - 1) if version > 1 else None
 
     async def length(self, stream: str, position: int = 0, *, since: int = 0) -> Length:
-        """How long a stream is of which nothing is archived, and which of its events is at a position."""
+        """Return the length of a stream without archived events, and which of its events is at a position."""
         row = await self.database.row(QUERIES["length"], {"stream": stream, "position": position, "since": since})
         return Length(0, 0, None, None) if row is None else Length(**row)
 
@@ -129,54 +181,62 @@ class EventReader:
         until: int | None = None,
         topics: Sequence[str] = (),
     ) -> list[RecordedEvent]:
-        """The next facts after a position, of all projects or one, at most `limit`, none beyond `until`.
+        """Return the next recorded events after a position, of all projects or one, at most `limit`, up to `until`.
 
-        With `topics` those of others may be left out, where that costs less than to read them. Archived stretches are
-        read where they lie. Raises ArchiveDamaged, BlobError besides.
+        With `topics`, events of other topics may be left out if that is cheaper. Archived events are read from the blob
+        store. Raises ArchiveDamaged, BlobError, UnknownTopic, UnreadableEvent, StoreUnavailable.
         """
         name = "after_of_topics" if topics else "after" if project is None else "after_in_project"
         params = {"position": position, "limit": limit, "project": project, "until": until, "topics": list(topics)}
         rows = await self.database.tuples(QUERIES[name], params)
-        end = await self._archives.end()  # asked after the rows were read: they may be what an archive left behind
+        end = await self._archives.end()  # read after the rows: an archive may have removed some of them meanwhile
         if position >= end:
             decode = self.mapper.decode
             return [
-                RecordedEvent(place, at, owner, decode(stream, version, topic, state))
-                for place, at, owner, stream, version, topic, state in rows
+                RecordedEvent(at, recorded_at, owner, decode(stream, version, topic, state))
+                for at, recorded_at, owner, stream, version, topic, state in rows
             ]
         archived = await self._archives.after(position, limit, project=project, until=until)
         if archived:
             return [self._archived(row) for row in archived]
         return await self.after(end, limit, project=project, until=until, topics=topics)
 
+    async def batch_after(self, conn: Connection, position: int, limit: int) -> EventBatch:
+        """Return the next events of the log's table after a position, in the transaction of a connection."""
+        params = {"position": position, "limit": limit, "until": None}
+        rows = await (await conn.execute(QUERIES["after"], params, binary=True)).fetchall()
+        return EventBatch([BatchEntry(row, self.recorded_event) for row in rows])
+
     async def of_stream(self, stream: str, *, after: int = 0, limit: int = 1000) -> list[RecordedEvent]:
-        """A stream's history by version, from after version `after`."""
+        """Return a stream's recorded events after version `after`."""
         rows = await self.database.rows(QUERIES["of_stream"], {"stream": stream, "after": after, "limit": limit})
         if not rows:
             archived = await self._archived_stream(stream)
-            return [recorded_event for recorded_event in archived if recorded_event.event.originator_version > after][
-                :limit
-            ]
+            newer = [recorded for recorded in archived if recorded.event.originator_version > after]
+            return newer[:limit]
         return [self.recorded_event(row) for row in rows]
 
     async def at(self, position: int) -> RecordedEvent | None:
-        """The fact at a position, None where there is none."""
+        """Return the event at a position, or None."""
         found = await self.after(position - 1, 1, until=position)
         return found[0] if found else None
 
     async def readable(self, position: int) -> bool:
-        """Whether this program can read the event at a position. Raises StoreUnavailable, ArchiveDamaged, BlobError."""
+        """Return whether this program can read the event at a position.
+
+        Raises StoreUnavailable, ArchiveDamaged, BlobError.
+        """
         try:
             return await self.at(position) is not None
         except (UnknownTopic, UnreadableEvent):
             return False
 
     async def position(self) -> int:
-        """The newest position, 0 for an empty log."""
+        """Return the newest position, 0 for an empty log."""
         return int(await self.database.value(QUERIES["newest"]))
 
     async def durable_position(self) -> int:
-        """As `position`, once all up to there is where a commit is to be: for answers that say what is recorded.
+        """Return the newest position once the standby has everything up to there.
 
         Raises StandbyAway, StoreUnavailable.
         """
@@ -186,20 +246,20 @@ class EventReader:
         return int(row["position"])
 
     async def position_at(self, moment: datetime) -> int:
-        """The highest position recorded at or before a moment, 0 when there is none."""
+        """Return the highest position recorded at or before a moment, 0 without any."""
         return int(await self.database.value("SELECT position_at(%s)", (moment,)))
 
     def recorded_event(self, row: dict[str, Any]) -> RecordedEvent:
-        """A row of the events table, decoded."""
+        """Decode a row of the events table."""
         event = self.mapper.decode(row["originator_id"], row["originator_version"], row["topic"], row["state"])
         return RecordedEvent(row["notification_id"], row["recorded_at"], row["project"], event)
 
     async def archived(self, streams: Collection[str]) -> list[RecordedEvent]:
-        """What of some streams is archived, by position. Raises ArchiveDamaged, BlobError."""
+        """Return the archived events of some streams, by position. Raises ArchiveDamaged, BlobError."""
         return [self._archived(row) for row in await self._archives.of_streams(streams)]
 
     async def _archived_stream(self, stream: str) -> list[RecordedEvent]:
-        """Only executions leave the log's table, and whole."""
+        """Return the archived events of a stream: only whole streams of executions leave the log's table."""
         if not stream.startswith("execution:") or not await self._archives.end():
             return []
         return await self.archived({stream})

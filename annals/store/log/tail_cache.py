@@ -3,8 +3,7 @@
 import asyncio
 from bisect import bisect_right
 
-from annals.store.log.event_batch import BatchEntry, EventBatch
-from annals.store.log.reader import QUERIES, EventReader
+from annals.store.log.reader import QUERIES, BatchEntry, EventBatch, EventReader
 from annals.store.postgres.listener import Listener
 
 PAGE = 500

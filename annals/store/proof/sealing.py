@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from annals.store.log.event_batch import EventBatch
+from annals.store.log.reader import EventBatch
 from annals.store.postgres.database import Connection, Database
 from annals.store.proof.destinations import Destinations, Outside
 from annals.store.proof.leaf import as_leaf, stored_row

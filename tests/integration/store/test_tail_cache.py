@@ -9,7 +9,8 @@ import pytest
 
 from annals.store.log import follower as following
 from annals.store.log import tail_cache
-from annals.store.log.follower import Elsewhere, Follower, reached
+from annals.store.log.follower import ExternalHandler, Follower
+from annals.store.log.follower_checkpoint import reached
 from annals.store.log.log import EventLog
 from annals.store.log.reader import RecordedEvent
 from annals.store.log.tail_cache import TailCache
@@ -157,7 +158,7 @@ async def test_what_is_sent_goes_before_the_checkpoint_moves_and_again_until_it_
 
     async with Listener.open(log.database) as listener:
         shared = TailCache(log.reader, listener)
-        posts = Follower("posts", Elsewhere(send), log.reader, listener, tail_cache=shared)
+        posts = Follower("posts", ExternalHandler(send), log.reader, listener, tail_cache=shared)
         running = asyncio.create_task(posts.run())
         try:
             await deposits(log, "a", 0)
@@ -186,7 +187,7 @@ async def test_what_was_sent_while_another_moved_the_checkpoint_is_sent_again(lo
     async with Listener.open(log.database) as listener:
         await _until(lambda: listener.count > 0)
         shared = TailCache(log.reader, listener)
-        follower = Follower("posts", Elsewhere(send), log.reader, listener, tail_cache=shared, poll_seconds=600)
+        follower = Follower("posts", ExternalHandler(send), log.reader, listener, tail_cache=shared, poll_seconds=600)
         running = asyncio.create_task(follower.run())
         try:
             assert await reached(log.database, "posts", first[-1], seconds=60)
