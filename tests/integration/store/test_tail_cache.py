@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from annals.store.log import follower as following
-from annals.store.log import tail_cache
+from annals.store.log import follower_checkpoint, tail_cache
 from annals.store.log.follower import ExternalHandler, Follower
 from annals.store.log.follower_checkpoint import reached
 from annals.store.log.log import EventLog
@@ -130,7 +129,7 @@ async def test_poison_behind_what_was_passed_is_found_where_it_lies(log: EventLo
 
 
 async def test_what_moves_a_checkpoint_meanwhile_is_obeyed(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(following, "LAZY_SECONDS", 60.0)
+    monkeypatch.setattr(follower_checkpoint, "LAZY_SECONDS", 60.0)
     seen = Seen()
     async with followed(log, {"sums": seen}):
         await deposits(log, "a", 5)
