@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "capacity": {"capacity", "store", "domain"},
     "projections": {"projections", "store", "domain"},
     "application": {"application", "capacity", "projections", "store", "telemetry", "domain"},
+    "eventsourcing": {"eventsourcing", "store", "settings", "supervisor", "domain"},
     "executor": {"executor", "domain"},
     "vcs": {"vcs", "store", "domain"},
     "workers": {"workers", "application", "capacity", "vcs", "projections", "store", "settings", "telemetry", "domain"},

@@ -1,13 +1,19 @@
-"""Old stretches of the log lie in the blob store, and everything that reads the log goes on as before."""
+"""Archived events lie in the blob store, and every reader of the log gets them as before.
 
+One file because every test archives the same log.
+"""
+
+import asyncio
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from annals.domain.commands.retention import sweep_executions
 from annals.domain.execution import Execution
 from annals.domain.retention import Retention
+from annals.eventsourcing import LogApplication
 from annals.projections.replay import refill
 from annals.projections.replay.replay import check, rebuild
 from annals.projections.usage.stream_heads import all_beginnings
@@ -289,3 +295,22 @@ async def test_index_of_streams_that_hides_one_is_found(old: Sealed) -> None:
     (fault,) = await old.faults()
 
     assert (fault.kind, fault.position) == ("seal_altered", segment.first_position)
+
+
+async def test_applications_of_the_library_read_archived_events(old: Sealed, tmp_path: Path) -> None:
+    def read() -> list[tuple[int, str]]:
+        environment = {"ANNALS_DATABASE_URL": old.database.url, "ANNALS_DATA": str(tmp_path)}
+        with LogApplication(environment) as application:
+            found: list[tuple[int, str]] = []
+            while page := application.recorder.select_notifications(found[-1][0] + 1 if found else 1, 70):
+                found += [(notification.id, notification.topic) for notification in page]
+            (stream,) = {str(n.originator_id) for n in application.recorder.select_notifications(found[5][0], 1)}
+            events = application.recorder.select_events(stream)
+            assert [event.originator_version for event in events] == [*range(1, len(events) + 1)]
+            return found
+
+    before = await asyncio.to_thread(read)
+
+    assert await old.archive()
+
+    assert await asyncio.to_thread(read) == before
