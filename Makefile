@@ -83,6 +83,8 @@ bench: setup
 docs: setup
 	@$(BIN)/annals settings --markdown > docs/settings.md
 	@$(BIN)/python -m tests.architecture.reference
+	@$(BIN)/python -m tests.architecture.http_api
+	@$(BIN)/python -m tests.architecture.errors
 	@$(BIN)/python -m tests.architecture.compatibility
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 

@@ -1,4 +1,4 @@
-"""The reference page, made from the code (`make docs`): commands, routes, events, errors and metrics."""
+"""The reference page, made from the code (`make docs`): commands, events, reasons and metrics."""
 
 import importlib
 import inspect
@@ -8,13 +8,9 @@ from collections.abc import Iterator
 from typing import get_args
 
 import annals.domain
-from annals.app.edge.error_answers import STATUS
-from annals.app.edge.operations import ROUTES
 from annals.cli.main import COMMANDS
 from annals.domain.base import Aggregate, AggregateEvent
-from annals.domain.errors import DomainError
 from annals.domain.ports import BuildReason, Reason
-from annals.store.errors import StatementTooSlow, StoreUnavailable
 from annals.store.log.mapper import aggregate_classes
 from tests.architecture.source import PACKAGE, ROOT
 
@@ -37,34 +33,6 @@ def _events() -> Iterator[str]:
             if topic := vars(event).get("TOPIC"):
                 fields = [f"`{name}`" for name in event.__struct_fields__ if name not in inherited]
                 yield f"| `{topic}` | {', '.join(fields) or '–'} |"
-
-
-def _constraint_errors(root: type[DomainError] = DomainError) -> Iterator[type[DomainError]]:
-    for refusal in root.__subclasses__():
-        if refusal.__module__.startswith("annals."):
-            yield refusal
-            yield from _constraint_errors(refusal)
-
-
-def _errors() -> Iterator[str]:
-    sentences = {
-        "general_server_error": "Server Error",
-        "general_unknown": DomainError.default,
-        "general_request_too_large": "The message names the bound and what was sent.",
-        "general_service_unavailable": StoreUnavailable.default,
-        "database_timeout": StatementTooSlow.default,
-    }
-    for refusal in _constraint_errors():
-        sentences.setdefault(refusal.type, refusal.default)
-    yield "| type | status | sentence |\n|---|---|---|"
-    for kind, status in sorted(STATUS.items()):
-        yield f"| `{kind}` | {status} | {sentences.get(kind, '')} |"
-
-
-def _routes() -> Iterator[str]:
-    yield "| method | path |\n|---|---|"
-    for operation in sorted(ROUTES.operations, key=lambda o: (o.path, o.method)):
-        yield f"| {operation.method} | `{operation.path}` |"
 
 
 _REASONS = {
@@ -115,17 +83,18 @@ def _commands() -> Iterator[str]:
     yield from (f"| `annals {name}` | {line} |" for name, (_, line) in COMMANDS.items())
 
 
+_ELSEWHERE = "Routes: [HTTP API](http-api.md). Errors: [Errors](errors.md). Settings: [Settings](settings.md).\n"
+
+
 def page() -> str:
     """The whole page as it should be."""
     sections = {
         "Commands": _commands(),
-        "Routes": _routes(),
         "Events": _events(),
-        "Errors": _errors(),
         "Reasons": _reasons(),
         "Metrics": _metrics(),
     }
-    head = "# Reference\n\nMade from the code by `make docs`; a test holds it to that.\n"
+    head = "# Reference\n\nMade from the code by `make docs`; a test holds it to that.\n" + _ELSEWHERE
     return "\n".join([head, *(f"## {title}\n\n" + "\n".join(lines) + "\n" for title, lines in sections.items())])
 
 

@@ -75,10 +75,10 @@ UNMAPPED = "EINVAL"
 
 def beyond(told: dict[str, str]) -> dict[str, str]:
     """Those that got anywhere."""
-    return {name: how for name, how in told.items() if how not in _constraint_errors(name)}
+    return {name: how for name, how in told.items() if how not in _expected_errnos(name)}
 
 
-def _constraint_errors(name: str) -> frozenset[str]:
+def _expected_errnos(name: str) -> frozenset[str]:
     if name.startswith(("read ", "write ")):
         return NO_FILE
     if name.startswith("process "):
