@@ -15,7 +15,7 @@ import msgspec
 from annals import dotenv
 from annals.app import name_servers
 from annals.app.edge import proxies
-from annals.executor.config import PASSTHROUGH, RESERVE
+from annals.executor.config import IDLE_POOL, PASSTHROUGH
 from annals.settings_limits import Limits, wanted
 from annals.settings_limits import says as _says
 
@@ -180,7 +180,7 @@ class Settings(Limits, frozen=True, kw_only=True):
         _says(
             "Idle function servers kept for first calls, `runtime=number` each; `*`: all runtimes in use.", "comma list"
         ),
-    ] = msgspec.field(default_factory=lambda: dict(RESERVE))
+    ] = msgspec.field(default_factory=lambda: dict(IDLE_POOL))
     build_env_passthrough: Annotated[
         tuple[str, ...],
         _says("Variables of the executor's environment that builds see (`*` at the end: a prefix).", "comma list"),

@@ -63,7 +63,7 @@ def configured(settings: Settings) -> ExecutorConfig:
         docker_host=settings.docker_host,
         tls=tls(settings),
         open_runtimes=open_runtimes(settings),
-        reserve=settings.reserve,
+        idle_pool=settings.reserve,
         usual=_usual(settings),
         log_limit_bytes=settings.log_limit_bytes,
         build_write_bytes_s=settings.build_write_bytes_s,

@@ -20,7 +20,7 @@ PASSTHROUGH = (
 """Variables of this process that builds see (`*` at the end: a prefix); files that they name are shown read-only."""
 
 
-RESERVE = MappingProxyType({"*": 2})
+IDLE_POOL = MappingProxyType({"*": 2})
 
 
 class Tls(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,7 +50,7 @@ class ExecutorConfig(msgspec.Struct, frozen=True, kw_only=True):
     `tcp:host:port`; TCP needs `tls`. `allow` lists the runtime ids to serve, empty for all. `bwrap` is the sandbox
     driver's program, empty to choose one. `images` maps runtime ids to images of the docker driver.
     `network_allow` lists ports of the host that isolated sandboxes and containers may call, `network_closed` other
-    hosts' ports that they may not. `reserve` maps runtimes to the number of idle instances kept from the start, and
+    hosts' ports that they may not. `idle_pool` maps runtimes to the number of idle instances kept from the start, and
     `*` to the number for each other runtime in use; the docker driver starts them with the `usual` limits, the
     default of functions. With `has_agent`, instances take commands beside requests.
     `open_runtimes` says where other control planes are served, if they are.
@@ -76,7 +76,7 @@ class ExecutorConfig(msgspec.Struct, frozen=True, kw_only=True):
     instances_per_function: int = 8
     executions: int = 256
     executions_per_project: int = 192
-    reserve: Mapping[str, int] = RESERVE
+    idle_pool: Mapping[str, int] = IDLE_POOL
     usual: Limits = Limits(cpus=1, memory_mb=512)
     builds: int = 4
     log_limit_bytes: int = 32 * 1024 * 1024

@@ -48,8 +48,8 @@ class HostCheck(msgspec.Struct, frozen=True, kw_only=True):
 async def checks(config: ExecutorConfig) -> list[HostCheck]:
     """Check this host. Starts one sandbox that does nothing; a running executor is not affected."""
     os.umask(0o022)  # as in the executor: sandboxed users read files that this process writes
-    with tempfile.TemporaryDirectory(prefix="annals-doctor-") as scratch:
-        work = Path(scratch)
+    with tempfile.TemporaryDirectory(prefix="annals-doctor-") as temporary:
+        work = Path(temporary)
         await asyncio.to_thread(work.chmod, 0o711)
         sandbox = SandboxDriver(msgspec.structs.replace(config, work=work))
         problem = _unsupported()

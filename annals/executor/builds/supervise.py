@@ -11,7 +11,7 @@ from annals.executor.builds.output import BuildOutput
 from annals.executor.builds.write_throttle import throttle_writes
 from annals.executor.drivers.port import Exit, Sandbox
 from annals.executor.errors import SandboxLost
-from annals.executor.isolation.disk import MOST_ENTRIES, Bound, Meter, watch
+from annals.executor.isolation.disk import MOST_ENTRIES, DiskBound, Meter, watch
 from annals.executor.logs.throttle import Throttle
 
 FILE_TOO_LARGE = 128 + signal.SIGXFSZ
@@ -28,7 +28,7 @@ class BuildError(Exception):
         self.exit_code = exit_code
 
 
-class BuildLimits(NamedTuple):
+class BuildBounds(NamedTuple):
     """The limits of one build: time, disk and memory."""
 
     seconds: float
@@ -39,7 +39,7 @@ class BuildLimits(NamedTuple):
 
 
 async def supervise(
-    sandbox: Sandbox, work: Awaitable[Exit], folder: Path, limits: BuildLimits, output: BuildOutput
+    sandbox: Sandbox, work: Awaitable[Exit], folder: Path, limits: BuildBounds, output: BuildOutput
 ) -> None:
     """Wait for a build's work in its sandbox, which writes to `folder`. Raises BuildError or SandboxLost."""
     too_large = asyncio.Event()
@@ -48,8 +48,8 @@ async def supervise(
         too_large.set()
         await sandbox.kill()
 
-    meter = Meter(folder, sandbox.held_open)
-    watching = [asyncio.create_task(watch(meter, Bound(limits.disk_bytes), exceeded))]
+    meter = Meter(folder, sandbox.open_file_usage)
+    watching = [asyncio.create_task(watch(meter, DiskBound(limits.disk_bytes), exceeded))]
     if limits.writes:
         watching.append(asyncio.create_task(throttle_writes(sandbox, limits.writes)))
     try:

@@ -14,7 +14,7 @@ from annals.executor.drivers.port import Exit, Serve, Sink, TcpAddress, UnixAddr
 from annals.executor.errors import StartFailed
 from annals.executor.isolation.disk import written
 from annals.executor.isolation.limits import processes
-from annals.executor.isolation.open_files import Held, held_open
+from annals.executor.isolation.open_files import OpenFileUsage, open_file_usage
 from annals.executor.logs.throttle import printed
 
 if TYPE_CHECKING:
@@ -133,14 +133,14 @@ class ContainerSandbox:
         self._breach = "disk"
         await self.kill()
 
-    def held_open(self) -> Held:
+    def open_file_usage(self) -> OpenFileUsage:
         """Return the disk use beside the task's folder; only the layer if this host does not show the processes."""
-        held = held_open(self._processes())
+        held = open_file_usage(self._processes())
         if not self._layered:
             return held
         engine = self._container.client.api  # type: ignore[union-attr]
         layers = engine.containers(size=True, filters={"id": [self._container.id]})
-        return Held(held.occupied + sum(layer.get("SizeRw") or 0 for layer in layers), held.whole)
+        return OpenFileUsage(held.occupied + sum(layer.get("SizeRw") or 0 for layer in layers), held.whole)
 
     def written(self) -> int:
         return written(self._processes())

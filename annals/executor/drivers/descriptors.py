@@ -38,9 +38,9 @@ class StartDescriptors:
         with self._failure, self._child:
             pass
 
-    def on_failure(self, undo: Callable[[], object]) -> None:
+    def on_failure(self, action: Callable[[], object]) -> None:
         """Call `undo` when the block ends without `release`; the last one added runs first."""
-        self._failure.callback(undo)
+        self._failure.callback(action)
 
     def release(self) -> None:
         """Hand the executor's descriptors to their new owners: the start has succeeded."""

@@ -20,7 +20,7 @@ from annals.executor.drivers.container import ContainerSandbox
 from annals.executor.drivers.engine import LABEL, NETWORK, OWN, Engine, own_images
 from annals.executor.drivers.port import Construct, Sandbox, Serve, Sink, TcpAddress, UnixAddress, started
 from annals.executor.errors import RuntimeUnavailable, StartFailed
-from annals.executor.isolation.disk import Bound, Meter, watch
+from annals.executor.isolation.disk import DiskBound, Meter, watch
 from annals.executor.isolation.trash import Trash
 from annals.executor.toolchains import STATIC
 
@@ -272,8 +272,8 @@ def _file_bound(most: int) -> list[Any]:
 
 def _watched(sandbox: ContainerSandbox, folder: Path, most: int) -> ContainerSandbox:
     """Kill a function server that writes more than `most` bytes to `folder` and its layer."""
-    meter = Meter(folder, sandbox.held_open)
-    sandbox.guard(asyncio.create_task(watch(meter, Bound(most), sandbox.breached, LOOK_SECONDS)))
+    meter = Meter(folder, sandbox.open_file_usage)
+    sandbox.guard(asyncio.create_task(watch(meter, DiskBound(most), sandbox.breached, LOOK_SECONDS)))
     return sandbox
 
 

@@ -36,7 +36,7 @@ BRIDGE = "annals0"
 THREADS = 256
 _ALL_OUTPUT = {"stdout": 1, "stderr": 1, "stream": 1, "logs": 1}
 TIDY_SECONDS = 1.0
-SETTLE_SECONDS = 10.0
+QUIET_SECONDS = 10.0
 """How long after its last failure an engine may still carry out earlier requests."""
 
 
@@ -139,17 +139,17 @@ class Engine:
         loop = asyncio.get_running_loop()
         while True:
             await self._troubled.wait()
-            until = loop.time() + SETTLE_SECONDS
+            until = loop.time() + QUIET_SECONDS
             while loop.time() < until:
                 self._troubled.clear()
                 await asyncio.sleep(TIDY_SECONDS)
                 try:
                     await self.call(self._restore)
                 except StartFailed:
-                    until = loop.time() + SETTLE_SECONDS
+                    until = loop.time() + QUIET_SECONDS
                     continue
                 if self._troubled.is_set():
-                    until = loop.time() + SETTLE_SECONDS
+                    until = loop.time() + QUIET_SECONDS
 
     def _run(self, image: str, options: dict[str, Any], addressed: bool) -> StartedContainer:
         """Start a container with three requests, four if it needs an address: each request takes some milliseconds."""

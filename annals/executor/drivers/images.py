@@ -76,8 +76,8 @@ def _ensure_base(client: "DockerClient", say: Say) -> None:
             f"The base image {BASE} is built with debootstrap, as root: install the package debootstrap."
         )
     say(f"Building {BASE} from Debian packages")
-    with tempfile.TemporaryDirectory(prefix="annals-base-") as scratch:
-        root, archive = Path(scratch, "root"), Path(scratch, "base.tar")
+    with tempfile.TemporaryDirectory(prefix="annals-base-") as temporary:
+        root, archive = Path(temporary, "root"), Path(temporary, "base.tar")
         _run([debootstrap, "--variant=minbase", f"--include={packages}", SUITE, str(root)])
         for unneeded in ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale"):
             shutil.rmtree(root / unneeded, ignore_errors=True)
@@ -95,8 +95,8 @@ def _run(command: list[str]) -> None:
 
 def _build(client: "DockerClient", name: str, language: str, toolchain: Toolchain | None) -> None:
     """Build one image: the base, a toolchain if the base has none, and the function server."""
-    with tempfile.TemporaryDirectory(prefix="annals-image-") as scratch:
-        context = Path(scratch)
+    with tempfile.TemporaryDirectory(prefix="annals-image-") as temporary:
+        context = Path(temporary)
         for part in (server_of(language), SHARED):
             shutil.copytree(RUNTIMES / part, context / part, ignore=shutil.ignore_patterns("__pycache__"))
         prefix = toolchain.prefix if toolchain else None

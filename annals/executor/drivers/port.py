@@ -10,7 +10,7 @@ import msgspec
 
 from annals.domain.ports import Limits
 from annals.executor.errors import StartFailed
-from annals.executor.isolation.open_files import Held
+from annals.executor.isolation.open_files import OpenFileUsage
 
 Sink = Callable[[bytes], None]
 """Receives the output of a sandbox, piece by piece, on the event loop."""
@@ -115,7 +115,7 @@ class Sandbox(Protocol):
         """
         ...
 
-    def held_open(self) -> Held:
+    def open_file_usage(self) -> OpenFileUsage:
         """Return its disk use beside named files in its task's folder: deleted files, its own layer. Blocking."""
         ...
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from annals.executor.drivers.port import Exit, Serve, Sink, TcpAddress, UnixAddress
 from annals.executor.drivers.sandbox_agent import SandboxAgent
 from annals.executor.errors import StartFailed
-from annals.executor.isolation.cgroups import Group
+from annals.executor.isolation.cgroups import ControlGroup
 from annals.executor.isolation.disk import written
 from annals.executor.isolation.limits import processes
-from annals.executor.isolation.open_files import Held, held_open
+from annals.executor.isolation.open_files import OpenFileUsage, open_file_usage
 from annals.executor.logs.throttle import printed
 
 READ = 64 * 1024
@@ -37,7 +37,7 @@ class ProcessSandbox:
         address: UnixAddress | None,
         concurrency: int,
         announces: bool,
-        group: Group | None,
+        group: ControlGroup | None,
         done: Callable[[], None],
         specialise: Callable[[Serve], Awaitable[dict[str, str]]] | None = None,
         sandbox_agent: SandboxAgent | None = None,
@@ -99,8 +99,8 @@ class ProcessSandbox:
         code = await self._sandbox_agent.run(command, seconds, output)
         return await self.wait() if code is None else Exit(code)
 
-    def held_open(self) -> Held:
-        return held_open(processes(self.pid))
+    def open_file_usage(self) -> OpenFileUsage:
+        return open_file_usage(processes(self.pid))
 
     def written(self) -> int:
         return written(processes(self.pid))

@@ -20,7 +20,7 @@ from annals.executor.drivers.process import ProcessSandbox, kill_tree
 from annals.executor.drivers.sandbox_agent import SandboxAgent
 from annals.executor.errors import StartFailed
 from annals.executor.isolation import cgroups, seccomp
-from annals.executor.isolation.cgroups import Group
+from annals.executor.isolation.cgroups import ControlGroup
 from annals.executor.isolation.limits import enforced, watch
 from annals.executor.isolation.network import Namespace, Networks
 from annals.executor.isolation.spawner import Spawn, Spawner
@@ -315,7 +315,7 @@ class SandboxDriver:
         if self._networks and network:
             self._networks.give_back(network)
 
-    def _prepare(self, plan: _Plan, uid: int) -> Group | None:
+    def _prepare(self, plan: _Plan, uid: int) -> ControlGroup | None:
         if uid:
             for folder in plan.owned:
                 os.chown(folder, uid, uid)

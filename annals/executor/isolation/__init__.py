@@ -1,1 +1,1 @@
-"""What confines user code: kernel limits, networks, folders, processes."""
+"""Confinement of user code: limits by control groups and watchdogs, system calls, networks, folders, processes."""

@@ -1,7 +1,7 @@
-"""What containers reach through their bridge: the internet and the API, not this host, nor its cloud's metadata.
+"""Firewall rules for the containers' bridge: they reach the internet and the API, but not the host or cloud metadata.
 
-Docker separates containers and bridges from each other; an nftables table of our own closes the rest. Executors of one
-host share bridge and table: each adds its API's port to those that are open, and its services to those that are closed.
+Docker separates containers and bridges from each other; our own nftables table blocks the rest. All executors of a
+host share bridge and table: each adds its API's port to the open ports, and its services to the closed ones.
 """
 
 import os
@@ -17,18 +17,18 @@ INTERFACES = Path("/sys/class/net")
 
 
 def unclosable(bridge: str, interfaces: Path = INTERFACES) -> str:
-    """Why this process cannot close a bridge, as a sentence; empty when it can."""
+    """Return why this process cannot install the rules, as a sentence; empty if it can."""
     if os.geteuid() != 0:
         return "Only root can close the host to containers."
     if not shutil.which("nft"):
         return "Closing the host to containers needs nft: install the package nftables."
     if not (interfaces / bridge).exists():
-        return "The engine's network is not this process's: its host must close itself to containers."
+        return "The engine runs in another network: its host must block containers itself."
     return ""
 
 
 def close(bridge: str, allow: Iterable[int], closed: Iterable[tuple[str, int]]) -> None:
-    """Lay the rules, in one step. Blocking. Raises StartFailed."""
+    """Install the rules in one transaction. Blocking. Raises StartFailed."""
     command = ["nft", "-f", "-"]
     done = subprocess.run(
         command, input=rules(bridge, allow, resolved(closed)), capture_output=True, text=True, check=False
@@ -38,7 +38,7 @@ def close(bridge: str, allow: Iterable[int], closed: Iterable[tuple[str, int]]) 
 
 
 def rules(bridge: str, allow: Iterable[int], closed: Iterable[tuple[str, int]]) -> str:
-    """The table, written so that laying it again changes nothing; earlier executors' ports and services stay."""
+    """Return the table. Installing it again changes nothing; ports and services of other executors stay."""
     ports = ", ".join(map(str, allow))
     pairs = services(closed)
     return f"""table inet {bridge} {{

@@ -1,4 +1,4 @@
-"""Kernel limits through control groups, version 1 or 2, below whatever group this process was given."""
+"""Kernel limits by control groups, version 1 or 2, below the group of this process."""
 
 import functools
 import hashlib
@@ -17,13 +17,13 @@ PERIOD_US = 100_000
 RESOURCES = ("memory", "cpu", "pids")
 
 
-class Group(Protocol):
-    """The limits of one sandbox; `entries` are files a process writes `0` to, to come under them."""
+class ControlGroup(Protocol):
+    """The limits of one sandbox. A process joins by writing `0` to the files in `entries`."""
 
     entries: tuple[str, ...]
 
     def bound(self, limits: Limits) -> None:
-        """Hold what runs in it to other limits from now on. Raises OSError."""
+        """Change the limits. Raises OSError."""
         ...
 
     def out_of_memory(self) -> bool: ...
@@ -32,23 +32,23 @@ class Group(Protocol):
 
 
 class Hierarchy(Protocol):
-    """Where groups are made; `resources` are those that the kernel can bound here."""
+    """The parent of control groups. `resources` are those that the kernel can limit here."""
 
     resources: frozenset[str]
 
-    def create(self, name: str, limits: Limits, pids: int) -> Group: ...
+    def create(self, name: str, limits: Limits, pids: int) -> ControlGroup: ...
 
     def clear(self) -> None:
-        """Kill and remove what a former life left behind."""
+        """Kill and remove groups that an earlier process left."""
         ...
 
     def close(self) -> None:
-        """Remove every group, and what they were made in."""
+        """Remove every group and their parent."""
         ...
 
 
 class FolderGroup:
-    """One sandbox's folders: one under version 2, one for each controller under version 1."""
+    """The folders of one group: one in version 2, one for each controller in version 1."""
 
     def __init__(
         self, folders: Iterable[Path], oom: Path | None, bound: Callable[[Limits], None] = lambda _: None
@@ -59,7 +59,7 @@ class FolderGroup:
         self.entries = tuple(str(folder / "cgroup.procs") for folder in self._folders)
 
     def out_of_memory(self) -> bool:
-        """Whether the kernel has killed anything in the group for want of memory."""
+        """Return True if the kernel has killed a process of the group at its memory limit."""
         if self._oom is None:
             return False
         try:
@@ -80,13 +80,13 @@ class FolderGroup:
 
 
 class Version1:
-    """Controllers mounted one by one; a group is a folder of the same name in each."""
+    """Separate mounts for each controller; a group is a folder of the same name in each."""
 
     def __init__(self, parents: dict[str, Path]) -> None:
         self._parents = parents
         self.resources = frozenset(parents)
 
-    def create(self, name: str, limits: Limits, pids: int) -> Group:
+    def create(self, name: str, limits: Limits, pids: int) -> ControlGroup:
         folders = {resource: parent / name for resource, parent in self._parents.items()}
         for folder in folders.values():
             folder.mkdir(exist_ok=True)
@@ -108,14 +108,14 @@ class Version1:
 
 
 class Version2:
-    """The unified tree: one folder a group, its controllers switched on in the parent."""
+    """The unified tree: one folder for each group, with controllers that are enabled in the parent."""
 
     def __init__(self, parent: Path, resources: frozenset[str], leaf: Path | None = None) -> None:
         self._parent = parent
         self._leaf = leaf
         self.resources = resources
 
-    def create(self, name: str, limits: Limits, pids: int) -> Group:
+    def create(self, name: str, limits: Limits, pids: int) -> ControlGroup:
         folder = self._parent / name
         folder.mkdir(exist_ok=True)
         bound = functools.partial(_bound2, folder, self.resources)
@@ -131,7 +131,7 @@ class Version2:
         _clear(self._parent)
 
     def close(self) -> None:
-        """Also leave the leaf that was made for this process, unless groups of others need it to stay there."""
+        """Remove all groups, and move this process out of its own leaf unless other groups prevent it."""
         self.clear()
         _remove(self._parent)
         if self._leaf is None or str(os.getpid()) not in _read(self._leaf / "cgroup.procs").split():
@@ -144,7 +144,7 @@ class Version2:
 
 
 def _bound1(memory: Path | None, cpu: Path | None, limits: Limits) -> None:
-    """Memory without swap must stay below memory with it at every moment, whichever way they move."""
+    """Set limits in version 1. The limit without swap must never exceed the limit with swap, also in between."""
     if memory:
         size = str(limits.memory_mb * 1024 * 1024)
         _write(memory / "memory.memsw.limit_in_bytes", "-1", optional=True)  # absent without swap accounting
@@ -153,7 +153,7 @@ def _bound1(memory: Path | None, cpu: Path | None, limits: Limits) -> None:
     if cpu:
         _write(cpu / "cpu.cfs_period_us", str(PERIOD_US))
         quota = str(int(limits.cpus * PERIOD_US))
-        _write(cpu / "cpu.cfs_quota_us", quota, optional=True)  # refused beyond our own group's, which bounds it then
+        _write(cpu / "cpu.cfs_quota_us", quota, optional=True)  # fails above our own group's limit, which applies then
 
 
 def _bound2(folder: Path, resources: frozenset[str], limits: Limits) -> None:
@@ -164,7 +164,7 @@ def _bound2(folder: Path, resources: frozenset[str], limits: Limits) -> None:
 
 
 def find(work: Path, root: Path = ROOT, membership: Path = Path("/proc/self/cgroup")) -> Hierarchy | None:
-    """The hierarchy this process may make groups in, or None. The groups' parent is named after the work folder."""
+    """Return the hierarchy in which this process may create groups, or None. The work folder determines its name."""
     name = f"annals-{hashlib.sha256(os.fsencode(work)).hexdigest()[:12]}"
     own = {tuple(sorted(controllers.split(","))): path for _, controllers, path in _membership(membership)}
     if (root / "cgroup.controllers").exists():
@@ -184,7 +184,7 @@ def _membership(file: Path) -> list[tuple[str, str, str]]:
 
 
 def _made(mounted: Path, path: str, name: str) -> Path | None:
-    """Our parent folder below the own group, or below the mount's root where the own group is not visible."""
+    """Create our parent folder below this process's group, or below the mount's root if the group is not visible."""
     for base in (mounted / path.lstrip("/"), mounted):
         try:
             (base / name).mkdir(exist_ok=True)
@@ -195,7 +195,7 @@ def _made(mounted: Path, path: str, name: str) -> Path | None:
 
 
 def _version2(root: Path, path: str, name: str) -> Hierarchy | None:
-    """Groups may hold processes or groups, not both: where our own holds only us, we step aside into a leaf."""
+    """Find a parent. A group contains processes or groups, not both: move this process to a leaf if it is alone."""
     for base in (root / path.lstrip("/"), root):
         parent, leaf = base / name, base / f"{name}-executor"
         try:
@@ -214,7 +214,7 @@ def _version2(root: Path, path: str, name: str) -> Hierarchy | None:
 
 
 def _delegate(folder: Path) -> frozenset[str]:
-    """Switch on for the folder's children what it has; the resources that are on then."""
+    """Enable the folder's controllers for its children; return the enabled resources."""
     on = set(_read(folder / "cgroup.subtree_control").split())
     for resource in set(RESOURCES) & set(_read(folder / "cgroup.controllers").split()) - on:
         _write(folder / "cgroup.subtree_control", f"+{resource}", optional=True)
@@ -229,7 +229,7 @@ def _clear(parent: Path) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a group's folder; the kernel needs a moment after its last process died."""
+    """Remove a group's folder; the kernel allows it only a moment after the last process has ended."""
     for _ in range(50):
         try:
             folder.rmdir()

@@ -1,4 +1,4 @@
-"""What a sandbox takes of the host's disk, however it hides it, and the end of one that takes too much."""
+"""Measures a sandbox's use of the host's disk, including deleted open files, and reports a sandbox above its limit."""
 
 import asyncio
 import os
@@ -11,33 +11,33 @@ from typing import NamedTuple
 import structlog
 
 from annals.executor.isolation import folders
-from annals.executor.isolation.open_files import Held
+from annals.executor.isolation.open_files import OpenFileUsage
 
 log = structlog.get_logger()
 
 LOOK_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 20.0
 REST = 4
-"""How many times as long as a look took the next one is put off, so that large trees cost little."""
+"""The pause before the next measurement, as a multiple of the last one's time, so that large trees cost little."""
 
 MOST_ENTRIES = 1_000_000
-LOOK = folders.Bounds(seconds=10.0, entries=2 * MOST_ENTRIES + 2)
+LOOK = folders.WalkBounds(seconds=10.0, entries=2 * MOST_ENTRIES + 2)
 
 
-class Bound(NamedTuple):
-    """How much of the disk may be taken: bytes, and files and folders."""
+class DiskBound(NamedTuple):
+    """The limit of a sandbox's disk use: bytes, and the number of files and folders."""
 
     occupied: int
     entries: int = MOST_ENTRIES
 
 
 class Meter:
-    """Measures a folder and what its writers hold beside its names.
+    """Measures a folder, and the deleted files that its writers keep open.
 
-    While a part of that cannot be seen, all that the file system loses after the last complete look counts as theirs.
+    While a part cannot be seen, all space that the file system lost since the last complete measurement counts.
     """
 
-    def __init__(self, folder: Path, held: Callable[[], Held]) -> None:
+    def __init__(self, folder: Path, held: Callable[[], OpenFileUsage]) -> None:
         self._folder = folder
         self._held = held
         self._seen = 0
@@ -46,7 +46,7 @@ class Meter:
         self.occupied = 0
 
     def look(self) -> None:
-        """Set what is taken now. Blocking, for a bounded time."""
+        """Measure the disk use now. Blocking, for a limited time."""
         named = folders.size(self._folder, LOOK)
         held = self._held()
         used = _used(self._folder)
@@ -58,7 +58,7 @@ class Meter:
             self.occupied = max(self.occupied, self._seen + used - self._used)
 
     def may_exceed(self, most: int) -> bool:
-        """Whether the file system has lost so much since the last look that the next one should not wait."""
+        """Return True if the file system has lost so much space that the next measurement should not wait."""
         return self.occupied + _used(self._folder) - self._used > most
 
 
@@ -71,9 +71,9 @@ def _used(folder: Path) -> int:
 
 
 def written(processes: Iterable[int]) -> int:
-    """Bytes that processes have written to files, with those of children that they have waited for. Blocking.
+    """Return how many bytes processes, and children that they have waited for, have written to files. Blocking.
 
-    The files need not be on disk yet, and memory file systems do not count.
+    Bytes count before they are on disk. File systems in memory do not count.
     """
     size = 0
     for process in processes:
@@ -83,9 +83,9 @@ def written(processes: Iterable[int]) -> int:
 
 
 async def watch(
-    meter: Meter, bound: Bound, exceeded: Callable[[], Awaitable[None]], every: float = LOOK_SECONDS
+    meter: Meter, bound: DiskBound, exceeded: Callable[[], Awaitable[None]], every: float = LOOK_SECONDS
 ) -> None:
-    """Call `exceeded` once a bound is passed. A look that fails is logged, and is not the last one."""
+    """Measure until a limit is exceeded, then call `exceeded`. A failed measurement is logged, and repeated."""
     pause = every
     while True:
         for _ in range(max(1, int(pause / LOOK_SECONDS))):

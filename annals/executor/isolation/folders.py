@@ -1,7 +1,7 @@
-"""Folders that user code wrote to: walked and measured without following or trusting anything in them.
+"""Walks and measures folders that user code wrote to, without following links or trusting names in them.
 
-Every name is resolved alone, no call recurses, and every walk has a bound of time and entries: user code may nest
-folders deeper than a path can name, and make millions of them.
+Every name is resolved separately, no function recurses, and every walk has limits on time and entries: user code may
+nest folders deeper than a path can name, and create millions of them.
 """
 
 import errno
@@ -18,24 +18,24 @@ OPEN_LEVELS = 64
 """Levels of a tree that are open at a time."""
 
 
-class Bounds(NamedTuple):
-    """How much of a tree one call may look at."""
+class WalkBounds(NamedTuple):
+    """The limits of one walk."""
 
     seconds: float = 60.0
     entries: int = 1_000_000
 
 
-USUAL = Bounds()
+DEFAULT_BOUNDS = WalkBounds()
 
 
 class Unfinished(OSError):
-    """A walk that reached its bound, or whose tree was changed under it."""
+    """A walk reached its limit, or its tree changed meanwhile."""
 
 
 class Budget:
-    """What is left of a walk's bounds."""
+    """The remaining time and entries of a walk."""
 
-    def __init__(self, bounds: Bounds) -> None:
+    def __init__(self, bounds: WalkBounds) -> None:
         self._deadline = time.monotonic() + bounds.seconds
         self._entries = bounds.entries
 
@@ -55,22 +55,22 @@ class _Level(NamedTuple):
 
 
 class Walk:
-    """Yields the handle of a folder with each entry in it, for a folder and all below; parents come before children.
+    """Yields each entry of a folder and of all folders below, with its parent's descriptor; parents come first.
 
-    Only as many levels are open as `OPEN_LEVELS`: the way back up leads through `..`, which must be the folder that the
-    walk came from. Other filesystems are not entered. `whole` is False if anything could not be looked at.
+    Only OPEN_LEVELS levels are open at a time. The walk returns through `..`, which must be the folder that it came
+    from. Other file systems are not entered. `whole` is False if a part could not be read.
     """
 
-    def __init__(self, folder: Path, bounds: Bounds = USUAL) -> None:
+    def __init__(self, folder: Path, bounds: WalkBounds = DEFAULT_BOUNDS) -> None:
         self.whole = True
         self._folder = folder
         self._budget = Budget(bounds)
         self._levels: list[_Level] = []
         self._open: list[int] = []
-        """The handles of the last levels."""
+        """The descriptors of the last levels."""
 
     def __iter__(self) -> Iterator[tuple[int, os.DirEntry[str]]]:
-        """Raises Unfinished, or OSError if the folder itself cannot be read."""
+        """Walk. Raises Unfinished, or OSError if the folder itself cannot be read."""
         try:
             yield from self._enter("", os.open(self._folder, DIRECTORY))
             while self._levels:
@@ -93,12 +93,12 @@ class Walk:
 
     @property
     def depth(self) -> int:
-        """How many folders below its own the walk is."""
+        """Return the depth of the current folder below the walk's folder."""
         return len(self._levels) - 1
 
     @property
     def path(self) -> str:
-        """Where the walk is, below its folder."""
+        """Return the path of the current folder below the walk's folder."""
         return "/".join(level.name for level in self._levels[1:])
 
     def _enter(self, name: str, handle: int) -> Iterator[tuple[int, os.DirEntry[str]]]:
@@ -134,7 +134,7 @@ class Walk:
 
 
 class Size(NamedTuple):
-    """`occupied` bytes on the disk, bytes that the files `claim` to hold; `whole` if nothing could be missed."""
+    """`occupied` bytes on the disk, and the `claimed` sizes of the files; `whole` if every entry was seen."""
 
     occupied: int
     claimed: int
@@ -142,8 +142,8 @@ class Size(NamedTuple):
     whole: bool
 
 
-def size(folder: Path, bounds: Bounds = USUAL) -> Size:
-    """How large a folder is, as far as it can be seen; a file of several names counts once. Blocking; never raises."""
+def size(folder: Path, bounds: WalkBounds = DEFAULT_BOUNDS) -> Size:
+    """Measure a folder, as far as it can be read; a file with several names counts once. Blocking; never raises."""
     occupied = claimed = entries = 0
     linked: set[int] = set()
     walk = Walk(folder, bounds)
@@ -167,8 +167,8 @@ def size(folder: Path, bounds: Bounds = USUAL) -> Size:
     return Size(occupied, claimed, entries, walk.whole)
 
 
-def own(folder: Path, uid: int, bounds: Bounds = USUAL) -> None:
-    """Give a folder and all in it to a user and their group. Blocking; as root. Raises OSError, also Unfinished."""
+def own(folder: Path, uid: int, bounds: WalkBounds = DEFAULT_BOUNDS) -> None:
+    """Give a folder and its content to a user and their group. Blocking; needs root. Raises OSError or Unfinished."""
     os.chown(folder, uid, uid, follow_symlinks=False)
     walk = Walk(folder, bounds)
     for handle, entry in walk:
@@ -179,7 +179,7 @@ def own(folder: Path, uid: int, bounds: Bounds = USUAL) -> None:
 
 
 def holds(folder: Path, name: str) -> bool:
-    """Whether a relative name leads to something inside, the folders on the way being real ones."""
+    """Return True if a relative name exists inside the folder, without links on its path."""
     fds = [os.open(folder, DIRECTORY)]
     try:
         *parents, last = [part for part in name.split("/") if part not in ("", ".")] or [""]
@@ -196,7 +196,7 @@ def holds(folder: Path, name: str) -> bool:
 
 
 def open_regular(folder: Path, name: str) -> int:
-    """A handle of a regular file directly in a folder. Raises OSError, also when it is anything else."""
+    """Open a regular file in a folder; return its descriptor. Raises OSError, also for other kinds of files."""
     parent = os.open(folder, DIRECTORY)
     try:
         fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)

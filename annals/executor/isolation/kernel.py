@@ -1,4 +1,4 @@
-"""The few calls of the kernel that Python 3.11 does not offer."""
+"""System calls that Python 3.11 does not offer."""
 
 import ctypes
 import os
@@ -14,20 +14,20 @@ AT_FDCWD, AT_EMPTY_PATH = -100, 0x1000
 OPEN_TREE_CLONE, MOVE_MOUNT_F_EMPTY_PATH = 1, 4
 MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV = 1, 2, 4
 SYS_OPEN_TREE, SYS_MOVE_MOUNT, SYS_MOUNT_SETATTR = 428, 429, 442
-"""Of the calls that came after 2019, numbers are the same on every machine."""
+"""Newer system calls have the same number on every architecture."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
 
-def _checked(result: int, what: str) -> None:
+def _checked(result: int, call: str) -> None:
     if result != 0:
         number = ctypes.get_errno()
-        raise OSError(number, f"{what}: {os.strerror(number)}")
+        raise OSError(number, f"{call}: {os.strerror(number)}")
 
 
 def unshare(flags: int) -> None:
-    """Give the calling thread namespaces of its own."""
+    """Give the calling thread its own namespaces."""
     _checked(_libc.unshare(flags), "unshare")
 
 
@@ -42,7 +42,7 @@ def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str
 
 
 def die_with_parent(parent: int) -> None:
-    """Have this process killed when the thread that forked it ends; at once if its parent is gone already."""
+    """Let the kernel kill this process when the thread that forked it ends; exit if the parent has ended already."""
     _checked(_libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
     if os.getppid() != parent:
         os._exit(1)
@@ -53,7 +53,7 @@ class _MountAttributes(ctypes.Structure):
 
 
 def sealed_copy(folder: str) -> int:
-    """A handle of a mount that shows `folder` and what is mounted below it, read-only, attached nowhere yet."""
+    """Return the descriptor of a detached read-only mount of `folder`, with the mounts below it."""
     flags = OPEN_TREE_CLONE | os.O_CLOEXEC
     fd = _call(SYS_OPEN_TREE, "open_tree", AT_FDCWD, ctypes.c_char_p(os.fsencode(folder)), flags)
     wanted = _MountAttributes(set=MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
@@ -67,14 +67,14 @@ def sealed_copy(folder: str) -> int:
 
 
 def attach(mount_fd: int, target: str) -> None:
-    """Put a mount that is attached nowhere at `target`, in the calling thread's mount namespace."""
+    """Attach a detached mount at `target`, in the calling thread's mount namespace."""
     empty = ctypes.c_char_p(b"")
-    place = ctypes.c_char_p(os.fsencode(target))
-    _call(SYS_MOVE_MOUNT, f"move_mount {target}", mount_fd, empty, AT_FDCWD, place, MOVE_MOUNT_F_EMPTY_PATH)
+    destination = ctypes.c_char_p(os.fsencode(target))
+    _call(SYS_MOVE_MOUNT, f"move_mount {target}", mount_fd, empty, AT_FDCWD, destination, MOVE_MOUNT_F_EMPTY_PATH)
 
 
-def _call(number: int, what: str, *arguments: object) -> int:
+def _call(number: int, call: str, *arguments: object) -> int:
     result = int(_libc.syscall(ctypes.c_long(number), *arguments))
     if result < 0:
-        _checked(result, what)
+        _checked(result, call)
     return result

@@ -1,8 +1,8 @@
-"""Limits where the kernel enforces none for us: look often, and end what has grown too large.
+"""The watchdog for limits that the kernel cannot enforce here: it measures often, and reports a sandbox above a limit.
 
-Memory is what a sandbox keeps from the rest of the host: resident pages of its processes, those swapped out, their page
-tables, and all that lies in its own file systems in memory, open or not. Memory that no look from outside can find (of
-a descriptor that only a socket holds, of System V, or shared and no longer mapped) is refused by `seccomp` instead.
+The memory of a sandbox is: resident and swapped pages of its processes, their page tables, and the content of its file
+systems in memory. Some memory cannot be measured from outside: of descriptors that only a socket holds, of System V, or
+shared and no longer mapped. `seccomp` denies the calls that create it.
 """
 
 import asyncio
@@ -24,14 +24,14 @@ _ROLLUP = re.compile(rb"^(Pss_Anon|Pss_File|Pss_Shmem|SwapPss):\s+(\d+)", re.MUL
 
 
 class Usage(NamedTuple):
-    """Bytes and tasks of a sandbox."""
+    """The memory in bytes and the number of tasks of a sandbox."""
 
     memory: int
     tasks: int
 
 
 def processes(root: int) -> Iterator[int]:
-    """A process and everything below it, parents first, as far as it can be seen; chains of any length."""
+    """Yield a process and its descendants, parents first, as far as they can be seen."""
     found = [root]
     while found:
         process = found.pop()
@@ -43,7 +43,7 @@ def processes(root: int) -> Iterator[int]:
 
 
 def usage(root: int, enough: int) -> Usage:
-    """What a sandbox uses, `root` being its bubblewrap; beyond `enough` bytes pages that are shared count once."""
+    """Measure the sandbox of the bubblewrap process `root`. Above `enough` bytes, count shared pages only once."""
     inside = _inside(root)
     if inside:
         folders = [f"{inside}/proc/{name}" for name in _names(f"{inside}/proc") if name.isdigit()]
@@ -60,9 +60,9 @@ def usage(root: int, enough: int) -> Usage:
 
 
 def _inside(root: int) -> str:
-    """The sandbox's root folder as this process reaches it; empty before it is set up, or where it may not be seen.
+    """Return the path of the sandbox's root folder; empty before its set-up, or without permission to see it.
 
-    Its own /proc lists all of its processes, whoever their parents were.
+    The sandbox's own /proc lists all its processes, including those with other parents.
     """
     with suppress(OSError, StopIteration):
         first = next(pid for pid in processes(root) if pid != root)
@@ -80,7 +80,7 @@ def _names(folder: str) -> list[str]:
 
 
 def _temporary(inside: str) -> int:
-    """Bytes in a sandbox's file systems in memory, those of deleted files among them."""
+    """Return the bytes in a sandbox's file systems in memory, including deleted files."""
     size = 0
     for name in TEMPORARY:
         with suppress(OSError):
@@ -102,14 +102,14 @@ def _status(folder: str) -> dict[str, int]:
 
 
 def _shared_once(folder: str) -> dict[str, int]:
-    """A process's part of its pages, shared ones divided among those that map them."""
+    """Return a process's share of its pages: shared ones are divided among the processes that map them."""
     found = _read(f"{folder}/smaps_rollup", _ROLLUP)
     names = {"Pss_Anon": "RssAnon", "Pss_File": "RssFile", "Pss_Shmem": "RssShmem", "SwapPss": "VmSwap"}
     return {names[name]: value for name, value in found.items()}
 
 
 def _sum(found: list[dict[str, int]], temporary: int) -> int:
-    """Bytes; what is mapped of files in memory is counted with these file systems."""
+    """Return the sum in bytes. Mapped files in memory are counted with their file systems."""
     own = sum(
         status.get(name, 0) for status in found for name in ("RssAnon", "RssFile", "VmSwap", "VmPTE", "HugetlbPages")
     )
@@ -118,11 +118,11 @@ def _sum(found: list[dict[str, int]], temporary: int) -> int:
 
 
 async def watch(root: int, limits: Limits, pids: int, watched: frozenset[str], breach: Callable[[str], None]) -> None:
-    """Call `breach` once, with `memory` or `pids`, when a sandbox has outgrown one of its limits that are watched."""
+    """Call `breach` once, with `memory` or `pids`, when a sandbox exceeds one of the watched limits."""
     most = limits.memory_mb * 1024 * 1024
     while True:
         for limit in await _broken(root, most, pids) & watched:
-            # A process that is just being spawned still has its parent's memory, which was counted twice: look again.
+            # A process between fork and exec shares its parent's memory, which was counted twice: measure again.
             await asyncio.sleep(AGAIN_SECONDS)
             if limit in await _broken(root, most, pids):
                 breach(limit)
@@ -136,7 +136,7 @@ async def _broken(root: int, memory: int, pids: int) -> frozenset[str]:
 
 
 def enforced(kernel: frozenset[str]) -> dict[str, str]:
-    """How the sandbox driver enforces each limit, given what control groups can bound here."""
+    """Return how the sandbox driver enforces each limit, if control groups can limit the resources in `kernel`."""
     return {
         "memory": "kernel" if "memory" in kernel else "watchdog",
         "cpu": "kernel" if "cpu" in kernel else "none",

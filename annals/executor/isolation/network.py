@@ -1,7 +1,7 @@
-"""Isolated networks for sandboxes, as root: each has a namespace of its own, reaches the internet, and meets nobody.
+"""Isolated networks for sandboxes; needs root. Each sandbox has its own namespace and reaches only the internet.
 
-A bridge joins the host's ends of the pairs, its ports isolated from each other; what may pass is one nftables table.
-Namespaces are made ahead and used again, since making one takes longer than starting a sandbox.
+A bridge connects the host's ends of the veth pairs; its ports are isolated from each other. One nftables table filters
+the traffic. Namespaces are created in advance and reused: creating one takes longer than starting a sandbox.
 """
 
 import asyncio
@@ -24,22 +24,22 @@ SPARE = 2
 HOSTS = 1000
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 CLOSED = "0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, 224.0.0.0/4, 240.0.0.0/4"
-"""Never reached from a sandbox: link-local addresses hold clouds' metadata and credentials."""
+"""Addresses that sandboxes never reach: clouds serve metadata and credentials at link-local addresses."""
 METADATA_DNS = "ip daddr 169.254.0.0/16 meta l4proto { tcp, udp } th dport 53 accept"
-"""Some clouds answer for names at such an address too, which is no secret."""
+"""Some clouds run their name servers at such an address too; names are no secret."""
 
 
 class Namespace(NamedTuple):
-    """A network namespace held by a handle; `address` is its own on the bridge."""
+    """The descriptor of a network namespace, and its address on the bridge."""
 
     handle: int
     address: str
 
 
 class Networks:
-    """The namespaces of one executor. `allow` are ports of the host that sandboxes may call: the API's.
+    """The namespaces of one executor. Sandboxes may call the host's ports in `allow`: the API's.
 
-    `closed` are hosts and ports elsewhere that they may not: the control plane's own services.
+    They may not call the other hosts' ports in `closed`: the control plane's own services.
     """
 
     def __init__(self, work: Path, allow: tuple[int, ...] = (), closed: tuple[tuple[str, int], ...] = ()) -> None:
@@ -53,12 +53,12 @@ class Networks:
         self._making = asyncio.Lock()
 
     async def open(self) -> None:
-        """Make the bridge and the rules. Raises StartFailed with a sentence."""
+        """Create the bridge and the rules. Raises StartFailed."""
         if problem := unusable():
             raise StartFailed(problem)
-        await asyncio.to_thread(self._lay)
+        await asyncio.to_thread(self._create)
 
-    def _lay(self) -> None:
+    def _create(self) -> None:
         self._remove()
         gateway = f"{next(self.subnet.hosts())}/{self.subnet.prefixlen}"
         _run("ip", "link", "add", self._name, "type", "bridge")
@@ -70,7 +70,7 @@ class Networks:
         _admit(self._name)
 
     def _remove(self) -> None:
-        """What a former life left; a bridge takes its ports' other ends along when their namespaces go."""
+        """Remove the bridge and the rules, also those of an earlier process. Ports vanish with their namespaces."""
         for command in (("ip", "link", "del", self._name), ("nft", "delete", "table", "inet", self._name)):
             subprocess.run(command, capture_output=True, check=False)
         for side in ("-i", "-o"):
@@ -83,14 +83,14 @@ class Networks:
         await asyncio.to_thread(self._remove)
 
     async def take(self) -> Namespace:
-        """A namespace nobody uses; give it back with `give_back`. Raises StartFailed."""
+        """Return an unused namespace; give it back with `give_back`. Raises StartFailed."""
         async with self._making:
             if not self._spare:
                 self._spare += [await asyncio.to_thread(self._make) for _ in range(SPARE)]
             return self._spare.pop()
 
     def give_back(self, namespace: Namespace) -> None:
-        """A namespace whose processes are all gone is as good as new: they had no right to change it."""
+        """Reuse a namespace whose processes have all ended: they had no right to change it."""
         self._spare.append(namespace)
 
     def _make(self) -> Namespace:
@@ -100,9 +100,9 @@ class Networks:
         host, inside = f"{self._name[:10]}{number:04d}", "eth0"
         address, gateway = str(self.subnet[number]), str(self.subnet[1])
         handle = _fresh_namespace()
-        place = f"/proc/{os.getpid()}/fd/{handle}"
+        namespace = f"/proc/{os.getpid()}/fd/{handle}"
         try:
-            _run("ip", "link", "add", host, "type", "veth", "peer", "name", inside, "netns", place)
+            _run("ip", "link", "add", host, "type", "veth", "peer", "name", inside, "netns", namespace)
             _run("ip", "link", "set", host, "master", self._name, "up")
             _run("bridge", "link", "set", "dev", host, "isolated", "on")
             orders = (
@@ -111,7 +111,7 @@ class Networks:
                 f"link set {inside} up",
                 f"route add default via {gateway}",
             )
-            _run("nsenter", f"--net={place}", "ip", "-batch", "-", stdin="\n".join(orders) + "\n")
+            _run("nsenter", f"--net={namespace}", "ip", "-batch", "-", stdin="\n".join(orders) + "\n")
         except StartFailed:
             os.close(handle)
             raise
@@ -119,7 +119,7 @@ class Networks:
 
 
 def _fresh_namespace() -> int:
-    """A handle of a new, empty network namespace; made in this thread, which returns to its own."""
+    """Return the descriptor of a new, empty network namespace; the calling thread then returns to its own."""
     own = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         kernel.unshare(kernel.CLONE_NEWNET)
@@ -132,12 +132,12 @@ def _fresh_namespace() -> int:
 
 
 def _subnet(digest: str) -> ipaddress.IPv4Network:
-    """A part of the shared address space (RFC 6598) for this executor, told from others by its work folder."""
+    """Return this executor's part of the shared address space (RFC 6598); the work folder determines it."""
     return ipaddress.ip_network((0x64400000 + ((int(digest[:8], 16) % 4096) << 10), 22))  # type: ignore[return-value]
 
 
 def resolved(closed: Iterable[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
-    """The IPv4 addresses and ports of hosts, without those that have none. Blocking."""
+    """Return the IPv4 addresses and ports of hosts; hosts without an address are skipped. Blocking."""
     found: set[tuple[str, int]] = set()
     for host, port in closed:
         with contextlib.suppress(OSError):
@@ -147,12 +147,12 @@ def resolved(closed: Iterable[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
 
 
 def services(closed: Iterable[tuple[str, int]]) -> str:
-    """Addresses and ports as nftables writes them."""
+    """Return addresses and ports in the syntax of nftables."""
     return ", ".join(f"{address} . {port}" for address, port in closed)
 
 
 def rules(bridge: str, subnet: str, allow: tuple[int, ...], closed: tuple[tuple[str, int], ...] = ()) -> str:
-    """One table: to the host only answers and the allowed ports, to others everything but what is closed."""
+    """Return the table: to the host only replies and the allowed ports, to other hosts all but the closed ports."""
     ports = f"tcp dport {{ {', '.join(map(str, allow))} }} accept\n" if allow else ""
     own = f'iifname "{bridge}" ip daddr . tcp dport {{ {services(closed)} }} reject\n' if closed else ""
     return f"""table inet {bridge} {{
@@ -188,7 +188,7 @@ def _docker(order: str, *words: str) -> bool:
 
 
 def _admit(bridge: str) -> None:
-    """Docker lets nothing pass that it does not know; in its chain for such cases, our bridge is handed back."""
+    """Allow our bridge in Docker's own chain: Docker drops forwarded packets of other bridges."""
     for side in ("-i", "-o"):
         rule = (side, bridge, "-j", "ACCEPT")
         if _docker("-L", "-n") and not _docker("-C", *rule):
@@ -196,7 +196,7 @@ def _admit(bridge: str) -> None:
 
 
 def unusable() -> str:
-    """Why sandboxes cannot have isolated networks here, as a sentence; empty when they can."""
+    """Return why sandboxes cannot have isolated networks here, as a sentence; empty if they can."""
     if os.geteuid() != 0:
         return "Isolated networks need root. Run the executor as root, or use the docker driver."
     missing = [tool for tool in ("ip", "bridge", "nft", "nsenter") if not shutil.which(tool)]
@@ -209,6 +209,6 @@ def _run(*command: str, stdin: str = "") -> str:
     done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise StartFailed(
-            f"An isolated network could not be made: {' '.join(command[:3])}: {done.stderr.strip()[:300]}"
+            f"An isolated network could not be created: {' '.join(command[:3])}: {done.stderr.strip()[:300]}"
         )
     return done.stdout

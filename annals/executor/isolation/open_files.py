@@ -1,4 +1,4 @@
-"""Files that processes hold open although they have no name any more: they take space that no walk of names finds."""
+"""Measures deleted files that processes keep open: they use disk space that no walk of names finds."""
 
 import os
 import stat
@@ -7,21 +7,21 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 SECONDS = 2.0
-"""How long one look at all processes of a sandbox may take."""
+"""The time limit for looking at all processes of a sandbox."""
 
 IN_MEMORY = ("tmpfs", "ramfs", "devtmpfs")
-"""Types of file systems that take no disk."""
+"""Types of file systems that use no disk."""
 
 
-class Held(NamedTuple):
-    """Bytes on disk that no walk of names finds; `whole` if nothing could be missed."""
+class OpenFileUsage(NamedTuple):
+    """Bytes on disk in files without a name; `whole` if every file was seen."""
 
     occupied: int = 0
     whole: bool = True
 
 
 class _Look:
-    """One look at processes, for a bounded time."""
+    """One look at processes, limited in time."""
 
     def __init__(self) -> None:
         self.whole = True
@@ -30,11 +30,11 @@ class _Look:
         self._deadline = time.monotonic() + SECONDS
         probe = os.memfd_create("probe")
         self._memory = {os.fstat(probe).st_dev}
-        """File systems that are bounded as memory is."""
+        """Devices of file systems in memory, which the memory limit covers."""
         os.close(probe)
 
     def process(self, process: int) -> None:
-        """Threads may have handles of their own: each is looked at."""
+        """Measure one process. Each thread may have its own descriptors."""
         try:
             self._learn_mounts(process)
             tasks = os.listdir(f"/proc/{process}/task")
@@ -50,7 +50,7 @@ class _Look:
         self._mappings(f"/proc/{process}")
 
     def _learn_mounts(self, process: int) -> None:
-        """Which file systems of a process are in memory."""
+        """Find the file systems of a process that are in memory."""
         namespace = os.stat(f"/proc/{process}/ns/mnt").st_ino
         if namespace in self._namespaces:
             return
@@ -83,7 +83,7 @@ class _Look:
             self._count(found)
 
     def _mappings(self, process: str) -> None:
-        """Files that are mapped into memory and were closed."""
+        """Measure deleted files that are mapped into memory and were closed."""
         try:
             with open(f"{process}/maps", encoding="utf-8", errors="replace") as file:
                 for line in file:
@@ -112,20 +112,20 @@ class _Look:
             self.sizes[found.st_dev, found.st_ino] = found.st_blocks * 512
 
     def _judge(self, refused: OSError) -> None:
-        """What has ended meanwhile holds nothing; what is closed to us may hold anything."""
+        """Ignore a process that has ended; note one that may not be read."""
         if isinstance(refused, PermissionError):
             self.whole = False
 
 
 def _holds_handles(information: str) -> bool:
-    """Whether handles that were sent to a socket wait in it, where no process has them."""
+    """Return True if descriptors that were sent to a socket wait in it, where no process has them."""
     with open(information, encoding="ascii") as file:
         return any(line.startswith("scm_fds:") and line.split()[1] != "0" for line in file)
 
 
-def held_open(processes: Iterable[int]) -> Held:
-    """The space of files without a name that processes hold, also those in mappings. Blocking, for a bounded time."""
+def open_file_usage(processes: Iterable[int]) -> OpenFileUsage:
+    """Measure deleted files that processes keep open or mapped. Blocking, for a limited time."""
     look = _Look()
     for process in processes:
         look.process(process)
-    return Held(sum(look.sizes.values()), look.whole)
+    return OpenFileUsage(sum(look.sizes.values()), look.whole)

@@ -1,8 +1,8 @@
-"""The system calls a sandbox may not make, compiled to the filter program that the kernel runs.
+"""The system calls that a sandbox may not make, compiled to the filter program that the kernel runs.
 
-Allowed is what is not named here: runtimes of many versions must start. What is denied is what reaches beyond the
-sandbox or widens the kernel's surface: nested namespaces, mounts, tracing, keys, modules, and rarely used machinery
-with a history of holes. Where only a watchdog bounds memory, denied is also what holds memory that it cannot see.
+All other calls are allowed, since runtimes of many versions must start. Denied calls reach beyond the sandbox or widen
+the kernel's attack surface: nested namespaces, mounts, tracing, keys, modules, and rarely used features with a history
+of vulnerabilities. If only a watchdog limits memory, calls that allocate memory out of its sight are denied too.
 """
 
 import errno
@@ -22,7 +22,7 @@ PERSONALITIES = (0, 8, 0x20000, 0x20008, 0xFFFFFFFF)
 
 
 class Architecture(NamedTuple):
-    """An instruction set as seccomp sees it; `foreign_from` is where numbers of a second ABI begin (0 = none)."""
+    """An instruction set in seccomp's terms. Numbers from `foreign_from` belong to a second ABI (0: there is none)."""
 
     audit: int
     foreign_from: int
@@ -98,7 +98,7 @@ def _argument(index: int) -> int:
 
 
 class _Program:
-    """Instructions whose jumps name what they lead to; `assemble` turns names into distances."""
+    """Instructions whose jumps use labels; `assemble` turns labels into distances."""
 
     def __init__(self) -> None:
         self._lines: list[tuple[int, int, str, str]] = []
@@ -130,10 +130,10 @@ class _Program:
 
 
 def compile_filter(machine: str = "", *, watched: bool = False) -> bytes:
-    """The filter for this machine (or the named one) as `struct sock_filter` records. Raises KeyError if unknown.
+    """Return the filter for `machine`, by default this one, as `struct sock_filter` records.
 
-    Where memory is `watched` from outside, calls that hold memory out of sight are said to be missing, and no memory
-    is shared but through files.
+    If a watchdog limits memory (`watched`), calls that allocate memory out of its sight fail as not implemented, and
+    memory can be shared only through files. Raises KeyError for an unknown machine.
     """
     arch = ARCHITECTURES[machine or platform.machine()]
     program = _Program()

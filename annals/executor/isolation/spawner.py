@@ -1,8 +1,8 @@
-"""Starts processes from a thread of its own, so that forking never holds up the event loop.
+"""Starts processes from a separate thread, so that forking never blocks the event loop.
 
-As root that thread also gets a mount namespace of its own. Sandboxes run as unprivileged users who could not walk
-the folders that lead to our files (a data folder below /root, mode 0700); there, and only there, those files are
-shown below STAGE. The thread lives as long as the spawner: its death is what `--die-with-parent` waits for.
+As root the thread also has its own mount namespace. Sandboxes run as unprivileged users, who may have no access to
+folders above our files (such as a data folder below /root). In this namespace only, the files are mounted below STAGE.
+The thread lives as long as the spawner: `--die-with-parent` kills sandboxes when it ends.
 """
 
 import asyncio
@@ -28,8 +28,8 @@ OPEN_FILES = 65_536
 class Spawn(msgspec.Struct, frozen=True, kw_only=True):
     """One process to start.
 
-    `uid` 0 keeps the executor's own user. `joins` are files to write `0` to before it runs, `network` is the handle of
-    a namespace to run in, -1 for the host's. `file_bytes` bounds each file that it writes, 0 for no bound.
+    `uid` 0 keeps the executor's own user. The process first writes `0` to the files in `joins`. `network` is the
+    descriptor of its network namespace, -1 for the host's. `file_bytes` limits each file that it writes, 0 for none.
     """
 
     arguments: Sequence[str]
@@ -42,7 +42,7 @@ class Spawn(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Spawner:
-    """Owns the thread; `staged` paths are what sandboxed processes are told to bind."""
+    """Owns the thread. `stage` returns the paths that sandboxed processes can mount."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spawner")
@@ -57,18 +57,18 @@ class Spawner:
         await asyncio.to_thread(self._thread.shutdown)
 
     async def call(self, function: Callable[..., T], *arguments: object) -> T:
-        """Run something in the spawner's thread, where its mounts can be seen."""
+        """Run a function in the spawner's thread, which sees its mounts."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
 
     async def start(self, spawn: Spawn) -> "subprocess.Popen[bytes]":
-        """Start a process with an empty environment, as the user and in the groups it names. Raises OSError."""
+        """Start a process with an empty environment. Raises OSError."""
         return await self.call(self._start, spawn)
 
     async def stage(self, path: Path) -> str:
-        """The name under which an unprivileged child of ours reaches `path`."""
+        """Return the path by which an unprivileged child reaches `path`."""
         if not self.privileged:
             return str(path)
-        if path not in self._staged:  # the number is taken before anything waits: others stage at the same time
+        if path not in self._staged:  # the number is taken before the first await: other tasks stage meanwhile
             target = f"{STAGE}/{next(self._numbers)}"
             self._staged[path] = asyncio.ensure_future(self.call(self._bind, path, target))
         try:
@@ -100,7 +100,7 @@ class Spawner:
         joins = [os.open(path, os.O_WRONLY | os.O_CLOEXEC) for path in spawn.joins]
         parent = os.getpid()
 
-        def become() -> None:  # runs in the child, before it is anything: only system calls here
+        def become() -> None:  # runs in the child between fork and exec: only system calls here
             for fd in joins:
                 os.write(fd, b"0")
             if spawn.network >= 0:
@@ -113,7 +113,7 @@ class Spawner:
                 os.setgroups([])
                 os.setresgid(spawn.uid, spawn.uid, spawn.uid)
                 os.setresuid(spawn.uid, spawn.uid, spawn.uid)
-            kernel.die_with_parent(parent)  # a change of user would have taken it back
+            kernel.die_with_parent(parent)  # last: a change of the user would reset it
 
         try:
             return subprocess.Popen(

@@ -1,6 +1,6 @@
-"""Removes folders that user code wrote to: at once where that is possible, else in the background, out of the way.
+"""Removes folders that user code wrote to: at once if possible, otherwise in the background.
 
-What stays never stands in the way of anything else: it is moved to a folder for such things, and tried again.
+A folder that cannot be removed is moved to the trash folder, so that it blocks nothing, and removed later.
 """
 
 import asyncio
@@ -12,31 +12,31 @@ from pathlib import Path
 
 import structlog
 
-from annals.executor.isolation.folders import DIRECTORY, OPEN_LEVELS, Bounds, Budget, own
+from annals.executor.isolation.folders import DIRECTORY, OPEN_LEVELS, Budget, WalkBounds, own
 
 log = structlog.get_logger()
 
 ANY_NUMBER = 10**12
-HANDED_OVER = Bounds(seconds=30.0)
-AT_ONCE = Bounds(seconds=5.0, entries=ANY_NUMBER)
-"""How long a caller waits for a removal."""
-SLICE = Bounds(seconds=2.0, entries=ANY_NUMBER)
-"""How long the background works on one folder before it turns to the next."""
-UNBOUNDED = Bounds(seconds=3600.0, entries=ANY_NUMBER)
+HANDED_OVER = WalkBounds(seconds=30.0)
+AT_ONCE = WalkBounds(seconds=5.0, entries=ANY_NUMBER)
+"""The limits of a removal for which the caller waits."""
+SLICE = WalkBounds(seconds=2.0, entries=ANY_NUMBER)
+"""The limits of one step of the background removal, before it continues with the next folder."""
+UNBOUNDED = WalkBounds(seconds=3600.0, entries=ANY_NUMBER)
 RETRY_SECONDS = 60.0
 LISTED = 10_000
-"""How many folders of one folder are remembered at a time."""
+"""How many subfolders of one folder are listed at a time."""
 NAME = "trash"
 
 
 class Trash:
-    """The folder, below a work folder, of what is to be removed. Stateless: several may be made for one place."""
+    """The trash folder below a work folder. Stateless: several objects may share one folder."""
 
     def __init__(self, work: Path) -> None:
         self._folder = work / NAME
 
     def remove(self, folder: Path) -> None:
-        """Remove a folder, or leave to the background what takes long. Blocking, for seconds at most; never raises."""
+        """Remove a folder; after some seconds, leave the rest to the background. Blocking; never raises."""
         moved = self.put(folder)
         if moved is None:
             return
@@ -46,9 +46,9 @@ class Trash:
             log.warning("folder.set_aside", folder=str(folder), aside=str(moved), reason=str(refused))
 
     def put(self, folder: Path) -> Path | None:
-        """Move a folder out of the way, whatever is in it; its new place, None where nothing was moved. Never raises.
+        """Move a folder to the trash; return its new path, or None if it was not moved. Never raises.
 
-        A folder that cannot be moved, as one that something is mounted on, stays where it is.
+        A folder that cannot be moved, such as a mount point, stays where it is.
         """
         aside = self._folder / f"{folder.name[-64:]}.{secrets.token_hex(8)}"
         try:
@@ -66,17 +66,17 @@ class Trash:
         return aside
 
     async def run(self) -> None:
-        """Remove what is there and what comes, a slice of time for each in turn, until cancelled."""
-        told: set[str] = set()
+        """Remove folders from the trash, a slice of time for each in turn, until cancelled."""
+        reported: set[str] = set()
         while True:
             try:
-                await self.empty(told)
+                await self.empty(reported)
             except Exception:
                 log.exception("trash.failed")
             await asyncio.sleep(RETRY_SECONDS)
 
-    async def empty(self, told: set[str]) -> None:
-        """Remove what can be removed. What cannot be is logged once, and its name added to `told`."""
+    async def empty(self, reported: set[str]) -> None:
+        """Remove all folders that can be removed; log each failure once, and add its name to `reported`."""
         failed: set[str] = set()
         while names := await asyncio.to_thread(self._names, failed):
             for name in names:
@@ -84,14 +84,14 @@ class Trash:
                 if refused is None or refused.errno == errno.ETIME:
                     continue
                 failed.add(name)
-                if name not in told:
-                    told.add(name)
+                if name not in reported:
+                    reported.add(name)
                     log.warning("folder.not_removed", folder=str(self._folder / name), reason=str(refused))
 
     def hand_over(self, folder: Path, uid: int) -> None:
-        """Give a folder and all in it to a user; one that cannot be given whole makes room for an empty one.
+        """Give a folder and its content to a user; if that fails, replace it by an empty folder of the user.
 
-        Blocking; as root. Raises OSError if there is no empty one either.
+        Blocking; needs root. Raises OSError if the empty folder cannot be created either.
         """
         try:
             own(folder, uid, HANDED_OVER)
@@ -115,10 +115,10 @@ class Trash:
         return None
 
 
-def remove(folder: Path, bounds: Bounds = UNBOUNDED) -> None:
-    """Remove a folder and all in it, also what was made unreadable on purpose. Blocking; a missing one is fine.
+def remove(folder: Path, bounds: WalkBounds = UNBOUNDED) -> None:
+    """Remove a folder and its content, also unreadable parts. Blocking; a missing folder is no error.
 
-    Raises OSError when something stays: the next call goes on from there.
+    Raises OSError if a part remains: the next call continues there.
     """
     try:
         parent = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -132,20 +132,20 @@ def remove(folder: Path, bounds: Bounds = UNBOUNDED) -> None:
 
 
 class _Level:
-    """The names in a folder that are still to be removed; the last one is being removed."""
+    """The names of a folder that are not removed yet; the last one is being removed."""
 
     def __init__(self, *names: str) -> None:
         self.names = list(names)
         self.visited = False
-        """Whether the last name was emptied as far as possible."""
+        """True if the last name was emptied as far as possible."""
         self.cut = False
-        """Whether the folder may hold more than these names."""
+        """True if the folder may contain further names."""
 
 
 class _Removal:
-    """Removes one name of a folder. What lies deeper than `OPEN_LEVELS` is moved up to just below that name first."""
+    """Removes one name of a folder. Folders deeper than OPEN_LEVELS are first moved to just below that name."""
 
-    def __init__(self, parent: int, bounds: Bounds) -> None:
+    def __init__(self, parent: int, bounds: WalkBounds) -> None:
         self._budget = Budget(bounds)
         self._device = os.fstat(parent).st_dev
         self._open = [parent]
@@ -172,7 +172,7 @@ class _Removal:
             raise self._failure
 
     def _gone(self, level: _Level) -> bool:
-        """Whether the last name of a level is removed, or has failed for good."""
+        """Return True if the last name of a level is removed, or has finally failed."""
         self._budget.spend()
         try:
             os.rmdir(level.names[-1], dir_fd=self._open[-1])
@@ -201,7 +201,7 @@ class _Removal:
         level = _Level()
         self._levels.append(level)
         if os.fstat(handle).st_dev != self._device:
-            self._failed(OSError(errno.EXDEV, "Something is mounted in the folder"))
+            self._failed(OSError(errno.EXDEV, "The folder contains a mount point"))
             return
         with os.scandir(handle) as entries:
             for entry in entries:
@@ -225,7 +225,7 @@ class _Removal:
             self._levels[1].names.insert(0, fresh)
 
     def _leave(self) -> None:
-        """Go back up, to where the folder that is left is the next to be removed."""
+        """Return to the parent folder, which removes the emptied one next."""
         left = self._levels.pop()
         if self._levels:
             os.close(self._open.pop())
@@ -244,18 +244,18 @@ class _Removal:
 
 
 def _unlocked(name: str, parent: int) -> int:
-    """The handle of a folder whose owner may do everything with it, from now on at the latest."""
+    """Open a folder, after giving its owner every right to it; return its descriptor."""
     path = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
     try:
         if os.fstat(path).st_mode & stat.S_IRWXU != stat.S_IRWXU:
-            os.chmod(f"/proc/self/fd/{path}", stat.S_IRWXU)  # the folder that is open here, whatever its name is now
+            os.chmod(f"/proc/self/fd/{path}", stat.S_IRWXU)  # by descriptor: the name may have changed
         return os.open(".", DIRECTORY, dir_fd=path)
     finally:
         os.close(path)
 
 
 def _make_movable(folder: Path) -> None:
-    """Give a folder's owner every right to it: otherwise it can be neither renamed nor opened. Raises OSError."""
+    """Give a folder's owner every right to it: it can be neither renamed nor opened otherwise. Raises OSError."""
     parent = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.close(_unlocked(folder.name, parent))

@@ -51,9 +51,9 @@ class ExecutionLog:
             spool.add(data)
         elif self._spooling and len(stream) + len(data) > STORED_OUTPUT_CHARACTERS:
             self._spool(kind, data)
-        room = KEPT + 1 - len(stream)
-        if room > 0:
-            stream += data[:room]
+        space = KEPT + 1 - len(stream)
+        if space > 0:
+            stream += data[:space]
 
     def end(self) -> None:
         """Mark the log as complete."""

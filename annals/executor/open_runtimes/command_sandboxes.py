@@ -11,7 +11,7 @@ from annals.executor.builds.artefacts import store_artefact
 from annals.executor.builds.builder import environment
 from annals.executor.builds.cache import BuildCache
 from annals.executor.builds.output import BuildOutput
-from annals.executor.builds.supervise import BuildError, BuildLimits, supervise
+from annals.executor.builds.supervise import BuildBounds, BuildError, supervise
 from annals.executor.builds.write_throttle import WriteThrottles
 from annals.executor.config import ExecutorConfig
 from annals.executor.drivers import layout
@@ -133,7 +133,7 @@ class CommandSandboxes:
                 await output.close()
 
     async def _run(self, held: CommandSandbox, spec: RuntimeSpec, output: BuildOutput) -> None:
-        bounds = BuildLimits(spec.timeout, self._config.build_disk_bytes, spec.limits.memory_mb)
+        bounds = BuildBounds(spec.timeout, self._config.build_disk_bytes, spec.limits.memory_mb)
         work = held.run(spec.command, spec.timeout, output.write)
         with self._write_throttles.of(held.folder.name) as writes:
             await supervise(held.sandbox, work, held.folder, bounds._replace(writes=writes), output)

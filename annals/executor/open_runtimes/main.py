@@ -22,7 +22,7 @@ class OpenRuntimesServer:
         self._open_runtimes = open_runtimes
         self._work = config.work / FOLDER
         own = msgspec.structs.replace(
-            config, work=self._work, blobs_url=open_runtimes.storage, has_agent=True, reserve={}, open_runtimes=None
+            config, work=self._work, blobs_url=open_runtimes.storage, has_agent=True, idle_pool={}, open_runtimes=None
         )
         self._runtimes = Runtimes(own, driver)
         routes = Routes(self._runtimes, open_runtimes.secret)

@@ -180,7 +180,7 @@ class Runtimes:
             if serving:
                 await self._servers.begin(runtime)
             else:
-                self._make_room()
+                self._make_space()
                 runtime.sandbox = await self._sandboxes.start(runtime.name, spec)
                 artefact = await self._sandboxes.build(runtime.sandbox, spec, runtime.output)
                 if artefact is not None:
@@ -200,7 +200,7 @@ class Runtimes:
             "duration": runtime.took,
         }
 
-    def _make_room(self) -> None:
+    def _make_space(self) -> None:
         """Remove the least recently used idle sandbox if their number is at its limit."""
         idle = [
             runtime for runtime in self._all.values() if runtime.ready and runtime.sandbox and not runtime.sandbox.busy

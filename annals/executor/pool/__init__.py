@@ -1,1 +1,1 @@
-"""Running instances of functions: started, kept warm, called, ended."""
+"""The pool of function instances: starts, keeps, calls and ends them; also the call queue and the code cache."""

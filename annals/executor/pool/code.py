@@ -1,4 +1,4 @@
-"""Unpacked deployments on this host: each artefact once, however many instances run it, up to a bound."""
+"""The cache of unpacked deployments on this host: each artefact once for all its instances, limited in size."""
 
 import asyncio
 import hashlib
@@ -17,7 +17,7 @@ ARTEFACT = ArchiveBounds(total_bytes=8 * 1024**3, entries=1_000_000, path_bytes=
 
 
 class CodeMissing(Exception):
-    """The artefact is not in the blob store, or is not what was stored."""
+    """The artefact is not in the blob store, or its content has changed."""
 
 
 class _Entry:
@@ -30,7 +30,7 @@ class _Entry:
 
 
 class CodeCache:
-    """Folders below `folder`, named by digest; those in use are never removed. Not safe for two processes."""
+    """Folders named by digest. Folders in use are never removed. Only one process may use the cache."""
 
     def __init__(self, folder: Path, blobs: Blobs, most_bytes: int) -> None:
         self._folder = folder
@@ -41,7 +41,7 @@ class CodeCache:
         self._numbers = itertools.count()
 
     async def take(self, artefact: Artefact) -> Path:
-        """The folder of an artefact, fetched and unpacked where needed; give it back with `release`.
+        """Return the folder of an artefact, fetched and unpacked if it is missing; give it back with `release`.
 
         Raises CodeMissing, BadArchive, BlobError or OSError.
         """
@@ -66,7 +66,7 @@ class CodeCache:
             entry.used = time.monotonic()
 
     async def adopt(self, archive: Path, digest: str) -> None:
-        """Unpack an artefact that was just built here, which also proves that it can be. Raises BadArchive."""
+        """Unpack an artefact that was just built here, which also verifies it. Raises BadArchive."""
         if digest not in self._entries:
             path = self._folder / digest
             self._entries[digest] = _Entry(asyncio.create_task(self._unpack(archive, path)), path)
@@ -79,7 +79,7 @@ class CodeCache:
             raise
 
     def holds(self, digest: str, name: str) -> bool:
-        """Whether an unpacked artefact has something of this name. Blocking."""
+        """Return True if an unpacked artefact contains this name. Blocking."""
         return folders.holds(self._folder / digest, name)
 
     async def drop(self, digest: str) -> None:
@@ -98,13 +98,13 @@ class CodeCache:
             archive.unlink(missing_ok=True)
 
     async def _unpack(self, archive: Path, path: Path) -> int:
-        scratch = path.with_name(f".{path.name}.{next(self._numbers)}.unpacked")
-        unpacked = await asyncio.to_thread(unpack, archive, scratch, ARTEFACT, links=True)
-        scratch.rename(path)
+        temporary = path.with_name(f".{path.name}.{next(self._numbers)}.unpacked")
+        unpacked = await asyncio.to_thread(unpack, archive, temporary, ARTEFACT, links=True)
+        temporary.rename(path)
         return unpacked.size
 
     async def _shrink(self) -> None:
-        """Remove what was not used for longest until all of it fits."""
+        """Remove the least recently used folders until the cache is within its limit."""
         total = sum(entry.size for entry in self._entries.values())
         for digest, entry in sorted(self._entries.items(), key=lambda item: item[1].used):
             if total <= self._most:
@@ -115,7 +115,7 @@ class CodeCache:
 
 
 async def fetch(blobs: Blobs, artefact: Artefact, path: Path) -> None:
-    """Copy a blob to a file and prove its digest. Raises CodeMissing, BlobError or OSError."""
+    """Copy a blob to a file and verify its digest. Raises CodeMissing, BlobError or OSError."""
     digest = hashlib.sha256()
 
     def keep(piece: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The instances of one deployment and environment: ready, starting, asked for."""
+"""The instances of one deployment and environment, and the calls that wait for one of them."""
 
 import asyncio
 import time
@@ -18,17 +18,17 @@ def key_of(run: Run) -> Key:
 
 
 class Waiter(NamedTuple):
-    """Who waits for a slot, and since when (monotonic)."""
+    """A call that waits for a slot, and since when (monotonic)."""
 
     slot: "asyncio.Future[Instance]"
     since: float
 
 
-class Group:
-    """The instances of one key, those that are starting, and who waits for one.
+class InstanceGroup:
+    """The instances of one key, ready or starting, and the calls that wait.
 
-    `concurrency` is what its instances were found to take at once, 0 while that is unknown. `kept` of them are ready
-    until `kept_until` (monotonic) even with nothing to do.
+    `concurrency` is how many requests one instance takes at once, 0 while that is unknown. At least `kept` instances
+    stay ready until `kept_until` (monotonic), even if they are idle.
     """
 
     def __init__(self, run: Run) -> None:
@@ -42,7 +42,7 @@ class Group:
         self.kept_until = 0.0
 
     def follow(self, run: Run) -> None:
-        """Start and scale instances as this run says, from now on."""
+        """Use this run's settings to start and scale instances from now on."""
         self.run = msgspec.structs.replace(run, headers=[], body=b"")
 
     @property
@@ -51,11 +51,11 @@ class Group:
 
     @property
     def each(self) -> int:
-        """How many requests one more instance will take; before the first, one is assumed to do for all."""
+        """Return how many requests one more instance will take; the first one is assumed to take all."""
         return max(1, self.concurrency or len(self.waiting))
 
     def free(self) -> Instance | None:
-        """The busiest instance that can take one more: load gathers, so that the others fall idle and end."""
+        """Return the busiest instance with a free slot: this concentrates load, so that others become idle and end."""
         return max((i for i in self.ready if i.free), key=lambda i: i.in_flight, default=None)
 
     def ask(self) -> "asyncio.Future[Instance]":
@@ -65,7 +65,7 @@ class Group:
         return slot
 
     def forgo(self, slot: "asyncio.Future[Instance]") -> None:
-        """Stop waiting; a slot that came in the same moment goes to the next."""
+        """Stop waiting; a slot that was assigned at the same moment goes to the next call."""
         if slot.done() and not slot.cancelled() and not slot.exception():
             slot.result().leave()
             self.hand_out()
@@ -73,7 +73,7 @@ class Group:
         self.waiting = deque(waiter for waiter in self.waiting if waiter.slot is not slot)
 
     def hand_out(self) -> None:
-        """Give free slots to those who wait, in their order."""
+        """Assign free slots to waiting calls in their order."""
         while self.waiting and (instance := self.free()):
             slot = self.waiting.popleft().slot
             if not slot.done():
@@ -87,7 +87,7 @@ class Group:
                 slot.set_exception(error)
 
     def abandon(self, error: Exception) -> None:
-        """Start nothing more, and wait for nothing."""
+        """Fail waiting calls, and cancel starts."""
         self.fail(error)
         if self.hesitating:
             self.hesitating.cancel()
@@ -95,8 +95,8 @@ class Group:
         for task in self.starting:
             task.cancel()
 
-    def settle(self, instance: Instance) -> None:
-        """Take in an instance that has started."""
+    def add(self, instance: Instance) -> None:
+        """Add an instance that has started."""
         if self.concurrency:
             instance.concurrency = self.concurrency
         self.ready.append(instance)
@@ -105,5 +105,5 @@ class Group:
         self.kept, self.kept_until = instances, time.monotonic() + seconds
 
     def wants(self, now: float) -> int:
-        """How many must stay ready."""
+        """Return how many instances must stay ready."""
         return self.kept if now < self.kept_until else 0

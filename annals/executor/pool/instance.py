@@ -1,4 +1,4 @@
-"""One function server: brought up, called, and brought down with a reason."""
+"""One function server: starts it, sends requests to it, and ends it for a reason."""
 
 import asyncio
 import base64
@@ -20,13 +20,13 @@ from annals.executor.errors import StartFailed
 from annals.executor.isolation.trash import Trash
 from annals.executor.logs.channel import InstanceLogs, LogChannel, LogFiles
 from annals.executor.logs.excerpt import Tail
-from annals.executor.pool.http1 import HOP_BY_HOP, Answer, Endpoint, request_head
+from annals.executor.pool.http_client import HOP_BY_HOP, Endpoint, FunctionResponse, request_head
 
 SIGNALLED = 128
 CONTROL = "x-open-runtimes-"
 CONCURRENCY = f"{CONTROL}concurrency"
 INTERIM_STATUS = f"{CONTROL}status"
-"""The header with a function's status below 200, after which HTTP would have the executor wait for another response."""
+"""The header with a function's status below 200: as the real status, HTTP would announce another response."""
 
 SPECIALISE = "/__annals/specialise"
 DROPPED = frozenset(name.decode() for name in HOP_BY_HOP) | {"content-length", "expect", "host"}
@@ -34,11 +34,11 @@ TARGET_SAFE = "!#$%&'()*+,/:;=?@[]-._~\"<>\\^`{|}"
 
 
 class Why(StrEnum):
-    """Why an instance takes no more requests: a sentence for those whose requests die with it."""
+    """Why an instance was retired: a sentence for the callers whose requests fail with it."""
 
     GONE = "Its deployment is gone."
     IDLE = "It was idle."
-    NEEDED = "Its place was needed."
+    NEEDED = "Its slot was needed."
     STOPPING = "The executor is stopping."
     BY_ITSELF = "It ended by itself."
     CANCELED = "Its execution was canceled."
@@ -47,7 +47,7 @@ class Why(StrEnum):
 
 
 class Instance:
-    """A running function server: of one deployment and environment for life, or idle until it is given them.
+    """A running function server. It has one deployment and environment for life, or is idle until it gets them.
 
     `in_flight` counts requests, `used` is monotonic, `digest` names its unpacked code.
     """
@@ -63,7 +63,7 @@ class Instance:
         self.superseded = False
         self.retired: Why | None = None
         self.fault = ""
-        """Why it is being ended, in a sentence, if that is for what it wrote to its log socket."""
+        """A sentence that says why it is being ended, if it wrote invalid bytes to its log socket."""
         self.exit: Exit | None = None
         self.tail = Tail()
         self._body_limit = body_limit
@@ -87,30 +87,33 @@ class Instance:
         self.quiet.clear()
 
     def leave(self) -> None:
-        """Count one request less; `quiet` is set when none is left, or when there is nothing to wait for."""
+        """Count one request less; `quiet` is set when none is left."""
         self.in_flight -= 1
         self.used = time.monotonic()
         if not self.in_flight:
             self.quiet.set()
 
     async def start(self, driver: Driver, run: Run, code: Path, seconds: float) -> None:
-        """Bring the server of a deployment up. Raises StartFailed with its last lines, or RuntimeUnavailable."""
+        """Start the server of a deployment. Raises StartFailed with its last lines, or RuntimeUnavailable."""
         await self._bring_up(driver, self._task(run, code), seconds)
 
     async def start_idle(self, driver: Driver, runtime: str, limits: Limits, seconds: float) -> None:
-        """Bring up a server that serves nobody yet. Raises as `start` does."""
+        """Start a server without a deployment. Raises as `start` does."""
         task = Serve(name=self.id, runtime=runtime, code=None, folder=self.folder, environment={}, limits=limits)
         sandbox = await self._bring_up(driver, task, seconds)
         await sandbox.rest()
 
     async def specialise(self, run: Run, code: Path) -> None:
-        """Turn an idle server into a deployment's, for good. Raises StartFailed, Broken, TooLarge or OSError."""
+        """Give an idle server its deployment, for life.
+
+        Raises StartFailed, ConnectionBroken, ResponseTooLarge or OSError.
+        """
         if self._sandbox is None:
             raise StartFailed("The instance was never started.")
         variables = await self._sandbox.specialise(self._task(run, code))
-        wish = json.dumps({"env": variables, "code": FUNCTION}).encode()
-        head = request_head("POST", SPECIALISE, [("host", "localhost:3000")], len(wish))
-        answer = await self._exchange("POST", head, wish)
+        body = json.dumps({"env": variables, "code": FUNCTION}).encode()
+        head = request_head("POST", SPECIALISE, [("host", "localhost:3000")], len(body))
+        answer = await self._exchange("POST", head, body)
         if answer.status != 200:
             raise StartFailed(f"An idle instance refused its deployment: {answer.body[:500].decode(errors='replace')}")
 
@@ -144,7 +147,7 @@ class Instance:
             raise StartFailed(self.fault)
         await self._await_server(sandbox, seconds)
         if not endpoint.pin():
-            raise StartFailed(self._sentence("The instance says that it listens, but it does not."))
+            raise StartFailed(self._with_output("The instance says that it listens, but it does not."))
         await sandbox.seal()
         return sandbox
 
@@ -155,24 +158,24 @@ class Instance:
             async with asyncio.timeout(seconds):
                 await asyncio.wait((ending, ready), return_when=asyncio.FIRST_COMPLETED)
         except TimeoutError:
-            raise StartFailed(self._sentence(f"The instance did not start within {seconds:g} seconds.")) from None
+            raise StartFailed(self._with_output(f"The instance did not start within {seconds:g} seconds.")) from None
         finally:
             ready.cancel()
         if ending.done():
-            raise StartFailed(self._sentence(self.fault or start_failure(ending.result())))
+            raise StartFailed(self._with_output(self.fault or start_failure(ending.result())))
 
-    def _faulty(self, what: str) -> None:
-        """End it for what it wrote."""
-        self.fault = f"The instance was ended: {what}"
+    def _faulty(self, fault: str) -> None:
+        """Kill the instance because it wrote invalid bytes to its log socket."""
+        self.fault = f"The instance was ended: {fault}"
         if self._sandbox is not None:
             self._killing = asyncio.create_task(self._sandbox.kill())
 
-    def _sentence(self, what: str) -> str:
+    def _with_output(self, sentence: str) -> str:
         printed = self.tail.text()
-        return f"{what}\n{printed}" if printed else what
+        return f"{sentence}\n{printed}" if printed else sentence
 
     async def ended(self) -> Exit:
-        """Wait until the sandbox is gone."""
+        """Wait until the sandbox has ended."""
         if self._sandbox is None:
             return Exit(0)
         self.exit = await self._sandbox.wait()
@@ -180,7 +183,7 @@ class Instance:
         return self.exit
 
     async def stop(self) -> None:
-        """Kill the sandbox and leave nothing of it behind."""
+        """Kill the sandbox and remove its folder."""
         if self._sandbox is not None:
             await self._sandbox.kill()
         self.logs.close()
@@ -188,20 +191,20 @@ class Instance:
             self._endpoint.close()
         await asyncio.to_thread(self._trash.remove, self.folder)
 
-    async def call(self, run: Run, log_id: str) -> Answer:
-        """Send one execution's request. Raises Broken, TooLarge, OSError or ValueError."""
+    async def call(self, run: Run, log_id: str) -> FunctionResponse:
+        """Send one execution's request. Raises ConnectionBroken, ResponseTooLarge, OSError or ValueError."""
         head = request_head(run.method, target(run.path), self._headers(run, log_id), len(run.body))
         answer = await self._exchange(run.method, head, run.body)
         self._learn(answer)
         return _with_interim_status(answer)
 
     async def command(self, command: str, seconds: float, output: Sink) -> Exit:
-        """Run a command beside its server. Raises StartFailed where that cannot be, TimeoutError."""
+        """Run a command beside its server. Raises StartFailed if it takes no commands, or TimeoutError."""
         if self._sandbox is None:
             raise StartFailed("The instance was never started.")
         return await self._sandbox.run(command, seconds, output)
 
-    async def _exchange(self, method: str, head: bytes, body: bytes) -> Answer:
+    async def _exchange(self, method: str, head: bytes, body: bytes) -> FunctionResponse:
         if self._endpoint is None:
             raise StartFailed("The instance was never started.")
         connection = await self._endpoint.connect()
@@ -210,8 +213,8 @@ class Instance:
         finally:
             self._endpoint.give_back(connection)
 
-    def _learn(self, answer: Answer) -> None:
-        """An answer says how many requests its server takes at once; one that failed may not know."""
+    def _learn(self, answer: FunctionResponse) -> None:
+        """Read from a response how many requests the server takes at once; a failed one may not say it."""
         announced = next((value for name, value in answer.headers if name == CONCURRENCY), "")
         if announced.isascii() and announced.isdigit():
             self.concurrency = min(self._most, max(1, int(announced[:6])))
@@ -224,11 +227,11 @@ class Instance:
             for name, value in run.headers
             if (lower := name.lower()) not in DROPPED and not lower.startswith(CONTROL) and ":" not in name
         ]
-        given = {name.lower(): value for name, value in run.headers}
-        if "authorization" not in given:
+        received = {name.lower(): value for name, value in run.headers}
+        if "authorization" not in received:
             headers.append(("authorization", self._basic))
         return [
-            ("host", given.get("host", "localhost:3000")),
+            ("host", received.get("host", "localhost:3000")),
             *headers,
             (f"{CONTROL}secret", self.secret),
             (f"{CONTROL}timeout", str(max(1, math.ceil(run.run_seconds)))),
@@ -237,8 +240,8 @@ class Instance:
         ]
 
 
-def _with_interim_status(answer: Answer) -> Answer:
-    """The response with the status that the code returned, where that is one below 200."""
+def _with_interim_status(answer: FunctionResponse) -> FunctionResponse:
+    """Return the response with the function's own status if that is below 200."""
     code = next((value for name, value in answer.headers if name == INTERIM_STATUS), "")
     if answer.status == 200 and len(code) == 3 and code.isascii() and code.isdigit() and code[0] == "1":
         return answer._replace(status=int(code))
@@ -246,13 +249,13 @@ def _with_interim_status(answer: Answer) -> Answer:
 
 
 def target(path: str) -> str:
-    """A path as it was sent, with what would break the request line escaped, and a leading slash."""
+    """Return a path with a leading slash, and with characters escaped that would break the request line."""
     path = quote(path, safe=TARGET_SAFE)
     return path if path.startswith("/") else f"/{path}"
 
 
 def environment(run: Run, secret: str, hostname: str) -> dict[str, str]:
-    """The function's variables, with what the executor itself sets (runtime.md §11)."""
+    """Return the function's variables, and those that the executor sets (runtime.md §11)."""
     return {
         "OPEN_RUNTIMES_ENV": "production",
         "OPEN_RUNTIMES_HEADERS": "{}",
@@ -274,7 +277,7 @@ def start_failure(end: Exit) -> str:
 
 
 def code_of(end: Exit) -> str:
-    """A code in words: a shell's way of telling of a signal is not known to everybody."""
+    """Return an exit code in words, with the signal's name if a signal ended the process."""
     number = -end.code if end.code < 0 else end.code - SIGNALLED
     with suppress(ValueError):
         return f"code {end.code} ({signal.Signals(number).name})"

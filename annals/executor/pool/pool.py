@@ -1,7 +1,7 @@
-"""Warm instances by deployment and environment: who gets which, when one more is started, when one ends.
+"""The pool of instances: assigns them to calls, starts more of them, and ends idle ones.
 
-What counts is requests in flight, never clocks alone: an instance that works is not idle, and N first calls at once
-start one instance (or as many as their number asks for), not N.
+Decisions depend on requests in flight, never on time alone: a busy instance is not idle, and N first calls at once
+start as many instances as they fill, not N.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from annals.executor.config import ExecutorConfig
 from annals.executor.drivers.port import Driver
 from annals.executor.errors import NoneFree, StartFailed
 from annals.executor.pool.code import CodeCache
-from annals.executor.pool.group import Group, Key, key_of
+from annals.executor.pool.group import InstanceGroup, Key, key_of
 from annals.executor.pool.instance import Instance, Why
 from annals.executor.pool.restarts import Restarts
 from annals.executor.pool.starter import Starter
@@ -34,12 +34,12 @@ class Pool:
     """All instances of this executor. Single-threaded: every method runs on the event loop."""
 
     def __init__(self, config: ExecutorConfig, driver: Driver, code: CodeCache, ended: Ended | None = None) -> None:
-        """`ended` is told of each instance that takes no more requests, and why."""
+        """`ended` is called with each instance that is retired, and the reason."""
         self._ended = ended
         self._config = config
         self._code = code
         self._starter = Starter(config, driver, code)
-        self._groups: dict[Key, Group] = {}
+        self._groups: dict[Key, InstanceGroup] = {}
         self._restarts = Restarts()
         self._stopping: set[asyncio.Task[None]] = set()
         self._keeper: asyncio.Task[None] | None = None
@@ -50,7 +50,7 @@ class Pool:
         self._keeper = asyncio.create_task(self._keep())
 
     async def close(self) -> None:
-        """End every instance, whatever it does."""
+        """End every instance, also busy ones."""
         if self._keeper:
             self._keeper.cancel()
         for key, group in tuple(self._groups.items()):
@@ -61,7 +61,7 @@ class Pool:
         await asyncio.gather(*starting, *self._stopping, self._starter.close(), return_exceptions=True)
 
     async def acquire(self, run: Run) -> tuple[Instance, bool]:
-        """A slot on an instance for this run, and whether it had to wait for a start; give it back with `release`.
+        """Return an instance with a slot for this run, and True if the run waited for a start; end with `release`.
 
         Raises StartFailed (EngineAway among them), RuntimeUnavailable, CodeMissing, BadArchive, BlobError, OSError or
         NoneFree.
@@ -86,7 +86,7 @@ class Pool:
             raise
 
     def prewarm(self, run: Run, instances: int, seconds: float) -> int:
-        """Start what is missing of so many instances, and keep them for so long; how many are ready or starting."""
+        """Start instances until there are `instances`, and keep them for some seconds; return how many there are."""
         key = key_of(run)
         group = self._group(key, run)
         group.keep(instances, seconds)
@@ -97,20 +97,20 @@ class Pool:
         return group.size
 
     def expect(self, runtime: str) -> None:
-        """Functions of a runtime will be called: have idle instances of it ready."""
-        self._starter.reserve.expect(runtime)
+        """Start idle instances of a runtime whose functions will be called."""
+        self._starter.idle_pool.expect(runtime)
 
-    def _group(self, key: Key, run: Run) -> Group:
-        """The group of a run, which also says how it is to scale from now on."""
+    def _group(self, key: Key, run: Run) -> InstanceGroup:
+        """Return the group of a run, and apply the run's settings for scaling."""
         group = self._groups.get(key)
         if group is None:
-            group = self._groups[key] = Group(run)
+            group = self._groups[key] = InstanceGroup(run)
         elif (group.run.max_instances, group.run.idle_seconds) != (run.max_instances, run.idle_seconds):
             group.follow(run)
         return group
 
     def release(self, run: Run, instance: Instance) -> None:
-        """Give a slot back; the next one who waits gets it."""
+        """Give a slot back; the next waiting call gets it."""
         instance.leave()
         if group := self._groups.get(key_of(run)):
             if not instance.retired:
@@ -118,17 +118,17 @@ class Pool:
             group.hand_out()
 
     def retire(self, run: Run, instance: Instance, why: Why) -> None:
-        """Take no more requests on an instance and kill it, once others on it have finished or had their grace."""
+        """Send no more requests to an instance, and kill it after its requests have finished or their grace is over."""
         if not instance.retired:
             self._end(key_of(run), instance, why)
 
     def find(self, run: Run) -> Instance | None:
-        """The instance that would take a run next, if one is ready at all."""
+        """Return an instance that is ready for a run, or None."""
         group = self._groups.get(key_of(run))
         return next(iter(group.ready), None) if group else None
 
     async def retire_deployment(self, project: str, deployment: str) -> None:
-        """Let a deployment's instances finish, then end them, and drop their code."""
+        """End a deployment's instances after their requests, and drop their code."""
         for key, instance in tuple(self._instances()):
             if key[:2] == (project, deployment):
                 self._end(key, instance, Why.GONE, grace=math.inf)
@@ -136,7 +136,7 @@ class Pool:
             await self._code.drop(digest)
 
     async def remove(self, run: Run) -> None:
-        """End the instances that would take a run, whatever they do, also those that start; returns when they have."""
+        """End all instances for a run, also busy and starting ones, and wait for their end."""
         key = key_of(run)
         if group := self._groups.get(key):
             group.abandon(StartFailed(Why.GONE))
@@ -144,18 +144,18 @@ class Pool:
             await asyncio.gather(*group.starting, *ending, return_exceptions=True)
 
     def describe(self) -> dict[str, int]:
-        """Counts for status displays."""
+        """Return counts for status displays."""
         groups = self._groups.values()
         return {
             "instances": sum(len(group.ready) for group in groups),
             "starting": sum(len(group.starting) for group in groups),
             "in_flight": sum(instance.in_flight for group in groups for instance in group.ready),
             "waiting": sum(len(group.waiting) for group in groups),
-            "idle": len(self._starter.reserve),
+            "idle": len(self._starter.idle_pool),
         }
 
     def _supersede(self, key: Key) -> None:
-        """A new environment of a deployment is asked for: those with an older one end when they fall idle."""
+        """Mark instances of a deployment with another environment as superseded: they end when they become idle."""
         for other, group in self._groups.items():
             if other != key and other[:2] == key[:2]:
                 for instance in group.ready:
@@ -163,10 +163,10 @@ class Pool:
         for instance in self._groups[key].ready:
             instance.superseded = False
 
-    def _grow(self, key: Key, group: Group) -> None:
-        """Start as many instances as those who wait will fill, within the bounds of function and host.
+    def _grow(self, key: Key, group: InstanceGroup) -> None:
+        """Start as many instances as the waiting calls fill, within the limits of function and host.
 
-        Where instances are up already, a queue mostly drains sooner than one more would start: it gets a moment to.
+        If there are instances already, wait a moment first: most queues become empty before another one has started.
         """
         if group.ready:
             self._hesitate(key, group, HESITATE_SECONDS)
@@ -176,12 +176,12 @@ class Pool:
             self._begin(key, group)
             coming += group.each
 
-    def _hesitate(self, key: Key, group: Group, seconds: float) -> None:
+    def _hesitate(self, key: Key, group: InstanceGroup, seconds: float) -> None:
         if not group.hesitating:
             group.hesitating = asyncio.get_running_loop().call_later(seconds, self._add_one, key, group)
 
-    def _add_one(self, key: Key, group: Group) -> None:
-        """One more where the first in the queue has waited long; a queue that moves is no reason."""
+    def _add_one(self, key: Key, group: InstanceGroup) -> None:
+        """Start one more instance if the first call of the queue has waited for long; a moving queue needs none."""
         group.hesitating = None
         if not group.waiting or group.starting:
             return
@@ -191,12 +191,12 @@ class Pool:
         elif self._may_grow(key, group):
             self._begin(key, group)
 
-    def _begin(self, key: Key, group: Group) -> None:
+    def _begin(self, key: Key, group: InstanceGroup) -> None:
         task = asyncio.create_task(self._start(key, group, group.run))
         group.starting.add(task)
         task.add_done_callback(group.starting.discard)
 
-    def _may_grow(self, key: Key, group: Group) -> bool:
+    def _may_grow(self, key: Key, group: InstanceGroup) -> bool:
         most = self._config.instances_per_function
         if self._restarts.wait(key) or group.size >= min(most, group.run.max_instances or most):
             return False
@@ -206,7 +206,7 @@ class Pool:
         return sum(group.size for group in self._groups.values())
 
     def _evict(self) -> bool:
-        """Make room by ending the instance that has been idle longest."""
+        """End the instance that has been idle for longest; return False if there is none."""
         idle = [(i.used, key, i) for key, i in self._instances() if i.in_flight == 0]
         if not idle:
             return False
@@ -219,7 +219,7 @@ class Pool:
             for instance in group.ready:
                 yield key, instance
 
-    async def _start(self, key: Key, group: Group, run: Run) -> None:
+    async def _start(self, key: Key, group: InstanceGroup, run: Run) -> None:
         began = time.monotonic()
         try:
             self._digests[run.project, run.deployment] = run.artefact.digest
@@ -232,7 +232,7 @@ class Pool:
                 group.fail(failure)
             return
         log.debug("instance.started", instance=instance.id, deployment=run.deployment, seconds=time.monotonic() - began)
-        group.settle(instance)
+        group.add(instance)
         self._watch(key, instance)
         group.hand_out()
         self._refill(key)
@@ -262,7 +262,7 @@ class Pool:
         return task
 
     async def _stop(self, key: Key, instance: Instance, grace: float) -> None:
-        """Others on the same instance have a grace to finish; then it dies with them."""
+        """Wait until the instance's requests have finished or the grace is over, then kill it."""
         with suppress(TimeoutError):
             async with asyncio.timeout(grace if grace < math.inf else None):
                 await instance.quiet.wait()
@@ -273,7 +273,7 @@ class Pool:
         self._refill(key)
 
     def _refill(self, key: Key) -> None:
-        """Somebody may still wait for an instance that could not be started before, or that ended."""
+        """Start instances for calls that still wait, after one has ended or could not start."""
         group = self._groups.get(key)
         if group and group.waiting:
             self._grow(key, group)
@@ -284,7 +284,7 @@ class Pool:
             self._sweep(time.monotonic())
 
     def _sweep(self, now: float) -> None:
-        """End what has been idle too long, start what somebody still waits for, forget empty groups."""
+        """End instances that were idle for too long, start instances for waiting calls, and drop empty groups."""
         for key, instance in tuple(self._instances()):
             group = self._groups[key]
             idle_seconds = group.run.idle_seconds or self._config.idle_seconds

@@ -1,7 +1,7 @@
-"""When a function whose instance ended by itself may have the next one.
+"""Limits how often instances that ended by themselves are replaced.
 
-An instance that ends by a crash or at its memory limit costs its host more than a call: memory to fill and to give
-back, and a process to start in its place. Functions that do so at each call would take the processor from others.
+A crash, or an end at the memory limit, costs the host more than a call: memory is filled and freed, and a process
+starts again. Functions that crash at each call would take processor time from others.
 """
 
 import time
@@ -17,7 +17,7 @@ _RATES = Rates(size=_UNBOUNDED, items=RATE, reads=_UNBOUNDED, cpu=_UNBOUNDED)
 
 
 class Restarts:
-    """Bounds how often a project's instances that ended by themselves are replaced; others start at once."""
+    """Delays the replacement of a project's instances that end by themselves too often."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -28,7 +28,7 @@ class Restarts:
         return len(self._projects) + len(self._until)
 
     def count(self, key: Key) -> float:
-        """Count an instance that ended by itself; returns `wait`."""
+        """Count an instance that ended by itself; return the seconds until it may be replaced."""
         self._forget()
         throttle = self._projects.setdefault(key[0], Throttle(_RATES, BURST_SECONDS, self._clock))
         if wait := throttle.spend(items=1):
@@ -36,11 +36,11 @@ class Restarts:
         return wait
 
     def wait(self, key: Key) -> float:
-        """Seconds until the next instance may start, mostly 0."""
+        """Return the seconds until the next instance may start, usually 0."""
         return max(0.0, self._until.get(key, 0.0) - self._clock())
 
     def _forget(self) -> None:
-        """Drop what bounds nothing any more."""
+        """Drop entries that delay nothing."""
         now = self._clock()
         self._until = {key: until for key, until in self._until.items() if until > now}
         self._projects = {project: throttle for project, throttle in self._projects.items() if not throttle.rested}

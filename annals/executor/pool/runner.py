@@ -1,4 +1,4 @@
-"""One execution from request to typed outcome; nothing that user code does escapes as an exception."""
+"""Runs one execution, from its request to a typed outcome. Failures of user code never raise."""
 
 import asyncio
 import secrets
@@ -14,7 +14,7 @@ from annals.executor.logs.channel import ExecutionLog
 from annals.executor.logs.frames import ERRORS, LOGS
 from annals.executor.logs.spool import Spools
 from annals.executor.pool.code import CodeMissing
-from annals.executor.pool.http1 import Answer, Broken, TooLarge
+from annals.executor.pool.http_client import ConnectionBroken, FunctionResponse, ResponseTooLarge
 from annals.executor.pool.instance import CONTROL, Instance, Why, code_of
 from annals.executor.pool.pool import Pool
 from annals.executor.pool.run_queue import QueueTimeout, RunQueue
@@ -27,25 +27,25 @@ LAST_SECONDS = 5.0
 
 
 class _Clock:
-    """Where the time of one execution went."""
+    """Measures the phases of one execution."""
 
     def __init__(self) -> None:
         self.began = time.monotonic()
         self.turn = self.ready = self.began
         self.cold = False
 
-    def outcome(self, **what: object) -> Outcome:
+    def outcome(self, **fields: object) -> Outcome:
         queued, waited = self.turn - self.began, self.ready - self.turn
         times = {
             "queue_seconds": queued + (0.0 if self.cold else waited),
             "start_seconds": waited if self.cold else 0.0,
             "run_seconds": time.monotonic() - self.ready,
         }
-        return Outcome(cold=self.cold, **times, **what)  # type: ignore[arg-type]
+        return Outcome(cold=self.cold, **times, **fields)  # type: ignore[arg-type]
 
 
 class Runner:
-    """Executes runs on a pool's instances. `host` is its name in outcomes, `spools` take long logs, if any do."""
+    """Executes runs on a pool's instances. `host` is this host's name in outcomes; `spools` receive long logs."""
 
     def __init__(self, config: ExecutorConfig, pool: Pool, host: str, spools: Spools | None = None) -> None:
         self._spools = spools
@@ -58,7 +58,7 @@ class Runner:
     async def execute(self, run: Run) -> Outcome:
         """Wait until the run may start, run it, and return its outcome. Raises EngineAway.
 
-        Cancelling it kills the instance; once the code was called, what it has written is its outcome all the same.
+        Cancelling kills the instance. If the code was called already, the outcome contains its output so far.
         """
         clock = _Clock()
         try:
@@ -107,7 +107,7 @@ class Runner:
                 del self._live[name]
 
     async def _held(self, run: Run, instance: Instance, log_id: str, log: ExecutionLog, clock: _Clock) -> Outcome:
-        """Call an instance, and give it back whatever comes of that."""
+        """Call an instance, and release it afterwards."""
         try:
             return await self._call(run, instance, log_id, log, clock)
         except asyncio.CancelledError:
@@ -119,7 +119,7 @@ class Runner:
             self._pool.release(run, instance)
 
     def output(self, project: str, execution: str) -> Output | None:
-        """What a running execution has written so far."""
+        """Return the output of a running execution so far."""
         log = self._live.get((project, execution))
         return None if log is None else Output(log.text(LOGS), log.text(ERRORS))
 
@@ -149,33 +149,33 @@ class Runner:
         except TimeoutError:
             self._pool.retire(run, instance, Why.LATE)
             return await failed("timeout", timed_out(run.run_seconds))
-        except TooLarge as breach:
+        except ResponseTooLarge as breach:
             return await failed("response_too_large", str(breach))
         except ValueError:
             return await failed("error", "The request cannot be sent: its path or a header holds a line break.")
-        except (Broken, OSError):
+        except (ConnectionBroken, OSError):
             return await failed(*await self._death(run, instance))
-        if instance.fault and answer.status >= 500:  # an error of the code's own, for its socket was closed
+        if instance.fault and answer.status >= 500:  # the code's error, caused by the closed log socket
             return await failed("crashed", instance.fault)
         if run.logging:
             await instance.logs.finish(log_id, log)
         outcome = self._answered(run, answer, clock, log, instance.id)
-        if outcome.reason == "timeout":  # its server has given it up, its code goes on with the next ones' memory
+        if outcome.reason == "timeout":  # the server gave up, but the code still runs
             self._pool.retire(run, instance, Why.LATE)
         return outcome
 
     async def _death(self, run: Run, instance: Instance) -> tuple[Reason, str]:
-        """Why a connection broke: mostly because the sandbox is gone, and the driver knows how it went."""
+        """Return why a connection broke; usually the sandbox ended, and the driver knows how."""
         end = await _end_of(instance, EXIT_SECONDS)
         if instance.fault:
             return "crashed", instance.fault
         if end is None:
             self._pool.retire(run, instance, Why.BROKEN)
-            end = await _end_of(instance, LAST_SECONDS)  # one that held much takes long to go, and then says why
+            end = await _end_of(instance, LAST_SECONDS)  # freeing much memory takes long; the end then has a reason
             if end is None or not (end.out_of_memory or end.breach):
                 return "crashed", "The instance dropped the connection without an answer."
         if end.lost and not instance.retired:
-            return "crashed", f"The instance went away: {end.lost}"
+            return "crashed", f"The instance disappeared: {end.lost}"
         if end.out_of_memory:
             return "out_of_memory", f"The instance used more than its {run.limits.memory_mb} MB of memory."
         if end.breach:
@@ -185,14 +185,14 @@ class Runner:
         printed = instance.tail.text()
         return "crashed", f"The instance exited with {code_of(end)}." + (f"\n{printed}" if printed else "")
 
-    def _answered(self, run: Run, answer: Answer, clock: _Clock, log: ExecutionLog, instance: str) -> Outcome:
+    def _answered(self, run: Run, answer: FunctionResponse, clock: _Clock, log: ExecutionLog, instance: str) -> Outcome:
         errors, reason, message = log.text(ERRORS), reason_of_answer(answer.status), ""
         late = time.monotonic() - clock.ready >= run.run_seconds
-        # Code can keep the line of its server from the log, by a flood, so an empty error after the timeout is enough.
+        # A flood of output can displace the server's line from the log: an empty 500 after the timeout is enough.
         if answer.status == 500 and not answer.body and late:
             reason, message = "timeout", timed_out(run.run_seconds)
-            before, told, after = errors.rpartition(TIMED_OUT)
-            errors = f"{before}{message}{after}" if told else errors
+            before, found, after = errors.rpartition(TIMED_OUT)
+            errors = f"{before}{message}{after}" if found else errors
         return clock.outcome(
             status_code=answer.status,
             headers=[(name, value) for name, value in answer.headers if not name.startswith(CONTROL)],
@@ -207,12 +207,12 @@ class Runner:
 
 
 def timed_out(seconds: float) -> str:
-    """The sentence of a run that had no end in time; it begins as the contract's servers put it."""
+    """Return the message of a run that did not end in time; it begins with the contract's words."""
     return f"{TIMED_OUT} It had no end within its timeout of {seconds:g} s."
 
 
 async def _end_of(instance: Instance, seconds: float) -> Exit | None:
-    """How an instance ended, None when it does not within some seconds."""
+    """Return how an instance ended, or None if it does not end within `seconds`."""
     try:
         async with asyncio.timeout(seconds):
             return await instance.ended()

@@ -1,4 +1,4 @@
-"""Brings instances up: from the reserve where one fits, else from nothing."""
+"""Starts instances: takes one from the idle pool if one fits, otherwise starts a new one."""
 
 import asyncio
 from pathlib import Path
@@ -10,8 +10,8 @@ from annals.executor.config import ExecutorConfig
 from annals.executor.drivers.port import Driver
 from annals.executor.errors import StartFailed, Unsuited
 from annals.executor.pool.code import CodeCache
-from annals.executor.pool.http1 import Broken, TooLarge
-from annals.executor.pool.idle_pool import Reserve
+from annals.executor.pool.http_client import ConnectionBroken, ResponseTooLarge
+from annals.executor.pool.idle_pool import IdlePool
 from annals.executor.pool.instance import Instance
 
 log = structlog.get_logger()
@@ -21,7 +21,7 @@ SPECIALISE_SECONDS = 5.0
 
 
 class Starter:
-    """Starts instances with their code at hand, which they hold until `end`."""
+    """Starts instances with their code, which stays in the cache until `end`."""
 
     def __init__(self, config: ExecutorConfig, driver: Driver, code: CodeCache) -> None:
         self._driver = driver
@@ -29,24 +29,24 @@ class Starter:
         self._body_limit = config.response_limit_bytes
         self._has_agent = config.has_agent
         self._folder = config.work / "i"
-        self.reserve = Reserve(config, driver, self._folder)
+        self.idle_pool = IdlePool(config, driver, self._folder)
 
     def open(self) -> None:
         self._folder.mkdir(mode=0o755, exist_ok=True)
-        self.reserve.open()
+        self.idle_pool.open()
 
     async def close(self) -> None:
-        await self.reserve.close()
+        await self.idle_pool.close()
 
     async def start(self, run: Run) -> Instance:
-        """An instance that serves a run's deployment and environment.
+        """Return a new instance for a run's deployment and environment.
 
         Raises StartFailed, RuntimeUnavailable, CodeMissing, BadArchive, BlobError or OSError.
         """
-        self.reserve.expect(run.runtime)
+        self.idle_pool.expect(run.runtime)
         folder = await self._code.take(run.artefact)
         try:
-            instance = await self._specialised(run, folder) or await self._afresh(run, folder)
+            instance = await self._specialised(run, folder) or await self._new(run, folder)
         except BaseException:
             self._code.release(run.artefact.digest)
             raise
@@ -54,11 +54,11 @@ class Starter:
         return instance
 
     async def end(self, instance: Instance) -> None:
-        """Kill one and let go of its code."""
+        """Kill an instance and release its code."""
         await instance.stop()
         self._code.release(instance.digest)
 
-    async def _afresh(self, run: Run, folder: Path) -> Instance:
+    async def _new(self, run: Run, folder: Path) -> Instance:
         instance = Instance(self._folder, self._body_limit, has_agent=self._has_agent)
         try:
             await instance.start(self._driver, run, folder, START_SECONDS)
@@ -68,18 +68,18 @@ class Starter:
         return instance
 
     async def _specialised(self, run: Run, folder: Path) -> Instance | None:
-        """An idle instance made this run's; None where there is none that could be."""
-        instance = self.reserve.take(run)
+        """Specialise an idle instance for this run; return None if there is none that fits."""
+        instance = self.idle_pool.take(run)
         if instance is None:
             return None
-        self.reserve.expect(run.runtime)
+        self.idle_pool.expect(run.runtime)
         try:
             async with asyncio.timeout(SPECIALISE_SECONDS):
                 await instance.specialise(run, folder)
         except Unsuited:
-            self.reserve.give_back(run.runtime, instance)
+            self.idle_pool.give_back(run.runtime, instance)
             return None
-        except (StartFailed, Broken, TooLarge, OSError) as failure:
+        except (StartFailed, ConnectionBroken, ResponseTooLarge, OSError) as failure:
             log.info("instance.not_specialised", runtime=run.runtime, message=str(failure)[:500])
             await instance.stop()
             return None

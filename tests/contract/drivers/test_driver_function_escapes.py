@@ -111,7 +111,7 @@ def start(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 async def host(folder: Path, driver: str, start: str) -> AsyncIterator[Host]:
     made = Host(folder, driver)
-    await made.open(reserve={"*": 2} if start == "reserve" else {})
+    await made.open(idle_pool={"*": 2} if start == "reserve" else {})
     yield made
     await made.close()
 
@@ -119,7 +119,7 @@ async def host(folder: Path, driver: str, start: str) -> AsyncIterator[Host]:
 async def made(host: Host, source: str, runtime: str = PYTHON, **files: str) -> Run:
     """A function whose first call finds an instance as the host starts them."""
     run = await host.function(source, runtime, **files)
-    if host.config.reserve:
+    if host.config.idle_pool:
         await host.reserved(runtime)
     return msgspec.structs.replace(run, limits=IDLE_LIMITS)
 
@@ -152,7 +152,7 @@ async def test_a_function_finds_nothing_of_another_of_its_own_or_another_project
     attempts = {what: code for process in processes_with(name) for what, code in tries.towards(process).items()}
     for project in ("p", "q"):
         neighbour = msgspec.structs.replace(keeper, project=project, function="g", deployment=f"of {project}")
-        if host.config.reserve:
+        if host.config.idle_pool:
             await host.reserved(PYTHON)
         answer = await said(host, neighbour, "/look", asked | {"attempts": attempts})
         await host.execute(neighbour, path="/kill", body=json.dumps(asked).encode(), headers=JSON)

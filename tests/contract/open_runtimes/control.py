@@ -27,7 +27,7 @@ class ControlPlane:
         self.storage = folder / "storage"
         open_runtimes = OpenRuntimesConfig(host="127.0.0.1", port=0, secret=SECRET, storage=str(self.storage))
         config = configuration(folder, driver)
-        self.config = msgspec.structs.replace(config, reserve={}, open_runtimes=open_runtimes, **changes)
+        self.config = msgspec.structs.replace(config, idle_pool={}, open_runtimes=open_runtimes, **changes)
         self.http = httpx.Client(headers={"authorization": f"Bearer {SECRET}"}, timeout=150)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="executor")

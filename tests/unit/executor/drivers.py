@@ -7,7 +7,7 @@ from pathlib import Path
 
 from annals.domain.ports import Artefact, Limits, Run
 from annals.executor.drivers.port import Construct, Exit, Sandbox, Serve, Sink, TcpAddress, UnixAddress
-from annals.executor.isolation.open_files import Held
+from annals.executor.isolation.open_files import OpenFileUsage
 from annals.executor.logs.excerpt import STARTED
 
 Answer = Callable[[bytes], Awaitable[bytes]]
@@ -58,8 +58,8 @@ class FakeSandbox:
         self._server: asyncio.Server | None = None
         self._writers: list[asyncio.StreamWriter] = []
 
-    def held_open(self) -> Held:
-        return Held()
+    def open_file_usage(self) -> OpenFileUsage:
+        return OpenFileUsage()
 
     def written(self) -> int:
         return 0

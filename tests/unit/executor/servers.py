@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from annals.executor.drivers.port import UnixAddress
-from annals.executor.pool.http1 import Endpoint
+from annals.executor.pool.http_client import Endpoint
 
 Handle = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

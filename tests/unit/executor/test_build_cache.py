@@ -189,7 +189,7 @@ async def test_one_projects_downloads_are_never_walked_in_anothers_build(
     walked: list[Path] = []
     init = folders.Walk.__init__
 
-    def noted(walk: folders.Walk, folder: Path, bounds: folders.Bounds) -> None:
+    def noted(walk: folders.Walk, folder: Path, bounds: folders.WalkBounds) -> None:
         walked.append(folder)
         init(walk, folder, bounds)
 
@@ -214,7 +214,7 @@ async def test_deep_downloads_are_kept_and_removed_like_any_other(cache: BuildCa
 async def test_downloads_that_cannot_be_measured_are_dropped_whole(
     cache: BuildCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(buildcache, "LOOK", folders.Bounds(entries=0))
+    monkeypatch.setattr(buildcache, "LOOK", folders.WalkBounds(entries=0))
     await cache.give("hostile", "k", left(tmp_path / "a", 10))
 
     assert not await cache.take("hostile", "k", tmp_path / "b")

@@ -13,9 +13,9 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from annals.executor.isolation import disk, open_files
-from annals.executor.isolation.disk import Bound, Meter, watch
+from annals.executor.isolation.disk import DiskBound, Meter, watch
 from annals.executor.isolation.limits import processes
-from annals.executor.isolation.open_files import Held, held_open
+from annals.executor.isolation.open_files import OpenFileUsage, open_file_usage
 
 SIZE = 3_000_000
 
@@ -63,7 +63,7 @@ def running(folder: Path, code: str) -> Iterator[int]:
 @pytest.mark.parametrize("how", HOW)
 def test_deleted_files_that_are_held_open_count_once(tmp_path: Path, how: str) -> None:
     with running(tmp_path, HOW[how]) as process:
-        held = held_open(processes(process))
+        held = open_file_usage(processes(process))
 
     assert os.listdir(tmp_path) == []
     assert held.whole
@@ -73,10 +73,10 @@ def test_deleted_files_that_are_held_open_count_once(tmp_path: Path, how: str) -
 def test_files_on_their_way_between_processes_make_a_look_incomplete(tmp_path: Path) -> None:
     send = "one, other = socket.socketpair(); socket.send_fds(one, [b'x'], [held := written()]); os.close(held)"
     with running(tmp_path, send) as process:
-        assert held_open(processes(process)) == Held(0, whole=False)
+        assert open_file_usage(processes(process)) == OpenFileUsage(0, whole=False)
     receive = f"{send}; received = socket.recv_fds(other, 1, 1)"
     with running(tmp_path, receive) as process:
-        held = held_open(processes(process))
+        held = open_file_usage(processes(process))
 
     assert held.whole
     assert held.occupied >= SIZE
@@ -95,22 +95,22 @@ threading.Thread(target=alone, daemon=True).start()
 ready.wait()
 """
     with running(tmp_path, code) as process:
-        assert held_open(processes(process)).occupied >= SIZE
+        assert open_file_usage(processes(process)).occupied >= SIZE
 
 
 def test_files_in_memory_are_not_on_the_disk(tmp_path: Path) -> None:
     code = "held = os.memfd_create('x'); os.write(held, bytes(3_000_000)); shared = mmap.mmap(-1, 3_000_000)"
     with running(tmp_path, code) as process:
-        assert held_open(processes(process)) == Held(0, whole=True)
+        assert open_file_usage(processes(process)) == OpenFileUsage(0, whole=True)
 
 
 UNPRIVILEGED = """
 import os, sys
-from annals.executor.isolation.open_files import held_open
+from annals.executor.isolation.open_files import open_file_usage
 os.setgroups([])
 os.setresgid(65534, 65534, 65534)
 os.setresuid(65534, 65534, 65534)
-print(*held_open([int(sys.argv[1])]))
+print(*open_file_usage([int(sys.argv[1])]))
 """
 
 
@@ -140,11 +140,11 @@ def test_looks_without_root_say_what_they_cannot_see(code: str, whole: str) -> N
 def test_looks_end_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(open_files, "SECONDS", -1.0)
     with running(tmp_path, "held = written()") as process:
-        assert not held_open(processes(process)).whole
+        assert not open_file_usage(processes(process)).whole
 
 
 def test_processes_that_have_ended_hold_nothing() -> None:
-    assert held_open([2**22 + 1]) == Held(0, whole=True)
+    assert open_file_usage([2**22 + 1]) == OpenFileUsage(0, whole=True)
 
 
 def test_what_cannot_be_seen_counts_as_the_file_system_loses_it(
@@ -152,12 +152,12 @@ def test_what_cannot_be_seen_counts_as_the_file_system_loses_it(
 ) -> None:
     used = 1_000_000
     monkeypatch.setattr(disk, "_used", lambda _: used)
-    held = Held(500, whole=True)
+    held = OpenFileUsage(500, whole=True)
     meter = Meter(tmp_path, lambda: held)
     used += 50_000  # others write, and all of it can be seen
     meter.look()
     assert meter.occupied == 500
-    held = Held(0, whole=False)
+    held = OpenFileUsage(0, whole=False)
     used += 2_000_000
     meter.look()
 
@@ -172,9 +172,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("failure", [OSError, RecursionError, MemoryError, ValueError])
 async def test_watches_survive_looks_that_fail(tmp_path: Path, failure: type[Exception]) -> None:
-    answers: Iterator[Exception | Held] = iter([failure(), failure(), Held(2_000)])
+    answers: Iterator[Exception | OpenFileUsage] = iter([failure(), failure(), OpenFileUsage(2_000)])
 
-    def held() -> Held:
+    def held() -> OpenFileUsage:
         answer = next(answers)
         if isinstance(answer, Exception):
             raise answer
@@ -186,7 +186,7 @@ async def test_watches_survive_looks_that_fail(tmp_path: Path, failure: type[Exc
         ended.set()
 
     async with asyncio.timeout(30):
-        await watch(Meter(tmp_path, held), Bound(1_000), exceeded, 0.01)
+        await watch(Meter(tmp_path, held), DiskBound(1_000), exceeded, 0.01)
 
     assert ended.is_set()
 
@@ -195,13 +195,13 @@ async def test_watches_survive_looks_that_fail(tmp_path: Path, failure: type[Exc
 async def test_folders_of_too_many_entries_are_over_their_bound(tmp_path: Path) -> None:
     for number in range(20):
         (tmp_path / str(number)).touch()
-    meter = Meter(tmp_path, Held)
+    meter = Meter(tmp_path, OpenFileUsage)
     ended = asyncio.Event()
 
     async def exceeded() -> None:
         ended.set()
 
     async with asyncio.timeout(30):
-        await watch(meter, Bound(10**9, entries=19), exceeded, 0.01)
+        await watch(meter, DiskBound(10**9, entries=19), exceeded, 0.01)
 
     assert ended.is_set()

@@ -51,11 +51,11 @@ def test_walks_end_at_their_bounds(tmp_path: Path) -> None:
     for number in range(300):
         (tmp_path / str(number)).touch()
 
-    assert folders.size(tmp_path, folders.Bounds(entries=100)).whole is False
-    assert folders.size(tmp_path, folders.Bounds(entries=100)).entries == 99
-    assert folders.size(tmp_path, folders.Bounds(seconds=-1)).whole is False
+    assert folders.size(tmp_path, folders.WalkBounds(entries=100)).whole is False
+    assert folders.size(tmp_path, folders.WalkBounds(entries=100)).entries == 99
+    assert folders.size(tmp_path, folders.WalkBounds(seconds=-1)).whole is False
     with pytest.raises(folders.Unfinished):
-        folders.own(tmp_path, os.getuid(), folders.Bounds(entries=100))
+        folders.own(tmp_path, os.getuid(), folders.WalkBounds(entries=100))
 
 
 def test_walks_never_return_into_folders_that_were_moved_elsewhere(memory: Path) -> None:

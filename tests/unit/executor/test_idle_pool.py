@@ -37,7 +37,7 @@ async def test_nothing_waits_for_runtimes_that_nobody_uses(host: Host) -> None:
 
 
 async def test_a_runtime_that_is_named_is_ready_from_the_start(host: Host) -> None:
-    await host.remake(reserve={"fake-1": 1})
+    await host.remake(idle_pool={"fake-1": 1})
     await until(lambda: idle(host) == 1)
 
     [sandbox] = host.driver.started

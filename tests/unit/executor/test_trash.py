@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from annals.executor.isolation import trash
-from annals.executor.isolation.folders import OPEN_LEVELS, Bounds, Unfinished
+from annals.executor.isolation.folders import OPEN_LEVELS, Unfinished, WalkBounds
 from annals.executor.isolation.trash import Trash
 from tests.unit.executor.trees import deep
 
@@ -94,8 +94,8 @@ def test_removing_what_is_not_there_is_fine(tmp_path: Path) -> None:
 def test_removals_end_in_time_and_go_on_from_there(work: Path) -> None:
     deep(work / "tree", 3_000)
     with pytest.raises(Unfinished):
-        trash.remove(work / "tree", Bounds(entries=2_500))
-    trash.remove(work / "tree", Bounds(entries=20_000))
+        trash.remove(work / "tree", WalkBounds(entries=2_500))
+    trash.remove(work / "tree", WalkBounds(entries=20_000))
 
     assert os.listdir(work) == []
 
@@ -137,7 +137,7 @@ async def test_folders_that_cannot_be_removed_are_set_aside_and_tried_again(
 async def test_the_background_removes_what_takes_longer_than_a_slice(
     work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trash, "AT_ONCE", Bounds(seconds=-1))
+    monkeypatch.setattr(trash, "AT_ONCE", WalkBounds(seconds=-1))
     deep(work / "tree", 2_000)
     Trash(work).remove(work / "tree")
     assert len(os.listdir(work / "trash")) == 1
@@ -154,7 +154,7 @@ async def test_the_background_survives_any_failure(work: Path, monkeypatch: pyte
     failures = iter([RecursionError(), MemoryError()])
     once = trash.remove
 
-    def failing(folder: Path, bounds: Bounds) -> None:
+    def failing(folder: Path, bounds: WalkBounds) -> None:
         for failure in failures:
             raise failure
         once(folder, bounds)
@@ -172,7 +172,7 @@ def test_trees_that_cannot_be_given_away_make_room_for_empty_ones(work: Path, mo
     (work / "cache").mkdir()
     for number in range(300):
         (work / "cache" / str(number)).touch()
-    monkeypatch.setattr(trash, "HANDED_OVER", Bounds(entries=100))
+    monkeypatch.setattr(trash, "HANDED_OVER", WalkBounds(entries=100))
     Trash(work).hand_over(work / "cache", 2_000_000_001)
 
     assert os.listdir(work / "cache") == []

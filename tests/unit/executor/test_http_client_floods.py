@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from annals.executor.pool import http1
-from annals.executor.pool.http1 import PIECES, Answer, Endpoint, TooLarge, request_head
+from annals.executor.pool import http_client
+from annals.executor.pool.http_client import PIECES, Endpoint, FunctionResponse, ResponseTooLarge, request_head
 from tests.unit.executor.servers import answering, serving
 
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -22,7 +22,7 @@ def folder() -> Iterator[Path]:
         yield Path(path)
 
 
-async def ask(endpoint: Endpoint) -> Answer:
+async def ask(endpoint: Endpoint) -> FunctionResponse:
     connection = await endpoint.connect()
     try:
         async with asyncio.timeout(30):
@@ -43,13 +43,13 @@ async def ask(endpoint: Endpoint) -> Answer:
 )
 async def test_an_answer_of_endless_framing_is_cut_off(raw: bytes, folder: Path) -> None:
     async with serving(folder, answering(raw, hold=True), limit=100_000) as endpoint:
-        with pytest.raises(TooLarge):
+        with pytest.raises(ResponseTooLarge):
             await ask(endpoint)
 
 
 async def test_a_body_of_tiny_chunks_takes_the_memory_of_its_bytes(folder: Path) -> None:
     data = b"1\r\nx\r\n" * 60_000
-    connection = http1.Connection(1 << 20)
+    connection = http_client.InstanceConnection(1 << 20)
     connection._waiter = asyncio.get_running_loop().create_future()
     connection.data_received(CHUNKED)
     tracemalloc.start()
@@ -67,7 +67,7 @@ async def test_a_body_of_tiny_chunks_takes_the_memory_of_its_bytes(folder: Path)
 async def test_an_answer_that_came_at_once_is_parsed_in_turns_with_others_between(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http1, "TURN_SECONDS", 0.0)
+    monkeypatch.setattr(http_client, "TURN_SECONDS", 0.0)
     raw = CHUNKED + b"1\r\nx\r\n" * 60_000 + b"0\r\n\r\n"
     async with serving(folder, answering(raw, hold=True)) as endpoint:
         asked = asyncio.create_task(ask(endpoint))
@@ -77,22 +77,22 @@ async def test_an_answer_that_came_at_once_is_parsed_in_turns_with_others_betwee
             await asyncio.sleep(0)
 
     assert (await asked).body == b"x" * 60_000
-    assert turns > len(raw) / http1.SLICE
+    assert turns > len(raw) / http_client.SLICE
 
 
 async def test_an_answer_that_drips_is_read_in_larger_pieces_and_whole(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http1, "SMALL_READS", http1.SMALL_READS._replace(reads=20))
+    monkeypatch.setattr(http_client, "SMALL_READS", http_client.SMALL_READS._replace(reads=20))
     reads = 0
-    original = http1.Connection.data_received
+    original = http_client.InstanceConnection.data_received
 
-    def counted(self: http1.Connection, data: bytes) -> None:
+    def counted(self: http_client.InstanceConnection, data: bytes) -> None:
         nonlocal reads
         reads += 1
         original(self, data)
 
-    monkeypatch.setattr(http1.Connection, "data_received", counted)
+    monkeypatch.setattr(http_client.InstanceConnection, "data_received", counted)
 
     async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")

@@ -1,4 +1,7 @@
-"""An HTTP/1.1 client for function servers: keep-alive, cheap, and trusting nothing that comes back."""
+"""An HTTP/1.1 client for function servers, with keep-alive and low overhead. Responses are not trusted.
+
+One file because it is about one thing: requests to one instance.
+"""
 
 import asyncio
 import os
@@ -16,15 +19,15 @@ HEADER_BYTES = 64 * 1024
 HEADER_COUNT = 256
 PIECES = 65_536
 PIECE_OVERHEAD = 16
-"""In how many chunks or reads a body may come, and how many bytes of framing each of them may have."""
+"""Limits on the number of chunks or reads of a body, and on the bytes of framing of each."""
 
 SLICE = 16 * 1024
 TURN_SECONDS = 0.002
-"""How much is parsed before the clock is looked at, and how long before others have their turn."""
+"""The clock is read after so many parsed bytes; other tasks run after so many seconds of parsing."""
 
 SMALL_READS = Rates(size=float("inf"), items=float("inf"), reads=1_000, cpu=float("inf"))
 BURST_SECONDS = 0.5
-"""How many small reads a second may bring no end of an answer."""
+"""Limits on small reads that do not complete a response."""
 
 HOP_BY_HOP = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"te", b"trailer", b"upgrade")
@@ -35,30 +38,30 @@ TOO_MANY_PIECES = f"The response came in more than {PIECES:,} pieces."
 TOO_MANY_HEADERS = f"The response has more than {HEADER_COUNT} headers, or more than {HEADER_BYTES:,} bytes of them."
 
 
-class Answer(NamedTuple):
-    """A complete response; header names are as the server wrote them, in order, repeats kept."""
+class FunctionResponse(NamedTuple):
+    """A complete response. Header names are in lower case; order and repeated headers are kept."""
 
     status: int
     headers: list[tuple[str, str]]
     body: bytes
 
 
-class Broken(Exception):
-    """The connection ended, or what came was not HTTP; nothing can be said about whether the code ran."""
+class ConnectionBroken(Exception):
+    """The connection ended, or the response was not HTTP; it is unknown whether the code ran."""
 
 
-class TooLarge(Exception):
-    """The response broke a bound; the sentence says which."""
+class ResponseTooLarge(Exception):
+    """The response exceeded a limit; the message says which."""
 
 
-class Connection(asyncio.Protocol):
-    """One connection, one request at a time. `reusable` says whether another request may follow."""
+class InstanceConnection(asyncio.Protocol):
+    """One connection with one request at a time. `reusable` says whether another request may follow."""
 
     def __init__(self, body_limit: int) -> None:
         self.reusable = False
         self._body_limit = body_limit
         self._transport: asyncio.Transport | None = None
-        self._waiter: asyncio.Future[Answer] | None = None
+        self._waiter: asyncio.Future[FunctionResponse] | None = None
         self._head_only = False
         self._throttle = Throttle(SMALL_READS, BURST_SECONDS)
         self._next: asyncio.Handle | None = None
@@ -84,10 +87,10 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, _: Exception | None) -> None:
         self.reusable = False
         if self._waiter and not self._waiter.done():
-            if self._in_body and not self._framed:  # such a body ends where the connection does
+            if self._in_body and not self._framed:  # the end of the connection ends such a body
                 self._complete()
             else:
-                self._waiter.set_exception(Broken("The connection to the instance was lost."))
+                self._waiter.set_exception(ConnectionBroken("The connection to the instance was lost."))
 
     def data_received(self, data: bytes) -> None:
         self._data, self._at = self._data[self._at :] + data, 0
@@ -95,12 +98,12 @@ class Connection(asyncio.Protocol):
             self._turn(read=len(data))
 
     def _turn(self, *, read: int = 0) -> None:
-        """Parse for a moment; then read on, or come back for the rest when others had their turn."""
+        """Parse for a moment; then read more, or schedule the rest so that other tasks run in between."""
         self._next = None
         until = time.thread_time() + TURN_SECONDS
         while self._at < len(self._data):
             if self._waiter is None or self._waiter.done():
-                self.close()  # nothing was asked: whatever this is, it is no answer
+                self.close()  # there is no request that this could answer
                 return
             piece = self._data[self._at : self._at + SLICE]
             self._at += len(piece)
@@ -118,7 +121,7 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def _parse(self, data: bytes) -> None:
-        assert self._waiter is not None  # noqa: S101 only what was asked for is parsed
+        assert self._waiter is not None  # noqa: S101 only responses to a request are parsed
         try:
             self._parser.feed_data(data)
             self._received += len(data)
@@ -126,26 +129,26 @@ class Connection(asyncio.Protocol):
             if self._in_body:
                 most += self._body_limit + PIECES * PIECE_OVERHEAD
             if self._received > most and not self._waiter.done():
-                self._fail(TooLarge(TOO_MANY_PIECES if self._in_body else TOO_MANY_HEADERS))
+                self._fail(ResponseTooLarge(TOO_MANY_PIECES if self._in_body else TOO_MANY_HEADERS))
         except httptools.HttpParserUpgrade:
-            self._fail(Broken("The instance tried to switch protocols."))
+            self._fail(ConnectionBroken("The instance tried to switch protocols."))
         except httptools.HttpParserCallbackError as stop:
-            cause = (
-                stop.__context__ if isinstance(stop.__context__, TooLarge) else Broken("The instance's answer was odd.")
-            )
+            cause = stop.__context__
+            if not isinstance(cause, ResponseTooLarge):
+                cause = ConnectionBroken("The instance's response was invalid.")
             self._fail(cause)
         except httptools.HttpParserError:
             if not self._waiter.done():
-                self._fail(Broken("The instance did not answer in HTTP."))
+                self._fail(ConnectionBroken("The instance did not answer in HTTP."))
 
     def on_message_begin(self) -> None:
         if self._waiter is None or self._waiter.done():
-            self.close()  # a second answer to one question
+            self.close()  # a second response to one request
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._header_bytes += len(name) + len(value)
         if self._header_bytes > HEADER_BYTES or len(self._headers) >= HEADER_COUNT:
-            raise TooLarge(TOO_MANY_HEADERS)
+            raise ResponseTooLarge(TOO_MANY_HEADERS)
         lower = name.lower()
         if lower in (b"content-length", b"transfer-encoding"):
             self._framed = True
@@ -160,21 +163,21 @@ class Connection(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         self._pieces += 1
         if self._pieces > PIECES:
-            raise TooLarge(TOO_MANY_PIECES)
+            raise ResponseTooLarge(TOO_MANY_PIECES)
         if len(self._body) + len(body) > self._body_limit:
-            raise TooLarge(f"The response is larger than {self._body_limit:,} bytes.")
+            raise ResponseTooLarge(f"The response is larger than {self._body_limit:,} bytes.")
         self._body += body
 
     def on_message_complete(self) -> None:
         if 100 <= self._parser.get_status_code() < 200:
-            self._clear()  # the answer itself follows; what was received counts on
+            self._clear()  # the final response follows; `_received` still counts these bytes
             return
         self._complete()
 
     def _complete(self) -> None:
         if self._waiter and not self._waiter.done():
             self.reusable = not self._head_only and self._parser.should_keep_alive()
-            self._waiter.set_result(Answer(self._parser.get_status_code(), self._headers, bytes(self._body)))
+            self._waiter.set_result(FunctionResponse(self._parser.get_status_code(), self._headers, bytes(self._body)))
 
     def _fail(self, error: Exception) -> None:
         if self._waiter and not self._waiter.done():
@@ -189,15 +192,18 @@ class Connection(asyncio.Protocol):
         if self._transport:
             self._transport.abort()
 
-    async def request(self, method: str, head: bytes, body: bytes) -> Answer:
-        """Send one request, already written as bytes. Raises Broken or TooLarge; cancelling closes the connection."""
-        assert self._transport is not None  # noqa: S101 a connection is handed out only when made
+    async def request(self, method: str, head: bytes, body: bytes) -> FunctionResponse:
+        """Send one request, given as bytes; cancelling closes the connection.
+
+        Raises ConnectionBroken or ResponseTooLarge.
+        """
+        assert self._transport is not None  # noqa: S101 `connect` returns only connected ones
         self._reset()
         self._head_only = method == "HEAD"
         self.reusable = False
         self._waiter = asyncio.get_running_loop().create_future()
         if self._transport.is_closing():
-            raise Broken("The connection to the instance was lost.")
+            raise ConnectionBroken("The connection to the instance was lost.")
         self._transport.writelines((head, body) if body else (head,))
         try:
             return await self._waiter
@@ -216,7 +222,7 @@ def _text(value: bytes) -> str:
 
 
 def request_head(method: str, target: str, headers: list[tuple[str, str]], length: int) -> bytes:
-    """The bytes before the body. Raises ValueError for what would break out of its line."""
+    """Return the bytes before the body. Raises ValueError if a field contains a line break."""
     lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers)]
     if length or method not in ("GET", "HEAD", "DELETE", "OPTIONS"):
         lines.append(f"content-length: {length}")
@@ -227,18 +233,18 @@ def request_head(method: str, target: str, headers: list[tuple[str, str]], lengt
 
 
 class Endpoint:
-    """Where an instance listens, and the idle connections to it."""
+    """The address of an instance, and idle connections to it."""
 
     def __init__(self, address: UnixAddress | TcpAddress, body_limit: int) -> None:
         self._address = address
         self._body_limit = body_limit
-        self._idle: list[Connection] = []
+        self._idle: list[InstanceConnection] = []
         self._pinned = -1
 
     def pin(self) -> bool:
-        """Hold on to the very socket that is there now: user code could put a link in its place later.
+        """Open the socket file that exists now, since user code could replace it by a link later.
 
-        True once there is one. A TCP address needs no pin.
+        Return False if there is none. A TCP address needs no pin.
         """
         if isinstance(self._address, TcpAddress) or self._pinned >= 0:
             return True
@@ -255,28 +261,28 @@ class Endpoint:
         self._pinned = fd
         return True
 
-    async def connect(self) -> Connection:
-        """An idle connection, or a new one. Raises OSError."""
+    async def connect(self) -> InstanceConnection:
+        """Return an idle connection, or a new one. Raises OSError."""
         while self._idle:
             connection = self._idle.pop()
             if connection.reusable:
                 return connection
         loop = asyncio.get_running_loop()
         if isinstance(self._address, TcpAddress):
-            _, made = await loop.create_connection(
-                lambda: Connection(self._body_limit), self._address.host, self._address.port
+            _, connection = await loop.create_connection(
+                lambda: InstanceConnection(self._body_limit), self._address.host, self._address.port
             )
-            return made
+            return connection
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
-            sock.connect(f"/proc/self/fd/{self._pinned}")  # does not wait: it is taken or refused at once
+            sock.connect(f"/proc/self/fd/{self._pinned}")  # never blocks: accepted or refused at once
         except BaseException:
             sock.close()
             raise
-        _, made = await loop.create_unix_connection(lambda: Connection(self._body_limit), sock=sock)
-        return made
+        _, connection = await loop.create_unix_connection(lambda: InstanceConnection(self._body_limit), sock=sock)
+        return connection
 
-    def give_back(self, connection: Connection) -> None:
+    def give_back(self, connection: InstanceConnection) -> None:
         if connection.reusable:
             self._idle.append(connection)
         else:

@@ -9,7 +9,13 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from annals.executor.drivers.port import UnixAddress
-from annals.executor.pool.http1 import Answer, Broken, Endpoint, TooLarge, request_head
+from annals.executor.pool.http_client import (
+    ConnectionBroken,
+    Endpoint,
+    FunctionResponse,
+    ResponseTooLarge,
+    request_head,
+)
 from tests.unit.executor.servers import answering, serving
 
 
@@ -19,7 +25,7 @@ def folder() -> Iterator[Path]:
         yield Path(path)
 
 
-async def ask(endpoint: Endpoint, method: str = "GET", body: bytes = b"") -> Answer:
+async def ask(endpoint: Endpoint, method: str = "GET", body: bytes = b"") -> FunctionResponse:
     connection = await endpoint.connect()
     try:
         async with asyncio.timeout(5):
@@ -91,7 +97,7 @@ async def test_a_connection_that_says_close_is_not_used_again(folder: Path) -> N
 )
 async def test_answers_that_are_none_break_the_call(raw: bytes, folder: Path) -> None:
     async with serving(folder, answering(raw)) as endpoint:
-        with pytest.raises(Broken):
+        with pytest.raises(ConnectionBroken):
             await ask(endpoint)
 
 
@@ -108,10 +114,10 @@ async def test_answers_that_are_none_break_the_call(raw: bytes, folder: Path) ->
 )
 async def test_answers_that_are_too_large_are_cut_off(raw: bytes, folder: Path) -> None:
     async with serving(folder, answering(raw, hold=True), limit=1000) as endpoint:
-        with pytest.raises((TooLarge, Broken)) as breach:
+        with pytest.raises((ResponseTooLarge, ConnectionBroken)) as breach:
             await ask(endpoint)
 
-    assert isinstance(breach.value, TooLarge) or b"x" * 1000 in raw  # a name that long is no HTTP either
+    assert isinstance(breach.value, ResponseTooLarge) or b"x" * 1000 in raw  # a name that long is no HTTP either
 
 
 async def test_a_second_answer_to_one_question_is_not_taken_for_the_next(folder: Path) -> None:
