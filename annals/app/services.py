@@ -17,7 +17,7 @@ from annals.app.proxy.dns import TextRecords
 from annals.app.reads import BatchedReads
 from annals.application.executions.context import Environments
 from annals.capacity.fair_queue import FairQueue
-from annals.capacity.limiter import CallLimiter
+from annals.capacity.limiter import CallLimiter, RequestLimiter
 from annals.capacity.slots import ConcurrencySlots
 from annals.domain.catalogue import Specification, allowed_runtimes
 from annals.domain.ports import Executor
@@ -65,6 +65,7 @@ class Services(msgspec.Struct, kw_only=True):
     call_limiter: CallLimiter
     accepting: Accepting
     fair_queue: FairQueue
+    working: RequestLimiter = msgspec.field(default_factory=RequestLimiter)
     unsettled: Unsettled
     concurrency_slots: ConcurrencySlots
     holder: Callable[[], str]

@@ -11,13 +11,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from annals.domain.errors import Busy, RateLimited
+from annals.domain.errors import Busy, Overloaded, RateLimited
 
 RETRY_SECONDS = 1
 
 PACE_SECONDS = 0.02
 PACE_SLOTS = 4
 """Under backpressure a worker takes at most so many job messages, every PACE_SECONDS: 200 a second."""
+
+MOST_AT_ONCE, MOST_OF_PROJECT = 768, 512
+"""Concurrent requests of a process, and of one project in it. More would only make every answer later."""
 
 K = TypeVar("K")
 
@@ -27,6 +30,27 @@ def decrement(counter: Counter[K], key: K) -> None:
     counter[key] -= 1
     if not counter[key]:
         del counter[key]
+
+
+class RequestLimiter:
+    """Bounds the concurrent requests of an API process, and of each project in it."""
+
+    def __init__(self) -> None:
+        self._running = 0
+        self._running_of: Counter[str] = Counter()
+
+    @contextmanager
+    def one(self, project_id: str) -> Iterator[None]:
+        """Count a request while its block runs. Raises Overloaded."""
+        if self._running >= MOST_AT_ONCE or self._running_of[project_id] >= MOST_OF_PROJECT:
+            raise Overloaded
+        self._running += 1
+        self._running_of[project_id] += 1
+        try:
+            yield
+        finally:
+            self._running -= 1
+            decrement(self._running_of, project_id)
 
 
 class CallLimiter:

@@ -240,3 +240,9 @@ class Busy(DomainError):
     type = "general_service_unavailable"
     default = "Too many executions are waited for right now. Try again in a moment."
     retry_after = 1
+
+
+class Overloaded(DomainError):
+    type: ClassVar[str] = "general_service_unavailable"
+    default: ClassVar[str] = "The server is at its limit of concurrent requests. Try again shortly."
+    retry_after = 1

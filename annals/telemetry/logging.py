@@ -9,6 +9,7 @@ import structlog
 
 from annals.settings import Settings
 from annals.telemetry.log_text import as_text, plain_json
+from annals.telemetry.request_context import add_request
 
 _LOUD = {
     "dramatiq": logging.WARNING,
@@ -22,12 +23,12 @@ _LOUD = {
 def configure(settings: Settings, role: str) -> None:
     """Send the log of this process, with the lines of libraries, to standard error.
 
-    Entries have `time`, `role`, `level`, `event`, the log context (such as a request's id), and their details.
+    Entries have `time`, `role`, `level`, `event`, the request's fields (such as its id), and their details.
     """
     terminal = sys.stderr.isatty()
     reading = settings.log_format == "console" or (settings.log_format == "auto" and terminal)
     shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
+        add_request,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
         lambda _logger, _method, entry: {"role": role, **entry},

@@ -6,7 +6,6 @@ prometheus_client's multiprocess mode shares them (docs/adr): each process write
 
 import os
 from pathlib import Path
-from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
@@ -74,10 +73,9 @@ class Metrics:
         self.running -= 1
         self._running.set(self.running)
 
-    def count(self, call: Any, status: int, seconds: float) -> None:
-        """Count an answer; a request without an operation counts under an empty route."""
-        operation = getattr(call, "operation", None)
-        key = (operation.method, operation.path, status) if operation else ("", "", status)
+    def count(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count an answer; a request without a route counts under an empty one."""
+        key = (method, route, status)
         counter = self._counters.get(key)
         if counter is None:  # a lookup by labels costs more than the count
             counter = self._counters[key] = self._answered.labels(*key)

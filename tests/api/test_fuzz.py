@@ -21,19 +21,15 @@ from importlib.abc import MetaPathFinder
 
 class Planting(MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        if name == "annals.app.edge.operations":
+        if name == "annals.app.controllers":
             sys.meta_path.remove(self)
-            from annals.app.catalogue import routes
-            routes.ROUTES = tuple(map(broken, routes.ROUTES))
+            from annals.app.catalogue.routes import CatalogueController
+            CatalogueController.list_templates.function = broken
         return None
 
 
-def broken(operation):
-    if not operation.path.endswith("/templates"):
-        return operation
-    async def handler(call):
-        raise RuntimeError("planted")
-    return operation._replace(handler=handler)
+async def broken(controller, call):
+    raise RuntimeError("planted")
 
 
 sys.meta_path.insert(0, Planting())

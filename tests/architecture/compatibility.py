@@ -3,13 +3,13 @@
 import re
 from collections.abc import Iterator
 
-from annals.app.edge.operations import ROUTES
 from annals.app.openapi.document import NAMES
 from tests.api.cli import CLI
 from tests.api.sdks import SDKS
 from tests.api.test_web_sdk import PAGE as WEB_PAGE
 from tests.api.test_web_sdk import WEB_SDK
 from tests.architecture.source import ROOT
+from tests.routes import ENDPOINTS
 from tests.unit.app.openapi.reasons import REASONS
 
 PAGE = ROOT / "docs" / "compatibility.md"
@@ -88,7 +88,7 @@ def _by_cli() -> frozenset[str]:
 
 
 def _operations() -> Iterator[str]:
-    served = {(operation.method, operation.path) for operation in ROUTES.operations}
+    served = {(operation.method, operation.path) for operation in ENDPOINTS}
     sdks, cli, web = _by_sdks(), _by_cli(), frozenset(re.findall(r"functions\.(\w+)\(", WEB_PAGE.read_text()))
     heads = [*(f"format {name}" for name in _FORMATS), *(f"`{name}`" for name in (*SDKS, WEB_SDK, CLI))]
     yield f"| operation | {' | '.join(heads)} |\n|---|{'---|' * len(heads)}"

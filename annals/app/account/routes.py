@@ -2,10 +2,11 @@
 
 from annals.app.account import cookies
 from annals.app.account.sign_in_throttle import Try
+from annals.app.edge import operation
 from annals.app.edge.answers import Answer, json_answer, no_content, raw_json_answer
 from annals.app.edge.call import Call
+from annals.app.edge.declared import Declared
 from annals.app.edge.errors import AccessForbidden, InvalidCredentials, UserBlocked
-from annals.app.edge.routing import Operation
 from annals.app.identity.caller import Caller
 from annals.app.identity.passwords import LEAST, MOST
 from annals.app.identity.scopes import ACCOUNT, SESSIONS_WRITE
@@ -31,77 +32,83 @@ CREATE = Parameters(
 SIGN_IN = Parameters(email=required(Email()), password=required(Password(1, MOST)))
 SESSION = Parameters(sessionId=required(Text(36)))
 CURRENT = "current"
+_TOKEN = Parameters(duration=TOKEN_SECONDS)
 
 
-async def create(call: Call) -> Answer:
-    if call.realm == CONSOLE:
-        raise AccessForbidden("Users of the console are made with `annals users create-admin`.")
-    user_id = call.new_id() if call.values["userId"] == UNIQUE else call.values["userId"]
-    return raw_json_answer(await create_user(call, user_id, with_hash=False), status=201)
+class AccountController(operation.ResourceController):
+    path = "/v1/account"
+    opt = Declared(needs_project=False)
 
+    @operation.post(scopes=SESSIONS_WRITE, parameters=CREATE)
+    async def create(self, call: Call) -> Answer:
+        if call.realm == CONSOLE:
+            raise AccessForbidden("Users of the console are made with `annals users create-admin`.")
+        user_id = call.new_id() if call.values["userId"] == UNIQUE else call.values["userId"]
+        return raw_json_answer(await create_user(call, user_id, with_hash=False), status=201)
 
-async def get(call: Call) -> Answer:
-    user = await queries.find_user(call, (await _user(call)).user_id)
-    return raw_json_answer(encode(present_user(user, with_hash=False)))
+    @operation.get(scopes=ACCOUNT)
+    async def get(self, call: Call) -> Answer:
+        user = await queries.find_user(call, (await _user(call)).user_id)
+        return raw_json_answer(encode(present_user(user, with_hash=False)))
 
+    @operation.post("/sessions/email", scopes=SESSIONS_WRITE, parameters=SIGN_IN)
+    async def sign_in(self, call: Call) -> Answer:
+        """A wrong email and a wrong password are told alike, and take as long."""
+        email, password = call.values["email"], call.values["password"]
+        attempt = Try(call, email)
+        await attempt.begin()
+        row = await call.services.database.row(QUERIES["by_email"], {"project": call.realm, "email": email})
+        user_id, sealed = (row["user_id"], row["sealed_password"]) if row else ("", "")
+        if not await call.services.passwords.fits(call.realm, user_id, sealed, password) or row is None:
+            raise InvalidCredentials
+        await attempt.succeed()
+        if not row["enabled"]:
+            raise UserBlocked
+        opened = await open_for(call, user_id, "email")
+        secret = opened.presented if (await call.caller()).privileged else ""
+        shown = present_session(opened.row, email=email, current=True, secret=secret)
+        return json_answer(
+            shown, status=201, headers=cookies.opened(call, opened.presented, opened.row["expires_at"])
+        )  # fmt: skip
 
-async def sign_in(call: Call) -> Answer:
-    """A wrong email and a wrong password are told alike, and take as long."""
-    email, password = call.values["email"], call.values["password"]
-    attempt = Try(call, email)
-    await attempt.begin()
-    row = await call.services.database.row(QUERIES["by_email"], {"project": call.realm, "email": email})
-    user_id, sealed = (row["user_id"], row["sealed_password"]) if row else ("", "")
-    if not await call.services.passwords.fits(call.realm, user_id, sealed, password) or row is None:
-        raise InvalidCredentials
-    await attempt.succeed()
-    if not row["enabled"]:
-        raise UserBlocked
-    opened = await open_for(call, user_id, "email")
-    secret = opened.presented if (await call.caller()).privileged else ""
-    shown = present_session(opened.row, email=email, current=True, secret=secret)
-    return json_answer(
-        shown, status=201, headers=cookies.opened(call, opened.presented, opened.row["expires_at"])
-    )  # fmt: skip
+    @operation.get("/sessions", scopes=ACCOUNT)
+    async def list_sessions(self, call: Call) -> Answer:
+        caller = await _user(call)
+        return raw_json_answer(await queries.read_sessions(call, caller.user_id, current=caller.session_id))
 
+    @operation.delete("/sessions", scopes=ACCOUNT)
+    async def delete_sessions(self, call: Call) -> Answer:
+        caller = await _user(call)
+        key = User.key(call.realm, caller.user_id)
+        recorded = await call.services.log.run(close_sessions, key, meta=await call.meta())
+        call.seen(recorded.position)
+        return _signed_out(call)
 
-async def list_sessions(call: Call) -> Answer:
-    caller = await _user(call)
-    return raw_json_answer(await queries.read_sessions(call, caller.user_id, current=caller.session_id))
+    @operation.get("/sessions/{sessionId:str}", scopes=ACCOUNT, parameters=SESSION)
+    async def get_session(self, call: Call) -> Answer:
+        caller = await _user(call)
+        session_id = _named(call, caller)
+        return raw_json_answer(
+            await queries.read_session(call, caller.user_id, session_id, current=caller.session_id)
+        )  # fmt: skip
 
+    @operation.delete("/sessions/{sessionId:str}", scopes=ACCOUNT, parameters=SESSION)
+    async def delete_session(self, call: Call) -> Answer:
+        caller = await _user(call)
+        session_id = _named(call, caller)
+        key = User.key(call.realm, caller.user_id)
+        recorded = await call.services.log.run(close_session, key, meta=await call.meta(), session_id=session_id)
+        call.seen(recorded.position)
+        return _signed_out(call) if session_id == caller.session_id else no_content()
 
-async def get_session(call: Call) -> Answer:
-    caller = await _user(call)
-    session_id = _named(call, caller)
-    return raw_json_answer(
-        await queries.read_session(call, caller.user_id, session_id, current=caller.session_id)
-    )  # fmt: skip
-
-
-async def delete_sessions(call: Call) -> Answer:
-    caller = await _user(call)
-    key = User.key(call.realm, caller.user_id)
-    recorded = await call.services.log.run(close_sessions, key, meta=await call.meta())
-    call.seen(recorded.position)
-    return _signed_out(call)
-
-
-async def delete_session(call: Call) -> Answer:
-    caller = await _user(call)
-    session_id = _named(call, caller)
-    key = User.key(call.realm, caller.user_id)
-    recorded = await call.services.log.run(close_session, key, meta=await call.meta(), session_id=session_id)
-    call.seen(recorded.position)
-    return _signed_out(call) if session_id == caller.session_id else no_content()
-
-
-async def create_token(call: Call) -> Answer:
-    caller = await _user(call)
-    if caller.by_token:  # or it would never end
-        raise UserUnauthorized("A JWT is made by a session, not by another JWT.")
-    owner = TokenOwner(caller.user_id, caller.incarnation, caller.session_id)
-    token = await token_for(call, owner, call.values["duration"])
-    return json_answer(Token(token), status=201)
+    @operation.post(["/jwts", "/jwt"], scopes=ACCOUNT, parameters=_TOKEN)
+    async def create_token(self, call: Call) -> Answer:
+        caller = await _user(call)
+        if caller.by_token:  # or it would never end
+            raise UserUnauthorized("A JWT is made by a session, not by another JWT.")
+        owner = TokenOwner(caller.user_id, caller.incarnation, caller.session_id)
+        token = await token_for(call, owner, call.values["duration"])
+        return json_answer(Token(token), status=201)
 
 
 async def _user(call: Call) -> Caller:
@@ -121,19 +128,3 @@ def _signed_out(call: Call) -> Answer:
     answer = no_content()
     answer.headers += cookies.closed(call)
     return answer
-
-
-_SESSIONS = "/v1/account/sessions"
-_TOKEN = Parameters(duration=TOKEN_SECONDS)
-
-ROUTES = (
-    Operation("POST", "/v1/account", create, SESSIONS_WRITE, CREATE, needs_project=False),
-    Operation("GET", "/v1/account", get, ACCOUNT, needs_project=False),
-    Operation("POST", f"{_SESSIONS}/email", sign_in, SESSIONS_WRITE, SIGN_IN, needs_project=False),
-    Operation("GET", _SESSIONS, list_sessions, ACCOUNT, needs_project=False),
-    Operation("DELETE", _SESSIONS, delete_sessions, ACCOUNT, needs_project=False),
-    Operation("GET", f"{_SESSIONS}/{{sessionId}}", get_session, ACCOUNT, SESSION, needs_project=False),
-    Operation("DELETE", f"{_SESSIONS}/{{sessionId}}", delete_session, ACCOUNT, SESSION, needs_project=False),
-    Operation("POST", "/v1/account/jwts", create_token, ACCOUNT, _TOKEN, needs_project=False),
-    Operation("POST", "/v1/account/jwt", create_token, ACCOUNT, _TOKEN, needs_project=False),
-)

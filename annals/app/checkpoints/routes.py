@@ -1,9 +1,9 @@
 """The operations on checkpoints and proofs."""
 
 from annals.app.checkpoints import queries, schemas
+from annals.app.edge import operation
 from annals.app.edge.answers import Answer, json_answer
 from annals.app.edge.call import Call
-from annals.app.edge.routing import Operation
 from annals.app.identity.scopes import EVENTS_READ
 from annals.app.parameters import Boolean, IntegerRange, ListQueries, Parameters, optional, required
 from annals.app.queries.page import Page
@@ -15,29 +15,25 @@ PROOF = Parameters(position=required(IntegerRange(1, _MOST)), checkpoint=optiona
 CONSISTENCY = Parameters(**{"from": required(_SIZE), "to": optional(_SIZE)})
 
 
-async def list_checkpoints(call: Call) -> Answer:
-    found = await queries.read_checkpoints(call, call.values["queries"], counted=call.values["total"])
-    return json_answer(schemas.present_list(found.rows, found.total))
+class CheckpointController(operation.ResourceController):
+    path = "/v1"
 
+    @operation.get("/checkpoints", scopes=EVENTS_READ, parameters=LIST)
+    async def list_checkpoints(self, call: Call) -> Answer:
+        found = await queries.read_checkpoints(call, call.values["queries"], counted=call.values["total"])
+        return json_answer(schemas.present_list(found.rows, found.total))
 
-async def latest(call: Call) -> Answer:
-    return json_answer(schemas.present(await queries.checkpoint(call, None)))
+    @operation.get("/checkpoints/latest", scopes=EVENTS_READ)
+    async def latest(self, call: Call) -> Answer:
+        return json_answer(schemas.present(await queries.checkpoint(call, None)))
 
+    @operation.get("/checkpoints/consistency", scopes=EVENTS_READ, parameters=CONSISTENCY)
+    async def consistency(self, call: Call) -> Answer:
+        found = await queries.consistency(call, call.values["from"], call.values["to"])
+        return json_answer(schemas.present_consistency(found))
 
-async def proof(call: Call) -> Answer:
-    await call.caller()
-    found = await queries.inclusion(call, call.values["position"], call.values["checkpoint"])
-    return json_answer(schemas.present_inclusion(found))
-
-
-async def consistency(call: Call) -> Answer:
-    found = await queries.consistency(call, call.values["from"], call.values["to"])
-    return json_answer(schemas.present_consistency(found))
-
-
-ROUTES = (
-    Operation("GET", "/v1/checkpoints", list_checkpoints, EVENTS_READ, LIST),
-    Operation("GET", "/v1/checkpoints/latest", latest, EVENTS_READ),
-    Operation("GET", "/v1/checkpoints/consistency", consistency, EVENTS_READ, CONSISTENCY),
-    Operation("GET", "/v1/events/{position}/proof", proof, EVENTS_READ, PROOF),
-)
+    @operation.get("/events/{position:str}/proof", scopes=EVENTS_READ, parameters=PROOF)
+    async def proof(self, call: Call) -> Answer:
+        await call.caller()
+        found = await queries.inclusion(call, call.values["position"], call.values["checkpoint"])
+        return json_answer(schemas.present_inclusion(found))

@@ -3,11 +3,11 @@
 from datetime import datetime, timedelta
 
 from annals.app.console import schemas
+from annals.app.edge import operation
 from annals.app.edge.answers import Answer, json_answer
 from annals.app.edge.call import Call
 from annals.app.edge.errors import UnauthorizedScope
 from annals.app.edge.origins import host_of
-from annals.app.edge.routing import Operation
 from annals.app.identity.credentials import ACCESS
 from annals.app.identity.scopes import CONSOLE, KEYS_WRITE, PROJECTS_WRITE
 from annals.app.parameters import ArrayList, IntegerRange, OneOf, Parameters, Uid, optional, required
@@ -24,52 +24,58 @@ PROJECT_JWT = Parameters(
 )  # fmt: skip
 
 
-async def variables(call: Call) -> Answer:
-    settings = call.services.settings
-    return json_answer(
-        schemas.VariablesModel(
-            functions=settings.functions_domain,
-            size_limit=settings.upload_limit_bytes,
-            storage_limit=settings.upload_limit_bytes,
-            build_timeout=settings.build_timeout_s,
-            cname=host_of(settings.endpoint),
-            force_https="enabled" if settings.endpoint.startswith("https:") else "disabled",
+class ConsoleController(operation.ResourceController):
+    path = "/v1"
+
+    @operation.get("/console/variables", scopes=CONSOLE, needs_project=False)
+    async def variables(self, call: Call) -> Answer:
+        settings = call.services.settings
+        return json_answer(
+            schemas.VariablesModel(
+                functions=settings.functions_domain,
+                size_limit=settings.upload_limit_bytes,
+                storage_limit=settings.upload_limit_bytes,
+                build_timeout=settings.build_timeout_s,
+                cname=host_of(settings.endpoint),
+                force_https="enabled" if settings.endpoint.startswith("https:") else "disabled",
+            )
         )
+
+    @operation.get("/console/regions", needs_project=False)
+    async def regions(self, call: Call) -> Answer:
+        name = call.services.settings.region
+        return json_answer(schemas.RegionsModel(1, [schemas.RegionModel(id=name, name=name)]))
+
+    @operation.post("/project/keys/ephemeral", scopes=KEYS_WRITE, parameters=EPHEMERAL)
+    async def create_ephemeral_key(self, call: Call) -> Answer:
+        """A key with scopes that its maker holds, which ends with its maker's credential."""
+        values, caller, now = call.values, await call.caller(), call.services.now()
+        if beyond := caller.lacks(values["scopes"]):
+            raise UnauthorizedScope(f"A key cannot hand out the scope {beyond[0]}, which it does not hold itself.")
+        key_id = call.new_id()
+        expires, secret = await _made(call, call.project_id, key_id, call.api_version.key_prefix)
+        key = schemas.EphemeralKeyModel(
+            id=key_id,
+            created_at=wire_date(now),
+            updated_at=wire_date(now),
+            expire=wire_date(expires),
+            scopes=values["scopes"],
+            secret=secret,
+        )
+        return json_answer(key, status=201)
+
+    @operation.post(
+        "/projects/{projectId:str}/jwts", scopes=PROJECTS_WRITE, parameters=PROJECT_JWT, needs_project=False
     )
-
-
-async def regions(call: Call) -> Answer:
-    name = call.services.settings.region
-    return json_answer(schemas.RegionsModel(1, [schemas.RegionModel(id=name, name=name)]))
-
-
-async def create_ephemeral_key(call: Call) -> Answer:
-    """A key with scopes that its maker holds, which ends with its maker's credential."""
-    values, caller, now = call.values, await call.caller(), call.services.now()
-    if beyond := caller.lacks(values["scopes"]):
-        raise UnauthorizedScope(f"A key cannot hand out the scope {beyond[0]}, which it does not hold itself.")
-    key_id = call.new_id()
-    expires, secret = await _made(call, call.project_id, key_id, call.api_version.key_prefix)
-    key = schemas.EphemeralKeyModel(
-        id=key_id,
-        created_at=wire_date(now),
-        updated_at=wire_date(now),
-        expire=wire_date(expires),
-        scopes=values["scopes"],
-        secret=secret,
-    )
-    return json_answer(key, status=201)
-
-
-async def create_project_jwt(call: Call) -> Answer:
-    """The same for an admin, who names the project in the path; what stock tools run functions locally with."""
-    project_id = call.values["projectId"]
-    found = await call.services.reads.look_up(ACCESS, project_id, "")
-    call.seen(found.position)
-    if not found.rows[0]["known"]:
-        raise ProjectNotFound
-    _, secret = await _made(call, project_id, call.new_id(), "dynamic")
-    return json_answer(schemas.JwtModel(secret), status=201)
+    async def create_project_jwt(self, call: Call) -> Answer:
+        """The same for an admin, who names the project in the path; what stock tools run functions locally with."""
+        project_id = call.values["projectId"]
+        found = await call.services.reads.look_up(ACCESS, project_id, "")
+        call.seen(found.position)
+        if not found.rows[0]["known"]:
+            raise ProjectNotFound
+        _, secret = await _made(call, project_id, call.new_id(), "dynamic")
+        return json_answer(schemas.JwtModel(secret), status=201)
 
 
 async def _made(call: Call, project_id: str, key_id: str, prefix: str) -> tuple[datetime, str]:
@@ -91,13 +97,3 @@ async def _made(call: Call, project_id: str, key_id: str, prefix: str) -> tuple[
         depth=caller.depth,
     )
     return expires, ephemeral_key(claims, await services.signing_secret(project_id), prefix=prefix)
-
-
-ROUTES = (
-    Operation("GET", "/v1/console/variables", variables, CONSOLE, needs_project=False),
-    Operation("GET", "/v1/console/regions", regions, needs_project=False),
-    Operation("POST", "/v1/project/keys/ephemeral", create_ephemeral_key, KEYS_WRITE, EPHEMERAL),
-    Operation(
-        "POST", "/v1/projects/{projectId}/jwts", create_project_jwt, PROJECTS_WRITE, PROJECT_JWT, needs_project=False
-    ),
-)

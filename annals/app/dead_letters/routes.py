@@ -6,10 +6,10 @@ import structlog
 
 from annals.app.dead_letters import parameters, queries, schemas
 from annals.app.dead_letters.redriving import Redriver
+from annals.app.edge import operation
 from annals.app.edge.answers import Answer, json_answer, no_content, raw_json_answer
 from annals.app.edge.call import Call
 from annals.app.edge.dry_run import WouldRecord
-from annals.app.edge.routing import Operation
 from annals.app.executions import schemas as executions
 from annals.app.functions.queries import head, require
 from annals.app.identity.scopes import EXECUTIONS_READ, EXECUTIONS_WRITE
@@ -29,70 +29,74 @@ _LEFT_OUT = DeadLetterNotFound | WouldRecord | ContentDamaged
 log = structlog.get_logger(__name__)
 
 
-async def list_dead_letters(call: Call) -> Answer:
-    values = call.values
-    found = await queries.read_dead_letters(
-        call, values["functionId"], await _function(call), values["queries"], counted=values["total"]
-    )
-    return raw_json_answer(
-        joined("deadLetters", found.total, [encode(schemas.present(row)) for row in found.rows])
-    )  # fmt: skip
+class DeadLetterController(operation.ResourceController):
+    path = "/v1/functions/{functionId:str}/dead-letters"
 
-
-async def redrive_one(call: Call) -> Answer:
-    values = call.values
-    _, recorded = await _redrive(call, values["functionId"], await _function(call), values["executionId"])
-    row = recorded.rows["executions"][-1]
-    return json_answer(executions.present(row, executions.NO_OUTPUT, call.api_version), status=202)
-
-
-async def redrive_many(call: Call) -> Answer:
-    """Redrive those that match, oldest first; one that another request took meanwhile is left out.
-
-    One whose input is damaged stays, and is told alone when there is no other.
-    """
-    function_id, incarnation, page = call.values["functionId"], await _function(call), call.values["queries"]
-    found = await queries.read_dead_letters(call, function_id, incarnation, page, counted=True, limit=MOST_REDRIVEN)
-    ids = [row["execution_id"] for row in found.rows]
-    done: list[schemas.RedrivenModel] = []
-    would: list[Recorded] = []
-    damaged: list[ContentDamaged] = []
-    for first in range(0, len(ids), _AT_ONCE):
-        tries = await asyncio.gather(
-            *(_redrive(call, function_id, incarnation, own_id) for own_id in ids[first : first + _AT_ONCE]),
-            return_exceptions=True,
+    @operation.get(scopes=EXECUTIONS_READ, parameters=parameters.LIST)
+    async def list_dead_letters(self, call: Call) -> Answer:
+        values = call.values
+        found = await queries.read_dead_letters(
+            call, values["functionId"], await _function(call), values["queries"], counted=values["total"]
         )
-        would += [tried.recorded for tried in tries if isinstance(tried, WouldRecord)]
-        damaged += [tried for tried in tries if isinstance(tried, ContentDamaged)]
-        for tried in tries:
-            if isinstance(tried, BaseException) and not isinstance(tried, _LEFT_OUT):
-                raise tried
-        done += [tried[0] for tried in tries if not isinstance(tried, BaseException)]
-    if would:
-        raise WouldRecord.all(would)
-    for damage in damaged:
-        if not done:
-            raise damage
-        log.error("content_damaged", error=str(damage))
-    remaining = max(0, found.total - len(ids)) + len(damaged)
-    return json_answer(schemas.RedrivenListModel(total=len(done), remaining=remaining, redriven=done), status=202)
+        return raw_json_answer(
+            joined("deadLetters", found.total, [encode(schemas.present(row)) for row in found.rows])
+        )  # fmt: skip
 
+    @operation.post("/redrive", scopes=EXECUTIONS_WRITE, parameters=parameters.MANY)
+    async def redrive_many(self, call: Call) -> Answer:
+        """Redrive those that match, oldest first; one that another request took meanwhile is left out.
 
-async def discard(call: Call) -> Answer:
-    values = call.values
-    incarnation = await _function(call)
-    try:
-        recorded = await call.services.log.run(
-            discard_execution,
-            Execution.key(call.project_id, values["executionId"]),
-            meta=await call.meta(),
-            function_id=values["functionId"],
-            incarnation=incarnation,
-        )
-    except (ExecutionNotFound, FunctionNotFound):
-        raise DeadLetterNotFound from None
-    call.seen(recorded.position)
-    return no_content()
+        One whose input is damaged stays, and is told alone when there is no other.
+        """
+        function_id, incarnation, page = call.values["functionId"], await _function(call), call.values["queries"]
+        found = await queries.read_dead_letters(call, function_id, incarnation, page, counted=True, limit=MOST_REDRIVEN)
+        ids = [row["execution_id"] for row in found.rows]
+        done: list[schemas.RedrivenModel] = []
+        would: list[Recorded] = []
+        damaged: list[ContentDamaged] = []
+        for first in range(0, len(ids), _AT_ONCE):
+            tries = await asyncio.gather(
+                *(_redrive(call, function_id, incarnation, own_id) for own_id in ids[first : first + _AT_ONCE]),
+                return_exceptions=True,
+            )
+            would += [tried.recorded for tried in tries if isinstance(tried, WouldRecord)]
+            damaged += [tried for tried in tries if isinstance(tried, ContentDamaged)]
+            for tried in tries:
+                if isinstance(tried, BaseException) and not isinstance(tried, _LEFT_OUT):
+                    raise tried
+            done += [tried[0] for tried in tries if not isinstance(tried, BaseException)]
+        if would:
+            raise WouldRecord.all(would)
+        for damage in damaged:
+            if not done:
+                raise damage
+            log.error("content_damaged", error=str(damage))
+        remaining = max(0, found.total - len(ids)) + len(damaged)
+        return json_answer(schemas.RedrivenListModel(total=len(done), remaining=remaining, redriven=done), status=202)
+
+    @operation.post("/{executionId:str}/redrive", scopes=EXECUTIONS_WRITE, parameters=parameters.ONE)
+    async def redrive_one(self, call: Call) -> Answer:
+        values = call.values
+        _, recorded = await _redrive(call, values["functionId"], await _function(call), values["executionId"])
+        row = recorded.rows["executions"][-1]
+        return json_answer(executions.present(row, executions.NO_OUTPUT, call.api_version), status=202)
+
+    @operation.delete("/{executionId:str}", scopes=EXECUTIONS_WRITE, parameters=parameters.ONE)
+    async def discard(self, call: Call) -> Answer:
+        values = call.values
+        incarnation = await _function(call)
+        try:
+            recorded = await call.services.log.run(
+                discard_execution,
+                Execution.key(call.project_id, values["executionId"]),
+                meta=await call.meta(),
+                function_id=values["functionId"],
+                incarnation=incarnation,
+            )
+        except (ExecutionNotFound, FunctionNotFound):
+            raise DeadLetterNotFound from None
+        call.seen(recorded.position)
+        return no_content()
 
 
 async def _redrive(
@@ -112,14 +116,3 @@ async def _function(call: Call) -> int:
     if not (await call.caller()).privileged:
         raise UserUnauthorized
     return int(require(call, await head(call, call.values["functionId"]))["sequence"])
-
-
-_ALL = "/v1/functions/{functionId}/dead-letters"
-_ONE = f"{_ALL}/{{executionId}}"
-
-ROUTES = (
-    Operation("GET", _ALL, list_dead_letters, EXECUTIONS_READ, parameters.LIST),
-    Operation("POST", f"{_ALL}/redrive", redrive_many, EXECUTIONS_WRITE, parameters.MANY),
-    Operation("POST", f"{_ONE}/redrive", redrive_one, EXECUTIONS_WRITE, parameters.ONE),
-    Operation("DELETE", _ONE, discard, EXECUTIONS_WRITE, parameters.ONE),
-)

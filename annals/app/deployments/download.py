@@ -1,7 +1,9 @@
 """Downloads of sources and build outputs, as a whole or by range."""
 
+from litestar.response import Stream
+
 from annals.app.deployments.ranges import parse_range
-from annals.app.edge.answers import Answer
+from annals.app.edge.answers import stream_answer
 from annals.app.edge.call import Call
 from annals.domain.errors import DeploymentNotFound
 from annals.store.content.blobs import BlobMissing
@@ -9,7 +11,7 @@ from annals.store.content.checked import RecordedBlob
 from annals.store.postgres.database import Row
 
 
-async def download(call: Call, row: Row, kind: str) -> Answer:
+async def download(call: Call, row: Row, kind: str) -> Stream:
     """Return a deployment's file. Raises DeploymentNotFound if it has none (any more), RangeInvalid, ContentDamaged."""
     kept = await _kept(call, row, kind)
     name, content_type = _named(call, row["deployment_id"], kind, kept.key)
@@ -21,11 +23,11 @@ async def download(call: Call, row: Row, kind: str) -> Answer:
     asked = call.header(b"range")
     if not asked:
         stream = await call.services.checked.span(kept, 0, kept.size)
-        return Answer(200, headers=headers, stream=stream, length=kept.size)
+        return stream_answer(stream, status=200, headers=headers, length=kept.size)
     start, end = parse_range(asked, kept.size)
     headers += [(b"accept-ranges", b"bytes"), (b"content-range", b"bytes %d-%d/%d" % (start, end, kept.size))]
     stream = await call.services.checked.span(kept, start, end + 1)
-    return Answer(206, headers=headers, stream=stream, length=end + 1 - start)
+    return stream_answer(stream, status=206, headers=headers, length=end + 1 - start)
 
 
 async def _kept(call: Call, row: Row, kind: str) -> RecordedBlob:

@@ -1,21 +1,19 @@
 """A build's log as server-sent events, which end with the build."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import msgspec
+from litestar.response import ServerSentEventMessage
 
 from annals.app.deployments import queries
 from annals.app.edge.call import Call
+from annals.app.edge.event_stream import News, event
 from annals.app.wire import encode
 from annals.domain.deployment import OPEN
 from annals.store.postgres.database import Row
 
 PAUSE = 0.2
 """Seconds between two reads of a running build."""
-
-SILENCE = 15.0
-"""Seconds without an event after which a comment shows that the connection is alive."""
 
 
 class BuildEnded(msgspec.Struct):
@@ -24,39 +22,42 @@ class BuildEnded(msgspec.Struct):
     status: str
 
 
-async def follow(call: Call, row: Row) -> AsyncIterator[bytes]:
-    """Yield an event `log` with each new piece of text as a JSON string, then one event `end` with the status.
+class BuildOutput:
+    """An event `log` with each new piece of text as a JSON string, then one event `end` with the status.
 
     An event's id holds the build attempt and the number of characters sent so far; `Last-Event-ID` resumes from there.
     If the text no longer begins with the text that was sent (a new attempt, or a log that was cut), it is sent again
     from its start.
     """
-    deployment_id = row["deployment_id"]
-    epoch, sent_characters = _resumed(call)
-    shown: str | None = None
-    quiet = 0.0
-    while True:
-        text = await queries.shown_log(call, row)
-        if shown is None and row["epoch"] == epoch and sent_characters <= len(text):
-            shown = text[:sent_characters]
-        new = _after(text, shown if row["epoch"] == epoch else None)
-        epoch, shown = row["epoch"], text
-        if new:
-            quiet = 0.0
-            yield b"id: %d-%d\nevent: log\ndata: %b\n\n" % (epoch, len(text), encode(new))
-        if row["status"] not in OPEN:
-            yield b"event: end\ndata: %b\n\n" % encode(BuildEnded(row["status"]))
-            return
-        await asyncio.sleep(PAUSE)
-        quiet += PAUSE
-        if quiet >= SILENCE:
-            quiet = 0.0
-            yield b": waiting\n\n"
-        following = await queries.find_row(call, deployment_id)
-        if following is None:
-            yield b"event: end\ndata: %b\n\n" % encode(BuildEnded("deleted"))
-            return
-        row = following
+
+    def __init__(self, call: Call, row: Row) -> None:
+        self._call, self._row = call, row
+        self._epoch, self._told = _resumed(call)
+        self._shown: str | None = None
+        self._looked = False
+
+    async def look(self) -> News:
+        if self._looked:
+            row = await queries.find_row(self._call, self._row["deployment_id"])
+            if row is None:
+                return News([_end("deleted")], ended=True)
+            self._row = row
+        text, epoch = await queries.shown_log(self._call, self._row), self._row["epoch"]
+        if not self._looked and epoch == self._epoch and self._told <= len(text):
+            self._shown = text[: self._told]
+        new = _after(text, self._shown if epoch == self._epoch else None)
+        self._epoch, self._shown, self._looked = epoch, text, True
+        events = [event(encode(new), name="log", own_id=f"{epoch}-{len(text)}")] if new else []
+        if self._row["status"] not in OPEN:
+            return News([*events, _end(self._row["status"])], ended=True)
+        return News(events)
+
+    async def wait(self, seconds: float) -> None:
+        await asyncio.sleep(min(PAUSE, seconds))
+
+
+def _end(status: str) -> ServerSentEventMessage:
+    return event(encode(BuildEnded(status)), name="end")
 
 
 def _after(text: str, shown: str | None) -> str:

@@ -4,19 +4,24 @@ import asyncio
 from datetime import datetime
 
 import structlog
+from litestar.response import Stream
 
 from annals.app.deployments import as_of as past
 from annals.app.deployments import parameters, queries, requests, uploads
 from annals.app.deployments.download import download
-from annals.app.deployments.follow import follow
+from annals.app.deployments.follow import BuildOutput
 from annals.app.deployments.ranges import UploadChunk
 from annals.app.deployments.receive import Reception
-from annals.app.edge.answers import Answer, no_content, raw_json_answer
+from annals.app.edge import operation
+from annals.app.edge.answers import Answer, event_answer, no_content, raw_json_answer
 from annals.app.edge.call import Call
-from annals.app.edge.idempotency import Creation, carried_out_once, idempotent
+from annals.app.edge.declared import Creation
+from annals.app.edge.event_stream import follow
+from annals.app.edge.idempotency import carried_out_once
 from annals.app.edge.negotiation import ApiVersion, translate_download, translate_template
-from annals.app.edge.routing import Operation
 from annals.app.functions.code_scopes import require_of_function
+from annals.app.functions.parameters import ACTIVATE
+from annals.app.functions.routes import activate
 from annals.app.identity.caller import PUBLIC
 from annals.app.identity.scopes import FUNCTIONS_READ, FUNCTIONS_WRITE
 from annals.domain.commands.deployments import cancel_build, delete_deployment
@@ -34,122 +39,168 @@ CANCEL_SECONDS = 1.0
 """How long the answer to a cancel waits for the executor; its worker stops the build in any case."""
 
 
-async def create(call: Call) -> Answer:
-    """An upload; a part of one needs no idempotency key, since its place and its deployment's id say what it is."""
-    upload, content = await Reception(call).receive()
-    if isinstance(content, UploadChunk):
-        return raw_json_answer(
-            await queries.present_row(call, await uploads.add_chunk(call, upload, content)), status=202
+def _may_download(api_version: ApiVersion) -> frozenset[str]:
+    return PUBLIC if api_version.newest else FUNCTIONS_READ
+
+
+class DeploymentController(operation.ResourceController):
+    path = "/v1/functions/{functionId:str}/deployments"
+
+    @operation.get(scopes=FUNCTIONS_READ, parameters=parameters.LIST, as_of=past.list_deployments)
+    async def list_deployments(self, call: Call) -> Answer:
+        values = call.values
+        body = await queries.read_deployments(
+            call, values["functionId"], values["queries"], values["search"], counted=values["total"]
         )
-    call.values, used = dict(call.path_values), False
+        return raw_json_answer(body)
 
-    async def record(call: Call) -> Answer:
-        nonlocal used
-        used, upload.deployment_id = True, call.new_id()
-        return raw_json_answer(await queries.present_row(call, await uploads.create(call, upload, content)), status=202)
+    @operation.post(scopes=FUNCTIONS_WRITE, reads_body_itself=True, code_scopes=require_of_function)
+    async def create(self, call: Call) -> Answer:
+        """An upload; a part of one needs no idempotency key, since its place and its deployment's id say what it is."""
+        upload, content = await Reception(call).receive()
+        if isinstance(content, UploadChunk):
+            return raw_json_answer(
+                await queries.present_row(call, await uploads.add_chunk(call, upload, content)), status=202
+            )
+        call.values, used = dict(call.path_values), False
 
-    request = [upload.entrypoint, upload.commands, upload.activate, content.digest]
-    creation = Creation(get, "deploymentId", 202)
-    try:
-        return await carried_out_once(call, record, creation, request=request, own_id=upload.deployment_id)
-    finally:
-        if not used:
-            await call.services.blobs.delete(content.key)
+        async def record(call: Call) -> Answer:
+            nonlocal used
+            used, upload.deployment_id = True, call.new_id()
+            return raw_json_answer(
+                await queries.present_row(call, await uploads.create(call, upload, content)), status=202
+            )
 
+        request = [upload.entrypoint, upload.commands, upload.activate, content.digest]
+        creation = Creation(self.get, "deploymentId", 202)
+        try:
+            return await carried_out_once(call, record, creation, request=request, own_id=upload.deployment_id)
+        finally:
+            if not used:
+                await call.services.blobs.delete(content.key)
 
-async def list_deployments(call: Call) -> Answer:
-    values = call.values
-    body = await queries.read_deployments(
-        call, values["functionId"], values["queries"], values["search"], counted=values["total"]
+    @operation.get("/{deploymentId:str}", scopes=FUNCTIONS_READ, parameters=parameters.ONE, as_of=past.get)
+    async def get(self, call: Call) -> Answer:
+        row = await queries.read_row(call, call.values["functionId"], call.values["deploymentId"])
+        return raw_json_answer(await queries.present_row(call, row))
+
+    @operation.post(
+        "/template",
+        scopes=FUNCTIONS_WRITE,
+        parameters=parameters.CREATE_FROM_TEMPLATE,
+        translate=translate_template,
+        code_scopes=require_of_function,
+        creates=Creation(get, "deploymentId", 202),
     )
-    return raw_json_answer(body)
+    async def create_from_template(self, call: Call) -> Answer:
+        return raw_json_answer(await queries.present_row(call, await requests.from_template(call)), status=202)
 
-
-async def get(call: Call) -> Answer:
-    row = await queries.read_row(call, call.values["functionId"], call.values["deploymentId"])
-    return raw_json_answer(await queries.present_row(call, row))
-
-
-async def delete(call: Call) -> Answer:
-    deployment_id = call.values["deploymentId"]
-    recorded = await call.services.log.run(
-        delete_deployment,
-        Function.key(call.project_id, call.values["functionId"]),
-        Deployment.key(call.project_id, deployment_id),
-        meta=await call.meta(),
+    @operation.post(
+        "/vcs",
+        scopes=FUNCTIONS_WRITE,
+        parameters=parameters.CREATE_FROM_REPOSITORY,
+        code_scopes=require_of_function,
+        creates=Creation(get, "deploymentId", 202),
     )
-    call.seen(recorded.position)
-    await uploads.forget_parts(call, deployment_id)
-    return no_content()
+    async def create_from_repository(self, call: Call) -> Answer:
+        return raw_json_answer(await queries.present_row(call, await requests.from_repository(call)), status=202)
 
-
-async def duplicate(call: Call) -> Answer:
-    """Build the same source again, with the function's present settings."""
-    function_id = call.values["functionId"]
-    owner = await queries.read_owner(call, function_id)
-    former = await queries.read_row(call, function_id, call.values["deploymentId"])
-    upload = uploads.Upload(
-        function_id=function_id,
-        owner=owner,
-        deployment_id=call.new_id(),
-        type=former["type"],
-        entrypoint=owner.entrypoint,
-        commands=owner.commands,
-        activate=call.api_version.newest or former["activate"],
+    @operation.patch(
+        "/{deploymentId:str}",
+        scopes=FUNCTIONS_WRITE,
+        parameters=ACTIVATE,
+        code_scopes=require_of_function,
     )
-    if not former["source_key"]:
-        row = await requests.again(call, former["deployment_id"], owner, activate=upload.activate)
+    async def activate(self, call: Call) -> Answer:
+        return await activate(call)
+
+    @operation.delete("/{deploymentId:str}", scopes=FUNCTIONS_WRITE, parameters=parameters.ONE)
+    async def delete(self, call: Call) -> Answer:
+        deployment_id = call.values["deploymentId"]
+        recorded = await call.services.log.run(
+            delete_deployment,
+            Function.key(call.project_id, call.values["functionId"]),
+            Deployment.key(call.project_id, deployment_id),
+            meta=await call.meta(),
+        )
+        call.seen(recorded.position)
+        await uploads.forget_parts(call, deployment_id)
+        return no_content()
+
+    @operation.patch(
+        ["/{deploymentId:str}/status", "/{deploymentId:str}/build"], scopes=FUNCTIONS_WRITE, parameters=parameters.ONE
+    )
+    async def cancel(self, call: Call) -> Answer:
+        function_id, deployment_id = call.values["functionId"], call.values["deploymentId"]
+        row = await queries.read_row(call, function_id, deployment_id)
+        recorded = await call.services.log.run(
+            cancel_build,
+            Deployment.key(call.project_id, deployment_id),
+            meta=await call.meta(),
+            function_id=function_id,
+            seconds=_seconds_since(row["build_started_at"], call.services.now()),
+        )
+        call.seen(recorded.position)
+        if recorded.events:
+            await _stop_build(call, deployment_id)
+        row = await queries.read_row(call, function_id, deployment_id)
+        return raw_json_answer(await queries.present_row(call, row))
+
+    @operation.get(
+        ["/{deploymentId:str}/download", "/{deploymentId:str}/build/download"],
+        scopes=_may_download,
+        parameters=parameters.DOWNLOAD,
+        translate=translate_download,
+    )
+    async def get_download(self, call: Call) -> Stream:
+        if not (await call.caller()).privileged:
+            raise UserUnauthorized
+        row = await queries.read_row(call, call.values["functionId"], call.values["deploymentId"])
+        return await download(call, row, call.values["type"])
+
+    @operation.get("/{deploymentId:str}/logs", scopes=FUNCTIONS_READ, parameters=parameters.ONE)
+    async def get_logs(self, call: Call) -> Answer | Stream:
+        """The build's log as text, or followed while it grows by who accepts an event stream."""
+        row = await queries.read_row(call, call.values["functionId"], call.values["deploymentId"])
+        if "text/event-stream" in call.header(b"accept"):
+            return event_answer(follow(BuildOutput(call, row)))
+        text = await queries.read_log(call, row)
+        return Answer(200, text.encode(), [(b"content-type", b"text/plain; charset=utf-8")])
+
+    @operation.post(
+        ["/duplicate", "/{deploymentId:str}/build", "/{deploymentId:str}/builds/{buildId:str}"],
+        scopes=FUNCTIONS_WRITE,
+        parameters=parameters.DUPLICATE,
+        code_scopes=require_of_function,
+        creates=Creation(get, "deploymentId", 202),
+    )
+    async def duplicate(self, call: Call) -> Answer:
+        """Build the same source again, with the function's present settings."""
+        function_id = call.values["functionId"]
+        owner = await queries.read_owner(call, function_id)
+        former = await queries.read_row(call, function_id, call.values["deploymentId"])
+        upload = uploads.Upload(
+            function_id=function_id,
+            owner=owner,
+            deployment_id=call.new_id(),
+            type=former["type"],
+            entrypoint=owner.entrypoint,
+            commands=owner.commands,
+            activate=call.api_version.newest or former["activate"],
+        )
+        if not former["source_key"]:
+            row = await requests.again(call, former["deployment_id"], owner, activate=upload.activate)
+            return raw_json_answer(await queries.present_row(call, row), status=202)
+        blobs, key = call.services.blobs, source_key(call.project_id, upload.deployment_id)
+        try:
+            what = f"The source of {former['stream_id']}"
+            source = await blobs.put(
+                key, checked_stream(blobs.stream(former["source_key"]), former["source_digest"], what)
+            )
+        except BlobMissing:
+            raise DeploymentNotFound from None
+        row = await uploads.create(call, upload, source, duplicate_of=former["deployment_id"])
         return raw_json_answer(await queries.present_row(call, row), status=202)
-    blobs, key = call.services.blobs, source_key(call.project_id, upload.deployment_id)
-    try:
-        what = f"The source of {former['stream_id']}"
-        source = await blobs.put(key, checked_stream(blobs.stream(former["source_key"]), former["source_digest"], what))
-    except BlobMissing:
-        raise DeploymentNotFound from None
-    row = await uploads.create(call, upload, source, duplicate_of=former["deployment_id"])
-    return raw_json_answer(await queries.present_row(call, row), status=202)
-
-
-async def cancel(call: Call) -> Answer:
-    function_id, deployment_id = call.values["functionId"], call.values["deploymentId"]
-    row = await queries.read_row(call, function_id, deployment_id)
-    recorded = await call.services.log.run(
-        cancel_build,
-        Deployment.key(call.project_id, deployment_id),
-        meta=await call.meta(),
-        function_id=function_id,
-        seconds=_seconds_since(row["build_started_at"], call.services.now()),
-    )
-    call.seen(recorded.position)
-    if recorded.events:
-        await _stop_build(call, deployment_id)
-    row = await queries.read_row(call, function_id, deployment_id)
-    return raw_json_answer(await queries.present_row(call, row))
-
-
-async def get_download(call: Call) -> Answer:
-    if not (await call.caller()).privileged:
-        raise UserUnauthorized
-    row = await queries.read_row(call, call.values["functionId"], call.values["deploymentId"])
-    return await download(call, row, call.values["type"])
-
-
-async def get_logs(call: Call) -> Answer:
-    """The build's log as text, or followed while it grows by who accepts an event stream."""
-    row = await queries.read_row(call, call.values["functionId"], call.values["deploymentId"])
-    if "text/event-stream" in call.header(b"accept"):
-        headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")]
-        return Answer(200, headers=headers, stream=follow(call, row))
-    text = await queries.read_log(call, row)
-    return Answer(200, text.encode(), [(b"content-type", b"text/plain; charset=utf-8")])
-
-
-async def create_from_template(call: Call) -> Answer:
-    return raw_json_answer(await queries.present_row(call, await requests.from_template(call)), status=202)
-
-
-async def create_from_repository(call: Call) -> Answer:
-    return raw_json_answer(await queries.present_row(call, await requests.from_repository(call)), status=202)
 
 
 async def _stop_build(call: Call, deployment_id: str) -> None:
@@ -163,53 +214,3 @@ async def _stop_build(call: Call, deployment_id: str) -> None:
 
 def _seconds_since(started: datetime | None, now: datetime) -> int:
     return 0 if started is None else max(0, int((now - started).total_seconds()))
-
-
-def _may_download(api_version: ApiVersion) -> frozenset[str]:
-    return PUBLIC if api_version.newest else FUNCTIONS_READ
-
-
-_ALL = "/v1/functions/{functionId}/deployments"
-_ONE = f"{_ALL}/{{deploymentId}}"
-
-_DUPLICATE = idempotent(duplicate, get, "deploymentId", status=202)
-
-
-def _duplicating(path: str) -> Operation:
-    return Operation(
-        "POST", path, _DUPLICATE, FUNCTIONS_WRITE, parameters.DUPLICATE, code_scopes=require_of_function
-    )  # fmt: skip
-
-
-ROUTES = (
-    Operation("GET", _ALL, list_deployments, FUNCTIONS_READ, parameters.LIST, past=past.list_deployments),
-    Operation("POST", _ALL, create, FUNCTIONS_WRITE, reads_body_itself=True, code_scopes=require_of_function),
-    _duplicating(f"{_ALL}/duplicate"),
-    Operation(
-        "POST",
-        f"{_ALL}/template",
-        idempotent(create_from_template, get, "deploymentId", status=202),
-        FUNCTIONS_WRITE,
-        parameters.CREATE_FROM_TEMPLATE,
-        translate_template,
-        code_scopes=require_of_function,
-    ),
-    Operation(
-        "POST",
-        f"{_ALL}/vcs",
-        idempotent(create_from_repository, get, "deploymentId", status=202),
-        FUNCTIONS_WRITE,
-        parameters.CREATE_FROM_REPOSITORY,
-        code_scopes=require_of_function,
-    ),
-    Operation("GET", _ONE, get, FUNCTIONS_READ, parameters.ONE, past=past.get),
-    Operation("DELETE", _ONE, delete, FUNCTIONS_WRITE, parameters.ONE),
-    Operation("PATCH", f"{_ONE}/status", cancel, FUNCTIONS_WRITE, parameters.ONE),
-    Operation("GET", f"{_ONE}/download", get_download, _may_download, parameters.DOWNLOAD, translate_download),
-    Operation("GET", f"{_ONE}/logs", get_logs, FUNCTIONS_READ, parameters.ONE),
-    # Former paths of the same operations.
-    Operation("PATCH", f"{_ONE}/build", cancel, FUNCTIONS_WRITE, parameters.ONE),
-    _duplicating(f"{_ONE}/build"),
-    _duplicating(f"{_ONE}/builds/{{buildId}}"),
-    Operation("GET", f"{_ONE}/build/download", get_download, _may_download, parameters.DOWNLOAD, translate_download),
-)

@@ -5,7 +5,7 @@ One file because the caller, the parameters and the body of a request depend on 
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from annals.app.edge import hints, origins
@@ -22,9 +22,10 @@ from annals.domain.project import CONSOLE, REST
 from annals.store.ids import generate_id
 from annals.store.log.log import Meta
 from annals.store.log.request import Incarnation
+from annals.telemetry.request_context import RequestContext
 
 if TYPE_CHECKING:
-    from annals.app.edge.routing import Operation
+    from annals.app.edge.declared import Declared
     from annals.app.services import Services
 
 
@@ -46,6 +47,11 @@ NEVER = 2**63 - 1
 _LOOSE = Boolean(loose=True)
 
 
+def service_of(route: str) -> str:
+    """The service that a project may switch off: the first word below /v1 of a route's path."""
+    return route.split("/")[2] if route.startswith("/v1/") else ""
+
+
 class ClientGone(Exception):
     """The client closed the connection before its request was complete."""
 
@@ -60,20 +66,23 @@ class Call:
         "_origins",
         "_parent",
         "_query",
-        "_receive",
         "_received",
         "_user",
         "answer_headers",
         "api_version",
+        "begins_early",
+        "declared",
+        "gone",
         "headers",
         "hints",
+        "log",
         "method",
-        "operation",
         "origin_known",
         "path_values",
         "permit",
         "position",
         "prefetched",
+        "receive",
         "request_id",
         "reserved_id",
         "scope",
@@ -81,8 +90,10 @@ class Call:
         "values",
     )  # fmt: skip
 
-    def __init__(self, scope: Mapping[str, Any], receive: Any, services: "Services", request_id: str) -> None:
-        self.scope, self._receive, self.services, self.request_id = scope, receive, services, request_id
+    def __init__(self, scope: dict[str, Any], receive: Any, services: "Services", request_id: str) -> None:
+        self.scope, self.receive, self.services, self.request_id = scope, receive, services, request_id
+        self.log = RequestContext(request_id)
+        self.gone = self.begins_early = False
         self.method: str = scope["method"]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         if (
@@ -106,7 +117,7 @@ class Call:
         self._origins: asyncio.Future[ReadResult] | None = None
         self.origin_known = False
         self._caller: Caller | None = None
-        self.operation: Operation
+        self.declared: Declared
         self.path_values: dict[str, str] = {}
 
     def header(self, name: bytes) -> str:
@@ -121,13 +132,18 @@ class Call:
         return self._query
 
     @property
+    def route(self) -> str:
+        """The path of the route that was met, as in `/v1/functions/{functionId}`; empty for none."""
+        return str(self.scope.get("path_template", ""))
+
+    @property
     def asks_as_of(self) -> bool:
         """True if a past state is requested of an operation that supports it."""
-        return self.operation.past is not None and self.query.get("asOf") is not None
+        return self.declared["as_of"] is not None and self.query.get("asOf") is not None
 
     def refuse_unknown_as_of(self) -> None:
         """Raise ArgumentInvalid for `asOf` on an operation that only knows the present."""
-        if self.scope["query_string"] and self.operation.past is None and self.query.get("asOf") is not None:
+        if self.scope["query_string"] and self.declared["as_of"] is None and self.query.get("asOf") is not None:
             raise ArgumentInvalid(
                 "Invalid `asOf` param: This operation only knows the present. asOf is for gets and lists of functions,"
                 " variables, deployments and executions, for policies and for usage; other resources have a history."
@@ -192,8 +208,8 @@ class Call:
             self._access.add_done_callback(self._confirm_data_key)
             if b"origin" in self.headers and not self._claim.is_key:
                 self._origins = look_up(credentials.ORIGINS, self._claim.project)
-            if self.operation.prefetch is not None and self.reads_early:
-                self.prefetched = look_up(self.operation.prefetch, self._claim.project, self.path_values["functionId"])
+            if (prefetch := self.declared["prefetch"]) is not None and self.reads_early:
+                self.prefetched = look_up(prefetch, self._claim.project, self.path_values["functionId"])
 
     def _confirm_data_key(self, access: "asyncio.Future[ReadResult]") -> None:
         """Tell the vault the project's data key before it opens values that were read at the same time or later."""
@@ -256,7 +272,7 @@ class Call:
             return
         if REST in disabled:
             raise ApiDisabled
-        if self.operation.service in disabled:
+        if service_of(self.route) in disabled:
             raise ServiceDisabled
 
     async def _judge_origin(self) -> None:
@@ -316,28 +332,28 @@ class Call:
         while not self._received:
             try:
                 async with asyncio.timeout_at(began + BODY_SECONDS + arrived / SLOWEST):
-                    message = await self._receive()
+                    message = await self.receive()
             except TimeoutError:
                 self._received = True  # no more of this request is read
                 raise RequestTooSlow from None
             if message["type"] == "http.disconnect":
+                self.gone = True
                 raise ClientGone
             self._received = not message.get("more_body", False)
             if piece := message.get("body", b""):
                 arrived += len(piece)
                 yield piece
 
-    async def left(self) -> None:
-        """Wait until the client closes the connection."""
-        while (await self._receive())["type"] != "http.disconnect":
-            continue
-
     async def skip_rest(self) -> None:
         """Read the rest of the body: a client that is still sending would miss the answer."""
-        if self._received or not (b"content-length" in self.headers or b"transfer-encoding" in self.headers):
+        if (
+            self.gone
+            or self._received
+            or not (b"content-length" in self.headers or b"transfer-encoding" in self.headers)
+        ):
             return
         skipped = 0
-        with contextlib.suppress(TimeoutError):
+        with contextlib.suppress(TimeoutError, ClientGone):
             async with asyncio.timeout(SKIP_SECONDS):
                 async for piece in self.pieces():
                     skipped += len(piece)
@@ -352,7 +368,7 @@ class Call:
         if self.method in {"GET", "HEAD"}:
             sent = self.query
         else:
-            limit = self.operation.body_limit
+            limit = self.declared["body_limit"]
             announced = self.header(b"content-length")
             if announced.isdigit() and len(announced) < 19 and int(announced) > limit:
                 raise ArgumentInvalid(f"The request's body is larger than {limit} bytes.")

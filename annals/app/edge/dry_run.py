@@ -6,7 +6,7 @@ only measures, and an executor that starts nothing.
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -102,7 +102,7 @@ class IdleExecutor:
         await asyncio.Event().wait()
 
 
-async def tried(call: Call) -> Answer:
+async def tried(call: Call, handler: Callable[[Call], Awaitable[Any]]) -> Answer:
     """Return the events that an operation would record. Raises the errors of the operation."""
     services = call.services
     stands_in: dict[str, Any] = {
@@ -113,7 +113,7 @@ async def tried(call: Call) -> Answer:
     call.services = msgspec.structs.replace(services, **stands_in)
     events: Sequence[Any] = ()
     try:
-        await call.operation.handler(call)
+        await handler(call)
     except WouldRecord as would:
         events = would.recorded.events
         call.seen(would.recorded.position)

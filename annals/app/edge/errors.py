@@ -91,12 +91,6 @@ class BuildCanceled(DomainError):
     default: ClassVar[str] = "The build of this deployment was canceled. Deploy again."
 
 
-class Overloaded(DomainError):
-    type: ClassVar[str] = "general_service_unavailable"
-    default: ClassVar[str] = "The server is at its limit of concurrent requests. Try again shortly."
-    retry_after = 1
-
-
 class NoExecutor(DomainError):
     type: ClassVar[str] = "general_service_unavailable"
     default: ClassVar[str] = "No executor answers, so the available runtimes are unknown. Try again shortly."

@@ -4,13 +4,14 @@ import asyncio
 import hashlib
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import structlog
 
 from annals.app.edge.answers import Answer
 from annals.app.edge.call import Call
+from annals.app.edge.declared import Creation
 from annals.app.edge.error_answers import domain_error_answer
 from annals.app.edge.errors import (
     IdempotencyAnswerNotKept,
@@ -45,40 +46,22 @@ _SLACK = 5.0
 _CARRIED_OUT = (SynchronousTimeout, UnreadableReply)
 """Refusals that come after the deed: they are its answer, and are remembered as such."""
 
-_IDEMPOTENT: set[Handler] = set()
 _held_back: Counter[str] = Counter()
 """Requests whose refusal waits, by project."""
 
 log = structlog.get_logger(__name__)
 
 
-class Creation(NamedTuple):
-    """`read` takes the id of what was created under the parameter `names`; `status` is that of the first answer."""
+async def once(call: Call, handler: Handler, creation: Creation) -> Answer:
+    """Return the answer of a create operation that runs once for each idempotency key.
 
-    read: Handler
-    names: str
-    status: int
-
-
-def idempotent(handler: Handler, read: Handler, names: str, *, status: int = 201) -> Handler:
-    """The handler of a create operation, carried out once for each key that its caller sends.
-
-    For the rest see `Creation`; asynchronous executions are answered with 202 whatever `status` says.
+    Asynchronous executions are answered with 202 whatever `creation` says.
     """
-
-    async def once(call: Call) -> Answer:
-        if call.is_dry_run or not call.header(b"idempotency-key"):
-            return await handler(call)
-        creation = Creation(read, names, 202 if call.values.get("async") else status)
-        return await carried_out_once(call, handler, creation, request=call.values, own_id=generate_id())
-
-    _IDEMPOTENT.add(once)
-    return once
-
-
-def takes_key(handler: Handler) -> bool:
-    """True if a handler carries out a request once for each `Idempotency-Key`."""
-    return handler in _IDEMPOTENT
+    if call.is_dry_run or not call.header(b"idempotency-key"):
+        return await handler(call)
+    if call.values.get("async"):
+        creation = creation._replace(status=202)
+    return await carried_out_once(call, handler, creation, request=call.values, own_id=generate_id())
 
 
 async def carried_out_once(call: Call, handler: Handler, creation: Creation, *, request: Any, own_id: str) -> Answer:
@@ -204,7 +187,7 @@ async def _made_before(call: Call, resource_id: str, creation: Creation) -> Answ
     asked_for = call.values
     call.values = {**asked_for, creation.names: resource_id}
     try:
-        answer = await creation.read(call)
+        answer: Answer = await creation.read.call_with(call)
     except DomainError:
         call.values = asked_for
         return None

@@ -1,5 +1,7 @@
 """Executions as they were: as recorded, without the present's correction of those that nobody holds any more."""
 
+from litestar.response import Stream
+
 from annals.app.as_of import moment, rows
 from annals.app.edge.answers import Answer, raw_json_answer
 from annals.app.edge.call import Call
@@ -19,7 +21,7 @@ async def get(call: Call) -> Answer:
     return raw_json_answer(encode(await queries.present_recorded(call, await _row(call))))
 
 
-async def download_logs(call: Call) -> Answer:
+async def download_logs(call: Call) -> Stream:
     """What was recorded by then: of each attempt, if one asks at the right time."""
     if not (await call.caller()).privileged:
         raise UserUnauthorized

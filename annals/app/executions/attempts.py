@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
+from annals.app.edge import operation
 from annals.app.edge.answers import Answer, json_answer
 from annals.app.edge.call import Call
-from annals.app.edge.routing import Operation
 from annals.app.executions import parameters, queries
 from annals.app.history.streams import whole
 from annals.app.identity.scopes import EXECUTIONS_READ
@@ -64,35 +64,42 @@ class Attempts(msgspec.Struct, rename="camel", kw_only=True):
     waiting: Waiting | None
 
 
-async def get_attempts(call: Call) -> Answer:
-    if not (await call.caller()).privileged:
-        raise UserUnauthorized
-    row = await queries.read_row(call, call.values["functionId"], call.values["executionId"])
-    recorded_events = await whole(call.services.log.reader, row["stream_id"])
-    begun = max(
-        number
-        for number, recorded_event in enumerate(recorded_events)
-        if isinstance(recorded_event.event, Execution.Requested)
-    )
-    recorded_events = recorded_events[begun:]
-    attempts = list(told(recorded_events))
-    again = [
-        recorded_event.event.execution_id
-        for recorded_event in recorded_events
-        if isinstance(recorded_event.event, Execution.Redriven)
-    ]
-    return json_answer(
-        Attempts(
-            id=row["execution_id"],
-            status=row["status"],
-            reason=row["reason"],
-            redrives=recorded_events[0].event.redrives,
-            redriven_as=again[0] if again else "",
-            total=len(attempts),
-            attempts=attempts,
-            waiting=await _waiting(call, row),
+_ENDS = (Execution.Completed, Execution.Failed, Execution.RetryScheduled, Execution.Canceled)
+
+
+class AttemptController(operation.ResourceController):
+    path = "/v1/functions/{functionId:str}/executions/{executionId:str}/attempts"
+
+    @operation.get(scopes=EXECUTIONS_READ, parameters=parameters.ONE)
+    async def get_attempts(self, call: Call) -> Answer:
+        if not (await call.caller()).privileged:
+            raise UserUnauthorized
+        row = await queries.read_row(call, call.values["functionId"], call.values["executionId"])
+        recorded_events = await whole(call.services.log.reader, row["stream_id"])
+        begun = max(
+            number
+            for number, recorded_event in enumerate(recorded_events)
+            if isinstance(recorded_event.event, Execution.Requested)
         )
-    )
+        recorded_events = recorded_events[begun:]
+        attempts = list(told(recorded_events))
+        again = [
+            recorded_event.event.execution_id
+            for recorded_event in recorded_events
+            if isinstance(recorded_event.event, Execution.Redriven)
+        ]
+        return json_answer(
+            Attempts(
+                id=row["execution_id"],
+                status=row["status"],
+                reason=row["reason"],
+                redrives=recorded_events[0].event.redrives,
+                redriven_as=again[0] if again else "",
+                total=len(attempts),
+                attempts=attempts,
+                waiting=await _waiting(call, row),
+            )
+        )
 
 
 def told(recorded_events: Sequence[RecordedEvent]) -> Iterator[Attempt]:
@@ -109,9 +116,6 @@ def told(recorded_events: Sequence[RecordedEvent]) -> Iterator[Attempt]:
             ready = event.due_at if isinstance(event, Execution.RetryScheduled) else ready
     if begun is not None:
         yield _attempt(begun, None, ready)
-
-
-_ENDS = (Execution.Completed, Execution.Failed, Execution.RetryScheduled, Execution.Canceled)
 
 
 def _attempt(begun: RecordedEvent, ended: RecordedEvent | None, ready: datetime) -> Attempt:
@@ -161,14 +165,3 @@ async def _waiting(call: Call, row: Row) -> Waiting | None:
     [counted] = found.rows
     full = counted["concurrency"] and counted["running"] >= counted["concurrency"]
     return Waiting(reason="concurrency" if full else "queue", position=counted["position"], until=None)
-
-
-ROUTES = (
-    Operation(
-        "GET",
-        "/v1/functions/{functionId}/executions/{executionId}/attempts",
-        get_attempts,
-        EXECUTIONS_READ,
-        parameters.ONE,
-    ),
-)

@@ -3,8 +3,10 @@
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
+from litestar.response import Stream
+
 from annals.app.deployments.ranges import asked_range
-from annals.app.edge.answers import Answer
+from annals.app.edge.answers import stream_answer
 from annals.app.edge.call import Call
 from annals.app.executions import queries
 from annals.application.executions.outcome import WHOLE
@@ -24,7 +26,7 @@ class _Text(NamedTuple):
         return len(self.head) + (self.rest.size if self.rest else 0)
 
     async def span(self, blobs: BlobReader, start: int, end: int) -> AsyncIterator[bytes]:
-        """The bytes from `start` to before `end`. Raises ContentDamaged as `Checked.span` does."""
+        """The bytes from `start` to before `end`. Raises ContentDamaged as `BlobReader.span` does."""
         known = len(self.head)
         behind = None
         if self.rest is not None and end > known:
@@ -32,7 +34,7 @@ class _Text(NamedTuple):
         return _joined(self.head[start:end], behind)
 
 
-async def download(call: Call, row: Row, kind: str) -> Answer:
+async def download(call: Call, row: Row, kind: str) -> Stream:
     """Plain text; of a running execution what it has written so far. Raises RangeInvalid, ContentDamaged."""
     text = await _text(call, row, kind)
     size = text.size
@@ -45,10 +47,10 @@ async def download(call: Call, row: Row, kind: str) -> Answer:
     blobs = call.services.checked
     asked = asked_range(call.header(b"range"), size)
     if asked is None:
-        return Answer(200, headers=headers, stream=await text.span(blobs, 0, size), length=size)
+        return stream_answer(await text.span(blobs, 0, size), status=200, headers=headers, length=size)
     start, end = asked
     headers.append((b"content-range", b"bytes %d-%d/%d" % (start, end - 1, size)))
-    return Answer(206, headers=headers, stream=await text.span(blobs, start, end), length=end - start)
+    return stream_answer(await text.span(blobs, start, end), status=206, headers=headers, length=end - start)
 
 
 async def _text(call: Call, row: Row, kind: str) -> _Text:

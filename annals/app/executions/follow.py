@@ -1,11 +1,12 @@
 """What an execution writes, while it runs: server-sent events that end with it."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import msgspec
+from litestar.response import ServerSentEventMessage
 
 from annals.app.edge.call import Call
+from annals.app.edge.event_stream import News, event
 from annals.app.executions import queries
 from annals.app.wire import encode
 from annals.domain.ports import Output
@@ -13,9 +14,6 @@ from annals.store.postgres.database import Row
 
 PAUSE = 0.2
 """Seconds between looks at an execution that has not ended."""
-
-SILENCE = 15.0
-"""Seconds after which a comment shows that the connection still is one."""
 
 
 class Ended(msgspec.Struct):
@@ -25,44 +23,49 @@ class Ended(msgspec.Struct):
     reason: str
 
 
-async def follow(call: Call, row: Row) -> AsyncIterator[bytes]:
+class ExecutionOutput:
     """Events `log` and `error` with new text as a JSON string, then one `end` with status and reason.
 
     Each id is the characters told of both; `Last-Event-ID` goes on from there. Text that is no longer the one that was
     told (a beginning that was cut, the platform's sentence before it) is told anew from its start.
     """
-    told, shown = _resumed(call), Output()
-    first, quiet = True, 0.0
-    while True:
-        output = await queries.told_output(call, row)
-        if first:
-            shown, first = Output(output.logs[: told[0]], output.errors[: told[1]]), False
-        pieces = _after(output, shown)
-        if pieces:  # there are none between the end of a run and its record: then the executor knows it no more
-            shown, quiet = output, 0.0
-            place = b"%d-%d" % (len(output.logs), len(output.errors))
-            for kind, text in pieces:
-                yield b"id: %b\nevent: %b\ndata: %b\n\n" % (place, kind, encode(text))
-        if row["status"] in {"completed", "failed"}:
-            yield b"event: end\ndata: %b\n\n" % encode(Ended(row["status"], row["reason"]))
-            return
-        await asyncio.sleep(PAUSE)
-        quiet += PAUSE
-        if quiet >= SILENCE:
-            quiet = 0.0
-            yield b": waiting\n\n"
-        following = await queries.find_row(call, row["execution_id"])
-        if following is None:
-            yield b"event: end\ndata: %b\n\n" % encode(Ended("deleted", ""))
-            return
-        row = following
+
+    def __init__(self, call: Call, row: Row) -> None:
+        self._call, self._row = call, row
+        self._shown: Output | None = None
+
+    async def look(self) -> News:
+        call = self._call
+        if self._shown is not None:
+            row = await queries.find_row(call, self._row["execution_id"])
+            if row is None:
+                return News([_end("deleted", "")], ended=True)
+            self._row = row
+        output = await queries.told_output(call, self._row)
+        if self._shown is None:
+            logs, errors = _resumed(call)
+            self._shown = Output(output.logs[:logs], output.errors[:errors])
+        events = _after(output, self._shown)
+        if events:  # there are none between the end of a run and its record: then the executor knows it no more
+            self._shown = output
+        if self._row["status"] in {"completed", "failed"}:
+            return News([*events, _end(self._row["status"], self._row["reason"])], ended=True)
+        return News(events)
+
+    async def wait(self, seconds: float) -> None:
+        await asyncio.sleep(min(PAUSE, seconds))
 
 
-def _after(output: Output, shown: Output) -> list[tuple[bytes, str]]:
+def _end(status: str, reason: str) -> ServerSentEventMessage:
+    return event(encode(Ended(status, reason)), name="end")
+
+
+def _after(output: Output, shown: Output) -> list[ServerSentEventMessage]:
     """What was not told yet, by the event that tells it."""
-    pairs = ((b"log", output.logs, shown.logs), (b"error", output.errors, shown.errors))
-    new = [(kind, text[len(told) :] if text.startswith(told) else text) for kind, text, told in pairs]
-    return [(kind, text) for kind, text in new if text]
+    pairs = (("log", output.logs, shown.logs), ("error", output.errors, shown.errors))
+    new = [(name, text[len(told) :] if text.startswith(told) else text) for name, text, told in pairs]
+    own_id = f"{len(output.logs)}-{len(output.errors)}"
+    return [event(encode(text), name=name, own_id=own_id) for name, text in new if text]
 
 
 def _resumed(call: Call) -> tuple[int, int]:

@@ -4,17 +4,19 @@ import asyncio
 from datetime import datetime
 
 import structlog
+from litestar.response import Stream
 
-from annals.app.edge.answers import Answer, json_answer, no_content, raw_json_answer
+from annals.app.edge import operation
+from annals.app.edge.answers import Answer, event_answer, json_answer, no_content, raw_json_answer
 from annals.app.edge.call import Call
+from annals.app.edge.declared import Creation
 from annals.app.edge.errors import UnreadableReply
-from annals.app.edge.idempotency import idempotent
-from annals.app.edge.routing import Operation
+from annals.app.edge.event_stream import follow
 from annals.app.executions import as_of as past
 from annals.app.executions import parameters, queries, schemas
 from annals.app.executions.download import download
 from annals.app.executions.finished import Finished
-from annals.app.executions.follow import follow
+from annals.app.executions.follow import ExecutionOutput
 from annals.app.executions.run import request, routed, run_now
 from annals.app.identity.caller import Caller
 from annals.app.identity.scopes import EXECUTIONS_READ, EXECUTIONS_WRITE
@@ -45,25 +47,133 @@ CANCEL_SECONDS = 1.0
 log = structlog.get_logger(__name__)
 
 
-async def create(call: Call) -> Answer:
-    due = parameters.judge(call.values, call.services.now())
-    caller = await call.caller()
-    return await _run(call, _judge(await _context(call), caller), caller, due)
+class ExecutionController(operation.ResourceController):
+    path = "/v1/functions"
 
+    @operation.get(
+        "/{functionId:str}/executions", scopes=EXECUTIONS_READ, parameters=parameters.LIST, as_of=past.list_executions
+    )
+    async def list_executions(self, call: Call) -> Answer:
+        values = call.values
+        body = await queries.read_executions(call, values["functionId"], values["queries"], counted=values["total"])
+        return raw_json_answer(body)
 
-async def preview(call: Call) -> Answer:
-    """Run any deployment that is ready, whichever is active; for keys and admins, who may activate it as well."""
-    due = parameters.judge(call.values, call.services.now())
-    caller = await call.caller()
-    if not caller.privileged:
-        raise UserUnauthorized
-    found = await call.services.reads.look_up(OF_DEPLOYMENT, call.project_id, call.values["deploymentId"])
-    call.seen(found.position)
-    context = context_from(found.rows[0]) if found.rows else None
-    if context is None or context.function_id != call.values["functionId"]:
-        await _require_function(call)
-        raise DeploymentNotFound
-    return await _run(call, _judge(context, caller), caller, due)
+    @operation.get(
+        "/{functionId:str}/executions/{executionId:str}",
+        scopes=EXECUTIONS_READ,
+        parameters=parameters.ONE,
+        as_of=past.get,
+    )
+    async def get(self, call: Call) -> Answer:
+        return raw_json_answer(
+            await queries.read_execution(call, call.values["functionId"], call.values["executionId"])
+        )
+
+    @operation.post(
+        "/{functionId:str}/executions",
+        scopes=EXECUTIONS_WRITE,
+        parameters=parameters.CREATE,
+        body_limit=parameters.REQUEST_LIMIT,
+        prefetch=CONTEXT,
+        creates=Creation(get, "executionId"),
+    )
+    async def create(self, call: Call) -> Answer:
+        due = parameters.judge(call.values, call.services.now())
+        caller = await call.caller()
+        return await _run(call, _judge(await _context(call), caller), caller, due)
+
+    @operation.post(
+        "/{functionId:str}/deployments/{deploymentId:str}/executions",
+        scopes=EXECUTIONS_WRITE,
+        parameters=parameters.PREVIEW,
+        body_limit=parameters.REQUEST_LIMIT,
+        creates=Creation(get, "executionId"),
+    )
+    async def preview(self, call: Call) -> Answer:
+        """Run any deployment that is ready, whichever is active; for keys and admins, who may activate it as well."""
+        due = parameters.judge(call.values, call.services.now())
+        caller = await call.caller()
+        if not caller.privileged:
+            raise UserUnauthorized
+        found = await call.services.reads.look_up(OF_DEPLOYMENT, call.project_id, call.values["deploymentId"])
+        call.seen(found.position)
+        context = context_from(found.rows[0]) if found.rows else None
+        if context is None or context.function_id != call.values["functionId"]:
+            await _require_function(call)
+            raise DeploymentNotFound
+        return await _run(call, _judge(context, caller), caller, due)
+
+    @operation.get(
+        "/{functionId:str}/executions/{executionId:str}/logs", scopes=EXECUTIONS_READ, parameters=parameters.ONE
+    )
+    async def get_logs(self, call: Call) -> Answer | Stream:
+        """All that the code wrote, for who may see it, or followed while it runs by who accepts an event stream."""
+        if not (await call.caller()).privileged:
+            raise UserUnauthorized
+        row = await queries.read_row(call, call.values["functionId"], call.values["executionId"])
+        if "text/event-stream" in call.header(b"accept"):
+            return event_answer(follow(ExecutionOutput(call, row)))
+        return json_answer(schemas.present_logs(row, await queries.read_output(call, row)))
+
+    @operation.get(
+        "/{functionId:str}/executions/{executionId:str}/logs/download",
+        scopes=EXECUTIONS_READ,
+        parameters=parameters.DOWNLOAD,
+        as_of=past.download_logs,
+    )
+    async def download_logs(self, call: Call) -> Stream:
+        """The same as a file: all of it, also what is more than the record of an execution holds."""
+        if not (await call.caller()).privileged:
+            raise UserUnauthorized
+        row = await queries.read_row(call, call.values["functionId"], call.values["executionId"])
+        return await download(call, row, call.values["output"])
+
+    @operation.patch(
+        "/{functionId:str}/executions/{executionId:str}/status", scopes=EXECUTIONS_WRITE, parameters=parameters.ONE
+    )
+    async def cancel(self, call: Call) -> Answer:
+        """End what has not ended, by whoever may read it: a run is killed, and what waits never runs."""
+        function_id, execution_id = call.values["functionId"], call.values["executionId"]
+        caller = await call.caller()
+        if not (caller.privileged or caller.user_id):  # guests hold the scope, but read no executions
+            raise ExecutionNotFound
+        await queries.read_execution(call, function_id, execution_id)
+        function = await call.services.reads.look_up(queries.FUNCTION, call.project_id, function_id)
+        recorded = await call.services.log.run(
+            cancel_execution,
+            Execution.key(call.project_id, execution_id),
+            meta=await call.meta(),
+            function_id=function_id,
+            incarnation=function.rows[0]["sequence"] if function.rows else 0,
+        )
+        call.seen(recorded.position)
+        execution = recorded.aggregates[0]
+        if isinstance(execution, Execution) and execution.epoch:
+            await _stop(call, execution_id)
+        return raw_json_answer(await queries.read_execution(call, function_id, execution_id))
+
+    @operation.delete(
+        "/{functionId:str}/executions/{executionId:str}", scopes=EXECUTIONS_WRITE, parameters=parameters.ONE
+    )
+    async def delete(self, call: Call) -> Answer:
+        function_id, execution_id = call.values["functionId"], call.values["executionId"]
+        function = await call.services.reads.look_up(queries.FUNCTION, call.project_id, function_id)
+        if not function.rows or not (await call.caller()).privileged:  # users hold the scope, but read no functions
+            raise FunctionNotFound
+        row = await queries.find_row(call, execution_id)
+        incarnation = function.rows[0]["sequence"]
+        if row is None or (row["function_id"], row["function_sequence"]) != (function_id, incarnation):
+            raise ExecutionNotFound
+        recorded = await call.services.log.run(
+            delete_execution,
+            Execution.key(call.project_id, execution_id),
+            meta=await call.meta(),
+            function_id=function_id,
+            incarnation=incarnation,
+            stale=row["stale"],
+        )
+        call.seen(recorded.position)
+        return no_content()
 
 
 async def _run(call: Call, context: Context, caller: Caller, due: datetime | None) -> Answer:
@@ -73,57 +183,6 @@ async def _run(call: Call, context: Context, caller: Caller, due: datetime | Non
     return _reply(call, await run_now(call, context))
 
 
-async def list_executions(call: Call) -> Answer:
-    values = call.values
-    body = await queries.read_executions(call, values["functionId"], values["queries"], counted=values["total"])
-    return raw_json_answer(body)
-
-
-async def get(call: Call) -> Answer:
-    return raw_json_answer(await queries.read_execution(call, call.values["functionId"], call.values["executionId"]))
-
-
-async def get_logs(call: Call) -> Answer:
-    """All that the code wrote, for who may see it, or followed while it runs by who accepts an event stream."""
-    if not (await call.caller()).privileged:
-        raise UserUnauthorized
-    row = await queries.read_row(call, call.values["functionId"], call.values["executionId"])
-    if "text/event-stream" in call.header(b"accept"):
-        headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")]
-        return Answer(200, headers=headers, stream=follow(call, row))
-    return json_answer(schemas.present_logs(row, await queries.read_output(call, row)))
-
-
-async def download_logs(call: Call) -> Answer:
-    """The same as a file: all of it, also what is more than the record of an execution holds."""
-    if not (await call.caller()).privileged:
-        raise UserUnauthorized
-    row = await queries.read_row(call, call.values["functionId"], call.values["executionId"])
-    return await download(call, row, call.values["output"])
-
-
-async def cancel(call: Call) -> Answer:
-    """End what has not ended, by whoever may read it: a run is killed, and what waits never runs."""
-    function_id, execution_id = call.values["functionId"], call.values["executionId"]
-    caller = await call.caller()
-    if not (caller.privileged or caller.user_id):  # guests hold the scope, but read no executions
-        raise ExecutionNotFound
-    await queries.read_execution(call, function_id, execution_id)
-    function = await call.services.reads.look_up(queries.FUNCTION, call.project_id, function_id)
-    recorded = await call.services.log.run(
-        cancel_execution,
-        Execution.key(call.project_id, execution_id),
-        meta=await call.meta(),
-        function_id=function_id,
-        incarnation=function.rows[0]["sequence"] if function.rows else 0,
-    )
-    call.seen(recorded.position)
-    execution = recorded.aggregates[0]
-    if isinstance(execution, Execution) and execution.epoch:
-        await _stop(call, execution_id)
-    return raw_json_answer(await queries.read_execution(call, function_id, execution_id))
-
-
 async def _stop(call: Call, execution_id: str) -> None:
     """Kill it at once, where that can be done; a worker that follows the log does so as well."""
     try:
@@ -131,27 +190,6 @@ async def _stop(call: Call, execution_id: str) -> None:
             await call.services.executor.cancel_execution(call.project_id, execution_id)
     except (ExecutorUnavailable, TimeoutError) as error:
         log.info("cancel_left_to_worker", execution=execution_id, error=str(error))
-
-
-async def delete(call: Call) -> Answer:
-    function_id, execution_id = call.values["functionId"], call.values["executionId"]
-    function = await call.services.reads.look_up(queries.FUNCTION, call.project_id, function_id)
-    if not function.rows or not (await call.caller()).privileged:  # users hold the scope, but read no functions
-        raise FunctionNotFound
-    row = await queries.find_row(call, execution_id)
-    incarnation = function.rows[0]["sequence"]
-    if row is None or (row["function_id"], row["function_sequence"]) != (function_id, incarnation):
-        raise ExecutionNotFound
-    recorded = await call.services.log.run(
-        delete_execution,
-        Execution.key(call.project_id, execution_id),
-        meta=await call.meta(),
-        function_id=function_id,
-        incarnation=incarnation,
-        stale=row["stale"],
-    )
-    call.seen(recorded.position)
-    return no_content()
 
 
 async def _require_function(call: Call) -> None:
@@ -235,41 +273,3 @@ def _wants_form(accept: str) -> bool:
         if word in {"multipart/form-data", "multipart/*"}:
             return True
     return False
-
-
-_ALL = "/v1/functions/{functionId}/executions"
-_ONE = f"{_ALL}/{{executionId}}"
-_OF_DEPLOYMENT = "/v1/functions/{functionId}/deployments/{deploymentId}/executions"
-
-ROUTES = (
-    Operation("GET", _ALL, list_executions, EXECUTIONS_READ, parameters.LIST, past=past.list_executions),
-    Operation(
-        "POST",
-        _ALL,
-        idempotent(create, get, "executionId"),
-        EXECUTIONS_WRITE,
-        parameters.CREATE,
-        body_limit=parameters.REQUEST_LIMIT,
-        prefetch=CONTEXT,
-    ),
-    Operation(
-        "POST",
-        _OF_DEPLOYMENT,
-        idempotent(preview, get, "executionId"),
-        EXECUTIONS_WRITE,
-        parameters.PREVIEW,
-        body_limit=parameters.REQUEST_LIMIT,
-    ),
-    Operation("GET", f"{_ONE}/logs", get_logs, EXECUTIONS_READ, parameters.ONE),
-    Operation(
-        "GET",
-        f"{_ONE}/logs/download",
-        download_logs,
-        EXECUTIONS_READ,
-        parameters.DOWNLOAD,
-        past=past.download_logs,
-    ),
-    Operation("PATCH", f"{_ONE}/status", cancel, EXECUTIONS_WRITE, parameters.ONE),
-    Operation("GET", _ONE, get, EXECUTIONS_READ, parameters.ONE, past=past.get),
-    Operation("DELETE", _ONE, delete, EXECUTIONS_WRITE, parameters.ONE),
-)

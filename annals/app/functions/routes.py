@@ -4,11 +4,11 @@ import msgspec
 
 from annals.app import quotas
 from annals.app.deployments import requests, uploads
+from annals.app.edge import operation
 from annals.app.edge.answers import Answer, no_content, raw_json_answer
 from annals.app.edge.call import Call
-from annals.app.edge.idempotency import idempotent
+from annals.app.edge.declared import Creation
 from annals.app.edge.negotiation import translate_function
-from annals.app.edge.routing import Operation
 from annals.app.functions import as_of as past
 from annals.app.functions import code_scopes, parameters, queries
 from annals.app.functions.hints import hint
@@ -24,65 +24,91 @@ from annals.domain.revision import require_whole_link
 from annals.store.log.log import Recorded
 
 
-async def list_functions(call: Call) -> Answer:
-    values = call.values
-    body = await queries.read_functions(call, values["queries"], values["search"], counted=values["total"])
-    return raw_json_answer(body)
+class FunctionController(operation.ResourceController):
+    path = "/v1/functions"
 
+    @operation.get(scopes=FUNCTIONS_READ, parameters=parameters.page, as_of=past.list_functions)
+    async def list_functions(self, call: Call) -> Answer:
+        values = call.values
+        body = await queries.read_functions(call, values["queries"], values["search"], counted=values["total"])
+        return raw_json_answer(body)
 
-async def create(call: Call) -> Answer:
-    await quotas.count_function(call)
-    await hint(call)
-    values, services = call.values, call.services
-    if values["runtime"] not in services.runtimes:
-        raise FunctionRuntimeUnsupported(f'Runtime "{values["runtime"]}" is not supported')
-    require_whole_link(values["providerRepositoryId"], values["installationId"], values["providerBranch"])
-    if values["installationId"]:
-        await require_installation(call, values["installationId"])
-    function_id = call.new_id() if values["functionId"] == UNIQUE else values["functionId"]
-    recorded = await services.log.run(
-        create_function,
-        Function.absent(call.project_id, function_id),
-        meta=await call.meta(),
-        project_id=call.project_id,
-        function_id=function_id,
-        configuration=msgspec.convert(parameters.configuration(values, services), Configuration),
+    @operation.get("/{functionId:str}", scopes=FUNCTIONS_READ, parameters=parameters.ONE, as_of=past.get)
+    async def get(self, call: Call) -> Answer:
+        return raw_json_answer(await queries.read_function(call, call.values["functionId"]))
+
+    @operation.post(
+        scopes=FUNCTIONS_WRITE,
+        parameters=parameters.create,
+        translate=translate_function,
+        code_scopes=code_scopes.require_given,
+        creates=Creation(get, "functionId"),
     )
-    if values["providerRepositoryId"]:
-        await requests.first(call, function_id)
-    return raw_json_answer(await _present(call, function_id, recorded), status=201)
+    async def create(self, call: Call) -> Answer:
+        await quotas.count_function(call)
+        await hint(call)
+        values, services = call.values, call.services
+        if values["runtime"] not in services.runtimes:
+            raise FunctionRuntimeUnsupported(f'Runtime "{values["runtime"]}" is not supported')
+        require_whole_link(values["providerRepositoryId"], values["installationId"], values["providerBranch"])
+        if values["installationId"]:
+            await require_installation(call, values["installationId"])
+        function_id = call.new_id() if values["functionId"] == UNIQUE else values["functionId"]
+        recorded = await services.log.run(
+            create_function,
+            Function.absent(call.project_id, function_id),
+            meta=await call.meta(),
+            project_id=call.project_id,
+            function_id=function_id,
+            configuration=msgspec.convert(parameters.configuration(values, services), Configuration),
+        )
+        if values["providerRepositoryId"]:
+            await requests.first(call, function_id)
+        return raw_json_answer(await _present(call, function_id, recorded), status=201)
 
-
-async def get(call: Call) -> Answer:
-    return raw_json_answer(await queries.read_function(call, call.values["functionId"]))
-
-
-async def update(call: Call) -> Answer:
-    function_id = call.values["functionId"]
-    await hint(call)
-    if call.values["installationId"]:
-        await queries.within(call, function_id, require_installation(call, call.values["installationId"]))
-    recorded = await call.services.log.run(
-        revise_function,
-        Function.key(call.project_id, function_id),
-        meta=await call.meta(),
-        given=parameters.revision(call.values, call.services, call.api_version),
+    @operation.put(
+        "/{functionId:str}",
+        scopes=FUNCTIONS_WRITE,
+        parameters=parameters.update,
+        translate=translate_function,
+        code_scopes=code_scopes.require_given,
     )
-    if any(isinstance(event, Function.Updated) and event.connected for event in recorded.events):
-        await requests.first(call, function_id)
-    return raw_json_answer(await _present(call, function_id, recorded))
+    async def update(self, call: Call) -> Answer:
+        function_id = call.values["functionId"]
+        await hint(call)
+        if call.values["installationId"]:
+            await queries.within(call, function_id, require_installation(call, call.values["installationId"]))
+        recorded = await call.services.log.run(
+            revise_function,
+            Function.key(call.project_id, function_id),
+            meta=await call.meta(),
+            given=parameters.revision(call.values, call.services, call.api_version),
+        )
+        if any(isinstance(event, Function.Updated) and event.connected for event in recorded.events):
+            await requests.first(call, function_id)
+        return raw_json_answer(await _present(call, function_id, recorded))
 
+    @operation.delete("/{functionId:str}", scopes=FUNCTIONS_WRITE, parameters=parameters.ONE)
+    async def delete(self, call: Call) -> Answer:
+        key = Function.key(call.project_id, call.values["functionId"])
+        unfinished = await uploads.unfinished(call, call.values["functionId"])
+        recorded = await call.services.log.run(delete_function, key, meta=await call.meta())
+        call.seen(recorded.position)
+        await uploads.forget_parts(call, *unfinished)
+        return no_content()
 
-async def delete(call: Call) -> Answer:
-    key = Function.key(call.project_id, call.values["functionId"])
-    unfinished = await uploads.unfinished(call, call.values["functionId"])
-    recorded = await call.services.log.run(delete_function, key, meta=await call.meta())
-    call.seen(recorded.position)
-    await uploads.forget_parts(call, *unfinished)
-    return no_content()
+    @operation.patch(
+        "/{functionId:str}/deployment",
+        scopes=FUNCTIONS_WRITE,
+        parameters=parameters.ACTIVATE,
+        code_scopes=code_scopes.require_of_function,
+    )
+    async def activate(self, call: Call) -> Answer:
+        return await activate(call)
 
 
 async def activate(call: Call) -> Answer:
+    """Route a function's executions to a deployment."""
     function_id = call.values["functionId"]
     recorded = await call.services.log.run(
         activate_deployment,
@@ -100,46 +126,3 @@ async def _present(call: Call, function_id: str, recorded: Recorded) -> bytes:
     if not rows:
         return await queries.read_function(call, function_id)
     return await queries.present_rows(call, rows[0], recorded.rows.get("variables", ()))
-
-
-_CREATE = idempotent(create, get, "functionId")
-
-ROUTES = (
-    Operation("GET", "/v1/functions", list_functions, FUNCTIONS_READ, parameters.page, past=past.list_functions),
-    Operation(
-        "POST",
-        "/v1/functions",
-        _CREATE,
-        FUNCTIONS_WRITE,
-        parameters.create,
-        translate_function,
-        code_scopes=code_scopes.require_given,
-    ),
-    Operation("GET", "/v1/functions/{functionId}", get, FUNCTIONS_READ, parameters.ONE, past=past.get),
-    Operation(
-        "PUT",
-        "/v1/functions/{functionId}",
-        update,
-        FUNCTIONS_WRITE,
-        parameters.update,
-        translate_function,
-        code_scopes=code_scopes.require_given,
-    ),
-    Operation("DELETE", "/v1/functions/{functionId}", delete, FUNCTIONS_WRITE, parameters.ONE),
-    Operation(
-        "PATCH",
-        "/v1/functions/{functionId}/deployment",
-        activate,
-        FUNCTIONS_WRITE,
-        parameters.ACTIVATE,
-        code_scopes=code_scopes.require_of_function,
-    ),
-    Operation(
-        "PATCH",
-        "/v1/functions/{functionId}/deployments/{deploymentId}",
-        activate,
-        FUNCTIONS_WRITE,
-        parameters.ACTIVATE,
-        code_scopes=code_scopes.require_of_function,
-    ),
-)

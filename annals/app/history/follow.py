@@ -1,60 +1,69 @@
 """A project's events as server-sent events: in order, from any position, without gaps."""
 
-import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Iterator, Sequence
 
+from litestar.response import ServerSentEventMessage
+
 from annals.app.edge.call import Call
+from annals.app.edge.event_stream import News, event, follow
 from annals.app.history.events import EventFilter, is_own
 from annals.app.history.presenting import Presenter
 from annals.app.wire import encode
 from annals.domain.project import Project
 from annals.store.log.reader import RecordedEvent
+from annals.store.postgres.listener import Listener
 
 BATCH = 200
-SILENCE = 15.0
-"""Seconds without an event after which a comment shows that the connection is alive."""
 
 
-async def follow(call: Call, after: int, wanted: EventFilter) -> AsyncIterator[bytes]:
+async def follow_feed(call: Call, after: int, wanted: EventFilter) -> AsyncIterator[ServerSentEventMessage]:
     """Yield events named by their type, with their position as id, until the client leaves or the project is deleted.
 
     If no event of a batch matches, a bare id tells the client how far the feed has been read, so that it can resume
     there.
     """
-    recorded_events, since = call.services.log.reader, await call.incarnation()
-    position, over = max(after, since - 1), False
-    presenter = Presenter(call.services.database)
-    left = asyncio.ensure_future(call.left())
-    try:
-        async with call.services.listening.entered() as listener:
-            while not left.done() and not over:
-                heard = listener.count
-                batch = await recorded_events.after(position, BATCH, project=call.project_id)
-                if batch:
-                    position = batch[-1].position
-                    over = any(isinstance(recorded_event.event, Project.Deleted) for recorded_event in batch)
-                    fitting = [
-                        recorded_event
-                        for recorded_event in _until_deletion(batch)
-                        if is_own(recorded_event, since) and wanted.fits(recorded_event)
-                    ]
-                    for recorded_event, event in zip(fitting, await presenter.events(fitting), strict=True):
-                        yield b"id: %d\nevent: %b\ndata: %b\n\n" % (
-                            recorded_event.position, event.type.encode(), encode(event)
-                        )  # fmt: skip
-                    if not fitting:
-                        yield b"id: %d\n\n" % position
-                    continue
-                waiting = asyncio.ensure_future(listener.wait(heard, SILENCE))
-                await asyncio.wait({waiting, left}, return_when=asyncio.FIRST_COMPLETED)
-                waiting.cancel()
-                if listener.count == heard and not left.done():
-                    yield b": waiting\n\n"
-    finally:
-        left.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await left
+    since = await call.incarnation()
+    async with call.services.listening.entered() as listener:
+        async for message in follow(_Feed(call, listener, wanted, since, after)):
+            yield message
+
+
+class _Feed:
+    def __init__(self, call: Call, listener: Listener, wanted: EventFilter, since: int, after: int) -> None:
+        self._facts, self._project, self._wanted, self._since = (
+            call.services.log.reader,
+            call.project_id,
+            wanted,
+            since,
+        )
+        self._presenter = Presenter(call.services.database)
+        self._listener, self._heard = listener, listener.count
+        self._position = max(after, since - 1)
+        self._behind = True
+
+    async def look(self) -> News:
+        self._heard = self._listener.count
+        batch = await self._facts.after(self._position, BATCH, project=self._project)
+        self._behind = bool(batch)
+        if not batch:
+            return News([])
+        self._position = batch[-1].position
+        fitting = [
+            recorded_event
+            for recorded_event in _until_deletion(batch)
+            if is_own(recorded_event, self._since) and self._wanted.fits(recorded_event)
+        ]
+        shown = await self._presenter.events(fitting)
+        events = [
+            event(encode(one), name=one.type, own_id=str(recorded_event.position))
+            for recorded_event, one in zip(fitting, shown, strict=True)
+        ]
+        ended = any(isinstance(recorded_event.event, Project.Deleted) for recorded_event in batch)
+        return News(events or [event(own_id=str(self._position))], ended)
+
+    async def wait(self, seconds: float) -> None:
+        if not self._behind:
+            await self._listener.wait(self._heard, seconds)
 
 
 def _until_deletion(recorded_events: Sequence[RecordedEvent]) -> Iterator[RecordedEvent]:

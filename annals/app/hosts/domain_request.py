@@ -1,11 +1,9 @@
 """A domain request: a request to a function's own host name (http-api.md 12)."""
 
 import re
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from structlog.contextvars import bind_contextvars
 
 from annals.app.edge.answers import Answer, Header
 from annals.app.edge.call import Call
@@ -49,7 +47,7 @@ class DomainRequest(Call):
 
     __slots__ = ("is_function", "name", "project")
 
-    def __init__(self, scope: Mapping[str, Any], receive: Any, services: "Services", request_id: str) -> None:
+    def __init__(self, scope: dict[str, Any], receive: Any, services: "Services", request_id: str) -> None:
         super().__init__(scope, receive, services, request_id)
         self.name = host_name(self.headers.get(b"host", b""))
         self.project = ""
@@ -79,7 +77,7 @@ class DomainRequest(Call):
             return None
         rule = found.rows[0]
         self.is_function, self.project = True, rule["project_id"]
-        bind_contextvars(project=self.project)
+        self.log.project = self.project
         context = await self._context(rule["function_id"])
         self.values = {
             "method": self.method,

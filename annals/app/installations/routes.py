@@ -5,10 +5,10 @@ from typing import Any
 
 import msgspec
 
+from annals.app.edge import operation
 from annals.app.edge.answers import Answer, json_answer, no_content, raw_json_answer
 from annals.app.edge.call import Call
-from annals.app.edge.idempotency import idempotent
-from annals.app.edge.routing import Operation
+from annals.app.edge.declared import Creation
 from annals.app.functions.code_scopes import require_of_installation
 from annals.app.identity.caller import PUBLIC
 from annals.app.identity.scopes import VCS_READ, VCS_WRITE
@@ -26,62 +26,75 @@ from annals.vcs.urls import parse_url
 GITHUB_API = "https://api.github.com"
 
 
-async def list_installations(call: Call) -> Answer:
-    values = call.values
-    return raw_json_answer(await queries.read_installations(call, values["queries"], counted=values["total"]))
+class InstallationController(operation.ResourceController):
+    path = "/v1/vcs/installations"
 
+    @operation.get(scopes=VCS_READ, parameters=parameters.LIST)
+    async def list_installations(self, call: Call) -> Answer:
+        values = call.values
+        return raw_json_answer(await queries.read_installations(call, values["queries"], counted=values["total"]))
 
-async def get(call: Call) -> Answer:
-    return json_answer(schemas.present(await queries.require_installation(call, call.values["installationId"])))
+    @operation.get("/{installationId:str}", scopes=VCS_READ, parameters=parameters.ONE)
+    async def get(self, call: Call) -> Answer:
+        return json_answer(schemas.present(await queries.require_installation(call, call.values["installationId"])))
 
-
-async def create(call: Call) -> Answer:
-    values = call.values
-    url = _judge(values, call.services.settings.git_allowed_hosts)
-    installation_id = call.new_id() if values["installationId"] == UNIQUE else values["installationId"]
-    credentials = Credentials(
-        username=values["username"],
-        password=values["password"],
-        private_key=values["privateKey"],
-        known_hosts=values["knownHosts"],
-        webhook_secret=values["webhookSecret"] or secrets.token_hex(24),
+    @operation.post(
+        scopes=VCS_WRITE,
+        parameters=parameters.CREATE,
+        code_scopes=require_of_installation,
+        creates=Creation(get, "installationId"),
     )
-    sealed = await call.services.vault.seal(
-        call.project_id,
-        Project.stream(call.project_id),
-        installation_id,
-        msgspec.json.encode(credentials).decode(),
-    )
-    recorded = await call.services.log.run(
-        add_installation,
-        Project.key(call.project_id),
-        meta=await call.meta(),
-        installation=Installation(
-            installation_id=installation_id,
-            provider=values["provider"],
-            organization=values["organization"],
-            url=url,
-            app_id=values["appId"],
-            provider_installation_id=values["providerInstallationId"],
-            sealed=sealed,
-        ),
-    )
-    call.seen(recorded.position)
-    (row,) = recorded.rows["installations"]
-    told = msgspec.UNSET if values["webhookSecret"] else credentials.webhook_secret
-    return json_answer(schemas.present(row, webhook_secret=told), status=201)
+    async def create(self, call: Call) -> Answer:
+        values = call.values
+        url = _judge(values, call.services.settings.git_allowed_hosts)
+        installation_id = call.new_id() if values["installationId"] == UNIQUE else values["installationId"]
+        credentials = Credentials(
+            username=values["username"],
+            password=values["password"],
+            private_key=values["privateKey"],
+            known_hosts=values["knownHosts"],
+            webhook_secret=values["webhookSecret"] or secrets.token_hex(24),
+        )
+        sealed = await call.services.vault.seal(
+            call.project_id,
+            Project.stream(call.project_id),
+            installation_id,
+            msgspec.json.encode(credentials).decode(),
+        )
+        recorded = await call.services.log.run(
+            add_installation,
+            Project.key(call.project_id),
+            meta=await call.meta(),
+            installation=Installation(
+                installation_id=installation_id,
+                provider=values["provider"],
+                organization=values["organization"],
+                url=url,
+                app_id=values["appId"],
+                provider_installation_id=values["providerInstallationId"],
+                sealed=sealed,
+            ),
+        )
+        call.seen(recorded.position)
+        (row,) = recorded.rows["installations"]
+        told = msgspec.UNSET if values["webhookSecret"] else credentials.webhook_secret
+        return json_answer(schemas.present(row, webhook_secret=told), status=201)
 
+    @operation.delete("/{installationId:str}", scopes=VCS_WRITE, parameters=parameters.ONE)
+    async def delete(self, call: Call) -> Answer:
+        """Functions that are connected through it stay so, and can be fetched no longer."""
+        recorded = await call.services.log.run(
+            remove_installation,
+            Project.key(call.project_id),
+            meta=await call.meta(),
+            installation_id=call.values["installationId"],
+        )
+        call.seen(recorded.position)
+        return no_content()
 
-async def delete(call: Call) -> Answer:
-    """Functions that are connected through it stay so, and can be fetched no longer."""
-    recorded = await call.services.log.run(
-        remove_installation,
-        Project.key(call.project_id),
-        meta=await call.meta(),
-        installation_id=call.values["installationId"],
-    )
-    call.seen(recorded.position)
-    return no_content()
+    @operation.post("/{installationId:str}/pushes", scopes=PUBLIC, body_limit=BODY_LIMIT, reads_body_itself=True)
+    async def receive_push(self, call: Call) -> Answer:
+        return await receive(call)
 
 
 def _judge(values: dict[str, Any], allowed_hosts: tuple[str, ...]) -> str:
@@ -101,22 +114,3 @@ def _judge(values: dict[str, Any], allowed_hosts: tuple[str, ...]) -> str:
     if address.scheme == "ssh" and not values["knownHosts"]:
         raise ArgumentInvalid("An ssh host needs its line of a known_hosts file in knownHosts.")
     return url
-
-
-_ALL = "/v1/vcs/installations"
-_ONE = f"{_ALL}/{{installationId}}"
-
-ROUTES = (
-    Operation("GET", _ALL, list_installations, VCS_READ, parameters.LIST),
-    Operation(
-        "POST",
-        _ALL,
-        idempotent(create, get, "installationId"),
-        VCS_WRITE,
-        parameters.CREATE,
-        code_scopes=require_of_installation,
-    ),
-    Operation("GET", _ONE, get, VCS_READ, parameters.ONE),
-    Operation("DELETE", _ONE, delete, VCS_WRITE, parameters.ONE),
-    Operation("POST", f"{_ONE}/pushes", receive, PUBLIC, body_limit=BODY_LIMIT, reads_body_itself=True),
-)

@@ -5,9 +5,8 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple, cast
 
 from annals.app.deployments.receive import CREATE as FORM
-from annals.app.edge.idempotency import takes_key
 from annals.app.edge.negotiation import ApiVersion
-from annals.app.edge.routing import Operation
+from annals.app.edge.operation import Endpoint
 from annals.app.openapi.kinds import REFERENCE, Schema, parameter_schema
 from annals.app.openapi.links import links
 from annals.app.openapi.models import components
@@ -110,7 +109,7 @@ class _TableContext(NamedTuple):
     api_version: ApiVersion
 
 
-def document(operations: Iterable[Operation], services: Services, api_version: ApiVersion) -> dict[str, Any]:
+def document(operations: Iterable[Endpoint], services: Services, api_version: ApiVersion) -> dict[str, Any]:
     """Return the document of all operations below /v1, for callers of one API version."""
     operations = tuple(operations)
     paths: dict[str, dict[str, Any]] = {}
@@ -131,9 +130,10 @@ def document(operations: Iterable[Operation], services: Services, api_version: A
     }
 
 
-def _operation(operation: Operation, context: _TableContext) -> dict[str, Any]:
+def _operation(operation: Endpoint, context: _TableContext) -> dict[str, Any]:
     named = NAMES.get((operation.method, operation.path))
-    scopes = operation.scopes(context.api_version) if callable(operation.scopes) else operation.scopes
+    scopes = operation.declared["scopes"]
+    scopes = scopes(context.api_version) if callable(scopes) else scopes
     described: dict[str, Any] = {
         "operationId": _name(operation),
         **TEXTS[operation.method, operation.path]._asdict(),
@@ -157,26 +157,26 @@ def _operation(operation: Operation, context: _TableContext) -> dict[str, Any]:
     return {**described, "parameters": placed} if placed else described
 
 
-def _added(operation: Operation) -> list[dict[str, Any]]:
+def _added(operation: Endpoint) -> list[dict[str, Any]]:
     """Return an operation's extra parameters: asOf for reads, dryRun and an idempotency key for writes."""
-    if operation.past is not None:
+    if operation.declared["as_of"] is not None:
         return [_parameter("asOf", _AS_OF, "query", needed=False)]
     if not _takes_dry_run(operation):
         return []
     added = [_parameter("dryRun", _DRY_RUN, "query", needed=False)]
-    if takes_key(operation.handler):
+    if operation.declared["creates"] is not None:
         added.append(_parameter("Idempotency-Key", _IDEMPOTENCY_KEY, "header", needed=False))
     return added
 
 
-def _takes_dry_run(operation: Operation) -> bool:
-    return operation.past is None and operation.method != "GET" and operation.path not in _RECORD_NOTHING
+def _takes_dry_run(operation: Endpoint) -> bool:
+    return operation.declared["as_of"] is None and operation.method != "GET" and operation.path not in _RECORD_NOTHING
 
 
-def _table(operation: Operation, context: _TableContext) -> Parameters:
-    if operation.reads_body_itself:
+def _table(operation: Endpoint, context: _TableContext) -> Parameters:
+    if operation.declared["reads_body_itself"]:
         return FORM
-    table = operation.parameters
+    table = operation.declared["parameters"]
     return table(cast(Any, context)) if callable(table) else table
 
 
@@ -184,16 +184,16 @@ def _parameter(name: str, schema: Schema, location: str, *, needed: bool) -> dic
     return {"name": name, "in": location, "required": needed, "schema": schema}
 
 
-def _body(operation: Operation, lines: dict[str, Any]) -> dict[str, Any]:
+def _body(operation: Endpoint, lines: dict[str, Any]) -> dict[str, Any]:
     properties = {name: parameter_schema(line) for name, line in lines.items()}
     required = [name for name, line in lines.items() if not line.is_optional]
-    if operation.reads_body_itself:
+    if operation.declared["reads_body_itself"]:
         properties["code"] = {"type": "string", "format": "binary"}
         required.append("code")
     schema: Schema = {"type": "object", "properties": properties}
     if required:
         schema["required"] = required
-    form = "multipart/form-data" if operation.reads_body_itself else "application/json"
+    form = "multipart/form-data" if operation.declared["reads_body_itself"] else "application/json"
     return {"content": {form: {"schema": schema}}}
 
 
@@ -214,7 +214,7 @@ def _responses(named: NamedOperation | None) -> dict[str, Any]:
     return {str(named.status): done, "default": error}
 
 
-def _with_dry_run(operation: Operation, responses: dict[str, Any]) -> dict[str, Any]:
+def _with_dry_run(operation: Endpoint, responses: dict[str, Any]) -> dict[str, Any]:
     """The responses with that to a dry run, which is 200 whatever the operation itself answers."""
     if not _takes_dry_run(operation) or "2XX" in responses:
         return responses
@@ -231,7 +231,7 @@ def _content(model: str) -> dict[str, Any]:
     return {"application/json": {"schema": {"$ref": REFERENCE.format(name=model)}}}
 
 
-def _name(operation: Operation) -> str:
+def _name(operation: Endpoint) -> str:
     """Return the contract's name with its service, or a name made from method and path."""
     if named := NAMES.get((operation.method, operation.path)):
         return f"{operation.service}{_upper(named.word)}"

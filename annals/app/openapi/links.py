@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from annals.app.edge.routing import Operation
+from annals.app.edge.operation import Endpoint
 
 _PATH_PARAMETER = re.compile(r"\{(\w+)\}")
 _FOLDERS = {
@@ -14,7 +14,7 @@ _FOLDERS = {
 """The collection of a created resource, if it differs from the path of the create."""
 
 
-def links(operation: Operation, others: Iterable[Operation], name: Callable[[Operation], str]) -> dict[str, Any]:
+def links(operation: Endpoint, others: Iterable[Endpoint], name: Callable[[Endpoint], str]) -> dict[str, Any]:
     """Return the links of an operation's answer. The path parameters above the created resource are those of the
     request."""
     if operation.method != "POST":

@@ -1,9 +1,9 @@
 """The operations on policies."""
 
 from annals.app.as_of import moment, rows
+from annals.app.edge import operation
 from annals.app.edge.answers import Answer, json_answer
 from annals.app.edge.call import Call
-from annals.app.edge.routing import Operation
 from annals.app.functions.code_scopes import require_of_function
 from annals.app.functions.queries import require
 from annals.app.identity.scopes import FUNCTIONS_READ, FUNCTIONS_WRITE
@@ -23,11 +23,6 @@ _ATTEMPTS = 5
 """How often a patch is merged anew with a policy that others change meanwhile."""
 
 
-async def get(call: Call) -> Answer:
-    found = await call.services.reads.look_up(POLICY, call.project_id, call.values["functionId"])
-    return await _answer(call, require(call, found))
-
-
 async def get_as_of(call: Call) -> Answer:
     past = await moment.asked(call)
     function = await rows.function(call, past, call.values["functionId"])
@@ -39,22 +34,35 @@ async def get_as_of(call: Call) -> Answer:
     return json_answer(schemas.present(function, statuses))
 
 
-async def put(call: Call) -> Answer:
-    """Replace the whole policy: what is left out gets its default."""
-    return await _replace(call, parameters.policy(call.values))
+class PolicyController(operation.ResourceController):
+    path = "/v1/functions/{functionId:str}/policy"
+
+    @operation.get(scopes=FUNCTIONS_READ, parameters=parameters.ONE, as_of=get_as_of)
+    async def get(self, call: Call) -> Answer:
+        return await _read(call)
+
+    @operation.put(scopes=FUNCTIONS_WRITE, parameters=parameters.PUT, code_scopes=require_of_function)
+    async def put(self, call: Call) -> Answer:
+        """Replace the whole policy: what is left out gets its default."""
+        return await _replace(call, parameters.policy(call.values))
+
+    @operation.patch(scopes=FUNCTIONS_WRITE, parameters=parameters.PATCH, code_scopes=require_of_function)
+    async def patch(self, call: Call) -> Answer:
+        """Change what is sent and keep the rest; null resets to the default. Raises Conflict."""
+        key = Function.key(call.project_id, call.values["functionId"])
+        for attempt in range(_ATTEMPTS):
+            former: Policy = (await call.services.log.load(key)).policy
+            try:
+                return await _replace(call, parameters.merged(former, call.values["patch"]), former=former)
+            except Conflict:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+        raise Conflict
 
 
-async def patch(call: Call) -> Answer:
-    """Change what is sent and keep the rest; null resets to the default. Raises Conflict."""
-    key = Function.key(call.project_id, call.values["functionId"])
-    for attempt in range(_ATTEMPTS):
-        former: Policy = (await call.services.log.load(key)).policy
-        try:
-            return await _replace(call, parameters.merged(former, call.values["patch"]), former=former)
-        except Conflict:
-            if attempt == _ATTEMPTS - 1:
-                raise
-    raise Conflict
+async def _read(call: Call) -> Answer:
+    found = await call.services.reads.look_up(POLICY, call.project_id, call.values["functionId"])
+    return await _answer(call, require(call, found))
 
 
 async def _replace(call: Call, policy: Policy, *, former: Policy | None = None) -> Answer:
@@ -71,7 +79,7 @@ async def _replace(call: Call, policy: Policy, *, former: Policy | None = None) 
     )
     call.seen(recorded.position)
     changed = recorded.rows.get("functions")
-    return await _answer(call, changed[0]) if changed else await get(call)
+    return await _answer(call, changed[0]) if changed else await _read(call)
 
 
 async def _answer(call: Call, function: Row) -> Answer:
@@ -81,12 +89,3 @@ async def _answer(call: Call, function: Row) -> Answer:
     asked = (call.project_id, named, function["sequence"])
     found = await call.services.reads.rows(QUERIES["statuses"], asked)
     return json_answer(schemas.present(function, {row["deployment_id"]: row["status"] for row in found.rows}))
-
-
-_POLICY = "/v1/functions/{functionId}/policy"
-
-ROUTES = (
-    Operation("GET", _POLICY, get, FUNCTIONS_READ, parameters.ONE, past=get_as_of),
-    Operation("PUT", _POLICY, put, FUNCTIONS_WRITE, parameters.PUT, code_scopes=require_of_function),
-    Operation("PATCH", _POLICY, patch, FUNCTIONS_WRITE, parameters.PATCH, code_scopes=require_of_function),
-)

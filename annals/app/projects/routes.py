@@ -3,11 +3,11 @@
 from datetime import datetime
 from typing import Any
 
+from annals.app.edge import operation
 from annals.app.edge.answers import Answer, json_answer, no_content, raw_json_answer
 from annals.app.edge.call import Call
+from annals.app.edge.declared import Creation, Declared
 from annals.app.edge.dry_run import WouldRecord
-from annals.app.edge.idempotency import idempotent
-from annals.app.edge.routing import Operation
 from annals.app.identity.scopes import (
     PLATFORMS_READ,
     PLATFORMS_WRITE,
@@ -84,74 +84,158 @@ PLATFORM = Parameters(
     hostname=optional(Text(256, 0), ""),
 )
 WEB_PLATFORM = Parameters(platformId=required(CustomId()), name=required(Text(128)), hostname=required(Text(256)))
+_A_KEY = ONE.but(keyId=required(Uid()))
+_A_PLATFORM = ONE.but(platformId=required(Uid()))
+_OWN_PLATFORM = Parameters(platformId=required(Uid()))
 
 
-async def list_projects(call: Call) -> Answer:
-    values = call.values
-    return raw_json_answer(
-        await queries.read_projects(call, values["queries"], values["search"], counted=values["total"])
-    )  # fmt: skip
+class ProjectController(operation.ResourceController):
+    """For admins, who name the project in the path."""
+
+    path = "/v1/projects"
+    opt = Declared(needs_project=False)
+
+    @operation.get(scopes=PROJECTS_READ, parameters=LIST)
+    async def list_projects(self, call: Call) -> Answer:
+        values = call.values
+        return raw_json_answer(
+            await queries.read_projects(call, values["queries"], values["search"], counted=values["total"])
+        )  # fmt: skip
+
+    @operation.get("/{projectId:str}", scopes=PROJECTS_READ, parameters=ONE)
+    async def get(self, call: Call) -> Answer:
+        return await _read(call)
+
+    @operation.post(scopes=PROJECTS_WRITE, parameters=CREATE, creates=Creation(get, "projectId"))
+    async def create(self, call: Call) -> Answer:
+        project_id = _made(call, call.values["projectId"])
+        absent, name = Project.absent(project_id), call.values["name"]
+        await _run(call, projects.create_project, absent, project_id=project_id, name=name, keys=[])
+        return raw_json_answer(await queries.read_project(call, project_id), status=201)
+
+    @operation.patch("/{projectId:str}", scopes=PROJECTS_WRITE, parameters=ONE.but(name=required(Text(128))))
+    async def rename(self, call: Call) -> Answer:
+        await _run(call, projects.rename_project, Project.key(_project(call)), name=call.values["name"])
+        return await _read(call)
+
+    @operation.delete("/{projectId:str}", scopes=PROJECTS_WRITE, parameters=ONE)
+    async def delete(self, call: Call) -> Answer:
+        log, project_id, meta = call.services.log, _project(call), await call.meta()
+        if call.is_dry_run:
+            raise WouldRecord.all(await try_end_project(log, project_id, meta))
+        recorded = await end_project(log, project_id, meta)
+        call.seen(recorded.position)
+        return no_content()
+
+    @operation.patch(
+        "/{projectId:str}/service",
+        scopes=PROJECTS_WRITE,
+        parameters=ONE.but(service=required(OneOf(SERVICES)), status=required(Boolean())),
+    )
+    async def switch_service(self, call: Call) -> Answer:
+        return await _switch(call, call.values["service"], enabled=call.values["status"])
+
+    @operation.patch(
+        "/{projectId:str}/api",
+        scopes=PROJECTS_WRITE,
+        parameters=ONE.but(api=required(OneOf(PROTOCOLS)), status=required(Boolean())),
+    )
+    async def switch_api(self, call: Call) -> Answer:
+        return await _switch(call, call.values["api"], enabled=call.values["status"])
+
+    @operation.get("/{projectId:str}/keys", scopes=PROJECTS_READ, parameters=ONE)
+    async def list_keys(self, call: Call) -> Answer:
+        return raw_json_answer(await queries.read_keys(call, _project(call)))
+
+    @operation.post("/{projectId:str}/keys", scopes=PROJECTS_WRITE, parameters=KEY)
+    async def create_key(self, call: Call) -> Answer:
+        values = call.values
+        made = make_key(values["name"], values["scopes"], values["expire"])
+        recorded = await _run(call, projects.add_key, Project.key(_project(call)), key=made.key)
+        return json_answer(present_key(recorded.rows["keys"][0], made.secret), status=201)
+
+    @operation.get("/{projectId:str}/keys/{keyId:str}", scopes=PROJECTS_READ, parameters=_A_KEY)
+    async def get_key(self, call: Call) -> Answer:
+        return raw_json_answer(await queries.read_key(call, _project(call), call.values["keyId"]))
+
+    @operation.delete("/{projectId:str}/keys/{keyId:str}", scopes=PROJECTS_WRITE, parameters=_A_KEY)
+    async def delete_key(self, call: Call) -> Answer:
+        await _run(call, projects.revoke_key, Project.key(_project(call)), key_id=call.values["keyId"])
+        return no_content()
+
+    @operation.get("/{projectId:str}/platforms", scopes=PROJECTS_READ, parameters=ONE)
+    async def list_platforms(self, call: Call) -> Answer:
+        return await _list_platforms(call)
+
+    @operation.post("/{projectId:str}/platforms", scopes=PROJECTS_WRITE, parameters=PLATFORM)
+    async def create_platform(self, call: Call) -> Answer:
+        return await _create_platform(call)
+
+    @operation.get("/{projectId:str}/platforms/{platformId:str}", scopes=PROJECTS_READ, parameters=_A_PLATFORM)
+    async def get_platform(self, call: Call) -> Answer:
+        return await _read_platform(call)
+
+    @operation.delete("/{projectId:str}/platforms/{platformId:str}", scopes=PROJECTS_WRITE, parameters=_A_PLATFORM)
+    async def delete_platform(self, call: Call) -> Answer:
+        return await _delete_platform(call)
 
 
-async def create(call: Call) -> Answer:
-    project_id = _made(call, call.values["projectId"])
-    absent, name = Project.absent(project_id), call.values["name"]
-    await _run(call, projects.create_project, absent, project_id=project_id, name=name, keys=[])
-    return raw_json_answer(await queries.read_project(call, project_id), status=201)
+class OwnProjectController(operation.ResourceController):
+    """For a project's own keys: the project is the one that the request names."""
+
+    path = "/v1/project"
+
+    @operation.get(scopes=PROJECT_READ)
+    async def get(self, call: Call) -> Answer:
+        return await _read(call)
+
+    @operation.patch(
+        "/services/{serviceId:str}",
+        scopes=PROJECT_WRITE,
+        parameters=Parameters(serviceId=required(OneOf(SERVICES)), enabled=required(Boolean())),
+    )
+    async def switch_service(self, call: Call) -> Answer:
+        return await _switch(call, call.values["serviceId"], enabled=call.values["enabled"])
+
+    @operation.patch(
+        "/protocols/{protocolId:str}",
+        scopes=PROJECT_WRITE,
+        parameters=Parameters(protocolId=required(OneOf(PROTOCOLS)), enabled=required(Boolean())),
+    )
+    async def switch_protocol(self, call: Call) -> Answer:
+        return await _switch(call, call.values["protocolId"], enabled=call.values["enabled"])
+
+    @operation.get("/platforms", scopes=PLATFORMS_READ)
+    async def list_platforms(self, call: Call) -> Answer:
+        return await _list_platforms(call)
+
+    @operation.post("/platforms/web", scopes=PLATFORMS_WRITE, parameters=WEB_PLATFORM)
+    async def create_platform(self, call: Call) -> Answer:
+        return await _create_platform(call)
+
+    @operation.get("/platforms/{platformId:str}", scopes=PLATFORMS_READ, parameters=_OWN_PLATFORM)
+    async def get_platform(self, call: Call) -> Answer:
+        return await _read_platform(call)
+
+    @operation.delete("/platforms/{platformId:str}", scopes=PLATFORMS_WRITE, parameters=_OWN_PLATFORM)
+    async def delete_platform(self, call: Call) -> Answer:
+        return await _delete_platform(call)
 
 
-async def get(call: Call) -> Answer:
+async def _read(call: Call) -> Answer:
     return raw_json_answer(await queries.read_project(call, _project(call)))
 
 
-async def rename(call: Call) -> Answer:
-    await _run(call, projects.rename_project, Project.key(_project(call)), name=call.values["name"])
-    return await get(call)
-
-
-async def delete(call: Call) -> Answer:
-    log, project_id, meta = call.services.log, _project(call), await call.meta()
-    if call.is_dry_run:
-        raise WouldRecord.all(await try_end_project(log, project_id, meta))
-    recorded = await end_project(log, project_id, meta)
-    call.seen(recorded.position)
-    return no_content()
-
-
-async def switch_service(call: Call) -> Answer:
-    """By the parameters of either generation: `service` and `status`, or `serviceId` and `enabled`."""
-    values = call.values
-    service = next(values[name] for name in ("service", "serviceId", "api", "protocolId") if name in values)
-    enabled = values["status"] if "status" in values else values["enabled"]
+async def _switch(call: Call, service: str, *, enabled: bool) -> Answer:
     await _run(call, projects.switch_service, Project.key(_project(call)), service=service, enabled=enabled)
-    return await get(call)
+    return await _read(call)
 
 
-async def list_keys(call: Call) -> Answer:
-    return raw_json_answer(await queries.read_keys(call, _project(call)))
-
-
-async def create_key(call: Call) -> Answer:
-    values = call.values
-    made = make_key(values["name"], values["scopes"], values["expire"])
-    recorded = await _run(call, projects.add_key, Project.key(_project(call)), key=made.key)
-    return json_answer(present_key(recorded.rows["keys"][0], made.secret), status=201)
-
-
-async def get_key(call: Call) -> Answer:
-    return raw_json_answer(await queries.read_key(call, _project(call), call.values["keyId"]))
-
-
-async def delete_key(call: Call) -> Answer:
-    await _run(call, projects.revoke_key, Project.key(_project(call)), key_id=call.values["keyId"])
-    return no_content()
-
-
-async def list_platforms(call: Call) -> Answer:
+async def _list_platforms(call: Call) -> Answer:
     return raw_json_answer(await queries.read_platforms(call, _project(call)))
 
 
-async def create_platform(call: Call) -> Answer:
+async def _create_platform(call: Call) -> Answer:
     values = call.values
     platform = Platform(
         platform_id=_made(call, values.get("platformId", UNIQUE)),
@@ -165,11 +249,11 @@ async def create_platform(call: Call) -> Answer:
     return json_answer(present_platform(recorded.rows["platforms"][0]), status=201)
 
 
-async def get_platform(call: Call) -> Answer:
+async def _read_platform(call: Call) -> Answer:
     return raw_json_answer(await queries.read_platform(call, _project(call), call.values["platformId"]))
 
 
-async def delete_platform(call: Call) -> Answer:
+async def _delete_platform(call: Call) -> Answer:
     key = Project.key(_project(call))
     await _run(call, projects.remove_platform, key, platform_id=call.values["platformId"])
     return no_content()
@@ -189,62 +273,3 @@ async def _run(call: Call, command: Any, stream: Key, **arguments: Any) -> Recor
 
 def _made(call: Call, identifier: str) -> str:
     return call.new_id() if identifier == UNIQUE else identifier
-
-
-_ALL = "/v1/projects"
-_ONE = f"{_ALL}/{{projectId}}"
-_KEYS, _PLATFORMS = f"{_ONE}/keys", f"{_ONE}/platforms"
-_OWN = "/v1/project"
-_A_KEY = ONE.but(keyId=required(Uid()))
-_A_PLATFORM = ONE.but(platformId=required(Uid()))
-_OWN_PLATFORM = Parameters(platformId=required(Uid()))
-
-
-def _console(method: str, path: str, handler: Any, parameters: Parameters) -> Operation:
-    scopes = PROJECTS_READ if method == "GET" else PROJECTS_WRITE
-    return Operation(method, path, handler, scopes, parameters, needs_project=False)
-
-
-ROUTES = (
-    _console("GET", _ALL, list_projects, LIST),
-    _console("POST", _ALL, idempotent(create, get, "projectId"), CREATE),
-    _console("GET", _ONE, get, ONE),
-    _console("PATCH", _ONE, rename, ONE.but(name=required(Text(128)))),
-    _console("DELETE", _ONE, delete, ONE),
-    _console(
-        "PATCH",
-        f"{_ONE}/service",
-        switch_service,
-        ONE.but(service=required(OneOf(SERVICES)), status=required(Boolean())),
-    ),
-    _console(
-        "PATCH", f"{_ONE}/api", switch_service, ONE.but(api=required(OneOf(PROTOCOLS)), status=required(Boolean()))
-    ),
-    _console("GET", _KEYS, list_keys, ONE),
-    _console("POST", _KEYS, create_key, KEY),
-    _console("GET", f"{_KEYS}/{{keyId}}", get_key, _A_KEY),
-    _console("DELETE", f"{_KEYS}/{{keyId}}", delete_key, _A_KEY),
-    _console("GET", _PLATFORMS, list_platforms, ONE),
-    _console("POST", _PLATFORMS, create_platform, PLATFORM),
-    _console("GET", f"{_PLATFORMS}/{{platformId}}", get_platform, _A_PLATFORM),
-    _console("DELETE", f"{_PLATFORMS}/{{platformId}}", delete_platform, _A_PLATFORM),
-    Operation("GET", _OWN, get, PROJECT_READ),
-    Operation(
-        "PATCH",
-        f"{_OWN}/services/{{serviceId}}",
-        switch_service,
-        PROJECT_WRITE,
-        Parameters(serviceId=required(OneOf(SERVICES)), enabled=required(Boolean())),
-    ),
-    Operation(
-        "PATCH",
-        f"{_OWN}/protocols/{{protocolId}}",
-        switch_service,
-        PROJECT_WRITE,
-        Parameters(protocolId=required(OneOf(PROTOCOLS)), enabled=required(Boolean())),
-    ),
-    Operation("GET", f"{_OWN}/platforms", list_platforms, PLATFORMS_READ),
-    Operation("POST", f"{_OWN}/platforms/web", create_platform, PLATFORMS_WRITE, WEB_PLATFORM),
-    Operation("GET", f"{_OWN}/platforms/{{platformId}}", get_platform, PLATFORMS_READ, _OWN_PLATFORM),
-    Operation("DELETE", f"{_OWN}/platforms/{{platformId}}", delete_platform, PLATFORMS_WRITE, _OWN_PLATFORM),
-)

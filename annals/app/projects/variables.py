@@ -2,11 +2,11 @@
 
 import msgspec
 
+from annals.app.edge import operation
 from annals.app.edge.answers import Answer, no_content, raw_json_answer
 from annals.app.edge.call import Call
-from annals.app.edge.idempotency import idempotent
+from annals.app.edge.declared import Creation
 from annals.app.edge.negotiation import translate_variable
-from annals.app.edge.routing import Operation
 from annals.app.functions.code_scopes import require_of_project
 from annals.app.identity.scopes import PROJECT_READ, PROJECT_WRITE
 from annals.app.parameters import (
@@ -61,68 +61,84 @@ UPDATE = ONE.but(
 )
 
 
-async def list_variables(call: Call) -> Answer:
-    page: Page = call.values["queries"]
-    scope = Sql("project_id = %s AND function_id = ''", (call.project_id,))
-    statements = listing(page, _LIST, scope, columns="*", project=call.project_id, cursor_scope=scope)
-    found = await read_page(call, statements, cursor=page.cursor, noun=_LIST.noun, counted=call.values["total"])
-    return raw_json_answer(joined("variables", found.total, [await _present(call, row) for row in found.rows]))
+class ProjectVariableController(operation.ResourceController):
+    path = "/v1/project/variables"
 
+    @operation.get(scopes=PROJECT_READ, parameters=LIST)
+    async def list_variables(self, call: Call) -> Answer:
+        page: Page = call.values["queries"]
+        scope = Sql("project_id = %s AND function_id = ''", (call.project_id,))
+        statements = listing(page, _LIST, scope, columns="*", project=call.project_id, cursor_scope=scope)
+        found = await read_page(call, statements, cursor=page.cursor, noun=_LIST.noun, counted=call.values["total"])
+        return raw_json_answer(joined("variables", found.total, [await _present(call, row) for row in found.rows]))
 
-async def create(call: Call) -> Answer:
-    values = call.values
-    variable_id = call.new_id() if values["variableId"] == UNIQUE else values["variableId"]
-    sealed, fingerprint = await _seal(call, variable_id, values["value"])
-    recorded = await call.services.log.run(
-        add_project_variable,
-        Project.key(call.project_id),
-        meta=await call.meta(),
-        variable=Variable(
-            variable_id=variable_id,
+    @operation.get("/{variableId:str}", scopes=PROJECT_READ, parameters=ONE)
+    async def get(self, call: Call) -> Answer:
+        found = await call.services.reads.look_up(_FIND, call.project_id, _OF_NO_FUNCTION, call.values["variableId"])
+        call.seen(found.position)
+        if not found.rows:
+            raise VariableNotFound
+        return raw_json_answer(await _present(call, found.rows[0]))
+
+    @operation.post(
+        scopes=PROJECT_WRITE,
+        parameters=CREATE,
+        translate=translate_variable,
+        code_scopes=require_of_project,
+        creates=Creation(get, "variableId"),
+    )
+    async def create(self, call: Call) -> Answer:
+        values = call.values
+        variable_id = call.new_id() if values["variableId"] == UNIQUE else values["variableId"]
+        sealed, fingerprint = await _seal(call, variable_id, values["value"])
+        recorded = await call.services.log.run(
+            add_project_variable,
+            Project.key(call.project_id),
+            meta=await call.meta(),
+            variable=Variable(
+                variable_id=variable_id,
+                key=values["key"],
+                sealed=sealed,
+                secret=values["secret"],
+                fingerprint=fingerprint,
+            ),
+        )
+        return raw_json_answer(await _recorded(call, recorded), status=201)
+
+    @operation.put(
+        "/{variableId:str}",
+        scopes=PROJECT_WRITE,
+        parameters=UPDATE,
+        translate=translate_variable,
+        code_scopes=require_of_project,
+    )
+    async def update(self, call: Call) -> Answer:
+        values, key = call.values, Project.key(call.project_id)
+        if values["key"] is None and values["value"] is None and values["secret"] is None:
+            (await call.services.log.load(key)).variable(values["variableId"])
+            raise ArgumentInvalid("Send at least one of key, value and secret.")
+        sealed = None if values["value"] is None else await _seal(call, values["variableId"], values["value"])
+        recorded = await call.services.log.run(
+            change_project_variable,
+            key,
+            meta=await call.meta(),
+            variable_id=values["variableId"],
             key=values["key"],
             sealed=sealed,
             secret=values["secret"],
-            fingerprint=fingerprint,
-        ),
-    )
-    return raw_json_answer(await _recorded(call, recorded), status=201)
+        )
+        return raw_json_answer(await _recorded(call, recorded))
 
-
-async def get(call: Call) -> Answer:
-    found = await call.services.reads.look_up(_FIND, call.project_id, _OF_NO_FUNCTION, call.values["variableId"])
-    call.seen(found.position)
-    if not found.rows:
-        raise VariableNotFound
-    return raw_json_answer(await _present(call, found.rows[0]))
-
-
-async def update(call: Call) -> Answer:
-    values, key = call.values, Project.key(call.project_id)
-    if values["key"] is None and values["value"] is None and values["secret"] is None:
-        (await call.services.log.load(key)).variable(values["variableId"])
-        raise ArgumentInvalid("Send at least one of key, value and secret.")
-    sealed = None if values["value"] is None else await _seal(call, values["variableId"], values["value"])
-    recorded = await call.services.log.run(
-        change_project_variable,
-        key,
-        meta=await call.meta(),
-        variable_id=values["variableId"],
-        key=values["key"],
-        sealed=sealed,
-        secret=values["secret"],
-    )
-    return raw_json_answer(await _recorded(call, recorded))
-
-
-async def delete(call: Call) -> Answer:
-    recorded = await call.services.log.run(
-        remove_project_variable,
-        Project.key(call.project_id),
-        meta=await call.meta(),
-        variable_id=call.values["variableId"],
-    )
-    call.seen(recorded.position)
-    return no_content()
+    @operation.delete("/{variableId:str}", scopes=PROJECT_WRITE, parameters=ONE)
+    async def delete(self, call: Call) -> Answer:
+        recorded = await call.services.log.run(
+            remove_project_variable,
+            Project.key(call.project_id),
+            meta=await call.meta(),
+            variable_id=call.values["variableId"],
+        )
+        call.seen(recorded.position)
+        return no_content()
 
 
 async def _seal(call: Call, variable_id: str, value: str) -> tuple[str, str]:
@@ -140,22 +156,3 @@ async def _recorded(call: Call, recorded: Recorded) -> bytes:
 async def _present(call: Call, row: Row) -> bytes:
     value = await shown_value(call, call.project_id, Project.stream(call.project_id), row)
     return encode(msgspec.structs.replace(schemas.present(row, value), resource_type="project"))
-
-
-_ALL, _ONE = "/v1/project/variables", "/v1/project/variables/{variableId}"
-
-ROUTES = (
-    Operation("GET", _ALL, list_variables, PROJECT_READ, LIST),
-    Operation(
-        "POST",
-        _ALL,
-        idempotent(create, get, "variableId"),
-        PROJECT_WRITE,
-        CREATE,
-        translate_variable,
-        code_scopes=require_of_project,
-    ),
-    Operation("GET", _ONE, get, PROJECT_READ, ONE),
-    Operation("PUT", _ONE, update, PROJECT_WRITE, UPDATE, translate_variable, code_scopes=require_of_project),
-    Operation("DELETE", _ONE, delete, PROJECT_WRITE, ONE),
-)

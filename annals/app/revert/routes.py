@@ -6,10 +6,10 @@ from typing import Any
 import msgspec
 
 from annals.app.as_of.moment import AsOf, resolve
+from annals.app.edge import operation
 from annals.app.edge.answers import Answer, json_answer, raw_json_answer
 from annals.app.edge.call import Call
 from annals.app.edge.dry_run import DryRunLog, tried
-from annals.app.edge.routing import Operation
 from annals.app.functions.queries import read_function
 from annals.app.history.presenting import Presenter
 from annals.app.history.schemas import ChangeModel
@@ -47,29 +47,35 @@ REVERT = Parameters(functionId=required(Uid()), to=required(Moment()), dryRun=op
 CONFIGURATION = Parameters(functionId=required(Uid()), executionId=required(Uid()))
 
 
-async def diff(call: Call) -> Answer:
-    former = await resolve(call, call.values["from"], "from")
-    if call.values["to"] is None:
-        latter = AsOf(await call.services.log.reader.position(), None, former.since)
-    else:
-        latter = await resolve(call, call.values["to"], "to")
-    one, other = [openable(await _function_at(call, past)) for past in (former, latter)]
-    stream = Function.stream(call.project_id, call.values["functionId"])
-    changes = await (await Presenter.of_call(call)).changes(stream, differences(one, other))
-    call.seen(latter.position)
-    return json_answer(Diff(former.position, latter.position, changes))
+class RevertController(operation.ResourceController):
+    path = "/v1/functions"
 
+    @operation.get("/{functionId:str}/diff", scopes=EVENTS_READ, parameters=DIFF)
+    async def diff(self, call: Call) -> Answer:
+        former = await resolve(call, call.values["from"], "from")
+        if call.values["to"] is None:
+            latter = AsOf(await call.services.log.reader.position(), None, former.since)
+        else:
+            latter = await resolve(call, call.values["to"], "to")
+        one, other = [openable(await _function_at(call, past)) for past in (former, latter)]
+        stream = Function.stream(call.project_id, call.values["functionId"])
+        changes = await (await Presenter.of_call(call)).changes(stream, differences(one, other))
+        call.seen(latter.position)
+        return json_answer(Diff(former.position, latter.position, changes))
 
-async def revert_to(call: Call) -> Answer:
-    (await call.caller()).require(EVENTS_READ)
-    if call.values["dryRun"] and not isinstance(call.services.log, DryRunLog):
-        return await tried(call)
-    await revert(call, await resolve(call, call.values["to"], "to"))
-    return raw_json_answer(await read_function(call, call.values["functionId"]))
+    @operation.post("/{functionId:str}/revert", scopes=FUNCTIONS_WRITE, parameters=REVERT)
+    async def revert_to(self, call: Call) -> Answer:
+        (await call.caller()).require(EVENTS_READ)
+        if call.values["dryRun"] and not isinstance(call.services.log, DryRunLog):
+            return await tried(call, self.revert_to.call_with)
+        await revert(call, await resolve(call, call.values["to"], "to"))
+        return raw_json_answer(await read_function(call, call.values["functionId"]))
 
-
-async def configuration(call: Call) -> Answer:
-    return json_answer(await read_configuration(call))
+    @operation.get(
+        "/{functionId:str}/executions/{executionId:str}/configuration", scopes=FUNCTIONS_READ, parameters=CONFIGURATION
+    )
+    async def configuration(self, call: Call) -> Answer:
+        return json_answer(await read_configuration(call))
 
 
 async def _function_at(call: Call, past: AsOf) -> Function:
@@ -78,14 +84,3 @@ async def _function_at(call: Call, past: AsOf) -> Function:
     if not isinstance(found, Function):
         raise FunctionNotFound(f"There was no function with the requested ID at position {past.position}.")
     return found
-
-
-_FUNCTION = "/v1/functions/{functionId}"
-
-ROUTES = (
-    Operation("GET", f"{_FUNCTION}/diff", diff, EVENTS_READ, DIFF),
-    Operation("POST", f"{_FUNCTION}/revert", revert_to, FUNCTIONS_WRITE, REVERT),
-    Operation(
-        "GET", f"{_FUNCTION}/executions/{{executionId}}/configuration", configuration, FUNCTIONS_READ, CONFIGURATION
-    ),
-)

@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from annals.app.edge import operation
 from annals.app.edge.answers import Answer, no_content, raw_json_answer
 from annals.app.edge.call import Call
-from annals.app.edge.idempotency import idempotent
-from annals.app.edge.routing import Operation
+from annals.app.edge.declared import Creation, Declared
 from annals.app.identity.scopes import TEAMS_READ, TEAMS_WRITE
 from annals.app.parameters import (
     UNIQUE,
@@ -57,111 +57,120 @@ ADD = ONE.but(
 )
 
 
-async def list_teams(call: Call) -> Answer:
-    values = call.values
-    return raw_json_answer(
-        await queries.read_teams(call, values["queries"], values["search"], counted=values["total"])
-    )  # fmt: skip
+class TeamController(operation.ResourceController):
+    path = "/v1/teams"
+    opt = Declared(needs_project=False)
 
+    @operation.get(scopes=TEAMS_READ, parameters=LIST)
+    async def list_teams(self, call: Call) -> Answer:
+        values = call.values
+        return raw_json_answer(
+            await queries.read_teams(call, values["queries"], values["search"], counted=values["total"])
+        )  # fmt: skip
 
-async def create(call: Call) -> Answer:
-    """A user who makes a team owns it; one made by a key is empty."""
-    values, caller = call.values, await call.caller()
-    team_id = _made(call, values["teamId"])
-    owner = None
-    if caller.user_id:
-        roles = list(dict.fromkeys([*values["roles"], OWNER]))
-        owner = Membership(membership_id=generate_id(), user_id=caller.user_id, roles=roles, confirmed=True)
-    recorded = await call.services.log.run(
-        teams.create_team,
-        Team.absent(call.realm, team_id),
-        meta=await call.meta(),
-        project_id=call.realm,
-        team_id=team_id,
-        name=values["name"],
-        owner=owner,
-    )
-    call.seen(recorded.position)
-    row = recorded.rows["teams"][0]
-    return raw_json_answer(encode(present_team(row, 0 if owner is None else 1)), status=201)
+    @operation.get("/{teamId:str}", scopes=TEAMS_READ, parameters=ONE)
+    async def get(self, call: Call) -> Answer:
+        return raw_json_answer(await queries.read_team(call, call.values["teamId"]))
 
+    @operation.post(scopes=TEAMS_WRITE, parameters=CREATE, creates=Creation(get, "teamId"))
+    async def create(self, call: Call) -> Answer:
+        """A user who makes a team owns it; one made by a key is empty."""
+        values, caller = call.values, await call.caller()
+        team_id = _made(call, values["teamId"])
+        owner = None
+        if caller.user_id:
+            roles = list(dict.fromkeys([*values["roles"], OWNER]))
+            owner = Membership(membership_id=generate_id(), user_id=caller.user_id, roles=roles, confirmed=True)
+        recorded = await call.services.log.run(
+            teams.create_team,
+            Team.absent(call.realm, team_id),
+            meta=await call.meta(),
+            project_id=call.realm,
+            team_id=team_id,
+            name=values["name"],
+            owner=owner,
+        )
+        call.seen(recorded.position)
+        row = recorded.rows["teams"][0]
+        return raw_json_answer(encode(present_team(row, 0 if owner is None else 1)), status=201)
 
-async def get(call: Call) -> Answer:
-    return raw_json_answer(await queries.read_team(call, call.values["teamId"]))
-
-
-async def rename(call: Call) -> Answer:
-    team_id = call.values["teamId"]
-    await _require_owner(call, team_id)
-    await _run(call, teams.rename_team, Team.key(call.realm, team_id), name=call.values["name"])
-    return raw_json_answer(await queries.read_team(call, team_id))
-
-
-async def delete(call: Call) -> Answer:
-    team_id = call.values["teamId"]
-    await _require_owner(call, team_id)
-    await _run(call, teams.delete_team, Team.key(call.realm, team_id))
-    return no_content()
-
-
-async def list_memberships(call: Call) -> Answer:
-    values = call.values
-    body = await queries.read_memberships(
-        call, values["teamId"], values["queries"], values["search"], counted=values["total"]
-    )
-    return raw_json_answer(body)
-
-
-async def add_member(call: Call) -> Answer:
-    """A key's or admin's member is in at once; an owner's is invited, and joins by themselves."""
-    values, team_id = call.values, call.values["teamId"]
-    await _require_owner(call, team_id)
-    user_id = await _named_user(call)
-    membership_id = _made(call, values["membershipId"])
-    member = Membership(
-        membership_id=membership_id,
-        user_id=user_id,
-        roles=values["roles"],
-        confirmed=(await call.caller()).privileged,
-    )
-    keys = Team.key(call.realm, team_id), User.key(call.realm, user_id)
-    await _run(call, teams.add_member, *keys, membership=member)
-    by_email = not values["userId"] and bool(values["email"])
-    return raw_json_answer(await queries.read_membership(call, team_id, membership_id, by_email=by_email), status=201)
-
-
-async def get_membership(call: Call) -> Answer:
-    body = await queries.read_membership(call, call.values["teamId"], call.values["membershipId"])
-    return raw_json_answer(body)
-
-
-async def change_member(call: Call) -> Answer:
-    team_id, membership_id = call.values["teamId"], call.values["membershipId"]
-    await _require_owner(call, team_id)
-    key = Team.key(call.realm, team_id)
-    await _run(call, teams.change_member, key, membership_id=membership_id, roles=call.values["roles"])
-    return raw_json_answer(await queries.read_membership(call, team_id, membership_id))
-
-
-async def confirm_member(call: Call) -> Answer:
-    """Who was invited joins, as whom they are signed in: no message with a secret goes out."""
-    team_id, membership_id = call.values["teamId"], call.values["membershipId"]
-    row = await queries.find_membership(call, team_id, membership_id)
-    if row["user_id"] != (await call.caller()).user_id:
-        raise UserUnauthorized("An invitation is accepted by the user who was invited.")
-    await _run(call, teams.confirm_member, Team.key(call.realm, team_id), membership_id=membership_id)
-    row = await queries.find_membership(call, team_id, membership_id)
-    return raw_json_answer(queries.present(row, await call.caller()))
-
-
-async def remove_member(call: Call) -> Answer:
-    """Owners remove members; a member, and who is only invited, leaves."""
-    team_id, membership_id = call.values["teamId"], call.values["membershipId"]
-    row = await queries.find_membership(call, team_id, membership_id)
-    if row["user_id"] != (await call.caller()).user_id:
+    @operation.put("/{teamId:str}", scopes=TEAMS_WRITE, parameters=ONE.but(name=required(Text(128))))
+    async def rename(self, call: Call) -> Answer:
+        team_id = call.values["teamId"]
         await _require_owner(call, team_id)
-    await _run(call, teams.remove_member, Team.key(call.realm, team_id), membership_id=membership_id)
-    return no_content()
+        await _run(call, teams.rename_team, Team.key(call.realm, team_id), name=call.values["name"])
+        return raw_json_answer(await queries.read_team(call, team_id))
+
+    @operation.delete("/{teamId:str}", scopes=TEAMS_WRITE, parameters=ONE)
+    async def delete(self, call: Call) -> Answer:
+        team_id = call.values["teamId"]
+        await _require_owner(call, team_id)
+        await _run(call, teams.delete_team, Team.key(call.realm, team_id))
+        return no_content()
+
+    @operation.get("/{teamId:str}/memberships", scopes=TEAMS_READ, parameters=MEMBERS)
+    async def list_memberships(self, call: Call) -> Answer:
+        values = call.values
+        body = await queries.read_memberships(
+            call, values["teamId"], values["queries"], values["search"], counted=values["total"]
+        )
+        return raw_json_answer(body)
+
+    @operation.post("/{teamId:str}/memberships", scopes=TEAMS_WRITE, parameters=ADD)
+    async def add_member(self, call: Call) -> Answer:
+        """A key's or admin's member is in at once; an owner's is invited, and joins by themselves."""
+        values, team_id = call.values, call.values["teamId"]
+        await _require_owner(call, team_id)
+        user_id = await _named_user(call)
+        membership_id = _made(call, values["membershipId"])
+        member = Membership(
+            membership_id=membership_id,
+            user_id=user_id,
+            roles=values["roles"],
+            confirmed=(await call.caller()).privileged,
+        )
+        keys = Team.key(call.realm, team_id), User.key(call.realm, user_id)
+        await _run(call, teams.add_member, *keys, membership=member)
+        by_email = not values["userId"] and bool(values["email"])
+        return raw_json_answer(
+            await queries.read_membership(call, team_id, membership_id, by_email=by_email), status=201
+        )
+
+    @operation.get("/{teamId:str}/memberships/{membershipId:str}", scopes=TEAMS_READ, parameters=MEMBER)
+    async def get_membership(self, call: Call) -> Answer:
+        body = await queries.read_membership(call, call.values["teamId"], call.values["membershipId"])
+        return raw_json_answer(body)
+
+    @operation.patch(
+        "/{teamId:str}/memberships/{membershipId:str}", scopes=TEAMS_WRITE, parameters=MEMBER.but(roles=required(ROLES))
+    )
+    async def change_member(self, call: Call) -> Answer:
+        team_id, membership_id = call.values["teamId"], call.values["membershipId"]
+        await _require_owner(call, team_id)
+        key = Team.key(call.realm, team_id)
+        await _run(call, teams.change_member, key, membership_id=membership_id, roles=call.values["roles"])
+        return raw_json_answer(await queries.read_membership(call, team_id, membership_id))
+
+    @operation.patch("/{teamId:str}/memberships/{membershipId:str}/status", scopes=TEAMS_WRITE, parameters=MEMBER)
+    async def confirm_member(self, call: Call) -> Answer:
+        """Who was invited joins, as whom they are signed in: no message with a secret goes out."""
+        team_id, membership_id = call.values["teamId"], call.values["membershipId"]
+        row = await queries.find_membership(call, team_id, membership_id)
+        if row["user_id"] != (await call.caller()).user_id:
+            raise UserUnauthorized("An invitation is accepted by the user who was invited.")
+        await _run(call, teams.confirm_member, Team.key(call.realm, team_id), membership_id=membership_id)
+        row = await queries.find_membership(call, team_id, membership_id)
+        return raw_json_answer(queries.present(row, await call.caller()))
+
+    @operation.delete("/{teamId:str}/memberships/{membershipId:str}", scopes=TEAMS_WRITE, parameters=MEMBER)
+    async def remove_member(self, call: Call) -> Answer:
+        """Owners remove members; a member, and who is only invited, leaves."""
+        team_id, membership_id = call.values["teamId"], call.values["membershipId"]
+        row = await queries.find_membership(call, team_id, membership_id)
+        if row["user_id"] != (await call.caller()).user_id:
+            await _require_owner(call, team_id)
+        await _run(call, teams.remove_member, Team.key(call.realm, team_id), membership_id=membership_id)
+        return no_content()
 
 
 async def _require_owner(call: Call, team_id: str) -> None:
@@ -191,23 +200,3 @@ async def _run(call: Call, command: Any, *keys: Key, **arguments: Any) -> None:
 
 def _made(call: Call, identifier: str) -> str:
     return call.new_id() if identifier == UNIQUE else identifier
-
-
-_ALL = "/v1/teams"
-_ONE = f"{_ALL}/{{teamId}}"
-_MEMBERS = f"{_ONE}/memberships"
-_MEMBER = f"{_MEMBERS}/{{membershipId}}"
-
-ROUTES = (
-    Operation("GET", _ALL, list_teams, TEAMS_READ, LIST, needs_project=False),
-    Operation("POST", _ALL, idempotent(create, get, "teamId"), TEAMS_WRITE, CREATE, needs_project=False),
-    Operation("GET", _ONE, get, TEAMS_READ, ONE, needs_project=False),
-    Operation("PUT", _ONE, rename, TEAMS_WRITE, ONE.but(name=required(Text(128))), needs_project=False),
-    Operation("DELETE", _ONE, delete, TEAMS_WRITE, ONE, needs_project=False),
-    Operation("GET", _MEMBERS, list_memberships, TEAMS_READ, MEMBERS, needs_project=False),
-    Operation("POST", _MEMBERS, add_member, TEAMS_WRITE, ADD, needs_project=False),
-    Operation("GET", _MEMBER, get_membership, TEAMS_READ, MEMBER, needs_project=False),
-    Operation("PATCH", _MEMBER, change_member, TEAMS_WRITE, MEMBER.but(roles=required(ROLES)), needs_project=False),
-    Operation("PATCH", f"{_MEMBER}/status", confirm_member, TEAMS_WRITE, MEMBER, needs_project=False),
-    Operation("DELETE", _MEMBER, remove_member, TEAMS_WRITE, MEMBER, needs_project=False),
-)

@@ -1,8 +1,8 @@
 """The operations on usage."""
 
+from annals.app.edge import operation
 from annals.app.edge.answers import Answer, json_answer
 from annals.app.edge.call import Call
-from annals.app.edge.routing import Operation
 from annals.app.identity.scopes import FUNCTIONS_READ
 from annals.app.parameters import OneOf, Parameters, Uid, optional, required
 from annals.app.usage import as_of as past
@@ -13,16 +13,14 @@ ALL = Parameters(range=_RANGE)
 ONE = Parameters(functionId=required(Uid()), range=_RANGE)
 
 
-async def list_usage(call: Call) -> Answer:
-    await call.caller()
-    return json_answer(schemas.present(await queries.of_project(call), call.values["range"], of_one=False))
+class UsageController(operation.ResourceController):
+    path = "/v1/functions"
 
+    @operation.get("/usage", scopes=FUNCTIONS_READ, parameters=ALL, as_of=past.list_usage)
+    async def list_usage(self, call: Call) -> Answer:
+        await call.caller()
+        return json_answer(schemas.present(await queries.of_project(call), call.values["range"], of_one=False))
 
-async def get_usage(call: Call) -> Answer:
-    return json_answer(schemas.present(await queries.of_function(call), call.values["range"], of_one=True))
-
-
-ROUTES = (
-    Operation("GET", "/v1/functions/usage", list_usage, FUNCTIONS_READ, ALL, past=past.list_usage),
-    Operation("GET", "/v1/functions/{functionId}/usage", get_usage, FUNCTIONS_READ, ONE, past=past.get_usage),
-)
+    @operation.get("/{functionId:str}/usage", scopes=FUNCTIONS_READ, parameters=ONE, as_of=past.get_usage)
+    async def get_usage(self, call: Call) -> Answer:
+        return json_answer(schemas.present(await queries.of_function(call), call.values["range"], of_one=True))

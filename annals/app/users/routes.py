@@ -1,14 +1,13 @@
 """The operations on users, for keys and admins."""
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 
+from annals.app.edge import operation
 from annals.app.edge.answers import Answer, json_answer, no_content, raw_json_answer
 from annals.app.edge.call import Call
-from annals.app.edge.idempotency import idempotent
-from annals.app.edge.routing import Operation
+from annals.app.edge.declared import Creation
 from annals.app.identity.passwords import LEAST, MOST
 from annals.app.identity.scopes import USERS_READ, USERS_WRITE
 from annals.app.parameters import (
@@ -60,16 +59,135 @@ class Token(msgspec.Struct):
     jwt: str
 
 
-async def list_users(call: Call) -> Answer:
-    values = call.values
-    return raw_json_answer(
-        await queries.read_users(call, values["queries"], values["search"], counted=values["total"])
-    )  # fmt: skip
+TOKEN_SECONDS = optional(IntegerRange(1, MOST_SECONDS_OF_TOKEN), SECONDS_OF_TOKEN)
 
 
-async def create(call: Call) -> Answer:
-    user_id = call.new_id() if call.values["userId"] == UNIQUE else call.values["userId"]
-    return raw_json_answer(await create_user(call, user_id, with_hash=True), status=201)
+class UserController(operation.ResourceController):
+    path = "/v1/users"
+
+    @operation.get(scopes=USERS_READ, parameters=LIST)
+    async def list_users(self, call: Call) -> Answer:
+        values = call.values
+        return raw_json_answer(
+            await queries.read_users(call, values["queries"], values["search"], counted=values["total"])
+        )  # fmt: skip
+
+    @operation.get("/{userId:str}", scopes=USERS_READ, parameters=ONE)
+    async def get(self, call: Call) -> Answer:
+        row = await queries.find_user(call, call.values["userId"])
+        return raw_json_answer(encode(present_user(row, with_hash=True)))
+
+    @operation.post(scopes=USERS_WRITE, parameters=CREATE, creates=Creation(get, "userId"))
+    async def create(self, call: Call) -> Answer:
+        user_id = call.new_id() if call.values["userId"] == UNIQUE else call.values["userId"]
+        return raw_json_answer(await create_user(call, user_id, with_hash=True), status=201)
+
+    @operation.delete("/{userId:str}", scopes=USERS_WRITE, parameters=ONE)
+    async def delete(self, call: Call) -> Answer:
+        user_id = call.values["userId"]
+        where = {"project": call.project_id, "user": user_id}
+        rows = await call.services.database.rows(queries.QUERIES["teams_of_user"], where)
+        teams = [Team.absent(call.project_id, row["team_id"]) for row in rows]
+        key = User.key(call.project_id, user_id)
+        recorded = await call.services.log.run(users.delete_user, key, *teams, meta=await call.meta())
+        call.seen(recorded.position)
+        return no_content()
+
+    @operation.patch("/{userId:str}/name", scopes=USERS_WRITE, parameters=ONE.but(name=required(Text(128, 0))))
+    async def change_name(self, call: Call) -> Answer:
+        return await _change(call, users.change_name, name=call.values["name"])
+
+    @operation.patch("/{userId:str}/email", scopes=USERS_WRITE, parameters=ONE.but(email=required(Emptiable(Email()))))
+    async def change_email(self, call: Call) -> Answer:
+        return await _change(call, users.change_email, email=call.values["email"])
+
+    @operation.patch("/{userId:str}/phone", scopes=USERS_WRITE, parameters=ONE.but(number=required(Emptiable(Phone()))))
+    async def change_phone(self, call: Call) -> Answer:
+        return await _change(call, users.change_phone, phone=call.values["number"])
+
+    @operation.patch(
+        "/{userId:str}/password", scopes=USERS_WRITE, parameters=ONE.but(password=required(Password(LEAST, MOST)))
+    )
+    async def change_password(self, call: Call) -> Answer:
+        user_id = call.values["userId"]
+        key = User.key(call.project_id, user_id)
+        await call.services.log.load(key)  # nobody hashes for a user that is not there
+        sealed = await call.services.passwords.seal(call.project_id, user_id, call.values["password"])
+        recorded = await call.services.log.run(users.set_password, key, meta=await call.meta(), sealed_password=sealed)
+        return raw_json_answer(await queries.present_recorded(call, user_id, recorded))
+
+    @operation.patch("/{userId:str}/status", scopes=USERS_WRITE, parameters=ONE.but(status=required(Boolean())))
+    async def change_status(self, call: Call) -> Answer:
+        return await _change(call, users.change_status, enabled=call.values["status"])
+
+    @operation.patch(
+        "/{userId:str}/verification", scopes=USERS_WRITE, parameters=ONE.but(emailVerification=required(Boolean()))
+    )
+    async def change_email_verification(self, call: Call) -> Answer:
+        verified = call.values["emailVerification"]
+        return await _change(call, users.change_verification, what="email", verified=verified)
+
+    @operation.patch(
+        "/{userId:str}/verification/phone",
+        scopes=USERS_WRITE,
+        parameters=ONE.but(phoneVerification=required(Boolean())),
+    )
+    async def change_phone_verification(self, call: Call) -> Answer:
+        verified = call.values["phoneVerification"]
+        return await _change(call, users.change_verification, what="phone", verified=verified)
+
+    @operation.put(
+        "/{userId:str}/labels", scopes=USERS_WRITE, parameters=ONE.but(labels=required(ArrayList(Label(), 1000)))
+    )
+    async def change_labels(self, call: Call) -> Answer:
+        return await _change(call, users.change_labels, labels=call.values["labels"])
+
+    @operation.get(
+        "/{userId:str}/sessions", scopes=USERS_READ, parameters=ONE.but(total=optional(Boolean(loose=True), True))
+    )
+    async def list_sessions(self, call: Call) -> Answer:
+        values = call.values
+        return raw_json_answer(await queries.read_sessions(call, values["userId"], counted=values["total"]))
+
+    @operation.post("/{userId:str}/sessions", scopes=USERS_WRITE, parameters=ONE)
+    async def create_session(self, call: Call) -> Answer:
+        user_id = call.values["userId"]
+        user = await queries.find_user(call, user_id)
+        opened = await open_for(call, user_id, "server")
+        return json_answer(present_session(opened.row, email=user["email"], secret=opened.presented), status=201)
+
+    @operation.delete("/{userId:str}/sessions", scopes=USERS_WRITE, parameters=ONE)
+    async def delete_sessions(self, call: Call) -> Answer:
+        key = User.key(call.project_id, call.values["userId"])
+        recorded = await call.services.log.run(users.close_sessions, key, meta=await call.meta())
+        call.seen(recorded.position)
+        return no_content()
+
+    @operation.delete("/{userId:str}/sessions/{sessionId:str}", scopes=USERS_WRITE, parameters=SESSION)
+    async def delete_session(self, call: Call) -> Answer:
+        key = User.key(call.project_id, call.values["userId"])
+        recorded = await call.services.log.run(
+            users.close_session, key, meta=await call.meta(), session_id=call.values["sessionId"]
+        )
+        call.seen(recorded.position)
+        return no_content()
+
+    @operation.post(
+        "/{userId:str}/jwts",
+        scopes=USERS_WRITE,
+        parameters=ONE.but(sessionId=optional(Text(36, 0), ""), duration=TOKEN_SECONDS),
+    )
+    async def create_token(self, call: Call) -> Answer:
+        """For a named session, the newest one, or none at all where the user has none."""
+        values = call.values
+        user, rows = await queries.find_sessions(call, values["userId"])
+        ids = [row["session_id"] for row in rows]
+        wanted = values["sessionId"]
+        if wanted and wanted not in {"recent", *ids}:
+            raise SessionNotFound
+        session_id = (ids[-1] if ids else "") if wanted == "recent" else wanted
+        owner = TokenOwner(user["user_id"], user["sequence"], session_id)
+        return json_answer(Token(await token_for(call, owner, values["duration"])), status=201)
 
 
 async def create_user(call: Call, user_id: str, *, with_hash: bool) -> bytes:
@@ -90,129 +208,8 @@ async def create_user(call: Call, user_id: str, *, with_hash: bool) -> bytes:
     return await queries.present_recorded(call, user_id, recorded, with_hash=with_hash)
 
 
-async def get(call: Call) -> Answer:
-    row = await queries.find_user(call, call.values["userId"])
-    return raw_json_answer(encode(present_user(row, with_hash=True)))
-
-
-def _changes(command: Any, **names: str) -> Callable[[Call], Awaitable[Answer]]:
-    """The handler of a change: the command's arguments by name, each from a parameter; `=x` is the word x itself."""
-
-    async def change(call: Call) -> Answer:
-        user_id = call.values["userId"]
-        given: dict[str, Any] = {
-            name: source[1:] if source.startswith("=") else call.values[source] for name, source in names.items()
-        }  # fmt: skip
-        key = User.key(call.project_id, user_id)
-        recorded = await call.services.log.run(command, key, meta=await call.meta(), **given)
-        return raw_json_answer(await queries.present_recorded(call, user_id, recorded))
-
-    return change
-
-
-async def change_password(call: Call) -> Answer:
+async def _change(call: Call, command: Any, **given: Any) -> Answer:
     user_id = call.values["userId"]
     key = User.key(call.project_id, user_id)
-    await call.services.log.load(key)  # nobody hashes for a user that is not there
-    sealed = await call.services.passwords.seal(call.project_id, user_id, call.values["password"])
-    recorded = await call.services.log.run(users.set_password, key, meta=await call.meta(), sealed_password=sealed)
+    recorded = await call.services.log.run(command, key, meta=await call.meta(), **given)
     return raw_json_answer(await queries.present_recorded(call, user_id, recorded))
-
-
-async def delete(call: Call) -> Answer:
-    user_id = call.values["userId"]
-    where = {"project": call.project_id, "user": user_id}
-    rows = await call.services.database.rows(queries.QUERIES["teams_of_user"], where)
-    teams = [Team.absent(call.project_id, row["team_id"]) for row in rows]
-    key = User.key(call.project_id, user_id)
-    recorded = await call.services.log.run(users.delete_user, key, *teams, meta=await call.meta())
-    call.seen(recorded.position)
-    return no_content()
-
-
-async def list_sessions(call: Call) -> Answer:
-    values = call.values
-    return raw_json_answer(await queries.read_sessions(call, values["userId"], counted=values["total"]))
-
-
-async def create_session(call: Call) -> Answer:
-    user_id = call.values["userId"]
-    user = await queries.find_user(call, user_id)
-    opened = await open_for(call, user_id, "server")
-    return json_answer(present_session(opened.row, email=user["email"], secret=opened.presented), status=201)
-
-
-async def delete_sessions(call: Call) -> Answer:
-    key = User.key(call.project_id, call.values["userId"])
-    recorded = await call.services.log.run(users.close_sessions, key, meta=await call.meta())
-    call.seen(recorded.position)
-    return no_content()
-
-
-async def delete_session(call: Call) -> Answer:
-    key = User.key(call.project_id, call.values["userId"])
-    recorded = await call.services.log.run(
-        users.close_session, key, meta=await call.meta(), session_id=call.values["sessionId"]
-    )
-    call.seen(recorded.position)
-    return no_content()
-
-
-async def create_token(call: Call) -> Answer:
-    """For a named session, the newest one, or none at all where the user has none."""
-    values = call.values
-    user, rows = await queries.find_sessions(call, values["userId"])
-    ids = [row["session_id"] for row in rows]
-    wanted = values["sessionId"]
-    if wanted and wanted not in {"recent", *ids}:
-        raise SessionNotFound
-    session_id = (ids[-1] if ids else "") if wanted == "recent" else wanted
-    owner = TokenOwner(user["user_id"], user["sequence"], session_id)
-    return json_answer(Token(await token_for(call, owner, values["duration"])), status=201)
-
-
-_ALL = "/v1/users"
-_ONE = f"{_ALL}/{{userId}}"
-_SESSIONS = f"{_ONE}/sessions"
-TOKEN_SECONDS = optional(IntegerRange(1, MOST_SECONDS_OF_TOKEN), SECONDS_OF_TOKEN)
-
-
-def _change(
-    what: str, handler: Callable[[Call], Awaitable[Answer]], method: str = "PATCH", **parameters: Any
-) -> Operation:
-    return Operation(method, f"{_ONE}/{what}", handler, USERS_WRITE, ONE.but(**parameters))
-
-
-ROUTES = (
-    Operation("GET", _ALL, list_users, USERS_READ, LIST),
-    Operation("POST", _ALL, idempotent(create, get, "userId"), USERS_WRITE, CREATE),
-    Operation("GET", _ONE, get, USERS_READ, ONE),
-    Operation("DELETE", _ONE, delete, USERS_WRITE, ONE),
-    _change("name", _changes(users.change_name, name="name"), name=required(Text(128, 0))),
-    _change("email", _changes(users.change_email, email="email"), email=required(Emptiable(Email()))),
-    _change("phone", _changes(users.change_phone, phone="number"), number=required(Emptiable(Phone()))),
-    _change("password", change_password, password=required(Password(LEAST, MOST))),
-    _change("status", _changes(users.change_status, enabled="status"), status=required(Boolean())),
-    _change(
-        "verification",
-        _changes(users.change_verification, what="=email", verified="emailVerification"),
-        emailVerification=required(Boolean()),
-    ),
-    _change(
-        "verification/phone",
-        _changes(users.change_verification, what="=phone", verified="phoneVerification"),
-        phoneVerification=required(Boolean()),
-    ),
-    _change("labels", _changes(users.change_labels, labels="labels"), "PUT", labels=required(ArrayList(Label(), 1000))),
-    Operation("GET", _SESSIONS, list_sessions, USERS_READ, ONE.but(total=optional(Boolean(loose=True), True))),
-    Operation("POST", _SESSIONS, create_session, USERS_WRITE, ONE),
-    Operation("DELETE", _SESSIONS, delete_sessions, USERS_WRITE, ONE),
-    Operation("DELETE", f"{_SESSIONS}/{{sessionId}}", delete_session, USERS_WRITE, SESSION),
-    Operation(
-        "POST",
-        f"{_ONE}/jwts",
-        create_token,
-        USERS_WRITE,
-        ONE.but(sessionId=optional(Text(36, 0), ""), duration=TOKEN_SECONDS),
-    ),
-)

@@ -1,10 +1,10 @@
 """The operations on a function's variables. Their values reach the log only sealed."""
 
+from annals.app.edge import operation
 from annals.app.edge.answers import Answer, no_content, raw_json_answer
 from annals.app.edge.call import Call
-from annals.app.edge.idempotency import idempotent
+from annals.app.edge.declared import Creation
 from annals.app.edge.negotiation import translate_variable
-from annals.app.edge.routing import Operation
 from annals.app.functions import as_of as past
 from annals.app.functions.code_scopes import require_of_function
 from annals.app.identity.scopes import FUNCTIONS_READ, FUNCTIONS_WRITE
@@ -49,65 +49,85 @@ UPDATE = ONE.but(
 FORMER_UPDATE = UPDATE.but(key=required(Text(255)))
 
 
-async def list_variables(call: Call) -> Answer:
-    values = call.values
-    body = await queries.read_variables(call, values["functionId"], values["queries"], counted=values["total"])
-    return raw_json_answer(body)
+def _update(call: Call) -> Parameters:
+    return UPDATE if call.api_version.names_variables else FORMER_UPDATE
 
 
-async def create(call: Call) -> Answer:
-    values = call.values
-    variable_id = call.new_id() if values["variableId"] == UNIQUE else values["variableId"]
-    key = Function.key(call.project_id, values["functionId"])
-    sealed, fingerprint = await _seal(call, key.stream, variable_id, values["value"])
-    recorded = await call.services.log.run(
-        add_variable,
-        key,
-        meta=await call.meta(),
-        variable=Variable(
+class VariableController(operation.ResourceController):
+    path = "/v1/functions/{functionId:str}/variables"
+
+    @operation.get(scopes=FUNCTIONS_READ, parameters=LIST, as_of=past.list_variables)
+    async def list_variables(self, call: Call) -> Answer:
+        values = call.values
+        body = await queries.read_variables(call, values["functionId"], values["queries"], counted=values["total"])
+        return raw_json_answer(body)
+
+    @operation.get("/{variableId:str}", scopes=FUNCTIONS_READ, parameters=ONE, as_of=past.get_variable)
+    async def get(self, call: Call) -> Answer:
+        return raw_json_answer(await queries.read_variable(call, call.values["functionId"], call.values["variableId"]))
+
+    @operation.post(
+        scopes=FUNCTIONS_WRITE,
+        parameters=CREATE,
+        translate=translate_variable,
+        code_scopes=require_of_function,
+        creates=Creation(get, "variableId"),
+    )
+    async def create(self, call: Call) -> Answer:
+        values = call.values
+        variable_id = call.new_id() if values["variableId"] == UNIQUE else values["variableId"]
+        key = Function.key(call.project_id, values["functionId"])
+        sealed, fingerprint = await _seal(call, key.stream, variable_id, values["value"])
+        recorded = await call.services.log.run(
+            add_variable,
+            key,
+            meta=await call.meta(),
+            variable=Variable(
+                variable_id=variable_id,
+                key=values["key"],
+                sealed=sealed,
+                secret=values["secret"],
+                fingerprint=fingerprint,
+            ),
+        )
+        return raw_json_answer(await _present(call, variable_id, recorded), status=201)
+
+    @operation.put(
+        "/{variableId:str}",
+        scopes=FUNCTIONS_WRITE,
+        parameters=_update,
+        translate=translate_variable,
+        code_scopes=require_of_function,
+    )
+    async def update(self, call: Call) -> Answer:
+        values = call.values
+        key = Function.key(call.project_id, values["functionId"])
+        variable_id, value, secret = values["variableId"], values["value"], values["secret"]
+        if values["key"] is None and value is None and secret is None:
+            (await call.services.log.load(key)).variable(variable_id)
+            raise ArgumentInvalid("Send at least one of key, value and secret.")
+        sealed = None if value is None else await _seal(call, key.stream, variable_id, value)
+        recorded = await call.services.log.run(
+            change_variable,
+            key,
+            meta=await call.meta(),
             variable_id=variable_id,
             key=values["key"],
             sealed=sealed,
-            secret=values["secret"],
-            fingerprint=fingerprint,
-        ),
-    )
-    return raw_json_answer(await _present(call, variable_id, recorded), status=201)
+            secret=secret,
+        )
+        return raw_json_answer(await _present(call, variable_id, recorded))
 
-
-async def get(call: Call) -> Answer:
-    return raw_json_answer(await queries.read_variable(call, call.values["functionId"], call.values["variableId"]))
-
-
-async def update(call: Call) -> Answer:
-    values = call.values
-    key = Function.key(call.project_id, values["functionId"])
-    variable_id, value, secret = values["variableId"], values["value"], values["secret"]
-    if values["key"] is None and value is None and secret is None:
-        (await call.services.log.load(key)).variable(variable_id)
-        raise ArgumentInvalid("Send at least one of key, value and secret.")
-    sealed = None if value is None else await _seal(call, key.stream, variable_id, value)
-    recorded = await call.services.log.run(
-        change_variable,
-        key,
-        meta=await call.meta(),
-        variable_id=variable_id,
-        key=values["key"],
-        sealed=sealed,
-        secret=secret,
-    )
-    return raw_json_answer(await _present(call, variable_id, recorded))
-
-
-async def delete(call: Call) -> Answer:
-    recorded = await call.services.log.run(
-        remove_variable,
-        Function.key(call.project_id, call.values["functionId"]),
-        meta=await call.meta(),
-        variable_id=call.values["variableId"],
-    )
-    call.seen(recorded.position)
-    return no_content()
+    @operation.delete("/{variableId:str}", scopes=FUNCTIONS_WRITE, parameters=ONE)
+    async def delete(self, call: Call) -> Answer:
+        recorded = await call.services.log.run(
+            remove_variable,
+            Function.key(call.project_id, call.values["functionId"]),
+            meta=await call.meta(),
+            variable_id=call.values["variableId"],
+        )
+        call.seen(recorded.position)
+        return no_content()
 
 
 async def _seal(call: Call, owner: str, variable_id: str, value: str) -> tuple[str, str]:
@@ -122,38 +142,3 @@ async def _present(call: Call, variable_id: str, recorded: Recorded) -> bytes:
     if not rows:
         return await queries.read_variable(call, call.values["functionId"], variable_id)
     return await queries.present_row(call, rows[0])
-
-
-def _update(call: Call) -> Parameters:
-    return UPDATE if call.api_version.names_variables else FORMER_UPDATE
-
-
-_CREATE = idempotent(create, get, "variableId")
-
-ROUTES = (
-    Operation(
-        "GET", "/v1/functions/{functionId}/variables", list_variables, FUNCTIONS_READ, LIST, past=past.list_variables
-    ),
-    Operation(
-        "POST",
-        "/v1/functions/{functionId}/variables",
-        _CREATE,
-        FUNCTIONS_WRITE,
-        CREATE,
-        translate_variable,
-        code_scopes=require_of_function,
-    ),
-    Operation(
-        "GET", "/v1/functions/{functionId}/variables/{variableId}", get, FUNCTIONS_READ, ONE, past=past.get_variable
-    ),
-    Operation(
-        "PUT",
-        "/v1/functions/{functionId}/variables/{variableId}",
-        update,
-        FUNCTIONS_WRITE,
-        _update,
-        translate_variable,
-        code_scopes=require_of_function,
-    ),
-    Operation("DELETE", "/v1/functions/{functionId}/variables/{variableId}", delete, FUNCTIONS_WRITE, ONE),
-)

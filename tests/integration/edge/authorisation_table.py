@@ -255,5 +255,5 @@ TABLE: dict[str, Row] = {
     ),
     "GET /openapi.json": _public(),
     "GET /docs": _public(),
-    "GET /docs/{asset}": _public(),
+    "GET /docs/{file_path}": _public(),
 }

@@ -33,7 +33,7 @@ _FIXED = {
     "serviceId": "functions",
     "protocolId": "rest",
     "buildId": "any",
-    "asset": "swagger-ui.css",
+    "file_path": "swagger-ui.css",
 }
 
 

@@ -98,12 +98,18 @@ class Client:
             for number, part in enumerate(parts, 1)
         ]
         sent: list[dict[str, Any]] = []
+        ended = asyncio.Event()
 
         async def receive() -> dict[str, Any]:
-            return messages.pop(0) if messages else {"type": "http.disconnect"}
+            if messages:
+                return messages.pop(0)
+            await ended.wait()
+            return {"type": "http.disconnect"}
 
         async def send(message: dict[str, Any]) -> None:
             sent.append(message)
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                ended.set()
 
         scope = {
             "type": "http",

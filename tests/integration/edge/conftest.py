@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from annals.app.edge.operations import ROUTES
-from annals.app.edge.stages import Edge
+from annals.app.edge.edge import Edge
 from annals.app.identity import presented
 from annals.app.identity.credentials import digest
 from annals.app.services import Services
@@ -25,6 +24,7 @@ from tests.integration.edge.client import Client
 from tests.integration.edge.executor import FakeExecutor, served
 from tests.integration.edge.process import Processes
 from tests.integration.edge.wire import Application, OverSocket
+from tests.routes import routed
 
 API_VERSIONS = (None, "1.8.0", "2.5.0")
 """No header, the former generation, the newest."""
@@ -83,7 +83,7 @@ async def edge(
 ) -> AsyncIterator[Application]:
     """The edge: of an API process of the test's own where a numbered check is tested, else in this process."""
     if request.node.get_closest_marker("behaviours") is None:
-        edge = Edge(ROUTES, services.metrics)
+        edge = Edge(routed(), services.metrics)
         edge.open(services)
         yield edge
         return

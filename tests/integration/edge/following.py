@@ -41,6 +41,8 @@ class Following:
         elif message["body"]:
             self.body += message["body"]
             self.pieces.put_nowait(message["body"])
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            self.left.set()  # after an answer, servers say that its reader has left
 
     async def next(self) -> tuple[int, Any]:
         """The next event's id and data, None for a bare id."""

@@ -3,8 +3,7 @@
 import asyncio
 from itertools import count
 
-from annals.app.edge.operations import ROUTES
-from annals.app.edge.stages import Edge
+from annals.app.edge.edge import Edge
 from annals.app.identity.credentials import digest
 from annals.app.services import Services
 from annals.domain.commands.projects import create_project
@@ -13,6 +12,7 @@ from annals.domain.scopes import PROJECT_SCOPES
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
 from tests.integration.edge.executor import FakeExecutor
+from tests.routes import routed
 
 
 class World:
@@ -20,7 +20,7 @@ class World:
 
     def __init__(self, runner: asyncio.Runner, services: Services, executor: FakeExecutor) -> None:
         self.runner, self.services, self.executor = runner, services, executor
-        self.edge = Edge(ROUTES, services.metrics)
+        self.edge = Edge(routed(), services.metrics)
         self.edge.open(services)
         self._numbers = count(1)
 

@@ -3,8 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from annals.app.edge.operations import ROUTES
-from annals.app.edge.stages import Edge
+from annals.app.edge.edge import Edge
 from annals.app.identity.credentials import digest
 from annals.app.services import Services
 from annals.app.wiring import open_services
@@ -17,6 +16,7 @@ from annals.store.log.log import Meta
 from annals.telemetry.metrics import Metrics
 from tests.integration.edge.client import Client
 from tests.integration.edge.executor import FakeExecutor
+from tests.routes import routed
 
 META = Meta(actor="test")
 
@@ -25,7 +25,7 @@ META = Meta(actor="test")
 async def another_process(settings: Settings, executor: FakeExecutor) -> AsyncIterator[tuple[Services, Client]]:
     """A second API process with its own caches, and a client of it with the key of p1."""
     async with open_services(settings, executor, Metrics()) as services:
-        edge = Edge(ROUTES, services.metrics)
+        edge = Edge(routed(), services.metrics)
         edge.open(services)
         headers = {"host": "annals.test:80", "x-appwrite-project": "p1", "x-appwrite-key": "p1-all"}
         yield services, Client(edge, headers)

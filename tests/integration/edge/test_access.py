@@ -5,8 +5,7 @@ import asyncio
 import msgspec
 import pytest
 
-from annals.app.edge.operations import ROUTES
-from annals.app.edge.stages import Edge
+from annals.app.edge.edge import Edge
 from annals.app.identity.credentials import digest
 from annals.app.services import Services
 from annals.app.wiring import open_services
@@ -18,6 +17,7 @@ from annals.telemetry.metrics import Metrics
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
 from tests.integration.edge.executor import FakeExecutor
+from tests.routes import routed
 
 
 @pytest.mark.behaviours(2, 3)
@@ -78,7 +78,7 @@ async def test_an_expired_key_is_told_apart(services: Services, plain: Client) -
 
 async def test_a_revoked_key_is_refused_at_once_by_every_process(settings: Settings, services: Services) -> None:
     async with open_services(settings, FakeExecutor(), Metrics()) as others:
-        edge = Edge(ROUTES, others.metrics)
+        edge = Edge(routed(), others.metrics)
         edge.open(others)
         other = Client(edge, {"x-appwrite-project": "p1", "x-appwrite-key": "p1-read"})
         assert (await other.get("/v1/functions")).status == 200
@@ -156,7 +156,7 @@ async def test_a_body_over_the_bound_is_refused(plain: Client) -> None:
 async def test_creations_are_counted_a_day(settings: Settings, services: Services) -> None:
     few = msgspec.structs.replace(settings, functions_create_quota=2)
     services.settings = few
-    edge = Edge(ROUTES, services.metrics)
+    edge = Edge(routed(), services.metrics)
     edge.open(services)
     client = Client(edge, {"x-appwrite-project": "p1", "x-appwrite-key": "p1-all"})
     fields = {"functionId": "f", "name": "n", "runtime": "node-22"}

@@ -9,7 +9,7 @@ import pytest
 
 from annals.app.account import sign_in_throttle
 from annals.app.account.sign_in_throttle import Pace
-from annals.app.edge.stages import Edge
+from annals.app.edge.edge import Edge
 from annals.app.services import Services
 from annals.domain.commands.users import open_session
 from annals.domain.user import Session, User

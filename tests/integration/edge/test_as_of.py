@@ -7,13 +7,14 @@ from urllib.parse import parse_qsl, quote
 
 import pytest
 
-from annals.app.edge.stages import Edge
+from annals.app.edge.edge import Edge
 from annals.app.services import Services
 from annals.projections.following import FOLLOWING
 from annals.store.log.follower import Follower
 from annals.store.postgres.listener import Listener
 from tests.integration.edge import given
 from tests.integration.edge.client import Client, Reply
+from tests.routes import ENDPOINTS
 
 STEPS = 50
 FUNCTIONS = ["f1", "f2"]
@@ -263,8 +264,8 @@ async def test_who_asks_before_versions_are_kept_is_asked_to_wait(
 async def test_who_asks_for_a_past_that_is_not_known_is_not_told_the_present(edge: Edge, plain: Client) -> None:
     await given.function(plain, functionId="f1")
     told = {}
-    for route in edge._routes.operations:
-        if route.method == "GET" and route.past is None and route.path.startswith("/v1/"):
+    for route in ENDPOINTS:
+        if route.method == "GET" and route.declared["as_of"] is None and route.path.startswith("/v1/"):
             path = "/".join("f1" if part.startswith("{") else part for part in route.path.split("/"))
             told[route.path] = await plain.get(path, asOf="1")
 

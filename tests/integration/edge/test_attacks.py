@@ -10,7 +10,7 @@ import pytest
 from annals.app import wiring
 from annals.app.account import sign_in_throttle
 from annals.app.account.sign_in_throttle import Pace
-from annals.app.edge.stages import Edge
+from annals.app.edge.edge import Edge
 from annals.app.services import Services
 from annals.store.secrets.tokens import user_token
 from tests.integration.edge import given

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from annals.app.edge.operations import ROUTES
 from annals.app.services import Services
 from annals.domain.scopes import PROJECT_SCOPES
 from tests.integration.edge.authorisation_rows import DENIED, EXPIRED, MISSING, OK, SCOPE, Outcome, Row
 from tests.integration.edge.authorisation_table import TABLE
 from tests.integration.edge.authorisation_world import World, objects
 from tests.integration.edge.client import Client, Reply
+from tests.routes import ENDPOINTS
 
 AT_ONCE = 32
 
@@ -43,7 +43,7 @@ async def judge(world: World, asked: list[tuple[str, str, dict[str, str], Outcom
 
 
 def test_the_table_names_every_route() -> None:
-    served = {f"{operation.method} {operation.path}" for operation in ROUTES.operations}
+    served = {f"{operation.method} {operation.path}" for operation in ENDPOINTS}
 
     assert sorted(served - set(TABLE)) == [], "say in tests/integration/edge/authorisation_table.py who may do this"
     assert sorted(set(TABLE) - served) == [], "these are served no more"

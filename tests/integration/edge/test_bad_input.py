@@ -10,15 +10,15 @@ from hypothesis import HealthCheck, settings
 from hypothesis import given as property_of
 from hypothesis import strategies as st
 
-from annals.app.edge.operations import ROUTES
-from annals.app.edge.routing import Operation
+from annals.app.edge.operation import Endpoint
 from annals.app.parameters import Parameters
 from annals.app.services import Services
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
+from tests.routes import ENDPOINTS
 
 NAMES = sorted(
-    {name for o in ROUTES.operations if isinstance(o.parameters, Parameters) for name, _ in o.parameters.lines}
+    {name for o in ENDPOINTS if isinstance(table := o.declared["parameters"], Parameters) for name, _ in table.lines}
     | {"functionId", "name", "runtime", "execute", "events", "schedule", "timeout", "enabled", "scopes", "commands"}
     | {"specification", "buildSpecification", "providerRepositoryId", "providerBranches", "variableId", "queries"}
 )
@@ -44,10 +44,10 @@ CONTENT_TYPES = st.sampled_from(
 
 
 @pytest.mark.parametrize(
-    "operation", ROUTES.operations, ids=lambda operation: f"{operation.method} {operation.path.removeprefix('/v1')}"
+    "operation", ENDPOINTS, ids=lambda operation: f"{operation.method} {operation.path.removeprefix('/v1')}"
 )
 async def test_no_input_is_a_server_error(
-    services: Services, plain: Client, operation: Operation, monkeypatch: pytest.MonkeyPatch
+    services: Services, plain: Client, operation: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # no follower gathers what happens here, so that the feed has nothing to answer from, however long it waits
     monkeypatch.setattr("annals.app.history.events.WAIT_SECONDS", 0.01)

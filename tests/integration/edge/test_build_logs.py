@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from annals.app.edge.stages import Edge
+from annals.app.edge.edge import Edge
 from annals.app.services import Services
 from annals.domain.commands.deployments import cancel_build, claim_build, start_build
 from annals.domain.deployment import Deployment

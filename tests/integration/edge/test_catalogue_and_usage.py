@@ -5,12 +5,12 @@ import re
 import msgspec
 import pytest
 
-from annals.app.edge.operations import ROUTES
-from annals.app.edge.stages import Edge
+from annals.app.edge.edge import Edge
 from annals.app.services import Services, offered
 from annals.settings import Settings
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
+from tests.routes import routed
 
 RUNTIME_FIELDS = {"$id", "key", "name", "version", "base", "image", "logo", "supports"}
 
@@ -41,7 +41,7 @@ async def test_an_instance_may_offer_less(settings: Settings, services: Services
     )
     services.settings = decrement
     services.runtimes, services.specifications = offered(decrement)
-    edge = Edge(ROUTES, services.metrics)
+    edge = Edge(routed(), services.metrics)
     edge.open(services)
     client = Client(edge, {"x-appwrite-project": "p1", "x-appwrite-key": "p1-all"})
 

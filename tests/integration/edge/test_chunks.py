@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from annals.app.deployments.ranges import CHUNK
-from annals.app.edge.operations import ROUTES
-from annals.app.edge.stages import Edge
+from annals.app.edge.edge import Edge
 from annals.app.services import Services
 from annals.app.wiring import open_services
 from annals.domain.deployment import Deployment
@@ -20,6 +19,7 @@ from annals.telemetry.metrics import Metrics
 from tests.integration.edge import given
 from tests.integration.edge.client import Client, Reply
 from tests.integration.edge.executor import FakeExecutor
+from tests.routes import routed
 
 FILE = secrets.token_bytes(CHUNK + 1000)
 
@@ -88,7 +88,7 @@ async def test_chunks_come_at_once_through_several_processes(
 ) -> None:
     function_id = await given.function(plain)
     async with open_services(settings, FakeExecutor(), Metrics()) as others:
-        edge = Edge(ROUTES, others.metrics)
+        edge = Edge(routed(), others.metrics)
         edge.open(others)
         other = Client(edge, plain.headers)
 

@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from annals.app.edge.operations import ROUTES
 from annals.app.identity.credentials import digest
 from annals.app.identity.scopes import FUNCTIONS_WRITE
 from annals.app.services import Services
@@ -13,6 +12,7 @@ from annals.domain.project import ApiKey, Project
 from tests.integration.edge import given
 from tests.integration.edge.client import Client, Reply
 from tests.integration.edge.repositories import installation, link
+from tests.routes import ENDPOINTS
 
 HELD = ["functions.write", "functions.read", "events.read", "project.write", "vcs.write", "teams.read"]
 MORE = ["teams.read", "users.write", "keys.write"]
@@ -156,6 +156,6 @@ def test_every_operation_that_writes_functions_judges_the_scopes_of_code() -> No
         ("PATCH", "/v1/functions/{functionId}/deployments/{deploymentId}/build"),
         ("POST", "/v1/functions/{functionId}/revert"),
     }
-    writing = {(o.method, o.path): o for o in ROUTES.operations if o.scopes == FUNCTIONS_WRITE}
+    writing = {(o.method, o.path): o for o in ENDPOINTS if o.declared["scopes"] == FUNCTIONS_WRITE}
 
-    assert {place for place, operation in writing.items() if operation.code_scopes is None} == exempt
+    assert {place for place, operation in writing.items() if operation.declared["code_scopes"] is None} == exempt

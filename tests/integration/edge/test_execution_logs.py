@@ -4,7 +4,7 @@ import asyncio
 
 import msgspec
 
-from annals.app.edge.stages import Edge
+from annals.app.edge.edge import Edge
 from annals.app.services import Services
 from annals.domain.ports import Outcome, Output, Whole
 from tests.integration.edge import given

@@ -7,8 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from annals.app.edge.operations import ROUTES
-from annals.app.edge.stages import Edge
+from annals.app.edge.edge import Edge
 from annals.app.services import Services
 from annals.domain.commands.executions import lose_execution
 from annals.domain.execution import Execution
@@ -18,6 +17,7 @@ from annals.store.secrets.tokens import verify
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
 from tests.integration.edge.executor import ANY, FakeExecutor
+from tests.routes import routed
 
 
 def headers_of(pairs: list[dict[str, str]]) -> dict[str, str]:
@@ -262,7 +262,7 @@ async def test_a_running_execution_can_be_seen_at_once(
 
 
 async def test_an_edge_that_is_closing_ends_what_it_began(services: Services, executor: FakeExecutor) -> None:
-    edge = Edge(ROUTES, services.metrics)
+    edge = Edge(routed(), services.metrics)
     edge.open(services)
     client = Client(edge, {"x-appwrite-project": "p1", "x-appwrite-key": "p1-all"})
     function_id = await given.running_function(services, client)

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from annals.app.edge.stages import Edge
+from annals.app.edge.edge import Edge
 from annals.app.services import Services
 from tests.integration.edge import given
 from tests.integration.edge.client import Client

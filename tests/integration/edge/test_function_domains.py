@@ -6,13 +6,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from annals.app.edge.operations import ROUTES
-from annals.app.edge.stages import Edge
+from annals.app.edge.edge import Edge
 from annals.app.services import Services
 from annals.domain.ports import Outcome
 from tests.integration.edge import given
 from tests.integration.edge.client import Client, Reply
 from tests.integration.edge.executor import FakeExecutor
+from tests.routes import routed
 
 HOST = "site.functions.localhost"
 
@@ -177,7 +177,7 @@ async def test_code_that_takes_too_long_is_stopped_and_told_on_a_page(
     services: Services, plain: Client, executor: FakeExecutor
 ) -> None:
     function_id = await published(services, plain)
-    impatient = Edge(ROUTES, services.metrics)
+    impatient = Edge(routed(), services.metrics)
     hurried = msgspec.structs.replace(services.settings, sync_wait_s=1)
     impatient.open(msgspec.structs.replace(services, settings=hurried))
     executor.go = asyncio.Event()

@@ -8,6 +8,7 @@ import structlog
 from annals.app.catalogue.available import Available
 from annals.app.services import Services
 from annals.executor.wire.protocol import Status
+from annals.telemetry.request_context import add_request
 from annals.telemetry.request_log import RequestLog
 from tests.integration.edge.client import Client
 
@@ -81,7 +82,7 @@ async def test_pages_may_read_hints(plain: Client) -> None:
 
 
 async def test_a_request_s_log_line_carries_its_hint(plain: Client) -> None:
-    with structlog.testing.capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
+    with structlog.testing.capture_logs(processors=[add_request]) as lines:
         await plain.send("POST", "/v1/functions", content_type="application/json", body=b"{")
         RequestLog().ended("POST", "/v1/functions", 400, 0.1)
 

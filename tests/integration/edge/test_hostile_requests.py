@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from annals.app.edge import call
-from annals.app.edge.stages import Edge
+from annals.app.edge.edge import Edge
 from annals.app.hosts.domain_request import RULE
 from annals.app.services import Services
 from annals.domain.ports import Outcome

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from annals.app.edge.stages import Edge
+from annals.app.edge.edge import Edge
 from annals.app.services import Services
 from annals.domain.commands.functions import delete_function
 from annals.domain.function import Function

@@ -7,8 +7,7 @@ import msgspec
 import pytest
 
 from annals.app.edge import idempotency
-from annals.app.edge.operations import ROUTES
-from annals.app.edge.stages import Edge
+from annals.app.edge.edge import Edge
 from annals.app.services import Services
 from annals.app.wiring import open_services
 from annals.domain.ports import Outcome
@@ -17,6 +16,7 @@ from tests.integration.edge import given
 from tests.integration.edge.client import Client
 from tests.integration.edge.executor import FakeExecutor
 from tests.integration.edge.test_idempotency import create, keyed
+from tests.routes import routed
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def bounded(services: Services, **settings: int) -> None:
 
 
 def edge_of(services: Services) -> Edge:
-    edge = Edge(ROUTES, services.metrics)
+    edge = Edge(routed(), services.metrics)
     edge.open(services)
     return edge
 

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from annals.app.edge.operations import ROUTES
 from annals.app.openapi.texts import TEXTS
 from tests.integration.edge.client import Client
+from tests.routes import ENDPOINTS
 
 
 async def test_each_generation_has_its_document(nobody: Client) -> None:
@@ -48,7 +48,7 @@ async def test_nothing_else_is_served_beside_the_page(nobody: Client, name: str)
 
 
 def test_every_operation_has_a_summary_and_a_description() -> None:
-    served = {(one.method, one.path) for one in ROUTES.operations if one.path.startswith("/v1/")}
+    served = {(one.method, one.path) for one in ENDPOINTS if one.path.startswith("/v1/")}
 
     assert served ^ set(TEXTS) == set()
     assert [key for key, text in TEXTS.items() if len(text.summary) < 5 or len(text.description) < 10] == []

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from annals.app.edge import stages as edge_module
 from annals.app.services import Services
+from annals.capacity import limiter as request_limiter
 from tests.integration.edge import given
 from tests.integration.edge.client import Client, Reply
 from tests.integration.edge.executor import FakeExecutor
@@ -26,7 +26,7 @@ async def two_at_work(
 async def test_beyond_its_bound_it_tells_to_come_back_and_health_is_still_told(
     executor: FakeExecutor, services: Services, plain: Client, nobody: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(edge_module, "MOST_AT_ONCE", 2)
+    monkeypatch.setattr(request_limiter, "MOST_AT_ONCE", 2)
     limiter, working = await two_at_work(executor, services, plain)
 
     refused = await plain.get("/v1/functions")
@@ -42,7 +42,7 @@ async def test_beyond_its_bound_it_tells_to_come_back_and_health_is_still_told(
 async def test_one_project_has_not_all_of_a_process(
     executor: FakeExecutor, services: Services, plain: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(edge_module, "MOST_OF_PROJECT", 2)
+    monkeypatch.setattr(request_limiter, "MOST_OF_PROJECT", 2)
     limiter, working = await two_at_work(executor, services, plain)
 
     refused = await plain.get("/v1/functions")

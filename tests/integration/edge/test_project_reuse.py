@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from annals.app.edge.stages import Edge
+from annals.app.edge.edge import Edge
 from annals.app.health.conservation import QUERIES, WINDOW
 from annals.app.services import Services
 from annals.application.project_deletion import end_project
@@ -51,10 +51,10 @@ async def former(services: Services, plain: Client) -> Former:
     last = await services.log.reader.position()
     moment = datetime.now(UTC).isoformat(timespec="milliseconds")
     await asyncio.sleep(0.002)  # the moment is not the one at which the next project is created
-    recorded_events = await services.log.reader.after(first, 1000, project="p1", until=last)
+    reader = await services.log.reader.after(first, 1000, project="p1", until=last)
     since = await recreate(services)
     await follow(services)
-    return Former([recorded_event.position for recorded_event in recorded_events], moment, deployment, execution, since)
+    return Former([recorded_event.position for recorded_event in reader], moment, deployment, execution, since)
 
 
 @pytest.fixture

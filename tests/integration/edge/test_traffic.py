@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from annals.app.edge.stages import Edge
+from annals.app.edge.edge import Edge
 from annals.app.services import Services
 from tests.integration.edge import given
 from tests.integration.edge.client import Client

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annals.app.edge.operations import ROUTES
-from annals.app.edge.routing import Operation
+from annals.app.edge.operation import Endpoint
 from annals.app.parameters import Boolean, IntegerRange, Parameters, Text, ValidationError, optional, required
 from annals.app.parameters.body import body_parameters, query_parameters
 from annals.app.parameters.brackets import fold
 from annals.domain.errors import ArgumentInvalid
 from tests.forms import form
+from tests.routes import ENDPOINTS
 
 TABLE = Parameters(
     name=required(Text(5)), timeout=optional(IntegerRange(1, 9), 3), tags=optional(Text(2), []), on=optional(Boolean())
@@ -43,9 +43,9 @@ def test_null_for_a_required_parameter_is_judged_by_its_validator() -> None:
     assert refused({"name": None}) == f"Invalid `name` param: {text}"
 
 
-@pytest.mark.parametrize("operation", ROUTES.operations, ids=lambda operation: f"{operation.method} {operation.path}")
-def test_every_required_parameter_of_every_operation_judges_null(operation: Operation) -> None:
-    tables = operation.parameters if isinstance(operation.parameters, Parameters) else Parameters()
+@pytest.mark.parametrize("operation", ENDPOINTS, ids=lambda operation: f"{operation.method} {operation.path}")
+def test_every_required_parameter_of_every_operation_judges_null(operation: Endpoint) -> None:
+    tables = declared if isinstance(declared := operation.declared["parameters"], Parameters) else Parameters()
     for _, parameter in tables.lines:
         if not parameter.is_optional:
             with pytest.raises(ValidationError):

@@ -1,19 +1,55 @@
 """The route table, and the table of errors."""
 
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any, cast
+
 import msgspec
 import pytest
+from litestar import Litestar, Response
+from litestar.connection import ASGIConnection
+from litestar.exceptions import ImproperlyConfiguredException
+from litestar.testing import TestClient
 
+from annals.app.controllers import CONTROLLERS
 from annals.app.edge import errors as constraint_errors
+from annals.app.edge import operation
+from annals.app.edge.call import Call
+from annals.app.edge.declared import DEFAULTS
+from annals.app.edge.edge import Edge
 from annals.app.edge.error_answers import STATUS, domain_error_answer, error_answer
-from annals.app.edge.errors import RouteNotFound
-from annals.app.edge.operations import ROUTES
-from annals.app.edge.routing import Operation, Routes
+from annals.app.edge.failures import EXCEPTION_HANDLERS
+from annals.app.services import Services
 from annals.domain import errors
 from annals.domain.errors import DomainError, FunctionNotFound, RateLimited
+from annals.settings import Settings
+from annals.telemetry.metrics import Metrics
+
+Client = TestClient[Any]
 
 
-async def nothing(_: object) -> None:
-    return None
+class Met(Exception):
+    """The route that a request met, told by a guard before its operation begins."""
+
+    def __init__(self, connection: ASGIConnection[Any, Any, Any, Any]) -> None:
+        scope = connection.scope
+        self.answer = Response(scope["path_params"], headers={"x-route": scope["path_template"]})
+
+
+async def tell(connection: ASGIConnection[Any, Any, Any, Any], _: Any) -> None:
+    raise Met(connection)
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    handlers: dict[int | type[Exception], Any] = {**EXCEPTION_HANDLERS, Met: lambda _, met: met.answer}
+    edge = Edge(
+        Litestar(CONTROLLERS, guards=[tell], exception_handlers=handlers, opt=DEFAULTS, openapi_config=None),
+        Metrics(),
+    )
+    edge.open(cast(Services, SimpleNamespace(settings=Settings())))
+    with TestClient(edge, base_url="http://127.0.0.1") as opened:
+        yield opened
 
 
 @pytest.mark.parametrize(
@@ -33,8 +69,10 @@ async def nothing(_: object) -> None:
         ),
     ],
 )
-def test_literal_segments_win_over_parameters(method: str, path: str, template: str) -> None:
-    assert ROUTES.find(method, path)[0].path == template
+def test_literal_segments_win_over_parameters(client: Client, method: str, path: str, template: str) -> None:
+    met = client.request(method, path)
+
+    assert (met.status_code, met.headers["x-route"]) == (200, template)
 
 
 @pytest.mark.parametrize(
@@ -51,20 +89,28 @@ def test_literal_segments_win_over_parameters(method: str, path: str, template: 
         ("PUT", "/v1/functions/usage"),
     ],
 )
-def test_an_unknown_path_or_method_is_no_route(method: str, path: str) -> None:
-    with pytest.raises(RouteNotFound):
-        ROUTES.find(method, path)
+def test_an_unknown_path_or_method_is_no_route(client: Client, method: str, path: str) -> None:
+    refused = client.request(method, path)
+
+    assert (refused.status_code, refused.json()["type"]) == (404, "general_route_not_found")
 
 
-def test_path_values_are_named() -> None:
-    _, values = ROUTES.find("GET", "/v1/functions/f/variables/v")
+def test_path_values_are_named(client: Client) -> None:
+    met = client.get("/v1/functions/f/variables/v")
 
-    assert values == {"functionId": "f", "variableId": "v"}
+    assert met.json() == {"functionId": "f", "variableId": "v"}
 
 
 def test_an_operation_is_declared_once() -> None:
-    with pytest.raises(ValueError, match="twice"):
-        Routes([Operation("GET", "/a", nothing), Operation("GET", "/a", nothing)])
+    class Twice(operation.ResourceController):
+        @operation.get("/a")
+        async def one(self, call: Call) -> None: ...
+
+        @operation.get("/a")
+        async def other(self, call: Call) -> None: ...
+
+    with pytest.raises(ImproperlyConfiguredException, match="unique"):
+        Litestar([Twice])
 
 
 def every_refusal() -> list[type[DomainError]]:

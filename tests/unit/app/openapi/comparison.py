@@ -8,10 +8,10 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from annals.app.edge.negotiation import negotiate
-from annals.app.edge.operations import ROUTES
 from annals.app.openapi.document import document
 from annals.app.services import offered
 from annals.settings import Settings
+from tests.routes import ENDPOINTS
 
 API_VERSIONS = ("1.8.0", "2.5.0")
 _HERE = Path(__file__).parent
@@ -31,7 +31,7 @@ def ours(version: str) -> dict[str, Any]:
     settings = Settings()
     runtimes, specifications = offered(settings)
     services = SimpleNamespace(settings=settings, runtimes=runtimes, specifications=specifications)
-    return document(ROUTES.operations, cast(Any, services), negotiate(version))
+    return document(ENDPOINTS, cast(Any, services), negotiate(version))
 
 
 def differences(version: str) -> Iterator[str]:
