@@ -23,7 +23,7 @@ _STATUS = re.compile(rb"^(RssAnon|RssFile|RssShmem|VmSwap|VmPTE|HugetlbPages|Thr
 _ROLLUP = re.compile(rb"^(Pss_Anon|Pss_File|Pss_Shmem|SwapPss):\s+(\d+)", re.MULTILINE)
 
 
-class Usage(NamedTuple):
+class SandboxUsage(NamedTuple):
     """The memory in bytes and the number of tasks of a sandbox."""
 
     memory: int
@@ -42,7 +42,7 @@ def processes(root: int) -> Iterator[int]:
                     found += map(int, file.read().split())
 
 
-def usage(root: int, enough: int) -> Usage:
+def usage(root: int, enough: int) -> SandboxUsage:
     """Measure the sandbox of the bubblewrap process `root`. Above `enough` bytes, count shared pages only once."""
     inside = _inside(root)
     if inside:
@@ -56,7 +56,7 @@ def usage(root: int, enough: int) -> Usage:
     if memory > enough:
         found = [status | _shared_once(folder) for folder, status in zip(folders, found, strict=True)]
         memory = _sum(found, temporary)
-    return Usage(memory, tasks)
+    return SandboxUsage(memory, tasks)
 
 
 def _inside(root: int) -> str:

@@ -48,7 +48,7 @@ class Trash:
     def put(self, folder: Path) -> Path | None:
         """Move a folder to the trash; return its new path, or None if it was not moved. Never raises.
 
-        A folder that cannot be moved, such as a mount point, stays where it is.
+        A folder that cannot be moved, such as a mount point, stays in its parent.
         """
         aside = self._folder / f"{folder.name[-64:]}.{secrets.token_hex(8)}"
         try:

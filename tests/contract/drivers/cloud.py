@@ -1,4 +1,4 @@
-"""A machine beyond this host that answers at the addresses of a cloud's metadata, and at one that is nobody's secret.
+"""A machine beyond this host that answers at the addresses of cloud metadata, and at a public address.
 
 Without it nothing would answer there, and a host that closes nothing would look as closed as one that does.
 """
@@ -14,8 +14,8 @@ METADATA = ("169.254.169.254", "169.254.170.2")
 OPEN = "198.51.100.2"  # of a network that is kept for examples (RFC 5737)
 NEAR = "198.51.100.1"
 PORT, SECOND = 80, 81
-PLACES = ((OPEN, PORT), (OPEN, SECOND), *((address, PORT) for address in METADATA))
-"""What is anybody's, what an executor may be told to close, and what is closed always."""
+TARGETS = ((OPEN, PORT), (OPEN, SECOND), *((address, PORT) for address in METADATA))
+"""A public address, one that an executor can be configured to close, and those that are always closed."""
 GREETING = "GREETED"
 
 SERVE = """

@@ -1,4 +1,4 @@
-"""Both drivers, for the one suite that all of them run."""
+"""Fixtures for both drivers: every test of this suite runs on each of them."""
 
 import os
 from collections.abc import AsyncIterator, Iterator

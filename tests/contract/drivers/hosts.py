@@ -1,4 +1,4 @@
-"""A whole executor for tests, on either driver: blobs, builds and runs as a worker would ask for them."""
+"""A whole executor for tests, on either driver: blobs, builds and runs as workers request them."""
 
 import asyncio
 import os
@@ -19,7 +19,7 @@ from annals.store.content.blobs import Blobs
 from tests.unit.executor.archives import gzipped
 
 RUNTIMES = Path(os.environ.get("ANNALS_TEST_RUNTIMES", "/tmp/annals-test-runtimes"))
-"""Installed runtimes are kept between test runs: a download each would take most of the time."""
+"""Installed runtimes are kept between test runs: downloads would take most of the time."""
 
 PYTHON = f"python-{os.environ.get('ANNALS_TEST_PYTHON', '3.13')}"
 NODE = "node-22"
@@ -125,7 +125,7 @@ class Host:
         )
 
     async def reserved(self, runtime: str) -> None:
-        """Until the reserve of a runtime, which builds of it begin to fill, is full."""
+        """Wait until the idle pool of a runtime is full; builds begin to fill it."""
         async with asyncio.timeout(60):
             while True:
                 [status] = (await self.client.status()).values()
@@ -189,15 +189,15 @@ class Shell:
         text = b"".join(printed).decode(errors="replace")
         return end, text.partition("Build command execution started.")[2]
 
-    async def reached(self, *places: tuple[str, int]) -> list[bool]:
-        """Which addresses and ports greet whoever calls them."""
+    async def reached(self, *targets: tuple[str, int]) -> list[bool]:
+        """Return for each address and port whether it answers with a greeting."""
         calls = (
             f'echo CALLED; at={address}; timeout 30 bash -c "cat < /dev/tcp/$at/{port}" || echo REFUSED'
-            for address, port in places
+            for address, port in targets
         )
         _, output = await self.run("; ".join(calls))
         answers = output.split("CALLED")[1:]
-        assert [("GREETED" in answer) != ("REFUSED" in answer) for answer in answers] == [True] * len(places), output
+        assert [("GREETED" in answer) != ("REFUSED" in answer) for answer in answers] == [True] * len(targets), output
         return ["GREETED" in answer for answer in answers]
 
 

@@ -1,4 +1,4 @@
-"""Containers reach the way out and the API's port, and nothing else of this host."""
+"""Containers reach the internet and the API's port, and nothing else of this host."""
 
 import asyncio
 import socket
@@ -75,8 +75,8 @@ async def test_no_other_address_of_the_host_is_reached(enclosed: Shell, listenin
 
 
 @pytest.mark.usefixtures("beyond")
-async def test_what_is_beyond_the_host_is_reached_but_for_metadata_and_named_services(enclosed: Shell) -> None:
-    assert await enclosed.reached(*cloud.PLACES) == [True, *[False] * (len(cloud.PLACES) - 1)]
+async def test_hosts_beyond_this_one_are_reached_except_metadata_and_named_services(enclosed: Shell) -> None:
+    assert await enclosed.reached(*cloud.TARGETS) == [True, *[False] * (len(cloud.TARGETS) - 1)]
 
 
 async def test_containers_do_not_reach_each_other(enclosed: Shell) -> None:
@@ -85,13 +85,13 @@ async def test_containers_do_not_reach_each_other(enclosed: Shell) -> None:
     address = address_in(await heard_with(heard, b"HERE\r\n"))
     with socket.create_connection((address, 4444), 60) as peer:  # the host does, so it is there to be reached
         assert peer.recv(99) == b"GREETED\n"
-    told = await enclosed.run(f"timeout 3 bash -c 'cat < /dev/tcp/{address}/4444' || echo REFUSED")
+    answers = await enclosed.run(f"timeout 3 bash -c 'cat < /dev/tcp/{address}/4444' || echo REFUSED")
     neighbour.cancel()
     await asyncio.wait((neighbour,))
 
-    assert "REFUSED" in told[1]
-    assert "GREETED" not in told[1]
+    assert "REFUSED" in answers[1]
+    assert "GREETED" not in answers[1]
 
 
-async def test_it_says_that_the_kernel_enforces_it(enclosed: Shell) -> None:
+async def test_network_limit_is_reported_as_enforced_by_the_kernel(enclosed: Shell) -> None:
     assert enclosed.driver.enforced()["network"] == "kernel"

@@ -1,4 +1,4 @@
-"""Later builds find what earlier ones of their project downloaded or made."""
+"""Builds reuse downloads and artefacts of earlier builds of their project."""
 
 import pytest
 
@@ -32,7 +32,7 @@ async def test_a_second_build_of_the_same_packages_hits(host: Host) -> None:
     assert "Build cache miss." in await built(host, project="other")
 
 
-async def test_a_build_that_wants_no_cache_has_none(host: Host) -> None:
+async def test_build_with_the_cache_disabled_has_no_cache(host: Host) -> None:
     await built(host)
     alone = await built(host, environment={"NAME": "two", "OPEN_RUNTIMES_BUILD_CACHE": "disabled"})
 
@@ -40,7 +40,7 @@ async def test_a_build_that_wants_no_cache_has_none(host: Host) -> None:
     assert "package-of-one" not in alone
 
 
-async def test_a_build_that_fails_takes_nothing_along(host: Host) -> None:
+async def test_failed_build_does_not_change_the_cache(host: Host) -> None:
     await built(host)
     archive = gzipped({"main.py": MAIN, "requirements.txt": b"a"})
     failed = await host.build(archive, commands=DOWNLOAD + "; exit 3", environment={"NAME": "bad"})
@@ -67,7 +67,7 @@ async def test_a_build_of_the_same_input_uses_the_artefact_again(host: Host) -> 
     assert "is used again" not in host.log
 
 
-async def test_nobody_gets_the_artefact_of_another_project(host: Host) -> None:
+async def test_artefacts_are_never_shared_between_projects(host: Host) -> None:
     archive = gzipped({"main.py": MAIN})
     await host.build(archive, entrypoint="main.py")
     await host.build(archive, entrypoint="main.py", project="other")

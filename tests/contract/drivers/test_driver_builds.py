@@ -1,4 +1,4 @@
-"""Builds on both drivers: real source in, an artefact or a reason out, output read live, and an end that is an end."""
+"""Builds on both drivers: a source becomes an artefact or fails with a reason, with live output and a complete end."""
 
 import asyncio
 import gzip
@@ -66,7 +66,7 @@ async def test_a_failing_command_ends_the_build_with_its_code(host: Host, comman
         ({"main.py": MAIN}, {"runtime": "cobol-68"}, "runtime_unavailable", "python-"),
     ],
 )
-async def test_a_build_without_what_it_needs_says_what(host: Host, files, changes, reason, sentence) -> None:  # type: ignore[no-untyped-def]
+async def test_build_with_a_missing_input_fails_with_a_reason(host: Host, files, changes, reason, sentence) -> None:  # type: ignore[no-untyped-def]
     outcome = await host.build(gzipped(files), **changes)
 
     assert outcome.reason == reason
@@ -121,7 +121,7 @@ async def test_cancelling_kills_the_process_tree_and_nothing_comes_after(host: H
     assert host.log == heard
 
 
-async def test_memory_beyond_the_limit_fails_the_build_as_such(host: Host) -> None:
+async def test_memory_beyond_the_limit_fails_the_build_with_its_own_reason(host: Host) -> None:
     from annals.domain.ports import Limits
 
     hog = "python3 -c 'b = bytearray(900_000_000); print(len(b))'"
@@ -169,7 +169,7 @@ async def test_endless_output_keeps_its_first_and_last_part(host: Host) -> None:
     assert "999999\n1000000\nthe cause\n" in host.log
 
 
-async def test_output_is_heard_while_the_build_runs(host: Host) -> None:
+async def test_output_arrives_while_the_build_runs(host: Host) -> None:
     job = await host.job(gzipped({"main.py": MAIN}), commands="echo first; sleep 600; echo second")
     building = asyncio.create_task(host.client.build(job, host.hear))
     async with asyncio.timeout(60):
@@ -227,7 +227,7 @@ async def test_dependencies_of_a_package_file_are_there_at_run_time_in_node(host
     assert (await host.execute(run, artefact=outcome.artefact, deployment=job.deployment)).body == b"true"
 
 
-async def test_a_runtime_that_is_not_served_is_the_first_line_of_the_build_s_log(host: Host) -> None:
+async def test_unserved_runtime_is_the_first_line_of_the_build_log(host: Host) -> None:
     outcome = await host.build(gzipped({"index.php": b"<?php"}), runtime="php-8.3")
 
     assert (outcome.reason, outcome.artefact) == ("runtime_unavailable", None)
@@ -236,7 +236,7 @@ async def test_a_runtime_that_is_not_served_is_the_first_line_of_the_build_s_log
 
 
 @pytest.mark.runtime(45, 48)
-async def test_limits_are_told_to_the_build_and_nothing_of_it_stays(host: Host) -> None:
+async def test_build_sees_its_limits_and_leaves_no_files(host: Host) -> None:
     from annals.domain.ports import Limits
 
     await host.build(

@@ -137,7 +137,7 @@ async def test_executors_start_although_folders_cannot_be_removed(host: Host) ->
 
 
 @pytest.mark.parametrize("how", ["deep", "closed", "immutable", "a file"])
-async def test_one_projects_broken_build_cache_stops_no_other_projects_builds(host: Host, how: str) -> None:
+async def test_broken_build_cache_of_a_project_stops_no_build_of_another(host: Host, how: str) -> None:
     commands = {
         "deep": f"mkdir -p $PIP_CACHE_DIR && cd $PIP_CACHE_DIR && {NEST}",
         "closed": "mkdir -p $PIP_CACHE_DIR/a/b && chmod 0 $PIP_CACHE_DIR/a/b $PIP_CACHE_DIR/a $PIP_CACHE_DIR/..",

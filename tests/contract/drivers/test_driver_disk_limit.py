@@ -68,7 +68,7 @@ async def test_files_larger_than_the_disk_limit_end_at_it(host: Host) -> None:
     assert outcome.reason == "output_too_large", host.log
 
 
-async def test_builds_within_their_disk_limit_may_delete_what_they_hold_open(host: Host) -> None:
+async def test_builds_within_their_disk_limit_may_delete_open_files(host: Host) -> None:
     await limited(host)
     commands = WRITE.replace("HIDE", HIDE["deleted"]).replace("range(15)", "range(2)").replace("86394", "4")
     outcome = await host.build(gzipped({"main.py": MAIN}), commands=commands, timeout_seconds=90)

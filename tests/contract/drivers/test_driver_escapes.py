@@ -1,4 +1,4 @@
-"""Ways out of a sandbox, tried from inside one by one: through the kernel, through /proc and /sys, through neighbours.
+"""Attempts to escape from a sandbox, one by one: through the kernel, through /proc and /sys, through other sandboxes.
 
 Each try is a process of its own within one sandbox, which says whether it got anywhere.
 """
@@ -13,7 +13,7 @@ import sys
 import pytest
 
 from annals.domain.ports import Limits
-from tests.contract.drivers import tries
+from tests.contract.drivers import escape_attempts as escapes
 from tests.contract.drivers.hosts import Shell, heard_with, processes_with
 
 SHARED_MEMORY = """
@@ -34,17 +34,17 @@ pytestmark = [
 ]
 
 
-async def tried(shell: Shell, attempts: dict[str, str]) -> dict[str, str]:
+async def attempt_all(shell: Shell, attempts: dict[str, str]) -> dict[str, str]:
     """What came of each attempt, which is an expression of Python."""
-    program = base64.b64encode(tries.program(attempts, tries.SAY).encode()).decode()
+    program = base64.b64encode(escapes.program(attempts, escapes.SAY).encode()).decode()
     command = f"echo {program} | base64 -d > /tmp/tries.py; python3 /tmp/tries.py"
     _, output = await shell.run(command, seconds=120, limits=Limits(cpus=1, memory_mb=256))
-    told = tries.heard(output)
-    assert set(told) == set(attempts), output
-    return told
+    outcomes = escapes.heard(output)
+    assert set(outcomes) == set(attempts), output
+    return outcomes
 
 
-async def test_the_tries_tell_what_works_from_what_does_not(shell: Shell) -> None:
+async def test_attempts_report_which_calls_succeed_and_which_fail(shell: Shell) -> None:
     attempts = {
         "getpid": "call(39)",
         "write /dev/null": "write('/dev/null', b'x')",
@@ -52,41 +52,44 @@ async def test_the_tries_tell_what_works_from_what_does_not(shell: Shell) -> Non
         "nonsense": "call(39 + 1, -1, -1, 0, 0)",
         "an end": "os.abort()",
     }
-    told = await tried(shell, attempts)
+    outcomes = await attempt_all(shell, attempts)
 
-    assert told == {
+    assert outcomes == {
         "getpid": "DONE",
         "write /dev/null": "DONE",
         "read /none": "ENOENT",
         "nonsense": "EBADF",
         "an end": "SIGABRT",
     }
-    assert set(tries.beyond(told)) == {"getpid", "write /dev/null", "nonsense", "an end"}
+    assert set(escapes.beyond(outcomes)) == {"getpid", "write /dev/null", "nonsense", "an end"}
 
 
 def outcomes_outside(attempts: dict[str, str], *more: str) -> dict[str, str]:
     """What comes of attempts that nothing holds."""
-    words = [sys.executable, "-c", tries.program(attempts, *more, tries.SAY)]
-    return tries.heard(subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True).stdout)
+    words = [sys.executable, "-c", escapes.program(attempts, *more, escapes.SAY)]
+    return escapes.heard(subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root is refused nothing")
-def test_outside_of_sandboxes_every_try_reaches_the_kernel() -> None:
-    attempts = tries.calls("sandbox") | {"read /etc/shadow": "read('/etc/shadow')"}
-    told = outcomes_outside(attempts, "before = apart")
-    refused = {name: how for name, how in told.items() if name not in tries.beyond(told)}
+def test_every_attempt_reaches_the_kernel_outside_of_sandboxes() -> None:
+    attempts = escapes.calls("sandbox") | {"read /etc/shadow": "read('/etc/shadow')"}
+    outcomes = outcomes_outside(attempts, "before = apart")
+    refused = {name: how for name, how in outcomes.items() if name not in escapes.beyond(outcomes)}
 
-    assert set(told) == set(attempts)
-    assert refused.keys() <= tries.NOT_EVERYWHERE | tries.OF_THE_FIRST
-    assert {how for name, how in refused.items() if name in tries.NOT_EVERYWHERE} <= {"ENOSYS", "EAFNOSUPPORT"}
+    assert set(outcomes) == set(attempts)
+    assert refused.keys() <= escapes.NOT_EVERYWHERE | escapes.OF_THE_FIRST
+    assert {how for name, how in refused.items() if name in escapes.NOT_EVERYWHERE} <= {
+        "ENOSYS",
+        "EAFNOSUPPORT",
+    }
 
 
 async def test_no_system_call_leads_out(shell: Shell, driver: str) -> None:
-    assert tries.beyond(await tried(shell, tries.calls(driver))) == {}
+    assert escapes.beyond(await attempt_all(shell, escapes.calls(driver))) == {}
 
 
-async def test_no_file_of_the_kernel_is_changed_or_told(shell: Shell) -> None:
-    assert tries.beyond(await tried(shell, tries.files())) == {}
+async def test_kernel_files_can_be_neither_changed_nor_read(shell: Shell) -> None:
+    assert escapes.beyond(await attempt_all(shell, escapes.files())) == {}
 
 
 async def test_no_process_beyond_its_own_is_traced_or_read(shell: Shell, driver: str) -> None:
@@ -95,18 +98,18 @@ async def test_no_process_beyond_its_own_is_traced_or_read(shell: Shell, driver:
     async with asyncio.timeout(60):
         while not (processes := processes_with(marker)):
             await asyncio.sleep(0.05)
-    attempts = {name: code for process in processes for name, code in tries.towards(process).items()}
-    own = {name: code for name, code in tries.towards(1).items() if "seized" in name}
+    attempts = {name: code for process in processes for name, code in escapes.towards(process).items()}
+    own = {name: code for name, code in escapes.towards(1).items() if "seized" in name}
     outside = outcomes_outside(attempts)
-    told = await tried(shell, attempts | own)
+    outcomes = await attempt_all(shell, attempts | own)
     holder.cancel()
     await asyncio.wait((holder,))
 
-    assert set(tries.beyond(outside)) == set(attempts)
-    assert set(tries.beyond(told)) == (set() if driver == "sandbox" else set(own))
+    assert set(escapes.beyond(outside)) == set(attempts)
+    assert set(escapes.beyond(outcomes)) == (set() if driver == "sandbox" else set(own))
 
 
-async def test_all_of_its_processes_have_the_same_rights_which_are_none(shell: Shell) -> None:
+async def test_all_processes_of_a_sandbox_have_no_privileges(shell: Shell) -> None:
     _, output = await shell.run(
         'sleep 60 & for p in /proc/[0-9]*; do grep -E "^(Uid|Cap...|NoNewPrivs|Seccomp):" $p/status; done | sort -u'
         ' | sed "s/^/RIGHT /"'
@@ -121,7 +124,7 @@ async def test_all_of_its_processes_have_the_same_rights_which_are_none(shell: S
     assert {int(value, 16) for [value] in rights.values()} == {0}
 
 
-async def test_no_socket_or_device_of_the_host_lies_about(shell: Shell) -> None:
+async def test_sandbox_contains_no_socket_or_device_of_the_host(shell: Shell) -> None:
     _, output = await shell.run("find / -xdev \\( -type s -o -type b \\) 2>/dev/null | sed 's/^/FOUND /'; ls /dev")
 
     assert "FOUND" not in output

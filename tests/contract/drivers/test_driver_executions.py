@@ -1,4 +1,4 @@
-"""Executions on both drivers: answers, logs, and every way they end otherwise with its typed reason."""
+"""Executions on both drivers: responses, logs, and a typed reason for every other way to end."""
 
 import asyncio
 import os
@@ -50,7 +50,7 @@ async def main(context):
 
 @pytest.mark.runtime(50, 58)
 @pytest.mark.parametrize(("runtime", "source"), [(PYTHON, PY_HELLO), (NODE, JS_HELLO)], ids=["python", "node"])
-async def test_hello_runs_and_everything_about_it_comes_back(host: Host, runtime: str, source: str) -> None:
+async def test_hello_function_returns_its_response_logs_and_times(host: Host, runtime: str, source: str) -> None:
     run = await host.function(source, runtime)
     cold = await host.execute(run, method="POST", path="a/b?c=d", body="é".encode())
     warm = await host.execute(run, execution="e2")
@@ -93,7 +93,7 @@ async def test_logging_off_means_no_logs(host: Host) -> None:
         ("status", "", 404),
     ],
 )
-async def test_each_end_has_its_reason(host: Host, action: str, reason: str, status: int) -> None:
+async def test_each_way_to_end_has_its_own_reason(host: Host, action: str, reason: str, status: int) -> None:
     run = await host.function(ACTIONS)
     outcome = await host.execute(run, path=f"/{action}")
 
@@ -102,7 +102,7 @@ async def test_each_end_has_its_reason(host: Host, action: str, reason: str, sta
     assert (await host.execute(run, execution="after")).reason == ""
 
 
-async def test_memory_beyond_the_limit_is_told_as_such(host: Host) -> None:
+async def test_memory_beyond_the_limit_is_reported_as_out_of_memory(host: Host) -> None:
     run = await host.function(ACTIONS)
     outcome = await host.execute(run, path="/hog", limits=Limits(cpus=1, memory_mb=256))
 
@@ -173,7 +173,7 @@ async def test_a_burst_on_a_cold_function_fails_none(host: Host) -> None:
     assert len({outcome.instance for outcome in outcomes}) <= 4
 
 
-async def test_a_runtime_that_is_not_served_is_told_with_those_that_are(host: Host) -> None:
+async def test_unserved_runtime_error_lists_the_served_ones(host: Host) -> None:
     outcome = await host.execute(await host.function(PY_HELLO), runtime="cobol-68", environment_digest="other")
 
     assert outcome.reason == "runtime_unavailable"
@@ -191,7 +191,7 @@ async def test_an_artefact_that_is_gone_or_altered_is_never_run(host: Host) -> N
     assert {altered.reason, missing.reason} == {"deployment_missing"}
 
 
-async def test_one_function_sees_nothing_of_another(host: Host) -> None:
+async def test_functions_see_no_files_or_processes_of_each_other(host: Host) -> None:
     spy = """
 import os, subprocess
 def main(context):
@@ -207,7 +207,7 @@ def main(context):
     assert b"executor" not in outcome.body
 
 
-async def test_code_cannot_change_what_it_was_deployed_as(host: Host) -> None:
+async def test_code_cannot_change_its_own_deployment(host: Host) -> None:
     tamper = """
 def main(context):
     tried = {}
@@ -225,7 +225,7 @@ def main(context):
     assert b"written" not in outcome.body
 
 
-async def test_code_has_no_place_on_the_hosts_disk_to_fill(host: Host) -> None:
+async def test_code_has_no_folder_on_the_hosts_disk_to_fill(host: Host) -> None:
     fill = """
 import os
 def main(context):

@@ -1,4 +1,4 @@
-"""Images of others, which know the contract's port, archive and log files only, serve builds and executions too."""
+"""Foreign images, which use only the contract's port, archive and log files, serve builds and executions too."""
 
 import io
 from collections.abc import AsyncIterator, Iterator
@@ -68,17 +68,17 @@ def main(context):
 
 
 @pytest.mark.parametrize("deleted", [True, False])
-@pytest.mark.parametrize("place", ["/usr/local/server", "/mnt/code"])
-async def test_functions_end_at_the_limit_of_their_disk(foreign: Host, place: str, deleted: bool) -> None:
+@pytest.mark.parametrize("path", ["/usr/local/server", "/mnt/code"])
+async def test_functions_end_at_the_limit_of_their_disk(foreign: Host, path: str, deleted: bool) -> None:
     await foreign.close()
     await foreign.open(build_disk_bytes=60_000_000)
-    run = await foreign.function(HOARD.replace("PLACE", place).replace("DELETED", str(deleted)))
+    run = await foreign.function(HOARD.replace("PLACE", path).replace("DELETED", str(deleted)))
     outcome = await foreign.execute(run, run_seconds=100.0)
 
     assert (outcome.reason, "its limit on disk" in outcome.message) == ("crashed", True), outcome
 
 
-async def test_a_failing_build_command_is_told(foreign: Host) -> None:
+async def test_failing_build_command_is_reported(foreign: Host) -> None:
     from tests.unit.executor.archives import gzipped
 
     outcome = await foreign.build(gzipped({"main.py": b"x"}), commands="exit 4")

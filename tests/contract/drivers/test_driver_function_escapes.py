@@ -1,4 +1,4 @@
-"""Ways out tried by functions, as their code: in instances started for them and in those that waited in the reserve."""
+"""Attempts of functions to escape from their sandbox: in new instances, and in instances of the idle pool."""
 
 import json
 import os
@@ -13,7 +13,8 @@ import pytest
 from annals.domain.ports import Run
 from annals.executor.drivers.port import IDLE_LIMITS
 from annals.executor.isolation.network import unusable
-from tests.contract.drivers import cloud, tries
+from tests.contract.drivers import cloud
+from tests.contract.drivers import escape_attempts as escapes
 from tests.contract.drivers.hosts import NODE, PYTHON, Host, processes_with
 
 pytestmark = [
@@ -131,25 +132,30 @@ async def said(host: Host, run: Run, path: str, body: object) -> Any:
 
 
 @pytest.mark.parametrize("runtime", [PYTHON, NODE], ids=["python", "node"])
-async def test_no_function_gets_out(host: Host, driver: str, start: str, runtime: str) -> None:
-    attempts = tries.calls(driver) | tries.files()
+async def test_functions_cannot_escape_their_sandbox(host: Host, driver: str, start: str, runtime: str) -> None:
+    attempts = escapes.calls(driver) | escapes.files()
     if runtime == PYTHON:
-        run = await made(host, tries.program(attempts, IN_PYTHON), PYTHON)
+        run = await made(host, escapes.program(attempts, IN_PYTHON), PYTHON)
     else:
-        run = await made(host, IN_NODE, NODE, **{"tries.py": tries.program(tries.calls(driver), tries.SAY)})
-    answer = await said(host, run, "/", {"writes": tries.WRITES, "reads": tries.READS})
+        run = await made(
+            host,
+            IN_NODE,
+            NODE,
+            **{"tries.py": escapes.program(escapes.calls(driver), escapes.SAY)},
+        )
+    answer = await said(host, run, "/", {"writes": escapes.WRITES, "reads": escapes.READS})
 
     assert answer["born"] == (start == "afresh")
     assert set(answer["told"]) == set(attempts)
-    assert tries.beyond(answer["told"]) == {}
+    assert escapes.beyond(answer["told"]) == {}
 
 
-async def test_a_function_finds_nothing_of_another_of_its_own_or_another_project(host: Host) -> None:
+async def test_functions_find_nothing_of_other_functions_in_any_project(host: Host) -> None:
     name = "kept-by-another-function"
-    keeper = await made(host, tries.program({}, NEIGHBOUR))
+    keeper = await made(host, escapes.program({}, NEIGHBOUR))
     asked = {"name": name.encode().hex(), "attempts": {}}
     own = await said(host, keeper, "/keep", asked)
-    attempts = {what: code for process in processes_with(name) for what, code in tries.towards(process).items()}
+    attempts = {attempt: code for process in processes_with(name) for attempt, code in escapes.towards(process).items()}
     for project in ("p", "q"):
         neighbour = msgspec.structs.replace(keeper, project=project, function="g", deployment=f"of {project}")
         if host.config.idle_pool:
@@ -159,7 +165,7 @@ async def test_a_function_finds_nothing_of_another_of_its_own_or_another_project
 
         assert answer["found"] == []
         assert set(answer["told"]) == set(attempts)
-        assert tries.beyond(answer["told"]) == {}
+        assert escapes.beyond(answer["told"]) == {}
 
     assert attempts
     assert own["found"] == ["/dev/shm/kept", "/tmp/kept", "cmdline", "environ", "segment"]
@@ -168,7 +174,7 @@ async def test_a_function_finds_nothing_of_another_of_its_own_or_another_project
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can lay a way to another machine")
 @pytest.mark.usefixtures("beyond")
-async def test_a_function_reaches_what_is_beyond_the_host_and_no_metadata(host: Host, driver: str) -> None:
+async def test_functions_reach_hosts_beyond_this_one_and_no_metadata(host: Host, driver: str) -> None:
     if driver == "sandbox":
         if problem := unusable():
             pytest.skip(problem)

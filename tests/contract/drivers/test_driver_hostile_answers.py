@@ -1,4 +1,4 @@
-"""Code that speaks for itself on its server's connections: whatever it says harms its own call alone."""
+"""Code that writes to its server's connections itself: invalid bytes fail only its own call."""
 
 import asyncio
 from pathlib import Path
@@ -57,7 +57,7 @@ pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.mark.parametrize("how", ["headers", "body", "chunks", "close", "garbage"])
-async def test_an_answer_that_breaks_the_rules_fails_its_own_call_alone(host: Host, how: str) -> None:
+async def test_invalid_response_fails_only_its_own_call(host: Host, how: str) -> None:
     run = await host.function(HOSTILE)
 
     outcome = await host.execute(run, path=f"/{how}", execution="hostile")
@@ -67,7 +67,7 @@ async def test_an_answer_that_breaks_the_rules_fails_its_own_call_alone(host: Ho
     assert (await host.execute(run, path="/", execution="next")).body == b"honest"
 
 
-async def test_a_second_answer_is_nobodys(host: Host) -> None:
+async def test_second_response_to_one_request_reaches_no_caller(host: Host) -> None:
     run = await host.function(HOSTILE)
 
     first = await host.execute(run, path="/twice", execution="one")

@@ -1,4 +1,4 @@
-"""An instance that waited for its function is as closed as one that was started for it."""
+"""An instance of the idle pool is as isolated as one that was started for its function."""
 
 import asyncio
 import json
@@ -48,7 +48,7 @@ async def first_call_of(host: Host, source: str, runtime: str, **changes: object
     return run, {"outcome": outcome, "said": json.loads(outcome.body)}
 
 
-async def test_its_code_is_there_read_only_and_its_variables_are_nobody_s_at_birth(host: Host) -> None:
+async def test_specialised_code_is_read_only_and_its_variables_are_absent_before(host: Host) -> None:
     _, found = await first_call_of(host, LOOK, PYTHON)
     said = found["said"]
     assert isinstance(said, dict)
@@ -73,7 +73,7 @@ async def test_two_functions_get_two_instances_with_their_own_code_each(host: Ho
     assert outcomes[0].instance != outcomes[1].instance
 
 
-async def test_the_function_s_own_memory_bounds_it(host: Host) -> None:
+async def test_specialised_instance_gets_the_functions_memory_limit(host: Host) -> None:
     run = await host.function(GREEDY, PYTHON)
     await host.reserved(PYTHON)
     outcome = await host.execute(run, limits=Limits(cpus=1, memory_mb=128))
@@ -81,7 +81,7 @@ async def test_the_function_s_own_memory_bounds_it(host: Host) -> None:
     assert outcome.reason == "out_of_memory"
 
 
-async def test_the_host_sees_nothing_of_it_and_keeps_nothing(host: Host) -> None:
+async def test_mounted_code_is_invisible_on_the_host_and_leaves_nothing(host: Host) -> None:
     run, _ = await first_call_of(host, LOOK, PYTHON)
 
     assert str(host.folder) not in Path("/proc/self/mountinfo").read_text()
@@ -91,7 +91,7 @@ async def test_the_host_sees_nothing_of_it_and_keeps_nothing(host: Host) -> None
             await asyncio.sleep(0.05)
 
 
-async def test_node_waits_as_well(host: Host) -> None:
+async def test_idle_node_servers_are_specialised_too(host: Host) -> None:
     source = "module.exports = ({ res }) => res.json({ greeting: process.env.GREETING, at: __dirname })"
     _, found = await first_call_of(host, source, NODE)
 

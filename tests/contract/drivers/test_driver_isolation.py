@@ -1,11 +1,11 @@
-"""What code in a sandbox reaches: itself, and nothing of the host, the control plane or another function."""
+"""Code in a sandbox reaches nothing of the host, the control plane or another function."""
 
 from pathlib import Path
 
 import pytest
 
 from annals.domain.ports import Limits
-from tests.contract.drivers import memory_tries
+from tests.contract.drivers import memory_attempts
 from tests.contract.drivers.hosts import Shell
 
 HANDLES = """
@@ -41,7 +41,7 @@ async def said(shell: Shell, commands: str, **options: object) -> str:
     return output
 
 
-async def test_code_runs_as_nobody_special_without_any_privilege(shell: Shell) -> None:
+async def test_code_runs_as_an_unprivileged_user(shell: Shell) -> None:
     output = await said(
         shell, "id -u; grep -E '^(CapEff|CapBnd|NoNewPrivs|Seccomp):' /proc/self/status; sudo -n id || true"
     )
@@ -93,7 +93,7 @@ async def test_the_hosts_environment_and_handles_are_not_there(shell: Shell, mon
     assert set(handles) <= {"0", "1", "2"}
 
 
-async def test_a_process_sees_only_its_own_kind(shell: Shell) -> None:
+async def test_processes_see_only_processes_of_their_sandbox(shell: Shell) -> None:
     output = await said(shell, "echo COUNT $(ls -d /proc/[0-9]* | wc -l)")
 
     assert int(output.partition("COUNT ")[2].split()[0]) < 12
@@ -131,7 +131,7 @@ async def test_a_fork_bomb_is_held_and_can_be_killed(shell: Shell) -> None:
         assert int(output.partition("HELD ")[2].split()[0]) <= shell.config.build_pids
 
 
-async def test_memory_beyond_the_limit_is_told_as_such(shell: Shell) -> None:
+async def test_memory_beyond_the_limit_is_reported_as_out_of_memory(shell: Shell) -> None:
     end, output = await shell.run(
         "python3 -c 'b = bytearray(600_000_000); print(len(b))'", limits=Limits(cpus=1, memory_mb=128)
     )
@@ -140,15 +140,15 @@ async def test_memory_beyond_the_limit_is_told_as_such(shell: Shell) -> None:
     assert end.code != 0
 
 
-@pytest.mark.parametrize("way", memory_tries.ANY)
+@pytest.mark.parametrize("way", memory_attempts.ANY)
 async def test_memory_is_bounded_however_it_is_allocated(shell: Shell, way: str) -> None:
-    end, output = await shell.run(memory_tries.command(way), limits=Limits(cpus=1, memory_mb=128))
+    end, output = await shell.run(memory_attempts.command(way), limits=Limits(cpus=1, memory_mb=128))
 
     assert "HELD" not in output
     assert end.out_of_memory or "REFUSED" in output or "LOST" in output, output
 
 
-async def test_cpu_is_bounded_where_the_driver_says_so(shell: Shell) -> None:
+async def test_cpu_is_limited_if_the_driver_reports_it(shell: Shell) -> None:
     if shell.driver.enforced()["cpu"] != "kernel":
         pytest.skip("no kernel bound on cpu here")
     output = await said(shell, f"python3 -c '{SPIN}'", limits=Limits(cpus=0.25, memory_mb=256))

@@ -1,4 +1,4 @@
-"""Logs that are longer than an execution's record holds: kept whole, on both drivers and of both runtimes."""
+"""Logs that are too long for an execution's record are kept whole, on both drivers and for both runtimes."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""Where both drivers mount: no destination lies below a place whose content user code decides."""
+"""Mounts of both drivers: no destination lies below a folder whose content user code controls."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ TWO = ("--bind", "--ro-bind", "--dev-bind", "--symlink")
 SET_BEFORE = {"--perms": 1, "--size": 1, "--uid": 1, "--gid": 1, "--hostname": 1, "--setenv": 2, "--chdir": 1}
 FLAGS = ("--unshare-", "--die-with-parent", "--new-session", "--clearenv")
 Mount = tuple[str, str]
-"""A source, empty where there is none, and a destination."""
+"""A source, which may be empty, and a destination."""
 
 
 class Recorded(Exception):
@@ -41,7 +41,7 @@ class RecordingSandboxes(SandboxDriver):
 class RecordingContainers(DockerDriver):
     async def _start(self, image: Any, options: dict[str, Any], sink: Any, **serving: Any) -> ContainerSandbox:
         volumes = [tuple(volume.split(":")[:2]) for volume in options["volumes"]]
-        raise Recorded([*volumes, *(("", place) for place in options["tmpfs"])])
+        raise Recorded([*volumes, *(("", path) for path in options["tmpfs"])])
 
 
 def mounts_of(words: Sequence[str]) -> Iterator[Mount]:
@@ -64,7 +64,7 @@ async def tasks(folder: Path) -> tuple[list[Serve], list[Construct]]:
     work, code = folder / "work", folder / "work" / "code" / "abc"
     code.mkdir(parents=True)
 
-    def place(name: str) -> Path:
+    def path(name: str) -> Path:
         made = work / "t" / name
         for part in ("io", "source", "build", "output", "cache"):
             (made / part).mkdir(parents=True)
@@ -72,14 +72,14 @@ async def tasks(folder: Path) -> tuple[list[Serve], list[Construct]]:
         return made
 
     serves = [
-        Serve(name="s", runtime=PYTHON, code=shown, folder=place(f"s{number}"), environment={}, limits=LIMITS)
+        Serve(name="s", runtime=PYTHON, code=shown, folder=path(f"s{number}"), environment={}, limits=LIMITS)
         for number, shown in enumerate((code, None))
     ]
     builds = [
         Construct(
             name="b",
             runtime=PYTHON,
-            folder=place(f"b{held}"),
+            folder=path(f"b{held}"),
             commands="",
             environment={},
             limits=LIMITS,
@@ -91,7 +91,7 @@ async def tasks(folder: Path) -> tuple[list[Serve], list[Construct]]:
     return serves, builds
 
 
-async def test_no_mount_lies_below_what_user_code_controls(
+async def test_no_mount_destination_lies_below_a_folder_of_user_code(
     folder: Path, driver: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundle = folder / "certificates.pem"
@@ -114,16 +114,16 @@ async def test_no_mount_lies_below_what_user_code_controls(
     assert len(recorded) == 4
     for mounts in recorded:
         destinations = [Path(destination) for _, destination in mounts]
-        controlled = [Path(place) for source, place in mounts if "/t/" in source or "/code/" in source]
+        controlled = [Path(path) for source, path in mounts if "/t/" in source or "/code/" in source]
         assert controlled
-        for place in controlled:
-            assert [found for found in destinations if found != place and found.is_relative_to(place)] == []
-            assert destinations.count(place) == 1
+        for path in controlled:
+            assert [found for found in destinations if found != path and found.is_relative_to(path)] == []
+            assert destinations.count(path) == 1
 
 
-@pytest.mark.parametrize("place", CONTROLLED)
-def test_host_file_below_such_a_place_is_not_shown(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("path", CONTROLLED)
+def test_host_file_below_a_folder_of_user_code_is_not_shown(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "is_file", lambda _: True)
-    named = {"PIP_CERT": f"{place}/certificates.pem", "PIP_CLIENT_CERT": f"{place}-beside.pem"}
+    named = {"PIP_CERT": f"{path}/certificates.pem", "PIP_CLIENT_CERT": f"{path}-beside.pem"}
 
-    assert layout.passed_through(("PIP_*",), named)[1] == [Path(f"{place}-beside.pem")]
+    assert layout.passed_through(("PIP_*",), named)[1] == [Path(f"{path}-beside.pem")]

@@ -1,4 +1,4 @@
-"""Isolated sandboxes reach the internet's way out, and neither the host, its metadata, nor each other."""
+"""Isolated sandboxes reach the internet, but neither the host, nor cloud metadata, nor each other."""
 
 import asyncio
 import hashlib
@@ -67,14 +67,14 @@ def reach(address: str, port: int) -> str:
 async def test_the_hosts_services_are_out_of_reach(isolated: Shell, listening: int) -> None:
     gateway = "python3 -c \"import socket,struct; print(socket.inet_ntoa(struct.pack('<I', int(open('/proc/net/route')"
     gateway += '.readlines()[1].split()[2], 16))))"'
-    places = [(address, listening) for address in (cloud.NEAR, "127.0.0.1", f"$({gateway})")]
+    targets = [(address, listening) for address in (cloud.NEAR, "127.0.0.1", f"$({gateway})")]
     with socket.create_connection((cloud.NEAR, listening), 60):
-        assert await isolated.reached(*places) == [False] * 3
+        assert await isolated.reached(*targets) == [False] * 3
 
 
 @pytest.mark.usefixtures("beyond")
-async def test_what_is_beyond_the_host_is_reached_but_for_metadata_and_named_services(isolated: Shell) -> None:
-    assert await isolated.reached(*cloud.PLACES) == [True, *[False] * (len(cloud.PLACES) - 1)]
+async def test_hosts_beyond_this_one_are_reached_except_metadata_and_named_services(isolated: Shell) -> None:
+    assert await isolated.reached(*cloud.TARGETS) == [True, *[False] * (len(cloud.TARGETS) - 1)]
 
 
 async def test_an_allowed_port_of_the_host_is_reached(folder: Path, listening: int) -> None:
@@ -107,7 +107,7 @@ async def test_sandboxes_do_not_reach_each_other(isolated: Shell) -> None:
     assert not visited
 
 
-async def test_each_has_interfaces_of_its_own_and_may_not_change_them(isolated: Shell) -> None:
+async def test_each_sandbox_has_its_own_interfaces_and_cannot_change_them(isolated: Shell) -> None:
     _, output = await isolated.run(
         "cat /proc/net/dev; LC_ALL=C /usr/sbin/ip link set eth0 down 2>&1 || echo KEPT; cat /proc/net/unix | wc -l"
     )

@@ -1,4 +1,4 @@
-"""Several executors on one machine, and on one container engine: each has its own, whatever the names."""
+"""Several executors share one machine and one container engine without conflicts between names."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,15 +18,15 @@ async def shells(folder: Path, driver: str) -> AsyncIterator[list[Shell]]:
     drivers = [driver_of(config) for config in configs]
     for config, made in zip(configs, drivers, strict=True):
         config.work.mkdir(parents=True)
-        for place in (config.work, config.work.parent):
-            place.chmod(0o711)
+        for path in (config.work, config.work.parent):
+            path.chmod(0o711)
         await made.open()
     yield [Shell(config, made) for config, made in zip(configs, drivers, strict=True)]
     for made in drivers:
         await made.close()
 
 
-async def test_a_name_that_another_executor_gave_as_well_is_no_conflict(shells: list[Shell]) -> None:
+async def test_executors_may_use_equal_names_on_one_engine(shells: list[Shell]) -> None:
     heard: list[bytes] = []
     one = asyncio.create_task(shells[0].run("echo begun; sleep 600", seconds=600, hear=heard.append))
     async with asyncio.timeout(60):

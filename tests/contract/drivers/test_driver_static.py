@@ -1,4 +1,4 @@
-"""The `static` runtime hands out a deployment's files, and nothing beside them."""
+"""The `static` runtime serves a deployment's files and no others."""
 
 import msgspec
 import pytest
@@ -38,7 +38,7 @@ def header(outcome: Outcome, name: str) -> str:
     return dict(outcome.headers).get(name, "")
 
 
-async def test_files_are_handed_out_as_they_are(host: Host, site: Run) -> None:
+async def test_static_files_are_served_unchanged(host: Host, site: Run) -> None:
     home, image, style = [await host.execute(site, path=path) for path in ("/", "/image.png", "/docs/a%20file.css?v=1")]
 
     assert (home.status_code, home.body) == (200, SITE["index.html"])
@@ -60,13 +60,13 @@ async def test_pages_have_names_without_endings_and_folders_a_slash(host: Host, 
     "path",
     ["/nothing", "/.env", "/%2eenv", "/../../../etc/passwd", "/%2e%2e/%2e%2e/src/server.py", "/.open-runtimes", "/%00"],
 )
-async def test_what_is_hidden_or_elsewhere_is_not_there(host: Host, site: Run, path: str) -> None:
+async def test_hidden_files_and_files_outside_the_deployment_are_not_found(host: Host, site: Run, path: str) -> None:
     outcome = await host.execute(site, path=path)
 
     assert (outcome.status_code, outcome.body) == (404, SITE["404.html"])
 
 
-async def test_what_a_browser_has_is_not_sent_again(host: Host, site: Run) -> None:
+async def test_unchanged_file_answers_304_to_a_conditional_request(host: Host, site: Run) -> None:
     first = await host.execute(site, path="/about.html")
     second = await host.execute(site, path="/about.html", headers=[("if-none-match", header(first, "etag"))])
     posted = await host.execute(site, path="/about.html", method="POST")

@@ -1,4 +1,4 @@
-"""Statuses of executions: the code's own, and its server's where the code cannot be called."""
+"""Statuses of executions: the code's own, or the server's if the code cannot be called."""
 
 import pytest
 

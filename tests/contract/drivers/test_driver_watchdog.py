@@ -1,4 +1,4 @@
-"""Where no control group can be made, the executor looks itself, and ends what has grown too large."""
+"""Without control groups, the watchdog measures sandboxes and ends those above their limits."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,7 +10,7 @@ from annals.domain.ports import Limits
 from annals.executor.doctor import checks
 from annals.executor.drivers.sandbox import SandboxDriver
 from annals.executor.isolation import cgroups
-from tests.contract.drivers import memory_tries
+from tests.contract.drivers import memory_attempts
 from tests.contract.drivers.hosts import NODE, PYTHON, Host, Shell, configuration
 
 HOG = "import time; held = bytearray(500_000_000); time.sleep(600); print(len(held))"
@@ -20,7 +20,7 @@ REFUSED = {"shared", "shared of exited parents", "shared zero", "system v"} | {
     "memfd mapped",
     "memfd in sockets",
 }
-"""What a look from outside cannot count, and a sandbox does not get."""
+"""Memory that cannot be measured from outside: sandboxes cannot allocate it."""
 
 PYTHON_WORKS = """
 import ctypes, mmap, multiprocessing, sqlite3, subprocess, tempfile
@@ -61,7 +61,7 @@ async def unbounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     await driver.close()
 
 
-async def test_it_says_who_watches(unbounded: Shell) -> None:
+async def test_limits_report_the_watchdog(unbounded: Shell) -> None:
     enforced = unbounded.driver.enforced()
 
     assert (enforced["memory"], enforced["pids"], enforced["cpu"]) == ("watchdog", "watchdog", "none")
@@ -79,9 +79,9 @@ async def test_processes_are_counted(unbounded: Shell) -> None:
     assert end.breach == "pids"
 
 
-@pytest.mark.parametrize("way", memory_tries.WATCHED)
+@pytest.mark.parametrize("way", memory_attempts.WATCHED)
 async def test_memory_is_bounded_however_it_is_allocated(unbounded: Shell, way: str) -> None:
-    end, output = await unbounded.run(memory_tries.command(way), limits=Limits(cpus=1, memory_mb=128), seconds=120)
+    end, output = await unbounded.run(memory_attempts.command(way), limits=Limits(cpus=1, memory_mb=128), seconds=120)
 
     assert "HELD" not in output
     if way in REFUSED:
@@ -110,7 +110,7 @@ async def test_functions_work_without_the_calls_that_are_refused(
     assert msgspec.json.decode(outcome.body) == answer
 
 
-async def test_the_doctor_says_what_the_watchdog_counts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_doctor_lists_the_memory_that_the_watchdog_counts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cgroups, "find", lambda _: None)
 
     [limits] = [check for check in await checks(configuration(folder, "sandbox")) if check.name == "limits"]

@@ -1,4 +1,4 @@
-"""The executor's port: the real one behind its client, and every fake that stands for it in tests."""
+"""The executor's port: the real one behind its client, and every fake that replaces it in tests."""
 
 import asyncio
 import random

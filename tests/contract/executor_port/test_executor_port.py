@@ -1,4 +1,4 @@
-"""The executor's port as workers and the API rely on it: the real one, and each fake that stands for it in tests."""
+"""The executor's port as workers and the API use it: the real one, and each fake that replaces it in tests."""
 
 import asyncio
 import time
@@ -55,7 +55,7 @@ async def test_a_canceled_run_ends_at_once_with_a_reason(side: Side) -> None:
     assert outcome.message
 
 
-async def test_what_a_run_writes_is_readable_while_it_runs(side: Side) -> None:
+async def test_output_of_a_run_is_readable_while_it_runs(side: Side) -> None:
     running = asyncio.create_task(side.executor.execute(await side.lasting_run()))
     began = time.monotonic()
     while not ((written := await side.executor.output("p", "slow")) and written.logs):
@@ -68,7 +68,7 @@ async def test_what_a_run_writes_is_readable_while_it_runs(side: Side) -> None:
     assert await side.executor.output("p", "slow") is None
 
 
-async def test_a_build_speaks_while_it_runs_and_leaves_its_artefact(side: Side) -> None:
+async def test_build_sends_output_while_it_runs_and_stores_its_artefact(side: Side) -> None:
     heard, job = Heard(), await side.job()
 
     outcome = await side.executor.build(job, heard)
@@ -92,13 +92,13 @@ async def test_a_canceled_build_ends_at_once_and_leaves_nothing(side: Side) -> N
     assert (outcome.artefact, outcome.reason) == (None, "canceled")
 
 
-async def test_what_does_not_run_is_neither_canceled_nor_missed(side: Side) -> None:
+async def test_cancelling_unknown_work_returns_false(side: Side) -> None:
     assert not await side.executor.cancel_build("p", "never")
     assert not await side.executor.cancel_execution("p", "never")
     await side.executor.retire("p", "never")
 
 
-async def test_nobody_there_is_told_apart_from_work_that_was_lost(side: Side) -> None:
+async def test_unreachable_executor_and_lost_work_raise_different_errors(side: Side) -> None:
     gone = side.gone()
 
     with pytest.raises(ExecutorUnreachable):

@@ -1,4 +1,4 @@
-"""The build helper as a plain child process, on folders of its own."""
+"""Runs the build helper as a plain child process with its own folders."""
 
 import json
 import os

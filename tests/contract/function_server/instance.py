@@ -1,4 +1,4 @@
-"""A function server as a plain child process, and a client that sends exactly the bytes it is told to."""
+"""A function server as a plain child process, and a client that sends exact bytes."""
 
 import http.client
 import os
@@ -104,12 +104,12 @@ class Instance:
     def said(self) -> str:
         return (self.folder / "output.txt").read_text()
 
-    def wait_for(self, condition: Any, what: str = "the server to start") -> None:
+    def wait_for(self, condition: Any, awaited: str = "the server to start") -> None:
         deadline = time.monotonic() + DEADLINE_SECONDS
         while not condition():
-            if time.monotonic() > deadline or (self.process.poll() is not None and what.startswith("the server")):
+            if time.monotonic() > deadline or (self.process.poll() is not None and awaited.startswith("the server")):
                 self.stop(keep=True)
-                raise AssertionError(f"waited in vain for {what}; it said: {self.said()}")
+                raise AssertionError(f"waited in vain for {awaited}; it said: {self.said()}")
             time.sleep(0.01)
 
     def stop(self, *, keep: bool = False) -> None:
@@ -213,7 +213,7 @@ class LogReader:
     def close(self) -> None:
         with suppress(OSError):  # a test may have closed it
             self.listener.shutdown(socket.SHUT_RDWR)
-        self.accepting.join()  # else it might go on with whoever gets the handle next
+        self.accepting.join()  # otherwise it might use the descriptor's next owner
         self.listener.close()
         for peer in self.peers:
             peer.shutdown(socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""Checks 40-46: the build helper, and that what it made starts."""
+"""Checks 40-46: the build helper, and the start of its artefacts."""
 
 import gzip
 import json
@@ -206,7 +206,7 @@ def test_long_output_is_whole_on_success_and_failure(builder: Builder, ending: s
     assert [result.output.count(f"{i}-" + "x" * 131072 + "\n") for i in range(1, 8)] == [1] * 7
 
 
-def test_a_manifest_lists_what_was_built(builder: Builder) -> None:
+def test_manifest_lists_the_built_files(builder: Builder) -> None:
     path = builder.root / "manifest.json"
     builder.hello().write({"node_modules/a/index.js": "", 'qu"ote.txt': "", "old.tar.gz": "", "z/z.txt": ""})
 

@@ -1,4 +1,4 @@
-"""Checks 36-38: what goes wrong in user code, and time."""
+"""Checks 36-38: failures of user code, and timeouts."""
 
 import http.client
 import time
@@ -52,7 +52,7 @@ def test_an_entrypoint_that_cannot_be_loaded(fresh: Starter, language: str, name
     extension = EXTENSIONS[language]
     instance = fresh(environment={"OPEN_RUNTIMES_ENTRYPOINT": name + extension})
 
-    for _ in range(2):  # the second request is told the same
+    for _ in range(2):  # the second request gets the same error
         answer = instance.call("text")
         assert (answer.status, answer.body) == (503, b"")
         assert message.format(extension) in instance.errors_of(answer)
@@ -71,7 +71,7 @@ def test_a_missing_module_is_named(fresh: Starter, language: str) -> None:
     assert expected[language] in instance.errors_of(answer)
 
 
-def test_a_load_that_failed_is_tried_again(fresh: Starter, code: Path, language: str) -> None:
+def test_failed_load_is_repeated_by_the_next_call(fresh: Starter, code: Path, language: str) -> None:
     entrypoint = "later" + EXTENSIONS[language]
     instance = fresh(code=code, environment={"OPEN_RUNTIMES_ENTRYPOINT": entrypoint})
     assert instance.call("text").status == 503
@@ -125,7 +125,7 @@ def test_a_blocking_call_of_node_is_late_and_successful_as_in_the_reference(inst
 
 
 @pytest.mark.parametrize("language", ["python"], indirect=True)
-def test_the_executor_is_told_when_calls_run_one_at_a_time(instance_a: Instance) -> None:
+def test_response_announces_that_calls_run_one_at_a_time(instance_a: Instance) -> None:
     assert instance_a.call("text").all("x-open-runtimes-concurrency") == ["1"]
     assert instance_a.call("throw").all("x-open-runtimes-concurrency") == ["1"]
     assert instance_a.call("nap", path="/?name=a").all("x-open-runtimes-concurrency") == []
@@ -159,7 +159,7 @@ def test_a_failure_after_the_reply_ends_a_node_process_only(fresh: Starter, lang
 
 @pytest.mark.parametrize("language", ["node"], indirect=True)
 @pytest.mark.parametrize("action", ["early_failure", "early_rejection"])
-def test_an_uncaught_failure_is_told_to_the_execution_it_belongs_to(fresh: Starter, action: str) -> None:
+def test_uncaught_failure_is_logged_in_its_own_execution(fresh: Starter, action: str) -> None:
     instance = fresh()
 
     answer = instance.call(action)

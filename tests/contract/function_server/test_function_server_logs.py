@@ -91,7 +91,7 @@ def test_an_exception_is_in_the_errors_with_the_file(instance_a: Instance, langu
 
 
 @pytest.mark.runtime(35)
-def test_what_was_logged_before_an_exception_is_kept(instance_a: Instance) -> None:
+def test_output_before_an_exception_is_kept(instance_a: Instance) -> None:
     answer = instance_a.call("log_then_throw")
 
     assert instance_a.logs_of(answer) == "said before\n"

@@ -1,4 +1,4 @@
-"""Checks 15-28: what a function sees of the request."""
+"""Checks 15-28: the request as a function sees it."""
 
 import hashlib
 import json
@@ -142,7 +142,7 @@ def test_binary_bodies(instance_a: Instance, kind: str) -> None:
 
 
 @pytest.mark.runtime(24)
-def test_bad_json_fails_only_who_reads_it(instance_a: Instance) -> None:
+def test_bad_json_fails_only_functions_that_read_it(instance_a: Instance) -> None:
     headers = {"content-type": "application/json"}
     answer = instance_a.call("body", method="POST", body=b"{not json", headers=headers)
 

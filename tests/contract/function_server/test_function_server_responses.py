@@ -1,4 +1,4 @@
-"""Checks 5-14: what a function returns, on the wire."""
+"""Checks 5-14: responses of functions on the wire."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Instances that stand ready before anybody knows what they will serve."""
+"""Instances that start without a deployment and get one later."""
 
 import json
 import time
@@ -31,7 +31,7 @@ def test_a_generic_instance_is_healthy_and_serves_nothing(generic: Instance) -> 
     assert generic.call("text").status == 503
 
 
-def test_it_becomes_a_deployment_s_server(generic: Instance) -> None:
+def test_generic_instance_becomes_the_server_of_a_deployment(generic: Instance) -> None:
     headers = '{"x-enforced":"yes"}'
 
     answer = specialise(generic, CUSTOM="variable", OPEN_RUNTIMES_SECRET="known", OPEN_RUNTIMES_HEADERS=headers)
@@ -45,14 +45,14 @@ def test_it_becomes_a_deployment_s_server(generic: Instance) -> None:
     assert generic.call("text", secret="wrong").status == 500
 
 
-def test_only_once(generic: Instance, code: Path) -> None:
+def test_instance_is_specialised_only_once(generic: Instance, code: Path) -> None:
     assert specialise(generic).status == 200
     assert specialise(generic, code=code, CUSTOM="later").status == 409
     assert json.loads(generic.call("environment").body)["custom"] is None
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"code":"/x"}', b'{"env":{}}', b'{"env":null,"code":"/x"}'])
-def test_a_wish_that_makes_no_sense_changes_nothing(generic: Instance, body: bytes) -> None:
+def test_invalid_specialise_request_changes_nothing(generic: Instance, body: bytes) -> None:
     assert generic.call("", path=SPECIALISE, method="POST", body=body).status == 400
     assert specialise(generic).status == 200
     assert generic.call("text").status == 200
@@ -66,7 +66,7 @@ def test_an_ordinary_instance_has_no_such_route(instance_a: Instance) -> None:
     assert instance_a.call("describe", path=SPECIALISE, method="POST", body=b"{}", secret="wrong").status == 500
 
 
-def test_settings_of_the_build_are_found_at_the_new_place(generic: Instance, code: Path, language: str) -> None:
+def test_build_settings_are_read_beside_the_new_code(generic: Instance, code: Path, language: str) -> None:
     name = {"python": "plain.py", "node": "plain.js"}[language]
     (code / ".open-runtimes").write_text(f"OPEN_RUNTIMES_ENTRYPOINT={name}\nOPEN_RUNTIMES_CLEANUP=none\n")
 
@@ -75,7 +75,7 @@ def test_settings_of_the_build_are_found_at_the_new_place(generic: Instance, cod
     assert generic.call("text").body == b"plain"
 
 
-def test_the_first_call_is_spared_the_start(fresh: Starter, reader: LogReader) -> None:
+def test_first_call_of_a_generic_instance_does_not_wait_for_a_start(fresh: Starter, reader: LogReader) -> None:
     """A start takes tens of times as long; the best of five counts of both, since the machine is shared."""
     starts, calls = [], []
     for _ in range(5):

@@ -1,4 +1,4 @@
-"""Authentication and system routes (checks 1-4), and what is decided before a function sees the request."""
+"""Authentication and system routes (checks 1-4), and checks before a function sees the request."""
 
 import http.client
 

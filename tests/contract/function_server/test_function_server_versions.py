@@ -1,4 +1,4 @@
-"""Every interpreter that the executor would serve with, through the essentials."""
+"""The essential checks with every interpreter that the executor can use."""
 
 import asyncio
 import os
@@ -66,8 +66,8 @@ def test_every_node(fresh: Starter, reader: LogReader, version: str) -> None:
     }.items():
         instance = fresh(interpreter=binary, environment={"OPEN_RUNTIMES_ENTRYPOINT": entrypoint})
         answer = instance.call("text")
-        told = answer.body.decode() if answer.status == 200 else instance.errors_of(answer)
-        assert told.startswith(expected), entrypoint
+        text = answer.body.decode() if answer.status == 200 else instance.errors_of(answer)
+        assert text.startswith(expected), entrypoint
     failing = fresh(interpreter=binary)
     answer = failing.call("early_rejection")
     assert (answer.status, failing.process.wait(DEADLINE_SECONDS)) == (500, 1)

@@ -1,4 +1,4 @@
-"""HTTP/1.1 at its edges: malformed requests, chunked bodies, pipelining, sizes and slow clients."""
+"""Edge cases of HTTP/1.1: malformed requests, chunked bodies, pipelining, sizes and slow clients."""
 
 import json
 import re
@@ -115,7 +115,7 @@ def test_a_chunked_body_beyond_the_limit_is_refused(instance_b: Instance) -> Non
     assert statuses(data) == [413]
 
 
-def test_a_client_that_asks_before_sending_is_told(instance_b: Instance) -> None:
+def test_expect_100_continue_is_answered(instance_b: Instance) -> None:
     with instance_b.raw() as connection:
         connection.sendall(head("POST", "content-length: 5", "expect: 100-continue", "connection: close"))
         assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -123,7 +123,7 @@ def test_a_client_that_asks_before_sending_is_told(instance_b: Instance) -> None
         assert read_all(connection).endswith(b"\r\n\r\nhello")
 
 
-def test_a_client_that_asks_to_send_too_much_is_spared_the_sending(instance_b: Instance) -> None:
+def test_too_large_body_is_refused_before_it_is_sent(instance_b: Instance) -> None:
     data = converse(instance_b, head("POST", f"content-length: {21 * MEBIBYTE}", "expect: 100-continue"))
 
     assert statuses(data) == [413]
@@ -141,7 +141,7 @@ def test_pipelined_requests_are_answered_in_order(instance_b: Instance) -> None:
     assert bodies == [b"slow", b"0", b"1", b"2", b"3", b"4", b"OK"]
 
 
-def test_a_long_row_of_pipelined_refusals_is_answered(instance_a: Instance) -> None:
+def test_many_pipelined_bad_requests_are_answered(instance_a: Instance) -> None:
     count = 3000
     request = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
     with instance_a.raw() as connection:
@@ -180,7 +180,7 @@ def test_a_whole_url_as_target_is_its_path(instance_b: Instance) -> None:
     assert (seen["path"], seen["queryString"], seen["host"]) == ("/a", "b=c", "example.com")
 
 
-def test_a_slow_client_holds_up_nobody(instance_b: Instance) -> None:
+def test_slow_client_delays_no_other_client(instance_b: Instance) -> None:
     with instance_b.raw() as connection:
         request = head("POST", "content-length: 5", "connection: close") + b"hello"
         connection.sendall(request[:40])
@@ -189,7 +189,7 @@ def test_a_slow_client_holds_up_nobody(instance_b: Instance) -> None:
         assert read_all(connection).endswith(b"\r\n\r\nhello")
 
 
-def test_a_client_that_leaves_early_harms_nobody(instance_b: Instance) -> None:
+def test_client_that_disconnects_early_affects_no_other_client(instance_b: Instance) -> None:
     for cut in (10, 60, 95):
         with instance_b.raw() as connection:
             connection.sendall((head("POST", "content-length: 50") + b"part")[:cut])

@@ -1,4 +1,4 @@
-"""One executor with a façade for each driver, which all tests of a module share with runtimes of their own."""
+"""One executor with the Open Runtimes API for each driver. All tests of a module share it, with their own runtimes."""
 
 import time
 from collections.abc import Callable, Iterator

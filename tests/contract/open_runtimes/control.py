@@ -1,4 +1,4 @@
-"""A control plane that knows the executor API alone: it puts archives in the shared storage and calls."""
+"""A control plane that uses only the Open Runtimes API: it puts archives into the shared storage and sends requests."""
 
 import asyncio
 import threading
@@ -21,7 +21,7 @@ JSON = dict[str, Any]
 
 
 class ControlPlane:
-    """An executor with a façade, in a thread of its own, and a client of it."""
+    """An executor with the Open Runtimes API in a separate thread, and a client of it."""
 
     def __init__(self, folder: Path, driver: str, **changes: object) -> None:
         self.storage = folder / "storage"
@@ -56,11 +56,11 @@ class ControlPlane:
         return f"project-{next(self._names)}"
 
     def put(self, files: dict[str, bytes], pack: Callable[[dict[str, bytes]], bytes] = gzipped) -> str:
-        """An archive in the storage; its path, which has the same ending for every format."""
+        """Put an archive into the storage; return its path, with the same ending for every format."""
         path = f"/functions/app-1/{self.name()}.tar.gz"
-        place = self.storage / path.strip("/")
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(pack(files))
+        file = self.storage / path.strip("/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(pack(files))
         return path
 
     def create(self, **sent: object) -> httpx.Response:
@@ -72,7 +72,7 @@ class ControlPlane:
         return self.create(**{"remove": True, **asked, **sent})
 
     def built(self, image: str, entrypoint: str, source: str) -> str:
-        """Where the artefact of a one-file function lies; built once."""
+        """Build a one-file function once; return the path of its artefact."""
         known = (image, source)
         if known not in self._built:
             answer = self.build(image, {entrypoint: source.encode()}, entrypoint=entrypoint)
@@ -87,7 +87,7 @@ class ControlPlane:
         return self.http.delete(f"/runtimes/{name}").status_code
 
     def left(self) -> list[str]:
-        """What builds and instances have left in the work folder."""
+        """Return files that builds and instances have left in the work folder."""
         work = self.config.work / "facade"
         return [str(path) for part in ("b", "i") for path in (work / part).iterdir()]
 

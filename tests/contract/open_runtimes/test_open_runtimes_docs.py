@@ -1,4 +1,4 @@
-"""The page's own words: the executor starts as it says, and its script builds, runs, reads and removes."""
+"""The commands of the documentation page: the executor starts, and the script builds, runs, reads and removes."""
 
 import os
 import re
@@ -38,7 +38,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def test_the_page_starts_an_executor_and_is_a_control_plane() -> None:
+def test_commands_of_the_page_start_an_executor_and_call_it() -> None:
     page = (ROOT / "docs" / "facade.md").read_text()
     (_, start), (_, script) = BLOCK.findall(page)
     python = f"openruntimes/python:v5-{PYTHON.partition('-')[2]}"

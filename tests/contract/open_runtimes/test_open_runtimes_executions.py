@@ -1,4 +1,4 @@
-"""Executions by the contract's executor API, for node and python: cold and warm, JSON and multipart, whole and cut."""
+"""Executions through the Open Runtimes API, for node and python: cold and warm, JSON and multipart, long logs."""
 
 import base64
 import json
@@ -220,7 +220,7 @@ def test_slow_top_level_code_is_part_of_the_first_execution(plane: ControlPlane,
 
 
 @pytest.mark.runtime(58)
-def test_a_round_trip_shows_variable_url_log_and_reply(served: Served) -> None:
+def test_call_shows_its_variable_url_log_and_reply(served: Served) -> None:
     answer = served.ok(
         "/a?b=c",
         method="PATCH",
@@ -253,9 +253,7 @@ def test_a_repeated_header_is_a_list_since_one_format_and_its_last_value_before(
     assert cookies(**{"x-executor-response-format": "0.11.0"}) == ["a=1", "b=2"]
 
 
-def test_a_process_that_exits_is_a_failed_execution_and_its_policy_says_what_comes_then(
-    python: Served, soon: Soon
-) -> None:
+def test_exited_process_fails_its_execution_and_restarts_by_its_policy(python: Served, soon: Soon) -> None:
     once = python.ok("/exit")
     assert once["statusCode"] == 500
     assert "exited with code 3" in once["errors"]
@@ -276,7 +274,7 @@ def test_an_artefact_that_is_no_archive_fails_the_runtime(plane: ControlPlane) -
     assert plane.http.get("/runtimes").json() == []
 
 
-def test_a_site_is_built_into_a_folder_and_its_files_are_handed_out(plane: ControlPlane) -> None:
+def test_site_is_built_into_a_folder_and_its_files_are_served(plane: ControlPlane) -> None:
     image, name = "openruntimes/static:v5-1", plane.name()
     files = {"build.sh": b"mkdir -p dist/sub && echo '<p>built</p>' > dist/index.html && echo 1 > dist/sub/a.txt"}
     built = plane.build(image, files, command=f'{UNPACK} "bash build.sh"', outputDirectory="./dist")

@@ -1,4 +1,4 @@
-"""Runtimes by the contract's executor API: who may call, what is there, and what builds leave."""
+"""Runtimes through the Open Runtimes API: authentication, creation, logs, and results of builds."""
 
 import shutil
 import threading
@@ -21,7 +21,7 @@ Soon = Callable[[Callable[[], object]], None]
 
 
 class Stream:
-    """Whoever listens to a runtime's log, from now to its end."""
+    """A reader of a runtime's log, from now to its end."""
 
     def __init__(self, plane: ControlPlane, name: str) -> None:
         self.name = name
@@ -39,7 +39,7 @@ class Stream:
 
 
 @pytest.mark.runtime(47)
-def test_what_is_not_there_is_told_and_the_secret_is_asked_for(plane: ControlPlane) -> None:
+def test_unknown_runtimes_answer_404_and_a_missing_secret_401(plane: ControlPlane) -> None:
     def error(answer: httpx.Response) -> tuple[int, str, str]:
         said = answer.json()
         assert said["code"] == answer.status_code
@@ -57,7 +57,7 @@ def test_what_is_not_there_is_told_and_the_secret_is_asked_for(plane: ControlPla
             assert error(answer) == (401, "general_unauthorized", "Missing executor key")
 
 
-def test_health_is_told_to_anybody(plane: ControlPlane) -> None:
+def test_health_needs_no_secret_of_the_control_plane(plane: ControlPlane) -> None:
     answer = plane.http.get("/health", headers={"authorization": ""})
 
     assert (answer.status_code, answer.text) == (200, "OK")
@@ -107,7 +107,7 @@ def test_source_of_each_format_is_built(plane: ControlPlane, pack: Pack, unpack:
     ("command", "message"),
     [("cp doesnotexist.js elsewhere.js", "doesnotexist.js"), ("exit 1", "Build command exited with code 1.")],
 )
-def test_a_build_that_fails_says_what_it_printed(plane: ControlPlane, soon: Soon, command: str, message: str) -> None:
+def test_failed_build_returns_its_output(plane: ControlPlane, soon: Soon, command: str, message: str) -> None:
     before = plane.left()
     answer = plane.build(IMAGE, {"main.py": MAIN}, command=command)
 
@@ -130,7 +130,7 @@ def test_a_build_that_fails_says_what_it_printed(plane: ControlPlane, soon: Soon
         ({"command": "sleep 600", "timeout": 1}, "build_failed", "within 1 second"),
     ],
 )
-def test_what_cannot_be_created_is_refused_with_a_sentence(  # type: ignore[no-untyped-def]
+def test_invalid_runtime_is_refused_with_a_message(  # type: ignore[no-untyped-def]
     plane: ControlPlane, changes, kind: str, words: str
 ) -> None:
     answer = plane.build(**{"image": IMAGE, "files": {"main.py": MAIN}, **changes})
@@ -201,7 +201,7 @@ def test_deleting_ends_a_build_with_all_its_processes(plane: ControlPlane, soon:
 
 
 @pytest.mark.runtime(44)
-def test_a_cache_key_finds_what_an_earlier_build_left(plane: ControlPlane) -> None:
+def test_cache_key_finds_the_downloads_of_an_earlier_build(plane: ControlPlane) -> None:
     command = f'{UNPACK} "echo kept > $PIP_CACHE_DIR.note"'
     first, second, other = (
         printed(plane.build(IMAGE, {"main.py": MAIN}, command=command, cacheKey=key).json()["output"])
@@ -228,7 +228,7 @@ def test_the_log_of_a_running_build_is_streamed_to_its_end(plane: ControlPlane) 
     assert moments == sorted(moments)
 
 
-def test_the_log_of_a_build_is_heard_while_it_runs(plane: ControlPlane, soon: Soon) -> None:
+def test_build_log_can_be_read_while_the_build_runs(plane: ControlPlane, soon: Soon) -> None:
     stream = Stream(plane, plane.name())
     command = f'{UNPACK} "echo step; sleep 600"'
     building = threading.Thread(

@@ -1,4 +1,4 @@
-"""Archives for tests, the kind and the hostile: headers are written by hand where a library would refuse."""
+"""Archives for tests, valid and hostile ones: headers are written by hand if a library would reject them."""
 
 import gzip
 import io
@@ -11,7 +11,7 @@ END = bytes(2 * BLOCK)
 
 
 def header(name: bytes, *, size: int = 0, kind: bytes = b"0", link: bytes = b"", size_field: bytes = b"") -> bytes:
-    """One ustar header with a right checksum, whatever it claims."""
+    """One ustar header with a correct checksum and any field values."""
     field = size_field or b"%011o\0" % size
     block = bytearray(
         name[:100].ljust(100, b"\0")

@@ -1,4 +1,4 @@
-"""An authority and one certificate under it, for both ends of mutual TLS."""
+"""A certificate authority and one certificate, for both ends of mutual TLS."""
 
 import datetime
 import ipaddress

@@ -1,4 +1,4 @@
-"""A driver for tests of pool and runner: instances are servers in this process, with every fault on request."""
+"""A driver for tests of pool and runner: instances are servers in this process, with configurable faults."""
 
 import asyncio
 import re
@@ -42,7 +42,7 @@ async def hello(_: bytes) -> bytes:
 
 
 class FakeSandbox:
-    """One server on a unix socket; `killed` tells that somebody ended it, `last` is what it then ends with."""
+    """One server on a unix socket. `killed` says that a test killed it; `last` is its exit then."""
 
     def __init__(self, folder: Path, concurrency: int) -> None:
         self.address: UnixAddress | TcpAddress | None = UnixAddress(folder / "io", "http.sock")
@@ -51,7 +51,7 @@ class FakeSandbox:
         self.announces = False
         self.specialised: list[Serve] = []
         self.code: Path | None = None
-        self.refusal: Exception | None = None
+        self.error: Exception | None = None
         self.rested = self.killed = False
         self.last = Exit(-9)
         self._exit: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
@@ -110,8 +110,8 @@ class FakeSandbox:
         self.rested = True
 
     async def specialise(self, task: Serve) -> dict[str, str]:
-        if self.refusal is not None:
-            raise self.refusal
+        if self.error is not None:
+            raise self.error
         self.specialised.append(task)
         return task.environment
 

@@ -1,4 +1,4 @@
-"""A pool and its runner on a fake driver, for tests of who gets which instance."""
+"""A pool and its runner on a fake driver, for tests of how calls get instances."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

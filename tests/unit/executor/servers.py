@@ -1,4 +1,4 @@
-"""Servers for tests: each answers one connection with bytes it was told, however wrong they are."""
+"""Servers for tests: each answers one connection with the configured bytes, valid or not."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable

@@ -1,4 +1,4 @@
-"""Uploaded archives are unpacked exactly, or refused with a sentence and nothing left behind."""
+"""Uploaded archives are unpacked exactly, or refused with a message and without leftovers."""
 
 import gzip
 import os
@@ -35,12 +35,12 @@ def unpacked(
 
 
 def refused(archive: bytes, target: Path, bounds: ArchiveBounds | None = None, *, links: bool = False) -> str:
-    """The sentence of a refusal, after seeing that nothing was left and nothing went outside."""
-    with pytest.raises(BadArchive) as refusal:
+    """Unpack an archive that must fail; return the message, after a check that nothing was left or went outside."""
+    with pytest.raises(BadArchive) as error:
         unpacked(archive, target, bounds, links=links)
     assert sorted(p.name for p in target.parent.rglob("*")) == ["archive"]
     assert [p.name for p in target.parent.parent.iterdir()] == [target.parent.name]
-    sentence = str(refusal.value)
+    sentence = str(error.value)
     assert sentence.endswith(".")
     assert sentence[0].isupper()
     return sentence
@@ -50,7 +50,7 @@ def refused(archive: bytes, target: Path, bounds: ArchiveBounds | None = None, *
     "pack", [bytes, gzip.compress, zstandard.ZstdCompressor().compress], ids=["plain", "gzip", "zstd"]
 )
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_every_format_is_told_by_its_content(pack: Callable[[bytes], bytes], form: int, target: Path) -> None:
+def test_archive_format_is_detected_from_its_content(pack: Callable[[bytes], bytes], form: int, target: Path) -> None:
     assert unpacked(pack(tar_of(FILES, form=form)), target) == FILES
 
 
@@ -65,7 +65,7 @@ def test_a_leading_dot_folder_is_the_root_itself(target: Path) -> None:
     assert unpacked(tar_of({"./": b"", "./a/": b"", "./a/b": b"1"}), target) == {"a/b": b"1"}
 
 
-def test_of_two_files_of_one_name_the_later_one_stays(target: Path) -> None:
+def test_later_file_of_the_same_name_replaces_the_earlier_one(target: Path) -> None:
     assert unpacked(entry(b"a", b"old") + entry(b"a", b"new") + END, target) == {"a": b"new"}
 
 
@@ -268,7 +268,7 @@ def test_an_artefact_with_a_link_that_leaves_is_refused(archive: bytes, words: s
     flips=st.lists(st.tuples(st.integers(0, 4095), st.integers(0, 255)), max_size=6),
     pack=st.sampled_from([bytes, gzip.compress]),
 )
-def test_whatever_is_damaged_nothing_is_written_outside(
+def test_damaged_archives_write_nothing_outside(
     cut: int, flips: list[tuple[int, int]], pack: Callable[[bytes], bytes], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     root = tmp_path_factory.mktemp("damaged")

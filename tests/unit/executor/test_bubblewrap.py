@@ -1,4 +1,4 @@
-"""Which bubblewrap starts sandboxes, and which warnings an old one gives."""
+"""The choice of the bubblewrap program, and warnings about an old one."""
 
 from pathlib import Path
 
@@ -58,7 +58,7 @@ def test_system_program_that_is_new_enough_is_preferred(system: Path, said: str)
 @pytest.mark.parametrize(
     ("said", "mode"), [("bubblewrap 0.11.2", 0o755), ("no version", 0o755), ("bubblewrap 0.12.0", 0o4755)]
 )
-def test_bundled_program_is_used_where_the_systems_is_old_unknown_or_setuid(system: Path, said: str, mode: int) -> None:
+def test_bundled_program_is_used_if_the_systems_is_old_unknown_or_setuid(system: Path, said: str, mode: int) -> None:
     program(system, said, mode=mode)
 
     assert find() == Bubblewrap(bubblewrap.bundled_path(), find().version, "bundled", bundled=True)

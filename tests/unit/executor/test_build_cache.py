@@ -1,4 +1,4 @@
-"""Builds take over what earlier ones of the same left, and nothing else."""
+"""Builds reuse downloads and artefacts of earlier builds with the same input, and nothing else."""
 
 import os
 from collections.abc import Iterator
@@ -43,7 +43,7 @@ def changed(**changes: object) -> Build:
     return msgspec.structs.replace(JOB, **changes)
 
 
-def test_downloads_go_by_runtime_commands_and_what_says_which_packages(tmp_path: Path) -> None:
+def test_key_of_downloads_depends_on_runtime_commands_and_package_files(tmp_path: Path) -> None:
     source(tmp_path, LOCK)
     first = cache_keys(JOB, tmp_path).packages
 
@@ -65,7 +65,7 @@ def test_lock_files_in_folders_below_count_but_not_those_of_packages(tmp_path: P
     assert cache_keys(JOB, tmp_path).packages != first
 
 
-def test_a_whole_artefact_is_of_everything_but_which_deployment_it_is_for(tmp_path: Path) -> None:
+def test_key_of_an_artefact_depends_on_all_input_but_not_on_the_deployment(tmp_path: Path) -> None:
     source(tmp_path, LOCK)
     first = cache_keys(JOB, tmp_path).artefact
     later = {**JOB.environment, "APPWRITE_FUNCTION_DEPLOYMENT": "d2", "APPWRITE_FUNCTION_API_KEY": "k2"}
@@ -98,7 +98,7 @@ def test_a_whole_artefact_is_of_everything_but_which_deployment_it_is_for(tmp_pa
         ({"requirements.txt": "-r other.txt"}, "pip install -r requirements.txt", False),
     ],
 )
-def test_an_artefact_is_used_again_only_where_nothing_is_left_open(
+def test_artefact_is_reused_only_if_all_versions_are_fixed(
     tmp_path: Path, files: dict[str, str], commands: str, fixed: bool
 ) -> None:
     assert bool(cache_keys(changed(commands=commands), source(tmp_path, files)).artefact) is fixed
@@ -130,7 +130,7 @@ def left(folder: Path, size: int) -> Path:
     return folder
 
 
-async def test_what_one_build_left_the_next_one_of_the_project_finds(cache: BuildCache, tmp_path: Path) -> None:
+async def test_next_build_of_a_project_finds_the_downloads_of_the_last_one(cache: BuildCache, tmp_path: Path) -> None:
     assert not await cache.take("p", "k", tmp_path / "first")
     await cache.give("p", "k", left(tmp_path / "a", 10))
 
@@ -139,7 +139,9 @@ async def test_what_one_build_left_the_next_one_of_the_project_finds(cache: Buil
     assert (tmp_path / "second" / "download").stat().st_size == 10
 
 
-async def test_one_at_a_time_has_it_and_the_last_one_counts(cache: BuildCache, tmp_path: Path) -> None:
+async def test_concurrent_builds_do_not_share_downloads_and_the_last_one_is_kept(
+    cache: BuildCache, tmp_path: Path
+) -> None:
     await cache.give("p", "k", left(tmp_path / "a", 10))
     assert await cache.take("p", "k", tmp_path / "b")
     assert not await cache.take("p", "k", tmp_path / "c")
@@ -181,7 +183,7 @@ async def test_downloads_larger_than_a_projects_share_are_not_kept(cache: BuildC
     assert not await cache.take("p", "k", tmp_path / "b")
 
 
-async def test_one_projects_downloads_are_never_walked_in_anothers_build(
+async def test_downloads_of_a_project_are_never_walked_in_the_build_of_another(
     cache: BuildCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await cache.give("hostile", "k", left(tmp_path / "a", 10))
@@ -243,7 +245,7 @@ async def test_failed_sweeps_fail_no_build(cache: BuildCache, tmp_path: Path, mo
     assert await cache.take("p", "k", tmp_path / "b")
 
 
-async def test_what_was_noted_of_an_artefact_is_told(cache: BuildCache) -> None:
+async def test_recorded_artefact_is_returned(cache: BuildCache) -> None:
     artefact = Artefact(key="k", digest="0" * 64, size=3)
     await cache.keep_artefact("p", "w", artefact)
 

@@ -1,4 +1,4 @@
-"""A build's output reaches its sink as text, bounded, with the executor's own last line always there."""
+"""A build's output reaches its sink as text, limited in size, always with the executor's own last line."""
 
 import asyncio
 
@@ -53,7 +53,7 @@ async def test_last_line_is_known_also_when_it_is_not_shown_yet() -> None:
     await log.close()
 
 
-async def test_output_is_heard_before_the_build_ends() -> None:
+async def test_output_reaches_the_sink_before_the_build_ends() -> None:
     ear = Ear()
     log = BuildOutput(ear.hear)
     log.write(b"early")
@@ -65,7 +65,7 @@ async def test_output_is_heard_before_the_build_ends() -> None:
     assert ear.text == "early"
 
 
-async def test_an_abandoned_log_says_nothing_more() -> None:
+async def test_abandoned_output_sends_nothing_more() -> None:
     ear = Ear()
     log = BuildOutput(ear.hear)
     log.write(b"late")

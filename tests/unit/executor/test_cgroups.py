@@ -1,4 +1,4 @@
-"""Control groups of both versions are found, filled and read as the kernel lays them out."""
+"""Control groups of both versions are found, written and read as the kernel presents them."""
 
 import os
 from pathlib import Path
@@ -102,7 +102,7 @@ def test_closed_hierarchies_leave_no_folders(tmp_path: Path, version: int, reque
     assert [parent for parent in parents if parent.exists()] == []
 
 
-def test_only_what_is_delegated_counts_as_bound(tmp_path: Path) -> None:
+def test_only_delegated_controllers_count_as_limited(tmp_path: Path) -> None:
     hierarchy = version2(tmp_path, "pids")
 
     assert hierarchy is not None

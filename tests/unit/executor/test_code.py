@@ -1,4 +1,4 @@
-"""Unpacked code: fetched once, proven by its digest, kept while used, and bounded."""
+"""The code cache: artefacts are fetched once, verified by digest, kept while in use, and limited in size."""
 
 import asyncio
 import hashlib
@@ -29,7 +29,7 @@ async def stored(blobs: Blobs, name: str, size: int = 10) -> Artefact:
     return Artefact(key=blob.key, digest=blob.digest, size=blob.size)
 
 
-async def test_many_who_ask_at_once_share_one_folder(tmp_path: Path, blobs: Blobs) -> None:
+async def test_concurrent_takes_share_one_folder(tmp_path: Path, blobs: Blobs) -> None:
     code = cache(tmp_path, blobs)
     artefact = await stored(blobs, "a")
     paths = await asyncio.gather(*(code.take(artefact) for _ in range(10)))
@@ -49,7 +49,7 @@ async def test_an_archive_that_is_not_the_one_stored_is_never_unpacked(tmp_path:
     assert list((tmp_path / "code").iterdir()) == []
 
 
-async def test_what_failed_once_is_tried_again(tmp_path: Path, blobs: Blobs) -> None:
+async def test_failed_fetch_is_repeated(tmp_path: Path, blobs: Blobs) -> None:
     code = cache(tmp_path, blobs)
     artefact = await stored(blobs, "a")
     content = await blobs.get("a")
@@ -61,7 +61,7 @@ async def test_what_failed_once_is_tried_again(tmp_path: Path, blobs: Blobs) -> 
     assert (await code.take(artefact)).is_dir()
 
 
-async def test_what_was_not_used_for_longest_makes_room_but_nothing_in_use(tmp_path: Path, blobs: Blobs) -> None:
+async def test_least_recently_used_code_is_evicted_and_code_in_use_never(tmp_path: Path, blobs: Blobs) -> None:
     code = cache(tmp_path, blobs, most=2_500)
     first, second, third = [await stored(blobs, name, 1_000) for name in ("a", "b", "c")]
     used = await code.take(first)

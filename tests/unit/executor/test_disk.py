@@ -1,4 +1,4 @@
-"""Deleted files, mappings and files on their way between processes count, and no failed look ends the watch."""
+"""Deleted files, mappings and files in transit between processes count; failed measurements do not end the watch."""
 
 import asyncio
 import os
@@ -41,7 +41,7 @@ HOW = {
     "deleted by a child": "held = written()\nif os.fork(): os.close(held); os.wait()\nelse: os.setsid()",
     "opened twice": "held = written(); again = os.dup(held)",
 }
-"""Ways to hold a file without a name."""
+"""Ways to keep a file without a name open."""
 
 
 @contextmanager
@@ -124,7 +124,7 @@ print(*open_file_usage([int(sys.argv[1])]))
     ],
     ids=["deleted", "mapped", "closed to others"],
 )
-def test_looks_without_root_say_what_they_cannot_see(code: str, whole: str) -> None:
+def test_measurements_without_root_report_unseen_parts(code: str, whole: str) -> None:
     with TemporaryDirectory(prefix="disk-", dir="/tmp") as folder:
         Path(folder).chmod(0o777)
         become = f"os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534); {DUMPABLE}\n{code}"
@@ -147,7 +147,7 @@ def test_processes_that_have_ended_hold_nothing() -> None:
     assert open_file_usage([2**22 + 1]) == OpenFileUsage(0, whole=True)
 
 
-def test_what_cannot_be_seen_counts_as_the_file_system_loses_it(
+def test_unseen_files_count_by_the_space_that_the_file_system_loses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     used = 1_000_000
@@ -171,7 +171,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("failure", [OSError, RecursionError, MemoryError, ValueError])
-async def test_watches_survive_looks_that_fail(tmp_path: Path, failure: type[Exception]) -> None:
+async def test_failed_measurements_do_not_end_the_watch(tmp_path: Path, failure: type[Exception]) -> None:
     answers: Iterator[Exception | OpenFileUsage] = iter([failure(), failure(), OpenFileUsage(2_000)])
 
     def held() -> OpenFileUsage:

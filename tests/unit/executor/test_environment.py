@@ -21,7 +21,7 @@ LIMITS = Limits(cpus=2.5, memory_mb=1024)
 
 
 @pytest.mark.runtime(45)
-def test_a_run_and_a_build_see_what_the_executor_sets_whatever_their_variables_say() -> None:
+def test_variables_of_the_executor_override_those_of_runs_and_builds() -> None:
     run = msgspec.structs.replace(RUN, environment={**HELD_BY_US, "OWN": "kept"}, limits=LIMITS)
     job = msgspec.structs.replace(JOB, environment={**HELD_BY_US, "OWN": "kept"}, limits=LIMITS)
 
@@ -32,7 +32,7 @@ def test_a_run_and_a_build_see_what_the_executor_sets_whatever_their_variables_s
         assert len(seen["OPEN_RUNTIMES_SECRET"]) == 32
 
 
-def test_where_the_build_leaves_its_output_is_told_where_it_is_said() -> None:
+def test_output_directory_is_a_variable_only_if_it_is_configured() -> None:
     said = msgspec.structs.replace(JOB, output_directory="./dist")
 
     assert builder.environment(said)["OPEN_RUNTIMES_OUTPUT_DIRECTORY"] == "./dist"

@@ -1,4 +1,4 @@
-"""An excerpt of output: whole up to the bound; beyond it the first and the last part, however the output was cut."""
+"""An excerpt is whole up to the limit; beyond it, it has the first and last part, for any cut of the output."""
 
 import itertools
 import re
@@ -75,8 +75,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 @settings(max_examples=1000, deadline=None)
 def test_result_depends_on_the_bytes_and_not_on_how_they_were_cut(pieces: list[bytes], cuts: list[int]) -> None:
     printed = b"".join(pieces)
-    places = sorted({0, *(cut for cut in cuts if cut < len(printed)), len(printed)})
-    cut_up = [printed[start:end] for start, end in itertools.pairwise(places)]
+    positions = sorted({0, *(cut for cut in cuts if cut < len(printed)), len(printed)})
+    cut_up = [printed[start:end] for start, end in itertools.pairwise(positions)]
     plain = printed.decode(errors="replace").replace("\r\n", "\n").replace("\r", "\n")
     text = text_of(*cut_up)
 

@@ -1,4 +1,4 @@
-"""Folders that user code wrote are walked, measured and searched without being trusted."""
+"""Folders that user code wrote are walked, measured and searched without trust in their content."""
 
 import os
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from annals.executor.isolation import folders, trash
 from tests.unit.executor.trees import deep
 
 
-def test_disk_space_is_told_from_what_a_sparse_file_claims(tmp_path: Path) -> None:
+def test_sparse_files_claim_more_than_they_occupy(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     with (tmp_path / "sub" / "sparse").open("wb") as file:
         file.truncate(50_000_000)
@@ -32,7 +32,7 @@ def memory() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("levels", [1_500, 20_000])
-def test_trees_deeper_than_any_path_are_measured_with_few_open_handles(memory: Path, levels: int) -> None:
+def test_trees_deeper_than_any_path_are_measured_with_few_descriptors(memory: Path, levels: int) -> None:
     deep(memory / "tree", levels, content=b"x" * 10)
     opened = len(os.listdir("/proc/self/fd"))
     most = 0

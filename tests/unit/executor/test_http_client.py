@@ -1,4 +1,4 @@
-"""The HTTP client reads answers of any honest form and survives every dishonest one."""
+"""The HTTP client reads valid responses of any form and survives invalid ones."""
 
 import asyncio
 import os
@@ -95,7 +95,7 @@ async def test_a_connection_that_says_close_is_not_used_again(folder: Path) -> N
         os.urandom(3000),
     ],
 )
-async def test_answers_that_are_none_break_the_call(raw: bytes, folder: Path) -> None:
+async def test_bytes_that_are_no_response_break_the_call(raw: bytes, folder: Path) -> None:
     async with serving(folder, answering(raw)) as endpoint:
         with pytest.raises(ConnectionBroken):
             await ask(endpoint)
@@ -143,7 +143,7 @@ async def test_a_cancelled_call_closes_its_connection(folder: Path) -> None:
             await closed.wait()
 
 
-async def test_a_link_in_place_of_the_socket_is_never_followed(folder: Path) -> None:
+async def test_link_instead_of_the_socket_is_never_followed(folder: Path) -> None:
     elsewhere = folder / "elsewhere"
     elsewhere.mkdir()
     async with serving(elsewhere, answering(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")):

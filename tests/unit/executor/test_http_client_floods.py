@@ -1,4 +1,4 @@
-"""An answer in pieces of any number and size costs the executor a bounded time and memory, and others their turns."""
+"""A response in many pieces costs the executor limited time and memory, and leaves time for other tasks."""
 
 import asyncio
 import tracemalloc

@@ -1,4 +1,4 @@
-"""First calls find idle servers that become theirs; none is ever anybody else's."""
+"""First calls take idle servers, and each server belongs to one deployment for life."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -30,7 +30,7 @@ def idle(host: Host) -> int:
     return host.pool.describe()["idle"]
 
 
-async def test_nothing_waits_for_runtimes_that_nobody_uses(host: Host) -> None:
+async def test_unused_runtimes_have_no_idle_instances(host: Host) -> None:
     await asyncio.sleep(0.05)
 
     assert host.driver.started == []
@@ -44,7 +44,7 @@ async def test_a_runtime_that_is_named_is_ready_from_the_start(host: Host) -> No
     assert (sandbox.code, sandbox.rested) == (None, True)
 
 
-async def test_a_first_call_makes_an_idle_instance_its_own_and_another_takes_its_place(host: Host) -> None:
+async def test_first_call_takes_an_idle_instance_and_the_pool_starts_another(host: Host) -> None:
     host.pool.expect("fake-1")
     await until(lambda: idle(host) == 2)
     outcome = await host.call(environment={"GREETING": "hi"}, limits=Limits(cpus=2, memory_mb=99))
@@ -68,7 +68,7 @@ async def test_an_instance_serves_one_deployment_for_life(host: Host) -> None:
 
 
 @pytest.mark.parametrize("name", ["NODE_OPTIONS", "PYTHONPATH", "LD_PRELOAD", "UV_THREADPOOL_SIZE", "LC_ALL"])
-async def test_what_interpreters_read_as_they_start_needs_one_that_starts_with_it(host: Host, name: str) -> None:
+async def test_variables_that_interpreters_read_at_start_need_a_new_instance(host: Host, name: str) -> None:
     host.pool.expect("fake-1")
     await until(lambda: idle(host) == 2)
     await host.call(environment={name: "x"})
@@ -89,25 +89,25 @@ async def test_an_idle_instance_that_died_or_fails_costs_the_call_nothing_but_ti
     host.pool.expect("fake-1")
     await until(lambda: idle(host) == 2)
     for sandbox in host.driver.started:
-        sandbox.refusal = StartFailed("It is broken.")
+        sandbox.error = StartFailed("It is broken.")
     outcome = await host.call()
 
     assert outcome.reason == ""
     assert host.driver.started[0].killed
 
 
-async def test_one_that_does_not_suit_goes_on_waiting(host: Host) -> None:
+async def test_instance_that_cannot_be_specialised_stays_in_the_pool(host: Host) -> None:
     host.pool.expect("fake-1")
     await until(lambda: idle(host) == 2)
     for sandbox in host.driver.started:
-        sandbox.refusal = Unsuited("Too many files.")
+        sandbox.error = Unsuited("Too many files.")
     assert (await host.call()).reason == ""
 
     assert idle(host) == 2
     assert not host.driver.started[0].killed
 
 
-async def test_a_runtime_that_cannot_start_is_tried_again_later(host: Host) -> None:
+async def test_failed_start_of_an_idle_instance_is_repeated_later(host: Host) -> None:
     host.driver.fault = StartFailed("No interpreter.")
     host.pool.expect("fake-1")
     await asyncio.sleep(0.05)
@@ -117,7 +117,7 @@ async def test_a_runtime_that_cannot_start_is_tried_again_later(host: Host) -> N
     await until(lambda: idle(host) == 2)
 
 
-async def test_an_unused_reserve_is_let_go(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_idle_instances_of_an_unused_runtime_are_ended(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.pool.expect("fake-1")
     await until(lambda: idle(host) == 2)
     monkeypatch.setattr(idle_pool, "UNUSED_SECONDS", 0.0)

@@ -1,4 +1,4 @@
-"""What sandboxes are shown of the host, word for word."""
+"""The files and variables of the host that sandboxes see."""
 
 from pathlib import Path
 

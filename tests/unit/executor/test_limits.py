@@ -1,4 +1,4 @@
-"""A watchdog sees all of a sandbox, however its processes lie, and ends it for a limit that it holds."""
+"""The watchdog finds all processes of a sandbox, and reports a limit that the sandbox exceeds."""
 
 import asyncio
 import io
@@ -9,7 +9,7 @@ import pytest
 
 from annals.domain.ports import Limits
 from annals.executor.isolation import limits
-from annals.executor.isolation.limits import Usage, processes, usage, watch
+from annals.executor.isolation.limits import SandboxUsage, processes, usage, watch
 
 MB = 1024 * 1024
 
@@ -36,15 +36,19 @@ def test_a_tree_without_a_view_of_its_own_is_counted_by_its_processes() -> None:
 @pytest.mark.parametrize(
     ("looks", "watched", "broken"),
     [
-        ([Usage(11 * MB, 1), Usage(11 * MB, 1)], {"memory", "pids"}, "memory"),
-        ([Usage(1 * MB, 9), Usage(1 * MB, 9)], {"memory", "pids"}, "pids"),
-        ([Usage(11 * MB, 1), Usage(1 * MB, 1), Usage(1, 9), Usage(1, 9)], {"memory", "pids"}, "pids"),
-        ([Usage(11 * MB, 1), Usage(11 * MB, 9), Usage(11 * MB, 9)], {"pids"}, "pids"),
+        ([SandboxUsage(11 * MB, 1), SandboxUsage(11 * MB, 1)], {"memory", "pids"}, "memory"),
+        ([SandboxUsage(1 * MB, 9), SandboxUsage(1 * MB, 9)], {"memory", "pids"}, "pids"),
+        (
+            [SandboxUsage(11 * MB, 1), SandboxUsage(1 * MB, 1), SandboxUsage(1, 9), SandboxUsage(1, 9)],
+            {"memory", "pids"},
+            "pids",
+        ),
+        ([SandboxUsage(11 * MB, 1), SandboxUsage(11 * MB, 9), SandboxUsage(11 * MB, 9)], {"pids"}, "pids"),
     ],
     ids=["memory", "processes", "memory for a moment", "memory that the kernel bounds"],
 )
-async def test_a_limit_is_broken_when_two_looks_say_so(
-    monkeypatch: pytest.MonkeyPatch, looks: list[Usage], watched: set[str], broken: str
+async def test_limit_is_exceeded_after_two_measurements_above_it(
+    monkeypatch: pytest.MonkeyPatch, looks: list[SandboxUsage], watched: set[str], broken: str
 ) -> None:
     left = iter(looks)
     monkeypatch.setattr(limits, "usage", lambda *_: next(left))

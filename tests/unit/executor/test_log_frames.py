@@ -1,4 +1,4 @@
-"""Log frames mean the same in whatever pieces they arrive, and are never kept."""
+"""Log frames are parsed equally in pieces of any size, and are never stored."""
 
 import itertools
 import struct
@@ -101,7 +101,7 @@ def test_bytes_that_are_no_frames_are_refused_with_a_sentence(data: bytes, words
         FrameParser({}).feed(data, 0, 10)
 
 
-def test_a_turn_ends_after_the_frames_that_were_asked_for() -> None:
+def test_feed_stops_after_the_requested_number_of_frames() -> None:
     log = Recorder()
     data = frame(0, b"a", b"x") * 1000
 

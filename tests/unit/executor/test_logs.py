@@ -1,4 +1,4 @@
-"""What instances log reaches the execution it belongs to, bounded, in order, whatever else is sent."""
+"""Output of instances reaches the right execution, limited in size and in order, beside any other bytes."""
 
 import asyncio
 import struct
@@ -167,7 +167,7 @@ async def test_a_log_whose_end_is_lost_is_not_waited_for_long(served: Served) ->
     assert log.text(LOGS) == ""
 
 
-async def test_log_files_are_read_once_and_links_in_their_place_are_not_followed(tmp_path: Path) -> None:
+async def test_log_files_are_read_once_and_links_instead_of_them_are_not_followed(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("secret")
     (tmp_path / "id_logs.log").write_text("hello\n")
     (tmp_path / "id_errors.log").symlink_to(tmp_path / "secret")

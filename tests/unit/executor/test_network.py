@@ -1,4 +1,4 @@
-"""The rules of isolated networks name what is open, and close the rest."""
+"""The rules of isolated networks list the open ports and close all others."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def test_services_elsewhere_are_closed_by_address_and_port() -> None:
     assert "ip daddr . tcp dport" not in rules("an1", "100.64.0.0/22", ())
 
 
-def test_a_shared_bridge_keeps_what_earlier_executors_opened_and_closed() -> None:
+def test_shared_bridge_keeps_the_rules_of_earlier_executors() -> None:
     text = bridge.rules("annals0", (8080,), (("10.0.0.5", 5432),))
 
     assert "add element inet annals0 open { 8080 }" in text
@@ -36,7 +36,7 @@ def test_a_shared_bridge_keeps_what_earlier_executors_opened_and_closed() -> Non
     assert text.index("flush chain") < text.index("tcp dport @open accept")
 
 
-def test_who_cannot_close_a_bridge_says_why(tmp_path: Path) -> None:
+def test_reason_is_given_if_a_bridge_cannot_be_closed(tmp_path: Path) -> None:
     assert bridge.unclosable("annals0", tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Instances are started as seldom as calls allow, shared, kept while they work, and ended for a reason."""
+"""Instances are started as rarely as possible, shared, kept while they work, and ended for a reason."""
 
 import asyncio
 
@@ -29,7 +29,7 @@ async def test_fifty_first_calls_at_once_start_one_instance(host: Host) -> None:
     assert len(host.driver.started) == 1
 
 
-async def test_a_start_that_fails_fails_all_who_waited_and_the_next_call_tries_again(host: Host) -> None:
+async def test_failed_start_fails_all_waiting_calls_and_the_next_call_starts_again(host: Host) -> None:
     host.driver.fault = StartFailed("It exploded.\nlast line")
     outcomes = await asyncio.gather(*(host.call(execution=f"e{n}") for n in range(5)))
     host.driver.fault = None
@@ -53,7 +53,7 @@ async def test_a_queue_that_lasts_gets_one_more_instance_up_to_the_bound(host: H
     assert max(outcome.queue_seconds + outcome.start_seconds for outcome in outcomes) > 0.1
 
 
-async def test_a_queue_that_lasts_too_long_is_told_so(host: Host) -> None:
+async def test_call_that_waits_too_long_fails_with_the_reason(host: Host) -> None:
     limiter = WorkerLimiter()
     host.driver.answer, host.driver.concurrency = limiter.answer, 1
     await host.remake(instances_per_function=1)
@@ -90,7 +90,7 @@ async def test_an_instance_at_work_is_not_idle(host: Host) -> None:
     await until(lambda: host.driver.started[0].killed)
 
 
-async def test_a_full_host_makes_room_by_ending_who_is_idle_longest(host: Host) -> None:
+async def test_full_host_ends_the_instance_that_was_idle_longest(host: Host) -> None:
     for n in range(5):
         assert (await host.call(deployment=f"d{n}")).reason == ""
 
@@ -133,7 +133,7 @@ async def test_code_that_its_server_gave_up_at_the_deadline_takes_no_further_cal
     await until(lambda: host.driver.started[0].killed)
 
 
-async def test_others_on_a_condemned_instance_may_finish_within_the_grace(host: Host) -> None:
+async def test_requests_on_a_retired_instance_may_finish_within_the_grace(host: Host) -> None:
     limiter = WorkerLimiter()
     host.driver.answer = limiter.answer
     await host.remake(grace_seconds=60.0)
@@ -199,7 +199,7 @@ async def test_a_cancelled_execution_kills_its_instance(host: Host) -> None:
     await until(lambda: host.driver.started[0].killed)
 
 
-async def test_a_waiting_call_that_is_cancelled_leaves_its_place_to_the_next(host: Host) -> None:
+async def test_cancelled_waiting_call_leaves_its_slot_to_the_next(host: Host) -> None:
     limiter = WorkerLimiter()
     host.driver.answer, host.driver.concurrency = limiter.answer, 1
     await host.remake(instances_per_function=1)

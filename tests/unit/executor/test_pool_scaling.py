@@ -1,4 +1,4 @@
-"""How many instances a function gets: by what one takes at once, by its queue, by its policy, by its idleness."""
+"""The number of instances of a function depends on their concurrency, the queue, the policy and idle times."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ __all__ = ["host"]
 ALONE = b"HTTP/1.1 200 OK\r\nx-open-runtimes-concurrency: 1\r\ncontent-length: 5\r\n\r\nhello"
 
 
-async def test_a_server_that_announces_is_asked_one_thing_before_it_is_asked_many(host: Host) -> None:
+async def test_server_that_announces_gets_one_request_before_it_gets_many(host: Host) -> None:
     limiter = WorkerLimiter()
     host.driver.answer, host.driver.announces = limiter.answer, True
     await host.remake(instances_per_function=1)
@@ -91,7 +91,7 @@ async def test_instances_are_ready_before_they_are_called_and_kept_for_as_long_a
     await until(lambda: host.pool.describe()["instances"] == 0)
 
 
-async def test_a_function_s_own_patience_counts(host: Host) -> None:
+async def test_idle_seconds_of_a_function_override_the_default(host: Host) -> None:
     await host.remake(idle_seconds=60.0)
     assert (await host.call(idle_seconds=0.1)).reason == ""
 
@@ -99,7 +99,7 @@ async def test_a_function_s_own_patience_counts(host: Host) -> None:
 
 
 async def test_idle_instances_end_and_calls_come_without_one_ever_meeting_the_other(host: Host) -> None:
-    """With no patience at all, every look of the keeper races with the calls that come and go meanwhile."""
+    """With idle times of 0, every sweep of the pool races with calls that begin and end."""
     await host.remake(idle_seconds=0.0)
     stop = asyncio.Event()
 

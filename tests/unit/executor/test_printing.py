@@ -1,4 +1,4 @@
-"""What a sandbox prints is read no faster than at its rate: what prints more is blocked."""
+"""Output of a sandbox is read at a limited rate; a faster writer blocks."""
 
 import asyncio
 import os

@@ -177,11 +177,11 @@ async def test_cancels_find_executions_and_builds_from_another_connection(port: 
     await other.close()
 
 
-async def test_a_fault_of_the_executor_is_told_without_its_words_and_the_connection_goes_on(port: Port) -> None:
-    with pytest.raises(ExecutorUnavailable, match="its log says why") as told:
+async def test_fault_of_the_executor_is_reported_without_details_and_the_connection_stays(port: Port) -> None:
+    with pytest.raises(ExecutorUnavailable, match="its log says why") as raised:
         await port.client.execute(run(path="/fail"))
 
-    assert "wires crossed" not in str(told.value)
+    assert "wires crossed" not in str(raised.value)
 
     assert (await port.client.execute(run())).status_code == 200
 
@@ -199,10 +199,10 @@ async def test_an_executor_that_is_down_is_unavailable_quickly_and_found_again(p
     await port.client.execute(run())
     await port.server.close()
     for _ in range(3):
-        with pytest.raises(ExecutorUnavailable) as told:
+        with pytest.raises(ExecutorUnavailable) as raised:
             async with asyncio.timeout(30):
                 await port.client.execute(run())
-        assert str(port.path) not in str(told.value)  # owners of functions are told, whom the host is no concern of
+        assert str(port.path) not in str(raised.value)  # owners of functions read this message
     await port.server.open()
     await asyncio.sleep(0.25)
 
@@ -240,7 +240,7 @@ async def test_only_its_owner_reaches_the_socket(port: Port) -> None:
     ],
     ids=["no hello", "other version", "endless frame", "another protocol"],
 )
-async def test_who_speaks_otherwise_is_hung_up_on(port: Port, sent: bytes) -> None:
+async def test_peer_with_another_version_is_disconnected(port: Port, sent: bytes) -> None:
     reader, writer = await asyncio.open_unix_connection(str(port.path))
     writer.write(sent)
     async with asyncio.timeout(60):

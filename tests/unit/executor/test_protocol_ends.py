@@ -12,13 +12,13 @@ from tests.unit.executor.test_protocol import Port, begun, port
 __all__ = ["port"]
 
 
-async def test_a_host_that_says_nothing_is_given_up_and_one_that_is_only_slow_is_not(port: Port) -> None:
+async def test_silent_host_is_disconnected_and_a_slow_one_is_not(port: Port) -> None:
     client = ExecutorClient([f"unix:{port.path}"], silence_seconds=0.2)
     slow = asyncio.create_task(client.execute(run(execution="slow", path="/wait")))
     await asyncio.sleep(0.8)
     assert not slow.done()
 
-    for frames in tuple(port.server._callers):  # as a stopped process: what comes is read by nobody
+    for frames in tuple(port.server._callers):  # as a stopped process, which reads nothing
         frames._transport.pause_reading()  # type: ignore[union-attr]
 
     async with asyncio.timeout(60):
@@ -28,7 +28,7 @@ async def test_a_host_that_says_nothing_is_given_up_and_one_that_is_only_slow_is
     await client.close()
 
 
-async def test_one_that_stops_lets_executions_end_and_begins_no_more(port: Port) -> None:
+async def test_stopping_executor_finishes_executions_and_begins_none(port: Port) -> None:
     running = asyncio.create_task(port.client.execute(run(execution="nearly there", path="/wait")))
     await begun(port, 1)
 

@@ -69,7 +69,7 @@ async def test_project_at_its_limit_leaves_slots_to_others() -> None:
     assert line.began == ["a0", "a1", "a2", "b0"]
 
 
-async def test_projects_start_turns_where_all_places_are_startn() -> None:
+async def test_projects_take_turns_if_all_slots_are_taken() -> None:
     line = Line(most=1)
     first = run("a0", "a")
     runs = [*(run(f"a{n}", "a") for n in range(1, 4)), *(run(f"b{n}", "b") for n in range(2)), run("c0", "c")]
@@ -95,7 +95,7 @@ async def test_run_that_waits_too_long_fails_with_the_reason() -> None:
     assert (line.began, line.queue.waiting) == (["x0", "x2"], 0)
 
 
-async def test_one_that_is_canceled_while_it_waits_starts_no_turn() -> None:
+async def test_run_that_is_canceled_while_it_waits_takes_no_slot() -> None:
     line = Line(most=1)
     first = run("x0")
     await line.arrive(first)

@@ -1,4 +1,4 @@
-"""The compiled filter decides as the policy says; a small machine of our own runs it as the kernel would."""
+"""The compiled filter decides as the policy says; a small interpreter runs it as the kernel would."""
 
 import errno
 import struct

@@ -1,4 +1,4 @@
-"""Logs that are longer than a record: whole in the blob store, bounded, and never in the way of the code."""
+"""Logs that are too long for a record: whole in the blob store, limited in size, without delays for the code."""
 
 import asyncio
 from collections.abc import AsyncIterable
@@ -39,7 +39,7 @@ def log_over(blobs: Blobs, folder: Path, limit: int = LIMIT) -> ExecutionLog:
     return ExecutionLog(lambda: Spools(blobs, folder, limit).begin("contents/p"))
 
 
-async def test_what_a_record_holds_is_not_spooled(blobs: Blobs, tmp_path: Path) -> None:
+async def test_log_that_fits_into_the_record_is_not_spooled(blobs: Blobs, tmp_path: Path) -> None:
     log = log_over(blobs, tmp_path)
     log.add(LOGS, b"x" * 1_000_000)
 
@@ -61,7 +61,7 @@ async def test_a_longer_log_is_kept_whole_while_it_grows(blobs: Blobs, tmp_path:
     assert log.text(ERRORS).startswith(b"".join(pieces)[:KEPT].decode())
 
 
-async def test_one_piece_larger_than_a_record_is_kept_whole(blobs: Blobs, tmp_path: Path) -> None:
+async def test_single_piece_larger_than_a_record_is_kept_whole(blobs: Blobs, tmp_path: Path) -> None:
     log = log_over(blobs, tmp_path)
     log.add(LOGS, b"first\n")
     log.add(LOGS, b"y" * 7_000_000)
@@ -80,7 +80,7 @@ async def test_beyond_the_limit_nothing_is_kept_but_a_line_that_says_so(blobs: B
     assert await blobs.get(whole.key) == b"y" * 2_000_000 + b"\nLog file has been truncated to 2000000 bytes."
 
 
-async def test_without_a_limit_or_a_place_nothing_is_spooled(blobs: Blobs, tmp_path: Path) -> None:
+async def test_nothing_is_spooled_without_a_limit_or_a_prefix(blobs: Blobs, tmp_path: Path) -> None:
     assert Spools(blobs, tmp_path, 0).begin("contents/p") is None
     assert Spools(blobs, tmp_path, LIMIT).begin("") is None
 

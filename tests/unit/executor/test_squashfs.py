@@ -1,4 +1,4 @@
-"""Squashfs images that builds leave are read where the host has the tool, and trusted no more than other archives."""
+"""Squashfs images of builds are read if the host has the tool, with the same checks as other archives."""
 
 import os
 import shutil
@@ -44,7 +44,7 @@ def test_an_image_is_unpacked_as_it_was(folder: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "link").readlink() == Path("lib/run")
 
 
-def test_an_upload_may_not_be_one(folder: Path, tmp_path: Path) -> None:
+def test_uploaded_squashfs_image_is_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(BadArchive, match="squashfs image"):
         unpack(image(folder), tmp_path / "out", ArchiveBounds())
 
@@ -77,9 +77,7 @@ def test_damage_is_refused(folder: Path, tmp_path: Path, keep: int) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_without_the_tool_it_says_what_to_install(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_tool_is_named_in_the_error(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = image(folder)
     monkeypatch.setattr(squashfs, "TOOL", "no-such-tool")
 

@@ -1,4 +1,4 @@
-"""A start that is cancelled is not stopped halfway, however often it is cancelled."""
+"""A cancelled start is completed, however often it is cancelled."""
 
 import asyncio
 from typing import Any
@@ -19,7 +19,7 @@ class FakeSandbox:
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])
-async def test_what_is_cancelled_while_it_starts_is_started_whole_and_ended(times: int) -> None:
+async def test_cancelled_start_is_completed_and_then_killed(times: int) -> None:
     sandbox, may_start = FakeSandbox(), asyncio.Event()
 
     async def start() -> Any:

@@ -1,4 +1,4 @@
-"""A source is held to its rates: by bytes, items, reads or processor time, whichever it uses most."""
+"""A source is limited by bytes, items, reads or processor time: by the one that it uses most."""
 
 import pytest
 
@@ -25,7 +25,7 @@ def test_each_resource_is_bounded_by_its_rate(used: dict[str, float]) -> None:
     assert waits[5] == pytest.approx(0.1)
 
 
-def test_a_source_that_waits_as_told_gets_exactly_its_rate() -> None:
+def test_source_that_waits_as_required_gets_exactly_its_rate() -> None:
     clock = Clock()
     throttle = Throttle(RATES, 0.5, clock)
     sent = 0

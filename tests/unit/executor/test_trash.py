@@ -1,4 +1,4 @@
-"""What user code left is removed, however it is made; what cannot be removed stands in nobody's way."""
+"""Folders of user code are removed in any shape; those that cannot be removed block nothing."""
 
 import asyncio
 import os
@@ -85,7 +85,7 @@ def test_folders_that_were_closed_on_purpose_are_removed_by_their_owner_without_
     assert (work / "outside" / "kept").exists()
 
 
-def test_removing_what_is_not_there_is_fine(tmp_path: Path) -> None:
+def test_removing_a_missing_folder_is_no_error(tmp_path: Path) -> None:
     trash.remove(tmp_path / "none")
     trash.remove(tmp_path / "none" / "below")
     Trash(tmp_path).remove(tmp_path / "none")
@@ -112,29 +112,29 @@ def unremovable(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(os, "unlink", refused)
 
 
-async def test_folders_that_cannot_be_removed_are_set_aside_and_tried_again(
+async def test_folders_that_cannot_be_removed_stay_in_the_trash_until_a_later_attempt(
     work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("first", "second"):
         (work / name / "sub").mkdir(parents=True)
         (work / name / "sub" / name).touch()
-    told: set[str] = set()
+    reported: set[str] = set()
     with monkeypatch.context() as broken:
         unremovable(broken, "first")
         for name in ("first", "second"):
             Trash(work).remove(work / name)
         async with asyncio.timeout(30):
-            await Trash(work).empty(told)
+            await Trash(work).empty(reported)
         [left] = os.listdir(work / "trash")
         assert left.startswith("first.")
-        assert told == {left}
+        assert reported == {left}
         assert os.listdir(work) == ["trash"]
-    await Trash(work).empty(told)
+    await Trash(work).empty(reported)
 
     assert os.listdir(work / "trash") == []
 
 
-async def test_the_background_removes_what_takes_longer_than_a_slice(
+async def test_background_removes_folders_that_take_longer_than_a_slice(
     work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trash, "AT_ONCE", WalkBounds(seconds=-1))
@@ -168,7 +168,9 @@ async def test_the_background_survives_any_failure(work: Path, monkeypatch: pyte
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="Only root can give files away.")
-def test_trees_that_cannot_be_given_away_make_room_for_empty_ones(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trees_that_cannot_change_their_owner_are_replaced_by_empty_ones(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (work / "cache").mkdir()
     for number in range(300):
         (work / "cache" / str(number)).touch()

@@ -1,4 +1,4 @@
-"""Work is found by its name: the newer claim takes over, a cancel ends it, and callers learn which it was."""
+"""Jobs are found by name: a newer epoch replaces them, a cancel ends them, and callers learn which it was."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ NAME = ("project", "execution")
 
 
 class Work:
-    """Runs until it is told to end; remembers whether it was cancelled."""
+    """Runs until a test ends it; records whether it was cancelled."""
 
     def __init__(self) -> None:
         self.go = asyncio.Event()
@@ -81,7 +81,7 @@ async def test_an_older_or_equal_claim_is_refused() -> None:
     assert await task == "done"
 
 
-async def test_a_caller_that_goes_away_takes_its_work_along() -> None:
+async def test_work_is_cancelled_when_its_caller_disconnects() -> None:
     jobs: RunningJobs[str] = RunningJobs()
     work = Work()
     task = await begun(jobs, work, 1)

@@ -86,7 +86,7 @@ async def test_sandbox_within_its_burst_is_never_paused(tmp_path: Path) -> None:
     assert writer.pauses == []
 
 
-async def test_failed_looks_do_not_end_the_pace(tmp_path: Path) -> None:
+async def test_failed_measurements_do_not_end_the_throttling(tmp_path: Path) -> None:
     writer = Writer(tmp_path, each=600_000, most=2_000_000)
     writer.failures = [OSError(), ValueError(), RuntimeError()]
 
@@ -96,7 +96,7 @@ async def test_failed_looks_do_not_end_the_pace(tmp_path: Path) -> None:
     assert writer.pauses != []
 
 
-async def test_cancelled_pace_leaves_the_sandbox_running(tmp_path: Path) -> None:
+async def test_cancelled_throttling_leaves_the_sandbox_running(tmp_path: Path) -> None:
     writer = Writer(tmp_path, each=60_000_000, most=10**9)
     task = asyncio.create_task(throttle_writes(writer, writes(RATE)))
     async with asyncio.timeout(30):
@@ -108,7 +108,7 @@ async def test_cancelled_pace_leaves_the_sandbox_running(tmp_path: Path) -> None
     assert not writer.paused
 
 
-async def test_writes_before_the_pace_began_do_not_count(tmp_path: Path) -> None:
+async def test_writes_before_the_throttling_began_do_not_count(tmp_path: Path) -> None:
     writer = Writer(tmp_path, each=1, most=1_000_000_010)
     writer.wrote = 1_000_000_000
 

@@ -1,4 +1,4 @@
-"""A source that is a zip is unpacked exactly as a tar is, or refused with a sentence and nothing left behind."""
+"""A zip source is unpacked as a tar is, or refused with a message and without leftovers."""
 
 import io
 import os
@@ -206,12 +206,12 @@ def test_directory_with_name_or_content_of_a_file_is_refused(
     cut=st.integers(0, 2 * len(WHOLE)),
     flips=st.lists(st.tuples(st.integers(0, len(WHOLE) - 1), st.integers(0, 255)), max_size=4),
 )
-def test_damaged_zip_is_refused_or_gives_what_the_library_reads(
+def test_damaged_zip_is_refused_or_unpacks_as_with_the_library(
     cut: int, flips: list[tuple[int, int]], target: Path
 ) -> None:
     damaged = bytearray(WHOLE)
-    for place, value in flips:
-        damaged[place] = value
+    for offset, value in flips:
+        damaged[offset] = value
     archive = bytes(damaged[:cut])
     shutil.rmtree(target.parent, ignore_errors=True)
     try:

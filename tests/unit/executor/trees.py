@@ -1,4 +1,4 @@
-"""Trees as hostile code makes them."""
+"""Folders as hostile code creates them."""
 
 import os
 from pathlib import Path

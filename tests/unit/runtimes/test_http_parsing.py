@@ -1,4 +1,4 @@
-"""The python function server's parser, alone: whatever way bytes arrive, they mean the same."""
+"""The parser of the Python function server alone: bytes mean the same in pieces of any size."""
 
 import importlib
 import sys
@@ -72,8 +72,8 @@ def test_no_bytes_break_the_parser(before: bytes, noise: bytes) -> None:
     refused = 0
     try:
         head = parser.Head(before + noise)
-    except parser.Malformed as refusal:
-        refused = refusal.status
+    except parser.Malformed as error:
+        refused = error.status
     assert refused in {400, 431, 501} or head.length is None or head.length >= 0
 
 
@@ -93,10 +93,10 @@ def test_headers_come_back_as_they_were_sent(given_headers: dict[str, str]) -> N
 
 @pytest.mark.parametrize("value", ["chunked, chunked", "gzip", "gzip, chunked", "xchunked", "chunked\x0b"])
 def test_only_plain_chunked_is_a_coding(value: str) -> None:
-    with pytest.raises(parser.Malformed) as refusal:
+    with pytest.raises(parser.Malformed) as error:
         parser.Head(f"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: {value}".encode())
 
-    assert refusal.value.status in {400, 501}
+    assert error.value.status in {400, 501}
 
 
 @pytest.mark.parametrize("value", ["+5", "5, 5", "0x5", "٥", "5 5", "", "9" * 16])

@@ -1,4 +1,4 @@
-"""The image recipes and the folders they copy: what the docker driver finds and what the servers expect."""
+"""The image recipes and the folders that they copy, as the docker driver and the servers expect them."""
 
 import sys
 from pathlib import Path
@@ -25,7 +25,7 @@ def test_a_recipe_lays_a_runtime_out_as_the_driver_expects(language: str) -> Non
 
 
 @pytest.mark.parametrize("language", ["node", "python"])
-def test_a_runtime_has_its_helpers_and_a_place_for_the_code(language: str, tmp_path: Path) -> None:
+def test_runtime_has_its_helpers_and_a_folder_for_the_code(language: str, tmp_path: Path) -> None:
     folder = tmp_path / "server"
     lay_out(language, folder)
 
@@ -57,6 +57,6 @@ def test_a_python_server_is_compiled_for_the_interpreter_that_runs_it(tmp_path: 
     assert f"main.{sys.implementation.cache_tag}.pyc" in cached
 
 
-def test_what_runs_inside_imports_nothing_of_the_rest() -> None:
+def test_function_servers_import_nothing_of_annals() -> None:
     for path in (RUNTIMES / "python").rglob("*.py"):
         assert "annals." not in path.read_text().replace("annals_runtime.", ""), path

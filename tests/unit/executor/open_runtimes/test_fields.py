@@ -1,4 +1,4 @@
-"""Parameters of the façade: loosely typed where its clients are loose, and never an exception but a refusal."""
+"""Parameters of the Open Runtimes API: loosely typed as clients send them; invalid ones are typed errors."""
 
 import json
 
@@ -30,7 +30,7 @@ STARTED = (
     "bash helpers/server.sh",
     "node src/server.mjs",
 )
-"""What control planes start function servers with: their own wrappers around the server's command."""
+"""Start commands of control planes: their own wrappers around the server's command."""
 
 
 def test_json_and_multipart_say_the_same() -> None:
@@ -61,7 +61,7 @@ def test_json_and_multipart_say_the_same() -> None:
     assert (spec.limits.cpus, spec.limits.memory_mb, spec.variables) == (0.5, 512, {"A": "b"})
 
 
-def test_what_is_not_said_has_the_contracts_defaults() -> None:
+def test_missing_parameters_have_the_contracts_defaults() -> None:
     call, spec = parameters.execution(sent(b""))
     name, made = parameters.creation(of(runtimeId="a-1", image="openruntimes/node:v5-22"))
 
@@ -100,7 +100,7 @@ def test_what_is_not_said_has_the_contracts_defaults() -> None:
         ({"restartPolicy": "sometimes"}, "restartPolicy"),
     ],
 )
-def test_what_cannot_be_is_refused_by_name(values: dict[str, object], words: str) -> None:
+def test_invalid_parameter_is_refused_by_name(values: dict[str, object], words: str) -> None:
     usual: dict[str, object] = {"runtimeId": "a", "image": "node-22"} if values and values != {"runtimeId": "a"} else {}
     with pytest.raises(ApiError, match=words) as refused:
         parameters.creation(of(**{**usual, **values}))
@@ -136,7 +136,7 @@ def test_a_body_that_cannot_be_read_is_refused(body: bytes, kind: str) -> None:
         ),
     )
 )
-def test_whatever_is_sent_is_an_execution_or_a_refusal(values: dict[str, object]) -> None:
+def test_any_body_is_an_execution_or_an_error(values: dict[str, object]) -> None:
     try:
         call, spec = parameters.execution(of(**values))
     except ApiError:

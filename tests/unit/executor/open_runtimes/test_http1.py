@@ -1,4 +1,4 @@
-"""The façade's server over real sockets: what comes in pieces, twice, too large or not at all."""
+"""The Open Runtimes server over real sockets: requests in pieces, repeated, too large or missing."""
 
 import asyncio
 import contextlib
@@ -81,7 +81,7 @@ async def test_chunks_are_put_together(server: Server) -> None:
     assert b'["POST","/",{},7]' in await talk(server, request)
 
 
-async def test_who_may_not_is_told_before_the_body_has_come(server: Server) -> None:
+async def test_unauthorized_request_is_refused_before_its_body_arrives(server: Server) -> None:
     heard = await talk(server, b"POST / HTTP/1.1\r\ncontent-length: 1000000\r\n\r\n")
 
     assert heard.startswith(b"HTTP/1.1 401 Unauthorized")
@@ -89,7 +89,7 @@ async def test_who_may_not_is_told_before_the_body_has_come(server: Server) -> N
     assert b"connection: close" in heard
 
 
-async def test_who_waits_to_be_asked_is_asked(server: Server) -> None:
+async def test_expect_100_continue_is_answered(server: Server) -> None:
     request = b"POST / HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 2\r\n" + HEAD + b"\r\n"
 
     assert await talk(server, request, until=b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -105,7 +105,7 @@ async def test_who_waits_to_be_asked_is_asked(server: Server) -> None:
     ],
     ids=["body", "target", "count", "header"],
 )
-async def test_what_is_too_large_is_refused(server: Server, request_: bytes) -> None:
+async def test_too_large_request_is_refused(server: Server, request_: bytes) -> None:
     assert (await talk(server, request_)).startswith(b"HTTP/1.1 413 Content Too Large")
 
 
@@ -130,7 +130,7 @@ async def test_all_bodies_together_have_a_bound(server: Server, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("nonsense", [b"\x16\x03\x01\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"])
-async def test_what_is_not_http_is_refused(server: Server, nonsense: bytes) -> None:
+async def test_bytes_that_are_not_http_are_refused(server: Server, nonsense: bytes) -> None:
     assert (await talk(server, nonsense)).startswith(b"HTTP/1.1 400 Bad Request")
 
 
@@ -153,7 +153,7 @@ async def test_a_stream_comes_in_chunks_and_has_an_end(server: Server) -> None:
     assert heard.endswith(b"3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n")
 
 
-async def test_who_says_nothing_is_hung_up_on(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_silent_connection_is_closed(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http1._Connection._expect, "__defaults__", (0.1,))
 
     assert await talk(server, b"GET / HT") == b""

@@ -1,4 +1,4 @@
-"""Replies of the façade, and its output's lines."""
+"""Replies of the Open Runtimes API, and lines of its log stream."""
 
 import asyncio
 import json
@@ -51,12 +51,14 @@ def test_bytes_that_json_cannot_carry_are_refused() -> None:
     assert (refused.value.code, refused.value.kind) == (400, "execution_bad_json")
 
 
-def test_why_a_run_ended_is_told_once() -> None:
+def test_reason_of_a_run_appears_once_in_the_reply() -> None:
     timed_out = Outcome(status_code=500, reason="timeout", message="Execution timed out.", errors="first\n")
-    told = Outcome(status_code=500, reason="timeout", message="Execution timed out.", errors="Execution timed out.\n")
+    repeated_message = Outcome(
+        status_code=500, reason="timeout", message="Execution timed out.", errors="Execution timed out.\n"
+    )
 
     assert json.loads(reply(timed_out).body)["errors"] == "first\nExecution timed out."
-    assert json.loads(reply(told).body)["errors"] == "Execution timed out.\n"
+    assert json.loads(reply(repeated_message).body)["errors"] == "Execution timed out.\n"
 
 
 def test_only_types_of_json_ask_for_it() -> None:
@@ -64,7 +66,7 @@ def test_only_types_of_json_ask_for_it() -> None:
     assert not any(map(wants_json, ("", "*/*", "text/*", "application/xml", "multipart/form-data")))
 
 
-async def test_output_is_read_along_with_escaped_lines_until_its_end() -> None:
+async def test_log_stream_sends_escaped_lines_until_the_output_ends() -> None:
     record = RuntimeOutput()
     heard: list[str] = []
 
@@ -85,7 +87,7 @@ async def test_output_is_read_along_with_escaped_lines_until_its_end() -> None:
     assert record.text() == "one\ntwo\nthree"
 
 
-async def test_reading_along_has_an_end_of_its_own() -> None:
+async def test_log_stream_ends_after_its_own_timeout() -> None:
     record = RuntimeOutput()
     await record.write("one")
 

@@ -1,7 +1,7 @@
-"""Tries to get out of a sandbox, each a process of its own that says how the kernel answered.
+"""Attempts to get out of a sandbox: each runs in its own process and prints the kernel's answer.
 
 Their arguments are valid, or wrong in what the kernel looks at once it has allowed the call: an answer of any other
-kind than a refusal means that it was reached. Outside of sandboxes, where nothing refuses them, each gets there.
+kind than a denial means that it was reached. Outside of sandboxes, where nothing denies them, each gets there.
 """
 
 import struct
@@ -70,12 +70,12 @@ NO_CALL = frozenset({"EPERM", "EACCES", "ENOSYS", "EAFNOSUPPORT"})
 NO_FILE = NO_CALL | {"ENOENT", "EROFS", "NOTHING"}
 NO_PROCESS = NO_FILE | {"ESRCH"}
 UNMAPPED = "EINVAL"
-"""How a namespace that has no root answers who would be it."""
+"""The error of a namespace without root for a process that wants to become root."""
 
 
-def beyond(told: dict[str, str]) -> dict[str, str]:
+def beyond(outcomes: dict[str, str]) -> dict[str, str]:
     """Those that got anywhere."""
-    return {name: how for name, how in told.items() if how not in _expected_errnos(name)}
+    return {name: how for name, how in outcomes.items() if how not in _expected_errnos(name)}
 
 
 def _expected_errnos(name: str) -> frozenset[str]:
@@ -166,16 +166,16 @@ STRICT = {
     "the audit's netlink": "41, 16, 3, 9",
     "the kernel's ciphers": "41, 38, 5, 0",
 }
-"""What the engine's own filter of system calls allows, since it stays within the container."""
+"""Calls that the engine's own filter allows, since they stay within the container."""
 
 NOT_EVERYWHERE = {
     *("init_module", "finit_module", "kexec_load", "iopl", "ioperm", "acct", "quotactl", "swapon"),
     *("io_uring_setup", "userfaultfd", "fanotify_init", "the other numbering of mount"),
     *("keys", "other machines", "bluetooth", "the kernel's ciphers"),
 }
-"""What a kernel may be built without; the rest is in every one."""
+"""Calls that a kernel may be built without; all others are in every kernel."""
 OF_THE_FIRST = {"seizing the first process"}
-"""Outside, the first process is a machine's."""
+"""Attempts on the first process, which outside of sandboxes is the machine's."""
 
 WRITES = {
     "/proc/sys/kernel/core_pattern": "|/tmp/x",
@@ -213,7 +213,7 @@ READS = (
     "/etc/shadow",
     "/dev/kmsg",
 )
-"""Of the host, whose root reads and writes them."""
+"""Files of the host that its root can read and write."""
 
 
 def calls(driver: str) -> dict[str, str]:
@@ -229,7 +229,7 @@ def files() -> dict[str, str]:
 
 
 def towards(process: int) -> dict[str, str]:
-    """Ways to a process by its number, to be tried where it should be nobody's."""
+    """Attempts to reach a process by its id, which must fail for processes outside the sandbox."""
     return {
         f"process {process}: {name}": code
         for name, code in {

@@ -1,9 +1,9 @@
-"""Ways to hold more memory than allowed: each says `HELD` in the end, `REFUSED`, or `LOST` if others were killed."""
+"""Ways to allocate too much memory. Each prints `HELD`, `REFUSED`, or `LOST` if other processes were killed."""
 
 import base64
 
 MEGABYTES = 400
-"""Far beyond the limit of those that try, in steps that a look from outside can follow."""
+"""Far beyond the limit, in steps that a watchdog can observe."""
 
 _PROGRAM = """
 import ctypes, mmap, os, socket, sys, time
