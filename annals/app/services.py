@@ -24,7 +24,7 @@ from annals.domain.ports import Executor
 from annals.domain.runtimes import Runtime
 from annals.settings import Settings
 from annals.store.content.blobs import Blobs
-from annals.store.content.checked import BlobReader
+from annals.store.content.digest_checks import BlobReader
 from annals.store.coordination.idempotency import Idempotency
 from annals.store.log.log import EventLog
 from annals.store.postgres.database import Database

@@ -4,7 +4,7 @@ import structlog
 
 from annals.app.edge.call import Call
 from annals.store.content.blobs import BlobMissing
-from annals.store.content.checked import checked
+from annals.store.content.digest_checks import checked
 from annals.store.errors import ContentDamaged
 
 log = structlog.get_logger(__name__)

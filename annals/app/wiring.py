@@ -28,8 +28,8 @@ from annals.executor.config import Tls
 from annals.executor.wire.client import ExecutorClient
 from annals.settings import Settings
 from annals.store.content.blobs import Blobs
-from annals.store.content.checked import BlobReader
 from annals.store.content.contents import Contents
+from annals.store.content.digest_checks import BlobReader
 from annals.store.coordination.direct_dispatch import DirectDispatcher, beside
 from annals.store.coordination.idempotency import Idempotency
 from annals.store.coordination.leases import Leases

@@ -4,10 +4,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from annals.store.content import contents
-from annals.store.content.blob_keys import ARTEFACTS, SOURCES, UPLOADS, place
-from annals.store.content.blobs import Blobs
-from annals.store.content.contents import Contents
-from annals.store.content.sweeper import sweep
+from annals.store.content.blobs import Blobs, sweep
+from annals.store.content.contents import ARTEFACTS, SOURCES, UPLOADS, Contents, deployment_prefix
 from annals.store.postgres import sql
 from annals.store.postgres.database import Database
 
@@ -42,7 +40,7 @@ class BlobGarbage:
         """Remove at once what a deleted deployment had, but for what was written just now."""
         for prefix in (SOURCES, ARTEFACTS, UPLOADS):
             below, known = (
-                place(prefix, project_id, deployment_id),
+                deployment_prefix(prefix, project_id, deployment_id),
                 self._awaited if prefix == UPLOADS else self._in_use,
             )
             await sweep(self._blobs, below, known, now=now, grace=_SETTLED)

@@ -10,7 +10,7 @@ from annals.application.executions.runs import deployment_of, key_of_code
 from annals.domain.deployment import Deployment
 from annals.domain.errors import FunctionNotFound, FunctionRuntimeUnsupported
 from annals.domain.ports import Build, BuildOutcome, Limits
-from annals.store.content.blob_keys import artefact_key
+from annals.store.content.contents import artefact_key
 from annals.store.coordination.retry import EXECUTOR_SECONDS, retry
 from annals.store.errors import StoreError, VariableUnreadable
 from annals.store.secrets.tokens import EPHEMERAL_KEYS, ephemeral_key

@@ -12,8 +12,8 @@ from annals.domain.deployment import Deployment
 from annals.domain.errors import Conflict
 from annals.domain.origin import Origin
 from annals.domain.ports import Artefact, BuildOutcome
-from annals.store.content.blob_keys import source_key
 from annals.store.content.blobs import PIECE, Blobs
+from annals.store.content.contents import source_key
 from annals.store.coordination.retry import retry
 from annals.store.log.log import EventLog, Meta
 from annals.vcs.client import Repositories

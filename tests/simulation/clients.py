@@ -25,8 +25,8 @@ from annals.domain.errors import DomainError, ExecutionAlreadyExists
 from annals.domain.execution import Execution, Request
 from annals.domain.function import Configuration, Function
 from annals.domain.policy import Policy, Retries, Scaling, policy_from
-from annals.store.content.blob_keys import source_key
 from annals.store.content.blobs import BlobError
+from annals.store.content.contents import source_key
 from annals.store.errors import StoreUnavailable
 from annals.store.log.log import Meta, Recorded
 from tests.simulation.calls import META, PROJECT, HeardLog, SimulatedCall

@@ -10,8 +10,8 @@ from annals.domain.commands.deployments import complete_upload
 from annals.domain.deployment import Deployment
 from annals.domain.errors import DomainError
 from annals.domain.ports import Artefact
-from annals.store.content.blob_keys import source_key
 from annals.store.content.blobs import BlobError
+from annals.store.content.contents import source_key
 from annals.store.errors import StoreUnavailable
 from tests.simulation.blobs import digest
 from tests.simulation.mutations import found_by, planted

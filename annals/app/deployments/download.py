@@ -7,7 +7,7 @@ from annals.app.edge.answers import stream_answer
 from annals.app.edge.call import Call
 from annals.domain.errors import DeploymentNotFound
 from annals.store.content.blobs import BlobMissing
-from annals.store.content.checked import RecordedBlob
+from annals.store.content.digest_checks import RecordedBlob
 from annals.store.postgres.database import Row
 
 

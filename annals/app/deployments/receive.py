@@ -12,8 +12,8 @@ from annals.app.edge.errors import ContentRangeInvalid, FileEmpty, FileTypeUnsup
 from annals.app.parameters import Boolean, Nullable, Parameters, Text, Uid, ValidationError, optional, required
 from annals.app.parameters.body import body_parameters, whole
 from annals.domain.errors import DomainError, FunctionEntrypointMissing, FunctionNotFound
-from annals.store.content.blob_keys import source_key
 from annals.store.content.blobs import Blob, BlobTooLarge
+from annals.store.content.contents import source_key
 from annals.store.ids import generate_id
 
 CREATE = Parameters(

@@ -29,9 +29,9 @@ from annals.domain.deployment import Deployment
 from annals.domain.errors import DeploymentNotFound, UserUnauthorized
 from annals.domain.function import Function
 from annals.domain.ports import ExecutorUnavailable
-from annals.store.content.blob_keys import source_key
 from annals.store.content.blobs import BlobMissing
-from annals.store.content.checked import checked_stream
+from annals.store.content.contents import source_key
+from annals.store.content.digest_checks import checked_stream
 
 log = structlog.get_logger(__name__)
 

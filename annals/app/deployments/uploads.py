@@ -17,8 +17,8 @@ from annals.domain.commands.deployments import begin_upload, complete_upload, cr
 from annals.domain.deployment import Deployment
 from annals.domain.errors import Conflict, DeploymentNotFound, DomainError, FunctionNotFound, RateLimited
 from annals.domain.ports import Artefact
-from annals.store.content.blob_keys import UPLOADS, place, source_key
 from annals.store.content.blobs import Blob, BlobMissing, BlobTooLarge
+from annals.store.content.contents import UPLOADS, deployment_prefix, source_key
 from annals.store.log.log import Recorded
 from annals.store.postgres.database import Row
 
@@ -203,7 +203,7 @@ async def _recorded(call: Call, upload: Upload) -> Row:
 
 def _parts(call: Call, deployment_id: str) -> str:
     """Return the prefix of an upload's parts."""
-    return place(UPLOADS, call.project_id, deployment_id)
+    return deployment_prefix(UPLOADS, call.project_id, deployment_id)
 
 
 def _row(call: Call, recorded: Recorded) -> Row:

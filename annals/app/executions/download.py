@@ -11,7 +11,7 @@ from annals.app.edge.call import Call
 from annals.app.executions import queries
 from annals.application.executions.outcome import WHOLE
 from annals.store.content.blobs import BlobMissing
-from annals.store.content.checked import BlobReader, RecordedBlob
+from annals.store.content.digest_checks import BlobReader, RecordedBlob
 from annals.store.postgres.database import Row
 
 

@@ -8,7 +8,7 @@ from annals.application.executions.context import Context, ContextDeployment, Pr
 from annals.domain.execution import Ran, Trigger
 from annals.domain.invocation import laid_over, platform_headers
 from annals.domain.ports import Limits, Outcome, Run
-from annals.store.content.contents import place
+from annals.store.content.contents import contents_prefix
 from annals.store.secrets.tokens import Claims, Parent
 
 QUEUE_SECONDS = 10.0
@@ -80,7 +80,7 @@ def build_run(prepared: Prepared, call: Call, *, start_seconds: float, queue_sec
         idle_seconds=float(context.policy.scaling.idle_seconds),
         concurrency=context.policy.scaling.concurrency,
         queue_seconds=queue_seconds,
-        outputs_key=place(context.project_id),
+        outputs_key=contents_prefix(context.project_id),
     )
 
 

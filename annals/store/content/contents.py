@@ -1,17 +1,19 @@
-"""Contents: bodies, logs and other bytes that events only name by digest and length.
+"""Contents: bodies, logs and other bytes that events name by digest and length; and the keys of all blobs.
 
-Small ones are rows of the append's own transaction; larger ones are blobs, on disk before the append begins. A blob
-whose append never committed is an orphan, which the sweeper removes.
+A small content is a row of the append's transaction. A large one is a blob, written before the append begins. A blob
+whose append never committed is an orphan: blob garbage collection removes it.
 """
 
 import hashlib
+import secrets
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from annals.store.content.blobs import Blob, BlobMissing, Blobs
-from annals.store.content.checked import checked
+from annals.store.content.digest_checks import checked
 from annals.store.errors import ContentMissing
+from annals.store.ids import generate_id
 from annals.store.log.request import ContentRow, SealingKey
 from annals.store.postgres import sql
 from annals.store.postgres.connection import Step
@@ -20,27 +22,45 @@ from annals.store.postgres.database import Database, Row
 QUERIES = sql.load(__package__, "contents.sql")
 
 ROW_LIMIT = 32 * 1024
-"""Most bytes of a content that lie in a row."""
+"""The largest number of bytes of a content in a row."""
 
 PREFIX = "contents"
-"""Where blobs of contents lie in the store; whatever is there without a row is an orphan."""
+"""The prefix of the blobs of contents; a blob below it without a row is an orphan."""
+
+SOURCES, ARTEFACTS, UPLOADS = "sources", "artefacts", "uploads"
+"""The prefixes of the blobs of deployments."""
 
 
-def place(project_id: str) -> str:
-    """Below which key a project's contents lie."""
+def contents_prefix(project_id: str) -> str:
+    """Return the prefix of the blobs of a project's contents."""
     return f"{PREFIX}/{project_id}"
 
 
+def deployment_prefix(kind: str, project_id: str, deployment_id: str) -> str:
+    """Return the prefix of a deployment's blobs of a kind."""
+    return f"{kind}/{project_id}/{deployment_id}"
+
+
+def source_key(project_id: str, deployment_id: str) -> str:
+    """Return a new key for a source: a late or failed attempt overwrites no other one."""
+    return f"{deployment_prefix(SOURCES, project_id, deployment_id)}/{generate_id()}/code.tar.gz"
+
+
+def artefact_key(project_id: str, deployment_id: str, epoch: int) -> str:
+    """Return a new key for the artefact of a build."""
+    return f"{deployment_prefix(ARTEFACTS, project_id, deployment_id)}/{epoch}-{secrets.token_hex(4)}/code.tar.gz"
+
+
 def digest(data: bytes) -> str:
-    """What an event says of a content: the SHA-256 in hex, empty for no bytes."""
+    """Return the digest that an event records of a content: the SHA-256 in hex, empty for no bytes."""
     return hashlib.sha256(data).hexdigest() if data else ""
 
 
 class Content(NamedTuple):
-    """Bytes to keep with an append, under the version of the stream's last event in it unless a version is given.
+    """Bytes to store with an append, under `version`, or the version of the stream's last event in the append.
 
-    Empty bytes are not kept: the event's length says all. A blob is one that lies in the store already. `key_id` is
-    that of the data key which sealed the bytes, empty for bytes in clear.
+    Empty bytes are not stored: the event records the length. A `Blob` is stored already. `key_id` is the id of the data
+    key that sealed the bytes, empty for plain bytes.
     """
 
     stream: str
@@ -59,13 +79,13 @@ class Content(NamedTuple):
 
 
 class PreparedContent(NamedTuple):
-    """A content that is ready to be appended, its blob written."""
+    """A content whose blob is written, if it needs one."""
 
     content: Content
     blob: str | None
 
     def row(self, versions: Mapping[str, int]) -> ContentRow:
-        """The row, with the versions of this append's events by stream."""
+        """Return the row; `versions` are the last versions of the append's events, by stream."""
         content = self.content
         version = versions[content.stream] if content.version is None else content.version
         data = content.data if isinstance(content.data, bytes) and self.blob is None else None
@@ -73,7 +93,7 @@ class PreparedContent(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """What is known of a kept content without reading it."""
+    """A stored content without its bytes."""
 
     stream: str
     version: int
@@ -83,7 +103,7 @@ class Stored(NamedTuple):
 
 
 def newest(streams: Sequence[str], kind: str) -> Step:
-    """What reads the newest content of a kind of each stream, for who reads more in the same trip."""
+    """Return the pipeline step that reads the newest content of a kind of each stream."""
     return QUERIES["newest"], {"streams": list(streams), "kind": kind}
 
 
@@ -94,21 +114,21 @@ class Contents:
         self._database, self.blobs = database, blobs
 
     async def prepare(self, contents: Sequence[Content]) -> list[PreparedContent]:
-        """Write the blobs of large contents. Raises BlobError; what was written before is left to the sweeper."""
+        """Write the blobs of large contents. Raises BlobError; blob garbage collection removes the other blobs then."""
         prepared = []
         for content in contents:
             if isinstance(content.data, Blob):
                 prepared.append(PreparedContent(content, content.data.key))
             elif content.data:
                 large = len(content.data) > ROW_LIMIT
-                blob = f"{place(_project(content.stream))}/{uuid.uuid4().hex}" if large else None
+                blob = f"{contents_prefix(_project(content.stream))}/{uuid.uuid4().hex}" if large else None
                 if blob is not None:
                     await self.blobs.put(blob, content.data)
                 prepared.append(PreparedContent(content, blob))
         return prepared
 
     async def put(self, content: Content, version: int) -> None:
-        """Keep or replace a content outside any append, such as the log of a build that still runs."""
+        """Store or replace a content outside an append, such as the log of a running build."""
         for prepared in await self.prepare([content]):
             row = prepared.row({content.stream: version})
             former = await self._database.row(QUERIES["blob_of"], row._asdict())
@@ -117,14 +137,14 @@ class Contents:
                 await self.blobs.delete(former["blob"])
 
     async def find(self, stream: str, kind: str, *, version: int | None = None, since: int = 0) -> Stored | None:
-        """The newest content of a kind in a stream (of one `version`, or none older than `since`), if it is kept."""
+        """Return the newest content of a kind in a stream, of one `version` or not older than `since`, or None."""
         row = await self._row("find", stream, kind, version, since)
         return None if row is None else Stored(**row)
 
     async def read(self, stream: str, kind: str, *, version: int | None = None, since: int = 0) -> bytes:
-        """The newest content of a kind in a stream (of one `version`, or none older than `since`).
+        """Return the bytes of the newest content of a kind in a stream, of one `version` or not older than `since`.
 
-        Raises ContentMissing when it is not kept (any more), ContentDamaged when its bytes are not those recorded.
+        Raises ContentMissing if it is not stored, ContentDamaged if its bytes do not have the recorded digest.
         """
         row = await self._row("read", stream, kind, version, since)
         if row is None:
@@ -132,7 +152,7 @@ class Contents:
         return await self.opened(row, stream, kind)
 
     async def opened(self, row: Row, stream: str, kind: str) -> bytes:
-        """The bytes of a row of `newest`. Raises ContentDamaged, ContentMissing, BlobError."""
+        """Return the bytes of a row of `newest`. Raises ContentDamaged, ContentMissing, BlobError."""
         data = row["data"]
         if data is None:
             try:
@@ -142,13 +162,13 @@ class Contents:
         return checked(bytes(data), row["digest"], f"The {kind} of {stream}")
 
     async def drop(self, streams: Sequence[str]) -> int:
-        """Remove all contents of some streams, as retention does, and return how many there were."""
+        """Remove all contents of some streams and return their number."""
         rows = await self._database.rows(QUERIES["drop"], {"streams": list(streams)})
         await self.blobs.delete(*[row["blob"] for row in rows if row["blob"]])
         return len(rows)
 
     async def known(self, blobs: Sequence[str]) -> set[str]:
-        """Which of these blobs a row still names: what the sweeper must keep."""
+        """Return those of some blobs that a row names."""
         rows = await self._database.rows(QUERIES["known"], {"blobs": list(blobs)})
         return {row["blob"] for row in rows}
 
@@ -163,5 +183,5 @@ def _project(stream: str) -> str:
 
 
 def sealed_by(contents: Sequence[PreparedContent]) -> set[SealingKey]:
-    """The data keys that sealed some contents."""
+    """Return the data keys that sealed some contents."""
     return {SealingKey(_project(one.content.stream), one.content.key_id) for one in contents if one.content.key_id}

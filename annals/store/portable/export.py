@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator, Mapping
 from typing import NamedTuple
 
 from annals.store.content.blobs import BlobMissing
-from annals.store.content.checked import checked_stream
 from annals.store.content.contents import Contents
+from annals.store.content.digest_checks import checked_stream
 from annals.store.errors import StoreError
 from annals.store.log.archives import Archives, project_of
 from annals.store.portable.lines import to_line

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Collection, Mapping
 
 from annals.store.content.blobs import BlobMissing, Blobs
-from annals.store.content.checked import checked, checked_stream
+from annals.store.content.digest_checks import checked, checked_stream
 from annals.store.errors import ContentDamaged
 from annals.store.log.archives import Archives
 from annals.store.log.compact_states import plain_or_altered

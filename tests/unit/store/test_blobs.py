@@ -13,8 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annals.store.content.blobs import PIECE, BlobError, BlobKeyInvalid, BlobMissing, Blobs, BlobTooLarge, check
-from annals.store.content.sweeper import sweep
+from annals.store.content.blobs import PIECE, BlobError, BlobKeyInvalid, BlobMissing, Blobs, BlobTooLarge, check, sweep
 
 
 @pytest.fixture(params=["folder", "memory"])
