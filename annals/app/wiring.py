@@ -39,9 +39,8 @@ from annals.store.log.archives import Archives
 from annals.store.postgres.database import Database
 from annals.store.postgres.listener import OnDemand
 from annals.store.proof.proofs import Proofs
-from annals.store.secrets import key_deletions
 from annals.store.secrets.tokens import EPHEMERAL_KEYS, USER_TOKENS
-from annals.store.secrets.vault import Vault
+from annals.store.secrets.vault import Vault, forgetting_deleted_keys
 from annals.telemetry.metrics import Metrics
 from annals.vcs.client import Repositories
 from annals.vcs.jobs import FetchBounds
@@ -89,7 +88,7 @@ async def open_services(settings: Settings, executor: RemoteExecutor, metrics: M
         fair_queue = FairQueue(TenantActivity.open(settings.executor_urls))
         platform = Platform(endpoint=settings.endpoint, version=API_VERSION, region=settings.region)
         environments = Environments(database, vault, platform)
-        await stack.enter_async_context(key_deletions.following(database, vault, environments))
+        await stack.enter_async_context(forgetting_deleted_keys(database, vault, environments))
         yield Services(
             settings=settings,
             database=database,

@@ -26,7 +26,7 @@ from annals.store.proof.destinations import Destinations
 from annals.store.proof.nodes import Nodes
 from annals.store.proof.notes import Checkpoint, Signer, Verifier, existing_key
 from annals.store.proof.sealing import FOLLOWER, Sealer, seal
-from annals.store.secrets.masters import MasterKeys
+from annals.store.secrets.master_keys import MasterKeys
 from annals.store.secrets.vault import master_key
 from annals.workers.leadership import Leadership
 

@@ -1,8 +1,8 @@
-"""What the store raises of its own; refusals that a client caused are in `annals.domain.errors`."""
+"""The errors of the store; errors that a client causes are in `annals.domain.errors`."""
 
 
 class StoreError(Exception):
-    """The store could not do what was asked; `default` says what that means to a reader."""
+    """The store failed; `default` is the message for a reader."""
 
     default = "The event store failed."
 
@@ -11,7 +11,7 @@ class StoreError(Exception):
 
 
 class StoreUnavailable(StoreError):
-    """Postgres did not answer in time: nothing may be assumed to be recorded. Try again."""
+    """Postgres did not answer in time: assume that nothing was recorded, and try again."""
 
     default = "The event store is not available right now. Try again shortly."
 
@@ -23,7 +23,7 @@ class StandbyAway(StoreUnavailable):
 
 
 class StatementTooSlow(StoreError):
-    """Postgres ended a statement that took longer than one of this process may."""
+    """Postgres ended a statement that took longer than the limit of this process."""
 
     default = "The query takes too long. Ask for less: fewer conditions, or a narrower range."
 
@@ -35,13 +35,13 @@ class AnswerLost(StoreUnavailable):
 
 
 class NoFreeSlot(StoreError):
-    """The append would begin one more call, or build, than may run now: nothing of it is recorded."""
+    """The append would start one more call or build than may run now: nothing is recorded."""
 
     default = "The function runs as many calls at once as its policy allows."
 
 
 class RequestTooLarge(StoreError):
-    """One append is over the bound of a batch; refused before anything was sent."""
+    """An append exceeds the limits of a batch: nothing was sent."""
 
     default = "One append holds too many events or too many bytes."
 
@@ -53,15 +53,15 @@ class StreamConflict(StoreError):
 
 
 class UnknownTopic(StoreError):
-    """A stored event whose topic no class and no upcaster of this program knows."""
+    """A stored event has a topic that no class and no upcast of this program knows."""
 
 
 class UnreadableEvent(StoreError):
-    """A stored event whose state does not fit its class."""
+    """The state of a stored event does not fit its class."""
 
 
 class UrlInvalid(StoreError):
-    """What was set as the database's address is none; the message does not repeat it."""
+    """The setting of the database's address is invalid; the message does not repeat it."""
 
     default = (
         "ANNALS_DATABASE_URL is no connection string: write postgresql://user:password@host:5432/database, with commas "
@@ -70,21 +70,21 @@ class UrlInvalid(StoreError):
 
 
 class MigrationError(StoreError):
-    """The migration files and what the database says was applied do not agree."""
+    """The migration files differ from the applied ones."""
 
 
 class ContentMissing(StoreError):
-    """There is no such content: it never was, or retention dropped it."""
+    """The content does not exist: it was never stored, or retention dropped it."""
 
     default = "This content is not there: it was never kept, or its retention has passed."
 
 
 class ContentDamaged(StoreError):
-    """A content's bytes do not have the digest that was recorded for them."""
+    """A content's bytes do not have the recorded digest."""
 
 
 class SealBroken(StoreError):
-    """A sealed value that was altered, or belongs to another project, owner or id."""
+    """A sealed value was altered, or belongs to another project, owner or name."""
 
     default = "A sealed value cannot be opened: it was altered, or belongs to something else."
 
@@ -99,7 +99,7 @@ class MasterKeyWrong(StoreError):
 
 
 class DataKeyDeleted(StoreError):
-    """The data key that sealed a value is gone, as it is once its project was deleted: nobody can read the value."""
+    """The data key that sealed a value was deleted, as it is with its project: the value is unreadable."""
 
     default = (
         "The data key that sealed this value was deleted, as it is with its project: the value cannot be read any more."
@@ -108,19 +108,19 @@ class DataKeyDeleted(StoreError):
 
 
 class ProjectReplaced(StoreError):
-    """The project that a request was authorized for is gone: nothing is recorded. Authorize the request again."""
+    """The project that a request was authorized for was deleted: nothing is recorded. Authorize the request again."""
 
     default = "The project was deleted, and perhaps created again, while a request for it was carried out. Try again."
 
 
 class DataKeyReplaced(ProjectReplaced):
-    """A value was sealed by a key that is not its project's any more: nothing is recorded. Seal again and try again."""
+    """A value was sealed by a key that its project no longer has: nothing is recorded. Seal it again."""
 
     default = "The project was deleted, and perhaps created again, while a value of it was sealed. Try again."
 
 
 class VariableUnreadable(StoreError):
-    """A variable that code needs was sealed by a data key which is not here."""
+    """A variable was sealed by a data key that this instance does not have."""
 
     def __init__(self, key: str) -> None:
         super().__init__(

@@ -5,5 +5,5 @@ import time
 
 
 def generate_id() -> str:
-    """A new id; ids made later sort later, but for those of one microsecond."""
+    """Return a new id. Later ids sort later, except within one microsecond."""
     return f"{time.time_ns() // 1000:013x}{secrets.randbits(28):07x}"

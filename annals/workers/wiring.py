@@ -18,8 +18,7 @@ from annals.store.coordination.leases import NO_BUILDS, BuildSlots, Leases
 from annals.store.coordination.process_lease import ProcessLease
 from annals.store.log.log import EventLog
 from annals.store.postgres.database import Database
-from annals.store.secrets import key_deletions
-from annals.store.secrets.vault import Vault
+from annals.store.secrets.vault import Vault, forgetting_deleted_keys
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,7 +46,7 @@ async def opened(
         vault = await Vault.of(database, settings.master_key)
         platform = Platform(endpoint=settings.endpoint, version=API_VERSION, region=settings.region)
         environments = Environments(database, vault, platform)
-        await stack.enter_async_context(key_deletions.following(database, vault, environments))
+        await stack.enter_async_context(forgetting_deleted_keys(database, vault, environments))
         process_lease = ProcessLease(Leases(database), role, lease_seconds=settings.lease_s, doing=doing, builds=builds)
         await process_lease.enter()
         stack.push_async_callback(process_lease.leave)

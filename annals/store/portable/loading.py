@@ -16,7 +16,7 @@ from annals.store.postgres import sql
 from annals.store.postgres.database import Connection, Database
 from annals.store.proof.leaf import StoredRow, moment
 from annals.store.proof.notes import Checkpoint, text_of
-from annals.store.secrets.masters import MasterKeys
+from annals.store.secrets.master_keys import MasterKeys
 
 QUERIES = sql.load(__package__, "portable.sql")
 _TYPES = ["int8", "text", "int8", "text", "bytea", "timestamptz"]

@@ -1,4 +1,4 @@
-"""Statements as Postgres takes them: `%(name)s` becomes `$1`, and parameters come in the order of the numbers."""
+"""Statements in the form of Postgres: `%(name)s` becomes `$1`, and parameters are in the order of the numbers."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -15,28 +15,30 @@ _KINDS = {"s": PyFormat.AUTO, "b": PyFormat.BINARY, "t": PyFormat.TEXT}
 
 
 class BoundStatement(NamedTuple):
-    """A statement with `$1`, `$2`, ...; what stands there, by name or in the order given; and in which form it goes."""
+    """A statement with `$1`, `$2`, ...; the names of its parameters, empty if they are unnamed; and their formats."""
 
     sql: bytes
     names: tuple[str, ...]
     formats: tuple[PyFormat, ...]
 
     def values(self, params: Params) -> Sequence[object]:
-        """The parameters in order. Raises ProgrammingError when some are missing, or some have no place."""
+        """Return the parameters in order. Raises ProgrammingError for missing or surplus parameters."""
         if isinstance(params, Mapping) and (self.names or not self.formats):
             try:
                 return [params[name] for name in self.names]
             except KeyError as error:
                 raise ProgrammingError(f"query parameter missing: {error.args[0]}") from None
         if isinstance(params, Mapping) or self.names or len(params) != len(self.formats):
-            raise ProgrammingError(f"the query has {len(self.formats)} places, {len(params)} parameters were given")
+            raise ProgrammingError(
+                f"the query has {len(self.formats)} placeholders, {len(params)} parameters were given"
+            )
         return params
 
 
 @lru_cache(maxsize=1024)
 def bound(sql: str) -> BoundStatement:
-    """Psycopg's placeholders, which are its own to read. Raises ProgrammingError for what it would not take."""
-    places: dict[str, PyFormat] = {}
+    """Return the form of Postgres of a statement with psycopg's placeholders. Raises ProgrammingError."""
+    named: dict[str, PyFormat] = {}
     unnamed: list[PyFormat] = []
 
     def number(found: re.Match[str]) -> str:
@@ -48,11 +50,11 @@ def bound(sql: str) -> BoundStatement:
         if name is None:
             unnamed.append(_KINDS[kind])
             return f"${len(unnamed)}"
-        if places.setdefault(name, _KINDS[kind]) is not _KINDS[kind]:
+        if named.setdefault(name, _KINDS[kind]) is not _KINDS[kind]:
             raise ProgrammingError(f"placeholder {name!r} cannot have different formats")
-        return f"${list(places).index(name) + 1}"
+        return f"${list(named).index(name) + 1}"
 
     text = _PLACEHOLDER.sub(number, sql)
-    if places and unnamed:
+    if named and unnamed:
         raise ProgrammingError("positional and named placeholders cannot be mixed")
-    return BoundStatement(text.encode(), tuple(places), tuple(places.values() or unnamed))
+    return BoundStatement(text.encode(), tuple(named), tuple(named.values() or unnamed))

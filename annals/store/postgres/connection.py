@@ -1,6 +1,7 @@
-"""A connection that also sends many statements in one trip, for a fraction of what cursors in a pipeline cost.
+"""A connection that also sends many statements in one pipeline, for a fraction of the cost of cursors in a pipeline.
 
-Why it speaks to libpq itself: docs/adr/0022-pipelines-over-libpq.md.
+Why it uses libpq directly: docs/adr/0022-pipelines-over-libpq.md.
+One file because pipelines, their plans and the errors of a commit belong to one connection.
 """
 
 import asyncio
@@ -15,26 +16,51 @@ from psycopg.abc import RV, Buffer, PQGen
 from psycopg.adapt import Transformer
 from psycopg.rows import AsyncRowFactory, DictRow, tuple_row
 
-from annals.store.postgres import replication
 from annals.store.postgres.binding import Params, bound
-from annals.store.postgres.replication import ReplicationUnknown
 
 Row = dict[str, Any]
 Step = tuple[str, Params]
 """A statement and its parameters."""
 
 PLANS = 200
-"""Statements that one connection remembers; before there are more, all are forgotten."""
+"""The number of statements that a connection remembers; before it exceeds that, it forgets all."""
 
 _BINARY = pq.Format.BINARY
 _STALE = (pg.InvalidSqlStatementName, pg.FeatureNotSupported)
-"""A prepared statement is gone, or its rows are no longer those of before a migration."""
+"""A prepared statement is gone, or a migration changed its rows."""
 
 _Key = tuple[bytes, tuple[int, ...]]
 
 
+_SYNC_WAIT_FUNCTION = "SyncRepWait"
+_SYNC_WAIT_FILE = "syncrep.c"
+_WARNING = "01000"
+_ADMIN_SHUTDOWN = "57P01"
+
+
+class ReplicationUnknown(psycopg.OperationalError):
+    """The primary committed, and no standby is known to have the commit: a failover may lose it."""
+
+    def __init__(self) -> None:
+        super().__init__("the wait for the synchronous standby was canceled: it is not known whether the commit holds")
+
+
+def is_canceled_wait(notice: pg.Diagnostic) -> bool:
+    """Return whether a notice says that a commit did not wait for its standby.
+
+    Messages are in the server's language, so the place in Postgres's source decides. A server that does not send it is
+    judged by the SQLSTATE alone, which may report a wait too many but misses none.
+    """
+    if notice.severity_nonlocalized != "WARNING":
+        return False
+    function, file = notice.source_function, notice.source_file
+    if function or file:
+        return (function or "").startswith(_SYNC_WAIT_FUNCTION) or (file or "").endswith(_SYNC_WAIT_FILE)
+    return notice.sqlstate in {_WARNING, _ADMIN_SHUTDOWN}
+
+
 class _Plan:
-    """A statement with parameters of certain types: under which name it is prepared, and how its columns are called."""
+    """A statement with parameters of certain types: the name it is prepared under, and the names of its columns."""
 
     __slots__ = ("columns", "name")
 
@@ -47,7 +73,7 @@ class _Plan:
 
 
 class _Ready(NamedTuple):
-    """A step as it is sent."""
+    """A step with its parameters encoded."""
 
     key: _Key
     values: Sequence[Buffer | None]
@@ -55,10 +81,10 @@ class _Ready(NamedTuple):
 
 
 class Connection(psycopg.AsyncConnection[DictRow]):
-    """Psycopg's own, with `trip` beside its cursors.
+    """Psycopg's connection, with `run_pipeline` beside its cursors.
 
-    A commit whose wait for a synchronous standby was ended is an error on it, not the success that Postgres makes of
-    it: ReplicationUnknown, and the connection is closed, as after any other loss of an answer.
+    If the wait of a commit for a synchronous standby was canceled, Postgres reports success. Here it is an error,
+    ReplicationUnknown, and the connection is closed, as after any other lost answer.
     """
 
     def __init__(self, pgconn: pq.abc.PGconn, row_factory: AsyncRowFactory[Any] = tuple_row) -> None:
@@ -71,11 +97,11 @@ class Connection(psycopg.AsyncConnection[DictRow]):
 
     @property
     def backend_pid(self) -> int:
-        """The process at the other end, 0 where there is none any more."""
+        """Return the server's process id, 0 if the connection is closed."""
         return 0 if self.closed else self.pgconn.backend_pid
 
     def _note(self, notice: pg.Diagnostic) -> None:
-        if replication.is_canceled_wait(notice):
+        if is_canceled_wait(notice):
             self._replication_unknown = True
 
     async def wait(
@@ -84,7 +110,7 @@ class Connection(psycopg.AsyncConnection[DictRow]):
         interval: float = 0.1,
         timeout: float | None = None,  # noqa: ASYNC109 - psycopg's own
     ) -> RV:
-        """As psycopg's, through which all of its cursors and transactions go. Raises ReplicationUnknown."""
+        """Wait as psycopg does for all cursors and transactions. Raises ReplicationUnknown."""
         try:
             found = await super().wait(gen, interval, timeout)
         finally:
@@ -95,14 +121,12 @@ class Connection(psycopg.AsyncConnection[DictRow]):
         return found
 
     async def run_pipeline(self, steps: Sequence[Step]) -> list[list[Row]]:
-        """Send statements together and return the rows of each, which were read in binary.
+        """Send statements together and return the rows of each, read in binary.
 
-        Outside a transaction they are one of their own, which ends with the trip: all of them hold, or none does. Each
-        sees what was committed before it began, which may be more than when the trip did.
+        Outside a transaction the pipeline is one transaction. Each statement sees all commits before its own start.
 
-        Raises what Postgres says of the first statement that it refuses, and ProgrammingError for parameters that do
-        not fit, with nothing sent. Who is cancelled on the way closes the connection: how far it came is not known.
-        Raises ReplicationUnknown.
+        Raises the error of the first statement that fails, ReplicationUnknown, and ProgrammingError for parameters that
+        do not fit, before anything is sent. A cancellation closes the connection: its progress is unknown then.
         """
         outside = self.pgconn.transaction_status == pq.TransactionStatus.IDLE
         try:
@@ -133,7 +157,7 @@ class Connection(psycopg.AsyncConnection[DictRow]):
 
     async def _forget(self) -> None:
         self._plans.clear()
-        await self.execute("DEALLOCATE ALL", prepare=False)  # as a prepared statement it would drop itself
+        await self.execute("DEALLOCATE ALL", prepare=False)  # a prepared statement would deallocate itself
 
     def _ready(self, sql: str, params: Params) -> _Ready:
         statement, transformer = bound(sql), self._transformer
@@ -141,7 +165,10 @@ class Connection(psycopg.AsyncConnection[DictRow]):
         return _Ready((statement.sql, transformer.types or ()), values, transformer.formats or ())
 
     def _send(self, ready: Sequence[_Ready]) -> list[tuple[_Plan, bytes]]:
-        """What was asked, in order: that a plan be prepared under a name, or run. What comes twice is prepared."""
+        """Send the steps and return the commands in order: a plan with the name to prepare it under, or to run.
+
+        A statement is prepared when it is sent for the second time.
+        """
         commands: list[tuple[_Plan, bytes]] = []
         asked: dict[_Plan, bytes] = {}
         for key, values, formats in ready:
@@ -161,7 +188,7 @@ class Connection(psycopg.AsyncConnection[DictRow]):
         return commands
 
     async def _results(self) -> list[pq.abc.PGresult]:
-        """One result for each command. What we send and what we are sent wait for each other in neither direction."""
+        """Return one result for each command. Sending and receiving alternate, so no full buffer blocks both."""
         pgconn, results = self.pgconn, list[pq.abc.PGresult]()
         while True:
             await _until_ready(pgconn.socket, writing=bool(pgconn.flush()))
@@ -170,7 +197,7 @@ class Connection(psycopg.AsyncConnection[DictRow]):
             while not pgconn.is_busy():
                 result = pgconn.get_result()
                 if result is None:
-                    if ended:  # of what has arrived
+                    if ended:  # all results that have arrived
                         break
                     ended = True
                 elif result.status == pq.ExecStatus.PIPELINE_SYNC:
@@ -180,7 +207,7 @@ class Connection(psycopg.AsyncConnection[DictRow]):
                     results.append(result)
 
     def _rows(self, commands: Sequence[tuple[_Plan, bytes]], results: Sequence[pq.abc.PGresult]) -> list[list[Row]]:
-        """Raises the first refusal. That of the commit comes after the results of all commands."""
+        """Return the rows of each step. Raises the first error; a commit's error follows the commands' results."""
         found: list[list[Row]] = []
         for (plan, name), result in zip(commands, results, strict=False):
             _require(result)
@@ -188,8 +215,8 @@ class Connection(psycopg.AsyncConnection[DictRow]):
                 plan.name = name
             else:
                 found.append(self._read(plan, result))
-        for refused in results[len(commands) :]:
-            _require(refused)
+        for after_commands in results[len(commands) :]:
+            _require(after_commands)
         return found
 
     def _read(self, plan: _Plan, result: pq.abc.PGresult) -> list[Row]:
@@ -208,7 +235,7 @@ def _require(result: pq.abc.PGresult) -> None:
 
 
 async def _until_ready(descriptor: int, *, writing: bool) -> None:
-    """Until a socket can be read from, or written to when there is something left to send."""
+    """Wait until a socket is readable, or writable if `writing`."""
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()
 

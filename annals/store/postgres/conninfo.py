@@ -15,17 +15,17 @@ _HIDDEN = "…"
 
 
 class Host(NamedTuple):
-    """Where a server listens: a name, an address, or the folder of its socket."""
+    """The address of a server: a name, an IP address, or the folder of its socket."""
 
     name: str
     port: int
 
 
 def conninfo(url: str, name: str, *, statement_seconds: int = 0) -> str:
-    """A connection string with what every connection of ours needs: UTC, a name, and no endless wait to connect.
+    """Return a connection string with the settings of all our connections: UTC, a name, and a limit to connect.
 
-    Of several hosts the one that takes writes is meant, unless the string says otherwise. Postgres ends what runs for
-    a process that is gone. With `statement_seconds`, it ends each statement that takes longer. Raises UrlInvalid.
+    Of several hosts the writable one is chosen, unless the string says otherwise. Postgres ends the statements of a
+    dead process, and with `statement_seconds` each statement that takes longer. Raises UrlInvalid.
     """
     given = _parsed(url)
     options = f"{given.pop('options', '')} -c TimeZone=UTC -c client_connection_check_interval=1s".strip()
@@ -38,7 +38,7 @@ def conninfo(url: str, name: str, *, statement_seconds: int = 0) -> str:
 
 
 def hosts(url: str) -> list[Host]:
-    """Every server that a connection string names, by name and by address. Raises UrlInvalid."""
+    """Return every server that a connection string names. Raises UrlInvalid."""
     given = _parsed(url)
     ports = given.get("port", "").split(",")
     found = []
@@ -50,7 +50,7 @@ def hosts(url: str) -> list[Host]:
 
 
 def without_secrets(url: str) -> str:
-    """A connection string for people to see; a URL stays as it is where nothing in it is secret."""
+    """Return a connection string for display; a URL without secrets is unchanged."""
     try:
         given = _parsed(url)
     except UrlInvalid:
@@ -66,7 +66,7 @@ def without_secrets(url: str) -> str:
 
 
 def _parsed(url: str) -> dict[str, str]:
-    """Raises UrlInvalid, which does not repeat the string as libpq does: a password may be in it."""
+    """Return the keywords of a string. Raises UrlInvalid without the string, which may hold a password."""
     try:
         given = {key: str(value) for key, value in conninfo_to_dict(url).items()}
         ports = [int(port or PORT) for port in given.get("port", "").split(",")]

@@ -1,4 +1,4 @@
-"""Connections to Postgres: one pool a process for reading and following, and single ones for who needs their own."""
+"""Connections to Postgres: a pool for reading and following, and single connections for special purposes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -13,9 +13,8 @@ from psycopg_pool.base import AttemptWithBackoff
 
 from annals.store.errors import StatementTooSlow, StoreUnavailable
 from annals.store.postgres.binding import Params
-from annals.store.postgres.connection import Connection, Row, Step
+from annals.store.postgres.connection import Connection, ReplicationUnknown, Row, Step
 from annals.store.postgres.conninfo import conninfo
-from annals.store.postgres.replication import ReplicationUnknown
 from annals.store.postgres.standby import QUERIES as STANDBY
 from annals.store.postgres.standby import Standby, barrier
 
@@ -23,7 +22,7 @@ __all__ = ["Connection", "Database", "Params", "Row"]
 
 
 class _Soon(AttemptWithBackoff):
-    """Tries to connect as often as somebody who waits for it wants: the library's pauses begin with a second."""
+    """Connects again after short pauses: the library's begin with a second, and callers are waiting."""
 
     INITIAL_DELAY = 0.05
     LONGEST_DELAY = 0.4
@@ -34,14 +33,14 @@ class _Soon(AttemptWithBackoff):
 
 
 class _Pool(AsyncConnectionPool[Connection]):
-    """The library's, which is soon there again after a restart of Postgres."""
+    """The library's pool, which reconnects soon after a restart of Postgres."""
 
     async def _add_connection(self, attempt: AttemptWithBackoff | None, growing: bool = False) -> None:
         await super()._add_connection(attempt or _Soon(timeout=self.reconnect_timeout), growing)
 
 
 class Database:
-    """A pool of connections in autocommit, with rows as dicts in binary; reads outlive a restart of Postgres."""
+    """A pool of connections in autocommit, with rows as dicts in binary. Reads survive a restart of Postgres."""
 
     def __init__(
         self,
@@ -80,11 +79,11 @@ class Database:
         statement_seconds: int = 0,
         awaits_standby: bool = True,
     ) -> Self:
-        """Open a pool of up to `size` connections; a call waits at most about `patience` seconds for one.
+        """Open a pool of up to `size` connections; a call waits at most about `retry_seconds` for one.
 
-        With `statement_seconds`, a statement of the pool that takes longer is ended: StatementTooSlow. Unless it
-        `settles`, what no synchronous standby has yet may be read after a crash: for a person's own looks.
-        Raises StoreUnavailable when the first connection cannot be made.
+        With `statement_seconds`, a longer statement is ended and raises StatementTooSlow. Without `awaits_standby`,
+        reads after a crash may show commits that no synchronous standby has yet: good enough for the command line.
+        Raises StoreUnavailable if the first connection cannot be made.
         """
         database = cls(
             url,
@@ -106,16 +105,16 @@ class Database:
         await self._pool.close()
 
     async def connect(self, purpose: str) -> Connection:
-        """A connection of one's own, in autocommit, named for its purpose. Raises psycopg.OperationalError."""
+        """Open a connection outside the pool, in autocommit, named for its purpose. Raises psycopg.OperationalError."""
         return await Connection.connect(
             conninfo(self.url, f"{self.name} {purpose}"), autocommit=True, row_factory=dict_row
         )
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """Borrow a connection. Raises StoreUnavailable when none is free in time, and when it breaks.
+        """Borrow a connection. Raises StoreUnavailable if none is free in time, or if it breaks.
 
-        Errors of statements pass through.
+        Errors of statements pass unchanged.
         """
         try:
             conn = await self._pool.getconn()
@@ -129,20 +128,20 @@ class Database:
                 raise _unavailable(error) from error
             raise
         except psycopg.errors.ReadOnlySqlTransaction as error:
-            await conn.close()  # a primary that became a standby: another host has taken its place
+            await conn.close()  # the primary became a standby, and another host has taken over
             raise _unavailable(error) from error
         finally:
             await asyncio.shield(self._pool.putconn(conn))
 
     async def await_standby(self, conn: Connection) -> None:
-        """Return once all that is visible on a connection is where a commit is to be. Raises ReplicationUnknown."""
+        """Wait until the synchronous standby has everything that is visible here. Raises ReplicationUnknown."""
         with self.standby.watching(conn, ends=True):
             await barrier(conn)
 
     async def _await_standby_once(self, conn: Connection) -> None:
-        """Before anything is read of a server that was started since, perhaps after a crash.
+        """Wait for the standby before the first read from a server that was started since, perhaps after a crash.
 
-        That one shows commits that were still waiting for the standby, and which no standby has yet.
+        Such a server shows commits that were waiting for the standby, and that no standby may have.
         """
         try:
             ((server,),) = await conn.run_pipeline([(STANDBY["server"], ())])
@@ -162,22 +161,22 @@ class Database:
             yield conn
 
     async def rows(self, sql: str, params: Params = ()) -> list[Row]:
-        """Run one read and return its rows. Raises StoreUnavailable when Postgres stays away."""
+        """Run one query and return its rows. Raises StoreUnavailable if Postgres stays away."""
         return await self._read(sql, params, dict_row)
 
     async def tuples(self, sql: str, params: Params = ()) -> list[tuple[Any, ...]]:
-        """As `rows`, for many rows that are gone through at once."""
+        """Run one query and return its rows as tuples, which is cheaper for many rows."""
         return await self._read(sql, params, tuple_row)
 
     async def row(self, sql: str, params: Params = ()) -> Row | None:
-        """The first row of one read, or None."""
+        """Run one query and return its first row, or None."""
         found = await self.rows(sql, params)
         return found[0] if found else None
 
     async def run_pipeline(self, steps: Sequence[Step]) -> list[list[Row]]:
-        """Run some reads in one trip, for half of what `rows` costs: for those made often.
+        """Run queries in one pipeline, for half the cost of `rows`, and return the rows of each.
 
-        Each sees what was committed before it began. Raises as `rows`; who is cancelled costs a connection.
+        Each query sees all commits before its own start. Raises as `rows`; a cancellation closes the connection.
         """
         return await self._reading(lambda conn: conn.run_pipeline(steps))
 
@@ -197,26 +196,26 @@ class Database:
                 except psycopg.errors.FeatureNotSupported:
                     if asyncio.get_running_loop().time() > deadline:
                         raise
-                    await conn.close()  # its prepared statements are of before a migration: take another
+                    await conn.close()  # its prepared statements are older than a migration
                 except psycopg.errors.QueryCanceled as error:
                     raise StatementTooSlow from error
                 except psycopg.OperationalError as error:
                     if not conn.closed or asyncio.get_running_loop().time() > deadline:
                         raise _unavailable(error) from error
-            await asyncio.sleep(0.02)  # a connection that died while idle: take another
+            await asyncio.sleep(0.02)  # the connection died while idle: take another one
 
     async def value(self, sql: str, params: Params = ()) -> Any:
-        """The first column of the first row of one read, or None."""
+        """Run one query and return the first column of its first row, or None."""
         found = await self.row(sql, params)
         return next(iter(found.values())) if found else None
 
     async def now(self) -> datetime:
-        """The database's time: the one clock that all processes share. Raises StoreUnavailable."""
+        """Return the database's time, the clock that all processes share. Raises StoreUnavailable."""
         moment: datetime = await self.value("SELECT now()")
         return moment
 
     async def execute(self, sql: str, params: Params = ()) -> int:
-        """Run one statement that is no read of the log, and return the number of rows it touched."""
+        """Run one statement that writes, and return the number of its rows. Raises StoreUnavailable."""
         try:
             async with self.connection() as conn:
                 return (await conn.execute(sql, params)).rowcount

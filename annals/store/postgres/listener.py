@@ -1,4 +1,4 @@
-"""One connection of a process that hears of commits and wakes whoever follows the log."""
+"""A connection that listens to notifications and wakes the tasks that wait for them."""
 
 import asyncio
 import contextlib
@@ -15,10 +15,10 @@ APPENDS = "annals_events"
 """The channel that each append notifies at its commit."""
 
 ALL = ""
-"""Said of what has no name, or of anything there is."""
+"""The name of a notification without a payload; it counts for every name."""
 
 MOST_NAMES = 10_000
-"""So many names are counted apart; then all of them count as told of, and counting begins anew."""
+"""The number of names that are counted apart. Beyond it all names count as notified, and counting starts again."""
 
 _SILENCE_SECONDS = 30.0
 _RETRY_SECONDS = 0.25
@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 
 class OnDemand:
-    """One listener for all of a process that want to hear of commits: there while somebody does."""
+    """A listener that is open while at least one task uses it."""
 
     def __init__(self, database: Database, channel: str = APPENDS) -> None:
         self._database, self._channel = database, channel
@@ -37,7 +37,7 @@ class OnDemand:
 
     @asynccontextmanager
     async def entered(self) -> AsyncIterator["Listener"]:
-        """The listener, opened for the first and closed behind the last that uses it."""
+        """Yield the listener, opened for the first user and closed after the last one."""
         if self._listener is None:
             self._stack = contextlib.AsyncExitStack()
             self._listener = await self._stack.enter_async_context(Listener.open(self._database, self._channel))
@@ -52,10 +52,10 @@ class OnDemand:
 
 
 class Listener:
-    """Counts what it heard; a waiter says what count it knows, so that nothing heard in between is missed.
+    """Counts notifications. A waiter passes the count that it knows, so it misses none in between.
 
-    What is told may have a name. While the connection is broken nothing is heard: waiters poll by their timeout, and a
-    new connection, one more of its `sessions`, wakes all and counts for every name.
+    A notification's payload is its name. While the connection is broken, waiters poll by their timeout. A new
+    connection adds one to `sessions`, wakes all waiters and counts for every name.
     """
 
     def __init__(self, database: Database, channel: str = APPENDS) -> None:
@@ -79,7 +79,7 @@ class Listener:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
 
-    async def wait(self, known: int, timeout: float) -> int:  # noqa: ASYNC109 - a wait that ends is no error
+    async def wait(self, known: int, timeout: float) -> int:  # noqa: ASYNC109 - a timeout is no error here
         """Return the count as soon as it differs from `known`, or after `timeout` seconds."""
         if self.count == known:
             with contextlib.suppress(TimeoutError):
@@ -88,18 +88,18 @@ class Listener:
         return self.count
 
     def heard_of(self, name: str) -> int:
-        """How often it was told of."""
+        """Return the number of notifications that count for a name."""
         return self._counts[name] + self._counts[ALL]
 
     async def wait_for(self, name: str, known: int, timeout: float) -> None:  # noqa: ASYNC109 - as `wait`
-        """Return as soon as what was heard of a name differs from `known`, or after `timeout` seconds."""
+        """Return as soon as the count of a name differs from `known`, or after `timeout` seconds."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while self.heard_of(name) == known:
                     await self._heard.wait()
 
     def fresh(self) -> set[str]:
-        """What was told of since this was asked last."""
+        """Return the names that were notified since the last call."""
         fresh, self._fresh = self._fresh, set()
         return fresh
 
@@ -109,20 +109,20 @@ class Listener:
                 async with await self._database.connect("listen") as conn:
                     await conn.execute(f"LISTEN {self._channel}")
                     self.sessions += 1
-                    self._ring(ALL)
+                    self._count(ALL)
                     while True:
-                        async for told in conn.notifies(timeout=_SILENCE_SECONDS):
-                            self._ring(told.payload)
-                        await conn.execute("SELECT 1")  # a peer that vanished without a word shows here
+                        async for notification in conn.notifies(timeout=_SILENCE_SECONDS):
+                            self._count(notification.payload)
+                        await conn.execute("SELECT 1")  # fails if the server vanished silently
             except (psycopg.Error, OSError) as error:
                 log.warning("listener_connection_lost", error=str(error).strip())
                 await asyncio.sleep(_RETRY_SECONDS)
 
-    def _ring(self, name: str) -> None:
+    def _count(self, name: str) -> None:
         self.count += 1
         if name not in self._counts and len(self._counts) >= MOST_NAMES:
             self._counts.clear()
-            self._counts[ALL] = self.count  # more than was heard of any name before
+            self._counts[ALL] = self.count  # more than the count of any name before
             self._fresh = {ALL}
         self._counts[name] += 1
         self._fresh.add(name)

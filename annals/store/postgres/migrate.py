@@ -1,4 +1,4 @@
-"""Bring a database to the schema this program needs: numbered files, each applied once, one process at a time."""
+"""Migrations: numbered files that bring a database to this program's schema, each applied once."""
 
 import hashlib
 import itertools
@@ -16,16 +16,16 @@ from annals.store.postgres.conninfo import conninfo
 
 QUERIES = sql.load(__package__, "migrate.sql")
 LOCK = 4_105_001
-"""The advisory lock that lets one process migrate while the others wait."""
+"""The advisory lock of the process that migrates."""
 
 OLDEST = 17
-"""The oldest PostgreSQL that can end a transaction whose client stopped in the middle of a pipeline."""
+"""The oldest supported PostgreSQL: it can end a transaction whose client stopped in the middle of a pipeline."""
 
 _FILE = re.compile(r"^(?P<number>\d{4})_(?P<stage>pre|post)_[a-z0-9_]+\.sql$")
 
 
 class Migration(NamedTuple):
-    """One file; `stage` says whether it runs before or after the new code."""
+    """One migration file; `stage` says whether it runs before or after the new code."""
 
     number: int
     stage: Literal["pre", "post"]
@@ -38,7 +38,7 @@ class Migration(NamedTuple):
 
 
 def available() -> list[Migration]:
-    """The program's migrations in order. Raises MigrationError for a name out of form or a number used twice."""
+    """Return the migrations in order. Raises MigrationError for a wrong file name or a number used twice."""
     found: list[Migration] = []
     for file in files("annals.store").joinpath("migrations").iterdir():
         if not file.name.endswith(".sql"):
@@ -58,10 +58,10 @@ def available() -> list[Migration]:
 def migrate(
     url: str, *, stage: Literal["pre", "all"] = "all", migrations: Sequence[Migration] | None = None
 ) -> list[str]:
-    """Apply what is missing and return its names; `stage="pre"` leaves out what must wait for the new code.
+    """Apply missing migrations and return their names; `stage="pre"` leaves out those that wait for the new code.
 
-    Safe when several processes call it at once. Raises MigrationError when an applied file was changed since or the
-    server is too old, StoreUnavailable when the database cannot be reached, and UrlInvalid.
+    Several processes may call it at once. Raises MigrationError if an applied file was changed or the server is too
+    old, StoreUnavailable if the database cannot be reached, and UrlInvalid.
     """
     wanted = available() if migrations is None else migrations
     try:

@@ -1,5 +1,5 @@
 -- name: create_ledger
--- The one table that is there before the first migration.
+-- The only table that exists before the first migration.
 CREATE TABLE IF NOT EXISTS schema_migrations (
     number integer PRIMARY KEY,
     name text NOT NULL,
@@ -8,11 +8,11 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
 );
 
 -- name: applied
--- What was applied, to compare with the files.
+-- The applied files, to compare with the program's.
 SELECT number, name, digest FROM schema_migrations;
 
 -- name: record
--- Remember an applied file, in the same transaction.
+-- Record an applied file in its own transaction.
 INSERT INTO schema_migrations (number, name, digest) VALUES (%s, %s, %s);
 
 -- name: is_applied

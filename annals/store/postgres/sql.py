@@ -1,4 +1,4 @@
-"""Named queries: an SQL statement longer than a line lives in a `.sql` file, with a sentence that says what for."""
+"""Named queries: an SQL statement longer than a line lives in a `.sql` file, with a line that says its purpose."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -8,11 +8,11 @@ _NAME = re.compile(r"^-- name: (?P<name>[a-z][a-z0-9_]*)\n-- (?P<purpose>[^\n]+)
 
 
 class SqlFileError(ValueError):
-    """A file of named queries that does not keep to its form."""
+    """A file of named queries in the wrong form."""
 
 
 class NamedQueries(Mapping[str, str]):
-    """The statements of one file by name; an unknown name says which ones there are."""
+    """The statements of one file by name. The error for an unknown name lists the known ones."""
 
     def __init__(self, source: str, texts: Mapping[str, str], purposes: Mapping[str, str]) -> None:
         self.source, self.purposes = source, purposes
@@ -46,7 +46,7 @@ def parse(source: str, text: str) -> NamedQueries:
     for head, following in zip(heads, [*heads[1:], None], strict=True):
         name, body = head["name"], text[head.end() : following.start() if following else None].strip().rstrip(";")
         if name in texts:
-            raise SqlFileError(f"{source}: {name} is there twice")
+            raise SqlFileError(f"{source}: {name} is defined twice")
         if not body:
             raise SqlFileError(f"{source}: {name} is empty")
         texts[name], purposes[name] = body, head["purpose"]

@@ -1,6 +1,6 @@
-"""A synchronous standby that does not answer: noticed from another connection, so that nobody has to wait with it.
+"""Noticing a synchronous standby that does not answer, from another connection, so that callers need not wait.
 
-What each kind of commit does meanwhile: docs/adr/0039-commits-without-standby.md.
+How each kind of commit behaves meanwhile: docs/adr/0039-commits-without-standby.md.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from annals.store.postgres.connection import Connection
 QUERIES = sql.load(__package__, "standby.sql")
 
 LOOK_SECONDS = 0.5
-"""How often commits in flight are looked at; one that waits at two looks in a row waits for a standby that is away."""
+"""The pause between two checks. A commit that waits at two checks in a row waits for a standby that is away."""
 
 _ANSWER_SECONDS = 5.0
 
@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 
 async def barrier(conn: Connection) -> None:
-    """Return once all that is visible on a connection is where a commit is to be. Raises ReplicationUnknown."""
+    """Wait until the synchronous standby has everything that is visible here. Raises ReplicationUnknown."""
     await conn.run_pipeline([(QUERIES["barrier"], ())])
 
 
@@ -36,14 +36,14 @@ class _Watched(NamedTuple):
 
 
 class _Wait(NamedTuple):
-    """A commit that waits, told apart from the session's next one."""
+    """A waiting commit of a session."""
 
     pid: int
     query_start: datetime
 
 
 class Standby:
-    """One per process. `away` while commits in this database, this process's or another's, wait for a standby."""
+    """The state of the standby: it is `away` while commits in this database, of any process, wait for it."""
 
     def __init__(self, connect: Callable[[str], Awaitable[Connection]]) -> None:
         self._connect = connect
@@ -58,10 +58,10 @@ class Standby:
 
     @contextmanager
     def watching(self, conn: Connection, *, ends: bool) -> Iterator[None]:
-        """While statements run on a connection. With `ends` their wait for a standby that is away is ended.
+        """Watch a connection while statements run on it. With `ends`, their wait for an absent standby is canceled.
 
-        They raise ReplicationUnknown then, and what they committed is visible though no standby has it: for rows that
-        nobody is told of before a later commit, which waits for the standby with all that came before it.
+        They raise ReplicationUnknown then, and their commit is visible although no standby has it. That is right for
+        rows that no caller sees before a later commit, which waits for the standby with all commits before it.
         """
         loop = asyncio.get_running_loop()
         self._watched[conn] = _Watched(loop.time(), ends)
@@ -78,7 +78,7 @@ class Standby:
             await asyncio.wait([self._task])
 
     async def _watch(self) -> None:
-        """Looks only while something has been in flight for longer than a commit usually takes, or waits already."""
+        """Check the waiting commits while one is slow or the standby is away."""
         seen: set[_Wait] = set()
         conn: Connection | None = None
         try:
@@ -98,7 +98,7 @@ class Standby:
                 except (psycopg.Error, OSError, TimeoutError) as error:
                     log.debug("standby_not_looked_at", error=str(error).strip())
                     still = seen = set()
-                self._say(away=bool(still))
+                self._set(away=bool(still))
         finally:
             if conn is not None:
                 await conn.close()
@@ -117,7 +117,7 @@ class Standby:
         if pids:
             await conn.run_pipeline([(QUERIES["end_waits"], {"pids": pids})])
 
-    def _say(self, *, away: bool) -> None:
+    def _set(self, *, away: bool) -> None:
         if away == self.away:
             return
         self.away = away

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from annals.store.secrets.keyfile import kept_or_made
+from annals.store.secrets.key_files import read_or_make
 
 _ED25519 = b"\x01"
 _PRIVATE = "PRIVATE+KEY"
@@ -122,7 +122,7 @@ def signing_key(path: Path) -> Signer:
 
     Raises NoteInvalid for a file that holds something else, OSError when it cannot be read or made.
     """
-    return _parse_private(kept_or_made(path, _new_key).decode("utf-8", "replace").strip(), path)
+    return _parse_private(read_or_make(path, _new_key).decode("utf-8", "replace").strip(), path)
 
 
 def existing_key(path: Path) -> Signer:

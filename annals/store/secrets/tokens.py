@@ -1,4 +1,4 @@
-"""Signed tokens (JWT, HS256): keys that code is handed for the length of a call, and tokens that stand for a user."""
+"""Signed tokens (JWT, HS256): ephemeral keys for the code of a call, and tokens that stand for a user."""
 
 import hashlib
 import hmac
@@ -10,17 +10,17 @@ import msgspec
 from annals.domain.decoding import UNREADABLE
 
 EPHEMERAL_KEYS = "ephemeral-keys"
-"""What the signing secret of handed-out keys is derived for: `vault.derive(project, EPHEMERAL_KEYS)`."""
+"""The purpose of the signing secret of ephemeral keys: `vault.derive(project, EPHEMERAL_KEYS)`."""
 
 USER_TOKENS = "user-tokens"
-"""What the signing secret of users' tokens is derived for."""
+"""The purpose of the signing secret of users' tokens."""
 
 _HEADER = urlsafe_b64encode(b'{"typ":"JWT","alg":"HS256"}').rstrip(b"=")
 _MOST_BYTES = 8192
 
 
 class TokenInvalid(ValueError):
-    """Malformed, signed by another secret, or expired."""
+    """A token is malformed, signed by another secret, or expired."""
 
 
 class Parent(NamedTuple):
@@ -59,9 +59,9 @@ class Claims(msgspec.Struct, rename="camel", kw_only=True):
 
 
 class UserClaims(msgspec.Struct, rename="camel", kw_only=True):
-    """What a user's token says: it holds as long as the named session does, with an empty one until `exp`.
+    """The contents of a user's token. It holds as long as its session, or until `exp` without a session.
 
-    `incarnation` is the position of the user's creation, which a later user of that id does not share.
+    `incarnation` is the position of the user's creation: a later user with the same id has another one.
     """
 
     user_id: str
@@ -84,28 +84,28 @@ class _Header(msgspec.Struct):
 
 
 def sign(claims: Expiring, secret: bytes) -> str:
-    """The claims as a compact JWT."""
+    """Return the claims as a compact JWT."""
     signed = _HEADER + b"." + urlsafe_b64encode(msgspec.json.encode(claims)).rstrip(b"=")
     return (signed + b"." + _signature(signed, secret)).decode("ascii")
 
 
 def verify(token: str, secret: bytes, now: float) -> Claims:
-    """The claims of a key that this secret signed and that has not expired at `now`. Raises TokenInvalid."""
+    """Return the claims of a key that this secret signed and that is valid at `now`. Raises TokenInvalid."""
     return _verified(token, secret, now, Claims)
 
 
 def verify_user(token: str, secret: bytes, now: float) -> UserClaims:
-    """The claims of a user's token, as `verify`."""
+    """Return the claims of a user's token, as `verify`."""
     return _verified(token, secret, now, UserClaims)
 
 
 def peek(token: str) -> Claims:
-    """An ephemeral key's claims, not yet verified: they say what to look up. Raises TokenInvalid if malformed."""
+    """Return an ephemeral key's unverified claims, for a look-up. Raises TokenInvalid if malformed."""
     return _peeked(token, Claims)
 
 
 def peek_user(token: str) -> UserClaims:
-    """What a user's token says, whoever wrote it: to know where to look. Raises TokenInvalid when it is none."""
+    """Return the unverified claims of a user's token, for a look-up. Raises TokenInvalid if malformed."""
     return _peeked(token, UserClaims)
 
 
@@ -136,13 +136,13 @@ def _verified(token: str, secret: bytes, now: float, kind: type[T]) -> T:
 
 
 def user_token(user_id: str, session_id: str, *, incarnation: int, expires: float, secret: bytes) -> str:
-    """A token that stands for a user until `expires`; `session_id` empty for one that no session's end takes away."""
+    """Return a token for a user until `expires`; an empty `session_id` binds it to no session."""
     claims = UserClaims(user_id=user_id, session_id=session_id, incarnation=incarnation, exp=int(expires))
     return sign(claims, secret)
 
 
 def ephemeral_key(claims: Claims, secret: bytes, *, prefix: str = "dynamic") -> str:
-    """A key that acts for a project until it or its parent ends; `prefix` depends on the caller's API version."""
+    """Return a key for a project that holds until it or its parent ends; `prefix` depends on the API version."""
     return f"{prefix}_{sign(claims, secret)}"
 
 

@@ -3,7 +3,7 @@
 SELECT key_id, wrapped FROM data_keys WHERE project = %(project)s;
 
 -- name: some
--- One wrapped data key, if there is any.
+-- One wrapped data key, if any exists.
 SELECT project, key_id, wrapped FROM data_keys ORDER BY project LIMIT 1;
 
 -- name: all
@@ -11,11 +11,11 @@ SELECT project, key_id, wrapped FROM data_keys ORDER BY project LIMIT 1;
 SELECT project, key_id, wrapped FROM data_keys ORDER BY project;
 
 -- name: rewrap
--- A data key under another master key, unless somebody changed it meanwhile.
+-- Wrap a data key with another master key, unless it was changed meanwhile.
 UPDATE data_keys SET wrapped = %(wrapped)s WHERE project = %(project)s AND wrapped = %(former)s;
 
 -- name: add
--- A data key for a project that is there; the first of several processes wins. A deletion of the project waits for this one.
+-- Add a data key for an existing project; the first process wins. A deletion of the project waits for this statement.
 WITH its_project AS MATERIALIZED (
     SELECT 1 FROM projects WHERE project_id = %(project)s FOR KEY SHARE
 )

@@ -16,10 +16,9 @@ from annals.store.log.append_modes import Classify, Outcome
 from annals.store.log.group_append import GroupAppender
 from annals.store.log.request import Appended, AppendRequest
 from annals.store.postgres import standby
-from annals.store.postgres.connection import Connection
+from annals.store.postgres.connection import Connection, ReplicationUnknown
 from annals.store.postgres.database import Database
 from annals.store.postgres.migrate import migrate
-from annals.store.postgres.replication import ReplicationUnknown
 from tests.integration.replicated import Replicated
 from tests.integration.store.conftest import META, OpenLog
 from tests.integration.store.ledger import absent, deposit, key, open_account

@@ -10,8 +10,7 @@ import pytest
 
 from annals.store.errors import DataKeyDeleted, MasterKeyWrong, SealBroken
 from annals.store.postgres.database import Database
-from annals.store.secrets import key_deletions
-from annals.store.secrets.vault import Vault, master_key
+from annals.store.secrets.vault import Vault, forgetting_deleted_keys, master_key
 from tests.integration.store.projects import add_project, delete_project
 
 PLACE = ("p1", "function:p1:f1", "v1")
@@ -110,7 +109,7 @@ async def test_key_deletion_reaches_the_cache_of_every_process_at_once(
 ) -> None:
     monkeypatch.setattr("annals.store.secrets.vault.FRESH_SECONDS", 3600.0)
     other = Vault(database, master_key(tmp_path / "master.key"))
-    async with key_deletions.following(database, other):
+    async with forgetting_deleted_keys(database, other):
         former = await other.seal(*PLACE, "former")
         assert await _opens(other, former)
         await delete_project(database, "p1")

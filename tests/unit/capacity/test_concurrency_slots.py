@@ -56,7 +56,7 @@ class DispatchSockets:
 
     def give_back(self, place: ConcurrencySlot, count: int = 1) -> None:
         self.free[place.function_id] += count
-        self.notification._ring(place.name)
+        self.notification._count(place.name)
 
 
 def opened(notification: Notification) -> ConcurrencySlots:
@@ -133,7 +133,7 @@ async def test_what_goes_wrong_with_the_first_that_waits_holds_up_no_other() -> 
             await asyncio.sleep(0.001)
     second = asyncio.create_task(concurrency_slots.take(SLOT, dispatch_sockets.begin(SLOT, "b"), seconds=LONG))
 
-    notification._ring(SLOT.name)
+    notification._count(SLOT.name)
     with pytest.raises(StoreUnavailable):
         await first
     dispatch_sockets.give_back(SLOT)

@@ -18,11 +18,11 @@ async def test_who_waits_for_a_name_is_woken_by_it_and_by_what_is_said_of_all() 
     for told in ("a", ALL):
         waiting = asyncio.create_task(notification.wait_for("a", notification.heard_of("a"), 600))
         await asyncio.sleep(0)
-        notification._ring("b")
+        notification._count("b")
         await asyncio.sleep(0)
         assert not waiting.done()
 
-        notification._ring(told)
+        notification._count(told)
 
         async with asyncio.timeout(60):
             await waiting
@@ -31,12 +31,12 @@ async def test_who_waits_for_a_name_is_woken_by_it_and_by_what_is_said_of_all() 
 async def test_more_names_than_are_counted_apart_count_as_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listener, "MOST_NAMES", 3)
     notification = a_listener()
-    notification._ring("a")
+    notification._count("a")
     known = {name: notification.heard_of(name) for name in ("a", "never")}
     notification.fresh()
 
     for number in range(20):
-        notification._ring(f"other {number}")
+        notification._count(f"other {number}")
 
     assert len(notification._counts) <= 3
     assert all(notification.heard_of(name) > before for name, before in known.items())

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from annals.store.postgres.replication import is_canceled_wait
+from annals.store.postgres.connection import is_canceled_wait
 
 CANCELED = {
     "severity_nonlocalized": "WARNING",

@@ -1,6 +1,6 @@
-"""The master keys of a file, newest first: the first one wraps, the others open what they wrapped before a rotation.
+"""The master keys of a file, newest first: the first one wraps, the others open data keys of before a rotation.
 
-The file is looked at again whenever a key does not fit, so that processes that run go on through a rotation.
+The file is read again whenever no key fits, so running processes go on through a rotation.
 """
 
 import base64
@@ -13,26 +13,26 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from annals.store.errors import MasterKeyWrong
-from annals.store.secrets.keyfile import kept_or_made, replaced
+from annals.store.secrets.key_files import read_or_make, replace
 
 _NONCE = 12
 _BYTES = 32
 
 
 class MasterKeys:
-    """Wraps and unwraps data keys. Raises MasterKeyWrong for a file that holds something else, OSError."""
+    """Wraps and unwraps data keys. Raises MasterKeyWrong for a file that holds no key, and OSError."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._texts: list[bytes] = []
         self._ciphers: list[AESGCM] = []
-        self.refresh(kept_or_made(path, lambda: _new() + b"\n"))
+        self.refresh(read_or_make(path, lambda: _new() + b"\n"))
 
     def __len__(self) -> int:
         return len(self._ciphers)
 
     def refresh(self, text: bytes = b"") -> bool:
-        """Read the file again, unless its text is given; whether it holds other keys than before."""
+        """Take the keys of `text`, or of the file, and return whether they differ from the former ones."""
         texts = (text or self.path.read_bytes()).split()
         if not texts:
             raise MasterKeyWrong(f"{self.path} does not hold a master key: it is empty")
@@ -43,21 +43,21 @@ class MasterKeys:
         return True
 
     def wrap(self, project: str, key_id: str, key: bytes) -> bytes:
-        """A data key under the first master key."""
+        """Wrap a data key with the first master key."""
         nonce = secrets.token_bytes(_NONCE)
         return nonce + self._ciphers[0].encrypt(nonce, key, _wrapping(project, key_id))
 
     def unwrap(self, project: str, key_id: str, wrapped: bytes) -> bytes:
-        """The data key. Raises MasterKeyWrong when none of the file's keys opens it."""
+        """Unwrap a data key. Raises MasterKeyWrong if no key of the file opens it."""
         for key in self._opened(project, key_id, wrapped):
             return key
         if self.refresh():
             for key in self._opened(project, key_id, wrapped):
                 return key
-        raise MasterKeyWrong(f"{MasterKeyWrong.default} What was tried is {self.path}.")
+        raise MasterKeyWrong(f"{MasterKeyWrong.default} The keys of {self.path} were tried.")
 
     def is_current(self, project: str, key_id: str, wrapped: bytes) -> bool:
-        """Whether the first master key wrapped it."""
+        """Return whether the first master key wrapped a data key."""
         return any(True for _ in self._opened(project, key_id, wrapped, most=1))
 
     def _opened(self, project: str, key_id: str, wrapped: bytes, *, most: int | None = None) -> Iterator[bytes]:
@@ -68,16 +68,16 @@ class MasterKeys:
                 continue
 
     def add(self) -> None:
-        """Put a new key in front of the others, in the file and here."""
-        replaced(self.path, b"\n".join([_new(), *self._texts]) + b"\n")
+        """Put a new key before the others, in the file and in memory."""
+        replace(self.path, b"\n".join([_new(), *self._texts]) + b"\n")
         self.refresh()
 
     def retire(self) -> Path:
-        """Leave the first key alone in the file; where the others lie now, for backups that were made under them."""
+        """Leave only the first key in the file. Return the file that has the others, for backups that need them."""
         former = self.path.with_name(f"{self.path.name}.former")
-        kept = former.read_bytes().split() if former.exists() else []
-        replaced(former, b"\n".join([*self._texts[1:], *kept]) + b"\n")
-        replaced(self.path, self._texts[0] + b"\n")
+        retired = former.read_bytes().split() if former.exists() else []
+        replace(former, b"\n".join([*self._texts[1:], *retired]) + b"\n")
+        replace(self.path, self._texts[0] + b"\n")
         self.refresh()
         return former
 
