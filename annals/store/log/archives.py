@@ -1,7 +1,7 @@
-"""Archived stretches of the log: old sealed events as compressed lines in the blob store, read back as they were.
+"""Archives: old sealed events as compressed lines in the blob store, read back unchanged.
 
-A segment holds every event of its leaves; out of the log's table go only those of executions that no read model has.
-Why, and what that costs: docs/adr/0012-log-archives.md.
+A segment has every event of its leaves. Only events of executions without a read model's row leave the log's table.
+Reasons and costs: docs/adr/0012-log-archives.md.
 """
 
 import asyncio
@@ -32,23 +32,23 @@ QUERIES = sql.load(__package__, "archives.sql")
 FOLDER = "archive"
 MOST_TILES = 64
 LEAST_TILES = 16
-"""Tiles of 256 events in one segment: fewer compress badly, more cost memory to read."""
+"""The number of tiles of 256 events in a segment: fewer compress badly, more need much memory to read."""
 
 STREAMS_BYTES = 64 * 1024 * 1024
-"""Most of what segments say of their streams that a process remembers; the rest is read whenever it is asked for."""
+"""The size of the segments' stream indexes that a process caches; it reads the others each time."""
 
 _LEVEL = 15
-_KEPT = 2
+_CACHED_SEGMENTS = 2
 
 log = structlog.get_logger(__name__)
 
 
 class ArchiveDamaged(ContentDamaged):
-    """A segment that is not there or does not hold what was sealed."""
+    """A segment is missing or does not have the events that were sealed."""
 
 
 class Segment(NamedTuple):
-    """One archived stretch; `digest` is the SHA-256 of the blob's `size` bytes, `root` that over its leaves."""
+    """One archive: `digest` is the SHA-256 of the blob's `size` bytes, `root` the tree's root over its leaves."""
 
     first_leaf: int
     end_leaf: int
@@ -62,7 +62,7 @@ class Segment(NamedTuple):
 
 
 class Archives:
-    """Reads segments, the last few of them from memory."""
+    """Reads segments and caches the last few."""
 
     def __init__(self, database: Database, blobs: Blobs) -> None:
         self._database, self._blobs = database, blobs
@@ -75,13 +75,13 @@ class Archives:
         return [Segment(**{**row, "root": bytes(row["root"])}) for row in rows]
 
     async def end(self) -> int:
-        """The last archived position, 0 where nothing is."""
+        """Return the last archived position, 0 without archives."""
         return int(await self._database.value(QUERIES["archived"]))
 
     async def after(
         self, position: int, limit: int, *, project: str | None = None, until: int | None = None
     ) -> list[StoredRow]:
-        """The next archived events after a position, of one segment; empty when no segment has any.
+        """Return the next archived events after a position, of one segment; empty if no segment has any.
 
         Raises ArchiveDamaged, BlobError.
         """
@@ -98,7 +98,7 @@ class Archives:
         return []
 
     async def of_streams(self, streams: Collection[str]) -> list[StoredRow]:
-        """All archived events of some streams, by position. Raises ArchiveDamaged, BlobError."""
+        """Return all archived events of some streams, by position. Raises ArchiveDamaged, BlobError."""
         wanted = [stream_hash(stream) for stream in streams]
         found: list[StoredRow] = []
         for segment in await self.segments():
@@ -108,13 +108,13 @@ class Archives:
         return found
 
     async def _names(self, segment: Segment) -> "array[int]":
-        """Which streams a segment has, as sorted hashes; made anew when the file is not there or is damaged."""
+        """Return the hashes of a segment's streams, sorted; write their file again if it is missing or damaged."""
         if (kept := self._streams.get(segment.blob)) is None:
             try:
                 kept = unpack_names(await self._blobs.get(_names_key(segment)))
             except BlobMissing:
                 kept = None
-            if kept is None:  # a name that is missing would hide history, and nobody would notice
+            if kept is None:  # a missing name would hide history unnoticed
                 kept = streams_of(await self.rows(segment))
                 await self._blobs.put(_names_key(segment), pack_names(kept))
             size = len(kept) * kept.itemsize
@@ -123,8 +123,8 @@ class Archives:
                 self._streams_bytes += size
         return kept
 
-    async def kept_names(self, segment: Segment) -> bytes | None:
-        """The streams' hashes as they are kept; None where these are missing or damaged, and made anew.
+    async def stored_names(self, segment: Segment) -> bytes | None:
+        """Return the stored hashes of a segment's streams, None if their file is missing or damaged.
 
         Raises BlobError.
         """
@@ -135,7 +135,7 @@ class Archives:
         return None if names is None else names.tobytes()
 
     async def rows(self, segment: Segment) -> Sequence[StoredRow]:
-        """All events of a segment. Raises ArchiveDamaged, BlobError."""
+        """Return all events of a segment. Raises ArchiveDamaged, BlobError."""
         if (kept := self._read.get(segment.blob)) is None:
             try:
                 packed = await self._blobs.get(segment.blob)
@@ -143,12 +143,12 @@ class Archives:
                 raise ArchiveDamaged(f"The archive {segment.blob} is gone: {error}") from error
             kept = await asyncio.to_thread(unpack, packed, segment)
             self._read[segment.blob] = kept
-            if len(self._read) > _KEPT:
+            if len(self._read) > _CACHED_SEGMENTS:
                 self._read.popitem(last=False)
         return kept
 
     async def leaf_hashes(self, tile: int) -> bytes:
-        """The hashes of an archived tile of leaves. Raises NodesMissing, ArchiveDamaged."""
+        """Return the hashes of an archived tile of leaves. Raises NodesMissing, ArchiveDamaged."""
         for segment in await self.segments():
             if segment.first_leaf <= tile * WIDTH < segment.end_leaf:
                 start = tile * WIDTH - segment.first_leaf
@@ -158,14 +158,14 @@ class Archives:
 
 
 class Archiver:
-    """Moves what is old enough, a segment at a time."""
+    """Moves old events into archives, a segment at a time."""
 
     def __init__(self, database: Database, blobs: Blobs, *, least_tiles: int = LEAST_TILES) -> None:
         self._database, self._blobs, self._least = database, blobs, least_tiles
         self._archives = Archives(database, blobs)
 
     async def run(self, before: datetime) -> list[Segment]:
-        """Archive what was recorded before a moment and is covered by an outside checkpoint. Raises ArchiveDamaged."""
+        """Archive events from before a moment that an outside checkpoint covers. Raises ArchiveDamaged."""
         made: list[Segment] = []
         while (segment := await self._next(before)) is not None:
             made.append(segment)
@@ -185,7 +185,7 @@ class Archiver:
         return segment
 
     async def _write(self, tiles: Sequence[Leaves]) -> Segment:
-        """The blob, written and read back, so that nothing goes before its copy is known to be whole."""
+        """Write a segment's blob and read it back: events are deleted only after their copy was checked."""
         first, last = tiles[0].positions[0], tiles[-1].positions[-1]
         found = await self._database.rows(SEAL["sealed"], {"position": first - 1, "until": last, "limit": None})
         rows = [row_to_compare(row) for row in found]
@@ -212,7 +212,7 @@ class Archiver:
         return segment
 
     async def _switch(self, segment: Segment) -> None:
-        """Readers that find the segment named find it whole; what they read before was whole as well."""
+        """Name the segment and delete its events in one transaction, so that readers always see all events."""
         tiles = {"first": segment.first_leaf // WIDTH, "end": segment.end_leaf // WIDTH}
         async with self._database.transaction() as conn:
             await conn.execute(QUERIES["add_segment"], segment._asdict())
@@ -226,7 +226,7 @@ def _holds(names: "array[int]", name: int) -> bool:
 
 
 def project_of(stream: str) -> str:
-    """As the log's table generates it."""
+    """Return the project of a stream, as the log's table generates it."""
     return [*stream.split(":", 2), ""][1]
 
 
@@ -235,7 +235,7 @@ def stream_hash(stream: str) -> int:
 
 
 def streams_of(rows: Sequence[StoredRow]) -> "array[int]":
-    """The streams of some events, as sorted hashes of 8 bytes: enough to tell which segments to read."""
+    """Return the sorted 8-byte hashes of the streams of some events, which tell the segments to read."""
     return array("Q", sorted({stream_hash(row.stream) for row in rows}))
 
 
@@ -244,24 +244,24 @@ def _names_key(segment: Segment) -> str:
 
 
 def pack_names(names: "array[int]") -> bytes:
-    """Hashes of streams behind the SHA-256 of their bytes."""
+    """Return the hashes of streams after the SHA-256 of their bytes."""
     packed = names.tobytes()
     return hashlib.sha256(packed).digest() + packed
 
 
 def unpack_names(packed: bytes) -> "array[int] | None":
-    """None for what is damaged."""
+    """Return the hashes of streams, None for damaged bytes."""
     known, names = packed[:HASH_BYTES], packed[HASH_BYTES:]
     return array("Q", names) if hashlib.sha256(names).digest() == known else None
 
 
 def pack(rows: Sequence[StoredRow]) -> bytes:
-    """Events as compressed lines."""
+    """Return events as compressed lines."""
     return zstandard.ZstdCompressor(level=_LEVEL).compress(b"".join(to_line(row) + b"\n" for row in rows))
 
 
 def unpack(packed: bytes, segment: Segment) -> Sequence[StoredRow]:
-    """The events of a segment's bytes. Raises ArchiveDamaged when these are not the ones that were sealed."""
+    """Return the events of a segment's bytes. Raises ArchiveDamaged if they are not the sealed events."""
     if hashlib.sha256(packed).hexdigest() != segment.digest:
         raise ArchiveDamaged(f"The archive {segment.blob} does not have the digest that was recorded for it.")
     try:
@@ -277,7 +277,7 @@ def unpack(packed: bytes, segment: Segment) -> Sequence[StoredRow]:
 
 
 def _root(tiles: Sequence[bytes]) -> bytes:
-    """Over full tiles, as a tree of their own."""
+    """Return the root of a tree over full tiles."""
     frontier = Frontier()
     for hashes in tiles:
         if len(hashes) != WIDTH * HASH_BYTES:

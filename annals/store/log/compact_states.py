@@ -1,8 +1,8 @@
-"""How states of executions, most of what a log is, lie in its table: compressed with a dictionary of this package.
+"""Compressed states of executions, which are most of a log, with a dictionary of this package.
 
-Such a state is one byte, the number of its dictionary, and a zstd frame without its magic number. A plain one is JSON
-and begins with a brace. Everything else, the seal too, is about the plain bytes.
-Why, and what that costs: docs/adr/0023-states-of-executions-are-stored-compressed.md.
+A compressed state is one byte, the number of its dictionary, and a zstd frame without its magic number. A plain state
+is JSON and begins with a brace. All other code, the seal included, works on the plain bytes.
+Reasons and costs: docs/adr/0023-states-of-executions-are-stored-compressed.md.
 """
 
 import functools
@@ -14,24 +14,24 @@ import zstandard
 from annals.store.errors import UnreadableEvent
 
 NEWEST = 1
-"""The number of the dictionary that is written with. All that were ever released stay, to read with."""
+"""The number of the dictionary for writing. Every released dictionary stays, for reading."""
 
 LONGEST = 1 << 20
-"""Longer states stay plain, and what claims to be longer is not read: twice what one append may send."""
+"""Longer states stay plain, and a state that claims to be longer is not read: twice the limit of an append."""
 
 PREFIX = "execution."
-"""Topics whose states no statement reads as JSON."""
+"""The prefix of the topics whose states no SQL statement reads as JSON."""
 
 _LEVEL = 3
 _SHORTS, _LONG = (b"\x20", b"\x60"), b"\xa0"
-"""The first bytes of our frames: one segment and a length of one, two or, with the last, four bytes; nothing else."""
+"""The first bytes of our frames: one segment, and a length of one, two or (the last) four bytes."""
 
 _MAGIC = zstandard.FRAME_HEADER
 _MAGIC_BYTES = len(_MAGIC)
 
 
 class _Codecs(threading.local):
-    """One of each a thread, made when it is first needed: no two threads may use one of the library's at once."""
+    """The codecs of a thread, made on first use: the library's objects are not safe for several threads."""
 
     def __init__(self) -> None:
         self._compressor: zstandard.ZstdCompressor | None = None
@@ -56,7 +56,7 @@ _codecs = _Codecs()
 
 @functools.cache
 def _dictionary(number: int) -> zstandard.ZstdCompressionDict:
-    """Raises UnreadableEvent for one that this program does not have."""
+    """Return a dictionary. Raises UnreadableEvent for an unknown number."""
     file = files(__package__).joinpath(f"{number}.dict")
     if not file.is_file():
         raise UnreadableEvent(f"its dictionary {number} is unknown: it was altered, or stored by a newer version")
@@ -64,7 +64,7 @@ def _dictionary(number: int) -> zstandard.ZstdCompressionDict:
 
 
 def compact(state: bytes) -> bytes:
-    """A plain state as it is stored: unchanged where that is not smaller."""
+    """Return a plain state compressed, or unchanged if that is not smaller."""
     if len(state) > LONGEST:
         return state
     packed = b"%c%b" % (NEWEST, _codecs.compressor().compress(state)[_MAGIC_BYTES:])
@@ -72,12 +72,12 @@ def compact(state: bytes) -> bytes:
 
 
 def plain(state: bytes) -> bytes:
-    """A stored state as JSON. Raises UnreadableEvent for what neither is JSON nor was made by `compact`."""
+    """Return a stored state as JSON. Raises UnreadableEvent for bytes that are neither JSON nor from `compact`."""
     if state.startswith(b"{"):
         return state
     if state[1:2] not in _SHORTS and not _is_long(state):
         raise UnreadableEvent("it is neither JSON nor a compressed state")
-    try:  # of any size that the frame says, one frame, nothing behind it: by place, since names cost as much again
+    try:  # the size of the frame, one frame, no bytes after it; keyword arguments would double the cost
         found = _codecs.decompressor(state[0]).decompress(_MAGIC + state[1:], 0, False, False)
     except zstandard.ZstdError as error:
         raise UnreadableEvent(f"a compressed state is damaged: {error}") from error
@@ -87,12 +87,12 @@ def plain(state: bytes) -> bytes:
 
 
 def _is_long(state: bytes) -> bool:
-    """Whether a state has the form of a long one, and no length that none has: it would be made room for."""
+    """Return whether a state has a four-byte length within the limit: the library allocates that many bytes."""
     return state[1:2] == _LONG and int.from_bytes(state[2:6], "little") <= LONGEST
 
 
 def plain_or_altered(state: bytes) -> bytes:
-    """For who compares with what was sealed: what cannot be read is nothing that was, and comes as it is."""
+    """Return a stored state as JSON, or unchanged if it is unreadable: then it differs from any sealed state."""
     try:
         return plain(state)
     except UnreadableEvent:

@@ -54,7 +54,7 @@ class FollowerCheckpoint:
         await conn.execute(QUERIES["move"], {"name": self.name, "position": position})
 
     async def move_on(self, position: int, conn: Connection | None = None) -> bool:
-        """Lock and move the row in one statement; False if it is no longer where it was last seen.
+        """Lock and move the row in one statement; False if another process moved it.
 
         Without a connection the statement is its own transaction.
         """

@@ -1,4 +1,4 @@
-"""The event log as everybody uses it: load what a command needs, let it decide, record what it decided.
+"""The event log: it loads the aggregates that a command needs, calls the command, and appends the events it decided.
 
 One file because the asynchronous log and its synchronous face change together.
 """
@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, Self, TypeVar
 
+import msgspec
 import structlog
 
 from annals.domain.base import Aggregate, Key
@@ -22,9 +23,8 @@ from annals.store.log.append_modes import QUERIES as APPEND
 from annals.store.log.archives import Archives, project_of
 from annals.store.log.group_append import GroupAppender
 from annals.store.log.mapper import EventMapper, Upcast
-from annals.store.log.meta import Meta
 from annals.store.log.reader import QUERIES, EventReader
-from annals.store.log.request import AppendRequest, BuildSlot, ConcurrencySlot, SealingKey, Statement
+from annals.store.log.request import AppendRequest, BuildSlot, ConcurrencySlot, Incarnation, SealingKey, Statement
 from annals.store.postgres.database import Database
 from annals.store.postgres.migrate import QUERIES as MIGRATIONS
 from annals.store.secrets.vault import key_of
@@ -33,28 +33,51 @@ __all__ = ["EventLog", "Key", "Meta", "Recorded", "SyncLog"]
 
 Command = Callable[..., Sequence[Aggregate]]
 Inline = Callable[[Any], Sequence[Statement]]
-"""A pure function from an event to the statements of its inline read models."""
+"""A pure function that returns the statements of an event's inline read models."""
 
 Observer = Callable[[Sequence[Aggregate], Sequence[Any]], None]
-"""Called with the aggregates that decided, and their events, once these are appended. Must not raise."""
+"""Called with the aggregates and their events after an append. Must not raise."""
 
 T = TypeVar("T")
 
 ATTEMPTS = 16
-"""How often a command is tried while others keep changing its streams."""
+"""The number of attempts of a command whose streams keep changing."""
 
 COMPACTS = "0025_post_compact_states.sql"
-"""The migration from which on states are stored compressed, and how often it is looked for until it was applied."""
+"""The migration after which states are stored compressed."""
 
 ASKS_SECONDS = 60.0
+"""The pause between two looks for that migration."""
 
 log = structlog.get_logger(__name__)
 
 
-class Recorded(NamedTuple):
-    """What an append did: the last event's position and time, read-model rows by table, the aggregates, the events.
+class Meta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The origin of an event: `causation` is the position that it reacts to, `correlation` the first request.
 
-    When nothing was decided, `events` and `rows` are empty, `position` is the log's newest and `recorded_at` is None.
+    `depth` is the number of triggered functions between the first request and this one, empty for none. `incarnation`
+    is the project that the request was authorized for: the append requires it, and events do not store it.
+    """
+
+    actor: str
+    request: str = ""
+    causation: str = ""
+    correlation: str = ""
+    address: str = ""
+    depth: str = ""
+    incarnation: Incarnation | None = None
+
+    def stored(self) -> dict[str, str]:
+        """Return the fields that events store."""
+        fields: dict[str, str] = msgspec.to_builtins(self)
+        fields.pop("incarnation", None)
+        return fields
+
+
+class Recorded(NamedTuple):
+    """The result of an append: position and time of the last event, read-model rows by table, aggregates and events.
+
+    If nothing was decided, `events` and `rows` are empty, `position` is the log's newest and `recorded_at` is None.
     """
 
     position: int
@@ -65,7 +88,7 @@ class Recorded(NamedTuple):
 
 
 class EventLog:
-    """One per process; belongs to the event loop it was opened in. `sync` is its face for other threads."""
+    """The log of a process, on the event loop that opened it. `sync` is its face for other threads."""
 
     def __init__(
         self,
@@ -104,9 +127,9 @@ class EventLog:
     ) -> Self:
         """Open the log over a migrated database.
 
-        `inline` gives the statements that share an event's transaction, `required` those before them which fail where
-        it may not be appended; `sealed` gives the sealed values that an event brings; `refusals` says which refusal a
-        violated constraint is, by the constraint's name. `observer` is called after each append.
+        `inline` returns the statements that share an event's transaction. `required` returns statements before them
+        that fail if the event may not be appended. `sealed` returns an event's sealed values. `constraint_errors` maps
+        a constraint's name to the error of its violation. `observer` is called after each append.
         """
         appender = GroupAppender(database, constraint_errors, retry_seconds=database.retry_seconds)
         parts: dict[str, Any] = {"inline": inline, "required": required, "sealed": sealed, "observer": observer}
@@ -115,7 +138,7 @@ class EventLog:
         return opened
 
     async def close(self) -> None:
-        """Record what waits and finish snapshots; the database stays open, it is the caller's."""
+        """Record the queued requests and finish snapshots. The database stays open: the caller closes it."""
         await self._appender.close()
         await asyncio.gather(*self._background)
 
@@ -134,10 +157,10 @@ class EventLog:
         requires: Sequence[Statement] = (),
         **arguments: Any,
     ) -> Recorded:
-        """Load the aggregates of `keys`, call `command(*aggregates, **arguments)`, append what it decided, all of it.
+        """Load the aggregates of `keys`, call `command(*aggregates, **arguments)` and append all events it decided.
 
-        What it decided holds for what it was shown: a stream that has moved on, changed here or not, is a lost race.
-        A key that may be absent is assumed absent at first, which costs no read. A lost race loads and decides again.
+        A decision holds only for the loaded versions: if any loaded stream has moved on, the race is lost, and the
+        command runs again. At first a key that may be absent is assumed absent, which saves a read.
         With `dry_run` nothing is appended: `events` and `rows` are those that an append would give, and the errors are
         the same. `takes` is a slot that the append needs. `requires` are statements that fail if the append may not be
         made; they run before the statements of its events.
@@ -146,7 +169,7 @@ class EventLog:
         races, NoFreeSlot if the slot is taken, ProjectReplaced if the project of `meta` is gone, DataKeyReplaced if a
         key that sealed a value is gone, StoreUnavailable, RequestTooLarge.
         """
-        kept: Sequence[PreparedContent] | None = None
+        prepared: Sequence[PreparedContent] | None = None
         async with contextlib.AsyncExitStack() as turn:
             for attempt in range(ATTEMPTS):
                 if attempt == 1:
@@ -156,20 +179,20 @@ class EventLog:
                 assumed_absent = not attempt and not dry_run and all(key.missing is None for key in keys)
                 loaded = [None] * len(keys) if assumed_absent else await self._load(keys)
                 aggregates = command(*loaded, **arguments)
-                if kept is None:  # once, and only for what is not refused
-                    kept = () if dry_run else await self.contents.prepare(contents)
+                if prepared is None:  # once, and only after the command accepted
+                    prepared = () if dry_run else await self.contents.prepare(contents)
                 try:
                     return await self._append(
-                        aggregates, meta, kept, read=loaded, dry_run=dry_run, takes=takes, requires=requires
+                        aggregates, meta, prepared, read=loaded, dry_run=dry_run, takes=takes, requires=requires
                     )
                 except StreamConflict:
                     continue
         raise Conflict
 
     async def _queue_for(self, keys: Sequence[Key], turn: contextlib.AsyncExitStack) -> None:
-        """Who lost a race waits for the others of this process that did: a busy stream is taken turn by turn.
+        """Take the locks of streams: the losers of races in this process change a busy stream one after another.
 
-        That leaves the writers of other processes to lose against, hence the short and random pauses.
+        They can still lose races against other processes, hence the short random pauses in `run`.
         """
         for stream in sorted({key.stream for key in keys}):
             lock = self._turns.get(stream)
@@ -194,13 +217,13 @@ class EventLog:
         """
         back = () if gives_back is None else (Statement(APPEND["announce_freed_slot"], {"slot": gives_back.name}),)
         try:
-            kept = () if dry_run else await self.contents.prepare(contents)
-            return await self._append(aggregates, meta, kept, dry_run=dry_run, takes=takes, beside=back)
+            prepared = () if dry_run else await self.contents.prepare(contents)
+            return await self._append(aggregates, meta, prepared, dry_run=dry_run, takes=takes, beside=back)
         except StreamConflict as error:
             raise Conflict from error
 
     async def load(self, key: Key) -> Any:
-        """One aggregate; a deleted one counts as missing, unless the key may be absent. Raises the key's `missing`."""
+        """Return one aggregate; a deleted one counts as missing, unless the key may be absent. Raises `missing`."""
         (aggregate,) = await self._load((key,))
         return aggregate
 
@@ -226,9 +249,9 @@ class EventLog:
         requires: Sequence[Statement] = (),
     ) -> Recorded:
         events: list[Any] = [event for aggregate in aggregates for event in aggregate.collect_events()]
-        if not events:  # it is so already, says the answer: then it must not be forgotten either
+        if not events:  # the answer says that it is so already: a failover must not lose that
             return Recorded(await self.reader.durable_position(), None, {}, aggregates, ())
-        metadata = meta.kept()
+        metadata = meta.stored()
         for event in events:
             event.metadata.update(metadata)
         if not self.mapper.compacts and self.loop.time() >= self._asks_at:
@@ -250,24 +273,24 @@ class EventLog:
             any(event.ENDS_PROJECT for event in events),
         )
         if dry_run:
-            would = await self._appender.attempt(request)
-            return Recorded(await self.reader.position(), None, would.rows, aggregates, events)
+            attempted = await self._appender.attempt(request)
+            return Recorded(await self.reader.position(), None, attempted.rows, aggregates, events)
         appended = await self._appender.append(request)
         self._take_snapshots(aggregates, events)
         self._observer(aggregates, events)
         return Recorded(appended.positions[-1], appended.recorded_at, appended.rows, aggregates, events)
 
     def _keys_of(self, event: Any) -> Iterator[SealingKey]:
-        """The data keys that sealed what an event brings."""
+        """Yield the data keys that sealed an event's values."""
         keys = filter(None, map(key_of, self._sealed(event)))
         return (SealingKey(project_of(event.originator_id), key_id) for key_id in keys)
 
     async def _may_compact(self) -> None:
-        """Whether every program at work can read compressed states: the ledger of migrations says so."""
+        """Compress states from now on if the ledger of migrations says that every running program can read them."""
         self._asks_at = self.loop.time() + ASKS_SECONDS
         try:
             self.mapper.compacts = bool(await self.database.value(MIGRATIONS["is_applied"], {"name": COMPACTS}))
-        except StoreError:  # plain states are right at any time
+        except StoreError:  # plain states are always readable
             log.warning("ledger_not_read", exc_info=True)
 
     def _take_snapshots(self, aggregates: Sequence[Aggregate], events: Sequence[Any]) -> None:
@@ -275,7 +298,7 @@ class EventLog:
             every = type(aggregate).SNAPSHOT_EVERY
             if every and any(e.originator_id == aggregate.id and e.originator_version % every == 0 for e in events):
                 try:
-                    state = snapshots.take(aggregate)  # at once: the caller may go on with the aggregate
+                    state = snapshots.take(aggregate)  # now: the caller may change the aggregate later
                 except TypeError:  # the append is committed: a missing snapshot only makes the next load longer
                     log.exception("snapshot_not_taken", stream=aggregate.id)
                 else:
@@ -295,7 +318,7 @@ class EventLog:
 
 
 def _unchanged(read: Sequence[Aggregate | None], changed: Mapping[str, int]) -> list[Statement]:
-    """What makes an append fail when an aggregate that was only looked at is no longer what was seen."""
+    """Return the statement that fails if an aggregate that was read, and not changed, has moved on."""
     seen = {aggregate.id: aggregate.version for aggregate in read if aggregate is not None}
     only_seen = {stream: version for stream, version in seen.items() if stream not in changed}
     if not only_seen:
@@ -322,7 +345,7 @@ class SyncLog:
         return self.wait(self._log.load(key))
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run any coroutine on the log's loop. Raises RuntimeError from that loop's own thread, where it would hang."""
+        """Run any coroutine on the log's loop. Raises RuntimeError on that loop's own thread, where it would hang."""
         if asyncio._get_running_loop() is self._log.loop:
             work.close()
             raise RuntimeError(

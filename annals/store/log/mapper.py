@@ -1,4 +1,4 @@
-"""Events to bytes and back: JSON typed by the event's class, found by its topic, never by an import path."""
+"""Events to bytes and back: JSON typed by the event's class, which its topic names, never an import path."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -19,19 +19,19 @@ State = dict[str, Any]
 
 
 class Upcast(NamedTuple):
-    """How a state stored under an old topic becomes one of `topic`: `function.created` one of `function.created@2`."""
+    """How a state of an old topic becomes a state of `topic`, as of `function.created` one of `function.created@2`."""
 
     topic: str
     change: Callable[[State], State]
 
 
 def event_classes() -> dict[str, type[Any]]:
-    """Topic to class, for the events of every aggregate that was imported."""
+    """Return the event classes of all imported aggregates by topic."""
     return {cls.TOPIC: cls for aggregate in _below(BaseAggregate) for cls in _events_of(aggregate)}
 
 
 def aggregate_classes() -> dict[str, type[Any]]:
-    """The first part of a stream's name to the class that its events are folded into."""
+    """Return the imported aggregate classes by the first part of their streams' names."""
     return {cls.TOPIC: cls for cls in _below(BaseAggregate) if "TOPIC" in vars(cls)}
 
 
@@ -51,10 +51,10 @@ def _events_of(aggregate: type[Any]) -> Iterator[Any]:
 class EventMapper(Mapper[str]):
     """The library's mapper over msgspec.
 
-    A stored state leaves out the stream and the version: they are columns, and one fact has one place. Reading puts
-    them back in front of the bytes, which keeps the typed decode to one pass.
+    A stored state has no stream and no version, since these are columns. Reading puts them back before the bytes, so
+    that one typed pass decodes the event.
 
-    While `compacts`, states of executions are stored compressed; what is read may be either.
+    While `compacts` is set, states of executions are stored compressed. Reading accepts both forms.
     """
 
     compacts = False
@@ -66,7 +66,7 @@ class EventMapper(Mapper[str]):
         self._encoder = msgspec.json.Encoder()
 
     def to_stored_event(self, domain_event: DomainEventProtocol[str]) -> StoredEvent:
-        """Raises UnknownTopic when a class without a `TOPIC` is recorded."""
+        """Encode an event. Raises UnknownTopic for a class without a `TOPIC`."""
         event: Any = domain_event
         topic = getattr(type(event), "TOPIC", "")
         if not topic:
@@ -76,18 +76,18 @@ class EventMapper(Mapper[str]):
         return StoredEvent(stream, version, topic, self.stored(topic, self._encoder.encode(state)))
 
     def stored(self, topic: str, state: bytes) -> bytes:
-        """A plain state as it goes into the log's table."""
+        """Return a plain state in the form of the log's table."""
         return compact(state) if self.compacts and topic.startswith(PREFIX) else state
 
     def to_domain_event(self, stored_event: StoredEvent) -> Any:
-        """Raises UnknownTopic and UnreadableEvent."""
+        """Decode an event. Raises UnknownTopic and UnreadableEvent."""
         stream, version = str(stored_event.originator_id), stored_event.originator_version
         return self.decode(stream, version, stored_event.topic, stored_event.state)
 
     def decode(self, stream: str, version: int, topic: str, state: bytes) -> Event:
-        """One event from the columns of its row. Raises UnknownTopic and UnreadableEvent."""
+        """Decode an event from the columns of its row. Raises UnknownTopic and UnreadableEvent."""
         decoder = self._decoders.get(topic)
-        if decoder is not None and '"' not in stream and "\\" not in stream:  # as all but always: nothing to escape
+        if decoder is not None and '"' not in stream and "\\" not in stream:  # nearly always: nothing to escape
             head = b'{"originator_id":"%b","originator_version":%d,%b'
             try:  # a context manager would cost as much as the decoding
                 return decoder.decode(head % (stream.encode(), version, plain(state)[1:]))

@@ -1,5 +1,5 @@
 -- name: streams
--- The streams of a command's keys: the newest snapshot that fits the program (topic NULL), then the events after it.
+-- The streams of a command's keys: the newest snapshot of this program (topic NULL), then the events after it.
 WITH wanted AS MATERIALIZED (
     SELECT i.stream, i.ord, snapshot.version, snapshot.state
     FROM unnest(%(streams)b::text[], %(shapes)b::text[]) WITH ORDINALITY AS i (stream, shape, ord)
@@ -20,8 +20,8 @@ FROM wanted w CROSS JOIN LATERAL (
 ORDER BY ord, version;
 
 -- name: stream_until
--- One stream up to a version or a position: the nearest snapshot before that fits the program, then the events after it.
--- Nothing for a stream without an event from `since` up to there.
+-- One stream up to a version or a position: the last snapshot of this program before it, then the events after that.
+-- No rows for a stream without an event from `since` up to there.
 WITH last AS MATERIALIZED (
     SELECT originator_version AS version FROM events
     WHERE originator_id = %(stream)s
@@ -86,11 +86,11 @@ WHERE notification_id > %(position)s AND topic = ANY(%(topics)s::text[])
 ORDER BY notification_id LIMIT %(limit)s;
 
 -- name: newest
--- The newest position; visible positions have no gaps that could fill up later.
+-- The newest position. Gaps between visible positions never fill up later.
 SELECT coalesce(max(notification_id), 0) AS position FROM events;
 
 -- name: put_snapshot
--- Keep a snapshot beside the stream's older ones, from which its past is folded; those of other programs go.
+-- Add a snapshot to the stream's older ones, which past states need, and delete those of other programs.
 WITH others AS (
     DELETE FROM snapshots WHERE originator_id = %(stream)s AND shape <> %(shape)s
 )

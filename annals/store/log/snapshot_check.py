@@ -1,6 +1,6 @@
-"""Snapshots against the log: is each what its stream's events fold to?
+"""Checking that each snapshot is the state that its stream's events fold to.
 
-Commands decide by what a snapshot says, and the seal covers events alone.
+Commands decide by snapshots, and the seal covers only events.
 """
 
 from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ _PAGE = 100
 
 
 class Altered(NamedTuple):
-    """A snapshot that its stream's events do not lead to; `position` is that of its event, as far as there are any."""
+    """A snapshot that differs from its stream's events; `position` is that of the last event folded for it."""
 
     stream: str
     version: int
@@ -29,9 +29,9 @@ class Altered(NamedTuple):
 
 
 class SnapshotCheck:
-    """One run over an instance that may go on meanwhile; `read` counts the snapshots that this program would use.
+    """One check of an instance that may run meanwhile; `read` counts the snapshots that this program would use.
 
-    Those of other code are passed over: it never reads them, and could not make them again.
+    Snapshots of other code are skipped: this program neither reads them nor can make them again.
     """
 
     def __init__(self, database: Database, mapper: EventMapper) -> None:
@@ -39,14 +39,14 @@ class SnapshotCheck:
         self.read = 0
 
     async def run(self) -> list[Altered]:
-        """What is not as the log says. Raises StoreUnavailable."""
+        """Return the snapshots that differ from the log. Raises StoreUnavailable."""
         return [altered async for altered in self._altered()]
 
     async def mend(self) -> list[Altered]:
-        """As `run`, and what was found is removed: streams are folded from their events until the next snapshot."""
+        """Run, and remove the found snapshots: their streams are folded from events until the next snapshot."""
         found = await self.run()
-        for one in found:
-            await self._database.execute(QUERIES["drop"], {"stream": one.stream, "version": one.version})
+        for altered in found:
+            await self._database.execute(QUERIES["drop"], {"stream": altered.stream, "version": altered.version})
         return found
 
     async def _altered(self) -> AsyncIterator[Altered]:
@@ -61,7 +61,7 @@ class SnapshotCheck:
             key = {name: page[-1][name] for name in key}
 
     async def _wrong(self, row: dict[str, Any], fold: "_Fold") -> str:
-        """What is wrong with a snapshot; empty for nothing."""
+        """Return what is wrong with a snapshot, empty for a right one."""
         try:
             await fold.to(row["version"])
         except (StoreError, TypeError, ValueError, KeyError, AttributeError) as error:
@@ -76,7 +76,7 @@ class SnapshotCheck:
 
 
 class _Fold:
-    """A stream as of one version after the other."""
+    """Folds a stream to one version after the other."""
 
     def __init__(self, database: Database, mapper: EventMapper, stream: str) -> None:
         self._database, self._mapper, self.stream = database, mapper, stream
@@ -93,9 +93,9 @@ class _Fold:
 
 
 def _same(state: bytes, version: int, folded: Aggregate) -> bool:
-    """Whether a state is that of an aggregate, types included; one that cannot be read is not."""
+    """Return whether a state is that of an aggregate, types included."""
     try:
         restored = snapshots.restore(type(folded), folded.id, version, state)
         return snapshots.take(restored) == snapshots.take(folded)
-    except Exception:  # somebody else's bytes may fail in any way
+    except Exception:  # altered bytes may fail in any way
         return False

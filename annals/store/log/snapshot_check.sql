@@ -1,5 +1,5 @@
 -- name: snapshots
--- Snapshots in the order of their streams and versions, a page behind one.
+-- The page of snapshots after one, by stream and version.
 SELECT originator_id AS stream, originator_version AS version, shape, state FROM snapshots
 WHERE (originator_id, originator_version) > (%(stream)s, %(version)s)
 ORDER BY originator_id, originator_version LIMIT %(limit)s;
@@ -11,5 +11,5 @@ WHERE originator_id = %(stream)s AND originator_version > %(after)s AND originat
 ORDER BY originator_version LIMIT %(limit)s;
 
 -- name: drop
--- A snapshot that does not say what its events do: the next load folds them instead.
+-- Delete a wrong snapshot: the next load folds its stream's events instead.
 DELETE FROM snapshots WHERE originator_id = %(stream)s AND originator_version = %(version)s;

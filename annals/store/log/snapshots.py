@@ -1,6 +1,6 @@
-"""Snapshots: an aggregate's state as bytes that bring every type back, kept only for the code that made it.
+"""Snapshots: an aggregate's state as bytes that restore every type, valid only for the code that made them.
 
-They are a cache of the fold. One taken by other code is not read, so that nobody has to remember a version number.
+They cache the fold of a stream. A program ignores snapshots of other code, so no version number has to be maintained.
 """
 
 import hashlib
@@ -22,14 +22,14 @@ _SEQUENCES: dict[str, type[Any]] = {"list": list, "tuple": tuple, "set": set, "f
 
 @cache
 def shape(aggregate: type[Aggregate]) -> str:
-    """A digest of the modules that define an aggregate and its bases: the code a snapshot of it depends on."""
+    """Return a digest of the modules that define an aggregate and its bases, on which a snapshot depends."""
     modules = [cls.__module__ for cls in aggregate.__mro__ if issubclass(cls, Aggregate)]
     sources = [inspect.getsource(sys.modules[name]) for name in dict.fromkeys(modules)]
     return hashlib.sha256("\0".join([aggregate.__qualname__, *sources]).encode()).hexdigest()[:32]
 
 
 def take(aggregate: Aggregate) -> bytes:
-    """An aggregate's state. Raises TypeError for a value of a kind that could not be brought back as it was."""
+    """Return an aggregate's state as bytes. Raises TypeError for a value that could not be restored unchanged."""
     state = {
         name: value for name, value in vars(aggregate).items() if name not in {"_id", "_version", "_pending_events"}
     }
@@ -40,7 +40,7 @@ def take(aggregate: Aggregate) -> bytes:
 
 
 def restore(aggregate: type[Aggregate], stream: str, version: int, state: bytes) -> Aggregate:
-    """The aggregate that `take` saw."""
+    """Return the aggregate of a state that `take` returned."""
     restored = object.__new__(aggregate)
     vars(restored).update(_untagged(msgspec.msgpack.decode(state)))
     vars(restored).update(_id=stream, _version=version, _pending_events=[])
@@ -56,7 +56,7 @@ def _tagged(value: Any) -> Any:
         return ["struct", *_path(value), [[n, _tagged(getattr(value, n))] for n in value.__struct_fields__]]
     if type(value) is dict:
         return ["dict", [[_tagged(key), _tagged(item)] for key, item in value.items()]]
-    if type(value) in {set, frozenset}:  # in an order of their own, so that equal states are equal bytes
+    if type(value) in {set, frozenset}:  # sorted, so that equal states are equal bytes
         return [type(value).__name__, sorted((_tagged(item) for item in value), key=repr)]
     if _SEQUENCES.get(type(value).__name__) is type(value):
         return [type(value).__name__, [_tagged(item) for item in value]]
@@ -86,5 +86,5 @@ def _class(module: str, name: str) -> Any:
     for part in name.split("."):
         found = getattr(found, part)
     if not (isinstance(found, type) and issubclass(found, msgspec.Struct | Enum)):
-        raise TypeError(f"{module}.{name} is nothing that a snapshot holds")
+        raise TypeError(f"{module}.{name} is no class of a snapshot's value")
     return found

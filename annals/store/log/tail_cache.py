@@ -1,4 +1,4 @@
-"""The newest stretch of the log, read and decoded once for all followers of a process that are at it."""
+"""The tail cache: the log's newest events, read and decoded once for all followers of a process."""
 
 import asyncio
 from bisect import bisect_right
@@ -9,13 +9,13 @@ from annals.store.postgres.listener import Listener
 PAGE = 500
 EVENTS = 4 * PAGE
 STATE_BYTES = 8 * 1024 * 1024
-"""The window holds no more: who is further behind reads for itself."""
+"""The limits of the cache. Followers further behind read the log's table."""
 
 
 class TailCache:
-    """Rows that were seen committed never change, and none appears between two of them: so they may be kept.
+    """Caches committed rows: they never change, and no row appears between two of them.
 
-    What was read before the listener's connection was lost is forgotten: Postgres may have lost its last commits, too.
+    A lost connection of the listener empties the cache: Postgres may have lost its last commits, too.
     """
 
     def __init__(self, reader: EventReader, listener: Listener) -> None:
@@ -24,19 +24,19 @@ class TailCache:
         self._entries: list[BatchEntry] = []
         self._positions: list[int] = []
         self._bytes = 0
-        self._begin = self._end = 0  # it holds all that lies after `_begin`, up to `_end`
-        self._heard = -1  # the listener's count when nothing lay behind `_end`
+        self._begin = self._end = 0  # all events after `_begin`, up to `_end`, are cached
+        self._heard = -1  # the listener's count when no event followed `_end`
         self._session = listener.sessions
 
     async def after(self, position: int, limit: int, heard: int) -> EventBatch | None:
-        """The next entries after a position, at most `limit`, of all that was committed when `heard` was counted.
+        """Return at most `limit` events after a position, of those committed when the listener's count was `heard`.
 
-        None for a position that lies before the window. Raises StoreUnavailable.
+        Returns None for a position before the cached events. Raises StoreUnavailable.
         """
         async with self._reading:
             if self._session != self._listener.sessions or position > self._end:
                 self._begin_at(position)
-            while position >= self._begin:  # rows that were read may have pushed it out
+            while position >= self._begin:  # reading may have evicted the position
                 start = bisect_right(self._positions, position)
                 if len(self._entries) - start >= limit or self._heard >= heard:
                     return EventBatch(self._entries[start : start + limit])
@@ -64,10 +64,10 @@ class TailCache:
             self._shrink()
 
     def _shrink(self) -> None:
-        """By more than is needed, so that it is not asked for at each reading."""
-        gone = 0
-        while len(self._entries) - gone > EVENTS // 2 or self._bytes > STATE_BYTES // 2:
-            self._bytes -= len(self._entries[gone].row["state"])
-            gone += 1
-        self._begin = self._positions[gone - 1]
-        del self._entries[:gone], self._positions[:gone]
+        """Evict half of the events, so that this does not happen at each reading."""
+        evicted = 0
+        while len(self._entries) - evicted > EVENTS // 2 or self._bytes > STATE_BYTES // 2:
+            self._bytes -= len(self._entries[evicted].row["state"])
+            evicted += 1
+        self._begin = self._positions[evicted - 1]
+        del self._entries[:evicted], self._positions[:evicted]

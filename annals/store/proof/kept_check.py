@@ -37,7 +37,7 @@ async def archive_faults(archives: Archives) -> list[Fault]:
         if says != (rows[0].position, rows[-1].position, moment(rows[-1].recorded_ms)):
             detail = f"the index of the archive {segment.blob} does not say what it holds"
             faults.append(Fault("seal_altered", rows[0].position, detail))
-        if await archives.kept_names(segment) not in {None, streams_of(rows).tobytes()}:
+        if await archives.stored_names(segment) not in {None, streams_of(rows).tobytes()}:
             detail = f"the index of streams beside the archive {segment.blob} does not name those that it holds"
             faults.append(Fault("seal_altered", rows[0].position, detail))
     return faults
