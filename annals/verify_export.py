@@ -3,8 +3,8 @@
     python verify_export.py export.ndjson.zst --key 'annals/0123456789abcdef+01234567+AQ...'
 
 Events are hashed into a Merkle tree (RFC 9162), whose root must be the one that the log's key has signed (C2SP signed
-note, Ed25519). Without `--key` the export's own key is believed, which finds accidents but no forgery: take the key
-from somewhere else. Files that end in `.zst` need Python 3.14 or the program `zstd`; `-` reads lines from standard
+note, Ed25519). Without `--key` the export's own key is used, which finds accidents but no forgery: take the key
+from another source. Files that end in `.zst` need Python 3.14 or the program `zstd`; `-` reads lines from standard
 input. Exit status: 0 when everything holds, 1 when it does not, 2 when the file could not be read.
 """
 
@@ -33,11 +33,11 @@ DASH = "\u2014 "
 
 
 class ExportRejected(Exception):
-    """The export does not hold; the message says why."""
+    """The export is invalid; the message says why."""
 
 
 class MerkleTree:
-    """The roots of complete subtrees, the largest first; it only grows."""
+    """A growing Merkle tree, as the roots of its complete subtrees, the largest first."""
 
     def __init__(self) -> None:
         self.size = 0
@@ -64,7 +64,7 @@ def node(left: bytes, right: bytes) -> bytes:
 
 
 def levels(start: int, end: int) -> Iterator[int]:
-    """The largest complete subtrees over some leaves."""
+    """Yield the levels of the largest complete subtrees over some leaves."""
     while start < end:
         aligned = (start & -start).bit_length() - 1 if start else end.bit_length()
         level = min(aligned, (end - start).bit_length() - 1)
@@ -73,7 +73,7 @@ def levels(start: int, end: int) -> Iterator[int]:
 
 
 def leaf(line: bytes, event: dict[str, Any]) -> bytes:
-    """An event's sealed bytes; its state is taken from the line as it stands there."""
+    """Return an event's sealed bytes, with the state's bytes unchanged from the line."""
     if "state64" in event:
         state = base64.b64decode(event["state64"], validate=True)
     else:
@@ -86,7 +86,7 @@ def leaf(line: bytes, event: dict[str, Any]) -> bytes:
 
 
 def parsed(line: bytes, otherwise: str) -> dict[str, Any]:
-    """The object of a line; `otherwise` says what it means that there is none."""
+    """Return the object of a line; `otherwise` is the message if the line has none."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):
@@ -97,7 +97,7 @@ def parsed(line: bytes, otherwise: str) -> dict[str, Any]:
 
 
 def open_note(note: str, key: str) -> tuple[int, bytes, str]:
-    """Size, root and text of a checkpoint that this key signed."""
+    """Return size, root and text of a checkpoint that this key signed."""
     try:
         name, short, encoded = key.strip().split("+", 2)
         public = base64.b64decode(encoded, validate=True)
@@ -121,7 +121,7 @@ def open_note(note: str, key: str) -> tuple[int, bytes, str]:
 
 
 class ExportCheck:
-    """One export."""
+    """Checks one export."""
 
     def __init__(self, key: str) -> None:
         self.key = key
@@ -164,7 +164,7 @@ class ExportCheck:
         self.tree.append(hashlib.sha256(b"\x00" + data).digest())
 
     def other(self, record: dict[str, Any]) -> bool:
-        """Whether this was the end."""
+        """Check a line that is no event, and return whether it is the last one."""
         kind = record["kind"]
         if kind != "piece" and self.blob is not None:
             key, digest, found = self.blob
@@ -175,8 +175,8 @@ class ExportCheck:
         elif kind == "content":
             self.contents += 1
             found = hashlib.sha256(base64.b64decode(record["data"], validate=True)).hexdigest()
-            what = f"the {record['name']} of {record['stream']}"
-            self.require(found, record["digest"], what, named=record["stream"] not in self.canceled)
+            label = f"the {record['name']} of {record['stream']}"
+            self.require(found, record["digest"], label, named=record["stream"] not in self.canceled)
         elif kind == "blob":
             self.blobs += 1
             self.blob = (record["key"], record["digest"], hashlib.sha256())
@@ -199,11 +199,11 @@ class ExportCheck:
         for level, root in zip(depths, hashes, strict=True):
             self.tree.append(base64.b64decode(root, validate=True), level)
 
-    def require(self, found: str, digest: str, what: str, *, named: bool = True) -> None:
+    def require(self, found: str, digest: str, label: str, *, named: bool = True) -> None:
         if found != digest:
-            raise ExportRejected(f"{what} does not have its digest")
+            raise ExportRejected(f"{label} does not have its digest")
         if named and digest not in self.named:
-            raise ExportRejected(f"{what} has a digest that no event names")
+            raise ExportRejected(f"{label} has a digest that no event names")
 
 
 def lines_of(path: str) -> Iterator[bytes]:
@@ -219,7 +219,7 @@ def lines_of(path: str) -> Iterator[bytes]:
 
 @contextlib.contextmanager
 def _decompressed(path: str) -> Iterator[Any]:
-    """By Python 3.14, by the package `zstandard` where it happens to be installed, or by the program `zstd`."""
+    """Open a compressed file by Python 3.14, by the package `zstandard` or by the program `zstd`."""
     for module in ("compression.zstd", "zstandard"):
         try:
             opened = importlib.import_module(module).open(path, "rb")
@@ -238,7 +238,7 @@ def _decompressed(path: str) -> Iterator[Any]:
 
 
 def _stripped(file: Any) -> Iterator[bytes]:
-    """Lines, read in pieces: not every decompressor can be asked for lines."""
+    """Yield lines of a file that is read in pieces: not every decompressor yields lines."""
     rest = b""
     while piece := file.read(1 << 20):
         *lines, rest = (rest + piece).split(b"\n")
@@ -250,7 +250,7 @@ def _stripped(file: Any) -> Iterator[bytes]:
 def main() -> int:
     parser = argparse.ArgumentParser(description="ExportCheck an export of an Annals log, offline.")
     parser.add_argument("export", help="the file, or - for standard input")
-    parser.add_argument("--key", default="", help="verifier key of the log, from somewhere else than the export")
+    parser.add_argument("--key", default="", help="verifier key of the log, from another source than the export")
     given = parser.parse_args()
     check = ExportCheck(given.key)
     try:
@@ -258,7 +258,7 @@ def main() -> int:
     except OSError as error:
         print(f"cannot be read: {error}", file=sys.stderr)
         return 2
-    except Exception as error:  # whatever a forger wrote
+    except Exception as error:  # a forged file may fail in any way
         print(f"INVALID behind position {check.position}: {error}", file=sys.stderr)
         return 1
     print(f"{check.text}\nevents {check.events}, left out {check.skipped}, contents {check.contents}, "

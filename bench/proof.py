@@ -28,8 +28,8 @@ from annals.store.postgres.database import Database
 from annals.store.postgres.listener import Listener
 from annals.store.postgres.migrate import migrate
 from annals.store.proof.destinations import Destinations
-from annals.store.proof.nodes import Nodes
 from annals.store.proof.notes import signing_key
+from annals.store.proof.proofs import Nodes
 from annals.store.proof.sealing import FOLLOWER, Sealer, seal
 from annals.store.proof.sources import PAGE
 from annals.store.proof.tiles import QUERIES

@@ -23,8 +23,8 @@ from annals.store.portable.reading import ExportInvalid, Summary, verify
 from annals.store.portable.records import DataKey
 from annals.store.postgres.listener import Listener
 from annals.store.proof.destinations import Destinations
-from annals.store.proof.nodes import Nodes
 from annals.store.proof.notes import Checkpoint, Signer, Verifier, existing_key
+from annals.store.proof.proofs import Nodes
 from annals.store.proof.sealing import FOLLOWER, Sealer, seal
 from annals.store.secrets.master_keys import MasterKeys
 from annals.store.secrets.vault import master_key

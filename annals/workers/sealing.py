@@ -11,8 +11,8 @@ from annals.store.log.log import EventLog
 from annals.store.log.tail_cache import TailCache
 from annals.store.postgres.listener import Listener
 from annals.store.proof.destinations import Destinations
-from annals.store.proof.nodes import Nodes
 from annals.store.proof.notes import Checkpoint, NoteInvalid, signing_key
+from annals.store.proof.proofs import Nodes
 from annals.store.proof.sealing import FOLLOWER, SealDiverged, Sealer, note_signing, seal
 from annals.workers.clock import Duty
 

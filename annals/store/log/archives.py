@@ -23,8 +23,7 @@ from annals.store.postgres import sql
 from annals.store.postgres.database import Database
 from annals.store.proof.leaf import StoredRow, as_leaf, row_to_compare
 from annals.store.proof.merkle import HASH_BYTES, Frontier, fold, leaf_hash
-from annals.store.proof.nodes import NodesMissing
-from annals.store.proof.tiles import FULL, HEIGHT, WIDTH, Leaves, leaves
+from annals.store.proof.tiles import FULL, HEIGHT, WIDTH, Leaves, NodesMissing, leaves
 from annals.store.proof.tiles import QUERIES as SEAL
 
 QUERIES = sql.load(__package__, "archives.sql")

@@ -32,7 +32,7 @@ class FollowerCheckpoint:
         self.position = self.scanned = position
 
     def may_stay_behind(self, end: int) -> bool:
-        """Return whether the row may stay where it is although nothing up to `end` concerns the follower."""
+        """Return whether the row may stay behind although nothing up to `end` concerns the follower."""
         now = asyncio.get_running_loop().time()
         if self.scanned == self.position:
             self._behind_since = now

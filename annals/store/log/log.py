@@ -308,7 +308,7 @@ class EventLog:
         row = {"stream": stream, "version": version, "shape": snapshots.shape(aggregate), "state": state}
         try:
             await self.database.execute(QUERIES["put_snapshot"], row)
-        except StoreError as error:  # the next boundary takes another; until then the fold is longer
+        except StoreError as error:  # until the next snapshot loading takes longer
             log.warning("snapshot_not_kept", stream=stream, version=version, error=str(error))
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:

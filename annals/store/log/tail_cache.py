@@ -29,7 +29,7 @@ class TailCache:
         self._session = listener.sessions
 
     async def after(self, position: int, limit: int, heard: int) -> EventBatch | None:
-        """Return at most `limit` events after a position, of those committed when the listener's count was `heard`.
+        """Return at most `limit` events after a position, with all that were committed at the listener's count `heard`.
 
         Returns None for a position before the cached events. Raises StoreUnavailable.
         """

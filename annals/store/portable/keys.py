@@ -1,6 +1,6 @@
-"""Data keys that travel beside an export: one file, encrypted with a passphrase (argon2id, AES-256-GCM).
+"""The keys file of an export: its data keys, encrypted with a passphrase (argon2id, AES-256-GCM).
 
-The file names its costs, so that they can grow, and the checkpoint of its export, so that it fits no other.
+The file has the costs of its key derivation, so that they can grow, and the checkpoint of its export.
 """
 
 import secrets
@@ -18,23 +18,23 @@ from annals.store.proof.notes import Checkpoint
 
 FORM = 1
 LEAST_PASSPHRASE = 12
-"""Characters of a passphrase: whoever has the file may try as many as they like."""
+"""The shortest passphrase: an owner of the file may try any number of them."""
 
-PASSES, MEMORY_KIB, LANES = 3, 256 * 1024, 4
-"""What one try of a passphrase costs: four times the memory that RFC 9106 asks for where memory is short."""
+PASSES, MEMORY_KIB, PARALLELISM = 3, 256 * 1024, 4
+"""The cost of one attempt: four times the memory that RFC 9106 recommends for machines with little memory."""
 
 MOST_BYTES = 64 * 1024 * 1024
-_MOST_MEMORY_KIB, _MOST_PASSES, _MOST_LANES = 4 * 1024 * 1024, 64, 64
+_MOST_MEMORY_KIB, _MOST_PASSES, _MOST_PARALLELISM = 4 * 1024 * 1024, 64, 64
 _KEY, _SALT, _NONCE = 32, 16, 12
 _PURPOSE = b"annals export keys "
 
 
 class KeysFileInvalid(StoreError):
-    """A keys file that cannot be opened; the message says why."""
+    """A keys file cannot be opened; the message says why."""
 
 
 class PlainKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A project's data key, in clear."""
+    """A project's data key, unencrypted."""
 
     project: str
     key_id: str
@@ -43,13 +43,13 @@ class PlainKey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Header(msgspec.Struct, frozen=True, kw_only=True):
-    """What must be known to open the file; the encryption authenticates it. Memory in KiB."""
+    """The parameters of the key derivation, memory in KiB, and of the export. The encryption authenticates them."""
 
     form: int = FORM
     kdf: str = "argon2id"
     passes: int
     memory: int
-    lanes: int
+    parallelism: int = msgspec.field(name="lanes")
     salt: bytes
     root: bytes
     size: int
@@ -68,11 +68,11 @@ _decode_keys = msgspec.json.Decoder(list[PlainKey]).decode
 
 
 def encrypt_keys(keys: Sequence[PlainKey], passphrase: str, checkpoint: Checkpoint, project: str) -> bytes:
-    """The content of a keys file for the export of a project (empty: of all) that ends with a checkpoint."""
+    """Return the keys file of an export of a project (empty: all) that ends with a checkpoint."""
     header = _Header(
         passes=PASSES,
         memory=MEMORY_KIB,
-        lanes=LANES,
+        parallelism=PARALLELISM,
         salt=secrets.token_bytes(_SALT),
         root=checkpoint.root,
         size=checkpoint.size,
@@ -84,7 +84,7 @@ def encrypt_keys(keys: Sequence[PlainKey], passphrase: str, checkpoint: Checkpoi
 
 
 def decrypt_keys(content: bytes, passphrase: str, checkpoint: Checkpoint, project: str) -> list[PlainKey]:
-    """The keys of a file that was written with the export that ends with this checkpoint. Raises KeysFileInvalid."""
+    """Return the keys of the keys file of an export that ends with a checkpoint. Raises KeysFileInvalid."""
     try:
         file = _decode(content)
     except UNREADABLE:
@@ -92,7 +92,7 @@ def decrypt_keys(content: bytes, passphrase: str, checkpoint: Checkpoint, projec
     header = file.header
     if header.form != FORM or header.kdf != "argon2id":
         raise KeysFileInvalid(f"The keys file has form {header.form} ({header.kdf}), which this version cannot read.")
-    if header.memory > _MOST_MEMORY_KIB or header.passes > _MOST_PASSES or header.lanes > _MOST_LANES:
+    if header.memory > _MOST_MEMORY_KIB or header.passes > _MOST_PASSES or header.parallelism > _MOST_PARALLELISM:
         raise KeysFileInvalid("The keys file asks for more memory or time than any that `annals export` writes.")
     try:
         opened = _cipher(header, passphrase).decrypt(file.nonce, file.sealed, _authenticated(header))
@@ -112,7 +112,7 @@ def _cipher(header: _Header, passphrase: str) -> AESGCM:
         header.salt,
         time_cost=header.passes,
         memory_cost=header.memory,
-        parallelism=header.lanes,
+        parallelism=header.parallelism,
         hash_len=_KEY,
         type=Type.ID,
     )

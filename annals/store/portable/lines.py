@@ -1,4 +1,4 @@
-"""Events as lines of JSON that give back the very bytes that are stored: for exports, backups and archives."""
+"""Events as lines of JSON that restore the stored bytes exactly, for exports, backups and archives."""
 
 import base64
 
@@ -9,13 +9,13 @@ from annals.store.proof.leaf import StoredRow
 
 
 class LineInvalid(Exception):
-    """A line that is none of ours."""
+    """A line is not of an export or archive."""
 
 
 class EventLine(msgspec.Struct, omit_defaults=True):
-    """One event; `recorded` in milliseconds since 1970. `state` stands as it is stored, byte for byte.
+    """One event; `recorded` is in milliseconds since 1970. `state` has the stored bytes unchanged.
 
-    A state that is no JSON object on one line can't; it comes as base64 in `state64`.
+    A state that is no JSON object on one line is in `state64`, as base64.
     """
 
     position: int
@@ -33,16 +33,16 @@ _check = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 def to_line(row: StoredRow) -> bytes:
-    """Without the newline."""
+    """Return an event's line without its newline."""
     position, recorded, stream, version, topic, state = row
-    if _stands(state):
+    if _fits_line(state):
         return _encode(EventLine(position, recorded, stream, version, topic, msgspec.Raw(state)))
     text = base64.b64encode(state).decode()
     return _encode(EventLine(position, recorded, stream, version, topic, state64=text))
 
 
 def from_line(line: bytes) -> StoredRow:
-    """Raises LineInvalid."""
+    """Return the event of a line. Raises LineInvalid."""
     try:
         read = _decode(line)
         state = base64.b64decode(read.state64, validate=True) if read.state64 else bytes(read.state)
@@ -51,7 +51,7 @@ def from_line(line: bytes) -> StoredRow:
     return StoredRow(read.position, read.recorded, read.stream, read.version, read.topic, state)
 
 
-def _stands(state: bytes) -> bool:
+def _fits_line(state: bytes) -> bool:
     if state[:1] != b"{" or state[-1:] != b"}" or b"\n" in state:
         return False
     try:

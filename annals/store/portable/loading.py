@@ -1,4 +1,4 @@
-"""Loading a verified export into an empty log: positions, times and bytes stay as they were, and so does its root."""
+"""Loading a verified export into an empty log: positions, times and bytes stay the same, and so does the root."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -23,7 +23,7 @@ _TYPES = ["int8", "text", "int8", "text", "bytea", "timestamptz"]
 
 
 class LogNotEmpty(StoreError):
-    """Loading over what is there would rewrite history."""
+    """The log is not empty: loading would rewrite history."""
 
     default = (
         "This instance's log is not empty: it holds more than the first start made. "
@@ -38,7 +38,7 @@ OTHER_MASTER = (
 
 
 class Loader:
-    """Loads one export. `master` is this instance's master key, which must open a backup's data keys."""
+    """Loads one export. `master` has this instance's master keys, which must open a backup's data keys."""
 
     def __init__(self, database: Database, contents: Contents, master: MasterKeys, mapper: EventMapper) -> None:
         self._database, self._contents, self._master, self._mapper = database, contents, master, mapper
@@ -46,7 +46,7 @@ class Loader:
         self._written: list[str] = []
 
     async def check(self, path: Path, summary: Summary) -> None:
-        """Everything that could go wrong with a verified file, before anything is written.
+        """Check that a verified file can be loaded, before anything is written.
 
         Raises ExportInvalid, LogNotEmpty, MasterKeyWrong, UnknownTopic, UnreadableEvent.
         """
@@ -62,10 +62,10 @@ class Loader:
         await asyncio.to_thread(self._decode_all, path)
 
     async def load(self, path: Path, summary: Summary, *, hold: str, forget: Callable[[], Awaitable[None]]) -> None:
-        """Write it all, in one transaction but for blobs; a load that fails leaves nothing.
+        """Write events, contents and keys in one transaction, and the blobs; a failed load leaves nothing.
 
-        `hold`, when not empty, is why schedules are held back. `forget` removes what lies outside of the log that a
-        first start began. Raises as `check`, BlobError, psycopg's errors.
+        `hold`, if not empty, is the reason to pause schedules. `forget` removes the outside checkpoints of the log that
+        the first start began. Raises as `check`, BlobError, psycopg's errors.
         """
         try:
             async with self._database.transaction() as conn:
@@ -76,7 +76,7 @@ class Loader:
                 await conn.execute(QUERIES["empty"])
                 await self._copy_events(conn, records(path))
                 await self._contents_and_blobs(conn, records(path))
-                await self._beside(conn, summary)
+                await self._write_keys_and_checkpoints(conn, summary)
                 if hold:
                     await conn.execute(QUERIES["hold"], {"name": SCHEDULES, "reason": hold})
                 await forget()
@@ -87,7 +87,7 @@ class Loader:
     def _decode_all(self, path: Path) -> None:
         for record in records(path):
             if isinstance(record, StoredRow):
-                if not record.state.startswith(b"{"):  # it would be read as compressed, and sealed as something else
+                if not record.state.startswith(b"{"):  # it would be read as a compressed state
                     raise UnreadableEvent(f"The state of position {record.position} is not JSON")
                 self._mapper.decode(record.stream, record.version, record.topic, record.state)
 
@@ -118,13 +118,13 @@ class Loader:
                     time, state = moment(row.recorded_ms), self._mapper.stored(row.topic, row.state)
                     await copy.write_row((row.position, row.stream, row.version, row.topic, state, time))
 
-    async def _beside(self, conn: Connection, summary: Summary) -> None:
+    async def _write_keys_and_checkpoints(self, conn: Connection, summary: Summary) -> None:
         position = {"position": summary.last_position}
         await conn.execute(QUERIES["go_on"], position)
         await conn.execute(QUERIES["relay_from"], position)
         for key in summary.data_keys:
             await conn.execute(QUERIES["add_data_key"], {name: getattr(key, name) for name in key.__struct_fields__})
-        if summary.whole:  # the newest is signed anew, by this instance's own key
+        if summary.whole:  # this instance's own key signs the newest
             for note in summary.checkpoints:
                 checkpoint = Checkpoint.parse(text_of(note))
                 if checkpoint.size < summary.checkpoint.size:
@@ -132,7 +132,7 @@ class Loader:
 
 
 class _Pieces:
-    """The pieces that come next, and the first record behind them."""
+    """Reads the next pieces, and the first record after them."""
 
     def __init__(self, found: Iterator[Any]) -> None:
         self._found = found

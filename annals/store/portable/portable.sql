@@ -1,5 +1,5 @@
 -- name: contents
--- The contents of streams that some events belong to, in pages by their key.
+-- The page of contents after one, by key, of the streams of some events.
 SELECT c.stream, c.version, c.kind, c.digest, c.size, c.data, c.blob FROM contents c
 WHERE (c.stream, c.version, c.kind) > (%(stream)s, %(version)s, %(kind)s)
     AND (%(project)s = '' OR split_part(c.stream, ':', 2) = %(project)s)
@@ -9,7 +9,7 @@ WHERE (c.stream, c.version, c.kind) > (%(stream)s, %(version)s, %(kind)s)
 ORDER BY c.stream, c.version, c.kind LIMIT %(limit)s;
 
 -- name: blobs
--- The archives of deployments that are there.
+-- The sources and artefacts of existing deployments.
 SELECT source_key AS key, source_digest AS digest FROM deployments
 WHERE source_key <> '' AND (%(project)s = '' OR project_id = %(project)s)
 UNION
@@ -22,7 +22,7 @@ ORDER BY key;
 SELECT project, key_id, wrapped, created_at::text AS created_at FROM data_keys ORDER BY project;
 
 -- name: unreadable
--- How many sealed values of what is there name a data key that is not here; the second part of a sealed value is its key.
+-- The number of sealed values whose data key is missing; the second part of a sealed value is its key's id.
 WITH sealed (kind, project, value) AS (
     SELECT 'variable', project_id, sealed FROM variables
     UNION ALL
@@ -47,7 +47,7 @@ WHERE NOT EXISTS (
     SELECT FROM data_keys k WHERE k.project = sealed.project AND k.key_id = split_part(sealed.value, '.', 2));
 
 -- name: newest_event
--- Whether the log holds more than a first start leaves: projects and their keys, made by the command line.
+-- An event that the first start did not make: it makes projects and their keys, by the command line.
 SELECT notification_id FROM events
 WHERE CASE
     WHEN topic LIKE 'project.%%' THEN convert_from(state, 'UTF8')::json -> 'metadata' ->> 'actor' NOT LIKE 'cli%%'
@@ -56,19 +56,19 @@ END
 LIMIT 1;
 
 -- name: empty
--- Make room for another log; read models are rebuilt from it.
+-- Empty the log for another one, from which the read models are rebuilt.
 TRUNCATE events, snapshots, contents, data_keys, checkpoints, seal_tiles, seal_checkpoints, archive_segments;
 
 -- name: copy_events
--- Events with their positions and times, as they were recorded elsewhere.
+-- Events with their positions and times of another instance.
 COPY events (notification_id, originator_id, originator_version, topic, state, recorded_at) FROM STDIN (FORMAT binary);
 
 -- name: go_on
--- The next event comes behind the last one.
+-- Continue after the last position.
 SELECT setval('events_notification_id_seq', %(position)s);
 
 -- name: add_content
--- A content of an event that was recorded elsewhere.
+-- A content of an event of another instance.
 INSERT INTO contents (stream, version, kind, digest, size, data, blob)
 VALUES (%(stream)s, %(version)s, %(kind)s, %(digest)s, %(size)s, %(data)s, %(blob)s);
 
@@ -78,15 +78,15 @@ INSERT INTO data_keys (project, key_id, wrapped, created_at)
 VALUES (%(project)s, %(key_id)s, %(wrapped)s, %(created_at)s::timestamptz);
 
 -- name: add_checkpoint
--- An earlier checkpoint, which lies outside already.
+-- An earlier checkpoint, which is outside already.
 INSERT INTO seal_checkpoints (size, position, root, note, signed_at, outside_at)
 VALUES (%(size)s, %(position)s, %(root)s, %(note)s, %(signed_at)s, %(signed_at)s);
 
 -- name: relay_from
--- Wake-ups of the past are not sent again.
+-- Start the relay after the loaded events, so that it does not send their job messages again.
 INSERT INTO checkpoints (name, position) VALUES ('relay', %(position)s);
 
 -- name: hold
--- Hold a kind of work back until somebody says so.
+-- Pause a kind of work until a person resumes it.
 INSERT INTO holds (name, reason) VALUES (%(name)s, %(reason)s)
 ON CONFLICT (name) DO UPDATE SET reason = excluded.reason, since = now();

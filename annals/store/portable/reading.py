@@ -1,4 +1,4 @@
-"""Reading an export: every line checked, as far as its signature and its digests reach, before any is believed."""
+"""Reading an export: all lines are checked by its signature and its digests before any is used."""
 
 import hashlib
 import re
@@ -33,11 +33,11 @@ _HEX = re.compile(rb'"([0-9a-f]{64})"')
 
 
 class ExportInvalid(Exception):
-    """An export that is not whole, was changed, or is not what was asked for; the message says where."""
+    """An export is incomplete, was changed, or is of the wrong kind; the message says where."""
 
 
 class Summary(NamedTuple):
-    """A verified export; `whole` when no leaf was skipped."""
+    """A verified export; `whole` if no leaf was skipped."""
 
     header: ExportHeader
     checkpoint: Checkpoint
@@ -51,7 +51,7 @@ class Summary(NamedTuple):
 
 
 def lines(path: Path) -> Iterator[bytes]:
-    """The lines of an export file, compressed or not. Raises ExportInvalid, OSError."""
+    """Yield the lines of an export file, compressed or not. Raises ExportInvalid, OSError."""
     with path.open("rb") as file:
         compressed = file.read(4) == _ZSTD
         file.seek(0)
@@ -73,7 +73,7 @@ def lines(path: Path) -> Iterator[bytes]:
 
 
 def records(path: Path) -> Iterator[Any]:
-    """Events as StoredRow, everything else as its record. Raises ExportInvalid, OSError."""
+    """Yield events as StoredRow, and other lines as their records. Raises ExportInvalid, OSError."""
     for number, line in enumerate(lines(path), 1):
         try:
             yield from_line(line) if line.startswith(_EVENT) else from_record_line(line)
@@ -82,7 +82,7 @@ def records(path: Path) -> Iterator[Any]:
 
 
 def verify(path: Path, verifier: Verifier | None) -> Summary:
-    """Check a whole file; without a verifier its own key is taken, which finds accidents but no forgery.
+    """Check a whole file. Without a verifier its own key is used, which finds accidents but no forgery.
 
     Raises ExportInvalid, OSError.
     """
@@ -182,9 +182,9 @@ class _Check:
             self._frontier.append(root, node.level)
 
     def _content(self, record: ContentRecord) -> None:
-        what = f"The {record.name} of {record.stream}"
-        named = record.stream not in self._canceled  # the log of a canceled build is put together after its last event
-        self._require_digest(hashlib.sha256(record.data), record.digest, what, named=named)
+        label = f"The {record.name} of {record.stream}"
+        named = record.stream not in self._canceled  # a canceled build's log is assembled after its last event
+        self._require_digest(hashlib.sha256(record.data), record.digest, label, named=named)
 
     def _end_blob(self) -> None:
         if self._blob is not None:
@@ -192,8 +192,8 @@ class _Check:
             self._blob = None
             self._require_digest(found, record.digest, f"The archive {record.key}")
 
-    def _require_digest(self, found: Any, digest: str, what: str, *, named: bool = True) -> None:
+    def _require_digest(self, found: Any, digest: str, label: str, *, named: bool = True) -> None:
         if found.hexdigest() != digest:
-            raise ExportInvalid(f"{what} does not have its digest")
+            raise ExportInvalid(f"{label} does not have its digest")
         if named and digest.encode() not in self._named:
-            raise ExportInvalid(f"{what} has a digest that no event of the export names")
+            raise ExportInvalid(f"{label} has a digest that no event of the export names")

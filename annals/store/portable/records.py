@@ -1,7 +1,4 @@
-"""What an export's lines are beside events: JSON objects told apart by `kind`. docs/proof.md describes them.
-
-Bytes are in base64 throughout.
-"""
+"""The lines of an export besides events: JSON objects with a `kind`, bytes in base64. docs/proof.md describes them."""
 
 from typing import Any
 
@@ -18,7 +15,7 @@ class ExportRecord(msgspec.Struct, tag_field="kind"):
 
 
 class ExportHeader(ExportRecord, tag="export"):
-    """The first line. `project` is empty for all of them; the events are those after position `since`."""
+    """The first line. `project` is empty for all projects; the events are those after position `since`."""
 
     form: int
     origin: str
@@ -31,7 +28,7 @@ class ExportHeader(ExportRecord, tag="export"):
 
 
 class Skipped(ExportRecord, tag="skipped"):
-    """Leaves from `start` to before `end` are not here: `hashes` are the tree's largest nodes over them."""
+    """The leaves from `start` to before `end` are left out; `hashes` are the tree's largest nodes over them."""
 
     start: int
     end: int
@@ -39,7 +36,7 @@ class Skipped(ExportRecord, tag="skipped"):
 
 
 class ContentRecord(ExportRecord, tag="content"):
-    """A content of an event: its bytes have the digest that the event names."""
+    """A content of an event, whose bytes have the digest that the event records."""
 
     stream: str
     version: int
@@ -50,18 +47,20 @@ class ContentRecord(ExportRecord, tag="content"):
 
 
 class BlobRecord(ExportRecord, tag="blob"):
-    """A source or an artefact begins; pieces follow."""
+    """The start of a source or an artefact; its pieces follow."""
 
     key: str
     digest: str
 
 
 class Piece(ExportRecord, tag="piece"):
+    """A piece of the last blob."""
+
     data: bytes
 
 
 class DataKey(ExportRecord, tag="data_key"):
-    """A project's key, wrapped by the instance's master key; in backups alone."""
+    """A project's data key, wrapped by the instance's master key; only in backups."""
 
     project: str
     key_id: str
@@ -76,7 +75,7 @@ class SignedBefore(ExportRecord, tag="checkpoint"):
 
 
 class End(ExportRecord, tag="end"):
-    """The last line; what is missing before it was lost."""
+    """The last line, with the numbers of records before it."""
 
     events: int
     contents: int
@@ -90,7 +89,7 @@ _decode = msgspec.json.Decoder(AnyRecord).decode
 
 
 def from_record_line(line: bytes) -> Any:
-    """Raises LineInvalid."""
+    """Return the record of a line. Raises LineInvalid."""
     try:
         return _decode(line)
     except UNREADABLE as error:

@@ -1,4 +1,4 @@
-"""Contents and archives against the log: are their bytes those whose digests the events name?"""
+"""Checking that the bytes of contents and archives have the digests that events record."""
 
 from collections.abc import AsyncIterator, Collection, Mapping
 
@@ -18,42 +18,44 @@ _CANCELED = "deployment.build_canceled"
 
 
 class ContentsCheck:
-    """One run over an instance that may go on meanwhile; `read` counts what was looked at."""
+    """One check of an instance that may run meanwhile; `read` counts the checked contents."""
 
     def __init__(self, database: Database, blobs: Blobs, archives: Archives) -> None:
         self._database, self._blobs, self._archives = database, blobs, archives
         self.read = 0
 
     async def run(self) -> list[Fault]:
-        """What is not as it was recorded, or is gone though a row still names it. Raises BlobError, ArchiveDamaged."""
+        """Return altered contents, and missing ones that a row still names. Raises BlobError, ArchiveDamaged."""
         return [fault async for fault in self._faults()]
 
     async def _faults(self) -> AsyncIterator[Fault]:
         key = {"stream": "", "version": 0, "kind": ""}
         while page := await self._database.rows(QUERIES["contents"], {**key, "limit": _PAGE}):
-            said = await self._said({row["stream"] for row in page})
+            recorded = await self._recorded_states({row["stream"] for row in page})
             for row in page:
-                if detail := await self._wrong(row, said):
+                if detail := await self._wrong(row, recorded):
                     yield Fault("content_damaged", row["position"], f"the {row['kind']} of {row['stream']} {detail}")
             key = {name: page[-1][name] for name in key}
         for row in await self._database.rows(QUERIES["archives"]):
-            if detail := await self._wrong(row, await self._said({row["stream"]})):
+            if detail := await self._wrong(row, await self._recorded_states({row["stream"]})):
                 yield Fault("content_damaged", row["position"], f"the {row['kind']} of {row['stream']} {detail}")
 
-    async def _said(self, streams: Collection[str]) -> Mapping[str, bytes]:
-        """What the events of these streams say, where they must name every content."""
+    async def _recorded_states(self, streams: Collection[str]) -> Mapping[str, bytes]:
+        """Return the joined states of the streams whose events must name every content."""
         rows = await self._database.rows(QUERIES["events"], {"streams": list(streams)})
         found = [(row["stream"], row["topic"], plain_or_altered(row["state"])) for row in rows]
         found += [(row.stream, row.topic, row.state) for row in await self._archives.of_streams(streams)]
-        late = {stream for stream, topic, _ in found if topic == _CANCELED}  # their log is put together afterwards
-        said: dict[str, bytes] = {}
+        late = {
+            stream for stream, topic, _ in found if topic == _CANCELED
+        }  # their log is assembled after the last event
+        recorded: dict[str, bytes] = {}
         for stream, _, state in found:
             if stream not in late:
-                said[stream] = said.get(stream, b"") + state
-        return said
+                recorded[stream] = recorded.get(stream, b"") + state
+        return recorded
 
-    async def _wrong(self, row: Row, said: Mapping[str, bytes]) -> str:
-        """What is wrong with a content or an archive; empty for nothing."""
+    async def _wrong(self, row: Row, recorded: Mapping[str, bytes]) -> str:
+        """Return what is wrong with a content or an archive, empty for a right one."""
         self.read += 1
         try:
             if row["data"] is not None:
@@ -66,6 +68,6 @@ class ContentsCheck:
         except BlobMissing:
             still = await self._database.value(QUERIES["still"], {"blob": row["blob"]})
             return f"is gone: there is no blob {row['blob']}" if still else ""
-        if row["stream"] in said and row["digest"].encode() not in said[row["stream"]]:
+        if row["stream"] in recorded and row["digest"].encode() not in recorded[row["stream"]]:
             return "has a digest that no event names"
         return ""

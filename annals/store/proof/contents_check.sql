@@ -1,5 +1,5 @@
 -- name: contents
--- Contents in the order of their key, a page behind one, each with the position of its event.
+-- The page of contents after one, by key, each with the position of its event.
 SELECT c.stream, c.version, c.kind, c.digest, c.data, c.blob, coalesce(e.notification_id, 0) AS position
 FROM contents c
 LEFT JOIN events e ON e.originator_id = c.stream AND e.originator_version = c.version
@@ -7,7 +7,7 @@ WHERE (c.stream, c.version, c.kind) > (%(stream)s, %(version)s, %(kind)s)
 ORDER BY c.stream, c.version, c.kind LIMIT %(limit)s;
 
 -- name: archives
--- Sources and artefacts of deployments, each with the position that its deployment began at.
+-- Sources and artefacts of deployments, each with the position of the deployment's creation.
 SELECT stream_id AS stream, 'source' AS kind, source_digest AS digest, NULL::bytea AS data, source_key AS blob, sequence AS position
 FROM deployments WHERE source_key <> ''
 UNION ALL
@@ -15,11 +15,11 @@ SELECT stream_id, 'artefact', artefact_digest, NULL, artefact_key, sequence FROM
 ORDER BY position, kind;
 
 -- name: events
--- What the events of some streams say.
+-- The events of some streams.
 SELECT originator_id AS stream, topic, state FROM events WHERE originator_id = ANY(%(streams)s);
 
 -- name: still
--- Whether a blob is still named by somebody.
+-- Whether a row still names a blob.
 SELECT EXISTS (SELECT FROM contents WHERE blob = %(blob)s)
     OR EXISTS (SELECT FROM deployments WHERE source_key = %(blob)s)
     OR EXISTS (SELECT FROM deployments WHERE artefact_key = %(blob)s) AS still;

@@ -1,4 +1,4 @@
-"""Where checkpoints lie outside the database: the blob store, and further places that a setting names."""
+"""The destinations of checkpoints outside the database: the blob store, and others that a setting names."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -17,43 +17,43 @@ log = structlog.get_logger(__name__)
 
 
 class Outside(NamedTuple):
-    """A checkpoint as it was found, and where."""
+    """A checkpoint that was found at a destination."""
 
     checkpoint: Checkpoint
     note: str
-    place: str
+    found_at: str
 
 
 class Forged(NamedTuple):
-    """A note that the log's key did not sign, or no note at all."""
+    """A note that the log's key did not sign, or an invalid note."""
 
-    place: str
+    found_at: str
     reason: str
 
 
 class Destinations:
-    """The first is the instance's own blob store, which also keeps copies of the tiles of leaves."""
+    """All destinations. The first is the instance's blob store, which also has copies of the tiles of leaves."""
 
     def __init__(self, blobs: Blobs, further: Sequence[str] = ()) -> None:
         """`further` are folders or URLs of blob stores. Raises BlobError."""
         self.own = blobs
-        self._stores = [("the blob store", blobs), *((place, Blobs.open(place)) for place in further)]
+        self._stores = [("the blob store", blobs), *((name, Blobs.open(name)) for name in further)]
 
     async def put(self, checkpoint: Checkpoint, note: str) -> None:
-        """Write a checkpoint to every place. Raises BlobError when one of them fails; the others have it then."""
+        """Write a checkpoint to every destination. Raises BlobError if one fails; the others have it then."""
         failed: BlobError | None = None
         for name, store in self._stores:
             try:
                 await store.put(key(checkpoint), note.encode())
                 await store.put(LATEST, note.encode())
             except BlobError as error:
-                log.error("checkpoint_not_written", place=name, size=checkpoint.size, error=str(error))
+                log.error("checkpoint_not_written", destination=name, size=checkpoint.size, error=str(error))
                 failed = error
         if failed is not None:
             raise failed
 
     async def latest(self, verifier: Verifier) -> Outside | None:
-        """The newest checkpoint of all places, as their files of that name say. Raises NoteInvalid, BlobError."""
+        """Return the newest of the destinations' latest checkpoints. Raises NoteInvalid, BlobError."""
         newest: Outside | None = None
         for name, store in self._stores:
             try:
@@ -68,7 +68,7 @@ class Destinations:
         return newest
 
     async def all(self, verifier: Verifier) -> tuple[list[Outside], list[Forged]]:
-        """Every checkpoint of every place by size, and what only claims to be one; other logs' are passed over.
+        """Return every checkpoint of every destination by size, and the forged ones. Those of other logs are skipped.
 
         Raises BlobError.
         """
@@ -86,7 +86,7 @@ class Destinations:
         return sorted(found, key=lambda outside: outside.checkpoint.size), forged
 
     async def forget(self, verifier: Verifier) -> None:
-        """Remove the checkpoints of a log that is no more, from every place. Raises BlobError."""
+        """Remove the checkpoints of a former log from every destination. Raises BlobError."""
         for _, store in self._stores:
             for name in [LATEST, *[info.key async for info in store.list(FOLDER)]]:
                 try:
@@ -97,14 +97,14 @@ class Destinations:
                     await store.delete(name)
 
     async def put_leaves(self, tile: Leaves) -> None:
-        """Copy a tile of leaves, so that what somebody changes in Postgres can be told event by event.
+        """Copy a tile of leaves, so that a change in Postgres can be found event by event.
 
         Raises BlobError.
         """
         await self.own.put(f"{TILES}/{tile.number:012d}", to_bytes(tile))
 
     async def leaves(self, index: int) -> Leaves | None:
-        """The copy of a tile of leaves, as far as it was there at the last checkpoint. Raises BlobError."""
+        """Return the copy of a tile of leaves as of the last checkpoint, or None. Raises BlobError."""
         try:
             return from_bytes(index, await self.own.get(f"{TILES}/{index:012d}"))
         except BlobMissing:

@@ -1,6 +1,6 @@
-"""A stored event as the bytes that are sealed: every column of its row, its position and its time included.
+"""Leaves: the sealed bytes of a stored event, which include every column of its row, its position and its time.
 
-The form is documented in docs/proof.md and kept for good: a change of it would make all earlier checkpoints void.
+docs/proof.md documents the form. It never changes: a change would invalidate all earlier checkpoints.
 """
 
 import struct
@@ -19,7 +19,7 @@ _pack = _HEAD.pack
 
 
 class StoredRow(NamedTuple):
-    """A row of the log: `recorded_ms` is its time in milliseconds since 1970, `state` the plain one."""
+    """A row of the log: `recorded_ms` is its time in milliseconds since 1970, `state` its plain state."""
 
     position: int
     recorded_ms: int
@@ -30,7 +30,7 @@ class StoredRow(NamedTuple):
 
 
 def as_leaf(row: StoredRow) -> bytes:
-    """Form, position, time, version, the lengths of stream, topic and state, then these three."""
+    """Return the leaf: form, position, time, version, the lengths of stream, topic and state, then these three."""
     position, recorded_ms, stream, version, topic, state = row
     stream_bytes, topic_bytes = stream.encode(), topic.encode()
     head = _pack(FORM, position, recorded_ms, version, len(stream_bytes), len(topic_bytes), len(state))
@@ -38,7 +38,7 @@ def as_leaf(row: StoredRow) -> bytes:
 
 
 def from_leaf(leaf: bytes) -> StoredRow:
-    """The row again. Raises ValueError for bytes that are no leaf."""
+    """Return the row of a leaf. Raises ValueError for bytes that are no leaf."""
     try:
         form, position, recorded_ms, version, streams, topics, states = _HEAD.unpack_from(leaf)
     except struct.error as error:
@@ -51,7 +51,7 @@ def from_leaf(leaf: bytes) -> StoredRow:
 
 
 def stored_row(row: dict[str, Any]) -> StoredRow:
-    """From a row as the log's queries give it. Raises UnreadableEvent: what cannot be read is not sealed."""
+    """Return a row of the log's queries. Raises UnreadableEvent: an unreadable state is never sealed."""
     return StoredRow(
         row["notification_id"],
         milliseconds(row["recorded_at"]),
@@ -63,16 +63,16 @@ def stored_row(row: dict[str, Any]) -> StoredRow:
 
 
 def row_to_compare(row: Mapping[str, Any]) -> StoredRow:
-    """From a row of the seal's queries, to be held against its leaf: a state that cannot be read comes as it is."""
+    """Return a row of the seal's queries for a comparison with its leaf; an unreadable state stays unchanged."""
     stored = StoredRow(*row.values())
     return stored._replace(state=plain_or_altered(stored.state))
 
 
 def milliseconds(moment: datetime) -> int:
-    """A time of the log, which has whole milliseconds, as their number since 1970."""
+    """Return a time of the log as milliseconds since 1970."""
     return round(moment.timestamp() * 1000)
 
 
 def moment(recorded_ms: int) -> datetime:
-    """And back."""
+    """Return the time of milliseconds since 1970."""
     return _EPOCH + timedelta(milliseconds=recorded_ms)

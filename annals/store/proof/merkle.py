@@ -1,7 +1,7 @@
-"""Merkle trees with RFC 9162's hashing: which nodes a root or a proof is made of, and whether a proof holds.
+"""Merkle trees with the hashing of RFC 9162: the nodes of a root or a proof, and the check of a proof.
 
-A node is named by its level and its index there: level 0 are the leaves, node (l, i) covers the leaves from i·2^l to
-before (i+1)·2^l. Only nodes whose leaves are all there have a name; the ragged right edge is folded from them.
+Level and index name a node: level 0 has the leaves, node (l, i) covers the leaves from i·2^l to before (i+1)·2^l. Only
+complete nodes have a name; the incomplete right edge is folded from them.
 """
 
 import hashlib
@@ -15,6 +15,8 @@ _sha256 = hashlib.sha256
 
 
 class TreeNode(NamedTuple):
+    """A complete node."""
+
     level: int
     number: int
 
@@ -27,11 +29,11 @@ class LeafRange(NamedTuple):
 
 
 Lookup = Callable[[TreeNode], bytes]
-"""The hash of a complete node."""
+"""Returns the hash of a complete node."""
 
 
 class ProofInvalid(Exception):
-    """A proof that does not lead to the root it was made for."""
+    """A proof does not lead to its root."""
 
 
 def leaf_hash(data: bytes) -> bytes:
@@ -43,27 +45,27 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 
 
 def fold_level(hashes: bytes) -> bytes:
-    """The parents of an even number of neighbours, both as joined hashes."""
+    """Return the parents of an even number of neighbours, both as joined hashes."""
     sha256 = _sha256
     return b"".join([sha256(b"\x01" + hashes[at : at + 64]).digest() for at in range(0, len(hashes), 64)])
 
 
 def fold(hashes: bytes) -> bytes:
-    """The root over a power of two of joined hashes."""
+    """Return the root over joined hashes, whose number is a power of two."""
     while len(hashes) > HASH_BYTES:
         hashes = fold_level(hashes)
     return hashes
 
 
 class Frontier:
-    """A tree that only grows, kept as the roots of its complete subtrees, the largest first."""
+    """A growing tree, as the roots of its complete subtrees, the largest first."""
 
     def __init__(self) -> None:
         self.size = 0
         self._roots: list[bytes] = []
 
     def append(self, root: bytes, level: int = 0) -> None:
-        """Add a leaf, or a complete subtree of 2^level leaves. Raises ValueError where such a one cannot begin."""
+        """Add a leaf, or a complete subtree of 2^level leaves. Raises ValueError if none can begin at this size."""
         if self.size & ((1 << level) - 1):
             raise ValueError(f"A subtree of {1 << level} leaves cannot begin at leaf {self.size}")
         before, self.size = self.size >> level, self.size + (1 << level)
@@ -82,7 +84,7 @@ class Frontier:
 
 
 def join(roots: Sequence[bytes]) -> bytes:
-    """The root over neighbouring subtrees that shrink from left to right."""
+    """Return the root over neighbouring subtrees that shrink from left to right."""
     joined = roots[-1]
     for left in reversed(roots[:-1]):
         joined = node_hash(left, joined)
@@ -90,7 +92,7 @@ def join(roots: Sequence[bytes]) -> bytes:
 
 
 def cover(span: LeafRange) -> Iterator[TreeNode]:
-    """The fewest complete nodes that make up some leaves, from left to right."""
+    """Yield the fewest complete nodes that cover some leaves, from left to right."""
     at, end = span
     while at < end:
         aligned = (at & -at).bit_length() - 1 if at else end.bit_length()
@@ -100,19 +102,19 @@ def cover(span: LeafRange) -> Iterator[TreeNode]:
 
 
 def root_of(size: int, look_up: Lookup) -> bytes:
-    """The root of the tree's first `size` leaves."""
+    """Return the root of the tree's first `size` leaves."""
     return _hash(LeafRange(0, size), look_up) if size else EMPTY_ROOT
 
 
 def inclusion_proof(leaf: int, size: int, look_up: Lookup) -> list[bytes]:
-    """The path from a leaf to the root of a tree of `size` leaves (RFC 9162, 2.1.3.1)."""
+    """Return the path from a leaf to the root of a tree of `size` leaves (RFC 9162, 2.1.3.1)."""
     if not 0 <= leaf < size:
         raise ValueError(f"A tree of {size} leaves has no leaf {leaf}")
     return [_hash(span, look_up) for span in _path(leaf, LeafRange(0, size))]
 
 
 def consistency_proof(former: int, size: int, look_up: Lookup) -> list[bytes]:
-    """That a tree of `size` leaves begins with the one of `former` leaves (RFC 9162, 2.1.4.1)."""
+    """Return the proof that a tree of `size` leaves begins with the tree of `former` leaves (RFC 9162, 2.1.4.1)."""
     if not 0 < former <= size:
         raise ValueError(f"No tree of {former} leaves is the beginning of one of {size}")
     return [_hash(span, look_up) for span in _subproof(former, LeafRange(0, size), whole=True)]
@@ -172,7 +174,7 @@ def _hash(span: LeafRange, look_up: Lookup) -> bytes:
 
 
 def _split(span: LeafRange) -> int:
-    """Where a tree's left half ends: the largest power of two below its size."""
+    """Return the end of a tree's left half: the largest power of two below its size."""
     return span.start + (1 << ((span.end - span.start - 1).bit_length() - 1))
 
 

@@ -1,8 +1,8 @@
-"""Signed notes: a checkpoint as text under Ed25519 signatures, in the format of transparency logs.
+"""Signed notes: a checkpoint as text with Ed25519 signatures, in the format of transparency logs.
 
 Text, an empty line, then lines `— <key's name> <base64 of the key's hash and the signature>` (C2SP signed-note). The
 text of a checkpoint is the log's origin, its size, its root in base64 (C2SP tlog-checkpoint), and two lines of ours:
-the position of its last event and when it was signed.
+the position of its last event and the time of the signature.
 """
 
 import base64
@@ -24,11 +24,11 @@ _DASH = "\N{EM DASH} "
 
 
 class NoteInvalid(Exception):
-    """A note or a key that does not hold; the message says why."""
+    """A note or a key is invalid; the message says why."""
 
 
 class Checkpoint(NamedTuple):
-    """What is signed: the first `size` events have this root, the last of them is at `position`."""
+    """The signed statement: the first `size` events have this root, and the last of them is at `position`."""
 
     origin: str
     size: int
@@ -82,11 +82,11 @@ class Verifier:
         return f"{self.name}+{self.hash.hex()}+{base64.b64encode(_ED25519 + self._public).decode()}"
 
     def claims(self, note: str) -> bool:
-        """Whether a note says it is of this key's log, signed or not: several logs may share a place."""
+        """Return whether a note claims to be of this key's log, signed or not: logs may share a destination."""
         return note.startswith(f"{self.name}\n")
 
     def open(self, note: str) -> Checkpoint:
-        """The checkpoint of a note that this key signed; signatures of others are passed over. Raises NoteInvalid."""
+        """Return the checkpoint of a note that this key signed; skip other signatures. Raises NoteInvalid."""
         text, divider, lines = note.rpartition("\n\n")
         if not divider or not lines.endswith("\n"):
             raise NoteInvalid("This is no signed note")
@@ -118,15 +118,15 @@ class Signer:
 
 
 def signing_key(path: Path) -> Signer:
-    """Read the log's signing key, or make it with a name of its own when the file is missing (mode 0600).
+    """Read the log's signing key, or make it with a new name if the file is missing (mode 0600).
 
-    Raises NoteInvalid for a file that holds something else, OSError when it cannot be read or made.
+    Raises NoteInvalid for a file that holds no key, OSError if it cannot be read or made.
     """
     return _parse_private(read_or_make(path, _new_key).decode("utf-8", "replace").strip(), path)
 
 
 def existing_key(path: Path) -> Signer:
-    """The log's signing key, where it must be already. Raises NoteInvalid."""
+    """Read the log's signing key, which must exist. Raises NoteInvalid."""
     try:
         return _parse_private(path.read_text("utf-8", "replace").strip(), path)
     except OSError as error:
@@ -136,12 +136,12 @@ def existing_key(path: Path) -> Signer:
 
 
 def text_of(note: str) -> str:
-    """What a note says, whoever signed it or not."""
+    """Return the text of a note, without checking its signatures."""
     return note.rpartition("\n\n")[0] + "\n"
 
 
 def key_hash(name: str, public: bytes) -> bytes:
-    """What tells signatures of one key from those of others: four bytes."""
+    """Return the four bytes that tell a key's signatures from others."""
     return hashlib.sha256(name.encode() + b"\n" + _ED25519 + public).digest()[:4]
 
 
@@ -152,7 +152,7 @@ def _new_key() -> bytes:
 
 
 def _parse_private(text: str, path: Path) -> Signer:
-    """Go's `note` package writes signing keys like this."""
+    """Return the key of a text in the format of Go's `note` package."""
     parts = text.removeprefix(f"{_PRIVATE}+").split("+", 2)
     if not text.startswith(f"{_PRIVATE}+") or len(parts) != 3:
         raise NoteInvalid(f"{path} does not hold a signing key")

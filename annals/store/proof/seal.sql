@@ -4,7 +4,7 @@ SELECT DISTINCT ON (level) level, index, hashes, first_position, offsets FROM se
 ORDER BY level, index DESC;
 
 -- name: put_tile
--- Keep a tile, or the same one with more hashes.
+-- Write a tile, or the same tile with more hashes.
 INSERT INTO seal_tiles (level, index, hashes, first_position, offsets)
 VALUES (%(level)s, %(index)s, %(hashes)s, %(first_position)s, %(offsets)s)
 ON CONFLICT (level, index) DO UPDATE SET hashes = excluded.hashes, offsets = excluded.offsets;
@@ -24,12 +24,12 @@ SELECT index, hashes, first_position, offsets FROM seal_tiles
 WHERE level = 0 AND index >= %(from)s ORDER BY index LIMIT %(limit)s;
 
 -- name: leaf_tile
--- The tile in which a position's leaf would be.
+-- The tile that has a position's leaf, if it is sealed.
 SELECT index, hashes, first_position, offsets FROM seal_tiles
 WHERE level = 0 AND first_position <= %(position)s ORDER BY first_position DESC LIMIT 1;
 
 -- name: add_checkpoint
--- Keep a signed checkpoint; one of the same size says the same.
+-- Add a signed checkpoint; another one of the same size has the same root.
 INSERT INTO seal_checkpoints (size, position, root, note, signed_at)
 VALUES (%(size)s, %(position)s, %(root)s, %(note)s, %(signed_at)s)
 ON CONFLICT (size) DO NOTHING;
@@ -48,11 +48,11 @@ SELECT size, position, root, note, signed_at, outside_at FROM seal_checkpoints W
 SELECT size, position, root, note, signed_at, outside_at FROM seal_checkpoints ORDER BY size;
 
 -- name: inside_checkpoints
--- Checkpoints that were not written outside yet.
+-- Checkpoints that are not written outside yet.
 SELECT size, note FROM seal_checkpoints WHERE outside_at IS NULL ORDER BY size LIMIT %(limit)s;
 
 -- name: went_outside
--- Remember that checkpoints lie outside, too.
+-- Note that checkpoints are written outside.
 UPDATE seal_checkpoints SET outside_at = now() WHERE size = ANY(%(sizes)s);
 
 -- name: sealed
@@ -70,13 +70,12 @@ SELECT notification_id, (extract(epoch FROM recorded_at) * 1000)::bigint AS reco
 FROM events WHERE notification_id = %(position)s;
 
 -- name: outside_size
--- How many leaves the newest checkpoint covers that lies outside.
+-- The size of the newest checkpoint outside.
 SELECT size FROM seal_checkpoints WHERE outside_at IS NOT NULL ORDER BY size DESC LIMIT 1;
 
 -- name: leaves_of_log
--- The next rows of the log as parts of the bytes that leaves are the hashes of; the length of the plain state and this
--- itself belong between head and names, and behind these. No append writes a time finer than what is sealed, nor
--- another project than the stream's: a row that was not written so is no event.
+-- The next rows of the log as parts of leaves. The length of the plain state belongs between head and names, the state
+-- after the names. An append writes whole milliseconds and the stream's project: a row with other values is no event.
 SELECT notification_id,
     '\x0001'::bytea || int8send(notification_id) || int8send((extract(epoch FROM recorded_at) * 1000)::bigint)
         || int8send(originator_version) || int2send(octet_length(originator_id)::int2)
@@ -90,7 +89,7 @@ FROM events WHERE notification_id > %s ORDER BY notification_id LIMIT %s;
 SELECT count(*) FROM events WHERE notification_id > %(position)s;
 
 -- name: note_signing
--- How far the log is signed, beside the followers.
+-- Write the signed position beside the followers.
 INSERT INTO checkpoints AS c (name, position, error)
 VALUES (%(name)s, coalesce(%(position)s::bigint, 0), %(error)s)
 ON CONFLICT (name) DO UPDATE

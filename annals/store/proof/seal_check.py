@@ -1,6 +1,6 @@
-"""The first half of a verification: do the leaves that are kept lead to what was signed?
+"""The first half of a verification: whether the stored leaves lead to the signed roots.
 
-Where they do not, somebody changed the tiles; the copies outside the database, where they lead there, say which ones.
+If they do not, the tiles were changed. If the copies outside the database do, they show which tiles.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -18,7 +18,7 @@ Kind = Literal[
 
 
 class Fault(NamedTuple):
-    """What was found at a position; with `until` it is somewhere from there to that one."""
+    """A difference at a position; with `until` somewhere from there to that position."""
 
     kind: Kind
     position: int
@@ -27,9 +27,9 @@ class Fault(NamedTuple):
 
 
 class SealCheckResult(NamedTuple):
-    """`replaced` are the leaves to go by, by tile, where the database's were changed; `good` is how far all holds.
+    """The result of a check: `good` is the newest checkpoint that the leaves led to.
 
-    `nodes` are the roots of full tiles, by number.
+    `replaced` are the trusted leaves of changed tiles, by number, and `nodes` the roots of full tiles, by number.
     """
 
     faults: list[Fault]
@@ -39,14 +39,14 @@ class SealCheckResult(NamedTuple):
 
 
 class Anchors:
-    """What was signed, checked against leaves as they pass, tile by tile."""
+    """Checks signed checkpoints against leaves, tile by tile."""
 
     def __init__(self, checkpoints: Sequence[Checkpoint]) -> None:
         self.left = sorted(checkpoints, key=lambda checkpoint: checkpoint.size)
         self.good: Checkpoint | None = None
-        """The newest that the leaves led to."""
+        """The newest checkpoint that the leaves led to."""
         self.nodes: dict[int, bytes] = {}
-        """The roots of full tiles by number; shared by copies, the last word is the mended one's."""
+        """The roots of full tiles by number, shared by copies: a repaired tile overwrites its root."""
         self._frontier = Frontier()
 
     def copy(self) -> "Anchors":
@@ -55,9 +55,9 @@ class Anchors:
         return made
 
     def take(self, hashes: bytes) -> Checkpoint | None:
-        """The next tile's leaves; returns the first checkpoint so far that they do not lead to.
+        """Add the next tile's leaves, and return the first checkpoint that they do not lead to.
 
-        A tile that comes behind one that is not full finds the gap filled with nothing, so that roots differ.
+        A gap before the tile is filled with zeros, so that the roots differ.
         """
         if gap := -self._frontier.size % WIDTH:
             _add(self._frontier, bytes(gap * HASH_BYTES))
@@ -78,12 +78,13 @@ class Anchors:
 
 
 class SealCheck:
-    """One way through all tiles."""
+    """One pass over all tiles."""
 
-    def __init__(self, checkpoints: Sequence[Checkpoint], places: Destinations) -> None:
-        self._places = places
+    def __init__(self, checkpoints: Sequence[Checkpoint], destinations: Destinations) -> None:
+        self._destinations = destinations
         self._anchors = Anchors(checkpoints)
-        self._since, self._pending = self._anchors.copy(), list[Leaves]()
+        self._since = self._anchors.copy()
+        self._pending: list[Leaves] = []
         self._faults: list[Fault] = []
         self._replaced: dict[int, Leaves] = {}
 
@@ -101,13 +102,13 @@ class SealCheck:
         return self._checked()
 
     async def _mend(self, wrong: Checkpoint) -> bool:
-        """Go by the copies outside, up to a checkpoint that the database's tiles do not lead to."""
+        """Use the copies outside up to a checkpoint that the tiles do not lead to; False if those do not lead there."""
         first = self._pending[0].number if self._pending else self._since_tile()
-        kept = {tile.number: tile for tile in self._pending}
+        stored = {tile.number: tile for tile in self._pending}
         anchors, mended = self._since.copy(), list[Leaves]()
-        for index in range(first, max([*kept, (wrong.size - 1) // WIDTH]) + 1):
-            here = kept.get(index, Leaves(index, b"", ()))
-            copy = await self._places.leaves(index)
+        for index in range(first, max([*stored, (wrong.size - 1) // WIDTH]) + 1):
+            here = stored.get(index, Leaves(index, b"", ()))
+            copy = await self._destinations.leaves(index)
             tile = here if copy is None else _joined(copy, here)
             if anchors.take(tile.hashes) is not None:
                 self._faults.append(self._somewhere(wrong))
@@ -116,8 +117,8 @@ class SealCheck:
         if anchors.left and anchors.left[0].size <= wrong.size:
             self._faults.append(self._somewhere(wrong))
             return False
-        changed = [tile for tile in mended if not _same(kept.get(tile.number), tile)]
-        self._faults += [_altered(kept.get(tile.number), tile) for tile in changed]
+        changed = [tile for tile in mended if not _same(stored.get(tile.number), tile)]
+        self._faults += [_altered(stored.get(tile.number), tile) for tile in changed]
         self._replaced |= {tile.number: tile for tile in changed}
         self._anchors = anchors
         return True
@@ -139,7 +140,7 @@ class SealCheck:
 
 
 def _add(frontier: Frontier, hashes: bytes) -> None:
-    """Some neighbouring leaves that end at or before the next tile."""
+    """Add neighbouring leaves that end at or before the next tile."""
     if len(hashes) == FULL:
         frontier.append(fold(hashes), HEIGHT)
         return
@@ -150,7 +151,7 @@ def _add(frontier: Frontier, hashes: bytes) -> None:
 
 
 def _joined(copy: Leaves, kept: Leaves) -> Leaves:
-    """The copy, and behind it what the database's tile has grown by since."""
+    """Return the copy, and after it the leaves that the database's tile has gained since."""
     count = len(copy.hashes) // HASH_BYTES
     hashes = copy.hashes + kept.hashes[len(copy.hashes) :]
     return Leaves(copy.number, hashes, [*copy.positions[:count], *kept.positions[count:]])
@@ -161,7 +162,7 @@ def _same(kept: Leaves | None, tile: Leaves) -> bool:
 
 
 def _altered(kept: Leaves | None, tile: Leaves) -> Fault:
-    """Which leaf of a tile was changed first."""
+    """Return a fault for the first changed leaf of a tile."""
     count = len(tile.hashes) // HASH_BYTES
     for number in range(count):
         at = slice(number * HASH_BYTES, (number + 1) * HASH_BYTES)

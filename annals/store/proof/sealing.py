@@ -1,4 +1,4 @@
-"""Sealing: a follower hashes every stored event into the tree, and a duty signs what the tree has come to."""
+"""Sealing: a follower hashes every stored event into the tree, and the sealer signs the tree's root."""
 
 from datetime import UTC, datetime
 
@@ -9,9 +9,9 @@ from annals.store.postgres.database import Connection, Database
 from annals.store.proof.destinations import Destinations, Outside
 from annals.store.proof.leaf import as_leaf, stored_row
 from annals.store.proof.merkle import leaf_hash
-from annals.store.proof.nodes import Nodes, NodesMissing
 from annals.store.proof.notes import Checkpoint, NoteInvalid, Signer, text_of
-from annals.store.proof.tiles import QUERIES, WIDTH, TileTree, leaves
+from annals.store.proof.proofs import Nodes
+from annals.store.proof.tiles import QUERIES, WIDTH, NodesMissing, TileTree, leaves
 
 FOLLOWER, SIGNING = "seal", "checkpoint"
 _BATCH = 100
@@ -20,11 +20,11 @@ log = structlog.get_logger(__name__)
 
 
 class SealDiverged(Exception):
-    """The tree is not a continuation of what was signed before: nothing may be signed over it."""
+    """The tree does not continue the one that was signed before: it must not be signed."""
 
 
 async def seal(conn: Connection, batch: EventBatch) -> None:
-    """A follower's handler over rows as stored: what was decoded and encoded again might differ in a byte."""
+    """Seal a batch, as a follower's handler. It takes the stored rows: a decoded event may encode differently."""
     tree = await TileTree.read(conn)
     for row in batch.rows:
         stored = stored_row(row)
@@ -34,17 +34,17 @@ async def seal(conn: Connection, batch: EventBatch) -> None:
 
 
 class Sealer:
-    """Signs checkpoints; one at a time, in the keeper or for a command."""
+    """Signs checkpoints, one at a time, in the keeper or for a command."""
 
-    def __init__(self, database: Database, nodes: Nodes, signer: Signer, places: Destinations) -> None:
-        self._database, self._nodes, self._signer, self._places = database, nodes, signer, places
+    def __init__(self, database: Database, nodes: Nodes, signer: Signer, destinations: Destinations) -> None:
+        self._database, self._nodes, self._signer, self._destinations = database, nodes, signer, destinations
         self._last: Checkpoint | None = None
 
     async def sign(self) -> Checkpoint | None:
-        """Sign what was sealed since the last checkpoint and write it outside; the newest one, None for an empty tree.
+        """Sign the tree if it has grown, write checkpoints outside, and return the newest; None for an empty tree.
 
-        Raises SealDiverged when the tree is no continuation of what was signed last, NoteInvalid when the outside
-        checkpoint is not this log's, BlobError when a place failed: then the next call tries again.
+        Raises SealDiverged if the tree does not continue the last signed one, NoteInvalid if the outside checkpoint is
+        not of this log, BlobError if a destination failed: the next call tries again.
         """
         async with self._database.transaction() as conn:
             tree = await TileTree.read(conn)
@@ -77,14 +77,14 @@ class Sealer:
             )
 
     async def _last_signed(self) -> Checkpoint | None:
-        """The newest that this log's key has signed, outside or, not written there yet, in Postgres."""
-        outside: Outside | None = await self._places.latest(self._signer.verifier)
+        """Return the newest checkpoint of this log's key, outside or in Postgres."""
+        outside: Outside | None = await self._destinations.latest(self._signer.verifier)
         row = await self._database.row(QUERIES["newest_checkpoint"], {"size": None})
         found = [] if outside is None else [outside.checkpoint]
         if row is not None:
             try:
                 found.append(self._signer.verifier.open(row["note"]))
-            except NoteInvalid:  # another key's, of an instance this one was restored from
+            except NoteInvalid:  # of the instance that this one was restored from
                 log.info("checkpoint_of_another_key", size=row["size"])
         return max(found, key=lambda checkpoint: checkpoint.size, default=None)
 
@@ -92,21 +92,21 @@ class Sealer:
         while rows := await self._database.rows(QUERIES["inside_checkpoints"], {"limit": _BATCH}):
             await self._copy_leaves(rows[-1]["size"])
             for row in rows:
-                await self._places.put(Checkpoint.parse(text_of(row["note"])), row["note"])
+                await self._destinations.put(Checkpoint.parse(text_of(row["note"])), row["note"])
             await self._database.execute(QUERIES["went_outside"], {"sizes": [row["size"] for row in rows]})
 
     async def _copy_leaves(self, size: int) -> None:
-        """The tiles that grew since the last time: a checkpoint is written after the leaves it covers."""
+        """Copy the tiles that have grown: a checkpoint is written after its leaves."""
         index = int(await self._database.value(QUERIES["outside_size"]) or 0) // WIDTH
         while index * WIDTH < size:
             rows = await self._database.rows(QUERIES["leaves"], {"from": index, "limit": _BATCH})
             for row in rows:
-                await self._places.put_leaves(leaves(row))
+                await self._destinations.put_leaves(leaves(row))
             if not rows:
                 return
             index = rows[-1]["index"] + 1
 
 
 async def note_signing(database: Database, position: int | None, error: str) -> None:
-    """Show beside the followers how far the log is signed (None: as before), and why no further."""
+    """Note beside the followers the signed position (None: unchanged) and the error that stops signing."""
     await database.execute(QUERIES["note_signing"], {"name": SIGNING, "position": position, "error": error[:2000]})

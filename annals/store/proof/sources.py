@@ -1,4 +1,4 @@
-"""What a verification goes through: the tiles of leaves as they are kept now, and the rows of the log, in order."""
+"""The input of a verification: the stored tiles of leaves and the rows of the log, in order."""
 
 import asyncio
 import hashlib
@@ -17,11 +17,11 @@ from annals.store.proof.tiles import QUERIES, WIDTH, Leaves, leaves
 TILES = 32
 PAGE = 4096
 NO_LEAF = bytes(HASH_BYTES)
-"""Of a row that says something beside what is sealed of it: no leaf has this hash."""
+"""The hash of a row with values that no append writes: no leaf has it."""
 
 
 class SourceTile(NamedTuple):
-    """A tile of leaves; `archived` when its hashes were made from the archive's events just now."""
+    """A tile of leaves; `archived` if its hashes were just made from an archive's events."""
 
     leaves: Leaves
     archived: bool
@@ -29,7 +29,7 @@ class SourceTile(NamedTuple):
 
 
 async def tiles(database: Database, archives: Archives, start: int = 0) -> AsyncIterator[SourceTile]:
-    """All tiles from one on, those of the archive first; one that is missing comes empty. Raises ArchiveDamaged."""
+    """Yield all tiles from one on, archived ones first; a missing tile is empty. Raises ArchiveDamaged."""
     for segment in await archives.segments():
         if segment.end_leaf > start * WIDTH:
             rows = await archives.rows(segment)
@@ -48,7 +48,7 @@ async def tiles(database: Database, archives: Archives, start: int = 0) -> Async
 
 
 class LogLeaves:
-    """The rows of the log's table as leaves, a page ahead of who reads them."""
+    """Reads the rows of the log's table as leaves, one page ahead."""
 
     def __init__(self, conn: Connection, after: int) -> None:
         self._conn, self._after = conn, after
@@ -60,11 +60,11 @@ class LogLeaves:
         self._leaves: list[bytes] = []
 
     def row(self, at: int) -> StoredRow:
-        """One of the rows in hand."""
+        """Return one of the loaded rows."""
         return from_leaf(self._leaves[at][1:])._replace(position=self.positions[at])
 
     async def need(self, count: int, last: int) -> None:
-        """Have so many rows in hand, or all up to a position if these are more, as far as there are any."""
+        """Load `count` rows, and all rows up to a position, if the log has them."""
         while not self.ended and (len(self.hashes) - self.at < count or self.positions[-1] < last):
             await self._more()
 
@@ -80,7 +80,7 @@ class LogLeaves:
             return
         self._after = rows[-1][0]
         self._following = asyncio.create_task(self._page(self._after))
-        await asyncio.sleep(0)  # the next page is on its way while this one is hashed
+        await asyncio.sleep(0)  # the next page loads while this one is hashed
         leaves = [_leaf(head, names, state) for _, head, names, state, _ in rows]
         del self.positions[: self.at], self.hashes[: self.at], self._leaves[: self.at]
         self.at = 0

@@ -1,4 +1,4 @@
-"""The seal's tree in Postgres: tiles of 256 hashes, as transparency logs keep them, 40 bytes an event at most."""
+"""The seal's tree in Postgres: tiles of 256 hashes as in transparency logs, at most 40 bytes an event."""
 
 import struct
 from collections.abc import Iterable, Sequence
@@ -11,22 +11,26 @@ from annals.store.proof.merkle import EMPTY_ROOT, HASH_BYTES, LeafRange, cover, 
 QUERIES = sql.load(__package__, "seal.sql")
 
 HEIGHT = 8
-"""Levels of the tree in one tile."""
+"""The number of the tree's levels in one tile."""
 
 WIDTH = 1 << HEIGHT
 FULL = WIDTH * HASH_BYTES
 _COPY = struct.Struct(">QI")
 
 
+class NodesMissing(Exception):
+    """The tree does not have these nodes: it is smaller, or they were removed."""
+
+
 class TileIndex(NamedTuple):
-    """Which tile: that of tree level 8·`level`, from node 256·`index` on."""
+    """The tile of tree level 8·`level` that begins with node 256·`number`."""
 
     level: int
     number: int
 
 
 class Leaves(NamedTuple):
-    """A tile of leaves, whole or still growing."""
+    """A tile of leaves, full or growing."""
 
     number: int
     hashes: bytes
@@ -34,19 +38,19 @@ class Leaves(NamedTuple):
 
 
 def leaves(row: dict[str, Any]) -> Leaves:
-    """A tile of leaves from its row."""
+    """Return the tile of leaves of a row."""
     hashes = bytes(row["hashes"])
     return Leaves(row["index"], hashes, _positions(row["first_position"], bytes(row["offsets"]), len(hashes)))
 
 
 def to_bytes(tile: Leaves) -> bytes:
-    """A tile of leaves as it is copied outside: first position, number of offsets, offsets, hashes."""
+    """Return the bytes of a tile's copy outside: first position, number of offsets, offsets, hashes."""
     offsets = _offsets(tile.positions)
     return _COPY.pack(tile.positions[0], len(offsets)) + offsets + tile.hashes
 
 
 def from_bytes(index: int, data: bytes) -> Leaves:
-    """The copy again; bytes that are none give a tile that fits nothing."""
+    """Return the tile of a copy. Invalid bytes give a tile that matches no other one."""
     if len(data) < _COPY.size:
         return Leaves(index, b"", ())
     first, length = _COPY.unpack_from(data)
@@ -61,7 +65,7 @@ def _positions(first: int, offsets: bytes, hashes: int) -> Sequence[int]:
 
 
 class TileTree:
-    """The growing edge of the tree, within one transaction."""
+    """The growing edge of the tree, in one transaction."""
 
     def __init__(self, rows: Iterable[dict[str, Any]]) -> None:
         self._edge: dict[int, tuple[int, bytearray]] = {}
@@ -86,7 +90,7 @@ class TileTree:
         return index * WIDTH + len(hashes) // HASH_BYTES
 
     def append(self, leaf: bytes, position: int) -> None:
-        """Seal the next event. Raises ValueError for a position that does not lie behind the last."""
+        """Seal the next event. Raises ValueError for a position that does not follow the last one."""
         if position <= self.position:
             raise ValueError(f"Position {position} is sealed already; the last was {self.position}")
         if len(self._positions) == WIDTH:
@@ -96,7 +100,7 @@ class TileTree:
         self._positions_of[self._add(0, leaf)] = self._positions
 
     def root(self) -> bytes:
-        """The root over all leaves. A full tile counts as the one hash that it is above."""
+        """Return the root over all leaves. A full tile counts as its one hash on the level above."""
         parts = [
             fold(bytes(hashes[start : start + (HASH_BYTES << node.level)]))
             for _, (_, hashes) in sorted(self._edge.items(), reverse=True)
@@ -107,7 +111,7 @@ class TileTree:
         return join(parts) if parts else EMPTY_ROOT
 
     async def write(self, conn: Connection) -> None:
-        """Keep what changed."""
+        """Write the changed tiles."""
         for (level, index), hashes in self._changed.items():
             row = {"level": level, "index": index, "hashes": bytes(hashes), "first_position": None, "offsets": None}
             if level == 0:

@@ -1,35 +1,39 @@
-"""Verification: is the log, event by event, the one that was sealed and signed? If not: where, first of all, not?"""
+"""Verification: whether the log, event by event, is the one that was sealed and signed, and where it first differs.
+
+One file because the verdict needs all checks: of leaves, rows, checkpoints, archives and the nodes above the leaves.
+"""
 
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import NamedTuple
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
-from annals.store.log.archives import Archives
+from annals.store.log.archives import Archives, streams_of
 from annals.store.postgres.database import Database
 from annals.store.proof.destinations import Destinations
-from annals.store.proof.kept_check import archive_faults, row_faults, upper_faults
-from annals.store.proof.leaf import StoredRow, as_leaf
-from annals.store.proof.merkle import HASH_BYTES, leaf_hash
-from annals.store.proof.nodes import Nodes, NodesMissing
+from annals.store.proof.leaf import StoredRow, as_leaf, moment
+from annals.store.proof.merkle import HASH_BYTES, fold, leaf_hash
 from annals.store.proof.notes import Checkpoint, NoteInvalid, Verifier
+from annals.store.proof.proofs import Nodes
 from annals.store.proof.seal_check import Fault, SealCheck, SealCheckResult
 from annals.store.proof.sources import LogLeaves, SourceTile, tiles
-from annals.store.proof.tiles import QUERIES, WIDTH, Leaves
+from annals.store.proof.tiles import FULL, QUERIES, WIDTH, Leaves, NodesMissing
 
 _BEFORE_ALL = -(2**63)
 MOST_FAULTS = 100
-"""After so many faults the rest is not looked at: the first ones are what counts."""
+"""The number of faults after which the check stops: the first ones count."""
 
 Report = Callable[[int], None]
-"""Told how many events were verified so far."""
+"""Called with the number of events that were verified so far."""
 
 
 class Verdict(msgspec.Struct, kw_only=True, rename="camel"):
-    """`proven_position` is how far the log is what was signed, by `checkpoints` signatures, `outside_checkpoints` of
-    them from outside the database; `unsealed` events are newer than the seal; `snapshots` and `contents` were read, if
-    they were to be.
+    """The result of a verification.
+
+    Up to `proven_position` the log is what was signed, by `checkpoints` signatures, of which `outside_checkpoints` are
+    from outside the database. `unsealed` events are newer than the seal. `snapshots` and `contents` are the numbers of
+    those that were checked too.
     """
 
     ok: bool
@@ -45,23 +49,23 @@ class Verdict(msgspec.Struct, kw_only=True, rename="camel"):
 
 
 class Mismatch(NamedTuple):
-    """A row that is not what was sealed at its position."""
+    """A row that differs from the sealed event at its position."""
 
     row: StoredRow
     expected: bytes
 
 
 class Verification:
-    """One run over an instance that may go on meanwhile."""
+    """One verification of an instance that may run meanwhile."""
 
-    def __init__(self, database: Database, archives: Archives, verifier: Verifier, places: Destinations) -> None:
-        self._database, self._archives, self._verifier, self._places = database, archives, verifier, places
+    def __init__(self, database: Database, archives: Archives, verifier: Verifier, destinations: Destinations) -> None:
+        self._database, self._archives, self._verifier, self._destinations = database, archives, verifier, destinations
         self._faults: list[Fault] = []
         self._mismatches: list[Mismatch] = []
         self._events = 0
 
     async def run(self, *, since_checkpoint: bool = False, report: Report = lambda _: None) -> Verdict:
-        """Verify the whole log, or what came after the newest outside checkpoint, which the tree must lead to.
+        """Verify the whole log, or the events after the newest outside checkpoint, to which the tree must lead.
 
         Raises StoreUnavailable, BlobError, ArchiveDamaged, psycopg's errors.
         """
@@ -71,13 +75,13 @@ class Verification:
         if start:
             checked = SealCheckResult([], {}, signed[-1], {})
         else:
-            checked = await SealCheck(signed, self._places).run(tiles(self._database, self._archives))
-            if not checked.faults:  # leaves that were changed have other nodes above them
+            checked = await SealCheck(signed, self._destinations).run(tiles(self._database, self._archives))
+            if not checked.faults:  # changed leaves have other nodes above them
                 self._faults += await upper_faults(self._database, checked)
             self._faults += await archive_faults(self._archives)
         self._faults += checked.faults
         sealed = await self._events_against(checked, start, report)
-        self._tell_swaps()
+        self._report_mismatches()
         self._faults.sort(key=lambda fault: (fault.position, fault.kind == "seal_altered"))
         return Verdict(
             ok=not self._faults,
@@ -91,9 +95,9 @@ class Verification:
         )
 
     async def _signed(self) -> tuple[list[Checkpoint], int]:
-        """Every checkpoint of this log's key by size, and how many of them were found outside."""
-        outside, forged = await self._places.all(self._verifier)
-        self._faults += [Fault("forged", 0, f"{one.place}: {one.reason}") for one in forged]
+        """Return every checkpoint of this log's key by size, and how many are outside."""
+        outside, forged = await self._destinations.all(self._verifier)
+        self._faults += [Fault("forged", 0, f"{one.found_at}: {one.reason}") for one in forged]
         found = {one.checkpoint.size: one.checkpoint for one in outside}
         for row in await self._database.rows(QUERIES["checkpoints"]):
             try:
@@ -109,7 +113,7 @@ class Verification:
         return sorted(found.values(), key=lambda checkpoint: checkpoint.size), len(outside)
 
     async def _trusted(self, signed: Sequence[Checkpoint]) -> int:
-        """How many leaves the newest checkpoint vouches for, 0 when the tree does not lead to it."""
+        """Return the number of leaves of the newest checkpoint, 0 if the tree does not lead to it."""
         if not signed:
             return 0
         try:
@@ -119,7 +123,7 @@ class Verification:
         return signed[-1].size if root == signed[-1].root else 0
 
     async def _events_against(self, checked: SealCheckResult, start: int, report: Report) -> int:
-        """Hold every row from a leaf on against the leaves; returns the last sealed position."""
+        """Compare every row from a leaf on with the leaves, and return the last sealed position."""
         last = 0
         conn = await self._database.connect("verify")
         log: LogLeaves | None = None
@@ -139,7 +143,7 @@ class Verification:
         return last
 
     async def _leaves(self, checked: SealCheckResult, start: int) -> AsyncIterator[SourceTile]:
-        """The leaves to go by, those that the database has lost at the end included."""
+        """Yield the trusted leaves, with those that the database has lost at the end."""
         index = start - 1
         async for kept in tiles(self._database, self._archives, start):
             index = kept.leaves.number
@@ -173,33 +177,33 @@ class Verification:
             if archived is None or not archived[position].topic.startswith("execution."):
                 self._faults.append(Fault("removed", position, "a sealed event is gone"))
 
-    def _tell_swaps(self) -> None:
-        """Of rows that are not what was sealed, those that stand in each other's place."""
-        told: set[int] = set()
+    def _report_mismatches(self) -> None:
+        """Add a fault for each pair of swapped rows and for each other mismatch."""
+        reported: set[int] = set()
         for one in self._mismatches:
             other = next((o for o in self._mismatches if o is not one and _swapped(one, o)), None)
             if other is None:
                 detail = f"{one.row.topic} of {one.row.stream} is not what was sealed"
                 self._faults.append(Fault("altered", one.row.position, detail))
-            elif one.row.position not in told:
+            elif one.row.position not in reported:
                 first, second = sorted((one.row.position, other.row.position))
-                told |= {first, second}
+                reported |= {first, second}
                 self._faults.append(Fault("swapped", first, f"it stands in the place of position {second}, and back"))
 
     def _proven(self, good: Checkpoint | None) -> int:
-        """The position up to which nothing was found."""
+        """Return the position up to which no fault was found."""
         proven = good.position if good is not None else 0
         first = min((fault.position for fault in self._faults), default=proven + 1)
         return min(proven, max(0, first - 1))
 
 
 def _swapped(one: Mismatch, other: Mismatch) -> bool:
-    """Whether each row, or what it says, was sealed at the other's position."""
+    """Return whether each row, or its content, was sealed at the other's position."""
     return _was(other.row, one) and _was(one.row, other)
 
 
 def _was(row: StoredRow, at: Mismatch) -> bool:
-    """Whether a row was sealed at a place: with its time or without, or its content alone."""
+    """Return whether a row was sealed at the position of another: with its time, without it, or its content alone."""
     there = at.row
     forms = (
         row._replace(position=there.position),
@@ -208,3 +212,55 @@ def _was(row: StoredRow, at: Mismatch) -> bool:
         there._replace(state=row.state),
     )
     return any(leaf_hash(as_leaf(form)) == at.expected for form in forms)
+
+
+def row_faults(row: Mapping[str, Any], checkpoint: Checkpoint) -> list[Fault]:
+    """Return a fault if a checkpoint's row differs from the signed note in it."""
+    says = (row["size"], row["position"], bytes(row["root"]), row["signed_at"].replace(microsecond=0))
+    if says == (checkpoint.size, checkpoint.position, checkpoint.root, checkpoint.signed_at.replace(microsecond=0)):
+        return []
+    return [
+        Fault("forged", row["position"], f"the database's checkpoint of size {row['size']} is not what its note says")
+    ]
+
+
+async def archive_faults(archives: Archives) -> list[Fault]:
+    """Return faults where the index of archives differs from their events: readers find or skip archives by it.
+
+    Raises ArchiveDamaged, BlobError.
+    """
+    faults: list[Fault] = []
+    for segment in await archives.segments():
+        rows = await archives.rows(segment)
+        says = (segment.first_position, segment.last_position, segment.last_recorded_at)
+        if says != (rows[0].position, rows[-1].position, moment(rows[-1].recorded_ms)):
+            detail = f"the index of the archive {segment.blob} does not say what it holds"
+            faults.append(Fault("seal_altered", rows[0].position, detail))
+        if await archives.stored_names(segment) not in {None, streams_of(rows).tobytes()}:
+            detail = f"the index of streams beside the archive {segment.blob} does not name those that it holds"
+            faults.append(Fault("seal_altered", rows[0].position, detail))
+    return faults
+
+
+async def upper_faults(database: Database, checked: SealCheckResult) -> list[Fault]:
+    """Return faults for nodes that do not follow from the leaves below; only known nodes are checked."""
+    faults: list[Fault] = []
+    nodes, level = checked.nodes, 1
+    while nodes:
+        stored = {
+            row["index"]: bytes(row["hashes"]) for row in await database.rows(QUERIES["upper_tiles"], {"level": level})
+        }
+        above: dict[int, bytes] = {}
+        for number in range(max(nodes) // WIDTH + 1):
+            tile = stored.get(number, b"")
+            for index in range(number * WIDTH, (number + 1) * WIDTH):
+                at = (index - number * WIDTH) * HASH_BYTES
+                if index in nodes and tile[at : at + HASH_BYTES] != nodes[index]:
+                    leaf = (index << 8 * (level - 1)) * WIDTH
+                    detail = f"the tree's own node over the leaves from {leaf} on was changed"
+                    faults.append(Fault("seal_altered", checked.good.position + 1 if checked.good else 1, detail))
+                    break
+            if len(tile) == FULL:
+                above[number] = fold(tile)
+        nodes, level = above, level + 1
+    return faults

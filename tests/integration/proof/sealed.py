@@ -14,8 +14,8 @@ from annals.store.postgres.listener import Listener
 from annals.store.proof.destinations import Destinations
 from annals.store.proof.leaf import StoredRow, as_leaf
 from annals.store.proof.merkle import Frontier, fold, leaf_hash
-from annals.store.proof.nodes import Nodes
 from annals.store.proof.notes import Checkpoint, signing_key
+from annals.store.proof.proofs import Nodes
 from annals.store.proof.seal_check import Fault
 from annals.store.proof.sealing import FOLLOWER, Sealer, seal
 from annals.store.proof.tiles import FULL, HEIGHT
