@@ -45,9 +45,8 @@ class ContentsCheck:
         rows = await self._database.rows(QUERIES["events"], {"streams": list(streams)})
         found = [(row["stream"], row["topic"], plain_or_altered(row["state"])) for row in rows]
         found += [(row.stream, row.topic, row.state) for row in await self._archives.of_streams(streams)]
-        late = {
-            stream for stream, topic, _ in found if topic == _CANCELED
-        }  # their log is assembled after the last event
+        # the log of a canceled build is assembled after its last event
+        late = {stream for stream, topic, _ in found if topic == _CANCELED}
         recorded: dict[str, bytes] = {}
         for stream, _, state in found:
             if stream not in late:

@@ -116,5 +116,5 @@ def test_other_code_has_another_shape() -> None:
 def test_a_snapshot_names_no_class_that_is_no_value() -> None:
     state = msgspec.msgpack.encode(["dict", [["value", ["struct", "subprocess", "Popen", []]]]])
 
-    with pytest.raises(TypeError, match="nothing that a snapshot holds"):
+    with pytest.raises(TypeError, match="no class of a snapshot"):
         snapshots.restore(Machine, "machine:p:1", 1, state)
