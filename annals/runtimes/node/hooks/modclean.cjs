@@ -1,6 +1,6 @@
 'use strict';
-// Prunes node_modules: files that only people and development tools read. Usage: modclean.cjs FOLDER
-// Careful rather than thorough: nothing that a program could load, and folders only at the root of a package.
+// Removes files from node_modules that only people and development tools read. Usage: modclean.cjs FOLDER
+// It keeps every file that a program could load, and removes folders only at the root of a package.
 
 const fs = require('node:fs');
 const path = require('node:path');
@@ -33,7 +33,7 @@ function clean(folder) {
   }
 }
 
-/** Whether a package says that this is part of its program. */
+/** Return true if a package's description lists this file as part of its program. */
 function names(manifest, name) {
   if (!manifest) return false;
   let fields;

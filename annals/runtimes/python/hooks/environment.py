@@ -52,7 +52,7 @@ def make(root: str) -> None:
 
 
 def find_pip() -> str | None:
-    """The folder of a pip package: the interpreter's own, or one unpacked from the wheel that came with Python."""
+    """Return the folder of a pip package: the interpreter's own, or one unpacked from Python's bundled wheel."""
     found = importlib.util.find_spec("pip")
     if found is not None and found.submodule_search_locations:
         return next(iter(found.submodule_search_locations))
@@ -91,7 +91,7 @@ def seal(root: str) -> None:
 
 
 def relocate(path: str, root: str) -> None:
-    """Point an installed script to where the environment will be; drop the lent pip's commands."""
+    """Change an installed script's interpreter to the environment's later path; remove the commands of pip."""
     with open(path, "rb") as file:
         content = file.read()
     if content == PIP_COMMAND.encode():

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds a deployment: copies its source, runs its commands, packs what came out into one archive.
-# Usage: build.sh "<commands>". Ends at the first failure; a failing command's exit code is the build's.
+# Builds a deployment: copies its source, runs its commands, and packs the result into one archive.
+# Usage: build.sh "<commands>". Stops at the first failure and exits with the failing command's code.
 set -euo pipefail
 shopt -s nullglob dotglob
 
@@ -34,7 +34,7 @@ is_empty() {
   ((${#entries[@]} == 0))
 }
 
-# Package managers keep their downloads in the cache folder, where the executor mounts one.
+# Lets package managers store their downloads in the cache folder, if the executor mounts one.
 restore_cache() {
   if [[ ! -d $cache || ! -w $cache ]]; then
     if [[ ${OPEN_RUNTIMES_BUILD_CACHE:-} == disabled ]]; then note "Build cache is switched off."
@@ -48,7 +48,7 @@ restore_cache() {
   export XDG_CACHE_HOME=$cache/xdg-cache XDG_STATE_HOME=$cache/xdg-state
 }
 
-# A cache fault is reported and fails nothing.
+# A failure of the cache is reported and does not fail the build.
 save_cache() {
   [[ -d $cache && -w $cache ]] || return 0
   local limit=${OPEN_RUNTIMES_BUILD_CACHE_MAX_SIZE_BYTES:-} size=0
@@ -81,7 +81,7 @@ run_commands() {
   ((status == 0)) || fail "Build command exited with code $status." "$status"
 }
 
-# The folder whose content is the result; it must lie inside the build.
+# Finds the folder with the result, which must be inside the build folder.
 find_output() {
   local root
   root=$(realpath -e -- "$build")
@@ -90,7 +90,7 @@ find_output() {
     fail "Error: No build output found."
 }
 
-# A setting as a shell line that shells and our servers read alike.
+# Prints a setting as a line that both shells and our servers can read.
 setting() {
   local value=$2
   [[ $value =~ ^[A-Za-z0-9_./@%+=:,-]*$ ]] || value="'${value//\'/\'\\\'\'}'"

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Runs what the executor asks for while a runtime is up, inside the runtime's own sandbox, one command at a time.
-# Usage: sandbox_agent.sh <in> <out> [program]: both are numbers of open files; with a program, that runs beside and ends it all.
+# The sandbox agent: runs commands of the executor inside a runtime's sandbox, one at a time.
+# Usage: sandbox_agent.sh <in> <out> [program]. <in> and <out> are open descriptors; the agent ends with the program.
 set -uo pipefail
 
 in=$1 out=$2
 shift 2
 
-# A request is a marker, seconds and a command, each ended by a zero byte. What the command prints goes out between the
-# marker on a line of its own, and the marker with its exit code.
+# A request is a marker, seconds and a command, each ended by a zero byte. The agent prints the marker on its own line,
+# the command's output, and the marker with the exit code.
 run_commands() {
   local marker seconds command status
   while IFS= read -r -d '' -u "$in" marker && IFS= read -r -d '' -u "$in" seconds &&

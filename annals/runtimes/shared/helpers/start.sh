@@ -10,14 +10,14 @@ source=${ANNALS_BUILD_OUTPUT:-/mnt/code}
 telemetry=${ANNALS_TELEMETRY:-/mnt/telemetry}
 unset ANNALS_BUILD_OUTPUT
 
-# record <name> <began>: append the seconds since then to the timings that the server shows.
+# record <name> <began>: appends the seconds since <began> to the timings that the server returns.
 record() {
   local now=${EPOCHREALTIME/[.,]/} began=${2/[.,]/}
   local spent=$((now - began))
   printf '%s=%d.%06d\n' "$1" $((spent / 1000000)) $((spent % 1000000)) 2>/dev/null >>"$telemetry/timings.txt" || true
 }
 
-# The format is in the first bytes, never in the name.
+# The first bytes decide the format, not the name.
 extract() {
   case $(head -c 4 -- "$1" | od -An -tx1 | tr -d ' \n') in
     68737173) unsquashfs -quiet -no-progress -force -dest "$code" "$1" ;;

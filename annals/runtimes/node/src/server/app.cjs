@@ -18,7 +18,7 @@ const BAD_TIMEOUT = 'Header "x-open-runtimes-timeout" must be an integer greater
 const UNAUTHORIZED = 'Unauthorized. Provide correct "x-open-runtimes-secret" header.';
 const SPECIALISE = '/__annals/specialise';
 
-/** One execution on its way; answered once, by whichever of its ends comes first. */
+/** One running execution. It is answered once, by the first event that ends it. */
 class Job {
   constructor(log, jobs, send) {
     this.log = log;
@@ -29,7 +29,7 @@ class Job {
     jobs.add(this);
   }
 
-  /** Logs first, then the reply: who has the reply can read all of the logs. */
+  /** Write the logs before the reply: a caller with the reply can read all logs. */
   complete(reply) {
     if (this.done) return;
     this.done = true;
@@ -40,7 +40,7 @@ class Job {
     else this.send(reply);
   }
 
-  /** The caller learns the status only; why is in the errors. */
+  /** Answer with the status alone; the reason is logged in the errors. */
   fail(status, message) {
     if (this.done) return;
     this.log.error(message);
@@ -80,7 +80,7 @@ class App {
     this.deployment = deployment;
   }
 
-  /** What the headers alone decide, in the contract's order; null lets the body in. */
+  /** Check the headers in the contract's order; return an error reply, or null to read the body. */
   admit(target, headers) {
     const route = originForm(target).split('?', 1)[0];
     if (route === '/__opr/health') return plain(200, 'OK');
@@ -131,12 +131,12 @@ class App {
     else this.loader.load().then((main) => run(main, context, job), (error) => job.raised(error));
   }
 
-  /** Carry out what is batched: the process is about to end. */
+  /** Flush batched output: the process is about to end. */
   flush() {
     for (const job of this.jobs) job.log.flush();
   }
 
-  /** Become the server of one deployment: its environment, its code. */
+  /** Apply the environment and code of one deployment. */
   specialise(body) {
     let wish;
     try {
@@ -151,7 +151,7 @@ class App {
   }
 }
 
-/** Calls user code; the reply goes out in the same turn when it isn't asynchronous. */
+/** Call user code; the reply of a synchronous function is sent in the same turn. */
 function run(main, context, job) {
   let output;
   try {

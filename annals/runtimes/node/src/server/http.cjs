@@ -1,5 +1,5 @@
 'use strict';
-// The wire: Node's own HTTP/1.1 server, bodies collected up to the limit, replies written in one piece.
+// Node's own HTTP/1.1 server: bodies are collected up to the limit, and replies are written in one piece.
 
 const http = require('node:http');
 
@@ -17,7 +17,7 @@ const OPTIONS = {
   noDelay: true,
 };
 
-/** A server for `app` that isn't listening yet. */
+/** Return a server for `app` that does not listen yet. */
 function makeServer(app) {
   const server = http.createServer(OPTIONS, (request, reply) => receive(app, request, reply));
   server.maxHeadersCount = 512;

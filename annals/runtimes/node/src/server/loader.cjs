@@ -1,17 +1,17 @@
 'use strict';
-// Loads a deployment's entrypoint, once, when the first request asks for it.
+// Loads a deployment's entrypoint once, for the first request.
 
 const fs = require('node:fs');
 const path = require('node:path');
 const { pathToFileURL } = require('node:url');
 
-// What `require` says to a module that only `import()` can load.
+// Error codes of `require` for modules that only `import()` can load.
 const IMPORT_ONLY = new Set(['ERR_REQUIRE_ESM', 'ERR_REQUIRE_ASYNC_MODULE', 'ERR_REQUIRE_CYCLE_MODULE']);
 
-/** The entrypoint can't be used; the message goes into the execution's errors. */
+/** The entrypoint cannot be used; the message is logged in the execution's errors. */
 class NotLoaded extends Error {}
 
-/** The callable of one deployment. A failed load is tried again by the next request. */
+/** The callable of one deployment. The next request repeats a failed load. */
 class Loader {
   constructor(code, entrypoint) {
     this.code = code;
@@ -20,7 +20,7 @@ class Loader {
     this.loading = null;
   }
 
-  /** The callable; first calls that come together share one load. Rejects with NotLoaded. */
+  /** Return the callable; concurrent first calls share one load. Rejects with NotLoaded. */
   load() {
     this.loading ??= this.importMain().then(
       (main) => {
@@ -79,7 +79,7 @@ async function evaluate(file) {
   }
 }
 
-/** The exported function, however the module system or a compiler wrapped it. */
+/** Return the exported function, also if the module system or a compiler wrapped it. */
 function callable(loaded) {
   for (const candidate of [loaded, loaded?.default, loaded?.default?.default]) {
     if (typeof candidate === 'function') return candidate;

@@ -1,5 +1,5 @@
 'use strict';
-// What one execution logs, on its way out: to files, or as frames through the executor's socket.
+// Writes the logs of executions: to files, or as frames to the executor's socket.
 
 const fs = require('node:fs');
 const net = require('node:net');
@@ -55,7 +55,7 @@ class FileWriter {
   }
 }
 
-/** The executor's log socket, shared by all requests; once it is lost, log text is dropped. */
+/** The executor's log socket, shared by all requests. After the connection is lost, log text is dropped. */
 class Channel {
   constructor(address) {
     this.lost = false;
@@ -70,7 +70,7 @@ class Channel {
     if (!this.lost) this.socket.write(frames);
   }
 
-  /** Null when all is with the kernel already, else a promise of that. */
+  /** Return null if the kernel has all bytes, otherwise a promise for that. */
   drained() {
     if (this.lost || this.socket.writableLength === 0) return null;
     return new Promise((resolve) => {
@@ -137,7 +137,7 @@ class Log {
     this.error = (...parts) => this.line(ERRORS, parts.map(asPart).join(' '));
   }
 
-  /** Output that didn't go through the context: in order, behind one notice. */
+  /** Add output that was not logged through the context: in order, after one notice. */
   native(text) {
     if (!this.nativeSeen) {
       this.nativeSeen = true;
@@ -168,7 +168,7 @@ class Log {
     }
   }
 
-  /** Write all that is left; what comes later is dropped. Returns null, or a promise when the reader is behind. */
+  /** Write the remaining text; later output is dropped. Returns null, or a promise if the reader is behind. */
   close() {
     if (this.closed) return null;
     const drained = this.writer.close(() => this.flush());
@@ -177,7 +177,7 @@ class Log {
   }
 }
 
-/** Logging switched off for an execution: calls do nothing. */
+/** The log of an execution without logging: calls do nothing. */
 class SilentLog extends Log {
   constructor() {
     super('', null);
@@ -191,7 +191,7 @@ class SilentLog extends Log {
   }
 }
 
-/** One argument of a log call as text: as it is, errors as their stack, structures as compact JSON. */
+/** Return one argument of a log call as text: errors as their stack, structures as compact JSON. */
 function asPart(part) {
   if (typeof part === 'string') return part;
   if (part instanceof Error) return part.stack || part.message;
@@ -203,7 +203,7 @@ function asPart(part) {
   }
 }
 
-/** Opens a log per execution. */
+/** Opens a log for each execution. */
 class Logs {
   constructor(target, folder, most) {
     this.folder = folder;
@@ -211,7 +211,7 @@ class Logs {
     this.channel = target.startsWith('unix:') ? new Channel(target.slice('unix:'.length)) : null;
   }
 
-  /** The log that the control headers ask for; its id is empty when logging is off. */
+  /** Return the log that the control headers request; its id is empty if logging is off. */
   open(headers, development) {
     const logging = headers['x-open-runtimes-logging'];
     if (logging && logging !== 'enabled') return new SilentLog();

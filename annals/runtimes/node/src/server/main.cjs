@@ -1,6 +1,6 @@
 'use strict';
-// Starts the server. One process, whatever `OPEN_RUNTIMES_CPUS` says: more load gets more instances from the
-// executor, each with its own memory limit, and the share of a processor is the kernel's to enforce.
+// Starts the server. There is one process for any `OPEN_RUNTIMES_CPUS`: for more load the executor starts more
+// instances, each with its own memory limit, and the kernel enforces the processor share.
 
 const { App, describe } = require('./app.cjs');
 const { makeServer } = require('./http.cjs');
@@ -17,7 +17,7 @@ function main() {
   const server = makeServer(app);
   process.on('uncaughtException', (error) => die(error, server));
   process.on('exit', () => app.flush());
-  // The first process of a container gets no default handling of signals.
+  // The first process of a container has no default signal handlers.
   for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, () => process.exit(0));
   const place = address(wiring.listen);
   server.listen({ ...place, backlog: BACKLOG }, async () => {
@@ -37,8 +37,8 @@ function address(listen) {
 }
 
 /**
- * What user code threw where nobody could catch it (unhandled rejections come here too). The state of the process is
- * unknown: the execution it belongs to, if it still runs, gets the reason, then the process ends.
+ * Handle an uncaught exception or unhandled rejection of user code. The state of the process is unknown: log the reason
+ * in the execution it belongs to, if that still runs, then end the process.
  */
 function die(error, server) {
   server.close(); // who connects now is refused at once and may try another instance

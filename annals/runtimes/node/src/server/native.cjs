@@ -1,12 +1,12 @@
 'use strict';
-// Binds `console` to the execution that wrote, by its asynchronous context.
+// Sends `console` output to the log of the execution that writes, by its asynchronous context.
 
 const { AsyncLocalStorage } = require('node:async_hooks');
 const { Console } = require('node:console');
 
 const executions = new AsyncLocalStorage();
 
-/** A console stream: into the execution's logs, or through to the real one outside of any execution. */
+/** A console stream that writes to the execution's log, or to the real stream outside of executions. */
 function stream(real) {
   return {
     write(text) {
@@ -17,7 +17,7 @@ function stream(real) {
   };
 }
 
-/** Take the console over, once, before any user code is loaded. `process.stdout.write` stays as it is. */
+/** Replace the console, once, before user code is loaded. `process.stdout.write` is unchanged. */
 function capture() {
   const captured = new Console({
     stdout: stream(process.stdout),

@@ -1,5 +1,5 @@
 'use strict';
-// What an idle instance does before it is announced: the paths of a first call, so that the real one finds them warm.
+// Warm-up of an idle instance before it is announced: runs the code paths of a first call, so that the real one is fast.
 
 const net = require('node:net');
 const { tmpdir } = require('node:os');
@@ -11,7 +11,7 @@ const ROUNDS = 50;
 const BODY = Buffer.from('{"a":[1]}');
 const HEADERS = { host: 'localhost:3000', 'content-type': 'application/json', 'x-open-runtimes-logging': 'disabled' };
 
-/** Play calls through `app`, which serves nothing yet, and leave it as it was. */
+/** Send calls through `app`, which has no deployment yet, and restore its state. */
 function rehearseCalls(app) {
   app.loader = new Loader('/', '');
   app.loader.main = async ({ req, res, log }) => {
@@ -34,7 +34,7 @@ function rehearseCalls(app) {
   });
 }
 
-/** Send requests through the own socket, one after another; never fails the start. */
+/** Send requests through the server's own socket, one after another; failures are ignored. */
 function rehearseWire(address) {
   const request = `POST /__opr/health HTTP/1.1\r\nhost: x\r\ncontent-length: ${BODY.length}\r\n\r\n${BODY}`;
   return new Promise((resolve) => {
@@ -52,7 +52,7 @@ function rehearseWire(address) {
   });
 }
 
-/** Lend `server`, whose own socket has no name in here, another one for as long as `play` takes. */
+/** Let `server`, whose own socket has no path in the sandbox, listen on a second one while `play` runs. */
 function withEntrance(server, play) {
   const path = join(tmpdir(), `.rehearsal-${process.pid}`);
   const entrance = net.createServer((socket) => server.emit('connection', socket));
@@ -63,7 +63,7 @@ function withEntrance(server, play) {
   });
 }
 
-/** Everything that makes a first call slow, once. */
+/** Run once everything that makes a first call slow. */
 async function rehearse(app, server, address) {
   await import('data:text/javascript,'); // the loader of ES modules
   await rehearseCalls(app);

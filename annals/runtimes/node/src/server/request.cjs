@@ -1,12 +1,12 @@
 'use strict';
-// `context.req`: what the caller sent, as the function sees it.
+// `context.req`: the request as the function sees it.
 
 const { isUtf8 } = require('node:buffer');
 
 const HIDDEN = 'x-open-runtimes-';
 const DEFAULT_PORTS = { https: 443, http: 80 };
 
-/** Bodies are parsed when they are read, so that a bad one fails only a function that looks at it. */
+/** The request. Bodies are parsed when they are read, so an invalid one fails only functions that read it. */
 class Request {
   constructor(method, target, headers, body) {
     this.method = method;
@@ -45,7 +45,7 @@ class Request {
   }
 }
 
-/** All headers, names in lower case; a repeated one is joined as a list is, cookies by their own rule. */
+/** Return all headers with names in lower case. Repeated ones are joined as lists, cookies by `; `. */
 function joinHeaders(raw) {
   const headers = {};
   for (let i = 0; i < raw.length; i += 2) {
@@ -57,14 +57,14 @@ function joinHeaders(raw) {
   return headers;
 }
 
-/** Node reads headers as Latin-1; they are text in UTF-8 wherever their bytes can be that. */
+/** Return a header's text: Node reads Latin-1, but the bytes are decoded as UTF-8 if they are valid. */
 function asSent(value) {
   if (!/[\u0080-\u00ff]/.test(value)) return value;
   const bytes = Buffer.from(value, 'latin1');
   return isUtf8(bytes) ? bytes.toString('utf8') : value;
 }
 
-/** A map of this request's own: without the control plane's headers, with the enforced ones on top. */
+/** Return the request's headers, without the control plane's headers and with the enforced ones. */
 function visibleHeaders(headers, enforced) {
   const visible = {};
   for (const name in headers) if (!name.startsWith(HIDDEN)) set(visible, name, headers[name]);
@@ -72,7 +72,7 @@ function visibleHeaders(headers, enforced) {
   return visible;
 }
 
-/** A request target as path and query; proxies may send a whole URL (RFC 9112 §3.2.2). */
+/** Return the path and query of a request target; proxies may send a whole URL (RFC 9112 §3.2.2). */
 function originForm(target) {
   const match = /^https?:\/\/[^/?#]*(.*)$/s.exec(target);
   if (!match) return target;
@@ -86,7 +86,7 @@ function splitHost(host, scheme) {
   return [name, /^[0-9]+$/.test(port) ? Number(port) : DEFAULT_PORTS[scheme] || 80];
 }
 
-/** Pieces as sent, not percent-decoded; the last of a repeated key counts. */
+/** Return the query's fields without percent-decoding; the last one of a repeated key counts. */
 function parseQuery(text) {
   const query = {};
   if (text === '') return query;
@@ -102,7 +102,7 @@ function own(map, name) {
   return Object.prototype.hasOwnProperty.call(map, name) ? map[name] : undefined;
 }
 
-/** Callers choose the names: `__proto__` must become a key like any other. */
+/** Set a key of a map. Callers choose the names, so `__proto__` must become an ordinary key. */
 function set(map, name, value) {
   if (name === '__proto__') {
     Object.defineProperty(map, name, { value, enumerable: true, configurable: true, writable: true });

@@ -1,5 +1,5 @@
 'use strict';
-// `context.res`, and how its answer becomes a reply on the wire.
+// `context.res`, and the conversion of its results into replies.
 
 const { validateHeaderName, validateHeaderValue } = require('node:http');
 const { types } = require('node:util');
@@ -9,14 +9,14 @@ const { asText } = require('./settings.cjs');
 
 // A client waits for another response after a status below 200, so such a status travels in a header of a 200 response.
 const INTERIM_STATUS = 'x-open-runtimes-status';
-// The connection's own business: the server frames the body and decides on the connection.
+// Connection headers: the server frames the body and manages the connection.
 const FRAMING = new Set(['content-length', 'transfer-encoding', 'connection', 'keep-alive', 'upgrade', 'trailer']);
 const EMPTY = Buffer.alloc(0);
 
-/** What the function returned can't be sent; the message is for its developer. */
+/** The function's result cannot be sent; the message is for its developer. */
 class Unusable extends Error {}
 
-/** Helpers that make an answer; only the returned one is sent. */
+/** Helpers that create a result; only the returned one is sent. */
 const response = {
   text(body, statusCode = 200, headers = {}) {
     return { body: Buffer.from(body, 'utf8'), statusCode, headers };
@@ -47,7 +47,7 @@ function asBytes(body) {
   throw new Unusable(`Invalid response body: expected text or bytes, got ${typeof body}.`);
 }
 
-/** A body that came by `send` or in a plain map: also numbers and objects. */
+/** Convert a body of `send` or of a plain map, which may be a number or an object. */
 function anyBody(body) {
   if (body === undefined || body === null) return EMPTY;
   if (typeof body === 'object' && !ArrayBuffer.isView(body) && !types.isAnyArrayBuffer(body)) {
@@ -56,7 +56,7 @@ function anyBody(body) {
   return asBytes(typeof body === 'number' || typeof body === 'boolean' ? String(body) : body);
 }
 
-/** Apply the contract's rules to what a function returned; throws Unusable. */
+/** Convert a function's result by the contract's rules; throws Unusable. */
 function finish(output, logId) {
   if (output === undefined || output === null) {
     throw new Unusable('Return statement missing. return context.res.empty() if no response is expected.');
@@ -75,7 +75,7 @@ function finish(output, logId) {
   return { status, headers, body };
 }
 
-/** Header lines as one flat list of names and values, the form that needs no further work. */
+/** Return headers as one flat list of names and values, the form that Node writes without conversion. */
 function finishHeaders(headers, logId) {
   if (typeof headers !== 'object') throw new Unusable('Invalid response headers: expected a map.');
   const lines = new Map();
@@ -102,19 +102,19 @@ function headerLines(name, value) {
   return texts;
 }
 
-/** Node writes headers as Latin-1; text goes out as its UTF-8 bytes, as it came in. */
+/** Encode a header's text so that Node, which writes Latin-1, sends its UTF-8 bytes. */
 function onTheWire(text) {
   return /[^\u0000-\u007f]/.test(text) ? Buffer.from(text, 'utf8').toString('latin1') : text;
 }
 
-/** Text unless told otherwise, in UTF-8; a multipart boundary keeps its case. */
+/** Return the content type, by default text in UTF-8; a multipart boundary keeps its case. */
 function finishContentType(value) {
   const lower = value.toLowerCase();
   if (lower.startsWith('multipart/') || lower.includes('charset=')) return value;
   return `${lower}; charset=utf-8`;
 }
 
-/** A reply of the server's own. */
+/** Return a reply of the server itself. */
 function plain(status, text, logId = '') {
   const headers = ['content-type', 'text/plain; charset=utf-8', 'x-open-runtimes-log-id', logId];
   return { status, headers, body: Buffer.from(text, 'utf8') };

@@ -1,12 +1,12 @@
 'use strict';
-// What the environment says: how this process is wired (`ANNALS_*`) and which deployment it serves (`OPEN_RUNTIMES_*`).
+// Settings from the environment: of this process (`ANNALS_*`) and of its deployment (`OPEN_RUNTIMES_*`).
 
 const fs = require('node:fs');
 const path = require('node:path');
 
 const DEFAULT_CODE = '/usr/local/server/src/function';
 
-/** Fixed for the life of the process; taken out of the environment, so that user code never sees it. */
+/** Settings of the process, removed from the environment so that user code never sees them. */
 function takeWiring() {
   const take = (name, fallback) => {
     const value = process.env[name];
@@ -24,7 +24,7 @@ function takeWiring() {
   };
 }
 
-/** The deployment that this process serves, read from the environment once. */
+/** Settings of the deployment, read from the environment once. */
 function readDeployment(code) {
   Object.assign(process.env, builtSettings(code));
   return {
@@ -36,7 +36,7 @@ function readDeployment(code) {
   };
 }
 
-/** Headers laid over every request; anything but a JSON object means none. */
+/** Return the headers that override those of every request; none unless the variable is a JSON object. */
 function enforcedHeaders(text) {
   let pairs;
   try {
@@ -48,12 +48,12 @@ function enforcedHeaders(text) {
   return Object.entries(pairs).map(([name, value]) => [name.toLowerCase(), asText(value)]);
 }
 
-/** A header's value as text; structures are spelled as in JSON. */
+/** Return a header's value as text; structures are written as JSON. */
 function asText(value) {
   return value !== null && typeof value === 'object' ? JSON.stringify(value) : String(value);
 }
 
-/** The settings that the build wrote beside the code (shell lines); they win over the container's. */
+/** Return the settings that the build wrote beside the code as shell lines; they override the container's. */
 function builtSettings(code) {
   let text;
   try {
@@ -66,7 +66,7 @@ function builtSettings(code) {
   return settings;
 }
 
-/** One shell word without its quotes, as a shell would read it. */
+/** Return one shell word without its quotes. */
 function unquote(word) {
   return word.trim().replace(/'([^']*)'|\\(.)|"((?:[^"\\]|\\.)*)"/g, (_, single, escaped, double) => {
     if (single !== undefined) return single;

@@ -1,4 +1,4 @@
-"""The wire's side: system routes, checks, and the life of each execution. Runs on the wire's event loop."""
+"""The application: system routes, checks, and the life of each execution. Runs on the server's event loop."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SWEEP_SECONDS = 5
 LONGEST_SECONDS = 7 * 24 * 3600  # timers overflow beyond what anybody waits for
 BAD_TIMEOUT = 'Header "x-open-runtimes-timeout" must be an integer greater than 0.'
 UNAUTHORIZED = 'Unauthorized. Provide correct "x-open-runtimes-secret" header.'
-# Tells the executor that one call at a time is all that this instance can do at once.
+# Announces to the executor that this instance runs one call at a time.
 ALONE = ("x-open-runtimes-concurrency", "1")
 SPECIALISE = "/__annals/specialise"
 
@@ -50,7 +50,7 @@ class App:
         self.deployment = deployment
 
     def admit(self, head: Head) -> Reply | None:
-        """What the headers alone decide, in the contract's order; None lets the body in."""
+        """Check the headers in the contract's order; return an error reply, or None to read the body."""
         path = origin_form(head.target).partition("?")[0]
         if path == "/__opr/health":
             return plain(200, "OK")
@@ -98,7 +98,7 @@ class App:
         self.runner.submit(job)
 
     def complete(self, job: Job, reply: Reply) -> None:
-        """Logs first, then the reply: who has the reply can read all of the logs."""
+        """Write the logs before the reply: a caller with the reply can read all logs."""
         if job.done:
             return
         job.done = True
@@ -123,7 +123,7 @@ class App:
         self.loop.call_later(SWEEP_SECONDS, self.sweep)
 
     def specialise(self, body: bytes) -> Reply:
-        """Become the server of one deployment: its environment, its code."""
+        """Apply the environment and code of one deployment."""
         try:
             wish = json.loads(body)
             environment = {str(name): str(value) for name, value in wish["env"].items()}

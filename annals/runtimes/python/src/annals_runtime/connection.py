@@ -1,4 +1,4 @@
-"""One client connection: requests in, replies out, in order. Lives on the wire's event loop."""
+"""One client connection: reads requests and sends replies in order. Runs on the server's event loop."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Application(Protocol):
 
 
 class Connection(asyncio.Protocol):
-    """Parses requests one after another and hands each to the application, which answers by `reply`."""
+    """Parses requests one after another and passes each to the application, which answers with `reply`."""
 
     def __init__(self, app: Application) -> None:
         self.app = app
@@ -57,7 +57,7 @@ class Connection(asyncio.Protocol):
         self.app.connections.discard(self)
 
     def eof_received(self) -> bool:
-        """Whoever half-closes after a request still gets its answer."""
+        """Keep a half-closed connection: its client still receives replies."""
         if self.busy and self.head is not None:
             self.head.keep_alive = False
         return self.busy
@@ -117,7 +117,7 @@ class Connection(asyncio.Protocol):
             self.take_body()
 
     def answer_expectation(self) -> None:
-        """A client that asks first is spared the sending of a body that is refused anyway."""
+        """Answer `Expect: 100-continue`, unless the request is refused: then the client need not send its body."""
         if self.refusal is not None:
             self.write(self.refusal, keep_alive=False)
         else:
@@ -156,7 +156,7 @@ class Connection(asyncio.Protocol):
             self.app.serve(self, head, body)
 
     def reply(self, reply: Reply) -> None:
-        """Answer the request at hand, then go on with what came in meanwhile."""
+        """Answer the current request, then parse bytes that arrived meanwhile."""
         if self.head is None or self.transport.is_closing():
             return
         keep_alive = self.head.keep_alive
@@ -188,7 +188,7 @@ class Connection(asyncio.Protocol):
             self.transport.close()
 
     def expire(self, now: float) -> None:
-        """Cut off a client that takes too long to send its request."""
+        """Disconnect a client that takes too long to send its request."""
         limit = SLOW_HEAD_SECONDS if self.head is None else SLOW_BODY_SECONDS
         if self.since and not self.busy and now - self.since > limit:
             self.write(self.app.malformed(Malformed(408, "Request took too long.")), keep_alive=False)

@@ -1,4 +1,4 @@
-"""Strict parsing of what precedes an HTTP/1.1 body, and of chunked bodies. No IO."""
+"""Strict parsing of HTTP/1.1 request heads and chunked bodies, without IO."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f
 
 
 class Malformed(Exception):
-    """The bytes are no HTTP/1.1 request that this server takes; carries the status to answer with."""
+    """The bytes are not a valid HTTP/1.1 request; `status` is the status of the reply."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -25,7 +25,7 @@ class Malformed(Exception):
 
 
 class Head:
-    """One request's line and headers. `length` is the body's, or None when it is chunked."""
+    """One request's line and headers. `length` is the body's, or None if it is chunked."""
 
     __slots__ = ("expects", "headers", "keep_alive", "length", "method", "target")
 
@@ -48,7 +48,7 @@ class Head:
 
 
 def parse_headers(lines: list[str]) -> dict[str, str]:
-    """Names in lower case; a repeated header is joined, as a list is (RFC 9110 §5.3), cookies by their own rule."""
+    """Return headers with names in lower case. Repeated ones are joined as lists (RFC 9110 §5.3), cookies by `; `."""
     headers: dict[str, str] = {}
     for index in range(1, len(lines)):
         match = HEADER_LINE(lines[index])
@@ -66,7 +66,7 @@ def parse_headers(lines: list[str]) -> dict[str, str]:
 
 
 def body_length(headers: dict[str, str]) -> int | None:
-    """Refuses every combination that two parsers could read differently (request smuggling)."""
+    """Return the body's length. Raises Malformed for headers that parsers read differently (request smuggling)."""
     coding = headers.get("transfer-encoding")
     length = headers.get("content-length")
     if coding is not None:
@@ -83,7 +83,7 @@ def body_length(headers: dict[str, str]) -> int | None:
 
 
 class Chunks:
-    """Takes a chunked body apart as it comes in."""
+    """Decodes a chunked body while it arrives."""
 
     __slots__ = ("done", "left", "state", "trailer")
 
@@ -94,7 +94,7 @@ class Chunks:
         self.done = False
 
     def feed(self, buffer: bytearray) -> bytes:
-        """Take what can be decoded off the front of `buffer`; `done` tells that the body is whole. Raises Malformed."""
+        """Decode and remove the front of `buffer`; `done` says that the body is complete. Raises Malformed."""
         parts: list[bytes] = []
         while not self.done:
             if self.state == "data":

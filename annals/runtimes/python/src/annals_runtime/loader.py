@@ -1,4 +1,4 @@
-"""Loads a deployment's entrypoint, once, when the first request asks for it."""
+"""Loads a deployment's entrypoint once, for the first request."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ PACKAGE = "function"
 
 
 class NotLoaded(Exception):
-    """The entrypoint can't be used; the message goes into the execution's errors."""
+    """The entrypoint cannot be used; the message is logged in the execution's errors."""
 
 
 class Loader:
-    """The callable of one deployment. A failed load is tried again by the next request."""
+    """The callable of one deployment. The next request repeats a failed load."""
 
     def __init__(self, code: str, entrypoint: str) -> None:
         self.code = code
@@ -25,7 +25,7 @@ class Loader:
         self.main: Callable[[Any], Any] | None = None
 
     def load(self) -> Callable[[Any], Any]:
-        """Raises NotLoaded."""
+        """Return the callable. Raises NotLoaded."""
         if self.main is None:
             self.main = self.import_main()
         return self.main
@@ -54,7 +54,7 @@ class Loader:
         return ".".join([PACKAGE, *relative.split(os.sep)])
 
     def make_package(self) -> None:
-        """Makes the code root importable as the package `function`, wherever it is mounted."""
+        """Make the code's folder importable as the package `function`."""
         if PACKAGE in sys.modules:
             return
         init = os.path.join(self.code, "__init__.py")
@@ -85,7 +85,7 @@ class Loader:
 
 
 def format_trace(error: BaseException, code: str) -> str:
-    """The traceback from the first frame of user code on: the server's and importlib's own frames are noise."""
+    """Return the traceback from the first frame of user code, without frames of the server and importlib."""
     tb = error.__traceback__
     while tb is not None and not tb.tb_frame.f_code.co_filename.startswith(code):
         tb = tb.tb_next

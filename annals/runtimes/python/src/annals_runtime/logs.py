@@ -1,4 +1,4 @@
-"""What one execution logs, on its way out: to files, or as frames through the executor's socket."""
+"""Writes the logs of executions: to files, or as frames to the executor's socket."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CHANNEL_PATIENCE_SECONDS = 1.0
 
 
 class Writer(Protocol):
-    """Where one execution's log text goes."""
+    """The destination of one execution's log text."""
 
     def write(self, kind: int, data: bytes) -> None: ...
     def close(self, rest: list[tuple[int, bytes]]) -> None: ...
@@ -62,7 +62,7 @@ class FileWriter:
 
 
 class Channel:
-    """The executor's log socket, shared by all requests; once it is lost, log text is dropped."""
+    """The executor's log socket, shared by all requests. After the connection is lost, log text is dropped."""
 
     def __init__(self, path: str) -> None:
         self.lock = threading.Lock()
@@ -106,7 +106,7 @@ class ChannelWriter:
 
 
 class Flusher:
-    """Writes out what was batched, on a thread of its own: what a killed run said last is told."""
+    """Flushes batched text from a separate thread, so that a killed run's last output is sent."""
 
     def __init__(self) -> None:
         self.due: list[Log] = []
@@ -203,7 +203,7 @@ class Log:
                     self.writer.write(kind, data)
 
     def close(self) -> None:
-        """Write all that is left; what comes later is dropped."""
+        """Write the remaining text; later output is dropped."""
         with self.lock:
             if self.native_line:
                 self.native_lines(self.native_line)
@@ -212,18 +212,18 @@ class Log:
 
 
 class SilentLog(Log):
-    """Logging switched off for an execution: calls do nothing."""
+    """The log of an execution without logging: calls do nothing."""
 
     def __init__(self) -> None:
         super().__init__("", ChannelWriter(None, ""), Flusher())  # type: ignore[arg-type] - nothing reaches it
         self.closed = True
 
     def close(self) -> None:
-        """There is nothing to write."""
+        """Do nothing."""
 
 
 def as_part(part: Any) -> str:
-    """One argument of a log call as text: as it is, structures as compact JSON."""
+    """Return one argument of a log call as text; structures as compact JSON."""
     if isinstance(part, str):
         return part
     if isinstance(part, (dict, list, tuple)):
@@ -235,7 +235,7 @@ def as_part(part: Any) -> str:
 
 
 class Logs:
-    """Opens a log per execution."""
+    """Opens a log for each execution."""
 
     def __init__(self, target: str, folder: str, most: int) -> None:
         self.folder = folder
@@ -244,7 +244,7 @@ class Logs:
         self.channel = Channel(target[len("unix:") :]) if target.startswith("unix:") else None
 
     def open(self, headers: dict[str, str], *, development: bool) -> Log:
-        """The log that the control headers ask for; its id is empty when logging is off."""
+        """Return the log that the control headers request; its id is empty if logging is off."""
         if headers.get("x-open-runtimes-logging") not in {None, "", "enabled"}:
             return SilentLog()
         log_id = headers.get("x-open-runtimes-log-id", "")

@@ -1,8 +1,8 @@
-"""Starts the server: the wire on a thread of its own, user code on the main one.
+"""Starts the server: HTTP on a separate thread, user code on the main thread.
 
-One process, whatever `OPEN_RUNTIMES_CPUS` says: more load gets more instances from the executor, each with its own
-memory limit, and the share of a processor is the kernel's to enforce. Worker processes inside would multiply the
-memory of every function and split its module-level state.
+There is one process for any `OPEN_RUNTIMES_CPUS`: for more load the executor starts more instances, each with its own
+memory limit, and the kernel enforces the processor share. Worker processes would multiply the memory of every function
+and split its module-level state.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PRELOADED = ("ssl", "http.client", "urllib.request", "hashlib", "uuid", "datetim
 
 
 def main() -> None:
-    """Serve until the process is ended."""
+    """Serve until the process ends."""
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, leave)
     wiring = Wiring()
@@ -54,7 +54,7 @@ async def listen(app: App, address: str) -> None:
 
 
 def preload() -> None:
-    """An idle instance already has what most functions import; it is frozen out of later collections."""
+    """Import modules that most functions need, in an idle instance, and exclude them from garbage collection."""
     for name in PRELOADED:
         __import__(name)
     gc.collect()
@@ -62,6 +62,6 @@ def preload() -> None:
 
 
 def leave(_signal: int, _frame: FrameType | None) -> None:
-    """As the first process of a container this one gets no default handling of signals."""
+    """Handle signals: the first process of a container has no default handlers."""
     sys.stdout.flush()
     os._exit(0)

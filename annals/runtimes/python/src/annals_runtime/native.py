@@ -1,4 +1,4 @@
-"""Binds `print` and the standard streams to the execution that wrote."""
+"""Sends `print` and the standard streams to the log of the execution that writes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def owner() -> Log | None:
 
 
 class Stream(io.TextIOBase):
-    """A standard stream: into the execution's logs, or through to the real one outside of any execution."""
+    """A standard stream that writes to the execution's log, or to the real stream outside of executions."""
 
     def __init__(self, real: Any) -> None:
         self.real = real
@@ -56,7 +56,7 @@ class Stream(io.TextIOBase):
         return False
 
     def close(self) -> None:
-        """User code can't close the stream that all executions share."""
+        """Do nothing: all executions share the stream."""
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
@@ -92,10 +92,10 @@ class Bytes(io.RawIOBase):
         return self.text.fileno()
 
     def close(self) -> None:
-        """As with the text side."""
+        """Do nothing: all executions share the stream."""
 
 
 def capture() -> None:
-    """Take the standard streams over, once, before any user code is loaded."""
+    """Replace the standard streams, once, before user code is loaded."""
     sys.stdout = Stream(sys.stdout)  # type: ignore[assignment]
     sys.stderr = Stream(sys.stderr)  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""`context.req`: what the caller sent, as the function sees it."""
+"""`context.req`: the request as the function sees it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
 class Request:
-    """Bodies are parsed when they are read, so that a bad one fails only a function that looks at it."""
+    """The request. Bodies are parsed when they are read, so an invalid one fails only functions that read it."""
 
     def __init__(self, method: str, target: str, headers: dict[str, str], body: bytes) -> None:
         self.method = method
@@ -49,14 +49,14 @@ class Request:
 
 
 def visible_headers(headers: dict[str, str], enforced: dict[str, str]) -> dict[str, str]:
-    """A map of this request's own: without the control plane's headers, with the enforced ones on top."""
+    """Return the request's headers, without the control plane's headers and with the enforced ones."""
     visible = {name: value for name, value in headers.items() if not name.startswith(HIDDEN)}
     visible.update(enforced)
     return visible
 
 
 def origin_form(target: str) -> str:
-    """A request target as path and query; proxies may send a whole URL (RFC 9112 §3.2.2)."""
+    """Return the path and query of a request target; proxies may send a whole URL (RFC 9112 §3.2.2)."""
     if not target.startswith(("http://", "https://")):
         return target
     authority, slash, rest = target.partition("://")[2].partition("/")
@@ -75,7 +75,7 @@ def split_host(host: str, scheme: str) -> tuple[str, int]:
 
 
 def parse_query(text: str) -> dict[str, str]:
-    """Pieces as sent, not percent-decoded; the last of a repeated key counts."""
+    """Return the query's fields without percent-decoding; the last one of a repeated key counts."""
     query: dict[str, str] = {}
     if text:
         for piece in text.split("&"):

@@ -1,4 +1,4 @@
-"""`context.res`, and how its answer becomes a reply on the wire."""
+"""`context.res`, and the conversion of its results into replies."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from .settings import as_text
 
 # A client waits for another response after a status below 200, so such a status travels in a header of a 200 response.
 INTERIM_STATUS = "x-open-runtimes-status"
-# The connection's own business: the server frames the body and decides on the connection.
+# Connection headers: the server frames the body and manages the connection.
 FRAMING = {"content-length", "transfer-encoding", "connection", "keep-alive", "upgrade", "trailer"}
 
 
 class Reply(NamedTuple):
-    """One reply, ready to be written; header names in lower case, repeats allowed."""
+    """One reply. Header names are in lower case and may repeat."""
 
     status: int
     headers: list[tuple[str, str]]
@@ -24,11 +24,11 @@ class Reply(NamedTuple):
 
 
 class Unusable(Exception):
-    """What the function returned can't be sent; the message is for its developer."""
+    """The function's result cannot be sent; the message is for its developer."""
 
 
 class Response:
-    """Helpers that make an answer; only the returned one is sent."""
+    """Helpers that create a result; only the returned one is sent."""
 
     def text(self, body: str, status_code: int = 200, headers: dict[str, Any] | None = None) -> dict[str, Any]:
         return self.binary(body.encode("utf-8"), status_code, headers)
@@ -63,7 +63,7 @@ def as_bytes(body: Any) -> bytes:
 
 
 def finish(output: Any, log_id: str) -> Reply:
-    """Apply the contract's rules to what a function returned. Raises Unusable."""
+    """Convert a function's result by the contract's rules. Raises Unusable."""
     if output is None:
         raise Unusable("Return statement missing. return context.res.empty() if no response is expected.")
     if not isinstance(output, dict):
@@ -102,7 +102,7 @@ def finish_headers(headers: dict[str, Any], log_id: str) -> list[tuple[str, str]
 
 
 def finish_content_type(value: str) -> str:
-    """Text unless told otherwise, in UTF-8; a multipart boundary keeps its case."""
+    """Return the content type, by default text in UTF-8; a multipart boundary keeps its case."""
     lower = value.lower()
     if lower.startswith("multipart/") or "charset=" in lower:
         return value
@@ -110,6 +110,6 @@ def finish_content_type(value: str) -> str:
 
 
 def plain(status: int, body: str, log_id: str = "") -> Reply:
-    """A reply of the server's own."""
+    """Return a reply of the server itself."""
     headers = [("content-type", "text/plain; charset=utf-8"), ("x-open-runtimes-log-id", log_id)]
     return Reply(status, headers, body.encode())

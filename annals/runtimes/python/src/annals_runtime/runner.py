@@ -1,8 +1,8 @@
-"""Runs user code, on the main thread.
+"""Runs user code on the main thread.
 
-The main thread belongs to user code, as in a script: signal handlers, event loops and objects bound to their thread
-behave. All `main`s run on it, so that a sync one is never interleaved with another call (module-level clients hold
-the caller's key), while the wire has a thread of its own: health, timeouts and limits hold whatever user code does.
+As in a script, user code owns the main thread: signal handlers, event loops and objects bound to their thread work as
+usual. A synchronous `main` never runs together with another call, since module-level clients may contain the caller's
+key. HTTP has a separate thread, so health checks, timeouts and limits work while user code blocks.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .static import Files
 
 
 class Context:
-    """The one argument of a function."""
+    """The argument of a function."""
 
     __slots__ = ("error", "log", "req", "res")
 
@@ -51,7 +51,7 @@ class Job:
 
 
 class Runner:
-    """The user thread's side: takes jobs from the wire and hands replies back to it."""
+    """The user thread: receives jobs from the HTTP thread and returns replies to it."""
 
     def __init__(self, complete: Callable[[Job, Reply], None], wire: asyncio.AbstractEventLoop) -> None:
         self.loop = asyncio.new_event_loop()
@@ -60,16 +60,16 @@ class Runner:
         self.loader: Loader | Files | None = None
 
     def run_forever(self) -> None:
-        """Own the calling thread until the process ends."""
+        """Run jobs on the calling thread until the process ends."""
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
 
     def submit(self, job: Job) -> None:
-        """Called by the wire. Each job has a context of its own, so that `print` finds its log."""
+        """Start a job, from the HTTP thread. Each job has its own context, by which `print` finds its log."""
         self.loop.call_soon_threadsafe(self.start, job, context=contextvars.Context())
 
     def cancel(self, job: Job) -> None:
-        """Called by the wire: stop a coroutine whose time is up. Sync code can't be stopped from here."""
+        """Cancel a coroutine at its timeout, from the HTTP thread. Synchronous code cannot be stopped."""
         self.loop.call_soon_threadsafe(self.cancel_task, job)
 
     def cancel_task(self, job: Job) -> None:
@@ -130,5 +130,5 @@ class Runner:
 
 
 def failure(status: int, log_id: str) -> Reply:
-    """The caller learns the status only; why is in the errors."""
+    """Return an error reply with the status alone; the reason is logged in the errors."""
     return finish({"statusCode": status}, log_id)

@@ -1,4 +1,4 @@
-"""The environment: how this process is wired (`ANNALS_*`) and which deployment it serves (`OPEN_RUNTIMES_*`)."""
+"""Settings from the environment: of this process (`ANNALS_*`) and of its deployment (`OPEN_RUNTIMES_*`)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DEFAULT_CODE = "/usr/local/server/src/function"
 
 
 class Wiring:
-    """Fixed for the life of the process; taken out of the environment, so that user code never sees it."""
+    """Settings of the process, removed from the environment so that user code never sees them."""
 
     def __init__(self) -> None:
         self.code = os.environ.pop("ANNALS_CODE", DEFAULT_CODE)
@@ -28,7 +28,7 @@ class Wiring:
 
 
 class Deployment:
-    """The deployment that this process serves, read from the environment once."""
+    """Settings of the deployment, read from the environment once."""
 
     def __init__(self, code: str) -> None:
         self.code = code
@@ -42,7 +42,7 @@ class Deployment:
 
 
 def enforced_headers(text: str) -> dict[str, str]:
-    """Headers laid over every request; anything but a JSON object means none."""
+    """Return the headers that override those of every request; none unless the variable is a JSON object."""
     try:
         pairs = json.loads(text or "{}")
     except ValueError:
@@ -53,12 +53,12 @@ def enforced_headers(text: str) -> dict[str, str]:
 
 
 def as_text(value: Any) -> str:
-    """A header's value as text; what is not text is spelled as in JSON."""
+    """Return a header's value as text; other types are written as JSON."""
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
 def built_settings(code: str) -> dict[str, str]:
-    """The settings that the build wrote beside the code (shell lines); they win over the container's."""
+    """Return the settings that the build wrote beside the code as shell lines; they override the container's."""
     try:
         with open(os.path.join(code, ".open-runtimes"), encoding="utf-8") as file:
             words = shlex.split(file.read(), comments=True)
@@ -69,7 +69,7 @@ def built_settings(code: str) -> dict[str, str]:
 
 
 def use_environment(code: str) -> None:
-    """Put the packages that the build installed in front of the interpreter's own."""
+    """Put packages that the build installed before the interpreter's own on the path."""
     root = os.path.join(code, "runtime-env")
     packages = os.path.join(root, "lib", f"python{sys.version_info[0]}.{sys.version_info[1]}", "site-packages")
     if not os.path.isdir(packages):

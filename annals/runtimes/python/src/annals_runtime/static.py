@@ -16,7 +16,7 @@ FOUND_ANYWHERE = ".well-known"
 
 
 class Files:
-    """In the place of a loaded entrypoint: `load` gives the callable that answers from `code`."""
+    """Replaces the loader of an entrypoint: `load` returns a callable that serves files of `code`."""
 
     def __init__(self, code: str) -> None:
         self.code = code
@@ -26,7 +26,7 @@ class Files:
         return self.main
 
     async def main(self, context: Any) -> dict[str, Any]:
-        """Asynchronous, so that many are taken at once."""
+        """Serve one request. Asynchronous, so that many are served at once."""
         return self.answer(context)
 
     def answer(self, context: Any) -> dict[str, Any]:
@@ -59,7 +59,7 @@ class Files:
             return respond.binary(file.read(), 200, {"content-type": kind, "etag": tag})
 
     def missing(self, respond: Any) -> dict[str, Any]:
-        """The site's own page for it, one that the operator gave, or a sentence."""
+        """Return the site's own error page, the operator's, or a sentence."""
         for root in (self.root, RESOURCES):
             path = os.path.join(root, MISSING)
             if os.path.isfile(path) and os.path.realpath(path).startswith(os.path.realpath(root) + os.sep):
@@ -68,7 +68,7 @@ class Files:
         return respond.text("Not found.", 404)
 
     def find(self, target: str) -> str | None:
-        """The file or folder of a path; what is hidden, special, or leads out of the deployment is not there."""
+        """Return the file or folder of a path, or None for hidden and special files and paths outside the deployment."""
         try:
             steps = posixpath.normpath("/" + unquote(target, errors="strict")).strip("/").split("/")
         except UnicodeDecodeError:
