@@ -14,8 +14,8 @@ from annals.cli import doctor_service
 from annals.cli.options import answer, chosen, data_option, json_option
 from annals.cli.role_executor import configured
 from annals.domain.catalogue import Specification, default_specification
-from annals.executor import doctor as executor_doctor
-from annals.executor.doctor import HostCheck
+from annals.executor.service import doctor as executor_doctor
+from annals.executor.service.doctor import HostCheck
 from annals.settings import Invalid, Settings, read
 from annals.store.errors import UrlInvalid
 from annals.supervisor.folders import Folders

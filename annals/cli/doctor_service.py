@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import psycopg
 import redis.asyncio as redis
 
-from annals.executor.doctor import HostCheck
+from annals.executor.service.doctor import HostCheck
 from annals.settings import Settings
 from annals.store.content.blobs import BlobError, BlobMissing, Blobs
 from annals.store.errors import UrlInvalid

@@ -10,7 +10,7 @@ from annals.cli.foreground import json_logs, run
 from annals.domain.catalogue import default_specification
 from annals.domain.ports import Limits
 from annals.executor.config import ExecutorConfig, OpenRuntimesConfig, Tls
-from annals.executor.main import serve
+from annals.executor.service.main import serve
 from annals.executor.wire.client import ExecutorClient
 from annals.settings import Invalid, Settings
 from annals.store.postgres.conninfo import Host, hosts

@@ -1,0 +1,1 @@
+"""The executor runs functions and builds on a host. All its packages use `config`, `errors` and `toolchains`."""

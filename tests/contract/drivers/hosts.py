@@ -12,7 +12,7 @@ from annals.executor.config import ExecutorConfig
 from annals.executor.drivers.docker import DockerDriver
 from annals.executor.drivers.port import Construct, Driver, Exit
 from annals.executor.drivers.sandbox import SandboxDriver
-from annals.executor.main import ExecutorProcess
+from annals.executor.service.main import ExecutorProcess
 from annals.executor.wire.client import ExecutorClient
 from annals.executor.wire.protocol import Status
 from annals.store.content.blobs import Blobs

@@ -249,7 +249,7 @@ EXECUTOR = """
 import asyncio, sys
 from pathlib import Path
 from annals.executor.config import ExecutorConfig
-from annals.executor.main import serve
+from annals.executor.service.main import serve
 folder = Path(sys.argv[1])
 asyncio.run(serve(ExecutorConfig(data=Path(sys.argv[2]), work=folder / "work", blobs_url=str(folder / "blobs"),
     listen=f"unix:{folder}/run/other.sock", driver=sys.argv[3])))

@@ -7,9 +7,9 @@ import msgspec
 import pytest
 
 from annals.domain.ports import Limits
-from annals.executor.doctor import checks
 from annals.executor.drivers.sandbox import SandboxDriver
 from annals.executor.isolation import cgroups
+from annals.executor.service.doctor import checks
 from tests.contract.drivers import memory_attempts
 from tests.contract.drivers.hosts import NODE, PYTHON, Host, Shell, configuration
 

@@ -10,7 +10,7 @@ import httpx
 import msgspec
 
 from annals.executor.config import OpenRuntimesConfig
-from annals.executor.main import ExecutorProcess
+from annals.executor.service.main import ExecutorProcess
 from tests.contract.drivers.hosts import configuration
 from tests.unit.executor.archives import gzipped
 

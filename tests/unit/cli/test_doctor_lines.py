@@ -4,7 +4,7 @@ import click
 
 from annals.cli.doctor import _lines, size_check
 from annals.domain.catalogue import SPECIFICATIONS
-from annals.executor.doctor import HostCheck
+from annals.executor.service.doctor import HostCheck
 
 
 def test_driver_that_is_not_needed_is_neither_right_nor_wrong() -> None:

@@ -13,7 +13,7 @@ from annals.executor.config import ExecutorConfig
 from annals.executor.drivers.docker import DockerDriver
 from annals.executor.drivers.sandbox import SandboxDriver
 from annals.executor.errors import EngineAway
-from annals.executor.main import warn_about_isolation
+from annals.executor.service.main import warn_about_isolation
 from annals.store.content.blobs import BlobError, Blobs
 from annals.store.errors import StoreUnavailable
 from annals.supervisor.folders import Folders

@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from annals.cli.appwrite import Api, Finding, ImportRefused, Move
-from annals.executor.doctor import served_check
+from annals.executor.service.doctor import served_check
 
 HINT = "The runtime php-8.3 is accepted, but its builds fail on this instance."
 FUNCTION = {"$id": "f", "name": "fn", "runtime": "php-8.3"}

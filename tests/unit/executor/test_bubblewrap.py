@@ -6,12 +6,12 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from annals.executor.doctor import bubblewrap_check
 from annals.executor.drivers import bubblewrap
 from annals.executor.drivers.bubblewrap import Bubblewrap, find, parsed
 from annals.executor.drivers.sandbox import SandboxDriver
 from annals.executor.errors import BubblewrapUnusable
-from annals.executor.main import warn_about_isolation
+from annals.executor.service.doctor import bubblewrap_check
+from annals.executor.service.main import warn_about_isolation
 from tests.contract.drivers.hosts import configuration
 
 

@@ -68,7 +68,7 @@ class Files:
         return respond.text("Not found.", 404)
 
     def find(self, target: str) -> str | None:
-        """Return the file or folder of a path, or None for hidden and special files and paths outside the deployment."""
+        """Return the file or folder of a path; None if it is hidden, special, or outside the deployment."""
         try:
             steps = posixpath.normpath("/" + unquote(target, errors="strict")).strip("/").split("/")
         except UnicodeDecodeError:
