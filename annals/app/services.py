@@ -8,14 +8,14 @@ import msgspec
 
 from annals.app.caches import ByteCache
 from annals.app.catalogue.available import Available
-from annals.app.executions.accepting import Accepting
-from annals.app.executions.unrecorded import Unsettled
 from annals.app.health.conservation import Conservation
 from annals.app.identity.known_credentials import FailedKeys, KnownCredentials
 from annals.app.identity.passwords import Passwords
 from annals.app.proxy.dns import TextRecords
 from annals.app.reads import BatchedReads
+from annals.application.executions.accept import Accepting
 from annals.application.executions.context import Environments
+from annals.application.executions.record_outcome import DeferredOutcomes
 from annals.capacity.fair_queue import FairQueue
 from annals.capacity.limiter import CallLimiter, RequestLimiter
 from annals.capacity.slots import ConcurrencySlots
@@ -66,7 +66,7 @@ class Services(msgspec.Struct, kw_only=True):
     accepting: Accepting
     fair_queue: FairQueue
     working: RequestLimiter = msgspec.field(default_factory=RequestLimiter)
-    unsettled: Unsettled
+    deferred: DeferredOutcomes
     concurrency_slots: ConcurrencySlots
     holder: Callable[[], str]
     signing_secret: Callable[[str], Awaitable[bytes]]

@@ -7,8 +7,6 @@ from contextlib import aclosing, asynccontextmanager, closing
 from typing import Any, Protocol
 
 from annals.app.catalogue.available import Available
-from annals.app.executions.accepting import Accepting
-from annals.app.executions.unrecorded import Unsettled
 from annals.app.health.conservation import Conservation
 from annals.app.identity.passwords import Passwords
 from annals.app.name_servers import named_servers, system_servers
@@ -16,7 +14,9 @@ from annals.app.proxy.dns import Resolver
 from annals.app.reads import BatchedReads
 from annals.app.services import Services, offered
 from annals.application.event_log import open_log
+from annals.application.executions.accept import Accepting
 from annals.application.executions.context import Environments
+from annals.application.executions.record_outcome import DeferredOutcomes
 from annals.capacity.fair_queue import FairQueue
 from annals.capacity.limiter import CallLimiter
 from annals.capacity.shared_memory import Backpressure, TenantActivity
@@ -111,7 +111,7 @@ async def open_services(settings: Settings, executor: RemoteExecutor, metrics: M
             concurrency_slots=ConcurrencySlots(OnDemand(database, FREED_SLOTS)),
             accepting=Accepting(pressure, dispatcher, lambda: fair_queue.waiting),
             fair_queue=fair_queue,
-            unsettled=await stack.enter_async_context(aclosing(Unsettled())),
+            deferred=await stack.enter_async_context(aclosing(DeferredOutcomes())),
             holder=lambda: process_lease.id,
             signing_secret=_signing(vault, EPHEMERAL_KEYS),
             token_secret=_signing(vault, USER_TOKENS),

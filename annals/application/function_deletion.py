@@ -1,6 +1,6 @@
-"""The end of a deleted function's work: what was accepted and has not ended is recorded as canceled, each by itself.
+"""End the work of a deleted function: its open builds and executions are recorded as canceled, one by one.
 
-Safe to repeat and to interrupt: what has ended is left, and what has not is found again.
+This is safe to repeat and to interrupt: ended work is left alone, and open work is found again.
 """
 
 import asyncio
@@ -22,13 +22,13 @@ _AT_ONCE = 64
 
 
 async def end_work(log: EventLog, meta: Meta, *, project_id: str, function_id: str = "") -> None:
-    """End everything of a function that is gone, or of all that are gone in a project. Raises StoreUnavailable."""
+    """End all work of a deleted function, or of all deleted functions of a project. Raises StoreUnavailable."""
     await end_builds(log, meta, project_id=project_id, function_id=function_id)
     await end_executions(log, meta, project_id=project_id, function_id=function_id)
 
 
 async def end_builds(log: EventLog, meta: Meta, *, project_id: str = "", function_id: str = "") -> int:
-    """End the builds that were noted as their function went, and return how many were noted."""
+    """End the builds that the deletion of their function noted, and return how many."""
     params = {"project_id": project_id, "function_id": function_id, "limit": _AT_ONCE}
     count = 0
     while rows := await log.database.rows(QUERIES["abandoned_builds"], params):
@@ -53,7 +53,7 @@ async def end_builds(log: EventLog, meta: Meta, *, project_id: str = "", functio
 
 
 async def end_executions(log: EventLog, meta: Meta, *, project_id: str, function_id: str = "") -> int:
-    """End the executions of functions that are gone, and return how many had not ended."""
+    """End the executions of deleted functions, and return how many were open."""
     params = {"project_id": project_id, "function_id": function_id, "after": 0, "limit": _AT_ONCE}
     count = 0
     while rows := await log.database.rows(QUERIES["abandoned_executions"], params):
@@ -75,7 +75,7 @@ async def end_executions(log: EventLog, meta: Meta, *, project_id: str, function
 
 
 async def _end(log: EventLog, command: Command, key: Key, meta: Meta, **recorded_events: Any) -> None:
-    """Record an end for as often as somebody else records something before: that becomes rare, for nothing begins."""
+    """Record an end, again after each conflict; conflicts become rare, since no new work begins."""
     while True:
         try:
             await log.run(command, key, meta=meta, **recorded_events)

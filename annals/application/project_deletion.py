@@ -1,4 +1,4 @@
-"""The end of a project: what it holds ends first, so that a later project of the same id finds no stream in use."""
+"""Delete a project: all it holds is deleted first, so that a later project of the same id finds no stream in use."""
 
 from typing import Any
 
@@ -26,26 +26,26 @@ BATCH = 200
 ATTEMPTS = 16
 """How often a deletion is tried while requests keep creating functions, teams or users in the project."""
 
-_HELD: tuple[tuple[str, Any, Any], ...] = (
+_CONTAINED: tuple[tuple[str, Any, Any], ...] = (
     ("some_functions", Function, delete_functions),
     ("some_teams", Team, delete_teams),
     ("some_users", User, delete_users),
 )
-"""What finds some of a kind, their aggregate, and what deletes them."""
+"""For each kind: the query that finds some of it, its aggregate, and the command that deletes them."""
 
 
 _KINDS: dict[str, type[Aggregate]] = {"execution": Execution, "deployment": Deployment}
 
 
 async def end_project(log: EventLog, project_id: str, meta: Meta) -> Recorded:
-    """Delete a project with all it holds; what was deleted stays so when it is interrupted.
+    """Delete a project with all it holds; an interrupted deletion keeps what it deleted.
 
-    Raises ProjectNotFound, and Conflict while others keep creating in it.
+    Raises ProjectNotFound, and Conflict while requests keep creating resources in the project.
     """
     await log.load(Project.key(project_id))
     empty = Statement(QUERIES["empty"], {"project_id": project_id})
     for _ in range(ATTEMPTS):
-        await _end_held(log, project_id, meta)
+        await _delete_contained(log, project_id, meta)
         try:
             return await log.run(delete_project, Project.key(project_id), meta=meta, requires=[empty])
         except Conflict:
@@ -53,8 +53,8 @@ async def end_project(log: EventLog, project_id: str, meta: Meta) -> Recorded:
     raise Conflict
 
 
-async def _end_held(log: EventLog, project_id: str, meta: Meta) -> None:
-    for query, aggregate, command in _HELD:
+async def _delete_contained(log: EventLog, project_id: str, meta: Meta) -> None:
+    for query, aggregate, command in _CONTAINED:
         while rows := await log.database.rows(QUERIES[query], {"project_id": project_id, "limit": BATCH}):
             await log.run(command, *[aggregate.key(project_id, row["id"]) for row in rows], meta=meta)
     await end_work(log, meta, project_id=project_id)
@@ -62,10 +62,10 @@ async def _end_held(log: EventLog, project_id: str, meta: Meta) -> None:
 
 
 async def try_end_project(log: EventLog, project_id: str, meta: Meta) -> list[Recorded]:
-    """What `end_project` would append, append by append; nothing is. Raises ProjectNotFound."""
+    """Return what `end_project` would append, append by append, and append nothing. Raises ProjectNotFound."""
     await log.load(Project.key(project_id))
     appends: list[Recorded] = []
-    for query, aggregate, command in _HELD:
+    for query, aggregate, command in _CONTAINED:
         rows = await log.database.rows(QUERIES[query], {"project_id": project_id, "limit": None})
         keys = [aggregate.key(project_id, row["id"]) for row in rows]
         batches = [keys[first : first + BATCH] for first in range(0, len(keys), BATCH)]

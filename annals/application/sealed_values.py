@@ -1,4 +1,4 @@
-"""Which sealed values an event brings into the log: the append checks that their data key is still the project's."""
+"""The sealed values that an event brings into the log: the append checks that their data key is still current."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from annals.domain.user import User
 
 
 def sealed_values(event: Any) -> list[str]:
-    """The values that an event records for the first time; one that it only carries along was checked before."""
+    """Return the values that an event records for the first time; repeated ones were checked before."""
     match event:
         case Function.VariableAdded() | Project.VariableAdded():
             return [event.variable.sealed]

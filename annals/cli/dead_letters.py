@@ -7,9 +7,9 @@ from typing import Any
 import click
 import msgspec
 
-from annals.app.dead_letters.redriving import Redriver
 from annals.app.dead_letters.schemas import DeadLetterModel, RedrivenModel, present
 from annals.application.executions.context import Environments
+from annals.application.executions.redrive import Redriver
 from annals.cli.event_log import actor, known_function, known_project, with_log
 from annals.cli.options import answer, data_option, json_option, of_instance, table
 from annals.domain.environment import Platform
@@ -107,10 +107,10 @@ async def _redrive(log: EventLog, settings: Settings, project: str, function_id:
     async for row in _letters(log, {"project": project, "function": function_id, "ids": ids or None}):
         own_id = row["execution_id"]
         try:
-            redriven, _ = await redriver.redrive(
+            redriven_as, _ = await redriver.redrive(
                 own_id, function_id=row["function_id"], incarnation=row["function_sequence"], meta=actor()
             )
-            done.redriven.append(redriven)
+            done.redriven.append(RedrivenModel(dead_letter_id=own_id, execution_id=redriven_as))
         except StoreUnavailable:
             raise
         except (DomainError, StoreError) as refusal:

@@ -7,7 +7,8 @@ from annals.cli.role_executor import tls
 from annals.executor.wire.client import ExecutorClient
 from annals.settings import Settings
 from annals.supervisor.notify import notify
-from annals.workers.main import serve_keeper, serve_worker
+from annals.workers.keeper_process import serve_keeper
+from annals.workers.worker_process import serve_worker
 
 
 @click.command()
@@ -27,7 +28,7 @@ def keeper(json_logs: bool) -> None:
 async def _serve_worker(settings: Settings) -> None:
     executor = ExecutorClient(settings.executor_urls, tls(settings), silence_seconds=settings.lease_s)
     try:
-        await serve_worker(settings, executor, asked=asked_to_end(), tell=_tell)
+        await serve_worker(settings, executor, stopping=asked_to_end(), tell=_tell)
     finally:
         notify(STOPPING="1")
         await executor.close()
@@ -35,7 +36,7 @@ async def _serve_worker(settings: Settings) -> None:
 
 async def _serve_keeper(settings: Settings) -> None:
     try:
-        await serve_keeper(settings, asked=asked_to_end(), tell=_tell)
+        await serve_keeper(settings, stopping=asked_to_end(), tell=_tell)
     finally:
         notify(STOPPING="1")
 

@@ -1,4 +1,4 @@
-"""Litter: blobs that nothing names. Appends that never committed leave them, uploads that broke off, and deletions."""
+"""Blob garbage collection: remove blobs that no row names, from failed appends, broken uploads and deletions."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -12,24 +12,26 @@ from annals.store.postgres.database import Database
 QUERIES = sql.load(__package__, "retention.sql")
 
 ABANDONED = timedelta(days=1)
-"""After which parts of an upload that nobody completed are removed."""
+"""The age at which parts of an upload that was never completed are removed."""
 
-_SETTLED = timedelta(minutes=1)
+_RECENT = timedelta(minutes=1)
 
 
 class BlobGarbage:
-    """`grace` must exceed the longest time between writing a blob and recording what names it."""
+    """Sweeps the blob store; `grace` must exceed the longest time between a blob and the event that names it."""
 
     def __init__(self, database: Database, store: Contents, *, grace: timedelta) -> None:
-        self._database, self._contents, self._grace = database, store, grace
+        self._database = database
+        self._contents = store
+        self._grace = grace
         self._blobs: Blobs = store.blobs
 
     async def run(self) -> None:
-        """Sweep everywhere."""
+        """Sweep all prefixes."""
         await self.sweep(datetime.now(UTC))
 
     async def sweep(self, now: datetime) -> list[str]:
-        """Remove what has been named by nothing for the grace, and return the keys."""
+        """Remove the blobs that no row named for the grace period, and return their keys."""
         removed = await sweep(self._blobs, contents.PREFIX, self._contents.known, now=now, grace=self._grace)
         for prefix in (SOURCES, ARTEFACTS):
             removed += await sweep(self._blobs, prefix, self._in_use, now=now, grace=self._grace)
@@ -37,13 +39,11 @@ class BlobGarbage:
         return removed + await sweep(self._blobs, UPLOADS, _none, now=now, grace=ABANDONED)
 
     async def sweep_deployment(self, project_id: str, deployment_id: str, now: datetime) -> None:
-        """Remove at once what a deleted deployment had, but for what was written just now."""
+        """Remove the blobs of a deleted deployment at once, except those written a moment ago."""
         for prefix in (SOURCES, ARTEFACTS, UPLOADS):
-            below, known = (
-                deployment_prefix(prefix, project_id, deployment_id),
-                self._awaited if prefix == UPLOADS else self._in_use,
-            )
-            await sweep(self._blobs, below, known, now=now, grace=_SETTLED)
+            known = self._awaited if prefix == UPLOADS else self._in_use
+            below = deployment_prefix(prefix, project_id, deployment_id)
+            await sweep(self._blobs, below, known, now=now, grace=_RECENT)
 
     async def _in_use(self, keys: Sequence[str]) -> set[str]:
         rows = await self._database.rows(QUERIES["blobs_in_use"], {"keys": list(keys)})

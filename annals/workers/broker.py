@@ -1,8 +1,8 @@
-"""Dramatiq's broker on Redis or Valkey, made for wake-ups.
+"""Dramatiq's broker on Redis or Valkey, for job messages.
 
-A ring of a bell (publish) ends a consumer's wait, so an idle worker polls twice a second instead of hundreds of times
-and still starts within a millisecond. Losing Redis loses nothing: a consumer waits until it is back, an acknowledgement
-that fails is dropped (a repeat is harmless), and the keeper sends again what was lost.
+A published notification ends a consumer's wait. So an idle worker polls twice a second instead of hundreds of times,
+and still starts within a millisecond. Losing Redis loses no work. A consumer waits until Redis is back, a failed
+acknowledgement is dropped (a repeat is harmless), and the keeper sends lost job messages again.
 """
 
 import itertools
@@ -27,17 +27,17 @@ PREFETCH = 64
 _PAUSE_SECONDS = 0.25
 _ENQUEUE_BATCH = 500
 _AT_LIMIT_SECONDS = 0.005
-"""How long places of a lane that has its share gather before more of it is fetched: no bell rings for them."""
+"""How long a consumer lets freed slots gather while a tenant is at its limit: no notification announces them."""
 
 log = structlog.get_logger(__name__)
 
 
 class QueueUnavailable(Exception):
-    """Redis does not answer; what was to be sent was not."""
+    """Redis does not answer, so a message was not sent."""
 
 
 class JobMessageBroker(RedisBroker):
-    """`gates` bounds what each queue's consumer may take; a queue without a gate is not consumed here."""
+    """Sends and fetches job messages. `limiters` bound each queue's consumer; other queues are not consumed here."""
 
     def __init__(self, url: str, limiters: Mapping[str, WorkerLimiter] | None = None) -> None:
         pool = redis.ConnectionPool.from_url(
@@ -52,18 +52,18 @@ class JobMessageBroker(RedisBroker):
         self.tenant_queues = {queue: TenantQueues(self.client, f"{self.namespace}:{queue}") for queue in TENANT_QUEUED}
 
     def declare_queue(self, queue_name: str) -> None:
-        """Declare a queue without its delay queue: delays are the keeper's."""
+        """Declare a queue without its delay queue: the keeper handles delays."""
         if queue_name not in self.queues:
             self.emit_before("declare_queue", queue_name)
             self.queues.add(queue_name)
             self.emit_after("declare_queue", queue_name)
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 500) -> "NotifiedConsumer":  # noqa: ARG002
-        """What Dramatiq's threads read from; how much is fetched at once is the gate's business, not `prefetch`'s."""
+        """Return the consumer of Dramatiq's threads; its limiter replaces `prefetch`."""
         return NotifiedConsumer(self, queue_name, self.limiters[queue_name], timeout / 1000)
 
     def wake(self, job_messages: Iterable[JobMessage]) -> int:
-        """Send wake-ups in order, and ring; returns how many. Raises QueueUnavailable (some may have been sent)."""
+        """Send job messages in order, notify workers, and return the count. Raises QueueUnavailable, with some sent."""
         messages = [self._message(w) for w in job_messages]
         try:
             for first in range(0, len(messages), _ENQUEUE_BATCH):
@@ -73,7 +73,7 @@ class JobMessageBroker(RedisBroker):
         return len(messages)
 
     def queued(self, queue_name: str, tenant: str = "") -> int:
-        """Wake-ups that no worker has fetched, of a project where the queue has lanes. Raises QueueUnavailable."""
+        """Return how many job messages wait, of one project in a queue by tenants. Raises QueueUnavailable."""
         try:
             if queue_name in self.tenant_queues:
                 return self.tenant_queues[queue_name].length(tenant)
@@ -92,9 +92,9 @@ class JobMessageBroker(RedisBroker):
         )
 
     def _push(self, messages: list[dramatiq.Message[Any]]) -> None:
-        """One trip for many: what the library's own enqueue does to the list and hash of each queue.
+        """Do in one pipeline what the library's own enqueue does to the list and hash of each queue.
 
-        In lanes whole messages lie, and there is nothing to acknowledge: what a worker dies with is found missing.
+        A tenant queue holds whole messages without acknowledgements: the keeper finds those that died with a worker.
         """
         tenant_queued: defaultdict[tuple[str, str], list[bytes]] = defaultdict(list)
         with self.client.pipeline(transaction=True) as pipe:
@@ -116,10 +116,13 @@ class JobMessageBroker(RedisBroker):
 
 
 class NotifiedConsumer(Consumer):
-    """Fetches as many wake-ups as the gate lets in, and sleeps until the bell rings."""
+    """Fetches as many job messages as the limiter allows, and sleeps until a notification."""
 
     def __init__(self, broker: JobMessageBroker, queue_name: str, limiter: WorkerLimiter, wait_seconds: float) -> None:
-        self._broker, self._queue, self._limiter, self._wait = broker, queue_name, limiter, wait_seconds
+        self._broker = broker
+        self._queue = queue_name
+        self._limiter = limiter
+        self._wait = wait_seconds
         self._tenants = broker.tenant_queues.get(queue_name)
         self._fetched: deque[Taken] = deque()
         self._notification = broker.client.pubsub(ignore_subscribe_messages=True)
@@ -130,7 +133,7 @@ class NotifiedConsumer(Consumer):
             if not self._fetched and not self._fetch():
                 return None
         except RedisError as error:
-            if not self._away:  # said once, not at every try
+            if not self._away:  # logged once an outage
                 log.warning("queue_unreachable", queue=self._queue, error=str(error))
             self._away, self._listening = True, False
             time.sleep(_PAUSE_SECONDS)
@@ -138,7 +141,7 @@ class NotifiedConsumer(Consumer):
         return MessageProxy(dramatiq.Message.decode(self._fetched.popleft().message))
 
     def ack(self, message: MessageProxy) -> None:
-        """Forget a wake-up that was handed on; when this fails it comes again, which is harmless."""
+        """Forget a job message that was handed on; after a failure it comes again, which is harmless."""
         if self._tenants is not None:
             return
         try:
@@ -147,12 +150,12 @@ class NotifiedConsumer(Consumer):
             log.warning("wake_up_not_acknowledged", queue=self._queue, error=str(error))
 
     def nack(self, message: MessageProxy) -> None:
-        """Let go of what was not handed on, an actor of a later version say; the keeper finds what is missing."""
+        """Release a message that was not handed on, as for an actor of a later version; redelivery sends it again."""
         self.ack(message)
         self._limiter.release(tenant=_tenant(message))
 
     def requeue(self, messages: Iterable[MessageProxy]) -> None:
-        """Give back what was fetched and not handed on."""
+        """Give back messages that were fetched but not handed on."""
         if self._tenants is not None:
             self._give_back([Taken(_tenant(m), m.encode()) for m in messages])
             return
@@ -175,10 +178,10 @@ class NotifiedConsumer(Consumer):
         except RedisError as error:
             log.warning("wake_ups_not_given_back", queue=self._queue, error=str(error))
 
-    def _take(self, room: int) -> list[Taken]:
+    def _take(self, free: int) -> list[Taken]:
         if self._tenants is None:
-            return [Taken("", data) for data in self._broker.do_fetch(self._queue, room) if data]
-        found = self._tenants.take(room, most=self._limiter.tenant_limit, allowed=self._limiter.allowed())
+            return [Taken("", data) for data in self._broker.do_fetch(self._queue, free) if data]
+        found = self._tenants.take(free, most=self._limiter.tenant_limit, allowed=self._limiter.allowed())
         for tenant, _ in found:
             self._limiter.occupy(tenant)
         return found
@@ -191,15 +194,15 @@ class NotifiedConsumer(Consumer):
             self._broker.client.ping()
             log.info("queue_reachable_again", queue=self._queue)
             self._away = False
-        room = self._limiter.reserve(PREFETCH, self._wait)
-        if not room:
+        free = self._limiter.reserve(PREFETCH, self._wait)
+        if not free:
             return False
         found: list[Taken] = []
         released, at_limit = self._limiter.released, self._limiter.at_limit
         try:
-            found = self._take(room)
+            found = self._take(free)
         finally:
-            self._limiter.release(room - len(found))
+            self._limiter.release(free - len(found))
         self._fetched.extend(found)
         self._limiter.drained = not found
         if not found:
@@ -207,9 +210,9 @@ class NotifiedConsumer(Consumer):
         return bool(found)
 
     def _await_notification(self, released: int | None) -> None:
-        """Rings that came while fetching end the wait at once; many rings are one.
+        """Wait for a notification; one that came during the fetch ends the wait at once.
 
-        So do places given back, when a lane had its share of them: `released` is their count of then.
+        If a tenant was at its limit, a freed slot ends the wait too: `released` is the count at the time of the fetch.
         """
         deadline = time.monotonic() + self._wait
         message = None

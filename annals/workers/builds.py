@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import structlog
 
+from annals.application.build_preparation import BuildLimits, BuildPreparation
 from annals.application.executions.context import Environments
 from annals.domain.base import Key
 from annals.domain.commands.deployments import (
@@ -34,29 +35,28 @@ from annals.store.log.log import EventLog, Recorded
 from annals.store.log.request import BuildSlot
 from annals.store.secrets.vault import Vault
 from annals.workers.broker import QueueUnavailable
-from annals.workers.build_log import QUERIES, BuildLog
+from annals.workers.build_log import QUERIES, BuildLogWriter
 from annals.workers.job_messages import BUILD_DEPLOYMENT, UNKNOWN, Cause, split_stream
-from annals.workers.jobs import BuildLimits, Jobs
 from annals.workers.redelivery import Queue, causes_of, wake
-from annals.workers.sources import Sources
+from annals.workers.sources import SourceFetcher
 from annals.workers.statuses import Statuses
 
 ATTEMPTS = 3
-"""How often a build is claimed before losing it again means that it failed."""
+"""How often a build is claimed before one more loss means that it failed."""
 
 READY = "The deployment is ready."
 _CLAIM_RETRY_SECONDS = 5.0
 _LOOKS = 8
-"""How often a worker looks for a build to claim that others claim first."""
+"""How often a worker looks for the next build while other workers claim first."""
 
 OVERTIME_SECONDS = 30.0
-"""How long the executor may take beyond a build's limit to say that it ended it."""
+"""How long the executor may take beyond a build's limit to report that it ended the build."""
 
 log = structlog.get_logger(__name__)
 
 
-class Attempt(NamedTuple):
-    """A build that is ours under one epoch, and what its end follows from."""
+class BuildAttempt(NamedTuple):
+    """A build of this process under one epoch, and the cause of its outcome."""
 
     deployment: Deployment
     epoch: int
@@ -67,8 +67,8 @@ class Attempt(NamedTuple):
         return self.deployment.id
 
 
-class Builds:
-    """Runs builds. `held` are the streams whose claims this process works on; `queue` takes job messages."""
+class BuildActor:
+    """Runs builds. `claimed` are the streams whose claims this process works on; `queue` takes job messages."""
 
     def __init__(
         self,
@@ -78,21 +78,26 @@ class Builds:
         vault: Vault,
         environments: Environments,
         executor: Executor,
-        sources: Sources,
+        sources: SourceFetcher,
         statuses: Statuses,
         limits: BuildLimits,
         queue: Queue,
     ) -> None:
-        self._log, self._process_lease, self._executor, self._limits = log, process_lease, executor, limits
-        self._sources, self._statuses, self._queue = sources, statuses, queue
-        self._jobs = Jobs(vault, environments, limits)
-        self.held: set[str] = set()
+        self._log = log
+        self._process_lease = process_lease
+        self._executor = executor
+        self._limits = limits
+        self._sources = sources
+        self._statuses = statuses
+        self._queue = queue
+        self._preparation = BuildPreparation(vault, environments, limits)
+        self.claimed: set[str] = set()
         self._claiming = asyncio.Lock()
 
     async def run(self, stream: str, cause: Cause = UNKNOWN) -> None:
-        """Claim the build that is next and carry it out to its end; nothing happens while none may start.
+        """Claim the next build and carry it out to its end; do nothing while no build may start.
 
-        Mostly that is the one of `stream`, which `cause` is of.
+        The next build is mostly that of `stream`, to which `cause` belongs.
         """
         attempt = await self._claim_next(stream, cause)
         if attempt is None:
@@ -102,7 +107,7 @@ class Builds:
         except (Conflict, DeploymentNotFound, FunctionNotFound):
             log.info("build_overtaken", deployment=attempt.stream)
         finally:
-            self.held.discard(attempt.stream)
+            self.claimed.discard(attempt.stream)
         await self._wake_next()
 
     async def stop(self, stream: str, _cause: Cause = UNKNOWN) -> None:
@@ -110,15 +115,15 @@ class Builds:
         if await self._executor.cancel_build(*split_stream(stream)):
             log.info("build_stopped", deployment=stream)
 
-    async def _claim_next(self, stream: str, cause: Cause) -> Attempt | None:
-        """The build that is next, once it is ours; it is in `held` then. None while no build may start.
+    async def _claim_next(self, stream: str, cause: Cause) -> BuildAttempt | None:
+        """Claim the next build and return it, with its stream in `claimed`; None while no build may start.
 
         A build that another worker claims first is followed by a further look, for there may be a slot for the next.
         """
         async with self._claiming:
             for _ in range(_LOOKS):
                 startable = [tenant.waiting for tenant in (await read_demand(self._log.database)).startable()]
-                following = next((waiting for waiting in startable if waiting not in self.held), None)
+                following = next((waiting for waiting in startable if waiting not in self.claimed), None)
                 if following is None:
                     return None
                 attempt = await self._try_to_claim(following, stream, cause)
@@ -126,9 +131,9 @@ class Builds:
                     return attempt
             return None
 
-    async def _try_to_claim(self, following: str, stream: str, cause: Cause) -> Attempt | None:
+    async def _try_to_claim(self, following: str, stream: str, cause: Cause) -> BuildAttempt | None:
         attempt = None
-        self.held.add(following)
+        self.claimed.add(following)
         try:
             if following != stream:
                 cause = (await causes_of(self._log.database, [following])).get(following, UNKNOWN)
@@ -137,18 +142,18 @@ class Builds:
             log.info("build_overtaken", deployment=following)
         finally:
             if attempt is None:
-                self.held.discard(following)
+                self.claimed.discard(following)
         return attempt
 
     async def _wake_next(self) -> None:
-        """A slot is free: whichever worker comes first starts what is next. The sweep finds what is not sent here."""
+        """Send job messages for the free slot: the first worker starts the next build. The sweep finds unsent ones."""
         try:
             startable = [tenant.waiting for tenant in (await read_demand(self._log.database)).startable()]
             await wake(self._log.database, self._queue, BUILD_DEPLOYMENT, startable)
         except (StoreError, QueueUnavailable) as error:
             log.warning("next_build_not_woken", error=str(error))
 
-    async def _claim(self, stream: str, cause: Cause) -> Attempt | None:
+    async def _claim(self, stream: str, cause: Cause) -> BuildAttempt | None:
         holder, slot = self._process_lease.id, BuildSlot(split_stream(stream)[0])
 
         async def claim() -> Recorded:
@@ -161,36 +166,39 @@ class Builds:
         assert isinstance(deployment, Deployment)  # noqa: S101 - the key's type
         # The answer to a former append may have been lost: then it is claimed already, by this process.
         mine = deployment.status in {"processing", "building"} and deployment.worker == holder
-        return Attempt(deployment, deployment.epoch, cause.then(claimed.position)) if mine else None
+        return BuildAttempt(deployment, deployment.epoch, cause.then(claimed.position)) if mine else None
 
-    async def _carry_out(self, attempt: Attempt) -> None:
-        output = BuildLog(self._log.database, attempt.stream, attempt.epoch, lambda: self._started(attempt))
+    async def _carry_out(self, attempt: BuildAttempt) -> None:
+        output = BuildLogWriter(self._log.database, attempt.stream, attempt.epoch, lambda: self._started(attempt))
         specification = ""
         try:
             outcome = await self._bring_source(attempt)
             if outcome is None:
-                self._statuses.tell(attempt.deployment, "pending")
-                job = await self._jobs.of(attempt.deployment)
-                if job is None:
-                    return  # deleted with its function: there is nothing to end
-                specification = job.specification
-                outcome = job.impossible if job.build is None else await self._build(job.build, output)
+                self._statuses.report(attempt.deployment, "pending")
+                prepared = await self._preparation.prepare(attempt.deployment)
+                if prepared is None:
+                    return  # deleted with its function, so no outcome is recorded
+                specification = prepared.specification
+                if prepared.build is None:
+                    outcome = prepared.impossible
+                else:
+                    outcome = await self._build(prepared.build, output)
         except ExecutorUnavailable as error:
             outcome = await self._executor_lost(attempt, str(error))
-        except BaseException:  # cancelled, or a fault of ours: another worker begins anew
+        except BaseException:  # cancelled, or a fault of ours: another worker starts over
             await asyncio.shield(self._hand_back(attempt))
             raise
         if outcome is not None:
-            await self._settle(attempt, outcome, output, specification)
-            self._statuses.tell(attempt.deployment, "failure" if outcome.artefact is None else "success")
+            await self._record_outcome(attempt, outcome, output, specification)
+            self._statuses.report(attempt.deployment, "failure" if outcome.artefact is None else "success")
 
-    async def _bring_source(self, attempt: Attempt) -> BuildOutcome | None:
-        """Fetch a source that lies in a repository; an outcome when it cannot be had."""
+    async def _bring_source(self, attempt: BuildAttempt) -> BuildOutcome | None:
+        """Fetch the source from its repository; return an outcome if that fails."""
         if attempt.deployment.source is not None:
             return None
         return await self._sources.bring(attempt.deployment, attempt.cause.meta(self._actor))
 
-    async def _build(self, job: Build, output: BuildLog) -> BuildOutcome:
+    async def _build(self, job: Build, output: BuildLogWriter) -> BuildOutcome:
         async def build() -> BuildOutcome:
             async with asyncio.timeout(job.timeout_seconds + OVERTIME_SECONDS):
                 return await self._executor.build(job, output.write)
@@ -203,19 +211,21 @@ class Builds:
             sentence = f"The build did not end within {job.timeout_seconds:g} seconds."
             return BuildOutcome(reason="timeout", message=sentence, seconds=job.timeout_seconds)
 
-    async def _started(self, attempt: Attempt) -> None:
-        """The first output is here; a build that was canceled or lost meanwhile is killed."""
+    async def _started(self, attempt: BuildAttempt) -> None:
+        """Record that the build started, at its first output; kill a build that was canceled or lost meanwhile."""
         key, meta = _key(attempt.stream), attempt.cause.meta(self._actor)
         try:
             await retry(lambda: self._log.run(start_build, key, meta=meta, epoch=attempt.epoch))
             deployment = await retry(lambda: self._log.load(key))
-            holds = deployment.epoch == attempt.epoch and deployment.status == "building"
+            claimed = deployment.epoch == attempt.epoch and deployment.status == "building"
         except (Conflict, DeploymentNotFound):
-            holds = False
-        if not holds:
+            claimed = False
+        if not claimed:
             await self._try_to_stop(attempt.stream)
 
-    async def _settle(self, attempt: Attempt, outcome: BuildOutcome, output: BuildLog, specification: str) -> None:
+    async def _record_outcome(
+        self, attempt: BuildAttempt, outcome: BuildOutcome, output: BuildLogWriter, specification: str
+    ) -> None:
         text = await output.whole(READY if outcome.artefact is not None else outcome.message)
         recorded_events = {
             "epoch": attempt.epoch,
@@ -228,7 +238,9 @@ class Builds:
             lost = f"The build's log could not be kept: {error}\n{outcome.message}\n"
             await self._end(attempt, outcome, recorded_events, lost.encode()[-ROW_LIMIT:])
 
-    async def _end(self, attempt: Attempt, outcome: BuildOutcome, recorded_events: dict[str, Any], text: bytes) -> None:
+    async def _end(
+        self, attempt: BuildAttempt, outcome: BuildOutcome, recorded_events: dict[str, Any], text: bytes
+    ) -> None:
         recorded_events = {**recorded_events, "logs_digest": digest(text), "logs_size": len(text)}
         contents = [Content(attempt.stream, "build", text)]
         if outcome.artefact is not None:
@@ -237,9 +249,11 @@ class Builds:
         recorded_events |= {"reason": outcome.reason or "command_failed", "message": outcome.message}
         key, meta = _key(attempt.stream), attempt.cause.meta(self._actor)
         recorded = await retry(lambda: self._log.run(fail_build, key, meta=meta, contents=contents, **recorded_events))
-        _say_if_refused(attempt, recorded)
+        _log_refused(attempt, recorded)
 
-    async def _succeed(self, attempt: Attempt, recorded_events: dict[str, Any], contents: Sequence[Content]) -> None:
+    async def _succeed(
+        self, attempt: BuildAttempt, recorded_events: dict[str, Any], contents: Sequence[Content]
+    ) -> None:
         deployment = attempt.deployment
         keys = Function.key(deployment.project_id, deployment.function_id), _key(attempt.stream)
         meta = attempt.cause.meta(self._actor)
@@ -251,10 +265,10 @@ class Builds:
                 judged["answering"] = Answering(row["answering"], newer=row["newer"])
             return await self._log.run(complete_build, *keys, meta=meta, contents=contents, **judged, **recorded_events)
 
-        _say_if_refused(attempt, await retry(record))
+        _log_refused(attempt, await retry(record))
 
-    async def _executor_lost(self, attempt: Attempt, why: str) -> BuildOutcome | None:
-        """Queue the build again, a moment later; after the last attempt it has failed, and this is its outcome."""
+    async def _executor_lost(self, attempt: BuildAttempt, why: str) -> BuildOutcome | None:
+        """Queue the build again after a pause; return the outcome of a build that lost its last attempt."""
         log.warning("build_lost_its_executor", deployment=attempt.stream, epoch=attempt.epoch, why=why)
         await asyncio.sleep(self._limits.executor_pause_seconds * attempt.epoch)
         if attempt.epoch < ATTEMPTS:
@@ -263,14 +277,14 @@ class Builds:
         sentence = f"The executor could not be reached for this build, {attempt.epoch} times: {why}"
         return BuildOutcome(reason="executor_lost", message=sentence)
 
-    async def _hand_back(self, attempt: Attempt) -> None:
+    async def _hand_back(self, attempt: BuildAttempt) -> None:
         await self._try_to_stop(attempt.stream)
         try:
             await self._recover(attempt)
         except (StoreUnavailable, Conflict, DeploymentNotFound) as error:
             log.warning("build_not_handed_back", deployment=attempt.stream, error=str(error))
 
-    async def _recover(self, attempt: Attempt) -> None:
+    async def _recover(self, attempt: BuildAttempt) -> None:
         key, meta = _key(attempt.stream), attempt.cause.meta(self._actor)
         await self._log.run(recover_build, key, meta=meta, epoch=attempt.epoch, attempts=ATTEMPTS)
 
@@ -285,8 +299,8 @@ class Builds:
         return f"worker:{self._process_lease.id}"
 
 
-def _say_if_refused(attempt: Attempt, recorded: Recorded) -> None:
-    """An end that decided nothing came from a claim that holds no more."""
+def _log_refused(attempt: BuildAttempt, recorded: Recorded) -> None:
+    """Log an outcome that recorded no event, since its claim was lost."""
     if not recorded.events:
         log.info("outcome_refused", deployment=attempt.stream, epoch=attempt.epoch)
 

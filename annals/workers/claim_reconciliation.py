@@ -1,8 +1,8 @@
-"""Stock-taking: what a process works on, compared with what the log says it holds.
+"""Claim reconciliation: compare the work of a process with its claims in the log.
 
-A claim that nothing here works on is given up: its append was answered too late, or a fault of ours dropped it; the
-reaper can't see it, for this process is alive. Work whose claim is gone is stopped: it was canceled, deleted or lost to
-another, and the wake-up that says so may have been lost as well.
+A claim without work is given up: the answer to its append came too late, or a fault of ours dropped the work. The
+reaper cannot see that, since this process is alive. Work without a claim is stopped: it was canceled, deleted or lost
+to another process, and the job message about that may have been lost as well.
 """
 
 from collections.abc import Awaitable, Callable, Collection
@@ -19,24 +19,26 @@ log = structlog.get_logger(__name__)
 
 
 class ClaimedWork(NamedTuple):
-    """One kind of work: the live view of what is in hand, and how it is stopped."""
+    """One kind of work: a live view of the streams in hand, and the call that stops one."""
 
-    held: Collection[str]
+    streams: Collection[str]
     stop: Callable[[str], Awaitable[None]]
 
 
 class ClaimReconciliation:
-    """Takes stock of one process; call `take` at every lease or so."""
+    """Reconciles one process; call `run` about once a lease."""
 
-    def __init__(self, log: EventLog, process_lease: ProcessLease, *shelves: ClaimedWork) -> None:
-        self._log, self._process_lease, self._shelves = log, process_lease, shelves
+    def __init__(self, log: EventLog, process_lease: ProcessLease, *kinds: ClaimedWork) -> None:
+        self._log = log
+        self._process_lease = process_lease
+        self._kinds = kinds
         self._doubtful: set[str] = set()
 
-    async def take(self) -> None:
-        """Act on what did not fit twice running: a read of the log and a look at what is in hand are not one moment."""
+    async def run(self) -> None:
+        """Act on a stream that differs twice in a row, since the log and the work are not read at the same moment."""
         rows = await self._log.database.rows(QUERIES["held"], {"workers": [self._process_lease.id]})
         recorded = {row["stream_id"]: row["epoch"] for row in rows}
-        in_hand = {stream for shelf in self._shelves for stream in shelf.held}
+        in_hand = {stream for work in self._kinds for stream in work.streams}
         doubtful = recorded.keys() ^ in_hand
         for stream in doubtful & self._doubtful:
             if stream in recorded:
@@ -47,10 +49,10 @@ class ClaimReconciliation:
         self._doubtful = doubtful
 
     async def _stop(self, stream: str) -> None:
-        for shelf in self._shelves:
-            if stream in shelf.held:
+        for work in self._kinds:
+            if stream in work.streams:
                 log.warning("work_stopped_without_its_claim", stream=stream)
                 try:
-                    await shelf.stop(stream)
+                    await work.stop(stream)
                 except ExecutorUnavailable as error:
                     log.warning("work_not_stopped", stream=stream, error=str(error))

@@ -1,4 +1,4 @@
-"""Chores after a deletion: what still runs or lies around of it goes at once, not only when a clock comes by."""
+"""Cleanup after a deletion: end runs and remove files at once, before the next sweep does."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -12,10 +12,10 @@ from annals.domain.ports import Executor
 from annals.store.log.log import EventLog
 from annals.workers.blob_garbage import BlobGarbage
 from annals.workers.job_messages import UNKNOWN, Cause, split_stream
-from annals.workers.retention import Retention
+from annals.workers.retention import RetentionSweeper
 
 STOP_SECONDS = 5.0
-"""How long a canceled execution is looked for at the executors: longer than a claim takes to get there."""
+"""How long the executors are asked for a canceled execution: longer than a claim takes to reach one."""
 
 _STOP_PAUSE = 0.1
 
@@ -23,14 +23,19 @@ log = structlog.get_logger(__name__)
 
 
 class Cleanup:
-    """Each is safe to repeat, and to miss: instances idle out, builds are refused, clocks sweep. May raise
-    ExecutorUnavailable: then there is nothing that runs."""
+    """Handles the job messages of deletions. Each is safe to repeat and to lose: instances idle out, the outcomes of
+    builds are refused, and sweeps remove the rest. Raises ExecutorUnavailable where nothing can run."""
 
-    def __init__(self, log: EventLog, executor: Executor, retention: Retention, blob_garbage: BlobGarbage) -> None:
-        self._log, self._executor, self._retention, self._blob_garbage = log, executor, retention, blob_garbage
+    def __init__(
+        self, log: EventLog, executor: Executor, retention: RetentionSweeper, blob_garbage: BlobGarbage
+    ) -> None:
+        self._log = log
+        self._executor = executor
+        self._retention = retention
+        self._blob_garbage = blob_garbage
 
     async def stop_execution(self, stream: str, _cause: Cause = UNKNOWN) -> None:
-        """Kill the run of a canceled execution. One that was claimed just before may reach its executor only now."""
+        """Kill the run of a canceled execution; a run that was claimed just before may reach its executor later."""
         execution = await self._log.load(Key(Execution, stream, None))
         if execution is None or not execution.epoch:
             return
@@ -51,7 +56,7 @@ class Cleanup:
         await self._blob_garbage.sweep_deployment(project_id, deployment_id, datetime.now(UTC))
 
     async def retire_function(self, stream: str, cause: Cause = UNKNOWN) -> None:
-        """End and remove the work of a deleted function, and the instances that answered for it."""
+        """End and remove the work of a deleted function, and retire its instances."""
         project_id, function_id = split_stream(stream)
         await self._retention.sweep_orphans_of(project_id, function_id, cause)
         function = await self._log.load(Key(Function, stream, None))

@@ -1,4 +1,4 @@
-"""Duties that come round: each runs by itself, again and again, and one that fails is tried at its next turn."""
+"""Duties that run at an interval, each by itself; a failed one runs again at its next turn."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -13,7 +13,7 @@ log = structlog.get_logger(__name__)
 
 
 class Duty(NamedTuple):
-    """`run` every `seconds`, the first time after `delay`; it is never run twice at once."""
+    """A call of `run` every `seconds`, the first after `delay`, and never two at once."""
 
     name: str
     seconds: float

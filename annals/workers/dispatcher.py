@@ -1,4 +1,4 @@
-"""The worker's desk: takes wake-ups from Dramatiq's threads and works on them in the event loop, many at a time."""
+"""The worker's dispatcher: takes job messages from Dramatiq's threads and works on many at a time in the event loop."""
 
 import asyncio
 import functools
@@ -12,10 +12,10 @@ from annals.workers.broker import JobMessageBroker
 from annals.workers.job_messages import QUEUE_OF, Cause, JobMessage, split_stream
 
 Handler = Callable[[str, Cause], Awaitable[None]]
-"""Works on one stream to its end; what it raises was not planned for, and is logged."""
+"""Works on one stream to its end; an exception is a fault, and is logged."""
 
 Work = Callable[[], Awaitable[None]]
-"""What a handler does about one wake-up."""
+"""The work of one job message."""
 
 _THREADS = 2
 _THREAD_WAKE_MS = 200
@@ -25,10 +25,11 @@ log = structlog.get_logger(__name__)
 
 
 class Dispatcher:
-    """Owns the Dramatiq worker of this process. A wake-up's place in its queue's gate is given back when it is done."""
+    """Owns the Dramatiq worker of this process. A job message holds a slot of its queue's limiter until it is done."""
 
     def __init__(self, broker: JobMessageBroker, handlers: Mapping[str, Handler]) -> None:
-        self._broker, self._handlers = broker, handlers
+        self._broker = broker
+        self._handlers = handlers
         self._limiters: Mapping[str, WorkerLimiter] = broker.limiters
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -43,7 +44,7 @@ class Dispatcher:
         self._worker.start()
 
     async def stop(self, grace_seconds: float) -> None:
-        """Fetch nothing more, give back what waits, cancel what still runs after `grace_seconds`."""
+        """Stop fetching, give back waiting messages, and cancel work that still runs after `grace_seconds`."""
         for limiter in self._limiters.values():
             limiter.close()
         await asyncio.to_thread(self._worker.stop, _STOP_MS)
@@ -55,11 +56,11 @@ class Dispatcher:
 
     @property
     def busy(self) -> dict[str, int]:
-        """Work in hand by queue."""
+        """Return how many job messages of each queue are worked on."""
         return {queue: limiter.busy for queue, limiter in self._limiters.items()}
 
     def begin_now(self, job_message: JobMessage, work: Work) -> None:
-        """Do at once what is woken through the queue as well, in a place of its own, unless others wait for one."""
+        """Start work that also has a job message in the queue, in a slot of its own, unless others wait for a slot."""
         if self._limiters[QUEUE_OF[job_message.actor]].enter(_tenant(job_message)):
             self._begin(job_message, work)
 

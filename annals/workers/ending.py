@@ -1,4 +1,4 @@
-"""Tasks that are to end, whatever they were in the middle of."""
+"""End tasks wherever they are."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ _AGAIN_SECONDS = 1.0
 
 
 async def end(*tasks: "asyncio.Task[object]") -> None:
-    """Cancel until all have ended: one whose connection breaks at that moment may hear of the connection alone."""
+    """Cancel tasks until all have ended; a connection that breaks at that moment may hide the first cancellation."""
     while pending := [task for task in tasks if not task.done()]:
         for task in pending:
             task.cancel()

@@ -1,4 +1,4 @@
-"""Wake-ups: what travels through the queue. Each says where to look; it may come late, twice or never."""
+"""Job messages: each names a stream to look at, and may come late, twice or never."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -30,21 +30,21 @@ QUEUE_OF: Mapping[str, str] = {
 
 
 TENANT_QUEUED = frozenset({EXECUTIONS})
-"""Queues that are served one project after the other."""
+"""Queues that serve one project after the other."""
 
 
 class Cause(NamedTuple):
-    """What led to work: the position of the event it reacts to (0: unknown), and the first request's id."""
+    """The cause of work: the position of the event that led to it (0: unknown), and the first request's id."""
 
     position: int = 0
     correlation: str = ""
 
     def meta(self, actor: str) -> Meta:
-        """How events say so."""
+        """Return the metadata of events with this cause."""
         return Meta(actor=actor, causation=str(self.position or ""), correlation=self.correlation)
 
     def then(self, position: int) -> "Cause":
-        """The cause of what follows from an event that this one led to."""
+        """Return the cause of work that follows from a further event."""
         return self._replace(position=position)
 
 
@@ -52,7 +52,7 @@ UNKNOWN = Cause()
 
 
 class JobMessage(NamedTuple):
-    """`stream` is the aggregate to look at."""
+    """A message for an actor; `stream` names the aggregate to look at."""
 
     actor: str
     stream: str
@@ -60,6 +60,6 @@ class JobMessage(NamedTuple):
 
 
 def split_stream(stream: str) -> tuple[str, str]:
-    """Project and id of a stream."""
+    """Return the project and the id of a stream."""
     _, project_id, own_id = stream.split(":", 2)
     return project_id, own_id

@@ -1,4 +1,4 @@
-"""The keeper: one is active and runs the followers and the clocks; others stand by and take over within two seconds."""
+"""The keeper: one is active and runs the followers and clocks; others stand by and take over within two seconds."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -11,24 +11,25 @@ from annals.workers.ending import end
 from annals.workers.leadership import Leadership
 
 Work = Callable[[], Awaitable[object]]
-"""Something that goes on until it is cancelled; called anew for each term."""
+"""Work that goes on until it is cancelled; called again for each term."""
 
 log = structlog.get_logger(__name__)
 
 
 LAST_SECONDS = 5.0
-"""How long a term whose work has broken goes on for the others: one that breaks each time stops none of them."""
+"""How long a term goes on after one of its works failed, so that a work which always fails stops no other."""
 
 
 class Keeper:
-    """`begin` makes the works of one term, so that what they remember does not outlive it."""
+    """Leads at times; `begin` makes the works of one term, so that their memory does not outlive the term."""
 
     def __init__(self, leadership: Leadership, begin: Callable[[], Sequence[Work]]) -> None:
-        self._leadership, self._begin = leadership, begin
+        self._leadership = leadership
+        self._begin = begin
         self.active = False
 
     async def serve(self) -> None:
-        """Lead whenever nobody else does, until cancelled; a term that breaks ends, and another begins."""
+        """Lead whenever no other keeper does, until cancelled; after a failed term another begins."""
         while True:
             try:
                 async with self._leadership.held() as lead:
@@ -51,7 +52,7 @@ class Keeper:
 
 
 async def _broken(beating: asyncio.Future[None], works: Sequence[asyncio.Future[object]]) -> bool:
-    """Whether a work broke before the lead was lost; one that returned, as a follower before poison, has not."""
+    """Return True if a work failed before the lead was lost; a return, as of a follower at a poison event, is none."""
     going: set[asyncio.Future[Any]] = {beating, *works}
     while beating in going:
         ended, going = await asyncio.wait(going, return_when=asyncio.FIRST_COMPLETED)

@@ -1,6 +1,6 @@
-"""One active keeper: whoever holds a lock of Postgres' session, which ends with the session, however it ends.
+"""One active keeper: it holds a lock of a Postgres session, which ends with the session.
 
-One whose version cannot read an event gives way to one that can: docs/adr/0028-keeper-leadership.md.
+A keeper whose version cannot read an event gives way to one that can: docs/adr/0028-keeper-leadership.md.
 """
 
 import asyncio
@@ -21,8 +21,8 @@ _TRY_SECONDS = 0.5
 _ANSWER_SECONDS = 2.0
 _END_SECONDS = 0.05
 
-Reads = Callable[[int], Awaitable[bool]]
-"""Whether this program can read the event at a position."""
+CanRead = Callable[[int], Awaitable[bool]]
+"""Returns True if this program can read the event at a position."""
 
 QUERIES = sql.load(__package__, "leadership.sql")
 
@@ -32,13 +32,14 @@ log = structlog.get_logger(__name__)
 class Leadership:
     """Holds at most one session; a keeper that is paused longer than the idle limit loses it to another."""
 
-    def __init__(self, database: Database, reads: Reads | None = None) -> None:
-        """With `reads`, it takes the lead from a keeper whose followers stand before what it reads and they do not."""
-        self._database, self._reads = database, reads
+    def __init__(self, database: Database, reads: CanRead | None = None) -> None:
+        """With `reads`, take the lead from a keeper whose followers wait at events that only this program can read."""
+        self._database = database
+        self._reads = reads
 
     @asynccontextmanager
     async def held(self) -> AsyncIterator[Connection]:
-        """Wait until the lock is ours, and hold it while inside. Inside, `beat` tells when it is lost."""
+        """Wait for the lock and hold it inside the block, where `beat` returns once it is lost."""
         conn = await self._acquire()
         try:
             yield conn
@@ -46,7 +47,7 @@ class Leadership:
             await conn.close()
 
     async def dismiss(self) -> None:
-        """End the term of whoever leads: the next one begins with nothing remembered."""
+        """End the term of the leading keeper, so that the next one begins with no memory."""
         await self._database.execute(QUERIES["dismiss"], {"lock": _LOCK})
 
     async def beat(self, conn: Connection) -> None:
@@ -82,7 +83,7 @@ class Leadership:
             await asyncio.sleep(_TRY_SECONDS)
 
     async def _knows_more(self) -> bool:
-        """Whether followers of the keeper that leads stand before events that only this one can read."""
+        """Return True if followers of the leading keeper wait at events that only this program can read."""
         if self._reads is None:
             return False
         unread = [row["position"] for row in await self._database.rows(QUERIES["unread"])]

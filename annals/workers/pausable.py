@@ -1,4 +1,4 @@
-"""Duties that wait while a hold is in place."""
+"""Duties that skip their turns while their kind of work is paused."""
 
 from collections.abc import Awaitable, Callable
 
@@ -6,7 +6,7 @@ from annals.store.coordination.pauses import Holds
 
 
 def unless_held(holds: Holds, name: str, run: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[object]]:
-    """Run it, but for the turns at which this kind of work is held back."""
+    """Return a call of `run` that does nothing while a pause of this name is in place."""
 
     async def turn() -> None:
         if await holds.find(name) is None:

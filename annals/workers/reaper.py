@@ -1,4 +1,4 @@
-"""The reaper: takes back what lost processes held. An execution ends with that reason, a build is queued again."""
+"""The reaper: takes back the claims of lost processes. An execution ends with that reason, a build is queued again."""
 
 import asyncio
 import time
@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 
 async def take_back(log_: EventLog, stream: str, epoch: int, meta: Meta) -> None:
-    """End an execution that is held under `epoch`, or queue such a build again; nothing when it has moved on."""
+    """End an execution that is claimed under `epoch`, or queue such a build again; a later epoch is left alone."""
     project_id, own_id = split_stream(stream)
     try:
         if stream.startswith(f"{Execution.TOPIC}:"):
@@ -40,14 +40,14 @@ async def take_back(log_: EventLog, stream: str, epoch: int, meta: Meta) -> None
 
 
 class Reaper:
-    """Watches the heartbeats for one term of a keeper."""
+    """Watches the heartbeats during one term of a keeper."""
 
     def __init__(self, log: EventLog, *, lease_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._log, self._leases = log, Leases(log.database)
         self._watch = Watch(lease_seconds, clock=clock)
 
     async def sweep(self) -> int:
-        """Look once; call it several times per lease. Returns how much was taken back."""
+        """Look once, and return how many claims were taken back; call it several times per lease."""
         holding = await self._log.database.rows(QUERIES["holding"])
         beats = {holder.holder: holder.beats for holder in await self._leases.holders()}
         lost = self._watch.lost(beats, beats.keys() | {row["worker"] for row in holding})
@@ -71,15 +71,17 @@ class Reaper:
 
 
 class Overdue:
-    """Ends executions whose living process dropped them: a synchronous call's end that Postgres was away for."""
+    """Ends executions that a living process dropped, as synchronous calls that ended while Postgres was away."""
 
     def __init__(self, log: EventLog, *, slack_seconds: int, clock: Callable[[], float] = time.monotonic) -> None:
-        """`slack_seconds`: what may pass beyond a function's timeout for starts, waits and the recording itself."""
-        self._log, self._slack, self._clock = log, slack_seconds, clock
+        """`slack_seconds`: the time beyond a function's timeout for starts, waits and recording the outcome."""
+        self._log = log
+        self._slack = slack_seconds
+        self._clock = clock
         self._seen: dict[tuple[str, int], float] = {}
 
     async def sweep(self) -> int:
-        """Look once, and return how many were ended: those seen before, a moment ago (an outage may just be over)."""
+        """Look once, and return how many were ended: those also seen a moment ago, since an outage may end."""
         rows = await self._log.database.rows(QUERIES["overdue"], {"seconds": self._slack})
         now = self._clock()
         self._seen = {key: self._seen.get(key, now) for row in rows if (key := (row["stream_id"], row["epoch"]))}

@@ -1,4 +1,7 @@
-"""Wake-ups that never came: Redis was emptied, or a worker died with them. Postgres knows what waits: send again."""
+"""Redelivery: send lost job messages again, since Postgres knows the work that waits.
+
+Messages are lost when Redis is emptied, or when a worker dies with them.
+"""
 
 import asyncio
 import time
@@ -19,7 +22,7 @@ from annals.workers.job_messages import BUILD_DEPLOYMENT, QUEUE_OF, RUN_EXECUTIO
 QUERIES = sql.load(__package__, "redelivery.sql")
 
 _MOMENT_SECONDS = 3.0
-"""How long a wake-up may take on its usual way, by the keeper's own clock: that of the log may be set back."""
+"""How long a job message may take, by the keeper's own clock: that of the log may be set back."""
 
 _LIMIT = 1000
 _CAUSES = [Execution.Requested.TOPIC, Execution.RetryScheduled.TOPIC, Deployment.BuildQueued.TOPIC]
@@ -28,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 
 class Queue(Protocol):
-    """What of the broker is needed."""
+    """The part of the broker that sends job messages and counts those that wait."""
 
     def wake(self, job_messages: Iterable[JobMessage]) -> int: ...
 
@@ -36,7 +39,7 @@ class Queue(Protocol):
 
 
 class _Queued(msgspec.Struct):
-    """What queued a stream, as far as a wake-up says it."""
+    """The event that queued a stream, as far as a job message needs it."""
 
     metadata: dict[str, str]
 
@@ -49,15 +52,15 @@ def _correlation(state: bytes) -> str:
 
 
 def missing(oldest: Sequence[str], *, waiting: int, queued: int) -> Sequence[str]:
-    """Which of the oldest that wait have no wake-up in the queue: a lane is served in order, so the others' lie there.
+    """Return the oldest waiting streams without a job message: a tenant queue is served in order, so the rest have one.
 
-    A few too many may be sent (those that a worker takes up right now), which is harmless.
+    The result may include a few streams that a worker takes up right now, which is harmless.
     """
     return oldest[: max(0, waiting - queued)]
 
 
 async def wake(database: Database, queue: Queue, actor: str, streams: Sequence[str]) -> None:
-    """Send wake-ups that say what the usual ones do: why. Raises QueueUnavailable."""
+    """Send job messages with the same causes as the relay's. Raises QueueUnavailable."""
     if not streams:
         return
     causes = await causes_of(database, streams)
@@ -66,20 +69,22 @@ async def wake(database: Database, queue: Queue, actor: str, streams: Sequence[s
 
 
 async def causes_of(database: Database, streams: Sequence[str]) -> dict[str, Cause]:
-    """What queued each stream last."""
+    """Return the cause that queued each stream last."""
     rows = await database.rows(QUERIES["causes"], {"streams": list(streams), "topics": _CAUSES})
     return {row["stream"]: Cause(row["position"], _correlation(row["state"])) for row in rows}
 
 
 class Redelivery:
-    """Sweeps over both queues, for one term of a keeper: it remembers since when it has seen what waits."""
+    """Sweeps both queues during one term of a keeper, and remembers since when each stream waits."""
 
     def __init__(self, database: Database, queue: Queue, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._database, self._queue, self._clock = database, queue, clock
+        self._database = database
+        self._queue = queue
+        self._clock = clock
         self._seen: dict[str, dict[str, float]] = {}
 
     async def sweep(self) -> int:
-        """Send again what is missing, and return how many that were. Raises QueueUnavailable."""
+        """Send missing job messages again, and return how many. Raises QueueUnavailable."""
         executions = await self._database.rows(QUERIES["waiting_executions"], {"limit": _LIMIT})
         builds = [tenant.waiting for tenant in (await read_demand(self._database)).startable()]
         return await self._resend(RUN_EXECUTION, executions) + await self._resend(

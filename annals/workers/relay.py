@@ -1,4 +1,4 @@
-"""The relay: follows the log and wakes workers for what happened. It sends after the commit, at least once."""
+"""The relay: follows the log and sends workers job messages, after the commit and at least once."""
 
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,13 +23,13 @@ from annals.workers.job_messages import (
 
 
 class Notification(Protocol):
-    """Where wake-ups are sent."""
+    """The part of the broker that sends job messages."""
 
     def wake(self, job_messages: Iterable[JobMessage]) -> int: ...
 
 
 def reactions(event: Any) -> Iterator[str]:
-    """The actors that an event calls for, on its own stream."""
+    """Yield the actors that an event calls for, on its own stream."""
     match event:
         case Execution.Requested(epoch=0, scheduled_at=None):
             yield RUN_EXECUTION
@@ -48,12 +48,12 @@ def reactions(event: Any) -> Iterator[str]:
 
 
 def wants(event: Any) -> bool:
-    """Whether an event calls for an actor."""
+    """Return True if an event calls for an actor."""
     return next(reactions(event), None) is not None
 
 
 def job_messages(recorded_events: Iterable[RecordedEvent]) -> list[JobMessage]:
-    """The wake-ups of a batch, in order; a batch seen twice gives the same."""
+    """Return the job messages of a batch, in order; a batch that is seen twice has the same."""
     return [
         JobMessage(
             actor,
@@ -66,7 +66,7 @@ def job_messages(recorded_events: Iterable[RecordedEvent]) -> list[JobMessage]:
 
 
 def sender(notification: Notification) -> Send:
-    """What the follower sends by. It raises QueueUnavailable while Redis is away: the follower then waits."""
+    """Return the follower's send call. It raises QueueUnavailable while Redis is away, and the follower waits."""
 
     async def send(recorded_events: Sequence[RecordedEvent]) -> None:
         if due := job_messages(recorded_events):

@@ -1,4 +1,4 @@
-"""Retention: what time removes. The read models and contents go, by recorded events; the facts stay in the log."""
+"""Retention: recorded events remove old rows and contents; the older events stay in the log."""
 
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -10,8 +10,7 @@ from annals.domain.commands.retention import give_up_deployment, sweep_execution
 from annals.domain.deployment import Deployment
 from annals.domain.errors import Conflict, DeploymentNotFound, FunctionNotFound
 from annals.domain.function import Function
-from annals.domain.retention import Retention as Sweeps
-from annals.domain.retention import SweepReason
+from annals.domain.retention import Retention, SweepReason
 from annals.store.log.log import EventLog
 from annals.store.postgres import sql
 from annals.workers.job_messages import UNKNOWN, Cause
@@ -26,34 +25,36 @@ _ACTOR = "retention"
 log = structlog.get_logger(__name__)
 
 
-class Owner(NamedTuple):
-    """A function in one incarnation."""
+class FunctionIncarnation(NamedTuple):
+    """A function between one creation and its deletion."""
 
     project_id: str
     function_id: str
     function_sequence: int
 
 
-class Retention:
-    """The keeper's housekeeping of read models; `execution_days` 0 keeps executions for good."""
+class RetentionSweeper:
+    """Removes old executions and deployments; `execution_days` 0 keeps executions for good."""
 
     def __init__(self, log: EventLog, *, execution_days: int) -> None:
-        self._log, self._database, self._days = log, log.database, execution_days
+        self._log = log
+        self._database = log.database
+        self._days = execution_days
 
     async def run(self) -> None:
-        """Everything that is due now."""
+        """Remove all that is due now."""
         now = datetime.now(UTC)
         await self.sweep_executions(now)
         await self.drop_deployments(now)
 
     async def sweep_executions(self, now: datetime) -> int:
-        """Remove executions older than the setting's days, and those of functions that are gone, which end first."""
+        """Remove executions older than the setting's days, and end and remove those of deleted functions."""
         before = now - timedelta(days=self._days) if self._days else datetime.min.replace(tzinfo=UTC)
         functions = await self._database.rows(QUERIES["functions_with_old_executions"], {"before": before})
         steps = 0
         for row in functions:
             reason: SweepReason = "function_deleted" if row["orphaned"] else "age"
-            owner = Owner(row["project_id"], row["function_id"], row["function_sequence"])
+            owner = FunctionIncarnation(row["project_id"], row["function_id"], row["function_sequence"])
             cause = Cause(row["cause"])
             if row["orphaned"]:
                 meta = cause.meta(_ACTOR)
@@ -62,19 +63,19 @@ class Retention:
         return steps
 
     async def end_abandoned_builds(self) -> int:
-        """End builds whose function went, where nobody has done so at once; return how many those were."""
+        """End builds of deleted functions that the deletion did not end itself, and return how many."""
         return await end_builds(self._log, UNKNOWN.meta(_ACTOR))
 
     async def sweep_orphans_of(self, project_id: str, function_id: str, cause: Cause) -> None:
-        """End what a function's deleted incarnations left undone, and remove their executions."""
+        """End the work of a function's deleted incarnations, and remove their executions."""
         await end_work(self._log, cause.meta(_ACTOR), project_id=project_id, function_id=function_id)
         params = {"project_id": project_id, "function_id": function_id}
         for row in await self._database.rows(QUERIES["orphaned_functions"], params):
             incarnation = row["function_sequence"]
-            owner = Owner(project_id, function_id, incarnation)
+            owner = FunctionIncarnation(project_id, function_id, incarnation)
             await self._sweep(owner, datetime.now(UTC), "function_deleted", cause)
 
-    async def _sweep(self, owner: Owner, before: datetime, reason: SweepReason, cause: Cause) -> int:
+    async def _sweep(self, owner: FunctionIncarnation, before: datetime, reason: SweepReason, cause: Cause) -> int:
         params = {
             **owner._asdict(),
             "before": before,
@@ -85,7 +86,7 @@ class Retention:
         while (up_to := await self._database.value(QUERIES["next_step"], params)) is not None:
             await self._log.run(
                 sweep_executions,
-                Sweeps.key(owner.project_id),
+                Retention.key(owner.project_id),
                 meta=cause.meta(_ACTOR),
                 project_id=owner.project_id,
                 function_id=owner.function_id,
@@ -101,7 +102,7 @@ class Retention:
         return steps
 
     async def drop_deployments(self, now: datetime) -> int:
-        """Delete deployments that are older than their function keeps them, never the active one."""
+        """Delete deployments that are older than their function keeps them, except the active one."""
         dropped = 0
         rows = await self._database.rows(QUERIES["old_deployments"], {"now": now, "limit": _STEP})
         for row in rows:

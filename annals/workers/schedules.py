@@ -1,4 +1,4 @@
-"""Schedules: executions whose time has come. What was missed while nobody kept time runs once, for its latest slot."""
+"""Schedules: request executions at their time. Times that passed without a keeper run once, for the latest slot."""
 
 import asyncio
 import hashlib
@@ -22,7 +22,7 @@ from annals.workers.redelivery import Queue, wake
 QUERIES = sql.load(__package__, "schedules.sql")
 
 LATE = timedelta(seconds=30)
-"""How long after its time a firing counts as late: longer than a keeper takes to be replaced."""
+"""How long after its time a firing counts as late: longer than the replacement of a keeper takes."""
 
 _LIMIT = 500
 _INSTANT = timedelta(microseconds=1)
@@ -31,21 +31,23 @@ log = structlog.get_logger(__name__)
 
 
 def firing_id(incarnation: int, slot: datetime) -> str:
-    """The id of a schedule's execution: whoever fires the same slot of the same function names the same stream."""
+    """Return the id of a schedule's execution: every keeper that fires a slot of a function names the same stream."""
     return hashlib.sha256(f"{incarnation}:{slot.isoformat()}".encode()).hexdigest()[:20]
 
 
 def is_late(slot: datetime, now: datetime) -> bool:
-    """Whether a firing at `now` is marked as late: something had kept its slot from being fired in time."""
+    """Return True if a firing at `now` is marked as late."""
     return now - slot > LATE
 
 
 class Schedules:
-    """Looks once per `tick`, for one term of a keeper."""
+    """Fires due schedules at each `tick`, during one term of a keeper."""
 
     def __init__(self, log: EventLog, queue: Queue, *, look_back_seconds: float) -> None:
-        """`look_back_seconds`: how long after its time a one-off run is woken here; later ones are `Missed`'s."""
-        self._log, self._queue, self._look_back = log, queue, look_back_seconds
+        """`look_back_seconds`: how long after its time a one-off run gets a job message here; later, by redelivery."""
+        self._log = log
+        self._queue = queue
+        self._look_back = look_back_seconds
         self._woken: set[str] = set()
 
     async def tick(self) -> None:
@@ -78,11 +80,11 @@ class Schedules:
                 retries=policy.retries_of_calls,
             )
         except (ExecutionAlreadyExists, FunctionNotFound, Conflict):
-            return  # fired, and its follower has not moved on yet, or gone meanwhile
+            return  # fired already with a follower that lags, or deleted meanwhile
         log.info("schedule_fired", function=due["function_id"], slot=slot.isoformat())
 
     async def _wake(self) -> None:
-        """One-off runs: they wait as `scheduled` and are claimed as they are, so waking them twice is harmless."""
+        """Send job messages for one-off runs that are due; a second message for one is harmless."""
         params = {"seconds": self._look_back, "limit": _LIMIT}
         due = {row["stream_id"] for row in await self._log.database.rows(REDELIVERY["due_executions"], params)}
         fresh = due - self._woken

@@ -1,4 +1,4 @@
-"""The keeper's part in the proof: what seals the log as it grows, signs it, and archives what is old."""
+"""The keeper's part in the proof: seal the log as it grows, sign it, and archive its old events."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -17,7 +17,7 @@ from annals.store.proof.sealing import FOLLOWER, SealDiverged, Sealer, note_sign
 from annals.workers.clock import Duty
 
 _GATHER_SECONDS = 0.5
-"""Tiles that grow are written again each time: a batch is cheaper than as many single events."""
+"""Growing tiles are written again each time, so a batch is cheaper than as many single events."""
 
 _ARCHIVE_SECONDS = 3600.0
 
@@ -25,10 +25,12 @@ log = structlog.get_logger(__name__)
 
 
 class Sealing:
-    """One per term of a keeper, which goes on whatever is wrong with key and places."""
+    """Seals during one term of a keeper, which goes on without a valid key or destination."""
 
     def __init__(self, event_log: EventLog, settings: Settings) -> None:
-        self._log, self._settings, self._database = event_log, settings, event_log.database
+        self._log = event_log
+        self._settings = settings
+        self._database = event_log.database
         self._blobs = event_log.contents.blobs
         self._sealer: Sealer | None = None
         self._archiver = Archiver(self._database, self._blobs)
@@ -44,9 +46,9 @@ class Sealing:
         return duties
 
     async def sign(self) -> Checkpoint | None:
-        """Sign the newest tree; what may not or cannot be signed is shown where readiness is asked for.
+        """Sign the newest tree; the readiness check shows why a tree was not signed.
 
-        Raises BlobError when a place is away: what could not be written there is written the next time.
+        Raises BlobError while a destination is away: the next signature is written there too.
         """
         try:
             if self._sealer is None:
@@ -66,5 +68,5 @@ class Sealing:
         return Sealer(self._database, nodes, signing_key(self._settings.seal_key), places)
 
     async def archive(self) -> None:
-        """Move what is older than the setting's days."""
+        """Move events that are older than the setting's days."""
         await self._archiver.run(datetime.now(UTC) - timedelta(days=self._settings.log_archive_days))

@@ -1,4 +1,4 @@
-"""Sources that lie in a repository: fetched when their build begins, in a process apart, and kept like uploads."""
+"""Sources in repositories: fetched when their build begins, in a separate process, and stored like uploads."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -23,22 +23,25 @@ from annals.vcs.locating import Locator
 log = structlog.get_logger(__name__)
 
 
-class Sources:
-    """One per process."""
+class SourceFetcher:
+    """Fetches the sources of builds; one per process."""
 
     def __init__(self, event_log: EventLog, *, blobs: Blobs, locator: Locator, repositories: Repositories) -> None:
-        self._log, self._blobs, self._locator, self._repositories = event_log, blobs, locator, repositories
+        self._log = event_log
+        self._blobs = blobs
+        self._locator = locator
+        self._repositories = repositories
 
     async def bring(self, deployment: Deployment, meta: Meta) -> BuildOutcome | None:
-        """Fetch the source of a claimed build and record it; an outcome when it cannot be had.
+        """Fetch the source of a claimed build and record it; return an outcome if that fails.
 
-        Raises Conflict when the claim no longer holds the build, BlobError.
+        Raises Conflict if the claim was lost, BlobError.
         """
         try:
             source, origin = await self._fetch(deployment)
-        except RepositoryError as refusal:
-            log.info("source_unavailable", deployment=deployment.id, kind=refusal.kind)
-            return BuildOutcome(reason="source_unavailable", message=refusal.sentence)
+        except RepositoryError as error:
+            log.info("source_unavailable", deployment=deployment.id, kind=error.kind)
+            return BuildOutcome(reason="source_unavailable", message=error.sentence)
         recorded_events: dict[str, Any] = {"epoch": deployment.epoch, "source": source, "origin": origin}
         recorded = await retry(lambda: self._log.run(store_fetched, _key(deployment), meta=meta, **recorded_events))
         (now,) = recorded.aggregates
@@ -50,7 +53,7 @@ class Sources:
     async def _fetch(self, deployment: Deployment) -> tuple[Artefact, Origin]:
         remote = deployment.remote
         if remote is None:
-            raise RepositoryError("failed", "Nothing says where this deployment's source lies.")
+            raise RepositoryError("failed", "This deployment names no repository.")
         wanted = await retry(lambda: self._locator.request(deployment.project_id, remote, deployment.origin))
         async with self._repositories.fetch(wanted) as (archive, origin):
             key = source_key(deployment.project_id, deployment.deployment_id)

@@ -1,4 +1,4 @@
-"""Telling a commit's host how its build goes, unless the function is connected silently. Nothing waits for it."""
+"""Commit statuses: report a build's state to the host of its commit, unless the function is connected silently."""
 
 import asyncio
 
@@ -25,34 +25,36 @@ log = structlog.get_logger(__name__)
 
 
 class Statuses:
-    """One per process."""
+    """Reports in the background; one per process."""
 
     def __init__(self, event_log: EventLog, locator: Locator, repositories: Repositories) -> None:
-        self._log, self._locator, self._repositories = event_log, locator, repositories
-        self._notifying: dict[str, asyncio.Task[None]] = {}
+        self._log = event_log
+        self._locator = locator
+        self._repositories = repositories
+        self._reporting: dict[str, asyncio.Task[None]] = {}
 
-    def tell(self, deployment: Deployment, state: State) -> None:
-        """Begin to tell; what was told of the same deployment before comes first."""
+    def report(self, deployment: Deployment, state: State) -> None:
+        """Begin to report a state; an earlier report about the same deployment is sent first."""
         remote = deployment.remote
         if remote is None or not remote.installation_id or remote.silent:
             return
         key, former = (
             Deployment.key(deployment.project_id, deployment.deployment_id),
-            self._notifying.get(deployment.id),
+            self._reporting.get(deployment.id),
         )
-        task = asyncio.create_task(self._tell(key, state, former))
-        self._notifying[deployment.id] = task
+        task = asyncio.create_task(self._report(key, state, former))
+        self._reporting[deployment.id] = task
         task.add_done_callback(lambda done: self._forget(deployment.id, done))
 
-    async def told(self) -> None:
-        """Wait until all is told that is to be."""
-        await asyncio.gather(*self._notifying.values())
+    async def reported(self) -> None:
+        """Wait until all reports are sent."""
+        await asyncio.gather(*self._reporting.values())
 
     def _forget(self, stream: str, done: "asyncio.Task[None]") -> None:
-        if self._notifying.get(stream) is done:
-            del self._notifying[stream]
+        if self._reporting.get(stream) is done:
+            del self._reporting[stream]
 
-    async def _tell(self, key: Key, state: State, former: "asyncio.Task[None] | None") -> None:
+    async def _report(self, key: Key, state: State, former: "asyncio.Task[None] | None") -> None:
         if former is not None:
             await asyncio.wait([former])
         try:

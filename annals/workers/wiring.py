@@ -1,9 +1,10 @@
-"""The composition root of workers and keepers: what a process works with, opened in order, closed in reverse."""
+"""The parts that workers and keepers share: opened in order, closed in reverse."""
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import msgspec
 
@@ -19,10 +20,15 @@ from annals.store.coordination.process_lease import ProcessLease
 from annals.store.log.log import EventLog
 from annals.store.postgres.database import Database
 from annals.store.secrets.vault import Vault, forgetting_deleted_keys
+from annals.workers.blob_garbage import BlobGarbage
+from annals.workers.retention import RetentionSweeper
+
+Tell = Callable[[str], None]
+"""Gets the text of `doing`, first when the process is ready, then every second."""
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True):
-    """What one process shares."""
+    """The parts of one process."""
 
     database: Database
     log: EventLog
@@ -36,7 +42,7 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
 async def opened(
     settings: Settings, role: str, doing: Callable[[], str], builds: BuildSlots = NO_BUILDS
 ) -> AsyncIterator[Process]:
-    """Open a process over a migrated database; `doing` says what its lease shows, `builds` what it holds."""
+    """Open a process over a migrated database; its lease shows the text of `doing` and its slots for `builds`."""
     async with contextlib.AsyncExitStack() as stack:
         database = await Database.open(settings.database_url, size=12, name=f"annals {role}")
         stack.push_async_callback(database.close)
@@ -60,3 +66,20 @@ async def opened(
             environments=environments,
             process_lease=process_lease,
         )
+
+
+def retention(settings: Settings, process: Process) -> RetentionSweeper:
+    return RetentionSweeper(process.log, execution_days=settings.execution_retention_days)
+
+
+def blob_garbage(settings: Settings, process: Process) -> BlobGarbage:
+    return BlobGarbage(process.database, process.contents, grace=timedelta(hours=1, seconds=settings.build_timeout_s))
+
+
+async def until(stopping: asyncio.Event, tell: Tell, doing: Callable[[], str]) -> None:
+    """Return once the process is `stopping`, and `tell` what it does each second until then."""
+    while not stopping.is_set():
+        tell(doing())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await stopping.wait()

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 from annals.app.deployments import queries as deployment_queries
 from annals.app.edge import negotiation
 from annals.app.executions import queries as execution_queries
-from annals.app.executions.unrecorded import Unsettled
 from annals.app.identity.caller import Caller
 from annals.app.reads import Lookup, ReadResult
+from annals.application.executions.record_outcome import DeferredOutcomes
 from annals.store.ids import generate_id
 from annals.store.log.log import EventLog, Meta, Recorded
 from tests.simulation.nodes import START_SECONDS, Parts
@@ -61,7 +61,9 @@ class _Services:
         self.log, self.blobs, self.environments = parts.log, world.blobs, parts.environments
         self.executor, self.settings = world.executor, _Settings()
         self.reads = self.call_limiter = self
-        self.concurrency_slots, self.fair_queue, self.unsettled = parts.concurrency_slots, parts.fair_queue, Unsettled()
+        self.concurrency_slots, self.fair_queue = parts.concurrency_slots, parts.fair_queue
+        self.deferred = DeferredOutcomes()
+        self.vault = parts.vault
 
     def admitted(self, *_: object) -> AbstractContextManager[None]:
         """Everybody is."""

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from annals.application.executions.claimed import QUEUE_SECONDS
 from annals.store.coordination.build_demand import demand_of
 from annals.workers.builds import OVERTIME_SECONDS
-from annals.workers.executions import QUEUE_SECONDS, TRANSPORT_SLACK_SECONDS
+from annals.workers.executions import TRANSPORT_SLACK_SECONDS
 from annals.workers.job_messages import BUILDS, EXECUTIONS
 from tests.simulation.clients import TIMEOUT
 from tests.simulation.nodes import BUILD_SECONDS, LEASE_SECONDS

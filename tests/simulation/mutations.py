@@ -24,7 +24,7 @@ from annals.store.log.group_append import GroupAppender
 from annals.store.log.log import EventLog, Recorded
 from annals.store.log.reader import EventBatch
 from annals.workers import builds, reaper, redelivery, relay, schedules
-from annals.workers.builds import Builds
+from annals.workers.builds import BuildActor
 
 Mutation = Callable[[], AbstractContextManager[object]]
 MUTATIONS: dict[str, Mutation] = {}
@@ -273,18 +273,18 @@ def build_runs_without_a_claim() -> AbstractContextManager[object]:
 
     @contextlib.contextmanager
     def patched() -> Iterator[None]:
-        real = Builds._claim_next
+        real = BuildActor._claim_next
 
         async def claim_next(self: Any, stream: str, cause: Any) -> Any:
             attempt = await real(self, stream, cause)
             if attempt is not None:
                 return attempt
-            from annals.workers.builds import Attempt, _key
+            from annals.workers.builds import BuildAttempt, _key
 
             deployment = await self._log.load(_key(stream))
-            return Attempt(deployment, deployment.epoch, cause) if deployment.status == "processing" else None
+            return BuildAttempt(deployment, deployment.epoch, cause) if deployment.status == "processing" else None
 
-        with mock.patch.object(Builds, "_claim_next", claim_next):
+        with mock.patch.object(BuildActor, "_claim_next", claim_next):
             yield
 
     return patched()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from annals.application.build_preparation import BuildLimits
 from annals.application.event_log import open_log
 from annals.application.executions.context import Environments
 from annals.capacity.fair_queue import FairQueue
@@ -27,11 +28,11 @@ from annals.store.log.tail_cache import TailCache
 from annals.store.postgres.listener import Listener, OnDemand
 from annals.workers.blob_garbage import BlobGarbage
 from annals.workers.broker import QueueUnavailable
-from annals.workers.builds import Builds
+from annals.workers.builds import BuildActor
 from annals.workers.claim_reconciliation import ClaimedWork, ClaimReconciliation
 from annals.workers.cleanup import Cleanup
 from annals.workers.clock import Duty, keep
-from annals.workers.executions import Executions
+from annals.workers.executions import ExecutionActor
 from annals.workers.job_messages import (
     BUILD_DEPLOYMENT,
     BUILDS,
@@ -45,14 +46,13 @@ from annals.workers.job_messages import (
     WARM_FUNCTION,
     Cause,
 )
-from annals.workers.jobs import BuildLimits
 from annals.workers.keeper import Keeper, Work
 from annals.workers.leadership import Leadership
 from annals.workers.pausable import unless_held
 from annals.workers.reaper import Overdue, Reaper
 from annals.workers.redelivery import Redelivery, wake
 from annals.workers.relay import sender, wants
-from annals.workers.retention import Retention
+from annals.workers.retention import RetentionSweeper
 from annals.workers.schedules import Schedules
 from tests.simulation.connection import SimulatedDatabase
 from tests.simulation.job_messages import Handler, SimulatedDispatcher
@@ -88,7 +88,7 @@ class PlainVault:
 class Uploaded:
     """Where every source was uploaded there is nothing to fetch, and no host to tell."""
 
-    def tell(self, deployment: Any, state: str) -> None:
+    def report(self, deployment: Any, state: str) -> None:
         return
 
 
@@ -136,7 +136,7 @@ async def opened(world: "World", role: str, builds: BuildSlots = NO_BUILDS) -> P
 async def worker(world: "World") -> SimulatedDispatcher:
     parts = await opened(world, "worker", BUILD_SLOTS)
     executor: Executor = world.executor
-    executions = Executions(
+    executions = ExecutionActor(
         parts.log,
         process_lease=parts.process_lease,
         contents=parts.contents,
@@ -146,7 +146,7 @@ async def worker(world: "World") -> SimulatedDispatcher:
         start_seconds=START_SECONDS,
         executor_retry_seconds=3.0,
     )
-    builds = Builds(
+    builds = BuildActor(
         parts.log,
         process_lease=parts.process_lease,
         vault=parts.vault,
@@ -162,16 +162,16 @@ async def worker(world: "World") -> SimulatedDispatcher:
         ),
         queue=world.queue,
     )
-    retention = Retention(parts.log, execution_days=0)
+    retention = RetentionSweeper(parts.log, execution_days=0)
     blob_garbage = BlobGarbage(parts.database, parts.contents, grace=timedelta(hours=1))
     cleanup = Cleanup(parts.log, executor, retention, blob_garbage)
     claim_reconciliation = ClaimReconciliation(
         parts.log,
         parts.process_lease,
-        ClaimedWork(executions.held, executions.stop),
-        ClaimedWork(builds.held, builds.stop),
+        ClaimedWork(executions.claimed, executions.stop),
+        ClaimedWork(builds.claimed, builds.stop),
     )
-    world.loop.create_task(keep(Duty("stock", LEASE_SECONDS / 2, claim_reconciliation.take)))
+    world.loop.create_task(keep(Duty("stock", LEASE_SECONDS / 2, claim_reconciliation.run)))
     handlers: dict[str, Handler] = {
         RUN_EXECUTION: executions.run,
         BUILD_DEPLOYMENT: builds.run,
@@ -219,7 +219,7 @@ def term(world: "World", parts: Parts, listener: Listener, freed: Listener) -> S
         Duty("reaper", LEASE_SECONDS / 5, reaper.sweep),
         Duty("overdue", 5.0, Overdue(log, slack_seconds=OVERDUE_SECONDS, clock=clock).sweep),
         Duty("vacancies", 1.0, freed_slots.run),
-        Duty("abandoned", 5.0, Retention(log, execution_days=0).end_abandoned_builds),
+        Duty("abandoned", 5.0, RetentionSweeper(log, execution_days=0).end_abandoned_builds),
         Duty("missed", 2.0, unless_held(holds, SCHEDULES, resend)),
         Duty("schedules", 0.5, unless_held(holds, SCHEDULES, firing.tick)),
     ]

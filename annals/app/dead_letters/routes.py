@@ -5,7 +5,6 @@ import asyncio
 import structlog
 
 from annals.app.dead_letters import parameters, queries, schemas
-from annals.app.dead_letters.redriving import Redriver
 from annals.app.edge import operation
 from annals.app.edge.answers import Answer, json_answer, no_content, raw_json_answer
 from annals.app.edge.call import Call
@@ -14,6 +13,7 @@ from annals.app.executions import schemas as executions
 from annals.app.functions.queries import head, require
 from annals.app.identity.scopes import EXECUTIONS_READ, EXECUTIONS_WRITE
 from annals.app.wire import encode, joined
+from annals.application.executions.redrive import Redriver
 from annals.domain.commands.executions import discard_execution
 from annals.domain.errors import DeadLetterNotFound, ExecutionNotFound, FunctionNotFound, UserUnauthorized
 from annals.domain.execution import Execution
@@ -104,11 +104,11 @@ async def _redrive(
 ) -> tuple[schemas.RedrivenModel, Recorded]:
     services = call.services
     redriver = Redriver(services.log, services.vault, services.environments, project_id=call.project_id)
-    done, recorded = await redriver.redrive(
+    own_id, recorded = await redriver.redrive(
         execution_id, function_id=function_id, incarnation=incarnation, meta=await call.meta(), own_id=call.new_id()
     )
     call.seen(recorded.position)
-    return done, recorded
+    return schemas.RedrivenModel(dead_letter_id=execution_id, execution_id=own_id), recorded
 
 
 async def _function(call: Call) -> int:

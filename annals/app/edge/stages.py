@@ -18,7 +18,7 @@ from annals.app.edge.dry_run import tried
 from annals.app.edge.errors import AccessForbidden
 from annals.app.identity.caller import GUEST, Caller
 from annals.app.identity.scopes import EVENTS_READ
-from annals.application.executions.runs import QUEUE_SECONDS
+from annals.application.executions.prepare import QUEUE_SECONDS
 from annals.domain.errors import Conflict, DomainError
 from annals.store.errors import DataKeyDeleted, DataKeyReplaced, ProjectReplaced
 

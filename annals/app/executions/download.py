@@ -9,7 +9,7 @@ from annals.app.deployments.ranges import asked_range
 from annals.app.edge.answers import stream_answer
 from annals.app.edge.call import Call
 from annals.app.executions import queries
-from annals.application.executions.outcome import WHOLE
+from annals.application.executions.record_outcome import WHOLE
 from annals.store.content.blobs import BlobMissing
 from annals.store.content.digest_checks import BlobReader, RecordedBlob
 from annals.store.postgres.database import Row

@@ -15,29 +15,26 @@ from annals.app.edge.event_stream import follow
 from annals.app.executions import as_of as past
 from annals.app.executions import parameters, queries, schemas
 from annals.app.executions.download import download
-from annals.app.executions.finished import Finished
 from annals.app.executions.follow import ExecutionOutput
-from annals.app.executions.run import request, routed, run_now
+from annals.app.executions.run import Finished, request_of, run_now
 from annals.app.identity.caller import Caller
 from annals.app.identity.scopes import EXECUTIONS_READ, EXECUTIONS_WRITE
 from annals.app.quotas import count_input
 from annals.app.reads import Lookup
 from annals.app.wire import encode
 from annals.application.executions import context as execution_context
+from annals.application.executions.accept import accept, seal
 from annals.application.executions.context import ACTIVE, Context, context_from
+from annals.application.executions.prepare import require_runnable
 from annals.domain.commands.executions import cancel_execution, delete_execution
 from annals.domain.errors import (
-    BuildNotReady,
     DeploymentNotFound,
     ExecutionNotFound,
     FunctionNotFound,
-    FunctionRuntimeUnsupported,
     UserUnauthorized,
 )
 from annals.domain.execution import Execution
 from annals.domain.ports import ExecutorUnavailable
-from annals.domain.runtimes import RUNTIMES
-from annals.store.content.inputs import Input, digest_and_size, seal_input
 
 CONTEXT = Lookup(ACTIVE, 2)
 OF_DEPLOYMENT = Lookup(execution_context.OF_DEPLOYMENT, 2)
@@ -205,49 +202,20 @@ async def _context(call: Call) -> Context | None:
 
 
 def _judge(context: Context | None, caller: Caller) -> Context:
-    """Whether this caller may run this function now, in the contract's order (http-api.md 7.19)."""
-    if context is None or not (context.enabled or caller.privileged):
-        raise FunctionNotFound
-    if context.runtime not in RUNTIMES:
-        raise FunctionRuntimeUnsupported(f'Runtime "{context.runtime}" is not supported')
-    if context.deployment is None:
-        raise DeploymentNotFound("Deployment not found. Create a deployment before trying to execute a function")
-    if context.deployment.status != "ready":
-        raise BuildNotReady.of(context.deployment.status)
-    if not caller.privileged and caller.roles().isdisjoint(context.execute):
-        raise UserUnauthorized
-    return context
+    """Return the context if this caller may run it now. Raises as `require_runnable`."""
+    return require_runnable(context, None if caller.privileged else caller.roles())
 
 
 async def _accept(call: Call, context: Context, caller: Caller, due: datetime | None) -> Answer:
-    """Record a call that runs later; what it was given is kept sealed with it."""
-    values, services = call.values, call.services
-    execution_id = call.new_id()
-    stream = Execution.stream(call.project_id, execution_id)
-    given = Input(
-        body=values["body"],
-        headers=list(values["headers"].items()),
-        client_ip=call.address,
-        depth=caller.depth,
-        token_session=caller.session_of_token(scheduled=due is not None),
-        user_incarnation=caller.incarnation,
-    )
-    content = await seal_input(services.vault, call.project_id, stream, given)
-    digest, size = digest_and_size(content)
-    await count_input(call, caller, size)
-    execution = request(
-        call,
-        await routed(call, context, execution_id),
-        user_id=caller.user_id,
-        execution_id=execution_id,
-        input_digest=digest,
-        input_size=size,
-        scheduled_at=due,
-    )
-    recorded = await services.log.record([execution], meta=await call.meta(), contents=[content])
+    """Record a call that runs later, with its sealed input."""
+    services = call.services
+    request = await request_of(call, caller, scheduled=due is not None)
+    sealed = await seal(services.vault, request)
+    await count_input(call, caller, sealed.size)
+    recorded = await accept(services.log, services.environments, request, context, sealed, due=due)
     if due is None and services.accepting.alone:
         event = services.log.mapper.to_stored_event(recorded.events[0])
-        services.accepting.accepted(event, recorded.position, call.request_id, content)
+        services.accepting.dispatch(event, recorded.position, call.request_id, sealed)
     call.seen(recorded.position)
     row = recorded.rows["executions"][0]
     return json_answer(schemas.present(row, schemas.NO_OUTPUT, call.api_version), status=202)

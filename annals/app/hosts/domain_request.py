@@ -8,24 +8,22 @@ import msgspec
 from annals.app.edge.answers import Answer, Header
 from annals.app.edge.call import Call
 from annals.app.edge.errors import AccessForbidden, BuildCanceled, BuildFailed, ExecutePermissionMissing
-from annals.app.executions.finished import Finished
 from annals.app.executions.parameters import BODY_LIMIT
-from annals.app.executions.run import run_now
+from annals.app.executions.run import Finished, run_now
 from annals.app.hosts import host_name, pages
 from annals.app.identity.caller import GUEST, Caller
 from annals.app.parameters.body import whole
 from annals.app.parameters.special import CONTROL
 from annals.app.reads import Lookup
 from annals.application.executions.context import ACTIVE, Context, context_from
+from annals.application.executions.prepare import require_runtime
 from annals.domain.errors import (
     BuildNotReady,
     DeploymentNotFound,
     FunctionNotFound,
-    FunctionRuntimeUnsupported,
     RuleNotFound,
 )
 from annals.domain.ports import UNANSWERED_STATUS
-from annals.domain.runtimes import RUNTIMES
 from annals.store.postgres import sql
 
 if TYPE_CHECKING:
@@ -95,8 +93,7 @@ class DomainRequest(Call):
         context = context_from(found.rows[0])
         if _PUBLIC.isdisjoint(context.execute):
             raise ExecutePermissionMissing
-        if context.runtime not in RUNTIMES:
-            raise FunctionRuntimeUnsupported(f'Runtime "{context.runtime}" is not supported')
+        require_runtime(context)
         if context.deployment is None:
             raise DeploymentNotFound
         if context.deployment.status != "ready":

@@ -1,8 +1,8 @@
-"""What running a function's code takes: its settings, a deployment, and the environment that its variables make.
+"""The context of a run: a function's settings, a deployment, and the environment of its variables.
 
-Both ways to run code begin here. A synchronous call looks its context up together with the caller's credentials
-(`ACTIVE` takes arrays of project and function ids, and numbers its rows by `ord`), a worker by `Environments.active`;
-`Environments.of` then opens the variables, which costs a read only when the function changed since the last time.
+A synchronous call looks the context up together with the caller's credentials (`ACTIVE` takes arrays of project and
+function ids, and numbers its rows by `ord`). A worker uses `Environments.active`. `Environments.of` then opens the
+variables, which costs a read only if the function changed since the last time.
 """
 
 from collections import OrderedDict
@@ -29,7 +29,7 @@ QUERIES = sql.load(__package__, "context.sql")
 ACTIVE = QUERIES["active"]
 OF_DEPLOYMENT = QUERIES["of_deployment"]
 FORMER_DEFAULT = "s-1vcpu-512mb"
-"""The specification of functions whose own is no longer offered (http-api.md 10.2)."""
+"""The specification of a function whose own is no longer offered (http-api.md 10.2)."""
 
 _CACHED = 2000
 _ATTEMPTS = 5
@@ -37,14 +37,14 @@ _ATTEMPTS = 5
 log = structlog.get_logger(__name__)
 
 
-class Vault(Protocol):
-    """What of the vault is needed: variables belong to the stream of their function or project, under their id."""
+class VariableVault(Protocol):
+    """The part of the vault that opens variables: they belong to the stream of a function or project, by id."""
 
     async def open(self, project: str, owner: str, name: str, sealed: str) -> str: ...
 
 
 class ContextDeployment(msgspec.Struct, frozen=True, kw_only=True):
-    """The deployment to build or run; an artefact or source that is not there has an empty key."""
+    """The deployment to build or run; a missing artefact or source has an empty key."""
 
     stream: str
     deployment_id: str
@@ -60,10 +60,10 @@ class ContextDeployment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
-    """A function at one version; `incarnation` is the position of its creation. `deployment` None: none answers.
+    """A function at one version; `incarnation` is the position of its creation. `deployment` is None if none is active.
 
-    `project_version` tells the project's variables apart as `version` does the function's. `routed`: a share of the
-    traffic chose the deployment.
+    `project_version` is the version of the project's variables, as `version` is the function's. `routed` is True if a
+    share of the traffic chose the deployment.
     """
 
     stream: str
@@ -86,7 +86,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     routed: bool = False
 
     def specification(self, *, building: bool = False) -> Specification:
-        """The size of its instances, or of its builds (which get at least 1024 MiB)."""
+        """Return the size of its instances, or of its builds, which get at least 1024 MiB."""
         slug = self.build_specification if building else self.runtime_specification
         found = SPECIFICATIONS.get(slug) or SPECIFICATIONS[FORMER_DEFAULT]
         return msgspec.structs.replace(found, memory=max(found.memory, 1024)) if building else found
@@ -104,14 +104,14 @@ NO_VARIABLES = Environment({}, "")
 
 
 class Prepared(NamedTuple):
-    """A context and the environment of the very same version of its function."""
+    """A context, and the environment of the same version of its function."""
 
     context: Context
     environment: Environment
 
 
 def context_from(row: Mapping[str, Any]) -> Context:
-    """The context that a row of `ACTIVE` or `OF_DEPLOYMENT` holds."""
+    """Return the context in a row of `ACTIVE` or `OF_DEPLOYMENT`."""
     return Context(
         stream=row["stream_id"],
         incarnation=row["sequence"],
@@ -141,35 +141,37 @@ class _Opened(NamedTuple):
 
 
 class Environments:
-    """One per process: opens variables, and remembers what they made of each function's last versions."""
+    """Opens variables, and caches the environments of each function's last versions; one per process."""
 
-    def __init__(self, database: Database, vault: Vault, platform: Platform) -> None:
-        self._database, self._vault, self._platform = database, vault, platform
+    def __init__(self, database: Database, vault: VariableVault, platform: Platform) -> None:
+        self._database = database
+        self._vault = vault
+        self._platform = platform
         self._known: OrderedDict[tuple[object, ...], Environment] = OrderedDict()
 
     def forget(self, project: str | None) -> None:
-        """Drop what the variables of a deleted project made, or with None everything."""
+        """Drop the cached environments of a deleted project, or all with None."""
         stream = "" if project is None else Function.stream(project, "")
         for key in [key for key in self._known if str(key[0]).startswith(stream)]:
             del self._known[key]
 
     async def active(self, project_id: str, function_id: str) -> Context | None:
-        """A function with the deployment that answers; None when there is no such function."""
+        """Return a function with its active deployment; None if the function does not exist."""
         row = await self._database.row(ACTIVE, ([project_id], [function_id]))
         return None if row is None else context_from(row)
 
     async def of_deployment(self, project_id: str, deployment_id: str) -> Context | None:
-        """A deployment with its function; None when one of them is gone."""
+        """Return a deployment with its function; None if one of them is gone."""
         row = await self._database.row(OF_DEPLOYMENT, ([project_id], [deployment_id]))
         return None if row is None else context_from(row)
 
-    async def routed(self, context: Context, execution_id: str, *, kept: str | None = None) -> Context:
-        """A function with the deployment that runs an execution: the one place where that is decided.
+    async def routed(self, context: Context, execution_id: str, *, former: str | None = None) -> Context:
+        """Return a function with the deployment that runs an execution; only this method decides that.
 
-        What its policy's traffic chooses for the id, or what a former attempt ran (`kept`, empty for the active one).
-        Where that is gone or not ready the active one answers; where none is active, none does.
+        The policy's traffic chooses by the id. A retry runs the deployment of its `former` attempt, or the active one
+        if that is empty, gone or not ready. Without an active deployment none runs.
         """
-        active, chosen = context.deployment, context.policy.share_of(execution_id) if kept is None else kept
+        active, chosen = context.deployment, context.policy.share_of(execution_id) if former is None else former
         if active is None or not chosen:
             return context
         if chosen == active.deployment_id:
@@ -182,7 +184,7 @@ class Environments:
         return msgspec.structs.replace(found, routed=True)
 
     async def of(self, context: Context, *, building: bool = False) -> Prepared:
-        """The environment of a context whose deployment is there; the context is read anew when it was outdated.
+        """Return the environment of a context with a deployment; an outdated context is read again.
 
         Raises FunctionNotFound, FunctionRuntimeUnsupported, VariableUnreadable, SealBroken, MasterKeyWrong,
         StoreUnavailable.
@@ -197,7 +199,7 @@ class Environments:
             if known is None:
                 opened = await self._open(context)
                 if opened is None:
-                    context = await self._anew(context)
+                    context = await self._read_again(context)
                     continue
                 known = self._known[key] = self._make(context, deployment, opened, building=building)
                 if len(self._known) > _CACHED:
@@ -207,7 +209,7 @@ class Environments:
         raise FunctionNotFound
 
     async def _open(self, context: Context) -> _Opened | None:
-        """The variables of exactly the context's versions; None when the function or its project has moved on."""
+        """Return the variables of exactly the context's versions; None if the function or its project changed since."""
         row = await self._database.row(QUERIES["variables"], (context.stream,))
         wanted = (context.incarnation, context.version, context.project_version)
         if row is None or (row["sequence"], row["version"], row["project_version"]) != wanted:
@@ -224,7 +226,7 @@ class Environments:
                 raise VariableUnreadable(key) from None
         return opened
 
-    async def _anew(self, context: Context) -> Context:
+    async def _read_again(self, context: Context) -> Context:
         deployment = context.deployment
         found = (
             await self.active(context.project_id, context.function_id)

@@ -1,4 +1,4 @@
-"""What a triggered function is handed: the resource as it was right after the event, folded from its stream."""
+"""The body for a triggered function: the resource as it was right after the event, folded from its stream."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -13,9 +13,9 @@ from annals.store.log.reader import RecordedEvent
 
 
 def payload(history: Sequence[RecordedEvent], member: User | None) -> bytes:
-    """The resource of the last fact as JSON, from the facts of its stream up to it.
+    """Return the resource after the last event as JSON, from the events of its stream.
 
-    `member` is the user that a membership speaks of, None when there is none (any more).
+    `member` is the user of a membership, None if the user does not exist any more.
     """
     begun = max(
         number
@@ -34,7 +34,7 @@ def payload(history: Sequence[RecordedEvent], member: User | None) -> bytes:
 
 
 def member_of(history: Sequence[RecordedEvent]) -> str:
-    """The id of the user whose membership the last fact is about; empty when it is about none."""
+    """Return the id of the user whose membership the last event changed; empty for other events."""
     team: Any = None
     for recorded_event in history[:-1]:
         team = recorded_event.event.mutate(team)
@@ -106,11 +106,11 @@ def _stamps(history: Sequence[RecordedEvent]) -> Mapping[str, datetime]:
     return {"created_at": history[0].recorded_at, "updated_at": history[-1].recorded_at}
 
 
-def _time(history: Sequence[RecordedEvent], kind: type, fits: Any) -> datetime | None:
-    """When the last fact of a kind that fits was recorded."""
+def _time(history: Sequence[RecordedEvent], kind: type, matches: Any) -> datetime | None:
+    """Return the time of the last matching event of a kind."""
     times = [
         recorded_event.recorded_at
         for recorded_event in history
-        if isinstance(recorded_event.event, kind) and fits(recorded_event.event)
+        if isinstance(recorded_event.event, kind) and matches(recorded_event.event)
     ]
     return times[-1] if times else None

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from annals.app.executions import run
 from annals.app.services import Services
+from annals.application.executions import run
 from annals.capacity.limiter import CallLimiter
 from tests.integration.edge import given
 from tests.integration.edge.client import Client

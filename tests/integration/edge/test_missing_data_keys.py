@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from annals.app.dead_letters.redriving import Redriver
 from annals.app.services import Services
+from annals.application.executions.redrive import Redriver
 from annals.domain.errors import DeadLetterNotFound
 from annals.domain.execution import Execution
 from annals.store.secrets.vault import Vault, master_key

@@ -12,7 +12,7 @@ from annals.app.health.conservation import QUERIES, WINDOW
 from annals.app.services import Services
 from annals.application.project_deletion import end_project
 from annals.store.log.archives import Archives
-from annals.workers.retention import Retention
+from annals.workers.retention import RetentionSweeper
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
 from tests.integration.edge.following import Following
@@ -178,7 +178,7 @@ async def test_usage_of_the_predecessor_is_not_told(plain: Client, former: Forme
 async def test_cleanup_after_the_predecessor_is_none_of_the_projects_events(
     services: Services, plain: Client, former: Former
 ) -> None:
-    swept = await Retention(services.log, execution_days=0).sweep_executions(datetime.now(UTC))
+    swept = await RetentionSweeper(services.log, execution_days=0).sweep_executions(datetime.now(UTC))
     await follow(services)
     assert swept
     position = await services.log.reader.position()

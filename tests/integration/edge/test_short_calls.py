@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from annals.app.executions import coalescing
-from annals.app.executions.coalescing import SMALL_OUTPUT
 from annals.app.services import Services
+from annals.application.executions import run
+from annals.application.executions.run import SMALL_OUTPUT
 from annals.domain.ports import Outcome
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
@@ -34,7 +34,7 @@ async def test_a_call_that_ends_at_once_is_one_append(
     function_id = await given.running_function(services, plain)
     plain.headers.update(headers)
     executor.answer = lambda _run: outcome
-    monkeypatch.setattr(coalescing, "HELD_SECONDS", 60.0)
+    monkeypatch.setattr(run, "COALESCE_SECONDS", 60.0)
     recorded: list[int] = []
     record = services.log.record
 

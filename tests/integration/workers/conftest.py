@@ -1,4 +1,4 @@
-"""What the workers' tests need beside Postgres: a queue server."""
+"""The queue server of the workers' tests."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path

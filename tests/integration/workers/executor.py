@@ -43,7 +43,7 @@ def answered(outcome: Outcome) -> Outcome:
 
 
 class FakeExecutor:
-    """Keeps what it was asked; `answer` makes the outcome of a run, by default the one in `outcome`.
+    """Records its requests; `answer` makes the outcome of a run, by default the one in `outcome`.
 
     `go` releases what is held up. `written` is what running and killed runs have said, by execution or for ANY.
     """
@@ -88,7 +88,7 @@ class FakeExecutor:
         return self.build_outcome or BuildOutcome(artefact=artefact, seconds=1.2)
 
     async def speak(self, deployment: str, text: str) -> None:
-        """Let a running build say something."""
+        """Let a running build write output."""
         await self._logs[deployment](text)
 
     async def cancel_build(self, project: str, deployment: str) -> bool:

@@ -4,7 +4,8 @@ import asyncio
 from pathlib import Path
 
 from annals.settings import Settings
-from annals.workers.main import serve_keeper, serve_worker
+from annals.workers.keeper_process import serve_keeper
+from annals.workers.worker_process import serve_worker
 from tests.integration.workers.executor import FakeExecutor
 from tests.integration.workers.world import MASTER
 
@@ -21,7 +22,7 @@ def settings(database_url: str, redis_url: str, folder: Path, **others: int) -> 
 
 
 class Served:
-    """One serving process; `doing` is what it last told."""
+    """One serving process; `doing` is its last status text."""
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
@@ -29,21 +30,21 @@ class Served:
         self._task: asyncio.Task[None] | None = None
 
     def keeper(self, settings: Settings) -> "Served":
-        self._task = asyncio.create_task(serve_keeper(settings, asked=self.asked, tell=self._tell))
+        self._task = asyncio.create_task(serve_keeper(settings, stopping=self.asked, tell=self._tell))
         return self
 
     def worker(self, settings: Settings, executor: FakeExecutor) -> "Served":
-        self._task = asyncio.create_task(serve_worker(settings, executor, asked=self.asked, tell=self._tell))
+        self._task = asyncio.create_task(serve_worker(settings, executor, stopping=self.asked, tell=self._tell))
         return self
 
     async def end(self) -> None:
-        """Ask it to end, and wait until it has."""
+        """Ask the process to end, and wait until it has."""
         self.asked.set()
         assert self._task is not None
         await self._task
 
     async def die(self) -> None:
-        """End it without its having a say, as nearly as a task can."""
+        """End the process without cleanup, as nearly as a task can."""
         assert self._task is not None
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""A function that is deleted leaves nothing undone: what it had accepted ends, once, and nothing more begins for it."""
+"""Deleting a function ends all of its accepted work once, and no more work begins for it."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,7 +18,7 @@ from annals.domain.ports import Outcome
 from annals.domain.project import Project
 from annals.workers.blob_garbage import BlobGarbage
 from annals.workers.cleanup import Cleanup
-from annals.workers.retention import Retention
+from annals.workers.retention import RetentionSweeper
 from tests.integration.workers.world import META, PROJECT, SOURCE, World
 
 ENDS = {
@@ -32,8 +32,8 @@ async def delete(world: World, function_id: str = "f") -> str:
     return Function.stream(PROJECT, function_id)
 
 
-def retention(world: World) -> Retention:
-    return Retention(world.log, execution_days=0)
+def retention(world: World) -> RetentionSweeper:
+    return RetentionSweeper(world.log, execution_days=0)
 
 
 async def retire(world: World, stream: str) -> None:
@@ -42,7 +42,7 @@ async def retire(world: World, stream: str) -> None:
 
 
 async def some_work(world: World) -> list[str]:
-    """Executions and builds in every state before their end, and ended ones; all of their streams."""
+    """Make executions and builds in every state, and return their streams."""
     incarnation = await world.built()
     worker = world.executions(await world.process_lease())
     done, retried = await world.request("done", incarnation), "retried"
@@ -69,7 +69,7 @@ async def position(world: World) -> int:
     return int(await world.database.value("SELECT max(notification_id) FROM events"))
 
 
-async def test_what_was_accepted_ends_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_accepted_execution_ends_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_AT_ONCE", 2)
     streams = await some_work(world)
     stream = await delete(world)
@@ -90,7 +90,7 @@ async def test_what_was_accepted_ends_once(world: World, monkeypatch: pytest.Mon
     assert await position(world) == before, "a repeat records nothing"
 
 
-async def test_builds_end_though_nobody_was_woken(world: World) -> None:
+async def test_builds_end_without_a_job_message(world: World) -> None:
     streams = await some_work(world)
     await delete(world)
 
@@ -101,7 +101,7 @@ async def test_builds_end_though_nobody_was_woken(world: World) -> None:
     assert all(len(topics) == 1 for topics in found.values()), found
 
 
-async def test_the_clock_ends_executions_before_it_sweeps_them(world: World) -> None:
+async def test_retention_ends_executions_before_it_sweeps_them(world: World) -> None:
     streams = await some_work(world)
     await delete(world)
 
@@ -112,7 +112,7 @@ async def test_the_clock_ends_executions_before_it_sweeps_them(world: World) -> 
     assert await world.database.value("SELECT count(*) FROM executions") == 0
 
 
-async def test_a_project_ends_when_all_it_had_accepted_has(world: World) -> None:
+async def test_project_deletion_ends_all_accepted_work(world: World) -> None:
     streams = await some_work(world)
     before = await position(world)
     would = [event for one in await try_end_project(world.log, PROJECT, META) for event in one.events]
@@ -132,7 +132,7 @@ async def test_a_project_ends_when_all_it_had_accepted_has(world: World) -> None
     assert (await world.topics(Project.stream(PROJECT)))[-1] == "project.deleted"
 
 
-async def test_an_id_that_is_taken_again_ends_what_it_stood_for(world: World) -> None:
+async def test_reused_function_id_ends_the_work_of_the_former_function(world: World) -> None:
     stream = await world.deployment(await world.function(), "d")
     await delete(world)
 
@@ -144,7 +144,7 @@ async def test_an_id_that_is_taken_again_ends_what_it_stood_for(world: World) ->
     assert (await world.deployed("d"))["status"] == "waiting"
 
 
-async def test_nothing_begins_for_a_function_that_is_gone(world: World) -> None:
+async def test_deleted_function_starts_no_work(world: World) -> None:
     incarnation = await world.function()
     recorded_events: dict[str, Any] = {
         "project_id": PROJECT,

@@ -1,4 +1,4 @@
-"""Build slots between projects: what one of them builds leaves a slot to another, over all workers."""
+"""Build slots are shared between projects, over all workers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
@@ -17,7 +17,7 @@ from annals.store.coordination.build_demand import read_demand
 from annals.store.coordination.leases import BuildSlots
 from annals.store.errors import NoFreeSlot
 from annals.store.log.request import BuildSlot
-from annals.workers.builds import Builds
+from annals.workers.builds import BuildActor
 from annals.workers.job_messages import BUILD_DEPLOYMENT, JobMessage
 from annals.workers.redelivery import Redelivery
 from tests.integration.workers.executor import FakeExecutor
@@ -29,7 +29,7 @@ SIZE = "s-1vcpu-512mb"
 
 
 class EndsOneByOne(FakeExecutor):
-    """Its builds go on until the test ends them."""
+    """An executor whose builds go on until the test ends them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,10 +47,10 @@ class EndsOneByOne(FakeExecutor):
 
 
 class Workers:
-    """Workers, and the queue that they serve in turn: each job message is taken up at once."""
+    """Workers and their queue: each job message is taken up at once, by the workers in turn."""
 
     def __init__(self) -> None:
-        self.builds: list[Builds] = []
+        self.builds: list[BuildActor] = []
         self.tasks: list[asyncio.Task[None]] = []
         self._loop = asyncio.get_running_loop()
 
@@ -89,7 +89,7 @@ async def workers() -> AsyncIterator[Workers]:
 
 
 async def project(world: World, project_id: str) -> int:
-    """A project with a function; the function's incarnation."""
+    """Make a project with a function, and return the function's incarnation."""
     run = world.log.run
     await run(create_project, Project.absent(project_id), meta=META, project_id=project_id, name="P", keys=[])
     configuration = Configuration(
@@ -107,7 +107,7 @@ async def project(world: World, project_id: str) -> int:
 
 
 async def deployment(world: World, project_id: str, incarnation: int, own_id: str) -> str:
-    """A deployment whose build waits; its stream."""
+    """Make a deployment whose build waits, and return its stream."""
     await world.log.run(
         create_deployment,
         Deployment.absent(project_id, own_id),
@@ -127,7 +127,7 @@ async def deployment(world: World, project_id: str, incarnation: int, own_id: st
 
 
 async def fill(world: World, workers: Workers, executor: EndsOneByOne, project_id: str, count: int) -> int:
-    """A project whose builds wait and run, as many as may; how many run."""
+    """Make a project whose builds wait and run, and return how many run."""
     before = len(executor.running)
     incarnation = await project(world, project_id)
     for number in range(count):
@@ -137,7 +137,7 @@ async def fill(world: World, workers: Workers, executor: EndsOneByOne, project_i
 
 
 def settled(workers: Workers, executor: EndsOneByOne) -> bool:
-    """Whether each job message was answered: by a build that runs, or by none."""
+    """Return True once each job message was handled, whether a build started or not."""
     return sum(not task.done() for task in workers.tasks) == len(executor.running)
 
 

@@ -1,4 +1,4 @@
-"""A build: claimed once, followed while it runs, ended once; what comes late is refused."""
+"""A build is claimed once, followed while it runs, and ended once; late results are refused."""
 
 import asyncio
 
@@ -13,7 +13,7 @@ from tests.integration.workers.world import META, PROJECT, SOURCE, World
 KEY = Deployment.key(PROJECT, "d")
 
 
-async def test_becomes_ready_and_active_with_its_whole_log(world: World) -> None:
+async def test_build_becomes_ready_and_active_with_its_whole_log(world: World) -> None:
     stream = await world.deployment(await world.function())
 
     await world.builds(await world.process_lease()).run(stream)
@@ -38,7 +38,7 @@ async def test_becomes_ready_and_active_with_its_whole_log(world: World) -> None
     ]
 
 
-async def test_its_log_can_be_read_while_it_runs(world: World) -> None:
+async def test_log_of_a_running_build_can_be_read(world: World) -> None:
     stream = await world.deployment(await world.function())
     world.executor.go.clear()
 
@@ -51,7 +51,7 @@ async def test_its_log_can_be_read_while_it_runs(world: World) -> None:
     assert (await world.deployed())["status"] == "ready"
 
 
-async def test_of_two_workers_one_builds(world: World) -> None:
+async def test_build_is_claimed_by_one_of_two_workers(world: World) -> None:
     stream = await world.deployment(await world.function())
     first, second = world.builds(await world.process_lease()), world.builds(await world.process_lease())
 
@@ -60,7 +60,7 @@ async def test_of_two_workers_one_builds(world: World) -> None:
     assert len(world.executor.builds) == 1
 
 
-async def test_a_failure_ends_its_log_with_the_reason(world: World) -> None:
+async def test_log_of_a_failed_build_ends_with_the_reason(world: World) -> None:
     stream = await world.deployment(await world.function())
     world.executor.build_outcome = BuildOutcome(reason="empty_source", message="Error: No source code found.")
 
@@ -72,7 +72,7 @@ async def test_a_failure_ends_its_log_with_the_reason(world: World) -> None:
     assert (await world.functions())["deployment_id"] == ""
 
 
-async def test_a_cancel_during_the_build_kills_it_and_nothing_revives_it(world: World) -> None:
+async def test_canceled_build_is_killed_and_never_restarted(world: World) -> None:
     stream = await world.deployment(await world.function())
     builds = world.builds(await world.process_lease())
     world.executor.go.clear()
@@ -88,7 +88,7 @@ async def test_a_cancel_during_the_build_kills_it_and_nothing_revives_it(world: 
     assert (await world.topics(stream))[-1] == "deployment.build_canceled"
 
 
-async def test_a_result_after_the_cancel_is_refused(world: World) -> None:
+async def test_build_result_after_the_cancel_is_refused(world: World) -> None:
     stream = await world.deployment(await world.function())
     world.executor.go.clear()
     building = asyncio.create_task(world.builds(await world.process_lease()).run(stream))
@@ -102,7 +102,7 @@ async def test_a_result_after_the_cancel_is_refused(world: World) -> None:
     assert (await world.functions())["deployment_id"] == ""
 
 
-async def test_one_canceled_before_it_spoke_is_killed_with_its_first_word(world: World) -> None:
+async def test_build_canceled_before_its_first_output_is_killed_at_that_output(world: World) -> None:
     stream = await world.deployment(await world.function())
     world.executor.go.clear()
     world.executor.says = []
@@ -117,7 +117,7 @@ async def test_one_canceled_before_it_spoke_is_killed_with_its_first_word(world:
     assert await world.build_log() == "\nBuild has been canceled.\n"
 
 
-async def test_a_lost_workers_late_result_is_refused_and_the_next_one_counts(world: World) -> None:
+async def test_late_result_of_a_lost_worker_is_refused(world: World) -> None:
     stream = await world.deployment(await world.function())
     world.executor.go.clear()
     lost = asyncio.create_task(world.builds(await world.process_lease()).run(stream))
@@ -133,7 +133,7 @@ async def test_a_lost_workers_late_result_is_refused_and_the_next_one_counts(wor
     assert (row["status"], row["epoch"], row["artefact_key"]) == ("ready", 2, world.executor.builds[1].output_key)
 
 
-async def test_without_an_executor_it_is_queued_again_and_ends_after_the_last_attempt(world: World) -> None:
+async def test_build_without_an_executor_is_queued_again_until_its_last_attempt(world: World) -> None:
     stream = await world.deployment(await world.function())
     builds = world.builds(await world.process_lease())
     world.executor.lost = True
@@ -148,7 +148,7 @@ async def test_without_an_executor_it_is_queued_again_and_ends_after_the_last_at
     assert "executor could not be reached" in await world.kept(stream, "build")
 
 
-async def test_one_that_is_interrupted_is_handed_back(world: World) -> None:
+async def test_interrupted_build_is_handed_back(world: World) -> None:
     stream = await world.deployment(await world.function())
     world.executor.go.clear()
     building = asyncio.create_task(world.builds(await world.process_lease()).run(stream))
@@ -161,7 +161,7 @@ async def test_one_that_is_interrupted_is_handed_back(world: World) -> None:
     assert (await world.deployed())["status"] == "waiting"
 
 
-async def test_deleting_its_deployment_or_function_leaves_no_piece_of_its_log(world: World) -> None:
+async def test_deleted_deployment_or_function_leaves_no_piece_of_a_build_log(world: World) -> None:
     incarnation = await world.function()
     world.executor.go.clear()
     builds = world.builds(await world.process_lease())
@@ -182,7 +182,7 @@ async def test_deleting_its_deployment_or_function_leaves_no_piece_of_its_log(wo
     assert await world.database.value("SELECT count(*) FROM deployments") == 0
 
 
-async def test_a_long_log_keeps_its_end(world: World) -> None:
+async def test_long_log_keeps_its_end(world: World) -> None:
     stream = await world.deployment(await world.function())
     world.executor.says = [f"{n:06d}".ljust(9_999, ".") + "\n" for n in range(150)]
 

@@ -1,4 +1,4 @@
-"""A canceled execution: killed wherever it runs, though its claim may not have reached an executor yet."""
+"""A canceled execution is killed wherever it runs, even if its claim has not reached an executor yet."""
 
 import asyncio
 from datetime import timedelta
@@ -8,7 +8,7 @@ from annals.domain.execution import Execution
 from annals.domain.ports import Output
 from annals.workers.blob_garbage import BlobGarbage
 from annals.workers.cleanup import Cleanup
-from annals.workers.retention import Retention
+from annals.workers.retention import RetentionSweeper
 from tests.integration.workers.executor import ANY
 from tests.integration.workers.valkey import until
 from tests.integration.workers.world import META, PROJECT, World
@@ -18,7 +18,7 @@ def cleanup(world: World) -> Cleanup:
     return Cleanup(
         world.log,
         world.executor,
-        Retention(world.log, execution_days=14),
+        RetentionSweeper(world.log, execution_days=14),
         BlobGarbage(world.database, world.contents, grace=timedelta(hours=1)),
     )
 
@@ -28,7 +28,7 @@ async def cancel(world: World, execution_id: str, incarnation: int) -> None:
     await world.log.run(cancel_execution, key, meta=META, function_id="f", incarnation=incarnation)
 
 
-async def test_a_run_is_killed_and_its_outcome_refused(world: World) -> None:
+async def test_canceled_run_is_killed_and_its_outcome_refused(world: World) -> None:
     incarnation = await world.built()
     stream = await world.request("x1", incarnation)
     world.executor.go.clear()
@@ -44,7 +44,7 @@ async def test_a_run_is_killed_and_its_outcome_refused(world: World) -> None:
     assert (row["status"], row["reason"]) == ("failed", "canceled")
 
 
-async def test_what_a_killed_run_had_written_is_kept(world: World) -> None:
+async def test_output_of_a_killed_run_is_kept(world: World) -> None:
     incarnation = await world.built()
     stream = await world.request("x1", incarnation)
     world.executor.go.clear()
@@ -62,7 +62,7 @@ async def test_what_a_killed_run_had_written_is_kept(world: World) -> None:
     assert await world.kept(stream, "logs") == "half done"
 
 
-async def test_a_run_that_reaches_its_executor_after_the_cancel_is_killed_there(world: World) -> None:
+async def test_run_that_reaches_its_executor_after_the_cancel_is_killed(world: World) -> None:
     incarnation = await world.built()
     stream = await world.request("x1", incarnation)
     execution = await world.log.load(Execution.key(PROJECT, "x1"))
@@ -78,7 +78,7 @@ async def test_a_run_that_reaches_its_executor_after_the_cancel_is_killed_there(
     await stopping
 
 
-async def test_what_never_ran_is_looked_for_nowhere(world: World) -> None:
+async def test_canceled_execution_that_never_ran_is_not_searched(world: World) -> None:
     incarnation = await world.built()
     stream = await world.request("x1", incarnation)
     await cancel(world, "x1", incarnation)
@@ -90,7 +90,7 @@ async def test_what_never_ran_is_looked_for_nowhere(world: World) -> None:
     assert world.executor.runs == []
 
 
-async def test_a_pinned_execution_runs_its_deployment_whichever_is_active(world: World) -> None:
+async def test_pinned_execution_runs_its_own_deployment(world: World) -> None:
     incarnation = await world.built()
     stream = await world.deployment(incarnation, "d2")
     await world.builds(await world.process_lease()).run(stream)
@@ -105,7 +105,7 @@ async def test_a_pinned_execution_runs_its_deployment_whichever_is_active(world:
     assert (await world.execution("x1"))["deployment_id"] == "d-f"
 
 
-async def test_a_pinned_execution_whose_deployment_is_gone_says_so(world: World) -> None:
+async def test_pinned_execution_of_a_deleted_deployment_fails_with_that_reason(world: World) -> None:
     incarnation = await world.built()
 
     await world.executions(await world.process_lease()).run(await world.request("x1", incarnation, pinned="nope"))

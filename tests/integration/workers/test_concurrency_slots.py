@@ -1,4 +1,4 @@
-"""A function that may run only so many calls at once: what is beyond waits, and runs as soon as there is room."""
+"""Calls beyond a function's concurrency limit wait, and run as soon as a slot is free."""
 
 import asyncio
 import functools
@@ -23,14 +23,14 @@ from annals.store.log.append_modes import FREED_SLOTS
 from annals.store.log.log import EventLog
 from annals.store.log.request import ConcurrencySlot
 from annals.store.postgres.listener import Listener
-from annals.workers.executions import Executions
+from annals.workers.executions import ExecutionActor
 from annals.workers.reaper import take_back
 from tests.integration.workers.valkey import until
 from tests.integration.workers.world import META, PROJECT, World
 from tests.simulation.caps import Caps
 
 soon = functools.partial(until, seconds=60)
-OTHERS_PLACE = ConcurrencySlot(PROJECT, "f")
+SLOT_OF_F = ConcurrencySlot(PROJECT, "f")
 
 
 async def bounded(world: World, concurrency: int, function_id: str = "f") -> None:
@@ -44,7 +44,7 @@ async def statuses(world: World) -> list[str]:
 
 
 async def one_too_many(world: World) -> list[str]:
-    """What the log says of calls that began though no place was free."""
+    """Find in the log the calls that began without a free slot."""
     wrong: list[str] = []
     caps = Caps(wrong.append)
     for recorded_event in await world.log.reader.after(0, 10_000):
@@ -53,14 +53,14 @@ async def one_too_many(world: World) -> list[str]:
 
 
 class Crew(NamedTuple):
-    """Workers that each record in a transaction of their own, and what the keeper woke."""
+    """Workers that each record in their own transaction, and the streams of the keeper's job messages."""
 
-    workers: Sequence[Executions]
+    workers: Sequence[ExecutionActor]
     woken: list[str]
     tasks: set["asyncio.Task[None]"]
 
     def run(self, *streams: str) -> None:
-        """Every worker hears of every one."""
+        """Hand every stream to every worker."""
         for worker in self.workers:
             for stream in streams:
                 task = asyncio.create_task(worker.run(stream))
@@ -83,9 +83,9 @@ async def crew(world: World, count: int = 1) -> AsyncIterator[Crew]:
         made.woken.extend(streams)
         made.run(*streams)
 
-    async with Listener.open(world.database, FREED_SLOTS) as places:
-        await soon(lambda: places.sessions > 0)
-        keeping = asyncio.create_task(FreedSlots(world.database, places, wake).run())
+    async with Listener.open(world.database, FREED_SLOTS) as freed:
+        await soon(lambda: freed.sessions > 0)
+        keeping = asyncio.create_task(FreedSlots(world.database, freed, wake).run())
         try:
             yield made
         finally:
@@ -98,7 +98,7 @@ async def crew(world: World, count: int = 1) -> AsyncIterator[Crew]:
                 await log.close()
 
 
-async def test_two_workers_begin_no_more_than_may_run_and_all_of_them_run(world: World) -> None:
+async def test_two_workers_respect_the_limit_and_run_all_calls(world: World) -> None:
     incarnation = await world.built()
     await bounded(world, 2)
     streams = [await world.request(f"x{n}", incarnation) for n in range(12)]
@@ -117,7 +117,7 @@ async def test_two_workers_begin_no_more_than_may_run_and_all_of_them_run(world:
     assert all(run.concurrency == 2 for run in world.executor.runs)
 
 
-async def test_what_waits_is_woken_oldest_first_and_only_as_much_as_there_is_room(world: World) -> None:
+async def test_freed_slots_wake_as_many_of_the_oldest_as_they_fit(world: World) -> None:
     incarnation = await world.built()
     await bounded(world, 1)
     streams = [await world.request(f"x{n}", incarnation) for n in range(4)]
@@ -136,7 +136,7 @@ async def test_what_waits_is_woken_oldest_first_and_only_as_much_as_there_is_roo
     assert [stream for stream in dict.fromkeys(workers.woken) if stream != streams[0]] == streams[1:]
 
 
-async def test_a_function_with_a_bound_holds_up_no_other(world: World) -> None:
+async def test_function_at_its_limit_holds_up_no_other(world: World) -> None:
     first = await world.built()
     other = await world.built("g")
     await bounded(world, 1)
@@ -151,7 +151,7 @@ async def test_a_function_with_a_bound_holds_up_no_other(world: World) -> None:
         assert sorted(run.execution[0] for run in world.executor.runs) == ["x", "y", "y", "y"]
 
 
-async def test_a_bound_that_is_lifted_lets_in_who_waits(world: World) -> None:
+async def test_lifted_concurrency_limit_starts_waiting_calls(world: World) -> None:
     incarnation = await world.built()
     await bounded(world, 1)
     streams = [await world.request(f"x{n}", incarnation) for n in range(4)]
@@ -168,7 +168,7 @@ async def test_a_bound_that_is_lifted_lets_in_who_waits(world: World) -> None:
 
 
 @pytest.mark.parametrize("end", ["canceled", "lost"])
-async def test_a_place_of_a_call_that_is_given_up_goes_to_the_next(world: World, end: str) -> None:
+async def test_slot_of_an_abandoned_call_goes_to_the_next(world: World, end: str) -> None:
     incarnation = await world.built()
     await bounded(world, 1)
     held, waiting = [await world.request(f"x{n}", incarnation) for n in range(2)]
@@ -176,7 +176,7 @@ async def test_a_place_of_a_call_that_is_given_up_goes_to_the_next(world: World,
     key = Execution.key(PROJECT, "x0")
     execution = await world.log.load(key)
     execution.claim("a worker elsewhere")
-    await world.log.record([execution], meta=META, takes=OTHERS_PLACE)
+    await world.log.record([execution], meta=META, takes=SLOT_OF_F)
     async with crew(world) as workers:
         workers.run(held, waiting)
         await soon(lambda: not workers.tasks)
@@ -190,7 +190,7 @@ async def test_a_place_of_a_call_that_is_given_up_goes_to_the_next(world: World,
         await soon(lambda: [run.execution for run in world.executor.runs] == ["x1"])
 
 
-async def test_a_one_off_that_is_due_while_there_is_no_place_runs_when_there_is_one(world: World) -> None:
+async def test_scheduled_run_that_is_due_at_the_limit_runs_when_a_slot_is_free(world: World) -> None:
     incarnation = await world.built()
     await bounded(world, 1)
     first = await world.request("x0", incarnation)
@@ -210,7 +210,7 @@ async def test_a_one_off_that_is_due_while_there_is_no_place_runs_when_there_is_
     assert due in workers.woken
 
 
-async def test_who_finds_no_place_is_refused_alone_and_nothing_of_it_is_recorded(world: World) -> None:
+async def test_call_without_a_free_slot_is_refused_alone_and_not_recorded(world: World) -> None:
     incarnation = await world.built()
     await bounded(world, 1)
     streams = [await world.request(f"x{n}", incarnation) for n in range(4)]
@@ -219,7 +219,7 @@ async def test_who_finds_no_place_is_refused_alone_and_nothing_of_it_is_recorded
         claim.claim("w")
 
     answers = await asyncio.gather(
-        *(world.log.record([claim], meta=META, takes=OTHERS_PLACE) for claim in claims[:3]),
+        *(world.log.record([claim], meta=META, takes=SLOT_OF_F) for claim in claims[:3]),
         world.log.record([claims[3]], meta=META),
         return_exceptions=True,
     )

@@ -1,4 +1,4 @@
-"""An execution that is told of at a worker's door: begun without the queue, and no less carefully."""
+"""Direct dispatch starts an execution without the queue, with the same checks."""
 
 import asyncio
 from pathlib import Path
@@ -20,8 +20,8 @@ from tests.integration.workers.world import META, PROJECT, World
 ENDED = ["execution.requested", "execution.claimed", "execution.completed"]
 
 
-async def told(world: World, stream: str) -> DirectDispatch:
-    """What an API process tells of an execution that it has just recorded."""
+async def dispatch_of(world: World, stream: str) -> DirectDispatch:
+    """Return the direct dispatch of an API process that just recorded an execution."""
     (recorded_event,) = await world.log.reader.of_stream(stream)
     stored = world.log.mapper.to_stored_event(recorded_event.event)
     given = await world.contents.read(stream, KIND)
@@ -30,7 +30,7 @@ async def told(world: World, stream: str) -> DirectDispatch:
     )
 
 
-async def test_a_worker_begins_what_it_is_told_of_while_neither_queue_nor_keeper_says_so(
+async def test_direct_dispatch_starts_an_execution_without_queue_and_keeper(
     world: World, database_url: str, valkey: Valkey, tmp_path: Path
 ) -> None:
     executors = (f"unix:{tmp_path}/executor.sock",)
@@ -39,12 +39,11 @@ async def test_a_worker_begins_what_it_is_told_of_while_neither_queue_nor_keeper
     incarnation = await world.built()
     await until(lambda: served.doing == "idle")
     stream = await world.request("x1", incarnation, given=Input(body=b"payload"))
-    direct_dispatch = await told(world, stream)
+    direct_dispatch = await dispatch_of(world, stream)
 
     async def ended() -> bool:
-        direct_dispatcher.direct_dispatch(
-            direct_dispatch
-        )  # again: a worker that has just started has not looked into the queue yet
+        # Sent again each time: a worker that just started takes no direct dispatch until it has looked into the queue.
+        direct_dispatcher.direct_dispatch(direct_dispatch)
         return bool((await world.execution("x1"))["status"] == "completed")
 
     await until(ended)
@@ -56,10 +55,10 @@ async def test_a_worker_begins_what_it_is_told_of_while_neither_queue_nor_keeper
     direct_dispatcher.close()
 
 
-async def test_who_is_told_and_woken_at_once_runs_it_once(world: World) -> None:
+async def test_dispatched_and_queued_execution_runs_once(world: World) -> None:
     incarnation = await world.built()
     streams = [await world.request(f"x{n}", incarnation, given=Input(body=b"b")) for n in range(20)]
-    direct_dispatches = [await told(world, stream) for stream in streams]
+    direct_dispatches = [await dispatch_of(world, stream) for stream in streams]
     first, second = world.executions(await world.process_lease()), world.executions(await world.process_lease())
 
     await asyncio.gather(
@@ -76,10 +75,10 @@ async def test_who_is_told_and_woken_at_once_runs_it_once(world: World) -> None:
         assert await world.topics(stream) == ENDED
 
 
-async def test_what_was_canceled_before_it_is_told_of_does_not_run(world: World) -> None:
+async def test_execution_canceled_before_its_direct_dispatch_does_not_run(world: World) -> None:
     incarnation = await world.built()
     stream = await world.request("x1", incarnation, given=Input(body=b"b"))
-    direct_dispatch = await told(world, stream)
+    direct_dispatch = await dispatch_of(world, stream)
     await world.log.run(
         cancel_execution, Execution.key(PROJECT, "x1"), meta=META, function_id="f", incarnation=incarnation
     )
@@ -90,19 +89,19 @@ async def test_what_was_canceled_before_it_is_told_of_does_not_run(world: World)
     assert (await world.execution("x1"))["reason"] == "canceled"
 
 
-async def test_what_it_was_given_is_read_where_the_knock_does_not_hold_it(world: World) -> None:
+async def test_direct_dispatch_without_the_input_reads_it(world: World) -> None:
     stream = await world.request("x1", await world.built(), given=Input(body=b"payload"))
-    direct_dispatch = msgspec.structs.replace(await told(world, stream), given=b"")
+    direct_dispatch = msgspec.structs.replace(await dispatch_of(world, stream), given=b"")
 
     await world.executions(await world.process_lease()).begin(direct_dispatch)
 
     assert [run.body for run in world.executor.runs] == [b"payload"]
 
 
-async def test_the_wake_up_that_follows_changes_nothing_and_that_of_the_next_attempt_is_heard(world: World) -> None:
+async def test_job_message_after_a_direct_dispatch_is_ignored_and_the_next_attempts_is_not(world: World) -> None:
     retries = Retries(attempts=2, backoff_seconds=1)
     stream = await world.request("x1", await world.built(), given=Input(body=b"b"), retries=retries)
-    direct_dispatch = await told(world, stream)
+    direct_dispatch = await dispatch_of(world, stream)
     executions = world.executions(await world.process_lease())
     world.executor.outcome = Outcome(status_code=500, reason="crashed", message="It died.")
     await executions.begin(direct_dispatch)

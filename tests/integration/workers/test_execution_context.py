@@ -1,19 +1,21 @@
-"""What running a function takes: one query, and an environment that fits the version it was made for."""
+"""The context of a run: one query, and an environment of the same version."""
 
 import pytest
 
 from annals.application.executions.context import Context, Environments
-from annals.application.executions.runs import Call, build_run, ran
+from annals.application.executions.prepare import Invocation, build_run
+from annals.application.executions.record_outcome import used
 from annals.domain.environment import Platform
 from annals.domain.errors import FunctionNotFound
 from annals.domain.ports import Outcome
 from tests.integration.projections.history import History, P
+from tests.integration.workers.world import World
 
 PLATFORM = Platform(endpoint="http://h/v1", version="1.9.6", region="here")
 
 
 class OpenVault:
-    """Opens what was never sealed, and counts."""
+    """Opens values that were never sealed, and counts the calls."""
 
     def __init__(self) -> None:
         self.opened: list[tuple[str, str, str, str]] = []
@@ -21,6 +23,11 @@ class OpenVault:
     async def open(self, project: str, owner: str, name: str, sealed: str) -> str:
         self.opened.append((project, owner, name, sealed))
         return sealed.removeprefix("sealed-").lower()
+
+
+@pytest.fixture
+def history(world: World) -> History:
+    return History(world.log, world.database)
 
 
 @pytest.fixture
@@ -39,7 +46,7 @@ async def active(environments: Environments) -> Context:
     return context
 
 
-async def test_a_function_without_an_active_deployment_has_a_context_without_one(
+async def test_context_without_an_active_deployment_has_no_deployment(
     history: History, environments: Environments
 ) -> None:
     assert await environments.active(P, "f") is None
@@ -51,13 +58,15 @@ async def test_a_function_without_an_active_deployment_has_a_context_without_one
     assert (context.timeout, context.incarnation, context.deployment) == (33, history.incarnations["f"], None)
 
 
-async def test_a_run_has_everything_that_the_code_is_to_see(history: History, environments: Environments) -> None:
+async def test_run_carries_the_environment_and_headers_of_the_code(
+    history: History, environments: Environments
+) -> None:
     await history.function(timeout=33, runtime_specification="s-0.5vcpu-512mb", logging=False)
     await history.add_variable("v1", "GREETING", secret=True)
     await history.deploy("d1")
 
     prepared = await environments.of(await active(environments))
-    call = Call(
+    call = Invocation(
         execution_id="e1",
         epoch=1,
         trigger="http",
@@ -82,7 +91,7 @@ async def test_a_run_has_everything_that_the_code_is_to_see(history: History, en
     assert run.environment["APPWRITE_FUNCTION_CPUS"] == "0.5"
     assert run.environment["APPWRITE_FUNCTION_RUNTIME_NAME"] == "Node.js"
     assert run.environment["APPWRITE_FUNCTION_API_ENDPOINT"] == "http://h/v1"
-    recorded_events = ran(
+    recorded_events = used(
         prepared, Outcome(status_code=200, run_seconds=0.0124, start_seconds=1.5, cold=True, host="h")
     )
     assert (recorded_events.run_ms, recorded_events.start_ms, recorded_events.cold, recorded_events.host) == (
@@ -95,7 +104,7 @@ async def test_a_run_has_everything_that_the_code_is_to_see(history: History, en
     assert recorded_events.environment_digest == run.environment_digest
 
 
-async def test_variables_are_opened_once_for_a_version_and_anew_for_the_next(
+async def test_variables_are_opened_once_for_each_version(
     history: History, environments: Environments, vault: OpenVault
 ) -> None:
     await history.function()
@@ -112,7 +121,7 @@ async def test_variables_are_opened_once_for_a_version_and_anew_for_the_next(
     assert second.environment.digest != first.environment.digest
 
 
-async def test_a_context_that_is_outdated_is_read_anew(history: History, environments: Environments) -> None:
+async def test_outdated_context_is_read_again(history: History, environments: Environments) -> None:
     await history.function()
     await history.deploy("d1")
     outdated = await active(environments)
@@ -124,7 +133,7 @@ async def test_a_context_that_is_outdated_is_read_anew(history: History, environ
     assert prepared.environment.variables["A"] == "a"
 
 
-async def test_a_function_that_went_meanwhile_is_not_found(history: History, environments: Environments) -> None:
+async def test_function_deleted_meanwhile_is_not_found(history: History, environments: Environments) -> None:
     await history.function()
     await history.deploy("d1")
     outdated = await active(environments)
@@ -135,7 +144,7 @@ async def test_a_function_that_went_meanwhile_is_not_found(history: History, env
         await environments.of(outdated)
 
 
-async def test_a_build_sees_its_own_deployment_and_at_least_a_gibibyte(
+async def test_build_sees_its_own_deployment_and_at_least_a_gibibyte(
     history: History, environments: Environments
 ) -> None:
     await history.function(build_specification="s-1vcpu-512mb")

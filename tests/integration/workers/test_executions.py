@@ -1,4 +1,4 @@
-"""An execution that waited: claimed once, run with what was active then, its outcome recorded once."""
+"""A waiting execution is claimed once, runs the deployment that is active then, and its outcome is recorded once."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ from tests.integration.workers.valkey import until
 from tests.integration.workers.world import META, PROJECT, World
 
 
-async def test_runs_with_what_it_was_given_and_records_the_answer(world: World) -> None:
+async def test_execution_runs_with_its_input_and_records_the_answer(world: World) -> None:
     incarnation = await world.built()
     given = Input(
         body=b"\x00payload", headers=[("Cookie", "c=1"), ("x-appwrite-trigger", "forged")], client_ip="10.0.0.9"
@@ -39,7 +39,7 @@ async def test_runs_with_what_it_was_given_and_records_the_answer(world: World) 
     assert await world.topics(stream) == ["execution.requested", "execution.claimed", "execution.completed"]
 
 
-async def test_one_whose_input_is_damaged_does_not_run(world: World) -> None:
+async def test_execution_with_damaged_input_does_not_run(world: World) -> None:
     given = Input(body=b"a body " * 10_000, headers=[], client_ip="")
     stream = await world.request("x1", await world.built(), given=given)
     blob = str(await world.log.database.value("SELECT blob FROM contents WHERE stream = %s", (stream,)))
@@ -55,7 +55,7 @@ async def test_one_whose_input_is_damaged_does_not_run(world: World) -> None:
     assert world.executor.runs == []
 
 
-async def test_of_two_workers_one_wins(world: World) -> None:
+async def test_execution_is_claimed_by_one_of_two_workers(world: World) -> None:
     incarnation = await world.built()
     streams = [await world.request(f"x{n}", incarnation) for n in range(20)]
     first, second = world.executions(await world.process_lease()), world.executions(await world.process_lease())
@@ -67,7 +67,7 @@ async def test_of_two_workers_one_wins(world: World) -> None:
         assert await world.topics(stream) == ["execution.requested", "execution.claimed", "execution.completed"]
 
 
-async def test_a_late_outcome_is_refused(world: World) -> None:
+async def test_late_outcome_is_refused(world: World) -> None:
     """A worker that was paused beyond its lease comes back with an answer."""
     stream = await world.request("x1", await world.built())
     world.executor.go.clear()
@@ -83,7 +83,7 @@ async def test_a_late_outcome_is_refused(world: World) -> None:
     assert (await world.topics(stream))[-1] == "execution.failed"
 
 
-async def test_a_canceled_one_does_not_run(world: World) -> None:
+async def test_canceled_execution_does_not_run(world: World) -> None:
     incarnation = await world.built()
     stream = await world.request("x1", incarnation)
     await world.log.run(
@@ -96,7 +96,7 @@ async def test_a_canceled_one_does_not_run(world: World) -> None:
     assert (await world.execution("x1"))["reason"] == "canceled"
 
 
-async def test_one_without_an_active_deployment_fails_with_the_reason(world: World) -> None:
+async def test_execution_without_an_active_deployment_fails_with_the_reason(world: World) -> None:
     stream = await world.request("x1", await world.function())
 
     await world.executions(await world.process_lease()).run(stream)
@@ -128,10 +128,10 @@ async def test_unreadable_variable_fails_execution_and_build_with_its_name(world
     assert len(world.executor.builds) == built
 
 
-async def test_one_whose_function_is_gone_does_not_run(world: World) -> None:
+async def test_execution_of_a_deleted_function_does_not_run(world: World) -> None:
     stream = await world.request("x1", await world.built())
     await world.log.run(delete_function, Function.key(PROJECT, "f"), meta=META)
-    await world.built()  # the id again, another function
+    await world.built()  # another function with the same id
 
     await world.executions(await world.process_lease()).run(stream)
 
@@ -140,7 +140,7 @@ async def test_one_whose_function_is_gone_does_not_run(world: World) -> None:
 
 
 @pytest.mark.parametrize("again", [False, True])
-async def test_a_call_that_is_recorded_after_its_functions_deletion_is_refused(world: World, again: bool) -> None:
+async def test_call_recorded_after_its_functions_deletion_is_refused(world: World, again: bool) -> None:
     incarnation = await world.built()
     await world.log.run(delete_function, Function.key(PROJECT, "f"), meta=META)
     if again:
@@ -157,7 +157,7 @@ async def test_a_call_that_is_recorded_after_its_functions_deletion_is_refused(w
 
 
 @pytest.mark.parametrize("reason", ["out_of_memory", "crashed", "response_too_large"])
-async def test_an_ending_by_the_executor_is_recorded_with_its_reason(world: World, reason: str) -> None:
+async def test_end_by_the_executor_is_recorded_with_its_reason(world: World, reason: str) -> None:
     stream = await world.request("x1", await world.built())
     world.executor.outcome = Outcome(status_code=500, reason=reason, message="It is over.", logs="so far")  # type: ignore[arg-type]
 
@@ -168,7 +168,7 @@ async def test_an_ending_by_the_executor_is_recorded_with_its_reason(world: Worl
     assert await world.kept(stream, "logs") == "so far"
 
 
-async def test_without_an_executor_it_fails_instead_of_waiting(world: World) -> None:
+async def test_execution_fails_without_an_executor(world: World) -> None:
     stream = await world.request("x1", await world.built())
     world.executor.lost = True
 
@@ -178,7 +178,7 @@ async def test_without_an_executor_it_fails_instead_of_waiting(world: World) -> 
     assert (row["status"], row["reason"], row["response_status_code"]) == ("failed", "runtime_unavailable", 500)
 
 
-async def test_an_executor_that_starts_again_is_waited_for(world: World) -> None:
+async def test_worker_waits_for_a_restarting_executor(world: World) -> None:
     stream = await world.request("x1", await world.built())
     world.executor.unreachable = True
     running = asyncio.create_task(world.executions(await world.process_lease()).run(stream))
@@ -191,7 +191,7 @@ async def test_an_executor_that_starts_again_is_waited_for(world: World) -> None
     assert len(world.executor.runs) == 1
 
 
-async def test_a_run_that_is_interrupted_is_stopped_and_ended(world: World) -> None:
+async def test_interrupted_run_is_stopped_and_ended(world: World) -> None:
     stream = await world.request("x1", await world.built())
     world.executor.go.clear()
     running = asyncio.create_task(world.executions(await world.process_lease()).run(stream))

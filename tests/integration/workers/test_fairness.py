@@ -1,4 +1,4 @@
-"""One project's flood leaves another served: in the queue, in a worker's places, and when wake-ups are sent again."""
+"""A project's flood leaves room for others: in the queue, in a worker's slots, and at redelivery."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,23 +18,23 @@ from tests.integration.workers.world import META, PROJECT, World
 
 
 class Held:
-    """A desk whose work stays in hand until it is let go, one by one."""
+    """A dispatcher whose work stays in hand until the test releases it, one by one."""
 
     def __init__(
-        self, url: str, places: int, tenant_limit: int = 0, *, broker: type[JobMessageBroker] = JobMessageBroker
+        self, url: str, slots: int, tenant_limit: int = 0, *, broker: type[JobMessageBroker] = JobMessageBroker
     ) -> None:
         self.seen: list[str] = []
-        self._room = asyncio.Semaphore(0)
-        limiters = {"executions": WorkerLimiter(places, tenant_limit)}
+        self._released = asyncio.Semaphore(0)
+        limiters = {"executions": WorkerLimiter(slots, tenant_limit)}
         self.dispatcher = Dispatcher(broker(url, limiters), {RUN_EXECUTION: self._work})
 
     async def _work(self, stream: str, _cause: Cause) -> None:
         self.seen.append(stream.split(":")[1])
-        await self._room.acquire()
+        await self._released.acquire()
 
     def let_go(self, count: int = 1) -> None:
         for _ in range(count):
-            self._room.release()
+            self._released.release()
 
 
 @pytest.fixture
@@ -49,12 +49,12 @@ def flood(project: str, count: int) -> list[JobMessage]:
     return [JobMessage(RUN_EXECUTION, f"execution:{project}:{n}", Cause(n, "r")) for n in range(count)]
 
 
-async def test_the_queue_serves_projects_in_turn(valkey: Valkey, dispatchers: list[Held]) -> None:
+async def test_queue_serves_projects_in_turn(valkey: Valkey, dispatchers: list[Held]) -> None:
     sender = JobMessageBroker(valkey.url)
     sender.wake(flood("a", 500))
     sender.wake(flood("b", 2))
     sender.wake(flood("c", 1))
-    held = Held(valkey.url, places=1)
+    held = Held(valkey.url, slots=1)
     dispatchers.append(held)
     held.dispatcher.start()
 
@@ -65,12 +65,12 @@ async def test_the_queue_serves_projects_in_turn(valkey: Valkey, dispatchers: li
     assert held.seen[:6] == ["a", "b", "c", "a", "b", "a"]
 
 
-async def test_a_project_that_has_its_share_of_places_gets_each_that_it_gives_back_at_once(
+async def test_project_at_its_share_reuses_a_freed_slot_at_once(
     valkey: Valkey,
 ) -> None:
-    """No bell rings for it."""
+    """No notification announces the slot."""
     JobMessageBroker(valkey.url).wake(flood("a", 40))
-    held = Held(valkey.url, places=4, tenant_limit=1, broker=UnhurriedBroker)
+    held = Held(valkey.url, slots=4, tenant_limit=1, broker=UnhurriedBroker)
     held.dispatcher.start()
     await until(lambda: len(held.seen) == 1)
 
@@ -82,10 +82,10 @@ async def test_a_project_that_has_its_share_of_places_gets_each_that_it_gives_ba
     await rung_to_its_end(held.dispatcher.stop(0), valkey.url)
 
 
-async def test_a_flood_does_not_take_all_of_a_workers_places(valkey: Valkey, dispatchers: list[Held]) -> None:
+async def test_flood_of_a_project_leaves_worker_slots_to_others(valkey: Valkey, dispatchers: list[Held]) -> None:
     sender = JobMessageBroker(valkey.url)
     sender.wake(flood("a", 50))
-    held = Held(valkey.url, places=4, tenant_limit=3)
+    held = Held(valkey.url, slots=4, tenant_limit=3)
     dispatchers.append(held)
     held.dispatcher.start()
     await until(lambda: len(held.seen) == 3)
@@ -98,7 +98,7 @@ async def test_a_flood_does_not_take_all_of_a_workers_places(valkey: Valkey, dis
     await until(lambda: len(held.seen) == 7)
 
 
-async def test_what_a_stopped_worker_had_fetched_is_taken_by_another_in_order(valkey: Valkey) -> None:
+async def test_messages_fetched_by_a_stopped_worker_are_served_in_order(valkey: Valkey) -> None:
     sender = JobMessageBroker(valkey.url)
     tenant_queues: TenantQueues = sender.tenant_queues["executions"]
     sender.wake(flood("a", 3))
@@ -116,13 +116,13 @@ async def test_what_a_stopped_worker_had_fetched_is_taken_by_another_in_order(va
     assert tenant_queues.take(10, most=8, allowed={}) == []
 
 
-async def test_a_lost_wake_up_of_one_project_is_found_behind_the_flood_of_another(world: World) -> None:
+async def test_lost_job_message_is_redelivered_behind_another_projects_flood(world: World) -> None:
     incarnation = await world.built()
     for number in range(5):
         await world.request(f"x{number}", incarnation)
 
     class Flooded(FakeQueue):
-        """Holds more than enough, of other projects."""
+        """Counts enough job messages, but of other projects."""
 
         def queued(self, queue_name: str, tenant: str = "") -> int:
             return 3 if tenant == PROJECT else 10_000

@@ -1,4 +1,4 @@
-"""One keeper leads; whoever no longer can is replaced, and finds out itself."""
+"""One keeper leads; a keeper that cannot lead any more is replaced, and notices itself."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -11,12 +11,12 @@ from annals.workers import keeper as keeping
 from annals.workers import leadership as leading
 from annals.workers.clock import Duty, keep
 from annals.workers.keeper import Keeper, Work
-from annals.workers.leadership import Leadership, Reads
+from annals.workers.leadership import CanRead, Leadership
 from tests.integration.workers.valkey import until
 
 
 class Term:
-    """Counts how many terms are served at once, over all keepers."""
+    """Counts the terms that all keepers serve at once."""
 
     def __init__(self) -> None:
         self.now = self.most = self.begun = 0
@@ -33,7 +33,7 @@ class Term:
 
 @pytest.fixture(autouse=True)
 def retry_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A lead is lost by what a test does, not because the machine stood still for some seconds."""
+    """Lead until the test ends it, even if the machine stands still for some seconds."""
     monkeypatch.setattr(leading, "_IDLE_LIMIT_MS", 120_000)
     monkeypatch.setattr(leading, "_ANSWER_SECONDS", 120.0)
 
@@ -43,7 +43,7 @@ def leadership(database: Database) -> Leadership:
     return Leadership(database)
 
 
-async def test_of_several_keepers_one_leads_and_its_end_makes_another_one_lead(database: Database) -> None:
+async def test_single_keeper_leads_and_another_follows_its_end(database: Database) -> None:
     term = Term()
     keepers = [Keeper(Leadership(database), lambda: [term.serve]) for _ in range(3)]
     tasks = {keeper: asyncio.create_task(keeper.serve()) for keeper in keepers}
@@ -55,7 +55,7 @@ async def test_of_several_keepers_one_leads_and_its_end_makes_another_one_lead(d
     assert term.most == 1
 
 
-async def test_one_that_stops_beating_is_replaced(
+async def test_keeper_that_stops_beating_is_replaced(
     database: Database, leadership: Leadership, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process that is paused keeps its connection open, but sends nothing."""
@@ -64,10 +64,10 @@ async def test_one_that_stops_beating_is_replaced(
     async with leadership.held() as paused:
         async with asyncio.timeout(60), second.held():
             pass
-        await asyncio.wait_for(leadership.beat(paused), 60)  # awake again, it finds out
+        await asyncio.wait_for(leadership.beat(paused), 60)  # it notices once it runs again
 
 
-async def test_one_that_beats_is_not_replaced(
+async def test_beating_keeper_is_not_replaced(
     database: Database, leadership: Leadership, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leading, "_IDLE_LIMIT_MS", 7000)
@@ -98,7 +98,7 @@ async def end_its_session(database: Database) -> None:
     )
 
 
-async def test_one_whose_session_ends_serves_no_longer(database: Database, leadership: Leadership) -> None:
+async def test_keeper_stops_when_its_session_ends(database: Database, leadership: Leadership) -> None:
     term = Term()
     async with served(Keeper(leadership, lambda: [term.serve])):
         await until(lambda: term.now == 1)
@@ -110,7 +110,7 @@ async def test_one_whose_session_ends_serves_no_longer(database: Database, leade
 
 
 @pytest.mark.parametrize("error", [ValueError, asyncio.CancelledError])
-async def test_a_work_that_breaks_ends_the_term_and_another_one_begins(
+async def test_failed_work_ends_the_term_and_another_begins(
     leadership: Leadership, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
     monkeypatch.setattr(keeping, "LAST_SECONDS", 0.1)
@@ -126,7 +126,7 @@ async def test_a_work_that_breaks_ends_the_term_and_another_one_begins(
         assert term.most == 1
 
 
-async def test_a_work_that_always_breaks_leaves_the_others_of_its_term_time(
+async def test_work_that_always_fails_leaves_the_other_works_time(
     database: Database, leadership: Leadership, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keeping, "LAST_SECONDS", 600.0)
@@ -148,10 +148,8 @@ async def test_a_work_that_always_breaks_leaves_the_others_of_its_term_time(
         await until(lambda: broke == [1, 2])
 
 
-async def test_a_work_that_returns_leaves_the_term_as_it_is(
-    leadership: Leadership, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A follower that stands before poison has returned, and told of it."""
+async def test_work_that_returns_does_not_end_the_term(leadership: Leadership, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Return at once, as a follower does at a poison event."""
     monkeypatch.setattr(keeping, "LAST_SECONDS", 0.0)
     term = Term()
     returned = asyncio.Event()
@@ -165,16 +163,16 @@ async def test_a_work_that_returns_leaves_the_term_as_it_is(
         assert (term.begun, term.now) == (1, 1)
 
 
-async def test_a_term_that_could_not_begin_is_tried_again(
+async def test_keeper_begins_another_term_after_a_failed_start(
     leadership: Leadership, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keeping, "LAST_SECONDS", 0.1)
     term = Term()
-    constraint_errors = iter([ValueError("not this time")])
+    errors = iter([ValueError("not this time")])
 
     def begin() -> Sequence[Work]:
-        for refusal in constraint_errors:
-            raise refusal
+        for error in errors:
+            raise error
         return [term.serve]
 
     async with served(Keeper(leadership, begin)):
@@ -182,7 +180,7 @@ async def test_a_term_that_could_not_begin_is_tried_again(
 
 
 async def stands_still(database: Database, position: int, cause: str) -> None:
-    """The checkpoint of a follower that noted why it stops."""
+    """Write the checkpoint of a follower that noted why it stopped."""
     await database.execute(
         "INSERT INTO checkpoints (name, position, error) VALUES ('relay', %(before)s, %(error)s)"
         " ON CONFLICT (name) DO UPDATE SET position = excluded.position, error = excluded.error",
@@ -199,7 +197,7 @@ async def reads_none(_position: int) -> bool:
 
 
 @pytest.mark.parametrize("cause", ["UnknownTopic", "UnreadableEvent"])
-async def test_one_that_cannot_read_an_event_is_replaced_by_one_that_can(
+async def test_keeper_that_cannot_read_an_event_is_replaced(
     database: Database, leadership: Leadership, cause: str
 ) -> None:
     async with leadership.held() as lead:
@@ -211,8 +209,8 @@ async def test_one_that_cannot_read_an_event_is_replaced_by_one_that_can(
 
 
 @pytest.mark.parametrize(("cause", "reads"), [("UnknownTopic", reads_none), ("ValueError", reads_all)])
-async def test_one_whose_followers_stand_still_leads_on_where_no_other_could_do_more(
-    database: Database, leadership: Leadership, cause: str, reads: Reads
+async def test_keeper_with_stopped_followers_leads_on_if_no_other_can_read_more(
+    database: Database, leadership: Leadership, cause: str, reads: CanRead
 ) -> None:
     async with leadership.held() as lead:
         beating = asyncio.create_task(leadership.beat(lead))
@@ -225,7 +223,7 @@ async def test_one_whose_followers_stand_still_leads_on_where_no_other_could_do_
     assert await asyncio.wait_for(waiting, 60)
 
 
-async def test_what_a_former_term_noted_deposes_nobody_once_its_follower_has_passed(
+async def test_note_of_a_former_term_does_not_depose_a_keeper_that_read_on(
     database: Database, leadership: Leadership
 ) -> None:
     async with leadership.held() as lead:
@@ -239,7 +237,7 @@ async def test_what_a_former_term_noted_deposes_nobody_once_its_follower_has_pas
     assert await asyncio.wait_for(waiting, 60)
 
 
-async def test_a_duty_that_fails_comes_round_again() -> None:
+async def test_failed_duty_runs_again() -> None:
     runs = 0
 
     async def fail() -> None:

@@ -1,4 +1,4 @@
-"""Postgres or Redis away in the middle of work: nothing is lost, nothing happens twice, all goes on by itself."""
+"""Outages of Postgres or Redis during work: no work is lost or done twice, and all goes on by itself."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -63,7 +63,7 @@ async def request(world: World, names: list[str]) -> None:
 
 
 async def conserved(world: World, names: list[str]) -> None:
-    """Every execution was accepted, claimed and completed, once each."""
+    """Check that every execution was accepted, claimed and completed once."""
     for name in names:
         assert await world.topics(f"execution:p:{name}") == [
             "execution.requested",
@@ -90,7 +90,7 @@ async def test_outcomes_wait_for_postgres(running: World, own_postgres: Postgres
     await conserved(running, names)
 
 
-async def test_what_waits_is_claimed_after_postgres_came_back(running: World, own_postgres: Postgres) -> None:
+async def test_waiting_execution_is_claimed_after_postgres_returns(running: World, own_postgres: Postgres) -> None:
     names = [f"x{n}" for n in range(EXECUTIONS)]
     asking = asyncio.create_task(request(running, names[:10]))
     await asking
@@ -105,7 +105,7 @@ async def test_what_waits_is_claimed_after_postgres_came_back(running: World, ow
     await conserved(running, names)
 
 
-async def test_the_relay_waits_for_redis(running: World, own_valkey: Valkey) -> None:
+async def test_relay_waits_for_redis(running: World, own_valkey: Valkey) -> None:
     names = [f"x{n}" for n in range(EXECUTIONS)]
     own_valkey.stop()
     await request(running, names)

@@ -1,4 +1,4 @@
-"""Instances that are asked for before anybody calls: by policy, and before a schedule is due."""
+"""Prewarming: instances are started before a call, by policy and before a schedule is due."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -7,7 +7,7 @@ from annals.domain.deployment import Deployment
 from annals.domain.function import Function
 from annals.domain.policy import Policy, Scaling
 from annals.workers.job_messages import WARM_FUNCTION
-from annals.workers.prewarming import Prewarming, Warming
+from annals.workers.prewarming import Prewarming, PrewarmingSweep
 from annals.workers.relay import job_messages
 from tests.integration.workers.test_recovery import FakeQueue
 from tests.integration.workers.test_schedules import due_at
@@ -27,12 +27,12 @@ async def keep_warm(world: World, instances: int) -> None:
 
 async def wanted(world: World) -> list[str]:
     queue = FakeQueue()
-    await Warming(world.database, queue).sweep()
+    await PrewarmingSweep(world.database, queue).sweep()
     assert {job_message.actor for job_message in queue.sent} <= {WARM_FUNCTION}
     return [job_message.stream for job_message in queue.sent]
 
 
-async def test_as_many_are_asked_for_as_the_policy_says_with_what_a_call_would_run_on(world: World) -> None:
+async def test_prewarming_starts_the_policys_instances_with_the_environment_of_a_call(world: World) -> None:
     await world.built()
     await keep_warm(world, 2)
     assert await wanted(world) == [STREAM]
@@ -48,7 +48,7 @@ async def test_as_many_are_asked_for_as_the_policy_says_with_what_a_call_would_r
     assert (called.environment_digest, called.max_instances) == (run.environment_digest, 4)
 
 
-async def test_a_function_that_wants_none_has_none(world: World) -> None:
+async def test_function_without_warm_instances_in_its_policy_has_none(world: World) -> None:
     await world.built()
     assert await wanted(world) == []
     await prewarming(world).warm(STREAM)
@@ -59,7 +59,7 @@ async def test_a_function_that_wants_none_has_none(world: World) -> None:
     assert world.executor.prewarmed == []
 
 
-async def test_one_without_a_deployment_has_none(world: World) -> None:
+async def test_function_without_a_deployment_has_no_warm_instances(world: World) -> None:
     await world.function()
     await keep_warm(world, 3)
     assert await wanted(world) == []
@@ -67,7 +67,7 @@ async def test_one_without_a_deployment_has_none(world: World) -> None:
     assert world.executor.prewarmed == []
 
 
-async def test_one_instance_is_asked_for_shortly_before_a_schedule_is_due(world: World) -> None:
+async def test_prewarming_starts_an_instance_shortly_before_a_schedule(world: World) -> None:
     await world.built(schedule="0 0 1 1 *")
     await due_at(world, datetime.now(UTC) + timedelta(hours=1))
     assert await wanted(world) == []
@@ -80,7 +80,7 @@ async def test_one_instance_is_asked_for_shortly_before_a_schedule_is_due(world:
     assert instances == 1
 
 
-async def test_a_policy_and_an_activation_are_followed_at_once(world: World) -> None:
+async def test_changed_policy_and_activation_prewarm_at_once(world: World) -> None:
     incarnation = await world.built()
     await keep_warm(world, 1)
     other = await world.deployment(incarnation, "d2")

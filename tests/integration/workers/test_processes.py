@@ -1,4 +1,4 @@
-"""Relay, queue, workers and keepers together: what is recorded happens, whatever is lost on the way."""
+"""Relay, queue, workers and keepers together: recorded work is done, even if messages are lost."""
 
 import asyncio
 import functools
@@ -16,7 +16,7 @@ from annals.settings import Settings
 from annals.store.content.inputs import Input
 from annals.store.log.follower import Follower
 from annals.store.log.reader import RecordedEvent
-from annals.workers import main, redelivery
+from annals.workers import followers, keeper_process, redelivery, worker_process
 from tests.integration.workers.processes import Served, settings
 from tests.integration.workers.unhurried import LOOK_SECONDS, UnhurriedBroker, rung_to_its_end
 from tests.integration.workers.valkey import Valkey, until
@@ -32,7 +32,7 @@ def configured(database_url: str, valkey: Valkey, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 async def served() -> AsyncIterator[list[Served]]:
-    """Whatever is put here is ended after the test."""
+    """The processes in this list are ended after the test."""
     processes: list[Served] = []
     yield processes
     for process in processes:
@@ -53,7 +53,7 @@ async def ended(world: World, count: int) -> bool:
     return int(await world.database.value(query)) == count
 
 
-async def test_an_upload_is_built_and_what_was_asked_for_runs(
+async def test_upload_is_built_and_requested_executions_run(
     world: World, configured: Settings, keeper: Served, served: list[Served]
 ) -> None:
     served.append(Served().worker(configured, world.executor))
@@ -76,7 +76,7 @@ async def test_an_upload_is_built_and_what_was_asked_for_runs(
     ]
 
 
-async def test_every_event_says_what_led_to_it(
+async def test_every_event_names_its_cause(
     world: World, configured: Settings, keeper: Served, served: list[Served]
 ) -> None:
     served.append(Served().worker(configured, world.executor))
@@ -93,12 +93,13 @@ async def test_every_event_says_what_led_to_it(
         await _follow_from_each_other(cause, effect)
 
 
-async def test_what_was_recorded_is_what_starts_an_execution(
+async def test_execution_starts_by_its_recorded_event(
     world: World, configured: Settings, served: list[Served], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No look at the log, the queue or what lies long: all of those come after minutes here."""
-    monkeypatch.setattr(main, "Follower", functools.partial(Follower, poll_seconds=LOOK_SECONDS))
-    monkeypatch.setattr(main, "JobMessageBroker", UnhurriedBroker)
+    """Polls of the log, of the queue and of lost messages come only after minutes here."""
+    monkeypatch.setattr(followers, "Follower", functools.partial(Follower, poll_seconds=LOOK_SECONDS))
+    monkeypatch.setattr(keeper_process, "JobMessageBroker", UnhurriedBroker)
+    monkeypatch.setattr(worker_process, "JobMessageBroker", UnhurriedBroker)
     monkeypatch.setattr(redelivery, "_MOMENT_SECONDS", LOOK_SECONDS)
     keeper, worker = Served().keeper(configured), Served().worker(configured, world.executor)
     served += [keeper, worker]
@@ -111,7 +112,7 @@ async def test_what_was_recorded_is_what_starts_an_execution(
     await rung_to_its_end(worker.end(), configured.redis_url)
 
 
-async def test_a_redis_that_was_emptied_loses_nothing(
+async def test_emptied_redis_loses_no_work(
     world: World, configured: Settings, keeper: Served, served: list[Served], valkey: Valkey
 ) -> None:
     incarnation = await world.built()
@@ -141,10 +142,10 @@ async def test_another_keeper_takes_over(
     await until(lambda: ended(world, 1))
 
 
-async def test_a_lost_workers_build_is_taken_up_by_another(
+async def test_build_of_a_lost_worker_is_continued_by_another(
     world: World, configured: Settings, served: list[Served]
 ) -> None:
-    """The worker's claim stands in the name of a process that is gone, as after a kill."""
+    """Leave the claim of a process that is gone, as after a kill."""
     served.append(Served().keeper(msgspec.structs.replace(configured, lease_s=5)))
     await until(lambda: served[0].doing == "leads")
     gone = await world.process_lease()
@@ -162,7 +163,7 @@ async def test_a_lost_workers_build_is_taken_up_by_another(
     await lost
 
 
-async def test_a_cancel_reaches_the_build(
+async def test_cancel_reaches_the_build(
     world: World, configured: Settings, keeper: Served, served: list[Served]
 ) -> None:
     served.append(Served().worker(configured, world.executor))
@@ -176,7 +177,7 @@ async def test_a_cancel_reaches_the_build(
     assert (await world.deployed())["status"] == "canceled"
 
 
-async def test_a_worker_that_is_asked_to_end_finishes_what_it_can_and_hands_back_the_rest(
+async def test_stopping_worker_finishes_short_work_and_hands_back_the_rest(
     world: World, configured: Settings, keeper: Served, served: list[Served]
 ) -> None:
     worker = Served().worker(configured, world.executor)
@@ -195,7 +196,7 @@ async def test_a_worker_that_is_asked_to_end_finishes_what_it_can_and_hands_back
     await until(lambda: _status(world, "ready", "d2"))
 
 
-async def test_schedules_and_one_off_runs_happen_once_with_two_keepers(
+async def test_schedules_and_one_off_runs_run_once_with_two_keepers(
     world: World, configured: Settings, keeper: Served, served: list[Served]
 ) -> None:
     served += [Served().keeper(configured), Served().worker(configured, world.executor)]
@@ -219,7 +220,7 @@ async def _follow_from_each_other(cause: RecordedEvent, effect: RecordedEvent) -
 
 
 async def _schedule_is_due(world: World) -> bool:
-    """Pretend, once its follower knows the schedule, that its time is now."""
+    """Move the schedule's time to now, once its follower knows the schedule."""
     return await world.database.execute("UPDATE schedules SET schedule_next = now() WHERE deployment_id <> ''") == 1
 
 

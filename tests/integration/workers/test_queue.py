@@ -1,4 +1,4 @@
-"""Wake-ups from a sender to a desk, through a real Valkey."""
+"""Job messages from a sender to a dispatcher, through a real Valkey."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -14,15 +14,15 @@ from tests.integration.workers.valkey import Valkey, until
 
 
 class Worker:
-    """A desk that notes what reached it; `hold` keeps work in hand."""
+    """A dispatcher that notes the streams it gets; `hold` keeps work in hand."""
 
-    def __init__(self, url: str, places: int, broker: type[JobMessageBroker] = JobMessageBroker) -> None:
+    def __init__(self, url: str, slots: int, broker: type[JobMessageBroker] = JobMessageBroker) -> None:
         self.seen: list[str] = []
         self.most_at_once = 0
         self.hold = asyncio.Event()
         self.hold.set()
         self._at_once = 0
-        limiters = {queue: WorkerLimiter(places) for queue in ("executions", "builds", "chores")}
+        limiters = {queue: WorkerLimiter(slots) for queue in ("executions", "builds", "chores")}
         self.dispatcher = Dispatcher(broker(url, limiters), {RUN_EXECUTION: self._work, BUILD_DEPLOYMENT: self._work})
         self.dispatcher.start()
 
@@ -38,8 +38,8 @@ class Worker:
 async def worker_with(valkey: Valkey) -> AsyncIterator[Callable[[int], Worker]]:
     workers: list[Worker] = []
 
-    def make(places: int) -> Worker:
-        workers.append(Worker(valkey.url, places))
+    def make(slots: int) -> Worker:
+        workers.append(Worker(valkey.url, slots))
         return workers[-1]
 
     yield make
@@ -51,7 +51,7 @@ def executions(count: int) -> list[JobMessage]:
     return [JobMessage(RUN_EXECUTION, f"execution:p:{n}", Cause(n, "r")) for n in range(count)]
 
 
-async def test_each_wake_up_reaches_one_worker(valkey: Valkey, worker_with: Callable[[int], Worker]) -> None:
+async def test_each_job_message_reaches_one_worker(valkey: Valkey, worker_with: Callable[[int], Worker]) -> None:
     first, second = worker_with(8), worker_with(8)
 
     JobMessageBroker(valkey.url).wake(executions(500))
@@ -62,7 +62,7 @@ async def test_each_wake_up_reaches_one_worker(valkey: Valkey, worker_with: Call
     assert second.most_at_once <= 8
 
 
-async def test_the_bell_starts_an_idle_worker(valkey: Valkey) -> None:
+async def test_notification_starts_an_idle_worker(valkey: Valkey) -> None:
     worker, sender = Worker(valkey.url, 8, UnhurriedBroker), JobMessageBroker(valkey.url)
     for n in range(10):
         await asyncio.sleep(0.05)
@@ -71,7 +71,7 @@ async def test_the_bell_starts_an_idle_worker(valkey: Valkey) -> None:
     await rung_to_its_end(worker.dispatcher.stop(0), valkey.url)
 
 
-async def test_a_full_worker_leaves_the_rest_to_others(valkey: Valkey, worker_with: Callable[[int], Worker]) -> None:
+async def test_full_worker_leaves_the_rest_to_others(valkey: Valkey, worker_with: Callable[[int], Worker]) -> None:
     full, sender = worker_with(2), JobMessageBroker(valkey.url)
     full.hold.clear()
     sender.wake(executions(5))
@@ -85,9 +85,7 @@ async def test_a_full_worker_leaves_the_rest_to_others(valkey: Valkey, worker_wi
     assert len(full.seen) == 2
 
 
-async def test_a_queue_that_is_full_does_not_hold_up_another(
-    valkey: Valkey, worker_with: Callable[[int], Worker]
-) -> None:
+async def test_full_queue_does_not_hold_up_another(valkey: Valkey, worker_with: Callable[[int], Worker]) -> None:
     worker, sender = worker_with(2), JobMessageBroker(valkey.url)
     worker.hold.clear()
     sender.wake([JobMessage(BUILD_DEPLOYMENT, f"deployment:p:{n}", Cause(n)) for n in range(4)])
@@ -99,7 +97,7 @@ async def test_a_queue_that_is_full_does_not_hold_up_another(
     worker.hold.set()
 
 
-async def test_wake_ups_for_actors_of_a_later_version_take_no_place(
+async def test_job_messages_for_actors_of_a_later_version_take_no_slot(
     valkey: Valkey, worker_with: Callable[[int], Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("annals.workers.broker.QUEUE_OF", {**QUEUE_OF, "later": "executions", "later_build": "builds"})
@@ -113,7 +111,7 @@ async def test_wake_ups_for_actors_of_a_later_version_take_no_place(
     await until(lambda: not any(worker.dispatcher.busy.values()))
 
 
-async def test_a_stopping_worker_gives_back_what_it_has_not_begun(
+async def test_stopping_worker_gives_back_unstarted_job_messages(
     valkey: Valkey, worker_with: Callable[[int], Worker]
 ) -> None:
     worker, sender = worker_with(3), JobMessageBroker(valkey.url)

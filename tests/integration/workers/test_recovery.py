@@ -1,4 +1,4 @@
-"""What was lost is taken back: by the reaper from processes, by the sweep from Redis, by a process from itself."""
+"""Recovery: the reaper takes back lost claims, redelivery repeats lost messages, a process gives up its own claims."""
 
 import asyncio
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ LEASE = 10.0
 
 
 class FakeQueue:
-    """Keeps what was sent; holds as many as it is told."""
+    """Records the messages; `queued` returns a given number."""
 
     def __init__(self) -> None:
         self.sent: list[JobMessage] = []
@@ -34,14 +34,14 @@ class FakeQueue:
 
 
 class Watchman:
-    """A reaper with a clock of its own, which goes on from sweep to sweep, however long those take."""
+    """A reaper with a clock of its own, which goes on by a fixed step each sweep."""
 
     def __init__(self, world: World) -> None:
         self._leases, self._now = Leases(world.database), 0.0
         self._reaper = Reaper(world.log, lease_seconds=LEASE, clock=lambda: self._now)
 
     async def watch(self, *living: str) -> int:
-        """Sweep for one lease and a bit, in which only the `living` beat; how much was taken back."""
+        """Sweep for a little more than a lease, in which only the `living` beat; return how much was taken back."""
         taken = 0
         for _ in range(7):
             for holder in living:
@@ -51,7 +51,7 @@ class Watchman:
         return taken
 
 
-async def test_a_lost_workers_work_is_taken_back(world: World) -> None:
+async def test_work_of_a_lost_worker_is_taken_back(world: World) -> None:
     incarnation = await world.built()
     lost, alive = await world.process_lease(), await world.process_lease()
     execution = await world.request("x1", incarnation)
@@ -80,8 +80,8 @@ async def test_a_lost_workers_work_is_taken_back(world: World) -> None:
     assert (await world.execution("x1"))["reason"] == "worker_lost"
 
 
-async def test_a_claim_by_nobody_is_taken_back_too(world: World) -> None:
-    """Its holder's row is gone: the process was paused before it found that out."""
+async def test_claim_of_an_unknown_process_is_taken_back(world: World) -> None:
+    """Remove the claim holder's row, as for a process that was paused."""
     await world.request("x1", await world.built(), worker="worker-gone-1")
 
     assert await Watchman(world).watch() == 1
@@ -89,7 +89,7 @@ async def test_a_claim_by_nobody_is_taken_back_too(world: World) -> None:
     assert (await world.execution("x1"))["reason"] == "worker_lost"
 
 
-async def test_two_reapers_end_it_once(world: World) -> None:
+async def test_execution_is_ended_once_by_two_reapers(world: World) -> None:
     stream = await world.request("x1", await world.built(), worker="worker-gone-1")
 
     assert sum(await asyncio.gather(*(Watchman(world).watch() for _ in range(2)))) in (1, 2)
@@ -98,25 +98,27 @@ async def test_two_reapers_end_it_once(world: World) -> None:
     assert await world.topics(stream) == ["execution.requested", "execution.failed"]
 
 
-async def test_a_claim_in_its_own_name_that_a_process_forgot_is_given_up(world: World) -> None:
+async def test_process_gives_up_its_own_forgotten_claim(world: World) -> None:
     process_lease = await world.process_lease()
     incarnation = await world.built()
     await world.request("x1", incarnation, worker=process_lease.id)
     await world.request("x2", incarnation, worker=process_lease.id)
     executions = world.executions(process_lease)
-    executions.held.add("execution:p:x2")
+    executions.claimed.add("execution:p:x2")
 
-    claim_reconciliation = ClaimReconciliation(world.log, process_lease, ClaimedWork(executions.held, executions.stop))
+    claim_reconciliation = ClaimReconciliation(
+        world.log, process_lease, ClaimedWork(executions.claimed, executions.stop)
+    )
 
-    await claim_reconciliation.take()
-    await claim_reconciliation.take()
+    await claim_reconciliation.run()
+    await claim_reconciliation.run()
 
     assert (await world.execution("x1"))["status"] == "failed"
     assert (await world.execution("x2"))["status"] == "processing"
 
 
-async def test_what_a_living_process_dropped_is_ended_once_it_is_overdue(world: World) -> None:
-    """As a synchronous call whose end could not be recorded: nobody else may judge its process lost."""
+async def test_execution_dropped_by_a_living_process_ends_as_overdue(world: World) -> None:
+    """The outcome of a synchronous call could not be recorded, and its process is alive."""
     api, incarnation = await world.process_lease("api"), await world.built(timeout=20)
     await world.request("dropped", incarnation, worker=api.id)
     await world.request("runs", incarnation, worker=api.id)
@@ -133,7 +135,7 @@ async def test_what_a_living_process_dropped_is_ended_once_it_is_overdue(world: 
 
 
 async def test_work_whose_claim_is_gone_is_stopped(world: World) -> None:
-    """The wake-up that tells of the deletion was lost."""
+    """The job message of the deletion was lost."""
     process_lease, incarnation = await world.process_lease(), await world.function()
     builds = world.builds(process_lease)
     world.executor.go.clear()
@@ -141,13 +143,13 @@ async def test_work_whose_claim_is_gone_is_stopped(world: World) -> None:
         asyncio.create_task(builds.run(await world.deployment(incarnation, deployment))) for deployment in ("d1", "d2")
     ]
     await until(lambda: len(world.executor.builds) == 2)
-    claim_reconciliation = ClaimReconciliation(world.log, process_lease, ClaimedWork(builds.held, builds.stop))
-    await claim_reconciliation.take()
+    claim_reconciliation = ClaimReconciliation(world.log, process_lease, ClaimedWork(builds.claimed, builds.stop))
+    await claim_reconciliation.run()
     keys = Function.key(PROJECT, "f"), Deployment.key(PROJECT, "d1")
     await world.log.run(delete_deployment, *keys, meta=META)
 
-    await claim_reconciliation.take()
-    await claim_reconciliation.take()
+    await claim_reconciliation.run()
+    await claim_reconciliation.run()
 
     assert world.executor.canceled == ["d1"]
     world.executor.go.set()
@@ -155,7 +157,7 @@ async def test_work_whose_claim_is_gone_is_stopped(world: World) -> None:
     assert (await world.deployed("d2"))["status"] == "ready"
 
 
-async def test_what_waits_without_a_wake_up_is_woken_again(world: World) -> None:
+async def test_waiting_execution_without_a_job_message_gets_another(world: World) -> None:
     incarnation = await world.built()
     executions = [await world.request(f"x{n}", incarnation) for n in range(3)]
     build = await world.deployment(incarnation, "d2")
@@ -177,12 +179,12 @@ async def test_what_waits_without_a_wake_up_is_woken_again(world: World) -> None
 
 
 async def queued_at(world: World, stream: str) -> int:
-    """The position of the event that made a stream wait."""
+    """Return the position of the event that queued a stream."""
     queued = (Execution.Requested, Deployment.BuildQueued)
     return next(f.position for f in await world.log.reader.of_stream(stream) if isinstance(f.event, queued))
 
 
-async def test_what_waits_behind_others_is_left_alone(world: World) -> None:
+async def test_execution_behind_others_gets_no_second_job_message(world: World) -> None:
     incarnation = await world.built()
     for n in range(3):
         await world.request(f"x{n}", incarnation)
@@ -198,7 +200,7 @@ async def test_what_waits_behind_others_is_left_alone(world: World) -> None:
     assert [w.stream for w in queue.sent] == ["execution:p:x0"]
 
 
-def test_only_the_oldest_lack_their_wake_up() -> None:
+def test_only_the_oldest_lack_their_job_message() -> None:
     assert missing(["a", "b", "c"], waiting=5, queued=0) == ["a", "b", "c"]
     assert missing(["a", "b", "c"], waiting=5, queued=3) == ["a", "b"]
     assert missing(["a", "b", "c"], waiting=5, queued=9) == []

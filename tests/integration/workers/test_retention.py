@@ -1,4 +1,4 @@
-"""Retention: what is old goes from the read models with its contents; a rebuild would give the same."""
+"""Retention removes old rows with their contents; a rebuild gives the same rows."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,14 +13,14 @@ from annals.store.content.inputs import Input
 from annals.workers import retention as module
 from annals.workers.blob_garbage import BlobGarbage
 from annals.workers.cleanup import Cleanup
-from annals.workers.retention import Retention
+from annals.workers.retention import RetentionSweeper
 from tests.integration.workers.world import META, PROJECT, SOURCE, World
 
 LATER = timedelta(days=15)
 
 
-def retention(world: World, *, days: int = 14) -> Retention:
-    return Retention(world.log, execution_days=days)
+def retention(world: World, *, days: int = 14) -> RetentionSweeper:
+    return RetentionSweeper(world.log, execution_days=days)
 
 
 def blob_garbage(world: World) -> BlobGarbage:
@@ -49,7 +49,9 @@ async def total(world: World, function_id: str = "f") -> int:
     )  # fmt: skip
 
 
-async def test_old_executions_go_in_steps_with_their_contents(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_old_executions_are_removed_in_steps_with_their_contents(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "_STEP", 2)
     incarnation = await some_executions(world, 5)
     await world.request("waits", incarnation)
@@ -63,7 +65,7 @@ async def test_old_executions_go_in_steps_with_their_contents(world: World, monk
     assert await retention(world).sweep_executions(datetime.now(UTC) + LATER) == 0
 
 
-async def test_young_ones_stay_and_zero_days_keep_all(world: World) -> None:
+async def test_young_executions_stay_and_zero_days_keep_all(world: World) -> None:
     await some_executions(world, 2)
 
     await retention(world).sweep_executions(datetime.now(UTC))
@@ -72,7 +74,7 @@ async def test_young_ones_stay_and_zero_days_keep_all(world: World) -> None:
     assert await ids(world) == ["f0", "f1"]
 
 
-async def test_a_deleted_functions_executions_go_whatever_their_age(world: World) -> None:
+async def test_executions_of_a_deleted_function_are_removed_at_any_age(world: World) -> None:
     await some_executions(world, 2)
     await some_executions(world, 1, "g")
     await world.log.run(delete_function, Function.key(PROJECT, "f"), meta=META)
@@ -86,7 +88,7 @@ async def test_a_deleted_functions_executions_go_whatever_their_age(world: World
     assert await total(world, "g") == 1
 
 
-async def test_the_clock_finds_executions_of_deleted_functions_too(world: World) -> None:
+async def test_retention_finds_executions_of_deleted_functions(world: World) -> None:
     await some_executions(world, 2)
     await world.log.run(delete_function, Function.key(PROJECT, "f"), meta=META)
 
@@ -95,7 +97,7 @@ async def test_the_clock_finds_executions_of_deleted_functions_too(world: World)
     assert await ids(world) == []
 
 
-async def test_old_deployments_go_but_never_the_active_one(world: World) -> None:
+async def test_old_deployments_are_removed_except_the_active_one(world: World) -> None:
     incarnation = await world.function(deployment_retention=3)
     kept_forever = await world.built("g")
     builds = world.builds(await world.process_lease())
@@ -112,7 +114,7 @@ async def test_old_deployments_go_but_never_the_active_one(world: World) -> None
     assert (await world.functions())["deployment_id"] == "d2"
 
 
-async def test_blobs_that_nothing_names_go_after_their_grace(world: World) -> None:
+async def test_unnamed_blobs_are_removed_after_the_grace_period(world: World) -> None:
     blobs, now = world.contents.blobs, datetime.now(UTC)
     await world.deployment(await world.function())
     await world.log.run(begin_upload, Deployment.absent(PROJECT, "open"), meta=META, **an_upload(world, "open"))
@@ -131,7 +133,7 @@ async def test_blobs_that_nothing_names_go_after_their_grace(world: World) -> No
     assert await blob_garbage(world).sweep(now + timedelta(days=2)) == ["uploads/p/open/000000"], "nobody completed it"
 
 
-async def test_a_deleted_deployments_archives_and_instances_go(world: World) -> None:
+async def test_archives_and_instances_of_a_deleted_deployment_are_removed(world: World) -> None:
     blobs = world.contents.blobs
     await world.deployment(await world.function())
     await blobs.put(SOURCE.key, b"shared with no other")

@@ -1,4 +1,4 @@
-"""Executions that are tried again: when, by whom, with what, and what is left of them when they are given up."""
+"""Retries: their time, their worker, their input, and the dead letter that remains."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -30,7 +30,7 @@ async def come_due(world: World) -> None:
     await world.database.execute("UPDATE executions SET retry_at = now() WHERE retry_at IS NOT NULL")
 
 
-async def test_a_run_that_fails_waits_and_runs_again_with_the_same_input(world: World) -> None:
+async def test_failed_run_waits_and_runs_again_with_the_same_input(world: World) -> None:
     stream = await world.request("x1", await world.built(), given=Input(body=b"the same"), retries=TWICE)
     worker = world.executions(await world.process_lease())
     world.executor.outcome = BROKEN
@@ -56,7 +56,7 @@ async def test_a_run_that_fails_waits_and_runs_again_with_the_same_input(world: 
     ]
 
 
-async def test_one_that_fails_every_time_becomes_a_dead_letter_that_keeps_its_input(world: World) -> None:
+async def test_execution_without_a_successful_attempt_becomes_a_dead_letter_with_its_input(world: World) -> None:
     stream = await world.request("x1", await world.built(), given=Input(body=b"precious"), retries=TWICE)
     worker = world.executions(await world.process_lease())
     world.executor.outcome = BROKEN
@@ -70,14 +70,14 @@ async def test_one_that_fails_every_time_becomes_a_dead_letter_that_keeps_its_in
     assert await world.contents.read(stream, "input")
 
 
-async def test_an_attempt_is_not_begun_before_it_is_due(world: World) -> None:
+async def test_attempt_does_not_begin_before_it_is_due(world: World) -> None:
     patient = Retries(attempts=2, backoff_seconds=600)
     stream = await world.request("x1", await world.built(), retries=patient)
     worker = world.executions(await world.process_lease())
     world.executor.outcome = BROKEN
     await worker.run(stream)
 
-    await worker.run(stream)  # a wake-up that came twice
+    await worker.run(stream)  # a repeated job message
 
     assert len(world.executor.runs) == 1
     queue = FakeQueue()
@@ -88,7 +88,7 @@ async def test_an_attempt_is_not_begun_before_it_is_due(world: World) -> None:
     assert queue.sent == []
 
 
-async def test_the_keeper_wakes_it_when_it_is_due_and_sends_again_what_was_lost(world: World) -> None:
+async def test_keeper_sends_the_job_message_of_a_due_retry_and_repeats_a_lost_one(world: World) -> None:
     stream = await world.request("x1", await world.built(), retries=TWICE)
     world.executor.outcome = BROKEN
     await world.executions(await world.process_lease()).run(stream, Cause(1, META.correlation))
@@ -104,14 +104,14 @@ async def test_the_keeper_wakes_it_when_it_is_due_and_sends_again_what_was_lost(
         META.correlation,
     )
     recorded_events = await world.log.reader.of_stream(stream)
-    assert job_message.cause.position == recorded_events[-1].position  # what it reacts to is the attempt before
+    assert job_message.cause.position == recorded_events[-1].position  # the cause is the former attempt
     await world.database.execute("UPDATE executions SET retry_at = now() - interval '1 minute'")
     clock = iter([0.0, 0.0, 4.0, 4.0])  # a sweep looks once for each queue
     redelivery = Redelivery(world.database, FakeQueue(), clock=lambda: next(clock))
     assert [await redelivery.sweep() for _ in range(2)] == [0, 1]
 
 
-async def test_a_lost_workers_run_is_tried_again_by_another_and_its_late_answer_refused(world: World) -> None:
+async def test_run_of_a_lost_worker_is_retried_and_its_late_answer_refused(world: World) -> None:
     stream = await world.request("x1", await world.built(), retries=TWICE)
     world.executor.go.clear()
     lost = await world.process_lease()
@@ -133,7 +133,7 @@ async def test_a_lost_workers_run_is_tried_again_by_another_and_its_late_answer_
     assert "execution.failed" not in topics
 
 
-async def test_one_that_waits_for_its_next_attempt_is_canceled(world: World) -> None:
+async def test_execution_between_attempts_can_be_canceled(world: World) -> None:
     incarnation = await world.built()
     stream = await world.request("x1", incarnation, retries=TWICE)
     worker = world.executions(await world.process_lease())
@@ -151,7 +151,7 @@ async def test_one_that_waits_for_its_next_attempt_is_canceled(world: World) -> 
     assert len(world.executor.runs) == 1
 
 
-async def test_a_schedule_asks_for_what_the_policy_says(world: World) -> None:
+async def test_schedule_requests_the_retries_of_the_policy(world: World) -> None:
     await world.built(schedule="* * * * *")
     policy = Policy(retries=Retries(attempts=7))
     await world.log.run(change_policy, Function.key(PROJECT, "f"), meta=META, policy=policy)
@@ -167,7 +167,7 @@ async def test_a_schedule_asks_for_what_the_policy_says(world: World) -> None:
     assert execution.retries == policy.retries
 
 
-async def test_usage_counts_what_every_attempt_took_and_the_execution_once(world: World) -> None:
+async def test_usage_counts_the_time_of_every_attempt_and_the_execution_once(world: World) -> None:
     stream = await world.request("x1", await world.built(), retries=TWICE)
     worker = world.executions(await world.process_lease())
     world.executor.outcome = BROKEN

@@ -1,4 +1,4 @@
-"""Schedules: each slot is one execution however many keepers look, and what was missed runs once."""
+"""Schedules: each slot is one execution for any number of keepers, and missed slots run once."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -21,7 +21,7 @@ async def followed(world: World) -> None:
 
 
 async def due_at(world: World, due: datetime) -> None:
-    """Pretend that the schedule was due then."""
+    """Move the schedule's time to that moment."""
     await followed(world)
     assert await world.database.execute("UPDATE schedules SET schedule_next = %s WHERE schedule <> ''", (due,)) == 1
 
@@ -48,7 +48,7 @@ async def test_two_keepers_fire_a_slot_once(world: World) -> None:
     assert (row["user_id"], row["deployment_id"], row["scheduled_at"]) == ("", "d-f", None)
 
 
-async def test_after_a_firing_the_next_slot_is_due(world: World) -> None:
+async def test_next_slot_is_due_after_a_firing(world: World) -> None:
     await world.built(schedule="0 0 1 1 *")
     await due_at(world, datetime.now(UTC) - timedelta(seconds=1))
     await schedules(world).tick()
@@ -62,7 +62,7 @@ async def test_after_a_firing_the_next_slot_is_due(world: World) -> None:
     assert len(await fired(world)) == 1
 
 
-async def test_what_was_missed_runs_once_for_its_latest_slot(world: World) -> None:
+async def test_missed_slots_run_once_for_the_latest(world: World) -> None:
     incarnation = await world.built(schedule="0 0 * * *")
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     await due_at(world, today - timedelta(days=9))
@@ -77,7 +77,7 @@ async def test_what_was_missed_runs_once_for_its_latest_slot(world: World) -> No
     assert made.slot == today
 
 
-async def test_a_firing_long_after_its_slot_is_marked_late(world: World) -> None:
+async def test_firing_long_after_its_slot_is_marked_late(world: World) -> None:
     await world.built(schedule="0 0 1 1 *")
     await due_at(world, datetime.now(UTC) - timedelta(seconds=1))
 
@@ -87,7 +87,7 @@ async def test_a_firing_long_after_its_slot_is_marked_late(world: World) -> None
     assert (await world.log.load(Execution.key(PROJECT, str(row["execution_id"])))).late
 
 
-async def test_without_an_active_deployment_nothing_fires(world: World) -> None:
+async def test_schedule_without_an_active_deployment_does_not_fire(world: World) -> None:
     await world.function(schedule="* * * * *")
     await followed(world)
     await world.database.execute("UPDATE schedules SET schedule_next = now()")
@@ -97,7 +97,7 @@ async def test_without_an_active_deployment_nothing_fires(world: World) -> None:
     assert await fired(world) == []
 
 
-async def test_a_schedule_that_was_removed_does_not_fire_though_its_follower_is_behind(world: World) -> None:
+async def test_removed_schedule_does_not_fire_while_its_follower_lags(world: World) -> None:
     await world.built(schedule="0 0 1 1 *")
     await due_at(world, datetime.now(UTC) - timedelta(seconds=1))
     function = await world.log.load(Function.key(PROJECT, "f"))
@@ -113,7 +113,7 @@ async def test_a_schedule_that_was_removed_does_not_fire_though_its_follower_is_
     assert await fired(world) == []
 
 
-async def test_a_one_off_run_is_woken_when_its_time_comes_and_runs_once(world: World) -> None:
+async def test_scheduled_run_starts_once_when_it_is_due(world: World) -> None:
     incarnation = await world.built()
     now = datetime.now(UTC)
     given = Input(body=b"later")
@@ -135,7 +135,7 @@ async def test_a_one_off_run_is_woken_when_its_time_comes_and_runs_once(world: W
     assert (await world.execution("x2"))["status"] == "scheduled"
 
 
-async def test_a_one_off_run_that_was_deleted_never_runs(world: World) -> None:
+async def test_deleted_one_off_run_never_runs(world: World) -> None:
     incarnation = await world.built()
     stream = await world.request("x1", incarnation, scheduled_at=datetime.now(UTC))
     execution = await world.log.load(Execution.key(PROJECT, "x1"))

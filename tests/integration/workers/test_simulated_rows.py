@@ -1,4 +1,4 @@
-"""The simulation's statements are told in Python: they make the very rows that Postgres makes of the same history."""
+"""The simulation's statements, written in Python, make the same rows as Postgres from the same history."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +13,7 @@ from annals.domain.policy import Policy, Retries
 from annals.domain.ports import Outcome
 from annals.projections.inline import project
 from tests.integration.workers.world import META, PROJECT, World
-from tests.simulation import statements_executions, statements_models  # noqa: F401 - they register what they know
+from tests.simulation import statements_executions, statements_models  # noqa: F401 - they register their statements
 from tests.simulation.closing import Rebuilding
 from tests.simulation.transactions import STATEMENTS, Row
 
@@ -34,7 +34,7 @@ class Nothing:
 
 
 async def history(world: World) -> None:
-    """Something of everything that happens to functions, deployments and executions."""
+    """Record at least one of each event of functions, deployments and executions."""
     incarnation = await world.built(schedule="* * * * *")
     worker, builds = world.executions(await world.process_lease()), world.builds(await world.process_lease())
     await worker.run(await world.request("x1", incarnation))
@@ -57,7 +57,7 @@ async def history(world: World) -> None:
     await world.log.run(delete_function, Function.key(PROJECT, "g"), meta=META)
 
 
-async def test_both_keep_the_same_rows(world: World) -> None:
+async def test_simulated_and_real_postgres_keep_the_same_rows(world: World) -> None:
     await history(world)
     simulated: Any = Rebuilding(Nothing())
     for row in await world.database.rows("SELECT * FROM events ORDER BY notification_id"):

@@ -1,4 +1,4 @@
-"""Sources in repositories: fetched once by whoever claims the build, and the reason told when they can't be had."""
+"""Sources in repositories: the claim's holder fetches them once, and a failure is recorded with its reason."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from annals.domain.ports import Artefact
 from annals.vcs.client import Repositories
 from annals.vcs.jobs import FetchBounds
 from annals.vcs.locating import Locator
-from annals.workers.sources import Sources
+from annals.workers.sources import SourceFetcher
 from tests.integration.vcs.hosts import Repository
 from tests.integration.workers.world import META, PROJECT, World
 
@@ -24,7 +24,7 @@ KEY = Deployment.key(PROJECT, "d")
 
 
 async def requested(world: World, remote: Remote = STARTER, origin: Origin | None = None) -> str:
-    """A deployment whose source is to be fetched; its stream."""
+    """Request a deployment whose source is fetched, and return its stream."""
     recorded_events: dict[str, Any] = {
         "project_id": PROJECT,
         "function_id": "f",
@@ -42,8 +42,8 @@ async def requested(world: World, remote: Remote = STARTER, origin: Origin | Non
     return Deployment.stream(PROJECT, "d")
 
 
-def sources(world: World) -> Sources:
-    return Sources(
+def sources(world: World) -> SourceFetcher:
+    return SourceFetcher(
         world.log,
         blobs=world.contents.blobs,
         locator=Locator(world.log, world.vault, world.remotes),
@@ -51,7 +51,7 @@ def sources(world: World) -> Sources:
     )
 
 
-async def test_a_template_is_fetched_built_and_activated(world: World) -> None:
+async def test_template_is_fetched_built_and_activated(world: World) -> None:
     stream = await requested(world)
     before = await world.deployed()
     assert (before["status"], before["source_size"], before["provider_branch"]) == ("waiting", 0, "1.*")
@@ -78,7 +78,7 @@ async def test_a_template_is_fetched_built_and_activated(world: World) -> None:
     ]
 
 
-async def test_what_cannot_be_had_fails_the_deployment_with_the_reason_as_its_last_line(world: World) -> None:
+async def test_unavailable_source_fails_the_deployment_with_the_reason_in_its_log(world: World) -> None:
     world.remotes["a/b"] = "file:///nowhere"
     stream = await requested(world, Remote(owner="a", name="b", reference_type="branch", reference="main"))
 
@@ -107,7 +107,7 @@ async def test_each_reason_is_a_sentence(world: World, change: dict[str, str], s
     assert sentence in await world.kept(stream, "build")
 
 
-async def test_a_build_that_is_done_again_keeps_the_source_that_was_fetched(world: World) -> None:
+async def test_repeated_build_keeps_its_fetched_source(world: World) -> None:
     stream = await requested(world)
     world.executor.lost = True
     await world.builds(await world.process_lease()).run(stream)
@@ -122,7 +122,7 @@ async def test_a_build_that_is_done_again_keeps_the_source_that_was_fetched(worl
     assert (await world.topics(stream)).count("deployment.source_fetched") == 1
 
 
-async def test_a_source_that_comes_after_the_cancel_is_dropped(world: World) -> None:
+async def test_source_fetched_after_the_cancel_is_dropped(world: World) -> None:
     stream = await requested(world)
     deployment = await world.log.load(KEY)
     deployment.claim_build("w")
@@ -137,7 +137,7 @@ async def test_a_source_that_comes_after_the_cancel_is_dropped(world: World) -> 
     assert "deployment.source_fetched" not in await world.topics(stream)
 
 
-async def test_a_repeated_record_of_a_source_is_one(world: World) -> None:
+async def test_repeated_record_of_a_source_is_one_event(world: World) -> None:
     stream = await requested(world)
     deployment = await world.log.load(KEY)
     deployment.claim_build("w")
@@ -149,14 +149,14 @@ async def test_a_repeated_record_of_a_source_is_one(world: World) -> None:
     assert (await world.topics(stream)).count("deployment.source_fetched") == 1
 
 
-async def test_a_request_that_comes_twice_is_one_deployment(world: World) -> None:
+async def test_repeated_request_is_one_deployment(world: World) -> None:
     stream = await requested(world)
     await requested(world)
 
     assert await world.topics(stream) == ["deployment.upload_started", "deployment.build_queued"]
 
 
-async def test_an_operators_repository_is_fetched_from_disk(world: World, tmp_path: Path) -> None:
+async def test_operators_repository_is_fetched_from_disk(world: World, tmp_path: Path) -> None:
     repository = Repository(tmp_path / "repository")
     commit = repository.commit({"fn/index.js": "1"}, "First")
     world.remotes["team/app"] = f"file://{repository.folder}"

@@ -1,4 +1,4 @@
-"""What a commit's host is told of its build, and that a silent function tells nothing."""
+"""Commit statuses: a build's host gets its states, except for silently connected functions."""
 
 import msgspec
 import pytest
@@ -30,11 +30,11 @@ async def connect(world: World, api: str, pem: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("silent", "ready", "told"),
+    ("silent", "ready", "states"),
     [(False, True, ["pending", "success"]), (False, False, ["pending", "failure"]), (True, True, [])],
 )
-async def test_a_commit_shows_how_its_build_went(
-    world: World, tmp_path_factory: pytest.TempPathFactory, *, silent: bool, ready: bool, told: list[str]
+async def test_commit_status_shows_the_state_of_its_build(
+    world: World, tmp_path_factory: pytest.TempPathFactory, *, silent: bool, ready: bool, states: list[str]
 ) -> None:
     repository = Repository(tmp_path_factory.mktemp("git") / "app")
     commit = repository.commit({"index.js": "1"})
@@ -63,8 +63,8 @@ async def test_a_commit_shows_how_its_build_went(
         )
         statuses = world.statuses()
         await world.builds(await world.process_lease(), statuses).run(Deployment.stream(PROJECT, "d"))
-        await statuses.told()
+        await statuses.reported()
 
     assert (await world.deployed())["status"] == ("ready" if ready else "failed")
     assert (await world.deployed())["provider_repository_owner"] == "team"
-    assert github.statuses == [(commit, state) for state in told]
+    assert github.statuses == [(commit, state) for state in states]

@@ -1,4 +1,4 @@
-"""Shares of the traffic where executions run later: by a worker, a schedule, an event, and again."""
+"""Traffic shares of executions that run later: by a worker, a schedule, an event or a retry."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,7 +18,7 @@ from tests.integration.workers.world import META, PROJECT, World
 
 
 async def two_deployments(world: World, percent: int = 100, **changes: Any) -> int:
-    """A function whose active deployment `d-f` shares its calls with `canary`; returns its incarnation."""
+    """Make a function whose active deployment `d-f` shares its calls with `canary`; return its incarnation."""
     incarnation = await world.built(**changes)
     builds = world.builds(await world.process_lease())
     await builds.run(await world.deployment(incarnation, "canary", activate=False))
@@ -28,7 +28,7 @@ async def two_deployments(world: World, percent: int = 100, **changes: Any) -> i
 
 
 async def share(world: World, percent: int) -> None:
-    """Give the canary so many of the calls."""
+    """Give the canary that share of the calls."""
     traffic = [Share(deployment_id="canary", percent=percent)] if percent else []
     await world.log.run(
         change_policy,
@@ -40,7 +40,7 @@ async def share(world: World, percent: int) -> None:
     )
 
 
-async def test_what_waits_runs_where_its_id_says(world: World) -> None:
+async def test_waiting_execution_runs_the_share_of_its_id(world: World) -> None:
     incarnation = await two_deployments(world, 50)
     worker = world.executions(await world.process_lease())
     names = [f"x{number}" for number in range(12)]
@@ -54,7 +54,7 @@ async def test_what_waits_runs_where_its_id_says(world: World) -> None:
     assert {name: (await world.execution(name))["deployment_id"] for name in names} == ran
 
 
-async def test_one_that_was_asked_for_by_name_is_no_part_of_it(world: World) -> None:
+async def test_pinned_execution_is_not_part_of_the_traffic_shares(world: World) -> None:
     incarnation = await two_deployments(world)
 
     await world.executions(await world.process_lease()).run(await world.request("x", incarnation, pinned="d-f"))
@@ -62,7 +62,7 @@ async def test_one_that_was_asked_for_by_name_is_no_part_of_it(world: World) -> 
     assert [run.deployment for run in world.executor.runs] == ["d-f"]
 
 
-async def test_a_retry_keeps_what_the_first_attempt_ran(world: World) -> None:
+async def test_retry_runs_the_deployment_of_the_first_attempt(world: World) -> None:
     incarnation = await two_deployments(world)
     worker = world.executions(await world.process_lease())
     world.executor.outcome = BROKEN
@@ -87,7 +87,7 @@ async def test_a_retry_keeps_what_the_first_attempt_ran(world: World) -> None:
     ]
 
 
-async def test_the_share_of_a_deployment_that_is_gone_falls_to_the_active_one(world: World) -> None:
+async def test_share_of_a_deleted_deployment_falls_to_the_active_one(world: World) -> None:
     incarnation = await two_deployments(world)
     keys = Function.key(PROJECT, "f"), Deployment.key(PROJECT, "canary")
     await world.log.run(delete_deployment, *keys, meta=META)
@@ -102,7 +102,7 @@ async def test_the_share_of_a_deployment_that_is_gone_falls_to_the_active_one(wo
     assert not ended.ran.routed
 
 
-async def test_without_an_active_deployment_nobody_answers(world: World) -> None:
+async def test_execution_runs_no_share_without_an_active_deployment(world: World) -> None:
     incarnation = await two_deployments(world)
     await world.log.run(delete_deployment, Function.key(PROJECT, "f"), Deployment.key(PROJECT, "d-f"), meta=META)
 
@@ -126,7 +126,7 @@ async def test_schedules_and_events_are_shared_as_well(world: World) -> None:
     assert [run.deployment for run in world.executor.runs] == ["canary", "canary"]
 
 
-async def test_a_deployment_that_gets_calls_outlives_its_functions_retention(world: World) -> None:
+async def test_deployment_with_calls_outlives_its_functions_retention(world: World) -> None:
     await two_deployments(world, 1, deployment_retention=3)
     later = datetime.now(UTC) + timedelta(days=4)
 

@@ -1,4 +1,4 @@
-"""Functions that listen to events: one execution for each event and function, with what the event was about."""
+"""Triggered functions: one execution for each event and function, with the event's resource."""
 
 import shutil
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from annals.application.executions.triggers import DEEPEST, Triggers, triggered_id
 from annals.domain.commands.teams import create_team
 from annals.domain.commands.users import create_user
 from annals.domain.team import Membership, Team
@@ -16,12 +17,12 @@ from annals.store.content.contents import PREFIX, ROW_LIMIT
 from annals.store.log.follower import Follower
 from annals.store.log.log import Meta
 from annals.store.secrets.tokens import EPHEMERAL_KEYS, verify
-from annals.workers.triggers import DEEPEST, Triggers, triggered_id
+from annals.workers.followers import triggers_follower
 from tests.integration.workers.world import META, PROJECT, World
 
 
 def follower(world: World) -> Follower:
-    return Triggers(world.log, world.vault).follower(world.listener)
+    return triggers_follower(Triggers(world.log, world.vault), world.log.reader, world.listener)
 
 
 async def followed(world: World) -> None:
@@ -31,7 +32,7 @@ async def followed(world: World) -> None:
 
 
 async def user(world: World, user_id: str = "u", *, name: str = "Ada", meta: Meta = META) -> int:
-    """A user; returns the position."""
+    """Make a user, and return the event's position."""
     made = await world.log.run(
         create_user,
         User.absent(PROJECT, user_id),
@@ -60,7 +61,7 @@ async def ran(world: World) -> None:
         await worker.run(row["stream_id"])
 
 
-async def test_a_function_runs_with_the_resource_of_the_event_it_listens_to(world: World) -> None:
+async def test_subscribed_function_runs_with_the_events_resource(world: World) -> None:
     incarnation = await world.built(events=["users.*.create"])
     position = await user(world)
 
@@ -75,16 +76,21 @@ async def test_a_function_runs_with_the_resource_of_the_event_it_listens_to(worl
     assert (headers["x-appwrite-trigger"], headers["x-appwrite-event"]) == ("event", "users.u.create")
     assert headers["content-type"] == "application/json"
     assert headers["user-agent"].startswith("Appwrite/")
-    told = msgspec.json.decode(run.body)
-    assert (told["$id"], told["name"], told["email"], told["status"]) == ("u", "Ada", "u@example.com", True)
-    assert "password" not in told
+    body = msgspec.json.decode(run.body)
+    assert (body["$id"], body["name"], body["email"], body["status"]) == (
+        "u",
+        "Ada",
+        "u@example.com",
+        True,
+    )
+    assert "password" not in body
     recorded_event = await world.log.reader.at(row["sequence"])
     assert recorded_event is not None
-    said = recorded_event.event.metadata
-    assert (said["causation"], said["correlation"]) == (str(position), "r1")
+    metadata = recorded_event.event.metadata
+    assert (metadata["causation"], metadata["correlation"]) == (str(position), "r1")
 
 
-async def test_the_resource_is_told_as_it_was_then(world: World) -> None:
+async def test_triggered_function_gets_the_resource_as_of_the_event(world: World) -> None:
     await world.built(events=["users.u.update.name", "users.*.delete"])
     await user(world)
     await change(world, "u", lambda known: known.change_name("Grace"))
@@ -94,11 +100,11 @@ async def test_the_resource_is_told_as_it_was_then(world: World) -> None:
     await followed(world)
     await ran(world)
 
-    told = [msgspec.json.decode(run.body)["name"] for run in world.executor.runs]
-    assert told == ["Grace", "Edsger", "Edsger"]
+    names = [msgspec.json.decode(run.body)["name"] for run in world.executor.runs]
+    assert names == ["Grace", "Edsger", "Edsger"]
 
 
-async def test_an_event_seen_twice_triggers_once(world: World) -> None:
+async def test_event_seen_twice_triggers_once(world: World) -> None:
     await world.built(events=["users.*"])
     await user(world)
     await followed(world)
@@ -109,17 +115,17 @@ async def test_an_event_seen_twice_triggers_once(world: World) -> None:
     assert len(await triggered(world)) == 1
 
 
-async def test_a_blob_store_that_is_away_is_waited_for(world: World, tmp_path: Path) -> None:
+async def test_triggers_wait_for_an_absent_blob_store(world: World, tmp_path: Path) -> None:
     await world.built(events=["users.*.create"])
     await user(world, name="A" * 2 * ROW_LIMIT)
-    place = tmp_path / "blobs" / PREFIX
-    shutil.rmtree(place, ignore_errors=True)
-    place.write_text("in the way of what is to lie below")
+    prefix = tmp_path / "blobs" / PREFIX
+    shutil.rmtree(prefix, ignore_errors=True)
+    prefix.write_text("in the way of what is to lie below")
     triggers = follower(world)
     with pytest.raises(BlobError):  # which passes: poison would be another error
         await triggers.catch_up()
 
-    place.unlink()
+    prefix.unlink()
     await followed(world)
 
     await ran(world)
@@ -127,7 +133,7 @@ async def test_a_blob_store_that_is_away_is_waited_for(world: World, tmp_path: P
     assert msgspec.json.decode(run.body)["name"] == "A" * 2 * ROW_LIMIT
 
 
-async def test_each_function_that_listens_runs_once_whatever_number_of_its_patterns_fit(world: World) -> None:
+async def test_subscribed_function_runs_once_for_several_matching_patterns(world: World) -> None:
     await world.built("f", events=["users.*", "users.*.create", "users.u.create"])
     await world.built("g", events=["users.*.create"])
     await world.built("h", events=["users.*.delete", "teams.*"])
@@ -139,7 +145,7 @@ async def test_each_function_that_listens_runs_once_whatever_number_of_its_patte
     assert sorted(row["function_id"] for row in await triggered(world)) == ["f", "g"]
 
 
-async def test_a_membership_is_told_with_its_user_and_team(world: World) -> None:
+async def test_membership_event_carries_its_user_and_team(world: World) -> None:
     await world.built(events=["teams.*.memberships.*.create"])
     await user(world)
     crew: dict[str, Any] = {"project_id": PROJECT, "team_id": "t", "name": "Crew", "owner": None}
@@ -151,11 +157,16 @@ async def test_a_membership_is_told_with_its_user_and_team(world: World) -> None
     await followed(world)
     await ran(world)
 
-    told = msgspec.json.decode(world.executor.runs[0].body)
-    assert (told["$id"], told["teamName"], told["userName"], told["roles"]) == ("m", "Crew", "Ada", ["owner"])
+    body = msgspec.json.decode(world.executor.runs[0].body)
+    assert (body["$id"], body["teamName"], body["userName"], body["roles"]) == (
+        "m",
+        "Crew",
+        "Ada",
+        ["owner"],
+    )
 
 
-async def test_the_key_of_a_triggered_function_counts_what_led_to_it(world: World) -> None:
+async def test_key_of_a_triggered_function_carries_its_depth(world: World) -> None:
     await world.built(events=["users.*.create"])
     await user(world, meta=Meta(actor="key:ephemeral", depth="2"))
 
@@ -166,7 +177,7 @@ async def test_the_key_of_a_triggered_function_counts_what_led_to_it(world: Worl
     assert verify(key, await world.vault.derive(PROJECT, EPHEMERAL_KEYS), 0).depth == 3
 
 
-async def test_a_function_that_triggers_itself_is_stopped(world: World) -> None:
+async def test_function_that_triggers_itself_is_stopped(world: World) -> None:
     await world.built(events=["users.*.create"])
     await user(world, "last", meta=Meta(actor="key:ephemeral", depth=str(DEEPEST - 1)))
     await user(world, "beyond", meta=Meta(actor="key:ephemeral", depth=str(DEEPEST)))

@@ -1,4 +1,4 @@
-"""Workers that look for themselves only after minutes: what happens sooner, a bell or a notification has caused."""
+"""Workers that poll only after minutes, so that a notification caused all that happens sooner."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -11,14 +11,14 @@ LOOK_SECONDS = 600
 
 
 class UnhurriedBroker(JobMessageBroker):
-    """Its consumers sleep until the bell rings, far longer than a test waits."""
+    """A broker whose consumers sleep until a notification, far longer than a test waits."""
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 0) -> NotifiedConsumer:
         return super().consume(queue_name, prefetch, LOOK_SECONDS * 1000)
 
 
 async def rung_to_its_end(ending: Coroutine[Any, Any, None], url: str) -> None:
-    """Ring all bells until a worker has ended: its threads see that they are to stop once they look."""
+    """Notify all queues until a worker has ended: its threads stop once they wake up."""
     broker, task = JobMessageBroker(url), asyncio.ensure_future(ending)
     while not task.done():
         for queue in (EXECUTIONS, BUILDS, CLEANUP):

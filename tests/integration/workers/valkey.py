@@ -1,4 +1,4 @@
-"""A Valkey of the tests' own: unix socket only, nothing kept, ended by its pid."""
+"""A Valkey of the tests' own: on a unix socket, without persistence, ended by its pid."""
 
 import asyncio
 import subprocess
@@ -56,7 +56,7 @@ class Valkey:
 
 
 async def until(condition: Callable[[], object], seconds: float = 60) -> None:
-    """Wait for a condition, asked again and again; fails when it has not come true in time."""
+    """Poll a condition until it holds; fail after the given time."""
     deadline = time.monotonic() + seconds
     while True:
         value = condition()

@@ -1,4 +1,4 @@
-"""One process's view of an instance: the log, what it needs, and the few commands by which tests set a scene."""
+"""One process's view of an instance: the log, its parts, and the few commands by which tests set a scene."""
 
 from base64 import b64encode
 from collections.abc import AsyncIterator, Iterable
@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from annals.application.build_preparation import BuildLimits
 from annals.application.event_log import open_log
 from annals.application.executions.context import Environments
 from annals.domain.commands.deployments import create_deployment
@@ -33,12 +34,11 @@ from annals.store.secrets.vault import Vault, master_key
 from annals.vcs.client import Repositories
 from annals.vcs.jobs import FetchBounds
 from annals.vcs.locating import Locator
-from annals.workers.builds import Builds
-from annals.workers.executions import Executions
+from annals.workers.builds import BuildActor
+from annals.workers.executions import ExecutionActor
 from annals.workers.job_messages import JobMessage
-from annals.workers.jobs import BuildLimits
 from annals.workers.redelivery import Queue
-from annals.workers.sources import Sources
+from annals.workers.sources import SourceFetcher
 from annals.workers.statuses import Statuses
 from tests.integration.workers.executor import FakeExecutor
 
@@ -50,7 +50,7 @@ SOURCE = Artefact(key="sources/p/s1", digest="b" * 64, size=77)
 
 
 class Deaf:
-    """A queue that nobody serves."""
+    """A queue without a consumer."""
 
     def wake(self, job_messages: Iterable[JobMessage]) -> int:
         return len(list(job_messages))
@@ -71,8 +71,8 @@ class World:
     incarnations: dict[str, int] = field(default_factory=dict)
     remotes: dict[str, str] = field(default_factory=dict)
 
-    def executions(self, process_lease: ProcessLease, log: EventLog | None = None) -> Executions:
-        return Executions(
+    def executions(self, process_lease: ProcessLease, log: EventLog | None = None) -> ExecutionActor:
+        return ExecutionActor(
             log or self.log,
             process_lease=process_lease,
             contents=self.contents,
@@ -84,14 +84,16 @@ class World:
 
     def builds(
         self, process_lease: ProcessLease, statuses: Statuses | None = None, *, queue: Queue | None = None
-    ) -> Builds:
-        return Builds(
+    ) -> BuildActor:
+        return BuildActor(
             self.log,
             process_lease=process_lease,
             vault=self.vault,
             environments=self.environments,
             executor=self.executor,
-            sources=Sources(self.log, blobs=self.contents.blobs, locator=self.locator, repositories=self.repositories),
+            sources=SourceFetcher(
+                self.log, blobs=self.contents.blobs, locator=self.locator, repositories=self.repositories
+            ),
             statuses=statuses or self.statuses(),
             limits=BuildLimits(timeout_seconds=900, output_limit_bytes=10**9, executor_pause_seconds=0.01),
             queue=queue or Deaf(),
@@ -116,7 +118,7 @@ class World:
         return process_lease
 
     async def function(self, function_id: str = "f", **changes: Any) -> int:
-        """A function; returns its incarnation."""
+        """Make a function, and return its incarnation."""
         settings: dict[str, Any] = {
             "name": "F",
             "runtime": "node-22",
@@ -139,7 +141,7 @@ class World:
     async def deployment(
         self, incarnation: int, deployment_id: str = "d", function_id: str = "f", *, activate: bool = True
     ) -> str:
-        """A deployment whose source is stored and whose build is queued; returns its stream."""
+        """Make a deployment with a stored source and a queued build, and return its stream."""
         await self.log.run(
             create_deployment,
             Deployment.absent(PROJECT, deployment_id),
@@ -158,7 +160,7 @@ class World:
         return Deployment.stream(PROJECT, deployment_id)
 
     async def built(self, function_id: str = "f", **changes: Any) -> int:
-        """A function whose active deployment is ready; returns its incarnation."""
+        """Make a function whose active deployment is ready, and return its incarnation."""
         incarnation = await self.function(function_id, **changes)
         stream = await self.deployment(incarnation, f"d-{function_id}", function_id)
         await self.builds(await self.process_lease()).run(stream)
@@ -176,7 +178,7 @@ class World:
         pinned: str = "",
         retries: Retries | None = None,
     ) -> str:
-        """An execution that waits (or is held by `worker`), of the deployment `pinned`; returns its stream."""
+        """Make a waiting execution, or one of `worker`, of the deployment `pinned`; return its stream."""
         stream = Execution.stream(PROJECT, execution_id)
         contents = [] if given is None else [await seal_input(self.vault, PROJECT, stream, given)]
         digest, size = digest_and_size(contents[0]) if contents else ("", 0)
@@ -213,7 +215,7 @@ class World:
         return [recorded_event.event.TOPIC for recorded_event in await self.log.reader.of_stream(stream)]
 
     async def build_log(self, deployment_id: str = "d") -> str:
-        """What a reader of a running or canceled build sees."""
+        """Return the log that a reader of a running or canceled build sees."""
         rows = await self.database.rows(
             "SELECT b.chunk FROM build_logs b JOIN deployments d USING (stream_id, epoch)"
             " WHERE b.stream_id = %s ORDER BY b.seq",

@@ -1,4 +1,4 @@
-"""Which events bring sealed values: none is missing, so that the append checks the data key of each."""
+"""All events with sealed values are known, so that the append checks the data key of each."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -27,7 +27,7 @@ def _has_sealed_value(cls: type[Any]) -> bool:
 
 
 def _value(name: str, kind: Any) -> Any:
-    """A value of a type; every text whose name says so is sealed."""
+    """Return a value of a type; texts with a sealed field's name are sealed."""
     match kind:
         case inspect.StructType():
             return {field.encode_name: _value(field.name, field.type) for field in kind.fields if field.required}
@@ -56,7 +56,7 @@ CLASSES = {topic: cls for topic, cls in event_classes().items() if _has_sealed_v
 
 
 @pytest.mark.parametrize("topic", CLASSES)
-def test_every_event_with_a_sealed_field_tells_its_value(topic: str) -> None:
+def test_every_event_with_a_sealed_field_yields_its_value(topic: str) -> None:
     assert sealed_values(_example(CLASSES[topic])) == [SEALED]
 
 
@@ -69,7 +69,7 @@ def test_events_with_sealed_fields_are_found() -> None:
     } <= CLASSES.keys()
 
 
-def test_value_that_an_event_only_carries_along_is_not_told() -> None:
+def test_value_that_an_event_repeats_is_left_out() -> None:
     variable = Variable(variable_id="v", key="renamed", sealed=SEALED, secret=True)
     event = Function.VariableChanged(
         originator_id="function:p:f", originator_version=2, variable=variable, changed=["key"]

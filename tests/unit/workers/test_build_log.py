@@ -7,12 +7,12 @@ import pytest
 
 from annals.executor.logs.excerpt import KEPT_BYTES, Excerpt
 from annals.store.postgres.database import Database
-from annals.workers.build_log import BuildLog
+from annals.workers.build_log import BuildLogWriter
 from annals.workers.builds import READY
 
 
 class Shown:
-    """A database that keeps the pieces of a log which readers see."""
+    """A database that records the pieces of a log that readers see."""
 
     def __init__(self) -> None:
         self.pieces: list[str] = []
@@ -27,9 +27,9 @@ async def begin() -> None:
 
 
 @pytest.mark.parametrize("closing", [READY, "A long reason. " * 40])
-async def test_recorded_log_keeps_both_ends_and_tells_once_what_is_missing(closing: str) -> None:
+async def test_recorded_log_keeps_both_ends_and_notes_the_gap_once(closing: str) -> None:
     excerpt, shown = Excerpt(), Shown()
-    log = BuildLog(cast(Database, shown), "deployment:p:d", 1, begin)
+    log = BuildLogWriter(cast(Database, shown), "deployment:p:d", 1, begin)
     await log.write(excerpt.add(b"the beginning\r\n" + (b"x" * 99 + b"\r\n") * 30_000))
     await log.write(excerpt.add(b"the end\r\n") + excerpt.end())
     recorded = (await log.whole(closing)).decode()

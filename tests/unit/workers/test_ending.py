@@ -1,4 +1,4 @@
-"""Work that misses its cancellation, as it does where a connection breaks at that moment, ends all the same."""
+"""Work that misses its cancellation, as when a connection breaks at that moment, is cancelled again."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,7 +11,7 @@ from annals.workers.leadership import Leadership
 
 
 async def deaf() -> None:
-    """Hears the second cancellation."""
+    """Ends at the second cancellation."""
     with suppress(asyncio.CancelledError):
         await asyncio.sleep(600)
     await asyncio.sleep(600)
@@ -36,7 +36,7 @@ class Turns:
             await asyncio.sleep(600)
 
 
-async def test_a_task_that_misses_its_cancellation_is_cancelled_again() -> None:
+async def test_task_that_misses_its_cancellation_is_cancelled_again() -> None:
     tasks = [asyncio.create_task(deaf()) for _ in range(3)]
     await asyncio.sleep(0)
 
@@ -46,7 +46,7 @@ async def test_a_task_that_misses_its_cancellation_is_cancelled_again() -> None:
     assert all(task.cancelled() for task in tasks)
 
 
-async def test_a_keeper_leads_again_whatever_its_former_term_misses() -> None:
+async def test_keeper_leads_again_after_a_term_that_left_gaps() -> None:
     turns = Turns()
     serving = asyncio.create_task(Keeper(cast("Leadership", turns), lambda: [deaf]).serve())
 

@@ -1,4 +1,4 @@
-"""A duty does nothing while its kind of work is held back."""
+"""A duty does nothing while its kind of work is paused."""
 
 import pytest
 
@@ -15,7 +15,7 @@ class Held(Holds):
 
 
 @pytest.mark.parametrize(("hold", "runs"), [(None, 1), (Hold("restored"), 0)])
-async def test_a_held_duty_waits(hold: Hold | None, runs: int) -> None:
+async def test_paused_duty_waits(hold: Hold | None, runs: int) -> None:
     done: list[bool] = []
 
     async def run() -> None:

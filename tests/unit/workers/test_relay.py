@@ -1,4 +1,4 @@
-"""Which events wake whom."""
+"""The job messages of each event."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -65,22 +65,22 @@ def actors(events: list[Any]) -> list[str]:
     return [w.actor for w in job_messages(recorded_events)]
 
 
-def test_a_waiting_execution_is_run() -> None:
+def test_waiting_execution_is_run() -> None:
     assert actors(requested()) == [RUN_EXECUTION]
 
 
 @pytest.mark.parametrize("recorded_events", [{"worker": "api-1"}, {"scheduled_at": NOW}])
-def test_one_that_runs_already_or_is_due_later_is_not(recorded_events: dict[str, Any]) -> None:
+def test_running_and_future_executions_get_no_job_message(recorded_events: dict[str, Any]) -> None:
     assert actors(requested(**recorded_events)) == []
 
 
-def test_a_canceled_execution_is_stopped() -> None:
+def test_canceled_execution_is_stopped() -> None:
     event = Execution.Canceled(originator_id="execution:p:x", originator_version=3)
 
     assert actors([event]) == [STOP_EXECUTION]
 
 
-def test_a_queued_build_is_built_and_again_when_it_was_lost() -> None:
+def test_queued_build_is_built_and_again_after_a_loss() -> None:
     begun = deployment()
     begun.claim_build("w")
     begun.requeue_build(1)
@@ -88,7 +88,7 @@ def test_a_queued_build_is_built_and_again_when_it_was_lost() -> None:
     assert actors(list(begun.collect_events())) == [BUILD_DEPLOYMENT, BUILD_DEPLOYMENT]
 
 
-def test_a_canceled_build_is_stopped_and_a_deleted_deployment_retired() -> None:
+def test_canceled_build_is_stopped_and_deleted_deployment_retired() -> None:
     begun = deployment()
     begun.cancel_build(0)
     begun.delete()
@@ -96,13 +96,13 @@ def test_a_canceled_build_is_stopped_and_a_deleted_deployment_retired() -> None:
     assert actors(list(begun.collect_events())) == [BUILD_DEPLOYMENT, STOP_BUILD, RETIRE_DEPLOYMENT]
 
 
-def test_a_deleted_function_is_retired() -> None:
+def test_deleted_function_is_retired() -> None:
     event = Function.Deleted(originator_id="function:p:f", originator_version=2)
 
     assert actors([event]) == [RETIRE_FUNCTION]
 
 
-def test_a_wake_up_says_why() -> None:
+def test_job_message_names_its_cause() -> None:
     [event] = requested()
     event.metadata["correlation"] = "r1"
 
@@ -118,5 +118,5 @@ def test_every_actor_has_a_queue() -> None:
     assert {RUN_EXECUTION, BUILD_DEPLOYMENT, WARM_FUNCTION, *stops} == QUEUE_OF.keys()
 
 
-def test_a_stream_names_project_and_id() -> None:
+def test_stream_names_project_and_id() -> None:
     assert split_stream("execution:p:x") == ("p", "x")

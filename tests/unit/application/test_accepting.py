@@ -1,4 +1,4 @@
-"""From how many calls in hand on an API process says that accepting them is hard work, and until when it knocks."""
+"""The number of calls in hand decides about backpressure and direct dispatch."""
 
 import asyncio
 import mmap
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from eventsourcing.persistence import StoredEvent
 
-from annals.app.executions.accepting import SEVERAL, Accepting
+from annals.application.executions.accept import SEVERAL, Accepting
 from annals.capacity.shared_memory import Backpressure
 from annals.store.content.blobs import Blob
 from annals.store.content.contents import Content
@@ -17,7 +17,7 @@ from annals.store.coordination.direct_dispatch import DirectDispatch, DirectDisp
 EVENT = StoredEvent("execution:p:x1", 1, "execution.requested", b"state")
 
 
-def test_a_few_calls_press_nobody_and_several_at_once_do() -> None:
+def test_several_calls_at_once_signal_backpressure_and_a_few_do_not() -> None:
     backpressure = Backpressure(mmap.mmap(-1, 8), clock=lambda: 1.0)
     accepting = Accepting(backpressure, DirectDispatcher(""), waiting=lambda: 0)
     for _ in range(10 * SEVERAL):
@@ -35,7 +35,7 @@ def test_a_few_calls_press_nobody_and_several_at_once_do() -> None:
         assert backpressure.active
 
 
-def test_calls_that_wait_for_their_turn_are_in_hand_as_well() -> None:
+def test_calls_in_the_fair_queue_count_as_in_hand() -> None:
     backpressure = Backpressure(mmap.mmap(-1, 8), clock=lambda: 1.0)
     accepting = Accepting(backpressure, DirectDispatcher(""), waiting=lambda: SEVERAL - 1)
     with accepting.one():
@@ -44,7 +44,7 @@ def test_calls_that_wait_for_their_turn_are_in_hand_as_well() -> None:
 
 
 @pytest.mark.parametrize("given", [b"sealed", Blob("contents/p/1", 40_000, "digest")])
-async def test_what_was_accepted_is_told_with_what_it_was_given(given: bytes | Blob, tmp_path: Path) -> None:
+async def test_direct_dispatch_carries_the_sealed_input(given: bytes | Blob, tmp_path: Path) -> None:
     heard, executors = asyncio.Queue[DirectDispatch](), (f"unix:{tmp_path}/executor.sock",)
     dispatch_socket, direct_dispatcher = (
         DispatchSocket.open(executors, heard.put_nowait),
@@ -52,7 +52,7 @@ async def test_what_was_accepted_is_told_with_what_it_was_given(given: bytes | B
     )
     accepting = Accepting(Backpressure(mmap.mmap(-1, 8)), direct_dispatcher, waiting=lambda: 0)
     content = Content("execution:p:x1", "input", given)
-    accepting.accepted(EVENT, 7, "r1", content)
+    accepting.dispatch(EVENT, 7, "r1", content)
 
     async with asyncio.timeout(60):
         first = await heard.get()

@@ -1,4 +1,4 @@
-"""Reads that many do at the same time, done as one: whoever asks while one is on its way goes with the next."""
+"""Reads that many tasks need at the same time, sent as one."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -8,16 +8,20 @@ K = TypeVar("K")
 R = TypeVar("R")
 
 
-class Gathered(Generic[K, R]):
-    """`fetch` answers several keys in their order; one that fails for several is tried for each alone."""
+class BatchedRead(Generic[K, R]):
+    """Collects the keys that tasks ask for while a read is on its way, and reads them together.
+
+    `fetch` returns the answers in the order of its keys. After a failed read of several keys, each is read alone.
+    """
 
     def __init__(self, fetch: Callable[[Sequence[K]], Awaitable[Sequence[R]]], *, most: int = 100) -> None:
-        self._fetch, self._most = fetch, most
+        self._fetch = fetch
+        self._most = most
         self._waiting: list[tuple[K, asyncio.Future[R]]] = []
         self._fetching: asyncio.Task[None] | None = None
 
     async def __call__(self, key: K) -> R:
-        """The answer to one key. Raises what fetching it raises."""
+        """Return the answer to one key. Raises as `fetch` does."""
         answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((key, answer))
         if self._fetching is None or self._fetching.done():
@@ -36,16 +40,16 @@ class Gathered(Generic[K, R]):
             found = await self._fetch([key for key, _ in batch])
         except Exception as error:
             if len(batch) == 1:
-                _end(batch[0][1], error)
+                _fail(batch[0][1], error)
             else:
-                for one in batch:
-                    await self._answer([one])
+                for pair in batch:
+                    await self._answer([pair])
             return
         for (_, answer), value in zip(batch, found, strict=True):
             if not answer.done():
                 answer.set_result(value)
 
 
-def _end(answer: "asyncio.Future[R]", error: Exception) -> None:
+def _fail(answer: "asyncio.Future[R]", error: Exception) -> None:
     if not answer.done():
         answer.set_exception(error)

@@ -1,15 +1,15 @@
-"""Reads of many callers become few."""
+"""Reads of many tasks share few fetches."""
 
 import asyncio
 from collections.abc import Sequence
 
 import pytest
 
-from annals.workers.gathered import Gathered
+from annals.application.executions.batching import BatchedRead
 
 
 class Source:
-    """Doubles numbers, in batches that it keeps; refuses any company of 13."""
+    """Doubles numbers and records its batches; a batch with 13 and another number fails."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -22,17 +22,17 @@ class Source:
         return [2 * number for number in numbers]
 
 
-async def test_who_asks_while_one_is_on_its_way_goes_with_the_next() -> None:
+async def test_keys_requested_during_a_read_share_the_next() -> None:
     source = Source()
-    doubled = Gathered(source, most=10)
+    doubled = BatchedRead(source, most=10)
 
     assert await asyncio.gather(*map(doubled, range(20, 45))) == [2 * n for n in range(20, 45)]
 
     assert [len(batch) for batch in source.batches] == [10, 10, 5]
 
 
-async def test_one_that_fails_fails_alone() -> None:
-    doubled = Gathered(Source())
+async def test_failed_read_fails_for_its_key_alone() -> None:
+    doubled = BatchedRead(Source())
 
     answers = await asyncio.gather(doubled(1), doubled(13), doubled(2), return_exceptions=True)
 
@@ -40,8 +40,8 @@ async def test_one_that_fails_fails_alone() -> None:
     assert isinstance(answers[1], ValueError)
 
 
-async def test_one_that_is_cancelled_takes_nobody_along() -> None:
-    doubled = Gathered(Source())
+async def test_cancelled_reader_does_not_cancel_others() -> None:
+    doubled = BatchedRead(Source())
     tasks = [asyncio.create_task(doubled(n)) for n in range(3)]
     await asyncio.sleep(0)
 

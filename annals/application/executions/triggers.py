@@ -1,6 +1,6 @@
-"""Functions that are triggered by events: a follower that asks for an execution for each that listens.
+"""Trigger functions by events: request an execution of each function that is subscribed to an event.
 
-The execution's id names the event and the function, so that a batch seen twice triggers nothing twice.
+The execution's id names the event and the function, so a batch that is seen twice triggers nothing twice.
 """
 
 import asyncio
@@ -14,29 +14,25 @@ from annals.application.executions.event_payloads import member_of, payload
 from annals.domain.base import Key
 from annals.domain.commands.executions import request_execution
 from annals.domain.errors import Conflict, ExecutionAlreadyExists, FunctionNotFound
-from annals.domain.event_names import Happening, happening, wants
+from annals.domain.event_names import Happening, happening
 from annals.domain.execution import Execution, Request
 from annals.domain.invocation import KEPT_REQUEST_HEADERS, kept
 from annals.domain.policy import policy_from
 from annals.domain.team import Team
 from annals.domain.user import User
 from annals.domain.version import API_VERSION
-from annals.store.content.blobs import BlobError
 from annals.store.content.inputs import Input, digest_and_size, seal_input
 from annals.store.errors import DataKeyDeleted, DataKeyReplaced
-from annals.store.log.follower import Follower
 from annals.store.log.log import EventLog, Meta
 from annals.store.log.reader import RecordedEvent
-from annals.store.log.tail_cache import TailCache
 from annals.store.postgres import sql
 from annals.store.postgres.database import Connection
-from annals.store.postgres.listener import Listener
 from annals.store.secrets.vault import Vault
 
 QUERIES = sql.load(__package__, "triggers.sql")
 
 DEEPEST = 8
-"""How many triggered functions may follow from one request, each from what the former did."""
+"""How many triggered functions may follow one another from one request."""
 
 _PAGE = 1000
 
@@ -44,51 +40,38 @@ log = structlog.get_logger(__name__)
 
 
 def triggered_id(incarnation: int, position: int) -> str:
-    """The id of the execution of a function (by its incarnation) for an event (by its position)."""
+    """Return the id of a function's execution for an event; the function is named by its incarnation."""
     return hashlib.sha256(f"{incarnation}@{position}".encode()).hexdigest()[:20]
 
 
 class Triggers:
-    """`follow` is the follower's handler."""
+    """Requests the executions; `follow` is a follower's handler."""
 
     def __init__(self, log: EventLog, vault: Vault) -> None:
-        self._log, self._vault = log, vault
-
-    def follower(self, listener: Listener, tail_cache: TailCache | None = None) -> Follower:
-        """Somebody waits for what it asks for, and large payloads are blobs, whose store may be away for a while."""
-        return Follower(
-            "triggers",
-            self.follow,
-            self._log.reader,
-            listener,
-            batch=50,
-            rest_seconds=0.01,
-            tail_cache=tail_cache,
-            wants=wants,
-            transient=(BlobError, DataKeyReplaced),
-        )
+        self._log = log
+        self._vault = vault
 
     async def follow(self, _conn: Connection, recorded_events: Sequence[RecordedEvent]) -> None:
         for recorded_event in recorded_events:
-            if (what := happening(recorded_event.event)) is not None:
-                await self._trigger(recorded_event, what)
+            if (named := happening(recorded_event.event)) is not None:
+                await self._trigger(recorded_event, named)
 
-    async def _trigger(self, recorded_event: RecordedEvent, what: Happening) -> None:
+    async def _trigger(self, recorded_event: RecordedEvent, named: Happening) -> None:
         subscribed = await self._log.database.rows(
             QUERIES["subscribed"],
-            {"project": recorded_event.project, "names": what.names, "position": recorded_event.position},
+            {"project": recorded_event.project, "names": named.names, "position": recorded_event.position},
         )
         if not subscribed:
             return
         depth = int(recorded_event.event.metadata.get("depth", "0")) + 1
         if depth > DEEPEST:
             log.warning(
-                "trigger_too_deep", name=what.names[0], position=recorded_event.position, functions=len(subscribed)
+                "trigger_too_deep", name=named.names[0], position=recorded_event.position, functions=len(subscribed)
             )
             return
-        given = Input(body=await self._payload(recorded_event), headers=_HEADERS, depth=depth)
+        call_input = Input(body=await self._payload(recorded_event), headers=_HEADERS, depth=depth)
         await asyncio.gather(
-            *(self._request_sealed(recorded_event, what.names[0], function, given) for function in subscribed)
+            *(self._request_sealed(recorded_event, named.names[0], function, call_input) for function in subscribed)
         )
 
     async def _payload(self, recorded_event: RecordedEvent) -> bytes:
@@ -106,29 +89,29 @@ class Triggers:
         )
         return payload(history, member)
 
-    async def _request_sealed(self, recorded_event: RecordedEvent, name: str, function: Any, given: Input) -> None:
-        """Request it, and once more where its project was deleted and created again while its input was sealed."""
+    async def _request_sealed(self, recorded_event: RecordedEvent, name: str, function: Any, call_input: Input) -> None:
+        """Request an execution; once more if its project was deleted and created again while its input was sealed."""
         try:
-            await self._request(recorded_event, name, function, given)
+            await self._request(recorded_event, name, function, call_input)
         except DataKeyDeleted:
             return  # the project is gone, and its functions with it
         except DataKeyReplaced:
             self._vault.forget(recorded_event.project)
-            await self._request(recorded_event, name, function, given)
+            await self._request(recorded_event, name, function, call_input)
 
-    async def _request(self, recorded_event: RecordedEvent, name: str, function: Any, given: Input) -> None:
+    async def _request(self, recorded_event: RecordedEvent, name: str, function: Any, call_input: Input) -> None:
         execution_id = triggered_id(function["sequence"], recorded_event.position)
         policy = policy_from(function["policy"])
         stream = Execution.stream(recorded_event.project, execution_id)
-        content = await seal_input(self._vault, recorded_event.project, stream, given)
+        content = await seal_input(self._vault, recorded_event.project, stream, call_input)
         digest, size = digest_and_size(content)
-        said = recorded_event.event.metadata
-        kind, _, user_id = said.get("actor", "").partition(":")
-        meta = Meta(actor="event", causation=str(recorded_event.position), correlation=said.get("correlation", ""))
+        metadata = recorded_event.event.metadata
+        kind, _, user_id = metadata.get("actor", "").partition(":")
+        meta = Meta(actor="event", causation=str(recorded_event.position), correlation=metadata.get("correlation", ""))
         request = Request(
             method="POST",
             path="/",
-            headers=kept(given.headers, KEPT_REQUEST_HEADERS),
+            headers=kept(call_input.headers, KEPT_REQUEST_HEADERS),
             user_id=user_id if kind == "user" else "",
             input_digest=digest,
             input_size=size,
@@ -151,7 +134,7 @@ class Triggers:
                 retries=policy.retries_of_calls,
             )
         except (ExecutionAlreadyExists, FunctionNotFound, Conflict):
-            return  # triggered, before this batch was seen again, or gone meanwhile
+            return  # triggered when this batch was seen before, or deleted meanwhile
         log.info("event_triggered", name=name, function=function["function_id"], execution=execution_id)
 
 
