@@ -27,7 +27,7 @@ BODY_LIMIT = 10_485_760
 """Most characters of an execution's body."""
 
 REQUEST_LIMIT = 64 * 1024 * 1024
-"""Most bytes of a request that holds one: JSON may take six for a character."""
+"""Most bytes of a request with such a body: JSON may take six bytes for a character."""
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD")
 _SOONEST = timedelta(seconds=60)
@@ -54,7 +54,7 @@ DOWNLOAD = ONE.but(output=optional(OneOf(("logs", "errors")), "logs"))
 
 
 def judge(values: dict[str, Any], now: datetime) -> datetime | None:
-    """What the tables cannot tell, in the contract's order; returns when to run, None for now.
+    """Check what the tables cannot, in the contract's order, and return the time to run at, None for now.
 
     Raises BadRequest for the time, ArgumentInvalid for headers.
     """

@@ -1,4 +1,4 @@
-"""Reading executions, as far as their reader may."""
+"""Read executions, as far as the caller may see them."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -45,22 +45,22 @@ CORRECTED = LIST._replace(
 """The list whose stale rows count as failed (http-api.md 7.18, 13)."""
 
 _COLUMNS = Columns("sequence, version, status", f"*, {_STALE} AS stale, {_OUTPUT}")
-"""What is known as JSON is what ended, which never changes."""
+"""Ended executions never change, so their JSON is cached."""
 
 _Read = Callable[[Call, Row, str], Awaitable[str]]
-"""How logs or errors of a row are read."""
+"""Reads the logs or errors of a row."""
 
 _OPEN = frozenset({"waiting", "processing"})
 _ENDED = frozenset({"completed", "failed"})
 
 
 async def read_execution(call: Call, function_id: str, execution_id: str) -> bytes:
-    """One execution as its JSON. Raises FunctionNotFound, ExecutionNotFound."""
+    """Return one execution as its JSON. Raises FunctionNotFound, ExecutionNotFound."""
     return encode(await present_stored(call, await read_row(call, function_id, execution_id)))
 
 
 async def read_row(call: Call, function_id: str, execution_id: str) -> Row:
-    """One execution that the caller may read. Raises FunctionNotFound, ExecutionNotFound."""
+    """Return one execution that the caller may read. Raises FunctionNotFound, ExecutionNotFound."""
     function, found = await asyncio.gather(
         call.services.reads.look_up(FUNCTION, call.project_id, function_id),
         call.services.reads.look_up(ONE, call.project_id, execution_id),
@@ -78,7 +78,7 @@ async def read_row(call: Call, function_id: str, execution_id: str) -> Row:
 
 
 async def read_executions(call: Call, function_id: str, page: Page, *, counted: bool) -> bytes:
-    """A page of a function's executions, those that the caller may read, as its JSON. Raises FunctionNotFound."""
+    """Return a page of the function's executions that the caller may read, as JSON. Raises FunctionNotFound."""
     caller = await call.caller() if not call.claims_key else None
     scope = Sql(
         "project_id = %s AND function_id = %s AND function_sequence ="
@@ -102,17 +102,17 @@ async def read_executions(call: Call, function_id: str, page: Page, *, counted: 
         privileged = (await call.caller()).privileged
         return found
 
-    def kept(row: Row) -> bytes | None:
+    def cached(row: Row) -> bytes | None:
         return call.services.presented.get(_cache_key(row, call.api_version, privileged))
 
     async def present(row: Row) -> bytes:
-        return await _present_and_keep(call, row, corrected=corrected, privileged=privileged)
+        return await _present_and_cache(call, row, corrected=corrected, privileged=privileged)
 
-    return joined("executions", *await read_known(_COLUMNS, read, kept, present, counted=counted))
+    return joined("executions", *await read_known(_COLUMNS, read, cached, present, counted=counted))
 
 
 async def _of_function(call: Call, function_id: str, reading: Awaitable[PageRows]) -> PageRows:
-    """A page that is read while its function is looked up. Raises FunctionNotFound before what the page raises."""
+    """Return a page that is read while its function is looked up. Raises FunctionNotFound before the page's errors."""
     function, found = await asyncio.gather(
         call.services.reads.look_up(FUNCTION, call.project_id, function_id), reading, return_exceptions=True
     )
@@ -126,24 +126,24 @@ async def _of_function(call: Call, function_id: str, reading: Awaitable[PageRows
 
 
 async def find_row(call: Call, execution_id: str) -> Row | None:
-    """An execution of any function, with its output's columns."""
+    """Return an execution of any function, with its output's columns."""
     found = await call.services.reads.look_up(ONE, call.project_id, execution_id)
     call.seen(found.position)
     return found.rows[0] if found.rows else None
 
 
 async def present_stored(call: Call, row: Row) -> schemas.ExecutionModel:
-    """A row from `find_row` or an append, as far as the caller may see it."""
-    return await _present(call, row, _told, corrected=True)
+    """Return the model of a row from `find_row` or an append, as far as the caller may see it."""
+    return await _present(call, row, _text_or_damage, corrected=True)
 
 
 async def present_recorded(call: Call, row: Row) -> schemas.ExecutionModel:
-    """A row of whatever time, with its output's columns, as it was recorded."""
-    return await _present(call, row, _told, corrected=False)
+    """Return the model of a row of any time, with its output's columns, as it was recorded."""
+    return await _present(call, row, _text_or_damage, corrected=False)
 
 
 async def read_output(call: Call, row: Row) -> Output:
-    """What the code of an execution wrote, with the platform's sentence; of a running one, what it has so far.
+    """Return the output of an execution with the platform's sentence, or the output so far of a running one.
 
     Raises ContentDamaged.
     """
@@ -151,8 +151,8 @@ async def read_output(call: Call, row: Row) -> Output:
 
 
 async def told_output(call: Call, row: Row) -> Output:
-    """The same, for who is told of damage in its place."""
-    return await _output(call, row, _told)
+    """Return the output as `read_output` does, with a sentence in the place of a damaged text."""
+    return await _output(call, row, _text_or_damage)
 
 
 async def _output(call: Call, row: Row, read: _Read) -> Output:
@@ -166,16 +166,16 @@ async def _output(call: Call, row: Row, read: _Read) -> Output:
 
 
 async def recorded_text(call: Call, row: Row, kind: str) -> bytes:
-    """What a row's record holds of its logs or errors, the platform's sentence included. Raises ContentDamaged."""
+    """Return the recorded logs or errors of a row, the platform's sentence included. Raises ContentDamaged."""
     text = await _text(call, row, kind)
     return (schemas.with_sentence(row["message"], text) if kind == "errors" else text).encode()
 
 
-async def _present_and_keep(call: Call, row: Row, *, corrected: bool, privileged: bool) -> bytes:
+async def _present_and_cache(call: Call, row: Row, *, corrected: bool, privileged: bool) -> bytes:
     try:
         body = encode(await _present(call, row, _text, corrected=corrected))
     except ContentDamaged:
-        return encode(await _present(call, row, _told, corrected=corrected))
+        return encode(await _present(call, row, _text_or_damage, corrected=corrected))
     if row["status"] in _ENDED:
         call.services.presented.put(_cache_key(row, call.api_version, privileged), body)
     return body
@@ -196,13 +196,13 @@ async def _present(call: Call, row: Row, read: _Read, *, corrected: bool) -> sch
 
 
 async def _text(call: Call, row: Row, kind: str) -> str:
-    """Raises ContentDamaged."""
-    what = f"The {kind} of {row['stream_id']}"
-    return await read_stored_text(call, row.get(f"{kind}_data"), row.get(f"{kind}_place"), what) or ""
+    """Return the stored logs or errors. Raises ContentDamaged."""
+    name = f"The {kind} of {row['stream_id']}"
+    return await read_stored_text(call, row.get(f"{kind}_data"), row.get(f"{kind}_place"), name) or ""
 
 
-async def _told(call: Call, row: Row, kind: str) -> str:
-    """A text, or that it is damaged: whoever asks for a record, or for many, is still told all the rest."""
+async def _text_or_damage(call: Call, row: Row, kind: str) -> str:
+    """Return a text, or a sentence if it is damaged, so that the rest of the record is still served."""
     try:
         return await _text(call, row, kind)
     except ContentDamaged as damage:
@@ -210,7 +210,7 @@ async def _told(call: Call, row: Row, kind: str) -> str:
 
 
 def _asks_for_open(condition: QueryFilter) -> bool:
-    """Whether the caller asks for stored states by name: then those are matched and shown."""
+    """Return True if a filter names stored states, which are then matched and shown."""
     if condition.parts:
         return any(_asks_for_open(part) for part in condition.parts)
     return condition.attribute == "status" and condition.method == "equal" and not _OPEN.isdisjoint(condition.values)

@@ -1,4 +1,4 @@
-"""The execution model, in every generation's shape, as JSON and as a multipart form."""
+"""The execution model, in the shape of every API version, as JSON and as a multipart form."""
 
 import secrets
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ class HeaderModel(msgspec.Struct, frozen=True):
 
 
 class ExecutionModel(msgspec.Struct, rename="camel", kw_only=True):
-    """One execution; `duration` in seconds. The body of an answer is told once, to who waited for it."""
+    """One execution; `duration` in seconds. Only the caller of a synchronous execution sees its response's body."""
 
     id: str = msgspec.field(name="$id")
     created_at: str = msgspec.field(name="$createdAt")
@@ -43,7 +43,7 @@ class ExecutionModel(msgspec.Struct, rename="camel", kw_only=True):
 
 
 class LogsModel(msgspec.Struct, kw_only=True):
-    """All that an execution wrote; `reason` says why it failed."""
+    """All output of an execution; `reason` says why it failed."""
 
     id: str = msgspec.field(name="$id")
     status: str
@@ -53,7 +53,7 @@ class LogsModel(msgspec.Struct, kw_only=True):
 
 
 class OutputModel(msgspec.Struct, frozen=True):
-    """What the code and the platform wrote."""
+    """The output of the code, with the platform's sentence."""
 
     logs: str = ""
     errors: str = ""
@@ -63,7 +63,7 @@ NO_OUTPUT = OutputModel()
 
 
 def present(row: Mapping[str, Any], output: OutputModel, api_version: ApiVersion) -> ExecutionModel:
-    """A row of `executions` with its output; callers who may not see that hand in none."""
+    """Return the model of a row of `executions`; the output is empty for callers that may not see it."""
     return ExecutionModel(
         id=row["execution_id"],
         created_at=wire_date(row["created_at"]),
@@ -88,7 +88,7 @@ def present(row: Mapping[str, Any], output: OutputModel, api_version: ApiVersion
 
 
 def present_logs(row: Mapping[str, Any], written: ports.Output) -> LogsModel:
-    """A row of `executions` with what its code wrote."""
+    """Return the logs model of a row of `executions`."""
     return LogsModel(
         id=row["execution_id"],
         status=row["status"],
@@ -99,12 +99,12 @@ def present_logs(row: Mapping[str, Any], written: ports.Output) -> LogsModel:
 
 
 def with_sentence(message: str, errors: str) -> str:
-    """The platform's sentence stands in front of what the code wrote."""
+    """Return the errors with the platform's sentence in front."""
     return f"{message}\n{errors}" if message and errors and not errors.startswith(message) else errors or message
 
 
 def as_form(execution: ExecutionModel, body: bytes) -> tuple[bytes, bytes]:
-    """Content type and body of a multipart answer; the response's body keeps its bytes there."""
+    """Return the content type and body of a multipart answer, which keeps the bytes of the response's body."""
     boundary = "-" * 29 + secrets.token_hex(8)
     parts = []
     for name, value in _fields(execution).items():

@@ -74,7 +74,7 @@ class RecordingLog:
     def __init__(self, away: Sequence[int] = ()) -> None:
         self.appends: list[tuple[list[str], str]] = []
         self._away = list(away)
-        self._tries = 0
+        self._count = 0
         self._events: list[Any] = []
 
     async def record(
@@ -86,9 +86,9 @@ class RecordingLog:
         takes: Any = None,
         gives_back: Any = None,
     ) -> Any:
-        self._tries += 1
+        self._count += 1
         events: list[Any] = list(aggregates[0].collect_events())
-        if self._tries in self._away:
+        if self._count in self._away:
             if isinstance(events[0], Execution.Requested):
                 self._events += events  # the append succeeded, and its answer was lost
             raise StoreUnavailable
