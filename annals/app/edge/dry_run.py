@@ -54,8 +54,16 @@ class DryRunLog:
             return recorded
         raise WouldRecord(recorded)
 
-    async def record(self, aggregates: Sequence[Aggregate], *, meta: Meta, contents: object = ()) -> Recorded:
-        del contents
+    async def record(
+        self,
+        aggregates: Sequence[Aggregate],
+        *,
+        meta: Meta,
+        contents: object = (),
+        takes: object = None,
+        gives_back: object = None,
+    ) -> Recorded:
+        del contents, takes, gives_back  # a dry run neither waits for a concurrency slot nor frees one
         raise WouldRecord(await self._log.record(aggregates, meta=meta, dry_run=True))
 
 

@@ -86,3 +86,15 @@ async def test_a_redrive_of_many_tells_of_each(services: Services, plain: Client
     assert letters < {event["resourceId"] for event in events}
     assert await kept(services) == before
     assert (await plain.get(path)).json["total"] == 3
+
+
+async def test_dry_run_of_a_call_takes_no_concurrency_slot(services: Services, plain: Client) -> None:
+    function_id = await given.running_function(services, plain)
+    await plain.json("PUT", f"/v1/functions/{function_id}/policy", {"scaling": {"concurrency": 1}})
+    before = await kept(services)
+
+    reply = await plain.send("POST", f"/v1/functions/{function_id}/executions", query="dryRun=true")
+
+    assert [event["type"] for event in reply.json["events"]] == ["execution.requested"]
+    assert await kept(services) == before
+    assert (await given.execute(plain, function_id)).status == 201
