@@ -2,6 +2,8 @@
 
 A job message says that something waits. Which build starts is decided by what all projects build and wait for
 (`annals.domain.build_slots`), once here and once more under the lock of the append that claims it.
+
+One file because the claim, the run and the outcome of a build depend on one another.
 """
 
 import asyncio

@@ -2,19 +2,16 @@
 
 import asyncio
 import hashlib
-from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
 
 import structlog
 
-from annals.domain.commands.executions import request_execution
+from annals.application.executions.request import record_triggered
 from annals.domain.cron import previous_time
-from annals.domain.errors import Conflict, ExecutionAlreadyExists, FunctionNotFound
-from annals.domain.execution import Execution, Request
-from annals.domain.policy import policy_from
+from annals.domain.execution import Request
 from annals.store.log.log import EventLog, Meta
 from annals.store.postgres import sql
+from annals.store.postgres.database import Row
 from annals.workers.job_messages import RUN_EXECUTION
 from annals.workers.redelivery import QUERIES as REDELIVERY
 from annals.workers.redelivery import Queue, wake
@@ -58,28 +55,20 @@ class Schedules:
         due = await self._log.database.rows(QUERIES["due_functions"], {"limit": _LIMIT})
         await asyncio.gather(*(self._fire_one(row) for row in due))
 
-    async def _fire_one(self, due: Mapping[str, Any]) -> None:
+    async def _fire_one(self, due: Row) -> None:
         slot = previous_time(due["schedule"], due["now"] + _INSTANT)
         execution_id = firing_id(due["function_sequence"], slot)
-        policy = policy_from(due["policy"])
-        try:
-            await self._log.run(
-                request_execution,
-                Execution.absent(due["project_id"], execution_id),
-                meta=Meta(actor="schedule"),
-                project_id=due["project_id"],
-                function_id=due["function_id"],
-                function_incarnation=due["function_sequence"],
-                function_version=due["version"],
-                execution_id=execution_id,
-                deployment_id=policy.share_of(execution_id) or due["deployment_id"],
-                trigger="schedule",
-                request=Request(method="POST", path="/"),
-                slot=slot,
-                late=is_late(slot, due["now"]),
-                retries=policy.retries_of_calls,
-            )
-        except (ExecutionAlreadyExists, FunctionNotFound, Conflict):
+        recorded = await record_triggered(
+            self._log,
+            due,
+            execution_id,
+            trigger="schedule",
+            request=Request(method="POST", path="/"),
+            meta=Meta(actor="schedule"),
+            slot=slot,
+            late=is_late(slot, due["now"]),
+        )
+        if not recorded:
             return  # fired already with a follower that lags, or deleted meanwhile
         log.info("schedule_fired", function=due["function_id"], slot=slot.isoformat())
 

@@ -1,19 +1,26 @@
-"""The request to run a function, without the protocol by which it came, and the execution that it becomes."""
+"""The request to run a function, by a caller or by a trigger, and the execution that it becomes."""
 
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
 from annals.application.executions.context import Context, Environments
 from annals.application.executions.prepare import deployment_of
-from annals.domain.execution import Execution, Request
+from annals.domain.commands.executions import request_execution
+from annals.domain.errors import Conflict, ExecutionAlreadyExists, FunctionNotFound
+from annals.domain.execution import Execution, Request, Trigger
 from annals.domain.invocation import KEPT_REQUEST_HEADERS, kept, laid_over, platform_headers
+from annals.domain.policy import policy_from
+from annals.store.content.contents import Content
 from annals.store.content.inputs import Input
-from annals.store.log.log import Meta
+from annals.store.log.log import EventLog, Meta
+from annals.store.postgres.database import Row
 
 
 class ExecutionRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A request to run a function once.
+    """A caller's request to run a function once, without the protocol by which it came.
 
     `input` has the body with the caller's headers and session. A `pinned` request names its deployment, so that the
     policy's traffic does not choose one. A `repeatable` one is recorded before its code ends, since a repeat finds the
@@ -71,3 +78,42 @@ def new_execution(
         retries=None if worker else context.policy.retries_of_calls,
         pinned=request.pinned,
     )
+
+
+async def record_triggered(
+    log: EventLog,
+    function: Row,
+    execution_id: str,
+    *,
+    trigger: Trigger,
+    request: Request,
+    meta: Meta,
+    contents: Sequence[Content] = (),
+    **scheduled: Any,
+) -> bool:
+    """Record an execution that a schedule or an event requests, and return False if it was recorded before.
+
+    `function` is a row with the function's columns, its incarnation and its active deployment. A function that was
+    deleted meanwhile also returns False.
+    """
+    policy = policy_from(function["policy"])
+    try:
+        await log.run(
+            request_execution,
+            Execution.absent(function["project_id"], execution_id),
+            meta=meta,
+            contents=contents,
+            project_id=function["project_id"],
+            function_id=function["function_id"],
+            function_incarnation=function["function_sequence"],
+            function_version=function["version"],
+            execution_id=execution_id,
+            deployment_id=policy.share_of(execution_id) or function["deployment_id"],
+            trigger=trigger,
+            request=request,
+            retries=policy.retries_of_calls,
+            **scheduled,
+        )
+    except (ExecutionAlreadyExists, FunctionNotFound, Conflict):
+        return False
+    return True

@@ -11,13 +11,11 @@ from typing import Any
 import structlog
 
 from annals.application.executions.event_payloads import member_of, payload
+from annals.application.executions.request import record_triggered
 from annals.domain.base import Key
-from annals.domain.commands.executions import request_execution
-from annals.domain.errors import Conflict, ExecutionAlreadyExists, FunctionNotFound
 from annals.domain.event_names import Happening, happening
 from annals.domain.execution import Execution, Request
 from annals.domain.invocation import KEPT_REQUEST_HEADERS, kept
-from annals.domain.policy import policy_from
 from annals.domain.team import Team
 from annals.domain.user import User
 from annals.domain.version import API_VERSION
@@ -100,8 +98,7 @@ class Triggers:
             await self._request(recorded_event, name, function, call_input)
 
     async def _request(self, recorded_event: RecordedEvent, name: str, function: Any, call_input: Input) -> None:
-        execution_id = triggered_id(function["sequence"], recorded_event.position)
-        policy = policy_from(function["policy"])
+        execution_id = triggered_id(function["function_sequence"], recorded_event.position)
         stream = Execution.stream(recorded_event.project, execution_id)
         content = await seal_input(self._vault, recorded_event.project, stream, call_input)
         digest, size = digest_and_size(content)
@@ -117,23 +114,10 @@ class Triggers:
             input_size=size,
             event=name,
         )
-        try:
-            await self._log.run(
-                request_execution,
-                Execution.absent(recorded_event.project, execution_id),
-                meta=meta,
-                contents=[content],
-                project_id=recorded_event.project,
-                function_id=function["function_id"],
-                function_incarnation=function["sequence"],
-                function_version=function["version"],
-                execution_id=execution_id,
-                deployment_id=policy.share_of(execution_id) or function["deployment_id"],
-                trigger="event",
-                request=request,
-                retries=policy.retries_of_calls,
-            )
-        except (ExecutionAlreadyExists, FunctionNotFound, Conflict):
+        recorded = await record_triggered(
+            self._log, function, execution_id, trigger="event", request=request, meta=meta, contents=[content]
+        )
+        if not recorded:
             return  # triggered when this batch was seen before, or deleted meanwhile
         log.info("event_triggered", name=name, function=function["function_id"], execution=execution_id)
 
