@@ -1,10 +1,15 @@
-"""Statements that check an append and notify of freed slots, in the transaction of its events. A replay skips them."""
+"""Statements that check an append and notify of freed slots, in the transaction of its events. A replay skips them.
+
+The append also checks the data keys of the sealed values that its events bring into the log.
+"""
 
 from typing import Any
 
 from annals.domain.deployment import Deployment
 from annals.domain.execution import Execution
 from annals.domain.function import Function
+from annals.domain.project import Project
+from annals.domain.user import User
 from annals.store.log.append_modes import QUERIES as APPEND
 from annals.store.log.request import ConcurrencySlot, Statement
 from annals.store.postgres import sql
@@ -45,4 +50,18 @@ def required_after(event: Any) -> list[Statement]:
     match event:
         case Deployment.BuildQueued(reason="uploaded" | "duplicated" | "requested"):
             return [Statement(QUERIES["deployment"], {"stream": event.originator_id})]
+    return []
+
+
+def sealed_values(event: Any) -> list[str]:
+    """Return the values that an event records for the first time; repeated ones were checked before."""
+    match event:
+        case Function.VariableAdded() | Project.VariableAdded():
+            return [event.variable.sealed]
+        case Function.VariableChanged() | Project.VariableChanged():
+            return [event.variable.sealed] if "value" in event.changed else []
+        case Project.InstallationAdded():
+            return [event.installation.sealed]
+        case User.Created() | User.PasswordSet():
+            return [event.sealed_password] if event.sealed_password else []
     return []

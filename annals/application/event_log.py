@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from annals.application.append_checks import required, required_after
+from annals.application.append_checks import required, required_after, sealed_values
 from annals.application.discards import DISCARDS
 from annals.application.outcome_log import OutcomeLog
-from annals.application.sealed_values import sealed_values
 from annals.projections.inline import CONSTRAINT_ERRORS, project
 from annals.store.content.contents import Contents
 from annals.store.log.log import EventLog

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import structlog
 
+from annals.store.coordination.pauses import Holds
 from annals.store.errors import StoreUnavailable
 from annals.workers.broker import QueueUnavailable
 
@@ -32,3 +33,13 @@ async def keep(duty: Duty) -> None:
         except Exception:
             log.exception("duty_failed", duty=duty.name)
         await asyncio.sleep(duty.seconds)
+
+
+def unless_held(holds: Holds, name: str, run: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[object]]:
+    """Return a call of `run` that does nothing while a pause of this name is in place."""
+
+    async def turn() -> None:
+        if await holds.find(name) is None:
+            await run()
+
+    return turn

@@ -7,11 +7,12 @@ from typing import Any
 import structlog
 
 from annals.store.postgres.database import Connection
-from annals.workers.ending import end
 from annals.workers.leadership import Leadership
 
 Work = Callable[[], Awaitable[object]]
 """Work that goes on until it is cancelled; called again for each term."""
+
+_CANCEL_AGAIN_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -62,3 +63,12 @@ async def _broken(beating: asyncio.Future[None], works: Sequence[asyncio.Future[
         if broken:
             return True
     return False
+
+
+async def end(*tasks: "asyncio.Task[object]") -> None:
+    """Cancel tasks until all have ended; a connection that breaks at that moment may hide the first cancellation."""
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=_CANCEL_AGAIN_SECONDS)
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -12,13 +12,11 @@ from annals.store.log.append_modes import FREED_SLOTS
 from annals.store.log.tail_cache import TailCache
 from annals.store.postgres.listener import Listener
 from annals.workers.broker import JobMessageBroker
-from annals.workers.clock import Duty, keep
-from annals.workers.ending import end
+from annals.workers.clock import Duty, keep, unless_held
 from annals.workers.followers import followers
 from annals.workers.job_messages import RUN_EXECUTION
-from annals.workers.keeper import Keeper, Work
+from annals.workers.keeper import Keeper, Work, end
 from annals.workers.leadership import Leadership
-from annals.workers.pausable import unless_held
 from annals.workers.prewarming import LOOK_SECONDS, PrewarmingSweep
 from annals.workers.reaper import Overdue, Reaper
 from annals.workers.redelivery import Redelivery, wake

@@ -31,7 +31,7 @@ from annals.workers.broker import QueueUnavailable
 from annals.workers.builds import BuildActor
 from annals.workers.claim_reconciliation import ClaimedWork, ClaimReconciliation
 from annals.workers.cleanup import Cleanup
-from annals.workers.clock import Duty, keep
+from annals.workers.clock import Duty, keep, unless_held
 from annals.workers.executions import ExecutionActor
 from annals.workers.job_messages import (
     BUILD_DEPLOYMENT,
@@ -48,7 +48,6 @@ from annals.workers.job_messages import (
 )
 from annals.workers.keeper import Keeper, Work
 from annals.workers.leadership import Leadership
-from annals.workers.pausable import unless_held
 from annals.workers.reaper import Overdue, Reaper
 from annals.workers.redelivery import Redelivery, wake
 from annals.workers.relay import sender, wants

@@ -3,7 +3,7 @@
 import pytest
 
 from annals.store.coordination.pauses import Hold, Holds
-from annals.workers.pausable import unless_held
+from annals.workers.clock import unless_held
 
 
 class Held(Holds):
