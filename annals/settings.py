@@ -16,7 +16,7 @@ from annals import dotenv
 from annals.app import name_servers
 from annals.app.edge import proxies
 from annals.executor.config import IDLE_POOL, PASSTHROUGH
-from annals.settings_limits import Limits, wanted
+from annals.settings_limits import LimitSettings, wanted
 from annals.settings_limits import says as _says
 
 PREFIX = "ANNALS_"
@@ -26,7 +26,7 @@ class Invalid(Exception):
     """Settings that can't be used; the message names the setting and what to write instead."""
 
 
-class Settings(Limits, frozen=True, kw_only=True):
+class Settings(LimitSettings, frozen=True, kw_only=True):
     """Everything that a person can set; each field's description and unit are its documentation."""
 
     # where things are

@@ -8,7 +8,7 @@ from annals.domain.catalogue import Specification, allowed_specifications
 
 
 def says(sentence: str, unit: str = "", *, ge: float | None = None, le: float | None = None) -> msgspec.Meta:
-    """What a person is told of a setting, and its bounds."""
+    """Describe a setting: its sentence, its unit and its bounds."""
     return msgspec.Meta(description=sentence, extra={"unit": unit}, ge=ge, le=le)
 
 
@@ -21,7 +21,7 @@ def wanted(kind: object, meta: msgspec.Meta) -> str:
     return f"{noun} of at least {meta.ge}" if meta.le is None else f"{noun} from {meta.ge} to {meta.le}"
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
+class LimitSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds that the operator of an instance sets."""
 
     functions_create_quota: Annotated[

@@ -37,7 +37,7 @@ class RefusedDeadLetter(msgspec.Struct, rename="camel", kw_only=True):
     message: str
 
 
-class Outcome(msgspec.Struct, kw_only=True):
+class RedriveOutcome(msgspec.Struct, kw_only=True):
     """What one command redrove, and what it could not."""
 
     redriven: list[RedrivenModel]
@@ -87,23 +87,23 @@ def redrive(*, ids: tuple[str, ...], everything: bool, data: Path | None, as_jso
         raise click.ClickException("Name the dead letters to redrive, or say --all.")
     settings = of_instance(data)
 
-    async def work(log: EventLog) -> Outcome:
+    async def work(log: EventLog) -> RedriveOutcome:
         await known_project(log, where["project"])
         await known_function(log, where["project"], where["function_id"])
         return await _redrive(log, settings, where["project"], where["function_id"], list(dict.fromkeys(ids)))
 
     done = with_log(settings, work)
-    answer(done, as_json, lambda: _told(done))
+    answer(done, as_json, lambda: _outcome_text(done))
     if done.refused:
         raise click.exceptions.Exit(1)
 
 
-async def _redrive(log: EventLog, settings: Settings, project: str, function_id: str, ids: list[str]) -> Outcome:
-    """Redrive those named, or all where none is; of all, one that somebody else took meanwhile is left out."""
+async def _redrive(log: EventLog, settings: Settings, project: str, function_id: str, ids: list[str]) -> RedriveOutcome:
+    """Redrive the named dead letters, or all without names; skip those that another caller redrove meanwhile."""
     vault = await Vault.of(log.database, settings.master_key)
     platform = Platform(endpoint=settings.endpoint, version=API_VERSION, region=settings.region)
     redriver = Redriver(log, vault, Environments(log.database, vault, platform), project_id=project)
-    done, missing = Outcome(redriven=[], refused=[]), set(ids)
+    done, missing = RedriveOutcome(redriven=[], refused=[]), set(ids)
     async for row in _letters(log, {"project": project, "function": function_id, "ids": ids or None}):
         own_id = row["execution_id"]
         try:
@@ -113,9 +113,9 @@ async def _redrive(log: EventLog, settings: Settings, project: str, function_id:
             done.redriven.append(RedrivenModel(dead_letter_id=own_id, execution_id=redriven_as))
         except StoreUnavailable:
             raise
-        except (DomainError, StoreError) as refusal:
-            if ids or not isinstance(refusal, DeadLetterNotFound):
-                done.refused.append(RefusedDeadLetter(dead_letter_id=own_id, message=str(refusal)))
+        except (DomainError, StoreError) as error:
+            if ids or not isinstance(error, DeadLetterNotFound):
+                done.refused.append(RefusedDeadLetter(dead_letter_id=own_id, message=str(error)))
         missing.discard(own_id)
     done.refused += [
         RefusedDeadLetter(dead_letter_id=own_id, message=str(DeadLetterNotFound()))
@@ -126,7 +126,7 @@ async def _redrive(log: EventLog, settings: Settings, project: str, function_id:
 
 
 async def _letters(log: EventLog, wanted: dict[str, Any]) -> AsyncIterator[Row]:
-    """Page by page; each is seen once, whatever becomes of it."""
+    """Yield all dead letters page by page, each of them once."""
     after = 0
     while rows := await log.database.rows(QUERIES["letters"], {**wanted, "after": after, "limit": PAGE}):
         for row in rows:
@@ -150,7 +150,7 @@ def _text(letters: list[DeadLetterModel], total: int) -> str:
     return shown if total <= len(rows) else f"{shown}\n{total - len(rows)} more: ask with a higher --limit."
 
 
-def _told(done: Outcome) -> str:
+def _outcome_text(done: RedriveOutcome) -> str:
     lines = [f"redriven  {one.dead_letter_id}  as {one.execution_id}" for one in done.redriven]
     lines += [f"refused   {one.dead_letter_id}  {one.message}" for one in done.refused]
     return "\n".join(lines or ["There is nothing to redrive."])

@@ -64,7 +64,7 @@ def demo(data: Path | None, as_json: bool) -> None:
 
 @contextlib.contextmanager
 def _instance(data: Path, say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
-    """A whole instance, ended on leaving; `say` is told how far its start is."""
+    """Run an instance for the length of the block; `say` gets the progress of its start."""
     command = [sys.executable, "-m", "annals", "up", "--json", "--port", "0", "--data", str(data)]
     with _statuses(say) as address:
         environment = {**os.environ, "ANNALS_LOG_LEVEL": "warning", "NOTIFY_SOCKET": address}

@@ -33,7 +33,7 @@ DEMO_FUNCTIONS = (
         "sizes", "", "main.py", "pip install --require-hashes -r requirements.txt", "/?bytes=123456789", "python"
     ),
 )
-"""The Python version is the newest one that the instance can serve, chosen when the story is told."""
+"""The demo chooses the newest Python version that the instance serves."""
 
 
 class DemoFailed(Exception):

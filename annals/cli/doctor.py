@@ -38,13 +38,13 @@ def doctor(data: Path | None, as_json: bool) -> None:
         settings = read(running.settings)
     found = [_python(), *_folder(settings, folders)]
     found += [_port(settings)] if running is None else [_runs(running.pid, running.endpoint)]
-    found += [*_embedded(settings), *asyncio.run(_tried(settings))]
+    found += [*_embedded(settings), *asyncio.run(_driver_checks(settings))]
     good = all(check.ok for check in found)
     answer({"ok": good, "checks": found}, as_json, lambda: "\n".join(line for check in found for line in _lines(check)))
     sys.exit(0 if good else 1)
 
 
-async def _tried(settings: Settings) -> list[HostCheck]:
+async def _driver_checks(settings: Settings) -> list[HostCheck]:
     services = await doctor_service.checks(settings)
     size = size_check(
         default_specification(settings.specifications()), cores=os.cpu_count() or 1, memory_mib=_memory_mib()
@@ -65,16 +65,16 @@ def _python() -> HostCheck:
 
 def _folder(settings: Settings, folders: Folders) -> list[HostCheck]:
     """The data folder may be missing yet; then what counts is the nearest folder above that is there."""
-    place = folders.data
-    while not place.exists():
-        place = place.parent
-    writable = os.access(place, os.W_OK | os.X_OK)
-    free = shutil.disk_usage(place).free
+    folder = folders.data
+    while not folder.exists():
+        folder = folder.parent
+    writable = os.access(folder, os.W_OK | os.X_OK)
+    free = shutil.disk_usage(folder).free
     found = [
         HostCheck(
             name="data folder",
             ok=writable,
-            detail=f"{folders.data}, {'writable' if writable else f'{place} is not writable'}",
+            detail=f"{folders.data}, {'writable' if writable else f'{folder} is not writable'}",
             fix="" if writable else "Choose another folder with --data or ANNALS_DATA.",
         ),
         HostCheck(
@@ -85,7 +85,7 @@ def _folder(settings: Settings, folders: Folders) -> list[HostCheck]:
         ),
     ]
     uid = folders.service_uid
-    closed = closed_ancestor(str(place), uid) if uid is not None and not settings.database_url else None
+    closed = closed_ancestor(str(folder), uid) if uid is not None and not settings.database_url else None
     if closed is not None:
         detail = f"{closed} is closed to the user {uid} that Postgres runs as: it gets a private view (mount namespace)"
         found.append(HostCheck(name="data folder's way", ok=True, detail=detail))

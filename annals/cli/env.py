@@ -1,4 +1,4 @@
-"""`annals env`: how to reach the running instance, as shell variables."""
+"""`annals env`: prints the address and key of the running instance as shell variables."""
 
 import shlex
 from pathlib import Path
@@ -16,16 +16,16 @@ def env(data: Path | None, as_json: bool) -> None:
     """Print endpoint, project, key, data folder and database of an instance for `eval "$(annals env)"`."""
     settings = of_instance(data)
     try:
-        kept = read_key(settings.folder)
+        first_key = read_key(settings.folder)
     except OSError:
         raise click.ClickException(
             f"{settings.folder} holds no key.json, as after a restore. Make a key with `annals keys create` instead."
         ) from None
     values = {
         "APPWRITE_ENDPOINT": settings.endpoint,
-        "APPWRITE_PROJECT_ID": kept.project,
-        "APPWRITE_API_KEY": kept.key,
+        "APPWRITE_PROJECT_ID": first_key.project,
+        "APPWRITE_API_KEY": first_key.key,
         "ANNALS_DATA": str(settings.folder),
-        "DATABASE_URL": settings.database_url,  # not ANNALS_DATABASE_URL, by which `annals up` would start on it
+        "DATABASE_URL": settings.database_url,  # with ANNALS_DATABASE_URL, the next `annals up` would use this database
     }
     answer(values, as_json, lambda: "\n".join(f"export {name}={shlex.quote(value)}" for name, value in values.items()))

@@ -1,4 +1,4 @@
-"""The event log for commands: opened from settings, closed on leaving, its refusals told as sentences."""
+"""The event log for commands: opened from settings, with errors as sentences on the terminal."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 def actor() -> Meta:
-    """Who acts when a person types a command."""
+    """Return the actor of a command: the user of the operating system."""
     with contextlib.suppress(OSError, KeyError):
         return Meta(actor=f"cli:{getpass.getuser()}")
     return Meta(actor="cli")
@@ -45,30 +45,28 @@ async def opened(settings: Settings) -> AsyncIterator[EventLog]:
 
 
 async def known_project(log: EventLog, project: str | None) -> None:
-    """Raises a ClickException for a project that never was; one that was deleted has its past."""
+    """Raise a ClickException for a project that never existed; a deleted project still has its history."""
     if project not in {None, CONSOLE} and not await log.reader.of_stream(f"project:{project}", limit=1):
-        raise click.ClickException(
-            f"There never was a project {project}. `annals projects list` shows those there are."
-        )
+        raise click.ClickException(f"There never was a project {project}. `annals projects list` shows the projects.")
 
 
 async def known_function(log: EventLog, project: str, function_id: str) -> None:
-    """Raises a ClickException for a function that never was in the project; one that was deleted has its past."""
+    """Raise a ClickException for a function that never existed in the project; a deleted one still has its history."""
     if function_id and not await log.reader.of_stream(f"function:{project}:{function_id}", limit=1):
         raise click.ClickException(f"There never was a function {function_id} in project {project}.")
 
 
 def with_log(settings: Settings, work: Callable[[EventLog], Coroutine[Any, Any, T]]) -> T:
-    """Run a command's work on the log; what is refused or fails ends the command with its sentence."""
+    """Run a command's work on the log; an error ends the command with its sentence."""
 
     async def run() -> T:
         async with opened(settings) as log:
             return await work(log)
 
-    configure(settings, "cli")  # standard output is the answer's alone
+    configure(settings, "cli")  # standard output is for the answer alone
     try:
         return asyncio.run(run())
     except ProjectNotFound:  # its own sentence names an HTTP header
-        raise click.ClickException("There is no such project. `annals projects list` shows those there are.") from None
+        raise click.ClickException("There is no such project. `annals projects list` shows the projects.") from None
     except (DomainError, StoreError) as error:
         raise click.ClickException(str(error)) from None

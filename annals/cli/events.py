@@ -24,7 +24,7 @@ MOST_LAST = 10_000
 """Most events of `--last`."""
 
 _LONGEST, _MANY = 40, 3
-_UNTOLD = ("digest", "sealed", "incarnation", "originator_topic", "project_id", "_by", "_at")
+_HIDDEN_FIELDS = ("digest", "sealed", "incarnation", "originator_topic", "project_id", "_by", "_at")
 _APART = frozenset({"originator_id", "originator_version", "timestamp", "metadata"})
 
 
@@ -123,12 +123,12 @@ def as_text(recorded_event: RecordedEvent) -> str:
     event = recorded_event.event
     aggregate, _, name = event.originator_id.partition(":")
     name = name.rpartition(":")[2]
-    what = type(event).TOPIC.rpartition(".")[2].replace("_", " ")
+    happened = type(event).TOPIC.rpartition(".")[2].replace("_", " ")
     actor = event.metadata.get("actor", "").split("-", 1)[0]
     details = " ".join(f"{key}={_short(value)}" for key, value in _notifying(_own(event), event.originator_id))
     time = f"{recorded_event.recorded_at:%Y-%m-%d %H:%M:%S}.{recorded_event.recorded_at.microsecond // 1000:03d}"
     head = f"{recorded_event.position:>6}  {time}  {aggregate:<10}  {name:<20}"
-    return f"{head}  {click.style(f'{what:<22}', bold=True)}  {actor:<26}  {details}".rstrip()
+    return f"{head}  {click.style(f'{happened:<22}', bold=True)}  {actor:<26}  {details}".rstrip()
 
 
 def _own(event: Any) -> dict[str, Any]:
@@ -145,7 +145,11 @@ def _notifying(fields: dict[str, Any], stream: str) -> Iterator[tuple[str, objec
             if value and all(isinstance(item, str) for item in value):
                 left_out = len(value) - _MANY
                 yield name, ",".join(value[:_MANY]) + (f" and {left_out} more" if left_out > 0 else "")
-        elif value not in ("", None, False, 0) and not name.endswith(_UNTOLD) and not _said(name, str(value), stream):
+        elif (
+            value not in ("", None, False, 0)
+            and not name.endswith(_HIDDEN_FIELDS)
+            and not _said(name, str(value), stream)
+        ):
             yield name, value
 
 

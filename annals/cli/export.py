@@ -1,4 +1,4 @@
-"""`annals export` and `annals backup`: the log as a file that anybody can check."""
+"""`annals export` and `annals backup`: the log as a file that can be verified offline."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The admin that the first start makes when it is asked to."""
+"""The admin that the first start creates if the settings name one."""
 
 import secrets
 
@@ -19,14 +19,14 @@ FILE = "admin.json"
 
 
 class Admin(msgspec.Struct, frozen=True):
-    """What `admin.json` holds; the password is shown nowhere else."""
+    """The content of `admin.json`, the only copy of the password."""
 
     email: str
     password: str
 
 
 async def first_admin(settings: Settings, event_log: EventLog) -> None:
-    """Make the admin that the settings name, unless that one is there. Raises Invalid for what is no address."""
+    """Create the admin that the settings name if there is none. Raises Invalid for an invalid address."""
     if not settings.admin_email:
         return
     try:

@@ -1,4 +1,4 @@
-"""One process of our own in the foreground: logs, the fast event loop, and signals that ask it to end."""
+"""Runs a role in the foreground: logs, uvloop, and signals that end it."""
 
 import asyncio
 import os
@@ -34,9 +34,9 @@ _EXPLAINED = (
     WorkFolderTaken,
     Unavailable,
 )
-"""What stands in the way of a start, for people to mend."""
+"""Errors that an operator can correct: logged as a sentence, without a traceback."""
 
-json_logs = click.option("--json", "json_logs", is_flag=True, help="Log JSON lines, whatever the settings say.")
+json_logs = click.option("--json", "json_logs", is_flag=True, help="Log JSON lines, whatever the settings are.")
 
 
 def run(role: str, serve: Callable[[Settings], Coroutine[Any, Any, None]], *, json_logs: bool) -> None:
@@ -46,7 +46,7 @@ def run(role: str, serve: Callable[[Settings], Coroutine[Any, Any, None]], *, js
     os.umask(0o077)
     try:
         uvloop.run(serve(settings))
-    except _EXPLAINED as error:  # its sentence says what to do; where in the code it was found does not
+    except _EXPLAINED as error:  # the sentence says what to do; a traceback would not help
         log.critical("ended", reason=str(error))
         sys.exit(1)
     except Exception as error:

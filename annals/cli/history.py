@@ -65,11 +65,11 @@ def _vault(log: EventLog, settings: Settings) -> Vault | None:
 def _text(recorded_event: RecordedEvent, event: schemas.EventModel) -> str:
     """A heading, and a line for each field."""
     actor = event.actor.name or event.actor.id
-    who = f"{event.actor.type} {actor}".strip()
+    actor_text = f"{event.actor.type} {actor}".strip()
     if event.actor.credential:
-        who += f" ({event.actor.credential.type} {event.actor.credential.id})"
+        actor_text += f" ({event.actor.credential.type} {event.actor.credential.id})"
     time = f"{recorded_event.recorded_at:%Y-%m-%d %H:%M:%S}"
-    head = f"{recorded_event.position:>6}  {time}  {click.style(event.type, bold=True)}  by {who}"
+    head = f"{recorded_event.position:>6}  {time}  {click.style(event.type, bold=True)}  by {actor_text}"
     changes = event.changes or ()
     lines = [f"        {change.field}: {_value(change.former)} → {_value(change.latter)}" for change in changes]
     return "\n".join([head, *lines])

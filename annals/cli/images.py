@@ -1,4 +1,4 @@
-"""`annals images`: what the docker driver runs functions in, made without an image registry."""
+"""`annals images`: builds the images of the docker driver without an image registry."""
 
 import asyncio
 

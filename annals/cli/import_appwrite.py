@@ -45,14 +45,14 @@ def import_appwrite(data: Path | None, as_json: bool, to: tuple[str, str] | None
     answer(content, as_json, lambda: _text(findings))
 
 
-def _greet(api: Api, who: str, advice: str) -> None:
+def _greet(api: Api, name: str, advice: str) -> None:
     """Find out at once whether anything can be read there. Raises click.ClickException."""
     try:
         api.call("GET", "/functions", params={"queries[]": [query("limit", 1)]})
     except ImportRefused as refused:
-        raise click.ClickException(f"{who} refuses: {refused} {advice}") from None
+        raise click.ClickException(f"{name} refuses: {refused} {advice}") from None
     except (httpx.TransportError, httpx.InvalidURL) as error:
-        raise click.ClickException(f"{who} cannot be reached: {str(error).rstrip('.')}. {advice}") from None
+        raise click.ClickException(f"{name} cannot be reached: {str(error).rstrip('.')}. {advice}") from None
 
 
 def _first(settings: Settings) -> tuple[str, str]:

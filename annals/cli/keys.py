@@ -50,7 +50,7 @@ def create(
 @data_option
 @json_option
 def list_keys(project_id: str, data: Path | None, as_json: bool) -> None:
-    """List a project's keys; their secrets are known to nobody here."""
+    """List a project's keys. Secrets cannot be shown: only their digests are stored."""
 
     async def work(log: EventLog) -> list[dict[str, Any]]:
         await log.load(Project.key(project_id))

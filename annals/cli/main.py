@@ -1,4 +1,4 @@
-"""`annals`: the commands, each in a module of its own that is loaded when it is used, so that help is instant."""
+"""`annals`: the commands. Each one is a module that is imported when it is used, so that help is fast."""
 
 import importlib
 
@@ -39,14 +39,14 @@ COMMANDS = {
     "doctor": ("annals.cli.doctor:doctor", "Check what this machine can do, and say how to get more."),
     "images": ("annals.cli.images:images", "Make the docker driver's images."),
     "settings": ("annals.cli.settings:settings", "Show every setting, its default and its value."),
-    "demo": ("annals.cli.demo:demo", "Tell the story of two functions on a running instance."),
+    "demo": ("annals.cli.demo:demo", "Run a demonstration with two functions on a running instance."),
     "version": ("annals.cli.version:version", "Say which version this is."),
 }
-"""Where each command lives, and its line in the help."""
+"""The function of each command, and its line in the help."""
 
 
 class Commands(click.Group):
-    """The table as a click group."""
+    """A click group that imports a command when it is used."""
 
     def list_commands(self, _context: click.Context) -> list[str]:
         return list(COMMANDS)

@@ -1,4 +1,4 @@
-"""`annals keys rotate-master`: another master key under the data keys, while everything runs."""
+"""`annals keys rotate-master`: wraps the data keys with a new master key while the instance runs."""
 
 import asyncio
 from pathlib import Path
@@ -11,8 +11,8 @@ from annals.store.errors import MasterKeyWrong
 from annals.store.log.log import EventLog
 from annals.store.secrets.vault import Vault, master_key
 
-SETTLE_SECONDS = 2.0
-"""A process that wrapped a new data key as the file changed has seen to it itself by then."""
+SECOND_PASS_SECONDS = 2.0
+"""Pause before the second pass, which rewraps keys that a process wrapped while the file changed."""
 
 
 @click.command("rotate-master")
@@ -27,7 +27,7 @@ def rotate_master(*, stage: bool, data: Path | None, as_json: bool) -> None:
         raise click.ClickException(f"There is no master key at {path}. Name it with ANNALS_MASTER_KEY_FILE.")
     try:
         masters = master_key(path)
-        if len(masters) == 1:  # else one was staged, or a rotation was cut off
+        if len(masters) == 1:  # with two keys, one was staged or a rotation was interrupted
             masters.add()
     except (MasterKeyWrong, OSError) as error:
         raise click.ClickException(str(error)) from None
@@ -38,7 +38,7 @@ def rotate_master(*, stage: bool, data: Path | None, as_json: bool) -> None:
     async def work(log: EventLog) -> int:
         vault = Vault(log.database, masters)
         wrapped = await vault.rewrap()
-        await asyncio.sleep(SETTLE_SECONDS)
+        await asyncio.sleep(SECOND_PASS_SECONDS)
         return wrapped + await vault.rewrap()
 
     rewrapped = with_log(settings, work)

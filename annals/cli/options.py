@@ -1,4 +1,4 @@
-"""What commands share: settings from options, and the two forms of their answers."""
+"""Options, settings and answers that commands share."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ data_option = click.option(
 
 
 def fitting(kind: ParameterKind) -> Callable[[click.Context, click.Parameter, str | None], Any]:
-    """An option's callback that judges it as the API judges the parameter of the same name."""
+    """Return an option's callback that applies the API's rules for the parameter."""
 
     def judged(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Any:
         try:
@@ -30,7 +30,7 @@ def fitting(kind: ParameterKind) -> Callable[[click.Context, click.Parameter, st
 
 
 def chosen(**options: object) -> Settings:
-    """Settings of the environment, overruled by options. Raises a ClickException that names what to change."""
+    """Read the settings; options override the environment. Raises a ClickException that names the setting."""
     try:
         return read(None, **options)
     except Invalid as error:
@@ -38,9 +38,9 @@ def chosen(**options: object) -> Settings:
 
 
 def of_instance(data: Path | None) -> Settings:
-    """Settings of the instance that runs on a data folder; where none does, those of the environment.
+    """Return the settings of the instance that runs on a data folder; without one, those of the environment.
 
-    Raises a ClickException when neither names a database.
+    Raises a ClickException if neither names a database.
     """
     settings = chosen(data=data)
     folders = Folders(settings.folder)
@@ -53,19 +53,19 @@ def of_instance(data: Path | None) -> Settings:
 
 
 def absent(folders: Folders, otherwise: str) -> str:
-    """Why nothing can be asked of the instance on a data folder; `otherwise` is what else there is but to start one."""
+    """Return why no instance answers on a data folder; `otherwise` names the alternative to starting one."""
     if folders.locked():
         return f"The instance on {folders.data} is starting or ending. Wait until it says that it is ready."
     return f"No instance runs on {folders.data}. Start one with `annals up`, {otherwise}."
 
 
 def answer(content: Any, as_json: bool, text: Callable[[], str]) -> None:
-    """Print an answer: JSON on one line, or what a person reads."""
+    """Print an answer as one line of JSON, or as text."""
     click.echo(msgspec.json.encode(content).decode() if as_json else text())
 
 
 def table(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> str:
-    """Rows under their headings, as wide as they need to be."""
+    """Return rows as text, aligned below their headings."""
     cells = [[column.upper() for column in columns], *([str(row.get(c, "")) for c in columns] for row in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
     return "\n".join("  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)).rstrip() for line in cells)

@@ -1,4 +1,4 @@
-"""Output files of commands: complete or absent, never in the place of another file unless the caller forces it."""
+"""Output files of commands: complete or absent; an existing file is replaced only with --force."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ import click
 output_option = click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="File to write; named for what it holds if left out.",
+    help="File to write. The default name says what the file holds.",
 )
 force_option = click.option("--force", is_flag=True, help="Replace a file that exists.")
 
@@ -25,7 +25,7 @@ class OutputExists(OSError):
 
 
 def require_absent(path: Path, *, force: bool) -> None:
-    """Refuse early, before the work of filling the file begins. Raises OutputExists."""
+    """Raise OutputExists before the work begins."""
     if not force and os.path.lexists(path):
         raise OutputExists(path)
 

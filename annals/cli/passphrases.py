@@ -1,6 +1,6 @@
-"""The passphrase of a keys file: from a file, the environment or the terminal, and never from the command line.
+"""The passphrase of a keys file: from a file, the environment or the terminal, never from the command line.
 
-A command line can be read by every user of the machine, and stays in the shell's history.
+Every user of the machine can read command lines, and the shell's history stores them.
 """
 
 import os
@@ -11,17 +11,17 @@ import click
 from annals.store.portable.keys import LEAST_PASSPHRASE
 
 VARIABLE = "KEYS_PASSPHRASE"
-"""Not named as a setting: it is of one command, and settings are printed."""
+"""Not a setting: it belongs to one command, and settings are printed."""
 
 passphrase_option = click.option(
     "--passphrase-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help=f"File with the passphrase of --with-keys; left out: {VARIABLE}, or it is asked for.",
+    help=f"File with the passphrase of --with-keys; without it, {VARIABLE} or a prompt.",
 )
 
 
 def passphrase(file: Path | None, *, new: bool) -> str:
-    """Read the passphrase; a `new` one is asked for twice and must be long enough. Raises click.ClickException."""
+    """Return the passphrase; the prompt for a `new` one asks twice. Raises click.ClickException if it is too short."""
     try:
         given = file.read_text().rstrip("\r\n") if file is not None else os.environ.get(VARIABLE, "")
     except (OSError, UnicodeDecodeError) as error:

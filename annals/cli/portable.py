@@ -173,8 +173,9 @@ async def load(
         summary = summary._replace(data_keys=[_wrapped(masters, key) for key in plain])
     loader = Loader(log.database, log.contents, masters, log.mapper)
     await loader.check(path, summary)
-    signer, places = existing_key(settings.seal_key), Destinations(log.contents.blobs, settings.checkpoint_places)
-    await loader.load(path, summary, hold=hold, forget=lambda: places.forget(signer.verifier))
+    signer = existing_key(settings.seal_key)
+    destinations = Destinations(log.contents.blobs, settings.checkpoint_places)
+    await loader.load(path, summary, hold=hold, forget=lambda: destinations.forget(signer.verifier))
     await Leadership(log.database).dismiss()  # a keeper at work remembers what it signed of the log before
     await replay.rebuild(log.database, log.reader, report=report)
     checkpoint = await signed_now(log, settings, signer)

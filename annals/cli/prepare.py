@@ -32,7 +32,7 @@ log = structlog.get_logger()
 PROJECT, NAME = "default", "Default"
 WAIT_SECONDS = 60.0
 SILENT_SECONDS = 3.0
-"""How long a database may take to start before somebody who watches is told what is waited for."""
+"""How long the command waits for the database before it prints the reason."""
 
 
 @click.command()
@@ -62,7 +62,7 @@ async def _prepare(settings: Settings, *, stage: Literal["pre", "all"]) -> None:
 async def _migrated(url: str, stage: Literal["pre", "all"]) -> list[str]:
     """Migrate as soon as the database answers, which may itself be starting."""
     loop = asyncio.get_running_loop()
-    began, told = loop.time(), False
+    began, announced = loop.time(), False
     while True:
         try:
             return await asyncio.to_thread(migrate, url, stage=stage)
@@ -70,8 +70,8 @@ async def _migrated(url: str, stage: Literal["pre", "all"]) -> list[str]:
             waited = loop.time() - began
             if waited > WAIT_SECONDS:
                 raise
-            if waited > SILENT_SECONDS and not told:
-                told = True
+            if waited > SILENT_SECONDS and not announced:
+                announced = True
                 log.warning("database_does_not_answer", waits_seconds=WAIT_SECONDS, error=str(error))
             await asyncio.sleep(0.05)
 
@@ -85,7 +85,7 @@ async def _first_key(settings: Settings, event_log: EventLog) -> None:
     if project is not None and _still_valid(settings, project):
         return
     made = make_key("First key", PROJECT_SCOPES)
-    # The file first: a key that nobody knows would be of no use, a file whose key is not recorded is made anew.
+    # Write the file first: the log cannot show a secret again, and a file without a recorded key is replaced.
     path = settings.folder / "key.json"
     private_file(path, msgspec.json.format(msgspec.json.encode(FirstKey(PROJECT, made.secret)), indent=2) + b"\n")
     if project is None:

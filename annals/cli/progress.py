@@ -1,4 +1,4 @@
-"""Commands that take their time: how far they are, and what they leave when they are interrupted."""
+"""Progress of long commands, and what they leave when they are interrupted."""
 
 import asyncio
 import sys
@@ -10,13 +10,13 @@ import click
 from annals.projections.replay.refill import Progress
 
 INTERRUPTED = 130
-"""What a process ends with that was asked to by Ctrl-C."""
+"""The exit code after Ctrl-C."""
 
 _WIDTH = 30
 
 
 class Bar:
-    """Progress on standard error, where somebody looks at it."""
+    """A progress bar on standard error, if that is a terminal."""
 
     def __init__(self) -> None:
         self._looked_at = sys.stderr.isatty()
@@ -24,22 +24,22 @@ class Bar:
     def __call__(self, progress: Progress) -> None:
         self.at(progress.position, progress.newest, progress.events, progress.model)
 
-    def at(self, position: int, newest: int, events: int, what: str = "model") -> None:
-        """Show how far something is."""
+    def at(self, position: int, newest: int, events: int, subject: str = "model") -> None:
+        """Show the progress."""
         if self._looked_at:
             done = position / newest if newest else 1.0
             bar = "█" * round(done * _WIDTH)
-            click.echo(f"\r{what:<14} {bar:<{_WIDTH}} {done:4.0%}  {events:,} events", err=True, nl=False)
+            click.echo(f"\r{subject:<14} {bar:<{_WIDTH}} {done:4.0%}  {events:,} events", err=True, nl=False)
 
     def end(self) -> None:
-        """Leave the line."""
+        """Clear the line."""
         if self._looked_at:
             click.echo("\r\x1b[2K", err=True, nl=False)
 
 
 @contextmanager
 def interruptible(left: str) -> Iterator[Bar]:
-    """Work that shows how far it is; Ctrl-C ends the process, with a sentence of what it left."""
+    """Show progress during the block; Ctrl-C ends the process and prints what it `left`."""
     bar = Bar()
     try:
         try:

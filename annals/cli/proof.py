@@ -28,7 +28,7 @@ def proof() -> None:
 @data_option
 @json_option
 def key(data: Path | None, as_json: bool) -> None:
-    """Print the verifier key: give it to whoever is to check proofs, by a way that you trust."""
+    """Print the verifier key. Send it by a trusted channel to people who check proofs."""
     try:
         text = str(existing_key(of_instance(data).seal_key).verifier)
     except NoteInvalid as error:

@@ -1,4 +1,4 @@
-"""`annals replay`: read models made anew from the log, or compared with it, while everything goes on."""
+"""`annals replay`: rebuilds read models from the log, or compares them with it, while the instance runs."""
 
 import sys
 from collections.abc import Sequence

@@ -23,7 +23,7 @@ log = structlog.get_logger()
 IN_FLIGHT_SECONDS = 4
 """How long requests in flight may take to end once the process was asked to."""
 
-TELL_SECONDS = 2.0
+REPORT_SECONDS = 2.0
 
 
 class Watched:
@@ -62,25 +62,28 @@ class Watched:
             self._requests.ended(method, path, status, time.perf_counter() - began)
 
     async def _live(self, scope: Any, receive: Any, send: Any) -> None:
-        async def told(message: Any) -> None:
+        async def sending(message: Any) -> None:
             if message["type"] == "lifespan.startup.failed":
-                message = {**message, "message": ""}  # a trace, of what is told in a sentence when the process ends
+                message = {
+                    **message,
+                    "message": "",
+                }  # a traceback; the process prints the reason as a sentence when it ends
             await send(message)
             if message["type"] == "lifespan.startup.complete":
                 self.ready.set()
 
         try:
-            await self._app(scope, receive, told)
+            await self._app(scope, receive, sending)
         except Exception as error:  # the server only says that it did not start
             self.failure = _innermost(error)
             raise
 
-    async def tell(self) -> None:
-        """Tell the supervisor, first that the process is ready, then what it does, until cancelled."""
+    async def report(self) -> None:
+        """Report to the supervisor until cancelled: first readiness, then the number of requests."""
         while True:
             self._requests.summarise()
             notify(READY="1", STATUS=f"{self.running} requests" if self.running else "idle")
-            await asyncio.sleep(TELL_SECONDS)
+            await asyncio.sleep(REPORT_SECONDS)
 
 
 def _innermost(error: BaseException) -> BaseException:
@@ -115,9 +118,9 @@ async def _serve(settings: Settings, descriptor: int) -> None:
     await asyncio.wait([serving, ready, ending], return_when=asyncio.FIRST_COMPLETED)
     if ready.done():
         log.info("ready", endpoint=settings.endpoint)
-        telling = asyncio.ensure_future(app.tell())
+        reporting = asyncio.ensure_future(app.report())
         await asyncio.wait([serving, ending], return_when=asyncio.FIRST_COMPLETED)
-        telling.cancel()
+        reporting.cancel()
     notify(STOPPING="1")
     deadline = time.monotonic() + IN_FLIGHT_SECONDS
     if shared and ready.done() and not serving.done():

@@ -39,7 +39,7 @@ async def _look(client: ExecutorClient) -> None:
     while True:
         for status in (await client.status()).values():
             if not isinstance(status, str):
-                work = ", ".join(f"{count} {what}" for what, count in status.work.items() if count)
+                work = ", ".join(f"{count} {kind}" for kind, count in status.work.items() if count)
                 notify(READY="1", STATUS=work or "idle", X_DRIVER=status.driver)
                 seconds = LOOK_SECONDS
         await asyncio.sleep(seconds)
@@ -97,7 +97,7 @@ def _usual(settings: Settings) -> Limits:
 
 
 def _services(settings: Settings) -> tuple[tuple[str, int], ...]:
-    """Where the control plane's own services listen, as far as that is told here; functions have no business there."""
+    """Return the addresses of the control plane's services that this process knows; functions must not reach them."""
     queue = urlsplit(settings.redis_url)
     listening = [*hosts(settings.database_url)] if settings.database_url else []
     if queue.hostname:

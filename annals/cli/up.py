@@ -47,7 +47,7 @@ def up(data: Path | None, host: str | None, port: int | None, driver: str | None
 
 def start_failure(error: OSError, data: Path) -> str:
     """What an error of the operating system at the start means, and what to do."""
-    place = error.filename or data
+    folder = error.filename or data
     reason = error.strerror or str(error)
     steps = {
         errno.ENOSPC: "Make room there, or choose another folder with --data.",
@@ -63,7 +63,7 @@ def start_failure(error: OSError, data: Path) -> str:
         errno.ENOTDIR: "Choose a path below folders with --data.",
     }
     step = steps.get(error.errno or 0, "`annals doctor` checks what this machine can do.")
-    return f"The instance can't start: {place}: {reason}. {step}"
+    return f"The instance can't start: {folder}: {reason}. {step}"
 
 
 def _services(settings: Settings, folders: Folders, live: LiveLog) -> LocalServices:

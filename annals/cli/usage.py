@@ -77,7 +77,7 @@ def usage(data: Path | None, as_json: bool, as_csv: bool, project: str, last: ti
 
 
 def _sent(given: dict[str, Any], last: timedelta, now: datetime) -> dict[str, Any]:
-    """As a client would send it. Without an interval, about as many periods as a plot has room for."""
+    """As a client would send it. Without an interval, about as many periods as a plot has free_width for."""
     lengths = {"quarter": timedelta(hours=6), "hour": timedelta(days=2), "day": timedelta(days=60)}
     fitting = next((name for name, most in lengths.items() if last <= most), "week")
     interval = given["interval"] or (None if given["start"] else fitting)
@@ -117,10 +117,10 @@ def plotted(question: Question, found: Answer, *, width: int = 80) -> Table:
     taken = sum(
         max([len(name), *(cells[column].cell_len for cells, _ in rows)]) + _GAP for column, name in enumerate(names)
     )
-    room = min(_WIDTH, max(_LEAST, width - taken - _GAP))
+    free_width = min(_WIDTH, max(_LEAST, width - taken - _GAP))
     table.add_column(question.measures[0], no_wrap=True, min_width=_LEAST)
     for cells, series in rows:
-        table.add_row(*cells, bars([values[question.measures[0]] for values in series], room))
+        table.add_row(*cells, bars([values[question.measures[0]] for values in series], free_width))
     return table
 
 

@@ -27,12 +27,12 @@ _STEP = 4096 * 8
 @click.option("--contents", is_flag=True, help="Also read every content, source and artefact, and check its digest.")
 @click.option("--key", default="", help="Verifier key to trust, kept elsewhere; left out: that of the key file.")
 @click.option(
-    "--place", "places", multiple=True, help="Folder or URL with further checkpoints, beside the settings'; repeat it."
+    "--place", "further", multiple=True, help="Folder or URL with further checkpoints, beside the settings'; repeat it."
 )
 @data_option
 @json_option
 def verify(
-    *, since_checkpoint: bool, contents: bool, key: str, places: tuple[str, ...], data: Path | None, as_json: bool
+    *, since_checkpoint: bool, contents: bool, key: str, further: tuple[str, ...], data: Path | None, as_json: bool
 ) -> None:
     """Check every event against the seal and the signed checkpoints; fail and name the first that differs."""
     settings = of_instance(data)
@@ -41,7 +41,7 @@ def verify(
 
         async def work(log: EventLog) -> Verdict:
             blobs = log.contents.blobs
-            outside = Destinations(blobs, [*settings.checkpoint_places, *places])
+            outside = Destinations(blobs, [*settings.checkpoint_places, *further])
             archives = Archives(log.database, blobs)
             verification = Verification(log.database, archives, verifier, outside)
             verdict = await verification.run(since_checkpoint=since_checkpoint, report=_Progress())
@@ -58,8 +58,10 @@ def verify(
 
 
 async def _with_snapshots(verdict: Verdict, check: SnapshotCheck) -> Verdict:
-    told = [(one, f"the snapshot of {one.stream} at version {one.version} {one.detail}") for one in await check.run()]
-    faults = [*verdict.faults, *(Fault("snapshot_altered", one.position, detail) for one, detail in told)]
+    snapshots = [
+        (one, f"the snapshot of {one.stream} at version {one.version} {one.detail}") for one in await check.run()
+    ]
+    faults = [*verdict.faults, *(Fault("snapshot_altered", one.position, detail) for one, detail in snapshots)]
     return msgspec.structs.replace(verdict, ok=not faults, faults=faults[:MOST_FAULTS], snapshots=check.read)
 
 
@@ -69,7 +71,7 @@ async def _with_contents(verdict: Verdict, check: ContentsCheck) -> Verdict:
 
 
 class _Progress:
-    """Counts on standard error, where somebody looks at it."""
+    """Shows counts on standard error, if that is a terminal."""
 
     def __init__(self) -> None:
         self._next = _STEP if sys.stderr.isatty() else sys.maxsize
@@ -91,7 +93,7 @@ def as_text(verdict: Verdict, verifier: Verifier) -> str:
         f"proven       up to position {verdict.proven_position}",
         f"unsealed     {verdict.unsealed} newer events",
     ]
-    lines += [_told(list(alike)) for _, alike in groupby(verdict.faults, key=_likeness)]
+    lines += [_fault_text(list(alike)) for _, alike in groupby(verdict.faults, key=_likeness)]
     if len(verdict.faults) == MOST_FAULTS:
         lines.append(f"These are the first {MOST_FAULTS}; there may be more behind them.")
     if verdict.ok:
@@ -104,7 +106,7 @@ def _likeness(fault: Fault) -> tuple[object, ...]:
     return (fault.kind, fault.detail) if fault.until is None else fault
 
 
-def _told(alike: list[Fault]) -> str:
+def _fault_text(alike: list[Fault]) -> str:
     first, last = alike[0], alike[-1]
     span = f"{first.position}" if first.until is None else f"{first.position} to {first.until}"
     if first is not last:

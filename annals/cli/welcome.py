@@ -1,4 +1,4 @@
-"""What `annals up` prints when it is ready: how to reach it, in words that work when pasted."""
+"""The text that `annals up` prints when it is ready, with commands that work when pasted."""
 
 from annals.supervisor.supervisor import StartedInstance
 
@@ -28,7 +28,7 @@ Ctrl-C stops it.
 
 
 def welcome(started: StartedInstance) -> str:
-    """The text for a person; commands begin their lines, so that whole lines can be pasted."""
+    """Return the text. Commands begin their lines, so that whole lines can be pasted."""
     return _TEXT.format(
         endpoint=started.endpoint,
         project=started.project,

@@ -110,7 +110,7 @@ class Postgres:
         """Create the cluster in a draft folder and rename it, so that an interruption leaves no partial cluster."""
         draft = self.folders.data / "postgres.new"
         _remove(draft)
-        # initdb needs a user with a name, and the service uid has none: run it as `nobody`, then change the owner.
+        # initdb needs a user with a name, which the service uid lacks: run it as another user, then change the owner.
         first = None if uid is None else _unprivileged_uid()
         private_folder(draft, first)
         _run(

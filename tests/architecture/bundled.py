@@ -49,7 +49,7 @@ class Table(msgspec.Struct):
 
 
 class Bundled(NamedTuple):
-    """A program and its version, () where that could not be told."""
+    """A program and its version, () if it is unknown."""
 
     name: str
     version: Version

@@ -92,8 +92,8 @@ def _operations() -> Iterator[str]:
     sdks, cli, web = _by_sdks(), _by_cli(), frozenset(re.findall(r"functions\.(\w+)\(", WEB_PAGE.read_text()))
     heads = [*(f"format {name}" for name in _FORMATS), *(f"`{name}`" for name in (*SDKS, WEB_SDK, CLI))]
     yield f"| operation | {' | '.join(heads)} |\n|---|{'---|' * len(heads)}"
-    for place, named in NAMES.items():
-        state = "yes" if place in served else "no"
+    for route, named in NAMES.items():
+        state = "yes" if route in served else "no"
         ran, ran_by_page, ran_by_cli = ("run" if named.word in words else state for words in (sdks, web, cli))
         of_sdks = "–" if named.word in _OF_CONSOLES else ran
         of_page = ran_by_page if named.word in _OF_PAGES else "–"
@@ -104,13 +104,13 @@ def _operations() -> Iterator[str]:
 def _differences() -> Iterator[str]:
     yield "| where | formats | why |\n|---|---|---|"
     for reason in REASONS:
-        place = reason.pattern.replace("|", "\\|")
-        yield f"| `{place}` | {', '.join(reason.api_versions)} | {reason.why} |"
+        pattern = reason.pattern.replace("|", "\\|")
+        yield f"| `{pattern}` | {', '.join(reason.api_versions)} | {reason.why} |"
 
 
 def _behaviour() -> Iterator[str]:
     yield "| what | how |\n|---|---|"
-    yield from (f"| {what} | {how} |" for what, how in _ELSEWHERE)
+    yield from (f"| {subject} | {how} |" for subject, how in _ELSEWHERE)
 
 
 def page() -> str:

@@ -27,7 +27,7 @@ def name_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def room_of(module: str) -> str:
+def package_of(module: str) -> str:
     """`annals.store.log.log` is in `store`."""
     parts = module.split(".")
     return parts[1] if parts[0] == "annals" and len(parts) > 1 else ""

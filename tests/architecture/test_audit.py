@@ -29,7 +29,7 @@ def test_a_known_hole_is_a_failure_that_names_its_fix() -> None:
 
 
 @pytest.mark.parametrize("answer", [b"", b"Traceback", SILENT])
-def test_where_nobody_answers_nothing_is_said_to_be_clean(answer: bytes) -> None:
+def test_unreachable_advisory_service_is_never_reported_as_clean(answer: bytes) -> None:
     verdict = judge(read(answer))
 
     assert verdict.clean
@@ -37,7 +37,7 @@ def test_where_nobody_answers_nothing_is_said_to_be_clean(answer: bytes) -> None
     assert "NOT CHECKED" in verdict.lines[-1]
 
 
-def test_what_was_checked_is_said_to_be() -> None:
+def test_checked_packages_are_reported() -> None:
     verdict = judge([Package("a", "1"), Package("b", "2")])
 
     assert (verdict.clean, verdict.known) == (True, True)

@@ -3,5 +3,5 @@
 from tests.architecture import compatibility
 
 
-def test_the_compatibility_page_is_what_the_code_says() -> None:
+def test_compatibility_page_is_up_to_date() -> None:
     assert compatibility.PAGE.read_text() == compatibility.page(), "run `make docs`"

@@ -34,7 +34,7 @@ def test_every_named_test_is_there() -> None:
 
 
 def functions_of(path: Path) -> set[str]:
-    """The names of a file's functions, none where there is no file."""
+    """Return the names of a file's functions; none if the file does not exist."""
     if not path.exists():
         return set()
     return {node.name for node in ast.walk(tree(path)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}

@@ -9,7 +9,7 @@ from importlib.metadata import packages_distributions
 import pytest
 
 from annals.cli.main import COMMANDS
-from tests.architecture.source import PACKAGE, ROOT, imports, modules, name_of, room_of, tree
+from tests.architecture.source import PACKAGE, ROOT, imports, modules, name_of, package_of, tree
 
 MAY_IMPORT = {
     "domain": {"domain"},
@@ -47,19 +47,19 @@ def test_imports_point_inwards() -> None:
     wrong = []
     for path in modules():
         module = name_of(path)
-        room = room_of(module)
-        if room not in MAY_IMPORT or module.startswith(COMPOSITION_ROOTS):
+        package = package_of(module)
+        if package not in MAY_IMPORT or module.startswith(COMPOSITION_ROOTS):
             continue
         for name, line in imports(path):
-            target = room_of(name)
-            if target and target in MAY_IMPORT and target not in MAY_IMPORT[room]:
+            target = package_of(name)
+            if target and target in MAY_IMPORT and target not in MAY_IMPORT[package]:
                 excepted = any(
                     (module == source or module.startswith(f"{source}."))
                     and (name == door or name.startswith(f"{door}."))
                     for source, door in EXCEPTIONS
                 )
                 if not excepted:
-                    wrong.append(f"{module}:{line} imports {name}; {room} may import {sorted(MAY_IMPORT[room])}")
+                    wrong.append(f"{module}:{line} imports {name}; {package} may import {sorted(MAY_IMPORT[package])}")
     assert wrong == []
 
 
@@ -133,7 +133,7 @@ def test_imports_form_no_cycle() -> None:
 
 def test_every_module_is_imported_by_something() -> None:
     named = {name for folder in ("annals", "tests", "bench") for path in modules(folder) for name, _ in imports(path)}
-    commands = {place.split(":")[0] for place, _ in COMMANDS.values()}  # loaded by name when they are used
+    commands = {target.split(":")[0] for target, _ in COMMANDS.values()}  # loaded by name when they are used
     entry_points = {"annals.cli.main", "annals.cli.fork_server", "annals.__main__", *commands}
     orphans = [
         name_of(path)

@@ -111,7 +111,7 @@ def test_decisions_that_are_named_are_there() -> None:
 
 
 def test_errors_of_a_decoder_are_caught_together() -> None:
-    """msgspec's own are some of those that foreign bytes cause: `annals.domain.decoding` names all of them."""
+    """Invalid bytes raise more than msgspec's errors; `annals.domain.decoding` names all of them."""
     own = re.compile(r"except [^:\n]*msgspec\.(MsgspecError|DecodeError)")
     inside = {"annals/executor/wire/server.py"}  # its handlers raise, too; callers are processes of the same instance
     wrong = [

@@ -4,7 +4,7 @@ import msgspec
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """`known` is false where there may be an advisory that nobody told of."""
+    """`known` is False if the advisory service did not answer."""
 
     lines: list[str]
     clean: bool
