@@ -21,7 +21,7 @@ FOUND = b'{"dependencies": [{"name": "a", "version": "1", "vulns": [{"id": "CVE-
 SILENT = b'{"dependencies": [{"name": "a", "skip_reason": "not found"}]}'
 
 
-def test_a_known_hole_is_a_failure_that_names_its_fix() -> None:
+def test_known_vulnerability_fails_and_names_its_fix() -> None:
     verdict = judge(read(FOUND))
 
     assert not verdict.clean
@@ -73,14 +73,16 @@ KNOWN = Table(
         ("node", (24, 0, 9), False),
     ],
 )
-def test_bundled_program_with_a_known_hole_fails_the_audit(program: str, version: Version, *, clean: bool) -> None:
+def test_bundled_program_with_a_known_vulnerability_fails_the_audit(
+    program: str, version: Version, *, clean: bool
+) -> None:
     verdict = bundled.judge([Bundled(program, version)], KNOWN, TODAY)
 
     assert (verdict.clean, verdict.known) == (clean, True)
     assert ("has CVE-" in verdict.lines[0]) != clean
 
 
-def test_accepted_hole_is_shown_with_its_reason_and_fails_nothing() -> None:
+def test_accepted_vulnerability_is_shown_with_its_reason() -> None:
     verdict = bundled.judge([Bundled("bubblewrap", (0, 11, 0))], KNOWN, TODAY)
 
     assert verdict.clean
@@ -96,7 +98,7 @@ def test_program_without_a_version_and_a_table_not_reviewed_are_unknown() -> Non
     assert all("NOT CHECKED" in verdict.lines[-1] for verdict in (silent, stale))
 
 
-def test_table_of_holes_names_known_programs_reasons_and_tests() -> None:
+def test_table_of_vulnerabilities_names_programs_reasons_and_tests() -> None:
     known = bundled.table()
 
     assert {hole.program for hole in known.hole} == set(bundled.LINES)
@@ -108,7 +110,7 @@ def test_table_of_holes_names_known_programs_reasons_and_tests() -> None:
         assert f"def {name}(" in (ROOT / file).read_text()
 
 
-def test_programs_of_this_environment_have_no_hole_that_is_not_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bundled_programs_have_no_unaccepted_vulnerability(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bundled, "_node", lambda _: ())  # a registry is asked by the audit alone
     verdict = bundled.judge(bundled.ask(), bundled.table(), TODAY)
 

@@ -24,7 +24,7 @@ def test_every_guarantee_has_tests() -> None:
     assert {name for name, tests in found.items() if len(tests) < 2} == set()
 
 
-def test_every_named_test_is_there() -> None:
+def test_every_named_test_exists() -> None:
     named = {test for tests in by_guarantee().values() for test in tests}
     root = PAGE.parents[1]
 

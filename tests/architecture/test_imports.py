@@ -78,7 +78,7 @@ def test_the_domain_uses_only_its_few_libraries() -> None:
 @pytest.mark.parametrize(
     "forbidden", ["os", "random", "secrets", "time", "socket", "subprocess", "pathlib", "io", "asyncio"]
 )
-def test_the_domain_reads_no_clock_no_chance_and_no_outside(forbidden: str) -> None:
+def test_domain_reads_no_clock_no_randomness_and_no_io(forbidden: str) -> None:
     wrong = [
         f"{name_of(path)}:{line}"
         for path in modules("annals/domain")
@@ -88,7 +88,7 @@ def test_the_domain_reads_no_clock_no_chance_and_no_outside(forbidden: str) -> N
     assert wrong == [], f"hand {forbidden}'s value in as an argument"
 
 
-def test_the_domain_never_asks_for_the_present_time() -> None:
+def test_domain_never_reads_the_current_time() -> None:
     wrong = [
         f"{name_of(path)}:{node.lineno}"
         for path in modules("annals/domain")

@@ -10,7 +10,7 @@ PAGE = ROOT / "docs" / "security.md"
 TEST = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
 
 
-def test_every_defence_names_tests_that_are_there() -> None:
+def test_every_defence_names_existing_tests() -> None:
     _, *parts = PAGE.read_text().partition("## What it is made of")[0].split("\n### ")
     named = {part.partition("\n")[0]: TEST.findall(part) for part in parts}
 

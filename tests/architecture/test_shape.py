@@ -69,7 +69,7 @@ def test_migrations_are_numbered_and_say_when_they_run() -> None:
     assert numbers == list(range(1, len(numbers) + 1))
 
 
-def test_the_texts_make_no_promises_and_name_no_machine() -> None:
+def test_texts_contain_no_promises_and_no_machine_names() -> None:
     promise = re.compile(
         r"\b(TODO|FIXME|XXX|HACK)\b|NotImplementedError|(?<!None )\bfor now\b"
         r"|simplif(y|ied) version|\bplaceholder (for|until)\b"
@@ -102,7 +102,7 @@ def test_decisions_are_numbered_once() -> None:
     assert numbers == list(range(1, len(numbers) + 1))
 
 
-def test_decisions_that_are_named_are_there() -> None:
+def test_named_decisions_exist() -> None:
     """By code, and by the documents that name them as files beside their own."""
     folder = ROOT / "docs" / "adr"
     texts = [*modules(), *modules("tests"), *modules("bench"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md")]

@@ -60,7 +60,7 @@ def test_values_are_read_by_their_types() -> None:
         ("ANNALS_API_PROCESSES", "0", "a whole number from 1 to 64"),
     ],
 )
-def test_what_can_not_be_used_is_refused_with_the_next_step(name: str, value: str, says: str) -> None:
+def test_invalid_setting_is_refused_with_the_next_step(name: str, value: str, says: str) -> None:
     with pytest.raises(Invalid) as refused:
         read({name: value})
 
@@ -97,7 +97,7 @@ word = st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1)
     images=st.dictionaries(word, word),
     data=word,
 )
-def test_another_process_reads_back_what_was_passed_on(
+def test_child_process_reads_the_same_settings(
     port: int, cpus: float, runtimes: tuple[str, ...], images: dict[str, str], data: str
 ) -> None:
     settings = Settings(port=port, specification_max_cpus=cpus, runtimes=runtimes, images=images, data=Path("/", data))
@@ -114,9 +114,9 @@ def test_another_process_reads_back_what_was_passed_on(
         ({"public_url": "https://functions.example/v1/"}, "https://functions.example/v1"),
     ],
 )
-def test_the_endpoint_is_what_a_client_can_reach(given: dict[str, object], endpoint: str) -> None:
+def test_endpoint_is_reachable_for_clients(given: dict[str, object], endpoint: str) -> None:
     assert read({}, **given).endpoint == endpoint
 
 
-def test_the_page_in_the_docs_is_what_the_settings_say() -> None:
+def test_settings_page_is_up_to_date() -> None:
     assert DOCS.read_text() == page(), "run: annals settings --markdown > docs/settings.md"

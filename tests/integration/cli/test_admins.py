@@ -47,7 +47,7 @@ def test_an_admin_is_made_listed_and_deleted(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize(("email", "password"), [("no-address", "password8"), (EMAIL, "short")])
-def test_what_is_no_address_or_password_is_told(settings: Settings, email: str, password: str) -> None:
+def test_invalid_address_or_password_is_reported(settings: Settings, email: str, password: str) -> None:
     code, text = run(settings, "create-admin", "--email", email, "--password", password)
 
     assert code == 1
@@ -73,7 +73,7 @@ def test_the_first_start_makes_an_admin_once(settings: Settings) -> None:
     assert stat.S_IMODE((settings.folder / "admin.json").stat().st_mode) == 0o600
 
 
-def test_an_admin_that_is_no_address_stops_the_start(settings: Settings) -> None:
+def test_invalid_admin_address_stops_the_start(settings: Settings) -> None:
     async def start() -> None:
         wrong = Settings(data=settings.data, database_url=settings.database_url, admin_email="nobody")
         async with opened(wrong) as log:

@@ -19,7 +19,7 @@ POST = b"POST /a HTTP/1.1\r\nHost: a\r\n"
 LAST = GET + b"Connection: close\r\n\r\n"
 
 
-async def told(scope: Any, receive: Any, send: Any) -> None:
+async def answered(scope: Any, receive: Any, send: Any) -> None:
     """Answers with what it was asked: the path, the headers, and the body unless that goes to `/unread`."""
     if scope["type"] == "lifespan":
         for step in ("startup", "shutdown"):
@@ -42,7 +42,7 @@ async def told(scope: Any, receive: Any, send: Any) -> None:
 async def any_status(scope: Any, receive: Any, send: Any) -> None:
     """Answers with the status in its path."""
     if scope["type"] == "lifespan":
-        await told(scope, receive, send)
+        await answered(scope, receive, send)
         return
     headers = [(b"content-length", b"2")]
     await send({"type": "http.response.start", "status": int(scope["path"][1:]), "headers": headers})
@@ -50,7 +50,7 @@ async def any_status(scope: Any, receive: Any, send: Any) -> None:
 
 
 @asynccontextmanager
-async def serving(application: Any = told) -> AsyncIterator[Any]:
+async def serving(application: Any = answered) -> AsyncIterator[Any]:
     """A way to call a server: what it says to some bytes until it closes the connection."""
     with listen("127.0.0.1", 0) as listening:
         server = HttpServer(application, listening.dup())
@@ -83,7 +83,7 @@ async def test_any_final_status_of_three_digits_goes_out(status: int) -> None:
     assert heard.endswith(b"\r\n\r\nok")
 
 
-async def test_what_stands_behind_a_body_is_no_header() -> None:
+async def test_bytes_after_a_body_are_not_headers() -> None:
     async with serving() as say:
         chunked = (
             POST + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n2\r\nhi\r\n0\r\nX-Appwrite-Key: a\r\n\r\n"
@@ -107,7 +107,7 @@ async def test_as_many_headers_as_allowed_are_read_and_one_more_is_not() -> None
 
 
 @pytest.mark.parametrize("start", [GET + b"X: ", b"GET /", GET + b"\r\n" + GET + b"X: "])
-async def test_a_head_that_comes_bit_by_bit_has_the_same_bound(start: bytes) -> None:
+async def test_bound_of_heads_holds_for_slow_senders(start: bytes) -> None:
     async with serving() as say:
         pieces = [b"a" * 16_384] * (connection.HEAD_BYTES // 16_384 + 1)
         heard = await say(start, *pieces)
@@ -115,7 +115,7 @@ async def test_a_head_that_comes_bit_by_bit_has_the_same_bound(start: bytes) -> 
     assert b"too large" in heard or not heard, "nothing where the rest came too late to hear the answer"
 
 
-async def test_a_large_head_that_comes_bit_by_bit_is_read() -> None:
+async def test_large_head_in_small_pieces_is_read() -> None:
     lines = [b"X-%d: %s\r\n" % (number, b"a" * 8_000) for number in range(7)]
     async with serving() as say:
         heard = await say(GET, b"Connection: close\r\n", *lines, b"\r\n")
@@ -123,7 +123,7 @@ async def test_a_large_head_that_comes_bit_by_bit_is_read() -> None:
     assert heard.startswith(b"HTTP/1.1 200")
 
 
-async def test_who_asked_before_is_answered_before_what_follows_is_refused() -> None:
+async def test_earlier_request_is_answered_before_a_bad_one_is_refused() -> None:
     async with serving() as say:
         heard = await say(POST + b"Content-Length: 1\r\n\r\n1" + b"GARBAGE\r\n\r\n")
 
@@ -131,7 +131,7 @@ async def test_who_asked_before_is_answered_before_what_follows_is_refused() -> 
     assert heard.count(b"HTTP/1.1 ") == 1
 
 
-async def test_another_protocol_is_not_spoken_and_what_follows_is_answered() -> None:
+async def test_upgrade_is_ignored_and_the_next_request_answered() -> None:
     async with serving() as say:
         asked = GET + b"Connection: upgrade\r\nUpgrade: h2c\r\n\r\n"
         tunnel = b"CONNECT b:80 HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -141,7 +141,7 @@ async def test_another_protocol_is_not_spoken_and_what_follows_is_answered() -> 
     assert [path in heard for path in (b'"/a"', b'"/b:80"', b'"/*"')] == [True] * 3
 
 
-async def test_a_body_that_nobody_wants_ends_the_connection() -> None:
+async def test_unread_body_closes_the_connection() -> None:
     async with serving() as say:
         heard = await say(b"POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nx")
 
@@ -160,7 +160,7 @@ UNFINISHED = [
 
 
 @pytest.mark.parametrize("sent", UNFINISHED)
-async def test_who_does_not_finish_a_head_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, sent: list[bytes]) -> None:
+async def test_unfinished_head_times_out(monkeypatch: pytest.MonkeyPatch, sent: list[bytes]) -> None:
     monkeypatch.setattr(connection, "HEAD_SECONDS", 0.2)
     monkeypatch.setattr(http_server, "KEPT_SECONDS", 0.2)
     async with serving() as say:

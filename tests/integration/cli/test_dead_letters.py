@@ -40,7 +40,7 @@ def run(settings: Settings, *arguments: str) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-def told(settings: Settings, *arguments: str) -> Any:
+def answered(settings: Settings, *arguments: str) -> Any:
     return json.loads(run(settings, *arguments, "--json")[1])
 
 
@@ -98,23 +98,23 @@ def letters(settings: Settings) -> dict[str, list[str]]:
     return ids
 
 
-def test_those_of_all_functions_are_listed_or_of_one(settings: Settings, letters: dict[str, list[str]]) -> None:
-    everything = told(settings, "list")
+def test_dead_letters_are_listed_of_all_functions_or_of_one(settings: Settings, letters: dict[str, list[str]]) -> None:
+    everything = answered(settings, "list")
 
     assert [one["$id"] for one in everything["deadLetters"]] == ["f1", "f2", "g1", "b1"]
     assert (everything["total"], everything["deadLetters"][0]["reason"]) == (4, "timeout")
-    assert [one["$id"] for one in told(settings, "list", "--function", "g")["deadLetters"]] == ["g1"]
+    assert [one["$id"] for one in answered(settings, "list", "--function", "g")["deadLetters"]] == ["g1"]
     code, text = run(settings, "list", "--limit", "1")
     assert (code, "f1" in text, "g1" in text, "3 more" in text) == (0, True, False, True)
     assert ("\x1b" in text, "/\\x1b[2Jpay" in text) == (False, True)
 
 
-def test_those_named_are_redriven_with_what_they_were_given(settings: Settings, letters: dict[str, list[str]]) -> None:
+def test_named_dead_letters_are_redriven_with_their_input(settings: Settings, letters: dict[str, list[str]]) -> None:
     code, text = run(settings, "redrive", "f2", "g1", "f2", "--json")
     done = json.loads(text)
 
     assert (code, [one["deadLetterId"] for one in done["redriven"]], done["refused"]) == (0, ["f2", "g1"], [])
-    assert [one["$id"] for one in told(settings, "list")["deadLetters"]] == ["f1", "b1"]
+    assert [one["$id"] for one in answered(settings, "list")["deadLetters"]] == ["f1", "b1"]
     again = done["redriven"][0]["executionId"]
 
     async def given(log: EventLog, vault: Vault) -> tuple[Execution, bytes, str]:
@@ -124,31 +124,31 @@ def test_those_named_are_redriven_with_what_they_were_given(settings: Settings, 
         [first, *_] = await log.reader.of_stream(stream, after=0, limit=1)
         return made, (await open_input(vault, P, stream, sealed)).body, first.event.metadata["actor"]
 
-    made, body, who = on_log(settings, given)
+    made, body, actor = on_log(settings, given)
     assert (made.status, made.redrives, made.deployment_id, body) == ("waiting", "f2", "f-d", b"for f2")
-    assert who.startswith("cli")
+    assert actor.startswith("cli")
 
 
-def test_all_are_redriven_but_those_that_nothing_can_run(settings: Settings, letters: dict[str, list[str]]) -> None:
+def test_redriving_all_skips_those_that_cannot_run(settings: Settings, letters: dict[str, list[str]]) -> None:
     code, text = run(settings, "redrive", "--all", "--json")
     done = json.loads(text)
 
     assert (code, [one["deadLetterId"] for one in done["redriven"]]) == (1, ["f1", "f2", "g1"])
     [refused] = done["refused"]
     assert (refused["deadLetterId"], "no deployment to run it" in refused["message"]) == ("b1", True)
-    assert told(settings, "list")["total"] == 1
+    assert answered(settings, "list")["total"] == 1
     assert run(settings, "redrive", "--all", "--function", "f") == (0, "There is nothing to redrive.\n")
 
 
-def test_what_is_no_dead_letter_is_told(settings: Settings, letters: dict[str, list[str]]) -> None:
+def test_unknown_dead_letter_is_reported(settings: Settings, letters: dict[str, list[str]]) -> None:
     for elsewhere in (["nothing"], ["f1", "--function", "g"]):
         code, text = run(settings, "redrive", *elsewhere)
         assert (code, "no such dead letter" in text) == (1, True)
-    assert told(settings, "list")["total"] == 4
+    assert answered(settings, "list")["total"] == 4
 
 
 @pytest.mark.parametrize("arguments", [[], ["f1", "--all"]])
-def test_either_some_are_named_or_all_are_meant(settings: Settings, arguments: list[str]) -> None:
+def test_redriving_needs_names_or_all(settings: Settings, arguments: list[str]) -> None:
     code, text = run(settings, "redrive", *arguments)
 
     assert (code, "--all" in text) == (1, True)

@@ -17,7 +17,7 @@ def examined(*options: str, **settings: str) -> tuple[int, dict[str, dict[str, A
     return done.returncode, {check["name"]: check for check in found["checks"]}
 
 
-def test_a_machine_that_can_run_it_is_told_so_and_nothing_is_made(tmp_path: Path) -> None:
+def test_doctor_reports_a_capable_machine_and_creates_nothing(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
 
@@ -29,7 +29,7 @@ def test_a_machine_that_can_run_it_is_told_so_and_nothing_is_made(tmp_path: Path
     assert not (tmp_path / "data").exists()
 
 
-def test_strict_umask_of_the_user_is_no_fault_of_the_machine(tmp_path: Path) -> None:
+def test_doctor_accepts_a_strict_umask(tmp_path: Path) -> None:
     former = os.umask(0o077)
     try:
         _, checks = examined("--data", str(tmp_path), ANNALS_PORT="0", ANNALS_DRIVER="sandbox")
@@ -39,7 +39,7 @@ def test_strict_umask_of_the_user_is_no_fault_of_the_machine(tmp_path: Path) -> 
     assert checks["driver sandbox"]["ok"], checks["driver sandbox"]
 
 
-def test_each_failing_line_says_the_next_step_and_scripts_see_the_failure(tmp_path: Path) -> None:
+def test_doctor_failure_names_the_next_step_and_sets_the_exit_code(tmp_path: Path) -> None:
     nowhere = "postgresql://nobody@127.0.0.1:1/none"
     with socket.create_server(("127.0.0.1", 0)) as taken:
         code, checks = examined(

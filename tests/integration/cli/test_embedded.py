@@ -1,4 +1,4 @@
-"""The embedded services: durable, private, and back after whatever ended them."""
+"""The embedded services: durable, private, and running again after a crash."""
 
 import os
 import shutil
@@ -29,7 +29,7 @@ Start = Callable[[Postgres | Valkey], "subprocess.Popen[bytes]"]
 def folders() -> Iterator[Folders]:
     with tempfile.TemporaryDirectory(prefix="annals-test-", dir="/tmp") as name:
         found = Folders(Path(name) / "closed" / "data")
-        found.data.parent.mkdir(mode=0o700)  # nobody else may pass: the services must reach it all the same
+        found.data.parent.mkdir(mode=0o700)  # closed to other users, and the services must still reach it
         found.open()
         yield found
         found.clear()
@@ -101,7 +101,7 @@ def test_another_user_is_kept_out_and_another_role_too(folders: Folders, start: 
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 
-def test_what_a_killed_server_left_is_ended_and_nothing_is_lost(folders: Folders, start: Start) -> None:
+def test_restart_after_a_kill_loses_nothing(folders: Folders, start: Start) -> None:
     service = Postgres(folders)
     first = start(service)
     with psycopg.connect(service.url) as conn:
@@ -119,7 +119,7 @@ def test_what_a_killed_server_left_is_ended_and_nothing_is_lost(folders: Folders
         assert conn.execute("SELECT id FROM kept").fetchall() == [(1,)]
 
 
-def test_a_server_that_still_runs_is_ended_before_another_starts(folders: Folders, start: Start) -> None:
+def test_running_server_is_ended_before_a_new_one_starts(folders: Folders, start: Start) -> None:
     service = Postgres(folders)
     first = start(service)
 
@@ -128,7 +128,7 @@ def test_a_server_that_still_runs_is_ended_before_another_starts(folders: Folder
     assert first.wait(5) is not None
 
 
-def test_a_cluster_of_another_version_is_refused_with_the_way_out(folders: Folders) -> None:
+def test_cluster_of_another_version_is_refused_with_the_next_step(folders: Folders) -> None:
     service = Postgres(folders)
     service.initialise()
     (service.cluster / "PG_VERSION").write_text("15\n")
@@ -137,7 +137,7 @@ def test_a_cluster_of_another_version_is_refused_with_the_way_out(folders: Folde
         service.initialise()
 
 
-def test_a_broken_first_start_leaves_nothing_that_blocks_the_next(folders: Folders, start: Start) -> None:
+def test_interrupted_first_start_does_not_block_the_next(folders: Folders, start: Start) -> None:
     half = folders.data / "postgres.new"
     half.mkdir()
     (half / "PG_VERSION").write_text("18\n")
@@ -158,7 +158,7 @@ def installed(programs: Programs, where: Path, mode: int) -> Programs:
 
 @only_root
 @pytest.mark.parametrize(("mode", "copied"), [(0o700, True), (0o755, False)])
-def test_programs_that_are_closed_to_others_are_copied_or_reached(
+def test_programs_closed_to_the_service_user_are_copied_or_reached(
     *, folders: Folders, start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mode: int, copied: bool
 ) -> None:
     closed = tmp_path / "closed"
@@ -175,7 +175,7 @@ def test_programs_that_are_closed_to_others_are_copied_or_reached(
     assert copies == ({postgres.name, valkey.name} if copied else set())
 
 
-def test_valkey_keeps_nothing_and_refuses_rather_than_forgets(folders: Folders, start: Start) -> None:
+def test_valkey_stores_nothing_and_rejects_writes_when_full(folders: Folders, start: Start) -> None:
     service = Valkey(folders)
     process = start(service)
 

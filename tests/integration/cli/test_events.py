@@ -94,7 +94,7 @@ def test_newest_events_are_found_beyond_one_span_of_the_log(
     assert positions(settings, "--last", "3") == everything[-3:]
 
 
-def test_following_begins_now(settings: Settings) -> None:
+def test_following_starts_with_new_events(settings: Settings) -> None:
     former = positions(settings)
 
     async def until_shown(log: EventLog) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def test_events_and_history_show_an_event_in_the_shape_of_the_http_api(settings:
     assert of_log[0]["projectId"] == P
 
 
-def test_history_opens_values_that_are_no_secrets(settings: Settings) -> None:
+def test_history_shows_values_that_are_not_secret(settings: Settings) -> None:
     async def fill(log: EventLog) -> None:
         vault, stream = Vault(log.database, master_key(settings.master_key)), Function.stream(P, F)
 

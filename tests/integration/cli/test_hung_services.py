@@ -24,18 +24,18 @@ def hung(tmp_path: Path) -> Iterator[dict[str, str]]:
         }
 
 
-def told(command: str, settings: dict[str, str]) -> Any:
+def answered(command: str, settings: dict[str, str]) -> Any:
     done = annals(command, "--json", environment=settings, seconds=60)
     assert done.stdout, done.stderr
     return json.loads(done.stdout)
 
 
-def test_ps_names_what_does_not_answer_and_shows_the_rest(hung: dict[str, str]) -> None:
-    assert told("ps", hung) == {"processes": [], "unanswered": ["postgres", "queue"]}
+def test_ps_names_silent_services_and_shows_the_others(hung: dict[str, str]) -> None:
+    assert answered("ps", hung) == {"processes": [], "unanswered": ["postgres", "queue"]}
 
 
-def test_doctor_names_what_does_not_answer_and_what_to_do(hung: dict[str, str]) -> None:
-    checks = {check["name"]: check for check in told("doctor", hung)["checks"]}
+def test_doctor_names_silent_services_with_the_next_step(hung: dict[str, str]) -> None:
+    checks = {check["name"]: check for check in answered("doctor", hung)["checks"]}
 
     for name in ("postgres", "queue"):
         assert not checks[name]["ok"]

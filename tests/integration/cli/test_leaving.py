@@ -31,9 +31,9 @@ class ProcessRow:
 
     async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
-            for told in ("startup", "shutdown"):
+            for answered in ("startup", "shutdown"):
                 await receive()
-                await send({"type": f"lifespan.{told}.complete"})
+                await send({"type": f"lifespan.{answered}.complete"})
             return
         body = self._name.encode()
         headers = [(b"content-length", str(len(body)).encode())]
@@ -79,7 +79,7 @@ async def address() -> AsyncIterator[tuple[socket, Any]]:
             caller.close()
 
 
-async def test_who_was_accepted_is_answered_and_who_comes_later_is_served_by_another() -> None:
+async def test_accepted_requests_are_answered_and_later_ones_go_to_another_process() -> None:
     async with address() as (listening, call):
         leaving = ProcessRow("leaving", listening)
         fresh, kept = await call(), await call()
@@ -100,7 +100,7 @@ async def test_who_was_accepted_is_answered_and_who_comes_later_is_served_by_ano
         await other.end()
 
 
-async def test_silent_callers_keep_nobody() -> None:
+async def test_idle_connections_do_not_delay_the_stop() -> None:
     async with address() as (listening, call):
         leaving = ProcessRow("leaving", listening)
         fresh, kept = await call(), await call()

@@ -21,7 +21,7 @@ def test_role_without_an_executor_names_the_setting(role: str, database_url: str
     assert "Traceback" not in done.stderr
 
 
-def test_taken_port_of_an_api_process_is_one_sentence(database_url: str, tmp_path: Path) -> None:
+def test_port_in_use_of_an_api_process_is_one_sentence(database_url: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         settings = {
             "ANNALS_DATABASE_URL": database_url,

@@ -1,4 +1,4 @@
-"""`annals psql` opens the database of an instance, read-only unless it is told otherwise."""
+"""`annals psql` opens the database of an instance, read-only by default."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def test_session_is_read_only_unless_writing_is_allowed(database_url: str, tmp_p
     assert allowed.returncode == 0, allowed.stderr
 
 
-def test_one_statement_answers_in_json_and_changes_nothing(database_url: str, tmp_path: Path) -> None:
+def test_single_statement_answers_in_json_and_writes_nothing(database_url: str, tmp_path: Path) -> None:
     answered = run(
         database_url, tmp_path, "--json", "SELECT 1 AS one, now() > 'epoch' AS later, '::1'::inet AS address"
     )
@@ -62,7 +62,9 @@ def test_password_is_passed_by_the_environment(monkeypatch: pytest.MonkeyPatch) 
     assert psql._environment(url, write=True)["PGPASSWORD"] == "hunter2"
 
 
-def test_missing_client_is_told_with_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_client_is_reported_with_the_package_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "root").mkdir()
     monkeypatch.setattr(wheels, "postgres", lambda: wheels.Programs(tmp_path / "root", [], "none"))
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -1,4 +1,4 @@
-"""`annals verify` and `annals replay --check` over what somebody edited by SQL."""
+"""`annals verify` and `annals replay --check` over rows that were edited by SQL."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ def run(settings: Settings, *arguments: str) -> tuple[int, Any]:
 
 
 async def team_with_a_snapshot(settings: Settings) -> bytes:
-    """Returns the state that somebody would like it to have."""
+    """Return a forged state."""
     async with opened(settings) as log:
         await History(log, log.database).project()
         await log.run(create_team, Team.absent(P, "t"), meta=META, project_id=P, team_id="t", name="T", owner=None)

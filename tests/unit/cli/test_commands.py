@@ -71,7 +71,7 @@ def test_every_command_has_help_and_an_answer_for_scripts(name: str) -> None:
         (["restore", "{file}"], "load", "`annals replay`"),
     ],
 )
-def test_a_command_that_is_interrupted_says_what_it_left(
+def test_interrupted_command_reports_its_partial_result(
     command: list[str], module: str, left: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: object) -> None:
@@ -87,7 +87,7 @@ def test_a_command_that_is_interrupted_says_what_it_left(
     assert (code, left in text) == (130, True), text
 
 
-def test_commands_without_an_instance_say_how_to_get_one(tmp_path: Path) -> None:
+def test_command_without_an_instance_names_the_next_step(tmp_path: Path) -> None:
     for command in (
         ["ps"],
         ["events"],
@@ -130,19 +130,19 @@ def test_a_key_shows_its_secret_once_and_keeps_a_digest() -> None:
     [
         ("--type=functions.updated", ["There are no events functions.updated. Known are ", "execution, function,"]),
         ("--type=function.renamed", ["There are no events function.renamed. Known of function are function.created,"]),
-        ("--resource=variable:x", ["No events are kept by variable. Known are ", "execution, function,"]),
+        ("--resource=variable:x", ["There is no kind of resource variable. Known are ", "execution, function,"]),
         ("--resource=function:", ["There is no id behind the colon."]),
     ],
 )
-def test_events_that_there_can_not_be_are_told_with_those_there_are(option: str, says: list[str]) -> None:
+def test_unknown_event_filter_lists_the_known_ones(option: str, says: list[str]) -> None:
     code, text = run("events", option)
 
     assert code == 2
-    told = " ".join(text.split())
-    assert [sentence for sentence in says if sentence not in told] == []
+    output = " ".join(text.split())
+    assert [sentence for sentence in says if sentence not in output] == []
 
 
-def test_scopes_and_times_that_do_not_exist_are_refused_before_anything_is_asked(tmp_path: Path) -> None:
+def test_invalid_scopes_and_times_fail_before_the_database_is_opened(tmp_path: Path) -> None:
     for options, says in (
         ([], "at least one --scope"),
         (["--scope", "functions.rea"], "no scope functions.rea"),
@@ -155,12 +155,12 @@ def test_scopes_and_times_that_do_not_exist_are_refused_before_anything_is_asked
 
 
 @pytest.mark.parametrize("value", ["a:b", "", "-a", ".a", "x" * 37, "a b", "ä"])
-def test_an_id_that_a_stream_can_not_hold_is_refused(value: str) -> None:
+def test_id_with_invalid_characters_is_refused(value: str) -> None:
     with pytest.raises(click.ClickException):
         checked_id(value)
 
 
-def test_an_event_is_told_in_one_line_without_digests() -> None:
+def test_event_is_shown_in_one_line_without_digests() -> None:
     (project,) = create_project(None, project_id="p", name="Shop", keys=[make_key("first", ["functions.read"]).key])
     created, added = cast(list[Project.Event], project.collect_events())
     created.metadata.update(actor="cli:me")
@@ -171,7 +171,7 @@ def test_an_event_is_told_in_one_line_without_digests() -> None:
     assert "digest" not in as_text(RecordedEvent(2, NOW, "p", added))
 
 
-def test_processes_of_other_hosts_are_shown_and_dead_ones_of_this_host_are_not() -> None:
+def test_ps_shows_other_hosts_and_hides_dead_local_processes() -> None:
     own = Row(role="worker1", pid=10, host="here", started_at=NOW.isoformat(), state="ready", restarts=0, doing="")
 
     def holder(host: str, pid: int, doing: str) -> Holder:
@@ -210,7 +210,7 @@ def test_weak_durability_is_named_with_the_next_step() -> None:
     assert "fsync, synchronous_commit" in weak.fix
 
 
-def test_a_taken_port_is_a_sentence() -> None:
+def test_port_in_use_is_reported_as_a_sentence() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(Unavailable, match=f"Port {port} on 127.0.0.1 is taken"):
@@ -219,7 +219,7 @@ def test_a_taken_port_is_a_sentence() -> None:
         listen("no.such.host.invalid", 0)
 
 
-def test_a_data_folder_is_held_by_one_supervisor_and_known_by_others(tmp_path: Path) -> None:
+def test_data_folder_is_locked_by_one_supervisor(tmp_path: Path) -> None:
     folders = Folders(tmp_path / "data")
     folders.open()
     assert not folders.locked()
@@ -234,13 +234,13 @@ def test_a_data_folder_is_held_by_one_supervisor_and_known_by_others(tmp_path: P
     assert not folders.sockets.exists()
 
 
-def test_socket_paths_are_short_whatever_the_data_folder_is_called() -> None:
+def test_socket_paths_are_short_for_any_data_folder() -> None:
     folders = Folders(Path("/", *["long" * 10] * 20))
 
     assert len(str(folders.sockets / "own" / "executor.sock")) < 100
 
 
-def test_the_topmost_closed_folder_is_found(tmp_path: Path) -> None:
+def test_topmost_closed_folder_is_found(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     closed = tmp_path / "closed"
     deep = closed / "a" / "b"
@@ -254,7 +254,7 @@ def test_the_topmost_closed_folder_is_found(tmp_path: Path) -> None:
     assert not reachable or closed_ancestor(str(deep), 61_000) is None
 
 
-def test_the_welcome_can_be_pasted() -> None:
+def test_welcome_text_can_be_pasted() -> None:
     text = welcome(
         StartedInstance(
             endpoint="http://127.0.0.1:1/v1",
@@ -271,7 +271,7 @@ def test_the_welcome_can_be_pasted() -> None:
     assert "\ncurl -H 'X-Appwrite-Project: p' -H 'X-Appwrite-Key: k' http://127.0.0.1:1/v1/functions\n" in text
 
 
-def test_a_stretch_that_was_cut_off_is_told_in_one_line(tmp_path: Path) -> None:
+def test_truncated_log_is_reported_in_one_line(tmp_path: Path) -> None:
     cut = [Fault("removed", position, "a sealed event is gone") for position in range(4, 2 * MOST_FAULTS, 2)]
     swapped = Fault("swapped", 2, "it stands in the place of position 3, and back")
     verdict = Verdict(
@@ -279,9 +279,9 @@ def test_a_stretch_that_was_cut_off_is_told_in_one_line(tmp_path: Path) -> None:
         faults=[swapped, *cut, Fault("forged", 1, "signed by another key", 9)],
     )  # fmt: skip
 
-    told = verdict_text(verdict, signing_key(tmp_path / "seal.key").verifier).splitlines()[5:]
+    lines = verdict_text(verdict, signing_key(tmp_path / "seal.key").verifier).splitlines()[5:]
 
-    assert told == [
+    assert lines == [
         "SWAPPED at position 2: it stands in the place of position 3, and back",
         "REMOVED at position 4 and 97 more, the last at 198: a sealed event is gone",
         "FORGED at position 1 to 9: signed by another key",

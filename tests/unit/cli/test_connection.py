@@ -69,18 +69,20 @@ async def hosts(head: bytes) -> tuple[list[bytes], str]:
         (b"http://a.test@b.test/v1/health", b"a.test", [b"a.test", b"a.test@b.test"]),
     ],
 )
-async def test_host_of_a_whole_url_counts_beside_the_header(target: bytes, host: bytes, expected: list[bytes]) -> None:
+async def test_host_of_an_absolute_url_is_compared_with_the_header(
+    target: bytes, host: bytes, expected: list[bytes]
+) -> None:
     found, path = await hosts(b"GET %s HTTP/1.1\r\nHost: %s\r\n\r\n" % (target, host))
 
     assert found == expected
     assert path == "/v1/health"
 
 
-async def test_host_of_a_whole_url_stands_in_for_a_missing_header() -> None:
+async def test_host_of_an_absolute_url_replaces_a_missing_header() -> None:
     assert await hosts(b"GET http://b.test/x HTTP/1.1\r\n\r\n") == ([b"b.test"], "/x")
 
 
-async def test_disconnect_reaches_the_running_request_although_another_one_waits_behind_it() -> None:
+async def test_disconnect_reaches_the_running_request_despite_a_pipelined_one() -> None:
     """A client may send a second request at once, and close before the first one is answered."""
     received: list[str] = []
 

@@ -37,11 +37,11 @@ INVALID = (
         ("dbname=annals", []),
     ],
 )
-def test_hosts_are_all_that_a_connection_string_names(url: str, found: list[tuple[str, int]]) -> None:
+def test_all_hosts_of_a_connection_string_are_found(url: str, found: list[tuple[str, int]]) -> None:
     assert [tuple(host) for host in hosts(url)] == found
 
 
-def test_executor_closes_every_host_of_the_database_to_functions(tmp_path: Path) -> None:
+def test_executor_blocks_every_database_host_for_functions(tmp_path: Path) -> None:
     settings = Settings(data=tmp_path, database_url=SEVERAL, redis_url="redis://cache:6380/0")
     assert configured(settings).network_closed == (("h1", 5432), ("h2", 6432), ("cache", 6380))
 
@@ -58,7 +58,7 @@ def test_executor_closes_every_host_of_the_database_to_functions(tmp_path: Path)
         ("postgresql://annals@h1/annals", None),
     ],
 )
-def test_of_several_hosts_the_one_that_takes_writes_is_meant(url: str, wanted: str | None) -> None:
+def test_several_database_hosts_mean_the_writable_one(url: str, wanted: str | None) -> None:
     given: dict[str, Any] = conninfo_to_dict(conninfo(url, "test"))
     assert given.get("target_session_attrs") == wanted
     assert "client_connection_check_interval=1s" in given["options"]

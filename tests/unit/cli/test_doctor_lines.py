@@ -7,7 +7,7 @@ from annals.domain.catalogue import SPECIFICATIONS
 from annals.executor.service.doctor import HostCheck
 
 
-def test_driver_that_is_not_needed_is_neither_right_nor_wrong() -> None:
+def test_unused_driver_is_neither_ok_nor_failed() -> None:
     [line, step] = _lines(
         HostCheck(name="driver docker", ok=True, absent=True, detail="No engine answers.", fix="Start it.")
     )

@@ -16,7 +16,9 @@ from annals.cli.doctor_service import standby
         ("*", "local", 0, False, "may lose"),
     ],
 )
-def test_doctor_says_what_a_failover_may_lose(names: str, commit: str, waiting: int, ok: bool, said: str) -> None:
+def test_doctor_reports_the_data_that_a_failover_may_lose(
+    names: str, commit: str, waiting: int, ok: bool, said: str
+) -> None:
     check = standby({"synchronous_standby_names": names, "synchronous_commit": commit}, waiting)
 
     assert check.ok is ok

@@ -8,7 +8,7 @@ from annals.domain.function import Function
 from tests.unit.domain.given import given_function
 
 
-def test_list_of_many_names_shows_the_first_ones_and_counts_the_rest() -> None:
+def test_long_list_of_names_shows_the_first_ones_and_a_count() -> None:
     function = given_function()
     function.collect_events()
     function.trigger_event(

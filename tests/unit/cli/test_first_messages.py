@@ -1,4 +1,4 @@
-"""What somebody hears whose machine is not ready yet: at once, and with what to do."""
+"""Messages on a machine that is not ready: early, and with the next step."""
 
 import os
 from pathlib import Path
@@ -28,7 +28,7 @@ def config(folder: Path, **fields: object) -> ExecutorConfig:
     return ExecutorConfig(data=folder, work=folder / "work", blobs_url=str(folder / "blobs"), listen="", **fields)  # type: ignore[arg-type]
 
 
-async def test_a_host_that_lets_nobody_make_sandboxes_is_told_at_the_start(tmp_path: Path) -> None:
+async def test_host_without_sandboxes_is_reported_at_the_start(tmp_path: Path) -> None:
     with capture_logs() as logs:
         await warn_about_isolation(BlockedDriver(config(tmp_path)), config(tmp_path))
 
@@ -38,7 +38,7 @@ async def test_a_host_that_lets_nobody_make_sandboxes_is_told_at_the_start(tmp_p
     assert "annals doctor" in line["fix"]
 
 
-async def test_an_engine_that_does_not_answer_is_an_error_that_says_what_else_there_is(tmp_path: Path) -> None:
+async def test_unreachable_engine_error_names_the_alternative(tmp_path: Path) -> None:
     driver = DockerDriver(config(tmp_path, docker_host=f"unix://{tmp_path}/none"))
 
     with pytest.raises(EngineAway, match=r"Start Docker Engine .* ANNALS_DRIVER=sandbox"):
@@ -46,7 +46,7 @@ async def test_an_engine_that_does_not_answer_is_an_error_that_says_what_else_th
     await driver.close()
 
 
-async def test_a_database_that_is_waited_for_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_wait_for_the_database_is_logged_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prepare, "WAIT_SECONDS", 0.5)
     monkeypatch.setattr(prepare, "SILENT_SECONDS", 0.0)
 
@@ -58,26 +58,26 @@ async def test_a_database_that_is_waited_for_is_told_once(monkeypatch: pytest.Mo
     assert "Connection refused" in line["error"]
 
 
-def test_a_blob_store_that_cannot_be_opened_is_told_in_one_line() -> None:
-    with pytest.raises(BlobError) as told:
+def test_unusable_blob_store_is_reported_in_one_line() -> None:
+    with pytest.raises(BlobError) as raised:
         Blobs.open("ftp://somewhere")
 
-    assert "\n" not in str(told.value)
-    assert "ftp://somewhere" in str(told.value)
+    assert "\n" not in str(raised.value)
+    assert "ftp://somewhere" in str(raised.value)
 
 
 @pytest.mark.parametrize("command", ["env", "ps", "events"])
-def test_an_instance_that_is_starting_is_told_from_none(tmp_path: Path, command: str) -> None:
+def test_starting_instance_is_distinguished_from_no_instance(tmp_path: Path, command: str) -> None:
     folders = Folders(tmp_path / "data")
     folders.open()
 
-    def told() -> str:
+    def output() -> str:
         ended = CliRunner().invoke(main, [command, "--data", str(folders.data)], env={"ANNALS_DATABASE_URL": None})
         assert ended.exit_code == 1
         return ended.output
 
-    assert "No instance runs on" in told()
+    assert "No instance runs on" in output()
     handle = folders.lock()
-    assert "is starting or ending. Wait until it says that it is ready." in told()
+    assert "is starting or ending. Wait until it says that it is ready." in output()
     os.close(handle)
     folders.clear()

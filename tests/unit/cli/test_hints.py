@@ -24,7 +24,7 @@ def api(answers: dict[str, httpx.Response]) -> Api:
     return opened
 
 
-def test_an_import_shows_the_hint_beside_the_function_that_came() -> None:
+def test_import_shows_the_hint_beside_the_function() -> None:
     source = api(
         {
             "GET /v1/functions": httpx.Response(200, json={"functions": [FUNCTION]}),
@@ -39,7 +39,7 @@ def test_an_import_shows_the_hint_beside_the_function_that_came() -> None:
     assert Finding("function", "f", came=True, why=HINT) in findings
 
 
-def test_a_refusal_says_its_hint() -> None:
+def test_error_message_includes_its_hint() -> None:
     hint = "The API key does not belong to this project."
     refused = httpx.Response(401, json={"message": "Not authorized."}, headers={"x-annals-hint": hint})
 
@@ -47,7 +47,7 @@ def test_a_refusal_says_its_hint() -> None:
         api({"GET /v1/functions": refused}).call("GET", "/functions")
 
 
-def test_doctor_says_why_functions_of_other_runtimes_do_not_come_to_run() -> None:
+def test_doctor_explains_unavailable_runtimes() -> None:
     check = served_check(["node-22", "python-3.13", "static-1"])
 
     assert (check.ok, check.detail) == (True, "node-22, python-3.13, static-1")

@@ -17,11 +17,11 @@ def secret(tmp_path: Path) -> Path:
     return path
 
 
-def test_there_is_none_unless_it_is_asked_for() -> None:
+def test_open_runtimes_api_is_off_by_default() -> None:
     assert configured(read({})).open_runtimes is None
 
 
-def test_it_is_told_where_to_listen_what_to_ask_for_and_where_things_are(tmp_path: Path, secret: Path) -> None:
+def test_open_runtimes_api_gets_address_secret_and_folder(tmp_path: Path, secret: Path) -> None:
     def open_runtimes(listen: str, **more: str) -> object:
         settings = {"ANNALS_DATA": str(tmp_path), "ANNALS_FACADE_SECRET_FILE": str(secret), **more}
         return configured(read({"ANNALS_FACADE_LISTEN": listen, **settings})).open_runtimes
@@ -36,13 +36,13 @@ def test_it_is_told_where_to_listen_what_to_ask_for_and_where_things_are(tmp_pat
 
 
 @pytest.mark.parametrize("listen", ["9900", ":9900", "host:", "host:http", "host:99999", "tcp:host"])
-def test_an_address_that_is_none_is_refused(listen: str, secret: Path) -> None:
+def test_invalid_address_is_refused(listen: str, secret: Path) -> None:
     with pytest.raises(Invalid, match="ANNALS_FACADE_LISTEN"):
         configured(read({"ANNALS_FACADE_LISTEN": listen, "ANNALS_FACADE_SECRET_FILE": str(secret)}))
 
 
 @pytest.mark.parametrize("content", [None, b"", b"short", b"\xff" * 40])
-def test_a_secret_that_is_none_is_refused(content: bytes | None, tmp_path: Path) -> None:
+def test_invalid_secret_is_refused(content: bytes | None, tmp_path: Path) -> None:
     path = tmp_path / "other"
     if content is not None:
         path.write_bytes(content)

@@ -21,7 +21,7 @@ from annals.supervisor.supervisor import StartProgress
         (errno.EIO, "annals doctor"),
     ],
 )
-def test_each_error_of_the_system_names_its_cause_and_next_step(number: int, step: str) -> None:
+def test_start_error_names_its_cause_and_next_step(number: int, step: str) -> None:
     error = OSError(number, os.strerror(number), "/the/folder")
 
     sentence = start_failure(error, Path("/data"))
@@ -32,7 +32,7 @@ def test_each_error_of_the_system_names_its_cause_and_next_step(number: int, ste
     assert ("Make room" in sentence) == (number == errno.ENOSPC)
 
 
-async def test_progress_counts_parts_as_they_get_ready_and_no_failed_one() -> None:
+async def test_progress_counts_ready_parts_only() -> None:
     said: list[str] = []
     clock = iter([0.0, 1.5, 3.0])
     progress = StartProgress(said.append, parts=3, clock=lambda: next(clock))

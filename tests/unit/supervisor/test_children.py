@@ -13,7 +13,7 @@ from annals.supervisor.lines import LONGEST, Lines, as_words, json_entry
 from annals.supervisor.programs import Role
 
 
-def test_a_process_that_keeps_dying_waits_longer_each_time_up_to_a_bound() -> None:
+def test_backoff_grows_up_to_a_bound() -> None:
     backoff = Backoff()
 
     waits = [backoff.after(0.0) for _ in range(10)]
@@ -24,7 +24,7 @@ def test_a_process_that_keeps_dying_waits_longer_each_time_up_to_a_bound() -> No
     assert backoff.early_ends == backoff.restarts == 10
 
 
-def test_a_process_that_ran_steadily_is_restarted_quickly_again() -> None:
+def test_backoff_resets_after_a_steady_run() -> None:
     backoff = Backoff()
     for _ in range(5):
         backoff.after(0.0)
@@ -47,21 +47,21 @@ async def heard(*pieces: bytes) -> list[str]:
 
 
 @given(st.lists(st.binary(max_size=40), max_size=8))
-def test_lines_are_the_same_however_they_arrive(pieces: list[bytes]) -> None:
+def test_lines_do_not_depend_on_chunk_boundaries(pieces: list[bytes]) -> None:
     whole = b"".join(pieces)
     expected = [line.decode("utf-8", "replace") for line in whole.split(b"\n") if line]
 
     assert asyncio.run(heard(*pieces)) == expected
 
 
-async def test_an_endless_line_is_cut_and_what_follows_it_is_heard() -> None:
+async def test_endless_line_is_cut_and_the_next_line_is_read() -> None:
     lines = await heard(b"x" * (3 * LONGEST), b"rest\nnext\n")
 
     assert all(len(line) <= 2 * LONGEST for line in lines)
     assert lines[-1] == "next"
 
 
-def test_a_process_is_told_by_its_start_and_a_pid_without_one_is_none() -> None:
+def test_process_is_identified_by_its_start_time() -> None:
     assert start_ticks(os.getpid()) == start_ticks(os.getpid())
     assert start_ticks(2**22 + 1) is None
     assert os.getpid() in children_of(os.getppid())
@@ -76,7 +76,7 @@ def test_only_json_objects_are_entries() -> None:
     assert as_words("FATAL:  no disk") == "FATAL:  no disk"
 
 
-def test_the_executor_is_told_of_no_database(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_executor_gets_no_database_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANNALS_DATABASE_URL", "postgresql://from-outside")
     settings = {
         "ANNALS_DATABASE_URL": "postgresql://x",

@@ -20,14 +20,14 @@ def supervisor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> socket.socket
     return listening
 
 
-def test_what_is_told_arrives_with_whose_it_is(supervisor: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_notification_arrives_with_the_sender_pid(supervisor: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.getpid", lambda: 7)
     notify(READY="1", STATUS="idle")
     assert supervisor.recv(4096) == b"READY=1\nSTATUS=idle\nMAINPID=7"
 
 
 @pytest.mark.timeout(60)
-def test_one_that_reads_nothing_is_not_waited_for(supervisor: socket.socket) -> None:
+def test_notify_does_not_wait_for_a_blocked_supervisor(supervisor: socket.socket) -> None:
     for _ in range(FULL):
         notify(STATUS="idle")
     assert supervisor.recv(4096)

@@ -1,4 +1,4 @@
-"""The list of processes is complete again once a full disk has room."""
+"""The list of processes is complete again once a full disk has space."""
 
 import asyncio
 
@@ -9,27 +9,27 @@ from annals.supervisor.folders import ProcessList
 
 
 class FullDisk:
-    """Takes no file until there is room."""
+    """Fails until it has space."""
 
     def __init__(self) -> None:
-        self.room, self.written = False, asyncio.Event()
+        self.has_space, self.written = False, asyncio.Event()
         self.content: object = None
 
     def write(self, _name: str, content: object) -> None:
-        if not self.room:
+        if not self.has_space:
             raise OSError(28, "No space left on device")
         self.content = content
         self.written.set()
 
 
-async def test_list_that_a_full_disk_refused_is_written_once_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_process_list_is_rewritten_once_a_full_disk_has_space(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folders, "LIST_RETRY_SECONDS", 0.01)
     disk = FullDisk()
     written = ProcessList(disk, lambda: ["rows"])  # type: ignore[arg-type,list-item]
 
     written.write()
     assert disk.content is None
-    disk.room = True
+    disk.has_space = True
     await asyncio.wait_for(disk.written.wait(), 60)
 
     assert disk.content == ["rows"]
@@ -42,7 +42,7 @@ async def test_closed_list_is_not_written_again(monkeypatch: pytest.MonkeyPatch)
 
     written.write()
     written.close()
-    disk.room = True
+    disk.has_space = True
     await asyncio.sleep(0.05)
 
     assert disk.content is None

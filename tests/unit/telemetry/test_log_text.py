@@ -24,7 +24,7 @@ def test_an_entry_is_one_line_of_time_process_event_and_details() -> None:
     )
 
 
-def test_details_within_details_are_read_without_quotes() -> None:
+def test_nested_details_have_no_quotes() -> None:
     text = as_text({**ENTRY, "event": "limits", "limits": {"memory": "kernel", "cpu": "none"}}, colour=False)
 
     assert "limits=memory:kernel,cpu:none" in text
@@ -50,14 +50,14 @@ def test_colours_change_no_words() -> None:
 
 
 @given(st.dictionaries(st.sampled_from(["event", "role", "time", "level", "body"]), st.text()))
-def test_nothing_that_users_send_breaks_out_of_its_line(entry: dict[str, str]) -> None:
+def test_user_values_cannot_break_out_of_their_line(entry: dict[str, str]) -> None:
     text = as_text(entry, colour=False)
 
     assert text == "" or text.isprintable()
 
 
 @given(st.dictionaries(st.text(), st.text(), min_size=1), st.booleans())
-def test_json_says_the_same_without_a_character_that_steers_a_terminal(entry: dict[str, str], escaped: bool) -> None:
+def test_json_contains_no_terminal_control_characters(entry: dict[str, str], escaped: bool) -> None:
     entry["event"] = "\x7f\x9b31m\u2028\x1b[31m\n"
     text = plain_json(json.dumps(entry, ensure_ascii=escaped))
 
@@ -65,7 +65,7 @@ def test_json_says_the_same_without_a_character_that_steers_a_terminal(entry: di
     assert json.loads(text) == entry
 
 
-def test_less_important_entries_are_left_out_and_unknown_levels_are_not() -> None:
+def test_entries_below_the_level_are_dropped_and_unknown_levels_kept() -> None:
     assert [level for level in LEVELS if shown({"level": level}, "warning")] == ["warning", "error", "critical"]
     assert shown({"level": "notice"}, "error")
     assert shown({}, "error")

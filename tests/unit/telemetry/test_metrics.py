@@ -31,7 +31,7 @@ def test_requests_count_by_route_and_status() -> None:
     assert 'annals_http_request_duration_seconds_bucket{le="0.025"} 2.0' in text
 
 
-def test_processes_of_a_folder_answer_for_each_other(shared: Path) -> None:
+def test_each_process_answers_for_all_processes_of_the_folder(shared: Path) -> None:
     metrics.share(shared, "api1")
     first = Metrics(shared)
     first.begin()
@@ -45,7 +45,7 @@ def test_processes_of_a_folder_answer_for_each_other(shared: Path) -> None:
         assert "annals_http_requests_running 1.0" in process.text()
 
 
-def test_next_process_of_a_name_goes_on_counting_and_runs_no_former_request(shared: Path) -> None:
+def test_successor_continues_counters_and_resets_gauges(shared: Path) -> None:
     metrics.share(shared, "api1")
     former = Metrics(shared)
     former.begin()
@@ -59,6 +59,6 @@ def test_next_process_of_a_name_goes_on_counting_and_runs_no_former_request(shar
     assert "annals_http_requests_running 0.0" in later.text()
 
 
-def test_files_are_allocated_so_that_a_full_disk_kills_no_process(shared: Path) -> None:
+def test_metric_files_are_preallocated(shared: Path) -> None:
     metrics.share(shared, "api1")
     assert {file.stat().st_blocks * 512 >= metrics.FILE_BYTES for file in shared.iterdir()} == {True}

@@ -21,7 +21,7 @@ def test_a_slow_request_has_its_line() -> None:
     ]
 
 
-def test_a_crowd_is_counted_and_told_once() -> None:
+def test_many_requests_are_counted_in_one_line() -> None:
     clock = Clock()
     requests = RequestLog(clock)
     with capture_logs() as lines:
@@ -34,7 +34,7 @@ def test_a_crowd_is_counted_and_told_once() -> None:
     assert lines[-1] == {"event": "more_requests", "log_level": "info", "count": 1000 - LINES_A_SECOND}
 
 
-def test_lines_come_back_with_time_and_watchers_have_none() -> None:
+def test_lines_resume_later_and_monitoring_paths_are_not_logged() -> None:
     clock = Clock()
     requests = RequestLog(clock)
     with capture_logs() as lines:
