@@ -310,7 +310,9 @@ class Described(msgspec.Struct, frozen=True):
 def described() -> Iterator[Described]:
     """Every setting: where things are and how they run, then the limits, each in the order of its struct."""
     hints = get_type_hints(Settings, include_extras=True)
-    for field in sorted(msgspec.structs.fields(Settings), key=lambda field: field.name in Limits.__struct_fields__):
+    for field in sorted(
+        msgspec.structs.fields(Settings), key=lambda field: field.name in LimitSettings.__struct_fields__
+    ):
         hint = hints[field.name]
         [meta] = [part for part in get_args(hint) if isinstance(part, msgspec.Meta)]
         kind = get_args(hint)[0]
