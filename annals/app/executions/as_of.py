@@ -1,4 +1,4 @@
-"""Executions as they were: as recorded, without the present's correction of those that nobody holds any more."""
+"""Executions as they were recorded, without the present's correction of executions of lost processes."""
 
 from litestar.response import Stream
 
@@ -22,7 +22,7 @@ async def get(call: Call) -> Answer:
 
 
 async def download_logs(call: Call) -> Stream:
-    """What was recorded by then: of each attempt, if one asks at the right time."""
+    """Return the output that was recorded by then, which may be that of an earlier attempt."""
     if not (await call.caller()).privileged:
         raise UserUnauthorized
     return await download(call, {**await _row(call), "status": ""}, call.values["output"])

@@ -1,4 +1,4 @@
-"""The attempts of one execution, and what it waits for: told from its events, for keys and admins."""
+"""The attempts of one execution, read from its events, and the reason it waits, for keys and admins."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -52,7 +52,7 @@ class Waiting(msgspec.Struct, kw_only=True):
 
 
 class Attempts(msgspec.Struct, rename="camel", kw_only=True):
-    """All attempts, oldest first. `retries` is what the call was accepted with, None where nothing is tried twice."""
+    """All attempts, oldest first. `retries` are those of the accepted call, None for a call that is not retried."""
 
     id: str = msgspec.field(name="$id")
     status: str
@@ -82,7 +82,7 @@ class AttemptController(operation.ResourceController):
             if isinstance(recorded_event.event, Execution.Requested)
         )
         recorded_events = recorded_events[begun:]
-        attempts = list(told(recorded_events))
+        attempts = list(attempts_of(recorded_events))
         again = [
             recorded_event.event.execution_id
             for recorded_event in recorded_events
@@ -102,8 +102,8 @@ class AttemptController(operation.ResourceController):
         )
 
 
-def told(recorded_events: Sequence[RecordedEvent]) -> Iterator[Attempt]:
-    """The attempts that an execution's events tell of, from the request on."""
+def attempts_of(recorded_events: Sequence[RecordedEvent]) -> Iterator[Attempt]:
+    """Yield the attempts in an execution's events, from the request on."""
     ready: datetime = recorded_events[0].event.scheduled_at or recorded_events[0].recorded_at
     begun: RecordedEvent | None = recorded_events[0] if recorded_events[0].event.epoch else None
     for recorded_event in recorded_events[1:]:

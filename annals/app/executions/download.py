@@ -1,4 +1,4 @@
-"""An execution's logs or errors as a file: all that was kept of them, whole or by range."""
+"""An execution's stored logs or errors as a file, whole or by range."""
 
 from collections.abc import AsyncIterator
 from typing import NamedTuple
@@ -35,7 +35,7 @@ class _Text(NamedTuple):
 
 
 async def download(call: Call, row: Row, kind: str) -> Stream:
-    """Plain text; of a running execution what it has written so far. Raises RangeInvalid, ContentDamaged."""
+    """Return the text, or the output so far of a running execution. Raises RangeInvalid, ContentDamaged."""
     text = await _text(call, row, kind)
     size = text.size
     headers = [
@@ -66,8 +66,8 @@ async def _text(call: Call, row: Row, kind: str) -> _Text:
     if whole is None:
         return _Text(await queries.recorded_text(call, row, kind))
     sentence = f"{row['message']}\n" if kind == "errors" and row["message"] else ""
-    what = f"All of the {kind} of {row['stream_id']}"
-    return _Text(sentence.encode(), RecordedBlob(whole["blob"], whole["digest"], whole["size"], what))
+    name = f"All of the {kind} of {row['stream_id']}"
+    return _Text(sentence.encode(), RecordedBlob(whole["blob"], whole["digest"], whole["size"], name))
 
 
 async def _joined(head: bytes, rest: AsyncIterator[bytes] | None) -> AsyncIterator[bytes]:

@@ -1,4 +1,4 @@
-"""What an execution writes, while it runs: server-sent events that end with it."""
+"""The output of a running execution as server-sent events, which end with the execution."""
 
 import asyncio
 
@@ -16,7 +16,7 @@ PAUSE = 0.2
 """Seconds between looks at an execution that has not ended."""
 
 
-class Ended(msgspec.Struct):
+class ExecutionEnd(msgspec.Struct):
     """The last event's data; `reason` says why it failed."""
 
     status: str
@@ -26,8 +26,8 @@ class Ended(msgspec.Struct):
 class ExecutionOutput:
     """Events `log` and `error` with new text as a JSON string, then one `end` with status and reason.
 
-    Each id is the characters told of both; `Last-Event-ID` goes on from there. Text that is no longer the one that was
-    told (a beginning that was cut, the platform's sentence before it) is told anew from its start.
+    Each id counts the characters sent of both, and `Last-Event-ID` resumes there. A text whose start changed (it was
+    cut, or has the platform's sentence in front now) is sent again from its start.
     """
 
     def __init__(self, call: Call, row: Row) -> None:
@@ -41,12 +41,12 @@ class ExecutionOutput:
             if row is None:
                 return News([_end("deleted", "")], ended=True)
             self._row = row
-        output = await queries.told_output(call, self._row)
+        output = await queries.output_or_damage(call, self._row)
         if self._shown is None:
             logs, errors = _resumed(call)
             self._shown = Output(output.logs[:logs], output.errors[:errors])
         events = _after(output, self._shown)
-        if events:  # there are none between the end of a run and its record: then the executor knows it no more
+        if events:  # none between a run's end and its record, when the executor does not know the run any more
             self._shown = output
         if self._row["status"] in {"completed", "failed"}:
             return News([*events, _end(self._row["status"], self._row["reason"])], ended=True)
@@ -57,19 +57,19 @@ class ExecutionOutput:
 
 
 def _end(status: str, reason: str) -> ServerSentEventMessage:
-    return event(encode(Ended(status, reason)), name="end")
+    return event(encode(ExecutionEnd(status, reason)), name="end")
 
 
 def _after(output: Output, shown: Output) -> list[ServerSentEventMessage]:
-    """What was not told yet, by the event that tells it."""
+    """Return the events of the text that was not sent yet."""
     pairs = (("log", output.logs, shown.logs), ("error", output.errors, shown.errors))
-    new = [(name, text[len(told) :] if text.startswith(told) else text) for name, text, told in pairs]
+    new = [(name, text[len(sent) :] if text.startswith(sent) else text) for name, text, sent in pairs]
     own_id = f"{len(output.logs)}-{len(output.errors)}"
     return [event(encode(text), name=name, own_id=own_id) for name, text in new if text]
 
 
 def _resumed(call: Call) -> tuple[int, int]:
-    """Characters that the client has of both; none when it says nothing that makes sense."""
+    """Return how many characters of both the client has; zeros for a missing or invalid header."""
     logs, _, errors = call.header(b"last-event-id").partition("-")
     if logs.isdecimal() and errors.isdecimal() and len(logs) < 10 and len(errors) < 10:
         return int(logs), int(errors)

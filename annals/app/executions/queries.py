@@ -150,7 +150,7 @@ async def read_output(call: Call, row: Row) -> Output:
     return await _output(call, row, _text)
 
 
-async def told_output(call: Call, row: Row) -> Output:
+async def output_or_damage(call: Call, row: Row) -> Output:
     """Return the output as `read_output` does, with a sentence in the place of a damaged text."""
     return await _output(call, row, _text_or_damage)
 
