@@ -16,7 +16,7 @@ from annals.app.edge import errors as constraint_errors
 from annals.app.edge import operation
 from annals.app.edge.call import Call
 from annals.app.edge.declared import DEFAULTS
-from annals.app.edge.edge import Edge
+from annals.app.edge.edge import LONGEST_PATH, Edge
 from annals.app.edge.error_answers import STATUS, domain_error_answer, error_answer
 from annals.app.edge.failures import EXCEPTION_HANDLERS
 from annals.app.services import Services
@@ -93,6 +93,20 @@ def test_an_unknown_path_or_method_is_no_route(client: Client, method: str, path
     refused = client.request(method, path)
 
     assert (refused.status_code, refused.json()["type"]) == (404, "general_route_not_found")
+
+
+def test_head_is_answered_by_the_route_of_get_without_a_body(client: Client) -> None:
+    got, headed = client.get("/v1/functions/abc"), client.head("/v1/functions/abc")
+
+    assert (headed.status_code, headed.headers["x-route"]) == (got.status_code, got.headers["x-route"])
+    assert (got.content != b"", headed.content) == (True, b"")
+
+
+def test_path_over_the_limit_is_no_route(client: Client) -> None:
+    longest = "/v1/functions/".ljust(LONGEST_PATH, "a")
+
+    assert client.get(longest).status_code == 200
+    assert client.get(f"{longest}a").json()["type"] == "general_route_not_found"
 
 
 def test_path_values_are_named(client: Client) -> None:
