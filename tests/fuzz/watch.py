@@ -18,7 +18,8 @@ GROWTH, SLACK_BYTES = 1.25, 64_000_000
 """How much the API's memory in the last third may exceed that of the first: caches fill, and allocators keep."""
 
 _FAULT = re.compile(r" (?:ERROR|CRITICAL) |Traceback \(most recent call last\)|\"level\": ?\"(?:error|critical)\"")
-_LINES_BEHIND = 25
+_LINES_BEHIND = 80
+"""Lines of a fault that belong together: a traceback through the framework has so many."""
 _MOST_FAULTS = 5
 
 
