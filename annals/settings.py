@@ -12,9 +12,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from annals import dotenv
-from annals.app import name_servers
-from annals.app.edge import proxies
+from annals import addresses, dotenv
 from annals.executor.config import IDLE_POOL, PASSTHROUGH
 from annals.settings_limits import LimitSettings, wanted
 from annals.settings_limits import says as _says
@@ -244,11 +242,11 @@ class Settings(LimitSettings, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         try:
-            proxies.networks(self.trusted_proxies)
+            addresses.parse_networks(self.trusted_proxies)
         except ValueError as error:
             raise Invalid(f"{PREFIX}TRUSTED_PROXIES is a comma list of addresses and networks: {error}.") from None
         try:
-            name_servers.named_servers(self.dns_servers)
+            addresses.parse_name_servers(self.dns_servers)
         except ValueError as error:
             raise Invalid(f"{PREFIX}DNS_SERVERS is a comma list of addresses, or address:port: {error}.") from None
 

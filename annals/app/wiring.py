@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager, closing
 from typing import Any, Protocol
 
+from annals.addresses import parse_name_servers
 from annals.app.catalogue.available import Available
 from annals.app.health.conservation import Conservation
 from annals.app.identity.passwords import Passwords
-from annals.app.name_servers import named_servers, system_servers
-from annals.app.proxy.dns import Resolver
+from annals.app.proxy.dns import Resolver, system_servers
 from annals.app.reads import BatchedReads
 from annals.app.services import Services, offered
 from annals.application.event_log import open_log
@@ -115,7 +115,7 @@ async def open_services(settings: Settings, executor: RemoteExecutor, metrics: M
             holder=lambda: process_lease.id,
             signing_secret=_signing(vault, EPHEMERAL_KEYS),
             token_secret=_signing(vault, USER_TOKENS),
-            text_records=Resolver(named_servers(settings.dns_servers) or system_servers()),
+            text_records=Resolver(parse_name_servers(settings.dns_servers) or system_servers()),
             metrics=metrics,
             conservation=Conservation(database),
             runtimes=runtimes,

@@ -13,7 +13,8 @@ from tests.architecture.source import PACKAGE, ROOT, imports, modules, name_of, 
 
 MAY_IMPORT = {
     "domain": {"domain"},
-    "settings": {"settings", "settings_limits", "dotenv", "domain"},
+    "addresses": set(),
+    "settings": {"addresses", "settings", "settings_limits", "dotenv", "domain"},
     "settings_limits": {"domain"},
     "telemetry": {"telemetry", "settings", "domain"},
     "store": {"store", "domain"},
@@ -24,7 +25,18 @@ MAY_IMPORT = {
     "executor": {"executor", "domain"},
     "vcs": {"vcs", "store", "domain"},
     "workers": {"workers", "application", "capacity", "vcs", "projections", "store", "settings", "telemetry", "domain"},
-    "app": {"app", "application", "capacity", "vcs", "projections", "store", "settings", "telemetry", "domain"},
+    "app": {
+        "addresses",
+        "app",
+        "application",
+        "capacity",
+        "vcs",
+        "projections",
+        "store",
+        "settings",
+        "telemetry",
+        "domain",
+    },
     "supervisor": {"supervisor", "settings", "telemetry", "store", "domain"},
 }
 EXCEPTIONS = {
@@ -35,7 +47,6 @@ EXCEPTIONS = {
     ("annals.cli.fork_server", "annals.cli"): "it imports the roles before it forks",
     ("annals.supervisor.services", "annals.app.server.listening"): "it holds the socket that API processes share",
     ("annals.executor", "annals.store.content.blobs"): "contents come from the blob store, never from the database",
-    ("annals.settings", "annals.app"): "name servers and proxies are parsed by the modules that use them",
     ("annals.settings", "annals.executor.config"): "the executor's own configuration",
 }
 """Imports that point outwards, by module, with the reason."""

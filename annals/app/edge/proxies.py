@@ -5,15 +5,11 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
+from annals.addresses import parse_networks
+
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_networks = lru_cache(parse_networks)
 _SCHEMES = frozenset({"http", "https"})
-
-
-@lru_cache
-def networks(trusted: tuple[str, ...]) -> tuple[_Network, ...]:
-    """Return the addresses and networks of a setting. Raises ValueError, which names the invalid one."""
-    return tuple(ipaddress.ip_network(text) for text in trusted)
 
 
 def as_met(scope: Mapping[str, Any], trusted: tuple[str, ...]) -> Mapping[str, Any]:
@@ -59,4 +55,4 @@ def _address(text: str) -> _Address | None:
 
 
 def _is_trusted(address: _Address | None, trusted: tuple[str, ...]) -> bool:
-    return address is not None and any(address in network for network in networks(trusted))
+    return address is not None and any(address in network for network in _networks(trusted))

@@ -8,9 +8,10 @@ import contextlib
 import secrets
 import struct
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Protocol
 
-from annals.app.name_servers import NameServer
+from annals.addresses import NameServer
 
 ATTEMPTS, SECONDS, MOST_SERVERS = 2, 2.0, 3
 """Attempts for each resolver, seconds for each attempt, and the number of configured resolvers that are used."""
@@ -24,6 +25,16 @@ _RECORD = struct.Struct("!HHIH")
 _TXT, _IN = 16, 1
 _RESPONSE, _TRUNCATED, _RECURSE, _CODE = 0x8000, 0x0200, 0x0100, 0x000F
 _NO_SUCH_NAME = 3
+
+
+def system_servers(path: Path = Path("/etc/resolv.conf")) -> list[NameServer]:
+    """Return the resolvers that this host uses."""
+    try:
+        lines = path.read_text(errors="replace").splitlines()
+    except OSError:
+        lines = []
+    found = [words[1] for line in lines if len(words := line.split()) > 1 and words[0] == "nameserver"]
+    return [NameServer(host) for host in found] or [NameServer("127.0.0.1")]
 
 
 class Unresolved(Exception):

@@ -5,7 +5,7 @@ import struct
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from annals.app.name_servers import NameServer
+from annals.addresses import NameServer
 from annals.app.proxy.dns import Unresolved
 
 Records = dict[str, list[bytes]]

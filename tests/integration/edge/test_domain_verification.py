@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 
-from annals.app.name_servers import NameServer
+from annals.addresses import NameServer
 from annals.app.proxy.dns import Resolver, TextRecords, Unresolved
 from annals.app.services import Services
 from tests.integration.edge import given

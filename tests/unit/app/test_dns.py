@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annals.app.name_servers import NameServer, named_servers, system_servers
-from annals.app.proxy.dns import Malformed, Unresolved, answered, question
+from annals.addresses import NameServer, parse_name_servers
+from annals.app.proxy.dns import Malformed, Unresolved, answered, question, system_servers
 from annals.settings import Invalid, read
 
 QUERY = question(7, "a.test")
@@ -72,7 +72,7 @@ def test_name_that_dns_cannot_hold_is_not_asked_for(name: str) -> None:
 
 
 def test_resolvers_are_named_by_setting_or_by_the_host(tmp_path: Path) -> None:
-    named = named_servers(["192.0.2.1", "192.0.2.1:5353", "2001:db8::1", "[2001:db8::1]:5353", "[2001:db8::1]"])
+    named = parse_name_servers(["192.0.2.1", "192.0.2.1:5353", "2001:db8::1", "[2001:db8::1]:5353", "[2001:db8::1]"])
     file = tmp_path / "resolv.conf"
     file.write_text("search a.test\nnameserver 192.0.2.9\nnameserver\n# nameserver 192.0.2.8\n")
 
