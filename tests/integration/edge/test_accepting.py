@@ -20,7 +20,7 @@ def settings(settings: Settings, tmp_path: Path) -> Settings:
     return msgspec.structs.replace(settings, executor_urls=(f"unix:{tmp_path}/executor.sock",))
 
 
-async def test_only_a_crowd_of_asynchronous_calls_holds_the_workers_back(
+async def test_many_asynchronous_calls_report_backpressure_to_workers(
     services: Services, plain: Client, tmp_path: Path
 ) -> None:
     told, nothing = tmp_path / "executor.sock.pressure", bytes(8)
@@ -35,7 +35,7 @@ async def test_only_a_crowd_of_asynchronous_calls_holds_the_workers_back(
     assert told.read_bytes() != nothing
 
 
-async def test_a_call_that_is_to_run_now_is_told_of_at_a_workers_door_once_it_is_recorded(
+async def test_recorded_call_is_dispatched_directly_to_a_worker(
     services: Services, plain: Client, settings: Settings
 ) -> None:
     heard = asyncio.Queue[DirectDispatch]()

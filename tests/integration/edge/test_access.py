@@ -21,14 +21,14 @@ from tests.routes import routed
 
 
 @pytest.mark.behaviours(2, 3)
-async def test_an_unknown_route_or_method_is_told_in_the_envelope(key: Client) -> None:
+async def test_unknown_route_or_method_answers_in_the_envelope(key: Client) -> None:
     assert (await key.get("/v1/functions2")).error == (404, "general_route_not_found")
     assert (await key.patch("/v1/functions")).error == (404, "general_route_not_found")
 
 
 @pytest.mark.behaviours(4, 12, 48)
 @pytest.mark.parametrize("path", ["/v1/functions", "/v1/functions/specifications", "/v1/functions/f/executions"])
-async def test_a_guest_hears_which_scope_is_missing(keys: list[Client], path: str) -> None:
+async def test_error_of_a_guest_names_the_missing_scope(keys: list[Client], path: str) -> None:
     for key in keys:
         reply = await key.with_(x_appwrite_key=None).get(path)
 
@@ -38,7 +38,7 @@ async def test_a_guest_hears_which_scope_is_missing(keys: list[Client], path: st
 
 
 @pytest.mark.behaviours(6, 11)
-async def test_scopes_are_judged_before_parameters(key: Client) -> None:
+async def test_scopes_are_checked_before_parameters(key: Client) -> None:
     reply = await key.with_(x_appwrite_key="p1-read").json("POST", "/v1/functions", {"functionId": "_"})
 
     assert reply.error == (401, "general_unauthorized_scope")
@@ -46,7 +46,7 @@ async def test_scopes_are_judged_before_parameters(key: Client) -> None:
     assert "role: applications" in reply.message
 
 
-async def test_scopes_are_judged_before_what_a_read_would_find(key: Client) -> None:
+async def test_scopes_are_checked_before_a_read_answers(key: Client) -> None:
     reader = key.with_(x_appwrite_key="p1-none")
 
     assert (await reader.get("/v1/functions/nope")).error == (401, "general_unauthorized_scope")
@@ -63,11 +63,11 @@ async def test_keys_belong_to_a_project_that_is_named(key: Client) -> None:
     assert (await key.with_(x_appwrite_project="console").get("/v1/functions")).error == (401, "user_unauthorized")
 
 
-async def test_the_former_generation_takes_the_project_as_a_parameter(plain: Client) -> None:
+async def test_old_versions_take_the_project_as_a_parameter(plain: Client) -> None:
     assert (await plain.with_(x_appwrite_project=None).get("/v1/functions", project="p1")).status == 200
 
 
-async def test_an_expired_key_is_told_apart(services: Services, plain: Client) -> None:
+async def test_expired_key_has_an_error_of_its_own(services: Services, plain: Client) -> None:
     expired = ApiKey(
         key_id="old", name="old", digest=digest("old"), scopes=["functions.read"], expires_at=services.now()
     )
@@ -89,7 +89,7 @@ async def test_a_revoked_key_is_refused_at_once_by_every_process(settings: Setti
 
 
 @pytest.mark.behaviours(10)
-async def test_public_operations_need_nobody_and_no_project(nobody: Client) -> None:
+async def test_public_operations_need_no_caller_and_no_project(nobody: Client) -> None:
     assert (await nobody.get("/v1/functions/runtimes")).status == 200
     assert (await nobody.get("/v1/functions/templates")).status == 200
     assert (await nobody.get("/v1/functions/templates/starter")).error == (401, "general_access_forbidden")
@@ -98,12 +98,12 @@ async def test_public_operations_need_nobody_and_no_project(nobody: Client) -> N
 
 
 @pytest.mark.behaviours(13)
-async def test_a_jwt_that_nobody_issued_is_refused(key: Client) -> None:
+async def test_forged_jwt_is_refused(key: Client) -> None:
     assert (await key.with_(x_appwrite_jwt="garbage").get("/v1/functions")).error == (401, "user_jwt_invalid")
 
 
 @pytest.mark.behaviours(14)
-async def test_a_body_that_is_no_json_is_an_empty_set(key: Client) -> None:
+async def test_invalid_json_body_is_an_empty_set(key: Client) -> None:
     for body in (b"{", b'"text"', b"\xff", b""):
         reply = await key.send("POST", "/v1/functions", content_type="application/json", body=body)
         assert reply.error == (400, "general_argument_invalid")
@@ -137,7 +137,7 @@ async def test_heads_and_preflights_are_served(nobody: Client, plain: Client) ->
     assert "X-Appwrite-Project" in preflight.headers["access-control-allow-headers"]
 
 
-async def test_every_answer_says_who_served_it_and_up_to_where(plain: Client) -> None:
+async def test_every_answer_has_a_request_id_and_a_position(plain: Client) -> None:
     made = await plain.with_(x_request_id="trace1").post("/v1/functions", functionId="f", name="n", runtime="node-22")
     read = await plain.get("/v1/functions/f")
 
@@ -186,7 +186,7 @@ async def test_many_callers_at_once_each_get_their_own_answer(plain: Client) -> 
             assert reply.json["$id"] == path.rpartition("/")[2]
 
 
-async def test_a_trusted_proxy_speaks_for_its_client(
+async def test_trusted_proxy_sets_the_clients_address(
     settings: Settings, services: Services, executor: FakeExecutor, plain: Client
 ) -> None:
     function_id = await given.running_function(services, plain)

@@ -78,7 +78,7 @@ async def test_a_session_is_presented_in_several_ways(guest: Client, way: str) -
     assert (await other.get("/v1/account")).error == (401, "general_unauthorized_scope")
 
 
-async def test_cookies_that_come_apart_are_one_header(guest: Client) -> None:
+async def test_several_cookie_headers_are_joined(guest: Client) -> None:
     await signed_up(guest)
     reply = await guest.post("/v1/account/sessions/email", **ADA)
     value = msgspec.json.decode(reply.headers["x-fallback-cookies"])["a_session_p1"]
@@ -88,7 +88,7 @@ async def test_cookies_that_come_apart_are_one_header(guest: Client) -> None:
     assert told.json["$id"] == "ada"
 
 
-async def test_a_wrong_email_and_a_wrong_password_are_told_alike(guest: Client) -> None:
+async def test_wrong_email_and_wrong_password_have_the_same_error(guest: Client) -> None:
     await signed_up(guest)
 
     for wrong in ({"email": "nobody@x.test"}, {"password": "password9"}):
@@ -99,7 +99,7 @@ async def test_a_wrong_email_and_a_wrong_password_are_told_alike(guest: Client) 
 
 
 @pytest.mark.behaviours(5, 11)
-async def test_a_user_hears_which_scope_is_missing(key: Client) -> None:
+async def test_error_of_a_user_names_the_missing_scope(key: Client) -> None:
     await user(key, "u1", email="u1@x.test")
     u1 = await signed_in(key, "u1")
 
@@ -136,7 +136,7 @@ async def test_keys_make_tokens_with_and_without_a_session(plain: Client) -> Non
 
 
 @pytest.mark.behaviours(13)
-async def test_a_token_that_does_not_hold_is_refused(plain: Client, services: Services) -> None:
+async def test_invalid_token_is_refused(plain: Client, services: Services) -> None:
     await user(plain, "ada")
     now = services.now().timestamp()
     secret, foreign = await services.token_secret("p1"), await services.token_secret("p2")
@@ -226,14 +226,14 @@ async def test_a_key_beside_a_session_decides(plain: Client) -> None:
     assert (await both.get("/v1/account")).error == (401, "general_unauthorized_scope")
 
 
-async def test_a_session_of_nobody_makes_a_guest(guest: Client) -> None:
+async def test_unknown_session_makes_a_guest(guest: Client) -> None:
     for value in ("", "x", "e30=", "eyJpZCI6ImFkYSIsInNlY3JldCI6IngifQ==", "%00", "A" * 5000):
         reply = await guest.with_(x_appwrite_session=value or None).get("/v1/account")
         assert reply.error == (401, "general_unauthorized_scope")
         assert "role: guests" in reply.message
 
 
-async def test_guessing_is_slowed_and_harms_nobody_else(
+async def test_password_guessing_is_slowed_without_harm_to_others(
     guest: Client, edge: Edge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sign_in_throttle, "OF_ADDRESS", Pace(3, 600))
@@ -260,7 +260,7 @@ async def test_guessing_is_slowed_and_harms_nobody_else(
     assert (await guest.from_("203.0.113.9").post("/v1/account/sessions/email", **bob)).status == 201
 
 
-async def test_nobody_makes_themselves_an_admin(nobody: Client) -> None:
+async def test_sign_up_makes_no_admin(nobody: Client) -> None:
     for client in (nobody, nobody.with_(x_appwrite_project="console")):
         reply = await client.post("/v1/account", userId="x", **ADA)
         assert reply.error == (401, "general_access_forbidden")

@@ -105,7 +105,7 @@ async def test_a_full_process_answers_503_and_one_project_cannot_fill_it(
     await asyncio.gather(*crowd)
 
 
-async def test_what_waits_holds_up_no_other_request(
+async def test_waiting_calls_do_not_block_other_requests(
     services: Services, plain: Client, executor: FakeExecutor, held: asyncio.Event
 ) -> None:
     """Code that calls back into the API while much runs: it is answered, and may ask for more to run later."""

@@ -139,7 +139,7 @@ def with_gone_contents(body: Any, then: Any) -> Any:
 
 
 @pytest.mark.parametrize(("api_version", "seed"), [("1.8.0", 0), ("2.5.0", 1)])
-async def test_the_past_is_told_as_it_was_served(
+async def test_past_state_is_answered_as_it_was_served(
     services: Services, plain: Client, seed: int, api_version: str
 ) -> None:
     life = Life(services, plain, random.Random(seed))
@@ -164,7 +164,7 @@ async def test_the_past_is_told_as_it_was_served(
     assert any("executions/" in path for path, _ in known)
 
 
-async def test_contents_are_told_as_long_as_they_are_kept(services: Services, plain: Client) -> None:
+async def test_contents_are_shown_until_they_are_deleted(services: Services, plain: Client) -> None:
     function_id = await given.running_function(services, plain)
     execution = (await given.execute(plain, function_id)).json
     path, position = f"/v1/functions/{function_id}/executions/{execution['$id']}", await services.log.reader.position()
@@ -179,7 +179,7 @@ async def test_contents_are_told_as_long_as_they_are_kept(services: Services, pl
     assert (then["status"], then["logs"]) == ("completed", "")
 
 
-async def test_a_time_means_the_last_position_by_then(services: Services, plain: Client) -> None:
+async def test_time_stands_for_the_last_position_before_it(services: Services, plain: Client) -> None:
     function_id = await given.function(plain, name="First")
     first = (await plain.get(f"/v1/functions/{function_id}")).json["$updatedAt"]
     while (await plain.put(f"/v1/functions/{function_id}", name="Second")).json["$updatedAt"] == first:
@@ -214,7 +214,7 @@ async def test_queries_pages_and_totals_work_in_the_past(services: Services, pla
 
 
 @pytest.mark.parametrize("value", ["soon", "-1", "1.5", "", "2999-01-01T00:00:00Z", "99999999", "9" * 40])
-async def test_what_is_no_moment_of_the_past_is_refused_with_a_sentence(plain: Client, value: str) -> None:
+async def test_invalid_or_future_moments_are_refused_with_a_sentence(plain: Client, value: str) -> None:
     function_id = await given.function(plain)
 
     reply = await plain.get(f"/v1/functions/{function_id}", asOf=value)
@@ -223,7 +223,7 @@ async def test_what_is_no_moment_of_the_past_is_refused_with_a_sentence(plain: C
     assert "asOf" in reply.message
 
 
-async def test_what_was_not_there_yet_is_not_found(services: Services, plain: Client) -> None:
+async def test_resources_created_later_are_not_found(services: Services, plain: Client) -> None:
     before = (await plain.get("/v1/functions")).headers["x-annals-position"]
     function_id = await given.function(plain)
     await follow(services)
@@ -248,9 +248,7 @@ async def test_the_past_needs_its_scope_and_stays_within_the_project(services: S
     assert (await other.get("/v1/functions", asOf=position)).json["total"] == 0
 
 
-async def test_who_asks_before_versions_are_kept_is_asked_to_wait(
-    plain: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_past_state_that_is_not_ready_answers_503(plain: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("annals.app.as_of.moment.WAIT_SECONDS", 0.1)
     function_id = await given.function(plain)
 
@@ -261,7 +259,7 @@ async def test_who_asks_before_versions_are_kept_is_asked_to_wait(
     assert reply.headers["retry-after"] == "1"
 
 
-async def test_who_asks_for_a_past_that_is_not_known_is_not_told_the_present(edge: Edge, plain: Client) -> None:
+async def test_as_of_is_refused_by_operations_without_past_states(edge: Edge, plain: Client) -> None:
     await given.function(plain, functionId="f1")
     told = {}
     for route in ENDPOINTS:

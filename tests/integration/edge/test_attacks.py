@@ -46,7 +46,7 @@ def encoded(part: Any) -> str:
     return base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
 
 
-async def test_no_forged_token_stands_for_anybody(plain: Client, services: Services) -> None:
+async def test_forged_tokens_authenticate_no_caller(plain: Client, services: Services) -> None:
     await user(plain, "ada")
     now, born = services.now().timestamp(), await services.database.value("SELECT sequence FROM users")
     right = user_token("ada", "", incarnation=born, expires=now + 60, secret=await services.token_secret("p1"))
@@ -81,7 +81,7 @@ async def test_no_forged_token_stands_for_anybody(plain: Client, services: Servi
     assert (await elsewhere.get("/v1/account")).error == (401, "user_jwt_invalid")
 
 
-async def test_turns_are_not_won_by_claiming_other_addresses_or_spellings(
+async def test_sign_in_throttle_ignores_claimed_addresses_and_spellings(
     plain: Client, edge: Edge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sign_in_throttle, "OF_ADDRESS", Pace(3, 600))
@@ -116,7 +116,7 @@ SPELLINGS = [
 ]
 
 
-async def test_no_other_spelling_is_another_account(plain: Client) -> None:
+async def test_spellings_of_an_email_are_not_other_accounts(plain: Client) -> None:
     """Each would have turns of its own, and might be folded into the account behind it."""
     guest = plain.with_(x_appwrite_key=None)
     for email in SPELLINGS:
@@ -125,7 +125,7 @@ async def test_no_other_spelling_is_another_account(plain: Client) -> None:
             assert reply.error == (400, "general_argument_invalid"), ascii(email)
 
 
-async def test_what_looks_like_sql_is_a_value(services: Services, plain: Client) -> None:
+async def test_sql_in_a_query_is_a_plain_value(services: Services, plain: Client) -> None:
     """Each finds the one function that is named so, or nothing; wildcards are characters."""
     other = await given.running_function(services, plain)
     for number, text in enumerate(INJECTIONS):
@@ -162,7 +162,7 @@ async def test_no_name_in_a_query_reaches_the_statement(plain: Client) -> None:
             assert reply.status == 400, (name, text, reply.body)
 
 
-async def test_the_most_that_a_list_can_be_asked_is_answered(services: Services, plain: Client) -> None:
+async def test_largest_allowed_queries_are_answered(services: Services, plain: Client) -> None:
     await given.running_function(services, plain)
     wide = {"method": "contains", "attribute": "name", "values": [str(number) for number in range(490)]}
     assert len(dumps(wide)) < 4096
@@ -192,7 +192,7 @@ async def test_a_query_that_keeps_postgres_busy_is_ended_and_others_are_answered
     assert (await plain.get("/v1/functions")).status == 200
 
 
-async def test_what_is_told_back_in_a_header_is_the_servers_own(plain: Client) -> None:
+async def test_answer_headers_never_echo_client_text(plain: Client) -> None:
     for value in ("a\r\nset-cookie: b=c", "a\nb", "a b", "é", "x" * 200, '"', "<script>", "\x1b[31m"):
         reply = await plain.with_(x_request_id=value, idempotency_key="k").get("/v1/functions")
         other = await plain.with_(x_appwrite_response_format=value).get("/v1/functions")

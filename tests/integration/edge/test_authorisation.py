@@ -75,7 +75,7 @@ async def test_a_key_with_one_scope_does_what_that_scope_is_for_and_nothing_else
     await judge(world, asked)
 
 
-async def test_ids_of_others_are_not_there(world: World) -> None:
+async def test_foreign_ids_are_not_found(world: World) -> None:
     """Another project's, another parent's, and those of what was deleted, whoever asks."""
     asked = []
     for route, row in TABLE.items():

@@ -42,7 +42,7 @@ def events(body: bytes) -> list[dict[str, str]]:
     return parsed
 
 
-async def test_a_log_is_followed_to_its_build_s_end(services: Services, edge: Edge, plain: Client) -> None:
+async def test_log_is_followed_until_the_build_ends(services: Services, edge: Edge, plain: Client) -> None:
     path, key = await building(services, plain)
     await write(services, key, 1, "one\n")
     following = Following(edge, plain.headers, path)
@@ -63,7 +63,7 @@ async def test_a_log_is_followed_to_its_build_s_end(services: Services, edge: Ed
     assert (await plain.get(path)).body == b"one\ntwo\n\nBuild has been canceled.\n"
 
 
-async def test_a_follower_goes_on_where_it_was(services: Services, plain: Client) -> None:
+async def test_following_resumes_after_the_last_event(services: Services, plain: Client) -> None:
     path, key = await building(services, plain)
     await write(services, key, 1, "one\ntwo\n")
     await cancel(services, key, path.split("/")[3])

@@ -20,7 +20,7 @@ async def cancel(client: Client, function_id: str, execution_id: str) -> Reply:
     return await client.patch(f"/v1/functions/{function_id}/executions/{execution_id}/status")
 
 
-async def test_what_waits_never_runs(services: Services, executor: FakeExecutor, key: Client) -> None:
+async def test_canceled_waiting_execution_never_runs(services: Services, executor: FakeExecutor, key: Client) -> None:
     function_id = await given.running_function(services, key)
     made = (await given.execute(key, function_id, async_=True)).json["$id"]
 
@@ -34,7 +34,7 @@ async def test_what_waits_never_runs(services: Services, executor: FakeExecutor,
     assert executor.canceled == []
 
 
-async def test_what_is_scheduled_never_runs(services: Services, plain: Client) -> None:
+async def test_canceled_scheduled_execution_never_runs(services: Services, plain: Client) -> None:
     function_id = await given.running_function(services, plain)
     at = services.now().replace(second=0, microsecond=0) + timedelta(hours=1)
     made = (await given.execute(plain, function_id, scheduledAt=wire_date(at), async_=True)).json["$id"]
@@ -42,7 +42,7 @@ async def test_what_is_scheduled_never_runs(services: Services, plain: Client) -
     assert (await cancel(plain, function_id, made)).json["status"] == "failed"
 
 
-async def test_what_runs_is_killed(services: Services, executor: FakeExecutor, plain: Client) -> None:
+async def test_canceled_running_execution_is_killed(services: Services, executor: FakeExecutor, plain: Client) -> None:
     function_id = await given.running_function(services, plain)
     made = (await given.execute(plain, function_id, async_=True)).json["$id"]
     await services.log.run(claim_execution, Execution.key("p1", made), meta=given.META, worker="w1")
@@ -53,9 +53,7 @@ async def test_what_runs_is_killed(services: Services, executor: FakeExecutor, p
     await until(lambda: executor.canceled == [made])
 
 
-async def test_who_waits_for_a_call_that_is_canceled_is_told(
-    services: Services, executor: FakeExecutor, plain: Client
-) -> None:
+async def test_canceled_synchronous_call_is_answered(services: Services, executor: FakeExecutor, plain: Client) -> None:
     function_id = await given.running_function(services, plain)
     executor.go = asyncio.Event()
     executor.answer = lambda _run: Outcome(status_code=500, reason="canceled", message="It was canceled.")
@@ -72,14 +70,16 @@ async def test_who_waits_for_a_call_that_is_canceled_is_told(
     assert (reply.status, reply.json["status"], reply.json["errors"]) == (201, "failed", CANCELED)
 
 
-async def test_what_has_ended_is_not_canceled(services: Services, key: Client) -> None:
+async def test_ended_execution_cannot_be_canceled(services: Services, key: Client) -> None:
     function_id = await given.running_function(services, key)
     made = (await given.execute(key, function_id)).json["$id"]
 
     assert (await cancel(key, function_id, made)).error == (400, "execution_already_ended")
 
 
-async def test_only_who_reads_an_execution_cancels_it(services: Services, plain: Client, nobody: Client) -> None:
+async def test_execution_is_only_canceled_by_callers_that_may_read_it(
+    services: Services, plain: Client, nobody: Client
+) -> None:
     function_id = await given.running_function(services, plain, execute=["any"])
     made = (await given.execute(plain, function_id, async_=True)).json["$id"]
 

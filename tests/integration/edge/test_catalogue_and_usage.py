@@ -112,7 +112,9 @@ async def test_one_template_is_shown(key: Client) -> None:
 
 @pytest.mark.behaviours(172, 173, 174, 175, 176)
 @pytest.mark.parametrize(("chosen", "points"), [("24h", 24), ("30d", 30), ("90d", 90), ("", 30)])
-async def test_usage_has_its_points(services: Services, keys: list[Client], chosen: str, points: int) -> None:
+async def test_usage_has_a_point_for_each_interval(
+    services: Services, keys: list[Client], chosen: str, points: int
+) -> None:
     plain, *others = keys
     function_id = await given.running_function(services, plain)
     await plain.post(f"/v1/functions/{function_id}/executions")
@@ -139,7 +141,7 @@ async def test_usage_has_its_points(services: Services, keys: list[Client], chos
 
 
 @pytest.mark.behaviours(174, 175)
-async def test_usage_knows_its_ranges_and_functions(key: Client) -> None:
+async def test_unknown_ranges_and_functions_of_usage_are_refused(key: Client) -> None:
     function_id = await given.function(key)
 
     assert (await key.get(f"/v1/functions/{function_id}/usage", range="32h")).error[0] == 400
@@ -147,7 +149,7 @@ async def test_usage_knows_its_ranges_and_functions(key: Client) -> None:
     assert (await key.get("/v1/functions/unknown/usage")).error == (404, "function_not_found")
 
 
-async def test_health_is_told_to_everybody(nobody: Client, plain: Client) -> None:
+async def test_health_is_public(nobody: Client, plain: Client) -> None:
     await plain.get("/v1/functions")
 
     assert (await nobody.get("/v1/health")).json["status"] == "pass"

@@ -42,7 +42,7 @@ async def blobs_of(services: Services, prefix: str) -> list[str]:
 
 
 @pytest.mark.behaviours(65)
-async def test_a_range_over_everything_is_a_normal_upload(key: Client) -> None:
+async def test_range_over_the_whole_file_is_a_plain_upload(key: Client) -> None:
     path = f"/v1/functions/{await given.function(key)}/deployments"
     size = len(given.SOURCE)
     for header in (f"bytes 0-{size - 1}/{size}", f"bytes 0-{size}/{size}"):
@@ -70,7 +70,7 @@ async def test_chunks_of_one_upload_share_an_id(services: Services, key: Client)
 
 
 @pytest.mark.behaviours(67)
-async def test_chunks_come_in_any_order_and_twice(key: Client) -> None:
+async def test_chunks_arrive_in_any_order_and_repeatedly(key: Client) -> None:
     function_id = await given.function(key)
 
     for number in (1, 1, 0):
@@ -83,7 +83,7 @@ async def test_chunks_come_in_any_order_and_twice(key: Client) -> None:
     assert (await given.download(key, function_id, "chosen")).body == FILE
 
 
-async def test_chunks_come_at_once_through_several_processes(
+async def test_chunks_arrive_concurrently_through_several_processes(
     settings: Settings, services: Services, plain: Client
 ) -> None:
     function_id = await given.function(plain)
@@ -131,7 +131,7 @@ async def test_an_unusable_range_is_refused(plain: Client, header: str) -> None:
 
 
 @pytest.mark.parametrize("what", ["deployment", "function", "tried"])
-async def test_an_upload_has_no_part_of_a_former_one_of_its_id(services: Services, key: Client, what: str) -> None:
+async def test_upload_has_no_parts_of_a_former_upload_with_its_id(services: Services, key: Client, what: str) -> None:
     path = f"/v1/functions/{await given.function(key, functionId='again')}"
     await send_chunk(key, "again", 1, "chosen")
     gone = path if what == "function" else f"{path}/deployments/chosen"
@@ -148,7 +148,7 @@ async def test_an_upload_has_no_part_of_a_former_one_of_its_id(services: Service
     assert ((await _row(services, "chosen"))["queued_at"] is None) == (what != "tried")
 
 
-async def test_a_part_that_comes_late_is_no_part_of_what_comes_next(services: Services, plain: Client) -> None:
+async def test_late_part_does_not_join_the_next_upload(services: Services, plain: Client) -> None:
     """It was on its way when the upload it belongs to was completed, or deleted."""
     function_id = await given.function(plain)
     await send_chunk(plain, function_id, 1, "chosen")

@@ -37,7 +37,7 @@ def refused(reply: Reply) -> bool:
     return "users.write" in reply.message and "keys.write" in reply.message and "teams.read" not in reply.message
 
 
-async def test_key_makes_no_function_with_scopes_that_it_lacks(limited: Client) -> None:
+async def test_key_cannot_create_a_function_with_scopes_it_lacks(limited: Client) -> None:
     assert refused(await limited.json("POST", "/v1/functions", {**VALUES, "functionId": "f", "scopes": MORE}))
 
     made = await limited.json("POST", "/v1/functions", {**VALUES, "functionId": "f", "scopes": ["teams.read"]})

@@ -58,7 +58,7 @@ async def lost_with_its_function(services: Services, plain: Client) -> None:
     await services.database.execute("DELETE FROM executions WHERE function_id = %s", (function_id,))
 
 
-async def test_nothing_drifts_whatever_becomes_of_executions(services: Services, plain: Client, used: str) -> None:
+async def test_gauges_stay_zero_for_every_outcome_of_executions(services: Services, plain: Client, used: str) -> None:
     text = await metrics(services, plain)
 
     assert {kind: int(number) for kind, number in GAUGE.findall(text)} == NONE
@@ -67,14 +67,14 @@ async def test_nothing_drifts_whatever_becomes_of_executions(services: Services,
     assert 'annals_follower_stopped{name="usage"} 0' in text
 
 
-async def test_a_lost_execution_shows(services: Services, plain: Client, used: str) -> None:
+async def test_lost_execution_raises_the_gauge(services: Services, plain: Client, used: str) -> None:
     await services.database.execute("DELETE FROM executions WHERE function_id = %s AND status = 'waiting'", (used,))
 
     assert await drift(services, plain) == {**NONE, "executions": 1}
 
 
 @pytest.mark.parametrize(("formerly", "shown"), [(False, 1), (True, 0)])
-async def test_work_that_was_lost_with_its_function_shows_unless_it_is_of_before_each_had_an_end(
+async def test_work_lost_with_its_function_raises_the_gauge_unless_it_predates_end_events(
     services: Services, plain: Client, *, formerly: bool, shown: int
 ) -> None:
     await lost_with_its_function(services, plain)
@@ -84,7 +84,7 @@ async def test_work_that_was_lost_with_its_function_shows_unless_it_is_of_before
     assert await drift(services, plain) == {**NONE, "executions": shown, "builds": shown}
 
 
-async def test_builds_that_are_noted_as_abandoned_are_still_to_end(services: Services, plain: Client) -> None:
+async def test_abandoned_builds_count_as_open(services: Services, plain: Client) -> None:
     function_id = await given.function(plain)
     sent = {"activate": "true"}
     assert (await plain.upload(f"/v1/functions/{function_id}/deployments", sent, file=given.SOURCE)).status == 202
@@ -93,7 +93,7 @@ async def test_builds_that_are_noted_as_abandoned_are_still_to_end(services: Ser
     assert await drift(services, plain) == NONE
 
 
-async def test_a_second_end_shows(services: Services, plain: Client, used: str) -> None:
+async def test_second_end_raises_the_gauge(services: Services, plain: Client, used: str) -> None:
     await services.database.execute(
         "INSERT INTO events (originator_id, originator_version, topic, state, recorded_at)"
         " SELECT originator_id, originator_version + 1, topic, state, now() FROM events"
@@ -103,7 +103,7 @@ async def test_a_second_end_shows(services: Services, plain: Client, used: str) 
     assert (await drift(services, plain))["executions"] == 1
 
 
-async def test_a_lost_build_shows(services: Services, plain: Client, used: str) -> None:
+async def test_lost_build_raises_the_gauge(services: Services, plain: Client, used: str) -> None:
     await services.database.execute(
         "DELETE FROM events WHERE topic = 'deployment.build_succeeded' AND originator_id ="
         " (SELECT stream_id FROM deployments WHERE function_id = %s LIMIT 1)",
@@ -113,13 +113,13 @@ async def test_a_lost_build_shows(services: Services, plain: Client, used: str) 
     assert (await drift(services, plain))["builds"] == 1
 
 
-async def test_usage_that_was_not_counted_shows(services: Services, plain: Client, used: str) -> None:
+async def test_uncounted_usage_raises_the_gauge(services: Services, plain: Client, used: str) -> None:
     await services.database.execute("UPDATE usage_cells SET executions = executions - 1 WHERE cube = 'total'")
 
     assert (await drift(services, plain))["usage"] == 1
 
 
-async def test_a_follower_that_stands_still_raises_the_alarm(services: Services, plain: Client, used: str) -> None:
+async def test_stopped_follower_raises_the_alarm(services: Services, plain: Client, used: str) -> None:
     await services.database.execute("UPDATE checkpoints SET error = 'a row (secret, 7)' WHERE name = 'usage'")
 
     assert 'annals_follower_stopped{name="usage"} 1' in await metrics(services, plain)
@@ -128,7 +128,7 @@ async def test_a_follower_that_stands_still_raises_the_alarm(services: Services,
     assert (ready.status, "has stopped" in told, "secret" in told) == (503, True, False)
 
 
-async def test_figures_are_looked_up_once_in_a_while(services: Services, plain: Client, used: str) -> None:
+async def test_figures_are_cached_for_a_while(services: Services, plain: Client, used: str) -> None:
     assert await drift(services, plain) == NONE
     await services.database.execute("DELETE FROM executions WHERE function_id = %s AND status = 'waiting'", (used,))
 

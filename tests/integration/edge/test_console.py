@@ -42,7 +42,7 @@ async def test_an_ephemeral_key_opens_its_scopes_and_no_others(key: Client) -> N
     assert (await holder.with_(x_appwrite_project="p2").get("/v1/functions")).status == 401
 
 
-async def test_a_key_hands_out_no_more_than_it_holds(services: Services, plain: Client) -> None:
+async def test_key_only_grants_scopes_that_it_holds(services: Services, plain: Client) -> None:
     scopes = ["keys.write", "users.read"]
     small = ApiKey(key_id="small", name="small", digest=digest("small"), scopes=scopes)
     await services.log.run(add_key, Project.key("p1"), meta=given.META, key=small)
@@ -67,9 +67,7 @@ async def test_an_ephemeral_key_has_known_scopes_and_at_most_an_hour(plain: Clie
     assert (await plain.post("/v1/project/keys/ephemeral", **sent)).error == (400, "general_argument_invalid")
 
 
-async def test_an_admin_is_handed_a_key_of_a_project_to_run_functions_locally(
-    admin: Client, plain: Client, nobody: Client
-) -> None:
+async def test_admin_gets_a_project_key_for_local_runs(admin: Client, plain: Client, nobody: Client) -> None:
     made = await admin.post("/v1/projects/p1/jwts", scopes=["functions.read"], duration=3600)
 
     assert made.status == 201, made.body

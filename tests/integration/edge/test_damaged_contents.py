@@ -49,7 +49,7 @@ def refused(reply: Reply) -> None:
     assert "annals verify --contents" in reply.message
 
 
-async def test_a_damaged_log_is_told_in_its_place_and_refused_where_it_was_asked_for(
+async def test_damaged_log_is_marked_in_records_and_refused_as_a_download(
     services: Services, executor: FakeExecutor, key: Client
 ) -> None:
     path, one = await executed(services, key, executor, Outcome(status_code=200, logs=LOGS, errors="whole"))
@@ -73,7 +73,7 @@ async def test_a_damaged_log_is_told_in_its_place_and_refused_where_it_was_asked
     assert (await key.get(f"{one}/logs/download")).body == LOGS.encode()
 
 
-async def test_a_row_that_was_changed_is_no_better_than_a_blob(
+async def test_damage_in_a_row_is_found_like_damage_in_a_blob(
     services: Services, executor: FakeExecutor, plain: Client
 ) -> None:
     _, one = await executed(services, plain, executor, Outcome(status_code=200, logs="paid 10"))
@@ -83,7 +83,7 @@ async def test_a_row_that_was_changed_is_no_better_than_a_blob(
     refused(await plain.get(f"{one}/logs"))
 
 
-async def test_a_damaged_large_log_ends_without_its_end(
+async def test_stream_of_a_damaged_large_log_breaks_off(
     services: Services, executor: FakeExecutor, plain: Client
 ) -> None:
     data = random.Random(7).randbytes(3_000_000)
@@ -102,7 +102,7 @@ async def test_a_damaged_large_log_ends_without_its_end(
     refused(await plain.with_(range="bytes=2999990-").get(f"{one}/logs/download"))
 
 
-async def test_the_connection_breaks_before_the_end_of_what_is_damaged_and_the_log_says_why(
+async def test_connection_breaks_before_the_end_of_damaged_contents_and_the_cause_is_logged(
     services: Services, executor: FakeExecutor, plain: Client, processes: Processes
 ) -> None:
     function_id = await given.function(plain)
@@ -122,7 +122,7 @@ async def test_the_connection_breaks_before_the_end_of_what_is_damaged_and_the_l
     assert "Traceback" not in said
 
 
-async def test_a_damaged_source_is_neither_given_nor_built_again(services: Services, key: Client) -> None:
+async def test_damaged_source_is_neither_downloaded_nor_rebuilt(services: Services, key: Client) -> None:
     function_id = await given.function(key)
     deployment_id = await given.upload(key, function_id)
     await given.built(services, "p1", deployment_id)
@@ -140,7 +140,7 @@ async def test_a_damaged_source_is_neither_given_nor_built_again(services: Servi
     refused(await given.download(key, function_id, deployment_id, type="output"))
 
 
-async def test_a_damaged_build_log_is_told_in_its_place(services: Services, plain: Client) -> None:
+async def test_damaged_build_log_is_replaced_by_a_sentence(services: Services, plain: Client) -> None:
     function_id = await given.function(plain)
     deployment_id = await given.upload(plain, function_id)
     build = Deployment.key("p1", deployment_id)
@@ -169,9 +169,7 @@ async def test_a_damaged_build_log_is_told_in_its_place(services: Services, plai
     refused(await plain.get(f"{path}/{deployment_id}/logs"))
 
 
-async def test_a_dead_letter_whose_input_is_damaged_stays_one_and_keeps_no_other(
-    services: Services, plain: Client
-) -> None:
+async def test_dead_letter_with_damaged_input_stays_and_blocks_no_other(services: Services, plain: Client) -> None:
     function_id = await retried_function(services, plain)
     damaged = await dead_letter(services, plain, function_id, body="a body " * 10_000)
     whole = await dead_letter(services, plain, function_id, body="a body " * 10_000)
@@ -189,7 +187,7 @@ async def test_a_dead_letter_whose_input_is_damaged_stays_one_and_keeps_no_other
     assert (await plain.post(f"{path}/{damaged}/redrive")).status == 202
 
 
-async def test_history_that_lies_in_a_damaged_archive_is_refused(services: Services, plain: Client) -> None:
+async def test_history_in_a_damaged_archive_is_refused(services: Services, plain: Client) -> None:
     await given.function(plain)
     last = await services.log.reader.position()
     assert (await plain.get(f"/v1/events/{last}")).status == 200

@@ -56,7 +56,7 @@ async def dead_letter(services: Services, client: Client, function_id: str, **fi
     return execution_id
 
 
-async def test_a_call_is_accepted_with_the_policy_of_its_moment(services: Services, plain: Client) -> None:
+async def test_call_keeps_the_policy_of_its_acceptance(services: Services, plain: Client) -> None:
     function_id = await retried_function(services, plain)
     execution_id = await accepted(plain, function_id)
     await plain.json("PUT", f"/v1/functions/{function_id}/policy", {})
@@ -109,7 +109,7 @@ async def test_dead_letters_are_listed_and_filtered(services: Services, plain: C
     assert (await plain.get(path, **{"queries[]": unknown})).status == 400
 
 
-async def test_one_is_redriven_as_an_execution_of_its_own_with_the_same_input(
+async def test_dead_letter_is_redriven_as_a_new_execution_with_the_same_input(
     services: Services, plain: Client
 ) -> None:
     function_id = await retried_function(services, plain)
@@ -134,7 +134,7 @@ async def test_one_is_redriven_as_an_execution_of_its_own_with_the_same_input(
     assert history[-1]["type"] == "execution.redriven"
 
 
-async def test_all_that_match_are_redriven_and_what_is_left_is_told(services: Services, plain: Client) -> None:
+async def test_matching_dead_letters_are_redriven_and_the_rest_is_counted(services: Services, plain: Client) -> None:
     function_id = await retried_function(services, plain)
     letters = [await dead_letter(services, plain, function_id, path=f"/{n % 2}") for n in range(5)]
     path = f"/v1/functions/{function_id}/dead-letters"
@@ -152,7 +152,7 @@ async def test_all_that_match_are_redriven_and_what_is_left_is_told(services: Se
     assert executions["total"] == 10
 
 
-async def test_a_discarded_one_leaves_the_list_and_stays_an_execution(services: Services, plain: Client) -> None:
+async def test_discarded_dead_letter_leaves_the_list_and_stays_an_execution(services: Services, plain: Client) -> None:
     function_id = await retried_function(services, plain)
     letter = await dead_letter(services, plain, function_id)
     path = f"/v1/functions/{function_id}/dead-letters"
@@ -164,7 +164,7 @@ async def test_a_discarded_one_leaves_the_list_and_stays_an_execution(services: 
     assert (await plain.delete(f"{path}/{letter}")).error == (404, "dead_letter_not_found")
 
 
-async def test_without_a_deployment_a_dead_letter_stays_one(services: Services, plain: Client) -> None:
+async def test_dead_letter_without_a_deployment_is_not_redriven(services: Services, plain: Client) -> None:
     function_id = await retried_function(services, plain)
     letter = await dead_letter(services, plain, function_id)
     deployment = (await plain.get(f"/v1/functions/{function_id}")).json["deploymentId"]
@@ -193,7 +193,7 @@ async def test_users_and_other_projects_see_no_dead_letters(services: Services, 
     assert (await plain.delete(f"{path}/nothing")).error == (404, "dead_letter_not_found")
 
 
-async def test_attempts_tell_queue_start_and_run_time_apart(services: Services, plain: Client) -> None:
+async def test_attempts_show_queue_start_and_run_time(services: Services, plain: Client) -> None:
     function_id = await retried_function(services, plain)
     execution_id = await dead_letter(services, plain, function_id)
 
@@ -231,7 +231,7 @@ async def test_a_synchronous_call_is_one_attempt(services: Services, plain: Clie
     assert (only["number"], only["status"], only["runTime"]) == (1, "completed", 0.25)
 
 
-async def test_what_waits_says_why_and_where_it_stands(services: Services, plain: Client) -> None:
+async def test_waiting_attempt_shows_its_reason_and_queue_position(services: Services, plain: Client) -> None:
     function_id = await retried_function(services, plain)
     ids = [await accepted(plain, function_id) for _ in range(3)]
 
@@ -252,7 +252,7 @@ async def test_what_waits_says_why_and_where_it_stands(services: Services, plain
     assert await waiting(2) == {"reason": "concurrency", "position": 1, "until": None}
 
 
-async def test_nothing_drifts_through_attempts_dead_letters_and_redrives(services: Services, plain: Client) -> None:
+async def test_gauges_stay_zero_through_attempts_dead_letters_and_redrives(services: Services, plain: Client) -> None:
     function_id = await retried_function(services, plain)
     await attempt(services, await accepted(plain, function_id))
     letters = [await dead_letter(services, plain, function_id) for _ in range(3)]

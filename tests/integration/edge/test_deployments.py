@@ -11,7 +11,7 @@ from tests.integration.edge.executor import FakeExecutor
 
 
 @pytest.mark.behaviours(56, 69)
-async def test_a_build_s_end_shows(services: Services, key: Client) -> None:
+async def test_end_of_a_build_is_shown(services: Services, key: Client) -> None:
     function_id = await given.function(key)
     good, bad = await given.upload(key, function_id), await given.upload(key, function_id)
     await given.built(services, "p1", good)
@@ -64,7 +64,7 @@ async def test_a_duplicate_is_built_with_the_present_settings(services: Services
     assert refused.error == (404, "deployment_not_found")
 
 
-async def test_a_duplicate_keeps_the_former_s_flag_in_the_former_generation(plain: Client) -> None:
+async def test_duplicate_keeps_the_activate_flag_in_old_versions(plain: Client) -> None:
     function_id = await given.function(plain)
     former = await given.upload(plain, function_id, activate="false")
     path = f"/v1/functions/{function_id}/deployments/duplicate"
@@ -75,7 +75,7 @@ async def test_a_duplicate_keeps_the_former_s_flag_in_the_former_generation(plai
 
 
 @pytest.mark.behaviours(79, 81)
-async def test_a_build_is_canceled_for_good(services: Services, executor: FakeExecutor, key: Client) -> None:
+async def test_canceled_build_stays_canceled(services: Services, executor: FakeExecutor, key: Client) -> None:
     function_id, other = await given.function(key), await given.function(key)
     deployment_id = await given.upload(key, function_id)
     stream = Deployment.key("p1", deployment_id)
@@ -101,7 +101,7 @@ async def test_a_build_is_canceled_for_good(services: Services, executor: FakeEx
 
 
 @pytest.mark.behaviours(80)
-async def test_a_build_that_ended_is_not_canceled(services: Services, key: Client) -> None:
+async def test_ended_build_cannot_be_canceled(services: Services, key: Client) -> None:
     function_id = await given.function(key)
     for succeeds in (True, False):
         deployment_id = await given.upload(key, function_id)
@@ -111,7 +111,7 @@ async def test_a_build_that_ended_is_not_canceled(services: Services, key: Clien
 
 
 @pytest.mark.behaviours(82, 83, 84)
-async def test_deleting_the_active_and_the_latest_deployment(services: Services, key: Client) -> None:
+async def test_active_and_latest_deployment_can_be_deleted(services: Services, key: Client) -> None:
     function_id = await given.running_function(services, key)
     active = (await key.get(f"/v1/functions/{function_id}")).json["deploymentId"]
     latest = await given.upload(key, function_id, activate="false")
@@ -130,7 +130,7 @@ async def test_deleting_the_active_and_the_latest_deployment(services: Services,
 
 
 @pytest.mark.behaviours(88)
-async def test_a_function_without_a_repository_has_none_to_build_from(key: Client) -> None:
+async def test_function_without_a_repository_cannot_deploy_from_one(key: Client) -> None:
     function_id = await given.function(key)
     reply = await key.post(f"/v1/functions/{function_id}/deployments/vcs", type="branch", reference="main")
 
@@ -140,7 +140,7 @@ async def test_a_function_without_a_repository_has_none_to_build_from(key: Clien
     assert (await key.post(f"/v1/functions/{function_id}/deployments/vcs", type="tag")).error[0] == 400
 
 
-async def test_before_1_7_a_deployment_had_other_names(plain: Client) -> None:
+async def test_deployment_has_other_field_names_before_1_7(plain: Client) -> None:
     function_id = await given.function(plain)
     deployment_id = await given.upload(plain, function_id)
     former = plain.with_(x_appwrite_response_format="1.6.0")
@@ -150,7 +150,7 @@ async def test_before_1_7_a_deployment_had_other_names(plain: Client) -> None:
     assert not {"sourceSize", "buildDuration", "totalSize", "screenshotLight"} & set(shown)
 
 
-async def test_a_deployment_that_went_with_a_former_function_of_the_same_id_is_none(
+async def test_deployment_of_a_deleted_function_with_the_same_id_is_not_found(
     services: Services, plain: Client
 ) -> None:
     function_id = await given.running_function(services, plain)

@@ -31,7 +31,7 @@ async def text_records(request: pytest.FixtureRequest, records: Records) -> Asyn
         yield Resolver([server], seconds=10)
 
 
-async def test_texts_of_a_name_are_told(text_records: TextRecords) -> None:
+async def test_texts_of_a_name_are_returned(text_records: TextRecords) -> None:
     assert list(await text_records.of("a.test")) == ["one", "two", "\N{SNOWMAN}", "\ufffd"]
     assert list(await text_records.of("none.test")) == []
     assert list(await text_records.of("unknown.test")) == []
@@ -39,7 +39,7 @@ async def test_texts_of_a_name_are_told(text_records: TextRecords) -> None:
         await text_records.of(BROKEN)
 
 
-async def test_texts_that_are_longer_than_a_datagram_are_told(text_records: TextRecords) -> None:
+async def test_texts_longer_than_a_datagram_are_returned(text_records: TextRecords) -> None:
     assert list(await text_records.of("long.test")) == [LONG.decode()]
 
 
@@ -116,7 +116,7 @@ async def test_domain_that_cannot_be_looked_up_is_refused(services: Services, ve
     assert (await rule(verifying, longest)).error == (401, "rule_verification_failed")
 
 
-async def test_instance_that_asks_for_no_proof_looks_nothing_up(services: Services, plain: Client) -> None:
+async def test_instance_without_verification_makes_no_lookups(services: Services, plain: Client) -> None:
     await given.function(plain, functionId="f")
     services.text_records = Resolver([])
 

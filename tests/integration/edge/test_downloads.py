@@ -30,7 +30,7 @@ async def test_a_deployment_s_files_are_downloaded(services: Services, key: Clie
     assert (await given.download(key, function_id, deployment_id, type="foo")).error[0] == 400
 
 
-async def test_a_download_by_range(plain: Client) -> None:
+async def test_download_by_range_answers_the_range(plain: Client) -> None:
     function_id = await given.function(plain)
     deployment_id = await given.upload(plain, function_id)
     size = len(given.SOURCE)

@@ -52,7 +52,7 @@ async def world(services: Services, nobody: Client) -> World:
     return made
 
 
-async def test_every_write_tells_what_it_would_record_and_records_nothing(services: Services, world: World) -> None:
+async def test_every_dry_run_returns_its_events_and_records_nothing(services: Services, world: World) -> None:
     before = await kept(services)
     told: dict[str, list[str]] = {}
     for route, declared in TABLE.items():
@@ -73,7 +73,7 @@ async def test_every_write_tells_what_it_would_record_and_records_nothing(servic
     assert {"function.deleted", "team.deleted", "user.deleted"} <= set(ending)
 
 
-async def test_a_redrive_of_many_tells_of_each(services: Services, plain: Client) -> None:
+async def test_dry_run_of_several_redrives_returns_the_events_of_each(services: Services, plain: Client) -> None:
     function_id = await retried_function(services, plain)
     letters = {await dead_letter(services, plain, function_id, body="same") for _ in range(3)}
     before = await kept(services)

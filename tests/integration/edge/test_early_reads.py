@@ -56,7 +56,7 @@ def order(services: Services, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return noted
 
 
-async def test_wrong_keys_run_no_statement_but_their_own_lookup(
+async def test_wrong_keys_only_run_their_own_lookup(
     services: Services, plain: Client, database_url: str, order: list[str]
 ) -> None:
     """Nobody else's rows can be read meanwhile, so an answer proves that none was waited for."""
@@ -105,7 +105,7 @@ async def test_key_reads_early_once_it_was_good_and_until_it_is_revoked(
     assert await listed() == ["access", "judged"]
 
 
-async def test_answers_to_wrong_keys_are_held_back_and_right_keys_of_the_same_address_are_not(
+async def test_answers_to_wrong_keys_are_delayed_and_those_to_right_keys_are_not(
     services: Services, plain: Client
 ) -> None:
     slept: list[float] = []

@@ -26,7 +26,7 @@ async def u2(plain: Client) -> Client:
 
 
 @pytest.mark.behaviours(101, 102)
-async def test_a_user_runs_what_is_opened_to_them(services: Services, key: Client) -> None:
+async def test_user_runs_functions_that_their_roles_may_execute(services: Services, key: Client) -> None:
     await user(key, "u1")
     await user(key, "u2")
     function_id = await running_function(services, key, execute=["user:u1"])
@@ -43,7 +43,7 @@ async def test_a_user_runs_what_is_opened_to_them(services: Services, key: Clien
     ("opened_to", "guests", "users", "keys"),
     [(["any"], 201, 201, 201), (["users"], 401, 201, 201), (["guests"], 201, 401, 201), ([], 401, 401, 201)],
 )
-async def test_lists_let_guests_and_users_in_and_never_bind_keys(
+async def test_execute_lists_apply_to_guests_and_users_and_never_to_keys(
     services: Services, plain: Client, u1: Client, *, opened_to: list[str], guests: int, users: int, keys: int
 ) -> None:
     function_id = await running_function(services, plain, execute=opened_to)
@@ -90,7 +90,7 @@ async def test_an_invitation_opens_nothing_before_it_is_accepted(
 
 
 @pytest.mark.behaviours(107)
-async def test_a_disabled_function_is_not_there_for_users(services: Services, plain: Client, u1: Client) -> None:
+async def test_disabled_function_is_not_found_for_users(services: Services, plain: Client, u1: Client) -> None:
     function_id = await running_function(services, plain, execute=["any"], enabled=False)
 
     assert (await execute(u1, function_id)).error == (404, "function_not_found")
@@ -114,7 +114,7 @@ async def test_users_see_their_own_executions_and_delete_none(
     assert (await plain.get(path)).json["total"] == 2
 
 
-async def test_code_hears_who_calls_and_may_act_for_them(
+async def test_code_gets_the_callers_identity_and_a_token_to_act_for_them(
     services: Services, plain: Client, u1: Client, executor: FakeExecutor
 ) -> None:
     function_id = await running_function(services, plain, execute=["any"], timeout=20)
@@ -138,7 +138,7 @@ async def test_code_hears_who_calls_and_may_act_for_them(
     assert (await code.get("/v1/account")).error == (401, "general_unauthorized_scope")
 
 
-async def test_later_runs_keep_who_asked_and_by_which_session(services: Services, plain: Client, u1: Client) -> None:
+async def test_scheduled_runs_keep_the_caller_and_its_session(services: Services, plain: Client, u1: Client) -> None:
     function_id = await running_function(services, plain, execute=["any"])
     session = (await u1.get("/v1/account/sessions/current")).json["$id"]
     token = (await u1.post("/v1/account/jwts")).json["jwt"]
@@ -159,7 +159,7 @@ async def test_later_runs_keep_who_asked_and_by_which_session(services: Services
         assert made["$permissions"] == ([] if client is plain else ['read("user:u1")'])
 
 
-async def test_events_name_the_user_who_acted(services: Services, plain: Client, u1: Client) -> None:
+async def test_events_name_the_acting_user(services: Services, plain: Client, u1: Client) -> None:
     function_id = await running_function(services, plain, execute=["any"])
     made = (await execute(u1, function_id)).json
 

@@ -28,7 +28,7 @@ def failing(logs: str = "one\ntwo\n") -> Outcome:
     return Outcome(status_code=500, reason="timeout", message="Execution timed out.", logs=logs, errors="a trace")
 
 
-async def test_all_that_was_written_is_told(services: Services, executor: FakeExecutor, key: Client) -> None:
+async def test_whole_output_is_returned(services: Services, executor: FakeExecutor, key: Client) -> None:
     executor.answer = lambda _run: failing()
     function_id = await given.running_function(services, key)
     made = (await given.execute(key, function_id)).json["$id"]
@@ -48,7 +48,7 @@ async def test_all_that_was_written_is_told(services: Services, executor: FakeEx
     ]
 
 
-async def test_a_running_one_is_followed_to_its_end(
+async def test_running_execution_is_followed_to_its_end(
     services: Services, executor: FakeExecutor, edge: Edge, plain: Client
 ) -> None:
     executor.go, executor.answer = asyncio.Event(), lambda _run: failing("one\ntwo\nthree\n")
@@ -79,7 +79,9 @@ async def test_a_running_one_is_followed_to_its_end(
     ]
 
 
-async def test_a_follower_goes_on_where_it_was(services: Services, executor: FakeExecutor, plain: Client) -> None:
+async def test_following_resumes_after_the_last_event(
+    services: Services, executor: FakeExecutor, plain: Client
+) -> None:
     executor.answer = lambda _run: Outcome(status_code=200, logs="one\ntwo\n")
     function_id = await given.running_function(services, plain)
     made = (await given.execute(plain, function_id)).json["$id"]
@@ -132,7 +134,7 @@ async def test_errors_begin_with_the_platforms_sentence_in_any_range(
     assert (part.body, part.headers["content-range"]) == (expected[10:31], "bytes 10-30/1100021")
 
 
-async def test_who_may_not_see_logs_reads_none(services: Services, plain: Client) -> None:
+async def test_callers_without_access_to_logs_read_none(services: Services, plain: Client) -> None:
     function_id, other = await given.running_function(services, plain), await given.function(plain)
     made = (await given.execute(plain, function_id)).json["$id"]
     path = f"/v1/functions/{function_id}/executions/{made}/logs"

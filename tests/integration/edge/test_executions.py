@@ -49,7 +49,7 @@ async def test_a_synchronous_execution_is_answered_with_its_outcome(services: Se
 
 
 @pytest.mark.behaviours(95, 113)
-async def test_the_code_sees_exactly_what_was_sent(services: Services, executor: FakeExecutor, key: Client) -> None:
+async def test_code_gets_the_request_exactly_as_sent(services: Services, executor: FakeExecutor, key: Client) -> None:
     function_id = await given.running_function(services, key, scopes=["users.read"])
     headers = {"X-Custom": "v", "content-type": "text/x", "Cookie": "a=b; c=d=e"}
 
@@ -97,14 +97,14 @@ async def test_wrong_values_are_refused(keys: list[Client], wrong: dict[str, Any
 
 
 @pytest.mark.behaviours(99, 100)
-async def test_what_cannot_run_is_refused(services: Services, key: Client) -> None:
+async def test_functions_that_cannot_run_are_refused(services: Services, key: Client) -> None:
     assert (await given.execute(key, "nope")).error == (404, "function_not_found")
     function_id = await given.function(key)
     assert (await given.execute(key, function_id)).error == (404, "deployment_not_found")
 
 
 @pytest.mark.behaviours(103, 104, 105, 107)
-async def test_guests_run_what_is_open_to_them(services: Services, key: Client) -> None:
+async def test_guests_run_functions_that_guests_may_execute(services: Services, key: Client) -> None:
     function_id = await given.running_function(services, key, execute=["any"])
     guest = key.with_(x_appwrite_key=None)
 
@@ -121,7 +121,7 @@ async def test_guests_run_what_is_open_to_them(services: Services, key: Client) 
 
 
 @pytest.mark.behaviours(104)
-async def test_a_missing_deployment_is_told_before_a_missing_permission(plain: Client, nobody: Client) -> None:
+async def test_missing_deployment_precedes_missing_permission(plain: Client, nobody: Client) -> None:
     function_id = await given.function(plain)
     reply = await given.execute(nobody.with_(x_appwrite_project="p1"), function_id)
 
@@ -138,7 +138,7 @@ async def test_headers_may_be_empty_or_missing(services: Services, keys: list[Cl
 
 
 @pytest.mark.behaviours(110, 111)
-async def test_output_is_cut_or_left_out(services: Services, executor: FakeExecutor, plain: Client) -> None:
+async def test_output_is_truncated_or_left_out(services: Services, executor: FakeExecutor, plain: Client) -> None:
     function_id = await given.running_function(services, plain)
     executor.answer = lambda _run: Outcome(status_code=200, logs="a" * 1_000_001 + "end", errors="b" * 2_000_000)
 
@@ -169,7 +169,7 @@ async def test_a_run_that_the_platform_ended_says_why(
     assert told["errors"] == "Execution timed out.\ntrace"
 
 
-async def test_an_executor_that_is_away_is_an_infrastructure_failure(
+async def test_unreachable_executor_is_an_infrastructure_failure(
     services: Services, executor: FakeExecutor, plain: Client
 ) -> None:
     function_id = await given.running_function(services, plain)
@@ -225,7 +225,7 @@ async def test_a_canceled_call_keeps_what_its_code_had_written(
     assert stored["errors"] == "The execution was canceled.\na warning\n"
 
 
-async def test_an_outcome_that_comes_after_the_reaper_s_is_not_told(
+async def test_outcome_after_the_reapers_is_not_answered(
     services: Services, executor: FakeExecutor, plain: Client
 ) -> None:
     function_id = await given.running_function(services, plain)
@@ -261,7 +261,7 @@ async def test_a_running_execution_can_be_seen_at_once(
     assert (await calling).status == 201
 
 
-async def test_an_edge_that_is_closing_ends_what_it_began(services: Services, executor: FakeExecutor) -> None:
+async def test_closing_edge_ends_its_running_executions(services: Services, executor: FakeExecutor) -> None:
     edge = Edge(routed(), services.metrics)
     edge.open(services)
     client = Client(edge, {"x-appwrite-project": "p1", "x-appwrite-key": "p1-all"})

@@ -81,7 +81,7 @@ def runs(executor: FakeExecutor) -> Counter[str]:
 
 @pytest.mark.usefixtures("tenant_activity")
 @pytest.mark.parametrize("async_", [False, True])
-async def test_a_crowd_has_few_calls_at_work_while_another_project_calls(
+async def test_busy_project_has_few_permits_while_another_project_calls(
     services: Services, plain: Client, other: Client, executor: FakeExecutor, async_: bool
 ) -> None:
     at_limit = await given.running_function(services, plain)
@@ -102,7 +102,9 @@ async def test_a_crowd_has_few_calls_at_work_while_another_project_calls(
 
 
 @pytest.mark.usefixtures("tenant_activity")
-async def test_alone_it_has_as_many_as_it_wants(services: Services, plain: Client, executor: FakeExecutor) -> None:
+async def test_project_without_competition_has_unlimited_permits(
+    services: Services, plain: Client, executor: FakeExecutor
+) -> None:
     function_id = await given.running_function(services, plain)
     log = await held(services)
 
@@ -113,7 +115,7 @@ async def test_alone_it_has_as_many_as_it_wants(services: Services, plain: Clien
     assert {reply.status for reply in await asyncio.gather(*crowd)} == {201}
 
 
-async def test_who_only_reads_is_company_too_and_who_is_refused_is_none(
+async def test_readers_count_as_active_tenants_and_refused_callers_do_not(
     tenant_activity: TenantActivity, plain: Client, other: Client
 ) -> None:
     await plain.with_(x_appwrite_project="p2", x_appwrite_key="wrong").get("/v1/functions")
@@ -125,7 +127,7 @@ async def test_who_only_reads_is_company_too_and_who_is_refused_is_none(
 
 
 @pytest.mark.usefixtures("tenant_activity")
-async def test_code_runs_for_as_many_at_once_as_ever(
+async def test_fair_queue_does_not_limit_running_code(
     services: Services, plain: Client, other: Client, executor: FakeExecutor
 ) -> None:
     """What waits for its code is not at work."""
@@ -142,7 +144,7 @@ async def test_code_runs_for_as_many_at_once_as_ever(
 
 
 @pytest.mark.usefixtures("tenant_activity")
-async def test_of_a_crowd_of_reads_few_begin_while_another_project_calls(
+async def test_few_reads_of_a_busy_project_begin_while_another_project_calls(
     services: Services, plain: Client, other: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_limit = await given.running_function(services, plain)
@@ -161,7 +163,7 @@ async def test_of_a_crowd_of_reads_few_begin_while_another_project_calls(
 
 
 @pytest.mark.usefixtures("tenant_activity")
-async def test_who_takes_long_holds_up_none_of_its_project_s(
+async def test_slow_request_does_not_block_others_of_its_project(
     services: Services, plain: Client, other: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     function_id = await given.running_function(services, plain)
@@ -177,7 +179,7 @@ async def test_who_takes_long_holds_up_none_of_its_project_s(
 
 
 @pytest.mark.usefixtures("tenant_activity")
-async def test_in_company_who_may_not_read_is_refused_before_anything_is_read(
+async def test_refused_caller_starts_no_read_while_other_tenants_call(
     services: Services, plain: Client, other: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     function_id = await given.running_function(services, plain)

@@ -34,7 +34,7 @@ async def test_the_feed_is_followed_without_gaps_and_resumed(services: Services,
     assert not services.listening._inside
 
 
-async def test_a_filtered_feed_says_how_far_it_is(services: Services, edge: Edge, plain: Client) -> None:
+async def test_filtered_feed_reports_its_position(services: Services, edge: Edge, plain: Client) -> None:
     await given.function(plain, functionId="f1")
     await plain.put("/v1/functions/f1", name="N")
     following = Following(edge, plain.headers, query="after=0&type=function.updated")
@@ -46,7 +46,7 @@ async def test_a_filtered_feed_says_how_far_it_is(services: Services, edge: Edge
     await following.leave()
 
 
-async def test_nobody_follows_what_there_can_not_be(edge: Edge, plain: Client) -> None:
+async def test_feed_of_unknown_types_is_refused(edge: Edge, plain: Client) -> None:
     """It would be silent for ever."""
     for query in ("type=function.renamed", "resource=variable:v"):
         following = Following(edge, plain.headers, query=query)
@@ -54,13 +54,13 @@ async def test_nobody_follows_what_there_can_not_be(edge: Edge, plain: Client) -
         assert following.status == 400
 
 
-async def test_nobody_follows_without_the_scope(edge: Edge, plain: Client) -> None:
+async def test_feed_needs_its_scope(edge: Edge, plain: Client) -> None:
     following = Following(edge, {**plain.headers, "x-appwrite-key": "p1-read"})
     await following.ended()
     assert following.status == 401
 
 
-async def test_nobody_follows_from_where_the_log_is_not(services: Services, edge: Edge, plain: Client) -> None:
+async def test_feed_from_a_position_outside_the_log_is_refused(services: Services, edge: Edge, plain: Client) -> None:
     """From there events would be left out, and nobody would know."""
     end = await services.log.reader.position()
     for headers, query in (

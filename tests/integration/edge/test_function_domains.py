@@ -36,7 +36,7 @@ def page_of(reply: Reply) -> tuple[int, str]:
     return reply.status, reply.body.decode().partition("<code>")[2].partition("</code>")[0]
 
 
-async def test_a_visit_reaches_the_code_as_it_was_sent(
+async def test_domain_request_reaches_the_code_as_sent(
     services: Services, plain: Client, visitor: Client, executor: FakeExecutor
 ) -> None:
     await published(services, plain)
@@ -56,7 +56,7 @@ async def test_a_visit_reaches_the_code_as_it_was_sent(
 
 
 @pytest.mark.behaviours(93, 94)
-async def test_every_final_status_of_the_code_is_the_visitors(
+async def test_every_final_status_of_the_code_reaches_the_client(
     services: Services, plain: Client, visitor: Client, executor: FakeExecutor
 ) -> None:
     await published(services, plain)
@@ -73,7 +73,7 @@ async def test_every_final_status_of_the_code_is_the_visitors(
 
 @pytest.mark.behaviours(93, 94)
 @pytest.mark.parametrize("code", [100, 101, 103, 199])
-async def test_a_status_that_ends_no_exchange_becomes_a_bad_gateway_for_visitors(
+async def test_status_below_200_becomes_502_for_domain_requests(
     services: Services, plain: Client, visitor: Client, executor: FakeExecutor, code: int
 ) -> None:
     function_id = await published(services, plain)
@@ -86,7 +86,7 @@ async def test_a_status_that_ends_no_exchange_becomes_a_bad_gateway_for_visitors
     assert (stored["status"], stored["responseStatusCode"]) == ("completed", code)
 
 
-async def test_the_answer_is_the_codes_own_byte_for_byte(
+async def test_domain_request_gets_the_codes_answer_byte_for_byte(
     services: Services, plain: Client, edge: Edge, executor: FakeExecutor
 ) -> None:
     function_id = await published(services, plain)
@@ -125,7 +125,7 @@ async def test_the_answer_is_the_codes_own_byte_for_byte(
     assert (execution["trigger"], execution["status"], execution["$permissions"]) == ("http", "completed", [])
 
 
-async def test_options_and_head_are_the_functions_too(
+async def test_options_and_head_reach_the_function(
     services: Services, plain: Client, visitor: Client, executor: FakeExecutor
 ) -> None:
     await published(services, plain)
@@ -135,7 +135,7 @@ async def test_options_and_head_are_the_functions_too(
     assert [run.method for run in executor.runs] == ["OPTIONS", "HEAD"]
 
 
-async def test_a_rule_may_have_any_host_name_and_others_are_the_apis(
+async def test_rule_may_have_any_host_name_and_other_names_reach_the_api(
     services: Services, plain: Client, edge: Edge
 ) -> None:
     await published(services, plain, "shop.example.test")
@@ -144,7 +144,7 @@ async def test_a_rule_may_have_any_host_name_and_others_are_the_apis(
     assert (await Client(edge, {"host": "other.example.test"}).get("/v1/health/version")).status == 200
 
 
-async def test_what_cannot_run_is_told_on_a_page(services: Services, plain: Client, visitor: Client) -> None:
+async def test_function_that_cannot_run_answers_with_a_page(services: Services, plain: Client, visitor: Client) -> None:
     bare = visitor.with_(host="functions.localhost")
     assert page_of(await bare.send("GET", "/")) == (401, "general_access_forbidden")
     assert page_of(await visitor.send("GET", "/v1/functions")) == (404, "rule_not_found")
@@ -173,7 +173,7 @@ async def test_an_error_without_a_body_gets_a_page(
     assert b"404 Not Found" in reply.body
 
 
-async def test_code_that_takes_too_long_is_stopped_and_told_on_a_page(
+async def test_timeout_of_the_code_answers_with_a_page(
     services: Services, plain: Client, executor: FakeExecutor
 ) -> None:
     function_id = await published(services, plain)

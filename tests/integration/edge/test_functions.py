@@ -33,7 +33,7 @@ async def test_a_new_function_has_the_contract_s_defaults(key: Client) -> None:
 
 
 @pytest.mark.behaviours(17, 18)
-async def test_a_chosen_id_is_taken_once(key: Client) -> None:
+async def test_chosen_id_can_be_used_once(key: Client) -> None:
     fields = {"functionId": "my.fn_1-A", "name": "fn", "runtime": "node-22"}
 
     assert (await key.post("/v1/functions", **fields)).json["$id"] == "my.fn_1-A"
@@ -43,7 +43,7 @@ async def test_a_chosen_id_is_taken_once(key: Client) -> None:
     ).status == 201
 
 
-async def test_an_id_may_be_taken_again_after_a_deletion(plain: Client) -> None:
+async def test_id_can_be_used_again_after_a_deletion(plain: Client) -> None:
     await given.function(plain, functionId="again")
     await plain.json("POST", "/v1/functions/again/variables", {"key": "A", "value": "1"})
     await plain.delete("/v1/functions/again")
@@ -54,7 +54,7 @@ async def test_an_id_may_be_taken_again_after_a_deletion(plain: Client) -> None:
 
 @pytest.mark.behaviours(19)
 @pytest.mark.parametrize("missing", ["functionId", "name", "runtime"])
-async def test_what_a_function_needs_must_be_sent(key: Client, missing: str) -> None:
+async def test_required_fields_of_a_function_must_be_sent(key: Client, missing: str) -> None:
     fields = {"functionId": "f", "name": "fn", "runtime": "node-22"}
     del fields[missing]
     reply = await key.json("POST", "/v1/functions", fields)
@@ -117,13 +117,13 @@ async def test_right_values_are_echoed(keys: list[Client], right: dict[str, Any]
 
 
 @pytest.mark.behaviours(27)
-async def test_a_function_event_says_why_not(key: Client) -> None:
+async def test_function_event_as_a_trigger_is_refused_with_its_reason(key: Client) -> None:
     fields = {"functionId": "f", "name": "fn", "runtime": "node-22", "events": ["functions.*.create"]}
     assert "Triggering a function on a function event" in (await key.json("POST", "/v1/functions", fields)).message
 
 
 @pytest.mark.behaviours(28)
-async def test_a_wrong_schedule_says_what_it_is_to_be(key: Client) -> None:
+async def test_invalid_schedule_is_refused_with_the_valid_form(key: Client) -> None:
     fields = {"functionId": "f", "name": "fn", "runtime": "node-22", "schedule": "not a cron"}
     reply = await key.json("POST", "/v1/functions", fields)
     assert "String must be a valid cron expression" in reply.message
@@ -131,7 +131,7 @@ async def test_a_wrong_schedule_says_what_it_is_to_be(key: Client) -> None:
 
 @pytest.mark.behaviours(32)
 @pytest.mark.parametrize("name", ["specification", "buildSpecification", "runtimeSpecification"])
-async def test_an_unknown_size_lists_those_there_are(key: Client, name: str) -> None:
+async def test_unknown_specification_lists_the_offered_ones(key: Client, name: str) -> None:
     fields = {"functionId": "f", "name": "fn", "runtime": "node-22", name: "cheap-please"}
     reply = await key.json("POST", "/v1/functions", fields)
 
@@ -140,7 +140,7 @@ async def test_an_unknown_size_lists_those_there_are(key: Client, name: str) -> 
 
 
 @pytest.mark.behaviours(33, 34)
-async def test_a_repository_needs_an_installation_that_is_there(key: Client) -> None:
+async def test_repository_needs_an_existing_installation(key: Client) -> None:
     fields = {"functionId": "f", "name": "fn", "runtime": "node-22"}
 
     reply = await key.json("POST", "/v1/functions", {**fields, "providerRepositoryId": "r"})
@@ -150,7 +150,7 @@ async def test_a_repository_needs_an_installation_that_is_there(key: Client) -> 
 
 
 @pytest.mark.behaviours(1, 35, 41, 44)
-async def test_an_unknown_function_is_told_in_the_envelope(key: Client) -> None:
+async def test_unknown_function_answers_in_the_envelope(key: Client) -> None:
     for reply in (
         await key.get("/v1/functions/nope-xyz"),
         await key.put("/v1/functions/nope-xyz", name="fn"),
@@ -169,7 +169,7 @@ async def test_a_disabled_function_is_still_shown(key: Client) -> None:
 
 
 @pytest.mark.behaviours(37, 45)
-async def test_an_update_replaces_what_it_does_not_name(key: Client) -> None:
+async def test_update_resets_fields_that_it_does_not_name(key: Client) -> None:
     function_id = await given.function(
         key, commands="make", schedule="0 0 * * *", events=["users.*.create"], execute=["any"], timeout=60
     )
@@ -209,7 +209,7 @@ async def test_an_update_needs_a_name_and_no_empty_runtime(key: Client) -> None:
 
 
 @pytest.mark.behaviours(42, 43)
-async def test_a_deleted_function_takes_everything_below_it_along(services: Services, key: Client) -> None:
+async def test_deleting_a_function_deletes_its_children(services: Services, key: Client) -> None:
     function_id = await given.running_function(services, key)
     await key.json("POST", f"/v1/functions/{function_id}/executions", {"async": True})
 
@@ -220,7 +220,7 @@ async def test_a_deleted_function_takes_everything_below_it_along(services: Serv
 
 
 @pytest.mark.behaviours(178)
-async def test_each_generation_has_its_specification_fields(plain: Client) -> None:
+async def test_each_api_version_has_its_specification_fields(plain: Client) -> None:
     function_id = await given.function(plain, specification="s-1vcpu-1gb")
     former = (await plain.with_(x_appwrite_response_format="1.8.0").get(f"/v1/functions/{function_id}")).json
     newest = (await plain.with_(x_appwrite_response_format="2.5.0").get(f"/v1/functions/{function_id}")).json
@@ -234,7 +234,7 @@ async def test_each_generation_has_its_specification_fields(plain: Client) -> No
     assert union["specification"] == union["buildSpecification"] == union["runtimeSpecification"] == "s-1vcpu-1gb"
 
 
-async def test_before_1_7_a_function_had_other_names(plain: Client) -> None:
+async def test_function_has_other_field_names_before_1_7(plain: Client) -> None:
     function_id = await given.function(plain)
     shown = (await plain.with_(x_appwrite_response_format="1.6.2").get(f"/v1/functions/{function_id}")).json
 
@@ -245,7 +245,7 @@ async def test_before_1_7_a_function_had_other_names(plain: Client) -> None:
 
 
 @pytest.mark.behaviours(179)
-async def test_one_specification_of_the_former_generation_is_both_of_the_newest(plain: Client) -> None:
+async def test_single_specification_of_old_versions_sets_both_new_ones(plain: Client) -> None:
     former = plain.with_(x_appwrite_response_format="1.8.0")
     fields = {"functionId": "f", "name": "fn", "runtime": "node-22", "specification": "s-1vcpu-1gb"}
 
@@ -254,7 +254,7 @@ async def test_one_specification_of_the_former_generation_is_both_of_the_newest(
     assert newest["buildSpecification"] == newest["runtimeSpecification"] == "s-1vcpu-1gb"
 
 
-async def test_the_former_generation_resets_its_size_and_the_newest_keeps_it(plain: Client) -> None:
+async def test_old_versions_reset_the_specification_and_the_newest_keeps_it(plain: Client) -> None:
     function_id = await given.function(plain, specification="s-1vcpu-1gb")
     newest = plain.with_(x_appwrite_response_format="2.5.0")
 
@@ -264,7 +264,7 @@ async def test_the_former_generation_resets_its_size_and_the_newest_keeps_it(pla
     assert reset["specification"] == reset["runtimeSpecification"] == "s-8vcpu-8gb"
 
 
-async def test_a_format_newer_than_ours_is_answered_with_a_warning(plain: Client) -> None:
+async def test_format_newer_than_the_server_is_answered_with_a_warning(plain: Client) -> None:
     reply = await plain.with_(x_appwrite_response_format="9.0.0").get("/v1/functions")
 
     assert reply.status == 200

@@ -35,9 +35,7 @@ def executors(services: Services) -> dict[str, Any]:
     ("body", "place"),
     [(b"{x", "byte 1"), (b'{"a": 1,}', "byte 8"), (b'{"name": "n"', "it breaks off or is too deep, 12 bytes")],
 )
-async def test_a_body_that_is_no_json_keeps_its_error_and_is_hinted_at(
-    keys: list[Client], body: bytes, place: str
-) -> None:
+async def test_invalid_json_body_keeps_its_error_and_gets_a_hint(keys: list[Client], body: bytes, place: str) -> None:
     for key in keys:
         reply = await key.send("POST", "/v1/functions", content_type="application/json; charset=utf-8", body=body)
 
@@ -48,7 +46,7 @@ async def test_a_body_that_is_no_json_keeps_its_error_and_is_hinted_at(
         )
 
 
-async def test_json_that_is_no_object_is_hinted_at_and_an_empty_body_is_not(plain: Client) -> None:
+async def test_json_without_an_object_gets_a_hint_and_an_empty_body_none(plain: Client) -> None:
     text = await plain.send("POST", "/v1/functions", content_type="application/json", body=b'"functionId"')
     empty = await plain.send("POST", "/v1/functions", content_type="application/json", body=b"")
     form = await plain.send("POST", "/v1/functions", content_type="application/x-www-form-urlencoded", body=b"{")
@@ -58,7 +56,7 @@ async def test_json_that_is_no_object_is_hinted_at_and_an_empty_body_is_not(plai
     assert HINT not in form.headers
 
 
-async def test_an_unknown_key_and_an_unknown_project_are_told_apart(keys: list[Client]) -> None:
+async def test_unknown_key_and_unknown_project_have_different_hints(keys: list[Client]) -> None:
     for key in keys:
         wrong = await key.with_(x_appwrite_key="standard_wrong").get("/v1/functions")
         assert wrong.error == (401, "user_unauthorized")
@@ -103,7 +101,7 @@ async def test_a_request_s_log_line_carries_its_hint(plain: Client) -> None:
         ([], ""),
     ],
 )
-async def test_events_that_nothing_emits_are_accepted_and_named(
+async def test_events_that_nothing_emits_are_accepted_with_a_hint(
     keys: list[Client], executors: dict[str, Any], events: list[str], hinted: str
 ) -> None:
     for key in keys:
@@ -126,9 +124,7 @@ async def test_many_events_that_nothing_emits_make_a_bounded_hint(plain: Client,
     assert "and 97 more" in reply.headers[HINT]
 
 
-async def test_a_runtime_that_cannot_be_built_is_accepted_and_named(
-    keys: list[Client], executors: dict[str, Any]
-) -> None:
+async def test_unbuildable_runtime_is_accepted_with_a_hint(keys: list[Client], executors: dict[str, Any]) -> None:
     for key in keys:
         made = await key.post("/v1/functions", functionId="unique()", name="n", runtime="php-8.3")
         changed = await key.put(f"/v1/functions/{made.json['$id']}", name="n", runtime="php-8.4")
@@ -143,7 +139,7 @@ async def test_a_runtime_that_cannot_be_built_is_accepted_and_named(
         assert HINT not in served.headers
 
 
-async def test_runtimes_that_work_here_are_listed_alone(
+async def test_available_lists_only_runtimes_that_work_here(
     keys: list[Client], nobody: Client, executors: dict[str, Any]
 ) -> None:
     for client in [*keys, nobody]:
@@ -155,7 +151,7 @@ async def test_runtimes_that_work_here_are_listed_alone(
         assert (await client.get("/v1/functions/runtimes", available="x")).error == (400, "general_argument_invalid")
 
 
-async def test_without_an_executor_nothing_is_said_of_runtimes(plain: Client, executors: dict[str, Any]) -> None:
+async def test_runtimes_get_no_hint_without_an_executor(plain: Client, executors: dict[str, Any]) -> None:
     executors.pop("one")
 
     reply = await plain.get("/v1/functions/runtimes", available="1")

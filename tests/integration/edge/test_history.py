@@ -26,7 +26,7 @@ def changes(event: Any) -> dict[str, tuple[Any, Any]]:
     return {change["field"]: (change["from"], change["to"]) for change in event["changes"]}
 
 
-async def test_a_functions_history_tells_who_changed_which_field(services: Services, plain: Client) -> None:
+async def test_history_of_a_function_names_actors_and_changed_fields(services: Services, plain: Client) -> None:
     function_id = await given.function(plain, name="First", timeout=10)
     await plain.with_(x_request_id="change1").put(f"/v1/functions/{function_id}", name="Second", timeout=20)
 
@@ -57,7 +57,7 @@ async def test_a_key_keeps_its_name_when_it_is_revoked(services: Services, plain
     assert found[0].event.metadata["actor"] == "key:all"
 
 
-async def test_secrets_are_told_by_fingerprints(services: Services, plain: Client) -> None:
+async def test_secrets_are_shown_as_fingerprints(services: Services, plain: Client) -> None:
     function_id = await given.function(plain)
     path = f"/v1/functions/{function_id}/variables"
     for variable_id, value in (("v1", "hunter2"), ("v2", "hunter2"), ("v3", "other")):
@@ -97,7 +97,7 @@ async def test_deployments_executions_and_the_project_have_histories(services: S
         assert (await plain.get(f"/v1/functions/{other}/{place}/history")).error[0] == 404
 
 
-async def test_what_is_gone_keeps_its_history_and_what_never_was_has_none(services: Services, plain: Client) -> None:
+async def test_deleted_resource_keeps_its_history_and_unknown_one_has_none(services: Services, plain: Client) -> None:
     await given.function(plain, functionId="f", name="First")
     await plain.delete("/v1/functions/f")
     await given.function(plain, functionId="f", name="Again")
@@ -110,7 +110,7 @@ async def test_what_is_gone_keeps_its_history_and_what_never_was_has_none(servic
     assert (await plain.get("/v1/functions/nothing/history")).error == (404, "function_not_found")
 
 
-async def test_histories_take_queries_and_cursors_as_other_lists_do(plain: Client) -> None:
+async def test_histories_take_queries_and_cursors_like_other_lists(plain: Client) -> None:
     function_id = await given.function(plain)
     for timeout in (1, 2, 3):
         await plain.put(f"/v1/functions/{function_id}", name="N", timeout=timeout)
@@ -162,7 +162,7 @@ async def test_pages_of_a_long_history_are_the_same_whether_they_are_filtered_or
     assert (await plain.get(path, gone)).error == (400, "general_cursor_not_found")
 
 
-async def test_the_feed_is_found_by_type_resource_actor_and_time(services: Services, plain: Client) -> None:
+async def test_feed_is_filtered_by_type_resource_actor_and_time(services: Services, plain: Client) -> None:
     await given.function(plain, functionId="f1")
     await given.function(plain, functionId="f2")
     await plain.put("/v1/functions/f1", name="N")
@@ -209,7 +209,7 @@ async def test_the_feed_is_found_by_type_resource_actor_and_time(services: Servi
     )
 
 
-async def test_one_event_tells_what_it_changed(services: Services, plain: Client) -> None:
+async def test_single_event_shows_its_changes(services: Services, plain: Client) -> None:
     function_id = await given.function(plain, name="First")
     await plain.put(f"/v1/functions/{function_id}", name="Second", entrypoint="index.js")
     position = await services.log.reader.position()
@@ -223,7 +223,7 @@ async def test_one_event_tells_what_it_changed(services: Services, plain: Client
     assert (await plain.get("/v1/events/soon")).error == (400, "general_argument_invalid")
 
 
-async def test_a_tree_leads_from_the_request_to_all_it_caused(services: Services, plain: Client) -> None:
+async def test_tree_holds_all_events_that_the_request_caused(services: Services, plain: Client) -> None:
     function_id = await given.function(plain)
     deployment_id = await given.upload(plain.with_(x_request_id="deploy1"), function_id)
     queued = await services.log.reader.position()

@@ -48,7 +48,7 @@ async def trickle(pause: float) -> AsyncIterator[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("pause", [0.01, 30.0])
-async def test_a_body_that_trickles_or_stalls_is_not_waited_for(
+async def test_body_that_trickles_or_stalls_times_out(
     edge: Edge, monkeypatch: pytest.MonkeyPatch, pause: float
 ) -> None:
     monkeypatch.setattr(call, "BODY_SECONDS", 0.3)
@@ -73,7 +73,7 @@ async def test_a_body_that_arrives_fast_enough_has_all_its_time(edge: Edge, monk
     assert reply.error == (400, "general_argument_invalid")
 
 
-async def test_a_body_whose_framing_breaks_is_told_so(edge: Edge) -> None:
+async def test_body_with_broken_framing_answers_400(edge: Edge) -> None:
     async def broken() -> AsyncIterator[dict[str, Any]]:
         yield {"type": "http.request", "body": b'{"functionId":', "more_body": True}
         while True:
@@ -84,7 +84,7 @@ async def test_a_body_whose_framing_breaks_is_told_so(edge: Edge) -> None:
     assert reply.error == (400, "general_bad_request")
 
 
-async def test_a_request_of_two_hosts_is_neither_the_apis_nor_a_functions(
+async def test_request_with_two_hosts_is_refused(
     services: Services, plain: Client, edge: Edge, executor: FakeExecutor
 ) -> None:
     await published(services, plain)
@@ -94,7 +94,7 @@ async def test_a_request_of_two_hosts_is_neither_the_apis_nor_a_functions(
     assert executor.runs == []
 
 
-async def test_headers_of_a_visit_arrive_and_leave_in_the_bytes_they_had(
+async def test_headers_of_a_domain_request_keep_their_bytes(
     services: Services, plain: Client, edge: Edge, executor: FakeExecutor
 ) -> None:
     await published(services, plain)
@@ -106,7 +106,7 @@ async def test_headers_of_a_visit_arrive_and_leave_in_the_bytes_they_had(
     assert reply.headers["x-said"].encode("latin-1") == text.encode()
 
 
-async def test_what_is_no_header_does_not_reach_a_visitor(
+async def test_invalid_response_headers_are_dropped(
     services: Services, plain: Client, edge: Edge, executor: FakeExecutor
 ) -> None:
     """Code may write to its socket itself, past the server that it was given."""
@@ -134,7 +134,9 @@ async def test_what_is_no_header_does_not_reach_a_visitor(
         "/v1/events/a\0",
     ],
 )
-async def test_nul_in_a_path_or_the_project_parameter_is_no_server_error(plain: Client, method: str, path: str) -> None:
+async def test_nul_in_a_path_or_the_project_parameter_causes_no_server_error(
+    plain: Client, method: str, path: str
+) -> None:
     guest = plain.with_(x_appwrite_key=None, x_appwrite_project=None)
     for client in (plain, guest, guest.with_(x_appwrite_key="p1-all")):
         for query in ("", "project=a%00", "queries[]=%00&search=%00&cursor=%00", "project[]=%00"):
@@ -142,7 +144,7 @@ async def test_nul_in_a_path_or_the_project_parameter_is_no_server_error(plain: 
             assert reply.status < 500, (query, reply.body)
 
 
-async def test_nul_in_the_claims_of_a_token_is_no_server_error(plain: Client) -> None:
+async def test_nul_in_the_claims_of_a_token_causes_no_server_error(plain: Client) -> None:
     """The claims say what to look up before anything is verified."""
     later = 4_000_000_000
     for parent in (["key", "k\0"], ["function", "f\0", "\0"], ["admin", "u\0", "s\0"], ["key", "\ud800"]):
@@ -172,7 +174,7 @@ def _base64(content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("name", UNREADABLE)
-async def test_credential_that_cannot_be_read_is_no_server_error(plain: Client, name: str) -> None:
+async def test_unreadable_credential_causes_no_server_error(plain: Client, name: str) -> None:
     """JSON that a guest sends in a header, before anything else of the request is judged."""
     content = UNREADABLE[name]
     credentials = {
@@ -199,7 +201,7 @@ async def test_credential_that_cannot_be_read_is_no_server_error(plain: Client, 
         b'{"ref": "refs/heads/main", "repository": {"id": 1e999}}',
     ],
 )
-async def test_signed_push_that_cannot_be_read_is_no_server_error(plain: Client, body: bytes) -> None:
+async def test_unreadable_signed_push_causes_no_server_error(plain: Client, body: bytes) -> None:
     installation_id = await installation(plain)
 
     reply = await deliver(plain, installation_id, body)

@@ -39,7 +39,7 @@ async def test_a_repeated_execution_is_answered_with_the_first_ones_answer(
     assert again.headers["idempotent-replayed"] == "true"
 
 
-async def test_what_is_kept_of_an_answer_is_sealed(services: Services, executor: FakeExecutor, plain: Client) -> None:
+async def test_remembered_answer_is_sealed(services: Services, executor: FakeExecutor, plain: Client) -> None:
     executor.answer = lambda _run: Outcome(status_code=200, body=b"a very private answer")
     function_id = await given.running_function(services, plain)
 
@@ -60,7 +60,7 @@ async def test_another_request_may_not_use_the_key(services: Services, plain: Cl
     assert (await given.execute(keyed(plain, "k-2"), function_id, body="y")).status == 201
 
 
-async def test_keys_are_their_callers_own(services: Services, edge: Edge, plain: Client) -> None:
+async def test_idempotency_keys_belong_to_their_caller(services: Services, edge: Edge, plain: Client) -> None:
     other = Client(edge, {**plain.headers, "x-appwrite-project": "p2", "x-appwrite-key": "p2-all"})
 
     first, second = await create(keyed(plain)), await create(keyed(other))
@@ -69,7 +69,7 @@ async def test_keys_are_their_callers_own(services: Services, edge: Edge, plain:
     assert first.json["$id"] != second.json["$id"]
 
 
-async def test_repeats_at_the_same_time_wait_for_the_one_that_runs(
+async def test_concurrent_repeats_wait_for_the_running_request(
     services: Services, executor: FakeExecutor, plain: Client
 ) -> None:
     function_id = await given.running_function(services, plain)
@@ -132,7 +132,7 @@ async def test_a_refused_request_frees_its_key(services: Services, plain: Client
     assert (await given.execute(keyed(plain), function_id)).status == 201
 
 
-async def test_an_answer_that_no_json_can_hold_is_remembered_since_the_code_ran(
+async def test_answer_outside_json_is_remembered_because_the_code_ran(
     services: Services, executor: FakeExecutor, plain: Client
 ) -> None:
     executor.answer = lambda _run: Outcome(status_code=200, body=b"\xff\xfe")
@@ -144,9 +144,7 @@ async def test_an_answer_that_no_json_can_hold_is_remembered_since_the_code_ran(
     assert len(executor.runs) == 1
 
 
-async def test_who_repeats_a_request_whose_process_died_gets_what_it_had_created(
-    services: Services, plain: Client
-) -> None:
+async def test_repeat_after_a_process_died_returns_the_created_resource(services: Services, plain: Client) -> None:
     function_id = await given.running_function(services, plain)
     first = await given.execute(keyed(plain), function_id, async_=True)
     await services.database.execute("UPDATE idempotency_keys SET holder = 'dead', answered_at = NULL")
@@ -157,9 +155,7 @@ async def test_who_repeats_a_request_whose_process_died_gets_what_it_had_created
     assert (await plain.get(f"/v1/functions/{function_id}/executions")).json["total"] == 1
 
 
-async def test_who_repeats_a_request_whose_process_died_before_the_deed_does_it(
-    services: Services, plain: Client
-) -> None:
+async def test_repeat_after_a_process_died_early_carries_the_request_out(services: Services, plain: Client) -> None:
     first = await create(keyed(plain))
     gone = Function.key("p1", first.json["$id"])
     await services.log.run(delete_function, gone, meta=given.META)
@@ -171,7 +167,7 @@ async def test_who_repeats_a_request_whose_process_died_before_the_deed_does_it(
     assert await functions(plain) == 1
 
 
-async def test_a_failure_of_ours_leaves_the_key_to_whoever_asks_again(
+async def test_server_error_frees_the_key_for_the_next_request(
     services: Services, executor: FakeExecutor, plain: Client
 ) -> None:
     function_id = await given.running_function(services, plain)
@@ -189,9 +185,7 @@ async def test_a_failure_of_ours_leaves_the_key_to_whoever_asks_again(
     assert (await plain.get(f"/v1/functions/{function_id}/executions")).json["total"] == 1
 
 
-async def test_what_could_not_be_remembered_is_told_to_who_asks_again_once_it_can_be(
-    services: Services, plain: Client
-) -> None:
+async def test_unsaved_answer_is_returned_to_a_repeat_once_it_is_saved(services: Services, plain: Client) -> None:
     await services.database.execute(
         "CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS"
         " $$ BEGIN RAISE EXCEPTION USING ERRCODE = 'admin_shutdown'; END $$"
@@ -210,7 +204,7 @@ async def test_what_could_not_be_remembered_is_told_to_who_asks_again_once_it_ca
     assert await functions(plain) == 1
 
 
-async def test_a_repeat_that_breaks_off_leaves_the_key_to_the_next_one(services: Services, plain: Client) -> None:
+async def test_disconnected_repeat_leaves_the_key_to_the_next_one(services: Services, plain: Client) -> None:
     first = await create(keyed(plain))
     await services.database.execute("UPDATE idempotency_keys SET holder = 'dead', answered_at = NULL")
     await services.database.execute("ALTER TABLE functions RENAME TO away")

@@ -50,7 +50,7 @@ async def kept_bytes(services: Services) -> int:
     return int(await services.database.value(query, ()))
 
 
-async def test_guests_of_a_project_have_only_so_many_keys_and_its_own_keys_are_not_theirs(
+async def test_guests_share_a_bounded_number_of_keys_apart_from_the_projects(
     services: Services, executor: FakeExecutor, plain: Client, guest: Client
 ) -> None:
     bounded(services, idempotency_guest_keys=2)
@@ -70,7 +70,7 @@ async def test_guests_of_a_project_have_only_so_many_keys_and_its_own_keys_are_n
     assert {pool: keys for pool, (keys, _) in (await spent(services)).items()} == {"guests": 2, "keys": 1}
 
 
-async def test_refusals_of_a_spent_budget_are_held_back_and_hold_up_no_other_request(
+async def test_errors_of_a_spent_budget_are_delayed_without_blocking_others(
     services: Services, executor: FakeExecutor, plain: Client, guest: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(idempotency, "HELD_BACK_SECONDS", 1.0)
@@ -98,7 +98,7 @@ async def test_refusals_of_a_spent_budget_are_held_back_and_hold_up_no_other_req
     assert not idempotency._held_back
 
 
-async def test_long_answers_to_guests_are_not_kept(
+async def test_long_answers_to_guests_are_not_stored(
     services: Services, executor: FakeExecutor, plain: Client, guest: Client
 ) -> None:
     executor.answer = lambda _run: Outcome(status_code=200, body=b"x" * 15_000_000)
@@ -114,7 +114,7 @@ async def test_long_answers_to_guests_are_not_kept(
     assert await kept_bytes(services) == 0
 
 
-async def test_repeat_of_a_long_answer_tells_what_was_created_and_that_the_body_was_not_kept(
+async def test_repeat_of_a_long_answer_names_the_created_resource_without_the_body(
     services: Services, executor: FakeExecutor, plain: Client
 ) -> None:
     executor.answer = lambda _run: Outcome(status_code=200, body=b"x" * 200_000)
@@ -155,7 +155,7 @@ async def test_bytes_of_answers_are_counted_until_their_day_is_over(
     assert (await spent(services))["keys"] == (1, await kept_bytes(services))
 
 
-async def test_budget_of_keys_holds_over_processes_and_refused_requests_cost_none(
+async def test_budget_of_keys_is_shared_by_processes_and_refused_requests_are_free(
     services: Services, plain: Client
 ) -> None:
     bounded(services, idempotency_keys=3)
@@ -172,7 +172,7 @@ async def test_budget_of_keys_holds_over_processes_and_refused_requests_cost_non
     assert again.error == (429, "idempotency_budget_spent")
 
 
-async def test_one_address_of_guests_has_only_so_many_keys_and_others_have_theirs(
+async def test_each_guest_address_has_a_bounded_number_of_keys(
     services: Services, edge: Edge, plain: Client, guest: Client
 ) -> None:
     bounded(services, idempotency_caller_keys=2)
@@ -188,7 +188,7 @@ async def test_one_address_of_guests_has_only_so_many_keys_and_others_have_their
     assert (await given.execute(keyed(elsewhere, "k-2"), function_id)).status == 201
 
 
-async def test_guests_leave_a_bounded_number_of_input_bytes_a_day(
+async def test_guests_store_a_bounded_number_of_input_bytes_a_day(
     services: Services, plain: Client, guest: Client
 ) -> None:
     function_id = await given.running_function(services, plain, execute=["any"])

@@ -124,7 +124,7 @@ async def test_a_push_deploys_and_the_connected_branch_activates(plain: Client) 
     assert rows[pushed]["status"] == "waiting"
 
 
-async def test_a_push_that_comes_again_is_one_deployment(plain: Client) -> None:
+async def test_repeated_push_makes_one_deployment(plain: Client) -> None:
     installation_id = await installation(plain)
     function_id = await given.function(plain, **link(installation_id))
 
@@ -147,7 +147,7 @@ async def test_a_push_that_comes_again_is_one_deployment(plain: Client) -> None:
         ({"providerBranches": ["main"], "providerPaths": ["**/*.md"]}, True),
     ],
 )
-async def test_branches_and_paths_say_which_pushes_are_built(
+async def test_pushes_are_filtered_by_branches_and_paths(
     plain: Client, filters: dict[str, list[str]], *, built: bool
 ) -> None:
     installation_id = await installation(plain)
@@ -158,7 +158,7 @@ async def test_branches_and_paths_say_which_pushes_are_built(
     assert (reply.status, len(reply.json["deployments"])) == (202, int(built))
 
 
-async def test_what_is_no_new_commit_of_a_branch_is_left_alone(plain: Client) -> None:
+async def test_events_without_a_new_commit_deploy_nothing(plain: Client) -> None:
     installation_id = await installation(plain)
     function_id = await given.function(plain, **link(installation_id))
 
@@ -174,7 +174,7 @@ async def test_what_is_no_new_commit_of_a_branch_is_left_alone(plain: Client) ->
     assert len(await deployments(plain, function_id)) == 1
 
 
-async def test_only_the_hosts_signature_is_believed(plain: Client) -> None:
+async def test_only_pushes_signed_by_the_host_are_accepted(plain: Client) -> None:
     installation_id = await installation(plain)
     function_id = await given.function(plain, **link(installation_id))
 

@@ -14,7 +14,7 @@ from tests.integration.edge.client import Client
 
 
 @pytest.mark.behaviours(114)
-async def test_an_asynchronous_execution_waits_with_what_it_was_given(services: Services, key: Client) -> None:
+async def test_asynchronous_execution_waits_with_its_request(services: Services, key: Client) -> None:
     function_id = await given.running_function(services, key)
 
     reply = await given.execute(key, function_id, async_=True, body="hi", headers={"Cookie": "secret"}, path="/x")
@@ -124,7 +124,7 @@ async def test_a_guest_deletes_nothing(services: Services, plain: Client, nobody
     assert (await guest.delete(f"/v1/functions/{function_id}/executions/{made}")).error == (404, "function_not_found")
 
 
-async def test_a_run_that_nobody_holds_beyond_its_timeout_is_shown_as_failed(services: Services, plain: Client) -> None:
+async def test_run_without_a_process_is_shown_as_failed_after_its_timeout(services: Services, plain: Client) -> None:
     function_id = await given.running_function(services, plain, timeout=1)
     path = f"/v1/functions/{function_id}/executions"
     lost, held = [(await given.execute(plain, function_id, async_=True)).json["$id"] for _ in range(2)]

@@ -51,7 +51,7 @@ async def many(plain: Client) -> Client:
     return plain
 
 
-async def test_filters_orders_and_pages_agree_with_a_plain_reading(many: Client) -> None:
+async def test_filters_orders_and_pages_agree_with_a_reference_model(many: Client) -> None:
     """A model of the whole: filter, sort, cut, as a reader of the contract would by hand."""
     rows = (await many.get(PATH, [given.query("limit", None, 100)])).json["functions"]
     examples: list[Any] = []

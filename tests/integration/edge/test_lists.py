@@ -27,7 +27,7 @@ async def three(client: Client) -> list[str]:
 
 
 @pytest.mark.behaviours(151, 152, 153)
-async def test_pages_are_25_long_and_totals_know_all(key: Client) -> None:
+async def test_pages_have_25_rows_and_totals_count_all(key: Client) -> None:
     for number in range(30):
         await given.function(key, name=f"f{number:02}")
 
@@ -42,7 +42,7 @@ async def test_pages_are_25_long_and_totals_know_all(key: Client) -> None:
 
 
 @pytest.mark.behaviours(154, 155, 156)
-async def test_cursors_go_on_from_a_row(key: Client) -> None:
+async def test_cursor_continues_after_its_row(key: Client) -> None:
     ids = await three(key)
 
     assert await names(key, given.query("cursorAfter", None, ids[0])) == ["b", "c"]
@@ -56,7 +56,7 @@ async def test_cursors_go_on_from_a_row(key: Client) -> None:
 
 
 @pytest.mark.behaviours(157)
-async def test_an_order_ends_in_insertion_order(key: Client) -> None:
+async def test_equal_rows_are_in_insertion_order(key: Client) -> None:
     await three(key)
 
     assert await names(key, given.query("orderDesc", "$createdAt")) == ["c", "b", "a"]
@@ -128,7 +128,7 @@ async def test_a_cursor_follows_the_order(plain: Client) -> None:
     ],
     ids=str,
 )
-async def test_filters_keep_what_matches(plain: Client, asked: dict[str, Any], found: str) -> None:
+async def test_filters_select_matching_rows(plain: Client, asked: dict[str, Any], found: str) -> None:
     await three(plain)
     reply = await plain.get(PATH, [asked])
 
@@ -169,7 +169,7 @@ async def test_a_search_query_has_no_index(key: Client) -> None:
 
 
 @pytest.mark.behaviours(165, 166)
-async def test_search_is_for_words_of_id_name_and_runtime(key: Client) -> None:
+async def test_search_matches_words_of_id_name_and_runtime(key: Client) -> None:
     await given.function(key, functionId="my.fn_1-A", name="Hello wörld")
     await given.function(key, functionId="other", name="goodbye", runtime="python-3.11")
 
@@ -230,7 +230,7 @@ async def test_deployments_are_filtered_by_size_and_type(services: Services, key
         assert (await key.get(path, [asked])).json["total"] == count
 
 
-async def test_the_former_name_of_an_attribute(plain: Client) -> None:
+async def test_old_versions_have_another_name_for_an_attribute(plain: Client) -> None:
     await three(plain)
     asked = [given.query("equal", "deployment", "")]
 
@@ -238,7 +238,7 @@ async def test_the_former_name_of_an_attribute(plain: Client) -> None:
     assert (await plain.get(PATH, asked)).error == (400, "general_argument_invalid")
 
 
-async def test_a_list_shows_what_was_just_written(plain: Client) -> None:
+async def test_list_shows_a_write_at_once(plain: Client) -> None:
     """Rows are kept between requests: a change must show at once, whatever changed them."""
     function_id = await given.function(plain, name="a")
     assert await names(plain) == ["a"]

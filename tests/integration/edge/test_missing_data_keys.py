@@ -79,9 +79,7 @@ async def test_execution_fails_with_the_name_of_the_variable_until_it_is_set_aga
     assert [run.environment[name] for name in ("OPENp", "HIDDENf")] == ["again", "again"]
 
 
-async def test_password_that_cannot_be_read_fits_nothing_until_it_is_set_again(
-    services: Services, plain: Client
-) -> None:
+async def test_unreadable_password_matches_nothing_until_it_is_set_again(services: Services, plain: Client) -> None:
     guest = plain.with_(x_appwrite_key=None)
     await signed_up(guest)
     await seal_under_a_missing_key(services, "users", "sealed_password")
@@ -92,7 +90,7 @@ async def test_password_that_cannot_be_read_fits_nothing_until_it_is_set_again(
     assert (await guest.post("/v1/account/sessions/email", **{**ADA, "password": "password9"})).status == 201
 
 
-async def test_dead_letter_whose_input_cannot_be_read_is_not_redriven(services: Services, plain: Client) -> None:
+async def test_dead_letter_with_unreadable_input_is_not_redriven(services: Services, plain: Client) -> None:
     function_id = await retried_function(services, plain)
     letter = await dead_letter(services, plain, function_id, body="precious")
     await services.database.execute("DELETE FROM data_keys")

@@ -9,7 +9,7 @@ from tests.integration.edge.client import Client
 from tests.routes import ENDPOINTS
 
 
-async def test_each_generation_has_its_document(nobody: Client) -> None:
+async def test_each_api_version_has_its_document(nobody: Client) -> None:
     newest = (await nobody.get("/openapi.json")).json
     former = (await nobody.get("/openapi.json", format="1.8.0")).json
 
@@ -30,7 +30,7 @@ async def test_a_model_has_exactly_the_fields_that_answers_have(key: Client) -> 
     assert set(document["components"]["schemas"]["function"]["properties"]) == set(made.json)
 
 
-async def test_the_page_needs_nothing_from_elsewhere(nobody: Client) -> None:
+async def test_page_loads_no_external_assets(nobody: Client) -> None:
     page = await nobody.get("/docs")
 
     assert page.headers["content-type"].startswith("text/html")
@@ -43,7 +43,7 @@ async def test_the_page_needs_nothing_from_elsewhere(nobody: Client) -> None:
 
 
 @pytest.mark.parametrize("name", ["index.html", "..", "swagger-ui.js.map"])
-async def test_nothing_else_is_served_beside_the_page(nobody: Client, name: str) -> None:
+async def test_only_the_assets_of_the_page_are_served(nobody: Client, name: str) -> None:
     assert (await nobody.get(f"/docs/{name}")).error == (404, "general_route_not_found")
 
 
@@ -55,7 +55,7 @@ def test_every_operation_has_a_summary_and_a_description() -> None:
     assert [key for key, text in TEXTS.items() if text.summary[-1] == "." or text.description[-1] != "."] == []
 
 
-async def test_parameters_of_the_past_and_of_dry_runs_are_described_where_they_are_taken(nobody: Client) -> None:
+async def test_as_of_and_dry_run_are_described_for_operations_that_take_them(nobody: Client) -> None:
     paths = (await nobody.get("/openapi.json")).json["paths"]
 
     def names(path: str, method: str) -> set[str]:
@@ -68,7 +68,7 @@ async def test_parameters_of_the_past_and_of_dry_runs_are_described_where_they_a
     assert {"dryRun", "Idempotency-Key"}.isdisjoint(names("/functions", "get"))
 
 
-async def test_answers_to_dry_runs_are_described_where_dry_runs_are_taken(nobody: Client) -> None:
+async def test_dry_run_answers_are_described_for_operations_that_take_them(nobody: Client) -> None:
     paths = (await nobody.get("/openapi.json")).json["paths"]
     operations = [
         operation

@@ -9,7 +9,7 @@ from tests.integration.edge.people import signed_in, user
 PAGE = "https://app.example.test:3000"
 
 
-async def test_a_page_calls_once_its_host_is_a_platform(plain: Client) -> None:
+async def test_page_may_call_once_its_host_is_a_platform(plain: Client) -> None:
     page = plain.with_(x_appwrite_key=None, origin=PAGE)
     refused = await page.get("/v1/functions/runtimes")
     assert refused.error == (403, "general_unknown_origin")
@@ -35,7 +35,7 @@ async def test_a_page_calls_once_its_host_is_a_platform(plain: Client) -> None:
     assert (await ada.get("/v1/account")).error == (403, "general_unknown_origin")
 
 
-async def test_a_foreign_page_does_nothing_with_a_cookie(plain: Client) -> None:
+async def test_foreign_page_cannot_use_a_cookie(plain: Client) -> None:
     await user(plain, "ada")
     ada = await signed_in(plain, "ada")
     cookie = f"a_session_p1={ada.headers['x-appwrite-session']}"

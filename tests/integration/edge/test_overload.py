@@ -23,7 +23,7 @@ async def two_at_work(
     return executor.go, working
 
 
-async def test_beyond_its_bound_it_tells_to_come_back_and_health_is_still_told(
+async def test_process_at_its_limit_answers_503_and_still_serves_health(
     executor: FakeExecutor, services: Services, plain: Client, nobody: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(request_limiter, "MOST_AT_ONCE", 2)
@@ -39,7 +39,7 @@ async def test_beyond_its_bound_it_tells_to_come_back_and_health_is_still_told(
     assert (await plain.get("/v1/functions")).status == 200
 
 
-async def test_one_project_has_not_all_of_a_process(
+async def test_one_project_cannot_take_all_of_a_process(
     executor: FakeExecutor, services: Services, plain: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(request_limiter, "MOST_OF_PROJECT", 2)

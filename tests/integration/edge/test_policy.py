@@ -39,7 +39,7 @@ async def test_a_function_has_the_contracts_policy_until_another_is_put(plain: C
     assert (await plain.json("PUT", path, {})).json == {"functionId": function_id, **DEFAULTS}
 
 
-async def test_stock_clients_see_nothing_of_it(key: Client) -> None:
+async def test_policy_is_invisible_to_stock_clients(key: Client) -> None:
     function_id = await given.function(key)
     before = await key.get(f"/v1/functions/{function_id}")
 
@@ -59,7 +59,7 @@ async def test_stock_clients_see_nothing_of_it(key: Client) -> None:
         ({"retries": {"backoffSeconds": "soon"}}, "backoffSeconds"),
     ],
 )
-async def test_what_is_no_policy_is_refused(plain: Client, body: object, words: str) -> None:
+async def test_invalid_policy_is_refused(plain: Client, body: object, words: str) -> None:
     function_id = await given.function(plain)
 
     reply = await plain.json("PUT", f"/v1/functions/{function_id}/policy", body)
@@ -157,7 +157,7 @@ async def test_patches_at_once_keep_each_others_changes(plain: Client) -> None:
     assert policy["retries"]["attempts"] == 3
 
 
-async def test_only_who_may_write_functions_puts_a_policy(plain: Client, nobody: Client) -> None:
+async def test_policy_needs_the_scope_to_write_functions(plain: Client, nobody: Client) -> None:
     function_id = await given.function(plain)
     path = f"/v1/functions/{function_id}/policy"
     reader = nobody.with_(x_appwrite_project="p1", x_appwrite_key="p1-read")
@@ -170,7 +170,7 @@ async def test_only_who_may_write_functions_puts_a_policy(plain: Client, nobody:
     assert (await other.json("PUT", path, {})).error == (404, "function_not_found")
 
 
-async def test_a_try_says_what_would_be_recorded_and_the_same_again_records_nothing(plain: Client) -> None:
+async def test_dry_run_of_a_policy_returns_its_event_and_unchanged_policy_records_nothing(plain: Client) -> None:
     function_id = await given.function(plain)
     path = f"/v1/functions/{function_id}/policy"
     body = {"retries": {"attempts": 2}}
@@ -186,7 +186,7 @@ async def test_a_try_says_what_would_be_recorded_and_the_same_again_records_noth
     assert await tried() == []
 
 
-async def test_history_tells_what_changed_and_a_revert_brings_it_back(services: Services, plain: Client) -> None:
+async def test_history_shows_policy_changes_and_a_revert_restores_them(services: Services, plain: Client) -> None:
     function_id = await given.function(plain)
     path = f"/v1/functions/{function_id}"
     first = await services.log.reader.position()
@@ -201,7 +201,7 @@ async def test_history_tells_what_changed_and_a_revert_brings_it_back(services: 
     assert (await plain.get(f"{path}/policy")).json["scaling"]["concurrency"] == 0
 
 
-async def test_the_past_is_told_as_it_was(services: Services, plain: Client) -> None:
+async def test_past_policy_is_answered_as_it_was(services: Services, plain: Client) -> None:
     function_id = await given.function(plain)
     path = f"/v1/functions/{function_id}/policy"
     before = await services.log.reader.position()

@@ -50,7 +50,7 @@ async def test_a_later_run_is_bound_to_the_deployment_that_was_asked_for(service
     assert not (await services.log.load(Execution.key("p1", usual.json["$id"]))).pinned
 
 
-async def test_what_is_not_there_or_not_ready_is_refused(services: Services, plain: Client) -> None:
+async def test_missing_or_unready_deployments_are_refused(services: Services, plain: Client) -> None:
     function_id, other = await given.running_function(services, plain), await given.running_function(services, plain)
     waiting = await given.upload(plain, function_id)
     foreign = await other_deployment(services, plain, other)
@@ -64,9 +64,7 @@ async def test_what_is_not_there_or_not_ready_is_refused(services: Services, pla
     assert (await preview(plain, function_id, waiting, method="TRACE")).error == (400, "general_argument_invalid")
 
 
-async def test_who_may_run_a_function_may_not_choose_its_deployment(
-    services: Services, plain: Client, nobody: Client
-) -> None:
+async def test_users_may_not_choose_the_deployment(services: Services, plain: Client, nobody: Client) -> None:
     function_id = await given.running_function(services, plain, execute=["any"])
     made = await other_deployment(services, plain, function_id)
     guest = nobody.with_(x_appwrite_project="p1")

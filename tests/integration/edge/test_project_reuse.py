@@ -167,7 +167,7 @@ async def test_feed_begins_with_the_project_and_ends_with_it(
     assert following.body.count(b"event: project.created") == 1
 
 
-async def test_usage_of_the_predecessor_is_not_told(plain: Client, former: Former) -> None:
+async def test_usage_of_the_predecessor_is_not_shown(plain: Client, former: Former) -> None:
     for query in ({}, {"asOf": str(former.since)}, {"from": "2000-01-01T00:00:00Z"}):
         text = "&".join(f"{name}={quote(value)}" for name, value in query.items())
         found = await plain.send("GET", "/v1/usage/executions", query=text)

@@ -85,7 +85,7 @@ async def project_key(console: Client, project: str, scopes: list[str], **fields
     return console.with_(cookie=None, x_appwrite_project=project, x_appwrite_key=reply.json["secret"])
 
 
-async def test_a_keys_secret_is_told_once(console: Client) -> None:
+async def test_secret_of_a_key_is_shown_once(console: Client) -> None:
     made = (await console.post("/v1/projects/p1/keys", name="K", scopes=["functions.read"])).json
     key = console.with_(cookie=None, x_appwrite_project="p1", x_appwrite_key=made["secret"])
     path = f"/v1/projects/p1/keys/{made['$id']}"
@@ -105,7 +105,7 @@ async def test_a_keys_secret_is_told_once(console: Client) -> None:
     assert (await console.get("/v1/projects/nope/keys")).error == (404, "project_not_found")
 
 
-async def test_nobody_else_reaches_projects(plain: Client, nobody: Client) -> None:
+async def test_only_admins_reach_projects(plain: Client, nobody: Client) -> None:
     for client in (plain, nobody, plain.with_(x_appwrite_key=None)):
         for path in ("/v1/projects", "/v1/projects/p1", "/v1/projects/p1/keys", "/v1/projects/p1/platforms"):
             assert (await client.get(path)).error == (401, "general_unauthorized_scope")
@@ -118,7 +118,7 @@ async def test_nobody_else_reaches_projects(plain: Client, nobody: Client) -> No
         ("api", {"api": "rest", "status": False}, "general_api_disabled"),
     ],
 )
-async def test_a_switch_holds_back_users_and_guests(
+async def test_switched_off_service_refuses_users_and_guests(
     console: Client, admin: Client, plain: Client, *, path: str, body: dict[str, Any], refusal: str
 ) -> None:
     guest = plain.with_(x_appwrite_key=None)

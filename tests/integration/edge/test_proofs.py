@@ -86,7 +86,7 @@ async def test_checkpoints_are_listed_like_everything_else(plain: Client, sealed
     assert latest == everything["checkpoints"][2]
 
 
-async def test_what_cannot_be_proven_is_refused(plain: Client, sealed: Sealed) -> None:
+async def test_unprovable_positions_are_refused(plain: Client, sealed: Sealed) -> None:
     assert (await plain.get("/v1/checkpoints/latest")).error == (404, "checkpoint_not_found")
     position = await create(plain, "one")
     checkpoint = await sealed.seal()

@@ -46,7 +46,7 @@ async def test_a_chunked_upload_has_its_whole_size_from_the_first_chunk_on(keys:
         "bytes 99999999999999999999-5/30000001",
     ],
 )
-async def test_a_total_over_the_limit_is_refused_before_the_range_is_judged(keys: list[Client], header: str) -> None:
+async def test_total_over_the_limit_is_refused_before_the_range(keys: list[Client], header: str) -> None:
     for key in keys:
         path = f"/v1/functions/{await given.function(key)}/deployments"
 
@@ -58,7 +58,7 @@ async def test_a_total_over_the_limit_is_refused_before_the_range_is_judged(keys
         assert other_name.error == (400, "storage_file_type_unsupported")
 
 
-async def test_a_total_within_the_limit_leaves_the_range_to_be_judged(plain: Client) -> None:
+async def test_total_within_the_limit_leaves_the_range_to_be_validated(plain: Client) -> None:
     path = f"/v1/functions/{await given.function(plain)}/deployments"
 
     for header in ("bytes 1-2/30000000", "bytes 9-5/10", "items 0-9/99999999999"):
@@ -87,7 +87,7 @@ async def test_any_key_in_brackets_adds_to_a_list(keys: list[Client], key_in_bra
 
 
 @pytest.mark.parametrize(("method", "scope"), [("GET", "read"), ("POST", "write")])
-async def test_a_missing_scope_is_named_as_its_api_version_does(keys: list[Client], method: str, scope: str) -> None:
+async def test_missing_scope_has_the_name_of_the_api_version(keys: list[Client], method: str, scope: str) -> None:
     for key in keys:
         reply = await key.with_(x_appwrite_key="p1-none").send(method, "/v1/functions/f/executions")
 
@@ -99,7 +99,7 @@ async def test_a_missing_scope_is_named_as_its_api_version_does(keys: list[Clien
 
 
 @pytest.mark.parametrize("header", ["nonsense", "2.5", "v2.5.0", "latest", "1", "-1.0.0"])
-async def test_a_response_format_that_is_no_version_counts_as_none(plain: Client, header: str) -> None:
+async def test_invalid_response_format_counts_as_missing(plain: Client, header: str) -> None:
     function_id = await given.function(plain)
     without = await plain.get(f"/v1/functions/{function_id}")
 
@@ -149,7 +149,7 @@ NULLABLE_TEXT = "Value must be a valid string and {}no longer than {} chars or n
     ],
     ids=str,
 )
-async def test_a_wrong_value_for_a_nullable_parameter_is_told_that_null_is_one(
+async def test_error_of_a_nullable_parameter_mentions_null(
     keys: list[Client], method: str, path: str, sent: dict[str, Any], text: str
 ) -> None:
     for key in keys:

@@ -58,7 +58,7 @@ async def test_a_template_deployment_waits_to_be_fetched(key: Client) -> None:
     assert (await key.get(f"/v1/functions/{function_id}/deployments/{made['$id']}")).json == made
 
 
-async def test_a_template_may_be_named_by_its_version_alone_in_the_former_generation(plain: Client) -> None:
+async def test_template_may_be_named_by_its_version_in_old_versions(plain: Client) -> None:
     function_id = await given.function(plain)
     path = f"/v1/functions/{function_id}/deployments/template"
     sent = {name: value for name, value in TEMPLATE.items() if name not in {"type", "reference"}}
@@ -87,7 +87,7 @@ async def test_a_template_needs_a_reference_of_a_known_type(key: Client) -> None
     assert text.error == long.error == (400, "general_argument_invalid")
 
 
-async def test_a_template_of_nothing_is_404_and_needs_the_scope(key: Client) -> None:
+async def test_template_of_an_unknown_function_is_404_and_needs_the_scope(key: Client) -> None:
     gone = await key.post("/v1/functions/none/deployments/template", **TEMPLATE)
     reader = await key.with_(x_appwrite_key="p1-read").post("/v1/functions/none/deployments/template", **TEMPLATE)
 
@@ -95,7 +95,7 @@ async def test_a_template_of_nothing_is_404_and_needs_the_scope(key: Client) -> 
     assert reader.error == (401, "general_unauthorized_scope")
 
 
-async def test_a_source_that_never_came_is_asked_for_again_by_a_duplicate(plain: Client, services: Services) -> None:
+async def test_duplicate_requests_a_missing_source_again(plain: Client, services: Services) -> None:
     function_id = await given.function(plain)
     first = await plain.post(f"/v1/functions/{function_id}/deployments/template", **TEMPLATE)
 
@@ -118,7 +118,7 @@ async def test_a_function_without_a_repository_has_none_to_deploy(key: Client) -
 
 
 @pytest.mark.behaviours(33, 34)
-async def test_a_link_is_whole_or_refused(key: Client) -> None:
+async def test_incomplete_repository_link_is_refused(key: Client) -> None:
     installation_id = await installation(key)
     fields = {"functionId": "unique()", "name": "fn", "runtime": "node-22"}
 
@@ -133,7 +133,7 @@ async def test_a_link_is_whole_or_refused(key: Client) -> None:
     assert unknown.error == foreign.error == (404, "installation_not_found")
 
 
-async def test_the_first_connection_builds(key: Client) -> None:
+async def test_first_connection_to_a_repository_builds(key: Client) -> None:
     installation_id = await installation(key)
     created = await given.function(key, **link(installation_id, providerRootDirectory="fn"))
     function_id = await given.function(key)
@@ -171,7 +171,7 @@ async def test_a_template_of_a_connected_function_goes_to_its_repository_first(
     assert (remote.template.owner, remote.template.reference) == ("appwrite", "1.0.1")
 
 
-async def test_a_deployment_is_asked_for_once_by_its_idempotency_key(plain: Client) -> None:
+async def test_idempotency_key_requests_one_deployment(plain: Client) -> None:
     function_id = await given.function(plain)
     client = plain.with_(idempotency_key="once")
 
@@ -182,7 +182,7 @@ async def test_a_deployment_is_asked_for_once_by_its_idempotency_key(plain: Clie
     assert len(await deployments(plain, function_id)) == 1
 
 
-async def test_a_link_is_kept_until_it_is_taken_away(plain: Client) -> None:
+async def test_repository_link_stays_until_it_is_removed(plain: Client) -> None:
     installation_id = await installation(plain)
     function_id = await given.function(plain, **link(installation_id, providerRootDirectory="fn"))
     path = f"/v1/functions/{function_id}"
@@ -202,7 +202,7 @@ async def test_a_link_is_kept_until_it_is_taken_away(plain: Client) -> None:
     assert len(await deployments(plain, function_id)) == 2
 
 
-async def test_a_branch_or_commit_is_deployed_with_what_the_host_tells(
+async def test_branch_or_commit_is_deployed_with_the_hosts_metadata(
     key: Client, repository: Repository, host: str
 ) -> None:
     function_id = await given.function(key, **link(await installation(key, host)))
@@ -223,7 +223,7 @@ async def test_a_branch_or_commit_is_deployed_with_what_the_host_tells(
     assert (elsewhere.status, elsewhere.json["providerCommitHash"]) == (202, "")
 
 
-async def test_a_repository_that_is_gone_is_404_and_a_host_that_is_away_is_not(plain: Client, host: str) -> None:
+async def test_deleted_repository_is_404_and_unreachable_host_is_not(plain: Client, host: str) -> None:
     installation_id = await installation(plain, host)
     missing = await given.function(plain, **link(installation_id, "team/none"))
     away = await given.function(plain, **link(await installation(plain, "http://127.0.0.1:9")))
@@ -238,7 +238,7 @@ async def test_a_repository_that_is_gone_is_404_and_a_host_that_is_away_is_not(p
     assert removed.error == (404, "installation_not_found")
 
 
-async def test_an_app_tells_of_a_commit(plain: Client, repository: Repository) -> None:
+async def test_commit_of_an_app_has_its_metadata(plain: Client, repository: Repository) -> None:
     github = GitHub(repository)
     with github.serving() as api:
         installation_id = await installation(

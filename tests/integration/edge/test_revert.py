@@ -32,7 +32,7 @@ def told(reply: Reply) -> list[str]:
     return [event["type"] for event in reply.json["events"]]
 
 
-async def test_a_diff_tells_what_differs_between_two_moments(services: Services, plain: Client) -> None:
+async def test_diff_returns_the_changes_between_two_moments(services: Services, plain: Client) -> None:
     function_id = await given.function(plain, name="First")
     first = await now(services)
     await plain.post(f"/v1/functions/{function_id}/variables", key="A", value="hidden", variableId="v")
@@ -54,7 +54,7 @@ async def test_a_diff_tells_what_differs_between_two_moments(services: Services,
     assert (await plain.get(path, **{"from": "99999"})).error == (400, "general_argument_invalid")
 
 
-async def test_what_an_execution_ran_with_is_told_though_all_of_it_changed(services: Services, plain: Client) -> None:
+async def test_configuration_of_an_execution_is_shown_after_it_changed(services: Services, plain: Client) -> None:
     function_id = await given.running_function(services, plain, name="Then", timeout=7)
     await plain.post(f"/v1/functions/{function_id}/variables", key="A", value="hidden", variableId="v")
     execution = (await given.execute(plain, function_id)).json
@@ -99,7 +99,7 @@ async def test_a_revert_brings_any_state_of_a_random_history_back(services: Serv
         assert await now(services) == before
 
 
-async def test_a_deleted_function_is_restored_with_its_deployment_while_that_is_kept(
+async def test_deleted_function_is_restored_with_its_deployment_while_its_contents_exist(
     services: Services, plain: Client
 ) -> None:
     function_id = await given.running_function(services, plain, name="Kept", timeout=9)
@@ -121,9 +121,7 @@ async def test_a_deleted_function_is_restored_with_its_deployment_while_that_is_
     assert (await given.execute(plain, function_id)).json["status"] == "completed"
 
 
-async def test_a_deployment_that_was_deleted_answers_again_while_its_contents_are_kept(
-    services: Services, plain: Client
-) -> None:
+async def test_deleted_deployment_is_restored_while_its_contents_exist(services: Services, plain: Client) -> None:
     function_id = await given.running_function(services, plain)
     position, first = await now(services), (await plain.get(f"/v1/functions/{function_id}")).json["deploymentId"]
     await given.built(services, "p1", await given.upload(plain, function_id))
@@ -133,7 +131,7 @@ async def test_a_deployment_that_was_deleted_answers_again_while_its_contents_ar
     assert reply.json["deploymentId"] == first
 
 
-async def test_a_revert_to_contents_that_are_gone_is_refused_and_names_them(services: Services, plain: Client) -> None:
+async def test_revert_to_deleted_contents_is_refused_and_names_them(services: Services, plain: Client) -> None:
     function_id = await given.running_function(services, plain)
     position, deployment = await now(services), (await plain.get(f"/v1/functions/{function_id}")).json["deploymentId"]
     row = await services.database.row("SELECT source_key, artefact_key FROM deployments")
@@ -149,7 +147,7 @@ async def test_a_revert_to_contents_that_are_gone_is_refused_and_names_them(serv
     assert await now(services) == before
 
 
-async def test_reverts_of_what_never_was_are_refused(services: Services, plain: Client) -> None:
+async def test_revert_of_an_unknown_function_is_refused(services: Services, plain: Client) -> None:
     before = await now(services)
     function_id = await given.function(plain)
     path = f"/v1/functions/{function_id}/revert"
@@ -167,7 +165,7 @@ async def test_reverts_of_what_never_was_are_refused(services: Services, plain: 
     assert (await plain.post(path, to=position)).error == (409, "variable_already_exists")
 
 
-async def test_a_try_tells_the_events_and_records_none(
+async def test_dry_run_of_a_revert_returns_the_events_and_records_none(
     services: Services, plain: Client, executor: FakeExecutor
 ) -> None:
     function_id = await given.running_function(services, plain)
@@ -212,7 +210,7 @@ async def test_a_try_tells_the_events_and_records_none(
     await given.function(plain, functionId="tried")
 
 
-async def test_a_tried_upload_keeps_no_file(services: Services, plain: Client) -> None:
+async def test_dry_run_of_an_upload_stores_no_file(services: Services, plain: Client) -> None:
     function_id = await given.function(plain)
     content_type, body = form({"activate": "true"}, given.SOURCE, "code.tar.gz")
 
@@ -225,7 +223,7 @@ async def test_a_tried_upload_keeps_no_file(services: Services, plain: Client) -
     assert [blob async for blob in services.blobs.list("sources")] == []
 
 
-async def test_a_revert_is_tried_by_query_or_body(services: Services, plain: Client) -> None:
+async def test_dry_run_of_a_revert_is_requested_by_query_or_body(services: Services, plain: Client) -> None:
     function_id = await given.running_function(services, plain, name="First")
     position = await now(services)
     await plain.put(f"/v1/functions/{function_id}", name="Second")
@@ -241,7 +239,7 @@ async def test_a_revert_is_tried_by_query_or_body(services: Services, plain: Cli
     assert [type(f.event).TOPIC for f in await services.log.reader.after(before, 10)] == ["function.deleted"]
 
 
-async def test_a_dry_run_that_is_no_boolean_is_refused(plain: Client) -> None:
+async def test_invalid_dry_run_value_is_refused(plain: Client) -> None:
     reply = await plain.send("DELETE", "/v1/functions/f", query="dryRun=perhaps")
     assert reply.error == (400, "general_argument_invalid")
     assert "dryRun" in reply.message

@@ -25,7 +25,7 @@ async def test_a_rule_names_its_function_and_the_deployment_that_answers(service
     assert (await key.get(f"/v1/proxy/rules/{told['$id']}")).json == told
 
 
-async def test_rules_are_found_by_what_the_stock_cli_asks_for(plain: Client) -> None:
+async def test_rules_are_found_by_the_queries_of_the_stock_cli(plain: Client) -> None:
     one, other = await given.function(plain), await given.function(plain)
     first = (await rule(plain, one, "a.test")).json
     await rule(plain, other, "b.test")
@@ -45,7 +45,7 @@ async def test_rules_are_found_by_what_the_stock_cli_asks_for(plain: Client) -> 
     assert [row["domain"] for row in (await plain.get("/v1/proxy/rules", search="b.te")).json["rules"]] == ["b.test"]
 
 
-async def test_a_domain_belongs_to_one_rule_of_all_projects_until_that_is_gone(plain: Client) -> None:
+async def test_domain_belongs_to_one_rule_of_all_projects_until_its_deletion(plain: Client) -> None:
     function_id = await given.function(plain)
     made = (await rule(plain, function_id, "taken.test")).json
     foreign = plain.with_(x_appwrite_project="p2", x_appwrite_key="p2-all")
@@ -59,7 +59,7 @@ async def test_a_domain_belongs_to_one_rule_of_all_projects_until_that_is_gone(p
     assert (await rule(foreign, foreign_function, "taken.test")).status == 201
 
 
-async def test_rules_go_with_their_function(plain: Client) -> None:
+async def test_rules_are_deleted_with_their_function(plain: Client) -> None:
     function_id = await given.function(plain)
     made = (await rule(plain, function_id, "gone.test")).json
 
@@ -72,7 +72,7 @@ async def test_rules_go_with_their_function(plain: Client) -> None:
 @pytest.mark.parametrize(
     "domain", ["localhost", "127.0.0.1", "functions.localhost", "-a.test", "a..test", "a b.test", "http://a.test", ""]
 )
-async def test_a_domain_is_a_host_name_that_is_not_the_instances_own(plain: Client, domain: str) -> None:
+async def test_domain_must_be_a_host_name_other_than_the_instances(plain: Client, domain: str) -> None:
     function_id = await given.function(plain)
 
     assert (await rule(plain, function_id, domain)).error == (400, "general_argument_invalid")

@@ -23,7 +23,7 @@ from tests.integration.edge.executor import FakeExecutor
     ],
     ids=["short", "failed", "much output", "may be repeated"],
 )
-async def test_a_call_that_ends_at_once_is_one_append(
+async def test_call_that_ends_at_once_is_recorded_in_one_append(
     services: Services,
     executor: FakeExecutor,
     plain: Client,

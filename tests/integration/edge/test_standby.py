@@ -30,7 +30,7 @@ def settings(pair: Replicated, tmp_path: Path) -> Settings:
     return Settings(data=tmp_path, database_url=pair.url(), functions_create_quota=0)
 
 
-async def test_without_its_standby_writes_are_put_off_and_reads_go_on(pair: Replicated, plain: Client) -> None:
+async def test_missing_standby_delays_writes_and_not_reads(pair: Replicated, plain: Client) -> None:
     function_id = await given.function(plain)
     path = f"/v1/functions/{function_id}"
     pair.standby.stop()

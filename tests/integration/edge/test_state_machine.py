@@ -286,7 +286,7 @@ class Machine(RuleBasedStateMachine):
 
 
 @pytest.mark.timeout(1200)
-def test_every_history_of_requests_is_answered_as_the_contract_has_it(world: World) -> None:
+def test_every_sequence_of_requests_is_answered_as_the_model_predicts(world: World) -> None:
     bounded = settings(
         max_examples=16,
         stateful_step_count=50,

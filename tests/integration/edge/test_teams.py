@@ -19,7 +19,7 @@ async def bob(plain: Client) -> Client:
     return await signed_in(plain, "bob")
 
 
-async def test_a_keys_team_is_empty_and_its_members_are_in_at_once(plain: Client, ada: Client) -> None:
+async def test_team_created_by_a_key_is_empty_and_its_members_join_at_once(plain: Client, ada: Client) -> None:
     made = (await plain.post("/v1/teams", teamId="t", name="Team")).json
     assert (made["$id"], made["name"], made["total"], made["prefs"]) == ("t", "Team", 0, {})
     assert (await plain.post("/v1/teams", teamId="t", name="T")).error == (409, "team_already_exists")
@@ -41,7 +41,7 @@ async def test_a_keys_team_is_empty_and_its_members_are_in_at_once(plain: Client
     assert (await ada.get("/v1/teams/t")).error == (404, "team_not_found")
 
 
-async def test_who_makes_a_team_owns_it_and_invites_others(plain: Client, ada: Client, bob: Client) -> None:
+async def test_creator_of_a_team_owns_it_and_invites_others(plain: Client, ada: Client, bob: Client) -> None:
     made = (await ada.post("/v1/teams", teamId="unique()", name="Ours", roles=["dev"])).json
     path = f"/v1/teams/{made['$id']}"
     assert made["total"] == 1
@@ -72,7 +72,7 @@ async def test_who_makes_a_team_owns_it_and_invites_others(plain: Client, ada: C
     assert (await plain.get("/v1/teams")).json["total"] == 0
 
 
-async def test_owner_who_invites_a_user_id_is_not_told_name_or_email(plain: Client, ada: Client, bob: Client) -> None:
+async def test_invitation_by_user_id_shows_neither_name_nor_email(plain: Client, ada: Client, bob: Client) -> None:
     await ada.post("/v1/teams", teamId="t", name="Team")
     path = "/v1/teams/t/memberships"
 
@@ -91,7 +91,7 @@ async def test_owner_who_invites_a_user_id_is_not_told_name_or_email(plain: Clie
     assert (await ada.get(one)).json["userEmail"] == "bob@x.test"
 
 
-async def test_owner_who_invites_by_phone_is_not_told_the_email(plain: Client, ada: Client) -> None:
+async def test_invitation_by_phone_does_not_show_the_email(plain: Client, ada: Client) -> None:
     await user(plain, "eve", email="eve@x.test", phone="+12025550123")
     await ada.post("/v1/teams", teamId="t", name="Team")
 
@@ -100,7 +100,7 @@ async def test_owner_who_invites_by_phone_is_not_told_the_email(plain: Client, a
     assert (invited.json["userId"], invited.json["userEmail"]) == ("eve", "")
 
 
-async def test_owner_who_invites_by_email_is_answered_with_it(plain: Client, ada: Client, bob: Client) -> None:
+async def test_invitation_by_email_shows_the_email(plain: Client, ada: Client, bob: Client) -> None:
     await ada.post("/v1/teams", teamId="t", name="Team")
 
     invited = await ada.post("/v1/teams/t/memberships", email="Bob@x.test", roles=[])
@@ -108,9 +108,7 @@ async def test_owner_who_invites_by_email_is_answered_with_it(plain: Client, ada
     assert (invited.json["userName"], invited.json["userEmail"]) == ("", "bob@x.test")
 
 
-async def test_who_is_not_in_a_team_cannot_tell_which_memberships_it_has(
-    plain: Client, ada: Client, bob: Client
-) -> None:
+async def test_memberships_are_hidden_from_users_outside_the_team(plain: Client, ada: Client, bob: Client) -> None:
     await plain.post("/v1/teams", teamId="t", name="T")
     member = (await plain.post("/v1/teams/t/memberships", userId="ada", roles=[])).json["$id"]
     answers = []
@@ -137,7 +135,7 @@ async def test_teams_and_members_are_listed_filtered_and_searched(plain: Client,
     assert (await plain.get("/v1/teams/nope/memberships")).error == (404, "team_not_found")
 
 
-async def test_members_are_users_that_exist_with_sensible_roles(plain: Client) -> None:
+async def test_members_must_be_existing_users_with_valid_roles(plain: Client) -> None:
     await plain.post("/v1/teams", teamId="t", name="T")
     path = "/v1/teams/t/memberships"
 

@@ -35,7 +35,7 @@ async def traffic_of(client: Client, function_id: str, **query: str) -> list[dic
     return found
 
 
-async def test_calls_run_the_deployment_of_their_share_and_say_so(
+async def test_calls_run_and_name_the_deployment_of_their_share(
     services: Services, plain: Client, executor: FakeExecutor
 ) -> None:
     function_id, active, other = await shared(services, plain)
@@ -50,7 +50,9 @@ async def test_calls_run_the_deployment_of_their_share_and_say_so(
     assert (asked.json["deploymentId"], executor.runs[-1].deployment) == (active, active)
 
 
-async def test_the_rest_runs_the_active_one(services: Services, plain: Client, executor: FakeExecutor) -> None:
+async def test_calls_outside_the_shares_run_the_active_deployment(
+    services: Services, plain: Client, executor: FakeExecutor
+) -> None:
     function_id, active, other = await shared(services, plain, 40)
 
     told = [(await given.execute(plain, function_id)).json["deploymentId"] for _ in range(40)]
@@ -59,7 +61,9 @@ async def test_the_rest_runs_the_active_one(services: Services, plain: Client, e
     assert set(told) == {active, other}
 
 
-async def test_visits_are_shared_as_well(services: Services, plain: Client, edge: Edge, executor: FakeExecutor) -> None:
+async def test_domain_requests_follow_the_shares(
+    services: Services, plain: Client, edge: Edge, executor: FakeExecutor
+) -> None:
     function_id, _, other = await shared(services, plain, execute=["any"])
     host = "shared.functions.localhost"
     made = await plain.post("/v1/proxy/rules/function", domain=host, functionId=function_id)
@@ -70,7 +74,7 @@ async def test_visits_are_shared_as_well(services: Services, plain: Client, edge
     assert (reply.status, executor.runs[-1].deployment) == (200, other)
 
 
-async def test_a_redriven_call_is_one_of_todays(services: Services, plain: Client) -> None:
+async def test_redriven_call_follows_the_present_shares(services: Services, plain: Client) -> None:
     function_id, _, other = await shared(services, plain)
     await put(plain, function_id, retries={"attempts": 2, "backoffSeconds": 1})
     letter = str((await given.execute(plain, function_id, async_=True)).json["$id"])
@@ -93,7 +97,7 @@ async def test_a_redriven_call_is_one_of_todays(services: Services, plain: Clien
         ([None], "percent"),
     ],
 )
-async def test_what_is_no_traffic_is_refused(
+async def test_invalid_traffic_is_refused(
     services: Services, plain: Client, percents: list[object], words: str
 ) -> None:
     function_id, _, other = await shared(services, plain, 7)
@@ -113,7 +117,7 @@ async def test_shares_are_bounded_in_sum_and_number(services: Services, plain: C
     assert (await put(plain, function_id, (active, 50), (other, 50))).status == 200
 
 
-async def test_only_ready_deployments_of_the_function_get_calls(services: Services, plain: Client) -> None:
+async def test_only_ready_deployments_of_the_function_get_a_share(services: Services, plain: Client) -> None:
     function_id, _, other = await shared(services, plain, 7)
     waiting = await given.upload(plain, function_id)
     _, foreign, _ = await shared(services, plain)
@@ -124,7 +128,7 @@ async def test_only_ready_deployments_of_the_function_get_calls(services: Servic
     assert [one["deploymentId"] for one in await traffic_of(plain, function_id)] == [other]
 
 
-async def test_a_deployment_of_a_function_that_is_gone_is_nobodys(services: Services, plain: Client) -> None:
+async def test_deployment_of_a_deleted_function_gets_no_share(services: Services, plain: Client) -> None:
     function_id, _, other = await shared(services, plain)
     await plain.delete(f"/v1/functions/{function_id}")
     await given.function(plain, functionId=function_id)
@@ -132,7 +136,7 @@ async def test_a_deployment_of_a_function_that_is_gone_is_nobodys(services: Serv
     assert (await put(plain, function_id, (other, 5))).error == (404, "deployment_not_found")
 
 
-async def test_a_deleted_deployment_is_told_and_its_calls_run_the_active_one(services: Services, plain: Client) -> None:
+async def test_deleted_deployment_is_shown_and_its_calls_run_the_active_one(services: Services, plain: Client) -> None:
     function_id, active, other = await shared(services, plain)
     before = await services.log.reader.position()
     await plain.delete(f"/v1/functions/{function_id}/deployments/{other}")
@@ -143,7 +147,7 @@ async def test_a_deleted_deployment_is_told_and_its_calls_run_the_active_one(ser
     assert (await traffic_of(plain, function_id, asOf=str(before)))[0]["status"] == "ready"
 
 
-async def test_history_tries_and_reverts_know_it(services: Services, plain: Client) -> None:
+async def test_history_dry_runs_and_reverts_include_the_traffic(services: Services, plain: Client) -> None:
     function_id = await given.running_function(services, plain)
     other = await other_deployment(services, plain, function_id)
     path, without = f"/v1/functions/{function_id}", await services.log.reader.position()

@@ -48,7 +48,7 @@ async def answered(client: Client, path: str) -> Reply:
     return reply
 
 
-async def test_without_a_database_callers_are_told_to_come_back(
+async def test_missing_database_answers_503_with_retry_after(
     own_postgres: Postgres, plain: Client, function_id: str
 ) -> None:
     path = f"/v1/functions/{function_id}"
@@ -73,7 +73,7 @@ async def test_without_a_database_callers_are_told_to_come_back(
     assert (await plain.put(path, name="b")).json["name"] == "b"
 
 
-async def test_what_a_newer_version_has_changed_is_put_off_and_nothing_else(
+async def test_only_writes_to_aggregates_of_a_newer_version_answer_503(
     services: Services, plain: Client, function_id: str
 ) -> None:
     other = await given.function(plain)
@@ -91,7 +91,9 @@ async def test_what_a_newer_version_has_changed_is_put_off_and_nothing_else(
     assert (await plain.put(f"/v1/functions/{other}", name="b")).json["name"] == "b"
 
 
-async def test_a_statement_that_fails_fails_alone(services: Services, plain: Client, function_id: str) -> None:
+async def test_failing_statement_does_not_fail_others_in_its_batch(
+    services: Services, plain: Client, function_id: str
+) -> None:
     good = services.reads.rows("SELECT 1 AS one", ())
     bad = services.reads.rows("SELECT 1 / %s::int AS one", (0,))
     read = plain.get(f"/v1/functions/{function_id}")
@@ -104,7 +106,7 @@ async def test_a_statement_that_fails_fails_alone(services: Services, plain: Cli
     assert reply.status == 200
 
 
-async def test_an_upload_that_cannot_be_kept_is_refused_and_can_be_sent_again(
+async def test_upload_that_cannot_be_stored_is_refused_and_can_be_repeated(
     settings: Settings, plain: Client, function_id: str
 ) -> None:
     path = f"/v1/functions/{function_id}/deployments"
@@ -121,7 +123,7 @@ async def test_an_upload_that_cannot_be_kept_is_refused_and_can_be_sent_again(
 
 
 @pytest.mark.parametrize("status", [200, 500])
-async def test_a_call_whose_output_cannot_be_kept_ends_and_says_so(
+async def test_call_whose_output_cannot_be_stored_ends_with_a_message(
     settings: Settings, services: Services, executor: FakeExecutor, plain: Client, status: int
 ) -> None:
     executor.answer = lambda _run: Outcome(status_code=status, body=b"hello", logs="x" * 100_000)
@@ -136,7 +138,7 @@ async def test_a_call_whose_output_cannot_be_kept_ends_and_says_so(
     assert "could not be kept" in stored["errors"]
 
 
-async def test_reads_outlive_a_migration_under_their_prepared_statements(
+async def test_reads_survive_a_migration_of_their_prepared_statements(
     own_postgres: Postgres, plain: Client, function_id: str
 ) -> None:
     path = f"/v1/functions/{function_id}"
@@ -182,7 +184,7 @@ def recorded_before(executor: FakeExecutor) -> None:
 
 
 @pytest.mark.usefixtures("recorded_before")
-async def test_an_end_that_the_store_did_not_take_is_recorded_once_it_is_back(
+async def test_end_of_a_call_is_recorded_once_the_store_is_back(
     services: Services, plain: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     function_id = await given.running_function(services, plain)
@@ -197,7 +199,7 @@ async def test_an_end_that_the_store_did_not_take_is_recorded_once_it_is_back(
 
 
 @pytest.mark.usefixtures("recorded_before")
-async def test_a_call_whose_beginning_was_recorded_though_nobody_said_so_ends(
+async def test_call_with_an_unacknowledged_start_ends(
     services: Services, plain: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     function_id = await given.running_function(services, plain)
@@ -219,7 +221,7 @@ async def test_a_call_whose_beginning_was_recorded_though_nobody_said_so_ends(
     assert "The event store was away" in execution["errors"]
 
 
-async def test_a_call_of_which_nothing_was_recorded_leaves_nothing(
+async def test_call_without_a_recorded_start_leaves_nothing(
     services: Services, plain: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     function_id = await given.running_function(services, plain)

@@ -39,7 +39,7 @@ async def test_an_upload_waits_for_its_build(key: Client) -> None:
 
 @pytest.mark.behaviours(57, 64, 115)
 @pytest.mark.parametrize(("activate", "meant"), [("true", True), ("1", True), ("false", False), ("0", False)])
-async def test_activate_comes_as_forms_send_it(keys: list[Client], activate: str, meant: bool) -> None:
+async def test_activate_accepts_the_values_of_forms(keys: list[Client], activate: str, meant: bool) -> None:
     for key in keys:
         function_id = await given.function(key)
         cli = key.with_(x_sdk_language="cli")
@@ -94,7 +94,7 @@ async def test_the_size_of_a_file_is_bounded(services: Services, plain: Client, 
             assert reply.json["sourceSize"] == size
 
 
-async def test_an_announced_size_is_bounded_before_anything_is_kept(plain: Client) -> None:
+async def test_announced_size_over_the_limit_is_refused_before_the_body(plain: Client) -> None:
     path = f"/v1/functions/{await given.function(plain)}/deployments"
     reply = await plain.upload(
         path, {"activate": "true"}, file=bytes(CHUNK), content_range=f"bytes 0-{CHUNK - 1}/{10**9}"
@@ -103,7 +103,7 @@ async def test_an_announced_size_is_bounded_before_anything_is_kept(plain: Clien
     assert reply.error == (400, "storage_invalid_file_size")
 
 
-async def test_an_upload_that_breaks_off_leaves_nothing(services: Services, plain: Client) -> None:
+async def test_truncated_upload_leaves_nothing(services: Services, plain: Client) -> None:
     path = f"/v1/functions/{await given.function(plain)}/deployments"
     content_type, body = form({"activate": "true"}, secrets.token_bytes(100_000), "code.tar.gz")
 

@@ -29,7 +29,7 @@ async def some_calls(services: Services, client: Client, calls: int = 3) -> str:
     return function_id
 
 
-async def test_the_last_day_by_the_hour_is_what_is_told_unasked(services: Services, plain: Client) -> None:
+async def test_default_usage_is_the_last_day_by_the_hour(services: Services, plain: Client) -> None:
     await some_calls(services, plain)
 
     reply = await plain.get(USAGE)
@@ -60,7 +60,7 @@ async def test_groups_measures_and_the_former_period(services: Services, plain: 
     assert reply.json["other"]["total"]["count"] == 1
 
 
-async def test_a_group_leads_to_its_executions(services: Services, plain: Client) -> None:
+async def test_group_links_to_its_executions(services: Services, plain: Client) -> None:
     await some_calls(services, plain)
     function_id = await some_calls(services, plain, calls=2)
     reply = await ask(plain, groupBy=["function"], filters=["trigger:http"])
@@ -78,7 +78,7 @@ async def test_a_group_leads_to_its_executions(services: Services, plain: Client
     assert {(row["functionId"], row["duration"]) for row in listed} == {(function_id, 250)}
 
 
-async def test_executions_behind_a_number_are_told_as_of_then(services: Services, plain: Client) -> None:
+async def test_executions_behind_a_figure_are_shown_as_of_its_position(services: Services, plain: Client) -> None:
     function_id = await some_calls(services, plain, calls=2)
     place, since = f"{USAGE}/executions", (datetime.now(UTC) - timedelta(hours=1)).isoformat()
     then = (await plain.get(place, **{"from": since})).json["executions"]
@@ -101,7 +101,7 @@ async def test_executions_behind_a_number_are_told_as_of_then(services: Services
     assert (await without.get(place, asOf=str(position))).error[0] == 401
 
 
-async def test_the_same_as_a_table_for_a_spreadsheet(services: Services, plain: Client) -> None:
+async def test_usage_is_available_as_csv(services: Services, plain: Client) -> None:
     function_id = await some_calls(services, plain)
     reply = await ask(plain, groupBy=["function", "status"], measures=["count", "p50"], interval="day", format="csv")
 
@@ -131,14 +131,16 @@ async def test_the_same_as_a_table_for_a_spreadsheet(services: Services, plain: 
         ({"from": "0001-01-01T00:00:00+14:00"}, "from"),
     ],
 )
-async def test_what_has_no_answer_is_refused_with_a_sentence(plain: Client, sent: dict[str, str], word: str) -> None:
+async def test_unanswerable_usage_queries_are_refused_with_a_sentence(
+    plain: Client, sent: dict[str, str], word: str
+) -> None:
     reply = await plain.get(USAGE, **sent)
 
     assert reply.error == (400, "general_argument_invalid")
     assert word in reply.json["message"]
 
 
-async def test_minutes_are_told_while_they_are_kept(services: Services, plain: Client) -> None:
+async def test_minutes_are_shown_while_they_are_retained(services: Services, plain: Client) -> None:
     await some_calls(services, plain)
     since = (datetime.now(UTC) - timedelta(minutes=30)).isoformat()
 
@@ -148,7 +150,9 @@ async def test_minutes_are_told_while_they_are_kept(services: Services, plain: C
     assert reply.json["total"]["total"] == {"count": 3}
 
 
-async def test_nobody_reads_the_usage_of_others(services: Services, edge: Edge, plain: Client, nobody: Client) -> None:
+async def test_usage_of_other_projects_is_not_readable(
+    services: Services, edge: Edge, plain: Client, nobody: Client
+) -> None:
     await some_calls(services, plain)
     other = Client(edge, {"x-appwrite-project": "p2", "x-appwrite-key": "p2-all"})
     without = Client(edge, {"x-appwrite-project": "p1", "x-appwrite-key": "p1-none"})

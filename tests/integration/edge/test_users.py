@@ -59,7 +59,7 @@ async def test_ids_emails_and_phones_are_unique_in_a_project(
         {"userId": "_x"}, {"email": 5},
     ],
 )  # fmt: skip
-async def test_what_is_no_email_phone_or_password_is_refused(plain: Client, fields: dict[str, object]) -> None:
+async def test_invalid_email_phone_or_password_is_refused(plain: Client, fields: dict[str, object]) -> None:
     reply = await plain.json("POST", "/v1/users", {"userId": "ok", **fields})
 
     assert reply.error == (400, "general_argument_invalid")
@@ -103,7 +103,7 @@ async def test_users_are_listed_searched_and_paged(plain: Client) -> None:
     assert (await other.get("/v1/users")).json == {"total": 0, "users": []}
 
 
-async def test_a_deleted_user_is_gone_with_sessions_and_places(plain: Client) -> None:
+async def test_deleting_a_user_deletes_sessions_and_memberships(plain: Client) -> None:
     await user(plain, "ada", email="ada@x.test")
     ada = await signed_in(plain, "ada")
     await plain.post("/v1/teams", teamId="t", name="T")

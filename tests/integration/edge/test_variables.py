@@ -46,7 +46,7 @@ async def test_a_variable_shows_its_value_unless_it_is_secret(services: Services
 
 
 @pytest.mark.behaviours(137, 143)
-async def test_a_key_is_there_once_in_a_function(key: Client) -> None:
+async def test_variable_key_is_unique_in_a_function(key: Client) -> None:
     function_id = await given.function(key)
     await made(key, function_id, key="A")
     other = await made(key, function_id, key="B")
@@ -58,7 +58,7 @@ async def test_a_key_is_there_once_in_a_function(key: Client) -> None:
     assert (await create(key, function_id, key="a", value="2")).status == 201
 
 
-async def test_an_id_is_there_once_in_a_project(plain: Client) -> None:
+async def test_variable_id_is_unique_in_a_project(plain: Client) -> None:
     await made(plain, await given.function(plain), variableId="v")
 
     reply = await create(plain, await given.function(plain), key="B", value="1", variableId="v")
@@ -84,7 +84,7 @@ async def test_the_longest_variable_is_taken(plain: Client) -> None:
     assert reply.json["value"] == "v" * 8192
 
 
-async def test_the_newest_generation_names_its_variables(plain: Client) -> None:
+async def test_newest_version_creates_variables_with_ids(plain: Client) -> None:
     function_id = await given.function(plain)
     newest = plain.with_(x_appwrite_response_format="2.5.0")
     reply = await newest.json("POST", f"/v1/functions/{function_id}/variables", {"key": "A", "value": "1"})
@@ -109,7 +109,7 @@ async def test_a_variable_belongs_to_its_function(key: Client) -> None:
 
 
 @pytest.mark.behaviours(141, 142)
-async def test_an_update_changes_what_it_names(key: Client) -> None:
+async def test_update_only_changes_the_named_fields(key: Client) -> None:
     function_id = await given.function(key)
     path = f"/v1/functions/{function_id}/variables/{await made(key, function_id, secret=False)}"
 
@@ -121,7 +121,7 @@ async def test_an_update_changes_what_it_names(key: Client) -> None:
     assert (await key.put(path, key="C", value="2")).json["key"] == "C"
 
 
-async def test_an_update_needs_something_to_change(plain: Client) -> None:
+async def test_update_without_fields_is_refused(plain: Client) -> None:
     function_id = await given.function(plain)
     path = f"/v1/functions/{function_id}/variables/{await made(plain, function_id)}"
     newest = plain.with_(x_appwrite_response_format="2.5.0")
@@ -147,7 +147,7 @@ async def test_variables_are_listed_in_insertion_order(key: Client) -> None:
     assert len((await key.get(f"/v1/functions/{function_id}")).json["vars"]) == 2
 
 
-async def test_the_newest_generation_pages_its_variables(plain: Client) -> None:
+async def test_newest_version_pages_variables(plain: Client) -> None:
     function_id = await given.function(plain)
     ids = [await made(plain, function_id, key=f"K{number:02}") for number in range(27)]
     path = f"/v1/functions/{function_id}/variables"

@@ -38,7 +38,7 @@ def test_a_standard_key_is_looked_up_by_the_digest_of_all_of_it(key: str) -> Non
     assert claim({PROJECT: b"p", KEY: key.encode()}, "", FORMER) == CredentialClaim("p", standard=digest(key))
 
 
-def test_a_key_with_an_unknown_prefix_claims_nothing() -> None:
+def test_key_with_an_unknown_prefix_claims_nothing() -> None:
     assert claim({PROJECT: b"p", KEY: b"magic_x"}, "", FORMER) == CredentialClaim("p")
 
 
@@ -55,16 +55,16 @@ def test_a_key_for_the_console_is_refused() -> None:
         claim({PROJECT: b"console", KEY: b"k"}, "", NEWEST)
 
 
-def test_the_console_is_no_project() -> None:
+def test_console_is_not_a_project() -> None:
     assert claim({PROJECT: b"console"}, "", NEWEST) == claim({}, "", NEWEST) == CredentialClaim("")
 
 
-def test_a_jwt_that_nobody_issued_is_refused() -> None:
+def test_forged_jwt_is_refused() -> None:
     with pytest.raises(JwtInvalid):
         claim({PROJECT: b"p", KEY: b"k", b"x-appwrite-jwt": b"garbage"}, "", FORMER)
 
 
-async def test_an_unknown_project_is_told_before_anything_else() -> None:
+async def test_unknown_project_is_the_first_error() -> None:
     with pytest.raises(ProjectNotFound):
         await judged(CredentialClaim("p", standard="d"), found(known=False))
 
@@ -127,7 +127,7 @@ async def test_ephemeral_key_acts_while_it_and_its_parent_last(
     assert caller.parent is None
 
 
-async def test_ephemeral_key_that_does_not_hold_makes_a_guest() -> None:
+async def test_invalid_ephemeral_key_makes_a_guest() -> None:
     right, wrong = await secret("p"), await secret("q")
     for key in (
         ephemeral(OF_KEY, expires=NOW.timestamp(), secret=right),
@@ -174,7 +174,7 @@ async def test_token_that_names_no_parent_makes_a_guest() -> None:
     assert (await caller_of(f"dynamic_{token}", KEY_ROW)).word == "guests"
 
 
-async def test_who_names_no_project_is_a_guest() -> None:
+async def test_user_without_a_project_is_a_guest() -> None:
     caller = await judged(CredentialClaim(""), None)
 
     assert caller.roles() == {"any", "guests"}
@@ -182,7 +182,7 @@ async def test_who_names_no_project_is_a_guest() -> None:
         caller.require(frozenset({"functions.read"}))
 
 
-def test_a_user_answers_to_every_role_that_fits() -> None:
+def test_user_has_every_role_string_of_their_attributes() -> None:
     user = Caller(
         word="users",
         scopes=frozenset(),
@@ -199,7 +199,7 @@ def test_a_user_answers_to_every_role_that_fits() -> None:
 
 
 @pytest.mark.parametrize("token", ["", "a.b.c", "...", "é.é.é", "a" * 9000, "e30.e30.e30"])
-def test_a_token_that_is_none_is_refused(token: str) -> None:
+def test_malformed_token_is_refused(token: str) -> None:
     with pytest.raises(TokenInvalid):
         verify(token, b"secret", 0)
 

@@ -29,7 +29,7 @@ def test_texts_of_several_strings_and_records_are_joined_and_listed() -> None:
     assert answered(QUERY, message) == ["ab", ""]
 
 
-def test_answer_that_is_cut_off_is_none() -> None:
+def test_truncated_answer_is_none() -> None:
     assert answered(QUERY, reply(b"", answers=0, flags=0x8380)) is None
 
 
@@ -51,7 +51,7 @@ def test_unknown_name_has_no_texts() -> None:
         reply(b"\x3f" + b"a" * 9),
     ],
 )
-def test_message_that_is_no_answer_is_refused(message: bytes) -> None:
+def test_unrelated_message_is_refused(message: bytes) -> None:
     with pytest.raises(Malformed):
         answered(QUERY, message)
 
@@ -66,7 +66,7 @@ def test_any_bytes_are_texts_or_malformed(body: bytes, answers: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["a..b", "", "a" * 64, ".".join(["a" * 60] * 5)])
-def test_name_that_dns_cannot_hold_is_not_asked_for(name: str) -> None:
+def test_name_that_dns_cannot_hold_is_not_queried(name: str) -> None:
     with pytest.raises(Unresolved):
         question(1, name)
 
@@ -89,6 +89,6 @@ def test_resolvers_are_named_by_setting_or_by_the_host(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["dns.test", "192.0.2.1:x", "192.0.2.1:0", "192.0.2.1:65536", "[::1", "[::1]5", ":53"])
-def test_resolver_that_is_no_address_is_refused_by_the_settings(text: str) -> None:
+def test_invalid_resolver_address_is_refused_by_the_settings(text: str) -> None:
     with pytest.raises(Invalid, match="ANNALS_DNS_SERVERS"):
         read({"ANNALS_DNS_SERVERS": text})

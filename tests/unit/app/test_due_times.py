@@ -34,7 +34,7 @@ def due(text: str, now: datetime = NOW) -> datetime | None:
         ("9999-12-31T23:59:00Z", datetime(9999, 12, 31, 23, 59, tzinfo=UTC)),
     ],
 )
-def test_a_minute_of_any_zone_is_that_minute_in_utc(text: str, wanted: datetime) -> None:
+def test_time_with_an_offset_is_converted_to_utc(text: str, wanted: datetime) -> None:
     assert due(text) == wanted
 
 
@@ -61,12 +61,12 @@ def test_a_minute_of_any_zone_is_that_minute_in_utc(text: str, wanted: datetime)
         "1835395200",
     ],
 )
-def test_what_is_no_minute_ahead_is_refused(text: str) -> None:
+def test_invalid_or_past_times_are_refused(text: str) -> None:
     with pytest.raises(BadRequest, match="scheduledAt"):
         due(text)
 
 
-def test_a_minute_ahead_is_too_soon_and_a_moment_more_is_not() -> None:
+def test_time_must_be_more_than_a_minute_ahead() -> None:
     at = datetime(2028, 2, 29, 0, 0, tzinfo=UTC)
     text = "2028-02-29T00:00:00Z"
 
@@ -75,6 +75,6 @@ def test_a_minute_ahead_is_too_soon_and_a_moment_more_is_not() -> None:
     assert due(text, at - timedelta(seconds=60, microseconds=1)) == at
 
 
-def test_a_time_goes_with_asynchronous_calls_alone() -> None:
+def test_scheduled_time_needs_an_asynchronous_call() -> None:
     with pytest.raises(BadRequest, match="asynchronous"):
         judge({"scheduledAt": "2028-02-29T00:00:00Z", "async": False, "headers": {}}, NOW)

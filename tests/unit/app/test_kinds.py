@@ -70,12 +70,12 @@ def test_an_id_may_hold_letters_digits_dots_underscores_and_hyphens(value: str) 
 @pytest.mark.parametrize(
     "value", ["", "_x", ".x", "-x", "x" * 37, "a b", "é", "a\n", 5, None, ["a"], True, "a/b", "a:b"]
 )
-def test_other_ids_are_refused_with_their_texts(value: Any) -> None:
+def test_invalid_ids_are_refused_with_the_contracts_texts(value: Any) -> None:
     assert refused(Uid(), value) == UID
     assert refused(CustomId(), value) == CUSTOM_ID
 
 
-def test_unique_is_a_custom_id_alone() -> None:
+def test_unique_is_only_valid_as_a_custom_id() -> None:
     assert CustomId().parse("unique()") == "unique()"
     assert refused(Uid(), "unique()") == UID
 
@@ -113,7 +113,7 @@ def test_unique_is_a_custom_id_alone() -> None:
         ),
     ],
 )
-def test_a_refusal_says_what_would_do(kind: ParameterKind, value: Any, text: str) -> None:
+def test_error_describes_the_valid_values(kind: ParameterKind, value: Any, text: str) -> None:
     assert refused(kind, value) == text
 
 
@@ -127,16 +127,16 @@ def test_a_range_takes_the_text_of_an_integer(value: Any, number: int) -> None:
 
 
 @pytest.mark.parametrize("value", [15.0, "15.0", 15.5, True, "abc", "", " 15", "1e1", "٣", "9" * 30, None])
-def test_a_range_takes_nothing_else(value: Any) -> None:
+def test_range_refuses_other_values(value: Any) -> None:
     refused(IntegerRange(0, 900), value)
 
 
 @pytest.mark.parametrize(("value", "meant"), [("true", True), ("1", True), (1, True), ("false", False), (0, False)])
-def test_a_loose_boolean_also_comes_as_text_or_number(value: Any, meant: bool) -> None:
+def test_loose_boolean_accepts_text_and_numbers(value: Any, meant: bool) -> None:
     assert Boolean(loose=True).parse(value) is meant
 
 
-def test_a_loose_word_keeps_the_list_s_spelling() -> None:
+def test_loose_word_has_the_spelling_of_the_list() -> None:
     assert OneOf(("24h", "dev-tools"), strict=False).parse("DEV-Tools") == "dev-tools"
 
 
@@ -190,14 +190,14 @@ def test_roles_are_a_bounded_list_of_strings() -> None:
     assert refused(Roles(2), "any") == "Roles must be an array of strings."
 
 
-def test_execution_headers_come_as_an_object_or_its_text() -> None:
+def test_execution_headers_are_an_object_or_its_json_text() -> None:
     assert ExecutionHeaders().parse({"X-Custom": "v", "n": 5}) == {"x-custom": "v", "n": "5"}
     assert ExecutionHeaders().parse('{"a": "b"}') == {"a": "b"}
     assert ExecutionHeaders().parse([]) == ExecutionHeaders().parse("") == {}
 
 
 @pytest.mark.parametrize("value", [["a"], "nope", "[1]", '"x"', 5, {"a": {"b": 1}}, {"a": "x" * 65_535}, "{" * 2000])
-def test_other_execution_headers_are_refused(value: Any) -> None:
+def test_invalid_execution_headers_are_refused(value: Any) -> None:
     refused(ExecutionHeaders(), value)
 
 
@@ -215,7 +215,7 @@ def test_other_execution_headers_are_refused(value: Any) -> None:
         *({"a": f"b{chr(code)}c"} for code in (0, 1, 10, 11, 13, 27, 31, 127)),
     ],
 )
-def test_header_names_and_sizes_are_judged_apart(headers: dict[str, str]) -> None:
+def test_header_names_and_sizes_have_errors_of_their_own(headers: dict[str, str]) -> None:
     with pytest.raises(ValidationError):
         judge_headers(headers)
 
@@ -226,7 +226,7 @@ def test_headers_within_the_bounds_pass() -> None:
 
 
 @given(value=ANYTHING)
-def test_no_value_makes_a_kind_fail_otherwise_than_by_saying_so(value: Any) -> None:
+def test_kinds_only_raise_validation_errors(value: Any) -> None:
     for kind in KINDS:
         try:
             kind.parse(value)

@@ -50,7 +50,7 @@ def test_good_credential_is_known_for_a_while_after_each_use() -> None:
     assert "a" not in known
 
 
-def test_credential_that_failed_is_known_no_longer() -> None:
+def test_failed_credential_is_forgotten() -> None:
     known = KnownCredentials()
     known.add("a")
 
@@ -60,7 +60,7 @@ def test_credential_that_failed_is_known_no_longer() -> None:
     assert "a" not in known
 
 
-def test_known_credentials_are_bounded_and_the_longest_unused_goes_first() -> None:
+def test_known_credentials_are_bounded_and_evict_the_least_recently_used() -> None:
     known = KnownCredentials(most=2)
     for credential in ("a", "b", "a", "c"):
         known.add(credential)
@@ -115,7 +115,7 @@ async def test_addresses_of_one_ipv6_subnet_pay_together_and_others_do_not() -> 
     assert time.slept == [0.1]
 
 
-async def test_requests_held_back_are_bounded() -> None:
+async def test_delayed_requests_are_bounded() -> None:
     time = Time()
     failed = FailedKeys(clock=time, sleep=time.sleep)
     for _ in range(FREE):

@@ -42,11 +42,11 @@ def ids(*queries: tuple[Any, ...]) -> list[str]:
         (("containsAll", "word", "a", "b"), ["3"]),
     ],
 )
-def test_filters(query: tuple[Any, ...], found: list[str]) -> None:
+def test_filters_match_the_values_of_rows(query: tuple[Any, ...], found: list[str]) -> None:
     assert ids(query) == found
 
 
-def test_joined_filters() -> None:
+def test_and_and_or_join_filters() -> None:
     either = (
         {"method": "equal", "attribute": "n", "values": [0]},
         {"method": "equal", "attribute": "word", "values": ["a"]},
@@ -55,7 +55,7 @@ def test_joined_filters() -> None:
     assert ids(("and", "", *either)) == []
 
 
-def test_orders_cursors_limits_and_offsets() -> None:
+def test_orders_cursors_limits_and_offsets_select_the_page() -> None:
     some = ("isNotNull", "word")
     assert ids(some, ("orderAsc", "word")) == ["1", "4", "3", "0"]
     assert ids(some, ("orderDesc", "")) == ["4", "3", "1", "0"]
@@ -64,12 +64,12 @@ def test_orders_cursors_limits_and_offsets() -> None:
     assert ids(("offset", "", 3)) == ["3", "4"]
 
 
-def test_the_total_counts_what_fits_before_the_page() -> None:
+def test_total_counts_all_matching_rows() -> None:
     page = parse_page(['{"method":"limit","values":[1]}', '{"method":"cursorAfter","values":["0"]}'], SCHEMA)
     assert paged(ROWS, page, noun="Row").total == 5
 
 
-def test_what_cannot_be_done_is_refused() -> None:
+def test_unsupported_queries_are_refused() -> None:
     with pytest.raises(CursorNotFound):
         ids(("cursorAfter", "", "nine"))
     with pytest.raises(QueryInvalid):

@@ -11,7 +11,7 @@ from annals.app.edge.negotiation import (
 )
 
 
-def test_without_a_header_it_is_the_former_generation_with_a_union_of_fields() -> None:
+def test_missing_header_is_version_1_8_with_the_fields_of_all_versions() -> None:
     api_version = negotiate("")
 
     assert not api_version.newest
@@ -24,12 +24,12 @@ def test_without_a_header_it_is_the_former_generation_with_a_union_of_fields() -
 
 
 @pytest.mark.parametrize("header", ["nonsense", "2.0", "v2.0.0", "2.0.0.0", "-1.0.0", "1.8", " ", "2.5.0 ", "２.５.０"])
-def test_a_header_that_is_no_version_counts_as_none(header: str) -> None:
+def test_invalid_version_header_counts_as_missing(header: str) -> None:
     assert negotiate(header) == negotiate("")
 
 
 @pytest.mark.parametrize("header", ["2.0.0", "2.5.0", "2.0.1", "10.0.0", "2.0.0+build.5"])
-def test_from_two_on_it_is_the_newest(header: str) -> None:
+def test_versions_from_2_0_on_are_the_newest(header: str) -> None:
     api_version = negotiate(header)
 
     assert api_version.newest
@@ -40,7 +40,7 @@ def test_from_two_on_it_is_the_newest(header: str) -> None:
 
 
 @pytest.mark.parametrize("header", ["1.9.6", "1.8.0", "2.0.0-rc.1", "0.0.0"])
-def test_below_two_it_is_not(header: str) -> None:
+def test_versions_below_2_0_are_not_the_newest(header: str) -> None:
     api_version = negotiate(header)
 
     assert not api_version.newest
@@ -61,7 +61,7 @@ def test_below_two_it_is_not(header: str) -> None:
         ("1.5.9", False, False, True, False),
     ],
 )
-def test_each_threshold_has_its_place(
+def test_each_difference_begins_with_its_version(
     header: str, names_variables: bool, splits: bool, former_names: bool, knows_scopes: bool
 ) -> None:
     api_version = negotiate(header)
@@ -72,12 +72,12 @@ def test_each_threshold_has_its_place(
     assert api_version.knows_scopes is knows_scopes
 
 
-def test_only_a_format_newer_than_ours_is_warned_about() -> None:
+def test_only_a_format_newer_than_the_server_gets_a_warning() -> None:
     assert "2.5.1" in negotiate("2.5.1").warning
     assert negotiate("2.5.0").warning == negotiate("1.8.0").warning == negotiate("nonsense").warning == ""
 
 
-def test_one_specification_stands_for_both() -> None:
+def test_one_specification_sets_build_and_runtime() -> None:
     former = negotiate("1.8.0")
     both = {"buildSpecification": "a", "runtimeSpecification": "a"}
 
@@ -86,7 +86,7 @@ def test_one_specification_stands_for_both() -> None:
     assert translate_function({"specification": "a"}, negotiate("1.9.0")) == {"specification": "a"}
 
 
-def test_without_a_header_newest_names_win_over_the_former_one() -> None:
+def test_without_a_header_newest_names_take_precedence() -> None:
     sent = {"specification": "a", "buildSpecification": "b", "runtimeSpecification": None}
 
     assert translate_function(sent, negotiate("")) == {
@@ -114,6 +114,6 @@ def test_variables_without_an_id_get_one() -> None:
     }
 
 
-def test_formerly_only_outputs_were_downloaded() -> None:
+def test_old_versions_only_download_outputs() -> None:
     assert translate_download({"type": "source"}, negotiate("1.6.0")) == {"type": "output"}
     assert translate_download({"type": "source"}, negotiate("1.7.0")) == {"type": "source"}

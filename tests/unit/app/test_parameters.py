@@ -29,7 +29,7 @@ def refused(sent: Any) -> str:
     return str(refusal.value)
 
 
-def test_what_is_missing_has_its_default() -> None:
+def test_missing_parameter_has_its_default() -> None:
     assert TABLE.parse({"name": "a"}) == {"name": "a", "timeout": 3, "tags": [], "on": None}
 
 
@@ -37,14 +37,14 @@ def test_null_for_an_optional_parameter_counts_as_not_sent() -> None:
     assert TABLE.parse({"name": "a", "timeout": None})["timeout"] == 3
 
 
-def test_null_for_a_required_parameter_is_judged_by_its_validator() -> None:
+def test_null_for_a_required_parameter_is_validated() -> None:
     text = "Value must be a valid string and at least 1 chars and no longer than 5 chars"
 
     assert refused({"name": None}) == f"Invalid `name` param: {text}"
 
 
 @pytest.mark.parametrize("operation", ENDPOINTS, ids=lambda operation: f"{operation.method} {operation.path}")
-def test_every_required_parameter_of_every_operation_judges_null(operation: Endpoint) -> None:
+def test_every_required_parameter_of_every_operation_validates_null(operation: Endpoint) -> None:
     tables = declared if isinstance(declared := operation.declared["parameters"], Parameters) else Parameters()
     for _, parameter in tables.lines:
         if not parameter.is_optional:
@@ -52,7 +52,7 @@ def test_every_required_parameter_of_every_operation_judges_null(operation: Endp
                 parameter.kind.parse(None)
 
 
-def test_the_first_failure_in_declaration_order_is_told() -> None:
+def test_first_error_in_declaration_order_is_raised() -> None:
     assert refused({"timeout": 99}) == 'Param "name" is not optional.'
     assert refused({"timeout": 99, "name": "a"}) == (
         "Invalid `timeout` param: Value must be a valid range between 1 and 9"
@@ -72,7 +72,7 @@ def test_a_list_default_is_not_shared() -> None:
 @pytest.mark.parametrize(
     "body", [b"", b"{", b'"text"', b"5", b"[1,2]", b"\xff", b"null", b"[" * 100_000, b'{"a":1e999}']
 )
-def test_json_that_is_no_object_is_an_empty_set(body: bytes) -> None:
+def test_json_without_an_object_is_an_empty_set(body: bytes) -> None:
     assert body_parameters(JSON, body) == {}
 
 
@@ -83,7 +83,7 @@ def test_json_keeps_its_types() -> None:
     }
 
 
-def test_any_other_type_is_a_form() -> None:
+def test_other_content_types_are_parsed_as_forms() -> None:
     for content_type in ("application/x-www-form-urlencoded", "text/plain", ""):
         assert body_parameters(content_type, b"a=1&b%5B%5D=x&b%5B%5D=y") == {"a": "1", "b": ["x", "y"]}
 
@@ -119,23 +119,23 @@ def test_brackets_fold_into_lists_and_maps(pairs: list[tuple[str, Any]], folded:
 
 
 @given(values=st.dictionaries(WORDS, st.lists(st.text(max_size=5), min_size=1, max_size=5), max_size=5))
-def test_lists_go_through_a_query_string_unharmed(values: dict[str, list[str]]) -> None:
+def test_lists_survive_a_query_string(values: dict[str, list[str]]) -> None:
     query = urlencode([(f"{name}[]", value) for name, items in values.items() for value in items])
 
     assert query_parameters(query.encode()) == values
 
 
 @given(values=st.dictionaries(WORDS, st.text(max_size=20), max_size=5))
-def test_text_goes_through_both_forms_unharmed(values: dict[str, str]) -> None:
+def test_text_survives_both_kinds_of_forms(values: dict[str, str]) -> None:
     assert body_parameters("application/x-www-form-urlencoded", urlencode(values).encode()) == values
     assert body_parameters(JSON, msgspec.json.encode(values)) == values
 
 
 @given(body=st.binary(max_size=300), content_type=st.sampled_from([JSON, "multipart/form-data; boundary=x", "", "a/b"]))
-def test_no_body_makes_reading_it_fail(body: bytes, content_type: str) -> None:
+def test_any_body_can_be_parsed(body: bytes, content_type: str) -> None:
     assert isinstance(body_parameters(content_type, body), dict)
     assert isinstance(body_parameters(content_type, b"--x\r\n" + body), dict)
 
 
-def test_a_flood_of_fields_is_an_empty_set() -> None:
+def test_too_many_fields_are_an_empty_set() -> None:
     assert query_parameters(b"&".join(b"a[]=1" for _ in range(5000))) == {}

@@ -12,7 +12,7 @@ PRESENTED = Presented("ada", digest("secret"))
 TEXT = as_text("ada", "secret")
 
 
-def test_a_cookie_comes_before_a_header_and_that_before_the_fallback() -> None:
+def test_cookie_precedes_header_and_header_precedes_fallback() -> None:
     other = as_text("bob", "x")
     fallback = f'{{"a_session_p":"{other}"}}'.encode()
 
@@ -24,7 +24,7 @@ def test_a_cookie_comes_before_a_header_and_that_before_the_fallback() -> None:
     assert presented(broken, "p") == Presented("bob", digest("x"))
 
 
-def test_another_project_s_cookie_is_none() -> None:
+def test_cookie_of_another_project_is_ignored() -> None:
     headers = {b"cookie": f"a_session_q={TEXT}; a_session_p_other={TEXT}".encode()}
 
     assert presented(headers, "p") is None
@@ -32,13 +32,13 @@ def test_another_project_s_cookie_is_none() -> None:
     assert has_cookie(headers, "q")
 
 
-def test_an_id_that_is_none_is_nobody_s() -> None:
+def test_session_with_an_invalid_user_id_is_ignored() -> None:
     assert presented({b"x-appwrite-session": as_text("_a", "s").encode()}, "p") is None
     assert presented({b"x-appwrite-session": b64encode(b'{"id":1,"secret":2}')}, "p") is None
 
 
 @given(value=st.binary(max_size=200))
-def test_nonsense_presents_nobody_and_breaks_nothing(value: bytes) -> None:
+def test_malformed_sessions_are_ignored(value: bytes) -> None:
     for headers in (
         {b"cookie": b"a_session_p=" + value},
         {b"x-appwrite-session": value},
@@ -51,14 +51,14 @@ def test_nonsense_presents_nobody_and_breaks_nothing(value: bytes) -> None:
 @pytest.mark.parametrize(
     "value", [b'{"id":"\xff"}', b'{"a_session_p":"\xed\xa0\x80"}', b'{"a":' + b"[" * 1500, b'{"a":' * 1500]
 )
-def test_json_that_cannot_be_read_presents_nobody(value: bytes) -> None:
+def test_unreadable_json_is_ignored(value: bytes) -> None:
     """Neither text that is not UTF-8 nor deep nesting is an error of the decoder's own kind."""
     assert presented({b"x-fallback-cookies": value}, "p") is None
     assert presented({b"x-appwrite-session": b64encode(value)}, "p") is None
 
 
 @given(user_id=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,35}", fullmatch=True), secret=st.text(min_size=1))
-def test_what_is_handed_out_is_known_again(user_id: str, secret: str) -> None:
+def test_issued_session_is_recognized(user_id: str, secret: str) -> None:
     headers = {b"x-appwrite-session": as_text(user_id, secret).encode()}
 
     assert presented(headers, "p") == Presented(user_id, digest(secret))

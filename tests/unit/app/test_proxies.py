@@ -18,7 +18,7 @@ def met(client: str, *forwarded: str, proto: str = "", trusted: tuple[str, ...] 
     return found["client"][0], found["scheme"]
 
 
-def test_nobody_is_trusted_unless_told_so() -> None:
+def test_no_proxy_is_trusted_without_a_setting() -> None:
     assert met("127.0.0.1", "203.0.113.7", proto="https", trusted=()) == ("127.0.0.1", "http")
     assert met("198.51.100.1", "203.0.113.7", proto="https") == ("198.51.100.1", "http")
 
@@ -38,15 +38,15 @@ def test_nobody_is_trusted_unless_told_so() -> None:
         ([], "10.0.0.5"),
     ],
 )
-def test_the_last_address_that_no_proxy_has_is_the_client_s(forwarded: list[str], address: str) -> None:
+def test_last_address_outside_the_proxies_is_the_clients(forwarded: list[str], address: str) -> None:
     assert met("10.0.0.5", *forwarded)[0] == address
 
 
 @pytest.mark.parametrize(("proto", "scheme"), [("https", "https"), ("HTTPS", "https"), ("ftp", "http"), ("", "http")])
-def test_a_proxy_tells_how_it_was_reached(proto: str, scheme: str) -> None:
+def test_trusted_proxy_sets_the_scheme(proto: str, scheme: str) -> None:
     assert met("2001:db8::1", "203.0.113.7", proto=proto) == ("203.0.113.7", scheme)
 
 
-def test_what_is_no_address_is_refused_by_name() -> None:
+def test_invalid_proxy_address_is_named_in_the_error() -> None:
     with pytest.raises(Invalid, match=r"ANNALS_TRUSTED_PROXIES .*'nginx'"):
         Settings(trusted_proxies=("10.0.0.0/8", "nginx"))

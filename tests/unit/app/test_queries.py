@@ -154,7 +154,7 @@ def test_select_is_for_deployments_and_knows_their_fields() -> None:
         refused(query("select", None, *values), schema=DEPLOYMENTS)
 
 
-def test_a_search_query_has_no_index_to_go_by() -> None:
+def test_search_query_needs_an_index() -> None:
     for method in ("search", "notSearch"):
         with pytest.raises(QueryInvalid):
             listing(page(query(method, "name", "x")), FUNCTIONS, SCOPE, columns="*", project="p1")
@@ -172,7 +172,7 @@ def test_a_search_query_has_no_index_to_go_by() -> None:
         ([query("orderRandom")], "ORDER BY random()"),
     ],
 )
-def test_insertion_order_is_the_last_word(queries: list[str], order: str) -> None:
+def test_insertion_order_breaks_ties(queries: list[str], order: str) -> None:
     assert order in listing(page(*queries), FUNCTIONS, SCOPE, columns="*", project="p1").rows.text
 
 
@@ -193,11 +193,11 @@ def test_values_reach_the_database_as_parameters_only() -> None:
         ("my_fn", [" my_fn "]),
     ],
 )
-def test_searching_is_for_words_and_quoted_phrases(text: str, phrases: list[str]) -> None:
+def test_search_matches_words_and_quoted_phrases(text: str, phrases: list[str]) -> None:
     assert search(text, "name").params == (phrases,)
 
 
-def test_a_search_without_any_word_finds_nothing() -> None:
+def test_search_without_words_finds_nothing() -> None:
     assert search('"--"', "name").text == "false"
 
 
@@ -211,7 +211,7 @@ def test_dates_without_an_offset_are_utc(text: str, iso: str | None) -> None:
 
 
 @pytest.mark.parametrize("text", ["noon", "26-01-01", "10000-01-01", "2026-13-01", "", "0001-01-01T00:00+14:00"])
-def test_what_is_no_date_is_none(text: str) -> None:
+def test_invalid_date_is_none(text: str) -> None:
     assert parse_date(text) is None
 
 
@@ -230,7 +230,7 @@ SOME_QUERY = st.fixed_dictionaries(
 
 
 @given(queries=st.lists(st.text() | SOME_QUERY.map(dumps), max_size=4))
-def test_no_queries_fail_otherwise_than_by_saying_so(queries: list[str]) -> None:
+def test_queries_only_raise_validation_errors(queries: list[str]) -> None:
     try:
         listing(parse_page(queries, FUNCTIONS), FUNCTIONS, SCOPE, columns="*", project="p1")
     except (ValidationError, QueryInvalid) as refusal:

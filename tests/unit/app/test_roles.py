@@ -59,25 +59,25 @@ def lets_in(role: str, caller: Caller) -> bool:
 
 
 @given(execute=st.lists(roles, max_size=6), caller=callers)
-def test_a_list_lets_in_whom_one_of_its_roles_does(execute: list[str], caller: Caller) -> None:
+def test_execute_list_admits_callers_with_one_of_its_roles(execute: list[str], caller: Caller) -> None:
     allowed = not caller.roles().isdisjoint(execute)
 
     assert allowed == any(lets_in(role, caller) for role in execute)
 
 
 @given(role=roles)
-def test_every_role_of_the_contract_may_be_set(role: str) -> None:
+def test_every_role_of_the_contract_can_be_set(role: str) -> None:
     assert Roles(100).parse([role, role]) == [role, role]
 
 
 @given(role=roles, caller=callers)
-def test_callers_answer_only_to_roles_that_may_be_set(role: str, caller: Caller) -> None:
+def test_callers_only_have_roles_that_can_be_set(role: str, caller: Caller) -> None:
     for own in caller.roles():
         assert Roles(100).parse([own]) == [own]
 
 
 @given(role=st.text(max_size=40))
-def test_what_may_not_be_set_lets_nobody_in(role: str) -> None:
+def test_roles_that_cannot_be_set_admit_no_caller(role: str) -> None:
     try:
         Roles(100).parse([role])
     except ValidationError:

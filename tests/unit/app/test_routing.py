@@ -89,7 +89,7 @@ def test_literal_segments_win_over_parameters(client: Client, method: str, path:
         ("PUT", "/v1/functions/usage"),
     ],
 )
-def test_an_unknown_path_or_method_is_no_route(client: Client, method: str, path: str) -> None:
+def test_unknown_path_or_method_has_no_route(client: Client, method: str, path: str) -> None:
     refused = client.request(method, path)
 
     assert (refused.status_code, refused.json()["type"]) == (404, "general_route_not_found")
@@ -138,7 +138,7 @@ def every_refusal() -> list[type[DomainError]]:
 
 
 @pytest.mark.parametrize("refusal", every_refusal(), ids=lambda refusal: refusal.__name__)
-def test_every_refusal_has_its_code(refusal: type[DomainError]) -> None:
+def test_every_error_type_has_a_status_code(refusal: type[DomainError]) -> None:
     assert refusal.__module__ in {errors.__name__, constraint_errors.__name__}
     answer = domain_error_answer(refusal())
 
@@ -159,12 +159,12 @@ def test_an_error_has_the_envelope_and_is_not_cached() -> None:
     assert dict(answer.headers)[b"cache-control"] == b"no-cache, no-store, must-revalidate"
 
 
-def test_a_code_that_is_not_told_becomes_a_bare_500() -> None:
+def test_unknown_error_becomes_a_bare_500() -> None:
     answer = error_answer("details", 507, "storage_full")
 
     assert answer.status == 500
     assert msgspec.json.decode(answer.body)["message"] == "Server Error"
 
 
-def test_who_must_wait_hears_how_long() -> None:
+def test_errors_that_can_be_retried_carry_retry_after() -> None:
     assert dict(domain_error_answer(RateLimited(retry_after=5)).headers)[b"retry-after"] == b"5"

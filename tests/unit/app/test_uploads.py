@@ -48,7 +48,7 @@ def test_an_unusable_content_range_is_refused(header: str) -> None:
         ("bytes=5-", OPEN_END * 2, (5, OPEN_END + 4)),
     ],
 )
-def test_a_range_is_both_ends_included(header: str, size: int, range_: tuple[int, int]) -> None:
+def test_range_includes_both_ends(header: str, size: int, range_: tuple[int, int]) -> None:
     assert parse_range(header, size) == range_
 
 
@@ -76,7 +76,7 @@ async def read(content_type: str, body: bytes, step: int = 7) -> tuple[dict[str,
 
 
 @pytest.mark.parametrize("step", [1, 7, 1000])
-async def test_a_form_is_read_whatever_its_pieces(step: int) -> None:
+async def test_form_is_read_from_pieces_of_any_size(step: int) -> None:
     content_type, body = form({"activate": "true", "commands": "a\r\nb"}, b"\x1f\x8b\r\n--", "code.tar.gz")
 
     fields, files = await read(content_type, body, step)
@@ -85,14 +85,14 @@ async def test_a_form_is_read_whatever_its_pieces(step: int) -> None:
     assert files == [("code.tar.gz", b"\x1f\x8b\r\n--")]
 
 
-async def test_a_field_named_code_is_no_file() -> None:
+async def test_field_named_code_is_not_a_file() -> None:
     fields, files = await read(*form({"code": "text"}, None, ""))
 
     assert fields == {"code": "text"}
     assert files == []
 
 
-async def test_a_form_that_breaks_off_is_refused() -> None:
+async def test_truncated_form_is_refused() -> None:
     content_type, body = form({"activate": "true"}, b"x" * 100, "code.tar.gz")
     for end in (20, 100, len(body) - 60, len(body) - 4):
         with pytest.raises(FileInvalid):
@@ -109,7 +109,7 @@ async def test_fields_are_bounded() -> None:
         await read(*form({"commands": "x" * (FIELDS_LIMIT + 1)}, None, ""), 65_536)
 
 
-async def test_what_a_file_s_taker_leaves_is_skipped() -> None:
+async def test_unread_rest_of_a_file_is_skipped() -> None:
     async def keep(_: str, _content: AsyncIterator[bytes]) -> None:
         return None
 
