@@ -1,15 +1,17 @@
 """Queries that read deployments with their build logs."""
 
 import asyncio
+from collections.abc import Awaitable
 
 import msgspec
 
+from annals.app.as_of.rows import LIVE, Tables
 from annals.app.deployments import schemas
 from annals.app.edge.call import Call
 from annals.app.edge.errors import QueryInvalid
-from annals.app.functions.queries import within
+from annals.app.functions.queries import read_children, within
 from annals.app.queries.page import Page
-from annals.app.queries.reading import read_page
+from annals.app.queries.reading import PageRows, read_page
 from annals.app.queries.schema import boolean, integer, schema, text
 from annals.app.queries.statements import Sql, listing
 from annals.app.reads import Lookup
@@ -41,6 +43,7 @@ LIST = schema(
     type=text("type"),
 )
 _COLUMNS = f"*, {_LOGS}"
+PAST_COLUMNS = f"deployments.*, {QUERIES['kept_log']}"
 OF_FUNCTION = (
     "project_id = %s AND function_id = %s AND function_sequence ="
     " (SELECT sequence FROM functions WHERE project_id = %s AND function_id = %s)"
@@ -87,16 +90,29 @@ async def read_row(call: Call, function_id: str, deployment_id: str) -> Row:
     return row
 
 
-async def read_deployments(call: Call, function_id: str, page: Page, searched: str | None, *, counted: bool) -> bytes:
+async def read_deployments(
+    call: Call, function_id: str, page: Page, searched: str | None, *, counted: bool, tables: Tables = LIVE
+) -> bytes:
     """Return a page of a function's deployments as JSON. Raises FunctionNotFound, and QueryInvalid for any search."""
+    live_scope = Sql(OF_FUNCTION, (call.project_id, function_id) * 2)
     if searched is not None:
-        await within(call, function_id, asyncio.sleep(0))
+        await read_children(call, function_id, tables, live_scope, lambda _: asyncio.sleep(0))
         raise QueryInvalid("Deployments cannot be searched: they have no full-text index.")
-    scope = Sql(OF_FUNCTION, (call.project_id, function_id) * 2)
-    statements = listing(page, LIST, scope, columns=_COLUMNS, project=call.project_id)
-    counter = None if page.filters else (function_id, "deployments")
-    page_rows = read_page(call, statements, cursor=page.cursor, noun=LIST.noun, counted=counted, counter=counter)
-    found = await within(call, function_id, page_rows)
+    columns = _COLUMNS if tables.past is None else PAST_COLUMNS
+    counter = (function_id, "deployments") if tables.past is None and not page.filters else None
+
+    def read(scope: Sql) -> Awaitable[PageRows]:
+        statements = listing(
+            page,
+            tables.schema(LIST),
+            scope,
+            columns=columns,
+            project=call.project_id,
+            cursor_scope=tables.of_project(call.project_id),
+        )
+        return read_page(call, statements, cursor=page.cursor, noun=LIST.noun, counted=counted, counter=counter)
+
+    found = await read_children(call, function_id, tables, live_scope, read)
     return joined("deployments", found.total, [await present_whole(call, row, page.select) for row in found.rows])
 
 

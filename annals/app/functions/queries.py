@@ -1,10 +1,12 @@
 """Queries that read functions."""
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
+from annals.app.as_of import rows
+from annals.app.as_of.rows import LIVE, Tables
 from annals.app.edge.call import Call
 from annals.app.edge.negotiation import ApiVersion
 from annals.app.functions import schemas
@@ -13,7 +15,7 @@ from annals.app.queries.page import Page
 from annals.app.queries.reading import PageRows, read_page
 from annals.app.queries.schema import boolean, date, integer, schema, text
 from annals.app.queries.search import search
-from annals.app.queries.statements import Sql, listing
+from annals.app.queries.statements import Listing, Sql, listing
 from annals.app.reads import Lookup, ReadResult
 from annals.app.variables.schemas import VariableModel
 from annals.app.variables.schemas import present as present_variable
@@ -82,6 +84,21 @@ async def within(call: Call, function_id: str, work: Awaitable[T]) -> T:
     return found
 
 
+async def read_children(
+    call: Call, function_id: str, tables: Tables, live_scope: Sql, read: Callable[[Sql], Awaitable[T]]
+) -> T:
+    """Read a function's children within `live_scope`, or those of its incarnation at a moment.
+
+    Raises FunctionNotFound. A past function is read first, since its incarnation is part of the scope.
+    """
+    if tables.past is None:
+        return await within(call, function_id, read(live_scope))
+    function = await rows.function(call, tables.past, function_id)
+    found = await read(rows.children_of(call.project_id, function))
+    call.position = tables.past.position
+    return found
+
+
 async def read_function(call: Call, function_id: str) -> bytes:
     """Return one function as JSON. Raises FunctionNotFound."""
     row = require(call, await head(call, function_id))
@@ -94,14 +111,10 @@ async def read_function(call: Call, function_id: str) -> bytes:
 
 async def read_functions(call: Call, page: Page, searched: str | None, *, counted: bool) -> bytes:
     """Return a page of functions as JSON. Only the rows' tokens are read if the JSON of all rows is cached."""
-    conditions = [Sql("project_id = %s", (call.project_id,))]
-    if searched is not None:
-        conditions.append(search(searched, SEARCHED))
-    scope = Sql(" AND ".join(c.text for c in conditions), tuple(value for c in conditions for value in c.params))
     counter = ("", "functions") if searched is None and not page.filters else None
 
     async def read(columns: str, counted: bool) -> PageRows:
-        statements = listing(page, FORMER_LIST, scope, columns=columns, project=call.project_id)
+        statements = list_statements(call, page, searched, columns, LIVE)
         return await read_page(call, statements, cursor=page.cursor, noun=LIST.noun, counted=counted, counter=counter)
 
     def kept(row: Row) -> bytes | None:
@@ -113,6 +126,14 @@ async def read_functions(call: Call, page: Page, searched: str | None, *, counte
     return joined("functions", *await read_known(_COLUMNS, read, kept, present, counted=counted))
 
 
+def list_statements(call: Call, page: Page, searched: str | None, columns: str, tables: Tables) -> Listing:
+    """Return the statements of a page of the project's functions. Raises QueryInvalid."""
+    mine = tables.of_project(call.project_id)
+    conditions = [mine] if searched is None else [mine, search(searched, SEARCHED)]
+    scope = Sql(" AND ".join(c.text for c in conditions), tuple(value for c in conditions for value in c.params))
+    return listing(page, tables.schema(FORMER_LIST), scope, columns=columns, project=call.project_id, cursor_scope=mine)
+
+
 async def present_rows(call: Call, row: Row, variables: Sequence[Row]) -> bytes:
     """Return a row that an append returned, as the function's JSON."""
     opened = await open_variables(call, row["project_id"], row["function_id"], variables)
@@ -120,11 +141,11 @@ async def present_rows(call: Call, row: Row, variables: Sequence[Row]) -> bytes:
 
 
 async def open_variables(
-    call: Call, project_id: str, function_id: str, rows: Sequence[Mapping[str, Any]]
+    call: Call, project_id: str, function_id: str, variables: Sequence[Mapping[str, Any]]
 ) -> list[VariableModel]:
     """Return variables as answers show them. Values of secrets stay sealed."""
     stream = Function.stream(project_id, function_id)
-    return [present_variable(row, await shown_value(call, project_id, stream, row)) for row in rows]
+    return [present_variable(row, await shown_value(call, project_id, stream, row)) for row in variables]
 
 
 async def present_whole(call: Call, row: Row) -> bytes:

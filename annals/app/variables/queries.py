@@ -1,9 +1,12 @@
 """Queries that read the variables of a function."""
 
+from collections.abc import Awaitable
+
+from annals.app.as_of.rows import LIVE, Tables
 from annals.app.edge.call import Call
-from annals.app.functions.queries import open_variables, within
+from annals.app.functions.queries import open_variables, read_children, within
 from annals.app.queries.page import Page
-from annals.app.queries.reading import read_page
+from annals.app.queries.reading import PageRows, read_page
 from annals.app.queries.schema import Attribute, boolean, schema, text
 from annals.app.queries.statements import Sql, listing
 from annals.app.reads import Lookup
@@ -38,16 +41,25 @@ async def read_variable(call: Call, function_id: str, variable_id: str) -> bytes
     return await present_row(call, found.rows[0])
 
 
-async def read_variables(call: Call, function_id: str, page: Page, *, counted: bool) -> bytes:
+async def read_variables(call: Call, function_id: str, page: Page, *, counted: bool, tables: Tables = LIVE) -> bytes:
     """Return a page of variables as JSON. Raises FunctionNotFound."""
-    scope = Sql("project_id = %s AND function_id = %s", (call.project_id, function_id))
     most = 25 if call.api_version.newest else FORMER_PAGE
-    statements = listing(
-        page, LIST, scope, columns="*", project=call.project_id, limit=most, cursor_scope=scope
-    )  # fmt: skip
-    counter = None if page.filters else (function_id, "variables")
-    page_rows = read_page(call, statements, cursor=page.cursor, noun=LIST.noun, counted=counted, counter=counter)
-    found = await within(call, function_id, page_rows)
+    counter = (function_id, "variables") if tables.past is None and not page.filters else None
+
+    def read(scope: Sql) -> Awaitable[PageRows]:
+        statements = listing(
+            page,
+            tables.schema(LIST),
+            scope,
+            columns="*",
+            project=call.project_id,
+            limit=most,
+            cursor_scope=scope,
+        )
+        return read_page(call, statements, cursor=page.cursor, noun=LIST.noun, counted=counted, counter=counter)
+
+    live_scope = Sql("project_id = %s AND function_id = %s", (call.project_id, function_id))
+    found = await read_children(call, function_id, tables, live_scope, read)
     shown = await open_variables(call, call.project_id, function_id, found.rows)
     return joined("variables", found.total, [encode(variable) for variable in shown])
 

@@ -5,7 +5,6 @@ from annals.app.edge.answers import Answer, no_content, raw_json_answer
 from annals.app.edge.call import Call
 from annals.app.edge.declared import Creation
 from annals.app.edge.negotiation import translate_variable
-from annals.app.functions import as_of as past
 from annals.app.functions.code_scopes import require_of_function
 from annals.app.identity.scopes import FUNCTIONS_READ, FUNCTIONS_WRITE
 from annals.app.parameters import (
@@ -21,6 +20,7 @@ from annals.app.parameters import (
     required,
 )
 from annals.app.queries.page import Page
+from annals.app.variables import as_of as past
 from annals.app.variables import queries
 from annals.domain.commands.functions import add_variable, change_variable, remove_variable
 from annals.domain.errors import ArgumentInvalid
