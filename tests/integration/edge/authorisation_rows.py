@@ -1,4 +1,4 @@
-"""What a row of the authorisation table says: outcomes, callers, and how a missing thing is told."""
+"""The rows of the authorisation table: outcomes, callers, and the errors of missing things."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ NO_MEMBERSHIP: Outcome = (404, "membership_not_found")
 NO_SESSION: Outcome = (404, "user_session_not_found")
 ENDED: Outcome = (400, "build_already_completed")
 NOT_READY: Outcome = (503, "")
-"""No worker runs beside these tests."""
+"""No worker runs in these tests."""
 
 USERS = ("user", "member", "owner")
 EVERYBODY = ("guest", *USERS)
@@ -38,17 +38,17 @@ MISSING = {
     "installationId": "installation_not_found",
     "position": "event_not_found",
 }
-"""How it is told that something is not there, not the caller's, or of another parent."""
+"""The error of a thing that does not exist, belongs to another project, or has another parent."""
 
 
 class Row(NamedTuple):
-    """One route. `scopes` are what a key or admin must hold one of, none for a public one.
+    """One route. A key or admin must hold one of the `scopes`; none stands for a public route.
 
-    Callers: a `guest` without any credential or with a session that is over; a `user` in no team; a `member` with the
-    team's role that the function is opened to, whose execution the path names; an `owner` of the team; a `key` with
-    one of the scopes; an `admin` of the project. A `body`'s "@name" is the id of the world's own thing of that kind.
-    `kept` names the ids whose deletion leaves something to be told, `missing` those that are told as another thing's.
-    A key needs the scope `besides` too; `console` is for admins where no project is named.
+    Callers: a `guest` without any credential or with an expired session; a `user` in no team; a `member` with the
+    team's role that may execute the function, whose execution the path names; an `owner` of the team; a `key` with one
+    of the scopes; an `admin` of the project. A `body`'s "@name" is the id of the world's own thing of that kind. `kept`
+    names the ids whose deletion leaves something to read, `missing` those that answer with the error of another thing.
+    A key needs the scope `besides` too. `console` routes are for admins without a project.
     """
 
     scopes: str
@@ -66,13 +66,13 @@ class Row(NamedTuple):
     console: bool = False
 
     def but(self, **fields: Any) -> "Row":
-        """The same route's row with some fields changed."""
+        """Return the same route's row with some fields changed."""
         return self._replace(**fields)
 
     def opens_to(self, scope: str) -> bool:
-        """Whether a key that holds this scope alone is let in."""
+        """Return True if a key with only this scope may call the route."""
         return not self.besides and (not self.scopes or scope in self.scopes.split())
 
     def allows(self, caller: str) -> bool:
-        """Whether this kind of caller comes as far as the thing that is named."""
+        """Return True if this kind of caller reaches the named thing."""
         return bool(getattr(self, caller)[0] not in {401, 403, 404})

@@ -1,4 +1,4 @@
-"""Who may do what: every route by every kind of caller, and by ids that are not the caller's. Declared, not derived."""
+"""The permissions of every kind of caller on every route, and on ids of others. They are declared, not derived."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,12 +27,12 @@ def _public(**fields: Any) -> Row:
 
 
 def _account(**fields: Any) -> Row:
-    """For users alone: a key or admin is nobody in particular."""
+    """Return a row for users only: a key or admin has no account."""
     return Row("account", user=OK, member=OK, owner=OK, key=SCOPE, admin=SCOPE, **fields)
 
 
 def _console(**fields: Any) -> Row:
-    """For the console's users where no project is named: no key of a project, and nobody else, comes in."""
+    """Return a row for console users without a project: no key and no other caller may call the route."""
     return Row("projects", key=SCOPE, admin=SCOPE, console=True, **fields)
 
 
@@ -49,7 +49,7 @@ _NO_LETTER: Mapping[str, Any] = {
     **dict.fromkeys(("key", "admin"), (404, "dead_letter_not_found")),
     "missing": {"executionId": "dead_letter_not_found"},
 }
-"""The execution that paths name is none that was given up."""
+"""The execution in the paths is not a dead letter."""
 _USERS_READ, _USERS_WRITE = Row("users.read"), Row("users.write")
 _TEAMS_READ = Row("teams.read", user=OK, member=OK, owner=OK)
 _TEAM = _TEAMS_READ.but(user=NO_TEAM)
@@ -70,7 +70,7 @@ _SIGN_IN = {"email": "member@x.test", "password": "password8"}
 
 
 def _as_of(*names: str) -> Row:
-    """A history: of the last of these things after its end too, and of a child under its own parent alone."""
+    """Return a row for a history: it can be read after the end of its resource, and a child's only under its parent."""
     others = dict.fromkeys(names[:-1], MISSING[names[-1]])
     return _EVENTS.but(kept=frozenset(names[-1:]), missing=others)
 

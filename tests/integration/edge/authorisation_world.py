@@ -1,4 +1,4 @@
-"""Two projects with one of everything, something that was deleted, and one of every kind of caller."""
+"""Two projects with one resource of every kind, deleted resources, and one caller of every kind."""
 
 import re
 from collections.abc import Mapping
@@ -40,9 +40,9 @@ _FIXED = {
 class World:
     """`own`, `foreign`, `sibling` (of another parent in the own project) and `gone` (deleted) are ids by kind."""
 
-    def __init__(self, services: Services, nobody: Client) -> None:
-        self.services, self._nobody = services, nobody
-        self.keys = {p: nobody.with_(x_appwrite_project=p, x_appwrite_key=f"{p}-all") for p in ("p1", "p2")}
+    def __init__(self, services: Services, anonymous: Client) -> None:
+        self.services, self._nobody = services, anonymous
+        self.keys = {p: anonymous.with_(x_appwrite_project=p, x_appwrite_key=f"{p}-all") for p in ("p1", "p2")}
         self.callers: dict[str, Client] = {}
         self.own: Ids = {}
         self.sibling: Ids = {}
@@ -50,7 +50,7 @@ class World:
         self.foreign: Ids = {}
 
     async def fill(self) -> None:
-        """Bring it all about over HTTP; then nothing more has to change."""
+        """Create everything over HTTP. The tests change nothing afterwards."""
         key = self.keys["p1"]
         await self._people(key)
         self.own = await self._things("p1", "member")
@@ -84,7 +84,7 @@ class World:
         self.callers["admin"] = console.with_(x_appwrite_project="p1", x_appwrite_mode="admin")
 
     async def _things(self, project: str, user_id: str) -> Ids:
-        """One of everything in a project, children of a function, user and team of their own."""
+        """Create one resource of every kind in a project, children of a function, user and team of their own."""
         key, console = self.keys[project], self.callers["console"]
         function_id = await given.function(key, execute=["team:team-of-member/dev"])
         deployment_id = await given.upload(key, function_id)
@@ -130,7 +130,8 @@ class World:
         return str(made.json["$id"])
 
     async def _deleted(self, key: Client) -> Ids:
-        """Ids that were there: children of the own function, user and team, and things of their own."""
+        """Create and delete resources; return their ids: children of the own function, user and team, and resources
+        of their own."""
         own, console = self.own, self.callers["console"]
         function_id = await given.function(key)
         inside = f"/v1/functions/{own['functionId']}"
@@ -178,7 +179,8 @@ class World:
         return {**made, **whole, "projectId": "ended", "deploymentId": deployment_id, "position": str(10**9)}
 
     async def _keys(self) -> None:
-        """Keys with each scope alone and without what a route needs, an expired one, and one of the other project."""
+        """Create keys with each scope alone and without a route's scopes, an expired key, and one of the other
+        project."""
         over = self.services.now() - timedelta(seconds=1)
         held = [(scope, [scope], None) for scope in PROJECT_SCOPES]
         for needed in {scopes for row in TABLE.values() for scopes in (row.scopes, row.besides) if scopes}:
@@ -192,7 +194,7 @@ class World:
         self.callers["key"] = self.keys["p1"]
 
     async def ask(self, caller: Client, route: str, row: Row, ids: Mapping[str, str]) -> Reply:
-        """One request of a route about these ids; writes are only tried."""
+        """Send one request of a route about these ids. Writes are dry runs."""
         method, path = route.split(" ")
         ids = {**ids, "variableId": ids["projectVariableId"]} if path.startswith("/v1/project/") else ids
         filled = re.sub(r"\{(\w+)\}", lambda match: _FIXED.get(match[1]) or ids[match[1]], path)
@@ -213,7 +215,7 @@ def _named(value: Any, ids: Mapping[str, str]) -> Any:
 
 
 def objects(route: str, row: Row) -> list[str]:
-    """The kinds of things that a request of a route names; a position that is a moment is nobody's."""
+    """Return the kinds of things that a request of a route names. A position that is a moment has no owner."""
     in_path = [name for name in re.findall(r"\{(\w+)\}", route) if name not in _FIXED]
     in_body = [value[1:] for value in row.body.values() if isinstance(value, str) and value.startswith("@")]
     named = [*in_path, *(name for name in in_body if name != "position")]

@@ -1,4 +1,4 @@
-"""A client of the edge, wherever that is: what goes in and comes out is what the contract is about."""
+"""A client of the edge, in this process or another."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ class Reply:
 
     @property
     def error(self) -> tuple[int, str]:
-        """Status and type of a refusal, which agree with the envelope."""
+        """Status and type of an error, which agree with the envelope."""
         envelope = self.json
         assert set(envelope) == {"message", "code", "type", "version"}
         assert envelope["code"] == self.status
@@ -36,17 +36,17 @@ class Reply:
 
 
 class Client:
-    """A caller with standing headers; `with_` makes another one."""
+    """A caller with default headers. `with_` makes another one."""
 
     def __init__(self, edge: Application, headers: Mapping[str, str], address: str = "203.0.113.7") -> None:
         self._edge, self.headers, self._address = edge, dict(headers), address
 
     def from_(self, address: str) -> "Client":
-        """The same caller at another address."""
+        """Return the same caller at another address."""
         return Client(self._edge, self.headers, address)
 
     def with_(self, **headers: str | None) -> "Client":
-        """The same caller with some headers changed, or None to leave one out; `_` stands for `-`."""
+        """Return the same caller with some headers changed, or left out if they are None. `_` stands for `-`."""
         changed = {name.replace("_", "-"): value for name, value in headers.items()}
         merged = {**self.headers, **changed}
         kept = {name: value for name, value in merged.items() if value is not None}
@@ -74,7 +74,7 @@ class Client:
     async def upload(
         self, path: str, fields: Mapping[str, str], *, file: bytes | None, name: str = "code.tar.gz", **headers: str
     ) -> Reply:
-        """A multipart form with a `code` part, as SDKs send it."""
+        """Send a multipart form with a `code` part, like the SDKs."""
         content_type, body = form(fields, file, name)
         return await self.with_(**headers).send("POST", path, content_type=content_type, body=body)
 
@@ -89,7 +89,7 @@ class Client:
         pieces: int = 1,
         more_headers: Sequence[tuple[bytes, bytes]] = (),
     ) -> Reply:
-        """Any request, its body in some pieces; `more_headers` may have names that are there already."""
+        """Send any request, its body in some pieces. `more_headers` may repeat names."""
         headers = {**self.headers, **({"content-type": content_type} if content_type else {})}
         step = max(1, -(-len(body) // pieces))
         parts = [body[start : start + step] for start in range(0, len(body), step)] or [b""]

@@ -27,11 +27,11 @@ from tests.integration.edge.wire import Application, OverSocket
 from tests.routes import routed
 
 API_VERSIONS = (None, "1.8.0", "2.5.0")
-"""No header, the former generation, the newest."""
+"""No header, an old API version, and the newest."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A numbered check that is tested here is tested against a real process: it takes the `edge` fixture."""
+    """Use a real process in tests of numbered checks: they take the `edge` fixture."""
     folder = Path(__file__).parent
     for item in items:
         numbered = item.path.parent == folder and item.get_closest_marker("behaviours") is not None
@@ -71,7 +71,7 @@ async def services(settings: Settings, executor: FakeExecutor) -> AsyncIterator[
 
 @pytest.fixture(scope="session")
 def processes() -> Iterator[Processes]:
-    """Where API processes are forked."""
+    """The server that forks API processes."""
     opened = Processes()
     yield opened
     opened.close()
@@ -81,49 +81,49 @@ def processes() -> Iterator[Processes]:
 async def edge(
     request: pytest.FixtureRequest, services: Services, executor: FakeExecutor
 ) -> AsyncIterator[Application]:
-    """The edge: of an API process of the test's own where a numbered check is tested, else in this process."""
+    """The edge: an API process of the test's own for a numbered check, otherwise in this process."""
     if request.node.get_closest_marker("behaviours") is None:
         edge = Edge(routed(), services.metrics)
         edge.open(services)
         yield edge
         return
-    processes: Processes = request.getfixturevalue("processes")  # only now, as it takes a second to be there
+    processes: Processes = request.getfixturevalue("processes")  # started late because it takes a second
     socket = processes.executor_socket()
     async with served(executor, socket):
         with processes.api(services.settings, socket) as log:
             yield OverSocket(processes.address)
-            print(log.read_text())  # shown with a test that failed
+            print(log.read_text())  # shown if the test fails
 
 
 @pytest.fixture
-def nobody(edge: Application) -> Client:
-    """No header at all."""
+def anonymous(edge: Application) -> Client:
+    """A client without headers."""
     return Client(edge, {"host": "annals.test:80"})
 
 
 @pytest.fixture(params=API_VERSIONS, ids=lambda version: version or "no header")
 def key(edge: Application, request: pytest.FixtureRequest) -> Client:
-    """K of the contract, in each generation."""
+    """A client with a key of the contract, in each API version."""
     headers = {"host": "annals.test:80", "x-appwrite-project": "p1", "x-appwrite-key": "p1-all"}
     return Client(edge, headers | ({"x-appwrite-response-format": request.param} if request.param else {}))
 
 
 @pytest.fixture
-def keys(nobody: Client) -> list[Client]:
-    """K in every generation at once, for what costs a database each time."""
-    key = nobody.with_(x_appwrite_project="p1", x_appwrite_key="p1-all")
+def keys(anonymous: Client) -> list[Client]:
+    """Clients with a key in every API version at once, for tests that would need a database each time."""
+    key = anonymous.with_(x_appwrite_project="p1", x_appwrite_key="p1-all")
     return [key.with_(x_appwrite_response_format=version) for version in API_VERSIONS]
 
 
 @pytest.fixture
 def plain(edge: Application) -> Client:
-    """K without a format header, where generations make no difference."""
+    """A client with a key and no format header, for tests in which API versions make no difference."""
     return Client(edge, {"host": "annals.test:80", "x-appwrite-project": "p1", "x-appwrite-key": "p1-all"})
 
 
 @pytest.fixture
-async def admin(services: Services, nobody: Client) -> Client:
-    """A user of the console, signed in."""
+async def admin(services: Services, anonymous: Client) -> Client:
+    """A signed-in user of the console."""
     recorded_events: dict[str, Any] = {"name": "Ada", "email": "ada@console.test", "phone": "", "sealed_password": ""}
     await services.log.run(
         create_user, User.absent(CONSOLE, "ada"), meta=given.META, project_id=CONSOLE, user_id="ada", **recorded_events
@@ -136,4 +136,4 @@ async def admin(services: Services, nobody: Client) -> Client:
         ip="",
     )
     await services.log.run(open_session, User.key(CONSOLE, "ada"), meta=given.META, session=session)
-    return nobody.with_(cookie=f"a_session_console={presented.as_text('ada', 'secret')}")
+    return anonymous.with_(cookie=f"a_session_console={presented.as_text('ada', 'secret')}")

@@ -1,4 +1,4 @@
-"""DNS as a test has it: records in memory, told by a fake or by a name server on loopback over UDP and TCP."""
+"""DNS for tests: records in memory, served by a fake or by a name server on loopback over UDP and TCP."""
 
 import asyncio
 import struct
@@ -26,7 +26,7 @@ class FakeRecords:
 
 
 def response(query: bytes, records: Records, *, most: int) -> bytes:
-    """What a recursive resolver answers in at most so many bytes."""
+    """Return the answer of a recursive resolver in at most so many bytes."""
     name, at = [], 12
     while size := query[at]:
         name.append(query[at + 1 : at + 1 + size].decode())
@@ -69,8 +69,8 @@ async def name_server(records: Records) -> AsyncIterator[NameServer]:
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         (size,) = struct.unpack("!H", await reader.readexactly(2))
-        told = response(await reader.readexactly(size), records, most=65_535)
-        writer.write(struct.pack("!H", len(told)) + told)
+        shown = response(await reader.readexactly(size), records, most=65_535)
+        writer.write(struct.pack("!H", len(shown)) + shown)
         writer.close()
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as serving:

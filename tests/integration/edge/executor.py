@@ -27,7 +27,7 @@ class FakeExecutor(fake.FakeExecutor):
 
 @asynccontextmanager
 async def served(executor: FakeExecutor, path: Path) -> AsyncIterator[None]:
-    """The executor's port, on a unix socket, with this executor behind it."""
+    """Serve the executor's port on a unix socket, with this executor behind it."""
     tasks: set[asyncio.Task[None]] = set()
 
     def received(frames: Frames, kind: int, number: int, payload: bytes) -> None:

@@ -1,4 +1,4 @@
-"""A client of an event stream: it stays connected until the stream ends, or until it is told to leave."""
+"""A client of an event stream. It stays connected until the stream ends or the test disconnects it."""
 
 import asyncio
 from typing import Any
@@ -12,7 +12,7 @@ SECONDS = 60
 
 
 class Following:
-    """`body` is what has come so far, `pieces` the same one by one."""
+    """`body` is the text received so far, `pieces` the same text in pieces."""
 
     def __init__(self, edge: Application, headers: dict[str, str], path: str = "/v1/events", query: str = "") -> None:
         self.left = asyncio.Event()
@@ -45,13 +45,13 @@ class Following:
             self.left.set()  # after an answer, servers say that its reader has left
 
     async def next(self) -> tuple[int, Any]:
-        """The next event's id and data, None for a bare id."""
+        """Return the next event's id and data, None for a bare id."""
         lines = (await asyncio.wait_for(self.pieces.get(), SECONDS)).decode().strip().split("\n")
         fields = dict(line.split(": ", 1) for line in lines)
         return int(fields["id"]), msgspec.json.decode(fields["data"]) if "data" in fields else None
 
-    async def told(self, text: bytes) -> None:
-        """Wait until a text has come."""
+    async def wait_for(self, text: bytes) -> None:
+        """Wait until a text has arrived."""
         async with asyncio.timeout(SECONDS):
             while text not in self.body:
                 await asyncio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""What a test starts from, brought about the way it really comes about."""
+"""Fixtures of tests, created the way that clients and workers create them."""
 
 import gzip
 from typing import Any
@@ -16,7 +16,7 @@ META = Meta(actor="test")
 
 
 async def function(client: Client, **fields: Any) -> str:
-    """A function of this client's project; its id."""
+    """Create a function of this client's project; return its id."""
     values = {"functionId": "unique()", "name": "fn", "runtime": "node-22", "entrypoint": "index.js", **fields}
     reply = await client.json("POST", "/v1/functions", values)
     assert reply.status == 201, reply.body
@@ -24,7 +24,7 @@ async def function(client: Client, **fields: Any) -> str:
 
 
 async def upload(client: Client, function_id: str, source: bytes = SOURCE, **fields: str) -> str:
-    """A deployment that waits for its build; its id."""
+    """Upload a deployment that waits for its build; return its id."""
     reply = await client.upload(
         f"/v1/functions/{function_id}/deployments", {"activate": "true", **fields}, file=source
     )  # fmt: skip
@@ -35,7 +35,7 @@ async def upload(client: Client, function_id: str, source: bytes = SOURCE, **fie
 async def built(
     services: Services, project_id: str, deployment_id: str, *, succeeds: bool = True, meta: Meta = META
 ) -> None:
-    """The deployment's build ended; one that succeeds becomes active when it is to."""
+    """End the deployment's build. A successful build activates the deployment if that was requested."""
     key = Deployment.key(project_id, deployment_id)
     await services.log.run(claim_build, key, meta=meta, worker="w1")
     await services.log.run(start_build, key, meta=meta, epoch=1)
@@ -66,29 +66,29 @@ async def built(
 
 
 async def running_function(services: Services, client: Client, *, project_id: str = "p1", **fields: Any) -> str:
-    """A function with an active deployment; its id."""
+    """Create a function with an active deployment; return its id."""
     function_id = await function(client, **fields)
     await built(services, project_id, await upload(client, function_id))
     return function_id
 
 
 def ids(reply: Reply, name: str) -> list[str]:
-    """The ids of a list's rows."""
+    """Return the ids of a list's rows."""
     assert reply.status == 200, reply.body
     return [row["$id"] for row in reply.json[name]]
 
 
 def query(method: str, attribute: str | None = None, *values: Any) -> dict[str, Any]:
-    """One query of a list."""
+    """Return one query of a list."""
     return {"method": method, **({} if attribute is None else {"attribute": attribute}), "values": list(values)}
 
 
 async def execute(client: Client, function_id: str, **fields: Any) -> Reply:
-    """Ask for an execution; `async_` is the parameter whose name Python has taken."""
+    """Create an execution. `async_` is the parameter `async`, which is a keyword in Python."""
     renamed = {"async" if name == "async_" else name: value for name, value in fields.items()}
     return await client.json("POST", f"/v1/functions/{function_id}/executions", renamed)
 
 
 async def download(client: Client, function_id: str, deployment_id: str, **query: str) -> Reply:
-    """Ask for a deployment's file."""
+    """Download a deployment's file."""
     return await client.get(f"/v1/functions/{function_id}/deployments/{deployment_id}/download", **query)

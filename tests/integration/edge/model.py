@@ -1,4 +1,4 @@
-"""One project's functions as the contract has them, in memory: what is answered, and what is shown afterwards."""
+"""A model of one project's functions after the contract, in memory: the answers, and the state afterwards."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +12,7 @@ TAKEN: Outcome = (409, "variable_already_exists")
 _DEFAULTS: dict[str, Any] = {"enabled": True, "timeout": 15, "commands": "", "execute": [], "logging": True}
 _KEPT = ("entrypoint",)
 _BUILT_IN = ("name", "entrypoint", "commands")
-"""What a change of makes the active deployment outdated."""
+"""A change of one of these makes the active deployment outdated."""
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Variable:
     secret: bool
 
     @property
-    def told(self) -> str:
+    def shown(self) -> str:
         return "" if self.secret else self.value
 
 
@@ -41,7 +41,7 @@ class Execution:
 
 @dataclass
 class Function:
-    """Its children are in the order of their creation."""
+    """The children are in the order of their creation."""
 
     fields: dict[str, Any]
     live: bool = True
@@ -51,8 +51,8 @@ class Function:
     executions: dict[str, Execution] = field(default_factory=dict)
 
     @property
-    def told(self) -> dict[str, Any]:
-        """What a GET shows, but for ids, dates and what never changes here."""
+    def shown(self) -> dict[str, Any]:
+        """Return the answer of a GET without ids, dates and constant fields."""
         latest = next(reversed(self.deployments), "")
         return {
             **self.fields,
@@ -63,7 +63,7 @@ class Function:
         }
 
     def new_deployment(self, deployment_id: str, *, activate: bool) -> None:
-        """One that is to become active takes that from all others."""
+        """Add a deployment. If it is to be activated, no other deployment is any more."""
         if activate:
             for other in self.deployments.values():
                 other.activate = False
@@ -79,7 +79,7 @@ class Function:
 
 
 class Project:
-    """Answers of writes, as status and type of refusal; a write that is refused changes nothing."""
+    """Answers writes with status and error type. A refused write changes nothing."""
 
     def __init__(self) -> None:
         self.functions: dict[str, Function] = {}
@@ -108,7 +108,7 @@ class Project:
         return (202, "") if function.fields["entrypoint"] else (404, "function_entrypoint_missing")
 
     def deployment(self, function_id: str, deployment_id: str, success: int) -> Outcome:
-        """Whether there is something to do it to."""
+        """Return True if the deployment exists."""
         if (function := self.functions.get(function_id)) is None:
             return NO_FUNCTION
         return (success, "") if deployment_id in function.deployments else NO_DEPLOYMENT

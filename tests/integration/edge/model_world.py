@@ -1,4 +1,4 @@
-"""Where models are compared with the edge: one edge and loop for all of a test's examples."""
+"""The world in which models are compared with the edge: one edge and loop for all examples of a test."""
 
 import asyncio
 from itertools import count
@@ -16,7 +16,7 @@ from tests.routes import routed
 
 
 class World:
-    """An edge for all examples; each has a project of its own."""
+    """An edge for all examples. Each example has a project of its own."""
 
     def __init__(self, runner: asyncio.Runner, services: Services, executor: FakeExecutor) -> None:
         self.runner, self.services, self.executor = runner, services, executor

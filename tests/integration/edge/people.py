@@ -6,7 +6,7 @@ from tests.integration.edge.client import Client
 
 
 async def user(key: Client, user_id: str, **fields: Any) -> dict[str, Any]:
-    """A user of the project, made by a key."""
+    """Create a user of the project with a key."""
     reply = await key.post("/v1/users", userId=user_id, **fields)
     assert reply.status == 201, reply.body
     made: dict[str, Any] = reply.json
@@ -14,7 +14,7 @@ async def user(key: Client, user_id: str, **fields: Any) -> dict[str, Any]:
 
 
 async def signed_in(key: Client, user_id: str) -> Client:
-    """A client with a session of its own, presented as a header."""
+    """Return a client with a session of its own, sent in a header."""
     reply = await key.post(f"/v1/users/{user_id}/sessions")
     assert reply.status == 201, reply.body
     return key.with_(x_appwrite_key=None, x_appwrite_session=reply.json["secret"])

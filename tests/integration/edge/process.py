@@ -1,7 +1,8 @@
-"""API processes for tests: `annals api` as an instance runs it, one a test, over the test's database and executor.
+"""API processes for tests: `annals api` as an instance runs it, one for each test, over the test's database and
+executor.
 
-They are forked from one that has imported everything and inherit one listening socket, as with `annals up`: so each
-costs a tenth of a second of processor time, and callers wait in the socket's queue until it is there.
+They are forked from a process that has imported everything and inherit one listening socket, as with `annals up`. Each
+costs a tenth of a second of processor time, and callers wait in the socket's queue until it accepts.
 """
 
 import ctypes
@@ -31,21 +32,21 @@ _SUBREAPER = 36
 
 
 class Processes:
-    """Where a session's API processes are forked, and the address that each of them serves in its turn."""
+    """Forks the API processes of a test session. Each in turn serves the same address."""
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="annals-edge-", dir="/tmp"))  # sockets need short paths
         self._listening = listen(LOOPBACK, 0)
         self._numbers = count(1)
         self._notify = self.folder / "notify"
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
-            told.bind(str(self._notify))
-            told.settimeout(START_SECONDS)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as answer:
+            answer.bind(str(self._notify))
+            answer.settimeout(START_SECONDS)
             self._forks = ForkServer(plain(os.environ), str(self._notify), (self._listening.fileno(),))
             self._forks.prepare()
             with (self.folder / "nursery.log").open("ab") as log:
                 self._forks.pid = popen(self._forks.launch(), log.fileno())
-            assert b"READY=1" in told.recv(1024)
+            assert b"READY=1" in answer.recv(1024)
         self._forks.notified = True
 
     @property
@@ -53,12 +54,12 @@ class Processes:
         return Address(LOOPBACK, self._listening.getsockname()[1])
 
     def executor_socket(self) -> Path:
-        """A path that no other test's executor had."""
+        """Return a path that no other test's executor has used."""
         return self.folder / f"executor-{next(self._numbers)}"
 
     @contextmanager
     def api(self, settings: Settings, executor: Path) -> Iterator[Path]:
-        """One process with these settings until the end of the block; its log."""
+        """Run one process with these settings until the end of the block; yield its log."""
         ours = {"executor_urls": (f"unix:{executor}",), "trusted_proxies": (LOOPBACK,)}
         environment = as_environment(msgspec.structs.replace(settings, **ours))
         descriptor = self._listening.fileno()
@@ -80,7 +81,7 @@ class Processes:
             os.waitpid(pid, 0)
 
     def _born(self, role: Role, output: int) -> int:
-        """The new process's pid. It becomes this one's child, as this one adopts orphans just then."""
+        """Return the new process's pid. It becomes a child of this process, which adopts orphans meanwhile."""
         prctl = ctypes.CDLL(None, use_errno=True).prctl
         prctl(_SUBREAPER, 1)
         try:

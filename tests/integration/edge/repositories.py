@@ -1,4 +1,4 @@
-"""What tests of connected repositories start from: installations, links, and hosts that are internal and allowed."""
+"""Fixtures of tests of connected repositories: installations, links, and internal hosts that are allowed."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A crowd of calls that are being accepted lets the workers of the host know: they take less meanwhile."""
+"""Many calls that are being accepted report backpressure to the workers of the host, which then claim less."""
 
 import asyncio
 from pathlib import Path
@@ -23,16 +23,16 @@ def settings(settings: Settings, tmp_path: Path) -> Settings:
 async def test_many_asynchronous_calls_report_backpressure_to_workers(
     services: Services, plain: Client, tmp_path: Path
 ) -> None:
-    told, nothing = tmp_path / "executor.sock.pressure", bytes(8)
+    answer, nothing = tmp_path / "executor.sock.pressure", bytes(8)
     function_id = await given.running_function(services, plain)
 
     await asyncio.gather(*(given.execute(plain, function_id) for _ in range(16)))
     accepted = await given.execute(plain, function_id, async_=True)
     assert accepted.status == 202
-    assert told.read_bytes() == nothing
+    assert answer.read_bytes() == nothing
 
     await asyncio.gather(*(given.execute(plain, function_id, async_=True) for _ in range(16)))
-    assert told.read_bytes() != nothing
+    assert answer.read_bytes() != nothing
 
 
 async def test_recorded_call_is_dispatched_directly_to_a_worker(

@@ -1,4 +1,4 @@
-"""Who may do what, and in which order that is judged (behaviours.md A)."""
+"""Permissions, and the order of their checks (behaviours.md A)."""
 
 import asyncio
 
@@ -89,12 +89,12 @@ async def test_a_revoked_key_is_refused_at_once_by_every_process(settings: Setti
 
 
 @pytest.mark.behaviours(10)
-async def test_public_operations_need_no_caller_and_no_project(nobody: Client) -> None:
-    assert (await nobody.get("/v1/functions/runtimes")).status == 200
-    assert (await nobody.get("/v1/functions/templates")).status == 200
-    assert (await nobody.get("/v1/functions/templates/starter")).error == (401, "general_access_forbidden")
-    assert (await nobody.get("/v1/functions")).error == (401, "general_unauthorized_scope")
-    assert (await nobody.post("/v1/functions/f/executions")).error == (401, "general_access_forbidden")
+async def test_public_operations_need_no_caller_and_no_project(anonymous: Client) -> None:
+    assert (await anonymous.get("/v1/functions/runtimes")).status == 200
+    assert (await anonymous.get("/v1/functions/templates")).status == 200
+    assert (await anonymous.get("/v1/functions/templates/starter")).error == (401, "general_access_forbidden")
+    assert (await anonymous.get("/v1/functions")).error == (401, "general_unauthorized_scope")
+    assert (await anonymous.post("/v1/functions/f/executions")).error == (401, "general_access_forbidden")
 
 
 @pytest.mark.behaviours(13)
@@ -124,11 +124,11 @@ async def test_parameters_come_from_the_body_or_the_query_by_method(plain: Clien
     assert reply.message == 'Param "functionId" is not optional.'
 
 
-async def test_heads_and_preflights_are_served(nobody: Client, plain: Client) -> None:
+async def test_heads_and_preflights_are_served(anonymous: Client, plain: Client) -> None:
     function_id = await given.function(plain)
     shown = await plain.get(f"/v1/functions/{function_id}")
     head = await plain.send("HEAD", f"/v1/functions/{function_id}/")
-    preflight = await nobody.with_(origin="http://page.test").send("OPTIONS", "/v1/functions")
+    preflight = await anonymous.with_(origin="http://page.test").send("OPTIONS", "/v1/functions")
 
     assert (head.status, head.body) == (200, b"")
     assert head.headers["content-length"] == str(len(shown.body))

@@ -1,4 +1,4 @@
-"""Signing up, in and out (around.md 1), and what a session or a token is good for (http-api.md 3.2)."""
+"""Sign-up, sign-in and sign-out (around.md 1), and the permissions of sessions and tokens (http-api.md 3.2)."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -84,8 +84,8 @@ async def test_several_cookie_headers_are_joined(guest: Client) -> None:
     value = msgspec.json.decode(reply.headers["x-fallback-cookies"])["a_session_p1"]
     browser = guest.with_(cookie=f"a_session_p1={value}")
 
-    told = await browser.send("GET", "/v1/account", more_headers=[(b"cookie", b"theme=dark")])
-    assert told.json["$id"] == "ada"
+    answer = await browser.send("GET", "/v1/account", more_headers=[(b"cookie", b"theme=dark")])
+    assert answer.json["$id"] == "ada"
 
 
 async def test_wrong_email_and_wrong_password_have_the_same_error(guest: Client) -> None:
@@ -169,7 +169,7 @@ async def test_token_of_a_deleted_user_is_not_one_of_a_later_user_of_the_id(plai
 
 
 async def test_token_without_session_and_creation_position_is_refused(plain: Client, services: Services) -> None:
-    """Tokens from before tokens named the user's creation hold by their session alone."""
+    """Old tokens do not name the user's creation and are only valid with their session."""
     await user(plain, "ada", **ADA)
     session = (await plain.post("/v1/users/ada/sessions")).json["$id"]
     secret, expires = await services.token_secret("p1"), services.now().timestamp() + 60
@@ -260,7 +260,7 @@ async def test_password_guessing_is_slowed_without_harm_to_others(
     assert (await guest.from_("203.0.113.9").post("/v1/account/sessions/email", **bob)).status == 201
 
 
-async def test_sign_up_makes_no_admin(nobody: Client) -> None:
-    for client in (nobody, nobody.with_(x_appwrite_project="console")):
+async def test_sign_up_makes_no_admin(anonymous: Client) -> None:
+    for client in (anonymous, anonymous.with_(x_appwrite_project="console")):
         reply = await client.post("/v1/account", userId="x", **ADA)
         assert reply.error == (401, "general_access_forbidden")

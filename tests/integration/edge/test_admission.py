@@ -1,4 +1,4 @@
-"""Crowds: who is one too many is told to come back, with nothing recorded, and everybody else is served."""
+"""Calls over a limit are answered with an error that can be retried, record nothing, and leave others unaffected."""
 
 import asyncio
 
@@ -15,7 +15,7 @@ from tests.integration.workers.valkey import until
 
 @pytest.fixture
 def held(executor: FakeExecutor) -> asyncio.Event:
-    """What holds every run back until it is set."""
+    """Holds every run back until it is set."""
     executor.go = asyncio.Event()
     return executor.go
 
@@ -88,7 +88,7 @@ async def test_calls_beyond_a_functions_concurrency_run_one_after_another(
 
 
 async def test_a_full_process_answers_503_and_one_project_cannot_fill_it(
-    services: Services, plain: Client, nobody: Client, held: asyncio.Event
+    services: Services, plain: Client, anonymous: Client, held: asyncio.Event
 ) -> None:
     services.call_limiter = CallLimiter(most=4, most_of_project=3, queue=0)
     function_id = await given.running_function(services, plain)
@@ -108,7 +108,7 @@ async def test_a_full_process_answers_503_and_one_project_cannot_fill_it(
 async def test_waiting_calls_do_not_block_other_requests(
     services: Services, plain: Client, executor: FakeExecutor, held: asyncio.Event
 ) -> None:
-    """Code that calls back into the API while much runs: it is answered, and may ask for more to run later."""
+    """Code calls back into the API while many calls run: it is answered, and may request more executions."""
     scopes = ["functions.read", "executions.write"]
     function_id = await given.running_function(services, plain, scopes=scopes)
     crowd = [asyncio.create_task(given.execute(plain, function_id)) for _ in range(150)]
@@ -116,9 +116,9 @@ async def test_waiting_calls_do_not_block_other_requests(
     inside = plain.with_(x_appwrite_key=dict(executor.runs[0].headers)["x-appwrite-key"])
 
     async with asyncio.timeout(60):
-        told = await inside.get(f"/v1/functions/{function_id}")
+        answer = await inside.get(f"/v1/functions/{function_id}")
         later = await given.execute(inside, function_id, async_=True)
 
-    assert (told.status, later.status) == (200, 202)
+    assert (answer.status, later.status) == (200, 202)
     held.set()
     assert {reply.status for reply in await asyncio.gather(*crowd)} == {201}

@@ -1,4 +1,4 @@
-"""`asOf`: what was served at a position is what is told of it later."""
+"""`asOf`: the answers at a position stay the answers for that position."""
 
 import random
 from collections.abc import Awaitable, Callable
@@ -30,7 +30,7 @@ async def follow(services: Services) -> None:
 
 
 class Life:
-    """Random things that happen to a few functions over HTTP; refusals are part of it."""
+    """Random operations on a few functions over HTTP. Some are refused."""
 
     def __init__(self, services: Services, client: Client, chance: random.Random) -> None:
         self.services, self.client, self.chance = services, client, chance
@@ -129,7 +129,7 @@ async def served(client: Client) -> dict[tuple[str, str], tuple[int, Any]]:
 
 
 def with_gone_contents(body: Any, then: Any) -> Any:
-    """What was served, but for contents that a later deletion dropped: of those only the fact stays."""
+    """Return the answer without contents that a later deletion removed. The rest of the record stays."""
     if isinstance(body, list) and isinstance(then, list):
         return [with_gone_contents(*pair) for pair in zip(body, then, strict=False)] + body[len(then) :]
     if isinstance(body, dict) and isinstance(then, dict):
@@ -261,14 +261,14 @@ async def test_past_state_that_is_not_ready_answers_503(plain: Client, monkeypat
 
 async def test_as_of_is_refused_by_operations_without_past_states(edge: Edge, plain: Client) -> None:
     await given.function(plain, functionId="f1")
-    told = {}
+    answer = {}
     for route in ENDPOINTS:
         if route.method == "GET" and route.declared["as_of"] is None and route.path.startswith("/v1/"):
             path = "/".join("f1" if part.startswith("{") else part for part in route.path.split("/"))
-            told[route.path] = await plain.get(path, asOf="1")
+            answer[route.path] = await plain.get(path, asOf="1")
 
-    assert {reply.status for reply in told.values()} <= {400, 401, 403}  # those that keys may not call say so
+    assert {reply.status for reply in answer.values()} <= {400, 401, 403}  # operations that keys may not call answer so
     for path in ("/v1/users", "/v1/teams", "/v1/events", "/v1/functions/{functionId}/history", "/v1/project/variables"):
-        assert told[path].message.startswith("Invalid `asOf` param: This operation only knows the present.")
+        assert answer[path].message.startswith("Invalid `asOf` param: This operation only knows the present.")
     written = await plain.send("PUT", "/v1/functions/f1", query="asOf=1", content_type="application/json", body=b"{}")
     assert written.error == (400, "general_argument_invalid")

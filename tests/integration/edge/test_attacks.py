@@ -1,4 +1,4 @@
-"""What a person who means harm tries on the API: forged tokens, dodged limits, queries that say more or cost more."""
+"""Attacks on the API: forged tokens, evaded limits, and expensive or injected queries."""
 
 import base64
 import json
@@ -117,7 +117,7 @@ SPELLINGS = [
 
 
 async def test_spellings_of_an_email_are_not_other_accounts(plain: Client) -> None:
-    """Each would have turns of its own, and might be folded into the account behind it."""
+    """Each spelling would have its own throttle, and might be folded into the same account."""
     guest = plain.with_(x_appwrite_key=None)
     for email in SPELLINGS:
         for path, more in (("/v1/account/sessions/email", {}), ("/v1/account", {"userId": "unique()"})):
@@ -126,7 +126,7 @@ async def test_spellings_of_an_email_are_not_other_accounts(plain: Client) -> No
 
 
 async def test_sql_in_a_query_is_a_plain_value(services: Services, plain: Client) -> None:
-    """Each finds the one function that is named so, or nothing; wildcards are characters."""
+    """Each text finds the one function with that name, or nothing. Wildcards are plain characters."""
     other = await given.running_function(services, plain)
     for number, text in enumerate(INJECTIONS):
         made = await plain.post("/v1/functions", functionId=f"f{number}", name=text, runtime="node-22")

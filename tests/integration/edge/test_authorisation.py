@@ -1,4 +1,4 @@
-"""Every route by every caller, and by ids of others, against one declared table."""
+"""Every route with every caller, and with ids of others, compared with one declared table."""
 
 import asyncio
 from collections.abc import Iterator
@@ -17,19 +17,19 @@ AT_ONCE = 32
 
 
 @pytest.fixture
-async def world(services: Services, nobody: Client) -> World:
-    made = World(services, nobody)
+async def world(services: Services, anonymous: Client) -> World:
+    made = World(services, anonymous)
     await made.fill()
     return made
 
 
 def outcome(reply: Reply) -> Outcome:
-    """What was answered, as the table has it: all success is alike, tried writes answer 200 anyway."""
+    """Return the answer's outcome in the table's terms: all successes are equal, and dry runs answer 200."""
     return reply.error if reply.status >= 400 and reply.json.get("type") else (reply.status, "")
 
 
 async def judge(world: World, asked: list[tuple[str, str, dict[str, str], Outcome]]) -> None:
-    """Hold requests, as caller, route, ids and outcome, to what the table says; all that differ are told."""
+    """Compare requests, as caller, route, ids and outcome, with the table; fail with all differences."""
     limiter = asyncio.Semaphore(AT_ONCE)
 
     async def ask(caller: str, route: str, ids: dict[str, str], expected: Outcome) -> Outcome:
@@ -49,7 +49,7 @@ def test_the_table_names_every_route() -> None:
     assert sorted(set(TABLE) - served) == [], "these are served no more"
 
 
-async def test_every_kind_of_caller_gets_what_the_table_says(world: World) -> None:
+async def test_every_kind_of_caller_gets_the_answer_of_the_table(world: World) -> None:
     def expected(row: Row) -> Iterator[tuple[str, Outcome]]:
         yield from (("no credential", row.guest), ("guest session", row.guest))
         yield from (("user", row.user), ("member", row.member), ("owner", row.owner))
@@ -63,8 +63,8 @@ async def test_every_kind_of_caller_gets_what_the_table_says(world: World) -> No
     await judge(world, asked)
 
 
-async def test_a_key_with_one_scope_does_what_that_scope_is_for_and_nothing_else(world: World) -> None:
-    """Each scope of a route is enough alone; all others together are not."""
+async def test_key_with_one_scope_is_limited_to_that_scope(world: World) -> None:
+    """Each scope of a route is enough alone, and all other scopes together are not."""
     asked = []
     for route, row in TABLE.items():
         needed = (row.scopes, row.besides)
@@ -76,7 +76,7 @@ async def test_a_key_with_one_scope_does_what_that_scope_is_for_and_nothing_else
 
 
 async def test_foreign_ids_are_not_found(world: World) -> None:
-    """Another project's, another parent's, and those of what was deleted, whoever asks."""
+    """Ids of another project, of another parent and of deleted resources answer as unknown, for every caller."""
     asked = []
     for route, row in TABLE.items():
         named = objects(route, row)

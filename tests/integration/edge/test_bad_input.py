@@ -1,4 +1,4 @@
-"""Whatever is sent, no answer is a 500, and every refusal is in the envelope."""
+"""No input is answered with a 500, and every error is in the envelope."""
 
 import re
 from typing import Any
@@ -49,7 +49,7 @@ CONTENT_TYPES = st.sampled_from(
 async def test_no_input_is_a_server_error(
     services: Services, plain: Client, operation: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # no follower gathers what happens here, so that the feed has nothing to answer from, however long it waits
+    # no follower runs here, so that the feed is never ready and its timeout must be short
     monkeypatch.setattr("annals.app.history.events.WAIT_SECONDS", 0.01)
     examples: list[Any] = []
 

@@ -1,4 +1,4 @@
-"""A build's log, whole and while it grows."""
+"""A build's log, as a whole and while it grows."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from tests.integration.edge.following import Following
 
 
 async def building(services: Services, client: Client) -> tuple[str, Any]:
-    """The path of a running build's log, and the deployment's key."""
+    """Return the path of a running build's log, and the deployment's key."""
     function_id = await given.function(client)
     deployment_id = await given.upload(client, function_id)
     key = Deployment.key("p1", deployment_id)
@@ -46,9 +46,9 @@ async def test_log_is_followed_until_the_build_ends(services: Services, edge: Ed
     path, key = await building(services, plain)
     await write(services, key, 1, "one\n")
     following = Following(edge, plain.headers, path)
-    await following.told(b"one")
+    await following.wait_for(b"one")
     await write(services, key, 2, "two\n")
-    await following.told(b"two")
+    await following.wait_for(b"two")
     await cancel(services, key, path.split("/")[3])
 
     await following.ended()

@@ -1,4 +1,4 @@
-"""Canceling executions: what has not ended ends as failed, and its code is killed (extensions.md)."""
+"""Canceling executions: an open execution ends as failed, and its code is killed (extensions.md)."""
 
 import asyncio
 from datetime import timedelta
@@ -78,12 +78,12 @@ async def test_ended_execution_cannot_be_canceled(services: Services, key: Clien
 
 
 async def test_execution_is_only_canceled_by_callers_that_may_read_it(
-    services: Services, plain: Client, nobody: Client
+    services: Services, plain: Client, anonymous: Client
 ) -> None:
     function_id = await given.running_function(services, plain, execute=["any"])
     made = (await given.execute(plain, function_id, async_=True)).json["$id"]
 
-    guest = nobody.with_(x_appwrite_project="p1")
+    guest = anonymous.with_(x_appwrite_project="p1")
     assert (await cancel(guest, function_id, made)).error == (404, "execution_not_found")
     other = await given.running_function(services, plain)
     assert (await cancel(plain, other, made)).error == (404, "execution_not_found")

@@ -1,4 +1,4 @@
-"""What an instance offers, what was used, and how it does (behaviours.md C, K)."""
+"""The catalogue, usage and health of an instance (behaviours.md C, K)."""
 
 import re
 
@@ -73,7 +73,7 @@ async def test_templates_are_filtered_and_paged(key: Client) -> None:
         assert "node-22" in {runtime["name"] for runtime in template["runtimes"]}
 
 
-async def test_every_template_says_what_it_does_and_how_to_use_it(keys: list[Client]) -> None:
+async def test_every_template_describes_its_purpose_and_use(keys: list[Client]) -> None:
     for key in keys:
         templates = (await key.get("/v1/functions/templates", limit="100")).json["templates"]
         assert len(templates) == 41
@@ -89,7 +89,7 @@ async def test_every_template_says_what_it_does_and_how_to_use_it(keys: list[Cli
             for variable in template["variables"]:
                 assert variable["description"].endswith("."), variable
                 assert variable["placeholder"], variable
-                assert variable["secret"] is False, variable  # as the reference: a password may be read back
+                assert variable["secret"] is False, variable  # as in the reference: a password can be read back
 
 
 async def test_instructions_name_only_variables_that_the_template_has(plain: Client) -> None:
@@ -101,7 +101,7 @@ async def test_instructions_name_only_variables_that_the_template_has(plain: Cli
 
 
 @pytest.mark.behaviours(53, 54)
-async def test_one_template_is_shown(key: Client) -> None:
+async def test_single_template_is_shown(key: Client) -> None:
     template = (await key.get("/v1/functions/templates/query-neo4j-auradb")).json
 
     assert (template["name"], template["icon"]) == ("Query Neo4j AuraDB", "icon-neo4j")
@@ -149,15 +149,15 @@ async def test_unknown_ranges_and_functions_of_usage_are_refused(key: Client) ->
     assert (await key.get("/v1/functions/unknown/usage")).error == (404, "function_not_found")
 
 
-async def test_health_is_public(nobody: Client, plain: Client) -> None:
+async def test_health_is_public(anonymous: Client, plain: Client) -> None:
     await plain.get("/v1/functions")
 
-    assert (await nobody.get("/v1/health")).json["status"] == "pass"
-    assert (await nobody.get("/v1/health/version")).json == {"version": "1.9.6"}
-    ready = await nobody.get("/v1/health/ready")
+    assert (await anonymous.get("/v1/health")).json["status"] == "pass"
+    assert (await anonymous.get("/v1/health/version")).json == {"version": "1.9.6"}
+    ready = await anonymous.get("/v1/health/ready")
     assert (ready.status, ready.json["logWritable"], ready.json["ready"]) == (503, True, False)
     assert ready.json["roles"] == {"api": 1}
-    limits = (await nobody.get("/v1/limits")).json
+    limits = (await anonymous.get("/v1/limits")).json
     assert (limits["uploadLimitBytes"], limits["syncWaitSeconds"]) == (30_000_000, 30)
-    metrics = await nobody.get("/metrics")
+    metrics = await anonymous.get("/metrics")
     assert 'annals_http_requests_total{method="GET",route="/v1/functions",status="200"} 1' in metrics.body.decode()

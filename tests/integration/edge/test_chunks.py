@@ -130,26 +130,26 @@ async def test_an_unusable_range_is_refused(plain: Client, header: str) -> None:
     assert (await plain.get(path)).json["total"] == 0
 
 
-@pytest.mark.parametrize("what", ["deployment", "function", "tried"])
-async def test_upload_has_no_parts_of_a_former_upload_with_its_id(services: Services, key: Client, what: str) -> None:
+@pytest.mark.parametrize("end", ["deployment", "function", "dry_run"])
+async def test_upload_has_no_parts_of_a_former_upload_with_its_id(services: Services, key: Client, end: str) -> None:
     path = f"/v1/functions/{await given.function(key, functionId='again')}"
     await send_chunk(key, "again", 1, "chosen")
-    gone = path if what == "function" else f"{path}/deployments/chosen"
+    gone = path if end == "function" else f"{path}/deployments/chosen"
     assert (await key.send("DELETE", gone, query="dryRun=true")).status == 200
     assert await blobs_of(services, "uploads") == ["uploads/p1/chosen/000001"], "it was only tried"
 
-    if what != "tried":
+    if end != "dry_run":
         assert (await key.delete(gone)).status == 204
         assert await blobs_of(services, "uploads") == []
-    if what == "function":
+    if end == "function":
         await given.function(key, functionId="again")
     await send_chunk(key, "again", 0, "chosen")
 
-    assert ((await _row(services, "chosen"))["queued_at"] is None) == (what != "tried")
+    assert ((await _row(services, "chosen"))["queued_at"] is None) == (end != "dry_run")
 
 
 async def test_late_part_does_not_join_the_next_upload(services: Services, plain: Client) -> None:
-    """It was on its way when the upload it belongs to was completed, or deleted."""
+    """The part was on its way when its upload was completed or deleted."""
     function_id = await given.function(plain)
     await send_chunk(plain, function_id, 1, "chosen")
     blobs, put_part = services.blobs, services.blobs.put_part

@@ -1,4 +1,4 @@
-"""A key changes only code whose scopes it holds, by whatever operation reaches that code; admins change all."""
+"""A key only changes code whose scopes it holds, by every operation that reaches the code. Admins change all."""
 
 from collections.abc import Awaitable, Callable
 
@@ -32,7 +32,7 @@ async def limited(services: Services, plain: Client) -> Client:
 
 
 def refused(reply: Reply) -> bool:
-    """Whether the key lacks the scopes, all of which the answer names."""
+    """Return True if the error names all scopes that the key lacks."""
     assert reply.error == (401, "general_unauthorized_scope"), reply.body
     return "users.write" in reply.message and "keys.write" in reply.message and "teams.read" not in reply.message
 
@@ -44,11 +44,11 @@ async def test_key_cannot_create_a_function_with_scopes_it_lacks(limited: Client
 
     assert made.status == 201
     assert refused(await limited.put("/v1/functions/f", **VALUES, scopes=MORE))
-    tried = await limited.send(
+    dry_run = await limited.send(
         "PUT", "/v1/functions/f", query="dryRun=true", content_type="application/json",
         body=b'{"name": "fn", "scopes": ["users.write", "keys.write"]}',
     )  # fmt: skip
-    assert refused(tried)
+    assert refused(dry_run)
     assert (await limited.get("/v1/functions/f")).json["scopes"] == ["teams.read"]
 
 
@@ -147,7 +147,7 @@ async def test_key_replaces_no_installation_of_code_that_has_scopes_which_it_lac
 
 
 def test_every_operation_that_writes_functions_judges_the_scopes_of_code() -> None:
-    """But those that only remove or end something, and reverting, whose scopes are found on the way."""
+    """Operations that only remove or end something are excepted, and so is reverting, which checks scopes itself."""
     exempt = {
         ("DELETE", "/v1/functions/{functionId}"),
         ("DELETE", "/v1/functions/{functionId}/deployments/{deploymentId}"),
@@ -158,4 +158,4 @@ def test_every_operation_that_writes_functions_judges_the_scopes_of_code() -> No
     }
     writing = {(o.method, o.path): o for o in ENDPOINTS if o.declared["scopes"] == FUNCTIONS_WRITE}
 
-    assert {place for place, operation in writing.items() if operation.declared["code_scopes"] is None} == exempt
+    assert {route for route, operation in writing.items() if operation.declared["code_scopes"] is None} == exempt

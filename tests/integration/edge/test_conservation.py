@@ -1,4 +1,4 @@
-"""What was accepted is what ended and what is to come: gauges that stay zero, and show it when something is lost."""
+"""Conservation: accepted work has ended or is open. Gauges stay zero, and rise if something is lost."""
 
 import re
 
@@ -23,7 +23,7 @@ async def counted(services: Services) -> None:
 
 
 async def metrics(services: Services, client: Client) -> str:
-    services.conservation = Conservation(services.database)  # figures of now, not of a moment ago
+    services.conservation = Conservation(services.database)  # present figures, not cached ones
     return (await client.get("/metrics")).body.decode()
 
 
@@ -33,7 +33,8 @@ async def drift(services: Services, client: Client) -> dict[str, int]:
 
 @pytest.fixture
 async def used(services: Services, plain: Client) -> str:
-    """A function whose executions ended, wait, are scheduled and were deleted, beside one that is gone with its own."""
+    """Create a function with executions that ended, wait, are scheduled and were deleted, and a deleted function
+    with its own."""
     function_id = await given.running_function(services, plain)
     for sent in ({}, {"async": True}, {"async": True, "scheduledAt": "2099-01-01T00:00:00.000+00:00"}):
         assert (await given.execute(plain, function_id, **sent)).status in {201, 202}
@@ -47,7 +48,7 @@ async def used(services: Services, plain: Client) -> str:
 
 
 async def lost_with_its_function(services: Services, plain: Client) -> None:
-    """An execution and a build that were accepted, of a function that is gone, and nothing else is known of them."""
+    """Record an accepted execution and build of a deleted function without any later event."""
     function_id = await given.running_function(services, plain)
     assert (await given.execute(plain, function_id, **{"async": True})).status == 202
     sent = {"activate": "true"}
@@ -124,8 +125,8 @@ async def test_stopped_follower_raises_the_alarm(services: Services, plain: Clie
 
     assert 'annals_follower_stopped{name="usage"} 1' in await metrics(services, plain)
     ready = await plain.get("/v1/health/ready")
-    [told] = [row["error"] for row in ready.json["followers"] if row["name"] == "usage"]
-    assert (ready.status, "has stopped" in told, "secret" in told) == (503, True, False)
+    [answer] = [row["error"] for row in ready.json["followers"] if row["name"] == "usage"]
+    assert (ready.status, "has stopped" in answer, "secret" in answer) == (503, True, False)
 
 
 async def test_figures_are_cached_for_a_while(services: Services, plain: Client, used: str) -> None:

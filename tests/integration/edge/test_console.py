@@ -1,4 +1,4 @@
-"""What command-line tools ask for: the instance's variables and regions, and keys that last a short while."""
+"""Endpoints for command-line tools: the instance's variables and regions, and short-lived keys."""
 
 from typing import Any
 
@@ -12,31 +12,31 @@ from tests.integration.edge import given
 from tests.integration.edge.client import Client
 
 
-async def test_the_instances_variables_are_for_keys_and_admins(plain: Client, admin: Client, nobody: Client) -> None:
-    told = (await plain.get("/v1/console/variables")).json
+async def test_the_instances_variables_are_for_keys_and_admins(plain: Client, admin: Client, anonymous: Client) -> None:
+    answer = (await plain.get("/v1/console/variables")).json
 
-    assert told["_APP_DOMAIN_FUNCTIONS"] == "functions.localhost"
-    assert told["_APP_VCS_ENABLED"] is True
-    assert (await admin.with_(x_appwrite_project="console").get("/v1/console/variables")).json == told
-    assert (await nobody.get("/v1/console/variables")).error == (401, "general_unauthorized_scope")
+    assert answer["_APP_DOMAIN_FUNCTIONS"] == "functions.localhost"
+    assert answer["_APP_VCS_ENABLED"] is True
+    assert (await admin.with_(x_appwrite_project="console").get("/v1/console/variables")).json == answer
+    assert (await anonymous.get("/v1/console/variables")).error == (401, "general_unauthorized_scope")
 
 
-async def test_there_is_one_region(nobody: Client) -> None:
+async def test_there_is_one_region(anonymous: Client) -> None:
     one = {"$id": "default", "name": "default", "available": True, "default": True}
 
-    assert (await nobody.get("/v1/console/regions")).json == {"total": 1, "regions": [one]}
+    assert (await anonymous.get("/v1/console/regions")).json == {"total": 1, "regions": [one]}
 
 
 async def test_an_ephemeral_key_opens_its_scopes_and_no_others(key: Client) -> None:
     made = await key.post("/v1/project/keys/ephemeral", scopes=["functions.read"], duration=60)
 
     assert made.status == 201, made.body
-    told = made.json
-    assert told["scopes"] == ["functions.read"]
-    assert told["expire"] > told["$createdAt"]
+    answer = made.json
+    assert answer["scopes"] == ["functions.read"]
+    assert answer["expire"] > answer["$createdAt"]
     newest = key.headers.get("x-appwrite-response-format") == "2.5.0"
-    assert told["secret"].startswith("ephemeral_" if newest else "dynamic_")
-    holder = key.with_(x_appwrite_key=told["secret"])
+    assert answer["secret"].startswith("ephemeral_" if newest else "dynamic_")
+    holder = key.with_(x_appwrite_key=answer["secret"])
     assert (await holder.get("/v1/functions")).status == 200
     assert (await holder.post("/v1/functions", functionId="f")).error == (401, "general_unauthorized_scope")
     assert (await holder.with_(x_appwrite_project="p2").get("/v1/functions")).status == 401
@@ -67,11 +67,11 @@ async def test_an_ephemeral_key_has_known_scopes_and_at_most_an_hour(plain: Clie
     assert (await plain.post("/v1/project/keys/ephemeral", **sent)).error == (400, "general_argument_invalid")
 
 
-async def test_admin_gets_a_project_key_for_local_runs(admin: Client, plain: Client, nobody: Client) -> None:
+async def test_admin_gets_a_project_key_for_local_runs(admin: Client, plain: Client, anonymous: Client) -> None:
     made = await admin.post("/v1/projects/p1/jwts", scopes=["functions.read"], duration=3600)
 
     assert made.status == 201, made.body
     assert (await plain.with_(x_appwrite_key=made.json["jwt"]).get("/v1/functions")).status == 200
     assert (await admin.post("/v1/projects/nope/jwts", scopes=[])).error == (404, "project_not_found")
     assert (await plain.post("/v1/projects/p1/jwts", scopes=[])).error == (401, "general_unauthorized_scope")
-    assert (await nobody.post("/v1/projects/p1/jwts", scopes=[])).error == (401, "general_unauthorized_scope")
+    assert (await anonymous.post("/v1/projects/p1/jwts", scopes=[])).error == (401, "general_unauthorized_scope")

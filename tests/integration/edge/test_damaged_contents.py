@@ -1,4 +1,4 @@
-"""One byte of what is kept has changed: nobody is given it as what was recorded, and all the rest is served."""
+"""One byte of a stored content has changed: it is never served as recorded, and everything else is served."""
 
 import random
 from typing import Any
@@ -16,7 +16,7 @@ from tests.integration.edge.client import Client, Reply
 from tests.integration.edge.executor import FakeExecutor, served
 from tests.integration.edge.process import Processes
 from tests.integration.edge.test_dead_letters import dead_letter, retried_function
-from tests.integration.edge.test_execution_logs import told
+from tests.integration.edge.test_execution_logs import events_of
 
 DAMAGED = (503, "content_damaged")
 LOGS = "a line of a log\n" * 5000
@@ -36,7 +36,7 @@ async def blob_of(services: Services, kind: str, stream: str) -> str:
 
 
 async def executed(services: Services, client: Client, executor: FakeExecutor, outcome: Outcome) -> tuple[str, str]:
-    """The paths of all executions of a function, and of one that ended so."""
+    """Return the paths of all executions of a function, and of one that ended so."""
     executor.answer = lambda _run: outcome
     function_id = await given.running_function(services, client)
     path = f"/v1/functions/{function_id}/executions"
@@ -61,7 +61,7 @@ async def test_damaged_log_is_marked_in_records_and_refused_as_a_download(
     for shown in ((await key.get(one)).json, listed):
         assert shown["logs"].startswith(f"[ERROR] The logs of execution:p1:{execution_id} {SENTENCE}")
         assert (shown["status"], shown["errors"]) == ("completed", "whole")
-    followed = told((await key.with_(accept="text/event-stream").get(f"{one}/logs")).body)
+    followed = events_of((await key.with_(accept="text/event-stream").get(f"{one}/logs")).body)
     assert followed[0] == ("log", listed["logs"])
     refused(await key.get(f"{one}/logs"))
     refused(await key.get(f"{one}/logs/download"))

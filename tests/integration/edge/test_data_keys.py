@@ -1,4 +1,4 @@
-"""Data keys live as long as their project's incarnation: no acknowledged value is sealed by a key that is gone."""
+"""Data keys live as long as their project's incarnation: no acknowledged value is sealed by a deleted key."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -156,10 +156,10 @@ async def test_project_deleted_between_sealing_and_append_is_not_found(
     assert await services.database.value("SELECT count(*) FROM data_keys WHERE project = 'p1'") == 0
 
 
-async def test_stale_cached_key_alone_never_seals_what_is_recorded(
+async def test_stale_cached_key_never_seals_a_recorded_value(
     plain: Client, services: Services, other: PROCESS, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without the notification and the confirmation: the append's own check holds."""
+    """Without the notification and the confirmation, the append's own check holds."""
     monkeypatch.setattr("annals.store.secrets.vault.FRESH_SECONDS", 3600.0)
     monkeypatch.setattr(services.vault, "confirm", lambda _project, _key: None)
     assert (await _project_variable(plain)).status == 201
@@ -183,7 +183,7 @@ async def test_stale_cached_key_alone_never_seals_what_is_recorded(
 
 
 async def test_deleted_data_key_answers_410(plain: Client, services: Services) -> None:
-    """Of the past; in the present a value that lost its key is empty, so that it can be set again."""
+    """For past states. In live reads a value that lost its key is empty, so that it can be set again."""
     assert (await _project_variable(plain)).status == 201
     await function(plain, functionId="f")
     variable = {"variableId": "v2", "key": "K", "value": "kept", "secret": False}
@@ -219,7 +219,7 @@ async def test_revert_never_brings_back_a_value_of_a_deleted_key(plain: Client, 
 def _after_sealing(
     services: Services, monkeypatch: pytest.MonkeyPatch, work: Callable[[], Awaitable[Any]]
 ) -> list[str]:
-    """Carry `work` out once, behind the next value that this process seals; return the owners of what was sealed."""
+    """Run `work` once, after the next value that this process seals; return the owners of the sealed values."""
     sealed: list[str] = []
     seal = services.vault.seal
 

@@ -1,4 +1,4 @@
-"""Dead letters and attempts over the wire: listed, told, redriven, discarded (extensions.md)."""
+"""Dead letters and attempts over the wire: listed, read, redriven, discarded (extensions.md)."""
 
 import json
 from datetime import UTC, datetime
@@ -41,7 +41,7 @@ async def accepted(client: Client, function_id: str, **fields: Any) -> str:
 async def attempt(
     services: Services, execution_id: str, reason: Any = "timeout", message: str = "It was late.", status: int = 500
 ) -> None:
-    """One run of it, that failed."""
+    """Run the execution once, with a failure."""
     key = Execution.key("p1", execution_id)
     await services.log.run(claim_execution, key, meta=given.META, worker="w1")
     execution: Execution = await services.log.load(key)
@@ -98,8 +98,8 @@ async def test_dead_letters_are_listed_and_filtered(services: Services, plain: C
     reply = await plain.get(path)
 
     assert (reply.json["total"], given.ids(reply, "deadLetters")) == (2, [first, second])
-    told = reply.json["deadLetters"][0]
-    assert (told["functionId"], told["trigger"], told["requestPath"], told["attempts"], told["reason"]) == (
+    answer = reply.json["deadLetters"][0]
+    assert (answer["functionId"], answer["trigger"], answer["requestPath"], answer["attempts"], answer["reason"]) == (
         *(function_id, "http", "/a"),
         *(2, "timeout"),
     )
@@ -176,13 +176,15 @@ async def test_dead_letter_without_a_deployment_is_not_redriven(services: Servic
     assert (await plain.get(f"/v1/functions/{function_id}/dead-letters")).json["total"] == 1
 
 
-async def test_users_and_other_projects_see_no_dead_letters(services: Services, plain: Client, nobody: Client) -> None:
+async def test_users_and_other_projects_see_no_dead_letters(
+    services: Services, plain: Client, anonymous: Client
+) -> None:
     function_id = await retried_function(services, plain)
     letter = await dead_letter(services, plain, function_id)
     path = f"/v1/functions/{function_id}/dead-letters"
     await user(plain, "ada")
     ada = await signed_in(plain, "ada")
-    other = nobody.with_(x_appwrite_project="p2", x_appwrite_key="p2-all")
+    other = anonymous.with_(x_appwrite_project="p2", x_appwrite_key="p2-all")
 
     for client, wanted in ((ada, (401, "user_unauthorized")), (other, (404, "function_not_found"))):
         assert (await client.get(path)).error == wanted
@@ -197,10 +199,15 @@ async def test_attempts_show_queue_start_and_run_time(services: Services, plain:
     function_id = await retried_function(services, plain)
     execution_id = await dead_letter(services, plain, function_id)
 
-    told = (await plain.get(f"/v1/functions/{function_id}/executions/{execution_id}/attempts")).json
+    answer = (await plain.get(f"/v1/functions/{function_id}/executions/{execution_id}/attempts")).json
 
-    assert (told["status"], told["reason"], told["total"], told["waiting"]) == ("failed", "dead_lettered", 2, None)
-    first, second = told["attempts"]
+    assert (answer["status"], answer["reason"], answer["total"], answer["waiting"]) == (
+        "failed",
+        "dead_lettered",
+        2,
+        None,
+    )
+    first, second = answer["attempts"]
     assert (first["number"], first["status"], first["reason"], first["message"]) == (
         *(1, "failed"),
         *("timeout", "It was late."),
@@ -215,9 +222,9 @@ async def test_attempt_that_failed_in_the_code_has_a_message(services: Services,
     execution_id = await accepted(plain, function_id)
     await attempt(services, execution_id, reason="error", message="", status=503)
 
-    told = (await plain.get(f"/v1/functions/{function_id}/executions/{execution_id}/attempts")).json
+    answer = (await plain.get(f"/v1/functions/{function_id}/executions/{execution_id}/attempts")).json
 
-    [failed] = told["attempts"]
+    [failed] = answer["attempts"]
     assert (failed["reason"], failed["message"]) == ("error", "The code answered with status code 503.")
 
 
@@ -225,9 +232,9 @@ async def test_a_synchronous_call_is_one_attempt(services: Services, plain: Clie
     function_id = await retried_function(services, plain)
     execution = (await given.execute(plain, function_id)).json
 
-    told = (await plain.get(f"/v1/functions/{function_id}/executions/{execution['$id']}/attempts")).json
+    answer = (await plain.get(f"/v1/functions/{function_id}/executions/{execution['$id']}/attempts")).json
 
-    [only] = told["attempts"]
+    [only] = answer["attempts"]
     assert (only["number"], only["status"], only["runTime"]) == (1, "completed", 0.25)
 
 
@@ -244,9 +251,9 @@ async def test_waiting_attempt_shows_its_reason_and_queue_position(services: Ser
         {"reason": "queue", "position": n, "until": None} for n in (1, 2, 3)
     ]  # fmt: skip
     await attempt(services, ids[0])
-    told = await waiting(0)
-    assert (told["reason"], told["position"]) == ("retry", 0)
-    assert told["until"] > ""
+    answer = await waiting(0)
+    assert (answer["reason"], answer["position"]) == ("retry", 0)
+    assert answer["until"] > ""
     await plain.json("PUT", f"/v1/functions/{function_id}/policy", {"scaling": {"concurrency": 1}})
     await services.log.run(claim_execution, Execution.key("p1", ids[1]), meta=given.META, worker="w1")
     assert await waiting(2) == {"reason": "concurrency", "position": 1, "until": None}

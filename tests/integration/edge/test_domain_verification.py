@@ -1,4 +1,4 @@
-"""Rules for domains need proof that the domain is the project's, where the instance asks for it."""
+"""Rules for domains need a proof of ownership if the instance requires it."""
 
 import re
 from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ def records() -> Records:
 
 @pytest.fixture(params=["fake", "resolver"])
 async def text_records(request: pytest.FixtureRequest, records: Records) -> AsyncIterator[TextRecords]:
-    """Both implementations of the port, which are held to the same."""
+    """Both implementations of the port, which pass the same tests."""
     if request.param == "fake":
         yield FakeRecords(records)
         return
@@ -53,7 +53,7 @@ async def test_next_resolver_is_asked_when_one_does_not_answer(records: Records)
 
 @pytest.fixture
 async def verifying(services: Services, plain: Client, text_records: TextRecords) -> Client:
-    """K of an instance that asks for proof."""
+    """A client of an instance that requires a proof."""
     services.settings = msgspec.structs.replace(services.settings, domain_verification="txt")
     services.text_records = text_records
     return plain
@@ -64,7 +64,7 @@ async def rule(client: Client, domain: str) -> Reply:
 
 
 def wanted(reply: Reply) -> tuple[str, bytes]:
-    """The record that an answer asks for."""
+    """Return the record that an answer asks for."""
     assert reply.error == (401, "rule_verification_failed")
     found = re.search(r'TXT record (\S+) with the value "([^"]+)"', reply.message)
     assert found is not None, reply.message

@@ -46,10 +46,10 @@ async def test_download_by_range_answers_the_range(plain: Client) -> None:
         assert refused.error == (416, "storage_invalid_range")
 
 
-async def test_a_download_needs_a_key(plain: Client, nobody: Client) -> None:
+async def test_a_download_needs_a_key(plain: Client, anonymous: Client) -> None:
     function_id = await given.function(plain)
     deployment_id = await given.upload(plain, function_id)
-    guest = nobody.with_(x_appwrite_project="p1")
+    guest = anonymous.with_(x_appwrite_project="p1")
 
     assert (await given.download(guest, function_id, deployment_id)).error == (401, "general_unauthorized_scope")
     newest = guest.with_(x_appwrite_response_format="2.5.0")

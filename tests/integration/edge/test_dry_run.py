@@ -1,4 +1,4 @@
-"""`?dryRun=true` on every write that is served: the events that it would record are told, and nothing is kept."""
+"""`?dryRun=true` on every write: it returns the events that the write would record, and nothing is stored."""
 
 import pytest
 
@@ -17,24 +17,24 @@ UNRECORDED = {
     "POST /v1/projects/{projectId}/jwts",
     "POST /v1/project/keys/ephemeral",
 }
-"""What these hand out is signed, and recorded nowhere."""
+"""The answers of these are signed, and not recorded."""
 
 WITHOUT_CAUSE = {"POST /v1/functions/{functionId}/dead-letters/redrive"}
-"""There is nothing here that these would change."""
+"""These would change nothing here."""
 
 BODIES = {f"{method} /v1/functions/{{functionId}}/policy": {"retries": {"attempts": 3}} for method in ("PUT", "PATCH")}
-"""Where the table's body asks for what is so already."""
+"""Bodies for rows of the table whose own body would change nothing."""
 
 
 def writer(row: Row) -> str | None:
-    """A caller whom the table lets do it."""
+    """A caller that the table permits the write."""
     if row.console:
         return "console"
     return next((name for name in ("key", "member") if getattr(row, name) == OK), None)
 
 
 async def kept(services: Services) -> tuple[int, int, list[str]]:
-    """The log's end, how many contents are kept, and the keys of the blobs of deployments."""
+    """Return the log's end, the number of contents, and the keys of the blobs of deployments."""
     contents = await services.database.row("SELECT count(*) AS n FROM contents")
     assert contents is not None
     blobs = [blob.key for kind in ("sources", "artefacts") async for blob in services.blobs.list(kind)]
@@ -42,8 +42,8 @@ async def kept(services: Services) -> tuple[int, int, list[str]]:
 
 
 @pytest.fixture
-async def world(services: Services, nobody: Client) -> World:
-    made = World(services, nobody)
+async def world(services: Services, anonymous: Client) -> World:
+    made = World(services, anonymous)
     await made.fill()
     key, function_id = made.callers["key"], made.own["functionId"]
     assert (await key.put(f"/v1/functions/{function_id}", name="renamed since")).status == 200
@@ -54,7 +54,7 @@ async def world(services: Services, nobody: Client) -> World:
 
 async def test_every_dry_run_returns_its_events_and_records_nothing(services: Services, world: World) -> None:
     before = await kept(services)
-    told: dict[str, list[str]] = {}
+    answer: dict[str, list[str]] = {}
     for route, declared in TABLE.items():
         if route.startswith("GET "):
             continue
@@ -65,10 +65,10 @@ async def test_every_dry_run_returns_its_events_and_records_nothing(services: Se
         if reply.status == 200:
             assert reply.json["total"] == len(reply.json["events"])
             assert all(event["position"] is None for event in reply.json["events"])
-            told[route] = [event["type"] for event in reply.json["events"]]
+            answer[route] = [event["type"] for event in reply.json["events"]]
 
-    assert {route for route, types in told.items() if not types} == UNRECORDED | WITHOUT_CAUSE
-    ending = told["DELETE /v1/projects/{projectId}"]
+    assert {route for route, types in answer.items() if not types} == UNRECORDED | WITHOUT_CAUSE
+    ending = answer["DELETE /v1/projects/{projectId}"]
     assert ending[-1] == "project.deleted"
     assert {"function.deleted", "team.deleted", "user.deleted"} <= set(ending)
 

@@ -1,4 +1,4 @@
-"""A read begins before its key is judged only if the key was good lately: a wrong key costs its own lookup alone."""
+"""A read begins before its key is verified only if the key was valid lately: a wrong key costs its own lookup only."""
 
 import asyncio
 from typing import Any
@@ -23,19 +23,19 @@ READ_TABLES = ("functions", "deployments", "executions", "variables", "users", "
 
 @pytest.fixture
 def plain(plain: Client) -> Client:
-    """K by a host name of the instance's own, for which no rule is looked up."""
+    """A client by a host name of the instance's own, for which no rule is looked up."""
     return plain.with_(host="localhost")
 
 
 @pytest.fixture
 def order(services: Services, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The reads of this process, and its judgements, as they come."""
+    """The reads of this process and its verified callers, in order."""
     noted: list[str] = []
     reads, judge = services.reads, credentials.judge
 
     class Noting(BatchedReads):
         def __init__(self) -> None:
-            """Hand everything on."""
+            """Pass everything on."""
 
         def rows(self, sql: str, params: tuple[Any, ...]) -> Any:
             noted.append("read")
@@ -59,7 +59,7 @@ def order(services: Services, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 async def test_wrong_keys_only_run_their_own_lookup(
     services: Services, plain: Client, database_url: str, order: list[str]
 ) -> None:
-    """Nobody else's rows can be read meanwhile, so an answer proves that none was waited for."""
+    """Rows of others cannot be read meanwhile, so an answer proves that no read was waited for."""
     await given.function(plain)
     paths = ["/v1/functions", "/v1/users", "/v1/teams", "/v1/proxy/rules", "/v1/functions/f/deployments"]
     forged = "dynamic_e30.e30.e30"

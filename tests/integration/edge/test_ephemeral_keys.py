@@ -39,7 +39,7 @@ async def holder(client: Client, maker: Client, *scopes: str) -> Client:
 
 
 async def code_of(client: Client, executor: FakeExecutor, function_id: str) -> Client:
-    """A client with the key that a function's code was handed in an execution."""
+    """A client with the key that a function's code was given in an execution."""
     assert (await given.execute(client, function_id)).status == 201
     return client.with_(x_appwrite_key=dict(executor.runs[-1].headers)["x-appwrite-key"])
 
@@ -72,13 +72,13 @@ async def test_ephemeral_key_makes_no_other_keys(plain: Client, executor: FakeEx
         assert "API key" in refused.message
 
 
-async def test_jwt_of_an_admin_makes_no_keys(admin: Client, nobody: Client, services: Services) -> None:
+async def test_jwt_of_an_admin_makes_no_keys(admin: Client, anonymous: Client, services: Services) -> None:
     secret = await services.token_secret(CONSOLE)
     expires = services.now().timestamp() + 60
     born = await services.database.value("SELECT sequence FROM users WHERE user_id = 'ada'")
     for session_id in ("s1", ""):
         jwt = user_token("ada", session_id, incarnation=born, expires=expires, secret=secret)
-        refused = await nobody.with_(x_appwrite_jwt=jwt).post("/v1/projects/p1/jwts", scopes=["users.read"])
+        refused = await anonymous.with_(x_appwrite_jwt=jwt).post("/v1/projects/p1/jwts", scopes=["users.read"])
         assert refused.error == (401, "user_unauthorized")
     assert (await admin.post("/v1/projects/p1/jwts", scopes=["users.read"])).status == 201
 

@@ -1,4 +1,5 @@
-"""Who may run a function and see its executions (http-api.md 3.5, 7.18-7.21), and what the code hears of them."""
+"""The users that may run a function and see its executions (http-api.md 3.5, 7.18-7.21), and what the code learns of
+them."""
 
 import msgspec
 import pytest
@@ -130,9 +131,9 @@ async def test_code_gets_the_callers_identity_and_a_token_to_act_for_them(
     await execute(code, function_id)
     for client in (plain, plain.with_(x_appwrite_key=None)):
         await execute(client, function_id)
-    told = [dict(run.headers) for run in executor.runs[1:]]
-    assert [one["x-appwrite-user-id"] for one in told] == ["u1", "", ""]
-    assert [one["x-appwrite-user-jwt"] for one in told] == ["", "", ""]
+    answer = [dict(run.headers) for run in executor.runs[1:]]
+    assert [one["x-appwrite-user-id"] for one in answer] == ["u1", "", ""]
+    assert [one["x-appwrite-user-jwt"] for one in answer] == ["", "", ""]
 
     await u1.delete("/v1/account/sessions")
     assert (await code.get("/v1/account")).error == (401, "general_unauthorized_scope")

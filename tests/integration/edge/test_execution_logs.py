@@ -1,4 +1,4 @@
-"""What executions write: whole for who asks, and followed while they run (extensions.md)."""
+"""The output of executions: read as a whole, and followed while they run (extensions.md)."""
 
 import asyncio
 
@@ -15,8 +15,8 @@ from tests.integration.edge.following import Following
 Event = tuple[str, object]
 
 
-def told(body: bytes) -> list[Event]:
-    """The events of a stream: what each is, and its data."""
+def events_of(body: bytes) -> list[Event]:
+    """Return the events of a stream as names and data."""
     found = []
     for block in body.decode().strip().split("\n\n"):
         lines = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
@@ -41,7 +41,7 @@ async def test_whole_output_is_returned(services: Services, executor: FakeExecut
         "logs": "one\ntwo\n",
         "errors": "Execution timed out.\na trace",
     }
-    assert told((await key.with_(accept="text/event-stream").get(path)).body) == [
+    assert events_of((await key.with_(accept="text/event-stream").get(path)).body) == [
         ("log", "one\ntwo\n"),
         ("error", "Execution timed out.\na trace"),
         ("end", {"status": "failed", "reason": "timeout"}),
@@ -62,14 +62,14 @@ async def test_running_execution_is_followed_to_its_end(
     executor.written[made] = Output("one\n")
     assert (await plain.get(f"{path}/{made}/logs")).json["logs"] == "one\n"
     following = Following(edge, plain.headers, f"{path}/{made}/logs")
-    await following.told(b"one")
+    await following.wait_for(b"one")
     executor.written[made] = Output("one\ntwo\n", "oh")
-    await following.told(b"oh")
+    await following.wait_for(b"oh")
     executor.go.set()
 
     await running
     await following.ended()
-    assert told(following.body) == [
+    assert events_of(following.body) == [
         ("log", "one\n"),
         ("log", "two\n"),
         ("error", "oh"),
@@ -89,7 +89,7 @@ async def test_following_resumes_after_the_last_event(
 
     reply = await follower.get(f"/v1/functions/{function_id}/executions/{made}/logs")
 
-    assert told(reply.body) == [("log", "two\n"), ("end", {"status": "completed", "reason": ""})]
+    assert events_of(reply.body) == [("log", "two\n"), ("end", {"status": "completed", "reason": ""})]
 
 
 async def test_logs_are_downloaded_whole_and_by_range(

@@ -1,4 +1,4 @@
-"""Statuses of executions: the code's own from 100 to 999, and one of ours where no server answered."""
+"""Statuses of executions: the code's own from 100 to 999, and the platform's if no server answered."""
 
 import pytest
 
@@ -18,10 +18,10 @@ async def test_every_status_of_the_code_is_answered_and_stored_and_fails_from_50
     for key in keys:
         for code in (100, 101, 103, 199, 200, 204, 304, 400, 404, 499, 500, 501, 502, 503, 504, 599, 600, 700, 999):
             executor.outcome = Outcome(status_code=code, errors="a trace")
-            told = (await given.execute(key, function_id)).json
-            stored = (await key.get(f"/v1/functions/{function_id}/executions/{told['$id']}")).json
+            answer = (await given.execute(key, function_id)).json
+            stored = (await key.get(f"/v1/functions/{function_id}/executions/{answer['$id']}")).json
             status = "failed" if code >= 500 else "completed"
-            for shown in (told, stored):
+            for shown in (answer, stored):
                 assert (shown["status"], shown["responseStatusCode"], shown["errors"]) == (status, code, "a trace")
 
 
@@ -32,6 +32,6 @@ async def test_a_run_that_no_server_answered_has_the_status_500(
     function_id = await given.running_function(services, plain)
     executor.outcome = Outcome(status_code=UNANSWERED_STATUS, reason=reason, message="It is over.")
 
-    told = (await given.execute(plain, function_id)).json
+    answer = (await given.execute(plain, function_id)).json
 
-    assert (told["status"], told["responseStatusCode"], told["errors"]) == ("failed", 500, "It is over.")
+    assert (answer["status"], answer["responseStatusCode"], answer["errors"]) == ("failed", 500, "It is over.")

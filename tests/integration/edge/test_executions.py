@@ -1,4 +1,4 @@
-"""Executions whose caller waits, the code's part played by the test (behaviours.md F)."""
+"""Synchronous executions, with the test in the part of the code (behaviours.md F)."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -32,20 +32,29 @@ async def test_a_synchronous_execution_is_answered_with_its_outcome(services: Se
     reply = await given.execute(key, function_id)
 
     assert reply.status == 201
-    told = reply.json
-    assert (told["status"], told["responseStatusCode"], told["responseBody"]) == ("completed", 200, "hello")
-    assert (told["trigger"], told["requestMethod"], told["requestPath"]) == ("http", "POST", "/")
-    assert (told["deploymentId"], told["duration"], told["logs"], told["errors"]) == (active, 0.25, "a log", "")
-    assert told["scheduledAt"] is None
-    assert told["$permissions"] == []
-    headers = headers_of(told["responseHeaders"])
-    assert headers == {"content-type": "text/plain", "x-appwrite-execution-id": told["$id"]}
-    stored = (await key.get(f"/v1/functions/{function_id}/executions/{told['$id']}")).json
-    assert stored == {**told, "responseBody": "", "responseHeaders": [{"name": "content-type", "value": "text/plain"}]}
+    shown = reply.json
+    assert (shown["status"], shown["responseStatusCode"], shown["responseBody"]) == ("completed", 200, "hello")
+    assert (shown["trigger"], shown["requestMethod"], shown["requestPath"]) == ("http", "POST", "/")
+    assert (shown["deploymentId"], shown["duration"], shown["logs"], shown["errors"]) == (
+        active,
+        0.25,
+        "a log",
+        "",
+    )
+    assert shown["scheduledAt"] is None
+    assert shown["$permissions"] == []
+    headers = headers_of(shown["responseHeaders"])
+    assert headers == {"content-type": "text/plain", "x-appwrite-execution-id": shown["$id"]}
+    stored = (await key.get(f"/v1/functions/{function_id}/executions/{shown['$id']}")).json
+    assert stored == {
+        **shown,
+        "responseBody": "",
+        "responseHeaders": [{"name": "content-type", "value": "text/plain"}],
+    }
     format_ = key.headers.get("x-appwrite-response-format")
-    assert told.get("functionId") == (None if format_ == "2.5.0" else function_id)
-    assert told.get("resourceId") == (None if format_ == "1.8.0" else function_id)
-    assert told.get("resourceType") == (None if format_ == "1.8.0" else "functions")
+    assert shown.get("functionId") == (None if format_ == "2.5.0" else function_id)
+    assert shown.get("resourceId") == (None if format_ == "1.8.0" else function_id)
+    assert shown.get("resourceType") == (None if format_ == "1.8.0" else "functions")
 
 
 @pytest.mark.behaviours(95, 113)
@@ -53,21 +62,21 @@ async def test_code_gets_the_request_exactly_as_sent(services: Services, executo
     function_id = await given.running_function(services, key, scopes=["users.read"])
     headers = {"X-Custom": "v", "content-type": "text/x", "Cookie": "a=b; c=d=e"}
 
-    told = (await given.execute(key, function_id, path="/a/b?x=1", method="PATCH", body="hi", headers=headers)).json
+    shown = (await given.execute(key, function_id, path="/a/b?x=1", method="PATCH", body="hi", headers=headers)).json
 
     (run,) = executor.runs
     assert (run.path, run.method, run.body) == ("/a/b?x=1", "PATCH", b"hi")
     seen = dict(run.headers)
     assert (seen["x-custom"], seen["cookie"], seen["content-type"]) == ("v", "a=b; c=d=e", "text/x")
-    assert (seen["x-appwrite-trigger"], seen["x-appwrite-execution-id"]) == ("http", told["$id"])
+    assert (seen["x-appwrite-trigger"], seen["x-appwrite-execution-id"]) == ("http", shown["$id"])
     assert seen["x-appwrite-client-ip"] == "203.0.113.7"
     assert seen["x-appwrite-user-id"] == ""
     prefix, _, token = seen["x-appwrite-key"].partition("_")
     assert prefix == ("ephemeral" if key.headers.get("x-appwrite-response-format") == "2.5.0" else "dynamic")
     claims = verify(token, await services.signing_secret("p1"), services.now().timestamp())
     assert (claims.project_id, claims.scopes) == ("p1", ["users.read"])
-    assert (told["requestPath"], told["requestMethod"]) == ("/a/b?x=1", "PATCH")
-    assert set(headers_of(told["requestHeaders"])) == {"content-type", "x-appwrite-client-ip"}
+    assert (shown["requestPath"], shown["requestMethod"]) == ("/a/b?x=1", "PATCH")
+    assert set(headers_of(shown["requestHeaders"])) == {"content-type", "x-appwrite-client-ip"}
 
 
 @pytest.mark.behaviours(96)
@@ -108,8 +117,13 @@ async def test_guests_run_functions_that_guests_may_execute(services: Services, 
     function_id = await given.running_function(services, key, execute=["any"])
     guest = key.with_(x_appwrite_key=None)
 
-    told = (await given.execute(guest, function_id)).json
-    assert (told["status"], told["$permissions"], told["logs"], told["errors"]) == ("completed", [], "", "")
+    shown = (await given.execute(guest, function_id)).json
+    assert (shown["status"], shown["$permissions"], shown["logs"], shown["errors"]) == (
+        "completed",
+        [],
+        "",
+        "",
+    )
     await key.put(f"/v1/functions/{function_id}", name="fn", execute=["users"])
     assert (await given.execute(guest, function_id)).error == (401, "user_unauthorized")
     await key.put(f"/v1/functions/{function_id}", name="fn", execute=[])
@@ -121,9 +135,9 @@ async def test_guests_run_functions_that_guests_may_execute(services: Services, 
 
 
 @pytest.mark.behaviours(104)
-async def test_missing_deployment_precedes_missing_permission(plain: Client, nobody: Client) -> None:
+async def test_missing_deployment_precedes_missing_permission(plain: Client, anonymous: Client) -> None:
     function_id = await given.function(plain)
-    reply = await given.execute(nobody.with_(x_appwrite_project="p1"), function_id)
+    reply = await given.execute(anonymous.with_(x_appwrite_project="p1"), function_id)
 
     assert reply.error == (404, "deployment_not_found")
 
@@ -142,13 +156,13 @@ async def test_output_is_truncated_or_left_out(services: Services, executor: Fak
     function_id = await given.running_function(services, plain)
     executor.answer = lambda _run: Outcome(status_code=200, logs="a" * 1_000_001 + "end", errors="b" * 2_000_000)
 
-    told = (await given.execute(plain, function_id)).json
-    stored = (await plain.get(f"/v1/functions/{function_id}/executions/{told['$id']}")).json
-    for shown in (told, stored):
-        assert len(shown["logs"]) == len(shown["errors"]) == 1_000_000
-        assert shown["logs"].startswith("[WARNING] Logs truncated")
-        assert shown["logs"].endswith("aend")
-        assert shown["errors"].startswith("[WARNING] Errors truncated")
+    shown = (await given.execute(plain, function_id)).json
+    stored = (await plain.get(f"/v1/functions/{function_id}/executions/{shown['$id']}")).json
+    for output in (shown, stored):
+        assert len(output["logs"]) == len(output["errors"]) == 1_000_000
+        assert output["logs"].startswith("[WARNING] Logs truncated")
+        assert output["logs"].endswith("aend")
+        assert output["errors"].startswith("[WARNING] Errors truncated")
     await plain.put(f"/v1/functions/{function_id}", name="fn", logging=False)
     silent = (await given.execute(plain, function_id)).json
     assert silent["logs"] == silent["errors"] == ""
@@ -164,9 +178,9 @@ async def test_a_run_that_the_platform_ended_says_why(
         status_code=UNANSWERED_STATUS, reason="timeout", message="Execution timed out.", errors="trace"
     )
 
-    told = (await given.execute(plain, function_id)).json
-    assert (told["status"], told["responseStatusCode"]) == ("failed", 500)
-    assert told["errors"] == "Execution timed out.\ntrace"
+    shown = (await given.execute(plain, function_id)).json
+    assert (shown["status"], shown["responseStatusCode"]) == ("failed", 500)
+    assert shown["errors"] == "Execution timed out.\ntrace"
 
 
 async def test_unreachable_executor_is_an_infrastructure_failure(
@@ -204,7 +218,7 @@ async def test_a_caller_waits_no_longer_than_the_instance_allows(
     assert stored["errors"].endswith("a warning\n")
 
 
-async def test_a_canceled_call_keeps_what_its_code_had_written(
+async def test_canceled_call_keeps_the_output_of_its_code(
     services: Services, executor: FakeExecutor, plain: Client
 ) -> None:
     function_id = await given.running_function(services, plain)
@@ -239,10 +253,10 @@ async def test_outcome_after_the_reapers_is_not_answered(
     await services.log.run(lose_execution, key, meta=given.META, epoch=1, now=datetime.now(UTC))
     executor.go.set()
 
-    told = (await calling).json
+    shown = (await calling).json
 
-    assert told["status"] == "failed"
-    assert "lost" in told["errors"]
+    assert shown["status"] == "failed"
+    assert "lost" in shown["errors"]
 
 
 async def test_a_running_execution_can_be_seen_at_once(

@@ -1,4 +1,4 @@
-"""One project's crowd beside another's call: few of the crowd are at work, and the other's is begun at once."""
+"""Many calls of one project beside a call of another: few of the former hold permits, and the latter starts at once."""
 
 import asyncio
 import mmap
@@ -24,7 +24,7 @@ CROWD, FEW = 12, 2
 
 
 class HeldLog:
-    """A log that records nothing until its gate is opened."""
+    """A log that records nothing until it is released."""
 
     def __init__(self, log: EventLog) -> None:
         self.limiter = asyncio.Event()
@@ -45,14 +45,14 @@ def other(plain: Client) -> Client:
 
 @pytest.fixture
 def tenant_activity(services: Services) -> TenantActivity:
-    """Who calls, where all that is asked for happens in one moment."""
+    """The active tenants, if everything is requested in one moment."""
     tenant_activity = TenantActivity(mmap.mmap(-1, SIZE), lambda: 1.0)
     services.fair_queue = FairQueue(tenant_activity, FEW)
     return tenant_activity
 
 
 class HeldReads:
-    """Lists of executions that are not told until the gate is opened; `begun` are their projects."""
+    """Lists of executions that are held until they are released. `begun` are their projects."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.limiter, self.begun = asyncio.Event(), Counter[str]()
@@ -130,7 +130,7 @@ async def test_readers_count_as_active_tenants_and_refused_callers_do_not(
 async def test_fair_queue_does_not_limit_running_code(
     services: Services, plain: Client, other: Client, executor: FakeExecutor
 ) -> None:
-    """What waits for its code is not at work."""
+    """Calls that wait for their code hold no permit."""
     executor.go = asyncio.Event()
     at_limit = await given.running_function(services, plain)
     function_id = await given.running_function(services, other, project_id="p2")

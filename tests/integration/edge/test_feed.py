@@ -1,4 +1,4 @@
-"""A project's events as they happen: in order, without gaps, from where the client was."""
+"""A project's events as they happen: in order, without gaps, resumed from the client's position."""
 
 import asyncio
 
@@ -47,7 +47,7 @@ async def test_filtered_feed_reports_its_position(services: Services, edge: Edge
 
 
 async def test_feed_of_unknown_types_is_refused(edge: Edge, plain: Client) -> None:
-    """It would be silent for ever."""
+    """Such a feed would be silent for ever."""
     for query in ("type=function.renamed", "resource=variable:v"):
         following = Following(edge, plain.headers, query=query)
         await following.ended()
@@ -61,7 +61,7 @@ async def test_feed_needs_its_scope(edge: Edge, plain: Client) -> None:
 
 
 async def test_feed_from_a_position_outside_the_log_is_refused(services: Services, edge: Edge, plain: Client) -> None:
-    """From there events would be left out, and nobody would know."""
+    """The feed would leave events out without a sign."""
     end = await services.log.reader.position()
     for headers, query in (
         ({"last-event-id": str(end + 1)}, ""),

@@ -1,4 +1,4 @@
-"""Requests to a function's own host name (http-api.md 12), the code's part played by the test."""
+"""Requests to a function's own host name (http-api.md 12), with the test in the part of the code."""
 
 import asyncio
 from typing import Any
@@ -19,7 +19,7 @@ HOST = "site.functions.localhost"
 
 @pytest.fixture
 def visitor(edge: Edge) -> Client:
-    """Somebody who opened the function's address, with nothing of the API's headers."""
+    """A client that opened the function's address, without the API's headers."""
     return Client(edge, {"host": f"{HOST}:8080"})
 
 
@@ -31,7 +31,7 @@ async def published(services: Services, plain: Client, domain: str = HOST, **fie
 
 
 def page_of(reply: Reply) -> tuple[int, str]:
-    """Status and error type of a page."""
+    """Return status and error type of a page."""
     assert reply.headers["content-type"].startswith("text/html")
     return reply.status, reply.body.decode().partition("<code>")[2].partition("</code>")[0]
 
@@ -97,13 +97,13 @@ async def test_domain_request_gets_the_codes_answer_byte_for_byte(
         ("transfer-encoding", "chunked"),
     ]
     executor.answer = lambda _run: Outcome(status_code=418, headers=sent, body=b"\xff\x00\xfe")
-    told: list[dict[str, Any]] = []
+    shown: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": b"", "more_body": False}
 
     async def send(message: dict[str, Any]) -> None:
-        told.append(message)
+        shown.append(message)
 
     scope = {
         "type": "http", "method": "GET", "scheme": "http", "path": "/", "raw_path": b"/", "query_string": b"",
@@ -113,15 +113,15 @@ async def test_domain_request_gets_the_codes_answer_byte_for_byte(
         await edge(scope, receive, send)
 
     [execution] = (await plain.get(f"/v1/functions/{function_id}/executions")).json["executions"]
-    assert told[0]["status"] == 418
-    assert told[0]["headers"] == [
+    assert shown[0]["status"] == 418
+    assert shown[0]["headers"] == [
         (b"set-cookie", b"a=1"),
         (b"set-cookie", b"b=2"),
         (b"content-type", b"image/png"),
         (b"x-appwrite-execution-id", execution["$id"].encode()),
         (b"content-length", b"3"),
     ]
-    assert told[1]["body"] == b"\xff\x00\xfe"
+    assert shown[1]["body"] == b"\xff\x00\xfe"
     assert (execution["trigger"], execution["status"], execution["$permissions"]) == ("http", "completed", [])
 
 

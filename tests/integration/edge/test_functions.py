@@ -88,7 +88,7 @@ async def test_wrong_values_are_refused(keys: list[Client], wrong: dict[str, Any
 
     for key in keys:
         if "specification" in wrong and key.headers.get("x-appwrite-response-format") == "2.5.0":
-            continue  # it has no such parameter
+            continue  # this version has no such parameter
         assert (await key.json("POST", "/v1/functions", fields)).error == (400, "general_argument_invalid")
 
 

@@ -18,7 +18,7 @@ SERVED = ["node-20", "node-22", "python-3.13", "static-1"]
 
 @pytest.fixture
 def executors(services: Services) -> dict[str, Any]:
-    """What each executor says of itself, by address; a test may change it."""
+    """The status of each executor by address. A test may change it."""
     found: dict[str, Any] = {
         "one": Status(driver="sandbox", host="h", runtimes=SERVED, limits={}, work={}),
         "away": "It cannot be reached.",
@@ -32,17 +32,17 @@ def executors(services: Services) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("body", "place"),
+    ("body", "problem"),
     [(b"{x", "byte 1"), (b'{"a": 1,}', "byte 8"), (b'{"name": "n"', "it breaks off or is too deep, 12 bytes")],
 )
-async def test_invalid_json_body_keeps_its_error_and_gets_a_hint(keys: list[Client], body: bytes, place: str) -> None:
+async def test_invalid_json_body_keeps_its_error_and_gets_a_hint(keys: list[Client], body: bytes, problem: str) -> None:
     for key in keys:
         reply = await key.send("POST", "/v1/functions", content_type="application/json; charset=utf-8", body=body)
 
         assert reply.error == (400, "general_argument_invalid")
         assert reply.message == 'Param "functionId" is not optional.'
         assert reply.headers[HINT] == (
-            f"The body's type is application/json, but it is no JSON ({place}). No parameter was read from it."
+            f"The body's type is application/json, but it is no JSON ({problem}). No parameter was read from it."
         )
 
 
@@ -111,8 +111,8 @@ async def test_events_that_nothing_emits_are_accepted_with_a_hint(
 
         assert (made.status, changed.status, made.json["events"]) == (201, 200, events)
         for reply in (made, changed):
-            told = f"Nothing on this instance emits {hinted}: only events of users and teams trigger functions."
-            assert reply.headers.get(HINT) == (told if hinted else None)
+            answer = f"Nothing on this instance emits {hinted}: only events of users and teams trigger functions."
+            assert reply.headers.get(HINT) == (answer if hinted else None)
 
 
 async def test_many_events_that_nothing_emits_make_a_bounded_hint(plain: Client, executors: dict[str, Any]) -> None:
@@ -140,9 +140,9 @@ async def test_unbuildable_runtime_is_accepted_with_a_hint(keys: list[Client], e
 
 
 async def test_available_lists_only_runtimes_that_work_here(
-    keys: list[Client], nobody: Client, executors: dict[str, Any]
+    keys: list[Client], anonymous: Client, executors: dict[str, Any]
 ) -> None:
-    for client in [*keys, nobody]:
+    for client in [*keys, anonymous]:
         found = (await client.get("/v1/functions/runtimes", available="true")).json
         assert found["total"] == len(found["runtimes"]) == 4
         assert {one["$id"] for one in found["runtimes"]} == {"node-20.0", "node-22", "python-3.13", "static-1"}

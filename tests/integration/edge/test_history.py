@@ -1,4 +1,4 @@
-"""What happened, over the wire: histories of resources, the project's feed, and what caused what."""
+"""Histories of resources, the project's feed, and trees of causes over the wire."""
 
 import random
 from typing import Any
@@ -93,8 +93,8 @@ async def test_deployments_executions_and_the_project_have_histories(services: S
     assert types(ran) == ["execution.requested", "execution.completed"]
     assert changes(ran.json["events"][1])["status"] == ("processing", "completed")
     assert types(await plain.get("/v1/project/history"))[:2] == ["project.created", "project.key_added"]
-    for place in (f"deployments/{deployment}", f"executions/{execution}"):
-        assert (await plain.get(f"/v1/functions/{other}/{place}/history")).error[0] == 404
+    for resource in (f"deployments/{deployment}", f"executions/{execution}"):
+        assert (await plain.get(f"/v1/functions/{other}/{resource}/history")).error[0] == 404
 
 
 async def test_deleted_resource_keeps_its_history_and_unknown_one_has_none(services: Services, plain: Client) -> None:
@@ -131,7 +131,8 @@ async def test_histories_take_queries_and_cursors_like_other_lists(plain: Client
 async def test_pages_of_a_long_history_are_the_same_whether_they_are_filtered_or_not(
     services: Services, plain: Client
 ) -> None:
-    """Without filters a page is read as a stretch of its stream, from a snapshot on; with one, the whole stream is."""
+    """Without filters a page is read as a range of its stream from a snapshot on; with a filter the whole stream is
+    read."""
     function_id = await given.function(plain)
     key = Function.key("p1", function_id)
     function = await services.log.load(key)
@@ -193,7 +194,7 @@ async def test_feed_is_filtered_by_type_resource_actor_and_time(services: Servic
         refused = await plain.get("/v1/events", **unknown)
         assert refused.error == (400, "general_argument_invalid")
         assert refused.json["message"].startswith(says)
-    assert types(await plain.get("/v1/events", type="rule.created")) == []  # there can be some: there are none yet
+    assert types(await plain.get("/v1/events", type="rule.created")) == []  # the kind exists, and has no rows yet
     since = everything["events"][-1]["$createdAt"]
     assert (
         types(await plain.get("/v1/events", [given.query("greaterThanEqual", "$createdAt", since)]))[-1]

@@ -1,4 +1,5 @@
-"""Values of variables in histories and diffs: open ones for callers that may read variables, fingerprints otherwise."""
+"""Values of variables in histories and diffs: clear text for callers that may read variables, fingerprints
+otherwise."""
 
 from typing import Any
 

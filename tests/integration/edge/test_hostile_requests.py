@@ -1,4 +1,4 @@
-"""Requests and answers that an honest peer never sends, as the edge meets them behind its HTTP server."""
+"""Requests and answers that an honest peer never sends, as the edge gets them from its HTTP server."""
 
 import asyncio
 import base64
@@ -22,11 +22,11 @@ from tests.integration.edge.test_installations import deliver
 
 
 async def fed(edge: Edge, pieces: AsyncIterator[dict[str, Any]], headers: list[tuple[bytes, bytes]]) -> Reply:
-    """The answer to a request whose body arrives as it is told."""
-    told: list[dict[str, Any]] = []
+    """Return the answer to a request whose body arrives as scripted."""
+    shown: list[dict[str, Any]] = []
 
     async def send(message: dict[str, Any]) -> None:
-        told.append(message)
+        shown.append(message)
 
     scope = {
         "type": "http", "method": "POST", "scheme": "http", "path": "/v1/functions", "raw_path": b"/v1/functions",
@@ -34,7 +34,7 @@ async def fed(edge: Edge, pieces: AsyncIterator[dict[str, Any]], headers: list[t
     }  # fmt: skip
     async with asyncio.timeout(120):
         await edge(scope, pieces.__anext__, send)
-    start, *rest = told
+    start, *rest = shown
     return Reply(start["status"], start["headers"], b"".join(message["body"] for message in rest))
 
 
@@ -59,7 +59,7 @@ async def test_body_that_trickles_or_stalls_times_out(
 
 
 async def test_a_body_that_arrives_fast_enough_has_all_its_time(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each piece brings the time that the slowest sender would have taken for it, a minute here."""
+    """Each piece extends the timeout by the time of the slowest allowed sender, a minute here."""
     monkeypatch.setattr(call, "BODY_SECONDS", 0.1)
 
     async def steady() -> AsyncIterator[dict[str, Any]]:
@@ -109,7 +109,7 @@ async def test_headers_of_a_domain_request_keep_their_bytes(
 async def test_invalid_response_headers_are_dropped(
     services: Services, plain: Client, edge: Edge, executor: FakeExecutor
 ) -> None:
-    """Code may write to its socket itself, past the server that it was given."""
+    """Code may write to its socket itself and bypass the server that it was given."""
     await published(services, plain)
     odd = [("x-a", "b\r\nset-cookie: c=d"), ("x-b", "\0"), ("x c", "d"), ("x-e\r\n", "f"), ("", "g"), ("é", "h")]
     executor.answer = lambda run: Outcome(status_code=200, headers=[*odd, ("x-good", "kept")], body=b"")
@@ -145,7 +145,7 @@ async def test_nul_in_a_path_or_the_project_parameter_causes_no_server_error(
 
 
 async def test_nul_in_the_claims_of_a_token_causes_no_server_error(plain: Client) -> None:
-    """The claims say what to look up before anything is verified."""
+    """The claims name the rows to look up before anything is verified."""
     later = 4_000_000_000
     for parent in (["key", "k\0"], ["function", "f\0", "\0"], ["admin", "u\0", "s\0"], ["key", "\ud800"]):
         claims = {"projectId": "p1", "scopes": [], "exp": later, "parent": parent, "child": "\0"}
@@ -159,7 +159,7 @@ async def test_nul_in_the_claims_of_a_token_causes_no_server_error(plain: Client
 
 
 DEEP = b'{"a":' + b"[" * 1500
-"""Nested deeper than Python recurses, in fewer bytes than any credential may have."""
+"""Nested deeper than Python's recursion limit, in fewer bytes than any credential may have."""
 
 UNREADABLE = {
     "text that is not UTF-8": b'{"id":"\xff","userId":"\xff"}',
@@ -175,7 +175,7 @@ def _base64(content: bytes) -> bytes:
 
 @pytest.mark.parametrize("name", UNREADABLE)
 async def test_unreadable_credential_causes_no_server_error(plain: Client, name: str) -> None:
-    """JSON that a guest sends in a header, before anything else of the request is judged."""
+    """JSON that a guest sends in a header, before anything else of the request is checked."""
     content = UNREADABLE[name]
     credentials = {
         "x_appwrite_jwt": b"e30." + _base64(content) + b".a",
@@ -210,15 +210,15 @@ async def test_unreadable_signed_push_causes_no_server_error(plain: Client, body
 
 
 async def test_lookup_that_fails_for_a_request_that_has_ended_logs_nothing(services: Services) -> None:
-    """A refused request leaves its lookups behind, and a client chooses what they look for."""
-    told: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(context))
+    """A refused request does not await its lookups, and a client chooses their keys."""
+    shown: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: shown.append(context))
 
     left = services.reads.look_up(RULE, "a\0")
-    while not left.done():  # awaiting it would mark its exception as seen
+    while not left.done():  # awaiting it would mark its exception as retrieved
         await asyncio.sleep(0)
     await services.reads.look_up(RULE, "a")  # until then the failed batch may still hold it
     del left
     gc.collect()
 
-    assert told == []
+    assert shown == []

@@ -1,4 +1,4 @@
-"""Idempotency keys: a request that is sent again is not carried out again (extensions.md)."""
+"""Idempotency keys: a repeated request is not carried out again (extensions.md)."""
 
 import asyncio
 

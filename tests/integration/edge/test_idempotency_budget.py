@@ -1,4 +1,4 @@
-"""Idempotency keys are bounded: how many a project, a user or a guest has kept at once, and how long answers are."""
+"""Idempotency keys are bounded: their number for a project, a user or a guest, and the length of answers."""
 
 import asyncio
 import time
@@ -35,7 +35,7 @@ def edge_of(services: Services) -> Edge:
 
 
 async def spent(services: Services, project: str = "p1") -> dict[str, tuple[int, int]]:
-    """Keys and bytes by pool, as the budgets say; they must be what a count of the keys says."""
+    """Return keys and bytes by pool from the budgets; they must equal a count of the keys."""
     count = "SELECT pool, count(*)::int AS keys, sum(bytes)::int AS bytes FROM idempotency_keys"
     counted = await services.database.rows(f"{count} WHERE project_id = %s GROUP BY pool", (project,))
     budget = "SELECT pool, sum(keys)::int AS keys, sum(bytes)::int AS bytes FROM idempotency_budgets"

@@ -1,4 +1,4 @@
-"""Installations, and what their hosts push: only what is signed, once each, told by branch and path."""
+"""Installations and the pushes of their hosts: only signed ones, once each, by branch and path."""
 
 import hashlib
 import hmac
@@ -195,7 +195,7 @@ async def test_only_pushes_signed_by_the_host_are_accepted(plain: Client) -> Non
 
 
 def _replaced(body: Any, path: tuple[Any, ...], text: str) -> Any:
-    """A copy of a JSON value with the string at a path replaced."""
+    """Return a copy of a JSON value with the string at a path replaced."""
     if not path:
         return text
     copy = dict(body) if isinstance(body, dict) else list(body)

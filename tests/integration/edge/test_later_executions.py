@@ -1,4 +1,4 @@
-"""Executions that run later, and what is read and deleted of all (behaviours.md G)."""
+"""Executions that run later, and reading and deleting of executions (behaviours.md G)."""
 
 from datetime import timedelta
 
@@ -20,16 +20,16 @@ async def test_asynchronous_execution_waits_with_its_request(services: Services,
     reply = await given.execute(key, function_id, async_=True, body="hi", headers={"Cookie": "secret"}, path="/x")
 
     assert reply.status == 202
-    told = reply.json
-    assert (told["status"], told["responseStatusCode"], told["duration"]) == ("waiting", 0, 0)
-    assert told["responseBody"] == told["logs"] == told["errors"] == ""
-    stream = Execution.stream("p1", told["$id"])
+    answer = reply.json
+    assert (answer["status"], answer["responseStatusCode"], answer["duration"]) == ("waiting", 0, 0)
+    assert answer["responseBody"] == answer["logs"] == answer["errors"] == ""
+    stream = Execution.stream("p1", answer["$id"])
     raw = await services.log.contents.read(stream, "input")
     kept = await open_input(services.vault, "p1", stream, raw)
     assert (kept.body, kept.headers, kept.client_ip) == (b"hi", [("cookie", "secret")], "203.0.113.7")
     assert b"secret" not in raw
-    assert (await key.get(f"/v1/functions/{function_id}/executions/{told['$id']}")).json == told
-    assert (await key.delete(f"/v1/functions/{function_id}/executions/{told['$id']}")).error == (
+    assert (await key.get(f"/v1/functions/{function_id}/executions/{answer['$id']}")).json == answer
+    assert (await key.delete(f"/v1/functions/{function_id}/executions/{answer['$id']}")).error == (
         400,
         "execution_in_progress",
     )
@@ -63,9 +63,9 @@ async def test_a_scheduled_execution_is_kept_until_its_time(services: Services, 
     reply = await given.execute(key, function_id, scheduledAt=offset, async_=True)
 
     assert reply.status == 202
-    told = reply.json
-    assert (told["status"], told["trigger"], told["scheduledAt"]) == ("scheduled", "schedule", wire_date(at))
-    path = f"executions/{told['$id']}"
+    answer = reply.json
+    assert (answer["status"], answer["trigger"], answer["scheduledAt"]) == ("scheduled", "schedule", wire_date(at))
+    path = f"executions/{answer['$id']}"
     assert (await key.delete(f"/v1/functions/{other}/{path}")).error == (404, "execution_not_found")
     assert (await key.get(f"/v1/functions/{function_id}/{path}")).json["status"] == "scheduled"
     assert (await key.delete(f"/v1/functions/{function_id}/{path}")).status == 204
@@ -116,11 +116,11 @@ async def test_an_execution_belongs_to_its_function(services: Services, key: Cli
     assert (await key.get(f"/v1/functions/{function_id}/executions/{made}")).error == (404, "execution_not_found")
 
 
-async def test_a_guest_deletes_nothing(services: Services, plain: Client, nobody: Client) -> None:
+async def test_a_guest_deletes_nothing(services: Services, plain: Client, anonymous: Client) -> None:
     function_id = await given.running_function(services, plain)
     made = (await given.execute(plain, function_id)).json["$id"]
 
-    guest = nobody.with_(x_appwrite_project="p1")
+    guest = anonymous.with_(x_appwrite_project="p1")
     assert (await guest.delete(f"/v1/functions/{function_id}/executions/{made}")).error == (404, "function_not_found")
 
 

@@ -1,4 +1,4 @@
-"""Random queries against a plain reading of the same rows (http-api.md 5)."""
+"""Random queries compared with a plain reading of the same rows (http-api.md 5)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -52,7 +52,7 @@ async def many(plain: Client) -> Client:
 
 
 async def test_filters_orders_and_pages_agree_with_a_reference_model(many: Client) -> None:
-    """A model of the whole: filter, sort, cut, as a reader of the contract would by hand."""
+    """A model of the whole: filter, sort and cut, as the contract describes it."""
     rows = (await many.get(PATH, [given.query("limit", None, 100)])).json["functions"]
     examples: list[Any] = []
 

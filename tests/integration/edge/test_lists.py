@@ -18,7 +18,7 @@ async def names(client: Client, *queries: dict[str, Any], **parameters: str) -> 
 
 
 async def three(client: Client) -> list[str]:
-    """Functions a, b and c; their ids."""
+    """Create functions a, b and c; return their ids."""
     return [
         await given.function(client, name="a", timeout=10, schedule="0 0 * * *"),
         await given.function(client, name="b", timeout=20, enabled=False),
@@ -239,7 +239,7 @@ async def test_old_versions_have_another_name_for_an_attribute(plain: Client) ->
 
 
 async def test_list_shows_a_write_at_once(plain: Client) -> None:
-    """Rows are kept between requests: a change must show at once, whatever changed them."""
+    """Rows are cached between requests: each kind of change must be visible at once."""
     function_id = await given.function(plain, name="a")
     assert await names(plain) == ["a"]
     await plain.put(f"{PATH}/{function_id}", name="b")

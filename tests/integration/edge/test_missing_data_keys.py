@@ -1,4 +1,4 @@
-"""Values whose data key is not here, as after an import without keys: all the rest is served, and told by its name."""
+"""Values whose data key is missing, as after an import without keys: they are named, and everything else is served."""
 
 from typing import Any
 
@@ -17,14 +17,14 @@ from tests.integration.edge.test_dead_letters import dead_letter, retried_functi
 
 
 async def seal_under_a_missing_key(services: Services, table: str = "variables", column: str = "sealed") -> None:
-    """What an import without keys leaves: sealed values that name a data key which is not here."""
+    """Seal values as an import without keys leaves them: under a data key that is missing."""
     await services.database.execute(
         f"UPDATE {table} SET {column} = regexp_replace({column}, '^v1[.][^.]+', 'v1.gone')"  # noqa: S608 - ours
     )
 
 
 async def variables(services: Services, client: Client, *, running: bool = True) -> str:
-    """A function with an open and a secret variable of its own and of its project, all of them unreadable."""
+    """Create a function with unreadable open and secret variables of its own and of its project."""
     function_id = await (given.running_function(services, client) if running else given.function(client))
     for path in (f"/v1/functions/{function_id}/variables", "/v1/project/variables"):
         for key, secret in (("OPEN", False), ("HIDDEN", True)):

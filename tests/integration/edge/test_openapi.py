@@ -1,4 +1,4 @@
-"""The API's own description, and the page on which it is read."""
+"""The API's own OpenAPI description, and the page that shows it."""
 
 import re
 
@@ -9,11 +9,11 @@ from tests.integration.edge.client import Client
 from tests.routes import ENDPOINTS
 
 
-async def test_each_api_version_has_its_document(nobody: Client) -> None:
-    newest = (await nobody.get("/openapi.json")).json
-    former = (await nobody.get("/openapi.json", format="1.8.0")).json
+async def test_each_api_version_has_its_document(anonymous: Client) -> None:
+    newest = (await anonymous.get("/openapi.json")).json
+    former = (await anonymous.get("/openapi.json", format="1.8.0")).json
 
-    asked = await nobody.with_(x_appwrite_response_format="1.8.0").get("/openapi.json")
+    asked = await anonymous.with_(x_appwrite_response_format="1.8.0").get("/openapi.json")
     assert asked.json == former
     shown = [set(document["components"]["schemas"]["execution"]["properties"]) for document in (newest, former)]
     assert shown[0] - shown[1] == {"resourceId", "resourceType"}
@@ -30,8 +30,8 @@ async def test_a_model_has_exactly_the_fields_that_answers_have(key: Client) -> 
     assert set(document["components"]["schemas"]["function"]["properties"]) == set(made.json)
 
 
-async def test_page_loads_no_external_assets(nobody: Client) -> None:
-    page = await nobody.get("/docs")
+async def test_page_loads_no_external_assets(anonymous: Client) -> None:
+    page = await anonymous.get("/docs")
 
     assert page.headers["content-type"].startswith("text/html")
     assert "default-src 'self'" in page.headers["content-security-policy"]
@@ -39,12 +39,12 @@ async def test_page_loads_no_external_assets(nobody: Client) -> None:
     assert len(wanted) == 5
     for path in wanted:
         assert path.startswith("/docs/")
-        assert (await nobody.get(path)).status == 200
+        assert (await anonymous.get(path)).status == 200
 
 
 @pytest.mark.parametrize("name", ["index.html", "..", "swagger-ui.js.map"])
-async def test_only_the_assets_of_the_page_are_served(nobody: Client, name: str) -> None:
-    assert (await nobody.get(f"/docs/{name}")).error == (404, "general_route_not_found")
+async def test_only_the_assets_of_the_page_are_served(anonymous: Client, name: str) -> None:
+    assert (await anonymous.get(f"/docs/{name}")).error == (404, "general_route_not_found")
 
 
 def test_every_operation_has_a_summary_and_a_description() -> None:
@@ -55,8 +55,8 @@ def test_every_operation_has_a_summary_and_a_description() -> None:
     assert [key for key, text in TEXTS.items() if text.summary[-1] == "." or text.description[-1] != "."] == []
 
 
-async def test_as_of_and_dry_run_are_described_for_operations_that_take_them(nobody: Client) -> None:
-    paths = (await nobody.get("/openapi.json")).json["paths"]
+async def test_as_of_and_dry_run_are_described_for_operations_that_take_them(anonymous: Client) -> None:
+    paths = (await anonymous.get("/openapi.json")).json["paths"]
 
     def names(path: str, method: str) -> set[str]:
         return {parameter["name"] for parameter in paths[path][method].get("parameters", [])}
@@ -68,8 +68,8 @@ async def test_as_of_and_dry_run_are_described_for_operations_that_take_them(nob
     assert {"dryRun", "Idempotency-Key"}.isdisjoint(names("/functions", "get"))
 
 
-async def test_dry_run_answers_are_described_for_operations_that_take_them(nobody: Client) -> None:
-    paths = (await nobody.get("/openapi.json")).json["paths"]
+async def test_dry_run_answers_are_described_for_operations_that_take_them(anonymous: Client) -> None:
+    paths = (await anonymous.get("/openapi.json")).json["paths"]
     operations = [
         operation
         for described in paths.values()

@@ -1,4 +1,4 @@
-"""From which pages a browser may call (http-api.md 3.2)."""
+"""The pages from which a browser may call (http-api.md 3.2)."""
 
 import pytest
 
@@ -47,12 +47,12 @@ async def test_foreign_page_cannot_use_a_cookie(plain: Client) -> None:
     assert (await unnamed.post("/v1/projects", name="x")).error == (403, "general_unknown_origin")
 
 
-async def test_keys_call_from_any_page_and_pages_of_the_instance_from_home(plain: Client, nobody: Client) -> None:
+async def test_keys_call_from_any_page_and_pages_of_the_instance_from_home(plain: Client, anonymous: Client) -> None:
     assert (await plain.with_(origin=PAGE).get("/v1/functions")).status == 200
     assert (
         await plain.with_(x_appwrite_key=None, origin="http://annals.test").get("/v1/functions/runtimes")
     ).status == 200
-    assert (await nobody.with_(origin=PAGE).get("/v1/functions/runtimes")).status == 200
+    assert (await anonymous.with_(origin=PAGE).get("/v1/functions/runtimes")).status == 200
 
 
 @pytest.mark.parametrize(

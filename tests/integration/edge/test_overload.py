@@ -1,4 +1,4 @@
-"""A process that has as much in hand as it can answer says so, and goes on answering what it must."""
+"""A process at its limit of requests says so, and still answers the requests that it must."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ from tests.integration.edge.executor import FakeExecutor
 async def two_at_work(
     executor: FakeExecutor, services: Services, client: Client
 ) -> tuple[asyncio.Event, list[asyncio.Task[Reply]]]:
-    """Calls whose code runs until the event is set."""
+    """Start two calls whose code runs until the event is set."""
     function_id = await given.running_function(services, client)
     executor.go = asyncio.Event()
     working = [asyncio.create_task(given.execute(client, function_id)) for _ in range(2)]
@@ -24,13 +24,13 @@ async def two_at_work(
 
 
 async def test_process_at_its_limit_answers_503_and_still_serves_health(
-    executor: FakeExecutor, services: Services, plain: Client, nobody: Client, monkeypatch: pytest.MonkeyPatch
+    executor: FakeExecutor, services: Services, plain: Client, anonymous: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(request_limiter, "MOST_AT_ONCE", 2)
     limiter, working = await two_at_work(executor, services, plain)
 
     refused = await plain.get("/v1/functions")
-    health = await nobody.get("/v1/health")
+    health = await anonymous.get("/v1/health")
     limiter.set()
 
     assert (refused.error, refused.headers["retry-after"]) == ((503, "general_service_unavailable"), "1")
@@ -39,7 +39,7 @@ async def test_process_at_its_limit_answers_503_and_still_serves_health(
     assert (await plain.get("/v1/functions")).status == 200
 
 
-async def test_one_project_cannot_take_all_of_a_process(
+async def test_single_project_cannot_take_all_of_a_process(
     executor: FakeExecutor, services: Services, plain: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(request_limiter, "MOST_OF_PROJECT", 2)

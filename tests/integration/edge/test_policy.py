@@ -1,4 +1,4 @@
-"""How a function's calls are run: the policy over the wire, its history, its past, its undoing (extensions.md)."""
+"""A function's policy over the wire: its history, its past states, and reverts (extensions.md)."""
 
 import asyncio
 import json
@@ -90,7 +90,7 @@ async def test_unknown_name_is_refused_with_its_name(plain: Client, method: str,
     assert (await plain.get(path)).json == before
 
 
-async def test_patch_changes_what_is_sent_and_null_resets(services: Services, plain: Client) -> None:
+async def test_patch_changes_sent_fields_and_null_resets(services: Services, plain: Client) -> None:
     function_id = await given.running_function(services, plain)
     path = f"/v1/functions/{function_id}/policy"
     deployment = (await plain.get(f"/v1/functions/{function_id}")).json["deploymentId"]
@@ -127,8 +127,8 @@ async def test_patch_changes_what_is_sent_and_null_resets(services: Services, pl
         assert words in refused.json["message"]
     assert (await plain.get(path)).json == expected
     sent = json.dumps({"scaling": {"minWarm": 3}}).encode()
-    tried = await plain.send("PATCH", path, query="dryRun=true", content_type="application/json", body=sent)
-    assert [event["type"] for event in tried.json["events"]] == ["function.policy_changed"]
+    dry_run = await plain.send("PATCH", path, query="dryRun=true", content_type="application/json", body=sent)
+    assert [event["type"] for event in dry_run.json["events"]] == ["function.policy_changed"]
     assert (await plain.get(path)).json == expected
     assert (await plain.json("PATCH", "/v1/functions/nope/policy", {})).error == (404, "function_not_found")
 
@@ -157,11 +157,11 @@ async def test_patches_at_once_keep_each_others_changes(plain: Client) -> None:
     assert policy["retries"]["attempts"] == 3
 
 
-async def test_policy_needs_the_scope_to_write_functions(plain: Client, nobody: Client) -> None:
+async def test_policy_needs_the_scope_to_write_functions(plain: Client, anonymous: Client) -> None:
     function_id = await given.function(plain)
     path = f"/v1/functions/{function_id}/policy"
-    reader = nobody.with_(x_appwrite_project="p1", x_appwrite_key="p1-read")
-    other = nobody.with_(x_appwrite_project="p2", x_appwrite_key="p2-all")
+    reader = anonymous.with_(x_appwrite_project="p1", x_appwrite_key="p1-read")
+    other = anonymous.with_(x_appwrite_project="p2", x_appwrite_key="p2-all")
 
     assert (await reader.json("PUT", path, {})).error == (401, "general_unauthorized_scope")
     assert (await reader.json("PATCH", path, {})).error == (401, "general_unauthorized_scope")
@@ -175,15 +175,15 @@ async def test_dry_run_of_a_policy_returns_its_event_and_unchanged_policy_record
     path = f"/v1/functions/{function_id}/policy"
     body = {"retries": {"attempts": 2}}
 
-    async def tried() -> list[str]:
+    async def dry_run() -> list[str]:
         sent = json.dumps(body).encode()
         reply = await plain.send("PUT", path, query="dryRun=true", content_type="application/json", body=sent)
         return [event["type"] for event in reply.json["events"]]
 
-    assert await tried() == ["function.policy_changed"]
+    assert await dry_run() == ["function.policy_changed"]
     assert (await plain.get(path)).json["retries"]["attempts"] == 1
     await plain.json("PUT", path, body)
-    assert await tried() == []
+    assert await dry_run() == []
 
 
 async def test_history_shows_policy_changes_and_a_revert_restores_them(services: Services, plain: Client) -> None:

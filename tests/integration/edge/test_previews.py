@@ -13,7 +13,7 @@ async def preview(client: Client, function_id: str, deployment_id: str, **fields
 
 
 async def other_deployment(services: Services, client: Client, function_id: str) -> str:
-    """A ready deployment that is not active."""
+    """Create a ready deployment that is not active."""
     made = await given.upload(client, function_id, activate="false")
     await given.built(services, "p1", made)
     return made
@@ -64,10 +64,10 @@ async def test_missing_or_unready_deployments_are_refused(services: Services, pl
     assert (await preview(plain, function_id, waiting, method="TRACE")).error == (400, "general_argument_invalid")
 
 
-async def test_users_may_not_choose_the_deployment(services: Services, plain: Client, nobody: Client) -> None:
+async def test_users_may_not_choose_the_deployment(services: Services, plain: Client, anonymous: Client) -> None:
     function_id = await given.running_function(services, plain, execute=["any"])
     made = await other_deployment(services, plain, function_id)
-    guest = nobody.with_(x_appwrite_project="p1")
+    guest = anonymous.with_(x_appwrite_project="p1")
 
     assert (await given.execute(guest, function_id)).status == 201
     assert (await preview(guest, function_id, made)).error == (401, "user_unauthorized")

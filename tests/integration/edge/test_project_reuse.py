@@ -1,4 +1,4 @@
-"""A project whose id was used before: it reads its own log alone, and answers of the past as if it had not existed."""
+"""A project whose id was used before: it only reads its own log, and past states before it are empty."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -22,11 +22,11 @@ from tests.integration.edge.test_as_of import follow
 from tests.integration.proof.sealed import Sealed
 
 CANARY = "formerly"
-"""Part of everything that the former project said of itself."""
+"""A part of every answer that the former project gave."""
 
 
 class Former(NamedTuple):
-    """What was there before the project was deleted and created again, at the position `since`."""
+    """The state before the project was deleted and created again, at the position `since`."""
 
     positions: list[int]
     moment: str
@@ -50,7 +50,7 @@ async def former(services: Services, plain: Client) -> Former:
     deployment = (await plain.get("/v1/functions/f/deployments")).json["deployments"][0]["$id"]
     last = await services.log.reader.position()
     moment = datetime.now(UTC).isoformat(timespec="milliseconds")
-    await asyncio.sleep(0.002)  # the moment is not the one at which the next project is created
+    await asyncio.sleep(0.002)  # this moment is not the one at which the next project is created
     reader = await services.log.reader.after(first, 1000, project="p1", until=last)
     since = await recreate(services)
     await follow(services)
@@ -135,12 +135,12 @@ async def test_histories_begin_with_the_project(services: Services, plain: Clien
     await plain.put("/v1/functions/f", name="mine still")
     await user(plain, "ada", name="mine")
 
-    told = (await plain.get("/v1/functions/f/history")).json
-    assert [(event["type"], event["position"] > former.since) for event in told["events"]] == [
+    answer = (await plain.get("/v1/functions/f/history")).json
+    assert [(event["type"], event["position"] > former.since) for event in answer["events"]] == [
         ("function.created", True),
         ("function.updated", True),
     ]
-    assert told["total"] == 2
+    assert answer["total"] == 2
     newest = (await plain.get("/v1/functions/f/history", [given.query("orderDesc", "$sequence")])).json["events"]
     assert [event["type"] for event in newest] == ["function.updated", "function.created"]
     cursor = given.query("cursorAfter", None, str(former.positions[0]))

@@ -33,7 +33,7 @@ CREATIONS: dict[str, Write] = {
     "team": lambda client: client.post("/v1/teams", teamId="crew", name="straggler"),
     "function": lambda client: client.post("/v1/functions", functionId="g", name="straggler", runtime="node-22"),
 }
-"""What begins a stream of its own, whatever else the project holds."""
+"""Writes that begin a stream of their own, independent of the project's other resources."""
 
 CHANGES: dict[str, Write] = {
     "rule": lambda client: client.post("/v1/proxy/rules/function", domain="straggler.test", functionId="f"),
@@ -47,7 +47,7 @@ CHANGES: dict[str, Write] = {
     "session": lambda client: client.post("/v1/users/bob/sessions"),
     "service switch": lambda client: client.patch("/v1/project/services/teams", enabled=False),
 }
-"""What belongs to a stream that a successor with the same contents has too."""
+"""Writes to a stream that also exists in a successor with the same contents."""
 
 WRITES = {**CREATIONS, **CHANGES}
 every_write = pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
@@ -70,7 +70,7 @@ async def _populate(client: Client) -> None:
 def _before_append(
     services: Services, monkeypatch: pytest.MonkeyPatch, work: Callable[[], Awaitable[Any]]
 ) -> list[AppendRequest]:
-    """Carry `work` out before the next append of this process reaches the database; return its appends."""
+    """Run `work` before the next append of this process reaches the database; return its appends."""
     held: list[AppendRequest] = []
     append = services.log.appender.append
 
@@ -85,7 +85,7 @@ def _before_append(
 
 
 async def _rows(services: Services) -> dict[str, list[dict[str, Any]]]:
-    """Every row of the project p1, by table."""
+    """Return every row of the project p1, by table."""
     query = "SELECT to_jsonb(t) AS row FROM {} t WHERE project_id = 'p1' ORDER BY to_jsonb(t)::text"
     return {table: [one["row"] for one in await services.database.rows(query.format(table))] for table in ROWS}
 
@@ -221,7 +221,7 @@ async def test_events_do_not_keep_the_incarnation_of_their_request(plain: Client
 async def test_user_created_during_the_deletion_goes_with_the_project(
     plain: Client, services: Services, other: PROCESS, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its stream ends too: else no later project of the same id could have this user."""
+    """The user's stream must end too: otherwise no later project of the same id could have this user."""
     ends = 0
 
     async def then_create(*words: Any, **recorded_events: Any) -> None:
@@ -241,7 +241,7 @@ async def test_user_created_during_the_deletion_goes_with_the_project(
 
 
 async def test_deletion_and_creation_of_one_moment_never_share_a_transaction(plain: Client, services: Services) -> None:
-    """Requests of one process that wait together are one batch: the deletion is not among them."""
+    """Requests of one process that wait together are one batch. The deletion must not be among them."""
     made = (await plain.get("/v1/project/history")).json["events"][0]["position"]
     meta = Meta(actor="test", incarnation=Incarnation("p1", made))
     recorded_events: dict[str, Any] = {"name": "", "email": "", "phone": "", "sealed_password": ""}

@@ -1,4 +1,4 @@
-"""Variables that all functions of a project see (around.md 2, http-api.md 9.1)."""
+"""Variables that all functions of a project have (around.md 2, http-api.md 9.1)."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The console: its users are admins, its projects are made, keyed and ended through it (around.md 2)."""
+"""The console: its users are admins, who create, key and delete projects through it (around.md 2)."""
 
 from typing import Any
 
@@ -14,10 +14,10 @@ ADMIN = {"email": "root@x.test", "password": "password8"}
 
 
 @pytest.fixture
-async def console(nobody: Client, services: Services) -> Client:
-    """An admin who signed in, as the stock CLI does."""
+async def console(anonymous: Client, services: Services) -> Client:
+    """An admin who signed in like the stock CLI."""
     await make_admin(services.log, services.settings, name="Root", **ADMIN)
-    client = nobody.with_(x_appwrite_project="console")
+    client = anonymous.with_(x_appwrite_project="console")
     reply = await client.post("/v1/account/sessions/email", **ADMIN)
     assert reply.status == 201, reply.body
     return client.with_(cookie=reply.headers["set-cookie"])
@@ -25,7 +25,7 @@ async def console(nobody: Client, services: Services) -> Client:
 
 @pytest.fixture
 def admin(console: Client) -> Client:
-    """The same one in a project."""
+    """The same admin in a project."""
     return console.with_(x_appwrite_project="p1", x_appwrite_mode="admin")
 
 
@@ -51,7 +51,7 @@ async def test_only_users_of_the_console_are_admins(plain: Client, console: Clie
     assert (await console.get("/v1/users")).error == (401, "general_unauthorized_scope")
 
 
-async def test_a_project_is_made_read_renamed_and_ended(console: Client, nobody: Client) -> None:
+async def test_a_project_is_made_read_renamed_and_ended(console: Client, anonymous: Client) -> None:
     made = (await console.post("/v1/projects", projectId="new", name="New", teamId="t", region="default")).json
     assert (made["$id"], made["name"], made["status"]) == ("new", "New", "active")
     assert {switch["enabled"] for switch in made["services"]} == {True}
@@ -72,10 +72,10 @@ async def test_a_project_is_made_read_renamed_and_ended(console: Client, nobody:
     again = await project_key(console, "new", ["users.write"])
     await user(again, "ada", email="ada@x.test")
 
-    told = (await console.get("/v1/projects/new/history")).json["events"]
-    assert [event["type"] for event in told[:3]] == ["project.created", "project.renamed", "project.key_added"]
-    assert [event["type"] for event in told[3:]] == ["project.deleted", "project.created", "project.key_added"]
-    assert {(event["actor"]["type"], event["actor"]["name"]) for event in told} == {("admin", "Root")}
+    answer = (await console.get("/v1/projects/new/history")).json["events"]
+    assert [event["type"] for event in answer[:3]] == ["project.created", "project.renamed", "project.key_added"]
+    assert [event["type"] for event in answer[3:]] == ["project.deleted", "project.created", "project.key_added"]
+    assert {(event["actor"]["type"], event["actor"]["name"]) for event in answer} == {("admin", "Root")}
     assert (await console.get("/v1/projects/nothing/history")).error == (404, "project_not_found")
 
 
@@ -105,31 +105,31 @@ async def test_secret_of_a_key_is_shown_once(console: Client) -> None:
     assert (await console.get("/v1/projects/nope/keys")).error == (404, "project_not_found")
 
 
-async def test_only_admins_reach_projects(plain: Client, nobody: Client) -> None:
-    for client in (plain, nobody, plain.with_(x_appwrite_key=None)):
+async def test_only_admins_reach_projects(plain: Client, anonymous: Client) -> None:
+    for client in (plain, anonymous, plain.with_(x_appwrite_key=None)):
         for path in ("/v1/projects", "/v1/projects/p1", "/v1/projects/p1/keys", "/v1/projects/p1/platforms"):
             assert (await client.get(path)).error == (401, "general_unauthorized_scope")
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "refusal"),
+    ("path", "body", "domain_error"),
     [
         ("service", {"service": "functions", "status": False}, "general_service_disabled"),
         ("api", {"api": "rest", "status": False}, "general_api_disabled"),
     ],
 )
 async def test_switched_off_service_refuses_users_and_guests(
-    console: Client, admin: Client, plain: Client, *, path: str, body: dict[str, Any], refusal: str
+    console: Client, admin: Client, plain: Client, *, path: str, body: dict[str, Any], domain_error: str
 ) -> None:
     guest = plain.with_(x_appwrite_key=None)
     switched = await console.json("PATCH", f"/v1/projects/p1/{path}", body)
     assert switched.status == 200
 
-    assert (await guest.get("/v1/functions/runtimes")).error == (403, refusal)
-    assert (await guest.post("/v1/functions/f/executions")).error == (403, refusal)
+    assert (await guest.get("/v1/functions/runtimes")).error == (403, domain_error)
+    assert (await guest.post("/v1/functions/f/executions")).error == (403, domain_error)
     assert (await plain.get("/v1/functions")).status == 200
     assert (await admin.get("/v1/functions")).status == 200
-    assert (await guest.get("/v1/account")).error[1] in {refusal, "general_unauthorized_scope"}
+    assert (await guest.get("/v1/account")).error[1] in {domain_error, "general_unauthorized_scope"}
 
     await console.json("PATCH", f"/v1/projects/p1/{path}", {**body, "status": True})
     assert (await guest.get("/v1/functions/runtimes")).status == 200

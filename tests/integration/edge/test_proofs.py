@@ -1,4 +1,4 @@
-"""Checkpoints and proofs over HTTP, believed only as far as a client can check them by itself."""
+"""Checkpoints and proofs over HTTP, verified as a client would."""
 
 import base64
 import hashlib
@@ -21,7 +21,7 @@ def sealed(services: Services) -> Sealed:
 
 
 async def create(client: Client, name: str) -> int:
-    """The position of a new function's event."""
+    """Create a function; return the position of its event."""
     reply = await client.post("/v1/functions", functionId=name, name=name, runtime="node-22")
     assert reply.status == 201
     return int(reply.headers["x-annals-position"])
@@ -106,6 +106,6 @@ async def test_unprovable_positions_are_refused(plain: Client, sealed: Sealed) -
 
 
 @pytest.mark.parametrize("path", ["/v1/checkpoints", "/v1/checkpoints/latest", "/v1/events/1/proof"])
-async def test_proofs_need_their_scope(plain: Client, nobody: Client, path: str) -> None:
+async def test_proofs_need_their_scope(plain: Client, anonymous: Client, path: str) -> None:
     assert (await plain.with_(x_appwrite_key="p1-read").get(path)).error == (401, "general_unauthorized_scope")
-    assert (await nobody.get(path)).status == 401
+    assert (await anonymous.get(path)).status == 401

@@ -1,4 +1,4 @@
-"""Answers that were compared with recorded ones of the reference, in each API version, texts included."""
+"""Answers compared with recorded ones of the reference, in each API version, texts included."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ async def test_a_chunked_upload_has_its_whole_size_from_the_first_chunk_on(keys:
         assert (await key.get(path, [given.query("equal", "totalSize", size)])).json["total"] == 1
         assert (await key.get(path, [given.query("equal", "sourceSize", 0)])).json["total"] == 0
         usage = (await key.get("/v1/functions/usage")).json
-        assert usage["deploymentsStorageTotal"] == 0  # nothing of it is stored as a source yet
+        assert usage["deploymentsStorageTotal"] == 0  # no source is stored yet
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,7 @@ async def test_first_connection_to_a_repository_builds(key: Client) -> None:
     connected = await key.put(path, name="fn", **link(installation_id))
     again = await key.put(path, name="fn2", **link(installation_id, "team/other"))
     unknown = await key.put(path, name="fn", **link("nope"))
-    nobody = await key.put("/v1/functions/none", name="fn", **link("nope"))
+    anonymous = await key.put("/v1/functions/none", name="fn", **link("nope"))
 
     for function in (created, function_id):
         [row] = await deployments(key, function)
@@ -151,7 +151,7 @@ async def test_first_connection_to_a_repository_builds(key: Client) -> None:
     assert connected.json["providerRepositoryId"] == "team/app"
     assert again.json["providerRepositoryId"] == "team/other"
     assert unknown.error == (404, "installation_not_found")
-    assert nobody.error == (404, "function_not_found")
+    assert anonymous.error == (404, "function_not_found")
 
 
 async def test_a_template_of_a_connected_function_goes_to_its_repository_first(

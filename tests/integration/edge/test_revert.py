@@ -1,4 +1,4 @@
-"""Undo over the wire: differences, what an execution ran with, reverts and restored functions, and tries."""
+"""Reverts over the wire: differences, configurations of executions, reverted and restored functions, and dry runs."""
 
 import random
 from typing import Any
@@ -20,14 +20,14 @@ async def now(services: Services) -> int:
 
 
 async def state(services: Services, function_id: str, position: int | None = None) -> dict[str, Any]:
-    """What a function is, as far as a revert brings it back."""
+    """Return the state of a function that a revert restores."""
     at = await now(services) if position is None else position
     function = await services.log.reader.aggregate_at(Function.absent("p1", function_id), at)
     whole = described(function)
     return {name: value for name, value in whole.items() if name not in {"deploymentCreatedAt", "deleted"}}
 
 
-def told(reply: Reply) -> list[str]:
+def answer(reply: Reply) -> list[str]:
     assert reply.status == 200, reply.body
     return [event["type"] for event in reply.json["events"]]
 
@@ -176,31 +176,31 @@ async def test_dry_run_of_a_revert_returns_the_events_and_records_none(
 
     created = await plain.send("POST", "/v1/functions", query="dryRun=true", content_type="application/json",
         body=b'{"functionId": "tried", "name": "T", "runtime": "node-22"}')  # fmt: skip
-    assert told(created) == ["function.created"]
+    assert answer(created) == ["function.created"]
     event = created.json["events"][0]
     assert (event["position"], event["resourceId"], event["actor"]["name"]) == (None, "tried", "all")
     assert event["data"]["configuration"]["name"] == "T"
 
-    async def tried(method: str, place: str, body: bytes = b"{}") -> Reply:
-        return await plain.send(method, place, query="dryRun=1", content_type="application/json", body=body)
+    async def dry_run(method: str, path: str, body: bytes = b"{}") -> Reply:
+        return await plain.send(method, path, query="dryRun=1", content_type="application/json", body=body)
 
-    assert told(await tried("PUT", path, b'{"name": "Other"}')) == ["function.updated"]
-    assert told(await tried("DELETE", path)) == ["function.deleted"]
-    assert told(await tried("POST", f"{path}/executions")) == ["execution.requested"]
-    assert told(await tried("POST", f"{path}/executions", b'{"async": true}')) == ["execution.requested"]
+    assert answer(await dry_run("PUT", path, b'{"name": "Other"}')) == ["function.updated"]
+    assert answer(await dry_run("DELETE", path)) == ["function.deleted"]
+    assert answer(await dry_run("POST", f"{path}/executions")) == ["execution.requested"]
+    assert answer(await dry_run("POST", f"{path}/executions", b'{"async": true}')) == ["execution.requested"]
     variable = b'{"variableId": "v2", "key": "B", "value": "hidden"}'
-    reply = await tried("POST", f"{path}/variables", variable)
-    assert told(reply) == ["function.variable_added"]
+    reply = await dry_run("POST", f"{path}/variables", variable)
+    assert answer(reply) == ["function.variable_added"]
     assert b"hidden" not in reply.body
     deployment = (await plain.get(path)).json["deploymentId"]
     duplicate = b'{"deploymentId": "%b"}' % deployment.encode()
-    assert told(await tried("POST", f"{path}/deployments/duplicate", duplicate))[-1] == "deployment.build_queued"
-    refused = await tried(
+    assert answer(await dry_run("POST", f"{path}/deployments/duplicate", duplicate))[-1] == "deployment.build_queued"
+    refused = await dry_run(
         "POST", f"/v1/functions/{other}/variables", b'{"variableId": "taken", "key": "B", "value": ""}'
     )
     assert refused.error == (409, "variable_already_exists")
-    assert (await tried("PUT", "/v1/functions/nothing", b'{"name": "x"}')).error == (404, "function_not_found")
-    assert (await tried("POST", path + "/variables", b"{}")).error == (400, "general_argument_invalid")
+    assert (await dry_run("PUT", "/v1/functions/nothing", b'{"name": "x"}')).error == (404, "function_not_found")
+    assert (await dry_run("POST", path + "/variables", b"{}")).error == (400, "general_argument_invalid")
 
     assert await now(services) == before
     assert len(executor.runs) == runs
@@ -218,7 +218,7 @@ async def test_dry_run_of_an_upload_stores_no_file(services: Services, plain: Cl
         "POST", f"/v1/functions/{function_id}/deployments", query="dryRun=true", content_type=content_type, body=body
     )
 
-    assert told(reply) == ["deployment.upload_started", "deployment.source_stored", "deployment.build_queued"]
+    assert answer(reply) == ["deployment.upload_started", "deployment.source_stored", "deployment.build_queued"]
     assert reply.json["events"][1]["data"]["source"]["size"] == len(given.SOURCE)
     assert [blob async for blob in services.blobs.list("sources")] == []
 
@@ -229,10 +229,10 @@ async def test_dry_run_of_a_revert_is_requested_by_query_or_body(services: Servi
     await plain.put(f"/v1/functions/{function_id}", name="Second")
     path, before = f"/v1/functions/{function_id}/revert", await now(services)
 
-    assert told(await plain.post(path, to=position, dryRun=True)) == ["function.updated"]
+    assert answer(await plain.post(path, to=position, dryRun=True)) == ["function.updated"]
     await plain.delete(f"/v1/functions/{function_id}")
     restored = await plain.post(path, to=position, dryRun=True)
-    assert told(restored) == [
+    assert answer(restored) == [
         *("function.created", "deployment.upload_started", "deployment.source_stored", "deployment.restored"),
         "function.deployment_activated",
     ]

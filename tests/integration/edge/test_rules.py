@@ -18,11 +18,15 @@ async def test_a_rule_names_its_function_and_the_deployment_that_answers(service
     made = await rule(key, function_id, "Hello.Functions.localhost")
 
     assert made.status == 201, made.body
-    told = made.json
-    assert (told["domain"], told["type"], told["trigger"]) == ("hello.functions.localhost", "deployment", "manual")
-    assert (told["deploymentResourceType"], told["deploymentResourceId"]) == ("function", function_id)
-    assert (told["deploymentId"], told["status"]) == (active, "verified")
-    assert (await key.get(f"/v1/proxy/rules/{told['$id']}")).json == told
+    shown = made.json
+    assert (shown["domain"], shown["type"], shown["trigger"]) == (
+        "hello.functions.localhost",
+        "deployment",
+        "manual",
+    )
+    assert (shown["deploymentResourceType"], shown["deploymentResourceId"]) == ("function", function_id)
+    assert (shown["deploymentId"], shown["status"]) == (active, "verified")
+    assert (await key.get(f"/v1/proxy/rules/{shown['$id']}")).json == shown
 
 
 async def test_rules_are_found_by_the_queries_of_the_stock_cli(plain: Client) -> None:

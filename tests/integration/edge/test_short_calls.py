@@ -1,4 +1,4 @@
-"""Calls whose code answers at once: recorded in one append, where nothing speaks against it."""
+"""Calls whose code answers at once are recorded in one append if possible."""
 
 from typing import Any
 
@@ -52,9 +52,9 @@ async def test_call_that_ends_at_once_is_recorded_in_one_append(
 
     monkeypatch.setattr(services.fair_queue, "permit", begun)
 
-    told = (await given.execute(plain, function_id)).json
+    shown = (await given.execute(plain, function_id)).json
 
     assert recorded == appends
     assert len(fair_queue) == len(appends), "what is not recorded yet waits for no other's turn"
-    history = (await plain.get(f"/v1/functions/{function_id}/executions/{told['$id']}/history")).json["events"]
-    assert [event["type"] for event in history] == ["execution.requested", f"execution.{told['status']}"]
+    history = (await plain.get(f"/v1/functions/{function_id}/executions/{shown['$id']}/history")).json["events"]
+    assert [event["type"] for event in history] == ["execution.requested", f"execution.{shown['status']}"]

@@ -1,4 +1,4 @@
-"""What callers hear while commits wait for a synchronous standby that does not answer."""
+"""Answers while commits wait for a synchronous standby that does not answer."""
 
 import asyncio
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Functions, their deployments, variables and executions over the wire, against a model of the contract in memory."""
+"""Functions, their deployments, variables and executions over the wire, compared with a model in memory."""
 
 import asyncio
 from collections.abc import Coroutine, Iterator
@@ -54,7 +54,7 @@ ON = {
     "executions": ["cancel_execution", "delete_execution"],
     "variables": ["remove_variable"],
 }
-"""What may be done to a child that the path names."""
+"""Operations on a child that the path names."""
 
 
 @pytest.fixture
@@ -75,18 +75,19 @@ class Machine(RuleBasedStateMachine):
         self.touched: str | None = None
 
     def ask(self, reply: Coroutine[Any, Any, Reply], expected: Outcome) -> Any:
-        """The answer's JSON; it has to be the one that the model gives."""
+        """Return the answer's JSON, which must equal the model's."""
         answer = self.world.runner.run(reply)
         assert (answer.error if answer.status >= 400 else (answer.status, "")) == expected, answer.body
         return answer.json if answer.body and not expected[1] else None
 
     def pairs(self, kind: str) -> list[tuple[str, str]]:
-        """Every child of a kind with its function, the newest first: what has just happened is gone on with."""
+        """Return every child of a kind with its function, the newest first, so that operations follow on recent
+        ones."""
         functions = self.model.functions.items()
         return [(name, child) for name, function in functions for child in getattr(function, kind)][::-1]
 
     def waiting(self) -> list[tuple[str, str]]:
-        """Every deployment that waits for its build."""
+        """Return every deployment that waits for its build."""
         functions = self.model.functions
         return [
             (name, one)
@@ -95,13 +96,13 @@ class Machine(RuleBasedStateMachine):
         ]
 
     def some(self, data: st.DataObject) -> str:
-        """A function that is there."""
+        """Return an existing function."""
         self.touched = data.draw(st.sampled_from(list(self.model.functions)[::-1]))
         return self.touched
 
     @initialize(activate=st.booleans())
     def begin(self, activate: bool) -> None:
-        """With something that can run, newer than a build that is still to come."""
+        """Begin with a runnable deployment that is newer than an open build."""
         self.create("f1", {"name": "A", "entrypoint": "index.js"})
         self.deploy("f1", activate=True, succeeds=None)
         self.deploy("f1", activate=activate, succeeds=True)
@@ -130,7 +131,7 @@ class Machine(RuleBasedStateMachine):
         self.deploy(self.some(data), activate=activate, succeeds=succeeds)
 
     def deploy(self, function_id: str, *, activate: bool, succeeds: bool | None) -> None:
-        """A deployment whose build ends well or not, at once or later."""
+        """Create a deployment whose build succeeds or fails, at once or later."""
         fields = {"activate": str(activate).lower()}
         path = f"/v1/functions/{function_id}/deployments"
         made = self.ask(self.client.upload(path, fields, file=given.SOURCE), self.model.may_upload(function_id))
@@ -182,20 +183,20 @@ class Machine(RuleBasedStateMachine):
         self.ask(self.client.delete(path), self.model.delete_execution(function_id, execution_id))
 
     @precondition(lambda self: self.pairs("deployments"))
-    @rule(data=st.data(), what=st.sampled_from(ON["deployments"]))
-    def change_deployment(self, data: st.DataObject, what: str) -> None:
+    @rule(data=st.data(), operation=st.sampled_from(ON["deployments"]))
+    def change_deployment(self, data: st.DataObject, operation: str) -> None:
         self.touched, deployment_id = data.draw(st.sampled_from(self.pairs("deployments")))
-        getattr(self, what)(self.touched, deployment_id)
+        getattr(self, operation)(self.touched, deployment_id)
 
     @precondition(lambda self: self.pairs("executions"))
-    @rule(data=st.data(), what=st.sampled_from(ON["executions"]))
-    def change_execution(self, data: st.DataObject, what: str) -> None:
+    @rule(data=st.data(), operation=st.sampled_from(ON["executions"]))
+    def change_execution(self, data: st.DataObject, operation: str) -> None:
         self.touched, execution_id = data.draw(st.sampled_from(self.pairs("executions")))
-        getattr(self, what)(self.touched, execution_id)
+        getattr(self, operation)(self.touched, execution_id)
 
     @rule(data=st.data(), function_id=FUNCTIONS, kind=st.sampled_from(sorted(ON)))
     def ask_through_another(self, data: st.DataObject, function_id: str, kind: str) -> None:
-        """Of a function that may be missing, for a child that is another's or nobody's."""
+        """Ask about a child through a function that is missing or not its parent."""
         others = [child for name, child in self.pairs(kind) if name != function_id]
         self.touched, child = function_id, data.draw(st.sampled_from([*others, "nobody"]))
         getattr(self, data.draw(st.sampled_from(ON[kind])))(function_id, child)
@@ -259,23 +260,23 @@ class Machine(RuleBasedStateMachine):
             assert [row["$id"] for row in shown["executions"]] == fitting[::-1]
 
     @invariant()
-    def what_was_touched_is_as_the_model_has_it(self) -> None:
+    def last_touched_function_equals_the_model(self) -> None:
         if (touched := self.touched) is None:
             return
         function, path = self.model.functions.get(touched), f"/v1/functions/{touched}"
         shown = self.ask(self.client.get(path), (200, "") if function else (404, "function_not_found"))
         if function is None:
             return
-        assert {name: shown[name] for name in function.told} == function.told
-        variables = [(one.key, one.told, one.secret) for one in function.variables.values()]
+        assert {name: shown[name] for name in function.shown} == function.shown
+        variables = [(one.key, one.shown, one.secret) for one in function.variables.values()]
         assert [(one["key"], one["value"], one["secret"]) for one in shown["vars"]] == variables
         deployments = self.ask(self.client.get(f"{path}/deployments", [given.query("limit", None, 100)]), (200, ""))
         known = [(one, made.status, made.activate) for one, made in function.deployments.items()]
         assert [(row["$id"], row["status"], row["activate"]) for row in deployments["deployments"]] == known
         executions = self.ask(self.client.get(f"{path}/executions", [given.query("limit", None, 100)]), (200, ""))
-        told = [(one, ran.status, ran.trigger) for one, ran in function.executions.items()]
-        assert [(row["$id"], row["status"], row["trigger"]) for row in executions["executions"]] == told
-        assert executions["total"] == len(told)
+        reported = [(one, ran.status, ran.trigger) for one, ran in function.executions.items()]
+        assert [(row["$id"], row["status"], row["trigger"]) for row in executions["executions"]] == reported
+        assert executions["total"] == len(reported)
 
     def teardown(self) -> None:
         shown = self.ask(self.client.get("/v1/functions"), (200, ""))
@@ -294,6 +295,6 @@ def test_every_sequence_of_requests_is_answered_as_the_model_predicts(world: Wor
         derandomize=True,
         database=None,
         suppress_health_check=list(HealthCheck),
-        phases=[Phase.generate],  # a failure is told at length, but before the time is up
+        phases=[Phase.generate],  # a failure is reported at length, but within the time limit
     )
     run_state_machine_as_test(lambda: Machine(world), settings=bounded)  # type: ignore[arg-type]  # takes what makes one

@@ -1,4 +1,4 @@
-"""Shares of the traffic over the wire: who gets calls, what is refused, what is told of it (extensions.md)."""
+"""Shares of the traffic over the wire: routing of calls, errors, and history (extensions.md)."""
 
 import json
 from typing import Any
@@ -16,7 +16,7 @@ from tests.integration.edge.test_previews import other_deployment, preview
 
 
 async def shared(services: Services, client: Client, percent: int = 100, **fields: Any) -> tuple[str, str, str]:
-    """A function, its active deployment, and another one that gets so many of its calls."""
+    """Create a function, its active deployment, and another deployment with a share of its calls."""
     function_id = await given.running_function(services, client, **fields)
     active = (await client.get(f"/v1/functions/{function_id}")).json["deploymentId"]
     other = await other_deployment(services, client, function_id)
@@ -55,10 +55,10 @@ async def test_calls_outside_the_shares_run_the_active_deployment(
 ) -> None:
     function_id, active, other = await shared(services, plain, 40)
 
-    told = [(await given.execute(plain, function_id)).json["deploymentId"] for _ in range(40)]
+    answer = [(await given.execute(plain, function_id)).json["deploymentId"] for _ in range(40)]
 
-    assert told == [run.deployment for run in executor.runs]
-    assert set(told) == {active, other}
+    assert answer == [run.deployment for run in executor.runs]
+    assert set(answer) == {active, other}
 
 
 async def test_domain_requests_follow_the_shares(
@@ -153,14 +153,14 @@ async def test_history_dry_runs_and_reverts_include_the_traffic(services: Servic
     path, without = f"/v1/functions/{function_id}", await services.log.reader.position()
     body = json.dumps({"traffic": [{"deploymentId": other, "percent": 20}]}).encode()
 
-    tried = await plain.send("PUT", f"{path}/policy", query="dryRun=true", content_type="application/json", body=body)
-    assert [event["type"] for event in tried.json["events"]] == ["function.policy_changed"]
+    dry_run = await plain.send("PUT", f"{path}/policy", query="dryRun=true", content_type="application/json", body=body)
+    assert [event["type"] for event in dry_run.json["events"]] == ["function.policy_changed"]
     assert await traffic_of(plain, function_id) == []
     assert (await put(plain, function_id, (other, 20))).status == 200
     shares = await services.log.reader.position()
 
-    told = (await plain.get(f"{path}/history")).json["events"][-1]["changes"]
-    assert told == [{"field": "policy.traffic", "from": None, "to": [{"deploymentId": other, "percent": 20}]}]
+    answer = (await plain.get(f"{path}/history")).json["events"][-1]["changes"]
+    assert answer == [{"field": "policy.traffic", "from": None, "to": [{"deploymentId": other, "percent": 20}]}]
     assert (await plain.json("POST", f"{path}/revert", {"to": without})).status == 200
     assert await traffic_of(plain, function_id) == []
     assert (await plain.json("POST", f"{path}/revert", {"to": shares})).status == 200

@@ -1,4 +1,4 @@
-"""What callers hear while Postgres or the blob store is away, and that it passes by itself."""
+"""Answers while Postgres or the blob store is unavailable, and recovery without a restart."""
 
 import asyncio
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ async def function_id(plain: Client) -> str:
 
 
 async def answered(client: Client, path: str) -> Reply:
-    """The first answer that is no 503."""
+    """Return the first answer that is not a 503."""
     async with asyncio.timeout(120):
         while (reply := await client.get(path)).status == 503:
             await asyncio.sleep(0.05)
@@ -66,7 +66,7 @@ async def test_missing_database_answers_503_with_retry_after(
     for reply in replies:
         assert reply.error == (503, "general_service_unavailable")
         assert int(reply.headers["retry-after"]) > 0
-    assert (await plain.get("/v1/functions/runtimes")).status == 503  # nobody can say whether the key holds
+    assert (await plain.get("/v1/functions/runtimes")).status == 503  # the key cannot be verified meanwhile
 
     own_postgres.start()
     assert (await answered(plain, path)).json["name"] == "fn"
@@ -152,7 +152,7 @@ async def test_reads_survive_a_migration_of_their_prepared_statements(
 
 
 class StoreAway:
-    """An event store that takes the first `takes` records of executions and then none, until it is `back`."""
+    """An event store that accepts the first `takes` records of executions and then none, until it is `back`."""
 
     def __init__(self, services: Services, monkeypatch: pytest.MonkeyPatch, takes: int) -> None:
         self.back, self._takes = False, takes
@@ -167,7 +167,7 @@ class StoreAway:
 
 
 async def ended(client: Client, function_id: str) -> dict[str, Any]:
-    """The only execution of a function, once it has ended."""
+    """Return the only execution of a function once it has ended."""
     async with asyncio.timeout(60):
         while True:
             listed = (await client.get(f"/v1/functions/{function_id}/executions")).json["executions"]
@@ -179,7 +179,7 @@ async def ended(client: Client, function_id: str) -> dict[str, Any]:
 
 @pytest.fixture
 def recorded_before(executor: FakeExecutor) -> None:
-    """Code that has written so much that its request is recorded before its end."""
+    """Code that writes so much that its request is recorded before its end."""
     executor.answer = lambda _run: Outcome(status_code=200, body=b"hello", logs="x" * 10_000)
 
 

@@ -1,4 +1,4 @@
-"""`GET /v1/usage` and the executions behind its numbers, over the wire."""
+"""`GET /v1/usage` and the executions behind its figures, over the wire."""
 
 import csv
 import io
@@ -17,7 +17,7 @@ USAGE = "/v1/usage"
 
 
 async def ask(client: Client, path: str = USAGE, **asked: str | list[str]) -> Reply:
-    """Lists are sent as lists: once for each word, in brackets."""
+    """Send a request with lists as brackets: once for each word."""
     pairs = {f"{name}[]" if isinstance(value, list) else name: value for name, value in asked.items()}
     return await client.send("GET", path, query=urlencode(pairs, doseq=True))
 
@@ -80,25 +80,25 @@ async def test_group_links_to_its_executions(services: Services, plain: Client) 
 
 async def test_executions_behind_a_figure_are_shown_as_of_its_position(services: Services, plain: Client) -> None:
     function_id = await some_calls(services, plain, calls=2)
-    place, since = f"{USAGE}/executions", (datetime.now(UTC) - timedelta(hours=1)).isoformat()
-    then = (await plain.get(place, **{"from": since})).json["executions"]
+    path, since = f"{USAGE}/executions", (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+    then = (await plain.get(path, **{"from": since})).json["executions"]
     position = await services.log.reader.position()
     await plain.post(f"/v1/functions/{function_id}/executions")
     await follow(services)
 
-    later = (await plain.get(place, **{"from": since})).json["executions"]
-    past = await plain.get(place, **{"from": since, "asOf": str(position)})
-    first = await plain.get(place, **{"from": since, "asOf": str(then[0]["position"])})
+    later = (await plain.get(path, **{"from": since})).json["executions"]
+    past = await plain.get(path, **{"from": since, "asOf": str(position)})
+    first = await plain.get(path, **{"from": since, "asOf": str(then[0]["position"])})
 
     assert (len(then), len(later)) == (2, 3)
     assert past.json["executions"] == then
     assert int(past.headers["x-annals-position"]) == position
     assert first.json["executions"] == then[:1]
-    future = await plain.get(place, asOf=str(position + 1000))
+    future = await plain.get(path, asOf=str(position + 1000))
     assert future.error == (400, "general_argument_invalid")
     assert "future" in future.message
     without = plain.with_(x_appwrite_key="p1-read")
-    assert (await without.get(place, asOf=str(position))).error[0] == 401
+    assert (await without.get(path, asOf=str(position))).error[0] == 401
 
 
 async def test_usage_is_available_as_csv(services: Services, plain: Client) -> None:
@@ -151,7 +151,7 @@ async def test_minutes_are_shown_while_they_are_retained(services: Services, pla
 
 
 async def test_usage_of_other_projects_is_not_readable(
-    services: Services, edge: Edge, plain: Client, nobody: Client
+    services: Services, edge: Edge, plain: Client, anonymous: Client
 ) -> None:
     await some_calls(services, plain)
     other = Client(edge, {"x-appwrite-project": "p2", "x-appwrite-key": "p2-all"})
@@ -161,4 +161,4 @@ async def test_usage_of_other_projects_is_not_readable(
     assert (await other.get(f"{USAGE}/executions")).json == {"cursor": None, "executions": []}
     for path in (USAGE, f"{USAGE}/executions"):
         assert (await without.get(path)).error == (401, "general_unauthorized_scope")
-        assert (await nobody.get(path)).status in {401, 404}
+        assert (await anonymous.get(path)).status in {401, 404}

@@ -1,4 +1,4 @@
-"""Users as keys make and change them (around.md 1)."""
+"""Users that keys create and change (around.md 1)."""
 
 import pytest
 
@@ -80,8 +80,12 @@ async def test_every_attribute_changes_by_itself(plain: Client) -> None:
     assert (await plain.patch(f"{path}/status", status=False)).json["status"] is False
     assert (await plain.patch(f"{path}/password", password="password9")).json["hash"] == "argon2"
     assert (await plain.patch(f"{path}/name", name="A. L.")).json["name"] == "A. L."
-    for what, body in (("name", {"name": "x"}), ("password", {"password": "12345678"}), ("status", {"status": True})):
-        assert (await plain.json("PATCH", f"/v1/users/nobody/{what}", body)).error == (404, "user_not_found")
+    for field, body in (
+        ("name", {"name": "x"}),
+        ("password", {"password": "12345678"}),
+        ("status", {"status": True}),
+    ):
+        assert (await plain.json("PATCH", f"/v1/users/nobody/{field}", body)).error == (404, "user_not_found")
     assert (await plain.put(f"{path}/labels", labels=["with space"])).error == (400, "general_argument_invalid")
     assert (await plain.patch(f"{path}/status", status="false")).error == (400, "general_argument_invalid")
 

@@ -1,4 +1,4 @@
-"""The edge of another process: an ASGI application that says what it is asked over a socket, byte for byte."""
+"""The edge of another process: an ASGI application that forwards requests over a socket, byte for byte."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ READ_BYTES = 64 * 1024
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 Application = Callable[[Mapping[str, Any], Receive, Send], Awaitable[None]]
-"""What a test's client calls: an edge in this process, or one behind a socket."""
+"""The edge that a test's client calls: in this process, or behind a socket."""
 
 
 class Address(NamedTuple):
@@ -21,7 +21,7 @@ class Address(NamedTuple):
 
 
 class OverSocket:
-    """Each request has a connection of its own; its client's address is told as a trusted proxy would."""
+    """Opens a connection for each request and sends its client's address like a trusted proxy."""
 
     def __init__(self, address: Address) -> None:
         self._address = address
@@ -75,7 +75,7 @@ async def _ask(writer: asyncio.StreamWriter, scope: Mapping[str, Any], message: 
 
 
 class _Parsed:
-    """What httptools tells of an answer."""
+    """The parts of an answer that httptools parses."""
 
     def __init__(self) -> None:
         self.headers: list[tuple[bytes, bytes]] = []

@@ -1,4 +1,4 @@
-"""What requests claim, and what becomes of the claim (http-api.md 3)."""
+"""The claims of requests, and their verification (http-api.md 3)."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -85,9 +85,9 @@ async def test_a_key_holds_its_own_scopes_and_the_implicit_ones() -> None:
     assert caller.privileged
     assert caller.actor == "key:k"
     assert {"users.read", "global", "health.read", "public"} <= caller.scopes
-    with pytest.raises(UnauthorizedScope) as refusal:
+    with pytest.raises(UnauthorizedScope) as error:
         caller.require(frozenset({"functions.write"}))
-    assert str(refusal.value) == ('app.p@service.annals.test (role: applications) missing scopes (["functions.write"])')
+    assert str(error.value) == ('app.p@service.annals.test (role: applications) missing scopes (["functions.write"])')
 
 
 def ephemeral(
@@ -98,7 +98,7 @@ def ephemeral(
 
 
 async def caller_of(key: str, *parent: dict[str, Any]) -> Caller:
-    """The caller that a key makes, whose parent is looked up as these rows."""
+    """Return the caller of a key whose parent's lookup returns these rows."""
     claimed = claim({PROJECT: b"p", KEY: key.encode()}, "", FORMER)
     looked = Looked(access=found(), parent=ReadResult(parent, 7))
     return await judge(claimed, looked, Secrets(secret, secret), host="annals.test", now=NOW)

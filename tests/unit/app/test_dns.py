@@ -1,4 +1,4 @@
-"""DNS messages, also such as no resolver sends."""
+"""DNS messages, including ones that no resolver sends."""
 
 from pathlib import Path
 

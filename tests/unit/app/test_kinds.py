@@ -1,4 +1,4 @@
-"""Kinds of parameters: what passes, and the exact text of what does not (http-api.md 2)."""
+"""Kinds of parameters: valid values, and the exact error texts of invalid ones (http-api.md 2)."""
 
 from typing import Any
 

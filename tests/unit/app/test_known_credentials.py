@@ -1,4 +1,4 @@
-"""Good credentials are remembered for a while, and wrong keys are answered ever later."""
+"""Valid credentials are remembered for a while, and answers to wrong keys are delayed more and more."""
 
 import asyncio
 
@@ -20,7 +20,7 @@ from annals.domain.errors import RateLimited
 
 
 class Time:
-    """A clock that moves when told, and sleeps that are noted."""
+    """A clock that a test moves. It notes the sleeps."""
 
     def __init__(self) -> None:
         self.now = 1000.0

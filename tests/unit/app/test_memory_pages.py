@@ -1,4 +1,4 @@
-"""Pages of rows in memory are what Postgres would page."""
+"""Pages of rows in memory are equal to the pages of Postgres."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Generations: which header means what (http-api.md 1)."""
+"""The API version of each header value (http-api.md 1)."""
 
 import pytest
 
@@ -77,7 +77,7 @@ def test_only_a_format_newer_than_the_server_gets_a_warning() -> None:
     assert negotiate("2.5.0").warning == negotiate("1.8.0").warning == negotiate("nonsense").warning == ""
 
 
-def test_one_specification_sets_build_and_runtime() -> None:
+def test_single_specification_sets_build_and_runtime() -> None:
     former = negotiate("1.8.0")
     both = {"buildSpecification": "a", "runtimeSpecification": "a"}
 

@@ -1,4 +1,4 @@
-"""Tables of parameters, and what is read out of bodies and query strings (http-api.md 2)."""
+"""Parameter tables, and the parsing of bodies and query strings (http-api.md 2)."""
 
 from typing import Any
 from urllib.parse import urlencode
@@ -24,9 +24,9 @@ WORDS = st.text(st.characters(codec="utf-8", exclude_characters="[]\0"), min_siz
 
 
 def refused(sent: Any) -> str:
-    with pytest.raises(ArgumentInvalid) as refusal:
+    with pytest.raises(ArgumentInvalid) as error:
         TABLE.parse(sent)
-    return str(refusal.value)
+    return str(error.value)
 
 
 def test_missing_parameter_has_its_default() -> None:

@@ -1,4 +1,4 @@
-"""What counts as a session that a request presents."""
+"""The session that a request presents."""
 
 from base64 import b64encode
 
@@ -52,7 +52,7 @@ def test_malformed_sessions_are_ignored(value: bytes) -> None:
     "value", [b'{"id":"\xff"}', b'{"a_session_p":"\xed\xa0\x80"}', b'{"a":' + b"[" * 1500, b'{"a":' * 1500]
 )
 def test_unreadable_json_is_ignored(value: bytes) -> None:
-    """Neither text that is not UTF-8 nor deep nesting is an error of the decoder's own kind."""
+    """Text that is not UTF-8 and deep nesting raise no error of the decoder's own kind."""
     assert presented({b"x-fallback-cookies": value}, "p") is None
     assert presented({b"x-appwrite-session": b64encode(value)}, "p") is None
 

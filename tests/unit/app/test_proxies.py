@@ -1,4 +1,4 @@
-"""Whom a connection speaks for: a trusted proxy for its client, everybody else for themselves."""
+"""The client's address behind trusted proxies, and of connections that no trusted proxy made."""
 
 from typing import Any
 

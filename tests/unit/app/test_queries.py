@@ -1,4 +1,4 @@
-"""The query grammar: exact texts of what is refused, and what a page asks for (http-api.md 5)."""
+"""The query grammar: exact error texts, and the parsed page (http-api.md 5)."""
 
 from typing import Any
 
@@ -233,5 +233,5 @@ SOME_QUERY = st.fixed_dictionaries(
 def test_queries_only_raise_validation_errors(queries: list[str]) -> None:
     try:
         listing(parse_page(queries, FUNCTIONS), FUNCTIONS, SCOPE, columns="*", project="p1")
-    except (ValidationError, QueryInvalid) as refusal:
-        assert str(refusal)  # noqa: PT017
+    except (ValidationError, QueryInvalid) as error:
+        assert str(error)  # noqa: PT017

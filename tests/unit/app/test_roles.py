@@ -1,4 +1,4 @@
-"""Who an `execute` list lets in (http-api.md 3.5), told by a second, slower reading of the contract."""
+"""The callers that an `execute` list admits (http-api.md 3.5), checked against a second, slower implementation."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,7 +36,7 @@ roles = st.one_of(
 
 
 def lets_in(role: str, caller: Caller) -> bool:
-    """One role, one caller, read from the contract's table."""
+    """Return True if one role admits the caller, by the contract's table."""
     word, _, rest = role.partition(":")
     identifier, _, dimension = rest.partition("/")
     if word == "any":

@@ -127,24 +127,26 @@ def test_an_operation_is_declared_once() -> None:
         Litestar([Twice])
 
 
-def every_refusal() -> list[type[DomainError]]:
+def error_types() -> list[type[DomainError]]:
     found: list[type[DomainError]] = []
     waiting: list[type[DomainError]] = [DomainError]
     while waiting:
-        refusal = waiting.pop()
-        found.append(refusal)
-        waiting += [r for r in refusal.__subclasses__() if r.__module__.startswith("annals.")]  # other tests have some
+        error = waiting.pop()
+        found.append(error)
+        waiting += [
+            r for r in error.__subclasses__() if r.__module__.startswith("annals.")
+        ]  # other tests have classes of their own
     return found
 
 
-@pytest.mark.parametrize("refusal", every_refusal(), ids=lambda refusal: refusal.__name__)
-def test_every_error_type_has_a_status_code(refusal: type[DomainError]) -> None:
-    assert refusal.__module__ in {errors.__name__, constraint_errors.__name__}
-    answer = domain_error_answer(refusal())
+@pytest.mark.parametrize("error", error_types(), ids=lambda error: error.__name__)
+def test_every_error_type_has_a_status_code(error: type[DomainError]) -> None:
+    assert error.__module__ in {errors.__name__, constraint_errors.__name__}
+    answer = domain_error_answer(error())
 
-    assert answer.status == STATUS[refusal.type]
+    assert answer.status == STATUS[error.type]
     passes = (b"retry-after", b"1") in answer.headers
-    assert 400 <= answer.status < 500 or (answer.status == 503 and passes != (refusal is constraint_errors.Damaged))
+    assert 400 <= answer.status < 500 or (answer.status == 503 and passes != (error is constraint_errors.Damaged))
 
 
 def test_an_error_has_the_envelope_and_is_not_cached() -> None:

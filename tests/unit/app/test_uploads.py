@@ -1,4 +1,4 @@
-"""Ranges of chunks and downloads, and forms that are read while they arrive."""
+"""Ranges of chunks and downloads, and forms that are read as they arrive."""
 
 from collections.abc import AsyncIterator
 

@@ -1,4 +1,4 @@
-"""Our OpenAPI documents beside the reference's, reduced to what a client depends on."""
+"""Compares our OpenAPI documents with the reference's, reduced to the parts that clients depend on."""
 
 import json
 from collections.abc import Iterator
@@ -20,14 +20,14 @@ _METHODS = ("get", "post", "put", "patch", "delete")
 
 @cache
 def reference(version: str) -> dict[str, Any]:
-    """The reference's operations and models, without examples and words."""
+    """Return the reference's operations and models, without examples and descriptions."""
     reduced: dict[str, Any] = json.loads((_HERE / f"reference-{version}.json").read_text())
     return reduced
 
 
 @cache
 def ours(version: str) -> dict[str, Any]:
-    """The document that an instance with all defaults serves."""
+    """Return the document of an instance with default settings."""
     settings = Settings()
     runtimes, specifications = offered(settings)
     services = SimpleNamespace(settings=settings, runtimes=runtimes, specifications=specifications)
@@ -35,7 +35,7 @@ def ours(version: str) -> dict[str, Any]:
 
 
 def differences(version: str) -> Iterator[str]:
-    """Everything in which the functions service differs, a line each."""
+    """Return all differences in the functions service, one line each."""
     document, wanted = ours(version), reference(version)
     made = {
         f"{method} {path}": operation
@@ -71,7 +71,7 @@ def _of_operation(name: str, made: dict[str, Any], wanted: dict[str, Any]) -> It
         for response in made["responses"].values()
         for content in response.get("content", {}).values()
         for schema in content["schema"].get("anyOf", [content["schema"]])
-        if "$ref" in schema  # that of a dry run, which the reference does not know, is no model
+        if "$ref" in schema  # the answer to a dry run, which the reference does not have, is no model
     } - {"error"}
     if models != set(wanted["model"]):
         yield f"{name}: model {sorted(models)}, not {wanted['model']}"
@@ -87,17 +87,17 @@ def _parameters(made: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield {"name": name, "in": "body", "required": name in schema.get("required", ()), "schema": one}
 
 
-def _of_fields(place: str, found: dict[str, Any], wanted: dict[str, Any]) -> Iterator[str]:
+def _of_fields(model: str, found: dict[str, Any], wanted: dict[str, Any]) -> Iterator[str]:
     for name in sorted(found.keys() | wanted.keys()):
         if name not in found:
-            yield f"{place} .{name}: missing"
+            yield f"{model} .{name}: missing"
         elif name not in wanted:
-            yield f"{place} .{name}: ours alone"
+            yield f"{model} .{name}: ours alone"
         else:
             for aspect in sorted(found[name].keys() | wanted[name].keys()):
                 mine, theirs = found[name].get(aspect), wanted[name].get(aspect)
                 if mine != theirs:
-                    yield f"{place} .{name}: {aspect} {_short(mine)}, not {_short(theirs)}"
+                    yield f"{model} .{name}: {aspect} {_short(mine)}, not {_short(theirs)}"
 
 
 def _reduced(schema: dict[str, Any]) -> dict[str, Any]:

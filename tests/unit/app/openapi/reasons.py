@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Reason(NamedTuple):
-    """What differs, in which generations, and why that is right."""
+    """A pattern of differences, the API versions that have them, and the reason."""
 
     pattern: str
     api_versions: tuple[str, ...]
@@ -66,7 +66,7 @@ REASONS = (
 
 
 def reason_of(line: str, version: str) -> Reason | None:
-    """Why a difference is right; None when nobody has said so."""
+    """Return the reason of a difference, or None if there is none."""
     fitting = (one for one in REASONS if version in one.api_versions and _matches(line, one.pattern))
     return next(fitting, None)
 

@@ -1,4 +1,4 @@
-"""Our OpenAPI documents say what the reference's say, but for what is told with a reason."""
+"""Our OpenAPI documents equal the reference's, except for differences with a reason."""
 
 import pytest
 
@@ -20,8 +20,8 @@ def test_every_reason_explains_a_difference() -> None:
         for line in differences(version)
         if (reason := reason_of(line, version)) is not None
     }
-    told = {(reason, version) for reason in REASONS for version in reason.api_versions}
-    assert told - used == set()
+    answer = {(reason, version) for reason in REASONS for version in reason.api_versions}
+    assert answer - used == set()
 
 
 @pytest.mark.parametrize("version", API_VERSIONS)
