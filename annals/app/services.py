@@ -1,12 +1,12 @@
-"""The dependencies of request handlers. The composition root fills them in once per process."""
+"""The dependencies of request handlers, which the composition root fills in once per process, and their cache."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
-from annals.app.caches import ByteCache
 from annals.app.catalogue.available import Available
 from annals.app.health.conservation import Conservation
 from annals.app.identity.known_credentials import FailedKeys, KnownCredentials
@@ -34,6 +34,34 @@ from annals.store.secrets.vault import Vault
 from annals.telemetry.metrics import Metrics
 from annals.vcs.client import Repositories
 from annals.vcs.locating import Locator
+
+
+class ByteCache:
+    """Evicts the least recently used values over `most` bytes in total, and stores no value over `largest` bytes."""
+
+    def __init__(self, most: int, *, largest: int = 64 * 1024) -> None:
+        self._most, self._largest, self._size = most, largest, 0
+        self._kept: OrderedDict[Hashable, bytes] = OrderedDict()
+
+    def get(self, key: Hashable) -> bytes | None:
+        value = self._kept.get(key)
+        if value is not None:
+            self._kept.move_to_end(key)
+        return value
+
+    def put(self, key: Hashable, value: bytes) -> None:
+        if len(value) > self._largest:
+            return
+        former = self._kept.pop(key, None)
+        self._size += len(value) - (len(former) if former is not None else 0)
+        self._kept[key] = value
+        while self._size > self._most:
+            _, dropped = self._kept.popitem(last=False)
+            self._size -= len(dropped)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
 
 CACHE_BYTES = 64 * 1024 * 1024
 """Bytes of presented rows that one process caches."""

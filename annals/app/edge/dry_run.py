@@ -14,7 +14,7 @@ import msgspec
 from annals.app.edge.answers import Answer, json_answer
 from annals.app.edge.call import Call
 from annals.app.history import schemas
-from annals.app.history.actors import names_of
+from annals.app.history.presenting import names_of
 from annals.domain.base import Aggregate, Key
 from annals.store.content.blobs import Blob, Blobs, BlobTooLarge
 from annals.store.log.log import Command, EventLog, Meta, Recorded

@@ -6,9 +6,8 @@ from collections.abc import Awaitable, Callable
 from annals.app.edge.call import Call
 from annals.app.edge.negotiation import ApiVersion
 from annals.app.executions import schemas
-from annals.app.queries.known import Columns, read_known
 from annals.app.queries.page import Page, QueryFilter
-from annals.app.queries.reading import PageRows, read_page
+from annals.app.queries.reading import Columns, PageRows, read_known, read_page
 from annals.app.queries.schema import Attribute, decimal, integer, schema, text
 from annals.app.queries.statements import Sql, listing
 from annals.app.reads import Lookup

@@ -10,12 +10,10 @@ from annals.app.as_of.rows import LIVE, Tables
 from annals.app.edge.call import Call
 from annals.app.edge.negotiation import ApiVersion
 from annals.app.functions import schemas
-from annals.app.queries.known import Columns, read_known
 from annals.app.queries.page import Page
-from annals.app.queries.reading import PageRows, read_page
+from annals.app.queries.reading import Columns, PageRows, read_known, read_page
 from annals.app.queries.schema import boolean, date, integer, schema, text
-from annals.app.queries.search import search
-from annals.app.queries.statements import Listing, Sql, listing
+from annals.app.queries.statements import Listing, Sql, listing, search
 from annals.app.reads import Lookup, ReadResult
 from annals.app.variables.schemas import VariableModel
 from annals.app.variables.schemas import present as present_variable

@@ -5,8 +5,7 @@ from annals.app.proxy.schemas import present
 from annals.app.queries.page import Page
 from annals.app.queries.reading import read_page
 from annals.app.queries.schema import Attribute, schema, text
-from annals.app.queries.search import search
-from annals.app.queries.statements import Sql, listing
+from annals.app.queries.statements import Sql, listing, search
 from annals.app.reads import Lookup
 from annals.app.wire import encode, joined
 from annals.domain.errors import RuleNotFound

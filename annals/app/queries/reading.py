@@ -1,7 +1,7 @@
 """Reads one page: its rows, its cursor and its total in one batch."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 from annals.app.edge.call import Call
@@ -56,3 +56,31 @@ def _judge_cursor(found: ReadResult, cursor: str, noun: str) -> None:
 def _total(found: ReadResult) -> int:
     """Return the total from a counter or a count. A counter that was never incremented has no row."""
     return min(int(found.rows[0]["value"]), MOST_COUNTED) if found.rows else 0
+
+
+class Columns(NamedTuple):
+    """The columns that identify a row's cached JSON, and all columns that are needed to make it."""
+
+    light: str
+    full: str
+
+
+async def read_known(
+    columns: Columns,
+    read: Callable[[str, bool], Awaitable[PageRows]],
+    kept: Callable[[Row], bytes | None],
+    present: Callable[[Row], Awaitable[bytes]],
+    *,
+    counted: bool,
+) -> tuple[int, list[bytes]]:
+    """Return a page's total and its rows as JSON. All rows are read again with all columns if the JSON of one is not
+    cached.
+
+    `read` takes the columns, and whether to count.
+    """
+    found = await read(columns.light, counted)
+    bodies = [body for row in found.rows if (body := kept(row)) is not None]
+    if len(bodies) < len(found.rows):
+        whole = await read(columns.full, False)
+        bodies = [kept(row) or await present(row) for row in whole.rows]
+    return found.total, bodies

@@ -6,8 +6,7 @@ from annals.app.edge.call import Call
 from annals.app.queries.page import Page
 from annals.app.queries.reading import read_page
 from annals.app.queries.schema import boolean, date, schema, text
-from annals.app.queries.search import search
-from annals.app.queries.statements import Sql, listing
+from annals.app.queries.statements import Sql, listing, search
 from annals.app.reads import Lookup
 from annals.app.wire import encode, joined
 from annals.domain.errors import SessionNotFound, UserNotFound

@@ -13,8 +13,7 @@ from annals.app.functions.queries import LIST as FUNCTIONS
 from annals.app.parameters.kinds import ValidationError
 from annals.app.queries.page import Page, parse_page
 from annals.app.queries.schema import Schema, parse_date
-from annals.app.queries.search import search
-from annals.app.queries.statements import Sql, listing
+from annals.app.queries.statements import Sql, listing, search
 
 SCOPE = Sql("project_id = %s", ("p1",))
 

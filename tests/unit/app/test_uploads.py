@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from annals.app.deployments.form import FIELDS_LIMIT, read_form
 from annals.app.deployments.ranges import CHUNK, OPEN_END, UploadChunk, parse_chunk, parse_range
+from annals.app.deployments.receive import FIELDS_LIMIT, read_form
 from annals.app.edge.errors import ContentRangeInvalid, FileInvalid, RangeInvalid
 from annals.domain.errors import ArgumentInvalid
 from tests.forms import form
