@@ -16,7 +16,7 @@ _BEHIND = timedelta(milliseconds=1)
 
 
 async def get_usage(call: Call) -> Answer:
-    past = await moment.asked(call)
+    past = await moment.requested(call)
     services = call.services
     at, days = past.moment or BEFORE_ALL, services.settings.execution_retention_days
     question = parameters.question(
@@ -32,7 +32,7 @@ async def get_usage(call: Call) -> Answer:
 
 
 async def list_executions(call: Call) -> Answer:
-    past = await moment.asked(call)
+    past = await moment.requested(call)
     values = call.values
     now = (past.moment or BEFORE_ALL) + _BEHIND
     wanted = parameters.wanted(call.project_id, values, now=now, since=past.since, last=past.position)

@@ -1,1 +1,1 @@
-"""`asOf`: gets and lists as they were answered at a position of the log, or at a time."""
+"""`asOf`: gets and lists answer with the state at a position of the log, or at a time."""

@@ -1,4 +1,4 @@
-"""Which moment of the log `asOf` means, and whether all that happened by then is known yet."""
+"""The moment of the log that `asOf` names, once the state at that moment is known."""
 
 import asyncio
 from collections.abc import Mapping
@@ -13,10 +13,10 @@ from annals.store.postgres import sql
 
 QUERIES = sql.load(__package__, "queries.sql")
 WAIT_SECONDS = 5.0
-"""How long an answer waits for the follower that keeps the versions of rows."""
+"""Seconds that an answer waits for the follower that records the versions of rows."""
 
 BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
-"""The earliest moment of which anything is told: none before it differs from it."""
+"""The earliest moment that can be read. All earlier moments have the same state."""
 
 _PAUSE = 0.02
 _LONGEST_POSITION = 18
@@ -25,7 +25,7 @@ _LONGEST_POSITION = 18
 class AsOf(NamedTuple):
     """A position of the log and the time of the last event up to it, None before the first one.
 
-    The project that is asked was created at the position `since`.
+    The project of the call was created at the position `since`.
     """
 
     position: int
@@ -34,17 +34,21 @@ class AsOf(NamedTuple):
 
     @property
     def readable(self) -> int:
-        """The position to read at: before a project was created nothing is its own, whoever had its id."""
+        """The position to read at. It is 0 before the project's creation, so that a former project of its id is not
+        read."""
         return self.position if self.position >= self.since else 0
 
 
-async def asked(call: Call) -> AsOf:
-    """The moment that a request's `asOf` names. Raises ArgumentInvalid, HistoryNotReady."""
+async def requested(call: Call) -> AsOf:
+    """Return the moment that a request's `asOf` names. Raises ArgumentInvalid, HistoryNotReady."""
     return await known(call, await resolve(call, call.query.get("asOf"), "asOf"))
 
 
 async def resolve(call: Call, text: object, name: str) -> AsOf:
-    """A position or an RFC 3339 time as a moment of the log. Raises ArgumentInvalid for what is neither, or to come."""
+    """Return the moment of the log that a position or an RFC 3339 time names.
+
+    Raises ArgumentInvalid for an invalid text and for a moment in the future.
+    """
     if isinstance(text, int) and not isinstance(text, bool):
         text = str(text)
     if isinstance(text, str) and text.isascii() and text.isdigit() and len(text) <= _LONGEST_POSITION:
@@ -59,7 +63,8 @@ async def resolve(call: Call, text: object, name: str) -> AsOf:
 
 
 async def known(call: Call, past: AsOf) -> AsOf:
-    """The same moment, once the versions of rows are kept up to it. Raises HistoryNotReady when that takes too long."""
+    """Return the same moment once the versions of rows are recorded up to it. Raises HistoryNotReady after a
+    timeout."""
     call.position = past.position
     deadline = asyncio.get_running_loop().time() + WAIT_SECONDS
     while (await _row(call, "moment", {"position": past.position}))["kept"] < past.position:
@@ -86,5 +91,5 @@ async def _row(call: Call, query: str, params: Mapping[str, Any]) -> Mapping[str
 
 
 def _date(text: str) -> datetime | None:
-    """A plus sign that nobody escaped arrives as a blank."""
+    """Return a date or None. A plus sign that is not escaped arrives as a space."""
     return parse_date(text) or parse_date(text.replace(" ", "+"))

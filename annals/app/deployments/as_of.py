@@ -9,7 +9,7 @@ from annals.domain.errors import DeploymentNotFound
 
 
 async def get(call: Call) -> Answer:
-    past = await moment.asked(call)
+    past = await moment.requested(call)
     row = await rows.child(call, past, "deployments", call.values["deploymentId"], columns=queries.PAST_COLUMNS)
     if row is None:
         raise DeploymentNotFound(f"There was no deployment with the requested ID at position {past.position}.")
@@ -17,7 +17,7 @@ async def get(call: Call) -> Answer:
 
 
 async def list_deployments(call: Call) -> Answer:
-    tables, values = Tables(await moment.asked(call)), call.values
+    tables, values = Tables(await moment.requested(call)), call.values
     page, searched, counted = values["queries"], values["search"], values["total"]
     return raw_json_answer(
         await queries.read_deployments(call, values["functionId"], page, searched, counted=counted, tables=tables)

@@ -29,7 +29,7 @@ async def download_logs(call: Call) -> Stream:
 
 
 async def _row(call: Call) -> Row:
-    past = await moment.asked(call)
+    past = await moment.requested(call)
     function = await rows.function(call, past, call.values["functionId"])
     stream = Execution.stream(call.project_id, call.values["executionId"])
     select = f"SELECT {_COLUMNS} FROM {rows.table('executions', past)} WHERE stream_id = %s"  # noqa: S608
@@ -42,7 +42,7 @@ async def _row(call: Call) -> Row:
 
 
 async def list_executions(call: Call) -> Answer:
-    past = await moment.asked(call)
+    past = await moment.requested(call)
     page, counted = call.values["queries"], call.values["total"]
     function = await rows.function(call, past, call.values["functionId"])
     statements = listing(

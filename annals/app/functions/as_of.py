@@ -14,14 +14,14 @@ _LIVE_ONLY = frozenset({"scheduleNext", "schedulePrevious"})
 
 
 async def get(call: Call) -> Answer:
-    past = await moment.asked(call)
+    past = await moment.requested(call)
     columns = f"functions.*, {rows.variables_column(past)}"
     row = await rows.function(call, past, call.values["functionId"], columns=columns)
     return raw_json_answer(await queries.present_whole(call, row))
 
 
 async def list_functions(call: Call) -> Answer:
-    past = await moment.asked(call)
+    past = await moment.requested(call)
     page, searched, counted = call.values["queries"], call.values["search"], call.values["total"]
     _refuse_live_only(page)
     columns = f"*, {rows.variables_column(past)}"

@@ -24,7 +24,7 @@ _ATTEMPTS = 5
 
 
 async def get_as_of(call: Call) -> Answer:
-    past = await moment.asked(call)
+    past = await moment.requested(call)
     function = await rows.function(call, past, call.values["functionId"])
     statuses: dict[str, str] = {}
     for share in policy_from(function["policy"]).traffic:

@@ -17,13 +17,13 @@ T = TypeVar("T")
 
 
 async def list_usage(call: Call) -> Answer:
-    past = await moment.asked(call)
+    past = await moment.requested(call)
     usage = await _read(call, past, Scope(call.project_id))
     return json_answer(schemas.present(usage, call.values["range"], of_one=False))
 
 
 async def get_usage(call: Call) -> Answer:
-    past = await moment.asked(call)
+    past = await moment.requested(call)
     function = await rows.function(call, past, call.values["functionId"])
     scope = Scope(call.project_id, function["function_id"], function["sequence"])
     return json_answer(schemas.present(await _read(call, past, scope), call.values["range"], of_one=True))

@@ -9,7 +9,7 @@ from annals.domain.errors import VariableNotFound
 
 
 async def get_variable(call: Call) -> Answer:
-    past = await moment.asked(call)
+    past = await moment.requested(call)
     row = await rows.child(call, past, "variables", call.values["variableId"])
     if row is None:
         raise VariableNotFound(f"There was no variable with the requested ID at position {past.position}.")
@@ -17,7 +17,7 @@ async def get_variable(call: Call) -> Answer:
 
 
 async def list_variables(call: Call) -> Answer:
-    tables, values = Tables(await moment.asked(call)), call.values
+    tables, values = Tables(await moment.requested(call)), call.values
     page, counted = values["queries"], values["total"]
     return raw_json_answer(
         await queries.read_variables(call, values["functionId"], page, counted=counted, tables=tables)

@@ -41,7 +41,7 @@ class World:
     """`own`, `foreign`, `sibling` (of another parent in the own project) and `gone` (deleted) are ids by kind."""
 
     def __init__(self, services: Services, anonymous: Client) -> None:
-        self.services, self._nobody = services, anonymous
+        self.services, self._anonymous = services, anonymous
         self.keys = {p: anonymous.with_(x_appwrite_project=p, x_appwrite_key=f"{p}-all") for p in ("p1", "p2")}
         self.callers: dict[str, Client] = {}
         self.own: Ids = {}
@@ -77,7 +77,7 @@ class World:
         self.callers["guest session"] = guest.with_(x_appwrite_session=over.json["secret"])
         admin = {"email": "root@x.test", "password": "password8"}
         await make_admin(self.services.log, self.services.settings, name="Root", **admin)
-        console = self._nobody.with_(x_appwrite_project="console")
+        console = self._anonymous.with_(x_appwrite_project="console")
         signed = await console.post("/v1/account/sessions/email", **admin)
         console = console.with_(cookie=signed.headers["set-cookie"])
         self.callers["console"] = console

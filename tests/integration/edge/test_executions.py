@@ -80,7 +80,7 @@ async def test_code_gets_the_request_exactly_as_sent(services: Services, executo
 
 
 @pytest.mark.behaviours(96)
-async def test_a_head_has_no_body(services: Services, plain: Client) -> None:
+async def test_head_answers_without_a_body(services: Services, plain: Client) -> None:
     function_id = await given.running_function(services, plain)
 
     assert (await given.execute(plain, function_id, method="HEAD")).json["responseBody"] == ""
