@@ -165,12 +165,12 @@ class BatchedReads:
 
 async def _pipeline(conn: Connection, batch: _Batch) -> None:
     """Run all reads in one snapshot."""
-    asked = sorted(batch.lookups.items(), key=lambda item: not item[0].first)
-    lookups = [(lookup.sql, _arrays(lookup, keys)) for lookup, keys in asked]
+    by_lookup = sorted(batch.lookups.items(), key=lambda item: not item[0].first)
+    lookups = [(lookup.sql, _arrays(lookup, keys)) for lookup, keys in by_lookup]
     reads = [(read.sql, read.params) for read in batch.reads]
     _, (row,), *found = await conn.run_pipeline([_BEGIN, (_POSITION, ()), *lookups, *reads, _COMMIT])
     at = row["position"]
-    for (_, keys), rows in zip(asked, found, strict=False):
+    for (_, keys), rows in zip(by_lookup, found, strict=False):
         _hand_out(keys, rows, at)
     for read, rows in zip(batch.reads, found[len(lookups) :], strict=False):
         _answer(read.waiting, ReadResult(rows, at))

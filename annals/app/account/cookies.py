@@ -25,11 +25,11 @@ def _cookies(call: Call, value: str, expires: str) -> list[Header]:
     """Return both cookies. SameSite=None is sent from pages of other sites and needs HTTPS; the other is for old
     browsers."""
     secure = call.scope["scheme"] == "https" or call.services.settings.endpoint.startswith("https:")
-    kept = f"{value}; path=/; expires={expires}; HttpOnly"
+    common = f"{value}; path=/; expires={expires}; HttpOnly"
     name, legacy = cookie_names(call.realm)
     texts = [
-        f"{name}={kept}; {'Secure; SameSite=None' if secure else 'SameSite=Lax'}",
-        f"{legacy}={kept}{'; Secure' if secure else ''}",
+        f"{name}={common}; {'Secure; SameSite=None' if secure else 'SameSite=Lax'}",
+        f"{legacy}={common}{'; Secure' if secure else ''}",
     ]
     return [(b"set-cookie", text.encode("ascii")) for text in texts]
 

@@ -43,11 +43,11 @@ class Available:
             return self._known
         async with self._asking:
             if time.monotonic() >= self._until:
-                self._known = await self._asked()
+                self._known = await self._ask_executors()
                 self._until = time.monotonic() + FRESH_SECONDS
         return self._known
 
-    async def _asked(self) -> tuple[frozenset[str], str] | None:
+    async def _ask_executors(self) -> tuple[frozenset[str], str] | None:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 found = [status for status in (await self._ask()).values() if not isinstance(status, str)]

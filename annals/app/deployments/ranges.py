@@ -51,7 +51,7 @@ def parse_chunk(header: str) -> UploadChunk | None:
     return UploadChunk(start // CHUNK, -(-size // CHUNK), after - start, size)
 
 
-def asked_range(header: str, size: int) -> tuple[int, int] | None:
+def requested_range(header: str, size: int) -> tuple[int, int] | None:
     """Return the first byte and the byte after the last of a single range (RFC 9110), or None for any other header.
 
     Raises RangeInvalid for a range that lies after the end.

@@ -103,7 +103,7 @@ def translate_function(sent: dict[str, Any], api_version: ApiVersion) -> dict[st
     if api_version.splits_specification or not specification:
         return sent
     if api_version.union:  # parameters of the newest version are accepted too, and take precedence
-        return {"buildSpecification": specification, "runtimeSpecification": specification, **_given(sent)}
+        return {"buildSpecification": specification, "runtimeSpecification": specification, **_without_nulls(sent)}
     return {**sent, "buildSpecification": specification, "runtimeSpecification": specification}
 
 
@@ -128,5 +128,5 @@ def translate_variable(sent: dict[str, Any], api_version: ApiVersion) -> dict[st
     return {**sent, **changes} if changes else sent
 
 
-def _given(sent: dict[str, Any]) -> dict[str, Any]:
+def _without_nulls(sent: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in sent.items() if value is not None}

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from litestar.response import Stream
 
-from annals.app.deployments.ranges import asked_range
+from annals.app.deployments.ranges import requested_range
 from annals.app.edge.answers import stream_answer
 from annals.app.edge.call import Call
 from annals.app.executions import queries
@@ -45,7 +45,7 @@ async def download(call: Call, row: Row, kind: str) -> Stream:
         (b"accept-ranges", b"bytes"),
     ]
     blobs = call.services.checked
-    asked = asked_range(call.header(b"range"), size)
+    asked = requested_range(call.header(b"range"), size)
     if asked is None:
         return stream_answer(await text.span(blobs, 0, size), status=200, headers=headers, length=size)
     start, end = asked

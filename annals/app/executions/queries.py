@@ -7,7 +7,7 @@ from annals.app.edge.call import Call
 from annals.app.edge.negotiation import ApiVersion
 from annals.app.executions import schemas
 from annals.app.queries.page import Page, QueryFilter
-from annals.app.queries.reading import Columns, PageRows, read_known, read_page
+from annals.app.queries.reading import Columns, PageRows, read_cached, read_page
 from annals.app.queries.schema import Attribute, decimal, integer, schema, text
 from annals.app.queries.statements import Sql, listing
 from annals.app.reads import Lookup
@@ -107,7 +107,7 @@ async def read_executions(call: Call, function_id: str, page: Page, *, counted: 
     async def present(row: Row) -> bytes:
         return await _present_and_cache(call, row, corrected=corrected, privileged=privileged)
 
-    return joined("executions", *await read_known(_COLUMNS, read, cached, present, counted=counted))
+    return joined("executions", *await read_cached(_COLUMNS, read, cached, present, counted=counted))
 
 
 async def _of_function(call: Call, function_id: str, reading: Awaitable[PageRows]) -> PageRows:

@@ -115,8 +115,8 @@ def _create(longest: int, slugs: tuple[str, ...], most_scopes: int) -> Parameter
 
 @lru_cache(maxsize=8)
 def _update(longest: int, slugs: tuple[str, ...], most_scopes: int) -> Parameters:
-    kept = {name: line for name, line in _create(longest, slugs, most_scopes).lines if not name.startswith("template")}
-    return Parameters(**{**kept, "functionId": required(Uid())}).but(
+    lines = {name: line for name, line in _create(longest, slugs, most_scopes).lines if not name.startswith("template")}
+    return Parameters(**{**lines, "functionId": required(Uid())}).but(
         runtime=optional(OneOf(tuple(RUNTIMES))),
         providerRepositoryId=optional(Nullable(Text(128, 0))),
         providerBranches=optional(Nullable(ArrayList(Text(128), 100))),

@@ -11,7 +11,7 @@ from annals.app.edge.call import Call
 from annals.app.edge.negotiation import ApiVersion
 from annals.app.functions import schemas
 from annals.app.queries.page import Page
-from annals.app.queries.reading import Columns, PageRows, read_known, read_page
+from annals.app.queries.reading import Columns, PageRows, read_cached, read_page
 from annals.app.queries.schema import boolean, date, integer, schema, text
 from annals.app.queries.statements import Listing, Sql, listing, search
 from annals.app.reads import Lookup, ReadResult
@@ -100,9 +100,9 @@ async def read_children(
 async def read_function(call: Call, function_id: str) -> bytes:
     """Return one function as JSON. Raises FunctionNotFound."""
     row = require(call, await head(call, function_id))
-    kept = call.services.presented.get(_cache_key(row, call.api_version))
-    if kept is not None:
-        return kept
+    cached = call.services.presented.get(_cache_key(row, call.api_version))
+    if cached is not None:
+        return cached
     row = require(call, await call.services.reads.look_up(WHOLE, call.project_id, function_id))
     return await _present(call, row)
 
@@ -115,13 +115,13 @@ async def read_functions(call: Call, page: Page, searched: str | None, *, counte
         statements = list_statements(call, page, searched, columns, LIVE)
         return await read_page(call, statements, cursor=page.cursor, noun=LIST.noun, counted=counted, counter=counter)
 
-    def kept(row: Row) -> bytes | None:
+    def cached(row: Row) -> bytes | None:
         return call.services.presented.get(_cache_key(row, call.api_version))
 
     async def present(row: Row) -> bytes:
         return await _present(call, row)
 
-    return joined("functions", *await read_known(_COLUMNS, read, kept, present, counted=counted))
+    return joined("functions", *await read_cached(_COLUMNS, read, cached, present, counted=counted))
 
 
 def list_statements(call: Call, page: Page, searched: str | None, columns: str, tables: Tables) -> Listing:

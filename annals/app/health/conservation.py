@@ -53,8 +53,8 @@ class Conservation:
                 self._until = time.monotonic() + SECONDS
             return self._text
 
-    async def _executions(self, asked: Mapping[str, Any]) -> int:
-        (row,) = await self._database.rows(QUERIES["executions"], asked)
+    async def _executions(self, params: Mapping[str, Any]) -> int:
+        (row,) = await self._database.rows(QUERIES["executions"], params)
         lost = [_decode(plain(state)) for state in row["states"]]
         of_functions = {
             "projects": row["projects"],
@@ -64,9 +64,9 @@ class Conservation:
         return int(row["drift"]) + int(await self._database.value(QUERIES["of_functions"], of_functions))
 
     async def _look(self) -> str:
-        asked = {"window": WINDOW, "ends_since": await self._database.value(QUERIES["ends_since"])}
-        drifts = {"executions": await self._executions(asked)}
-        drifts |= {kind: await self._database.value(QUERIES[kind], asked) for kind in KINDS}
+        params = {"window": WINDOW, "ends_since": await self._database.value(QUERIES["ends_since"])}
+        drifts = {"executions": await self._executions(params)}
+        drifts |= {kind: await self._database.value(QUERIES[kind], params) for kind in KINDS}
         followers = await self._database.rows(FOLLOWERS)
         lines = [
             *_gauge(

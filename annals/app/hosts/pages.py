@@ -36,8 +36,8 @@ _PAGE = """<!doctype html>
 def page(status: int, rest: str, headers: list[Header] | None = None) -> Answer:
     """Return a page for a status. `rest` is HTML, and `headers` come before those of the page."""
     phrase = _PHRASES.get(status, "Error")
-    kept = [header for header in headers or () if header[0] != b"content-type"]
-    return Answer(status, _PAGE.format(status=status, phrase=phrase, rest=rest).encode(), [*kept, _HTML])
+    others = [header for header in headers or () if header[0] != b"content-type"]
+    return Answer(status, _PAGE.format(status=status, phrase=phrase, rest=rest).encode(), [*others, _HTML])
 
 
 def error_page(answer: Answer) -> Answer:

@@ -117,8 +117,8 @@ def document(operations: Iterable[Endpoint], services: Services, api_version: Ap
     for operation in operations:
         if operation.path.startswith("/v1/"):
             described = _operation(operation, context)
-            if led := links(operation, operations, _name):
-                next(iter(described["responses"].values()))["links"] = led
+            if operation_links := links(operation, operations, _name):
+                next(iter(described["responses"].values()))["links"] = operation_links
             paths.setdefault(operation.path.removeprefix("/v1"), {})[operation.method.lower()] = described
     schemes = {name: {"type": "apiKey", "name": header, "in": "header"} for name, header in _SECURITY.items()}
     return {

@@ -40,13 +40,13 @@ async def read_projects(call: Call, page: Page, searched: str | None, *, counted
 
 async def read_keys(call: Call, project_id: str) -> bytes:
     """Return a project's keys as JSON. Raises ProjectNotFound."""
-    rows = await _held(call, KEYS, project_id)
+    rows = await _read_parts(call, KEYS, project_id)
     return joined("keys", len(rows), [encode(present_key(row)) for row in rows])
 
 
 async def read_key(call: Call, project_id: str, key_id: str) -> bytes:
     """Return one key as JSON. Raises ProjectNotFound, KeyNotFound."""
-    row = next((row for row in await _held(call, KEYS, project_id) if row["key_id"] == key_id), None)
+    row = next((row for row in await _read_parts(call, KEYS, project_id) if row["key_id"] == key_id), None)
     if row is None:
         raise KeyNotFound
     return encode(present_key(row))
@@ -54,19 +54,21 @@ async def read_key(call: Call, project_id: str, key_id: str) -> bytes:
 
 async def read_platforms(call: Call, project_id: str) -> bytes:
     """Return a project's platforms as JSON. Raises ProjectNotFound."""
-    rows = await _held(call, PLATFORMS, project_id)
+    rows = await _read_parts(call, PLATFORMS, project_id)
     return joined("platforms", len(rows), [encode(present_platform(row)) for row in rows])
 
 
 async def read_platform(call: Call, project_id: str, platform_id: str) -> bytes:
     """Return one platform as JSON. Raises ProjectNotFound, PlatformNotFound."""
-    row = next((row for row in await _held(call, PLATFORMS, project_id) if row["platform_id"] == platform_id), None)
+    row = next(
+        (row for row in await _read_parts(call, PLATFORMS, project_id) if row["platform_id"] == platform_id), None
+    )
     if row is None:
         raise PlatformNotFound
     return encode(present_platform(row))
 
 
-async def _held(call: Call, lookup: Lookup, project_id: str) -> list[Row]:
+async def _read_parts(call: Call, lookup: Lookup, project_id: str) -> list[Row]:
     project = call.services.reads.look_up(ONE, project_id)
     found = await call.services.reads.look_up(lookup, project_id)
     if not (await project).rows:

@@ -87,8 +87,8 @@ def answered(query: bytes, message: bytes) -> list[str] | None:
     if len(message) < len(query) or message[:2] != query[:2]:
         raise Malformed("not an answer to this query")
     _, flags, questions, answers, _, _ = _HEADER.unpack_from(message)
-    asked = query[_HEADER.size :]
-    if not flags & _RESPONSE or questions != 1 or message[_HEADER.size : len(query)].lower() != asked.lower():
+    question_bytes = query[_HEADER.size :]
+    if not flags & _RESPONSE or questions != 1 or message[_HEADER.size : len(query)].lower() != question_bytes.lower():
         raise Malformed("an answer to another question")
     if flags & _TRUNCATED:
         return None

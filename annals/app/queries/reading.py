@@ -65,10 +65,10 @@ class Columns(NamedTuple):
     full: str
 
 
-async def read_known(
+async def read_cached(
     columns: Columns,
     read: Callable[[str, bool], Awaitable[PageRows]],
-    kept: Callable[[Row], bytes | None],
+    cached_json: Callable[[Row], bytes | None],
     present: Callable[[Row], Awaitable[bytes]],
     *,
     counted: bool,
@@ -79,8 +79,8 @@ async def read_known(
     `read` takes the columns, and whether to count.
     """
     found = await read(columns.light, counted)
-    bodies = [body for row in found.rows if (body := kept(row)) is not None]
+    bodies = [body for row in found.rows if (body := cached_json(row)) is not None]
     if len(bodies) < len(found.rows):
         whole = await read(columns.full, False)
-        bodies = [kept(row) or await present(row) for row in whole.rows]
+        bodies = [cached_json(row) or await present(row) for row in whole.rows]
     return found.total, bodies

@@ -47,9 +47,9 @@ async def read_configuration(call: Call) -> ExecutionConfigurationModel:
     requested, ran = _ends(recorded_events)
     if requested is None or requested.event.function_id != function_id:
         raise ExecutionNotFound
-    asked: Execution.Requested = requested.event
-    version = ran.function_version if ran else asked.function_version
-    deployment_id = ran.deployment_id if ran else asked.deployment_id
+    request: Execution.Requested = requested.event
+    version = ran.function_version if ran else request.function_version
+    deployment_id = ran.deployment_id if ran else request.deployment_id
     stream = Function.stream(call.project_id, function_id)
     functions = await whole(call.services.log.reader, stream)
     used, since = functions[:version], functions[version:]  # versions have no gaps

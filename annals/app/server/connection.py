@@ -90,8 +90,8 @@ class HttpConnection(HttpToolsProtocol):
         while data:
             try:
                 self.parser.feed_data(data)
-            except httptools.HttpParserUpgrade as asked:
-                data = data[asked.args[0] :]
+            except httptools.HttpParserUpgrade as upgrade:
+                data = data[upgrade.args[0] :]
                 self.parser = httptools.HttpRequestParser(self)
             else:
                 return

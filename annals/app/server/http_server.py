@@ -59,7 +59,7 @@ class HttpServer(uvicorn.Server):
         )
         super().__init__(config)
         self._listening = listening
-        self._asked = asyncio.Event()
+        self._stop_requested = asyncio.Event()
 
     async def run_until_stopped(self) -> None:
         """Serve until `stop` is called and the running requests have ended or run out of time. Raises NotStarted."""
@@ -81,7 +81,7 @@ class HttpServer(uvicorn.Server):
         """Stop. Running requests have the given seconds to end."""
         self.config.timeout_graceful_shutdown = cast(int, max(CUT_OFF_SECONDS, seconds))
         self.should_exit = True
-        self._asked.set()
+        self._stop_requested.set()
 
     def _expects(self, quiet_periods: QuietPeriods) -> bool:
         connections = cast("set[HttpConnection]", self.server_state.connections)
@@ -91,7 +91,7 @@ class HttpServer(uvicorn.Server):
         while not await self.on_tick(0):  # updates the date of answers
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1):
-                    await self._asked.wait()
+                    await self._stop_requested.wait()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
