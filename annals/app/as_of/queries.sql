@@ -1,5 +1,5 @@
 -- name: moment
--- What a position of the log means: the time of its last event, the log's end, and how far the versions of rows are.
+-- The time of the last event up to a position, the log's end, and the position up to which row versions are recorded.
 SELECT
     greatest(
         (SELECT recorded_at FROM events WHERE notification_id <= %(position)s ORDER BY notification_id DESC LIMIT 1),
@@ -15,7 +15,7 @@ SELECT
     coalesce((SELECT position FROM checkpoints WHERE name = 'row_versions'), 0) AS kept;
 
 -- name: rows
--- A live table as it was at a position, to select from; the columns past_… are what indexes find and order its rows by.
+-- A live table as it was at a position, to select from. Indexes find and order its rows by the columns past_….
 (
     SELECT
         image.*, begun.project_id AS past_project, begun.function_id AS past_function, begun.id AS past_id,
@@ -32,7 +32,7 @@ SELECT
 ) AS {kind}
 
 -- name: functions_total
--- How many functions a project had at a position.
+-- The number of functions of a project at a position.
 SELECT least(
     (
         SELECT count(*) FROM row_versions

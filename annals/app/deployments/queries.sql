@@ -1,5 +1,5 @@
 -- name: logs
--- A deployment's log for columns of a select on deployments: pieces while it builds, the whole (or its blob) after.
+-- A deployment's log as columns: its pieces while it builds, the whole text (or its blob) after.
 (
     SELECT string_agg(b.chunk, '' ORDER BY b.seq) FROM build_logs b
     WHERE deployments.logs_version = 0 AND b.stream_id = deployments.stream_id AND b.epoch = deployments.epoch
@@ -7,7 +7,7 @@
 {kept_log}
 
 -- name: kept_log
--- The whole log of a build that ended, with its digest and its blob, if one holds it, for columns of a select on
+-- The whole log of an ended build with its digest and blob, as columns of a select on
 -- deployments.
 (
     SELECT c.data FROM contents c
@@ -19,13 +19,13 @@
 ) AS log_place
 
 -- name: deployments
--- Deployments by project and id, each of a function that still is.
+-- Deployments by project and id, each of an existing function.
 SELECT wanted.ord, deployments.*, {logs}
 FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS wanted (project_id, deployment_id, ord)
 JOIN deployments ON deployments.project_id = wanted.project_id AND deployments.deployment_id = wanted.deployment_id;
 
 -- name: functions
--- What a new deployment takes from its function.
+-- The fields that a new deployment takes from its function.
 SELECT
     wanted.ord, f.sequence, f.entrypoint, f.commands, f.installation_id, f.provider_repository_id, f.provider_branch,
     f.provider_root_directory, f.provider_silent_mode

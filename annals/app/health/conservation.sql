@@ -1,12 +1,12 @@
 -- name: ends_since
--- The newest event of when a program may still have run that left work without an end as its function was deleted.
+-- The newest event by a release that could leave work without an end when it deleted a function.
 SELECT position_at(
     coalesce((SELECT applied_at FROM schema_migrations WHERE name = '0028_post_usage_calls.sql'), 'infinity')
 ) AS position;
 
 -- name: executions
--- Of the newest accepted executions, how many ended not at all, more than once, or ended and are still to end; and of before
--- every end was recorded (docs/adr/0027), those without any.
+-- The newest accepted executions that ended not at all, more than once, or ended and count as open; and of those
+-- from before every end was recorded (docs/adr/0027), the ones without an end.
 WITH begun AS MATERIALIZED (
     SELECT originator_id AS stream, originator_version AS version, notification_id AS position, state,
         notification_id <= %(ends_since)s AS formerly
@@ -47,13 +47,13 @@ SELECT count(*) FILTER (WHERE ends + open::int > 1 OR (ends + open::int = 0 AND 
 FROM fate;
 
 -- name: of_functions
--- Of former executions without an end, how many are of functions that are there: the others were swept with theirs.
+-- The number of older executions without an end whose functions exist: the others were removed with their functions.
 SELECT count(*) AS number
 FROM unnest(%(projects)s::text[], %(functions)s::text[], %(incarnations)s::bigint[]) AS e (project, function, incarnation)
 JOIN functions f ON f.project_id = e.project AND f.function_id = e.function AND f.sequence = e.incarnation;
 
 -- name: builds
--- Of the newest queued builds, how many neither ended once nor are still to end.
+-- The number of newest queued builds that neither ended exactly once nor are open.
 WITH begun AS MATERIALIZED (
     SELECT originator_id AS stream, min(originator_version) AS version,
         max(notification_id) <= %(ends_since)s AS formerly
@@ -82,7 +82,7 @@ SELECT count(*) FILTER (
 ) AS drift FROM fate;
 
 -- name: usage
--- Of the last hour, by how many the counted executions differ from those that ended by the log, as far as it is counted.
+-- The difference between counted and ended executions of the last hour, as far as they are counted.
 WITH span AS MATERIALIZED (
     SELECT date_bin('15 minutes', now(), '2000-01-01T00:00:00Z') - interval '60 minutes' AS since,
         (SELECT position FROM checkpoints WHERE name = 'usage') AS booked
@@ -100,7 +100,7 @@ SELECT coalesce(sum(abs(coalesce(c.executions, 0) - coalesce(e.executions, 0))),
 FROM ended e FULL JOIN counted c ON c.project = e.project;
 
 -- name: open
--- How much of each kind is accepted and has not ended.
+-- The number of accepted works of each kind that have not ended.
 SELECT 'executions' AS kind, status, count(*) AS number FROM executions
 WHERE status IN ('scheduled', 'waiting', 'processing') GROUP BY status
 UNION ALL

@@ -1,5 +1,5 @@
 -- name: followers
--- How far each follower is behind the newest position, and whether it stands still.
+-- The number of events that each follower is behind, and whether it has stopped.
 SELECT name, greatest(0, (SELECT coalesce(max(notification_id), 0) FROM events) - position) AS lag, error <> '' AS stopped
 FROM checkpoints ORDER BY name;
 
@@ -8,5 +8,5 @@ FROM checkpoints ORDER BY name;
 SELECT role, count(*) AS processes FROM leases GROUP BY role ORDER BY role;
 
 -- name: writable
--- Whether this server takes writes at all.
+-- Whether this server accepts writes.
 SELECT NOT (pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean) AS writable;

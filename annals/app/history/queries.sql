@@ -1,40 +1,40 @@
 -- name: searched
--- The searchable lines of events, to select from; in the order of the log.
+-- The searchable rows of events in the log's order, to select from.
 (SELECT audit.*, position AS sequence FROM audit) AS audit
 
 -- name: own
--- A condition: lines of a project's own events, none of a predecessor of its id.
+-- A condition for the rows of a project's own events, without those of a former project of its id.
 project_id = %s AND position >= %s AND (causation = 0 OR causation >= %s);
 
 -- name: searchable
--- The log's end in a project, and how far its events can be searched.
+-- The newest position of a project, and the position up to which its events can be searched.
 SELECT
     coalesce((SELECT notification_id FROM events WHERE project = %(project)s ORDER BY notification_id DESC LIMIT 1), 0)
         AS newest,
     coalesce((SELECT position FROM checkpoints WHERE name = 'audit'), 0) AS searched;
 
 -- name: at
--- Events at some positions.
+-- Events by position.
 SELECT notification_id, recorded_at, project, originator_id, originator_version, topic, state FROM events
 WHERE notification_id = ANY(%(positions)s::bigint[]);
 
 -- name: keys
--- The names that a project's keys were given, those of revoked ones included.
+-- The names of a project's keys, revoked ones included.
 SELECT convert_from(state, 'UTF8')::json -> 'key' ->> 'key_id' AS id, convert_from(state, 'UTF8')::json -> 'key' ->> 'name' AS name
 FROM events WHERE originator_id = %(stream)s AND topic = 'project.key_added' ORDER BY originator_version;
 
 -- name: users
--- The names of users that are there, or their emails.
+-- The names of existing users, or their emails.
 SELECT user_id AS id, coalesce(nullif(name, ''), email) AS name FROM users
 WHERE project_id = %(project)s AND user_id = ANY(%(ids)s::text[]);
 
 -- name: functions
--- The names of functions that are there.
+-- The names of existing functions.
 SELECT function_id AS id, name FROM functions
 WHERE project_id = %(project)s AND function_id = ANY(%(ids)s::text[]);
 
 -- name: tree
--- What a request led to: its own events, and all that reacted to them; without a request, what followed one event.
+-- The events of a request with all events that they caused; without a request, those that one event caused.
 WITH RECURSIVE caused (position, causation) AS (
     SELECT position, causation FROM audit
     WHERE project_id = %(project)s AND position >= %(since)s
@@ -46,7 +46,7 @@ WITH RECURSIVE caused (position, causation) AS (
 SELECT position, causation FROM caused ORDER BY position LIMIT %(limit)s;
 
 -- name: cause
--- The first event of the chain of causes that ends with one, and the request that led to it.
+-- The first event in the chain of causes of one event, and the request that caused it.
 WITH RECURSIVE causes AS (
     SELECT position, causation, correlation FROM audit WHERE position = %(position)s AND project_id = %(project)s
     UNION ALL

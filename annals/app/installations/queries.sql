@@ -5,7 +5,7 @@ FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS wanted (project_id, insta
 JOIN installations i ON i.project_id = wanted.project_id AND i.installation_id = wanted.installation_id;
 
 -- name: connected
--- Functions that are connected to a repository, by any of the names that its host has for it.
+-- Functions that are connected to a repository, by any of its names.
 SELECT
     f.function_id, f.sequence, f.entrypoint, f.commands, f.installation_id, f.provider_repository_id,
     f.provider_branch, f.provider_root_directory, f.provider_silent_mode, f.provider_branches, f.provider_paths

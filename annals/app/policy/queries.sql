@@ -5,6 +5,6 @@ FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS wanted (project_id, funct
 JOIN functions f ON f.project_id = wanted.project_id AND f.function_id = wanted.function_id;
 
 -- name: statuses
--- What some deployments of a function are, those that are there.
+-- The status of some deployments of a function, as far as they exist.
 SELECT deployment_id, status FROM deployments
 WHERE project_id = %s AND deployment_id = ANY(%s::text[]) AND function_sequence = %s;

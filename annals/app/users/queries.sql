@@ -12,5 +12,5 @@ JOIN sessions s ON s.project_id = wanted.project_id AND s.user_id = wanted.user_
 ORDER BY wanted.ord, s.sequence;
 
 -- name: teams_of_user
--- The teams that a user has a place in.
+-- The teams of which a user is a member.
 SELECT DISTINCT team_id FROM memberships WHERE project_id = %(project)s AND user_id = %(user)s;
