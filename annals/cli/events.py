@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from annals.app.history.events import EventFilter
-from annals.app.history.kinds import EventType, Resource
+from annals.app.history.parameters import EventType, Resource
 from annals.app.history.presenting import Presenter
 from annals.app.wire import encode
 from annals.cli.event_log import known_project, with_log

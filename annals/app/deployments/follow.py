@@ -23,7 +23,7 @@ class BuildEnded(msgspec.Struct):
 
 
 class BuildOutput:
-    """An event `log` with each new piece of text as a JSON string, then one event `end` with the status.
+    """Yields an event `log` with each new piece of text as a JSON string, then one event `end` with the status.
 
     An event's id holds the build attempt and the number of characters sent so far; `Last-Event-ID` resumes from there.
     If the text no longer begins with the text that was sent (a new attempt, or a log that was cut), it is sent again
@@ -32,7 +32,7 @@ class BuildOutput:
 
     def __init__(self, call: Call, row: Row) -> None:
         self._call, self._row = call, row
-        self._epoch, self._told = _resumed(call)
+        self._epoch, self._sent_characters = _resumed(call)
         self._shown: str | None = None
         self._looked = False
 
@@ -43,8 +43,8 @@ class BuildOutput:
                 return News([_end("deleted")], ended=True)
             self._row = row
         text, epoch = await queries.shown_log(self._call, self._row), self._row["epoch"]
-        if not self._looked and epoch == self._epoch and self._told <= len(text):
-            self._shown = text[: self._told]
+        if not self._looked and epoch == self._epoch and self._sent_characters <= len(text):
+            self._shown = text[: self._sent_characters]
         new = _after(text, self._shown if epoch == self._epoch else None)
         self._epoch, self._shown, self._looked = epoch, text, True
         events = [event(encode(new), name="log", own_id=f"{epoch}-{len(text)}")] if new else []

@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
-from annals.app.edge import hints, origins
+from annals.app.edge import cors, hints
 from annals.app.edge.errors import ApiDisabled, RequestTooSlow, ServiceDisabled, UnknownOrigin
 from annals.app.edge.negotiation import ApiVersion, negotiate
 from annals.app.identity import credentials
@@ -280,10 +280,10 @@ class Call:
         claim = self._claim
         if b"origin" not in self.headers or claim is None or claim.is_key:
             return
-        own = (self.host.lower(), origins.host_of(self.services.settings.endpoint))
+        own = (self.host.lower(), cors.host_of(self.services.settings.endpoint))
         found = await self._found(self._origins)
         platforms = [row["hostname"] for row in found.rows] if found is not None else []
-        self.origin_known = origins.is_known(self.header(b"origin"), own, platforms)
+        self.origin_known = cors.is_known(self.header(b"origin"), own, platforms)
         if not self.origin_known and (claim.project or claim.user is not None):
             raise UnknownOrigin
 

@@ -1,4 +1,7 @@
-"""CORS: the headers that allow pages of other origins to read answers."""
+"""CORS: the origins that may call, and the headers that allow their pages to read answers."""
+
+from collections.abc import Iterable
+from urllib.parse import urlsplit
 
 from annals.app.edge.answers import Answer, Header
 
@@ -51,3 +54,28 @@ def headers(origin: bytes | None, *, known: bool) -> list[Header]:
 def preflight() -> Answer:
     """Return the answer to OPTIONS, on any path."""
     return Answer(204, b"", list(_PREFLIGHT))
+
+
+def host_of(origin: str) -> str:
+    """Return the host name of an `Origin` header, empty for `null` and for an invalid one."""
+    try:
+        return (urlsplit(origin).hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def is_known(origin: str, own: Iterable[str], platforms: Iterable[str]) -> bool:
+    """Return True if an origin has one of the host names. A pattern `*.` matches all names below it, `*` matches
+    all."""
+    host = host_of(origin)
+    if not host:
+        return False
+    return host in own or any(_matches(host, pattern.lower()) for pattern in platforms)
+
+
+def _matches(host: str, pattern: str) -> bool:
+    if pattern == "*":
+        return True
+    if pattern.startswith("*."):
+        return host.endswith(pattern[1:])
+    return host == pattern

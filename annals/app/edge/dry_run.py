@@ -110,7 +110,7 @@ class IdleExecutor:
         await asyncio.Event().wait()
 
 
-async def tried(call: Call, handler: Callable[[Call], Awaitable[Any]]) -> Answer:
+async def answer_dry_run(call: Call, handler: Callable[[Call], Awaitable[Any]]) -> Answer:
     """Return the events that an operation would record. Raises the errors of the operation."""
     services = call.services
     stands_in: dict[str, Any] = {

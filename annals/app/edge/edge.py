@@ -13,7 +13,7 @@ import structlog
 from litestar.exceptions import LitestarException
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from annals.app.edge import cors, hints, proxies
+from annals.app.edge import client_addresses, cors, hints
 from annals.app.edge.answers import Answer, Header
 from annals.app.edge.call import Call
 from annals.app.edge.errors import RouteNotFound
@@ -73,7 +73,7 @@ class Edge:
 
     def _call(self, scope: Mapping[str, Any], receive: Receive) -> Call:
         """Return a call of the API, or a domain request if the host name is not the instance's own."""
-        scope = proxies.as_met(scope, self._services.settings.trusted_proxies)
+        scope = client_addresses.with_client_address(scope, self._services.settings.trusted_proxies)
         host = next((value for name, value in scope["headers"] if name == b"host"), b"")
         kind = Call if is_own(host_name(host), self._services.settings) else DomainRequest
         routed: dict[str, Any] = {**scope, "state": {}}

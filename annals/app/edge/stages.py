@@ -14,7 +14,7 @@ from litestar.connection import ASGIConnection
 from annals.app.edge import hints, idempotency
 from annals.app.edge.call import Call
 from annals.app.edge.declared import Declared
-from annals.app.edge.dry_run import tried
+from annals.app.edge.dry_run import answer_dry_run
 from annals.app.edge.errors import AccessForbidden
 from annals.app.identity.caller import GUEST, Caller
 from annals.app.identity.scopes import EVENTS_READ
@@ -192,7 +192,7 @@ async def require_code_scopes(call: Call, proceed: Handler) -> Any:
 
 async def try_without_recording(call: Call, proceed: Handler) -> Any:
     """Answer a dry run with what would be recorded."""
-    return await (tried(call, proceed) if call.is_dry_run else proceed(call))
+    return await (answer_dry_run(call, proceed) if call.is_dry_run else proceed(call))
 
 
 async def create_once_per_key(call: Call, proceed: Handler) -> Any:

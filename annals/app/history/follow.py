@@ -30,12 +30,10 @@ async def follow_feed(call: Call, after: int, wanted: EventFilter) -> AsyncItera
 
 class _Feed:
     def __init__(self, call: Call, listener: Listener, wanted: EventFilter, since: int, after: int) -> None:
-        self._facts, self._project, self._wanted, self._since = (
-            call.services.log.reader,
-            call.project_id,
-            wanted,
-            since,
-        )
+        self._reader = call.services.log.reader
+        self._project = call.project_id
+        self._wanted = wanted
+        self._since = since
         self._presenter = Presenter(call.services.database)
         self._listener, self._heard = listener, listener.count
         self._position = max(after, since - 1)
@@ -43,7 +41,7 @@ class _Feed:
 
     async def look(self) -> News:
         self._heard = self._listener.count
-        batch = await self._facts.after(self._position, BATCH, project=self._project)
+        batch = await self._reader.after(self._position, BATCH, project=self._project)
         self._behind = bool(batch)
         if not batch:
             return News([])

@@ -11,7 +11,7 @@ from annals.app.edge.answers import Answer, event_answer, json_answer
 from annals.app.edge.call import Call
 from annals.app.history import events, schemas, streams
 from annals.app.history.follow import follow_feed
-from annals.app.history.kinds import EventType, Resource
+from annals.app.history.parameters import EventType, Resource
 from annals.app.history.presenting import Presenter
 from annals.app.identity.scopes import EVENTS_READ, PROJECTS_READ
 from annals.app.parameters import Boolean, IntegerRange, ListQueries, Parameters, Text, Uid, optional, required

@@ -2,7 +2,7 @@
 
 import ipaddress
 
-from annals.app.edge.origins import host_of
+from annals.app.edge.cors import host_of
 from annals.settings import Settings
 
 

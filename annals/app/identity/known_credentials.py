@@ -5,7 +5,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 
-from annals.app.edge.networks import network_of
+from annals.app.edge.client_addresses import network_of
 from annals.domain.errors import RateLimited
 
 MOST_KNOWN, KNOWN_SECONDS = 10_000, 60.0

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, cast
 from annals.app.deployments.receive import CREATE as FORM
 from annals.app.edge.negotiation import ApiVersion
 from annals.app.edge.operation import Endpoint
-from annals.app.openapi.kinds import REFERENCE, Schema, parameter_schema
+from annals.app.openapi.json_schemas import REFERENCE, Schema, parameter_schema
 from annals.app.openapi.links import links
 from annals.app.openapi.models import components
 from annals.app.openapi.texts import TEXTS
@@ -215,7 +215,7 @@ def _responses(named: NamedOperation | None) -> dict[str, Any]:
 
 
 def _with_dry_run(operation: Endpoint, responses: dict[str, Any]) -> dict[str, Any]:
-    """The responses with that to a dry run, which is 200 whatever the operation itself answers."""
+    """Return the responses with that to a dry run, which is always 200."""
     if not _takes_dry_run(operation) or "2XX" in responses:
         return responses
     own = responses.get("200", {}).get("content", {}).get("application/json", {}).get("schema")

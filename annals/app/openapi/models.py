@@ -10,7 +10,7 @@ from annals.app.edge.error_answers import Envelope
 from annals.app.edge.negotiation import ApiVersion
 from annals.app.executions.schemas import ExecutionModel, HeaderModel
 from annals.app.functions.schemas import FunctionModel
-from annals.app.openapi.kinds import REFERENCE, Schema, list_schema, model_schema
+from annals.app.openapi.json_schemas import REFERENCE, Schema, list_schema, model_schema
 from annals.app.variables.schemas import VariableModel
 from annals.projections.usage.reading import METRICS
 

@@ -44,7 +44,7 @@ from annals.domain.scopes import PROJECT_SCOPES
 from annals.store.log.log import Recorded
 
 
-class Moment:
+class DateText:
     """A date, with its time and offset or without."""
 
     def parse(self, value: Any) -> datetime:
@@ -68,7 +68,7 @@ KEY = Parameters(
     projectId=required(Uid()),
     name=required(Text(128)),
     scopes=required(ArrayList(OneOf(PROJECT_SCOPES), 200)),
-    expire=optional(Nullable(Moment())),
+    expire=optional(Nullable(DateText())),
 )
 PLATFORM_TYPES = (
     *("web", "flutter-web", "flutter-ios", "flutter-android", "flutter-linux", "flutter-macos", "flutter-windows"),

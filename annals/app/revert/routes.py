@@ -9,7 +9,7 @@ from annals.app.as_of.moment import AsOf, resolve
 from annals.app.edge import operation
 from annals.app.edge.answers import Answer, json_answer, raw_json_answer
 from annals.app.edge.call import Call
-from annals.app.edge.dry_run import DryRunLog, tried
+from annals.app.edge.dry_run import DryRunLog, answer_dry_run
 from annals.app.functions.queries import read_function
 from annals.app.history.presenting import Presenter
 from annals.app.history.schemas import ChangeModel
@@ -22,8 +22,8 @@ from annals.domain.function import Function
 from annals.domain.redaction import differences, openable
 
 
-class Moment:
-    """A position or a time; which of them it is, the log tells."""
+class PositionOrTime:
+    """A position of the log or a time."""
 
     def parse(self, value: Any) -> str | int:
         if isinstance(value, str | int) and not isinstance(value, bool):
@@ -42,8 +42,12 @@ class Diff(msgspec.Struct, rename={"former": "from", "latter": "to"}):
     changes: Sequence[ChangeModel]
 
 
-DIFF = Parameters(**{"functionId": required(Uid()), "from": required(Moment()), "to": optional(Moment())})
-REVERT = Parameters(functionId=required(Uid()), to=required(Moment()), dryRun=optional(Boolean(loose=True), False))
+DIFF = Parameters(
+    **{"functionId": required(Uid()), "from": required(PositionOrTime()), "to": optional(PositionOrTime())}
+)
+REVERT = Parameters(
+    functionId=required(Uid()), to=required(PositionOrTime()), dryRun=optional(Boolean(loose=True), False)
+)
 CONFIGURATION = Parameters(functionId=required(Uid()), executionId=required(Uid()))
 
 
@@ -67,7 +71,7 @@ class RevertController(operation.ResourceController):
     async def revert_to(self, call: Call) -> Answer:
         (await call.caller()).require(EVENTS_READ)
         if call.values["dryRun"] and not isinstance(call.services.log, DryRunLog):
-            return await tried(call, self.revert_to.call_with)
+            return await answer_dry_run(call, self.revert_to.call_with)
         await revert(call, await resolve(call, call.values["to"], "to"))
         return raw_json_answer(await read_function(call, call.values["functionId"]))
 

@@ -74,7 +74,7 @@ class HttpServer(uvicorn.Server):
         for server in self.servers:
             server.close()
         deadline = time.monotonic() + seconds
-        while self._expects(quiet_periods) and time.monotonic() < deadline:  # noqa: ASYNC110 - silence tells nobody
+        while self._expects(quiet_periods) and time.monotonic() < deadline:  # noqa: ASYNC110 - silence raises no event
             await asyncio.sleep(_LOOK_SECONDS)
 
     def stop(self, *, seconds: float) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from annals.app.edge import origins
+from annals.app.edge import cors
 from tests.integration.edge.client import Client
 from tests.integration.edge.people import signed_in, user
 
@@ -71,5 +71,5 @@ async def test_keys_call_from_any_page_and_pages_of_the_instance_from_home(plain
     ],
 )
 def test_a_platform_names_a_host_or_all_below_one(origin: str, platform: str, known: bool) -> None:
-    assert origins.is_known(origin, ["own.test"], [platform]) is known
-    assert origins.is_known("https://own.test", ["own.test"], [])
+    assert cors.is_known(origin, ["own.test"], [platform]) is known
+    assert cors.is_known("https://own.test", ["own.test"], [])

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from annals.app.edge.networks import network_of
+from annals.app.edge.client_addresses import network_of
 from annals.app.identity import known_credentials
 from annals.app.identity.known_credentials import (
     FORGOTTEN_SECONDS,

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from annals.app.edge.proxies import as_met
+from annals.app.edge.client_addresses import with_client_address
 from annals.settings import Invalid, Settings
 
 PROXIES = ("10.0.0.0/8", "2001:db8::1", "127.0.0.1")
@@ -14,7 +14,7 @@ def met(client: str, *forwarded: str, proto: str = "", trusted: tuple[str, ...] 
     headers = [(b"x-forwarded-for", text.encode()) for text in forwarded]
     headers += [(b"x-forwarded-proto", proto.encode())] if proto else []
     scope: dict[str, Any] = {"client": (client, 4711), "scheme": "http", "headers": headers}
-    found = as_met(scope, trusted)
+    found = with_client_address(scope, trusted)
     return found["client"][0], found["scheme"]
 
 

@@ -1,4 +1,7 @@
-"""Trusted reverse proxies: their headers name the client's address and scheme. Headers of other clients are ignored."""
+"""The address of a client: behind trusted reverse proxies, and the network that counts as one client.
+
+Headers of proxies that are not trusted are ignored.
+"""
 
 import ipaddress
 from collections.abc import Iterator, Mapping
@@ -9,10 +12,11 @@ from annals.addresses import parse_networks
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _networks = lru_cache(parse_networks)
+_SUBNET = 64
 _SCHEMES = frozenset({"http", "https"})
 
 
-def as_met(scope: Mapping[str, Any], trusted: tuple[str, ...]) -> Mapping[str, Any]:
+def with_client_address(scope: Mapping[str, Any], trusted: tuple[str, ...]) -> Mapping[str, Any]:
     """Return the request as the outermost trusted proxy received it: with its client's address and scheme.
 
     Addresses are read from the last one backwards, as long as trusted proxies wrote them. The client may have sent
@@ -56,3 +60,14 @@ def _address(text: str) -> _Address | None:
 
 def _is_trusted(address: _Address | None, trusted: tuple[str, ...]) -> bool:
     return address is not None and any(address in network for network in _networks(trusted))
+
+
+def network_of(address: str) -> str:
+    """Return an address, or the subnet of an IPv6 address, since its owner may choose any address within it."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if not isinstance(parsed, ipaddress.IPv6Address):
+        return address
+    return str(parsed.ipv4_mapped or ipaddress.ip_network((parsed, _SUBNET), strict=False))
