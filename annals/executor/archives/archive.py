@@ -10,7 +10,7 @@ from typing import BinaryIO, NamedTuple, Protocol
 import msgspec
 
 from annals.executor.archives import squashfs
-from annals.executor.archives.decompress import Bounded, Source, open_source
+from annals.executor.archives.decompress import Bounded, ByteSource, open_source
 from annals.executor.archives.tar import Member, TarReader
 from annals.executor.archives.tree import Parts, TreeWriter
 from annals.executor.archives.zip_archive import MAGICS, ZipReader
@@ -19,7 +19,7 @@ from annals.executor.isolation.trash import remove
 
 
 class ArchiveBounds(msgspec.Struct, frozen=True, kw_only=True):
-    """How much one archive may unpack to: sizes in bytes, time in seconds."""
+    """The limits of one unpacked archive: sizes in bytes, time in seconds."""
 
     total_bytes: int = 1024**3
     entries: int = 100_000
@@ -45,7 +45,7 @@ def unpack(archive: Path, target: Path, bounds: ArchiveBounds, *, links: bool = 
         return _write(reader, tree, bounds, links=links)
 
 
-class Reader(Protocol):
+class ArchiveReader(Protocol):
     """Walks the members of an archive; `copy` hands on the content of the current one."""
 
     def __iter__(self) -> Iterator[Member]: ...
@@ -54,12 +54,12 @@ class Reader(Protocol):
 
 
 @contextmanager
-def _opened(file: BinaryIO, bounds: ArchiveBounds, *, images: bool) -> Iterator[Reader]:
+def _opened(file: BinaryIO, bounds: ArchiveBounds, *, images: bool) -> Iterator[ArchiveReader]:
     """Yield a reader for the format of the first bytes: tar, zip for sources, squashfs if `images` are allowed."""
     deadline = time.monotonic() + bounds.seconds
     compressed = os.fstat(file.fileno()).st_size
 
-    def bounded(source: Source) -> Source:
+    def bounded(source: ByteSource) -> ByteSource:
         return Bounded(source, compressed, most=bounds.total_bytes, ratio=bounds.ratio, deadline=deadline)
 
     magic = file.peek(4)[:4]  # type: ignore[attr-defined]
@@ -85,7 +85,7 @@ def _folder(target: Path) -> Iterator[TreeWriter]:
     tree.close()
 
 
-def _write(reader: Reader, tree: TreeWriter, bounds: ArchiveBounds, *, links: bool) -> Unpacked:
+def _write(reader: ArchiveReader, tree: TreeWriter, bounds: ArchiveBounds, *, links: bool) -> Unpacked:
     files = size = 0
     symlinks: dict[Parts, str] = {}
     for count, member in enumerate(reader, 1):

@@ -23,7 +23,7 @@ FOREIGN = {
 ZSTD_WINDOW = 128 * 1024 * 1024
 
 
-class Source(Protocol):
+class ByteSource(Protocol):
     """A source of plain bytes: `read` returns at most `size` bytes, none at the end."""
 
     def read(self, size: int, /) -> bytes: ...
@@ -105,7 +105,7 @@ class Bounded:
     `time.monotonic` seconds.
     """
 
-    def __init__(self, source: Source, compressed: int, *, most: int, ratio: int, deadline: float) -> None:
+    def __init__(self, source: ByteSource, compressed: int, *, most: int, ratio: int, deadline: float) -> None:
         self._source = source
         self._most = min(most, max(compressed * ratio, RATIO_FLOOR))
         self._by_ratio = self._most < most
@@ -127,7 +127,7 @@ class Bounded:
 RATIO_FLOOR = 64 * 1024 * 1024
 
 
-def open_source(file: BinaryIO) -> Source:
+def open_source(file: BinaryIO) -> ByteSource:
     """Return the plain bytes of an archive. Its first bytes decide the format, never its name."""
     magic = file.read(8)
     file.seek(0)

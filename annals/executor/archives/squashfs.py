@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
-from annals.executor.archives.decompress import Source
+from annals.executor.archives.decompress import ByteSource
 from annals.executor.errors import BadArchive
 
 MAGIC = b"hsqs"
@@ -24,7 +24,7 @@ def readable() -> bool:
 
 
 @contextmanager
-def as_tar(file: BinaryIO) -> Iterator[Source]:
+def as_tar(file: BinaryIO) -> Iterator[ByteSource]:
     """Yield the content of an image as a tar, from a process with limits; as root it runs as an unprivileged user.
 
     Raises BadArchive.

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
-from annals.executor.archives.decompress import CHUNK, Source
+from annals.executor.archives.decompress import CHUNK, ByteSource
 from annals.executor.errors import BadArchive
 
 BLOCK = 512
@@ -50,7 +50,7 @@ class Extensions(NamedTuple):
 class TarReader:
     """Walks the members of one archive. `copy` reads the current member's content; otherwise it is skipped."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: ByteSource) -> None:
         self._source = source
         self._buffer = b""
         self._left = 0

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, NamedTuple
 
-from annals.executor.archives.decompress import CHUNK, Source
+from annals.executor.archives.decompress import CHUNK, ByteSource
 from annals.executor.archives.tar import Kind, Member
 from annals.executor.errors import BadArchive
 
@@ -59,7 +59,7 @@ class ZipReader:
     `bounded` wraps the source of plain bytes: one limit applies to all members together.
     """
 
-    def __init__(self, file: BinaryIO, most_entries: int, bounded: Callable[[Source], Source]) -> None:
+    def __init__(self, file: BinaryIO, most_entries: int, bounded: Callable[[ByteSource], ByteSource]) -> None:
         self._file = file
         self._content = _Content(file)
         self._source = bounded(self._content)

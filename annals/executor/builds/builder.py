@@ -12,7 +12,7 @@ from annals.domain.ports import Artefact, Build, BuildOutcome, LogSink
 from annals.executor.archives import archive, squashfs
 from annals.executor.builds.artefacts import store_artefact
 from annals.executor.builds.cache import OFF, BuildCache, cache_keys
-from annals.executor.builds.output import BuildOutput
+from annals.executor.builds.output import BuildOutputStream
 from annals.executor.builds.supervise import EMPTY_SOURCE, BuildBounds, BuildError, supervise
 from annals.executor.builds.write_throttle import WriteThrottles
 from annals.executor.config import ExecutorConfig
@@ -57,7 +57,7 @@ class Builder:
         """Build one deployment. Failures of the source or its commands are part of the outcome, not exceptions."""
         async with self._slots:
             began = time.monotonic()
-            output = BuildOutput(sink)
+            output = BuildOutputStream(sink)
             folder = self._folder / secrets.token_hex(8)
             try:
                 artefact = await self._build(job, folder, output)
@@ -83,7 +83,7 @@ class Builder:
             return outcome
 
     @staticmethod
-    def _refused(end: BuildError, output: BuildOutput, began: float) -> BuildOutcome:
+    def _refused(end: BuildError, output: BuildOutputStream, began: float) -> BuildOutcome:
         sentence = str(end)
         if not output.ends_with(sentence):
             output.line(sentence)
@@ -96,7 +96,7 @@ class Builder:
         self._removing.add(task)
         task.add_done_callback(self._removing.discard)
 
-    async def _build(self, job: Build, folder: Path, output: BuildOutput) -> Artefact:
+    async def _build(self, job: Build, folder: Path, output: BuildOutputStream) -> Artefact:
         await self._driver.prepare(job.runtime)
         await self._unpack(job, folder)
         if job.environment.get(OFF[0]) == OFF[1]:
@@ -144,7 +144,7 @@ class Builder:
         if not unpacked.files:
             raise BuildError("empty_source", EMPTY_SOURCE)
 
-    async def _run(self, job: Build, folder: Path, output: BuildOutput, cache: Path | None = None) -> None:
+    async def _run(self, job: Build, folder: Path, output: BuildOutputStream, cache: Path | None = None) -> None:
         task = Construct(
             name=folder.name,
             runtime=job.runtime,

@@ -12,7 +12,7 @@ _TAIL_CHARACTERS = 2000
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
-class BuildOutput:
+class BuildOutputStream:
     """Receives bytes on the event loop and sends text to a sink. A slow sink does not delay the build.
 
     The first part of a long output is sent as it arrives, the last part when the output is closed.

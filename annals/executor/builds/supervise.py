@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from annals.domain.ports import BuildReason
-from annals.executor.builds.output import BuildOutput
+from annals.executor.builds.output import BuildOutputStream
 from annals.executor.builds.write_throttle import throttle_writes
 from annals.executor.drivers.port import Exit, Sandbox
 from annals.executor.errors import SandboxLost
@@ -39,7 +39,7 @@ class BuildBounds(NamedTuple):
 
 
 async def supervise(
-    sandbox: Sandbox, work: Awaitable[Exit], folder: Path, limits: BuildBounds, output: BuildOutput
+    sandbox: Sandbox, work: Awaitable[Exit], folder: Path, limits: BuildBounds, output: BuildOutputStream
 ) -> None:
     """Wait for a build's work in its sandbox, which writes to `folder`. Raises BuildError or SandboxLost."""
     too_large = asyncio.Event()
@@ -80,7 +80,7 @@ async def supervise(
         _explain(end.code, output)
 
 
-def _explain(code: int, output: BuildOutput) -> None:
+def _explain(code: int, output: BuildOutputStream) -> None:
     for reason, sentence in (("empty_source", EMPTY_SOURCE), ("empty_output", EMPTY_OUTPUT)):
         if output.ends_with(sentence):
             raise BuildError(reason, sentence, code)  # type: ignore[arg-type]

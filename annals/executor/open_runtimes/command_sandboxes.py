@@ -10,7 +10,7 @@ from annals.domain.ports import Artefact, Build
 from annals.executor.builds.artefacts import store_artefact
 from annals.executor.builds.builder import environment
 from annals.executor.builds.cache import BuildCache
-from annals.executor.builds.output import BuildOutput
+from annals.executor.builds.output import BuildOutputStream
 from annals.executor.builds.supervise import BuildBounds, BuildError, supervise
 from annals.executor.builds.write_throttle import WriteThrottles
 from annals.executor.config import ExecutorConfig
@@ -115,7 +115,7 @@ class CommandSandboxes:
     async def build(self, held: CommandSandbox, spec: RuntimeSpec, record: RuntimeOutput) -> Artefact | None:
         """Run the command; store its output if the runtime has a destination. Raises ApiError, BlobError."""
         async with self._slots:
-            output = BuildOutput(record.write)
+            output = BuildOutputStream(record.write)
             try:
                 if spec.command:
                     await self._run(held, spec, output)
@@ -132,7 +132,7 @@ class CommandSandboxes:
             finally:
                 await output.close()
 
-    async def _run(self, held: CommandSandbox, spec: RuntimeSpec, output: BuildOutput) -> None:
+    async def _run(self, held: CommandSandbox, spec: RuntimeSpec, output: BuildOutputStream) -> None:
         bounds = BuildBounds(spec.timeout, self._config.build_disk_bytes, spec.limits.memory_mb)
         work = held.run(spec.command, spec.timeout, output.write)
         with self._write_throttles.of(held.folder.name) as writes:

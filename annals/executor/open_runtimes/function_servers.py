@@ -6,7 +6,7 @@ import socket
 import msgspec
 
 from annals.domain.ports import Outcome, Run
-from annals.executor.builds.output import BuildOutput
+from annals.executor.builds.output import BuildOutputStream
 from annals.executor.config import ExecutorConfig
 from annals.executor.drivers.port import Driver
 from annals.executor.errors import BadArchive, EngineAway, NoneFree, RuntimeUnavailable, StartFailed
@@ -124,7 +124,7 @@ class FunctionServers:
 
 
 async def _command(instance: Instance, spec: RuntimeSpec, runtime: ManagedRuntime) -> None:
-    output = BuildOutput(runtime.output.write)
+    output = BuildOutputStream(runtime.output.write)
     try:
         end = await instance.command(spec.command, spec.timeout, output.write)
     except TimeoutError:

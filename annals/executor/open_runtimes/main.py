@@ -1,4 +1,4 @@
-"""The executor as other control planes know it: the contract's HTTP API over this host's driver."""
+"""The executor for other control planes: the Open Runtimes HTTP API over this host's driver."""
 
 import asyncio
 
@@ -12,11 +12,11 @@ from annals.executor.open_runtimes.routes import Routes
 from annals.executor.open_runtimes.runtimes import Runtimes
 
 FOLDER = "facade"
-"""What it keeps, below the executor's work folder: nothing that must survive."""
+"""Its folder below the executor's work folder; nothing in it must survive."""
 
 
 class OpenRuntimesServer:
-    """Runtimes of its own beside the executor's, on the same driver; `address` is where it listens."""
+    """A server with its own runtimes, on the executor's driver. `address` is its listening address."""
 
     def __init__(self, config: ExecutorConfig, open_runtimes: OpenRuntimesConfig, driver: Driver) -> None:
         self._open_runtimes = open_runtimes

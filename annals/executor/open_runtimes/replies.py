@@ -1,4 +1,4 @@
-"""An execution's result as its caller wants it: JSON, or multipart with the body's bytes as they are."""
+"""Replies to executions: JSON, or multipart with the body's unchanged bytes."""
 
 import secrets
 from typing import Any
@@ -11,11 +11,11 @@ from annals.executor.open_runtimes.wire import JSON, Reply, Request
 
 FORMAT = "x-executor-response-format"
 LISTS_SINCE = (0, 11, 0)
-"""The response format from which repeated headers are lists; before, the last one counts."""
+"""From this response format on, repeated headers are lists; before, the last one counts."""
 
 
 def executed(request: Request, outcome: Outcome, started: float, seconds: float) -> Reply:
-    """The reply to an execution. Raises ApiError for bytes that JSON cannot carry."""
+    """Return the reply to an execution. Raises ApiError if JSON cannot represent the body."""
     message = outcome.message if outcome.reason not in ("", "error") else ""
     errors = outcome.errors
     if message and message not in errors:
@@ -33,7 +33,7 @@ def executed(request: Request, outcome: Outcome, started: float, seconds: float)
 
 
 def wants_json(accept: str) -> bool:
-    """Whether an `accept` lists JSON; everything else gets multipart."""
+    """Return True if an `accept` header lists JSON; otherwise the reply is multipart."""
     return any(kind.strip().startswith((JSON, "application/*")) for kind in accept.lower().split(","))
 
 
@@ -60,7 +60,7 @@ def _json(fields: dict[str, Any]) -> Reply:
 
 
 def _multipart(fields: dict[str, Any]) -> Reply:
-    boundary = f"annals-{secrets.token_hex(16)}"  # no body can hold what is drawn after it
+    boundary = f"annals-{secrets.token_hex(16)}"  # drawn after the body, which therefore cannot contain it
     lines: list[bytes] = []
     for name, value in fields.items():
         kind = ""

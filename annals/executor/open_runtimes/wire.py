@@ -1,4 +1,4 @@
-"""Requests and replies of the façade as values, apart from how they travel."""
+"""Requests and replies of the Open Runtimes API as values, independent of the HTTP server."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any
@@ -8,7 +8,7 @@ import msgspec
 from annals.executor.open_runtimes.errors import ApiError
 
 VERSION = "0.11.0"
-"""Of the executor API that is spoken; clients see it in errors."""
+"""The version of the executor API, which errors contain."""
 
 JSON = "application/json"
 REASONS = {
@@ -26,7 +26,7 @@ REASONS = {
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """One request; header names are lower-case, the first of each counts. `path` has no query."""
+    """One request. Header names are in lower case, and the first of repeated ones counts. `path` has no query."""
 
     method: str
     path: str
@@ -36,7 +36,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """One reply: `body`, or pieces of a `stream` as they come."""
+    """One reply with a `body`, or with a `stream` of pieces."""
 
     status: int = 200
     body: bytes = b""
@@ -45,7 +45,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     stream: AsyncGenerator[bytes, None] | None = None
 
     def head(self, *, store_artefact: bool) -> bytes:
-        """The bytes before the body; `keep` says whether the connection stays open."""
+        """Return the bytes before the body; `keep` says whether the connection stays open."""
         length = (
             ("transfer-encoding", "chunked") if self.stream is not None else ("content-length", str(len(self.body)))
         )
@@ -57,18 +57,18 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 
 Handler = Callable[[Request], Awaitable[Reply]]
 WorkerLimiter = Callable[[Request], None]
-"""Looks at a request before its body is read; raises ApiError."""
+"""Checks a request before its body is read; raises ApiError."""
 
 
 def answered(content: Any, status: int = 200) -> Reply:
-    """A reply in JSON."""
+    """Return a reply in JSON."""
     return Reply(status=status, body=msgspec.json.encode(content))
 
 
-def refused(refusal: ApiError) -> Reply:
-    """The error's own form."""
-    content = {"type": refusal.kind, "message": str(refusal), "code": refusal.code, "version": VERSION}
+def refused(error: ApiError) -> Reply:
+    """Return the reply for an error."""
+    content = {"type": error.kind, "message": str(error), "code": error.code, "version": VERSION}
     headers = [("cache-control", "no-cache, no-store, must-revalidate"), ("expires", "0"), ("pragma", "no-cache")]
-    if refusal.code == 503:
+    if error.code == 503:
         headers.append(("retry-after", "1"))
-    return Reply(status=refusal.code, body=msgspec.json.encode(content), headers=tuple(headers))
+    return Reply(status=error.code, body=msgspec.json.encode(content), headers=tuple(headers))

@@ -232,7 +232,7 @@ def request_head(method: str, target: str, headers: list[tuple[str, str]], lengt
     return (text + "\r\n\r\n").encode("utf-8", "surrogateescape")
 
 
-class Endpoint:
+class InstanceEndpoint:
     """The address of an instance, and idle connections to it."""
 
     def __init__(self, address: UnixAddress | TcpAddress, body_limit: int) -> None:

@@ -20,7 +20,7 @@ from annals.executor.errors import StartFailed
 from annals.executor.isolation.trash import Trash
 from annals.executor.logs.channel import InstanceLogs, LogChannel, LogFiles
 from annals.executor.logs.excerpt import Tail
-from annals.executor.pool.http_client import HOP_BY_HOP, Endpoint, FunctionResponse, request_head
+from annals.executor.pool.http_client import HOP_BY_HOP, FunctionResponse, InstanceEndpoint, request_head
 
 SIGNALLED = 128
 CONTROL = "x-open-runtimes-"
@@ -71,7 +71,7 @@ class Instance:
         self.secret = secrets.token_hex(16)
         self._basic = "Basic " + base64.b64encode(f"opr:{self.secret}".encode()).decode()
         self._sandbox: Sandbox | None = None
-        self._endpoint: Endpoint | None = None
+        self._endpoint: InstanceEndpoint | None = None
         self._killing: asyncio.Task[None] | None = None
         self.logs: InstanceLogs = LogChannel()
         self.quiet = asyncio.Event()
@@ -142,7 +142,7 @@ class Instance:
             self.logs = LogFiles(sandbox.log_files)
         self._most = sandbox.concurrency
         self.concurrency = 1 if sandbox.announces else sandbox.concurrency
-        endpoint = self._endpoint = Endpoint(sandbox.address, self._body_limit)
+        endpoint = self._endpoint = InstanceEndpoint(sandbox.address, self._body_limit)
         if self.fault:
             raise StartFailed(self.fault)
         await self._await_server(sandbox, seconds)

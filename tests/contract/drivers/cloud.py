@@ -34,7 +34,7 @@ while True:
 
 
 def impossible() -> str:
-    """Why there can be none here, as a sentence; empty when there can."""
+    """Return why this host cannot have one, as a sentence; empty if it can."""
     return "" if os.geteuid() == 0 else "Only root can lay a way to another machine."
 
 

@@ -61,7 +61,7 @@ def program(attempts: dict[str, str], *more: str) -> str:
 
 
 def heard(output: str) -> dict[str, str]:
-    """What came of each by its name, from what the program says."""
+    """Return the outcome of each attempt by name, from the program's output."""
     lines = [line.split(" ", 2) for line in output.replace("\r", "").split("\n") if line.startswith("TOLD ")]
     return {name: how for _, how, name in lines}
 
@@ -74,7 +74,7 @@ UNMAPPED = "EINVAL"
 
 
 def beyond(outcomes: dict[str, str]) -> dict[str, str]:
-    """Those that got anywhere."""
+    """Return the attempts that succeeded."""
     return {name: how for name, how in outcomes.items() if how not in _expected_errnos(name)}
 
 

@@ -39,7 +39,7 @@ def configuration(folder: Path, driver: str) -> ExecutorConfig:
 
 
 class Host:
-    """One executor process's inside, and a client of it."""
+    """One executor in this process, and a client of it."""
 
     def __init__(self, folder: Path, driver: str) -> None:
         self.folder = folder
@@ -59,7 +59,7 @@ class Host:
 
     @property
     def log(self) -> str:
-        """What the builds printed so far."""
+        """Return the output of the builds so far."""
         return "".join(self.lines)
 
     async def hear(self, text: str) -> None:

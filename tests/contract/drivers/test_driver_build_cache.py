@@ -12,7 +12,7 @@ DOWNLOAD = "mkdir -p ${PIP_CACHE_DIR:=/tmp/none} && cd $PIP_CACHE_DIR && ls && e
 
 
 async def built(host: Host, requirements: str = "a", **changes: object) -> str:
-    """What a build said."""
+    """Return the output of a build."""
     host.lines.clear()
     archive = gzipped({"main.py": MAIN, "requirements.txt": requirements.encode()})
     given = {"commands": DOWNLOAD, "environment": {"NAME": "one"}, **changes}

@@ -35,7 +35,7 @@ pytestmark = [
 
 
 async def attempt_all(shell: Shell, attempts: dict[str, str]) -> dict[str, str]:
-    """What came of each attempt, which is an expression of Python."""
+    """Return the outcome of each attempt, which is a Python expression."""
     program = base64.b64encode(escapes.program(attempts, escapes.SAY).encode()).decode()
     command = f"echo {program} | base64 -d > /tmp/tries.py; python3 /tmp/tries.py"
     _, output = await shell.run(command, seconds=120, limits=Limits(cpus=1, memory_mb=256))
@@ -65,7 +65,7 @@ async def test_attempts_report_which_calls_succeed_and_which_fail(shell: Shell) 
 
 
 def outcomes_outside(attempts: dict[str, str], *more: str) -> dict[str, str]:
-    """What comes of attempts that nothing holds."""
+    """Return the outcomes of attempts outside of sandboxes."""
     words = [sys.executable, "-c", escapes.program(attempts, *more, escapes.SAY)]
     return escapes.heard(subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True).stdout)
 
@@ -132,7 +132,7 @@ async def test_sandbox_contains_no_socket_or_device_of_the_host(shell: Shell) ->
 
 
 async def test_a_neighbour_is_neither_seen_nor_ended_nor_read(shell: Shell) -> None:
-    """One holds a secret in its arguments, its environment, its memory and a segment; the other looks for it."""
+    """One sandbox has a secret in its arguments, environment, memory and a segment; the other searches for it."""
     heard: list[bytes] = []
     marker = "neighbours-own-secret"
     keeping = base64.b64encode(SHARED_MEMORY.format(flags=0o1666, stays=True).encode()).decode()

@@ -33,7 +33,7 @@ async def main(context):
 
 
 class Side(Protocol):
-    """One executor, and what is asked of it: a run that answers, one that lasts, and the same of builds."""
+    """One executor, and requests to it: a run that answers, one that lasts, and the same for builds."""
 
     @property
     def executor(self) -> Executor: ...

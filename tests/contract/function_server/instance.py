@@ -130,7 +130,7 @@ class Instance:
         body: bytes = b"",
         secret: str | None = None,
     ) -> Answer:
-        """One request on a connection of its own, with the instance's secret and the fixture function's action."""
+        """Send one request on a new connection, with the instance's secret and the fixture function's action."""
         pairs = list(headers.items() if isinstance(headers, dict) else headers or [])
         names = {name.lower() for name, _ in pairs}
         given = self.secret if secret is None else secret

@@ -15,7 +15,7 @@ KEPT = Path(tempfile.gettempdir()) / f"annals-test-runtimes-{os.getuid()}"
 
 
 def on_this_host(toolchain: Toolchain) -> str:
-    """Where an interpreter lies outside of sandboxes."""
+    """Return an interpreter's path outside of sandboxes."""
     name = Path(toolchain.binary).name
     return str(toolchain.prefix / "bin" / name) if toolchain.prefix else toolchain.binary
 

@@ -34,7 +34,7 @@ def entry(name: bytes, content: bytes = b"", *, kind: bytes = b"0", link: bytes 
 
 
 def record(key: str, value: str) -> bytes:
-    """One pax record, its length counting itself."""
+    """Return one pax record; its length includes the length field."""
     rest = f" {key}={value}\n".encode()
     length = len(rest) + 1
     while len(f"{length}") + len(rest) != length:
@@ -43,7 +43,7 @@ def record(key: str, value: str) -> bytes:
 
 
 def tar_of(files: dict[str, bytes], *, executable: Iterable[str] = (), form: int = tarfile.PAX_FORMAT) -> bytes:
-    """What a well-behaved program packs; a name ending in `/` is a folder."""
+    """Return a valid archive; a name ending in `/` is a folder."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=form) as archive:
         for name, content in files.items():

@@ -6,13 +6,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from annals.executor.drivers.port import UnixAddress
-from annals.executor.pool.http_client import Endpoint
+from annals.executor.pool.http_client import InstanceEndpoint
 
 Handle = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @asynccontextmanager
-async def serving(folder: Path, handle: Handle, *, limit: int = 1 << 20) -> AsyncIterator[Endpoint]:
+async def serving(folder: Path, handle: Handle, *, limit: int = 1 << 20) -> AsyncIterator[InstanceEndpoint]:
     """An endpoint on a unix socket below a folder, behind which `handle` runs once a connection."""
 
     async def guarded(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -24,7 +24,7 @@ async def serving(folder: Path, handle: Handle, *, limit: int = 1 << 20) -> Asyn
             writer.close()
 
     server = await asyncio.start_unix_server(guarded, str(folder / "http.sock"))
-    endpoint = Endpoint(UnixAddress(folder, "http.sock"), limit)
+    endpoint = InstanceEndpoint(UnixAddress(folder, "http.sock"), limit)
     assert endpoint.pin()
     try:
         yield endpoint

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from annals.executor.builds.output import BuildOutput
+from annals.executor.builds.output import BuildOutputStream
 from annals.executor.logs.excerpt import FIRST_BYTES, KEPT_BYTES
 
 
@@ -20,7 +20,7 @@ class Ear:
 
 async def test_characters_cut_in_two_arrive_whole_and_line_ends_are_plain() -> None:
     ear = Ear()
-    log = BuildOutput(ear.hear)
+    log = BuildOutputStream(ear.hear)
     for byte in "a é\r\nb\rc".encode():
         log.write(bytes([byte]))
     await log.close()
@@ -30,7 +30,7 @@ async def test_characters_cut_in_two_arrive_whole_and_line_ends_are_plain() -> N
 
 async def test_log_that_is_too_long_keeps_both_ends_and_the_executors_last_line() -> None:
     ear = Ear()
-    log = BuildOutput(ear.hear)
+    log = BuildOutputStream(ear.hear)
     for _ in range(30):
         log.write(b"x" * 99_999 + b"\r\n")
     log.write(b"why it failed")
@@ -46,7 +46,7 @@ async def test_log_that_is_too_long_keeps_both_ends_and_the_executors_last_line(
 
 
 async def test_last_line_is_known_also_when_it_is_not_shown_yet() -> None:
-    log = BuildOutput(Ear().hear)
+    log = BuildOutputStream(Ear().hear)
     log.write(b"x" * 2 * KEPT_BYTES + b"\r\n\x1b[31mError: No build output found.\x1b[0m\r\n")
 
     assert log.ends_with("Error: No build output found.")
@@ -55,7 +55,7 @@ async def test_last_line_is_known_also_when_it_is_not_shown_yet() -> None:
 
 async def test_output_reaches_the_sink_before_the_build_ends() -> None:
     ear = Ear()
-    log = BuildOutput(ear.hear)
+    log = BuildOutputStream(ear.hear)
     log.write(b"early")
     async with asyncio.timeout(60):
         while not ear.pieces:
@@ -67,7 +67,7 @@ async def test_output_reaches_the_sink_before_the_build_ends() -> None:
 
 async def test_abandoned_output_sends_nothing_more() -> None:
     ear = Ear()
-    log = BuildOutput(ear.hear)
+    log = BuildOutputStream(ear.hear)
     log.write(b"late")
     log.abandon()
     await asyncio.sleep(0.1)

@@ -29,7 +29,7 @@ def version1(tmp_path: Path) -> cgroups.Hierarchy:
 
 
 def created(hierarchy: cgroups.Hierarchy, root: Path, names: tuple[str, ...]) -> dict[str, str]:
-    """What is written into a group's files, the kernel's part of making them being played here."""
+    """Create a group, with the files that the kernel would create; return what is written into them."""
     for parent in root.rglob("annals-*"):
         (parent / "g").mkdir()
         for name in names:

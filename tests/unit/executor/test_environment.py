@@ -1,4 +1,4 @@
-"""What user code finds in its environment beside its own variables (runtime.md section 11)."""
+"""The variables of user code beside its own (runtime.md section 11)."""
 
 import msgspec
 import pytest

@@ -85,7 +85,7 @@ def test_result_depends_on_the_bytes_and_not_on_how_they_were_cut(pieces: list[b
 
 
 def shortened(plain: bytes) -> str:
-    """What is kept of text that is too long for the small bounds."""
+    """Return the excerpt of a text that is too long for the small limits."""
     first, last = (part.decode(errors="ignore") for part in (plain[:20], plain[-10:]))
     left_out = len(plain) - len(first.encode()) - len(last.encode())
     return first + ("" if first.endswith("\n") else "\n") + notice(left_out) + last

@@ -11,8 +11,8 @@ import pytest
 from annals.executor.drivers.port import UnixAddress
 from annals.executor.pool.http_client import (
     ConnectionBroken,
-    Endpoint,
     FunctionResponse,
+    InstanceEndpoint,
     ResponseTooLarge,
     request_head,
 )
@@ -25,7 +25,7 @@ def folder() -> Iterator[Path]:
         yield Path(path)
 
 
-async def ask(endpoint: Endpoint, method: str = "GET", body: bytes = b"") -> FunctionResponse:
+async def ask(endpoint: InstanceEndpoint, method: str = "GET", body: bytes = b"") -> FunctionResponse:
     connection = await endpoint.connect()
     try:
         async with asyncio.timeout(5):
@@ -149,7 +149,7 @@ async def test_link_instead_of_the_socket_is_never_followed(folder: Path) -> Non
     async with serving(elsewhere, answering(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")):
         (folder / "http.sock").symlink_to(elsewhere / "http.sock")
 
-        assert not Endpoint(UnixAddress(folder, "http.sock"), 1).pin()
+        assert not InstanceEndpoint(UnixAddress(folder, "http.sock"), 1).pin()
 
 
 async def test_a_socket_swapped_after_the_start_is_not_used(folder: Path) -> None:

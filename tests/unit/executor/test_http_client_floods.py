@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from annals.executor.pool import http_client
-from annals.executor.pool.http_client import PIECES, Endpoint, FunctionResponse, ResponseTooLarge, request_head
+from annals.executor.pool.http_client import PIECES, FunctionResponse, InstanceEndpoint, ResponseTooLarge, request_head
 from tests.unit.executor.servers import answering, serving
 
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -22,7 +22,7 @@ def folder() -> Iterator[Path]:
         yield Path(path)
 
 
-async def ask(endpoint: Endpoint) -> FunctionResponse:
+async def ask(endpoint: InstanceEndpoint) -> FunctionResponse:
     connection = await endpoint.connect()
     try:
         async with asyncio.timeout(30):

@@ -33,7 +33,7 @@ Result = tuple[list[tuple[dict[int, bytes], int]], int, str]
 
 
 def parsed(pieces: list[bytes], most: int) -> Result:
-    """What two logs got, how many frames began, and the error, if there was one."""
+    """Return the content of two logs, the number of frames begun, and the error, if there was one."""
     logs = {b"": Recorder(), b"known": Recorder()}
     parser = FrameParser(logs)
     begun, error = 0, ""

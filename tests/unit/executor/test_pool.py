@@ -176,7 +176,7 @@ async def test_an_instance_that_dies_under_a_call_gives_its_reason(
 async def test_an_instance_that_takes_long_to_go_still_gives_its_reason(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that filled its memory with files lets its connections go long before the kernel has freed them."""
+    """An instance with much memory in files closes its connections long before the kernel has freed that memory."""
     monkeypatch.setattr(runner, "EXIT_SECONDS", 0.05)
     limiter = WorkerLimiter()
     host.driver.answer = limiter.answer

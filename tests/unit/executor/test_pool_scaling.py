@@ -52,7 +52,7 @@ async def test_a_server_that_takes_one_request_at_a_time_is_never_given_two(host
 
 
 async def test_a_queue_that_moves_gets_no_more_instances(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However long there is one: what counts is how long its first has waited, whenever the pool looks."""
+    """The age of the queue does not count, only how long its first call has waited, at any time of a sweep."""
     monkeypatch.setattr(pool, "HESITATE_SECONDS", 60.0)
 
     async def answer(_: bytes) -> bytes:

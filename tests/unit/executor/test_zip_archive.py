@@ -43,7 +43,7 @@ def one(name: str, content: bytes = b"x", *, mode: int = 0o100644, made_by: int 
 
 
 class Unseekable(io.RawIOBase):
-    """What a zip is written to in one pass: sizes follow the contents."""
+    """A target of a zip that is written in one pass: sizes follow the contents."""
 
     def __init__(self) -> None:
         self.data = bytearray()
