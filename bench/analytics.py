@@ -15,7 +15,7 @@ from annals.projections.replay import replay
 from annals.projections.replay.refill import Progress
 from annals.projections.usage.answer import answer
 from annals.projections.usage.question import MEASURES, RUNNING, Question, before, edges_of
-from annals.projections.usage.reading import Scope, read_usage
+from annals.projections.usage.series import Scope, read_usage
 from annals.store.log.log import EventLog
 from annals.store.postgres.migrate import migrate
 from bench.history import PROJECT, Shape, copy

@@ -14,7 +14,7 @@ from rich.text import Text
 from annals.app.analytics import parameters, schemas
 from annals.cli.event_log import known_project, with_log
 from annals.cli.options import data_option, json_option, of_instance
-from annals.projections.usage.answer import Answer, Group, Measured, Value, answer
+from annals.projections.usage.answer import Measured, UsageAnswer, UsageGroup, Value, answer
 from annals.projections.usage.question import DIMENSIONS, INTERVALS, MEASURES, Question
 from annals.store.log.log import EventLog
 
@@ -59,7 +59,7 @@ def usage(data: Path | None, as_json: bool, as_csv: bool, project: str, last: ti
     """Show how much was called, how long it took, and what else was used."""
     settings = of_instance(data)
 
-    async def work(log: EventLog) -> tuple[Question, Answer]:
+    async def work(log: EventLog) -> tuple[Question, UsageAnswer]:
         await known_project(log, project)
         now = datetime.now(UTC)
         values = parameters.ASK.parse(_sent(given, last, now))
@@ -95,7 +95,7 @@ def _sent(given: dict[str, Any], last: timedelta, now: datetime) -> dict[str, An
     }
 
 
-def plotted(question: Question, found: Answer, *, width: int = 80) -> Table:
+def plotted(question: Question, found: UsageAnswer, *, width: int = 80) -> Table:
     """A line for each group: its key, its numbers, and the first measure over time.
 
     The plot has what the other columns leave of `width` characters. Only keys are cut where that is too little.
@@ -128,7 +128,7 @@ def _key(value: str | int) -> str:
     return str(value) if value != "" else "–"
 
 
-def _number(measure: str, group: Group) -> Text:
+def _number(measure: str, group: UsageGroup) -> Text:
     text = Text(shown(measure, group.total[measure]))
     if group.previous is not None:
         text.append(f" {_change(measure, group.total, group.previous)}", style="dim")

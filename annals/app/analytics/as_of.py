@@ -1,4 +1,4 @@
-"""Questions about usage as they were answered then: `now` is the moment that is asked for."""
+"""The operations of usage analytics as of a past moment, which stands for `now`."""
 
 from datetime import timedelta
 
@@ -8,11 +8,11 @@ from annals.app.as_of.moment import BEFORE_ALL
 from annals.app.edge.answers import Answer, json_answer
 from annals.app.edge.call import Call
 from annals.app.usage.as_of import retry
-from annals.projections.usage.as_of import answer_then
+from annals.projections.usage.answer import answer_at
 from annals.projections.usage.executions import page
 
 _BEHIND = timedelta(milliseconds=1)
-"""Ranges leave their ends out, and what happened at the moment itself counts."""
+"""A range excludes its end, but events at the moment itself count."""
 
 
 async def get_usage(call: Call) -> Answer:
@@ -24,7 +24,7 @@ async def get_usage(call: Call) -> Answer:
     )
     found = await retry(
         call,
-        lambda: answer_then(
+        lambda: answer_at(
             services.database, services.log.reader, question, position=past.position, moment=at, since=past.since
         ),
     )
@@ -35,6 +35,6 @@ async def list_executions(call: Call) -> Answer:
     past = await moment.requested(call)
     values = call.values
     now = (past.moment or BEFORE_ALL) + _BEHIND
-    wanted = parameters.wanted(call.project_id, values, now=now, since=past.since, last=past.position)
-    found = await page(call.services.log.reader, wanted, cursor=values["cursor"], limit=values["limit"])
+    query = parameters.executions_query(call.project_id, values, now=now, since=past.since, last=past.position)
+    found = await page(call.services.log.reader, query, cursor=values["cursor"], limit=values["limit"])
     return json_answer(schemas.present_executions(found))

@@ -1,4 +1,4 @@
-"""What may be asked about usage, and how it becomes an exact question."""
+"""Parameters of usage questions, and the exact question that they make."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from annals.app.parameters import ArrayList, Boolean, IntegerRange, OneOf, Parameters, ValidationError, optional
 from annals.domain.errors import ArgumentInvalid
-from annals.projections.usage.executions import Wanted
+from annals.projections.usage.executions import ExecutionsQuery
 from annals.projections.usage.question import (
     DIMENSIONS,
     FILTERS,
@@ -21,7 +21,7 @@ from annals.projections.usage.question import (
 )
 
 MOST_VALUES = 200_000
-"""Periods by groups of one answer."""
+"""Most values of one answer: periods times groups."""
 
 _UTC = ZoneInfo("UTC")
 
@@ -58,7 +58,7 @@ class Zone:
 
 
 class Filter:
-    """`dimension:value`; several of one dimension are alternatives. An empty value means calls that have none."""
+    """`dimension:value`; values of one dimension are alternatives. An empty value selects calls without one."""
 
     def __init__(self, dimensions: tuple[str, ...]) -> None:
         self.dimensions = dimensions
@@ -97,9 +97,9 @@ EXECUTIONS = Parameters(
 def question(
     project_id: str, values: Mapping[str, Any], *, now: datetime, minute_days: int, present: datetime | None = None
 ) -> Question:
-    """`minute_days` is how long minutes are kept, 0 for good; up to `present`, where `now` is a moment of the past.
+    """Return the question of some parameters. Minutes are kept for `minute_days` before `present`; 0: for good.
 
-    Raises ArgumentInvalid.
+    `now` is the end of the default range: the present, or a moment of the past. Raises ArgumentInvalid.
     """
     start, end = _range(values, now)
     zone, measures = values["timezone"], list(dict.fromkeys(values["measures"])) or ["count"]
@@ -107,7 +107,9 @@ def question(
     group_by = list(dict.fromkeys(values["groupBy"]))
     levels = [measure for measure in measures if measure in RUNNING]
     if levels and (interval == "minute" or "hour" in group_by):
-        raise ArgumentInvalid(f"`{levels[0]}` is told by the quarter of an hour or longer, and not by hour of day.")
+        raise ArgumentInvalid(
+            f"`{levels[0]}` has values for a quarter of an hour or longer, and not for an hour of day."
+        )
     if interval == "minute" and minute_days and start < (present or now) - timedelta(days=minute_days):
         raise ArgumentInvalid(f"Minutes are kept for {minute_days} days; choose a later `from` or a longer interval.")
     try:
@@ -131,12 +133,14 @@ def question(
     )
 
 
-def wanted(project_id: str, values: Mapping[str, Any], *, now: datetime, since: int, last: int | None = None) -> Wanted:
-    """From the position `since` on; with `last`, up to that position. Raises ArgumentInvalid."""
+def executions_query(
+    project_id: str, values: Mapping[str, Any], *, now: datetime, since: int, last: int | None = None
+) -> ExecutionsQuery:
+    """Return the query for executions from the position `since`, and up to `last`. Raises ArgumentInvalid."""
     start, end = _range(values, now)
     if end <= start:
         raise ArgumentInvalid("`from` must lie before `to`.")
-    return Wanted(
+    return ExecutionsQuery(
         project_id=project_id,
         start=start,
         end=end,
@@ -148,7 +152,7 @@ def wanted(project_id: str, values: Mapping[str, Any], *, now: datetime, since: 
 
 
 def _range(values: Mapping[str, Any], now: datetime) -> tuple[datetime, datetime]:
-    """The last day up to now, unless another is named."""
+    """Return the start and the end; by default the last day."""
     end = values["to"] or now
     return values["from"] or end - timedelta(days=1), end
 

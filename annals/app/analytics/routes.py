@@ -27,6 +27,8 @@ class AnalyticsController(operation.ResourceController):
     async def list_executions(self, call: Call) -> Answer:
         await call.caller()
         values = call.values
-        wanted = parameters.wanted(call.project_id, values, now=call.services.now(), since=await call.incarnation())
-        found = await page(call.services.log.reader, wanted, cursor=values["cursor"], limit=values["limit"])
+        query = parameters.executions_query(
+            call.project_id, values, now=call.services.now(), since=await call.incarnation()
+        )
+        found = await page(call.services.log.reader, query, cursor=values["cursor"], limit=values["limit"])
         return json_answer(schemas.present_executions(found))

@@ -13,23 +13,23 @@ from annals.app.edge.answers import Answer as Sent
 from annals.app.edge.answers import json_answer
 from annals.app.edge.call import Call
 from annals.app.wire import wire_date
-from annals.projections.usage.answer import Answer, Group, Measured
-from annals.projections.usage.executions import Page
+from annals.projections.usage.answer import Measured, UsageAnswer, UsageGroup
+from annals.projections.usage.executions import ExecutionsPage
 from annals.projections.usage.question import Question
 
 _CSV = (b"content-type", b"text/csv; charset=UTF-8")
 
 
-def answered(call: Call, question: Question, answer: Answer) -> Sent:
-    """In the format that was asked for."""
+def answered(call: Call, question: Question, answer: UsageAnswer) -> Sent:
+    """Return the answer in the requested format."""
     accepted = call.header(b"accept").partition(";")[0].strip()
     if (call.values["format"] or ("csv" if accepted == "text/csv" else "json")) == "csv":
         return Sent(200, as_csv(question, answer), [_CSV])
     return json_answer(present(question, answer))
 
 
-def present(question: Question, answer: Answer) -> dict[str, Any]:
-    """The whole answer; every group says where its executions are listed."""
+def present(question: Question, answer: UsageAnswer) -> dict[str, Any]:
+    """Return the whole answer; every group has the address that lists its executions."""
     return {
         "from": wire_date(answer.periods[0]),
         "to": wire_date(answer.end),
@@ -43,12 +43,14 @@ def present(question: Question, answer: Answer) -> dict[str, Any]:
     }
 
 
-def json(question: Question, answer: Answer) -> str:
-    """The same as text on one line."""
+def json(question: Question, answer: UsageAnswer) -> str:
+    """Return the answer as text on one line."""
     return msgspec.json.encode(present(question, answer)).decode()
 
 
-def _group(question: Question, answer: Answer, group: Group, *, keyed: bool, listed: bool = True) -> dict[str, Any]:
+def _group(
+    question: Question, answer: UsageAnswer, group: UsageGroup, *, keyed: bool, listed: bool = True
+) -> dict[str, Any]:
     found: dict[str, Any] = {"key": group.key} if keyed else {}
     found["total"] = group.total
     if group.previous is not None:
@@ -62,26 +64,28 @@ def _group(question: Question, answer: Answer, group: Group, *, keyed: bool, lis
     return found
 
 
-def _points(periods: Sequence[datetime], group: Group) -> Iterator[tuple[datetime, Measured, Measured | None]]:
+def _points(periods: Sequence[datetime], group: UsageGroup) -> Iterator[tuple[datetime, Measured, Measured | None]]:
     former: Sequence[Measured | None] = group.previous_series or [None] * len(periods)
     return zip(periods, group.series, former, strict=True)
 
 
-def _executions(question: Question, answer: Answer, group: Group) -> str:
-    """The address that lists what the group counted."""
-    filters = [f"{name}:{word}" for name, words in question.filters.items() if name not in group.key for word in words]
-    filters += [f"{name}:{word}" for name, word in group.key.items()]
+def _executions(question: Question, answer: UsageAnswer, group: UsageGroup) -> str:
+    """Return the address that lists the group's executions."""
+    filters = [
+        f"{name}:{value}" for name, values in question.filters.items() if name not in group.key for value in values
+    ]
+    filters += [f"{name}:{value}" for name, value in group.key.items()]
     sent = [
         ("from", wire_date(answer.periods[0])),
         ("to", wire_date(answer.end)),
         ("timezone", question.zone.key),
-        *(("filters[]", word) for word in filters),
+        *(("filters[]", value) for value in filters),
     ]
     return f"/v1/usage/executions?{urlencode(sent)}"
 
 
-def as_csv(question: Question, answer: Answer) -> bytes:
-    """A line for each period of each group; the groups beyond the top are one, whose keys are `*`."""
+def as_csv(question: Question, answer: UsageAnswer) -> bytes:
+    """Return a line for each period of each group. The other groups are one, with the keys `*`."""
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\r\n")
     former = [f"previous_{measure}" for measure in question.measures] if question.compared else []
@@ -95,12 +99,12 @@ def as_csv(question: Question, answer: Answer) -> bytes:
 
 
 def _safe(value: str | int) -> str | int:
-    """A key that a spreadsheet would take for a formula is quoted as text."""
+    """Quote a key that a spreadsheet would read as a formula."""
     return f"'{value}" if isinstance(value, str) and value[:1] in {"=", "+", "-", "@"} else value
 
 
-def present_executions(page: Page) -> dict[str, Any]:
-    """In the order in which they ended; `cursor` asks for the next page."""
+def present_executions(page: ExecutionsPage) -> dict[str, Any]:
+    """Return executions in the order of their ends; `cursor` is the parameter for the next page."""
     return {
         "cursor": page.cursor,
         "executions": [

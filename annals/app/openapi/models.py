@@ -12,7 +12,7 @@ from annals.app.executions.schemas import ExecutionModel, HeaderModel
 from annals.app.functions.schemas import FunctionModel
 from annals.app.openapi.json_schemas import REFERENCE, Schema, list_schema, model_schema
 from annals.app.variables.schemas import VariableModel
-from annals.projections.usage.reading import METRICS
+from annals.projections.usage.series import METRICS
 
 _STRUCTS: dict[str, type[msgspec.Struct]] = {
     "function": FunctionModel,

@@ -1,4 +1,4 @@
-"""Usage as it was."""
+"""The operations on usage as of a past moment."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -9,8 +9,8 @@ from annals.app.edge.answers import Answer, json_answer
 from annals.app.edge.call import Call
 from annals.app.edge.errors import HistoryNotReady
 from annals.app.usage import schemas
-from annals.projections.usage.as_of import NotBooked, read_usage_then
-from annals.projections.usage.reading import Scope, Usage
+from annals.projections.usage.recount import NotBooked
+from annals.projections.usage.series import Scope, UsageSeries, read_usage_at
 from annals.store.log.follower_checkpoint import reached
 
 T = TypeVar("T")
@@ -29,20 +29,20 @@ async def get_usage(call: Call) -> Answer:
     return json_answer(schemas.present(await _read(call, past, scope), call.values["range"], of_one=True))
 
 
-async def _read(call: Call, past: AsOf, scope: Scope) -> Usage:
-    """Raises HistoryNotReady."""
+async def _read(call: Call, past: AsOf, scope: Scope) -> UsageSeries:
+    """Return usage as of a moment. Raises HistoryNotReady."""
     services, chosen = call.services, call.values["range"]
     at = past.moment or BEFORE_ALL
     return await retry(
         call,
-        lambda: read_usage_then(
+        lambda: read_usage_at(
             services.database, services.log.reader, scope, chosen, position=past.position, moment=at, since=past.since
         ),
     )
 
 
 async def retry(call: Call, read: Callable[[], Awaitable[T]]) -> T:
-    """Read once the follower of usage is as far as that needs. Raises HistoryNotReady when it stays behind."""
+    """Read, and wait once for the follower of usage if it lags. Raises HistoryNotReady if it stays behind."""
     try:
         return await read()
     except NotBooked as behind:

@@ -1,22 +1,22 @@
-"""Reading usage as the follower booked it."""
+"""Reads of usage."""
 
 from annals.app.edge.call import Call
 from annals.app.functions.queries import head, require
-from annals.projections.usage.reading import Scope, Usage, read_usage
+from annals.projections.usage.series import Scope, UsageSeries, read_usage
 
 
-async def of_project(call: Call) -> Usage:
+async def of_project(call: Call) -> UsageSeries:
     return await _read(call, Scope(call.project_id))
 
 
-async def of_function(call: Call) -> Usage:
-    """Raises FunctionNotFound."""
+async def of_function(call: Call) -> UsageSeries:
+    """Return a function's usage. Raises FunctionNotFound."""
     function_id = call.values["functionId"]
     function = require(call, await head(call, function_id))
     return await _read(call, Scope(call.project_id, function_id, function["sequence"]))
 
 
-async def _read(call: Call, scope: Scope) -> Usage:
+async def _read(call: Call, scope: Scope) -> UsageSeries:
     services = call.services
     wanted, now = call.values["range"], services.now()
     return await read_usage(services.database, services.log.reader, scope, wanted, now, reads=services.reads)

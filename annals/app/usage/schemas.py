@@ -1,13 +1,13 @@
-"""The usage models: totals over all time beside series over a range."""
+"""The wire models of usage: totals over all time, and series over a range."""
 
 from typing import Any
 
 from annals.app.wire import wire_date
-from annals.projections.usage.reading import Usage
+from annals.projections.usage.series import UsageSeries
 
 
-def present(usage: Usage, chosen: str, *, of_one: bool) -> dict[str, Any]:
-    """usageFunction for one function, usageFunctions for a project."""
+def present(usage: UsageSeries, chosen: str, *, of_one: bool) -> dict[str, Any]:
+    """Return a usageFunction for one function, usageFunctions for a project."""
     words = [word for word in usage.totals if not (of_one and word == "functions")]
     answer: dict[str, Any] = {"range": chosen}
     answer |= {f"{word}Total": usage.totals[word] for word in words}

@@ -1,1 +1,1 @@
-"""The usage read model: its cube, and the answers to questions about it."""
+"""The read model of usage: its cube, and the answers to questions about it."""

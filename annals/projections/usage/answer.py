@@ -1,31 +1,26 @@
-"""Answers about usage: sums of the cube by period and group, up to this moment, and what else they were built from."""
+"""Answers to questions about usage: sums by period and group, up to this moment or a past position."""
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
 
-from annals.projections.usage import follower, sketch
-from annals.projections.usage.cells import CubeChanges, columns
-from annals.projections.usage.question import MEASURES, RUNNING, Question
-from annals.projections.usage.statement import statement
+from annals.projections.usage import follower, recount, sketch
+from annals.projections.usage.changes import Cell, Counted, columns
+from annals.projections.usage.question import MEASURES, RUNNING, CubeQuery, Question, cube_query
 from annals.store.log.reader import EventReader
-from annals.store.postgres.database import Database, Row
+from annals.store.postgres.database import Connection, Database, Row
 
 Value = int | float | None
 Measured = dict[str, Value]
 
-_TAIL = 2000
-_WAIT_SECONDS = 5.0
-_SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _PERCENTILES = ("p50", "p95", "p99")
 _SHARES = (0.5, 0.95, 0.99)
 _SHOWN: dict[float | None, float | None] = {None: None, **{value: round(value, 1) for value in sketch.VALUES}}
 
 
-class Group(msgspec.Struct, kw_only=True):
-    """One group: its key by dimension, its total, and a value for each period; `previous` ones where compared with."""
+class UsageGroup(msgspec.Struct, kw_only=True):
+    """A group: its key by dimension, its total, a value for each period, and those of the periods compared with."""
 
     key: dict[str, str | int]
     total: Measured
@@ -34,51 +29,64 @@ class Group(msgspec.Struct, kw_only=True):
     previous_series: list[Measured] | None = None
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """`groups` by rank, `other` the rest of them in one, `total` all of it; `periods` are the moments they begin at."""
+class UsageAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """`groups` by rank, the sum of the `other` groups, and the `total`; `periods` are the starts of the periods."""
 
     position: int
     periods: Sequence[datetime]
     end: datetime
-    groups: Sequence[Group]
-    other: Group | None
-    total: Group
+    groups: Sequence[UsageGroup]
+    other: UsageGroup | None
+    total: UsageGroup
 
 
-async def answer(database: Database, reader: EventReader, question: Question) -> Answer:
-    """Every event up to this moment counts. Raises StoreUnavailable."""
-    deadline = asyncio.get_running_loop().time() + _WAIT_SECONDS
-    while True:
-        late = asyncio.get_running_loop().time() > deadline
-        found = await _attempt(database, reader, question, limit=None if late else _TAIL)
-        if found is not None:
-            return shaped(question, *found)
-        await asyncio.sleep(0.05)  # far behind: the follower books batches much faster than a reader folds them
+async def answer(database: Database, reader: EventReader, question: Question) -> UsageAnswer:
+    """Answer a question with every event up to this moment. Raises StoreUnavailable."""
+
+    async def attempt(limit: int | None) -> UsageAnswer | None:
+        async with database.transaction() as conn:
+            async with conn.pipeline():
+                await conn.execute(recount.SNAPSHOT)
+                booked = await conn.execute(recount.QUERIES["booked"], binary=True)
+                params = {"project_id": question.project_id, "limit": limit and limit + 1}
+                newer = await conn.execute(recount.QUERIES["tail"], params, binary=True)
+            tail = await newer.fetchall()
+            if limit is not None and len(tail) > limit:
+                return None
+            known = await booked.fetchone()
+            changes = await follower.fold(conn, [reader.recorded_event(row) for row in tail], {})
+            cells = {cell: sums for cell, sums in changes.cells.items() if cell.project_id == question.project_id}
+            query = cube_query(question, calls=known is not None and known["calls"])
+            rows = await _rows(conn, query, cells)
+        position = 0 if known is None else int(known["position"])
+        return _shaped(question, tail[-1]["notification_id"] if tail else position, rows)
+
+    return await recount.with_short_tail(attempt)
 
 
-async def _attempt(
-    database: Database, reader: EventReader, question: Question, *, limit: int | None
-) -> tuple[int, list[Row]] | None:
-    """One try, in one snapshot; None when more than `limit` events are not booked yet."""
+async def answer_at(
+    database: Database, reader: EventReader, question: Question, *, position: int, moment: datetime, since: int = 0
+) -> UsageAnswer:
+    """Answer a question as of a past position, of a project that was created at `since`.
+
+    Raises NotBooked, StoreUnavailable.
+    """
+    project = question.project_id
+    cut = await recount.cut_at(reader, project, since=since, position=position, moment=moment)
     async with database.transaction() as conn:
-        await conn.execute(_SNAPSHOT)
-        booked = await (await conn.execute(follower.QUERIES["booked"], binary=True)).fetchone()
-        position = 0 if booked is None else int(booked["position"])
-        wanted = {"project_id": question.project_id, "position": position, "limit": limit and limit + 1}
-        tail = await (await conn.execute(follower.QUERIES["tail"], wanted, binary=True)).fetchall()
-        if limit is not None and len(tail) > limit:
-            return None
-        unbooked = await follower.fold(conn, [reader.recorded_event(row) for row in tail], CubeChanges, {})
-        cells = {cell: counted for cell, counted in unbooked.cells.items() if cell.project_id == question.project_id}
-        query, params = statement(question, calls=booked is not None and booked["calls"])
-        params |= {f"tail_{name}": column for name, column in columns(cells).items()}
-        # Planned for each question: no two are made of the same stretches of time.
-        rows = await (await conn.execute(query, params, prepare=False, binary=True)).fetchall()
-    return (tail[-1]["notification_id"] if tail else position), rows
+        changes, booked = await recount.changes_since(conn, reader, project, cut)
+        rows = await _rows(conn, cube_query(question, cut.until, calls=booked["calls"]), changes.cells)
+    return _shaped(question, position, rows)
 
 
-def shaped(question: Question, position: int, rows: Sequence[Row]) -> Answer:
-    """An answer from the rows of its statement."""
+async def _rows(conn: Connection, query: CubeQuery, cells: Mapping[Cell, Counted]) -> list[Row]:
+    """Run a query, which is planned each time: hardly two questions have the same periods."""
+    params = query.params | {f"tail_{name}": column for name, column in columns(cells).items()}
+    return await (await conn.execute(query.query, params, prepare=False, binary=True)).fetchall()
+
+
+def _shaped(question: Question, position: int, rows: Sequence[Row]) -> UsageAnswer:
+    """Return an answer from the rows of its query."""
     ranks: dict[int | None, dict[tuple[int, int | None], Row]] = {}
     for row in rows:
         ranks.setdefault(row["rank"], {})[row["era"], row["period"]] = row
@@ -86,27 +94,28 @@ def shaped(question: Question, position: int, rows: Sequence[Row]) -> Answer:
     rest = ranks.pop(0, None)
     named = sorted(rank for rank in ranks if rank) if question.group_by else []
     groups = [_group(question, ranks[rank], named=True) for rank in named]
-    return Answer(
+    return UsageAnswer(
         position=position,
         periods=question.edges[question.compared : -1],
         end=question.end,
-        groups=[group for group in groups if _tells(group)],
+        groups=[group for group in groups if _has_values(group)],
         other=None if rest is None else _group(question, rest, named=False),
         total=total,
     )
 
 
-def _group(question: Question, rows: Mapping[tuple[int, int | None], Row], *, named: bool) -> Group:
-    count, measured = len(question.edges) - 1, _measurer(question)
+def _group(question: Question, rows: Mapping[tuple[int, int | None], Row], *, named: bool) -> UsageGroup:
+    count = len(question.edges) - 1
+    measured = _measurer(question)
     levels = {measure: 0 for measure in RUNNING if measure in question.measures}
-    _rise(levels, rows.get((0, 0)))
+    _raise_levels(levels, rows.get((0, 0)))
     series: list[Measured] = []
     for period in range(1, count + 1):
         row = rows.get((1 if period <= question.compared else 2, period))
-        _rise(levels, row)
+        _raise_levels(levels, row)
         series.append(measured(row, levels))
     former = series[: question.compared]
-    return Group(
+    return UsageGroup(
         key=_key(question, next(iter(rows.values()))) if named else {},
         total=measured(rows.get((2, None)), levels),
         series=series[question.compared :],
@@ -115,8 +124,8 @@ def _group(question: Question, rows: Mapping[tuple[int, int | None], Row], *, na
     )
 
 
-def _tells(group: Group) -> bool:
-    """Whether it has any of what was asked for: builds make groups without executions, and those none of builds."""
+def _has_values(group: UsageGroup) -> bool:
+    """Return True if a measure is not zero: groups of builds have no executions, and the reverse."""
     measured = [group.total, *group.series, *(group.previous_series or ())]
     return any(value for values in measured for value in values.values())
 
@@ -125,17 +134,17 @@ def _key(question: Question, row: Row) -> dict[str, str | int]:
     return {dimension: row[dimension] for dimension in question.group_by}
 
 
-def _rise(levels: dict[str, int], row: Row | None) -> None:
+def _raise_levels(levels: dict[str, int], row: Row | None) -> None:
     if row is not None:
         for measure in levels:
             levels[measure] += row[MEASURES[measure]]
 
 
 def _measurer(question: Question) -> Callable[[Row | None, Mapping[str, Value]], Measured]:
-    """What tells a row's measures in the order in which they were asked for, given those that are levels."""
+    """Return a function that turns a row and the levels into measures, in the question's order."""
     measures, sketches = question.measures, question.sketches
     columns = [MEASURES[measure] for measure in measures]
-    told = [(place, measure) for place, measure in enumerate(_PERCENTILES) if measure in measures]
+    percentiles = [(index, measure) for index, measure in enumerate(_PERCENTILES) if measure in measures]
 
     def measured(row: Row | None, levels: Mapping[str, Value]) -> Measured:
         if row is None:
@@ -144,8 +153,8 @@ def _measurer(question: Question) -> Callable[[Row | None, Mapping[str, Value]],
         found.update(levels)
         if sketches:
             values = sketch.percentiles(row["sketch"], _SHARES, row["executions"])
-            for place, measure in told:
-                found[measure] = _SHOWN[values[place]]
+            for index, measure in percentiles:
+                found[measure] = _SHOWN[values[index]]
         return found
 
     return measured

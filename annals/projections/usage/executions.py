@@ -1,4 +1,4 @@
-"""The executions that a number of the usage cube counted: read from the log, where nothing ever leaves it."""
+"""The executions behind a number of the usage cube, read from the log, which keeps them for good."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -8,19 +8,19 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from annals.domain.execution import Execution
-from annals.projections.usage.deltas import Beginning, own_id
-from annals.projections.usage.stream_heads import all_beginnings, beginning
+from annals.projections.usage.changes import StreamHead, own_id
+from annals.projections.usage.stream_heads import all_stream_heads, head_of
 from annals.store.log.reader import EventReader, RecordedEvent
 
 _BATCH = 1000
 _MOST_READ = 50_000
-"""EventReader that one page may read, matching or not."""
+"""Most events that a page may read, matching or not."""
 
 _Ended = Execution.Completed | Execution.Failed | Execution.Canceled
 _MILLISECOND = timedelta(milliseconds=1)
 
 
-class Ended(NamedTuple):
+class EndedExecution(NamedTuple):
     """An execution that ended, as the cube counts it; times in milliseconds."""
 
     position: int
@@ -37,10 +37,10 @@ class Ended(NamedTuple):
     cold: bool
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """A range, the beginning included, and what each dimension may be; `hour` is one of the zone's day.
+class ExecutionsQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """A range without its end, and the allowed values by dimension; `hour` is an hour of the zone's day.
 
-    What came before the position `since`, at which the project was created, or after `last` does not count.
+    Only events from the position `since`, at which the project was created, to `last` count.
     """
 
     project_id: str
@@ -51,58 +51,59 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     since: int = 0
     last: int | None = None
 
-    def matches(self, ended: Ended) -> bool:
+    def matches(self, ended: EndedExecution) -> bool:
+        """Return True if the execution has an allowed value in each dimension."""
         hour = str(ended.ended_at.astimezone(self.zone).hour)
         return all(
-            (hour if dimension == "hour" else getattr(ended, dimension)) in words
-            for dimension, words in self.filters.items()
+            (hour if dimension == "hour" else getattr(ended, dimension)) in values
+            for dimension, values in self.filters.items()
         )
 
 
-class Page(NamedTuple):
-    """`cursor` is where the next page begins, None at the end; a page that had to read much may hold few."""
+class ExecutionsPage(NamedTuple):
+    """Executions, and the `cursor` of the next page: None at the end. A page that read many events may hold few."""
 
-    executions: list[Ended]
+    executions: list[EndedExecution]
     cursor: int | None
 
 
-async def page(reader: EventReader, wanted: Wanted, *, cursor: int, limit: int) -> Page:
-    """Executions in the order in which they ended. Raises StoreUnavailable, ArchiveDamaged, BlobError."""
-    position = max(cursor, wanted.since - 1, await reader.position_at(wanted.start - _MILLISECOND))
-    until = await reader.position_at(wanted.end - _MILLISECOND)
-    until = until if wanted.last is None else min(until, wanted.last)
-    found: list[Ended] = []
-    begun: dict[str, Beginning] = {}
+async def page(reader: EventReader, query: ExecutionsQuery, *, cursor: int, limit: int) -> ExecutionsPage:
+    """Return executions in the order of their ends. Raises StoreUnavailable, ArchiveDamaged, BlobError."""
+    position = max(cursor, query.since - 1, await reader.position_at(query.start - _MILLISECOND))
+    until = await reader.position_at(query.end - _MILLISECOND)
+    until = until if query.last is None else min(until, query.last)
+    found: list[EndedExecution] = []
+    heads: dict[str, StreamHead] = {}
     for _ in range(_MOST_READ // _BATCH):
-        batch = await reader.after(position, _BATCH, project=wanted.project_id, until=until)
+        batch = await reader.after(position, _BATCH, project=query.project_id, until=until)
         async with reader.database.transaction() as conn:
-            begun |= await all_beginnings(conn, reader, batch, begun)
+            heads |= await all_stream_heads(conn, reader, batch, heads)
         for recorded_event in batch:
             position = recorded_event.position
             if isinstance(recorded_event.event, Execution.Requested):
-                begun[recorded_event.event.originator_id] = beginning(recorded_event.event)  # an id may be taken again
+                heads[recorded_event.event.originator_id] = head_of(recorded_event.event)  # an id may be used again
             if isinstance(recorded_event.event, _Ended):
-                ended = _ended(recorded_event, begun.pop(recorded_event.event.originator_id))
-                if wanted.matches(ended):
+                ended = _ended(recorded_event, heads.pop(recorded_event.event.originator_id))
+                if query.matches(ended):
                     found.append(ended)
                     if len(found) == limit:
-                        return Page(found, position)
+                        return ExecutionsPage(found, position)
         if not batch or position >= until:
-            return Page(found, None)
-    return Page(found, position)
+            return ExecutionsPage(found, None)
+    return ExecutionsPage(found, position)
 
 
-def _ended(recorded_event: RecordedEvent, began: Beginning) -> Ended:
+def _ended(recorded_event: RecordedEvent, head: StreamHead) -> EndedExecution:
     event = recorded_event.event
     ran = None if isinstance(event, Execution.Canceled) else event.ran
     completed = isinstance(event, Execution.Completed)
-    return Ended(
+    return EndedExecution(
         position=recorded_event.position,
         ended_at=recorded_event.recorded_at,
         execution_id=own_id(event),
-        function=began.function_id,
+        function=head.function_id,
         deployment=ran.deployment_id if ran else "",
-        trigger=began.trigger,
+        trigger=head.trigger,
         status="completed" if completed else "failed",
         reason=event.reason if isinstance(event, Execution.Failed) else "" if completed else "canceled",
         specification=ran.specification if ran else "",

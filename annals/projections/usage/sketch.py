@@ -1,7 +1,7 @@
-"""How long calls took, as a sketch: counts of logarithmic bins, from which any percentile is told within 2.5 %.
+"""Durations of calls as a sketch: counts of logarithmic bins, which give any percentile within 2.5 %.
 
-A sketch is written as one long decimal number with twelve digits for each bin, the lowest bin last. So two sketches
-merge by adding them: in SQL, `sum(sketch)` merges as many as there are, and no order of merging changes the result.
+A sketch is one long decimal number with twelve digits for each bin, the lowest bin last. So sketches merge by
+addition: in SQL, `sum(sketch)` merges any number of them, and their order makes no difference.
 """
 
 import math
@@ -14,11 +14,11 @@ from itertools import accumulate, pairwise
 ACCURACY = 0.025
 """Largest relative error of a percentile."""
 
-LANE = 12
+DIGITS = 12
 """Decimal digits of a bin: a trillion calls."""
 
 LAST = 300
-"""The last bin takes everything above half an hour, twice as long as a call may take."""
+"""The last bin counts everything above half an hour, twice the longest time of a call."""
 
 GAMMA = 1.05
 _LOG = math.log(GAMMA)
@@ -28,36 +28,36 @@ _HEAD = struct.Struct(">Hh").unpack_from
 
 
 def bin_of(milliseconds: int) -> int:
-    """0 for less than a millisecond; bin n > 0 ends at `GAMMA ** (n - 1)` milliseconds, that value included."""
+    """Return the bin of a duration: 0 below a millisecond; bin n > 0 ends with `GAMMA ** (n - 1)` milliseconds."""
     if milliseconds < 1:
         return 0
     return min(1 + math.ceil(math.log(milliseconds) / _LOG - 1e-9), LAST)
 
 
 def value_of(number: int) -> float:
-    """The value in milliseconds that a bin stands for: as far from its one end as from the other, in proportion."""
+    """Return the duration that a bin stands for: the value with the same relative error at both of its ends."""
     return 0.0 if number < 1 else 2 * GAMMA ** (number - 1) / (1 + GAMMA)
 
 
 VALUES = [value_of(number) for number in range(LAST + 1)]
-"""All that a percentile can be."""
+"""All possible values of a percentile."""
 
 
 def write(counts: Mapping[int, int]) -> str:
-    """The decimal number of some bins' counts, none of them zero."""
+    """Return the decimal number of bins' counts, none of them zero."""
     if not counts:
         return "0"
     falling = sorted(counts, reverse=True)
     pieces = [str(counts[falling[0]])]
     for higher, lower in pairwise(falling):
-        pieces.append("0" * LANE * (higher - lower - 1) + str(counts[lower]).zfill(LANE))
-    return "".join(pieces) + "0" * LANE * falling[-1]
+        pieces.append("0" * DIGITS * (higher - lower - 1) + str(counts[lower]).zfill(DIGITS))
+    return "".join(pieces) + "0" * DIGITS * falling[-1]
 
 
 def read(sent: bytes) -> tuple[int, Sequence[int]]:
-    """The lowest bin of a sketch as `numeric_send` gives it, and the counts of the bins from there on.
+    """Return the lowest bin of a sketch in the format of `numeric_send`, and the counts from that bin on.
 
-    Its digits are of base 10,000, so three of them are a bin, and those of empty bins at the end are left out.
+    Its digits have base 10,000: three digits are a bin. Digits of empty bins at the end are missing.
     """
     length, weight = _HEAD(sent)
     if not length:
@@ -72,9 +72,9 @@ def read(sent: bytes) -> tuple[int, Sequence[int]]:
 
 
 def percentiles(sent: bytes, shares: Sequence[float], calls: int | None = None) -> Sequence[float | None]:
-    """For each share (0 to 1) the milliseconds below which that share of the calls lies, None without calls.
+    """Return for each share (0 to 1) the milliseconds within which that share of the calls ended; None without calls.
 
-    `calls` is how many there are, or more: of few, not every digit of a bin is looked at.
+    `calls` is their number or more: for few calls only some digits of a bin are read.
     """
     lowest, falling = _falling(sent, calls)
     if not falling:
@@ -85,13 +85,13 @@ def percentiles(sent: bytes, shares: Sequence[float], calls: int | None = None) 
 
 
 def _falling(sent: bytes, calls: int | None) -> tuple[int, Sequence[int]]:
-    """The lowest bin, and the counts from the highest bin down."""
+    """Return the lowest bin, and the counts from the highest bin down."""
     length, weight = _HEAD(sent)
     lowest = (weight - length + 1) // 3
     if not length or calls is None or calls >= _MANY:
         lowest, rising = read(sent)
         return lowest, rising[::-1]
-    if calls < _FEW:  # the digits sent begin and end with the lowest one of a bin
+    if calls < _FEW:  # the first and the last digit sent are the lowest digits of a bin
         return lowest, _lowest(length // 3 + 1).unpack_from(sent, 8)
     whole = _ZERO * (weight % 3 == 0) + sent[8:] + _ZERO * ((weight - length + 1) % 3)
     digits = _two_lowest(len(whole) // 6 + 1).unpack(whole)

@@ -11,7 +11,7 @@ from annals.domain.deployment import Deployment
 from annals.domain.execution import Execution
 from annals.domain.function import Function
 from annals.projections.usage import follower as usage
-from annals.projections.usage.reading import METRICS, QUERIES, Range, Scope, Usage, read_usage
+from annals.projections.usage.series import METRICS, QUERIES, Range, Scope, UsageSeries, read_usage
 from annals.store.log.follower import Follower
 from annals.store.postgres.listener import Listener
 from tests.integration.projections.history import META, History, P
@@ -29,7 +29,7 @@ async def catch_up(follower: Follower) -> None:
         pass
 
 
-async def read(history: History, function_id: str | None = None, chosen: Range = "24h") -> Usage:
+async def read(history: History, function_id: str | None = None, chosen: Range = "24h") -> UsageSeries:
     sequence = None if function_id is None else history.incarnations[function_id]
     scope = Scope(P, function_id, sequence)
     return await read_usage(history.database, history.log.reader, scope, chosen, datetime.now(UTC))
@@ -154,8 +154,8 @@ async def test_a_deleted_function_takes_its_deployments_along_but_not_what_it_us
 async def test_a_reader_far_ahead_of_the_follower_waits_for_it(
     history: History, follower: Follower, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("annals.projections.usage.reading._TAIL", 3)
-    monkeypatch.setattr("annals.projections.usage.reading._WAIT_SECONDS", 0.2)
+    monkeypatch.setattr("annals.projections.usage.recount._TAIL", 3)
+    monkeypatch.setattr("annals.projections.usage.recount._WAIT_SECONDS", 0.2)
     await some_days_work(history)
 
     assert (await read(history)).totals == OF_ALL  # nobody books: it folds the whole tail in the end

@@ -14,9 +14,9 @@ import pytest
 from annals.domain.deployment import Deployment
 from annals.domain.execution import Execution
 from annals.projections.usage import follower as usage
-from annals.projections.usage.answer import Answer, answer
-from annals.projections.usage.deltas import megabyte_seconds
-from annals.projections.usage.executions import Ended, Wanted, page
+from annals.projections.usage.answer import UsageAnswer, answer
+from annals.projections.usage.changes import megabyte_seconds
+from annals.projections.usage.executions import EndedExecution, ExecutionsQuery, page
 from annals.projections.usage.question import MEASURES, Question, before, edges_of
 from annals.projections.usage.sketch import ACCURACY
 from annals.store.log.follower import Follower
@@ -118,7 +118,7 @@ def key_of(recorded_event: RecordedEvent, question: Question) -> tuple[Any, ...]
     return tuple(hour if d == "hour" else recorded_event.get(d, "") for d in question.group_by)
 
 
-def agrees(question: Question, found: Answer) -> None:
+def agrees(question: Question, found: UsageAnswer) -> None:
     """Every value of every group and period against a recount."""
     recorded_events = [f for f in COUNTED if all(f.get(d, "") in words for d, words in question.filters.items())]
     sums: defaultdict[tuple[Any, int], defaultdict[str, int]] = defaultdict(lambda: defaultdict(int))
@@ -239,8 +239,10 @@ async def test_every_number_leads_to_its_executions(told: EventLog) -> None:
 
     for group in found.groups[::9]:
         filters = {name: [str(word)] for name, word in group.key.items()}
-        wanted = Wanted(project_id=PROJECT, start=question.start, end=question.end, zone=question.zone, filters=filters)
-        listed: list[Ended] = []
+        wanted = ExecutionsQuery(
+            project_id=PROJECT, start=question.start, end=question.end, zone=question.zone, filters=filters
+        )
+        listed: list[EndedExecution] = []
         cursor: int | None = 0
         while cursor is not None:
             read, cursor = await page(told.reader, wanted, cursor=cursor, limit=7)

@@ -12,11 +12,11 @@ from annals.domain.commands.deployments import delete_deployment
 from annals.domain.deployment import Deployment
 from annals.domain.function import Function
 from annals.projections.following import FOLLOWING
-from annals.projections.usage.as_of import NotBooked, answer_then, read_usage_then
-from annals.projections.usage.cells import CubeChanges
-from annals.projections.usage.deltas import Changes
+from annals.projections.usage.answer import answer_at
+from annals.projections.usage.changes import UsageChanges
 from annals.projections.usage.question import Question, edges_of
-from annals.projections.usage.reading import METRICS, Scope, window_of
+from annals.projections.usage.recount import NotBooked
+from annals.projections.usage.series import METRICS, Scope, read_usage_at, window_of
 from annals.store.log.follower import Follower
 from annals.store.log.reader import RecordedEvent
 from annals.store.postgres.listener import Listener
@@ -57,15 +57,16 @@ async def recounted(
     """Totals and series from the log alone, folded from its beginning."""
     recorded_events = await history.log.reader.after(0, 10_000, until=position)
     window = window_of(chosen, recorded_events[-1].recorded_at)
-    changes = Changes({}, {})
+    changes = UsageChanges({}, {})
     for recorded_event in recorded_events:
         changes.apply(recorded_event)
     sums: defaultdict[str, float] = defaultdict(float)
     points: defaultdict[tuple[str, Any], float] = defaultdict(float)
-    for line, value in changes.deltas.items():
-        if scope.covers(line):
-            sums[line.metric] += value
-            points[line.metric, window.of(line.bucket)] += value
+    for cell, counted in changes.cells.items():
+        if scope.covers(cell):
+            for metric, value in counted.sums.items():
+                sums[metric] += value
+                points[metric, window.of(cell.minute)] += value
     return (
         {word: int(sums[metric]) for word, metric in METRICS.items()},
         {
@@ -85,7 +86,7 @@ async def test_usage_at_any_position_equals_a_recount_of_the_log(history: Histor
 
     for recorded_event in recorded_events[3::5]:
         for scope in (Scope(P), Scope(P, "f", incarnation)):
-            found = await read_usage_then(
+            found = await read_usage_at(
                 history.database,
                 history.log.reader,
                 scope,
@@ -102,7 +103,7 @@ async def test_usage_at_any_position_equals_a_recount_of_the_log(history: Histor
 
 def told(recorded_events: list[RecordedEvent], question: Question) -> dict[tuple[str, ...], list[dict[str, int]]]:
     """By group the values of each period, from the log alone."""
-    changes = CubeChanges({}, {})
+    changes = UsageChanges({}, {})
     for recorded_event in recorded_events:
         changes.apply(recorded_event)
     found: dict[tuple[str, ...], list[dict[str, int]]] = {}
@@ -135,7 +136,7 @@ async def test_any_question_at_any_position_is_answered_as_a_recount_of_the_log_
                 project_id=P, interval=interval, zone=ZoneInfo(zone), edges=edges, group_by=group_by, top=100,
                 measures=["count", "duration", "storage"],
             )  # fmt: skip
-            found = await answer_then(
+            found = await answer_at(
                 history.database,
                 history.log.reader,
                 question,
@@ -154,7 +155,7 @@ async def test_usage_waits_for_the_ledger(history: History) -> None:
     recorded_event = (await history.log.reader.after(0, 10_000))[-1]
 
     with pytest.raises(NotBooked):
-        await read_usage_then(
+        await read_usage_at(
             history.database,
             history.log.reader,
             Scope(P),

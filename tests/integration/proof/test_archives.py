@@ -16,7 +16,7 @@ from annals.domain.retention import Retention
 from annals.eventsourcing import LogApplication
 from annals.projections.replay import refill
 from annals.projections.replay.replay import check, rebuild
-from annals.projections.usage.stream_heads import all_beginnings
+from annals.projections.usage.stream_heads import all_stream_heads
 from annals.store.content.blobs import BlobError
 from annals.store.log import archives
 from annals.store.log.archives import ArchiveDamaged, Archiver, Archives
@@ -132,7 +132,7 @@ async def test_archived_outcomes_find_their_archived_beginnings(old: Sealed) -> 
     await old.archive()
 
     async with old.database.transaction() as conn:
-        found = await all_beginnings(conn, old.log.reader, outcomes)
+        found = await all_stream_heads(conn, old.log.reader, outcomes)
 
     assert found.keys() == {Execution.stream("p", f"e{number}") for number in range(EXECUTIONS)}
     assert {(began.function_id, began.trigger) for began in found.values()} == {("f", "http")}

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from annals.domain.catalogue import SPECIFICATIONS
-from annals.projections.usage.deltas import bucket_of, megabyte_seconds
-from annals.projections.usage.reading import window_of
+from annals.projections.usage.changes import bucket_of, megabyte_seconds
+from annals.projections.usage.series import window_of
 
 MOMENTS = st.integers(1_577_836_800, 4_102_444_800).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))
 

@@ -9,8 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from annals.projections.usage.levels import Level, levels
-from annals.projections.usage.question import edges_of
+from annals.projections.usage.question import Level, edges_of, levels
 
 END = datetime(2026, 4, 20, tzinfo=UTC)  # clocks changed on both sides of the ocean in the weeks before
 

@@ -1,17 +1,17 @@
 -- name: whole
--- Cells of the longest stretches that the periods are made of, each by the period that has most of it.
+-- The longest cells, each for the period that has most of it.
 SELECT width_bucket(bucket, %({n}_edges)s::timestamptz[]) AS period, {columns} FROM {table}
 WHERE {cells} AND bucket >= %({n}_since)s::timestamptz AND bucket < %({n}_until)s::timestamptz
 
 -- name: moved
--- Shorter cells beside the edges of periods: to the period that they lie in, from that where the longer ones put them.
+-- Moves shorter cells beside the edges: from the period that got them with a longer cell, to their own period.
 SELECT width_bucket(bucket, CASE WHEN sign > 0 THEN %({n}_edges)s ELSE %({n}_former)s END::timestamptz[]) AS period,
     {columns}
 FROM {table} CROSS JOIN (VALUES (1), (-1)) AS signs (sign)
 WHERE {cells} AND bucket = ANY(%({n}_beside)s::timestamptz[])
 
 -- name: tail
--- What is not booked yet, by the minute.
+-- Events that are not booked yet, by the minute.
 SELECT width_bucket(bucket, %(edges)s::timestamptz[]) AS period, {columns}
 FROM unnest(
     %(tail_function_id)s::text[], %(tail_function_sequence)s::bigint[], %(tail_deployment_id)s::text[],
@@ -31,8 +31,8 @@ FROM unnest(
 WHERE {cells}
 
 -- name: alone
--- Sums by period, and in all, without groups: period 0 is what came before the first one, era 1 the periods compared
--- with, era 2 those asked for.
+-- Sums by period, and in all, without groups. Period 0 is everything before the first one; era 1 has the periods to
+-- compare with, era 2 the wanted ones.
 WITH keyed AS (
     SELECT CASE WHEN period = 0 THEN 0 WHEN period <= %(compared)s THEN 1 ELSE 2 END AS era, period, {sums}
     FROM ({parts}) AS cell
@@ -41,8 +41,8 @@ WITH keyed AS (
 SELECT NULL::integer AS rank, era, period, {sent} FROM keyed GROUP BY GROUPING SETS ((era, period), (era))
 
 -- name: ranked
--- By group and period, by group, by period, and in all. Groups beyond `top` are one, with rank 0. Groups are ranked
--- before their sketches are added up, so that each of these is added to one of few.
+-- Sums by group and period, by group, by period, and in all. Groups beyond `top` become one with rank 0. Groups are
+-- ranked before sketches are added up, so that sketches are added for few groups only.
 WITH keyed AS MATERIALIZED (
     SELECT period, {keys}, {counts}
     FROM ({countable}) AS cell
@@ -50,22 +50,22 @@ WITH keyed AS MATERIALIZED (
 ), ranked AS (
     SELECT {keys}, row_number() OVER (
         ORDER BY sum({weight}) FILTER (WHERE period > %(compared)s OR %(running)s) DESC NULLS LAST, {keys}
-    ) AS place
+    ) AS position
     FROM keyed GROUP BY {keys}
-), places AS MATERIALIZED (
-    SELECT {keys}, CASE WHEN place <= %(top)s THEN place ELSE 0 END AS rank FROM ranked
-), placed AS MATERIALIZED (
+), chosen AS MATERIALIZED (
+    SELECT {keys}, CASE WHEN position <= %(top)s THEN position ELSE 0 END AS rank FROM ranked
+), grouped AS MATERIALIZED (
     SELECT rank, CASE WHEN period = 0 THEN 0 WHEN period <= %(compared)s THEN 1 ELSE 2 END AS era, period,
         {named}, {sums}
-    FROM {cells} JOIN places USING ({keys})
+    FROM {cells} JOIN chosen USING ({keys})
     GROUP BY rank, period HAVING min(period) BETWEEN %(first)s AND %(last)s AND ({counted})
 ), totals AS MATERIALIZED (
-    SELECT rank, era, {named}, {sums} FROM placed GROUP BY rank, era
+    SELECT rank, era, {named}, {sums} FROM grouped GROUP BY rank, era
 )
-SELECT rank, era, period, {keys}, {told} FROM placed
+SELECT rank, era, period, {keys}, {values} FROM grouped
 UNION ALL
-SELECT rank, era, NULL, {keys}, {told} FROM totals
+SELECT rank, era, NULL, {keys}, {values} FROM totals
 UNION ALL
-SELECT NULL, era, period, {named}, {sent} FROM placed GROUP BY era, period
+SELECT NULL, era, period, {named}, {sent} FROM grouped GROUP BY era, period
 UNION ALL
 SELECT NULL, era, NULL, {named}, {sent} FROM totals GROUP BY era
