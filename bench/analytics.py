@@ -1,4 +1,4 @@
-"""Usage over 90 days of a history told through the program's own events: the contract's endpoints, and any grouping."""
+"""Usage over 90 days of a generated history: the contract's endpoints, and every grouping."""
 
 import asyncio
 import statistics
@@ -26,7 +26,7 @@ DATABASE = "annals_bench_usage"
 END = datetime(2026, 6, 1, tzinfo=UTC)
 FLOWS = ["count", "errors", "duration", "mbSeconds", "coldStarts", "queueTime", "builds", "buildTime"]
 TIMES = 11
-TOLD_EVERY = 1_000_000
+REPORT_EVERY = 1_000_000
 
 _GROUPINGS = {
     "none": (),
@@ -41,20 +41,20 @@ _GROUPINGS = {
 
 
 def figures(database_url: str, executions: int) -> list[Figure]:
-    """On a log of its own, of which everything is booked."""
+    """Measure on an own log that is completely booked."""
     with psycopg.connect(database_url, autocommit=True) as conn:
         conn.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
         conn.execute(f"CREATE DATABASE {DATABASE}")
         try:
             url = make_conninfo(database_url, dbname=DATABASE)
             migrate(url)
-            told = _tell(url, executions)
-            return [told, *uvloop.run(_figures(url, executions))]
+            written = _write_history(url, executions)
+            return [written, *uvloop.run(_figures(url, executions))]
         finally:
             conn.execute(f"DROP DATABASE {DATABASE} WITH (FORCE)")
 
 
-def _tell(url: str, executions: int) -> Figure:
+def _write_history(url: str, executions: int) -> Figure:
     began = time.perf_counter()
     with psycopg.connect(url) as writing:
         events = copy(writing, Shape(executions=executions, end=END))
@@ -77,12 +77,12 @@ async def _figures(url: str, executions: int) -> list[Figure]:
 
 
 async def _book(log: EventLog) -> Figure:
-    """As `annals replay` does: with the follower's projection, in a fraction of its time."""
+    """Book the history as `annals replay` does, with the follower's projection."""
     progress = Progress("usage", 0, 0, 0)
 
     def report(last: Progress) -> None:
         nonlocal progress
-        if last.events // TOLD_EVERY > progress.events // TOLD_EVERY:
+        if last.events // REPORT_EVERY > progress.events // REPORT_EVERY:
             say(f"usage: {last.events:,} events booked after {time.perf_counter() - began:.0f} s")
         progress = last
 
@@ -107,7 +107,7 @@ async def _contract(log: EventLog, executions: int) -> list[Figure]:
 
 
 async def _groupings(log: EventLog, executions: int) -> list[Figure]:
-    """Every grouping by day, in UTC and in a zone where no day begins with one of UTC, and with everything there is."""
+    """Measure every grouping by day with all measures, in UTC and in a zone with other days."""
     found = []
     for name, group_by in _GROUPINGS.items():
         interval = "total" if "hour" in group_by else "day"
@@ -141,7 +141,7 @@ def _question(
 
 
 async def _median(ask: Callable[[], Awaitable[object]]) -> float:
-    """Milliseconds, the first few tries left out."""
+    """Return the median in milliseconds, without the first runs."""
     took = []
     for turn in range(TIMES + 2):
         began = time.perf_counter()

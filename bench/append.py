@@ -9,7 +9,7 @@ import psycopg
 import uvloop
 from psycopg.conninfo import make_conninfo
 
-from annals.domain.execution import Execution, Request
+from annals.domain.execution import CallRequest, Execution
 from annals.store.log.group_append import GroupAppender
 from annals.store.log.mapper import EventMapper
 from annals.store.log.request import AppendRequest, Statement
@@ -148,5 +148,5 @@ def _execution(execution_id: str) -> Execution:
         execution_id=execution_id,
         deployment_id="d1",
         trigger="http",
-        request=Request(method="POST", path="/"),
+        request=CallRequest(method="POST", path="/"),
     )

@@ -1,7 +1,7 @@
-"""A history that might have happened: the program's own events, months of them, copied into a log in their order.
+"""A generated history: months of the program's own events, copied into a log in their order.
 
-What comes out depends on the seed alone. Days have a rhythm, functions differ in how much they are called and how long
-they take, some calls fail, deployments change every week, and retention sweeps as the keeper does.
+Only the seed decides the result. Calls follow the time of day, functions differ in calls and durations, some calls
+fail, deployments change every week, and retention sweeps as the keeper does.
 """
 
 import heapq
@@ -15,7 +15,7 @@ import msgspec
 import psycopg
 
 from annals.domain.deployment import Deployment
-from annals.domain.execution import Execution, Ran, Request
+from annals.domain.execution import CallRequest, Execution, RunRecord
 from annals.domain.function import Configuration, Function
 from annals.domain.ports import Artefact, Reason
 from annals.domain.project import Project
@@ -26,11 +26,11 @@ PROJECT = "history"
 KEPT = timedelta(days=14)
 _REASONS: tuple[Reason, ...] = ("error", "timeout", "out_of_memory")
 _SPECIFICATIONS = ("s-0.5vcpu-512mb", "s-1vcpu-512mb", "s-2vcpu-2gb")
-_REQUEST = Request(method="POST", path="/")
+_REQUEST = CallRequest(method="POST", path="/")
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
-    """How much of what; `end` is the moment up to which things happened."""
+    """The size of a history; `end` is the time of its last events."""
 
     executions: int
     end: datetime
@@ -39,26 +39,26 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 1
 
 
-class Happening(NamedTuple):
+class PastEvent(NamedTuple):
     recorded_at: datetime
     event: Any
 
 
-def happenings(shape: Shape) -> Iterator[Happening]:
-    """All of it, in the order of the log."""
+def past_events(shape: Shape) -> Iterator[PastEvent]:
+    """Return all events, in the order of the log."""
     return _History(shape).tell()
 
 
 def copy(conn: psycopg.Connection[Any], shape: Shape) -> int:
-    """Write a history into an empty log and return how many events it has."""
+    """Write a history into an empty log, and return the number of its events."""
     mapper = EventMapper()
-    mapper.compacts = True  # as an instance does
+    mapper.compacts = True  # as on an instance
     to_stored = mapper.to_stored_event
     written = 0
     columns = "originator_id, originator_version, topic, state, recorded_at"
     with conn.cursor() as cursor, cursor.copy(f"COPY events ({columns}) FROM STDIN (FORMAT BINARY)") as rows:
         rows.set_types(["text", "int8", "text", "bytea", "timestamptz"])
-        for happening in happenings(shape):
+        for happening in past_events(shape):
             stored = to_stored(happening.event)
             rows.write_row(
                 (stored.originator_id, stored.originator_version, stored.topic, stored.state, happening.recorded_at)
@@ -77,12 +77,12 @@ class _History:
         self._deployments: dict[int, str] = {}
         self._requested: deque[tuple[datetime, int, int]] = deque()
 
-    def tell(self) -> Iterator[Happening]:
+    def tell(self) -> Iterator[PastEvent]:
         for happening in self._tell():
             self._position += 1
             yield happening
 
-    def _tell(self) -> Iterator[Happening]:
+    def _tell(self) -> Iterator[PastEvent]:
         shape = self._shape
         now = shape.end - timedelta(days=shape.days)
         step = timedelta(days=shape.days) / max(shape.executions, 1)
@@ -93,22 +93,22 @@ class _History:
             at = _rhythm(now + step * number)
             while running and running[0][0] <= at:
                 ended_at, _, event = heapq.heappop(running)
-                yield Happening(ended_at, event)
+                yield PastEvent(ended_at, event)
             if (at - now).days > day:
                 day = (at - now).days
                 yield from self._every_day(at, day)
             which = min(int(self._chance.expovariate(0.35)), shape.functions - 1)
             self._requested.append((at, which, self._position + 1))
             outcome, took = self._call(number, which)
-            yield Happening(at, self._request(number, which))
+            yield PastEvent(at, self._request(number, which))
             heapq.heappush(running, (at + timedelta(milliseconds=took), number, outcome))
         while running:
             ended_at, _, event = heapq.heappop(running)
-            yield Happening(ended_at, event)
+            yield PastEvent(ended_at, event)
 
-    def _beginning(self, at: datetime) -> Iterator[Happening]:
+    def _beginning(self, at: datetime) -> Iterator[PastEvent]:
         created = _created("project", PROJECT, "")
-        yield Happening(at, Project.Created(**created, project_id=PROJECT, name="History"))
+        yield PastEvent(at, Project.Created(**created, project_id=PROJECT, name="History"))
         for which in range(self._shape.functions):
             self._incarnations[which] = self._position + 1
             configuration = Configuration(
@@ -117,7 +117,7 @@ class _History:
                 build_specification="s-1vcpu-1gb",
                 runtime_specification=_SPECIFICATIONS[which % 3],
             )
-            yield Happening(
+            yield PastEvent(
                 at,
                 Function.Created(
                     **_created("function", PROJECT, f"f{which}"),
@@ -128,16 +128,16 @@ class _History:
             )
             yield from self._deploy(at, which, 0)
 
-    def _every_day(self, at: datetime, day: int) -> Iterator[Happening]:
+    def _every_day(self, at: datetime, day: int) -> Iterator[PastEvent]:
         if not day % 7:
             for which in range(self._shape.functions):
                 yield from self._deploy(at, which, day // 7)
         yield from self._sweep(at)
 
-    def _deploy(self, at: datetime, which: int, turn: int) -> Iterator[Happening]:
+    def _deploy(self, at: datetime, which: int, turn: int) -> Iterator[PastEvent]:
         deployment_id = f"f{which}-d{turn}"
         stream: dict[str, Any] = {"originator_id": Deployment.stream(PROJECT, deployment_id)}
-        yield Happening(
+        yield PastEvent(
             at,
             Deployment.UploadStarted(
                 **_created("deployment", PROJECT, deployment_id),
@@ -154,7 +154,7 @@ class _History:
         )
         size = self._chance.randrange(1_000, 200_000)
         source = Artefact(key=f"sources/{deployment_id}", digest="0" * 64, size=size)
-        yield Happening(at, Deployment.SourceStored(**stream, originator_version=2, source=source))
+        yield PastEvent(at, Deployment.SourceStored(**stream, originator_version=2, source=source))
         milliseconds = self._chance.randrange(500, 20_000)
         ended: dict[str, Any] = {
             "epoch": 1, "seconds": -(-milliseconds // 1000), "milliseconds": milliseconds,
@@ -164,25 +164,25 @@ class _History:
             failed = Deployment.BuildFailed(
                 **stream, **ended, originator_version=3, reason="command_failed", message=""
             )
-            yield Happening(at, failed)
+            yield PastEvent(at, failed)
             return
         built = Artefact(key=f"artefacts/{deployment_id}", digest="1" * 64, size=size * 2)
-        yield Happening(at, Deployment.BuildSucceeded(**stream, **ended, originator_version=3, artefact=built))
+        yield PastEvent(at, Deployment.BuildSucceeded(**stream, **ended, originator_version=3, artefact=built))
         former = self._deployments.get(which)
         self._deployments[which] = deployment_id
         if former is not None and self._chance.random() < 0.5:
             last: dict[str, Any] = {"originator_id": Deployment.stream(PROJECT, former), "originator_version": 4}
-            yield Happening(at, Deployment.Deleted(**last))
+            yield PastEvent(at, Deployment.Deleted(**last))
 
-    def _sweep(self, at: datetime) -> Iterator[Happening]:
-        """What the keeper does every day: executions older than their days go, function by function."""
+    def _sweep(self, at: datetime) -> Iterator[PastEvent]:
+        """Sweep old executions of each function, as the keeper does every day."""
         newest: dict[int, int] = {}
         while self._requested and self._requested[0][0] < at - KEPT:
             _, which, position = self._requested.popleft()
             newest[which] = position
         if newest and not self._sweeps:
             self._sweeps = 1
-            yield Happening(at, Retention.Began(**_created("retention", PROJECT, ""), project_id=PROJECT))
+            yield PastEvent(at, Retention.Began(**_created("retention", PROJECT, ""), project_id=PROJECT))
         for which, up_to in sorted(newest.items()):
             self._sweeps += 1
             event = Retention.ExecutionsSwept(
@@ -193,7 +193,7 @@ class _History:
                 up_to=up_to,
                 reason="age",
             )
-            yield Happening(at, event)
+            yield PastEvent(at, event)
 
     def _request(self, number: int, which: int) -> Execution.Requested:
         return Execution.Requested(
@@ -211,12 +211,12 @@ class _History:
         )
 
     def _call(self, number: int, which: int) -> tuple[Any, int]:
-        """How it ends, and how many milliseconds later."""
+        """Return the end of an execution, and its milliseconds."""
         chance = self._chance
         run = min(int(chance.lognormvariate(3 + which % 5 * 0.6, 0.8)), 900_000)
         queue = int(chance.expovariate(0.2))
         cold = chance.random() < 0.02
-        ran = Ran(
+        ran = RunRecord(
             deployment_id=self._deployments[which],
             function_version=1,
             environment_digest="e",
@@ -246,7 +246,7 @@ def _created(aggregate: str, project: str, identifier: str) -> dict[str, Any]:
 
 
 def _rhythm(moment: datetime) -> datetime:
-    """The same order with fewer of a day's calls at night: time runs through the night faster."""
+    """Return a moment with fewer calls at night: time passes faster then."""
     midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0)
     share = (moment - midnight) / timedelta(days=1)
     found = midnight + timedelta(days=1) * (share**0.7 if share < 1 else share)

@@ -16,7 +16,7 @@ from psycopg.rows import tuple_row
 
 from annals.application.event_log import inline
 from annals.domain.commands import executions
-from annals.domain.execution import Execution, Header, Ran, Request
+from annals.domain.execution import CallRequest, Execution, Header, RunRecord
 from annals.projections.inline import CONSTRAINT_ERRORS
 from annals.store.content.blobs import Blobs
 from annals.store.content.contents import Contents
@@ -163,13 +163,13 @@ async def _execute(log: EventLog, number: int) -> None:
         execution_id=execution_id,
         deployment_id="b2" * 10,
         trigger="http",
-        request=Request(method="POST", path=f"/orders/{number}"),
+        request=CallRequest(method="POST", path=f"/orders/{number}"),
         worker="api-c3c3c3c3",
     )
     (execution,) = requested.aggregates
     if not isinstance(execution, Execution):
         raise TypeError(f"{type(execution).__name__} is no execution")
-    ran = Ran(
+    ran = RunRecord(
         deployment_id="b2" * 10,
         function_version=7,
         environment_digest=secrets.token_hex(16),

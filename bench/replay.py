@@ -1,4 +1,4 @@
-"""Rebuilding read models from the log, against reading the same rows and doing nothing with them."""
+"""Rebuilds of read models from the log. The floor is a read of the same rows."""
 
 import asyncio
 import statistics
@@ -14,7 +14,7 @@ import uvloop
 from psycopg.conninfo import make_conninfo
 
 from annals.domain.commands import executions, functions
-from annals.domain.execution import Execution, Ran, Request
+from annals.domain.execution import CallRequest, Execution, RunRecord
 from annals.domain.function import Configuration, Function
 from annals.projections.following import FOLLOWING
 from annals.projections.inline import TABLES
@@ -32,7 +32,7 @@ from bench.results import Figure
 
 DATABASE = "annals_bench_replay"
 CALLERS, EACH = 64, 400
-"""A log long enough that making and switching the tables, 0.1 s of a rebuild, is not what is measured."""
+"""A log so long that the creation and switch of tables, 0.1 s, hardly counts."""
 
 BATCH = 2000
 META = Meta(actor="bench")
@@ -40,11 +40,11 @@ CHANGES = 5_000
 TARGETS = {"fold, a model of one's own": 100_000.0, "follow, versions of a function that changes": 5_000.0}
 
 Count = Callable[[], Awaitable[int]]
-"""Goes through the whole log once and returns how many events that were."""
+"""Reads the whole log once and returns the number of events."""
 
 
 def figures(database_url: str) -> list[Figure]:
-    """On a log of its own: one function and its executions, recorded as a busy instance would."""
+    """Measure on an own log: one function and its executions, recorded as on a busy instance."""
     with psycopg.connect(database_url, autocommit=True) as conn:
         conn.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
         conn.execute(f"CREATE DATABASE {DATABASE}")
@@ -105,7 +105,7 @@ async def _fill(log: EventLog) -> None:
 
 
 async def _execute(log: EventLog, execution_id: str, incarnation: int) -> None:
-    """The three events of an asynchronous execution."""
+    """Record the three events of an asynchronous execution."""
     requested = await log.run(
         executions.request_execution,
         Execution.absent("bench", execution_id),
@@ -117,14 +117,16 @@ async def _execute(log: EventLog, execution_id: str, incarnation: int) -> None:
         execution_id=execution_id,
         deployment_id="d",
         trigger="http",
-        request=Request(method="POST", path="/"),
+        request=CallRequest(method="POST", path="/"),
     )
     (execution,) = requested.aggregates
     if not isinstance(execution, Execution):
         raise TypeError(f"{type(execution).__name__} is no execution")
     execution.claim("worker-1")
     await log.record([execution], meta=META)
-    ran = Ran(deployment_id="d", function_version=1, environment_digest="e", specification="s-1vcpu-512mb", run_ms=12)
+    ran = RunRecord(
+        deployment_id="d", function_version=1, environment_digest="e", specification="s-1vcpu-512mb", run_ms=12
+    )
     execution.complete(1, status_code=200, headers=[], ran=ran)
     await log.record([execution], meta=META)
 
@@ -144,7 +146,7 @@ async def _decode(log: EventLog) -> int:
 
 
 class Hours(ReadModel):
-    """Calls, errors and time by function and hour of the week: a fold like those that people ask for."""
+    """Calls and time by function and hour of the week: a typical fold."""
 
     columns: ClassVar[Mapping[str, str]] = {"function": "text", "hour": "int", "calls": "bigint", "ms": "bigint"}
 
@@ -171,7 +173,7 @@ async def _fold(log: EventLog) -> int:
 
 
 async def _follow(log: EventLog, name: str) -> int:
-    """As the keeper does, from the beginning, in the batches it takes."""
+    """Follow the log from the beginning as the keeper does, in batches of its size."""
     following = FOLLOWING[name]
     await log.database.execute(f"TRUNCATE {', '.join(following.tables)}")
     await log.database.execute("DELETE FROM checkpoints WHERE name = %s", (name,))
@@ -183,7 +185,7 @@ async def _follow(log: EventLog, name: str) -> int:
 
 
 async def _versions(log: EventLog) -> float:
-    """As the keeper does with one function's changes, the first batches of everything else left out."""
+    """Follow changes of one function as the keeper does, without the earlier events."""
     follower = Follower("row_versions", FOLLOWING["row_versions"].handle, log.reader, Listener(log.database))
     while await follower.catch_up():
         pass
@@ -199,7 +201,7 @@ async def _versions(log: EventLog) -> float:
 
 
 async def _rebuild(log: EventLog, names: tuple[str, ...]) -> int:
-    """The whole of `annals replay`: shadow tables, fill, switch."""
+    """Rebuild as `annals replay` does: create staging tables, fill them, switch."""
     events = 0
 
     def report(progress: Progress) -> None:

@@ -15,7 +15,7 @@ import msgspec
 import zstandard
 
 import annals.store.log.compact_states
-from annals.domain.execution import Execution, Header, Ran, Request
+from annals.domain.execution import CallRequest, Execution, Header, RunRecord
 from annals.domain.policy import Retries
 from annals.domain.ports import Reason
 from annals.store.log.log import Meta
@@ -119,7 +119,7 @@ class _World:
         found["headers"] = [Header("content-type", self._one(_KINDS))] if self._once(1.3) else []
         if self._once(3):
             found["headers"].append(Header("content-length", str(self._chance.randint(0, 9000))))
-        found["ran"] = Ran(
+        found["ran"] = RunRecord(
             deployment_id=self._deployments[requested.function_id],
             function_version=requested.function_version,
             environment_digest=self._environments[requested.function_id],
@@ -132,16 +132,16 @@ class _World:
         )
         return found
 
-    def _request(self, kind: str) -> Request:
+    def _request(self, kind: str) -> CallRequest:
         path = "/" if self._once(3) else "/" + "/".join(self._word() for _ in range(self._chance.randint(1, 3)))
         sealed = {} if kind == "now" else {"input_digest": self._hex(64), "input_size": self._chance.randint(90, 4000)}
         if kind in {"schedule", "event"}:
             name = self._one(_TRIGGERS).format(self._id(), self._id()) if kind == "event" else ""
-            return Request(method="POST", path="/", event=name, **sealed)  # type: ignore[arg-type]
+            return CallRequest(method="POST", path="/", event=name, **sealed)  # type: ignore[arg-type]
         headers = [Header("content-type", self._one(_KINDS))] if self._once(2) else []
         headers += [Header("user-agent", self._one(_AGENTS))] if self._once(2) else []
         user = self._id() if self._once(4) else ""
-        return Request(method=self._one(_METHODS), path=path, headers=headers, user_id=user, **sealed)  # type: ignore[arg-type]
+        return CallRequest(method=self._one(_METHODS), path=path, headers=headers, user_id=user, **sealed)  # type: ignore[arg-type]
 
     def _common(self, project: str, execution_id: str, version: int, kind: str) -> dict[str, Any]:
         self._request_id = self._id() if version == 1 else self._request_id

@@ -21,7 +21,7 @@ from annals.capacity.fair_queue import FairQueue
 from annals.capacity.limiter import CallLimiter
 from annals.capacity.shared_memory import Backpressure, TenantActivity
 from annals.capacity.slots import ConcurrencySlots
-from annals.domain.environment import Platform
+from annals.domain.environment import InstanceInfo
 from annals.domain.ports import Executor
 from annals.domain.version import API_VERSION
 from annals.executor.config import Tls
@@ -86,7 +86,7 @@ async def open_services(settings: Settings, executor: RemoteExecutor, metrics: M
         runtimes, specifications = offered(settings)
         pressure = Backpressure.open(settings.executor_urls)
         fair_queue = FairQueue(TenantActivity.open(settings.executor_urls))
-        platform = Platform(endpoint=settings.endpoint, version=API_VERSION, region=settings.region)
+        platform = InstanceInfo(endpoint=settings.endpoint, version=API_VERSION, region=settings.region)
         environments = Environments(database, vault, platform)
         await stack.enter_async_context(forgetting_deleted_keys(database, vault, environments))
         yield Services(

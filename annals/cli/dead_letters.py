@@ -12,7 +12,7 @@ from annals.application.executions.context import Environments
 from annals.application.executions.redrive import Redriver
 from annals.cli.event_log import actor, known_function, known_project, with_log
 from annals.cli.options import answer, data_option, json_option, of_instance, table
-from annals.domain.environment import Platform
+from annals.domain.environment import InstanceInfo
 from annals.domain.errors import DeadLetterNotFound, DomainError
 from annals.domain.version import API_VERSION
 from annals.settings import Settings
@@ -101,7 +101,7 @@ def redrive(*, ids: tuple[str, ...], everything: bool, data: Path | None, as_jso
 async def _redrive(log: EventLog, settings: Settings, project: str, function_id: str, ids: list[str]) -> RedriveOutcome:
     """Redrive the named dead letters, or all without names; skip those that another caller redrove meanwhile."""
     vault = await Vault.of(log.database, settings.master_key)
-    platform = Platform(endpoint=settings.endpoint, version=API_VERSION, region=settings.region)
+    platform = InstanceInfo(endpoint=settings.endpoint, version=API_VERSION, region=settings.region)
     redriver = Redriver(log, vault, Environments(log.database, vault, platform), project_id=project)
     done, missing = RedriveOutcome(redriven=[], refused=[]), set(ids)
     async for row in _letters(log, {"project": project, "function": function_id, "ids": ids or None}):

@@ -83,7 +83,7 @@ def _sent(given: dict[str, Any], last: timedelta, now: datetime) -> dict[str, An
     interval = given["interval"] or (None if given["start"] else fitting)
     end = given["end"] or now.isoformat()
     return {
-        "from": given["start"] or (parameters.Moment().parse(end) - last).isoformat(),
+        "from": given["start"] or (parameters.Timestamp().parse(end) - last).isoformat(),
         "to": end,
         "interval": interval,
         "timezone": given["timezone"],

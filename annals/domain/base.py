@@ -1,4 +1,4 @@
-"""What all aggregates share: events as msgspec structs, streams that may begin again after a deletion."""
+"""The base of all aggregates: events are msgspec structs, and a stream may begin again after a deletion."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -11,7 +11,7 @@ from annals.domain.errors import DomainError
 
 
 class AggregateEvent(CanMutateAggregate[str], msgspec.Struct, frozen=True, kw_only=True):
-    """A fact. Field names and meanings are a storage format: add with a default, never rename."""
+    """A recorded event. Its field names are a storage format: add fields with a default, never rename one."""
 
     originator_id: str
     originator_version: int
@@ -19,26 +19,26 @@ class AggregateEvent(CanMutateAggregate[str], msgspec.Struct, frozen=True, kw_on
     metadata: dict[str, str] = msgspec.field(default_factory=dict)
 
     REQUIRES_PROJECT: ClassVar[bool] = True
-    """Whether the append requires the incarnation of the project that its request was authorized for.
+    """True if the append requires the incarnation of the project for which its request was authorized.
 
-    False for a call's own course: the incarnation of its function guards it, and no function outlives its project.
+    False for later events of a call: its function's incarnation protects them, and no function outlives its project.
     """
 
     ENDS_PROJECT: ClassVar[bool] = False
-    """Whether the append removes a project's rows, and its data key."""
+    """True if the append removes a project's rows and its data key."""
 
     def _as_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__struct_fields__}
 
 
 class CreatedEvent(CanInitAggregate[str], AggregateEvent, frozen=True, kw_only=True):
-    """The first fact of an incarnation."""
+    """The first event of an incarnation."""
 
     originator_topic: str
 
 
 class Key(NamedTuple):
-    """A stream to load for a command; `missing` None means it may be absent (the id is about to be taken)."""
+    """A stream to load for a command. `missing` is the error if it does not exist; None allows that (a new id)."""
 
     aggregate: "type[Aggregate]"
     stream: str
@@ -46,7 +46,7 @@ class Key(NamedTuple):
 
 
 class Aggregate(BaseAggregate[str]):
-    """Public methods refuse and decide; an event's `apply` only assigns, for it also runs on replay."""
+    """Public methods check and decide. An event's `apply` only assigns, since it also runs on replay."""
 
     SNAPSHOT_EVERY: ClassVar[int] = 0
     Event = AggregateEvent
@@ -54,13 +54,13 @@ class Aggregate(BaseAggregate[str]):
     deleted = False
 
     @classmethod
-    def start(cls, created: type[CreatedEvent], stream: str, former: "Aggregate | None", **facts: Any) -> Self:
-        """Begin a stream, or a new incarnation behind a tombstone."""
+    def start(cls, created: type[CreatedEvent], stream: str, former: "Aggregate | None", **fields: Any) -> Self:
+        """Begin a stream, or a new incarnation after a deletion."""
         event = created(
             originator_topic=cls.TOPIC,  # type: ignore[attr-defined]
             originator_id=stream,
             originator_version=1 if former is None else former.version + 1,
-            **facts,
+            **fields,
         )
         aggregate = event.mutate(None)
         if not isinstance(aggregate, cls):
@@ -70,5 +70,5 @@ class Aggregate(BaseAggregate[str]):
 
     @property
     def changes(self) -> Sequence[CanMutateAggregate[str]]:
-        """What was decided and is not recorded yet."""
+        """The events that are not recorded yet."""
         return self.pending_events

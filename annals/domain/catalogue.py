@@ -1,4 +1,4 @@
-"""The sizes of instances (http-api.md 10.2), and what one instance of Annals offers of runtimes and sizes."""
+"""The sizes of instances (http-api.md 10.2), and the runtimes and sizes that an instance of Annals offers."""
 
 from collections.abc import Collection
 
@@ -32,12 +32,12 @@ SPECIFICATIONS: dict[str, Specification] = {
 
 
 def allowed_runtimes(allowed: Collection[str]) -> dict[str, Runtime]:
-    """The runtimes that an instance offers; an empty allow-list offers all."""
+    """Return the runtimes that an instance offers; an empty allow-list offers all."""
     return {id: runtime for id, runtime in RUNTIMES.items() if not allowed or id in allowed}  # noqa: A001
 
 
 def allowed_specifications(*, most_cpus: float = 0, most_memory: int = 0) -> dict[str, Specification]:
-    """The specifications below an instance's ceilings, 0 for none; the last one is the default of new functions."""
+    """Return the specifications within an instance's limits, 0 for none. The last one is the default."""
     return {
         slug: specification
         for slug, specification in SPECIFICATIONS.items()
@@ -47,7 +47,7 @@ def allowed_specifications(*, most_cpus: float = 0, most_memory: int = 0) -> dic
 
 
 def default_specification(offered: dict[str, Specification]) -> Specification:
-    """The size of new functions that name none: the last one offered, the smallest there is where none is."""
+    """Return the default size of new functions: the last offered one, or the smallest of all if none is offered."""
     if not offered:
         return next(iter(SPECIFICATIONS.values()))
     return next(reversed(offered.values()))

@@ -1,4 +1,4 @@
-"""Cron expressions of five fields, as functions carry them: which are accepted, and when they fire next (UTC)."""
+"""Cron expressions of functions, with five fields: their syntax, and their next and previous times (UTC)."""
 
 import re
 from datetime import UTC, datetime
@@ -7,14 +7,16 @@ from croniter import CroniterError, croniter
 
 MACROS = frozenset({"@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"})
 _MOST_CHARACTERS = 1000
-_YEARS_AHEAD = 50  # a fifth Monday in February may be 40 years away; beyond that an expression never occurs
+_YEARS_AHEAD = 50
+"""A fifth Monday in February may be 40 years away. An expression without a time in these years has none."""
+
 _NAMES = "JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC|SUN|MON|TUE|WED|THU|FRI|SAT|L|W"
 _FIELD = re.compile(rf"(?:[0-9*,/?#-]|{_NAMES})+", re.ASCII | re.IGNORECASE)
 _ANY_TIME = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 def is_cron(expression: str) -> bool:
-    """Whether the expression is well formed and occurs at all."""
+    """Return True if the expression is well formed and has a next time."""
     if not _well_formed(expression):
         return False
     try:
@@ -25,19 +27,19 @@ def is_cron(expression: str) -> bool:
 
 
 def next_time(expression: str, after: datetime) -> datetime:
-    """The first time strictly after `after`; the expression has passed `is_cron`."""
+    """Return the first time after `after`. The expression must satisfy `is_cron`."""
     time: datetime = croniter(expression, after, max_years_between_matches=_YEARS_AHEAD).get_next(datetime)
     return time
 
 
 def previous_time(expression: str, before: datetime) -> datetime:
-    """The last time strictly before `before`; the expression has passed `is_cron`."""
+    """Return the last time before `before`. The expression must satisfy `is_cron`."""
     time: datetime = croniter(expression, before, max_years_between_matches=_YEARS_AHEAD).get_prev(datetime)
     return time
 
 
 def _well_formed(expression: str) -> bool:
-    """croniter also takes seconds, hashed and random fields, and digits of other scripts: those are no cron here."""
+    """Reject syntax that only croniter has: seconds, hashed and random fields, digits of other scripts."""
     if len(expression) > _MOST_CHARACTERS:
         return False
     if expression.startswith("@"):

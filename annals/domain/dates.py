@@ -1,15 +1,15 @@
-"""How moments are written for clients (http-api.md 2)."""
+"""Dates and durations as clients see them (http-api.md 2)."""
 
 from datetime import UTC, datetime
 
 
 def wire_date(moment: datetime | None) -> str:
-    """UTC, milliseconds, a numeric offset; empty for none."""
+    """Return a moment in UTC with milliseconds and a numeric offset; empty for None."""
     if moment is None:
         return ""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds")
 
 
 def whole_seconds(milliseconds: int) -> int:
-    """Rounded up, at least one second."""
+    """Return seconds, rounded up, at least 1."""
     return max(1, -(-milliseconds // 1000))

@@ -1,6 +1,6 @@
-"""The exceptions of reading JSON or MessagePack that others wrote."""
+"""The exceptions when untrusted JSON or MessagePack is decoded."""
 
 import msgspec
 
 UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
-"""Also for text that is not UTF-8 (ValueError), and for values nested too deep: neither is an error of msgspec."""
+"""Includes ValueError for text that is not UTF-8, and RecursionError for deep nesting; msgspec raises neither."""

@@ -1,4 +1,7 @@
-"""A deployment: an uploaded source and the build that makes it runnable."""
+"""A deployment: its source, and the build that makes it runnable.
+
+One file because an aggregate and its events belong together.
+"""
 
 from typing import Any, ClassVar, Literal
 
@@ -21,7 +24,9 @@ class Deployment(Aggregate):
 
     class UploadStarted(CreatedEvent, Event, frozen=True):
         """A deployment exists; `size` is the announced size in bytes (with `remote` the source is fetched instead).
-        `function_incarnation` is the position of the function's creation: a later one of its id inherits nothing."""
+
+        `function_incarnation` is the position of the function's creation. A later function of that id inherits nothing.
+        """
 
         TOPIC: ClassVar[str] = "deployment.upload_started"
         project_id: str
@@ -45,7 +50,7 @@ class Deployment(Aggregate):
             aggregate.source = self.source
 
     class SourceFetched(Event, frozen=True):
-        """The source of a deployment with a `remote` is here; `origin` says what exactly was found."""
+        """The source of a deployment with a `remote` was fetched; `origin` has the resolved commit."""
 
         TOPIC: ClassVar[str] = "deployment.source_fetched"
         epoch: int
@@ -53,16 +58,18 @@ class Deployment(Aggregate):
         origin: Origin
 
         def apply(self, aggregate: "Deployment") -> None:
-            aggregate.source, aggregate.origin = self.source, self.origin
+            aggregate.source = self.source
+            aggregate.origin = self.origin
 
     class BuildQueued(Event, frozen=True):
-        """A build is due: the first one, or again after its worker was lost."""
+        """A build is due: the first one, or another one after its worker was lost."""
 
         TOPIC: ClassVar[str] = "deployment.build_queued"
         reason: Literal["uploaded", "duplicated", "requested", "worker_lost"]
 
         def apply(self, aggregate: "Deployment") -> None:
-            aggregate.status, aggregate.queued = "waiting", True
+            aggregate.status = "waiting"
+            aggregate.queued = True
 
     class BuildClaimed(Event, frozen=True):
         TOPIC: ClassVar[str] = "deployment.build_claimed"
@@ -70,10 +77,12 @@ class Deployment(Aggregate):
         epoch: int
 
         def apply(self, aggregate: "Deployment") -> None:
-            aggregate.status, aggregate.worker, aggregate.epoch = "processing", self.worker, self.epoch
+            aggregate.status = "processing"
+            aggregate.worker = self.worker
+            aggregate.epoch = self.epoch
 
     class BuildStarted(Event, frozen=True):
-        """The build's first output appeared."""
+        """The build wrote its first output."""
 
         TOPIC: ClassVar[str] = "deployment.build_started"
         epoch: int
@@ -82,7 +91,7 @@ class Deployment(Aggregate):
             aggregate.status = "building"
 
     class BuildSucceeded(Event, frozen=True):
-        """`seconds` is rounded up to whole ones, at least 1 (http-api.md 8.1); `milliseconds` as measured."""
+        """`seconds` is rounded up, at least 1 (http-api.md 8.1); `milliseconds` is the measured time."""
 
         TOPIC: ClassVar[str] = "deployment.build_succeeded"
         epoch: int
@@ -94,7 +103,8 @@ class Deployment(Aggregate):
         logs_size: int
 
         def apply(self, aggregate: "Deployment") -> None:
-            aggregate.status, aggregate.artefact = "ready", self.artefact
+            aggregate.status = "ready"
+            aggregate.artefact = self.artefact
 
     class BuildFailed(Event, frozen=True):
         TOPIC: ClassVar[str] = "deployment.build_failed"
@@ -111,7 +121,7 @@ class Deployment(Aggregate):
             aggregate.status = "failed"
 
     class BuildCanceled(Event, frozen=True):
-        """`seconds` since the build started, 0 when it had not. With a `reason` its function went, and nobody asked."""
+        """`seconds` since the start of the build, or 0. With a `reason` the deletion of its function canceled it."""
 
         TOPIC: ClassVar[str] = "deployment.build_canceled"
         seconds: int
@@ -121,13 +131,14 @@ class Deployment(Aggregate):
             aggregate.status = "canceled"
 
     class Restored(Event, frozen=True):
-        """What a former deployment had built answers again; nothing is built for it."""
+        """The deployment has the artefact of a former one; there is no build."""
 
         TOPIC: ClassVar[str] = "deployment.restored"
         artefact: Artefact
 
         def apply(self, aggregate: "Deployment") -> None:
-            aggregate.status, aggregate.artefact = "ready", self.artefact
+            aggregate.status = "ready"
+            aggregate.artefact = self.artefact
 
     class Deleted(Event, frozen=True):
         TOPIC: ClassVar[str] = "deployment.deleted"
@@ -150,15 +161,23 @@ class Deployment(Aggregate):
         origin: Origin,
         remote: Remote | None = None,
     ) -> None:
-        self.project_id, self.function_id, self.function_incarnation = project_id, function_id, function_incarnation
-        self.deployment_id, self.type, self.origin = deployment_id, type, origin
-        self.entrypoint, self.commands, self.activate, self.size = entrypoint, commands, activate, size
+        self.project_id = project_id
+        self.function_id = function_id
+        self.function_incarnation = function_incarnation
+        self.deployment_id = deployment_id
+        self.type = type
+        self.origin = origin
+        self.entrypoint = entrypoint
+        self.commands = commands
+        self.activate = activate
+        self.size = size
         self.remote = remote
         self.source: Artefact | None = None
         self.artefact: Artefact | None = None
         self.status: Status = "waiting"
         self.queued = False
-        self.worker, self.epoch = "", 0
+        self.worker = ""
+        self.epoch = 0
 
     @staticmethod
     def stream(project_id: str, deployment_id: str) -> str:
@@ -181,11 +200,13 @@ class Deployment(Aggregate):
         function_id: str,
         function_incarnation: int,
         deployment_id: str,
-        **facts: Any,
+        **fields: Any,
     ) -> "Deployment":
-        """Start a deployment; `facts` are the other fields of UploadStarted. An id in use is DeploymentNotFound; of
-        several chunks that race to begin one upload, whoever comes second gets the one that is there. A build that went
-        with a former incarnation of its function, and whose end is not recorded yet, ends first."""
+        """Start a deployment; `fields` are the other fields of UploadStarted. Raises DeploymentNotFound for a used id.
+
+        Several first chunks may start one upload at the same time: the later ones get the existing deployment. An open
+        build of a former incarnation of the function ends first.
+        """
         if former is not None and not former.deleted and former.function_incarnation == function_incarnation:
             if former.function_id != function_id:
                 raise DeploymentNotFound
@@ -200,19 +221,19 @@ class Deployment(Aggregate):
             function_id=function_id,
             function_incarnation=function_incarnation,
             deployment_id=deployment_id,
-            **facts,
+            **fields,
         )
         if former is not None:
             begun.pending_events[:0] = former.collect_events()
         return begun
 
     def queue_fetch(self) -> None:
-        """Let a worker fetch the source and build it; a repeat is a no-op."""
+        """Queue the fetch of the source and its build; a repeat is a no-op."""
         if self.source is None and self.status == "waiting" and not self.queued:
             self.trigger_event(self.BuildQueued, reason="requested")
 
     def store_fetched(self, epoch: int, source: Artefact, origin: Origin) -> bool:
-        """The source was fetched; false when this claim no longer holds the build; a repeat is a no-op."""
+        """Record the fetched source. False if another claim holds the build; a repeat is a no-op."""
         if not self._holds(epoch):
             return False
         if source != self.source:
@@ -220,18 +241,18 @@ class Deployment(Aggregate):
         return True
 
     def store_source(self, source: Artefact, *, duplicated: bool = False) -> None:
-        """The source is complete: queue its build; a repeat is a no-op."""
+        """Record a complete source and queue its build; a repeat is a no-op."""
         if self.source is None and self.status == "waiting":
             self.trigger_event(self.SourceStored, source=source)
             self.trigger_event(self.BuildQueued, reason="duplicated" if duplicated else "uploaded")
 
     def restore(self, source: Artefact, artefact: Artefact) -> None:
-        """Take over what another deployment had, instead of a build of one's own."""
+        """Use the source and artefact of another deployment instead of a build."""
         self.trigger_event(self.SourceStored, source=source)
         self.trigger_event(self.Restored, artefact=artefact)
 
     def claim_build(self, worker: str) -> bool:
-        """Take the build; false when it is taken, ended or not due."""
+        """Claim the build. False if it is claimed, ended or not due."""
         if self.status != "waiting" or not self.queued:
             return False
         self.trigger_event(self.BuildClaimed, worker=worker, epoch=self.epoch + 1)
@@ -243,52 +264,57 @@ class Deployment(Aggregate):
         self.trigger_event(self.BuildStarted, epoch=epoch)
         return True
 
-    def complete_build(self, epoch: int, artefact: Artefact, *, milliseconds: int, **facts: Any) -> bool:
-        """Record success; `facts` are the other fields of the event. False when this claim no longer holds the build:
-        it was canceled, or lost to another worker."""
+    def complete_build(self, epoch: int, artefact: Artefact, *, milliseconds: int, **fields: Any) -> bool:
+        """Record success; `fields` are the other fields of the event.
+
+        False if this claim no longer holds the build: it was canceled, or another worker claimed it.
+        """
         if not self._holds(epoch):
             return False
         seconds = whole_seconds(milliseconds)
         self.trigger_event(
-            self.BuildSucceeded, epoch=epoch, artefact=artefact, seconds=seconds, milliseconds=milliseconds, **facts
+            self.BuildSucceeded, epoch=epoch, artefact=artefact, seconds=seconds, milliseconds=milliseconds, **fields
         )
         return True
 
-    def fail_build(self, epoch: int, reason: BuildReason, message: str, *, milliseconds: int = 0, **facts: Any) -> bool:
-        """Record failure; `facts` are the other fields of the event. False when the claim no longer holds."""
+    def fail_build(
+        self, epoch: int, reason: BuildReason, message: str, *, milliseconds: int = 0, **fields: Any
+    ) -> bool:
+        """Record failure; `fields` are the other fields of the event. False if this claim no longer holds the build."""
         if not self._holds(epoch):
             return False
-        facts = {"specification": "", "logs_digest": "", "logs_size": 0, **facts}
+        fields = {"specification": "", "logs_digest": "", "logs_size": 0, **fields}
         seconds = whole_seconds(milliseconds)
         self.trigger_event(
             self.BuildFailed,
-            epoch=epoch, reason=reason, message=message, seconds=seconds, milliseconds=milliseconds, **facts,
+            epoch=epoch, reason=reason, message=message, seconds=seconds, milliseconds=milliseconds, **fields,
         )  # fmt: skip
         return True
 
     def requeue_build(self, epoch: int) -> None:
-        """Put a lost worker's build back in the queue; its late result will be refused by the epoch."""
+        """Queue a lost worker's build again; the epoch rejects a late result of that worker."""
         if self._holds(epoch):
             self.trigger_event(self.BuildQueued, reason="worker_lost")
 
     def cancel_build(self, seconds: int) -> None:
-        """Cancel what has not ended; canceling twice is a no-op."""
+        """Cancel an open build; a repeat is a no-op. Raises BuildAlreadyCompleted."""
         if self.status in OPEN:
             self.trigger_event(self.BuildCanceled, seconds=seconds)
         elif self.status != "canceled":
             raise BuildAlreadyCompleted
 
     def abandon(self, incarnation: int, seconds: int = 0) -> None:
-        """End a build with its function, which is gone, unless it has ended or belongs to a later one."""
+        """End an open build of a deleted function, if it belongs to that incarnation."""
         if self.queued and self.status in OPEN and self.function_incarnation == incarnation:
             self.trigger_event(self.BuildCanceled, seconds=seconds, reason="function_deleted")
 
     def require_ready(self) -> None:
+        """Raise BuildNotReady unless the build has succeeded."""
         if self.status != "ready":
             raise BuildNotReady.of(self.status)
 
     def require_function(self, function_id: str) -> None:
-        """Another function's deployment does not exist for this one."""
+        """Raise DeploymentNotFound if another function has this deployment."""
         if self.function_id != function_id:
             raise DeploymentNotFound
 

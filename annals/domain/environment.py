@@ -6,16 +6,16 @@ from collections.abc import Mapping
 import msgspec
 
 
-class Platform(msgspec.Struct, frozen=True, kw_only=True):
-    """What the instance tells every function about itself; `endpoint` ends in /v1."""
+class InstanceInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """The variables about this instance that every function gets; `endpoint` ends in /v1."""
 
     endpoint: str
     version: str
     region: str
 
 
-class Subject(msgspec.Struct, frozen=True, kw_only=True):
-    """Whose environment it is; `runtime_name` is the display name (`Node.js`), `memory_mb` in MiB."""
+class EnvironmentSubject(msgspec.Struct, frozen=True, kw_only=True):
+    """The function and deployment of an environment. `runtime_name` is the display name (`Node.js`)."""
 
     project_id: str
     function_id: str
@@ -45,16 +45,16 @@ VCS_NAMES = (
 
 
 def environment(
-    platform: Platform,
-    subject: Subject,
+    platform: InstanceInfo,
+    subject: EnvironmentSubject,
     *,
     project_variables: Mapping[str, str],
     function_variables: Mapping[str, str],
     origin: Mapping[str, str],
 ) -> dict[str, str]:
-    """Project variables, then function variables, then the reserved names, later ones winning.
+    """Return project variables, function variables and the reserved names. Later ones override earlier ones.
 
-    `origin` holds APPWRITE_VCS_* values; those it lacks are empty.
+    `origin` holds APPWRITE_VCS_* values; missing ones are empty.
     """
     return {
         **project_variables,
@@ -76,11 +76,11 @@ def environment(
 
 
 def plain_number(value: float) -> str:
-    """`1`, not `1.0`, for whole numbers; `0.5` stays."""
+    """Return a number as text: `1`, not `1.0`, for whole numbers."""
     return str(int(value)) if value == int(value) else str(value)
 
 
 def environment_digest(variables: Mapping[str, str], *, runtime: str, entrypoint: str) -> str:
-    """SHA-256 over everything but the code that makes two instances differ."""
+    """Return the SHA-256 of everything besides the code that makes two instances differ."""
     canonical = msgspec.json.encode([sorted(variables.items()), runtime, entrypoint])
     return hashlib.sha256(canonical).hexdigest()

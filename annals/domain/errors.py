@@ -1,16 +1,16 @@
-"""Refusals: each knows its wire `type` and a sentence that says what to do; only the edge knows HTTP codes."""
+"""Typed API errors. Each has its wire `type` and a message that says what to do; only the edge knows HTTP codes."""
 
 from typing import ClassVar
 
 
 class DomainError(Exception):
-    """A wish that was refused; nothing was recorded."""
+    """A command was rejected; nothing was recorded."""
 
     type: ClassVar[str] = "general_unknown"
     default: ClassVar[str] = "The request was refused."
 
     def __init__(self, message: str = "", *, hint: str = "") -> None:
-        """`hint` says more than a message that the contract fixes."""
+        """`hint` adds to a message that the contract fixes."""
         super().__init__(message or self.default)
         self.hint = hint
 
@@ -76,7 +76,7 @@ class BuildNotReady(DomainError):
 
     @classmethod
     def of(cls, status: str) -> "BuildNotReady":
-        """With what to do where there is nothing to wait for."""
+        """Return the error with the advice for a status."""
         return cls(_ENDED_BUILDS.get(status, cls.default))
 
 
@@ -217,7 +217,7 @@ class UserUnauthorized(DomainError):
 
 
 class Conflict(DomainError):
-    """Another writer kept changing the same resource while this one tried."""
+    """Other writers changed the same resource during every attempt."""
 
     type = "general_conflict"
     default = "The resource is being changed by others right now. Try again."

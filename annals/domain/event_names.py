@@ -1,4 +1,4 @@
-"""What happened, in the words of event patterns, and every name that a subscriber may know it by (http-api.md 8.5)."""
+"""The names of events for subscribers, in the form of event patterns (http-api.md 8.5)."""
 
 from collections.abc import Callable, Mapping
 from itertools import product
@@ -8,8 +8,8 @@ from annals.domain.team import Team
 from annals.domain.user import User
 
 
-class Happening(NamedTuple):
-    """`levels` are pairs of type and id, the outermost first; `attribute` is what of it changed, empty for all."""
+class NamedEvent(NamedTuple):
+    """An event by its levels: pairs of type and id, the outermost first. `attribute` is the changed one, if one."""
 
     levels: tuple[tuple[str, str], ...]
     action: str
@@ -17,7 +17,7 @@ class Happening(NamedTuple):
 
     @property
     def names(self) -> list[str]:
-        """All names, in the order of the contract; the first is the one that subscribers are told."""
+        """All names, in the order of the contract. Subscribers get the first one."""
         variants = self._variants(self.levels)
         names = [f"{name}.{self.action}" for name in variants]
         if self.attribute:
@@ -28,67 +28,67 @@ class Happening(NamedTuple):
 
     @staticmethod
     def _variants(levels: tuple[tuple[str, str], ...]) -> list[str]:
-        """With all ids, with none, then with some of them, the outermost kept first."""
+        """Return the names with all ids, without ids, then with some ids: outer ids first."""
         choices = list(product(*((f"{kind}.{own_id}", f"{kind}.*") for kind, own_id in levels)))
         ordered = [choices[0], choices[-1], *choices[1:-1]]
         return [".".join(choice) for choice in ordered]
 
 
-def happening(event: Any) -> Happening | None:
-    """What an event is to subscribers; None for what nobody may subscribe to.
+def named_event(event: Any) -> NamedEvent | None:
+    """Return an event with its names; None for events without subscribers.
 
-    Events of functions are left out: no function is triggered by functions (http-api.md 10.4).
+    Events of functions have none: functions cannot trigger functions (http-api.md 10.4).
     """
-    words = _WORDS.get(type(event))
-    return None if words is None else words.of(words.ids(event))
+    parts = _NAMES_BY_EVENT.get(type(event))
+    return None if parts is None else parts.of(parts.ids(event))
 
 
 def wants(event: Any) -> bool:
-    """Whether there may be subscribers to an event."""
-    return type(event) in _WORDS
+    """Return True if an event can have subscribers."""
+    return type(event) in _NAMES_BY_EVENT
 
 
 def is_emitted(pattern: str) -> bool:
-    """Whether anything that happens here can have a name that a pattern stands for; ids are not looked at."""
+    """Return True if some event of this instance can match a pattern, with any ids."""
     parts = pattern.split(".")
     outer = [*parts[:1], "*", *parts[2:]]
     both = [*outer[:3], "*", *outer[4:]]
     return not _EMITTED.isdisjoint({".".join(outer), ".".join(both)})
 
 
-class _Words(NamedTuple):
-    """An event in the words of patterns: its types, how their ids are read from it, its action and attribute."""
+class _NameParts(NamedTuple):
+    """The parts of an event's names: types, a function that reads their ids, action and attribute."""
 
     kinds: tuple[str, ...]
     ids: Callable[[Any], tuple[str, ...]]
     action: str
     attribute: str = ""
 
-    def of(self, ids: tuple[str, ...]) -> Happening:
-        return Happening(tuple(zip(self.kinds, ids, strict=True)), self.action, self.attribute)
+    def of(self, ids: tuple[str, ...]) -> NamedEvent:
+        return NamedEvent(tuple(zip(self.kinds, ids, strict=True)), self.action, self.attribute)
 
 
-def _user(action: str, attribute: str = "") -> _Words:
-    return _Words(("users",), lambda event: (_own_id(event),), action, attribute)
+def _user(action: str, attribute: str = "") -> _NameParts:
+    return _NameParts(("users",), lambda event: (_own_id(event),), action, attribute)
 
 
-def _session(action: str, session_id: Callable[[Any], str]) -> _Words:
-    return _Words(("users", "sessions"), lambda event: (_own_id(event), session_id(event)), action)
+def _session(action: str, session_id: Callable[[Any], str]) -> _NameParts:
+    return _NameParts(("users", "sessions"), lambda event: (_own_id(event), session_id(event)), action)
 
 
-def _team(action: str) -> _Words:
-    return _Words(("teams",), lambda event: (_own_id(event),), action)
+def _team(action: str) -> _NameParts:
+    return _NameParts(("teams",), lambda event: (_own_id(event),), action)
 
 
-def _member(action: str, member_id: Callable[[Any], str], attribute: str = "") -> _Words:
-    return _Words(("teams", "memberships"), lambda event: (_own_id(event), member_id(event)), action, attribute)
+def _member(action: str, member_id: Callable[[Any], str], attribute: str = "") -> _NameParts:
+    return _NameParts(("teams", "memberships"), lambda event: (_own_id(event), member_id(event)), action, attribute)
 
 
 def _own_id(event: Any) -> str:
     return str(event.originator_id).rpartition(":")[2]
 
 
-_WORDS: Mapping[type, _Words] = {
+_NAMES_BY_EVENT: Mapping[type, _NameParts] = {
     User.Created: _user("create"),
     User.NameChanged: _user("update", "name"),
     User.EmailChanged: _user("update", "email"),
@@ -108,4 +108,4 @@ _WORDS: Mapping[type, _Words] = {
     Team.MemberChanged: _member("update", lambda event: event.membership_id),
     Team.MemberRemoved: _member("delete", lambda event: event.membership_id),
 }
-_EMITTED = frozenset(name for words in _WORDS.values() for name in words.of(("*",) * len(words.kinds)).names)
+_EMITTED = frozenset(name for parts in _NAMES_BY_EVENT.values() for name in parts.of(("*",) * len(parts.kinds)).names)

@@ -1,4 +1,4 @@
-"""Event patterns that functions subscribe to (http-api.md 10.4), and the tree of what can happen."""
+"""Event patterns of functions (http-api.md 10.4), and the tree of their names."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ _RECORDS = _actions("create", "update", "upsert", "delete")
 
 
 class _Resource(dict[str, Any]):
-    """A level that has ids: sub-resources, and actions with their attributes."""
+    """A level with ids: sub-resources, and actions with their attributes."""
 
 
 def _resource(actions: Mapping[str, _Node], **below: _Node) -> _Resource:
@@ -69,12 +69,12 @@ _MOST_PARTS = 7
 
 
 def is_function_event(pattern: str) -> bool:
-    """Functions may not be triggered by functions: that could go on for ever."""
+    """Return True for an event of functions. Functions may not trigger functions, which could repeat for ever."""
     return pattern.startswith("functions.")
 
 
 def is_event_pattern(pattern: str) -> bool:
-    """Whether it reads `type.id[.sub.id …][.action[.attribute]]` with names of the tree; ids are not looked at."""
+    """Return True for `type.id[.sub.id …][.action[.attribute]]` with names of the tree. Any id is accepted."""
     parts = pattern.split(".")
     if not 2 <= len(parts) <= _MOST_PARTS or not all(parts):
         return False

@@ -1,7 +1,9 @@
-"""An execution: one call of a function, from the request to its only end.
+"""An execution: one call of a function, from the request to its single end.
 
-A call that has retries may fail several times before it; what is left undone in the end is a dead letter, which can be
-redriven: asked for once more, as an execution of its own.
+A call with retries may fail several times before its end. If the last attempt fails, the execution is a dead letter. It
+can be redriven, as another execution.
+
+One file because an execution and the parts of its events belong together.
 """
 
 from datetime import datetime
@@ -10,7 +12,6 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 from annals.domain.base import Aggregate, AggregateEvent, CreatedEvent, Key
-from annals.domain.calls import Attempted, Header, Kept, Ran, Request, Status, Trigger, Written
 from annals.domain.errors import (
     DeadLetterNotFound,
     ExecutionAlreadyEnded,
@@ -20,9 +21,86 @@ from annals.domain.errors import (
     FunctionNotFound,
 )
 from annals.domain.policy import Retries
-from annals.domain.ports import Reason
+from annals.domain.ports import OutputKind, Reason
 
-__all__ = ["Attempted", "Execution", "Header", "Kept", "Ran", "Request", "Status", "Trigger"]
+Status = Literal["scheduled", "waiting", "processing", "completed", "failed"]
+Trigger = Literal["http", "schedule", "event"]
+
+
+class Header(msgspec.Struct, frozen=True):
+    name: str
+    value: str
+
+
+class CallRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A call without its body. `headers` are those stored for display (http-api.md 7.19).
+
+    `input_digest` is the SHA-256 of the sealed input (body and all headers) stored for a later run, empty for none.
+    `event` is the name of the event that triggered the call.
+    """
+
+    method: str
+    path: str
+    headers: list[Header] = []
+    user_id: str = ""
+    input_digest: str = ""
+    input_size: int = 0
+    event: str = ""
+
+
+class CompleteOutput(msgspec.Struct, frozen=True, kw_only=True):
+    """Complete output, stored beside the part that the contract shows: SHA-256 in hex, and bytes."""
+
+    kind: OutputKind
+    digest: str
+    size: int
+
+
+class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The resources and times (in milliseconds) of a run.
+
+    `routed` says that a share of the traffic chose the deployment, which may not be the active one.
+    """
+
+    deployment_id: str
+    function_version: int
+    environment_digest: str
+    specification: str
+    cold: bool = False
+    host: str = ""
+    queue_ms: int = 0
+    start_ms: int = 0
+    run_ms: int = 0
+    routed: bool = False
+
+
+class RunOutput(AggregateEvent, frozen=True):
+    """The output of a run's code: SHA-256 in hex and bytes of the contents stored beside the event."""
+
+    REQUIRES_PROJECT: ClassVar[bool] = False
+    epoch: int
+    logs_digest: str = ""
+    logs_size: int = 0
+    errors_digest: str = ""
+    errors_size: int = 0
+    whole: list[CompleteOutput] = msgspec.field(default_factory=list)
+
+
+class FailedAttempt(AggregateEvent, frozen=True):
+    """The code answered 500 or above, or did not answer; `reason` and `message` say why."""
+
+    REQUIRES_PROJECT: ClassVar[bool] = False
+    epoch: int
+    reason: Reason
+    message: str
+    status_code: int
+    headers: list[Header] = msgspec.field(default_factory=list)
+    ran: RunRecord | None = None
+    logs_digest: str = ""
+    logs_size: int = 0
+    errors_digest: str = ""
+    errors_size: int = 0
+    whole: list[CompleteOutput] = msgspec.field(default_factory=list)
 
 
 class Execution(Aggregate):
@@ -32,12 +110,12 @@ class Execution(Aggregate):
         pass
 
     class Requested(CreatedEvent, Event, frozen=True):
-        """Accepted. With `epoch` 1 it is claimed by `worker` at once (a synchronous call), else it waits.
+        """The call was accepted. With `epoch` 1 `worker` has claimed it (a synchronous call), else it waits.
 
-        A `pinned` one runs `deployment_id`; others run the deployment that is active, or chosen by a share of the
-        traffic, when they begin: `deployment_id` is the one that was so when they were accepted. `slot` is the time of
-        the function's schedule that it was requested for, `late` that this was long past. `retries` is the
-        function's policy when the call was accepted, None where nothing is tried twice; `redrives` is a dead letter.
+        A `pinned` execution runs `deployment_id`. Others run the deployment that is active, or chosen by a share of the
+        traffic, at their start; `deployment_id` is that deployment at the time of the request. `slot` is the time of
+        the function's schedule, `late` says that it was long past. `retries` is the function's policy at the time of
+        the request, None for one attempt. `redrives` is the dead letter that is run again.
         """
 
         TOPIC: ClassVar[str] = "execution.requested"
@@ -49,7 +127,7 @@ class Execution(Aggregate):
         execution_id: str
         deployment_id: str
         trigger: Trigger
-        request: Request
+        request: CallRequest
         scheduled_at: datetime | None = None
         worker: str = ""
         epoch: int = 0
@@ -65,55 +143,59 @@ class Execution(Aggregate):
         epoch: int
 
         def apply(self, aggregate: "Execution") -> None:
-            aggregate.status, aggregate.worker, aggregate.epoch = "processing", self.worker, self.epoch
+            aggregate.status = "processing"
+            aggregate.worker = self.worker
+            aggregate.epoch = self.epoch
             aggregate.due_at = None
 
     class Completed(Event, frozen=True):
-        """The code answered below 500; `headers` are those kept for display."""
+        """The code answered below 500; `headers` are those stored for display."""
 
         TOPIC: ClassVar[str] = "execution.completed"
         REQUIRES_PROJECT: ClassVar[bool] = False
         epoch: int
         status_code: int
         headers: list[Header]
-        ran: Ran
+        ran: RunRecord
         logs_digest: str = ""
         logs_size: int = 0
         errors_digest: str = ""
         errors_size: int = 0
-        whole: list[Kept] = msgspec.field(default_factory=list)
+        whole: list[CompleteOutput] = msgspec.field(default_factory=list)
 
         def apply(self, aggregate: "Execution") -> None:
             aggregate.status = "completed"
 
-    class Failed(Attempted, Event, frozen=True):
+    class Failed(FailedAttempt, Event, frozen=True):
         TOPIC: ClassVar[str] = "execution.failed"
 
         def apply(self, aggregate: "Execution") -> None:
             aggregate.status = "failed"
 
-    class RetryScheduled(Attempted, Event, frozen=True, kw_only=True):
+    class RetryScheduled(FailedAttempt, Event, frozen=True, kw_only=True):
         """An attempt failed, and the next one is due at `due_at`."""
 
         TOPIC: ClassVar[str] = "execution.retry_scheduled"
         due_at: datetime
 
         def apply(self, aggregate: "Execution") -> None:
-            aggregate.status, aggregate.due_at = "waiting", self.due_at
+            aggregate.status = "waiting"
+            aggregate.due_at = self.due_at
             if self.ran is not None:
                 aggregate.routed_to = self.ran.deployment_id if self.ran.routed else ""
 
     class DeadLettered(Failed, frozen=True, kw_only=True):
-        """The last attempt failed for `cause`; the input is kept, and the call can be redriven."""
+        """The last attempt failed for `cause`. The input stays stored, and the call can be redriven."""
 
         TOPIC: ClassVar[str] = "execution.dead_lettered"
         cause: Reason
 
         def apply(self, aggregate: "Execution") -> None:
-            aggregate.status, aggregate.dead = "failed", True
+            aggregate.status = "failed"
+            aggregate.dead = True
 
     class Redriven(Event, frozen=True):
-        """The dead letter is asked for once more, as another execution; it is none any more."""
+        """Another execution runs the call again; this execution is no longer a dead letter."""
 
         TOPIC: ClassVar[str] = "execution.redriven"
         execution_id: str
@@ -122,7 +204,7 @@ class Execution(Aggregate):
             aggregate.dead = False
 
     class Discarded(Event, frozen=True):
-        """Nobody is going to redrive it."""
+        """The dead letter was discarded: it is not redriven."""
 
         TOPIC: ClassVar[str] = "execution.discarded"
 
@@ -130,17 +212,18 @@ class Execution(Aggregate):
             aggregate.dead = False
 
     class Canceled(Event, frozen=True):
-        """With a `reason` nobody asked for it: its function went, and what its run writes is not kept."""
+        """With a `reason` the deletion of its function canceled it, and the output of its run is discarded."""
 
         TOPIC: ClassVar[str] = "execution.canceled"
         reason: Literal["", "function_deleted"] = ""
 
         def apply(self, aggregate: "Execution") -> None:
             aggregate.cut = aggregate.epoch if aggregate.status == "processing" and not self.reason else 0
-            aggregate.status, aggregate.due_at = "failed", None
+            aggregate.status = "failed"
+            aggregate.due_at = None
 
-    class OutputKept(Written, Event, frozen=True):
-        """What the run had written that a cancellation cut short; the execution has ended already."""
+    class OutputKept(RunOutput, Event, frozen=True):
+        """The output of a run that was canceled; the execution has already ended."""
 
         TOPIC: ClassVar[str] = "execution.output_kept"
 
@@ -163,7 +246,7 @@ class Execution(Aggregate):
         execution_id: str,
         deployment_id: str,
         trigger: Trigger,
-        request: Request,
+        request: CallRequest,
         scheduled_at: datetime | None,
         worker: str,
         epoch: int,
@@ -173,11 +256,22 @@ class Execution(Aggregate):
         retries: Retries | None,
         redrives: str,
     ) -> None:
-        self.project_id, self.function_id, self.function_incarnation = project_id, function_id, function_incarnation
-        self.function_version, self.execution_id, self.deployment_id = function_version, execution_id, deployment_id
-        self.trigger, self.request, self.scheduled_at = trigger, request, scheduled_at
-        self.worker, self.epoch, self.pinned = worker, epoch, pinned
-        self.slot, self.late, self.retries, self.redrives = slot, late, retries, redrives
+        self.project_id = project_id
+        self.function_id = function_id
+        self.function_incarnation = function_incarnation
+        self.function_version = function_version
+        self.execution_id = execution_id
+        self.deployment_id = deployment_id
+        self.trigger = trigger
+        self.request = request
+        self.scheduled_at = scheduled_at
+        self.worker = worker
+        self.epoch = epoch
+        self.pinned = pinned
+        self.slot = slot
+        self.late = late
+        self.retries = retries
+        self.redrives = redrives
         self.due_at: datetime | None = None
         self.routed_to: str | None = None
         self.dead = False
@@ -198,10 +292,12 @@ class Execution(Aggregate):
 
     @classmethod
     def request_run(
-        cls, former: "Execution | None", *, project_id: str, execution_id: str, worker: str = "", **facts: Any
+        cls, former: "Execution | None", *, project_id: str, execution_id: str, worker: str = "", **fields: Any
     ) -> "Execution":
-        """Accept a call, `facts` being those of `Requested`; `worker` names who runs it at once (synchronous), else it
-        waits for one."""
+        """Accept a call; `fields` are the other fields of `Requested`.
+
+        With a `worker` the call is synchronous and claimed, else it waits for a worker.
+        """
         if former is not None and not former.deleted:
             raise ExecutionAlreadyExists
         return cls.start(
@@ -212,44 +308,45 @@ class Execution(Aggregate):
             execution_id=execution_id,
             worker=worker,
             epoch=1 if worker else 0,
-            **facts,
+            **fields,
         )
 
     @property
     def ended(self) -> bool:
+        """True after the single end of the execution."""
         return self.status in {"completed", "failed"}
 
     def claim(self, worker: str) -> bool:
-        """Take the run; false when it is taken or ended."""
+        """Claim the run. False if it is claimed or ended."""
         if self.status not in {"waiting", "scheduled"}:
             return False
         self.trigger_event(self.Claimed, worker=worker, epoch=self.epoch + 1)
         return True
 
-    def complete(self, epoch: int, *, status_code: int, headers: list[Header], ran: Ran, **contents: Any) -> bool:
-        """Record the code's answer; false when this claim no longer holds the run."""
+    def complete(self, epoch: int, *, status_code: int, headers: list[Header], ran: RunRecord, **contents: Any) -> bool:
+        """Record the code's answer. False if this claim no longer holds the run."""
         if not self._holds(epoch):
             return False
         self.trigger_event(self.Completed, epoch=epoch, status_code=status_code, headers=headers, ran=ran, **contents)
         return True
 
-    def fail(self, epoch: int, reason: Reason, message: str, *, now: datetime, **facts: Any) -> bool:
-        """Record that an attempt failed, `facts` being those of `Attempted`; false when this claim no longer holds it.
+    def fail(self, epoch: int, reason: Reason, message: str, *, now: datetime, **fields: Any) -> bool:
+        """Record a failed attempt; `fields` are those of `FailedAttempt`. False if another claim holds the run.
 
-        Another attempt is due when the call's retries say so, else that was the end.
+        The call's retries decide whether another attempt is due, or the execution ends.
         """
         if not self._holds(epoch):
             return False
-        facts |= {"epoch": epoch}
+        fields |= {"epoch": epoch}
         if self.retries is None or not self.retries.retried(reason):
-            self.trigger_event(self.Failed, reason=reason, message=message, **facts)
+            self.trigger_event(self.Failed, reason=reason, message=message, **fields)
             return True
         due = self.retries.due_after(epoch, since=self.scheduled_at or self.created_on, now=now, name=self.id)
         if due is None:
-            told = self.retries.given_up(epoch, reason, message)
-            self.trigger_event(self.DeadLettered, reason="dead_lettered", cause=reason, message=told, **facts)
+            sentence = self.retries.given_up(epoch, reason, message)
+            self.trigger_event(self.DeadLettered, reason="dead_lettered", cause=reason, message=sentence, **fields)
         else:
-            self.trigger_event(self.RetryScheduled, reason=reason, message=message, due_at=due, **facts)
+            self.trigger_event(self.RetryScheduled, reason=reason, message=message, due_at=due, **fields)
         return True
 
     def cancel(self) -> None:
@@ -258,24 +355,24 @@ class Execution(Aggregate):
         self.trigger_event(self.Canceled)
 
     def abandon(self, incarnation: int) -> None:
-        """End it with its function, which is gone, unless it has ended or belongs to a later one."""
+        """End an open execution of a deleted function, if it belongs to that incarnation."""
         if not self.ended and self.function_incarnation == incarnation:
             self.trigger_event(self.Canceled, reason="function_deleted")
 
     def keep_output(self, epoch: int, **contents: Any) -> bool:
-        """Record what a canceled run had written, once; false for another claim's, or where nothing was running."""
+        """Record the output of a canceled run once. False for another claim, or if no run was canceled."""
         if self.deleted or not epoch or epoch != self.cut:
             return False
         self.trigger_event(self.OutputKept, epoch=epoch, **contents)
         return True
 
     def redrive(self, execution_id: str) -> None:
-        """Ask for a dead letter once more, as the execution of that id."""
+        """Record that another execution runs the dead letter again. Raises DeadLetterNotFound."""
         self._require_dead()
         self.trigger_event(self.Redriven, execution_id=execution_id)
 
     def discard(self) -> None:
-        """Take it out of the dead letters, and keep the execution itself."""
+        """Remove the execution from the dead letters, but keep it. Raises DeadLetterNotFound."""
         self._require_dead()
         self.trigger_event(self.Discarded)
 
@@ -284,14 +381,14 @@ class Execution(Aggregate):
             raise DeadLetterNotFound
 
     def require_function(self, function_id: str, incarnation: int) -> None:
-        """Another function's execution does not exist for this one."""
+        """Raise ExecutionNotFound if another function has it, FunctionNotFound for another incarnation."""
         if self.function_id != function_id:
             raise ExecutionNotFound
         if self.function_incarnation != incarnation:
             raise FunctionNotFound
 
     def delete(self, *, stale: bool = False) -> None:
-        """Remove an ended or scheduled execution; `stale` says its start lies past its timeout and its lease lapsed."""
+        """Delete an ended or scheduled execution. A `stale` one exceeded its timeout, and its worker's lease lapsed."""
         if not (self.ended or self.status == "scheduled" or stale):
             raise ExecutionInProgress
         self.trigger_event(self.Deleted)

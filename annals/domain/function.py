@@ -1,12 +1,13 @@
-"""A function: its configuration, its variables, and which deployment answers."""
+"""A function: its configuration, its policy, its variables, and its active deployment."""
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
 from annals.domain.base import AggregateEvent, CreatedEvent, Key
-from annals.domain.errors import FunctionAlreadyExists, FunctionNotFound
+from annals.domain.errors import ArgumentInvalid, FunctionAlreadyExists, FunctionNotFound
 from annals.domain.policy import Policy
 from annals.domain.variables import Variable, VariableOwner
 
@@ -14,7 +15,7 @@ ActivationReason = Literal["requested", "built", "rollback", "reverted"]
 
 
 class Configuration(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a client sets on a function; `timeout` in seconds, `deployment_retention` in days (0 keeps all)."""
+    """The settings of a function by its clients; `timeout` in seconds, `deployment_retention` in days (0 keeps all)."""
 
     name: str
     runtime: str
@@ -40,7 +41,16 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
 
 
 BUILD_INPUTS = frozenset({"name", "entrypoint", "commands", "provider_root_directory", "runtime"})
-"""Fields whose change makes the active build out of date (http-api.md 7.9)."""
+"""Fields whose change makes the active build outdated (http-api.md 7.9)."""
+
+_REPOSITORY_FIELDS = ("installation_id", "provider_repository_id", "provider_branch", "provider_root_directory")
+_KEPT_IF_NOT_SENT = (
+    "runtime",
+    "build_specification",
+    "runtime_specification",
+    "provider_branches",
+    "provider_paths",
+)
 
 
 class Function(VariableOwner):
@@ -57,8 +67,10 @@ class Function(VariableOwner):
         configuration: Configuration
 
     class Updated(Event, frozen=True):
-        """The whole new configuration, and the names of the fields that differ from the former one; `connected` when it
-        has a repository now and had none."""
+        """The complete new configuration, and the names of the changed fields.
+
+        `connected` says that the function has a repository now and had none.
+        """
 
         TOPIC: ClassVar[str] = "function.updated"
         configuration: Configuration
@@ -67,10 +79,11 @@ class Function(VariableOwner):
         connected: bool = False
 
         def apply(self, aggregate: "Function") -> None:
-            aggregate.configuration, aggregate.live = self.configuration, self.live
+            aggregate.configuration = self.configuration
+            aggregate.live = self.live
 
     class PolicyChanged(Event, frozen=True):
-        """The whole new policy."""
+        """The complete new policy."""
 
         TOPIC: ClassVar[str] = "function.policy_changed"
         policy: Policy
@@ -94,7 +107,8 @@ class Function(VariableOwner):
         deployment_id: str
 
         def apply(self, aggregate: "Function") -> None:
-            aggregate.deployment_id, aggregate.deployment_created_at = "", None
+            aggregate.deployment_id = ""
+            aggregate.deployment_created_at = None
 
     class VariableAdded(Event, frozen=True):
         TOPIC: ClassVar[str] = "function.variable_added"
@@ -105,7 +119,7 @@ class Function(VariableOwner):
             aggregate.live = False
 
     class VariableChanged(Event, frozen=True):
-        """The whole new variable, and the names of what changed."""
+        """The complete new variable, and the names of the changed fields."""
 
         TOPIC: ClassVar[str] = "function.variable_changed"
         variable: Variable
@@ -124,7 +138,7 @@ class Function(VariableOwner):
             aggregate.live = False
 
     class Deleted(Event, frozen=True):
-        """The function and everything below it."""
+        """The function and its deployments, executions and variables are deleted."""
 
         TOPIC: ClassVar[str] = "function.deleted"
 
@@ -132,7 +146,9 @@ class Function(VariableOwner):
             aggregate.deleted = True
 
     def __init__(self, project_id: str, function_id: str, configuration: Configuration) -> None:
-        self.project_id, self.function_id, self.configuration = project_id, function_id, configuration
+        self.project_id = project_id
+        self.function_id = function_id
+        self.configuration = configuration
         self.variables: dict[str, Variable] = {}
         self.deployment_id = ""
         self.deployment_created_at: datetime | None = None
@@ -167,7 +183,7 @@ class Function(VariableOwner):
         )
 
     def update(self, configuration: Configuration) -> None:
-        """Replace the configuration; `live` turns false when a build input changed, else true (http-api.md 7.9)."""
+        """Replace the configuration. `live` becomes false if a build input changed, else true (http-api.md 7.9)."""
         changed = [
             name for name in configuration.__struct_fields__
             if getattr(configuration, name) != getattr(self.configuration, name)
@@ -180,12 +196,12 @@ class Function(VariableOwner):
             )
 
     def change_policy(self, policy: Policy) -> None:
-        """Replace the policy; the same one again records nothing."""
+        """Replace the policy; an equal policy records nothing."""
         if policy != self.policy:
             self.trigger_event(self.PolicyChanged, policy=policy)
 
     def activate(self, deployment_id: str, created_at: datetime, reason: ActivationReason) -> None:
-        """Route executions to a deployment that is ready; a repeat is a no-op."""
+        """Route executions to a ready deployment; a repeat is a no-op."""
         if deployment_id != self.deployment_id:
             self.trigger_event(
                 self.DeploymentActivated,
@@ -195,12 +211,51 @@ class Function(VariableOwner):
             )
 
     def takes_over(self, created_at: datetime) -> bool:
-        """Whether a finished build may become active: never over a newer deployment (http-api.md 8.1)."""
+        """Return True if a finished build may become active: it is newer than the active one (http-api.md 8.1)."""
         return self.deployment_created_at is None or self.deployment_created_at < created_at
 
     def deactivate(self, deployment_id: str) -> None:
+        """Leave the function without an active deployment, if this one is active."""
         if deployment_id == self.deployment_id:
             self.trigger_event(self.DeploymentDeactivated, deployment_id=deployment_id)
 
     def delete(self) -> None:
         self.trigger_event(self.Deleted)
+
+
+def revised(former: Configuration, sent: Mapping[str, Any]) -> Configuration:
+    """Return the configuration after an update (http-api.md 7.9): a replacement, except for some fields not sent.
+
+    `sent` has every field by its name, None for fields that were not sent. Raises ArgumentInvalid for a repository
+    without its installation or branch.
+    """
+    fields = dict(sent)
+    for name in _KEPT_IF_NOT_SENT:
+        if fields[name] is None:
+            fields[name] = getattr(former, name)
+    fields["entrypoint"] = fields["entrypoint"] or former.entrypoint
+    _connect_repository(fields, former)
+    return msgspec.convert(fields, Configuration)
+
+
+def _connect_repository(fields: dict[str, Any], former: Configuration) -> None:
+    """Set the fields of the connected repository."""
+    repository = fields["provider_repository_id"]
+    connected = former.provider_repository_id != ""
+    require_complete_repository(repository, fields["installation_id"], fields["provider_branch"])
+    if connected and repository is None:
+        fields["installation_id"] = former.installation_id
+        fields["provider_repository_id"] = former.provider_repository_id
+        fields["provider_branch"] = fields["provider_branch"] or former.provider_branch
+        fields["provider_root_directory"] = fields["provider_root_directory"] or former.provider_root_directory
+    elif connected and repository == "":
+        fields.update(dict.fromkeys(_REPOSITORY_FIELDS, ""))
+        fields.update(provider_branches=[], provider_paths=[], provider_silent_mode=True)
+    elif repository is None:
+        fields["provider_repository_id"] = ""
+
+
+def require_complete_repository(repository: str | None, installation: str, branch: str) -> None:
+    """Raise ArgumentInvalid for a repository without its installation or branch."""
+    if repository and not (installation and branch):
+        raise ArgumentInvalid("A repository needs installationId and providerBranch beside it.")

@@ -1,4 +1,4 @@
-"""What the platform adds to a call, keeps of it, and makes of its outcome (http-api.md 7.19, 9.3)."""
+"""Headers that the platform adds to a call, and the parts of a call that it stores (http-api.md 7.19, 9.3)."""
 
 from collections.abc import Iterable, Mapping
 
@@ -20,7 +20,7 @@ def platform_headers(
     user_jwt: str = "",
     client_ip: str = "",
 ) -> dict[str, str]:
-    """Headers laid over the caller's; a value that is unknown is empty, not absent."""
+    """Return the platform's headers; an unknown value is empty, not absent."""
     return {
         "x-appwrite-execution-id": execution_id,
         "x-appwrite-key": key,
@@ -35,18 +35,18 @@ def platform_headers(
     }
 
 
-def laid_over(caller: Mapping[str, str], platform: Mapping[str, str]) -> list[tuple[str, str]]:
-    """The caller's headers, lower-cased, with the platform's winning."""
+def merged_headers(caller: Mapping[str, str], platform: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the caller's headers in lower case, overridden by the platform's."""
     return list({**{name.lower(): value for name, value in caller.items()}, **platform}.items())
 
 
-def kept(headers: Iterable[tuple[str, str]], names: tuple[str, ...]) -> list[Header]:
-    """The headers that are stored for display."""
+def stored_headers(headers: Iterable[tuple[str, str]], names: tuple[str, ...]) -> list[Header]:
+    """Return the headers to store for display."""
     return [Header(name, value) for name, value in headers if name.lower() in names]
 
 
 def truncated(text: str, kind: str) -> str:
-    """At most 1,000,000 characters, the end kept, told by a first line; `kind` is `Logs` or `Errors`."""
+    """Return at most the last 1,000,000 characters, after a line that says so. `kind` is `Logs` or `Errors`."""
     if len(text) <= STORED_OUTPUT_CHARACTERS:
         return text
     notice = f"[WARNING] {kind} truncated. The output exceeded {STORED_OUTPUT_CHARACTERS} characters.\n"
@@ -54,5 +54,5 @@ def truncated(text: str, kind: str) -> str:
 
 
 def succeeded(outcome: Outcome) -> bool:
-    """Completed is any answer below 500, a 4xx included."""
+    """Return True for any answer below 500, including 4xx."""
     return not outcome.reason and outcome.status_code < 500

@@ -1,4 +1,4 @@
-"""Where the source of a deployment came from, and where one that is not here yet is to be fetched from."""
+"""The origin of a deployment's source, and the remote folder from which a source is fetched."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ ReferenceType = Literal["commit", "branch", "tag"]
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a source came from when it was fetched from a repository; all empty for uploads."""
+    """The repository, reference and commit of a fetched source; all fields are empty for uploads."""
 
     repository_id: str = ""
     repository_name: str = ""
@@ -25,24 +25,24 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
 
 
 LONGEST = 2048
-"""Most characters of one field of an origin."""
+"""Most characters of a field of an origin."""
 
 
 def storable(origin: Origin) -> Origin:
-    """The origin as the store can hold it: a repository or its host may have sent NUL, or texts without end."""
+    """Return the origin without NUL characters and with shortened texts, as the store can hold it."""
     fields = msgspec.structs.asdict(origin)
     return Origin(**{name: text.replace("\0", "\N{REPLACEMENT CHARACTER}")[:LONGEST] for name, text in fields.items()})
 
 
 UPLOADED = Origin()
-"""No repository: the client sent the source."""
+"""The origin of a source that the client sent."""
 
 
 class Remote(msgspec.Struct, frozen=True, kw_only=True):
     """A folder of a repository at a reference: of a template (`owner` and `name`), or of a project's installation
     (`installation_id` and `repository_id`). A tag may be a range: `1.*` is its highest version.
 
-    A `template` is committed to that folder before it is fetched. Of a `silent` one the host is not told how it ends.
+    A `template` is committed to that folder before the fetch. The host of a `silent` remote gets no status.
     """
 
     owner: str = ""

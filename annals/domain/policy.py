@@ -1,6 +1,6 @@
-"""A function's policy: how many instances and calls it may have at once, and whether runs that fail run again.
+"""A function's policy: its instances and concurrent calls, its retries, and the shares of its traffic.
 
-The defaults are what the contract says of every function: no instance is kept, and nothing is tried twice.
+The defaults follow the contract: no instance is kept warm, and each call has one attempt.
 """
 
 import hashlib
@@ -24,23 +24,23 @@ RetriedReason = Literal[
     "build_not_ready",
     "runtime_unavailable",
 ]
-"""What another attempt may be worth; a run that was canceled is never repeated."""
+"""Reasons that another attempt may help with. A canceled run is never repeated."""
 
-USUAL: list[RetriedReason] = [
+DEFAULT_REASONS: list[RetriedReason] = [
     *("error", "timeout", "out_of_memory", "crashed"),
     *("start_failed", "worker_lost", "runtime_unavailable"),
 ]  # fmt: skip
-"""What is retried unless a policy says otherwise: all that may go well the next time by itself."""
+"""The default reasons for retries: failures that may pass without a change."""
 
 LONGEST_BACKOFF_SECONDS = 3600
-"""Longest pause between two attempts, however many there were."""
+"""The longest pause between two attempts."""
 
 
 class Scaling(msgspec.Struct, frozen=True, kw_only=True):
-    """`min_warm` instances stand ready; 0 of the others means: as the instance's settings say.
+    """`min_warm` instances are kept ready. 0 in the other fields means the value of the instance's settings.
 
-    `concurrency` is how many calls run at once, `max_instances` on how many instances; others wait. An instance that
-    has had nothing to do for `idle_seconds` is ended.
+    At most `concurrency` calls run at once on at most `max_instances` instances; others wait. An instance that is idle
+    for `idle_seconds` is ended.
     """
 
     min_warm: int = 0
@@ -50,22 +50,25 @@ class Scaling(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Retries(msgspec.Struct, frozen=True, kw_only=True):
-    """`attempts` in all, 1 for no retries. The pause begins with `backoff_seconds` and doubles; no attempt is begun
-    later than `max_age_seconds` after the request. `on` are the reasons that are worth another attempt."""
+    """`attempts` in all, 1 for no retries, after failures with a reason in `on`.
+
+    The pause begins with `backoff_seconds` and doubles. No attempt starts later than `max_age_seconds` after the
+    request.
+    """
 
     attempts: int = 1
     backoff_seconds: int = 10
     max_age_seconds: int = 21_600
-    on: list[RetriedReason] = msgspec.field(default_factory=lambda: list(USUAL))
+    on: list[RetriedReason] = msgspec.field(default_factory=lambda: list(DEFAULT_REASONS))
 
     def retried(self, reason: Reason) -> bool:
-        """Whether a failure of this kind is worth another attempt at all."""
+        """Return True if this reason may have another attempt."""
         return self.attempts > 1 and reason in self.on
 
     def due_after(self, attempt: int, *, since: datetime, now: datetime, name: str) -> datetime | None:
-        """When the next attempt is due after the one of this number failed, None when there is none.
+        """Return the time of the next attempt after a failed one; None if there is none.
 
-        `since` is when the call could first run, `name` the execution's.
+        `since` is the time at which the call could first run, `name` the execution's.
         """
         if attempt >= self.attempts:
             return None
@@ -73,17 +76,17 @@ class Retries(msgspec.Struct, frozen=True, kw_only=True):
         return due if due <= since + timedelta(seconds=self.max_age_seconds) else None
 
     def given_up(self, attempt: int, reason: str, message: str) -> str:
-        """The sentence of a call that has no further attempt."""
+        """Return the message of a call without further attempts."""
         age = f" within {self.max_age_seconds} seconds" if attempt < self.attempts else ""
         return (
             f"Given up after {attempt} of {self.attempts} attempts{age}, the last one with {reason}. {message}".rstrip()
         )
 
     def pause_seconds(self, attempt: int, *, name: str) -> float:
-        """How long to wait after an attempt that failed, counted from 1.
+        """Return the pause after a failed attempt, counted from 1.
 
-        Between half and all of the doubled pause, so that what failed together does not come back together; `name`
-        decides where, so that the same attempt has the same pause whoever asks.
+        It lies between half and all of the doubled pause, so that calls that failed together are not retried together.
+        A hash of `name` decides, so that an attempt always has the same pause.
         """
         longest = min(self.backoff_seconds * 2 ** min(attempt - 1, 30), LONGEST_BACKOFF_SECONDS)
         chance = int.from_bytes(hashlib.blake2b(f"{name}:{attempt}".encode(), digest_size=4).digest()) / 2**32
@@ -91,16 +94,16 @@ class Retries(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):
-    """So many percent of a function's calls run a deployment that need not be the active one."""
+    """A percentage of a function's calls, and the deployment that runs them; it may not be the active one."""
 
     deployment_id: str
     percent: int
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything about how a function's calls are run that is no part of its configuration.
+    """The rules for a function's calls besides its configuration.
 
-    The active deployment gets what the shares of `traffic` leave of a hundred percent.
+    The active deployment gets the rest of the traffic that the shares leave.
     """
 
     scaling: Scaling = Scaling()
@@ -109,28 +112,28 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def retries_of_calls(self) -> Retries | None:
-        """What a call that is accepted now is given along, None where nothing is tried twice."""
+        """The retries of a call that is accepted now; None for one attempt."""
         return self.retries if self.retries.attempts > 1 else None
 
     def share_of(self, execution_id: str) -> str:
-        """The deployment that a share of the traffic chooses for an execution, empty for the active one.
+        """Return the deployment that a share of the traffic chooses for an execution; empty for the active one.
 
-        The id alone decides, so that whoever asks again is told the same.
+        Only the id decides, so that the answer never changes.
         """
         if not self.traffic:
             return ""
         digest = hashlib.blake2b(execution_id.encode(), digest_size=8, person=b"traffic").digest()
-        place = int.from_bytes(digest) % 100
+        percentile = int.from_bytes(digest) % 100
         for share in self.traffic:
-            place -= share.percent
-            if place < 0:
+            percentile -= share.percent
+            if percentile < 0:
                 return share.deployment_id
         return ""
 
 
-USUAL_POLICY = Policy()
+DEFAULT_POLICY = Policy()
 
 
 def policy_from(stored: Mapping[str, Any] | None) -> Policy:
-    """The policy of a row of `functions`, where an empty one stands for the defaults."""
-    return msgspec.convert(stored, Policy) if stored else USUAL_POLICY
+    """Return the policy of a row of `functions`; an empty one stands for the defaults."""
+    return msgspec.convert(stored, Policy) if stored else DEFAULT_POLICY

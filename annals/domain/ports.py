@@ -1,4 +1,4 @@
-"""What the control plane asks of the outside: the executor's port and its typed answers.
+"""The port of the executor, with its typed requests and answers.
 
 These structs travel as MessagePack between processes of one version; field order is not a storage format.
 """
@@ -24,7 +24,7 @@ Reason = Literal[
     "runtime_unavailable",
     "variable_unreadable",
 ]
-"""Why an execution failed (extensions.md); empty when it did not."""
+"""The reason of a failed execution (extensions.md); empty for a success."""
 
 BuildReason = Literal[
     "",
@@ -46,14 +46,14 @@ BuildReason = Literal[
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What one instance or build may use: `cpus` in cores, `memory_mb` in MiB."""
+    """The most that an instance or build may use: `cpus` in cores, `memory_mb` in MiB."""
 
     cpus: float
     memory_mb: int
 
 
 class Artefact(msgspec.Struct, frozen=True, kw_only=True):
-    """A built deployment in the blob store: `key` names it, `digest` is the SHA-256 in hex, `size` in bytes."""
+    """A source or a built deployment in the blob store; `digest` is the SHA-256 in hex, `size` in bytes."""
 
     key: str
     digest: str
@@ -63,11 +63,11 @@ class Artefact(msgspec.Struct, frozen=True, kw_only=True):
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """One execution to run.
 
-    `environment_digest` with `deployment` keys the instance. `start_seconds` bounds getting an instance ready,
-    `run_seconds` the code. `headers` keep order and repeats. `max_instances` bounds how many instances a host
-    starts for it, `idle_seconds` is how long one with nothing to do is kept; 0: as the host has it. `concurrency`
-    bounds the function's runs at once on a host, 0 for none; `queue_seconds` is how long a run may wait for its turn.
-    `outputs_key` is below which key logs go that are longer than an execution's record holds; empty: nowhere.
+    `deployment` and `environment_digest` are the key of the instance. `start_seconds` limits the start of an instance,
+    `run_seconds` the code. `headers` keep order and duplicates. `max_instances` limits the instances on a host, and an
+    instance that is idle for `idle_seconds` is ended; 0 means the host's default. `concurrency` limits the function's
+    concurrent runs on a host, 0 for no limit; `queue_seconds` limits the wait for a permit. Logs that are too long for
+    the execution's record are stored below `outputs_key`; empty: they are dropped.
     """
 
     project: str
@@ -96,19 +96,19 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 
 UNANSWERED_STATUS = 500
-"""The status code of a run that no server answered."""
+"""The status code of a run without an answer from a server."""
 
 
 def reason_of_answer(status_code: int) -> Reason:
-    """Why a run failed that the code answered: of its own accord at 500 and above."""
+    """Return the reason of an answered run: `error` for 500 and above."""
     return "error" if status_code >= 500 else ""
 
 
 OutputKind = Literal["logs", "errors"]
 
 
-class Whole(msgspec.Struct, frozen=True, kw_only=True):
-    """A log that is longer than an execution's record holds: a blob, its SHA-256 in hex and its bytes."""
+class CompleteLog(msgspec.Struct, frozen=True, kw_only=True):
+    """A log that is too long for the execution's record: a blob, its SHA-256 in hex and its bytes."""
 
     kind: OutputKind
     key: str
@@ -117,10 +117,10 @@ class Whole(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """How a run ended: the code's answer, or a typed reason with a sentence in `message`. Times in seconds.
+    """The end of a run: the code's answer, or a typed reason with a sentence in `message`. Times in seconds.
 
-    `status_code` is the code's own from 100 to 999, UNANSWERED_STATUS where no server answered.
-    `logs` and `errors` are the contract's, `whole` are those that are longer, as far as the host keeps them.
+    `status_code` is the code's own, from 100 to 999, or UNANSWERED_STATUS.
+    `logs` and `errors` are those of the contract; `whole` are the complete ones if they are longer.
     """
 
     status_code: int
@@ -128,7 +128,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes = b""
     logs: str = ""
     errors: str = ""
-    whole: list[Whole] = []
+    whole: list[CompleteLog] = []
     reason: Reason = ""
     message: str = ""
     cold: bool = False
@@ -140,14 +140,14 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Output(msgspec.Struct, frozen=True):
-    """What a run has written so far."""
+    """The output of a run so far."""
 
     logs: str = ""
     errors: str = ""
 
 
 class Build(msgspec.Struct, frozen=True, kw_only=True):
-    """One deployment to build: `source` is the uploaded archive, `output_key` where the artefact goes."""
+    """A deployment to build: `source` is its archive, `output_key` the key of the artefact."""
 
     project: str
     function: str
@@ -166,7 +166,7 @@ class Build(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BuildOutcome(msgspec.Struct, frozen=True, kw_only=True):
-    """How a build ended: `artefact` when it succeeded, else `reason` and a sentence in `message`."""
+    """The end of a build: the `artefact`, or a `reason` with a sentence in `message`."""
 
     artefact: Artefact | None = None
     reason: BuildReason = ""
@@ -176,47 +176,47 @@ class BuildOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 LogSink = Callable[[str], Awaitable[None]]
-"""Receives a build's output piece by piece while it runs."""
+"""Receives a build's output in pieces while it runs."""
 
 
 class ExecutorUnavailable(Exception):
-    """No executor answered: the work did not start there, or its end is unknown."""
+    """No executor answered: the work did not start, or its end is unknown."""
 
 
 class ExecutorUnreachable(ExecutorUnavailable):
-    """No executor can be reached: nothing of the work was sent, so it is safe to try again."""
+    """No executor can be reached: no work was sent, so a retry is safe."""
 
 
 class Executor(Protocol):
     """Runs and builds code in isolation; safe to call again with a higher epoch."""
 
     async def execute(self, run: Run) -> Outcome:
-        """Run one execution; never raises for what user code did. Raises ExecutorUnavailable."""
+        """Run one execution. Failures of user code are outcomes. Raises ExecutorUnavailable."""
         ...
 
     async def build(self, job: Build, log: LogSink) -> BuildOutcome:
-        """Build one deployment, handing its output to `log` while it runs. Raises ExecutorUnavailable."""
+        """Build one deployment, and pass its output to `log` while it runs. Raises ExecutorUnavailable."""
         ...
 
     async def cancel_build(self, project: str, deployment: str) -> bool:
-        """Kill a running build's process tree; true when there was one."""
+        """Kill a running build's process tree. True if there was one."""
         ...
 
     async def cancel_execution(self, project: str, execution: str) -> bool:
-        """Kill the instance that runs this execution; true when there was one."""
+        """Kill the instance that runs this execution. True if there was one."""
         ...
 
     async def output(self, project: str, execution: str) -> Output | None:
-        """What a running execution has written so far; None when it does not run. Raises ExecutorUnavailable."""
+        """Return the output of a running execution; None if it does not run. Raises ExecutorUnavailable."""
         ...
 
     async def retire(self, project: str, deployment: str) -> None:
-        """Let a deployment's warm instances finish what they run, then end them, and drop its unpacked code."""
+        """Let a deployment's instances finish their runs, then end them and delete its unpacked code."""
         ...
 
     async def prewarm(self, run: Run, instances: int, seconds: float) -> int:
-        """Have so many instances that could take `run` ready, and keep them for so long; nothing is executed.
+        """Keep a number of instances ready for runs such as `run`, for some seconds, without an execution.
 
-        Returns how many are ready or starting. Asking again prolongs; 0 lets go. Raises ExecutorUnavailable.
+        Returns the number that is ready or starts. A repeat extends the time; 0 ends it. Raises ExecutorUnavailable.
         """
         ...

@@ -1,7 +1,7 @@
-"""A project: the tenant, the API keys that act for it, what it serves to whom, and variables of all its functions."""
+"""A project, the tenant: its API keys, services, platforms, installations, and variables of all its functions."""
 
 from datetime import datetime
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import msgspec
 
@@ -15,18 +15,19 @@ from annals.domain.errors import (
     ProjectAlreadyExists,
     ProjectNotFound,
 )
-from annals.domain.installation import Installation
 from annals.domain.variables import Variable, VariableOwner
 
+Provider = Literal["git", "github"]
+
 CONSOLE = "console"
-"""The id that stands for the instance itself: its users are the admins of all projects, and no project has it."""
+"""The reserved id of the instance itself: its users are the admins of all projects."""
 
 REST = "rest"
-"""The name under which the whole API is switched."""
+"""The name that switches the whole API."""
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A standard key; `digest` is the SHA-256 of its secret, the secret itself is known to its owner alone."""
+    """A standard key; `digest` is the SHA-256 of its secret. Only its owner has the secret."""
 
     key_id: str
     name: str
@@ -36,7 +37,7 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Platform(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a project's client runs; pages of a web platform's `hostname` (`*.` in front: and below it) may call."""
+    """A platform of a client. Pages of a web platform's `hostname` may call; a leading `*.` includes subdomains."""
 
     platform_id: str
     type: str
@@ -44,6 +45,22 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     hostname: str = ""
     key: str = ""
     store: str = ""
+
+
+class Installation(msgspec.Struct, frozen=True, kw_only=True):
+    """A host of repositories, and the encrypted credentials for it.
+
+    With `git`, `url` is the base URL of the repositories; empty means those that the operator configured. `github` is
+    an app's installation, and `url` its API. `sealed` holds the credentials.
+    """
+
+    installation_id: str
+    provider: Provider
+    organization: str
+    url: str
+    app_id: str = ""
+    provider_installation_id: str = ""
+    sealed: str
 
 
 class Project(VariableOwner):
@@ -79,7 +96,7 @@ class Project(VariableOwner):
             del aggregate.keys[self.key_id]
 
     class ServiceSwitched(Event, frozen=True):
-        """Whether users and guests are served; `service` is the first word of the routes, or `rest` for all of them."""
+        """A service was switched for users and guests; `service` is the first word of its routes, or `rest` for all."""
 
         TOPIC: ClassVar[str] = "project.service_switched"
         service: str
@@ -105,7 +122,7 @@ class Project(VariableOwner):
             del aggregate.platforms[self.platform_id]
 
     class VariableAdded(Event, frozen=True):
-        """A variable that all functions see."""
+        """All functions of the project get this variable."""
 
         TOPIC: ClassVar[str] = "project.variable_added"
         variable: Variable
@@ -114,7 +131,7 @@ class Project(VariableOwner):
             aggregate.variables[self.variable.variable_id] = self.variable
 
     class VariableChanged(Event, frozen=True):
-        """The whole new variable, and the names of what changed."""
+        """The complete new variable, and the names of the changed fields."""
 
         TOPIC: ClassVar[str] = "project.variable_changed"
         variable: Variable
@@ -131,7 +148,7 @@ class Project(VariableOwner):
             del aggregate.variables[self.variable_id]
 
     class InstallationAdded(Event, frozen=True):
-        """Repositories of one host more can be connected to functions."""
+        """Functions can be connected to the repositories of another host."""
 
         TOPIC: ClassVar[str] = "project.installation_added"
         installation: Installation
@@ -154,7 +171,8 @@ class Project(VariableOwner):
             aggregate.deleted = True
 
     def __init__(self, project_id: str, name: str) -> None:
-        self.project_id, self.name = project_id, name
+        self.project_id = project_id
+        self.name = name
         self.keys: dict[str, ApiKey] = {}
         self.disabled: frozenset[str] = frozenset()
         self.platforms: dict[str, Platform] = {}

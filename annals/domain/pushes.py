@@ -1,4 +1,4 @@
-"""Which pushes to a repository a function wants built."""
+"""Selects the pushes to a repository for which a function is built."""
 
 import re
 from collections.abc import Sequence
@@ -8,25 +8,25 @@ import msgspec
 
 
 class Push(msgspec.Struct, frozen=True, kw_only=True):
-    """A branch has new commits; `paths` are the files they changed, None when nobody knows."""
+    """New commits of a branch; `paths` are the changed files, None if they are unknown."""
 
     branch: str
     paths: frozenset[str] | None
 
 
 def wants(push: Push, *, branches: Sequence[str], paths: Sequence[str]) -> bool:
-    """Whether the branch fits one of the globs, and one of the changed files another; no globs fit all.
+    """Return True if the branch matches one of its globs, and a changed file one of the path globs. No globs match all.
 
-    `*` stands for anything within a segment, `**` for any segments, `?` for one character; `!` in front takes away
-    again what an earlier glob took. A push whose files are unknown fits.
+    `*` matches anything within a segment, `**` any segments, `?` one character. A leading `!` excludes matches of
+    earlier globs. A push with unknown files matches.
     """
-    if branches and not fits(push.branch, branches):
+    if branches and not matches(push.branch, branches):
         return False
-    return not paths or push.paths is None or any(fits(path, paths) for path in push.paths)
+    return not paths or push.paths is None or any(matches(path, paths) for path in push.paths)
 
 
-def fits(text: str, globs: Sequence[str]) -> bool:
-    """The last glob that matches decides; with none but negative ones, everything else fits."""
+def matches(text: str, globs: Sequence[str]) -> bool:
+    """Return True if the last matching glob is positive. If all globs are negative, everything else matches."""
     fitting = all(glob.startswith("!") for glob in globs)
     for glob in globs:
         if _pattern(glob.removeprefix("!").strip("/")).fullmatch(text):
@@ -36,7 +36,7 @@ def fits(text: str, globs: Sequence[str]) -> bool:
 
 @lru_cache(maxsize=1024)
 def _pattern(glob: str) -> re.Pattern[str]:
-    """`a/**` is everything below a, `**/a` an a anywhere."""
+    """Return a glob as a regular expression: `a/**` is everything below a, `**/a` an a at any depth."""
     pieces = re.split(r"(\*\*/|/\*\*$|\*\*|\*|\?)", glob)
     meaning = {"**/": "(?:[^/]+/)*", "/**": "/.+", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     return re.compile("".join(meaning.get(piece, re.escape(piece)) for piece in pieces), re.DOTALL)

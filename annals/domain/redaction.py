@@ -1,4 +1,4 @@
-"""What may be told of events and aggregates, and how one state differs from another; secrets by fingerprints alone."""
+"""Events and aggregates without secrets, and the differences of two states. Secrets appear as fingerprints."""
 
 import hashlib
 import re
@@ -13,7 +13,7 @@ from annals.domain.user import Session
 from annals.domain.variables import VariableOwner
 
 HIDDEN: Mapping[type, frozenset[str]] = {ApiKey: frozenset({"digest"}), Session: frozenset({"digest"})}
-"""Fields by which a secret could be looked for, told to nobody."""
+"""Fields that are never shown, since a secret could be searched by them."""
 
 _COMMON = frozenset(AggregateEvent.__struct_fields__) | {"originator_topic"}
 _SEALED = "sealed"
@@ -23,8 +23,8 @@ _NEXT_WORD = re.compile(r"_([a-z0-9])")
 Tree = dict[str, Any]
 
 
-class Change(NamedTuple):
-    """One field that differs, by its path; None stands for no value."""
+class FieldChange(NamedTuple):
+    """A field that differs, by its path; None stands for no value."""
 
     field: str
     former: Any
@@ -32,12 +32,14 @@ class Change(NamedTuple):
 
 
 class SealedValue:
-    """A sealed value that is no secret: callers with the data key may open it. It equals its fingerprint."""
+    """A sealed value that is no secret: code with the data key may open it. It equals its fingerprint."""
 
     __slots__ = ("fingerprint", "sealed", "variable_id")
 
     def __init__(self, fingerprint: str, variable_id: str, sealed: str) -> None:
-        self.fingerprint, self.variable_id, self.sealed = fingerprint, variable_id, sealed
+        self.fingerprint = fingerprint
+        self.variable_id = variable_id
+        self.sealed = sealed
 
     def __eq__(self, other: object) -> bool:
         return self.fingerprint == (other.fingerprint if isinstance(other, SealedValue) else other)
@@ -46,24 +48,24 @@ class SealedValue:
         return hash(self.fingerprint)
 
 
-def told(event: Any) -> Tree:
-    """The fields that an event alone has, by the names of the wire."""
+def event_fields(event: Any) -> Tree:
+    """Return the fields of this kind of event, by their names on the wire."""
     return _fields(event, {name: getattr(event, name) for name in event.__struct_fields__ if name not in _COMMON})
 
 
-def described(aggregate: Aggregate | None) -> Tree:
-    """Everything that an aggregate is, one value for each path; what is empty is left out, and so is nobody's state."""
+def describe(aggregate: Aggregate | None) -> Tree:
+    """Return an aggregate's state as one value for each path, without empty values; nothing for None."""
     if aggregate is None:
         return {}
     state = {name: value for name, value in vars(aggregate).items() if not name.startswith("_")}
     configuration = state.pop("configuration", None)
-    tree = {**_fields(aggregate, state), **(told_value(configuration) if configuration is not None else {})}
+    tree = {**_fields(aggregate, state), **(plain_value(configuration) if configuration is not None else {})}
     return {path: value for path, value in _leaves(tree, "") if value not in _EMPTY}
 
 
-def openable(aggregate: Aggregate | None) -> Tree:
-    """Return what `described` does, with a SealedValue in place of the fingerprint of a value that is no secret."""
-    tree = described(aggregate)
+def describe_openable(aggregate: Aggregate | None) -> Tree:
+    """Return the same as `describe`, with a SealedValue for each variable that is no secret."""
+    tree = describe(aggregate)
     if isinstance(aggregate, VariableOwner):
         for variable in aggregate.variables.values():
             path = f"variables.{variable.variable_id}.value"
@@ -72,25 +74,25 @@ def openable(aggregate: Aggregate | None) -> Tree:
     return tree
 
 
-def differences(former: Tree, latter: Tree) -> list[Change]:
-    """The fields that differ between two descriptions, in the order of their names."""
+def differences(former: Tree, latter: Tree) -> list[FieldChange]:
+    """Return the fields that differ between two descriptions, in the order of their names."""
     paths = sorted(former.keys() | latter.keys())
     pairs = ((path, former.get(path), latter.get(path)) for path in paths)
-    return [Change(path, one, other) for path, one, other in pairs if one != other]
+    return [FieldChange(path, before, after) for path, before, after in pairs if before != after]
 
 
-def told_value(value: Any) -> Any:
-    """Any part of an event or a state."""
+def plain_value(value: Any) -> Any:
+    """Return a part of an event or a state as plain values, without hidden fields."""
     if isinstance(value, msgspec.Struct):
         hidden = HIDDEN.get(type(value), frozenset())
         fields = {name: getattr(value, name) for name in value.__struct_fields__ if name not in hidden}
         return _fields(value, fields)
     if isinstance(value, dict):
-        return {str(key): told_value(item) for key, item in value.items()}
+        return {str(key): plain_value(item) for key, item in value.items()}
     if isinstance(value, set | frozenset):
-        return sorted(told_value(item) for item in value)
+        return sorted(plain_value(item) for item in value)
     if isinstance(value, list | tuple):
-        return [told_value(item) for item in value]
+        return [plain_value(item) for item in value]
     return msgspec.to_builtins(value)
 
 
@@ -100,12 +102,12 @@ def _fields(owner: Any, fields: Mapping[str, Any]) -> Tree:
         if name.startswith(_SEALED):
             tree[_wire(name.removeprefix(_SEALED).lstrip("_") or "value")] = _fingerprint(owner, value)
         elif name != "fingerprint":
-            tree[_wire(name)] = told_value(value)
+            tree[_wire(name)] = plain_value(value)
     return tree
 
 
 def _fingerprint(owner: Any, sealed: Any) -> str:
-    """The keyed one, which equal values share; else one of the sealed bytes, which differ every time."""
+    """Return the keyed fingerprint, equal for equal values, else a digest of the sealed bytes, which always differs."""
     if keyed := getattr(owner, "fingerprint", ""):
         return f"fingerprint:{keyed}"
     return f"sealed:{hashlib.sha256(str(sealed).encode()).hexdigest()[:16]}" if sealed else ""

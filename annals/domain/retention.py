@@ -1,4 +1,4 @@
-"""What the passing of time removed from a project's read models; the facts stay in the log."""
+"""Removals from a project's read models by age; the events stay in the log."""
 
 from typing import ClassVar, Literal
 
@@ -8,7 +8,7 @@ SweepReason = Literal["age", "function_deleted"]
 
 
 class Retention(Aggregate):
-    """One stream a project."""
+    """The removals of one project, in one stream."""
 
     TOPIC: ClassVar[str] = "retention"
     SNAPSHOT_EVERY = 100
@@ -21,8 +21,7 @@ class Retention(Aggregate):
         project_id: str
 
     class ExecutionsSwept(Event, frozen=True):
-        """The executions of one function up to a position were removed: those that had ended (`age`), or all of them
-        (`function_deleted`)."""
+        """Executions of a function up to a position were removed: ended ones (`age`), or all (`function_deleted`)."""
 
         TOPIC: ClassVar[str] = "retention.executions_swept"
         function_id: str
@@ -39,7 +38,7 @@ class Retention(Aggregate):
 
     @classmethod
     def key(cls, project_id: str) -> Key:
-        """Retention begins with its first sweep, so it may be absent."""
+        """Return the key of the stream, which does not exist before the first sweep."""
         return Key(cls, cls.stream(project_id), None)
 
     @classmethod

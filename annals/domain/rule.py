@@ -13,8 +13,10 @@ class Rule(Aggregate):
         pass
 
     class Created(CreatedEvent, Event, frozen=True):
-        """`domain` in lower case; `function_incarnation` is the position of the function's creation, which a later
-        function of its id does not share. `branch` names a Git branch, empty for the active deployment."""
+        """`domain` is in lower case. `branch` is a Git branch, empty for the active deployment.
+
+        `function_incarnation` is the position of the function's creation, which a later function with its id lacks.
+        """
 
         TOPIC: ClassVar[str] = "rule.created"
         project_id: str
@@ -33,8 +35,12 @@ class Rule(Aggregate):
     def __init__(
         self, *, project_id: str, rule_id: str, domain: str, function_id: str, function_incarnation: int, branch: str
     ) -> None:
-        self.project_id, self.rule_id, self.domain = project_id, rule_id, domain
-        self.function_id, self.function_incarnation, self.branch = function_id, function_incarnation, branch
+        self.project_id = project_id
+        self.rule_id = rule_id
+        self.domain = domain
+        self.function_id = function_id
+        self.function_incarnation = function_incarnation
+        self.branch = branch
 
     @staticmethod
     def stream(project_id: str, rule_id: str) -> str:
@@ -49,11 +55,11 @@ class Rule(Aggregate):
         return Key(cls, cls.stream(project_id, rule_id), None)
 
     @classmethod
-    def create(cls, former: "Rule | None", **facts: object) -> "Rule":
+    def create(cls, former: "Rule | None", **fields: object) -> "Rule":
         if former is not None and not former.deleted:
             raise RuleAlreadyExists
-        stream = cls.stream(str(facts["project_id"]), str(facts["rule_id"]))
-        return cls.start(cls.Created, stream, former, **facts)
+        stream = cls.stream(str(fields["project_id"]), str(fields["rule_id"]))
+        return cls.start(cls.Created, stream, former, **fields)
 
     def delete(self) -> None:
         self.trigger_event(self.Deleted)

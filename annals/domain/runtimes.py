@@ -1,10 +1,10 @@
-"""The runtimes that the reference knows (http-api.md 10.1), in its order."""
+"""The runtimes of the reference (http-api.md 10.1), in its order."""
 
 import msgspec
 
 
 class Runtime(msgspec.Struct, frozen=True, kw_only=True):
-    """A language and version; `base` is the reference's base image, empty where it is not known."""
+    """A language and version; `base` is the reference's base image, empty if unknown."""
 
     id: str
     key: str
@@ -268,7 +268,7 @@ RUNTIMES: dict[str, Runtime] = {
 
 
 def split(runtime: str) -> tuple[str, str]:
-    """`node-20.0` is node 20, `python-3.11` is Python 3.11; other forms come back as they are."""
+    """Return language and version: `node-20.0` is node 20, `python-3.11` is python 3.11."""
     language, _, version = runtime.rpartition("-")
     if language == "node":
         version = version.removesuffix(".0")

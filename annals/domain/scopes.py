@@ -1,4 +1,4 @@
-"""What keys and functions of a project may be allowed to do; events hold these names for good."""
+"""The scopes of API keys and functions. Events hold these names for good."""
 
 _NAMES = """
 project.read project.write keys.read keys.write platforms.read platforms.write mocks.read mocks.write

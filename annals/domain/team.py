@@ -1,4 +1,4 @@
-"""A team of a project: its members and their roles, of which only confirmed ones count."""
+"""A team of a project: its members and their roles. Only confirmed memberships count."""
 
 from typing import ClassVar
 
@@ -14,11 +14,11 @@ from annals.domain.errors import (
 )
 
 OWNER = "owner"
-"""The role whose members may change a team."""
+"""The role that may change a team."""
 
 
 class Membership(msgspec.Struct, frozen=True, kw_only=True):
-    """A user's place; one that is not confirmed is an invitation."""
+    """A user's membership; an unconfirmed one is an invitation."""
 
     membership_id: str
     user_id: str
@@ -80,7 +80,7 @@ class Team(Aggregate):
             del aggregate.memberships[self.membership_id]
 
     class Deleted(Event, frozen=True):
-        """The team and all its memberships."""
+        """The team and all its memberships are deleted."""
 
         TOPIC: ClassVar[str] = "team.deleted"
 
@@ -88,7 +88,9 @@ class Team(Aggregate):
             aggregate.deleted = True
 
     def __init__(self, project_id: str, team_id: str, name: str) -> None:
-        self.project_id, self.team_id, self.name = project_id, team_id, name
+        self.project_id = project_id
+        self.team_id = team_id
+        self.name = name
         self.memberships: dict[str, Membership] = {}
 
     @staticmethod
@@ -116,7 +118,7 @@ class Team(Aggregate):
             self.trigger_event(self.Renamed, name=name)
 
     def add_member(self, membership: Membership) -> None:
-        """A user has at most one place in a team."""
+        """Add a member. Raises TeamInviteAlreadyExists if the user has a membership already."""
         taken = membership.membership_id in self.memberships
         if taken or any(member.user_id == membership.user_id for member in self.memberships.values()):
             raise TeamInviteAlreadyExists
@@ -136,12 +138,12 @@ class Team(Aggregate):
         self.trigger_event(self.MemberRemoved, membership_id=membership_id)
 
     def remove_user(self, user_id: str) -> None:
-        """A user that is no more has no place; nothing happens without one."""
+        """Remove a deleted user's membership, if there is one."""
         for member in [member for member in self.memberships.values() if member.user_id == user_id]:
             self.remove_member(member.membership_id)
 
     def membership(self, membership_id: str) -> Membership:
-        """Raises MembershipNotFound."""
+        """Return a membership. Raises MembershipNotFound."""
         try:
             return self.memberships[membership_id]
         except KeyError:

@@ -1,4 +1,4 @@
-"""A user of a project: who they are, and the sessions by which they are known."""
+"""A user of a project: identity, status and sessions."""
 
 from datetime import datetime
 from typing import ClassVar, Literal
@@ -11,11 +11,11 @@ from annals.domain.errors import SessionNotFound, UserAlreadyExists, UserNotFoun
 Provider = Literal["email", "server"]
 Verifiable = Literal["email", "phone"]
 MOST_SESSIONS = 10
-"""Sessions that a user has at once; one more closes the oldest."""
+"""Most sessions of a user; a further session closes the oldest."""
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """One way in. `digest` is the SHA-256 of its secret, which its owner alone knows; `ip` where it was opened from."""
+    """A session; `digest` is the SHA-256 of its secret, which only its owner has, `ip` the address of its client."""
 
     session_id: str
     digest: str
@@ -25,7 +25,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class User(Aggregate):
-    """`sealed_password` is an argon2 hash, sealed; empty when the user has no password."""
+    """A user; `sealed_password` is an encrypted argon2 hash, empty without a password."""
 
     TOPIC: ClassVar[str] = "user"
     SNAPSHOT_EVERY = 100
@@ -34,7 +34,7 @@ class User(Aggregate):
         pass
 
     class Created(CreatedEvent, Event, frozen=True):
-        """`name`, `email` and `phone` are personal data in clear: they are searched, and an address is unique."""
+        """`name`, `email` and `phone` are personal data in clear text: they are searched, and addresses are unique."""
 
         TOPIC: ClassVar[str] = "user.created"
         project_id: str
@@ -79,7 +79,7 @@ class User(Aggregate):
             aggregate.sealed_password = self.sealed_password
 
     class StatusChanged(Event, frozen=True):
-        """Blocked users are refused at once, whatever they present."""
+        """A blocked user is rejected at once, with every kind of credential."""
 
         TOPIC: ClassVar[str] = "user.status_changed"
         enabled: bool
@@ -117,7 +117,7 @@ class User(Aggregate):
             del aggregate.sessions[self.session_id]
 
     class Deleted(Event, frozen=True):
-        """The user, their sessions and their places in teams."""
+        """The user is deleted, with all sessions and memberships."""
 
         TOPIC: ClassVar[str] = "user.deleted"
 
@@ -134,8 +134,12 @@ class User(Aggregate):
         phone: str = "",
         sealed_password: str = "",
     ) -> None:
-        self.project_id, self.user_id = project_id, user_id
-        self.name, self.email, self.phone, self.sealed_password = name, email, phone, sealed_password
+        self.project_id = project_id
+        self.user_id = user_id
+        self.name = name
+        self.email = email
+        self.phone = phone
+        self.sealed_password = sealed_password
         self.enabled = True
         self.verified: frozenset[str] = frozenset()
         self.labels: list[str] = []
@@ -192,25 +196,25 @@ class User(Aggregate):
             self.trigger_event(self.PhoneChanged, phone=phone)
 
     def set_password(self, sealed_password: str) -> None:
-        """Sessions stay: whoever wants them closed closes them."""
+        """Set the password. Sessions stay open."""
         self.trigger_event(self.PasswordSet, sealed_password=sealed_password)
 
     def change_status(self, *, enabled: bool) -> None:
         if enabled != self.enabled:
             self.trigger_event(self.StatusChanged, enabled=enabled)
 
-    def change_verification(self, what: Verifiable, *, verified: bool) -> None:
-        if verified != (what in self.verified):
-            self.trigger_event(self.VerificationChanged, what=what, verified=verified)
+    def change_verification(self, channel: Verifiable, *, verified: bool) -> None:
+        if verified != (channel in self.verified):
+            self.trigger_event(self.VerificationChanged, what=channel, verified=verified)
 
     def change_labels(self, labels: list[str]) -> None:
-        """Doubles are dropped, the order stays."""
+        """Replace the labels, without duplicates and in their order."""
         labels = list(dict.fromkeys(labels))
         if labels != self.labels:
             self.trigger_event(self.LabelsChanged, labels=labels)
 
     def open_session(self, session: Session) -> None:
-        """Let the user in once more; over the bound the oldest sessions close. A repeat is a no-op."""
+        """Open a session, and close the oldest ones beyond the limit. A repeat is a no-op."""
         if session.session_id in self.sessions:
             return
         for oldest in list(self.sessions)[: max(0, len(self.sessions) - MOST_SESSIONS + 1)]:

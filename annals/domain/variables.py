@@ -1,4 +1,4 @@
-"""Variables, of a function or of a project: keys are unique among those of one owner, and a secret stays one."""
+"""Variables of a function or a project. Keys are unique for each owner, and a secret stays secret."""
 
 from typing import Any, ClassVar
 
@@ -9,7 +9,7 @@ from annals.domain.errors import VariableAlreadyExists, VariableCannotUnsetSecre
 
 
 class Variable(msgspec.Struct, frozen=True, kw_only=True):
-    """`sealed` is the encrypted value, `fingerprint` a keyed digest by which equal values are known."""
+    """`sealed` is the encrypted value; equal values of an owner have an equal `fingerprint`, a keyed digest."""
 
     variable_id: str
     key: str
@@ -19,7 +19,7 @@ class Variable(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VariableOwner(Aggregate):
-    """An aggregate with variables; the events are its own, since their topics are."""
+    """An aggregate with variables. Each subclass has its own events, since their topics differ."""
 
     VariableAdded: ClassVar[type[Any]]
     VariableChanged: ClassVar[type[Any]]
@@ -28,36 +28,36 @@ class VariableOwner(Aggregate):
     variables: dict[str, Variable]
 
     def add_variable(self, variable: Variable) -> None:
-        """Raises VariableAlreadyExists for a taken id or key."""
+        """Add a variable. Raises VariableAlreadyExists for a used id or key."""
         if variable.variable_id in self.variables:
             raise VariableAlreadyExists
-        self._refuse_key_in_use(variable)
+        self._require_unused_key(variable)
         self.trigger_event(self.VariableAdded, variable=variable)
 
     def change_variable(
         self, variable_id: str, *, key: str | None, sealed: tuple[str, str] | None, secret: bool | None
     ) -> None:
-        """Change what is given; `sealed` is the new value with its fingerprint. None keeps.
+        """Change the fields that are not None; `sealed` is the new value with its fingerprint.
 
-        Raises VariableNotFound, VariableCannotUnsetSecret, VariableAlreadyExists for a taken key.
+        Raises VariableNotFound, VariableCannotUnsetSecret, VariableAlreadyExists for a used key.
         """
         variable, changed = _revised(self.variable(variable_id), key=key, sealed=sealed, secret=secret)
-        self._refuse_key_in_use(variable)
+        self._require_unused_key(variable)
         self.trigger_event(self.VariableChanged, variable=variable, changed=changed)
 
     def remove_variable(self, variable_id: str) -> None:
-        """Raises VariableNotFound."""
+        """Remove a variable. Raises VariableNotFound."""
         self.variable(variable_id)
         self.trigger_event(self.VariableRemoved, variable_id=variable_id)
 
     def variable(self, variable_id: str) -> Variable:
-        """Raises VariableNotFound."""
+        """Return a variable. Raises VariableNotFound."""
         try:
             return self.variables[variable_id]
         except KeyError:
             raise VariableNotFound from None
 
-    def _refuse_key_in_use(self, variable: Variable) -> None:
+    def _require_unused_key(self, variable: Variable) -> None:
         if any(v.key == variable.key and v.variable_id != variable.variable_id for v in self.variables.values()):
             raise VariableAlreadyExists
 
@@ -65,7 +65,7 @@ class VariableOwner(Aggregate):
 def _revised(
     former: Variable, *, key: str | None, sealed: tuple[str, str] | None, secret: bool | None
 ) -> tuple[Variable, list[str]]:
-    """A variable with what is given, and the names of what differs."""
+    """Return a variable with the given changes, and the names of the changed fields."""
     if former.secret and secret is False:
         raise VariableCannotUnsetSecret
     value, fingerprint = sealed or (former.sealed, former.fingerprint)

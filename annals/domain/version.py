@@ -1,3 +1,3 @@
-"""The release of the reference API that Annals speaks: in every error, and told to functions as APPWRITE_VERSION."""
+"""The release of the reference API that Annals implements: part of every error, and APPWRITE_VERSION of functions."""
 
 API_VERSION = "1.9.6"

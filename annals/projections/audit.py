@@ -1,4 +1,4 @@
-"""Who did what and why, so that events are found by it; what happened to a resource is found in the log itself."""
+"""An index of events by actor, request, cause and resource. The events themselves are in the log."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 async def follow(conn: Connection, recorded_events: Sequence[RecordedEvent]) -> None:
-    """The follower's handler."""
+    """Index a batch (the follower's handler)."""
     found = [_row(recorded_event) for recorded_event in recorded_events]
     await conn.execute(QUERIES["keep"], {"rows": _encode(found).decode()})
 

@@ -1,5 +1,5 @@
 -- name: keep
--- A batch of events, as they are searched for; one that is known stays.
+-- Indexes a batch of events; an indexed event stays.
 INSERT INTO audit (
     position, project_id, topic, actor, request, correlation, causation, resource_type, resource_id, recorded_at
 )

@@ -1,4 +1,4 @@
-"""Which deployments a function has, and how far each build is."""
+"""Deployments of functions, and the status of their builds."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -47,7 +47,7 @@ def _upload_started(event: Deployment.UploadStarted) -> list[Statement]:
 
 def _source_stored(event: Deployment.SourceStored) -> list[Statement]:
     source = event.source
-    return _moved(event, source_key=source.key, source_digest=source.digest, source_size=source.size)
+    return _change(event, source_key=source.key, source_digest=source.digest, source_size=source.size)
 
 
 def _source_fetched(event: Deployment.SourceFetched) -> list[Statement]:
@@ -63,20 +63,20 @@ def _source_fetched(event: Deployment.SourceFetched) -> list[Statement]:
 
 
 def _build_queued(event: Deployment.BuildQueued) -> list[Statement]:
-    return _moved(event, status="waiting", worker="", moment="queued")
+    return _change(event, status="waiting", worker="", moment="queued")
 
 
 def _build_claimed(event: Deployment.BuildClaimed) -> list[Statement]:
-    return _moved(event, status="processing", worker=event.worker, epoch=event.epoch)
+    return _change(event, status="processing", worker=event.worker, epoch=event.epoch)
 
 
 def _build_started(event: Deployment.BuildStarted) -> list[Statement]:
-    return _moved(event, status="building", moment="started")
+    return _change(event, status="building", moment="started")
 
 
 def _build_succeeded(event: Deployment.BuildSucceeded) -> list[Statement]:
     artefact = event.artefact
-    return _moved(
+    return _change(
         event,
         status="ready",
         artefact_key=artefact.key,
@@ -90,7 +90,7 @@ def _build_succeeded(event: Deployment.BuildSucceeded) -> list[Statement]:
 
 
 def _build_failed(event: Deployment.BuildFailed) -> list[Statement]:
-    return _moved(
+    return _change(
         event,
         status="failed",
         seconds=event.seconds,
@@ -102,17 +102,17 @@ def _build_failed(event: Deployment.BuildFailed) -> list[Statement]:
 
 
 def _build_canceled(event: Deployment.BuildCanceled) -> list[Statement]:
-    return _moved(event, status="canceled", seconds=event.seconds, worker="", reason="canceled", moment="ended")
+    return _change(event, status="canceled", seconds=event.seconds, worker="", reason="canceled", moment="ended")
 
 
-def _moved(event: Any, **changes: object) -> list[Statement]:
+def _change(event: Any, **changes: object) -> list[Statement]:
     identity = {"stream": event.originator_id, "version": event.originator_version}
-    return [Statement(QUERIES["moved"], {**UNCHANGED, **identity, **changes}, "deployments")]
+    return [Statement(QUERIES["changed"], {**UNCHANGED, **identity, **changes}, "deployments")]
 
 
 def _restored(event: Deployment.Restored) -> list[Statement]:
     artefact = event.artefact
-    return _moved(
+    return _change(
         event,
         status="ready",
         artefact_key=artefact.key,

@@ -1,5 +1,5 @@
 -- name: upload_started
--- A function has a newer deployment; one that is to become active takes that flag from the others.
+-- Adds a deployment, the latest of its function. If it is to be activated, it clears that flag of the others.
 WITH made AS (
     INSERT INTO deployments (
         stream_id, version, sequence, project_id, deployment_id, function_id, function_sequence, type, entrypoint,
@@ -37,7 +37,7 @@ WITH made AS (
 SELECT * FROM made;
 
 -- name: source_fetched
--- A deployment's source was fetched, and it is known what exactly was found.
+-- Sets a fetched source and its resolved origin.
 UPDATE deployments d SET
     version = %(version)s,
     source_key = %(source_key)s,
@@ -61,9 +61,9 @@ WHERE e.originator_id = %(stream)s AND e.originator_version = %(version)s
     AND d.stream_id = %(stream)s AND d.version < %(version)s
 RETURNING d.*;
 
--- name: moved
--- A deployment moved on: what is null stays; the newest one's status shows on its function.
-WITH moved AS (
+-- name: changed
+-- Changes a deployment; null keeps a column. The status of the latest deployment is copied to its function.
+WITH changed AS (
     UPDATE deployments d SET
         version = %(version)s,
         status = coalesce(%(status)s, d.status),
@@ -90,16 +90,16 @@ WITH moved AS (
     RETURNING d.*
 ), latest AS (
     UPDATE functions f SET
-        latest_deployment_status = moved.status,
-        updated_at = greatest(moved.updated_at, f.updated_at + interval '1 millisecond')
-    FROM moved
-    WHERE f.project_id = moved.project_id AND f.function_id = moved.function_id
-        AND f.latest_deployment_id = moved.deployment_id AND f.latest_deployment_status <> moved.status
+        latest_deployment_status = changed.status,
+        updated_at = greatest(changed.updated_at, f.updated_at + interval '1 millisecond')
+    FROM changed
+    WHERE f.project_id = changed.project_id AND f.function_id = changed.function_id
+        AND f.latest_deployment_id = changed.deployment_id AND f.latest_deployment_status <> changed.status
 )
-SELECT * FROM moved;
+SELECT * FROM changed;
 
 -- name: deleted
--- A deployment is gone; the newest of those that remain is the function's latest.
+-- Deletes a deployment; the newest remaining one becomes the function's latest.
 WITH gone AS (
     DELETE FROM deployments WHERE stream_id = %(stream)s AND version < %(version)s
     RETURNING stream_id, project_id, deployment_id, function_id

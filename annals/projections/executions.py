@@ -1,6 +1,6 @@
-"""Which calls a function has had, and how each went: the busiest read model, one short statement an event.
+"""Executions of functions. This read model has the most events, so each event is one short statement.
 
-What an event sets is told once, by columns: the statements take it, and so does the fold of whole batches.
+The functions that return the columns of an event serve the statements and the fold of whole batches.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from annals.domain.execution import Attempted, Execution, Header
+from annals.domain.execution import Execution, FailedAttempt, Header
 from annals.domain.function import Function
 from annals.domain.retention import Retention
 from annals.store.log.request import Statement
@@ -23,7 +23,7 @@ Columns = dict[str, Any]
 
 
 def requested(event: Execution.Requested) -> Columns:
-    """The columns of an accepted call; what is not named has its default."""
+    """Return the columns of an accepted call; others have their defaults."""
     request = event.request
     return {
         "project_id": event.project_id,
@@ -46,7 +46,7 @@ def requested(event: Execution.Requested) -> Columns:
 
 
 def claimed(event: Execution.Claimed) -> Columns:
-    """The columns of an attempt that begins; what a former one left is no longer shown."""
+    """Return the columns of a started attempt, without the output of the former attempt."""
     return {
         "status": "processing",
         "worker": event.worker,
@@ -58,7 +58,7 @@ def claimed(event: Execution.Claimed) -> Columns:
 
 
 def retry_scheduled(event: Execution.RetryScheduled) -> Columns:
-    """The columns of a call that waits for its next attempt; the sentence says why."""
+    """Return the columns of a call that waits for its next attempt."""
     sentence = f"Attempt {event.epoch} failed ({event.reason}), the next one is due at {event.due_at.isoformat()}."
     return {
         "status": "waiting",
@@ -68,12 +68,12 @@ def retry_scheduled(event: Execution.RetryScheduled) -> Columns:
     }
 
 
-REVIVED: Columns = {"dead_reason": ""}
-"""The columns of a dead letter that is none any more."""
+NOT_DEAD: Columns = {"dead_reason": ""}
+"""The columns of a dead letter that was redriven or discarded."""
 
 
 def ended(event: Execution.Completed | Execution.Failed | Execution.Canceled) -> Columns:
-    """The columns of an end; a call that never ran keeps what it was to run."""
+    """Return the columns of an end. A call that never ran keeps its deployment."""
     if isinstance(event, Execution.Canceled):
         return {
             "status": "failed",
@@ -108,7 +108,7 @@ def ended(event: Execution.Completed | Execution.Failed | Execution.Canceled) ->
     }
 
 
-def _output(event: Execution.Completed | Attempted) -> Columns:
+def _output(event: Execution.Completed | FailedAttempt) -> Columns:
     return {
         "response_status_code": event.status_code,
         "logs_version": event.originator_version if event.logs_size + event.errors_size else 0,
@@ -121,12 +121,12 @@ _NO_OUTPUT: Columns = {"response_status_code": 0, "logs_version": 0, "logs_size"
 
 
 def output_kept(event: Execution.OutputKept) -> Columns:
-    """The columns of what a canceled run had written."""
+    """Return the columns of the output of a canceled run."""
     return {"logs_version": event.originator_version, "logs_size": event.logs_size, "errors_size": event.errors_size}
 
 
 def sweep_range(event: Retention.ExecutionsSwept) -> Columns:
-    """Which rows a sweep removed."""
+    """Return the parameters that select the rows of a sweep."""
     return {
         "project_id": event.originator_id.partition(":")[2],
         "function_id": event.function_id,
@@ -137,7 +137,7 @@ def sweep_range(event: Retention.ExecutionsSwept) -> Columns:
 
 
 def _requested(event: Execution.Requested) -> list[Statement]:
-    """A synchronous call's answer is made of the row of its end, so its first one is not read back."""
+    """Return the statement for a request. A synchronous call returns no row: its answer is the row of its end."""
     function = {"function": Function.stream(event.project_id, event.function_id)}
     table = "" if event.epoch else "executions"
     return [Statement(QUERIES["requested"], {**_identity(event), **function, **requested(event)}, table)]
@@ -151,8 +151,8 @@ def _retry_scheduled(event: Execution.RetryScheduled) -> list[Statement]:
     return [Statement(QUERIES["retry_scheduled"], {**_identity(event), **retry_scheduled(event)})]
 
 
-def _revived(event: Execution.Redriven | Execution.Discarded) -> list[Statement]:
-    return [Statement(QUERIES["revived"], {**_identity(event), **REVIVED})]
+def _dead_letter_removed(event: Execution.Redriven | Execution.Discarded) -> list[Statement]:
+    return [Statement(QUERIES["dead_letter_removed"], {**_identity(event), **NOT_DEAD})]
 
 
 def _ended(event: Execution.Completed | Execution.Failed | Execution.Canceled) -> list[Statement]:
@@ -178,7 +178,7 @@ def _identity(event: Any) -> Columns:
 
 
 def _text(text: str) -> str:
-    """No text of Postgres holds a NUL, which the output of broken code may."""
+    """Return a text without NUL characters, which Postgres cannot store."""
     return text.replace("\0", "\ufffd")
 
 
@@ -195,8 +195,8 @@ PROJECTORS: Mapping[type, Callable[[Any], Sequence[Statement]]] = {
     Execution.Canceled: _ended,
     Execution.OutputKept: _output_kept,
     Execution.RetryScheduled: _retry_scheduled,
-    Execution.Redriven: _revived,
-    Execution.Discarded: _revived,
+    Execution.Redriven: _dead_letter_removed,
+    Execution.Discarded: _dead_letter_removed,
     Execution.Deleted: _deleted,
     Retention.ExecutionsSwept: _swept,
 }

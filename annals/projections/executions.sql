@@ -1,5 +1,5 @@
 -- name: requested
--- A call was accepted; one that came after its function's deletion counts nowhere and is swept.
+-- Adds an accepted call. A call after its function's deletion is not counted, and is swept.
 WITH made AS (
     INSERT INTO executions (
         stream_id, version, sequence, project_id, execution_id, function_id, function_sequence, deployment_id,
@@ -23,7 +23,7 @@ WITH made AS (
 SELECT * FROM made;
 
 -- name: claimed
--- Somebody runs it.
+-- Sets the worker of a started attempt.
 UPDATE executions x SET
     version = %(version)s, status = %(status)s, worker = %(worker)s, epoch = %(epoch)s, started_at = e.recorded_at,
     message = %(message)s, retry_at = %(retry_at)s::timestamptz, response_status_code = %(response_status_code)s,
@@ -34,7 +34,7 @@ WHERE e.originator_id = %(stream)s AND e.originator_version = %(version)s
     AND x.stream_id = %(stream)s AND x.version < %(version)s;
 
 -- name: retry_scheduled
--- An attempt failed, and another one is due.
+-- Sets a failed attempt and the time of the next one.
 UPDATE executions x SET
     version = %(version)s, status = %(status)s, message = %(message)s, retry_at = %(retry_at)s::timestamptz,
     response_status_code = %(response_status_code)s, logs_version = %(logs_version)s, logs_size = %(logs_size)s,
@@ -43,8 +43,8 @@ FROM events e
 WHERE e.originator_id = %(stream)s AND e.originator_version = %(version)s
     AND x.stream_id = %(stream)s AND x.version < %(version)s;
 
--- name: revived
--- A dead letter was redriven or discarded.
+-- name: dead_letter_removed
+-- Removes a redriven or discarded execution from the dead letters.
 UPDATE executions x SET
     version = %(version)s, dead_reason = %(dead_reason)s,
     updated_at = greatest(e.recorded_at, x.updated_at + interval '1 millisecond')
@@ -53,7 +53,7 @@ WHERE e.originator_id = %(stream)s AND e.originator_version = %(version)s
     AND x.stream_id = %(stream)s AND x.version < %(version)s;
 
 -- name: ended
--- A call ended, with what it really ran.
+-- Sets the end of a call that ran.
 UPDATE executions x SET
     version = %(version)s, status = %(status)s, reason = %(reason)s, message = %(message)s,
     retry_at = %(retry_at)s::timestamptz, dead_reason = %(dead_reason)s,
@@ -69,7 +69,7 @@ WHERE e.originator_id = %(stream)s AND e.originator_version = %(version)s
 RETURNING x.*;
 
 -- name: ended_unrun
--- A call ended without having run: no deployment, a lost worker, a cancellation.
+-- Sets the end of a call that did not run: no deployment, a lost worker, a cancellation.
 UPDATE executions x SET
     version = %(version)s, status = %(status)s, reason = %(reason)s, message = %(message)s,
     retry_at = %(retry_at)s::timestamptz, dead_reason = %(dead_reason)s,
@@ -81,7 +81,7 @@ WHERE e.originator_id = %(stream)s AND e.originator_version = %(version)s
 RETURNING x.*;
 
 -- name: output_kept
--- What a canceled run had written was kept.
+-- Sets the output of a canceled run.
 UPDATE executions x SET
     version = %(version)s, logs_version = %(logs_version)s, logs_size = %(logs_size)s, errors_size = %(errors_size)s,
     updated_at = greatest(e.recorded_at, x.updated_at + interval '1 millisecond')
@@ -90,7 +90,7 @@ WHERE e.originator_id = %(stream)s AND e.originator_version = %(version)s
     AND x.stream_id = %(stream)s AND x.version < %(version)s;
 
 -- name: deleted
--- An execution was removed by a client.
+-- Deletes an execution.
 WITH gone AS (
     DELETE FROM executions WHERE stream_id = %(stream)s AND version < %(version)s
     RETURNING project_id, function_id, function_sequence
@@ -100,7 +100,7 @@ WHERE f.sequence = gone.function_sequence
     AND c.project_id = gone.project_id AND c.scope = gone.function_id AND c.name = 'executions';
 
 -- name: swept
--- Retention removed a function's oldest executions: all of them when the function is gone, else those that ended.
+-- Deletes a function's oldest executions: all of them if the function is gone, else the ended ones.
 WITH gone AS (
     DELETE FROM executions
     WHERE project_id = %(project_id)s AND function_id = %(function_id)s AND function_sequence = %(function_sequence)s

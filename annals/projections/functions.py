@@ -1,4 +1,4 @@
-"""What a function is now: its configuration, and which deployment answers."""
+"""Functions: their configuration, policy and active deployment, and their variables with encrypted values."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -29,7 +29,7 @@ def _updated(event: Function.Updated) -> list[Statement]:
 def _policy_changed(event: Function.PolicyChanged) -> list[Statement]:
     policy = msgspec.to_builtins(event.policy)
     if not event.policy.traffic:
-        del policy["traffic"]  # rows from before there was any are to fold alike
+        del policy["traffic"]  # so that rows from before traffic existed fold to the same
     params = {**_identity(event), "policy": msgspec.json.encode(policy).decode()}
     return [Statement(QUERIES["policy_changed"], params, "functions")]
 
@@ -53,13 +53,36 @@ def _variables_of(event: Any) -> Statement:
     return Statement(QUERIES["variables_of"], {"project_id": project_id, "function_id": function_id}, "variables")
 
 
+def _columns(configuration: Configuration) -> dict[str, object]:
+    """Return the configuration's fields, which are also the names of the columns."""
+    return msgspec.structs.asdict(configuration)
+
+
+def _variable_added(event: Function.VariableAdded) -> list[Statement]:
+    return [Statement(QUERIES["variable_added"], _variable(event), "variables")]
+
+
+def _variable_changed(event: Function.VariableChanged) -> list[Statement]:
+    return [Statement(QUERIES["variable_changed"], _variable(event), "variables")]
+
+
+def _variable_removed(event: Function.VariableRemoved) -> list[Statement]:
+    return [Statement(QUERIES["variable_removed"], {**_identity(event), "variable_id": event.variable_id})]
+
+
+def _variable(event: Function.VariableAdded | Function.VariableChanged) -> dict[str, object]:
+    variable = event.variable
+    return {
+        **_identity(event),
+        "variable_id": variable.variable_id,
+        "key": variable.key,
+        "sealed": variable.sealed,
+        "secret": variable.secret,
+    }
+
+
 def _identity(event: Any) -> dict[str, object]:
     return {"stream": event.originator_id, "version": event.originator_version}
-
-
-def _columns(configuration: Configuration) -> dict[str, object]:
-    """Columns are named as the configuration's fields."""
-    return msgspec.structs.asdict(configuration)
 
 
 PROJECTORS: Mapping[type, Callable[[Any], Sequence[Statement]]] = {
@@ -69,4 +92,7 @@ PROJECTORS: Mapping[type, Callable[[Any], Sequence[Statement]]] = {
     Function.DeploymentActivated: _activated,
     Function.DeploymentDeactivated: _deactivated,
     Function.Deleted: _deleted,
+    Function.VariableAdded: _variable_added,
+    Function.VariableChanged: _variable_changed,
+    Function.VariableRemoved: _variable_removed,
 }

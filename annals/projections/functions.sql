@@ -1,5 +1,5 @@
 -- name: created
--- A function begins; what another incarnation of its id had counted starts anew.
+-- Adds a function; the counters of a former incarnation of its id start again.
 WITH made AS (
     INSERT INTO functions (
         stream_id, version, sequence, project_id, function_id, name, runtime, execute, events, schedule, timeout,
@@ -24,7 +24,7 @@ WITH made AS (
 SELECT * FROM made;
 
 -- name: updated
--- A function has another configuration.
+-- Replaces a function's configuration.
 UPDATE functions f SET
     version = %(version)s, name = %(name)s, runtime = %(runtime)s, execute = %(execute)s::text[],
     events = %(events)s::text[], schedule = %(schedule)s, timeout = %(timeout)s, enabled = %(enabled)s,
@@ -41,13 +41,13 @@ WHERE e.originator_id = %(stream)s AND e.originator_version = %(version)s
 RETURNING f.*;
 
 -- name: policy_changed
--- A function's calls are run in another way; what clients see of the function itself stays.
+-- Replaces a function's policy; clients see no change of the function itself.
 UPDATE functions f SET version = %(version)s, policy = %(policy)s::jsonb
 WHERE f.stream_id = %(stream)s AND f.version < %(version)s
 RETURNING f.*;
 
 -- name: activated
--- Executions go to another deployment (to none, when it was deleted at the same moment); only a build makes it live.
+-- Activates a deployment, or none if it was deleted at the same moment. Only a build makes the function live.
 UPDATE functions f SET
     version = %(version)s, deployment_id = coalesce(d.deployment_id, ''), deployment_created_at = d.created_at,
     live = f.live OR %(built)s, updated_at = greatest(e.recorded_at, f.updated_at + interval '1 millisecond')
@@ -57,7 +57,7 @@ WHERE e.originator_id = %(stream)s AND e.originator_version = %(version)s
 RETURNING f.*;
 
 -- name: deactivated
--- No deployment answers.
+-- Leaves a function without an active deployment.
 UPDATE functions f SET
     version = %(version)s, deployment_id = '', deployment_created_at = NULL,
     updated_at = greatest(e.recorded_at, f.updated_at + interval '1 millisecond')
@@ -67,7 +67,7 @@ WHERE e.originator_id = %(stream)s AND e.originator_version = %(version)s
 RETURNING f.*;
 
 -- name: deleted
--- A function is gone with its variables, deployments and rules; its executions are swept later, in batches.
+-- Deletes a function with its variables, deployments and rules; its executions are swept later, in batches.
 WITH gone AS (
     DELETE FROM functions WHERE stream_id = %(stream)s AND version < %(version)s RETURNING project_id, function_id
 ), its_variables AS (
@@ -83,5 +83,63 @@ UPDATE counters c SET value = c.value - 1 FROM gone
 WHERE c.project_id = gone.project_id AND c.scope = '' AND c.name = 'functions';
 
 -- name: variables_of
--- The variables as they are after a change of their function, for the answer.
+-- The variables after a change of their function, for the answer.
 SELECT * FROM variables WHERE project_id = %(project_id)s AND function_id = %(function_id)s ORDER BY sequence;
+
+-- name: variable_added
+-- Adds a variable; the active build no longer has the function's configuration.
+WITH owner AS (
+    UPDATE functions f SET
+        version = %(version)s, live = false, updated_at = greatest(e.recorded_at, f.updated_at + interval '1 millisecond')
+    FROM events e
+    WHERE e.originator_id = %(stream)s AND e.originator_version = %(version)s
+        AND f.stream_id = %(stream)s AND f.version < %(version)s
+    RETURNING f.project_id, f.function_id, f.sequence AS function_sequence, e.notification_id, e.recorded_at
+), added AS (
+    INSERT INTO variables (
+        project_id, variable_id, function_id, function_sequence, sequence, version, key, sealed, secret, created_at,
+        updated_at
+    )
+    SELECT
+        project_id, %(variable_id)s, function_id, function_sequence, notification_id, %(version)s, %(key)s, %(sealed)s,
+        %(secret)s, recorded_at, recorded_at
+    FROM owner
+    RETURNING *
+), counted AS (
+    INSERT INTO counters AS c (project_id, scope, name, value)
+    SELECT project_id, function_id, 'variables', 1 FROM added
+    ON CONFLICT (project_id, scope, name) DO UPDATE SET value = c.value + 1
+)
+SELECT * FROM added;
+
+-- name: variable_changed
+-- Changes key, value or secrecy of a variable.
+WITH owner AS (
+    UPDATE functions f SET
+        version = %(version)s, live = false, updated_at = greatest(e.recorded_at, f.updated_at + interval '1 millisecond')
+    FROM events e
+    WHERE e.originator_id = %(stream)s AND e.originator_version = %(version)s
+        AND f.stream_id = %(stream)s AND f.version < %(version)s
+    RETURNING f.project_id, e.recorded_at
+)
+UPDATE variables v SET
+    version = %(version)s, key = %(key)s, sealed = %(sealed)s, secret = %(secret)s,
+    updated_at = greatest(owner.recorded_at, v.updated_at + interval '1 millisecond')
+FROM owner WHERE v.project_id = owner.project_id AND v.variable_id = %(variable_id)s
+RETURNING v.*;
+
+-- name: variable_removed
+-- Deletes a variable.
+WITH owner AS (
+    UPDATE functions f SET
+        version = %(version)s, live = false, updated_at = greatest(e.recorded_at, f.updated_at + interval '1 millisecond')
+    FROM events e
+    WHERE e.originator_id = %(stream)s AND e.originator_version = %(version)s
+        AND f.stream_id = %(stream)s AND f.version < %(version)s
+    RETURNING f.project_id
+), gone AS (
+    DELETE FROM variables v USING owner WHERE v.project_id = owner.project_id AND v.variable_id = %(variable_id)s
+    RETURNING v.project_id, v.function_id
+)
+UPDATE counters c SET value = c.value - 1 FROM gone
+WHERE c.project_id = gone.project_id AND c.scope = gone.function_id AND c.name = 'variables';

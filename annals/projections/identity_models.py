@@ -1,4 +1,4 @@
-"""Users, sessions, teams and memberships as clients see them: in answers, and as the payload of what functions hear."""
+"""Wire models of users, sessions, teams and memberships: for answers, and for the events that functions receive."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,7 +19,7 @@ class HashOptions(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
 
 
 class UserModel(msgspec.Struct, rename="camel", kw_only=True):
-    """One user; the hash of a password leaves the instance for nobody. Users themselves hear nothing of hashes."""
+    """A user. No answer has the hash of a password, and users see no field about hashes."""
 
     id: str = msgspec.field(name="$id")
     created_at: str = msgspec.field(name="$createdAt")
@@ -43,7 +43,7 @@ class UserModel(msgspec.Struct, rename="camel", kw_only=True):
 
 
 class SessionModel(msgspec.Struct, rename="camel", kw_only=True):
-    """One session; `secret` is told once, to whom a key or the session's own creation entitles to it."""
+    """A session. Only the answer to its creation has the `secret`, for a key or the user."""
 
     id: str = msgspec.field(name="$id")
     created_at: str = msgspec.field(name="$createdAt")
@@ -77,7 +77,7 @@ class SessionModel(msgspec.Struct, rename="camel", kw_only=True):
 
 
 class TeamModel(msgspec.Struct, rename="camel", kw_only=True):
-    """One team; `total` counts its confirmed members."""
+    """A team; `total` is the number of confirmed members."""
 
     id: str = msgspec.field(name="$id")
     created_at: str = msgspec.field(name="$createdAt")
@@ -88,7 +88,7 @@ class TeamModel(msgspec.Struct, rename="camel", kw_only=True):
 
 
 class MembershipModel(msgspec.Struct, rename="camel", kw_only=True):
-    """One place in a team."""
+    """A membership of a team."""
 
     id: str = msgspec.field(name="$id")
     created_at: str = msgspec.field(name="$createdAt")
@@ -108,7 +108,7 @@ class MembershipModel(msgspec.Struct, rename="camel", kw_only=True):
 
 
 def present_user(row: Mapping[str, Any], *, with_hash: bool) -> UserModel:
-    """A row of `users`."""
+    """Return the model of a row of `users`."""
     shown = UserModel(
         id=row["user_id"],
         created_at=wire_date(row["created_at"]),
@@ -133,7 +133,7 @@ def present_user(row: Mapping[str, Any], *, with_hash: bool) -> UserModel:
 
 
 def present_session(row: Mapping[str, Any], *, email: str, current: bool = False, secret: str = "") -> SessionModel:
-    """A row of `sessions`, and its user's email."""
+    """Return the model of a row of `sessions`, with its user's e-mail address."""
     return SessionModel(
         id=row["session_id"],
         created_at=wire_date(row["created_at"]),
@@ -150,7 +150,7 @@ def present_session(row: Mapping[str, Any], *, email: str, current: bool = False
 
 
 def present_team(row: Mapping[str, Any], total: int) -> TeamModel:
-    """A row of `teams`."""
+    """Return the model of a row of `teams`."""
     return TeamModel(
         id=row["team_id"],
         created_at=wire_date(row["created_at"]),
@@ -161,7 +161,7 @@ def present_team(row: Mapping[str, Any], total: int) -> TeamModel:
 
 
 def present_membership(row: Mapping[str, Any], *, user_name: str, user_email: str, team_name: str) -> MembershipModel:
-    """A row of `memberships`, and what its user and team are called."""
+    """Return the model of a row of `memberships`, with the names of its user and team."""
     return MembershipModel(
         id=row["membership_id"],
         created_at=wire_date(row["created_at"]),

@@ -1,4 +1,4 @@
-"""The read models that share the transaction of their events: what a client reads right after it wrote."""
+"""The read models that change in the transaction of their events, so that clients read their own writes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -23,14 +23,10 @@ from annals.projections import (
     deployments,
     executions,
     functions,
-    installations,
-    keys,
-    project_settings,
     projects,
     rules,
     teams,
     users,
-    variables,
 )
 from annals.store.log.request import Statement
 
@@ -61,11 +57,7 @@ CONSTRAINT_ERRORS: Mapping[str, type[DomainError]] = {
 
 PROJECTORS: Mapping[type, Callable[[Any], Sequence[Statement]]] = {
     **projects.PROJECTORS,
-    **keys.PROJECTORS,
-    **project_settings.PROJECTORS,
-    **installations.PROJECTORS,
     **functions.PROJECTORS,
-    **variables.PROJECTORS,
     **deployments.PROJECTORS,
     **executions.PROJECTORS,
     **users.PROJECTORS,
@@ -75,6 +67,6 @@ PROJECTORS: Mapping[type, Callable[[Any], Sequence[Statement]]] = {
 
 
 def project(event: Any) -> Sequence[Statement]:
-    """The statements that bring the inline read models up to an event; none for one that changes no row."""
+    """Return the statements that apply an event to the inline read models; none if it changes no row."""
     projector = PROJECTORS.get(type(event))
     return projector(event) if projector is not None else ()

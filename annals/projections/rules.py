@@ -1,4 +1,4 @@
-"""Which host names run which functions."""
+"""Rules: the host names that run functions."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ QUERIES = sql.load(__package__, "rules.sql")
 
 
 def _created(event: Rule.Created) -> list[Statement]:
-    recorded_events = {
+    params = {
         "stream": event.originator_id,
         "version": event.originator_version,
         "rule_id": event.rule_id,
@@ -21,7 +21,7 @@ def _created(event: Rule.Created) -> list[Statement]:
         "function_sequence": event.function_incarnation,
         "branch": event.branch,
     }
-    return [Statement(QUERIES["created"], recorded_events, "rules")]
+    return [Statement(QUERIES["created"], params, "rules")]
 
 
 def _deleted(event: Rule.Deleted) -> list[Statement]:

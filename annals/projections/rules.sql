@@ -1,5 +1,5 @@
 -- name: created
--- A host name runs a function, unless that was deleted at the same moment.
+-- Adds a rule, unless its function was deleted at the same moment.
 INSERT INTO rules (
     stream_id, version, sequence, project_id, rule_id, domain, function_id, function_sequence, branch, created_at,
     updated_at
@@ -14,5 +14,5 @@ ON CONFLICT (stream_id) DO NOTHING
 RETURNING *;
 
 -- name: deleted
--- A host name is free again.
+-- Deletes a rule.
 DELETE FROM rules WHERE stream_id = %(stream)s AND version < %(version)s;

@@ -1,7 +1,7 @@
-"""When each function is due next: a follower's table, and so the same after a rebuild.
+"""The next due time of each function with a schedule, in a follower's table, which a rebuild reproduces.
 
 A schedule runs while the function has an active deployment (http-api.md 8.3). A firing is the request of an execution
-by its schedule; whatever was missed before it is past, so the next due time lies after it.
+by its schedule. Earlier slots that were missed are skipped, so the next due time lies after the firing.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ _INSTANT = timedelta(microseconds=1)
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):
-    """One function; `schedule_next` is None while nothing is due ever."""
+    """The schedule of a function; `schedule_next` is None if it has no due time."""
 
     stream_id: str
     project_id: str
@@ -36,9 +36,9 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     schedule_previous: datetime | None = None
 
     def rescheduled(self, now: datetime, *, schedule: str, deployment_id: str) -> "Schedule":
-        """With another expression or deployment; a due time stays unless that turned the schedule off or changed it.
+        """Return the schedule with another expression or deployment. The due time stays unless the expression changed.
 
-        What is due and has not been fired yet stays due under another expression that has a slot since.
+        A past due time without a firing stays due if the new expression has a slot since then.
         """
         due: datetime | None = None
         if schedule and deployment_id:
@@ -49,7 +49,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, schedule=schedule, deployment_id=deployment_id, schedule_next=due)
 
     def fired(self, now: datetime) -> "Schedule":
-        """After a firing at `now`."""
+        """Return the schedule after a firing at `now`."""
         if self.schedule_next is None:
             return self
         return msgspec.structs.replace(
@@ -59,14 +59,15 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Changes:
-    """The functions that a batch speaks of, brought forward fact by fact."""
+class ScheduleChanges:
+    """The schedules of the functions in a batch; each event changes them."""
 
     def __init__(self, known: dict[str, Schedule]) -> None:
         self.known = known
         self.touched: set[str] = set()
 
     def apply(self, recorded_event: RecordedEvent) -> None:
+        """Apply one event."""
         event: Any = recorded_event.event
         match event:
             case Function.Created():
@@ -123,11 +124,11 @@ class Changes:
 
 
 async def follow(conn: Connection, recorded_events: Sequence[RecordedEvent]) -> None:
-    """The follower's handler."""
+    """Write the schedules after a batch (the follower's handler)."""
     relevant = [recorded_event for recorded_event in recorded_events if wants(recorded_event.event)]
     if not relevant:
         return
-    changes = Changes(await _known(conn, relevant))
+    changes = ScheduleChanges(await _known(conn, relevant))
     for recorded_event in relevant:
         changes.apply(recorded_event)
     gone = [stream for stream in changes.touched if stream not in changes.known]
@@ -140,7 +141,7 @@ async def follow(conn: Connection, recorded_events: Sequence[RecordedEvent]) -> 
 
 
 def wants(event: Any) -> bool:
-    """Whether an event may change when something is due."""
+    """Return True if an event may change a due time."""
     if isinstance(event, Execution.Requested):
         return event.trigger == "schedule" and event.scheduled_at is None and not event.redrives
     return isinstance(event, Function.Event | Project.Deleted)

@@ -1,14 +1,14 @@
 -- name: rows
--- What is known of the functions that a batch speaks of.
+-- The schedules of the functions in a batch.
 SELECT stream_id, project_id, function_id, function_sequence, schedule, deployment_id, schedule_next, schedule_previous
 FROM schedules WHERE stream_id = ANY(%(streams)s::text[]) OR project_id = ANY(%(projects)s::text[]);
 
 -- name: forget
--- Functions that no longer exist.
+-- Deletes the schedules of deleted functions.
 DELETE FROM schedules WHERE stream_id = ANY(%(streams)s::text[]);
 
 -- name: keep
--- Functions as a batch leaves them.
+-- Writes the schedules after a batch.
 INSERT INTO schedules (
     stream_id, project_id, function_id, function_sequence, schedule, deployment_id, schedule_next, schedule_previous
 )

@@ -1,4 +1,4 @@
-"""Which teams a project has, and who is in them."""
+"""Teams of projects, and their memberships."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,8 +11,8 @@ QUERIES = sql.load(__package__, "teams.sql")
 
 
 def _created(event: Team.Created) -> list[Statement]:
-    recorded_events = {"project_id": event.project_id, "team_id": event.team_id, "name": event.name}
-    return [Statement(QUERIES["created"], {**_identity(event), **recorded_events}, "teams")]
+    params = {"project_id": event.project_id, "team_id": event.team_id, "name": event.name}
+    return [Statement(QUERIES["created"], {**_identity(event), **params}, "teams")]
 
 
 def _renamed(event: Team.Renamed) -> list[Statement]:
@@ -21,23 +21,23 @@ def _renamed(event: Team.Renamed) -> list[Statement]:
 
 def _member_added(event: Team.MemberAdded) -> list[Statement]:
     member = event.membership
-    recorded_events = {
+    params = {
         "membership_id": member.membership_id,
         "user_id": member.user_id,
         "roles": member.roles,
         "confirmed": member.confirmed,
     }
-    return [Statement(QUERIES["member_added"], {**_identity(event), **recorded_events}, "memberships")]
+    return [Statement(QUERIES["member_added"], {**_identity(event), **params}, "memberships")]
 
 
 def _member_confirmed(event: Team.MemberConfirmed) -> list[Statement]:
-    recorded_events = {"membership_id": event.membership_id, "roles": None, "joins": True}
-    return [Statement(QUERIES["member_changed"], {**_identity(event), **recorded_events}, "memberships")]
+    params = {"membership_id": event.membership_id, "roles": None, "joins": True}
+    return [Statement(QUERIES["member_changed"], {**_identity(event), **params}, "memberships")]
 
 
 def _member_changed(event: Team.MemberChanged) -> list[Statement]:
-    recorded_events = {"membership_id": event.membership_id, "roles": event.roles, "joins": False}
-    return [Statement(QUERIES["member_changed"], {**_identity(event), **recorded_events}, "memberships")]
+    params = {"membership_id": event.membership_id, "roles": event.roles, "joins": False}
+    return [Statement(QUERIES["member_changed"], {**_identity(event), **params}, "memberships")]
 
 
 def _member_removed(event: Team.MemberRemoved) -> list[Statement]:

@@ -1,5 +1,5 @@
 -- name: created
--- A project has one team more.
+-- Adds a team.
 INSERT INTO teams (stream_id, version, sequence, project_id, team_id, name, created_at, updated_at)
 SELECT %(stream)s, %(version)s, e.notification_id, %(project_id)s, %(team_id)s, %(name)s, e.recorded_at, e.recorded_at
 FROM events e WHERE e.originator_id = %(stream)s AND e.originator_version = %(version)s
@@ -7,7 +7,7 @@ ON CONFLICT (stream_id) DO NOTHING
 RETURNING *;
 
 -- name: renamed
--- A team has another name.
+-- Renames a team.
 UPDATE teams t
 SET version = %(version)s, name = %(name)s, updated_at = greatest(e.recorded_at, t.updated_at + interval '1 millisecond')
 FROM events e
@@ -16,7 +16,7 @@ WHERE e.originator_id = %(stream)s AND e.originator_version = %(version)s
 RETURNING t.*;
 
 -- name: member_added
--- A user has a place in a team; one that is confirmed at once has joined.
+-- Adds a membership; a confirmed one has joined at once.
 WITH owner AS (
     UPDATE teams t SET version = %(version)s
     FROM events e
@@ -34,7 +34,7 @@ FROM owner
 RETURNING *;
 
 -- name: member_changed
--- A member has joined, or has other roles.
+-- Confirms a membership, or changes its roles.
 WITH owner AS (
     UPDATE teams t SET version = %(version)s
     FROM events e
@@ -53,7 +53,7 @@ WHERE m.project_id = owner.project_id AND m.team_id = owner.team_id AND m.member
 RETURNING m.*;
 
 -- name: member_removed
--- A place in a team is free again.
+-- Deletes a membership.
 WITH owner AS (
     UPDATE teams SET version = %(version)s
     WHERE stream_id = %(stream)s AND version < %(version)s
@@ -63,7 +63,7 @@ DELETE FROM memberships m USING owner
 WHERE m.project_id = owner.project_id AND m.team_id = owner.team_id AND m.membership_id = %(membership_id)s;
 
 -- name: deleted
--- A team is gone, with all its memberships.
+-- Deletes a team and all its memberships.
 WITH gone AS (
     DELETE FROM teams WHERE stream_id = %(stream)s AND version < %(version)s RETURNING project_id, team_id
 )

@@ -1,4 +1,4 @@
-"""Which users a project has, and by which sessions they are known."""
+"""Users of projects, and their sessions."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ QUERIES = sql.load(__package__, "users.sql")
 
 
 def _created(event: User.Created) -> list[Statement]:
-    recorded_events = {
+    params = {
         "project_id": event.project_id,
         "user_id": event.user_id,
         "name": event.name,
@@ -19,40 +19,40 @@ def _created(event: User.Created) -> list[Statement]:
         "phone": event.phone,
         "sealed_password": event.sealed_password,
     }
-    return [Statement(QUERIES["created"], {**_identity(event), **recorded_events}, "users")]
+    return [Statement(QUERIES["created"], {**_identity(event), **params}, "users")]
 
 
 def _changed(event: Any) -> list[Statement]:
-    """Fields are named as in the event; a new address or number is not verified."""
-    recorded_events: dict[str, object] = dict.fromkeys(_FIELDS)
+    """Return the statement for a changed attribute. A new address or number is not verified."""
+    params: dict[str, object] = dict.fromkeys(_FIELDS)
     match event:
         case User.NameChanged():
-            recorded_events["name"] = event.name
+            params["name"] = event.name
         case User.EmailChanged():
-            recorded_events |= {"email": event.email, "email_verified": False}
+            params |= {"email": event.email, "email_verified": False}
         case User.PhoneChanged():
-            recorded_events |= {"phone": event.phone, "phone_verified": False}
+            params |= {"phone": event.phone, "phone_verified": False}
         case User.PasswordSet():
-            recorded_events["sealed_password"] = event.sealed_password
+            params["sealed_password"] = event.sealed_password
         case User.StatusChanged():
-            recorded_events["enabled"] = event.enabled
+            params["enabled"] = event.enabled
         case User.VerificationChanged():
-            recorded_events[f"{event.what}_verified"] = event.verified
+            params[f"{event.what}_verified"] = event.verified
         case User.LabelsChanged():
-            recorded_events["labels"] = event.labels
-    return [Statement(QUERIES["changed"], {**_identity(event), **recorded_events}, "users")]
+            params["labels"] = event.labels
+    return [Statement(QUERIES["changed"], {**_identity(event), **params}, "users")]
 
 
 def _session_opened(event: User.SessionOpened) -> list[Statement]:
     session = event.session
-    recorded_events = {
+    params = {
         "session_id": session.session_id,
         "digest": session.digest,
         "provider": session.provider,
         "ip": session.ip,
         "expires_at": session.expires_at,
     }
-    return [Statement(QUERIES["session_opened"], {**_identity(event), **recorded_events}, "sessions")]
+    return [Statement(QUERIES["session_opened"], {**_identity(event), **params}, "sessions")]
 
 
 def _session_closed(event: User.SessionClosed) -> list[Statement]:

@@ -1,5 +1,5 @@
 -- name: created
--- A project has one user more.
+-- Adds a user.
 INSERT INTO users (
     stream_id, version, sequence, project_id, user_id, name, email, phone, sealed_password, password_set_at, accessed_at,
     created_at, updated_at
@@ -13,7 +13,7 @@ ON CONFLICT (stream_id) DO NOTHING
 RETURNING *;
 
 -- name: changed
--- A user has another attribute: those that are null stay.
+-- Changes attributes of a user; null keeps an attribute.
 UPDATE users u SET
     version = %(version)s,
     name = coalesce(%(name)s::text, u.name),
@@ -32,7 +32,7 @@ WHERE e.originator_id = %(stream)s AND e.originator_version = %(version)s
 RETURNING u.*;
 
 -- name: session_opened
--- A user is known by one session more.
+-- Adds a session.
 WITH owner AS (
     UPDATE users u SET version = %(version)s, accessed_at = e.recorded_at
     FROM events e
@@ -47,7 +47,7 @@ FROM owner
 RETURNING *;
 
 -- name: session_closed
--- A session is over.
+-- Deletes a session.
 WITH owner AS (
     UPDATE users SET version = %(version)s
     WHERE stream_id = %(stream)s AND version < %(version)s
@@ -58,7 +58,7 @@ WHERE sessions.project_id = owner.project_id AND sessions.user_id = owner.user_i
     AND sessions.session_id = %(session_id)s;
 
 -- name: deleted
--- A user is gone, with their sessions and their places in teams.
+-- Deletes a user with all sessions and memberships.
 WITH gone AS (
     DELETE FROM users WHERE stream_id = %(stream)s AND version < %(version)s RETURNING project_id, user_id
 ), its_sessions AS (

@@ -7,9 +7,8 @@ from urllib.parse import quote
 import msgspec
 
 from annals.domain.errors import ProjectNotFound
-from annals.domain.installation import Installation
 from annals.domain.origin import Origin, Remote
-from annals.domain.project import Project
+from annals.domain.project import Installation, Project
 from annals.store.errors import StoreError, StoreUnavailable
 from annals.store.log.log import EventLog
 from annals.store.secrets.vault import Vault

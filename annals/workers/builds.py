@@ -16,7 +16,7 @@ from annals.application.build_preparation import BuildLimits, BuildPreparation
 from annals.application.executions.context import Environments
 from annals.domain.base import Key
 from annals.domain.commands.deployments import (
-    Answering,
+    ActiveDeployment,
     claim_build,
     complete_build,
     fail_build,
@@ -264,7 +264,7 @@ class BuildActor:
             row = await self._log.database.row(QUERIES["activates"], {"stream": attempt.stream})
             judged: dict[str, Any] = {"activate": row is not None and row["activate"]}
             if row is not None:
-                judged["answering"] = Answering(row["answering"], newer=row["newer"])
+                judged["active"] = ActiveDeployment(row["answering"], newer=row["newer"])
             return await self._log.run(complete_build, *keys, meta=meta, contents=contents, **judged, **recorded_events)
 
         _log_refused(attempt, await retry(record))

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import structlog
 
 from annals.application.function_deletion import end_builds, end_executions, end_work
-from annals.domain.commands.retention import give_up_deployment, sweep_executions
+from annals.domain.commands.retention import expire_deployment, sweep_executions
 from annals.domain.deployment import Deployment
 from annals.domain.errors import Conflict, DeploymentNotFound, FunctionNotFound
 from annals.domain.function import Function
@@ -111,7 +111,7 @@ class RetentionSweeper:
                 Deployment.key(row["project_id"], row["deployment_id"]),
             )
             try:
-                await self._log.run(give_up_deployment, *keys, meta=UNKNOWN.meta(_ACTOR))
+                await self._log.run(expire_deployment, *keys, meta=UNKNOWN.meta(_ACTOR))
                 dropped += 1
             except (FunctionNotFound, DeploymentNotFound, Conflict):
                 continue

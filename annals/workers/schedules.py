@@ -8,7 +8,7 @@ import structlog
 
 from annals.application.executions.request import record_triggered
 from annals.domain.cron import previous_time
-from annals.domain.execution import Request
+from annals.domain.execution import CallRequest
 from annals.store.log.log import EventLog, Meta
 from annals.store.postgres import sql
 from annals.store.postgres.database import Row
@@ -63,7 +63,7 @@ class Schedules:
             due,
             execution_id,
             trigger="schedule",
-            request=Request(method="POST", path="/"),
+            request=CallRequest(method="POST", path="/"),
             meta=Meta(actor="schedule"),
             slot=slot,
             late=is_late(slot, due["now"]),

@@ -10,7 +10,7 @@ import msgspec
 
 from annals.application.event_log import open_log
 from annals.application.executions.context import Environments
-from annals.domain.environment import Platform
+from annals.domain.environment import InstanceInfo
 from annals.domain.version import API_VERSION
 from annals.settings import Settings
 from annals.store.content.blobs import Blobs
@@ -50,7 +50,7 @@ async def opened(
         log = await open_log(database, contents)
         stack.push_async_callback(log.close)
         vault = await Vault.of(database, settings.master_key)
-        platform = Platform(endpoint=settings.endpoint, version=API_VERSION, region=settings.region)
+        platform = InstanceInfo(endpoint=settings.endpoint, version=API_VERSION, region=settings.region)
         environments = Environments(database, vault, platform)
         await stack.enter_async_context(forgetting_deleted_keys(database, vault, environments))
         process_lease = ProcessLease(Leases(database), role, lease_seconds=settings.lease_s, doing=doing, builds=builds)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from annals.domain.commands import executions, functions
-from annals.domain.execution import Execution, Ran, Request
+from annals.domain.execution import CallRequest, Execution, RunRecord
 from annals.domain.policy import Policy, Retries, Scaling
 from annals.store.log.log import EventLog
 from tests.integration.projections.history import META
@@ -52,13 +52,13 @@ class AttemptActor:
             function_version=1,
             execution_id=f"e{one}",
             deployment_id="d0",
-            request=Request(method="POST", path=path),
+            request=CallRequest(method="POST", path=path),
             **recorded_events,
         )
 
     async def attempt(self, one: int, other: int, flag: bool) -> None:
         """Claim a waiting execution, and fail it."""
-        ran = Ran(
+        ran = RunRecord(
             deployment_id="d1", function_version=3, environment_digest="x", specification="s-1vcpu-1gb", run_ms=31
         )  # fmt: skip
         execution = await self.log.load(self.exe(one))
@@ -88,7 +88,7 @@ class AttemptActor:
             execution_id=own_id,
             function_version=2,
             deployment_id="d1",
-            request=Request(method="POST", path="/"),
+            request=CallRequest(method="POST", path="/"),
         )
 
     async def discard(self, one: int, other: int, flag: bool) -> None:

@@ -57,7 +57,7 @@ class IdentityActor:
             (users.change_phone, {"phone": f"+1{other}" if flag else ""}),
             (users.set_password, {"sealed_password": f"s{other}"}),
             (users.change_status, {"enabled": flag}),
-            (users.change_verification, {"what": "email" if other else "phone", "verified": flag}),
+            (users.change_verification, {"channel": "email" if other else "phone", "verified": flag}),
             (users.change_labels, {"labels": ["vip", f"l{other}"] if flag else []}),
         ]
         command, arguments = commands[next(self.numbers) % len(commands)]

@@ -4,9 +4,8 @@ from typing import Any
 
 from annals.domain.commands import deployments, projects
 from annals.domain.deployment import Deployment
-from annals.domain.installation import Installation
 from annals.domain.origin import Origin, Remote
-from annals.domain.project import Project
+from annals.domain.project import Installation, Project
 from tests.integration.projections.history import artefact
 
 REPOSITORY_ACTIONS = ["request_source", "fetch_source", "add_installation", "remove_installation"]

@@ -16,7 +16,7 @@ from annals.domain.commands import deployments, executions, functions, projects,
 from annals.domain.commands.retention import sweep_executions
 from annals.domain.deployment import Deployment
 from annals.domain.errors import DomainError
-from annals.domain.execution import Execution, Ran
+from annals.domain.execution import Execution, RunRecord
 from annals.domain.function import Function
 from annals.domain.project import ApiKey, Project
 from annals.domain.retention import Retention
@@ -209,7 +209,7 @@ class Actor(IdentityActor, RepositoryActor, RevertingActor, AttemptActor):
         await self.run(executions.claim_execution, self.exe(one), worker="w")
 
     async def complete(self, one: int, other: int, flag: bool) -> None:
-        ran = Ran(
+        ran = RunRecord(
             deployment_id="d1", function_version=2, environment_digest="x", specification="s-1vcpu-1gb", run_ms=77
         )  # fmt: skip
         execution = await self.log.load(self.exe(one))
@@ -217,7 +217,7 @@ class Actor(IdentityActor, RepositoryActor, RevertingActor, AttemptActor):
         await self.log.record([execution], meta=META)
 
     async def fail(self, one: int, other: int, flag: bool) -> None:
-        ran = Ran(deployment_id="d2", function_version=1, environment_digest="y", specification="", run_ms=5)
+        ran = RunRecord(deployment_id="d2", function_version=1, environment_digest="y", specification="", run_ms=5)
         execution = await self.log.load(self.exe(one))
         execution.fail(1, "crashed", "gone\0", now=NOW, status_code=500, ran=ran if flag else None, errors_size=other)
         await self.log.record([execution], meta=META)

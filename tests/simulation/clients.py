@@ -22,7 +22,7 @@ from annals.domain.commands.functions import (
 )
 from annals.domain.deployment import Deployment
 from annals.domain.errors import DomainError, ExecutionAlreadyExists
-from annals.domain.execution import Execution, Request
+from annals.domain.execution import CallRequest, Execution
 from annals.domain.function import Configuration, Function
 from annals.domain.policy import Policy, Retries, Scaling, policy_from
 from annals.store.content.blobs import BlobError
@@ -154,7 +154,7 @@ class Client:
             execution_id=execution_id,
             deployment_id=row["deployment_id"],
             trigger="schedule" if due else "http",
-            request=Request(method="GET", path="/"),
+            request=CallRequest(method="GET", path="/"),
             scheduled_at=due,
             retries=policy_from(row["policy"]).retries_of_calls,
         )

@@ -9,7 +9,7 @@ from annals.domain.deployment import Deployment
 from annals.domain.execution import Execution
 from annals.domain.function import Function
 from annals.projections.inline import project
-from annals.projections.schedules import Changes, Schedule
+from annals.projections.schedules import Schedule, ScheduleChanges
 from annals.store.log.reader import RecordedEvent
 from tests.simulation.deadlines import Stays, open_work
 from tests.simulation.postgres import Postgres
@@ -142,7 +142,7 @@ def _judge_rebuild(world: "World") -> None:
 
 def _judge_schedules(world: "World") -> None:
     """What the follower made of the log, batch by batch and through crashes, is what one fold makes of it."""
-    changes = Changes({})
+    changes = ScheduleChanges({})
     for row, event in world.ledger.events:
         fired = isinstance(event, Execution.Requested) and event.slot is not None
         if fired or isinstance(event, Function.Event):

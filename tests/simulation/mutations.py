@@ -10,7 +10,7 @@ from unittest import mock
 from msgspec import structs
 
 from annals.domain.commands import deployments as deployment_commands
-from annals.domain.commands.deployments import Answering
+from annals.domain.commands.deployments import ActiveDeployment
 from annals.domain.deployment import Deployment
 from annals.domain.execution import Execution
 from annals.domain.function import Function
@@ -200,7 +200,7 @@ def older_activation_wins() -> AbstractContextManager[object]:
     """A build that ends takes over from whatever is active."""
 
     def complete_build(function: Function, deployment: Deployment, **recorded_events: Any) -> list[Any]:
-        recorded_events["answering"] = Answering(function.deployment_id, newer=False)
+        recorded_events["active"] = ActiveDeployment(function.deployment_id, newer=False)
         return deployment_commands.complete_build(function, deployment, **recorded_events)
 
     return mock.patch.object(builds, "complete_build", complete_build)

@@ -13,7 +13,7 @@ from annals.application.executions.context import Environments
 from annals.capacity.fair_queue import FairQueue
 from annals.capacity.shared_memory import SIZE, TenantActivity
 from annals.capacity.slots import ConcurrencySlots, FreedSlots
-from annals.domain.environment import Platform
+from annals.domain.environment import InstanceInfo
 from annals.domain.ports import Executor
 from annals.projections import schedules
 from annals.store.content.contents import Contents
@@ -117,7 +117,7 @@ async def opened(world: "World", role: str, builds: BuildSlots = NO_BUILDS) -> P
     log = await open_log(database, contents)
     log.mapper._decoders = _DECODERS  # made once, not by each of thousands of processes
     vault: Any = PlainVault()
-    platform = Platform(endpoint="http://localhost/v1", version="1.9.0", region="default")
+    platform = InstanceInfo(endpoint="http://localhost/v1", version="1.9.0", region="default")
     process_lease = ProcessLease(Leases(database), role, lease_seconds=LEASE_SECONDS, builds=builds)
     while True:
         try:

@@ -9,7 +9,6 @@ from annals.domain.commands.projects import add_project_variable, create_project
 from annals.domain.errors import DomainError
 from annals.domain.project import Project
 from annals.domain.variables import Variable
-from annals.projections.project_settings import QUERIES as SETTINGS
 from annals.projections.projects import QUERIES as PROJECTS
 from annals.store.errors import DataKeyDeleted, DataKeyReplaced, StoreUnavailable
 from annals.store.log.append_modes import QUERIES as APPEND
@@ -154,7 +153,7 @@ def deleted(tx: Tx, p: Any) -> list[Row]:
 
 @on(DISCARDS["contents_of_project"])
 @on(DISCARDS["hold_project"])
-@on(SETTINGS["variable_added"])
+@on(PROJECTS["variable_added"])
 def nothing(tx: Tx, p: Any) -> list[Row]:
     return []
 

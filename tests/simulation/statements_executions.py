@@ -81,7 +81,7 @@ def claimed(tx: Tx, p: Any) -> list[Row]:
 
 
 @on(EXECUTIONS["retry_scheduled"])
-@on(EXECUTIONS["revived"])
+@on(EXECUTIONS["dead_letter_removed"])
 @on(EXECUTIONS["output_kept"])
 def changed_unseen(tx: Tx, p: Any) -> list[Row]:
     change(tx, "executions", p, **columns(p))

@@ -175,7 +175,7 @@ def same_function(row: Row, function: Row) -> bool:
     return (row["project_id"], row["function_id"]) == (function["project_id"], function["function_id"])
 
 
-@on(DEPLOYMENTS["moved"])
+@on(DEPLOYMENTS["changed"])
 def moved(tx: Tx, p: Any) -> list[Row]:
     row = tx.get("deployments", p["stream"])
     if row is None or row["version"] >= p["version"]:

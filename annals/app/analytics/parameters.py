@@ -26,7 +26,7 @@ MOST_VALUES = 200_000
 _UTC = ZoneInfo("UTC")
 
 
-class Moment:
+class Timestamp:
     """An RFC 3339 time; one without an offset is in UTC."""
 
     def parse(self, value: Any) -> datetime:
@@ -73,7 +73,11 @@ class Filter:
         return f"Value must be a filter such as trigger:http; dimensions are {', '.join(self.dimensions)}"
 
 
-_RANGE: dict[str, Any] = {"from": optional(Moment()), "to": optional(Moment()), "timezone": optional(Zone(), _UTC)}
+_RANGE: dict[str, Any] = {
+    "from": optional(Timestamp()),
+    "to": optional(Timestamp()),
+    "timezone": optional(Zone(), _UTC),
+}
 
 ASK = Parameters(
     **_RANGE,

@@ -14,7 +14,7 @@ from annals.app.history.streams import whole
 from annals.app.identity.scopes import EXECUTIONS_READ
 from annals.app.wire import wire_date
 from annals.domain.errors import UserUnauthorized
-from annals.domain.execution import Execution, Ran
+from annals.domain.execution import Execution, RunRecord
 from annals.projections.executions import CANCELED
 from annals.store.log.reader import RecordedEvent
 from annals.store.postgres import sql
@@ -120,7 +120,7 @@ def attempts_of(recorded_events: Sequence[RecordedEvent]) -> Iterator[Attempt]:
 
 def _attempt(begun: RecordedEvent, ended: RecordedEvent | None, ready: datetime) -> Attempt:
     event: Any = None if ended is None else ended.event
-    ran: Ran | None = getattr(event, "ran", None)
+    ran: RunRecord | None = getattr(event, "ran", None)
     waited = max(0.0, (begun.recorded_at - ready).total_seconds())
     status = "processing" if event is None else "completed" if isinstance(event, Execution.Completed) else "failed"
     reason, message = _said(event)

@@ -15,12 +15,10 @@ from annals.app.functions.hints import hint
 from annals.app.identity.scopes import FUNCTIONS_READ, FUNCTIONS_WRITE
 from annals.app.installations.queries import require_installation
 from annals.app.parameters import UNIQUE
-from annals.domain.commands.functions import activate_deployment, create_function, delete_function
-from annals.domain.commands.revision import revise_function
+from annals.domain.commands.functions import activate_deployment, create_function, delete_function, revise_function
 from annals.domain.deployment import Deployment
 from annals.domain.errors import FunctionRuntimeUnsupported
-from annals.domain.function import Configuration, Function
-from annals.domain.revision import require_whole_link
+from annals.domain.function import Configuration, Function, require_complete_repository
 from annals.store.log.log import Recorded
 
 
@@ -50,7 +48,7 @@ class FunctionController(operation.ResourceController):
         values, services = call.values, call.services
         if values["runtime"] not in services.runtimes:
             raise FunctionRuntimeUnsupported(f'Runtime "{values["runtime"]}" is not supported')
-        require_whole_link(values["providerRepositoryId"], values["installationId"], values["providerBranch"])
+        require_complete_repository(values["providerRepositoryId"], values["installationId"], values["providerBranch"])
         if values["installationId"]:
             await require_installation(call, values["installationId"])
         function_id = call.new_id() if values["functionId"] == UNIQUE else values["functionId"]
@@ -82,7 +80,7 @@ class FunctionController(operation.ResourceController):
             revise_function,
             Function.key(call.project_id, function_id),
             meta=await call.meta(),
-            given=parameters.revision(call.values, call.services, call.api_version),
+            sent=parameters.revision(call.values, call.services, call.api_version),
         )
         if any(isinstance(event, Function.Updated) and event.connected for event in recorded.events):
             await requests.first(call, function_id)

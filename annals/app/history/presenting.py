@@ -18,7 +18,7 @@ from annals.store.secrets.vault import Vault
 VARIABLES_READ = {"function": FUNCTIONS_READ, "project": PROJECT_READ}
 """The scopes that read the variables of a kind of resource."""
 
-Changed = tuple[RecordedEvent, Sequence[redaction.Change]]
+Changed = tuple[RecordedEvent, Sequence[redaction.FieldChange]]
 
 
 class Presenter:
@@ -51,7 +51,7 @@ class Presenter:
             for recorded_event, changes in changed
         ]
 
-    async def changes(self, stream: str, changes: Iterable[redaction.Change]) -> list[schemas.ChangeModel]:
+    async def changes(self, stream: str, changes: Iterable[redaction.FieldChange]) -> list[schemas.ChangeModel]:
         """Return the changes of one resource. Raises MasterKeyWrong, StoreUnavailable."""
         return [
             schemas.ChangeModel(field, await self._shown(stream, former), await self._shown(stream, latter))

@@ -111,6 +111,6 @@ def unrecorded(event: Any, names: Mapping[str, str], changes: Sequence[ChangeMod
         causation=int(metadata["causation"]) if metadata.get("causation") else None,
         correlation=metadata.get("correlation", ""),
         address=metadata.get("address", ""),
-        data=redaction.told(event),
+        data=redaction.event_fields(event),
         changes=UNSET if changes is None else changes,
     )

@@ -13,7 +13,7 @@ from annals.app.queries.schema import Attribute, Schema, date, text
 from annals.app.queries.statements import MOST_COUNTED
 from annals.domain.base import Aggregate, Key
 from annals.domain.errors import DomainError
-from annals.domain.redaction import Change, Tree, differences, openable
+from annals.domain.redaction import FieldChange, Tree, describe_openable, differences
 from annals.store.log.archives import project_of
 from annals.store.log.mapper import aggregate_classes
 from annals.store.log.reader import EventReader, RecordedEvent
@@ -43,7 +43,7 @@ LIST = Schema(
 class History(NamedTuple):
     """A page of a history: events with their changes, and the number of all events."""
 
-    events: Sequence[tuple[RecordedEvent, Sequence[Change]]]
+    events: Sequence[tuple[RecordedEvent, Sequence[FieldChange]]]
     total: int
 
 
@@ -81,7 +81,7 @@ async def whole(log: EventReader, stream: str, *, since: int = 0) -> list[Record
     ]
 
 
-async def changes_of(log: EventReader, recorded_event: RecordedEvent) -> list[Change]:
+async def changes_of(log: EventReader, recorded_event: RecordedEvent) -> list[FieldChange]:
     """Return the changes that one event made."""
     stream: str = recorded_event.event.originator_id
     aggregate = aggregate_classes()[stream.partition(":")[0]]
@@ -93,11 +93,11 @@ async def changes_of(log: EventReader, recorded_event: RecordedEvent) -> list[Ch
 
 def changes_at(
     recorded_events: Sequence[RecordedEvent], positions: Collection[int], aggregate: Aggregate | None = None
-) -> dict[int, list[Change]]:
+) -> dict[int, list[FieldChange]]:
     """Return the changes that the events at some positions of one stream made. `aggregate` is the state before the
     events."""
     last = max(positions, default=0)
-    found: dict[int, list[Change]] = {}
+    found: dict[int, list[FieldChange]] = {}
     former: Tree | None = None
     for recorded_event in recorded_events:
         if recorded_event.position > last:
@@ -105,9 +105,9 @@ def changes_at(
         begins = isinstance(recorded_event.event, CanInitAggregate)
         wanted = recorded_event.position in positions
         if wanted and (former is None or begins):
-            former = openable(None if begins else aggregate)
+            former = describe_openable(None if begins else aggregate)
         aggregate = recorded_event.event.mutate(None if begins else aggregate)
-        latter = openable(aggregate) if wanted else None
+        latter = describe_openable(aggregate) if wanted else None
         if latter is not None:
             found[recorded_event.position] = differences(former or {}, latter)
         former = latter

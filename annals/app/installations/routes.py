@@ -17,8 +17,7 @@ from annals.app.installations.pushes import BODY_LIMIT, receive
 from annals.app.parameters import UNIQUE
 from annals.domain.commands.projects import add_installation, remove_installation
 from annals.domain.errors import ArgumentInvalid
-from annals.domain.installation import Installation
-from annals.domain.project import Project
+from annals.domain.project import Installation, Project
 from annals.vcs.errors import RepositoryError
 from annals.vcs.locating import Credentials
 from annals.vcs.urls import parse_url

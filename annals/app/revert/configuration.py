@@ -15,7 +15,7 @@ from annals.domain.errors import ExecutionNotFound
 from annals.domain.execution import Execution
 from annals.domain.function import Function
 from annals.domain.project import Project
-from annals.domain.redaction import differences, openable, told_value
+from annals.domain.redaction import describe_openable, differences, plain_value
 from annals.store.log.reader import RecordedEvent, project_events
 
 
@@ -69,11 +69,13 @@ async def read_configuration(call: Call) -> ExecutionConfigurationModel:
         deployment_id=deployment_id,
         specification=ran.specification if ran else then.configuration.runtime_specification,
         environment_digest=ran.environment_digest if ran else "",
-        configuration=told_value(then.configuration),
-        variables=[told_value(variable) for variable in then.variables.values()],
-        project_variables=[told_value(v) for v in project.variables.values()] if isinstance(project, Project) else [],
+        configuration=plain_value(then.configuration),
+        variables=[plain_value(variable) for variable in then.variables.values()],
+        project_variables=[plain_value(v) for v in project.variables.values()] if isinstance(project, Project) else [],
         deployment=_summary(deployment),
-        changes=await (await Presenter.of_call(call)).changes(stream, differences(openable(then), openable(now))),
+        changes=await (await Presenter.of_call(call)).changes(
+            stream, differences(describe_openable(then), describe_openable(now))
+        ),
     )
 
 
@@ -108,7 +110,7 @@ def _summary(deployment: Any) -> Any:
         "type": deployment.type,
         "entrypoint": deployment.entrypoint,
         "commands": deployment.commands,
-        "origin": told_value(deployment.origin),
-        "source": told_value(deployment.source),
-        "artefact": told_value(deployment.artefact),
+        "origin": plain_value(deployment.origin),
+        "source": plain_value(deployment.source),
+        "artefact": plain_value(deployment.artefact),
     }

@@ -19,7 +19,7 @@ from annals.app.revert.configuration import read_configuration
 from annals.app.revert.reverting import revert
 from annals.domain.errors import FunctionNotFound
 from annals.domain.function import Function
-from annals.domain.redaction import differences, openable
+from annals.domain.redaction import describe_openable, differences
 
 
 class PositionOrTime:
@@ -61,7 +61,7 @@ class RevertController(operation.ResourceController):
             latter = AsOf(await call.services.log.reader.position(), None, former.since)
         else:
             latter = await resolve(call, call.values["to"], "to")
-        one, other = [openable(await _function_at(call, past)) for past in (former, latter)]
+        one, other = [describe_openable(await _function_at(call, past)) for past in (former, latter)]
         stream = Function.stream(call.project_id, call.values["functionId"])
         changes = await (await Presenter.of_call(call)).changes(stream, differences(one, other))
         call.seen(latter.position)

@@ -125,7 +125,7 @@ class UserController(operation.ResourceController):
     )
     async def change_email_verification(self, call: Call) -> Answer:
         verified = call.values["emailVerification"]
-        return await _change(call, users.change_verification, what="email", verified=verified)
+        return await _change(call, users.change_verification, channel="email", verified=verified)
 
     @operation.patch(
         "/{userId:str}/verification/phone",
@@ -134,7 +134,7 @@ class UserController(operation.ResourceController):
     )
     async def change_phone_verification(self, call: Call) -> Answer:
         verified = call.values["phoneVerification"]
-        return await _change(call, users.change_verification, what="phone", verified=verified)
+        return await _change(call, users.change_verification, channel="phone", verified=verified)
 
     @operation.put(
         "/{userId:str}/labels", scopes=USERS_WRITE, parameters=ONE.but(labels=required(ArrayList(Label(), 1000)))

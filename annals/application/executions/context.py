@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from annals.domain.catalogue import SPECIFICATIONS, Specification
-from annals.domain.environment import Platform, Subject, environment, environment_digest
+from annals.domain.environment import EnvironmentSubject, InstanceInfo, environment, environment_digest
 from annals.domain.errors import FunctionNotFound, FunctionRuntimeUnsupported
 from annals.domain.function import Function
 from annals.domain.policy import Policy, policy_from
@@ -143,7 +143,7 @@ class _Opened(NamedTuple):
 class Environments:
     """Opens variables, and caches the environments of each function's last versions; one per process."""
 
-    def __init__(self, database: Database, vault: VariableVault, platform: Platform) -> None:
+    def __init__(self, database: Database, vault: VariableVault, platform: InstanceInfo) -> None:
         self._database = database
         self._vault = vault
         self._platform = platform
@@ -242,7 +242,7 @@ class Environments:
         if runtime is None:
             raise FunctionRuntimeUnsupported
         size = context.specification(building=building)
-        subject = Subject(
+        subject = EnvironmentSubject(
             project_id=context.project_id,
             function_id=context.function_id,
             function_name=context.name,

@@ -17,7 +17,7 @@ from annals.domain.errors import (
     UserUnauthorized,
 )
 from annals.domain.execution import Execution, Trigger
-from annals.domain.invocation import laid_over, platform_headers
+from annals.domain.invocation import merged_headers, platform_headers
 from annals.domain.ports import Limits, Run
 from annals.domain.runtimes import RUNTIMES
 from annals.store.content.contents import contents_prefix
@@ -185,7 +185,7 @@ def build_run(
         limits=Limits(cpus=size.cpus, memory_mb=size.memory),
         method=invocation.method,
         path=invocation.path,
-        headers=laid_over(dict(invocation.headers), platform),
+        headers=merged_headers(dict(invocation.headers), platform),
         body=invocation.body,
         logging=context.logging,
         start_seconds=start_seconds,

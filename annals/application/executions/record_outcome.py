@@ -12,8 +12,8 @@ import structlog
 from annals.application.executions.context import Prepared
 from annals.application.executions.prepare import deployment_of
 from annals.domain.errors import Conflict, ExecutionNotFound
-from annals.domain.execution import Execution, Kept, Ran
-from annals.domain.invocation import KEPT_RESPONSE_HEADERS, kept, succeeded, truncated
+from annals.domain.execution import CompleteOutput, Execution, RunRecord
+from annals.domain.invocation import KEPT_RESPONSE_HEADERS, stored_headers, succeeded, truncated
 from annals.domain.ports import Outcome
 from annals.store.content.blobs import Blob, BlobError
 from annals.store.content.contents import Content, digest
@@ -142,7 +142,7 @@ class OutcomeRecorder:
 
 
 def decide(
-    execution: Execution, epoch: int, outcome: Outcome, ran: Ran | None, *, logging: bool, now: datetime
+    execution: Execution, epoch: int, outcome: Outcome, ran: RunRecord | None, *, logging: bool, now: datetime
 ) -> list[Content]:
     """Decide the execution's end or next attempt, and return the contents to append with the event.
 
@@ -151,13 +151,13 @@ def decide(
     """
     logs = truncated(outcome.logs, "Logs").encode() if logging else b""
     errors = truncated(outcome.errors, "Errors").encode() if logging else b""
-    headers = kept(outcome.headers, KEPT_RESPONSE_HEADERS)
+    headers = stored_headers(outcome.headers, KEPT_RESPONSE_HEADERS)
     outputs: dict[str, Any] = {
         "logs_digest": digest(logs),
         "logs_size": len(logs),
         "errors_digest": digest(errors),
         "errors_size": len(errors),
-        "whole": [Kept(kind=whole.kind, digest=whole.digest, size=whole.size) for whole in outcome.whole],
+        "whole": [CompleteOutput(kind=whole.kind, digest=whole.digest, size=whole.size) for whole in outcome.whole],
     }
     if ran is not None and succeeded(outcome):
         recorded = execution.complete(epoch, status_code=outcome.status_code, headers=headers, ran=ran, **outputs)
@@ -183,10 +183,10 @@ def decide(
     ]
 
 
-def used(prepared: Prepared, outcome: Outcome) -> Ran:
+def used(prepared: Prepared, outcome: Outcome) -> RunRecord:
     """Return the part of the outcome's event that says which code ran, on which instance and for how long."""
     context = prepared.context
-    return Ran(
+    return RunRecord(
         deployment_id=deployment_of(context).deployment_id,
         function_version=context.version,
         environment_digest=prepared.environment.digest,

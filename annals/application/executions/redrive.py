@@ -6,7 +6,7 @@ from annals.application.executions.context import Context, Environments
 from annals.application.executions.prepare import deployment_of, ready_deployment
 from annals.domain.commands.executions import redrive_execution
 from annals.domain.errors import DeadLetterNotFound, DeploymentNotFound, ExecutionNotFound
-from annals.domain.execution import Execution, Request
+from annals.domain.execution import CallRequest, Execution
 from annals.store.content.contents import Content
 from annals.store.content.inputs import KIND, digest_and_size, open_input, seal_input
 from annals.store.errors import ContentMissing, DataKeyDeleted
@@ -73,7 +73,7 @@ class Redriver:
             context = await self._environments.routed(context, own_id)
         return context, deployment_of(context).deployment_id
 
-    async def _input(self, letter: Execution, stream: str) -> tuple[Request, list[Content]]:
+    async def _input(self, letter: Execution, stream: str) -> tuple[CallRequest, list[Content]]:
         """Return the same input, sealed for the new execution's stream. Raises DeadLetterNotFound, ContentDamaged."""
         if not letter.request.input_size:
             return letter.request, []

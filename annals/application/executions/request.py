@@ -10,8 +10,8 @@ from annals.application.executions.context import Context, Environments
 from annals.application.executions.prepare import deployment_of
 from annals.domain.commands.executions import request_execution
 from annals.domain.errors import Conflict, ExecutionAlreadyExists, FunctionNotFound
-from annals.domain.execution import Execution, Request, Trigger
-from annals.domain.invocation import KEPT_REQUEST_HEADERS, kept, laid_over, platform_headers
+from annals.domain.execution import CallRequest, Execution, Trigger
+from annals.domain.invocation import KEPT_REQUEST_HEADERS, merged_headers, platform_headers, stored_headers
 from annals.domain.policy import policy_from
 from annals.store.content.contents import Content
 from annals.store.content.inputs import Input
@@ -65,10 +65,10 @@ def new_execution(
         execution_id=request.execution_id,
         deployment_id=deployment_of(context).deployment_id,
         trigger="schedule" if scheduled_at else "http",
-        request=Request(
+        request=CallRequest(
             method=request.method,
             path=request.path,
-            headers=kept(laid_over(dict(call_input.headers), platform), KEPT_REQUEST_HEADERS),
+            headers=stored_headers(merged_headers(dict(call_input.headers), platform), KEPT_REQUEST_HEADERS),
             user_id=request.user_id,
             input_digest=input_digest,
             input_size=input_size,
@@ -86,7 +86,7 @@ async def record_triggered(
     execution_id: str,
     *,
     trigger: Trigger,
-    request: Request,
+    request: CallRequest,
     meta: Meta,
     contents: Sequence[Content] = (),
     **scheduled: Any,

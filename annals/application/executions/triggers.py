@@ -13,9 +13,9 @@ import structlog
 from annals.application.executions.event_payloads import member_of, payload
 from annals.application.executions.request import record_triggered
 from annals.domain.base import Key
-from annals.domain.event_names import Happening, happening
-from annals.domain.execution import Execution, Request
-from annals.domain.invocation import KEPT_REQUEST_HEADERS, kept
+from annals.domain.event_names import NamedEvent, named_event
+from annals.domain.execution import CallRequest, Execution
+from annals.domain.invocation import KEPT_REQUEST_HEADERS, stored_headers
 from annals.domain.team import Team
 from annals.domain.user import User
 from annals.domain.version import API_VERSION
@@ -51,10 +51,10 @@ class Triggers:
 
     async def follow(self, _conn: Connection, recorded_events: Sequence[RecordedEvent]) -> None:
         for recorded_event in recorded_events:
-            if (named := happening(recorded_event.event)) is not None:
+            if (named := named_event(recorded_event.event)) is not None:
                 await self._trigger(recorded_event, named)
 
-    async def _trigger(self, recorded_event: RecordedEvent, named: Happening) -> None:
+    async def _trigger(self, recorded_event: RecordedEvent, named: NamedEvent) -> None:
         subscribed = await self._log.database.rows(
             QUERIES["subscribed"],
             {"project": recorded_event.project, "names": named.names, "position": recorded_event.position},
@@ -105,10 +105,10 @@ class Triggers:
         metadata = recorded_event.event.metadata
         kind, _, user_id = metadata.get("actor", "").partition(":")
         meta = Meta(actor="event", causation=str(recorded_event.position), correlation=metadata.get("correlation", ""))
-        request = Request(
+        request = CallRequest(
             method="POST",
             path="/",
-            headers=kept(call_input.headers, KEPT_REQUEST_HEADERS),
+            headers=stored_headers(call_input.headers, KEPT_REQUEST_HEADERS),
             user_id=user_id if kind == "user" else "",
             input_digest=digest,
             input_size=size,

@@ -9,29 +9,29 @@ from annals.domain.origin import Origin, Remote
 from annals.domain.ports import Artefact, BuildReason
 
 
-def begin_upload(former: Deployment | None, **facts: Any) -> list[Aggregate]:
-    """The first chunk of an upload is here; a chunk that lost the race to begin finds it begun."""
-    return [Deployment.begin(former, **facts)]
+def begin_upload(former: Deployment | None, **fields: Any) -> list[Aggregate]:
+    """Start an upload with its first chunk. If another chunk has started it, return that deployment."""
+    return [Deployment.begin(former, **fields)]
 
 
 def create_deployment(
-    former: Deployment | None, *, source: Artefact, duplicated: bool = False, **facts: Any
+    former: Deployment | None, *, source: Artefact, duplicated: bool = False, **fields: Any
 ) -> list[Aggregate]:
-    """A deployment whose source is complete: a plain upload, or a duplicate."""
-    deployment = Deployment.begin(former, **facts)
+    """Create a deployment with a complete source: a plain upload or a duplicate."""
+    deployment = Deployment.begin(former, **fields)
     deployment.store_source(source, duplicated=duplicated)
     return [deployment]
 
 
 def complete_upload(deployment: Deployment, *, source: Artefact) -> list[Aggregate]:
-    """The last missing chunk is here; of several that think so, one records it."""
+    """Record the complete source. Of several concurrent chunks only one records it."""
     deployment.store_source(source)
     return [deployment]
 
 
-def request_deployment(former: Deployment | None, *, remote: Remote, **facts: Any) -> list[Aggregate]:
-    """A deployment whose source a worker fetches; one that is there already is requested once."""
-    deployment = Deployment.begin(former, remote=remote, size=0, **facts)
+def request_deployment(former: Deployment | None, *, remote: Remote, **fields: Any) -> list[Aggregate]:
+    """Create a deployment whose source a worker fetches. A repeat queues no second fetch."""
+    deployment = Deployment.begin(former, remote=remote, size=0, **fields)
     deployment.queue_fetch()
     return [deployment]
 
@@ -48,13 +48,13 @@ def cancel_build(deployment: Deployment, *, function_id: str, seconds: int) -> l
 
 
 def abandon_build(deployment: Deployment, *, incarnation: int, seconds: int) -> list[Aggregate]:
-    """Its function is gone: end the build, unless it ended by itself meanwhile."""
+    """End an open build of a deleted function."""
     deployment.abandon(incarnation, seconds)
     return [deployment]
 
 
 def delete_deployment(function: Function, deployment: Deployment) -> list[Aggregate]:
-    """Delete in any status; the active one stops answering, with no fallback to another."""
+    """Delete a deployment in any status. If it was active, the function has no active deployment."""
     deployment.require_function(function.function_id)
     deployment.delete()
     function.deactivate(deployment.deployment_id)
@@ -71,8 +71,8 @@ def start_build(deployment: Deployment, *, epoch: int) -> list[Aggregate]:
     return [deployment]
 
 
-class Answering(NamedTuple):
-    """The deployment that answers as the log was read, empty for none, and whether it is newer than the one at hand."""
+class ActiveDeployment(NamedTuple):
+    """The active deployment at the time of a read, empty for none; `newer` compares it with the built one."""
 
     deployment_id: str
     newer: bool
@@ -85,17 +85,17 @@ def complete_build(
     epoch: int,
     artefact: Artefact,
     activate: bool,
-    answering: Answering | None = None,
-    **facts: Any,
+    active: ActiveDeployment | None = None,
+    **fields: Any,
 ) -> list[Aggregate]:
     """Record the artefact, and route executions to it unless a newer deployment is active (http-api.md 8.1).
 
-    The log's order says which is newer, where it was read while that one was active; else the times of the hosts that
-    made them do, whose clocks may differ.
+    The order of the log decides which deployment is newer, if `active` is still the active one. Otherwise the creation
+    times decide, though clocks of hosts may differ.
     """
-    recorded = deployment.complete_build(epoch, artefact, **facts)
-    if answering is not None and answering.deployment_id == function.deployment_id:
-        takes_over = not answering.newer
+    recorded = deployment.complete_build(epoch, artefact, **fields)
+    if active is not None and active.deployment_id == function.deployment_id:
+        takes_over = not active.newer
     else:
         takes_over = function.takes_over(deployment.created_on)
     if recorded and activate and takes_over:
@@ -104,14 +104,14 @@ def complete_build(
 
 
 def fail_build(
-    deployment: Deployment, *, epoch: int, reason: BuildReason, message: str, **facts: Any
+    deployment: Deployment, *, epoch: int, reason: BuildReason, message: str, **fields: Any
 ) -> list[Aggregate]:
-    deployment.fail_build(epoch, reason, message, **facts)
+    deployment.fail_build(epoch, reason, message, **fields)
     return [deployment]
 
 
 def recover_build(deployment: Deployment, *, epoch: int, attempts: int) -> list[Aggregate]:
-    """A lost worker's build runs again, up to `attempts` claims; then it has failed."""
+    """Queue a lost worker's build again. After `attempts` claims it fails."""
     if epoch < attempts:
         deployment.requeue_build(epoch)
     else:

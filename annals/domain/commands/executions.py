@@ -9,8 +9,8 @@ from annals.domain.execution import Execution
 from annals.domain.ports import UNANSWERED_STATUS
 
 
-def request_execution(former: Execution | None, **facts: Any) -> list[Aggregate]:
-    return [Execution.request_run(former, **facts)]
+def request_execution(former: Execution | None, **fields: Any) -> list[Aggregate]:
+    return [Execution.request_run(former, **fields)]
 
 
 def claim_execution(execution: Execution, *, worker: str) -> list[Aggregate]:
@@ -25,20 +25,20 @@ def cancel_execution(execution: Execution, *, function_id: str, incarnation: int
 
 
 def abandon_execution(execution: Execution, *, incarnation: int) -> list[Aggregate]:
-    """Its function is gone: end it, unless it ended by itself meanwhile."""
+    """End an open execution of a deleted function."""
     execution.abandon(incarnation)
     return [execution]
 
 
 def abandon_all(*unfinished: Execution | Deployment) -> list[Aggregate]:
-    """The functions of all of these are going."""
-    for one in unfinished:
-        one.abandon(one.function_incarnation)
+    """End the open executions and builds of functions that are being deleted."""
+    for work in unfinished:
+        work.abandon(work.function_incarnation)
     return list(unfinished)
 
 
 def lose_execution(execution: Execution, *, epoch: int, now: datetime) -> list[Aggregate]:
-    """Its worker is gone: end it, unless it ended by itself meanwhile."""
+    """Record that the worker of an open execution was lost."""
     execution.fail(
         epoch,
         "worker_lost",
@@ -50,9 +50,9 @@ def lose_execution(execution: Execution, *, epoch: int, now: datetime) -> list[A
 
 
 def redrive_execution(
-    dead: Execution, former: Execution | None, *, function_id: str, incarnation: int, execution_id: str, **facts: Any
+    dead: Execution, former: Execution | None, *, function_id: str, incarnation: int, execution_id: str, **fields: Any
 ) -> list[Aggregate]:
-    """Ask for a dead letter once more, with `facts` as they are now; the input lies sealed beside the new execution."""
+    """Run a dead letter again as a new execution, which stores the sealed input; `fields` are those of `Requested`."""
     dead.require_function(function_id, incarnation)
     dead.redrive(execution_id)
     again = Execution.request_run(
@@ -63,7 +63,7 @@ def redrive_execution(
         execution_id=execution_id,
         trigger=dead.trigger,
         redrives=dead.execution_id,
-        **facts,
+        **fields,
     )
     return [dead, again]
 

@@ -1,9 +1,12 @@
 """Commands on functions and their variables."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from annals.domain.base import Aggregate
 from annals.domain.deployment import Deployment
 from annals.domain.errors import Conflict, DeploymentNotFound
-from annals.domain.function import ActivationReason, Configuration, Function
+from annals.domain.function import ActivationReason, Configuration, Function, revised
 from annals.domain.policy import Policy
 from annals.domain.variables import Variable
 
@@ -19,12 +22,18 @@ def update_function(function: Function, *, configuration: Configuration) -> list
     return [function]
 
 
+def revise_function(function: Function, *, sent: Mapping[str, Any]) -> list[Aggregate]:
+    """Update the configuration; `revised` describes `sent`."""
+    function.update(revised(function.configuration, sent))
+    return [function]
+
+
 def change_policy(
     function: Function, *deployments: Deployment, policy: Policy, incarnation: int = 0, former: Policy | None = None
 ) -> list[Aggregate]:
-    """Replace the policy; `deployments` are those of its traffic, to be ready ones of the function's incarnation.
+    """Replace the policy. Its traffic's `deployments` must be ready, and belong to the function's incarnation.
 
-    Raises DeploymentNotFound, BuildNotReady, and Conflict where the policy is not the `former` one that it rests on.
+    Raises DeploymentNotFound, BuildNotReady, and Conflict if the policy is no longer the `former` one.
     """
     if former is not None and function.policy != former:
         raise Conflict
@@ -51,7 +60,7 @@ def delete_functions(*functions: Function) -> list[Aggregate]:
 def activate_deployment(
     function: Function, deployment: Deployment, *, reason: ActivationReason = "requested"
 ) -> list[Aggregate]:
-    """Route executions to a ready deployment of the same function; going back to an older one is a rollback."""
+    """Route executions to a ready deployment of the function. An older deployment makes it a rollback."""
     deployment.require_function(function.function_id)
     deployment.require_ready()
     current = function.deployment_created_at

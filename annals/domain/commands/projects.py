@@ -1,8 +1,7 @@
 """Commands on projects: keys, switches, platforms, variables."""
 
 from annals.domain.base import Aggregate
-from annals.domain.installation import Installation
-from annals.domain.project import ApiKey, Platform, Project
+from annals.domain.project import ApiKey, Installation, Platform, Project
 from annals.domain.variables import Variable
 
 

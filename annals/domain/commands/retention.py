@@ -1,4 +1,4 @@
-"""Commands of the housekeeping clocks."""
+"""Commands of retention."""
 
 from annals.domain.base import Aggregate
 from annals.domain.commands.deployments import delete_deployment
@@ -15,8 +15,8 @@ def sweep_executions(
     return [retention]
 
 
-def give_up_deployment(function: Function, deployment: Deployment) -> list[Aggregate]:
-    """Delete a deployment for its age, unless it has become the active one."""
+def expire_deployment(function: Function, deployment: Deployment) -> list[Aggregate]:
+    """Delete a deployment because of its age, unless it is active."""
     if function.deployment_id == deployment.deployment_id:
         return []
     return delete_deployment(function, deployment)

@@ -1,4 +1,4 @@
-"""Commands that bring a function back to a former state, by events of their own: nothing that happened is undone."""
+"""Commands that revert a function to a former state. They record new events; the log keeps the former ones."""
 
 import msgspec
 
@@ -10,7 +10,7 @@ from annals.domain.ports import Artefact
 
 
 class Revival(msgspec.Struct, frozen=True, kw_only=True):
-    """A deployment that is gone and is to answer again, under an id that is free now."""
+    """A deleted deployment that is created again with a new id."""
 
     deployment_id: str
     former: Deployment
@@ -19,7 +19,7 @@ class Revival(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def restore_function(former: Function, *, then: Function) -> list[Aggregate]:
-    """Create a deleted function anew, with the configuration, the policy and the variables that it had."""
+    """Create a deleted function again, with its former configuration, policy and variables."""
     function = Function.create(
         former, project_id=then.project_id, function_id=then.function_id, configuration=then.configuration
     )
@@ -32,10 +32,10 @@ def restore_function(former: Function, *, then: Function) -> list[Aggregate]:
 def revert_function(
     function: Function, *deployments: Deployment | None, then: Function, revival: Revival | None, incarnation: int
 ) -> list[Aggregate]:
-    """Bring back configuration, policy, variables and active deployment; what is so already records nothing.
+    """Revert configuration, policy, variables and active deployment. Equal values record nothing.
 
-    `deployments` is the one that is to answer, if one is; with a `revival` it begins anew for the function in its
-    `incarnation`. Raises BuildNotReady, DeploymentNotFound.
+    `deployments` holds the deployment to activate, if there is one. With a `revival` it is created again for the
+    function's `incarnation`. Raises BuildNotReady, DeploymentNotFound.
     """
     _revert_variables(function, then)
     active = next(iter(deployments), None)
@@ -73,7 +73,7 @@ def _revert_variables(function: Function, then: Function) -> None:
 
 
 def _revert_configuration(function: Function, then: Function) -> None:
-    """Comes last: whether the active build is up to date is then again as it was."""
+    """Revert the configuration last, since other changes reset `live`."""
     former, latter = function.configuration, then.configuration
     changed = [name for name in latter.__struct_fields__ if getattr(former, name) != getattr(latter, name)]
     if changed or function.live != then.live:

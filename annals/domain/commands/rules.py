@@ -6,9 +6,9 @@ from annals.domain.base import Aggregate
 from annals.domain.rule import Rule
 
 
-def create_rule(former: Rule | None, **facts: Any) -> list[Aggregate]:
-    """That nobody else has the domain, in any project, is the read model's constraint."""
-    return [Rule.create(former, **facts)]
+def create_rule(former: Rule | None, **fields: Any) -> list[Aggregate]:
+    """Create a rule. A constraint of the read model keeps the domain unique in all projects."""
+    return [Rule.create(former, **fields)]
 
 
 def delete_rule(rule: Rule) -> list[Aggregate]:

@@ -8,7 +8,7 @@ from annals.domain.user import User
 def create_team(
     former: Team | None, *, project_id: str, team_id: str, name: str, owner: Membership | None
 ) -> list[Aggregate]:
-    """A new team; one that a user makes has them as its first member."""
+    """Create a team; the user who creates it is its first member."""
     team = Team.create(former, project_id=project_id, team_id=team_id, name=name)
     if owner is not None:
         team.add_member(owner)
@@ -21,7 +21,7 @@ def rename_team(team: Team, *, name: str) -> list[Aggregate]:
 
 
 def add_member(team: Team, user: User, *, membership: Membership) -> list[Aggregate]:
-    """Give a user that exists a place."""
+    """Add an existing user to a team."""
     team.add_member(membership)
     return [team, user]
 

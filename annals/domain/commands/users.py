@@ -7,8 +7,8 @@ from annals.domain.team import Team
 from annals.domain.user import Session, User, Verifiable
 
 
-def create_user(former: User | None, **facts: Any) -> list[Aggregate]:
-    return [User.create(former, **facts)]
+def create_user(former: User | None, **fields: Any) -> list[Aggregate]:
+    return [User.create(former, **fields)]
 
 
 def change_name(user: User, *, name: str) -> list[Aggregate]:
@@ -36,8 +36,8 @@ def change_status(user: User, *, enabled: bool) -> list[Aggregate]:
     return [user]
 
 
-def change_verification(user: User, *, what: Verifiable, verified: bool) -> list[Aggregate]:
-    user.change_verification(what, verified=verified)
+def change_verification(user: User, *, channel: Verifiable, verified: bool) -> list[Aggregate]:
+    user.change_verification(channel, verified=verified)
     return [user]
 
 
@@ -62,7 +62,7 @@ def close_sessions(user: User) -> list[Aggregate]:
 
 
 def delete_user(user: User, *teams: Team | None) -> list[Aggregate]:
-    """Delete a user, and their place in the teams that they are in; a team that went meanwhile has none."""
+    """Delete a user and the user's memberships. Teams that were deleted meanwhile are skipped."""
     left = [team for team in teams if team is not None and not team.deleted]
     for team in left:
         team.remove_user(user.user_id)

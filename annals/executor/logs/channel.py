@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from annals.domain.invocation import STORED_OUTPUT_CHARACTERS
-from annals.domain.ports import OutputKind, Whole
+from annals.domain.ports import CompleteLog, OutputKind
 from annals.executor.isolation.folders import open_regular
 from annals.executor.logs.frames import ERRORS, LOGS, FrameError, FrameParser
 from annals.executor.logs.spool import Spool, finish_all
@@ -74,7 +74,7 @@ class ExecutionLog:
         for piece in (bytes(self._streams[kind]), data):
             spool.add(piece)
 
-    async def whole(self) -> list[Whole]:
+    async def whole(self) -> list[CompleteLog]:
         """Store the spooled logs; call it after the last `add`."""
         return await finish_all([(KINDS[kind], spool) for kind, spool in self._spools.items()])
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from annals.domain.ports import OutputKind, Whole
+from annals.domain.ports import CompleteLog, OutputKind
 from annals.store.content.blobs import PIECE, Blob, BlobError, Blobs
 
 FINISH_SECONDS = 10.0
@@ -107,12 +107,12 @@ class Spools:
             return None
 
 
-async def finish_all(spools: Sequence[tuple[OutputKind, Spool]]) -> list[Whole]:
+async def finish_all(spools: Sequence[tuple[OutputKind, Spool]]) -> list[CompleteLog]:
     """Finish an execution's spools; return those logs that the store has."""
     blobs = await asyncio.gather(*(spool.finish() for _, spool in spools))
     kinds = (kind for kind, _ in spools)
     return [
-        Whole(kind=kind, key=blob.key, digest=blob.digest, size=blob.size)
+        CompleteLog(kind=kind, key=blob.key, digest=blob.digest, size=blob.size)
         for kind, blob in zip(kinds, blobs, strict=True)
         if blob is not None
     ]

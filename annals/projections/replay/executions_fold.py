@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from annals.domain.execution import Execution
 from annals.domain.function import Function
-from annals.projections.executions import REVIVED, Columns, claimed, ended, output_kept, requested, retry_scheduled
+from annals.projections.executions import NOT_DEAD, Columns, claimed, ended, output_kept, requested, retry_scheduled
 from annals.store.log.reader import RecordedEvent
 
 MAX_BUFFERED = 10_000
@@ -39,8 +39,8 @@ _DEFAULTS: Columns = {
 _CHANGES: Mapping[type, Callable[[Any], Columns]] = {
     Execution.Claimed: claimed,
     Execution.RetryScheduled: retry_scheduled,
-    Execution.Redriven: lambda _event: REVIVED,
-    Execution.Discarded: lambda _event: REVIVED,
+    Execution.Redriven: lambda _event: NOT_DEAD,
+    Execution.Discarded: lambda _event: NOT_DEAD,
     Execution.OutputKept: output_kept,
     Execution.Completed: ended,
     Execution.Failed: ended,

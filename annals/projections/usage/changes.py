@@ -1,6 +1,8 @@
 """How events change usage: the cells of the cube, as a follower books them and as readers count newer events.
 
 Pure bookkeeping (http-api.md 11). A cell counts everything of one minute with the same keys, and how long calls took.
+
+One file because cells are the only product of these changes.
 """
 
 from collections import defaultdict
@@ -78,7 +80,7 @@ class Keys(NamedTuple):
 NO_KEYS = Keys()
 
 
-class Owner(NamedTuple):
+class FunctionIncarnation(NamedTuple):
     """A function in one incarnation."""
 
     function_id: str
@@ -88,7 +90,7 @@ class Owner(NamedTuple):
 class KnownDeployment(NamedTuple):
     """A deployment that exists."""
 
-    owner: Owner
+    owner: FunctionIncarnation
     source_bytes: int
 
 
@@ -126,11 +128,11 @@ class UsageChanges:
                 self._attempt_failed(recorded_event, event)
             case Function.Created():
                 self._add_head(event, recorded_event.position)
-                self._add(recorded_event, Owner(event.function_id, recorded_event.position), functions=1)
+                self._add(recorded_event, FunctionIncarnation(event.function_id, recorded_event.position), functions=1)
             case Function.Deleted():
                 self._function_deleted(recorded_event, event)
             case Deployment.UploadStarted():
-                owner = Owner(event.function_id, event.function_incarnation)
+                owner = FunctionIncarnation(event.function_id, event.function_incarnation)
                 self._add_deployment(recorded_event.project, event.deployment_id, KnownDeployment(owner, 0))
                 self._add(recorded_event, owner, Keys(event.deployment_id), deployments=1)
             case Deployment.SourceStored() | Deployment.SourceFetched():
@@ -155,7 +157,7 @@ class UsageChanges:
         reason = event.reason if isinstance(event, Execution.Failed) else ("" if completed else "canceled")
         self._add(
             recorded_event,
-            Owner(head.function_id, head.function_incarnation),
+            FunctionIncarnation(head.function_id, head.function_incarnation),
             Keys(
                 "" if ran is None else ran.deployment_id,
                 head.trigger,
@@ -175,7 +177,7 @@ class UsageChanges:
         head = self._heads[event.originator_id]
         self._add(
             recorded_event,
-            Owner(head.function_id, head.function_incarnation),
+            FunctionIncarnation(head.function_id, head.function_incarnation),
             Keys(ran.deployment_id, head.trigger, "failed", event.reason, ran.specification),
             executions_time_ms=ran.run_ms,
             executions_mb_seconds=megabyte_seconds(ran.specification, ran.run_ms),
@@ -183,7 +185,7 @@ class UsageChanges:
 
     def _function_deleted(self, recorded_event: RecordedEvent, event: Function.Deleted) -> None:
         head = self._heads[event.originator_id]
-        self._add(recorded_event, Owner(head.function_id, head.function_incarnation), functions=-1)
+        self._add(recorded_event, FunctionIncarnation(head.function_id, head.function_incarnation), functions=-1)
         for project_id, deployment_id in list(self.deployments):
             if project_id == recorded_event.project:
                 known = self.deployments[project_id, deployment_id]
@@ -243,7 +245,9 @@ class UsageChanges:
         self.deployments[project_id, deployment_id] = known
         self.touched.add((project_id, deployment_id))
 
-    def _add(self, recorded_event: RecordedEvent, owner: Owner, keys: Keys = NO_KEYS, /, **metrics: float) -> None:
+    def _add(
+        self, recorded_event: RecordedEvent, owner: FunctionIncarnation, keys: Keys = NO_KEYS, /, **metrics: float
+    ) -> None:
         cell = Cell(recorded_event.project, *owner, *keys, recorded_event.recorded_at.replace(second=0, microsecond=0))
         counted = self.cells[cell]
         counted.position = recorded_event.position

@@ -17,8 +17,8 @@ from annals.projections.usage.changes import (
     TOTALS,
     Cell,
     Counted,
+    FunctionIncarnation,
     KnownDeployment,
-    Owner,
     StreamHead,
     UsageChanges,
     own_id,
@@ -132,7 +132,7 @@ async def _known_deployments(
     }
     return {
         (row["project_id"], row["deployment_id"]): KnownDeployment(
-            Owner(row["function_id"], row["function_sequence"]), row["source_bytes"]
+            FunctionIncarnation(row["function_id"], row["function_sequence"]), row["source_bytes"]
         )
         for row in await (await conn.execute(QUERIES["deployments"], params)).fetchall()
     }

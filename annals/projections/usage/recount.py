@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 
 from annals.domain.deployment import Deployment
 from annals.domain.function import Function
-from annals.projections.usage.changes import KnownDeployment, Owner, UsageChanges, bucket_of, own_id
+from annals.projections.usage.changes import FunctionIncarnation, KnownDeployment, UsageChanges, bucket_of, own_id
 from annals.projections.usage.stream_heads import all_stream_heads
 from annals.store.log.reader import EventReader, RecordedEvent
 from annals.store.postgres import sql
@@ -102,6 +102,8 @@ async def _deployments_at(
     }
     rows = await (await conn.execute(QUERIES["deployments_at"], params)).fetchall()
     return {
-        (project, row["id"]): KnownDeployment(Owner(row["function_id"], row["function_sequence"]), row["source_bytes"])
+        (project, row["id"]): KnownDeployment(
+            FunctionIncarnation(row["function_id"], row["function_sequence"]), row["source_bytes"]
+        )
         for row in rows
     }

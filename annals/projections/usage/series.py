@@ -96,7 +96,7 @@ class ReadRows(Protocol):
     def position(self) -> int: ...
 
 
-class BatchedReads(Protocol):
+class PipelinedReads(Protocol):
     """Runs statements in one pipeline and snapshot with those of other requests at the same moment."""
 
     def rows(self, sql: str, params: tuple[Any, ...]) -> Awaitable[ReadRows]:
@@ -110,7 +110,7 @@ async def read_usage(
     chosen: Range,
     now: datetime,
     *,
-    reads: BatchedReads | None = None,
+    reads: PipelinedReads | None = None,
 ) -> UsageSeries:
     """Return usage up to this moment; `now` is in UTC. Raises StoreUnavailable.
 
@@ -163,7 +163,7 @@ async def read_usage_at(
     return _usage(window.periods, sums, points)
 
 
-async def _all_booked(reads: BatchedReads, scope: Scope, window: Window) -> UsageSeries | None:
+async def _all_booked(reads: PipelinedReads, scope: Scope, window: Window) -> UsageSeries | None:
     """Return usage as booked; None if the project has newer events, or if the reads saw different positions."""
     unbooked, totals, series = await asyncio.gather(
         reads.rows(QUERIES["unbooked"], (scope.project_id,)),

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from annals.cli.event_log import opened
 from annals.cli.main import main
 from annals.domain.commands.executions import claim_execution, request_execution
-from annals.domain.execution import Execution, Request
+from annals.domain.execution import CallRequest, Execution
 from annals.domain.policy import Retries
 from annals.settings import Settings
 from annals.store.content.inputs import KIND, Input, digest_and_size, open_input, seal_input
@@ -69,7 +69,7 @@ async def dead(log: EventLog, vault: Vault, history: History, function_id: str, 
         execution_id=execution_id,
         deployment_id=f"{function_id}-d",
         trigger="http",
-        request=Request(method="POST", path="/\x1b[2Jpay", input_digest=digest, input_size=size),
+        request=CallRequest(method="POST", path="/\x1b[2Jpay", input_digest=digest, input_size=size),
         retries=ONCE_MORE,
     )
     for epoch in (1, 2):

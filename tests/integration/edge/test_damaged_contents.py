@@ -9,7 +9,7 @@ import pytest
 from annals.app.services import Services
 from annals.domain.commands.deployments import claim_build, fail_build, start_build
 from annals.domain.deployment import Deployment
-from annals.domain.ports import Outcome, Whole
+from annals.domain.ports import CompleteLog, Outcome
 from annals.store.content.contents import Content, digest
 from tests.integration.edge import given
 from tests.integration.edge.client import Client, Reply
@@ -88,7 +88,7 @@ async def test_stream_of_a_damaged_large_log_breaks_off(
 ) -> None:
     data = random.Random(7).randbytes(3_000_000)
     blob = await services.blobs.put("contents/p1/whole", data)
-    whole = Whole(kind="logs", key=blob.key, digest=blob.digest, size=blob.size)
+    whole = CompleteLog(kind="logs", key=blob.key, digest=blob.digest, size=blob.size)
     _, one = await executed(services, plain, executor, Outcome(status_code=200, logs="the end", whole=[whole]))
     some = plain.with_(range="bytes=0-999999")
     assert (await some.get(f"{one}/logs/download")).body == data[:1_000_000]

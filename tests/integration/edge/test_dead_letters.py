@@ -6,7 +6,7 @@ from typing import Any
 
 from annals.app.services import Services
 from annals.domain.commands.executions import claim_execution
-from annals.domain.execution import Execution, Ran
+from annals.domain.execution import Execution, RunRecord
 from annals.domain.policy import Retries
 from annals.store.content.inputs import open_input
 from tests.integration.edge import given
@@ -14,7 +14,7 @@ from tests.integration.edge.client import Client
 from tests.integration.edge.people import signed_in, user
 from tests.integration.edge.test_conservation import NONE, counted, drift
 
-RAN = Ran(
+RAN = RunRecord(
     deployment_id="d",
     function_version=1,
     environment_digest="e",

@@ -6,7 +6,7 @@ import msgspec
 
 from annals.app.edge.edge import Edge
 from annals.app.services import Services
-from annals.domain.ports import Outcome, Output, Whole
+from annals.domain.ports import CompleteLog, Outcome, Output
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
 from tests.integration.edge.executor import FakeExecutor
@@ -97,7 +97,7 @@ async def test_logs_are_downloaded_whole_and_by_range(
 ) -> None:
     data = b"".join(b"%07d\n" % n for n in range(150_000))
     blob = await services.blobs.put("contents/p1/whole", data)
-    whole = Whole(kind="logs", key=blob.key, digest=blob.digest, size=blob.size)
+    whole = CompleteLog(kind="logs", key=blob.key, digest=blob.digest, size=blob.size)
     executor.answer = lambda _run: msgspec.structs.replace(failing(data.decode()), whole=[whole])
     function_id = await given.running_function(services, plain)
     made = (await given.execute(plain, function_id)).json
@@ -122,7 +122,7 @@ async def test_errors_begin_with_the_platforms_sentence_in_any_range(
 ) -> None:
     data = b"x" * 1_100_000
     blob = await services.blobs.put("contents/p1/whole", data)
-    whole = Whole(kind="errors", key=blob.key, digest=blob.digest, size=blob.size)
+    whole = CompleteLog(kind="errors", key=blob.key, digest=blob.digest, size=blob.size)
     executor.answer = lambda _run: msgspec.structs.replace(failing(), errors=data.decode(), whole=[whole])
     function_id = await given.running_function(services, plain)
     made = (await given.execute(plain, function_id)).json["$id"]

@@ -7,7 +7,7 @@ import pytest
 
 from annals.app.services import Services
 from annals.domain.function import Function
-from annals.domain.redaction import described
+from annals.domain.redaction import describe
 from tests.forms import form
 from tests.integration.edge import given
 from tests.integration.edge.client import Client, Reply
@@ -23,7 +23,7 @@ async def state(services: Services, function_id: str, position: int | None = Non
     """Return the state of a function that a revert restores."""
     at = await now(services) if position is None else position
     function = await services.log.reader.aggregate_at(Function.absent("p1", function_id), at)
-    whole = described(function)
+    whole = describe(function)
     return {name: value for name, value in whole.items() if name not in {"deploymentCreatedAt", "deleted"}}
 
 

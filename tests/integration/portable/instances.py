@@ -10,7 +10,7 @@ from annals.application.event_log import inline
 from annals.cli.portable import Exported, Loaded, load, write
 from annals.domain.commands import deployments, functions
 from annals.domain.deployment import Deployment
-from annals.domain.execution import Execution, Ran
+from annals.domain.execution import Execution, RunRecord
 from annals.domain.function import Function
 from annals.domain.ports import Artefact
 from annals.domain.variables import Variable
@@ -115,7 +115,7 @@ class Instance:
     async def complete(self, execution_id: str, text: bytes) -> None:
         """End an execution that wrote something."""
         execution = await self.log.load(Execution.key(P, execution_id))
-        ran = Ran(
+        ran = RunRecord(
             deployment_id="d1", function_version=2, environment_digest="e", specification="s-1vcpu-512mb", run_ms=7
         )
         execution.complete(

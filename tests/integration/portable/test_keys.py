@@ -12,8 +12,7 @@ from annals.cli.portable import KeysSource, KeysTarget, Unreadable, load, write
 from annals.domain.commands.projects import add_installation, remove_installation
 from annals.domain.commands.users import create_user
 from annals.domain.function import Function
-from annals.domain.installation import Installation
-from annals.domain.project import Project
+from annals.domain.project import Installation, Project
 from annals.domain.user import User
 from annals.store.portable import keys
 from annals.store.portable.export import ExportSelection

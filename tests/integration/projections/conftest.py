@@ -1,4 +1,4 @@
-"""A log with the program's own read models, and a history to make on it."""
+"""Fixtures: a log with the program's read models, and a history on it."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -26,7 +26,7 @@ async def log(database: Database, tmp_path: Path) -> AsyncIterator[EventLog]:
 
 @pytest.fixture
 async def history(log: EventLog, database: Database) -> History:
-    """A log with a project in it."""
+    """Return a history with a project."""
     made = History(log, database)
     await made.project()
     return made

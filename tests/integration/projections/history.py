@@ -1,11 +1,11 @@
-"""Short ways to make things happen on a real log, as the API and workers would."""
+"""Short methods that record histories on a real log, as the API and workers do."""
 
 from datetime import UTC, datetime
 from typing import Any
 
 from annals.domain.commands import deployments, executions, functions, projects
 from annals.domain.deployment import Deployment
-from annals.domain.execution import Execution, Ran, Request
+from annals.domain.execution import CallRequest, Execution, RunRecord
 from annals.domain.function import Configuration, Function
 from annals.domain.ports import Artefact
 from annals.domain.project import ApiKey, Project
@@ -33,7 +33,7 @@ def artefact(key: str, size: int = 100) -> Artefact:
 
 
 class History:
-    """One project `p` with functions; every method returns what the append returned."""
+    """A project `p` with functions; every method returns the result of its append."""
 
     def __init__(self, log: EventLog, database: Database) -> None:
         self.log, self.database = log, database
@@ -133,7 +133,7 @@ class History:
     async def request(self, execution_id: str, function_id: str = F, **recorded_events: Any) -> Recorded:
         given = {
             "trigger": "http",
-            "request": Request(method="POST", path="/"),
+            "request": CallRequest(method="POST", path="/"),
             "deployment_id": "d",
             **recorded_events,
         }
@@ -156,7 +156,7 @@ class History:
 
     async def complete(self, execution_id: str, *, run_ms: int = 1500, status_code: int = 200, **more: Any) -> Recorded:
         execution = await self.log.load(Execution.key(P, execution_id))
-        used = Ran(
+        used = RunRecord(
             deployment_id="d1",
             function_version=3,
             environment_digest="abc",

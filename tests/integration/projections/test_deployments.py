@@ -1,4 +1,4 @@
-"""What a client reads of deployments and their builds."""
+"""The read model of deployments and their builds."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from annals.domain.function import Function
 from tests.integration.projections.history import META, History, P
 
 
-async def test_an_upload_is_returned_waiting_with_its_sizes(history: History) -> None:
+async def test_upload_returns_a_waiting_row_with_sizes(history: History) -> None:
     await history.function()
 
     recorded = await history.upload("d1", size=1234)
@@ -25,7 +25,7 @@ async def test_an_upload_is_returned_waiting_with_its_sizes(history: History) ->
     assert function["latest_deployment_status"] == "waiting"
 
 
-async def test_a_build_goes_through_its_states_and_shows_on_the_function(history: History) -> None:
+async def test_build_status_shows_on_its_function(history: History) -> None:
     await history.function()
     await history.upload("d1")
 
@@ -60,7 +60,7 @@ async def test_a_status_of_an_older_deployment_does_not_show_on_the_function(his
     assert (row["status"], row["reason"], row["build_duration"]) == ("failed", "command_failed", 2)
 
 
-async def test_the_newest_deployment_that_is_to_be_active_takes_the_flag_from_the_others(history: History) -> None:
+async def test_newest_deployment_to_activate_clears_the_flag_of_others(history: History) -> None:
     await history.function()
     await history.function("g")
     await history.upload("d1")
@@ -76,7 +76,7 @@ async def test_the_newest_deployment_that_is_to_be_active_takes_the_flag_from_th
     assert (await history.the("deployments", "d1"))["updated_at"] > before["updated_at"]
 
 
-async def test_a_lost_build_waits_again_and_a_late_result_of_it_changes_nothing(history: History) -> None:
+async def test_lost_build_waits_again_and_ignores_a_late_result(history: History) -> None:
     await history.function()
     await history.upload("d1")
     await history.claim_build("d1", "lost")
@@ -92,7 +92,7 @@ async def test_a_lost_build_waits_again_and_a_late_result_of_it_changes_nothing(
     assert (row["status"], row["worker"], row["epoch"]) == ("processing", "w2", 2)
 
 
-async def test_a_canceled_build_keeps_what_it_wrote_and_says_that_it_was_canceled(history: History) -> None:
+async def test_canceled_build_keeps_its_log_with_a_note(history: History) -> None:
     await history.function()
     await history.upload("d1")
     await history.claim_build("d1")
@@ -107,7 +107,7 @@ async def test_a_canceled_build_keeps_what_it_wrote_and_says_that_it_was_cancele
     assert "".join(piece["chunk"] for piece in pieces) == "installing\nBuild has been canceled.\n"
 
 
-async def test_the_pieces_of_a_build_log_go_when_it_ended(history: History) -> None:
+async def test_pieces_of_a_build_log_are_deleted_at_its_end(history: History) -> None:
     await history.function()
     await history.upload("d1")
     await history.claim_build("d1")
@@ -118,7 +118,7 @@ async def test_the_pieces_of_a_build_log_go_when_it_ended(history: History) -> N
     assert await history.database.rows("SELECT * FROM build_logs") == []
 
 
-async def test_an_upload_to_a_function_that_is_gone_is_refused(history: History) -> None:
+async def test_upload_to_a_deleted_function_is_rejected(history: History) -> None:
     await history.function()
     await history.delete_function()
 

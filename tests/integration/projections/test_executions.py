@@ -1,19 +1,19 @@
-"""What a client reads of executions."""
+"""The read model of executions."""
 
 import json
 from datetime import UTC, datetime
 
 from annals.domain.commands import executions as commands
 from annals.domain.commands.retention import sweep_executions
-from annals.domain.execution import Execution, Header, Request
+from annals.domain.execution import CallRequest, Execution, Header
 from annals.domain.retention import Retention
 from annals.store.content.contents import Content
 from tests.integration.projections.history import META, History, P
 
 
-async def test_an_accepted_call_is_returned_as_it_will_be_read(history: History) -> None:
+async def test_accepted_call_returns_its_row(history: History) -> None:
     await history.function()
-    request = Request(method="GET", path="/a?b=1", headers=[Header("host", "h")], user_id="u1", input_size=3)
+    request = CallRequest(method="GET", path="/a?b=1", headers=[Header("host", "h")], user_id="u1", input_size=3)
 
     recorded = await history.request("e1", request=request)
 
@@ -25,7 +25,7 @@ async def test_an_accepted_call_is_returned_as_it_will_be_read(history: History)
     assert (row["function_sequence"], row["started_at"]) == (history.incarnations["f"], None)
 
 
-async def test_a_synchronous_call_is_processing_at_once_and_ends_with_what_it_ran(history: History) -> None:
+async def test_synchronous_call_is_processing_and_ends_with_its_run(history: History) -> None:
     await history.function()
     await history.request("e1", worker="api-1")
     started = await history.the("executions", "e1")
@@ -41,7 +41,7 @@ async def test_a_synchronous_call_is_processing_at_once_and_ends_with_what_it_ra
     assert row["updated_at"] > row["created_at"]
 
 
-async def test_an_asynchronous_call_is_claimed_and_may_fail_without_having_run(history: History) -> None:
+async def test_asynchronous_call_is_claimed_and_may_fail_without_a_run(history: History) -> None:
     await history.function()
     await history.request("e1")
     await history.claim("e1", "w1")
@@ -59,7 +59,7 @@ async def test_an_asynchronous_call_is_claimed_and_may_fail_without_having_run(h
     assert row["logs_version"] == 0
 
 
-async def test_a_scheduled_call_shows_when_and_can_be_deleted(history: History) -> None:
+async def test_scheduled_call_shows_its_time_and_can_be_deleted(history: History) -> None:
     await history.function()
     due = datetime(2040, 1, 1, tzinfo=UTC)
     (row,) = (await history.request("e1", trigger="schedule", scheduled_at=due)).rows["executions"]
@@ -105,7 +105,7 @@ async def test_text_that_postgres_cannot_hold_does_not_lose_an_outcome(history: 
     assert row["message"] == "printed � and died"
 
 
-async def test_a_sweep_removes_the_oldest_ended_ones_with_their_contents_and_keeps_the_others(history: History) -> None:
+async def test_sweep_removes_old_ended_executions_and_their_contents(history: History) -> None:
     await history.function()
     positions = {}
     for name in ("e1", "e2", "e3"):
@@ -134,7 +134,7 @@ async def test_a_sweep_removes_the_oldest_ended_ones_with_their_contents_and_kee
     assert [row["stream"] for row in contents] == ["execution:p:e3"]
 
 
-async def test_what_an_execution_or_a_function_had_kept_goes_with_it(history: History) -> None:
+async def test_deletion_removes_stored_contents(history: History) -> None:
     await history.function()
     await history.deploy("d1")
     build_log = Content("deployment:p:d1", "build", b"log")
@@ -162,7 +162,7 @@ async def test_what_an_execution_or_a_function_had_kept_goes_with_it(history: Hi
     assert await kept() == {"execution:p:e2"}  # its executions are swept later
 
 
-async def test_executions_of_a_deleted_function_are_swept_whatever_they_do(history: History) -> None:
+async def test_executions_of_a_deleted_function_are_swept_in_any_status(history: History) -> None:
     await history.function()
     incarnation = history.incarnations["f"]
     last = await history.request("e1")

@@ -1,4 +1,4 @@
-"""What a client reads of a function right after it wrote."""
+"""The read model of functions and their variables."""
 
 from itertools import pairwise
 
@@ -12,7 +12,7 @@ from annals.domain.function import Function
 from tests.integration.projections.history import META, History, P
 
 
-async def test_a_new_function_is_returned_as_it_will_be_read(history: History) -> None:
+async def test_new_function_returns_its_row(history: History) -> None:
     recorded = await history.function(execute=["any"], events=["users.*.create"], timeout=60, scopes=["users.read"])
 
     (row,) = recorded.rows["functions"]
@@ -24,7 +24,7 @@ async def test_a_new_function_is_returned_as_it_will_be_read(history: History) -
     assert await history.count("functions", "") == 1
 
 
-async def test_an_id_in_use_is_refused(history: History) -> None:
+async def test_used_id_is_rejected(history: History) -> None:
     await history.function()
 
     with pytest.raises(FunctionAlreadyExists):
@@ -41,7 +41,7 @@ async def test_every_change_moves_updated_at_by_a_millisecond_at_least(history: 
     assert all((later - earlier).total_seconds() >= 0.001 for earlier, later in pairwise(seen))
 
 
-async def test_a_changed_build_input_makes_it_not_live_and_the_next_other_change_live_again(history: History) -> None:
+async def test_live_follows_changes_of_build_inputs(history: History) -> None:
     await history.function()
     (changed,) = (await history.update(entrypoint="main.js")).rows["functions"]
     (other,) = (await history.update(entrypoint="main.js", timeout=20)).rows["functions"]
@@ -49,7 +49,7 @@ async def test_a_changed_build_input_makes_it_not_live_and_the_next_other_change
     assert (changed["live"], other["live"]) == (False, True)
 
 
-async def test_a_build_makes_live_what_a_variable_had_made_not_live(history: History) -> None:
+async def test_build_makes_function_live_after_a_variable_change(history: History) -> None:
     await history.function()
     added = await history.add_variable("v1", "KEY")
     assert (await history.the("functions", "f"))["live"] is False
@@ -91,7 +91,7 @@ async def test_deleting_the_active_deployment_leaves_none(history: History) -> N
     assert await history.count("deployments") == 1
 
 
-async def test_a_deleted_function_leaves_nothing_to_the_next_one_of_its_id(history: History) -> None:
+async def test_new_function_with_a_deleted_id_inherits_nothing(history: History) -> None:
     await history.function()
     await history.add_variable("v1", "KEY")
     await history.deploy("d1")
@@ -111,7 +111,7 @@ async def test_a_deleted_function_leaves_nothing_to_the_next_one_of_its_id(histo
     await history.add_variable("v1", "KEY")
 
 
-async def test_a_variables_id_is_unique_in_the_project_and_its_refusal_leaves_no_trace(history: History) -> None:
+async def test_used_variable_id_is_rejected_without_a_trace(history: History) -> None:
     await history.function()
     await history.function("g")
     await history.add_variable("v1", "KEY")
@@ -125,7 +125,7 @@ async def test_a_variables_id_is_unique_in_the_project_and_its_refusal_leaves_no
     assert (await history.add_variable("v2", "OTHER", "g")).rows["variables"][0]["key"] == "OTHER"
 
 
-async def test_variables_change_and_go(history: History) -> None:
+async def test_variables_can_be_changed_and_removed(history: History) -> None:
     await history.function()
     (added,) = (await history.add_variable("v1", "KEY")).rows["variables"]
     changed = await history.log.run(

@@ -1,4 +1,4 @@
-"""Projects, their keys, and what goes with them."""
+"""The read model of projects and keys, and the deletion of a project."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ async def test_a_project_begins_with_its_keys(history: History) -> None:
         await history.project()
 
 
-async def test_keys_come_and_go_and_a_project_is_renamed(history: History) -> None:
+async def test_project_keys_and_name_can_be_changed(history: History) -> None:
     key = ApiKey(key_id="k2", name="ci", digest="other", scopes=[])
     added = await history.log.run(commands.add_key, Project.key(P), meta=META, key=key)
     assert [row["key_id"] for row in added.rows["keys"]] == ["k2"]
@@ -39,7 +39,7 @@ async def test_keys_come_and_go_and_a_project_is_renamed(history: History) -> No
     assert [row["key_id"] for row in left] == ["k2"]
 
 
-async def test_a_deleted_project_takes_everything_with_it_that_is_found_through_it(history: History) -> None:
+async def test_deletion_of_a_project_deletes_all_its_rows(history: History) -> None:
     await history.function()
     await history.add_variable("v1", "KEY")
     await history.deploy("d1")
@@ -57,7 +57,7 @@ async def test_a_deleted_project_takes_everything_with_it_that_is_found_through_
     assert [row["project_id"] for row in left] == ["q", "q"]
 
 
-async def test_what_a_deleted_project_sealed_can_be_read_by_nobody(history: History, tmp_path: Path) -> None:
+async def test_sealed_values_of_a_deleted_project_are_unreadable(history: History, tmp_path: Path) -> None:
     await history.project("q")
     vault = Vault(history.database, master_key(tmp_path / "master.key"))
     sealed = {project: await vault.seal(project, "owner", "name", "secret") for project in (P, "q")}
@@ -70,7 +70,7 @@ async def test_what_a_deleted_project_sealed_can_be_read_by_nobody(history: Hist
     assert await elsewhere.open("q", "owner", "name", sealed["q"]) == "secret"
 
 
-async def test_a_project_of_a_former_ones_id_may_use_its_function_ids_again(history: History) -> None:
+async def test_new_project_with_a_deleted_id_may_reuse_function_ids(history: History) -> None:
     await history.function()
     await history.function(function_id="g")
     await end_project(history.log, P, META)

@@ -1,4 +1,4 @@
-"""When functions are due: the schedules follower."""
+"""The follower of schedules: due times of functions."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -43,7 +43,7 @@ def is_next_hour(moment: datetime | None) -> bool:
     return moment is not None and moment.minute == 0 and now - timedelta(seconds=5) < moment <= now + timedelta(hours=1)
 
 
-async def test_nothing_is_due_before_a_deployment_answers(history: History, schedule: Schedules) -> None:
+async def test_schedule_without_active_deployment_has_no_due_time(history: History, schedule: Schedules) -> None:
     await history.function(schedule=HOURLY)
     await history.upload("d1")
     assert await schedule.due() is None
@@ -54,7 +54,7 @@ async def test_nothing_is_due_before_a_deployment_answers(history: History, sche
     assert is_next_hour(await schedule.due())
 
 
-async def test_a_new_expression_counts_from_now_and_none_ends_it(history: History, schedule: Schedules) -> None:
+async def test_new_expression_counts_from_now_and_empty_one_stops(history: History, schedule: Schedules) -> None:
     await history.function(schedule=YEARLY)
     await history.deploy("d1")
     assert not is_next_hour(await schedule.due())
@@ -66,7 +66,7 @@ async def test_a_new_expression_counts_from_now_and_none_ends_it(history: Histor
     assert await schedule.due() is None
 
 
-async def test_without_its_active_deployment_it_rests(history: History, schedule: Schedules) -> None:
+async def test_schedule_stops_without_its_active_deployment(history: History, schedule: Schedules) -> None:
     await history.function(schedule=HOURLY)
     await history.deploy("d1")
     keys = (Function.key(P, "f"), Deployment.key(P, "d1"))
@@ -75,7 +75,7 @@ async def test_without_its_active_deployment_it_rests(history: History, schedule
     assert await schedule.due() is None
 
 
-async def test_a_firing_moves_it_on_and_is_remembered(history: History, schedule: Schedules) -> None:
+async def test_firing_sets_next_and_previous_time(history: History, schedule: Schedules) -> None:
     await history.function(schedule="* * * * *")
     await history.deploy("d1")
     await schedule.row()
@@ -90,7 +90,7 @@ async def test_a_firing_moves_it_on_and_is_remembered(history: History, schedule
     assert (row["schedule_previous"], row["schedule_next"]) == (minute, minute + timedelta(minutes=1))
 
 
-async def test_a_change_of_something_else_keeps_what_is_due(history: History, schedule: Schedules) -> None:
+async def test_unrelated_change_keeps_the_due_time(history: History, schedule: Schedules) -> None:
     await history.function(schedule=HOURLY)
     await history.deploy("d1")
     await schedule.row()
@@ -105,7 +105,7 @@ async def test_a_change_of_something_else_keeps_what_is_due(history: History, sc
     assert await schedule.due() == overdue
 
 
-async def test_a_deleted_function_is_due_no_more(history: History, schedule: Schedules) -> None:
+async def test_deleted_function_has_no_schedule(history: History, schedule: Schedules) -> None:
     await history.function(schedule=HOURLY)
     await history.deploy("d1")
     await schedule.row()

@@ -1,4 +1,4 @@
-"""Usage: what the follower books, and what a reader sees before it did."""
+"""Usage: the sums that the follower books, and the events that a reader adds."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -91,14 +91,14 @@ OF_ALL = {
 }
 
 
-async def test_everything_is_counted_before_the_follower_has_seen_it(history: History) -> None:
+async def test_usage_counts_events_before_the_follower(history: History) -> None:
     await some_days_work(history)
 
     assert (await read(history)).totals == OF_ALL
     assert (await read(history, "f")).totals == OF_F
 
 
-async def test_and_the_same_when_it_has(history: History, follower: Follower) -> None:
+async def test_usage_is_the_same_after_the_follower(history: History, follower: Follower) -> None:
     await some_days_work(history)
     await catch_up(follower)
 
@@ -108,7 +108,7 @@ async def test_and_the_same_when_it_has(history: History, follower: Follower) ->
     assert of_all.builds_time_average == 2000
 
 
-async def test_and_at_every_point_in_between(history: History, follower: Follower) -> None:
+async def test_usage_is_the_same_at_every_position_of_the_follower(history: History, follower: Follower) -> None:
     await some_days_work(history)
     while await follower.catch_up():
         of_all, of_f = await read(history), await read(history, "f")
@@ -135,9 +135,7 @@ async def test_series_have_a_point_for_every_period_and_the_last_is_now(
     assert found.series["executions"][-1] == 8
 
 
-async def test_a_deleted_function_takes_its_deployments_along_but_not_what_it_used(
-    history: History, follower: Follower
-) -> None:
+async def test_deleted_function_keeps_its_usage_but_no_deployments(history: History, follower: Follower) -> None:
     await some_days_work(history)
     await catch_up(follower)
 
@@ -151,19 +149,19 @@ async def test_a_deleted_function_takes_its_deployments_along_but_not_what_it_us
     assert (await read(history, "f")).totals == {**ZERO, "functions": 1}
 
 
-async def test_a_reader_far_ahead_of_the_follower_waits_for_it(
+async def test_reader_waits_for_a_lagging_follower(
     history: History, follower: Follower, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("annals.projections.usage.recount._TAIL", 3)
     monkeypatch.setattr("annals.projections.usage.recount._WAIT_SECONDS", 0.2)
     await some_days_work(history)
 
-    assert (await read(history)).totals == OF_ALL  # nobody books: it folds the whole tail in the end
+    assert (await read(history)).totals == OF_ALL  # no follower: the reader counts the tail after the time-out
     await catch_up(follower)
     assert (await read(history)).totals == OF_ALL
 
 
-async def test_that_all_is_booked_is_seen_without_reading_the_log(history: History) -> None:
+async def test_booked_usage_is_read_without_the_log(history: History) -> None:
     database = history.database
     events = "INSERT INTO events (originator_id, originator_version, topic, state, recorded_at)"
     made = "SELECT format('execution:%%s:%%s', %s::text, n), 1, 'made.up', '', now() FROM generate_series(1, 5000) n"

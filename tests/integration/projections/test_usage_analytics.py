@@ -1,4 +1,4 @@
-"""The usage cube: whatever is asked, in whatever zone, the answer is what a recount of the log gives."""
+"""The usage cube: the answer to any question, in any zone, equals a recount of the log."""
 
 import random
 from bisect import bisect_right
@@ -22,16 +22,16 @@ from annals.projections.usage.sketch import ACCURACY
 from annals.store.log.follower import Follower
 from annals.store.log.log import EventLog
 from annals.store.postgres.listener import Listener
-from bench.history import PROJECT, Happening, Shape, copy, happenings
+from bench.history import PROJECT, PastEvent, Shape, copy, past_events
 
-END = datetime(2026, 4, 20, 10, 20, tzinfo=UTC)  # clocks changed three weeks before, in Berlin and elsewhere
+END = datetime(2026, 4, 20, 10, 20, tzinfo=UTC)  # clocks changed three weeks before in Berlin
 SHAPE = Shape(executions=1500, end=END, days=45, functions=5, seed=7)
 FLOWS = ["count", "errors", "duration", "mbSeconds", "coldStarts", "queueTime", "builds", "buildTime"]
 RecordedEvent = dict[str, Any]
 
 
 @pytest.fixture
-async def told(log: EventLog, database_url: str) -> EventLog:
+async def filled_log(log: EventLog, database_url: str) -> EventLog:
     with psycopg.connect(database_url) as conn:
         copy(conn, SHAPE)
     return log
@@ -45,11 +45,11 @@ async def follow(log: EventLog, *, batch: int = 500, most: int = 10_000) -> None
 
 
 def recounted() -> Iterator[RecordedEvent]:
-    """Each thing that counts, found without anything of the projections but the price of memory."""
+    """Return everything that counts, without code of the projections except `megabyte_seconds`."""
     owners: dict[str, str] = {}
     triggers: dict[str, tuple[str, str]] = {}
     sources: dict[str, int] = {}
-    for moment, event in happenings(SHAPE):
+    for moment, event in past_events(SHAPE):
         stream = event.originator_id
         own = stream.split(":")[-1]
         match event:
@@ -119,7 +119,7 @@ def key_of(recorded_event: RecordedEvent, question: Question) -> tuple[Any, ...]
 
 
 def agrees(question: Question, found: UsageAnswer) -> None:
-    """Every value of every group and period against a recount."""
+    """Compare every value of every group and period with a recount."""
     recorded_events = [f for f in COUNTED if all(f.get(d, "") in words for d, words in question.filters.items())]
     sums: defaultdict[tuple[Any, int], defaultdict[str, int]] = defaultdict(lambda: defaultdict(int))
     took: defaultdict[tuple[Any, int], list[int]] = defaultdict(list)
@@ -185,15 +185,15 @@ QUESTIONS = [
 
 
 @pytest.mark.parametrize("booked", [4, 6, 10_000], ids=["half of it booked", "most of it booked", "all booked"])
-async def test_every_answer_is_what_a_recount_of_the_log_gives(told: EventLog, booked: int) -> None:
-    await follow(told, batch=400, most=booked)
+async def test_every_answer_equals_a_recount_of_the_log(filled_log: EventLog, booked: int) -> None:
+    await follow(filled_log, batch=400, most=booked)
 
     for question in QUESTIONS:
-        agrees(question, await answer(told.database, told.reader, question))
+        agrees(question, await answer(filled_log.database, filled_log.reader, question))
 
 
-async def test_any_question_at_random_is_answered_right(told: EventLog) -> None:
-    await follow(told)
+async def test_random_question_equals_a_recount_of_the_log(filled_log: EventLog) -> None:
+    await follow(filled_log)
     chance = random.Random(5)
     for _ in range(25):
         end = END - timedelta(minutes=chance.randrange(0, 10_000))
@@ -209,21 +209,21 @@ async def test_any_question_at_random_is_answered_right(told: EventLog) -> None:
             group_by=chance.sample(["function", "deployment", "trigger", "status", "reason", "hour"], k=2),
             filters={name: filters[name] for name in chance.sample(sorted(filters), k=chance.randrange(3))},
         )
-        agrees(question, await answer(told.database, told.reader, question))
+        agrees(question, await answer(filled_log.database, filled_log.reader, question))
 
 
-async def test_groups_beyond_the_top_are_one_and_nothing_is_lost(told: EventLog) -> None:
-    await follow(told)
+async def test_groups_beyond_the_top_are_summed_as_other(filled_log: EventLog) -> None:
+    await follow(filled_log)
     question = asked(END - timedelta(days=20), END, "day", group_by=["function"], top=2)
 
-    found = await answer(told.database, told.reader, question)
+    found = await answer(filled_log.database, filled_log.reader, question)
 
     assert len(found.groups) == 2
     assert found.other is not None
     counts = [group.total["count"] for group in (*found.groups, found.other)]
     assert sum(c for c in counts if c is not None) == found.total.total["count"]
     assert found.groups[0].total["count"] >= found.groups[1].total["count"]  # type: ignore[operator]
-    assert found.total.total["p95"] == (await only_total(told, "p95"))
+    assert found.total.total["p95"] == (await only_total(filled_log, "p95"))
 
 
 async def only_total(log: EventLog, measure: str) -> object:
@@ -231,10 +231,10 @@ async def only_total(log: EventLog, measure: str) -> object:
     return (await answer(log.database, log.reader, question)).total.total[measure]
 
 
-async def test_every_number_leads_to_its_executions(told: EventLog) -> None:
-    await follow(told)
+async def test_every_number_lists_its_executions(filled_log: EventLog) -> None:
+    await follow(filled_log)
     question = asked(END - timedelta(days=30), END, "total", group_by=["function", "status", "hour"], zone="Asia/Tokyo")
-    found = await answer(told.database, told.reader, question)
+    found = await answer(filled_log.database, filled_log.reader, question)
     assert len(found.groups) > 50
 
     for group in found.groups[::9]:
@@ -245,26 +245,26 @@ async def test_every_number_leads_to_its_executions(told: EventLog) -> None:
         listed: list[EndedExecution] = []
         cursor: int | None = 0
         while cursor is not None:
-            read, cursor = await page(told.reader, wanted, cursor=cursor, limit=7)
+            read, cursor = await page(filled_log.reader, wanted, cursor=cursor, limit=7)
             listed += read
         assert len({ended.execution_id for ended in listed}) == len(listed) == group.total["count"]
         assert sum(ended.duration for ended in listed) == group.total["duration"]
 
 
-async def test_minutes_go_with_their_executions_and_longer_stretches_stay(told: EventLog) -> None:
-    await follow(told, batch=333)
+async def test_sweep_deletes_minutes_and_keeps_longer_cells(filled_log: EventLog) -> None:
+    await follow(filled_log, batch=333)
     oldest = "SELECT min(bucket) FROM usage_cells WHERE grain = %s AND executions > 0"
 
-    assert END - timedelta(days=17) < await told.database.value(oldest, (1,)) < END - timedelta(days=12)
-    assert await told.database.value(oldest, (15,)) < END - timedelta(days=44)
+    assert END - timedelta(days=17) < await filled_log.database.value(oldest, (1,)) < END - timedelta(days=12)
+    assert await filled_log.database.value(oldest, (15,)) < END - timedelta(days=44)
 
 
-async def test_the_same_history_is_told_by_the_same_seed() -> None:
-    def first(shape: Shape) -> list[Happening]:
-        return [h for h, _ in zip(happenings(shape), range(400), strict=False)]
+async def test_same_seed_gives_the_same_history() -> None:
+    def first(shape: Shape) -> list[PastEvent]:
+        return [h for h, _ in zip(past_events(shape), range(400), strict=False)]
 
-    def bare(found: list[Happening]) -> list[Any]:
+    def bare(found: list[PastEvent]) -> list[Any]:
         return [(h.recorded_at, h.event.originator_id, type(h.event)) for h in found]
 
     assert bare(first(SHAPE)) == bare(first(SHAPE))
-    assert [h.recorded_at for h in happenings(SHAPE)] == sorted(h.recorded_at for h in happenings(SHAPE))
+    assert [h.recorded_at for h in past_events(SHAPE)] == sorted(h.recorded_at for h in past_events(SHAPE))

@@ -1,4 +1,4 @@
-"""Usage at any position is what a recount of the log up to there gives."""
+"""Usage at any position equals a recount of the log up to that position."""
 
 from bisect import bisect_right
 from collections import defaultdict
@@ -23,7 +23,7 @@ from annals.store.postgres.listener import Listener
 from tests.integration.projections.history import META, History, P
 
 HOURS = "UPDATE events SET recorded_at = recorded_at - make_interval(mins => 7 * ((%s - notification_id)::int))"
-"""Spreads a log over hours and days, in its order."""
+"""Spreads the events of a log over hours and days, in their order."""
 
 
 async def days_of_work(history: History) -> None:
@@ -54,7 +54,7 @@ async def follow(history: History) -> None:
 async def recounted(
     history: History, scope: Scope, chosen: Any, position: int
 ) -> tuple[dict[str, int], dict[str, Any]]:
-    """Totals and series from the log alone, folded from its beginning."""
+    """Return totals and series from a fold of the log."""
     recorded_events = await history.log.reader.after(0, 10_000, until=position)
     window = window_of(chosen, recorded_events[-1].recorded_at)
     changes = UsageChanges({}, {})
@@ -101,8 +101,10 @@ async def test_usage_at_any_position_equals_a_recount_of_the_log(history: Histor
     assert found.totals["executions"] > 20
 
 
-def told(recorded_events: list[RecordedEvent], question: Question) -> dict[tuple[str, ...], list[dict[str, int]]]:
-    """By group the values of each period, from the log alone."""
+def recounted_groups(
+    recorded_events: list[RecordedEvent], question: Question
+) -> dict[tuple[str, ...], list[dict[str, int]]]:
+    """Return by group the values of each period, from a fold of the log."""
     changes = UsageChanges({}, {})
     for recorded_event in recorded_events:
         changes.apply(recorded_event)
@@ -122,9 +124,7 @@ def told(recorded_events: list[RecordedEvent], question: Question) -> dict[tuple
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "Asia/Kathmandu"])
-async def test_any_question_at_any_position_is_answered_as_a_recount_of_the_log_up_to_there(
-    history: History, zone: str
-) -> None:
+async def test_question_at_any_position_equals_a_recount_of_the_log(history: History, zone: str) -> None:
     await days_of_work(history)
     await follow(history)
     recorded_events = await history.log.reader.after(0, 10_000)
@@ -147,10 +147,10 @@ async def test_any_question_at_any_position_is_answered_as_a_recount_of_the_log_
             answered = {tuple(str(word) for word in group.key.values()): list(group.series) for group in groups}
             assert {
                 key: series for key, series in answered.items() if any(any(values.values()) for values in series)
-            } == told([f for f in recorded_events if f.position <= recorded_event.position], question)
+            } == recounted_groups([f for f in recorded_events if f.position <= recorded_event.position], question)
 
 
-async def test_usage_waits_for_the_ledger(history: History) -> None:
+async def test_past_usage_needs_a_booked_position(history: History) -> None:
     await days_of_work(history)
     recorded_event = (await history.log.reader.after(0, 10_000))[-1]
 
@@ -165,7 +165,7 @@ async def test_usage_waits_for_the_ledger(history: History) -> None:
         )
 
 
-async def test_a_time_in_an_archived_stretch_is_found_as_before(history: History) -> None:
+async def test_position_of_a_time_is_found_in_archives(history: History) -> None:
     await days_of_work(history)
     await follow(history)
     recorded_events = await history.log.reader.after(0, 10_000)

@@ -1,4 +1,4 @@
-"""The cube of calls: it begins when the former program is gone, and is then as if it had always been there."""
+"""The cube of calls: a migration after the upgrade fills it, and then it equals a cube from the beginning."""
 
 from datetime import timedelta
 
@@ -8,21 +8,21 @@ from annals.projections.replay.replay import check
 from annals.projections.usage.answer import answer
 from annals.store.log.log import EventLog
 from annals.store.postgres.migrate import available
-from tests.integration.projections.test_usage_analytics import END, agrees, asked, follow, told
+from tests.integration.projections.test_usage_analytics import END, agrees, asked, filled_log, follow
 
-__all__ = ["told"]
+__all__ = ["filled_log"]
 
 MIGRATION = "0028_post_usage_calls.sql"
 ROWS = "SELECT count(*) FROM usage_calls"
 QUESTION = asked(END - timedelta(days=40), END, "day", zone="Europe/Berlin", group_by=["trigger", "function"])
 
 
-async def test_it_begins_with_what_was_booked_before(told: EventLog, database_url: str) -> None:
+async def test_cube_of_calls_includes_earlier_cells(filled_log: EventLog, database_url: str) -> None:
     (migration,) = [each for each in available() if each.name == MIGRATION]
-    await told.database.execute("DELETE FROM schema_migrations WHERE name = %s", (MIGRATION,))
-    await follow(told, batch=400, most=4)
-    assert await told.database.value(ROWS) == 0
-    agrees(QUESTION, await answer(told.database, told.reader, QUESTION))
+    await filled_log.database.execute("DELETE FROM schema_migrations WHERE name = %s", (MIGRATION,))
+    await follow(filled_log, batch=400, most=4)
+    assert await filled_log.database.value(ROWS) == 0
+    agrees(QUESTION, await answer(filled_log.database, filled_log.reader, QUESTION))
 
     with psycopg.connect(database_url) as conn:
         conn.execute(migration.text.encode())
@@ -31,9 +31,9 @@ async def test_it_begins_with_what_was_booked_before(told: EventLog, database_ur
             (migration.number, migration.name, migration.digest),
         )
 
-    assert await told.database.value(ROWS) > 0
-    agrees(QUESTION, await answer(told.database, told.reader, QUESTION))
-    await follow(told)
-    agrees(QUESTION, await answer(told.database, told.reader, QUESTION))
-    found = await check(told.database, told.reader, ["usage"], report=lambda _progress: None)
+    assert await filled_log.database.value(ROWS) > 0
+    agrees(QUESTION, await answer(filled_log.database, filled_log.reader, QUESTION))
+    await follow(filled_log)
+    agrees(QUESTION, await answer(filled_log.database, filled_log.reader, QUESTION))
+    found = await check(filled_log.database, filled_log.reader, ["usage"], report=lambda _progress: None)
     assert [comparison for comparison in found if not comparison.same] == []

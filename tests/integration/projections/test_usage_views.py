@@ -1,4 +1,4 @@
-"""The views of usage for other tools, and the cube they read."""
+"""The SQL views of usage, and the cube that they read."""
 
 import re
 
@@ -9,28 +9,28 @@ from psycopg.sql import SQL, Identifier
 from annals.projections.replay.replay import check, rebuild
 from annals.store.log.log import EventLog
 from tests.architecture.source import ROOT
-from tests.integration.projections.test_usage_analytics import COUNTED, SHAPE, about, follow, told
+from tests.integration.projections.test_usage_analytics import COUNTED, SHAPE, about, filled_log, follow
 
-__all__ = ["told"]
+__all__ = ["filled_log"]
 
 
-async def test_a_rebuild_gives_the_same_cells_and_the_views_read_them(told: EventLog) -> None:
-    await follow(told, batch=123)
-    compared = await check(told.database, told.reader, ["usage"], report=lambda _: None)
+async def test_a_rebuild_gives_the_same_cells_and_the_views_read_them(filled_log: EventLog) -> None:
+    await follow(filled_log, batch=123)
+    compared = await check(filled_log.database, filled_log.reader, ["usage"], report=lambda _: None)
     assert [comparison for comparison in compared if not comparison.same] == []
     assert {c.table: c.live for c in compared}["usage_cells"] > 5000
 
-    await rebuild(told.database, told.reader, ["usage"], report=lambda _: None)
+    await rebuild(filled_log.database, filled_log.reader, ["usage"], report=lambda _: None)
 
-    counted = await told.database.value("SELECT sum(executions) FROM analytics.usage_days")
+    counted = await filled_log.database.value("SELECT sum(executions) FROM analytics.usage_days")
     assert counted == SHAPE.executions
     share = "SELECT analytics.percentile(sum(durations), 0.95) FROM analytics.usage_hours"
     durations = [recorded_event["took"] for recorded_event in COUNTED if "took" in recorded_event]
-    about(await told.database.value(share), durations, 95)
+    about(await filled_log.database.value(share), durations, 95)
 
 
-async def test_the_role_reads_the_views_and_nothing_else(told: EventLog, database_url: str) -> None:
-    await follow(told)
+async def test_the_role_reads_the_views_and_nothing_else(filled_log: EventLog, database_url: str) -> None:
+    await follow(filled_log)
     with psycopg.connect(database_url, autocommit=True) as conn:
         conn.execute("SET ROLE annals_analytics")
         for view in ("usage_minutes", "usage_quarters", "usage_hours", "usage_days", "executions", "functions"):
@@ -42,8 +42,8 @@ async def test_the_role_reads_the_views_and_nothing_else(told: EventLog, databas
             conn.execute("UPDATE analytics.functions SET name = 'mine'")
 
 
-async def test_the_statements_of_the_documentation_run_as_the_role(told: EventLog, database_url: str) -> None:
-    await follow(told)
+async def test_the_statements_of_the_documentation_run_as_the_role(filled_log: EventLog, database_url: str) -> None:
+    await follow(filled_log)
     statements = re.findall(r"```sql\n(.+?)```", (ROOT / "docs" / "analytics.md").read_text(), re.DOTALL)
     assert statements
     with psycopg.connect(database_url, autocommit=True) as conn:

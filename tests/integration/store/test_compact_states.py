@@ -8,7 +8,7 @@ import pytest
 
 from annals.application.event_log import inline
 from annals.domain.commands import executions
-from annals.domain.execution import Execution, Header, Ran, Request
+from annals.domain.execution import CallRequest, Execution, Header, RunRecord
 from annals.projections.inline import CONSTRAINT_ERRORS
 from annals.store.content.blobs import Blobs
 from annals.store.content.contents import Contents
@@ -45,12 +45,12 @@ async def execute(log: EventLog, name: str) -> Execution:
         execution_id=name,
         deployment_id="d",
         trigger="http",
-        request=Request(method="GET", path="/"),
+        request=CallRequest(method="GET", path="/"),
         worker="api-1",
     )
     (execution,) = requested.aggregates
     assert isinstance(execution, Execution)
-    ran = Ran(deployment_id="d", function_version=1, environment_digest="e", specification="s-1vcpu-512mb")
+    ran = RunRecord(deployment_id="d", function_version=1, environment_digest="e", specification="s-1vcpu-512mb")
     execution.complete(1, status_code=200, headers=[Header("content-type", "text/plain")], ran=ran)
     await log.record([execution], meta=Meta(actor="key:k"))
     return execution

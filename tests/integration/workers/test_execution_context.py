@@ -5,13 +5,13 @@ import pytest
 from annals.application.executions.context import Context, Environments
 from annals.application.executions.prepare import Invocation, build_run
 from annals.application.executions.record_outcome import used
-from annals.domain.environment import Platform
+from annals.domain.environment import InstanceInfo
 from annals.domain.errors import FunctionNotFound
 from annals.domain.ports import Outcome
 from tests.integration.projections.history import History, P
 from tests.integration.workers.world import World
 
-PLATFORM = Platform(endpoint="http://h/v1", version="1.9.6", region="here")
+PLATFORM = InstanceInfo(endpoint="http://h/v1", version="1.9.6", region="here")
 
 
 class OpenVault:

@@ -6,10 +6,9 @@ import pytest
 from annals.domain.commands.deployments import request_deployment
 from annals.domain.commands.projects import add_installation
 from annals.domain.deployment import Deployment
-from annals.domain.installation import Installation
 from annals.domain.origin import Origin, Remote
 from annals.domain.ports import BuildOutcome
-from annals.domain.project import Project
+from annals.domain.project import Installation, Project
 from annals.vcs.locating import Credentials
 from tests.integration.vcs.hosts import GitHub, Repository
 from tests.integration.workers.world import META, PROJECT, World

@@ -16,8 +16,8 @@ from annals.domain.commands.executions import request_execution
 from annals.domain.commands.functions import create_function
 from annals.domain.commands.projects import create_project
 from annals.domain.deployment import Deployment
-from annals.domain.environment import Platform
-from annals.domain.execution import Execution, Request
+from annals.domain.environment import InstanceInfo
+from annals.domain.execution import CallRequest, Execution
 from annals.domain.function import Configuration, Function
 from annals.domain.policy import Retries
 from annals.domain.ports import Artefact
@@ -195,7 +195,7 @@ class World:
             deployment_id=pinned or "d",
             pinned=bool(pinned),
             trigger="schedule" if scheduled_at else "http",
-            request=Request(method="PUT", path="/a?b=1", user_id="u1", input_digest=digest, input_size=size),
+            request=CallRequest(method="PUT", path="/a?b=1", user_id="u1", input_digest=digest, input_size=size),
             scheduled_at=scheduled_at,
             worker=worker,
             retries=retries,
@@ -240,7 +240,7 @@ async def opened(url: str, folder: Path, executor: FakeExecutor | None = None) -
     log = await open_log(database, contents)
     (folder / "master.key").write_bytes(MASTER)
     vault = Vault(database, master_key(folder / "master.key"))
-    platform = Platform(endpoint="http://localhost/v1", version="1.9.0", region="default")
+    platform = InstanceInfo(endpoint="http://localhost/v1", version="1.9.0", region="default")
     try:
         async with Listener.open(database) as listener:
             yield World(

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from annals.application.executions.record_outcome import decide
-from annals.domain.execution import Execution, Header, Kept, Ran, Request
+from annals.domain.execution import CallRequest, CompleteOutput, Execution, Header, RunRecord
 from annals.domain.policy import Retries
-from annals.domain.ports import UNANSWERED_STATUS, Outcome, Whole
+from annals.domain.ports import UNANSWERED_STATUS, CompleteLog, Outcome
 from annals.store.content.contents import digest
 
-RAN = Ran(deployment_id="d", function_version=1, environment_digest="e", specification="s-1vcpu-512mb")
+RAN = RunRecord(deployment_id="d", function_version=1, environment_digest="e", specification="s-1vcpu-512mb")
 
 
 def claimed() -> Execution:
@@ -24,7 +24,7 @@ def claimed() -> Execution:
         execution_id="x",
         deployment_id="d",
         trigger="http",
-        request=Request(method="GET", path="/"),
+        request=CallRequest(method="GET", path="/"),
         worker="w",
     )
     execution.collect_events()
@@ -71,11 +71,11 @@ def test_run_without_an_answer_fails_with_its_reason_and_its_output_so_far() -> 
 
 
 def test_event_names_the_content_with_the_whole_log() -> None:
-    whole = Whole(kind="logs", key="contents/p/b", digest="d" * 64, size=2_000_000)
+    whole = CompleteLog(kind="logs", key="contents/p/b", digest="d" * 64, size=2_000_000)
 
     [event], contents = decided(Outcome(status_code=200, logs="the end", whole=[whole]))
 
-    assert event.whole == [Kept(kind="logs", digest="d" * 64, size=2_000_000)]
+    assert event.whole == [CompleteOutput(kind="logs", digest="d" * 64, size=2_000_000)]
     assert [(c.kind, c.digest, c.size) for c in contents] == [
         ("logs", digest(b"the end"), 7),
         ("whole_logs", "d" * 64, 2_000_000),

@@ -1,15 +1,15 @@
-"""Aggregates in the states that tests begin from."""
+"""Aggregates in the initial states of tests."""
 
 from typing import Any
 
 from annals.domain.deployment import Deployment
-from annals.domain.execution import Execution, Ran, Request
+from annals.domain.execution import CallRequest, Execution, RunRecord
 from annals.domain.function import Configuration, Function
 from annals.domain.ports import Artefact
 from annals.domain.variables import Variable
 
 SOURCE = Artefact(key="sources/p/d", digest="aa", size=10)
-RAN = Ran(deployment_id="d", function_version=1, environment_digest="e", specification="s")
+RAN = RunRecord(deployment_id="d", function_version=1, environment_digest="e", specification="s")
 ARTEFACT = Artefact(key="artefacts/p/d", digest="bb", size=20)
 
 
@@ -60,7 +60,7 @@ def given_deployment(status: str = "waiting", *, activate: bool = True, deployme
     return deployment
 
 
-def given_execution(status: str = "waiting", **facts: Any) -> Execution:
+def given_execution(status: str = "waiting", **fields: Any) -> Execution:
     execution = Execution.request_run(
         None,
         project_id="p",
@@ -70,9 +70,9 @@ def given_execution(status: str = "waiting", **facts: Any) -> Execution:
         execution_id="e",
         deployment_id="d",
         trigger="http",
-        request=Request(method="POST", path="/"),
+        request=CallRequest(method="POST", path="/"),
         worker="api-1" if status == "processing" else "",
-        **facts,
+        **fields,
     )
     execution.collect_events()
     return execution

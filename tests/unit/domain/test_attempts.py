@@ -1,4 +1,4 @@
-"""Runs that fail: whether another attempt is due, when, and what becomes of a call that is given up."""
+"""Failed runs: the time of the next attempt, and dead letters."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from annals.domain.commands.executions import discard_execution, lose_execution, redrive_execution
 from annals.domain.errors import DeadLetterNotFound, ExecutionNotFound, FunctionNotFound
-from annals.domain.execution import Execution, Request
+from annals.domain.execution import CallRequest, Execution
 from annals.domain.policy import LONGEST_BACKOFF_SECONDS, Policy, Retries, policy_from
 from tests.unit.domain.given import RAN, given_execution
 
@@ -18,7 +18,7 @@ LONG = 200 * 365 * 86_400
 
 
 def attempt(execution: Execution, reason: Any = "timeout", *, now: datetime = SOON) -> Any:
-    """Claim and fail; returns what that recorded."""
+    """Claim and fail; return the recorded events."""
     assert execution.claim("w")
     execution.collect_events()
     assert execution.fail(execution.epoch, reason, "Late.", now=now, status_code=500, ran=RAN)
@@ -40,7 +40,7 @@ def test_without_retries_the_first_failure_is_the_end() -> None:
     assert (execution.status, execution.dead) == ("failed", False)
 
 
-def test_an_attempt_that_fails_is_followed_by_another_until_there_were_enough() -> None:
+def test_failed_attempts_are_retried_up_to_the_limit() -> None:
     execution = given_execution(retries=Retries(attempts=3, backoff_seconds=10, max_age_seconds=LONG))
 
     first, second, third = (attempt(execution) for _ in range(3))
@@ -55,25 +55,25 @@ def test_an_attempt_that_fails_is_followed_by_another_until_there_were_enough() 
     assert (execution.status, execution.ended, execution.claim("w")) == ("failed", True, False)
 
 
-def test_a_reason_that_is_not_worth_it_is_the_end() -> None:
+def test_reason_without_retries_ends_the_execution() -> None:
     execution = given_execution(retries=Retries(attempts=5, on=["worker_lost"], max_age_seconds=LONG))
     assert type(attempt(execution, "error")) is Execution.Failed
     assert not execution.dead
 
 
-def test_no_attempt_is_begun_beyond_the_greatest_age() -> None:
+def test_no_attempt_starts_after_the_maximum_age() -> None:
     execution = given_execution(retries=Retries(attempts=9, max_age_seconds=60))
     only = attempt(execution, now=SOON)
     assert isinstance(only, Execution.DeadLettered)
     assert only.message == "Given up after 1 of 9 attempts within 60 seconds, the last one with timeout. Late."
 
 
-def test_a_call_at_a_later_date_is_young_when_its_time_comes() -> None:
+def test_age_of_a_scheduled_call_counts_from_its_time() -> None:
     execution = given_execution(retries=Retries(attempts=9, max_age_seconds=60), scheduled_at=SOON)
     assert isinstance(attempt(execution, now=SOON), Execution.RetryScheduled)
 
 
-def test_a_lost_worker_costs_an_attempt_and_its_late_outcome_is_refused() -> None:
+def test_lost_worker_uses_an_attempt_and_its_late_outcome_is_rejected() -> None:
     execution = given_execution(retries=Retries(attempts=2, max_age_seconds=LONG))
     execution.claim("w1")
     lose_execution(execution, epoch=1, now=SOON)
@@ -87,7 +87,7 @@ def test_a_lost_worker_costs_an_attempt_and_its_late_outcome_is_refused() -> Non
     assert execution.complete(2, status_code=200, headers=[], ran=RAN) is True
 
 
-def test_what_waits_for_its_next_attempt_can_be_canceled() -> None:
+def test_call_that_waits_for_an_attempt_can_be_canceled() -> None:
     execution = given_execution(retries=Retries(attempts=2, max_age_seconds=LONG))
     attempt(execution)
     execution.cancel()
@@ -96,24 +96,24 @@ def test_what_waits_for_its_next_attempt_can_be_canceled() -> None:
 
 def test_a_dead_letter_is_redriven_once_as_an_execution_of_its_own() -> None:
     letter = dead()
-    facts: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "function_version": 4,
         "deployment_id": "d2",
-        "request": Request(method="GET", path="/x"),
+        "request": CallRequest(method="GET", path="/x"),
         "retries": None,
     }
 
-    changed = redrive_execution(letter, None, function_id="f", incarnation=1, execution_id="e2", **facts)
+    changed = redrive_execution(letter, None, function_id="f", incarnation=1, execution_id="e2", **fields)
 
     again = changed[1]
     assert isinstance(again, Execution)
     assert (again.execution_id, again.status, again.redrives, again.trigger) == ("e2", "waiting", "e", "http")
     assert (letter.status, letter.dead) == ("failed", False)
     with pytest.raises(DeadLetterNotFound):
-        redrive_execution(letter, None, function_id="f", incarnation=1, execution_id="e3", **facts)
+        redrive_execution(letter, None, function_id="f", incarnation=1, execution_id="e3", **fields)
 
 
-def test_a_discarded_one_is_no_dead_letter_any_more() -> None:
+def test_discarded_execution_is_no_dead_letter() -> None:
     letter = dead()
     discard_execution(letter, function_id="f", incarnation=1)
     with pytest.raises(DeadLetterNotFound):
@@ -132,7 +132,7 @@ def test_only_dead_letters_of_the_same_function_are_found() -> None:
 
 
 @given(number=st.integers(1, 50), backoff=st.integers(1, 3600), name=st.text(max_size=20))
-def test_pauses_double_up_to_an_hour_and_are_the_same_whoever_asks(number: int, backoff: int, name: str) -> None:
+def test_pauses_double_up_to_an_hour_and_are_deterministic(number: int, backoff: int, name: str) -> None:
     retries = Retries(attempts=60, backoff_seconds=backoff)
     longest = min(backoff * 2 ** (number - 1), LONGEST_BACKOFF_SECONDS)
     pause = retries.pause_seconds(number, name=name)
@@ -145,6 +145,6 @@ def test_pauses_of_calls_that_failed_together_differ() -> None:
     assert len({retries.pause_seconds(1, name=f"e{n}") for n in range(50)}) > 45
 
 
-def test_a_function_without_a_policy_has_the_usual_one() -> None:
+def test_function_without_a_policy_has_the_default_one() -> None:
     assert policy_from({}) == policy_from(None) == Policy()
     assert Policy().retries_of_calls is None

@@ -1,4 +1,4 @@
-"""The life of a build: claimed once, ended once, never revived."""
+"""Builds: claimed once, ended once, never reopened."""
 
 import pytest
 from hypothesis import settings
@@ -10,7 +10,7 @@ from annals.domain.deployment import Deployment
 from annals.domain.errors import BuildAlreadyCompleted, DeploymentNotFound
 from tests.unit.domain.given import ARTEFACT, SOURCE, given_deployment
 
-FACTS = {"milliseconds": 10, "specification": "s", "logs_digest": "", "logs_size": 0}
+OTHER_FIELDS = {"milliseconds": 10, "specification": "s", "logs_digest": "", "logs_size": 0}
 
 
 def test_a_source_is_stored_once() -> None:
@@ -31,12 +31,12 @@ def test_a_build_is_claimed_by_one_worker() -> None:
 
 
 @pytest.mark.parametrize("status", ["waiting", "processing", "building"])
-def test_a_canceled_build_stays_canceled_whatever_comes_late(status: str) -> None:
+def test_canceled_build_ignores_late_results(status: str) -> None:
     deployment = given_deployment(status)
     deployment.cancel_build(3)
     assert deployment.claim_build("w2") is False
     assert deployment.start_build(1) is False
-    assert deployment.complete_build(1, ARTEFACT, **FACTS) is False  # type: ignore[arg-type]
+    assert deployment.complete_build(1, ARTEFACT, **OTHER_FIELDS) is False  # type: ignore[arg-type]
     assert deployment.fail_build(1, "timeout", "late") is False
     deployment.cancel_build(4)
     assert deployment.status == "canceled"
@@ -53,7 +53,7 @@ def test_an_ended_build_cannot_be_canceled(status: str) -> None:
     ("status", "ends"),
     [("uploading", 0), ("waiting", 1), ("processing", 1), ("building", 1), ("ready", 0), ("failed", 0)],
 )
-def test_a_build_whose_function_is_gone_ends_once(status: str, ends: int) -> None:
+def test_build_of_a_deleted_function_ends_once(status: str, ends: int) -> None:
     deployment = given_deployment(status)
     deployment.abandon(deployment.function_incarnation + 1)
     assert deployment.collect_events() == []
@@ -67,14 +67,14 @@ def test_a_build_is_canceled_only_through_its_own_function() -> None:
         cancel_build(given_deployment(), function_id="other", seconds=0)
 
 
-def test_a_lost_build_is_queued_again_and_its_first_worker_is_refused() -> None:
+def test_lost_build_is_queued_again_and_rejects_its_first_worker() -> None:
     deployment = given_deployment("building")
     recover_build(deployment, epoch=1, attempts=3)
     assert deployment.status == "waiting"
     assert deployment.claim_build("w2") is True
     assert deployment.epoch == 2
-    assert deployment.complete_build(1, ARTEFACT, **FACTS) is False  # type: ignore[arg-type]
-    assert deployment.complete_build(2, ARTEFACT, **FACTS) is True  # type: ignore[arg-type]
+    assert deployment.complete_build(1, ARTEFACT, **OTHER_FIELDS) is False  # type: ignore[arg-type]
+    assert deployment.complete_build(2, ARTEFACT, **OTHER_FIELDS) is True  # type: ignore[arg-type]
 
 
 def test_a_build_lost_too_often_has_failed() -> None:
@@ -83,7 +83,7 @@ def test_a_build_lost_too_often_has_failed() -> None:
     assert deployment.status == "failed"
 
 
-def test_another_functions_upload_does_not_exist_for_this_one() -> None:
+def test_upload_of_another_function_is_not_found() -> None:
     with pytest.raises(DeploymentNotFound):
         Deployment.begin(
             given_deployment(),
@@ -135,11 +135,11 @@ class Builds(RuleBasedStateMachine):
 
     @rule()
     def late(self) -> None:
-        assert self.deployment.complete_build(self.deployment.epoch - 1, ARTEFACT, **FACTS) is False  # type: ignore[arg-type]
+        assert self.deployment.complete_build(self.deployment.epoch - 1, ARTEFACT, **OTHER_FIELDS) is False  # type: ignore[arg-type]
 
     @rule()
     def complete(self) -> None:
-        self.deployment.complete_build(self.deployment.epoch, ARTEFACT, **FACTS)  # type: ignore[arg-type]
+        self.deployment.complete_build(self.deployment.epoch, ARTEFACT, **OTHER_FIELDS)  # type: ignore[arg-type]
         self._note()
 
     @rule()

@@ -45,7 +45,7 @@ def test_other_expressions_are_refused(expression: str) -> None:
     assert not is_cron(expression)
 
 
-def test_the_next_and_the_previous_time_are_strictly_beyond() -> None:
+def test_next_and_previous_time_exclude_the_given_time() -> None:
     assert next_time("0 0 * * *", NEW_YEAR) == datetime(2026, 1, 2, tzinfo=UTC)
     assert previous_time("0 0 * * *", NEW_YEAR) == datetime(2025, 12, 31, tzinfo=UTC)
     assert next_time("0 0 * * MON#2", NEW_YEAR) == datetime(2026, 1, 12, tzinfo=UTC)
@@ -55,6 +55,6 @@ FIELD = st.text("0123456789*/,-?LW#", min_size=1, max_size=6)
 
 
 @given(expression=st.lists(FIELD, min_size=5, max_size=5).map(" ".join) | st.text(max_size=30))
-def test_what_passes_has_a_next_time(expression: str) -> None:
+def test_accepted_expression_has_a_next_time(expression: str) -> None:
     if is_cron(expression):
         assert next_time(expression, NEW_YEAR) > NEW_YEAR

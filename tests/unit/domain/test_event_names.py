@@ -1,22 +1,22 @@
-"""Every name of what happened, in the contract's order (http-api.md 8.5)."""
+"""The names of events, in the contract's order (http-api.md 8.5)."""
 
 import pytest
 
-from annals.domain.event_names import Happening, happening, is_emitted
+from annals.domain.event_names import NamedEvent, is_emitted, named_event
 from annals.domain.event_patterns import is_event_pattern
 from annals.domain.function import Function
 from annals.domain.team import Membership, Team
 from annals.domain.user import User
 
 
-def test_one_level() -> None:
-    assert Happening((("functions", "F"),), "update").names == [
+def test_names_of_one_level() -> None:
+    assert NamedEvent((("functions", "F"),), "update").names == [
         "functions.F.update", "functions.*.update", "functions.F", "functions.*",
     ]  # fmt: skip
 
 
-def test_two_levels() -> None:
-    assert Happening((("functions", "F"), ("deployments", "D")), "create").names == [
+def test_names_of_two_levels() -> None:
+    assert NamedEvent((("functions", "F"), ("deployments", "D")), "create").names == [
         "functions.F.deployments.D.create",
         "functions.*.deployments.*.create",
         "functions.F.deployments.*.create",
@@ -30,13 +30,13 @@ def test_two_levels() -> None:
     ]
 
 
-def test_an_attribute() -> None:
-    assert Happening((("users", "U"),), "update", "email").names == [
+def test_names_with_an_attribute() -> None:
+    assert NamedEvent((("users", "U"),), "update", "email").names == [
         "users.U.update", "users.*.update", "users.U.update.email", "users.*.update.email", "users.U", "users.*",
     ]  # fmt: skip
 
 
-def test_what_happens_to_users_and_teams_has_names_that_functions_may_listen_to() -> None:
+def test_events_of_users_and_teams_have_names() -> None:
     member = Membership(membership_id="m", user_id="u", roles=[], confirmed=False)
     events = [
         User.EmailChanged(originator_id="user:p:u", originator_version=2, email="a@b.c"),
@@ -45,19 +45,19 @@ def test_what_happens_to_users_and_teams_has_names_that_functions_may_listen_to(
         Team.MemberConfirmed(originator_id="team:p:t", originator_version=3, membership_id="m"),
     ]
 
-    told = [what for event in events if (what := happening(event))]
+    named_events = [named for event in events if (named := named_event(event))]
 
-    assert [what.names[0] for what in told] == [
+    assert [named.names[0] for named in named_events] == [
         "users.u.update",
         "users.u.sessions.s.delete",
         "teams.t.memberships.m.create",
         "teams.t.memberships.m.update",
     ]
-    assert all(is_event_pattern(name) for what in told for name in what.names)
+    assert all(is_event_pattern(name) for named in named_events for name in named.names)
 
 
-def test_what_functions_do_triggers_none() -> None:
-    assert happening(Function.Deleted(originator_id="function:p:f", originator_version=2)) is None
+def test_events_of_functions_have_no_names() -> None:
+    assert named_event(Function.Deleted(originator_id="function:p:f", originator_version=2)) is None
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_what_functions_do_triggers_none() -> None:
         *("users.u.sessions.s", "teams.*.memberships.*", "teams.t.memberships.m.update.status", "teams.*.delete"),
     ],
 )
-def test_patterns_of_what_happens_here_are_emitted(pattern: str) -> None:
+def test_patterns_of_recorded_events_are_emitted(pattern: str) -> None:
     assert is_event_pattern(pattern)
     assert is_emitted(pattern)
 
@@ -79,6 +79,6 @@ def test_patterns_of_what_happens_here_are_emitted(pattern: str) -> None:
         *("users.*.update.prefs", "teams.*.update.prefs", "users.*.targets.*.create", "messages.m.create"),
     ],
 )
-def test_patterns_of_what_never_happens_here_are_not_emitted(pattern: str) -> None:
+def test_patterns_of_other_services_are_not_emitted(pattern: str) -> None:
     assert is_event_pattern(pattern)
     assert not is_emitted(pattern)

@@ -1,4 +1,4 @@
-"""The life of an execution: one claim at a time, exactly one end."""
+"""Executions: one claim at a time, exactly one end."""
 
 from datetime import UTC, datetime
 
@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from annals.domain.commands.executions import lose_execution
 from annals.domain.errors import ExecutionAlreadyEnded, ExecutionInProgress, ExecutionNotFound
-from annals.domain.execution import Execution, Header, Request
-from annals.domain.invocation import STORED_OUTPUT_CHARACTERS, kept, laid_over, succeeded, truncated
+from annals.domain.execution import CallRequest, Execution, Header
+from annals.domain.invocation import STORED_OUTPUT_CHARACTERS, merged_headers, stored_headers, succeeded, truncated
 from annals.domain.ports import Outcome
 from tests.unit.domain.given import RAN, given_execution
 
@@ -30,14 +30,14 @@ def test_a_scheduled_execution_waits_for_its_time() -> None:
         execution_id="e",
         deployment_id="d",
         trigger="schedule",
-        request=Request(method="POST", path="/"),
+        request=CallRequest(method="POST", path="/"),
         scheduled_at=datetime(2030, 1, 1, tzinfo=UTC),
     )
     assert execution.status == "scheduled"
     assert execution.claim("w") is True
 
 
-def test_only_the_holder_of_the_claim_settles() -> None:
+def test_only_the_current_claim_records_an_outcome() -> None:
     execution = given_execution()
     execution.claim("w1")
     assert execution.complete(0, status_code=200, headers=[], ran=RAN) is False
@@ -45,7 +45,7 @@ def test_only_the_holder_of_the_claim_settles() -> None:
     assert execution.fail(1, "timeout", "late", now=datetime.now(UTC), status_code=500) is False
 
 
-def test_a_lost_worker_ends_the_run_and_its_late_outcome_is_refused() -> None:
+def test_late_outcome_of_a_lost_worker_is_rejected() -> None:
     execution = given_execution()
     execution.claim("w1")
     lose_execution(execution, epoch=1, now=datetime.now(UTC))
@@ -53,7 +53,7 @@ def test_a_lost_worker_ends_the_run_and_its_late_outcome_is_refused() -> None:
     assert execution.complete(1, status_code=200, headers=[], ran=RAN) is False
 
 
-def test_an_execution_is_canceled_before_its_end_only() -> None:
+def test_ended_execution_cannot_be_canceled() -> None:
     execution = given_execution()
     execution.cancel()
     assert execution.status == "failed"
@@ -61,7 +61,7 @@ def test_an_execution_is_canceled_before_its_end_only() -> None:
         execution.cancel()
 
 
-def test_one_whose_function_is_gone_ends_and_keeps_no_output() -> None:
+def test_execution_of_a_deleted_function_ends_without_output() -> None:
     execution = given_execution()
     execution.claim("w1")
     execution.abandon(execution.function_incarnation + 1)
@@ -72,7 +72,7 @@ def test_one_whose_function_is_gone_ends_and_keeps_no_output() -> None:
     assert execution.keep_output(1) is False
 
 
-def test_what_is_in_progress_is_not_deleted_unless_it_is_stale() -> None:
+def test_execution_in_progress_is_deleted_only_if_stale() -> None:
     execution = given_execution()
     with pytest.raises(ExecutionInProgress):
         execution.delete()
@@ -80,18 +80,18 @@ def test_what_is_in_progress_is_not_deleted_unless_it_is_stale() -> None:
     assert execution.deleted
 
 
-def test_another_functions_execution_does_not_exist() -> None:
+def test_execution_of_another_function_is_not_found() -> None:
     with pytest.raises(ExecutionNotFound):
         given_execution().require_function("other", 1)
 
 
-def test_the_platforms_headers_win_over_the_callers() -> None:
-    headers = dict(laid_over({"X-Appwrite-Key": "mine", "X-Custom": "v"}, {"x-appwrite-key": "theirs"}))
+def test_platform_headers_override_caller_headers() -> None:
+    headers = dict(merged_headers({"X-Appwrite-Key": "mine", "X-Custom": "v"}, {"x-appwrite-key": "theirs"}))
     assert headers == {"x-appwrite-key": "theirs", "x-custom": "v"}
 
 
-def test_only_the_named_headers_are_kept() -> None:
-    assert kept([("Content-Type", "a"), ("x", "b")], ("content-type",)) == [Header("Content-Type", "a")]
+def test_only_named_headers_are_stored() -> None:
+    assert stored_headers([("Content-Type", "a"), ("x", "b")], ("content-type",)) == [Header("Content-Type", "a")]
 
 
 @pytest.mark.parametrize(

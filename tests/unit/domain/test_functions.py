@@ -1,4 +1,4 @@
-"""What a function decides about its configuration, variables and active deployment."""
+"""Functions: configuration, variables and active deployment."""
 
 from datetime import timedelta
 from typing import Any
@@ -23,12 +23,12 @@ def names(function: Function) -> list[str]:
     return [type(event).__name__ for event in function.collect_events()]
 
 
-def test_an_id_in_use_is_refused() -> None:
+def test_used_id_is_rejected() -> None:
     with pytest.raises(FunctionAlreadyExists):
         Function.create(given_function(), project_id="p", function_id="f", configuration=configuration())
 
 
-def test_a_deleted_id_begins_again_behind_its_tombstone() -> None:
+def test_deleted_id_begins_a_new_incarnation() -> None:
     former = given_function()
     former.add_variable(variable())
     former.delete()
@@ -48,13 +48,13 @@ def test_an_update_to_the_same_configuration_records_nothing() -> None:
 
 
 @pytest.mark.parametrize("field", ["name", "entrypoint", "commands", "provider_root_directory", "runtime"])
-def test_changing_a_build_input_makes_the_function_stale(field: str) -> None:
+def test_changed_build_input_makes_the_function_not_live(field: str) -> None:
     function = given_function()
     function.update(configuration(**{field: "python-3.12"}))
     assert function.live is False
 
 
-def test_any_other_update_makes_a_stale_function_live_again() -> None:
+def test_update_without_build_inputs_makes_the_function_live() -> None:
     function = given_function()
     function.add_variable(variable())
     assert function.live is False
@@ -72,7 +72,7 @@ def test_an_update_names_the_fields_that_differ() -> None:
     assert sorted(event.changed) == ["name", "timeout"]
 
 
-def test_activating_twice_changes_nothing_the_second_time() -> None:
+def test_second_activation_records_nothing() -> None:
     function, deployment = given_function(), given_deployment("ready")
     activate_deployment(function, deployment)
     activate_deployment(function, deployment)
@@ -105,9 +105,9 @@ def test_a_slow_older_build_does_not_replace_a_newer_active_deployment() -> None
     )
     function.activate("d", newer.created_on, "built")
     assert older.created_on < newer.created_on
-    facts: dict[str, Any] = {"milliseconds": 1, "specification": "", "logs_digest": "", "logs_size": 0}
+    fields: dict[str, Any] = {"milliseconds": 1, "specification": "", "logs_digest": "", "logs_size": 0}
 
-    complete_build(function, older, epoch=1, artefact=ARTEFACT, activate=True, **facts)
+    complete_build(function, older, epoch=1, artefact=ARTEFACT, activate=True, **fields)
 
     assert older.status == "ready"
     assert function.deployment_id == "d"
@@ -116,8 +116,8 @@ def test_a_slow_older_build_does_not_replace_a_newer_active_deployment() -> None
 def test_a_build_that_succeeds_makes_the_function_live() -> None:
     function, deployment = given_function(), given_deployment("building")
     function.add_variable(variable())
-    facts: dict[str, Any] = {"milliseconds": 1, "specification": "", "logs_digest": "", "logs_size": 0}
-    complete_build(function, deployment, epoch=1, artefact=ARTEFACT, activate=True, **facts)
+    fields: dict[str, Any] = {"milliseconds": 1, "specification": "", "logs_digest": "", "logs_size": 0}
+    complete_build(function, deployment, epoch=1, artefact=ARTEFACT, activate=True, **fields)
     assert function.deployment_id == "d"
     assert function.live is True
 
@@ -156,7 +156,7 @@ def test_a_secret_never_becomes_readable_again() -> None:
         function.change_variable("v", key=None, sealed=None, secret=False)
 
 
-def test_a_changed_variable_keeps_what_was_not_given() -> None:
+def test_changed_variable_keeps_fields_that_were_not_sent() -> None:
     function = given_function()
     function.add_variable(variable())
     function.change_variable("v", key="B", sealed=None, secret=None)
@@ -167,7 +167,7 @@ def test_a_changed_variable_keeps_what_was_not_given() -> None:
     assert event.changed == ["key"]
 
 
-def test_a_removed_variable_is_gone() -> None:
+def test_removed_variable_is_not_found() -> None:
     function = given_function()
     function.add_variable(variable())
     function.remove_variable("v")

@@ -1,4 +1,4 @@
-"""What repositories say of themselves, as it is stored."""
+"""Origins of sources, as they are stored."""
 
 from annals.domain.origin import LONGEST, Origin, storable
 

@@ -1,4 +1,4 @@
-"""What a project decides about switches, platforms and the variables of all its functions."""
+"""Projects: services, platforms and the variables of all functions."""
 
 import pytest
 
@@ -24,7 +24,7 @@ def variable(variable_id: str = "v", key: str = "K", *, secret: bool = False) ->
     return Variable(variable_id=variable_id, key=key, sealed="s", secret=secret, fingerprint="f")
 
 
-def test_no_project_takes_the_consoles_name() -> None:
+def test_console_is_a_reserved_project_id() -> None:
     with pytest.raises(ProjectAlreadyExists):
         Project.create(None, project_id=CONSOLE, name="Mine")
 
@@ -58,7 +58,7 @@ def test_ids_and_keys_of_variables_are_taken(second: Variable) -> None:
         project.add_variable(second)
 
 
-def test_a_variable_keeps_what_is_not_given_and_its_secrecy() -> None:
+def test_variable_keeps_missing_fields_and_its_secrecy() -> None:
     project = given_project()
     project.add_variable(variable())
     project.add_variable(variable("w", "L", secret=True))

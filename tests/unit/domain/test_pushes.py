@@ -1,8 +1,8 @@
-"""Which pushes a function wants: globs of branches and of the files that changed."""
+"""Pushes that start a build: globs of branches and of changed files."""
 
 import pytest
 
-from annals.domain.pushes import Push, fits, wants
+from annals.domain.pushes import Push, matches, wants
 
 
 @pytest.mark.parametrize(
@@ -19,20 +19,20 @@ from annals.domain.pushes import Push, fits, wants
         ("a.b+c", ["a.b+c"], ["axb+c", "a.bbc"]),
     ],
 )
-def test_globs(glob: str, fitting: list[str], others: list[str]) -> None:
-    assert [text for text in fitting if not fits(text, [glob])] == []
-    assert [text for text in others if fits(text, [glob])] == []
+def test_globs_match_segments(glob: str, fitting: list[str], others: list[str]) -> None:
+    assert [text for text in fitting if not matches(text, [glob])] == []
+    assert [text for text in others if matches(text, [glob])] == []
 
 
 def test_the_last_glob_that_matches_decides() -> None:
-    assert fits("docs/a.md", ["**"])
-    assert not fits("docs/a.md", ["**", "!docs/**"])
-    assert fits("docs/keep.md", ["**", "!docs/**", "docs/keep.md"])
-    assert fits("src/a.js", ["!docs/**"])
-    assert not fits("docs/a.md", ["!docs/**"])
+    assert matches("docs/a.md", ["**"])
+    assert not matches("docs/a.md", ["**", "!docs/**"])
+    assert matches("docs/keep.md", ["**", "!docs/**", "docs/keep.md"])
+    assert matches("src/a.js", ["!docs/**"])
+    assert not matches("docs/a.md", ["!docs/**"])
 
 
-def test_a_push_fits_by_branch_and_by_any_of_its_files() -> None:
+def test_push_matches_by_branch_and_by_any_file() -> None:
     push = Push(branch="main", paths=frozenset({"api/a.js", "docs/x.md"}))
 
     assert wants(push, branches=[], paths=[])

@@ -1,4 +1,4 @@
-"""What a team decides about its members."""
+"""Teams and their memberships."""
 
 import pytest
 
@@ -23,7 +23,7 @@ def given_team(*members: Membership) -> Team:
     return team
 
 
-def test_an_id_is_taken_until_its_team_is_deleted() -> None:
+def test_team_id_is_free_after_deletion() -> None:
     team = given_team()
     with pytest.raises(TeamAlreadyExists):
         Team.create(team, project_id="p", team_id="t", name="T")
@@ -33,7 +33,7 @@ def test_an_id_is_taken_until_its_team_is_deleted() -> None:
 
 
 @pytest.mark.parametrize("second", [member("m", "v"), member("n", "u")])
-def test_a_user_has_one_place_and_a_place_one_user(second: Membership) -> None:
+def test_user_has_one_membership_in_a_team(second: Membership) -> None:
     with pytest.raises(TeamInviteAlreadyExists):
         given_team(member()).add_member(second)
 
@@ -51,14 +51,14 @@ def test_roles_that_stay_the_same_record_nothing() -> None:
     team = given_team(member())
     team.change_member("m", ["dev"])
     team.rename("T")
-    team.remove_user("nobody")
+    team.remove_user("unknown")
     assert team.collect_events() == []
 
     team.change_member("m", [])
     assert team.membership("m").roles == []
 
 
-def test_who_is_no_member_is_told() -> None:
+def test_unknown_membership_is_an_error() -> None:
     team = given_team()
     with pytest.raises(MembershipNotFound):
         team.confirm_member("m")

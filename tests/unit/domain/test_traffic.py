@@ -1,4 +1,4 @@
-"""Shares of a function's calls: as large as they say, and decided by the execution's id alone."""
+"""Shares of a function's calls: they have their size, and only the execution's id decides."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +11,7 @@ DEVIATIONS = 5
 
 @st.composite
 def shares(draw: st.DrawFn) -> list[Share]:
-    """Some that add up to a hundred at most."""
+    """Return shares of a hundred percent at most."""
     percents = draw(st.lists(st.integers(1, 100), max_size=10).filter(lambda given: sum(given) <= 100))
     return [Share(deployment_id=f"d{number}", percent=percent) for number, percent in enumerate(percents)]
 
@@ -33,7 +33,7 @@ def test_every_deployment_gets_its_share_and_the_active_one_the_rest(traffic: li
 
 @settings(max_examples=40, deadline=None)
 @given(shares(), st.text(min_size=1, max_size=36))
-def test_whoever_asks_again_is_told_the_same(traffic: list[Share], execution_id: str) -> None:
+def test_share_of_an_execution_never_changes(traffic: list[Share], execution_id: str) -> None:
     again = Policy(traffic=[Share(deployment_id=share.deployment_id, percent=share.percent) for share in traffic])
 
     assert Policy(traffic=traffic).share_of(execution_id) == again.share_of(execution_id)
@@ -41,7 +41,7 @@ def test_whoever_asks_again_is_told_the_same(traffic: list[Share], execution_id:
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 99), st.integers(1, 100), st.text(min_size=1, max_size=36))
-def test_a_share_that_grows_keeps_the_calls_it_had(one: int, other: int, execution_id: str) -> None:
+def test_growing_share_keeps_its_calls(one: int, other: int, execution_id: str) -> None:
     small, large = sorted((one, other))
     before = Policy(traffic=[Share(deployment_id="d", percent=small)]).share_of(execution_id)
     after = Policy(traffic=[Share(deployment_id="d", percent=large)]).share_of(execution_id)

@@ -1,4 +1,4 @@
-"""What a user decides about attributes and sessions."""
+"""Users: attributes and sessions."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -13,8 +13,8 @@ from annals.domain.user import MOST_SESSIONS, Session, User
 EXPIRES = datetime(2030, 1, 1, tzinfo=UTC)
 
 
-def given_user(**facts: Any) -> User:
-    user = User.create(None, project_id="p", user_id="u", **facts)
+def given_user(**fields: Any) -> User:
+    user = User.create(None, project_id="p", user_id="u", **fields)
     user.collect_events()
     return user
 
@@ -27,7 +27,7 @@ def decided(user: User) -> list[str]:
     return [type(event).__name__ for event in user.collect_events()]
 
 
-def test_an_id_is_taken_until_its_user_is_deleted() -> None:
+def test_user_id_is_free_after_deletion() -> None:
     user = given_user()
     with pytest.raises(UserAlreadyExists):
         create_user(user, project_id="p", user_id="u")
@@ -37,7 +37,7 @@ def test_an_id_is_taken_until_its_user_is_deleted() -> None:
     assert (again.version, again.deleted) == (user.version + 1, False)
 
 
-def test_a_wish_that_is_true_already_records_nothing() -> None:
+def test_change_to_the_same_value_records_nothing() -> None:
     user = given_user(name="N", email="a@x.test", phone="+1")
     user.change_name("N")
     user.change_email("a@x.test")
@@ -60,7 +60,7 @@ def test_a_new_address_or_number_is_not_verified() -> None:
     assert user.verified == set()
 
 
-def test_the_oldest_session_makes_room_for_one_too_many() -> None:
+def test_session_beyond_the_limit_closes_the_oldest() -> None:
     user = given_user()
     for number in range(MOST_SESSIONS + 1):
         user.open_session(session(f"s{number}"))
@@ -80,7 +80,7 @@ def test_a_session_is_opened_and_closed_once() -> None:
         user.close_session("s")
 
 
-def test_a_deleted_user_leaves_the_teams_they_are_in() -> None:
+def test_deleted_user_leaves_all_teams() -> None:
     user, team, other = given_user(), Team.create(None, project_id="p", team_id="t", name="T"), None
     team.add_member(Membership(membership_id="m", user_id="u", roles=[], confirmed=True))
     team.add_member(Membership(membership_id="n", user_id="v", roles=[], confirmed=True))

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from annals.domain.execution import Execution, Ran, Request
+from annals.domain.execution import CallRequest, Execution, RunRecord
 from annals.projections import executions
 from annals.projections.replay import executions_fold
 from annals.projections.replay.executions_fold import ExecutionBuffer
 from annals.store.log.reader import RecordedEvent
 
-RAN = Ran(deployment_id="d", function_version=1, environment_digest="e", specification="s-1vcpu-512mb", run_ms=12)
+RAN = RunRecord(deployment_id="d", function_version=1, environment_digest="e", specification="s-1vcpu-512mb", run_ms=12)
 
 
 def recorded_event(position: int, event: Any) -> RecordedEvent:
@@ -30,7 +30,7 @@ def requested(number: int) -> RecordedEvent:
         execution_id=f"e{number}",
         deployment_id="d",
         trigger="http",
-        request=Request(method="GET", path="/"),
+        request=CallRequest(method="GET", path="/"),
     )
     return recorded_event(number, event)
 

@@ -8,7 +8,7 @@ import pytest
 
 from annals.application.discards import DISCARDS
 from annals.application.event_log import inline
-from annals.domain.execution import Execution, Ran, Request
+from annals.domain.execution import CallRequest, Execution, RunRecord
 from annals.domain.function import Function
 from annals.domain.variables import Variable
 from annals.projections.inline import PROJECTORS, project
@@ -19,7 +19,7 @@ SILENT = {"retention.began"}
 """Events that change no row of a read model."""
 
 STREAM: dict[str, Any] = {"originator_id": "execution:p:e", "originator_version": 2}
-RAN = Ran(deployment_id="d", function_version=1, environment_digest="x", specification="s-1vcpu-1gb")
+RAN = RunRecord(deployment_id="d", function_version=1, environment_digest="x", specification="s-1vcpu-1gb")
 
 
 def requested(**fields: Any) -> Execution.Requested:
@@ -34,7 +34,7 @@ def requested(**fields: Any) -> Execution.Requested:
         "execution_id": "e",
         "deployment_id": "d",
         "trigger": "http",
-        "request": Request(method="GET", path="/"),
+        "request": CallRequest(method="GET", path="/"),
     }
     return Execution.Requested(**{**given, **fields})
 

@@ -40,13 +40,13 @@ def test_missed_slots_are_past_after_the_next_firing() -> None:
     assert late.schedule_next == datetime(2030, 5, 5, 18, tzinfo=UTC)
 
 
-def test_a_firing_of_what_is_turned_off_changes_nothing() -> None:
+def test_firing_of_a_stopped_schedule_changes_nothing() -> None:
     resting = schedule().rescheduled(NOW, schedule="0 * * * *", deployment_id="")
 
     assert resting.fired(NOW) == resting
 
 
-def test_turned_off_and_on_again_it_counts_from_then() -> None:
+def test_restarted_schedule_counts_from_the_restart() -> None:
     running = schedule().rescheduled(NOW, schedule="0 * * * *", deployment_id="d")
     off = running.rescheduled(NOW, schedule="0 * * * *", deployment_id="")
     later = NOW + timedelta(days=1)
@@ -57,7 +57,7 @@ def test_turned_off_and_on_again_it_counts_from_then() -> None:
     assert on.schedule_next == datetime(2030, 5, 6, 13, tzinfo=UTC)
 
 
-def test_what_was_due_as_the_expression_changed_stays_due_where_the_new_one_has_it_too() -> None:
+def test_due_slot_of_both_expressions_stays_due() -> None:
     running = schedule().rescheduled(NOW, schedule="0 * * * *", deployment_id="d")
     slot = datetime(2030, 5, 5, 13, tzinfo=UTC)
     just_after = slot + timedelta(milliseconds=200)

@@ -1,4 +1,4 @@
-"""Sketches of durations: how near a percentile is, and that merging is adding."""
+"""Sketches of durations: the accuracy of percentiles, and merging by addition."""
 
 import math
 from decimal import Decimal
@@ -21,13 +21,13 @@ def counts(durations: list[int]) -> dict[int, int]:
 
 
 def sent(sketch: str) -> bytes:
-    """As the server sends it."""
+    """Return a sketch in the format of the server."""
     number = Decimal(sketch)
     return bytes(Transformer().get_dumper(number, PyFormat.BINARY).dump(number) or b"")
 
 
 @given(BINS)
-def test_what_is_written_is_read_again(bins: dict[int, int]) -> None:
+def test_written_sketch_can_be_read(bins: dict[int, int]) -> None:
     lowest, counts = read(sent(write(bins)))
 
     assert {lowest + number: count for number, count in enumerate(counts) if count} == bins
@@ -74,6 +74,6 @@ def test_without_calls_there_is_no_percentile() -> None:
     assert percentiles(sent("0"), [0.5, 0.99]) == [None, None]
 
 
-def test_the_longest_bin_takes_whatever_is_longer() -> None:
+def test_last_bin_counts_all_longer_durations() -> None:
     assert bin_of(10**12) == LAST
-    assert len(write({LAST: 10**11})) < 4300  # what Python turns into a number without being asked twice
+    assert len(write({LAST: 10**11})) < 4300  # Python's limit of digits for a conversion to int

@@ -37,7 +37,7 @@ def test_longer_runs_never_cost_less(slug: str, one: int, more: int) -> None:
 
 
 @given(MOMENTS)
-def test_a_bucket_is_the_quarter_of_an_hour_that_a_moment_lies_in(moment: datetime) -> None:
+def test_bucket_is_the_quarter_hour_of_a_moment(moment: datetime) -> None:
     bucket = bucket_of(moment)
 
     assert bucket <= moment < bucket + timedelta(minutes=15)
@@ -58,7 +58,7 @@ def test_a_window_ends_with_the_present_period_and_has_no_gap(now: datetime, cho
     assert window.of(bucket_of(now)) == window.periods[-1]
 
 
-def test_an_hour_of_another_zone_is_no_hour_of_ours() -> None:
+def test_bucket_uses_utc_for_any_zone() -> None:
     half_past = datetime(2030, 1, 1, 5, 30, tzinfo=timezone(timedelta(hours=5, minutes=30)))
 
     assert bucket_of(half_past.astimezone(UTC)) == datetime(2030, 1, 1, tzinfo=UTC)

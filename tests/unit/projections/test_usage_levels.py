@@ -1,4 +1,4 @@
-"""Periods made of days, hours and quarters: every moment is counted once, in its own period, and few rows are read."""
+"""Periods from days, hours and quarters: every moment counts once, in its own period, and few rows are read."""
 
 import random
 from bisect import bisect_right
@@ -11,11 +11,11 @@ import pytest
 
 from annals.projections.usage.question import Level, edges_of, levels
 
-END = datetime(2026, 4, 20, tzinfo=UTC)  # clocks changed on both sides of the ocean in the weeks before
+END = datetime(2026, 4, 20, tzinfo=UTC)  # clocks in Europe and America changed in the weeks before
 
 
 def counted(found: Sequence[Level], moment: datetime) -> Counter[int]:
-    """How often a moment counts in each period, read as the statement reads it."""
+    """Return how often a moment counts in each period, as the statement reads it."""
     times: Counter[int] = Counter()
     for level in found:
         cell = moment - (moment - datetime(2000, 1, 1, tzinfo=UTC)) % timedelta(minutes=level.grain)
@@ -29,7 +29,7 @@ def counted(found: Sequence[Level], moment: datetime) -> Counter[int]:
 
 @pytest.mark.parametrize("interval", ["quarter", "hour", "day", "week", "month", "total"])
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/Los_Angeles", "Asia/Kathmandu", "Pacific/Apia"])
-def test_every_moment_counts_once_in_the_period_that_it_lies_in(zone: str, interval: str) -> None:
+def test_every_moment_counts_once_in_its_period(zone: str, interval: str) -> None:
     chance = random.Random(f"{zone}{interval}")
     start = END - timedelta(days=3 if interval in {"quarter", "hour"} else 70, minutes=chance.randrange(10_000))
     edges = edges_of(start, END, interval, ZoneInfo(zone))

@@ -2,8 +2,8 @@
 
 import pytest
 
-from annals.domain.installation import Installation, Provider
 from annals.domain.origin import Remote
+from annals.domain.project import Installation, Provider
 from annals.vcs.errors import RepositoryError
 from annals.vcs.jobs import Bundled, Git, GitHub
 from annals.vcs.locating import Credentials, of_installation, of_template, template_origin

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from annals.domain.deployment import Deployment
-from annals.domain.execution import Execution, Request
+from annals.domain.execution import CallRequest, Execution
 from annals.domain.function import Function
 from annals.domain.ports import Artefact
 from annals.store.log.reader import RecordedEvent
@@ -37,7 +37,7 @@ def requested(**recorded_events: Any) -> list[Any]:
         execution_id="x",
         deployment_id="d",
         trigger="http",
-        request=Request(method="GET", path="/"),
+        request=CallRequest(method="GET", path="/"),
         **recorded_events,
     )
     return list(execution.collect_events())
