@@ -1,6 +1,6 @@
-"""What a project may do in a day, counted in Postgres: functions that it creates, bytes that its clients leave behind.
+"""Daily quotas of a project, counted in Postgres: functions that it creates, and bytes of input that its clients send.
 
-Every well-formed try counts, whoever made it and whatever became of it.
+Every well-formed request counts, whether it succeeds or not.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -18,17 +18,17 @@ _DAY = timedelta(days=1)
 
 
 async def count_function(call: Call) -> None:
-    """Count one try and say in the answer what is left. Raises RateLimited over the quota."""
+    """Count one function and send the remaining quota in headers. Raises RateLimited over the quota."""
     limit = call.services.settings.functions_create_quota
     if not limit or call.is_dry_run:
         return
-    tried, ends = await _count(call, "functions.create", 1)
+    counted, ends = await _count(call, "functions.create", 1)
     call.answer_headers += [
         (b"x-ratelimit-limit", b"%d" % limit),
-        (b"x-ratelimit-remaining", b"%d" % max(0, limit - tried)),
+        (b"x-ratelimit-remaining", b"%d" % max(0, limit - counted)),
         (b"x-ratelimit-reset", b"%d" % ends),
     ]
-    if tried > limit:
+    if counted > limit:
         again = f"{datetime.fromtimestamp(ends, UTC):%Y-%m-%d %H:%M} UTC"
         raise RateLimited(
             f"A project may create {limit} functions a day. Try again after {again}, or ask the operator to raise"
@@ -37,12 +37,12 @@ async def count_function(call: Call) -> None:
 
 
 async def count_input(call: Call, caller: Caller, size: int) -> None:
-    """Count the kept input of an asynchronous call by a user or guest. Raises RateLimited over the quota."""
+    """Count the stored input of an asynchronous call by a user or guest. Raises RateLimited over the quota."""
     limit = call.services.settings.client_input_bytes
     if caller.privileged or not limit or call.is_dry_run or size <= FREE_INPUT_BYTES:
         return
-    left, ends = await _count(call, "inputs.bytes", size)
-    if left > limit:
+    counted, ends = await _count(call, "inputs.bytes", size)
+    if counted > limit:
         wait = max(1, ends - int(call.services.now().timestamp()))
         raise RateLimited(
             f"Users and guests of this project have sent as many bytes to asynchronous executions as "
@@ -53,7 +53,7 @@ async def count_input(call: Call, caller: Caller, size: int) -> None:
 
 
 async def _count(call: Call, name: str, amount: int) -> tuple[int, int]:
-    """What is counted of today with this amount, and when today ends, in seconds since 1970."""
+    """Add the amount; return the day's count and the end of the day in seconds since 1970."""
     now = call.services.now()
     day = datetime(now.year, now.month, now.day, tzinfo=UTC)
     params = {"project": call.project_id, "name": name, "begins_at": day, "amount": amount}

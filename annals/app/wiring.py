@@ -30,7 +30,7 @@ from annals.settings import Settings
 from annals.store.content.blobs import Blobs
 from annals.store.content.contents import Contents
 from annals.store.content.digest_checks import BlobReader
-from annals.store.coordination.direct_dispatch import DirectDispatcher, beside
+from annals.store.coordination.direct_dispatch import DirectDispatcher, socket_prefix
 from annals.store.coordination.idempotency import Idempotency
 from annals.store.coordination.leases import Leases
 from annals.store.coordination.process_lease import ProcessLease
@@ -82,7 +82,7 @@ async def open_services(settings: Settings, executor: RemoteExecutor, metrics: M
         stack.push_async_callback(log.close)
         vault = await Vault.of(database, settings.master_key)
         process_lease = await stack.enter_async_context(_present(database, settings))
-        dispatcher = stack.enter_context(closing(DirectDispatcher(beside(settings.executor_urls))))
+        dispatcher = stack.enter_context(closing(DirectDispatcher(socket_prefix(settings.executor_urls))))
         runtimes, specifications = offered(settings)
         pressure = Backpressure.open(settings.executor_urls)
         fair_queue = FairQueue(TenantActivity.open(settings.executor_urls))

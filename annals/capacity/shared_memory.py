@@ -138,7 +138,7 @@ class TenantActivity:
         return sum(record.requests - record.project_requests * (record.project == name) for record in self._records())
 
     def running_elsewhere(self, project_id: str) -> int:
-        """Return how many of a project's requests run in other processes, of those in which no project has more."""
+        """Return how many of a project's requests run in other processes, if no project has more there."""
         name = _short_name(project_id)
         own = self._process
         return sum(r.project_running for r in self._records() if r.project == name and r.process != own)

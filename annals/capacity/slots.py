@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 from annals.domain.errors import RateLimited
-from annals.store.coordination.pauses import SCHEDULES, Holds
+from annals.store.coordination.pauses import SCHEDULES, Pauses
 from annals.store.errors import NoFreeSlot
 from annals.store.log.request import ConcurrencySlot
 from annals.store.postgres import sql
@@ -122,7 +122,7 @@ class FreedSlots:
         self._database = database
         self._listener = listener
         self._wake = wake
-        self._holds = Holds(database)
+        self._pauses = Pauses(database)
         self._notified = {ALL}
 
     async def run(self) -> None:
@@ -144,7 +144,7 @@ class FreedSlots:
     async def _look(self, notified: set[str]) -> None:
         """Wake executions, unless schedules are paused; the sweep wakes them after the pause."""
         streams = await self._startable(notified)
-        if streams and await self._holds.find(SCHEDULES) is None:
+        if streams and await self._pauses.find(SCHEDULES) is None:
             await self._wake(streams)
 
     async def _startable(self, notified: set[str]) -> list[str]:

@@ -1,6 +1,7 @@
-"""A queue in lanes, one a project, from which consumers take one of each in turn: a crowd of one holds up no other.
+"""A job queue in Redis with one queue for each project, from which consumers take messages round robin.
 
-In Redis a lane is a list of messages, and the ring a list of the lanes that hold any. Scripts keep the two together.
+So one project's flood does not delay other projects. A project's queue is a list of messages. The ring is a list of
+the projects with messages. Scripts change both together.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,69 +16,72 @@ if length == #ARGV - 2 then
 end
 return length
 """
-"""Ring, lane's list; lane, command, messages. A lane that was empty joins the ring, behind the others."""
+"""Keys: ring, the project's list. Arguments: project, command, messages. A list that was empty joins the ring's end."""
 
 _TAKE = """
-local room, most = tonumber(ARGV[2]), tonumber(ARGV[3])
+local wanted, most = tonumber(ARGV[2]), tonumber(ARGV[3])
 local allowed = {}
 for i = 4, #ARGV, 2 do allowed[ARGV[i]] = tonumber(ARGV[i + 1]) end
 local found, passed = {}, 0
-local lanes = redis.call('LLEN', KEYS[1])
-while #found < 2 * room and passed < lanes do
-    local lane = redis.call('LPOP', KEYS[1])
-    local list, left = ARGV[1] .. lane, allowed[lane] or most
+local tenants = redis.call('LLEN', KEYS[1])
+while #found < 2 * wanted and passed < tenants do
+    local tenant = redis.call('LPOP', KEYS[1])
+    local list, left = ARGV[1] .. tenant, allowed[tenant] or most
     if left > 0 then
-        found[#found + 1] = lane
+        found[#found + 1] = tenant
         found[#found + 1] = redis.call('LPOP', list)
-        allowed[lane], passed = left - 1, 0
+        allowed[tenant], passed = left - 1, 0
     else
         passed = passed + 1
     end
     if redis.call('LLEN', list) > 0 then
-        redis.call('RPUSH', KEYS[1], lane)
+        redis.call('RPUSH', KEYS[1], tenant)
     else
-        lanes = lanes - 1
+        tenants = tenants - 1
     end
 end
 return found
 """
-"""Ring; the lists' prefix, how many at most, how many of a lane, and of some lanes how many instead."""
+"""Key: ring. Arguments: the lists' prefix, most messages, most of a project, and pairs of project and its own most."""
 
 
 class Taken(NamedTuple):
-    """A message, and the lane it came from."""
+    """A message, and the project that it belongs to."""
 
     tenant: str
     message: bytes
 
 
 class TenantQueues:
-    """One queue; `key` is what its keys begin with. Redis' errors pass through."""
+    """One job queue; `key` is the prefix of its keys. Errors of Redis pass through."""
 
     def __init__(self, client: "redis.Redis", key: str) -> None:
         self._client, self._ring, self._prefix = client, f"{key}.ring", f"{key}.lane:"
         self._take = client.register_script(_TAKE)
 
     def push(self, pipe: Any, tenant: str, messages: Sequence[bytes]) -> None:
-        """Put messages at a lane's end, as a part of a pipeline.
+        """Add messages to a project's queue, as a part of a pipeline.
 
-        The script goes along: by its digest, each pipeline would first ask in a trip of its own whether it is known.
+        The pipeline carries the script's text: calling it by digest would need a further round trip.
         """
         pipe.eval(_PUSH, 2, self._ring, self._prefix + tenant, tenant, "RPUSH", *messages)
 
     def give_back(self, taken: Sequence[Taken]) -> None:
-        """Put back at the front what was taken last."""
+        """Put taken messages back at the front."""
         with self._client.pipeline(transaction=False) as pipe:
             for tenant, message in reversed(taken):
                 pipe.eval(_PUSH, 2, self._ring, self._prefix + tenant, tenant, "LPUSH", message)
             pipe.execute()
 
-    def take(self, room: int, *, most: int, allowed: Mapping[str, int]) -> list[Taken]:
-        """Up to `room` messages, one of each lane in turn, `most` of a lane unless it is `allowed` another number."""
+    def take(self, count: int, *, most: int, allowed: Mapping[str, int]) -> list[Taken]:
+        """Take up to `count` messages, one of each project in turn.
+
+        A project gets up to `most`, or the number that `allowed` has for it.
+        """
         pairs = [part for tenant, left in allowed.items() for part in (tenant, left)]
-        found: Any = self._take(keys=[self._ring], args=[self._prefix, room, most, *pairs])
+        found: Any = self._take(keys=[self._ring], args=[self._prefix, count, most, *pairs])
         return [Taken(tenant.decode(), message) for tenant, message in zip(found[::2], found[1::2], strict=True)]
 
     def length(self, tenant: str) -> int:
-        """How many messages a lane holds."""
+        """Return how many messages of a project wait."""
         return int(self._client.llen(self._prefix + tenant))

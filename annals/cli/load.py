@@ -15,7 +15,7 @@ from annals.projections.replay.replay import AlreadyReplaying
 from annals.projections.replay.staging_tables import TablesBusy
 from annals.settings import Settings
 from annals.store.content.blobs import BlobError
-from annals.store.coordination.pauses import SCHEDULES, Holds
+from annals.store.coordination.pauses import SCHEDULES, Pauses
 from annals.store.log.log import EventLog
 from annals.store.portable.keys import MOST_BYTES
 from annals.store.portable.reading import ExportInvalid
@@ -77,7 +77,7 @@ def schedules(start: bool, data: Path | None, as_json: bool) -> None:
     """Say whether schedules are held back, or start them."""
 
     async def work(log: EventLog) -> str:
-        holds = Holds(log.database)
+        holds = Pauses(log.database)
         if start:
             await holds.release(SCHEDULES)
         hold = await holds.find(SCHEDULES)

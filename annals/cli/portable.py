@@ -12,7 +12,7 @@ from annals.cli.output import output_file, require_absent
 from annals.projections.replay import replay
 from annals.projections.replay.refill import Report
 from annals.settings import Settings
-from annals.store.coordination.pauses import SCHEDULES, Holds
+from annals.store.coordination.pauses import SCHEDULES, Pauses
 from annals.store.log.archives import Archives
 from annals.store.log.follower import Follower
 from annals.store.log.log import EventLog
@@ -181,7 +181,7 @@ async def load(
     checkpoint = await signed_now(log, settings, signer)
     if summary.whole and checkpoint.size == summary.checkpoint.size and checkpoint.root != summary.checkpoint.root:
         raise ExportInvalid("What was loaded is not what the file holds. Run `annals verify`.")
-    held = await Holds(log.database).find(SCHEDULES) is not None
+    held = await Pauses(log.database).find(SCHEDULES) is not None
     return Loaded(summary, checkpoint.root, held, await unreadable_values(log))
 
 

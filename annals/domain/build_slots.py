@@ -1,21 +1,21 @@
-"""Fair sharing of build slots between projects: which of the builds that wait may start now.
+"""Fair sharing of build slots between projects: which waiting builds may start now.
 
-A build cannot be suspended. A project that is alone may use all slots, so there is a reserve beyond them for
-a project that comes later. Why this policy: docs/adr/0040-build-slots-are-shared-fairly.md.
+A build cannot be suspended. A project that is alone may use all slots, so there is a reserve for a project that comes
+later. Why this policy: docs/adr/0040-build-slots-are-shared-fairly.md.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 SHORT_SECONDS = 60
-"""A build whose function's recent builds took no longer is expected to be short; so is a function's first build."""
+"""A build counts as short if its function's recent builds took no longer, or if it is the function's first build."""
 
 
 class Tenant(NamedTuple):
     """A project that builds or waits to build.
 
-    `waiting` is the stream of its oldest waiting build, empty for none, `since` its place in the order of arrival, and
-    `seconds` the longest of the recent builds of its function.
+    `waiting` is the stream of its oldest waiting build, empty for none; `since` is its position by arrival;
+    `seconds` is the duration of the longest recent build of its function.
     """
 
     project_id: str
@@ -30,14 +30,14 @@ class Tenant(NamedTuple):
 
 
 class BuildDemand(NamedTuple):
-    """All builds of an instance, and what its workers hold: `slots` together, and `reserve` beyond them."""
+    """All builds of an instance, and the slots of its workers: `slots`, and `reserve` beyond them."""
 
     tenants: Sequence[Tenant]
     slots: int
     reserve: int
 
     def startable(self) -> list[Tenant]:
-        """The tenants whose oldest build may start, in the order in which they start."""
+        """Return the tenants whose oldest build may start, in the order in which they start."""
         started: list[Tenant] = []
         demand = self
         while (tenant := demand._next()) is not None:
@@ -46,11 +46,11 @@ class BuildDemand(NamedTuple):
         return started
 
     def admits(self, project_id: str) -> bool:
-        """True if a build of the project may start."""
+        """Return True if a build of the project may start."""
         return any(tenant.project_id == project_id for tenant in self.startable())
 
     def with_one_more(self, project_id: str) -> "BuildDemand":
-        """The same once a further build of the project runs; what else of it waits is not known."""
+        """Return the demand after one more build of the project started. Its other waiting builds are not known."""
         return self._replace(
             tenants=[t._replace(running=t.running + (t.project_id == project_id)) for t in self.tenants]
         )
@@ -60,7 +60,7 @@ class BuildDemand(NamedTuple):
         return self._replace(tenants=[running if t == started else t for t in self.tenants])
 
     def _next(self) -> Tenant | None:
-        """Of those that may start the tenant with the fewest running builds, of equals the one that came first."""
+        """Return the tenant that starts next: the fewest running builds first, then the order of arrival."""
         waiting = sorted((t for t in self.tenants if t.waiting), key=lambda t: (t.running, t.since))
         running = sum(t.running for t in self.tenants)
         if running < self.slots:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import structlog
 
-from annals.store.coordination.pauses import Holds
+from annals.store.coordination.pauses import Pauses
 from annals.store.errors import StoreUnavailable
 from annals.workers.broker import QueueUnavailable
 
@@ -35,7 +35,7 @@ async def keep(duty: Duty) -> None:
         await asyncio.sleep(duty.seconds)
 
 
-def unless_held(holds: Holds, name: str, run: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[object]]:
+def unless_held(holds: Pauses, name: str, run: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[object]]:
     """Return a call of `run` that does nothing while a pause of this name is in place."""
 
     async def turn() -> None:

@@ -116,7 +116,7 @@ class ExecutionActor:
         """
         holder = self._process_lease.id
         dispatched = [] if direct_dispatch is None else [self._dispatched(direct_dispatch)]
-        sealed = b"" if direct_dispatch is None else direct_dispatch.given
+        sealed = b"" if direct_dispatch is None else direct_dispatch.input
 
         async def claim() -> ExecutionClaim | None:
             if dispatched:

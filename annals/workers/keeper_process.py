@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from annals.capacity.slots import FreedSlots
 from annals.settings import Settings
 from annals.store.coordination.idempotency import Idempotency
-from annals.store.coordination.pauses import SCHEDULES, Holds
+from annals.store.coordination.pauses import SCHEDULES, Pauses
 from annals.store.log.append_modes import FREED_SLOTS
 from annals.store.log.tail_cache import TailCache
 from annals.store.postgres.listener import Listener
@@ -58,7 +58,7 @@ def _term(
     tail_cache = TailCache(process.log.reader, listener)
     following = followers(process, listener, tail_cache, queue)
     wake_runs = functools.partial(wake, process.database, queue, RUN_EXECUTION)
-    holds, schedules = Holds(process.database), Schedules(event_log, queue, look_back_seconds=5.0)
+    holds, schedules = Pauses(process.database), Schedules(event_log, queue, look_back_seconds=5.0)
     idempotency = Idempotency(process.database, process.contents, process.vault)
     duties = [
         Duty("reaper", settings.lease_s / 5, Reaper(event_log, lease_seconds=settings.lease_s).sweep),

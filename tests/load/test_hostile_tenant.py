@@ -1,4 +1,4 @@
-"""A hostile project beside a quiet one: nothing of the quiet project fails, and each abuse is ended by its bound."""
+"""A hostile project beside a quiet one: the quiet project never fails, and each abuse ends at its limit."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from tests.instance import instance_of_its_own
 from tests.neighbours import ABUSES, PROXY, Neighbours
 
 BUILD_SECONDS = 25
-"""The bound of the abusive builds: far more than a short build takes, and soon enough to be waited for."""
+"""The time limit of the abusive builds: far longer than a short build, and short enough for a test."""
 
 GUEST_KEYS = 200
 CALLS = 20

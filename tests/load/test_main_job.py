@@ -51,7 +51,7 @@ def test_every_execution_is_readable_at_once_ends_and_is_counted(annals_instance
             return statuses
 
         def state() -> str:
-            """Where everything stands, for whoever reads a failure."""
+            """Return the state of the instance for the message of a failure."""
             log = annals_instance.log.read_text()[-8000:]
             return f"{[(name, ended(name)) for name in names]} {annals_instance.processes()} {log}"
 

@@ -1,4 +1,4 @@
-"""Far more callers than can be served: the rest is told to come back, what was accepted ends, and it is over soon."""
+"""Far more callers than the instance can serve: the rest is refused, accepted executions end, and service recovers."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""What one API process answered is read at once through another, which had read what was there before."""
+"""A write through one API process is read at once through another, which read the former state before."""
 
 import json
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ FUNCTION = {"functionId": "one", "name": "fn", "runtime": "node-22", "entrypoint
 
 
 class Pair:
-    """A client of each of two processes. Whoever reads was asked for the same a moment before the write."""
+    """A client of each of two processes. The reader read the same resource a moment before the write."""
 
     def __init__(self, writer: httpx.Client, reader: httpx.Client) -> None:
         self.writer, self.reader = writer, reader
@@ -30,10 +30,10 @@ class Pair:
         return Pair(self.reader, self.writer)
 
     def as_(self, **headers: str) -> "Pair":
-        """The same two processes, called by somebody else."""
+        """Return clients of the same processes for another caller."""
         named = {"x-appwrite-project": PROJECT} | {f"x-appwrite-{name}": value for name, value in headers.items()}
-        places = (self.writer.base_url, self.reader.base_url)
-        return Pair(*(httpx.Client(base_url=place, headers=named, timeout=150) for place in places))
+        urls = (self.writer.base_url, self.reader.base_url)
+        return Pair(*(httpx.Client(base_url=url, headers=named, timeout=150) for url in urls))
 
     def write(self, method: str, path: str, **sent: Any) -> JSON:
         answer = self.writer.request(method, path, **sent)
@@ -42,19 +42,19 @@ class Pair:
         return answer.json() if answer.content else {}
 
     def read(self, path: str) -> JSON:
-        """What the other process tells, of the log as far as the last write or beyond."""
+        """Return what the other process answers, which covers the log up to the last write or beyond."""
         answer = self.reader.get(path)
         assert answer.is_success, f"{path}: {answer.status_code} {answer.text}"
         assert int(answer.headers["x-annals-position"]) >= self.position, path
-        told: JSON = answer.json()
-        return told
+        body: JSON = answer.json()
+        return body
 
     def refused(self, path: str) -> tuple[int, str]:
         answer = self.reader.get(path)
         return answer.status_code, answer.json().get("type", "")
 
     def run(self) -> str:
-        """What a call of `kept` that waits is answered through the other process, or the refusal's type."""
+        """Return the answer of a synchronous call of `kept` through the other process, or the type of its error."""
         answer = self.reader.post("/functions/kept/executions", json={"path": "/"})
         return str(answer.json().get("responseBody", answer.json().get("type")))
 
@@ -83,7 +83,7 @@ def console(annals_instance: AnnalsInstance, both: Pair) -> Pair:
 
 
 class Resource(NamedTuple):
-    """Where they are listed, as what one's id is sent, and what makes and changes one (below its own path)."""
+    """The path of its list, the parameter of its id, and the bodies that create and change it (below its own path)."""
 
     path: str
     id: str
@@ -92,7 +92,7 @@ class Resource(NamedTuple):
     below: str = ""
     of_the_console: bool = False
     alone: bool = True
-    """Whether one is told alone, and not only in the list."""
+    """True if it can be read by id, and not only in the list."""
 
 
 VALUES: list[JSON] = [{"key": "K", "value": value, "secret": False} for value in "12"]
@@ -153,9 +153,9 @@ def test_what_is_made_changed_and_deleted_is_so_at_once_for_the_other(
         assert pair.refused(path)[0] == 404
 
 
-def plain(told: JSON) -> JSON:
-    """Without a secret that is told once."""
-    return {name: value for name, value in told.items() if name != "secret"}
+def plain(answer: JSON) -> JSON:
+    """Return the answer without a secret, which only the creation shows."""
+    return {name: value for name, value in answer.items() if name != "secret"}
 
 
 def test_a_deployment_is_uploaded_activated_and_deleted_at_once_for_the_other(both: Pair) -> None:
@@ -192,15 +192,15 @@ def test_a_call_that_begins_after_a_variable_was_changed_sees_it(both: Pair, pat
     assert both.run() == before
 
 
-def test_who_may_call_and_whether_is_changed_at_once_for_the_other(both: Pair) -> None:
+def test_execute_roles_and_enabled_changed_through_one_process_hold_at_once_in_another(both: Pair) -> None:
     answered = both.run()
     stranger = both.as_()
-    for execute, told in ((["any"], answered), ([], "user_unauthorized"), (["any"], answered)):
+    for execute, answer in ((["any"], answered), ([], "user_unauthorized"), (["any"], answered)):
         both.write("PUT", "/functions/kept", json={"name": "kept", "execute": execute})
-        assert stranger.run() == told
-    for enabled, told in ((False, "function_not_found"), (True, answered)):
+        assert stranger.run() == answer
+    for enabled, answer in ((False, "function_not_found"), (True, answered)):
         both.write("PUT", "/functions/kept", json={"name": "kept", "execute": ["any"], "enabled": enabled})
-        assert stranger.run() == told
+        assert stranger.run() == answer
 
 
 def test_a_key_that_is_revoked_is_refused_at_once_by_the_other(both: Pair, console: Pair) -> None:
@@ -228,7 +228,7 @@ def test_who_is_signed_out_or_blocked_is_refused_at_once_by_the_other(both: Pair
     assert own.refused("/account")[0] == 401
 
 
-def test_the_past_of_what_one_answered_is_told_alike_by_the_other(both: Pair) -> None:
+def test_past_states_written_through_one_process_are_read_through_another(both: Pair) -> None:
     names = [f"name {number}" for number in range(5)]
     positions = []
     for name in names:

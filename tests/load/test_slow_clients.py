@@ -1,4 +1,4 @@
-"""A thousand connections that say next to nothing: others stay served, and memory stays what it was."""
+"""A thousand connections that send almost nothing: others stay served, and memory does not grow."""
 
 import resource
 import socket

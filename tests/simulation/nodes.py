@@ -18,7 +18,7 @@ from annals.domain.ports import Executor
 from annals.projections import schedules
 from annals.store.content.contents import Contents
 from annals.store.coordination.leases import NO_BUILDS, BuildSlots, Leases
-from annals.store.coordination.pauses import SCHEDULES, Holds
+from annals.store.coordination.pauses import SCHEDULES, Pauses
 from annals.store.coordination.process_lease import ProcessLease
 from annals.store.errors import StoreUnavailable
 from annals.store.log.append_modes import FREED_SLOTS
@@ -205,7 +205,7 @@ def term(world: "World", parts: Parts, listener: Listener, freed: Listener) -> S
     sending = ExternalHandler(sender(queue))
     relay = follower("relay", sending, wants=wants, rest_seconds=0.01, transient=(QueueUnavailable,), batch=50)
     following = follower("schedules", schedules.follow, wants=schedules.wants, gather_seconds=0.1)
-    holds, firing = Holds(parts.database), Schedules(log, queue, look_back_seconds=5.0)
+    holds, firing = Pauses(parts.database), Schedules(log, queue, look_back_seconds=5.0)
     clock = world.loop.time
     reaper = Reaper(log, lease_seconds=LEASE_SECONDS, clock=clock)
     redelivery = Redelivery(parts.database, queue, clock=clock)

@@ -1,7 +1,7 @@
 """The operations of who calls on their own account: signing up, in and out."""
 
 from annals.app.account import cookies
-from annals.app.account.sign_in_throttle import Try
+from annals.app.account.sign_in_throttle import SignInAttempt
 from annals.app.edge import operation
 from annals.app.edge.answers import Answer, json_answer, no_content, raw_json_answer
 from annals.app.edge.call import Call
@@ -55,7 +55,7 @@ class AccountController(operation.ResourceController):
     async def sign_in(self, call: Call) -> Answer:
         """A wrong email and a wrong password are told alike, and take as long."""
         email, password = call.values["email"], call.values["password"]
-        attempt = Try(call, email)
+        attempt = SignInAttempt(call, email)
         await attempt.begin()
         row = await call.services.database.row(QUERIES["by_email"], {"project": call.realm, "email": email})
         user_id, sealed = (row["user_id"], row["sealed_password"]) if row else ("", "")

@@ -235,7 +235,7 @@ class Call:
         if self._claim is not None:
             self.services.known.discard(self._claim.credential)
         if self.claims_key:
-            await self.services.failed_keys.pay(self.address)
+            await self.services.failed_keys.delay(self.address)
 
     async def caller(self) -> Caller:
         """Return the caller. Raises ProjectNotFound, UserUnauthorized, KeyExpired, JwtInvalid, UserBlocked."""

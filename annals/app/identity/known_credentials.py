@@ -1,4 +1,4 @@
-"""Credentials as this process has judged them lately: good ones may read early, bad ones pay a delay for each try."""
+"""What this process knows of credentials: reads begin early with valid ones, and wrong keys delay their network."""
 
 import asyncio
 import time
@@ -8,21 +8,28 @@ from collections.abc import Awaitable, Callable, Hashable
 from annals.app.edge.client_addresses import network_of
 from annals.domain.errors import RateLimited
 
-MOST_KNOWN, KNOWN_SECONDS = 10_000, 60.0
-"""How many good credentials are remembered, and for how long after each use."""
+MOST_KNOWN = 10_000
+KNOWN_SECONDS = 60.0
+"""How many valid credentials are remembered, and for how long after each use."""
 
-FREE, FIRST_SECONDS, LONGEST_SECONDS = 10, 0.1, 2.0
-"""How many wrong keys an address may send without a delay, and the delay of the next one, which doubles to a limit."""
+FREE = 10
+FIRST_SECONDS = 0.1
+LONGEST_SECONDS = 2.0
+"""How many wrong keys a network may send without a delay, and the next one's delay, which doubles up to a limit."""
 
 FORGOTTEN_SECONDS = 60.0
-"""How long after its last wrong key an address is as any other."""
+"""How long after its last wrong key a network has no delay any more."""
 
-MOST_NETWORKS, MOST_WAITING = 4096, 64
-"""How many addresses are remembered, and how many requests of one are held back at once."""
+MOST_NETWORKS = 4096
+MOST_WAITING = 64
+"""How many networks are remembered, and how many requests of one network are delayed at the same time."""
 
 
 class KnownCredentials:
-    """One per process. What is remembered only decides when reads begin: each request is judged all the same."""
+    """Credentials that were valid a moment ago. One per process.
+
+    They decide only when reads begin: each request is still authenticated.
+    """
 
     def __init__(self, *, most: int = MOST_KNOWN, clock: Callable[[], float] = time.monotonic) -> None:
         self._most, self._clock = most, clock
@@ -42,16 +49,18 @@ class KnownCredentials:
 
 
 class _Failures:
-    """The wrong keys of one address."""
+    """The wrong keys of one network."""
 
     __slots__ = ("count", "last", "waiting")
 
     def __init__(self) -> None:
-        self.count, self.waiting, self.last = 0, 0, 0.0
+        self.count = 0
+        self.waiting = 0
+        self.last = 0.0
 
 
 class FailedKeys:
-    """One per process. The answer to a wrong key is held back; requests with right keys from there are not."""
+    """Delays the answers to wrong keys by network, never the answers to valid keys. One per process."""
 
     def __init__(
         self,
@@ -62,8 +71,8 @@ class FailedKeys:
         self._clock, self._sleep = clock, sleep
         self._networks: OrderedDict[str, _Failures] = OrderedDict()
 
-    async def pay(self, address: str) -> None:
-        """Hold back the answer to a wrong key. Raises RateLimited if too many of this address are held back already."""
+    async def delay(self, address: str) -> None:
+        """Delay the answer to a wrong key. Raises RateLimited if too many answers of the network wait."""
         failures = self._count(network_of(address))
         if failures.count <= FREE:
             return

@@ -52,7 +52,7 @@ class Accepting:
     def dispatch(self, event: StoredEvent, position: int, correlation: str, sealed: Content) -> None:
         """Notify a worker of a recorded call that runs now, with the event of its request and the sealed input."""
         data = b"" if isinstance(sealed.data, Blob) else sealed.data
-        self._direct_dispatcher.direct_dispatch(
+        self._direct_dispatcher.send(
             DirectDispatch(str(event.originator_id), event.originator_version, position, correlation, event.state, data)
         )
 

@@ -1,6 +1,6 @@
-"""The doors of a host's workers: who has recorded an execution knocks, and a worker that has nothing to do begins it.
+"""Direct dispatch: a process that recorded an execution notifies an idle worker of its host, over a datagram socket.
 
-A knock is a hint that may be lost or come to nobody; the relay wakes a worker in any case. Why it is worth having:
+A notification is a hint that may be lost; the relay sends a job message in any case. Why it is worth having:
 docs/adr/0030-direct-dispatch.md.
 """
 
@@ -20,10 +20,10 @@ import structlog
 from annals.domain.decoding import UNREADABLE
 
 LOOK_SECONDS = 1.0
-"""How long it takes at most until the door of a worker that was started is known."""
+"""The longest time until the socket of a new worker is found."""
 
 LONGEST = 16 * 1024
-"""Most bytes of a knock: who was given more waits for the relay."""
+"""Most bytes of a notification; an execution with a longer input waits for the relay."""
 
 _AT_ONCE = 64
 _KIND = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 
 class DirectDispatch(msgspec.Struct, frozen=True, array_like=True):
-    """An execution that waits, as it was recorded: its only event, and what it was given, sealed (empty: in Postgres).
+    """A waiting execution as it was recorded: its only event, and its sealed input (empty if that is in Postgres).
 
     `correlation` is the request that led to it.
     """
@@ -42,44 +42,44 @@ class DirectDispatch(msgspec.Struct, frozen=True, array_like=True):
     position: int
     correlation: str
     state: bytes
-    given: bytes = b""
+    input: bytes = b""
 
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(DirectDispatch).decode
 
 
-def beside(executors: Sequence[str]) -> str:
-    """What the doors' paths begin with: that of the host's executor. Empty where the executor is not of this host."""
+def socket_prefix(executors: Sequence[str]) -> str:
+    """Return the path prefix of dispatch sockets, beside the executor's socket; empty if that is on another host."""
     path = next((address.removeprefix("unix:") for address in executors if address.startswith("unix:")), "")
     return f"{path}.door-" if path else ""
 
 
 class DirectDispatcher:
-    """One per process, of the event loop's thread."""
+    """Notifies workers. One per process, used on the event loop alone."""
 
     def __init__(self, prefix: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._folder, self._begin = os.path.split(prefix)
+        self._folder, self._name_prefix = os.path.split(prefix)
         self._clock = clock
         self._socket = socket.socket(socket.AF_UNIX, _KIND) if prefix else None
         self._dispatch_sockets: list[str] = []
         self._look_at = 0.0
         self._turns = itertools.count()
 
-    def direct_dispatch(self, direct_dispatch: DirectDispatch) -> None:
-        """At one door, of the workers in turn; at the next where nobody is behind it."""
+    def send(self, direct_dispatch: DirectDispatch) -> None:
+        """Notify one worker, each in turn; the next one if the socket of a dead worker was left behind."""
         data = _encode(direct_dispatch)
         if self._socket is None or len(data) > LONGEST:
             return
-        dispatch_sockets = self._known()
+        dispatch_sockets = self._find_sockets()
         first = next(self._turns)
         for turn in range(len(dispatch_sockets)):
             try:
                 self._socket.sendto(data, dispatch_sockets[(first + turn) % len(dispatch_sockets)])
-            except BlockingIOError:  # whoever is behind it has more to do than to listen
+            except BlockingIOError:  # the worker is busy
                 return
             except OSError:
-                self._look_at = 0.0  # left by a worker that was killed
+                self._look_at = 0.0  # a killed worker left its socket
                 continue
             return
 
@@ -87,11 +87,11 @@ class DirectDispatcher:
         if self._socket is not None:
             self._socket.close()
 
-    def _known(self) -> list[str]:
+    def _find_sockets(self) -> list[str]:
         if (now := self._clock()) >= self._look_at:
             self._look_at = now + LOOK_SECONDS
             try:
-                names = [name for name in os.listdir(self._folder) if name.startswith(self._begin)]
+                names = [name for name in os.listdir(self._folder) if name.startswith(self._name_prefix)]
             except OSError:
                 names = []
             self._dispatch_sockets = [os.path.join(self._folder, name) for name in names]
@@ -99,11 +99,12 @@ class DirectDispatcher:
 
 
 class DispatchSocket:
-    """A worker's. `take` is told of each knock, in the event loop."""
+    """The socket of a worker. The event loop calls `take` with each notification."""
 
     def __init__(self, path: Path, take: Callable[[DirectDispatch], None]) -> None:
         """Raises OSError."""
-        self._path, self._take = path, take
+        self._path = path
+        self._take = take
         self._socket = socket.socket(socket.AF_UNIX, _KIND)
         try:
             self._socket.bind(str(path))
@@ -116,14 +117,14 @@ class DispatchSocket:
 
     @classmethod
     def open(cls, executors: Sequence[str], take: Callable[[DirectDispatch], None]) -> Self | None:
-        """Beside the socket of the host's executor; None where there is none, or nothing can be put there."""
-        prefix = beside(executors)
+        """Open a socket beside the socket of the host's executor; return None if that is not possible."""
+        prefix = socket_prefix(executors)
         if not prefix:
             return None
         try:
-            _clear(prefix)
+            _remove_dead(prefix)
             return cls(Path(f"{prefix}{secrets.token_hex(4)}"), take)
-        except OSError as error:  # the relay wakes this worker as ever
+        except OSError as error:  # the relay still sends this worker job messages
             log.warning("door_not_opened", prefix=prefix, error=str(error))
             return None
 
@@ -136,7 +137,7 @@ class DispatchSocket:
         for _ in range(_AT_ONCE):
             try:
                 data = self._socket.recv(LONGEST)
-            except OSError:  # nothing more
+            except OSError:  # no further notification
                 return
             try:
                 direct_dispatch = _decode(data)
@@ -146,13 +147,13 @@ class DispatchSocket:
             self._take(direct_dispatch)
 
 
-def _clear(prefix: str) -> None:
-    """Remove the doors behind which nobody is any more: of workers that were killed."""
+def _remove_dead(prefix: str) -> None:
+    """Remove the sockets that killed workers left behind."""
     path = Path(prefix)
     for dispatch_socket in path.parent.glob(f"{path.name}*"):
-        with socket.socket(socket.AF_UNIX, _KIND) as trying:
+        with socket.socket(socket.AF_UNIX, _KIND) as probe:
             try:
-                trying.connect(str(dispatch_socket))
+                probe.connect(str(dispatch_socket))
             except ConnectionRefusedError:
                 dispatch_socket.unlink(missing_ok=True)
             except OSError:

@@ -1,15 +1,35 @@
-"""Idempotency keys: of equal requests one is carried out, and the others get its answer, for a day.
+"""Idempotency keys: of equal requests with one key one is carried out, and the others get its answer, for a day.
 
-The id of what a request creates is reserved with its key. So a request that broke off in the middle (its process died,
-the commit's answer was lost) is taken over by its repeat, which finds what was created, or creates it under that id.
-Whose a key is, and how it gets free while Postgres is away: docs/adr/0035-idempotency-key-ownership.md.
+A key is in one of these states. Each arrow is a statement of `idempotency.sql` or the end of a process's lease:
 
-Keys and the bytes of their answers are bounded by an `Allowance`. Postgres counts them in the statements that take and
-forget keys, so the bounds hold for all processes together and over restarts.
+                 reserve                store_answer
+      free ──────────────▶ reserved ─────────────────▶ answered, or answer not stored
+       ▲                    │ │   ▲
+       │        free        │ │   │ reserve, by the next equal request
+       ├────────────────────┘ ▼   │
+       │                     released: after `release`, or when the lease of the holder ends
+       │
+       └── forget: from any state, a day after the key was reserved
+
+- free: no row. The key was never used, its request was refused and changed nothing, or its day is over.
+- reserved: `holder`, the process that carries out the request, has a lease. Equal requests wait.
+- released: how the request ended is not known. The next equal request takes the key over.
+- answered: equal requests get the stored answer.
+- answer not stored: the answer was too long. Equal requests get the created resource, read again.
+
+The id of the resource that a request creates is reserved with its key. So an equal request that takes a released key
+over finds what was created, or creates it under the same id. Who owns a key, and how keys are released while Postgres
+is away: docs/adr/0035-idempotency-key-ownership.md.
+
+An `Allowance` bounds keys and the bytes of their answers. Postgres counts them in the statements that take and forget
+keys, so the bounds hold over all processes and restarts.
+
+One file because the states of a key and their transitions are one machine.
 """
 
 import asyncio
 import base64
+import enum
 import math
 import zlib
 from typing import NamedTuple
@@ -28,8 +48,9 @@ QUERIES = sql.load(__package__, "idempotency.sql")
 
 KEPT_SECONDS = 24 * 60 * 60
 KIND = "answer"
-MOST_OWED = 10_000
-"""Keys that a process will let go of once it can; one more is held until the process ends, but for its own requests."""
+MOST_PENDING = 10_000
+"""Keys that a process releases or frees later, while Postgres is away. Further keys stay reserved until its lease ends,
+but the process itself takes them over."""
 
 _VERSION = 1
 _LIMIT = 500
@@ -38,14 +59,32 @@ _SHARDS = 8
 
 log = structlog.get_logger(__name__)
 
-Slot = tuple[str, str, str]
-"""A key with whose it is."""
+KeyId = tuple[str, str, str]
+"""Project, caller and key."""
+
+
+class KeyState(enum.Enum):
+    """The state of a key that has a row, as the query `find` returns it."""
+
+    RESERVED = "reserved"
+    """Or released, until the next request takes it over."""
+
+    ANSWERED = "answered"
+    ANSWER_NOT_STORED = "answer_not_stored"
+    EXPIRED = "expired"
+
+
+class Ending(enum.Enum):
+    """How a reservation ends without an answer; the value is the name of the query."""
+
+    RELEASE = "release"
+    FREE = "free"
 
 
 class Allowance(NamedTuple):
-    """What callers of one kind, a `pool`, may hold of a project's keys at once; 0: no limit.
+    """How many of a project's keys callers of one kind, a `pool`, may hold at once; 0: no limit.
 
-    A longer answer than `answer_bytes` is not kept: of its request only the id of what it created is known.
+    An answer longer than `answer_bytes` is not stored, only the id of the created resource.
     """
 
     pool: str = "keys"
@@ -55,8 +94,8 @@ class Allowance(NamedTuple):
     answer_bytes: int = 1024 * 1024
 
 
-class Asked(NamedTuple):
-    """A request that carries a key: whose it is, the fingerprint of what it asks for, and what its caller may hold."""
+class KeyedRequest(NamedTuple):
+    """A request with an idempotency key, its caller, the fingerprint of its content, and the caller's allowance."""
 
     project: str
     caller: str
@@ -65,11 +104,11 @@ class Asked(NamedTuple):
     allowance: Allowance = Allowance()
 
     @property
-    def slot(self) -> Slot:
+    def key_id(self) -> KeyId:
         return self.project, self.caller, self.key
 
     def params(self, **others: object) -> dict[str, object]:
-        """The parameters of the queries."""
+        """Return the parameters of the queries."""
         own = {name: value for name, value in self._asdict().items() if name != "allowance"}
         allowed = self.allowance
         bounds = {"most_keys": allowed.keys, "most_bytes": allowed.bytes, "most_of_caller": allowed.of_caller}
@@ -78,16 +117,20 @@ class Asked(NamedTuple):
 
 
 class Reserved(NamedTuple):
-    """The request is this process's to carry out; `again` says that it may have been carried out already."""
+    """This process carries out the request. If it was `taken_over`, it may have been carried out already."""
 
-    asked: Asked
+    request: KeyedRequest
     holder: str
     resource_id: str
-    again: bool
+    taken_over: bool
 
 
-class Remembered(msgspec.Struct, frozen=True):
-    """An answer as it was given."""
+class InProgress(msgspec.Struct, frozen=True):
+    """Another request with the key is being carried out: try again in a moment."""
+
+
+class StoredAnswer(msgspec.Struct, frozen=True):
+    """The answer to the first request."""
 
     status: int
     headers: list[tuple[bytes, bytes]]
@@ -98,10 +141,13 @@ class Remembered(msgspec.Struct, frozen=True):
         return len(self.body) + sum(len(name) + len(value) for name, value in self.headers)
 
 
-class Unkept(NamedTuple):
-    """A request was answered and its answer was too long to be kept: this is the id of what it created."""
+class AnswerNotStored(NamedTuple):
+    """The first request was answered, and created this resource; the answer was too long to be stored."""
 
     resource_id: str
+
+
+Reservation = Reserved | InProgress | StoredAnswer | AnswerNotStored
 
 
 class KeyReused(Exception):
@@ -113,179 +159,183 @@ class BudgetSpent(Exception):
 
     def __init__(self, bound: str, seconds: int) -> None:
         super().__init__(f"{bound}: {seconds} s")
-        self.bound, self.seconds = bound, seconds
+        self.bound = bound
+        self.seconds = seconds
 
 
-class Owed(NamedTuple):
-    """What is to become of a key that nobody here is at work on, though the database may still say so."""
+class _Pending(NamedTuple):
+    """The ending of a reservation that is not in the database yet."""
 
-    query: str
-    asked: Asked
+    ending: Ending
+    request: KeyedRequest
     holder: str
 
 
 class Idempotency:
     """Keys and answers of all processes on one database; a `holder` is a process's lease.
 
-    One for all requests of a process: it knows which keys they are at work on. Whoever reserved one ends that by
-    `remember`, `let_go` or `give_back`.
+    One for all requests of a process: it knows which keys they use. Each reservation ends by `store_answer`, `release`
+    or `free`.
     """
 
     def __init__(self, database: Database, contents: Contents, vault: Vault) -> None:
-        self._database, self._contents, self._vault = database, contents, vault
-        self._at_work: set[Slot] = set()
-        self._owed: dict[Slot, Owed] = {}
-        self._paying: asyncio.Task[None] | None = None
+        self._database = database
+        self._contents = contents
+        self._vault = vault
+        self._in_use: set[KeyId] = set()
+        self._pending: dict[KeyId, _Pending] = {}
+        self._ending: asyncio.Task[None] | None = None
 
     async def aclose(self) -> None:
-        """What is still owed gets free with this process's lease."""
-        if self._paying is not None:
-            self._paying.cancel()
-            await asyncio.wait([self._paying])
+        """Stop. Keys with pending endings are released when this process's lease ends."""
+        if self._ending is not None:
+            self._ending.cancel()
+            await asyncio.wait([self._ending])
 
-    async def reserve(self, asked: Asked, holder: str, own_id: str) -> Reserved | Remembered | Unkept | None:
-        """Begin a request that creates `own_id`, or get the answer of its like; None while another is at it.
+    async def reserve(self, request: KeyedRequest, holder: str, own_id: str) -> Reservation:
+        """Reserve the key for a request that creates `own_id`, or return what became of the request before.
 
         Raises KeyReused, BudgetSpent, and what opening a sealed answer raises.
         """
         while True:
-            if asked.slot not in self._at_work and (reserved := await self._take(asked, holder, own_id)):
+            if request.key_id not in self._in_use and (reserved := await self._take(request, holder, own_id)):
                 return reserved
-            known = await self._database.row(QUERIES["find"], asked.params())
-            if known is None:
-                if asked.slot not in self._at_work and await self._is_full(asked):
+            row = await self._database.row(QUERIES["find"], request.params())
+            if row is None:  # the budget is spent, or the key was freed or is taken in this moment
+                if request.key_id not in self._in_use and await self._is_full(request):
                     continue
-                return None  # given back, or just being taken
-            if known["over"]:
+                return InProgress()
+            state = KeyState(row["state"])
+            if state is KeyState.EXPIRED:
                 await self.forget_old()
                 continue
-            if known["fingerprint"] != asked.fingerprint:
+            if row["fingerprint"] != request.fingerprint:
                 raise KeyReused
-            if known["answered"] and not known["kept"]:
-                return Unkept(known["resource_id"])
-            return await self._answer(asked, known["resource_id"]) if known["answered"] else None
+            if state is KeyState.ANSWERED:
+                return await self._read_answer(request, row["resource_id"])
+            return AnswerNotStored(row["resource_id"]) if state is KeyState.ANSWER_NOT_STORED else InProgress()
 
-    async def remember(self, reserved: Reserved, answer: Remembered) -> None:
-        """Keep the answer, sealed, for those who ask again. When this raises, the key is still to be let go of."""
-        asked = reserved.asked
-        kept = answer.size <= asked.allowance.answer_bytes
-        size = await self._keep(reserved, answer) if kept else 0
-        params = asked.params(resource_id=reserved.resource_id, bytes=size, kept=kept)
-        await self._database.execute(QUERIES["answered"], params)
-        self._leave(asked.slot)
+    async def store_answer(self, reserved: Reserved, answer: StoredAnswer) -> None:
+        """Seal and store the answer for equal requests. If this raises, the key still has to be released."""
+        request = reserved.request
+        kept = answer.size <= request.allowance.answer_bytes
+        size = await self._store(reserved, answer) if kept else 0
+        params = request.params(resource_id=reserved.resource_id, bytes=size, kept=kept)
+        await self._database.execute(QUERIES["store_answer"], params)
+        self._leave(request.key_id)
 
-    def let_go(self, reserved: Reserved) -> None:
-        """It is not known how the request ended: whoever repeats it takes it over, as soon as Postgres says so."""
-        self._owe("let_go", reserved)
-        self._leave(reserved.asked.slot)
+    def release(self, reserved: Reserved) -> None:
+        """Let an equal request take the key over, as soon as Postgres has it: how this one ended is not known."""
+        self._plan(Ending.RELEASE, reserved)
+        self._leave(reserved.request.key_id)
 
-    async def give_back(self, reserved: Reserved) -> None:
-        """The request was refused: it may be sent again, changed or not; at once, unless Postgres is away."""
-        self._owe("give_back", reserved)
+    async def free(self, reserved: Reserved) -> None:
+        """Free the key of a request that was refused, at once unless Postgres is away."""
+        self._plan(Ending.FREE, reserved)
         try:
-            await self._pay(reserved.asked.slot)
+            await self._end(reserved.request.key_id)
         except (StoreError, psycopg.Error) as error:
             log.warning("idempotency_key_held", error=str(error).strip())
         finally:
-            self._leave(reserved.asked.slot)
+            self._leave(reserved.request.key_id)
 
     async def forget_old(self) -> int:
-        """Remove keys and answers whose day is over, and return how many. A key goes last, for it names its answer."""
-        gone = 0
-        while rows := await self._database.rows(QUERIES["over"], {"seconds": KEPT_SECONDS, "limit": _LIMIT}):
+        """Remove keys and answers whose day is over, and return how many keys. A key goes last: it names its answer."""
+        forgotten = 0
+        while rows := await self._database.rows(QUERIES["expired"], {"seconds": KEPT_SECONDS, "limit": _LIMIT}):
             await self._contents.drop([_stream(row["project_id"], row["resource_id"]) for row in rows])
-            names = {f"{name}s": [row[column] for row in rows] for name, column in _SLOT_COLUMNS.items()}
-            gone += int(await self._database.value(QUERIES["forget"], {**names, "seconds": KEPT_SECONDS}))
-        return gone
+            names = {f"{name}s": [row[column] for row in rows] for name, column in _KEY_COLUMNS.items()}
+            forgotten += int(await self._database.value(QUERIES["forget"], {**names, "seconds": KEPT_SECONDS}))
+        return forgotten
 
-    async def _is_full(self, asked: Asked) -> bool:
-        """False if there is room, True once old keys have made some. Raises BudgetSpent when there is none."""
-        spent = await self._database.row(QUERIES["spent"], asked.params())
-        if spent is None or (bound := _bound(asked.allowance, spent)) is None:
+    async def _is_full(self, request: KeyedRequest) -> bool:
+        """Return False if the budget has room, True if forgetting old keys made room. Raises BudgetSpent."""
+        spent = await self._database.row(QUERIES["spent"], request.params())
+        if spent is None or (bound := _bound(request.allowance, spent)) is None:
             return False
         seconds = spent["caller_frees" if bound == "of_caller" else "pool_frees"]
         if seconds is not None and seconds <= 0 and await self.forget_old():
             return True
         raise BudgetSpent(bound, max(1, math.ceil(seconds or 1)))
 
-    async def _keep(self, reserved: Reserved, answer: Remembered) -> int:
-        """Keep an answer, and return how many bytes that takes."""
-        project = reserved.asked.project
+    async def _store(self, reserved: Reserved, answer: StoredAnswer) -> int:
+        """Store an answer, and return how many bytes that takes."""
+        project = reserved.request.project
         stream = _stream(project, reserved.resource_id)
         packed = base64.b64encode(msgspec.msgpack.encode(answer)).decode("ascii")
         sealed = (await self._vault.seal(project, stream, KIND, packed)).encode("ascii")
         await self._contents.put(Content(stream, KIND, sealed), _VERSION)
         return len(sealed)
 
-    async def _answer(self, asked: Asked, resource_id: str) -> Remembered | None:
-        stream = _stream(asked.project, resource_id)
+    async def _read_answer(self, request: KeyedRequest, resource_id: str) -> StoredAnswer | InProgress:
+        stream = _stream(request.project, resource_id)
         try:
             sealed = await self._contents.read(stream, KIND, version=_VERSION)
-        except ContentMissing:
-            return None
-        packed = await self._vault.open(asked.project, stream, KIND, sealed.decode("ascii"))
-        return msgspec.msgpack.decode(base64.b64decode(packed), type=Remembered)
+        except ContentMissing:  # it is being forgotten
+            return InProgress()
+        packed = await self._vault.open(request.project, stream, KIND, sealed.decode("ascii"))
+        return msgspec.msgpack.decode(base64.b64decode(packed), type=StoredAnswer)
 
-    async def _take(self, asked: Asked, holder: str, own_id: str) -> Reserved | None:
-        """While it is not known whether the key was taken, it is owed."""
-        reserved = Reserved(asked, holder, own_id, again=False)
-        self._at_work.add(asked.slot)
+    async def _take(self, request: KeyedRequest, holder: str, own_id: str) -> Reserved | None:
+        """Reserve a free or released key. While the outcome is unknown, its release is pending."""
+        reserved = Reserved(request, holder, own_id, taken_over=False)
+        self._in_use.add(request.key_id)
         try:
-            if asked.slot in self._owed:
-                await self._pay(asked.slot)
-            self._owe("let_go", reserved)
-            row = await self._database.row(QUERIES["reserve"], asked.params(resource_id=own_id, holder=holder))
+            if request.key_id in self._pending:
+                await self._end(request.key_id)
+            self._plan(Ending.RELEASE, reserved)
+            row = await self._database.row(QUERIES["reserve"], request.params(resource_id=own_id, holder=holder))
         except BaseException:
-            self._leave(asked.slot)
+            self._leave(request.key_id)
             raise
-        del self._owed[asked.slot]
+        del self._pending[request.key_id]
         if row is None:
-            self._leave(asked.slot)
+            self._leave(request.key_id)
             return None
-        return reserved._replace(resource_id=row["resource_id"], again=row["resource_id"] != own_id)
+        return reserved._replace(resource_id=row["resource_id"], taken_over=row["resource_id"] != own_id)
 
-    def _owe(self, query: str, reserved: Reserved) -> None:
-        self._owed[reserved.asked.slot] = Owed(query, reserved.asked, reserved.holder)
+    def _plan(self, ending: Ending, reserved: Reserved) -> None:
+        self._pending[reserved.request.key_id] = _Pending(ending, reserved.request, reserved.holder)
 
-    def _leave(self, slot: Slot) -> None:
-        """Nobody here is at work on a key any more: what is owed for it is paid as soon as it can be."""
-        self._at_work.discard(slot)
-        if slot not in self._owed:
+    def _leave(self, key_id: KeyId) -> None:
+        """Note that no request of this process uses the key, and execute its pending ending as soon as possible."""
+        self._in_use.discard(key_id)
+        if key_id not in self._pending:
             return
-        if len(self._owed) > MOST_OWED:
-            del self._owed[slot]
-        elif self._paying is None or self._paying.done():
-            self._paying = asyncio.create_task(self._pay_all())
+        if len(self._pending) > MOST_PENDING:
+            del self._pending[key_id]
+        elif self._ending is None or self._ending.done():
+            self._ending = asyncio.create_task(self._end_all())
 
-    async def _pay_all(self) -> None:
-        while due := [slot for slot in self._owed if slot not in self._at_work]:
+    async def _end_all(self) -> None:
+        while due := [key_id for key_id in self._pending if key_id not in self._in_use]:
             try:
-                for slot in due:
-                    await self._pay_unless_at_work(slot)
+                for key_id in due:
+                    await self._end_unless_in_use(key_id)
             except (StoreError, psycopg.Error) as error:
-                log.warning("idempotency_keys_held", keys=len(self._owed), error=str(error).strip())
+                log.warning("idempotency_keys_held", keys=len(self._pending), error=str(error).strip())
                 await asyncio.sleep(_PAUSE)
 
-    async def _pay_unless_at_work(self, slot: Slot) -> None:
-        """Kept from requests meanwhile, for what is paid late would take the key from one that has it anew."""
-        if slot in self._owed and slot not in self._at_work:
-            self._at_work.add(slot)
+    async def _end_unless_in_use(self, key_id: KeyId) -> None:
+        """Execute an ending while no request may use the key: a late ending would take it from a new reservation."""
+        if key_id in self._pending and key_id not in self._in_use:
+            self._in_use.add(key_id)
             try:
-                await self._pay(slot)
+                await self._end(key_id)
             finally:
-                self._at_work.discard(slot)
+                self._in_use.discard(key_id)
 
-    async def _pay(self, slot: Slot) -> None:
-        owed = self._owed[slot]
-        await self._database.execute(QUERIES[owed.query], owed.asked.params(holder=owed.holder))
-        del self._owed[slot]
+    async def _end(self, key_id: KeyId) -> None:
+        ending, request, holder = self._pending[key_id]
+        await self._database.execute(QUERIES[ending.value], request.params(holder=holder))
+        del self._pending[key_id]
 
 
-_SLOT_COLUMNS = {"project": "project_id", "caller": "caller", "key": "key"}
+_KEY_COLUMNS = {"project": "project_id", "caller": "caller", "key": "key"}
 
 
 def _bound(allowed: Allowance, spent: Row) -> str | None:
-    """The bound that keeps a further key from being taken, None where there is none."""
+    """Return the name of the bound that a further key would exceed, None if it fits."""
     held = {"keys": spent["keys"], "bytes": spent["bytes"], "of_caller": spent["of_caller"]}
     return next((name for name, count in held.items() if 0 < getattr(allowed, name) <= count), None)
 

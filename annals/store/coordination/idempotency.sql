@@ -1,6 +1,6 @@
 -- name: reserve
--- Take a key that nobody has, if its pool has room, or one whose request broke off: its process is gone, or has let go of it,
--- or is the one that asks, which knows that none of its own requests is at work on it.
+-- Reserve a free key if its pool has room, or take over a released key: its holder is gone or released it, or the holder is
+-- the calling process, which knows that none of its own requests uses the key.
 WITH spent AS (
     SELECT coalesce(sum(keys), 0) AS keys, coalesce(sum(bytes), 0) AS bytes FROM idempotency_budgets
     WHERE project_id = %(project)s AND pool = %(pool)s
@@ -35,13 +35,17 @@ WITH spent AS (
 SELECT resource_id FROM taken;
 
 -- name: find
--- What is known of a key, and whether its time is over.
-SELECT fingerprint, resource_id, kept, answered_at IS NOT NULL AS answered,
-    created_at < now() - make_interval(secs => %(seconds)s) AS over
+-- The state of a key; no row for a free key.
+SELECT fingerprint, resource_id, CASE
+    WHEN created_at < now() - make_interval(secs => %(seconds)s) THEN 'expired'
+    WHEN answered_at IS NULL THEN 'reserved'
+    WHEN kept THEN 'answered'
+    ELSE 'answer_not_stored'
+END AS state
 FROM idempotency_keys WHERE project_id = %(project)s AND caller = %(caller)s AND key = %(key)s;
 
 -- name: spent
--- What a pool and a caller hold, and the seconds until the oldest key of each is forgotten.
+-- The keys and bytes of a pool and the keys of a caller, and the seconds until the oldest key of each is forgotten.
 SELECT
     coalesce(sum(b.keys), 0)::bigint AS keys, coalesce(sum(b.bytes), 0)::bigint AS bytes,
     (
@@ -60,8 +64,8 @@ SELECT
     ) AS caller_frees
 FROM idempotency_budgets b WHERE b.project_id = %(project)s AND b.pool = %(pool)s;
 
--- name: answered
--- The request is answered; `bytes` of its answer are kept, and counted once.
+-- name: store_answer
+-- A reserved key becomes answered; the `bytes` of the stored answer are counted once.
 WITH answered AS (
     UPDATE idempotency_keys SET answered_at = now(), bytes = %(bytes)s::bigint, kept = %(kept)s
     WHERE project_id = %(project)s AND caller = %(caller)s AND key = %(key)s AND resource_id = %(resource_id)s
@@ -71,13 +75,13 @@ WITH answered AS (
 UPDATE idempotency_budgets b SET bytes = b.bytes + %(bytes)s::bigint FROM answered a
 WHERE b.project_id = a.project_id AND b.pool = a.pool AND b.shard = a.shard;
 
--- name: let_go
--- Nobody answers it now; whoever asks again takes it over.
+-- name: release
+-- A reserved key becomes released: the next equal request takes it over.
 UPDATE idempotency_keys SET holder = ''
 WHERE project_id = %(project)s AND caller = %(caller)s AND key = %(key)s AND holder = %(holder)s AND answered_at IS NULL;
 
--- name: give_back
--- The request was refused and changed nothing: its key is free, and counts no more.
+-- name: free
+-- A reserved key becomes free and counts no more: its request was refused and changed nothing.
 WITH gone AS (
     DELETE FROM idempotency_keys
     WHERE project_id = %(project)s AND caller = %(caller)s AND key = %(key)s AND holder = %(holder)s
@@ -87,13 +91,13 @@ WITH gone AS (
 UPDATE idempotency_budgets b SET keys = b.keys - 1 FROM gone g
 WHERE b.project_id = g.project_id AND b.pool = g.pool AND b.shard = g.shard;
 
--- name: over
--- Keys whose time is over, the oldest first.
+-- name: expired
+-- Keys whose day is over, the oldest first.
 SELECT project_id, caller, key, resource_id FROM idempotency_keys
 WHERE created_at < now() - make_interval(secs => %(seconds)s) ORDER BY created_at LIMIT %(limit)s;
 
 -- name: forget
--- Remove such keys, and what they count; counts are locked in one order, so that two sweeps never wait for each other.
+-- Remove expired keys, and what they count. Counts are locked in one order, so that two sweeps never wait for each other.
 WITH locked AS (
     SELECT i.project_id, i.caller, i.key FROM idempotency_keys i
     JOIN unnest(%(projects)s::text[], %(callers)s::text[], %(keys)s::text[]) AS old (project_id, caller, key)

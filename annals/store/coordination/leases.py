@@ -1,6 +1,6 @@
-"""Leases: each process counts its heartbeats in a row of its own, and whoever depends on it watches the count.
+"""Leases: each process counts its heartbeats in a row of its own, and processes that depend on it watch the count.
 
-Clocks of hosts are never compared: the watcher measures by its own monotonic clock how long a count stood still.
+Clocks of hosts are never compared: a watcher measures by its own monotonic clock how long a count stayed the same.
 """
 
 import os
@@ -17,7 +17,7 @@ QUERIES = sql.load(__package__, "leases.sql")
 
 
 class Holder(NamedTuple):
-    """A process as it last said: what it is, and what it does now. Leases are held in its name."""
+    """A process as its last heartbeat describes it. Leases carry its name."""
 
     holder: str
     role: str
@@ -29,7 +29,7 @@ class Holder(NamedTuple):
 
 
 class BuildSlots(NamedTuple):
-    """How many builds a process holds at once, and how many beyond those of projects that have none running."""
+    """How many builds a process runs at once, and how many more of projects without a running build."""
 
     slots: int = 0
     reserve: int = 0
@@ -45,29 +45,30 @@ class Leases:
         self._database = database
 
     async def beat(self, holder: str, role: str, *, doing: str = "", builds: BuildSlots = NO_BUILDS) -> int:
-        """Say that a process lives, and what it does; the first call enters it. Returns the count."""
+        """Count a heartbeat, and return the count; the first call inserts the row."""
         params = {"holder": holder, "role": role, "host": socket.gethostname(), "pid": os.getpid(), "doing": doing}
         capacity = {"build_slots": builds.slots, "build_reserve": builds.reserve}
         return int(await self._database.value(QUERIES["beat"], {**params, **capacity}))
 
     async def leave(self, holder: str) -> None:
-        """A process that ends in order takes its row along: its leases are lost at once."""
+        """Remove the row of a process that stops in order: its leases are lost at once."""
         await self._database.execute(QUERIES["leave"], {"holder": holder})
 
     async def holders(self) -> list[Holder]:
-        """All processes that said they live and did not leave, dead ones included until they are forgotten."""
+        """Return all processes with a row: dead processes stay until they are forgotten."""
         return [Holder(**row) for row in await self._database.rows(QUERIES["holders"])]
 
     async def forget(self, seen: Mapping[str, int]) -> None:
-        """Remove rows of processes that are lost, unless one has beaten since its count was seen: then it lives."""
+        """Remove rows of lost processes, except those whose count is no longer the one that was `seen`."""
         params = {"holders": list(seen), "beats": list(seen.values())}
         await self._database.execute(QUERIES["forget"], params)
 
 
 class Watch:
-    """Judges who is lost: no change of the count, or no row at all, for `seconds` of this process's own clock.
+    """Decides which processes are lost: their count did not change, or they had no row, for `seconds`.
 
-    A watcher that just began, or was itself paused, waits the whole time anew: it never judges by what it did not see.
+    Seconds are of this process's own clock. A watcher that just started, or was itself paused, waits the whole time
+    again, since it did not see the counts meanwhile.
     """
 
     def __init__(self, seconds: float, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -76,9 +77,9 @@ class Watch:
         self._looked = clock()
 
     def lost(self, beats: Mapping[str, int], wanted: Iterable[str]) -> set[str]:
-        """Which of the `wanted` holders are lost, given the counts just read. Call it several times per `seconds`."""
+        """Return which of the `wanted` holders are lost, given current counts. Call it several times per `seconds`."""
         now = self._clock()
-        if now - self._looked > self._seconds / 2:  # we did not look for long: what stood still then proves nothing
+        if now - self._looked > self._seconds / 2:  # it did not look for long: unchanged counts prove nothing
             self._seen.clear()
         self._looked = now
         names = {*wanted}

@@ -1,4 +1,4 @@
-"""This process as a holder: the name that its claims carry, and the heartbeat that keeps them."""
+"""The lease of this process: the name that its claims carry, and the heartbeats that keep them."""
 
 import asyncio
 import os
@@ -16,15 +16,15 @@ log = structlog.get_logger(__name__)
 
 
 def holder_id(role: str) -> str:
-    """A name that no other process, nor this one under a former name, ever had."""
+    """Return a name that no process ever had."""
     return f"{role}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 class ProcessLease:
-    """`id` changes once others have judged this process lost, which it finds out by its row: it is not there any more.
+    """Sends heartbeats. `id` changes if its row is gone, which means that others decided that this process is lost.
 
-    What it claimed under the former name was taken back, and its outcomes are refused. A pause or an outage that
-    nobody acted upon changes nothing.
+    Claims under the former name were taken back, and their outcomes are rejected. If the row is still there after a
+    pause or an outage, nothing changes.
     """
 
     def __init__(
@@ -42,11 +42,11 @@ class ProcessLease:
         self._beats = 0
 
     async def enter(self) -> None:
-        """Say that this process lives; await it before the first claim. Raises StoreUnavailable."""
+        """Send the first heartbeat; await it before the first claim. Raises StoreUnavailable."""
         await self._beat()
 
     async def run(self) -> None:
-        """Beat until cancelled, several times per lease."""
+        """Send heartbeats until cancelled, several times per lease."""
         while True:
             await asyncio.sleep(self._seconds / 4)
             try:
@@ -55,7 +55,7 @@ class ProcessLease:
                 log.warning("heartbeat_missed", holder=self.id, error=str(error).strip())
 
     async def leave(self) -> None:
-        """Take the lease along: whatever is still held is lost at once."""
+        """End the lease: its claims are lost at once."""
         await self._leases.leave(self.id)
 
     async def _beat(self) -> None:

@@ -1,4 +1,4 @@
-"""Trying again while Postgres or the executor is away: what a process has in hand is worth waiting for."""
+"""Retries while Postgres or the executor is away, for work that a process has claimed."""
 
 import asyncio
 import math
@@ -12,8 +12,8 @@ from annals.store.errors import StoreUnavailable
 T = TypeVar("T")
 
 EXECUTOR_SECONDS = 30.0
-"""How long claimed work waits for an executor, or the engine behind it, that cannot be reached: a slow restart's time,
-and with the lease as long as anything may stay open for such a reason."""
+"""How long claimed work waits for an executor or its engine: the time of a slow restart. Together with the lease it
+bounds how long an execution stays open for that reason."""
 
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 2.0
@@ -24,9 +24,9 @@ log = structlog.get_logger(__name__)
 async def retry(
     attempt: Callable[[], Awaitable[T]], *, seconds: float = math.inf, away: type[Exception] = StoreUnavailable
 ) -> T:
-    """Repeat what raises `away`, with growing pauses, for so long; the attempt must be safe to repeat.
+    """Return what `attempt` returns; repeat it with growing pauses while it raises `away`. It must be safe to repeat.
 
-    Raises `away` once the time is over, and at once whatever else the attempt raises.
+    Raises `away` after `seconds`, and every other error of the attempt at once.
     """
     loop = asyncio.get_running_loop()
     deadline, pause = loop.time() + seconds, _FIRST_PAUSE

@@ -57,6 +57,6 @@ async def test_recorded_call_is_dispatched_directly_to_a_worker(
         services.log.mapper.decode(direct_dispatch.stream, 1, Execution.Requested.TOPIC, direct_dispatch.state)
         == recorded_event.event
     )
-    assert direct_dispatch.given == await services.log.contents.read(direct_dispatch.stream, KIND)
+    assert direct_dispatch.input == await services.log.contents.read(direct_dispatch.stream, KIND)
     assert dispatch_socket is not None
     dispatch_socket.close()

@@ -7,7 +7,7 @@ import pytest
 from annals.domain.commands.projects import create_project
 from annals.domain.function import Function
 from annals.domain.project import Project
-from annals.store.coordination.pauses import SCHEDULES, Holds
+from annals.store.coordination.pauses import SCHEDULES, Pauses
 from annals.store.errors import MasterKeyWrong, UnknownTopic
 from annals.store.log.archives import Archives
 from annals.store.log.log import Meta
@@ -61,7 +61,7 @@ async def test_schedules_are_held_until_somebody_says_so(here: Instance, there: 
 
     loaded = await there.load(tmp_path / "b", backup=True, hold="Restored.")
 
-    holds = Holds(there.database)
+    holds = Pauses(there.database)
     assert loaded.held
     assert await holds.find(SCHEDULES) is not None
     assert await holds.release(SCHEDULES)

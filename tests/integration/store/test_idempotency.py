@@ -1,4 +1,4 @@
-"""Keys of requests while Postgres comes and goes: one is held for as long as somebody is at work on it."""
+"""The states of idempotency keys while processes end and Postgres comes and goes."""
 
 import asyncio
 import time
@@ -14,12 +14,13 @@ from annals.store.content.contents import Contents
 from annals.store.coordination import idempotency as keys
 from annals.store.coordination.idempotency import (
     Allowance,
-    Asked,
     BudgetSpent,
     Idempotency,
-    Remembered,
+    InProgress,
+    KeyedRequest,
+    Reservation,
     Reserved,
-    Unkept,
+    StoredAnswer,
 )
 from annals.store.coordination.leases import Leases
 from annals.store.errors import StoreUnavailable
@@ -27,19 +28,19 @@ from annals.store.postgres.database import Database, Row
 from annals.store.secrets.vault import Vault, master_key
 from tests.integration.store.projects import add_project
 
-ASKED = Asked("p", "key:k", "once", "what is asked for")
-ANSWER = Remembered(201, [], b"made")
+REQUEST = KeyedRequest("p", "key:k", "once", "fingerprint")
+ANSWER = StoredAnswer(201, [], b"made")
 CHANGES_ARE_LOST = (
     "CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
     " IF TG_OP = 'DELETE' OR NEW.holder = '' THEN RAISE EXCEPTION USING ERRCODE = 'admin_shutdown'; END IF;"
     " RETURN NEW; END $$",
     "CREATE TRIGGER lose BEFORE UPDATE OR DELETE ON idempotency_keys FOR EACH ROW EXECUTE FUNCTION lose()",
 )
-"""Postgres goes away whenever somebody lets go of a key, or gives it back."""
+"""Postgres goes away whenever a process releases or frees a key."""
 
 
 class AnswersLate(Database):
-    """A connection of it breaks after what it was asked was done: it is done a second time, or not answered at all."""
+    """Its connection breaks after the reservation, which is then sent again, or stays without an answer."""
 
     lost: BaseException | None = None
     twice = False
@@ -53,16 +54,16 @@ class AnswersLate(Database):
 
 
 class Side:
-    """One process: its connection, its lease, and the keys it knows of."""
+    """One process: its connection, its lease, and its keys."""
 
     def __init__(self, database: AnswersLate, known: Idempotency, holder: str) -> None:
         self.database, self.known, self.holder = database, known, holder
 
-    async def reserve(self, own_id: str, asked: Asked = ASKED) -> Reserved | Remembered | Unkept | None:
-        return await self.known.reserve(asked, self.holder, own_id)
+    async def reserve(self, own_id: str, request: KeyedRequest = REQUEST) -> Reservation:
+        return await self.known.reserve(request, self.holder, own_id)
 
-    async def reserved(self, own_id: str, asked: Asked = ASKED) -> Reserved:
-        reserved = await self.reserve(own_id, asked)
+    async def reserved(self, own_id: str, request: KeyedRequest = REQUEST) -> Reserved:
+        reserved = await self.reserve(own_id, request)
         assert isinstance(reserved, Reserved)
         return reserved
 
@@ -106,119 +107,118 @@ async def changes_lost(database: Database) -> AsyncIterator[None]:
 
 
 async def until(ask: Callable[[], Awaitable[Any]], seconds: float = 60.0) -> Any:
+    """Ask until the key is no longer in progress."""
     deadline = time.monotonic() + seconds
-    while (answer := await ask()) is None:
+    while (answer := await ask()) == InProgress():
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)
     return answer
 
 
-async def test_a_key_is_its_holders_until_it_is_let_go_of_whichever_process_asks(one: Side, other: Side) -> None:
+async def test_key_stays_reserved_until_its_holder_releases_it(one: Side, other: Side) -> None:
     reserved = await one.reserved("a")
-    assert await one.reserve("b") is None, "of the same process"
-    assert await other.reserve("c") is None
+    assert await one.reserve("b") == InProgress(), "of the same process"
+    assert await other.reserve("c") == InProgress()
 
-    one.known.let_go(reserved)
+    one.known.release(reserved)
 
     taken = await until(lambda: other.reserve("c"))
-    assert (taken.resource_id, taken.again) == ("a", True)
-    assert await one.reserve("b") is None
-    await other.known.remember(taken, ANSWER)
+    assert (taken.resource_id, taken.taken_over) == ("a", True)
+    assert await one.reserve("b") == InProgress()
+    await other.known.store_answer(taken, ANSWER)
     assert await one.reserve("b") == ANSWER
 
 
-async def test_what_could_not_be_let_go_of_is_free_for_all_once_postgres_takes_it(one: Side, other: Side) -> None:
+async def test_release_that_fails_happens_once_postgres_is_back(one: Side, other: Side) -> None:
     reserved = await one.reserved("a")
     async with changes_lost(one.database):
-        one.known.let_go(reserved)
+        one.known.release(reserved)
         await asyncio.sleep(0.1)
-        assert await other.reserve("b") is None
+        assert await other.reserve("b") == InProgress()
 
     taken = await until(lambda: other.reserve("b"))
-    assert (taken.resource_id, taken.again) == ("a", True)
+    assert (taken.resource_id, taken.taken_over) == ("a", True)
 
 
-async def test_what_could_not_be_given_back_is_free_for_another_request_once_postgres_takes_it(
-    one: Side, other: Side
-) -> None:
-    changed = ASKED._replace(fingerprint="what is asked for now")
+async def test_freeing_that_fails_happens_once_postgres_is_back(one: Side, other: Side) -> None:
+    changed = REQUEST._replace(fingerprint="another fingerprint")
     for asker in (one, other):
         reserved = await one.reserved("a")
         async with changes_lost(one.database):
-            await one.known.give_back(reserved)
+            await one.known.free(reserved)
 
-        async def asks(asker: Side = asker) -> Reserved | Remembered | Unkept | None:
+        async def asks(asker: Side = asker) -> Reservation:
             try:
                 return await asker.reserve("b", changed)
             except keys.KeyReused:
-                return None
+                return InProgress()
 
         taken = await until(asks)
-        assert taken == Reserved(changed, asker.holder, "b", again=False)
-        await asker.known.give_back(taken)
+        assert taken == Reserved(changed, asker.holder, "b", taken_over=False)
+        await asker.known.free(taken)
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable(), asyncio.CancelledError()])
-async def test_a_key_whose_reservation_was_not_answered_is_free(one: Side, other: Side, error: BaseException) -> None:
+async def test_key_is_released_if_its_reservation_got_no_answer(one: Side, other: Side, error: BaseException) -> None:
     one.database.lost = error
     with pytest.raises(type(error)):
         await one.reserve("a")
 
     taken = await until(lambda: other.reserve("b"))
-    assert (taken.resource_id, taken.again) == ("a", True)
+    assert (taken.resource_id, taken.taken_over) == ("a", True)
 
 
-async def test_a_reservation_that_is_sent_twice_finds_itself(one: Side) -> None:
+async def test_reservation_that_is_sent_twice_is_not_taken_over(one: Side) -> None:
     one.database.twice = True
 
-    assert await one.reserve("a") == Reserved(ASKED, "one", "a", again=False)
+    assert await one.reserve("a") == Reserved(REQUEST, "one", "a", taken_over=False)
 
 
-async def test_of_requests_of_one_process_at_a_time_one_has_the_key(one: Side) -> None:
+async def test_parallel_requests_of_a_process_reserve_the_key_once(one: Side) -> None:
     taken = await asyncio.gather(*(one.reserve(f"own{number}") for number in range(20)))
 
-    assert len([reserved for reserved in taken if reserved is not None]) == 1
+    assert len([reserved for reserved in taken if reserved != InProgress()]) == 1
 
 
-@pytest.mark.parametrize("let_go", [True, False])
-async def test_a_request_that_ends_after_its_lease_takes_its_key_from_nobody(
-    one: Side, other: Side, *, let_go: bool
+@pytest.mark.parametrize("release", [True, False])
+async def test_request_that_ends_after_its_lease_leaves_the_key_to_its_new_holder(
+    one: Side, other: Side, *, release: bool
 ) -> None:
     reserved = await one.reserved("a")
     await one.database.execute("DELETE FROM leases WHERE holder = 'one'")
     taken = await other.reserved("b")
 
-    if let_go:
-        one.known.let_go(reserved)
+    if release:
+        one.known.release(reserved)
     else:
-        await one.known.give_back(reserved)
+        await one.known.free(reserved)
 
-    assert await one.reserve("c") is None
-    await other.known.remember(taken, ANSWER)
+    assert await one.reserve("c") == InProgress()
+    await other.known.store_answer(taken, ANSWER)
     assert await one.reserve("c") == ANSWER
 
 
-async def test_beyond_what_a_process_owes_a_key_is_held_from_others_alone(
+async def test_key_beyond_the_limit_of_pending_releases_stays_reserved_for_other_processes(
     one: Side, other: Side, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keys, "MOST_OWED", 0)
-    one.known.let_go(await one.reserved("a"))
+    monkeypatch.setattr(keys, "MOST_PENDING", 0)
+    one.known.release(await one.reserved("a"))
 
-    assert await other.reserve("b") is None
-    assert await one.reserve("c") == Reserved(ASKED, "one", "a", again=True)
+    assert await other.reserve("b") == InProgress()
+    assert await one.reserve("c") == Reserved(REQUEST, "one", "a", taken_over=True)
 
 
-async def test_a_process_that_ends_does_not_wait_for_what_it_owes(one: Side) -> None:
+async def test_process_that_ends_does_not_wait_for_pending_releases(one: Side) -> None:
     reserved = await one.reserved("a")
     async with changes_lost(one.database):
-        one.known.let_go(reserved)
+        one.known.release(reserved)
         await asyncio.sleep(0.1)
 
         await asyncio.wait_for(one.known.aclose(), 60)
 
 
 async def counts(database: Database) -> tuple[int, int, int, int]:
-    """Keys and bytes as they are counted, and as a count of the rows says."""
+    """Return keys and bytes as the budgets count them, and as the rows have them."""
     row = await database.row(
         "SELECT (SELECT coalesce(sum(keys), 0)::int FROM idempotency_budgets) AS keys,"
         " (SELECT coalesce(sum(bytes), 0)::int FROM idempotency_budgets) AS bytes,"
@@ -230,17 +230,17 @@ async def counts(database: Database) -> tuple[int, int, int, int]:
 
 async def test_counts_of_keys_stay_true_whatever_ends_requests_and_whoever_sweeps(one: Side, other: Side) -> None:
     async def work(side_: Side, number: int) -> None:
-        asked = ASKED._replace(key=f"k{number % 40}", project=f"p{number % 2}")
-        reserved = await side_.reserve(f"id{number}", asked)
+        request = REQUEST._replace(key=f"k{number % 40}", project=f"p{number % 2}")
+        reserved = await side_.reserve(f"id{number}", request)
         if not isinstance(reserved, Reserved):
             return
         if number % 5 == 0:
-            await side_.known.give_back(reserved)
+            await side_.known.free(reserved)
         elif number % 5 == 1:
-            side_.known.let_go(reserved)
+            side_.known.release(reserved)
         else:
-            await side_.known.remember(reserved, ANSWER)
-            await side_.known.remember(reserved, ANSWER)
+            await side_.known.store_answer(reserved, ANSWER)
+            await side_.known.store_answer(reserved, ANSWER)
         if number % 7 == 0:
             await side_.database.execute("UPDATE idempotency_keys SET created_at = now() - interval '2 days'")
         if number % 3 == 0:
@@ -255,17 +255,17 @@ async def test_counts_of_keys_stay_true_whatever_ends_requests_and_whoever_sweep
     assert await counts(one.database) == (0, 0, 0, 0)
 
 
-async def test_of_requests_at_once_no_more_get_keys_than_a_pool_has(one: Side, other: Side) -> None:
+async def test_parallel_requests_reserve_no_more_keys_than_the_pool_has(one: Side, other: Side) -> None:
     allowed = Allowance(keys=5)
-    tries = [
-        (one, other)[number % 2].reserve(f"id{number}", ASKED._replace(key=f"k{number}", allowance=allowed))
+    attempts = [
+        (one, other)[number % 2].reserve(f"id{number}", REQUEST._replace(key=f"k{number}", allowance=allowed))
         for number in range(5)
     ]
-    await asyncio.gather(*tries)
+    await asyncio.gather(*attempts)
 
     for side_ in (one, other):
         with pytest.raises(BudgetSpent) as refused:
-            await side_.reserve("another", ASKED._replace(key="another", allowance=allowed))
+            await side_.reserve("another", REQUEST._replace(key="another", allowance=allowed))
         assert refused.value.bound == "keys"
         assert 86_000 < refused.value.seconds <= 86_400
 
@@ -273,7 +273,7 @@ async def test_of_requests_at_once_no_more_get_keys_than_a_pool_has(one: Side, o
 async def test_answer_is_removed_before_its_key_for_the_key_alone_names_it(
     one: Side, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await one.known.remember(await one.reserved("a"), ANSWER)
+    await one.known.store_answer(await one.reserved("a"), ANSWER)
     await one.database.execute("UPDATE idempotency_keys SET created_at = now() - interval '2 days'")
 
     async def breaks(_self: Contents, _streams: Any) -> int:

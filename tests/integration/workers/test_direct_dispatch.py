@@ -10,7 +10,7 @@ from annals.domain.execution import Execution
 from annals.domain.policy import Retries
 from annals.domain.ports import Outcome
 from annals.store.content.inputs import KIND, Input
-from annals.store.coordination.direct_dispatch import DirectDispatch, DirectDispatcher, beside
+from annals.store.coordination.direct_dispatch import DirectDispatch, DirectDispatcher, socket_prefix
 from annals.workers.job_messages import Cause
 from tests.integration.workers.executor import HELLO
 from tests.integration.workers.processes import Served, settings
@@ -35,7 +35,7 @@ async def test_direct_dispatch_starts_an_execution_without_queue_and_keeper(
 ) -> None:
     executors = (f"unix:{tmp_path}/executor.sock",)
     configured = msgspec.structs.replace(settings(database_url, valkey.url, tmp_path), executor_urls=executors)
-    served, direct_dispatcher = Served().worker(configured, world.executor), DirectDispatcher(beside(executors))
+    served, direct_dispatcher = Served().worker(configured, world.executor), DirectDispatcher(socket_prefix(executors))
     incarnation = await world.built()
     await until(lambda: served.doing == "idle")
     stream = await world.request("x1", incarnation, given=Input(body=b"payload"))
@@ -43,7 +43,7 @@ async def test_direct_dispatch_starts_an_execution_without_queue_and_keeper(
 
     async def ended() -> bool:
         # Sent again each time: a worker that just started takes no direct dispatch until it has looked into the queue.
-        direct_dispatcher.direct_dispatch(direct_dispatch)
+        direct_dispatcher.send(direct_dispatch)
         return bool((await world.execution("x1"))["status"] == "completed")
 
     await until(ended)
@@ -91,7 +91,7 @@ async def test_execution_canceled_before_its_direct_dispatch_does_not_run(world:
 
 async def test_direct_dispatch_without_the_input_reads_it(world: World) -> None:
     stream = await world.request("x1", await world.built(), given=Input(body=b"payload"))
-    direct_dispatch = msgspec.structs.replace(await dispatch_of(world, stream), given=b"")
+    direct_dispatch = msgspec.structs.replace(await dispatch_of(world, stream), input=b"")
 
     await world.executions(await world.process_lease()).begin(direct_dispatch)
 

@@ -36,7 +36,7 @@ class Time:
             await self.limiter.wait()
 
 
-def test_good_credential_is_known_for_a_while_after_each_use() -> None:
+def test_valid_credential_is_known_for_a_while_after_each_use() -> None:
     time = Time()
     known = KnownCredentials(clock=time)
     known.add("a")
@@ -73,7 +73,7 @@ async def test_delay_of_wrong_keys_grows_to_a_limit() -> None:
     failed = FailedKeys(clock=time, sleep=time.sleep)
 
     for _ in range(FREE + 8):
-        await failed.pay("203.0.113.7")
+        await failed.delay("203.0.113.7")
 
     assert time.slept == [0.1, 0.2, 0.4, 0.8, 1.6, *[LONGEST_SECONDS] * 3]
 
@@ -82,10 +82,10 @@ async def test_delay_ends_after_a_while_without_wrong_keys() -> None:
     time = Time()
     failed = FailedKeys(clock=time, sleep=time.sleep)
     for _ in range(FREE + 1):
-        await failed.pay("203.0.113.7")
+        await failed.delay("203.0.113.7")
     time.now += FORGOTTEN_SECONDS + 1
 
-    await failed.pay("203.0.113.7")
+    await failed.delay("203.0.113.7")
 
     assert len(time.slept) == 1
 
@@ -104,14 +104,14 @@ def test_network_of_an_address(address: str, network: str) -> None:
     assert network_of(address) == network
 
 
-async def test_addresses_of_one_ipv6_subnet_pay_together_and_others_do_not() -> None:
+async def test_addresses_of_one_ipv6_subnet_share_a_delay() -> None:
     time = Time()
     failed = FailedKeys(clock=time, sleep=time.sleep)
     for number in range(FREE + 1):
-        await failed.pay(f"2001:db8::{number:x}")
+        await failed.delay(f"2001:db8::{number:x}")
     assert time.slept == [0.1]
 
-    await failed.pay("2001:db8:0:1::1")
+    await failed.delay("2001:db8:0:1::1")
     assert time.slept == [0.1]
 
 
@@ -119,30 +119,30 @@ async def test_delayed_requests_are_bounded() -> None:
     time = Time()
     failed = FailedKeys(clock=time, sleep=time.sleep)
     for _ in range(FREE):
-        await failed.pay("203.0.113.7")
+        await failed.delay("203.0.113.7")
     time.limiter = asyncio.Event()
-    held = [asyncio.create_task(failed.pay("203.0.113.7")) for _ in range(MOST_WAITING)]
+    held = [asyncio.create_task(failed.delay("203.0.113.7")) for _ in range(MOST_WAITING)]
     await asyncio.sleep(0)
 
     with pytest.raises(RateLimited):
-        await failed.pay("203.0.113.7")
-    await failed.pay("203.0.113.8")
+        await failed.delay("203.0.113.7")
+    await failed.delay("203.0.113.8")
     time.limiter.set()
     await asyncio.gather(*held)
 
-    await failed.pay("203.0.113.7")
+    await failed.delay("203.0.113.7")
 
 
-async def test_remembered_addresses_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_remembered_networks_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(known_credentials, "MOST_NETWORKS", 2)
     assert MOST_NETWORKS > 2
     time = Time()
     failed = FailedKeys(clock=time, sleep=time.sleep)
     for _ in range(FREE + 1):
-        await failed.pay("203.0.113.1")
+        await failed.delay("203.0.113.1")
     for last in (2, 3):
-        await failed.pay(f"203.0.113.{last}")
+        await failed.delay(f"203.0.113.{last}")
 
-    await failed.pay("203.0.113.1")
+    await failed.delay("203.0.113.1")
 
     assert len(time.slept) == 1

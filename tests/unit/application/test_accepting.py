@@ -12,7 +12,7 @@ from annals.application.executions.accept import SEVERAL, Accepting
 from annals.capacity.shared_memory import Backpressure
 from annals.store.content.blobs import Blob
 from annals.store.content.contents import Content
-from annals.store.coordination.direct_dispatch import DirectDispatch, DirectDispatcher, DispatchSocket, beside
+from annals.store.coordination.direct_dispatch import DirectDispatch, DirectDispatcher, DispatchSocket, socket_prefix
 
 EVENT = StoredEvent("execution:p:x1", 1, "execution.requested", b"state")
 
@@ -48,7 +48,7 @@ async def test_direct_dispatch_carries_the_sealed_input(given: bytes | Blob, tmp
     heard, executors = asyncio.Queue[DirectDispatch](), (f"unix:{tmp_path}/executor.sock",)
     dispatch_socket, direct_dispatcher = (
         DispatchSocket.open(executors, heard.put_nowait),
-        DirectDispatcher(beside(executors)),
+        DirectDispatcher(socket_prefix(executors)),
     )
     accepting = Accepting(Backpressure(mmap.mmap(-1, 8)), direct_dispatcher, waiting=lambda: 0)
     content = Content("execution:p:x1", "input", given)

@@ -1,4 +1,4 @@
-"""What API processes and workers of one host know of each other: whether calls wait to be accepted."""
+"""Backpressure: the flag that API processes of a host raise for its workers."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def opened(clock: Clock, *executors: str) -> Backpressure:
     return Backpressure.open(executors, clock)
 
 
-def test_what_one_process_says_is_seen_by_another_of_the_host_for_a_moment(tmp_path: Path) -> None:
+def test_backpressure_of_one_process_is_seen_by_another_for_a_moment(tmp_path: Path) -> None:
     clock = Clock()
     api, worker = (opened(clock, f"unix:{tmp_path}/executor.sock") for _ in range(2))
     assert not worker.active
@@ -30,7 +30,7 @@ def test_what_one_process_says_is_seen_by_another_of_the_host_for_a_moment(tmp_p
     assert not worker.active
 
 
-def test_it_lasts_while_it_is_said_again(tmp_path: Path) -> None:
+def test_backpressure_lasts_while_it_is_reported(tmp_path: Path) -> None:
     clock = Clock()
     api, worker = (opened(clock, f"unix:{tmp_path}/executor.sock") for _ in range(2))
 
@@ -40,7 +40,7 @@ def test_it_lasts_while_it_is_said_again(tmp_path: Path) -> None:
         assert worker.active
 
 
-def test_those_who_use_an_executor_of_another_host_share_nothing() -> None:
+def test_processes_with_an_executor_on_another_host_share_nothing() -> None:
     clock = Clock()
     api, worker = (opened(clock, "tcp:10.0.0.1:9000") for _ in range(2))
 
@@ -49,7 +49,7 @@ def test_those_who_use_an_executor_of_another_host_share_nothing() -> None:
     assert not worker.active
 
 
-def test_what_was_said_before_the_host_was_started_anew_is_nothing(tmp_path: Path) -> None:
+def test_backpressure_from_before_the_restart_of_the_host_is_ignored(tmp_path: Path) -> None:
     clock = Clock()
     opened(clock, f"unix:{tmp_path}/executor.sock").raise_flag()
 
@@ -58,7 +58,7 @@ def test_what_was_said_before_the_host_was_started_anew_is_nothing(tmp_path: Pat
     assert not opened(clock, f"unix:{tmp_path}/executor.sock").active
 
 
-def test_where_nothing_can_be_shared_nobody_is_pressed_by_others(tmp_path: Path) -> None:
+def test_process_without_shared_memory_sees_no_backpressure_of_others(tmp_path: Path) -> None:
     clock = Clock()
     api, worker = (opened(clock, f"unix:{tmp_path}/missing/executor.sock") for _ in range(2))
 
@@ -67,7 +67,7 @@ def test_where_nothing_can_be_shared_nobody_is_pressed_by_others(tmp_path: Path)
     assert not worker.active
 
 
-def test_a_link_that_lies_where_the_memory_would_be_is_not_followed(tmp_path: Path) -> None:
+def test_symbolic_link_in_the_path_of_the_memory_is_not_followed(tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("kept as it is")
     (tmp_path / "executor.sock.pressure").symlink_to(victim)

@@ -73,7 +73,7 @@ def test_cheap_requests_start_while_fewer_than_their_least_number_run(running: i
     assert share_with_running(Host(others=1, running=100), running).may_start("a", least=4) is may_start
 
 
-def test_ended_request_makes_room_for_the_next() -> None:
+def test_ended_request_lets_the_next_start() -> None:
     share = share_with_running(Host(), FEW)
     assert not share.may_start("a")
 
@@ -82,7 +82,7 @@ def test_ended_request_makes_room_for_the_next() -> None:
     assert share.may_start("a")
 
 
-def test_removed_request_takes_no_room() -> None:
+def test_removed_request_does_not_count() -> None:
     share = share_with_running(Host(), FEW - 1)
     share.add("a")
     assert share.demand() == ProcessDemand(FEW, "a", FEW, FEW - 1)

@@ -1,4 +1,4 @@
-"""What API processes of one host know of each other: whether more than one project calls."""
+"""Tenant activity: what API processes of one host know of each other's projects."""
 
 import os
 from pathlib import Path
@@ -20,7 +20,7 @@ def processes(clock: Clock, folder: Path) -> tuple[TenantActivity, TenantActivit
     return one, other
 
 
-def test_a_project_that_calls_through_any_process_is_company_to_others_for_a_moment(tmp_path: Path) -> None:
+def test_call_through_one_process_makes_the_host_contended_for_a_moment(tmp_path: Path) -> None:
     clock = Clock()
     one, other = processes(clock, tmp_path)
     one.record_call("a")
@@ -31,7 +31,7 @@ def test_a_project_that_calls_through_any_process_is_company_to_others_for_a_mom
     assert not other.is_contended("b")
 
 
-def test_however_often_a_project_calls_it_is_no_company_to_itself(tmp_path: Path) -> None:
+def test_project_does_not_contend_with_itself(tmp_path: Path) -> None:
     one, other = processes(Clock(), tmp_path)
     for _ in range(3):
         one.record_call("a")
@@ -40,7 +40,7 @@ def test_however_often_a_project_calls_it_is_no_company_to_itself(tmp_path: Path
     assert not one.is_contended("a")
 
 
-def test_one_that_calls_now_and_then_is_not_forgotten_for_one_that_always_does(tmp_path: Path) -> None:
+def test_project_that_calls_rarely_is_remembered_beside_one_that_calls_often(tmp_path: Path) -> None:
     clock = Clock()
     one, other = processes(clock, tmp_path)
     one.record_call("rare")
@@ -55,7 +55,7 @@ def test_one_that_calls_now_and_then_is_not_forgotten_for_one_that_always_does(t
     assert (other.is_contended("often"), other.is_contended("rare")) == (False, True)
 
 
-def test_of_many_projects_everyone_has_company(tmp_path: Path) -> None:
+def test_many_projects_are_all_contended(tmp_path: Path) -> None:
     one, _ = processes(Clock(), tmp_path)
     projects = [f"p{number}" for number in range(20)]
     for project in projects:
@@ -64,7 +64,7 @@ def test_of_many_projects_everyone_has_company(tmp_path: Path) -> None:
     assert all(one.is_contended(project) for project in projects)
 
 
-def test_a_clock_that_began_anew_with_its_host_makes_nobody_company(tmp_path: Path) -> None:
+def test_activity_from_before_the_restart_of_the_host_is_ignored(tmp_path: Path) -> None:
     clock = Clock()
     one, _ = processes(clock, tmp_path)
     one.record_call("a")
@@ -74,7 +74,7 @@ def test_a_clock_that_began_anew_with_its_host_makes_nobody_company(tmp_path: Pa
     assert not processes(clock, tmp_path)[0].is_contended("b")
 
 
-def test_what_others_want_is_counted_over_all_processes_of_the_host(tmp_path: Path) -> None:
+def test_demand_of_others_is_counted_over_all_processes_of_a_host(tmp_path: Path) -> None:
     clock = Clock()
     one, other = processes(clock, tmp_path)
     one.publish(ProcessDemand(10, "a", 7, 3))
@@ -88,7 +88,7 @@ def test_what_others_want_is_counted_over_all_processes_of_the_host(tmp_path: Pa
     assert one.others_demand("c") == 0
 
 
-def test_what_others_are_at_for_a_project_is_counted_and_one_s_own_is_not(tmp_path: Path) -> None:
+def test_running_elsewhere_counts_other_processes_only(tmp_path: Path) -> None:
     clock = Clock()
     one, other = processes(clock, tmp_path)
     one.publish(ProcessDemand(10, "a", 7, 3))
@@ -102,7 +102,7 @@ def test_what_others_are_at_for_a_project_is_counted_and_one_s_own_is_not(tmp_pa
     assert one.running_elsewhere("b") == 0
 
 
-def test_a_process_that_comes_later_takes_the_place_of_one_that_is_gone(tmp_path: Path) -> None:
+def test_new_process_takes_the_record_of_a_dead_process(tmp_path: Path) -> None:
     clock, where, gone = Clock(), (f"unix:{tmp_path}/executor.sock",), 2**22 + 1
     former = [TenantActivity.open(where, clock, os.getppid() if number else gone) for number in range(PROCESSES)]
     for one in former:

@@ -1,18 +1,18 @@
-"""How much a process may hold at once."""
+"""The limit on the job messages that a worker holds."""
 
 import threading
 
 from annals.capacity.limiter import PACE_SLOTS, WorkerLimiter
 
 
-def test_lets_in_no_more_than_it_has_places() -> None:
+def test_limiter_gives_out_no_more_slots_than_it_has() -> None:
     limiter = WorkerLimiter(3)
 
     assert [limiter.reserve(2, 0), limiter.reserve(2, 0), limiter.reserve(2, 0)] == [2, 1, 0]
     assert limiter.busy == 3
 
 
-def test_a_place_that_is_given_back_lets_in_who_waits() -> None:
+def test_released_slot_ends_the_wait_for_one() -> None:
     limiter = WorkerLimiter(1)
     limiter.reserve(1, 0)
     threading.Timer(0.05, limiter.release).start()
@@ -20,7 +20,7 @@ def test_a_place_that_is_given_back_lets_in_who_waits() -> None:
     assert limiter.reserve(1, threading.TIMEOUT_MAX) == 1
 
 
-def test_a_closed_one_lets_nobody_in_and_holds_up_nobody() -> None:
+def test_closed_limiter_gives_out_nothing_and_ends_waits() -> None:
     limiter = WorkerLimiter(1)
     limiter.reserve(1, 0)
     threading.Timer(0.05, limiter.close).start()
@@ -30,7 +30,7 @@ def test_a_closed_one_lets_nobody_in_and_holds_up_nobody() -> None:
     assert limiter.reserve(1, 0) == 0
 
 
-def test_tells_when_a_lane_has_its_share_and_when_it_gave_some_back() -> None:
+def test_limiter_knows_when_a_project_is_at_its_limit_and_when_it_released_slots() -> None:
     limiter = WorkerLimiter(4, tenant_limit=2)
     limiter.reserve(3, 0)
     limiter.occupy("a")
@@ -44,25 +44,25 @@ def test_tells_when_a_lane_has_its_share_and_when_it_gave_some_back() -> None:
     assert (limiter.at_limit, limiter.released) == (False, 1)
 
 
-def test_gives_out_few_places_at_a_time_while_the_host_is_pressed_and_all_of_them_after() -> None:
-    pressed = True
-    limiter = WorkerLimiter(100, backpressure=lambda: pressed)
+def test_limiter_gives_out_few_slots_at_a_time_under_backpressure() -> None:
+    under_backpressure = True
+    limiter = WorkerLimiter(100, backpressure=lambda: under_backpressure)
 
     assert [limiter.reserve(64, 0), limiter.reserve(64, 0)] == [PACE_SLOTS, PACE_SLOTS]
 
-    pressed = False
+    under_backpressure = False
     assert limiter.reserve(64, 0) == 64
 
 
-def test_goes_on_giving_out_places_however_long_the_host_is_pressed() -> None:
+def test_limiter_goes_on_giving_out_slots_under_lasting_backpressure() -> None:
     limiter = WorkerLimiter(3 * PACE_SLOTS, backpressure=lambda: True)
 
     assert [limiter.reserve(64, 0) for _ in range(4)] == [PACE_SLOTS, PACE_SLOTS, PACE_SLOTS, 0]
 
 
-def test_lets_in_what_did_not_come_through_the_queue_only_while_that_is_drained() -> None:
-    pressed = False
-    limiter = WorkerLimiter(3, tenant_limit=2, backpressure=lambda: pressed)
+def test_work_from_outside_the_queue_enters_only_while_the_queue_is_drained() -> None:
+    under_backpressure = False
+    limiter = WorkerLimiter(3, tenant_limit=2, backpressure=lambda: under_backpressure)
     assert not limiter.enter("a")
 
     limiter.drained = True
@@ -70,9 +70,9 @@ def test_lets_in_what_did_not_come_through_the_queue_only_while_that_is_drained(
     limiter.reserve(1, 0)
     assert not limiter.enter("b")
     limiter.release()
-    pressed = True
+    under_backpressure = True
     assert not limiter.enter("b")
-    pressed = False
+    under_backpressure = False
     assert limiter.enter("b")
     assert limiter.busy == 3
 

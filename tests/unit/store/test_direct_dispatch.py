@@ -1,4 +1,4 @@
-"""Knocks from who recorded an execution to a worker of the same host: hints that may be lost, and harm nobody."""
+"""Direct dispatch to a worker of the same host: notifications that may be lost."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ from annals.store.coordination.direct_dispatch import (
     DirectDispatch,
     DirectDispatcher,
     DispatchSocket,
-    beside,
+    socket_prefix,
 )
 
 DIRECT_DISPATCH = DirectDispatch("execution:p:x1", 1, 7, "r1", b"\x01state", b"sealed")
@@ -33,10 +33,10 @@ def executors(tmp_path: Path) -> tuple[str, ...]:
     return (f"unix:{tmp_path}/executor.sock",)
 
 
-async def heard_by(*ears: list[DirectDispatch], count: int = 1) -> None:
-    """Return when so many knocks were heard in all."""
+async def received_by(*lists: list[DirectDispatch], count: int = 1) -> None:
+    """Return when so many notifications were received in all."""
     async with asyncio.timeout(60):
-        while sum(map(len, ears)) < count:
+        while sum(map(len, lists)) < count:
             await asyncio.sleep(0.001)
 
 
@@ -46,55 +46,55 @@ def opened(executors: tuple[str, ...], take: Callable[[DirectDispatch], None]) -
     return dispatch_socket
 
 
-async def test_who_is_behind_a_door_hears_what_was_knocked(executors: tuple[str, ...]) -> None:
-    heard: list[DirectDispatch] = []
-    dispatch_socket, direct_dispatcher = opened(executors, heard.append), DirectDispatcher(beside(executors))
+async def test_worker_receives_a_notification(executors: tuple[str, ...]) -> None:
+    received: list[DirectDispatch] = []
+    dispatch_socket, direct_dispatcher = opened(executors, received.append), DirectDispatcher(socket_prefix(executors))
 
-    direct_dispatcher.direct_dispatch(DIRECT_DISPATCH)
+    direct_dispatcher.send(DIRECT_DISPATCH)
 
-    await heard_by(heard)
-    assert heard == [DIRECT_DISPATCH]
+    await received_by(received)
+    assert received == [DIRECT_DISPATCH]
     dispatch_socket.close()
     direct_dispatcher.close()
 
 
-async def test_workers_hear_of_it_in_turn_each_of_its_own(executors: tuple[str, ...]) -> None:
+async def test_workers_are_notified_in_turn(executors: tuple[str, ...]) -> None:
     first, second = list[DirectDispatch](), list[DirectDispatch]()
     dispatch_sockets = [opened(executors, first.append), opened(executors, second.append)]
-    direct_dispatcher = DirectDispatcher(beside(executors))
+    direct_dispatcher = DirectDispatcher(socket_prefix(executors))
 
     for _ in range(4):
-        direct_dispatcher.direct_dispatch(DIRECT_DISPATCH)
+        direct_dispatcher.send(DIRECT_DISPATCH)
 
-    await heard_by(first, second, count=4)
+    await received_by(first, second, count=4)
     assert (len(first), len(second)) == (2, 2)
     for dispatch_socket in dispatch_sockets:
         dispatch_socket.close()
     direct_dispatcher.close()
 
 
-async def test_a_worker_that_comes_later_is_found_and_one_that_went_is_passed_over(executors: tuple[str, ...]) -> None:
-    clock, heard = Clock(), list[DirectDispatch]()
-    direct_dispatcher = DirectDispatcher(beside(executors), clock)
-    direct_dispatcher.direct_dispatch(DIRECT_DISPATCH)  # nobody is there
-    dispatch_socket = opened(executors, heard.append)
-    left = opened(executors, heard.append)
+async def test_new_worker_is_found_and_stopped_worker_is_skipped(executors: tuple[str, ...]) -> None:
+    clock, received = Clock(), list[DirectDispatch]()
+    direct_dispatcher = DirectDispatcher(socket_prefix(executors), clock)
+    direct_dispatcher.send(DIRECT_DISPATCH)  # no worker is there
+    dispatch_socket = opened(executors, received.append)
+    left = opened(executors, received.append)
     clock.now += LOOK_SECONDS
-    direct_dispatcher.direct_dispatch(DIRECT_DISPATCH)
-    await heard_by(heard)
+    direct_dispatcher.send(DIRECT_DISPATCH)
+    await received_by(received)
 
     left.close()
     for _ in range(2):
-        direct_dispatcher.direct_dispatch(DIRECT_DISPATCH)
+        direct_dispatcher.send(DIRECT_DISPATCH)
 
-    await heard_by(heard, count=3)
+    await received_by(received, count=3)
     dispatch_socket.close()
     direct_dispatcher.close()
 
 
-async def test_what_a_killed_worker_left_is_cleared_by_the_next(executors: tuple[str, ...], tmp_path: Path) -> None:
+async def test_socket_of_a_killed_worker_is_removed_by_the_next(executors: tuple[str, ...], tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as killed:
-        killed.bind(f"{beside(executors)}dead")
+        killed.bind(f"{socket_prefix(executors)}dead")
     alive = opened(executors, lambda _: None)
 
     dispatch_socket = opened(executors, lambda _: None)
@@ -106,7 +106,7 @@ async def test_what_a_killed_worker_left_is_cleared_by_the_next(executors: tuple
     assert os.listdir(tmp_path) == []
 
 
-async def test_a_door_is_its_owners_alone(executors: tuple[str, ...], tmp_path: Path) -> None:
+async def test_socket_is_accessible_to_its_owner_alone(executors: tuple[str, ...], tmp_path: Path) -> None:
     dispatch_socket = opened(executors, lambda _: None)
 
     (path,) = tmp_path.iterdir()
@@ -115,46 +115,44 @@ async def test_a_door_is_its_owners_alone(executors: tuple[str, ...], tmp_path: 
     dispatch_socket.close()
 
 
-async def test_more_than_a_knock_may_hold_and_what_is_none_are_not_heard(
-    executors: tuple[str, ...], tmp_path: Path
-) -> None:
-    heard: list[DirectDispatch] = []
-    dispatch_socket, direct_dispatcher = opened(executors, heard.append), DirectDispatcher(beside(executors))
+async def test_oversized_and_unreadable_notifications_are_dropped(executors: tuple[str, ...], tmp_path: Path) -> None:
+    received: list[DirectDispatch] = []
+    dispatch_socket, direct_dispatcher = opened(executors, received.append), DirectDispatcher(socket_prefix(executors))
 
-    direct_dispatcher.direct_dispatch(DirectDispatch("execution:p:x2", 1, 8, "r2", bytes(LONGEST)))
+    direct_dispatcher.send(DirectDispatch("execution:p:x2", 1, 8, "r2", bytes(LONGEST)))
     (path,) = tmp_path.iterdir()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as stranger:
         stranger.sendto(b"open up", str(path))
-    direct_dispatcher.direct_dispatch(DIRECT_DISPATCH)
+    direct_dispatcher.send(DIRECT_DISPATCH)
 
-    await heard_by(heard)
-    assert heard == [DIRECT_DISPATCH]
+    await received_by(received)
+    assert received == [DIRECT_DISPATCH]
     dispatch_socket.close()
     direct_dispatcher.close()
 
 
-async def test_who_does_not_listen_holds_up_nobody(executors: tuple[str, ...], tmp_path: Path) -> None:
-    direct_dispatcher = DirectDispatcher(beside(executors))
+async def test_worker_that_reads_nothing_does_not_block_the_sender(executors: tuple[str, ...], tmp_path: Path) -> None:
+    direct_dispatcher = DirectDispatcher(socket_prefix(executors))
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as deaf:
-        deaf.bind(f"{beside(executors)}deaf")
+        deaf.bind(f"{socket_prefix(executors)}deaf")
 
         for _ in range(10_000):
-            direct_dispatcher.direct_dispatch(DIRECT_DISPATCH)
+            direct_dispatcher.send(DIRECT_DISPATCH)
 
     direct_dispatcher.close()
 
 
-async def test_without_an_executor_of_this_host_there_are_no_doors() -> None:
-    heard: list[DirectDispatch] = []
-    direct_dispatcher = DirectDispatcher(beside(("tcp:10.0.0.1:9000",)))
+async def test_process_with_an_executor_on_another_host_opens_no_socket() -> None:
+    received: list[DirectDispatch] = []
+    direct_dispatcher = DirectDispatcher(socket_prefix(("tcp:10.0.0.1:9000",)))
 
-    assert DispatchSocket.open(("tcp:10.0.0.1:9000",), heard.append) is None
-    direct_dispatcher.direct_dispatch(DIRECT_DISPATCH)
+    assert DispatchSocket.open(("tcp:10.0.0.1:9000",), received.append) is None
+    direct_dispatcher.send(DIRECT_DISPATCH)
     await asyncio.sleep(0)
 
-    assert heard == []
+    assert received == []
     direct_dispatcher.close()
 
 
-async def test_a_worker_that_can_open_none_works_without(tmp_path: Path) -> None:
+async def test_worker_that_cannot_open_a_socket_works_without(tmp_path: Path) -> None:
     assert DispatchSocket.open((f"unix:{tmp_path}/missing/executor.sock",), lambda _: None) is None

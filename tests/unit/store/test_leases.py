@@ -68,6 +68,6 @@ def test_a_watcher_that_was_paused_itself_begins_anew() -> None:
     watched = watch(clock)
     assert looks(watched, clock, 8, {"w1": 5}, {"w1"}) == set()
 
-    clock.now += 60  # nobody looked: the worker may well have been alive
+    clock.now += 60  # no watcher looked: the worker may have been alive
     assert looks(watched, clock, 8, {"w1": 5}, {"w1"}) == set()
     assert looks(watched, clock, 6, {"w1": 5}, {"w1"}) == {"w1"}

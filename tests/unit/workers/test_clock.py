@@ -2,20 +2,20 @@
 
 import pytest
 
-from annals.store.coordination.pauses import Hold, Holds
+from annals.store.coordination.pauses import Pause, Pauses
 from annals.workers.clock import unless_held
 
 
-class Held(Holds):
-    def __init__(self, hold: Hold | None) -> None:
+class Held(Pauses):
+    def __init__(self, hold: Pause | None) -> None:
         self.hold = hold
 
-    async def find(self, name: str) -> Hold | None:
+    async def find(self, name: str) -> Pause | None:
         return self.hold if name == "schedules" else None
 
 
-@pytest.mark.parametrize(("hold", "runs"), [(None, 1), (Hold("restored"), 0)])
-async def test_paused_duty_waits(hold: Hold | None, runs: int) -> None:
+@pytest.mark.parametrize(("hold", "runs"), [(None, 1), (Pause("restored"), 0)])
+async def test_paused_duty_waits(hold: Pause | None, runs: int) -> None:
     done: list[bool] = []
 
     async def run() -> None:
