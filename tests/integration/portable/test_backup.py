@@ -49,14 +49,16 @@ async def test_a_restored_instance_goes_on_and_proves_itself(here: Instance, the
 
     assert recorded.position == done.position + 1
     assert again.events == done.events + 1
-    places = Destinations(there.log.contents.blobs)
+    destinations = Destinations(there.log.contents.blobs)
     verifier = existing_key(there.settings.seal_key).verifier
-    verdict = await Verification(there.database, Archives(there.database, places.own), verifier, places).run()
+    verdict = await Verification(
+        there.database, Archives(there.database, destinations.own), verifier, destinations
+    ).run()
     assert verdict.ok
     assert verdict.proven_position == recorded.position
 
 
-async def test_schedules_are_held_until_somebody_says_so(here: Instance, there: Instance, tmp_path: Path) -> None:
+async def test_schedules_pause_until_a_person_resumes_them(here: Instance, there: Instance, tmp_path: Path) -> None:
     await here.export(tmp_path / "b", BACKUP)
 
     loaded = await there.load(tmp_path / "b", backup=True, hold="Restored.")
@@ -69,7 +71,7 @@ async def test_schedules_are_held_until_somebody_says_so(here: Instance, there: 
     assert await there.database.value("SELECT position FROM checkpoints WHERE name = 'relay'") > 0
 
 
-async def test_what_the_first_start_made_gives_way(here: Instance, there: Instance, tmp_path: Path) -> None:
+async def test_load_replaces_the_events_of_the_first_start(here: Instance, there: Instance, tmp_path: Path) -> None:
     await here.export(tmp_path / "b", BACKUP)
     absent = Project.absent("default")
     await there.log.run(create_project, absent, meta=Meta(actor="cli:me"), project_id="default", name="D", keys=[])

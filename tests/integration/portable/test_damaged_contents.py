@@ -44,7 +44,7 @@ async def flip(instance: Instance, key: str) -> None:
     await instance.log.contents.blobs.put(key, bytes(data))
 
 
-async def test_nothing_is_wrong_with_what_is_as_it_was_recorded(here: Instance) -> None:
+async def test_unchanged_contents_have_no_faults(here: Instance) -> None:
     assert await faults(here) == []
 
 
@@ -78,18 +78,18 @@ async def test_a_digest_that_was_changed_with_its_bytes_is_named_by_no_event(her
     assert detail == f"the logs of execution:{P}:e1 has a digest that no event names"
 
 
-async def test_what_is_gone_is_told_with_the_blob_it_was(here: Instance) -> None:
+async def test_missing_blob_is_reported_by_its_key(here: Instance) -> None:
     blob = await blob_of(here, f"execution:{P}:e0")
     await here.log.contents.blobs.delete(blob, f"artefacts/{P}/d1/a")
 
-    told = [detail for _, _, detail in await faults(here)]
+    reported = [detail for _, _, detail in await faults(here)]
 
     gone = f"the artefact of deployment:{P}:d1 is gone: there is no blob artefacts/{P}/d1/a"
-    assert told == [f"{LOGS} is gone: there is no blob {blob}", gone]
+    assert reported == [f"{LOGS} is gone: there is no blob {blob}", gone]
 
 
 @pytest.mark.parametrize("kind", ["sources", "artefacts", "contents"])
-async def test_what_is_damaged_is_exported_by_nobody(here: Instance, tmp_path: Path, kind: str) -> None:
+async def test_damaged_content_fails_the_export(here: Instance, tmp_path: Path, kind: str) -> None:
     await flip(here, await blob_of(here, f"execution:{P}:e0") if kind == "contents" else f"{kind}/{P}/d1/a")
 
     with pytest.raises(ContentDamaged, match="cannot be given"):

@@ -56,7 +56,7 @@ async def test_an_export_is_lines_of_json_that_prove_themselves(here: Instance, 
     assert "contents 3, archives 2" in checked.stdout
 
 
-async def test_the_script_says_what_a_file_or_a_key_is_that_is_none(here: Instance, tmp_path: Path) -> None:
+async def test_script_explains_an_invalid_file_or_key(here: Instance, tmp_path: Path) -> None:
     await here.export(tmp_path / "e", WHOLE)
     lines = read(tmp_path / "e")
     for found, options, says in (

@@ -152,5 +152,5 @@ def test_commands_take_the_passphrase_from_file_environment_and_terminal(
     assert "Traceback" not in wrong.output
     imported = run(elsewhere, "import", *files, "--json", typed=f"{PASSPHRASE}\n")
     assert imported.exit_code == 0, imported.output
-    told = json.loads(imported.stdout.splitlines()[-1])
-    assert told["unreadable"] == {"variables": 0, "passwords": 0, "installations": 0}
+    reported = json.loads(imported.stdout.splitlines()[-1])
+    assert reported["unreadable"] == {"variables": 0, "passwords": 0, "installations": 0}

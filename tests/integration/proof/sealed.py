@@ -29,10 +29,10 @@ class Sealed:
         self.log, self.database, self.folder = log, log.database, folder
         self.signer = signing_key(folder / "seal.key")
         self.outside = folder / "outside"
-        self.places = Destinations(log.contents.blobs, [str(self.outside)])
+        self.destinations = Destinations(log.contents.blobs, [str(self.outside)])
         self.archives = archives
         self.nodes = Nodes(self.database, archives.leaf_hashes)
-        self.sealer = Sealer(self.database, self.nodes, self.signer, self.places)
+        self.sealer = Sealer(self.database, self.nodes, self.signer, self.destinations)
 
     async def seal(self) -> Checkpoint:
         """Seal everything there is, and sign it."""
@@ -49,7 +49,7 @@ class Sealed:
     async def verify(self, *, since_checkpoint: bool = False) -> Verdict:
         """As somebody would who reads everything anew."""
         archives = Archives(self.database, self.log.contents.blobs)
-        verification = Verification(self.database, archives, self.signer.verifier, self.places)
+        verification = Verification(self.database, archives, self.signer.verifier, self.destinations)
         return await verification.run(since_checkpoint=since_checkpoint)
 
     async def faults(self) -> list[Fault]:
@@ -88,7 +88,7 @@ async def forge(sealed: Sealed, blob: str, rows: Sequence[StoredRow]) -> None:
     frontier = Frontier()
     for at in range(0, len(hashes), FULL):
         frontier.append(fold(hashes[at : at + FULL]), HEIGHT)
-    await sealed.places.own.put(blob, packed)
+    await sealed.destinations.own.put(blob, packed)
     await sealed.database.execute(
         "UPDATE archive_segments SET digest = %s, size = %s, root = %s WHERE blob = %s",
         (hashlib.sha256(packed).hexdigest(), len(packed), frontier.root(), blob),

@@ -111,7 +111,7 @@ async def _executions_booked(old: Sealed) -> int:
     return int(await old.database.value(query))
 
 
-async def test_rebuilt_usage_knows_beginnings_that_lie_in_an_earlier_archived_batch(
+async def test_rebuilt_usage_finds_stream_heads_in_an_earlier_archived_batch(
     old: Sealed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(refill, "BATCH", 7)
@@ -122,7 +122,7 @@ async def test_rebuilt_usage_knows_beginnings_that_lie_in_an_earlier_archived_ba
     assert await _executions_booked(old) == EXECUTIONS
 
 
-async def test_archived_outcomes_find_their_archived_beginnings(old: Sealed) -> None:
+async def test_archived_outcomes_find_their_archived_stream_heads(old: Sealed) -> None:
     """As a recount finds them that begins between the two."""
     outcomes = [
         recorded_event
@@ -147,7 +147,7 @@ async def test_an_archived_log_is_verified_with_its_archives(old: Sealed) -> Non
     assert verdict.proven_position == await old.log.reader.position()
 
 
-async def test_what_stays_of_an_archived_stretch_is_verified_as_well(old: Sealed) -> None:
+async def test_archived_events_left_in_the_table_are_verified(old: Sealed) -> None:
     await old.archive()
     await old.database.execute("DELETE FROM events WHERE topic = 'function.created'")
     await old.database.execute("UPDATE events SET state = '{}' WHERE notification_id = 1")
@@ -157,7 +157,7 @@ async def test_what_stays_of_an_archived_stretch_is_verified_as_well(old: Sealed
     assert [(fault.kind, fault.position) for fault in faults] == [("altered", 1), ("removed", 3)]
 
 
-async def test_what_is_not_remembered_of_archives_is_read_again(old: Sealed, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_stream_index_beyond_the_cache_is_read_again(old: Sealed, monkeypatch: pytest.MonkeyPatch) -> None:
     stream = Execution.stream("p", "e7")
     before = await old.log.reader.of_stream(stream)
     await old.archive()
@@ -169,12 +169,12 @@ async def test_what_is_not_remembered_of_archives_is_read_again(old: Sealed, mon
 
 @pytest.mark.parametrize("damage", ["a changed byte", "gone", "empty"])
 async def test_a_damaged_list_of_an_archives_streams_hides_none(old: Sealed, damage: str) -> None:
-    blobs, stream = old.places.own, Execution.stream("p", "e7")
+    blobs, stream = old.destinations.own, Execution.stream("p", "e7")
     (segment,) = await old.archive()
     names = f"{segment.blob}.names"
     packed = await blobs.get(names)
-    place = packed.index(archives.stream_hash(stream).to_bytes(8, sys.byteorder))
-    changed = packed[:place] + bytes([packed[place] ^ 1]) + packed[place + 1 :]
+    index = packed.index(archives.stream_hash(stream).to_bytes(8, sys.byteorder))
+    changed = packed[:index] + bytes([packed[index] ^ 1]) + packed[index + 1 :]
     if damage == "gone":
         await blobs.delete(names)
     else:
@@ -188,18 +188,18 @@ async def test_a_damaged_list_of_an_archives_streams_hides_none(old: Sealed, dam
 
 async def test_an_archive_that_was_changed_is_refused(old: Sealed) -> None:
     (segment,) = await old.archive()
-    packed = bytearray(await old.places.own.get(segment.blob))
+    packed = bytearray(await old.destinations.own.get(segment.blob))
     packed[len(packed) // 2] ^= 1
-    await old.places.own.put(segment.blob, bytes(packed))
+    await old.destinations.own.put(segment.blob, bytes(packed))
 
     with pytest.raises(ArchiveDamaged, match="digest"):
-        await Archives(old.database, old.places.own).rows(segment)
+        await Archives(old.database, old.destinations.own).rows(segment)
 
 
 async def test_an_archive_that_was_touched_in_any_way_is_found(old: Sealed) -> None:
     """By its blob, or by the row that names it; each mended again, to see that it was this that was found."""
     (segment,) = await old.archive()
-    packed = await old.places.own.get(segment.blob)
+    packed = await old.destinations.own.get(segment.blob)
     await old.database.execute("CREATE TABLE untouched AS SELECT * FROM archive_segments")
     touched = {
         "cut": packed[:-100],
@@ -214,13 +214,13 @@ async def test_an_archive_that_was_touched_in_any_way_is_found(old: Sealed) -> N
     found = {}
     for case, how in touched.items():
         if how is None:
-            await old.places.own.delete(segment.blob)
+            await old.destinations.own.delete(segment.blob)
         elif isinstance(how, bytes):
-            await old.places.own.put(segment.blob, how)
+            await old.destinations.own.put(segment.blob, how)
         else:
             await old.database.execute(how)
         found[case] = await _finds(old)
-        await old.places.own.put(segment.blob, packed)
+        await old.destinations.own.put(segment.blob, packed)
         await old.database.execute("DELETE FROM archive_segments")
         await old.database.execute("INSERT INTO archive_segments SELECT * FROM untouched")
         assert not await _finds(old), case
@@ -235,12 +235,12 @@ async def _finds(old: Sealed) -> bool:
         return True
 
 
-async def test_an_archive_rewritten_with_its_row_is_told_by_the_checkpoint(old: Sealed) -> None:
+async def test_archive_rewritten_with_its_row_contradicts_the_checkpoint(old: Sealed) -> None:
     """Whoever can write both the database and the blob store still lacks the key."""
     (segment,) = await old.archive()
-    async for info in old.places.own.list("seal/tiles"):
-        await old.places.own.delete(info.key)
-    rows = [*await Archives(old.database, old.places.own).rows(segment)]
+    async for info in old.destinations.own.list("seal/tiles"):
+        await old.destinations.own.delete(info.key)
+    rows = [*await Archives(old.database, old.destinations.own).rows(segment)]
     rows[100] = rows[100]._replace(state=b"{}")
     await forge(old, segment.blob, rows)
 
@@ -261,7 +261,7 @@ async def test_proofs_lead_through_archived_leaves(old: Sealed) -> None:
 
 
 async def test_nothing_young_or_unsigned_is_archived(old: Sealed) -> None:
-    archiver = Archiver(old.database, old.places.own, least_tiles=1)
+    archiver = Archiver(old.database, old.destinations.own, least_tiles=1)
     assert await archiver.run(datetime.now(UTC) - timedelta(hours=1)) == []
 
     await old.database.execute("UPDATE seal_checkpoints SET outside_at = NULL")
@@ -289,8 +289,8 @@ async def test_altered_index_of_archives_is_found(old: Sealed, case: str) -> Non
 
 async def test_index_of_streams_that_hides_one_is_found(old: Sealed) -> None:
     (segment,) = await old.archive()
-    names = archives.streams_of(await Archives(old.database, old.places.own).rows(segment))
-    await old.places.own.put(f"{segment.blob}.names", archives.pack_names(names[1:]))
+    names = archives.streams_of(await Archives(old.database, old.destinations.own).rows(segment))
+    await old.destinations.own.put(f"{segment.blob}.names", archives.pack_names(names[1:]))
 
     (fault,) = await old.faults()
 

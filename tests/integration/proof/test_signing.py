@@ -15,8 +15,8 @@ from tests.integration.proof.sealed import Sealed, fill
 
 
 class Keeper:
-    def __init__(self, sealed: Sealed, folder: Path, *places: str) -> None:
-        self.settings = Settings(data=folder, checkpoint_places=places)
+    def __init__(self, sealed: Sealed, folder: Path, *destinations: str) -> None:
+        self.settings = Settings(data=folder, checkpoint_places=destinations)
         listener = Listener(sealed.database)
         self.sealing = Sealing(sealed.log, self.settings)
         self.follower = self.sealing.follower(listener, TailCache(sealed.log.reader, listener))
@@ -50,7 +50,7 @@ async def test_a_growing_log_is_signed_and_an_idle_one_is_not_signed_again(seale
     assert await sealed.database.value("SELECT count(*) FROM seal_checkpoints WHERE outside_at IS NULL") == 0
 
 
-async def test_a_new_keeper_goes_on_from_what_was_signed(sealed: Sealed, tmp_path: Path) -> None:
+async def test_new_keeper_continues_from_the_last_signed_checkpoint(sealed: Sealed, tmp_path: Path) -> None:
     await fill(sealed.database, 5)
     await Keeper(sealed, tmp_path).turn()
     await fill(sealed.database, 5, project="q")
@@ -58,7 +58,7 @@ async def test_a_new_keeper_goes_on_from_what_was_signed(sealed: Sealed, tmp_pat
     assert await Keeper(sealed, tmp_path).turn() == 10
 
 
-async def test_a_place_that_was_away_gets_what_it_missed(sealed: Sealed, tmp_path: Path) -> None:
+async def test_destination_that_was_away_gets_the_missed_checkpoints(sealed: Sealed, tmp_path: Path) -> None:
     far = tmp_path / "far"
     keeper = Keeper(sealed, tmp_path, str(far))
     await fill(sealed.database, 5)
@@ -75,7 +75,7 @@ async def test_a_place_that_was_away_gets_what_it_missed(sealed: Sealed, tmp_pat
     assert (far / "seal" / "latest").read_text().split("\n")[1] == "10"
 
 
-async def test_nothing_is_signed_over_what_somebody_wrote_anew(sealed: Sealed, tmp_path: Path) -> None:
+async def test_rewritten_tree_is_never_signed(sealed: Sealed, tmp_path: Path) -> None:
     keeper = Keeper(sealed, tmp_path)
     await fill(sealed.database, 20)
     await keeper.turn()
@@ -91,7 +91,7 @@ async def test_nothing_is_signed_over_what_somebody_wrote_anew(sealed: Sealed, t
     assert "Run `annals verify`" in error
 
 
-async def test_a_key_file_that_holds_no_key_is_told(sealed: Sealed, tmp_path: Path) -> None:
+async def test_key_file_without_a_key_raises_an_error(sealed: Sealed, tmp_path: Path) -> None:
     (tmp_path / "seal.key").write_text("nonsense")
     await fill(sealed.database, 5)
 

@@ -23,7 +23,7 @@ async def long(sealed: Sealed) -> Sealed:
     return sealed
 
 
-async def test_an_untouched_log_is_what_was_signed(long: Sealed) -> None:
+async def test_untouched_log_verifies(long: Sealed) -> None:
     verdict = await long.verify()
 
     assert verdict.ok
@@ -31,7 +31,7 @@ async def test_an_untouched_log_is_what_was_signed(long: Sealed) -> None:
     assert (verdict.checkpoints, verdict.outside_checkpoints) == (2, 4)  # both places have both
 
 
-async def test_new_events_are_told_to_be_unsealed(long: Sealed) -> None:
+async def test_new_events_are_counted_as_unsealed(long: Sealed) -> None:
     await fill(long.database, 3, project="r")
 
     verdict = await long.verify()
@@ -179,8 +179,8 @@ async def test_an_event_altered_with_its_seal_is_found_by_the_copies_outside(lon
 
 
 async def test_without_copies_the_checkpoints_bound_where_it_was_altered(long: Sealed) -> None:
-    async for info in long.places.own.list("seal/tiles"):
-        await long.places.own.delete(info.key)
+    async for info in long.destinations.own.list("seal/tiles"):
+        await long.destinations.own.delete(info.key)
     await long.database.execute("UPDATE events SET state = '{}' WHERE notification_id = 500")
     await long.database.execute("DELETE FROM seal_tiles")
     await long.database.execute("DELETE FROM checkpoints WHERE name = 'seal'")
@@ -191,7 +191,7 @@ async def test_without_copies_the_checkpoints_bound_where_it_was_altered(long: S
     assert (fault.kind, fault.position, fault.until) == ("seal_altered", 401, EVENTS)
 
 
-async def test_altered_tiles_over_true_events_are_told(long: Sealed) -> None:
+async def test_altered_tiles_over_unchanged_events_are_reported(long: Sealed) -> None:
     """The log itself is what was signed: the fault names the seal, not the event."""
     await long.database.execute("UPDATE seal_tiles SET hashes = hashes || '' WHERE level = 0")
     assert (await long.verify()).ok
@@ -206,7 +206,7 @@ async def test_altered_tiles_over_true_events_are_told(long: Sealed) -> None:
     assert (fault.kind, fault.position) == ("seal_altered", 10)
 
 
-async def test_a_checkpoint_that_the_key_did_not_sign_is_told(long: Sealed) -> None:
+async def test_checkpoint_of_another_key_is_reported_as_forged(long: Sealed) -> None:
     await long.database.execute("UPDATE seal_checkpoints SET note = replace(note, 'position', 'positron')")
 
     faults = await long.faults()
@@ -214,7 +214,7 @@ async def test_a_checkpoint_that_the_key_did_not_sign_is_told(long: Sealed) -> N
     assert [fault.kind for fault in faults] == ["forged", "forged"]
 
 
-async def test_verifying_since_the_checkpoint_looks_at_what_came_after(long: Sealed) -> None:
+async def test_verification_since_the_checkpoint_checks_the_newer_events(long: Sealed) -> None:
     await fill(long.database, 200, project="r")
     await long.follow()
     await long.database.execute("UPDATE events SET state = '{}' WHERE notification_id IN (5, 800)")

@@ -35,7 +35,7 @@ async def test_the_answer_holds_the_rows_that_the_projection_returned(log: Event
     assert row["at"] == recorded.recorded_at
 
 
-async def test_events_carry_who_and_what_led_to_them(log: EventLog) -> None:
+async def test_events_carry_the_origin_of_their_request(log: EventLog) -> None:
     await log.run(open_account, absent("a"), meta=META, account="a")
 
     (recorded_event,) = await log.reader.after(0, 10)
@@ -53,7 +53,7 @@ async def test_a_wish_already_true_records_nothing_and_answers_with_the_newest_p
     assert len(await log.reader.after(0, 10)) == 1
 
 
-async def test_what_a_command_was_shown_holds_when_it_is_recorded(
+async def test_command_runs_again_if_a_stream_that_it_read_has_moved_on(
     log: EventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("a", "b"):
@@ -161,7 +161,7 @@ async def test_contents_are_kept_with_the_event_and_checked_when_read(log: Event
     assert found.size == 100_000
 
 
-async def test_what_is_over_the_bound_of_a_batch_is_refused_and_harms_nobody(log: EventLog) -> None:
+async def test_request_over_the_limits_of_a_batch_fails_alone(log: EventLog) -> None:
     await log.run(open_account, absent("a"), meta=META, account="a")
     account = await log.load(key("a"))
     for _ in range(1001):

@@ -11,7 +11,7 @@ from tests.integration.postgres import Postgres
 from tests.integration.workers.valkey import until
 
 
-async def test_reads_go_on_when_a_migration_changes_what_a_prepared_statement_returns(database: Database) -> None:
+async def test_reads_continue_after_a_migration_changes_the_columns_of_a_prepared_statement(database: Database) -> None:
     await database.execute("CREATE TABLE growing (n int)")
     await database.execute("INSERT INTO growing VALUES (1)")
     for _ in range(20):

@@ -80,7 +80,7 @@ async def until(condition: Callable[[], Any], seconds: float = 60.0) -> None:
         await asyncio.sleep(0.01)
 
 
-async def test_it_takes_the_log_in_order_and_remembers_where_it_is(
+async def test_follower_handles_the_log_in_order_and_continues_at_its_checkpoint(
     log: EventLog, listener: Listener, sums: Sums
 ) -> None:
     await deposits(log, 7)
@@ -114,7 +114,7 @@ async def test_two_copies_share_the_work_without_doing_it_twice(log: EventLog, l
     assert len(sums.positions) == 31
 
 
-async def test_what_a_handler_wrote_before_it_failed_is_undone(log: EventLog, listener: Listener, sums: Sums) -> None:
+async def test_writes_of_a_failed_handler_are_rolled_back(log: EventLog, listener: Listener, sums: Sums) -> None:
     await deposits(log, 3)
     failing = iter([OSError("the disk is away")])
     last = await log.reader.position()
@@ -153,7 +153,7 @@ async def test_a_poisoned_event_stops_its_follower_visibly_and_no_other(
     assert await log.database.value("SELECT error FROM checkpoints WHERE name = 'sums'") == ""
 
 
-async def test_what_poisoned_it_is_noted_once_postgres_takes_it(log: EventLog, listener: Listener, sums: Sums) -> None:
+async def test_poisonous_event_is_noted_once_postgres_is_back(log: EventLog, listener: Listener, sums: Sums) -> None:
     await deposits(log, 1)
     sums.refuses = lambda _recorded_event: ValueError("cannot take this")
     for statement in NOTES_ARE_LOST:
@@ -183,7 +183,7 @@ async def test_poison_is_noted_also_before_there_is_a_checkpoint_and_whatever_it
     assert row["error"].endswith("no text for Postgres: \ufffd?")
 
 
-async def test_an_event_nobody_can_read_is_poison_too(log: EventLog, listener: Listener, sums: Sums) -> None:
+async def test_unreadable_event_is_poisonous(log: EventLog, listener: Listener, sums: Sums) -> None:
     await deposits(log, 1)
     await log.database.execute(
         "INSERT INTO events (originator_id, originator_version, topic, state, recorded_at)"
@@ -198,7 +198,7 @@ async def test_an_event_nobody_can_read_is_poison_too(log: EventLog, listener: L
     assert follower.position == await log.reader.position() - 1
 
 
-async def test_it_outlives_the_loss_of_every_connection(log: EventLog, listener: Listener, sums: Sums) -> None:
+async def test_follower_survives_the_loss_of_every_connection(log: EventLog, listener: Listener, sums: Sums) -> None:
     await deposits(log, 2)
     running = asyncio.create_task(Follower("sums", sums.handle, log.reader, listener, poll_seconds=0.1).run())
     assert await reached(log.database, "sums", await log.reader.position(), seconds=60)

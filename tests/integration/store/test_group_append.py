@@ -132,7 +132,9 @@ async def test_times_never_run_against_positions_though_the_clock_does(
     assert first.recorded_at == second.recorded_at == ahead
 
 
-async def test_a_cancelled_caller_takes_nobody_along(appender: GroupAppender, database: Database) -> None:
+async def test_cancelled_caller_does_not_cancel_the_rest_of_its_batch(
+    appender: GroupAppender, database: Database
+) -> None:
     slow = await under_way(appender, request(event("slow:p"), statements=[SLEEP]))
     waiting = asyncio.create_task(appender.append(request(event("queued:p"))))
     neighbour = asyncio.create_task(appender.append(request(event("n:p"))))
@@ -159,9 +161,7 @@ async def test_a_backend_killed_in_mid_append_costs_no_event_and_doubles_none(
     assert await all_events(database) == [("a:p", 1), ("b:p", 1)]
 
 
-async def test_a_request_that_kills_its_connection_takes_nobody_along(
-    appender: GroupAppender, database: Database
-) -> None:
+async def test_request_that_kills_its_connection_fails_alone(appender: GroupAppender, database: Database) -> None:
     deadly = Statement("SELECT pg_terminate_backend(pg_backend_pid())", {})
 
     answers = await outcomes(
@@ -172,9 +172,7 @@ async def test_a_request_that_kills_its_connection_takes_nobody_along(
     assert [stream for stream, _ in await all_events(database)] == ["slow:p", "a:p", "c:p"]
 
 
-async def test_a_row_that_somebody_else_keeps_locked_delays_the_others_but_fails_only_who_wants_it(
-    appender: GroupAppender, database: Database
-) -> None:
+async def test_locked_row_fails_only_the_request_that_needs_it(appender: GroupAppender, database: Database) -> None:
     await database.execute("CREATE TABLE kept (n int)")
     await database.execute("INSERT INTO kept VALUES (1)")
     async with database.transaction() as other:
@@ -250,7 +248,7 @@ async def test_without_a_database_writes_are_refused_and_work_again_by_themselve
     await appender.close()
 
 
-async def test_closing_records_what_waits_and_takes_no_more(database: Database) -> None:
+async def test_close_records_queued_requests_and_rejects_new_ones(database: Database) -> None:
     appender = GroupAppender(database)
     waiting = [asyncio.create_task(appender.append(request(event(f"s:p:{i}")))) for i in range(5)]
     await asyncio.sleep(0)

@@ -43,7 +43,7 @@ def test_processes_that_start_together_apply_each_once(empty_database_url: str) 
     assert value(empty_database_url, "SELECT n FROM first") == 2
 
 
-def test_what_comes_after_the_new_code_waits(empty_database_url: str) -> None:
+def test_post_migrations_wait_for_the_new_code(empty_database_url: str) -> None:
     assert migrate(empty_database_url, stage="pre", migrations=[FIRST, SECOND]) == [FIRST.name]
     assert migrate(empty_database_url, migrations=[FIRST, SECOND]) == [SECOND.name]
 
@@ -55,7 +55,7 @@ def test_a_file_changed_after_it_was_applied_is_refused(empty_database_url: str)
         migrate(empty_database_url, migrations=[FIRST._replace(text="CREATE TABLE other (n int)")])
 
 
-def test_one_that_fails_leaves_nothing_of_itself(empty_database_url: str) -> None:
+def test_failed_migration_leaves_nothing(empty_database_url: str) -> None:
     with pytest.raises(psycopg.errors.DivisionByZero):
         migrate(empty_database_url, migrations=[FIRST, BROKEN])
 

@@ -58,7 +58,7 @@ async def test_a_follower_skips_nothing_as_long_as_all_take_the_lock(database: D
     assert reader.seen == WRITERS * EACH
 
 
-async def test_without_the_lock_it_passes_over_who_commits_behind_a_later_position(database: Database) -> None:
+async def test_follower_without_the_lock_skips_events_that_commit_after_a_later_position(database: Database) -> None:
     async with database.connection() as conn, database.connection() as slow:
         reader = Reader(conn)
         async with slow.transaction():

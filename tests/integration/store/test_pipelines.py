@@ -45,7 +45,7 @@ async def test_each_step_has_its_rows_in_order(conn: Connection) -> None:
         assert found == [[{"a": 5, "b": "x"}], [], [{"n": 0}]]
 
 
-async def test_trips_longer_than_a_connection_remembers_may_follow_each_other(conn: Connection) -> None:
+async def test_pipelines_with_more_statements_than_a_connection_remembers_work(conn: Connection) -> None:
     for _ in range(12):  # psycopg prepares of itself what it is asked to execute that often
         found = await conn.run_pipeline([("SELECT %(n)s::int AS n", {"n": n}) for n in range(connection.PLANS + 1)])
 
@@ -80,7 +80,7 @@ async def test_values_are_as_with_cursors(conn: Connection) -> None:
         cursor = await conn.execute(text, params, binary=True)
 
 
-async def test_all_of_a_trip_holds_or_none_of_it(conn: Connection, database: Database) -> None:
+async def test_pipeline_commits_all_of_its_steps_or_none(conn: Connection, database: Database) -> None:
     with pytest.raises(psycopg.errors.DivisionByZero):
         await conn.run_pipeline([thing(1), WRONG, thing(2)])
 
@@ -90,7 +90,7 @@ async def test_all_of_a_trip_holds_or_none_of_it(conn: Connection, database: Dat
     assert await things(database) == [1, 2]
 
 
-async def test_what_the_commit_refuses_is_raised_and_nothing_holds(conn: Connection, database: Database) -> None:
+async def test_error_of_the_commit_is_raised_and_nothing_is_recorded(conn: Connection, database: Database) -> None:
     await database.execute("ALTER TABLE things ADD CONSTRAINT later UNIQUE (n) DEFERRABLE INITIALLY DEFERRED")
     await database.execute("ALTER TABLE things DROP CONSTRAINT things_pkey")
 
@@ -101,7 +101,7 @@ async def test_what_the_commit_refuses_is_raised_and_nothing_holds(conn: Connect
     assert await conn.run_pipeline([thing(1)]) == [[{"n": 1}]]
 
 
-async def test_a_step_behind_a_lock_sees_what_its_holder_committed(conn: Connection, database: Database) -> None:
+async def test_step_after_a_lock_sees_the_commits_of_its_holder(conn: Connection, database: Database) -> None:
     async with database.connection() as holder:
         await holder.execute("BEGIN")
         await holder.execute(*LOCKED)
@@ -115,7 +115,7 @@ async def test_a_step_behind_a_lock_sees_what_its_holder_committed(conn: Connect
     assert counted == [{"n": 1}]
 
 
-async def test_within_a_transaction_a_trip_is_part_of_it(conn: Connection, database: Database) -> None:
+async def test_pipeline_in_a_transaction_is_part_of_it(conn: Connection, database: Database) -> None:
     await conn.run_pipeline([("BEGIN", ()), thing(1)])
     await conn.run_pipeline([thing(2)])
     assert await things(database) == []
@@ -139,7 +139,7 @@ async def test_with_parameters_missing_nothing_is_sent(conn: Connection, databas
     assert await conn.run_pipeline([COUNTED]) == [[{"n": 0}]]
 
 
-async def test_a_statement_that_cannot_be_prepared_is_tried_again_as_new(conn: Connection, database: Database) -> None:
+async def test_stale_prepared_statement_is_prepared_again(conn: Connection, database: Database) -> None:
     for _ in range(3):
         with pytest.raises(psycopg.errors.UndefinedTable):
             await conn.run_pipeline([COUNTED, ("SELECT n FROM absent", ())])
@@ -175,7 +175,7 @@ async def test_a_connection_that_breaks_is_closed_and_nothing_holds(conn: Connec
         await conn.run_pipeline([COUNTED])
 
 
-async def test_who_is_cancelled_on_the_way_closes_the_connection(conn: Connection, database: Database) -> None:
+async def test_cancelled_pipeline_closes_its_connection(conn: Connection, database: Database) -> None:
     waiting = asyncio.create_task(conn.run_pipeline([thing(1), ("SELECT pg_sleep(30)", ())]))
     while not await database.value("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"):
         await asyncio.sleep(0.01)
@@ -186,7 +186,7 @@ async def test_who_is_cancelled_on_the_way_closes_the_connection(conn: Connectio
     assert conn.closed
 
 
-async def test_what_others_unprepared_is_prepared_again(conn: Connection, database: Database) -> None:
+async def test_deallocated_statement_is_prepared_again(conn: Connection, database: Database) -> None:
     for n in range(3):
         await conn.run_pipeline([thing(n)])
     await conn.execute("DEALLOCATE ALL")
@@ -196,7 +196,7 @@ async def test_what_others_unprepared_is_prepared_again(conn: Connection, databa
     assert await things(database) == [0, 1, 2, 3]
 
 
-async def test_a_migration_between_trips_changes_what_they_return(conn: Connection, database: Database) -> None:
+async def test_pipeline_after_a_migration_returns_the_new_columns(conn: Connection, database: Database) -> None:
     everything: Step = ("SELECT * FROM things", ())
     await conn.run_pipeline([thing(1)])
     for _ in range(3):

@@ -11,7 +11,7 @@ from annals.store.postgres.database import Database
 from annals.store.secrets.vault import Vault, master_key
 from tests.integration.store.projects import add_project
 
-PLACE = ("function:p:f", "v")
+USE = ("function:p:f", "v")
 
 
 @pytest.fixture
@@ -35,19 +35,19 @@ async def rotate(database: Database, path: Path) -> int:
 
 async def test_processes_that_run_go_on_through_a_rotation(database: Database, path: Path) -> None:
     running, idle = process(database, path), process(database, path)
-    sealed = {f"p{n}": await running.seal(f"p{n}", *PLACE, f"secret {n}") for n in range(5)}
+    sealed = {f"p{n}": await running.seal(f"p{n}", *USE, f"secret {n}") for n in range(5)}
 
     assert await rotate(database, path) == 5
-    await running.seal("new", *PLACE, "later")
+    await running.seal("new", *USE, "later")
 
     for vault in (running, idle, process(database, path)):
         await vault.prove()
         for number, (project, value) in enumerate(sealed.items()):
-            assert await vault.open(project, *PLACE, value) == f"secret {number}"
+            assert await vault.open(project, *USE, value) == f"secret {number}"
 
 
 async def test_the_former_key_opens_nothing_afterwards(database: Database, path: Path) -> None:
-    sealed = await process(database, path).seal("p", *PLACE, "secret")
+    sealed = await process(database, path).seal("p", *USE, "secret")
     former = path.read_bytes()
     await rotate(database, path)
     stolen = path.with_name("stolen.key")
@@ -56,7 +56,7 @@ async def test_the_former_key_opens_nothing_afterwards(database: Database, path:
     with pytest.raises(MasterKeyWrong):
         await process(database, stolen).prove()
     with pytest.raises(MasterKeyWrong):
-        await process(database, stolen).open("p", *PLACE, sealed)
+        await process(database, stolen).open("p", *USE, sealed)
     assert path.with_name("master.key.former").read_bytes() == former
     assert stat.S_IMODE(path.with_name("master.key.former").stat().st_mode) == 0o600
 
@@ -66,7 +66,7 @@ async def test_data_keys_that_are_made_meanwhile_are_not_left_behind(database: D
     sealed: dict[str, str] = {}
 
     async def create(vault: Vault, number: int) -> None:
-        sealed[f"q{number}"] = await vault.seal(f"q{number}", *PLACE, "secret")
+        sealed[f"q{number}"] = await vault.seal(f"q{number}", *USE, "secret")
 
     async def rotated() -> None:
         masters = master_key(path)
@@ -82,19 +82,19 @@ async def test_data_keys_that_are_made_meanwhile_are_not_left_behind(database: D
 
     late = process(database, path)
     for project, value in sealed.items():
-        assert await late.open(project, *PLACE, value) == "secret"
+        assert await late.open(project, *USE, value) == "secret"
 
 
 async def test_a_rotation_that_was_cut_off_is_taken_up_again(database: Database, path: Path) -> None:
-    sealed = await process(database, path).seal("p", *PLACE, "secret")
+    sealed = await process(database, path).seal("p", *USE, "secret")
     master_key(path).add()  # and then it died
 
-    assert await process(database, path).open("p", *PLACE, sealed) == "secret"
+    assert await process(database, path).open("p", *USE, sealed) == "secret"
     masters = master_key(path)
     assert len(masters) == 2
     assert await Vault(database, masters).rewrap() == 1
     masters.retire()
-    assert await process(database, path).open("p", *PLACE, sealed) == "secret"
+    assert await process(database, path).open("p", *USE, sealed) == "secret"
 
 
 async def test_every_rotation_adds_to_the_former_keys(database: Database, path: Path) -> None:
@@ -108,9 +108,9 @@ async def test_every_rotation_adds_to_the_former_keys(database: Database, path: 
     assert former[:2] == [seen[2].strip(), seen[1].strip()]
 
 
-async def test_a_wrong_key_is_told_before_anything_is_served(database: Database, path: Path) -> None:
+async def test_wrong_master_key_fails_at_the_start(database: Database, path: Path) -> None:
     await process(database, path).prove()
-    await process(database, path).seal("p", *PLACE, "secret")
+    await process(database, path).seal("p", *USE, "secret")
 
     with pytest.raises(MasterKeyWrong, match="first used with"):
         await process(database, path.with_name("another.key")).prove()

@@ -87,7 +87,7 @@ async def test_a_snapshot_of_other_code_is_not_read(log: EventLog) -> None:
     assert (await log.load(key("a"))).balance == sum(range(1, 13))
 
 
-async def test_one_append_over_several_boundaries_takes_one_snapshot(log: EventLog) -> None:
+async def test_append_over_several_boundaries_takes_one_snapshot(log: EventLog) -> None:
     await log.run(open_account, absent("a"), meta=META, account="a")
     account: Account = await log.load(key("a"))
     for _ in range(33):
@@ -110,7 +110,7 @@ async def test_a_new_incarnation_does_not_inherit_from_the_former_ones_snapshot(
     assert (account.balance, account.amounts, account.version) == (0, [], 15)
 
 
-async def test_snapshots_that_nobody_edited_are_what_their_events_fold_to(log: EventLog) -> None:
+async def test_unedited_snapshots_equal_the_fold_of_their_events(log: EventLog) -> None:
     await _deposited(log, 25)
     await _snapshot_version(log, 20)
     await log.run(open_account, absent("b"), meta=META, account="b")

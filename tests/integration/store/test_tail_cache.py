@@ -104,7 +104,7 @@ async def test_a_batch_without_anything_that_it_wants_is_passed_and_its_checkpoi
     assert seen.positions[-1] == await log.reader.position()
 
 
-async def test_poison_behind_what_was_passed_is_found_where_it_lies(log: EventLog) -> None:
+async def test_poison_after_skipped_events_is_found_at_its_position(log: EventLog) -> None:
     seen = Seen()
     async with followed(log, {"closings": seen}, wants=is_closing) as listener:
         await _until(lambda: listener.count > 0)
@@ -128,7 +128,9 @@ async def test_poison_behind_what_was_passed_is_found_where_it_lies(log: EventLo
     assert seen.poison not in seen.positions
 
 
-async def test_what_moves_a_checkpoint_meanwhile_is_obeyed(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_follower_obeys_a_checkpoint_that_was_moved_meanwhile(
+    log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(follower_checkpoint, "LAZY_SECONDS", 60.0)
     seen = Seen()
     async with followed(log, {"sums": seen}):
@@ -143,7 +145,7 @@ async def test_what_moves_a_checkpoint_meanwhile_is_obeyed(log: EventLog, monkey
     assert seen.positions == first + (await all_positions(log))[3:]
 
 
-async def test_what_is_sent_goes_before_the_checkpoint_moves_and_again_until_it_went(log: EventLog) -> None:
+async def test_batch_is_sent_before_the_checkpoint_moves_until_it_succeeds(log: EventLog) -> None:
     sent: list[tuple[int, int]] = []  # position, and where the checkpoint was
     constraint_errors = 2
 
@@ -173,7 +175,7 @@ async def test_what_is_sent_goes_before_the_checkpoint_moves_and_again_until_it_
     assert all(at < position for position, at in sent)
 
 
-async def test_what_was_sent_while_another_moved_the_checkpoint_is_sent_again(log: EventLog) -> None:
+async def test_batch_sent_while_another_copy_moved_the_checkpoint_is_sent_again(log: EventLog) -> None:
     sent: list[int] = []
     await deposits(log, "a", 4)
     first = await all_positions(log)

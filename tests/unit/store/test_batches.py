@@ -75,7 +75,7 @@ def test_independent_requests_share_one_batch() -> None:
     assert len(take_batch(queue)) == 50
 
 
-def test_a_second_request_for_a_stream_waits_and_so_does_who_depends_on_it() -> None:
+def test_second_request_for_a_stream_waits_and_so_do_requests_that_share_its_streams() -> None:
     first, second, third, free = waiting("a"), waiting("a", "b"), waiting("b"), waiting("c")
 
     assert take_batch(queue := deque([first, second, third, free])) == [first, free]

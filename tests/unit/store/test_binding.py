@@ -71,6 +71,6 @@ def test_a_name_used_twice_is_one_parameter() -> None:
         ("SELECT '%'", ()),
     ],
 )
-def test_what_does_not_fit_is_refused(text: str, params: Params) -> None:
+def test_parameters_that_do_not_fit_raise_an_error(text: str, params: Params) -> None:
     with pytest.raises(ProgrammingError):
         bound(text).values(params)

@@ -64,7 +64,7 @@ async def test_putting_again_replaces(blobs: Blobs) -> None:
     assert await blobs.get("a") == b"2nd"
 
 
-async def test_what_is_not_there_is_missing(blobs: Blobs) -> None:
+async def test_missing_blob_raises_blob_missing(blobs: Blobs) -> None:
     with pytest.raises(BlobMissing):
         await blobs.get("nothing/here")
     with pytest.raises(BlobMissing):
@@ -175,14 +175,14 @@ async def test_orphans_older_than_the_grace_are_swept_and_nothing_else(blobs: Bl
     assert await keys(blobs, "other") == ["other/orphan"]
 
 
-def test_a_place_that_cannot_be_one_is_refused(tmp_path: Path) -> None:
+def test_invalid_location_raises_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    for place in (tmp_path / "file" / "below", "nonsense://x"):
+    for location in (tmp_path / "file" / "below", "nonsense://x"):
         with pytest.raises(BlobError, match="cannot be opened"):
-            Blobs.open(place)
+            Blobs.open(location)
 
 
-async def test_what_a_process_that_died_was_writing_goes_and_what_a_living_one_writes_stays(tmp_path: Path) -> None:
+async def test_unfinished_files_of_dead_processes_are_removed_and_those_of_living_ones_stay(tmp_path: Path) -> None:
     blobs = Blobs.open(tmp_path)
     go_on = asyncio.Event()
 

@@ -33,7 +33,7 @@ def test_states_of_executions_are_stored_in_a_third_at_most() -> None:
     assert sum(len(compact(state)) for state in UNSEEN) * 3 < sum(map(len, UNSEEN))
 
 
-def test_what_was_stored_before_is_read_as_it_is() -> None:
+def test_plain_states_of_before_are_still_read() -> None:
     assert [plain(state) for state in UNSEEN] == UNSEEN
 
 

@@ -13,22 +13,22 @@ def a_listener() -> Listener:
     return Listener(cast(Any, None))
 
 
-async def test_who_waits_for_a_name_is_woken_by_it_and_by_what_is_said_of_all() -> None:
+async def test_waiter_for_a_name_wakes_by_that_name_and_by_notifications_for_all() -> None:
     notification = a_listener()
-    for told in ("a", ALL):
+    for names in ("a", ALL):
         waiting = asyncio.create_task(notification.wait_for("a", notification.heard_of("a"), 600))
         await asyncio.sleep(0)
         notification._count("b")
         await asyncio.sleep(0)
         assert not waiting.done()
 
-        notification._count(told)
+        notification._count(names)
 
         async with asyncio.timeout(60):
             await waiting
 
 
-async def test_more_names_than_are_counted_apart_count_as_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_names_over_the_limit_all_count_as_notified(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listener, "MOST_NAMES", 3)
     notification = a_listener()
     notification._count("a")

@@ -66,7 +66,7 @@ def test_every_event_comes_back_as_it_was(event: Any) -> None:
     assert mapper.to_domain_event(mapper.to_stored_event(event)) == event
 
 
-def test_a_state_leaves_out_what_columns_say() -> None:
+def test_stored_state_leaves_out_stream_and_version() -> None:
     stored = EventMapper().to_stored_event(built())
 
     assert stored.topic == "crate.built@3"

@@ -73,7 +73,7 @@ def test_file_fits_no_other_export(checkpoint: Checkpoint, project: str) -> None
 
 
 @pytest.mark.parametrize("cost", [{"memory": 2**31}, {"passes": 10**6}, {"lanes": 1000}])
-def test_file_that_asks_for_too_much_is_refused_before_it_is_tried(cost: dict[str, int]) -> None:
+def test_keys_file_with_excessive_costs_is_rejected_before_its_key_is_derived(cost: dict[str, int]) -> None:
     with pytest.raises(KeysFileInvalid, match="more memory or time"):
         decrypt_keys(changed(**cost), PASSPHRASE, CHECKPOINT, "")
 

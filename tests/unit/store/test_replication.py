@@ -31,7 +31,7 @@ def notice(**changed: str | None) -> Any:
         {"source_function": None, "source_file": "../src/backend/replication/syncrep.c"},
     ],
 )
-def test_canceled_wait_is_known_in_every_language_and_by_what_the_server_tells(changed: dict[str, str | None]) -> None:
+def test_canceled_wait_is_recognised_in_every_language(changed: dict[str, str | None]) -> None:
     assert is_canceled_wait(notice(**changed))
 
 

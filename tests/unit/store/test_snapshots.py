@@ -90,7 +90,7 @@ def test_every_value_comes_back_with_its_type(value: Any) -> None:
     assert same(vars(restored)["value"], value)
 
 
-def test_what_could_not_be_brought_back_is_refused_when_taken() -> None:
+def test_snapshot_of_a_value_that_cannot_be_restored_raises_an_error() -> None:
     class Odd(dict[str, int]):
         pass
 

@@ -66,7 +66,7 @@ steps = st.lists(
 
 @given(steps)
 @settings(max_examples=200)
-def test_whoever_asks_gets_the_next_rows_of_the_log(steps: list[tuple[str, int, int]]) -> None:
+def test_tail_cache_returns_the_next_rows_of_the_log(steps: list[tuple[str, int, int]]) -> None:
     async def run() -> None:
         log = Log()
         shared, positions = log.tail_cache(), [0, 0, 0]
@@ -86,7 +86,7 @@ def test_whoever_asks_gets_the_next_rows_of_the_log(steps: list[tuple[str, int, 
     asyncio.run(run())
 
 
-async def test_followers_at_the_same_place_read_and_decode_once() -> None:
+async def test_followers_at_one_position_read_and_decode_once() -> None:
     log = Log()
     shared = log.tail_cache()
     for _ in range(4):
@@ -100,7 +100,7 @@ async def test_followers_at_the_same_place_read_and_decode_once() -> None:
     assert positions == [[1, 2, 3, 4]] * 5
 
 
-async def test_what_is_asked_for_as_it_is_stored_is_not_decoded() -> None:
+async def test_rows_of_a_batch_are_not_decoded() -> None:
     log = Log()
     log.append()
     log.append()
@@ -112,7 +112,7 @@ async def test_what_is_asked_for_as_it_is_stored_is_not_decoded() -> None:
     assert ([recorded_event.position for recorded_event in batch[1:]], log.decoded) == ([2], 1)
 
 
-async def test_it_asks_again_only_when_something_was_heard() -> None:
+async def test_tail_cache_reads_again_only_after_a_notification() -> None:
     log = Log()
     shared = log.tail_cache()
     log.append()
@@ -129,7 +129,7 @@ async def test_it_asks_again_only_when_something_was_heard() -> None:
     assert log.reads == 2
 
 
-async def test_who_is_behind_it_reads_for_itself() -> None:
+async def test_follower_behind_the_tail_cache_reads_the_table() -> None:
     log = Log()
     for _ in range(40):
         log.append()

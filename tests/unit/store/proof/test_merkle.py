@@ -45,7 +45,7 @@ def test_a_growing_tree_has_the_root_of_the_definition(size: int) -> None:
 
 
 @given(st.integers(1, 300), st.data())
-def test_every_leaf_is_proven_and_no_other_in_its_place(size: int, data: st.DataObject) -> None:
+def test_every_leaf_has_a_proof_that_fits_no_other_leaf(size: int, data: st.DataObject) -> None:
     leaf = data.draw(st.integers(0, size - 1))
     proof, root = merkle.inclusion_proof(leaf, size, look_up), defined(LEAVES[:size])
 
@@ -85,7 +85,7 @@ def test_a_cover_is_exact_and_aligned(start: int, end: int) -> None:
     assert at == max(start, end)
 
 
-def test_proofs_of_what_is_not_there_are_refused() -> None:
+def test_proof_of_a_missing_leaf_raises_an_error() -> None:
     for leaf, size in ((0, 0), (5, 5), (-1, 5)):
         with pytest.raises(ValueError, match="has no leaf"):
             merkle.inclusion_proof(leaf, size, look_up)

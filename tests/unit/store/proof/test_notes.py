@@ -29,7 +29,7 @@ def test_a_note_is_text_an_empty_line_and_a_signature() -> None:
     Ed25519PublicKey.from_public_bytes(public).verify(signed[4:], f"{text}\n".encode())
 
 
-def test_a_verifier_key_reads_what_its_log_signed() -> None:
+def test_verifier_key_opens_the_notes_of_its_log() -> None:
     assert Verifier.parse(str(SIGNER.verifier)).open(NOTE) == CHECKPOINT
 
 
