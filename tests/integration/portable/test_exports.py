@@ -32,7 +32,7 @@ def write(path: Path, lines: Lines) -> Path:
 
 
 def offline(path: Path, *options: str) -> "subprocess.CompletedProcess[str]":
-    """The script as somebody would run it who has nothing else."""
+    """The script, run without the rest of Annals."""
     command = [sys.executable, "-I", verify_export.__file__, str(path), *options]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 

@@ -1,4 +1,4 @@
-"""What the keeper does to a log, step by step, and what somebody with SQL alone may do to it."""
+"""The keeper's work on a log, step by step, and the changes that SQL access allows."""
 
 import hashlib
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ class Sealed:
             pass
 
     async def verify(self, *, since_checkpoint: bool = False) -> Verdict:
-        """As somebody would who reads everything anew."""
+        """Verify the log without any cache."""
         archives = Archives(self.database, self.log.contents.blobs)
         verification = Verification(self.database, archives, self.signer.verifier, self.destinations)
         return await verification.run(since_checkpoint=since_checkpoint)
@@ -82,7 +82,7 @@ async def fill(database: Database, count: int, *, project: str = "p", topic: str
 
 
 async def forge(sealed: Sealed, blob: str, rows: Sequence[StoredRow]) -> None:
-    """Write an archive anew, with the row that vouches for it."""
+    """Replace an archive, and the row that vouches for it."""
     packed = pack(rows)
     hashes = b"".join(leaf_hash(as_leaf(row)) for row in rows)
     frontier = Frontier()

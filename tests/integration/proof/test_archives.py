@@ -236,7 +236,7 @@ async def _finds(old: Sealed) -> bool:
 
 
 async def test_archive_rewritten_with_its_row_contradicts_the_checkpoint(old: Sealed) -> None:
-    """Whoever can write both the database and the blob store still lacks the key."""
+    """An attacker who can write the database and the blob store still lacks the key."""
     (segment,) = await old.archive()
     async for info in old.destinations.own.list("seal/tiles"):
         await old.destinations.own.delete(info.key)

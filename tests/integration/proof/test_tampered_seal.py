@@ -1,4 +1,4 @@
-"""Whatever somebody does by SQL to the seal itself is found: to leaves, to the nodes above them, to checkpoints."""
+"""Verification finds every change of the seal by SQL: of leaves, of nodes above them, of checkpoints."""
 
 import pytest
 

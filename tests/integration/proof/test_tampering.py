@@ -1,4 +1,4 @@
-"""Whatever somebody does to a sealed log by SQL is found, and the first place is named."""
+"""Verification finds every change of a sealed log by SQL, and names the first position."""
 
 from collections.abc import Awaitable, Callable
 

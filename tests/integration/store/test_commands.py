@@ -142,9 +142,9 @@ async def test_a_name_that_is_taken_fails_its_own_request_and_nothing_of_it_is_r
 async def test_a_dry_run_tells_the_events_and_appends_none(log: EventLog) -> None:
     await log.run(open_account, absent("a"), meta=META, account="a")
 
-    tried = await log.run(deposit, key("a"), meta=META, dry_run=True, amount=7)
+    attempted = await log.run(deposit, key("a"), meta=META, dry_run=True, amount=7)
 
-    assert [type(event) for event in tried.events] == [Account.Deposited]
+    assert [type(event) for event in attempted.events] == [Account.Deposited]
     assert (await log.load(key("a"))).balance == 0
 
 
@@ -227,8 +227,8 @@ async def test_a_dry_run_is_refused_as_the_append_would_be_and_gives_the_rows(lo
 
     with pytest.raises(NameTaken):
         await log.run(open_account, absent("b"), meta=META, dry_run=True, account="b", name="Ann")
-    tried = await log.run(open_account, absent("b"), meta=META, dry_run=True, account="b", name="Bea")
+    attempted = await log.run(open_account, absent("b"), meta=META, dry_run=True, account="b", name="Bea")
 
-    assert tried.rows["accounts"][0]["name"] == "Bea"
+    assert attempted.rows["accounts"][0]["name"] == "Bea"
     assert await log.database.rows("SELECT FROM accounts WHERE name = 'Bea'") == []
     assert (await log.run(open_account, absent("b"), meta=META, account="b", name="Bea")).position > 1

@@ -1,4 +1,4 @@
-"""When a log begins to store states compressed, and that nobody else can tell."""
+"""When a log starts to compress states, and that readers see no difference."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager

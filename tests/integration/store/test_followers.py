@@ -1,4 +1,4 @@
-"""Followers on a real log: in order, at least once, together with their checkpoint, whatever dies."""
+"""Followers on a real log: in order, at least once, together with their checkpoint, through any crash."""
 
 import asyncio
 import time

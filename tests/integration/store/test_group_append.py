@@ -139,7 +139,7 @@ async def test_cancelled_caller_does_not_cancel_the_rest_of_its_batch(
     waiting = asyncio.create_task(appender.append(request(event("queued:p"))))
     neighbour = asyncio.create_task(appender.append(request(event("n:p"))))
     await asyncio.sleep(0)
-    slow.cancel()  # in flight: it commits, only nobody hears of it
+    slow.cancel()  # in flight: it commits, and no caller gets the answer
     waiting.cancel()  # in the queue: it never goes
 
     await neighbour

@@ -1,4 +1,4 @@
-"""Many statements in one trip: one transaction, each with what is committed by its turn, whatever goes wrong."""
+"""Pipelines: one transaction, in which each statement sees all earlier commits, also after errors."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping

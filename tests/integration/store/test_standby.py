@@ -1,4 +1,4 @@
-"""Commits that wait for a synchronous standby: what is acknowledged, what is read, and what is told meanwhile."""
+"""Commits that wait for a synchronous standby: acknowledgements, reads and notifications meanwhile."""
 
 import asyncio
 import os
@@ -251,7 +251,7 @@ async def test_writes_beside_the_log_do_not_wait_for_a_standby_that_is_away(
     assert await database.value("SELECT 1") == 1
     assert await database.value(_WAITS) == 0
     leases = Leases(database)
-    assert [await leases.beat("h", "api"), await leases.beat("h", "api")] == [1, 2]  # nobody is lost for it
+    assert [await leases.beat("h", "api"), await leases.beat("h", "api")] == [1, 2]  # no process is lost for it
 
 
 async def _restart(pair: Replicated) -> None:

@@ -181,7 +181,7 @@ async def test_batch_sent_while_another_copy_moved_the_checkpoint_is_sent_again(
     first = await all_positions(log)
 
     async def send(recorded_events: Sequence[RecordedEvent]) -> None:
-        if len(sent) == len(first):  # the first batch by the window: somebody replays meanwhile
+        if len(sent) == len(first):  # the first batch of the cache: a replay runs meanwhile
             await log.database.execute("UPDATE checkpoints SET position = %s WHERE name = 'posts'", (first[1],))
         sent.extend(recorded_event.position for recorded_event in recorded_events)
 

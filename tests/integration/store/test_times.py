@@ -1,4 +1,4 @@
-"""From a time to a position: the highest one recorded at or before it, whatever gaps and equal times there are."""
+"""The position of a time: the highest one recorded at or before it, also with gaps and equal times."""
 
 import random
 from datetime import UTC, datetime, timedelta

@@ -45,7 +45,7 @@ def test_file_gives_back_its_keys_and_shows_nothing_of_them() -> None:
     assert json.loads(encrypted())["header"]["salt"] != header["salt"]
 
 
-def test_try_of_a_passphrase_costs_what_rfc_9106_asks_for_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attempt_of_a_passphrase_costs_at_least_as_rfc_9106_recommends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
 
     header = json.loads(encrypted())["header"]

@@ -1,4 +1,4 @@
-"""The window over the log that followers of a process share: whoever asks gets what the log itself would have said."""
+"""The tail cache that the followers of a process share returns the rows of the log's table."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -70,10 +70,10 @@ def test_tail_cache_returns_the_next_rows_of_the_log(steps: list[tuple[str, int,
     async def run() -> None:
         log = Log()
         shared, positions = log.tail_cache(), [0, 0, 0]
-        for what, one, other in steps:
-            if what == "append":
+        for step, one, other in steps:
+            if step == "append":
                 log.append(one, b"x" * other)
-            elif what == "reconnect":
+            elif step == "reconnect":
                 log.sessions += 1
             else:
                 wanted = log.behind(positions[one])[:other]
