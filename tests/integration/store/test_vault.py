@@ -35,7 +35,7 @@ async def test_equal_values_do_not_look_equal_sealed(vault: Vault) -> None:
 
 
 @pytest.mark.parametrize(
-    "place", [("p1", "function:p1:f1", "v2"), ("p1", "function:p1:f2", "v1"), ("p1", "function:p1:f1v", "1")]
+    "use", [("p1", "function:p1:f1", "v2"), ("p1", "function:p1:f2", "v1"), ("p1", "function:p1:f1v", "1")]
 )
 async def test_sealed_value_opens_for_no_other_use(vault: Vault, use: tuple[str, str, str]) -> None:
     sealed = await vault.seal(*USE, "secret")
