@@ -185,3 +185,16 @@ def test_libraries_whose_private_names_are_used_have_an_upper_bound() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     bounded = {_normal(requirement) for requirement in project["project"]["dependencies"] if "<" in requirement}
     assert bounded >= PRIVATE_NAMES_USED
+
+
+def test_every_dependency_has_its_reason_in_the_decision_on_dependencies() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    text = (ROOT / "docs" / "adr" / "0005-dependencies.md").read_text()
+    explained = {
+        _normal(name.strip())
+        for row in text.splitlines()
+        if row.startswith("| ")
+        for name in row.split("|")[1].split(",")
+    }
+    required = {_normal(requirement) for requirement in project["project"]["dependencies"]}
+    assert sorted(required - explained) == []
