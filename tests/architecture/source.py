@@ -47,3 +47,52 @@ def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node
+
+
+def folder_cycles() -> list[list[str]]:
+    """Return the groups of folders that import each other in a circle, the largest first.
+
+    A module beside subfolders stands for itself, since it composes them. Imports for type checking alone do not count.
+    """
+    names = {name_of(path) for path in modules()}
+    graph: dict[str, set[str]] = {}
+    for path in modules():
+        source = _folder_of(name_of(path))
+        targets = {_folder_of(name) for name in _runtime_imports(path) if name in names}
+        graph.setdefault(source, set()).update(targets - {source})
+    reachable = {folder: _reachable(graph, folder) for folder in graph}
+    groups = {
+        frozenset(other for other in found if folder in reachable.get(other, ())) for folder, found in reachable.items()
+    }
+    return sorted((sorted(group) for group in groups if len(group) > 1), key=len, reverse=True)
+
+
+def _folder_of(module: str) -> str:
+    path = ROOT.joinpath(*module.split("."))
+    folder = path if path.is_dir() else path.parent
+    has_subfolders = any((child / "__init__.py").exists() for child in folder.iterdir() if child.is_dir())
+    return module if has_subfolders else ".".join(folder.relative_to(ROOT).parts)
+
+
+def _runtime_imports(path: Path) -> set[str]:
+    for_types = {
+        id(statement)
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for statement in node.body
+    }
+    found: set[str] = set()
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level and id(node) not in for_types:
+            found.update({node.module, *(f"{node.module}.{alias.name}" for alias in node.names)})
+    return found
+
+
+def _reachable(graph: dict[str, set[str]], start: str) -> set[str]:
+    found, waiting = set[str](), [start]
+    while waiting:
+        for target in graph.get(waiting.pop(), ()):
+            if target not in found:
+                found.add(target)
+                waiting.append(target)
+    return found

@@ -128,10 +128,11 @@ def uses(folder: str) -> Iterator[Use]:
         if source.suffix == ".md":
             yield from _in_prose(name, text, 1)
         else:
-            yield from _in_python(name, text)
+            yield from in_python(name, text)
 
 
-def _in_python(name: str, text: str) -> Iterator[Use]:
+def in_python(name: str, text: str) -> Iterator[Use]:
+    """Yield every banned word in Python source."""
     documented = _docstring_lines(text)
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         line = token.start[0]
@@ -197,4 +198,4 @@ if __name__ == "__main__":
     main(sys.argv[1:])
 
 
-__all__ = ["IDENTIFIERS", "PROSE", "Use", "duplicate_names", "uses"]
+__all__ = ["IDENTIFIERS", "PROSE", "Use", "duplicate_names", "in_python", "uses"]
