@@ -25,7 +25,7 @@ _ACTOR = "retention"
 log = structlog.get_logger(__name__)
 
 
-class FunctionIncarnation(NamedTuple):
+class DeletedFunction(NamedTuple):
     """A function between one creation and its deletion."""
 
     project_id: str
@@ -54,7 +54,7 @@ class RetentionSweeper:
         steps = 0
         for row in functions:
             reason: SweepReason = "function_deleted" if row["orphaned"] else "age"
-            owner = FunctionIncarnation(row["project_id"], row["function_id"], row["function_sequence"])
+            owner = DeletedFunction(row["project_id"], row["function_id"], row["function_sequence"])
             cause = Cause(row["cause"])
             if row["orphaned"]:
                 meta = cause.meta(_ACTOR)
@@ -72,10 +72,10 @@ class RetentionSweeper:
         params = {"project_id": project_id, "function_id": function_id}
         for row in await self._database.rows(QUERIES["orphaned_functions"], params):
             incarnation = row["function_sequence"]
-            owner = FunctionIncarnation(project_id, function_id, incarnation)
+            owner = DeletedFunction(project_id, function_id, incarnation)
             await self._sweep(owner, datetime.now(UTC), "function_deleted", cause)
 
-    async def _sweep(self, owner: FunctionIncarnation, before: datetime, reason: SweepReason, cause: Cause) -> int:
+    async def _sweep(self, owner: DeletedFunction, before: datetime, reason: SweepReason, cause: Cause) -> int:
         params = {
             **owner._asdict(),
             "before": before,

@@ -143,7 +143,7 @@ def test_imports_form_no_cycle() -> None:
 
 
 LARGEST_FOLDER_CYCLES = [18, 5, 3]
-"""Folders in each remaining cycle: resources of the API with the edge, the log with its proof, and replay. It may fall."""
+"""Folders in each remaining cycle: API resources and the edge; the log and its proof; replay. Sizes may only fall."""
 
 
 def test_folder_cycles_only_shrink() -> None:
