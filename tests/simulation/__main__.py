@@ -1,11 +1,11 @@
-"""`python -m tests.simulation`: play one seed and tell its story, or as many as a time allows.
+"""`python -m tests.simulation`: play one seed and print what happened, or play as many seeds as the time allows.
 
---seed N                   play it, and print what happened
---seconds S --first N      play seeds from N on for so long; each that violates something is printed
---least M                  with --seconds: play no fewer, however long that takes
---corpus                   play the seeds of corpus.txt, each of which has found something once
+--seed N                   play this seed, and print what happened
+--seconds S --first N      play seeds from N on for S seconds; print each with a violation
+--least M                  with --seconds: play at least M seeds, however long that takes
+--corpus                   play the seeds of corpus.txt, each of which once found a bug
 --mutation NAME --seeds M  plant a bug (or `all`, one by one), and play until it is found, at most M seeds
---race NAME --seeds M      run races (or `all`) M times each; with --seed N tell the story of one trial
+--race NAME --seeds M      run races (or `all`) M times each; with --seed N print what happens in one trial
 --digest                   with --seed: print only a digest of all that happened
 """
 
@@ -43,20 +43,20 @@ _SHOWN = 10
 
 
 def play(seed: int) -> World:
-    """One seed, to its end."""
+    """Play one seed to its end."""
     world = World(seed)
     world.drive(random_scenario)
     return world
 
 
 def corpus() -> list[int]:
-    """The seeds that have found something once."""
+    """Return the seeds that once found a bug."""
     lines = (line.partition("#")[0].strip() for line in CORPUS.read_text().splitlines())
     return [int(line) for line in lines if line]
 
 
 def search(seeds: Iterable[int], *, until_found: bool = False, race: str = "") -> tuple[int, list[str]]:
-    """Play seeds, of random scenarios or of a race; returns how many, and what was violated in which."""
+    """Play seeds of random scenarios, or of a race. Return their number and the violations."""
     found: list[str] = []
     played = 0
     seeds = iter(seeds)
@@ -70,13 +70,16 @@ def search(seeds: Iterable[int], *, until_found: bool = False, race: str = "") -
 
 
 def _violated(seeds: Iterable[int], race: str) -> list[str]:
-    """What each violated first, empty where nothing was."""
+    """Return the first violation of each seed that has one."""
     worlds = ((seed, races.play(race, seed) if race else play(seed)) for seed in seeds)
     return [f"seed {seed}: {world.violations[0][:400]}" if world.violations else "" for seed, world in worlds]
 
 
 def in_a_child(work: Callable[[], list[str]]) -> list[str]:
-    """What a forked child found. Its worlds end with it, which costs a third less than to collect what they are."""
+    """Return what a forked child found.
+
+    The child's worlds end with the child, which is a third faster than garbage collection.
+    """
     reading, writing = os.pipe()
     sys.stdout.flush()
     child = os.fork()
@@ -92,13 +95,13 @@ def in_a_child(work: Callable[[], list[str]]) -> list[str]:
     with open(reading) as file:
         said = file.read()
     if os.waitpid(child, 0)[1]:
-        raise RuntimeError("a child that played seeds broke")
+        raise RuntimeError("a child process that played seeds failed")
     found: list[str] = json.loads(said)
     return found
 
 
 def within(seconds: float, first: int, least: int) -> Iterator[int]:
-    """Seeds, for so long, and no fewer than `least`: a machine that is busy takes longer."""
+    """Yield seeds until the time is over, and at least `least` of them: a busy machine is slower."""
     end = time.perf_counter() + seconds
     for seed in count(first):
         if time.perf_counter() > end and seed >= first + least:
@@ -107,7 +110,7 @@ def within(seconds: float, first: int, least: int) -> Iterator[int]:
 
 
 def tell(seed: int, *, digest: bool, race: str = "") -> int:
-    """One seed's story."""
+    """Print what happened under one seed."""
     world = races.play(race, seed) if race else play(seed)
     events = [(e["originator_id"], e["originator_version"], e["topic"], e["recorded_at"]) for e in world.server.events]
     if digest:
@@ -121,7 +124,7 @@ def tell(seed: int, *, digest: bool, race: str = "") -> int:
 
 
 def plant(names: Iterable[str], seeds: int) -> int:
-    """Plant bugs one at a time, and say which seed finds each; 1 when one is not found."""
+    """Plant bugs one at a time, and print the seed that finds each. Return 1 if a bug is not found."""
     redelivery = 0
     for name in names:
         with MUTATIONS[name]():
@@ -132,7 +135,7 @@ def plant(names: Iterable[str], seeds: int) -> int:
 
 
 def compete(names: Iterable[str], seeds: int) -> int:
-    """Run races so many times each, and say of each what was violated."""
+    """Run each race `seeds` times, and print its violations."""
     failed = 0
     for name in names:
         played, found = search(range(1, seeds + 1), race=name)
@@ -143,7 +146,7 @@ def compete(names: Iterable[str], seeds: int) -> int:
 
 
 def _replayed(sentence: str, of: str = "") -> str:
-    """What was found, with the command that plays it again."""
+    """Return a violation with the command that replays it."""
     return f"  {sentence}\n  replay it: python -m tests.simulation {of}--seed {sentence.split()[1].rstrip(':')}"
 
 
@@ -175,16 +178,17 @@ def main() -> int:
 
 
 def alone() -> None:
-    """Settings of the interpreter that a run needs: hashes that are always the same, garbage when it is said.
+    """Prepare the interpreter: fixed hashes, and garbage collection only on request.
 
-    Scenarios begin in the night in which the clocks of its time zone are set forward: nothing is to go by local time.
+    Scenarios begin in the night in which the clocks of this time zone are set forward: no code may depend on local
+    time.
     """
     if os.environ.get("PYTHONHASHSEED") != "0":
         os.environ |= {"PYTHONHASHSEED": "0", "TZ": "Europe/Berlin"}
         os.execv(sys.executable, [sys.executable, "-m", "tests.simulation", *sys.argv[1:]])  # noqa: S606
     silence()
-    warnings.simplefilter("ignore")  # of coroutines that dead nodes never awaited
-    sys.unraisablehook = lambda _: None  # of the same, when they are collected
+    warnings.simplefilter("ignore")  # coroutines that killed nodes never awaited
+    sys.unraisablehook = lambda _: None  # the same coroutines, when they are collected
     gc.disable()
     gc.freeze()
 

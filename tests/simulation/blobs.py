@@ -1,4 +1,4 @@
-"""A blob store of the simulation: blobs are there whole or not at all, and a put may fail or end its process."""
+"""The simulated blob store. A blob is complete or absent; an upload may fail or end its process."""
 
 import asyncio
 import hashlib
@@ -11,9 +11,9 @@ from annals.store.content.blobs import Blob, BlobError, BlobInfo, BlobMissing
 
 
 class BlobFaults:
-    """How likely a put breaks off before its bytes are flushed and published, or after, with its writer none the wiser.
+    """How likely an upload fails before its bytes are published (`before`) or after it (`after`).
 
-    `deadly` is how likely the writer dies then, instead of hearing that the store failed.
+    `deadly` is how likely the writer's process dies in that case. Otherwise the writer gets an error.
     """
 
     def __init__(self) -> None:
@@ -21,7 +21,7 @@ class BlobFaults:
 
 
 class SimulatedBlobs:
-    """`die` ends the process that is putting a blob; it does not return."""
+    """A blob store in memory. `die` ends the process that uploads a blob; it does not return."""
 
     def __init__(self, rng: random.Random, die: Callable[[], Awaitable[None]]) -> None:
         self._rng, self._die = rng, die
@@ -29,7 +29,7 @@ class SimulatedBlobs:
         self.faults = BlobFaults()
 
     def of_another(self, die: Callable[[], Awaitable[None]]) -> "SimulatedBlobs":
-        """The same store, as another process sees it."""
+        """Return the same store as another process uses it."""
         view = SimulatedBlobs(self._rng, die)
         view.kept, view.faults = self.kept, self.faults
         return view
@@ -78,11 +78,11 @@ class SimulatedBlobs:
         yield
 
     def lacking(self, events: Iterable[Any]) -> Iterator[str]:
-        """What events name that is not there, or not as they say."""
+        """Yield a sentence for each blob that events name and that is missing or different."""
         for event in events:
             for named in (getattr(event, "source", None), getattr(event, "artefact", None)):
                 if isinstance(named, Artefact) and digest(self.kept.get(named.key)) != named.digest:
-                    yield f"{event.TOPIC} of {event.originator_id} names {named.key}, which is not there"
+                    yield f"{event.TOPIC} of {event.originator_id} names {named.key}, which is missing"
 
     async def _strike(self, likely: float) -> None:
         if self._rng.random() < likely:

@@ -1,4 +1,4 @@
-"""A request of the simulation, as far as the code behind the routes looks at it."""
+"""A simulated request: the part of a request that the code behind the routes reads."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -41,20 +41,20 @@ class _Settings:
     upload_limit_bytes = 10**9
 
 
-class HeardLog:
-    """A log that remembers what it told last, for routes answer with rows."""
+class RecordingLog:
+    """A log that remembers its last answer, since routes answer with rows."""
 
     def __init__(self, log: EventLog) -> None:
         self._log = log
-        self.told: Recorded | None = None
+        self.last_answer: Recorded | None = None
 
     async def run(self, *words: Any, **recorded_events: Any) -> Recorded:
-        self.told = await self._log.run(*words, **recorded_events)
-        return self.told
+        self.last_answer = await self._log.run(*words, **recorded_events)
+        return self.last_answer
 
 
 class _Services:
-    """Of an API process, what running at once and uploading need."""
+    """The services of an API process that synchronous executions and uploads need."""
 
     def __init__(self, world: "World", parts: Parts) -> None:
         self._world, self._parts = world, parts
@@ -66,7 +66,7 @@ class _Services:
         self.vault = parts.vault
 
     def admitted(self, *_: object) -> AbstractContextManager[None]:
-        """Everybody is."""
+        """Admit every request."""
         return nullcontext()
 
     def holder(self) -> str:
@@ -84,7 +84,7 @@ class _Services:
 
 
 class SimulatedCall:
-    """A request as far as the code behind the routes looks at it."""
+    """The part of a request that the code behind the routes reads."""
 
     def __init__(self, world: "World", parts: Parts) -> None:
         self.services = _Services(world, parts)

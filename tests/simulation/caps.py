@@ -1,4 +1,4 @@
-"""How many calls of each function run by the log, and how many may: a call that begins is never one too many."""
+"""The number of running executions of each function, read from the log: it never exceeds the function's limit."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,14 +7,14 @@ from annals.domain.execution import Execution
 from annals.domain.function import Function
 
 _NEW_SECONDS = 1.5
-"""How long a worker may not know of a function's first bound: what was asked for by then may slip in."""
+"""How long a worker may not know a function's first limit. Executions requested before that may start."""
 
 _CALL_SECONDS = 30.0
-"""The same of a synchronous call, which looks when it comes, and may come from a process that slept since."""
+"""The same for a synchronous execution, whose process may have been frozen after it read the limit."""
 
 
 class Caps:
-    """Told each event as it is committed; `fail` is told what does not hold. `most_at_once` is by function."""
+    """A check of each committed event; violations go to `fail`. `most_at_once` has the limit by function."""
 
     def __init__(self, fail: Callable[[str], None]) -> None:
         self._fail = fail
@@ -58,4 +58,4 @@ class Caps:
         most = self._most.get(function, 0)
         known = self._asked[stream] >= self._since.get(function, 0.0) + _NEW_SECONDS
         if most and known and len(running) > most:
-            self._fail(f"{stream} is the {len(running)}th call of {function} at once, which may have {most}")
+            self._fail(f"{stream} is concurrent execution {len(running)} of {function}, whose limit is {most}")

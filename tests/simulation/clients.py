@@ -1,4 +1,6 @@
-"""What clients do, through the commands that the routes call; each call is done, refused, unknown or never answered."""
+"""Clients of the simulation: they run the routes' commands. A call is done, refused, of unknown outcome or never
+answered.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
@@ -29,7 +31,7 @@ from annals.store.content.blobs import BlobError
 from annals.store.content.contents import source_key
 from annals.store.errors import StoreUnavailable
 from annals.store.log.log import Meta, Recorded
-from tests.simulation.calls import META, PROJECT, HeardLog, SimulatedCall
+from tests.simulation.calls import META, PROJECT, RecordingLog, SimulatedCall
 from tests.simulation.nodes import Parts
 from tests.simulation.transactions import Row
 
@@ -53,7 +55,7 @@ def configuration(marker: str, schedule: str = "") -> Configuration:
 
 
 class Client:
-    """A client of one API process, of the usual project or another; its calls may never be answered."""
+    """A client of one API process and one project. Its calls may never be answered."""
 
     def __init__(self, world: "World", name: str, project: str = PROJECT) -> None:
         self._world, self._name, self._project = world, name, project
@@ -61,28 +63,28 @@ class Client:
     async def _parts(self) -> Parts:
         return await asyncio.shield(self._world.apis[self._name])
 
-    def begin(self, what: str, call: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
+    def begin(self, label: str, call: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
         """Send a request; its task may never end."""
-        return self._world.nodes[self._name].spawn(self._told(what, call))
+        return self._world.nodes[self._name].spawn(self._perform(label, call))
 
-    async def _told(self, what: str, call: Coroutine[Any, Any, Any]) -> Any:
+    async def _perform(self, label: str, call: Coroutine[Any, Any, Any]) -> Any:
         world = self._world
         try:
             answer = await call
-        except (DomainError, SynchronousTimeout) as refusal:
-            world.say(f"{what}: {type(refusal).__name__}")
-            if isinstance(refusal, ExecutionAlreadyExists):  # each is asked for once
-                world.fail(f"{what} was refused for what it had recorded itself")
-            return refusal
+        except (DomainError, SynchronousTimeout) as error:
+            world.say(f"{label}: {type(error).__name__}")
+            if isinstance(error, ExecutionAlreadyExists):  # the client requests each id once
+                world.fail(f"{label} was refused because of its own recorded event")
+            return error
         except (StoreUnavailable, BlobError) as unknown:
-            world.say(f"{what}: {type(unknown).__name__}")
+            world.say(f"{label}: {type(unknown).__name__}")
             return unknown
         except Exception as error:
-            world.fail(f"{what} failed: {error!r}")
+            world.fail(f"{label} failed: {error!r}")
             raise
         if isinstance(answer, Recorded):
             world.ledger.acknowledge(answer.events, self.known)
-        world.say(f"{what}: done")
+        world.say(f"{label}: done")
         return answer
 
     def known(self, stream: str, version: int) -> Row | None:
@@ -122,9 +124,9 @@ class Client:
         call.project_id = self._project
         key = source_key(self._project, deployment_id)
         source = await call.services.blobs.put(key, f"code of {deployment_id}".encode())
-        heard = call.services.log = HeardLog(call.services.log)
+        recording = call.services.log = RecordingLog(call.services.log)
         await uploads.create(call, _upload(function_id, deployment_id, incarnation, activate=activate), source)
-        return heard.told
+        return recording.last_answer
 
     async def activate(self, function_id: str, deployment_id: str) -> Recorded:
         keys = Function.key(PROJECT, function_id), Deployment.key(PROJECT, deployment_id)
@@ -139,7 +141,7 @@ class Client:
         return await self._run(delete_deployment, *keys)
 
     async def request(self, function_id: str, execution_id: str, *, after: float | None = None) -> Recorded | None:
-        """Ask for a run, at once or `after` seconds."""
+        """Request an execution: now, or `after` seconds."""
         row = self._world.server.rows("functions").get(Function.stream(self._project, function_id))
         if row is None or not row["deployment_id"]:
             return None
@@ -160,7 +162,7 @@ class Client:
         )
 
     async def run_now(self, function_id: str) -> Any:
-        """Run while the caller waits."""
+        """Run the function, and wait for its answer."""
         parts = await self._parts()
         context = await parts.environments.active(PROJECT, function_id)
         if context is None or context.deployment is None or context.deployment.status != "ready":
@@ -182,7 +184,7 @@ class Client:
         return await self._run(delete_execution, Execution.key(PROJECT, execution_id), **recorded_events)
 
     async def upload_chunk(self, function_id: str, deployment_id: str, chunk: UploadChunk, data: bytes) -> Any:
-        """One chunk, as the route takes it."""
+        """Upload one chunk as the route does."""
         incarnation = self._incarnation(function_id)
         if incarnation is None:
             return None

@@ -1,4 +1,4 @@
-"""What must hold once all is calm: everything has ended, is accounted for, and can be rebuilt from the log."""
+"""The checks of a calm world: all work has ended and is counted, and the read models equal a rebuild from the log."""
 
 import asyncio
 from collections import Counter
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 CALM_SECONDS = 100.0
-"""Longer than all of it may take, one after the other: what each may, `deadlines.py` says."""
+"""Longer than all work may take in sequence; `deadlines.py` has the limits of each."""
 
 _TABLES = ("functions", "deployments", "executions", "counters")
 
 
 async def until_calm(world: "World") -> None:
-    """Wait until nothing waits or runs; what still does after the longest time is stuck."""
+    """Wait until no work waits or runs. Work that remains after the longest time is stuck."""
     deadline, stays = world.loop.time() + CALM_SECONDS, Stays(world)
     while world.loop.time() < deadline:
         await asyncio.sleep(0.5)
@@ -40,10 +40,10 @@ async def until_calm(world: "World") -> None:
 def _unended(world: "World") -> list[str]:
     now = world.server.now()
     rows = [f"{stream} is {row['status']}" for _, stream, row in open_work(world)]
-    rows += [f"{stream} went with its function" for stream, _ in world.server.rows("abandoned_builds")]
+    rows += [f"{stream} was deleted with its function" for stream, _ in world.server.rows("abandoned_builds")]
     late = now - timedelta(seconds=2)
     rows += [
-        f"{stream} was due at {row['schedule_next']}"
+        f"{stream} is overdue since {row['schedule_next']}"
         for stream, row in world.server.rows("schedules").items()
         if row["schedule_next"] is not None and row["schedule_next"] <= late
     ]
@@ -62,7 +62,7 @@ def _busy(world: "World") -> list[str]:
 
 
 def judge(world: "World") -> None:
-    """Everything that can be told from the log and the read models alone."""
+    """Check all that the log and the read models alone can show."""
     ledger = world.ledger
     for (stream, version), topic in ledger.acknowledged.items():
         rows = world.server.streams.get(stream, [])
@@ -99,15 +99,15 @@ def _judge_functions(world: "World") -> None:
         if row["deployment_id"]:
             deployment = world.ledger.streams.get(Deployment.stream(row["project_id"], row["deployment_id"]))
             if deployment is None or deployment.deleted or not deployment.ready:
-                world.fail(f"{stream} answers by {row['deployment_id']}, which is not there")
+                world.fail(f"{stream} has the active deployment {row['deployment_id']}, which is missing")
 
 
 def _judge_blobs(world: "World") -> None:
-    """What deployments that are there name is there too."""
+    """Check that the blobs of all existing deployments exist."""
     for stream, row in world.server.rows("deployments").items():
         for key in (row["source_key"], row["artefact_key"]):
             if key and key not in world.blobs.kept:
-                world.fail(f"{stream} names {key}, which is not there any more")
+                world.fail(f"{stream} names {key}, which is missing")
 
 
 def _judge_counters(world: "World") -> None:
@@ -122,11 +122,11 @@ def _judge_counters(world: "World") -> None:
                 counted[row["project_id"], row["function_id"], name] += 1
     for key, row in world.server.rows("counters").items():
         if row["value"] != counted[key]:
-            world.fail(f"{key} is counted as {row['value']} where there are {counted[key]}")
+            world.fail(f"{key} has the counter {row['value']}, but {counted[key]} rows exist")
 
 
 def _judge_rebuild(world: "World") -> None:
-    """The read models, made again from the log, are those that are there."""
+    """Check that the read models equal their rebuild from the log."""
     again = Postgres(world.loop, world.rng, world.server.now, lambda _: None)
     tx: Any = Rebuilding(again)
     for row, event in world.ledger.events:
@@ -141,7 +141,7 @@ def _judge_rebuild(world: "World") -> None:
 
 
 def _judge_schedules(world: "World") -> None:
-    """What the follower made of the log, batch by batch and through crashes, is what one fold makes of it."""
+    """Check that the schedules of the follower, made batch by batch and across crashes, equal one fold of the log."""
     changes = ScheduleChanges({})
     for row, event in world.ledger.events:
         fired = isinstance(event, Execution.Requested) and event.slot is not None
@@ -150,20 +150,20 @@ def _judge_schedules(world: "World") -> None:
     live = {stream: Schedule(**row) for stream, row in world.server.rows("schedules").items()}
     for stream in live.keys() | changes.known.keys():
         if live.get(stream) != changes.known.get(stream):
-            world.fail(f"schedules has {live.get(stream)} where the log says {changes.known.get(stream)}")
+            world.fail(f"the schedules table has {live.get(stream)}, but the log has {changes.known.get(stream)}")
 
 
 def _judge_unbroken(world: "World") -> None:
-    """Where nothing failed nothing is lost, and no safety net catches anything."""
+    """Check that without faults no work is lost and no recovery step runs."""
     for _, event in world.ledger.events:
         if getattr(event, "reason", "") in {"worker_lost", "executor_lost"}:
-            world.fail(f"{event.originator_id} was given up as lost where nothing had failed")
+            world.fail(f"{event.originator_id} was recorded as lost although nothing had failed")
     if world.resent and not world.bounded:
-        world.fail(f"{world.resent} wake-ups had to be sent again where none was lost")
+        world.fail(f"{world.resent} job messages were sent again although none was lost")
 
 
 class Rebuilding(Tx):
-    """A transaction in which the one event is there that is being projected."""
+    """A transaction that holds only the event that is projected."""
 
     current: Row
 

@@ -1,4 +1,4 @@
-"""Psycopg's face over the simulated Postgres: connections, cursors, pipelines, and a pool for `Database`."""
+"""The psycopg interface of the simulated Postgres: connections, cursors, pipelines, and a pool for `Database`."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -61,7 +61,7 @@ class SimulatedCursor:
 
 
 class SimulatedConnection:
-    """One session. `closed` is known once an operation has failed for it, as with the real one."""
+    """One session. As with psycopg, `closed` becomes true when an operation fails because of it."""
 
     def __init__(self, server: Postgres, node: Node | None) -> None:
         self._server = server
@@ -69,7 +69,7 @@ class SimulatedConnection:
         self.closed = False
         self._run_steps: list[Operation] | None = None
         self._heard = asyncio.Event()
-        self._told: list[str] = []
+        self._payloads: list[str] = []
 
     async def __aenter__(self) -> Self:
         return self
@@ -86,7 +86,7 @@ class SimulatedConnection:
         return await SimulatedCursor(self).execute(text, params)
 
     async def do(self, operation: Operation) -> None:
-        """Raises psycopg's errors."""
+        """Run one operation. Raises psycopg's errors."""
         if operation[0].startswith("LISTEN"):
             self.session.listen(operation[0].split()[1], self._hear)
         if self._run_steps is not None:
@@ -95,7 +95,7 @@ class SimulatedConnection:
             await self._send([operation])
 
     async def run_pipeline(self, steps: Sequence[Step]) -> list[list[Row]]:
-        """Statements together; outside a transaction they are one of their own."""
+        """Run statements together. Outside a transaction they are one transaction."""
         results: list[list[list[Row]]] = [[] for _ in steps]
         operations = [(text, params, False, rows) for (text, params), rows in zip(steps, results, strict=True)]
         await self._send(operations, closing=True)
@@ -117,7 +117,7 @@ class SimulatedConnection:
             yield
         except BaseException:
             if not self.closed:
-                with suppress(psycopg.Error):  # as the real one: what led here is what is told
+                with suppress(psycopg.Error):  # as psycopg: the original error is raised
                     await self.execute("ROLLBACK")
             raise
         await self.execute("COMMIT")
@@ -133,12 +133,12 @@ class SimulatedConnection:
         self._server.end(self.session)
 
     def end_if_open(self) -> None:
-        """One that is given back within a transaction is of no more use."""
+        """Close the connection if it is in a transaction: it cannot be used again."""
         if self.session.tx is not None:
             self.end()
 
     def _hear(self, payload: str) -> None:
-        self._told.append(payload)
+        self._payloads.append(payload)
         self._heard.set()
 
     async def notifies(self, *, timeout: float) -> AsyncIterator[psycopg.Notify]:
@@ -152,8 +152,8 @@ class SimulatedConnection:
             except TimeoutError:
                 continue
             self._heard.clear()
-            told, self._told = self._told, []
-            for payload in told:
+            payloads, self._payloads = self._payloads, []
+            for payload in payloads:
                 yield psycopg.Notify("", payload, 0)
 
     def _require_session(self) -> None:
@@ -162,7 +162,7 @@ class SimulatedConnection:
             raise psycopg.OperationalError("the connection is lost")
 
     async def _send(self, operations: list[Operation], *, closing: bool = False) -> None:
-        """With `closing` as `Connection.trip`, else as cursors do."""
+        """Send operations; with `closing` as `Connection.run_pipeline` does, otherwise as cursors do."""
         self._require_session()
         run_pipeline = Pipeline(self.session, operations, alone=closing and self.session.tx is None)
         try:
@@ -181,7 +181,7 @@ class SimulatedConnection:
 
 
 class SimulatedPool:
-    """As many connections as are asked for; broken ones are not handed out again."""
+    """A pool without a limit. It does not hand out broken connections again."""
 
     def __init__(self, database: "SimulatedDatabase") -> None:
         self._database = database
@@ -202,7 +202,7 @@ class SimulatedPool:
             await asyncio.sleep(0.2)
 
     def putconn(self, conn: SimulatedConnection) -> "asyncio.Future[None]":
-        """Done at once: a connection is given back after every read, and nothing waits for that."""
+        """Return the connection at once. Every read does this, so nothing waits for it."""
         conn.end_if_open()
         if not conn.closed:
             self._idle.append(conn)
@@ -216,7 +216,7 @@ class SimulatedPool:
 
 
 class NoStandby(Standby):
-    """The simulated server has none, so that nothing needs to be watched."""
+    """A standby configuration without a standby: nothing needs to be watched."""
 
     @contextmanager
     def watching(self, conn: Connection, *, ends: bool) -> Iterator[None]:
@@ -224,7 +224,7 @@ class NoStandby(Standby):
 
 
 class SimulatedDatabase(Database):
-    """The real one's reading and patience, over simulated connections. One a node."""
+    """`Database` with its real reads and retries over simulated connections. Each node has its own."""
 
     def __init__(self, server: Postgres, *, retry_seconds: float = 3.0) -> None:
         self.url, self.name, self.retry_seconds = "simulated", "simulated", retry_seconds

@@ -1,4 +1,4 @@
-"""How long work may stay open once nothing fails any more: no longer than the settings say that judge it."""
+"""How long work may stay open after the last fault: never longer than the settings allow."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 _GRACE_SECONDS = 30.0
 _MOMENT_SECONDS = 3.0
-"""To stop what has hung, and to record that."""
+"""The time to stop work that hangs and to record its end."""
 
-NOBODYS = LEASE_SECONDS + _GRACE_SECONDS
-"""What waits, or is held by one who is gone: docs/guarantees.md, G2."""
+UNHELD_SECONDS = LEASE_SECONDS + _GRACE_SECONDS
+"""The limit of work that waits or whose holder is dead: docs/guarantees.md, G2."""
 
-HELD = {
+HELD_SECONDS = {
     EXECUTIONS: TIMEOUT + TRANSPORT_SLACK_SECONDS + QUEUE_SECONDS + _MOMENT_SECONDS,
     BUILDS: BUILD_SECONDS + OVERTIME_SECONDS + _MOMENT_SECONDS,
 }
-"""What a living process holds may hang in the executor for as long as that process has patience."""
+"""The limit of work that a living process holds: it may hang in the executor until the process times out."""
 
 
 class Stay(NamedTuple):
-    """An execution or build that is open, under one claim or none: what ends it is another's turn with each."""
+    """An open execution or build under one claim or without a claim. Each claim has its own limit."""
 
     queue: str
     stream: str
@@ -41,18 +41,18 @@ class Stay(NamedTuple):
 
     @property
     def limit(self) -> float:
-        return HELD[self.queue] if self.held else NOBODYS
+        return HELD_SECONDS[self.queue] if self.held else UNHELD_SECONDS
 
 
 class Stays:
-    """Since when each is seen, from the end of all faults on."""
+    """The time at which each open execution or build was first seen after the last fault."""
 
     def __init__(self, world: "World") -> None:
         self._world = world
         self._since: dict[Stay, float] = {}
 
     def too_long(self) -> list[str]:
-        """Look, and say what has stayed longer than it may."""
+        """Return a sentence for each execution or build that is open for longer than its limit."""
         now = self._world.loop.time()
         self._since = {stay: self._since.get(stay, now) for stay in self._open()}
         return [
@@ -62,7 +62,7 @@ class Stays:
         ]
 
     def _open(self) -> Iterator[Stay]:
-        """All but what waits for its turn: a place that others have is none that something keeps from it."""
+        """Yield all open work except work that waits for a free slot."""
         transaction = Tx(self._world.server)
         startable = {tenant.waiting for tenant in demand_of(build_demand(transaction, ())).startable()}
         for queue, stream, row in open_work(self._world):
@@ -80,7 +80,7 @@ class Stays:
 
 
 def open_work(world: "World") -> Iterator[tuple[str, str, Row]]:
-    """Executions and builds that should come to their end now: their queue, stream and row."""
+    """Yield the executions and builds that should end now: their queue, stream and row."""
     now = world.server.now()
     for stream, row in world.server.rows("executions").items():
         status, retry_at = row["status"], row["retry_at"]

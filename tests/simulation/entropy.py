@@ -1,4 +1,4 @@
-"""What a program asks the machine for: clocks and chance, for a scenario both drawn from its seed."""
+"""The clocks and random numbers of a scenario, both drawn from its seed."""
 
 import contextlib
 import random
@@ -17,11 +17,13 @@ from annals.workers import cleanup, retention
 from tests.simulation.loop import NODE, SimulatedLoop
 
 BEGINNING = datetime(2026, 3, 28, 23, 57, tzinfo=UTC)
-"""When scenarios begin: a few minutes before midnight, in the night in which clocks in Europe are set forward."""
+"""The time at which scenarios begin: a few minutes before midnight, in the night in which European clocks change to
+summer time.
+"""
 
 
 class Clocks:
-    """Wall clocks by host: that of the database, and one for each node. A jump is an offset from then on."""
+    """The wall clocks of the database and of each node. A jump is an offset from then on."""
 
     def __init__(self, loop: SimulatedLoop) -> None:
         self._loop = loop
@@ -32,14 +34,14 @@ class Clocks:
         return self.beginning + timedelta(seconds=self._loop.time() + self.offsets.get(host, 0.0))
 
     def here(self) -> datetime:
-        """By the clock of the node that asks."""
+        """Return the time on the clock of the node that asks."""
         node = NODE.get()
         return self.at("" if node is None else node.name)
 
 
 @contextlib.contextmanager
 def installed(clocks: Clocks, rng: random.Random) -> Iterator[None]:
-    """Clocks and chance of the scenario, in place of the machine's."""
+    """Replace the machine's clocks and random numbers with those of the scenario."""
 
     class SimulatedDatetime(datetime):
         @classmethod

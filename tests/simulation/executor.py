@@ -1,4 +1,4 @@
-"""The executor of the simulation: slow, lost, out of reach, and answering late, as its scenario has it."""
+"""The simulated executor. The scenario makes it slow, lost, unreachable or late."""
 
 import asyncio
 import random
@@ -23,8 +23,9 @@ from tests.simulation.loop import SimulatedLoop
 
 
 class ExecutorFaults:
-    """`slow` is how likely work takes as long as it may; `hang`, that it never ends by itself; `broken`, that a build
-    fails."""
+    """`slow` is how likely work takes as long as it may, `hang` how likely it never ends, `broken` how likely a build
+    fails.
+    """
 
     def __init__(self) -> None:
         self.slow = self.hang = 0.0
@@ -32,7 +33,7 @@ class ExecutorFaults:
 
 
 class SimulatedExecutor:
-    """An outcome names the epoch it was made under in `host`, so that whoever records it shows whose it was."""
+    """An executor whose outcomes name their claim epoch in `host`, so that a recorded outcome shows its claim."""
 
     def __init__(
         self, loop: SimulatedLoop, rng: random.Random, fail: Callable[[str], None], blobs: SimulatedBlobs
@@ -57,7 +58,7 @@ class SimulatedExecutor:
         return outcome
 
     def drawn(self, run: Run) -> Outcome:
-        """An answer with one of the statuses that the scenario's code gives."""
+        """Return an answer with one of the status codes that the scenario draws."""
         code = self._rng.choice(self.statuses)
         return Outcome(
             status_code=code,
@@ -79,7 +80,7 @@ class SimulatedExecutor:
         return outcome if outcome.reason else await self._keep(job)
 
     async def _keep(self, job: Build) -> BuildOutcome:
-        """Its artefact, of which the size says under which epoch it was made; the real one ends alike without it."""
+        """Return an artefact whose size names its claim epoch, or none, as a canceled build."""
         try:
             blob = await self._blobs.put(job.output_key, bytes(10 + job.epoch))
         except BlobError as error:
@@ -110,7 +111,7 @@ class SimulatedExecutor:
         return 0
 
     def crash(self) -> None:
-        """Whatever ran is lost: its callers hear that the connection broke."""
+        """Lose all running work: its callers get a connection error."""
         self.up = False
         running, self._running = self._running, {}
         for work in running.values():
@@ -122,7 +123,7 @@ class SimulatedExecutor:
         self.up = True
 
     def _start(self, own_id: str, epoch: int) -> None:
-        """One claim is one start: whoever starts it again has not looked whose it is."""
+        """Count the start. A second start under one claim means that a caller did not check the claim."""
         count = self.started[own_id, epoch] = self.started.get((own_id, epoch), 0) + 1
         if count > 1:
             self._fail(f"{own_id} was started {count} times under epoch {epoch}")
@@ -139,7 +140,7 @@ class SimulatedExecutor:
         draw = self._rng.random()
         if draw >= self.faults.hang:
             seconds = limit if draw < self.faults.hang + self.faults.slow else self._rng.random() ** 3 * limit
-            self._loop.call_later(seconds, _settle, future, done)
+            self._loop.call_later(seconds, _resolve, future, done)
         try:
             return await future
         finally:
@@ -152,10 +153,10 @@ class SimulatedExecutor:
     def _kill(self, own_id: str) -> bool:
         running = self._running.get(own_id, [])
         for future, killed in running:
-            self._loop.call_later(self._rng.random() * 0.05, _settle, future, killed())
+            self._loop.call_later(self._rng.random() * 0.05, _resolve, future, killed())
         return bool(running)
 
 
-def _settle(future: "asyncio.Future[Any]", outcome: Any) -> None:
+def _resolve(future: "asyncio.Future[Any]", outcome: Any) -> None:
     if not future.done():
         future.set_result(outcome)

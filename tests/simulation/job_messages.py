@@ -1,4 +1,4 @@
-"""The queue of the simulation, which may lose, double, delay and mix up what it is given, and the desks it serves."""
+"""The simulated queue, which may lose, double, delay and reorder its messages, and the dispatchers that it serves."""
 
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -14,7 +14,7 @@ Handler = Callable[[str, Cause], Awaitable[None]]
 
 
 class QueueFaults:
-    """Likelihoods, for each wake-up."""
+    """The likelihoods of faults for each job message."""
 
     def __init__(self) -> None:
         self.drop = self.double = self.delay = self.reorder = 0.0
@@ -29,7 +29,7 @@ class SimulatedQueue:
         self.up = True
 
     def wake(self, job_messages: Iterable[JobMessage]) -> int:
-        """Raises QueueUnavailable."""
+        """Queue job messages. Raises QueueUnavailable."""
         if not self.up:
             raise QueueUnavailable("the queue does not answer")
         count = 0
@@ -43,13 +43,13 @@ class SimulatedQueue:
         return count
 
     def queued(self, name: str, tenant: str = "") -> int:
-        """Raises QueueUnavailable."""
+        """Return the number of queued messages. Raises QueueUnavailable."""
         if not self.up:
             raise QueueUnavailable("the queue does not answer")
         return sum(not tenant or split_stream(waiting.stream)[0] == tenant for waiting in self._waiting[name])
 
     def empty(self) -> None:
-        """As Redis that was restarted."""
+        """Lose all messages, as a restarted Redis does."""
         for waiting in self._waiting.values():
             waiting.clear()
 
@@ -76,7 +76,9 @@ class SimulatedQueue:
 
 
 class SimulatedDispatcher:
-    """A worker's consumer: as many at once as each queue's gate lets in. What it took dies with its node."""
+    """A worker's dispatcher: it works on as many messages at once as each queue's limiter admits. Its work dies with
+    its node.
+    """
 
     def __init__(
         self,
@@ -109,7 +111,7 @@ class SimulatedDispatcher:
         try:
             await self._handlers[job_message.actor](job_message.stream, job_message.cause)
         except (ExecutorUnavailable, StoreUnavailable):
-            pass  # logged by the real desk: what waits is sent again, what is held is taken back
+            pass  # the real dispatcher logs it: waiting work is sent again, held work is taken back
         except Exception as error:
             self._failed(f"{job_message.actor} of {job_message.stream} failed: {error!r}")
         finally:

@@ -1,4 +1,4 @@
-"""What must hold at every commit, told by a small state machine of its own and not by the domain's."""
+"""The invariants of every commit, checked by a separate small state machine instead of the domain's."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -26,10 +26,10 @@ class Stream:
 
 
 class Ledger:
-    """`fail` is told what does not hold. `streams` are as they are now."""
+    """A check of each commit that calls `fail` with each violation. `streams` holds their present state."""
 
     def __init__(self, fail: Callable[[str], None], clock: Callable[[], float] | None = None) -> None:
-        """`clock` is one that no fault sets; without one it is the database's."""
+        """Create a ledger. `clock` is a clock that no fault sets; without it the database's clock counts."""
         self._fail, self._clock, self.caps = fail, clock, Caps(fail)
         self.streams: dict[str, Stream] = {}
         self.versions: dict[str, int] = {}
@@ -38,10 +38,10 @@ class Ledger:
         self.acknowledged: dict[tuple[str, int], str] = {}
         self.events: list[tuple[Row, Any]] = []
         self.wanting: dict[str, str] = {}
-        """The newest deployment of each function that asked to become active."""
+        """The newest deployment of each function that was requested with activation."""
 
     def committed(self, rows: list[Row]) -> None:
-        """One transaction's events."""
+        """Check the events of one transaction."""
         batch = []
         for row in rows:
             stream, version = row["originator_id"], row["originator_version"]
@@ -56,7 +56,7 @@ class Ledger:
         self._judge_activation(batch)
 
     def acknowledge(self, events: Any, known: Callable[[str, int], Row | None]) -> None:
-        """A client was told that these are recorded: they are, with what they say."""
+        """Check that events which a client saw as recorded are in the log with the same content."""
         for event in events:
             stream, version = event.originator_id, event.originator_version
             row = known(stream, version)
@@ -126,7 +126,7 @@ class Ledger:
                 stream.deleted = True
 
     def judge_origin(self, event: Any) -> None:
-        """An outcome is of the run that its epoch stands for: the simulation's hosts are called so."""
+        """Check that an outcome belongs to the run of its claim epoch, which the simulated host names."""
         if event.ran is not None and event.ran.host not in {"", f"epoch-{event.epoch}"}:
             self._fail(f"{event.originator_id} recorded the outcome of {event.ran.host} as epoch {event.epoch}")
 
@@ -175,7 +175,7 @@ class Ledger:
                 stream.deleted = True
 
     def judge_artefact(self, event: Deployment.BuildSucceeded) -> None:
-        """An artefact is of the build that its epoch stands for: the simulation's sizes say so."""
+        """Check that an artefact belongs to the build of its claim epoch, which its size names."""
         if event.artefact.size != 10 + event.epoch:
             self._fail(f"{event.originator_id} recorded another epoch's artefact as epoch {event.epoch}")
 
@@ -196,7 +196,7 @@ class Ledger:
                 elif event.reason == "built":
                     former = self.streams.get(self.active.get(event.originator_id, ""))
                     if former is not None and not former.deleted and former.position > known.position:
-                        self._fail(f"{deployment} took over from a newer one, {former.created.deployment_id}")
+                        self._fail(f"{deployment} replaced a newer one, {former.created.deployment_id}")
                 self.active[event.originator_id] = deployment
             case Function.DeploymentDeactivated():
                 self.active.pop(event.originator_id, None)
@@ -204,7 +204,9 @@ class Ledger:
                 stream.deleted = True
 
     def _judge_activation(self, batch: list[tuple[Row, Any]]) -> None:
-        """The newest deployment that asked for it becomes active as its build succeeds, unless a newer one is."""
+        """Check that a successful build activates its deployment if it is the newest that requested it and no newer one
+        is active.
+        """
         for _, event in batch:
             if not isinstance(event, Deployment.BuildSucceeded):
                 continue
@@ -217,11 +219,11 @@ class Ledger:
             newer = active is not None and not active.deleted and active.position > built.position
             due = self.wanting.get(function) == event.originator_id and not newer
             if due and self.active.get(function) != event.originator_id:
-                self._fail(f"{event.originator_id} was built, asked to be active, is the newest, and is not")
+                self._fail(f"the newest build with activation, {event.originator_id}, is not active")
 
 
 def other_versions(events: Iterable[Any]) -> list[str]:
-    """Executions that ran with a version of their function that was none between their request and their end."""
+    """Return the executions that ran with a version of their function outside their request and their end."""
     now: dict[str, int] = {}
     asked: dict[str, tuple[str, int]] = {}
     found = []
@@ -235,5 +237,5 @@ def other_versions(events: Iterable[Any]) -> list[str]:
             function, least = asked[event.originator_id]
             if not least <= event.ran.function_version <= now[function]:
                 version = event.ran.function_version
-                found.append(f"{event.originator_id} ran version {version} of {least} to {now[function]}")
+                found.append(f"{event.originator_id} ran version {version}, expected {least} to {now[function]}")
     return found

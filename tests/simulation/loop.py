@@ -1,4 +1,4 @@
-"""An event loop in which time is a number and what runs next is drawn by a seed; nodes in it can die and be frozen."""
+"""An event loop with simulated time that draws the next step from a seed. Its nodes can be killed and frozen."""
 
 import asyncio
 import contextvars
@@ -14,15 +14,15 @@ NODE: contextvars.ContextVar["Node | None"] = contextvars.ContextVar("simulated_
 
 
 class Deadlock(Exception):
-    """Nothing is ready and no timer is left: whoever waits waits for good."""
+    """No callback is ready and no timer is left: the waiting tasks would wait forever."""
 
 
 class Livelock(Exception):
-    """More steps than any scenario takes."""
+    """The run took more steps than any scenario needs."""
 
 
 class Node:
-    """A process of the simulation: whatever it began carries it in its context, and stops or waits with it."""
+    """A simulated process. All its tasks carry it in their context, and stop or wait with it."""
 
     def __init__(self, loop: "SimulatedLoop", name: str) -> None:
         self.loop, self.name = loop, name
@@ -36,14 +36,14 @@ class Node:
         return self.loop.create_task(work, context=self.context)
 
     def kill(self) -> None:
-        """As SIGKILL: nothing of it runs again, no handler and no `finally`; its peers see its connections break."""
+        """Kill the node as SIGKILL does: no code of it runs again, also no `finally`, and its connections break."""
         self.alive = False
         self.held.clear()
         for tell in self.ended:
             tell()
 
     def freeze(self) -> None:
-        """As SIGSTOP."""
+        """Freeze the node as SIGSTOP does."""
         self.frozen = True
 
     def thaw(self) -> None:
@@ -57,7 +57,7 @@ def _nothing() -> None:
 
 
 class Turn(asyncio.Handle):
-    """A callback that is ready, without what the real one keeps for debugging: a scenario makes thousands."""
+    """A ready callback without the debugging data of the real handle, since a scenario makes thousands."""
 
     __slots__ = ()
 
@@ -73,7 +73,7 @@ class Turn(asyncio.Handle):
 
 
 class Timer(asyncio.TimerHandle):
-    """The same, for a moment."""
+    """A timer without the debugging data of the real handle."""
 
     __slots__ = ()
 
@@ -89,9 +89,10 @@ class Timer(asyncio.TimerHandle):
 
 
 class SimulatedLoop(asyncio.BaseEventLoop):
-    """`chaos` is how often what is ready is not taken in order; a real loop never does, but real IO ends in any order.
+    """`chaos` is how often ready callbacks run out of order. A real loop keeps the order, but real IO ends in any
+    order.
 
-    Threads are none: what is handed to one runs a moment later, at once. `steps_limit` bounds a run.
+    There are no threads: work for a thread runs a moment later in one step. `steps_limit` bounds a run.
     """
 
     def __init__(self, rng: random.Random, *, chaos: float, steps_limit: int = 400_000) -> None:
@@ -117,7 +118,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     ) -> "asyncio.Task[T]":
         task = asyncio.Task(coro, loop=self, context=context)
         task._log_destroy_pending = False  # type: ignore[attr-defined]
-        self.tasks.append(task)  # kept, so that nothing of a dead node is collected, and so runs, in mid-scenario
+        # keep a reference: a collected coroutine of a dead node would run during the scenario
+        self.tasks.append(task)
         return task
 
     def call_soon(  # type: ignore[override]
@@ -159,7 +161,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         return future
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """A callback that raises is a fault; that nobody heard what became of a dead node's work is not."""
+        """Raise an exception of a callback, but ignore results of dead nodes that nothing awaits."""
         if "handle" in context:
             self.broke(f"{context['message']}: {context.get('exception')!r}")
 
@@ -167,7 +169,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         return
 
     def _run_once(self) -> None:
-        """All turns until something stops the loop: asking in between whether to go on costs as much as a turn."""
+        """Run all callbacks until the loop is stopped. A check after each callback would double the cost."""
         ready, timers, rng, chaos = self.ready, self._timers, self._rng, self._chaos
         while not self._stopping:
             if not ready:

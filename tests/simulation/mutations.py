@@ -1,4 +1,4 @@
-"""Bugs to plant, one at a time: each is a mistake that could have been made, and the simulation has to find it."""
+"""Planted bugs, one at a time: each is a plausible mistake that the simulation has to find."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ from annals.workers.builds import BuildActor
 Mutation = Callable[[], AbstractContextManager[object]]
 MUTATIONS: dict[str, Mutation] = {}
 SOUGHT_BY: dict[str, str] = {}
-"""The race that is to find it, for those that random scenarios rarely meet."""
+"""The race that finds a mutation, for mutations that random scenarios rarely find."""
 
 
 def planted(mutation: Mutation) -> Mutation:
@@ -47,7 +47,7 @@ def found_by(race: str) -> Callable[[Mutation], Mutation]:
 
 @planted
 def ack_before_commit() -> AbstractContextManager[object]:
-    """An append is answered as soon as its statements went well, and committed a moment later."""
+    """An append is answered after its statements succeeded, and committed a moment later."""
 
     async def together(conn: Any, requests: Sequence[Any], _classify: Any) -> list[Any]:
         events = [event for request in requests for event in request.events]
@@ -73,18 +73,18 @@ async def _try(work: Any) -> None:
 
 @found_by("stale_worker_meets_new_claim")
 def missing_epoch_check() -> AbstractContextManager[object]:
-    """Whoever builds may record the end, under whatever claim."""
+    """A worker may record the end of a build under an expired claim."""
     return mock.patch.object(Deployment, "_holds", lambda self, epoch: self.status in {"processing", "building"})
 
 
 @found_by("answers_are_lost")
 def outcome_recorded_twice() -> AbstractContextManager[object]:
-    """An end is recorded though there is one."""
+    """An end is recorded although the execution or build has ended."""
     return mock.patch.object(Execution, "_holds", lambda self, epoch: epoch == self.epoch)
 
 
 @planted
-def cancel_not_checked_at_settle() -> AbstractContextManager[object]:
+def cancel_not_checked_at_build_end() -> AbstractContextManager[object]:
     """A build that was canceled while it ran is recorded as built."""
     held = {"processing", "building", "canceled"}
     return mock.patch.object(Deployment, "_holds", lambda self, epoch: epoch == self.epoch and self.status in held)
@@ -92,7 +92,7 @@ def cancel_not_checked_at_settle() -> AbstractContextManager[object]:
 
 @planted
 def lease_shorter_than_run() -> AbstractContextManager[object]:
-    """A heartbeat comes only after the lease has run out."""
+    """A heartbeat is sent only after the lease has expired."""
 
     async def run(self: Any) -> None:
         while True:
@@ -104,7 +104,7 @@ def lease_shorter_than_run() -> AbstractContextManager[object]:
 
 @planted
 def reaper_ignores_renewals() -> AbstractContextManager[object]:
-    """A holder is lost so long after it was first seen, whether it beats or not."""
+    """A holder counts as lost one lease after it was first seen, even if it sends heartbeats."""
 
     def lost(self: Watch, beats: Any, wanted: Any) -> set[str]:
         now = self._clock()
@@ -116,7 +116,7 @@ def reaper_ignores_renewals() -> AbstractContextManager[object]:
 
 @planted
 def lost_after_many_leases() -> AbstractContextManager[object]:
-    """Who shows no sign of life is given ten leases."""
+    """A silent process counts as lost only after ten leases."""
     real = Watch.lost
 
     def lost(self: Watch, beats: Any, wanted: Any) -> set[str]:
@@ -128,13 +128,13 @@ def lost_after_many_leases() -> AbstractContextManager[object]:
 
 @planted
 def slot_id_without_due_time() -> AbstractContextManager[object]:
-    """All firings of a schedule have one id."""
+    """All firings of a schedule have the same id."""
     return mock.patch.object(schedules, "firing_id", lambda incarnation, slot: f"{incarnation:020d}")
 
 
 @planted
-def slot_id_by_who_fires() -> AbstractContextManager[object]:
-    """Each who fires a slot gives it an id of its own."""
+def slot_id_differs_by_process() -> AbstractContextManager[object]:
+    """Each process gives its firing of a slot an id of its own."""
     numbers = iter(range(10**9))
 
     def firing_id(incarnation: int, slot: Any) -> str:
@@ -145,13 +145,13 @@ def slot_id_by_who_fires() -> AbstractContextManager[object]:
 
 @planted
 def firing_leaves_the_due_time() -> AbstractContextManager[object]:
-    """A schedule that fired is due still."""
+    """A schedule stays due after it fired."""
     return mock.patch.object(Schedule, "fired", lambda self, now: self)
 
 
 @found_by("edits_each_second_meet_the_slots")
-def edit_forgets_what_is_due() -> AbstractContextManager[object]:
-    """A schedule that is changed counts from then, whatever it had not fired yet."""
+def edit_drops_due_slots() -> AbstractContextManager[object]:
+    """A changed schedule starts at the time of the change and drops the slots that had not fired yet."""
     real = Schedule.rescheduled
 
     def rescheduled(self: Schedule, now: Any, **changed: str) -> Schedule:
@@ -163,14 +163,14 @@ def edit_forgets_what_is_due() -> AbstractContextManager[object]:
 
 @planted
 def relay_skips_a_position() -> AbstractContextManager[object]:
-    """The first event of each batch wakes nobody."""
+    """The relay sends no job message for the first event of each batch."""
     real = relay.job_messages
     return mock.patch.object(relay, "job_messages", lambda recorded_events: real(list(recorded_events)[1:]))
 
 
 @planted
 def cursor_saved_before_effects() -> AbstractContextManager[object]:
-    """A follower's checkpoint is committed, and then the batch is handled."""
+    """A follower's checkpoint is committed before the batch is handled."""
 
     async def step(self: Any, limit: int) -> int:
         checkpoint = self._checkpoint
@@ -197,7 +197,7 @@ def cursor_saved_before_effects() -> AbstractContextManager[object]:
 
 @found_by("older_build_meets_newer_activation")
 def older_activation_wins() -> AbstractContextManager[object]:
-    """A build that ends takes over from whatever is active."""
+    """A build that ends activates its deployment even if a newer one is active."""
 
     def complete_build(function: Function, deployment: Deployment, **recorded_events: Any) -> list[Any]:
         recorded_events["active"] = ActiveDeployment(function.deployment_id, newer=False)
@@ -208,13 +208,13 @@ def older_activation_wins() -> AbstractContextManager[object]:
 
 @planted
 def double_enqueue_without_claim() -> AbstractContextManager[object]:
-    """Workers share a name, so each takes the other's claims for its own."""
+    """Workers share a name, so each takes the claims of the others for its own."""
     return mock.patch.object(process_lease, "holder_id", lambda role: role)
 
 
 @found_by("answers_are_lost")
 def retry_without_idempotency() -> AbstractContextManager[object]:
-    """An append whose answer was lost is sent again, and what it meets is not recognised as its own."""
+    """An append whose answer was lost is sent again, and its own recorded events count as a conflict."""
 
     async def conflict(self: Any, conn: Any, queued: Any, outcome: Any) -> Any:
         return outcome
@@ -223,7 +223,7 @@ def retry_without_idempotency() -> AbstractContextManager[object]:
 
 
 @planted
-def lost_race_told_as_done() -> AbstractContextManager[object]:
+def lost_race_answered_as_done() -> AbstractContextManager[object]:
     """A command that lost a race answers as if it had been recorded."""
     real = EventLog._append
 
@@ -238,26 +238,26 @@ def lost_race_told_as_done() -> AbstractContextManager[object]:
 
 
 @found_by("activation_meets_deletion")
-def what_is_read_may_change() -> AbstractContextManager[object]:
-    """A command may decide on what somebody else is changing."""
+def read_streams_may_change() -> AbstractContextManager[object]:
+    """A command decides on streams that another client changes at the same time."""
     return mock.patch.object(log, "_unchanged", return_value=[])
 
 
 @planted
-def places_are_not_counted() -> AbstractContextManager[object]:
-    """A function's places are given to whoever asks."""
+def concurrency_slots_are_not_counted() -> AbstractContextManager[object]:
+    """Executions start without a check of the function's concurrency limit."""
     return mock.patch.object(append_modes, "_admitted", lambda requests, *_found: [True] * len(requests))
 
 
 @planted
 def nothing_sent_again() -> AbstractContextManager[object]:
-    """A wake-up that was lost is lost."""
+    """Lost job messages are not sent again."""
     return mock.patch.object(redelivery, "missing", return_value=[])
 
 
 @planted
-def builds_of_the_lost_stay() -> AbstractContextManager[object]:
-    """Of a lost worker only executions are taken back."""
+def builds_of_lost_workers_stay() -> AbstractContextManager[object]:
+    """The builds of a lost worker are not taken back, only its executions."""
     real = reaper.take_back
 
     async def take_back(log: Any, stream: str, epoch: int, meta: Any) -> None:
@@ -269,7 +269,7 @@ def builds_of_the_lost_stay() -> AbstractContextManager[object]:
 
 @found_by("job_messages_come_twice")
 def build_runs_without_a_claim() -> AbstractContextManager[object]:
-    """A build that is wanted is begun by whoever hears of it."""
+    """Every worker that gets a job message starts the build, without a claim."""
 
     @contextlib.contextmanager
     def patched() -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Bugs to plant where blobs and events meet: see mutations.py."""
+"""Planted bugs between blobs and events: see mutations.py."""
 
 from contextlib import AbstractContextManager
 from typing import Any
@@ -19,13 +19,13 @@ from tests.simulation.mutations import found_by, planted
 
 @found_by("chunks_in_any_order")
 def event_before_its_blob() -> AbstractContextManager[object]:
-    """A source is recorded, and then put where its event says."""
+    """A source is recorded before its blob is stored."""
 
     async def complete(call: Any, upload: uploads.Upload, chunk: UploadChunk) -> Any:
         blobs, parts = call.services.blobs, uploads._parts(call, upload.deployment_id)
         whole = b"".join([await blobs.get(f"{parts}/{number}") for number in range(chunk.parts)])
-        place = source_key(call.project_id, upload.deployment_id)
-        source = Artefact(key=place, digest=digest(whole), size=len(whole))
+        blob_key = source_key(call.project_id, upload.deployment_id)
+        source = Artefact(key=blob_key, digest=digest(whole), size=len(whole))
         key = Deployment.key(call.project_id, upload.deployment_id)
         recorded = await call.services.log.run(complete_upload, key, meta=await call.meta(), source=source)
         await blobs.put(source.key, whole)
@@ -35,12 +35,12 @@ def event_before_its_blob() -> AbstractContextManager[object]:
 
 
 @found_by("uploads_meet_a_store_that_fails")
-def failed_join_taken_for_done() -> AbstractContextManager[object]:
-    """Parts that cannot be joined were joined by somebody else."""
+def failed_join_counts_as_done() -> AbstractContextManager[object]:
+    """An upload whose parts cannot be joined counts as joined by another process."""
     return mock.patch.object(uploads, "BlobMissing", BlobError)
 
 
 @planted
 def source_removed_when_unsure() -> AbstractContextManager[object]:
-    """The source of an append that was not answered is removed, though the append may be there."""
+    """The source of an unanswered append is deleted, although the append may be committed."""
     return mock.patch.object(uploads, "DomainError", (DomainError, StoreUnavailable))

@@ -1,4 +1,4 @@
-"""Planted bugs of the sharing of build slots."""
+"""Planted bugs in the sharing of build slots."""
 
 from contextlib import AbstractContextManager
 from unittest import mock
@@ -8,8 +8,8 @@ from tests.simulation.mutations import found_by
 
 
 @found_by("long_builds_of_one_project_meet_those_of_another")
-def builds_start_in_their_order() -> AbstractContextManager[object]:
-    """The builds that came first have the slots, whichever project they are of."""
+def builds_start_by_age() -> AbstractContextManager[object]:
+    """The oldest builds get the slots, whichever project they belong to."""
 
     def startable(self: BuildDemand) -> list[Tenant]:
         free = self.slots - sum(tenant.running for tenant in self.tenants)
@@ -20,5 +20,5 @@ def builds_start_in_their_order() -> AbstractContextManager[object]:
 
 @found_by("long_builds_of_one_project_meet_those_of_another")
 def build_slots_are_not_counted_at_the_claim() -> AbstractContextManager[object]:
-    """A slot that was free as a worker looked is taken, whoever else has taken it meanwhile."""
+    """A build takes a slot that was free when the worker looked, even if another build has taken it meanwhile."""
     return mock.patch.object(BuildDemand, "admits", return_value=True)

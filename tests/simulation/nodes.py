@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 LEASE_SECONDS = 4.0
 START_SECONDS = 1.0
 OVERDUE_SECONDS = 20
-"""Beyond the transport's slack of fifteen seconds."""
+"""More than the transport's slack of fifteen seconds."""
 
 BUILD_SECONDS = 5.0
 BUILD_SLOTS = BuildSlots(2, 1)
@@ -72,7 +72,7 @@ _DECODERS: dict[str, Any] = {}
 
 
 class PlainVault:
-    """Seals by leaving as it is: no scenario is about secrets."""
+    """A vault that does not encrypt: no scenario is about secrets."""
 
     async def seal(self, project: str, owner: str, name: str, plaintext: str) -> str:
         return plaintext
@@ -85,14 +85,14 @@ class PlainVault:
 
 
 class Uploaded:
-    """Where every source was uploaded there is nothing to fetch, and no host to tell."""
+    """The reporter of a world without repositories: it fetches no sources and notifies no host."""
 
     def report(self, deployment: Any, state: str) -> None:
         return
 
 
 class Parts(NamedTuple):
-    """What each process opens."""
+    """The parts that each process opens."""
 
     database: SimulatedDatabase
     log: EventLog
@@ -105,7 +105,7 @@ class Parts(NamedTuple):
 
 
 def is_contended() -> FairQueue:
-    """One call of a project at work at a time, as if another project always called."""
+    """Return a fair queue that runs one request of a project at a time, as under contention."""
     tenant_activity = TenantActivity(mmap.mmap(-1, SIZE), lambda: 1.0)
     tenant_activity.record_call("another")
     return FairQueue(tenant_activity, 1)
@@ -115,7 +115,7 @@ async def opened(world: "World", role: str, builds: BuildSlots = NO_BUILDS) -> P
     database = SimulatedDatabase(world.server)
     contents = Contents(database, world.blobs)
     log = await open_log(database, contents)
-    log.mapper._decoders = _DECODERS  # made once, not by each of thousands of processes
+    log.mapper._decoders = _DECODERS  # shared by the thousands of processes of a run
     vault: Any = PlainVault()
     platform = InstanceInfo(endpoint="http://localhost/v1", version="1.9.0", region="default")
     process_lease = ProcessLease(Leases(database), role, lease_seconds=LEASE_SECONDS, builds=builds)
@@ -197,7 +197,7 @@ async def keeper(world: "World") -> None:
 
 
 def term(world: "World", parts: Parts, listener: Listener, freed: Listener) -> Sequence[Work]:
-    """The followers and clocks of one term, as the real keeper's, with clocks of this world."""
+    """Return the followers and clocks of one term of the keeper, with this world's clocks."""
     log, queue = parts.log, world.queue
     follower = functools.partial(
         Follower, reader=log.reader, listener=listener, tail_cache=TailCache(log.reader, listener)

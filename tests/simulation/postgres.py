@@ -1,6 +1,6 @@
-"""A Postgres of the simulation: sessions that break, locks that are waited for, and commits that are there or not.
+"""The simulated Postgres: sessions that break, locks that wait, and commits that are applied or lost.
 
-What a statement does is told in Python, by its text (`statements_*.py`).
+The effect of a statement is Python code, registered by its text (`statements_*.py`).
 """
 
 import asyncio
@@ -23,11 +23,11 @@ from tests.simulation.transactions import STATEMENTS, Key, Row, Tx, UnknownState
 
 _APPEND_LOCK_SECONDS = 2.0
 _SERVER = contextvars.Context()
-"""Work of the server itself runs in no node's name: it goes on when a client dies."""
+"""Work of the server itself belongs to no node: it goes on when a client dies."""
 
 
 class Postgres:
-    """`committed` is told of each commit's events, before anybody else can see them."""
+    """The server. It calls `committed` with the events of each commit before any session can read them."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Postgres:
         return self._position
 
     def open(self, node: Node | None) -> Session:
-        """Raises OperationalError while the server is down."""
+        """Open a session. Raises OperationalError while the server is down."""
         if not self.up:
             raise psycopg.OperationalError("connection refused")
         session = Session(node)
@@ -60,7 +60,7 @@ class Postgres:
         return session
 
     def crash(self) -> None:
-        """All sessions end; what they had not committed is gone, what they had is not."""
+        """End all sessions. Uncommitted work is lost, committed work is not."""
         self.up = False
         for session in list(self.sessions):
             self.end(session)
@@ -69,19 +69,19 @@ class Postgres:
         self.up = True
 
     def end_of_node(self, node: Node) -> None:
-        """Its connections break. What was sent already is carried out."""
+        """Break the node's connections. The server still runs statements that it has received."""
         for session in [s for s in self.sessions if s.node is node]:
             self.hang_up(session)
 
     def hang_up(self, session: Session) -> None:
-        """Its client has gone; what that sent may be carried out still."""
+        """Close the session of a client that has gone. The server may still run its statements."""
         if session.run_pipeline is None:
             self.end(session)
         else:
             self._later(lambda: self.end(session))
 
     def end_idle(self, node: Node) -> None:
-        """A frozen node's idle transactions and its lead time out."""
+        """End the idle transactions and the lead of a frozen node by their time-outs."""
         for session in [s for s in self.sessions if s.node is node]:
             if session.tx is not None or session.leads:
                 self.end(session)
@@ -103,7 +103,7 @@ class Postgres:
         return run_pipeline.answer
 
     def abandon(self, run_pipeline: Pipeline) -> None:
-        """Its sender was cancelled: the server may have begun by then, or not."""
+        """Cancel a pipeline: the server may or may not have begun it."""
         if not run_pipeline.over:
             self._leave_queues(run_pipeline)
             self._finish(run_pipeline, pg.QueryCanceled("canceling statement due to user request"))
@@ -118,8 +118,8 @@ class Postgres:
     def rows(self, table: str) -> Mapping[Key, Row]:
         return self.tables.get(table, {})
 
-    def _later(self, what: Callable[[], None]) -> None:
-        self.loop.call_later(0.0001 + self._rng.random() ** 4 * 0.02, what, context=_SERVER)
+    def _later(self, callback: Callable[[], None]) -> None:
+        self.loop.call_later(0.0001 + self._rng.random() ** 4 * 0.02, callback, context=_SERVER)
 
     def _arrive(self, run_pipeline: Pipeline) -> None:
         if run_pipeline.over:
@@ -153,7 +153,7 @@ class Postgres:
                 self._fail(run_pipeline)
                 run_pipeline.error = error
                 break
-            except Exception as error:  # an unknown statement is a fault of the simulation
+            except Exception as error:  # an unknown statement is an error of the simulation
                 run_pipeline.error = error
                 break
             run_pipeline.at += 1
@@ -196,7 +196,7 @@ class Postgres:
                 lock.waiting.remove(run_pipeline)
 
     def _wanted_lock(self, session: Session, text: str, params: Any) -> Lock | None:
-        """The lock that a statement has to wait for."""
+        """Return the lock that a statement has to wait for."""
         if text == QUERIES["lock"]:
             name: object = LOCK
         elif text in {FOLLOWER["lock"], FOLLOWER["move_from"]}:
@@ -273,8 +273,8 @@ class Postgres:
                 self.streams.setdefault(event["originator_id"], []).append(event)
             self._committed(tx.events)
             self.notify(APPENDS, "")
-        for place in dict.fromkeys(tx.told):
-            self.notify(FREED_SLOTS, place)
+        for slot in dict.fromkeys(tx.freed_slots):
+            self.notify(FREED_SLOTS, slot)
 
     def _release(self, session: Session) -> None:
         for name, lock in self.locks.items():

@@ -1,4 +1,4 @@
-"""Races: two things that meet at a random moment, a thousand times, and what may come of it."""
+"""Races: two actions that meet at a random moment, a thousand times, and their permitted results."""
 
 import asyncio
 import hashlib
@@ -20,7 +20,7 @@ from tests.simulation.world import World
 Race = Callable[[World, random.Random], Coroutine[Any, Any, None]]
 RACES: dict[str, Race] = {}
 LONG = {"two_hundred_write_one_function"}
-"""Races of which a trial takes as long as ten of another."""
+"""The races of which one trial takes as long as ten of another."""
 
 NODES = ("api1", "api2", "worker1", "worker2", "keeper1")
 
@@ -31,7 +31,7 @@ def race(one: Race) -> Race:
 
 
 async def begun(world: World) -> tuple[Client, Client]:
-    """An instance that runs, and a client of each of its API processes."""
+    """Return a client of each API process of a running instance."""
     for name in NODES:
         world.start(name)
     await asyncio.sleep(0.1)
@@ -39,7 +39,7 @@ async def begun(world: World) -> tuple[Client, Client]:
 
 
 async def ready(world: World, client: Client, *deployments: str) -> None:
-    """Function f1, its deployments built one after another."""
+    """Create function f1, and build its deployments one after another."""
     await client.begin("create", client.create_function("f1", marker="0"))
     for own_id in deployments:
         await client.begin(f"deploy {own_id}", client.deploy("f1", own_id, activate=True))
@@ -51,13 +51,13 @@ async def ready(world: World, client: Client, *deployments: str) -> None:
 
 
 async def soon(rng: random.Random, most: float) -> None:
-    """A moment, mostly a short one."""
+    """Sleep for a random time that is mostly short."""
     await asyncio.sleep(rng.random() ** 2 * most)
 
 
 @race
 async def cancel_meets_the_end(world: World, rng: random.Random) -> None:
-    """A run is canceled while it waits, runs, or ends: one of both is its end."""
+    """An execution that is canceled while it waits, runs or ends has exactly one end."""
     one, other = await begun(world)
     await ready(world, one, "d1")
     for number in range(4):
@@ -69,7 +69,7 @@ async def cancel_meets_the_end(world: World, rng: random.Random) -> None:
 
 @race
 async def activation_meets_deletion(world: World, rng: random.Random) -> None:
-    """What answers in the end is there, or nothing answers."""
+    """A deployment that is active in the end exists."""
     one, other = await begun(world)
     await ready(world, one, "d1", "d2")
     both = [one.begin("activate", one.activate("f1", "d1")), other.begin("delete", other.delete_deployment("f1", "d1"))]
@@ -81,7 +81,7 @@ async def activation_meets_deletion(world: World, rng: random.Random) -> None:
 
 @race
 async def deletion_meets_build_run_and_upload(world: World, rng: random.Random) -> None:
-    """A function goes while a build, runs and an upload are under way: nothing of it is left over."""
+    """A function that is deleted during a build, executions and an upload leaves nothing behind."""
     one, other = await begun(world)
     await ready(world, one, "d1")
     tasks = [one.begin("deploy", one.deploy("f1", "d2", activate=True)), one.begin("run", one.run_now("f1"))]
@@ -101,7 +101,7 @@ async def deletion_meets_build_run_and_upload(world: World, rng: random.Random) 
 
 @race
 async def many_create_one_id(world: World, rng: random.Random) -> None:
-    """Of fifty one succeeds, and the others hear that it is taken."""
+    """Of fifty clients that create one id, one succeeds and the others get an already-exists error."""
     clients = await begun(world)
     tasks = []
     for number in range(50):
@@ -113,13 +113,13 @@ async def many_create_one_id(world: World, rng: random.Random) -> None:
     made = [answer for answer in answers if isinstance(answer, Recorded)]
     refused = [answer for answer in answers if isinstance(answer, FunctionAlreadyExists)]
     if len(made) != 1 or len(refused) != 49:
-        world.fail(f"of fifty creators {len(made)} succeeded and {len(refused)} were told that the id is taken")
+        world.fail(f"of fifty creators {len(made)} succeeded and {len(refused)} were refused because the id exists")
     await calm(world)
 
 
 @race
 async def reaper_meets_new_calls(world: World, rng: random.Random) -> None:
-    """A worker stands still for about a lease while calls come in, and goes on as it is judged."""
+    """Calls go on while a worker is frozen for about one lease, and resumes as the reaper judges it."""
     one, _ = await begun(world)
     await ready(world, one, "d1")
     world.executor.faults.slow = 0.5
@@ -134,7 +134,7 @@ async def reaper_meets_new_calls(world: World, rng: random.Random) -> None:
 
 @race
 async def configuration_meets_first_calls(world: World, rng: random.Random) -> None:
-    """A run says which version of its function it ran with: one that there was between its request and its end."""
+    """An execution records a version of its function that was current between its request and its end."""
     one, other = await begun(world)
     await ready(world, one, "d1")
     tasks = []
@@ -151,13 +151,13 @@ async def configuration_meets_first_calls(world: World, rng: random.Random) -> N
 
 @race
 async def many_write_one_function(world: World, rng: random.Random) -> None:
-    """Every update that was acknowledged is in the history, once, and what is there is the last of them."""
+    """Every acknowledged update is in the history once, and the function has the last of them."""
     await _writers(world, rng, 25)
 
 
 @race
 async def two_hundred_write_one_function(world: World, rng: random.Random) -> None:
-    """The same with as many as one function may see at once."""
+    """The same with as many writers as one function accepts at once."""
     await _writers(world, rng, 200)
 
 
@@ -169,18 +169,18 @@ async def _writers(world: World, rng: random.Random, count: int) -> None:
         client = rng.choice(clients)
         tasks.append(client.begin(f"update {number}", client.update_function("f1", marker=f"m{number}")))
     answers = await asyncio.gather(*tasks)
-    told = [f"m{number}" for number, answer in enumerate(answers) if isinstance(answer, Recorded)]
+    acknowledged = [f"m{number}" for number, answer in enumerate(answers) if isinstance(answer, Recorded)]
     written = [e.configuration.name for _, e in world.ledger.events if isinstance(e, Function.Updated)]
-    if sorted(written) != sorted(told):
-        world.fail(f"{len(told)} updates were acknowledged, and {len(written)} are in the history")
+    if sorted(written) != sorted(acknowledged):
+        world.fail(f"{len(acknowledged)} updates were acknowledged, and {len(written)} are in the history")
     if written and world.server.rows("functions")[Function.stream(PROJECT, "f1")]["name"] != written[-1]:
-        world.fail("the function is not as its last update has it")
+        world.fail("the function differs from its last update")
     await calm(world)
 
 
 @race
 async def chunks_in_any_order(world: World, rng: random.Random) -> None:
-    """Chunks come in any order, at once and twice, to any process: the source is whole, and queued once."""
+    """Chunks that arrive in any order, at once, twice and at any process make a complete source that is queued once."""
     clients = await begun(world)
     await clients[0].begin("create", clients[0].create_function("f1", marker="0"))
     parts = chunks(rng.randrange(2, 6))
@@ -197,17 +197,17 @@ async def chunks_in_any_order(world: World, rng: random.Random) -> None:
     row = world.server.rows("deployments").get(Deployment.stream(PROJECT, "d1"))
     whole = b"".join(data for _, data in parts)
     if row is None or row["source_digest"] != hashlib.sha256(whole).hexdigest():
-        world.fail(f"the source is not what was sent: {row and row['source_key']}")
+        world.fail(f"the source differs from the sent chunks: {row and row['source_key']}")
     elif world.blobs.kept.get(row["source_key"]) != whole:
-        world.fail("the source that is named is not there")
+        world.fail("the recorded source is missing")
     left = [key for key in world.blobs.kept if key.startswith("sources/") and (row is None or key != row["source_key"])]
     if left:
-        world.fail(f"sources that nothing names are left: {left}")
+        world.fail(f"unreferenced sources are left: {left}")
 
 
 @race
 async def older_build_meets_newer_activation(world: World, rng: random.Random) -> None:
-    """A build that takes longer than a newer one, which was activated meanwhile, does not take over."""
+    """A slow build does not replace a newer deployment that was activated meanwhile."""
     one, other = await begun(world)
     await one.begin("create", one.create_function("f1", marker="0"))
     world.executor.faults.slow = 0.7
@@ -223,7 +223,7 @@ async def older_build_meets_newer_activation(world: World, rng: random.Random) -
 
 @race
 async def stale_worker_meets_new_claim(world: World, rng: random.Random) -> None:
-    """A worker stands still with builds in hand, which others have begun anew as it goes on."""
+    """A frozen worker resumes with builds that other workers have started again."""
     one, _ = await begun(world)
     await one.begin("create", one.create_function("f1", marker="0"))
     world.executor.faults.slow = 0.6
@@ -239,7 +239,7 @@ async def stale_worker_meets_new_claim(world: World, rng: random.Random) -> None
 
 @race
 async def answers_are_lost(world: World, rng: random.Random) -> None:
-    """What is committed and not heard of is neither done twice nor refused for itself."""
+    """A committed change whose answer was lost is neither repeated nor refused because of itself."""
     one, other = await begun(world)
     await ready(world, one, "d1")
     world.broken = True
@@ -254,7 +254,7 @@ async def answers_are_lost(world: World, rng: random.Random) -> None:
 
 @race
 async def job_messages_come_twice(world: World, rng: random.Random) -> None:
-    """Every wake-up is doubled and late: nothing is begun under one claim twice."""
+    """Every job message is doubled and late, and still no claim starts its work twice."""
     one, other = await begun(world)
     world.broken = True
     faults = world.queue.faults
@@ -268,13 +268,13 @@ async def job_messages_come_twice(world: World, rng: random.Random) -> None:
 
 
 def chunks(count: int) -> list[tuple[UploadChunk, bytes]]:
-    """A file in so many chunks; their sizes are the test's, for the code under it only counts them."""
+    """Return a file in `count` chunks. Their sizes are small, since the code under test only counts them."""
     data = [bytes([65 + number]) * 4 for number in range(count)]
     return [(UploadChunk(number, count, 4, 4 * count), part) for number, part in enumerate(data)]
 
 
 def play(name: str, trial: int) -> World:
-    """One trial of a race."""
+    """Play one trial of a race."""
     world = World(trial)
     rng = random.Random(world.rng.getrandbits(64))
     world.drive(lambda world: RACES[name](world, rng))

@@ -1,4 +1,4 @@
-"""Races with the blob store: puts break off or are the last of their process, around the moment they are published."""
+"""Races with the blob store: uploads fail or end their process around the moment of publication."""
 
 import asyncio
 import random
@@ -12,13 +12,13 @@ from tests.simulation.races import begun, chunks, race, soon
 from tests.simulation.scenario import calm
 from tests.simulation.world import World
 
-_TRIES = 60
+_ATTEMPTS = 60
 _WAIT_SECONDS = 2.0
 
 
 @race
 async def uploads_meet_a_store_that_fails(world: World, rng: random.Random) -> None:
-    """Each chunk is sent until it is answered: then the source is recorded, whole, and was there before its event."""
+    """Chunks that are sent until they are answered make a complete source, stored before its event is recorded."""
     clients = await begun(world)
     await clients[0].begin("create", clients[0].create_function("f1", marker="0"))
     world.broken = True
@@ -36,17 +36,17 @@ async def uploads_meet_a_store_that_fails(world: World, rng: random.Random) -> N
     row = world.server.rows("deployments").get(Deployment.stream(PROJECT, "d1"))
     whole = b"".join(data for _, data in chunks(len(parts)))
     if row is None or row["source_digest"] != digest(whole):
-        world.fail(f"each chunk was answered, and the source is not what was sent: {row and row['source_key']}")
+        world.fail(f"each chunk was answered, but the source differs from the sent chunks: {row and row['source_key']}")
 
 
 async def _until_answered(
     world: World, rng: random.Random, clients: tuple[Client, Client], chunk: UploadChunk, data: bytes
 ) -> None:
-    for _ in range(_TRIES):
+    for _ in range(_ATTEMPTS):
         client = rng.choice(clients)
         sent = client.begin(f"chunk {chunk.number}", client.upload_chunk("f1", "d1", chunk, data))
         answered, _ = await asyncio.wait([sent], timeout=_WAIT_SECONDS)
         if answered and not isinstance(sent.result(), Exception):
             return
         await soon(rng, 0.2)
-    world.fail(f"chunk {chunk.number} was refused {_TRIES} times")
+    world.fail(f"chunk {chunk.number} was refused {_ATTEMPTS} times")

@@ -1,4 +1,4 @@
-"""Races for build slots: the builds of two projects, and what each may hold while the other waits."""
+"""Races for build slots: the builds of two projects, and the slots of each while the other waits."""
 
 import asyncio
 import random
@@ -18,12 +18,14 @@ QUIET = "q"
 WORKERS = 2
 SLOTS, RESERVE = WORKERS * BUILD_SLOTS.slots, WORKERS * BUILD_SLOTS.reserve
 START_SECONDS = BUILD_SECONDS / 2
-"""How soon a build of a project with none running starts; without the reserve it would be once a long one ends."""
+"""The time in which the first build of a project starts. Without the reserve it would start after a long build."""
 
 
 @race
 async def long_builds_of_one_project_meet_those_of_another(world: World, rng: random.Random) -> None:
-    """One project fills all slots with long builds; the other's first build starts beside them, and then they share."""
+    """One project fills all slots with long builds. The other's first build starts beside them, then both share the
+    slots.
+    """
     project = {"stream_id": f"project:{QUIET}", "project_id": QUIET, "variables_version": 1}
     world.server.tables["projects"][f"project:{QUIET}"] = project
     one, _ = await begun(world)
@@ -50,7 +52,7 @@ def _started(event: Any, project: str) -> bool:
 
 
 def unfair(world: World) -> Iterator[str]:
-    """Builds that began though their project had its share, in the order of the log."""
+    """Yield the builds that began although their project had its share, in the order of the log."""
     running: Counter[str] = Counter()
     waiting: Counter[str] = Counter()
     for row, event in world.ledger.events:

@@ -1,4 +1,4 @@
-"""Races with a project that is deleted and created again while values of it are sealed, with the real vault."""
+"""Races with a project that is deleted and created again while its values are sealed with the real vault."""
 
 import asyncio
 import random
@@ -24,14 +24,14 @@ from tests.simulation.transactions import DataKeyGone, Row, Tx, on
 from tests.simulation.world import World
 
 WRITES = 12
-_TRIES = 6
+_ATTEMPTS = 6
 
 
 @race
 async def project_reuse_meets_sealing(world: World, rng: random.Random) -> None:
-    """What is acknowledged of a project that is there was sealed by the key that it has.
+    """Each acknowledged value of the present project is sealed with the project's present key.
 
-    No process hears of the deletion, and none looks in time: the check of the append is all there is.
+    No process is notified of the deletion or polls in time: only the check of the append protects it.
     """
     clients = await begun(world)
     masters: Any = Unwrapped()
@@ -43,8 +43,8 @@ async def project_reuse_meets_sealing(world: World, rng: random.Random) -> None:
     async def write(number: int) -> None:
         await soon(rng, 1.0)
         side = rng.randrange(2)
-        if (told := await _set(processes[side], vaults[side], number)) is not None:
-            acknowledged.append(told)
+        if (written := await _set(processes[side], vaults[side], number)) is not None:
+            acknowledged.append(written)
 
     async def reuse() -> None:
         for _ in range(rng.randrange(1, 4)):
@@ -66,7 +66,7 @@ def _judge(world: World, acknowledged: list[tuple[int, str]]) -> None:
         return
     for position, sealed in acknowledged:
         if position > project["sequence"] and (key is None or key_of(sealed) != key["key_id"]):
-            world.fail(f"what was acknowledged at {position} is sealed by a key that is gone")
+            world.fail(f"the value acknowledged at {position} is sealed with a deleted key")
 
 
 async def _create(parts: Parts) -> Any:
@@ -76,13 +76,13 @@ async def _create(parts: Parts) -> Any:
 
 
 async def _until_done(parts: Parts, *, delete: bool) -> None:
-    for _ in range(_TRIES):
+    for _ in range(_ATTEMPTS):
         try:
             if delete:
                 await parts.log.run(delete_project, Project.key(REUSED), meta=META)
             else:
                 await _create(parts)
-        except DomainError:  # done already, by a try whose answer was lost
+        except DomainError:  # done already, by an attempt whose answer was lost
             return
         except StoreUnavailable:
             continue
@@ -90,9 +90,9 @@ async def _until_done(parts: Parts, *, delete: bool) -> None:
 
 
 async def _set(parts: Parts, vault: Vault, number: int) -> tuple[int, str] | None:
-    """Set a variable as the edge does; its position and value, None for one that was refused."""
+    """Set a variable as the API does. Return its position and value, or None if it was refused."""
     own_id, key = f"v{number}", Project.key(REUSED)
-    for _ in range(_TRIES):
+    for _ in range(_ATTEMPTS):
         try:
             sealed = await vault.seal(REUSED, key.stream, own_id, "a value")
             variable = Variable(variable_id=own_id, key=f"K{number}", sealed=sealed, secret=True)

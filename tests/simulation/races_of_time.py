@@ -1,4 +1,6 @@
-"""Races with the clock: edits of a schedule around its slots, and one-off runs that are called off as they are due."""
+"""Races with the clock: changes of a schedule around its slots, and one-off executions that are canceled as they come
+due.
+"""
 
 import asyncio
 import random
@@ -19,12 +21,12 @@ FUNCTION = Function.stream(PROJECT, "f1")
 EACH_MINUTE = ("* * * * *", "*/1 * * * *", "0-59 * * * *")
 EXPRESSIONS = (*EACH_MINUTE, *EACH_MINUTE, "*/2 * * * *", "1-59/2 * * * *", "0 0 * * *", "")
 FIRED_WITHIN = timedelta(seconds=2)
-"""By when a slot is fired where nothing fails: a follower's gathering, a keeper's look, and as much again."""
+"""The time in which a slot fires without faults: a follower's batch, a keeper's check, and twice that as a margin."""
 
 
 @race
 async def edits_each_second_meet_the_slots(world: World, rng: random.Random) -> None:
-    """A schedule is changed each second: a slot runs once if it was due and still is, and no other does."""
+    """A schedule is changed each second. A slot that was due and still is runs once, and no other slot runs."""
     clients = await _answering(world)
     for _ in range(rng.choice([1, 2])):
         await _shortly_before_a_minute(world, rng)
@@ -39,8 +41,8 @@ async def edits_each_second_meet_the_slots(world: World, rng: random.Random) -> 
 
 
 @race
-async def one_off_runs_meet_what_calls_them_off(world: World, rng: random.Random) -> None:
-    """Runs are canceled, deleted, or get another version of their function as they come due: none sooner, or twice."""
+async def one_off_runs_meet_cancelation(world: World, rng: random.Random) -> None:
+    """Executions are canceled, deleted or updated as they come due: none runs early or twice."""
     one, other = await _answering(world)
     calls = [one.request("f1", f"x{number}", after=rng.uniform(0.2, 1.5)) for number in range(5)]
     await asyncio.gather(*(one.begin("schedule", call) for call in calls))
@@ -56,7 +58,7 @@ async def one_off_runs_meet_what_calls_them_off(world: World, rng: random.Random
 
 
 async def _answering(world: World) -> tuple[Client, Client]:
-    """Clients, and function f1 with a deployment that is active: some builds fail."""
+    """Return clients, and make function f1 with an active deployment; some builds fail."""
     clients = await begun(world)
     for number in range(1, 20):
         await ready(world, clients[0], f"d{number}")
@@ -66,7 +68,7 @@ async def _answering(world: World) -> tuple[Client, Client]:
 
 
 async def _shortly_before_a_minute(world: World, rng: random.Random) -> None:
-    """Set Postgres's clock forward to some seconds before a minute: schedules go by it."""
+    """Set Postgres's clock, which schedules use, to some seconds before a full minute."""
     now = world.clocks.at("database")
     ahead = (now + timedelta(seconds=5)).replace(second=0, microsecond=0) + timedelta(minutes=1)
     world.clocks.offsets["database"] += (ahead - now).total_seconds() - rng.uniform(0.5, 2.5)
@@ -74,7 +76,7 @@ async def _shortly_before_a_minute(world: World, rng: random.Random) -> None:
 
 
 def wrong_slots(events: Iterable[tuple[Mapping[str, Any], Any]]) -> Iterator[str]:
-    """Slots that were fired under no schedule that had them, and those that every schedule since had and none fired."""
+    """Yield slots that fired outside their schedule, and slots that stayed due and did not fire."""
     edits: list[tuple[datetime, str]] = []
     fired: dict[datetime, datetime] = {}
     active = last = None
@@ -87,19 +89,19 @@ def wrong_slots(events: Iterable[tuple[Mapping[str, Any], Any]]) -> Iterator[str
         elif isinstance(event, Execution.Requested) and event.slot is not None:
             fired[event.slot] = last
             if not has(in_effect(edits, event.slot), event.slot):
-                yield f"{event.slot} was fired, and the schedule had no such slot at that time"
+                yield f"{event.slot} fired, but the schedule had no such slot at that time"
     if active is None or last is None:
         return
     slot = active.replace(second=0, microsecond=0) + timedelta(minutes=1)
     while slot < last:
         since = [schedule for at, schedule in edits if slot < at <= slot + FIRED_WITHIN]
         if slot not in fired and all(has(schedule, slot) for schedule in (in_effect(edits, slot), *since)):
-            yield f"{slot} was due and stayed so, and was not fired"
+            yield f"{slot} stayed due and did not fire"
         slot += timedelta(minutes=1)
 
 
 def in_effect(edits: Iterable[tuple[datetime, str]], moment: datetime) -> str:
-    """The expression that was in effect at a moment."""
+    """Return the expression that was in effect at a moment."""
     return next((schedule for at, schedule in reversed([*edits]) if at <= moment), "")
 
 
@@ -108,7 +110,7 @@ def has(schedule: str, slot: datetime) -> bool:
 
 
 def wrong_one_off_runs(events: Iterable[tuple[Mapping[str, Any], Any]], started: set[str]) -> Iterator[str]:
-    """Runs before their time, after they were called off, or with a version that was over when they were due."""
+    """Yield executions that began early, began after they were canceled, or ran with an outdated version."""
     due: dict[str, datetime] = {}
     versions: list[datetime] = []
     begun: set[str] = set()
@@ -125,8 +127,8 @@ def wrong_one_off_runs(events: Iterable[tuple[Mapping[str, Any], Any]], started:
         elif isinstance(event, Execution.Canceled | Execution.Deleted):
             own_id = stream.rpartition(":")[2]
             if stream not in begun and own_id in started:
-                yield f"{own_id} was called off before it began, and ran"
+                yield f"{own_id} was canceled before it began, but ran"
         elif isinstance(event, Execution.Completed):
             least = sum(at <= due[stream] for at in versions)
             if not least <= event.ran.function_version <= len(versions):
-                yield f"{stream} ran version {event.ran.function_version} of {least} to {len(versions)}"
+                yield f"{stream} ran version {event.ran.function_version}, expected {least} to {len(versions)}"

@@ -1,4 +1,4 @@
-"""A scenario drawn from a seed: what clients do, what breaks meanwhile, and the calm after it."""
+"""A scenario drawn from a seed: the actions of clients, the faults meanwhile, and the calm after them."""
 
 import asyncio
 import random
@@ -22,14 +22,14 @@ REUSES = 0.2
 
 
 class Theme(NamedTuple):
-    """What a scenario is mostly about: how often each act is drawn, and what breaks."""
+    """The main subject of a scenario: how often each action is drawn, and which faults occur."""
 
     acts: Mapping[str, float]
     breaks: Sequence["Break"]
 
 
 async def random_scenario(world: World) -> None:
-    """The whole of it."""
+    """Run a whole scenario."""
     rng = random.Random(world.rng.getrandbits(64))
     world.clocks.beginning += timedelta(seconds=rng.uniform(0, 180))
     for name in NODES:
@@ -49,7 +49,7 @@ async def random_scenario(world: World) -> None:
 
 
 async def calm(world: World) -> None:
-    """Everything works again; then all must come to its end."""
+    """Repair all faults, and check that all work ends."""
     world.say("calm")
     faults = world.server.faults
     faults.before = faults.after = world.blobs.faults.before = world.blobs.faults.after = 0.0
@@ -68,7 +68,7 @@ async def calm(world: World) -> None:
 
 
 async def _use(world: World, rng: random.Random, length: float, acts: Mapping[str, float]) -> None:
-    """Clients at work."""
+    """Let clients work for a time."""
     clients = [Client(world, name) for name in ("api1", "api2")]
     first = clients[0]
     await _settled(first.begin("create f1", first.create_function("f1", marker="0", schedule=rng.choice(SCHEDULES))))
@@ -91,7 +91,7 @@ async def _settled(task: "asyncio.Task[object]") -> None:
 
 
 class User:
-    """Draws what to ask for next, mostly of what is there."""
+    """A user that draws its next action, mostly on existing resources."""
 
     def __init__(self, world: World, rng: random.Random, clients: list[Client], acts: Mapping[str, float]) -> None:
         self._world, self._rng, self._clients, self._acts = world, rng, clients, acts
@@ -175,7 +175,7 @@ class User:
 
 
 async def _hurry(world: World) -> None:
-    """Minutes that pass in seconds, for what goes by the minute; one-off runs may so pass their moment."""
+    """Let minutes pass in seconds, for work that is due by the minute. One-off executions may so miss their time."""
     world.broken = True
     for _ in range(3):
         await asyncio.sleep(3.0)
@@ -183,7 +183,7 @@ async def _hurry(world: World) -> None:
 
 
 async def _break(world: World, rng: random.Random, length: float, breaks: Sequence["Break"]) -> None:
-    """One thing breaks at some time, and is mended."""
+    """Cause one fault at a random time, and repair it."""
     await asyncio.sleep(rng.random() * length)
     world.broken = True
     await rng.choice(breaks)(world, rng)
@@ -205,7 +205,7 @@ async def _freeze(world: World, rng: random.Random) -> None:
 
 
 async def _crash_postgres(world: World, rng: random.Random) -> None:
-    world.server.faults.after = rng.choice([0.0, 0.0, 1.0])  # the last things it did may be done and unheard of
+    world.server.faults.after = rng.choice([0.0, 0.0, 1.0])  # its last commits may be done but not acknowledged
     await asyncio.sleep(rng.random() * 0.1)
     world.server.faults.after = 0.0
     world.say("postgres crashes")

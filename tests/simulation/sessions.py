@@ -1,4 +1,4 @@
-"""The server's side of connections: what each has open, waits for and is answered."""
+"""The server's side of connections: the open transaction, waits and results of each session."""
 
 import asyncio
 from collections import deque
@@ -27,14 +27,14 @@ class Session:
         self.leads = False
         self.run_pipeline: Pipeline | None = None
 
-    def listen(self, channel: str, told: Callable[[str], None]) -> None:
-        self.channel, self.listening = channel, told
+    def listen(self, channel: str, deliver: Callable[[str], None]) -> None:
+        self.channel, self.listening = channel, deliver
 
 
 class Pipeline:
-    """Statements sent together: each with its parameters (a list of them for many) and where results go.
+    """Statements that are sent together, each with its parameters (a list for `executemany`) and its result list.
 
-    Those sent `alone` are a transaction of their own, unless the first of them begins one.
+    Statements sent `alone` are one transaction, unless the first of them begins one.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Pipeline:
 
 
 class Faults:
-    """How likely a trip meets a broken connection: on its way there, or, all done and committed, on its way back."""
+    """How likely a connection breaks before a pipeline runs (`before`), or after it ran and committed (`after`)."""
 
     def __init__(self) -> None:
         self.before = self.after = 0.0

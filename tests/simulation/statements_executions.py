@@ -1,4 +1,4 @@
-"""What the statements of the executions' read model do, what goes with what is deleted, and how that ends."""
+"""The effects of the statements of the executions' read model, including deletions and their cleanup."""
 
 from typing import Any
 
@@ -31,10 +31,10 @@ def function_required(tx: Tx, p: Any) -> list[Row]:
 
 
 @on(REQUIRED["place_back_of"])
-def place_back_of(tx: Tx, p: Any) -> list[Row]:
+def freed_slot_of(tx: Tx, p: Any) -> list[Row]:
     row = tx.get("executions", p["stream"])
     if row is not None and row["status"] == "processing":
-        tx.told.append(f"{row['project_id']}:{row['function_id']}")
+        tx.freed_slots.append(f"{row['project_id']}:{row['function_id']}")
     return []
 
 

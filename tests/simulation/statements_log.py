@@ -1,4 +1,4 @@
-"""What the statements of the log itself, its followers and the leases do."""
+"""The effects of the statements of the log, its followers and the process leases."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +12,7 @@ from annals.store.postgres.migrate import QUERIES as MIGRATIONS
 from annals.store.postgres.standby import QUERIES as STANDBY
 from tests.simulation.transactions import Row, StreamTaken, Tx, on
 
-_PLACES = ("notification_id", "recorded_at")
+_POSITION = ("notification_id", "recorded_at")
 
 
 @on(APPEND["lock"])
@@ -47,13 +47,13 @@ def free_slots(tx: Tx, p: Any) -> list[Row]:
 
 @on(APPEND["announce_freed_slot"])
 def announce_freed_slot(tx: Tx, p: Any) -> list[Row]:
-    tx.told.append(p["slot"])
+    tx.freed_slots.append(p["slot"])
     return []
 
 
 @on(APPEND["insert"])
 def insert(tx: Tx, p: Any) -> list[Row]:
-    return [{name: row[name] for name in _PLACES} for row in (tx.append(*e) for e in _events(p))]
+    return [{name: row[name] for name in _POSITION} for row in (tx.append(*e) for e in _events(p))]
 
 
 def _events(p: Any) -> Iterator[tuple[str, int, str, bytes]]:
@@ -65,7 +65,7 @@ def insert_winners(tx: Tx, p: Any) -> list[Row]:
     events = list(zip(p["requests"], _events(p), strict=True))
     lost = {request for request, event in events if tx.event(event[0], event[1]) is not None}
     rows = [tx.append(*event) for request, event in events if request not in lost]
-    return [{name: row[name] for name in (*_PLACES, "originator_id", "originator_version")} for row in rows]
+    return [{name: row[name] for name in (*_POSITION, "originator_id", "originator_version")} for row in rows]
 
 
 @on(APPEND["unchanged"])
@@ -103,14 +103,14 @@ def newest_contents(tx: Tx, p: Any) -> list[Row]:
 @on(EVENTS["streams"])
 def streams(tx: Tx, p: Any) -> list[Row]:
     rows: list[Row] = []
-    for place, (stream, shape) in enumerate(zip(p["streams"], p["shapes"], strict=True), 1):
+    for ordinal, (stream, shape) in enumerate(zip(p["streams"], p["shapes"], strict=True), 1):
         snapshot = tx.get("snapshots", stream) if shape else None
         if snapshot is not None and snapshot["shape"] == shape:
-            rows.append({"ord": place, "version": snapshot["version"], "topic": None, "state": snapshot["state"]})
+            rows.append({"ord": ordinal, "version": snapshot["version"], "topic": None, "state": snapshot["state"]})
         else:
             snapshot = None
         rows += [
-            {"ord": place, "version": e["originator_version"], "topic": e["topic"], "state": e["state"]}
+            {"ord": ordinal, "version": e["originator_version"], "topic": e["topic"], "state": e["state"]}
             for e in tx.stream(stream)
             if snapshot is None or e["originator_version"] > snapshot["version"]
         ]

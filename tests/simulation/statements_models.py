@@ -1,4 +1,6 @@
-"""What the statements of the read models of functions and deployments do, and what all read models share."""
+"""The effects of the statements of the read models of functions and deployments, and of statements that all read models
+share.
+"""
 
 from datetime import timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the statements of the workers and of the keeper's duties do."""
+"""The effects of the statements of the workers and of the keeper's duties."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -58,7 +58,7 @@ def _waiting(runnable: Sequence[tuple[str, datetime, int]], p: Any, tenant: str 
 
 
 def full(tx: Tx, row: Row) -> bool:
-    """Whether an execution's function runs as many as it may."""
+    """Return True if an execution's function is at its concurrency limit."""
     most = _bound(_function(tx, row))
     mine = (row["project_id"], row["function_id"])
     running = [x for _, x in tx.rows("executions") if (x["project_id"], x["function_id"]) == mine]
@@ -122,11 +122,11 @@ def bounded(tx: Tx, p: Any) -> list[Row]:
 
 @on(SLOTS["startable"])
 def next_that_may_run(tx: Tx, p: Any) -> list[Row]:
-    told = set(zip(p["projects"], p["functions"], strict=True))
+    freed = set(zip(p["projects"], p["functions"], strict=True))
     found = []
     for _, function in tx.rows("functions"):
         own = (function["project_id"], function["function_id"])
-        if own not in told and not (p["all"] and function["policy"]):
+        if own not in freed and not (p["all"] and function["policy"]):
             continue
         rows = [row for _, row in tx.rows("executions") if (row["project_id"], row["function_id"]) == own]
         free = max(_bound(function) - sum(row["status"] == "processing" for row in rows), 0)
@@ -211,14 +211,14 @@ def activates(tx: Tx, p: Any) -> list[Row]:
     return [{"activate": row["activate"], "answering": function["deployment_id"] if active else "", "newer": newer}]
 
 
-def _context(tx: Tx, place: int, function: Row | None, deployment: Row | None) -> list[Row]:
+def _context(tx: Tx, ordinal: int, function: Row | None, deployment: Row | None) -> list[Row]:
     project = tx.get("projects", f"project:{function['project_id']}") if function is not None else None
     if function is None or project is None:
         return []
     names = ("sequence", "version", "project_id", "function_id", "name", "runtime", "execute", "enabled", "logging")
     sizes = ("timeout", "scopes", "build_specification", "runtime_specification", "policy")
     row = {name: function[name] for name in (*names, *sizes)}
-    row |= {"ord": place, "stream_id": function["stream_id"], "project_version": project["variables_version"]}
+    row |= {"ord": ordinal, "stream_id": function["stream_id"], "project_version": project["variables_version"]}
     row |= {"provider_repository_id": "", "provider_root_directory": "", "deployment_stream": None}
     if deployment is None:
         return [row]
@@ -233,20 +233,20 @@ def _context(tx: Tx, place: int, function: Row | None, deployment: Row | None) -
 @on(CONTEXT["active"])
 def active(tx: Tx, p: Any) -> list[Row]:
     rows = []
-    for place, (project, function_id) in enumerate(zip(*p, strict=True), 1):
+    for ordinal, (project, function_id) in enumerate(zip(*p, strict=True), 1):
         function = tx.get("functions", f"function:{project}:{function_id}")
         deployment = function and tx.get("deployments", f"deployment:{project}:{function['deployment_id']}")
-        rows += _context(tx, place, function, deployment)
+        rows += _context(tx, ordinal, function, deployment)
     return rows
 
 
 @on(CONTEXT["of_deployment"])
 def of_deployment(tx: Tx, p: Any) -> list[Row]:
     rows = []
-    for place, (project, deployment_id) in enumerate(zip(*p, strict=True), 1):
+    for ordinal, (project, deployment_id) in enumerate(zip(*p, strict=True), 1):
         deployment = tx.get("deployments", f"deployment:{project}:{deployment_id}")
         if deployment is not None:
-            rows += _context(tx, place, _function(tx, deployment), deployment)
+            rows += _context(tx, ordinal, _function(tx, deployment), deployment)
     return rows
 
 

@@ -1,6 +1,6 @@
 """A project that is deleted and created again while clients fill it, as a part of random scenarios.
 
-Each request names the incarnation that it was authorized for, and marks what it creates with it.
+Each request names the incarnation that it was authorized for, and marks the resources that it creates with it.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ _WEIGHTS = (4, 4, 8, 5, 4, 1.5)
 
 
 class Unwrapped:
-    """A master key that leaves data keys as they are."""
+    """A master key that does not encrypt data keys."""
 
     def refresh(self) -> bool:
         return False
@@ -51,7 +51,7 @@ class Unwrapped:
 
 
 class Tenant:
-    """Clients of the project; `secrets` are the acknowledged values, with the position of each."""
+    """The clients of the project. `secrets` holds the acknowledged values with their positions."""
 
     def __init__(self, world: "World", rng: random.Random) -> None:
         self._world, self._rng, self._number = world, rng, 0
@@ -59,7 +59,7 @@ class Tenant:
         self.secrets: list[tuple[int, str]] = []
 
     async def use(self, length: float) -> None:
-        """Ask for one thing after another, for so long."""
+        """Run random actions for a time."""
         self._begin("create", self._create)
         end = self._world.loop.time() + length
         while self._world.loop.time() < end:
@@ -67,18 +67,18 @@ class Tenant:
             (act,) = self._rng.choices(_ACTS, _WEIGHTS)
             self._begin(act, getattr(self, f"_{act}"))
 
-    def _begin(self, what: str, act: Callable[[Client], Awaitable[Any]]) -> None:
+    def _begin(self, label: str, act: Callable[[Client], Awaitable[Any]]) -> None:
         client = Client(self._world, self._rng.choice(("api1", "api2")), REUSED)
-        client.begin(f"{what} in {REUSED}", self._unless_replaced(act(client)))
+        client.begin(f"{label} in {REUSED}", self._unless_replaced(act(client)))
 
     async def _unless_replaced(self, act: Awaitable[Any]) -> Any:
         try:
             return await act
-        except (ProjectReplaced, DataKeyDeleted):  # the edge authorizes it again, which is another request here
+        except (ProjectReplaced, DataKeyDeleted):  # the API authorizes it again, which is another request here
             return None
 
     async def _authorized(self) -> Meta | None:
-        """What the events of a request say, which waits for a moment; None where the project is not there."""
+        """Return the metadata of a request's events after a moment, or None if the project does not exist."""
         project = self._world.server.rows("projects").get(Project.stream(REUSED))
         await asyncio.sleep(self._rng.random() ** 3 * 2)
         if project is None:
@@ -136,29 +136,29 @@ class Tenant:
         parts = await client._parts()
         try:
             await end_project(parts.log, REUSED, META)
-        except DomainError:  # another client deletes it, too
+        except DomainError:  # another client deletes it too
             return
         await asyncio.sleep(self._rng.random() ** 3)
         await self._create(client)
 
 
 def judge(world: "World", tenant: Tenant) -> None:
-    """Nothing of a former project is in the present one, and each acknowledged secret of it can be opened."""
+    """Check that no former incarnation left a resource, and that each acknowledged secret can be opened."""
     project = world.server.rows("projects").get(Project.stream(REUSED))
     since = project["sequence"] if project is not None else 0
     for table in ("functions", "users"):
         for stream, row in world.server.rows(table).items():
             if row["project_id"] == REUSED and (row["name"] != str(since) or row["sequence"] < since):
-                world.fail(f"{stream} was created under {row['name']} and is in the project created at {since}")
+                world.fail(f"{stream} was created in {row['name']} and is in the project created at {since}")
     _judge_streams(world)
     key = world.server.rows("data_keys").get(REUSED)
     for position, sealed in tenant.secrets:
         if project is not None and position > since and (key is None or key_of(sealed) != key["key_id"]):
-            world.fail(f"the secret that was acknowledged at {position} is sealed by a key that is gone")
+            world.fail(f"the secret acknowledged at {position} is sealed with a deleted key")
 
 
 def _judge_streams(world: "World") -> None:
-    """What has no row has ended: else its id could not be used in a later project."""
+    """Check that a stream without a row has ended: otherwise a later project could not use its id."""
     for stream, events in world.server.streams.items():
         kind, project, _ = f"{stream}::".split(":")[:3]
         if kind in {"function", "user"} and project == REUSED:

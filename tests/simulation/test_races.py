@@ -1,11 +1,11 @@
-"""Races, each a thousand times in the simulation in CI; ANNALS_RACE_TRIALS says how many."""
+"""The races, each played a thousand times in CI. ANNALS_RACE_TRIALS sets the number."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.simulation import (  # noqa: F401 - they register their races
+from tests.simulation import (  # noqa: F401 - the imports register the races
     races_of_blobs,
     races_of_builds,
     races_of_projects,
@@ -16,12 +16,12 @@ from tests.simulation.test_simulation import simulation
 
 TRIALS = int(os.environ.get("ANNALS_RACE_TRIALS") or (1000 if os.environ.get("CI") else 60))
 LONG_TRIALS = max(3, TRIALS // 40)
-"""One with two hundred writers takes a third of a second: these fit in ten, and a thousand would take six minutes."""
+"""Fewer trials of the race with two hundred writers: these take ten seconds, and a thousand would take six minutes."""
 
 
 @pytest.fixture(scope="module")
-def told() -> dict[str, str]:
-    """What was said of each race: its name, and what came of how many trials."""
+def printed() -> dict[str, str]:
+    """Return the printed result of each race by its name."""
     short = sorted(RACES.keys() - LONG)
     runs = (
         ("--race", *short[::2], "--seeds", str(TRIALS)),
@@ -37,6 +37,6 @@ def told() -> dict[str, str]:
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", sorted(RACES))
-def test_whoever_is_first_nothing_is_lost_or_done_twice(told: dict[str, str], name: str) -> None:
+def test_races_lose_nothing_and_do_nothing_twice(printed: dict[str, str], name: str) -> None:
     trials = LONG_TRIALS if name in LONG else TRIALS
-    assert f"{trials} trials, 0 violated something" in told[name], told[name]
+    assert f"{trials} trials, 0 violated something" in printed[name], printed[name]

@@ -1,4 +1,4 @@
-"""Transactions of the simulated Postgres, and the registry of what each statement does in one, by its text."""
+"""Transactions of the simulated Postgres, and the registry of statement effects by text."""
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
@@ -13,11 +13,11 @@ Key = Any
 Statement = Callable[["Tx", Any], list[Row]]
 
 STATEMENTS: dict[str, Statement] = {}
-"""What each statement does, by its text."""
+"""The effect of each statement by its text."""
 
 
 def on(text: str) -> Callable[[Statement], Statement]:
-    """Say what a statement does."""
+    """Register the effect of a statement."""
 
     def register(statement: Statement) -> Statement:
         STATEMENTS[text] = statement
@@ -27,7 +27,7 @@ def on(text: str) -> Callable[[Statement], Statement]:
 
 
 class Committed(Protocol):
-    """What a transaction sees of others."""
+    """The committed data that a transaction reads."""
 
     tables: dict[str, dict[Key, Row]]
     events: list[Row]
@@ -67,7 +67,7 @@ class DeploymentGone(pg.ForeignKeyViolation):
 
 class _DataKeyGone:
     constraint_name = DATA_KEYS
-    message_primary = "a value was sealed by a key that is gone"
+    message_primary = "a value was sealed with a deleted key"
 
 
 class DataKeyGone(pg.ForeignKeyViolation):
@@ -97,13 +97,13 @@ class UnknownStatement(Exception):
 
 
 class Tx:
-    """A transaction: what it wrote lies over what is committed."""
+    """A transaction: its own writes hide the committed rows."""
 
     def __init__(self, server: Committed) -> None:
         self._server = server
         self.overlay: dict[str, dict[Key, Row | None]] = {}
         self.events: list[Row] = []
-        self.told: list[str] = []
+        self.freed_slots: list[str] = []
         self.aborted = False
         self.savepoint: tuple[dict[str, dict[Key, Row | None]], int, int] | None = None
 
@@ -164,11 +164,15 @@ class Tx:
         return row
 
     def save(self) -> None:
-        self.savepoint = ({name: dict(rows) for name, rows in self.overlay.items()}, len(self.events), len(self.told))
+        self.savepoint = (
+            {name: dict(rows) for name, rows in self.overlay.items()},
+            len(self.events),
+            len(self.freed_slots),
+        )
 
     def restore(self) -> None:
         if self.savepoint is not None:
-            overlay, events, told = self.savepoint
+            overlay, events, freed_slots = self.savepoint
             self.overlay = {name: dict(rows) for name, rows in overlay.items()}
-            del self.events[events:], self.told[told:]
+            del self.events[events:], self.freed_slots[freed_slots:]
             self.aborted = False

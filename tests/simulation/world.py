@@ -1,4 +1,4 @@
-"""One seeded instance: its loop, its services, and the processes that come and go in it."""
+"""One seeded instance: its loop, its services, and the processes that start and end in it."""
 
 import asyncio
 import random
@@ -25,7 +25,7 @@ _current: list["World"] = []
 
 
 class World:
-    """`drive` runs a scenario; whatever is violated first ends it."""
+    """A world whose `drive` runs a scenario until its end or the first violation."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -48,10 +48,10 @@ class World:
         self.trace: list[str] = []
         self._started = 0
         self.broken = False
-        """Whether anything of the instance failed, or any clock jumped."""
+        """True if any part of the instance failed or any clock jumped."""
         self.resent = 0
         self.bounded = False
-        """Whether some function may run only so much at once: what is left waiting for room may be sent again."""
+        """True if some function has a concurrency limit: messages of its waiting executions may be sent again."""
         project = {"stream_id": f"project:{PROJECT}", "project_id": PROJECT, "variables_version": 1}
         self.server.tables["projects"] = {f"project:{PROJECT}": project}
 
@@ -63,9 +63,9 @@ class World:
             self.loop.stop_now()
         self.violations.append(sentence)
 
-    def say(self, what: str) -> None:
-        """A line of the scenario's story."""
-        self.trace.append(f"{self.loop.time():8.3f} {what}")
+    def say(self, label: str) -> None:
+        """Add a line to the scenario's log."""
+        self.trace.append(f"{self.loop.time():8.3f} {label}")
 
     def _committed(self, rows: list[Row]) -> None:
         self.ledger.committed(rows)
@@ -73,7 +73,7 @@ class World:
             self.fail(sentence)
 
     async def _die(self) -> None:
-        """The end of the process that this runs in."""
+        """End the process that this code runs in."""
         self.kill(self.current_node().name.partition("#")[0])
         await self.loop.create_future()
 
@@ -83,7 +83,7 @@ class World:
         return node
 
     def start(self, name: str) -> None:
-        """Start `api1`, `worker2`, `keeper1`: a new process under that name."""
+        """Start `api1`, `worker2` or `keeper1` as a new process under that name."""
         self._started += 1
         self.say(f"start {name}")
         node = self.nodes[name] = Node(self.loop, f"{name}#{self._started}")
@@ -117,16 +117,16 @@ class World:
             node.thaw()
 
     def drive(self, scenario: Callable[["World"], Coroutine[Any, Any, None]]) -> list[str]:
-        """Run a scenario to its end or to the first violation; returns what was violated."""
+        """Run a scenario to its end or its first violation. Return the violations."""
         with installed(self.clocks, self._part()), _watched(self):
             task = self.loop.create_task(scenario(self))
             try:
-                with suppress(RuntimeError):  # a violation stops the loop before the scenario's end
+                with suppress(RuntimeError):  # a violation stops the loop before the scenario ends
                     self.loop.run_until_complete(task)
             except (Deadlock, Livelock) as stuck:
                 self.fail(str(stuck))
             if task.done() and not task.cancelled() and (error := task.exception()) is not None:
-                self.fail(f"the scenario broke: {error!r}")
+                self.fail(f"the scenario failed: {error!r}")
         return self.violations
 
 
@@ -140,7 +140,7 @@ def _watched(world: World) -> Iterator[None]:
 
 
 def _capture(_logger: object, name: str, event: MutableMapping[str, Any]) -> str:
-    """What the program logs as an error was not planned for: the scenario has found something."""
+    """Report an error that the program logs as a violation: the program did not expect it."""
     if _current:
         cause = sys.exc_info()[1] if event.pop("exc_info", "") else ""
         _current[-1].fail(f"logged as an error: {event} {cause!r}")
@@ -148,7 +148,7 @@ def _capture(_logger: object, name: str, event: MutableMapping[str, Any]) -> str
 
 
 def silence() -> None:
-    """Let only errors be logged, and each be a violation."""
+    """Log errors only, and count each as a violation."""
     structlog.configure(
         processors=[_capture],
         wrapper_class=structlog.make_filtering_bound_logger(40),
