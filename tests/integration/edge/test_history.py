@@ -189,7 +189,7 @@ async def test_feed_is_filtered_by_type_resource_actor_and_time(services: Servic
     for unknown, says in (
         ({"type": "functions.updated"}, "Invalid `type` param: There are no events functions.updated. Known are "),
         ({"type": "function.renamed"}, "Invalid `type` param: There are no events function.renamed. Known of function"),
-        ({"resource": "variable:v"}, "Invalid `resource` param: No events are kept by variable. Known are "),
+        ({"resource": "variable:v"}, "Invalid `resource` param: There is no kind of resource variable. Known are "),
     ):
         refused = await plain.get("/v1/events", **unknown)
         assert refused.error == (400, "general_argument_invalid")
