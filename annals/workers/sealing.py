@@ -64,8 +64,8 @@ class Sealing:
 
     def _opened(self) -> Sealer:
         nodes = Nodes(self._database, Archives(self._database, self._blobs).leaf_hashes)
-        places = Destinations(self._blobs, self._settings.checkpoint_places)
-        return Sealer(self._database, nodes, signing_key(self._settings.seal_key), places)
+        destinations = Destinations(self._blobs, self._settings.checkpoint_places)
+        return Sealer(self._database, nodes, signing_key(self._settings.seal_key), destinations)
 
     async def archive(self) -> None:
         """Move events that are older than the setting's days."""

@@ -53,7 +53,7 @@ class AccountController(operation.ResourceController):
 
     @operation.post("/sessions/email", scopes=SESSIONS_WRITE, parameters=SIGN_IN)
     async def sign_in(self, call: Call) -> Answer:
-        """A wrong email and a wrong password are told alike, and take as long."""
+        """A wrong email and a wrong password give the same answer after the same time."""
         email, password = call.values["email"], call.values["password"]
         attempt = SignInAttempt(call, email)
         await attempt.begin()

@@ -1,4 +1,4 @@
-"""The operations on dead letters, for keys and admins alone: they are of everybody who called the function."""
+"""The operations on dead letters, for keys and admins only: dead letters come from all callers of a function."""
 
 import asyncio
 
@@ -44,9 +44,9 @@ class DeadLetterController(operation.ResourceController):
 
     @operation.post("/redrive", scopes=EXECUTIONS_WRITE, parameters=parameters.MANY)
     async def redrive_many(self, call: Call) -> Answer:
-        """Redrive those that match, oldest first; one that another request took meanwhile is left out.
+        """Redrive matching dead letters, oldest first; skip those that another request redrove meanwhile.
 
-        One whose input is damaged stays, and is told alone when there is no other.
+        A dead letter with damaged input stays. The answer is its error if none was redriven.
         """
         function_id, incarnation, page = call.values["functionId"], await _function(call), call.values["queries"]
         found = await queries.read_dead_letters(call, function_id, incarnation, page, counted=True, limit=MOST_REDRIVEN)
@@ -55,16 +55,16 @@ class DeadLetterController(operation.ResourceController):
         would: list[Recorded] = []
         damaged: list[ContentDamaged] = []
         for first in range(0, len(ids), _AT_ONCE):
-            tries = await asyncio.gather(
+            outcomes = await asyncio.gather(
                 *(_redrive(call, function_id, incarnation, own_id) for own_id in ids[first : first + _AT_ONCE]),
                 return_exceptions=True,
             )
-            would += [tried.recorded for tried in tries if isinstance(tried, WouldRecord)]
-            damaged += [tried for tried in tries if isinstance(tried, ContentDamaged)]
-            for tried in tries:
-                if isinstance(tried, BaseException) and not isinstance(tried, _LEFT_OUT):
-                    raise tried
-            done += [tried[0] for tried in tries if not isinstance(tried, BaseException)]
+            would += [outcome.recorded for outcome in outcomes if isinstance(outcome, WouldRecord)]
+            damaged += [outcome for outcome in outcomes if isinstance(outcome, ContentDamaged)]
+            for outcome in outcomes:
+                if isinstance(outcome, BaseException) and not isinstance(outcome, _LEFT_OUT):
+                    raise outcome
+            done += [outcome[0] for outcome in outcomes if not isinstance(outcome, BaseException)]
         if would:
             raise WouldRecord.all(would)
         for damage in damaged:

@@ -193,9 +193,9 @@ class DeploymentController(operation.ResourceController):
             return raw_json_answer(await queries.present_row(call, row), status=202)
         blobs, key = call.services.blobs, source_key(call.project_id, upload.deployment_id)
         try:
-            what = f"The source of {former['stream_id']}"
+            label = f"The source of {former['stream_id']}"
             source = await blobs.put(
-                key, checked_stream(blobs.stream(former["source_key"]), former["source_digest"], what)
+                key, checked_stream(blobs.stream(former["source_key"]), former["source_digest"], label)
             )
         except BlobMissing:
             raise DeploymentNotFound from None

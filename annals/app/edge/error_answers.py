@@ -1,4 +1,4 @@
-"""From refusals to answers: the one table that knows HTTP codes, and the envelope."""
+"""From errors to answers: the one table of HTTP codes, and the envelope."""
 
 import msgspec
 
@@ -89,7 +89,7 @@ STATUS = {
     "variable_cannot_unset_secret": 400,
     "variable_not_found": 404,
 }
-_TOLD = frozenset({*range(400, 406), 408, 409, 410, 412, 416, 422, 429, 451, 501, 503})
+_SHOWN_CODES = frozenset({*range(400, 406), 408, 409, 410, 412, 416, 422, 429, 451, 501, 503})
 _UNCACHED: list[Header] = [
     (b"cache-control", b"no-cache, no-store, must-revalidate"),
     (b"expires", b"0"),
@@ -108,14 +108,14 @@ class Envelope(msgspec.Struct):
 
 def error_answer(message: str, code: int, kind: str, headers: list[Header] | None = None) -> Answer:
     """An error in the envelope; codes that the contract does not tell become a bare 500."""
-    if code not in _TOLD:
+    if code not in _SHOWN_CODES:
         message, code = "Server Error", 500
     return json_answer(Envelope(message, code, kind), status=code, headers=[*_UNCACHED, *(headers or ())])
 
 
-def domain_error_answer(refusal: DomainError) -> Answer:
+def domain_error_answer(error: DomainError) -> Answer:
     """A domain error as its answer."""
     headers: list[Header] = []
-    if wait := getattr(refusal, "retry_after", 0):
+    if wait := getattr(error, "retry_after", 0):
         headers.append((b"retry-after", str(wait).encode()))
-    return error_answer(str(refusal), STATUS.get(refusal.type, 500), refusal.type, headers)
+    return error_answer(str(error), STATUS.get(error.type, 500), error.type, headers)

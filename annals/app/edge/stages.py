@@ -166,7 +166,7 @@ async def take_turn(call: Call, proceed: Handler) -> Any:
 
 
 async def repeat_for_replaced_project(call: Call, proceed: Handler) -> Any:
-    """Repeat the request, judged anew, if its project was replaced before anything was recorded."""
+    """Repeat the request, with new checks, if its project was replaced before anything was recorded."""
     try:
         return await proceed(call)
     except ProjectReplaced:

@@ -129,7 +129,7 @@ class ExecutionController(operation.ResourceController):
         "/{functionId:str}/executions/{executionId:str}/status", scopes=EXECUTIONS_WRITE, parameters=parameters.ONE
     )
     async def cancel(self, call: Call) -> Answer:
-        """End what has not ended, by whoever may read it: a run is killed, and what waits never runs."""
+        """Cancel an execution: kill its run, or never start it. Every reader of the execution may do so."""
         function_id, execution_id = call.values["functionId"], call.values["executionId"]
         caller = await call.caller()
         if not (caller.privileged or caller.user_id):  # guests hold the scope, but read no executions

@@ -76,8 +76,8 @@ class InstallationController(operation.ResourceController):
         )
         call.seen(recorded.position)
         (row,) = recorded.rows["installations"]
-        told = msgspec.UNSET if values["webhookSecret"] else credentials.webhook_secret
-        return json_answer(schemas.present(row, webhook_secret=told), status=201)
+        shown_secret = msgspec.UNSET if values["webhookSecret"] else credentials.webhook_secret
+        return json_answer(schemas.present(row, webhook_secret=shown_secret), status=201)
 
     @operation.delete("/{installationId:str}", scopes=VCS_WRITE, parameters=parameters.ONE)
     async def delete(self, call: Call) -> Answer:
@@ -106,8 +106,8 @@ def _judge(values: dict[str, Any], allowed_hosts: tuple[str, ...]) -> str:
         return ""  # repositories that the operator names
     try:
         address = parse_url(f"{url}/repository", http_hosts=allowed_hosts)
-    except RepositoryError as refusal:
-        raise ArgumentInvalid(f"Invalid `url` param: {refusal.sentence}") from None
+    except RepositoryError as error:
+        raise ArgumentInvalid(f"Invalid `url` param: {error.sentence}") from None
     if github and address.scheme == "ssh":
         raise ArgumentInvalid("Invalid `url` param: a GitHub App's API is reached by https.")
     if address.scheme == "ssh" and not values["knownHosts"]:

@@ -20,7 +20,7 @@ from annals.store.postgres.database import Row
 QUERIES = sql.load(__package__, "queries.sql")
 POLICY = Lookup(QUERIES["policies"], 2)
 _ATTEMPTS = 5
-"""How often a patch is merged anew with a policy that others change meanwhile."""
+"""How often a patch is merged again after another caller changed the policy."""
 
 
 async def get_as_of(call: Call) -> Answer:

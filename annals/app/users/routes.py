@@ -111,7 +111,7 @@ class UserController(operation.ResourceController):
     async def change_password(self, call: Call) -> Answer:
         user_id = call.values["userId"]
         key = User.key(call.project_id, user_id)
-        await call.services.log.load(key)  # nobody hashes for a user that is not there
+        await call.services.log.load(key)  # no hash is computed for a missing user
         sealed = await call.services.passwords.seal(call.project_id, user_id, call.values["password"])
         recorded = await call.services.log.run(users.set_password, key, meta=await call.meta(), sealed_password=sealed)
         return raw_json_answer(await queries.present_recorded(call, user_id, recorded))

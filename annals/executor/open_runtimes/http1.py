@@ -43,7 +43,7 @@ class Server:
         return str(address[0]), int(address[1])
 
     async def close(self) -> None:
-        """Hang up on everybody."""
+        """Close every connection."""
         if self._server is not None:
             self._server.close()
         tasks = [connection.abort() for connection in tuple(self.connections)]
@@ -198,8 +198,8 @@ class _Connection(asyncio.Protocol):
     async def _answer(self, request: Request) -> Reply:
         try:
             return await self._server.handler(request)
-        except ApiError as refusal:
-            return refused(refusal)
+        except ApiError as error:
+            return refused(error)
         except Exception:
             log.exception("facade.fault", path=request.path)
             return refused(ApiError("general_unknown"))
@@ -213,7 +213,7 @@ class _Connection(asyncio.Protocol):
             await self._writable.wait()
             return
         self._streaming = True
-        self._transport.resume_reading()  # or nobody would hear that the caller hangs up
+        self._transport.resume_reading()  # otherwise a disconnect would go unnoticed
         async with aclosing(reply.stream) as pieces:
             async for piece in pieces:
                 self._transport.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
