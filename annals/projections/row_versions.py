@@ -27,8 +27,8 @@ from annals.domain.team import Team
 from annals.domain.user import User
 from annals.projections import inline
 from annals.projections.executions import Columns, sweep_range
+from annals.projections.executions_fold import fold
 from annals.projections.functions import READING_STATEMENTS
-from annals.projections.replay.executions_fold import fold
 from annals.store.log.reader import RecordedEvent
 from annals.store.postgres import sql
 from annals.store.postgres.database import Connection

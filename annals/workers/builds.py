@@ -29,10 +29,10 @@ from annals.domain.function import Function
 from annals.domain.ports import Build, BuildOutcome, Executor, ExecutorUnavailable, ExecutorUnreachable
 from annals.store.content.blobs import BlobError
 from annals.store.content.contents import ROW_LIMIT, Content, digest
-from annals.store.coordination.build_demand import read_demand
 from annals.store.coordination.process_lease import ProcessLease
 from annals.store.coordination.retry import retry
 from annals.store.errors import NoFreeSlot, StoreError, StoreUnavailable
+from annals.store.log.build_demand import read_demand
 from annals.store.log.log import EventLog, Recorded
 from annals.store.log.request import BuildSlot
 from annals.store.secrets.vault import Vault

@@ -13,7 +13,7 @@ import structlog
 
 from annals.domain.deployment import Deployment
 from annals.domain.execution import Execution
-from annals.store.coordination.build_demand import read_demand
+from annals.store.log.build_demand import read_demand
 from annals.store.log.compact_states import plain
 from annals.store.postgres import sql
 from annals.store.postgres.database import Database, Row

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import pytest
 
+from annals.projections import executions_fold
 from annals.projections.inline import TABLES
-from annals.projections.replay import executions_fold, refill
+from annals.projections.replay import refill
 from annals.projections.replay.replay import check
 from annals.projections.replay.staging_tables import Comparison
 from annals.store.log.follower import Follower

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from annals.application.executions.claimed import QUEUE_SECONDS
-from annals.store.coordination.build_demand import demand_of
+from annals.store.log.build_demand import demand_of
 from annals.workers.builds import OVERTIME_SECONDS
 from annals.workers.executions import TRANSPORT_SLACK_SECONDS
 from annals.workers.job_messages import BUILDS, EXECUTIONS

@@ -8,7 +8,7 @@ from typing import Any
 from annals.application.executions.context import QUERIES as CONTEXT
 from annals.capacity.slots import QUERIES as SLOTS
 from annals.projections.schedules import QUERIES as SCHEDULES
-from annals.store.coordination.build_demand import QUERIES as BUILD_SLOTS
+from annals.store.log.build_demand import QUERIES as BUILD_SLOTS
 from annals.workers.build_log import QUERIES as BUILDS
 from annals.workers.leadership import QUERIES as LEADING
 from annals.workers.reaper import QUERIES as REAPER

@@ -21,8 +21,8 @@ from annals.domain.function import Function
 from annals.domain.project import Project
 from annals.domain.retention import Retention
 from annals.projections.executions import Columns
+from annals.projections.executions_fold import ExecutionBuffer
 from annals.projections.inline import project
-from annals.projections.replay.executions_fold import ExecutionBuffer
 from annals.projections.replay.refill import Apply
 from annals.store.log.reader import RecordedEvent
 from annals.store.postgres import sql

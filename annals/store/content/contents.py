@@ -14,7 +14,6 @@ from annals.store.content.blobs import Blob, BlobMissing, Blobs
 from annals.store.content.digest_checks import checked
 from annals.store.errors import ContentMissing
 from annals.store.ids import generate_id
-from annals.store.log.request import ContentRow, SealingKey
 from annals.store.postgres import sql
 from annals.store.postgres.connection import Step
 from annals.store.postgres.database import Database, Row
@@ -54,6 +53,25 @@ def artefact_key(project_id: str, deployment_id: str, epoch: int) -> str:
 def digest(data: bytes) -> str:
     """Return the digest that an event records of a content: the SHA-256 in hex, empty for no bytes."""
     return hashlib.sha256(data).hexdigest() if data else ""
+
+
+class ContentRow(NamedTuple):
+    """A content to store in the same transaction: its bytes, or the key of the blob that holds them."""
+
+    stream: str
+    version: int
+    kind: str
+    digest: str
+    size: int
+    data: bytes | None
+    blob: str | None
+
+
+class SealingKey(NamedTuple):
+    """A project, and the id of the data key that sealed one of its values."""
+
+    project_id: str
+    key_id: str
 
 
 class Content(NamedTuple):

@@ -11,11 +11,12 @@ import psycopg
 from eventsourcing.persistence import StoredEvent
 from psycopg import errors as pg
 
-from annals.store.coordination.build_demand import QUERIES as BUILD_SLOTS
-from annals.store.coordination.build_demand import demand_of
+from annals.store.content.contents import ContentRow
 from annals.store.errors import NoFreeSlot, StreamConflict
+from annals.store.log.build_demand import QUERIES as BUILD_SLOTS
+from annals.store.log.build_demand import demand_of
 from annals.store.log.compact_states import plain, plain_or_altered
-from annals.store.log.request import Appended, AppendRequest, BuildSlot, ConcurrencySlot, ContentRow
+from annals.store.log.request import Appended, AppendRequest, BuildSlot, ConcurrencySlot
 from annals.store.postgres import sql
 from annals.store.postgres.connection import Connection, Row, Step
 

@@ -18,7 +18,7 @@ import zstandard
 
 from annals.store.content.blobs import BlobMissing, Blobs
 from annals.store.errors import ContentDamaged
-from annals.store.portable.lines import LineInvalid, from_line, to_line
+from annals.store.log.event_lines import LineInvalid, from_line, to_line
 from annals.store.postgres import sql
 from annals.store.postgres.database import Database
 from annals.store.proof.leaf import StoredRow, as_leaf, row_to_compare

@@ -16,7 +16,7 @@ import structlog
 
 from annals.domain.base import Aggregate, Key
 from annals.domain.errors import Conflict, DomainError
-from annals.store.content.contents import Content, Contents, PreparedContent, sealed_by
+from annals.store.content.contents import Content, Contents, PreparedContent, SealingKey, sealed_by
 from annals.store.errors import StoreError, StreamConflict
 from annals.store.log import snapshots
 from annals.store.log.append_modes import QUERIES as APPEND
@@ -24,7 +24,7 @@ from annals.store.log.archives import Archives, project_of
 from annals.store.log.group_append import GroupAppender
 from annals.store.log.mapper import EventMapper, Upcast
 from annals.store.log.reader import QUERIES, EventReader
-from annals.store.log.request import AppendRequest, BuildSlot, ConcurrencySlot, Incarnation, SealingKey, Statement
+from annals.store.log.request import AppendRequest, BuildSlot, ConcurrencySlot, Incarnation, Statement
 from annals.store.postgres.database import Database
 from annals.store.postgres.migrate import QUERIES as MIGRATIONS
 from annals.store.secrets.vault import key_of

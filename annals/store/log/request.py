@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from eventsourcing.persistence import StoredEvent
 
+from annals.store.content.contents import ContentRow, SealingKey
 from annals.store.errors import RequestTooLarge
 
 EVENT_LIMIT = 1000
@@ -28,18 +29,6 @@ class Statement(NamedTuple):
     table: str = ""
 
 
-class ContentRow(NamedTuple):
-    """A content to store in the same transaction: its bytes, or the key of the blob that holds them."""
-
-    stream: str
-    version: int
-    kind: str
-    digest: str
-    size: int
-    data: bytes | None
-    blob: str | None
-
-
 class ConcurrencySlot(NamedTuple):
     """One of the calls that a function may run at once, if its policy bounds them."""
 
@@ -50,13 +39,6 @@ class ConcurrencySlot(NamedTuple):
     def name(self) -> str:
         """Return the name under which a freed slot is announced."""
         return f"{self.project_id}:{self.function_id}"
-
-
-class SealingKey(NamedTuple):
-    """A project, and the id of the data key that sealed one of its values."""
-
-    project_id: str
-    key_id: str
 
 
 class Incarnation(NamedTuple):

@@ -8,7 +8,7 @@ from annals.store.content.contents import Contents
 from annals.store.content.digest_checks import checked_stream
 from annals.store.errors import StoreError
 from annals.store.log.archives import Archives, project_of
-from annals.store.portable.lines import to_line
+from annals.store.log.event_lines import to_line
 from annals.store.portable.records import (
     FORM,
     BlobRecord,

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import zstandard
 
-from annals.store.portable.lines import LineInvalid, from_line
+from annals.store.log.event_lines import LineInvalid, from_line
 from annals.store.portable.records import (
     FORM,
     BlobRecord,

@@ -13,9 +13,9 @@ from annals.domain.deployment import Deployment
 from annals.domain.function import Configuration, Function
 from annals.domain.ports import Artefact, Build, BuildOutcome, LogSink
 from annals.domain.project import Project
-from annals.store.coordination.build_demand import read_demand
 from annals.store.coordination.leases import BuildSlots
 from annals.store.errors import NoFreeSlot
+from annals.store.log.build_demand import read_demand
 from annals.store.log.request import BuildSlot
 from annals.workers.builds import BuildActor
 from annals.workers.job_messages import BUILD_DEPLOYMENT, JobMessage

@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 
 from annals.domain.execution import CallRequest, Execution, RunRecord
-from annals.projections import executions
-from annals.projections.replay import executions_fold
-from annals.projections.replay.executions_fold import ExecutionBuffer
+from annals.projections import executions, executions_fold
+from annals.projections.executions_fold import ExecutionBuffer
 from annals.store.log.reader import RecordedEvent
 
 RAN = RunRecord(deployment_id="d", function_version=1, environment_digest="e", specification="s-1vcpu-512mb", run_ms=12)

@@ -4,8 +4,9 @@ import pytest
 from eventsourcing.persistence import StoredEvent
 from psycopg.types.json import Jsonb
 
+from annals.store.content.contents import ContentRow
 from annals.store.errors import RequestTooLarge
-from annals.store.log.request import BYTE_LIMIT, EVENT_LIMIT, AppendRequest, ContentRow, Statement, measure
+from annals.store.log.request import BYTE_LIMIT, EVENT_LIMIT, AppendRequest, Statement, measure
 
 
 def event(state: bytes = b"{}") -> StoredEvent:
