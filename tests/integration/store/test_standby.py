@@ -11,7 +11,7 @@ import pytest
 
 from annals.store.coordination.leases import Leases
 from annals.store.errors import StandbyAway, StoreUnavailable, StreamConflict
-from annals.store.log import append_modes
+from annals.store.log import append_modes, group_append
 from annals.store.log.append_modes import Classify, Outcome
 from annals.store.log.group_append import GroupAppender
 from annals.store.log.request import Appended, AppendRequest
@@ -144,6 +144,7 @@ async def test_append_that_committed_after_the_reconnect_waits_for_a_barrier_of_
     appender: GroupAppender, pair: Replicated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An abandoned session may commit after the new connection's barrier, and its events are found after that."""
+    monkeypatch.setattr(group_append, "BATCH_SECONDS", 120.0)  # on a busy machine the standby takes long to stop
     real, real_stored = append_modes.MODES["together"], append_modes.stored
 
     async def answer_lost(conn: Connection, requests: Sequence[AppendRequest], classify: Classify) -> list[Outcome]:
