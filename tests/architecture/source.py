@@ -33,14 +33,29 @@ def package_of(module: str) -> str:
     return parts[1] if parts[0] == "annals" and len(parts) > 1 else ""
 
 
-def imports(path: Path) -> Iterator[tuple[str, int]]:
-    """Every module named by an import, with its line; names imported from a package count as modules too."""
+def imports(path: Path, *, for_types: bool = True) -> Iterator[tuple[str, int]]:
+    """Yield every module named by an import, with its line; names imported from a package count as modules too.
+
+    With `for_types=False`, imports for type checking alone are left out.
+    """
+    left_out = () if for_types else _imports_for_types(tree(path))
     for node in ast.walk(tree(path)):
+        if node in left_out:
+            continue
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             yield node.module, node.lineno
             yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
+
+
+def _imports_for_types(module: ast.Module) -> set[ast.stmt]:
+    return {
+        statement
+        for node in ast.walk(module)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for statement in node.body
+    }
 
 
 def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
@@ -58,7 +73,7 @@ def folder_cycles() -> list[list[str]]:
     graph: dict[str, set[str]] = {}
     for path in modules():
         source = _folder_of(name_of(path))
-        targets = {_folder_of(name) for name in _runtime_imports(path) if name in names}
+        targets = {_folder_of(name) for name, _ in imports(path, for_types=False) if name in names}
         graph.setdefault(source, set()).update(targets - {source})
     reachable = {folder: _reachable(graph, folder) for folder in graph}
     groups = {
@@ -72,20 +87,6 @@ def _folder_of(module: str) -> str:
     folder = path if path.is_dir() else path.parent
     has_subfolders = any((child / "__init__.py").exists() for child in folder.iterdir() if child.is_dir())
     return module if has_subfolders else ".".join(folder.relative_to(ROOT).parts)
-
-
-def _runtime_imports(path: Path) -> set[str]:
-    for_types = {
-        id(statement)
-        for node in ast.walk(tree(path))
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-        for statement in node.body
-    }
-    found: set[str] = set()
-    for node in ast.walk(tree(path)):
-        if isinstance(node, ast.ImportFrom) and node.module and not node.level and id(node) not in for_types:
-            found.update({node.module, *(f"{node.module}.{alias.name}" for alias in node.names)})
-    return found
 
 
 def _reachable(graph: dict[str, set[str]], start: str) -> set[str]:

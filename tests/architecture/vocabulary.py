@@ -67,17 +67,8 @@ IDENTIFIERS = {
 }
 """A word of an identifier (`record_later` has two, `WorkPlace` is `workplace`), and the standard term."""
 
-KEPT = {
-    "aggregate",
-    "artefact",
-    "checkpoint_places",  # a setting
-    "database_patience_s",  # a setting
-    "delegate",
-    "marketplace",
-    "replace",
-    "undone",
-    "workplace",
-}
+SETTINGS = {"checkpoint_places", "database_patience_s"}
+"""Settings, which keep their spelling."""
 
 PROSE = {
     r"stints?": "permit",
@@ -151,7 +142,7 @@ def _in_identifier(location: str, identifier: str) -> Iterator[Use]:
         for form in (word, word.removesuffix("s"), f"{word[:-3]}y" if word.endswith("ies") else word):
             if identifier.startswith("test_") and form in {"what", "who"}:  # only as the first word, see above
                 break
-            if form in IDENTIFIERS and word not in KEPT and identifier not in KEPT:
+            if form in IDENTIFIERS and identifier not in SETTINGS:
                 yield Use(location, identifier, IDENTIFIERS[form])
                 break
 
