@@ -122,7 +122,7 @@ class WorkerLimiter:
         self._changed = threading.Condition()
 
     def reserve(self, most: int, wait_seconds: float) -> int:
-        """Take up to `most` slots and return how many; wait a moment if there are none. 0 once it is closed."""
+        """Take up to `most` slots and return their number, 0 after `close`. Wait a moment if no slot is free."""
         if self._backpressure():
             time.sleep(PACE_SECONDS)
             most = min(most, PACE_SLOTS)

@@ -63,13 +63,13 @@ def _term(
     duties = [
         Duty("reaper", settings.lease_s / 5, Reaper(event_log, lease_seconds=settings.lease_s).sweep),
         Duty("overdue", 5.0, Overdue(event_log, slack_seconds=OVERDUE_SECONDS + settings.start_timeout_s).sweep),
-        Duty("vacancies", 1.0, FreedSlots(process.database, freed_slots, wake_runs).run),
-        Duty("missed", 2.0, unless_held(holds, SCHEDULES, Redelivery(process.database, queue).sweep)),
+        Duty("freed_slots", 1.0, FreedSlots(process.database, freed_slots, wake_runs).run),
+        Duty("redelivery", 2.0, unless_held(holds, SCHEDULES, Redelivery(process.database, queue).sweep)),
         Duty("schedules", 0.5, unless_held(holds, SCHEDULES, schedules.tick)),
-        Duty("warmth", LOOK_SECONDS, unless_held(holds, SCHEDULES, PrewarmingSweep(process.database, queue).sweep)),
+        Duty("prewarming", LOOK_SECONDS, unless_held(holds, SCHEDULES, PrewarmingSweep(process.database, queue).sweep)),
         Duty("abandoned", 5.0, retention(settings, process).end_abandoned_builds),
         Duty("retention", 600.0, retention(settings, process).run, delay=60.0),
-        Duty("litter", 3600.0, blob_garbage(settings, process).run, delay=300.0),
+        Duty("blob_garbage", 3600.0, blob_garbage(settings, process).run, delay=300.0),
         Duty("unfinished", 10.0, process.contents.blobs.forget_unfinished),
         Duty("idempotency", 600.0, idempotency.forget_old, delay=120.0),
     ]

@@ -80,7 +80,7 @@ async def serve_worker(settings: Settings, executor: Executor, *, stopping: asyn
             ClaimedWork(executions.claimed, executions.stop),
             ClaimedWork(builds.claimed, builds.stop),
         )
-        reconciling = asyncio.ensure_future(keep(Duty("stock", settings.lease_s / 2, claim_reconciliation.run)))
+        reconciling = asyncio.ensure_future(keep(Duty("claims", settings.lease_s / 2, claim_reconciliation.run)))
         dispatcher.start()
         dispatch_socket = DispatchSocket.open(
             settings.executor_urls, functools.partial(_answer, dispatcher, executions)

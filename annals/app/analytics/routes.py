@@ -1,7 +1,6 @@
 """The operations of usage analytics."""
 
-from annals.app.analytics import as_of as past
-from annals.app.analytics import parameters, schemas
+from annals.app.analytics import as_of, parameters, schemas
 from annals.app.edge import operation
 from annals.app.edge.answers import Answer, json_answer
 from annals.app.edge.call import Call
@@ -13,7 +12,7 @@ from annals.projections.usage.executions import page
 class AnalyticsController(operation.ResourceController):
     path = "/v1/usage"
 
-    @operation.get(scopes=FUNCTIONS_READ, parameters=parameters.ASK, as_of=past.get_usage)
+    @operation.get(scopes=FUNCTIONS_READ, parameters=parameters.ASK, as_of=as_of.get_usage)
     async def get_usage(self, call: Call) -> Answer:
         await call.caller()
         services, values = call.services, call.values
@@ -23,7 +22,7 @@ class AnalyticsController(operation.ResourceController):
         call.seen(found.position)
         return schemas.answered(call, question, found)
 
-    @operation.get("/executions", scopes=FUNCTIONS_READ, parameters=parameters.EXECUTIONS, as_of=past.list_executions)
+    @operation.get("/executions", scopes=FUNCTIONS_READ, parameters=parameters.EXECUTIONS, as_of=as_of.list_executions)
     async def list_executions(self, call: Call) -> Answer:
         await call.caller()
         values = call.values

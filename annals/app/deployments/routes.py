@@ -6,8 +6,7 @@ from datetime import datetime
 import structlog
 from litestar.response import Stream
 
-from annals.app.deployments import as_of as past
-from annals.app.deployments import parameters, queries, requests, uploads
+from annals.app.deployments import as_of, parameters, queries, requests, uploads
 from annals.app.deployments.download import download
 from annals.app.deployments.follow import BuildOutput
 from annals.app.deployments.ranges import UploadChunk
@@ -46,7 +45,7 @@ def _may_download(api_version: ApiVersion) -> frozenset[str]:
 class DeploymentController(operation.ResourceController):
     path = "/v1/functions/{functionId:str}/deployments"
 
-    @operation.get(scopes=FUNCTIONS_READ, parameters=parameters.LIST, as_of=past.list_deployments)
+    @operation.get(scopes=FUNCTIONS_READ, parameters=parameters.LIST, as_of=as_of.list_deployments)
     async def list_deployments(self, call: Call) -> Answer:
         values = call.values
         body = await queries.read_deployments(
@@ -79,7 +78,7 @@ class DeploymentController(operation.ResourceController):
             if not used:
                 await call.services.blobs.delete(content.key)
 
-    @operation.get("/{deploymentId:str}", scopes=FUNCTIONS_READ, parameters=parameters.ONE, as_of=past.get)
+    @operation.get("/{deploymentId:str}", scopes=FUNCTIONS_READ, parameters=parameters.ONE, as_of=as_of.get)
     async def get(self, call: Call) -> Answer:
         row = await queries.read_row(call, call.values["functionId"], call.values["deploymentId"])
         return raw_json_answer(await queries.present_row(call, row))

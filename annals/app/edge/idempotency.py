@@ -142,7 +142,7 @@ def _budget_error(request: KeyedRequest, spent: BudgetSpent) -> IdempotencyBudge
 
 
 async def _hold_back(call: Call) -> None:
-    """Delay the error of a spent budget, so that a caller who sends new keys without a pause costs the host little."""
+    """Delay the error of a spent budget, to bound the cost of a client that sends new keys without a pause."""
     if _held_back[call.project_id] >= MOST_HELD_BACK:
         return
     if call.permit is not None:

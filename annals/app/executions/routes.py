@@ -12,8 +12,7 @@ from annals.app.edge.call import Call
 from annals.app.edge.declared import Creation
 from annals.app.edge.errors import UnreadableReply
 from annals.app.edge.event_stream import follow
-from annals.app.executions import as_of as past
-from annals.app.executions import parameters, queries, schemas
+from annals.app.executions import as_of, parameters, queries, schemas
 from annals.app.executions.download import download
 from annals.app.executions.follow import ExecutionOutput
 from annals.app.executions.run import Finished, request_of, run_now
@@ -48,7 +47,7 @@ class ExecutionController(operation.ResourceController):
     path = "/v1/functions"
 
     @operation.get(
-        "/{functionId:str}/executions", scopes=EXECUTIONS_READ, parameters=parameters.LIST, as_of=past.list_executions
+        "/{functionId:str}/executions", scopes=EXECUTIONS_READ, parameters=parameters.LIST, as_of=as_of.list_executions
     )
     async def list_executions(self, call: Call) -> Answer:
         values = call.values
@@ -59,7 +58,7 @@ class ExecutionController(operation.ResourceController):
         "/{functionId:str}/executions/{executionId:str}",
         scopes=EXECUTIONS_READ,
         parameters=parameters.ONE,
-        as_of=past.get,
+        as_of=as_of.get,
     )
     async def get(self, call: Call) -> Answer:
         return raw_json_answer(
@@ -116,7 +115,7 @@ class ExecutionController(operation.ResourceController):
         "/{functionId:str}/executions/{executionId:str}/logs/download",
         scopes=EXECUTIONS_READ,
         parameters=parameters.DOWNLOAD,
-        as_of=past.download_logs,
+        as_of=as_of.download_logs,
     )
     async def download_logs(self, call: Call) -> Stream:
         """The same as a file: all of it, also what is more than the record of an execution holds."""

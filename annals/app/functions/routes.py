@@ -9,8 +9,7 @@ from annals.app.edge.answers import Answer, no_content, raw_json_answer
 from annals.app.edge.call import Call
 from annals.app.edge.declared import Creation
 from annals.app.edge.negotiation import translate_function
-from annals.app.functions import as_of as past
-from annals.app.functions import code_scopes, parameters, queries
+from annals.app.functions import as_of, code_scopes, parameters, queries
 from annals.app.functions.hints import hint
 from annals.app.identity.scopes import FUNCTIONS_READ, FUNCTIONS_WRITE
 from annals.app.installations.queries import require_installation
@@ -25,13 +24,13 @@ from annals.store.log.log import Recorded
 class FunctionController(operation.ResourceController):
     path = "/v1/functions"
 
-    @operation.get(scopes=FUNCTIONS_READ, parameters=parameters.page, as_of=past.list_functions)
+    @operation.get(scopes=FUNCTIONS_READ, parameters=parameters.page, as_of=as_of.list_functions)
     async def list_functions(self, call: Call) -> Answer:
         values = call.values
         body = await queries.read_functions(call, values["queries"], values["search"], counted=values["total"])
         return raw_json_answer(body)
 
-    @operation.get("/{functionId:str}", scopes=FUNCTIONS_READ, parameters=parameters.ONE, as_of=past.get)
+    @operation.get("/{functionId:str}", scopes=FUNCTIONS_READ, parameters=parameters.ONE, as_of=as_of.get)
     async def get(self, call: Call) -> Answer:
         return raw_json_answer(await queries.read_function(call, call.values["functionId"]))
 

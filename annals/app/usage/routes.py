@@ -5,8 +5,7 @@ from annals.app.edge.answers import Answer, json_answer
 from annals.app.edge.call import Call
 from annals.app.identity.scopes import FUNCTIONS_READ
 from annals.app.parameters import OneOf, Parameters, Uid, optional, required
-from annals.app.usage import as_of as past
-from annals.app.usage import queries, schemas
+from annals.app.usage import as_of, queries, schemas
 
 _RANGE = optional(OneOf(("24h", "30d", "90d"), strict=False), "30d")
 ALL = Parameters(range=_RANGE)
@@ -16,11 +15,11 @@ ONE = Parameters(functionId=required(Uid()), range=_RANGE)
 class UsageController(operation.ResourceController):
     path = "/v1/functions"
 
-    @operation.get("/usage", scopes=FUNCTIONS_READ, parameters=ALL, as_of=past.list_usage)
+    @operation.get("/usage", scopes=FUNCTIONS_READ, parameters=ALL, as_of=as_of.list_usage)
     async def list_usage(self, call: Call) -> Answer:
         await call.caller()
         return json_answer(schemas.present(await queries.of_project(call), call.values["range"], of_one=False))
 
-    @operation.get("/{functionId:str}/usage", scopes=FUNCTIONS_READ, parameters=ONE, as_of=past.get_usage)
+    @operation.get("/{functionId:str}/usage", scopes=FUNCTIONS_READ, parameters=ONE, as_of=as_of.get_usage)
     async def get_usage(self, call: Call) -> Answer:
         return json_answer(schemas.present(await queries.of_function(call), call.values["range"], of_one=True))

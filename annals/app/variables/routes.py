@@ -20,8 +20,7 @@ from annals.app.parameters import (
     required,
 )
 from annals.app.queries.page import Page
-from annals.app.variables import as_of as past
-from annals.app.variables import queries
+from annals.app.variables import as_of, queries
 from annals.domain.commands.functions import add_variable, change_variable, remove_variable
 from annals.domain.errors import ArgumentInvalid
 from annals.domain.function import Function
@@ -56,13 +55,13 @@ def _update(call: Call) -> Parameters:
 class VariableController(operation.ResourceController):
     path = "/v1/functions/{functionId:str}/variables"
 
-    @operation.get(scopes=FUNCTIONS_READ, parameters=LIST, as_of=past.list_variables)
+    @operation.get(scopes=FUNCTIONS_READ, parameters=LIST, as_of=as_of.list_variables)
     async def list_variables(self, call: Call) -> Answer:
         values = call.values
         body = await queries.read_variables(call, values["functionId"], values["queries"], counted=values["total"])
         return raw_json_answer(body)
 
-    @operation.get("/{variableId:str}", scopes=FUNCTIONS_READ, parameters=ONE, as_of=past.get_variable)
+    @operation.get("/{variableId:str}", scopes=FUNCTIONS_READ, parameters=ONE, as_of=as_of.get_variable)
     async def get(self, call: Call) -> Answer:
         return raw_json_answer(await queries.read_variable(call, call.values["functionId"], call.values["variableId"]))
 

@@ -1,4 +1,4 @@
-"""The master keys of a file, newest first: the first one wraps, the others open data keys of before a rotation.
+"""The master keys of a file, newest first: the first wraps, the others open data keys from before a rotation.
 
 The file is read again whenever no key fits, so running processes go on through a rotation.
 """
