@@ -18,7 +18,7 @@ __all__ = ["here"]
 SQL = re.compile(r"^```sql\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
-def test_the_commands_of_the_page(annals_instance: AnnalsInstance, here: Path) -> None:
+def test_commands_of_the_page(annals_instance: AnnalsInstance, here: Path) -> None:
     page = (ROOT / "docs" / "analytics.md").read_text()
     commands = [match[2] for match in BLOCK.finditer(page) if match[1] == "sh"]
     environment = plain({"ANNALS_DATA": str(annals_instance.data)})

@@ -10,7 +10,7 @@ from tests.instance import AnnalsInstance, plain
 
 
 @pytest.mark.timeout(600)
-def test_the_demo_tells_its_story_again_and_again(annals_instance: AnnalsInstance) -> None:
+def test_demo_tells_its_story_again_and_again(annals_instance: AnnalsInstance) -> None:
     command = [sys.executable, "-m", "annals", "demo", "--data", str(annals_instance.data)]
     told = subprocess.run(command, env=plain({}), text=True, capture_output=True, timeout=280, check=False)
     assert (told.returncode, told.stderr) == (0, ""), told.stdout

@@ -21,7 +21,7 @@ def client(annals_instance: AnnalsInstance) -> Iterator[Client]:
 
 
 @pytest.mark.behaviours(133, 134)
-def test_a_created_user_triggers_the_function_that_listens_until_it_is_deleted(client: Client) -> None:
+def test_created_user_triggers_the_function_that_listens_until_it_is_deleted(client: Client) -> None:
     client.function("welcome", code.ECHO, events=["users.*.create"])
     user = client.call("POST", "/users", json={"userId": "unique()", "email": "welcome@events.test", "name": "Grace"})
 

@@ -14,7 +14,7 @@ EMAIL = "guessed@example.test"
 TRIES = 4 * OF_ADDRESS.burst
 
 
-def test_a_second_process_adds_no_turns_to_guess_a_password(annals_instance: AnnalsInstance) -> None:
+def test_second_process_adds_no_turns_to_guess_a_password(annals_instance: AnnalsInstance) -> None:
     key = Client(annals_instance.endpoint, annals_instance.headers)
     key.call("POST", "/users", json={"userId": "guessed", "email": EMAIL, "password": "right horse"})
     began, told = time.monotonic(), list[tuple[str, int]]()

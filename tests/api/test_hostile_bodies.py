@@ -122,7 +122,7 @@ def test_text_arrives_byte_for_byte_or_is_refused(client: Client, code: str) -> 
                 assert {"name": "x-said", "value": text} in ran["responseHeaders"]
 
 
-def test_a_variable_arrives_byte_for_byte(client: Client, function: str) -> None:
+def test_variable_arrives_byte_for_byte(client: Client, function: str) -> None:
     text = "".join(text for text in UNICODE_ZOO if "\0" not in text)
     made = client.call("POST", f"/functions/{function}/variables", json={"key": "SAID", "value": text, "secret": False})
     assert made["value"] == text
@@ -176,7 +176,7 @@ MULTIPART_ZOO: dict[str, tuple[str, bytes]] = {
 
 
 @pytest.mark.parametrize("name", MULTIPART_ZOO)
-def test_a_form_that_is_none_is_refused_and_leaves_nothing(client: Client, function: str, name: str) -> None:
+def test_form_that_is_none_is_refused_and_leaves_nothing(client: Client, function: str, name: str) -> None:
     kind, body = MULTIPART_ZOO[name]
     before = client.call("GET", f"/functions/{function}/deployments")["total"]
 
@@ -189,7 +189,7 @@ def test_a_form_that_is_none_is_refused_and_leaves_nothing(client: Client, funct
 
 
 @pytest.mark.parametrize("filename", ["../../../../etc/passwd", "/etc/passwd", "a\\..\\b", "é.tar.gz", "code.zip", ""])
-def test_the_name_of_a_file_leads_nowhere(client: Client, function: str, filename: str) -> None:
+def test_name_of_a_file_leads_nowhere(client: Client, function: str, filename: str) -> None:
     disposition = b'form-data; name="code"; filename="%b"' % filename.encode()
     body = form(part(ARCHIVE, disposition), part(b"false", b'form-data; name="activate"'))
 

@@ -118,11 +118,11 @@ def test_what_is_odd_but_plain_has_one_answer_and_so_has_what_follows(wire: Wire
     assert statuses[0] < 500
 
 
-def test_a_request_for_two_hosts_is_refused(wire: Wire) -> None:
+def test_request_for_two_hosts_is_refused(wire: Wire) -> None:
     assert wire.say(PLAIN["two hosts"] + LAST)[0] == [400, 200]
 
 
-def test_a_request_whose_url_names_another_host_than_its_header_is_refused(wire: Wire) -> None:
+def test_request_whose_url_names_another_host_than_its_header_is_refused(wire: Wire) -> None:
     assert wire.say(PLAIN["a whole URL"] + LAST)[0] == [400, 200]
     same = b"GET http://localhost/v1/health/version HTTP/1.1\r\nHost: localhost\r\n\r\n"
     assert wire.say(same + LAST)[0] == [200, 200]

@@ -32,7 +32,7 @@ def moved(instance: AnnalsInstance, source: tuple[str, str], target: tuple[str, 
     return json.loads(answer.stdout)
 
 
-def test_a_key_that_opens_nothing_is_told_before_anything_is_moved(annals_instance: AnnalsInstance) -> None:
+def test_key_that_opens_nothing_is_told_before_anything_is_moved(annals_instance: AnnalsInstance) -> None:
     (source,) = projects(annals_instance, "mv-locked")
     there = ("import-appwrite", "--endpoint", annals_instance.endpoint, "--project", source[0], "--key", source[1])
     data = ("--data", str(annals_instance.data))
@@ -115,7 +115,7 @@ def test_domains_and_project_variables_that_cannot_be_listed_are_reported(annals
         assert scope in found[kind, name]["why"]
 
 
-def test_an_instance_that_is_not_there_is_a_sentence(annals_instance: AnnalsInstance) -> None:
+def test_instance_that_is_not_there_is_a_sentence(annals_instance: AnnalsInstance) -> None:
     answer = annals(
         *("import-appwrite", "--endpoint", "http://127.0.0.1:9/v1", "--project", "p", "--key", "k"),
         *("--data", str(annals_instance.data)),

@@ -10,7 +10,7 @@ from tests.instance import AnnalsInstance, annals, plain
 __all__ = ["here"]
 
 
-def test_the_commands_of_the_page(annals_instance: AnnalsInstance, here: Path) -> None:
+def test_commands_of_the_page(annals_instance: AnnalsInstance, here: Path) -> None:
     page = (ROOT / "docs" / "proof.md").read_text()
     commands = [match[2] for match in BLOCK.finditer(page) if match[1] == "sh"]
     environment = plain({"ANNALS_DATA": str(annals_instance.data), "PYTHONPATH": str(ROOT)})

@@ -68,7 +68,7 @@ def run(command: list[str], text: str, folder: Path, environment: dict[str, str]
     return ended.stdout
 
 
-def test_the_first_function_in_a_minute(forgetful: AnnalsInstance, here: Path) -> None:
+def test_first_function_in_a_minute(forgetful: AnnalsInstance, here: Path) -> None:
     first, sdk, events = blocks("Your first function in a minute")
     environment = plain({"ANNALS_DATA": str(forgetful.data)})
 
@@ -101,7 +101,7 @@ def test_one_command_undoes_a_broken_deployment(forgetful: AnnalsInstance, here:
     assert (works["status"], works["responseBody"]) == ("completed", '{"hello":"you"}')
 
 
-def test_the_stock_command_line_tool_pushes_a_function_that_runs_at_its_own_url(
+def test_stock_command_line_tool_pushes_a_function_that_runs_at_its_own_url(
     forgetful: AnnalsInstance, here: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     written = blocks("With the stock command-line tool")

@@ -66,7 +66,7 @@ def pushed(
     return found
 
 
-def test_a_connected_function_follows_its_repository(
+def test_connected_function_follows_its_repository(
     annals_instance: AnnalsInstance, client: Client, repository: Repository, host: str
 ) -> None:
     first = repository.commit({"fn/index.js": CODE % "one"}, "First")
@@ -118,7 +118,7 @@ def test_a_connected_function_follows_its_repository(
     assert says(client, "follows")["says"] == "one"
 
 
-def test_a_template_of_a_connected_function_lands_in_its_repository(
+def test_template_of_a_connected_function_lands_in_its_repository(
     client: Client, repository: Repository, host: str
 ) -> None:
     repository.commit({"README.md": "Mine"}, "First")
@@ -143,7 +143,7 @@ def test_a_template_of_a_connected_function_lands_in_its_repository(
     assert client.execute("lands", method="GET", path="/ping")["responseBody"] == "Pong"
 
 
-def test_an_internal_host_that_nobody_allowed_is_not_reached(client: Client) -> None:
+def test_internal_host_that_nobody_allowed_is_not_reached(client: Client) -> None:
     made = client.call(
         "POST",
         "/vcs/installations",

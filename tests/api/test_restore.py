@@ -29,7 +29,7 @@ def another(annals_instance: AnnalsInstance) -> Iterator[AnnalsInstance]:
             instance.stop()
 
 
-def test_a_restored_instance_serves_what_was_backed_up(
+def test_restored_instance_serves_what_was_backed_up(
     annals_instance: AnnalsInstance, another: AnnalsInstance, tmp_path: Path
 ) -> None:
     here = Client(annals_instance.endpoint, annals_instance.headers)

@@ -34,7 +34,7 @@ def body(execution: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.behaviours(90, 91, 92, 95, 108, 113)
-def test_the_code_sees_what_was_sent_and_its_answer_comes_back(sdk: Sdk, echo: str) -> None:
+def test_code_sees_what_was_sent_and_its_answer_comes_back(sdk: Sdk, echo: str) -> None:
     headers = {"x-custom": "v", "cookie": "a=b; c=d=e"}
     told = execute(sdk, echo, path="/a/b?x=1", method="PATCH", body="hi", headers=headers)
 
@@ -79,7 +79,7 @@ def test_output_over_a_million_characters_keeps_its_end(sdk: Sdk, echo: str) -> 
 
 
 @pytest.mark.behaviours(110, 112)
-def test_a_timeout_ends_the_code_and_logging_can_be_off(sdk: Sdk, tmp_path: Path) -> None:
+def test_timeout_ends_the_code_and_logging_can_be_off(sdk: Sdk, tmp_path: Path) -> None:
     function_id = create_function(sdk, timeout=2, logging=False)
     deploy(sdk, function_id, code.archive(tmp_path, code.echo()))
 
@@ -92,7 +92,7 @@ def test_a_timeout_ends_the_code_and_logging_can_be_off(sdk: Sdk, tmp_path: Path
 
 
 @pytest.mark.behaviours(114, 124)
-def test_an_asynchronous_execution_runs_and_can_be_deleted(sdk: Sdk, echo: str) -> None:
+def test_asynchronous_execution_runs_and_can_be_deleted(sdk: Sdk, echo: str) -> None:
     told = execute(sdk, echo, **{"async": True}, body="later", headers={"x-custom": "v"})
     assert (told["status"], told["responseStatusCode"], told["responseBody"]) == ("waiting", 0, "")
 
@@ -108,7 +108,7 @@ def test_an_asynchronous_execution_runs_and_can_be_deleted(sdk: Sdk, echo: str) 
 
 
 @pytest.mark.behaviours(118, 125)
-def test_a_scheduled_execution_can_be_taken_back(sdk: Sdk, echo: str) -> None:
+def test_scheduled_execution_can_be_taken_back(sdk: Sdk, echo: str) -> None:
     at = (datetime.now(UTC) + timedelta(hours=10)).replace(second=0, microsecond=0)
     told = execute(sdk, echo, **{"async": True}, scheduledAt=at.isoformat())
 
@@ -167,7 +167,7 @@ def test_executions_are_listed(sdk: Sdk, tmp_path: Path) -> None:
 
 
 @pytest.mark.behaviours(140, 150, 182)
-def test_the_environment_has_variables_and_reserved_names(sdk: Sdk, tmp_path: Path) -> None:
+def test_environment_has_variables_and_reserved_names(sdk: Sdk, tmp_path: Path) -> None:
     function_id = create_function(sdk, name="named")
     deployment = deploy(sdk, function_id, code.archive(tmp_path, code.echo()))
     execute(sdk, function_id)

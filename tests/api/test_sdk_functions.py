@@ -17,7 +17,7 @@ def refused(sdk: Sdk, method: str, **sent: Any) -> tuple[int | None, str]:
     return refusal.value.code, refusal.value.type
 
 
-def test_a_function_lives_and_ends(sdk: Sdk) -> None:
+def test_function_lives_and_ends(sdk: Sdk) -> None:
     made = sdk.call(
         "create", functionId="unique()", name="a", runtime="node-22", execute=["any"], schedule="0 0 1 1 *", timeout=60
     )
@@ -57,7 +57,7 @@ def test_variables_live_and_end(sdk: Sdk) -> None:
 
 
 @pytest.mark.behaviours(46, 47, 49, 53)
-def test_the_catalogue(sdk: Sdk) -> None:
+def test_catalogue(sdk: Sdk) -> None:
     assert "node-22" in [runtime["$id"] for runtime in sdk.call("listRuntimes")["runtimes"]]
     assert sdk.call("listSpecifications")["total"] == 9
 
@@ -92,7 +92,7 @@ def test_queries_as_sdks_write_them(sdk: Sdk) -> None:
 
 
 @pytest.mark.behaviours(66, 67, 85, 86)
-def test_a_large_archive_goes_up_in_chunks(sdk: Sdk, tmp_path: Path) -> None:
+def test_large_archive_goes_up_in_chunks(sdk: Sdk, tmp_path: Path) -> None:
     function_id = create_function(sdk)
     file = code.archive(tmp_path, code.echo(), padding=11 * 1024 * 1024)
 
@@ -105,7 +105,7 @@ def test_a_large_archive_goes_up_in_chunks(sdk: Sdk, tmp_path: Path) -> None:
 
 
 @pytest.mark.behaviours(69)
-def test_a_failing_build_says_why_and_leaves_the_active_one(sdk: Sdk, echo: str, tmp_path: Path) -> None:
+def test_failing_build_says_why_and_leaves_the_active_one(sdk: Sdk, echo: str, tmp_path: Path) -> None:
     before = sdk.call("get", functionId=echo)["deploymentId"]
 
     deployment = deploy(sdk, echo, code.archive(tmp_path, code.echo()), commands="cd /nonexistent")
@@ -136,7 +136,7 @@ def test_deployments_are_rolled_back_duplicated_and_deleted(sdk: Sdk, tmp_path: 
 
 
 @pytest.mark.behaviours(79, 80)
-def test_a_running_build_is_canceled(sdk: Sdk, tmp_path: Path) -> None:
+def test_running_build_is_canceled(sdk: Sdk, tmp_path: Path) -> None:
     function_id = create_function(sdk)
     file = code.archive(tmp_path, code.echo())
     sent = {"functionId": function_id, "code": {"$file": file}, "activate": True, "commands": "sleep 60"}

@@ -59,7 +59,7 @@ def opened(sdk: Sdk, tmp_path_factory: pytest.TempPathFactory) -> str:
     return function_id
 
 
-def test_a_user_is_made_changed_listed_and_deleted(sdk: Sdk) -> None:
+def test_user_is_made_changed_listed_and_deleted(sdk: Sdk) -> None:
     email = unique("ada", sdk)
     made = sdk.call("users.create", userId="unique()", email=email, password="password8", name="Ada")
     user_id = made["$id"]
@@ -78,7 +78,7 @@ def test_a_user_is_made_changed_listed_and_deleted(sdk: Sdk) -> None:
     assert refused(sdk, "users.get", userId=user_id) == (404, "user_not_found")
 
 
-def test_a_guest_signs_up_and_in_and_out(sdk: Sdk, as_: As) -> None:
+def test_guest_signs_up_and_in_and_out(sdk: Sdk, as_: As) -> None:
     guest, email = as_("none", ""), unique("bob", sdk)
     made = guest.call("account.create", userId="unique()", email=email, password="password8", name="Bob")
     wrong = refused(guest, "account.createEmailPasswordSession", email=email, password="password9")
@@ -98,7 +98,7 @@ def test_a_guest_signs_up_and_in_and_out(sdk: Sdk, as_: As) -> None:
     assert refused(as_("jwt", "garbage"), "account.get") == (401, "user_jwt_invalid")
 
 
-def test_a_team_opens_to_its_members(sdk: Sdk, as_: As) -> None:
+def test_team_opens_to_its_members(sdk: Sdk, as_: As) -> None:
     user_id = new_user(sdk)
     member = as_("session", session_of(sdk, user_id))
     team = sdk.call("teams.create", teamId="unique()", name="Team")
@@ -151,7 +151,7 @@ def test_users_run_what_is_opened_to_them_and_see_their_own(sdk: Sdk, as_: As, o
 
 
 @pytest.mark.behaviours(113)
-def test_the_code_acts_as_its_caller_now_and_later(sdk: Sdk, as_: As, opened: str) -> None:
+def test_code_acts_as_its_caller_now_and_later(sdk: Sdk, as_: As, opened: str) -> None:
     user_id = new_user(sdk)
     user = as_("session", session_of(sdk, user_id))
     sdk.call("update", functionId=opened, name="opened", execute=["users"], scopes=["users.read"])

@@ -72,7 +72,7 @@ def address_of(cli: Cli, function_id: str) -> str:
     return str(rule["domain"])
 
 
-def test_a_new_function_is_pushed_with_its_variables_and_runs_at_an_address_of_its_own(
+def test_new_function_is_pushed_with_its_variables_and_runs_at_an_address_of_its_own(
     annals_instance: AnnalsInstance, admin: Cli
 ) -> None:
     admin.project_file(annals_instance.project, function("pushed"))
@@ -92,7 +92,7 @@ def test_a_new_function_is_pushed_with_its_variables_and_runs_at_an_address_of_i
     assert visit(annals_instance, domain, "/") == "two bye GET /"
 
 
-def test_a_key_pushes_to_a_function_that_is_there_and_pulls_it_back(
+def test_key_pushes_to_a_function_that_is_there_and_pulls_it_back(
     annals_instance: AnnalsInstance, tmp_path: Path
 ) -> None:
     made_project = annals("projects", "create", "--id", "pulls", "--json", "--data", str(annals_instance.data))
@@ -163,7 +163,7 @@ def test_running_a_function_locally_gets_its_keys_and_tokens(annals_instance: An
     assert me.json()["$id"] == user["$id"]
 
 
-def test_an_admin_sees_the_instance(admin: Cli) -> None:
+def test_admin_sees_the_instance(admin: Cli) -> None:
     assert "Ada" in admin.run("whoami")
     assert admin.json("health", "get")["status"] == "pass"
     assert admin.json("console", "variables")["_APP_DOMAIN_FUNCTIONS"] == "functions.localhost"

@@ -120,7 +120,7 @@ def ran(client: Client, function_id: str, status: int = 200, **sent: Any) -> dic
 
 
 @pytest.mark.parametrize("folder", ["node/starter", "python/starter"])
-def test_a_starter_answers(client: Client, folder: str) -> None:
+def test_starter_answers(client: Client, folder: str) -> None:
     function_id = deployed(client, folder)
     headers = {"content-type": "application/json"}
 
@@ -132,7 +132,7 @@ def test_a_starter_answers(client: Client, folder: str) -> None:
     assert told["function"] == "starter"
 
 
-def test_the_webhook_receiver_believes_signatures_alone(client: Client) -> None:
+def test_webhook_receiver_believes_signatures_alone(client: Client) -> None:
     function_id = deployed(client, "node/webhook-receiver", {"WEBHOOK_SECRET": f"old,{SECRET}"})
     body = json.dumps({"type": "order.paid", "data": {"id": "o1"}})
 
@@ -151,7 +151,7 @@ def test_the_webhook_receiver_believes_signatures_alone(client: Client) -> None:
     ran(client, function_id, 405, method="GET")
 
 
-def test_the_shortener_keeps_links_as_its_own_variables(client: Client) -> None:
+def test_shortener_keeps_links_as_its_own_variables(client: Client) -> None:
     variables = {"SHORT_BASE_URL": "https://go.example.org", "ADMIN_TOKEN": "t"}
     function_id = deployed(client, "node/url-shortener", variables, scopes=["functions.read", "functions.write"])
     headers = {"authorization": "Bearer t"}
@@ -167,7 +167,7 @@ def test_the_shortener_keeps_links_as_its_own_variables(client: Client) -> None:
     ran(client, function_id, 404, method="GET", path="/none")
 
 
-def test_the_shortener_keeps_links_in_a_store_of_their_own(client: Client, store: Store) -> None:
+def test_shortener_keeps_links_in_a_store_of_their_own(client: Client, store: Store) -> None:
     function_id = deployed(client, "node/url-shortener", {"STORE_URL": f"{store.url}/links"})
 
     made = json.loads(ran(client, function_id, 201, body='{"url": "https://example.org/"}')["responseBody"])
@@ -177,7 +177,7 @@ def test_the_shortener_keeps_links_in_a_store_of_their_own(client: Client, store
     ran(client, function_id, 409, body=json.dumps({"url": "https://example.org/b", "code": made["code"]}))
 
 
-def test_the_converter_turns_csv_into_json(client: Client) -> None:
+def test_converter_turns_csv_into_json(client: Client) -> None:
     function_id = deployed(client, "python/csv-to-json")
     text = 'name;zip;born;member\n"Ada; Lovelace";01234;1815;true\nKarl;999;;false\n'
 
@@ -193,7 +193,7 @@ def test_the_converter_turns_csv_into_json(client: Client) -> None:
         assert "error" in json.loads(ran(client, function_id, 400, body=wrong)["responseBody"])
 
 
-def test_the_backup_puts_copies_and_a_manifest_away(client: Client, store: Store) -> None:
+def test_backup_puts_copies_and_a_manifest_away(client: Client, store: Store) -> None:
     store.kept["/source"] = b"what must not be lost" * 100
     variables = {
         "BACKUP_SOURCES": f"main={store.url}/source,gone={store.url}/none",
@@ -212,7 +212,7 @@ def test_the_backup_puts_copies_and_a_manifest_away(client: Client, store: Store
     assert manifest["copies"][1] == {"name": "gone", "error": "answered 404"}
 
 
-def test_the_welcome_mail_goes_to_whatever_sends_it(client: Client, store: Store) -> None:
+def test_welcome_mail_goes_to_whatever_sends_it(client: Client, store: Store) -> None:
     variables = {"MAIL_SENDER": "http", "MAIL_API_URL": f"{store.url}/mail", "MAIL_API_TOKEN": "t"}
     function_id = deployed(client, "python/welcome-mail", variables, events=["users.*.create"])
     user = json.dumps({"$id": "u1", "name": "Ada\nBcc: all@example.org", "email": "ada@example.org"})
@@ -228,7 +228,7 @@ def test_the_welcome_mail_goes_to_whatever_sends_it(client: Client, store: Store
     ran(client, function_id, 400, body="{}", headers=headers)
 
 
-def test_a_template_that_is_not_bundled_fails_with_the_reason(client: Client) -> None:
+def test_template_that_is_not_bundled_fails_with_the_reason(client: Client) -> None:
     function_id = "not-bundled"
     client.call("POST", "/functions", json={"functionId": function_id, "name": "n", "runtime": "node-22"})
     sent = {"owner": "appwrite", "repository": "templates", "rootDirectory": "node/prompt-chatgpt"}

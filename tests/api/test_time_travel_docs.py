@@ -38,7 +38,7 @@ def fresh() -> Iterator[AnnalsInstance]:
         yield instance
 
 
-def test_the_walk_of_the_page(fresh: AnnalsInstance, here: Path) -> None:
+def test_walk_of_the_page(fresh: AnnalsInstance, here: Path) -> None:
     page = (ROOT / "docs" / "time-travel.md").read_text()
     blocks = [(match[1], match[2]) for match in BLOCK.finditer(page)]
     (model,) = [text for language, text in blocks if language == "python"]
@@ -96,7 +96,7 @@ def test_what_cannot_be_done_is_told_by_a_sentence(
     assert sentence in ended.stderr
 
 
-def test_a_fold_takes_times_and_positions_and_prints_what_is_asked_for(
+def test_fold_takes_times_and_positions_and_prints_what_is_asked_for(
     annals_instance: AnnalsInstance, tmp_path: Path
 ) -> None:
     (tmp_path / "topics.py").write_text(TOPICS)

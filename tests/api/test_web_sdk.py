@@ -24,7 +24,7 @@ def browser() -> str:
     return found
 
 
-def test_a_page_signs_in_and_runs_a_function_as_its_user(
+def test_page_signs_in_and_runs_a_function_as_its_user(
     annals_instance: AnnalsInstance, browser: str, tmp_path: Path
 ) -> None:
     client = Client(annals_instance.endpoint, annals_instance.headers)

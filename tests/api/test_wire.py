@@ -43,7 +43,7 @@ def head(instance: AnnalsInstance, path: str, content_type: str, length: int) ->
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
-def test_a_connection_that_breaks_in_mid_upload_leaves_nothing(
+def test_connection_that_breaks_in_mid_upload_leaves_nothing(
     annals_instance: AnnalsInstance, client: Client, function_id: str
 ) -> None:
     path = f"/functions/{function_id}/deployments"
@@ -61,7 +61,7 @@ def test_a_connection_that_breaks_in_mid_upload_leaves_nothing(
     assert client.ready(function_id, deployment_id)["status"] == "ready"
 
 
-def test_a_file_that_is_too_large_is_refused_to_its_sender(client: Client, function_id: str) -> None:
+def test_file_that_is_too_large_is_refused_to_its_sender(client: Client, function_id: str) -> None:
     upload = {"code": ("code.tar.gz", io.BytesIO(bytes(31_000_000)), "application/gzip")}
     answer = client.http.post(f"/functions/{function_id}/deployments", files=upload, data={"activate": "true"})
 
@@ -69,7 +69,7 @@ def test_a_file_that_is_too_large_is_refused_to_its_sender(client: Client, funct
     assert client.call("GET", f"/functions/{function_id}")["$id"] == function_id
 
 
-def test_a_body_may_come_without_a_length(client: Client) -> None:
+def test_body_may_come_without_a_length(client: Client) -> None:
     def pieces() -> Iterator[bytes]:
         yield b'{"functionId": "unique()", "name": "fn",'
         yield b'"runtime": "node-22"}'
@@ -78,7 +78,7 @@ def test_a_body_may_come_without_a_length(client: Client) -> None:
     assert answer.status_code == 201
 
 
-def test_an_oversized_body_is_refused_and_the_server_goes_on(client: Client) -> None:
+def test_oversized_body_is_refused_and_the_server_goes_on(client: Client) -> None:
     answer = client.http.post("/functions", json={"commands": "x" * 3_000_000})
 
     assert (answer.status_code, answer.json()["type"]) == (400, "general_argument_invalid")
@@ -86,7 +86,7 @@ def test_an_oversized_body_is_refused_and_the_server_goes_on(client: Client) -> 
 
 
 @pytest.mark.behaviours(15)
-def test_a_deletion_has_an_empty_body_of_type_html(client: Client) -> None:
+def test_deletion_has_an_empty_body_of_type_html(client: Client) -> None:
     for version in API_VERSIONS:
         headers = {"x-appwrite-response-format": version} if version else {}
         fields = {"functionId": "unique()", "name": "fn", "runtime": "node-22"}
@@ -133,7 +133,7 @@ def test_eight_connections_upload_one_file_through_two_processes(
     assert client.ready(function_id, "at-once")["sourceSize"] == len(file)
 
 
-def test_a_build_s_log_can_be_followed_live(annals_instance: AnnalsInstance, client: Client, function_id: str) -> None:
+def test_build_s_log_can_be_followed_live(annals_instance: AnnalsInstance, client: Client, function_id: str) -> None:
     deployment_id = client.deploy(function_id, code.echo(), commands="echo first; sleep 600; echo second")
     path = f"/functions/{function_id}/deployments/{deployment_id}/logs"
     seen: list[str] = []

@@ -118,7 +118,7 @@ def test_bundled_programs_have_no_unaccepted_vulnerability(monkeypatch: pytest.M
     assert verdict.lines[-1] == "bundled: NOT CHECKED, no version could be told of node, node, node"
 
 
-def test_the_bill_of_materials_is_valid_and_whole() -> None:
+def test_bill_of_materials_is_valid_and_whole() -> None:
     text = LOCK.read_text()
     document = written(bill(text, PROJECT))
     listed = json.loads(document)

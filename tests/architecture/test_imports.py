@@ -74,7 +74,7 @@ def test_imports_point_inwards() -> None:
     assert wrong == []
 
 
-def test_the_domain_uses_only_its_few_libraries() -> None:
+def test_domain_uses_only_its_few_libraries() -> None:
     wrong = [
         f"{name_of(path)}:{line} imports {name}"
         for path in modules("annals/domain")

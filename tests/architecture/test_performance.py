@@ -5,7 +5,7 @@ import json
 from bench.quote import BEGIN, PAGE, README, RESULTS, quoted, summary, whole
 
 
-def test_the_pages_quote_the_last_results() -> None:
+def test_pages_quote_the_last_results() -> None:
     results = json.loads(RESULTS.read_text())
     for page, section in ((README, summary(results)), (PAGE, whole(results))):
         assert page.read_text() == quoted(page.read_text(), section), "run `python -m bench.quote`"

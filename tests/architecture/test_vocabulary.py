@@ -25,6 +25,7 @@ def test_public_class_name_means_one_thing() -> None:
         ("def settle_later(): ...", "record outcome"),
         ("class WakeUps: ...", "job message"),
         ("def test_what_is_kept_is_whole(): ...", "a specification that begins with its subject"),
+        ("def test_a_log_is_whole(): ...", "a specification that begins with its subject"),
         ('"""Whoever asks is told."""', "the noun that is meant"),
         ("x = 1  # nobody waits", "no process, a client, any caller: the noun that is meant"),
     ],

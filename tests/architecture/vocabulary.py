@@ -95,7 +95,7 @@ PROSE = {
 
 _NAME_PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _PROSE = re.compile("|".join(rf"(?P<p{n}>\b(?:{pattern})\b)" for n, pattern in enumerate(PROSE)), re.IGNORECASE)
-_TEST_NAME = re.compile(r"^test_(what|who|whoever|of|it|one|nobody|somebody)_")
+_TEST_NAME = re.compile(r"^test_(an?|the|what|who|whoever|of|it|one|nobody|somebody)_")
 
 
 class Use(NamedTuple):

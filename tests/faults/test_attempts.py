@@ -49,7 +49,7 @@ def later(client: Client, path: str) -> str:
     return str(client.execute("tried", path=path, **{"async": True})["$id"])
 
 
-def test_an_instance_stands_ready_before_the_first_call(instance: AnnalsInstance, client: Client) -> None:
+def test_instance_stands_ready_before_the_first_call(instance: AnnalsInstance, client: Client) -> None:
     def ready() -> bool:
         told = [row["doing"] for row in instance.processes() if row["role"].startswith("executor")]
         return any("1 instances" in doing for doing in told)
@@ -60,7 +60,7 @@ def test_an_instance_stands_ready_before_the_first_call(instance: AnnalsInstance
     assert (told[0]["cold"], told[0]["startTime"]) == (False, 0.0)
 
 
-def test_a_run_that_fails_once_is_completed_by_the_next_attempt(client: Client) -> None:
+def test_run_that_fails_once_is_completed_by_the_next_attempt(client: Client) -> None:
     client.call("PUT", "/functions/tried", json={"name": "anew"})  # another environment: counts from nothing
     execution = later(client, "/twice")
 
@@ -70,7 +70,7 @@ def test_a_run_that_fails_once_is_completed_by_the_next_attempt(client: Client) 
     assert [(one["status"], one["reason"]) for one in told["attempts"]] == [("failed", "error"), ("completed", "")]
 
 
-def test_a_worker_killed_in_an_attempt_and_a_keeper_before_the_next_cost_one_attempt(
+def test_worker_killed_in_an_attempt_and_a_keeper_before_the_next_cost_one_attempt(
     instance: AnnalsInstance, client: Client
 ) -> None:
     execution = later(client, "/slow")

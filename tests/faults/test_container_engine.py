@@ -81,7 +81,7 @@ def begun(client: Client, number: int) -> list[str]:
     return made
 
 
-def test_an_engine_that_is_killed_costs_what_ran_and_nothing_else(stage: Stage, engine: OwnEngine) -> None:
+def test_engine_that_is_killed_costs_what_ran_and_nothing_else(stage: Stage, engine: OwnEngine) -> None:
     client = stage.client
     client.call(
         "POST",
@@ -113,7 +113,7 @@ def test_an_engine_that_is_killed_costs_what_ran_and_nothing_else(stage: Stage, 
     assert client.execute("built")["responseBody"] == "hello"
 
 
-def test_an_engine_that_hangs_leaves_warm_functions_served_and_ends_the_rest(stage: Stage, engine: OwnEngine) -> None:
+def test_engine_that_hangs_leaves_warm_functions_served_and_ends_the_rest(stage: Stage, engine: OwnEngine) -> None:
     client = stage.client
     client.function("cold", HELLO)
     client.call("PUT", "/functions/slow", json={"name": "slow", "timeout": 1})

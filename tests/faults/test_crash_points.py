@@ -69,7 +69,7 @@ def sources(data: Path) -> set[Path]:
     return set((data / "blobs" / "sources").rglob("*.gz"))
 
 
-def test_a_source_whose_deployment_was_never_recorded_is_served_to_nobody_and_swept(data: Path) -> None:
+def test_source_whose_deployment_was_never_recorded_is_served_to_nobody_and_swept(data: Path) -> None:
     with running(data) as (instance, client), ThreadPoolExecutor(1) as pool:
         client.function("hello", HELLO)
         client.function("slow", SLOW, timeout=20)

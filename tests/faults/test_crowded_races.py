@@ -38,7 +38,7 @@ def instance() -> Iterator[AnnalsInstance]:
         yield running
 
 
-def test_a_call_that_meets_the_end_of_an_idle_instance_is_served(client: Client) -> None:
+def test_call_that_meets_the_end_of_an_idle_instance_is_served(client: Client) -> None:
     """By that instance or by another one."""
     client.function("idles", WHO, timeout=30)
 

@@ -69,7 +69,7 @@ def full(disk: Path) -> Iterator[None]:
         ballast.unlink()
 
 
-def test_a_full_disk_puts_writes_off_and_loses_nothing(instance: AnnalsInstance, client: Client) -> None:
+def test_full_disk_puts_writes_off_and_loses_nothing(instance: AnnalsInstance, client: Client) -> None:
     client.function("hello", HELLO)
     waiting = [client.execute("hello", **{"async": True})["$id"] for _ in range(5)]
     code = {"code": ("code.tar.gz", packed({"index.js": HELLO + "//" + "x" * 300_000}), "application/gzip")}
@@ -110,7 +110,7 @@ def test_a_full_disk_puts_writes_off_and_loses_nothing(instance: AnnalsInstance,
     eventually(lambda: client.execute("hello")["responseBody"] == "hello", BACK_SECONDS)
 
 
-def test_a_full_store_of_blobs_puts_uploads_off_and_nothing_else(instance: AnnalsInstance, client: Client) -> None:
+def test_full_store_of_blobs_puts_uploads_off_and_nothing_else(instance: AnnalsInstance, client: Client) -> None:
     client.function("stored", CHATTY)
     deployment = client.call("GET", "/functions/stored")["deploymentId"]
     code = {"code": ("code.tar.gz", packed({"index.js": HELLO + "// another"}), "application/gzip")}
@@ -157,7 +157,7 @@ def test_what_dies_on_a_full_disk_is_started_again_and_only_once(instance: Annal
     eventually(lambda: client.execution("after", one)["status"] == "completed", BACK_SECONDS)
 
 
-def test_a_damaged_artefact_is_never_run(instance: AnnalsInstance, client: Client) -> None:
+def test_damaged_artefact_is_never_run(instance: AnnalsInstance, client: Client) -> None:
     client.function("damaged", HELLO)
     assert client.execute("damaged")["responseBody"] == "hello"
     for artefact in (instance.data / "blobs" / "artefacts").rglob("*.tar.gz"):

@@ -20,7 +20,7 @@ from tests.faults.excuses import AFTER_SECONDS, Fault, unexcused
         (500, "api1", False),
     ],
 )
-def test_a_failure_is_forgiven_near_a_fault_that_explains_it(*, status: int, role: str, forgiven: bool) -> None:
+def test_failure_is_forgiven_near_a_fault_that_explains_it(*, status: int, role: str, forgiven: bool) -> None:
     fault = Fault(role, began=100, ended=106)
 
     for at, near in ((99, False), (100, True), (106 + AFTER_SECONDS, True), (107 + AFTER_SECONDS, False)):

@@ -96,7 +96,7 @@ Planted = Callable[[AnnalsInstance], AbstractContextManager[None]]
 
 
 @pytest.mark.parametrize(("planted", "told"), FAULTS)
-def test_a_planted_fault_is_found(
+def test_planted_fault_is_found(
     annals_instance: AnnalsInstance, planted: Planted, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = Client(annals_instance.endpoint, annals_instance.headers)

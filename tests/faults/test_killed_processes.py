@@ -36,7 +36,7 @@ def kill(instance: AnnalsInstance, role: str) -> None:
     os.kill(instance.pid_of(role), signal.SIGKILL)
 
 
-def test_a_build_whose_worker_is_killed_is_built_by_the_next_one(instance: AnnalsInstance, client: Client) -> None:
+def test_build_whose_worker_is_killed_is_built_by_the_next_one(instance: AnnalsInstance, client: Client) -> None:
     made = {"functionId": "slow-build", "name": "f", "runtime": "node-22", "entrypoint": "index.js"}
     client.call("POST", "/functions", json={**made, "commands": "echo begun; sleep 3; echo done"})
     code = {"index.js": "module.exports = async ({ res }) => res.text('built')"}
@@ -50,7 +50,7 @@ def test_a_build_whose_worker_is_killed_is_built_by_the_next_one(instance: Annal
     assert client.execute("slow-build")["responseBody"] == "built"
 
 
-def test_an_execution_whose_worker_is_killed_ends_with_a_reason(instance: AnnalsInstance, client: Client) -> None:
+def test_execution_whose_worker_is_killed_ends_with_a_reason(instance: AnnalsInstance, client: Client) -> None:
     client.function(
         "sleeper", "module.exports = async ({ res }) => { await new Promise(r => setTimeout(r, 20000)) }", timeout=60
     )
@@ -74,7 +74,7 @@ def test_what_waits_runs_when_the_queue_has_been_emptied(instance: AnnalsInstanc
         )
 
 
-def test_an_api_killed_under_writes_loses_nothing_it_answered(instance: AnnalsInstance, client: Client) -> None:
+def test_api_killed_under_writes_loses_nothing_it_answered(instance: AnnalsInstance, client: Client) -> None:
     answered: list[str] = []
     stop = threading.Event()
 
@@ -108,7 +108,7 @@ def test_an_api_killed_under_writes_loses_nothing_it_answered(instance: AnnalsIn
     assert lost == []
 
 
-def test_a_killed_postmaster_puts_writes_off_loses_none_and_is_back_by_itself(instance: AnnalsInstance) -> None:
+def test_killed_postmaster_puts_writes_off_loses_none_and_is_back_by_itself(instance: AnnalsInstance) -> None:
     postmaster = instance.pid_of("postgres")
     writers = Writers(instance)
     with writers.writing():
@@ -170,7 +170,7 @@ def test_keepers_killed_in_mid_batch_leave_nothing_out_and_do_nothing_twice(
     assert (triggered["status"], {triggered["$id"]: 1}) == ("completed", once)
 
 
-def test_the_read_models_equal_the_log_after_all_of_that(instance: AnnalsInstance, client: Client) -> None:
+def test_read_models_equal_the_log_after_all_of_that(instance: AnnalsInstance, client: Client) -> None:
     client.call("GET", "/functions")
     deadline = time.monotonic() + TAKEN_UP_SECONDS
     checked = annals("replay", "--check", "--json", "--data", str(instance.data))

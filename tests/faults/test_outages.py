@@ -153,7 +153,7 @@ def test_messages_that_come_three_times_and_in_disorder_change_nothing(stage: St
     assert len(said(stage.instance.log, "work_failed")) == failed
 
 
-def test_an_executor_that_dies_hangs_or_is_cut_off_leaves_nothing_undone(stage: Stage) -> None:
+def test_executor_that_dies_hangs_or_is_cut_off_leaves_nothing_undone(stage: Stage) -> None:
     client = stage.client
     made = {"functionId": "built", "name": "f", "runtime": "node-22", "entrypoint": "index.js"}
     client.call("POST", "/functions", json={**made, "commands": "echo begun; sleep 2; echo done"})
@@ -177,7 +177,7 @@ def test_an_executor_that_dies_hangs_or_is_cut_off_leaves_nothing_undone(stage: 
         eventually(lambda: client.execute("hello")["responseBody"] == "hello", TAKEN_UP_SECONDS)
 
 
-def test_a_connection_that_breaks_before_the_answer_records_once(stage: Stage) -> None:
+def test_connection_that_breaks_before_the_answer_records_once(stage: Stage) -> None:
     """Appends whose commit may or may not have gone through: each id is there once, whatever its client was told."""
     names = [f"unsure-{number}" for number in range(40)]
 
@@ -202,7 +202,7 @@ def test_a_connection_that_breaks_before_the_answer_records_once(stage: Stage) -
     assert {name for name, status in told.items() if status == 201} <= there
 
 
-def test_a_warm_instance_that_is_killed_by_hand_is_replaced(stage: Stage) -> None:
+def test_warm_instance_that_is_killed_by_hand_is_replaced(stage: Stage) -> None:
     assert stage.client.execute("hello")["responseBody"] == "hello"
     for pid in sandboxed(stage.executor.pid):
         os.kill(pid, signal.SIGKILL)

@@ -46,7 +46,7 @@ def builder_of(instance: AnnalsInstance) -> int:
     return int(found[0]) if found else 0
 
 
-def test_a_paused_workers_executions_end_and_its_late_outcomes_are_refused(
+def test_paused_workers_executions_end_and_its_late_outcomes_are_refused(
     instance: AnnalsInstance, client: Client
 ) -> None:
     client.function("sleeper", SLEEP, timeout=30)
@@ -67,7 +67,7 @@ def test_a_paused_workers_executions_end_and_its_late_outcomes_are_refused(
         assert "lost" in ended["errors"]
 
 
-def test_a_paused_workers_build_is_built_by_another_one(instance: AnnalsInstance, client: Client) -> None:
+def test_paused_workers_build_is_built_by_another_one(instance: AnnalsInstance, client: Client) -> None:
     made = {"functionId": "built-twice", "name": "f", "runtime": "node-22", "entrypoint": "index.js"}
     client.call("POST", "/functions", json={**made, "commands": "echo begun; sleep 8; echo done"})
     deployment = client.deploy("built-twice", {"index.js": HELLO})
@@ -84,7 +84,7 @@ def test_a_paused_workers_build_is_built_by_another_one(instance: AnnalsInstance
     assert client.deployment("built-twice", deployment) == ended
 
 
-def test_a_paused_keeper_does_not_hold_up_what_it_comes_back_to(instance: AnnalsInstance, client: Client) -> None:
+def test_paused_keeper_does_not_hold_up_what_it_comes_back_to(instance: AnnalsInstance, client: Client) -> None:
     client.function("kept", HELLO)
     with paused(instance.pid_of("keeper")):
         made = client.execute("kept", **{"async": True})["$id"]
@@ -141,7 +141,7 @@ def test_of_two_keepers_one_leads_whatever_becomes_of_the_other(instance: Annals
         assert client.call("GET", f"/functions/{name}/executions")["total"] == 1
 
 
-def test_a_hung_executors_work_is_taken_up_again_once_it_answers(instance: AnnalsInstance, client: Client) -> None:
+def test_hung_executors_work_is_taken_up_again_once_it_answers(instance: AnnalsInstance, client: Client) -> None:
     client.function("hung", HELLO)
     executor = instance.pid_of("executor")
     made = {"functionId": "hung-build", "name": "f", "runtime": "node-22", "entrypoint": "index.js"}

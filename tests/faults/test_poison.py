@@ -24,7 +24,7 @@ def stage() -> Iterator[Stage]:
         yield made
 
 
-def test_an_event_that_a_projection_cannot_take_stops_it_with_an_alarm_and_no_other(stage: Stage) -> None:
+def test_event_that_a_projection_cannot_take_stops_it_with_an_alarm_and_no_other(stage: Stage) -> None:
     client = stage.client
     stage.postgres.execute(POISON)
 

@@ -71,7 +71,7 @@ def test_it_passes_everything_on_in_order(proxy: Proxy) -> None:
         assert echoed(client, bytes(range(256)) * 100) == bytes(range(256)) * 100
 
 
-def test_a_cut_ends_what_is_there_and_lets_new_ones_in(proxy: Proxy) -> None:
+def test_cut_ends_what_is_there_and_lets_new_ones_in(proxy: Proxy) -> None:
     with connected(proxy) as client:
         assert echoed(client, b"a") == b"a"
         proxy.cut()
@@ -127,7 +127,7 @@ def test_delay_and_throttle_take_time(proxy: Proxy) -> None:
         assert time.monotonic() - began >= 0.4
 
 
-def test_a_half_closed_connection_still_carries_what_the_client_sends(proxy: Proxy, heard: list[bytes]) -> None:
+def test_half_closed_connection_still_carries_what_the_client_sends(proxy: Proxy, heard: list[bytes]) -> None:
     with connected(proxy) as client:
         assert echoed(client, b"a") == b"a"
         proxy.half_close()

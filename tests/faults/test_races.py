@@ -54,7 +54,7 @@ def stream(kind: str, own_id: str) -> str:
     return f"{kind}:default:{own_id}"
 
 
-def test_a_cancel_that_meets_the_end_leaves_one_of_both(instance: AnnalsInstance, client: Client) -> None:
+def test_cancel_that_meets_the_end_leaves_one_of_both(instance: AnnalsInstance, client: Client) -> None:
     took = seconds_of(lambda: client.execute("called", path="/?ms=50"))
     approach, told = Approach(0.0, 2 * took), {}
 
@@ -72,7 +72,7 @@ def test_a_cancel_that_meets_the_end_leaves_one_of_both(instance: AnnalsInstance
         assert answer.is_success == bool(canceled), answer.text
 
 
-def test_a_cancel_that_meets_the_end_of_a_build_leaves_one_of_both(
+def test_cancel_that_meets_the_end_of_a_build_leaves_one_of_both(
     instance: AnnalsInstance, client: Client, pool: ThreadPoolExecutor
 ) -> None:
     def trials(function_id: str) -> dict[str, httpx.Response]:
@@ -99,7 +99,7 @@ def test_a_cancel_that_meets_the_end_of_a_build_leaves_one_of_both(
         assert answer.is_success != bool(history.of(stream("deployment", one), Deployment.BuildSucceeded)), answer.text
 
 
-def test_an_activation_that_meets_a_deletion_leaves_what_is_there_or_nothing(
+def test_activation_that_meets_a_deletion_leaves_what_is_there_or_nothing(
     client: Client, pool: ThreadPoolExecutor
 ) -> None:
     client.function("switched", CODE)
@@ -123,7 +123,7 @@ def test_an_activation_that_meets_a_deletion_leaves_what_is_there_or_nothing(
     assert approach.both
 
 
-def test_a_function_that_goes_while_it_builds_runs_and_is_uploaded_leaves_nothing(
+def test_function_that_goes_while_it_builds_runs_and_is_uploaded_leaves_nothing(
     instance: AnnalsInstance, client: Client, pool: ThreadPoolExecutor
 ) -> None:
     def trial(number: int) -> set[int]:
@@ -164,7 +164,7 @@ def test_of_fifty_who_create_one_id_one_does(client: Client, pool: ThreadPoolExe
         assert told == [201, *[409] * 49]
 
 
-def test_a_first_call_that_meets_a_change_runs_with_one_of_both_and_says_with_which(
+def test_first_call_that_meets_a_change_runs_with_one_of_both_and_says_with_which(
     instance: AnnalsInstance, client: Client, pool: ThreadPoolExecutor
 ) -> None:
     client.function("changed", CODE)

@@ -18,7 +18,7 @@ module.exports = async ({ req, res }) => {
 """
 
 
-def test_a_call_in_flight_is_answered_and_its_outcome_is_there_after_the_next_start(folder: Path) -> None:
+def test_call_in_flight_is_answered_and_its_outcome_is_there_after_the_next_start(folder: Path) -> None:
     running = AnnalsInstance.start(folder / "data", "--driver", "sandbox")
     client = Client(running.endpoint, running.headers)
     client.function("sleeper", CODE)

@@ -70,7 +70,7 @@ def test_every_process_is_shown_and_a_second_instance_refused(instance: AnnalsIn
     assert not Folders(folder / "other").sockets.exists()
 
 
-def test_a_stop_leaves_no_process_and_no_socket_and_a_second_start_finds_everything(folder: Path) -> None:
+def test_stop_leaves_no_process_and_no_socket_and_a_second_start_finds_everything(folder: Path) -> None:
     first = AnnalsInstance.start(folder / "data", "--driver", "sandbox")
     sockets = Folders(first.data).sockets
     assert [*sockets.rglob("*")]
@@ -85,7 +85,7 @@ def test_a_stop_leaves_no_process_and_no_socket_and_a_second_start_finds_everyth
     assert made["id"] in [project["id"] for project in listed["projects"]]
 
 
-def test_a_killed_process_is_started_again(instance: AnnalsInstance) -> None:
+def test_killed_process_is_started_again(instance: AnnalsInstance) -> None:
     for role in ROLES:
         pid = instance.pid_of(role)
         os.kill(pid, signal.SIGKILL)
@@ -98,7 +98,7 @@ def test_a_killed_process_is_started_again(instance: AnnalsInstance) -> None:
     assert eventually(lambda: answers(instance))
 
 
-def test_a_stuck_nursery_is_replaced_and_roles_start_without_it(instance: AnnalsInstance) -> None:
+def test_stuck_nursery_is_replaced_and_roles_start_without_it(instance: AnnalsInstance) -> None:
     before = {row["role"]: row["pid"] for row in instance.processes()}
     os.kill(before["nursery"], signal.SIGSTOP)  # it lives and bears nobody: the worst case
     os.kill(before["worker1"], signal.SIGKILL)
@@ -120,7 +120,7 @@ def test_callers_wait_while_every_api_process_is_gone(instance: AnnalsInstance) 
     assert answers(instance)
 
 
-def test_a_killed_supervisor_takes_everything_along_and_the_next_start_works(folder: Path) -> None:
+def test_killed_supervisor_takes_everything_along_and_the_next_start_works(folder: Path) -> None:
     first = AnnalsInstance.start(folder / "data", "--driver", "sandbox")
     code, family = first.end(signal.SIGKILL)
     assert code == -signal.SIGKILL
@@ -131,7 +131,7 @@ def test_a_killed_supervisor_takes_everything_along_and_the_next_start_works(fol
     again.stop()
 
 
-def test_a_second_signal_ends_it_at_once(folder: Path) -> None:
+def test_second_signal_ends_it_at_once(folder: Path) -> None:
     running = AnnalsInstance.start(folder / "data", "--driver", "sandbox")
     family = running.family()
     running.process.send_signal(signal.SIGINT)
@@ -142,7 +142,7 @@ def test_a_second_signal_ends_it_at_once(folder: Path) -> None:
     assert not alive(family)
 
 
-def test_a_program_that_can_not_run_ends_the_start_with_its_last_words(folder: Path) -> None:
+def test_program_that_can_not_run_ends_the_start_with_its_last_words(folder: Path) -> None:
     (folder / "data").mkdir()
     (folder / "data" / "master.key").write_text("this is no key")
 
@@ -154,7 +154,7 @@ def test_a_program_that_can_not_run_ends_the_start_with_its_last_words(folder: P
     assert "Traceback" not in done.stderr
 
 
-def test_a_data_folder_that_cannot_be_written_is_refused_in_a_sentence() -> None:
+def test_data_folder_that_cannot_be_written_is_refused_in_a_sentence() -> None:
     done = annals("up", "--port", "0", "--data", "/dev/full/data")
 
     assert done.returncode == 1
@@ -162,7 +162,7 @@ def test_a_data_folder_that_cannot_be_written_is_refused_in_a_sentence() -> None
     assert "Traceback" not in done.stderr
 
 
-def test_an_executor_without_its_engine_says_what_to_do(folder: Path) -> None:
+def test_executor_without_its_engine_says_what_to_do(folder: Path) -> None:
     nowhere = {"ANNALS_DATA": str(folder), "ANNALS_DRIVER": "docker", "ANNALS_DOCKER_HOST": f"unix://{folder}/none"}
 
     done = annals("executor", environment=nowhere)
@@ -226,7 +226,7 @@ def test_every_role_starts_alone_configured_by_settings(instance: AnnalsInstance
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_an_ordinary_user_can_run_it(folder: Path) -> None:
+def test_ordinary_user_can_run_it(folder: Path) -> None:
     nobody, home = 65534, folder / "home"
     home.mkdir()
     os.chown(home, nobody, nobody)

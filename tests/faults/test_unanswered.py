@@ -117,7 +117,7 @@ def test_who_was_put_off_as_postgres_went_away_is_answered_once_it_is_back(stage
     assert recorded(stage, "function.created") == before + 1
 
 
-def test_a_connection_that_breaks_as_a_key_is_taken_keeps_nobody_from_it(stage: Stage) -> None:
+def test_connection_that_breaks_as_a_key_is_taken_keeps_nobody_from_it(stage: Stage) -> None:
     sent = {"functionId": "unique()", "name": "made at once", "runtime": "node-22"}
     taken: LiteralString = "SELECT count(*) FROM idempotency_keys WHERE key = %s"
     before = recorded(stage, "function.created")

@@ -109,7 +109,7 @@ def without(topic: str, code: Path) -> None:
         path.write_text(path.read_text().replace(f'"{topic}"', f'"{topic}.formerly"'))
 
 
-def test_a_former_keeper_that_does_not_know_an_event_gives_way_to_a_newer_one_and_nothing_is_lost(folder: Path) -> None:
+def test_former_keeper_that_does_not_know_an_event_gives_way_to_a_newer_one_and_nothing_is_lost(folder: Path) -> None:
     """The newer API is used before the keeper is replaced, which nobody is to do, and which costs a wait."""
     former_code = release.unpacked(release.newest(), folder)
     without("function.policy_changed", former_code)

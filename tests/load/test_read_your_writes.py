@@ -158,7 +158,7 @@ def plain(answer: JSON) -> JSON:
     return {name: value for name, value in answer.items() if name != "secret"}
 
 
-def test_a_deployment_is_uploaded_activated_and_deleted_at_once_for_the_other(both: Pair) -> None:
+def test_deployment_is_uploaded_activated_and_deleted_at_once_for_the_other(both: Pair) -> None:
     path = "/functions/kept/deployments"
     assert both.run() == "first "
     first = both.read("/functions/kept")["deploymentId"]
@@ -180,7 +180,7 @@ def test_a_deployment_is_uploaded_activated_and_deleted_at_once_for_the_other(bo
 
 
 @pytest.mark.parametrize("path", ["/functions/kept/variables", "/project/variables"])
-def test_a_call_that_begins_after_a_variable_was_changed_sees_it(both: Pair, path: str) -> None:
+def test_call_that_begins_after_a_variable_was_changed_sees_it(both: Pair, path: str) -> None:
     before = both.run()
     sent = {"variableId": "greeting", "key": "GREETING", "value": "0", "secret": True}
     both.write("POST", path, json=sent)
@@ -203,7 +203,7 @@ def test_execute_roles_and_enabled_changed_through_one_process_hold_at_once_in_a
         assert stranger.run() == answer
 
 
-def test_a_key_that_is_revoked_is_refused_at_once_by_the_other(both: Pair, console: Pair) -> None:
+def test_key_that_is_revoked_is_refused_at_once_by_the_other(both: Pair, console: Pair) -> None:
     path = f"/projects/{PROJECT}/keys"
     made = console.write("POST", path, json={"name": "k", "scopes": ["users.read"]})
     own = both.as_(key=made["secret"])

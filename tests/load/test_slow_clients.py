@@ -38,7 +38,7 @@ def slow(endpoint: str, headers: dict[str, str]) -> Iterator[list[socket.socket]
 
 
 @pytest.mark.timeout(400)
-def test_a_thousand_slow_clients_keep_nobody_waiting(annals_instance: AnnalsInstance) -> None:
+def test_thousand_slow_clients_keep_nobody_waiting(annals_instance: AnnalsInstance) -> None:
     client = Client(annals_instance.endpoint, annals_instance.headers)
     function = client.function("beside-slow-ones", "module.exports = async ({ res }) => res.text('served')")
     before = resident(annals_instance)

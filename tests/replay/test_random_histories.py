@@ -294,5 +294,5 @@ def any_step(chance: random.Random) -> Step:
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # a smaller seed is no simpler history
 )
 @given(seed=st.integers(0, 2**32))
-def test_a_rebuild_of_any_history_gives_the_rows_that_were_served(database_url: str, seed: int) -> None:
+def test_rebuild_of_any_history_gives_the_rows_that_were_served(database_url: str, seed: int) -> None:
     assert asyncio.run(differences(database_url, random.Random(seed))) == []

@@ -58,7 +58,7 @@ def test_corpus_seeds_violate_no_invariant() -> None:
     assert run.returncode == 0, run.stdout + run.stderr
 
 
-def test_a_seed_always_plays_the_same_scenario() -> None:
+def test_seed_always_plays_the_same_scenario() -> None:
     with ThreadPoolExecutor(2) as pool:
         first, second = (run.stdout for run in pool.map(lambda _: simulation("--seed", "7", "--digest"), range(2)))
     assert len(first.strip()) == 64
@@ -78,5 +78,5 @@ def printed() -> dict[str, str]:
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", sorted(MUTATIONS))
-def test_a_planted_bug_is_found(printed: dict[str, str], name: str) -> None:
+def test_planted_bug_is_found(printed: dict[str, str], name: str) -> None:
     assert printed.get(name, "").startswith("seed "), printed

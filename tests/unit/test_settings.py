@@ -67,7 +67,7 @@ def test_invalid_setting_is_refused_with_the_next_step(name: str, value: str, sa
     assert says in str(refused.value)
 
 
-def test_a_file_is_read_and_the_environment_and_options_overrule_it(elsewhere: Path) -> None:
+def test_file_is_read_and_the_environment_and_options_overrule_it(elsewhere: Path) -> None:
     (elsewhere / ".env").write_text(
         "# mine\nexport ANNALS_PORT=9000\nANNALS_HOST='::1' # loopback\n"
         'ANNALS_REGION = "fra # 1"\nDATABASE=x\nnonsense\n'
@@ -80,7 +80,7 @@ def test_a_file_is_read_and_the_environment_and_options_overrule_it(elsewhere: P
     assert read({"ANNALS_PORT": "9001"}, port=9002, host=None).port == 9002
 
 
-def test_an_unknown_name_in_the_file_is_refused_too(elsewhere: Path) -> None:
+def test_unknown_name_in_the_file_is_refused_too(elsewhere: Path) -> None:
     (elsewhere / ".env").write_text("ANNALS_PROT=1\n")
 
     with pytest.raises(Invalid, match="ANNALS_PORT"):

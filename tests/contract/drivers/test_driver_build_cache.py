@@ -22,7 +22,7 @@ async def built(host: Host, requirements: str = "a", **changes: object) -> str:
 
 
 @pytest.mark.runtime(44)
-async def test_a_second_build_of_the_same_packages_hits(host: Host) -> None:
+async def test_second_build_of_the_same_packages_hits(host: Host) -> None:
     assert "Build cache miss." in await built(host)
     again = await built(host)
 
@@ -49,7 +49,7 @@ async def test_failed_build_does_not_change_the_cache(host: Host) -> None:
     assert "Build cache hit." in await built(host)
 
 
-async def test_a_build_of_the_same_input_uses_the_artefact_again(host: Host) -> None:
+async def test_build_of_the_same_input_uses_the_artefact_again(host: Host) -> None:
     archive = gzipped({"main.py": MAIN})
     first = await host.build(archive, entrypoint="main.py")
     second = await host.build(archive, entrypoint="main.py")

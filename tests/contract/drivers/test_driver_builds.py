@@ -28,7 +28,7 @@ async def test_source_of_each_format_is_built(host: Host, pack: Callable[[dict[s
     assert "packed" in host.log
 
 
-async def test_a_hello_function_is_built_and_its_artefact_kept(host: Host) -> None:
+async def test_hello_function_is_built_and_its_artefact_kept(host: Host) -> None:
     outcome = await host.build(gzipped({"main.py": MAIN}), entrypoint="main.py")
 
     assert (outcome.reason, outcome.exit_code) == ("", 0)
@@ -41,7 +41,7 @@ async def test_a_hello_function_is_built_and_its_artefact_kept(host: Host) -> No
 
 @pytest.mark.runtime(40)
 @pytest.mark.parametrize(("commands", "code"), [("echo bad; exit 7", 7), ("exit 1", 1), ("cd /nonexistent", 1)])
-async def test_a_failing_command_ends_the_build_with_its_code(host: Host, commands: str, code: int) -> None:
+async def test_failing_command_ends_the_build_with_its_code(host: Host, commands: str, code: int) -> None:
     outcome = await host.build(gzipped({"main.py": MAIN}), commands=commands)
 
     assert (outcome.reason, outcome.exit_code, outcome.artefact) == ("command_failed", code, None)
@@ -86,7 +86,7 @@ async def test_build_with_a_missing_input_fails_with_a_reason(host: Host, files,
     ],
     ids=["text", "truncated", "climbing", "absolute", "link", "bomb"],
 )
-async def test_a_hostile_archive_fails_the_build_with_a_sentence(host: Host, archive: bytes, words: str) -> None:
+async def test_hostile_archive_fails_the_build_with_a_sentence(host: Host, archive: bytes, words: str) -> None:
     outcome = await host.build(archive)
 
     assert outcome.reason == "bad_archive"
@@ -94,7 +94,7 @@ async def test_a_hostile_archive_fails_the_build_with_a_sentence(host: Host, arc
     assert last_line(host) == outcome.message
 
 
-async def test_a_build_beyond_its_time_is_killed_with_all_its_processes(host: Host) -> None:
+async def test_build_beyond_its_time_is_killed_with_all_its_processes(host: Host) -> None:
     marker = "86399.25"
     outcome = await host.build(
         gzipped({"main.py": MAIN}), commands=f"(setsid sleep {marker} &) ; sleep {marker}", timeout_seconds=3.0
@@ -131,7 +131,7 @@ async def test_memory_beyond_the_limit_fails_the_build_with_its_own_reason(host:
     assert "128 MB" in last_line(host)
 
 
-async def test_an_output_beyond_its_limit_fails_the_build(host: Host) -> None:
+async def test_output_beyond_its_limit_fails_the_build(host: Host) -> None:
     outcome = await host.build(
         gzipped({"main.py": MAIN}), commands="head -c 3000000 /dev/urandom > big", output_limit_bytes=1_000_000
     )

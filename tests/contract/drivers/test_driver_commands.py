@@ -70,7 +70,7 @@ async def test_exit_code_and_error_output_of_a_command_are_returned(host: Comman
     assert "/nothing-here" in printed
 
 
-async def test_a_command_beyond_its_time_is_killed_and_the_next_one_runs(host: CommandHost) -> None:
+async def test_command_beyond_its_time_is_killed_and_the_next_one_runs(host: CommandHost) -> None:
     with pytest.raises(TimeoutError):
         await host.run("echo begun; sleep 600", 3.0)
     assert host.printed.startswith(b"begun")
@@ -91,7 +91,7 @@ async def test_output_of_a_leftover_process_is_not_part_of_the_next_command(host
     assert (code, printed.splitlines()[-1]) == (0, "mine")
 
 
-async def test_a_sandbox_that_ends_under_its_command_ends_the_command(host: CommandHost) -> None:
+async def test_sandbox_that_ends_under_its_command_ends_the_command(host: CommandHost) -> None:
     running = asyncio.create_task(host.run("echo begun; sleep 600", 600))
     async with asyncio.timeout(60):
         while not host.printed.startswith(b"begun"):

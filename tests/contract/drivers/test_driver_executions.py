@@ -67,7 +67,7 @@ async def test_hello_function_returns_its_response_logs_and_times(host: Host, ru
     assert warm.start_seconds == 0
 
 
-async def test_a_changed_environment_is_seen_by_the_next_execution(host: Host) -> None:
+async def test_changed_environment_is_seen_by_the_next_execution(host: Host) -> None:
     run = await host.function(PY_HELLO)
     first = await host.execute(run)
     second = await host.execute(run, environment={"GREETING": "changed"}, environment_digest="v2")
@@ -165,7 +165,7 @@ async def test_slow_top_level_code_counts_as_run_time_and_succeeds(host: Host) -
     assert outcome.run_seconds > 2
 
 
-async def test_a_burst_on_a_cold_function_fails_none(host: Host) -> None:
+async def test_burst_on_a_cold_function_fails_none(host: Host) -> None:
     run = await host.function(ACTIONS)
     outcomes = await asyncio.gather(*(host.execute(run, execution=f"b{n}") for n in range(50)))
 
@@ -180,7 +180,7 @@ async def test_unserved_runtime_error_lists_the_served_ones(host: Host) -> None:
     assert PYTHON in outcome.message
 
 
-async def test_an_artefact_that_is_gone_or_altered_is_never_run(host: Host) -> None:
+async def test_artefact_that_is_gone_or_altered_is_never_run(host: Host) -> None:
     run = await host.function(PY_HELLO)
     artefact = msgspec.structs.replace(run.artefact, digest="0" * 64)
     altered = await host.execute(run, artefact=artefact, deployment="other")

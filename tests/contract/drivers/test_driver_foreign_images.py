@@ -42,7 +42,7 @@ async def foreign(folder: Path, image: str) -> AsyncIterator[Host]:
     await made.close()
 
 
-async def test_a_function_is_built_and_runs_with_its_logs(foreign: Host) -> None:
+async def test_function_is_built_and_runs_with_its_logs(foreign: Host) -> None:
     run = await foreign.function(FUNCTION)
     outcome = await foreign.execute(run, method="POST", body=b"over the contract's port")
 

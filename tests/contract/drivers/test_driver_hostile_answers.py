@@ -77,7 +77,7 @@ async def test_second_response_to_one_request_reaches_no_caller(host: Host) -> N
     assert [outcome.body for outcome in following] == [b"honest"] * 3
 
 
-async def test_a_flood_of_logs_leaves_the_executor_and_others_alone(host: Host, folder: Path) -> None:
+async def test_flood_of_logs_leaves_the_executor_and_others_alone(host: Host, folder: Path) -> None:
     flood = "def main(context):\n    for _ in range(400):\n        context.log('x' * 100_000)\n"
     flood += "        print('y' * 100_000)\n    return context.res.text('done')\n"
     run = await host.function(flood)
@@ -146,7 +146,7 @@ async def test_empty_log_frames_end_the_instance_with_a_reason(host: Host) -> No
     assert (await host.execute(run, path="/", execution="next")).body == b"honest"
 
 
-async def test_the_log_socket_takes_no_second_connection(host: Host) -> None:
+async def test_log_socket_takes_no_second_connection(host: Host) -> None:
     run = await host.function(LOGGING)
 
     assert (await host.execute(run, path="/again")).body == b"ConnectionRefusedError"

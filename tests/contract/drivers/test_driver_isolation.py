@@ -69,7 +69,7 @@ async def test_attempts_to_reach_beyond_fail(shell: Shell, attempt: str) -> None
     assert end.code in (0, 137)
 
 
-async def test_the_hosts_files_are_not_there(shell: Shell, folder: Path) -> None:
+async def test_hosts_files_are_not_there(shell: Shell, folder: Path) -> None:
     secret = folder / "work" / "secret"
     secret.write_text("the master key")
     paths = [folder, secret, Path.home() / ".bashrc", Path(__file__), Path("/etc/shadow"), Path("/var/run/docker.sock")]
@@ -84,7 +84,7 @@ async def test_the_hosts_files_are_not_there(shell: Shell, folder: Path) -> None
     assert "executor.sock" not in output
 
 
-async def test_the_hosts_environment_and_handles_are_not_there(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_hosts_environment_and_handles_are_not_there(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANNALS_TEST_SECRET", "the-hosts-own")
     output = await said(shell, "env; cat /proc/*/environ | tr '\\0' '\\n'; python3 -c '" + HANDLES + "'")
 
@@ -123,7 +123,7 @@ async def test_temporary_space_is_bounded(shell: Shell) -> None:
     assert "FULL" in output
 
 
-async def test_a_fork_bomb_is_held_and_can_be_killed(shell: Shell) -> None:
+async def test_fork_bomb_is_held_and_can_be_killed(shell: Shell) -> None:
     end, output = await shell.run(f"python3 -c '{BOMB}'; exit 0", limits=Limits(cpus=1, memory_mb=512))
 
     assert "HELD" in output or end.breach == "pids" or end.out_of_memory

@@ -29,7 +29,7 @@ module.exports = async ({req, res, log}) => {
 
 
 @pytest.mark.parametrize(("runtime", "source"), [(PYTHON, PY_FLOOD), (NODE, JS_FLOOD)], ids=["python", "node"])
-async def test_a_long_log_is_kept_whole_and_so_is_that_of_a_run_that_is_killed(
+async def test_long_log_is_kept_whole_and_so_is_that_of_a_run_that_is_killed(
     host: Host, runtime: str, source: str
 ) -> None:
     run = msgspec.structs.replace(await host.function(source, runtime), outputs_key="contents/p")

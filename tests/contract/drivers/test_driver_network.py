@@ -64,7 +64,7 @@ def reach(address: str, port: int) -> str:
 
 
 @pytest.mark.usefixtures("beyond")
-async def test_the_hosts_services_are_out_of_reach(isolated: Shell, listening: int) -> None:
+async def test_hosts_services_are_out_of_reach(isolated: Shell, listening: int) -> None:
     gateway = "python3 -c \"import socket,struct; print(socket.inet_ntoa(struct.pack('<I', int(open('/proc/net/route')"
     gateway += '.readlines()[1].split()[2], 16))))"'
     targets = [(address, listening) for address in (cloud.NEAR, "127.0.0.1", f"$({gateway})")]
@@ -77,7 +77,7 @@ async def test_hosts_beyond_this_one_are_reached_except_metadata_and_named_servi
     assert await isolated.reached(*cloud.TARGETS) == [True, *[False] * (len(cloud.TARGETS) - 1)]
 
 
-async def test_an_allowed_port_of_the_host_is_reached(folder: Path, listening: int) -> None:
+async def test_allowed_port_of_the_host_is_reached(folder: Path, listening: int) -> None:
     config = configuration(folder, "sandbox")
     config.work.mkdir(mode=0o711)
     driver = SandboxDriver(msgspec.structs.replace(config, network="isolated", network_allow=(listening,)))

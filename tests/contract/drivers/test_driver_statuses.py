@@ -19,7 +19,7 @@ async def test_every_status_of_the_code_comes_back(host: Host, runtime: str, sou
 
 @pytest.mark.runtime(38)
 @pytest.mark.parametrize(("runtime", "source"), [(PYTHON, "x = 1"), (NODE, "module.exports = 1;")])
-async def test_an_entrypoint_without_an_export_answers_503(host: Host, runtime: str, source: str) -> None:
+async def test_entrypoint_without_an_export_answers_503(host: Host, runtime: str, source: str) -> None:
     outcome = await host.execute(await host.function(source, runtime))
 
     assert (outcome.status_code, outcome.reason, outcome.body) == (503, "error", b"")

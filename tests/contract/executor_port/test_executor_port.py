@@ -24,7 +24,7 @@ class Heard:
             self.begun.set()
 
 
-async def test_a_run_gives_the_codes_answer_and_output(side: Side) -> None:
+async def test_run_gives_the_codes_answer_and_output(side: Side) -> None:
     outcome = await side.executor.execute(await side.run())
 
     assert (outcome.status_code, outcome.body, outcome.reason) == (200, b"hello", "")
@@ -41,7 +41,7 @@ async def test_every_status_of_the_code_is_the_outcomes_and_fails_from_500_on(si
     assert outcome.message == ""
 
 
-async def test_a_canceled_run_ends_at_once_with_a_reason(side: Side) -> None:
+async def test_canceled_run_ends_at_once_with_a_reason(side: Side) -> None:
     running = asyncio.create_task(side.executor.execute(await side.lasting_run()))
     began = time.monotonic()
     while not await side.executor.cancel_execution("p", "slow"):
@@ -80,7 +80,7 @@ async def test_build_sends_output_while_it_runs_and_stores_its_artefact(side: Si
     assert outcome.seconds > 0
 
 
-async def test_a_canceled_build_ends_at_once_and_leaves_nothing(side: Side) -> None:
+async def test_canceled_build_ends_at_once_and_leaves_nothing(side: Side) -> None:
     heard = Heard()
     building = asyncio.create_task(side.executor.build(await side.lasting_job(), heard))
     await asyncio.wait_for(heard.begun.wait(), 60)

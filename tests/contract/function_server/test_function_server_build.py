@@ -17,7 +17,7 @@ MEBIBYTE = 1024 * 1024
 
 
 @pytest.mark.runtime(40)
-def test_a_failing_command_ends_the_build_with_its_code(builder: Builder) -> None:
+def test_failing_command_ends_the_build_with_its_code(builder: Builder) -> None:
     result = builder.hello().build("echo out; echo err >&2; exit 7")
 
     assert result.status == 7
@@ -28,7 +28,7 @@ def test_a_failing_command_ends_the_build_with_its_code(builder: Builder) -> Non
 
 
 @pytest.mark.runtime(40)
-def test_a_silent_failure_still_reports_its_code(builder: Builder) -> None:
+def test_silent_failure_still_reports_its_code(builder: Builder) -> None:
     result = builder.hello().build("exit 1")
 
     assert result.status == 1
@@ -36,7 +36,7 @@ def test_a_silent_failure_still_reports_its_code(builder: Builder) -> None:
 
 
 @pytest.mark.runtime(41)
-def test_an_empty_source_fails(builder: Builder) -> None:
+def test_empty_source_fails(builder: Builder) -> None:
     result = builder.build()
 
     assert result.status != 0
@@ -45,14 +45,14 @@ def test_an_empty_source_fails(builder: Builder) -> None:
 
 @pytest.mark.runtime(41)
 @pytest.mark.parametrize("folder", ["dist", "../source", "/etc"])
-def test_an_empty_or_foreign_output_fails(builder: Builder, folder: str) -> None:
+def test_empty_or_foreign_output_fails(builder: Builder, folder: str) -> None:
     result = builder.hello().build("mkdir dist", OPEN_RUNTIMES_OUTPUT_DIRECTORY=folder)
 
     assert result.status != 0
     assert "Error: No build output found." in result.output
 
 
-def test_the_phases_are_reported_with_their_time(builder: Builder) -> None:
+def test_phases_are_reported_with_their_time(builder: Builder) -> None:
     result = builder.hello().build("echo building")
 
     lines = re.findall(r"\x1b\[90m\[\d\d:\d\d:\d\d\]\x1b\[0m \x1b\[(?:97|32)m([^\x1b]+)\x1b\[0m", result.output)
@@ -113,7 +113,7 @@ def test_missing_tools_fall_back_to_gzip(builder: Builder) -> None:
         assert gzip.decompress(result.artefact.read_bytes())
 
 
-def test_the_start_records_its_phases(builder: Builder, fresh: Starter) -> None:
+def test_start_records_its_phases(builder: Builder, fresh: Starter) -> None:
     builder.hello().build()
 
     answer = launch(fresh, builder).call("text", path="/__opr/timings")
@@ -138,7 +138,7 @@ def test_hidden_files_travel_and_the_settings_are_beside_them(builder: Builder) 
     assert read.stdout.decode() == "it's here/a.txt"
 
 
-def test_the_built_entrypoint_wins_over_the_environment(builder: Builder, fresh: Starter, language: str) -> None:
+def test_built_entrypoint_wins_over_the_environment(builder: Builder, fresh: Starter, language: str) -> None:
     name = {"python": "it's.py", "node": "it's.js"}[language]
     builder.hello()
     (builder.source / name).write_text((builder.source / ("plain" + Path(name).suffix)).read_text())
@@ -147,7 +147,7 @@ def test_the_built_entrypoint_wins_over_the_environment(builder: Builder, fresh:
     assert launch(fresh, builder).call("text").body == b"plain"
 
 
-def test_the_output_folder_becomes_the_root(builder: Builder) -> None:
+def test_output_folder_becomes_the_root(builder: Builder) -> None:
     result = builder.hello().build("mkdir dist && cp *.* dist", OPEN_RUNTIMES_OUTPUT_DIRECTORY="./dist/")
 
     assert ENTRYPOINTS[builder.language] in result.names()
@@ -185,7 +185,7 @@ def test_no_fault_of_the_cache_fails_a_build(builder: Builder) -> None:
 
 
 @pytest.mark.runtime(45)
-def test_the_limits_are_in_the_environment_of_the_build(builder: Builder) -> None:
+def test_limits_are_in_the_environment_of_the_build(builder: Builder) -> None:
     result = builder.hello().build(
         'echo "$OPEN_RUNTIMES_CPUS $OPEN_RUNTIMES_MEMORY"; env | grep -c ANNALS_ || true',
         OPEN_RUNTIMES_CPUS="2.5",

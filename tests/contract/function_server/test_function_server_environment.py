@@ -12,7 +12,7 @@ from tests.contract.function_server.instance import interpreter
 pytestmark = pytest.mark.parametrize("language", ["python"], indirect=True)
 
 
-def test_the_artefact_holds_no_link_and_no_path_of_the_build(builder: Builder) -> None:
+def test_artefact_holds_no_link_and_no_path_of_the_build(builder: Builder) -> None:
     builder.write(LOCKS["python"])
     builder.build("pip install --no-deps wheel==0.45.1 && pip install -r requirements.txt")
 
@@ -28,7 +28,7 @@ def test_the_artefact_holds_no_link_and_no_path_of_the_build(builder: Builder) -
                 assert str(builder.root).encode() not in content.read(), member.name
 
 
-def test_the_moved_environment_runs_programs(builder: Builder) -> None:
+def test_moved_environment_runs_programs(builder: Builder) -> None:
     builder.write(LOCKS["python"])
     builder.build("pip install -r requirements.txt")
     moved = builder.root / "moved"
@@ -57,11 +57,11 @@ def test_modules_are_compiled_ahead_for_any_time_of_the_files(builder: Builder) 
     assert flags == b"\x01\x00\x00\x00"  # PEP 552: by hash, unchecked
 
 
-def test_a_build_without_commands_makes_no_environment(builder: Builder) -> None:
+def test_build_without_commands_makes_no_environment(builder: Builder) -> None:
     assert not any(name.startswith("runtime-env") for name in builder.hello().build().names())
 
 
-def test_the_environment_s_own_pip_can_be_upgraded(builder: Builder) -> None:
+def test_environment_s_own_pip_can_be_upgraded(builder: Builder) -> None:
     result = builder.hello().build("pip install --no-deps pip==24.2 && pip --version && python -m pip --version")
 
     assert result.status == 0, result.output

@@ -12,7 +12,7 @@ from tests.contract.function_server.instance import DEADLINE_SECONDS, EXTENSIONS
 
 
 @pytest.mark.runtime(37)
-def test_a_sleep_beyond_the_timeout(instance_a: Instance) -> None:
+def test_sleep_beyond_the_timeout(instance_a: Instance) -> None:
     began = time.monotonic()
 
     answer = instance_a.call("sleep", path="/?seconds=600", headers={"x-open-runtimes-timeout": "1"})
@@ -33,7 +33,7 @@ def test_code_that_ends_after_its_timeout_adds_nothing(instance_a: Instance) -> 
 
 
 @pytest.mark.runtime(38)
-def test_an_entrypoint_without_an_export(instance_c: Instance) -> None:
+def test_entrypoint_without_an_export(instance_c: Instance) -> None:
     answer = instance_c.call("text")
 
     assert (answer.status, answer.body) == (503, b"")
@@ -48,7 +48,7 @@ def test_an_entrypoint_without_an_export(instance_c: Instance) -> None:
         ("broken_top", "Failed to load module: top level broke"),
     ],
 )
-def test_an_entrypoint_that_cannot_be_loaded(fresh: Starter, language: str, name: str, message: str) -> None:
+def test_entrypoint_that_cannot_be_loaded(fresh: Starter, language: str, name: str, message: str) -> None:
     extension = EXTENSIONS[language]
     instance = fresh(environment={"OPEN_RUNTIMES_ENTRYPOINT": name + extension})
 
@@ -58,7 +58,7 @@ def test_an_entrypoint_that_cannot_be_loaded(fresh: Starter, language: str, name
         assert message.format(extension) in instance.errors_of(answer)
 
 
-def test_a_missing_module_is_named(fresh: Starter, language: str) -> None:
+def test_missing_module_is_named(fresh: Starter, language: str) -> None:
     instance = fresh(environment={"OPEN_RUNTIMES_ENTRYPOINT": "missing_module" + EXTENSIONS[language]})
 
     answer = instance.call("text")
@@ -104,7 +104,7 @@ def test_code_that_blocks_answers_health_where_the_language_can(
 
 
 @pytest.mark.parametrize("language", ["python"], indirect=True)
-def test_a_blocking_call_never_hangs_beyond_its_timeout(instance_a: Instance, tmp_path: Path) -> None:
+def test_blocking_call_never_hangs_beyond_its_timeout(instance_a: Instance, tmp_path: Path) -> None:
     go = tmp_path / "go"
     try:
         answer = instance_a.call("block", path=f"/?seconds=600&until={go}", headers={"x-open-runtimes-timeout": "1"})
@@ -117,7 +117,7 @@ def test_a_blocking_call_never_hangs_beyond_its_timeout(instance_a: Instance, tm
 
 
 @pytest.mark.parametrize("language", ["node"], indirect=True)
-def test_a_blocking_call_of_node_is_late_and_successful_as_in_the_reference(instance_a: Instance) -> None:
+def test_blocking_call_of_node_is_late_and_successful_as_in_the_reference(instance_a: Instance) -> None:
     answer = instance_a.call("block", path="/?seconds=1.2", headers={"x-open-runtimes-timeout": "1"})
 
     assert answer.body == b"unblocked"
@@ -131,7 +131,7 @@ def test_response_announces_that_calls_run_one_at_a_time(instance_a: Instance) -
     assert instance_a.call("nap", path="/?name=a").all("x-open-runtimes-concurrency") == []
 
 
-def test_an_exit_never_hangs(fresh: Starter, language: str) -> None:
+def test_exit_never_hangs(fresh: Starter, language: str) -> None:
     instance = fresh()
 
     if language == "python":
@@ -145,7 +145,7 @@ def test_an_exit_never_hangs(fresh: Starter, language: str) -> None:
         assert instance.process.wait(DEADLINE_SECONDS) == 3
 
 
-def test_a_failure_after_the_reply_ends_a_node_process_only(fresh: Starter, language: str) -> None:
+def test_failure_after_the_reply_ends_a_node_process_only(fresh: Starter, language: str) -> None:
     instance = fresh()
     assert instance.call("late_failure").body == b"ok"
 

@@ -22,13 +22,13 @@ def test_every_call_has_a_log_id_of_its_own(instance_a: Instance) -> None:
     assert first != second
 
 
-def test_a_given_log_id_is_used_and_development_has_one(instance_a: Instance, instance_b: Instance) -> None:
+def test_given_log_id_is_used_and_development_has_one(instance_a: Instance, instance_b: Instance) -> None:
     assert instance_a.call("logs", headers={"x-open-runtimes-log-id": "given-1"}).log_id == "given-1"
     assert "Text joined" in instance_a.read("given-1_logs.log")
     assert instance_b.call("text").log_id == "dev"
 
 
-def test_a_log_id_cannot_name_a_file_elsewhere(instance_a: Instance) -> None:
+def test_log_id_cannot_name_a_file_elsewhere(instance_a: Instance) -> None:
     answer = instance_a.call("logs", headers={"x-open-runtimes-log-id": "../outside"})
 
     assert re.fullmatch("[0-9a-f]{20}", answer.log_id)
@@ -54,7 +54,7 @@ def test_native_output_is_logged_in_order_behind_one_notice(instance_a: Instance
 
 
 @pytest.mark.runtime(32)
-def test_a_call_is_cut_at_8000_characters(instance_a: Instance) -> None:
+def test_call_is_cut_at_8000_characters(instance_a: Instance) -> None:
     answer = instance_a.call("long_lines")
 
     cut = "... Log truncated due to size limit (8000 characters)\n"
@@ -81,7 +81,7 @@ def test_logging_is_on_when_it_says_so(instance_a: Instance, value: str) -> None
 
 
 @pytest.mark.runtime(34)
-def test_an_exception_is_in_the_errors_with_the_file(instance_a: Instance, language: str) -> None:
+def test_exception_is_in_the_errors_with_the_file(instance_a: Instance, language: str) -> None:
     answer = instance_a.call("throw")
 
     assert (answer.status, answer.body) == (500, b"")
@@ -108,7 +108,7 @@ def test_seven_long_texts_are_all_there(instance_a: Instance) -> None:
 
 
 @pytest.mark.runtime(54)
-def test_a_flood_of_logs_ends_a_little_beyond_five_mebibytes(instance_a: Instance) -> None:
+def test_flood_of_logs_ends_a_little_beyond_five_mebibytes(instance_a: Instance) -> None:
     answer = instance_a.call("many_lines", path="/?lines=2100&width=7500")
 
     size = (instance_a.logs_dir / f"{answer.log_id}_logs.log").stat().st_size
@@ -148,13 +148,13 @@ class TestChannel:
         assert reader.frames[-1] == (END, "abc", "")
         assert list(instance.logs_dir.iterdir()) == []
 
-    def test_a_call_without_output_only_ends(self, fresh: Starter, reader: LogReader) -> None:
+    def test_call_without_output_only_ends(self, fresh: Starter, reader: LogReader) -> None:
         fresh(logs="unix:" + reader.path).call("text", headers={"x-open-runtimes-log-id": "abc"})
 
         assert reader.wait_until(lambda: bool(reader.frames))
         assert reader.frames == [(END, "abc", "")]
 
-    def test_a_running_call_is_seen_live(self, fresh: Starter, reader: LogReader, tmp_path: Path) -> None:
+    def test_running_call_is_seen_live(self, fresh: Starter, reader: LogReader, tmp_path: Path) -> None:
         instance, go = fresh(logs="unix:" + reader.path), tmp_path / "go"
         with ThreadPoolExecutor(1) as pool:
             headers = {"x-open-runtimes-log-id": "abc"}
@@ -167,7 +167,7 @@ class TestChannel:
         assert reader.wait_until(lambda: reader.ended("abc"))
         assert reader.text(LOGS, "abc").endswith("tick 99\nlast\n")
 
-    def test_a_blocking_call_is_seen_live(self, fresh: Starter, reader: LogReader, tmp_path: Path) -> None:
+    def test_blocking_call_is_seen_live(self, fresh: Starter, reader: LogReader, tmp_path: Path) -> None:
         instance, go = fresh(logs="unix:" + reader.path), tmp_path / "go"
         with ThreadPoolExecutor(1) as pool:
             headers = {"x-open-runtimes-log-id": "abc"}
@@ -178,7 +178,7 @@ class TestChannel:
                 go.touch()
             assert running.result().body == b"unblocked"
 
-    def test_the_last_words_of_a_dying_process_are_kept(self, fresh: Starter, reader: LogReader) -> None:
+    def test_last_words_of_a_dying_process_are_kept(self, fresh: Starter, reader: LogReader) -> None:
         instance = fresh(logs="unix:" + reader.path)
 
         with pytest.raises(OSError, match=r"."):
@@ -186,7 +186,7 @@ class TestChannel:
 
         assert reader.wait_until(lambda: reader.text(LOGS, "abc") == "last words\n")
 
-    def test_a_lost_channel_fails_no_request(self, fresh: Starter, reader: LogReader) -> None:
+    def test_lost_channel_fails_no_request(self, fresh: Starter, reader: LogReader) -> None:
         instance = fresh(logs="unix:" + reader.path)
         assert instance.call("logs").status == 200
 
@@ -194,5 +194,5 @@ class TestChannel:
 
         assert [instance.call("logs").status for _ in range(3)] == [200, 200, 200]
 
-    def test_a_channel_that_never_was_fails_no_request(self, fresh: Starter) -> None:
+    def test_channel_that_never_was_fails_no_request(self, fresh: Starter) -> None:
         assert fresh(logs="unix:/nonexistent/logs.sock").call("logs").status == 200

@@ -19,12 +19,12 @@ def described(instance: Instance, **options: Any) -> dict[str, Any]:
 
 @pytest.mark.runtime(15)
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
-def test_the_method_is_visible(instance_a: Instance, method: str) -> None:
+def test_method_is_visible(instance_a: Instance, method: str) -> None:
     assert described(instance_a, method=method)["method"] == method
 
 
 @pytest.mark.runtime(16)
-def test_a_plain_url(instance_b: Instance) -> None:
+def test_plain_url(instance_b: Instance) -> None:
     seen = described(instance_b)
 
     assert seen["url"] == "http://localhost:3000/"
@@ -33,7 +33,7 @@ def test_a_plain_url(instance_b: Instance) -> None:
 
 
 @pytest.mark.runtime(17)
-def test_a_url_behind_a_proxy(instance_a: Instance) -> None:
+def test_url_behind_a_proxy(instance_a: Instance) -> None:
     headers = {"host": "www.mydomain.com:3001", "x-forwarded-proto": "https"}
 
     seen = described(instance_a, path="/a/b?c=d&e=f#x", headers=headers)
@@ -54,7 +54,7 @@ def test_a_url_behind_a_proxy(instance_a: Instance) -> None:
         ("http", "[::1]:3000", "http://[::1]:3000/"),
     ],
 )
-def test_the_default_port_is_left_out_of_the_url(instance_a: Instance, scheme: str, host: str, url: str) -> None:
+def test_default_port_is_left_out_of_the_url(instance_a: Instance, scheme: str, host: str, url: str) -> None:
     assert described(instance_a, headers={"host": host, "x-forwarded-proto": scheme})["url"] == url
 
 
@@ -91,7 +91,7 @@ def test_control_headers_are_hidden(instance_b: Instance) -> None:
     assert [name for name in headers if name.startswith("x-open-runtimes-")] == []
 
 
-def test_a_repeated_header_is_joined(instance_a: Instance) -> None:
+def test_repeated_header_is_joined(instance_a: Instance) -> None:
     pairs = [("x-multi", "a"), ("X-Multi", "b"), ("content-language", "de"), ("content-language", "en")]
 
     headers = described(instance_a, headers=pairs)["headers"]
@@ -100,7 +100,7 @@ def test_a_repeated_header_is_joined(instance_a: Instance) -> None:
     assert headers["content-language"] == "de, en"
 
 
-def test_a_header_named_like_a_prototype_is_a_header(instance_a: Instance) -> None:
+def test_header_named_like_a_prototype_is_a_header(instance_a: Instance) -> None:
     assert described(instance_a, headers={"__proto__": "x"})["headers"]["__proto__"] == "x"
 
 
@@ -154,7 +154,7 @@ def test_bad_json_fails_only_functions_that_read_it(instance_a: Instance) -> Non
 
 @pytest.mark.runtime(25)
 @pytest.mark.parametrize("method", ["PUT", "POST"])
-def test_a_body_of_17_megabytes(instance_a: Instance, method: str) -> None:
+def test_body_of_17_megabytes(instance_a: Instance, method: str) -> None:
     body = bytes(range(256)) * (17 * 4096)
 
     answer = instance_a.call("digest", method=method, body=body)
@@ -162,7 +162,7 @@ def test_a_body_of_17_megabytes(instance_a: Instance, method: str) -> None:
     assert json.loads(answer.body) == {"md5": hashlib.md5(body, usedforsecurity=False).hexdigest(), "method": method}
 
 
-def test_the_body_limit_is_20_mebibytes_inclusive(instance_a: Instance) -> None:
+def test_body_limit_is_20_mebibytes_inclusive(instance_a: Instance) -> None:
     assert instance_a.call("digest", method="POST", body=b"x" * (20 * MEBIBYTE)).status == 200
 
     before = int(instance_a.call("count").body)
@@ -171,7 +171,7 @@ def test_the_body_limit_is_20_mebibytes_inclusive(instance_a: Instance) -> None:
 
 
 @pytest.mark.runtime(26)
-def test_a_get_without_a_body(instance_a: Instance) -> None:
+def test_get_without_a_body(instance_a: Instance) -> None:
     assert instance_a.call("body_text", method="GET").body == b""
 
 
@@ -184,7 +184,7 @@ def test_environment_variables(instance_a: Instance) -> None:
 
 
 @pytest.mark.runtime(45)
-def test_the_limits_are_in_the_environment(instance_a: Instance) -> None:
+def test_limits_are_in_the_environment(instance_a: Instance) -> None:
     seen = json.loads(instance_a.call("environment").body)
 
     assert (seen["cpus"], seen["memory"]) == ("2.5", "1024")
@@ -199,7 +199,7 @@ def test_enforced_headers_win(instance_a: Instance) -> None:
     assert headers["x-open-runtimes-custom"] == "248"
 
 
-def test_a_request_changes_no_default_of_the_next(instance_a: Instance) -> None:
+def test_request_changes_no_default_of_the_next(instance_a: Instance) -> None:
     first = described(instance_a, headers={"x-once": "1"})["headers"]
     second = described(instance_a)["headers"]
 
@@ -207,5 +207,5 @@ def test_a_request_changes_no_default_of_the_next(instance_a: Instance) -> None:
     assert "x-once" not in second
 
 
-def test_a_sibling_module_is_found(instance_a: Instance) -> None:
+def test_sibling_module_is_found(instance_a: Instance) -> None:
     assert instance_a.call("sibling").body == b"from a sibling"

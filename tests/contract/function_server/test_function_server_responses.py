@@ -63,7 +63,7 @@ def test_response_headers_are_lowered_and_control_headers_dropped(instance_a: In
     assert answer.one("content-type") == "text/html; charset=utf-8"
 
 
-def test_a_multipart_boundary_and_a_given_charset_stay_as_they_are(instance_a: Instance) -> None:
+def test_multipart_boundary_and_a_given_charset_stay_as_they_are(instance_a: Instance) -> None:
     assert instance_a.call("multipart").one("content-type") == "multipart/form-data; boundary=AbC"
     assert instance_a.call("charset").one("content-type") == "text/Plain; charset=ISO-8859-1"
 
@@ -85,7 +85,7 @@ def test_send_echoes_the_raw_text(instance_a: Instance) -> None:
 
 
 @pytest.mark.runtime(14)
-def test_a_header_list_becomes_several_lines(instance_a: Instance) -> None:
+def test_header_list_becomes_several_lines(instance_a: Instance) -> None:
     assert instance_a.call("cookies").all("set-cookie") == ["a=1", "b=2"]
 
 
@@ -95,7 +95,7 @@ def test_any_final_status_passes(instance_a: Instance, status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [100, 101, 103, 199])
-def test_an_interim_status_is_announced_in_a_header_of_a_final_response(instance_a: Instance, status: int) -> None:
+def test_interim_status_is_announced_in_a_header_of_a_final_response(instance_a: Instance, status: int) -> None:
     answer = instance_a.call("status", path=f"/?code={status}")
 
     assert (answer.status, answer.one("x-open-runtimes-status"), answer.body) == (200, str(status), b"")
@@ -103,28 +103,28 @@ def test_an_interim_status_is_announced_in_a_header_of_a_final_response(instance
 
 
 @pytest.mark.parametrize("status", [0, 99, 1000])
-def test_a_status_that_no_client_could_read_is_an_error(instance_a: Instance, status: int) -> None:
+def test_status_that_no_client_could_read_is_an_error(instance_a: Instance, status: int) -> None:
     answer = instance_a.call("status", path=f"/?code={status}")
 
     assert (answer.status, answer.body) == (500, b"")
     assert str(status) in instance_a.errors_of(answer)
 
 
-def test_a_plain_map_is_completed(instance_a: Instance) -> None:
+def test_plain_map_is_completed(instance_a: Instance) -> None:
     answer = instance_a.call("plain_map")
 
     assert (answer.status, answer.body) == (200, b"bare")
     assert answer.one("content-type") == "text/plain; charset=utf-8"
 
 
-def test_a_bare_string_is_an_error_that_says_so(instance_a: Instance) -> None:
+def test_bare_string_is_an_error_that_says_so(instance_a: Instance) -> None:
     answer = instance_a.call("bare_string")
 
     assert (answer.status, answer.body) == (500, b"")
     assert "Invalid response" in instance_a.errors_of(answer)
 
 
-def test_a_line_break_in_a_header_is_refused(instance_a: Instance) -> None:
+def test_line_break_in_a_header_is_refused(instance_a: Instance) -> None:
     answer = instance_a.call("injected")
 
     assert answer.status == 500

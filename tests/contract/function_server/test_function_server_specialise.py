@@ -26,7 +26,7 @@ def generic(fresh: Starter) -> Instance:
     return fresh(environment=GENERIC)
 
 
-def test_a_generic_instance_is_healthy_and_serves_nothing(generic: Instance) -> None:
+def test_generic_instance_is_healthy_and_serves_nothing(generic: Instance) -> None:
     assert generic.call("text", path="/__opr/health").body == b"OK"
     assert generic.call("text").status == 503
 
@@ -58,7 +58,7 @@ def test_invalid_specialise_request_changes_nothing(generic: Instance, body: byt
     assert generic.call("text").status == 200
 
 
-def test_an_ordinary_instance_has_no_such_route(instance_a: Instance) -> None:
+def test_ordinary_instance_has_no_such_route(instance_a: Instance) -> None:
     """The path is the function's own there, behind the secret as any other."""
     answer = instance_a.call("describe", path=SPECIALISE, method="POST", body=b"{}")
 

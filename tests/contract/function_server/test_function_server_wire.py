@@ -62,7 +62,7 @@ def statuses(data: bytes) -> list[int]:
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 a TLS greeting\r\n\r\n",
     ],
 )
-def test_a_malformed_request_is_refused_and_the_connection_ends(instance_b: Instance, request_bytes: bytes) -> None:
+def test_malformed_request_is_refused_and_the_connection_ends(instance_b: Instance, request_bytes: bytes) -> None:
     data = converse(instance_b, request_bytes + b"GET /__opr/health HTTP/1.1\r\nhost: x\r\n" + CLOSE + b"\r\n")
 
     assert statuses(data)[:1] in ([400], [501]), data
@@ -83,7 +83,7 @@ def test_headers_of_the_api_s_size_pass(instance_b: Instance) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 7, 64])
-def test_a_request_in_small_pieces(instance_b: Instance, size: int) -> None:
+def test_request_in_small_pieces(instance_b: Instance, size: int) -> None:
     request = head("POST", "content-length: 11", "connection: close") + b"hello world"
     pieces = [request[at : at + size] for at in range(0, len(request), size)]
 
@@ -94,7 +94,7 @@ def test_a_request_in_small_pieces(instance_b: Instance, size: int) -> None:
 
 
 @pytest.mark.parametrize("size", [3, 10_000])
-def test_a_chunked_body(instance_b: Instance, size: int) -> None:
+def test_chunked_body(instance_b: Instance, size: int) -> None:
     body = b"5;name=value\r\nhello\r\n6\r\n world\r\n0\r\nTrailer: x\r\n\r\n"
     request = head("POST", "Transfer-Encoding: chunked", "connection: close") + body
     pieces = [request[at : at + size] for at in range(0, len(request), size)]
@@ -105,7 +105,7 @@ def test_a_chunked_body(instance_b: Instance, size: int) -> None:
     assert data.endswith(b"\r\n\r\nhello world")
 
 
-def test_a_chunked_body_beyond_the_limit_is_refused(instance_b: Instance) -> None:
+def test_chunked_body_beyond_the_limit_is_refused(instance_b: Instance) -> None:
     chunk = b"100000\r\n" + b"x" * MEBIBYTE + b"\r\n"
 
     data = converse(
@@ -172,7 +172,7 @@ def test_http_1_0_ends_the_connection(instance_b: Instance) -> None:
     assert data.endswith("Hello 👋".encode())
 
 
-def test_a_whole_url_as_target_is_its_path(instance_b: Instance) -> None:
+def test_whole_url_as_target_is_its_path(instance_b: Instance) -> None:
     request = b"GET http://example.com/a?b=c HTTP/1.1\r\nhost: example.com\r\nx-action: describe\r\n" + CLOSE + b"\r\n"
 
     seen = json.loads(converse(instance_b, request).partition(b"\r\n\r\n")[2])
@@ -199,7 +199,7 @@ def test_client_that_disconnects_early_affects_no_other_client(instance_b: Insta
     assert instance_b.call("nap", path="/?name=a").body == b"a"
 
 
-def test_a_half_closed_client_still_gets_its_answer(instance_b: Instance) -> None:
+def test_half_closed_client_still_gets_its_answer(instance_b: Instance) -> None:
     with instance_b.raw() as connection:
         connection.sendall(b"GET /?name=half HTTP/1.1\r\nhost: x\r\nx-action: nap\r\n\r\n")
         connection.shutdown(socket.SHUT_WR)
@@ -209,7 +209,7 @@ def test_a_half_closed_client_still_gets_its_answer(instance_b: Instance) -> Non
     assert data.endswith(b"half")
 
 
-def test_a_body_without_end_is_refused_and_cut_off(instance_b: Instance) -> None:
+def test_body_without_end_is_refused_and_cut_off(instance_b: Instance) -> None:
     piece, sent = b"x" * MEBIBYTE, 0
     with instance_b.raw() as connection:
         connection.sendall(head("POST", f"content-length: {1000 * MEBIBYTE}"))

@@ -115,7 +115,7 @@ def parts(answer: httpx.Response) -> dict[str, bytes]:
 
 
 @pytest.mark.runtime(49, 50)
-def test_a_runtime_is_started_by_its_first_call_and_used_again(served: Served) -> None:
+def test_runtime_is_started_by_its_first_call_and_used_again(served: Served) -> None:
     plane = served.plane
     first, second = served.ok("/v1/users"), plane.execute(served.name, path="v1/users").json()
     seen = plane.http.get(f"/runtimes/{served.name}").json()
@@ -138,7 +138,7 @@ def test_many_first_calls_start_one_runtime(python: Served) -> None:
 
 
 @pytest.mark.runtime(51)
-def test_the_reply_is_json_where_accept_lists_it(python: Served) -> None:
+def test_reply_is_json_where_accept_lists_it(python: Served) -> None:
     names = {"statusCode", "headers", "body", "logs", "errors", "duration", "startTime"}
     for accept in ("application/json", "application/*", "text/plain, application/json"):
         answer = python.call("/object", accept=accept)
@@ -170,7 +170,7 @@ def test_bytes_pass_through_multipart_both_ways_and_not_through_json(served: Ser
 
 
 @pytest.mark.runtime(53)
-def test_an_empty_object_and_an_empty_list_come_back_as_they_are(served: Served) -> None:
+def test_empty_object_and_an_empty_list_come_back_as_they_are(served: Served) -> None:
     assert served.ok("/object")["body"] == "{}"
     assert served.ok("/array")["body"] == "[]"
 
@@ -187,7 +187,7 @@ def test_long_logs_come_whole_and_endless_ones_cut(served: Served) -> None:
 
 
 @pytest.mark.runtime(55)
-def test_a_function_that_does_not_end_is_a_failed_execution_in_a_good_reply(served: Served) -> None:
+def test_function_that_does_not_end_is_a_failed_execution_in_a_good_reply(served: Served) -> None:
     served.ok()
     answer = served.ok("/nap", timeout=1)
 
@@ -240,7 +240,7 @@ def test_call_shows_its_variable_url_log_and_reply(served: Served) -> None:
     assert not [name for name in answer["headers"] if name.startswith("x-open-runtimes-")]
 
 
-def test_a_repeated_header_is_a_list_since_one_format_and_its_last_value_before(served: Served) -> None:
+def test_repeated_header_is_a_list_since_one_format_and_its_last_value_before(served: Served) -> None:
     served.ok()
 
     def cookies(**headers: str) -> object:
@@ -263,7 +263,7 @@ def test_exited_process_fails_its_execution_and_restarts_by_its_policy(python: S
     assert python.plane.execute(python.name, path="/object").json()["body"] == "{}"
 
 
-def test_an_artefact_that_is_no_archive_fails_the_runtime(plane: ControlPlane) -> None:
+def test_artefact_that_is_no_archive_fails_the_runtime(plane: ControlPlane) -> None:
     path = plane.storage / "builds" / "broken.tar.gz"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(base64.b64decode("bm8gYXJjaGl2ZQ=="))

@@ -64,7 +64,7 @@ def test_health_needs_no_secret_of_the_control_plane(plane: ControlPlane) -> Non
 
 
 @pytest.mark.runtime(40, 46, 48)
-def test_a_build_that_is_removed_leaves_its_artefact_and_nothing_else(plane: ControlPlane, soon: Soon) -> None:
+def test_build_that_is_removed_leaves_its_artefact_and_nothing_else(plane: ControlPlane, soon: Soon) -> None:
     before = plane.left()
     answer = plane.build(IMAGE, {"main.py": MAIN}, command=f'{UNPACK} "echo from the commands"')
     made = answer.json()
@@ -141,9 +141,7 @@ def test_invalid_runtime_is_refused_with_a_message(  # type: ignore[no-untyped-d
     assert plane.http.get("/runtimes").json() == []
 
 
-def test_a_runtime_that_is_kept_is_listed_and_takes_commands_until_it_is_deleted(
-    plane: ControlPlane, soon: Soon
-) -> None:
+def test_runtime_that_is_kept_is_listed_and_takes_commands_until_it_is_deleted(plane: ControlPlane, soon: Soon) -> None:
     name, before = plane.name(), plane.left()
     answer = plane.create(
         runtimeId=name,
@@ -214,7 +212,7 @@ def test_cache_key_finds_the_downloads_of_an_earlier_build(plane: ControlPlane) 
 
 
 @pytest.mark.runtime(57)
-def test_the_log_of_a_running_build_is_streamed_to_its_end(plane: ControlPlane) -> None:
+def test_log_of_a_running_build_is_streamed_to_its_end(plane: ControlPlane) -> None:
     stream = Stream(plane, plane.name())  # before there is anything to listen to
     steps = "for n in 1 2 3 4; do echo step $n; sleep 0.4; done"
     made = plane.build(IMAGE, {"main.py": MAIN}, runtimeId=stream.name, command=f'{UNPACK} "{steps}"').json()
@@ -244,13 +242,13 @@ def test_build_log_can_be_read_while_the_build_runs(plane: ControlPlane, soon: S
         assert not thread.is_alive()
 
 
-def test_the_log_of_a_runtime_that_never_comes_is_not_found(plane: ControlPlane) -> None:
+def test_log_of_a_runtime_that_never_comes_is_not_found(plane: ControlPlane) -> None:
     answer = plane.http.get("/runtimes/nobody/logs?timeout=1")
 
     assert (answer.status_code, answer.json()["type"]) == (404, "runtime_not_found")
 
 
-def test_a_server_that_is_created_takes_commands_beside_its_calls(plane: ControlPlane) -> None:
+def test_server_that_is_created_takes_commands_beside_its_calls(plane: ControlPlane) -> None:
     name = plane.name()
     source = plane.built(IMAGE, "main.py", MAIN.decode())
     made = plane.create(

@@ -34,7 +34,7 @@ def run(settings: Settings, *arguments: str) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-def test_an_admin_is_made_listed_and_deleted(settings: Settings) -> None:
+def test_admin_is_made_listed_and_deleted(settings: Settings) -> None:
     code, text = run(settings, "create-admin", "--email", EMAIL, "--password", "password8", "--json")
     assert code == 0, text
     made = json.loads(text)
@@ -54,7 +54,7 @@ def test_invalid_address_or_password_is_reported(settings: Settings, email: str,
     assert "must be" in text
 
 
-def test_the_first_start_makes_an_admin_once(settings: Settings) -> None:
+def test_first_start_makes_an_admin_once(settings: Settings) -> None:
     async def starts() -> str:
         async with opened(settings) as log:
             await first_admin(settings, log)

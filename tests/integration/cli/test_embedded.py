@@ -190,7 +190,7 @@ def test_valkey_stores_nothing_and_rejects_writes_when_full(folders: Folders, st
     assert not service.ready()
 
 
-def test_a_program_ends_with_the_process_that_started_it(folders: Folders) -> None:
+def test_program_ends_with_the_process_that_started_it(folders: Folders) -> None:
     service = Valkey(folders)
     service.initialise()
     service.prepare()

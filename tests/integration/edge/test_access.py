@@ -76,7 +76,7 @@ async def test_expired_key_has_an_error_of_its_own(services: Services, plain: Cl
     assert (await plain.with_(x_appwrite_key="old").get("/v1/functions")).error == (401, "project_key_expired")
 
 
-async def test_a_revoked_key_is_refused_at_once_by_every_process(settings: Settings, services: Services) -> None:
+async def test_revoked_key_is_refused_at_once_by_every_process(settings: Settings, services: Services) -> None:
     async with open_services(settings, FakeExecutor(), Metrics()) as others:
         edge = Edge(routed(), others.metrics)
         edge.open(others)
@@ -147,7 +147,7 @@ async def test_every_answer_has_a_request_id_and_a_position(plain: Client) -> No
     assert read.headers["x-annals-position"] == made.headers["x-annals-position"]
 
 
-async def test_a_body_over_the_bound_is_refused(plain: Client) -> None:
+async def test_body_over_the_bound_is_refused(plain: Client) -> None:
     fields = {"functionId": "f", "name": "n", "runtime": "node-22", "commands": "x" * 3_000_000}
 
     assert (await plain.json("POST", "/v1/functions", fields)).error == (400, "general_argument_invalid")

@@ -33,7 +33,7 @@ async def signed_up(guest: Client, **fields: Any) -> dict[str, Any]:
     return made
 
 
-async def test_a_guest_signs_up_and_in_and_out(guest: Client) -> None:
+async def test_guest_signs_up_and_in_and_out(guest: Client) -> None:
     made = await signed_up(guest, name="Ada")
     assert "password" not in made
     assert made["name"] == "Ada"
@@ -60,7 +60,7 @@ async def test_a_guest_signs_up_and_in_and_out(guest: Client) -> None:
 
 
 @pytest.mark.parametrize("way", ["cookie", "legacy", "header", "fallback", "whole"])
-async def test_a_session_is_presented_in_several_ways(guest: Client, way: str) -> None:
+async def test_session_is_presented_in_several_ways(guest: Client, way: str) -> None:
     await signed_up(guest)
     reply = await guest.post("/v1/account/sessions/email", **ADA)
     fallback = reply.headers["x-fallback-cookies"]
@@ -110,7 +110,7 @@ async def test_error_of_a_user_names_the_missing_scope(key: Client) -> None:
     assert (await u1.json("POST", "/v1/functions", {"functionId": "_"})).error[0] == 401
 
 
-async def test_a_token_stands_for_its_user_while_its_session_lasts(plain: Client) -> None:
+async def test_token_stands_for_its_user_while_its_session_lasts(plain: Client) -> None:
     await user(plain, "ada")
     ada = await signed_in(plain, "ada")
     token = (await ada.post("/v1/account/jwts")).json["jwt"]
@@ -179,7 +179,7 @@ async def test_token_without_session_and_creation_position_is_refused(plain: Cli
         assert reply.status == status
 
 
-async def test_a_token_and_a_cookie_are_not_used_together(plain: Client) -> None:
+async def test_token_and_a_cookie_are_not_used_together(plain: Client) -> None:
     await user(plain, "ada")
     ada = await signed_in(plain, "ada")
     token = (await ada.post("/v1/account/jwts")).json["jwt"]
@@ -189,7 +189,7 @@ async def test_a_token_and_a_cookie_are_not_used_together(plain: Client) -> None
     assert (await ada.with_(x_appwrite_jwt=token).get("/v1/account")).status == 200
 
 
-async def test_a_blocked_user_is_refused_at_once(plain: Client) -> None:
+async def test_blocked_user_is_refused_at_once(plain: Client) -> None:
     await user(plain, "ada", **ADA)
     ada = await signed_in(plain, "ada")
     token = (await ada.post("/v1/account/jwts")).json["jwt"]
@@ -203,7 +203,7 @@ async def test_a_blocked_user_is_refused_at_once(plain: Client) -> None:
     assert (await guest.post("/v1/account/sessions/email", **ADA)).error == (403, "user_blocked")
 
 
-async def test_an_expired_session_makes_a_guest(plain: Client, services: Services) -> None:
+async def test_expired_session_makes_a_guest(plain: Client, services: Services) -> None:
     await user(plain, "ada")
     ada = await signed_in(plain, "ada")
     over = Session(session_id="over", digest="d" * 64, provider="email", expires_at=datetime(2020, 1, 1, tzinfo=UTC))
@@ -217,7 +217,7 @@ async def test_an_expired_session_makes_a_guest(plain: Client, services: Service
     assert (await by_token.get("/v1/account")).error == (401, "general_unauthorized_scope")
 
 
-async def test_a_key_beside_a_session_decides(plain: Client) -> None:
+async def test_key_beside_a_session_decides(plain: Client) -> None:
     await user(plain, "ada")
     ada = await signed_in(plain, "ada")
     both = ada.with_(x_appwrite_key="p1-all")

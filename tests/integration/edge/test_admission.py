@@ -24,7 +24,7 @@ async def waiting(services: Services, count: int) -> None:
     await until(lambda: services.call_limiter.calls == count)
 
 
-async def test_a_functions_queue_that_is_full_answers_429_and_records_nothing(
+async def test_functions_queue_that_is_full_answers_429_and_records_nothing(
     services: Services, plain: Client, executor: FakeExecutor, held: asyncio.Event
 ) -> None:
     services.call_limiter = CallLimiter(most=100, most_of_project=100, queue=2)
@@ -45,7 +45,7 @@ async def test_a_functions_queue_that_is_full_answers_429_and_records_nothing(
     assert (await given.execute(plain, function_id)).status == 201
 
 
-async def test_a_call_that_waits_too_long_for_its_function_answers_429_and_records_nothing(
+async def test_call_that_waits_too_long_for_its_function_answers_429_and_records_nothing(
     services: Services, plain: Client, held: asyncio.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "QUEUE_SECONDS", 0.2)
@@ -87,7 +87,7 @@ async def test_calls_beyond_a_functions_concurrency_run_one_after_another(
     assert len(executor.runs) == 6
 
 
-async def test_a_full_process_answers_503_and_one_project_cannot_fill_it(
+async def test_full_process_answers_503_and_one_project_cannot_fill_it(
     services: Services, plain: Client, anonymous: Client, held: asyncio.Event
 ) -> None:
     services.call_limiter = CallLimiter(most=4, most_of_project=3, queue=0)

@@ -235,7 +235,7 @@ async def test_resources_created_later_are_not_found(services: Services, plain: 
     assert (await plain.get("/v1/functions", asOf=before)).json == {"total": 0, "functions": []}
 
 
-async def test_the_past_needs_its_scope_and_stays_within_the_project(services: Services, plain: Client) -> None:
+async def test_past_needs_its_scope_and_stays_within_the_project(services: Services, plain: Client) -> None:
     function_id = await given.function(plain)
     await follow(services)
     path, position = f"/v1/functions/{function_id}", str(await services.log.reader.position())

@@ -180,7 +180,7 @@ async def test_largest_allowed_queries_are_answered(services: Services, plain: C
         assert (await plain.get("/v1/functions", queries)).error == (400, "general_argument_invalid")
 
 
-async def test_a_query_that_keeps_postgres_busy_is_ended_and_others_are_answered(
+async def test_query_that_keeps_postgres_busy_is_ended_and_others_are_answered(
     services: Services, plain: Client, database_url: str
 ) -> None:
     async with await psycopg.AsyncConnection.connect(database_url) as other:

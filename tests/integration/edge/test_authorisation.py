@@ -42,7 +42,7 @@ async def judge(world: World, asked: list[tuple[str, str, dict[str, str], Outcom
     assert not wrong, "\n".join(wrong)
 
 
-def test_the_table_names_every_route() -> None:
+def test_table_names_every_route() -> None:
     served = {f"{operation.method} {operation.path}" for operation in ENDPOINTS}
 
     assert sorted(served - set(TABLE)) == [], "say in tests/integration/edge/authorisation_table.py who may do this"

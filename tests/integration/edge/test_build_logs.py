@@ -76,7 +76,7 @@ async def test_following_resumes_after_the_last_event(services: Services, plain:
         assert msgspec.json.decode(anew[0]["data"]).startswith("one\n")
 
 
-async def test_a_log_belongs_to_its_function(services: Services, plain: Client) -> None:
+async def test_log_belongs_to_its_function(services: Services, plain: Client) -> None:
     path, _ = await building(services, plain)
     other = await given.function(plain)
     foreign = path.replace(path.split("/")[3], other)

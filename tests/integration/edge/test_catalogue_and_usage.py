@@ -35,7 +35,7 @@ async def test_specifications_are_listed(key: Client) -> None:
     assert (await key.get("/v1/functions/specifications", type="x")).error[0] == 400
 
 
-async def test_an_instance_may_offer_less(settings: Settings, services: Services) -> None:
+async def test_instance_may_offer_less(settings: Settings, services: Services) -> None:
     decrement = msgspec.structs.replace(
         settings, runtimes=("node-22",), specification_max_cpus=1, specification_max_memory_mb=512
     )

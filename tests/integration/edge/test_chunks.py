@@ -108,7 +108,7 @@ async def test_chunks_arrive_concurrently_through_several_processes(
 
 
 @pytest.mark.behaviours(68)
-async def test_a_chunk_for_another_function_is_refused(key: Client) -> None:
+async def test_chunk_for_another_function_is_refused(key: Client) -> None:
     first = await send_chunk(key, await given.function(key), 0)
 
     reply = await send_chunk(key, await given.function(key), 1, first.json["$id"])
@@ -122,7 +122,7 @@ async def test_a_chunk_for_another_function_is_refused(key: Client) -> None:
         *(f"bytes {CHUNK}-{len(FILE) - 1}/{len(FILE)}", f"bytes 7-{CHUNK + 6}/{len(FILE)}"),
     ],
 )
-async def test_an_unusable_range_is_refused(plain: Client, header: str) -> None:
+async def test_unusable_range_is_refused(plain: Client, header: str) -> None:
     path = f"/v1/functions/{await given.function(plain)}/deployments"
     reply = await plain.upload(path, {"activate": "true"}, file=b"some bytes", content_range=header)
 
@@ -178,7 +178,7 @@ async def test_late_part_does_not_join_the_next_upload(services: Services, plain
     assert await blobs_of(services, "uploads/p1/chosen") == []
 
 
-async def test_a_duplicate_without_a_source_is_refused(plain: Client) -> None:
+async def test_duplicate_without_a_source_is_refused(plain: Client) -> None:
     function_id = await given.function(plain)
     unfinished = (await send_chunk(plain, function_id, 0)).json["$id"]
 

@@ -12,7 +12,7 @@ from tests.integration.edge import given
 from tests.integration.edge.client import Client
 
 
-async def test_the_instances_variables_are_for_keys_and_admins(plain: Client, admin: Client, anonymous: Client) -> None:
+async def test_instances_variables_are_for_keys_and_admins(plain: Client, admin: Client, anonymous: Client) -> None:
     answer = (await plain.get("/v1/console/variables")).json
 
     assert answer["_APP_DOMAIN_FUNCTIONS"] == "functions.localhost"
@@ -27,7 +27,7 @@ async def test_there_is_one_region(anonymous: Client) -> None:
     assert (await anonymous.get("/v1/console/regions")).json == {"total": 1, "regions": [one]}
 
 
-async def test_an_ephemeral_key_opens_its_scopes_and_no_others(key: Client) -> None:
+async def test_ephemeral_key_opens_its_scopes_and_no_others(key: Client) -> None:
     made = await key.post("/v1/project/keys/ephemeral", scopes=["functions.read"], duration=60)
 
     assert made.status == 201, made.body
@@ -63,7 +63,7 @@ async def test_key_only_grants_scopes_that_it_holds(services: Services, plain: C
         {"scopes": ["nope"], "duration": 9},
     ],
 )
-async def test_an_ephemeral_key_has_known_scopes_and_at_most_an_hour(plain: Client, sent: dict[str, Any]) -> None:
+async def test_ephemeral_key_has_known_scopes_and_at_most_an_hour(plain: Client, sent: dict[str, Any]) -> None:
     assert (await plain.post("/v1/project/keys/ephemeral", **sent)).error == (400, "general_argument_invalid")
 
 

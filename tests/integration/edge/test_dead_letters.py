@@ -228,7 +228,7 @@ async def test_attempt_that_failed_in_the_code_has_a_message(services: Services,
     assert (failed["reason"], failed["message"]) == ("error", "The code answered with status code 503.")
 
 
-async def test_a_synchronous_call_is_one_attempt(services: Services, plain: Client) -> None:
+async def test_synchronous_call_is_one_attempt(services: Services, plain: Client) -> None:
     function_id = await retried_function(services, plain)
     execution = (await given.execute(plain, function_id)).json
 

@@ -27,7 +27,7 @@ async def test_end_of_a_build_is_shown(services: Services, key: Client) -> None:
 
 
 @pytest.mark.behaviours(70, 72)
-async def test_a_list_shows_its_own_function_s_deployments_oldest_first(key: Client) -> None:
+async def test_list_shows_its_own_function_s_deployments_oldest_first(key: Client) -> None:
     function_id, other = await given.function(key), await given.function(key)
     wanted = [await given.upload(key, function_id) for _ in range(3)]
     foreign = await given.upload(key, other)
@@ -42,7 +42,7 @@ async def test_a_list_shows_its_own_function_s_deployments_oldest_first(key: Cli
 
 
 @pytest.mark.behaviours(77, 78)
-async def test_a_duplicate_is_built_with_the_present_settings(services: Services, key: Client) -> None:
+async def test_duplicate_is_built_with_the_present_settings(services: Services, key: Client) -> None:
     function_id = await given.function(key)
     former = await given.upload(key, function_id)
     await given.built(services, "p1", former)

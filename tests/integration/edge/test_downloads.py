@@ -8,7 +8,7 @@ from tests.integration.edge.client import Client
 
 
 @pytest.mark.behaviours(85, 86, 87)
-async def test_a_deployment_s_files_are_downloaded(services: Services, key: Client) -> None:
+async def test_deployment_s_files_are_downloaded(services: Services, key: Client) -> None:
     function_id = await given.function(key)
     deployment_id = await given.upload(key, function_id)
 
@@ -46,7 +46,7 @@ async def test_download_by_range_answers_the_range(plain: Client) -> None:
         assert refused.error == (416, "storage_invalid_range")
 
 
-async def test_a_download_needs_a_key(plain: Client, anonymous: Client) -> None:
+async def test_download_needs_a_key(plain: Client, anonymous: Client) -> None:
     function_id = await given.function(plain)
     deployment_id = await given.upload(plain, function_id)
     guest = anonymous.with_(x_appwrite_project="p1")

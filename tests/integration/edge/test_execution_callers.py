@@ -78,7 +78,7 @@ async def test_verification_labels_and_teams_open_functions(services: Services, 
     assert [(await execute(u1, one)).status for one in (owners, members)] == [401, 401]
 
 
-async def test_an_invitation_opens_nothing_before_it_is_accepted(
+async def test_invitation_opens_nothing_before_it_is_accepted(
     services: Services, plain: Client, u1: Client, u2: Client
 ) -> None:
     team = (await u1.post("/v1/teams", teamId="t", name="T")).json

@@ -26,7 +26,7 @@ async def test_every_status_of_the_code_is_answered_and_stored_and_fails_from_50
 
 
 @pytest.mark.parametrize("reason", ["timeout", "crashed", "out_of_memory", "start_failed", "response_too_large"])
-async def test_a_run_that_no_server_answered_has_the_status_500(
+async def test_run_that_no_server_answered_has_the_status_500(
     services: Services, executor: FakeExecutor, plain: Client, reason: Reason
 ) -> None:
     function_id = await given.running_function(services, plain)

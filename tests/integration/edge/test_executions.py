@@ -25,7 +25,7 @@ def headers_of(pairs: list[dict[str, str]]) -> dict[str, str]:
 
 
 @pytest.mark.behaviours(90, 91, 92, 180)
-async def test_a_synchronous_execution_is_answered_with_its_outcome(services: Services, key: Client) -> None:
+async def test_synchronous_execution_is_answered_with_its_outcome(services: Services, key: Client) -> None:
     function_id = await given.running_function(services, key)
     active = (await key.get(f"/v1/functions/{function_id}")).json["deploymentId"]
 
@@ -170,9 +170,7 @@ async def test_output_is_truncated_or_left_out(services: Services, executor: Fak
 
 
 @pytest.mark.behaviours(112)
-async def test_a_run_that_the_platform_ended_says_why(
-    services: Services, executor: FakeExecutor, plain: Client
-) -> None:
+async def test_run_that_the_platform_ended_says_why(services: Services, executor: FakeExecutor, plain: Client) -> None:
     function_id = await given.running_function(services, plain)
     executor.answer = lambda _run: Outcome(
         status_code=UNANSWERED_STATUS, reason="timeout", message="Execution timed out.", errors="trace"
@@ -199,7 +197,7 @@ async def test_unreachable_executor_is_an_infrastructure_failure(
     assert "it is down" in reply.json["errors"]
 
 
-async def test_a_caller_waits_no_longer_than_the_instance_allows(
+async def test_caller_waits_no_longer_than_the_instance_allows(
     settings: Settings, services: Services, executor: FakeExecutor, plain: Client
 ) -> None:
     function_id = await given.running_function(services, plain)
@@ -259,9 +257,7 @@ async def test_outcome_after_the_reapers_is_not_answered(
     assert "lost" in shown["errors"]
 
 
-async def test_a_running_execution_can_be_seen_at_once(
-    services: Services, executor: FakeExecutor, plain: Client
-) -> None:
+async def test_running_execution_can_be_seen_at_once(services: Services, executor: FakeExecutor, plain: Client) -> None:
     function_id = await given.running_function(services, plain)
     executor.go = asyncio.Event()
     calling = asyncio.create_task(given.execute(plain, function_id))

@@ -9,7 +9,7 @@ from tests.integration.edge.client import Client
 from tests.integration.edge.following import Following
 
 
-async def test_the_feed_is_followed_without_gaps_and_resumed(services: Services, edge: Edge, plain: Client) -> None:
+async def test_feed_is_followed_without_gaps_and_resumed(services: Services, edge: Edge, plain: Client) -> None:
     await given.function(plain, functionId="before")
     began = await services.log.reader.position()
     following = Following(edge, plain.headers)

@@ -161,7 +161,7 @@ async def test_function_that_cannot_run_answers_with_a_page(services: Services, 
     assert page_of(await visitor.send("GET", "/")) == (404, "rule_not_found")
 
 
-async def test_an_error_without_a_body_gets_a_page(
+async def test_error_without_a_body_gets_a_page(
     services: Services, plain: Client, visitor: Client, executor: FakeExecutor
 ) -> None:
     await published(services, plain)

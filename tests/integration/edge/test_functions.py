@@ -14,7 +14,7 @@ SLUGS = "s-0.5vcpu-512mb, s-1vcpu-512mb, s-1vcpu-1gb, s-2vcpu-2gb"
 
 
 @pytest.mark.behaviours(16, 45)
-async def test_a_new_function_has_the_contract_s_defaults(key: Client) -> None:
+async def test_new_function_has_the_contract_s_defaults(key: Client) -> None:
     reply = await key.post("/v1/functions", functionId="unique()", name="fn", runtime="node-22")
 
     assert reply.status == 201
@@ -161,7 +161,7 @@ async def test_unknown_function_answers_in_the_envelope(key: Client) -> None:
 
 
 @pytest.mark.behaviours(36, 40)
-async def test_a_disabled_function_is_still_shown(key: Client) -> None:
+async def test_disabled_function_is_still_shown(key: Client) -> None:
     function_id = await given.function(key)
 
     assert (await key.put(f"/v1/functions/{function_id}", name="fn", enabled=False)).json["enabled"] is False
@@ -190,7 +190,7 @@ async def test_update_resets_fields_that_it_does_not_name(key: Client) -> None:
     assert (await key.get(f"/v1/functions/{function_id}")).json == after
 
 
-async def test_an_update_that_changes_nothing_records_nothing(services: Services, plain: Client) -> None:
+async def test_update_that_changes_nothing_records_nothing(services: Services, plain: Client) -> None:
     function_id = await given.function(plain)
     before = await plain.get(f"/v1/functions/{function_id}")
 
@@ -201,7 +201,7 @@ async def test_an_update_that_changes_nothing_records_nothing(services: Services
 
 
 @pytest.mark.behaviours(38, 39)
-async def test_an_update_needs_a_name_and_no_empty_runtime(key: Client) -> None:
+async def test_update_needs_a_name_and_no_empty_runtime(key: Client) -> None:
     function_id = await given.function(key)
 
     assert (await key.json("PUT", f"/v1/functions/{function_id}", {})).message == 'Param "name" is not optional.'
@@ -292,7 +292,7 @@ async def test_executions_can_be_routed_to_an_older_deployment(services: Service
 
 
 @pytest.mark.behaviours(74)
-async def test_a_deployment_that_is_not_ready_is_not_activated(key: Client) -> None:
+async def test_deployment_that_is_not_ready_is_not_activated(key: Client) -> None:
     function_id = await given.function(key)
     deployment_id = await given.upload(key, function_id)
 

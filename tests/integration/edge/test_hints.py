@@ -79,7 +79,7 @@ async def test_pages_may_read_hints(plain: Client) -> None:
     assert "X-Annals-Hint" in reply.headers["access-control-expose-headers"].split(", ")
 
 
-async def test_a_request_s_log_line_carries_its_hint(plain: Client) -> None:
+async def test_request_s_log_line_carries_its_hint(plain: Client) -> None:
     with structlog.testing.capture_logs(processors=[add_request]) as lines:
         await plain.send("POST", "/v1/functions", content_type="application/json", body=b"{")
         RequestLog().ended("POST", "/v1/functions", 400, 0.1)
@@ -160,7 +160,7 @@ async def test_runtimes_get_no_hint_without_an_executor(plain: Client, executors
     assert (made.status, HINT in made.headers) == (201, False)
 
 
-async def test_the_executors_are_asked_once_for_many_functions(services: Services, plain: Client) -> None:
+async def test_executors_are_asked_once_for_many_functions(services: Services, plain: Client) -> None:
     asked = 0
 
     async def status() -> dict[str, Any]:

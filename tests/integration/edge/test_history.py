@@ -47,7 +47,7 @@ async def test_history_of_a_function_names_actors_and_changed_fields(services: S
     assert updated["address"] == "203.0.113.7"
 
 
-async def test_a_key_keeps_its_name_when_it_is_revoked(services: Services, plain: Client) -> None:
+async def test_key_keeps_its_name_when_it_is_revoked(services: Services, plain: Client) -> None:
     function_id = await given.function(plain)
     await services.log.run(revoke_key, Project.key("p1"), meta=Meta(actor="test"), key_id="all")
     other = plain.with_(x_appwrite_key="p1-read")

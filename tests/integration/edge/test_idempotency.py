@@ -24,7 +24,7 @@ async def create(client: Client, **fields: str) -> Reply:
     return await client.post("/v1/functions", **{"functionId": "unique()", "name": "f", "runtime": "node-22", **fields})
 
 
-async def test_a_repeated_execution_is_answered_with_the_first_ones_answer(
+async def test_repeated_execution_is_answered_with_the_first_ones_answer(
     services: Services, executor: FakeExecutor, key: Client
 ) -> None:
     function_id = await given.running_function(services, key)
@@ -109,7 +109,7 @@ async def test_create_operations_take_keys(services: Services, plain: Client) ->
     assert (await plain.get(f"/v1/functions/{function_id}/executions")).json["total"] == 1
 
 
-async def test_a_repeated_upload_makes_no_second_deployment(plain: Client) -> None:
+async def test_repeated_upload_makes_no_second_deployment(plain: Client) -> None:
     function_id = await given.function(plain)
     path, fields = f"/v1/functions/{function_id}/deployments", {"activate": "true"}
 
@@ -124,7 +124,7 @@ async def test_a_repeated_upload_makes_no_second_deployment(plain: Client) -> No
     assert (await plain.get(path)).json["total"] == 1
 
 
-async def test_a_refused_request_frees_its_key(services: Services, plain: Client) -> None:
+async def test_refused_request_frees_its_key(services: Services, plain: Client) -> None:
     function_id = await given.function(plain)
     assert (await given.execute(keyed(plain), function_id)).error == (404, "deployment_not_found")
     await given.built(services, "p1", await given.upload(plain, function_id))
@@ -235,5 +235,5 @@ async def test_after_a_day_a_key_is_new_and_its_answer_is_gone(
     )
 
 
-async def test_a_key_that_is_too_long_is_refused(plain: Client) -> None:
+async def test_key_that_is_too_long_is_refused(plain: Client) -> None:
     assert (await create(keyed(plain, "k" * 256))).error == (400, "general_argument_invalid")

@@ -58,7 +58,7 @@ async def test_installations_are_listed_read_and_removed_without_their_secrets(
         {"provider": "git", "url": "https://git.example.org", "webhookSecret": "short"},
     ],
 )
-async def test_an_installation_that_cannot_work_is_refused(plain: Client, fields: dict[str, str]) -> None:
+async def test_installation_that_cannot_work_is_refused(plain: Client, fields: dict[str, str]) -> None:
     reply = await plain.post("/v1/vcs/installations", installationId="unique()", **fields)
 
     assert reply.error == (400, "general_argument_invalid")
@@ -104,7 +104,7 @@ async def deliver(
     return await host.send("POST", path, query="project=p1", content_type="application/json", body=data)
 
 
-async def test_a_push_deploys_and_the_connected_branch_activates(plain: Client) -> None:
+async def test_push_deploys_and_the_connected_branch_activates(plain: Client) -> None:
     installation_id = await installation(plain)
     function_id = await given.function(plain, **link(installation_id))
     await given.function(plain, **link(installation_id, "team/other"))

@@ -36,7 +36,7 @@ async def test_asynchronous_execution_waits_with_its_request(services: Services,
 
 
 @pytest.mark.behaviours(116, 117)
-async def test_a_time_to_run_is_a_full_minute_ahead_and_asynchronous(services: Services, key: Client) -> None:
+async def test_time_to_run_is_a_full_minute_ahead_and_asynchronous(services: Services, key: Client) -> None:
     function_id = await given.running_function(services, key)
     now = services.now()
     tomorrow = wire_date(now.replace(second=0, microsecond=0) + timedelta(days=1))
@@ -55,7 +55,7 @@ async def test_a_time_to_run_is_a_full_minute_ahead_and_asynchronous(services: S
 
 
 @pytest.mark.behaviours(118, 125, 126)
-async def test_a_scheduled_execution_is_kept_until_its_time(services: Services, key: Client) -> None:
+async def test_scheduled_execution_is_kept_until_its_time(services: Services, key: Client) -> None:
     function_id, other = await given.running_function(services, key), await given.function(key)
     at = services.now().replace(second=0, microsecond=0) + timedelta(hours=10)
     offset = at.isoformat(timespec="minutes").replace("+00:00", "+00:00")
@@ -72,9 +72,7 @@ async def test_a_scheduled_execution_is_kept_until_its_time(services: Services, 
     assert (await key.delete(f"/v1/functions/{function_id}/{path}")).error == (404, "execution_not_found")
 
 
-async def test_a_scheduled_execution_that_is_claimed_can_no_longer_be_canceled(
-    services: Services, plain: Client
-) -> None:
+async def test_scheduled_execution_that_is_claimed_can_no_longer_be_canceled(services: Services, plain: Client) -> None:
     function_id = await given.running_function(services, plain)
     at = services.now().replace(second=0, microsecond=0) + timedelta(hours=10)
     made = (await given.execute(plain, function_id, scheduledAt=wire_date(at), async_=True)).json["$id"]
@@ -85,7 +83,7 @@ async def test_a_scheduled_execution_that_is_claimed_can_no_longer_be_canceled(
 
 
 @pytest.mark.behaviours(120, 129)
-async def test_a_list_shows_all_of_a_function_oldest_first(services: Services, key: Client) -> None:
+async def test_list_shows_all_of_a_function_oldest_first(services: Services, key: Client) -> None:
     function_id = await given.running_function(services, key)
     made = [(await given.execute(key, function_id, method=method)).json["$id"] for method in ("GET", "POST", "GET")]
     waiting = (await given.execute(key, function_id, async_=True)).json["$id"]
@@ -107,7 +105,7 @@ async def test_a_list_shows_all_of_a_function_oldest_first(services: Services, k
 
 
 @pytest.mark.behaviours(123, 124, 127)
-async def test_an_execution_belongs_to_its_function(services: Services, key: Client) -> None:
+async def test_execution_belongs_to_its_function(services: Services, key: Client) -> None:
     function_id, other = await given.running_function(services, key), await given.function(key)
     made = (await given.execute(key, function_id)).json["$id"]
 
@@ -116,7 +114,7 @@ async def test_an_execution_belongs_to_its_function(services: Services, key: Cli
     assert (await key.get(f"/v1/functions/{function_id}/executions/{made}")).error == (404, "execution_not_found")
 
 
-async def test_a_guest_deletes_nothing(services: Services, plain: Client, anonymous: Client) -> None:
+async def test_guest_deletes_nothing(services: Services, plain: Client, anonymous: Client) -> None:
     function_id = await given.running_function(services, plain)
     made = (await given.execute(plain, function_id)).json["$id"]
 

@@ -66,7 +66,7 @@ async def test_equal_rows_are_in_insertion_order(key: Client) -> None:
     assert sorted(await names(key, given.query("orderRandom"))) == ["a", "b", "c"]
 
 
-async def test_a_cursor_follows_the_order(plain: Client) -> None:
+async def test_cursor_follows_the_order(plain: Client) -> None:
     ids = await three(plain)
     order = given.query("orderDesc", "timeout")
 
@@ -159,12 +159,12 @@ async def test_wrong_queries_are_refused(key: Client, asked: Any) -> None:
 
 
 @pytest.mark.behaviours(161)
-async def test_an_unknown_attribute_is_named(plain: Client) -> None:
+async def test_unknown_attribute_is_named(plain: Client) -> None:
     assert "nope" in (await plain.get(PATH, [given.query("equal", "nope", 1)])).message
 
 
 @pytest.mark.behaviours(164)
-async def test_a_search_query_has_no_index(key: Client) -> None:
+async def test_search_query_has_no_index(key: Client) -> None:
     assert (await key.get(PATH, [given.query("search", "name", "x")])).error == (400, "general_query_invalid")
 
 
@@ -206,7 +206,7 @@ async def test_only_deployments_are_selected(services: Services, key: Client) ->
 
 @pytest.mark.behaviours(170)
 @pytest.mark.parametrize("total", ["0", "false"])
-async def test_a_total_can_be_left_out(key: Client, total: str) -> None:
+async def test_total_can_be_left_out(key: Client, total: str) -> None:
     await three(key)
     reply = await key.get(PATH, total=total)
 

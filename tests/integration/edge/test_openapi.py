@@ -20,7 +20,7 @@ async def test_each_api_version_has_its_document(anonymous: Client) -> None:
     assert shown[1] - shown[0] == {"functionId"}
 
 
-async def test_a_model_has_exactly_the_fields_that_answers_have(key: Client) -> None:
+async def test_model_has_exactly_the_fields_that_answers_have(key: Client) -> None:
     version = key.headers.get("x-appwrite-response-format")
     if version is None:
         key = key.with_(x_appwrite_response_format="1.8.0")

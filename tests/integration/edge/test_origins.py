@@ -70,6 +70,6 @@ async def test_keys_call_from_any_page_and_pages_of_the_instance_from_home(plain
         ("", "*", False),
     ],
 )
-def test_a_platform_names_a_host_or_all_below_one(origin: str, platform: str, known: bool) -> None:
+def test_platform_names_a_host_or_all_below_one(origin: str, platform: str, known: bool) -> None:
     assert cors.is_known(origin, ["own.test"], [platform]) is known
     assert cors.is_known("https://own.test", ["own.test"], [])

@@ -25,7 +25,7 @@ DEFAULTS = {
 }
 
 
-async def test_a_function_has_the_contracts_policy_until_another_is_put(plain: Client) -> None:
+async def test_function_has_the_contracts_policy_until_another_is_put(plain: Client) -> None:
     function_id = await given.function(plain)
     path = f"/v1/functions/{function_id}/policy"
     assert (await plain.get(path)).json == {"functionId": function_id, **DEFAULTS}

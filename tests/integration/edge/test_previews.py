@@ -19,7 +19,7 @@ async def other_deployment(services: Services, client: Client, function_id: str)
     return made
 
 
-async def test_a_ready_deployment_runs_and_the_active_one_stays(
+async def test_ready_deployment_runs_and_the_active_one_stays(
     services: Services, executor: FakeExecutor, key: Client
 ) -> None:
     function_id = await given.running_function(services, key)
@@ -38,7 +38,7 @@ async def test_a_ready_deployment_runs_and_the_active_one_stays(
     assert (await key.get(f"/v1/functions/{function_id}")).json["deploymentId"] == active
 
 
-async def test_a_later_run_is_bound_to_the_deployment_that_was_asked_for(services: Services, plain: Client) -> None:
+async def test_later_run_is_bound_to_the_deployment_that_was_asked_for(services: Services, plain: Client) -> None:
     function_id = await given.running_function(services, plain)
     made = await other_deployment(services, plain, function_id)
 

@@ -10,7 +10,7 @@ from tests.integration.edge.given import execute, running_function
 PATH = "/v1/project/variables"
 
 
-async def test_a_variable_is_made_changed_listed_and_removed(plain: Client) -> None:
+async def test_variable_is_made_changed_listed_and_removed(plain: Client) -> None:
     made = (await plain.post(PATH, variableId="v", key="A", value="1", secret=False)).json
     assert (made["$id"], made["key"], made["value"], made["secret"]) == ("v", "A", "1", False)
     assert (made["resourceType"], made["resourceId"]) == ("project", "")
@@ -40,7 +40,7 @@ async def test_ids_are_unique_with_those_of_functions(services: Services, plain:
 
 
 @pytest.mark.behaviours(150)
-async def test_a_functions_own_variables_win_and_reserved_ones_always(
+async def test_functions_own_variables_win_and_reserved_ones_always(
     services: Services, plain: Client, executor: FakeExecutor
 ) -> None:
     function_id = await running_function(services, plain)
@@ -61,7 +61,7 @@ async def test_a_functions_own_variables_win_and_reserved_ones_always(
     assert executor.runs[-1].environment["APPWRITE_FUNCTION_ID"] == function_id
 
 
-async def test_a_change_reaches_the_next_execution(services: Services, plain: Client, executor: FakeExecutor) -> None:
+async def test_change_reaches_the_next_execution(services: Services, plain: Client, executor: FakeExecutor) -> None:
     function_id = await running_function(services, plain)
     await plain.post(PATH, variableId="x", key="X", value="1")
     await execute(plain, function_id)

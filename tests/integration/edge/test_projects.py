@@ -29,7 +29,7 @@ def admin(console: Client) -> Client:
     return console.with_(x_appwrite_project="p1", x_appwrite_mode="admin")
 
 
-async def test_an_admin_may_do_everything_in_a_project(admin: Client, plain: Client) -> None:
+async def test_admin_may_do_everything_in_a_project(admin: Client, plain: Client) -> None:
     function_id = await function(admin)
 
     assert (await admin.get(f"/v1/functions/{function_id}")).status == 200
@@ -51,7 +51,7 @@ async def test_only_users_of_the_console_are_admins(plain: Client, console: Clie
     assert (await console.get("/v1/users")).error == (401, "general_unauthorized_scope")
 
 
-async def test_a_project_is_made_read_renamed_and_ended(console: Client, anonymous: Client) -> None:
+async def test_project_is_made_read_renamed_and_ended(console: Client, anonymous: Client) -> None:
     made = (await console.post("/v1/projects", projectId="new", name="New", teamId="t", region="default")).json
     assert (made["$id"], made["name"], made["status"]) == ("new", "New", "active")
     assert {switch["enabled"] for switch in made["services"]} == {True}
@@ -135,7 +135,7 @@ async def test_switched_off_service_refuses_users_and_guests(
     assert (await guest.get("/v1/functions/runtimes")).status == 200
 
 
-async def test_a_key_reads_and_switches_its_own_project(plain: Client) -> None:
+async def test_key_reads_and_switches_its_own_project(plain: Client) -> None:
     switched = (await plain.patch("/v1/project/services/functions", enabled=False)).json
     assert {row["$id"]: row["enabled"] for row in switched["services"]}["functions"] is False
     assert (await plain.with_(x_appwrite_key=None).get("/v1/functions/runtimes")).status == 403

@@ -31,7 +31,7 @@ def bytes_of(texts: list[str]) -> list[bytes]:
     return [base64.b64decode(text) for text in texts]
 
 
-async def test_an_event_is_proven_to_be_in_the_signed_log(key: Client, sealed: Sealed, services: Services) -> None:
+async def test_event_is_proven_to_be_in_the_signed_log(key: Client, sealed: Sealed, services: Services) -> None:
     position = await create(key, "proven")
     await create(key, "later")
     await sealed.seal()
@@ -50,7 +50,7 @@ async def test_an_event_is_proven_to_be_in_the_signed_log(key: Client, sealed: S
     assert proof["checkpoint"]["root"] == base64.b64encode(signed.root).decode()
 
 
-async def test_a_later_checkpoint_goes_on_from_a_former_one(plain: Client, sealed: Sealed) -> None:
+async def test_later_checkpoint_goes_on_from_a_former_one(plain: Client, sealed: Sealed) -> None:
     first = await sealed.seal()
     await create(plain, "one")
     second = await sealed.seal()

@@ -16,7 +16,7 @@ def is_newest(client: Client) -> bool:
     return client.headers.get(FORMAT) == NEWEST
 
 
-async def test_a_chunked_upload_has_its_whole_size_from_the_first_chunk_on(keys: list[Client]) -> None:
+async def test_chunked_upload_has_its_whole_size_from_the_first_chunk_on(keys: list[Client]) -> None:
     size = CHUNK + 10
     for key in keys:
         path = f"/v1/functions/{await given.function(key)}/deployments"
@@ -160,7 +160,7 @@ async def test_error_of_a_nullable_parameter_mentions_null(
 
 
 @pytest.mark.parametrize("method", ["regex", "elemMatch", "nope"])
-async def test_an_unknown_query_method_is_named(keys: list[Client], method: str) -> None:
+async def test_unknown_query_method_is_named(keys: list[Client], method: str) -> None:
     for key in keys:
         reply = await key.get("/v1/functions", [given.query(method, "name", "a")])
 

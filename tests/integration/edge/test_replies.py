@@ -12,7 +12,7 @@ from tests.integration.edge.executor import FakeExecutor
 
 
 @pytest.mark.parametrize("accept", ["multipart/form-data", "multipart/*", "text/html, multipart/form-data"])
-async def test_an_answer_as_a_form_keeps_its_bytes(
+async def test_answer_as_a_form_keeps_its_bytes(
     services: Services, executor: FakeExecutor, plain: Client, accept: str
 ) -> None:
     function_id = await given.running_function(services, plain)
@@ -45,7 +45,7 @@ async def test_bytes_that_json_cannot_hold_are_refused_but_stored(
     assert (await plain.get(f"/v1/functions/{function_id}/executions")).json["total"] == 4
 
 
-async def test_a_call_as_a_form_carries_bytes(services: Services, executor: FakeExecutor, plain: Client) -> None:
+async def test_call_as_a_form_carries_bytes(services: Services, executor: FakeExecutor, plain: Client) -> None:
     function_id = await given.running_function(services, plain)
     fields: dict[str, str | bytes] = {"body": b"\xff\x00", "headers": '{"x-a": "b"}', "async": "false", "method": "PUT"}
     content_type, body = form(fields, None, "")

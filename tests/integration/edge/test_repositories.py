@@ -42,7 +42,7 @@ def host(repository: Repository) -> Iterator[str]:
         yield url
 
 
-async def test_a_template_deployment_waits_to_be_fetched(key: Client) -> None:
+async def test_template_deployment_waits_to_be_fetched(key: Client) -> None:
     function_id = await given.function(key)
 
     reply = await key.post(f"/v1/functions/{function_id}/deployments/template", **TEMPLATE, activate=True)
@@ -71,7 +71,7 @@ async def test_template_may_be_named_by_its_version_in_old_versions(plain: Clien
 
 
 @pytest.mark.behaviours(89)
-async def test_a_template_needs_a_reference_of_a_known_type(key: Client) -> None:
+async def test_template_needs_a_reference_of_a_known_type(key: Client) -> None:
     path = f"/v1/functions/{await given.function(key)}/deployments/template"
 
     missing = await key.post(path, **{name: value for name, value in TEMPLATE.items() if name != "reference"})
@@ -107,7 +107,7 @@ async def test_duplicate_requests_a_missing_source_again(plain: Client, services
 
 
 @pytest.mark.behaviours(88)
-async def test_a_function_without_a_repository_has_none_to_deploy(key: Client) -> None:
+async def test_function_without_a_repository_has_none_to_deploy(key: Client) -> None:
     function_id = await given.function(key)
 
     reply = await key.post(f"/v1/functions/{function_id}/deployments/vcs", type="branch", reference="main")
@@ -154,9 +154,7 @@ async def test_first_connection_to_a_repository_builds(key: Client) -> None:
     assert anonymous.error == (404, "function_not_found")
 
 
-async def test_a_template_of_a_connected_function_goes_to_its_repository_first(
-    plain: Client, services: Services
-) -> None:
+async def test_template_of_a_connected_function_goes_to_its_repository_first(plain: Client, services: Services) -> None:
     fields = link(await installation(plain), providerRootDirectory="fn", providerSilentMode=True)
     function_id = await given.function(plain, **fields)
 

@@ -78,7 +78,7 @@ async def test_configuration_of_an_execution_is_shown_after_it_changed(services:
 
 
 @pytest.mark.parametrize("seed", range(2))
-async def test_a_revert_brings_any_state_of_a_random_history_back(services: Services, plain: Client, seed: int) -> None:
+async def test_revert_brings_any_state_of_a_random_history_back(services: Services, plain: Client, seed: int) -> None:
     chance = random.Random(seed)
     life = Life(services, plain, chance)
     await life.create("f1", "")

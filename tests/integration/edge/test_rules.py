@@ -11,7 +11,7 @@ async def rule(client: Client, function_id: str, domain: str, **fields: str) -> 
     return await client.post("/v1/proxy/rules/function", domain=domain, functionId=function_id, **fields)
 
 
-async def test_a_rule_names_its_function_and_the_deployment_that_answers(services: Services, key: Client) -> None:
+async def test_rule_names_its_function_and_the_deployment_that_answers(services: Services, key: Client) -> None:
     function_id = await given.running_function(services, key)
     active = (await key.get(f"/v1/functions/{function_id}")).json["deploymentId"]
 
@@ -82,7 +82,7 @@ async def test_domain_must_be_a_host_name_other_than_the_instances(plain: Client
     assert (await rule(plain, function_id, domain)).error == (400, "general_argument_invalid")
 
 
-async def test_a_rule_needs_a_function_and_the_scope(plain: Client) -> None:
+async def test_rule_needs_a_function_and_the_scope(plain: Client) -> None:
     assert (await rule(plain, "nope", "a.test")).error == (404, "function_not_found")
     reader = plain.with_(x_appwrite_key="p1-read")
     assert (await rule(reader, "nope", "a.test")).error == (401, "general_unauthorized_scope")

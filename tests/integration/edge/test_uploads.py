@@ -16,7 +16,7 @@ async def blobs_of(services: Services, prefix: str) -> list[str]:
 
 
 @pytest.mark.behaviours(55, 71)
-async def test_an_upload_waits_for_its_build(key: Client) -> None:
+async def test_upload_waits_for_its_build(key: Client) -> None:
     function_id = await given.function(key)
 
     reply = await key.upload(f"/v1/functions/{function_id}/deployments", {"activate": "true"}, file=given.SOURCE)
@@ -50,7 +50,7 @@ async def test_activate_accepts_the_values_of_forms(keys: list[Client], activate
 
 
 @pytest.mark.behaviours(58, 59, 60, 63)
-async def test_an_incomplete_upload_is_refused_in_the_contract_s_order(services: Services, key: Client) -> None:
+async def test_incomplete_upload_is_refused_in_the_contract_s_order(services: Services, key: Client) -> None:
     function_id = await given.function(key)
     path = f"/v1/functions/{function_id}/deployments"
 
@@ -68,7 +68,7 @@ async def test_an_incomplete_upload_is_refused_in_the_contract_s_order(services:
 
 
 @pytest.mark.behaviours(61, 62)
-async def test_an_entrypoint_comes_from_the_upload_or_the_function(key: Client) -> None:
+async def test_entrypoint_comes_from_the_upload_or_the_function(key: Client) -> None:
     function_id = await given.function(key, entrypoint="")
     path = f"/v1/functions/{function_id}/deployments"
 
@@ -81,7 +81,7 @@ async def test_an_entrypoint_comes_from_the_upload_or_the_function(key: Client) 
 
 
 @pytest.mark.parametrize("size", [30_000_001, 30_000_000])
-async def test_the_size_of_a_file_is_bounded(services: Services, plain: Client, size: int) -> None:
+async def test_size_of_a_file_is_bounded(services: Services, plain: Client, size: int) -> None:
     path = f"/v1/functions/{await given.function(plain)}/deployments"
     content_type, body = form({"activate": "true"}, bytes(size), "code.tar.gz")
     for version, kind in (("1.8.0", "storage_invalid_file_size"), ("2.5.0", "deployment_invalid_file_size")):

@@ -8,7 +8,7 @@ from tests.integration.edge.given import ids, query
 from tests.integration.edge.people import signed_in, user
 
 
-async def test_a_user_is_made_and_read(plain: Client) -> None:
+async def test_user_is_made_and_read(plain: Client) -> None:
     fields = {"email": "Ada@Example.test", "phone": "+491234", "password": "password8", "name": "Ada"}
     made = await user(plain, "ada", **fields)
 
@@ -139,7 +139,7 @@ async def test_sessions_are_opened_listed_and_closed_by_keys(plain: Client) -> N
     assert (await plain.get("/v1/users/ada/sessions")).json == {"total": 0, "sessions": []}
 
 
-async def test_a_user_has_ten_sessions_at_most(plain: Client) -> None:
+async def test_user_has_ten_sessions_at_most(plain: Client) -> None:
     await user(plain, "ada")
     clients = [await signed_in(plain, "ada") for _ in range(11)]
 

@@ -22,7 +22,7 @@ async def made(client: Client, function_id: str, **fields: Any) -> str:
 
 
 @pytest.mark.behaviours(135, 136, 139, 148, 149, 181)
-async def test_a_variable_shows_its_value_unless_it_is_secret(services: Services, key: Client) -> None:
+async def test_variable_shows_its_value_unless_it_is_secret(services: Services, key: Client) -> None:
     function_id = await given.function(key)
 
     plain = await create(key, function_id, key="A", value="1", secret=False)
@@ -77,7 +77,7 @@ async def test_wrong_variables_are_refused(key: Client, fields: dict[str, Any]) 
     assert (await create(key, function_id, **fields)).error == (400, "general_argument_invalid")
 
 
-async def test_the_longest_variable_is_taken(plain: Client) -> None:
+async def test_longest_variable_is_taken(plain: Client) -> None:
     function_id = await given.function(plain)
     reply = await create(plain, function_id, key="k" * 255, value="v" * 8192, secret=False)
 
@@ -93,7 +93,7 @@ async def test_newest_version_creates_variables_with_ids(plain: Client) -> None:
 
 
 @pytest.mark.behaviours(140, 144, 145)
-async def test_a_variable_belongs_to_its_function(key: Client) -> None:
+async def test_variable_belongs_to_its_function(key: Client) -> None:
     function_id, other = await given.function(key), await given.function(key)
     variable_id = await made(key, function_id)
 

@@ -23,7 +23,7 @@ from tests.integration.projections.history import META, F, P
 BACKUP = ExportSelection(contents=True, backup=True)
 
 
-async def test_a_restored_instance_equals_the_one_that_was_backed_up(
+async def test_restored_instance_equals_the_one_that_was_backed_up(
     here: Instance, there: Instance, tmp_path: Path
 ) -> None:
     await here.follow()
@@ -39,7 +39,7 @@ async def test_a_restored_instance_equals_the_one_that_was_backed_up(
     assert await there.vault.open(P, Function.stream(P, F), "v1", sealed) == SECRET
 
 
-async def test_a_restored_instance_goes_on_and_proves_itself(here: Instance, there: Instance, tmp_path: Path) -> None:
+async def test_restored_instance_goes_on_and_proves_itself(here: Instance, there: Instance, tmp_path: Path) -> None:
     done = await here.export(tmp_path / "b", BACKUP)
     await there.load(tmp_path / "b", backup=True)
 
@@ -81,7 +81,7 @@ async def test_load_replaces_the_events_of_the_first_start(here: Instance, there
     assert await there.rows("projects") == await here.rows("projects")
 
 
-async def test_a_log_that_is_not_empty_stays_as_it_is(here: Instance, there: Instance, tmp_path: Path) -> None:
+async def test_log_that_is_not_empty_stays_as_it_is(here: Instance, there: Instance, tmp_path: Path) -> None:
     await here.export(tmp_path / "b", BACKUP)
     await there.history.project()
     await there.history.function()
@@ -110,7 +110,7 @@ async def test_another_master_key_is_refused_before_anything_is_written(
     assert await there.log.reader.position() == await here.log.reader.position()
 
 
-async def test_an_event_that_this_version_does_not_know_is_refused(
+async def test_event_that_this_version_does_not_know_is_refused(
     here: Instance, there: Instance, tmp_path: Path
 ) -> None:
     await here.database.execute(
@@ -125,7 +125,7 @@ async def test_an_event_that_this_version_does_not_know_is_refused(
     assert await there.rows("events") == []
 
 
-async def test_a_log_that_was_altered_is_not_exported(here: Instance, tmp_path: Path) -> None:
+async def test_log_that_was_altered_is_not_exported(here: Instance, tmp_path: Path) -> None:
     await here.export(tmp_path / "good", BACKUP)
     await here.database.execute("UPDATE events SET topic = 'function.deleted' WHERE notification_id = 3")
 
@@ -135,14 +135,14 @@ async def test_a_log_that_was_altered_is_not_exported(here: Instance, tmp_path: 
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["good"]
 
 
-async def test_a_restore_wants_a_backup(here: Instance, there: Instance, tmp_path: Path) -> None:
+async def test_restore_wants_a_backup(here: Instance, there: Instance, tmp_path: Path) -> None:
     await here.export(tmp_path / "e", ExportSelection(contents=True))
 
     with pytest.raises(ExportInvalid, match="annals import"):
         await there.load(tmp_path / "e", backup=True)
 
 
-async def test_a_projects_export_can_be_loaded_alone(here: Instance, there: Instance, tmp_path: Path) -> None:
+async def test_projects_export_can_be_loaded_alone(here: Instance, there: Instance, tmp_path: Path) -> None:
     await here.log.run(
         create_project, Project.absent("z"), meta=META, project_id="z", name="Another", keys=[]
     )  # fmt: skip

@@ -48,7 +48,7 @@ async def test_unchanged_contents_have_no_faults(here: Instance) -> None:
     assert await faults(here) == []
 
 
-async def test_a_changed_byte_is_found_wherever_it_lies(here: Instance) -> None:
+async def test_changed_byte_is_found_wherever_it_lies(here: Instance) -> None:
     ended = await position(here, "execution.completed", f"execution:{P}:e0")
     built = await position(here, "deployment.build_succeeded", f"deployment:{P}:d1")
     begun = await here.database.value("SELECT sequence FROM deployments WHERE deployment_id = 'd1'")
@@ -67,7 +67,7 @@ async def test_a_changed_byte_is_found_wherever_it_lies(here: Instance) -> None:
     assert found[3][1] == begun
 
 
-async def test_a_digest_that_was_changed_with_its_bytes_is_named_by_no_event(here: Instance) -> None:
+async def test_digest_that_was_changed_with_its_bytes_is_named_by_no_event(here: Instance) -> None:
     await here.database.execute(
         "UPDATE contents SET data = 'other', digest = encode(sha256('other'), 'hex') WHERE stream = %s",
         (f"execution:{P}:e1",),

@@ -41,7 +41,7 @@ def verifier_of(instance: Instance) -> Verifier:
     return existing_key(instance.settings.seal_key).verifier
 
 
-async def test_an_export_is_lines_of_json_that_prove_themselves(here: Instance, tmp_path: Path) -> None:
+async def test_export_is_lines_of_json_that_prove_themselves(here: Instance, tmp_path: Path) -> None:
     done = await here.export(tmp_path / "e.ndjson.zst", WHOLE)
 
     lines = [json.loads(line) for line in read(tmp_path / "e.ndjson.zst")]
@@ -71,7 +71,7 @@ async def test_script_explains_an_invalid_file_or_key(here: Instance, tmp_path: 
         assert (refused.returncode, says in refused.stderr) == (1, True), refused.stderr
 
 
-async def test_a_projects_export_proves_each_of_its_events(here: Instance, tmp_path: Path) -> None:
+async def test_projects_export_proves_each_of_its_events(here: Instance, tmp_path: Path) -> None:
     await here.export(tmp_path / "e", ExportSelection(project="q"))
     plain = write(tmp_path / "plain", read(tmp_path / "e"))
 
@@ -83,7 +83,7 @@ async def test_a_projects_export_proves_each_of_its_events(here: Instance, tmp_p
     assert b'"stream":"project:p"' not in plain.read_bytes()
 
 
-async def test_an_export_can_go_on_from_a_position(here: Instance, tmp_path: Path) -> None:
+async def test_export_can_go_on_from_a_position(here: Instance, tmp_path: Path) -> None:
     done = await here.export(tmp_path / "e", ExportSelection(since=5))
     plain = write(tmp_path / "plain", read(tmp_path / "e"))
 
@@ -155,9 +155,7 @@ BROKEN: dict[str, Callable[[Lines], Lines]] = {
 }
 
 
-async def test_a_broken_export_is_refused_and_nothing_is_written(
-    here: Instance, there: Instance, tmp_path: Path
-) -> None:
+async def test_broken_export_is_refused_and_nothing_is_written(here: Instance, there: Instance, tmp_path: Path) -> None:
     done = await here.export(tmp_path / "e", WHOLE)
     lines, before = read(tmp_path / "e"), await there.everything()
     accepted = []
@@ -175,7 +173,7 @@ async def test_a_broken_export_is_refused_and_nothing_is_written(
     assert accepted == []
 
 
-async def test_a_damaged_file_is_refused(here: Instance, there: Instance, tmp_path: Path) -> None:
+async def test_damaged_file_is_refused(here: Instance, there: Instance, tmp_path: Path) -> None:
     await here.export(tmp_path / "e.ndjson.zst", WHOLE)
     packed = (tmp_path / "e.ndjson.zst").read_bytes()
     damaged = tmp_path / "damaged.ndjson.zst"
@@ -186,7 +184,7 @@ async def test_a_damaged_file_is_refused(here: Instance, there: Instance, tmp_pa
         await there.load(damaged)
 
 
-async def test_an_export_signed_by_another_key_is_refused(here: Instance, there: Instance, tmp_path: Path) -> None:
+async def test_export_signed_by_another_key_is_refused(here: Instance, there: Instance, tmp_path: Path) -> None:
     await here.export(tmp_path / "e", WHOLE)
     plain = write(tmp_path / "plain", read(tmp_path / "e"))
     another = Signer("annals/another", bytes(32)).verifier
@@ -196,7 +194,7 @@ async def test_an_export_signed_by_another_key_is_refused(here: Instance, there:
         await there.load(plain, key=another)
 
 
-async def test_an_export_from_the_middle_cannot_be_loaded(here: Instance, there: Instance, tmp_path: Path) -> None:
+async def test_export_from_the_middle_cannot_be_loaded(here: Instance, there: Instance, tmp_path: Path) -> None:
     await here.export(tmp_path / "e", ExportSelection(project=P, since=3))
 
     with pytest.raises(ExportInvalid, match="from the beginning"):

@@ -46,7 +46,7 @@ async def test_build_status_shows_on_its_function(history: History) -> None:
     assert row["artefact_key"] == "artefacts/d1"
 
 
-async def test_a_status_of_an_older_deployment_does_not_show_on_the_function(history: History) -> None:
+async def test_status_of_an_older_deployment_does_not_show_on_the_function(history: History) -> None:
     await history.function()
     await history.upload("d1")
     await history.upload("d2")
@@ -129,7 +129,7 @@ async def test_upload_to_a_deleted_function_is_rejected(history: History) -> Non
     assert await history.log.reader.of_stream(Deployment.stream(P, "d1")) == []
 
 
-async def test_a_deployments_id_can_be_used_again_after_its_deletion(history: History) -> None:
+async def test_deployments_id_can_be_used_again_after_its_deletion(history: History) -> None:
     await history.function()
     await history.deploy("d1")
     keys = (Function.key(P, "f"), Deployment.key(P, "d1"))

@@ -79,7 +79,7 @@ async def test_scheduled_call_shows_its_time_and_can_be_deleted(history: History
     assert await history.count("executions") == 0
 
 
-async def test_a_canceled_call_is_failed_with_that_reason(history: History) -> None:
+async def test_canceled_call_is_failed_with_that_reason(history: History) -> None:
     await history.function()
     await history.request("e1")
     key = Execution.key(P, "e1")

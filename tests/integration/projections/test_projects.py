@@ -14,7 +14,7 @@ from annals.store.secrets.vault import Vault, master_key
 from tests.integration.projections.history import META, History, P
 
 
-async def test_a_project_begins_with_its_keys(history: History) -> None:
+async def test_project_begins_with_its_keys(history: History) -> None:
     row = await history.database.row("SELECT * FROM projects")
     key = await history.database.row("SELECT * FROM keys")
 

@@ -14,7 +14,7 @@ from tests.integration.projections.test_usage_analytics import COUNTED, SHAPE, a
 __all__ = ["filled_log"]
 
 
-async def test_a_rebuild_gives_the_same_cells_and_the_views_read_them(filled_log: EventLog) -> None:
+async def test_rebuild_gives_the_same_cells_and_the_views_read_them(filled_log: EventLog) -> None:
     await follow(filled_log, batch=123)
     compared = await check(filled_log.database, filled_log.reader, ["usage"], report=lambda _: None)
     assert [comparison for comparison in compared if not comparison.same] == []
@@ -29,7 +29,7 @@ async def test_a_rebuild_gives_the_same_cells_and_the_views_read_them(filled_log
     about(await filled_log.database.value(share), durations, 95)
 
 
-async def test_the_role_reads_the_views_and_nothing_else(filled_log: EventLog, database_url: str) -> None:
+async def test_role_reads_the_views_and_nothing_else(filled_log: EventLog, database_url: str) -> None:
     await follow(filled_log)
     with psycopg.connect(database_url, autocommit=True) as conn:
         conn.execute("SET ROLE annals_analytics")
@@ -42,7 +42,7 @@ async def test_the_role_reads_the_views_and_nothing_else(filled_log: EventLog, d
             conn.execute("UPDATE analytics.functions SET name = 'mine'")
 
 
-async def test_the_statements_of_the_documentation_run_as_the_role(filled_log: EventLog, database_url: str) -> None:
+async def test_statements_of_the_documentation_run_as_the_role(filled_log: EventLog, database_url: str) -> None:
     await follow(filled_log)
     statements = re.findall(r"```sql\n(.+?)```", (ROOT / "docs" / "analytics.md").read_text(), re.DOTALL)
     assert statements

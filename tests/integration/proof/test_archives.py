@@ -81,7 +81,7 @@ async def test_streams_that_commands_fold_stay(old: Sealed, history: History) ->
     assert (await history.the("functions", "f"))["name"] == "Last"
 
 
-async def test_an_archived_execution_is_still_history(old: Sealed) -> None:
+async def test_archived_execution_is_still_history(old: Sealed) -> None:
     stream = Execution.stream("p", "e7")
     before = await old.log.reader.of_stream(stream)
 
@@ -138,7 +138,7 @@ async def test_archived_outcomes_find_their_archived_stream_heads(old: Sealed) -
     assert {(began.function_id, began.trigger) for began in found.values()} == {("f", "http")}
 
 
-async def test_an_archived_log_is_verified_with_its_archives(old: Sealed) -> None:
+async def test_archived_log_is_verified_with_its_archives(old: Sealed) -> None:
     await old.archive()
 
     verdict = await old.verify()
@@ -168,7 +168,7 @@ async def test_stream_index_beyond_the_cache_is_read_again(old: Sealed, monkeypa
 
 
 @pytest.mark.parametrize("damage", ["a changed byte", "gone", "empty"])
-async def test_a_damaged_list_of_an_archives_streams_hides_none(old: Sealed, damage: str) -> None:
+async def test_damaged_list_of_an_archives_streams_hides_none(old: Sealed, damage: str) -> None:
     blobs, stream = old.destinations.own, Execution.stream("p", "e7")
     (segment,) = await old.archive()
     names = f"{segment.blob}.names"
@@ -186,7 +186,7 @@ async def test_a_damaged_list_of_an_archives_streams_hides_none(old: Sealed, dam
     assert await blobs.get(names) == packed, "it is made anew"
 
 
-async def test_an_archive_that_was_changed_is_refused(old: Sealed) -> None:
+async def test_archive_that_was_changed_is_refused(old: Sealed) -> None:
     (segment,) = await old.archive()
     packed = bytearray(await old.destinations.own.get(segment.blob))
     packed[len(packed) // 2] ^= 1
@@ -196,7 +196,7 @@ async def test_an_archive_that_was_changed_is_refused(old: Sealed) -> None:
         await Archives(old.database, old.destinations.own).rows(segment)
 
 
-async def test_an_archive_that_was_touched_in_any_way_is_found(old: Sealed) -> None:
+async def test_archive_that_was_touched_in_any_way_is_found(old: Sealed) -> None:
     """By its blob, or by the row that names it; each mended again, to see that it was this that was found."""
     (segment,) = await old.archive()
     packed = await old.destinations.own.get(segment.blob)

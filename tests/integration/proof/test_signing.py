@@ -34,7 +34,7 @@ async def shown(database: Database) -> tuple[int, str]:
     return row["position"], row["error"]
 
 
-async def test_a_growing_log_is_signed_and_an_idle_one_is_not_signed_again(sealed: Sealed, tmp_path: Path) -> None:
+async def test_growing_log_is_signed_and_an_idle_one_is_not_signed_again(sealed: Sealed, tmp_path: Path) -> None:
     keeper = Keeper(sealed, tmp_path, str(tmp_path / "far"))
     assert await keeper.turn() is None
 

@@ -120,7 +120,7 @@ async def test_tampering_with_events_is_found_and_located(long: Sealed, case: st
     assert verdict.proven_position == max(0, position - 1)
 
 
-async def test_an_inserted_event_is_found_between_positions(sealed: Sealed) -> None:
+async def test_inserted_event_is_found_between_positions(sealed: Sealed) -> None:
     """A batch that was rolled back leaves a gap; nothing may appear there later."""
     await fill(sealed.database, 299)
     await sealed.database.execute("SELECT setval('events_notification_id_seq', 300)")
@@ -133,7 +133,7 @@ async def test_an_inserted_event_is_found_between_positions(sealed: Sealed) -> N
     assert (fault.kind, fault.position) == ("inserted", 300)
 
 
-async def test_a_tail_cut_with_its_seal_is_found_by_the_checkpoints_outside(long: Sealed) -> None:
+async def test_tail_cut_with_its_seal_is_found_by_the_checkpoints_outside(long: Sealed) -> None:
     for statement in (
         "DELETE FROM events WHERE notification_id > 650",
         "DELETE FROM seal_checkpoints WHERE size > 400",
@@ -148,7 +148,7 @@ async def test_a_tail_cut_with_its_seal_is_found_by_the_checkpoints_outside(long
     assert (second.kind, second.position) == ("removed", 651)
 
 
-async def test_a_tail_cut_with_its_seal_and_written_anew_is_found(long: Sealed) -> None:
+async def test_tail_cut_with_its_seal_and_written_anew_is_found(long: Sealed) -> None:
     """The forger seals another end of the log; what he lacks is the key, and the folder outside."""
     for statement in (
         "DELETE FROM events WHERE notification_id > 650",
@@ -167,7 +167,7 @@ async def test_a_tail_cut_with_its_seal_and_written_anew_is_found(long: Sealed) 
     assert faults[0].position == 651
 
 
-async def test_an_event_altered_with_its_seal_is_found_by_the_copies_outside(long: Sealed) -> None:
+async def test_event_altered_with_its_seal_is_found_by_the_copies_outside(long: Sealed) -> None:
     await long.database.execute("UPDATE events SET state = '{}' WHERE notification_id = 300")
     await long.database.execute("DELETE FROM seal_tiles")
     await long.database.execute("DELETE FROM checkpoints WHERE name = 'seal'")

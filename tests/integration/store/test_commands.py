@@ -26,7 +26,7 @@ from tests.integration.store.ledger import (
 )
 
 
-async def test_the_answer_holds_the_rows_that_the_projection_returned(log: EventLog) -> None:
+async def test_answer_holds_the_rows_that_the_projection_returned(log: EventLog) -> None:
     recorded = await log.run(open_account, absent("a"), meta=META, account="a", name="Ann")
 
     (row,) = recorded.rows["accounts"]
@@ -43,7 +43,7 @@ async def test_events_carry_the_origin_of_their_request(log: EventLog) -> None:
     assert recorded_event.project == "p"
 
 
-async def test_a_wish_already_true_records_nothing_and_answers_with_the_newest_position(log: EventLog) -> None:
+async def test_wish_already_true_records_nothing_and_answers_with_the_newest_position(log: EventLog) -> None:
     opened = await log.run(open_account, absent("a"), meta=META, account="a")
 
     recorded = await log.run(deposit, key("a"), meta=META, amount=0)
@@ -76,19 +76,19 @@ async def test_command_runs_again_if_a_stream_that_it_read_has_moved_on(
     assert (await log.load(key("b"))).balance == 8
 
 
-async def test_a_missing_stream_is_its_own_not_found(log: EventLog) -> None:
+async def test_missing_stream_is_its_own_not_found(log: EventLog) -> None:
     with pytest.raises(AccountMissing):
         await log.run(deposit, key("nobody"), meta=META, amount=1)
 
 
-async def test_an_id_that_is_taken_is_refused_by_the_command(log: EventLog) -> None:
+async def test_id_that_is_taken_is_refused_by_the_command(log: EventLog) -> None:
     await log.run(open_account, absent("a"), meta=META, account="a")
 
     with pytest.raises(AccountTaken):
         await log.run(open_account, absent("a"), meta=META, account="a", name="another")
 
 
-async def test_an_id_can_be_used_again_after_its_deletion(log: EventLog) -> None:
+async def test_id_can_be_used_again_after_its_deletion(log: EventLog) -> None:
     first = await log.run(open_account, absent("a"), meta=META, account="a", name="first")
     await log.run(deposit, key("a"), meta=META, amount=5)
     await log.run(close, key("a"), meta=META)
@@ -115,7 +115,7 @@ async def test_events_of_several_aggregates_are_recorded_together_or_not_at_all(
     assert (await log.load(key("b"))).balance == 1
 
 
-async def test_a_command_that_lost_a_race_loads_and_decides_again(log: EventLog) -> None:
+async def test_command_that_lost_a_race_loads_and_decides_again(log: EventLog) -> None:
     await log.run(open_account, absent("a"), meta=META, account="a")
 
     await asyncio.gather(*(log.run(deposit, key("a"), meta=META, amount=1) for _ in range(4)))
@@ -123,7 +123,7 @@ async def test_a_command_that_lost_a_race_loads_and_decides_again(log: EventLog)
     assert (await log.load(key("a"))).balance == 4
 
 
-async def test_a_name_that_is_taken_fails_its_own_request_and_nothing_of_it_is_recorded(log: EventLog) -> None:
+async def test_name_that_is_taken_fails_its_own_request_and_nothing_of_it_is_recorded(log: EventLog) -> None:
     await log.run(open_account, absent("a"), meta=META, account="a", name="same")
 
     outcomes = await asyncio.gather(
@@ -139,7 +139,7 @@ async def test_a_name_that_is_taken_fails_its_own_request_and_nothing_of_it_is_r
     assert await log.load(absent("b")) is None
 
 
-async def test_a_dry_run_tells_the_events_and_appends_none(log: EventLog) -> None:
+async def test_dry_run_tells_the_events_and_appends_none(log: EventLog) -> None:
     await log.run(open_account, absent("a"), meta=META, account="a")
 
     attempted = await log.run(deposit, key("a"), meta=META, dry_run=True, amount=7)
@@ -173,7 +173,7 @@ async def test_request_over_the_limits_of_a_batch_fails_alone(log: EventLog) -> 
     assert (await log.run(deposit, key("a"), meta=META, amount=2)).rows["accounts"][0]["balance"] == 2
 
 
-async def test_a_large_request_of_many_events_goes_through(log: EventLog) -> None:
+async def test_large_request_of_many_events_goes_through(log: EventLog) -> None:
     await log.run(open_account, absent("a"), meta=META, account="a")
     account = await log.load(key("a"))
     for _ in range(900):
@@ -200,7 +200,7 @@ async def test_threads_use_the_synchronous_face(log: EventLog) -> None:
         log.sync.load(key("a"))
 
 
-async def test_a_stream_can_be_read_as_it_was(log: EventLog) -> None:
+async def test_stream_can_be_read_as_it_was(log: EventLog) -> None:
     await log.run(open_account, absent("a"), meta=META, account="a")
     then = await log.run(deposit, key("a"), meta=META, amount=5)
     await log.run(deposit, key("a"), meta=META, amount=7)
@@ -222,7 +222,7 @@ async def test_many_writers_of_one_stream_all_get_their_turn(log: EventLog, open
     assert (await log.load(key("a"))).balance == 40
 
 
-async def test_a_dry_run_is_refused_as_the_append_would_be_and_gives_the_rows(log: EventLog) -> None:
+async def test_dry_run_is_refused_as_the_append_would_be_and_gives_the_rows(log: EventLog) -> None:
     await log.run(open_account, absent("a"), meta=META, account="a", name="Ann")
 
     with pytest.raises(NameTaken):

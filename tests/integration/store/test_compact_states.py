@@ -61,7 +61,7 @@ async def first_bytes(log: EventLog, name: str) -> Sequence[bytes]:
     return [row["state"][:1] for row in rows]
 
 
-async def test_a_new_log_compresses_and_everybody_reads_it(database_url: str, tmp_path: Path) -> None:
+async def test_new_log_compresses_and_everybody_reads_it(database_url: str, tmp_path: Path) -> None:
     async with opened(database_url, tmp_path) as log:
         await execute(log, "one")
 
@@ -91,7 +91,7 @@ async def test_states_stay_plain_until_the_last_step_of_an_upgrade(empty_databas
 
 
 @pytest.mark.parametrize("were", [True, False])
-async def test_an_append_finds_its_own_events_in_either_form(database_url: str, tmp_path: Path, were: bool) -> None:
+async def test_append_finds_its_own_events_in_either_form(database_url: str, tmp_path: Path, were: bool) -> None:
     """After an answer was lost; the same state need not be the same compressed bytes."""
     async with opened(database_url, tmp_path) as log:
         log.mapper.compacts = were
@@ -110,7 +110,7 @@ async def test_an_append_finds_its_own_events_in_either_form(database_url: str, 
     assert altered is None
 
 
-async def test_a_damaged_state_is_named_with_its_event(database_url: str, tmp_path: Path) -> None:
+async def test_damaged_state_is_named_with_its_event(database_url: str, tmp_path: Path) -> None:
     async with opened(database_url, tmp_path) as log:
         await execute(log, "one")
         await log.database.execute("UPDATE events SET state = set_byte(state, 1, 255) WHERE originator_version = 2")

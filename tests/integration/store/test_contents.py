@@ -34,7 +34,7 @@ async def test_empty_ones_are_not_kept(log: EventLog) -> None:
         await log.contents.read(STREAM, "scan")
 
 
-async def test_a_refused_command_writes_no_blob(log: EventLog, tmp_path: Path) -> None:
+async def test_refused_command_writes_no_blob(log: EventLog, tmp_path: Path) -> None:
     await log.run(open_account, absent("a"), meta=META, account="a")
     large = [Content(STREAM, "scan", b"x" * 100_000)]
 
@@ -62,7 +62,7 @@ async def test_tampering_with_a_row_or_a_blob_shows(log: EventLog, tmp_path: Pat
             await log.contents.read(STREAM, kind)
 
 
-async def test_a_content_can_be_replaced_outside_an_append(log: EventLog, tmp_path: Path) -> None:
+async def test_content_can_be_replaced_outside_an_append(log: EventLog, tmp_path: Path) -> None:
     for data in (b"x" * 100_000, b"y" * 100_001, b"z"):
         await log.contents.put(Content(STREAM, "log", data), 3)
         assert await log.contents.read(STREAM, "log") == data
@@ -70,7 +70,7 @@ async def test_a_content_can_be_replaced_outside_an_append(log: EventLog, tmp_pa
     assert blobs_in(tmp_path / "blobs") == []
 
 
-async def test_the_newest_one_is_read_unless_it_is_too_old(log: EventLog) -> None:
+async def test_newest_one_is_read_unless_it_is_too_old(log: EventLog) -> None:
     for version in (2, 5):
         await log.contents.put(Content(STREAM, "log", b"%d" % version), version)
 
@@ -91,7 +91,7 @@ async def test_dropped_ones_are_gone_from_rows_and_blobs(log: EventLog, tmp_path
         await log.contents.read(STREAM, "scan")
 
 
-async def test_the_sweeper_learns_which_blobs_are_known(log: EventLog) -> None:
+async def test_sweeper_learns_which_blobs_are_known(log: EventLog) -> None:
     await log.run(open_account, absent("a"), meta=META, contents=[Content(STREAM, "s", b"x" * 99_000)], account="a")
     (key,) = [info.key async for info in log.contents.blobs.list("contents")]
 

@@ -33,7 +33,7 @@ async def test_reads_go_on_when_idle_connections_were_ended(database: Database) 
     assert await asyncio.gather(*(database.value("SELECT 1") for _ in range(8))) == [1] * 8
 
 
-async def test_a_transaction_whose_connection_ends_says_that_the_store_is_away(database: Database) -> None:
+async def test_transaction_whose_connection_ends_says_that_the_store_is_away(database: Database) -> None:
     async def ended_in_the_middle() -> None:
         async with database.transaction() as conn:
             pid = (await (await conn.execute("SELECT pg_backend_pid() AS pid")).fetchone() or {})["pid"]
@@ -65,7 +65,7 @@ async def test_while_postgres_is_away_reads_say_so_and_work_again_by_themselves(
     await database.close()
 
 
-async def test_a_database_that_is_not_there_is_said_so(postgres: Postgres) -> None:
+async def test_database_that_is_not_there_is_said_so(postgres: Postgres) -> None:
     with pytest.raises(StoreUnavailable, match="cannot be reached"):
         await Database.open(postgres.url("absent"), retry_seconds=0.5)
 

@@ -95,7 +95,7 @@ async def test_follower_handles_the_log_in_order_and_continues_at_its_checkpoint
     assert follower.position == await log.reader.position()
 
 
-async def test_a_commit_wakes_it_at_once(log: EventLog, listener: Listener, sums: Sums) -> None:
+async def test_commit_wakes_it_at_once(log: EventLog, listener: Listener, sums: Sums) -> None:
     await until(lambda: _true(listener.count > 0))
     running = asyncio.create_task(Follower("sums", sums.handle, log.reader, listener, poll_seconds=600).run())
     await deposits(log, 1)
@@ -129,7 +129,7 @@ async def test_writes_of_a_failed_handler_are_rolled_back(log: EventLog, listene
     assert await total(log.database) == 3
 
 
-async def test_a_poisoned_event_stops_its_follower_visibly_and_no_other(
+async def test_poisoned_event_stops_its_follower_visibly_and_no_other(
     log: EventLog, listener: Listener, sums: Sums
 ) -> None:
     await deposits(log, 6)

@@ -81,7 +81,7 @@ async def test_conflicts_fail_alone_and_their_neighbours_commit(appender: GroupA
     assert await all_events(database) == [("s:p:1", 1), ("slow:p", 1), ("s:p:0", 1), ("s:p:2", 1)]
 
 
-async def test_a_request_of_which_one_event_collides_leaves_none(appender: GroupAppender, database: Database) -> None:
+async def test_request_of_which_one_event_collides_leaves_none(appender: GroupAppender, database: Database) -> None:
     await appender.append(request(event("s:p:1")))
 
     answers = await outcomes(
@@ -92,7 +92,7 @@ async def test_a_request_of_which_one_event_collides_leaves_none(appender: Group
     assert [stream for stream, _ in await all_events(database)] == ["s:p:1", "slow:p", "c:p", "d:p"]
 
 
-async def test_a_statement_that_fails_fails_its_request_alone(appender: GroupAppender, database: Database) -> None:
+async def test_statement_that_fails_fails_its_request_alone(appender: GroupAppender, database: Database) -> None:
     answers = await outcomes(
         appender,
         request(event("a:p")),
@@ -147,7 +147,7 @@ async def test_cancelled_caller_does_not_cancel_the_rest_of_its_batch(
     assert [stream for stream, _ in await all_events(database)] == ["slow:p", "n:p"]
 
 
-async def test_a_backend_killed_in_mid_append_costs_no_event_and_doubles_none(
+async def test_backend_killed_in_mid_append_costs_no_event_and_doubles_none(
     appender: GroupAppender, database: Database
 ) -> None:
     await database.execute("CREATE TABLE pause AS SELECT 4.0::float AS seconds")
@@ -188,7 +188,7 @@ async def test_locked_row_fails_only_the_request_that_needs_it(appender: GroupAp
     assert await database.value("SELECT n FROM kept") == 2
 
 
-async def test_a_process_that_stops_with_the_lock_in_hand_loses_it(appender: GroupAppender, database: Database) -> None:
+async def test_process_that_stops_with_the_lock_in_hand_loses_it(appender: GroupAppender, database: Database) -> None:
     stopped = await database.connect("stopped")
     await stopped.execute(session_limits())
     pipeline = stopped.pipeline()
@@ -201,7 +201,7 @@ async def test_a_process_that_stops_with_the_lock_in_hand_loses_it(appender: Gro
     await stopped.close()
 
 
-async def test_a_commit_whose_answer_was_lost_counts_once(
+async def test_commit_whose_answer_was_lost_counts_once(
     appender: GroupAppender, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = append_modes.MODES["together"]

@@ -17,7 +17,7 @@ async def test_each_process_counts_in_a_row_of_its_own(database: Database) -> No
     assert (worker.holder, worker.beats, worker.doing) == ("w1", 3, "")
 
 
-async def test_a_process_that_ends_takes_its_row_along(database: Database) -> None:
+async def test_process_that_ends_takes_its_row_along(database: Database) -> None:
     leases = Leases(database)
     for holder in ("w1", "w2", "w3"):
         await leases.beat(holder, "worker")
@@ -29,7 +29,7 @@ async def test_a_process_that_ends_takes_its_row_along(database: Database) -> No
     assert await leases.beat("w1", "worker") == 1
 
 
-async def test_a_process_that_has_beaten_since_is_not_forgotten(database: Database) -> None:
+async def test_process_that_has_beaten_since_is_not_forgotten(database: Database) -> None:
     leases = Leases(database)
     await leases.beat("w1", "worker")
     await leases.beat("w1", "worker")

@@ -20,7 +20,7 @@ def value(url: str, sql: str) -> object:
         return None if row is None else row[0]
 
 
-def test_the_programs_own_are_applied_in_order_and_once(empty_database_url: str) -> None:
+def test_programs_own_are_applied_in_order_and_once(empty_database_url: str) -> None:
     names = [migration.name for migration in available()]
 
     assert migrate(empty_database_url) == names
@@ -48,7 +48,7 @@ def test_post_migrations_wait_for_the_new_code(empty_database_url: str) -> None:
     assert migrate(empty_database_url, migrations=[FIRST, SECOND]) == [SECOND.name]
 
 
-def test_a_file_changed_after_it_was_applied_is_refused(empty_database_url: str) -> None:
+def test_file_changed_after_it_was_applied_is_refused(empty_database_url: str) -> None:
     migrate(empty_database_url, migrations=[FIRST])
 
     with pytest.raises(MigrationError, match="add a new one"):
@@ -63,12 +63,12 @@ def test_failed_migration_leaves_nothing(empty_database_url: str) -> None:
     assert value(empty_database_url, "SELECT max(number) FROM schema_migrations") == 1
 
 
-def test_a_database_that_is_away_is_said_so(postgres: Postgres) -> None:
+def test_database_that_is_away_is_said_so(postgres: Postgres) -> None:
     with pytest.raises(StoreUnavailable):
         migrate(f"postgresql://annals@/x?host={postgres.folders.data}/nowhere")
 
 
-def test_a_database_of_another_encoding_is_refused_before_anything_is_made(postgres: Postgres) -> None:
+def test_database_of_another_encoding_is_refused_before_anything_is_made(postgres: Postgres) -> None:
     postgres.execute("CREATE DATABASE ascii ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
     with pytest.raises(MigrationError, match="ENCODING 'UTF8'"):
         migrate(postgres.url("ascii"))

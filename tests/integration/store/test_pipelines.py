@@ -165,7 +165,7 @@ async def test_notices_on_the_way_are_handed_on(conn: Connection) -> None:
     assert heard == ['relation "things" already exists, skipping']
 
 
-async def test_a_connection_that_breaks_is_closed_and_nothing_holds(conn: Connection, database: Database) -> None:
+async def test_connection_that_breaks_is_closed_and_nothing_holds(conn: Connection, database: Database) -> None:
     with pytest.raises(psycopg.OperationalError):
         await conn.run_pipeline([thing(1), ("SELECT pg_terminate_backend(pg_backend_pid())", ()), thing(2)])
 

@@ -46,7 +46,7 @@ async def test_what_several_processes_append_is_whole_in_order_and_seen_by_a_fol
     assert all(stored[stream] == position for stream, position in acknowledged.items())
 
 
-async def test_a_process_killed_in_mid_append_loses_nothing_acknowledged_and_leaves_nothing_half(
+async def test_process_killed_in_mid_append_loses_nothing_acknowledged_and_leaves_nothing_half(
     database: Database, database_url: str
 ) -> None:
     process = await _start(database_url, "w", 100_000)

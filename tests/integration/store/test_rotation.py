@@ -46,7 +46,7 @@ async def test_processes_that_run_go_on_through_a_rotation(database: Database, p
             assert await vault.open(project, *USE, value) == f"secret {number}"
 
 
-async def test_the_former_key_opens_nothing_afterwards(database: Database, path: Path) -> None:
+async def test_former_key_opens_nothing_afterwards(database: Database, path: Path) -> None:
     sealed = await process(database, path).seal("p", *USE, "secret")
     former = path.read_bytes()
     await rotate(database, path)
@@ -85,7 +85,7 @@ async def test_data_keys_that_are_made_meanwhile_are_not_left_behind(database: D
         assert await late.open(project, *USE, value) == "secret"
 
 
-async def test_a_rotation_that_was_cut_off_is_taken_up_again(database: Database, path: Path) -> None:
+async def test_rotation_that_was_cut_off_is_taken_up_again(database: Database, path: Path) -> None:
     sealed = await process(database, path).seal("p", *USE, "secret")
     master_key(path).add()  # and then it died
 

@@ -26,7 +26,7 @@ async def _snapshot_version(log: EventLog, version: int) -> None:
         await asyncio.sleep(0.01)
 
 
-async def test_an_aggregate_from_a_snapshot_equals_the_one_folded_from_all_events(log: EventLog) -> None:
+async def test_aggregate_from_a_snapshot_equals_the_one_folded_from_all_events(log: EventLog) -> None:
     await _deposited(log, 25)
     await _snapshot_version(log, 20)
 
@@ -39,7 +39,7 @@ async def test_an_aggregate_from_a_snapshot_equals_the_one_folded_from_all_event
     assert type(from_snapshot.last_on) is type(folded.last_on)
 
 
-async def test_a_load_begins_at_the_newest_snapshot(log: EventLog) -> None:
+async def test_load_begins_at_the_newest_snapshot(log: EventLog) -> None:
     await _deposited(log, 32)
     await _snapshot_version(log, 30)
 
@@ -48,7 +48,7 @@ async def test_a_load_begins_at_the_newest_snapshot(log: EventLog) -> None:
     assert (await log.load(key("a"))).balance == sum(range(1, 33))
 
 
-async def test_the_past_is_folded_from_the_nearest_snapshot_before_it(log: EventLog) -> None:
+async def test_past_is_folded_from_the_nearest_snapshot_before_it(log: EventLog) -> None:
     await _deposited(log, 35)
     await _snapshot_version(log, 30)
     position = (await log.reader.of_stream(key("a").stream))[26].position
@@ -78,7 +78,7 @@ async def test_snapshots_of_other_code_go_with_the_next(log: EventLog) -> None:
     assert await log.database.value("SELECT count(*) FROM snapshots") == 1
 
 
-async def test_a_snapshot_of_other_code_is_not_read(log: EventLog) -> None:
+async def test_snapshot_of_other_code_is_not_read(log: EventLog) -> None:
     await _deposited(log, 12)
     await _snapshot_version(log, 10)
     wrong = snapshots.take(await log.load(key("a"))).replace(b"balance", b"bananas")
@@ -99,7 +99,7 @@ async def test_append_over_several_boundaries_takes_one_snapshot(log: EventLog) 
     assert (await log.load(key("a"))).balance == 33
 
 
-async def test_a_new_incarnation_does_not_inherit_from_the_former_ones_snapshot(log: EventLog) -> None:
+async def test_new_incarnation_does_not_inherit_from_the_former_ones_snapshot(log: EventLog) -> None:
     await _deposited(log, 12)
     await _snapshot_version(log, 10)
     await log.run(close, key("a"), meta=META)

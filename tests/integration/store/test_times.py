@@ -15,7 +15,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("seed", range(6))
-async def test_a_time_means_the_highest_position_recorded_by_then(database: Database, seed: int) -> None:
+async def test_time_means_the_highest_position_recorded_by_then(database: Database, seed: int) -> None:
     chance = random.Random(seed)
     recorded: list[tuple[int, datetime]] = []
     position, at = 0, START

@@ -52,7 +52,7 @@ async def test_another_project_cannot_open_it(vault: Vault) -> None:
         await vault.open("p2", *USE[1:], sealed)
 
 
-async def test_an_altered_value_does_not_open(vault: Vault) -> None:
+async def test_altered_value_does_not_open(vault: Vault) -> None:
     version, key_id, seal_id, body = (await vault.seal(*USE, "secret")).split(".")
     flipped = ("A" if body[20] != "A" else "B").join([body[:20], body[21:]])
 
@@ -190,7 +190,7 @@ async def test_fingerprints_tell_equal_values_of_a_project_and_nothing_across_pr
     assert await vault.fingerprint("p1", "a") != await vault.fingerprint("p2", "a")
 
 
-def test_the_master_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
+def test_master_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / "keys" / "master.key"
 
     first = master_key(path)
@@ -202,7 +202,7 @@ def test_the_master_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"not base64!", b"c2hvcnQ="])
-def test_a_file_that_holds_no_master_key_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_file_that_holds_no_master_key_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "master.key").write_bytes(content)
 
     with pytest.raises(MasterKeyWrong, match="does not hold a master key"):

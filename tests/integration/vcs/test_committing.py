@@ -40,7 +40,7 @@ def history(repository: Repository) -> list[str]:
     return [entry.commit.message.decode().splitlines()[0] for entry in repository.repo.get_walker()]
 
 
-async def test_a_template_is_committed_below_the_functions_folder_and_then_deployed(repository: Repository) -> None:
+async def test_template_is_committed_below_the_functions_folder_and_then_deployed(repository: Repository) -> None:
     with http_host({"team/app": repository}) as base:
         files, origin = await deployed(Git(url=f"{base}/team/app"))
 
@@ -53,7 +53,7 @@ async def test_a_template_is_committed_below_the_functions_folder_and_then_deplo
     assert whole == {"other.txt", *(f"fn/{name}" for name in files)}
 
 
-async def test_a_template_that_is_there_already_is_not_committed_again(repository: Repository) -> None:
+async def test_template_that_is_there_already_is_not_committed_again(repository: Repository) -> None:
     with http_host({"team/app": repository}) as base:
         _, first = await deployed(Git(url=f"{base}/team/app"))
         _, second = await deployed(Git(url=f"{base}/team/app"))
@@ -62,7 +62,7 @@ async def test_a_template_that_is_there_already_is_not_committed_again(repositor
     assert len(history(repository)) == 2
 
 
-async def test_a_template_goes_to_a_branch_that_is_there_and_to_folders(repository: Repository) -> None:
+async def test_template_goes_to_a_branch_that_is_there_and_to_folders(repository: Repository) -> None:
     with http_host({"team/app": repository}) as base:
         for kind, root in (("tag", "fn"), ("branch", "other.txt")):
             with pytest.raises(RepositoryError) as refused:
@@ -71,7 +71,7 @@ async def test_a_template_goes_to_a_branch_that_is_there_and_to_folders(reposito
     assert history(repository) == ["First"]
 
 
-async def test_a_work_tree_of_the_operators_is_left_alone(repository: Repository) -> None:
+async def test_work_tree_of_the_operators_is_left_alone(repository: Repository) -> None:
     with pytest.raises(RepositoryError, match="work tree"):
         await deployed(Git(url=f"file://{repository.folder}", trusted=True))
     assert history(repository) == ["First"]

@@ -34,7 +34,7 @@ async def judged(claimed: CredentialClaim, read: ReadResult | None) -> Caller:
 
 
 @pytest.mark.parametrize("key", ["plain", "standard_0a1b", "standard_"])
-def test_a_standard_key_is_looked_up_by_the_digest_of_all_of_it(key: str) -> None:
+def test_standard_key_is_looked_up_by_the_digest_of_all_of_it(key: str) -> None:
     assert claim({PROJECT: b"p", KEY: key.encode()}, "", FORMER) == CredentialClaim("p", standard=digest(key))
 
 
@@ -42,7 +42,7 @@ def test_key_with_an_unknown_prefix_claims_nothing() -> None:
     assert claim({PROJECT: b"p", KEY: b"magic_x"}, "", FORMER) == CredentialClaim("p")
 
 
-def test_a_key_without_the_project_header_is_refused() -> None:
+def test_key_without_the_project_header_is_refused() -> None:
     with pytest.raises(ProjectIdMissing):
         claim({KEY: b"k"}, "p", NEWEST)
     with pytest.raises(UserUnauthorized):
@@ -50,7 +50,7 @@ def test_a_key_without_the_project_header_is_refused() -> None:
     assert claim({KEY: b"k"}, "p", FORMER) == CredentialClaim("p", standard=digest("k"))
 
 
-def test_a_key_for_the_console_is_refused() -> None:
+def test_key_for_the_console_is_refused() -> None:
     with pytest.raises(UserUnauthorized):
         claim({PROJECT: b"console", KEY: b"k"}, "", NEWEST)
 
@@ -69,14 +69,14 @@ async def test_unknown_project_is_the_first_error() -> None:
         await judged(CredentialClaim("p", standard="d"), found(known=False))
 
 
-async def test_a_key_that_is_unknown_or_expired_is_refused() -> None:
+async def test_key_that_is_unknown_or_expired_is_refused() -> None:
     with pytest.raises(UserUnauthorized):
         await judged(CredentialClaim("p", standard="d"), found())
     with pytest.raises(KeyExpired):
         await judged(CredentialClaim("p", standard="d"), found(key_id="k", scopes=[], expires_at=NOW))
 
 
-async def test_a_key_holds_its_own_scopes_and_the_implicit_ones() -> None:
+async def test_key_holds_its_own_scopes_and_the_implicit_ones() -> None:
     later = NOW + timedelta(seconds=1)
     caller = await judged(
         CredentialClaim("p", standard="d"), found(key_id="k", scopes=["users.read"], expires_at=later)
@@ -204,7 +204,7 @@ def test_malformed_token_is_refused(token: str) -> None:
         verify(token, b"secret", 0)
 
 
-def test_a_token_of_another_algorithm_is_refused() -> None:
+def test_token_of_another_algorithm_is_refused() -> None:
     head, payload, signature = ephemeral(OF_KEY, expires=9, secret=b"s").partition("_")[2].split(".")
     none = "eyJ0eXAiOiJKV1QiLCJhbGciOiJub25lIn0"
 

@@ -62,7 +62,7 @@ def refused(kind: ParameterKind, value: Any) -> str:
 
 
 @pytest.mark.parametrize("value", ["a", "A9", "my.fn_1-A", "x" * 36, "9"])
-def test_an_id_may_hold_letters_digits_dots_underscores_and_hyphens(value: str) -> None:
+def test_id_may_hold_letters_digits_dots_underscores_and_hyphens(value: str) -> None:
     assert Uid().parse(value) == value
     assert CustomId().parse(value) == value
 
@@ -122,7 +122,7 @@ def test_text_is_counted_in_characters() -> None:
 
 
 @pytest.mark.parametrize(("value", "number"), [(15, 15), ("15", 15), ("+15", 15), ("0015", 15)])
-def test_a_range_takes_the_text_of_an_integer(value: Any, number: int) -> None:
+def test_range_takes_the_text_of_an_integer(value: Any, number: int) -> None:
     assert IntegerRange(1, 900).parse(value) == number
 
 

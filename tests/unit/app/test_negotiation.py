@@ -96,7 +96,7 @@ def test_without_a_header_newest_names_take_precedence() -> None:
     }
 
 
-def test_a_version_of_a_template_is_a_tag() -> None:
+def test_version_of_a_template_is_a_tag() -> None:
     assert translate_template({"version": "1"}, negotiate("1.8.0")) == {
         "version": "1",
         "type": "tag",

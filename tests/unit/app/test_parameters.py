@@ -63,7 +63,7 @@ def test_unknown_parameters_are_ignored() -> None:
     assert "nope" not in TABLE.parse({"name": "a", "nope": 1})
 
 
-def test_a_list_default_is_not_shared() -> None:
+def test_list_default_is_not_shared() -> None:
     TABLE.parse({"name": "a"})["tags"].append("x")
 
     assert TABLE.parse({"name": "a"})["tags"] == []
@@ -88,7 +88,7 @@ def test_other_content_types_are_parsed_as_forms() -> None:
         assert body_parameters(content_type, b"a=1&b%5B%5D=x&b%5B%5D=y") == {"a": "1", "b": ["x", "y"]}
 
 
-def test_a_multipart_form_keeps_bytes_that_are_no_text() -> None:
+def test_multipart_form_keeps_bytes_that_are_no_text() -> None:
     content_type, body = form({"a": "1", "headers[x]": "y", "body": b"\xff\x00"}, None, "")
 
     assert body_parameters(content_type, body) == {"a": "1", "headers": {"x": "y"}, "body": b"\xff\x00"}
@@ -97,7 +97,7 @@ def test_a_multipart_form_keeps_bytes_that_are_no_text() -> None:
 @pytest.mark.parametrize(
     "content_type", ["multipart/form-data", "multipart/form-data; boundary=", "multipart/x;boundary=é"]
 )
-def test_a_form_without_a_boundary_is_an_empty_set(content_type: str) -> None:
+def test_form_without_a_boundary_is_an_empty_set(content_type: str) -> None:
     assert body_parameters(content_type, b"--x\r\n\r\n") == {}
 
 

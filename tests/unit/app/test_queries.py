@@ -91,7 +91,7 @@ def refused(*queries: Any, schema: Schema = FUNCTIONS) -> str:
         (query("startsWith", "timeout", "1"), 'Invalid query: Cannot query startsWith on attribute "timeout"'),
     ],
 )
-def test_a_wrong_query_is_refused_with_its_text(text: str, said: str) -> None:
+def test_wrong_query_is_refused_with_its_text(text: str, said: str) -> None:
     assert refused(text).startswith(said)
 
 
@@ -131,7 +131,7 @@ def test_right_queries_pass(text: str) -> None:
     page(text)
 
 
-def test_the_first_of_several_limits_offsets_and_cursors_counts() -> None:
+def test_first_of_several_limits_offsets_and_cursors_counts() -> None:
     asked = page(
         query("limit", None, 1),
         query("limit", None, 2),

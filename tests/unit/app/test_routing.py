@@ -115,7 +115,7 @@ def test_path_values_are_named(client: Client) -> None:
     assert met.json() == {"functionId": "f", "variableId": "v"}
 
 
-def test_an_operation_is_declared_once() -> None:
+def test_operation_is_declared_once() -> None:
     class Twice(operation.ResourceController):
         @operation.get("/a")
         async def one(self, call: Call) -> None: ...
@@ -149,7 +149,7 @@ def test_every_error_type_has_a_status_code(error: type[DomainError]) -> None:
     assert 400 <= answer.status < 500 or (answer.status == 503 and passes != (error is edge_errors.Damaged))
 
 
-def test_an_error_has_the_envelope_and_is_not_cached() -> None:
+def test_error_has_the_envelope_and_is_not_cached() -> None:
     answer = domain_error_answer(FunctionNotFound())
 
     assert msgspec.json.decode(answer.body) == {

@@ -23,7 +23,7 @@ SIZE = CHUNK + 10
         ("bytes 0-10/10", None),
     ],
 )
-def test_a_chunk_is_numbered_by_its_start(header: str, chunk: UploadChunk | None) -> None:
+def test_chunk_is_numbered_by_its_start(header: str, chunk: UploadChunk | None) -> None:
     assert parse_chunk(header) == chunk
 
 
@@ -34,7 +34,7 @@ def test_a_chunk_is_numbered_by_its_start(header: str, chunk: UploadChunk | None
         *("bytes 10-10/10", "bytes 0-0/0", f"bytes 1-{CHUNK}/{SIZE}", f"bytes 0-5/{SIZE}", f"bytes 0-{CHUNK}/{SIZE}"),
     ],
 )
-def test_an_unusable_content_range_is_refused(header: str) -> None:
+def test_unusable_content_range_is_refused(header: str) -> None:
     with pytest.raises(ContentRangeInvalid):
         parse_chunk(header)
 
@@ -56,7 +56,7 @@ def test_range_includes_both_ends(header: str, size: int, range_: tuple[int, int
     "header",
     ["items=0-9", "bytes=5-5", "bytes=0-10", "bytes=-5", "bytes=0-1,3-4", "bytes=9-", "bytes=10-", "bytes 0-9"],
 )
-def test_an_unsatisfiable_range_is_refused(header: str) -> None:
+def test_unsatisfiable_range_is_refused(header: str) -> None:
     with pytest.raises(RangeInvalid):
         parse_range(header, 10)
 
@@ -99,7 +99,7 @@ async def test_truncated_form_is_refused() -> None:
             await read(content_type, body[:end])
 
 
-async def test_a_form_without_a_boundary_is_refused() -> None:
+async def test_form_without_a_boundary_is_refused() -> None:
     with pytest.raises(FileInvalid):
         await read("multipart/form-data", b"--x\r\n")
 

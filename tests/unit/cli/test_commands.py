@@ -101,7 +101,7 @@ def test_command_without_an_instance_names_the_next_step(tmp_path: Path) -> None
         assert "annals up" in text
 
 
-def test_an_unknown_setting_is_refused_by_every_command(tmp_path: Path) -> None:
+def test_unknown_setting_is_refused_by_every_command(tmp_path: Path) -> None:
     code, text = run("ps", "--data", str(tmp_path), ANNALS_PROT="1")
 
     assert code == 1
@@ -117,7 +117,7 @@ def test_settings_are_listed_without_passwords() -> None:
     assert rows["ANNALS_DATABASE_URL"]["value"] == "postgresql://…@db/annals"
 
 
-def test_a_key_shows_its_secret_once_and_keeps_a_digest() -> None:
+def test_key_shows_its_secret_once_and_keeps_a_digest() -> None:
     one, other = make_key("k", ["functions.read"]), make_key("k", ["functions.read"])
 
     assert re.fullmatch(r"standard_[0-9a-f]{64}", one.secret)
@@ -197,7 +197,7 @@ def test_uptime_shows_the_two_largest_units(passed: timedelta, text: str) -> Non
     assert uptime(passed) == text
 
 
-def test_a_table_is_as_wide_as_its_widest_cell() -> None:
+def test_table_is_as_wide_as_its_widest_cell() -> None:
     assert table([{"id": "a", "name": "long name"}, {"id": "bcd", "name": ""}], ("id", "name")) == (
         "ID   NAME\na    long name\nbcd"
     )

@@ -94,7 +94,7 @@ def test_call_that_waits_for_an_attempt_can_be_canceled() -> None:
     assert (execution.status, execution.due_at, execution.claim("w")) == ("failed", None, False)
 
 
-def test_a_dead_letter_is_redriven_once_as_an_execution_of_its_own() -> None:
+def test_dead_letter_is_redriven_once_as_an_execution_of_its_own() -> None:
     letter = dead()
     fields: dict[str, Any] = {
         "function_version": 4,

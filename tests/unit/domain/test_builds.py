@@ -13,18 +13,18 @@ from tests.unit.domain.given import ARTEFACT, SOURCE, given_deployment
 OTHER_FIELDS = {"milliseconds": 10, "specification": "s", "logs_digest": "", "logs_size": 0}
 
 
-def test_a_source_is_stored_once() -> None:
+def test_source_is_stored_once() -> None:
     deployment = given_deployment("uploading")
     deployment.store_source(SOURCE)
     deployment.store_source(SOURCE)
     assert [type(e).__name__ for e in deployment.collect_events()] == ["SourceStored", "BuildQueued"]
 
 
-def test_an_unfinished_upload_cannot_be_claimed() -> None:
+def test_unfinished_upload_cannot_be_claimed() -> None:
     assert given_deployment("uploading").claim_build("w") is False
 
 
-def test_a_build_is_claimed_by_one_worker() -> None:
+def test_build_is_claimed_by_one_worker() -> None:
     deployment = given_deployment()
     assert deployment.claim_build("w1") is True
     assert deployment.claim_build("w2") is False
@@ -44,7 +44,7 @@ def test_canceled_build_ignores_late_results(status: str) -> None:
 
 
 @pytest.mark.parametrize("status", ["ready", "failed"])
-def test_an_ended_build_cannot_be_canceled(status: str) -> None:
+def test_ended_build_cannot_be_canceled(status: str) -> None:
     with pytest.raises(BuildAlreadyCompleted):
         given_deployment(status).cancel_build(0)
 
@@ -62,7 +62,7 @@ def test_build_of_a_deleted_function_ends_once(status: str, ends: int) -> None:
     assert [type(event).__name__ for event in deployment.collect_events()] == ["BuildCanceled"] * ends
 
 
-def test_a_build_is_canceled_only_through_its_own_function() -> None:
+def test_build_is_canceled_only_through_its_own_function() -> None:
     with pytest.raises(DeploymentNotFound):
         cancel_build(given_deployment(), function_id="other", seconds=0)
 
@@ -77,7 +77,7 @@ def test_lost_build_is_queued_again_and_rejects_its_first_worker() -> None:
     assert deployment.complete_build(2, ARTEFACT, **OTHER_FIELDS) is True  # type: ignore[arg-type]
 
 
-def test_a_build_lost_too_often_has_failed() -> None:
+def test_build_lost_too_often_has_failed() -> None:
     deployment = given_deployment("building")
     recover_build(deployment, epoch=1, attempts=1)
     assert deployment.status == "failed"

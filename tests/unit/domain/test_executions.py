@@ -14,13 +14,13 @@ from annals.domain.ports import Outcome
 from tests.unit.domain.given import RAN, given_execution
 
 
-def test_a_synchronous_call_is_claimed_when_it_is_accepted() -> None:
+def test_synchronous_call_is_claimed_when_it_is_accepted() -> None:
     execution = given_execution("processing")
     assert (execution.status, execution.epoch) == ("processing", 1)
     assert execution.claim("worker") is False
 
 
-def test_a_scheduled_execution_waits_for_its_time() -> None:
+def test_scheduled_execution_waits_for_its_time() -> None:
     execution = Execution.request_run(
         None,
         project_id="p",
@@ -97,7 +97,7 @@ def test_only_named_headers_are_stored() -> None:
 @pytest.mark.parametrize(
     ("status", "reason", "good"), [(200, "", True), (499, "", True), (500, "", False), (200, "timeout", False)]
 )
-def test_an_answer_below_500_completes(status: int, reason: str, good: bool) -> None:
+def test_answer_below_500_completes(status: int, reason: str, good: bool) -> None:
     assert succeeded(Outcome(status_code=status, reason=reason)) is good  # type: ignore[arg-type]
 
 

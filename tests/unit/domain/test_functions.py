@@ -41,7 +41,7 @@ def test_deleted_id_begins_a_new_incarnation() -> None:
     assert fresh.configuration.name == "g"
 
 
-def test_an_update_to_the_same_configuration_records_nothing() -> None:
+def test_update_to_the_same_configuration_records_nothing() -> None:
     function = given_function()
     function.update(configuration())
     assert names(function) == []
@@ -64,7 +64,7 @@ def test_update_without_build_inputs_makes_the_function_live() -> None:
     assert function.live is True
 
 
-def test_an_update_names_the_fields_that_differ() -> None:
+def test_update_names_the_fields_that_differ() -> None:
     function = given_function()
     function.update(configuration(timeout=20, name="g"))
     (event,) = function.collect_events()
@@ -97,7 +97,7 @@ def test_activating_an_older_deployment_is_recorded_as_a_rollback() -> None:
     assert last.reason == "rollback"
 
 
-def test_a_slow_older_build_does_not_replace_a_newer_active_deployment() -> None:
+def test_slow_older_build_does_not_replace_a_newer_active_deployment() -> None:
     function, older, newer = (
         given_function(),
         given_deployment("building", deployment_id="d1"),
@@ -113,7 +113,7 @@ def test_a_slow_older_build_does_not_replace_a_newer_active_deployment() -> None
     assert function.deployment_id == "d"
 
 
-def test_a_build_that_succeeds_makes_the_function_live() -> None:
+def test_build_that_succeeds_makes_the_function_live() -> None:
     function, deployment = given_function(), given_deployment("building")
     function.add_variable(variable())
     fields: dict[str, Any] = {"milliseconds": 1, "specification": "", "logs_digest": "", "logs_size": 0}
@@ -149,7 +149,7 @@ def test_two_variables_never_share_a_key_or_an_id() -> None:
         function.change_variable("v2", key="A", sealed=None, secret=None)
 
 
-def test_a_secret_never_becomes_readable_again() -> None:
+def test_secret_never_becomes_readable_again() -> None:
     function = given_function()
     function.add_variable(variable(secret=True))
     with pytest.raises(VariableCannotUnsetSecret):
@@ -175,7 +175,7 @@ def test_removed_variable_is_not_found() -> None:
         function.variable("v")
 
 
-def test_an_older_deployment_by_one_moment_is_older() -> None:
+def test_older_deployment_by_one_moment_is_older() -> None:
     function, deployment = given_function(), given_deployment("ready")
     function.activate("d", deployment.created_on, "built")
     assert not function.takes_over(deployment.created_on - timedelta(microseconds=1))

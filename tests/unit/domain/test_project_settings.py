@@ -29,7 +29,7 @@ def test_console_is_a_reserved_project_id() -> None:
         Project.create(None, project_id=CONSOLE, name="Mine")
 
 
-def test_a_switch_that_is_set_already_records_nothing() -> None:
+def test_switch_that_is_set_already_records_nothing() -> None:
     project = given_project()
     project.switch_service("functions", enabled=True)
     project.switch_service("functions", enabled=False)
@@ -39,7 +39,7 @@ def test_a_switch_that_is_set_already_records_nothing() -> None:
     assert project.disabled == {"functions"}
 
 
-def test_a_platform_is_added_and_removed_once() -> None:
+def test_platform_is_added_and_removed_once() -> None:
     project, platform = given_project(), Platform(platform_id="w", type="web", name="W", hostname="x.test")
     project.add_platform(platform)
     with pytest.raises(PlatformAlreadyExists):

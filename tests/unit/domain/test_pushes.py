@@ -24,7 +24,7 @@ def test_globs_match_segments(glob: str, fitting: list[str], others: list[str]) 
     assert [text for text in others if matches(text, [glob])] == []
 
 
-def test_the_last_glob_that_matches_decides() -> None:
+def test_last_glob_that_matches_decides() -> None:
     assert matches("docs/a.md", ["**"])
     assert not matches("docs/a.md", ["**", "!docs/**"])
     assert matches("docs/keep.md", ["**", "!docs/**", "docs/keep.md"])

@@ -38,7 +38,7 @@ def test_user_has_one_membership_in_a_team(second: Membership) -> None:
         given_team(member()).add_member(second)
 
 
-def test_an_invitation_is_accepted_once() -> None:
+def test_invitation_is_accepted_once() -> None:
     team = given_team(member(confirmed=False))
     team.confirm_member("m")
 

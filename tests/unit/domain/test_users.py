@@ -49,7 +49,7 @@ def test_change_to_the_same_value_records_nothing() -> None:
     assert decided(user) == []
 
 
-def test_a_new_address_or_number_is_not_verified() -> None:
+def test_new_address_or_number_is_not_verified() -> None:
     user = given_user(email="a@x.test", phone="+1")
     user.change_verification("email", verified=True)
     user.change_verification("phone", verified=True)
@@ -69,7 +69,7 @@ def test_session_beyond_the_limit_closes_the_oldest() -> None:
     assert decided(user).count("SessionClosed") == 1
 
 
-def test_a_session_is_opened_and_closed_once() -> None:
+def test_session_is_opened_and_closed_once() -> None:
     user = given_user()
     user.open_session(session("s"))
     user.open_session(session("s"))

@@ -61,7 +61,7 @@ def test_names_longer_than_a_header_arrive_whole(form: int, target: Path) -> Non
     assert unpacked(tar_of({name: b"x"}, form=form), target) == {name: b"x"}
 
 
-def test_a_leading_dot_folder_is_the_root_itself(target: Path) -> None:
+def test_leading_dot_folder_is_the_root_itself(target: Path) -> None:
     assert unpacked(tar_of({"./": b"", "./a/": b"", "./a/b": b"1"}), target) == {"a/b": b"1"}
 
 
@@ -167,7 +167,7 @@ def test_build_output_that_is_a_zip_is_refused_by_name(target: Path) -> None:
     assert "a zip archive" in refused(zipped({"main.py": b"x"}), target, links=True)
 
 
-def test_a_bomb_runs_into_the_ratio(target: Path) -> None:
+def test_bomb_runs_into_the_ratio(target: Path) -> None:
     bomb = gzip.compress(header(b"a", size=2**30) + bytes(2**28))
 
     assert "bomb" in refused(bomb, target, ArchiveBounds(total_bytes=2**40, ratio=100))
@@ -194,7 +194,7 @@ def test_links_that_meet_each_other_inside_are_kept(target: Path) -> None:
     assert (target / "a" / "b" / "tool").read_bytes() == b"#!"
 
 
-def test_a_large_archive_runs_into_the_total(target: Path) -> None:
+def test_large_archive_runs_into_the_total(target: Path) -> None:
     assert "more than 1,000 bytes" in refused(tar_of({"a": b"x" * 2000}), target, ArchiveBounds(total_bytes=1000))
 
 
@@ -208,7 +208,7 @@ def test_unpacking_that_takes_too_long_is_refused(target: Path) -> None:
     assert "too long" in refused(tar_of(FILES), target, ArchiveBounds(seconds=-1))
 
 
-def test_an_artefact_keeps_relative_links_that_stay_inside(target: Path) -> None:
+def test_artefact_keeps_relative_links_that_stay_inside(target: Path) -> None:
     archive = (
         entry(b"pkg/cli.js", b"#!")
         + entry(b"bin/tool", kind=b"2", link=b"../pkg/cli.js")
@@ -256,7 +256,7 @@ def test_an_artefact_keeps_relative_links_that_stay_inside(target: Path) -> None
         (entry(b"h", b"/etc/passwd\0", kind=b"K") + entry(b"l", kind=b"2", link=b"a") + END, "leads outside"),
     ],
 )
-def test_an_artefact_with_a_link_that_leaves_is_refused(archive: bytes, words: str, target: Path) -> None:
+def test_artefact_with_a_link_that_leaves_is_refused(archive: bytes, words: str, target: Path) -> None:
     assert words in refused(archive, target, links=True)
 
 

@@ -152,7 +152,7 @@ async def test_concurrent_builds_do_not_share_downloads_and_the_last_one_is_kept
     assert (tmp_path / "e" / "download").stat().st_size == 20
 
 
-async def test_a_project_and_all_together_are_bounded(cache: BuildCache, tmp_path: Path) -> None:
+async def test_project_and_all_together_are_bounded(cache: BuildCache, tmp_path: Path) -> None:
     for n in range(3):
         await cache.give("p", f"k{n}", left(tmp_path / f"p{n}", 900_000))
         os.utime(cache._downloads("p", f"k{n}"), (n, n))
@@ -166,7 +166,7 @@ async def test_a_project_and_all_together_are_bounded(cache: BuildCache, tmp_pat
     assert len(kept) == 3
 
 
-async def test_the_least_recently_used_downloads_of_all_projects_go_first(cache: BuildCache, tmp_path: Path) -> None:
+async def test_least_recently_used_downloads_of_all_projects_go_first(cache: BuildCache, tmp_path: Path) -> None:
     for n in range(4):
         await cache.give(f"p{n}", "k", left(tmp_path / f"p{n}", 900_000))
         os.utime(cache._downloads(f"p{n}", "k"), (100 - n, 100 - n))

@@ -117,7 +117,7 @@ def test_without_control_groups_there_is_no_hierarchy(tmp_path: Path) -> None:
     ("text", "starved"),
     [("oom_kill 0\n", False), ("low 0\noom 1\noom_kill 2\n", True), ("under_oom 0\noom_kill 1\n", True)],
 )
-def test_a_kill_for_want_of_memory_is_read_from_the_counters(tmp_path: Path, text: str, starved: bool) -> None:
+def test_kill_for_want_of_memory_is_read_from_the_counters(tmp_path: Path, text: str, starved: bool) -> None:
     (tmp_path / "events").write_text(text)
 
     assert cgroups.FolderGroup([tmp_path], tmp_path / "events").out_of_memory() is starved

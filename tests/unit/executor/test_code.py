@@ -39,7 +39,7 @@ async def test_concurrent_takes_share_one_folder(tmp_path: Path, blobs: Blobs) -
     assert [p.name for p in (tmp_path / "code").iterdir()] == [artefact.digest]
 
 
-async def test_an_archive_that_is_not_the_one_stored_is_never_unpacked(tmp_path: Path, blobs: Blobs) -> None:
+async def test_archive_that_is_not_the_one_stored_is_never_unpacked(tmp_path: Path, blobs: Blobs) -> None:
     code = cache(tmp_path, blobs)
     artefact = await stored(blobs, "a")
     await blobs.put("a", gzipped({"main.py": b"evil"}))
@@ -73,7 +73,7 @@ async def test_least_recently_used_code_is_evicted_and_code_in_use_never(tmp_pat
     assert not idle.exists()
 
 
-async def test_a_broken_artefact_is_not_adopted(tmp_path: Path, blobs: Blobs) -> None:
+async def test_broken_artefact_is_not_adopted(tmp_path: Path, blobs: Blobs) -> None:
     code = cache(tmp_path, blobs)
     broken = tmp_path / "broken"
     broken.write_bytes(b"no archive")

@@ -13,7 +13,7 @@ def open_descriptors() -> set[str]:
     return set(os.listdir("/proc/self/fd"))
 
 
-def test_a_successful_start_closes_the_child_ends_and_keeps_the_executors_open() -> None:
+def test_successful_start_closes_the_child_ends_and_keeps_the_executors_open() -> None:
     before = open_descriptors()
     with StartDescriptors() as descriptors:
         output = descriptors.from_child()
@@ -29,7 +29,7 @@ def test_a_successful_start_closes_the_child_ends_and_keeps_the_executors_open()
     os.close(commands.write)
 
 
-def test_a_failed_start_closes_every_descriptor_and_undoes_the_rest_last_step_first() -> None:
+def test_failed_start_closes_every_descriptor_and_undoes_the_rest_last_step_first() -> None:
     before = len(open_descriptors())
     undone: list[str] = []
 
@@ -49,7 +49,7 @@ def test_a_failed_start_closes_every_descriptor_and_undoes_the_rest_last_step_fi
     assert undone == ["network", "group"]
 
 
-def test_a_child_inherits_only_the_descriptors_that_it_needs_by_number() -> None:
+def test_child_inherits_only_the_descriptors_that_it_needs_by_number() -> None:
     with StartDescriptors() as descriptors:
         output = descriptors.from_child()
         alive = descriptors.from_child(inherit=True)
@@ -61,7 +61,7 @@ def test_a_child_inherits_only_the_descriptors_that_it_needs_by_number() -> None
         assert os.read(rules, 100) == b"content"
 
 
-def test_a_listening_socket_that_cannot_be_bound_leaves_no_descriptor_open(tmp_path: Path) -> None:
+def test_listening_socket_that_cannot_be_bound_leaves_no_descriptor_open(tmp_path: Path) -> None:
     (tmp_path / "http.sock").touch()
     before = len(open_descriptors())
     with pytest.raises(OSError, match="in use"):
@@ -70,6 +70,6 @@ def test_a_listening_socket_that_cannot_be_bound_leaves_no_descriptor_open(tmp_p
     assert len(open_descriptors()) == before
 
 
-def test_a_listening_socket_accepts_connections_by_its_path(tmp_path: Path) -> None:
+def test_listening_socket_accepts_connections_by_its_path(tmp_path: Path) -> None:
     with listening_socket(tmp_path, "http.sock"), socket.socket(socket.AF_UNIX) as client:
         client.connect(str(tmp_path / "http.sock"))

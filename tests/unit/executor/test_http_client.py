@@ -61,20 +61,20 @@ async def test_repeated_headers_keep_their_order_and_connection_headers_are_drop
     assert answer.headers == [("set-cookie", "a"), ("set-cookie", "b"), ("x-name", "é"), ("content-length", "0")]
 
 
-async def test_a_head_request_ends_with_its_headers(folder: Path) -> None:
+async def test_head_request_ends_with_its_headers(folder: Path) -> None:
     async with serving(folder, answering(b"HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n", hold=True)) as endpoint:
         answer = await ask(endpoint, "HEAD")
 
     assert answer.headers == [("content-length", "500")]
 
 
-async def test_a_connection_is_used_again(folder: Path) -> None:
+async def test_connection_is_used_again(folder: Path) -> None:
     served = answering(*[b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n%d" % n for n in range(3)], hold=True)
     async with serving(folder, served) as endpoint:
         assert [(await ask(endpoint)).body for _ in range(3)] == [b"0", b"1", b"2"]
 
 
-async def test_a_connection_that_says_close_is_not_used_again(folder: Path) -> None:
+async def test_connection_that_says_close_is_not_used_again(folder: Path) -> None:
     served = answering(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 1\r\n\r\nx", hold=True)
     async with serving(folder, served) as endpoint:
         assert [(await ask(endpoint)).body for _ in range(2)] == [b"x", b"x"]
@@ -120,13 +120,13 @@ async def test_answers_that_are_too_large_are_cut_off(raw: bytes, folder: Path) 
     assert isinstance(breach.value, ResponseTooLarge) or b"x" * 1000 in raw  # a name that long is no HTTP either
 
 
-async def test_a_second_answer_to_one_question_is_not_taken_for_the_next(folder: Path) -> None:
+async def test_second_answer_to_one_question_is_not_taken_for_the_next(folder: Path) -> None:
     doubled = b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\naHTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nb"
     async with serving(folder, answering(doubled, hold=True)) as endpoint:
         assert [(await ask(endpoint)).body for _ in range(2)] == [b"a", b"a"]
 
 
-async def test_a_cancelled_call_closes_its_connection(folder: Path) -> None:
+async def test_cancelled_call_closes_its_connection(folder: Path) -> None:
     asked, closed = asyncio.Event(), asyncio.Event()
 
     async def never(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
@@ -152,7 +152,7 @@ async def test_link_instead_of_the_socket_is_never_followed(folder: Path) -> Non
         assert not InstanceEndpoint(UnixAddress(folder, "http.sock"), 1).pin()
 
 
-async def test_a_socket_swapped_after_the_start_is_not_used(folder: Path) -> None:
+async def test_socket_swapped_after_the_start_is_not_used(folder: Path) -> None:
     other = folder / "other"
     other.mkdir()
     right, wrong = (b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n" + word for word in (b"right", b"wrong"))

@@ -41,13 +41,13 @@ async def ask(endpoint: InstanceEndpoint) -> FunctionResponse:
     ],
     ids=["tiny chunks", "interim answers", "a chunk's extension", "trailers"],
 )
-async def test_an_answer_of_endless_framing_is_cut_off(raw: bytes, folder: Path) -> None:
+async def test_answer_of_endless_framing_is_cut_off(raw: bytes, folder: Path) -> None:
     async with serving(folder, answering(raw, hold=True), limit=100_000) as endpoint:
         with pytest.raises(ResponseTooLarge):
             await ask(endpoint)
 
 
-async def test_a_body_of_tiny_chunks_takes_the_memory_of_its_bytes(folder: Path) -> None:
+async def test_body_of_tiny_chunks_takes_the_memory_of_its_bytes(folder: Path) -> None:
     data = b"1\r\nx\r\n" * 60_000
     connection = http_client.InstanceConnection(1 << 20)
     connection._waiter = asyncio.get_running_loop().create_future()
@@ -64,7 +64,7 @@ async def test_a_body_of_tiny_chunks_takes_the_memory_of_its_bytes(folder: Path)
     assert peak < 300_000
 
 
-async def test_an_answer_that_came_at_once_is_parsed_in_turns_with_others_between(
+async def test_answer_that_came_at_once_is_parsed_in_turns_with_others_between(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http_client, "TURN_SECONDS", 0.0)
@@ -80,7 +80,7 @@ async def test_an_answer_that_came_at_once_is_parsed_in_turns_with_others_betwee
     assert turns > len(raw) / http_client.SLICE
 
 
-async def test_an_answer_that_drips_is_read_in_larger_pieces_and_whole(
+async def test_answer_that_drips_is_read_in_larger_pieces_and_whole(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http_client, "SMALL_READS", http_client.SMALL_READS._replace(reads=20))

@@ -36,7 +36,7 @@ async def test_unused_runtimes_have_no_idle_instances(host: Host) -> None:
     assert host.driver.started == []
 
 
-async def test_a_runtime_that_is_named_is_ready_from_the_start(host: Host) -> None:
+async def test_runtime_that_is_named_is_ready_from_the_start(host: Host) -> None:
     await host.remake(idle_pool={"fake-1": 1})
     await until(lambda: idle(host) == 1)
 
@@ -56,7 +56,7 @@ async def test_first_call_takes_an_idle_instance_and_the_pool_starts_another(hos
     await until(lambda: idle(host) == 2 and len(host.driver.started) == 3)
 
 
-async def test_an_instance_serves_one_deployment_for_life(host: Host) -> None:
+async def test_instance_serves_one_deployment_for_life(host: Host) -> None:
     host.pool.expect("fake-1")
     await until(lambda: idle(host) == 2)
     for n in range(6):
@@ -85,7 +85,7 @@ async def test_node_env_is_read_when_it_is_asked_for(host: Host) -> None:
     assert host.driver.started[0].specialised
 
 
-async def test_an_idle_instance_that_died_or_fails_costs_the_call_nothing_but_time(host: Host) -> None:
+async def test_idle_instance_that_died_or_fails_costs_the_call_nothing_but_time(host: Host) -> None:
     host.pool.expect("fake-1")
     await until(lambda: idle(host) == 2)
     for sandbox in host.driver.started:

@@ -29,7 +29,7 @@ def test_without_names_nothing_passes() -> None:
     assert layout.passed_through((), {"PIP_CERT": "/etc/passwd"}) == ({}, [])
 
 
-def test_a_path_variable_of_the_user_comes_after_the_runtimes_own() -> None:
+def test_path_variable_of_the_user_comes_after_the_runtimes_own() -> None:
     made = layout.environment(PYTHON, {"PATH": "/mine", "HOME": "/elsewhere", "LD_LIBRARY_PATH": "/m"})
 
     assert made["PATH"].split(":")[0] == "/opt/runtime/bin"
@@ -44,7 +44,7 @@ def test_variables_that_no_environment_can_hold_are_left_out() -> None:
     assert words == ["--setenv", "A", "1", "--setenv", "E", "--bind"]
 
 
-def test_the_sandboxs_own_etc_names_one_user_and_holds_no_secret(tmp_path: Path) -> None:
+def test_sandboxs_own_etc_names_one_user_and_holds_no_secret(tmp_path: Path) -> None:
     layout.write_etc(tmp_path / "etc")
 
     assert (tmp_path / "etc" / "passwd").read_text().count("\n") == 2

@@ -25,7 +25,7 @@ def test_processes_are_found_however_deep_their_parents_lie(monkeypatch: pytest.
     assert list(processes(1)) == list(range(1, 5001))
 
 
-def test_a_tree_without_a_view_of_its_own_is_counted_by_its_processes() -> None:
+def test_tree_without_a_view_of_its_own_is_counted_by_its_processes() -> None:
     used = usage(os.getpid(), enough=1 << 60)
 
     resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -62,7 +62,7 @@ async def test_frames_may_arrive_in_any_pieces(served: Served) -> None:
     assert log.text(LOGS) == "é"
 
 
-async def test_a_stream_is_kept_to_five_mebibytes_with_a_line_that_says_so(served: Served) -> None:
+async def test_stream_is_kept_to_five_mebibytes_with_a_line_that_says_so(served: Served) -> None:
     log = served.channel.open("id")
     for _ in range(16):
         served.writer.write(frame(0, b"id", b"y" * 1024 * 1024))
@@ -124,7 +124,7 @@ async def test_frames_that_came_at_once_are_parsed_in_turns_with_others_between(
 
 
 @pytest.mark.parametrize("scarce", ["size", "items", "reads", "cpu"])
-async def test_a_writer_beyond_its_rate_is_blocked_and_nothing_is_buffered(
+async def test_writer_beyond_its_rate_is_blocked_and_nothing_is_buffered(
     served: Served, monkeypatch: pytest.MonkeyPatch, scarce: str
 ) -> None:
     monkeypatch.setattr(channel, "RATES", Rates(1e9, 1e9, 1e9, 1e9)._replace(**{scarce: 1e-6}))
@@ -144,7 +144,7 @@ async def test_a_writer_beyond_its_rate_is_blocked_and_nothing_is_buffered(
     fresh.channel.close()
 
 
-async def test_a_log_of_tiny_frames_takes_the_memory_of_its_text() -> None:
+async def test_log_of_tiny_frames_takes_the_memory_of_its_text() -> None:
     log = ExecutionLog()
     tracemalloc.start()
     try:
@@ -159,7 +159,7 @@ async def test_a_log_of_tiny_frames_takes_the_memory_of_its_text() -> None:
     assert peak < 2_000_000
 
 
-async def test_a_log_whose_end_is_lost_is_not_waited_for_long(served: Served) -> None:
+async def test_log_whose_end_is_lost_is_not_waited_for_long(served: Served) -> None:
     log = served.channel.open("id")
     async with asyncio.timeout(2):
         await served.channel.finish("id", log)

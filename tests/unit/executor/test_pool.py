@@ -13,7 +13,7 @@ from tests.unit.executor.pool_host import Host, WorkerLimiter, host, until
 __all__ = ["host"]
 
 
-async def test_the_second_call_finds_the_first_ones_instance(host: Host) -> None:
+async def test_second_call_finds_the_first_ones_instance(host: Host) -> None:
     first, second = await host.call(), await host.call()
 
     assert (first.cold, second.cold) == (True, False)
@@ -38,7 +38,7 @@ async def test_failed_start_fails_all_waiting_calls_and_the_next_call_starts_aga
     assert (await host.call()).reason == ""
 
 
-async def test_a_queue_that_lasts_gets_one_more_instance_up_to_the_bound(host: Host) -> None:
+async def test_queue_that_lasts_gets_one_more_instance_up_to_the_bound(host: Host) -> None:
     limiter = WorkerLimiter()
     host.driver.answer, host.driver.concurrency = limiter.answer, 1
     await host.remake(instances_per_function=2)
@@ -76,7 +76,7 @@ async def test_another_environment_gets_an_instance_of_its_own_and_the_old_one_e
     assert not host.driver.started[1].killed
 
 
-async def test_an_instance_at_work_is_not_idle(host: Host) -> None:
+async def test_instance_at_work_is_not_idle(host: Host) -> None:
     limiter = WorkerLimiter()
     host.driver.answer = limiter.answer
     await host.remake(idle_seconds=0.0)
@@ -98,7 +98,7 @@ async def test_full_host_ends_the_instance_that_was_idle_longest(host: Host) -> 
     assert [sandbox.killed for sandbox in host.driver.started] == [True, False, False, False, False]
 
 
-async def test_a_full_host_where_all_work_lets_the_next_wait_its_turn(host: Host) -> None:
+async def test_full_host_where_all_work_lets_the_next_wait_its_turn(host: Host) -> None:
     limiter = WorkerLimiter()
     host.driver.answer = limiter.answer
     busy = [asyncio.create_task(host.call(deployment=f"d{n}")) for n in range(4)]
@@ -110,7 +110,7 @@ async def test_a_full_host_where_all_work_lets_the_next_wait_its_turn(host: Host
     assert {(await call).reason for call in (*busy, late)} == {""}
 
 
-async def test_a_deadline_kills_the_instance_and_is_a_timeout(host: Host) -> None:
+async def test_deadline_kills_the_instance_and_is_a_timeout(host: Host) -> None:
     host.driver.answer = WorkerLimiter().answer
     outcome = await host.call(run_seconds=0.1)
 
@@ -157,9 +157,7 @@ async def test_requests_on_a_retired_instance_may_finish_within_the_grace(host: 
         (Exit(-9, breach="pids"), "crashed", "limit on pids"),
     ],
 )
-async def test_an_instance_that_dies_under_a_call_gives_its_reason(
-    host: Host, end: Exit, reason: str, words: str
-) -> None:
+async def test_instance_that_dies_under_a_call_gives_its_reason(host: Host, end: Exit, reason: str, words: str) -> None:
     limiter = WorkerLimiter()
     host.driver.answer = limiter.answer
     call = asyncio.create_task(host.call())
@@ -173,7 +171,7 @@ async def test_an_instance_that_dies_under_a_call_gives_its_reason(
     assert (await host.call()).cold
 
 
-async def test_an_instance_that_takes_long_to_go_still_gives_its_reason(
+async def test_instance_that_takes_long_to_go_still_gives_its_reason(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An instance with much memory in files closes its connections long before the kernel has freed that memory."""
@@ -188,7 +186,7 @@ async def test_an_instance_that_takes_long_to_go_still_gives_its_reason(
     assert (await call).reason == "out_of_memory"
 
 
-async def test_a_cancelled_execution_kills_its_instance(host: Host) -> None:
+async def test_cancelled_execution_kills_its_instance(host: Host) -> None:
     limiter = WorkerLimiter()
     host.driver.answer = limiter.answer
     call = asyncio.create_task(host.call())

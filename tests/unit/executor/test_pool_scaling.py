@@ -33,7 +33,7 @@ async def test_server_that_announces_gets_one_request_before_it_gets_many(host: 
     assert {(await call).reason for call in calls} == {""}
 
 
-async def test_a_server_that_takes_one_request_at_a_time_is_never_given_two(host: Host) -> None:
+async def test_server_that_takes_one_request_at_a_time_is_never_given_two(host: Host) -> None:
     at_once = {"now": 0, "most": 0}
 
     async def answer(_: bytes) -> bytes:
@@ -51,7 +51,7 @@ async def test_a_server_that_takes_one_request_at_a_time_is_never_given_two(host
     assert at_once["most"] == 1
 
 
-async def test_a_queue_that_moves_gets_no_more_instances(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_queue_that_moves_gets_no_more_instances(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """The age of the queue does not count, only how long its first call has waited, at any time of a sweep."""
     monkeypatch.setattr(pool, "HESITATE_SECONDS", 60.0)
 

@@ -12,7 +12,7 @@ from annals.executor.logs import throttle
 
 
 @pytest.mark.parametrize("kind", ["pipe", "terminal"])
-async def test_a_flood_of_output_is_read_at_a_bounded_rate(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+async def test_flood_of_output_is_read_at_a_bounded_rate(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     monkeypatch.setattr(throttle, "_PRINTED", throttle.Rates(size=100_000, items=1e9, reads=1e9, cpu=1e9))
     read, write = open_terminal() if kind == "terminal" else os.pipe()
     alive, held = os.pipe()

@@ -118,7 +118,7 @@ async def test_many_calls_share_a_connection_and_each_gets_its_own_answer(port: 
     assert [(o.message, o.body) for o in outcomes] == [(f"e{n}", body) for n, body in enumerate(bodies)]
 
 
-async def test_a_builds_log_arrives_in_order_before_its_outcome(port: Port) -> None:
+async def test_builds_log_arrives_in_order_before_its_outcome(port: Port) -> None:
     lines: list[str] = []
 
     async def slow(text: str) -> None:
@@ -143,7 +143,7 @@ async def ended(port: Port, name: str) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_withdrawn_call_ends_its_work(port: Port) -> None:
+async def test_withdrawn_call_ends_its_work(port: Port) -> None:
     call = asyncio.create_task(port.client.execute(run(execution="gone", path="/wait")))
     await begun(port, 1)
     call.cancel()
@@ -195,7 +195,7 @@ async def test_retire_and_status_answer(port: Port) -> None:
     assert status.work == {"executions": 0, "builds": 0, "instances": 0, "queued": 0}
 
 
-async def test_an_executor_that_is_down_is_unavailable_quickly_and_found_again(port: Port) -> None:
+async def test_executor_that_is_down_is_unavailable_quickly_and_found_again(port: Port) -> None:
     await port.client.execute(run())
     await port.server.close()
     for _ in range(3):
@@ -209,7 +209,7 @@ async def test_an_executor_that_is_down_is_unavailable_quickly_and_found_again(p
     assert (await port.client.execute(run())).status_code == 200
 
 
-async def test_a_host_that_is_down_leaves_its_work_to_the_next(port: Port) -> None:
+async def test_host_that_is_down_leaves_its_work_to_the_next(port: Port) -> None:
     both = ExecutorClient([f"unix:{port.path}", f"unix:{port.path}.down"])
 
     assert {(await both.execute(run(deployment=f"d{n}"))).status_code for n in range(20)} == {200}

@@ -98,7 +98,7 @@ def test_other_instruction_sets_find_no_calls_at_all(machine: str) -> None:
     assert decide(machine, 0, audit=0x40000003) == MISSING
 
 
-def test_the_second_numbering_of_x86_finds_no_calls() -> None:
+def test_second_numbering_of_x86_finds_no_calls() -> None:
     assert decide("x86_64", 0x40000000 + 1) == MISSING
 
 

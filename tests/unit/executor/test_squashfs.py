@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def test_an_image_is_unpacked_as_it_was(folder: Path, tmp_path: Path) -> None:
+def test_image_is_unpacked_as_it_was(folder: Path, tmp_path: Path) -> None:
     unpacked = unpack(image(folder), tmp_path / "out", ArchiveBounds(), links=True)
 
     assert unpacked.files == 3
@@ -60,7 +60,7 @@ def test_links_that_lead_outside_and_devices_are_refused(folder: Path, tmp_path:
     assert not (tmp_path / "out").exists()
 
 
-def test_a_bomb_runs_into_the_bounds(folder: Path, tmp_path: Path) -> None:
+def test_bomb_runs_into_the_bounds(folder: Path, tmp_path: Path) -> None:
     with (folder / "zeros").open("wb") as file:
         file.truncate(200_000_000)
     with pytest.raises(BadArchive, match="ratio"):

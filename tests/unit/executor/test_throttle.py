@@ -45,7 +45,7 @@ def test_quiet_time_is_not_saved_up_beyond_the_burst() -> None:
     assert throttle.spend(size=100) > 0.0
 
 
-def test_a_large_read_counts_by_its_bytes_alone() -> None:
+def test_large_read_counts_by_its_bytes_alone() -> None:
     throttle = Throttle(Rates(size=1e9, items=1, reads=1, cpu=1), 0.5, Clock())
 
     assert throttle.read(100_000) == 0.0

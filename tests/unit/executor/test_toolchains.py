@@ -23,7 +23,7 @@ def test_runtime_ids_name_a_language_and_a_version(runtime: str, parts: tuple[st
     assert split(runtime) == parts
 
 
-def test_the_running_python_is_among_those_found() -> None:
+def test_running_python_is_among_those_found() -> None:
     found = toolchains.find_pythons()
 
     assert f"{sys.version_info.major}.{sys.version_info.minor}" in found

@@ -147,7 +147,7 @@ async def test_background_removes_folders_that_take_longer_than_a_slice(
     assert os.listdir(work / "trash") == []
 
 
-async def test_the_background_survives_any_failure(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_background_survives_any_failure(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (work / "tree").mkdir()
     Trash(work).put(work / "tree")
     monkeypatch.setattr(trash, "RETRY_SECONDS", 0.01)

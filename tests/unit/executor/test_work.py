@@ -42,7 +42,7 @@ async def test_work_answers_its_caller_and_is_forgotten() -> None:
     assert len(jobs) == 0
 
 
-async def test_a_cancel_ends_the_work_before_it_returns() -> None:
+async def test_cancel_ends_the_work_before_it_returns() -> None:
     jobs: RunningJobs[str] = RunningJobs()
     work = Work()
     task = await begun(jobs, work, 1)
@@ -57,7 +57,7 @@ async def test_there_is_nothing_to_cancel_under_an_unknown_name() -> None:
     assert not await RunningJobs[str]().cancel(NAME)
 
 
-async def test_a_newer_claim_ends_the_older_work_first() -> None:
+async def test_newer_claim_ends_the_older_work_first() -> None:
     jobs: RunningJobs[str] = RunningJobs()
     old, new = Work(), Work()
     first = await begun(jobs, old, 1)
@@ -70,7 +70,7 @@ async def test_a_newer_claim_ends_the_older_work_first() -> None:
     assert await second == "done"
 
 
-async def test_an_older_or_equal_claim_is_refused() -> None:
+async def test_older_or_equal_claim_is_refused() -> None:
     jobs: RunningJobs[str] = RunningJobs()
     current = Work()
     task = await begun(jobs, current, 2)

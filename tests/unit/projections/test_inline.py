@@ -76,7 +76,7 @@ def test_first_status_depends_on_the_request(fields: dict[str, Any], status: str
     assert statement.params["status"] == status
 
 
-def test_a_statement_has_every_parameter_that_its_text_names() -> None:
+def test_statement_has_every_parameter_that_its_text_names() -> None:
     events: list[Any] = [
         requested(),
         Execution.Claimed(**STREAM, worker="w", epoch=1),

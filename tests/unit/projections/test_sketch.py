@@ -39,12 +39,12 @@ def test_adding_two_sketches_gives_that_of_both(one: list[int], other: list[int]
 
 
 @given(st.integers(1, 2_000_000))
-def test_a_duration_is_near_the_value_of_its_bin(duration: int) -> None:
+def test_duration_is_near_the_value_of_its_bin(duration: int) -> None:
     assert abs(value_of(bin_of(duration)) - duration) <= ACCURACY * duration
 
 
 @given(durations=DURATIONS.filter(bool), share=st.sampled_from([0.5, 0.95, 0.99]))
-def test_a_percentile_is_near_the_exact_one(durations: list[int], share: float) -> None:
+def test_percentile_is_near_the_exact_one(durations: list[int], share: float) -> None:
     exact = sorted(durations)[math.ceil(share * len(durations)) - 1]
 
     (found,) = percentiles(sent(write(counts(durations))), [share])

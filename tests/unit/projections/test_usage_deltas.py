@@ -48,7 +48,7 @@ def test_bucket_is_the_quarter_hour_of_a_moment(moment: datetime) -> None:
     now=MOMENTS,
     chosen=st.sampled_from(["24h", "30d", "90d"]),
 )
-def test_a_window_ends_with_the_present_period_and_has_no_gap(now: datetime, chosen: str) -> None:
+def test_window_ends_with_the_present_period_and_has_no_gap(now: datetime, chosen: str) -> None:
     window = window_of(chosen, now)  # type: ignore[arg-type]
     step = timedelta(hours=1) if chosen == "24h" else timedelta(days=1)
 

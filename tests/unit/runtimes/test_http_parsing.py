@@ -28,7 +28,7 @@ def chunked(parts: list[bytes], extension: str = "") -> bytes:
     extension=st.sampled_from(["", ";a=b", " ;x"]),
     following=st.binary(max_size=20),
 )
-def test_a_chunked_body_is_the_same_in_any_pieces(
+def test_chunked_body_is_the_same_in_any_pieces(
     parts: list[bytes], cuts: list[int], extension: str, following: bytes
 ) -> None:
     data = chunked(parts, extension)
@@ -60,7 +60,7 @@ def test_a_chunked_body_is_the_same_in_any_pieces(
         b"5;a=\x00\r\nhello\r\n",
     ],
 )
-def test_a_malformed_chunk_is_refused(data: bytes) -> None:
+def test_malformed_chunk_is_refused(data: bytes) -> None:
     chunks, buffer = parser.Chunks(), bytearray(data)
 
     with pytest.raises(parser.Malformed):
@@ -100,7 +100,7 @@ def test_only_plain_chunked_is_a_coding(value: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["+5", "5, 5", "0x5", "٥", "5 5", "", "9" * 16])
-def test_a_length_is_plain_digits(value: str) -> None:
+def test_length_is_plain_digits(value: str) -> None:
     with pytest.raises(parser.Malformed):
         parser.Head(f"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: {value}".encode())
 
@@ -117,7 +117,7 @@ def test_a_length_is_plain_digits(value: str) -> None:
         ("", "http", ("", 80)),
     ],
 )
-def test_a_host_is_split_at_its_port(host: str, scheme: str, expected: tuple[str, int]) -> None:
+def test_host_is_split_at_its_port(host: str, scheme: str, expected: tuple[str, int]) -> None:
     assert requests.split_host(host, scheme) == expected
 
 
@@ -132,7 +132,7 @@ def test_a_host_is_split_at_its_port(host: str, scheme: str, expected: tuple[str
         ("/http://x", "/http://x"),
     ],
 )
-def test_a_target_is_reduced_to_path_and_query(target: str, expected: str) -> None:
+def test_target_is_reduced_to_path_and_query(target: str, expected: str) -> None:
     assert requests.origin_form(target) == expected
 
 

@@ -15,7 +15,7 @@ RUNTIMES = Path(annals.__file__).parent / "runtimes"
 
 
 @pytest.mark.parametrize("language", ["node", "python"])
-def test_a_recipe_lays_a_runtime_out_as_the_driver_expects(language: str) -> None:
+def test_recipe_lays_a_runtime_out_as_the_driver_expects(language: str) -> None:
     recipe = (RUNTIMES / "images" / f"{language}.Dockerfile").read_text()
 
     assert f"COPY {language} {layout.SERVER}\nCOPY shared {layout.SERVER}\n" in recipe
@@ -48,7 +48,7 @@ def test_images_made_here_follow_the_recipe_for_any_base(language: str) -> None:
     assert ("ENV ANNALS_STATIC=1\n" in made) == (language == "static")
 
 
-def test_a_python_server_is_compiled_for_the_interpreter_that_runs_it(tmp_path: Path) -> None:
+def test_python_server_is_compiled_for_the_interpreter_that_runs_it(tmp_path: Path) -> None:
     lay_out("python", tmp_path)
     toolchain = find_pythons()[f"{sys.version_info[0]}.{sys.version_info[1]}"]
     compile_for(toolchain, tmp_path)

@@ -83,7 +83,7 @@ def test_second_request_for_a_stream_waits_and_so_do_requests_that_share_its_str
     assert take_batch(queue) == [third]
 
 
-def test_a_request_whose_connection_broke_goes_alone() -> None:
+def test_request_whose_connection_broke_goes_alone() -> None:
     first, broke, last = waiting("a"), waiting("b", losses=1), waiting("c")
 
     assert take_batch(queue := deque([first, broke, last])) == [first]

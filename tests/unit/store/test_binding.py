@@ -48,7 +48,7 @@ def test_every_statement_of_ours_reads_as_with_psycopg() -> None:
         assert [str(value).encode() for value in bound(text).values(params)] == values
 
 
-def test_a_name_used_twice_is_one_parameter() -> None:
+def test_name_used_twice_is_one_parameter() -> None:
     text = "SELECT %(b)s, %(a)s, %(b)s, 5 %% 2"
 
     assert bound(text).sql == b"SELECT $1, $2, $1, 5 % 2"

@@ -43,7 +43,7 @@ async def test_bytes_come_back_with_their_size_and_digest(blobs: Blobs, size: in
     assert (await blobs.head("a/b")).size == size
 
 
-async def test_a_stream_of_any_pieces_is_one_blob(blobs: Blobs) -> None:
+async def test_stream_of_any_pieces_is_one_blob(blobs: Blobs) -> None:
     blob = await blobs.put("a", pieces(b"x" * 10, b"", b"y" * (2 * PIECE), b"z"))
 
     assert blob.size == 2 * PIECE + 11
@@ -82,7 +82,7 @@ async def test_more_than_allowed_is_refused_and_nothing_kept(blobs: Blobs) -> No
         await blobs.head("a")
 
 
-async def test_an_upload_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
+async def test_upload_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
     blobs = Blobs.open(tmp_path)
 
     async def broken() -> AsyncIterator[bytes]:
@@ -95,7 +95,7 @@ async def test_an_upload_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-async def test_a_cancelled_upload_leaves_nothing(tmp_path: Path) -> None:
+async def test_cancelled_upload_leaves_nothing(tmp_path: Path) -> None:
     blobs = Blobs.open(tmp_path)
     begun = asyncio.Event()
 
@@ -135,7 +135,7 @@ async def test_composing_with_a_part_missing_makes_nothing(blobs: Blobs) -> None
         await blobs.head("done/1")
 
 
-async def test_a_prefix_lists_whole_segments_only(blobs: Blobs) -> None:
+async def test_prefix_lists_whole_segments_only(blobs: Blobs) -> None:
     for key in ("p/a", "p/b/c", "pp/d"):
         await blobs.put(key, b"x")
 
@@ -151,7 +151,7 @@ async def test_keys_that_could_leave_the_store_are_refused(blobs: Blobs, key: st
 
 
 @given(st.text(max_size=30))
-def test_a_key_that_passes_stays_inside_its_folder(key: str) -> None:
+def test_key_that_passes_stays_inside_its_folder(key: str) -> None:
     try:
         check(key)
     except BlobKeyInvalid:
@@ -226,7 +226,7 @@ class SweptBefore(ThreadPoolExecutor):
         return fn(*args, **kwargs)
 
 
-async def test_a_file_is_not_unfinished_before_it_has_its_key_however_slow_the_disk_is(tmp_path: Path) -> None:
+async def test_file_is_not_unfinished_before_it_has_its_key_however_slow_the_disk_is(tmp_path: Path) -> None:
     blobs = Blobs.open(tmp_path)
     (tmp_path / ".partial" / "left").write_bytes(b"half")
     threads = SweptBefore(blobs, tmp_path)

@@ -25,7 +25,7 @@ def looks(watched: Watch, clock: Clock, seconds: float, beats: dict[str, int], w
     return lost
 
 
-def test_a_holder_whose_count_stands_still_is_lost_after_the_lease() -> None:
+def test_holder_whose_count_stands_still_is_lost_after_the_lease() -> None:
     clock = Clock()
     watched = watch(clock)
 
@@ -33,7 +33,7 @@ def test_a_holder_whose_count_stands_still_is_lost_after_the_lease() -> None:
     assert looks(watched, clock, 4, {"w1": 5}, {"w1"}) == {"w1"}
 
 
-def test_a_holder_that_beats_is_never_lost() -> None:
+def test_holder_that_beats_is_never_lost() -> None:
     clock = Clock()
     watched = watch(clock)
 
@@ -41,7 +41,7 @@ def test_a_holder_that_beats_is_never_lost() -> None:
         assert looks(watched, clock, 6, {"w1": beats}, {"w1"}) == set()
 
 
-def test_a_holder_without_a_row_is_lost_after_the_lease_too() -> None:
+def test_holder_without_a_row_is_lost_after_the_lease_too() -> None:
     clock = Clock()
     watched = watch(clock)
 
@@ -49,7 +49,7 @@ def test_a_holder_without_a_row_is_lost_after_the_lease_too() -> None:
     assert looks(watched, clock, 6, {}, {"gone"}) == {"gone"}
 
 
-def test_a_holder_that_comes_back_is_not_lost_any_more() -> None:
+def test_holder_that_comes_back_is_not_lost_any_more() -> None:
     clock = Clock()
     watched = watch(clock)
     assert looks(watched, clock, 14, {"w1": 5}, {"w1"}) == {"w1"}
@@ -63,7 +63,7 @@ def test_only_those_asked_for_are_named() -> None:
     assert looks(watch(clock), clock, 20, {"w1": 5, "w2": 5}, {"w2"}) == {"w2"}
 
 
-def test_a_watcher_that_was_paused_itself_begins_anew() -> None:
+def test_watcher_that_was_paused_itself_begins_anew() -> None:
     clock = Clock()
     watched = watch(clock)
     assert looks(watched, clock, 8, {"w1": 5}, {"w1"}) == set()

@@ -73,11 +73,11 @@ def test_stored_state_leaves_out_stream_and_version() -> None:
     assert not {"originator_id", "originator_version"} & json.loads(stored.state).keys()
 
 
-def test_a_state_spells_out_fields_at_their_default_since_a_default_may_change() -> None:
+def test_state_spells_out_fields_at_their_default_since_a_default_may_change() -> None:
     assert json.loads(EventMapper().to_stored_event(built()).state)["tags"] == []
 
 
-def test_an_event_stored_before_a_field_was_added_gets_its_default() -> None:
+def test_event_stored_before_a_field_was_added_gets_its_default() -> None:
     stored = EventMapper().to_stored_event(built())
     state = json.loads(stored.state)
     del state["tags"]
@@ -87,7 +87,7 @@ def test_an_event_stored_before_a_field_was_added_gets_its_default() -> None:
     assert event.tags == []
 
 
-def test_an_old_topic_is_brought_up_step_by_step() -> None:
+def test_old_topic_is_brought_up_step_by_step() -> None:
     def widen(state: dict[str, Any]) -> dict[str, Any]:
         return {**state, "size": {"width": state.pop("width")}}
 
@@ -106,18 +106,18 @@ def test_an_old_topic_is_brought_up_step_by_step() -> None:
 
 
 @pytest.mark.parametrize("topic", ["crate.exploded", "os:system", "json", ""])
-def test_a_topic_that_no_event_has_is_refused_and_nothing_is_imported_for_it(topic: str) -> None:
+def test_topic_that_no_event_has_is_refused_and_nothing_is_imported_for_it(topic: str) -> None:
     with pytest.raises(UnknownTopic, match="register an upcast"):
         EventMapper().to_domain_event(StoredEvent("crate:p:1", 1, topic, b"{}"))
 
 
 @pytest.mark.parametrize("state", [b"", b"{", b"[]", b'{"size":{"width":"wide"}}', b"\xff\xfe"])
-def test_a_state_that_does_not_fit_its_class_says_which_event_it_is(state: bytes) -> None:
+def test_state_that_does_not_fit_its_class_says_which_event_it_is(state: bytes) -> None:
     with pytest.raises(UnreadableEvent, match="Event 9 of crate:p:1"):
         EventMapper().decode("crate:p:1", 9, "crate.built@3", state)
 
 
-def test_a_class_without_a_topic_is_not_stored() -> None:
+def test_class_without_a_topic_is_not_stored() -> None:
     event = Aggregate.Event(originator_id="x:p:1", originator_version=1)
 
     with pytest.raises(UnknownTopic, match="has no TOPIC"):

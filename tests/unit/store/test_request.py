@@ -30,10 +30,10 @@ def test_events_statements_and_contents_all_count(request_: AppendRequest) -> No
         measure(request_)
 
 
-def test_a_request_at_the_bound_passes() -> None:
+def test_request_at_the_bound_passes() -> None:
     assert measure(AppendRequest([event()] * EVENT_LIMIT)) <= BYTE_LIMIT
 
 
-def test_an_append_without_events_is_a_mistake() -> None:
+def test_append_without_events_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="without events"):
         measure(AppendRequest([]))

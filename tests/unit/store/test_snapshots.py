@@ -113,7 +113,7 @@ def test_other_code_has_another_shape() -> None:
     assert snapshots.shape(Machine) == snapshots.shape(Machine)
 
 
-def test_a_snapshot_names_no_class_that_is_no_value() -> None:
+def test_snapshot_names_no_class_that_is_no_value() -> None:
     state = msgspec.msgpack.encode(["dict", [["value", ["struct", "subprocess", "Popen", []]]]])
 
     with pytest.raises(TypeError, match="no class of a snapshot"):

@@ -12,7 +12,7 @@ def test_queries_are_found_by_name_with_their_purpose() -> None:
     assert queries.purposes["two"] == "The second."
 
 
-def test_an_unknown_name_says_which_there_are() -> None:
+def test_unknown_name_says_which_there_are() -> None:
     with pytest.raises(KeyError, match="no query 'three'; it has one"):
         parse("q.sql", "-- name: one\n-- The first.\nSELECT 1")["three"]
 
@@ -28,6 +28,6 @@ def test_an_unknown_name_says_which_there_are() -> None:
         ("-- name: one\n-- x\n;", "empty"),
     ],
 )
-def test_a_file_out_of_form_is_refused(text: str, complaint: str) -> None:
+def test_file_out_of_form_is_refused(text: str, complaint: str) -> None:
     with pytest.raises(SqlFileError, match=complaint):
         parse("q.sql", text)

@@ -18,7 +18,7 @@ ENTRY = {
 }
 
 
-def test_an_entry_is_one_line_of_time_process_event_and_details() -> None:
+def test_entry_is_one_line_of_time_process_event_and_details() -> None:
     assert (
         as_text(ENTRY, colour=False) == '12:00:00.123 worker1   build ended  deployment=d1 seconds=1.5 why="two words"'
     )
@@ -30,13 +30,13 @@ def test_nested_details_have_no_quotes() -> None:
     assert "limits=memory:kernel,cpu:none" in text
 
 
-def test_a_sentence_keeps_its_underscores_and_warnings_say_so() -> None:
+def test_sentence_keeps_its_underscores_and_warnings_say_so() -> None:
     text = as_text({**ENTRY, "level": "warning", "event": "can't read my_file"}, colour=False)
 
     assert "WARNING can't read my_file" in text
 
 
-def test_a_trace_follows_indented() -> None:
+def test_trace_follows_indented() -> None:
     text = as_text({**ENTRY, "exception": "Traceback:\n  line"}, colour=False)
 
     assert text.splitlines()[1:] == ["    Traceback:", "      line"]

@@ -12,7 +12,7 @@ class Clock:
         return self.now
 
 
-def test_a_slow_request_has_its_line() -> None:
+def test_slow_request_has_its_line() -> None:
     with capture_logs() as lines:
         RequestLog(Clock()).ended("GET", "/v1/functions", 200, 0.0123)
 

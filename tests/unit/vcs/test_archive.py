@@ -54,7 +54,7 @@ class Repository:
         return {entry.path: entry for entry in Files(self.store, self.commit.id.decode(), root, "main")}
 
 
-def test_a_folder_is_read_with_modes_and_without_submodules() -> None:
+def test_folder_is_read_with_modes_and_without_submodules() -> None:
     repository = Repository(
         {
             "a/main.js": (FILE, b"1"),
@@ -75,7 +75,7 @@ def test_a_folder_is_read_with_modes_and_without_submodules() -> None:
 
 
 @pytest.mark.parametrize("root", ["c", "a/main.js", "a/../b", "..", "a\\lib", "a/lib/none"])
-def test_a_folder_that_is_not_there_is_refused(root: str) -> None:
+def test_folder_that_is_not_there_is_refused(root: str) -> None:
     with pytest.raises(RepositoryError) as refused:
         Repository({"a/main.js": (FILE, b"1"), "a/lib/x": (FILE, b"1")}).files(root)
     assert refused.value.kind == "folder"
@@ -151,7 +151,7 @@ def _tarball(files: dict[str, bytes], link: str = "") -> io.BytesIO:
     return buffer
 
 
-def test_a_hosts_archive_is_read_by_folder() -> None:
+def test_hosts_archive_is_read_by_folder() -> None:
     ball = _tarball({"a/main.js": b"1", "a/lib/x": b"2", "b/y": b"3"})
 
     found = list(unpack_tarball(ball, "a", "main", FetchBounds()))
@@ -171,7 +171,7 @@ def test_damaged_or_hostile_host_archive_is_rejected() -> None:
             list(unpack_tarball(ball, root, "main", bounds))
 
 
-def test_the_bundled_repository_has_the_versions_that_the_catalogue_names() -> None:
+def test_bundled_repository_has_the_versions_that_the_catalogue_names() -> None:
     main = bundled.open_bundled("branch", "main")
     tag = bundled.open_bundled("tag", "1.*")
 

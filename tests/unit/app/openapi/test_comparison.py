@@ -25,7 +25,7 @@ def test_every_reason_explains_a_difference() -> None:
 
 
 @pytest.mark.parametrize("version", API_VERSIONS)
-def test_the_reference_has_thirty_operations(version: str) -> None:
+def test_reference_has_thirty_operations(version: str) -> None:
     assert len(reference(version)["operations"]) == len(NAMES) == 30
 
 

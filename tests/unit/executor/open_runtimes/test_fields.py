@@ -120,7 +120,7 @@ def test_invalid_parameter_is_refused_by_name(values: dict[str, object], words: 
         (b'--x\r\nContent-Disposition: form-data; name="path"\r\n\r\n/a', "multipart/form-data; boundary=x"),
     ],
 )
-def test_a_body_that_cannot_be_read_is_refused(body: bytes, kind: str) -> None:
+def test_body_that_cannot_be_read_is_refused(body: bytes, kind: str) -> None:
     with pytest.raises(ApiError, match="body"):
         sent(body, kind)
 
@@ -159,11 +159,11 @@ def test_any_body_is_an_execution_or_an_error(values: dict[str, object]) -> None
         ("acme/deno:7", "deno-2"),
     ],
 )
-def test_an_image_stands_for_a_runtime(image: str, runtime: str) -> None:
+def test_image_stands_for_a_runtime(image: str, runtime: str) -> None:
     assert parameters.runtime_of(image, {"deno-2": "acme/deno:7"}) == runtime
 
 
-def test_the_function_server_is_the_only_start_command() -> None:
+def test_function_server_is_the_only_start_command() -> None:
     def serves(start: str) -> bool:
         _, spec = parameters.creation(of(runtimeId="a", image="node-22", runtimeEntrypoint=start))
         return parameters.serves(spec)

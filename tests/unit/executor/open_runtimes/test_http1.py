@@ -60,7 +60,7 @@ async def talk(server: Server, *pieces: bytes, until: bytes = b"") -> bytes:
 HEAD = b"authorization: yes\r\n"
 
 
-async def test_a_request_in_pieces_and_a_second_on_the_same_connection(server: Server) -> None:
+async def test_request_in_pieces_and_a_second_on_the_same_connection(server: Server) -> None:
     heard = await talk(
         server,
         b"POST /a?b=c%20d HT",
@@ -109,7 +109,7 @@ async def test_too_large_request_is_refused(server: Server, request_: bytes) -> 
     assert (await talk(server, request_)).startswith(b"HTTP/1.1 413 Content Too Large")
 
 
-async def test_a_body_that_grows_past_the_bound_is_refused(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_body_that_grows_past_the_bound_is_refused(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http1, "BODY_BYTES", 1000)
     piece = b"200\r\n" + b"x" * 512 + b"\r\n"
     head = b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n" + HEAD + b"\r\n"
@@ -134,7 +134,7 @@ async def test_bytes_that_are_not_http_are_refused(server: Server, nonsense: byt
     assert (await talk(server, nonsense)).startswith(b"HTTP/1.1 400 Bad Request")
 
 
-async def test_a_fault_is_a_500_that_says_nothing_and_ends_nothing(server: Server) -> None:
+async def test_fault_is_a_500_that_says_nothing_and_ends_nothing(server: Server) -> None:
     heard = await talk(
         server,
         b"GET /fault HTTP/1.1\r\n" + HEAD + b"\r\n",
@@ -146,7 +146,7 @@ async def test_a_fault_is_a_500_that_says_nothing_and_ends_nothing(server: Serve
     assert heard.endswith(b'["GET","/next",{},0]')
 
 
-async def test_a_stream_comes_in_chunks_and_has_an_end(server: Server) -> None:
+async def test_stream_comes_in_chunks_and_has_an_end(server: Server) -> None:
     heard = await talk(server, b"GET /stream HTTP/1.1\r\nconnection: close\r\n" + HEAD + b"\r\n")
 
     assert b"transfer-encoding: chunked" in heard
@@ -159,7 +159,7 @@ async def test_silent_connection_is_closed(server: Server, monkeypatch: pytest.M
     assert await talk(server, b"GET / HT") == b""
 
 
-async def test_a_head_that_trickles_in_has_its_time_once(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_head_that_trickles_in_has_its_time_once(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http1._Connection._expect, "__defaults__", (0.3,))
     assert server._server is not None
     reader, writer = await asyncio.open_connection(*server._server.sockets[0].getsockname())

@@ -21,26 +21,26 @@ ROWS = st.builds(
 )
 
 
-def test_a_leaf_is_every_column_behind_its_lengths() -> None:
+def test_leaf_is_every_column_behind_its_lengths() -> None:
     head = struct.pack(">BQQQHHI", 1, 7, 1_764_000_000_123, 3, 12, 16, 7)
 
     assert as_leaf(ROW) == head + b"function:p:f" + b"function.updated" + b'{"a":1}'
 
 
 @given(ROWS)
-def test_a_leaf_gives_its_row_back(row: StoredRow) -> None:
+def test_leaf_gives_its_row_back(row: StoredRow) -> None:
     assert from_leaf(as_leaf(row)) == row
 
 
 @given(ROWS)
-def test_a_line_gives_its_row_back(row: StoredRow) -> None:
+def test_line_gives_its_row_back(row: StoredRow) -> None:
     line = to_line(row)
 
     assert b"\n" not in line
     assert from_line(line) == row
 
 
-def test_a_state_stands_in_its_line_as_json() -> None:
+def test_state_stands_in_its_line_as_json() -> None:
     assert to_line(ROW).endswith(b',"state":{"a":1}}')
 
 

@@ -40,7 +40,7 @@ def test_leaves_and_nodes_are_hashed_apart() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 7, 8, 9, 255, 256, 257, 300])
-def test_a_growing_tree_has_the_root_of_the_definition(size: int) -> None:
+def test_growing_tree_has_the_root_of_the_definition(size: int) -> None:
     assert grown(size).root() == merkle.root_of(size, look_up) == defined(LEAVES[:size])
 
 
@@ -63,7 +63,7 @@ def test_every_leaf_has_a_proof_that_fits_no_other_leaf(size: int, data: st.Data
 
 
 @given(st.integers(1, 300), st.data())
-def test_a_tree_is_proven_to_begin_with_a_former_one(size: int, data: st.DataObject) -> None:
+def test_tree_is_proven_to_begin_with_a_former_one(size: int, data: st.DataObject) -> None:
     former = data.draw(st.integers(1, size))
     old, new = (former, defined(LEAVES[:former])), (size, defined(LEAVES[:size]))
     proof = merkle.consistency_proof(former, size, look_up)
@@ -77,7 +77,7 @@ def test_a_tree_is_proven_to_begin_with_a_former_one(size: int, data: st.DataObj
 
 
 @given(st.integers(0, 300), st.integers(0, 300))
-def test_a_cover_is_exact_and_aligned(start: int, end: int) -> None:
+def test_cover_is_exact_and_aligned(start: int, end: int) -> None:
     at = start
     for node in merkle.cover(LeafRange(start, end)):
         assert node.number << node.level == at
@@ -94,7 +94,7 @@ def test_proof_of_a_missing_leaf_raises_an_error() -> None:
             merkle.consistency_proof(former, size, look_up)
 
 
-def test_a_subtree_begins_where_it_can() -> None:
+def test_subtree_begins_where_it_can() -> None:
     frontier = grown(2)
     frontier.append(look_up(TreeNode(1, 1)), level=1)
 

@@ -15,7 +15,7 @@ CHECKPOINT = Checkpoint("annals/test", 7, bytes(32), 9, datetime(2026, 11, 24, 9
 NOTE = SIGNER.sign(CHECKPOINT)
 
 
-def test_a_note_is_text_an_empty_line_and_a_signature() -> None:
+def test_note_is_text_an_empty_line_and_a_signature() -> None:
     text, _, signature = NOTE.partition("\n\n")
 
     assert text.split("\n") == [
@@ -51,7 +51,7 @@ def test_signatures_of_witnesses_are_passed_over() -> None:
         "",
     ],
 )
-def test_a_note_that_was_changed_is_refused(note: str) -> None:
+def test_note_that_was_changed_is_refused(note: str) -> None:
     with pytest.raises(NoteInvalid):
         SIGNER.verifier.open(note)
 
@@ -61,7 +61,7 @@ def test_another_logs_key_of_the_same_name_signs_nothing_here() -> None:
         SIGNER.verifier.open(Signer("annals/test", bytes(32)).sign(CHECKPOINT))
 
 
-def test_a_signing_key_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
+def test_signing_key_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / "made" / "seal.key"
 
     first, second = signing_key(path), signing_key(path)
@@ -72,7 +72,7 @@ def test_a_signing_key_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "PRIVATE+KEY+a+00000000+AAAA", "PRIVATE+KEY+a+b"])
-def test_a_file_that_holds_no_key_is_refused(tmp_path: Path, text: str) -> None:
+def test_file_that_holds_no_key_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "seal.key"
     path.write_text(text)
 
@@ -81,6 +81,6 @@ def test_a_file_that_holds_no_key_is_refused(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "a+b", "annals/test+00000000+AQ==", str(SIGNER.verifier).replace("test", "rest")])
-def test_a_verifier_key_that_is_none_is_refused(text: str) -> None:
+def test_verifier_key_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(NoteInvalid):
         Verifier.parse(text)
