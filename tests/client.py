@@ -1,4 +1,4 @@
-"""A small HTTP client for whole-instance tests: JSON in and out, errors as they are."""
+"""A small HTTP client for tests of a whole instance, which sends and returns JSON."""
 
 import io
 import tarfile
@@ -13,20 +13,20 @@ JSON = dict[str, Any]
 
 
 class Client:
-    """Calls one API process as a key of one project; `carried` is sent with every execution."""
+    """A client of one endpoint with one project's key; it sends the fields of `carried` with every execution."""
 
     def __init__(self, endpoint: str, headers: Mapping[str, str], *, carried: Mapping[str, Any] | None = None) -> None:
         self._carried = carried or {}
         self.http = httpx.Client(base_url=endpoint, headers=dict(headers), timeout=150)
 
     def call(self, method: str, path: str, **sent: Any) -> JSON:
-        """The answer's JSON; an error answer fails with its text."""
+        """Return the answer's JSON, and fail with the text of an error."""
         answer = self.http.request(method, path, **sent)
         assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer.json() if answer.content else {}
 
     def function(self, function_id: str, code: str, *, runtime: str = "node-22", **fields: Any) -> str:
-        """A function with an active deployment of one file."""
+        """Create a function with an active deployment of one file."""
         entrypoint = "main.py" if runtime.startswith("python") else "index.js"
         made = {"functionId": function_id, "name": function_id, "runtime": runtime, "entrypoint": entrypoint, **fields}
         self.call("POST", "/functions", json=made)
@@ -43,13 +43,13 @@ class Client:
         return self.call("GET", f"/functions/{function_id}/deployments/{deployment_id}")
 
     def ready(self, function_id: str, deployment_id: str, seconds: float = 180) -> JSON:
-        """Wait for the end of a build, which must be a good one."""
+        """Wait for the end of a build, which must succeed."""
         ended = self.built(function_id, deployment_id, seconds)
         assert ended["status"] == "ready", ended["buildLogs"]
         return ended
 
     def built(self, function_id: str, deployment_id: str, seconds: float = 180) -> JSON:
-        """Wait for the end of a build, whatever it is."""
+        """Wait for the end of a build, and return the deployment."""
 
         def ended() -> JSON | None:
             now = self.deployment(function_id, deployment_id)
@@ -66,7 +66,7 @@ class Client:
 
 
 def packed(files: Mapping[str, str]) -> bytes:
-    """A gzip tar of text files."""
+    """Return a gzipped tar of text files."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
         for name, text in files.items():

@@ -1,4 +1,4 @@
-"""A whole instance for tests: `annals up` as a person starts it, ended by its pid, with nothing left behind."""
+"""A whole instance for tests, started with `annals up`; a stop checks that it leaves nothing behind."""
 
 import json
 import os
@@ -17,11 +17,11 @@ from annals.supervisor.folders import start_ticks
 from tests.sandboxes import groups_of, left_by
 
 STOP_SECONDS = 60
-"""A stop takes about two; a process that does not end at all is what this is for."""
+"""The time limit of a stop, which takes about two seconds."""
 
 
 class AnnalsInstance:
-    """A running `annals up`; `data`, `endpoint`, `project`, `key`, `driver` and `database_url` are what it printed."""
+    """A running `annals up`; its attributes from `endpoint` to `database_url` are the values that it printed."""
 
     def __init__(self, process: "subprocess.Popen[str]", line: str, log: Path) -> None:
         self.process, self.rest, self.log = process, "", log
@@ -31,9 +31,9 @@ class AnnalsInstance:
         self.database_url = str(self.ready["database_url"])
         self.headers = {"X-Appwrite-Project": self.project, "X-Appwrite-Key": self.key}
         self.leaves_groups = False
-        """Whether it is of a release that left its empty control groups behind, which are removed for it."""
+        """True for a release that leaves empty control groups behind; `stop` removes them then."""
         self.executors: dict[str, Path] = {}
-        """The data folders of executors that it has elsewhere, by their addresses."""
+        """The data folders of its separate executors by address."""
 
     @classmethod
     def start(
@@ -43,7 +43,7 @@ class AnnalsInstance:
         environment: Mapping[str, str] | None = None,
         wrap: Callable[[list[str]], list[str]] = lambda argv: argv,
     ) -> Self:
-        """Start on a free port and wait until it is ready; its log goes to a file beside the data folder."""
+        """Start on a free port and wait until the instance is ready; it logs to a file beside the data folder."""
         log = data.with_name(f"{data.name}.log")
         with log.open("a") as writing:
             process = subprocess.Popen(
@@ -65,7 +65,7 @@ class AnnalsInstance:
         return cls(process, line, log)
 
     def family(self) -> dict[int, int]:
-        """Every process of the instance with its start time, the supervisor first."""
+        """Return every process of the instance with its start time, the supervisor first."""
         found: dict[int, int] = {}
         waiting = [self.process.pid]
         while waiting:
@@ -77,7 +77,7 @@ class AnnalsInstance:
         return found
 
     def processes(self) -> list[dict[str, Any]]:
-        """What `annals ps` shows."""
+        """Return the rows of `annals ps`."""
         rows: list[dict[str, Any]] = json.loads(annals("ps", "--json", "--data", str(self.data)).stdout)["processes"]
         return rows
 
@@ -85,7 +85,7 @@ class AnnalsInstance:
         return int(next(row["pid"] for row in self.processes() if row["role"] == role))
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, dict[int, int]]:
-        """Send a signal and wait for the end; the exit code, and who was in the family."""
+        """Send a signal, wait for the end, and return the exit code and the instance's processes."""
         family = self.family()
         self.process.send_signal(number)
         code: int = self.process.wait(STOP_SECONDS)
@@ -95,7 +95,7 @@ class AnnalsInstance:
         return code, family
 
     def cut(self) -> dict[int, int]:
-        """End all of it in one moment, as a power cut does: none sees another one end; who was in the family."""
+        """Kill every process at once, as a power cut does, and return the processes."""
         stopped: dict[int, int] = {}
         while new := {pid: ticks for pid, ticks in self.family().items() if pid not in stopped}:
             stopped |= new
@@ -109,7 +109,7 @@ class AnnalsInstance:
         return stopped
 
     def stop(self) -> None:
-        """End it in order; fails when a process stays, or anything of a sandbox."""
+        """Stop the instance in order, and fail if a process or a part of a sandbox stays."""
         if self.process.poll() is not None:
             return
         code, family = self.end()
@@ -129,7 +129,7 @@ def _signal(pid: int, number: signal.Signals) -> None:
 
 @contextmanager
 def short_folder() -> Iterator[Path]:
-    """A folder of its own with a path that sockets fit in and that any user may pass."""
+    """Create a temporary folder that every user may traverse and whose path is short enough for sockets."""
     with tempfile.TemporaryDirectory(prefix="annals-test-", dir="/tmp") as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -138,7 +138,7 @@ def short_folder() -> Iterator[Path]:
 
 @contextmanager
 def instance_of_its_own(**environment: str) -> Iterator[AnnalsInstance]:
-    """A fresh instance on the sandbox driver, stopped on leaving."""
+    """Run a fresh instance with the sandbox driver."""
     with short_folder() as folder:
         instance = AnnalsInstance.start(folder / "data", "--driver", "sandbox", environment=environment)
         try:
@@ -150,7 +150,7 @@ def instance_of_its_own(**environment: str) -> Iterator[AnnalsInstance]:
 def annals(
     *arguments: str, environment: Mapping[str, str] | None = None, seconds: float = 150
 ) -> "subprocess.CompletedProcess[str]":
-    """Run one command to its end, which comes within so many seconds."""
+    """Run one `annals` command, with a time limit."""
     command = [sys.executable, "-m", "annals", *arguments]
     return subprocess.run(
         command, capture_output=True, text=True, check=False, timeout=seconds, env=plain(environment or {})
@@ -158,19 +158,19 @@ def annals(
 
 
 def plain(settings: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment with these settings alone."""
+    """Return this process's environment with these settings as its only `ANNALS_` variables."""
     return {**{k: v for k, v in os.environ.items() if not k.startswith("ANNALS_")}, **settings}
 
 
 def alive(family: Mapping[int, int]) -> Sequence[int]:
-    """Those of a family that still run."""
+    """Return the processes of a family that still run."""
     return [pid for pid, ticks in family.items() if start_ticks(pid) == ticks]
 
 
 def eventually(condition: Callable[[], object], seconds: float = 60, *, explain: Callable[[], object] = str) -> Any:
-    """Ask again and again until it is true, and return what it gave; fails when it has not come true in time.
+    """Repeat a condition until it is true, and return its value; fail if it is not true in time.
 
-    `explain` is asked then for what a reader of the failure needs to know.
+    `explain` returns details for the message of a failure.
     """
     deadline = time.monotonic() + seconds
     while True:

@@ -1,4 +1,4 @@
-"""What an executor's sandboxes are made of on the host: folders, groups of the kernel, mounts and processes."""
+"""The traces of an executor's sandboxes on the host: folders, control groups, mounts and processes."""
 
 import contextlib
 import hashlib
@@ -14,17 +14,17 @@ from annals.executor.drivers.sandbox import FIRST_UID
 
 
 def kept(data: Path) -> set[str]:
-    """The ids of the instances that have a folder below an executor's data folder."""
+    """Return the ids of the instances that have a folder in an executor's data folder."""
     return {entry.name for entry in (data / "work" / "i").glob("*")}
 
 
 def group(data: Path) -> str:
-    """What the kernel's groups of an executor lie in."""
+    """Return the name of the folder that holds an executor's control groups."""
     return f"annals-{hashlib.sha256(os.fsencode(data / 'work')).hexdigest()[:12]}"
 
 
 def beyond(data: Path, ids: set[str]) -> list[str]:
-    """What else there is of an executor: builds, mounts, and groups of none of these instances."""
+    """Return an executor's builds, mounts and control groups that belong to none of these instances."""
     work = data / "work"
     found = [str(path) for path in (work / "b").glob("*")]
     found += [line for line in Path("/proc/mounts").read_text().splitlines() if f" {work}/" in line]
@@ -34,52 +34,52 @@ def beyond(data: Path, ids: set[str]) -> list[str]:
 
 
 def left_by(data: Path) -> list[str]:
-    """What an executor that has stopped has left, and was not to."""
-    return [f"the instance {one}" for one in sorted(kept(data))] + beyond(data, set())
+    """Return everything that a stopped executor has left behind."""
+    return [f"the instance {name}" for name in sorted(kept(data))] + beyond(data, set())
 
 
 def groups_of(data: Path) -> list[str]:
-    """The kernel's folders that an executor makes groups in: none once it has stopped in order."""
+    """Return the control group folders of an executor; an orderly stop removes them."""
     return [str(folder) for folder in Path("/sys/fs/cgroup").rglob(f"{group(data)}*")]
 
 
 class Process(NamedTuple):
-    """Of a sandbox; `keeper` is its executor, or who adopted it once that was gone, and `groups` the kernel's."""
+    """A sandbox process. `executor` is the pid of its executor, or of the process that adopted it."""
 
     pid: int
     user: int
-    keeper: int
+    executor: int
     groups: str
 
 
 def processes() -> Iterator[Process]:
-    """Those of all sandboxes on this machine, known by their users."""
+    """Yield the processes of all sandboxes on this machine; their user ids identify them."""
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError, ValueError):
             user = folder.stat().st_uid
             if user >= FIRST_UID:
-                keeper = _parent(int(folder.name))
-                while keeper > 1 and Path(f"/proc/{keeper}").stat().st_uid >= FIRST_UID:
-                    keeper = _parent(keeper)
-                yield Process(int(folder.name), user, keeper, (folder / "cgroup").read_text())
+                executor = _parent(int(folder.name))
+                while executor > 1 and Path(f"/proc/{executor}").stat().st_uid >= FIRST_UID:
+                    executor = _parent(executor)
+                yield Process(int(folder.name), user, executor, (folder / "cgroup").read_text())
 
 
 def strays(*data: Path) -> Iterator[str]:
-    """Processes that one of these executors, or one that is not known, has left to a supervisor or to nobody."""
-    own = {group(one) for one in data}
-    for one in processes():
+    """Yield sandbox processes of these executors, or of unknown ones, that a supervisor or init has adopted."""
+    own = {group(folder) for folder in data}
+    for process in processes():
         with contextlib.suppress(OSError):
-            known = set(re.findall(r"annals-[0-9a-f]{12}", one.groups))
-            if (not known or known & own) and (one.keeper <= 1 or b"\0up\0" in _command(one.keeper)):
-                yield f"process {one.pid} of {one.user} without its executor: {_command(one.pid)!r}"
+            known = set(re.findall(r"annals-[0-9a-f]{12}", process.groups))
+            if (not known or known & own) and (process.executor <= 1 or b"\0up\0" in _command(process.executor)):
+                yield f"process {process.pid} of {process.user} without its executor: {_command(process.pid)!r}"
 
 
 def listener(url: str) -> int:
-    """The process that listens at a `unix:` address."""
+    """Return the pid of the process that listens at a `unix:` address."""
     with socket.socket(socket.AF_UNIX) as asking:
         asking.connect(url.removeprefix("unix:"))
-        told = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    return int(struct.unpack("3i", told)[0])
+        credentials = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return int(struct.unpack("3i", credentials)[0])
 
 
 def _command(pid: int) -> bytes:

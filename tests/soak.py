@@ -1,7 +1,7 @@
-"""`make soak`: constant load and random faults for a long time, and whether anything grows that should not.
+"""`make soak`: constant load and random faults for a long time; fails if a measure grows without bound.
 
-Prints a line for each fault, and at the end what was measured; fails when something grew, was lost, or is left behind,
-or when calls failed that no fault explains, or more than a few.
+Prints a line for each fault, and the measures at the end. Fails also if data was lost or left behind, if a call failed
+that no fault explains, or if too many calls failed.
 """
 
 import argparse
@@ -21,18 +21,18 @@ import redis
 
 from annals.supervisor.folders import Folders
 from tests.client import Client
-from tests.faults import atwork, invariants
-from tests.faults.calling import Load
+from tests.faults import invariants, leftovers
 from tests.faults.excuses import Fault, unexcused
+from tests.faults.steady_load import Load
 from tests.instance import AnnalsInstance, eventually
 
 HELLO = "module.exports = async ({ res }) => res.text('hello')"
 ROLES = ("api1", "api2", "worker1", "keeper", "executor", "valkey", "nursery", "postgres")
 MOST_FAILED = 0.02
-"""The share of calls that may fail at all; while Postgres is paused, all do that have waited long enough."""
+"""The share of calls that may fail; while Postgres is paused, every call fails after its time limit."""
 
 GROWTH = 1.25
-"""How much of a measure's first third its last third may be at most, beyond what a few samples vary by."""
+"""The greatest allowed ratio of a measure's last third to its first third, beyond the slack for variation."""
 
 SLACK = {
     "megabytes": 60.0,
@@ -45,9 +45,9 @@ SLACK = {
     "tries": 4.0,
     "queued": 200.0,
 }
-"""Postgres fills its shared buffers, and each backend remembers the tables it has met, before it is flat."""
+"""The slack of each measure. Postgres grows at first: it fills its shared buffers and its backends' table caches."""
 
-GATHERING = {
+ROW_COUNTS = {
     "open": "SELECT count(*) FROM executions WHERE status IN ('waiting', 'processing')",
     "leases": "SELECT count(*) FROM leases",
     "idempotency_keys": "SELECT count(*) FROM idempotency_keys",
@@ -57,15 +57,15 @@ GATHERING = {
     ),
     "tries": "SELECT count(*) FROM sign_in_tries",
 }
-"""Contents are counted that belong to nothing, since each execution may have some."""
+"""Queries that count rows which must not accumulate. Contents of an execution or a deployment are left out."""
 
 Sample = dict[str, float]
 
 
 def sample(instance: AnnalsInstance) -> Sample:
-    """Proportional memory and descriptors of our processes, Postgres's memory, and rows that must not gather.
+    """Return proportional memory and descriptors of Annals' processes, Postgres's memory, and the counts of rows.
 
-    Postgres's descriptors are left out: each backend keeps the files of every table open that it has met, on purpose.
+    Postgres's descriptors are left out: each backend keeps the files of its tables open on purpose.
     """
     family = instance.family()
     postgres = [pid for pid in family if _is_postgres(pid)]
@@ -79,11 +79,11 @@ def sample(instance: AnnalsInstance) -> Sample:
 
 
 def gathered(instance: AnnalsInstance) -> Sample:
-    """Rows and keys that are not to gather; nothing while Postgres or Valkey is being started again."""
-    url = atwork.running(instance).settings["ANNALS_REDIS_URL"]
+    """Return the counts of rows and queue keys, or nothing while Postgres or Valkey restarts."""
+    url = leftovers.running(instance).settings["ANNALS_REDIS_URL"]
     try:
         with psycopg.connect(instance.database_url, autocommit=True) as conn, redis.Redis.from_url(url) as queue:
-            found = {name: conn.execute(query).fetchone() for name, query in GATHERING.items()}
+            found = {name: conn.execute(query).fetchone() for name, query in ROW_COUNTS.items()}
             return {name: float(row[0]) for name, row in found.items() if row} | {"queued": float(queue.dbsize())}
     except (psycopg.OperationalError, redis.RedisError):
         return {}
@@ -97,7 +97,7 @@ def _is_postgres(pid: int) -> bool:
 
 
 def _memory(pid: int) -> int:
-    """Kibibytes, shared pages counted by their share."""
+    """Return the memory of a process in KiB; a shared page counts in proportion."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:
@@ -112,13 +112,13 @@ def _descriptors(pid: int) -> int:
         return 0
 
 
-def hurt(instance: AnnalsInstance, chance: random.Random) -> tuple[str, Fault]:
+def inject_fault(instance: AnnalsInstance, chance: random.Random) -> tuple[str, Fault]:
     """Kill or pause one process; a pause ends before the lease does."""
     folders, began = Folders(instance.data), time.monotonic()
     role = chance.choice(ROLES)
     pid = next((row.pid for row in folders.processes() if row.role == role and row.state == "ready"), None)
     if pid is None:
-        return f"{role} is just being started", Fault(role, began, began)
+        return f"{role} is still starting", Fault(role, began, began)
     if chance.random() < 0.5:
         os.kill(pid, signal.SIGKILL)
         return f"killed {role}", Fault(role, began, began)
@@ -129,7 +129,7 @@ def hurt(instance: AnnalsInstance, chance: random.Random) -> tuple[str, Fault]:
 
 
 def guess(instance: AnnalsInstance) -> None:
-    """Somebody tries a password, of which turns are counted."""
+    """Try a wrong password, which the sign-in throttle counts."""
     with contextlib.suppress(httpx.TransportError):
         sent = {"email": "guessed@example.test", "password": "wrong horse"}
         headers = {"x-appwrite-project": instance.project}
@@ -137,7 +137,7 @@ def guess(instance: AnnalsInstance) -> None:
 
 
 def grown(samples: list[Sample]) -> list[str]:
-    """What is more in the last third than the first allows."""
+    """Return the measures whose last third exceeds the bound that the first third sets."""
     third = max(1, len(samples) // 3)
     found = []
     for name, slack in SLACK.items():
@@ -150,7 +150,7 @@ def grown(samples: list[Sample]) -> list[str]:
 
 
 def soak(instance: AnnalsInstance, minutes: float, rate: int, seed: int) -> bool:
-    """Whether all was well."""
+    """Return True if no measure grew and no call failed without an explanation."""
     chance, samples, faults = random.Random(seed), list[Sample](), list[Fault]()
     client = Client(instance.endpoint, instance.headers)
     client.function("hello", HELLO)
@@ -159,22 +159,22 @@ def soak(instance: AnnalsInstance, minutes: float, rate: int, seed: int) -> bool
     with load.running():
         while time.monotonic() < ends:
             until = time.monotonic() + 20
-            what, fault = hurt(instance, chance)
+            description, fault = inject_fault(instance, chance)
             faults.append(fault)
             guess(instance)
             time.sleep(max(0.0, until - time.monotonic()))
             samples.append(sample(instance))
-            told = ", ".join(f"{name} {value:.0f}" for name, value in samples[-1].items())
-            print(f"{what}; answered {load.answered}, failed {len(load.failures)}; {told}", flush=True)
+            measures = ", ".join(f"{name} {value:.0f}" for name, value in samples[-1].items())
+            print(f"{description}; answered {load.answered}, failed {len(load.failures)}; {measures}", flush=True)
     growing = grown(samples)
     eventually(lambda: sample(instance)["open"] == 0, 120)
     began = time.monotonic()
-    invariants.hold(instance, reading_seconds=minutes * 60 + invariants.COMMAND_SECONDS)
+    invariants.check_all(instance, reading_seconds=minutes * 60 + invariants.COMMAND_SECONDS)
     print(f"the invariants hold, checked in {time.monotonic() - began:.0f} s")
-    strange, failed = unexcused(load.failures, faults), len(load.failures)
-    print(f"grew: {growing or 'nothing'}; calls that faults broke off: {failed} of {load.answered}")
-    print("\n".join(strange[:10]) or "each near a fault that explains it")
-    return not growing and not strange and failed <= MOST_FAILED * load.answered
+    unexplained, failed = unexcused(load.failures, faults), len(load.failures)
+    print(f"grew: {growing or 'nothing'}; failed calls: {failed} of {load.answered}")
+    print("\n".join(unexplained[:10]) or "a fault explains each of them")
+    return not growing and not unexplained and failed <= MOST_FAILED * load.answered
 
 
 def main() -> None:
@@ -189,10 +189,10 @@ def main() -> None:
         folder.chmod(0o755)
         running = AnnalsInstance.start(folder / "data", "--driver", "sandbox")
         try:
-            well = soak(running, chosen.minutes, chosen.rate, chosen.seed)
+            passed = soak(running, chosen.minutes, chosen.rate, chosen.seed)
         finally:
             running.stop()
-    sys.exit(0 if well else 1)
+    sys.exit(0 if passed else 1)
 
 
 if __name__ == "__main__":

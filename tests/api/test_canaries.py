@@ -10,7 +10,7 @@ import pytest
 
 from annals.executor.drivers.sandbox import FIRST_UID
 from tests.client import Client
-from tests.faults.canaries import KNOWN, exported, outside_of_tables, tables, where
+from tests.faults.canaries import KNOWN, exported, outside_of_tables, readable_in, tables
 from tests.instance import AnnalsInstance, eventually
 
 pytestmark = pytest.mark.timeout(300)
@@ -106,7 +106,7 @@ def test_none_is_in_files_logs_command_lines_metrics_or_the_queue(
     assert answers
     stem = _stem(canaries)
 
-    found = where(outside_of_tables(annals_instance), stem, KNOWN)
+    found = readable_in(outside_of_tables(annals_instance), stem, KNOWN)
 
     assert found[stem] == set()
     assert any("/blobs/contents/" in place for place in found[KNOWN]), "what is no secret is found like this"
@@ -128,7 +128,7 @@ def test_none_is_in_a_table(answers: list[str], annals_instance: AnnalsInstance,
     assert answers
     stem = _stem(canaries)
 
-    found = where(tables(annals_instance), stem, KNOWN)
+    found = readable_in(tables(annals_instance), stem, KNOWN)
 
     assert found[stem] == set()
     plain = {"table executions", "table contents", "event execution.requested"}
@@ -140,7 +140,7 @@ def test_none_is_in_an_export(answers: list[str], annals_instance: AnnalsInstanc
     assert answers
     stem = _stem(canaries)
 
-    found = where(exported(annals_instance), stem, KNOWN)
+    found = readable_in(exported(annals_instance), stem, KNOWN)
 
     assert found[stem] == set()
     plain = {"exported execution.requested", "exported content errors", "exported content logs"}

@@ -1,4 +1,4 @@
-"""A secret that instances of these tests are given, and the search for it in all that they keep, tell or show."""
+"""A secret that the tests plant in an instance, and the search for it in all that the instance stores and shows."""
 
 import base64
 import contextlib
@@ -27,30 +27,30 @@ from tests.client import Client
 from tests.instance import AnnalsInstance, annals
 
 CANARY = f"canary{secrets.token_hex(8)}"
-"""What may be read nowhere; nothing else on the machine has it."""
+"""The secret, which may be readable nowhere; it is unique on this machine."""
 
 KNOWN = f"known{secrets.token_hex(8)}"
-"""What is given beside it and is no secret: where this is not found, the other would not be either."""
+"""A public word that is planted beside the secret. A search that does not find it would not find the secret either."""
 
 CARRIED = {"headers": {"authorization": f"Bearer {CANARY}", "cookie": f"a={CANARY}"}}
-"""What a call is given, to run now or later."""
+"""The request headers of every execution; they carry the secret."""
 
 _PIECE = 1 << 20
 _ZSTD = zstandard.FRAME_HEADER
 _GZIP = b"\x1f\x8b"
 _UNREADABLE = (OSError, EOFError, zlib.error, zstandard.ZstdError)
 
-Place = tuple[str, Iterable[bytes]]
-"""What a place is called, and what can be read there, in pieces."""
+Source = tuple[str, Iterable[bytes]]
+"""The name of a readable source, and its content in pieces."""
 
 
 def client(instance: AnnalsInstance) -> Client:
-    """One whose calls carry the secret."""
+    """Return a client whose executions carry the secret."""
     return Client(instance.endpoint, instance.headers, carried=CARRIED)
 
 
 def plant(instance: AnnalsInstance) -> None:
-    """Give it the secret as each kind that there is before the first function."""
+    """Store the secret as a variable, a password and credentials of a Git host."""
     giver = client(instance)
     giver.call("POST", "/project/variables", json={"key": KNOWN, "value": CANARY, "secret": True})
     giver.call("POST", "/users", json={"userId": KNOWN, "email": f"{KNOWN}@example.test", "password": CANARY})
@@ -58,26 +58,26 @@ def plant(instance: AnnalsInstance) -> None:
     giver.call("POST", "/vcs/installations", json={**host, "password": CANARY, "webhookSecret": CANARY})
 
 
-def unseen(instance: AnnalsInstance, *elsewhere: Path) -> None:
-    """The secret that was planted is nowhere. `elsewhere` is what the instance keeps beside its data folder."""
-    found = where(chain(outside_of_tables(instance, *elsewhere), tables(instance)), CANARY, KNOWN)
-    assert not found[CANARY], f"a secret can be read in {sorted(found[CANARY])}"
-    assert {"table variables", "event project.variable_added"} <= found[KNOWN], "what is no secret is found like this"
+def check_unreadable(instance: AnnalsInstance, *outside_folders: Path) -> None:
+    """Fail if the planted secret is readable anywhere. `outside_folders` are the instance's folders beside its data."""
+    found = readable_in(chain(outside_of_tables(instance, *outside_folders), tables(instance)), CANARY, KNOWN)
+    assert not found[CANARY], f"the secret is readable in {sorted(found[CANARY])}"
+    assert {"table variables", "event project.variable_added"} <= found[KNOWN], "the search misses the public word"
 
 
-def where(places: Iterable[Place], *words: str) -> Mapping[str, set[str]]:
-    """For each word the places where it can be read, as it is, in hex or in base64."""
+def readable_in(sources: Iterable[Source], *words: str) -> Mapping[str, set[str]]:
+    """Return for each word the sources that contain it as plain text, hex or base64."""
     found: dict[str, set[str]] = defaultdict(set)
     forms = {word: _forms(word.encode()) for word in words}
-    for place, pieces in places:
-        for word in _read(pieces, forms):
-            found[word].add(place)
+    for source, pieces in sources:
+        for word in _words_in(pieces, forms):
+            found[word].add(source)
     return found
 
 
-def outside_of_tables(instance: AnnalsInstance, *elsewhere: Path) -> Iterator[Place]:
-    """Files, command lines, metrics and the queue."""
-    yield from _files(instance.data, instance.log, *elsewhere)
+def outside_of_tables(instance: AnnalsInstance, *outside_folders: Path) -> Iterator[Source]:
+    """Yield files, command lines, metrics and the queue."""
+    yield from _files(instance.data, instance.log, *outside_folders)
     yield from _command_lines()
     yield "metrics", [httpx.get(instance.endpoint.removesuffix("/v1") + "/metrics", timeout=60).content]
     running = Folders(instance.data).running()
@@ -86,8 +86,8 @@ def outside_of_tables(instance: AnnalsInstance, *elsewhere: Path) -> Iterator[Pl
         yield from _queued(queue)
 
 
-def tables(instance: AnnalsInstance) -> Iterator[Place]:
-    """Each as text, what the server says that it is doing, and what events say."""
+def tables(instance: AnnalsInstance) -> Iterator[Source]:
+    """Yield every table as text, the statements that Postgres runs, and the state of every event."""
     with psycopg.connect(instance.database_url, autocommit=True) as conn:
         names = conn.execute("SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r'").fetchall()
         for name in [name for (name,) in names if not name.startswith(("pg_", "information_schema."))]:
@@ -97,8 +97,8 @@ def tables(instance: AnnalsInstance) -> Iterator[Place]:
             yield f"event {topic}", [plain_or_altered(state)]
 
 
-def exported(instance: AnnalsInstance) -> Iterator[Place]:
-    """An export with everything in it: its file, and what each of its lines stands for."""
+def exported(instance: AnnalsInstance) -> Iterator[Source]:
+    """Yield the file of a complete export, and the decoded content of each of its records."""
     file = instance.data.with_name("canaries.export")
     file.unlink(missing_ok=True)
     done = annals("export", "--contents", "--output", str(file), "--json", "--data", str(instance.data))
@@ -114,7 +114,7 @@ def exported(instance: AnnalsInstance) -> Iterator[Place]:
     file.unlink()
 
 
-def _files(*roots: Path) -> Iterator[Place]:
+def _files(*roots: Path) -> Iterator[Source]:
     for root in roots:
         for path in [root] if root.is_file() else root.rglob("*"):
             if path.is_file() and not path.is_symlink():
@@ -122,23 +122,23 @@ def _files(*roots: Path) -> Iterator[Place]:
 
 
 def _file(path: Path) -> Iterator[bytes]:
-    """A file as it is, and then what is packed in it; what vanishes meanwhile, or is damaged, as far as it goes."""
+    """Yield a file's bytes, then its decompressed content; stop early if the file is damaged or disappears."""
     with contextlib.suppress(*_UNREADABLE), path.open("rb") as file:
-        begin = file.read(_PIECE)
-        yield begin
+        first = file.read(_PIECE)
+        yield first
         while piece := file.read(_PIECE):
             yield piece
         file.seek(0)
         opened: Any = None
-        if begin.startswith(_GZIP):
+        if first.startswith(_GZIP):
             opened = gzip.GzipFile(fileobj=file)
-        elif begin.startswith(_ZSTD):
+        elif first.startswith(_ZSTD):
             opened = zstandard.ZstdDecompressor().stream_reader(file)
         while opened and (piece := opened.read(_PIECE)):
             yield piece
 
 
-def _command_lines() -> Iterator[Place]:
+def _command_lines() -> Iterator[Source]:
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if int(process.name) != os.getpid():
@@ -150,8 +150,8 @@ def _copied(conn: psycopg.Connection[Any], statement: sql.Composed | sql.SQL) ->
         yield from map(bytes, copy)
 
 
-def _queued(queue: "redis.Redis") -> Iterator[Place]:
-    """Every value, as its kind is read."""
+def _queued(queue: "redis.Redis") -> Iterator[Source]:
+    """Yield every key of the queue with its value."""
     read: dict[Any, Any] = {
         b"string": queue.get,
         b"list": lambda key: queue.lrange(key, 0, -1),
@@ -161,12 +161,12 @@ def _queued(queue: "redis.Redis") -> Iterator[Place]:
         b"none": lambda _: [],
     }
     for key in queue.scan_iter():
-        held = read[queue.type(key)](key)
-        yield f"queue {key.decode()}", [key, *([held] if isinstance(held, bytes) else held or ())]
+        value = read[queue.type(key)](key)
+        yield f"queue {key.decode()}", [key, *([value] if isinstance(value, bytes) else value or ())]
 
 
 def _forms(wanted: bytes) -> list[bytes]:
-    """How bytes may stand in a text: as they are, in hex, and in base64 wherever they begin."""
+    """Return the forms of bytes in a text: plain, in hex, and in base64 at each of the three alignments."""
     forms = [wanted, wanted.hex().encode()]
     for before in range(3):
         whole = (len(wanted) + before) // 3 * 3 - before
@@ -174,13 +174,13 @@ def _forms(wanted: bytes) -> list[bytes]:
     return forms
 
 
-def _read(pieces: Iterable[bytes], forms: Mapping[str, Sequence[bytes]]) -> set[str]:
-    """The words of which one of the forms can be read in what the pieces make up."""
+def _words_in(pieces: Iterable[bytes], forms: Mapping[str, Sequence[bytes]]) -> set[str]:
+    """Return the words that the joined pieces contain in one of their forms."""
     found: set[str] = set()
     overlap = max(len(form) for each in forms.values() for form in each)
-    kept = b""
+    tail = b""
     for piece in pieces:
-        text = kept + piece
+        text = tail + piece
         found |= {word for word, each in forms.items() if word not in found and any(form in text for form in each)}
-        kept = text[-overlap:]
+        tail = text[-overlap:]
     return found

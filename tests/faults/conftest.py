@@ -1,4 +1,4 @@
-"""What the fault tests share: folders for instances of their own, their clients, and what is to hold after each."""
+"""Fixtures of the fault tests: short folders, clients, and the checks that follow each test."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,28 +14,28 @@ from tests.instance import AnnalsInstance, short_folder
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A short path that any user may pass."""
+    """Return a folder with a short path that every user may traverse."""
     with short_folder() as path:
         yield path
 
 
 @pytest.fixture
 def client(instance: AnnalsInstance) -> Client:
-    """Of the module's own instance."""
+    """Return a client of the module's instance."""
     return canaries.client(instance)
 
 
 @pytest.fixture
-def raced(held: None, instance: AnnalsInstance) -> Iterator[None]:
-    """After a race the history is one that may be."""
+def history_holds(invariants_hold: None, instance: AnnalsInstance) -> Iterator[None]:
+    """Check after a test that the recorded history is a valid one."""
     yield
-    invariants.settled(instance)
+    invariants.check_idle(instance)
     assert History(instance).wrong == []
 
 
 @pytest.fixture(autouse=True)
-def held(request: pytest.FixtureRequest) -> Iterator[None]:
-    """After a test the invariants hold for the instance that it shares: all of them where it has a stage."""
+def invariants_hold(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Check the invariants of the module's instance after each test: all of them if the module has a stage."""
     stage: Stage | None = request.getfixturevalue("stage") if "stage" in request.fixturenames else None
     instance: AnnalsInstance | None = (
         request.getfixturevalue("instance") if "instance" in request.fixturenames else None
@@ -43,7 +43,7 @@ def held(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if stage is not None:
         stage.heal()
-        invariants.hold(stage.instance)
-        canaries.unseen(stage.instance, *stage.beside)
+        invariants.check_all(stage.instance)
+        canaries.check_unreadable(stage.instance, *stage.outside_folders)
     elif instance is not None:
-        invariants.settled(instance)
+        invariants.check_idle(instance)

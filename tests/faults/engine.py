@@ -1,4 +1,4 @@
-"""A container engine of the tests' own, to be killed and hung: with network, folders and socket of its own."""
+"""A separate container engine that tests may kill and pause, with its own network, folders and socket."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ IMAGE = "annals/node:22"
 
 
 def missing() -> str:
-    """Why there can be no engine of one's own here, as a sentence; empty when there can."""
+    """Return the reason why no separate engine can run here, or an empty string."""
     from docker.errors import DockerException
 
     if not shutil.which("dockerd"):
@@ -28,37 +28,37 @@ def missing() -> str:
     try:
         with closing(connect()) as host:
             host.images.get(IMAGE)
-    except DockerException as refused:
-        return f"The host's engine has no image {IMAGE}: {refused}"
+    except DockerException as error:
+        return f"The host's engine has no image {IMAGE}: {error}"
     return ""
 
 
 class OwnEngine:
-    """A dockerd in a network namespace of its own, where its bridge has the name that the host's has."""
+    """A dockerd in its own network namespace, where its bridge may have the same name as the host's."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.host = f"unix://{folder}/docker.sock"
-        (folder / "data").mkdir()  # in memory: an image is many small files, which a disk takes its time to remove
+        (folder / "data").mkdir()  # in memory, since a disk is slow to remove the many small files of an image
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2g", "tmpfs", str(folder / "data")], check=True)
         self._network = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])
         namespace = f"/proc/{self._network.pid}/ns/net"
-        # one that began in the host's would remove the host's docker0, as `--bridge none` asks
+        # a dockerd that starts in the host's namespace would remove the host's docker0, because of `--bridge none`
         eventually(lambda: os.readlink(namespace) != os.readlink("/proc/self/ns/net"), START_SECONDS)
         self.within = ("nsenter", f"--net={namespace}")
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         (self.folder / "docker.pid").unlink(missing_ok=True)
-        places = {"data-root": "data", "exec-root": "run", "pidfile": "docker.pid"}
-        options = [word for name, place in places.items() for word in (f"--{name}", str(self.folder / place))]
+        paths = {"data-root": "data", "exec-root": "run", "pidfile": "docker.pid"}
+        options = [word for name, path in paths.items() for word in (f"--{name}", str(self.folder / path))]
         command = ["dockerd", "--host", self.host, *options, "--bridge", "none", "--shutdown-timeout", "2"]
         with (self.folder / "docker.log").open("ab") as log:
             self._process = subprocess.Popen([*self.within, *command], stdout=log, stderr=log)
-        eventually(self._answers, START_SECONDS, explain=self._last_words)
+        eventually(self._answers, START_SECONDS, explain=self._end_of_log)
 
-    def take_image(self) -> None:
-        """The host's engine has made it."""
+    def copy_image(self) -> None:
+        """Copy the image from the host's engine."""
         with closing(connect()) as host, self.client() as own:
             own.images.load(host.images.get(IMAGE).save(named=True))  # type: ignore[arg-type]  # sent on as it comes
 
@@ -68,14 +68,14 @@ class OwnEngine:
             yield own
 
     def containers(self, work: Path | None = None) -> list[str]:
-        """The names of the executors' containers, or of one executor's, whether they run or not."""
+        """Return the names of all executors' containers, or of one executor's; stopped containers count."""
         label = LABEL if work is None else f"{LABEL}={label_of(work)}"
         with self.client() as own:
             found = own.containers.list(all=True, filters={"label": label}, ignore_removed=True)
             return [str(container.name) for container in found]
 
     def remove_containers(self) -> None:
-        """All of the executors', as somebody who tidies up would."""
+        """Remove the containers of all executors, as an operator would by hand."""
         with self.client() as own:
             for container in own.containers.list(all=True, filters={"label": LABEL}, ignore_removed=True):
                 container.remove(force=True)
@@ -94,8 +94,8 @@ class OwnEngine:
         self._process.wait()
 
     @contextmanager
-    def hanging(self) -> Iterator[None]:
-        """It says nothing, and its containers go on."""
+    def paused(self) -> Iterator[None]:
+        """Pause the engine; its containers keep running."""
         self._signal(signal.SIGSTOP)
         try:
             yield
@@ -116,7 +116,7 @@ class OwnEngine:
 
     def _mounts(self) -> list[str]:
         words = (line.split()[1] for line in Path("/proc/mounts").read_text().splitlines())
-        return [place for place in words if place.startswith(f"{self.folder}/")]
+        return [path for path in words if path.startswith(f"{self.folder}/")]
 
     def _answers(self) -> bool:
         from docker.errors import DockerException
@@ -128,5 +128,5 @@ class OwnEngine:
             return False
         return True
 
-    def _last_words(self) -> str:
+    def _end_of_log(self) -> str:
         return (self.folder / "docker.log").read_text()[-2000:]

@@ -1,21 +1,21 @@
-"""Which calls may fail because of what was just done to a process, and why no others may."""
+"""The failures of calls that a fault of a process explains."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tests.faults.calling import Failure
+from tests.faults.steady_load import Failure
 
 AFTER_SECONDS = 30.0
-"""How long after a fault a call may still tell of it: its process is back by then, and others have noticed."""
+"""The time after a fault in which calls may still fail; then the process is back and other processes know it."""
 
 API = frozenset({"api1", "api2"})
 EXCUSES = ((0, API), (503, frozenset({"postgres"})), (201, API | {"executor", "postgres"}))
-"""A connection breaks with the process that serves it, 503 is said while Postgres is away, and a call that waits for
-its answer ends as failed with the executor that runs it, or with who was to record it."""
+"""The roles that explain a status. A connection breaks (0) when its API process dies. Calls answer 503 while Postgres
+is down. A synchronous execution fails (201) with its executor, its API process or Postgres."""
 
 
 class Fault(NamedTuple):
-    """What was done to a process, and between when (monotonic)."""
+    """A fault of a process, with its begin and end by the monotonic clock."""
 
     role: str
     began: float
@@ -23,8 +23,8 @@ class Fault(NamedTuple):
 
 
 def unexcused(failures: Sequence[Failure], faults: Sequence[Fault]) -> list[str]:
-    """What is told of failures that none of the faults explains."""
-    return [one.text for one in failures if not any(_excuses(fault, one) for fault in faults)]
+    """Return the descriptions of failures that no fault explains."""
+    return [failure.text for failure in failures if not any(_excuses(fault, failure) for fault in faults)]
 
 
 def _excuses(fault: Fault, failure: Failure) -> bool:

@@ -1,4 +1,4 @@
-"""The history that a real instance wrote, told again to the simulation's judge: no lost update, no second end."""
+"""The recorded history of a real instance, checked by the simulation's ledger for lost updates and second ends."""
 
 from itertools import groupby
 from typing import Any
@@ -15,7 +15,7 @@ QUERIES = sql.load(__package__, "invariants.sql")
 
 
 class History(Ledger):
-    """Everything that was recorded so far, commit by commit; `wrong` is what should not have been."""
+    """All events that were recorded so far, commit by commit; `wrong` lists the violations."""
 
     def __init__(self, instance: AnnalsInstance) -> None:
         self.wrong: list[str] = []
@@ -25,19 +25,20 @@ class History(Ledger):
         for _, commit in groupby(rows, lambda row: row["commit"]):
             self.committed(list(commit))
         self.wrong += other_versions(event for _, event in self.events)
-        self.wrong += [f"{one} is active, and gone" for one in self.active.values() if self._gone(one)]
+        deleted = [deployment for deployment in self.active.values() if self._is_deleted(deployment)]
+        self.wrong += [f"{deployment} is active but deleted" for deployment in deleted]
 
     def of(self, stream: str, kind: type[Any]) -> list[Any]:
-        """The events of one kind in a stream."""
+        """Return the events of one kind in a stream."""
         return [event for _, event in self.events if event.originator_id == stream and isinstance(event, kind)]
 
     def judge_origin(self, event: Any) -> None:
-        """Real hosts do not tell epochs."""
+        """Accept any origin: real hosts do not report epochs."""
 
     def judge_artefact(self, event: Deployment.BuildSucceeded) -> None:
-        """Nor do real sizes."""
+        """Accept any artefact: the sizes of real artefacts vary."""
 
-    def _gone(self, deployment: str) -> bool:
+    def _is_deleted(self, deployment: str) -> bool:
         known = self.streams.get(deployment)
         function = known and self.streams.get(f"function:{known.created.project_id}:{known.created.function_id}")
         return known is None or (known.deleted and not (function and function.deleted))

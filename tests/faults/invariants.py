@@ -1,4 +1,4 @@
-"""What holds after whatever happened: nothing lost, nothing doubled, nothing left behind."""
+"""The invariants that hold after every fault: nothing is lost, doubled or left behind."""
 
 import asyncio
 import re
@@ -14,32 +14,32 @@ from psycopg.rows import dict_row
 from annals.app.health.conservation import Conservation
 from annals.store.postgres import sql
 from annals.store.postgres.database import Database
-from tests.faults.atwork import leftovers, running
+from tests.faults.leftovers import leftovers, running
 from tests.instance import AnnalsInstance, annals, eventually
 
 QUERIES = sql.load(__package__, "invariants.sql")
 GRACE_SECONDS = 30
-"""So long after the last call and a lease nothing is under way, and nothing of what was is left."""
+"""After the last call, a lease and this time, no work is in progress and nothing is left of it."""
 
 COMMANDS = (("replay", "--check"), ("verify",))
 COMMAND_SECONDS = 150.0
 
 
 def quiet_seconds(instance: AnnalsInstance) -> float:
-    """How long what is under way may stay so, whatever has died: a lease, and what is promised beyond."""
+    """Return how long work may stay in progress after a fault: a lease and the grace time."""
     return float(running(instance).settings["ANNALS_LEASE_S"]) + GRACE_SECONDS
 
 
-def hold(instance: AnnalsInstance, *, reading_seconds: float = COMMAND_SECONDS) -> None:
-    """Check all of it; `reading_seconds` is how long the commands may take that go through the whole log."""
-    settled(instance)
+def check_all(instance: AnnalsInstance, *, reading_seconds: float = COMMAND_SECONDS) -> None:
+    """Check every invariant; `reading_seconds` is the time limit of the commands that read the whole log."""
+    check_idle(instance)
     _commands(instance, quiet_seconds(instance), reading_seconds)
     metrics = httpx.get(instance.endpoint.removesuffix("/v1") + "/metrics", timeout=60).text
     assert drifting(metrics) == [], drifting(metrics)
 
 
-def settled(instance: AnnalsInstance) -> None:
-    """Everything has ended, once, was counted and is gone, or does within the quiet time."""
+def check_idle(instance: AnnalsInstance) -> None:
+    """Wait until all work has ended, then check that it ended once, was counted, and left nothing."""
     deadline = time.monotonic() + quiet_seconds(instance)
 
     def left() -> float:
@@ -50,7 +50,7 @@ def settled(instance: AnnalsInstance) -> None:
         assert _rows(conn, "gaps") == [], "a stream's versions have gaps"
         assert _rows(conn, "execution_ends") == [], "executions that did not end exactly once"
         assert _rows(conn, "build_ends") == [], "builds that did not end exactly once"
-        assert _rows(conn, "stopped") == [], "followers stand still"
+        assert _rows(conn, "stopped") == [], "followers have stopped"
         eventually(lambda: _none(conn, "usage"), left(), explain=lambda: _rows(conn, "usage"))
     drift = asyncio.run(_drift(instance))
     assert drift == [], drift
@@ -58,7 +58,7 @@ def settled(instance: AnnalsInstance) -> None:
 
 
 async def _drift(instance: AnnalsInstance) -> list[str]:
-    """What `/metrics` would tell of drift if it did not keep its figures for some seconds."""
+    """Return the gauges of drift computed now: `/metrics` caches them for some seconds."""
     database = await Database.open(instance.database_url, size=1)
     try:
         return drifting(await Conservation(database).text())
@@ -67,9 +67,9 @@ async def _drift(instance: AnnalsInstance) -> list[str]:
 
 
 def drifting(metrics: str) -> list[str]:
-    """The gauges of drift that are not zero."""
+    """Return the gauges of drift that are not zero."""
     gauges = re.findall(r"^annals_conservation_drift\{.*$", metrics, re.MULTILINE)
-    assert gauges, "drift is not told"
+    assert gauges, "the metrics lack the gauges of drift"
     return [line for line in gauges if not line.endswith(" 0")]
 
 
@@ -82,17 +82,17 @@ def _none(conn: psycopg.Connection[dict[str, Any]], query: str) -> bool:
 
 
 def _commands(instance: AnnalsInstance, seconds: float, reading: float) -> None:
-    """Rebuilt read models equal the live ones, and the log is what was sealed."""
-    with ThreadPoolExecutor(2) as both:
-        for one in [both.submit(_succeeds, instance, (seconds, reading), words) for words in COMMANDS]:
-            one.result()
+    """Check that rebuilt read models equal the live ones, and that the log is unchanged since it was sealed."""
+    with ThreadPoolExecutor(2) as pool:
+        for command in [pool.submit(_succeeds, instance, (seconds, reading), words) for words in COMMANDS]:
+            command.result()
 
 
 def _succeeds(instance: AnnalsInstance, within: tuple[float, float], words: Sequence[str]) -> None:
-    """Run a command until it has come to a verdict, which is to be a good one; each run has its own time.
+    """Run a command until it prints a verdict, and check that the verdict is good; each run has its own time limit.
 
-    Both judge one moment of a log that goes on, so no verdict is to be forgiven. One that could not read the log, or
-    met another replay, gives none.
+    A run that could not read the log, or that met another replay, prints no verdict and is repeated. A bad verdict
+    always fails: the command judges the log at one position, so later appends cannot cause it.
     """
     deadline, reading = time.monotonic() + within[0], within[1]
     while not (done := annals(*words, "--json", "--data", str(instance.data), seconds=reading)).stdout:
@@ -102,13 +102,13 @@ def _succeeds(instance: AnnalsInstance, within: tuple[float, float], words: Sequ
 
 
 def executions(instance: AnnalsInstance) -> dict[str, int]:
-    """How many executions were accepted, and how they ended, by the log."""
+    """Return the number of execution events in the log, by topic."""
     with psycopg.connect(instance.database_url, row_factory=dict_row) as conn:
         return {row["topic"]: row["number"] for row in conn.execute(QUERIES["counts"].encode())}
 
 
 def rows_of_functions(instance: AnnalsInstance) -> list[dict[str, Any]]:
-    """How many rows each function has, by table."""
+    """Return the number of rows that each function has, by table."""
     with psycopg.connect(instance.database_url, row_factory=dict_row) as conn:
         return conn.execute(QUERIES["rows_of_functions"].encode()).fetchall()
 

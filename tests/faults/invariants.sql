@@ -1,5 +1,5 @@
 -- name: open
--- What has not ended and is due.
+-- Executions and builds that are due and have not ended.
 SELECT stream_id, status FROM executions
 WHERE status IN ('waiting', 'processing') OR (status = 'scheduled' AND scheduled_at <= now())
 UNION ALL
@@ -17,7 +17,7 @@ FROM events GROUP BY originator_id
 HAVING min(originator_version) <> 1 OR max(originator_version) <> count(*);
 
 -- name: execution_ends
--- Executions that were accepted and neither end once nor are still to come.
+-- Accepted executions that did not end exactly once; scheduled executions that are not due are left out.
 WITH lives AS (
     SELECT e.originator_id, e.topic,
         count(*) FILTER (WHERE e.topic = 'execution.requested')
@@ -32,7 +32,7 @@ HAVING count(*) FILTER (
     AND NOT EXISTS (SELECT FROM executions x WHERE x.stream_id = originator_id AND x.status = 'scheduled');
 
 -- name: build_ends
--- Deployments whose build was queued and did not end exactly once.
+-- Deployments whose build was queued but did not end exactly once.
 WITH lives AS (
     SELECT e.originator_id, e.originator_version, e.topic,
         count(*) FILTER (WHERE e.topic = 'deployment.upload_started')
@@ -51,7 +51,7 @@ HAVING bool_or(topic = 'deployment.build_queued')
 SELECT name, error FROM checkpoints WHERE error <> '';
 
 -- name: usage
--- Projects whose counted executions are not those that ended.
+-- Projects whose usage counts other executions than those that ended.
 WITH ended AS (
     SELECT project, count(*) AS executions FROM events
     WHERE topic IN ('execution.completed', 'execution.failed', 'execution.dead_lettered', 'execution.canceled')
@@ -65,16 +65,16 @@ FROM ended e FULL JOIN counted c ON e.project = c.project
 WHERE coalesce(e.executions, 0) <> coalesce(c.executions, 0);
 
 -- name: counts
--- What happened to executions, by topic.
+-- The number of execution events by topic.
 SELECT topic, count(*) AS number FROM events WHERE topic LIKE 'execution.%' GROUP BY topic;
 
 -- name: history
--- Every event of functions, deployments and executions in the order of the log, with what tells the commits apart.
+-- Every event of functions, deployments and executions in the order of the log, with the transaction that wrote it.
 SELECT notification_id, originator_id, originator_version, topic, state, recorded_at, project, xmin::text AS commit
 FROM events WHERE split_part(topic, '.', 1) IN ('function', 'deployment', 'execution') ORDER BY notification_id;
 
 -- name: rows_of_functions
--- Every row that belongs to a function, by its id: what it has, what it called, what waits for it.
+-- The number of rows of each function, by table.
 SELECT 'functions' AS "table", function_id, count(*) AS rows FROM functions GROUP BY function_id
 UNION ALL SELECT 'deployments', function_id, count(*) FROM deployments GROUP BY function_id
 UNION ALL SELECT 'executions', function_id, count(*) FROM executions GROUP BY function_id

@@ -1,4 +1,4 @@
-"""The queue's messages, counted and multiplied where they lie."""
+"""Helpers that count and duplicate the job messages in the queue."""
 
 import json
 import random
@@ -12,14 +12,14 @@ TIMES = 3
 
 
 def queued(direct: "redis.Redis", queue: str) -> int:
-    """Wake-ups that lie in a queue, in every lane of it where it has lanes."""
+    """Return the number of job messages in a queue, over all tenant queues if it has some."""
     if queue in TENANT_QUEUED:
         return sum(int(direct.llen(tenant)) for tenant in direct.scan_iter(f"annals:{queue}.lane:*"))
     return int(direct.llen(f"annals:{queue}"))
 
 
-def multiplied(direct: "redis.Redis") -> None:
-    """Let every message lie there three times, in any order."""
+def multiply(direct: "redis.Redis") -> None:
+    """Put every message into its queue three times, in random order."""
     for tenant in direct.scan_iter(f"annals:{EXECUTIONS}.lane:*"):
         messages: list[Any] = direct.lrange(tenant, 0, -1)
         _shuffled(direct, tenant, messages * TIMES)
@@ -30,7 +30,7 @@ def multiplied(direct: "redis.Redis") -> None:
 
 
 def _copy(direct: "redis.Redis", key: str, own_id: bytes) -> bytes:
-    """The same message under an id of its own, as one that was sent again has."""
+    """Store a copy of a message under a new id, as a repeated send does, and return the id."""
     encoded = direct.hget(f"{key}.msgs", own_id.decode())
     assert isinstance(encoded, bytes)
     message = json.loads(encoded)

@@ -1,4 +1,4 @@
-"""A proxy that hurts what passes through it: in front of any stream socket, told by the test how to behave."""
+"""A proxy in front of any stream socket, which injects the faults that a test asks for."""
 
 import asyncio
 import contextlib
@@ -14,11 +14,11 @@ _CALL_SECONDS = 60
 
 
 class _Pair:
-    """A client's connection and ours to the server behind."""
+    """A client's connection, and the proxy's own connection to the server."""
 
     def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
         self.client, self.server = client, server
-        self.told_the_end = self.swallowed = False
+        self.half_closed = self.swallowed = False
 
     def abort(self) -> None:
         self.client.transport.abort()
@@ -26,9 +26,9 @@ class _Pair:
 
 
 class Proxy:
-    """Listens on one unix socket and passes on to another; runs in a thread of its own until `close`.
+    """Listens on a unix socket and forwards to another one; runs in its own thread until `close`.
 
-    Faults hold for connections that are there and that come, until `heal`; `cut` and `half_close` happen once.
+    Faults apply to present and new connections until `heal`; `cut` and `half_close` happen once.
     """
 
     def __init__(self, listen: Path, behind: Path) -> None:
@@ -48,42 +48,42 @@ class Proxy:
         return self
 
     def close(self) -> None:
-        """Cut everything, and leave nothing."""
+        """Cut every connection, and end the thread."""
         self._do(self._close)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_CALL_SECONDS)
         self._loop.close()
 
     def heal(self) -> None:
-        """Pass on as if nothing had been; what hung goes on."""
+        """End every fault; bytes that were held back go on."""
         self._do(self._heal)
 
     def cut(self) -> None:
-        """Break every connection; new ones are taken."""
+        """Break every connection; new ones are accepted."""
         self._do(self._cut)
 
     def refuse(self) -> None:
-        """Break every connection and take none."""
+        """Break every connection and accept none."""
         self._do(self._refuse)
 
     def hang(self) -> None:
-        """Take connections and bytes, and pass nothing on."""
+        """Accept connections and bytes, but forward nothing."""
         self._do(self._hang)
 
     def swallow_answers_to(self, words: bytes) -> None:
-        """Pass on what holds these words, and from then on nothing that comes back on its connection."""
+        """Forward a request with these words, but drop all later answers on its connection."""
         self._unanswered = words
 
     def delay(self, seconds: float) -> None:
-        """Pass each piece on after so long."""
+        """Forward each piece after this delay."""
         self._delay = seconds
 
     def throttle(self, bytes_a_second: float) -> None:
-        """Pass no more than this on, each way."""
+        """Forward at most this rate in each direction."""
         self._bytes_a_second = bytes_a_second
 
     def half_close(self) -> None:
-        """Tell every client that nothing more comes, while the server is told nothing."""
+        """Close the sending side to every client; the server sees no change."""
         self._do(self._half_close)
 
     def _do(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -128,8 +128,8 @@ class Proxy:
 
     async def _half_close(self) -> None:
         for pair in tuple(self._pairs):
-            if not pair.told_the_end:
-                pair.told_the_end = True
+            if not pair.half_closed:
+                pair.half_closed = True
                 with contextlib.suppress(OSError):
                     pair.client.write_eof()
 
@@ -157,11 +157,11 @@ class Proxy:
             if self._bytes_a_second:
                 await asyncio.sleep(len(piece) / self._bytes_a_second)
             await self._flows.wait()
-            if writes is pair.client and (pair.told_the_end or pair.swallowed):
-                continue  # what the server still says is for nobody
+            if writes is pair.client and (pair.half_closed or pair.swallowed):
+                continue  # drop the server's further answers
             if writes is pair.server and self._unanswered and self._unanswered in piece:
                 pair.swallowed = True
             writes.write(piece)
             await writes.drain()
-        if not writes.is_closing() and not (writes is pair.client and pair.told_the_end):
+        if not writes.is_closing() and not (writes is pair.client and pair.half_closed):
             writes.write_eof()

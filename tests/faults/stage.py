@@ -1,4 +1,4 @@
-"""An instance whose Postgres, Valkey and executor stand behind proxies, each a process that a test may hurt."""
+"""An instance whose Postgres, Valkey and executor are separate processes behind fault-injecting proxies."""
 
 import json
 import os
@@ -22,7 +22,7 @@ SANDBOX = MappingProxyType({"ANNALS_DRIVER": "sandbox"})
 
 
 class OwnExecutor:
-    """`annals executor` on a socket, with a data folder of its own; it is run as a child of what `within` names."""
+    """An `annals executor` with its own socket and data folder; the command `within` starts it."""
 
     def __init__(
         self, folder: Path, blobs: str, log: Path, *, within: Sequence[str] = (), settings: Mapping[str, str] = SANDBOX
@@ -69,10 +69,10 @@ class OwnExecutor:
 
 
 class Stage:
-    """`postgres`, `valkey` and `executor` are the servers; `to_…` the proxies in front of them."""
+    """`postgres`, `valkey` and `executor` are the servers; `to_…` are the proxies in front of them."""
 
     def __init__(self, folder: Path, stack: ExitStack, **executor: Any) -> None:
-        """`executor` is what OwnExecutor takes beyond its places."""
+        """Start all servers, proxies and the instance; `executor` holds further arguments of OwnExecutor."""
         self.folder = folder
         self.postgres, self.valkey = Postgres(), Valkey()
         self.postgres.start()
@@ -107,13 +107,13 @@ class Stage:
         canaries.plant(self.instance)
 
     def heal(self) -> None:
-        """Nothing is in the way any more."""
+        """End every fault of the proxies."""
         for proxy in (self.to_postgres, self.to_valkey, self.to_executor):
             proxy.heal()
 
     @property
-    def beside(self) -> tuple[Path, ...]:
-        """What the instance keeps elsewhere than in its data folder."""
+    def outside_folders(self) -> tuple[Path, ...]:
+        """The paths outside the data folder that belong to the instance."""
         return self.folder / "executor", self.blobs, self.folder / "executor.log"
 
 
@@ -124,30 +124,30 @@ def _opened(stack: ExitStack, proxy: Proxy) -> Proxy:
 
 @contextmanager
 def staged(**executor: Any) -> Iterator[Stage]:
-    """Everything from its start to its end."""
+    """Run a stage while inside."""
     with short_folder() as folder, ExitStack() as stack:
         yield Stage(folder, stack, **executor)
 
 
-def said(log: Path, event: str) -> list[dict[str, Any]]:
-    """What the processes of an instance that logs as JSON have said under this name so far."""
+def log_entries(log: Path, event: str) -> list[dict[str, Any]]:
+    """Return the entries of one event in the JSON log of an instance."""
     entries = (json.loads(line) for line in log.read_text().splitlines() if f'"{event}"' in line)
     return [entry for entry in entries if entry["event"] == event]
 
 
 @contextmanager
-def alone(**environment: str) -> Iterator[AnnalsInstance]:
-    """An instance with services of its own; when its tests are done, the invariants hold."""
+def checked_instance(**environment: str) -> Iterator[AnnalsInstance]:
+    """Run an instance with its own services, and check its invariants at the end."""
     with instance_of_its_own(**environment) as running:
         canaries.plant(running)
         yield running
-        invariants.hold(running)
-        canaries.unseen(running)
+        invariants.check_all(running)
+        canaries.check_unreadable(running)
 
 
 @contextmanager
 def paused(*pids: int) -> Iterator[None]:
-    """Processes that stand still, and go on as if nothing had been."""
+    """Pause processes while inside."""
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     try:

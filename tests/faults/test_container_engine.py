@@ -1,4 +1,4 @@
-"""The container engine killed and hung, containers removed by hand: work ends or is done again, and nothing is left."""
+"""A container engine that is killed or paused, or whose containers are removed: work ends or is repeated."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.client import Client
-from tests.faults import atwork, invariants
+from tests.faults import invariants, leftovers
 from tests.faults.engine import OwnEngine, missing
 from tests.faults.stage import Stage, staged
 from tests.instance import STOP_SECONDS, AnnalsInstance, eventually, short_folder
@@ -22,7 +22,7 @@ pytestmark = [
 ]
 TAKEN_UP_SECONDS = 90
 ENGINE_SILENT_SECONDS = 3
-"""Longer than an executor used to have for its stop, shorter than it has."""
+"""A pause that is shorter than the time limit of an executor's stop."""
 HELLO = "module.exports = async ({ res }) => res.text('hello')"
 SLOW = """
 module.exports = async ({ req, res }) => {
@@ -32,7 +32,7 @@ module.exports = async ({ req, res }) => {
 """
 ENDED = {"completed", "failed"}
 LOST = ("went away", "does not answer")
-"""What is said of executions that ran, and of those whose container was just being started."""
+"""The errors of executions that ran, and of executions whose container was just starting."""
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def engine() -> Iterator[OwnEngine]:
         pytest.skip(problem)
     with short_folder() as folder, closing(OwnEngine(folder)) as own:
         own.start()
-        own.take_image()
+        own.copy_image()
         yield own
 
 
@@ -55,8 +55,8 @@ def stage(engine: OwnEngine) -> Iterator[Stage]:
 
 
 @pytest.fixture(autouse=True)
-def tidied(held: None, stage: Stage, engine: OwnEngine) -> Iterator[None]:
-    """After every test the invariants hold, no process was started again, and each container is somebody's."""
+def no_leak(invariants_hold: None, stage: Stage, engine: OwnEngine) -> Iterator[None]:
+    """Check after every test that no process restarted and that the executor knows every container."""
     before = {row["role"]: row["pid"] for row in stage.instance.processes()}, stage.executor.pid
     yield
     eventually(
@@ -68,20 +68,20 @@ def tidied(held: None, stage: Stage, engine: OwnEngine) -> Iterator[None]:
 
 
 def kept_by(stage: Stage) -> int:
-    """How many instances the executor says it keeps."""
-    (told,) = atwork.work(*stage.instance.executors).values()
-    assert isinstance(told, dict), told
-    return sum(told[name] for name in atwork.HELD)
+    """Return the number of instances that the executor counts."""
+    (counts,) = leftovers.executor_counts(*stage.instance.executors).values()
+    assert isinstance(counts, dict), counts
+    return sum(counts[name] for name in leftovers.KEPT_COUNTS)
 
 
-def begun(client: Client, number: int) -> list[str]:
-    """Executions that run for four seconds; on a slow machine one may have ended already."""
+def start_executions(client: Client, number: int) -> list[str]:
+    """Start executions that run for four seconds; on a slow machine some may have ended already."""
     made = [client.execute("slow", path="/slow", **{"async": True})["$id"] for _ in range(number)]
     eventually(lambda: all(client.execution("slow", one)["status"] != "waiting" for one in made))
     return made
 
 
-def test_engine_that_is_killed_costs_what_ran_and_nothing_else(stage: Stage, engine: OwnEngine) -> None:
+def test_killed_engine_loses_only_running_work(stage: Stage, engine: OwnEngine) -> None:
     client = stage.client
     client.call(
         "POST",
@@ -96,12 +96,12 @@ def test_engine_that_is_killed_costs_what_ran_and_nothing_else(stage: Stage, eng
     )
     deployment = client.deploy("built", {"index.js": HELLO})
     eventually(lambda: "begun" in client.deployment("built", deployment)["buildLogs"], TAKEN_UP_SECONDS)
-    assert client.execute("slow")["responseBody"] == "slow"  # warm: what comes next runs, and begins nothing
-    running = begun(client, 3)
+    assert client.execute("slow")["responseBody"] == "slow"  # warm: the next executions start no container
+    running = start_executions(client, 3)
 
     engine.kill()
     waiting = [client.execute("hello", **{"async": True})["$id"] for _ in range(5)]
-    engine.start()  # at once, since what has not begun waits for it as for an executor, some seconds
+    engine.start()  # at once, since a waiting execution waits for the engine for some seconds only
 
     eventually(lambda: all(client.execution("slow", one)["status"] in ENDED for one in running))
     for one in running:
@@ -113,16 +113,16 @@ def test_engine_that_is_killed_costs_what_ran_and_nothing_else(stage: Stage, eng
     assert client.execute("built")["responseBody"] == "hello"
 
 
-def test_engine_that_hangs_leaves_warm_functions_served_and_ends_the_rest(stage: Stage, engine: OwnEngine) -> None:
+def test_hung_engine_serves_warm_functions_and_ends_other_calls(stage: Stage, engine: OwnEngine) -> None:
     client = stage.client
     client.function("cold", HELLO)
     client.call("PUT", "/functions/slow", json={"name": "slow", "timeout": 1})
     eventually(lambda: client.execute("hello")["responseBody"] == "hello", TAKEN_UP_SECONDS)
     eventually(lambda: client.execute("slow")["responseBody"] == "slow", TAKEN_UP_SECONDS)
-    with engine.hanging():
+    with engine.paused():
         assert client.execute("hello")["responseBody"] == "hello"
         cold = [client.execute("cold", **{"async": True})["$id"] for _ in range(2)]
-        late = client.execute("slow", path="/slow")  # its instance is to be killed, which nobody can now
+        late = client.execute("slow", path="/slow")  # the paused engine cannot kill its instance
 
     assert (late["status"], "timed out" in late["errors"]) == ("failed", True), late
     for one in cold:
@@ -130,10 +130,10 @@ def test_engine_that_hangs_leaves_warm_functions_served_and_ends_the_rest(stage:
     eventually(lambda: client.execute("slow")["responseBody"] == "slow", TAKEN_UP_SECONDS)
 
 
-def test_containers_and_a_network_that_are_removed_by_hand_are_replaced(stage: Stage, engine: OwnEngine) -> None:
+def test_containers_and_network_removed_by_hand_are_replaced(stage: Stage, engine: OwnEngine) -> None:
     client = stage.client
     client.call("PUT", "/functions/slow", json={"name": "slow", "timeout": 20})
-    running = begun(client, 1)
+    running = start_executions(client, 1)
 
     engine.remove_containers()
 
@@ -145,7 +145,7 @@ def test_containers_and_a_network_that_are_removed_by_hand_are_replaced(stage: S
     assert engine.has_network()
 
 
-def test_orderly_stop_leaves_no_container_also_when_the_engine_is_slow(engine: OwnEngine, folder: Path) -> None:
+def test_orderly_stop_removes_every_container_when_the_engine_is_slow(engine: OwnEngine, folder: Path) -> None:
     with_loopback = ["sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
     running = AnnalsInstance.start(
         folder / "data",
@@ -155,7 +155,7 @@ def test_orderly_stop_leaves_no_container_also_when_the_engine_is_slow(engine: O
     keeper, work = running.pid_of("keeper"), running.data / "work"
     eventually(lambda: len(engine.containers(work)) == 4, TAKEN_UP_SECONDS)
 
-    with engine.hanging():
+    with engine.paused():
         running.process.send_signal(signal.SIGTERM)
         eventually(lambda: not Path(f"/proc/{keeper}").exists())  # now the executor is asked to stop
         time.sleep(ENGINE_SILENT_SECONDS)

@@ -1,4 +1,4 @@
-"""Killed between two steps, before anything is recorded; and everything at once, its run folders wiped."""
+"""Processes killed between two steps, before the append; and all processes at once, with their run folders wiped."""
 
 import asyncio
 import os
@@ -45,7 +45,7 @@ def data() -> Iterator[Path]:
 
 @contextmanager
 def running(data: Path) -> Iterator[tuple[AnnalsInstance, Client]]:
-    """The instance of this data folder, stopped in order unless a test has killed it."""
+    """Run the instance of a data folder, and stop it in order unless the test has killed it."""
     instance = AnnalsInstance.start(data, "--driver", "sandbox", environment=SETTINGS)
     try:
         yield instance, Client(instance.endpoint, instance.headers)
@@ -55,7 +55,7 @@ def running(data: Path) -> Iterator[tuple[AnnalsInstance, Client]]:
 
 @contextmanager
 def no_appends(instance: AnnalsInstance) -> Iterator[psycopg.Connection]:
-    """Whoever appends waits, as long as this goes on."""
+    """Hold the lock of appends, so that every append waits while inside."""
     with psycopg.connect(instance.database_url, autocommit=True) as conn:
         conn.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
         yield conn
@@ -69,7 +69,7 @@ def sources(data: Path) -> set[Path]:
     return set((data / "blobs" / "sources").rglob("*.gz"))
 
 
-def test_source_whose_deployment_was_never_recorded_is_served_to_nobody_and_swept(data: Path) -> None:
+def test_source_of_an_unrecorded_deployment_is_never_served_and_is_deleted(data: Path) -> None:
     with running(data) as (instance, client), ThreadPoolExecutor(1) as pool:
         client.function("hello", HELLO)
         client.function("slow", SLOW, timeout=20)
@@ -89,8 +89,8 @@ def test_source_whose_deployment_was_never_recorded_is_served_to_nobody_and_swep
                 os.kill(pid, signal.SIGKILL)
             conn.execute(END_OF_APIS)
         error = uploading.exception()
-        told = 503 if error else uploading.result().status_code
-        assert (told, isinstance(error, httpx.TransportError | None)) == (503, True), error
+        status = 503 if error else uploading.result().status_code
+        assert (status, isinstance(error, httpx.TransportError | None)) == (503, True), error
 
         eventually(lambda: answers(client), TAKEN_UP_SECONDS)
         assert client.call("GET", "/functions/hello/deployments") == known
@@ -98,21 +98,21 @@ def test_source_whose_deployment_was_never_recorded_is_served_to_nobody_and_swep
         assert again.status_code == 202, again.text
         client.ready("hello", again.json()["$id"])
         assert client.execute("hello")["responseBody"] == "hello"
-        asyncio.run(swept(instance))
+        asyncio.run(sweep(instance))
         assert not orphan.exists()
         assert len(sources(data)) == len(before) + 1
         assert client.http.get(f"/functions/hello/deployments/{again.json()['$id']}/download").status_code == 200
-        invariants.hold(instance)
+        invariants.check_all(instance)
 
 
-def test_what_waited_to_be_recorded_as_its_api_was_killed_is_not_there_and_is_done_when_asked_again(data: Path) -> None:
-    asked: tuple[tuple[str, dict[str, Any], dict[str, str]], ...] = (
+def test_request_whose_api_dies_before_the_append_leaves_nothing_and_succeeds_on_retry(data: Path) -> None:
+    requests: tuple[tuple[str, dict[str, Any], dict[str, str]], ...] = (
         ("/functions", {"functionId": "unmade", "name": "n", "runtime": "node-22"}, {"idempotency-key": "made"}),
         ("/functions/hello/executions", {"path": "/short"}, {}),
         ("/functions/slow/executions", {"path": "/long"}, {"idempotency-key": "called"}),
     )
     with running(data) as (instance, client):
-        for path, sent, headers in asked:
+        for path, sent, headers in requests:
             pids = apis_of(instance)
             before = recorded(instance)
 
@@ -130,13 +130,13 @@ def test_what_waited_to_be_recorded_as_its_api_was_killed_is_not_there_and_is_do
             again = client.http.post(path, json=sent, headers=headers)
             assert (again.status_code, again.json().get("status", "completed")) == (201, "completed"), again.text
             assert recorded(instance) > before
-        for path, sent, _ in asked[1:]:
+        for path, sent, _ in requests[1:]:
             made = client.call("GET", path)["executions"]
             assert [one["status"] for one in made if one["requestPath"] == sent["path"]] == ["completed"]
-        invariants.hold(instance)
+        invariants.check_all(instance)
 
 
-def test_everything_killed_with_its_folders_of_the_moment_wiped_ends_what_was_accepted(data: Path) -> None:
+def test_accepted_work_ends_after_a_power_cut_that_wipes_run_folders(data: Path) -> None:
     with running(data) as (instance, client):
         client.function("endless", ENDLESS, timeout=100)
         cut_short = [client.execute("endless", **{"async": True})["$id"] for _ in range(2)]
@@ -160,11 +160,11 @@ def test_everything_killed_with_its_folders_of_the_moment_wiped_ends_what_was_ac
         for one in cut_short:
             eventually(lambda one=one: "lost" in client.execution("endless", one)["errors"], TAKEN_UP_SECONDS)  # type: ignore[misc]
         assert client.execute("hello")["responseBody"] == "hello"
-        invariants.hold(instance)
+        invariants.check_all(instance)
 
 
 def recorded(instance: AnnalsInstance, topic: str = "", own_id: str = "") -> int:
-    """How many events the log has: of all streams, or of one kind in the streams of one id."""
+    """Return the number of events in the log: all of them, or of one topic in the streams of one id."""
     with psycopg.connect(instance.database_url) as conn:
         query = "SELECT count(*) FROM events WHERE topic LIKE %s AND originator_id LIKE %s"
         row = conn.execute(query, (topic or "%", f"%:{own_id}" if own_id else "%")).fetchone()
@@ -173,7 +173,7 @@ def recorded(instance: AnnalsInstance, topic: str = "", own_id: str = "") -> int
 
 
 def ended(client: Client, made: list[tuple[str, str]]) -> int:
-    """How many of some executions have."""
+    """Return how many of these executions have ended."""
     return sum(client.execution(*one)["status"] in {"completed", "failed"} for one in made)
 
 
@@ -184,8 +184,8 @@ def answers(client: Client) -> bool:
         return False
 
 
-async def swept(instance: AnnalsInstance) -> None:
-    """What the keeper's clock does, as if hours had passed."""
+async def sweep(instance: AnnalsInstance) -> None:
+    """Delete garbage blobs as the keeper does, as if two hours had passed."""
     database = await Database.open(instance.database_url, size=2)
     try:
         contents = Contents(database, Blobs.open(instance.data / "blobs"))

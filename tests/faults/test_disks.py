@@ -1,4 +1,4 @@
-"""A disk that is full, a blob that is damaged, a process that died over a file: refused with reason, and over soon."""
+"""Full disks, damaged blobs and half-written files: requests fail with a reason, and the instance recovers."""
 
 import contextlib
 import os
@@ -33,31 +33,32 @@ BACK_SECONDS = 90
 
 @pytest.fixture(scope="module")
 def instance() -> Iterator[AnnalsInstance]:
-    """One whose data folder, the database's disk, is a small file system of its own, and its blobs' a smaller one."""
+    """Run an instance whose data folder and blob store are small separate file systems."""
     with short_folder() as folder, small_disk(folder / "small", 400) as small, small_disk(small / "data/blobs", 40):
         running = AnnalsInstance.start(small / "data", "--driver", "sandbox", environment={"ANNALS_LEASE_S": "5"})
         try:
             canaries.plant(running)
             yield running
-            invariants.hold(running)
-            canaries.unseen(running)
+            invariants.check_all(running)
+            canaries.check_unreadable(running)
         finally:
             running.stop()
 
 
 @contextlib.contextmanager
-def small_disk(place: Path, megabytes: int) -> Iterator[Path]:
-    place.mkdir(parents=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=0755", "tmpfs", str(place)], check=True)
+def small_disk(path: Path, megabytes: int) -> Iterator[Path]:
+    """Mount a small file system in memory."""
+    path.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=0755", "tmpfs", str(path)], check=True)
     try:
-        yield place
+        yield path
     finally:
-        subprocess.run(["umount", "--lazy", str(place)], check=True)
+        subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
 @contextlib.contextmanager
 def full(disk: Path) -> Iterator[None]:
-    """Not a byte is free while inside."""
+    """Fill a disk to the last block while inside."""
     ballast = disk / "ballast"
     try:
         with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
@@ -69,7 +70,7 @@ def full(disk: Path) -> Iterator[None]:
         ballast.unlink()
 
 
-def test_full_disk_puts_writes_off_and_loses_nothing(instance: AnnalsInstance, client: Client) -> None:
+def test_full_disk_answers_503_and_loses_no_acknowledged_write(instance: AnnalsInstance, client: Client) -> None:
     client.function("hello", HELLO)
     waiting = [client.execute("hello", **{"async": True})["$id"] for _ in range(5)]
     code = {"code": ("code.tar.gz", packed({"index.js": HELLO + "//" + "x" * 300_000}), "application/gzip")}
@@ -110,7 +111,7 @@ def test_full_disk_puts_writes_off_and_loses_nothing(instance: AnnalsInstance, c
     eventually(lambda: client.execute("hello")["responseBody"] == "hello", BACK_SECONDS)
 
 
-def test_full_store_of_blobs_puts_uploads_off_and_nothing_else(instance: AnnalsInstance, client: Client) -> None:
+def test_full_blob_store_refuses_only_uploads(instance: AnnalsInstance, client: Client) -> None:
     client.function("stored", CHATTY)
     deployment = client.call("GET", "/functions/stored")["deploymentId"]
     code = {"code": ("code.tar.gz", packed({"index.js": HELLO + "// another"}), "application/gzip")}
@@ -137,7 +138,7 @@ def test_full_store_of_blobs_puts_uploads_off_and_nothing_else(instance: AnnalsI
     assert client.execute("stored")["responseBody"] == "hello"
 
 
-def test_what_dies_on_a_full_disk_is_started_again_and_only_once(instance: AnnalsInstance, client: Client) -> None:
+def test_process_that_dies_on_a_full_disk_restarts_once(instance: AnnalsInstance, client: Client) -> None:
     before = set(children_of(instance.process.pid))
     killed = [instance.pid_of(role) for role in ("valkey", "worker1")]
     with full(instance.data):
@@ -164,7 +165,7 @@ def test_damaged_artefact_is_never_run(instance: AnnalsInstance, client: Client)
         content = bytearray(artefact.read_bytes())
         content[len(content) // 2] ^= 0xFF
         artefact.write_bytes(content)
-    os.kill(instance.pid_of("executor"), signal.SIGKILL)  # what it had unpacked goes with it
+    os.kill(instance.pid_of("executor"), signal.SIGKILL)  # its unpacked artefacts go with it
 
     def ran() -> dict[str, object]:
         made = client.execute("damaged")
@@ -175,7 +176,7 @@ def test_damaged_artefact_is_never_run(instance: AnnalsInstance, client: Client)
     assert "digest" in str(failed["errors"]).lower() or "artefact" in str(failed["errors"]).lower(), failed
 
 
-def test_what_a_killed_process_was_writing_goes(instance: AnnalsInstance, client: Client) -> None:
+def test_partial_blob_of_a_killed_process_is_deleted(instance: AnnalsInstance, client: Client) -> None:
     left = instance.data / "blobs" / ".partial" / ("0" * 32)
     left.write_bytes(b"half a blob")
     os.utime(left, (time.time() - 60, time.time() - 60))

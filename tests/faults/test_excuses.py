@@ -1,9 +1,9 @@
-"""A long run of load and faults forgives what a fault explains, and nothing else."""
+"""A soak run forgives the failures that a fault explains, and no others."""
 
 import pytest
 
-from tests.faults.calling import Failure
 from tests.faults.excuses import AFTER_SECONDS, Fault, unexcused
+from tests.faults.steady_load import Failure
 
 
 @pytest.mark.parametrize(
@@ -24,5 +24,5 @@ def test_failure_is_forgiven_near_a_fault_that_explains_it(*, status: int, role:
     fault = Fault(role, began=100, ended=106)
 
     for at, near in ((99, False), (100, True), (106 + AFTER_SECONDS, True), (107 + AFTER_SECONDS, False)):
-        told = unexcused([Failure(at, status, "told")], [fault])
-        assert told == ([] if near and forgiven else ["told"])
+        found = unexcused([Failure(at, status, "failed")], [fault])
+        assert found == ([] if near and forgiven else ["failed"])

@@ -1,4 +1,4 @@
-"""A scrape of any API process tells the whole host's counters, which no restart sets back."""
+"""A scrape of any API process returns the counters of the whole host, which no restart resets."""
 
 import os
 import re
@@ -26,7 +26,7 @@ def instance() -> Iterator[AnnalsInstance]:
 
 
 def scrape(instance: AnnalsInstance) -> str:
-    """One scrape over a connection of its own, so that any of the API processes may answer it."""
+    """Scrape over a new connection, so that any of the API processes may answer."""
     return httpx.get(instance.endpoint.removesuffix("/v1") + "/metrics", timeout=60).text
 
 
@@ -41,14 +41,14 @@ def listed(text: str) -> int:
 
 @contextmanager
 def load(instance: AnnalsInstance) -> Iterator[list[int]]:
-    """Callers that list functions, a connection for each request; yields the count of their answered requests."""
+    """Run clients that list functions, each request on a new connection, and yield the count of their answers."""
     stop, answered, lock = threading.Event(), [0], threading.Lock()
 
     def call() -> None:
         while not stop.is_set():
             try:
                 status = httpx.get(f"{instance.endpoint}/functions", headers=instance.headers, timeout=60).status_code
-            except httpx.TransportError:  # its process was killed
+            except httpx.TransportError:  # the test has killed the API process
                 continue
             if status == 200:
                 with lock:
@@ -77,14 +77,14 @@ def test_fifty_scrapes_under_load_see_only_monotonic_counters(instance: AnnalsIn
 
 
 def kill(instance: AnnalsInstance, role: str) -> None:
-    """Kill a process and wait until another one has its role."""
+    """Kill a process and wait until another process has its role."""
     pid = instance.pid_of(role)
     os.kill(pid, signal.SIGKILL)
     eventually(lambda: instance.pid_of(role) != pid)
 
 
 def wait_for_more(instance: AnnalsInstance, than: int) -> int:
-    """The count of listings, once it has grown by twenty."""
+    """Wait until the count of listings has grown by twenty, and return it."""
     eventually(lambda: listed(scrape(instance)) > than + 20)
     return listed(scrape(instance))
 

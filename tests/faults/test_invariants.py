@@ -1,4 +1,4 @@
-"""What is held after every fault can be broken: each planted fault is found, and gone once it is undone."""
+"""The checks of the invariants find each planted fault, and pass again once it is removed."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -17,15 +17,15 @@ HELLO = "module.exports = async ({ res }) => res.text('hello')"
 
 
 @contextmanager
-def changed(instance: AnnalsInstance, change: str, undo: str) -> Iterator[None]:
-    """Another database while inside, whatever its triggers say."""
+def changed(instance: AnnalsInstance, change: str, revert: str) -> Iterator[None]:
+    """Change rows while inside, without the triggers of their tables."""
     with psycopg.connect(instance.database_url, autocommit=True) as conn:
         conn.execute("SET session_replication_role = replica")
         assert conn.execute(change.encode()).rowcount > 0
         try:
             yield
         finally:
-            assert conn.execute(undo.encode()).rowcount > 0
+            assert conn.execute(revert.encode()).rowcount > 0
 
 
 @contextmanager
@@ -73,7 +73,7 @@ def another_row(instance: AnnalsInstance) -> Iterator[None]:
 
 @contextmanager
 def another_event(instance: AnnalsInstance) -> Iterator[None]:
-    """A blank behind its JSON, which no projection sees."""
+    """Append a blank to the JSON of an event, which no projection notices."""
     with changed(
         instance,
         "UPDATE events SET state = state || ' ' WHERE topic = 'project.created'",
@@ -90,29 +90,29 @@ FAULTS = (
     (another_row, '"same": *false'),
     (another_event, "altered"),
 )
-"""Each with what is told of it."""
+"""Faults, and a part of the message that reports each of them."""
 
 Planted = Callable[[AnnalsInstance], AbstractContextManager[None]]
 
 
-@pytest.mark.parametrize(("planted", "told"), FAULTS)
+@pytest.mark.parametrize(("planted", "message"), FAULTS)
 def test_planted_fault_is_found(
-    annals_instance: AnnalsInstance, planted: Planted, told: str, monkeypatch: pytest.MonkeyPatch
+    annals_instance: AnnalsInstance, planted: Planted, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = Client(annals_instance.endpoint, annals_instance.headers)
     if client.http.get("/functions/planted").status_code == 404:
         client.function("planted", HELLO)
     client.execute("planted")
-    invariants.settled(annals_instance)
+    invariants.check_idle(annals_instance)
     monkeypatch.setattr(invariants, "GRACE_SECONDS", -9)
 
-    with planted(annals_instance), pytest.raises(AssertionError, match=told):
-        invariants.hold(annals_instance)
+    with planted(annals_instance), pytest.raises(AssertionError, match=message):
+        invariants.check_all(annals_instance)
 
 
-def test_drift_is_told_of_each_gauge_that_is_not_zero() -> None:
+def test_drift_names_each_gauge_that_is_not_zero() -> None:
     lines = [f'annals_conservation_drift{{of="{kind}"}} {drift}' for kind, drift in (("a", 0), ("b", 10), ("c", 1))]
 
     assert invariants.drifting("\n".join([*lines, "annals_open 1"])) == lines[1:]
-    with pytest.raises(AssertionError, match="not told"):
+    with pytest.raises(AssertionError, match="lack the gauges"):
         invariants.drifting("annals_open 1")

@@ -1,4 +1,4 @@
-"""Processes killed in the middle of their work: what was accepted ends, what was answered is there."""
+"""Processes killed in the middle of their work: accepted work ends, and acknowledged writes exist."""
 
 import json
 import os
@@ -16,19 +16,19 @@ import redis
 from annals.supervisor.folders import Folders
 from tests.client import Client
 from tests.faults import invariants
-from tests.faults.batches import held_at_their_end, held_in_the_middle
-from tests.faults.stage import alone
+from tests.faults.blocked_followers import followers_blocked_at_commit, followers_blocked_mid_batch
+from tests.faults.stage import checked_instance
 from tests.faults.writers import Writers
 from tests.instance import AnnalsInstance, annals, eventually
 
 pytestmark = pytest.mark.timeout(600)
 TAKEN_UP_SECONDS = 90
-"""A killed worker's work is taken up again, or ended with a reason; three times the promise, for slower machines."""
+"""The time limit for other workers to take up a killed worker's work: three times the promise, for slow machines."""
 
 
 @pytest.fixture(scope="module")
 def instance() -> Iterator[AnnalsInstance]:
-    with alone(ANNALS_LEASE_S="5") as running:
+    with checked_instance(ANNALS_LEASE_S="5") as running:
         yield running
 
 
@@ -36,7 +36,7 @@ def kill(instance: AnnalsInstance, role: str) -> None:
     os.kill(instance.pid_of(role), signal.SIGKILL)
 
 
-def test_build_whose_worker_is_killed_is_built_by_the_next_one(instance: AnnalsInstance, client: Client) -> None:
+def test_build_of_a_killed_worker_is_finished_by_the_next_worker(instance: AnnalsInstance, client: Client) -> None:
     made = {"functionId": "slow-build", "name": "f", "runtime": "node-22", "entrypoint": "index.js"}
     client.call("POST", "/functions", json={**made, "commands": "echo begun; sleep 3; echo done"})
     code = {"index.js": "module.exports = async ({ res }) => res.text('built')"}
@@ -50,7 +50,7 @@ def test_build_whose_worker_is_killed_is_built_by_the_next_one(instance: AnnalsI
     assert client.execute("slow-build")["responseBody"] == "built"
 
 
-def test_execution_whose_worker_is_killed_ends_with_a_reason(instance: AnnalsInstance, client: Client) -> None:
+def test_execution_of_a_killed_worker_fails_with_a_reason(instance: AnnalsInstance, client: Client) -> None:
     client.function(
         "sleeper", "module.exports = async ({ res }) => { await new Promise(r => setTimeout(r, 20000)) }", timeout=60
     )
@@ -63,9 +63,9 @@ def test_execution_whose_worker_is_killed_ends_with_a_reason(instance: AnnalsIns
     assert "lost" in client.execution("sleeper", made["$id"])["errors"]
 
 
-def test_what_waits_runs_when_the_queue_has_been_emptied(instance: AnnalsInstance, client: Client) -> None:
+def test_waiting_executions_run_after_the_queue_is_lost(instance: AnnalsInstance, client: Client) -> None:
     client.function("waiter", "module.exports = async ({ res }) => res.text('ran')")
-    kill(instance, "valkey")  # it keeps nothing: whatever was queued is gone
+    kill(instance, "valkey")  # the queue is only in memory, so its messages are lost
     made = [client.execute("waiter", **{"async": True})["$id"] for _ in range(20)]
     for execution in made:
         eventually(
@@ -74,7 +74,7 @@ def test_what_waits_runs_when_the_queue_has_been_emptied(instance: AnnalsInstanc
         )
 
 
-def test_api_killed_under_writes_loses_nothing_it_answered(instance: AnnalsInstance, client: Client) -> None:
+def test_killed_api_process_loses_no_acknowledged_write(instance: AnnalsInstance, client: Client) -> None:
     answered: list[str] = []
     stop = threading.Event()
 
@@ -83,11 +83,11 @@ def test_api_killed_under_writes_loses_nothing_it_answered(instance: AnnalsInsta
             serial = 0
             while not stop.is_set():
                 serial += 1
-                name = f"kept-{number}-{serial}"
+                name = f"written-{number}-{serial}"
                 try:
                     answer = http.post("/functions", json={"functionId": name, "name": "n", "runtime": "node-22"})
                 except httpx.TransportError:
-                    continue  # no answer, no promise
+                    continue  # a write without an answer may be lost
                 if answer.status_code == 201:
                     answered.append(name)
 
@@ -108,20 +108,20 @@ def test_api_killed_under_writes_loses_nothing_it_answered(instance: AnnalsInsta
     assert lost == []
 
 
-def test_killed_postmaster_puts_writes_off_loses_none_and_is_back_by_itself(instance: AnnalsInstance) -> None:
+def test_killed_postmaster_restarts_and_loses_no_acknowledged_write(instance: AnnalsInstance) -> None:
     postmaster = instance.pid_of("postgres")
     writers = Writers(instance)
     with writers.writing():
-        writers.more()
+        writers.wait_for_more()
         os.kill(postmaster, signal.SIGKILL)
         eventually(lambda: instance.pid_of("postgres") != postmaster, TAKEN_UP_SECONDS)
-        writers.more()
+        writers.wait_for_more()
 
-    writers.lost_nothing()
+    writers.check_nothing_lost()
 
 
 def job_messages(instance: AnnalsInstance) -> Counter[str]:
-    """How often each execution lies in the queue."""
+    """Return the number of job messages of each execution in the queue."""
     running = Folders(instance.data).running()
     assert running is not None
     with redis.Redis.from_url(running.settings["ANNALS_REDIS_URL"]) as direct:
@@ -133,44 +133,42 @@ def leads(instance: AnnalsInstance) -> bool:
     return any(row["role"] == "keeper" and row["doing"] == "leads" for row in instance.processes())
 
 
-def test_keepers_killed_in_mid_batch_leave_nothing_out_and_do_nothing_twice(
-    instance: AnnalsInstance, client: Client
-) -> None:
+def test_keeper_killed_mid_batch_skips_and_repeats_nothing(instance: AnnalsInstance, client: Client) -> None:
     code = "module.exports = async ({ res }) => res.text('ran')"
     client.function("ran", code)
     client.function("listens", code, events=["users.*.create"])
     keeper = instance.pid_of("keeper")
-    with held_in_the_middle(instance) as held:
+    with followers_blocked_mid_batch(instance) as blocked:
         client.call("PUT", "/functions/ran", json={"name": "ran", "schedule": "0 0 1 1 *"})
         assert client.execute("ran")["status"] == "completed"
-        waiting = held.all()
+        waiting = blocked.wait_for_all()
         os.kill(keeper, signal.SIGKILL)
-        held.end(waiting)
+        blocked.terminate(waiting)
 
     eventually(lambda: leads(instance), TAKEN_UP_SECONDS)
     keeper, worker = instance.pid_of("keeper"), instance.pid_of("worker1")
-    os.kill(worker, signal.SIGSTOP)  # so that what is sent twice stays to be seen
+    os.kill(worker, signal.SIGSTOP)  # so that repeated messages stay in the queue
     try:
-        with held_at_their_end(instance) as held:
+        with followers_blocked_at_commit(instance) as blocked:
             client.call("POST", "/users", json={"userId": "heard", "email": "heard@example.org"})
             once = eventually(lambda: job_messages(instance), TAKEN_UP_SECONDS)
             client.call("PUT", "/functions/ran", json={"name": "ran again", "schedule": "0 0 2 1 *"})
             assert client.execute("ran")["status"] == "completed"
-            waiting = held.all()
+            waiting = blocked.wait_for_all()
             os.kill(keeper, signal.SIGKILL)
-            held.end(waiting)
+            blocked.terminate(waiting)
         eventually(
             lambda: job_messages(instance) == once + once, TAKEN_UP_SECONDS, explain=lambda: job_messages(instance)
         )
     finally:
         os.kill(worker, signal.SIGCONT)
 
-    invariants.hold(instance)
+    invariants.check_all(instance)
     (triggered,) = client.call("GET", "/functions/listens/executions")["executions"]
     assert (triggered["status"], {triggered["$id"]: 1}) == ("completed", once)
 
 
-def test_read_models_equal_the_log_after_all_of_that(instance: AnnalsInstance, client: Client) -> None:
+def test_read_models_equal_the_log_after_the_kills(instance: AnnalsInstance, client: Client) -> None:
     client.call("GET", "/functions")
     deadline = time.monotonic() + TAKEN_UP_SECONDS
     checked = annals("replay", "--check", "--json", "--data", str(instance.data))

@@ -1,4 +1,4 @@
-"""Postgres, Valkey and executor cut off, hung, slow, emptied and killed under load: what was accepted ends, once."""
+"""Postgres, Valkey and executor cut off, paused, slowed, emptied and killed under load: accepted work ends once."""
 
 import os
 import signal
@@ -17,12 +17,12 @@ from annals.executor.drivers.sandbox import FIRST_UID
 from annals.workers.job_messages import BUILDS, CLEANUP, EXECUTIONS
 from tests.client import Client
 from tests.faults import canaries
-from tests.faults.messages import multiplied, queued
-from tests.faults.stage import Stage, said, staged
+from tests.faults.messages import multiply, queued
+from tests.faults.stage import Stage, log_entries, staged
 from tests.faults.writers import Writers
 from tests.instance import eventually
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("held")]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("invariants_hold")]
 TAKEN_UP_SECONDS = 90
 HELLO = "module.exports = async ({ res }) => res.text('hello')"
 SLOW = "module.exports = async ({ res }) => { await new Promise(r => setTimeout(r, 3000)); return res.text('slow') }"
@@ -43,7 +43,7 @@ def later(client: Client, function: str, number: int) -> list[str]:
 
 
 def begun(client: Client, function: str, made: list[str]) -> None:
-    """Wait until none waits; on a slow machine one may have ended already."""
+    """Wait until no execution waits; on a slow machine some may have ended already."""
     eventually(lambda: all(client.execution(function, one)["status"] != "waiting" for one in made))
 
 
@@ -59,43 +59,43 @@ def all_ended(client: Client, function: str, made: list[str]) -> list[dict[str, 
 
 
 def claims(stage: Stage, deployment: str) -> int:
-    """How often a build was begun, asked behind the proxy's back."""
+    """Return how often a build was claimed, read without the proxy."""
     query = "SELECT count(*) FROM events WHERE topic = 'deployment.build_claimed' AND originator_id LIKE %s"
     with psycopg.connect(stage.postgres.url()) as conn:
         ((number,),) = conn.execute(query, (f"%:{deployment}",)).fetchall()
     return int(number)
 
 
-def test_writes_are_put_off_while_postgres_is_away_and_nothing_acknowledged_is_missing(stage: Stage) -> None:
+def test_postgres_outage_answers_503_and_loses_no_acknowledged_write(stage: Stage) -> None:
     before = {row["role"]: row["pid"] for row in stage.instance.processes()}
     writers = Writers(stage.instance)
     waiting = later(stage.client, "hello", 10)
     with writers.writing():
-        writers.more()
+        writers.wait_for_more()
         stage.to_postgres.cut()
-        writers.more()
+        writers.wait_for_more()
         stage.to_postgres.hang()
         time.sleep(4)
         stage.to_postgres.heal()
-        writers.more()
+        writers.wait_for_more()
         stage.to_postgres.refuse()
         eventually(lambda: any(answer.status_code == 503 for answer in writers.others))
         stage.to_postgres.heal()
-        writers.more()
+        writers.wait_for_more()
         stage.postgres.crash()
         time.sleep(1)
         stage.postgres.start()
-        writers.more()
+        writers.wait_for_more()
         stage.to_postgres.delay(0.02)
-        writers.more()
+        writers.wait_for_more()
 
     stage.heal()
-    writers.lost_nothing()
+    writers.check_nothing_lost()
     assert {one["status"] for one in all_ended(stage.client, "hello", waiting)} == {"completed"}
-    assert {row["role"]: row["pid"] for row in stage.instance.processes()} == before, "something was started again"
+    assert {row["role"]: row["pid"] for row in stage.instance.processes()} == before, "a process restarted"
 
 
-def test_what_waits_runs_once_whatever_happens_to_the_queue(stage: Stage) -> None:
+def test_waiting_executions_run_once_through_queue_faults(stage: Stage) -> None:
     made: list[str] = []
     faults = (stage.to_valkey.refuse, stage.to_valkey.hang, stage.to_valkey.cut, stage.valkey.wipe, stage.valkey.stop)
     for fault in faults:
@@ -118,13 +118,13 @@ def test_what_waits_runs_once_whatever_happens_to_the_queue(stage: Stage) -> Non
     assert {one["status"] for one in all_ended(stage.client, "hello", made)} == {"completed"}
 
 
-def test_messages_that_come_three_times_and_in_disorder_change_nothing(stage: Stage) -> None:
+def test_duplicate_and_reordered_messages_change_nothing(stage: Stage) -> None:
     client = stage.client
     client.function("parted", HELLO)
     other, removed = (client.deploy("hello", {"index.js": HELLO}, activate="false") for _ in range(2))
     client.ready("hello", removed)
     client.ready("hello", other)
-    failed = len(said(stage.instance.log, "work_failed"))
+    failed = len(log_entries(stage.instance.log, "work_failed"))
     workers = [row["pid"] for row in stage.instance.processes() if row["role"].startswith("worker")]
     for pid in workers:
         os.kill(pid, signal.SIGSTOP)
@@ -139,7 +139,7 @@ def test_messages_that_come_three_times_and_in_disorder_change_nothing(stage: St
         with redis.Redis.from_url(stage.valkey.url) as direct:
             for queue, least in ((EXECUTIONS, 10), (BUILDS, 2), (CLEANUP, 5)):
                 eventually(lambda queue=queue, least=least: queued(direct, queue) >= least)  # type: ignore[misc]
-            multiplied(direct)
+            multiply(direct)
     finally:
         for pid in workers:
             os.kill(pid, signal.SIGCONT)
@@ -150,10 +150,10 @@ def test_messages_that_come_three_times_and_in_disorder_change_nothing(stage: St
         eventually(lambda: not any(queued(direct, queue) for queue in (EXECUTIONS, BUILDS, CLEANUP)))
     assert claims(stage, built) == 1
     assert client.deployment("hello", canceled)["status"] == "canceled"
-    assert len(said(stage.instance.log, "work_failed")) == failed
+    assert len(log_entries(stage.instance.log, "work_failed")) == failed
 
 
-def test_executor_that_dies_hangs_or_is_cut_off_leaves_nothing_undone(stage: Stage) -> None:
+def test_work_ends_when_the_executor_dies_hangs_or_is_disconnected(stage: Stage) -> None:
     client = stage.client
     made = {"functionId": "built", "name": "f", "runtime": "node-22", "entrypoint": "index.js"}
     client.call("POST", "/functions", json={**made, "commands": "echo begun; sleep 2; echo done"})
@@ -177,8 +177,8 @@ def test_executor_that_dies_hangs_or_is_cut_off_leaves_nothing_undone(stage: Sta
         eventually(lambda: client.execute("hello")["responseBody"] == "hello", TAKEN_UP_SECONDS)
 
 
-def test_connection_that_breaks_before_the_answer_records_once(stage: Stage) -> None:
-    """Appends whose commit may or may not have gone through: each id is there once, whatever its client was told."""
+def test_acknowledged_creates_survive_broken_database_connections(stage: Stage) -> None:
+    """A broken connection leaves open whether an append was committed; an acknowledged one must exist."""
     names = [f"unsure-{number}" for number in range(40)]
 
     def create(name: str) -> int:
@@ -195,14 +195,14 @@ def test_connection_that_breaks_before_the_answer_records_once(stage: Stage) -> 
             time.sleep(0.05)
             stage.to_postgres.cut()
             time.sleep(0.2)
-        told = dict(zip(names, (one.result() for one in creating), strict=True))
+        statuses = dict(zip(names, (one.result() for one in creating), strict=True))
 
-    assert set(told.values()) <= {201, 503}, told
-    there = {name for name in names if stage.client.http.get(f"/functions/{name}").status_code == 200}
-    assert {name for name, status in told.items() if status == 201} <= there
+    assert set(statuses.values()) <= {201, 503}, statuses
+    existing = {name for name in names if stage.client.http.get(f"/functions/{name}").status_code == 200}
+    assert {name for name, status in statuses.items() if status == 201} <= existing
 
 
-def test_warm_instance_that_is_killed_by_hand_is_replaced(stage: Stage) -> None:
+def test_warm_instance_killed_by_hand_is_replaced(stage: Stage) -> None:
     assert stage.client.execute("hello")["responseBody"] == "hello"
     for pid in sandboxed(stage.executor.pid):
         os.kill(pid, signal.SIGKILL)
@@ -210,7 +210,7 @@ def test_warm_instance_that_is_killed_by_hand_is_replaced(stage: Stage) -> None:
     eventually(lambda: stage.client.execute("hello")["responseBody"] == "hello")
 
 
-def test_everything_killed_at_once_comes_back_with_all_that_was_accepted(stage: Stage) -> None:
+def test_accepted_work_ends_after_every_process_is_killed_at_once(stage: Stage) -> None:
     client = stage.client
     client.function("endless", ENDLESS, timeout=100)
     pids = [row["pid"] for row in stage.instance.processes() if row["role"].rstrip("12") in {"api", "worker", "keeper"}]
@@ -239,15 +239,15 @@ def test_everything_killed_at_once_comes_back_with_all_that_was_accepted(stage: 
     assert client.execute("hello")["responseBody"] == "hello"
 
 
-def test_no_secret_that_was_given_can_be_read_anywhere_after_all_of_that(stage: Stage) -> None:
-    canaries.unseen(stage.instance, *stage.beside)
-    found = canaries.where(canaries.exported(stage.instance), canaries.CANARY, canaries.KNOWN)
+def test_planted_secret_is_unreadable_everywhere_after_the_outages(stage: Stage) -> None:
+    canaries.check_unreadable(stage.instance, *stage.outside_folders)
+    found = canaries.readable_in(canaries.exported(stage.instance), canaries.CANARY, canaries.KNOWN)
     assert found[canaries.CANARY] == set()
     assert "exported project.variable_added" in found[canaries.KNOWN]
 
 
 def sandboxed(executor: int) -> list[int]:
-    """The sandboxes' processes below an executor, by their users."""
+    """Return the sandbox processes below an executor; their user ids identify them."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -256,5 +256,5 @@ def sandboxed(executor: int) -> list[int]:
                 found.append(int(folder.name))
         except (OSError, ValueError):
             continue
-    assert found, "nothing is warm"
+    assert found, "no instance is warm"
     return found

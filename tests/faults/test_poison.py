@@ -1,4 +1,4 @@
-"""An event that a projection cannot take stops it, where everybody sees it, and nothing else."""
+"""An event that a projection cannot apply stops this projection visibly, and no other."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ import pytest
 from tests.faults.stage import Stage, staged
 from tests.instance import annals, eventually
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("held")]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("invariants_hold")]
 BACK_SECONDS = 90
 HELLO = "module.exports = async ({ res }) => res.text('hello')"
 POISON = "ALTER TABLE audit ADD CONSTRAINT poison CHECK (resource_id <> 'poison') NOT VALID"
@@ -24,7 +24,7 @@ def stage() -> Iterator[Stage]:
         yield made
 
 
-def test_event_that_a_projection_cannot_take_stops_it_with_an_alarm_and_no_other(stage: Stage) -> None:
+def test_poisoned_event_stops_one_projection_with_an_alarm(stage: Stage) -> None:
     client = stage.client
     stage.postgres.execute(POISON)
 

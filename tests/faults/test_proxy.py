@@ -1,4 +1,4 @@
-"""The fault-injecting proxy does to a connection what it was told, and no more."""
+"""The fault-injecting proxy injects the faults that a test asks for, and no others."""
 
 import socket
 import threading
@@ -14,13 +14,13 @@ from tests.instance import eventually
 
 @pytest.fixture
 def heard() -> list[bytes]:
-    """What the server behind the proxy was sent."""
+    """Return the list of bytes that the server behind the proxy receives."""
     return []
 
 
 @pytest.fixture
 def proxy(folder: Path, heard: list[bytes]) -> Iterator[Proxy]:
-    """In front of a server that sends back what it gets."""
+    """Run a proxy in front of an echo server."""
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(str(folder / "behind"))
     listening.listen()
@@ -66,12 +66,12 @@ def echoed(client: socket.socket, sent: bytes) -> bytes:
     return got
 
 
-def test_it_passes_everything_on_in_order(proxy: Proxy) -> None:
+def test_proxy_passes_bytes_on_in_order(proxy: Proxy) -> None:
     with connected(proxy) as client:
         assert echoed(client, bytes(range(256)) * 100) == bytes(range(256)) * 100
 
 
-def test_cut_ends_what_is_there_and_lets_new_ones_in(proxy: Proxy) -> None:
+def test_cut_ends_open_connections_and_accepts_new_ones(proxy: Proxy) -> None:
     with connected(proxy) as client:
         assert echoed(client, b"a") == b"a"
         proxy.cut()
@@ -80,7 +80,7 @@ def test_cut_ends_what_is_there_and_lets_new_ones_in(proxy: Proxy) -> None:
         assert echoed(client, b"b") == b"b"
 
 
-def test_refused_until_healed(proxy: Proxy) -> None:
+def test_connections_are_refused_until_healed(proxy: Proxy) -> None:
     proxy.refuse()
     with pytest.raises(OSError, match="No such file"):
         connected(proxy)
@@ -89,7 +89,7 @@ def test_refused_until_healed(proxy: Proxy) -> None:
         assert echoed(client, b"b") == b"b"
 
 
-def test_what_hung_goes_on_when_healed(proxy: Proxy) -> None:
+def test_hung_bytes_arrive_when_healed(proxy: Proxy) -> None:
     with connected(proxy) as client:
         assert echoed(client, b"a") == b"a"
         proxy.hang()
@@ -102,7 +102,7 @@ def test_what_hung_goes_on_when_healed(proxy: Proxy) -> None:
         assert client.recv(4) == b"late"
 
 
-def test_what_is_not_to_be_answered_is_heard_and_the_answer_never_comes(proxy: Proxy, heard: list[bytes]) -> None:
+def test_swallowed_answer_never_arrives_though_the_request_does(proxy: Proxy, heard: list[bytes]) -> None:
     with connected(proxy) as client, connected(proxy) as other:
         proxy.swallow_answers_to(b"secretly")
         assert echoed(client, b"a") == b"a"

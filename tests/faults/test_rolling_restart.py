@@ -1,4 +1,4 @@
-"""Every process replaced, one after another, under load: nobody who calls notices."""
+"""A rolling restart of every process under load, in which no call fails."""
 
 import contextlib
 import os
@@ -13,33 +13,33 @@ from annals.settings import Settings
 from annals.supervisor.folders import Folders
 from tests.client import Client
 from tests.faults import invariants
-from tests.faults.calling import Load
-from tests.faults.stage import alone
+from tests.faults.stage import checked_instance
+from tests.faults.steady_load import Load
 from tests.instance import AnnalsInstance, eventually
 
 pytestmark = pytest.mark.timeout(300)
 ROLES = ("api1", "api2", "worker1", "keeper", "executor", "valkey", "nursery", "postgres")
-ASKED = {"postgres": signal.SIGINT}
-"""What asks a process to end, where it is not SIGTERM: Postgres would wait until everybody has left by himself."""
+STOP_SIGNALS = {"postgres": signal.SIGINT}
+"""The signals that stop a process, if not SIGTERM: on SIGTERM Postgres waits until all clients have disconnected."""
 
 HELLO = "module.exports = async ({ res }) => res.text('hello')"
 CALM_SECONDS = 5
 WAIT_SECONDS = Settings().database_patience_s
-RATE, MOST = 150, 0.5
-"""Answers a second throughout, or where a machine has fewer in calm, so much of what it has."""
+RATE, SHARE = 150, 0.5
+"""The least answers a second during the restarts; a slower machine needs this share of its rate before them."""
 
 
 @pytest.fixture
 def instance() -> Iterator[AnnalsInstance]:
-    with alone(ANNALS_LEASE_S="4") as running:
+    with checked_instance(ANNALS_LEASE_S="4") as running:
         yield running
 
 
 def restarted(instance: AnnalsInstance, role: str) -> float:
-    """Ask a process to end, and wait until another does its work; for how long nobody reached Postgres meanwhile."""
+    """Stop a process, wait until another one replaces it, and return for how long Postgres was unreachable."""
     folders = Folders(instance.data)
     former = next(row.pid for row in folders.processes() if row.role == role)
-    os.kill(former, ASKED.get(role, signal.SIGTERM))
+    os.kill(former, STOP_SIGNALS.get(role, signal.SIGTERM))
     began = time.monotonic()
     eventually(lambda: reached(instance), 60)
     away = time.monotonic() - began
@@ -57,7 +57,7 @@ def reached(instance: AnnalsInstance) -> bool:
     return False
 
 
-def test_nobody_notices_that_every_process_is_replaced(instance: AnnalsInstance, client: Client) -> None:
+def test_rolling_restart_of_every_process_fails_no_call(instance: AnnalsInstance, client: Client) -> None:
     client.function("hello", HELLO)
     client.execute("hello")
     load = Load(instance)
@@ -72,8 +72,8 @@ def test_nobody_notices_that_every_process_is_replaced(instance: AnnalsInstance,
             eventually(lambda so_far=so_far: load.answered > so_far + 150)  # type: ignore[misc]
         rate = (load.answered - before) / (time.monotonic() - began)
 
-    assert [one for one in load.failed if away < WAIT_SECONDS / 2 or ": 503 " not in one] == []
-    assert rate >= min(RATE, calm * MOST), f"{rate:.0f} answers a second, and {calm:.0f} in calm"
-    invariants.settled(instance)
+    assert [text for text in load.failed if away < WAIT_SECONDS / 2 or ": 503 " not in text] == []
+    assert rate >= min(RATE, calm * SHARE), f"{rate:.0f} answers a second, and {calm:.0f} before the restarts"
+    invariants.check_idle(instance)
     ends = invariants.executions(instance)
-    assert ends["execution.completed"] == ends["execution.requested"] > len(load.later)
+    assert ends["execution.completed"] == ends["execution.requested"] > len(load.asynchronous_ids)

@@ -1,4 +1,4 @@
-"""An instance as a person runs it: starts, is refused, dies, comes back, and leaves nothing behind."""
+"""The supervisor of an instance: start, errors at the start, killed processes, restart and orderly stop."""
 
 import json
 import os
@@ -17,7 +17,7 @@ import pytest
 from annals.app.server.listening import listen
 from annals.supervisor.folders import POSTGRES_UID, Folders
 from annals.supervisor.launch import launched
-from tests.faults.stage import alone
+from tests.faults.stage import checked_instance
 from tests.instance import AnnalsInstance, alive, annals, eventually, plain
 
 pytestmark = pytest.mark.timeout(600)
@@ -26,8 +26,8 @@ ROLES = ("postgres", "valkey", "nursery", "executor", "api1", "api2", "worker1",
 
 @pytest.fixture(scope="module")
 def instance() -> Iterator[AnnalsInstance]:
-    """One that several tests hurt, each leaving it healed."""
-    with alone() as running:
+    """Run an instance that several tests share; each test leaves it healthy."""
+    with checked_instance() as running:
         yield running
 
 
@@ -70,7 +70,7 @@ def test_every_process_is_shown_and_a_second_instance_refused(instance: AnnalsIn
     assert not Folders(folder / "other").sockets.exists()
 
 
-def test_stop_leaves_no_process_and_no_socket_and_a_second_start_finds_everything(folder: Path) -> None:
+def test_stop_leaves_no_process_or_socket_and_the_next_start_finds_all_data(folder: Path) -> None:
     first = AnnalsInstance.start(folder / "data", "--driver", "sandbox")
     sockets = Folders(first.data).sockets
     assert [*sockets.rglob("*")]
@@ -85,7 +85,7 @@ def test_stop_leaves_no_process_and_no_socket_and_a_second_start_finds_everythin
     assert made["id"] in [project["id"] for project in listed["projects"]]
 
 
-def test_killed_process_is_started_again(instance: AnnalsInstance) -> None:
+def test_killed_process_is_restarted(instance: AnnalsInstance) -> None:
     for role in ROLES:
         pid = instance.pid_of(role)
         os.kill(pid, signal.SIGKILL)
@@ -98,9 +98,9 @@ def test_killed_process_is_started_again(instance: AnnalsInstance) -> None:
     assert eventually(lambda: answers(instance))
 
 
-def test_stuck_nursery_is_replaced_and_roles_start_without_it(instance: AnnalsInstance) -> None:
+def test_stuck_fork_server_is_replaced_and_roles_restart_without_it(instance: AnnalsInstance) -> None:
     before = {row["role"]: row["pid"] for row in instance.processes()}
-    os.kill(before["nursery"], signal.SIGSTOP)  # it lives and bears nobody: the worst case
+    os.kill(before["nursery"], signal.SIGSTOP)  # alive, but it starts no process: the worst case
     os.kill(before["worker1"], signal.SIGKILL)
 
     def back() -> bool:
@@ -113,14 +113,14 @@ def test_stuck_nursery_is_replaced_and_roles_start_without_it(instance: AnnalsIn
     assert {role: after[role] for role in untouched} == {role: before[role] for role in untouched}
 
 
-def test_callers_wait_while_every_api_process_is_gone(instance: AnnalsInstance) -> None:
+def test_request_waits_while_every_api_process_is_down(instance: AnnalsInstance) -> None:
     for role in ("api1", "api2"):
         os.kill(instance.pid_of(role), signal.SIGKILL)
 
     assert answers(instance)
 
 
-def test_killed_supervisor_takes_everything_along_and_the_next_start_works(folder: Path) -> None:
+def test_killed_supervisor_ends_every_process_and_the_next_start_works(folder: Path) -> None:
     first = AnnalsInstance.start(folder / "data", "--driver", "sandbox")
     code, family = first.end(signal.SIGKILL)
     assert code == -signal.SIGKILL
@@ -131,7 +131,7 @@ def test_killed_supervisor_takes_everything_along_and_the_next_start_works(folde
     again.stop()
 
 
-def test_second_signal_ends_it_at_once(folder: Path) -> None:
+def test_second_signal_ends_the_instance_at_once(folder: Path) -> None:
     running = AnnalsInstance.start(folder / "data", "--driver", "sandbox")
     family = running.family()
     running.process.send_signal(signal.SIGINT)
@@ -142,7 +142,7 @@ def test_second_signal_ends_it_at_once(folder: Path) -> None:
     assert not alive(family)
 
 
-def test_program_that_can_not_run_ends_the_start_with_its_last_words(folder: Path) -> None:
+def test_failed_preparation_ends_the_start_with_its_error(folder: Path) -> None:
     (folder / "data").mkdir()
     (folder / "data" / "master.key").write_text("this is no key")
 
@@ -154,7 +154,7 @@ def test_program_that_can_not_run_ends_the_start_with_its_last_words(folder: Pat
     assert "Traceback" not in done.stderr
 
 
-def test_data_folder_that_cannot_be_written_is_refused_in_a_sentence() -> None:
+def test_unwritable_data_folder_is_refused_with_advice() -> None:
     done = annals("up", "--port", "0", "--data", "/dev/full/data")
 
     assert done.returncode == 1
@@ -162,7 +162,7 @@ def test_data_folder_that_cannot_be_written_is_refused_in_a_sentence() -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_executor_without_its_engine_says_what_to_do(folder: Path) -> None:
+def test_executor_without_its_engine_advises_the_operator(folder: Path) -> None:
     nowhere = {"ANNALS_DATA": str(folder), "ANNALS_DRIVER": "docker", "ANNALS_DOCKER_HOST": f"unix://{folder}/none"}
 
     done = annals("executor", environment=nowhere)
@@ -173,7 +173,7 @@ def test_executor_without_its_engine_says_what_to_do(folder: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_services_of_ones_own_are_used_and_none_is_embedded(instance: AnnalsInstance, folder: Path) -> None:
+def test_external_services_are_used_and_none_is_embedded(instance: AnnalsInstance, folder: Path) -> None:
     running = Folders(instance.data).running()
     assert running is not None
     shared = ("ANNALS_DATABASE_URL", "ANNALS_REDIS_URL", "ANNALS_BLOBS_URL", "ANNALS_MASTER_KEY_FILE")
@@ -225,32 +225,32 @@ def test_every_role_starts_alone_configured_by_settings(instance: AnnalsInstance
     assert not shown & {row["pid"] for row in instance.processes()}
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_ordinary_user_can_run_it(folder: Path) -> None:
-    nobody, home = 65534, folder / "home"
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_ordinary_user_can_run_an_instance(folder: Path) -> None:
+    user, home = 65534, folder / "home"
     home.mkdir()
-    os.chown(home, nobody, nobody)
+    os.chown(home, user, user)
 
-    def as_nobody(argv: list[str]) -> list[str]:
+    def as_user(argv: list[str]) -> list[str]:
         argv[0] = os.path.realpath(argv[0]) if not os.access(argv[0], os.X_OK) else argv[0]
-        return launched(argv, uid=nobody, reach=[sys.base_prefix, sys.prefix], end_by="SIGTERM")
+        return launched(argv, uid=user, reach=[sys.base_prefix, sys.prefix], end_by="SIGTERM")
 
     running = AnnalsInstance.start(
         home / "data",
         "--driver",
         "sandbox",
         environment={"HOME": str(home), "PYTHONPATH": os.pathsep.join(["."])},
-        wrap=as_nobody,
+        wrap=as_user,
     )
     try:
-        assert {os.stat(f"/proc/{pid}").st_uid for pid in running.family()} == {nobody}
+        assert {os.stat(f"/proc/{pid}").st_uid for pid in running.family()} == {user}
         assert answers(running)
     finally:
         running.stop()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="as another user it is the same as anywhere else")
-def test_as_root_below_a_closed_folder_no_mode_of_others_is_touched(folder: Path) -> None:
+def test_instance_below_a_closed_folder_changes_no_mode_of_other_folders(folder: Path) -> None:
     closed = Path("/root") / f"annals-test-{os.getpid()}"
     before = [(path, path.stat().st_mode) for path in (Path("/root"), Path("/"))]
     closed.mkdir(mode=0o700)
@@ -267,10 +267,10 @@ def test_as_root_below_a_closed_folder_no_mode_of_others_is_touched(folder: Path
 
 
 @pytest.mark.parametrize("word", ["version", "--help"])
-def test_help_and_version_start_without_what_takes_time_to_load(word: str) -> None:
+def test_help_and_version_load_no_heavy_library(word: str) -> None:
     command = [sys.executable, "-X", "importtime", "-m", "annals", word]
-    told = subprocess.run(command, check=True, capture_output=True, text=True).stderr
+    import_times = subprocess.run(command, check=True, capture_output=True, text=True).stderr
 
-    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in told.splitlines()}
+    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in import_times.splitlines()}
     assert "annals" in loaded
     assert not loaded & {"dramatiq", "eventsourcing", "httpx", "litestar", "psycopg", "pydantic", "redis"}

@@ -1,4 +1,4 @@
-"""Killed or cut off between commit and answer: what was recorded is there once, ends, and is told to who asks again."""
+"""Processes killed or cut off between commit and answer: a retry gets the answer of the event, recorded once."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ import pytest
 from tests.faults.stage import Stage, staged
 from tests.instance import eventually
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("held")]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("invariants_hold")]
 HELLO = "module.exports = async ({ req, res }) => res.text(req.path)"
 BACK_SECONDS = 90
 
@@ -26,12 +26,12 @@ def stage() -> Iterator[Stage]:
 
 
 def recorded(stage: Stage, topic: str) -> int:
-    """How many events of a topic are on disk."""
+    """Return the number of events of a topic."""
     return counted(stage, "SELECT count(*) FROM events WHERE topic = %s", topic)
 
 
 def counted(stage: Stage, query: LiteralString, *values: str) -> int:
-    """Asked behind the proxy's back."""
+    """Return a count that is read without the proxy."""
     with psycopg.connect(stage.postgres.url()) as conn:
         row = conn.execute(query, values).fetchone()
     assert row is not None
@@ -39,7 +39,10 @@ def counted(stage: Stage, query: LiteralString, *values: str) -> int:
 
 
 def unanswered(stage: Stage, topic: str, words: str, *roles: str, path: str, sent: dict[str, Any]) -> None:
-    """A request, known by its words, whose event is committed and whose answer never comes: then these are killed."""
+    """Send a request, then kill the processes of these roles after the commit and before the answer.
+
+    `words` are a part of the request that the proxy recognises.
+    """
     before = recorded(stage, topic)
     pids = [stage.instance.pid_of(role) for role in ("api1", "api2", *roles)]
     stage.to_postgres.swallow_answers_to(words.encode())
@@ -59,20 +62,20 @@ def ask(stage: Stage, path: str, sent: dict[str, Any], key: str = "") -> httpx.R
 
 
 def asked_again(stage: Stage, path: str, sent: dict[str, Any], key: str = "") -> httpx.Response:
-    """The answer to the same request, once there is one."""
+    """Repeat a request until it has an answer, and return the answer."""
 
-    def told() -> httpx.Response | None:
+    def answered() -> httpx.Response | None:
         try:
             answer = ask(stage, path, sent, key)
         except httpx.TransportError:
             return None
         return answer if answer.status_code < 500 else None
 
-    answer: httpx.Response = eventually(told, BACK_SECONDS)
+    answer: httpx.Response = eventually(answered, BACK_SECONDS)
     return answer
 
 
-def test_what_an_api_recorded_before_it_was_killed_is_answered_to_who_asks_again(stage: Stage) -> None:
+def test_event_recorded_before_its_api_was_killed_answers_the_retry(stage: Stage) -> None:
     sent = {"functionId": "unique()", "name": "made unheard", "runtime": "node-22"}
     before = recorded(stage, "function.created")
 
@@ -83,12 +86,12 @@ def test_what_an_api_recorded_before_it_was_killed_is_answered_to_who_asks_again
     assert recorded(stage, "function.created") == before + 1
 
 
-def test_what_was_accepted_before_api_and_keeper_were_killed_runs_once(stage: Stage) -> None:
-    """Nobody was answered, and nobody was woken: the event alone says that it is to run."""
+def test_execution_accepted_before_api_and_keeper_are_killed_runs_once(stage: Stage) -> None:
+    """No client got an answer and no worker a job message; only the event says that the execution must run."""
     sent = {"async": True, "path": "/accepted-unheard"}
     path = "/functions/hello/executions"
     before = recorded(stage, "execution.requested")
-    # The keeper stands still, so that nothing of it is on the way to the queue when it is killed.
+    # The keeper is paused, so that it sends no job message before it is killed.
     os.kill(stage.instance.pid_of("keeper"), signal.SIGSTOP)
 
     unanswered(stage, "execution.requested", "/accepted-unheard", "keeper", path=path, sent=sent)
@@ -99,8 +102,8 @@ def test_what_was_accepted_before_api_and_keeper_were_killed_runs_once(stage: St
     assert recorded(stage, "execution.completed") == 1
 
 
-def test_who_was_put_off_as_postgres_went_away_is_answered_once_it_is_back(stage: Stage) -> None:
-    """No process ends, so no lease frees the key: the one that was at work on it has to."""
+def test_request_cut_off_by_a_postgres_outage_is_answered_on_retry(stage: Stage) -> None:
+    """No process ends, so no lease frees the key: the process that holds it has to."""
     sent = {"functionId": "unique()", "name": "made in an outage", "runtime": "node-22"}
     before = recorded(stage, "function.created")
     stage.to_postgres.swallow_answers_to(b"made in an outage")
@@ -117,7 +120,7 @@ def test_who_was_put_off_as_postgres_went_away_is_answered_once_it_is_back(stage
     assert recorded(stage, "function.created") == before + 1
 
 
-def test_connection_that_breaks_as_a_key_is_taken_keeps_nobody_from_it(stage: Stage) -> None:
+def test_connection_that_breaks_while_a_key_is_claimed_does_not_block_the_key(stage: Stage) -> None:
     sent = {"functionId": "unique()", "name": "made at once", "runtime": "node-22"}
     taken: LiteralString = "SELECT count(*) FROM idempotency_keys WHERE key = %s"
     before = recorded(stage, "function.created")

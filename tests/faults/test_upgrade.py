@@ -1,4 +1,4 @@
-"""The former release and this one on the same database: together, and one after the other, under load."""
+"""The former release and this version on one database, at once and one after the other, under load."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ from annals.store.postgres.migrate import available
 from annals.supervisor.folders import Folders
 from tests.client import Client
 from tests.faults import invariants, release
-from tests.faults.calling import Load
+from tests.faults.steady_load import Load
 from tests.instance import AnnalsInstance, annals, eventually, plain
 from tests.integration.postgres import Postgres
 from tests.integration.workers.valkey import Valkey
@@ -23,12 +23,12 @@ from tests.integration.workers.valkey import Valkey
 pytestmark = pytest.mark.timeout(240)
 HELLO = "module.exports = async ({ res }) => res.text('hello')"
 TOGETHER = 150
-"""Requests that are answered by each version while both run."""
+"""The number of requests that each version answers while both run."""
 
 
 @contextmanager
 def services(blobs: Path) -> Iterator[dict[str, str]]:
-    """Postgres, Valkey and blobs as settings, so that they outlive the instances."""
+    """Run Postgres and Valkey outside the instances, so that they outlive them, and yield their settings."""
     with ExitStack() as stack:
         postgres, valkey = Postgres(), Valkey()
         postgres.start()
@@ -45,7 +45,7 @@ def services(blobs: Path) -> Iterator[dict[str, str]]:
 
 @contextmanager
 def roles(settings: Mapping[str, str], folder: Path, *names: str) -> Iterator[str]:
-    """Processes of this version, each started alone, an API process among them; the endpoint."""
+    """Run processes of this version, each started alone, and yield the endpoint of the API process among them."""
     with listen("127.0.0.1", 0) as free:
         port = free.getsockname()[1]
     socket = f"unix:{folder}/newer.sock"
@@ -63,7 +63,7 @@ def roles(settings: Mapping[str, str], folder: Path, *names: str) -> Iterator[st
 
 @contextmanager
 def role(name: str, settings: Mapping[str, str], log: Path) -> Iterator[int]:
-    """One process of this version; its pid."""
+    """Run one process of this version, and yield its pid."""
     command = [sys.executable, "-m", "annals", name, "--json"]
     with log.open("a") as writing:
         process = subprocess.Popen(command, env=plain(settings), stderr=writing)
@@ -81,8 +81,8 @@ def answers(endpoint: str) -> bool:
         return False
 
 
-def formerly(code: Path, folder: Path, outside: Mapping[str, str]) -> AnnalsInstance:
-    """An instance of a former release."""
+def start_former(code: Path, folder: Path, outside: Mapping[str, str]) -> AnnalsInstance:
+    """Start an instance of a former release."""
     environment = {**outside, "PYTHONPATH": str(code)}
     options = ("--driver", "sandbox")
     former = AnnalsInstance.start(folder / "data", *options, environment=environment, wrap=release.within(code))
@@ -91,30 +91,30 @@ def formerly(code: Path, folder: Path, outside: Mapping[str, str]) -> AnnalsInst
 
 
 def leads(database_url: str) -> int | None:
-    """The pid of the keeper that leads."""
+    """Return the pid of the keeper that leads, or None."""
     with psycopg.connect(database_url) as conn:
         row = conn.execute("SELECT pid FROM leases WHERE role = 'keeper' AND doing = 'leads'").fetchone()
     return None if row is None else int(row[0])
 
 
 def stopped(database_url: str) -> str:
-    """Why followers stand still."""
+    """Return the errors of stopped followers."""
     with psycopg.connect(database_url) as conn:
         return " ".join(row[0] for row in conn.execute("SELECT error FROM checkpoints"))
 
 
 def without(topic: str, code: Path) -> None:
-    """Let a release not know an event that it does know, as if it had come later."""
+    """Rename an event's topic in a release, so that the topic is unknown there."""
     for path in (code / "annals" / "domain").glob("*.py"):
         path.write_text(path.read_text().replace(f'"{topic}"', f'"{topic}.formerly"'))
 
 
-def test_former_keeper_that_does_not_know_an_event_gives_way_to_a_newer_one_and_nothing_is_lost(folder: Path) -> None:
-    """The newer API is used before the keeper is replaced, which nobody is to do, and which costs a wait."""
+def test_former_keeper_yields_to_the_newer_on_an_unknown_event_and_nothing_is_lost(folder: Path) -> None:
+    """The newer API runs before the keeper is replaced, against the instructions for upgrades; this costs a wait."""
     former_code = release.unpacked(release.newest(), folder)
     without("function.policy_changed", former_code)
     with services(folder / "blobs") as outside:
-        former = formerly(former_code, folder, outside)
+        former = start_former(former_code, folder, outside)
         client = Client(former.endpoint, former.headers)
         client.function("hello", HELLO)
         client.function("other", HELLO)
@@ -133,16 +133,16 @@ def test_former_keeper_that_does_not_know_an_event_gives_way_to_a_newer_one_and_
                     eventually(lambda: leads(former.database_url) == keeper)
                     eventually(lambda: client.execution("hello", late)["status"] == "completed")
                     eventually(lambda: client.http.get("/health/ready").status_code == 200)
-                    told = load.answered
-                    eventually(lambda: load.answered > told + TOGETHER)
+                    before = load.answered
+                    eventually(lambda: load.answered > before + TOGETHER)
                     load.end()
                     former.stop()
         assert load.failed == []
         newer = AnnalsInstance.start(former.data, "--driver", "sandbox", environment=outside)
         try:
-            invariants.hold(newer)
+            invariants.check_all(newer)
             ends = invariants.executions(newer)
-            assert ends["execution.completed"] == ends["execution.requested"] > len(load.later)
+            assert ends["execution.completed"] == ends["execution.requested"] > len(load.asynchronous_ids)
         finally:
             newer.stop()
 
@@ -154,14 +154,14 @@ def applied(database_url: str) -> int:
     return int(row[0])
 
 
-def test_two_versions_serve_at_once_and_the_newer_takes_over_with_no_request_failed(folder: Path) -> None:
+def test_two_versions_serve_together_and_the_newer_takes_over_without_a_failed_call(folder: Path) -> None:
     former_code = release.unpacked(release.newest(), folder)
     with services(folder / "blobs") as outside:
-        former = formerly(former_code, folder, outside)
+        former = start_former(former_code, folder, outside)
         assert applied(former.database_url) == release.migrations(former_code)
         client = Client(former.endpoint, former.headers)
         client.function("hello", HELLO)
-        kept = client.execution("hello", client.execute("hello")["$id"])
+        recorded = client.execution("hello", client.execute("hello")["$id"])
         running = Folders(former.data).running()
         assert running is not None
 
@@ -184,10 +184,11 @@ def test_two_versions_serve_at_once_and_the_newer_takes_over_with_no_request_fai
         try:
             assert applied(newer.database_url) == available()[-1].number
             again = Client(newer.endpoint, newer.headers)
-            assert again.execution("hello", kept["$id"]) == kept
+            assert again.execution("hello", recorded["$id"]) == recorded
             assert again.execute("hello")["responseBody"] == "hello"
-            invariants.hold(newer)
+            invariants.check_all(newer)
             ends = invariants.executions(newer)
-            assert ends["execution.completed"] == ends["execution.requested"] > len(before.later + after.later)
+            accepted = len(before.asynchronous_ids) + len(after.asynchronous_ids)
+            assert ends["execution.completed"] == ends["execution.requested"] > accepted
         finally:
             newer.stop()

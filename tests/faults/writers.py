@@ -1,4 +1,4 @@
-"""Clients that write all the time, and remember what they were told."""
+"""Clients that write continuously and remember every answer."""
 
 import random
 import threading
@@ -13,7 +13,7 @@ from tests.instance import AnnalsInstance, eventually
 
 
 class Writers:
-    """Clients that write all the time; `answered` are the ids of what was acknowledged, `others` what else came."""
+    """Clients that create functions; `answered` lists the acknowledged ids, `others` all other answers."""
 
     def __init__(self, instance: AnnalsInstance) -> None:
         self.answered: list[str] = []
@@ -29,16 +29,16 @@ class Writers:
                 yield
             finally:
                 self._end.set()
-            for one in running:
-                one.result()
+            for client in running:
+                client.result()
 
-    def more(self, number: int = 20, seconds: float = 90) -> None:
-        """Wait until so many more were acknowledged."""
+    def wait_for_more(self, number: int = 20, seconds: float = 90) -> None:
+        """Wait until this number of further writes was acknowledged."""
         before = len(self.answered)
         eventually(lambda: len(self.answered) >= before + number, seconds)
 
-    def lost_nothing(self) -> None:
-        """What was acknowledged is there, and what was not was put off in so many words."""
+    def check_nothing_lost(self) -> None:
+        """Check that acknowledged functions exist, and that every other answer was 503 with `retry-after`."""
         assert {answer.status_code for answer in self.others} <= {503}, self.others
         assert all(int(answer.headers["retry-after"]) > 0 for answer in self.others)
         with httpx.Client(base_url=self._instance.endpoint, headers=self._instance.headers, timeout=100) as http:

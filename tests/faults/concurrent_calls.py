@@ -1,4 +1,4 @@
-"""Calls that meet: made at once, each within a moment of its own."""
+"""Calls that are made at once or at a chosen distance, so that they race each other."""
 
 import random
 import time
@@ -14,44 +14,44 @@ Call = Callable[[], httpx.Response]
 _LEAST_SECONDS = 0.0005
 
 
-class Approach:
-    """Moments that come nearer, trial by trial, to where one outcome turns into the other: far first, until it does."""
+class TimingSearch:
+    """A search for the delay at which one outcome turns into the other; the step halves at each turn."""
 
     def __init__(self, moment: float, step: float) -> None:
         self.moment, self._step = moment, step
-        self._told: list[bool] = []
+        self._outcomes: list[bool] = []
 
-    def told(self, *, too_early: bool) -> None:
-        """What came of the trial at this moment."""
-        if self._told and too_early != self._told[-1]:
+    def record(self, *, too_early: bool) -> None:
+        """Record the outcome of the trial at this moment, and move the moment."""
+        if self._outcomes and too_early != self._outcomes[-1]:
             self._step = max(self._step / 2, _LEAST_SECONDS)
-        self._told.append(too_early)
+        self._outcomes.append(too_early)
         self.moment += self._step if too_early else -self._step
 
     @property
-    def both(self) -> bool:
-        """Whether each outcome was seen."""
-        return len(set(self._told)) == 2
+    def saw_both(self) -> bool:
+        """True if both outcomes occurred."""
+        return len(set(self._outcomes)) == 2
 
 
 def ordered(pool: ThreadPoolExecutor, first: Call, second: Call, seconds: float) -> list[httpx.Response]:
-    """The answers to two calls, of which the second is made so many seconds after the first, or before it."""
+    """Return the answers to two calls; the second is made so many seconds after the first, or before if negative."""
 
     def later(call: Call, seconds: float) -> httpx.Response:
         time.sleep(max(seconds, 0))
         return call()
 
-    return [one.result() for one in (pool.submit(later, first, -seconds), pool.submit(later, second, seconds))]
+    return [call.result() for call in (pool.submit(later, first, -seconds), pool.submit(later, second, seconds))]
 
 
-def meet(pool: ThreadPoolExecutor, *calls: Call, most: float = 0.0) -> list[httpx.Response]:
-    """The answers to calls that are made at once, each within a moment of its own."""
+def call_at_once(pool: ThreadPoolExecutor, *calls: Call, most: float = 0.0) -> list[httpx.Response]:
+    """Return the answers to concurrent calls; each starts after a random delay of at most `most` seconds."""
 
     def later(call: Call) -> httpx.Response:
         time.sleep(random.random() ** 2 * most)
         return call()
 
-    return [one.result() for one in [pool.submit(later, call) for call in calls]]
+    return [answer.result() for answer in [pool.submit(later, call) for call in calls]]
 
 
 def statuses(answers: list[httpx.Response]) -> set[int]:

@@ -1,4 +1,4 @@
-"""Callers of an instance at a steady rate, each call of which is to succeed."""
+"""A steady load of calls on an instance, and a list of the calls that failed."""
 
 import http.client
 import json
@@ -14,7 +14,7 @@ from tests.instance import AnnalsInstance
 
 
 class Failure(NamedTuple):
-    """A call that did not succeed: when it was told, by the monotonic clock, and its status; 0: nobody answered."""
+    """A failed call: the monotonic time of the failure and the status of the answer, 0 if there was none."""
 
     at: float
     status: int
@@ -22,7 +22,7 @@ class Failure(NamedTuple):
 
 
 class Load:
-    """Reads, writes, synchronous and asynchronous executions, each on a connection of its own."""
+    """Clients that read, write and execute at a steady rate, each call on a new connection."""
 
     def __init__(
         self,
@@ -33,11 +33,11 @@ class Load:
         name: str = "f",
         endpoint: str = "",
     ) -> None:
-        """Loads of different names may run at once; `endpoint` is where an instance has another one."""
+        """Prepare a load; loads of different names may run at once. `endpoint` replaces the instance's own address."""
         self.answered = 0
         self.failures: list[Failure] = []
-        self.later: list[str] = []
-        self._where, self._name = urlsplit(endpoint or instance.endpoint), name
+        self.asynchronous_ids: list[str] = []
+        self._endpoint, self._name = urlsplit(endpoint or instance.endpoint), name
         self._headers = {**instance.headers, "content-type": "application/json"}
         self._end = threading.Event()
         self._calling: list[Future[None]] = []
@@ -45,12 +45,12 @@ class Load:
 
     @property
     def failed(self) -> list[str]:
-        """What is told of the calls that did not succeed."""
-        return [one.text for one in self.failures]
+        """The descriptions of the failed calls."""
+        return [failure.text for failure in self.failures]
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Call all the time while inside."""
+        """Send calls until the context ends."""
         with ThreadPoolExecutor(self._clients) as pool:
             self._calling = [pool.submit(self._run, number) for number in range(self._clients)]
             try:
@@ -59,26 +59,26 @@ class Load:
                 self.end()
 
     def end(self) -> None:
-        """Call no more; returns once nothing is under way."""
+        """Stop the clients and wait for the calls in progress."""
         self._end.set()
-        for one in self._calling:
-            one.result()
+        for client in self._calling:
+            client.result()
 
     def _run(self, client: int) -> None:
         number, due = client, time.monotonic()
         while not self._end.is_set():
             number += 1
-            self._one(client, number)
+            self._call(client, number)
             due = max(due + self._pause, time.monotonic() - 1)
             time.sleep(max(0.0, due - time.monotonic()))
 
-    def _one(self, client: int, number: int) -> None:
+    def _call(self, client: int, number: int) -> None:
         kind = number % 10
         if kind == 0:
             self._send("POST", "/functions/hello/executions", {}, completed=True)
         elif kind in {3, 6}:
             made = self._send("POST", "/functions/hello/executions", {"async": True})
-            self.later += [made["$id"]] if made else []
+            self.asynchronous_ids += [made["$id"]] if made else []
         elif kind == 9:
             named = {"functionId": f"{self._name}{client}-{number}", "name": "n", "runtime": "node-22"}
             self._send("POST", "/functions", named)
@@ -86,10 +86,10 @@ class Load:
             self._send("GET", "/functions/hello")
 
     def _send(self, method: str, path: str, sent: dict[str, Any] | None = None, *, completed: bool = False) -> Any:
-        connection = http.client.HTTPConnection(self._where.hostname or "", self._where.port, timeout=100)
+        connection = http.client.HTTPConnection(self._endpoint.hostname or "", self._endpoint.port, timeout=100)
         try:
             body = None if sent is None else json.dumps(sent)
-            connection.request(method, f"{self._where.path}{path}", body, self._headers)
+            connection.request(method, f"{self._endpoint.path}{path}", body, self._headers)
             answer = connection.getresponse()
             text = answer.read()
         except (OSError, http.client.HTTPException) as error:
@@ -97,10 +97,10 @@ class Load:
             return None
         finally:
             connection.close()
-        told = json.loads(text)
-        if answer.status >= 300 or (completed and told["status"] != "completed"):
-            said = f"{method} {path}: {answer.status} {text[:2000]!r}"
-            self.failures.append(Failure(time.monotonic(), answer.status, said))
+        document = json.loads(text)
+        if answer.status >= 300 or (completed and document["status"] != "completed"):
+            description = f"{method} {path}: {answer.status} {text[:2000]!r}"
+            self.failures.append(Failure(time.monotonic(), answer.status, description))
             return None
         self.answered += 1
-        return told
+        return document
