@@ -1,4 +1,4 @@
-"""A headless browser with a page of another origin: what the page finds out, it tells the server that it came from."""
+"""A headless browser, and a site of another origin whose page reports its results to the site's own server."""
 
 import json
 import shutil
@@ -16,15 +16,15 @@ _PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 
 
 def program() -> str | None:
-    """The browser of this machine, if it has one."""
+    """Return the path of this machine's browser, or None."""
     return next((found for name in _PROGRAMS if (found := shutil.which(name))), None)
 
 
 class Site:
-    """Files by path on a loopback port, what `POST /<ask>` brings about, and what pages told with `POST /told`."""
+    """A loopback server of files by path; it runs an action for `POST /<ask>` and queues what pages `POST /report`."""
 
     def __init__(self, files: Mapping[str, tuple[str, bytes]], asks: Mapping[str, Callable[[], None]]) -> None:
-        told: Queue[Any] = Queue()
+        reports: Queue[Any] = Queue()
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
@@ -33,8 +33,8 @@ class Site:
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"] or 0))
-                if self.path == "/told":
-                    told.put(json.loads(body))
+                if self.path == "/report":
+                    reports.put(json.loads(body))
                 else:
                     asks[self.path]()
                 self._answer(200, "text/plain", b"done")
@@ -47,9 +47,9 @@ class Site:
                 self.wfile.write(body)
 
             def log_message(self, *_: object) -> None:
-                """Say nothing: the test tells what went wrong."""
+                """Log nothing: the test reports errors itself."""
 
-        self.told = told
+        self.reports = reports
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.origin = f"http://localhost:{self.server.server_port}"
 
@@ -68,7 +68,7 @@ def serving(files: Mapping[str, tuple[str, bytes]], asks: Mapping[str, Callable[
 
 
 def visit(browser: str, site: Site, profile: Path) -> Any:
-    """Open the site's first page in a fresh profile, and wait for what it tells."""
+    """Open the site's first page in a fresh profile, wait for its report, and return it."""
     log = profile.with_suffix(".log")
     arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
     with log.open("w") as writing:
@@ -76,9 +76,9 @@ def visit(browser: str, site: Site, profile: Path) -> Any:
             [browser, *arguments, f"--user-data-dir={profile}", f"{site.origin}/"], stdout=writing, stderr=writing
         )
     try:
-        return site.told.get(timeout=SECONDS)
+        return site.reports.get(timeout=SECONDS)
     except Empty:
-        raise AssertionError(f"the page told nothing:\n{log.read_text()[-4000:]}") from None
+        raise AssertionError(f"the page sent no report:\n{log.read_text()[-4000:]}") from None
     finally:
         process.terminate()
         try:

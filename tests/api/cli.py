@@ -1,4 +1,4 @@
-"""The official command-line tool, unmodified, with a home and a project folder of its own."""
+"""The official command-line tool, unmodified, with its own home and project folder."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ PASSWORD = "correct horse battery"
 
 
 class Cli:
-    """One person's tool: `home` keeps its session, `folder` its project file."""
+    """The tool of one user: `home` keeps the session, `folder` the project file."""
 
     def __init__(self, folder: Path) -> None:
         self.home, self.folder = folder / "home", folder / "work"
@@ -24,7 +24,7 @@ class Cli:
         self._script = installed(CLI) / "node_modules" / "appwrite-cli" / "index.js"
 
     def run(self, *arguments: str, fails: bool = False) -> str:
-        """What a command says; its exit code has to be the expected one."""
+        """Run a command, check whether it fails, and return its output."""
         done = subprocess.run(
             [str(node.bin_folder() / "node"), str(self._script), *arguments],
             capture_output=True,
@@ -35,29 +35,29 @@ class Cli:
             stdin=subprocess.DEVNULL,
             env={**node.environment(), "HOME": str(self.home), "NO_COLOR": "1", "CI": "1"},
         )
-        said = done.stdout + done.stderr
-        assert (done.returncode != 0) is fails, said
-        return said
+        output = done.stdout + done.stderr
+        assert (done.returncode != 0) is fails, output
+        return output
 
     def json(self, *arguments: str) -> Any:
-        """What a command answers with `--json`."""
-        said = self.run(*arguments, "--json")
-        return json.loads(said[said.index("{") :])
+        """Run a command with `--json`, and return its answer."""
+        output = self.run(*arguments, "--json")
+        return json.loads(output[output.index("{") :])
 
     def project_file(self, project: str, *functions: dict[str, Any]) -> None:
-        """What `init` leaves behind."""
+        """Write the project file as `init` does."""
         content = {"projectId": project, "projectName": project, "functions": list(functions)}
         (self.folder / "appwrite.config.json").write_text(json.dumps(content))
 
     def code(self, path: str, files: dict[str, str]) -> None:
-        place = self.folder / path
-        place.mkdir(parents=True, exist_ok=True)
+        target = self.folder / path
+        target.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
-            (place / name).write_text(text)
+            (target / name).write_text(text)
 
 
 def admin_of(instance: AnnalsInstance) -> str:
-    """The email of a new user of the instance's console, whose password is PASSWORD."""
+    """Create an admin of the instance with the password PASSWORD, and return the email address."""
     email = f"{generate_id()}@console.test"
     made = annals(
         *("users", "create-admin", "--email", email, "--password", PASSWORD, "--name", "Ada"),

@@ -1,4 +1,4 @@
-"""The code that the tests deploy, and the archives it comes in."""
+"""The code that the tests deploy, and the archives that hold it."""
 
 import io
 import os
@@ -26,12 +26,12 @@ module.exports = async ({ req, res, log, error }) => {
 
 
 def echo(version: str = "") -> Mapping[str, str]:
-    """The contract's echo; `version` tells two deployments apart."""
+    """Return the code of the contract's echo function; `version` distinguishes two deployments."""
     return {"index.js": ECHO.replace("{ method:", f'{{ version: "{version}", method:')}
 
 
 def archive(folder: Path, files: Mapping[str, str], *, padding: int = 0, name: str = "code.tar.gz") -> str:
-    """A file to upload; `padding` bytes that do not compress make it large."""
+    """Write an archive to upload, and return its path; `padding` adds so many incompressible bytes."""
     path = folder / name
     with tarfile.open(path, "w:gz") as packed:
         contents = {file: text.encode() for file, text in files.items()}

@@ -15,7 +15,7 @@ ENDED = {"ready", "failed", "canceled"}
 
 @pytest.fixture(scope="session", params=SDKS)
 def sdk(request: pytest.FixtureRequest, annals_instance: AnnalsInstance) -> Iterator[Sdk]:
-    """One SDK with a key of all scopes."""
+    """Return an SDK with a key of all scopes."""
     started = start(request.param, annals_instance.endpoint, annals_instance.project, annals_instance.key)
     yield started
     started.stop()
@@ -27,7 +27,7 @@ def create_function(sdk: Sdk, **fields: Any) -> str:
 
 
 def deploy(sdk: Sdk, function_id: str, file: str, **fields: Any) -> dict[str, Any]:
-    """Upload and wait for the build's end, whatever it is."""
+    """Upload code, wait for the end of its build, and return the deployment."""
     sent = {"activate": True, **fields}
     made = sdk.call("createDeployment", functionId=function_id, code={"$file": file}, **sent)
     return built(sdk, function_id, made["$id"])
@@ -44,7 +44,7 @@ def built(sdk: Sdk, function_id: str, deployment_id: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def echo(sdk: Sdk, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """F of the contract: a function whose active deployment echoes what it sees; its id."""
+    """Return the id of the contract's function F, whose active deployment echoes its request."""
     function_id = create_function(sdk, name="echo", execute=["any"])
     folder: Path = tmp_path_factory.mktemp("echo")
     deployment = deploy(sdk, function_id, code.archive(folder, code.echo("echo")))

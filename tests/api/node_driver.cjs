@@ -1,5 +1,5 @@
-// Calls node-appwrite as told, one JSON line a call, and answers with one. argv: the SDK's folder, endpoint, project,
-// kind of credential (key, session, jwt or none), credential.
+// Calls node-appwrite for each JSON line of its input, and prints one JSON line with each answer. argv: the SDK's
+// folder, endpoint, project, kind of credential (key, session, jwt or none), credential.
 const { createInterface } = require("node:readline");
 const { createRequire } = require("node:module");
 

@@ -1,4 +1,4 @@
-"""Runs inside a folder of one Python SDK: calls it as told, one JSON line a call, and answers with one."""
+"""A driver of one Python SDK: it calls the SDK for each JSON line of its input, and prints one JSON line each."""
 
 import importlib
 import json
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def main() -> None:
-    """`argv`: the SDK's folder, endpoint, project, kind of credential (key, session, jwt or none), credential."""
+    """Run calls. `argv`: folder, endpoint, project, kind of credential (key, session, jwt or none), credential."""
     folder, endpoint, project, kind, credential = sys.argv[1:]
     sys.path.insert(0, folder)
     client: Any = importlib.import_module("appwrite.client").Client()
@@ -22,7 +22,7 @@ def main() -> None:
             service, _, name = call["method"].rpartition(".")
             method = getattr(of(client, service or "functions"), snake(name))
             answer = {"value": plain(method(**{snake(name): given(value) for name, value in call["sent"].items()}))}
-        except Exception as error:  # told to the test, which knows whether it wanted one
+        except Exception as error:  # the test decides whether the error is expected
             answer = {
                 "error": str(error),
                 "code": getattr(error, "code", None),
@@ -41,14 +41,14 @@ def snake(name: str) -> str:
 
 
 def given(value: Any) -> Any:
-    """A path in `$file` is an upload."""
+    """Return an upload for a path in `$file`, and any other value as it is."""
     if isinstance(value, dict) and "$file" in value:
         return importlib.import_module("appwrite.input_file").InputFile.from_path(value["$file"])
     return value
 
 
 def plain(value: Any) -> Any:
-    """Models as what they were made from; bytes as text that a line can carry."""
+    """Return a value that JSON can encode: models as dicts, bytes as hex."""
     if hasattr(value, "to_dict"):
         value = value.to_dict()
     if isinstance(value, bytes):

@@ -1,7 +1,7 @@
-"""What schemathesis must not take for a fault: an object in the place of a list counts as the list of its values.
+"""A hook for schemathesis: an object where the document has an array is valid, since it counts as its values' list.
 
-The contract says so for forms and query strings, and JSON bodies are read by the same rules; the reference's documents
-name arrays alone.
+The contract says so for forms and query strings, and JSON bodies follow the same rules. The reference's documents
+mention arrays only.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ import schemathesis
 
 @schemathesis.hook
 def filter_case(_context: Any, case: Any) -> bool:
-    """False for a case whose body has an object where the document has an array."""
+    """Return False for a case whose body has an object where the document has an array."""
     if not isinstance(case.body, dict):
         return True
     content = case.operation.definition.raw.get("requestBody", {}).get("content", {})

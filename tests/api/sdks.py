@@ -1,4 +1,4 @@
-"""The official SDKs, unmodified, each in a folder and a process of its own: they cannot share an environment."""
+"""The official SDKs, unmodified, each in its own folder and process, since they cannot share an environment."""
 
 import fcntl
 import json
@@ -21,7 +21,7 @@ SDKS = ("appwrite==15.3.0", "appwrite==27.0.0", "node-appwrite@27.1.0")
 
 
 class SdkError(Exception):
-    """What an SDK raised: the server's refusal with `code` and `type`, or a fault of the SDK's own without a code."""
+    """An exception of an SDK: an error answer with `code` and `type`, or an error of the SDK itself without a code."""
 
     def __init__(self, message: str, code: int | None, kind: str) -> None:
         super().__init__(message)
@@ -32,14 +32,16 @@ class SdkError(Exception):
 
 
 class Sdk:
-    """One SDK with one credential; `call` uses the reference's names of operations (`users.create`, and those of
-    functions without their service) and parameters."""
+    """An SDK with one credential. `call` takes the reference's names of operations and parameters.
+
+    Operations of functions are named without their service: `create`, but `users.create`.
+    """
 
     def __init__(self, name: str, process: "subprocess.Popen[str]") -> None:
         self.name, self._process = name, process
 
     def call(self, method: str, /, **sent: Any) -> Any:
-        """What the SDK returned, as plain values. Raises SdkError for what it raised."""
+        """Call an operation, and return the result as plain values; raise SdkError for an exception of the SDK."""
         if self.name == "appwrite==15.3.0" and method == "createVariable":
             del sent["variableId"]  # it has no such parameter
         assert self._process.stdin is not None
@@ -59,7 +61,7 @@ class Sdk:
 
 
 def start(name: str, endpoint: str, project: str, credential: str, kind: str = "key") -> Sdk:
-    """An SDK's process, which ends with `stop`; `kind` of credential is key, session, jwt or none."""
+    """Start the process of an SDK, which `stop` ends; `kind` of credential is key, session, jwt or none."""
     folder = installed(name)
     if name.startswith("node"):
         command = [str(node.bin_folder() / "node"), str(HERE / "node_driver.cjs"), str(folder)]
@@ -76,7 +78,7 @@ def start(name: str, endpoint: str, project: str, credential: str, kind: str = "
 
 
 def installed(name: str) -> Path:
-    """The folder of one SDK, filled the first time; sessions that run at once wait for each other."""
+    """Return the folder of an SDK, and install it at the first call; concurrent test runs wait for each other."""
     folder = CACHE / name.replace("=", "").replace("@", "-")
     CACHE.mkdir(mode=0o700, exist_ok=True)
     with _locked(CACHE / "lock"):

@@ -1,4 +1,4 @@
-"""The page at `/docs` as a person uses it: in a browser, against a running instance."""
+"""The page at `/docs` in a browser, against a running instance."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from tests.api.browser import program
 from tests.instance import AnnalsInstance
 
 PAGE_SECONDS = 120
-"""A loaded machine takes a while to render 150 operations."""
+"""The time limit of the page: a busy machine is slow to render 150 operations."""
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -42,7 +42,7 @@ def test_page_lists_every_operation_of_the_document(page: Page, annals_instance:
     assert page.get_by_text("No API definition provided").count() == 0
 
 
-def test_operation_can_be_tried_with_the_key_of_a_project(page: Page, annals_instance: AnnalsInstance) -> None:
+def test_operation_runs_from_the_page_with_a_project_key(page: Page, annals_instance: AnnalsInstance) -> None:
     page.get_by_role("button", name="Authorize").first.click()
     for scheme, value in (("Project", annals_instance.project), ("Key", annals_instance.key)):
         form = page.locator(".auth-container", has=page.get_by_role("heading", name=f"{scheme} (apiKey)"))

@@ -1,4 +1,4 @@
-"""Secrets of every kind that an instance is given, and every place in which none of them may be read."""
+"""Secrets of every kind that an instance stores, and every source where none of them may be readable."""
 
 import os
 import secrets
@@ -29,14 +29,14 @@ module.exports = async ({ req, res, log, error }) => {
 
 @pytest.fixture(scope="module")
 def canaries() -> dict[str, str]:
-    """A value for each kind of secret; all begin alike, and nothing else on the machine does."""
+    """Return a value for each kind of secret; all share a prefix that is unique on the machine."""
     stem = f"canary{secrets.token_hex(8)}"
     return {kind: f"{stem}.{kind}" for kind in KINDS}
 
 
 @pytest.fixture(scope="module")
 def answers(annals_instance: AnnalsInstance, canaries: dict[str, str]) -> list[str]:
-    """Give an instance all of them, rightly and wrongly; what it answered to what was refused."""
+    """Send all secrets to an instance in valid and invalid requests, and return its error answers."""
     client = Client(annals_instance.endpoint, annals_instance.headers)
     client.function("canaries", TELLS_LENGTHS)
     for key, secret in (("VARIABLE", True), ("OPENED", False)):
@@ -73,7 +73,7 @@ def _sign_in(instance: AnnalsInstance, email: str, password: str) -> None:
 
 
 def _refused(instance: AnnalsInstance, client: Client, canaries: dict[str, str]) -> Iterator[str]:
-    """Secrets at the wrong place, of the wrong kind, or beside something wrong."""
+    """Yield the errors of requests with a secret in the wrong field, of the wrong kind, or beside a wrong value."""
     guest = {"X-Appwrite-Project": instance.project}
     wrong = [
         ("POST", "/functions/canaries/variables", {"key": "K" * 300, "value": canaries["variable"]}, {}),
@@ -94,13 +94,13 @@ def _refused(instance: AnnalsInstance, client: Client, canaries: dict[str, str])
         yield answer.text
 
 
-def test_no_refusal_says_a_secret(answers: list[str], canaries: dict[str, str]) -> None:
+def test_error_answers_contain_no_secret(answers: list[str], canaries: dict[str, str]) -> None:
     stem = _stem(canaries)
 
     assert [text for text in answers if stem in text] == []
 
 
-def test_none_is_in_files_logs_command_lines_metrics_or_the_queue(
+def test_secrets_are_not_in_files_logs_command_lines_metrics_or_the_queue(
     answers: list[str], annals_instance: AnnalsInstance, canaries: dict[str, str]
 ) -> None:
     assert answers
@@ -109,22 +109,24 @@ def test_none_is_in_files_logs_command_lines_metrics_or_the_queue(
     found = readable_in(outside_of_tables(annals_instance), stem, KNOWN)
 
     assert found[stem] == set()
-    assert any("/blobs/contents/" in place for place in found[KNOWN]), "what is no secret is found like this"
+    assert any("/blobs/contents/" in source for source in found[KNOWN]), "the search misses the public word"
 
 
-def test_none_is_in_the_environment_of_a_process_of_ours(
+def test_secrets_are_not_in_the_environment_of_annals_processes(
     answers: list[str], annals_instance: AnnalsInstance, canaries: dict[str, str]
 ) -> None:
     assert answers
     stem = _stem(canaries).encode()
-    looked = [pid for pid in annals_instance.family() if _user(pid) < FIRST_UID]  # a function is handed its own
+    pids = [pid for pid in annals_instance.family() if _user(pid) < FIRST_UID]  # a sandbox holds its own secrets
 
-    assert len(looked) > 5
-    assert [pid for pid in looked if stem in _environment(pid)] == []
+    assert len(pids) > 5
+    assert [pid for pid in pids if stem in _environment(pid)] == []
 
 
-def test_none_is_in_a_table(answers: list[str], annals_instance: AnnalsInstance, canaries: dict[str, str]) -> None:
-    """As text; of events, whose states may be compressed, what they say."""
+def test_secrets_are_not_in_tables(
+    answers: list[str], annals_instance: AnnalsInstance, canaries: dict[str, str]
+) -> None:
+    """Tables are searched as text, and events by their decompressed states."""
     assert answers
     stem = _stem(canaries)
 
@@ -132,11 +134,13 @@ def test_none_is_in_a_table(answers: list[str], annals_instance: AnnalsInstance,
 
     assert found[stem] == set()
     plain = {"table executions", "table contents", "event execution.requested"}
-    assert plain <= found[KNOWN], "what is no secret is found like this"
+    assert plain <= found[KNOWN], "the search misses the public word"
 
 
-def test_none_is_in_an_export(answers: list[str], annals_instance: AnnalsInstance, canaries: dict[str, str]) -> None:
-    """Neither in its text nor in the contents and blobs that it holds as base64."""
+def test_secrets_are_not_in_an_export(
+    answers: list[str], annals_instance: AnnalsInstance, canaries: dict[str, str]
+) -> None:
+    """The search covers the text of the export and its decoded contents and blobs."""
     assert answers
     stem = _stem(canaries)
 
@@ -144,7 +148,7 @@ def test_none_is_in_an_export(answers: list[str], annals_instance: AnnalsInstanc
 
     assert found[stem] == set()
     plain = {"exported execution.requested", "exported content errors", "exported content logs"}
-    assert plain <= found[KNOWN], "what is no secret is found like this"
+    assert plain <= found[KNOWN], "the search misses the public word"
 
 
 def _stem(canaries: dict[str, str]) -> str:

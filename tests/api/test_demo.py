@@ -1,4 +1,4 @@
-"""`annals demo` on a running instance: the whole story, with nothing between its lines, as often as one likes."""
+"""`annals demo` on a running instance: every step is printed, and the demo can be repeated."""
 
 import json
 import subprocess
@@ -10,11 +10,11 @@ from tests.instance import AnnalsInstance, plain
 
 
 @pytest.mark.timeout(600)
-def test_demo_tells_its_story_again_and_again(annals_instance: AnnalsInstance) -> None:
+def test_demo_runs_every_step_and_can_be_repeated(annals_instance: AnnalsInstance) -> None:
     command = [sys.executable, "-m", "annals", "demo", "--data", str(annals_instance.data)]
-    told = subprocess.run(command, env=plain({}), text=True, capture_output=True, timeout=280, check=False)
-    assert (told.returncode, told.stderr) == (0, ""), told.stdout
-    story, trail = told.stdout.split("what the log says of it:")
+    shown = subprocess.run(command, env=plain({}), text=True, capture_output=True, timeout=280, check=False)
+    assert (shown.returncode, shown.stderr) == (0, ""), shown.stdout
+    story, trail = shown.stdout.split("what the log says of it:")
     steps = [
         "create function durations (node-22)",
         "The deployment is ready.",
@@ -28,9 +28,9 @@ def test_demo_tells_its_story_again_and_again(annals_instance: AnnalsInstance) -
         "roll durations back to ",
         "the first call ran with 0 variables; changed since: variables",
     ]
-    places = [story.find(step) for step in steps]
-    assert -1 not in places, story
-    assert places == sorted(places)
+    positions = [story.find(step) for step in steps]
+    assert -1 not in positions, story
+    assert positions == sorted(positions)
     assert "bonjour" not in trail
     assert "reason=rollback" in trail
 

@@ -10,7 +10,7 @@ from tests.client import JSON, Client
 from tests.instance import AnnalsInstance, eventually
 
 API_VERSIONS = ("1.8.0", "2.5.0")
-"""Beside no header; what an event brings about has no format, how it is shown has."""
+"""The API versions in which the execution is read, beside none: an event has no version, but its answers have."""
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def client(annals_instance: AnnalsInstance) -> Iterator[Client]:
 
 
 @pytest.mark.behaviours(133, 134)
-def test_created_user_triggers_the_function_that_listens_until_it_is_deleted(client: Client) -> None:
+def test_created_user_triggers_a_subscribed_function_until_its_deletion(client: Client) -> None:
     client.function("welcome", code.ECHO, events=["users.*.create"])
     user = client.call("POST", "/users", json={"userId": "unique()", "email": "welcome@events.test", "name": "Grace"})
 
@@ -37,8 +37,8 @@ def test_created_user_triggers_the_function_that_listens_until_it_is_deleted(cli
         assert {name: execution[name] for name in shown} == shown
     seen = json.loads(execution["logs"].splitlines()[0])
     assert seen["headers"]["x-appwrite-event"] == f"users.{user['$id']}.create"
-    told = json.loads(seen["body"])
-    assert (told["$id"], told["name"], told["email"]) == (user["$id"], "Grace", "welcome@events.test")
+    payload = json.loads(seen["body"])
+    assert (payload["$id"], payload["name"], payload["email"]) == (user["$id"], "Grace", "welcome@events.test")
 
     client.call("DELETE", "/functions/welcome")
     client.function("welcome", code.ECHO)
@@ -48,5 +48,5 @@ def test_created_user_triggers_the_function_that_listens_until_it_is_deleted(cli
     def witnessed() -> bool:
         return bool(client.call("GET", "/functions/witness/executions")["total"])
 
-    eventually(witnessed, 90)  # whoever listens to that event has been told by now
+    eventually(witnessed, 90)  # by now every subscriber of the event has an execution
     assert client.call("GET", "/functions/welcome/executions")["total"] == 0

@@ -1,4 +1,4 @@
-"""A short fuzz with a fixed seed finds nothing, and finds the faults that are planted into another instance."""
+"""Short fuzzing with a fixed seed: it finds no fault, but finds the faults that are planted into another instance."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,7 +43,7 @@ def fuzzed(annals_instance: AnnalsInstance) -> World:
 
 @pytest.fixture(scope="module")
 def broken_instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnnalsInstance]:
-    """An instance one of whose operations raises what no handler should."""
+    """Run an instance with an operation that raises an unexpected exception."""
     folder: Path = tmp_path_factory.mktemp("planted")
     (folder / "sitecustomize.py").write_text(PLANTED)
     with instance_of_its_own(PYTHONPATH=str(folder)) as instance:
@@ -62,7 +62,7 @@ def test_raw_input_of_a_fixed_seed_breaks_nothing(annals_instance: AnnalsInstanc
 
     assert list(map(str, fuzzer.findings)) + watch.faults() == []
     assert {200, 400, 401, 404} <= fuzzer.statuses.keys()
-    assert fuzzer.statuses.total() > fuzzer.cases / 2 >= 100, "it was answered"
+    assert fuzzer.statuses.total() > fuzzer.cases / 2 >= 100, "too few cases were answered"
 
 
 def test_values_that_the_documents_allow_and_forbid_break_nothing(
@@ -76,7 +76,7 @@ def test_values_that_the_documents_allow_and_forbid_break_nothing(
     assert len({operation for operation, _ in fuzzer.covered}) > 20
 
 
-def test_planted_server_error_is_found_by_raw_input_with_a_case_that_repeats_it(
+def test_planted_server_error_is_found_by_raw_input_with_a_repeatable_case(
     broken_instance: AnnalsInstance, broken_world: World
 ) -> None:
     fuzzer = RawFuzzer(broken_world, SEED, most_findings=1)
@@ -86,7 +86,7 @@ def test_planted_server_error_is_found_by_raw_input_with_a_case_that_repeats_it(
     assert fuzzer.findings
     assert all(found.fault.startswith("status 500") for found in fuzzer.findings)
     assert all("templates" in found.replay and f"--seed {SEED} --case " in found.replay for found in fuzzer.findings)
-    assert any("planted" in fault for fault in watch.faults()), "the log tells of it"
+    assert any("planted" in fault for fault in watch.faults()), "the log does not report the fault"
 
 
 def test_planted_server_error_is_found_by_the_documents(broken_instance: AnnalsInstance, broken_world: World) -> None:

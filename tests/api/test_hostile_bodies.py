@@ -1,4 +1,4 @@
-"""Bodies that are none: zoos of JSON, of text and of forms. Refused in the envelope, or carried byte for byte."""
+"""Invalid bodies of JSON, text and forms: each is refused in the envelope or carried byte for byte."""
 
 import json
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from tests.resident import flat
 
 @pytest.fixture(scope="module", autouse=True)
 def memory(annals_instance: AnnalsInstance) -> Iterator[None]:
-    """All that is sent here leaves the API processes as large as they were."""
+    """Check that the API processes do not grow during these tests."""
     with flat(annals_instance):
         yield
 
@@ -61,7 +61,7 @@ JSON_ZOO = {
 
 
 @pytest.mark.parametrize("name", JSON_ZOO)
-def test_json_that_is_none_is_refused_in_the_envelope(client: Client, function: str, name: str) -> None:
+def test_invalid_json_is_refused_in_the_envelope(client: Client, function: str, name: str) -> None:
     for path in ("/functions", f"/functions/{function}/variables", "/users", "/account"):
         answer = client.http.post(path, content=JSON_ZOO[name], headers=AS_JSON)
 
@@ -101,7 +101,7 @@ UNICODE_ZOO = [
 
 @pytest.mark.parametrize("code", [NODE, PYTHON], ids=["node", "python"])
 def test_text_arrives_byte_for_byte_or_is_refused(client: Client, code: str) -> None:
-    """Through the API, the log, Postgres and the code's own server, and back."""
+    """The text passes the API, the log, Postgres and the function's server, and returns."""
     runtime = "node-22" if code is NODE else "python-3.11"
     function = client.function(f"unicode-{runtime[:4]}", code, runtime=runtime)
     for text in UNICODE_ZOO:
@@ -176,7 +176,7 @@ MULTIPART_ZOO: dict[str, tuple[str, bytes]] = {
 
 
 @pytest.mark.parametrize("name", MULTIPART_ZOO)
-def test_form_that_is_none_is_refused_and_leaves_nothing(client: Client, function: str, name: str) -> None:
+def test_invalid_form_is_refused_and_leaves_no_deployment(client: Client, function: str, name: str) -> None:
     kind, body = MULTIPART_ZOO[name]
     before = client.call("GET", f"/functions/{function}/deployments")["total"]
 
@@ -189,7 +189,7 @@ def test_form_that_is_none_is_refused_and_leaves_nothing(client: Client, functio
 
 
 @pytest.mark.parametrize("filename", ["../../../../etc/passwd", "/etc/passwd", "a\\..\\b", "é.tar.gz", "code.zip", ""])
-def test_name_of_a_file_leads_nowhere(client: Client, function: str, filename: str) -> None:
+def test_path_in_a_file_name_is_ignored(client: Client, function: str, filename: str) -> None:
     disposition = b'form-data; name="code"; filename="%b"' % filename.encode()
     body = form(part(ARCHIVE, disposition), part(b"false", b'form-data; name="activate"'))
 
@@ -211,7 +211,7 @@ def test_queries_beyond_the_bounds_are_refused(client: Client) -> None:
         assert (answer.status_code, answer.json()["type"]) == (400, "general_argument_invalid")
 
 
-def test_bodies_beyond_the_bounds_are_refused_however_they_are_announced(client: Client, function: str) -> None:
+def test_oversized_bodies_are_refused_with_and_without_a_length(client: Client, function: str) -> None:
     def endless() -> Iterator[bytes]:
         for _ in range(200):
             yield b" " * 65536
@@ -222,8 +222,8 @@ def test_bodies_beyond_the_bounds_are_refused_however_they_are_announced(client:
             assert (answer.status_code, answer.json()["type"]) == (400, "general_argument_invalid")
 
 
-def test_what_is_refused_again_and_again_is_kept_by_nobody(client: Client, function: str) -> None:
-    """Twice what may be left of it in memory: `memory` looks when all is over."""
+def test_repeated_large_invalid_requests_leak_no_memory(client: Client, function: str) -> None:
+    """The requests hold twice the memory that may stay in use; the fixture `memory` checks this at the end."""
     large = [content for content in JSON_ZOO.values() if len(content) > 100_000]
     field = form(part(b"x" * 1_000_000, b'form-data; name="code"'))
     for _ in range(10):

@@ -1,6 +1,6 @@
-"""What no honest client sends: requests of two meanings, heads without end, and connections that end early.
+"""Hostile HTTP: ambiguous requests, endless heads, and connections that end early.
 
-Whatever comes, the answer is no 500, what was hidden in a request is not carried out, and others are served.
+No answer has status 500, no hidden request is served, and other clients stay served.
 """
 
 import json
@@ -28,7 +28,7 @@ CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 
 @pytest.fixture(scope="module", autouse=True)
 def memory(annals_instance: AnnalsInstance) -> Iterator[None]:
-    """All that is sent here leaves the API processes as large as they were."""
+    """Check that the API processes do not grow during these tests."""
     with flat(annals_instance):
         yield
 
@@ -102,16 +102,16 @@ PLAIN = {
 
 
 @pytest.mark.parametrize("name", AMBIGUOUS)
-def test_what_has_two_meanings_ends_the_connection_and_what_it_hides_is_not_answered(wire: Wire, name: str) -> None:
+def test_ambiguous_request_ends_the_connection_and_its_hidden_request_is_not_answered(wire: Wire, name: str) -> None:
     statuses, ended = wire.say(AMBIGUOUS[name] + HIDDEN)
 
-    assert len(statuses) == 1, "the second meaning was carried out"
+    assert len(statuses) == 1, "the hidden request was served"
     assert 400 <= statuses[0] < 500
     assert ended
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_what_is_odd_but_plain_has_one_answer_and_so_has_what_follows(wire: Wire, name: str) -> None:
+def test_unusual_but_clear_request_and_the_next_one_are_answered_once(wire: Wire, name: str) -> None:
     statuses, _ = wire.say(PLAIN[name] + LAST)
 
     assert statuses[1:] == [200]
@@ -129,7 +129,7 @@ def test_request_whose_url_names_another_host_than_its_header_is_refused(wire: W
 
 
 @pytest.mark.parametrize("host", [b"\xff", b"a b", b"a:b", b"a\tb", b"%00", b"a/b", b"[::1", b"a@b", b"-", b'"'])
-def test_host_that_is_no_name_is_answered_in_the_envelope(wire: Wire, host: bytes) -> None:
+def test_invalid_host_is_answered_in_the_envelope(wire: Wire, host: bytes) -> None:
     with wire.connect() as one:
         one.sendall(LAST.replace(b"localhost", host))
         received = b""
@@ -151,16 +151,16 @@ OVERSIZED = {
 
 
 @pytest.mark.parametrize("name", OVERSIZED)
-def test_heads_beyond_any_use_are_cut_off(wire: Wire, name: str) -> None:
+def test_oversized_heads_are_refused_and_cut_off(wire: Wire, name: str) -> None:
     sent, status = OVERSIZED[name]
 
     statuses, ended = wire.say(sent)
 
-    assert statuses in ([status], [400], []), "nothing where the rest came too late to hear the answer"
+    assert statuses in ([status], [400], []), "a client that still sends may miss the answer"
     assert ended
 
 
-def test_who_leaves_while_the_code_runs_loses_only_the_answer(
+def test_client_that_disconnects_during_a_call_loses_only_the_answer(
     client: Client, wire: Wire, function: str, annals_instance: AnnalsInstance
 ) -> None:
     body = b'{"path":"/slow"}'
@@ -185,7 +185,7 @@ def test_who_leaves_while_the_code_runs_loses_only_the_answer(
 def test_client_that_resets_with_two_requests_unanswered_leaves_no_error_in_the_log(
     client: Client, wire: Wire, function: str, annals_instance: AnnalsInstance
 ) -> None:
-    """The first request runs, the second one waits for it; both are to be told that their client has gone."""
+    """The first request runs and the second waits for it; both must notice that their client has disconnected."""
     start = len(annals_instance.log.read_text())
     body = b'{"path":"/slow"}'
     sent = head(annals_instance, f"/functions/{function}/executions", "application/json", len(body)) + body + LAST
@@ -211,7 +211,7 @@ def test_client_that_resets_with_two_requests_unanswered_leaves_no_error_in_the_
     assert " ERROR " not in logged
 
 
-def test_who_leaves_in_the_middle_of_an_upload_leaves_nothing(
+def test_client_that_disconnects_during_an_upload_leaves_nothing(
     client: Client, wire: Wire, function: str, annals_instance: AnnalsInstance
 ) -> None:
     before = client.call("GET", f"/functions/{function}/deployments")["total"]

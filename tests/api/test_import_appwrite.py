@@ -1,4 +1,4 @@
-"""Moving in from a running instance that speaks the same public API, with a report of what stays behind."""
+"""The import from a running instance with the same public API, and its report of the items that do not move."""
 
 import json
 from typing import Any
@@ -32,7 +32,7 @@ def moved(instance: AnnalsInstance, source: tuple[str, str], target: tuple[str, 
     return json.loads(answer.stdout)
 
 
-def test_key_that_opens_nothing_is_told_before_anything_is_moved(annals_instance: AnnalsInstance) -> None:
+def test_wrong_target_key_is_reported_before_the_move(annals_instance: AnnalsInstance) -> None:
     (source,) = projects(annals_instance, "mv-locked")
     there = ("import-appwrite", "--endpoint", annals_instance.endpoint, "--project", source[0], "--key", source[1])
     data = ("--data", str(annals_instance.data))
@@ -115,7 +115,7 @@ def test_domains_and_project_variables_that_cannot_be_listed_are_reported(annals
         assert scope in found[kind, name]["why"]
 
 
-def test_instance_that_is_not_there_is_a_sentence(annals_instance: AnnalsInstance) -> None:
+def test_unreachable_source_instance_is_an_error_message(annals_instance: AnnalsInstance) -> None:
     answer = annals(
         *("import-appwrite", "--endpoint", "http://127.0.0.1:9/v1", "--project", "p", "--key", "k"),
         *("--data", str(annals_instance.data)),

@@ -14,7 +14,7 @@ def client(annals_instance: AnnalsInstance) -> Client:
 
 
 def line(instance: AnnalsInstance, *parts: str) -> str:
-    """The log line that holds all these parts; it may still be on its way."""
+    """Wait for the log line that contains all these parts, and return it."""
 
     def found() -> str | None:
         lines = instance.log.read_text().splitlines()
@@ -25,7 +25,7 @@ def line(instance: AnnalsInstance, *parts: str) -> str:
 
 def test_request_line_names_request_project_and_position(annals_instance: AnnalsInstance, client: Client) -> None:
     def logged() -> str | None:
-        """The line of one request: of many at once some are only counted."""
+        """Return the line of a new request: the log samples requests, so some have no line."""
         answer = client.http.get("/functions", headers={"X-Request-Id": "request1of1log"})
         position = answer.headers["X-Annals-Position"]
         parts = ("request  ", "request=request1of1log", f"project={annals_instance.project}", f"position={position}")

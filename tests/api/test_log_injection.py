@@ -1,4 +1,4 @@
-"""What users send and code says never makes a line of the instance's log, nor steers the terminal it is read on."""
+"""Input of users and output of code forge no line of the instance's log, and send no codes to a terminal."""
 
 import json
 import re
@@ -26,7 +26,7 @@ module.exports = async ({{ req, res, log, error }}) => {{
 }}
 """
 LINE = re.compile(r"\d\d:\d\d:\d\d\.\d{3} [a-z]+\d* +\S.*|    \S.*")
-"""One of the console: time, process, what happened; or part of a trace."""
+"""A line of the console log with time, process and event, or a line of a trace."""
 
 
 @pytest.fixture(scope="module", params=["console", "json"])
@@ -39,7 +39,7 @@ def instance(request: pytest.FixtureRequest) -> Iterator[AnnalsInstance]:
 
 
 @pytest.mark.timeout(300)
-def test_nothing_that_is_sent_or_said_makes_a_line_of_the_log(instance: AnnalsInstance) -> None:
+def test_hostile_input_and_output_forge_no_log_line(instance: AnnalsInstance) -> None:
     client, wire = Client(instance.endpoint, instance.headers), Wire(instance.endpoint)
     function = client.function("speaks-in-lines", CODE)
     begin = instance.log.stat().st_size
@@ -55,13 +55,13 @@ def test_nothing_that_is_sent_or_said_makes_a_line_of_the_log(instance: AnnalsIn
                 b"GET /v1/functions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n%b: %b\r\n\r\n" % (name, value)
             )
 
-    def told() -> bytes:
-        """The log once a hostile path is in it: of many requests at once some are only counted."""
+    def hostile_log() -> bytes:
+        """Return the log once it contains a hostile path: the log samples requests, so some have no line."""
         client.http.get(f"/functions/{quote(HOSTILE, safe='')}")
         written = instance.log.read_bytes()[begin:]
         return written if b"GET" in written and b"forged" in written else b""
 
-    text = eventually(told, 90).decode()
+    text = eventually(hostile_log, 90).decode()
     lines = text.rpartition("\n")[0].split("\n")
     assert [line for line in lines if not line.isprintable()] == []
     if text.startswith("{"):

@@ -1,4 +1,4 @@
-"""The master key of a running instance is replaced while code that needs secrets runs; another key starts nothing."""
+"""The rotation of the master key while functions read secrets; no process starts with another master key."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +26,7 @@ def test_secrets_are_served_throughout_a_rotation(annals_instance: AnnalsInstanc
     def serve() -> int:
         served = 0
         while not over.is_set() or not served:
-            number = str(served)  # a changed variable is sealed anew, and its value read anew
+            number = str(served)  # a new variable is sealed and read during the rotation
             client.call("POST", f"/functions/{function}/variables", json={"key": f"V{number}", "value": number})
             assert client.execute(function)["responseBody"] == SECRET
             served += 1
@@ -40,9 +40,9 @@ def test_secrets_are_served_throughout_a_rotation(annals_instance: AnnalsInstanc
             over.set()
         assert serving.result(150)
     assert rotated.returncode == 0, rotated.stderr
-    told = json.loads(rotated.stdout)
-    assert told["dataKeys"] >= 1
-    assert Path(told["former"]).read_bytes() == before
+    report = json.loads(rotated.stdout)
+    assert report["dataKeys"] >= 1
+    assert Path(report["former"]).read_bytes() == before
     assert before not in (annals_instance.data / "master.key").read_bytes()
     assert client.execute(function)["responseBody"] == SECRET
     checked = annals("prepare", environment=_settings(annals_instance, annals_instance.data / "master.key"))
@@ -50,7 +50,9 @@ def test_secrets_are_served_throughout_a_rotation(annals_instance: AnnalsInstanc
 
 
 @pytest.mark.parametrize("role", ["prepare", "api", "worker"])
-def test_nothing_starts_under_another_master_key(annals_instance: AnnalsInstance, tmp_path: Path, role: str) -> None:
+def test_process_refuses_to_start_with_another_master_key(
+    annals_instance: AnnalsInstance, tmp_path: Path, role: str
+) -> None:
     client = Client(annals_instance.endpoint, annals_instance.headers)
     client.call("POST", "/project/variables", json={"key": f"{role.upper()}_SEALED", "value": "x"})
 

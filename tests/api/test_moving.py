@@ -1,4 +1,4 @@
-"""An export moves a whole instance with its keys; without them all but sealed values comes, and is told."""
+"""An export moves a whole instance with its keys. Without keys, the import reports the sealed values as unreadable."""
 
 import json
 from collections.abc import Iterator
@@ -15,20 +15,20 @@ PASSPHRASE = "correct horse battery"
 
 @pytest.fixture(scope="module")
 def origin() -> Iterator[AnnalsInstance]:
-    """The instance that is exported whole, so it must hold nothing of other tests."""
+    """Run the instance that is exported; it must hold no data of other tests."""
     with instance_of_its_own() as instance:
         yield instance
 
 
 @pytest.fixture
 def another() -> Iterator[AnnalsInstance]:
-    """An empty instance with a master key of its own."""
+    """Run an empty instance with its own master key."""
     with instance_of_its_own() as instance:
         yield instance
 
 
 @pytest.mark.parametrize("with_keys", [True, False], ids=["with keys", "without keys"])
-def test_function_with_variables_runs_where_it_was_moved(
+def test_moved_function_runs_with_its_variables(
     origin: AnnalsInstance, another: AnnalsInstance, tmp_path: Path, with_keys: bool
 ) -> None:
     here = Client(origin.endpoint, origin.headers)
@@ -47,7 +47,7 @@ def test_function_with_variables_runs_where_it_was_moved(
         imported = annals("import", str(tmp_path / "e"), *keys, "--data", str(another.data), "--json")
 
         assert imported.returncode == 0, imported.stderr
-        there = Client(another.endpoint, origin.headers)  # the keys of the log that was imported
+        there = Client(another.endpoint, origin.headers)  # the API keys come from the imported log
         (listed,) = [one for one in there.call("GET", "/functions")["functions"] if one["$id"] == "moving"]
         (shown,) = listed["vars"]
         assert (shown["key"], shown["value"], shown["secret"]) == ("WORD", "whole" * with_keys, False)

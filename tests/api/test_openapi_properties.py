@@ -1,4 +1,4 @@
-"""Whatever our own documents allow or forbid, sent to a running instance: schemathesis, seeded and bounded."""
+"""Schemathesis with a fixed seed sends values that the OpenAPI documents allow or forbid to a running instance."""
 
 import json
 import os
@@ -13,33 +13,34 @@ from tests.architecture.source import ROOT
 from tests.instance import AnnalsInstance, annals
 
 LEFT_OUT = {
-    "unsupported_method": "a method that a path does not have is 404 in the contract, not 405",
-    "positive_data_acceptance": "the reference's documents say text where ids and crons have rules of their own",
-    "ignored_auth": "a project that is not there is told before any credential is judged",
+    "unsupported_method": "the contract answers an unknown method of a path with 404, not 405",
+    "positive_data_acceptance": "the reference's documents allow any text for ids and crons, which have stricter rules",
+    "ignored_auth": "an unknown project is an error before the credential is checked",
 }
-"""The checks that the contract contradicts."""
+"""Checks that contradict the contract, with the reason."""
 
-ASKED = {
+OPTIONS = {
     "2.5.0": ("--max-examples", "3", "--exclude-path-regex", "^/projects"),
     "1.8.0": ("--max-examples", "5", "--include-path-regex", "^/functions", "--phases", "fuzzing,stateful"),
 }
-"""The newest document whole but for the console's operations, which keys may not call; of the former what differs."""
+"""The options by API version. The newest document is tested whole, but for the console's operations, which refuse
+keys; of the older document only the operations that differ are tested."""
 
 
 @pytest.fixture(scope="module")
 def project(annals_instance: AnnalsInstance) -> dict[str, str]:
-    """Headers of a project of its own."""
+    """Return the headers of a new project."""
     made = annals("projects", "create", "--id", "schemathesis", "--data", str(annals_instance.data), "--json")
     assert made.returncode == 0, made.stderr
     return {"X-Appwrite-Project": "schemathesis", "X-Appwrite-Key": json.loads(made.stdout)["key"]}
 
 
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize("version", ASKED)
-def test_every_answer_is_what_the_document_says(
+@pytest.mark.parametrize("version", OPTIONS)
+def test_every_answer_matches_the_document(
     annals_instance: AnnalsInstance, project: dict[str, str], tmp_path: Path, version: str
 ) -> None:
-    """No 5xx, every refusal in the envelope, every model as described, and nothing that outlives its deletion."""
+    """No answer is a 5xx, errors have the envelope, models match the document, and deleted resources are gone."""
     origin = annals_instance.endpoint.removesuffix("/v1")
     headers = {**project, "X-Appwrite-Response-Format": version}
     command = [
@@ -57,7 +58,7 @@ def test_every_answer_is_what_the_document_says(
             "--no-color",
         ),
         *(word for name, value in headers.items() for word in ("-H", f"{name}: {value}")),
-        *ASKED[version],
+        *OPTIONS[version],
     ]
     hooks = {"SCHEMATHESIS_HOOKS": "tests.api.schemathesis_hooks", "PYTHONPATH": str(ROOT)}
     environment = {**os.environ, **hooks}

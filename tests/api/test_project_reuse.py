@@ -1,4 +1,4 @@
-"""Two API processes, and a project that is deleted and created again: neither uses what it cached of the former one."""
+"""A project is deleted and created again: neither of two API processes uses its cached data key of the former one."""
 
 from collections.abc import Iterator
 
@@ -16,7 +16,7 @@ VARIABLE = "/project/variables"
 
 @pytest.fixture(scope="module")
 def consoles(annals_instance: AnnalsInstance) -> Iterator[list[httpx.Client]]:
-    """An admin of the instance, signed in, as a client of each process."""
+    """Sign an admin in, and yield a client for each API process."""
     words = ("--email", ADMIN["email"], "--password", ADMIN["password"], "--data", str(annals_instance.data))
     assert annals("users", "create-admin", *words).returncode == 0
     with another_api(annals_instance) as other:
@@ -30,7 +30,7 @@ def consoles(annals_instance: AnnalsInstance) -> Iterator[list[httpx.Client]]:
 
 
 def _create(console: httpx.Client) -> str:
-    """Create the project, and return a key of it."""
+    """Create the project, and return an API key."""
     made = console.post("/projects", json={"projectId": PROJECT, "name": PROJECT})
     assert made.status_code == 201, made.text
     scopes = ["project.read", "project.write"]
@@ -60,8 +60,8 @@ def _as(key: str) -> dict[str, str]:
     return {"x-appwrite-project": PROJECT, "x-appwrite-key": key}
 
 
-def test_secret_set_at_once_after_a_recreation_opens_in_both_processes(consoles: list[httpx.Client]) -> None:
-    """Each process has just used the former data key, which it would trust for seconds if nothing else told it."""
+def test_variable_set_after_a_recreation_is_readable_in_both_processes(consoles: list[httpx.Client]) -> None:
+    """Each process has just used the former data key, which it caches for seconds unless a notification drops it."""
     for _round in range(3):
         key = _create(consoles[0])
         for number, console in enumerate(consoles):

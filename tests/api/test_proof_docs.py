@@ -17,7 +17,7 @@ def test_commands_of_the_page(annals_instance: AnnalsInstance, here: Path) -> No
     environment["PATH"] = f"{ROOT / '.venv' / 'bin'}:{environment['PATH']}"
     annals("projects", "create", "--id", "proof-docs", "--data", str(annals_instance.data))
     first = annals("export", "--output", str(here / "first.zst"), "--data", str(annals_instance.data))
-    assert first.returncode == 0, first.stderr  # signs a checkpoint, whatever the clock says
+    assert first.returncode == 0, first.stderr  # an export signs a checkpoint at once
 
     verified, signed, _, checked, _ = (run(["bash", "-eu"], command, here, environment) for command in commands)
 

@@ -1,4 +1,4 @@
-"""The README's code, pasted as it stands, does what it says."""
+"""The code blocks of the README, run as they are, do what the README says."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from tests.architecture.source import ROOT
 from tests.instance import AnnalsInstance, annals, plain
 
 ACTIVATED = str(ROOT / ".venv" / "bin")
-"""What activating the environment, as the first snippet does, puts on the PATH of a terminal."""
+"""The folder that the activated environment of the first snippet adds to PATH."""
 
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -30,14 +30,14 @@ def blocks(section: str) -> list[tuple[str, str]]:
 
 @pytest.fixture
 def here(tmp_path: Path) -> Path:
-    """A folder that has the clone's `.venv`, as the reader's has."""
+    """Return a folder with the clone's `.venv`, as the reader has it."""
     (tmp_path / ".venv").symlink_to(ROOT / ".venv")
     return tmp_path
 
 
 @pytest.fixture
 def forgetful(annals_instance: AnnalsInstance) -> Iterator[AnnalsInstance]:
-    """The instance, which afterwards holds nothing that the README made: so that it can be followed again."""
+    """Yield the instance, then delete everything that the README creates, so that its steps can be repeated."""
     yield annals_instance
     for function_id in ("hello", "greeter"):
         httpx.delete(f"{annals_instance.endpoint}/functions/{function_id}", headers=annals_instance.headers, timeout=60)
@@ -48,7 +48,7 @@ def forgetful(annals_instance: AnnalsInstance) -> Iterator[AnnalsInstance]:
 
 
 def at_home(home: Path) -> dict[str, str]:
-    """Where npm and the CLI keep things: below a home of the test's own, but for what npm has downloaded before."""
+    """Return an environment in which npm and the CLI use this home, but npm's shared download cache."""
     tools = home / "npm"
     return {
         "HOME": str(home),
@@ -68,7 +68,7 @@ def run(command: list[str], text: str, folder: Path, environment: dict[str, str]
     return ended.stdout
 
 
-def test_first_function_in_a_minute(forgetful: AnnalsInstance, here: Path) -> None:
+def test_readme_creates_a_function_in_a_minute(forgetful: AnnalsInstance, here: Path) -> None:
     first, sdk, events = blocks("Your first function in a minute")
     environment = plain({"ANNALS_DATA": str(forgetful.data)})
 
@@ -89,12 +89,12 @@ def test_first_function_in_a_minute(forgetful: AnnalsInstance, here: Path) -> No
     assert (first[0], sdk[0], events[0]) == ("sh", "python", "sh")
 
 
-def test_one_command_undoes_a_broken_deployment(forgetful: AnnalsInstance, here: Path) -> None:
+def test_broken_deployment_is_reverted_by_one_command(forgetful: AnnalsInstance, here: Path) -> None:
     first, _, _ = blocks("Your first function in a minute")
-    (undo,) = blocks("Undo a mistake with one command")
+    (revert,) = blocks("Undo a mistake with one command")
     environment = plain({"ANNALS_DATA": str(forgetful.data)})
 
-    printed = run(["bash", "-eu"], f"{first[1]}\necho @@@\n{undo[1]}", here, environment)
+    printed = run(["bash", "-eu"], f"{first[1]}\necho @@@\n{revert[1]}", here, environment)
 
     failed, _, works = [json.loads(line) for line in printed.split("@@@\n")[1].splitlines() if line][-3:]
     assert (failed["status"], "broken" in failed["errors"]) == ("failed", True)

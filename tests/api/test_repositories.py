@@ -1,4 +1,4 @@
-"""A function that is connected to a repository, from its first build to what pushes make of it, on a real instance."""
+"""A function that is connected to a repository, from its first build to the deployments of later pushes."""
 
 import hashlib
 import hmac
@@ -47,7 +47,7 @@ def says(client: Client, function_id: str) -> dict[str, Any]:
 def pushed(
     instance: AnnalsInstance, installation: dict[str, Any], branch: str, commit: str, changed: list[str]
 ) -> list[str]:
-    """Deliver a push as its host does; the deployments that it led to."""
+    """Deliver a push as its host does, and return the deployments that it created."""
     body = {
         "ref": f"refs/heads/{branch}",
         "after": commit,
@@ -143,7 +143,7 @@ def test_template_of_a_connected_function_lands_in_its_repository(
     assert client.execute("lands", method="GET", path="/ping")["responseBody"] == "Pong"
 
 
-def test_internal_host_that_nobody_allowed_is_not_reached(client: Client) -> None:
+def test_internal_host_is_refused_unless_it_is_allowed(client: Client) -> None:
     made = client.call(
         "POST",
         "/vcs/installations",

@@ -1,4 +1,4 @@
-"""A backup of a running instance becomes another one that serves the same, and starts nothing by itself."""
+"""The restore of a running instance's backup: the new instance serves the same data, and starts no schedule."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ CODE = "export default async ({ res }) => res.text('restored ' + process.env.WOR
 
 @pytest.fixture
 def another(annals_instance: AnnalsInstance) -> Iterator[AnnalsInstance]:
-    """A new instance with the same master key, whose beginnings are sealed and signed already."""
+    """Run a new instance with the same master key, whose first events are already sealed and signed."""
     with short_folder() as folder:
         data = folder / "data"
         data.mkdir(mode=0o700)
@@ -29,7 +29,7 @@ def another(annals_instance: AnnalsInstance) -> Iterator[AnnalsInstance]:
             instance.stop()
 
 
-def test_restored_instance_serves_what_was_backed_up(
+def test_restored_instance_serves_the_backed_up_data(
     annals_instance: AnnalsInstance, another: AnnalsInstance, tmp_path: Path
 ) -> None:
     here = Client(annals_instance.endpoint, annals_instance.headers)
@@ -45,7 +45,7 @@ def test_restored_instance_serves_what_was_backed_up(
 
     assert restored.returncode == 0, restored.stderr
     assert json.loads(restored.stdout)["schedulesHeld"] is True
-    there = Client(another.endpoint, annals_instance.headers)  # the restored log's keys, not the new instance's own
+    there = Client(another.endpoint, annals_instance.headers)  # the API keys come from the restored log
     volatile = {"scheduleNext", "schedulePrevious"}
     now = there.call("GET", "/functions/kept")
     assert {k: v for k, v in now.items() if k not in volatile} == {k: v for k, v in before.items() if k not in volatile}
@@ -58,9 +58,9 @@ def test_restored_instance_serves_what_was_backed_up(
     assert checked.returncode == 0, checked.stdout
     own = annals("env", "--data", str(another.data))
     assert own.returncode == 1
-    assert "annals keys create" in own.stderr  # that of the first start opens nothing any more
-    held = annals("schedules", "--data", str(another.data))
-    assert "annals schedules --start" in held.stdout
+    assert "annals keys create" in own.stderr  # the key of the first start is invalid now
+    paused = annals("schedules", "--data", str(another.data))
+    assert "annals schedules --start" in paused.stdout
 
     assert "Schedules run." in annals("schedules", "--start", "--data", str(another.data)).stdout
 

@@ -12,12 +12,12 @@ from tests.api.sdks import Sdk, SdkError
 
 
 def refused(sdk: Sdk, method: str, **sent: Any) -> tuple[int | None, str]:
-    with pytest.raises(SdkError) as refusal:
+    with pytest.raises(SdkError) as error:
         sdk.call(method, **sent)
-    return refusal.value.code, refusal.value.type
+    return error.value.code, error.value.type
 
 
-def test_function_lives_and_ends(sdk: Sdk) -> None:
+def test_function_is_created_updated_and_deleted(sdk: Sdk) -> None:
     made = sdk.call(
         "create", functionId="unique()", name="a", runtime="node-22", execute=["any"], schedule="0 0 1 1 *", timeout=60
     )
@@ -30,7 +30,7 @@ def test_function_lives_and_ends(sdk: Sdk) -> None:
     assert refused(sdk, "get", functionId=function_id) == (404, "function_not_found")
 
 
-def test_refusals_arrive_as_the_sdk_s_exceptions(sdk: Sdk) -> None:
+def test_errors_arrive_as_exceptions_of_the_sdk(sdk: Sdk) -> None:
     taken = create_function(sdk)
 
     assert refused(sdk, "create", functionId=taken, name="a", runtime="node-22") == (409, "function_already_exists")
@@ -39,7 +39,7 @@ def test_refusals_arrive_as_the_sdk_s_exceptions(sdk: Sdk) -> None:
 
 
 @pytest.mark.behaviours(135, 136, 140, 141, 142, 146, 147)
-def test_variables_live_and_end(sdk: Sdk) -> None:
+def test_variables_are_created_updated_and_deleted(sdk: Sdk) -> None:
     function_id = create_function(sdk)
     plain = sdk.call(
         "createVariable", functionId=function_id, variableId="unique()", key="A", value="1", secret=False
@@ -57,7 +57,7 @@ def test_variables_live_and_end(sdk: Sdk) -> None:
 
 
 @pytest.mark.behaviours(46, 47, 49, 53)
-def test_catalogue(sdk: Sdk) -> None:
+def test_catalogue_lists_runtimes_and_specifications(sdk: Sdk) -> None:
     assert "node-22" in [runtime["$id"] for runtime in sdk.call("listRuntimes")["runtimes"]]
     assert sdk.call("listSpecifications")["total"] == 9
 
@@ -70,9 +70,9 @@ def test_deployments_from_templates_and_repositories(sdk: Sdk) -> None:
     made = sdk.call("createTemplateDeployment", functionId=function_id, **template, **sent)
     assert (made["type"], made["providerRepositoryName"]) == ("vcs", "templates")
 
-    with pytest.raises(SdkError) as refusal:
+    with pytest.raises(SdkError) as error:
         sdk.call("createVcsDeployment", functionId=function_id, type="branch", reference="main", activate=True)
-    assert (refusal.value.code, refusal.value.type) == (404, "installation_not_found")
+    assert (error.value.code, error.value.type) == (404, "installation_not_found")
 
 
 @pytest.mark.behaviours(151, 154, 157, 158)
@@ -92,7 +92,7 @@ def test_queries_as_sdks_write_them(sdk: Sdk) -> None:
 
 
 @pytest.mark.behaviours(66, 67, 85, 86)
-def test_large_archive_goes_up_in_chunks(sdk: Sdk, tmp_path: Path) -> None:
+def test_large_archive_is_uploaded_in_chunks(sdk: Sdk, tmp_path: Path) -> None:
     function_id = create_function(sdk)
     file = code.archive(tmp_path, code.echo(), padding=11 * 1024 * 1024)
 
@@ -105,7 +105,7 @@ def test_large_archive_goes_up_in_chunks(sdk: Sdk, tmp_path: Path) -> None:
 
 
 @pytest.mark.behaviours(69)
-def test_failing_build_says_why_and_leaves_the_active_one(sdk: Sdk, echo: str, tmp_path: Path) -> None:
+def test_failing_build_logs_the_reason_and_keeps_the_active_deployment(sdk: Sdk, echo: str, tmp_path: Path) -> None:
     before = sdk.call("get", functionId=echo)["deploymentId"]
 
     deployment = deploy(sdk, echo, code.archive(tmp_path, code.echo()), commands="cd /nonexistent")

@@ -1,4 +1,4 @@
-"""Users, sessions and teams through the official SDKs, and functions that run as somebody (behaviours.md A, F, G)."""
+"""Users, sessions and teams through the official SDKs, and functions that run as a user (behaviours.md A, F, G)."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ As = Callable[[str, str], Sdk]
 
 @pytest.fixture
 def as_(annals_instance: AnnalsInstance, sdk: Sdk) -> Iterator[As]:
-    """The same SDK with another credential."""
+    """Return a function that starts the same SDK with another credential."""
     started: list[Sdk] = []
 
     def begin(kind: str, credential: str) -> Sdk:
@@ -32,9 +32,9 @@ def as_(annals_instance: AnnalsInstance, sdk: Sdk) -> Iterator[As]:
 
 
 def refused(sdk: Sdk, method: str, **sent: Any) -> tuple[int | None, str]:
-    with pytest.raises(SdkError) as refusal:
+    with pytest.raises(SdkError) as error:
         sdk.call(method, **sent)
-    return refusal.value.code, refusal.value.type
+    return error.value.code, error.value.type
 
 
 def new_user(sdk: Sdk, **fields: Any) -> str:
@@ -51,7 +51,7 @@ def unique(name: str, sdk: Sdk) -> str:
 
 @pytest.fixture(scope="module")
 def opened(sdk: Sdk, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An echo whose execute list the tests set."""
+    """Return the id of an echo function whose `execute` list the tests change."""
     function_id = create_function(sdk, name="opened")
     folder: Path = tmp_path_factory.mktemp("opened")
     deployment = deploy(sdk, function_id, code.archive(folder, code.echo("opened")))
@@ -59,7 +59,7 @@ def opened(sdk: Sdk, tmp_path_factory: pytest.TempPathFactory) -> str:
     return function_id
 
 
-def test_user_is_made_changed_listed_and_deleted(sdk: Sdk) -> None:
+def test_user_is_created_changed_listed_and_deleted(sdk: Sdk) -> None:
     email = unique("ada", sdk)
     made = sdk.call("users.create", userId="unique()", email=email, password="password8", name="Ada")
     user_id = made["$id"]
@@ -98,7 +98,7 @@ def test_guest_signs_up_and_in_and_out(sdk: Sdk, as_: As) -> None:
     assert refused(as_("jwt", "garbage"), "account.get") == (401, "user_jwt_invalid")
 
 
-def test_team_opens_to_its_members(sdk: Sdk, as_: As) -> None:
+def test_team_is_visible_to_its_members(sdk: Sdk, as_: As) -> None:
     user_id = new_user(sdk)
     member = as_("session", session_of(sdk, user_id))
     team = sdk.call("teams.create", teamId="unique()", name="Team")
@@ -119,7 +119,7 @@ def test_team_opens_to_its_members(sdk: Sdk, as_: As) -> None:
 
 
 @pytest.mark.behaviours(5, 101, 102, 104, 106, 107, 121, 122, 128)
-def test_users_run_what_is_opened_to_them_and_see_their_own(sdk: Sdk, as_: As, opened: str) -> None:
+def test_users_run_permitted_functions_and_see_their_own_executions(sdk: Sdk, as_: As, opened: str) -> None:
     one, two = new_user(sdk, email=unique("u1", sdk)), new_user(sdk)
     u1, u2 = as_("session", session_of(sdk, one)), as_("session", session_of(sdk, two))
     guest = as_("none", "")
@@ -151,7 +151,7 @@ def test_users_run_what_is_opened_to_them_and_see_their_own(sdk: Sdk, as_: As, o
 
 
 @pytest.mark.behaviours(113)
-def test_code_acts_as_its_caller_now_and_later(sdk: Sdk, as_: As, opened: str) -> None:
+def test_code_acts_as_its_caller_in_synchronous_and_asynchronous_calls(sdk: Sdk, as_: As, opened: str) -> None:
     user_id = new_user(sdk)
     user = as_("session", session_of(sdk, user_id))
     sdk.call("update", functionId=opened, name="opened", execute=["users"], scopes=["users.read"])
@@ -164,8 +164,8 @@ def test_code_acts_as_its_caller_now_and_later(sdk: Sdk, as_: As, opened: str) -
     assert refused(handed, "users.delete", userId=user_id) == (401, "general_unauthorized_scope")
 
     later = user.call("createExecution", functionId=opened, **{"async": True})
-    told = ended(sdk, opened, later["$id"])
-    headers = json.loads(told["logs"].splitlines()[0])["headers"]
+    execution = ended(sdk, opened, later["$id"])
+    headers = json.loads(execution["logs"].splitlines()[0])["headers"]
     assert headers["x-appwrite-user-id"] == user_id
     assert as_("jwt", headers["x-appwrite-user-jwt"]).call("account.get")["$id"] == user_id
 

@@ -18,19 +18,19 @@ module.exports = async ({ req, res }) => res.text(`VERSION ${process.env.GREETIN
 
 @pytest.fixture(scope="module")
 def admin(annals_instance: AnnalsInstance, tmp_path_factory: pytest.TempPathFactory) -> Cli:
-    """Somebody who signed in to the console."""
+    """Return the tool of an admin with a session of the console."""
     cli = Cli(tmp_path_factory.mktemp("admin"))
     cli.run("client", "--endpoint", annals_instance.endpoint)
     email = admin_of(annals_instance)
-    said = cli.run("login", "--email", email, "--password", PASSWORD, "--endpoint", annals_instance.endpoint)
-    assert f"Successfully signed in as {email}" in said
+    output = cli.run("login", "--email", email, "--password", PASSWORD, "--endpoint", annals_instance.endpoint)
+    assert f"Successfully signed in as {email}" in output
     cli.project_file(annals_instance.project)
     return cli
 
 
 @pytest.fixture
 def holder(annals_instance: AnnalsInstance, tmp_path: Path) -> Cli:
-    """Somebody with an API key and no account."""
+    """Return the tool of a user with an API key and no account."""
     cli = Cli(tmp_path)
     cli.project_file(annals_instance.project)
     cli.run("client", "--endpoint", annals_instance.endpoint, "--key", annals_instance.key)
@@ -38,7 +38,7 @@ def holder(annals_instance: AnnalsInstance, tmp_path: Path) -> Cli:
 
 
 def function(function_id: str, **fields: Any) -> dict[str, Any]:
-    """A function of a project file, as `init function` writes it."""
+    """Return a function of a project file as `init function` writes it."""
     defaults: dict[str, Any] = {
         "$id": function_id,
         "name": function_id,
@@ -59,7 +59,7 @@ def function(function_id: str, **fields: Any) -> dict[str, Any]:
 
 
 def visit(instance: AnnalsInstance, domain: str, path: str) -> str:
-    """What a function's own address answers; names below localhost are this machine."""
+    """Return the answer of a function's own address; names below localhost are this machine."""
     port = urlsplit(instance.endpoint).port
     reply = httpx.get(f"http://127.0.0.1:{port}{path}", headers={"Host": f"{domain}:{port}"}, timeout=60)
     assert reply.status_code == 200, reply.text
@@ -72,15 +72,15 @@ def address_of(cli: Cli, function_id: str) -> str:
     return str(rule["domain"])
 
 
-def test_new_function_is_pushed_with_its_variables_and_runs_at_an_address_of_its_own(
+def test_pushed_function_has_its_variables_and_runs_at_its_own_address(
     annals_instance: AnnalsInstance, admin: Cli
 ) -> None:
     admin.project_file(annals_instance.project, function("pushed"))
     admin.code("functions/pushed", {"index.js": CODE.replace("VERSION", "one"), ".env": "GREETING=hello\n"})
 
-    said = admin.run("push", "function", "--function-id", "pushed", "--with-variables", "--force")
+    output = admin.run("push", "function", "--function-id", "pushed", "--with-variables", "--force")
 
-    assert "Successfully pushed 1 functions" in said
+    assert "Successfully pushed 1 functions" in output
     domain = address_of(admin, "pushed")
     assert domain.endswith(".functions.localhost")
     assert visit(annals_instance, domain, "/a?b=1") == "one hello GET /a"
@@ -92,11 +92,9 @@ def test_new_function_is_pushed_with_its_variables_and_runs_at_an_address_of_its
     assert visit(annals_instance, domain, "/") == "two bye GET /"
 
 
-def test_key_pushes_to_a_function_that_is_there_and_pulls_it_back(
-    annals_instance: AnnalsInstance, tmp_path: Path
-) -> None:
+def test_key_pushes_to_an_existing_function_and_pulls_it_back(annals_instance: AnnalsInstance, tmp_path: Path) -> None:
     made_project = annals("projects", "create", "--id", "pulls", "--json", "--data", str(annals_instance.data))
-    project = json.loads(made_project.stdout)  # pulling takes all functions, so these are all
+    project = json.loads(made_project.stdout)  # a pull takes all functions, so the project is new
     holder = Cli(tmp_path)
     holder.project_file(project["id"])
     holder.run("client", "--endpoint", annals_instance.endpoint, "--key", project["key"])
@@ -110,13 +108,13 @@ def test_key_pushes_to_a_function_that_is_there_and_pulls_it_back(
     holder.run("push", "function", "--function-id", "pulled", "--force")
     (holder.folder / "functions/pulled/index.js").unlink()
 
-    said = holder.run("pull", "function", "--all", "--force")
+    output = holder.run("pull", "function", "--all", "--force")
 
-    assert "Successfully pulled" in said
+    assert "Successfully pulled" in output
     assert (holder.folder / "functions/pulled/index.js").read_text() == CODE
 
 
-def test_functions_are_served_command_by_command(annals_instance: AnnalsInstance, holder: Cli) -> None:
+def test_function_commands_of_the_tool_are_served(annals_instance: AnnalsInstance, holder: Cli) -> None:
     holder.run(
         *("functions", "create", "--function-id", "piecewise", "--name", "piecewise", "--runtime", "node-22"),
         *("--entrypoint", "index.js", "--execute", "any"),
@@ -149,7 +147,7 @@ def test_functions_are_served_command_by_command(annals_instance: AnnalsInstance
     assert "could not be found" in holder.run("functions", "get", "--function-id", "piecewise", fails=True)
 
 
-def test_running_a_function_locally_gets_its_keys_and_tokens(annals_instance: AnnalsInstance, admin: Cli) -> None:
+def test_local_run_of_a_function_gets_keys_and_tokens(annals_instance: AnnalsInstance, admin: Cli) -> None:
     user = admin.json("users", "create", "--user-id", "unique()", "--email", "runner@project.test")
 
     token = admin.json("users", "create-jwt", "--user-id", user["$id"], "--duration", "3600")["jwt"]

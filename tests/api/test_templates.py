@@ -1,4 +1,4 @@
-"""Every bundled template, deployed as clients deploy templates, built and run on a real instance."""
+"""Every bundled template, deployed, built and run on a real instance."""
 
 import gzip
 import hashlib
@@ -20,22 +20,22 @@ SECRET = "what the sender signs with"
 
 
 class Store(ThreadingHTTPServer):
-    """Keeps what is PUT, gives it to GET, and takes what is POSTed."""
+    """An HTTP store: it keeps the bodies of PUT for GET, and records the bodies of POST."""
 
     def __init__(self) -> None:
-        kept: dict[str, bytes] = {}
+        stored: dict[str, bytes] = {}
         posted: list[tuple[str, Any]] = []
 
         class Handler(BaseHTTPRequestHandler):
             def do_PUT(self) -> None:
-                taken = self.headers.get("if-none-match") == "*" and self.path in kept
+                taken = self.headers.get("if-none-match") == "*" and self.path in stored
                 body = self._body()
                 if not taken:
-                    kept[self.path] = body
+                    stored[self.path] = body
                 self._answer(412 if taken else 201)
 
             def do_GET(self) -> None:
-                found = kept.get(self.path)
+                found = stored.get(self.path)
                 self._answer(404 if found is None else 200, found or b"")
 
             def do_POST(self) -> None:
@@ -52,10 +52,10 @@ class Store(ThreadingHTTPServer):
                 self.wfile.write(body)
 
             def log_message(self, *_: Any) -> None:
-                """Says nothing."""
+                """Log nothing."""
 
         super().__init__(("127.0.0.1", 0), Handler)
-        self.kept, self.posted = kept, posted
+        self.stored, self.posted = stored, posted
         self.url = f"http://127.0.0.1:{self.server_port}"
 
 
@@ -76,7 +76,7 @@ def client(annals_instance: AnnalsInstance) -> Client:
 
 
 def deployed(client: Client, folder: str, variables: dict[str, str] | None = None, **fields: Any) -> str:
-    """A function from a template's folder, ready to be called."""
+    """Create a function from a template's folder, wait until it is ready, and return its id."""
     language, _, name = folder.partition("/")
     function_id = f"{language}-{name}-{time.monotonic_ns()}"[-36:]
     runtime = "node-22" if language == "node" else "python-3.11"
@@ -113,7 +113,7 @@ def deployed(client: Client, folder: str, variables: dict[str, str] | None = Non
 
 
 def ran(client: Client, function_id: str, status: int = 200, **sent: Any) -> dict[str, Any]:
-    """An execution that answered with that status."""
+    """Execute a function, check the status of its answer, and return the execution."""
     execution = client.execute(function_id, **sent)
     assert execution["responseStatusCode"] == status, execution
     return execution
@@ -128,11 +128,11 @@ def test_starter_answers(client: Client, folder: str) -> None:
     received = ran(client, function_id, body='{"a": [1]}', headers=headers)
     assert json.loads(received["responseBody"]) == {"received": {"a": [1]}}
     assert "no JSON" in ran(client, function_id, 400, body="{", headers=headers)["errors"]
-    told = json.loads(ran(client, function_id, method="GET")["responseBody"])
-    assert told["function"] == "starter"
+    report = json.loads(ran(client, function_id, method="GET")["responseBody"])
+    assert report["function"] == "starter"
 
 
-def test_webhook_receiver_believes_signatures_alone(client: Client) -> None:
+def test_webhook_receiver_accepts_only_valid_signatures(client: Client) -> None:
     function_id = deployed(client, "node/webhook-receiver", {"WEBHOOK_SECRET": f"old,{SECRET}"})
     body = json.dumps({"type": "order.paid", "data": {"id": "o1"}})
 
@@ -167,12 +167,12 @@ def test_shortener_keeps_links_as_its_own_variables(client: Client) -> None:
     ran(client, function_id, 404, method="GET", path="/none")
 
 
-def test_shortener_keeps_links_in_a_store_of_their_own(client: Client, store: Store) -> None:
+def test_shortener_keeps_links_in_an_external_store(client: Client, store: Store) -> None:
     function_id = deployed(client, "node/url-shortener", {"STORE_URL": f"{store.url}/links"})
 
     made = json.loads(ran(client, function_id, 201, body='{"url": "https://example.org/"}')["responseBody"])
 
-    assert store.kept[f"/links/{made['code']}"] == b"https://example.org/"
+    assert store.stored[f"/links/{made['code']}"] == b"https://example.org/"
     ran(client, function_id, 302, method="GET", path=f"/{made['code']}")
     ran(client, function_id, 409, body=json.dumps({"url": "https://example.org/b", "code": made["code"]}))
 
@@ -193,8 +193,8 @@ def test_converter_turns_csv_into_json(client: Client) -> None:
         assert "error" in json.loads(ran(client, function_id, 400, body=wrong)["responseBody"])
 
 
-def test_backup_puts_copies_and_a_manifest_away(client: Client, store: Store) -> None:
-    store.kept["/source"] = b"what must not be lost" * 100
+def test_backup_stores_copies_and_a_manifest(client: Client, store: Store) -> None:
+    store.stored["/source"] = b"what must not be lost" * 100
     variables = {
         "BACKUP_SOURCES": f"main={store.url}/source,gone={store.url}/none",
         "BACKUP_TARGET": f"{store.url}/backups",
@@ -202,17 +202,17 @@ def test_backup_puts_copies_and_a_manifest_away(client: Client, store: Store) ->
     }
     function_id = deployed(client, "python/backup", variables, schedule="15 3 * * *")
 
-    told = json.loads(ran(client, function_id, 500)["responseBody"])
+    report = json.loads(ran(client, function_id, 500)["responseBody"])
 
-    assert told["failed"] == ["gone"]
-    folder = told["folder"].removeprefix(store.url)
-    assert gzip.decompress(store.kept[f"{folder}/main.gz"]) == store.kept["/source"]
-    manifest = json.loads(store.kept[f"{folder}/manifest.json"])
-    assert manifest["copies"][0]["sha256"] == hashlib.sha256(store.kept["/source"]).hexdigest()
+    assert report["failed"] == ["gone"]
+    folder = report["folder"].removeprefix(store.url)
+    assert gzip.decompress(store.stored[f"{folder}/main.gz"]) == store.stored["/source"]
+    manifest = json.loads(store.stored[f"{folder}/manifest.json"])
+    assert manifest["copies"][0]["sha256"] == hashlib.sha256(store.stored["/source"]).hexdigest()
     assert manifest["copies"][1] == {"name": "gone", "error": "answered 404"}
 
 
-def test_welcome_mail_goes_to_whatever_sends_it(client: Client, store: Store) -> None:
+def test_welcome_mail_is_sent_through_the_configured_service(client: Client, store: Store) -> None:
     variables = {"MAIL_SENDER": "http", "MAIL_API_URL": f"{store.url}/mail", "MAIL_API_TOKEN": "t"}
     function_id = deployed(client, "python/welcome-mail", variables, events=["users.*.create"])
     user = json.dumps({"$id": "u1", "name": "Ada\nBcc: all@example.org", "email": "ada@example.org"})

@@ -33,7 +33,7 @@ class Topics(ReadModel):
 
 @pytest.fixture
 def fresh() -> Iterator[AnnalsInstance]:
-    """An instance that holds nothing yet, as the reader's does."""
+    """Run an empty instance, as the reader has."""
     with instance_of_its_own() as instance:
         yield instance
 
@@ -64,8 +64,8 @@ def test_walk_of_the_page(fresh: AnnalsInstance, here: Path) -> None:
     assert [node["event"]["type"] for node in tree["events"]] == ["function.created"]
     changes = json.loads(json_lines(diff)[0])["changes"]
     assert {change["field"]: change["to"] for change in changes}["name"] == "Shop of horrors"
-    tried, done = (json.loads(line) for line in json_lines(revert))
-    assert [event["type"] for event in tried["events"]] == ["function.variable_removed", "function.updated"]
+    dry_run, done = (json.loads(line) for line in json_lines(revert))
+    assert [event["type"] for event in dry_run["events"]] == ["function.variable_removed", "function.updated"]
     assert (done["name"], done["timeout"], done["vars"]) == ("Shop", 10, [])
     assert json.loads(json_lines(restored)[-1])["name"] == "Shop"
     rows = json.loads(json_lines(changed)[0])["rows"]
@@ -87,7 +87,7 @@ def test_walk_of_the_page(fresh: AnnalsInstance, here: Path) -> None:
         (["replay", "--model", "missing.py:Name", "--csv"], "There is no file missing.py."),
     ],
 )
-def test_what_cannot_be_done_is_told_by_a_sentence(
+def test_impossible_command_is_an_error_message(
     annals_instance: AnnalsInstance, arguments: list[str], sentence: str
 ) -> None:
     ended = annals(*arguments, "--data", str(annals_instance.data))
@@ -96,7 +96,7 @@ def test_what_cannot_be_done_is_told_by_a_sentence(
     assert sentence in ended.stderr
 
 
-def test_fold_takes_times_and_positions_and_prints_what_is_asked_for(
+def test_fold_accepts_times_and_positions_and_prints_json_or_csv(
     annals_instance: AnnalsInstance, tmp_path: Path
 ) -> None:
     (tmp_path / "topics.py").write_text(TOPICS)
@@ -111,10 +111,10 @@ def test_fold_takes_times_and_positions_and_prints_what_is_asked_for(
 
 
 def json_lines(text: str) -> list[str]:
-    """The JSON objects among what was printed; curl ends none of them with a line."""
-    decoder, found, place = json.JSONDecoder(), [], 0
-    while (place := text.find('{"', place)) >= 0:
-        _, end = decoder.raw_decode(text, place)
-        found.append(text[place:end])
-        place = end
+    """Return the JSON objects in printed text; curl prints no line end after them."""
+    decoder, found, start = json.JSONDecoder(), [], 0
+    while (start := text.find('{"', start)) >= 0:
+        _, end = decoder.raw_decode(text, start)
+        found.append(text[start:end])
+        start = end
     return found

@@ -31,7 +31,7 @@ def objects(printed: str) -> list[dict[str, object]]:
 def test_tutorial_deploys_schedules_breaks_and_reverts_a_function(forgetful: AnnalsInstance, here: Path) -> None:
     parts = shell_blocks("tutorial.md")
 
-    _, deploy, call, variable, policy, schedule, watch, mistake, dead, undo, redrive, stop = pasted(
+    _, deploy, call, variable, policy, schedule, watch, mistake, dead, revert, redrive, stop = pasted(
         parts, here, forgetful
     )
 
@@ -45,7 +45,7 @@ def test_tutorial_deploys_schedules_breaks_and_reverts_a_function(forgetful: Ann
     )
     assert objects(mistake)[-2]["status"] == "failed"
     assert "error   2" in dead
-    differences, dry_run, reverted = objects(undo)
+    differences, dry_run, reverted = objects(revert)
     assert differences["from"] != differences["to"]
     assert dry_run["total"] == 2
     assert (reverted["name"], reverted["timeout"], reverted["schedule"]) == ("Hello", 15, "* * * * *")

@@ -1,4 +1,4 @@
-"""The web SDK, unmodified, in a browser on a page of another origin: sessions, CORS, running as who is signed in."""
+"""The web SDK, unmodified, in a browser on a page of another origin: sessions, CORS, executions as the user."""
 
 import json
 from pathlib import Path
@@ -46,26 +46,26 @@ def test_page_signs_in_and_runs_a_function_as_its_user(
     files = {"/": ("text/html; charset=utf-8", page.encode()), "/sdk.js": ("text/javascript", sdk.read_bytes())}
     try:
         with serving(files, {"/register": register}) as site:
-            told: Any = visit(browser, site, tmp_path / "profile")
+            report: Any = visit(browser, site, tmp_path / "profile")
     finally:
         for platform in platforms:
             client.call("DELETE", f"/project/platforms/{platform}")
         client.http.close()
 
-    assert "failed" not in told, told["failed"]
-    assert told["unknown"]["message"] == "Failed to fetch", "the browser lets an unknown page read nothing"
-    assert told["guest"]["refused"] == [401, "general_unauthorized_scope"]
-    assert told["asGuest"]["refused"] == [401, "user_unauthorized"]
-    assert told["wrong"]["refused"] == [401, "user_invalid_credentials"]
-    assert told["session"]["userId"] == told["user"]["$id"] == told["account"]["$id"]
-    assert told["user"]["email"] == settings["email"]
+    assert "failed" not in report, report["failed"]
+    assert report["unknown"]["message"] == "Failed to fetch", "the browser let an unknown page read an answer"
+    assert report["guest"]["refused"] == [401, "general_unauthorized_scope"]
+    assert report["asGuest"]["refused"] == [401, "user_unauthorized"]
+    assert report["wrong"]["refused"] == [401, "user_invalid_credentials"]
+    assert report["session"]["userId"] == report["user"]["$id"] == report["account"]["$id"]
+    assert report["user"]["email"] == settings["email"]
 
-    execution = told["execution"]
+    execution = report["execution"]
     assert execution.get("status") == "completed", execution
-    assert execution["$permissions"] == [f'read("user:{told["user"]["$id"]}")']
+    assert execution["$permissions"] == [f'read("user:{report["user"]["$id"]}")']
     seen = json.loads(execution["responseBody"])
     assert (seen["method"], seen["path"], seen["query"], seen["body"]) == ("PUT", "/from/a/page", "x=1", "héllo")
     assert seen["headers"]["x-custom"] == "yes"
-    assert seen["headers"]["x-appwrite-user-id"] == told["user"]["$id"]
-    assert [one["$id"] for one in told["listed"]["executions"]] == [execution["$id"]]
-    assert told["after"]["refused"] == [401, "general_unauthorized_scope"]
+    assert seen["headers"]["x-appwrite-user-id"] == report["user"]["$id"]
+    assert [one["$id"] for one in report["listed"]["executions"]] == [execution["$id"]]
+    assert report["after"]["refused"] == [401, "general_unauthorized_scope"]

@@ -1,4 +1,4 @@
-"""What only a real connection shows: bodies that break off, are refused or come in pieces, and several processes."""
+"""Behaviours that need a real connection: bodies that break off, are refused or come in pieces, and two processes."""
 
 import io
 import os
@@ -61,7 +61,7 @@ def test_connection_that_breaks_in_mid_upload_leaves_nothing(
     assert client.ready(function_id, deployment_id)["status"] == "ready"
 
 
-def test_file_that_is_too_large_is_refused_to_its_sender(client: Client, function_id: str) -> None:
+def test_oversized_file_is_refused(client: Client, function_id: str) -> None:
     upload = {"code": ("code.tar.gz", io.BytesIO(bytes(31_000_000)), "application/gzip")}
     answer = client.http.post(f"/functions/{function_id}/deployments", files=upload, data={"activate": "true"})
 
@@ -69,7 +69,7 @@ def test_file_that_is_too_large_is_refused_to_its_sender(client: Client, functio
     assert client.call("GET", f"/functions/{function_id}")["$id"] == function_id
 
 
-def test_body_may_come_without_a_length(client: Client) -> None:
+def test_body_without_a_length_is_accepted(client: Client) -> None:
     def pieces() -> Iterator[bytes]:
         yield b'{"functionId": "unique()", "name": "fn",'
         yield b'"runtime": "node-22"}'
@@ -96,7 +96,7 @@ def test_deletion_has_an_empty_body_of_type_html(client: Client) -> None:
         assert (answer.status_code, answer.content, answer.headers["content-type"]) == (204, b"", "text/html")
 
 
-def test_heads_and_trailing_slashes_are_served(client: Client, function_id: str) -> None:
+def test_head_requests_and_trailing_slashes_are_served(client: Client, function_id: str) -> None:
     shown = client.http.get(f"/functions/{function_id}/")
     asked = client.http.head(f"/functions/{function_id}")
 
@@ -133,7 +133,7 @@ def test_eight_connections_upload_one_file_through_two_processes(
     assert client.ready(function_id, "at-once")["sourceSize"] == len(file)
 
 
-def test_build_s_log_can_be_followed_live(annals_instance: AnnalsInstance, client: Client, function_id: str) -> None:
+def test_build_log_can_be_followed_live(annals_instance: AnnalsInstance, client: Client, function_id: str) -> None:
     deployment_id = client.deploy(function_id, code.echo(), commands="echo first; sleep 600; echo second")
     path = f"/functions/{function_id}/deployments/{deployment_id}/logs"
     seen: list[str] = []

@@ -1,4 +1,4 @@
-"""The API's port, for bytes that no library would send, and functions that tell what reached them."""
+"""A raw connection to the API, for bytes that no library would send, and functions that return their input."""
 
 import re
 import socket
@@ -17,8 +17,8 @@ import os
 
 def main(context):
     said = context.req.headers.get("x-said", "")
-    told = {"body": context.req.body_text, "header": said, "variable": os.environ.get("SAID", "")}
-    return context.res.json({k: v.encode().hex() for k, v in told.items()}, 200, {"x-said": said})
+    received = {"body": context.req.body_text, "header": said, "variable": os.environ.get("SAID", "")}
+    return context.res.json({k: v.encode().hex() for k, v in received.items()}, 200, {"x-said": said})
 """
 
 
@@ -33,7 +33,7 @@ class Wire:
         return socket.create_connection(self.address, timeout=60)
 
     def say(self, sent: bytes) -> tuple[list[int], bool]:
-        """The statuses of the answers until the connection ends; and whether it did, in a minute's silence."""
+        """Send bytes, and return the statuses of the answers and True if the server ended the connection in time."""
         heard = b""
         with self.connect() as wire:
             try:
@@ -48,5 +48,5 @@ class Wire:
 
 
 def _statuses(heard: bytes) -> list[int]:
-    """An answer may begin right behind the body of the one before."""
+    """Return the statuses of answers; an answer may begin directly behind the body of the previous one."""
     return [int(code) for code in re.findall(rb"HTTP/1\.1 (\d{3}) ", heard) if code != b"100"]
