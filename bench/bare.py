@@ -6,8 +6,9 @@ from typing import Any
 import uvloop
 from litestar import Litestar, get
 
-from annals.app.server.http_server import HttpServer
-from annals.app.server.listening import listen
+from annals.app.edge.error_answers import rejection_answer
+from annals.http.http_server import HttpServer
+from annals.http.listening import listen
 
 FUNCTION: dict[str, Any] = {
     "$id": "65f1c0ffee65f1c0ffee",
@@ -39,7 +40,9 @@ async def many() -> dict[str, Any]:
 
 async def serve(port: int) -> None:
     """Until the process is ended."""
-    await HttpServer(Litestar([one, many]), listen("127.0.0.1", port, shared=True)).run_until_stopped()
+    await HttpServer(
+        Litestar([one, many]), listen("127.0.0.1", port, shared=True), rejection_answer
+    ).run_until_stopped()
 
 
 if __name__ == "__main__":

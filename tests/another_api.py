@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import httpx
 
-from annals.app.server.listening import listen
+from annals.http.listening import listen
 from annals.supervisor.folders import Folders
 from tests.instance import AnnalsInstance, eventually, plain
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import click
 
-from annals.app.server.listening import Unavailable, listen
 from annals.cli import doctor_service
 from annals.cli.options import answer, chosen, data_option, json_option
 from annals.cli.role_executor import configured
 from annals.domain.catalogue import Specification, default_specification
 from annals.executor.service import doctor as executor_doctor
 from annals.executor.service.doctor import HostCheck
+from annals.http.listening import Unavailable, listen
 from annals.settings import Invalid, Settings, read
 from annals.store.errors import UrlInvalid
 from annals.supervisor.folders import Folders

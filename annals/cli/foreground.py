@@ -11,9 +11,9 @@ import click
 import structlog
 import uvloop
 
-from annals.app.server.listening import Unavailable
 from annals.cli.options import chosen
 from annals.executor.errors import BubblewrapUnusable, EngineAway, ExecutorMissing, WorkFolderTaken
+from annals.http.listening import Unavailable
 from annals.settings import Invalid, Settings
 from annals.store.content.blobs import BlobError
 from annals.store.errors import MasterKeyWrong, MigrationError, StoreUnavailable, UrlInvalid

@@ -9,10 +9,11 @@ from typing import Any
 import click
 import structlog
 
+from annals.app.edge.error_answers import rejection_answer
 from annals.app.main import create_app
-from annals.app.server.http_server import HttpServer, NotStarted
-from annals.app.server.listening import listen
 from annals.cli.foreground import asked_to_end, json_logs, run
+from annals.http.http_server import HttpServer, NotStarted
+from annals.http.listening import listen
 from annals.settings import Settings
 from annals.supervisor.notify import notify
 from annals.telemetry.metrics import share
@@ -111,7 +112,7 @@ async def _serve(settings: Settings, descriptor: int) -> None:
     app = Watched(create_app(settings))
     shared = descriptor >= 0
     listening = socket.socket(fileno=descriptor) if shared else listen(settings.host, settings.port, shared=True)
-    server = HttpServer(app, listening)
+    server = HttpServer(app, listening, rejection_answer)
     serving = asyncio.ensure_future(server.run_until_stopped())
     ready = asyncio.ensure_future(app.ready.wait())
     ending = asyncio.ensure_future(asked.wait())

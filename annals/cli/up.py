@@ -9,9 +9,9 @@ from pathlib import Path
 import click
 import msgspec
 
-from annals.app.server.listening import Unavailable
 from annals.cli.options import chosen, json_option
 from annals.cli.welcome import welcome
+from annals.http.listening import Unavailable
 from annals.settings import Settings, is_set
 from annals.supervisor.children import NeverReady
 from annals.supervisor.folders import Folders, InUse

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from annals.app.server.listening import listen
+from annals.http.listening import listen
 from annals.settings import Settings
 from annals.supervisor.folders import Folders, start_ticks
 from annals.supervisor.postgres import Postgres

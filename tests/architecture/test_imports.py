@@ -22,7 +22,8 @@ MAY_IMPORT = {
     "projections": {"projections", "store", "domain"},
     "application": {"application", "capacity", "projections", "store", "telemetry", "domain"},
     "eventsourcing": {"eventsourcing", "store", "settings", "supervisor", "domain"},
-    "executor": {"executor", "domain"},
+    "http": {"http"},
+    "executor": {"executor", "http", "domain"},
     "vcs": {"vcs", "store", "domain"},
     "workers": {"workers", "application", "capacity", "vcs", "projections", "store", "settings", "telemetry", "domain"},
     "app": {
@@ -30,6 +31,7 @@ MAY_IMPORT = {
         "app",
         "application",
         "capacity",
+        "http",
         "vcs",
         "projections",
         "store",
@@ -37,7 +39,7 @@ MAY_IMPORT = {
         "telemetry",
         "domain",
     },
-    "supervisor": {"supervisor", "settings", "telemetry", "store", "domain"},
+    "supervisor": {"supervisor", "http", "settings", "telemetry", "store", "domain"},
 }
 EXCEPTIONS = {
     # A process is composed at its root: that module alone may reach across.
@@ -45,7 +47,6 @@ EXCEPTIONS = {
     ("annals.app.wiring", "annals.executor.wire.client"): "the port's client",
     ("annals.app.wiring", "annals.executor.config"): "the TLS files of the client",
     ("annals.cli.fork_server", "annals.cli"): "it imports the roles before it forks",
-    ("annals.supervisor.services", "annals.app.server.listening"): "it holds the socket that API processes share",
     ("annals.executor", "annals.store.content.blobs"): "contents come from the blob store, never from the database",
     ("annals.settings", "annals.executor.config"): "the executor's own configuration",
 }

@@ -14,7 +14,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from annals.app.server.listening import listen
+from annals.http.listening import listen
 from annals.supervisor.folders import POSTGRES_UID, Folders
 from annals.supervisor.launch import launched
 from tests.faults.stage import checked_instance

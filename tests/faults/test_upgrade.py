@@ -10,7 +10,7 @@ import httpx
 import psycopg
 import pytest
 
-from annals.app.server.listening import listen
+from annals.http.listening import listen
 from annals.store.postgres.migrate import available
 from annals.supervisor.folders import Folders
 from tests.client import Client

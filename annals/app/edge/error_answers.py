@@ -3,8 +3,9 @@
 import msgspec
 
 from annals.app.edge.answers import Answer, Header, json_answer
-from annals.domain.errors import DomainError
+from annals.domain.errors import BadRequest, DomainError
 from annals.domain.version import API_VERSION
+from annals.http.connection import Rejection, RejectionAnswer
 
 STATUS = {
     "build_already_completed": 400,
@@ -119,3 +120,9 @@ def domain_error_answer(error: DomainError) -> Answer:
     if wait := getattr(error, "retry_after", 0):
         headers.append((b"retry-after", str(wait).encode()))
     return error_answer(str(error), STATUS.get(error.type, 500), error.type, headers)
+
+
+def rejection_answer(rejection: Rejection) -> RejectionAnswer:
+    """Return the answer to a request that the server rejects before the application sees it."""
+    answer = domain_error_answer(BadRequest(rejection.value))
+    return RejectionAnswer(answer.status, answer.headers, answer.body)

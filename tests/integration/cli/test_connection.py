@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from annals.app.server import connection, http_server
-from annals.app.server.http_server import HttpServer
-from annals.app.server.listening import listen
+from annals.app.edge.error_answers import rejection_answer
+from annals.http.connection import Bounds
+from annals.http.http_server import BOUNDS, HttpServer
+from annals.http.listening import listen
 
 LONG = 60.0
 GET = b"GET /a HTTP/1.1\r\nHost: a\r\n"
@@ -50,10 +51,10 @@ async def any_status(scope: Any, receive: Any, send: Any) -> None:
 
 
 @asynccontextmanager
-async def serving(application: Any = answered) -> AsyncIterator[Any]:
+async def serving(application: Any = answered, bounds: Bounds = BOUNDS) -> AsyncIterator[Any]:
     """A way to call a server: what it says to some bytes until it closes the connection."""
     with listen("127.0.0.1", 0) as listening:
-        server = HttpServer(application, listening.dup())
+        server = HttpServer(application, listening.dup(), rejection_answer, bounds)
         running = asyncio.ensure_future(server.run_until_stopped())
 
         async def say(*pieces: bytes) -> bytes:
@@ -97,7 +98,7 @@ async def test_bytes_after_a_body_are_not_headers() -> None:
 
 async def test_as_many_headers_as_allowed_are_read_and_one_more_is_not() -> None:
     async with serving() as say:
-        lines = [b"X-%d: a\r\n" % number for number in range(connection.HEAD_LINES - 2)]
+        lines = [b"X-%d: a\r\n" % number for number in range(BOUNDS.head_lines - 2)]
         allowed = await say(GET + b"Connection: close\r\n" + b"".join(lines) + b"\r\n")
         refused = await say(GET + b"Connection: close\r\nX: a\r\n" + b"".join(lines) + b"\r\n")
 
@@ -109,7 +110,7 @@ async def test_as_many_headers_as_allowed_are_read_and_one_more_is_not() -> None
 @pytest.mark.parametrize("start", [GET + b"X: ", b"GET /", GET + b"\r\n" + GET + b"X: "])
 async def test_bound_of_heads_holds_for_slow_senders(start: bytes) -> None:
     async with serving() as say:
-        pieces = [b"a" * 16_384] * (connection.HEAD_BYTES // 16_384 + 1)
+        pieces = [b"a" * 16_384] * (BOUNDS.head_bytes // 16_384 + 1)
         heard = await say(start, *pieces)
 
     assert b"too large" in heard or not heard, "nothing where the rest came too late to hear the answer"
@@ -148,6 +149,14 @@ async def test_unread_body_closes_the_connection() -> None:
     assert heard.startswith(b"HTTP/1.1 200")
 
 
+async def test_client_that_still_sends_its_body_reads_the_early_answer() -> None:
+    async with serving() as say:
+        head = b"POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 9000000\r\n\r\n"
+        heard = await say(head, *[b"x" * 65_536] * 20)
+
+    assert heard.startswith(b"HTTP/1.1 200")
+
+
 UNFINISHED = [
     [b""],
     [b"GET /"],
@@ -160,10 +169,8 @@ UNFINISHED = [
 
 
 @pytest.mark.parametrize("sent", UNFINISHED)
-async def test_unfinished_head_times_out(monkeypatch: pytest.MonkeyPatch, sent: list[bytes]) -> None:
-    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.2)
-    monkeypatch.setattr(http_server, "KEPT_SECONDS", 0.2)
-    async with serving() as say:
+async def test_unfinished_head_times_out(sent: list[bytes]) -> None:
+    async with serving(bounds=BOUNDS._replace(head_seconds=0.2, silent_seconds=0.2)) as say:
         heard = await say(*sent)
 
     assert heard.count(b"HTTP/1.1 200") == b"".join(sent).count(b"\r\n\r\n")

@@ -6,9 +6,10 @@ from contextlib import asynccontextmanager
 from socket import socket
 from typing import Any
 
-from annals.app.server.http_server import HttpServer, QuietPeriods
-from annals.app.server.listening import listen
+from annals.app.edge.error_answers import rejection_answer
 from annals.cli.role_api import Watched
+from annals.http.http_server import HttpServer, QuietPeriods
+from annals.http.listening import listen
 
 LONG = 60.0
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -20,7 +21,7 @@ class ProcessRow:
     def __init__(self, name: str, listening: socket) -> None:
         self._name = name
         self.app = Watched(self._answer)
-        self.server = HttpServer(self.app, listening.dup())
+        self.server = HttpServer(self.app, listening.dup(), rejection_answer)
         self.serving = asyncio.ensure_future(self.server.run_until_stopped())
 
     async def end(self, **quiet_periods: float) -> None:

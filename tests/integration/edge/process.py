@@ -19,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from annals.app.server.listening import listen
+from annals.http.listening import listen
 from annals.settings import Settings, as_environment
 from annals.supervisor.children import popen
 from annals.supervisor.fork_client import ForkServer

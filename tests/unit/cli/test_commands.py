@@ -12,7 +12,6 @@ import pytest
 from click.testing import CliRunner
 
 from annals.app.identity.secret_keys import make_key
-from annals.app.server.listening import Unavailable, listen
 from annals.cli.doctor_service import durability
 from annals.cli.events import as_text
 from annals.cli.main import COMMANDS, main
@@ -23,6 +22,7 @@ from annals.cli.verify import as_text as verdict_text
 from annals.cli.welcome import welcome
 from annals.domain.commands.projects import create_project
 from annals.domain.project import Project
+from annals.http.listening import Unavailable, listen
 from annals.store.coordination.leases import Holder
 from annals.store.log.reader import RecordedEvent
 from annals.store.proof.notes import signing_key

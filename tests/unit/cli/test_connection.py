@@ -4,10 +4,10 @@ import asyncio
 from typing import Any
 
 import pytest
-import uvicorn
 from uvicorn.server import ServerState
 
-from annals.app.server.connection import HttpConnection
+from annals.app.edge.error_answers import rejection_answer
+from annals.http.connection import Bounds, HttpConfig, HttpConnection
 
 
 class FakeTransport(asyncio.Transport):
@@ -35,7 +35,7 @@ class FakeTransport(asyncio.Transport):
 
 
 def connected(app: Any, transport: FakeTransport) -> HttpConnection:
-    config = uvicorn.Config(app, http=HttpConnection, ws="none", lifespan="off", log_config=None, proxy_headers=False)
+    config = HttpConfig(app, rejection_answer, Bounds())
     config.load()
     connection = HttpConnection(config=config, server_state=ServerState(), app_state={})
     connection.connection_made(transport)

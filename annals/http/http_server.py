@@ -1,4 +1,4 @@
-"""The HTTP server of an API process: uvicorn on the loop's own thread, with a way to leave a socket that others serve.
+"""The HTTP server: uvicorn on the loop's own thread, with a way to leave a socket that other processes serve.
 
 uvicorn closes all idle connections when it stops, also those that it accepted a moment ago and whose first request is
 on its way. Therefore a process leaves first: it accepts no connections, and answers until it expects no more requests.
@@ -8,16 +8,14 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, cast
 
 import uvicorn
 
-from annals.app.server.connection import HttpConnection
+from annals.http.connection import Bounds, HttpConfig, HttpConnection, Rejection, RejectionAnswer
 
-KEPT_SECONDS = 75
-"""Seconds that a connection may be silent between two requests. Most clients keep one for a shorter time."""
-
+BOUNDS = Bounds()
 CUT_OFF_SECONDS = 0.2
 """Seconds that the server may still take after the time for running requests. The supervisor kills it soon after."""
 
@@ -44,20 +42,14 @@ class NotStarted(Exception):
 class HttpServer(uvicorn.Server):
     """Serves an application on a listening socket, which is this process's own copy."""
 
-    def __init__(self, app: Any, listening: socket.socket) -> None:
-        config = uvicorn.Config(
-            app,
-            http=HttpConnection,
-            ws="none",
-            loop="none",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_keep_alive=KEPT_SECONDS,
-        )
-        super().__init__(config)
+    def __init__(
+        self,
+        app: Any,
+        listening: socket.socket,
+        reject: Callable[[Rejection], RejectionAnswer],
+        bounds: Bounds = BOUNDS,
+    ) -> None:
+        super().__init__(HttpConfig(app, reject, bounds))
         self._listening = listening
         self._stop_requested = asyncio.Event()
 
