@@ -30,7 +30,12 @@ def executor(json_logs: bool) -> None:
 
 async def _serve(settings: Settings) -> None:
     config = configured(settings)
-    await serve(config, meanwhile=lambda: _look(ExecutorClient([config.listen], config.tls)))
+    facade = None
+    if config.open_runtimes:
+        from annals.executor.open_runtimes.main import OpenRuntimesServer  # noqa: PLC0415 - it imports Litestar
+
+        facade = OpenRuntimesServer
+    await serve(config, facade=facade, meanwhile=lambda: _look(ExecutorClient([config.listen], config.tls)))
 
 
 async def _look(client: ExecutorClient) -> None:

@@ -3,16 +3,17 @@
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
+from urllib.parse import parse_qsl
 
 import msgspec
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
 from annals.domain.decoding import UNREADABLE
 from annals.executor.open_runtimes.errors import ApiError
-from annals.executor.open_runtimes.wire import Request
 
 PARTS = 100
+QUERY_FIELDS = 100
 NAMES = 1000
 VALUE_BYTES = 100_000
 VARIABLES_BYTES = 1024 * 1024
@@ -29,17 +30,23 @@ class Fields:
         self._values = values
 
     @classmethod
-    def of(cls, request: Request) -> "Fields":
-        """Return the fields of a request's body, or of its query for methods without a body."""
-        if request.method in ("GET", "DELETE"):
-            return cls(request.query)
-        if not request.body:
-            return cls({})
-        kind, options = parse_options_header(request.headers.get("content-type", ""))
-        if kind.strip().lower().startswith("multipart/"):
-            return cls(_parts(options.get("boundary", ""), request.body))
+    def of_query(cls, query: bytes) -> Self:
+        """Return the fields of a query."""
         try:
-            values = _decode(request.body)
+            return cls(dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=QUERY_FIELDS)))
+        except ValueError:
+            raise _invalid("The query has too many fields.") from None
+
+    @classmethod
+    def of_body(cls, content_type: str, body: bytes) -> Self:
+        """Return the fields of a body."""
+        if not body:
+            return cls({})
+        kind, options = parse_options_header(content_type)
+        if kind.strip().lower().startswith("multipart/"):
+            return cls(_parts(options.get("boundary", ""), body))
+        try:
+            values = _decode(body)
         except UNREADABLE:
             raise _invalid("The body is neither a JSON object nor multipart/form-data.") from None
         if not isinstance(values, dict):

@@ -3,13 +3,16 @@
 import asyncio
 
 import msgspec
+from litestar.di import Provide
 
 from annals.executor.config import ExecutorConfig, OpenRuntimesConfig
 from annals.executor.drivers.port import Driver
 from annals.executor.isolation.trash import Trash
-from annals.executor.open_runtimes.http1 import Server
-from annals.executor.open_runtimes.routes import Routes
+from annals.executor.open_runtimes.errors import rejection_answer
+from annals.executor.open_runtimes.routes import BOUNDS, Bodies, RuntimeController, create_app, health
 from annals.executor.open_runtimes.runtimes import Runtimes
+from annals.http.http_server import HttpServer
+from annals.http.listening import listen
 
 FOLDER = "facade"
 """Its folder below the executor's work folder; nothing in it must survive."""
@@ -25,21 +28,29 @@ class OpenRuntimesServer:
             config, work=self._work, blobs_url=open_runtimes.storage, has_agent=True, idle_pool={}, open_runtimes=None
         )
         self._runtimes = Runtimes(own, driver)
-        routes = Routes(self._runtimes, open_runtimes.secret)
-        self._server = Server(routes.admit, routes.answer)
+        self._server: HttpServer | None = None
+        self._serving: asyncio.Task[None] | None = None
         self.address = ("", 0)
         self._emptying: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Listen. Raises OSError."""
+        """Listen. Raises Unavailable."""
         self._work.mkdir(mode=0o711, exist_ok=True)
         (self._work / "code").mkdir(mode=0o711, exist_ok=True)
         self._emptying = asyncio.create_task(Trash(self._work).run(), name="open-runtimes-trash")
         self._runtimes.open()
-        self.address = await self._server.open(self._open_runtimes.host, self._open_runtimes.port)
+        shared = {"runtimes": Provide(lambda: self._runtimes, sync_to_thread=False)}
+        app = create_app([health, RuntimeController], self._open_runtimes.secret, Bodies(), shared)
+        listening = listen(self._open_runtimes.host, self._open_runtimes.port, options="ANNALS_FACADE_LISTEN")
+        self.address = listening.getsockname()[:2]
+        self._server = HttpServer(app, listening, rejection_answer, BOUNDS)
+        self._serving = asyncio.create_task(self._server.run_until_stopped(), name="open-runtimes")
 
     async def close(self) -> None:
-        await self._server.close()
+        """Stop listening, and remove all runtimes. Requests are answered within a moment or not at all."""
+        if self._server and self._serving:
+            self._server.stop(seconds=0)
+            await asyncio.wait((self._serving,))
         await self._runtimes.close()
         if self._emptying:
             self._emptying.cancel()

@@ -1,35 +1,38 @@
 """Replies to executions: JSON, or multipart with the body's unchanged bytes."""
 
 import secrets
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+from litestar import Response
 
 from annals.domain.ports import Outcome
 from annals.executor.open_runtimes.errors import ApiError
-from annals.executor.open_runtimes.wire import JSON, Reply, Request
 
+JSON = "application/json"
 FORMAT = "x-executor-response-format"
 LISTS_SINCE = (0, 11, 0)
 """From this response format on, repeated headers are lists; before, the last one counts."""
 
 
-def executed(request: Request, outcome: Outcome, started: float, seconds: float) -> Reply:
-    """Return the reply to an execution. Raises ApiError if JSON cannot represent the body."""
+def executed(asked: Mapping[str, str], outcome: Outcome, started: float, seconds: float) -> Response[bytes]:
+    """Return the reply to an execution; `asked` are the request's headers. Raises ApiError if JSON cannot represent the
+    body."""
     message = outcome.message if outcome.reason not in ("", "error") else ""
     errors = outcome.errors
     if message and message not in errors:
         errors = f"{errors.rstrip()}\n{message}".lstrip("\n")
     fields: dict[str, Any] = {
         "statusCode": outcome.status_code,
-        "headers": _headers(outcome.headers, lists=_format(request.headers.get(FORMAT, "")) >= LISTS_SINCE),
+        "headers": _headers(outcome.headers, lists=_format(asked.get(FORMAT, "")) >= LISTS_SINCE),
         "body": outcome.body,
         "logs": outcome.logs,
         "errors": errors,
         "duration": seconds,
         "startTime": started,
     }
-    return _json(fields) if wants_json(request.headers.get("accept", "")) else _multipart(fields)
+    return _json(fields) if wants_json(asked.get("accept", "")) else _multipart(fields)
 
 
 def wants_json(accept: str) -> bool:
@@ -51,15 +54,15 @@ def _format(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in (*parts, "0", "0")[:3])
 
 
-def _json(fields: dict[str, Any]) -> Reply:
+def _json(fields: dict[str, Any]) -> Response[bytes]:
     try:
         body = fields["body"].decode()
     except UnicodeDecodeError:
         raise ApiError("execution_bad_json") from None
-    return Reply(body=msgspec.json.encode({**fields, "body": body}))
+    return Response(msgspec.json.encode({**fields, "body": body}), media_type=JSON)
 
 
-def _multipart(fields: dict[str, Any]) -> Reply:
+def _multipart(fields: dict[str, Any]) -> Response[bytes]:
     boundary = f"annals-{secrets.token_hex(16)}"  # drawn after the body, which therefore cannot contain it
     lines: list[bytes] = []
     for name, value in fields.items():
@@ -70,4 +73,4 @@ def _multipart(fields: dict[str, Any]) -> Reply:
         head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n{kind}\r\n'
         lines += [head.encode(), content, b"\r\n"]
     lines.append(f"--{boundary}--\r\n".encode())
-    return Reply(body=b"".join(lines), content_type=f"multipart/form-data; boundary={boundary}")
+    return Response(b"".join(lines), media_type=f"multipart/form-data; boundary={boundary}")

@@ -1,106 +1,157 @@
-"""The executor API of the runtime contract (its §13): who may call what, and what is answered."""
+"""The executor API of the runtime contract (its §13) as a Litestar application."""
 
+import asyncio
 import hmac
-from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any
 
-from annals.executor.errors import EngineAway, SandboxLost
+from litestar import Controller, Litestar, MediaType, Request, Response, delete, get, post
+from litestar.connection import ASGIConnection
+from litestar.di import NamedDependency, Provide
+from litestar.exceptions import InternalServerException
+from litestar.handlers import BaseRouteHandler
+from litestar.params import FromPath
+from litestar.response import Stream
+from litestar.types import ControllerRouterHandler, Guard
+
 from annals.executor.open_runtimes import parameters
-from annals.executor.open_runtimes.errors import ApiError
+from annals.executor.open_runtimes.errors import EXCEPTION_HANDLERS, ApiError
 from annals.executor.open_runtimes.fields import Fields, runtime_id
-from annals.executor.open_runtimes.replies import executed
+from annals.executor.open_runtimes.replies import JSON, executed
 from annals.executor.open_runtimes.runtimes import Runtimes
-from annals.executor.open_runtimes.wire import Reply, Request, answered
+from annals.http.connection import Bounds
 
-PREFIX = "/v1"
+BOUNDS = Bounds(
+    head_bytes=128 * 1024,
+    target_bytes=8 * 1024,
+    head_lines=200,
+    head_seconds=60.0,
+    silent_seconds=60.0,
+    waiting=16,
+    connections=512,
+)
+BODY_BYTES = 22 * 1024 * 1024
+HELD_BYTES = 256 * 1024 * 1024
+"""Most bytes of all bodies in memory."""
 BEARER = "Bearer "
+OPEN = "open"
+"""A route with this option needs no secret."""
+
+AnyRequest = Request[Any, Any, Any]
+Name = FromPath[str]
+Content = NamedDependency[bytes]
+Shared = NamedDependency[Runtimes]
 
 
-class _Route(NamedTuple):
-    method: str
-    pattern: tuple[str, ...]
-    """Parts of the path below the prefix; an empty one is the runtime's id."""
-    answer: Callable[[Request, str], Awaitable[Reply]]
-    open: bool = False
+class Bodies:
+    """Reads the bodies of requests; `held` is the number of their bytes in memory."""
+
+    def __init__(self) -> None:
+        self.held = 0
+
+    async def read(self, request: AnyRequest) -> AsyncGenerator[bytes, None]:
+        """Yield a request's body, and hold it until the request has been handled. Raises ApiError."""
+        body, size = bytearray(), 0
+        try:
+            try:
+                async with asyncio.timeout(BOUNDS.silent_seconds) as silence:
+                    async for piece in request.stream():
+                        if self.held + len(piece) > HELD_BYTES:
+                            raise ApiError("general_overloaded")
+                        self.held += len(piece)
+                        size += len(piece)
+                        body += piece
+                        silence.reschedule(asyncio.get_running_loop().time() + BOUNDS.silent_seconds)
+            except (TimeoutError, InternalServerException):  # the latter if the client disconnected
+                raise ApiError("general_argument_invalid", "The body did not arrive in time.") from None
+            content = bytes(body)
+            body.clear()
+            yield content
+        finally:
+            self.held -= size
 
 
-class Routes:
-    """The table of calls over the runtimes; everything but health asks for the secret."""
+def create_app(
+    handlers: Sequence[ControllerRouterHandler],
+    secret: str,
+    bodies: Bodies,
+    dependencies: Mapping[str, Provide] | None = None,
+) -> Litestar:
+    """Return an application whose routes ask for the secret unless they are open. `content` is a request's body."""
+    return Litestar(
+        handlers,
+        guards=[_guard(secret)],
+        dependencies={"content": Provide(bodies.read), **(dependencies or {})},
+        exception_handlers=EXCEPTION_HANDLERS,
+        request_max_body_size=BODY_BYTES,
+        openapi_config=None,
+        logging_config=None,
+        debug=False,
+    )
 
-    def __init__(self, runtimes: Runtimes, secret: str) -> None:
-        self._runtimes = runtimes
-        self._secret = secret.encode()
-        self._table = (
-            _Route("GET", ("health",), self._health, open=True),
-            _Route("POST", ("runtimes",), self._create),
-            _Route("GET", ("runtimes",), self._list),
-            _Route("GET", ("runtimes", ""), self._get),
-            _Route("DELETE", ("runtimes", ""), self._delete),
-            _Route("GET", ("runtimes", "", "logs"), self._logs),
-            _Route("POST", ("runtimes", "", "commands"), self._command),
-            _Route("POST", ("runtimes", "", "executions"), self._execute),
-            _Route("POST", ("runtimes", "", "execution"), self._execute),
-        )
 
-    def admit(self, request: Request) -> None:
-        """Before a body is read: the route must be there and the caller know the secret. Raises ApiError."""
-        route, _ = self._route(request)
-        given = request.headers.get("authorization", "")
-        known = given.startswith(BEARER) and hmac.compare_digest(given[len(BEARER) :].encode(), self._secret)
-        if not (route.open or known):
+def _guard(secret: str) -> Guard:
+    expected = f"{BEARER}{secret}".encode()
+
+    async def check(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+        if connection.scope.get("method") == "OPTIONS":  # which Litestar would answer on every path
+            raise ApiError("general_route_not_found")
+        sent = connection.headers.get("authorization", "").encode("latin-1")
+        if not (handler.opt.get(OPEN) or hmac.compare_digest(sent, expected)):
             raise ApiError("general_unauthorized")
 
-    async def answer(self, request: Request) -> Reply:
-        """Answer an admitted request. Raises ApiError."""
-        route, name = self._route(request)
-        try:
-            return await route.answer(request, name)
-        except (EngineAway, SandboxLost) as away:
-            raise ApiError("general_unavailable", str(away)) from away
+    return check
 
-    def _route(self, request: Request) -> tuple[_Route, str]:
-        root, *parts = request.path.rstrip("/").lstrip("/").split("/")
-        if f"/{root}" == PREFIX:
-            for route in self._table:
-                if route.method == request.method and len(parts) == len(route.pattern):
-                    pairs = list(zip(parts, route.pattern, strict=True))
-                    if all(part == wanted or (part and not wanted) for part, wanted in pairs):
-                        return route, next((part for part, wanted in pairs if not wanted), "")
-        raise ApiError("general_route_not_found")
 
-    async def _health(self, _: Request, __: str) -> Reply:
-        return Reply(body=b"OK", content_type="text/plain; charset=utf-8")
+@get("/v1/health", opt={OPEN: True}, media_type=MediaType.TEXT)
+async def health() -> str:
+    return "OK"
 
-    async def _create(self, request: Request, _: str) -> Reply:
-        name, spec = parameters.creation(Fields.of(request))
-        return answered(await self._runtimes.create(name, spec), 201)
 
-    async def _list(self, _: Request, __: str) -> Reply:
-        return answered(self._runtimes.all_seen())
+class RuntimeController(Controller):
+    """Runtimes by the ids that a control plane gives them."""
 
-    async def _get(self, _: Request, name: str) -> Reply:
-        return answered(self._runtimes.seen(name))
+    path = "/v1/runtimes"
 
-    async def _delete(self, _: Request, name: str) -> Reply:
-        await self._runtimes.delete(name)
-        return Reply()
+    @post()
+    async def create(self, request: AnyRequest, content: Content, runtimes: Shared) -> dict[str, Any]:
+        name, spec = parameters.creation(_fields(request, content))
+        return await runtimes.create(name, spec)
 
-    async def _logs(self, request: Request, name: str) -> Reply:
-        seconds = Fields.of(request).number("timeout", 600, least=1, most=parameters.LONGEST_SECONDS)
-        record = await self._runtimes.output(name, seconds)
-        return Reply(
-            content_type="text/event-stream",
-            headers=(("cache-control", "no-cache"),),
-            stream=record.lines(seconds),
-        )
+    @get()
+    async def list_all(self, runtimes: Shared) -> list[dict[str, Any]]:
+        return runtimes.all_seen()
 
-    async def _command(self, request: Request, name: str) -> Reply:
-        fields = Fields.of(request)
+    @get("/{name:str}")
+    async def read(self, name: Name, runtimes: Shared) -> dict[str, Any]:
+        return runtimes.seen(name)
+
+    @delete("/{name:str}", status_code=200)
+    async def remove(self, name: Name, runtimes: Shared) -> Response[bytes]:
+        await runtimes.delete(name)
+        return Response(b"", media_type=JSON)
+
+    @get("/{name:str}/logs")
+    async def follow(self, request: AnyRequest, name: Name, runtimes: Shared) -> Stream:
+        fields = Fields.of_query(request.scope["query_string"])
+        seconds = fields.number("timeout", 600, least=1, most=parameters.LONGEST_SECONDS)
+        output = await runtimes.output(name, seconds)
+        headers = {"content-type": "text/event-stream", "cache-control": "no-cache"}
+        return Stream(output.lines(seconds), headers=headers)
+
+    @post("/{name:str}/commands", status_code=200)
+    async def command(self, request: AnyRequest, name: Name, content: Content, runtimes: Shared) -> dict[str, str]:
+        fields = _fields(request, content)
         command = fields.text("command", 1024, least=1)
         seconds = fields.number("timeout", 600, least=1, most=parameters.LONGEST_SECONDS)
-        return answered({"output": await self._runtimes.command(name, command, seconds)})
+        return {"output": await runtimes.command(name, command, seconds)}
 
-    async def _execute(self, request: Request, name: str) -> Reply:
-        call, spec = parameters.execution(Fields.of(request))
-        outcome, started, seconds = await self._runtimes.execute(runtime_id(name), call, spec)
-        return executed(request, outcome, started, seconds)
+    @post(["/{name:str}/executions", "/{name:str}/execution"], status_code=200)
+    async def execute(self, request: AnyRequest, name: Name, content: Content, runtimes: Shared) -> Response[bytes]:
+        call, spec = parameters.execution(_fields(request, content))
+        outcome, started, seconds = await runtimes.execute(runtime_id(name), call, spec)
+        return executed(request.headers, outcome, started, seconds)
+
+
+def _fields(request: AnyRequest, content: bytes) -> Fields:
+    return Fields.of_body(request.headers.get("content-type", ""), content)

@@ -7,7 +7,7 @@ import signal
 import socket
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import structlog
 
@@ -21,7 +21,6 @@ from annals.executor.drivers.sandbox import SandboxDriver
 from annals.executor.errors import WorkFolderTaken
 from annals.executor.isolation.trash import Trash
 from annals.executor.logs.spool import Spools
-from annals.executor.open_runtimes.main import OpenRuntimesServer
 from annals.executor.pool.code import CodeCache
 from annals.executor.pool.pool import Pool
 from annals.executor.pool.runner import Runner
@@ -29,15 +28,20 @@ from annals.executor.wire.protocol import Status
 from annals.executor.wire.server import ExecutorServer
 from annals.store.content.blobs import Blobs
 
+if TYPE_CHECKING:  # most executors serve no other control plane, and never import Litestar
+    from annals.executor.open_runtimes.main import OpenRuntimesServer
+
 log = structlog.get_logger()
 
 STOP_SECONDS = 5.0
 
 
 class ExecutorProcess:
-    """A running executor; `address` is where it listens."""
+    """A running executor; `address` is where it listens. Its configuration decides whether `facade` is used."""
 
-    def __init__(self, config: ExecutorConfig, driver: Driver) -> None:
+    def __init__(
+        self, config: ExecutorConfig, driver: Driver, facade: "type[OpenRuntimesServer] | None" = None
+    ) -> None:
         self._config = config
         self._host = socket.gethostname()
         self._driver = driver
@@ -50,14 +54,14 @@ class ExecutorProcess:
             config, runner=runner, builder=self._builder, pool=self._pool, status=self._describe
         )
         self.address = ""
-        self.open_runtimes = OpenRuntimesServer(config, config.open_runtimes, driver) if config.open_runtimes else None
+        self.open_runtimes = facade(config, config.open_runtimes, driver) if facade and config.open_runtimes else None
         self._lock = -1
         self._emptying: asyncio.Task[None] | None = None
 
     @classmethod
-    async def start(cls, config: ExecutorConfig) -> Self:
+    async def start(cls, config: ExecutorConfig, facade: "type[OpenRuntimesServer] | None" = None) -> Self:
         """Return an executor that listens, with the configured driver."""
-        executor = cls(config, await choose(config))
+        executor = cls(config, await choose(config), facade)
         await executor.open()
         return executor
 
@@ -147,13 +151,18 @@ async def warn_about_isolation(driver: Driver, config: ExecutorConfig) -> None:
         log.warning("sandboxes_cannot_start", problem=problem, fix="`annals doctor` says what to change on this host")
 
 
-async def serve(config: ExecutorConfig, *, meanwhile: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:
+async def serve(
+    config: ExecutorConfig,
+    *,
+    facade: "type[OpenRuntimesServer] | None" = None,
+    meanwhile: Callable[[], Coroutine[Any, Any, None]] | None = None,
+) -> None:
     """Run an executor until SIGTERM or SIGINT. `meanwhile` starts when it listens, and is cancelled at the end."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    executor = await ExecutorProcess.start(config)
+    executor = await ExecutorProcess.start(config, facade)
     beside = asyncio.ensure_future(meanwhile()) if meanwhile else None
     try:
         await stop.wait()

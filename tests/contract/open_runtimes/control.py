@@ -10,6 +10,7 @@ import httpx
 import msgspec
 
 from annals.executor.config import OpenRuntimesConfig
+from annals.executor.open_runtimes.main import OpenRuntimesServer
 from annals.executor.service.main import ExecutorProcess
 from tests.contract.drivers.hosts import configuration
 from tests.unit.executor.archives import gzipped
@@ -36,7 +37,7 @@ class ControlPlane:
 
     def open(self) -> None:
         self._thread.start()
-        self._process = self._wait(ExecutorProcess.start(self.config))
+        self._process = self._wait(ExecutorProcess.start(self.config, OpenRuntimesServer))
         assert self._process.open_runtimes is not None
         host, port = self._process.open_runtimes.address
         self.http.base_url = httpx.URL(f"http://{host}:{port}/v1")

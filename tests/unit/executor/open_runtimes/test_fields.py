@@ -9,12 +9,11 @@ from hypothesis import strategies as st
 from annals.executor.open_runtimes import parameters
 from annals.executor.open_runtimes.errors import ApiError
 from annals.executor.open_runtimes.fields import Fields
-from annals.executor.open_runtimes.wire import Request
 from tests.forms import form
 
 
-def sent(body: bytes, content_type: str = "application/json", method: str = "POST") -> Fields:
-    return Fields.of(Request(method=method, path="/v1/x", query={}, headers={"content-type": content_type}, body=body))
+def sent(body: bytes, content_type: str = "application/json") -> Fields:
+    return Fields.of_body(content_type, body)
 
 
 def of(**values: object) -> Fields:

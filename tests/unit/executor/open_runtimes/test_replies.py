@@ -9,12 +9,10 @@ from annals.domain.ports import Outcome
 from annals.executor.open_runtimes.errors import ApiError
 from annals.executor.open_runtimes.output import RuntimeOutput
 from annals.executor.open_runtimes.replies import executed, wants_json
-from annals.executor.open_runtimes.wire import Reply, Request
 
 
-def reply(outcome: Outcome, **headers: str) -> Reply:
-    request = Request(method="POST", path="/", query={}, headers={"accept": "application/json", **headers})
-    return executed(request, outcome, 1.5, 0.25)
+def reply(outcome: Outcome, **headers: str) -> bytes:
+    return executed({"accept": "application/json", **headers}, outcome, 1.5, 0.25).content
 
 
 COOKIES = Outcome(
@@ -38,7 +36,7 @@ COOKIES = Outcome(
     ],
 )
 def test_repeated_headers_follow_the_format(form: str, expected: object) -> None:
-    found = json.loads(reply(COOKIES, **{"x-executor-response-format": form}).body)
+    found = json.loads(reply(COOKIES, **{"x-executor-response-format": form}))
 
     assert found["headers"] == {"set-cookie": expected, "x": "y"}
     assert (found["body"], found["startTime"], found["duration"]) == ("é", 1.5, 0.25)
@@ -57,8 +55,8 @@ def test_reason_of_a_run_appears_once_in_the_reply() -> None:
         status_code=500, reason="timeout", message="Execution timed out.", errors="Execution timed out.\n"
     )
 
-    assert json.loads(reply(timed_out).body)["errors"] == "first\nExecution timed out."
-    assert json.loads(reply(repeated_message).body)["errors"] == "Execution timed out.\n"
+    assert json.loads(reply(timed_out))["errors"] == "first\nExecution timed out."
+    assert json.loads(reply(repeated_message))["errors"] == "Execution timed out.\n"
 
 
 def test_only_types_of_json_ask_for_it() -> None:
