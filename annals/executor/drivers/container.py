@@ -145,6 +145,9 @@ class ContainerSandbox:
     def written(self) -> int:
         return written(self._processes())
 
+    def defer(self, *, deferred: bool) -> None:
+        """Do nothing: the engine's API offers weights only, which were measured to be no help (ADR 0043)."""
+
     async def pause(self) -> None:
         await self._loop.run_in_executor(self._threads, self._halt)
 

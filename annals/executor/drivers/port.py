@@ -123,6 +123,10 @@ class Sandbox(Protocol):
         """Return how many bytes its processes have written to files, as far as the host shows them. Blocking."""
         ...
 
+    def defer(self, *, deferred: bool) -> None:
+        """Give it only the processor time that no other process wants, if the driver can, or equal time again."""
+        ...
+
     async def pause(self) -> None:
         """Stop its processes until `resume`. Does nothing if it has ended."""
         ...

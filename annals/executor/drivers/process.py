@@ -105,6 +105,10 @@ class ProcessSandbox:
     def written(self) -> int:
         return written(processes(self.pid))
 
+    def defer(self, *, deferred: bool) -> None:
+        if self._group is not None:
+            self._group.defer(deferred=deferred)
+
     async def pause(self) -> None:
         await asyncio.to_thread(self._signal, signal.SIGSTOP)
 

@@ -26,6 +26,13 @@ class ControlGroup(Protocol):
         """Change the limits. Raises OSError."""
         ...
 
+    def defer(self, *, deferred: bool) -> None:
+        """Give its processes only the processor time that no other process wants, or equal time again.
+
+        Without effect where the kernel has no such groups (before Linux 5.15).
+        """
+        ...
+
     def out_of_memory(self) -> bool: ...
     def kill(self) -> None: ...
     def remove(self) -> None: ...
@@ -57,6 +64,10 @@ class FolderGroup:
         self._oom = oom
         self.bound = bound
         self.entries = tuple(str(folder / "cgroup.procs") for folder in self._folders)
+
+    def defer(self, *, deferred: bool) -> None:
+        for folder in self._folders:
+            _write(folder / "cpu.idle", "1" if deferred else "0", optional=True)
 
     def out_of_memory(self) -> bool:
         """Return True if the kernel has killed a process of the group at its memory limit."""

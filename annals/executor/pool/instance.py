@@ -61,6 +61,7 @@ class Instance:
         self.concurrency = self._most = 1
         self.used = time.monotonic()
         self.superseded = False
+        self.deferred = False
         self.retired: Why | None = None
         self.fault = ""
         """A sentence that says why it is being ended, if it wrote invalid bytes to its log socket."""
@@ -127,6 +128,12 @@ class Instance:
             limits=run.limits,
             has_agent=self._has_agent,
         )
+
+    def defer(self, *, deferred: bool) -> None:
+        """Give it only the processor time that no other process wants, or equal time again."""
+        self.deferred = deferred
+        if self._sandbox is not None:
+            self._sandbox.defer(deferred=deferred)
 
     async def _bring_up(self, driver: Driver, task: Serve, seconds: float) -> Sandbox:
         sockets = self.folder / "io"

@@ -7,8 +7,9 @@ start as many instances as they fill, not N.
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
+from typing import Any
 
 import structlog
 
@@ -112,6 +113,9 @@ class Pool:
     def release(self, run: Run, instance: Instance) -> None:
         """Give a slot back; the next waiting call gets it."""
         instance.leave()
+        if instance.deferred and not instance.retired:  # it has answered
+            self._restarts.trust(key_of(run))
+            instance.defer(deferred=False)
         if group := self._groups.get(key_of(run)):
             if not instance.retired:
                 group.concurrency = instance.concurrency
@@ -232,22 +236,31 @@ class Pool:
                 group.fail(failure)
             return
         log.debug("instance.started", instance=instance.id, deployment=run.deployment, seconds=time.monotonic() - began)
+        if self._restarts.suspected(key):
+            instance.defer(deferred=True)
         group.add(instance)
-        self._watch(key, instance)
+        self._watch(key, instance, run)
         group.hand_out()
         self._refill(key)
 
-    def _watch(self, key: Key, instance: Instance) -> None:
+    def _watch(self, key: Key, instance: Instance, run: Run) -> None:
         async def watch() -> None:
             await instance.ended()
             if not instance.retired:
                 self._end(key, instance, Why.BY_ITSELF)
-                if wait := self._restarts.count(key):
+            if instance.retired in (Why.BY_ITSELF, Why.BROKEN):
+                filled_mb = run.limits.memory_mb if instance.exit and instance.exit.out_of_memory else 0
+                if wait := self._restarts.count(key, filled_mb):
                     asyncio.get_running_loop().call_later(wait, self._refill, key)
 
-        task = asyncio.create_task(watch())
+        self._run_beside(watch())
+
+    def _run_beside(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run work of which `close` awaits the end."""
+        task = asyncio.create_task(work)
         self._stopping.add(task)
         task.add_done_callback(self._stopping.discard)
+        return task
 
     def _end(self, key: Key, instance: Instance, why: Why, *, grace: float | None = None) -> asyncio.Task[None]:
         instance.retired = why
@@ -256,10 +269,7 @@ class Pool:
         group = self._groups[key]
         if instance in group.ready:
             group.ready.remove(instance)
-        task = asyncio.create_task(self._stop(key, instance, self._config.grace_seconds if grace is None else grace))
-        self._stopping.add(task)
-        task.add_done_callback(self._stopping.discard)
-        return task
+        return self._run_beside(self._stop(key, instance, self._config.grace_seconds if grace is None else grace))
 
     async def _stop(self, key: Key, instance: Instance, grace: float) -> None:
         """Wait until the instance's requests have finished or the grace is over, then kill it."""

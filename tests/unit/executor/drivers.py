@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from annals.domain.ports import Artefact, Limits, Run
-from annals.executor.drivers.port import Construct, Exit, Sandbox, Serve, Sink, TcpAddress, UnixAddress
+from annals.executor.drivers.port import Construct, Exit, Sandbox, Serve, Sink, TcpAddress, UnixAddress, started
 from annals.executor.isolation.open_files import OpenFileUsage
 from annals.executor.logs.excerpt import STARTED
 
@@ -52,7 +52,7 @@ class FakeSandbox:
         self.specialised: list[Serve] = []
         self.code: Path | None = None
         self.error: Exception | None = None
-        self.rested = self.killed = False
+        self.rested = self.killed = self.deferred = False
         self.last = Exit(-9)
         self._exit: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self._server: asyncio.Server | None = None
@@ -67,6 +67,9 @@ class FakeSandbox:
     async def pause(self) -> None: ...
 
     async def resume(self) -> None: ...
+
+    def defer(self, *, deferred: bool) -> None:
+        self.deferred = deferred
 
     async def listen(self, folder: Path, answer: Answer) -> None:
         async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -157,6 +160,9 @@ class FakeDriver:
 
     async def serve(self, task: Serve, output: Sink) -> Sandbox:
         await asyncio.sleep(self.start_seconds)
+        return await started(self._start(task, output))
+
+    async def _start(self, task: Serve, output: Sink) -> FakeSandbox:
         if self.fault is not None:
             raise self.fault
         sandbox = FakeSandbox(task.folder, self.concurrency)

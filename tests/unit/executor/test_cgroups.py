@@ -121,3 +121,22 @@ def test_kill_for_want_of_memory_is_read_from_the_counters(tmp_path: Path, text:
     (tmp_path / "events").write_text(text)
 
     assert cgroups.FolderGroup([tmp_path], tmp_path / "events").out_of_memory() is starved
+
+
+def test_deferred_group_gets_left_processor_time_where_the_kernel_can(
+    version1: cgroups.Hierarchy, tmp_path: Path
+) -> None:
+    created(version1, tmp_path / "cgroup", ("memory.limit_in_bytes", "cpu.cfs_period_us", "pids.max", "cpu.idle"))
+    group = version1.create("g", LIMITS, 32)
+    files = list((tmp_path / "cgroup").rglob("cpu.idle"))
+    assert files
+
+    group.defer(deferred=True)
+    assert {file.read_text() for file in files} == {"1"}
+    group.defer(deferred=False)
+    assert {file.read_text() for file in files} == {"0"}
+
+    for file in files:
+        file.unlink()
+    group.defer(deferred=True)
+    assert not list((tmp_path / "cgroup").rglob("cpu.idle"))

@@ -84,3 +84,45 @@ async def test_calls_of_a_function_that_crashes_wait_for_its_restart_and_others_
 
     assert (outcome.reason, outcome.cold) == ("", True)
     assert time.monotonic() - crashed_at >= 0.5
+
+
+def test_restarts_after_filled_memory_cost_more() -> None:
+    known = Restarts(Clock())
+
+    assert [known.count(A, filled_mb=512) for _ in range(5)] == pytest.approx([0.0, 0.0, 0.0, 2.0, 5.0])
+    assert known.count(SIBLING) == pytest.approx(6.0)
+
+
+def test_function_that_filled_its_memory_is_suspected_for_a_minute_or_until_it_answers() -> None:
+    clock = Clock()
+    known = Restarts(clock)
+    known.count(A)
+    known.count(SIBLING, filled_mb=64)
+    assert (known.suspected(A), known.suspected(SIBLING)) == (False, True)
+
+    clock.now += 59.0
+    assert known.suspected(SIBLING)
+    clock.now += 2.0
+    assert not known.suspected(SIBLING)
+
+    known.count(A, filled_mb=64)
+    known.trust(A)
+    assert not known.suspected(A)
+
+
+async def test_function_that_filled_its_memory_gets_left_processor_time_until_it_answers(host: Host) -> None:
+    limiter = WorkerLimiter()
+    host.driver.answer = limiter.answer
+    call = asyncio.create_task(host.call())
+    await until(lambda: limiter.waiting == 1)
+    assert not host.driver.started[0].deferred
+    host.driver.started[0].end(Exit(137, out_of_memory=True))
+    assert (await call).reason == "out_of_memory"
+
+    again = asyncio.create_task(host.call())
+    await until(lambda: len(host.driver.started) == 2 and limiter.waiting == 2)
+    assert host.driver.started[1].deferred
+    limiter.go.set()
+    assert (await again).reason == ""
+
+    assert not host.driver.started[1].deferred
