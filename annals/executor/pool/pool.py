@@ -2,6 +2,8 @@
 
 Decisions depend on requests in flight, never on time alone: a busy instance is not idle, and N first calls at once
 start as many instances as they fill, not N.
+
+One file because every decision reads and changes the same groups.
 """
 
 import asyncio
