@@ -6,25 +6,31 @@ place, and the docs' table follows its order.
 
 import difflib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from annals import addresses, dotenv
+from annals import addresses
+from annals.domain.catalogue import Specification, allowed_specifications
 from annals.executor.config import IDLE_POOL, PASSTHROUGH
-from annals.settings_limits import LimitSettings, wanted
-from annals.settings_limits import says as _says
 
 PREFIX = "ANNALS_"
+_DOTENV_LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*?)\s*")
 
 
 class Invalid(Exception):
     """Settings that can't be used; the message names the setting and what to write instead."""
 
 
-class Settings(LimitSettings, frozen=True, kw_only=True):
+def _says(sentence: str, unit: str = "", *, ge: float | None = None, le: float | None = None) -> msgspec.Meta:
+    """Describe a setting: its sentence, its unit and its bounds."""
+    return msgspec.Meta(description=sentence, extra={"unit": unit}, ge=ge, le=le)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a person can set; each field's description and unit are its documentation."""
 
     # where things are
@@ -225,6 +231,109 @@ class Settings(LimitSettings, frozen=True, kw_only=True):
         Literal["debug", "info", "warning", "error"], _says("Least important kind of log line that is written.")
     ] = "info"
 
+    # limits of what is taken and what runs at once
+    functions_create_quota: Annotated[
+        int, _says("Functions a project may create; 0: no limit, as on `annals up`.", "functions a day", ge=0)
+    ] = 50
+    client_input_bytes: Annotated[
+        int,
+        _says(
+            "Bytes that users and guests of a project may send to asynchronous executions, of inputs beyond 4 KiB; "
+            "0: no limit.",
+            "bytes a day",
+            ge=0,
+        ),
+    ] = 1024 * 1024 * 1024
+    execution_retention_days: Annotated[
+        int, _says("Executions older than this are removed; 0: never.", "days", ge=0)
+    ] = 14
+    log_archive_days: Annotated[
+        int, _says("Sealed events older than this move to the blob store, compressed; 0: never.", "days", ge=0)
+    ] = 90
+    upload_limit_bytes: Annotated[int, _says("Largest source archive; 0: no limit.", "bytes", ge=0)] = 30_000_000
+    log_limit_bytes: Annotated[
+        int,
+        _says(
+            "Most of an execution's logs, and of its errors, that is kept beyond the 1,000,000 characters of its "
+            "record; 0: nothing.",
+            "bytes",
+            ge=0,
+            le=128 * 1024 * 1024,
+        ),
+    ] = 32 * 1024 * 1024
+    build_timeout_s: Annotated[int, _says("Longest build.", "seconds", ge=1)] = 900
+    build_output_limit_bytes: Annotated[int, _says("Largest result of a build.", "bytes", ge=1)] = 2_000_000_000
+    start_timeout_s: Annotated[
+        int, _says("Longest start of an instance; a function's own timeout begins after it.", "seconds", ge=1)
+    ] = 30
+    function_timeout_max_s: Annotated[int, _says("Longest timeout that a function may have.", "seconds", ge=1)] = 900
+    sync_wait_s: Annotated[int, _says("Longest wait of a synchronous execution.", "seconds", ge=1)] = 30
+    database_patience_s: Annotated[
+        int,
+        _says(
+            "How long a request waits for a Postgres that is away, as while it is started again; then it gets 503.",
+            "seconds",
+            ge=1,
+            le=60,
+        ),
+    ] = 5
+    specification_max_cpus: Annotated[
+        float, _says("Specifications with more cores are not offered; 0: no limit.", "cores", ge=0)
+    ] = 0.0
+    specification_max_memory_mb: Annotated[
+        int, _says("Specifications with more memory are not offered; 0: no limit.", "MiB", ge=0)
+    ] = 0
+    idempotency_keys: Annotated[
+        int,
+        _says(
+            "Idempotency keys that a project has kept at once, of its API keys and admins, and as many of its users; "
+            "0: no limit.",
+            "keys of a day",
+            ge=0,
+        ),
+    ] = 100_000
+    idempotency_bytes: Annotated[
+        int,
+        _says("Bytes of answers that are kept for these, and for those of users; 0: no limit.", "bytes of a day", ge=0),
+    ] = 256 * 1024 * 1024
+    idempotency_answer_bytes: Annotated[
+        int,
+        _says("Longest answer that is kept for an idempotency key; of a longer one its id is.", "bytes", ge=0),
+    ] = 1024 * 1024
+    idempotency_caller_keys: Annotated[
+        int,
+        _says("Idempotency keys that one user, or one address of guests, has kept at once.", "keys of a day", ge=1),
+    ] = 100
+    idempotency_guest_keys: Annotated[
+        int, _says("Idempotency keys that all guests of a project have kept at once.", "keys of a day", ge=1)
+    ] = 1000
+    host_executions: Annotated[
+        int, _says("Executions that a host runs at once; further ones wait for their turn.", "executions", ge=1)
+    ] = 256
+    sync_executions: Annotated[
+        int,
+        _says(
+            "Synchronous executions that one API process waits for at once; further ones get 503.", "executions", ge=1
+        ),
+    ] = 1024
+    sync_queue: Annotated[
+        int,
+        _says(
+            "Synchronous executions that wait for a function whose policy has a concurrency; further ones get 429.",
+            "executions an API process",
+            ge=0,
+        ),
+    ] = 100
+    project_share: Annotated[
+        int,
+        _says(
+            "How much of a host's, a worker's and an API process's executions at once one project may have.",
+            "percent",
+            ge=1,
+            le=100,
+        ),
+    ] = 75
+
     @property
     def folder(self) -> Path:
         """The data folder as an absolute path."""
@@ -260,6 +369,16 @@ class Settings(LimitSettings, frozen=True, kw_only=True):
         """The folder of shared metrics, if there is one."""
         return Path(self.metrics_folder) if self.metrics_folder else None
 
+    def specifications(self) -> dict[str, Specification]:
+        """The sizes that this instance offers."""
+        return allowed_specifications(
+            most_cpus=self.specification_max_cpus, most_memory=self.specification_max_memory_mb
+        )
+
+    def share_of(self, most: int) -> int:
+        """What of so many one project may have at once."""
+        return max(1, most * self.project_share // 100)
+
     @property
     def endpoint(self) -> str:
         """How clients reach the API, `/v1` included."""
@@ -275,7 +394,7 @@ def read(environment: Mapping[str, str] | None = None, **chosen: object) -> Sett
     """
     given = os.environ if environment is None else environment
     named = {
-        **dotenv.variables(Path(".env"), PREFIX),
+        **_dotenv(),
         **{name: given[name] for name in given if name.startswith(PREFIX)},
     }
     known = {setting.name: setting for setting in described()}
@@ -290,7 +409,7 @@ def read(environment: Mapping[str, str] | None = None, **chosen: object) -> Sett
 
 def is_set(name: str) -> bool:
     """True if the environment or `.env` gives this setting (named without its prefix) a value."""
-    return PREFIX + name in os.environ or PREFIX + name in dotenv.variables(Path(".env"), PREFIX)
+    return PREFIX + name in os.environ or PREFIX + name in _dotenv()
 
 
 class Described(msgspec.Struct, frozen=True):
@@ -306,11 +425,9 @@ class Described(msgspec.Struct, frozen=True):
 
 
 def described() -> Iterator[Described]:
-    """Every setting: where things are and how they run, then the limits, each in the order of its struct."""
+    """Every setting, in the order of the struct."""
     hints = get_type_hints(Settings, include_extras=True)
-    for field in sorted(
-        msgspec.structs.fields(Settings), key=lambda field: field.name in LimitSettings.__struct_fields__
-    ):
+    for field in msgspec.structs.fields(Settings):
         hint = hints[field.name]
         [meta] = [part for part in get_args(hint) if isinstance(part, msgspec.Meta)]
         kind = get_args(hint)[0]
@@ -355,7 +472,7 @@ def _parse(setting: Described, text: str) -> Any:
     try:
         return msgspec.convert(value, setting.type, strict=False)
     except msgspec.ValidationError as error:
-        choice = f"one of {', '.join(setting.choices)}" if setting.choices else wanted(*get_args(setting.type)[:2])
+        choice = f"one of {', '.join(setting.choices)}" if setting.choices else _wanted(*get_args(setting.type)[:2])
         raise Invalid(f"{setting.name} can't be {text!r}: {choice or error}.") from None
 
 
@@ -363,3 +480,33 @@ def _unknown(name: str, known: list[str]) -> str:
     near = difflib.get_close_matches(name.removeprefix(PREFIX), [one.removeprefix(PREFIX) for one in known], 1, 0.6)
     hint = f"Did you mean {PREFIX}{near[0]}?" if near else "`annals settings` lists those there are."
     return f"There is no setting {name}. {hint}"
+
+
+def _wanted(kind: object, meta: msgspec.Meta) -> str:
+    """What a value may be, as a person says it; empty where only the type's own word is known."""
+    nouns: dict[object, str] = {int: "a whole number", float: "a number", bool: "true or false"}
+    noun = nouns.get(kind, "")
+    if not noun or meta.ge is None:
+        return noun
+    return f"{noun} of at least {meta.ge}" if meta.le is None else f"{noun} from {meta.ge} to {meta.le}"
+
+
+def _dotenv() -> dict[str, str]:
+    """Return the settings of a `.env` file: NAME=value, `#` comments, quotes around a value. No file has none."""
+    try:
+        lines = Path(".env").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return {}
+    values = {}
+    for line in lines:
+        match = _DOTENV_LINE.fullmatch(line)
+        if match and match[1].startswith(PREFIX):
+            values[match[1]] = _unquoted(match[2])
+    return values
+
+
+def _unquoted(value: str) -> str:
+    quote = value[:1]
+    if quote in {"'", '"'} and value.find(quote, 1) > 0:
+        return value[1 : value.find(quote, 1)]
+    return value.split(" #", 1)[0].rstrip()

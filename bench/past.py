@@ -7,7 +7,7 @@ import msgspec
 import uvloop
 
 from annals.domain.function import Function
-from annals.store.log.follower_checkpoint import reached
+from annals.store.log.follower import reached
 from annals.store.log.log import Meta
 from bench.client import Load, always, request
 from bench.floors import median_of_3

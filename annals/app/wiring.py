@@ -32,8 +32,7 @@ from annals.store.content.contents import Contents
 from annals.store.content.digest_checks import BlobReader
 from annals.store.coordination.direct_dispatch import DirectDispatcher, socket_prefix
 from annals.store.coordination.idempotency import Idempotency
-from annals.store.coordination.leases import Leases
-from annals.store.coordination.process_lease import ProcessLease
+from annals.store.coordination.leases import Leases, ProcessLease
 from annals.store.log.append_modes import FREED_SLOTS
 from annals.store.log.archives import Archives
 from annals.store.postgres.database import Database

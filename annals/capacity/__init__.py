@@ -7,5 +7,6 @@
 - `slots`: concurrency slots of functions, counted in Postgres for the whole instance.
 - `tenant_queue`: job messages in Redis, one queue for each project, taken round robin.
 
-The policy for build slots is `annals.domain.build_slots`; the executor bounds runs in `annals.executor.pool.run_queue`.
+The policy for build slots is in `annals.store.log.build_demand`. The executor bounds runs in
+`annals.executor.pool.run_queue`.
 """

@@ -80,8 +80,7 @@ def schedules(start: bool, data: Path | None, as_json: bool) -> None:
         holds = Pauses(log.database)
         if start:
             await holds.release(SCHEDULES)
-        hold = await holds.find(SCHEDULES)
-        return hold.reason if hold is not None else ""
+        return await holds.find(SCHEDULES) or ""
 
     reason = with_log(of_instance(data), work)
     answer({"held": bool(reason), "reason": reason}, as_json, lambda: reason or "Schedules run.")

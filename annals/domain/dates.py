@@ -1,4 +1,4 @@
-"""Dates and durations as clients see them (http-api.md 2)."""
+"""Dates as clients see them (http-api.md 2)."""
 
 from datetime import UTC, datetime
 
@@ -8,8 +8,3 @@ def wire_date(moment: datetime | None) -> str:
     if moment is None:
         return ""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds")
-
-
-def whole_seconds(milliseconds: int) -> int:
-    """Return seconds, rounded up, at least 1."""
-    return max(1, -(-milliseconds // 1000))

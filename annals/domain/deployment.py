@@ -6,7 +6,6 @@ One file because an aggregate and its events belong together.
 from typing import Any, ClassVar, Literal
 
 from annals.domain.base import Aggregate, AggregateEvent, CreatedEvent, Key
-from annals.domain.dates import whole_seconds
 from annals.domain.errors import BuildAlreadyCompleted, BuildNotReady, DeploymentNotFound
 from annals.domain.origin import UPLOADED, Origin, Remote
 from annals.domain.ports import Artefact, BuildReason
@@ -323,3 +322,8 @@ class Deployment(Aggregate):
 
     def _holds(self, epoch: int) -> bool:
         return epoch == self.epoch and self.status in {"processing", "building"}
+
+
+def whole_seconds(milliseconds: int) -> int:
+    """Return seconds, rounded up, at least 1."""
+    return max(1, -(-milliseconds // 1000))

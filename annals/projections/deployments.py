@@ -1,12 +1,14 @@
 """Deployments of functions, and the status of their builds."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from annals.domain.deployment import Deployment
 from annals.domain.function import Function
+from annals.domain.ports import Artefact
+from annals.projections.projectors import Projector, identity, writes
 from annals.store.log.request import Statement
 from annals.store.postgres import sql
 
@@ -30,8 +32,7 @@ UNCHANGED: dict[str, object] = dict.fromkeys(
 
 def _upload_started(event: Deployment.UploadStarted) -> list[Statement]:
     params = {
-        "stream": event.originator_id,
-        "version": event.originator_version,
+        **identity(event),
         "function": Function.stream(event.project_id, event.function_id),
         "function_sequence": event.function_incarnation,
         "deployment_id": event.deployment_id,
@@ -46,19 +47,11 @@ def _upload_started(event: Deployment.UploadStarted) -> list[Statement]:
 
 
 def _source_stored(event: Deployment.SourceStored) -> list[Statement]:
-    source = event.source
-    return _change(event, source_key=source.key, source_digest=source.digest, source_size=source.size)
+    return _change(event, **_stored("source", event.source))
 
 
 def _source_fetched(event: Deployment.SourceFetched) -> list[Statement]:
-    params = {
-        "stream": event.originator_id,
-        "version": event.originator_version,
-        "source_key": event.source.key,
-        "source_digest": event.source.digest,
-        "source_size": event.source.size,
-        **msgspec.structs.asdict(event.origin),
-    }
+    params = {**identity(event), **_stored("source", event.source), **msgspec.structs.asdict(event.origin)}
     return [Statement(QUERIES["source_fetched"], params, "deployments")]
 
 
@@ -75,13 +68,10 @@ def _build_started(event: Deployment.BuildStarted) -> list[Statement]:
 
 
 def _build_succeeded(event: Deployment.BuildSucceeded) -> list[Statement]:
-    artefact = event.artefact
     return _change(
         event,
         status="ready",
-        artefact_key=artefact.key,
-        artefact_digest=artefact.digest,
-        artefact_size=artefact.size,
+        **_stored("artefact", event.artefact),
         seconds=event.seconds,
         worker="",
         logged=event.logs_size > 0,
@@ -106,26 +96,18 @@ def _build_canceled(event: Deployment.BuildCanceled) -> list[Statement]:
 
 
 def _change(event: Any, **changes: object) -> list[Statement]:
-    identity = {"stream": event.originator_id, "version": event.originator_version}
-    return [Statement(QUERIES["changed"], {**UNCHANGED, **identity, **changes}, "deployments")]
+    return [Statement(QUERIES["changed"], {**UNCHANGED, **identity(event), **changes}, "deployments")]
 
 
 def _restored(event: Deployment.Restored) -> list[Statement]:
-    artefact = event.artefact
-    return _change(
-        event,
-        status="ready",
-        artefact_key=artefact.key,
-        artefact_digest=artefact.digest,
-        artefact_size=artefact.size,
-    )
+    return _change(event, status="ready", **_stored("artefact", event.artefact))
 
 
-def _deleted(event: Deployment.Deleted) -> list[Statement]:
-    return [Statement(QUERIES["deleted"], {"stream": event.originator_id, "version": event.originator_version})]
+def _stored(name: str, artefact: Artefact) -> dict[str, object]:
+    return {f"{name}_key": artefact.key, f"{name}_digest": artefact.digest, f"{name}_size": artefact.size}
 
 
-PROJECTORS: Mapping[type, Callable[[Any], Sequence[Statement]]] = {
+PROJECTORS: Mapping[type, Projector] = {
     Deployment.UploadStarted: _upload_started,
     Deployment.SourceStored: _source_stored,
     Deployment.SourceFetched: _source_fetched,
@@ -136,5 +118,5 @@ PROJECTORS: Mapping[type, Callable[[Any], Sequence[Statement]]] = {
     Deployment.BuildFailed: _build_failed,
     Deployment.BuildCanceled: _build_canceled,
     Deployment.Restored: _restored,
-    Deployment.Deleted: _deleted,
+    Deployment.Deleted: writes(QUERIES["deleted"]),
 }

@@ -3,7 +3,7 @@
 The functions that return the columns of an event serve the statements and the fold of whole batches.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -11,6 +11,7 @@ import msgspec
 from annals.domain.execution import Execution, FailedAttempt, Header
 from annals.domain.function import Function
 from annals.domain.retention import Retention
+from annals.projections.projectors import Projector, identity, writes
 from annals.store.log.request import Statement
 from annals.store.postgres import sql
 
@@ -140,41 +141,33 @@ def _requested(event: Execution.Requested) -> list[Statement]:
     """Return the statement for a request. A synchronous call returns no row: its answer is the row of its end."""
     function = {"function": Function.stream(event.project_id, event.function_id)}
     table = "" if event.epoch else "executions"
-    return [Statement(QUERIES["requested"], {**_identity(event), **function, **requested(event)}, table)]
+    return [Statement(QUERIES["requested"], {**identity(event), **function, **requested(event)}, table)]
 
 
 def _claimed(event: Execution.Claimed) -> list[Statement]:
-    return [Statement(QUERIES["claimed"], {**_identity(event), **claimed(event)})]
+    return [Statement(QUERIES["claimed"], {**identity(event), **claimed(event)})]
 
 
 def _retry_scheduled(event: Execution.RetryScheduled) -> list[Statement]:
-    return [Statement(QUERIES["retry_scheduled"], {**_identity(event), **retry_scheduled(event)})]
+    return [Statement(QUERIES["retry_scheduled"], {**identity(event), **retry_scheduled(event)})]
 
 
 def _dead_letter_removed(event: Execution.Redriven | Execution.Discarded) -> list[Statement]:
-    return [Statement(QUERIES["dead_letter_removed"], {**_identity(event), **NOT_DEAD})]
+    return [Statement(QUERIES["dead_letter_removed"], {**identity(event), **NOT_DEAD})]
 
 
 def _ended(event: Execution.Completed | Execution.Failed | Execution.Canceled) -> list[Statement]:
     columns = ended(event)
     query = QUERIES["ended" if "duration_ms" in columns else "ended_unrun"]
-    return [Statement(query, {**_identity(event), **columns}, "executions")]
+    return [Statement(query, {**identity(event), **columns}, "executions")]
 
 
 def _output_kept(event: Execution.OutputKept) -> list[Statement]:
-    return [Statement(QUERIES["output_kept"], {**_identity(event), **output_kept(event)})]
-
-
-def _deleted(event: Execution.Deleted) -> list[Statement]:
-    return [Statement(QUERIES["deleted"], _identity(event))]
+    return [Statement(QUERIES["output_kept"], {**identity(event), **output_kept(event)})]
 
 
 def _swept(event: Retention.ExecutionsSwept) -> list[Statement]:
     return [Statement(QUERIES["swept"], sweep_range(event))]
-
-
-def _identity(event: Any) -> Columns:
-    return {"stream": event.originator_id, "version": event.originator_version}
 
 
 def _text(text: str) -> str:
@@ -186,7 +179,7 @@ def _json(headers: list[Header]) -> str:
     return _encode(headers).decode() if headers else "[]"
 
 
-PROJECTORS: Mapping[type, Callable[[Any], Sequence[Statement]]] = {
+PROJECTORS: Mapping[type, Projector] = {
     Execution.Requested: _requested,
     Execution.Claimed: _claimed,
     Execution.Completed: _ended,
@@ -197,6 +190,6 @@ PROJECTORS: Mapping[type, Callable[[Any], Sequence[Statement]]] = {
     Execution.RetryScheduled: _retry_scheduled,
     Execution.Redriven: _dead_letter_removed,
     Execution.Discarded: _dead_letter_removed,
-    Execution.Deleted: _deleted,
+    Execution.Deleted: writes(QUERIES["deleted"]),
     Retention.ExecutionsSwept: _swept,
 }

@@ -1,6 +1,6 @@
 """The read models that change in the transaction of their events, so that clients read their own writes."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from annals.domain.errors import (
@@ -19,15 +19,8 @@ from annals.domain.errors import (
     UserAlreadyExists,
     VariableAlreadyExists,
 )
-from annals.projections import (
-    deployments,
-    executions,
-    functions,
-    projects,
-    rules,
-    teams,
-    users,
-)
+from annals.projections import deployments, executions, functions, identity, projects
+from annals.projections.projectors import Projector
 from annals.store.log.request import Statement
 
 TABLES = (
@@ -55,14 +48,12 @@ CONSTRAINT_ERRORS: Mapping[str, type[DomainError]] = {
 }
 """The error that each violated constraint of a read model means to the caller (the event log's `constraint_errors`)."""
 
-PROJECTORS: Mapping[type, Callable[[Any], Sequence[Statement]]] = {
+PROJECTORS: Mapping[type, Projector] = {
     **projects.PROJECTORS,
     **functions.PROJECTORS,
     **deployments.PROJECTORS,
     **executions.PROJECTORS,
-    **users.PROJECTORS,
-    **teams.PROJECTORS,
-    **rules.PROJECTORS,
+    **identity.PROJECTORS,
 }
 
 

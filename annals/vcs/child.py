@@ -17,7 +17,7 @@ import msgspec
 from dulwich.errors import ObjectFormatException
 
 from annals.domain.origin import Origin
-from annals.vcs import archive, bundled, commits, git, guard
+from annals.vcs import archive, commits, git, guard
 from annals.vcs.commits import Files, author_of, commit_of, message_of
 from annals.vcs.errors import RepositoryError
 from annals.vcs.github import GitHubRepository
@@ -121,7 +121,7 @@ def _folder(fetched: git.Fetched, job: FetchJob) -> tuple[str, str, str]:
 def _fetched(location: Location, wanted: FetchJob | Folder, job: FetchJob, folder: str = "") -> git.Fetched:
     """Return a commit with its files, within the job's bounds; `folder` separates two fetches of one job."""
     if isinstance(location, Bundled):
-        return bundled.open_bundled(wanted.reference_type, wanted.reference)
+        return git.open_bundled(wanted.reference_type, wanted.reference)
     if not isinstance(location, Git):
         raise RepositoryError("failed", "This repository has no git URL.")
     workspace = Path(job.folder) / folder

@@ -102,11 +102,19 @@ def message_of(commit: Commit) -> str:
 
 
 def commit_files(
-    store: BaseObjectStore, parent: str, root_directory: str, entries: Iterable[SourceFile], *, message: str, now: int
+    store: BaseObjectStore,
+    parent: str,
+    root_directory: str,
+    entries: Iterable[SourceFile],
+    *,
+    message: str,
+    now: int,
+    author: bytes = AUTHOR,
 ) -> tuple[str, list[ShaFile]]:
     """Return a commit with these files below a folder, and its new objects. No change: the parent, and no objects.
 
-    Other files of the parent stay. The new objects are also added to the store. Raises RepositoryError.
+    Other files of the parent stay; without a parent the commit is the first one. The new objects are also added to the
+    store. Raises RepositoryError.
     """
     nested: _Nested = {}
     for entry in entries:
@@ -115,14 +123,15 @@ def commit_files(
         for folder in folders:
             here = here.setdefault(folder, {})
         here[name] = entry
-    former = commit_of(store, parent)
+    former = commit_of(store, parent) if parent else None
     made: list[ShaFile] = []
-    tree = _merged(store, former.tree, nested, made)
-    if tree == former.tree:
+    tree = _merged(store, former.tree if former else None, nested, made)
+    if former and tree == former.tree:
         return parent, []
     commit = Commit()
-    commit.tree, commit.parents = tree, [former.id]
-    commit.author = commit.committer = AUTHOR
+    commit.tree = tree
+    commit.parents = [former.id] if former else []
+    commit.author = commit.committer = author
     commit.author_time = commit.commit_time = now
     commit.author_timezone = commit.commit_timezone = 0
     commit.message = message.encode()

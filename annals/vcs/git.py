@@ -1,5 +1,9 @@
-"""Repositories over git's own protocols: read references, fetch one commit, push one commit."""
+"""Repositories over git's own protocols: read references, fetch one commit, push one commit; and the bundled one.
 
+One file because each kind of repository yields a commit with its files in the same way.
+"""
+
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,14 +19,15 @@ from dulwich.errors import (
     NotGitRepository,
     ObjectMissing,
 )
-from dulwich.object_store import BaseObjectStore
+from dulwich.object_store import BaseObjectStore, MemoryObjectStore
 from dulwich.objects import ObjectID, ShaFile
 from dulwich.pack import pack_objects_to_data
 from dulwich.refs import Ref
 from dulwich.repo import Repo
 
 from annals.domain.origin import ReferenceType
-from annals.vcs.commits import commit_of
+from annals.vcs.archive import SourceFile
+from annals.vcs.commits import commit_files, commit_of
 from annals.vcs.errors import RepositoryError
 from annals.vcs.guard import WAIT_SECONDS, OneHost
 from annals.vcs.jobs import FetchBounds, Git
@@ -30,6 +35,13 @@ from annals.vcs.references import ResolvedReference, commit_by_prefix, resolve
 from annals.vcs.ssh import GuardedVendor
 from annals.vcs.urls import RepositoryUrl, parse_url
 
+TEMPLATES = Path(__file__).parents[1] / "runtimes" / "templates"
+BRANCH = "main"
+TAGS = ("1.0.1", "1.1.0")
+"""The versions in the catalogue of templates."""
+
+_TEMPLATES_AUTHOR = b"Annals <templates@annals.invalid>"
+_SKIPPED = frozenset({"__pycache__", "node_modules", ".git"})
 _SHA = re.compile(r"[0-9a-f]{40}")
 _PEELED = "^{}"
 
@@ -77,6 +89,26 @@ def fetch(
             tips = sorted(set(found.advertised.values()))
             chosen = _fetch_unadvertised(client, path, store, reference.lower(), bounds=bounds, tips=tips)
     return Fetched(store, ResolvedReference(chosen.name, commit_of(store, chosen.commit).id.decode()))
+
+
+def open_bundled(kind: ReferenceType, reference: str) -> Fetched:
+    """Return a repository made of the bundled templates; equal files give an equal commit. Raises RepositoryError."""
+    store = MemoryObjectStore()
+    message = "Templates that come with Annals\n"
+    commit, _ = commit_files(store, "", "", _templates(), message=message, now=0, author=_TEMPLATES_AUTHOR)
+    chosen = resolve(kind, reference, {BRANCH: commit}, dict.fromkeys(TAGS, commit)) or commit_by_prefix(
+        reference, [commit]
+    )
+    if chosen is None:
+        raise RepositoryError("reference", f"The repository has no commit {reference}.")
+    return Fetched(store, chosen)
+
+
+def _templates() -> Iterator[SourceFile]:
+    for path in sorted(TEMPLATES.rglob("*")):
+        inner = path.relative_to(TEMPLATES)
+        if path.is_file() and path.suffix != ".pyc" and _SKIPPED.isdisjoint(inner.parts):
+            yield SourceFile(inner.as_posix(), os.access(path, os.X_OK), path.read_bytes())
 
 
 def push(

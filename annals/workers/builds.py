@@ -1,7 +1,7 @@
 """Builds: claimed, run by the executor with a log that can be followed, and their only outcome recorded.
 
 A job message says that something waits. Which build starts is decided by what all projects build and wait for
-(`annals.domain.build_slots`), once here and once more under the lock of the append that claims it.
+(`annals.store.log.build_demand`), once here and once more under the lock of the append that claims it.
 
 One file because the claim, the run and the outcome of a build depend on one another.
 """
@@ -29,7 +29,7 @@ from annals.domain.function import Function
 from annals.domain.ports import Build, BuildOutcome, Executor, ExecutorUnavailable, ExecutorUnreachable
 from annals.store.content.blobs import BlobError
 from annals.store.content.contents import ROW_LIMIT, Content, digest
-from annals.store.coordination.process_lease import ProcessLease
+from annals.store.coordination.leases import ProcessLease
 from annals.store.coordination.retry import retry
 from annals.store.errors import NoFreeSlot, StoreError, StoreUnavailable
 from annals.store.log.build_demand import read_demand

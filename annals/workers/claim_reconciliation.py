@@ -11,7 +11,7 @@ from typing import NamedTuple
 import structlog
 
 from annals.domain.ports import ExecutorUnavailable
-from annals.store.coordination.process_lease import ProcessLease
+from annals.store.coordination.leases import ProcessLease
 from annals.store.log.log import EventLog, Meta
 from annals.workers.reaper import QUERIES, take_back
 

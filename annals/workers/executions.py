@@ -24,7 +24,7 @@ from annals.domain.ports import (
 )
 from annals.store.content.contents import Contents
 from annals.store.coordination.direct_dispatch import DirectDispatch
-from annals.store.coordination.process_lease import ProcessLease
+from annals.store.coordination.leases import ProcessLease
 from annals.store.coordination.retry import retry
 from annals.store.errors import NoFreeSlot, StoreUnavailable
 from annals.store.log.log import EventLog, Meta

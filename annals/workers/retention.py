@@ -6,7 +6,8 @@ from typing import NamedTuple
 import structlog
 
 from annals.application.function_deletion import end_builds, end_executions, end_work
-from annals.domain.commands.retention import expire_deployment, sweep_executions
+from annals.domain.commands.deployments import expire_deployment
+from annals.domain.commands.executions import sweep_executions
 from annals.domain.deployment import Deployment
 from annals.domain.errors import Conflict, DeploymentNotFound, FunctionNotFound
 from annals.domain.function import Function

@@ -15,8 +15,7 @@ from annals.domain.version import API_VERSION
 from annals.settings import Settings
 from annals.store.content.blobs import Blobs
 from annals.store.content.contents import Contents
-from annals.store.coordination.leases import NO_BUILDS, BuildSlots, Leases
-from annals.store.coordination.process_lease import ProcessLease
+from annals.store.coordination.leases import NO_BUILDS, BuildSlots, Leases, ProcessLease
 from annals.store.log.log import EventLog
 from annals.store.postgres.database import Database
 from annals.store.secrets.vault import Vault, forgetting_deleted_keys

@@ -14,8 +14,7 @@ from tests.architecture.source import PACKAGE, ROOT, folder_cycles, imports, mod
 MAY_IMPORT = {
     "domain": {"domain"},
     "addresses": set(),
-    "settings": {"addresses", "settings", "settings_limits", "dotenv", "domain"},
-    "settings_limits": {"domain"},
+    "settings": {"addresses", "settings", "domain"},
     "telemetry": {"telemetry", "settings", "domain"},
     "store": {"store", "domain"},
     "capacity": {"capacity", "store", "domain"},

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from annals.domain.commands.reverting import Revival, restore_function, revert_function
+from annals.domain.commands.functions import Revival, restore_function, revert_function
 from annals.domain.deployment import Deployment
 from annals.domain.errors import FunctionNotFound
 from annals.domain.function import Function

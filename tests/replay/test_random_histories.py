@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from annals.application.event_log import inline
-from annals.domain.commands import deployments, executions, functions, projects, rules
-from annals.domain.commands.retention import sweep_executions
+from annals.domain.commands import deployments, executions, functions, projects
+from annals.domain.commands.executions import sweep_executions
 from annals.domain.deployment import Deployment
 from annals.domain.errors import DomainError
 from annals.domain.execution import Execution, RunRecord
@@ -121,7 +121,7 @@ class Actor(IdentityActor, RepositoryActor, RevertingActor, AttemptActor):
 
     async def create_rule(self, one: int, other: int, flag: bool) -> None:
         await self.run(
-            rules.create_rule,
+            functions.create_rule,
             Rule.absent(self.p, f"r{one}"),
             project_id=self.p,
             rule_id=f"r{one}",
@@ -132,7 +132,7 @@ class Actor(IdentityActor, RepositoryActor, RevertingActor, AttemptActor):
         )
 
     async def delete_rule(self, one: int, other: int, flag: bool) -> None:
-        await self.run(rules.delete_rule, Rule.key(self.p, f"r{one}"))
+        await self.run(functions.delete_rule, Rule.key(self.p, f"r{one}"))
 
     async def add_variable(self, one: int, other: int, flag: bool) -> None:
         variable = Variable(variable_id=f"v{other}", key=f"K{other}", sealed="s", secret=flag)

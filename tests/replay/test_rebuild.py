@@ -6,7 +6,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from annals.domain.commands.retention import sweep_executions
+from annals.domain.commands.executions import sweep_executions
 from annals.domain.errors import FunctionAlreadyExists
 from annals.domain.retention import Retention
 from annals.projections import row_versions
@@ -181,7 +181,7 @@ async def test_writers_and_readers_continue_during_a_rebuild(history: History) -
 async def test_busy_table_is_switched_at_a_later_attempt(
     history: History, monkeypatch: pytest.MonkeyPatch, projection: str, table: str
 ) -> None:
-    monkeypatch.setattr("annals.projections.replay.models._LOCK_TIMEOUT_MS", 50)
+    monkeypatch.setattr("annals.projections.replay.replay._LOCK_TIMEOUT_MS", 50)
     await varied_history(history)
     await follow(history)
     busy: list[str] = []
@@ -212,7 +212,7 @@ async def test_busy_table_is_switched_at_a_later_attempt(
 
 
 async def test_table_that_stays_busy_is_unchanged(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("annals.projections.replay.models._LOCK_TIMEOUT_MS", 20)
+    monkeypatch.setattr("annals.projections.replay.replay._LOCK_TIMEOUT_MS", 20)
     await varied_history(history)
     await history.database.execute("UPDATE functions SET name = 'Kept' WHERE function_id = 'f'")
     reader = await history.database.connect("reader")

@@ -15,7 +15,7 @@ from annals.domain.deployment import Deployment
 from annals.domain.execution import Execution
 from annals.domain.function import Function
 from annals.projections.schedules import Schedule
-from annals.store.coordination import process_lease
+from annals.store.coordination import leases
 from annals.store.coordination.leases import Watch
 from annals.store.errors import StreamConflict
 from annals.store.log import append_modes, log
@@ -99,7 +99,7 @@ def lease_shorter_than_run() -> AbstractContextManager[object]:
             await asyncio.sleep(self._seconds * 2)
             await self._beat()
 
-    return mock.patch.object(process_lease.ProcessLease, "run", run)
+    return mock.patch.object(leases.ProcessLease, "run", run)
 
 
 @planted
@@ -209,7 +209,7 @@ def older_activation_wins() -> AbstractContextManager[object]:
 @planted
 def double_enqueue_without_claim() -> AbstractContextManager[object]:
     """Workers share a name, so each takes the claims of the others for its own."""
-    return mock.patch.object(process_lease, "holder_id", lambda role: role)
+    return mock.patch.object(leases, "holder_id", lambda role: role)
 
 
 @found_by("answers_are_lost")

@@ -3,7 +3,7 @@
 from contextlib import AbstractContextManager
 from unittest import mock
 
-from annals.domain.build_slots import BuildDemand, Tenant
+from annals.store.log.build_demand import BuildDemand, Tenant
 from tests.simulation.mutations import found_by
 
 

@@ -17,9 +17,8 @@ from annals.domain.environment import InstanceInfo
 from annals.domain.ports import Executor
 from annals.projections import schedules
 from annals.store.content.contents import Contents
-from annals.store.coordination.leases import NO_BUILDS, BuildSlots, Leases
+from annals.store.coordination.leases import NO_BUILDS, BuildSlots, Leases, ProcessLease
 from annals.store.coordination.pauses import SCHEDULES, Pauses
-from annals.store.coordination.process_lease import ProcessLease
 from annals.store.errors import StoreUnavailable
 from annals.store.log.append_modes import FREED_SLOTS
 from annals.store.log.follower import ExternalHandler, Follower

@@ -15,7 +15,7 @@ import psycopg
 from psycopg import errors as pg
 
 from annals.store.log.append_modes import FREED_SLOTS, LOCK, QUERIES
-from annals.store.log.follower_checkpoint import QUERIES as FOLLOWER
+from annals.store.log.follower import QUERIES as FOLLOWER
 from annals.store.postgres.listener import APPENDS
 from tests.simulation.loop import Node, SimulatedLoop
 from tests.simulation.sessions import Faults, Lock, Pipeline, Session

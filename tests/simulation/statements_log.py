@@ -6,7 +6,7 @@ from typing import Any
 from annals.store.content.contents import QUERIES as CONTENTS
 from annals.store.coordination.leases import QUERIES as LEASES
 from annals.store.log.append_modes import QUERIES as APPEND
-from annals.store.log.follower_checkpoint import QUERIES as FOLLOWER
+from annals.store.log.follower import QUERIES as FOLLOWER
 from annals.store.log.reader import QUERIES as EVENTS
 from annals.store.postgres.migrate import QUERIES as MIGRATIONS
 from annals.store.postgres.standby import QUERIES as STANDBY

@@ -16,7 +16,7 @@ from annals.domain.errors import DomainError
 from annals.domain.project import Project
 from annals.domain.user import User
 from annals.domain.variables import Variable
-from annals.projections.users import QUERIES as USERS
+from annals.projections.identity import QUERIES as IDENTITY
 from annals.store.errors import DataKeyDeleted, ProjectReplaced
 from annals.store.log.append_modes import QUERIES as APPEND
 from annals.store.log.log import Meta, Recorded
@@ -204,7 +204,7 @@ def nothing(tx: Tx, p: Any) -> list[Row]:
     return []
 
 
-@on(USERS["created"])
+@on(IDENTITY["user_created"])
 def user_created(tx: Tx, p: Any) -> list[Row]:
     if tx.get("users", p["stream"]) is not None:
         return []
@@ -213,7 +213,7 @@ def user_created(tx: Tx, p: Any) -> list[Row]:
     return [tx.put("users", p["stream"], row)]
 
 
-@on(USERS["deleted"])
+@on(IDENTITY["user_deleted"])
 def user_deleted(tx: Tx, p: Any) -> list[Row]:
     tx.drop("users", p["stream"])
     return []

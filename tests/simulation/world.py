@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from annals.store.coordination.process_lease import ProcessLease
+from annals.store.coordination.leases import ProcessLease
 from tests.simulation import nodes, statements_executions, statements_log, statements_models, statements_work  # noqa: F401 - they register what they know
 from tests.simulation.blobs import SimulatedBlobs
 from tests.simulation.entropy import Clocks, installed

@@ -16,9 +16,8 @@ from annals.app.installations.queries import connected_functions
 from annals.app.parameters.body import whole
 from annals.domain.decoding import UNREADABLE
 from annals.domain.errors import ArgumentInvalid, FunctionNotFound, InstallationNotFound, UserUnauthorized
-from annals.domain.origin import Origin, storable
+from annals.domain.origin import Origin, Push, builds, storable
 from annals.domain.project import Project
-from annals.domain.pushes import Push, wants
 from annals.store.log.log import Meta
 from annals.store.postgres.database import Row
 from annals.vcs.errors import RepositoryError
@@ -111,7 +110,7 @@ async def receive(call: Call) -> Answer:
     made = [
         await _deploy(call, row, body, branch, hashlib.sha256(data).hexdigest())
         for row in rows
-        if wants(push, branches=row["provider_branches"], paths=row["provider_paths"])
+        if builds(push, branches=row["provider_branches"], paths=row["provider_paths"])
     ]
     return json_answer(PushAnswer([deployment_id for deployment_id in made if deployment_id]), status=202)
 

@@ -12,7 +12,7 @@ from annals.app.queries.page import Page, parse_page
 from annals.app.queries.schema import Schema
 from annals.domain.cron import is_cron
 from annals.domain.decoding import UNREADABLE
-from annals.domain.event_patterns import is_event_pattern, is_function_event
+from annals.domain.event_names import is_event_pattern, is_function_event
 
 _HEADER_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?", re.ASCII)
 _VERIFICATION = frozenset({"verified", "unverified"})

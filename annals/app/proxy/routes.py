@@ -15,7 +15,7 @@ from annals.app.parameters import Boolean, ListQueries, Parameters, Text, Uid, V
 from annals.app.proxy import queries
 from annals.app.proxy.proof import require_proof
 from annals.app.queries.page import Page
-from annals.domain.commands.rules import create_rule, delete_rule
+from annals.domain.commands.functions import create_rule, delete_rule
 from annals.domain.errors import ArgumentInvalid, FunctionNotFound
 from annals.domain.rule import Rule
 from annals.store.ids import generate_id

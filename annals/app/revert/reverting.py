@@ -8,7 +8,7 @@ from annals.app.edge.dry_run import WouldRecord
 from annals.app.functions import code_scopes
 from annals.app.functions.queries import head, require
 from annals.app.installations.queries import require_installation
-from annals.domain.commands.reverting import Revival, restore_function, revert_function
+from annals.domain.commands.functions import Revival, restore_function, revert_function
 from annals.domain.deployment import Deployment
 from annals.domain.errors import DeploymentContentsGone, FunctionNotFound
 from annals.domain.function import Function

@@ -11,7 +11,7 @@ from annals.app.edge.errors import HistoryNotReady
 from annals.app.usage import schemas
 from annals.projections.usage.recount import NotBooked
 from annals.projections.usage.series import Scope, UsageSeries, read_usage_at
-from annals.store.log.follower_checkpoint import reached
+from annals.store.log.follower import reached
 
 T = TypeVar("T")
 

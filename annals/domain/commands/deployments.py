@@ -61,6 +61,13 @@ def delete_deployment(function: Function, deployment: Deployment) -> list[Aggreg
     return [deployment, function]
 
 
+def expire_deployment(function: Function, deployment: Deployment) -> list[Aggregate]:
+    """Delete a deployment because of its age, unless it is active."""
+    if function.deployment_id == deployment.deployment_id:
+        return []
+    return delete_deployment(function, deployment)
+
+
 def claim_build(deployment: Deployment, *, worker: str) -> list[Aggregate]:
     deployment.claim_build(worker)
     return [deployment]

@@ -1,4 +1,4 @@
-"""Commands on executions."""
+"""Commands on executions, and on their removal by age."""
 
 from datetime import datetime
 from typing import Any
@@ -7,6 +7,7 @@ from annals.domain.base import Aggregate
 from annals.domain.deployment import Deployment
 from annals.domain.execution import Execution
 from annals.domain.ports import UNANSWERED_STATUS
+from annals.domain.retention import Retention, SweepReason
 
 
 def request_execution(former: Execution | None, **fields: Any) -> list[Aggregate]:
@@ -78,3 +79,11 @@ def delete_execution(execution: Execution, *, function_id: str, incarnation: int
     execution.require_function(function_id, incarnation)
     execution.delete(stale=stale)
     return [execution]
+
+
+def sweep_executions(
+    former: Retention | None, *, project_id: str, function_id: str, incarnation: int, up_to: int, reason: SweepReason
+) -> list[Aggregate]:
+    retention = Retention.of(former, project_id)
+    retention.sweep_executions(function_id, incarnation, up_to, reason)
+    return [retention]

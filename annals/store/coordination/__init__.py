@@ -1,1 +1,1 @@
-"""What processes agree on: leases, idempotency keys, pauses, build demand, direct dispatch."""
+"""What processes agree on: leases, idempotency keys, pauses, direct dispatch."""

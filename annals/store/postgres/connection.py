@@ -1,30 +1,33 @@
 """A connection that also sends many statements in one pipeline, for a fraction of the cost of cursors in a pipeline.
 
 Why it uses libpq directly: docs/adr/0022-pipelines-over-libpq.md.
-One file because pipelines, their plans and the errors of a commit belong to one connection.
+One file because the statements of pipelines, their plans and the errors of a commit belong to one connection.
 """
 
 import asyncio
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import count
 from typing import Any, NamedTuple
 
 import psycopg
+from psycopg import ProgrammingError, pq
 from psycopg import errors as pg
-from psycopg import pq
 from psycopg.abc import RV, Buffer, PQGen
-from psycopg.adapt import Transformer
+from psycopg.adapt import PyFormat, Transformer
 from psycopg.rows import AsyncRowFactory, DictRow, tuple_row
 
-from annals.store.postgres.binding import Params, bound
-
 Row = dict[str, Any]
+Params = Mapping[str, object] | Sequence[object]
 Step = tuple[str, Params]
 """A statement and its parameters."""
 
 PLANS = 200
 """The number of statements that a connection remembers; before it exceeds that, it forgets all."""
 
+_PLACEHOLDER = re.compile(r"%(?:\((?P<name>\w+)\))?(?P<kind>.?)", re.DOTALL)
+_KINDS = {"s": PyFormat.AUTO, "b": PyFormat.BINARY, "t": PyFormat.TEXT}
 _BINARY = pq.Format.BINARY
 _STALE = (pg.InvalidSqlStatementName, pg.FeatureNotSupported)
 """A prepared statement is gone, or a migration changed its rows."""
@@ -252,3 +255,49 @@ async def _until_ready(descriptor: int, *, writing: bool) -> None:
         loop.remove_reader(descriptor)
         if writing:
             loop.remove_writer(descriptor)
+
+
+class BoundStatement(NamedTuple):
+    """A statement with `$1`, `$2`, ...; the names of its parameters, empty if they are unnamed; and their formats."""
+
+    sql: bytes
+    names: tuple[str, ...]
+    formats: tuple[PyFormat, ...]
+
+    def values(self, params: Params) -> Sequence[object]:
+        """Return the parameters in order. Raises ProgrammingError for missing or surplus parameters."""
+        if isinstance(params, Mapping) and (self.names or not self.formats):
+            try:
+                return [params[name] for name in self.names]
+            except KeyError as error:
+                raise ProgrammingError(f"query parameter missing: {error.args[0]}") from None
+        if isinstance(params, Mapping) or self.names or len(params) != len(self.formats):
+            raise ProgrammingError(
+                f"the query has {len(self.formats)} placeholders, {len(params)} parameters were given"
+            )
+        return params
+
+
+@lru_cache(maxsize=1024)
+def bound(sql: str) -> BoundStatement:
+    """Return the form of Postgres of a statement with psycopg's placeholders. Raises ProgrammingError."""
+    named: dict[str, PyFormat] = {}
+    unnamed: list[PyFormat] = []
+
+    def number(found: re.Match[str]) -> str:
+        name, kind = found["name"], found["kind"]
+        if kind == "%" and name is None:
+            return "%"
+        if kind not in _KINDS:
+            raise ProgrammingError(f"only '%s', '%b', '%t' are placeholders, got {found[0]!r}")
+        if name is None:
+            unnamed.append(_KINDS[kind])
+            return f"${len(unnamed)}"
+        if named.setdefault(name, _KINDS[kind]) is not _KINDS[kind]:
+            raise ProgrammingError(f"placeholder {name!r} cannot have different formats")
+        return f"${list(named).index(name) + 1}"
+
+    text = _PLACEHOLDER.sub(number, sql)
+    if named and unnamed:
+        raise ProgrammingError("positional and named placeholders cannot be mixed")
+    return BoundStatement(text.encode(), tuple(named), tuple(named.values() or unnamed))

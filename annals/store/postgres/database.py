@@ -12,8 +12,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from psycopg_pool.base import AttemptWithBackoff
 
 from annals.store.errors import StatementTooSlow, StoreUnavailable
-from annals.store.postgres.binding import Params
-from annals.store.postgres.connection import Connection, ReplicationUnknown, Row, Step
+from annals.store.postgres.connection import Connection, Params, ReplicationUnknown, Row, Step
 from annals.store.postgres.conninfo import conninfo
 from annals.store.postgres.standby import QUERIES as STANDBY
 from annals.store.postgres.standby import Standby, barrier

@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime
 
 from annals.domain.commands import executions as commands
-from annals.domain.commands.retention import sweep_executions
+from annals.domain.commands.executions import sweep_executions
 from annals.domain.execution import CallRequest, Execution, Header
 from annals.domain.retention import Retention
 from annals.store.content.contents import Content

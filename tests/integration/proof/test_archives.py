@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from annals.domain.commands.retention import sweep_executions
+from annals.domain.commands.executions import sweep_executions
 from annals.domain.execution import Execution
 from annals.domain.retention import Retention
 from annals.eventsourcing import LogApplication

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from annals.store.log.follower import Follower, PoisonedBy
-from annals.store.log.follower_checkpoint import reached
+from annals.store.log.follower import Follower, PoisonedBy, reached
 from annals.store.log.log import EventLog
 from annals.store.log.reader import RecordedEvent
 from annals.store.postgres.database import Connection, Database

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from annals.store.log import follower_checkpoint, tail_cache
-from annals.store.log.follower import ExternalHandler, Follower
-from annals.store.log.follower_checkpoint import reached
+from annals.store.log import follower, tail_cache
+from annals.store.log.follower import ExternalHandler, Follower, reached
 from annals.store.log.log import EventLog
 from annals.store.log.reader import RecordedEvent
 from annals.store.log.tail_cache import TailCache
@@ -131,7 +130,7 @@ async def test_poison_after_skipped_events_is_found_at_its_position(log: EventLo
 async def test_follower_obeys_a_checkpoint_that_was_moved_meanwhile(
     log: EventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(follower_checkpoint, "LAZY_SECONDS", 60.0)
+    monkeypatch.setattr(follower, "LAZY_SECONDS", 60.0)
     seen = Seen()
     async with followed(log, {"sums": seen}):
         await deposits(log, "a", 5)

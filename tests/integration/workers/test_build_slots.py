@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Iterable
 
 import pytest
 
-from annals.domain.build_slots import SHORT_SECONDS
 from annals.domain.commands.deployments import claim_build, create_deployment
 from annals.domain.commands.functions import create_function
 from annals.domain.commands.projects import create_project
@@ -15,7 +14,7 @@ from annals.domain.ports import Artefact, Build, BuildOutcome, LogSink
 from annals.domain.project import Project
 from annals.store.coordination.leases import BuildSlots
 from annals.store.errors import NoFreeSlot
-from annals.store.log.build_demand import read_demand
+from annals.store.log.build_demand import SHORT_SECONDS, read_demand
 from annals.store.log.request import BuildSlot
 from annals.workers.builds import BuildActor
 from annals.workers.job_messages import BUILD_DEPLOYMENT, JobMessage

@@ -25,8 +25,7 @@ from annals.domain.project import Project
 from annals.store.content.blobs import Blobs
 from annals.store.content.contents import Contents
 from annals.store.content.inputs import Input, digest_and_size, seal_input
-from annals.store.coordination.leases import BuildSlots, Leases
-from annals.store.coordination.process_lease import ProcessLease
+from annals.store.coordination.leases import BuildSlots, Leases, ProcessLease
 from annals.store.log.log import EventLog, Meta
 from annals.store.postgres.database import Database
 from annals.store.postgres.listener import Listener

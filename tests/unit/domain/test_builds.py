@@ -5,8 +5,7 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from annals.domain.commands.deployments import cancel_build, recover_build
-from annals.domain.dates import whole_seconds
-from annals.domain.deployment import Deployment
+from annals.domain.deployment import Deployment, whole_seconds
 from annals.domain.errors import BuildAlreadyCompleted, DeploymentNotFound
 from tests.unit.domain.given import ARTEFACT, SOURCE, given_deployment
 

@@ -2,8 +2,7 @@
 
 import pytest
 
-from annals.domain.event_names import NamedEvent, is_emitted, named_event
-from annals.domain.event_patterns import is_event_pattern
+from annals.domain.event_names import NamedEvent, is_emitted, is_event_pattern, named_event
 from annals.domain.function import Function
 from annals.domain.team import Membership, Team
 from annals.domain.user import User

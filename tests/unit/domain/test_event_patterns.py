@@ -2,7 +2,7 @@
 
 import pytest
 
-from annals.domain.event_patterns import is_event_pattern, is_function_event
+from annals.domain.event_names import is_event_pattern, is_function_event
 
 
 @pytest.mark.parametrize(

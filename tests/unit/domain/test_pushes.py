@@ -2,7 +2,7 @@
 
 import pytest
 
-from annals.domain.pushes import Push, matches, wants
+from annals.domain.origin import Push, builds, matches
 
 
 @pytest.mark.parametrize(
@@ -35,9 +35,9 @@ def test_last_glob_that_matches_decides() -> None:
 def test_push_matches_by_branch_and_by_any_file() -> None:
     push = Push(branch="main", paths=frozenset({"api/a.js", "docs/x.md"}))
 
-    assert wants(push, branches=[], paths=[])
-    assert wants(push, branches=["main", "next"], paths=["api/**"])
-    assert not wants(push, branches=["next"], paths=[])
-    assert not wants(push, branches=[], paths=["web/**"])
-    assert wants(Push(branch="main", paths=None), branches=[], paths=["web/**"])
-    assert not wants(Push(branch="main", paths=frozenset()), branches=[], paths=["web/**"])
+    assert builds(push, branches=[], paths=[])
+    assert builds(push, branches=["main", "next"], paths=["api/**"])
+    assert not builds(push, branches=["next"], paths=[])
+    assert not builds(push, branches=[], paths=["web/**"])
+    assert builds(Push(branch="main", paths=None), branches=[], paths=["web/**"])
+    assert not builds(Push(branch="main", paths=frozenset()), branches=[], paths=["web/**"])

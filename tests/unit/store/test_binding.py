@@ -11,7 +11,7 @@ from psycopg.adapt import Transformer
 
 import annals
 from annals.store.postgres import sql
-from annals.store.postgres.binding import Params, bound
+from annals.store.postgres.connection import Params, bound
 
 FILES = [file for file in Path(annals.__path__[0]).rglob("*.sql") if file.parent.name != "migrations"]
 

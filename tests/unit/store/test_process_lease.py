@@ -1,7 +1,6 @@
 """A process keeps its name while it keeps beating, and takes another when others have judged it lost."""
 
-from annals.store.coordination.leases import NO_BUILDS, BuildSlots, Leases
-from annals.store.coordination.process_lease import ProcessLease
+from annals.store.coordination.leases import NO_BUILDS, BuildSlots, Leases, ProcessLease
 
 
 class FakeLeases(Leases):

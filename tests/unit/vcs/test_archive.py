@@ -10,10 +10,10 @@ import pytest
 from dulwich.object_store import MemoryObjectStore
 from dulwich.objects import Blob, Commit, ObjectID, Tree
 
-from annals.vcs import bundled
 from annals.vcs.archive import SourceFile, pack, unpack_tarball
 from annals.vcs.commits import Files, author_of, message_of
 from annals.vcs.errors import RepositoryError
+from annals.vcs.git import open_bundled
 from annals.vcs.jobs import FetchBounds
 
 LINK, FILE, PROGRAM, FOLDER, SUBMODULE = 0o120000, 0o100644, 0o100755, 0o040000, 0o160000
@@ -172,14 +172,14 @@ def test_damaged_or_hostile_host_archive_is_rejected() -> None:
 
 
 def test_bundled_repository_has_the_versions_that_the_catalogue_names() -> None:
-    main = bundled.open_bundled("branch", "main")
-    tag = bundled.open_bundled("tag", "1.*")
+    main = open_bundled("branch", "main")
+    tag = open_bundled("tag", "1.*")
 
     assert tag.chosen.name == "1.1.0"
     assert tag.chosen.commit == main.chosen.commit
-    assert bundled.open_bundled("commit", main.chosen.commit[:10]).chosen.commit == main.chosen.commit
+    assert open_bundled("commit", main.chosen.commit[:10]).chosen.commit == main.chosen.commit
     paths = {entry.path for entry in Files(main.store, main.chosen.commit, "node/starter", "main")}
     assert paths == {"README.md", "package.json", "src/main.js"}
     for kind, reference in (("branch", "other"), ("tag", "9.*"), ("commit", "f" * 40)):
         with pytest.raises(RepositoryError):
-            bundled.open_bundled(kind, reference)  # type: ignore[arg-type]
+            open_bundled(kind, reference)  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annals.domain.build_slots import SHORT_SECONDS, BuildDemand, Tenant
+from annals.store.log.build_demand import SHORT_SECONDS, BuildDemand, Tenant
 
 LONG = SHORT_SECONDS + 1
 

@@ -1,4 +1,4 @@
--- name: keep
+-- name: index
 -- Indexes a batch of events; an indexed event stays.
 INSERT INTO audit (
     position, project_id, topic, actor, request, correlation, causation, resource_type, resource_id, recorded_at
