@@ -1,4 +1,4 @@
-"""`make bench`: an instance of its own, every figure with its floor of the same run, a table and results.json."""
+"""`make bench`: measures a fresh instance, each figure with its floor of the same run; writes results.json."""
 
 import argparse
 import tempfile
@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import analytics, append, cold, flood, memory, past, proof, reads, replay, runs
+from bench import analytics, append, as_of, cold, flood, memory, proof, reads, replay, runs
 from bench.floors import durable_insert, median_rate
 from bench.instance import Instance, running
 from bench.results import Figure, machine, say, show, write
@@ -18,12 +18,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="run the groups whose name contains this")
     parser.add_argument("--output", type=Path, default=RESULTS, help="where the results go")
-    parser.add_argument("--executions", type=int, default=1_000_000, help="how many the history of `usage` has")
+    parser.add_argument("--executions", type=int, default=1_000_000, help="executions in the history of `usage`")
     given = parser.parse_args()
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory(prefix="annals-bench-") as data:
         with running(data=Path(data)):
-            pass  # the first start makes the cluster; the figure is about the second
+            pass  # the first start creates the cluster; the figure measures the second start
         with running(data=Path(data)) as instance:
             fsync_ms = 1000 / median_rate(lambda: durable_insert(instance.database_url))
             about = machine(fsync_ms)
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def _groups(instance: Instance, fsync_ms: float, executions: int) -> dict[str, Callable[[], list[Figure]]]:
-    """In this order: memory before anything ran, lists of executions after many did."""
+    """Return the groups in their order: memory before any call, lists of executions after many executions."""
     return {
         "memory": lambda: memory.figures(instance),
         "append": lambda: append.figures(instance.database_url),
@@ -52,7 +52,7 @@ def _groups(instance: Instance, fsync_ms: float, executions: int) -> dict[str, C
         "flood": lambda: flood.figures(instance),
         "async": lambda: runs.asynchronous(instance, fsync_ms),
         "stored": lambda: reads.after_executions(instance, "hello-node"),
-        "past": lambda: past.figures(instance),
+        "as_of": lambda: as_of.figures(instance),
         "replay": lambda: replay.figures(instance.database_url),
         "proof": lambda: proof.figures(instance.database_url),
         "usage": lambda: analytics.figures(instance.database_url, executions),

@@ -18,8 +18,8 @@ from annals.projections.usage.question import MEASURES, RUNNING, Question, befor
 from annals.projections.usage.series import Scope, read_usage
 from annals.store.log.log import EventLog
 from annals.store.postgres.migrate import migrate
+from bench.event_log import open_log
 from bench.history import PROJECT, Shape, copy
-from bench.opened import opened
 from bench.results import Figure, say
 
 DATABASE = "annals_bench_usage"
@@ -41,7 +41,7 @@ _GROUPINGS = {
 
 
 def figures(database_url: str, executions: int) -> list[Figure]:
-    """Measure on an own log that is completely booked."""
+    """Measure a separate log whose usage is completely booked."""
     with psycopg.connect(database_url, autocommit=True) as conn:
         conn.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
         conn.execute(f"CREATE DATABASE {DATABASE}")
@@ -64,7 +64,7 @@ def _write_history(url: str, executions: int) -> Figure:
 
 
 async def _figures(url: str, executions: int) -> list[Figure]:
-    async with opened(url) as log:
+    async with open_log(url) as log:
         booked = await _book(log)
         await log.database.execute("VACUUM ANALYZE")
         size = await log.database.value("SELECT pg_database_size(current_database()) / 2 ^ 30")
@@ -97,12 +97,12 @@ async def _contract(log: EventLog, executions: int) -> list[Figure]:
     scopes = {"of the project": Scope(PROJECT), "of a function": Scope(PROJECT, "f1", incarnation)}
     return [
         Figure(
-            name=f"usage {which}, 90 days of {executions:,} executions",
+            name=f"usage {scope_name}, 90 days of {executions:,} executions",
             value=await _median(lambda scope=scope: read_usage(log.database, log.reader, scope, "90d", END)),  # type: ignore[misc]
             unit="ms",
             target=10,
         )
-        for which, scope in scopes.items()
+        for scope_name, scope in scopes.items()
     ]
 
 

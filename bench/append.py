@@ -19,18 +19,18 @@ from bench.floors import durable_insert
 from bench.results import Figure
 
 DATABASE = "annals_bench_append"
-"""Of its own on the same server: the events would mean nothing to an instance's followers."""
+"""A separate database on the same server, since an instance's followers do not know these events."""
 
 CALLERS = (1, 8, 32, 64, 128)
 UPSERTING = 64
 SECONDS = 2.0
 
 SLOW_DISK_MS = 0.7
-HELD = "-c commit_delay=900 -c commit_siblings=0"
-"""Postgres waits this long (microseconds) before it flushes a commit, for the floor's connection as for ours."""
+DELAYED_COMMITS = "-c commit_delay=900 -c commit_siblings=0"
+"""Postgres waits this long (microseconds) before it flushes a commit, for the floor and for the measured appends."""
 
 TARGETS = {"slow": {8: 5.0, 32: 14.0, 64: 20.0}, "fast": {32: 4.0}}
-"""Multiples of the floor, by whether a commit takes about a millisecond or the disk is faster."""
+"""Targets as multiples of the floor, for disks whose commit takes about a millisecond and for faster disks."""
 
 P99_FSYNCS = 5.0
 UPSERT_SHARE = 0.75
@@ -41,7 +41,7 @@ UPSERT = (
     " WHERE originator_id = %(stream)s AND originator_version = %(version)s"
     " ON CONFLICT (stream) DO UPDATE SET version = excluded.version, position = excluded.position"
 )
-"""As the read models' own: the position comes from the event's row, and nothing is read back."""
+"""An upsert like those of the read models: it takes the position from the event's row, and reads nothing back."""
 
 Statements = Callable[[str], Sequence[Statement]]
 
@@ -54,7 +54,7 @@ class Measured(NamedTuple):
 
 
 def figures(database_url: str) -> list[Figure]:
-    """The middle of three runs for each number of callers, each run right after its floor."""
+    """Return the median of three runs for each number of callers; each run follows its floor directly."""
     with psycopg.connect(database_url, autocommit=True) as conn:
         conn.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
         conn.execute(f"CREATE DATABASE {DATABASE}")
@@ -65,13 +65,13 @@ def figures(database_url: str) -> list[Figure]:
 
 
 def _figures(url: str) -> list[Figure]:
-    """On this disk; where that is faster than most, also with commits held to about a millisecond."""
+    """Measure on this disk, and on a fast disk also with commits that are delayed to about a millisecond."""
     migrate(url)
     with psycopg.connect(url, autocommit=True) as conn:
         conn.execute(TABLE)
     found = _on(url, "")
     if 1000 / (found[0].floor or 1) < SLOW_DISK_MS:
-        found += _on(make_conninfo(url, options=HELD), ", commits of 1 ms")
+        found += _on(make_conninfo(url, options=DELAYED_COMMITS), ", commits of 1 ms")
     return found
 
 
@@ -91,7 +91,7 @@ def _on(url: str, disk: str) -> list[Figure]:
 
 
 def _at_64(url: str, disk: str, fsync_ms: float | None, plain: Measured) -> list[Figure]:
-    """The slowest waits, and what a read model's upsert in the same transaction costs."""
+    """Return the slowest waits, and the rate with a read model's upsert in the same transaction."""
     slowest = Figure(name=f"durable append, 64 callers, p99{disk}", value=plain.p99_ms, unit="ms")
     slowest.floor, slowest.target = fsync_ms, fsync_ms and P99_FSYNCS * fsync_ms
     _, with_upsert = _beside_floor(url, UPSERTING, _upsert)

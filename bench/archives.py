@@ -7,14 +7,14 @@ SOURCES = {
     "node": "module.exports = async ({{ res }}) => res.text('hello {}')\n",
     "python": "def main(context):\n    return context.res.text('hello {}')\n",
 }
-"""Sources that differ by a number: a build of what was built before is none."""
+"""Sources that differ by a number, since a source that was built before is not built again."""
 
 HELLO_NODE = "module.exports = async ({ res }) => res.text('hello')\n"
 HELLO_PYTHON = "def main(context):\n    return context.res.text('hello')\n"
 
 
 def archive(name: str, text: str) -> bytes:
-    """A gzip tar of one file."""
+    """Return a gzipped tar of one file."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
         member = tarfile.TarInfo(name)

@@ -1,4 +1,4 @@
-"""Litestar and our server answering a constant: the least that an API process can cost. `python -m bench.bare PORT`."""
+"""Litestar and Annals' HTTP server with a constant answer, the floor of an API process: `python -m bench.bare PORT`."""
 
 import sys
 from typing import Any
@@ -28,18 +28,18 @@ FUNCTION: dict[str, Any] = {
 
 @get("/one")
 async def one() -> dict[str, Any]:
-    """A function, as wide as ours."""
+    """Return a function with as many fields as a real one."""
     return FUNCTION
 
 
 @get("/many")
 async def many() -> dict[str, Any]:
-    """A page of them."""
+    """Return a page of functions."""
     return {"total": 25, "functions": [FUNCTION] * 25}
 
 
 async def serve(port: int) -> None:
-    """Until the process is ended."""
+    """Serve until the process ends."""
     await HttpServer(
         Litestar([one, many]), listen("127.0.0.1", port, shared=True), rejection_answer
     ).run_until_stopped()

@@ -11,7 +11,7 @@ import uvloop
 
 
 class Load(NamedTuple):
-    """What a load saw: answers a second, times in milliseconds, and how many answers were not of the wanted status."""
+    """The result of a load: answers a second, times in milliseconds, and the number of answers with another status."""
 
     rate: float
     p50: float
@@ -56,7 +56,7 @@ class _Connection(asyncio.Protocol):
 
 
 def request(method: str, path: str, headers: dict[str, str], body: bytes = b"") -> bytes:
-    """One request as bytes; made once, sent many times."""
+    """Return a request as bytes, which is made once and sent many times."""
     lines = [f"{method} {path} HTTP/1.1", "host: 127.0.0.1", *(f"{n}: {v}" for n, v in headers.items())]
     if body or method != "GET":
         lines.append(f"content-length: {len(body)}")
@@ -64,11 +64,11 @@ def request(method: str, path: str, headers: dict[str, str], body: bytes = b"") 
 
 
 Requests = Callable[[int], Iterator[bytes]]
-"""For a caller's number, the requests it sends one after another."""
+"""Returns the requests of a caller by its number; the caller sends them one after another."""
 
 
 def always(message: bytes) -> Requests:
-    """Every caller sends the same for ever."""
+    """Let every caller repeat one request."""
 
     def sent(_: int) -> Iterator[bytes]:
         while True:

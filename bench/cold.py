@@ -1,4 +1,4 @@
-"""First calls: what a caller waits for when no instance of the function is up, and what waits in its stead."""
+"""First calls of functions without a running instance, with and without the idle pool."""
 
 import asyncio
 import statistics
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 FIRST_CALLS = 15
 DOCKER_CALLS = 7
 PAUSE_SECONDS = 1.0
-"""Between two first calls, so that each finds a machine at rest and an instance that waits."""
+"""The pause between two first calls, so that each of them finds an idle machine and an idle instance."""
 
 
 def figures(instance: Instance) -> list[Figure]:
-    """The sandbox driver's, on the instance of the other figures, and docker's where an engine answers."""
+    """Measure the sandbox driver on the instance of the other figures, and docker if an engine answers."""
     made = []
     for language in RUNTIMES:
         times = first_calls(instance, language, FIRST_CALLS)
@@ -40,9 +40,9 @@ def figures(instance: Instance) -> list[Figure]:
 
 
 def first_calls(
-    instance: Instance, language: str, count: int, *, runtime: str = "", waiting: bool = True
+    instance: Instance, language: str, count: int, *, runtime: str = "", pooled: bool = True
 ) -> list[float]:
-    """Milliseconds from request to answer of calls that each are a deployment's first; `waiting` for the reserve."""
+    """Return the milliseconds of calls that are each the first of a deployment; `pooled` waits for the idle pool."""
     usual, entrypoint, _ = RUNTIMES[language]
     function = f"cold-{language}"
     instance.function(function, runtime or usual, entrypoint)
@@ -50,17 +50,17 @@ def first_calls(
     for number in range(count + 1):
         instance.deploy(function, archive(entrypoint, SOURCES[language].format(number)))
         time.sleep(PAUSE_SECONDS)
-        if waiting:
-            asyncio.run(_reserve_filled(instance))
+        if pooled:
+            asyncio.run(_wait_for_idle_server(instance))
         started = time.perf_counter()
         answer = instance.call("POST", f"/functions/{function}/executions", json={})
         times.append((time.perf_counter() - started) * 1e3)
         assert answer["responseBody"] == f"hello {number}", answer
-    return times[1:]  # what comes first of all also prepares the runtime
+    return times[1:]  # the very first call also prepares the runtime
 
 
-async def _reserve_filled(instance: Instance) -> None:
-    """Return when an idle function server is there to be had, in 20 s at the latest."""
+async def _wait_for_idle_server(instance: Instance) -> None:
+    """Wait until the idle pool has a function server, for at most 20 s."""
     client = ExecutorClient([f"unix:{instance.data}/executor.sock"])
     async with asyncio.timeout(20):
         while True:
@@ -72,7 +72,7 @@ async def _reserve_filled(instance: Instance) -> None:
 
 
 def waiting_memory(instance: Instance) -> list[Figure]:
-    """What one idle function server holds, by the command it was started with."""
+    """Return the memory of one idle function server, by its language."""
     made = []
     for language, script, target in (("node", "src/server.cjs", 45), ("python", "server.py", 20)):
         found = [pss_mib(pid) for pid in tree(instance.process.pid) if _runs(pid, script)]
@@ -91,7 +91,10 @@ def _runs(pid: int, script: str) -> bool:
 
 
 def docker() -> list[Figure]:
-    """Pooled and not, where an engine has images of ours; a container as bounded, of nothing, is the latter's floor."""
+    """Measure with and without the pool, if an engine has Annals' images.
+
+    The floor of calls without the pool is the start of a container with the same limits and a trivial program.
+    """
     if engine_problem(ExecutorConfig(data=Path(), work=Path(), blobs_url="", listen="")):
         return []
     client = connect()
@@ -104,10 +107,10 @@ def docker() -> list[Figure]:
         if runtime:
             floor = statistics.median(_engine_start_ms(client, runtime, bridge) for _ in range(DOCKER_CALLS))
             name = f"cold first call, docker, {language}, p50"
-            pooled, not_pooled = (_docker_p50(language, runtime, waiting=waiting) for waiting in (True, False))
+            with_pool, without = (_docker_p50(language, runtime, pooled=pooled) for pooled in (True, False))
             made += [
-                Figure(name=f"{name}, pooled", value=pooled, unit="ms", target=60),
-                Figure(name=f"{name}, not pooled", value=not_pooled, unit="ms", floor=floor, target=floor + 60),
+                Figure(name=f"{name}, pooled", value=with_pool, unit="ms", target=60),
+                Figure(name=f"{name}, not pooled", value=without, unit="ms", floor=floor, target=floor + 60),
             ]
     network.remove()
     client.close()
@@ -115,7 +118,7 @@ def docker() -> list[Figure]:
 
 
 def _engine_start_ms(client: "DockerClient", runtime: str, network: str) -> float:
-    """From asking for a container to its program's first output; what a function's has, this has too."""
+    """Return the milliseconds from the request for a container, limited as a function's, to its first output."""
     bounded: dict[str, Any] = {
         "network": network,
         "cap_drop": ["ALL"],
@@ -138,6 +141,6 @@ def _engine_start_ms(client: "DockerClient", runtime: str, network: str) -> floa
         container.remove(force=True)
 
 
-def _docker_p50(language: str, runtime: str, *, waiting: bool) -> float:
-    with running("docker", settings={} if waiting else {"ANNALS_RESERVE": "*=0"}) as instance:
-        return statistics.median(first_calls(instance, language, DOCKER_CALLS, runtime=runtime, waiting=waiting))
+def _docker_p50(language: str, runtime: str, *, pooled: bool) -> float:
+    with running("docker", settings={} if pooled else {"ANNALS_RESERVE": "*=0"}) as instance:
+        return statistics.median(first_calls(instance, language, DOCKER_CALLS, runtime=runtime, pooled=pooled))

@@ -1,4 +1,4 @@
-"""Who spent the processor while something was measured: the profile behind a figure."""
+"""The processor time of each role during a measurement: the profile behind a figure."""
 
 import os
 from collections import defaultdict
@@ -15,13 +15,13 @@ _LEAST_SHARE = 0.02
 
 
 class Spent:
-    """Seconds of processor time by role; `functions` are the function servers, `client` is the bench itself."""
+    """Seconds of processor time by role; `functions` are the function servers, `client` is the benchmark itself."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
     def shares(self) -> str:
-        """The shares of all that was spent, the largest first."""
+        """Return the share of each role as text, the largest first."""
         whole = sum(self.seconds.values()) or 1.0
         ranked = sorted(self.seconds.items(), key=lambda item: -item[1])
         return "CPU: " + ", ".join(f"{role} {s / whole:.0%}" for role, s in ranked if s / whole >= _LEAST_SHARE)
@@ -29,7 +29,7 @@ class Spent:
 
 @contextmanager
 def spending(instance: Instance) -> Iterator[Spent]:
-    """Measure what an instance's processes and this one spend within the block."""
+    """Measure the processor time of an instance and of this process within the block."""
     spent, before = Spent(), _by_process(instance.process.pid)
     try:
         yield spent
@@ -52,7 +52,7 @@ def _by_process(top: int) -> dict[int, tuple[str, float]]:
 
 
 def _role(pid: int, above: str) -> str:
-    """By the process's own title; below the executor, whatever is not the executor's own is a function."""
+    """Return the role that the process's title names; other processes below the executor are functions."""
     try:
         title = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
     except OSError:

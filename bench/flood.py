@@ -1,4 +1,4 @@
-"""What one project's flood costs another: the same few calls with and without it, in one run."""
+"""The cost of one project's flood for another project: the same few calls with and without it, in one run."""
 
 import json
 import statistics
@@ -21,7 +21,7 @@ SLOW = "module.exports = async ({ res }) => { await new Promise(done => setTimeo
 
 
 def figures(instance: Instance) -> list[Figure]:
-    """Rounds alternate, so that whatever else the machine does meets both alike; the middle of each counts."""
+    """Measure in alternating rounds, so that other work of the machine affects both alike; the median counts."""
     flooding, victim = _another_project(instance, "flooding"), _another_project(instance, "victim")
     flooding.function("slow", RUNTIMES["node"][0], "index.js")
     flooding.deploy("slow", archive("index.js", SLOW))
@@ -30,10 +30,10 @@ def figures(instance: Instance) -> list[Figure]:
     alone, flooded, answered, shed = [], [], 0, 0
     for _ in range(ROUNDS):
         alone.append(_served(victim))
-        with _flood(flooding) as told:
+        with _flood(flooding) as loads:
             flooded.append(_served(victim))
-        answered += told[0].answers - told[0].wrong
-        shed += told[0].wrong
+        answered += loads[0].answers - loads[0].wrong
+        shed += loads[0].wrong
     quiet, loud = (statistics.median(one.p99 for one in many) for many in (alone, flooded))
     return [
         Figure(name="p99 of one project's warm calls", value=quiet, unit="ms"),
@@ -41,7 +41,7 @@ def figures(instance: Instance) -> list[Figure]:
             name="the same while another floods",
             value=loud,
             unit="ms",
-            note=f"{FLOODERS} callers: {answered} answered, {shed} told to come back",
+            note=f"{FLOODERS} callers: {answered} answered, {shed} refused with a Retry-After",
         ),
         Figure(name="p99 beside a flood, to that alone", value=loud / quiet, unit="times", target=2),
     ]
@@ -76,11 +76,11 @@ def _served(victim: Instance) -> Load:
 
 @contextmanager
 def _flood(flooding: Instance) -> Iterator[list[Load]]:
-    """From a process of its own; what it saw is there on leaving."""
-    told: list[Load] = []
+    """Flood from a separate process; the yielded list has the load's result after the block."""
+    loads: list[Load] = []
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        pool.submit(int).result()  # the process is there
+        pool.submit(int).result()  # the process has started
         running = pool.submit(_asked, flooding.port, _calls(flooding, "slow"), FLOODERS, 7.0)
         time.sleep(1.0)
-        yield told
-        told.append(running.result())
+        yield loads
+        loads.append(running.result())

@@ -1,4 +1,4 @@
-"""The cheapest way to do the same, measured in the same run."""
+"""Floors: the cheapest ways to do the same as a figure, measured in the same run."""
 
 import socket
 import statistics
@@ -14,7 +14,7 @@ from bench.client import Load, Requests, load
 
 
 def durable_insert(database_url: str, seconds: float = 1.5) -> float:
-    """Rows a second of one connection that commits each; about 375 bytes a row, as an event has."""
+    """Return the rows a second of one connection that commits each row of about 375 bytes, the size of an event."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("DROP TABLE IF EXISTS bench_insert")
         connection.execute("CREATE TABLE bench_insert (id bigserial PRIMARY KEY, stream text, state bytea)")
@@ -36,7 +36,7 @@ def free_port() -> int:
 
 @contextmanager
 def bare_answers() -> Iterator[int]:
-    """Litestar and our server that answer a constant: the least an API process can cost. Two processes, as `up` has."""
+    """Run two processes of Litestar with a constant answer, as many as `up` has, and yield their port."""
     port = free_port()
     processes = [subprocess.Popen([sys.executable, "-m", "bench.bare", str(port)]) for _ in range(2)]
     try:
@@ -62,7 +62,7 @@ def _wait_for(port: int) -> None:
 
 
 def median_of_3(port: int, requests: Requests, *, callers: int, seconds: float = 2.0, wanted: int = 200) -> Load:
-    """The run whose rate is the middle one."""
+    """Return the run with the median rate of three."""
     runs = [load(port, requests, callers=callers, seconds=seconds, wanted=wanted) for _ in range(3)]
     for run in runs:
         if run.wrong:
@@ -71,5 +71,5 @@ def median_of_3(port: int, requests: Requests, *, callers: int, seconds: float =
 
 
 def median_rate(measure: Callable[[], float], times: int = 3) -> float:
-    """The middle of several rates."""
+    """Return the median of several rates."""
     return statistics.median(measure() for _ in range(times))

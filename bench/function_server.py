@@ -1,4 +1,4 @@
-"""The floor of warm executions: the function servers called directly, without anything of ours around them."""
+"""The floor of warm executions: calls to the function servers without an API, executor or sandbox."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ from bench.floors import free_port
 
 SERVERS = {"node": "src/server.cjs", "python": "src/server.py"}
 HELLOS = {"node": HELLO_NODE, "python": HELLO_PYTHON}
-KEPT = Path(tempfile.gettempdir()) / f"annals-bench-runtimes-{os.getuid()}"
+CACHE = Path(tempfile.gettempdir()) / f"annals-bench-runtimes-{os.getuid()}"
 HEADERS = {
     "content-type": "application/json",
     "user-agent": "bench",
@@ -35,7 +35,7 @@ HEADERS = {
 
 
 class Direct(NamedTuple):
-    """Answers a second of hello with 1 and with 32 connections, logging on; `cpu_ms` is the server's own per answer."""
+    """Answers a second of hello with 1 and with 32 connections, with logs; `cpu_ms` is the server's time per answer."""
 
     one: float
     many: float
@@ -44,7 +44,7 @@ class Direct(NamedTuple):
 
 
 def direct_rate(language: str, seconds: float = 2.0) -> Direct:
-    """Median of 3 runs against a server of its own."""
+    """Return the median of 3 runs against a new server."""
     with serving(language) as (port, process):
         message = request("POST", "/", HEADERS, b"{}")
 
@@ -71,11 +71,11 @@ def _cpu_seconds(process: subprocess.Popen[bytes]) -> float:
 
 @contextmanager
 def serving(language: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
-    """A function server on a port of this machine, its logs read away as the executor does."""
+    """Run a function server on a local port, and discard its logs."""
     runtime, entrypoint, _ = RUNTIMES[language]
-    toolchain = asyncio.run(Toolchains(KEPT).get(runtime))
+    toolchain = asyncio.run(Toolchains(CACHE).get(runtime))
     port = free_port()
-    with tempfile.TemporaryDirectory(prefix="fs-") as folder, _swallowed(Path(folder, "logs.sock")) as logs:
+    with tempfile.TemporaryDirectory(prefix="fs-") as folder, _discarded_logs(Path(folder, "logs.sock")) as logs:
         Path(folder, entrypoint).write_text(HELLOS[language])
         environment = {
             "PATH": os.environ["PATH"],
@@ -110,8 +110,8 @@ def _wait_for(port: int) -> None:
 
 
 @contextmanager
-def _swallowed(path: Path) -> Iterator[Path]:
-    """A log socket whose reader keeps nothing."""
+def _discarded_logs(path: Path) -> Iterator[Path]:
+    """Listen on a log socket, and discard everything."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
     listener.listen(1)

@@ -1,7 +1,7 @@
-"""A generated history: months of the program's own events, copied into a log in their order.
+"""A generated history: months of real events of Annals, copied into a log in their order.
 
-Only the seed decides the result. Calls follow the time of day, functions differ in calls and durations, some calls
-fail, deployments change every week, and retention sweeps as the keeper does.
+The seed alone determines the result. Calls follow the time of day, functions differ in calls and durations, some
+calls fail, deployments change every week, and retention deletes as the keeper does.
 """
 
 import heapq
@@ -23,7 +23,7 @@ from annals.domain.retention import Retention
 from annals.store.log.mapper import EventMapper
 
 PROJECT = "history"
-KEPT = timedelta(days=14)
+RETENTION = timedelta(days=14)
 _REASONS: tuple[Reason, ...] = ("error", "timeout", "out_of_memory")
 _SPECIFICATIONS = ("s-0.5vcpu-512mb", "s-1vcpu-512mb", "s-2vcpu-2gb")
 _REQUEST = CallRequest(method="POST", path="/")
@@ -46,7 +46,7 @@ class PastEvent(NamedTuple):
 
 def past_events(shape: Shape) -> Iterator[PastEvent]:
     """Return all events, in the order of the log."""
-    return _History(shape).tell()
+    return _History(shape).events()
 
 
 def copy(conn: psycopg.Connection[Any], shape: Shape) -> int:
@@ -58,10 +58,10 @@ def copy(conn: psycopg.Connection[Any], shape: Shape) -> int:
     columns = "originator_id, originator_version, topic, state, recorded_at"
     with conn.cursor() as cursor, cursor.copy(f"COPY events ({columns}) FROM STDIN (FORMAT BINARY)") as rows:
         rows.set_types(["text", "int8", "text", "bytea", "timestamptz"])
-        for happening in past_events(shape):
-            stored = to_stored(happening.event)
+        for past in past_events(shape):
+            stored = to_stored(past.event)
             rows.write_row(
-                (stored.originator_id, stored.originator_version, stored.topic, stored.state, happening.recorded_at)
+                (stored.originator_id, stored.originator_version, stored.topic, stored.state, past.recorded_at)
             )
             written += 1
     conn.commit()
@@ -77,12 +77,12 @@ class _History:
         self._deployments: dict[int, str] = {}
         self._requested: deque[tuple[datetime, int, int]] = deque()
 
-    def tell(self) -> Iterator[PastEvent]:
-        for happening in self._tell():
+    def events(self) -> Iterator[PastEvent]:
+        for past in self._generate():
             self._position += 1
-            yield happening
+            yield past
 
-    def _tell(self) -> Iterator[PastEvent]:
+    def _generate(self) -> Iterator[PastEvent]:
         shape = self._shape
         now = shape.end - timedelta(days=shape.days)
         step = timedelta(days=shape.days) / max(shape.executions, 1)
@@ -97,10 +97,10 @@ class _History:
             if (at - now).days > day:
                 day = (at - now).days
                 yield from self._every_day(at, day)
-            which = min(int(self._chance.expovariate(0.35)), shape.functions - 1)
-            self._requested.append((at, which, self._position + 1))
-            outcome, took = self._call(number, which)
-            yield PastEvent(at, self._request(number, which))
+            index = min(int(self._chance.expovariate(0.35)), shape.functions - 1)
+            self._requested.append((at, index, self._position + 1))
+            outcome, took = self._call(number, index)
+            yield PastEvent(at, self._request(number, index))
             heapq.heappush(running, (at + timedelta(milliseconds=took), number, outcome))
         while running:
             ended_at, _, event = heapq.heappop(running)
@@ -109,41 +109,41 @@ class _History:
     def _beginning(self, at: datetime) -> Iterator[PastEvent]:
         created = _created("project", PROJECT, "")
         yield PastEvent(at, Project.Created(**created, project_id=PROJECT, name="History"))
-        for which in range(self._shape.functions):
-            self._incarnations[which] = self._position + 1
+        for index in range(self._shape.functions):
+            self._incarnations[index] = self._position + 1
             configuration = Configuration(
-                name=f"Function {which}",
+                name=f"Function {index}",
                 runtime="node-22",
                 build_specification="s-1vcpu-1gb",
-                runtime_specification=_SPECIFICATIONS[which % 3],
+                runtime_specification=_SPECIFICATIONS[index % 3],
             )
             yield PastEvent(
                 at,
                 Function.Created(
-                    **_created("function", PROJECT, f"f{which}"),
+                    **_created("function", PROJECT, f"f{index}"),
                     project_id=PROJECT,
-                    function_id=f"f{which}",
+                    function_id=f"f{index}",
                     configuration=configuration,
                 ),
             )
-            yield from self._deploy(at, which, 0)
+            yield from self._deploy(at, index, 0)
 
     def _every_day(self, at: datetime, day: int) -> Iterator[PastEvent]:
         if not day % 7:
-            for which in range(self._shape.functions):
-                yield from self._deploy(at, which, day // 7)
+            for index in range(self._shape.functions):
+                yield from self._deploy(at, index, day // 7)
         yield from self._sweep(at)
 
-    def _deploy(self, at: datetime, which: int, turn: int) -> Iterator[PastEvent]:
-        deployment_id = f"f{which}-d{turn}"
+    def _deploy(self, at: datetime, index: int, turn: int) -> Iterator[PastEvent]:
+        deployment_id = f"f{index}-d{turn}"
         stream: dict[str, Any] = {"originator_id": Deployment.stream(PROJECT, deployment_id)}
         yield PastEvent(
             at,
             Deployment.UploadStarted(
                 **_created("deployment", PROJECT, deployment_id),
                 project_id=PROJECT,
-                function_id=f"f{which}",
-                function_incarnation=self._incarnations[which],
+                function_id=f"f{index}",
+                function_incarnation=self._incarnations[index],
                 deployment_id=deployment_id,
                 type="manual",
                 entrypoint="index.js",
@@ -168,8 +168,8 @@ class _History:
             return
         built = Artefact(key=f"artefacts/{deployment_id}", digest="1" * 64, size=size * 2)
         yield PastEvent(at, Deployment.BuildSucceeded(**stream, **ended, originator_version=3, artefact=built))
-        former = self._deployments.get(which)
-        self._deployments[which] = deployment_id
+        former = self._deployments.get(index)
+        self._deployments[index] = deployment_id
         if former is not None and self._chance.random() < 0.5:
             last: dict[str, Any] = {"originator_id": Deployment.stream(PROJECT, former), "originator_version": 4}
             yield PastEvent(at, Deployment.Deleted(**last))
@@ -177,50 +177,50 @@ class _History:
     def _sweep(self, at: datetime) -> Iterator[PastEvent]:
         """Sweep old executions of each function, as the keeper does every day."""
         newest: dict[int, int] = {}
-        while self._requested and self._requested[0][0] < at - KEPT:
-            _, which, position = self._requested.popleft()
-            newest[which] = position
+        while self._requested and self._requested[0][0] < at - RETENTION:
+            _, index, position = self._requested.popleft()
+            newest[index] = position
         if newest and not self._sweeps:
             self._sweeps = 1
             yield PastEvent(at, Retention.Began(**_created("retention", PROJECT, ""), project_id=PROJECT))
-        for which, up_to in sorted(newest.items()):
+        for index, up_to in sorted(newest.items()):
             self._sweeps += 1
             event = Retention.ExecutionsSwept(
                 originator_id=Retention.stream(PROJECT),
                 originator_version=self._sweeps,
-                function_id=f"f{which}",
-                function_incarnation=self._incarnations[which],
+                function_id=f"f{index}",
+                function_incarnation=self._incarnations[index],
                 up_to=up_to,
                 reason="age",
             )
             yield PastEvent(at, event)
 
-    def _request(self, number: int, which: int) -> Execution.Requested:
+    def _request(self, number: int, index: int) -> Execution.Requested:
         return Execution.Requested(
             **_created("execution", PROJECT, f"e{number}"),
             project_id=PROJECT,
-            function_id=f"f{which}",
-            function_incarnation=self._incarnations[which],
+            function_id=f"f{index}",
+            function_incarnation=self._incarnations[index],
             function_version=1,
             execution_id=f"e{number}",
-            deployment_id=self._deployments[which],
+            deployment_id=self._deployments[index],
             trigger="http" if number % 10 < 7 else "schedule" if number % 10 < 9 else "event",
             request=_REQUEST,
             worker="w",
             epoch=1,
         )
 
-    def _call(self, number: int, which: int) -> tuple[Any, int]:
+    def _call(self, number: int, index: int) -> tuple[Any, int]:
         """Return the end of an execution, and its milliseconds."""
         chance = self._chance
-        run = min(int(chance.lognormvariate(3 + which % 5 * 0.6, 0.8)), 900_000)
+        run = min(int(chance.lognormvariate(3 + index % 5 * 0.6, 0.8)), 900_000)
         queue = int(chance.expovariate(0.2))
         cold = chance.random() < 0.02
         ran = RunRecord(
-            deployment_id=self._deployments[which],
+            deployment_id=self._deployments[index],
             function_version=1,
             environment_digest="e",
-            specification=_SPECIFICATIONS[which % 3],
+            specification=_SPECIFICATIONS[index % 3],
             cold=cold,
             queue_ms=queue,
             start_ms=80 if cold else 0,

@@ -1,4 +1,4 @@
-"""An instance of its own for the benchmark: a fresh data folder, a free port, quotas off."""
+"""A fresh instance for the benchmark, with a new data folder, a free port and no quotas."""
 
 import json
 import os
@@ -16,7 +16,7 @@ import httpx
 
 
 class Instance:
-    """A running `annals up`, and the few calls the figures need."""
+    """A running `annals up`, and the calls that the figures need."""
 
     def __init__(self, process: "subprocess.Popen[str]", ready: dict[str, Any], start_seconds: float) -> None:
         self.process, self.start_seconds = process, start_seconds
@@ -27,13 +27,13 @@ class Instance:
         self.http = httpx.Client(base_url=self.endpoint, headers=self.headers, timeout=120)
 
     def call(self, method: str, path: str, **sent: Any) -> Any:
-        """The answer's JSON; raises for anything but 2xx."""
+        """Return the answer's JSON; raise for any status but 2xx."""
         answer = self.http.request(method, path, **sent)
         answer.raise_for_status()
         return answer.json() if answer.content else None
 
     def deploy(self, function_id: str, archive: bytes, commands: str = "") -> tuple[str, float]:
-        """Upload and wait for `ready`; the deployment's id and the seconds from upload to ready."""
+        """Upload code, wait until it is ready, and return the deployment's id and the seconds that this took."""
         started = time.perf_counter()
         made = self.call(
             "POST",
@@ -62,19 +62,19 @@ class Instance:
 def running(
     driver: str = "sandbox", data: Path | None = None, settings: Mapping[str, str] | None = None
 ) -> Iterator[Instance]:
-    """Start, yield, stop by pid; the folder goes when it was ours."""
+    """Run an instance; a temporary data folder is removed afterwards."""
     folder = tempfile.TemporaryDirectory(prefix="annals-bench-") if data is None else None
-    where = folder.name if folder else str(data)
+    path = folder.name if folder else str(data)
     started = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-m", "annals", "up", "--json", "--port", "0", "--data", where, "--driver", driver],
+        [sys.executable, "-m", "annals", "up", "--json", "--port", "0", "--data", path, "--driver", driver],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
         env={
             **os.environ,
             "ANNALS_FUNCTIONS_CREATE_QUOTA": "0",
-            "ANNALS_EXECUTOR_LISTEN": f"unix:{where}/executor.sock",
+            "ANNALS_EXECUTOR_LISTEN": f"unix:{path}/executor.sock",
             **(settings or {}),
         },
     )

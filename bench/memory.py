@@ -1,4 +1,4 @@
-"""What the idle stack holds, as proportional set size."""
+"""The memory of the idle stack, as proportional set size."""
 
 import os
 import time
@@ -9,7 +9,7 @@ from bench.results import Figure
 
 
 def tree(pid: int) -> list[int]:
-    """Every process below one."""
+    """Return every process below a process."""
     found = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in task.read_text().split():
@@ -18,7 +18,7 @@ def tree(pid: int) -> list[int]:
 
 
 def pss_mib(pid: int) -> float:
-    """What a process holds; pages it shares count in part."""
+    """Return the memory of a process; a shared page counts in proportion."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1]) / 1024
@@ -30,7 +30,7 @@ def _name(pid: int) -> str:
 
 
 def figures(instance: Instance) -> list[Figure]:
-    """An instance that runs nothing, some seconds after it became ready."""
+    """Measure an idle instance some seconds after it became ready."""
     time.sleep(5)
     pids = [instance.process.pid, *tree(instance.process.pid)]
     pids = [pid for pid in pids if Path(f"/proc/{pid}/smaps_rollup").exists()]

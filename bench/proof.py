@@ -1,4 +1,4 @@
-"""Sealing and verifying against reading the same rows and doing nothing, and what an execution costs in bytes."""
+"""Sealing and verifying the log; the floor is a plain read of the same rows. Also the bytes of an execution."""
 
 import asyncio
 import secrets
@@ -47,7 +47,7 @@ _COPY = (
 
 
 def figures(database_url: str) -> list[Figure]:
-    """On a log of its own: synchronous executions as an instance records them, and many copies of these."""
+    """Measure a separate log of synchronous executions as an instance records them, and of many copies."""
     with psycopg.connect(database_url, autocommit=True) as conn:
         conn.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
         conn.execute(f"CREATE DATABASE {DATABASE}")
@@ -93,13 +93,13 @@ class _Bench:
     def __init__(self, log: EventLog, folder: Path) -> None:
         self._log, self._database, self._blobs = log, log.database, log.contents.blobs
         self._signer = signing_key(folder / "seal.key")
-        self._places = Destinations(self._blobs)
+        self._destinations = Destinations(self._blobs)
         self._archives = Archives(self._database, self._blobs)
         nodes = Nodes(self._database, self._archives.leaf_hashes)
-        self._sealer = Sealer(self._database, nodes, self._signer, self._places)
+        self._sealer = Sealer(self._database, nodes, self._signer, self._destinations)
 
     async def execute(self) -> None:
-        """Synchronous calls, two events each, with the ids and metadata that the API gives them."""
+        """Record synchronous calls of two events each, with ids and metadata as the API writes them."""
         for start in range(0, EXECUTIONS, 100):
             await asyncio.gather(*(_execute(self._log, number) for number in range(start, start + 100)))
 
@@ -127,17 +127,17 @@ class _Bench:
         return events / (time.perf_counter() - began)
 
     async def verify(self) -> float:
-        verdict = await Verification(self._database, self._archives, self._signer.verifier, self._places).run()
+        verdict = await Verification(self._database, self._archives, self._signer.verifier, self._destinations).run()
         if not verdict.ok:
-            raise RuntimeError(f"the bench's own log is not what was sealed: {verdict.faults[:3]}")
+            raise RuntimeError(f"the log of the benchmark differs from its seal: {verdict.faults[:3]}")
         return verdict.events / verdict.seconds
 
     async def verify_recent(self) -> float:
-        verification = Verification(self._database, self._archives, self._signer.verifier, self._places)
+        verification = Verification(self._database, self._archives, self._signer.verifier, self._destinations)
         return (await verification.run(since_checkpoint=True)).seconds * 1000
 
     async def archived_bytes(self) -> float:
-        """Segments and the hashes of their streams, by execution of two events."""
+        """Return the bytes of archived segments and stream hashes per execution of two events."""
         await self._database.execute("TRUNCATE executions")  # as if retention had swept them
         segments = await Archiver(self._database, self._blobs).run(datetime.now(UTC) + timedelta(days=1))
         size = sum([info.size async for info in self._blobs.list("archive")])

@@ -1,4 +1,4 @@
-"""What the README and docs/performance.md say of the last results. `python -m bench.quote` writes both."""
+"""The sections of the README and docs/performance.md about the last results; `python -m bench.quote` writes them."""
 
 import json
 from collections.abc import Iterable
@@ -33,13 +33,13 @@ HEADLINES = (
     "proof: verify the whole log",
     "an execution in the hot log",
 )
-"""What somebody who has not met Annals asks first; everything else is in the whole table."""
+"""The figures that matter most to a newcomer; docs/performance.md has all of them."""
 
 Figures = Iterable[dict[str, Any]]
 
 
 def summary(results: dict[str, Any]) -> str:
-    """The README's section: machine, headlines, and how many targets were missed, as Markdown."""
+    """Return the README's section as Markdown: machine, headlines, and the number of targets that were met."""
     by_name = {figure["name"]: figure for figure in results["figures"]}
     judged = [figure for figure in results["figures"] if figure["met"] is not None]
     met = sum(figure["met"] for figure in judged)
@@ -57,12 +57,12 @@ def summary(results: dict[str, Any]) -> str:
 
 
 def whole(results: dict[str, Any]) -> str:
-    """Every figure of a run, as Markdown."""
+    """Return every figure of a run as Markdown."""
     return "\n".join([*_about(results["machine"]), "", *_table(results["figures"]), ""])
 
 
 def quoted(page: str, section: str) -> str:
-    """A page with its section as it should be."""
+    """Return a page with its section replaced."""
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n{section}\n{END}{after}"

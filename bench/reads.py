@@ -38,7 +38,7 @@ def figures(instance: Instance) -> list[Figure]:
 
 
 def write_figures(instance: Instance, fsync_ms: float) -> list[Figure]:
-    """Creating functions; `fsync_ms` is the same run's durable single-row insert."""
+    """Measure the creation of functions; `fsync_ms` is the time of a durable insert of one row in the same run."""
     serial = count()
     scale = max(1.0, fsync_ms / 2)
 
@@ -66,7 +66,7 @@ def write_figures(instance: Instance, fsync_ms: float) -> list[Figure]:
 
 
 def after_executions(instance: Instance, function_id: str) -> list[Figure]:
-    """With many executions stored: a page of them, and usage."""
+    """Measure a page of executions and usage, with many executions stored."""
     page = request("GET", f"/v1/functions/{function_id}/executions", instance.headers)
     usage = request("GET", f"/v1/functions/{function_id}/usage", instance.headers)
     stored = instance.call("GET", f"/functions/{function_id}/executions")["total"]

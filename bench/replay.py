@@ -27,12 +27,12 @@ from annals.store.log.reader import QUERIES
 from annals.store.postgres.database import Database
 from annals.store.postgres.listener import Listener
 from annals.store.postgres.migrate import migrate
-from bench.opened import opened
+from bench.event_log import open_log
 from bench.results import Figure
 
 DATABASE = "annals_bench_replay"
 CALLERS, EACH = 64, 400
-"""A log so long that the creation and switch of tables, 0.1 s, hardly counts."""
+"""The log is so long that the creation and switch of tables, 0.1 s, hardly counts."""
 
 BATCH = 2000
 META = Meta(actor="bench")
@@ -44,7 +44,7 @@ Count = Callable[[], Awaitable[int]]
 
 
 def figures(database_url: str) -> list[Figure]:
-    """Measure on an own log: one function and its executions, recorded as on a busy instance."""
+    """Measure a separate log: one function and its executions, recorded as on a busy instance."""
     with psycopg.connect(database_url, autocommit=True) as conn:
         conn.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
         conn.execute(f"CREATE DATABASE {DATABASE}")
@@ -57,7 +57,7 @@ def figures(database_url: str) -> list[Figure]:
 
 
 async def _figures(url: str) -> list[Figure]:
-    async with opened(url) as log:
+    async with open_log(url) as log:
         await _fill(log)
         await log.database.execute("ANALYZE")
         floor = await _median(partial(_read, log.database))

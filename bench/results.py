@@ -1,4 +1,4 @@
-"""Figures, their floors of the same run, and what they are held against."""
+"""Figures, their floors of the same run, and their targets."""
 
 import json
 import os
@@ -42,7 +42,7 @@ class Figure(msgspec.Struct, kw_only=True):
 
 
 def say(text: str) -> None:
-    """How far a run is."""
+    """Print the progress of a run."""
     print(text, file=sys.stderr, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Running code: warm, cold, asynchronous, and building."""
+"""Executions and builds: builds of hello, warm calls, a burst of first calls, asynchronous executions."""
 
 import json
 import statistics
@@ -21,7 +21,7 @@ _OPEN = "SELECT FROM executions WHERE status IN ('waiting', 'processing') LIMIT 
 
 
 def deploy_hellos(instance: Instance) -> list[Figure]:
-    """The two hello functions the other figures call; their builds are figures themselves."""
+    """Create the two hello functions that other figures call, and measure their builds."""
     made = []
     for language, (_, entrypoint, _) in RUNTIMES.items():
         _hello(instance, language)  # the first build also installs the runtime
@@ -34,7 +34,7 @@ def deploy_hellos(instance: Instance) -> list[Figure]:
 
 
 def _hello(instance: Instance, language: str) -> None:
-    """The hello function of a language, made and deployed unless it is there."""
+    """Create and deploy the hello function of a language unless it exists."""
     runtime, entrypoint, upload = RUNTIMES[language]
     if instance.http.get(f"/functions/hello-{language}").status_code == 404:
         instance.function(f"hello-{language}", runtime, entrypoint)
@@ -79,7 +79,7 @@ def warm(instance: Instance, fsync_ms: float) -> list[Figure]:
 
 
 def burst(instance: Instance, callers: int = 50) -> list[Figure]:
-    """Simultaneous first calls to one cold function; none may fail."""
+    """Measure simultaneous first calls of one cold function; none may fail."""
     _hello(instance, "node")
     instance.deploy("hello-node", RUNTIMES["node"][2])
 
@@ -111,7 +111,7 @@ def asynchronous(instance: Instance, fsync_ms: float) -> list[Figure]:
         accepted = median_of_3(instance.port, always(message), callers=32, wanted=202, seconds=1.0)
     _wait_until_ended(instance)
     completed = _completed(instance, message)
-    lags = [_settled(instance) for _ in range(20)]
+    lags = [_completion_ms(instance) for _ in range(20)]
     cuts = statistics.quantiles(lags, n=100, method="inclusive")
     return [
         Figure(
@@ -135,7 +135,7 @@ def asynchronous(instance: Instance, fsync_ms: float) -> list[Figure]:
 
 
 def _completed(instance: Instance, message: bytes, seconds: float = 3.0) -> float:
-    """Runs a second, while 32 callers ask for more and until the last of them has ended."""
+    """Return the executions a second, from the first of 32 callers' calls to the last end."""
     started = time.perf_counter()
     asked = load(instance.port, always(message), callers=32, seconds=seconds, wanted=202)
     _wait_until_ended(instance)
@@ -143,7 +143,7 @@ def _completed(instance: Instance, message: bytes, seconds: float = 3.0) -> floa
 
 
 def _wait_until_ended(instance: Instance, seconds: float = 300.0) -> None:
-    """Over one connection: one for each question would take nearly a tenth of the processor from what is measured."""
+    """Wait until no execution is open. One connection asks, since a new one each time would disturb the measurement."""
     deadline = time.perf_counter() + seconds
     with psycopg.connect(instance.database_url, autocommit=True) as connection:
         while connection.execute(_OPEN).fetchone() is not None:
@@ -152,8 +152,8 @@ def _wait_until_ended(instance: Instance, seconds: float = 300.0) -> None:
             time.sleep(0.02)
 
 
-def _settled(instance: Instance) -> float:
-    """Milliseconds from acceptance to the recorded end, by the log's own clock."""
+def _completion_ms(instance: Instance) -> float:
+    """Return the milliseconds from acceptance to the recorded end, by the clock of the log."""
     made = instance.call("POST", "/functions/hello-node/executions", json={"async": True})
     time.sleep(0.5)
     path = f"/functions/hello-node/executions/{made['$id']}"

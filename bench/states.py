@@ -1,7 +1,7 @@
-"""The dictionary that states of executions are compressed with: `python -m bench.states [number]` trains it anew.
+"""The dictionary that compresses the states of executions: `python -m bench.states [number]` trains a new one.
 
-It learns from what instances of many kinds record: events that are made up here from the seed alone, by the program's
-own classes. A dictionary that was released is never written again: a new one gets the next number.
+The samples are events of Annals' own classes as instances of many kinds record them, generated from a fixed seed.
+A released dictionary is never overwritten: a new one gets the next number.
 """
 
 import random
@@ -40,7 +40,7 @@ _MESSAGES = (
 
 
 class _World:
-    """Executions of one seed, each told as the events of its stream."""
+    """Generates the events of executions from one seed."""
 
     def __init__(self, seed: int) -> None:
         self._chance = random.Random(seed)
@@ -113,9 +113,9 @@ class _World:
             yield Execution.RetryScheduled(**ended, due_at=self._later(60_000))
 
     def _outcome(self, requested: Any) -> dict[str, Any]:
-        told = {"logs": self._once(2), "errors": self._once(5)}
-        found: dict[str, Any] = {f"{name}_digest": self._hex(64) for name, there in told.items() if there}
-        found |= {f"{name}_size": self._chance.randint(1, 9000) for name, there in told.items() if there}
+        written = {"logs": self._once(2), "errors": self._once(5)}
+        found: dict[str, Any] = {f"{name}_digest": self._hex(64) for name, present in written.items() if present}
+        found |= {f"{name}_size": self._chance.randint(1, 9000) for name, present in written.items() if present}
         found["headers"] = [Header("content-type", self._one(_KINDS))] if self._once(1.3) else []
         if self._once(3):
             found["headers"].append(Header("content-length", str(self._chance.randint(0, 9000))))
@@ -184,20 +184,20 @@ class _World:
 
 
 def states(count: int, seed: int = SEED) -> list[bytes]:
-    """Plain states of so many events."""
+    """Return the plain states of a number of events."""
     to_stored, events = EventMapper().to_stored_event, _World(seed).events()
     return [to_stored(next(events)).state for _ in range(count)]
 
 
 def train(number: int) -> bytes:
-    """The same bytes by the same version of zstd."""
+    """Train a dictionary; the same version of zstd gives the same bytes."""
     return zstandard.train_dictionary(SIZE, [*states(SAMPLES)], level=3, dict_id=number).as_bytes()
 
 
 def main() -> None:
     number = int(sys.argv[1]) if len(sys.argv) > 1 else annals.store.log.compact_states.NEWEST + 1
     path = FOLDER / f"{number}.dict"
-    with path.open("xb") as file:  # one that is there was released
+    with path.open("xb") as file:  # an existing dictionary was released
         file.write(train(number))
 
 

@@ -1,6 +1,6 @@
-"""`make test`: every tier in its order; those that share no machine-wide thing run side by side.
+"""`make test`: every tier in its order; tiers without machine-wide effects run side by side.
 
-Arguments go to pytest as they are, and then it is one plain run of what they name.
+With arguments it is a single run of pytest, which gets the arguments unchanged.
 """
 
 import os
@@ -13,7 +13,7 @@ from typing import IO, NamedTuple
 
 
 class Run(NamedTuple):
-    """Tiers that one pytest run holds; `processes` is None where one test at a time is wanted."""
+    """A pytest run of some tiers; `processes` is None if it runs one test at a time."""
 
     tiers: tuple[str, ...]
     processes: int | None = None
@@ -29,12 +29,12 @@ PARTS = (
     (Run(("contract",)), Run(("api",))),
     (Run(("faults", "load")),),
 )
-"""One after the other; the runs of a part at the same time. What the last part's tests kill, fill and look for is the
-whole machine's. The second's wait a lot, for a container engine and for the next minute: each run has its own
-executors, whose containers, networks and processes are told apart by their work folders."""
+"""Parts run one after another, the runs of a part at the same time. The tests of the last part affect and inspect the
+whole machine. The tests of the second part wait a lot, for a container engine and for the next minute. Each run has its
+own executors, and their work folders distinguish their containers, networks and processes."""
 
 BY_FILE = ("--dist", "loadfile", "--no-loadscope-reorder")
-"""In the tiers' order: the simulation's files come last, each of which fills two cores by itself."""
+"""Files keep the order of the tiers, so the simulation comes last: each of its files fills two cores by itself."""
 
 
 NOTICE = """\
@@ -46,7 +46,7 @@ small disks of its own and ends what it started. A running instance goes on, but
 
 def main(arguments: list[str]) -> int:
     if arguments:
-        return _begun(arguments).wait()
+        return _started(arguments).wait()
     print(NOTICE, file=sys.stderr, flush=True)
     started = time.monotonic()
     codes = [code for part in PARTS for code in _side_by_side(part)]
@@ -55,11 +55,11 @@ def main(arguments: list[str]) -> int:
 
 
 def _side_by_side(part: tuple[Run, ...]) -> list[int]:
-    """The exit codes; the first run speaks as it goes, the others once it has ended."""
+    """Run all at once and return the exit codes; the first run prints live, the others print when it has ended."""
     with ExitStack() as stack:
         outputs = [stack.enter_context(tempfile.TemporaryFile()) for _ in part[1:]]
-        others = [_begun(run.arguments, output) for run, output in zip(part[1:], outputs, strict=True)]
-        codes = [_begun(part[0].arguments).wait()]
+        others = [_started(run.arguments, output) for run, output in zip(part[1:], outputs, strict=True)]
+        codes = [_started(part[0].arguments).wait()]
         for process, output in zip(others, outputs, strict=True):
             codes.append(process.wait())
             output.seek(0)
@@ -68,7 +68,7 @@ def _side_by_side(part: tuple[Run, ...]) -> list[int]:
     return codes
 
 
-def _begun(arguments: list[str], output: IO[bytes] | None = None) -> "subprocess.Popen[bytes]":
+def _started(arguments: list[str], output: IO[bytes] | None = None) -> "subprocess.Popen[bytes]":
     return subprocess.Popen([sys.executable, "-m", "pytest", *arguments], stdout=output, stderr=output)
 
 

@@ -1,4 +1,4 @@
-"""One more API process of a running instance, on a port of its own."""
+"""One more API process of a running instance, on its own port."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ from tests.instance import AnnalsInstance, eventually, plain
 
 @contextmanager
 def another_api(instance: AnnalsInstance) -> Iterator[str]:
-    """Start it, yield its endpoint, end it by its pid."""
+    """Run another API process of an instance, and yield its endpoint."""
     running = Folders(instance.data).running()
     assert running is not None
     with listen("127.0.0.1", 0) as free:

@@ -1,4 +1,4 @@
-"""What every tier may use: the tiers' book-keeping, and one whole instance a session."""
+"""Fixtures and plugins of every tier: the counts of the tiers, and one instance for the session."""
 
 from collections.abc import Iterator
 
@@ -9,13 +9,13 @@ from tests.instance import AnnalsInstance, instance_of_its_own
 
 pytest_plugins = ["tests.tiers"]
 
-# How long an example takes says what the machine does besides; whatever else the profile is made of stays.
-settings.register_profile("patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("patient")
+# The time of an example depends on the load of the machine, so no example has a deadline.
+settings.register_profile("no_deadline", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no_deadline")
 
 
 @pytest.fixture(scope="session")
 def annals_instance() -> Iterator[AnnalsInstance]:
-    """A running instance that the session's tests share; they make projects and functions of their own in it."""
+    """Run an instance that all tests share; each test creates its own projects and functions."""
     with instance_of_its_own() as instance:
         yield instance

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 
 def form(fields: Mapping[str, str | bytes], file: bytes | None, name: str) -> tuple[str, bytes]:
-    """A multipart body with its content type."""
+    """Return the content type and the bytes of a multipart form."""
     boundary = "----boundary7d82751e2bc0858"
     parts = [
         f'--{boundary}\r\nContent-Disposition: form-data; name="{field}"\r\n\r\n'.encode()

@@ -1,8 +1,8 @@
 """`make neighbours`: a hostile project beside a quiet one, one kind of abuse after another.
 
-The quiet project's calls and short builds are timed alone and beside the abuse, in windows that alternate, so that
-other work of the machine meets both alike. The median of the windows counts. Fails when a call or build of the quiet
-project fails, when a ratio to the time alone is above `MOST_TIMES`, or when no piece of an abuse met its bound.
+The quiet project's calls and short builds are timed alone and beside the abuse, in alternating windows, so that other
+work of the machine affects both alike. The median of the windows counts. Fails if a call or build of the quiet project
+fails, if a ratio to the time alone is above `MOST_TIMES`, or if no abuse reached its limit.
 """
 
 import argparse
@@ -32,11 +32,11 @@ from tests.instance import AnnalsInstance, annals, eventually, instance_of_its_o
 
 MOST_TIMES = 2.0
 CALLERS = 4
-"""Threads of the hostile project's client, each with a function of its own."""
+"""Threads of the hostile project's client, each with its own function."""
 
 BEGIN_SECONDS, END_SECONDS = 120, 90
 PROXY = "127.0.0.1"
-"""The proxy that is believed, so that each hostile guest has an address of its own."""
+"""The trusted proxy, so that each hostile guest has its own address."""
 
 HELLO = "module.exports = async ({ res }) => res.text('served')"
 HOG = "module.exports = async () => { const all = []; for (;;) all.push(Buffer.alloc(1 << 24, 1)) }"
@@ -46,32 +46,32 @@ FILL = (
     "for n in $(seq 44); do fallocate -l 100000000 fill-$n; done;"
     " while :; do head -c 100000000 /dev/zero > fill-1; done"
 )
-"""More than a build's 4 GiB at once, and no more: a host that looks late loses no other space."""
+"""Writes a little more than a build's 4 GiB, so that a late check costs the host no more space."""
 
 
 class Hostile(NamedTuple):
-    """The hostile project as its callers use it; picklable."""
+    """The hostile project for its callers; picklable."""
 
     endpoint: str
     headers: Mapping[str, str]
     stop: Event
     begun: Semaphore
-    """Released each time that a piece of abuse has begun."""
+    """Released each time a piece of abuse has started."""
 
 
 class Abuse(NamedTuple):
     fields: Mapping[str, object]
-    """Those of its functions; `commands` are of their later deployments alone."""
+    """The fields of its functions; `commands` apply to later deployments only."""
 
     code: str
     attack: Callable[[Hostile, str, int], Iterator[str]]
-    """What one caller does until it is stopped; yields how each piece ended."""
+    """The work of one caller until it is stopped; yields the end of each piece."""
 
     bound: str
-    """Part of the text by which the abuse is told its end."""
+    """A part of the message with which the limit ends the abuse."""
 
     at_once: int = CALLERS
-    """Pieces that have begun before the quiet project is timed."""
+    """The number of pieces that must have started before the quiet project is timed."""
 
 
 def _executions(hostile: Hostile, name: str, caller: int) -> Iterator[str]:
@@ -88,7 +88,7 @@ def _builds(hostile: Hostile, name: str, caller: int) -> Iterator[str]:
     for number in itertools.count():
         if hostile.stop.is_set():
             return
-        # No two sources are the same, so that no build is answered with the artefact of a former one.
+        # All sources differ, so that no build reuses the artefact of a former one.
         deployment = client.deploy(function, {"index.js": f"{HELLO} // {time.time_ns()} {number}"}, activate="false")
         began = False
         while (now := client.deployment(function, deployment))["status"] in {"waiting", "processing", "building"}:
@@ -101,9 +101,9 @@ def _builds(hostile: Hostile, name: str, caller: int) -> Iterator[str]:
 
 
 def _keyed(hostile: Hostile, name: str, caller: int) -> Iterator[str]:
-    """Calls of guests with keys, on one kept connection: the client is to cost little beside the server."""
-    where = urlsplit(hostile.endpoint)
-    connection = HTTPConnection(where.netloc, timeout=60)
+    """Send calls of guests with idempotency keys on one connection, so that the client costs little processor time."""
+    endpoint = urlsplit(hostile.endpoint)
+    connection = HTTPConnection(endpoint.netloc, timeout=60)
     project = {"x-appwrite-project": hostile.headers["x-appwrite-project"], "content-type": "application/json"}
     for number in itertools.count():
         if hostile.stop.is_set():
@@ -111,7 +111,7 @@ def _keyed(hostile: Hostile, name: str, caller: int) -> Iterator[str]:
         hostile.begun.release()
         address = f"10.{caller}.{number // 250 % 250}.{number % 250}"
         headers = {**project, "x-forwarded-for": address, "idempotency-key": f"{caller}-{time.time_ns()}"}
-        connection.request("POST", f"{where.path}/functions/{name}-{caller}/executions", "{}", headers)
+        connection.request("POST", f"{endpoint.path}/functions/{name}-{caller}/executions", "{}", headers)
         answer = connection.getresponse()
         text = json.loads(answer.read())
         yield str(text["status"] if answer.status == 201 else text["type"])
@@ -127,7 +127,7 @@ ABUSES: Mapping[str, Abuse] = {
 
 
 def _attack(hostile: Hostile, name: str, ends: "multiprocessing.Queue[str | None]") -> None:
-    """Run in a process of its own, so that the abuse's client shares no interpreter with the timed one."""
+    """Run the abuse; its client runs in a separate process and shares no interpreter with the timed client."""
 
     def caller(number: int) -> None:
         for end in ABUSES[name].attack(hostile, name, number):
@@ -139,7 +139,7 @@ def _attack(hostile: Hostile, name: str, ends: "multiprocessing.Queue[str | None
 
 
 class Running:
-    """An abuse that goes on; `ends` counts how its pieces ended so far."""
+    """A running abuse; `ends` counts the ends of its pieces so far."""
 
     def __init__(self, name: str, queue: "multiprocessing.Queue[str | None]") -> None:
         self._bound, self._queue = ABUSES[name].bound, queue
@@ -148,7 +148,7 @@ class Running:
 
     @property
     def bounded(self) -> int:
-        """How many pieces of the abuse were ended by their bound."""
+        """The number of pieces that the limit has ended."""
         self.collect()
         return sum(times for end, times in self.ends.items() if self._bound in end)
 
@@ -187,7 +187,7 @@ class Neighbours:
 
     @contextmanager
     def beside(self, name: str) -> Iterator[Running]:
-        """The abuse is under way in this block, and has ended after it."""
+        """Run an abuse while inside, and wait for its end."""
         context = multiprocessing.get_context("spawn")
         queue: multiprocessing.Queue[str | None] = context.Queue()
         stop, begun = context.Event(), context.Semaphore(0)
@@ -206,13 +206,13 @@ class Neighbours:
             process.join()
 
     def call(self) -> float:
-        """Seconds of a call of the quiet project, which must succeed."""
+        """Call the quiet project's function, which must succeed, and return the seconds."""
         began = time.monotonic()
         assert self.quiet.execute("hello")["responseBody"] == "served"
         return time.monotonic() - began
 
     def build(self) -> float:
-        """Seconds from the upload of a short build of the quiet project to its end, which must be a good one."""
+        """Build the quiet project's function, which must succeed, and return the seconds from upload to end."""
         began = time.monotonic()
         deployment = self.quiet.deploy("hello", {"index.js": f"{HELLO} // {time.time_ns()}"}, activate="false")
         self.quiet.ready("hello", deployment)
@@ -233,7 +233,7 @@ class Window(NamedTuple):
 
 
 def window(neighbours: Neighbours, options: argparse.Namespace) -> Window:
-    """Time the quiet project's calls, until there are enough or the time is over, and then its builds."""
+    """Time the quiet project's calls until there are enough or the time is over, then its builds."""
     failed: list[str] = []
 
     def timed(work: Callable[[], float], times: int) -> list[float]:
@@ -252,7 +252,7 @@ def window(neighbours: Neighbours, options: argparse.Namespace) -> Window:
 
 
 def compare(neighbours: Neighbours, name: str, options: argparse.Namespace) -> bool:
-    """Print what one abuse costs the quiet project; False if it costs too much."""
+    """Print the cost of one abuse for the quiet project, and return False if it is too high."""
     neighbours.prepare(name)
     alone, beside, ends, bounded = list[Window](), list[Window](), Counter[str](), 0
     for _ in range(options.rounds):
@@ -261,20 +261,18 @@ def compare(neighbours: Neighbours, name: str, options: argparse.Namespace) -> b
             beside.append(window(neighbours, options))
             running.wait_for_bound()
         ends, bounded = ends + running.ends, bounded + running.bounded
-    failed = [text for one in (*alone, *beside) for text in one.failed]
-    print(
-        f"{name}: {len(failed)} failed of {sum(one.calls for one in beside)} calls and the builds beside the abuse;",
-        end=" ",
-    )
+    failed = [text for timed in (*alone, *beside) for text in timed.failed]
+    calls = sum(timed.calls for timed in beside)
+    print(f"{name}: {len(failed)} failed of {calls} calls and the builds beside the abuse;", end=" ")
     print(f"load average {os.getloadavg()[0]:.1f}")
-    well = not failed and bounded > 0
+    passed = not failed and bounded > 0
     for measure in ("p50", "p99", "build"):
-        floor, loud = (statistics.median(getattr(one, measure) for one in many) * 1000 for many in (alone, beside))
-        well = well and loud <= MOST_TIMES * floor
+        floor, loud = (statistics.median(getattr(timed, measure) for timed in all_) * 1000 for all_ in (alone, beside))
+        passed = passed and loud <= MOST_TIMES * floor
         print(f"  {measure:5} {floor:8.1f} ms alone {loud:8.1f} ms beside {loud / floor:6.2f} times")
     print("  ended: " + "; ".join(f"{times} {end[:100]!r}" for end, times in ends.most_common(5)))
     print("\n".join(f"  failed: {text}" for text in failed[:5]), end="\n" if failed else "", flush=True)
-    return well
+    return passed
 
 
 def main() -> None:
@@ -282,16 +280,14 @@ def main() -> None:
     options.add_argument("--calls", type=int, default=400, help="timed calls of a window")
     options.add_argument("--builds", type=int, default=7, help="timed builds of a window")
     options.add_argument("--rounds", type=int, default=3, help="pairs of windows of an abuse")
-    options.add_argument(
-        "--seconds", type=float, default=40, help="the longest that calls, and builds, of a window take"
-    )
+    options.add_argument("--seconds", type=float, default=40, help="time limit of a window's calls, and of its builds")
     options.add_argument("--abuse", nargs="*", default=list(ABUSES), choices=list(ABUSES))
     chosen = options.parse_args()
     settings = {"ANNALS_TRUSTED_PROXIES": PROXY, "ANNALS_BUILD_TIMEOUT_S": "30"}
     with instance_of_its_own(**settings) as instance:
         neighbours = Neighbours(instance)
-        well = [compare(neighbours, name, chosen) for name in chosen.abuse]
-    sys.exit(0 if all(well) else 1)
+        passed = [compare(neighbours, name, chosen) for name in chosen.abuse]
+    sys.exit(0 if all(passed) else 1)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Node and npm for tests, from the wheel that functions run with: no machine has to have them installed."""
+"""Node and npm for tests, from the wheel that functions run with, so that no machine needs an installation."""
 
 import asyncio
 import fcntl
@@ -15,7 +15,7 @@ RUNTIME = "node-22"
 
 @functools.cache
 def bin_folder() -> Path:
-    """The folder with `node`, `npm` and `npx`; installed the first time, by one test run at a time."""
+    """Return the folder with `node`, `npm` and `npx`; the first call installs it, under a lock between test runs."""
     CACHE.mkdir(mode=0o700, exist_ok=True)
     with (CACHE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -25,5 +25,5 @@ def bin_folder() -> Path:
 
 
 def environment() -> dict[str, str]:
-    """This process's environment with that node first on the path."""
+    """Return this process's environment with that node first in PATH."""
     return {**os.environ, "PATH": f"{bin_folder()}{os.pathsep}{os.environ['PATH']}"}

@@ -1,7 +1,7 @@
-"""`make overload`: ten times as many callers as can be served, for a minute, and what became of what was accepted.
+"""`make overload`: ten times as many callers as an instance can serve, for a minute.
 
-Prints what is sustained, offered, accepted and shed, how soon it was as before, and what was lost.
-Fails when anything was lost or answered wrongly, or recovery took long.
+Prints the sustained rate, the offered, accepted and shed calls, the time of the recovery, and the lost executions.
+Fails if an accepted execution was lost, an answer was wrong, or the recovery took long.
 """
 
 import argparse
@@ -19,22 +19,22 @@ from tests.load.test_overload import CODE, DRIFT, Crowd
 SUSTAINED_CALLERS = 150
 RECOVERED_SECONDS = 10
 ENDS_SECONDS = 300
-"""How long what was accepted may take until all of it has ended."""
+"""The time limit of all accepted executions."""
 
 
-def pressed(instance: AnnalsInstance, callers: int, seconds: float) -> Crowd:
-    """A crowd that has gone, each of which asked for so long."""
+def load(instance: AnnalsInstance, callers: int, seconds: float) -> Crowd:
+    """Let a crowd call for some seconds, and return it with its results."""
     crowd = Crowd(instance, callers)
-    asyncio.run(crowd.press(seconds))
+    asyncio.run(crowd.call(seconds))
     return crowd
 
 
 def ended(client: Client, crowd: Crowd) -> Counter[str]:
-    """How each of those that were accepted for later has ended; one that has not within the time is told as it is."""
+    """Return the last statuses of the asynchronous executions, after they ended or the time limit passed."""
     deadline = time.monotonic() + ENDS_SECONDS
     found: Counter[str] = Counter()
-    for one in crowd.later:
-        while (status := client.execution("crowded", one)["status"]) in {"waiting", "processing"}:
+    for one in crowd.accepted:
+        while (status := client.execution("overloaded", one)["status"]) in {"waiting", "processing"}:
             if time.monotonic() > deadline:
                 break
             time.sleep(0.1)
@@ -43,41 +43,41 @@ def ended(client: Client, crowd: Crowd) -> Counter[str]:
 
 
 def overload(instance: AnnalsInstance, times: int, seconds: float) -> bool:
-    """Whether all was well."""
+    """Return True if no execution was lost, no answer was wrong, and the instance recovered soon."""
     client = Client(instance.endpoint, instance.headers)
-    client.function("crowded", CODE, timeout=30)
-    client.execute("crowded")
-    calm = pressed(instance, SUSTAINED_CALLERS, 10)
+    client.function("overloaded", CODE, timeout=30)
+    client.execute("overloaded")
+    calm = load(instance, SUSTAINED_CALLERS, 10)
     served = calm.statuses[201] + calm.statuses[202]
     print(f"sustained: {served / 10:.0f} a second by {SUSTAINED_CALLERS} callers {dict(calm.statuses)}", flush=True)
     ended(client, calm)
 
     callers = SUSTAINED_CALLERS * times
-    crowd = pressed(instance, callers, seconds)
+    crowd = load(instance, callers, seconds)
     shed, accepted = crowd.statuses[429] + crowd.statuses[503], crowd.statuses[201] + crowd.statuses[202]
     print(f"offered: {crowd.statuses.total()} calls by {callers} callers; accepted {accepted}, shed {shed}")
 
     began = time.monotonic()
-    eventually(lambda: client.http.post("/functions/crowded/executions", json={}).status_code == 201, 60)
+    eventually(lambda: client.http.post("/functions/overloaded/executions", json={}).status_code == 201, 60)
     recovered = time.monotonic() - began
     print(f"recovered in {recovered:.1f} s", flush=True)
     ends = ended(client, crowd)
-    lost = len(crowd.later) - ends["completed"]
+    lost = len(crowd.accepted) - ends["completed"]
     metrics = httpx.get(instance.endpoint.removesuffix("/v1") + "/metrics", timeout=10).text
     drift = DRIFT.findall(metrics)
-    print(f"accepted for later: {len(crowd.later)}, ended {dict(ends)}; lost {lost}, drift {drift}")
-    print("\n".join(crowd.wrong[:10]) or "none was answered wrongly")
+    print(f"asynchronous executions: {len(crowd.accepted)}, ended {dict(ends)}; lost {lost}, drift {drift}")
+    print("\n".join(crowd.wrong[:10]) or "no answer was wrong")
     return not (lost or crowd.wrong) and drift == ["0"] and recovered < RECOVERED_SECONDS
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--seconds", type=float, default=60)
-    options.add_argument("--times", type=int, default=10, help="how many times what is sustained")
+    options.add_argument("--times", type=int, default=10, help="callers as a multiple of the sustained ones")
     chosen = options.parse_args()
     with instance_of_its_own() as running:
-        well = overload(running, chosen.times, chosen.seconds)
-    sys.exit(0 if well else 1)
+        passed = overload(running, chosen.times, chosen.seconds)
+    sys.exit(0 if passed else 1)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Memory of an instance's API processes, which nobody is to fill by what he sends."""
+"""The memory of an instance's API processes, which no client may fill with its requests."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -6,27 +6,27 @@ from pathlib import Path
 
 from tests.instance import AnnalsInstance
 
-MOST_KEPT = 40_000_000
-"""Bytes, of all API processes together: what an allocator keeps."""
+MOST_GROWTH = 40_000_000
+"""The bytes that all API processes together may grow by: the reserve of an allocator."""
 
 
 def resident(instance: AnnalsInstance) -> int:
-    """Bytes of memory of the instance's API processes."""
+    """Return the bytes of memory of the instance's API processes."""
     pids = [row["pid"] for row in instance.processes() if str(row["role"]).startswith("api")]
     assert pids
     return memory_of(pids)
 
 
 def memory_of(pids: Iterable[int]) -> int:
-    """Bytes of memory of these processes. Raises OSError if one of them has ended."""
+    """Return the bytes of memory of these processes; raise OSError if a process has ended."""
     statuses = [Path(f"/proc/{pid}/status").read_text() for pid in pids]
     return sum(int(status.partition("VmRSS:")[2].split()[0]) * 1024 for status in statuses)
 
 
 @contextmanager
 def flat(instance: AnnalsInstance) -> Iterator[None]:
-    """What is sent meanwhile leaves no more bytes than an allocator keeps."""
+    """Check that the API processes do not grow within the block by more than an allocator's reserve."""
     before = resident(instance)
     yield
     grown = resident(instance) - before
-    assert grown < MOST_KEPT, f"{grown} bytes more"
+    assert grown < MOST_GROWTH, f"the API processes grew by {grown} bytes"

@@ -1,4 +1,4 @@
-"""The API's routes, shared by the edges of one test process: routes hold no services."""
+"""The API's routes, which the edges of one test process share, since routes hold no services."""
 
 from functools import cache
 
@@ -14,4 +14,4 @@ def routed() -> Litestar:
 
 
 ENDPOINTS = endpoints(routed().routes)
-"""Every operation under each of its paths."""
+"""Every operation by each of its paths."""

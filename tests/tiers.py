@@ -1,4 +1,4 @@
-"""The tiers: their order, their times, and how many tests each had at least."""
+"""The tiers of tests: their order, their times, and the least number of tests in each."""
 
 import json
 import os
@@ -12,7 +12,7 @@ FLOOR = Path(__file__).with_name("tiers.json")
 
 
 class Times:
-    """What the run's reports say, wherever the tests ran."""
+    """The times and numbers of tests by tier, from the reports of all processes of a run."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
@@ -31,7 +31,7 @@ class Times:
 
 
 def tier_of(nodeid: str) -> str:
-    """The folder below tests/ decides."""
+    """Return the tier of a test: its folder below tests/."""
     parts = nodeid.split("/")
     return parts[1] if len(parts) > 2 and parts[0] == "tests" else ""
 
@@ -61,6 +61,6 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):  
     outcome = yield
     report = outcome.get_result()
     if report.skipped and os.environ.get("CI") and not hasattr(report, "wasxfail"):
-        # CI installs every service a test may want: one that is missing there is a fault of the run.
+        # CI installs every service that a test needs, so a missing one is a fault of the run.
         report.outcome = "failed"
-        report.longrepr = f"skipped in CI, where nothing may be missing: {report.longrepr}"
+        report.longrepr = f"skipped in CI, where every service must be installed: {report.longrepr}"

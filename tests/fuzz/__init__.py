@@ -1,1 +1,1 @@
-"""`make fuzz`: random input, valid and broken, against an instance of its own, by schema and by raw bytes."""
+"""`make fuzz`: random valid and broken input by schema and by raw bytes, against a fresh instance."""

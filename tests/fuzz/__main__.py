@@ -1,6 +1,6 @@
-"""`make fuzz`: fuzzes an instance of its own for some minutes, by its OpenAPI documents and by raw bytes.
+"""`make fuzz`: fuzzes a fresh instance for some minutes, by its OpenAPI documents and by raw bytes.
 
-Fails when an answer breaks the contract, nothing answers, a process ends, the log tells of an error, or memory grows.
+Fails if an answer breaks the contract or is missing, a process ends, the log has an error, or memory grows.
 """
 
 import argparse
@@ -21,7 +21,7 @@ ADMIN = "fuzz@example.test"
 
 
 def fuzz(instance: AnnalsInstance, *, minutes: float, seed: int, only: str = "") -> list[str]:
-    """Run both fuzzers side by side and return what was found; prints what was covered."""
+    """Run both fuzzers side by side, print their coverage, and return their findings."""
     made = world(instance)
     raw, schemas = RawFuzzer(made, seed), SchemaFuzzer(instance, made, seed)
     runs: dict[str, Callable[..., None]] = {"raw": raw.run, "schema": schemas.run}
@@ -42,7 +42,7 @@ def fuzz(instance: AnnalsInstance, *, minutes: float, seed: int, only: str = "")
 
 
 def replay(made: World, instance: AnnalsInstance, *, seed: int, number: int) -> list[str]:
-    """Play one case of the raw fuzzer, and print it."""
+    """Play one case of the raw fuzzer, print it, and return the faults."""
     one = case(seed, number, made)
     with Watch(instance) as watch:
         outcome = play(made.endpoint, one)

@@ -1,4 +1,4 @@
-"""Reads HTTP answers from raw bytes, and judges each of them against the contract that every input has."""
+"""Reads HTTP answers from raw bytes, and checks each of them against the contract for all input."""
 
 import json
 import re
@@ -24,10 +24,10 @@ class Answer(NamedTuple):
 
 
 def read_answers(received: bytes) -> list[Answer]:
-    """Return the answers in a connection's bytes. Raises ValueError for bytes that are no HTTP answer.
+    """Return the answers in a connection's bytes; raise ValueError for bytes that are no HTTP answer.
 
-    Which request an answer belongs to is unknown after a broken one, so a body that is announced and then followed
-    by the next status line, or by nothing at all, counts as the answer to a HEAD request.
+    After a broken request, the request of an answer is unknown. So an answer whose announced body is missing counts as
+    the answer to a HEAD request.
     """
     answers: list[Answer] = []
     rest = received
@@ -44,7 +44,7 @@ def _read_one(data: bytes) -> tuple[Answer | None, bytes]:
     if line is None:
         raise ValueError(f"no HTTP answer: {data[:200]!r}")
     if not end:
-        return None, b""  # the connection was closed while the head was on its way
+        return None, b""  # the connection was closed within the head
     status, headers = int(line[1]), _headers(head)
     if status < 200:
         return None, rest
@@ -68,7 +68,7 @@ def _headers(head: bytes) -> dict[str, str]:
 
 
 def _chunks(data: bytes) -> tuple[bytes, bytes, bool]:
-    """The decoded body, the bytes behind it, and whether its last chunk was there."""
+    """Return the decoded body, the bytes behind it, and True if its last chunk was present."""
     body = b""
     while True:
         size, end, rest = data.partition(b"\r\n")
@@ -81,7 +81,7 @@ def _chunks(data: bytes) -> tuple[bytes, bytes, bool]:
 
 
 def fault_of(answer: Answer) -> str | None:
-    """Return the sentence that says how an API answer breaks the contract, or None if it keeps it."""
+    """Return a description of how an API answer breaks the contract, or None if it keeps the contract."""
     unready = answer.status == 503 and "retry-after" in answer.headers
     if answer.status >= 500 and not unready:
         return f"status {answer.status}: {answer.body[:300]!r}"
@@ -99,17 +99,17 @@ def fault_of(answer: Answer) -> str | None:
 
 
 def _envelope_fault(answer: Answer, *, is_json: bool) -> str | None:
-    if not answer.body:  # as to a HEAD request
+    if not answer.body:  # the answer to a HEAD request
         return None
     try:
-        told = json.loads(answer.body)
+        envelope = json.loads(answer.body)
     except (ValueError, RecursionError):
-        told = None
+        envelope = None
     fits = (
         is_json
-        and isinstance(told, dict)
-        and told.keys() == _ENVELOPE.keys()
-        and all(isinstance(told[name], kind) for name, kind in _ENVELOPE.items())
-        and told["code"] == answer.status
+        and isinstance(envelope, dict)
+        and envelope.keys() == _ENVELOPE.keys()
+        and all(isinstance(envelope[name], kind) for name, kind in _ENVELOPE.items())
+        and envelope["code"] == answer.status
     )
     return None if fits else f"a {answer.status} answer outside of the envelope: {answer.body[:300]!r}"

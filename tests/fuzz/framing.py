@@ -1,4 +1,4 @@
-"""Turns requests into what is written to a connection: whole or broken framing, in pieces, with pauses, or cut off."""
+"""Encodes requests as bytes for a connection: with whole or broken framing, in pieces, with pauses, or cut off."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -10,10 +10,10 @@ from tests.fuzz.values import CODINGS, FIRST_LINES, LENGTHS, LINES, SIZES, TRAIL
 
 
 class Script(NamedTuple):
-    """What one connection sends.
+    """The bytes that one connection sends.
 
-    A `well_framed` script holds whole requests alone, the last of which ends the connection: it must be answered.
-    A script that `leaves` closes without reading; `resets` says that it does so without a farewell.
+    A `well_framed` script holds only whole requests, and the last one ends the connection: it must be answered.
+    A script that `leaves` closes without reading; if it `resets`, it aborts the connection.
     """
 
     pieces: tuple[bytes, ...]
@@ -28,7 +28,7 @@ class Script(NamedTuple):
 
 
 def script(seeds: Sequence[Request], chance: random.Random, tag: str) -> Script:
-    """One connection's script; `tag` is the request id of all its requests."""
+    """Return the script of one connection; `tag` is the request id of all its requests."""
     count = chance.choice((1, 1, 1, 1, 2, 3, 8))
     requests = [mutated(chance.choice(seeds), chance) for _ in range(count)]
     requests = [
@@ -49,7 +49,7 @@ def script(seeds: Sequence[Request], chance: random.Random, tag: str) -> Script:
 
 
 def encoded(request: Request, chance: random.Random, *, last: bool) -> bytes:
-    """A well-framed request, its body by length or in chunks."""
+    """Return the bytes of a well-framed request, with a content length or in chunks."""
     chunked = bool(request.body) and chance.random() < 0.2
     lines = [*request.headers]
     if chunked:
@@ -106,9 +106,9 @@ def _broken_chunks(request: Request, chance: random.Random) -> bytes:
 def _broken_line(request: Request, chance: random.Random) -> bytes:
     lines = encoded(request, chance, last=False).split(b"\r\n")
     head = next((number for number, line in enumerate(lines) if not line), 1)
-    place = chance.randint(1, max(1, head))
-    joined = b"\r\n".join(lines[:place]) + b"\r\n" + chance.choice(LINES)
-    return joined + b"\r\n".join(lines[place:])
+    index = chance.randint(1, max(1, head))
+    joined = b"\r\n".join(lines[:index]) + b"\r\n" + chance.choice(LINES)
+    return joined + b"\r\n".join(lines[index:])
 
 
 def _broken_first_line(request: Request, chance: random.Random) -> bytes:

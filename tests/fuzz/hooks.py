@@ -1,4 +1,4 @@
-"""What schemathesis loads: the check that each answer keeps the contract, and the record of what was covered."""
+"""Hooks that schemathesis loads: the check of each answer against the contract, and the record of the coverage."""
 
 import os
 from typing import Any
@@ -7,16 +7,18 @@ import schemathesis
 
 from tests.fuzz.answers import Answer, fault_of
 
-COVERED, KEPT = "ANNALS_FUZZ_COVERED", "ANNALS_FUZZ_KEPT"
-"""Environment variables: the file to record to, and the projects that no request may change, which all others need."""
+COVERED, PROTECTED = "ANNALS_FUZZ_COVERED", "ANNALS_FUZZ_PROTECTED"
+"""Environment variables: the file for the record, and the projects that no request may change."""
 
 _READY = "/health/ready"
 
 
 @schemathesis.check
 def keeps_the_contract(_context: Any, response: Any, case: Any) -> None:
-    """Fail for a server error, and for an answer outside of the envelope."""
-    if response.status_code == 503 and case.path == _READY:  # not ready, which it says in its own words
+    """Fail for a server error and for an error without the envelope."""
+    if (
+        response.status_code == 503 and case.path == _READY
+    ):  # the answer of an instance that is not ready has its own form
         return
     headers = {name.lower(): ", ".join(values) for name, values in response.headers.items()}
     fault = fault_of(Answer(response.status_code, headers, response.content or b""))
@@ -26,9 +28,9 @@ def keeps_the_contract(_context: Any, response: Any, case: Any) -> None:
 
 @schemathesis.hook
 def before_call(_context: Any, case: Any, _kwargs: Any) -> None:
-    """Change no project that is fuzzed."""
+    """Replace a protected project in a request that could change it."""
     named = case.path_parameters or {}
-    if case.method != "GET" and named.get("projectId") in os.environ.get(KEPT, "").split(","):
+    if case.method != "GET" and named.get("projectId") in os.environ.get(PROTECTED, "").split(","):
         case.path_parameters = {**named, "projectId": "another"}
 
 

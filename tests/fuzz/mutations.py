@@ -1,4 +1,4 @@
-"""Changes one valid request into one with hostile values; what is sent stays one well-framed request."""
+"""Changes a valid request into one with hostile values, which is still a single well-framed request."""
 
 import json
 import random
@@ -32,8 +32,8 @@ def _segment(request: Request, chance: random.Random) -> Request:
         b"%%%02x" % byte if byte <= 32 or byte > 126 or byte in b"/?#" else bytes([byte])
         for byte in chance.choice(texts)
     )
-    place = chance.randrange(1, len(segments)) if len(segments) > 1 else 0
-    changed = [*segments[:place], new, *segments[place + chance.randint(0, 1) :]]
+    index = chance.randrange(1, len(segments)) if len(segments) > 1 else 0
+    changed = [*segments[:index], new, *segments[index + chance.randint(0, 1) :]]
     return request._replace(target=b"/".join(changed) + mark + query)
 
 
@@ -46,12 +46,12 @@ def _query_value(request: Request, chance: random.Random) -> Request:
     """Change one of the request's own query parameters."""
     path, _, query = request.target.partition(b"?")
     pairs = [pair.partition(b"=") for pair in query.split(b"&")]
-    place = chance.randrange(len(pairs))
-    name, _, value = pairs[place]
+    index = chance.randrange(len(pairs))
+    name, _, value = pairs[index]
     text = chance.choice(TEXTS).encode()
     escaped = b"".join(b"%%%02x" % byte for byte in text)
     kinds = (escaped, value[: len(value) // 2], value + escaped, value.replace(b"%22", b"%00"), value * 3)
-    pairs[place] = (name + chance.choice((b"", b"", b"[]", b"[a]", b"[")), b"=", chance.choice(kinds))
+    pairs[index] = (name + chance.choice((b"", b"", b"[]", b"[a]", b"[")), b"=", chance.choice(kinds))
     return request._replace(target=path + b"?" + b"&".join(b"".join(pair) for pair in pairs))
 
 
@@ -75,27 +75,27 @@ def _target_form(request: Request, chance: random.Random) -> Request:
 
 
 def _header(request: Request, chance: random.Random) -> Request:
-    """Replace a header of this name if there is one, else add it."""
+    """Replace the headers of a name, or add one."""
     name, value = chance.choice(HEADERS)
     kept = tuple(header for header in request.headers if header[0].lower() != name.lower())
     return request._replace(headers=(*kept, (name, value)))
 
 
 def _header_again(request: Request, chance: random.Random) -> Request:
-    """Add a header, beside one of the same name, or leave one out."""
+    """Add a header, possibly a repeated one, or remove one."""
     if request.headers and chance.random() < 0.4:
-        place = chance.randrange(len(request.headers))
-        return request._replace(headers=request.headers[:place] + request.headers[place + 1 :])
+        index = chance.randrange(len(request.headers))
+        return request._replace(headers=request.headers[:index] + request.headers[index + 1 :])
     new = chance.choice((*HEADERS, *request.headers))
     return request._replace(headers=(*request.headers, *([new] * chance.choice((1, 1, 2, 40)))))
 
 
 def _header_bytes(request: Request, chance: random.Random) -> Request:
-    """Put bytes that a header may have into the value of one."""
+    """Insert random bytes that a header may contain into the value of a header."""
     if not request.headers:
         return request
-    place = chance.randrange(len(request.headers))
-    name, value = request.headers[place]
+    index = chance.randrange(len(request.headers))
+    name, value = request.headers[index]
     cut = chance.randint(0, len(value))
     allowed = bytes([9, *range(32, 127), *range(128, 256)])
     value = (
@@ -103,7 +103,7 @@ def _header_bytes(request: Request, chance: random.Random) -> Request:
         + bytes(chance.choices(allowed, k=chance.choice((1, 1, 9, 900))))
         + value[cut + chance.randint(0, 3) :]
     )
-    return request._replace(headers=(*request.headers[:place], (name, value), *request.headers[place + 1 :]))
+    return request._replace(headers=(*request.headers[:index], (name, value), *request.headers[index + 1 :]))
 
 
 def _body(request: Request, chance: random.Random) -> Request:
@@ -201,7 +201,7 @@ def _bytes(body: bytes, chance: random.Random) -> bytes:
 
 
 def _ids(request: Request, chance: random.Random) -> Request:
-    """Escape some letters of the path, which name the same resource."""
+    """Percent-encode some letters of the path, which still names the same resource."""
     path, mark, query = request.target.partition(b"?")
     text = re.sub(rb"[a-z]", lambda found: b"%%%02x" % found[0][0] if chance.random() < 0.2 else found[0], path)
     return request._replace(target=text + mark + query)

@@ -1,4 +1,4 @@
-"""The raw-socket fuzzer: one connection a case, each case made from the seed and its number alone."""
+"""The raw-socket fuzzer: each case is one connection, generated from the seed and the case's number alone."""
 
 import random
 import socket
@@ -17,23 +17,23 @@ from tests.fuzz.framing import Script, script
 from tests.fuzz.requests import World, corpus
 
 HANG_SECONDS = 60.0
-"""How long a whole request may go without its answer, whatever it holds."""
+"""The time limit of the answer to a whole request."""
 
 QUIET_SECONDS, SILENT_SECONDS = 0.3, 1.5
-"""How long a broken request's answer is waited for: after its last byte, and before its first."""
+"""How long the fuzzer waits for the answer to a broken request: after its last byte, and before its first."""
 
 FUNCTIONS = b"functions.localhost"
-"""Below this name functions answer for themselves."""
+"""The domain of the functions, which answer for themselves."""
 
-MINIMISING_TRIES, MINIMISING_SECONDS = 150, 60.0
+MINIMISING_STEPS, MINIMISING_SECONDS = 150, 60.0
 MOST_FINDINGS = 20
-"""Then it stops: they have few causes."""
+"""The fuzzer stops after so many findings, since they have few causes."""
 
 THREADS = 4
 
 
 class Finding(NamedTuple):
-    """What was found, and the input that shows it."""
+    """A fault, and the input that causes it."""
 
     fault: str
     replay: str
@@ -43,19 +43,19 @@ class Finding(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a connection brought: its answers, and the sentence of its fault, if any."""
+    """The outcome of a connection: its answers, and the description of a fault."""
 
     answers: list[Answer]
     fault: str | None
 
 
 def case(seed: int, number: int, world: World) -> Script:
-    """The script of a case: the same for the same seed and number, but for the keys of the instance."""
+    """Return the script of a case; the seed and the number determine it, but for the keys of the instance."""
     return script(corpus(world), random.Random(f"{seed}-{number}"), f"fuzz{seed}case{number}")
 
 
 def play(endpoint: str, one: Script, *, hang_seconds: float = HANG_SECONDS) -> Outcome:
-    """Send a script to an instance and judge its answers."""
+    """Send a script to an instance, and check its answers."""
     received, fault = _exchange(endpoint, one, hang_seconds)
     try:
         answers = read_answers(received)
@@ -67,11 +67,11 @@ def play(endpoint: str, one: Script, *, hang_seconds: float = HANG_SECONDS) -> O
         faults = [None]
     elif one.well_framed and not answers and fault is None:
         faults.append(None if received == _RESET else "a whole request was not answered")
-    return Outcome(answers, next((told for told in faults if told), None))
+    return Outcome(answers, next((description for description in faults if description), None))
 
 
 _RESET = b""
-"""Nothing came, or the server closed while bytes were on their way: then its answer may be lost."""
+"""No bytes came: the server may have closed while bytes were in transit, so its answer may be lost."""
 
 
 def _by_function(one: Script) -> bool:
@@ -79,12 +79,12 @@ def _by_function(one: Script) -> bool:
 
 
 def _is_functions_own(answer: Answer, one: Script) -> bool:
-    """Whether a function may have made the answer; those of the API say so."""
+    """Return True if a function may have made the answer; answers of the API have their own `server` header."""
     return answer.headers.get("server") != "Appwrite" and _by_function(one)
 
 
 def _exchange(endpoint: str, one: Script, hang_seconds: float) -> tuple[bytes, str | None]:
-    """Return all bytes received until the connection ended or went quiet, and whether it hung."""
+    """Return all bytes received until the connection ended or went quiet, and the description of a fault."""
     parts = urlsplit(endpoint)
     received, reset = b"", False
     with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=hang_seconds) as wire:
@@ -122,10 +122,10 @@ def _exchange(endpoint: str, one: Script, hang_seconds: float) -> tuple[bytes, s
 
 
 def minimised(one: Script, still_fails: Callable[[Script], bool]) -> Script:
-    """Return a smaller script that still fails: without pauses, then without lines, then without stretches of bytes."""
+    """Return a smaller script that still fails: without pauses, then without lines, then without parts of its bytes."""
     deadline = time.monotonic() + MINIMISING_SECONDS
     best = one
-    for smaller in islice(_smaller(one), MINIMISING_TRIES):
+    for smaller in islice(_smaller(one), MINIMISING_STEPS):
         if time.monotonic() > deadline:
             break
         candidate = smaller(best)
@@ -135,7 +135,7 @@ def minimised(one: Script, still_fails: Callable[[Script], bool]) -> Script:
 
 
 def _smaller(one: Script) -> Iterator[Callable[[Script], Script | None]]:
-    """Ways to make a script smaller, larger steps first."""
+    """Yield functions that make a script smaller, larger steps first."""
     yield lambda best: Script((best.sent,), well_framed=best.well_framed)
     lines = one.sent.count(b"\r\n") + 1
     for number in reversed(range(min(lines, 60))):
@@ -161,7 +161,7 @@ def _without_share(best: Script, number: int, share: int) -> Script | None:
 
 
 class RawFuzzer:
-    """Plays cases on a few threads until it is stopped; gathers what it found and what it covered."""
+    """Plays cases on a few threads, and collects findings and coverage."""
 
     def __init__(self, world: World, seed: int, *, most_findings: int = MOST_FINDINGS) -> None:
         self._world, self._seed, self._most_findings = world, seed, most_findings
@@ -171,7 +171,7 @@ class RawFuzzer:
         self.cases = 0
 
     def run(self, *, seconds: float, most: int | None = None) -> None:
-        """Play cases for so many seconds, or until so many were played."""
+        """Play cases for some seconds, or at most `most` cases."""
         deadline = time.monotonic() + seconds
         last = None if most is None else self._next + most
         workers = [threading.Thread(target=self._work, args=(deadline, last)) for _ in range(THREADS)]
@@ -188,7 +188,7 @@ class RawFuzzer:
                 return
             try:
                 self._play(number)
-            except Exception as error:  # else this thread would end, and the fuzzer find less
+            except Exception as error:  # otherwise this thread would end, and the fuzzer would find less
                 with self._lock:
                     self.findings.append(Finding(f"the fuzzer failed: {error!r}", f"case {number}"))
 

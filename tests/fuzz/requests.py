@@ -1,4 +1,4 @@
-"""The valid requests that raw fuzzing starts from: one or more of every kind that an instance reads."""
+"""The valid requests that raw fuzzing starts from: at least one of every kind that an instance reads."""
 
 import hashlib
 import hmac
@@ -11,7 +11,7 @@ from tests.client import Client, packed
 from tests.instance import AnnalsInstance, annals
 
 DOMAIN = "fuzz.functions.localhost"
-"""The host name of the function; answers to it are the function's own."""
+"""The host name of the function, which answers its requests."""
 
 PROJECT, FUNCTION, INSTALLATION = "fuzz-raw", "fuzzed", "fuzzed"
 SECRET = "a secret of the webhook"
@@ -25,7 +25,7 @@ Headers = tuple[tuple[bytes, bytes], ...]
 
 
 class Request(NamedTuple):
-    """One request; the length of its body is added when it is sent."""
+    """A request; its encoding adds the length of its body."""
 
     method: bytes
     target: bytes
@@ -34,7 +34,7 @@ class Request(NamedTuple):
 
 
 class World(NamedTuple):
-    """Where requests are sent, and what they name there."""
+    """The endpoint and the keys of the fuzzed project."""
 
     endpoint: str
     key: str
@@ -46,7 +46,7 @@ class World(NamedTuple):
 
 
 def world(instance: AnnalsInstance) -> World:
-    """Make a project with a running function, a host name of it and an installation that signs pushes."""
+    """Create a project with a running function, its host name, and an installation that signs pushes."""
     data = ("--data", str(instance.data), "--json")
     key = _made("projects", "create", "--id", PROJECT, *data)
     low_key = _made("keys", "create", "--project", PROJECT, "--scope", "functions.read", *data)
@@ -62,8 +62,8 @@ def world(instance: AnnalsInstance) -> World:
 def _made(*command: str) -> str:
     made = annals(*command)
     assert made.returncode == 0, made.stderr
-    told = json.loads(made.stdout)
-    return str(told.get("key") or told.get("secret"))
+    answer = json.loads(made.stdout)
+    return str(answer.get("key") or answer.get("secret"))
 
 
 BODIES: dict[str, dict[str, Any]] = {
@@ -141,7 +141,7 @@ READS = (
 
 @lru_cache
 def corpus(world: World) -> tuple[Request, ...]:
-    """Every valid request, each of which ends the connection unless it is told otherwise."""
+    """Return every valid request."""
     as_key = _headers(world, world.key)
     found = [Request(b"GET", f"/v1{path}".encode(), as_key) for path in READS]
     for line, sent in BODIES.items():
@@ -162,7 +162,7 @@ def _headers(world: World, key: str) -> Headers:
 
 
 def part(disposition: str, content: bytes) -> bytes:
-    """One part of a form with the boundary of FORM_TYPE."""
+    """Return one part of a form with the boundary of FORM_TYPE."""
     return b"--fuzzed\r\nContent-Disposition: form-data; %b\r\n\r\n%b\r\n" % (disposition.encode(), content)
 
 
@@ -182,7 +182,7 @@ def _uploads(as_key: Headers) -> list[Request]:
 
 
 def signed(body: bytes) -> tuple[bytes, bytes]:
-    """The header that makes the installation believe a push."""
+    """Return the signature header with which the installation accepts a push."""
     digest = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
     return b"X-Hub-Signature-256", f"sha256={digest}".encode()
 

@@ -1,4 +1,4 @@
-"""The schema fuzzer: schemathesis over both OpenAPI documents, as each kind of caller."""
+"""The schema fuzzer: schemathesis with both OpenAPI documents, as each kind of caller."""
 
 import json
 import os
@@ -30,14 +30,14 @@ _LIKELY = {
     "domain": "a.functions.localhost",
     "path": "/",
 }
-"""Values that are good where the documents only say that there is a text."""
+"""Valid values for fields that the documents describe as any text."""
 
 _TIMES = ("2030-01-01T00:00:00.000+00:00", "0001-01-01T00:00:00-14:00", "9999-12-31T23:59:59.999+14:00", "1", "0", "-1")
 _MOST_SHOWN = 4000
 
 
 class Caller(NamedTuple):
-    """Who calls, with which headers, for which share of the time, in which phases of schemathesis."""
+    """A caller with its headers, its share of the time, and its phases of schemathesis."""
 
     name: str
     headers: dict[str, str]
@@ -46,7 +46,7 @@ class Caller(NamedTuple):
 
 
 class SchemaFuzzer:
-    """Runs schemathesis for each caller and version of the API; gathers what it found and what it covered."""
+    """Runs schemathesis for each caller and version of the API, and collects findings and coverage."""
 
     def __init__(self, instance: AnnalsInstance, world: World, seed: int) -> None:
         self._instance, self._world, self._seed = instance, world, seed
@@ -55,7 +55,7 @@ class SchemaFuzzer:
         self.cases = 0
 
     def run(self, *, seconds: float, callers: tuple[str, ...] = (), options: tuple[str, ...] = ()) -> None:
-        """Divide the time between the callers, all of them unless some are named."""
+        """Run all callers, or the named ones, and divide the time between them."""
         chosen = [caller for caller in self._callers() if not callers or caller.name in callers]
         total = sum(caller.share for caller in chosen) * len(VERSIONS)
         for number, caller in enumerate(chosen):
@@ -65,7 +65,7 @@ class SchemaFuzzer:
                     self._run(Path(folder), caller, version, seconds=share, seed=self._seed + number, options=options)
 
     def summary(self) -> str:
-        """What was covered: requests, operations, statuses."""
+        """Return the numbers of covered requests, operations and statuses as text."""
         statuses, operations = Counter[str](), {operation for operation, _ in self.covered}
         for (_, status), count in self.covered.items():
             statuses[status] += count
@@ -76,7 +76,7 @@ class SchemaFuzzer:
         )
 
     def _callers(self) -> list[Caller]:
-        """Return a key of all scopes, a key of few, a guest, void credentials, and the admin with the console."""
+        """Return a key of all scopes, a key of few, a guest, invalid credentials, and an admin of the console."""
         made = annals("projects", "create", "--id", "fuzz-schema", "--data", str(self._instance.data), "--json")
         assert made.returncode == 0, made.stderr
         project = {"X-Appwrite-Project": "fuzz-schema"}
@@ -121,16 +121,16 @@ class SchemaFuzzer:
             "PYTHONPATH": str(ROOT),
             "SCHEMATHESIS_HOOKS": hooks.__name__,
             hooks.COVERED: str(folder / "covered"),
-            hooks.KEPT: f"{PROJECT},fuzz-schema,{self._instance.project}",
+            hooks.PROTECTED: f"{PROJECT},fuzz-schema,{self._instance.project}",
         }
         ended = subprocess.run(
             command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=seconds + 600
         )
         self._count(folder / "covered")
         if ended.returncode:
-            told = ended.stdout.partition("= FAILURES =")[2] or ended.stdout + ended.stderr
+            output = ended.stdout.partition("= FAILURES =")[2] or ended.stdout + ended.stderr
             self.findings.append(
-                f"schemathesis as {caller.name}, API version {version}, --seed {self._seed}:\n{told[:_MOST_SHOWN]}"
+                f"schemathesis as {caller.name}, API version {version}, --seed {self._seed}:\n{output[:_MOST_SHOWN]}"
             )
 
     def _count(self, file: Path) -> None:
@@ -140,7 +140,7 @@ class SchemaFuzzer:
 
 
 def with_own_parameters(document: dict[str, Any]) -> dict[str, Any]:
-    """Add to every operation the parameters that any of them may be sent, and few are described with."""
+    """Add the common parameters to every operation, since few operations are described with them."""
     text = {"type": "string"}
     as_of = {"anyOf": [{"type": "string", "enum": list(_TIMES)}, text]}
     dry_run = {"anyOf": [{"type": "string", "enum": ["true", "false", "false", "", "1", "a"]}, text]}
@@ -156,15 +156,15 @@ def with_own_parameters(document: dict[str, Any]) -> dict[str, Any]:
             described = operation.setdefault("parameters", [])
             named = {parameter["name"] for parameter in described}
             described += [
-                {"name": name, "in": place, "required": False, "schema": schema}
-                for name, place, schema in added
+                {"name": name, "in": location, "required": False, "schema": schema}
+                for name, location, schema in added
                 if name not in named
             ]
     return document
 
 
 def _suggest(operation: dict[str, Any]) -> None:
-    """Make good values of the body as likely as any others, so that something is created."""
+    """Make valid values of the body as likely as any others, so that requests create resources."""
     for content in operation.get("requestBody", {}).get("content", {}).values():
         properties = content["schema"].get("properties", {})
         for name in properties.keys() & _LIKELY.keys():

@@ -1,6 +1,6 @@
-"""Hostile values, by where they are put: texts, JSON tokens, headers, methods, queries, and lines of a head.
+"""Hostile values by their use: texts, JSON tokens, headers, methods, queries, and lines of a head.
 
-Values without a bar of their own are written in one string, with bars between them.
+Values without a bar are written in one string, separated by bars.
 """
 
 from base64 import urlsafe_b64encode
@@ -43,7 +43,7 @@ TOKENS = (
     *(b'"\xff\xfe"', b'"\xed\xa0\x80"', b'"\x01"', b"9" * 400, b"9" * 5000, b"[" * 2000, b"[" * 900 + b"]" * 900),
     b'{"a":' * 1500 + b"1" + b"}" * 1500,
 )
-"""JSON values as bytes, since no encoder makes them."""
+"""JSON values as bytes, since no encoder produces them."""
 
 _OF_HEADERS: dict[bytes, tuple[bytes, ...] | list[bytes]] = {
     b"Accept": b"\xff|text/event-stream;q=0|multipart/form-data|*/*".split(b"|"),
@@ -118,7 +118,7 @@ LINES = (
     b"HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n",
     *(b"X-A: " + b"a" * 70_000 + b"\r\n", b"X-A: b\r\n" * 120),
 )
-"""Lines that are put into a head, some of them without an end."""
+"""Lines to insert into a head, some of them without an end."""
 
 FIRST_LINES = (
     *b"|\r\n\r\n\r\n|GET\r\n|GET /\r\n\r\n|GET / HTTP/0.9\r\n|GET / HTTP/2.0\r\n|GET  / HTTP/1.1\r\n".split(b"|"),

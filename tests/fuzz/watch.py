@@ -1,4 +1,4 @@
-"""Watches an instance while it is fuzzed: its processes, its log, its memory, and whether others are still served."""
+"""Watches a fuzzed instance: its processes, its log, its memory, and the answers to another client."""
 
 import re
 import statistics
@@ -11,20 +11,20 @@ from tests.instance import AnnalsInstance
 from tests.resident import memory_of
 
 SERVED_SECONDS = 60.0
-"""How long a plain request of another client may take meanwhile."""
+"""The time limit of a plain request of another client."""
 
 SAMPLE_SECONDS = 2.0
 GROWTH, SLACK_BYTES = 1.25, 64_000_000
-"""How much the API's memory in the last third may exceed that of the first: caches fill, and allocators keep."""
+"""The allowed growth of the API's memory from the first to the last third: caches fill, allocators keep a reserve."""
 
 _FAULT = re.compile(r" (?:ERROR|CRITICAL) |Traceback \(most recent call last\)|\"level\": ?\"(?:error|critical)\"")
 _LINES_BEHIND = 80
-"""Lines of a fault that belong together: a traceback through the framework has so many."""
+"""The greatest number of lines of one fault, such as a traceback through the framework."""
 _MOST_FAULTS = 5
 
 
 class Watch:
-    """Looks every few seconds until it is stopped; `faults` are sentences."""
+    """Checks an instance every few seconds while inside; `faults` returns descriptions."""
 
     def __init__(self, instance: AnnalsInstance) -> None:
         self._instance = instance
@@ -58,15 +58,15 @@ class Watch:
                 self._unserved.append(f"another client was not served in {waited:.0f} s: {error!r}")
             try:
                 self.memory.append(memory_of(pid for role, pid in self._pids.items() if role.startswith("api")))
-            except OSError:  # a process has ended, which `faults` tells
+            except OSError:  # a process has ended, which `faults` reports
                 continue
 
     def faults(self) -> list[str]:
-        """What is wrong: processes that ended, lines of the log, memory that grew, clients that were not served."""
+        """Return the faults: ended processes, errors in the log, growth of memory, clients without an answer."""
         found = [*self._unserved[:_MOST_FAULTS], *self._log_faults()]
         now = self._processes()
         found += [
-            f"the process {role} ended or was started again (pid {pid}, now {now.get(role)})"
+            f"the process {role} ended or restarted (pid {pid}, now {now.get(role)})"
             for role, pid in self._pids.items()
             if now.get(role) != pid
         ]
@@ -74,8 +74,8 @@ class Watch:
 
     def _log_faults(self) -> list[str]:
         lines = self._instance.log.read_bytes()[self._log_start :].decode(errors="replace").splitlines()
-        places = [number for number, line in enumerate(lines) if _FAULT.search(line)]
-        firsts = [number for number in places if not any(number - _LINES_BEHIND < other < number for other in places)]
+        found = [number for number, line in enumerate(lines) if _FAULT.search(line)]
+        firsts = [number for number in found if not any(number - _LINES_BEHIND < other < number for other in found)]
         return [
             "the log says:\n        " + "\n        ".join(line[:400] for line in lines[number : number + _LINES_BEHIND])
             for number in firsts[:_MOST_FAULTS]

@@ -1,7 +1,7 @@
-"""A Postgres of the tests' own: the embedded one of `annals up`, on a folder that goes away with it.
+"""A Postgres for tests: the embedded one of `annals up`, with a temporary folder.
 
-The folder is in memory where there is room: a database for each of a thousand tests is tens of gigabytes written, and
-disks that are lent by the burst stand still for minutes after so much.
+The folder is in memory if it fits. The databases of a thousand tests are tens of gigabytes, and a disk with a burst
+budget stalls for minutes after so many writes.
 """
 
 import os
@@ -20,16 +20,16 @@ from annals.supervisor.folders import Folders
 from annals.supervisor.launch import launched
 
 _MEMORY = Path("/dev/shm")
-_ROOM_BYTES = 4 * 2**30
+_NEEDED_BYTES = 4 * 2**30
 
 
 def _folder() -> Path:
-    roomy = _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free >= _ROOM_BYTES
-    return Path(tempfile.mkdtemp(prefix="annals-tests-", dir=_MEMORY if roomy else None))
+    fits = _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free >= _NEEDED_BYTES
+    return Path(tempfile.mkdtemp(prefix="annals-tests-", dir=_MEMORY if fits else None))
 
 
 class Postgres:
-    """Started once a session. `crash` and `start` are for tests of what happens when it goes away."""
+    """A server that starts once a session; tests of outages use `crash` and `start`."""
 
     def __init__(self, access: str = "") -> None:
         """`access` are further lines of pg_hba.conf."""
@@ -62,13 +62,13 @@ class Postgres:
             time.sleep(0.02)
 
     def command(self, argv: list[str], *, reach: Sequence[str] = (), end_by: str = "SIGKILL") -> list[str]:
-        """One of the embedded programs, first of all by its name, as a child of this process and as its user."""
+        """Return the command that runs an embedded program as a child of this process and as the server's user."""
         program = self._embedded._program(Path(argv[0]).name)
         folders = [*self._embedded.reach, *reach]
         return launched([program, *argv[1:]], uid=self.folders.service_uid, reach=folders, end_by=end_by)
 
     def crash(self) -> None:
-        """End it at once, as a power cut would: what was not flushed is gone."""
+        """End the server at once, as a power cut does; unflushed writes are lost."""
         self._end(signal.SIGQUIT)
 
     def close(self) -> None:

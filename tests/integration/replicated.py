@@ -15,7 +15,7 @@ _ACCESS = "local replication all trust\n"
 
 
 class Replicated(Postgres):
-    """The primary; `standby` follows it from `replicate` on."""
+    """The primary; `replicate` starts its `standby`."""
 
     def __init__(self) -> None:
         super().__init__(_ACCESS)
@@ -23,7 +23,7 @@ class Replicated(Postgres):
         self.standby = Standby(self)
 
     def replicate(self) -> None:
-        """Make the standby; from here on commits wait for it."""
+        """Create the standby; commits wait for it from now on."""
         self.standby.make()
         self.standby.start()
         self.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
@@ -31,11 +31,11 @@ class Replicated(Postgres):
         self.until("SELECT count(*) > 0 FROM pg_stat_replication WHERE sync_state = 'sync'")
 
     def url_of_both(self) -> str:
-        """With the standby first, so that its place alone leads nobody to the primary."""
+        """Return the address of both servers, the standby first, so that the order alone does not find the primary."""
         return f"postgresql://{embedded.DATABASE}@/{embedded.DATABASE}?host={self.standby.sockets},{self.sockets}"
 
     def until(self, question: str) -> None:
-        """Wait until the primary says yes."""
+        """Wait until the query is true on the primary."""
         deadline = time.monotonic() + _SECONDS
         with psycopg.connect(self.url(), autocommit=True) as conn:
             while conn.execute(question.encode()).fetchone() != (True,):
@@ -53,7 +53,7 @@ class Replicated(Postgres):
 
 
 class Standby:
-    """A copy of a primary, which replays what that one records."""
+    """A copy of a primary, which replays its log."""
 
     def __init__(self, primary: Postgres) -> None:
         self._primary = primary
@@ -71,7 +71,7 @@ class Standby:
         self._run("pg_basebackup", "-D", str(self._cluster), "-d", self._primary.url(), *options)
 
     def start(self) -> None:
-        """Follow, unless it does."""
+        """Start the server unless it runs."""
         if self._process is not None:
             return
         command = self._command("postgres", "-D", str(self._cluster), "-c", f"unix_socket_directories={self.sockets}")
@@ -85,7 +85,7 @@ class Standby:
             self._process = None
 
     def promote(self) -> None:
-        """Make it a primary that waits for nobody, as it was copied before the other one was told to wait."""
+        """Make it a primary that waits for no standby: the setting to wait came after the copy."""
         deadline = time.monotonic() + _SECONDS
         while True:
             try:

@@ -1,4 +1,4 @@
-"""The main job under load: many functions and executions through two API processes, every one accounted for."""
+"""The main job under load: many functions and executions through two API processes, with every execution counted."""
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor

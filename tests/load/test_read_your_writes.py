@@ -19,7 +19,7 @@ FUNCTION = {"functionId": "one", "name": "fn", "runtime": "node-22", "entrypoint
 
 
 class Pair:
-    """A client of each of two processes. The reader read the same resource a moment before the write."""
+    """A client of each of two processes. The reader has read the same resource just before each write."""
 
     def __init__(self, writer: httpx.Client, reader: httpx.Client) -> None:
         self.writer, self.reader = writer, reader
@@ -42,7 +42,7 @@ class Pair:
         return answer.json() if answer.content else {}
 
     def read(self, path: str) -> JSON:
-        """Return what the other process answers, which covers the log up to the last write or beyond."""
+        """Return the answer of the other process, and check that it covers the log up to the last write."""
         answer = self.reader.get(path)
         assert answer.is_success, f"{path}: {answer.status_code} {answer.text}"
         assert int(answer.headers["x-annals-position"]) >= self.position, path
@@ -54,27 +54,27 @@ class Pair:
         return answer.status_code, answer.json().get("type", "")
 
     def run(self) -> str:
-        """Return the answer of a synchronous call of `kept` through the other process, or the type of its error."""
-        answer = self.reader.post("/functions/kept/executions", json={"path": "/"})
+        """Return the answer of a synchronous call of `shared` through the other process, or the type of its error."""
+        answer = self.reader.post("/functions/shared/executions", json={"path": "/"})
         return str(answer.json().get("responseBody", answer.json().get("type")))
 
 
 @pytest.fixture(scope="module")
 def both(annals_instance: AnnalsInstance) -> Iterator[Pair]:
-    """With a key of a project of its own, in which are a function that answers, a user and a team."""
+    """Return clients of both processes with the key of a new project, which has a function, a user and a team."""
     made = annals("projects", "create", "--id", PROJECT, "--json", "--data", str(annals_instance.data))
     headers = {"x-appwrite-project": PROJECT, "x-appwrite-key": json.loads(made.stdout)["key"]}
     with another_api(annals_instance) as other:
         clients = [Client(endpoint, headers) for endpoint in (annals_instance.endpoint, other)]
-        clients[0].function("kept", CODE.replace("VERSION", "first"))
-        clients[0].call("POST", "/users", json={"userId": "kept", "email": "kept@x.test"})
-        clients[0].call("POST", "/teams", json={"teamId": "kept", "name": "kept"})
+        clients[0].function("shared", CODE.replace("VERSION", "first"))
+        clients[0].call("POST", "/users", json={"userId": "shared", "email": "shared@x.test"})
+        clients[0].call("POST", "/teams", json={"teamId": "shared", "name": "shared"})
         yield Pair(*(client.http for client in clients))
 
 
 @pytest.fixture(scope="module")
 def console(annals_instance: AnnalsInstance, both: Pair) -> Pair:
-    """An admin who signed in at one of both."""
+    """Return clients of an admin with a session of the console."""
     admins = both.as_(project="console")
     credentials = {"email": admin_of(annals_instance), "password": PASSWORD}
     admins.write("POST", "/account/sessions/email", json=credentials)
@@ -83,7 +83,7 @@ def console(annals_instance: AnnalsInstance, both: Pair) -> Pair:
 
 
 class Resource(NamedTuple):
-    """The path of its list, the parameter of its id, and the bodies that create and change it (below its own path)."""
+    """A resource: the path of its list, the parameter of its id, and the bodies that create and change it."""
 
     path: str
     id: str
@@ -99,16 +99,16 @@ VALUES: list[JSON] = [{"key": "K", "value": value, "secret": False} for value in
 RESOURCES = {
     "function": Resource("/functions", "functionId", FUNCTION, ("PUT", "", {"name": "other"})),
     "policy": Resource("/functions", "functionId", FUNCTION, ("PUT", "/policy", {"retries": {"attempts": 3}})),
-    "variable": Resource("/functions/kept/variables", "variableId", VALUES[0], ("PUT", "", VALUES[1])),
+    "variable": Resource("/functions/shared/variables", "variableId", VALUES[0], ("PUT", "", VALUES[1])),
     "variable of all": Resource("/project/variables", "variableId", VALUES[0], ("PUT", "", VALUES[1])),
     "user": Resource("/users", "userId", {"email": "a@x.test"}, ("PATCH", "/email", {"email": "b@x.test"})),
-    "session": Resource("/users/kept/sessions", "", {}, alone=False),
+    "session": Resource("/users/shared/sessions", "", {}, alone=False),
     "team": Resource("/teams", "teamId", {"name": "one"}, ("PUT", "", {"name": "other"})),
     "membership": Resource(
-        "/teams/kept/memberships", "", {"userId": "kept", "roles": ["a"]}, ("PATCH", "", {"roles": ["b"]})
+        "/teams/shared/memberships", "", {"userId": "shared", "roles": ["a"]}, ("PATCH", "", {"roles": ["b"]})
     ),
     "platform": Resource("/project/platforms", "platformId", {"name": "w", "hostname": "two.test"}, below="/web"),
-    "rule": Resource("/proxy/rules", "", {"domain": "two.test", "functionId": "kept"}, below="/function"),
+    "rule": Resource("/proxy/rules", "", {"domain": "two.test", "functionId": "shared"}, below="/function"),
     "key": Resource(f"/projects/{PROJECT}/keys", "", {"name": "k", "scopes": ["users.read"]}, of_the_console=True),
     "project": Resource(
         "/projects", "projectId", {"name": "one"}, ("PATCH", "", {"name": "other"}), of_the_console=True
@@ -118,7 +118,7 @@ RESOURCES = {
 
 @pytest.mark.parametrize("swapped", [False, True])
 @pytest.mark.parametrize("name", RESOURCES)
-def test_what_is_made_changed_and_deleted_is_so_at_once_for_the_other(
+def test_resource_changes_are_visible_at_once_through_another_process(
     both: Pair, console: Pair, name: str, *, swapped: bool
 ) -> None:
     resource = RESOURCES[name]
@@ -130,7 +130,7 @@ def test_what_is_made_changed_and_deleted_is_so_at_once_for_the_other(
         (rows,) = (value for value in pair.read(resource.path).values() if isinstance(value, list))
         return next((plain(row) for row in rows if row["$id"] == own_id), None)
 
-    assert listed("nobody") is None
+    assert listed("unknown") is None
     made = plain(pair.write("POST", f"{resource.path}{resource.below}", json={**resource.made, **own}))
     path = f"{resource.path}/{made['$id']}"
     assert listed(made["$id"]) == made
@@ -158,29 +158,29 @@ def plain(answer: JSON) -> JSON:
     return {name: value for name, value in answer.items() if name != "secret"}
 
 
-def test_deployment_is_uploaded_activated_and_deleted_at_once_for_the_other(both: Pair) -> None:
-    path = "/functions/kept/deployments"
+def test_deployment_changes_are_visible_at_once_through_another_process(both: Pair) -> None:
+    path = "/functions/shared/deployments"
     assert both.run() == "first "
-    first = both.read("/functions/kept")["deploymentId"]
+    first = both.read("/functions/shared")["deploymentId"]
     code = {"code": ("code.tar.gz", packed({"index.js": CODE.replace("VERSION", "second")}), "application/gzip")}
     made = both.write("POST", path, files=code, data={"activate": "false"})["$id"]
 
     assert both.read(f"{path}/{made}")["sourceSize"] == len(code["code"][1])
     assert made in [row["$id"] for row in both.read(path)["deployments"]]
     writer = Client(str(both.writer.base_url), both.writer.headers)
-    built = writer.ready("kept", made)
+    built = writer.ready("shared", made)
     assert both.read(f"{path}/{made}") == built
     for own_id, answered in ((made, "second "), (first, "first "), (made, "second ")):
-        both.write("PATCH", "/functions/kept/deployment", json={"deploymentId": own_id})
-        assert both.read("/functions/kept")["deploymentId"] == own_id
+        both.write("PATCH", "/functions/shared/deployment", json={"deploymentId": own_id})
+        assert both.read("/functions/shared")["deploymentId"] == own_id
         assert both.run() == answered
     both.write("DELETE", f"{path}/{first}")
     assert both.refused(f"{path}/{first}") == (404, "deployment_not_found")
     assert [row["$id"] for row in both.read(path)["deployments"]] == [made]
 
 
-@pytest.mark.parametrize("path", ["/functions/kept/variables", "/project/variables"])
-def test_call_that_begins_after_a_variable_was_changed_sees_it(both: Pair, path: str) -> None:
+@pytest.mark.parametrize("path", ["/functions/shared/variables", "/project/variables"])
+def test_call_after_a_variable_change_sees_the_new_value(both: Pair, path: str) -> None:
     before = both.run()
     sent = {"variableId": "greeting", "key": "GREETING", "value": "0", "secret": True}
     both.write("POST", path, json=sent)
@@ -196,35 +196,35 @@ def test_execute_roles_and_enabled_changed_through_one_process_hold_at_once_in_a
     answered = both.run()
     stranger = both.as_()
     for execute, answer in ((["any"], answered), ([], "user_unauthorized"), (["any"], answered)):
-        both.write("PUT", "/functions/kept", json={"name": "kept", "execute": execute})
+        both.write("PUT", "/functions/shared", json={"name": "shared", "execute": execute})
         assert stranger.run() == answer
     for enabled, answer in ((False, "function_not_found"), (True, answered)):
-        both.write("PUT", "/functions/kept", json={"name": "kept", "execute": ["any"], "enabled": enabled})
+        both.write("PUT", "/functions/shared", json={"name": "shared", "execute": ["any"], "enabled": enabled})
         assert stranger.run() == answer
 
 
-def test_key_that_is_revoked_is_refused_at_once_by_the_other(both: Pair, console: Pair) -> None:
+def test_revoked_key_is_refused_at_once_by_another_process(both: Pair, console: Pair) -> None:
     path = f"/projects/{PROJECT}/keys"
     made = console.write("POST", path, json={"name": "k", "scopes": ["users.read"]})
     own = both.as_(key=made["secret"])
-    assert own.read("/users/kept")["$id"] == "kept"
+    assert own.read("/users/shared")["$id"] == "shared"
 
     console.write("DELETE", f"{path}/{made['$id']}")
 
-    assert own.refused("/users/kept") == (401, "user_unauthorized")
+    assert own.refused("/users/shared") == (401, "user_unauthorized")
 
 
-def test_who_is_signed_out_or_blocked_is_refused_at_once_by_the_other(both: Pair) -> None:
-    session = both.write("POST", "/users/kept/sessions")
+def test_signed_out_or_blocked_user_is_refused_at_once_by_another_process(both: Pair) -> None:
+    session = both.write("POST", "/users/shared/sessions")
     own = both.as_(session=session["secret"])
-    assert own.read("/account")["$id"] == "kept"
-    both.write("PATCH", "/users/kept/name", json={"name": "Ada"})
+    assert own.read("/account")["$id"] == "shared"
+    both.write("PATCH", "/users/shared/name", json={"name": "Ada"})
     assert own.read("/account")["name"] == "Ada"
-    both.write("PATCH", "/users/kept/status", json={"status": False})
+    both.write("PATCH", "/users/shared/status", json={"status": False})
     assert own.refused("/account") == (403, "user_blocked")
-    both.write("PATCH", "/users/kept/status", json={"status": True})
-    assert own.read("/account")["$id"] == "kept"
-    both.write("DELETE", f"/users/kept/sessions/{session['$id']}")
+    both.write("PATCH", "/users/shared/status", json={"status": True})
+    assert own.read("/account")["$id"] == "shared"
+    both.write("DELETE", f"/users/shared/sessions/{session['$id']}")
     assert own.refused("/account")[0] == 401
 
 
@@ -232,8 +232,8 @@ def test_past_states_written_through_one_process_are_read_through_another(both: 
     names = [f"name {number}" for number in range(5)]
     positions = []
     for name in names:
-        both.write("PUT", "/functions/kept", json={"name": name})
+        both.write("PUT", "/functions/shared", json={"name": name})
         positions.append(both.position)
     assert positions == sorted(set(positions))
-    past = [both.reader.get("/functions/kept", params={"asOf": position}).json()["name"] for position in positions]
+    past = [both.reader.get("/functions/shared", params={"asOf": position}).json()["name"] for position in positions]
     assert past == names

@@ -1,4 +1,4 @@
-"""A thousand connections that send almost nothing: others stay served, and memory does not grow."""
+"""A thousand connections that send almost nothing: other clients stay served, and memory does not grow."""
 
 import resource
 import socket
@@ -16,12 +16,12 @@ CONNECTIONS = 1000
 HEADS = b"POST /v1/functions HTTP/1.1\r\nHost: localhost\r\nX-A: "
 BODIES = b"POST /v1/functions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9999\r\n"
 MOST_GROWTH = 150_000_000
-"""Bytes, of all API processes together: buffers of a thousand connections, and what an allocator keeps of them."""
+"""The bytes that all API processes may grow by: the buffers of a thousand connections and the allocator's reserve."""
 
 
 @contextmanager
 def slow(endpoint: str, headers: dict[str, str]) -> Iterator[list[socket.socket]]:
-    """Connections that hang within a head or a body, half of each; bodies belong to a key that is right."""
+    """Open connections that stop within a head or within a body, half of each; the bodies come with a valid key."""
     parts = urlsplit(endpoint)
     least = CONNECTIONS + 200
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -38,13 +38,13 @@ def slow(endpoint: str, headers: dict[str, str]) -> Iterator[list[socket.socket]
 
 
 @pytest.mark.timeout(400)
-def test_thousand_slow_clients_keep_nobody_waiting(annals_instance: AnnalsInstance) -> None:
+def test_thousand_slow_clients_do_not_delay_other_clients(annals_instance: AnnalsInstance) -> None:
     client = Client(annals_instance.endpoint, annals_instance.headers)
     function = client.function("beside-slow-ones", "module.exports = async ({ res }) => res.text('served')")
     before = resident(annals_instance)
 
     with slow(annals_instance.endpoint, annals_instance.headers) as connections:
-        for _ in range(3):  # each drips once more between what others ask
+        for _ in range(3):  # each connection sends one more byte between the requests of other clients
             with Client(annals_instance.endpoint, annals_instance.headers).http as other:
                 assert other.get("/functions").status_code == 200
             assert client.execute(function)["responseBody"] == "served"

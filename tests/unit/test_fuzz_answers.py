@@ -80,7 +80,7 @@ def test_answer_that_breaks_the_contract_is_a_finding(answer: Answer, fault: str
     assert fault in (fault_of(answer) or "")
 
 
-def test_answers_of_one_connection_are_told_apart() -> None:
+def test_answers_of_one_connection_are_separated() -> None:
     chunked = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
     head = b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n"
     received = b"HTTP/1.1 100 Continue\r\n\r\n" + recorded(400, ENVELOPE) + chunked + head + recorded(204, b"")

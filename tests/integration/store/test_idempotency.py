@@ -228,7 +228,7 @@ async def counts(database: Database) -> tuple[int, int, int, int]:
     return row["keys"], row["bytes"], row["rows"], row["held"]
 
 
-async def test_counts_of_keys_stay_true_whatever_ends_requests_and_whoever_sweeps(one: Side, other: Side) -> None:
+async def test_key_counts_stay_correct_through_all_outcomes_and_concurrent_sweeps(one: Side, other: Side) -> None:
     async def work(side_: Side, number: int) -> None:
         request = REQUEST._replace(key=f"k{number % 40}", project=f"p{number % 2}")
         reserved = await side_.reserve(f"id{number}", request)

@@ -22,7 +22,7 @@ async def _acknowledged(process: asyncio.subprocess.Process) -> dict[str, int]:
     return {stream: int(position) for stream, position in (line.split() for line in whole.decode().splitlines())}
 
 
-async def test_what_several_processes_append_is_whole_in_order_and_seen_by_a_follower(
+async def test_appends_of_several_processes_are_complete_ordered_and_followed(
     database: Database, database_url: str
 ) -> None:
     processes = [await _start(database_url, f"w{number}", 40) for number in range(3)]
@@ -46,7 +46,7 @@ async def test_what_several_processes_append_is_whole_in_order_and_seen_by_a_fol
     assert all(stored[stream] == position for stream, position in acknowledged.items())
 
 
-async def test_process_killed_in_mid_append_loses_nothing_acknowledged_and_leaves_nothing_half(
+async def test_process_killed_mid_append_loses_no_acknowledged_event_and_leaves_no_partial_append(
     database: Database, database_url: str
 ) -> None:
     process = await _start(database_url, "w", 100_000)
@@ -54,7 +54,7 @@ async def test_process_killed_in_mid_append_loses_nothing_acknowledged_and_leave
         await asyncio.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     acknowledged = await _acknowledged(process)
-    other = await _acknowledged(await _start(database_url, "other", 2))  # nobody is kept from the lock
+    other = await _acknowledged(await _start(database_url, "other", 2))  # the lock of the dead process is free
 
     streams = {row["originator_id"] for row in await database.rows(QUERY, (0,))}
     left = {stream.removeprefix("left:") for stream in streams if stream.startswith("left:")}

@@ -1,4 +1,4 @@
-"""The log of a database, opened as an API process has it."""
+"""An event log opened as an API process opens it."""
 
 import tempfile
 from collections.abc import AsyncIterator
@@ -13,7 +13,7 @@ from annals.store.postgres.database import Database
 
 
 @asynccontextmanager
-async def opened(url: str) -> AsyncIterator[EventLog]:
+async def open_log(url: str) -> AsyncIterator[EventLog]:
     with tempfile.TemporaryDirectory(prefix="annals-bench-") as folder:
         database = await Database.open(url)
         contents = Contents(database, Blobs.open(folder))

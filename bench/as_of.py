@@ -1,4 +1,4 @@
-"""Reading the past and the history of one function that changed ten thousand times."""
+"""As-of reads and the history of one function with ten thousand versions."""
 
 import asyncio
 import time
@@ -10,9 +10,9 @@ from annals.domain.function import Function
 from annals.store.log.follower import reached
 from annals.store.log.log import Meta
 from bench.client import Load, always, request
+from bench.event_log import open_log
 from bench.floors import median_of_3
 from bench.instance import Instance
-from bench.opened import opened
 from bench.results import Figure
 
 DEPTH, AT_ONCE = 10_000, 200
@@ -20,7 +20,7 @@ FUNCTION = "changed-often"
 
 
 def figures(instance: Instance) -> list[Figure]:
-    """One caller, over HTTP; the floor is reading the present."""
+    """Measure with one caller over HTTP; the floor is a read of the present state."""
     instance.function(FUNCTION, "node-22", "index.js")
     middle, seconds = uvloop.run(_change(instance))
 
@@ -61,8 +61,8 @@ def figures(instance: Instance) -> list[Figure]:
 
 
 async def _change(instance: Instance) -> tuple[int, float]:
-    """Record the changes; the position in their middle, and how long the followers took to keep them all."""
-    async with opened(instance.database_url) as log:
+    """Record the changes, and return their middle position and the seconds until the followers had them all."""
+    async with open_log(instance.database_url) as log:
         began, middle, last = time.perf_counter(), 0, 0
         key = Function.key(instance.headers["x-appwrite-project"], FUNCTION)
         for turn in range(DEPTH // AT_ONCE):
@@ -72,9 +72,9 @@ async def _change(instance: Instance) -> tuple[int, float]:
                 function.update(msgspec.structs.replace(function.configuration, name=name))
             last = (await log.record([function], meta=Meta(actor="bench"))).position
             middle = middle or (last if turn * 2 >= DEPTH // AT_ONCE else 0)
-        kept = await asyncio.gather(
+        caught_up = await asyncio.gather(
             *(reached(log.database, name, last, seconds=300) for name in ("row_versions", "audit"))
         )
-        if not all(kept):
-            raise TimeoutError("the followers did not come to the end")
+        if not all(caught_up):
+            raise TimeoutError("the followers did not reach the last position")
         return middle, time.perf_counter() - began
