@@ -32,8 +32,8 @@ from annals.store.proof.notes import signing_key
 from annals.store.proof.proofs import Nodes
 from annals.store.proof.sealing import FOLLOWER, Sealer, seal
 from annals.store.proof.sources import PAGE
-from annals.store.proof.tiles import QUERIES
 from annals.store.proof.verification import Verification
+from annals.store.tree.tiles import QUERIES
 from bench.results import Figure
 
 DATABASE = "annals_bench_proof"

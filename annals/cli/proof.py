@@ -13,10 +13,10 @@ from annals.cli.options import answer, data_option, json_option, of_instance, ta
 from annals.store.log.archives import Archives
 from annals.store.log.log import EventLog
 from annals.store.postgres.database import Row
-from annals.store.proof.merkle import ProofInvalid, check_consistency, check_inclusion
 from annals.store.proof.notes import NoteInvalid, existing_key
 from annals.store.proof.proofs import Proofs
-from annals.store.proof.tiles import QUERIES
+from annals.store.tree.merkle import ProofInvalid, check_consistency, check_inclusion
+from annals.store.tree.tiles import QUERIES
 
 
 @click.group()

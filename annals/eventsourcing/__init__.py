@@ -43,10 +43,10 @@ from annals.store.errors import StoreUnavailable
 from annals.store.log.archives import Archives
 from annals.store.log.mapper import EventMapper
 from annals.store.log.reader import project_events
+from annals.store.log.stored_row import StoredRow
 from annals.store.postgres import sql
 from annals.store.postgres.database import Database
 from annals.store.postgres.listener import Listener
-from annals.store.proof.leaf import StoredRow
 from annals.supervisor.folders import Folders
 
 __all__ = ["AGGREGATES", "LogApplication", "LogRecorder"]

@@ -19,9 +19,9 @@ import zstandard
 from psycopg import sql
 
 from annals.store.log.compact_states import plain_or_altered
+from annals.store.log.stored_row import StoredRow
 from annals.store.portable.reading import records
 from annals.store.portable.records import ContentRecord, Piece
-from annals.store.proof.leaf import StoredRow
 from annals.supervisor.folders import Folders
 from tests.client import Client
 from tests.instance import AnnalsInstance, annals

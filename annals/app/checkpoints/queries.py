@@ -10,12 +10,12 @@ from annals.app.queries.reading import PageRows, read_page
 from annals.app.queries.schema import integer, schema
 from annals.app.queries.statements import Sql, listing
 from annals.store.log.archives import project_of
+from annals.store.log.stored_row import StoredRow, as_leaf
 from annals.store.postgres import sql
 from annals.store.postgres.database import Row
-from annals.store.proof.leaf import StoredRow, as_leaf
-from annals.store.proof.merkle import leaf_hash
 from annals.store.proof.proofs import Proofs
-from annals.store.proof.tiles import QUERIES as SEAL
+from annals.store.tree.merkle import leaf_hash
+from annals.store.tree.tiles import QUERIES as SEAL
 
 QUERIES = sql.load(__package__, "queries.sql")
 LIST = schema(

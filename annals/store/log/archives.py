@@ -18,13 +18,12 @@ import zstandard
 
 from annals.store.content.blobs import BlobMissing, Blobs
 from annals.store.errors import ContentDamaged
-from annals.store.log.event_lines import LineInvalid, from_line, to_line
+from annals.store.log.stored_row import LineInvalid, StoredRow, as_leaf, from_line, row_to_compare, to_line
 from annals.store.postgres import sql
 from annals.store.postgres.database import Database
-from annals.store.proof.leaf import StoredRow, as_leaf, row_to_compare
-from annals.store.proof.merkle import HASH_BYTES, Frontier, fold, leaf_hash
-from annals.store.proof.tiles import FULL, HEIGHT, WIDTH, Leaves, NodesMissing, leaves
-from annals.store.proof.tiles import QUERIES as SEAL
+from annals.store.tree.merkle import HASH_BYTES, Frontier, fold, leaf_hash
+from annals.store.tree.tiles import FULL, HEIGHT, WIDTH, Leaves, NodesMissing, leaves
+from annals.store.tree.tiles import QUERIES as SEAL
 
 QUERIES = sql.load(__package__, "archives.sql")
 

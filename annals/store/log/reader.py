@@ -14,10 +14,10 @@ from annals.store.errors import StandbyAway, UnknownTopic, UnreadableEvent
 from annals.store.log import snapshots
 from annals.store.log.archives import Archives, project_of
 from annals.store.log.mapper import EventMapper
+from annals.store.log.stored_row import StoredRow, moment
 from annals.store.postgres import sql
 from annals.store.postgres.database import Connection, Database, Row
 from annals.store.postgres.standby import QUERIES as STANDBY
-from annals.store.proof.leaf import StoredRow, moment
 
 QUERIES = sql.load(__package__, "reader.sql")
 

@@ -8,7 +8,7 @@ from annals.store.content.contents import Contents
 from annals.store.content.digest_checks import checked_stream
 from annals.store.errors import StoreError
 from annals.store.log.archives import Archives, project_of
-from annals.store.log.event_lines import to_line
+from annals.store.log.stored_row import StoredRow, as_leaf, row_to_compare, to_line
 from annals.store.portable.records import (
     FORM,
     BlobRecord,
@@ -23,13 +23,12 @@ from annals.store.portable.records import (
 )
 from annals.store.postgres import sql
 from annals.store.postgres.database import Database
-from annals.store.proof.leaf import StoredRow, as_leaf, row_to_compare
-from annals.store.proof.merkle import HASH_BYTES, LeafRange, cover, fold, leaf_hash
 from annals.store.proof.notes import Checkpoint, Signer
 from annals.store.proof.proofs import Nodes
 from annals.store.proof.sources import SourceTile, tiles
-from annals.store.proof.tiles import QUERIES as SEAL
-from annals.store.proof.tiles import WIDTH
+from annals.store.tree.merkle import HASH_BYTES, LeafRange, cover, fold, leaf_hash
+from annals.store.tree.tiles import QUERIES as SEAL
+from annals.store.tree.tiles import WIDTH
 
 QUERIES = sql.load(__package__, "portable.sql")
 _PAGE = 100

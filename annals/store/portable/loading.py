@@ -10,11 +10,11 @@ from annals.store.coordination.pauses import SCHEDULES
 from annals.store.errors import MasterKeyWrong, StoreError, UnreadableEvent
 from annals.store.log.append_modes import LOCK
 from annals.store.log.mapper import EventMapper
+from annals.store.log.stored_row import StoredRow, moment
 from annals.store.portable.reading import ExportInvalid, Summary, records
 from annals.store.portable.records import BlobRecord, ContentRecord, Piece
 from annals.store.postgres import sql
 from annals.store.postgres.database import Connection, Database
-from annals.store.proof.leaf import StoredRow, moment
 from annals.store.proof.notes import Checkpoint, text_of
 from annals.store.secrets.master_keys import MasterKeys
 

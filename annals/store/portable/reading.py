@@ -8,7 +8,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import zstandard
 
-from annals.store.log.event_lines import LineInvalid, from_line
+from annals.store.log.stored_row import LineInvalid, StoredRow, as_leaf, from_line
 from annals.store.portable.records import (
     FORM,
     BlobRecord,
@@ -21,9 +21,8 @@ from annals.store.portable.records import (
     Skipped,
     from_record_line,
 )
-from annals.store.proof.leaf import StoredRow, as_leaf
-from annals.store.proof.merkle import Frontier, LeafRange, cover, leaf_hash
 from annals.store.proof.notes import Checkpoint, NoteInvalid, Verifier
+from annals.store.tree.merkle import Frontier, LeafRange, cover, leaf_hash
 
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _EVENT = b'{"position":'

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from annals.domain.decoding import UNREADABLE
-from annals.store.log.event_lines import LineInvalid
+from annals.store.log.stored_row import LineInvalid
 
 FORM = 1
 

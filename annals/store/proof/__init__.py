@@ -1,0 +1,1 @@
+"""Proofs of the log: its seal, signed checkpoints, and verification."""

@@ -7,7 +7,7 @@ import structlog
 
 from annals.store.content.blobs import BlobError, BlobMissing, Blobs
 from annals.store.proof.notes import Checkpoint, NoteInvalid, Verifier
-from annals.store.proof.tiles import Leaves, from_bytes, to_bytes
+from annals.store.tree.tiles import Leaves, from_bytes, to_bytes
 
 FOLDER = "seal/checkpoints"
 LATEST = "seal/latest"

@@ -4,11 +4,11 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from annals.store.log.archives import Archives
+from annals.store.log.stored_row import StoredRow, row_to_compare
 from annals.store.postgres.database import Database
-from annals.store.proof import merkle
-from annals.store.proof.leaf import StoredRow, row_to_compare
-from annals.store.proof.merkle import HASH_BYTES, Lookup, TreeNode, fold
-from annals.store.proof.tiles import HEIGHT, QUERIES, WIDTH, NodesMissing, TileIndex, leaves
+from annals.store.tree import merkle
+from annals.store.tree.merkle import HASH_BYTES, Lookup, TreeNode, fold
+from annals.store.tree.tiles import HEIGHT, QUERIES, WIDTH, NodesMissing, TileIndex, leaves
 
 T = TypeVar("T")
 

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Literal, NamedTuple
 
 from annals.store.proof.destinations import Destinations
-from annals.store.proof.merkle import HASH_BYTES, Frontier, LeafRange, cover, fold
 from annals.store.proof.notes import Checkpoint
 from annals.store.proof.sources import SourceTile
-from annals.store.proof.tiles import FULL, HEIGHT, WIDTH, Leaves
+from annals.store.tree.merkle import HASH_BYTES, Frontier, LeafRange, cover, fold
+from annals.store.tree.tiles import FULL, HEIGHT, WIDTH, Leaves
 
 Kind = Literal[
     "altered", "removed", "inserted", "swapped", "seal_altered", "forged", "content_damaged", "snapshot_altered"

@@ -5,13 +5,13 @@ from datetime import UTC, datetime
 import structlog
 
 from annals.store.log.reader import EventBatch
+from annals.store.log.stored_row import as_leaf, stored_row
 from annals.store.postgres.database import Connection, Database
 from annals.store.proof.destinations import Destinations, Outside
-from annals.store.proof.leaf import as_leaf, stored_row
-from annals.store.proof.merkle import leaf_hash
 from annals.store.proof.notes import Checkpoint, NoteInvalid, Signer, text_of
 from annals.store.proof.proofs import Nodes
-from annals.store.proof.tiles import QUERIES, WIDTH, NodesMissing, TileTree, leaves
+from annals.store.tree.merkle import leaf_hash
+from annals.store.tree.tiles import QUERIES, WIDTH, NodesMissing, TileTree, leaves
 
 FOLLOWER, SIGNING = "seal", "checkpoint"
 _BATCH = 100

@@ -9,10 +9,10 @@ from psycopg.rows import tuple_row
 
 from annals.store.log.archives import Archives
 from annals.store.log.compact_states import plain_or_altered
+from annals.store.log.stored_row import StoredRow, as_leaf, from_leaf
 from annals.store.postgres.database import Connection, Database
-from annals.store.proof.leaf import StoredRow, as_leaf, from_leaf
-from annals.store.proof.merkle import HASH_BYTES, leaf_hash
-from annals.store.proof.tiles import QUERIES, WIDTH, Leaves, leaves
+from annals.store.tree.merkle import HASH_BYTES, leaf_hash
+from annals.store.tree.tiles import QUERIES, WIDTH, Leaves, leaves
 
 TILES = 32
 PAGE = 4096

@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 import msgspec
 
 from annals.store.log.archives import Archives, streams_of
+from annals.store.log.stored_row import StoredRow, as_leaf, moment
 from annals.store.postgres.database import Database
 from annals.store.proof.destinations import Destinations
-from annals.store.proof.leaf import StoredRow, as_leaf, moment
-from annals.store.proof.merkle import HASH_BYTES, fold, leaf_hash
 from annals.store.proof.notes import Checkpoint, NoteInvalid, Verifier
 from annals.store.proof.proofs import Nodes
 from annals.store.proof.seal_check import Fault, SealCheck, SealCheckResult
 from annals.store.proof.sources import LogLeaves, SourceTile, tiles
-from annals.store.proof.tiles import FULL, QUERIES, WIDTH, Leaves, NodesMissing
+from annals.store.tree.merkle import HASH_BYTES, fold, leaf_hash
+from annals.store.tree.tiles import FULL, QUERIES, WIDTH, Leaves, NodesMissing
 
 _BEFORE_ALL = -(2**63)
 MOST_FAULTS = 100

@@ -9,8 +9,8 @@ import pytest
 
 from annals.app.services import Services
 from annals.store.log.archives import Archives
-from annals.store.proof.merkle import check_consistency, check_inclusion
 from annals.store.proof.notes import Checkpoint, signing_key
+from annals.store.tree.merkle import check_consistency, check_inclusion
 from tests.integration.edge.client import Client
 from tests.integration.proof.sealed import Sealed
 

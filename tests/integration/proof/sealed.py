@@ -9,17 +9,17 @@ from annals.store.log.archives import Archiver, Archives, Segment, pack
 from annals.store.log.compact_states import PREFIX, compact
 from annals.store.log.follower import Follower
 from annals.store.log.log import EventLog
+from annals.store.log.stored_row import StoredRow, as_leaf
 from annals.store.postgres.database import Database
 from annals.store.postgres.listener import Listener
 from annals.store.proof.destinations import Destinations
-from annals.store.proof.leaf import StoredRow, as_leaf
-from annals.store.proof.merkle import Frontier, fold, leaf_hash
 from annals.store.proof.notes import Checkpoint, signing_key
 from annals.store.proof.proofs import Nodes
 from annals.store.proof.seal_check import Fault
 from annals.store.proof.sealing import FOLLOWER, Sealer, seal
-from annals.store.proof.tiles import FULL, HEIGHT
 from annals.store.proof.verification import Verdict, Verification
+from annals.store.tree.merkle import Frontier, fold, leaf_hash
+from annals.store.tree.tiles import FULL, HEIGHT
 
 
 class Sealed:

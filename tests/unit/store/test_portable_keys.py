@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from annals.store.log.event_lines import LineInvalid, from_line
+from annals.store.log.stored_row import LineInvalid, from_line
 from annals.store.portable import keys
 from annals.store.portable.keys import KeysFileInvalid, PlainKey, decrypt_keys, encrypt_keys
 from annals.store.portable.records import from_record_line

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annals.store.log.event_lines import LineInvalid, from_line, to_line
-from annals.store.proof.leaf import StoredRow, as_leaf, from_leaf
+from annals.store.log.stored_row import LineInvalid, StoredRow, as_leaf, from_leaf, from_line, to_line
 
 ROW = StoredRow(7, 1_764_000_000_123, "function:p:f", 3, "function.updated", b'{"a":1}')
 ROWS = st.builds(

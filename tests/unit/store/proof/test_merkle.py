@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annals.store.proof import merkle
-from annals.store.proof.merkle import Frontier, LeafRange, ProofInvalid, TreeNode
+from annals.store.tree import merkle
+from annals.store.tree.merkle import Frontier, LeafRange, ProofInvalid, TreeNode
 
 LEAVES = [merkle.leaf_hash(b"%d" % number) for number in range(300)]
 

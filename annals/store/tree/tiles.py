@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from annals.store.postgres import sql
 from annals.store.postgres.database import Connection
-from annals.store.proof.merkle import EMPTY_ROOT, HASH_BYTES, LeafRange, cover, fold, join
+from annals.store.tree.merkle import EMPTY_ROOT, HASH_BYTES, LeafRange, cover, fold, join
 
 QUERIES = sql.load(__package__, "seal.sql")
 

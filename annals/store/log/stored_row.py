@@ -1,13 +1,19 @@
-"""Leaves: the sealed bytes of a stored event, which include every column of its row, its position and its time.
+"""A row of the log in its two other forms: as the leaf that is sealed, and as a line of JSON.
 
-docs/proof.md documents the form. It never changes: a change would invalidate all earlier checkpoints.
+A leaf has every column of the row, its position and its time included. docs/proof.md documents its form, which never
+changes: a change would invalidate all earlier checkpoints. Lines restore the stored bytes exactly, for exports, backups
+and archives.
 """
 
+import base64
 import struct
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
+import msgspec
+
+from annals.domain.decoding import UNREADABLE
 from annals.store.log.compact_states import plain, plain_or_altered
 
 FORM = 1
@@ -76,3 +82,56 @@ def milliseconds(moment: datetime) -> int:
 def moment(recorded_ms: int) -> datetime:
     """Return the time of milliseconds since 1970."""
     return _EPOCH + timedelta(milliseconds=recorded_ms)
+
+
+class LineInvalid(Exception):
+    """A line is not of an export or archive."""
+
+
+class EventLine(msgspec.Struct, omit_defaults=True):
+    """One event; `recorded` is in milliseconds since 1970. `state` has the stored bytes unchanged.
+
+    A state that is no JSON object on one line is in `state64`, as base64.
+    """
+
+    position: int
+    recorded: int
+    stream: str
+    version: int
+    topic: str
+    state: msgspec.Raw = msgspec.Raw()
+    state64: str = ""
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(EventLine).decode
+_check = msgspec.json.Decoder(msgspec.Raw).decode
+
+
+def to_line(row: StoredRow) -> bytes:
+    """Return an event's line without its newline."""
+    position, recorded, stream, version, topic, state = row
+    if _fits_line(state):
+        return _encode(EventLine(position, recorded, stream, version, topic, msgspec.Raw(state)))
+    text = base64.b64encode(state).decode()
+    return _encode(EventLine(position, recorded, stream, version, topic, state64=text))
+
+
+def from_line(line: bytes) -> StoredRow:
+    """Return the event of a line. Raises LineInvalid."""
+    try:
+        read = _decode(line)
+        state = base64.b64decode(read.state64, validate=True) if read.state64 else bytes(read.state)
+    except UNREADABLE as error:
+        raise LineInvalid(str(error)) from error
+    return StoredRow(read.position, read.recorded, read.stream, read.version, read.topic, state)
+
+
+def _fits_line(state: bytes) -> bool:
+    if state[:1] != b"{" or state[-1:] != b"}" or b"\n" in state:
+        return False
+    try:
+        _check(state)
+    except UNREADABLE:
+        return False
+    return True

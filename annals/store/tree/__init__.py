@@ -1,0 +1,1 @@
+"""The Merkle tree over the log: its hashes, and its tiles in Postgres."""
