@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from annals.app.deployments import queries as deployment_queries
 from annals.app.deployments import uploads
 from annals.app.deployments.ranges import UploadChunk
-from annals.app.edge.errors import SynchronousTimeout
+from annals.app.errors import SynchronousTimeout
 from annals.app.executions.run import run_now
 from annals.domain.base import Key
 from annals.domain.commands.deployments import cancel_build, delete_deployment

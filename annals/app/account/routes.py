@@ -6,7 +6,7 @@ from annals.app.edge import operation
 from annals.app.edge.answers import Answer, json_answer, no_content, raw_json_answer
 from annals.app.edge.call import Call
 from annals.app.edge.declared import Declared
-from annals.app.edge.errors import AccessForbidden, InvalidCredentials, UserBlocked
+from annals.app.errors import AccessForbidden, InvalidCredentials, UserBlocked
 from annals.app.identity.caller import Caller
 from annals.app.identity.passwords import LEAST, MOST
 from annals.app.identity.scopes import ACCOUNT, SESSIONS_WRITE

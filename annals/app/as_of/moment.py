@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from annals.app.edge.call import Call
-from annals.app.edge.errors import HistoryNotReady
+from annals.app.errors import HistoryNotReady
 from annals.app.queries.schema import parse_date
 from annals.domain.errors import ArgumentInvalid
 from annals.store.postgres import sql

@@ -4,7 +4,7 @@ from annals.app.catalogue import queries, schemas
 from annals.app.edge import operation
 from annals.app.edge.answers import Answer, json_answer, raw_json_answer
 from annals.app.edge.call import Call
-from annals.app.edge.errors import NoExecutor, TemplateNotFound
+from annals.app.errors import NoExecutor, TemplateNotFound
 from annals.app.identity.scopes import FUNCTIONS_READ
 from annals.app.parameters import ArrayList, Boolean, IntegerRange, OneOf, Parameters, Text, optional, required
 from annals.domain.runtimes import RUNTIMES

@@ -4,7 +4,7 @@ import asyncio
 from typing import NamedTuple
 
 from annals.app.edge.call import Call
-from annals.app.edge.errors import CheckpointNotFound, EventNotFound, EventNotSealed
+from annals.app.errors import CheckpointNotFound, EventNotFound, EventNotSealed
 from annals.app.queries.page import Page
 from annals.app.queries.reading import PageRows, read_page
 from annals.app.queries.schema import integer, schema

@@ -7,7 +7,7 @@ from annals.app.edge import operation
 from annals.app.edge.answers import Answer, json_answer
 from annals.app.edge.call import Call
 from annals.app.edge.cors import host_of
-from annals.app.edge.errors import UnauthorizedScope
+from annals.app.errors import UnauthorizedScope
 from annals.app.identity.credentials import ACCESS
 from annals.app.identity.scopes import CONSOLE, KEYS_WRITE, PROJECTS_WRITE
 from annals.app.parameters import ArrayList, IntegerRange, OneOf, Parameters, Uid, optional, required

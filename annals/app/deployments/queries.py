@@ -8,7 +8,7 @@ import msgspec
 from annals.app.as_of.rows import LIVE, Tables
 from annals.app.deployments import schemas
 from annals.app.edge.call import Call
-from annals.app.edge.errors import QueryInvalid
+from annals.app.errors import QueryInvalid
 from annals.app.functions.queries import read_children, within
 from annals.app.queries.page import Page
 from annals.app.queries.reading import PageRows, read_page

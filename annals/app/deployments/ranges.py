@@ -3,7 +3,7 @@
 import re
 from typing import NamedTuple
 
-from annals.app.edge.errors import ContentRangeInvalid, RangeInvalid
+from annals.app.errors import ContentRangeInvalid, RangeInvalid
 
 CHUNK = 5 * 1024 * 1024
 """The size of every chunk except the last."""

@@ -9,7 +9,7 @@ from annals.app.deployments import queries, uploads
 from annals.app.deployments.ranges import UploadChunk, parse_chunk, total_of
 from annals.app.edge import hints
 from annals.app.edge.call import Call
-from annals.app.edge.errors import ContentRangeInvalid, FileEmpty, FileInvalid, FileTypeUnsupported
+from annals.app.errors import ContentRangeInvalid, FileEmpty, FileInvalid, FileTypeUnsupported
 from annals.app.parameters import Boolean, Nullable, Parameters, Text, Uid, ValidationError, optional, required
 from annals.app.parameters.body import as_text, body_parameters, push_parser, whole
 from annals.app.parameters.brackets import fold

@@ -12,7 +12,7 @@ import msgspec
 from annals.app.deployments import queries
 from annals.app.deployments.ranges import UploadChunk
 from annals.app.edge.call import Call
-from annals.app.edge.errors import ContentRangeInvalid, FileTooLarge, FileTooLargeFormerly
+from annals.app.errors import ContentRangeInvalid, FileTooLarge, FileTooLargeFormerly
 from annals.domain.commands.deployments import begin_upload, complete_upload, create_deployment
 from annals.domain.deployment import Deployment
 from annals.domain.errors import Conflict, DeploymentNotFound, DomainError, FunctionNotFound, RateLimited

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from annals.app.edge import cors, hints
-from annals.app.edge.errors import ApiDisabled, RequestTooSlow, ServiceDisabled, UnknownOrigin
 from annals.app.edge.negotiation import ApiVersion, negotiate
+from annals.app.errors import ApiDisabled, RequestTooSlow, ServiceDisabled, UnknownOrigin
 from annals.app.identity import credentials
 from annals.app.identity.caller import Caller
 from annals.app.parameters.body import body_parameters, query_parameters, whole

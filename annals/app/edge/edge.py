@@ -16,8 +16,8 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from annals.app.edge import client_addresses, cors, hints
 from annals.app.edge.answers import Answer, Header
 from annals.app.edge.call import Call
-from annals.app.edge.errors import RouteNotFound
 from annals.app.edge.failures import failed
+from annals.app.errors import RouteNotFound
 from annals.app.hosts import host_name, is_own
 from annals.app.hosts.domain_request import DomainRequest
 from annals.app.services import Services

@@ -10,7 +10,7 @@ from litestar.exceptions import HTTPException
 from annals.app.edge.answers import Answer
 from annals.app.edge.call import Call, ClientGone
 from annals.app.edge.error_answers import domain_error_answer, error_answer
-from annals.app.edge.errors import Damaged, KeyDeleted, RouteNotFound
+from annals.app.errors import Damaged, KeyDeleted, RouteNotFound
 from annals.app.hosts.domain_request import DomainRequest
 from annals.app.hosts.pages import error_page
 from annals.domain.errors import BadRequest, DomainError

@@ -16,7 +16,7 @@ from annals.app.edge.answers import Answer
 from annals.app.edge.call import Call
 from annals.app.edge.declared import Creation
 from annals.app.edge.error_answers import domain_error_answer
-from annals.app.edge.errors import (
+from annals.app.errors import (
     IdempotencyAnswerNotKept,
     IdempotencyBudgetSpent,
     IdempotencyKeyReused,

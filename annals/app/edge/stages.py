@@ -15,7 +15,7 @@ from annals.app.edge import hints, idempotency
 from annals.app.edge.call import Call
 from annals.app.edge.declared import Declared
 from annals.app.edge.dry_run import answer_dry_run
-from annals.app.edge.errors import AccessForbidden
+from annals.app.errors import AccessForbidden
 from annals.app.identity.caller import GUEST, Caller
 from annals.app.identity.scopes import EVENTS_READ
 from annals.application.executions.prepare import QUEUE_SECONDS

@@ -10,8 +10,8 @@ from annals.app.edge import operation
 from annals.app.edge.answers import Answer, event_answer, json_answer, no_content, raw_json_answer
 from annals.app.edge.call import Call
 from annals.app.edge.declared import Creation
-from annals.app.edge.errors import UnreadableReply
 from annals.app.edge.event_stream import follow
+from annals.app.errors import UnreadableReply
 from annals.app.executions import as_of, parameters, queries, schemas
 from annals.app.executions.download import download
 from annals.app.executions.follow import ExecutionOutput

@@ -3,7 +3,7 @@
 import msgspec
 
 from annals.app.edge.call import Call
-from annals.app.edge.errors import SynchronousTimeout
+from annals.app.errors import SynchronousTimeout
 from annals.app.executions import queries, schemas
 from annals.app.identity.caller import Caller
 from annals.application.executions.context import Context

@@ -4,7 +4,7 @@ from annals.app.as_of import moment, rows
 from annals.app.as_of.rows import Tables
 from annals.app.edge.answers import Answer, raw_json_answer
 from annals.app.edge.call import Call
-from annals.app.edge.errors import QueryInvalid
+from annals.app.errors import QueryInvalid
 from annals.app.functions import queries
 from annals.app.queries.page import Page, QueryFilter
 from annals.app.queries.reading import read_page

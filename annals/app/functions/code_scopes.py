@@ -7,7 +7,7 @@ a variable or a build command in a function that already has them.
 from collections.abc import Iterable
 
 from annals.app.edge.call import Call
-from annals.app.edge.errors import UnauthorizedScope
+from annals.app.errors import UnauthorizedScope
 from annals.app.parameters.kinds import is_uid
 from annals.app.reads import Lookup
 from annals.store.postgres import sql

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from annals.app.as_of.moment import WAIT_SECONDS
 from annals.app.edge.call import Call
-from annals.app.edge.errors import CursorNotFound, EventNotFound, HistoryNotReady
+from annals.app.errors import CursorNotFound, EventNotFound, HistoryNotReady
 from annals.app.queries.page import Page
 from annals.app.queries.reading import read_page
 from annals.app.queries.schema import Attribute, Schema, date, text

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from eventsourcing.domain import CanInitAggregate
 
 from annals.app.edge.call import Call
-from annals.app.edge.errors import CursorNotFound
+from annals.app.errors import CursorNotFound
 from annals.app.queries.memory import paged
 from annals.app.queries.page import PAGE, Page
 from annals.app.queries.schema import Attribute, Schema, date, text

@@ -7,7 +7,7 @@ import msgspec
 
 from annals.app.edge.answers import Answer, Header
 from annals.app.edge.call import Call
-from annals.app.edge.errors import AccessForbidden, BuildCanceled, BuildFailed, ExecutePermissionMissing
+from annals.app.errors import AccessForbidden, BuildCanceled, BuildFailed, ExecutePermissionMissing
 from annals.app.executions.parameters import BODY_LIMIT
 from annals.app.executions.run import Finished, run_now
 from annals.app.hosts import host_name, pages

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from annals.app.edge.errors import UnauthorizedScope
+from annals.app.errors import UnauthorizedScope
 from annals.domain.scopes import PROJECT_SCOPES
 from annals.store.secrets.tokens import Parent
 

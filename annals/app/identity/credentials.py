@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from annals.app.edge import hints
-from annals.app.edge.errors import JwtAndCookieSet, JwtInvalid, KeyExpired, ProjectIdMissing, UserBlocked
 from annals.app.edge.negotiation import ApiVersion
+from annals.app.errors import JwtAndCookieSet, JwtInvalid, KeyExpired, ProjectIdMissing, UserBlocked
 from annals.app.identity.caller import (
     ADMIN_SCOPES,
     CONSOLE_SCOPES,

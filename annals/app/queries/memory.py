@@ -4,7 +4,7 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from annals.app.edge.errors import CursorNotFound, QueryInvalid
+from annals.app.errors import CursorNotFound, QueryInvalid
 from annals.app.queries.page import PAGE, Page, QueryFilter
 from annals.app.queries.reading import PageRows
 from annals.app.queries.statements import MOST_COUNTED

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 from annals.app.edge.call import Call
-from annals.app.edge.errors import CursorNotFound, QueryOrderNull
+from annals.app.errors import CursorNotFound, QueryOrderNull
 from annals.app.queries.statements import MOST_COUNTED, Listing
 from annals.app.reads import Lookup, ReadResult
 from annals.store.postgres import sql

@@ -3,7 +3,7 @@
 import re
 from typing import Any, NamedTuple
 
-from annals.app.edge.errors import QueryInvalid
+from annals.app.errors import QueryInvalid
 from annals.app.queries.page import PAGE, Page, QueryFilter
 from annals.app.queries.schema import Attribute, Schema
 

@@ -7,7 +7,7 @@ from annals.app.as_of import moment, rows
 from annals.app.as_of.moment import BEFORE_ALL, AsOf
 from annals.app.edge.answers import Answer, json_answer
 from annals.app.edge.call import Call
-from annals.app.edge.errors import HistoryNotReady
+from annals.app.errors import HistoryNotReady
 from annals.app.usage import schemas
 from annals.projections.usage.recount import NotBooked
 from annals.projections.usage.series import Scope, UsageSeries, read_usage_at

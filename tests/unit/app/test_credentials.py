@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from annals.app.edge.errors import JwtInvalid, KeyExpired, ProjectIdMissing, UnauthorizedScope
 from annals.app.edge.negotiation import negotiate
+from annals.app.errors import JwtInvalid, KeyExpired, ProjectIdMissing, UnauthorizedScope
 from annals.app.identity.caller import Caller, CallerMembership
 from annals.app.identity.credentials import CredentialClaim, Looked, Secrets, claim, digest, judge
 from annals.app.reads import ReadResult

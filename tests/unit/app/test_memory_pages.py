@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from annals.app.edge.errors import CursorNotFound, QueryInvalid
+from annals.app.errors import CursorNotFound, QueryInvalid
 from annals.app.queries.memory import paged
 from annals.app.queries.page import parse_page
 from annals.app.queries.schema import Attribute, Schema, text

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from annals.app.deployments.queries import LIST as DEPLOYMENTS
-from annals.app.edge.errors import QueryInvalid
+from annals.app.errors import QueryInvalid
 from annals.app.functions.queries import LIST as FUNCTIONS
 from annals.app.parameters.kinds import ValidationError
 from annals.app.queries.page import Page, parse_page

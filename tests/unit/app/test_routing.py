@@ -11,8 +11,8 @@ from litestar.connection import ASGIConnection
 from litestar.exceptions import ImproperlyConfiguredException
 from litestar.testing import TestClient
 
+from annals.app import errors as app_errors
 from annals.app.controllers import CONTROLLERS
-from annals.app.edge import errors as edge_errors
 from annals.app.edge import operation
 from annals.app.edge.call import Call
 from annals.app.edge.declared import DEFAULTS
@@ -141,12 +141,12 @@ def error_types() -> list[type[DomainError]]:
 
 @pytest.mark.parametrize("error", error_types(), ids=lambda error: error.__name__)
 def test_every_error_type_has_a_status_code(error: type[DomainError]) -> None:
-    assert error.__module__ in {errors.__name__, edge_errors.__name__}
+    assert error.__module__ in {errors.__name__, app_errors.__name__}
     answer = domain_error_answer(error())
 
     assert answer.status == STATUS[error.type]
     passes = (b"retry-after", b"1") in answer.headers
-    assert 400 <= answer.status < 500 or (answer.status == 503 and passes != (error is edge_errors.Damaged))
+    assert 400 <= answer.status < 500 or (answer.status == 503 and passes != (error is app_errors.Damaged))
 
 
 def test_error_has_the_envelope_and_is_not_cached() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from annals.app.deployments.ranges import CHUNK, OPEN_END, UploadChunk, parse_chunk, parse_range
 from annals.app.deployments.receive import FIELDS_LIMIT, read_form
-from annals.app.edge.errors import ContentRangeInvalid, FileInvalid, RangeInvalid
+from annals.app.errors import ContentRangeInvalid, FileInvalid, RangeInvalid
 from annals.domain.errors import ArgumentInvalid
 from tests.forms import form
 

@@ -1,4 +1,4 @@
-"""Errors that only the edge raises: about a route, a credential, a parameter's form, an upload's framing."""
+"""Errors that only the API raises: about a route, a credential, a parameter's form, the framing of an upload."""
 
 from typing import ClassVar
 
