@@ -9,7 +9,7 @@ import hashlib
 from typing import NamedTuple
 
 from annals.app.edge.call import Call
-from annals.app.edge.client_addresses import network_of
+from annals.app.identity.client_addresses import network_of
 from annals.domain.errors import RateLimited
 from annals.store.postgres import sql
 

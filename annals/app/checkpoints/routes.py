@@ -5,8 +5,8 @@ from annals.app.edge import operation
 from annals.app.edge.answers import Answer, json_answer
 from annals.app.edge.call import Call
 from annals.app.identity.scopes import EVENTS_READ
-from annals.app.parameters import Boolean, IntegerRange, ListQueries, Parameters, optional, required
-from annals.app.queries.page import Page
+from annals.app.parameters import Boolean, IntegerRange, Parameters, optional, required
+from annals.app.queries.page import ListQueries, Page
 
 _MOST = 2**62
 _SIZE = IntegerRange(1, _MOST)

@@ -1,8 +1,8 @@
 """The parameter tables of dead letters."""
 
 from annals.app.dead_letters.queries import LIST as SCHEMA
-from annals.app.parameters import Boolean, ListQueries, Parameters, Uid, optional, required
-from annals.app.queries.page import Page
+from annals.app.parameters import Boolean, Parameters, Uid, optional, required
+from annals.app.queries.page import ListQueries, Page
 
 _QUERIES = optional(ListQueries(SCHEMA), Page())
 

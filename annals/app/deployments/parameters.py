@@ -1,8 +1,8 @@
 """The parameter tables of deployments."""
 
 from annals.app.deployments.queries import LIST as SCHEMA
-from annals.app.parameters import Boolean, ListQueries, OneOf, Parameters, Text, Uid, optional, required
-from annals.app.queries.page import Page
+from annals.app.parameters import Boolean, OneOf, Parameters, Text, Uid, optional, required
+from annals.app.queries.page import ListQueries, Page
 
 ONE = Parameters(functionId=required(Uid()), deploymentId=required(Uid()))
 LIST = Parameters(

@@ -197,7 +197,8 @@ class Call:
         """Read the caller's claim and start its lookups. Raises the errors that need no lookup."""
         self._caller = None
         named = self.query.get("project", "") if self.scope["query_string"] else ""
-        self._claim = credentials.claim(self.headers, named if isinstance(named, str) else "", self.api_version)
+        named = named if isinstance(named, str) else ""
+        self._claim = credentials.claim(self.headers, named, newest=self.api_version.newest)
         look_up = self.services.reads.look_up
         if self._claim.user is not None:
             self._user = look_up(credentials.USERS, *self._claim.user.key)

@@ -13,13 +13,14 @@ import structlog
 from litestar.exceptions import LitestarException
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from annals.app.edge import client_addresses, cors, hints
+from annals.app.edge import cors, hints
 from annals.app.edge.answers import Answer, Header
 from annals.app.edge.call import Call
 from annals.app.edge.failures import failed
 from annals.app.errors import RouteNotFound
 from annals.app.hosts import host_name, is_own
 from annals.app.hosts.domain_request import DomainRequest
+from annals.app.identity.client_addresses import with_client_address
 from annals.app.services import Services
 from annals.domain.errors import BadRequest
 from annals.store.errors import ContentDamaged
@@ -73,7 +74,7 @@ class Edge:
 
     def _call(self, scope: Mapping[str, Any], receive: Receive) -> Call:
         """Return a call of the API, or a domain request if the host name is not the instance's own."""
-        scope = client_addresses.with_client_address(scope, self._services.settings.trusted_proxies)
+        scope = with_client_address(scope, self._services.settings.trusted_proxies)
         host = next((value for name, value in scope["headers"] if name == b"host"), b"")
         kind = Call if is_own(host_name(host), self._services.settings) else DomainRequest
         routed: dict[str, Any] = {**scope, "state": {}}

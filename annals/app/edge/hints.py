@@ -12,10 +12,6 @@ HEADER = b"x-annals-hint"
 LONGEST = 500
 """Most characters of one answer's hints together."""
 
-KEY_UNKNOWN = "The API key does not belong to this project. `annals keys list` shows the project's keys."
-KEY_VOID = "The API key has expired, is malformed or belongs to another project, so the request counts as a guest's."
-PROJECT_UNKNOWN = "No project has the id in X-Appwrite-Project. `annals projects list` shows all projects."
-
 _AT = re.compile(r"\(byte ([0-9]+)\)", re.ASCII)
 _PLAIN = re.compile(r"[^\x20-\x7e]")
 _NAMED = re.compile(r"[^A-Za-z0-9.*_-]")

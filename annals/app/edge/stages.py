@@ -11,12 +11,13 @@ from typing import Any
 
 from litestar.connection import ASGIConnection
 
-from annals.app.edge import hints, idempotency
+from annals.app.edge import idempotency
 from annals.app.edge.call import Call
 from annals.app.edge.declared import Declared
 from annals.app.edge.dry_run import answer_dry_run
 from annals.app.errors import AccessForbidden
 from annals.app.identity.caller import GUEST, Caller
+from annals.app.identity.credentials import KEY_VOID
 from annals.app.identity.scopes import EVENTS_READ
 from annals.application.executions.prepare import QUEUE_SECONDS
 from annals.domain.errors import Conflict, DomainError
@@ -94,7 +95,7 @@ def call_of(connection: Connection) -> Call:
 async def judge_caller(call: Call) -> None:
     """Do the work of `require_caller`, also for a read that started early."""
     if await call.authenticate() is GUEST and call.header(b"x-appwrite-key"):
-        call.hint(hints.KEY_VOID)
+        call.hint(KEY_VOID)
     await call.admit()
 
 

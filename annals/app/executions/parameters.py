@@ -7,7 +7,6 @@ from annals.app.executions.queries import LIST as SCHEMA
 from annals.app.parameters import (
     Boolean,
     ExecutionHeaders,
-    ListQueries,
     Nullable,
     OneOf,
     Parameters,
@@ -19,7 +18,7 @@ from annals.app.parameters import (
     required,
 )
 from annals.app.parameters.special import judge_headers
-from annals.app.queries.page import Page
+from annals.app.queries.page import ListQueries, Page
 from annals.app.queries.schema import parse_date
 from annals.domain.errors import ArgumentInvalid, BadRequest
 

@@ -14,7 +14,6 @@ from annals.app.parameters import (
     CustomId,
     Events,
     IntegerRange,
-    ListQueries,
     Nullable,
     OneOf,
     Parameters,
@@ -25,7 +24,7 @@ from annals.app.parameters import (
     optional,
     required,
 )
-from annals.app.queries.page import Page
+from annals.app.queries.page import ListQueries, Page
 from annals.app.services import Services
 from annals.domain.catalogue import default_specification
 from annals.domain.runtimes import RUNTIMES

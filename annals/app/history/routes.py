@@ -14,8 +14,8 @@ from annals.app.history.follow import follow_feed
 from annals.app.history.parameters import EventType, Resource
 from annals.app.history.presenting import Presenter
 from annals.app.identity.scopes import EVENTS_READ, PROJECTS_READ
-from annals.app.parameters import Boolean, IntegerRange, ListQueries, Parameters, Text, Uid, optional, required
-from annals.app.queries.page import Page
+from annals.app.parameters import Boolean, IntegerRange, Parameters, Text, Uid, optional, required
+from annals.app.queries.page import ListQueries, Page
 from annals.domain.base import Key
 from annals.domain.deployment import Deployment
 from annals.domain.errors import (

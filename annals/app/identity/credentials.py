@@ -1,6 +1,5 @@
 """Identifies the caller: reads project and credential from headers and checks them against read models."""
 
-import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from datetime import UTC, datetime
@@ -8,8 +7,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from annals.app.edge import hints
-from annals.app.edge.negotiation import ApiVersion
 from annals.app.errors import JwtAndCookieSet, JwtInvalid, KeyExpired, ProjectIdMissing, UserBlocked
 from annals.app.identity.caller import (
     ADMIN_SCOPES,
@@ -21,6 +18,7 @@ from annals.app.identity.caller import (
     CallerMembership,
 )
 from annals.app.identity.presented import has_cookie, presented
+from annals.app.identity.secret_keys import digest
 from annals.app.reads import Lookup, ReadResult
 from annals.domain.errors import BadRequest, ProjectNotFound, UserUnauthorized
 from annals.domain.project import CONSOLE
@@ -34,6 +32,10 @@ ORIGINS = Lookup(QUERIES["origins"], 1)
 _PARENTS = {"key": Lookup(QUERIES["parent_keys"], 2), "function": Lookup(QUERIES["parent_functions"], 2)}
 _HANDED_OUT = ("ephemeral_", "dynamic_")
 
+KEY_UNKNOWN = "The API key does not belong to this project. `annals keys list` shows the project's keys."
+KEY_VOID = "The API key has expired, is malformed or belongs to another project, so the request counts as a guest's."
+PROJECT_UNKNOWN = "No project has the id in X-Appwrite-Project. `annals projects list` shows all projects."
+
 SigningSecret = Callable[[str], Awaitable[bytes]]
 """Returns a project's secret that signs one kind of tokens."""
 
@@ -43,11 +45,6 @@ class Secrets(msgspec.Struct, frozen=True):
 
     keys: SigningSecret
     users: SigningSecret
-
-
-def digest(secret: str) -> str:
-    """Return the digest by which a standard key is looked up. Its secret is not stored."""
-    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 class UserClaim(msgspec.Struct, frozen=True):
@@ -117,12 +114,13 @@ class Looked(NamedTuple):
     parent: ReadResult | None = None
 
 
-def claim(headers: Mapping[bytes, bytes], project_parameter: str, api_version: ApiVersion) -> CredentialClaim:
-    """Read project and credential. Raises the errors that need no lookup (http-api.md 3.2)."""
+def claim(headers: Mapping[bytes, bytes], project_parameter: str, *, newest: bool) -> CredentialClaim:
+    """Read project and credential. Raises the errors that need no lookup, which the newest API version has more of
+    (http-api.md 3.2)."""
     named = _text(headers.get(b"x-appwrite-project", b""))
     project = named or project_parameter.replace("\0", "\N{REPLACEMENT CHARACTER}")
     key = _text(headers.get(b"x-appwrite-key", b""))
-    if key and not named and api_version.newest:
+    if key and not named and newest:
         raise ProjectIdMissing
     if key and project in {"", CONSOLE}:
         raise UserUnauthorized
@@ -179,7 +177,7 @@ async def judge(claimed: CredentialClaim, looked: Looked, secrets: Secrets, *, h
     """
     row = None if looked.access is None else looked.access.rows[0]
     if row is not None and not row["known"]:
-        raise ProjectNotFound(hint=hints.PROJECT_UNKNOWN)
+        raise ProjectNotFound(hint=PROJECT_UNKNOWN)
     if claimed.user is not None and claimed.user.token:
         await _verify(claimed.user, secrets.users, now)
     if row is not None and claimed.standard:
@@ -248,7 +246,7 @@ def _signed_in(claimed: CredentialClaim, user: UserClaim, row: Mapping[str, Any]
 
 def _standard(claimed: CredentialClaim, row: Mapping[str, Any], host: str, now: datetime) -> Caller:
     if row["key_id"] is None:
-        raise UserUnauthorized(hint=hints.KEY_UNKNOWN)
+        raise UserUnauthorized(hint=KEY_UNKNOWN)
     if row["expires_at"] is not None and row["expires_at"] <= now:
         raise KeyExpired
     key = _key(claimed.project, host, f"key:{row['key_id']}", frozenset(row["scopes"]))

@@ -5,7 +5,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 
-from annals.app.edge.client_addresses import network_of
+from annals.app.identity.client_addresses import network_of
 from annals.domain.errors import RateLimited
 
 MOST_KNOWN = 10_000

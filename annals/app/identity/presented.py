@@ -1,6 +1,5 @@
 """Reads the session of a request: from a cookie, a header, or the fallback for browsers that keep no cookies."""
 
-import hashlib
 from base64 import b64encode, urlsafe_b64decode
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -8,6 +7,7 @@ from urllib.parse import unquote
 
 import msgspec
 
+from annals.app.identity.secret_keys import digest
 from annals.app.parameters.kinds import is_uid
 from annals.domain.decoding import UNREADABLE
 
@@ -24,11 +24,6 @@ class Presented(NamedTuple):
 class _Session(msgspec.Struct):
     id: str
     secret: str
-
-
-def digest(secret: str) -> str:
-    """Return the digest by which a session is looked up. Its secret is not stored."""
-    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def as_text(user_id: str, secret: str) -> str:

@@ -1,4 +1,4 @@
-"""Makes API keys. The log keeps the digest of the secret, and only one answer shows the secret."""
+"""API keys, and digests of secrets. The log keeps the digest of a secret, and only one answer shows the secret."""
 
 import hashlib
 import secrets
@@ -8,6 +8,11 @@ from typing import NamedTuple
 
 from annals.domain.project import ApiKey
 from annals.store.ids import generate_id
+
+
+def digest(secret: str) -> str:
+    """Return the digest by which a standard key or a session is looked up."""
+    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 class Made(NamedTuple):
@@ -20,5 +25,5 @@ class Made(NamedTuple):
 def make_key(name: str, scopes: Sequence[str], expires_at: datetime | None = None) -> Made:
     """Return a standard key with a new secret of 32 random bytes in hex."""
     secret = f"standard_{secrets.token_hex(32)}"
-    digest = hashlib.sha256(secret.encode()).hexdigest()
-    return Made(ApiKey(key_id=generate_id(), name=name, digest=digest, scopes=[*scopes], expires_at=expires_at), secret)
+    key = ApiKey(key_id=generate_id(), name=name, digest=digest(secret), scopes=[*scopes], expires_at=expires_at)
+    return Made(key, secret)

@@ -1,8 +1,8 @@
 """The parameter tables of installations."""
 
 from annals.app.installations.queries import LIST as SCHEMA
-from annals.app.parameters import Boolean, CustomId, ListQueries, OneOf, Parameters, Text, Uid, optional, required
-from annals.app.queries.page import Page
+from annals.app.parameters import Boolean, CustomId, OneOf, Parameters, Text, Uid, optional, required
+from annals.app.queries.page import ListQueries, Page
 
 ONE = Parameters(installationId=required(Uid()))
 LIST = Parameters(queries=optional(ListQueries(SCHEMA), Page()), total=optional(Boolean(loose=True), True))

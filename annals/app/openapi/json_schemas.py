@@ -11,7 +11,6 @@ from annals.app.parameters import (
     Events,
     ExecutionHeaders,
     IntegerRange,
-    ListQueries,
     Nullable,
     OneOf,
     Roles,
@@ -20,7 +19,7 @@ from annals.app.parameters import (
     TextOrBytes,
 )
 from annals.app.parameters.table import Parameter, ParameterGroup
-from annals.app.queries.page import Page
+from annals.app.queries.page import ListQueries, Page
 
 Schema = dict[str, Any]
 REFERENCE = "#/components/schemas/{name}"

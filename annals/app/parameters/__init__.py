@@ -15,7 +15,7 @@ from annals.app.parameters.kinds import (
     Uid,
     ValidationError,
 )
-from annals.app.parameters.special import Cron, Events, ExecutionHeaders, ListQueries, Roles, SpecificationSlug
+from annals.app.parameters.special import Cron, Events, ExecutionHeaders, Roles, SpecificationSlug
 from annals.app.parameters.table import Parameter, ParameterGroup, Parameters, StrictParameters, optional, required
 
 __all__ = [
@@ -30,7 +30,6 @@ __all__ = [
     "ExecutionHeaders",
     "IntegerRange",
     "Label",
-    "ListQueries",
     "Nullable",
     "OneOf",
     "Parameter",

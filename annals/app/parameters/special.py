@@ -1,4 +1,4 @@
-"""Parameter kinds with rules of their own: roles, events, cron, specifications, execution headers, queries."""
+"""Parameter kinds with rules of their own: roles, events, cron, specifications, execution headers."""
 
 import re
 from collections.abc import Sequence
@@ -8,8 +8,6 @@ import msgspec
 
 from annals.app.parameters.identity import LABEL, TEAM_ROLE
 from annals.app.parameters.kinds import ValidationError, as_list, is_uid
-from annals.app.queries.page import Page, parse_page
-from annals.app.queries.schema import Schema
 from annals.domain.cron import is_cron
 from annals.domain.decoding import UNREADABLE
 from annals.domain.event_names import is_event_pattern, is_function_event
@@ -182,16 +180,3 @@ def judge_headers(headers: dict[str, str]) -> None:
             raise ValidationError(f"Header names must not start with {_PLATFORM_HEADERS}")
         if CONTROL.search(value):  # the HTTP servers of functions reject them, each in its own way
             raise ValidationError("Header values must not contain line breaks or control characters")
-
-
-class ListQueries:
-    """The queries of one list, returned as a Page."""
-
-    def __init__(self, schema: Schema) -> None:
-        self.schema = schema
-
-    def parse(self, value: Any) -> Page:
-        return parse_page(value, self.schema)
-
-    def describe(self) -> str:
-        return "Queries must be an array"

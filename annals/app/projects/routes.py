@@ -22,7 +22,6 @@ from annals.app.parameters import (
     ArrayList,
     Boolean,
     CustomId,
-    ListQueries,
     Nullable,
     OneOf,
     Parameters,
@@ -34,7 +33,7 @@ from annals.app.parameters import (
 )
 from annals.app.projects import queries
 from annals.app.projects.schemas import PROTOCOLS, SERVICES, present_key, present_platform
-from annals.app.queries.page import Page
+from annals.app.queries.page import ListQueries, Page
 from annals.app.queries.schema import parse_date
 from annals.application.project_deletion import end_project, try_end_project
 from annals.domain.base import Key

@@ -13,7 +13,6 @@ from annals.app.parameters import (
     UNIQUE,
     Boolean,
     CustomId,
-    ListQueries,
     Nullable,
     Parameters,
     Text,
@@ -21,7 +20,7 @@ from annals.app.parameters import (
     optional,
     required,
 )
-from annals.app.queries.page import Page
+from annals.app.queries.page import ListQueries, Page
 from annals.app.queries.reading import read_page
 from annals.app.queries.statements import Sql, listing
 from annals.app.reads import Lookup

@@ -11,10 +11,10 @@ from annals.app.edge.answers import Answer, no_content, raw_json_answer
 from annals.app.edge.call import Call
 from annals.app.executions.queries import FUNCTION
 from annals.app.identity.scopes import RULES_READ, RULES_WRITE
-from annals.app.parameters import Boolean, ListQueries, Parameters, Text, Uid, ValidationError, optional, required
+from annals.app.parameters import Boolean, Parameters, Text, Uid, ValidationError, optional, required
 from annals.app.proxy import queries
 from annals.app.proxy.proof import require_proof
-from annals.app.queries.page import Page
+from annals.app.queries.page import ListQueries, Page
 from annals.domain.commands.functions import create_rule, delete_rule
 from annals.domain.errors import ArgumentInvalid, FunctionNotFound
 from annals.domain.rule import Rule

@@ -63,6 +63,19 @@ class Page(msgspec.Struct):
     select: frozenset[str] | None = None
 
 
+class ListQueries:
+    """The kind of a list's `queries`, returned as a Page."""
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+
+    def parse(self, value: Any) -> Page:
+        return parse_page(value, self.schema)
+
+    def describe(self) -> str:
+        return "Queries must be an array"
+
+
 def parse_page(value: object, schema: Schema) -> Page:
     """Return the page that a list's queries describe.
 

@@ -14,7 +14,6 @@ from annals.app.parameters import (
     CustomId,
     Email,
     Emptiable,
-    ListQueries,
     Parameters,
     Phone,
     TeamRole,
@@ -23,7 +22,7 @@ from annals.app.parameters import (
     optional,
     required,
 )
-from annals.app.queries.page import Page
+from annals.app.queries.page import ListQueries, Page
 from annals.app.teams import queries
 from annals.app.wire import encode
 from annals.domain.base import Key

@@ -19,7 +19,6 @@ from annals.app.parameters import (
     Emptiable,
     IntegerRange,
     Label,
-    ListQueries,
     Nullable,
     Parameters,
     Password,
@@ -29,7 +28,7 @@ from annals.app.parameters import (
     optional,
     required,
 )
-from annals.app.queries.page import Page
+from annals.app.queries.page import ListQueries, Page
 from annals.app.users import queries
 from annals.app.users.sessions import MOST_SECONDS_OF_TOKEN, SECONDS_OF_TOKEN, TokenOwner, open_for, token_for
 from annals.app.wire import encode

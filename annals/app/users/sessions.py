@@ -8,6 +8,7 @@ import msgspec
 
 from annals.app.edge.call import Call
 from annals.app.identity import presented
+from annals.app.identity.secret_keys import digest
 from annals.domain.commands.users import open_session
 from annals.domain.project import CONSOLE
 from annals.domain.user import Provider, Session, User
@@ -31,7 +32,7 @@ async def open_for(call: Call, user_id: str, provider: Provider) -> Opened:
     secret = secrets.token_hex(32)
     session = Session(
         session_id=generate_id(),
-        digest=presented.digest(secret),
+        digest=digest(secret),
         provider=provider,
         expires_at=call.services.now() + DURATION,
         ip=call.address,

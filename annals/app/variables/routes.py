@@ -11,7 +11,6 @@ from annals.app.parameters import (
     UNIQUE,
     Boolean,
     CustomId,
-    ListQueries,
     Nullable,
     Parameters,
     Text,
@@ -19,7 +18,7 @@ from annals.app.parameters import (
     optional,
     required,
 )
-from annals.app.queries.page import Page
+from annals.app.queries.page import ListQueries, Page
 from annals.app.variables import as_of, queries
 from annals.domain.commands.functions import add_variable, change_variable, remove_variable
 from annals.domain.errors import ArgumentInvalid

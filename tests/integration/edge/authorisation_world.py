@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from annals.app.identity.credentials import digest
+from annals.app.identity.secret_keys import digest
 from annals.app.services import Services
 from annals.cli.users import make_admin
 from annals.domain.commands.projects import add_key

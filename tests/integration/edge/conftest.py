@@ -8,7 +8,7 @@ import pytest
 
 from annals.app.edge.edge import Edge
 from annals.app.identity import presented
-from annals.app.identity.credentials import digest
+from annals.app.identity.secret_keys import digest
 from annals.app.services import Services
 from annals.app.wiring import open_services
 from annals.domain.commands.projects import create_project
@@ -130,7 +130,7 @@ async def admin(services: Services, anonymous: Client) -> Client:
     )
     session = Session(
         session_id="s1",
-        digest=presented.digest("secret"),
+        digest=digest("secret"),
         provider="server",
         expires_at=services.now().replace(year=2099),
         ip="",

@@ -4,7 +4,7 @@ import asyncio
 from itertools import count
 
 from annals.app.edge.edge import Edge
-from annals.app.identity.credentials import digest
+from annals.app.identity.secret_keys import digest
 from annals.app.services import Services
 from annals.domain.commands.projects import create_project
 from annals.domain.project import ApiKey, Project

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from annals.app.edge.edge import Edge
-from annals.app.identity.credentials import digest
+from annals.app.identity.secret_keys import digest
 from annals.app.services import Services
 from annals.app.wiring import open_services
 from annals.domain.commands.projects import add_key, revoke_key

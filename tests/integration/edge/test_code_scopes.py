@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from annals.app.identity.credentials import digest
 from annals.app.identity.scopes import FUNCTIONS_WRITE
+from annals.app.identity.secret_keys import digest
 from annals.app.services import Services
 from annals.domain.commands.projects import add_key
 from annals.domain.project import ApiKey, Project

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from annals.app.identity.credentials import digest
+from annals.app.identity.secret_keys import digest
 from annals.app.services import Services
 from annals.domain.commands.projects import add_key
 from annals.domain.project import ApiKey, Project

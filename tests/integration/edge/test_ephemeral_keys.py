@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from annals.app.edge.edge import Edge
-from annals.app.identity.credentials import digest
+from annals.app.identity.secret_keys import digest
 from annals.app.services import Services
 from annals.app.wiring import open_services
 from annals.domain.commands.functions import delete_function

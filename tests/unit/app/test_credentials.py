@@ -6,17 +6,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from annals.app.edge.negotiation import negotiate
 from annals.app.errors import JwtInvalid, KeyExpired, ProjectIdMissing, UnauthorizedScope
 from annals.app.identity.caller import Caller, CallerMembership
-from annals.app.identity.credentials import CredentialClaim, Looked, Secrets, claim, digest, judge
+from annals.app.identity.credentials import CredentialClaim, Looked, Secrets, claim, judge
+from annals.app.identity.secret_keys import digest
 from annals.app.reads import ReadResult
 from annals.domain.errors import ProjectNotFound, UserUnauthorized
 from annals.store.secrets.tokens import Claims, Parent, TokenInvalid, ephemeral_key, sign, verify
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = NOW.timestamp() + 60
-FORMER, NEWEST = negotiate("1.8.0"), negotiate("2.5.0")
 PROJECT, KEY = b"x-appwrite-project", b"x-appwrite-key"
 
 
@@ -35,33 +34,33 @@ async def judged(claimed: CredentialClaim, read: ReadResult | None) -> Caller:
 
 @pytest.mark.parametrize("key", ["plain", "standard_0a1b", "standard_"])
 def test_standard_key_is_looked_up_by_the_digest_of_all_of_it(key: str) -> None:
-    assert claim({PROJECT: b"p", KEY: key.encode()}, "", FORMER) == CredentialClaim("p", standard=digest(key))
+    assert claim({PROJECT: b"p", KEY: key.encode()}, "", newest=False) == CredentialClaim("p", standard=digest(key))
 
 
 def test_key_with_an_unknown_prefix_claims_nothing() -> None:
-    assert claim({PROJECT: b"p", KEY: b"magic_x"}, "", FORMER) == CredentialClaim("p")
+    assert claim({PROJECT: b"p", KEY: b"magic_x"}, "", newest=False) == CredentialClaim("p")
 
 
 def test_key_without_the_project_header_is_refused() -> None:
     with pytest.raises(ProjectIdMissing):
-        claim({KEY: b"k"}, "p", NEWEST)
+        claim({KEY: b"k"}, "p", newest=True)
     with pytest.raises(UserUnauthorized):
-        claim({KEY: b"k"}, "", FORMER)
-    assert claim({KEY: b"k"}, "p", FORMER) == CredentialClaim("p", standard=digest("k"))
+        claim({KEY: b"k"}, "", newest=False)
+    assert claim({KEY: b"k"}, "p", newest=False) == CredentialClaim("p", standard=digest("k"))
 
 
 def test_key_for_the_console_is_refused() -> None:
     with pytest.raises(UserUnauthorized):
-        claim({PROJECT: b"console", KEY: b"k"}, "", NEWEST)
+        claim({PROJECT: b"console", KEY: b"k"}, "", newest=True)
 
 
 def test_console_is_not_a_project() -> None:
-    assert claim({PROJECT: b"console"}, "", NEWEST) == claim({}, "", NEWEST) == CredentialClaim("")
+    assert claim({PROJECT: b"console"}, "", newest=True) == claim({}, "", newest=True) == CredentialClaim("")
 
 
 def test_forged_jwt_is_refused() -> None:
     with pytest.raises(JwtInvalid):
-        claim({PROJECT: b"p", KEY: b"k", b"x-appwrite-jwt": b"garbage"}, "", FORMER)
+        claim({PROJECT: b"p", KEY: b"k", b"x-appwrite-jwt": b"garbage"}, "", newest=False)
 
 
 async def test_unknown_project_is_the_first_error() -> None:
@@ -99,7 +98,7 @@ def ephemeral(
 
 async def caller_of(key: str, *parent: dict[str, Any]) -> Caller:
     """Return the caller of a key whose parent's lookup returns these rows."""
-    claimed = claim({PROJECT: b"p", KEY: key.encode()}, "", FORMER)
+    claimed = claim({PROJECT: b"p", KEY: key.encode()}, "", newest=False)
     looked = Looked(access=found(), parent=ReadResult(parent, 7))
     return await judge(claimed, looked, Secrets(secret, secret), host="annals.test", now=NOW)
 

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from annals.app.edge.client_addresses import network_of
 from annals.app.identity import known_credentials
+from annals.app.identity.client_addresses import network_of
 from annals.app.identity.known_credentials import (
     FORGOTTEN_SECONDS,
     FREE,

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annals.app.identity.presented import Presented, as_text, digest, has_cookie, presented
+from annals.app.identity.presented import Presented, as_text, has_cookie, presented
+from annals.app.identity.secret_keys import digest
 
 PRESENTED = Presented("ada", digest("secret"))
 TEXT = as_text("ada", "secret")

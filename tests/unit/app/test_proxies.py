@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from annals.app.edge.client_addresses import with_client_address
+from annals.app.identity.client_addresses import with_client_address
 from annals.settings import Invalid, Settings
 
 PROXIES = ("10.0.0.0/8", "2001:db8::1", "127.0.0.1")
