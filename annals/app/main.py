@@ -8,6 +8,7 @@ from litestar.types import ASGIApp
 
 from annals.app.controllers import routes
 from annals.app.edge.edge import Edge
+from annals.app.hosts.domain_request import request_kind
 from annals.app.wiring import open_executor, open_services
 from annals.settings import Settings
 from annals.telemetry.metrics import Metrics
@@ -24,5 +25,5 @@ def create_app(settings: Settings) -> ASGIApp:
             yield
             await edge.drained()
 
-    edge = Edge(routes([open_and_close]), metrics)
+    edge = Edge(routes([open_and_close]), metrics, request_kind)
     return edge

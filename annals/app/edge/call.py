@@ -6,9 +6,11 @@ One file because the caller, the parameters and the body of a request depend on 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from annals.app.edge import cors, hints
+from annals.app.edge.answers import Answer
+from annals.app.edge.declared import Declared
 from annals.app.edge.negotiation import ApiVersion, negotiate
 from annals.app.errors import ApiDisabled, RequestTooSlow, ServiceDisabled, UnknownOrigin
 from annals.app.identity import credentials
@@ -16,6 +18,7 @@ from annals.app.identity.caller import Caller
 from annals.app.parameters.body import body_parameters, query_parameters, whole
 from annals.app.parameters.kinds import Boolean, ValidationError
 from annals.app.reads import ReadResult
+from annals.app.services import Services
 from annals.capacity.fair_queue import Permit
 from annals.domain.errors import ArgumentInvalid, DomainError
 from annals.domain.project import CONSOLE, REST
@@ -23,11 +26,6 @@ from annals.store.ids import generate_id
 from annals.store.log.log import Meta
 from annals.store.log.request import Incarnation
 from annals.telemetry.request_context import RequestContext
-
-if TYPE_CHECKING:
-    from annals.app.edge.declared import Declared
-    from annals.app.services import Services
-
 
 MOST_SKIPPED = 64 * 1024 * 1024
 """Most bytes of an unwanted body that are read and dropped, so that the client receives the answer."""
@@ -90,7 +88,10 @@ class Call:
         "values",
     )  # fmt: skip
 
-    def __init__(self, scope: dict[str, Any], receive: Any, services: "Services", request_id: str) -> None:
+    is_function = False
+    """True if a function answers on its own host name: the answer gets none of the edge's headers."""
+
+    def __init__(self, scope: dict[str, Any], receive: Any, services: Services, request_id: str) -> None:
         self.scope, self.receive, self.services, self.request_id = scope, receive, services, request_id
         self.log = RequestContext(request_id)
         self.gone = self.begins_early = False
@@ -119,6 +120,14 @@ class Call:
         self._caller: Caller | None = None
         self.declared: Declared
         self.path_values: dict[str, str] = {}
+
+    async def answer_by_host(self) -> Answer | None:
+        """Return the answer of the function whose host name the request has. It is None for requests of the API."""
+        return None
+
+    def present_error(self, answer: Answer) -> Answer:
+        """Return an error's answer in the form that the client expects."""
+        return answer
 
     def header(self, name: bytes) -> str:
         """Return a header's text, or an empty text if it was not sent."""

@@ -6,7 +6,7 @@ headers when it starts.
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
 
 import structlog
@@ -18,11 +18,10 @@ from annals.app.edge.answers import Answer, Header
 from annals.app.edge.call import Call
 from annals.app.edge.failures import failed
 from annals.app.errors import RouteNotFound
-from annals.app.hosts import host_name, is_own
-from annals.app.hosts.domain_request import DomainRequest
 from annals.app.identity.client_addresses import with_client_address
 from annals.app.services import Services
 from annals.domain.errors import BadRequest
+from annals.settings import Settings
 from annals.store.errors import ContentDamaged
 from annals.store.ids import generate_id
 from annals.telemetry.metrics import Metrics
@@ -41,10 +40,10 @@ LONGEST_PATH = 4096
 
 
 class Edge:
-    """An ASGI application around the routes."""
+    """An ASGI application around the routes. `kind_of` returns the class of a request by its `Host` header."""
 
-    def __init__(self, routes: ASGIApp, metrics: Metrics) -> None:
-        self._routes, self._metrics = routes, metrics
+    def __init__(self, routes: ASGIApp, metrics: Metrics, kind_of: Callable[[bytes, Settings], type[Call]]) -> None:
+        self._routes, self._metrics, self._kind_of = routes, metrics, kind_of
         self._services: Services
         self._idle = asyncio.Event()
         self._idle.set()
@@ -73,10 +72,10 @@ class Edge:
                 self._idle.set()
 
     def _call(self, scope: Mapping[str, Any], receive: Receive) -> Call:
-        """Return a call of the API, or a domain request if the host name is not the instance's own."""
+        """Return the call of a request, which the scope of its route holds too."""
         scope = with_client_address(scope, self._services.settings.trusted_proxies)
         host = next((value for name, value in scope["headers"] if name == b"host"), b"")
-        kind = Call if is_own(host_name(host), self._services.settings) else DomainRequest
+        kind = self._kind_of(host, self._services.settings)
         routed: dict[str, Any] = {**scope, "state": {}}
         call = routed["state"]["call"] = kind(routed, receive, self._services, _request_id(scope))
         return call
@@ -133,9 +132,9 @@ async def require_one_host(call: Call) -> None:
         raise BadRequest("Send exactly one Host header.")
 
 
-async def answer_domain_request(call: Call) -> Answer | None:
+def answer_by_host(call: Call) -> Awaitable[Answer | None]:
     """Run the function whose host name the request has."""
-    return await call.run() if isinstance(call, DomainRequest) else None
+    return call.answer_by_host()
 
 
 async def answer_preflight(call: Call) -> Answer | None:
@@ -150,7 +149,7 @@ async def require_plain_path(call: Call) -> None:
         raise RouteNotFound
 
 
-BEFORE_ROUTING = (require_one_host, answer_domain_request, answer_preflight, require_plain_path)
+BEFORE_ROUTING = (require_one_host, answer_by_host, answer_preflight, require_plain_path)
 
 
 async def _before_routing(call: Call) -> Answer | None:
@@ -176,7 +175,7 @@ def _request_id(scope: Mapping[str, Any]) -> str:
 
 def _headers(call: Call, sent: list[Header]) -> list[Header]:
     """Return the headers of an answer. A function's answer on its own host name gets none of ours."""
-    if isinstance(call, DomainRequest) and call.is_function:
+    if call.is_function:
         return sent
     headers = [*_FIXED, *sent, *call.answer_headers]
     headers.append((b"x-request-id", call.request_id.encode()))

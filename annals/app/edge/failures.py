@@ -11,8 +11,6 @@ from annals.app.edge.answers import Answer
 from annals.app.edge.call import Call, ClientGone
 from annals.app.edge.error_answers import domain_error_answer, error_answer
 from annals.app.errors import Damaged, KeyDeleted, RouteNotFound
-from annals.app.hosts.domain_request import DomainRequest
-from annals.app.hosts.pages import error_page
 from annals.domain.errors import BadRequest, DomainError
 from annals.store.content.blobs import BlobError
 from annals.store.errors import (
@@ -105,7 +103,7 @@ FAILURES: dict[type[Exception], Callable[[Call, Any], Answer]] = {
 def failed(call: Call, error: Exception) -> Answer:
     """Return the answer for an exception."""
     answer = next(FAILURES[kind] for kind in type(error).__mro__ if kind in FAILURES)(call, error)
-    return error_page(answer) if isinstance(call, DomainRequest) and call.is_function else answer
+    return call.present_error(answer)
 
 
 def _handled(request: Request[Any, Any, Any], error: Exception) -> Any:

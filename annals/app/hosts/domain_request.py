@@ -1,20 +1,28 @@
-"""A domain request: a request to a function's own host name (http-api.md 12)."""
+"""A domain request: a request to a function's own host name, which runs the function instead of the API.
 
+http-api.md 12 has the contract. Browsers get a page if the function answers with no page of its own.
+"""
+
+import ipaddress
 import re
-from typing import TYPE_CHECKING, Any
+from html import escape
+from http import HTTPStatus
+from typing import Any
 
 import msgspec
 
 from annals.app.edge.answers import Answer, Header
 from annals.app.edge.call import Call
+from annals.app.edge.cors import host_of
+from annals.app.edge.error_answers import Envelope
 from annals.app.errors import AccessForbidden, BuildCanceled, BuildFailed, ExecutePermissionMissing
 from annals.app.executions.parameters import BODY_LIMIT
 from annals.app.executions.run import Finished, run_now
-from annals.app.hosts import host_name, pages
 from annals.app.identity.caller import GUEST, Caller
 from annals.app.parameters.body import whole
 from annals.app.parameters.special import CONTROL
 from annals.app.reads import Lookup
+from annals.app.services import Services
 from annals.application.executions.context import ACTIVE, Context, context_from
 from annals.application.executions.prepare import require_runtime
 from annals.domain.errors import (
@@ -24,10 +32,8 @@ from annals.domain.errors import (
     RuleNotFound,
 )
 from annals.domain.ports import UNANSWERED_STATUS
+from annals.settings import Settings
 from annals.store.postgres import sql
-
-if TYPE_CHECKING:
-    from annals.app.services import Services
 
 QUERIES = sql.load(__package__, "domain_request.sql")
 RULE = Lookup(QUERIES["rules"], 1)
@@ -40,12 +46,61 @@ _DROPPED = _HOP_BY_HOP | {"content-length"}
 _NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 
 
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
+_HTML: Header = (b"content-type", b"text/html; charset=UTF-8")
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{status} {phrase}</title>
+<style>
+  :root {{ color-scheme: light dark; }}
+  body {{ font: 1rem/1.5 system-ui, sans-serif; margin: 0; min-height: 100vh; display: grid; place-items: center; }}
+  main {{ max-width: 34rem; padding: 2rem; }}
+  h1 {{ font-size: 1.5rem; margin: 0 0 .5rem; }}
+  code {{ opacity: .7; }}
+</style>
+</head>
+<body>
+<main>
+<h1>{status} {phrase}</h1>
+{rest}</main>
+</body>
+</html>
+"""
+
+
+def host_name(host: bytes) -> str:
+    """Return the name in a `Host` header, in lower case and without the port."""
+    text = host.decode("latin-1").lower()
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    return text.partition(":")[0].rstrip(".")
+
+
+def is_own(name: str, settings: Settings) -> bool:
+    """Return True if a host name always means the API: the instance's own name, or an address."""
+    if name in {"", "localhost", host_of(settings.endpoint), settings.host}:
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def request_kind(host: bytes, settings: Settings) -> type[Call]:
+    """Return the class of a request by its `Host` header. A name that is not the instance's own may be a function's."""
+    return Call if is_own(host_name(host), settings) else DomainRequest
+
+
 class DomainRequest(Call):
     """A request whose host name may be a function's. It runs as a guest of that function's project."""
 
     __slots__ = ("is_function", "name", "project")
 
-    def __init__(self, scope: dict[str, Any], receive: Any, services: "Services", request_id: str) -> None:
+    def __init__(self, scope: dict[str, Any], receive: Any, services: Services, request_id: str) -> None:
         super().__init__(scope, receive, services, request_id)
         self.name = host_name(self.headers.get(b"host", b""))
         self.project = ""
@@ -58,7 +113,7 @@ class DomainRequest(Call):
     async def caller(self) -> Caller:
         return GUEST if self.is_function else await super().caller()
 
-    async def run(self) -> Answer | None:
+    async def answer_by_host(self) -> Answer | None:
         """Return the function's answer, or None if no function has the name: then the API answers.
 
         Raises the errors of http-api.md 12, SynchronousTimeout, ClientGone, StoreUnavailable.
@@ -85,6 +140,9 @@ class DomainRequest(Call):
         }
         self.services.fair_queue.record_call(self.project)
         return _answer(await run_now(self, context), head=self.method == "HEAD")
+
+    def present_error(self, answer: Answer) -> Answer:
+        return _error_page(answer) if self.is_function else answer
 
     async def _context(self, function_id: str) -> Context:
         found = await self.services.reads.look_up(CONTEXT, self.project, function_id)
@@ -138,9 +196,21 @@ def _answer(finished: Finished, *, head: bool) -> Answer:
     ]
     status = execution.response_status_code or UNANSWERED_STATUS
     if status < 200:
-        return pages.page(
-            502, f"<p>The function answered with status {status}, which is not a final status in HTTP.</p>\n"
-        )
+        return _page(502, f"<p>The function answered with status {status}, which is not a final status in HTTP.</p>\n")
     if status >= 400 and not finished.body and not head:
-        return pages.page(status, "", headers)
+        return _page(status, "", headers)
     return Answer(status, finished.body, headers)
+
+
+def _page(status: int, rest: str, headers: list[Header] | None = None) -> Answer:
+    """Return a page for a status. `rest` is HTML, and `headers` come before those of the page."""
+    phrase = _PHRASES.get(status, "Error")
+    others = [header for header in headers or () if header[0] != b"content-type"]
+    return Answer(status, _PAGE.format(status=status, phrase=phrase, rest=rest).encode(), [*others, _HTML])
+
+
+def _error_page(answer: Answer) -> Answer:
+    """Return an error's envelope as a page."""
+    envelope = msgspec.json.decode(answer.body, type=Envelope)
+    rest = f"<p>{escape(envelope.message)}</p>\n<p><code>{escape(envelope.type)}</code></p>\n"
+    return _page(answer.status, rest, answer.headers)

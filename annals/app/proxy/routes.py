@@ -5,11 +5,11 @@ import ipaddress
 import re
 from typing import Any
 
-from annals.app import hosts
 from annals.app.edge import operation
 from annals.app.edge.answers import Answer, no_content, raw_json_answer
 from annals.app.edge.call import Call
 from annals.app.executions.queries import FUNCTION
+from annals.app.hosts.domain_request import is_own
 from annals.app.identity.scopes import RULES_READ, RULES_WRITE
 from annals.app.parameters import Boolean, Parameters, Text, Uid, ValidationError, optional, required
 from annals.app.proxy import queries
@@ -59,7 +59,7 @@ class RuleController(operation.ResourceController):
     @operation.post("/function", scopes=RULES_WRITE, parameters=CREATE)
     async def create(self, call: Call) -> Answer:
         domain, function_id = call.values["domain"], call.values["functionId"]
-        if domain == call.services.settings.functions_domain or hosts.is_own(domain, call.services.settings):
+        if domain == call.services.settings.functions_domain or is_own(domain, call.services.settings):
             raise ArgumentInvalid("Invalid `domain` param: This host name is the instance's own. Choose another one.")
         function = await call.services.reads.look_up(FUNCTION, call.project_id, function_id)
         if not function.rows:

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from annals.app.edge.edge import Edge
 from annals.app.identity import presented
 from annals.app.identity.secret_keys import digest
 from annals.app.services import Services
@@ -24,7 +23,7 @@ from tests.integration.edge.client import Client
 from tests.integration.edge.executor import FakeExecutor, served
 from tests.integration.edge.process import Processes
 from tests.integration.edge.wire import Application, OverSocket
-from tests.routes import routed
+from tests.routes import edge_of
 
 API_VERSIONS = (None, "1.8.0", "2.5.0")
 """No header, an old API version, and the newest."""
@@ -83,8 +82,7 @@ async def edge(
 ) -> AsyncIterator[Application]:
     """The edge: an API process of the test's own for a numbered check, otherwise in this process."""
     if request.node.get_closest_marker("behaviours") is None:
-        edge = Edge(routed(), services.metrics)
-        edge.open(services)
+        edge = edge_of(services)
         yield edge
         return
     processes: Processes = request.getfixturevalue("processes")  # started late because it takes a second

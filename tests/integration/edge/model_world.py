@@ -3,7 +3,6 @@
 import asyncio
 from itertools import count
 
-from annals.app.edge.edge import Edge
 from annals.app.identity.secret_keys import digest
 from annals.app.services import Services
 from annals.domain.commands.projects import create_project
@@ -12,7 +11,7 @@ from annals.domain.scopes import PROJECT_SCOPES
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
 from tests.integration.edge.executor import FakeExecutor
-from tests.routes import routed
+from tests.routes import edge_of
 
 
 class World:
@@ -20,8 +19,7 @@ class World:
 
     def __init__(self, runner: asyncio.Runner, services: Services, executor: FakeExecutor) -> None:
         self.runner, self.services, self.executor = runner, services, executor
-        self.edge = Edge(routed(), services.metrics)
-        self.edge.open(services)
+        self.edge = edge_of(services)
         self._numbers = count(1)
 
     def project(self) -> tuple[str, Client]:

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from annals.app.edge.edge import Edge
 from annals.app.identity.secret_keys import digest
 from annals.app.services import Services
 from annals.app.wiring import open_services
@@ -16,7 +15,7 @@ from annals.store.log.log import Meta
 from annals.telemetry.metrics import Metrics
 from tests.integration.edge.client import Client
 from tests.integration.edge.executor import FakeExecutor
-from tests.routes import routed
+from tests.routes import edge_of
 
 META = Meta(actor="test")
 
@@ -25,8 +24,7 @@ META = Meta(actor="test")
 async def another_process(settings: Settings, executor: FakeExecutor) -> AsyncIterator[tuple[Services, Client]]:
     """A second API process with its own caches, and a client of it with the key of p1."""
     async with open_services(settings, executor, Metrics()) as services:
-        edge = Edge(routed(), services.metrics)
-        edge.open(services)
+        edge = edge_of(services)
         headers = {"host": "annals.test:80", "x-appwrite-project": "p1", "x-appwrite-key": "p1-all"}
         yield services, Client(edge, headers)
 

@@ -5,7 +5,6 @@ import asyncio
 import msgspec
 import pytest
 
-from annals.app.edge.edge import Edge
 from annals.app.identity.secret_keys import digest
 from annals.app.services import Services
 from annals.app.wiring import open_services
@@ -17,7 +16,7 @@ from annals.telemetry.metrics import Metrics
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
 from tests.integration.edge.executor import FakeExecutor
-from tests.routes import routed
+from tests.routes import edge_of
 
 
 @pytest.mark.behaviours(2, 3)
@@ -78,8 +77,7 @@ async def test_expired_key_has_an_error_of_its_own(services: Services, plain: Cl
 
 async def test_revoked_key_is_refused_at_once_by_every_process(settings: Settings, services: Services) -> None:
     async with open_services(settings, FakeExecutor(), Metrics()) as others:
-        edge = Edge(routed(), others.metrics)
-        edge.open(others)
+        edge = edge_of(others)
         other = Client(edge, {"x-appwrite-project": "p1", "x-appwrite-key": "p1-read"})
         assert (await other.get("/v1/functions")).status == 200
 
@@ -156,8 +154,7 @@ async def test_body_over_the_bound_is_refused(plain: Client) -> None:
 async def test_creations_are_counted_a_day(settings: Settings, services: Services) -> None:
     few = msgspec.structs.replace(settings, functions_create_quota=2)
     services.settings = few
-    edge = Edge(routed(), services.metrics)
-    edge.open(services)
+    edge = edge_of(services)
     client = Client(edge, {"x-appwrite-project": "p1", "x-appwrite-key": "p1-all"})
     fields = {"functionId": "f", "name": "n", "runtime": "node-22"}
 

@@ -5,12 +5,11 @@ import re
 import msgspec
 import pytest
 
-from annals.app.edge.edge import Edge
 from annals.app.services import Services, offered
 from annals.settings import Settings
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
-from tests.routes import routed
+from tests.routes import edge_of
 
 RUNTIME_FIELDS = {"$id", "key", "name", "version", "base", "image", "logo", "supports"}
 
@@ -41,8 +40,7 @@ async def test_instance_may_offer_less(settings: Settings, services: Services) -
     )
     services.settings = decrement
     services.runtimes, services.specifications = offered(decrement)
-    edge = Edge(routed(), services.metrics)
-    edge.open(services)
+    edge = edge_of(services)
     client = Client(edge, {"x-appwrite-project": "p1", "x-appwrite-key": "p1-all"})
 
     assert (await client.get("/v1/functions/runtimes")).json["total"] == 1

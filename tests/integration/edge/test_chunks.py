@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from annals.app.deployments.ranges import CHUNK
-from annals.app.edge.edge import Edge
 from annals.app.services import Services
 from annals.app.wiring import open_services
 from annals.domain.deployment import Deployment
@@ -19,7 +18,7 @@ from annals.telemetry.metrics import Metrics
 from tests.integration.edge import given
 from tests.integration.edge.client import Client, Reply
 from tests.integration.edge.executor import FakeExecutor
-from tests.routes import routed
+from tests.routes import edge_of
 
 FILE = secrets.token_bytes(CHUNK + 1000)
 
@@ -88,8 +87,7 @@ async def test_chunks_arrive_concurrently_through_several_processes(
 ) -> None:
     function_id = await given.function(plain)
     async with open_services(settings, FakeExecutor(), Metrics()) as others:
-        edge = Edge(routed(), others.metrics)
-        edge.open(others)
+        edge = edge_of(others)
         other = Client(edge, plain.headers)
 
         replies = await asyncio.gather(

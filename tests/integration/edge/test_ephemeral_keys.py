@@ -3,7 +3,6 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from annals.app.edge.edge import Edge
 from annals.app.identity.secret_keys import digest
 from annals.app.services import Services
 from annals.app.wiring import open_services
@@ -20,7 +19,7 @@ from tests.integration.edge import given
 from tests.integration.edge.client import Client
 from tests.integration.edge.executor import FakeExecutor
 from tests.integration.edge.test_as_of import follow
-from tests.routes import routed
+from tests.routes import edge_of
 
 EPHEMERAL = "/v1/project/keys/ephemeral"
 META = given.META
@@ -49,8 +48,7 @@ async def test_ephemeral_key_ends_in_every_process_when_its_key_is_revoked(
 ) -> None:
     child = await holder(plain, plain, "functions.read")
     async with open_services(settings, FakeExecutor(), Metrics()) as others:
-        edge = Edge(routed(), others.metrics)
-        edge.open(others)
+        edge = edge_of(others)
         other = Client(edge, child.headers)
         assert (await child.get("/v1/functions")).status == (await other.get("/v1/functions")).status == 200
 

@@ -7,7 +7,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from annals.app.edge.edge import Edge
 from annals.app.services import Services
 from annals.domain.commands.executions import lose_execution
 from annals.domain.execution import Execution
@@ -17,7 +16,7 @@ from annals.store.secrets.tokens import verify
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
 from tests.integration.edge.executor import ANY, FakeExecutor
-from tests.routes import routed
+from tests.routes import edge_of
 
 
 def headers_of(pairs: list[dict[str, str]]) -> dict[str, str]:
@@ -272,8 +271,7 @@ async def test_running_execution_can_be_seen_at_once(services: Services, executo
 
 
 async def test_closing_edge_ends_its_running_executions(services: Services, executor: FakeExecutor) -> None:
-    edge = Edge(routed(), services.metrics)
-    edge.open(services)
+    edge = edge_of(services)
     client = Client(edge, {"x-appwrite-project": "p1", "x-appwrite-key": "p1-all"})
     function_id = await given.running_function(services, client)
     executor.go = asyncio.Event()

@@ -12,7 +12,7 @@ from annals.domain.ports import Outcome
 from tests.integration.edge import given
 from tests.integration.edge.client import Client, Reply
 from tests.integration.edge.executor import FakeExecutor
-from tests.routes import routed
+from tests.routes import edge_of
 
 HOST = "site.functions.localhost"
 
@@ -177,9 +177,8 @@ async def test_timeout_of_the_code_answers_with_a_page(
     services: Services, plain: Client, executor: FakeExecutor
 ) -> None:
     function_id = await published(services, plain)
-    impatient = Edge(routed(), services.metrics)
     hurried = msgspec.structs.replace(services.settings, sync_wait_s=1)
-    impatient.open(msgspec.structs.replace(services, settings=hurried))
+    impatient = edge_of(msgspec.structs.replace(services, settings=hurried))
     executor.go = asyncio.Event()
 
     reply = await Client(impatient, {"host": HOST}).send("GET", "/")

@@ -16,7 +16,7 @@ from tests.integration.edge import given
 from tests.integration.edge.client import Client
 from tests.integration.edge.executor import FakeExecutor
 from tests.integration.edge.test_idempotency import create, keyed
-from tests.routes import routed
+from tests.routes import edge_of
 
 
 @pytest.fixture
@@ -26,12 +26,6 @@ def guest(plain: Client) -> Client:
 
 def bounded(services: Services, **settings: int) -> None:
     services.settings = msgspec.structs.replace(services.settings, **settings)
-
-
-def edge_of(services: Services) -> Edge:
-    edge = Edge(routed(), services.metrics)
-    edge.open(services)
-    return edge
 
 
 async def spent(services: Services, project: str = "p1") -> dict[str, tuple[int, int]]:

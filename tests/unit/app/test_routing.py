@@ -19,6 +19,7 @@ from annals.app.edge.declared import DEFAULTS
 from annals.app.edge.edge import LONGEST_PATH, Edge
 from annals.app.edge.error_answers import STATUS, domain_error_answer, error_answer
 from annals.app.edge.failures import EXCEPTION_HANDLERS
+from annals.app.hosts.domain_request import request_kind
 from annals.app.services import Services
 from annals.domain import errors
 from annals.domain.errors import DomainError, FunctionNotFound, RateLimited
@@ -46,6 +47,7 @@ def client() -> Iterator[Client]:
     edge = Edge(
         Litestar(CONTROLLERS, guards=[tell], exception_handlers=handlers, opt=DEFAULTS, openapi_config=None),
         Metrics(),
+        request_kind,
     )
     edge.open(cast(Services, SimpleNamespace(settings=Settings())))
     with TestClient(edge, base_url="http://127.0.0.1") as opened:
