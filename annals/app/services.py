@@ -1,17 +1,15 @@
 """The dependencies of request handlers, which the composition root fills in once per process, and their cache."""
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
-from annals.app.catalogue.available import Available
-from annals.app.health.conservation import Conservation
+from annals.app.available_runtimes import Available
 from annals.app.identity.known_credentials import FailedKeys, KnownCredentials
 from annals.app.identity.passwords import Passwords
-from annals.app.proxy.dns import TextRecords
 from annals.app.reads import BatchedReads
 from annals.application.executions.accept import Accepting
 from annals.application.executions.context import Environments
@@ -67,10 +65,20 @@ CACHE_BYTES = 64 * 1024 * 1024
 """Bytes of presented rows that one process caches."""
 
 
+class TextRecords(Protocol):
+    """Reads the TXT records of names."""
+
+    async def of(self, name: str) -> Sequence[str]:
+        """Return the texts of a name, or an empty sequence if it has none. Raises `Unresolved` of the resolver."""
+        ...
+
+
 class Services(msgspec.Struct, kw_only=True):
     """One per process. `holder` returns the name of this process in the leases of the executions that it runs.
 
     `signing_secret` returns the secret that signs a project's ephemeral keys, `token_secret` the one for user tokens.
+    `conservation` returns gauges in Prometheus' text format. `present_unrecorded` returns the wire models of events of
+    a project that a dry run would record.
     """
 
     settings: Settings
@@ -104,7 +112,8 @@ class Services(msgspec.Struct, kw_only=True):
     known: KnownCredentials = msgspec.field(default_factory=KnownCredentials)
     failed_keys: FailedKeys = msgspec.field(default_factory=FailedKeys)
     metrics: Metrics
-    conservation: Conservation
+    conservation: Callable[[], Awaitable[str]]
+    present_unrecorded: Callable[[str, Sequence[Any]], Awaitable[Sequence[Any]]]
     runtimes: dict[str, Runtime]
     specifications: dict[str, Specification]
 

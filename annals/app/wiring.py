@@ -7,8 +7,9 @@ from contextlib import aclosing, asynccontextmanager, closing
 from typing import Any, Protocol
 
 from annals.addresses import parse_name_servers
-from annals.app.catalogue.available import Available
+from annals.app.available_runtimes import Available
 from annals.app.health.conservation import Conservation
+from annals.app.history.presenting import Presenter
 from annals.app.identity.passwords import Passwords
 from annals.app.proxy.dns import Resolver, system_servers
 from annals.app.reads import BatchedReads
@@ -116,7 +117,8 @@ async def open_services(settings: Settings, executor: RemoteExecutor, metrics: M
             token_secret=_signing(vault, USER_TOKENS),
             text_records=Resolver(parse_name_servers(settings.dns_servers) or system_servers()),
             metrics=metrics,
-            conservation=Conservation(database),
+            conservation=Conservation(database).text,
+            present_unrecorded=Presenter(database).unrecorded,
             runtimes=runtimes,
             specifications=specifications,
         )

@@ -13,8 +13,6 @@ import msgspec
 
 from annals.app.edge.answers import Answer, json_answer
 from annals.app.edge.call import Call
-from annals.app.history import schemas
-from annals.app.history.presenting import names_of
 from annals.domain.base import Aggregate, Key
 from annals.store.content.blobs import Blob, Blobs, BlobTooLarge
 from annals.store.log.log import Command, EventLog, Meta, Recorded
@@ -127,10 +125,8 @@ async def answer_dry_run(call: Call, handler: Callable[[Call], Awaitable[Any]]) 
         call.seen(would.recorded.position)
     finally:
         call.services = services
-    names = await names_of(
-        call.services.database, call.project_id, {event.metadata.get("actor", "") for event in events}
-    )
-    return json_answer({"total": len(events), "events": [schemas.unrecorded(event, names) for event in events]})
+    shown = await services.present_unrecorded(call.project_id, events)
+    return json_answer({"total": len(shown), "events": shown})
 
 
 async def _pieces(data: bytes | AsyncIterable[bytes]) -> AsyncIterable[bytes]:

@@ -50,5 +50,5 @@ class HealthController(operation.ResourceController):
 
     @operation.get("/metrics")
     async def metrics(self, call: Call) -> Answer:
-        text = (call.services.metrics.text() + await call.services.conservation.text()).encode()
+        text = (call.services.metrics.text() + await call.services.conservation()).encode()
         return Answer(200, text, [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")])

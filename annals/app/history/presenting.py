@@ -39,6 +39,12 @@ class Presenter:
         names = await self._names(recorded_events)
         return [schemas.present(recorded_event, names[recorded_event.project]) for recorded_event in recorded_events]
 
+    async def unrecorded(self, project_id: str, events: Sequence[Any]) -> list[schemas.EventModel]:
+        """Return events of a project that have no position in the log."""
+        actors = {event.metadata.get("actor", "") for event in events}
+        names = await _names_of(self._database, project_id, actors)
+        return [schemas.unrecorded(event, names) for event in events]
+
     async def with_changes(self, changed: Sequence[Changed]) -> list[schemas.EventModel]:
         """Return events with their changes. Raises MasterKeyWrong, StoreUnavailable."""
         names = await self._names([recorded_event for recorded_event, _ in changed])
@@ -75,13 +81,13 @@ class Presenter:
         actors: dict[str, set[str]] = {}
         for recorded_event in recorded_events:
             actors.setdefault(recorded_event.project, set()).add(recorded_event.event.metadata.get("actor", ""))
-        return {project: await names_of(self._database, project, wanted) for project, wanted in actors.items()}
+        return {project: await _names_of(self._database, project, wanted) for project, wanted in actors.items()}
 
 
 _NAMED = {"user": ("users", ""), "admin": ("users", CONSOLE), "function": ("functions", "")}
 
 
-async def names_of(database: Database, project_id: str, actors: Iterable[str]) -> dict[str, str]:
+async def _names_of(database: Database, project_id: str, actors: Iterable[str]) -> dict[str, str]:
     """Return names by actor, for the actors of a project that have one. An ephemeral key has its parent's name."""
     wanted = {parent for actor in actors if ":" in (parent := actor.partition("/")[0])}
     names: dict[str, str] = {}

@@ -9,7 +9,6 @@ import secrets
 import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from annals.addresses import NameServer
 
@@ -43,14 +42,6 @@ class Unresolved(Exception):
 
 class Malformed(ValueError):
     """A message that does not answer the question."""
-
-
-class TextRecords(Protocol):
-    """Reads the TXT records of names."""
-
-    async def of(self, name: str) -> Sequence[str]:
-        """Return the texts of a name, or an empty sequence if it has none. Raises Unresolved."""
-        ...
 
 
 class Resolver:

@@ -23,7 +23,7 @@ async def counted(services: Services) -> None:
 
 
 async def metrics(services: Services, client: Client) -> str:
-    services.conservation = Conservation(services.database)  # present figures, not cached ones
+    services.conservation = Conservation(services.database).text  # present figures, not cached ones
     return (await client.get("/metrics")).body.decode()
 
 

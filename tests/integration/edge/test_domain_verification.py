@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from annals.addresses import NameServer
-from annals.app.proxy.dns import Resolver, TextRecords, Unresolved
-from annals.app.services import Services
+from annals.app.proxy.dns import Resolver, Unresolved
+from annals.app.services import Services, TextRecords
 from tests.integration.edge import given
 from tests.integration.edge.client import Client, Reply
 from tests.integration.edge.dns_server import BROKEN, FakeRecords, Records, name_server

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import structlog
 
-from annals.app.catalogue.available import Available
+from annals.app.available_runtimes import Available
 from annals.app.services import Services
 from annals.executor.wire.protocol import Status
 from annals.telemetry.request_context import add_request
