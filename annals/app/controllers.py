@@ -11,6 +11,7 @@ from annals.app.catalogue.routes import CatalogueController
 from annals.app.checkpoints.routes import CheckpointController
 from annals.app.console.routes import ConsoleController
 from annals.app.dead_letters.routes import DeadLetterController
+from annals.app.deployments.pushes import PushController
 from annals.app.deployments.routes import DeploymentController
 from annals.app.edge.declared import DEFAULTS
 from annals.app.edge.failures import EXCEPTION_HANDLERS
@@ -51,6 +52,7 @@ CONTROLLERS = [
     PolicyController,
     ProjectController,
     ProjectVariableController,
+    PushController,
     RevertController,
     RuleController,
     TeamController,

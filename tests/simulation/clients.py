@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Coroutine
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from annals.app.deployments import queries as deployment_queries
 from annals.app.deployments import uploads
 from annals.app.deployments.ranges import UploadChunk
 from annals.app.errors import SynchronousTimeout
 from annals.app.executions.run import run_now
+from annals.application.deployment_requests import DeploymentOwner
 from annals.domain.base import Key
 from annals.domain.commands.deployments import cancel_build, delete_deployment
 from annals.domain.commands.executions import cancel_execution, delete_execution, request_execution
@@ -203,7 +203,7 @@ class Client:
 def _upload(function_id: str, deployment_id: str, incarnation: int, *, activate: bool) -> uploads.Upload:
     return uploads.Upload(
         function_id=function_id,
-        owner=deployment_queries.DeploymentOwner(incarnation, "main.js", ""),
+        owner=DeploymentOwner(incarnation, "main.js", ""),
         deployment_id=deployment_id,
         type="manual",
         entrypoint="main.js",

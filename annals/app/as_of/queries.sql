@@ -70,3 +70,9 @@ SELECT least(
         ORDER BY variables.sequence LIMIT 1000
     ) AS v
 ) AS vars
+
+-- name: functions
+-- A function's position of creation, and a token that changes whenever its row changes.
+SELECT wanted.ord, f.stream_id, f.sequence, f.xmin::text AS token
+FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS wanted (project_id, function_id, ord)
+JOIN functions f ON f.project_id = wanted.project_id AND f.function_id = wanted.function_id;

@@ -1,13 +1,20 @@
-"""The tables that reads select from: the live ones, or the same tables as they were at a moment."""
+"""Functions and their children in the live tables, or in the same tables as they were at a moment."""
 
-from typing import NamedTuple
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple, TypeVar
 
 from annals.app.as_of.moment import QUERIES, AsOf
 from annals.app.edge.call import Call
 from annals.app.queries.schema import Schema
 from annals.app.queries.statements import MOST_COUNTED, Sql
+from annals.app.reads import Lookup, ReadResult
 from annals.domain.errors import FunctionNotFound
 from annals.store.postgres.database import Row
+
+T = TypeVar("T")
+
+FUNCTION = Lookup(QUERIES["functions"], 2)
 
 
 class Tables(NamedTuple):
@@ -63,6 +70,46 @@ async def function(call: Call, past: AsOf, function_id: str, *, columns: str = "
     found = await row(call, past, "functions", function_id, columns=columns)
     if found is None:
         raise FunctionNotFound(f"There was no function with the requested ID at position {past.position}.")
+    return found
+
+
+def look_up_function(call: Call, function_id: str) -> "asyncio.Future[ReadResult]":
+    """Start to look up a function's `sequence`; see `require_function`."""
+    return call.services.reads.look_up(FUNCTION, call.project_id, function_id)
+
+
+def require_function(call: Call, found: ReadResult) -> Row:
+    """Return the row that `look_up_function` found. Raises FunctionNotFound."""
+    call.seen(found.position)
+    if not found.rows:
+        raise FunctionNotFound
+    return found.rows[0]
+
+
+async def within_function(call: Call, function_id: str, work: Awaitable[T]) -> T:
+    """Read a function's children together with the function. A missing function raises FunctionNotFound before other
+    errors."""
+    parent, found = await asyncio.gather(look_up_function(call, function_id), work, return_exceptions=True)
+    if isinstance(parent, BaseException):
+        raise parent
+    require_function(call, parent)
+    if isinstance(found, BaseException):
+        raise found
+    return found
+
+
+async def read_children(
+    call: Call, function_id: str, tables: Tables, live_scope: Sql, read: Callable[[Sql], Awaitable[T]]
+) -> T:
+    """Read a function's children within `live_scope`, or those of its incarnation at a moment.
+
+    Raises FunctionNotFound. A past function is read first, since its incarnation is part of the scope.
+    """
+    if tables.past is None:
+        return await within_function(call, function_id, read(live_scope))
+    parent = await function(call, tables.past, function_id)
+    found = await read(children_of(call.project_id, parent))
+    call.position = tables.past.position
     return found
 
 

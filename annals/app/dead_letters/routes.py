@@ -4,13 +4,13 @@ import asyncio
 
 import structlog
 
+from annals.app.as_of.rows import look_up_function, require_function
 from annals.app.dead_letters import parameters, queries, schemas
 from annals.app.edge import operation
 from annals.app.edge.answers import Answer, json_answer, no_content, raw_json_answer
 from annals.app.edge.call import Call
 from annals.app.edge.dry_run import WouldRecord
 from annals.app.executions import schemas as executions
-from annals.app.functions.queries import head, require
 from annals.app.identity.scopes import EXECUTIONS_READ, EXECUTIONS_WRITE
 from annals.app.wire import encode, joined
 from annals.application.executions.redrive import Redriver
@@ -115,4 +115,4 @@ async def _function(call: Call) -> int:
     """The function's incarnation. Raises UserUnauthorized, FunctionNotFound."""
     if not (await call.caller()).privileged:
         raise UserUnauthorized
-    return int(require(call, await head(call, call.values["functionId"]))["sequence"])
+    return int(require_function(call, await look_up_function(call, call.values["functionId"]))["sequence"])

@@ -3,13 +3,10 @@
 import asyncio
 from collections.abc import Awaitable
 
-import msgspec
-
-from annals.app.as_of.rows import LIVE, Tables
+from annals.app.as_of.rows import LIVE, Tables, read_children, within_function
 from annals.app.deployments import schemas
 from annals.app.edge.call import Call
 from annals.app.errors import QueryInvalid
-from annals.app.functions.queries import read_children, within
 from annals.app.queries.page import Page
 from annals.app.queries.reading import PageRows, read_page
 from annals.app.queries.schema import boolean, integer, schema, text
@@ -17,6 +14,7 @@ from annals.app.queries.statements import Sql, listing
 from annals.app.reads import Lookup
 from annals.app.stored_text import damage_sentence, read_stored_text
 from annals.app.wire import encode, joined
+from annals.application.deployment_requests import DeploymentOwner
 from annals.domain.errors import DeploymentNotFound, FunctionNotFound
 from annals.store.errors import ContentDamaged
 from annals.store.postgres import sql
@@ -50,29 +48,13 @@ OF_FUNCTION = (
 )
 
 
-class DeploymentOwner(msgspec.Struct, frozen=True):
-    """The fields that a new deployment takes from its function. `incarnation` is the position of the function's
-    creation."""
-
-    incarnation: int
-    entrypoint: str
-    commands: str
-    installation_id: str = ""
-    provider_repository_id: str = ""
-    provider_branch: str = ""
-    provider_root_directory: str = ""
-    provider_silent_mode: bool = False
-
-
 async def read_owner(call: Call, function_id: str) -> DeploymentOwner:
     """Return the fields that a new deployment takes from a function. Raises FunctionNotFound."""
     found = await call.services.reads.look_up(FUNCTION, call.project_id, function_id)
     call.seen(found.position)
     if not found.rows:
         raise FunctionNotFound
-    row = found.rows[0]
-    fields = {name: row[name] for name in DeploymentOwner.__struct_fields__ if name != "incarnation"}
-    return DeploymentOwner(incarnation=row["sequence"], **fields)
+    return DeploymentOwner.of_row(found.rows[0])
 
 
 async def find_row(call: Call, deployment_id: str) -> Row | None:
@@ -84,7 +66,7 @@ async def find_row(call: Call, deployment_id: str) -> Row | None:
 
 async def read_row(call: Call, function_id: str, deployment_id: str) -> Row:
     """Return a function's deployment. Raises FunctionNotFound, DeploymentNotFound."""
-    row = await within(call, function_id, find_row(call, deployment_id))
+    row = await within_function(call, function_id, find_row(call, deployment_id))
     if row is None or row["function_id"] != function_id:
         raise DeploymentNotFound
     return row

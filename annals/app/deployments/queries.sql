@@ -31,7 +31,3 @@ SELECT
     f.provider_root_directory, f.provider_silent_mode
 FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS wanted (project_id, function_id, ord)
 JOIN functions f ON f.project_id = wanted.project_id AND f.function_id = wanted.function_id;
-
--- name: unfinished
--- Deployments of a function whose uploads are not complete.
-SELECT deployment_id FROM deployments WHERE project_id = %s AND function_id = %s AND source_key = '';

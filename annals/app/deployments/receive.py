@@ -13,6 +13,7 @@ from annals.app.errors import ContentRangeInvalid, FileEmpty, FileInvalid, FileT
 from annals.app.parameters import Boolean, Nullable, Parameters, Text, Uid, ValidationError, optional, required
 from annals.app.parameters.body import as_text, body_parameters, push_parser, whole
 from annals.app.parameters.brackets import fold
+from annals.application.deployment_requests import DeploymentOwner
 from annals.domain.errors import ArgumentInvalid, DomainError, FunctionEntrypointMissing, FunctionNotFound
 from annals.store.content.blobs import Blob, BlobTooLarge
 from annals.store.content.contents import source_key
@@ -32,7 +33,7 @@ class Reception:
     def __init__(self, call: Call) -> None:
         self._call = call
         self._function_id: str = call.path_values["functionId"]
-        self._owner: queries.DeploymentOwner | None = None
+        self._owner: DeploymentOwner | None = None
         self._chunk: UploadChunk | None = None
         self._range_refused: DomainError | None = None
         self._file_refused: DomainError | None = None

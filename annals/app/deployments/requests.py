@@ -1,18 +1,15 @@
 """Deployments whose source a worker fetches: from a template, from the function's repository, or from either again."""
 
-from typing import Any
-
 import msgspec
 import structlog
 
-from annals.app.deployments.queries import DeploymentOwner, find_row, read_owner
+from annals.app.deployments.queries import find_row, read_owner
 from annals.app.edge.call import Call
 from annals.app.installations.queries import require_installation
-from annals.domain.commands.deployments import request_deployment
+from annals.application.deployment_requests import DeploymentOwner, connected, request_fetch
 from annals.domain.deployment import Deployment
 from annals.domain.errors import DeploymentNotFound, FunctionNotFound, ProviderRepositoryNotFound
 from annals.domain.origin import Origin, Remote
-from annals.store.ids import generate_id
 from annals.store.log.log import Meta
 from annals.store.postgres.database import Row
 from annals.vcs.errors import RepositoryError
@@ -60,13 +57,6 @@ async def from_repository(call: Call) -> Row:
     return await request(call, values["functionId"], owner, remote, origin, activate=values["activate"])
 
 
-async def first(call: Call, function_id: str) -> None:
-    """Request the first deployment of a function that has just been connected to a repository."""
-    owner = await read_owner(call, function_id)
-    remote, origin = connected(owner, "branch", owner.provider_branch)
-    await request(call, function_id, owner, remote, origin, activate=True, deployment_id=generate_id())
-
-
 async def again(call: Call, deployment_id: str, owner: DeploymentOwner, *, activate: bool) -> Row:
     """Fetch a deployment's source again, which never arrived. Raises DeploymentNotFound if it was uploaded."""
     former = await call.services.log.load(Deployment.key(call.project_id, deployment_id))
@@ -75,28 +65,6 @@ async def again(call: Call, deployment_id: str, owner: DeploymentOwner, *, activ
     return await request(
         call, former.function_id, owner, former.remote, former.origin, activate=activate, duplicate_of=deployment_id
     )
-
-
-def connected(owner: DeploymentOwner, kind: Any, reference: str) -> tuple[Remote, Origin]:
-    """Return a reference of a function's repository, and the parts of its origin that are known already."""
-    repository_owner, _, name = owner.provider_repository_id.rpartition("/")
-    remote = Remote(
-        installation_id=owner.installation_id,
-        repository_id=owner.provider_repository_id,
-        reference_type=kind,
-        reference=reference,
-        root_directory=owner.provider_root_directory,
-        silent=owner.provider_silent_mode,
-    )
-    origin = Origin(
-        repository_id=owner.provider_repository_id,
-        repository_owner=repository_owner,
-        repository_name=name,
-        branch=reference if kind == "branch" else owner.provider_branch,
-        commit_hash=reference if kind == "commit" else "",
-        root_directory=owner.provider_root_directory,
-    )
-    return remote, origin
 
 
 async def request(
@@ -116,20 +84,16 @@ async def request(
     Raises FunctionNotFound if the function was deleted meanwhile.
     """
     deployment_id = deployment_id or call.new_id()
-    recorded = await call.services.log.run(
-        request_deployment,
-        Deployment.absent(call.project_id, deployment_id),
+    recorded = await request_fetch(
+        call.services.log,
+        owner,
+        remote,
+        origin,
         meta=meta or await call.meta(),
         project_id=call.project_id,
         function_id=function_id,
-        function_incarnation=owner.incarnation,
         deployment_id=deployment_id,
-        type="vcs",
-        entrypoint=owner.entrypoint,
-        commands=owner.commands,
         activate=activate,
-        remote=remote,
-        origin=origin,
         duplicate_of=duplicate_of,
     )
     call.seen(recorded.position)

@@ -14,11 +14,11 @@ from annals.app.deployments.receive import Reception
 from annals.app.edge import operation
 from annals.app.edge.answers import Answer, event_answer, no_content, raw_json_answer
 from annals.app.edge.call import Call
+from annals.app.edge.code_scopes import require_of_function
 from annals.app.edge.declared import Creation
 from annals.app.edge.event_stream import follow
 from annals.app.edge.idempotency import carried_out_once
 from annals.app.edge.negotiation import ApiVersion, translate_download, translate_template
-from annals.app.functions.code_scopes import require_of_function
 from annals.app.functions.parameters import ACTIVATE
 from annals.app.functions.routes import activate
 from annals.app.identity.caller import PUBLIC
@@ -105,10 +105,7 @@ class DeploymentController(operation.ResourceController):
         return raw_json_answer(await queries.present_row(call, await requests.from_repository(call)), status=202)
 
     @operation.patch(
-        "/{deploymentId:str}",
-        scopes=FUNCTIONS_WRITE,
-        parameters=ACTIVATE,
-        code_scopes=require_of_function,
+        "/{deploymentId:str}", scopes=FUNCTIONS_WRITE, parameters=ACTIVATE, code_scopes=require_of_function
     )
     async def activate(self, call: Call) -> Answer:
         return await activate(call)

@@ -13,6 +13,7 @@ from annals.app.deployments import queries
 from annals.app.deployments.ranges import UploadChunk
 from annals.app.edge.call import Call
 from annals.app.errors import ContentRangeInvalid, FileTooLarge, FileTooLargeFormerly
+from annals.application.deployment_requests import DeploymentOwner
 from annals.domain.commands.deployments import begin_upload, complete_upload, create_deployment
 from annals.domain.deployment import Deployment
 from annals.domain.errors import Conflict, DeploymentNotFound, DomainError, FunctionNotFound, RateLimited
@@ -29,7 +30,7 @@ class Upload(msgspec.Struct, kw_only=True):
     """The parameters of a new deployment."""
 
     function_id: str
-    owner: queries.DeploymentOwner
+    owner: DeploymentOwner
     deployment_id: str
     type: str
     entrypoint: str
@@ -108,12 +109,6 @@ async def forget_parts(call: Call, *deployment_ids: str) -> None:
     """Delete the parts of uploads that will not be completed, before their ids can be used again."""
     for deployment_id in deployment_ids:
         await call.services.blobs.discard(_parts(call, deployment_id))
-
-
-async def unfinished(call: Call, function_id: str) -> list[str]:
-    """Return the ids of a function's deployments that wait for parts of their sources."""
-    found = await call.services.reads.rows(queries.QUERIES["unfinished"], (call.project_id, function_id))
-    return [row["deployment_id"] for row in found.rows]
 
 
 async def add_chunk(call: Call, upload: Upload, chunk: UploadChunk) -> Row:

@@ -1,12 +1,10 @@
 """Queries that read functions."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
-from annals.app.as_of import rows
-from annals.app.as_of.rows import LIVE, Tables
+from annals.app.as_of.rows import LIVE, Tables, look_up_function, require_function
 from annals.app.edge.call import Call
 from annals.app.edge.negotiation import ApiVersion
 from annals.app.functions import schemas
@@ -14,20 +12,13 @@ from annals.app.queries.page import Page
 from annals.app.queries.reading import Columns, PageRows, read_cached, read_page
 from annals.app.queries.schema import boolean, date, integer, schema, text
 from annals.app.queries.statements import Listing, Sql, listing, search
-from annals.app.reads import Lookup, ReadResult
-from annals.app.variables.schemas import VariableModel
-from annals.app.variables.schemas import present as present_variable
-from annals.app.variables.values import shown_value
+from annals.app.reads import Lookup
+from annals.app.variables.queries import open_variables
 from annals.app.wire import encode, joined
-from annals.domain.errors import FunctionNotFound
-from annals.domain.function import Function
 from annals.store.postgres import sql
 from annals.store.postgres.database import Row
 
-T = TypeVar("T")
-
 QUERIES = sql.load(__package__, "queries.sql")
-TOKEN = Lookup(QUERIES["tokens"], 2)
 WHOLE = Lookup(QUERIES["functions"].format(vars=QUERIES["vars"]), 2)
 
 SEARCHED = "function_id || ' ' || name || ' ' || runtime"
@@ -57,53 +48,13 @@ FORMER_LIST = LIST._replace(attributes={**LIST.attributes, "deployment": LIST.at
 _COLUMNS = Columns("stream_id, xmin::text AS token", f"*, xmin::text AS token, {QUERIES['vars']}")
 
 
-def head(call: Call, function_id: str) -> "asyncio.Future[ReadResult]":
-    """Start to look up a function's `sequence`; see `require`."""
-    return call.services.reads.look_up(TOKEN, call.project_id, function_id)
-
-
-def require(call: Call, found: ReadResult) -> Row:
-    """Return the row that `head` found. Raises FunctionNotFound."""
-    call.seen(found.position)
-    if not found.rows:
-        raise FunctionNotFound
-    return found.rows[0]
-
-
-async def within(call: Call, function_id: str, work: Awaitable[T]) -> T:
-    """Read a function's children together with the function. A missing function raises FunctionNotFound before other
-    errors."""
-    function, found = await asyncio.gather(head(call, function_id), work, return_exceptions=True)
-    if isinstance(function, BaseException):
-        raise function
-    require(call, function)
-    if isinstance(found, BaseException):
-        raise found
-    return found
-
-
-async def read_children(
-    call: Call, function_id: str, tables: Tables, live_scope: Sql, read: Callable[[Sql], Awaitable[T]]
-) -> T:
-    """Read a function's children within `live_scope`, or those of its incarnation at a moment.
-
-    Raises FunctionNotFound. A past function is read first, since its incarnation is part of the scope.
-    """
-    if tables.past is None:
-        return await within(call, function_id, read(live_scope))
-    function = await rows.function(call, tables.past, function_id)
-    found = await read(rows.children_of(call.project_id, function))
-    call.position = tables.past.position
-    return found
-
-
 async def read_function(call: Call, function_id: str) -> bytes:
     """Return one function as JSON. Raises FunctionNotFound."""
-    row = require(call, await head(call, function_id))
+    row = require_function(call, await look_up_function(call, function_id))
     cached = call.services.presented.get(_cache_key(row, call.api_version))
     if cached is not None:
         return cached
-    row = require(call, await call.services.reads.look_up(WHOLE, call.project_id, function_id))
+    row = require_function(call, await call.services.reads.look_up(WHOLE, call.project_id, function_id))
     return await _present(call, row)
 
 
@@ -132,18 +83,16 @@ def list_statements(call: Call, page: Page, searched: str | None, columns: str, 
     return listing(page, tables.schema(FORMER_LIST), scope, columns=columns, project=call.project_id, cursor_scope=mine)
 
 
+async def unfinished_uploads(call: Call, function_id: str) -> list[str]:
+    """Return the ids of a function's deployments that wait for parts of their sources."""
+    found = await call.services.reads.rows(QUERIES["unfinished_uploads"], (call.project_id, function_id))
+    return [row["deployment_id"] for row in found.rows]
+
+
 async def present_rows(call: Call, row: Row, variables: Sequence[Row]) -> bytes:
     """Return a row that an append returned, as the function's JSON."""
     opened = await open_variables(call, row["project_id"], row["function_id"], variables)
     return encode(schemas.present(row, opened, call.api_version))
-
-
-async def open_variables(
-    call: Call, project_id: str, function_id: str, variables: Sequence[Mapping[str, Any]]
-) -> list[VariableModel]:
-    """Return variables as answers show them. Values of secrets stay sealed."""
-    stream = Function.stream(project_id, function_id)
-    return [present_variable(row, await shown_value(call, project_id, stream, row)) for row in variables]
 
 
 async def present_whole(call: Call, row: Row) -> bytes:

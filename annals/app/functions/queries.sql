@@ -1,9 +1,3 @@
--- name: tokens
--- A function's position of creation, and a token that changes whenever its row changes.
-SELECT wanted.ord, f.stream_id, f.sequence, f.xmin::text AS token
-FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS wanted (project_id, function_id, ord)
-JOIN functions f ON f.project_id = wanted.project_id AND f.function_id = wanted.function_id;
-
 -- name: vars
 -- A function's variables as JSON, for a column of a select on functions.
 (
@@ -20,3 +14,7 @@ JOIN functions f ON f.project_id = wanted.project_id AND f.function_id = wanted.
 SELECT wanted.ord, functions.*, functions.xmin::text AS token, {vars}
 FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS wanted (project_id, function_id, ord)
 JOIN functions ON functions.project_id = wanted.project_id AND functions.function_id = wanted.function_id;
+
+-- name: unfinished_uploads
+-- Deployments of a function whose uploads are not complete.
+SELECT deployment_id FROM deployments WHERE project_id = %s AND function_id = %s AND source_key = '';

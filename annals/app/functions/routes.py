@@ -3,22 +3,26 @@
 import msgspec
 
 from annals.app import quotas
-from annals.app.deployments import requests, uploads
-from annals.app.edge import operation
+from annals.app.as_of.rows import within_function
+from annals.app.edge import code_scopes, operation
 from annals.app.edge.answers import Answer, no_content, raw_json_answer
 from annals.app.edge.call import Call
 from annals.app.edge.declared import Creation
 from annals.app.edge.negotiation import translate_function
-from annals.app.functions import as_of, code_scopes, parameters, queries
+from annals.app.functions import as_of, parameters, queries
 from annals.app.functions.hints import hint
 from annals.app.identity.scopes import FUNCTIONS_READ, FUNCTIONS_WRITE
 from annals.app.installations.queries import require_installation
 from annals.app.parameters import UNIQUE
+from annals.application.deployment_requests import DeploymentOwner, connected, request_fetch
 from annals.domain.commands.functions import activate_deployment, create_function, delete_function, revise_function
 from annals.domain.deployment import Deployment
-from annals.domain.errors import FunctionRuntimeUnsupported
+from annals.domain.errors import FunctionNotFound, FunctionRuntimeUnsupported
 from annals.domain.function import Configuration, Function, require_complete_repository
+from annals.store.content.contents import UPLOADS, deployment_prefix
+from annals.store.ids import generate_id
 from annals.store.log.log import Recorded
+from annals.store.postgres.database import Row
 
 
 class FunctionController(operation.ResourceController):
@@ -60,7 +64,7 @@ class FunctionController(operation.ResourceController):
             configuration=msgspec.convert(parameters.configuration(values, services), Configuration),
         )
         if values["providerRepositoryId"]:
-            await requests.first(call, function_id)
+            await _request_first(call, recorded.rows["functions"][0])
         return raw_json_answer(await _present(call, function_id, recorded), status=201)
 
     @operation.put(
@@ -74,7 +78,7 @@ class FunctionController(operation.ResourceController):
         function_id = call.values["functionId"]
         await hint(call)
         if call.values["installationId"]:
-            await queries.within(call, function_id, require_installation(call, call.values["installationId"]))
+            await within_function(call, function_id, require_installation(call, call.values["installationId"]))
         recorded = await call.services.log.run(
             revise_function,
             Function.key(call.project_id, function_id),
@@ -82,16 +86,17 @@ class FunctionController(operation.ResourceController):
             sent=parameters.revision(call.values, call.services, call.api_version),
         )
         if any(isinstance(event, Function.Updated) and event.connected for event in recorded.events):
-            await requests.first(call, function_id)
+            await _request_first(call, recorded.rows["functions"][0])
         return raw_json_answer(await _present(call, function_id, recorded))
 
     @operation.delete("/{functionId:str}", scopes=FUNCTIONS_WRITE, parameters=parameters.ONE)
     async def delete(self, call: Call) -> Answer:
         key = Function.key(call.project_id, call.values["functionId"])
-        unfinished = await uploads.unfinished(call, call.values["functionId"])
+        unfinished = await queries.unfinished_uploads(call, call.values["functionId"])
         recorded = await call.services.log.run(delete_function, key, meta=await call.meta())
         call.seen(recorded.position)
-        await uploads.forget_parts(call, *unfinished)
+        for deployment_id in unfinished:
+            await call.services.blobs.discard(deployment_prefix(UPLOADS, call.project_id, deployment_id))
         return no_content()
 
     @operation.patch(
@@ -114,6 +119,26 @@ async def activate(call: Call) -> Answer:
         meta=await call.meta(),
     )
     return raw_json_answer(await _present(call, function_id, recorded))
+
+
+async def _request_first(call: Call, function: Row) -> None:
+    """Request the first deployment of a function that has just been connected to a repository."""
+    owner = DeploymentOwner.of_row(function)
+    remote, origin = connected(owner, "branch", owner.provider_branch)
+    recorded = await request_fetch(
+        call.services.log,
+        owner,
+        remote,
+        origin,
+        meta=await call.meta(),
+        project_id=call.project_id,
+        function_id=function["function_id"],
+        deployment_id=generate_id(),
+        activate=True,
+    )
+    call.seen(recorded.position)
+    if not recorded.rows.get("deployments"):
+        raise FunctionNotFound
 
 
 async def _present(call: Call, function_id: str, recorded: Recorded) -> bytes:

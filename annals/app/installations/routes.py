@@ -8,12 +8,10 @@ import msgspec
 from annals.app.edge import operation
 from annals.app.edge.answers import Answer, json_answer, no_content, raw_json_answer
 from annals.app.edge.call import Call
+from annals.app.edge.code_scopes import require_of_installation
 from annals.app.edge.declared import Creation
-from annals.app.functions.code_scopes import require_of_installation
-from annals.app.identity.caller import PUBLIC
 from annals.app.identity.scopes import VCS_READ, VCS_WRITE
 from annals.app.installations import parameters, queries, schemas
-from annals.app.installations.pushes import BODY_LIMIT, receive
 from annals.app.parameters import UNIQUE
 from annals.domain.commands.projects import add_installation, remove_installation
 from annals.domain.errors import ArgumentInvalid
@@ -90,10 +88,6 @@ class InstallationController(operation.ResourceController):
         )
         call.seen(recorded.position)
         return no_content()
-
-    @operation.post("/{installationId:str}/pushes", scopes=PUBLIC, body_limit=BODY_LIMIT, reads_body_itself=True)
-    async def receive_push(self, call: Call) -> Answer:
-        return await receive(call)
 
 
 def _judge(values: dict[str, Any], allowed_hosts: tuple[str, ...]) -> str:

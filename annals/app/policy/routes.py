@@ -1,11 +1,11 @@
 """The operations on policies."""
 
 from annals.app.as_of import moment, rows
+from annals.app.as_of.rows import require_function
 from annals.app.edge import operation
 from annals.app.edge.answers import Answer, json_answer
 from annals.app.edge.call import Call
-from annals.app.functions.code_scopes import require_of_function
-from annals.app.functions.queries import require
+from annals.app.edge.code_scopes import require_of_function
 from annals.app.identity.scopes import FUNCTIONS_READ, FUNCTIONS_WRITE
 from annals.app.policy import parameters, schemas
 from annals.app.reads import Lookup
@@ -62,12 +62,12 @@ class PolicyController(operation.ResourceController):
 
 async def _read(call: Call) -> Answer:
     found = await call.services.reads.look_up(POLICY, call.project_id, call.values["functionId"])
-    return await _answer(call, require(call, found))
+    return await _answer(call, require_function(call, found))
 
 
 async def _replace(call: Call, policy: Policy, *, former: Policy | None = None) -> Answer:
     function_id = call.values["functionId"]
-    function = require(call, await call.services.reads.look_up(POLICY, call.project_id, function_id))
+    function = require_function(call, await call.services.reads.look_up(POLICY, call.project_id, function_id))
     recorded = await call.services.log.run(
         change_policy,
         Function.key(call.project_id, function_id),

@@ -5,9 +5,9 @@ import msgspec
 from annals.app.edge import operation
 from annals.app.edge.answers import Answer, no_content, raw_json_answer
 from annals.app.edge.call import Call
+from annals.app.edge.code_scopes import require_of_project
 from annals.app.edge.declared import Creation
 from annals.app.edge.negotiation import translate_variable
-from annals.app.functions.code_scopes import require_of_project
 from annals.app.identity.scopes import PROJECT_READ, PROJECT_WRITE
 from annals.app.parameters import (
     UNIQUE,
@@ -27,7 +27,7 @@ from annals.app.reads import Lookup
 from annals.app.variables import schemas
 from annals.app.variables.queries import LIST as OF_FUNCTION
 from annals.app.variables.queries import ONE as ONE_OF_FUNCTION
-from annals.app.variables.values import shown_value
+from annals.app.variables.queries import shown_value
 from annals.app.wire import encode, joined
 from annals.domain.commands.projects import add_project_variable, change_project_variable, remove_project_variable
 from annals.domain.errors import ArgumentInvalid, VariableNotFound

@@ -3,10 +3,10 @@
 from typing import Any
 
 from annals.app.as_of.moment import AsOf
+from annals.app.as_of.rows import look_up_function, require_function
+from annals.app.edge import code_scopes
 from annals.app.edge.call import Call
 from annals.app.edge.dry_run import WouldRecord
-from annals.app.functions import code_scopes
-from annals.app.functions.queries import head, require
 from annals.app.installations.queries import require_installation
 from annals.domain.commands.functions import Revival, restore_function, revert_function
 from annals.domain.deployment import Deployment
@@ -35,7 +35,7 @@ async def revert(call: Call, past: AsOf) -> None:
         await require_installation(call, installation)
     revival = await _revival(call, past, then, now)
     if not now.deleted:
-        incarnation = require(call, await head(call, then.function_id))["sequence"]
+        incarnation = require_function(call, await look_up_function(call, then.function_id))["sequence"]
         await _revert(call, then, revival, incarnation)
         return
     try:

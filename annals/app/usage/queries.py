@@ -1,7 +1,7 @@
 """Reads of usage."""
 
+from annals.app.as_of.rows import look_up_function, require_function
 from annals.app.edge.call import Call
-from annals.app.functions.queries import head, require
 from annals.projections.usage.series import Scope, UsageSeries, read_usage
 
 
@@ -12,7 +12,7 @@ async def of_project(call: Call) -> UsageSeries:
 async def of_function(call: Call) -> UsageSeries:
     """Return a function's usage. Raises FunctionNotFound."""
     function_id = call.values["functionId"]
-    function = require(call, await head(call, function_id))
+    function = require_function(call, await look_up_function(call, function_id))
     return await _read(call, Scope(call.project_id, function_id, function["sequence"]))
 
 

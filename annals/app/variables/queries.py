@@ -1,18 +1,20 @@
 """Queries that read the variables of a function."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Any
 
-from annals.app.as_of.rows import LIVE, Tables
+from annals.app.as_of.rows import LIVE, Tables, read_children, within_function
 from annals.app.edge.call import Call
-from annals.app.functions.queries import open_variables, read_children, within
 from annals.app.queries.page import Page
 from annals.app.queries.reading import PageRows, read_page
 from annals.app.queries.schema import Attribute, boolean, schema, text
 from annals.app.queries.statements import Sql, listing
 from annals.app.reads import Lookup
-from annals.app.variables.schemas import VariableModel
+from annals.app.variables.schemas import VariableModel, present
 from annals.app.wire import encode, joined
 from annals.domain.errors import VariableNotFound
+from annals.domain.function import Function
+from annals.store.errors import DataKeyDeleted
 from annals.store.postgres import sql
 from annals.store.postgres.database import Row
 
@@ -35,7 +37,7 @@ LIST = schema(
 async def read_variable(call: Call, function_id: str, variable_id: str) -> bytes:
     """Return one variable as JSON. Raises FunctionNotFound, VariableNotFound."""
     one = call.services.reads.look_up(ONE, call.project_id, function_id, variable_id)
-    found = await within(call, function_id, one)
+    found = await within_function(call, function_id, one)
     if not found.rows:
         raise VariableNotFound
     return await present_row(call, found.rows[0])
@@ -66,5 +68,30 @@ async def read_variables(call: Call, function_id: str, page: Page, *, counted: b
 
 async def present_row(call: Call, row: Row) -> bytes:
     """Return a row as the variable's JSON."""
-    shown: list[VariableModel] = await open_variables(call, row["project_id"], row["function_id"], [row])
+    shown = await open_variables(call, row["project_id"], row["function_id"], [row])
     return encode(shown[0])
+
+
+async def open_variables(
+    call: Call, project_id: str, function_id: str, variables: Sequence[Mapping[str, Any]]
+) -> list[VariableModel]:
+    """Return variables as answers show them. Values of secrets stay sealed."""
+    stream = Function.stream(project_id, function_id)
+    return [present(row, await shown_value(call, project_id, stream, row)) for row in variables]
+
+
+async def shown_value(call: Call, project_id: str, owner: str, row: Mapping[str, Any]) -> str:
+    """Return the value of a row of `variables`. It is empty for a secret, and in live reads if its data key was
+    deleted.
+
+    `owner` is the stream of its function or project. Raises DataKeyDeleted for a past state, SealBroken,
+    MasterKeyWrong, StoreUnavailable.
+    """
+    if row["secret"]:
+        return ""
+    try:
+        return await call.services.vault.open(project_id, owner, row["variable_id"], row["sealed"])
+    except DataKeyDeleted:
+        if call.asks_as_of:
+            raise
+        return ""

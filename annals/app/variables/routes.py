@@ -3,9 +3,9 @@
 from annals.app.edge import operation
 from annals.app.edge.answers import Answer, no_content, raw_json_answer
 from annals.app.edge.call import Call
+from annals.app.edge.code_scopes import require_of_function
 from annals.app.edge.declared import Creation
 from annals.app.edge.negotiation import translate_variable
-from annals.app.functions.code_scopes import require_of_function
 from annals.app.identity.scopes import FUNCTIONS_READ, FUNCTIONS_WRITE
 from annals.app.parameters import (
     UNIQUE,

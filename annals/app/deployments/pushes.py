@@ -3,17 +3,19 @@ sent."""
 
 import hashlib
 import hmac
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import structlog
 
-from annals.app.deployments.queries import DeploymentOwner
-from annals.app.deployments.requests import connected, request
+from annals.app.deployments.requests import request
+from annals.app.edge import operation
 from annals.app.edge.answers import Answer, json_answer
 from annals.app.edge.call import Call
+from annals.app.identity.caller import PUBLIC
 from annals.app.installations.queries import connected_functions
 from annals.app.parameters.body import whole
+from annals.application.deployment_requests import DeploymentOwner, connected
 from annals.domain.decoding import UNREADABLE
 from annals.domain.errors import ArgumentInvalid, FunctionNotFound, InstallationNotFound, UserUnauthorized
 from annals.domain.origin import Origin, Push, builds, storable
@@ -84,6 +86,14 @@ class PushAnswer(msgspec.Struct):
     deployments: list[str]
 
 
+class PushController(operation.ResourceController):
+    path = "/v1/vcs/installations/{installationId:str}/pushes"
+
+    @operation.post(scopes=PUBLIC, body_limit=BODY_LIMIT, reads_body_itself=True)
+    async def receive(self, call: Call) -> Answer:
+        return await receive(call)
+
+
 async def receive(call: Call) -> Answer:
     """Deploy the functions whose branch and paths match a push.
 
@@ -136,8 +146,7 @@ def _is_signed(data: bytes, secret: bytes, signature: str) -> bool:
 
 async def _deploy(call: Call, row: Row, body: PushBody, branch: str, digest: str) -> str:
     """Deploy the pushed commit. The deployment's id is a hash of the push, so that a repeated push finds it."""
-    fields: dict[str, Any] = {name: row[name] for name in DeploymentOwner.__struct_fields__ if name != "incarnation"}
-    owner = DeploymentOwner(incarnation=row["sequence"], **fields)
+    owner = DeploymentOwner.of_row(row)
     key = f"{call.project_id}:{row['function_id']}:{owner.incarnation}:{digest}"
     deployment_id = hashlib.sha256(key.encode()).hexdigest()[:20]
     remote, origin = connected(owner, "commit", body.after)
