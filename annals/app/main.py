@@ -9,18 +9,19 @@ from litestar.types import ASGIApp
 from annals.app.controllers import routes
 from annals.app.edge.edge import Edge
 from annals.app.hosts.domain_request import request_kind
-from annals.app.wiring import open_executor, open_services
+from annals.app.services import RemoteExecutor
+from annals.app.wiring import open_services
 from annals.settings import Settings
 from annals.telemetry.metrics import Metrics
 
 
-def create_app(settings: Settings) -> ASGIApp:
-    """An ASGI application over a migrated database and running executors, both named by the settings."""
+def create_app(settings: Settings, executor: RemoteExecutor) -> ASGIApp:
+    """Return an ASGI application over a migrated database, which the settings name, and running executors."""
     metrics = Metrics(settings.metrics)
 
     @asynccontextmanager
     async def open_and_close(_: Litestar) -> AsyncIterator[None]:
-        async with open_executor(settings) as executor, open_services(settings, executor, metrics) as services:
+        async with open_services(settings, executor, metrics) as services:
             edge.open(services)
             yield
             await edge.drained()

@@ -73,6 +73,13 @@ class TextRecords(Protocol):
         ...
 
 
+class RemoteExecutor(Executor, Protocol):
+    """An executor that also reports its status by address. A sentence takes the place of an executor that does not
+    answer."""
+
+    async def status(self) -> Mapping[str, Any]: ...
+
+
 class Services(msgspec.Struct, kw_only=True):
     """One per process. `holder` returns the name of this process in the leases of the executions that it runs.
 
@@ -91,8 +98,7 @@ class Services(msgspec.Struct, kw_only=True):
     blobs: Blobs
     checked: BlobReader
     proofs: Proofs
-    executor: Executor
-    executor_status: Callable[[], Awaitable[Mapping[str, Any]]]
+    executor: RemoteExecutor
     available: Available
     environments: Environments
     idempotency: Idempotency

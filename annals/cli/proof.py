@@ -10,7 +10,6 @@ from annals.app.checkpoints.queries import Consistency, Inclusion
 from annals.app.checkpoints.schemas import present, present_consistency, present_inclusion
 from annals.cli.event_log import with_log
 from annals.cli.options import answer, data_option, json_option, of_instance, table
-from annals.store.log.archives import Archives
 from annals.store.log.log import EventLog
 from annals.store.postgres.database import Row
 from annals.store.proof.notes import NoteInvalid, existing_key
@@ -58,7 +57,7 @@ def event(position: int, checkpoint: int | None, data: Path | None, as_json: boo
     """Prove that an event is in the signed log, as it is stored now."""
 
     async def work(log: EventLog) -> Inclusion:
-        proofs = Proofs(log.database, Archives(log.database, log.contents.blobs))
+        proofs = Proofs(log.database, log.contents.blobs)
         row, leaf, signed = await proofs.row(position), await proofs.leaf(position), await _checkpoint(log, checkpoint)
         if row is None:
             raise click.ClickException(f"There is no event at position {position}.")
@@ -89,7 +88,7 @@ def consistency(former: int, later: int | None, data: Path | None, as_json: bool
     """Prove that the checkpoint of size FORMER is the beginning of the one of size LATER (the newest when left out)."""
 
     async def work(log: EventLog) -> Consistency:
-        proofs = Proofs(log.database, Archives(log.database, log.contents.blobs))
+        proofs = Proofs(log.database, log.contents.blobs)
         one, other = await _checkpoint(log, former), await _checkpoint(log, later)
         first, second = sorted((one, other), key=lambda row: int(row["size"]))
         return Consistency(first, second, await proofs.nodes.consistency(first["size"], second["size"]))

@@ -11,6 +11,8 @@ import structlog
 
 from annals.app.edge.error_answers import rejection_answer
 from annals.app.main import create_app
+from annals.app.services import RemoteExecutor
+from annals.cli.executor_client import open_executor
 from annals.cli.foreground import asked_to_end, json_logs, run
 from annals.http.http_server import HttpServer, NotStarted
 from annals.http.listening import listen
@@ -100,16 +102,17 @@ def api(listen_fd: int, json_logs: bool) -> None:
     """Run one API process, configured by settings alone."""
 
     async def serve(settings: Settings) -> None:
-        await _serve(settings, listen_fd)
+        async with open_executor(settings) as executor:
+            await _serve(settings, executor, listen_fd)
 
     run("api", serve, json_logs=json_logs)
 
 
-async def _serve(settings: Settings, descriptor: int) -> None:
+async def _serve(settings: Settings, executor: RemoteExecutor, descriptor: int) -> None:
     asked = asked_to_end()
     if settings.metrics is not None:
         share(settings.metrics, settings.process_name or f"api{os.getpid()}")
-    app = Watched(create_app(settings))
+    app = Watched(create_app(settings, executor))
     shared = descriptor >= 0
     listening = socket.socket(fileno=descriptor) if shared else listen(settings.host, settings.port, shared=True)
     server = HttpServer(app, listening, rejection_answer)

@@ -6,10 +6,11 @@ from urllib.parse import urlsplit
 
 import click
 
+from annals.cli.executor_client import tls
 from annals.cli.foreground import json_logs, run
 from annals.domain.catalogue import default_specification
 from annals.domain.ports import Limits
-from annals.executor.config import ExecutorConfig, OpenRuntimesConfig, Tls
+from annals.executor.config import ExecutorConfig, OpenRuntimesConfig
 from annals.executor.service.main import serve
 from annals.executor.wire.client import ExecutorClient
 from annals.settings import Invalid, Settings
@@ -108,14 +109,3 @@ def _services(settings: Settings) -> tuple[tuple[str, int], ...]:
     if queue.hostname:
         listening.append(Host(queue.hostname, queue.port or 6379))
     return tuple((host.name, host.port) for host in listening if not host.name.startswith(("/", "@")))
-
-
-def tls(settings: Settings) -> Tls | None:
-    """The files of the mutual TLS between hosts, when they are set."""
-    if not settings.tls_certificate_file:
-        return None
-    return Tls(
-        certificate=settings.tls_certificate_file,
-        key=settings.tls_key_file,
-        authority=settings.tls_authority_file,
-    )

@@ -2,9 +2,8 @@
 
 import click
 
+from annals.cli.executor_client import open_executor
 from annals.cli.foreground import asked_to_end, json_logs, run
-from annals.cli.role_executor import tls
-from annals.executor.wire.client import ExecutorClient
 from annals.settings import Settings
 from annals.supervisor.notify import notify
 from annals.workers.keeper_process import serve_keeper
@@ -26,12 +25,11 @@ def keeper(json_logs: bool) -> None:
 
 
 async def _serve_worker(settings: Settings) -> None:
-    executor = ExecutorClient(settings.executor_urls, tls(settings), silence_seconds=settings.lease_s)
-    try:
-        await serve_worker(settings, executor, stopping=asked_to_end(), tell=_tell)
-    finally:
-        notify(STOPPING="1")
-        await executor.close()
+    async with open_executor(settings) as executor:
+        try:
+            await serve_worker(settings, executor, stopping=asked_to_end(), tell=_tell)
+        finally:
+            notify(STOPPING="1")
 
 
 async def _serve_keeper(settings: Settings) -> None:

@@ -3,6 +3,7 @@
 import functools
 
 from annals.application.executions.triggers import Triggers
+from annals.application.process import Process
 from annals.domain.event_names import wants as triggers_want
 from annals.projections.following import FOLLOWING
 from annals.store.content.blobs import BlobError
@@ -14,7 +15,6 @@ from annals.store.postgres.listener import Listener
 from annals.workers.broker import JobMessageBroker, QueueUnavailable
 from annals.workers.relay import sender
 from annals.workers.relay import wants as relay_wants
-from annals.workers.wiring import Process
 
 
 def followers(process: Process, listener: Listener, tail_cache: TailCache, queue: JobMessageBroker) -> list[Follower]:

@@ -4,6 +4,7 @@ import asyncio
 import functools
 from collections.abc import Sequence
 
+from annals.application.process import Process, open_process
 from annals.capacity.slots import FreedSlots
 from annals.settings import Settings
 from annals.store.coordination.idempotency import Idempotency
@@ -22,7 +23,7 @@ from annals.workers.reaper import Overdue, Reaper
 from annals.workers.redelivery import Redelivery, wake
 from annals.workers.schedules import Schedules
 from annals.workers.sealing import Sealing
-from annals.workers.wiring import Process, Tell, blob_garbage, opened, retention, until
+from annals.workers.wiring import CONNECTIONS, Tell, blob_garbage, retention, until
 
 OVERDUE_SECONDS = 90
 """How long an execution may be `processing` beyond its start budget and its function's timeout."""
@@ -36,7 +37,7 @@ async def serve_keeper(settings: Settings, *, stopping: asyncio.Event, tell: Tel
         return "leads" if keeper is not None and keeper.active else "stands by"
 
     async with (
-        opened(settings, "keeper", doing) as process,
+        open_process(settings, "keeper", connections=CONNECTIONS, doing=doing) as process,
         Listener.open(process.database) as listener,
         Listener.open(process.database, FREED_SLOTS) as freed_slots,
     ):

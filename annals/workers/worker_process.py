@@ -4,6 +4,7 @@ import asyncio
 import functools
 
 from annals.application.build_preparation import BuildLimits
+from annals.application.process import Process, open_process
 from annals.capacity.limiter import WorkerLimiter
 from annals.capacity.shared_memory import Backpressure
 from annals.domain.ports import Executor
@@ -37,7 +38,7 @@ from annals.workers.job_messages import (
 from annals.workers.prewarming import Prewarming
 from annals.workers.sources import SourceFetcher
 from annals.workers.statuses import Statuses
-from annals.workers.wiring import Process, Tell, blob_garbage, opened, retention, until
+from annals.workers.wiring import CONNECTIONS, Tell, blob_garbage, retention, until
 
 GRACE_SECONDS = 4.0
 """How long work in hand may take to end after its process was asked to end; then it is handed back."""
@@ -57,7 +58,8 @@ async def serve_worker(settings: Settings, executor: Executor, *, stopping: asyn
     def doing() -> str:
         return ", ".join(f"{limiter.busy} {queue}" for queue, limiter in limiters.items() if limiter.busy) or "idle"
 
-    async with opened(settings, "worker", doing, slots) as process:
+    opening = open_process(settings, "worker", connections=CONNECTIONS, doing=doing, builds=slots)
+    async with opening as process:
         broker = JobMessageBroker(settings.redis_url, limiters)
         executions = _executions(settings, process, executor)
         builds = _builds(settings, process, executor, broker)

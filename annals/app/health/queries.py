@@ -38,7 +38,7 @@ async def enforcement(call: Call) -> dict[str, dict[str, str]]:
     """Return how each executor enforces each limit: `kernel`, `watchdog` or `none`. Unreachable hosts are left out."""
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            statuses = await call.services.executor_status()
+            statuses = await call.services.executor.status()
     except (ExecutorUnavailable, TimeoutError):
         return {}
     return {status.host: status.limits for status in statuses.values() if not isinstance(status, str)}
@@ -48,7 +48,7 @@ async def _executor(call: Call) -> str:
     """Return why no executor can be reached, or an empty text if one can."""
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            statuses = await call.services.executor_status()
+            statuses = await call.services.executor.status()
     except TimeoutError:
         return "No executor answered in time."
     except ExecutorUnavailable:

@@ -9,8 +9,9 @@ import secrets
 import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Self
 
-from annals.addresses import NameServer
+from annals.addresses import NameServer, parse_name_servers
 
 ATTEMPTS, SECONDS, MOST_SERVERS = 2, 2.0, 3
 """Attempts for each resolver, seconds for each attempt, and the number of configured resolvers that are used."""
@@ -50,6 +51,11 @@ class Resolver:
     def __init__(self, servers: Sequence[NameServer], *, seconds: float = SECONDS) -> None:
         self._servers, self._seconds = servers[:MOST_SERVERS], seconds
         self._turn = asyncio.Semaphore(AT_ONCE)
+
+    @classmethod
+    def configured(cls, servers: Sequence[str]) -> Self:
+        """Return a resolver that asks the configured servers, or those of this host if there are none."""
+        return cls(parse_name_servers(servers) or system_servers())
 
     async def of(self, name: str) -> list[str]:
         """Return the texts of a name, or an empty list if it has none. Raises Unresolved."""

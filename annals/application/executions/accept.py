@@ -1,8 +1,9 @@
 """Accept calls that run later: seal the input, record the request, and notify a worker of a call that comes alone."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from datetime import datetime
+from typing import Self
 
 from eventsourcing.persistence import StoredEvent
 
@@ -13,7 +14,7 @@ from annals.domain.execution import Execution
 from annals.store.content.blobs import Blob
 from annals.store.content.contents import Content
 from annals.store.content.inputs import digest_and_size, seal_input
-from annals.store.coordination.direct_dispatch import DirectDispatch, DirectDispatcher
+from annals.store.coordination.direct_dispatch import DirectDispatch, DirectDispatcher, socket_prefix
 from annals.store.log.log import EventLog, Recorded
 from annals.store.secrets.vault import Vault
 
@@ -32,6 +33,13 @@ class Accepting:
         self._direct_dispatcher = direct_dispatcher
         self._waiting = waiting
         self._in_hand = 0
+
+    @classmethod
+    @contextmanager
+    def opened(cls, executor_urls: Sequence[str], waiting: Callable[[], int]) -> Iterator[Self]:
+        """Open the ways to the workers of this host, which are beside its executor's socket."""
+        with closing(DirectDispatcher(socket_prefix(executor_urls))) as dispatcher:
+            yield cls(Backpressure.open(executor_urls), dispatcher, waiting)
 
     @contextmanager
     def one(self) -> Iterator[None]:

@@ -8,7 +8,8 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import NamedTuple
 
@@ -127,6 +128,19 @@ class ProcessLease:
         self._builds = builds
         self.id = holder_id(role)
         self._beats = 0
+
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """Hold the lease. Other processes take over the work of this one when it ends, or sends no more heartbeats."""
+        await self.enter()
+        beating = asyncio.create_task(self.run())
+        try:
+            yield
+        finally:
+            beating.cancel()
+            with suppress(asyncio.CancelledError):
+                await beating
+            await self.leave()
 
     async def enter(self) -> None:
         """Send the first heartbeat; await it before the first claim. Raises StoreUnavailable."""

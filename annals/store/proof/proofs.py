@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
+from annals.store.content.blobs import Blobs
 from annals.store.log.archives import Archives
 from annals.store.log.stored_row import StoredRow, row_to_compare
 from annals.store.postgres.database import Database
@@ -19,9 +20,10 @@ ArchivedHashes = Callable[[int], Awaitable[bytes]]
 class Proofs:
     """Reads events and leaves, archived ones included."""
 
-    def __init__(self, database: Database, archives: Archives) -> None:
-        self._database, self._archives = database, archives
-        self.nodes = Nodes(database, archives.leaf_hashes)
+    def __init__(self, database: Database, blobs: Blobs) -> None:
+        self._database = database
+        self._archives = Archives(database, blobs)
+        self.nodes = Nodes(database, self._archives.leaf_hashes)
 
     async def row(self, position: int) -> StoredRow | None:
         """Return the event at a position, or None. Raises ArchiveDamaged, BlobError."""
