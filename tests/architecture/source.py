@@ -33,29 +33,17 @@ def package_of(module: str) -> str:
     return parts[1] if parts[0] == "annals" and len(parts) > 1 else ""
 
 
-def imports(path: Path, *, for_types: bool = True) -> Iterator[tuple[str, int]]:
+def imports(path: Path) -> Iterator[tuple[str, int]]:
     """Yield every module named by an import, with its line; names imported from a package count as modules too.
 
-    With `for_types=False`, imports for type checking alone are left out.
+    Imports within functions and imports for type checking alone are among them.
     """
-    left_out = () if for_types else _imports_for_types(tree(path))
     for node in ast.walk(tree(path)):
-        if node in left_out:
-            continue
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             yield node.module, node.lineno
             yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
-
-
-def _imports_for_types(module: ast.Module) -> set[ast.stmt]:
-    return {
-        statement
-        for node in ast.walk(module)
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-        for statement in node.body
-    }
 
 
 def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
@@ -67,13 +55,13 @@ def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
 def folder_cycles() -> list[list[str]]:
     """Return the groups of folders that import each other in a circle, the largest first.
 
-    A module beside subfolders stands for itself, since it composes them. Imports for type checking alone do not count.
+    A module beside subfolders stands for itself, since it composes them.
     """
     names = {name_of(path) for path in modules()}
     graph: dict[str, set[str]] = {}
     for path in modules():
         source = _folder_of(name_of(path))
-        targets = {_folder_of(name) for name, _ in imports(path, for_types=False) if name in names}
+        targets = {_folder_of(name) for name, _ in imports(path) if name in names}
         graph.setdefault(source, set()).update(targets - {source})
     reachable = {folder: _reachable(graph, folder) for folder in graph}
     groups = {
