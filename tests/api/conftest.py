@@ -1,14 +1,17 @@
 """Every official SDK against one running instance."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.api import code
 from tests.api.sdks import SDKS, Sdk, start
-from tests.instance import AnnalsInstance, eventually
+from tests.architecture.source import ROOT
+from tests.instance import AnnalsInstance, annals, eventually
 
 ENDED = {"ready", "failed", "canceled"}
 
@@ -50,3 +53,22 @@ def echo(sdk: Sdk, tmp_path_factory: pytest.TempPathFactory) -> str:
     deployment = deploy(sdk, function_id, code.archive(folder, code.echo("echo")))
     assert deployment["status"] == "ready", deployment["buildLogs"]
     return function_id
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    """Return a folder with the `.venv` of the clone, as a reader has it."""
+    (tmp_path / ".venv").symlink_to(ROOT / ".venv")
+    return tmp_path
+
+
+@pytest.fixture
+def forgetful(annals_instance: AnnalsInstance) -> Iterator[AnnalsInstance]:
+    """Yield the instance, then delete what README and tutorial create, so that the steps can be repeated."""
+    yield annals_instance
+    for function_id in ("hello", "greeter"):
+        httpx.delete(f"{annals_instance.endpoint}/functions/{function_id}", headers=annals_instance.headers, timeout=60)
+    data = ("--data", str(annals_instance.data))
+    listed = json.loads(annals("users", "list", "--json", *data).stdout)["users"]
+    for user_id in (user["id"] for user in listed if user["email"] == "you@example.org"):
+        assert annals("users", "delete", "--id", user_id, *data).returncode == 0

@@ -4,29 +4,20 @@ import csv
 import io
 import json
 import os
-import re
 from pathlib import Path
 
 import psycopg
 
-from tests.api.test_readme import BLOCK, here, run
+from tests.api.pasting import ACTIVATED, paste, run, terminal
+from tests.architecture.pages import blocks, commands, pages
 from tests.architecture.source import ROOT
 from tests.instance import AnnalsInstance, plain
 
-__all__ = ["here"]
-
-SQL = re.compile(r"^```sql\n(.*?)^```", re.MULTILINE | re.DOTALL)
-
 
 def test_commands_of_the_page(annals_instance: AnnalsInstance, here: Path) -> None:
-    page = (ROOT / "docs" / "analytics.md").read_text()
-    commands = [match[2] for match in BLOCK.finditer(page) if match[1] == "sh"]
-    environment = plain({"ANNALS_DATA": str(annals_instance.data)})
-    lines = run(["bash", "-eu"], 'eval "$(.venv/bin/annals env)"; env', here, environment).splitlines()
-    environment |= dict(line.split("=", 1) for line in lines if line.startswith("APPWRITE_"))
-    environment["PATH"] = f"{ROOT / '.venv' / 'bin'}:{environment['PATH']}"
+    parts = ['eval "$(annals env)"', *commands("docs/analytics.md")]
 
-    plot, table, hours, failed, counted = (run(["bash", "-eu"], command, here, environment) for command in commands)
+    _, plot, table, hours, failed, counted = paste(parts, here, terminal(annals_instance))
 
     assert "all" in plot
     assert list(next(csv.reader(io.StringIO(table))))[:2] == ["date", "status"]
@@ -36,10 +27,10 @@ def test_commands_of_the_page(annals_instance: AnnalsInstance, here: Path) -> No
 
 
 def test_sql_of_the_docs_runs_as_pasted(annals_instance: AnnalsInstance, here: Path) -> None:
-    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-    examples = [match[1] for page in pages for match in SQL.finditer(page.read_text())]
+    names = [path.relative_to(ROOT).as_posix() for path in pages()]
+    examples = [block.text for name in names for block in blocks(name) if block.language == "sql"]
     environment = plain({"ANNALS_DATA": str(annals_instance.data), "PSQLRC": os.devnull})
-    command = [str(ROOT / ".venv" / "bin" / "annals"), "psql", "--csv", "-v", "ON_ERROR_STOP=1"]
+    command = [f"{ACTIVATED}/annals", "psql", "--csv", "-v", "ON_ERROR_STOP=1"]
 
     answers = [run(command, example, here, environment) for example in examples]
 

@@ -3,26 +3,20 @@
 import json
 from pathlib import Path
 
-from tests.api.test_readme import BLOCK, here, run
-from tests.architecture.source import ROOT
-from tests.instance import AnnalsInstance, annals, plain
-
-__all__ = ["here"]
+from tests.api.pasting import paste, terminal
+from tests.architecture.pages import commands
+from tests.instance import AnnalsInstance, annals
 
 
 def test_commands_of_the_page(annals_instance: AnnalsInstance, here: Path) -> None:
-    page = (ROOT / "docs" / "proof.md").read_text()
-    commands = [match[2] for match in BLOCK.finditer(page) if match[1] == "sh"]
-    environment = plain({"ANNALS_DATA": str(annals_instance.data), "PYTHONPATH": str(ROOT)})
-    environment["PATH"] = f"{ROOT / '.venv' / 'bin'}:{environment['PATH']}"
     annals("projects", "create", "--id", "proof-docs", "--data", str(annals_instance.data))
     first = annals("export", "--output", str(here / "first.zst"), "--data", str(annals_instance.data))
     assert first.returncode == 0, first.stderr  # an export signs a checkpoint at once
 
-    verified, signed, _, checked, _ = (run(["bash", "-eu"], command, here, environment) for command in commands)
+    verified, signed, _, checked, _, moved = paste(commands("docs/proof.md"), here, terminal(annals_instance))
 
     assert "The log is what was signed." in verified
-    key, heading, *rows = signed.splitlines()
+    key, heading, *rows = signed.strip().splitlines()
     assert key.startswith("annals/")
     assert heading.split() == ["SIZE", "POSITION", "SIGNED", "ROOT"]
     proof = json.loads((here / "proof.json").read_text())
@@ -31,6 +25,8 @@ def test_commands_of_the_page(annals_instance: AnnalsInstance, here: Path) -> No
     assert "OK: every event of the log" in checked
     assert "OK: events of the log, each one as it was sealed" in checked
     assert (here / "backup.ndjson.zst").stat().st_mode & 0o777 == 0o600
+    assert (here / "moved.keys").stat().st_mode & 0o777 == 0o600
+    assert "moved.keys" in moved
 
 
 def test_checkpoints_are_consistent(annals_instance: AnnalsInstance) -> None:

@@ -1,17 +1,14 @@
 """The commands of docs/time-travel.md do what the page says, on a running instance."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.api.test_readme import BLOCK, here, run
-from tests.architecture.source import ROOT
-from tests.instance import AnnalsInstance, annals, instance_of_its_own, plain
-
-__all__ = ["here"]
+from tests.api.pasting import objects, paste, terminal
+from tests.architecture.pages import blocks, commands
+from tests.instance import AnnalsInstance, annals, instance_of_its_own
 
 TOPICS = """
 from collections import Counter
@@ -39,40 +36,34 @@ def fresh() -> Iterator[AnnalsInstance]:
 
 
 def test_walk_of_the_page(fresh: AnnalsInstance, here: Path) -> None:
-    page = (ROOT / "docs" / "time-travel.md").read_text()
-    blocks = [(match[1], match[2]) for match in BLOCK.finditer(page)]
-    (model,) = [text for language, text in blocks if language == "python"]
+    (model,) = [block.text for block in blocks("docs/time-travel.md") if block.language == "python"]
     (here / "changes.py").write_text(model)
-    walk = "\necho; echo @@@\n".join(text for language, text in blocks if language == "sh")
-    environment = plain({"ANNALS_DATA": str(fresh.data), "PYTHONPATH": str(ROOT)})
-    environment["PATH"] = f"{ROOT / '.venv' / 'bin'}:{environment['PATH']}"
 
-    printed = run(["bash", "-eu"], walk, here, environment)
+    printed = paste(commands("docs/time-travel.md"), here, terminal(fresh))
 
-    assert "hunter2" not in printed
-    _, then, history, events, feed, diff, revert, restored, changed = printed.split("@@@\n")
-    as_of, listed = (json.loads(line) for line in json_lines(then))
+    assert "hunter2" not in "".join(printed)
+    _, then, history, events, feed, diff, revert, restored, changed = printed
+    as_of, listed = objects(then)
     assert (as_of["name"], as_of["timeout"], as_of["vars"]) == ("Shop", 10, [])
     assert "shop" in [function["$id"] for function in listed["functions"]]
     assert "timeout: 10 → 900" in history
     assert "by key " in history
-    assert [event["type"] for event in json.loads(json_lines(events)[-1])["events"]] == [
+    assert [event["type"] for event in objects(events)[-1]["events"]] == [
         *("function.created", "function.variable_added", "function.updated"),
     ]
     assert "event: function.updated" in feed
-    tree = json.loads(json_lines(feed)[-1])
+    tree = objects(feed)[-1]
     assert [node["event"]["type"] for node in tree["events"]] == ["function.created"]
-    changes = json.loads(json_lines(diff)[0])["changes"]
+    changes = objects(diff)[0]["changes"]
     assert {change["field"]: change["to"] for change in changes}["name"] == "Shop of horrors"
-    dry_run, done = (json.loads(line) for line in json_lines(revert))
+    dry_run, done = objects(revert)
     assert [event["type"] for event in dry_run["events"]] == ["function.variable_removed", "function.updated"]
     assert (done["name"], done["timeout"], done["vars"]) == ("Shop", 10, [])
-    assert json.loads(json_lines(restored)[-1])["name"] == "Shop"
-    rows = json.loads(json_lines(changed)[0])["rows"]
+    assert objects(restored)[-1]["name"] == "Shop"
+    rows = objects(changed)[0]["rows"]
     assert sum(row["changes"] for row in rows if row["setting"] == "timeout") == 2  # by the update and by its revert
     assert {row["setting"] for row in rows} == {"name", "timeout"}
     assert "rows in models.changes" in changed
-    shutil.rmtree(here / "__pycache__", ignore_errors=True)
 
 
 @pytest.mark.parametrize(
@@ -108,13 +99,3 @@ def test_fold_accepts_times_and_positions_and_prints_json_or_csv(
     assert json.loads(annals(*fold, "--since", "2999-01-01T00:00:00Z", "--json").stdout)["rows"] == []
     wrong = annals(*fold, "--since", "yesterday")
     assert (wrong.returncode, "--since takes a position of the log or an RFC 3339 time" in wrong.stderr) == (1, True)
-
-
-def json_lines(text: str) -> list[str]:
-    """Return the JSON objects in printed text; curl prints no line end after them."""
-    decoder, found, start = json.JSONDecoder(), [], 0
-    while (start := text.find('{"', start)) >= 0:
-        _, end = decoder.raw_decode(text, start)
-        found.append(text[start:end])
-        start = end
-    return found

@@ -1,40 +1,17 @@
-"""The commands of docs/tutorial.md and docs/guide.md do what the pages say, on a running instance."""
+"""The commands of docs/tutorial.md, docs/guide.md and docs/troubleshooting.md do what the pages say."""
 
-import json
 import re
 from pathlib import Path
 
-from tests.api.test_readme import ACTIVATED, BLOCK, blocks, forgetful, here, run
-from tests.architecture.source import ROOT
-from tests.instance import AnnalsInstance, plain
-
-__all__ = ["forgetful", "here"]
-
-
-def shell_blocks(page: str) -> list[str]:
-    """Return the text of each shell block of a page of the docs, in order."""
-    return [match[2] for match in BLOCK.finditer((ROOT / "docs" / page).read_text()) if match[1] == "sh"]
-
-
-def pasted(parts: list[str], folder: Path, instance: AnnalsInstance) -> list[str]:
-    """Paste all blocks into one shell, as the reader does; return what each of them printed."""
-    environment = plain({"ANNALS_DATA": str(instance.data)})
-    environment["PATH"] = f"{ACTIVATED}:{environment['PATH']}"
-    return run(["bash", "-eu"], "\necho @@@\n".join(parts), folder, environment).split("@@@\n")
-
-
-def objects(printed: str) -> list[dict[str, object]]:
-    """Return the JSON objects that a block printed, one a line."""
-    return [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
+from tests.api.pasting import objects, paste, terminal
+from tests.architecture.pages import blocks, commands
+from tests.instance import AnnalsInstance
 
 
 def test_tutorial_deploys_schedules_breaks_and_reverts_a_function(forgetful: AnnalsInstance, here: Path) -> None:
-    parts = shell_blocks("tutorial.md")
+    printed = paste(commands("docs/tutorial.md"), here, terminal(forgetful))
 
-    _, deploy, call, variable, policy, schedule, watch, mistake, dead, revert, redrive, stop = pasted(
-        parts, here, forgetful
-    )
-
+    _, deploy, call, variable, policy, schedule, watch, mistake, dead, revert, redrive, stop = printed
     assert objects(deploy)[0]["$id"] == "hello"
     assert objects(call)[0]["responseBody"] == '{"message":"Hello, tutorial!"}'
     assert objects(variable)[1]["responseBody"] == '{"message":"Good morning, tutorial!"}'
@@ -54,31 +31,42 @@ def test_tutorial_deploys_schedules_breaks_and_reverts_a_function(forgetful: Ann
     assert objects(stop)[0]["schedule"] == ""
 
 
-def test_commands_of_the_guide_configure_call_and_list_a_function(forgetful: AnnalsInstance, here: Path) -> None:
-    first, _, _ = blocks("Your first function in a minute")
+def test_commands_of_the_guide_do_what_it_says(forgetful: AnnalsInstance, here: Path) -> None:
+    first, _, _ = blocks("README.md", "Your first function in a minute")
 
-    parts = [first[1], *shell_blocks("guide.md")]
-    _, _, configured, activated, later, policy, dead, variable, domain, listed, usage = pasted(parts, here, forgetful)
+    printed = paste([first.text, *commands("docs/guide.md")], here, terminal(forgetful))
 
-    assert objects(configured)[0]["execute"] == ["any"]
-    assert objects(activated)[0]["deploymentId"]
+    _, _, configured, canary, activated, rolled_back, later, *further = printed
+    policy, retries, dead, repeated, variable, schedule, scheduled, triggered, domain, listed, usage = further
+    assert (objects(configured)[0]["execute"], objects(configured)[0]["timeout"]) == (["any"], 30)
+    tried, shared = objects(canary)
+    assert tried["responseBody"] == '{"from":"the canary"}'
+    assert shared["traffic"][0]["percent"] == 10
+    now_active, unshared = objects(activated)
+    assert (now_active["deploymentId"], unshared["traffic"]) == (tried["deploymentId"], [])
+    back, called = objects(rolled_back)
+    assert back["deploymentId"] != now_active["deploymentId"]
+    assert called["responseBody"] == '{"hello":"again"}'
     assert "greeting later" in later
     assert '"concurrency":8' in policy
+    assert objects(retries)[0]["retries"]["attempts"] == 5
     assert '"total":0' in dead
+    once, again = objects(repeated)
+    assert once["$id"] == again["$id"]
     assert objects(variable)[0]["value"] == "hi"
+    assert [function["schedule"] for function in objects(schedule)] == ["0 6 * * MON-FRI", ""]
+    waiting, canceled = objects(scheduled)
+    assert (waiting["status"], canceled["status"]) == ("scheduled", "failed")
+    assert objects(triggered)[0]["events"] == ["users.*.create"]
     assert domain.strip().endswith('{"hello":"domain"}')
-    assert all(execution["status"] == "completed" for execution in objects(listed)[0]["executions"])  # type: ignore[attr-defined]
+    assert all(execution["status"] == "completed" for execution in objects(listed)[0]["executions"])
     assert objects(usage)[0]["range"] == "24h"
 
 
 def test_commands_of_troubleshooting_show_checks_processes_and_events(
     annals_instance: AnnalsInstance, here: Path
 ) -> None:
-    environment = plain({"ANNALS_DATA": str(annals_instance.data)})
-    environment["PATH"] = f"{ACTIVATED}:{environment['PATH']}"
-    (commands,) = shell_blocks("troubleshooting.md")
-
-    printed = run(["bash", "-eu"], commands, here, environment)
+    (printed,) = paste(commands("docs/troubleshooting.md"), here, terminal(annals_instance))
 
     assert all(word in printed for word in ("postgres durability", "supervisor"))
     assert re.search(r"^ *\d+  20\d\d-\d\d-\d\d ", printed, re.MULTILINE), "no event is listed"

@@ -1,7 +1,6 @@
 """The commands of the documentation page: the executor starts, and the script builds, runs, reads and removes."""
 
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -13,11 +12,9 @@ from tempfile import TemporaryDirectory
 import httpx
 import pytest
 
-from tests.architecture.source import ROOT
+from tests.architecture.pages import blocks
 from tests.contract.drivers.hosts import PYTHON, RUNTIMES
 from tests.instance import plain
-
-BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def started(process: "subprocess.Popen[bytes]", address: str) -> None:
@@ -39,8 +36,7 @@ def free_port() -> int:
 
 
 def test_commands_of_the_page_start_an_executor_and_call_it() -> None:
-    page = (ROOT / "docs" / "facade.md").read_text()
-    (_, start), (_, script) = BLOCK.findall(page)
+    start, script = (block.text for block in blocks("docs/facade.md"))
     python = f"openruntimes/python:v5-{PYTHON.partition('-')[2]}"
     script = script.replace("openruntimes/python:v5-3.13", python)
     address = f"127.0.0.1:{free_port()}"
