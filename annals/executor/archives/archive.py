@@ -1,6 +1,10 @@
-"""Unpacks uploaded sources and build artefacts. An archive's headers are not trusted, so the readers are our own."""
+"""Unpacks uploaded sources and build artefacts. An archive's headers are not trusted, so the readers are our own.
+
+Files are written below one folder, never through a link and never outside the folder.
+"""
 
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,13 +13,93 @@ from typing import BinaryIO, NamedTuple, Protocol
 
 import msgspec
 
-from annals.executor.archives import squashfs
-from annals.executor.archives.decompress import Bounded, ByteSource, open_source
+from annals.executor.archives.decompress import SQUASHFS, Bounded, ByteSource, open_source, squashfs_as_tar
 from annals.executor.archives.tar import Member, TarReader
-from annals.executor.archives.tree import Parts, TreeWriter
 from annals.executor.archives.zip_archive import MAGICS, ZipReader
 from annals.executor.errors import BadArchive
+from annals.executor.isolation.folders import DIRECTORY
 from annals.executor.isolation.trash import remove
+
+CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+Parts = tuple[str, ...]
+
+
+class TreeWriter:
+    """Keeps the folders of the current path open, and resolves every name step by step from the root's descriptor."""
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self._fds = [os.open(root, DIRECTORY)]
+        self._path: list[str] = []
+
+    def close(self) -> None:
+        for fd in self._fds:
+            os.close(fd)
+        self._fds, self._path = [], []
+
+    def directory(self, parts: Parts) -> int:
+        """Return the descriptor of a folder, which is created if it is missing; valid until the next call."""
+        shared = 0
+        while shared < min(len(parts), len(self._path)) and parts[shared] == self._path[shared]:
+            shared += 1
+        while len(self._path) > shared:
+            os.close(self._fds.pop())
+            self._path.pop()
+        for name in parts[shared:]:
+            self._fds.append(self._enter(self._fds[-1], name))
+            self._path.append(name)
+        return self._fds[-1]
+
+    def _enter(self, parent: int, name: str) -> int:
+        try:
+            os.mkdir(name, 0o755, dir_fd=parent)
+            created = True
+        except FileExistsError:
+            created = False
+        try:
+            fd = os.open(name, DIRECTORY, dir_fd=parent)
+        except OSError as clash:
+            raise BadArchive(f"The archive uses {name!r} both as a folder and as something else.") from clash
+        if created:
+            os.fchmod(fd, 0o755)  # for any umask
+        return fd
+
+    def file(self, parts: Parts, mode: int, copy: Callable[[Callable[[bytes], object]], None]) -> None:
+        """Write one regular file. As in tar, a later file of the same name replaces an earlier one."""
+        parent = self._fresh(parts)
+        fd = os.open(parts[-1], CREATE, 0o600, dir_fd=parent)
+        with os.fdopen(fd, "wb", buffering=0) as file:
+            copy(file.write)
+            os.fchmod(fd, 0o755 if mode & 0o111 else 0o644)
+
+    def symlink(self, parts: Parts, target: str) -> None:
+        os.symlink(target, parts[-1], dir_fd=self._fresh(parts))
+
+    def hardlink(self, parts: Parts, target: Parts) -> None:
+        """Add a name for a file that was written before."""
+        source = os.dup(self.directory(target[:-1]))
+        try:
+            found = os.stat(target[-1], dir_fd=source, follow_symlinks=False)
+            if not stat.S_ISREG(found.st_mode):
+                raise BadArchive("The archive links to something that is not a file.")
+            if target != parts:
+                os.link(target[-1], parts[-1], src_dir_fd=source, dst_dir_fd=self._fresh(parts), follow_symlinks=False)
+        except FileNotFoundError as missing:
+            raise BadArchive("The archive links to a file that it does not hold.") from missing
+        finally:
+            os.close(source)
+
+    def _fresh(self, parts: Parts) -> int:
+        """Remove a file of this name, if there is one; return its parent's descriptor."""
+        parent = self.directory(parts[:-1])
+        try:
+            found = os.stat(parts[-1], dir_fd=parent, follow_symlinks=False)
+        except FileNotFoundError:
+            return parent
+        if stat.S_ISDIR(found.st_mode):
+            raise BadArchive(f"The archive uses {parts[-1]!r} both as a folder and as something else.")
+        os.unlink(parts[-1], dir_fd=parent)
+        return parent
 
 
 class ArchiveBounds(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,8 +147,8 @@ def _opened(file: BinaryIO, bounds: ArchiveBounds, *, images: bool) -> Iterator[
         return Bounded(source, compressed, most=bounds.total_bytes, ratio=bounds.ratio, deadline=deadline)
 
     magic = file.peek(4)[:4]  # type: ignore[attr-defined]
-    if images and magic == squashfs.MAGIC:
-        with squashfs.as_tar(file) as source:
+    if images and magic == SQUASHFS:
+        with squashfs_as_tar(file) as source:
             yield TarReader(bounded(source))
     elif not images and magic in MAGICS:
         yield ZipReader(file, bounds.entries, bounded)

@@ -1,7 +1,16 @@
-"""Decompresses archives while they are read, within limits that stop decompression bombs."""
+"""Decompresses archives while they are read, within limits that stop decompression bombs.
 
+A squashfs image is read as a tar, so that our tar reader checks its content as in any archive.
+"""
+
+import os
+import resource
+import shutil
+import subprocess
 import time
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import BinaryIO, Protocol
 
 import zstandard
@@ -11,6 +20,7 @@ from annals.executor.errors import BadArchive
 CHUNK = 256 * 1024
 GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
+SQUASHFS = b"hsqs"
 FOREIGN = {
     b"PK\x03\x04": "a zip archive",
     b"PK\x05\x06": "an empty zip archive",
@@ -18,7 +28,7 @@ FOREIGN = {
     b"\xfd7zXZ\x00": "an xz archive",
     b"7z\xbc\xaf\x27\x1c": "a 7-Zip archive",
     b"Rar!": "a RAR archive",
-    b"hsqs": "a squashfs image",
+    SQUASHFS: "a squashfs image",
 }
 ZSTD_WINDOW = 128 * 1024 * 1024
 
@@ -143,3 +153,68 @@ def open_source(file: BinaryIO) -> ByteSource:
     if magic.startswith(ZSTD):
         return _Zstd(file)
     return file
+
+
+UNPRIVILEGED_ID = 65534
+SQUASHFS_MEMORY_BYTES = 2 * 1024**3
+SQUASHFS_CPU_SECONDS = 600
+SQUASHFS_TOOL = "sqfs2tar"
+
+
+def squashfs_readable() -> bool:
+    """Return True if this host can read squashfs images."""
+    return shutil.which(SQUASHFS_TOOL) is not None
+
+
+@contextmanager
+def squashfs_as_tar(file: BinaryIO) -> Iterator[ByteSource]:
+    """Yield the content of an image as a tar, from a process with limits; as root it runs as an unprivileged user.
+
+    Raises BadArchive.
+    """
+    tool = shutil.which(SQUASHFS_TOOL)
+    if tool is None:
+        raise BadArchive(
+            "The build output is a squashfs image, which this host cannot read: install squashfs-tools-ng."
+        )
+    others: dict[str, object] = {}
+    if os.geteuid() == 0:
+        os.fchmod(file.fileno(), 0o644)  # nosec B103 the unprivileged user opens it
+        others = {"user": UNPRIVILEGED_ID, "group": UNPRIVILEGED_ID, "extra_groups": []}
+    process = subprocess.Popen(  # type: ignore[call-overload]
+        [tool, "--no-xattr", "--no-skip", f"/proc/self/fd/{file.fileno()}"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        pass_fds=(file.fileno(),),
+        env={},
+        cwd="/",
+        preexec_fn=_limit_process,  # noqa: PLW1509 it makes system calls alone
+        **others,
+    )
+    try:
+        yield _Tar(process)
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+class _Tar:
+    """The output of the process. Raises BadArchive at its end if the process failed."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        self._process = process
+
+    def read(self, size: int) -> bytes:
+        assert self._process.stdout is not None  # noqa: S101 a pipe was asked for
+        piece = self._process.stdout.read(size)
+        if not piece and self._process.wait() != 0:
+            raise BadArchive("The archive is damaged: its squashfs image cannot be read.")
+        return piece
+
+
+def _limit_process() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (SQUASHFS_MEMORY_BYTES, SQUASHFS_MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CPU, (SQUASHFS_CPU_SECONDS, SQUASHFS_CPU_SECONDS))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

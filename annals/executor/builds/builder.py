@@ -9,12 +9,18 @@ from pathlib import Path
 import structlog
 
 from annals.domain.ports import Artefact, Build, BuildOutcome, LogSink
-from annals.executor.archives import archive, squashfs
+from annals.executor.archives import archive
+from annals.executor.archives.decompress import squashfs_readable
 from annals.executor.builds.artefacts import store_artefact
 from annals.executor.builds.cache import OFF, BuildCache, cache_keys
-from annals.executor.builds.output import BuildOutputStream
-from annals.executor.builds.supervise import EMPTY_SOURCE, BuildBounds, BuildError, supervise
-from annals.executor.builds.write_throttle import WriteThrottles
+from annals.executor.builds.supervise import (
+    EMPTY_SOURCE,
+    BuildBounds,
+    BuildError,
+    BuildOutputStream,
+    WriteThrottles,
+    supervise,
+)
 from annals.executor.config import ExecutorConfig
 from annals.executor.drivers.port import Construct, Driver
 from annals.executor.errors import BadArchive, EngineAway, RuntimeUnavailable, SandboxLost, StartFailed
@@ -29,8 +35,8 @@ REUSED = "Nothing that goes into this build has changed: its artefact is used ag
 COMPRESSION = "OPEN_RUNTIMES_BUILD_COMPRESSION"
 
 
-class Builder:
-    """Runs a limited number of builds at once. Cancelling a build kills its whole process tree."""
+class BuildSite:
+    """The folder, the caches and the limits of builds. Each control plane has its own."""
 
     def __init__(self, config: ExecutorConfig, driver: Driver, code: CodeCache, blobs: Blobs) -> None:
         self._config = config
@@ -44,11 +50,19 @@ class Builder:
         )
         self._write_throttles = WriteThrottles(config.build_write_bytes_s)
         self._slots = asyncio.Semaphore(config.builds)
-        self._removing: set[asyncio.Task[None]] = set()
 
     def open(self) -> None:
-        self._folder.mkdir(mode=0o755, exist_ok=True)
+        """Blocking."""
+        self._folder.mkdir(mode=0o755, parents=True, exist_ok=True)
         self._cache.open()
+
+
+class Builder(BuildSite):
+    """Runs a limited number of builds at once. Cancelling a build kills its whole process tree."""
+
+    def __init__(self, config: ExecutorConfig, driver: Driver, code: CodeCache, blobs: Blobs) -> None:
+        super().__init__(config, driver, code, blobs)
+        self._removing: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
         await asyncio.gather(*self._removing, self._cache.swept())
@@ -188,6 +202,6 @@ def environment(job: Build) -> dict[str, str]:
     }
     if job.output_directory:
         fixed["OPEN_RUNTIMES_OUTPUT_DIRECTORY"] = job.output_directory
-    if job.environment.get(COMPRESSION) == "squashfs" and not squashfs.readable():
+    if job.environment.get(COMPRESSION) == "squashfs" and not squashfs_readable():
         fixed[COMPRESSION] = "gzip"  # this host cannot read squashfs
     return {"OPEN_RUNTIMES_ENV": "production", "PIP_PROGRESS_BAR": "off", "TERM": "xterm", **job.environment, **fixed}

@@ -1,18 +1,167 @@
-"""Supervises a build in its sandbox: enforces its limits, and turns its end into success or a typed error."""
+"""Supervises a build in its sandbox: its output, its limits, and its end, which becomes success or a typed error.
+
+Output goes to the log as text, limited in size, in pieces, always with its last lines.
+
+Builds of one project share a limit on how fast they write to the host's disk, which commits of the event log use as
+well. Linux delays buffered writes only after they have filled a good part of the host's memory, and control groups of
+version 1 do not limit them. So a sandbox that writes faster than its limit is paused until it may write again.
+"""
 
 import asyncio
+import re
 import signal
-from collections.abc import Awaitable
+import time
+from collections import Counter
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from annals.domain.ports import BuildReason
-from annals.executor.builds.output import BuildOutputStream
-from annals.executor.builds.write_throttle import throttle_writes
+import structlog
+
+from annals.domain.ports import BuildReason, LogSink
 from annals.executor.drivers.port import Exit, Sandbox
 from annals.executor.errors import SandboxLost
 from annals.executor.isolation.disk import MOST_ENTRIES, DiskBound, Meter, watch
-from annals.executor.logs.throttle import Throttle
+from annals.executor.logs.excerpt import Excerpt
+from annals.executor.logs.throttle import Rates, Throttle
+
+PIECE_SECONDS = 0.05
+PIECE_BYTES = 64 * 1024
+_TAIL_CHARACTERS = 2000
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class BuildOutputStream:
+    """Receives bytes on the event loop and sends text to a sink. A slow sink does not delay the build.
+
+    The first part of a long output is sent as it arrives, the last part when the output is closed.
+    """
+
+    def __init__(self, sink: LogSink) -> None:
+        self._sink = sink
+        self._excerpt = Excerpt()
+        self._pending: list[str] = []
+        self._awake = asyncio.Event()
+        self._ended = False
+        self._task = asyncio.create_task(self._pump())
+        self._tail = b""
+
+    def write(self, piece: bytes) -> None:
+        """Add output."""
+        self._tail = (self._tail + piece)[-_TAIL_CHARACTERS:]
+        self._push(self._excerpt.add(piece))
+
+    def ends_with(self, sentence: str) -> bool:
+        """Return True if the last line is this sentence, in any colour."""
+        return _COLOUR.sub("", self._tail.decode(errors="replace")).rstrip().endswith(sentence)
+
+    def line(self, text: str) -> None:
+        """Add a line of the executor's own, after a line break if one is missing."""
+        line_open = bool(self._tail) and not self._tail.endswith((b"\n", b"\r"))
+        added = ("\n" if line_open else "") + text + "\n"
+        self._tail = (self._tail + added.encode("utf-8", "replace"))[-_TAIL_CHARACTERS:]
+        self._push(self._excerpt.add_text(added))
+
+    def _push(self, text: str) -> None:
+        if text:
+            self._pending.append(text)
+            self._awake.set()
+
+    async def close(self) -> None:
+        """Send the last part, and wait until the sink has received everything."""
+        self._push(self._excerpt.end())
+        self._ended = True
+        self._awake.set()
+        await self._task
+
+    def abandon(self) -> None:
+        """Stop sending."""
+        self._task.cancel()
+
+    async def _pump(self) -> None:
+        while not (self._ended and not self._pending):
+            await self._awake.wait()
+            self._awake.clear()
+            if not self._ended:
+                await asyncio.sleep(PIECE_SECONDS)
+            text, self._pending = "".join(self._pending), []
+            for start in range(0, len(text), PIECE_BYTES):
+                await self._sink(text[start : start + PIECE_BYTES])
+
+
+log = structlog.get_logger()
+
+LOOK_SECONDS = 0.05
+REST = 4
+"""The pause between measurements, as a multiple of the time that the last one took."""
+
+BURST_SECONDS = 16.0
+"""After a quiet time, a project may write the amount of so many seconds at once."""
+
+
+class WriteThrottles:
+    """One throttle for each project with running builds: `rate` bytes a second, 0 for no limit."""
+
+    def __init__(self, rate: int) -> None:
+        self._rate = rate
+        self._throttles: dict[str, Throttle] = {}
+        self._builds: Counter[str] = Counter()
+
+    @contextmanager
+    def of(self, project: str) -> Iterator[Throttle | None]:
+        """Yield the throttle that a project's builds share, or None if writes are not limited."""
+        if not self._rate:
+            yield None
+            return
+        self._forget_rested()
+        throttle = self._throttles.setdefault(project, writes(self._rate))
+        self._builds[project] += 1
+        try:
+            yield throttle
+        finally:
+            self._builds[project] -= 1
+
+    def __len__(self) -> int:
+        return len(self._throttles)
+
+    def _forget_rested(self) -> None:
+        """Drop throttles that have a whole burst available: they are equal to new ones."""
+        for project, throttle in tuple(self._throttles.items()):
+            if not self._builds[project] and throttle.rested:
+                del self._throttles[project], self._builds[project]
+
+
+def writes(rate: int) -> Throttle:
+    """Return a throttle for written bytes."""
+    unbounded = float("inf")
+    return Throttle(Rates(size=rate, items=unbounded, reads=unbounded, cpu=unbounded), BURST_SECONDS)
+
+
+async def throttle_writes(sandbox: Sandbox, throttle: Throttle) -> None:
+    """Pause a sandbox whenever it has written more than the throttle allows. Runs until it is cancelled."""
+    before: int | None = None
+    while True:
+        began = time.monotonic()
+        took = 0.0
+        try:
+            now = await asyncio.to_thread(sandbox.written)
+            wait = throttle.spend(size=0 if before is None else max(0, now - before))
+            before, took = now, time.monotonic() - began
+            if wait:
+                await _pause(sandbox, wait)
+        except Exception:
+            log.exception("write_throttle.failed")
+        await asyncio.sleep(max(LOOK_SECONDS, REST * took))
+
+
+async def _pause(sandbox: Sandbox, seconds: float) -> None:
+    try:
+        await sandbox.pause()
+        await asyncio.sleep(seconds)
+    finally:
+        await sandbox.resume()
+
 
 FILE_TOO_LARGE = 128 + signal.SIGXFSZ
 EMPTY_SOURCE = "Error: No source code found."

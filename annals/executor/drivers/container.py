@@ -12,9 +12,8 @@ from annals.executor.drivers import attach_code, layout
 from annals.executor.drivers.engine import engine_failures
 from annals.executor.drivers.port import Exit, Serve, Sink, TcpAddress, UnixAddress
 from annals.executor.errors import StartFailed
-from annals.executor.isolation.disk import written
+from annals.executor.isolation.disk import OpenFileUsage, open_file_usage, written
 from annals.executor.isolation.limits import processes
-from annals.executor.isolation.open_files import OpenFileUsage, open_file_usage
 from annals.executor.logs.throttle import printed
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ import structlog
 
 from annals.executor.config import ExecutorConfig
 from annals.executor.errors import EngineAway, StartFailed
-from annals.executor.isolation import bridge
+from annals.executor.isolation.network import close_host, unclosable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,9 +130,9 @@ class Engine:
         if not self.client.networks.list(names=[f"^{NETWORK}$"]):
             options = {"com.docker.network.bridge.enable_icc": "false", "com.docker.network.bridge.name": BRIDGE}
             self.client.networks.create(NETWORK, driver="bridge", options=options, check_duplicate=True)
-        self.unclosed = bridge.unclosable(BRIDGE)
+        self.unclosed = unclosable(BRIDGE)
         if not self.unclosed:
-            bridge.close(BRIDGE, self._config.network_allow, self._config.network_closed)
+            close_host(BRIDGE, self._config.network_allow, self._config.network_closed)
 
     async def _tidy(self) -> None:
         """After every failure, remove leftovers until the engine has answered for a while."""

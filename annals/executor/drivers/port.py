@@ -10,7 +10,7 @@ import msgspec
 
 from annals.domain.ports import Limits
 from annals.executor.errors import StartFailed
-from annals.executor.isolation.open_files import OpenFileUsage
+from annals.executor.isolation.disk import OpenFileUsage
 
 Sink = Callable[[bytes], None]
 """Receives the output of a sandbox, piece by piece, on the event loop."""

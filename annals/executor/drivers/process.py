@@ -13,9 +13,8 @@ from annals.executor.drivers.port import Exit, Serve, Sink, TcpAddress, UnixAddr
 from annals.executor.drivers.sandbox_agent import SandboxAgent
 from annals.executor.errors import StartFailed
 from annals.executor.isolation.cgroups import ControlGroup
-from annals.executor.isolation.disk import written
+from annals.executor.isolation.disk import OpenFileUsage, open_file_usage, written
 from annals.executor.isolation.limits import processes
-from annals.executor.isolation.open_files import OpenFileUsage, open_file_usage
 from annals.executor.logs.throttle import printed
 
 READ = 64 * 1024

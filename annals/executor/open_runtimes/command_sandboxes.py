@@ -3,24 +3,18 @@
 import asyncio
 import hashlib
 import secrets
-import time
-from pathlib import Path
 
 from annals.domain.ports import Artefact, Build
 from annals.executor.builds.artefacts import store_artefact
-from annals.executor.builds.builder import environment
-from annals.executor.builds.cache import BuildCache
-from annals.executor.builds.output import BuildOutputStream
-from annals.executor.builds.supervise import BuildBounds, BuildError, supervise
-from annals.executor.builds.write_throttle import WriteThrottles
+from annals.executor.builds.builder import BuildSite, environment
+from annals.executor.builds.supervise import BuildBounds, BuildError, BuildOutputStream, supervise
 from annals.executor.config import ExecutorConfig
 from annals.executor.drivers import layout
-from annals.executor.drivers.port import Construct, Driver, Exit, Sandbox, Sink
+from annals.executor.drivers.port import Construct, Driver
 from annals.executor.errors import EngineAway, RuntimeUnavailable, StartFailed
-from annals.executor.isolation.trash import Trash
 from annals.executor.open_runtimes.errors import ApiError
-from annals.executor.open_runtimes.output import RuntimeOutput
 from annals.executor.open_runtimes.parameters import RuntimeSpec, runtime_of
+from annals.executor.open_runtimes.runtime import CommandSandbox, RuntimeOutput
 from annals.executor.open_runtimes.sources import SourceArchives, key_of
 from annals.executor.pool.code import CodeCache, CodeMissing, fetch
 from annals.store.content.blobs import Blobs
@@ -28,51 +22,14 @@ from annals.store.content.blobs import Blobs
 PROJECT = "facade"
 
 
-class CommandSandbox:
-    """A sandbox that takes commands; `used` is monotonic."""
-
-    def __init__(self, sandbox: Sandbox, folder: Path, cache: Path | None) -> None:
-        self.sandbox = sandbox
-        self.folder = folder
-        self.cache = cache
-        self.cache_name = ""
-        """The name under which its downloads are cached once it has ended; empty to cache nothing."""
-        self.used = time.monotonic()
-        self.busy = 0
-
-    async def run(self, command: str, seconds: float, output: Sink) -> Exit:
-        """Run a command; see `Sandbox.run`."""
-        self.busy += 1
-        try:
-            return await self.sandbox.run(command, seconds, output)
-        finally:
-            self.busy -= 1
-            self.used = time.monotonic()
-
-
-class CommandSandboxes:
+class CommandSandboxes(BuildSite):
     """Starts sandboxes and builds in them, a limited number at once."""
 
     def __init__(
         self, config: ExecutorConfig, driver: Driver, code: CodeCache, blobs: Blobs, sources: SourceArchives
     ) -> None:
-        self._config = config
-        self._driver = driver
-        self._code = code
-        self._blobs = blobs
+        super().__init__(config, driver, code, blobs)
         self._sources = sources
-        self._folder = config.work / "b"
-        self._trash = Trash(config.work)
-        self._cache = BuildCache(
-            config.work / "cache", most_bytes=config.build_cache_bytes, project_bytes=config.project_cache_bytes
-        )
-        self._write_throttles = WriteThrottles(config.build_write_bytes_s)
-        self._slots = asyncio.Semaphore(config.builds)
-
-    def open(self) -> None:
-        """Blocking."""
-        self._folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-        self._cache.open()
 
     async def start(self, name: str, spec: RuntimeSpec) -> CommandSandbox:
         """Start a sandbox with its packed source. Raises ApiError, BlobError or OSError, and then leaves nothing."""

@@ -6,7 +6,7 @@ import socket
 import msgspec
 
 from annals.domain.ports import Outcome, Run
-from annals.executor.builds.output import BuildOutputStream
+from annals.executor.builds.supervise import BuildOutputStream
 from annals.executor.config import ExecutorConfig
 from annals.executor.drivers.port import Driver
 from annals.executor.errors import BadArchive, EngineAway, NoneFree, RuntimeUnavailable, StartFailed

@@ -15,12 +15,11 @@ from annals.executor.config import ExecutorConfig
 from annals.executor.drivers.port import Driver, Exit, Sink
 from annals.executor.errors import StartFailed
 from annals.executor.logs.excerpt import Excerpt
-from annals.executor.open_runtimes.command_sandboxes import CommandSandbox, CommandSandboxes
+from annals.executor.open_runtimes.command_sandboxes import CommandSandboxes
 from annals.executor.open_runtimes.errors import ApiError
 from annals.executor.open_runtimes.function_servers import FunctionServers
-from annals.executor.open_runtimes.output import RuntimeOutput
 from annals.executor.open_runtimes.parameters import ExecutionSpec, RuntimeSpec, serves
-from annals.executor.open_runtimes.runtime import ManagedRuntime
+from annals.executor.open_runtimes.runtime import CommandSandbox, ManagedRuntime, RuntimeOutput
 from annals.executor.open_runtimes.sources import SourceArchives
 from annals.executor.pool.code import CodeCache
 from annals.executor.pool.group import Key

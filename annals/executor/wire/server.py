@@ -1,4 +1,7 @@
-"""Serves the executor's port. When a caller disconnects, its work is cancelled: the control plane counts it as lost."""
+"""Serves the executor's port. When a caller disconnects, its work is cancelled: the control plane counts it as lost.
+
+A job with a higher epoch replaces a running one of the same name; a cancellation finds jobs by name.
+"""
 
 import asyncio
 import os
@@ -7,8 +10,9 @@ import stat
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
 import structlog
@@ -32,7 +36,67 @@ from annals.executor.wire.protocol import (
     parse_address,
     tls_context,
 )
-from annals.executor.wire.running_jobs import Canceled, RunningJobs, Superseded
+
+T = TypeVar("T")
+Name = tuple[str, str]
+
+
+class Superseded(Exception):
+    """The request's epoch is not higher than that of the running job."""
+
+
+class Canceled(Exception):
+    """The job was cancelled on request, or by a job with a higher epoch."""
+
+
+class _Job(Generic[T]):
+    def __init__(self, epoch: int, task: "asyncio.Task[T]") -> None:
+        self.epoch = epoch
+        self.task = task
+        self.canceled = False
+
+
+class RunningJobs(Generic[T]):
+    """Jobs by project and id. One job of each name runs at a time."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[Name, _Job[T]] = {}
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    async def run(self, name: Name, epoch: int, work: Coroutine[Any, Any, T]) -> T:
+        """Run work under a name. Raises Superseded or Canceled. Cancelling the caller cancels the work first."""
+        other = self._jobs.get(name)
+        if other is not None:
+            if other.epoch >= epoch:
+                work.close()
+                raise Superseded
+            await self.cancel(name)
+        job = self._jobs[name] = _Job(epoch, asyncio.create_task(work))
+        try:
+            return await job.task
+        except asyncio.CancelledError:
+            if not job.task.done():
+                job.task.cancel()
+                await asyncio.wait((job.task,))
+            if job.canceled:
+                raise Canceled from None
+            raise
+        finally:
+            if self._jobs.get(name) is job:
+                del self._jobs[name]
+
+    async def cancel(self, name: Name) -> bool:
+        """Cancel the job of a name and wait for its end; return True if there was one."""
+        job = self._jobs.get(name)
+        if job is None:
+            return False
+        job.canceled = True
+        job.task.cancel()
+        await asyncio.wait((job.task,))
+        return True
+
 
 log = structlog.get_logger()
 
@@ -87,8 +151,8 @@ class ExecutorServer:
         self._answers: dict[int, Callable[[Frames, int, bytes], Coroutine[Any, Any, None]]] = {
             FrameKind.EXECUTE: self._execute,
             FrameKind.BUILD: self._build,
-            FrameKind.CANCEL_BUILD: self._cancel_build,
-            FrameKind.CANCEL_EXECUTION: self._cancel_execution,
+            FrameKind.CANCEL_BUILD: partial(self._cancel, self._builds),
+            FrameKind.CANCEL_EXECUTION: partial(self._cancel, self._executions),
             FrameKind.OUTPUT: self._output,
             FrameKind.PREWARM: self._prewarm,
             FrameKind.RETIRE: self._retire,
@@ -209,14 +273,10 @@ class ExecutorServer:
             self._pool.expect(job.runtime)
         frames.send(FrameKind.RESULT, number, encode(outcome))
 
-    async def _cancel_build(self, frames: Frames, number: int, payload: bytes) -> None:
+    @staticmethod
+    async def _cancel(jobs: RunningJobs[Any], frames: Frames, number: int, payload: bytes) -> None:
         subject = decode_subject(payload)
-        found = await self._builds.cancel((subject.project, subject.id))
-        frames.send(FrameKind.RESULT, number, encode(found))
-
-    async def _cancel_execution(self, frames: Frames, number: int, payload: bytes) -> None:
-        subject = decode_subject(payload)
-        found = await self._executions.cancel((subject.project, subject.id))
+        found = await jobs.cancel((subject.project, subject.id))
         frames.send(FrameKind.RESULT, number, encode(found))
 
     async def _output(self, frames: Frames, number: int, payload: bytes) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from annals.executor.drivers.docker import DockerDriver
 from annals.executor.drivers.engine import BRIDGE, engine_problem
-from annals.executor.isolation.bridge import unclosable
+from annals.executor.isolation.network import unclosable
 from tests.contract.drivers import cloud
 from tests.contract.drivers.hosts import Shell, address_in, configuration, heard_with
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from annals.executor.builds import write_throttle
+from annals.executor.builds import supervise
 from tests.contract.drivers.hosts import Host
 from tests.unit.executor.archives import gzipped
 
@@ -79,7 +79,7 @@ async def test_builds_within_their_disk_limit_may_delete_open_files(host: Host) 
 async def test_build_that_writes_faster_than_its_rate_is_paused_and_still_succeeds(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(write_throttle, "BURST_SECONDS", 1.0)
+    monkeypatch.setattr(supervise, "BURST_SECONDS", 1.0)
     await host.close()
     await host.open(build_write_bytes_s=5_000_000)
     commands = "for n in 1 2 3 4 5 6; do head -c 6000000 /dev/zero > file; sleep 0.1; done; rm file"

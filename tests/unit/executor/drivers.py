@@ -7,7 +7,7 @@ from pathlib import Path
 
 from annals.domain.ports import Artefact, Limits, Run
 from annals.executor.drivers.port import Construct, Exit, Sandbox, Serve, Sink, TcpAddress, UnixAddress, started
-from annals.executor.isolation.open_files import OpenFileUsage
+from annals.executor.isolation.disk import OpenFileUsage
 from annals.executor.logs.excerpt import STARTED
 
 Answer = Callable[[bytes], Awaitable[bytes]]

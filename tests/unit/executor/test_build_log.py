@@ -2,7 +2,7 @@
 
 import asyncio
 
-from annals.executor.builds.output import BuildOutputStream
+from annals.executor.builds.supervise import BuildOutputStream
 from annals.executor.logs.excerpt import FIRST_BYTES, KEPT_BYTES
 
 

@@ -12,10 +12,9 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from annals.executor.isolation import disk, open_files
-from annals.executor.isolation.disk import DiskBound, Meter, watch
+from annals.executor.isolation import disk
+from annals.executor.isolation.disk import DiskBound, Meter, OpenFileUsage, open_file_usage, watch
 from annals.executor.isolation.limits import processes
-from annals.executor.isolation.open_files import OpenFileUsage, open_file_usage
 
 SIZE = 3_000_000
 
@@ -106,7 +105,7 @@ def test_files_in_memory_are_not_on_the_disk(tmp_path: Path) -> None:
 
 UNPRIVILEGED = """
 import os, sys
-from annals.executor.isolation.open_files import open_file_usage
+from annals.executor.isolation.disk import open_file_usage
 os.setgroups([])
 os.setresgid(65534, 65534, 65534)
 os.setresuid(65534, 65534, 65534)
@@ -138,7 +137,7 @@ def test_measurements_without_root_report_unseen_parts(code: str, whole: str) ->
 
 
 def test_looks_end_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(open_files, "SECONDS", -1.0)
+    monkeypatch.setattr(disk, "OPEN_FILES_SECONDS", -1.0)
     with running(tmp_path, "held = written()") as process:
         assert not open_file_usage(processes(process)).whole
 

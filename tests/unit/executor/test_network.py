@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from annals.executor.isolation import bridge
+from annals.executor.isolation import network
 from annals.executor.isolation.network import Networks, rules
 
 
@@ -28,16 +28,16 @@ def test_services_elsewhere_are_closed_by_address_and_port() -> None:
 
 
 def test_shared_bridge_keeps_the_rules_of_earlier_executors() -> None:
-    text = bridge.rules("annals0", (8080,), (("10.0.0.5", 5432),))
+    text = network.engine_rules("annals0", (8080,), (("10.0.0.5", 5432),))
 
     assert "add element inet annals0 open { 8080 }" in text
     assert "add element inet annals0 closed { 10.0.0.5 . 5432 }" in text
-    assert "add element" not in bridge.rules("annals0", (), ())
+    assert "add element" not in network.engine_rules("annals0", (), ())
     assert text.index("flush chain") < text.index("tcp dport @open accept")
 
 
 def test_reason_is_given_if_a_bridge_cannot_be_closed(tmp_path: Path) -> None:
-    assert bridge.unclosable("annals0", tmp_path)
+    assert network.unclosable("annals0", tmp_path)
 
 
 def test_executors_have_networks_of_their_own_within_the_shared_address_space() -> None:

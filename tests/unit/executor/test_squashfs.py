@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from annals.executor.archives import squashfs
+from annals.executor.archives import decompress
 from annals.executor.archives.archive import ArchiveBounds, unpack
 from annals.executor.errors import BadArchive
 
 pytestmark = pytest.mark.skipif(
-    not (squashfs.readable() and shutil.which("mksquashfs")), reason="needs squashfs-tools and squashfs-tools-ng"
+    not (decompress.squashfs_readable() and shutil.which("mksquashfs")),
+    reason="needs squashfs-tools and squashfs-tools-ng",
 )
 
 
@@ -79,8 +80,8 @@ def test_damage_is_refused(folder: Path, tmp_path: Path, keep: int) -> None:
 
 def test_missing_tool_is_named_in_the_error(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = image(folder)
-    monkeypatch.setattr(squashfs, "TOOL", "no-such-tool")
+    monkeypatch.setattr(decompress, "SQUASHFS_TOOL", "no-such-tool")
 
-    assert not squashfs.readable()
+    assert not decompress.squashfs_readable()
     with pytest.raises(BadArchive, match="squashfs-tools-ng"):
         unpack(made, tmp_path / "out", ArchiveBounds(), links=True)

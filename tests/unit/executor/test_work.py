@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from annals.executor.wire.running_jobs import Canceled, RunningJobs, Superseded
+from annals.executor.wire.server import Canceled, RunningJobs, Superseded
 
 NAME = ("project", "execution")
 

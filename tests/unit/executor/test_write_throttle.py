@@ -9,8 +9,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from annals.executor.builds import write_throttle
-from annals.executor.builds.write_throttle import WriteThrottles, throttle_writes, writes
+from annals.executor.builds import supervise
+from annals.executor.builds.supervise import WriteThrottles, throttle_writes, writes
 from annals.executor.isolation.disk import written
 from annals.executor.isolation.limits import processes
 from tests.unit.executor.drivers import FakeSandbox
@@ -21,8 +21,8 @@ CHILD = "import os, subprocess, sys; subprocess.run(['head', '-c', '3000000', '/
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(write_throttle, "LOOK_SECONDS", 0.001)
-    monkeypatch.setattr(write_throttle, "BURST_SECONDS", 1.0)
+    monkeypatch.setattr(supervise, "LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(supervise, "BURST_SECONDS", 1.0)
 
 
 class Writer(FakeSandbox):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from annals.executor.open_runtimes import parameters
 from annals.executor.open_runtimes.errors import ApiError
-from annals.executor.open_runtimes.fields import Fields
+from annals.executor.open_runtimes.parameters import Fields
 from tests.forms import form
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from annals.domain.ports import Outcome
 from annals.executor.open_runtimes.errors import ApiError
-from annals.executor.open_runtimes.output import RuntimeOutput
-from annals.executor.open_runtimes.replies import executed, wants_json
+from annals.executor.open_runtimes.routes import executed, wants_json
+from annals.executor.open_runtimes.runtime import RuntimeOutput
 
 
 def reply(outcome: Outcome, **headers: str) -> bytes:
