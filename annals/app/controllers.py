@@ -21,8 +21,7 @@ from annals.app.functions.routes import FunctionController
 from annals.app.health.routes import HealthController
 from annals.app.history.routes import HistoryController
 from annals.app.installations.routes import InstallationController
-from annals.app.openapi.page import assets, openapi_config
-from annals.app.openapi.routes import OpenApiController
+from annals.app.openapi.routes import OpenApiController, assets, openapi_config
 from annals.app.policy.routes import PolicyController
 from annals.app.projects.routes import OwnProjectController, ProjectController
 from annals.app.projects.variables import ProjectVariableController

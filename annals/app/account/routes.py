@@ -1,19 +1,20 @@
-"""The operations of who calls on their own account: signing up, in and out."""
+"""The operations of callers on their own accounts: signing up, in and out. A session's secret is sent in cookies."""
 
-from annals.app.account import cookies
+from datetime import datetime
+
 from annals.app.account.sign_in_throttle import SignInAttempt
 from annals.app.edge import operation
-from annals.app.edge.answers import Answer, json_answer, no_content, raw_json_answer
+from annals.app.edge.answers import Answer, Header, json_answer, no_content, raw_json_answer
 from annals.app.edge.call import Call
 from annals.app.edge.declared import Declared
 from annals.app.errors import AccessForbidden, InvalidCredentials, UserBlocked
 from annals.app.identity.caller import Caller
 from annals.app.identity.passwords import LEAST, MOST
+from annals.app.identity.presented import cookie_names
 from annals.app.identity.scopes import ACCOUNT, SESSIONS_WRITE
 from annals.app.parameters import UNIQUE, CustomId, Email, Parameters, Password, Text, optional, required
 from annals.app.users import queries
-from annals.app.users.routes import TOKEN_SECONDS, Token, create_user
-from annals.app.users.sessions import TokenOwner, open_for, token_for
+from annals.app.users.routes import TOKEN_SECONDS, Token, TokenOwner, create_user, open_for, token_for
 from annals.app.wire import encode
 from annals.domain.commands.users import close_session, close_sessions
 from annals.domain.errors import UserUnauthorized
@@ -32,6 +33,7 @@ CREATE = Parameters(
 SIGN_IN = Parameters(email=required(Email()), password=required(Password(1, MOST)))
 SESSION = Parameters(sessionId=required(Text(36)))
 CURRENT = "current"
+_OVER = "Thu, 01 Jan 1970 00:00:00 GMT"
 _TOKEN = Parameters(duration=TOKEN_SECONDS)
 
 
@@ -68,7 +70,7 @@ class AccountController(operation.ResourceController):
         secret = opened.presented if (await call.caller()).privileged else ""
         shown = present_session(opened.row, email=email, current=True, secret=secret)
         return json_answer(
-            shown, status=201, headers=cookies.opened(call, opened.presented, opened.row["expires_at"])
+            shown, status=201, headers=opened_cookies(call, opened.presented, opened.row["expires_at"])
         )  # fmt: skip
 
     @operation.get("/sessions", scopes=ACCOUNT)
@@ -126,5 +128,33 @@ def _named(call: Call, caller: Caller) -> str:
 
 def _signed_out(call: Call) -> Answer:
     answer = no_content()
-    answer.headers += cookies.closed(call)
+    answer.headers += closed_cookies(call)
     return answer
+
+
+def opened_cookies(call: Call, presented: str, expires: datetime) -> list[Header]:
+    """Return the headers of an answer that opens a session."""
+    when = expires.strftime("%a, %d %b %Y %H:%M:%S GMT")
+    return [*_cookies(call, presented, when), _fallback({cookie_names(call.realm)[0]: presented})]
+
+
+def closed_cookies(call: Call) -> list[Header]:
+    """Return the headers of an answer that closes the caller's session."""
+    return [*_cookies(call, "", _OVER), _fallback({})]
+
+
+def _cookies(call: Call, value: str, expires: str) -> list[Header]:
+    """Return both cookies. SameSite=None is sent from pages of other sites and needs HTTPS; the other is for old
+    browsers."""
+    secure = call.scope["scheme"] == "https" or call.services.settings.endpoint.startswith("https:")
+    common = f"{value}; path=/; expires={expires}; HttpOnly"
+    name, legacy = cookie_names(call.realm)
+    texts = [
+        f"{name}={common}; {'Secure; SameSite=None' if secure else 'SameSite=Lax'}",
+        f"{legacy}={common}{'; Secure' if secure else ''}",
+    ]
+    return [(b"set-cookie", text.encode("ascii")) for text in texts]
+
+
+def _fallback(cookies: dict[str, str]) -> Header:
+    return (b"x-fallback-cookies", encode(cookies))

@@ -1,19 +1,66 @@
-"""The operations on what an instance offers; most of them are public and need no project."""
+"""The operations on what an instance offers: runtimes, specifications and the bundled index of templates.
 
-from annals.app.catalogue import queries, schemas
+Most of them are public and need no project.
+"""
+
+from collections.abc import Collection, Sequence
+from functools import lru_cache
+from importlib.resources import files
+
+import msgspec
+
+from annals.app.catalogue import schemas
 from annals.app.edge import operation
 from annals.app.edge.answers import Answer, json_answer, raw_json_answer
 from annals.app.edge.call import Call
 from annals.app.errors import NoExecutor, TemplateNotFound
 from annals.app.identity.scopes import FUNCTIONS_READ
 from annals.app.parameters import ArrayList, Boolean, IntegerRange, OneOf, Parameters, Text, optional, required
+from annals.app.wire import encode
 from annals.domain.runtimes import RUNTIMES
+
+USE_CASES = ("starter", "databases", "ai", "messaging", "utilities", "dev-tools", "auth")
+
+
+@lru_cache(maxsize=1)
+def _index() -> tuple[schemas.TemplateModel, ...]:
+    entries = msgspec.json.decode(files(__package__).joinpath("templates.json").read_bytes())
+    return tuple(schemas.template(entry) for entry in entries)
+
+
+@lru_cache(maxsize=4)
+def runtimes_json(offered: frozenset[str]) -> bytes:
+    """Return the offered runtimes as the JSON of their list."""
+    rows = [schemas.runtime(known) for known in RUNTIMES.values() if known.id in offered]
+    return encode(schemas.RuntimeListModel(len(rows), rows))
+
+
+@lru_cache(maxsize=4)
+def offered_templates(offered: frozenset[str]) -> tuple[schemas.TemplateModel, ...]:
+    """Return all templates in the catalogue's order, with those of their runtimes that are offered."""
+    return tuple(
+        msgspec.structs.replace(entry, runtimes=[one for one in entry.runtimes if one.name in offered])
+        for entry in _index()
+    )
+
+
+def matching(
+    all_of: Sequence[schemas.TemplateModel], *, use_cases: Collection[str], runtime_ids: Collection[str]
+) -> list[schemas.TemplateModel]:
+    """Return templates with one of the use cases and one of the runtimes. An empty filter matches all."""
+    return [
+        entry
+        for entry in all_of
+        if (not use_cases or not set(use_cases).isdisjoint(entry.use_cases))
+        and (not runtime_ids or any(one.name in runtime_ids for one in entry.runtimes))
+    ]
+
 
 LIST_RUNTIMES = Parameters(available=optional(Boolean(loose=True), False))
 LIST_SPECIFICATIONS = Parameters(type=optional(OneOf(("runtimes", "builds"), strict=False), "runtimes"))
 LIST_TEMPLATES = Parameters(
     runtimes=optional(ArrayList(OneOf(tuple(RUNTIMES)), 100), []),
-    useCases=optional(ArrayList(OneOf(queries.USE_CASES, strict=False), 100), []),
+    useCases=optional(ArrayList(OneOf(USE_CASES, strict=False), 100), []),
     limit=optional(IntegerRange(1, 5000), 25),
     offset=optional(IntegerRange(0, 5000), 0),
     total=optional(Boolean(loose=True), True),
@@ -33,7 +80,7 @@ class CatalogueController(operation.ResourceController):
             if available is None:
                 raise NoExecutor
             offered &= available
-        return raw_json_answer(queries.runtimes(offered))
+        return raw_json_answer(runtimes_json(offered))
 
     @operation.get("/specifications", scopes=FUNCTIONS_READ, parameters=LIST_SPECIFICATIONS)
     async def list_specifications(self, call: Call) -> Answer:
@@ -43,7 +90,7 @@ class CatalogueController(operation.ResourceController):
     @operation.get("/templates", parameters=LIST_TEMPLATES, needs_project=False)
     async def list_templates(self, call: Call) -> Answer:
         values = call.values
-        found = queries.matching(_templates(call), use_cases=values["useCases"], runtime_ids=values["runtimes"])
+        found = matching(_templates(call), use_cases=values["useCases"], runtime_ids=values["runtimes"])
         page = found[values["offset"] : values["offset"] + values["limit"]]
         return json_answer(schemas.TemplateListModel(len(found) if values["total"] else 0, page))
 
@@ -56,4 +103,4 @@ class CatalogueController(operation.ResourceController):
 
 
 def _templates(call: Call) -> tuple[schemas.TemplateModel, ...]:
-    return queries.templates(frozenset(call.services.runtimes))
+    return offered_templates(frozenset(call.services.runtimes))

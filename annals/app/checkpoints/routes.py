@@ -1,6 +1,6 @@
 """The operations on checkpoints and proofs."""
 
-from annals.app.checkpoints import queries, schemas
+from annals.app.checkpoints import queries
 from annals.app.edge import operation
 from annals.app.edge.answers import Answer, json_answer
 from annals.app.edge.call import Call
@@ -21,19 +21,19 @@ class CheckpointController(operation.ResourceController):
     @operation.get("/checkpoints", scopes=EVENTS_READ, parameters=LIST)
     async def list_checkpoints(self, call: Call) -> Answer:
         found = await queries.read_checkpoints(call, call.values["queries"], counted=call.values["total"])
-        return json_answer(schemas.present_list(found.rows, found.total))
+        return json_answer(queries.present_list(found.rows, found.total))
 
     @operation.get("/checkpoints/latest", scopes=EVENTS_READ)
     async def latest(self, call: Call) -> Answer:
-        return json_answer(schemas.present(await queries.checkpoint(call, None)))
+        return json_answer(queries.present(await queries.checkpoint(call, None)))
 
     @operation.get("/checkpoints/consistency", scopes=EVENTS_READ, parameters=CONSISTENCY)
     async def consistency(self, call: Call) -> Answer:
         found = await queries.consistency(call, call.values["from"], call.values["to"])
-        return json_answer(schemas.present_consistency(found))
+        return json_answer(queries.present_consistency(found))
 
     @operation.get("/events/{position:str}/proof", scopes=EVENTS_READ, parameters=PROOF)
     async def proof(self, call: Call) -> Answer:
         await call.caller()
         found = await queries.inclusion(call, call.values["position"], call.values["checkpoint"])
-        return json_answer(schemas.present_inclusion(found))
+        return json_answer(queries.present_inclusion(found))

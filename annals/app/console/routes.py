@@ -1,8 +1,9 @@
-"""The operations that consoles and command-line tools ask for beside those on resources."""
+"""The operations that consoles and command-line tools need in addition to those on resources."""
 
 from datetime import datetime, timedelta
 
-from annals.app.console import schemas
+import msgspec
+
 from annals.app.edge import operation
 from annals.app.edge.answers import Answer, json_answer
 from annals.app.edge.call import Call
@@ -15,6 +16,65 @@ from annals.app.wire import wire_date
 from annals.domain.errors import ProjectNotFound, UserUnauthorized
 from annals.domain.scopes import PROJECT_SCOPES
 from annals.store.secrets.tokens import Claims, ephemeral_key
+
+
+class VariablesModel(msgspec.Struct):
+    """The parts of the instance's configuration that its clients need, under the names of the reference's environment.
+
+    Sizes are in bytes and times in seconds. An empty text stands for a feature that this instance lacks.
+    """
+
+    functions: str = msgspec.field(name="_APP_DOMAIN_FUNCTIONS")
+    size_limit: int = msgspec.field(name="_APP_COMPUTE_SIZE_LIMIT")
+    storage_limit: int = msgspec.field(name="_APP_STORAGE_LIMIT")
+    build_timeout: int = msgspec.field(name="_APP_COMPUTE_BUILD_TIMEOUT")
+    cname: str = msgspec.field(name="_APP_DOMAIN_TARGET_CNAME")
+    a: str = msgspec.field(name="_APP_DOMAIN_TARGET_A", default="")
+    aaaa: str = msgspec.field(name="_APP_DOMAIN_TARGET_AAAA", default="")
+    caa: str = msgspec.field(name="_APP_DOMAIN_TARGET_CAA", default="")
+    sites: str = msgspec.field(name="_APP_DOMAIN_SITES", default="")
+    nameservers: str = msgspec.field(name="_APP_DOMAINS_NAMESERVERS", default="")
+    force_https: str = msgspec.field(name="_APP_OPTIONS_FORCE_HTTPS", default="disabled")
+    usage: str = msgspec.field(name="_APP_USAGE_STATS", default="enabled")
+    domains: bool = msgspec.field(name="_APP_DOMAIN_ENABLED", default=True)
+    vcs: bool = msgspec.field(name="_APP_VCS_ENABLED", default=True)
+    assistant: bool = msgspec.field(name="_APP_ASSISTANT_ENABLED", default=False)
+
+
+class RegionModel(msgspec.Struct, kw_only=True):
+    """The region in which an instance runs."""
+
+    id: str = msgspec.field(name="$id")
+    name: str
+    available: bool = True
+    default: bool = True
+
+
+class RegionsModel(msgspec.Struct):
+    total: int
+    regions: list[RegionModel]
+
+
+class JwtModel(msgspec.Struct):
+    """A key with which code may call the API, under the name of older API versions."""
+
+    jwt: str
+
+
+class EphemeralKeyModel(msgspec.Struct, rename="camel", kw_only=True):
+    """A key that is not stored: it is valid until `expire` and cannot be revoked before."""
+
+    id: str = msgspec.field(name="$id")
+    created_at: str = msgspec.field(name="$createdAt")
+    updated_at: str = msgspec.field(name="$updatedAt")
+    name: str = ""
+    description: str = ""
+    expire: str
+    scopes: list[str]
+    secret: str
+    accessed_at: str = ""
+    sdks: list[str] = []
+
 
 _SCOPES = ArrayList(OneOf(PROJECT_SCOPES), 200)
 _DURATION = IntegerRange(1, 3600)
@@ -31,7 +91,7 @@ class ConsoleController(operation.ResourceController):
     async def variables(self, call: Call) -> Answer:
         settings = call.services.settings
         return json_answer(
-            schemas.VariablesModel(
+            VariablesModel(
                 functions=settings.functions_domain,
                 size_limit=settings.upload_limit_bytes,
                 storage_limit=settings.upload_limit_bytes,
@@ -44,7 +104,7 @@ class ConsoleController(operation.ResourceController):
     @operation.get("/console/regions", needs_project=False)
     async def regions(self, call: Call) -> Answer:
         name = call.services.settings.region
-        return json_answer(schemas.RegionsModel(1, [schemas.RegionModel(id=name, name=name)]))
+        return json_answer(RegionsModel(1, [RegionModel(id=name, name=name)]))
 
     @operation.post("/project/keys/ephemeral", scopes=KEYS_WRITE, parameters=EPHEMERAL)
     async def create_ephemeral_key(self, call: Call) -> Answer:
@@ -54,7 +114,7 @@ class ConsoleController(operation.ResourceController):
             raise UnauthorizedScope(f"A key cannot hand out the scope {beyond[0]}, which it does not hold itself.")
         key_id = call.new_id()
         expires, secret = await _made(call, call.project_id, key_id, call.api_version.key_prefix)
-        key = schemas.EphemeralKeyModel(
+        key = EphemeralKeyModel(
             id=key_id,
             created_at=wire_date(now),
             updated_at=wire_date(now),
@@ -75,7 +135,7 @@ class ConsoleController(operation.ResourceController):
         if not found.rows[0]["known"]:
             raise ProjectNotFound
         _, secret = await _made(call, project_id, call.new_id(), "dynamic")
-        return json_answer(schemas.JwtModel(secret), status=201)
+        return json_answer(JwtModel(secret), status=201)
 
 
 async def _made(call: Call, project_id: str, key_id: str, prefix: str) -> tuple[datetime, str]:

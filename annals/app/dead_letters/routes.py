@@ -5,13 +5,18 @@ import asyncio
 import structlog
 
 from annals.app.as_of.rows import look_up_function, require_function
-from annals.app.dead_letters import parameters, queries, schemas
+from annals.app.dead_letters import schemas
 from annals.app.edge import operation
 from annals.app.edge.answers import Answer, json_answer, no_content, raw_json_answer
 from annals.app.edge.call import Call
 from annals.app.edge.dry_run import WouldRecord
 from annals.app.executions import schemas as executions
 from annals.app.identity.scopes import EXECUTIONS_READ, EXECUTIONS_WRITE
+from annals.app.parameters import Boolean, Parameters, Uid, optional, required
+from annals.app.queries.page import ListQueries, Page
+from annals.app.queries.reading import PageRows, read_page
+from annals.app.queries.schema import integer, schema, text
+from annals.app.queries.statements import Sql, listing
 from annals.app.wire import encode, joined
 from annals.application.executions.redrive import Redriver
 from annals.domain.commands.executions import discard_execution
@@ -20,36 +25,73 @@ from annals.domain.execution import Execution
 from annals.store.errors import ContentDamaged
 from annals.store.log.log import Recorded
 
+log = structlog.get_logger(__name__)
 MOST_REDRIVEN = 100
 """Dead letters that one request redrives unless a limit says otherwise; asking again goes on."""
 
 _AT_ONCE = 16
 _LEFT_OUT = DeadLetterNotFound | WouldRecord | ContentDamaged
 
-log = structlog.get_logger(__name__)
+
+SCHEMA = schema(
+    "executions",
+    "execution_id",
+    "Dead letter",
+    deploymentId=text("deployment_id"),
+    trigger=text("trigger"),
+    reason=text("dead_reason"),
+    requestMethod=text("request_method"),
+    requestPath=text("request_path"),
+    responseStatusCode=integer("response_status_code"),
+    attempts=integer("epoch"),
+)
+PAGE = 25
+
+
+async def read_dead_letters(
+    call: Call, function_id: str, incarnation: int, page: Page, *, counted: bool, limit: int = PAGE
+) -> PageRows:
+    """Return a page of a function's dead letters. Raises CursorNotFound, QueryInvalid."""
+    scope = Sql(
+        "project_id = %s AND function_id = %s AND function_sequence = %s AND dead_reason <> ''",
+        (call.project_id, function_id, incarnation),
+    )
+    statements = listing(page, SCHEMA, scope, columns="*", project=call.project_id, limit=limit, cursor_scope=scope)
+    return await read_page(call, statements, cursor=page.cursor, noun=SCHEMA.noun, counted=counted)
+
+
+_QUERIES = optional(ListQueries(SCHEMA), Page())
+
+LIST = Parameters(
+    functionId=required(Uid()),
+    queries=_QUERIES,
+    total=optional(Boolean(loose=True), True),
+)
+ONE = Parameters(functionId=required(Uid()), executionId=required(Uid()))
+MANY = Parameters(functionId=required(Uid()), queries=_QUERIES)
 
 
 class DeadLetterController(operation.ResourceController):
     path = "/v1/functions/{functionId:str}/dead-letters"
 
-    @operation.get(scopes=EXECUTIONS_READ, parameters=parameters.LIST)
+    @operation.get(scopes=EXECUTIONS_READ, parameters=LIST)
     async def list_dead_letters(self, call: Call) -> Answer:
         values = call.values
-        found = await queries.read_dead_letters(
+        found = await read_dead_letters(
             call, values["functionId"], await _function(call), values["queries"], counted=values["total"]
         )
         return raw_json_answer(
             joined("deadLetters", found.total, [encode(schemas.present(row)) for row in found.rows])
         )  # fmt: skip
 
-    @operation.post("/redrive", scopes=EXECUTIONS_WRITE, parameters=parameters.MANY)
+    @operation.post("/redrive", scopes=EXECUTIONS_WRITE, parameters=MANY)
     async def redrive_many(self, call: Call) -> Answer:
         """Redrive matching dead letters, oldest first; skip those that another request redrove meanwhile.
 
         A dead letter with damaged input stays. The answer is its error if none was redriven.
         """
         function_id, incarnation, page = call.values["functionId"], await _function(call), call.values["queries"]
-        found = await queries.read_dead_letters(call, function_id, incarnation, page, counted=True, limit=MOST_REDRIVEN)
+        found = await read_dead_letters(call, function_id, incarnation, page, counted=True, limit=MOST_REDRIVEN)
         ids = [row["execution_id"] for row in found.rows]
         done: list[schemas.RedrivenModel] = []
         would: list[Recorded] = []
@@ -74,14 +116,14 @@ class DeadLetterController(operation.ResourceController):
         remaining = max(0, found.total - len(ids)) + len(damaged)
         return json_answer(schemas.RedrivenListModel(total=len(done), remaining=remaining, redriven=done), status=202)
 
-    @operation.post("/{executionId:str}/redrive", scopes=EXECUTIONS_WRITE, parameters=parameters.ONE)
+    @operation.post("/{executionId:str}/redrive", scopes=EXECUTIONS_WRITE, parameters=ONE)
     async def redrive_one(self, call: Call) -> Answer:
         values = call.values
         _, recorded = await _redrive(call, values["functionId"], await _function(call), values["executionId"])
         row = recorded.rows["executions"][-1]
         return json_answer(executions.present(row, executions.NO_OUTPUT, call.api_version), status=202)
 
-    @operation.delete("/{executionId:str}", scopes=EXECUTIONS_WRITE, parameters=parameters.ONE)
+    @operation.delete("/{executionId:str}", scopes=EXECUTIONS_WRITE, parameters=ONE)
     async def discard(self, call: Call) -> Answer:
         values = call.values
         incarnation = await _function(call)

@@ -1,4 +1,4 @@
-"""The operations on deployments."""
+"""The operations on deployments, and the downloads of their sources and build outputs."""
 
 import asyncio
 from datetime import datetime
@@ -6,23 +6,24 @@ from datetime import datetime
 import structlog
 from litestar.response import Stream
 
-from annals.app.deployments import as_of, parameters, queries, requests, uploads
-from annals.app.deployments.download import download
+from annals.app.deployments import as_of, queries, requests, uploads
 from annals.app.deployments.follow import BuildOutput
-from annals.app.deployments.ranges import UploadChunk
+from annals.app.deployments.queries import LIST as SCHEMA
+from annals.app.deployments.ranges import UploadChunk, parse_range
 from annals.app.deployments.receive import Reception
 from annals.app.edge import operation
-from annals.app.edge.answers import Answer, event_answer, no_content, raw_json_answer
+from annals.app.edge.answers import Answer, event_answer, no_content, raw_json_answer, stream_answer
 from annals.app.edge.call import Call
 from annals.app.edge.code_scopes import require_of_function
 from annals.app.edge.declared import Creation
 from annals.app.edge.event_stream import follow
 from annals.app.edge.idempotency import carried_out_once
 from annals.app.edge.negotiation import ApiVersion, translate_download, translate_template
-from annals.app.functions.parameters import ACTIVATE
-from annals.app.functions.routes import activate
+from annals.app.functions.routes import ACTIVATE, activate
 from annals.app.identity.caller import PUBLIC
 from annals.app.identity.scopes import FUNCTIONS_READ, FUNCTIONS_WRITE
+from annals.app.parameters import Boolean, OneOf, Parameters, Text, Uid, optional, required
+from annals.app.queries.page import ListQueries, Page
 from annals.domain.commands.deployments import cancel_build, delete_deployment
 from annals.domain.deployment import Deployment
 from annals.domain.errors import DeploymentNotFound, UserUnauthorized
@@ -30,7 +31,34 @@ from annals.domain.function import Function
 from annals.domain.ports import ExecutorUnavailable
 from annals.store.content.blobs import BlobMissing
 from annals.store.content.contents import source_key
-from annals.store.content.digest_checks import checked_stream
+from annals.store.content.digest_checks import RecordedBlob, checked_stream
+from annals.store.postgres.database import Row
+
+ONE = Parameters(functionId=required(Uid()), deploymentId=required(Uid()))
+LIST = Parameters(
+    functionId=required(Uid()),
+    queries=optional(ListQueries(SCHEMA), Page()),
+    search=optional(Text(256)),
+    total=optional(Boolean(loose=True), True),
+)
+DUPLICATE = ONE.but(buildId=optional(Uid()))
+DOWNLOAD = ONE.but(type=optional(OneOf(("source", "output")), "source"), token=optional(Text(512, 0)))
+CREATE_FROM_TEMPLATE = Parameters(
+    functionId=required(Uid()),
+    repository=required(Text(128, 0)),
+    owner=required(Text(128, 0)),
+    rootDirectory=required(Text(128, 0)),
+    type=required(OneOf(("commit", "branch", "tag"), strict=False)),
+    reference=required(Text(128, 0)),
+    activate=optional(Boolean(), False),
+)
+CREATE_FROM_REPOSITORY = Parameters(
+    functionId=required(Uid()),
+    type=required(OneOf(("branch", "commit"))),
+    reference=required(Text(255)),
+    activate=optional(Boolean(), False),
+)
+
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +73,7 @@ def _may_download(api_version: ApiVersion) -> frozenset[str]:
 class DeploymentController(operation.ResourceController):
     path = "/v1/functions/{functionId:str}/deployments"
 
-    @operation.get(scopes=FUNCTIONS_READ, parameters=parameters.LIST, as_of=as_of.list_deployments)
+    @operation.get(scopes=FUNCTIONS_READ, parameters=LIST, as_of=as_of.list_deployments)
     async def list_deployments(self, call: Call) -> Answer:
         values = call.values
         body = await queries.read_deployments(
@@ -78,7 +106,7 @@ class DeploymentController(operation.ResourceController):
             if not used:
                 await call.services.blobs.delete(content.key)
 
-    @operation.get("/{deploymentId:str}", scopes=FUNCTIONS_READ, parameters=parameters.ONE, as_of=as_of.get)
+    @operation.get("/{deploymentId:str}", scopes=FUNCTIONS_READ, parameters=ONE, as_of=as_of.get)
     async def get(self, call: Call) -> Answer:
         row = await queries.read_row(call, call.values["functionId"], call.values["deploymentId"])
         return raw_json_answer(await queries.present_row(call, row))
@@ -86,7 +114,7 @@ class DeploymentController(operation.ResourceController):
     @operation.post(
         "/template",
         scopes=FUNCTIONS_WRITE,
-        parameters=parameters.CREATE_FROM_TEMPLATE,
+        parameters=CREATE_FROM_TEMPLATE,
         translate=translate_template,
         code_scopes=require_of_function,
         creates=Creation(get, "deploymentId", 202),
@@ -97,7 +125,7 @@ class DeploymentController(operation.ResourceController):
     @operation.post(
         "/vcs",
         scopes=FUNCTIONS_WRITE,
-        parameters=parameters.CREATE_FROM_REPOSITORY,
+        parameters=CREATE_FROM_REPOSITORY,
         code_scopes=require_of_function,
         creates=Creation(get, "deploymentId", 202),
     )
@@ -110,7 +138,7 @@ class DeploymentController(operation.ResourceController):
     async def activate(self, call: Call) -> Answer:
         return await activate(call)
 
-    @operation.delete("/{deploymentId:str}", scopes=FUNCTIONS_WRITE, parameters=parameters.ONE)
+    @operation.delete("/{deploymentId:str}", scopes=FUNCTIONS_WRITE, parameters=ONE)
     async def delete(self, call: Call) -> Answer:
         deployment_id = call.values["deploymentId"]
         recorded = await call.services.log.run(
@@ -124,7 +152,7 @@ class DeploymentController(operation.ResourceController):
         return no_content()
 
     @operation.patch(
-        ["/{deploymentId:str}/status", "/{deploymentId:str}/build"], scopes=FUNCTIONS_WRITE, parameters=parameters.ONE
+        ["/{deploymentId:str}/status", "/{deploymentId:str}/build"], scopes=FUNCTIONS_WRITE, parameters=ONE
     )
     async def cancel(self, call: Call) -> Answer:
         function_id, deployment_id = call.values["functionId"], call.values["deploymentId"]
@@ -145,7 +173,7 @@ class DeploymentController(operation.ResourceController):
     @operation.get(
         ["/{deploymentId:str}/download", "/{deploymentId:str}/build/download"],
         scopes=_may_download,
-        parameters=parameters.DOWNLOAD,
+        parameters=DOWNLOAD,
         translate=translate_download,
     )
     async def get_download(self, call: Call) -> Stream:
@@ -154,7 +182,7 @@ class DeploymentController(operation.ResourceController):
         row = await queries.read_row(call, call.values["functionId"], call.values["deploymentId"])
         return await download(call, row, call.values["type"])
 
-    @operation.get("/{deploymentId:str}/logs", scopes=FUNCTIONS_READ, parameters=parameters.ONE)
+    @operation.get("/{deploymentId:str}/logs", scopes=FUNCTIONS_READ, parameters=ONE)
     async def get_logs(self, call: Call) -> Answer | Stream:
         """The build's log as text, or followed while it grows by who accepts an event stream."""
         row = await queries.read_row(call, call.values["functionId"], call.values["deploymentId"])
@@ -166,7 +194,7 @@ class DeploymentController(operation.ResourceController):
     @operation.post(
         ["/duplicate", "/{deploymentId:str}/build", "/{deploymentId:str}/builds/{buildId:str}"],
         scopes=FUNCTIONS_WRITE,
-        parameters=parameters.DUPLICATE,
+        parameters=DUPLICATE,
         code_scopes=require_of_function,
         creates=Creation(get, "deploymentId", 202),
     )
@@ -210,3 +238,41 @@ async def _stop_build(call: Call, deployment_id: str) -> None:
 
 def _seconds_since(started: datetime | None, now: datetime) -> int:
     return 0 if started is None else max(0, int((now - started).total_seconds()))
+
+
+async def download(call: Call, row: Row, kind: str) -> Stream:
+    """Return a deployment's file. Raises DeploymentNotFound if it has none (any more), RangeInvalid, ContentDamaged."""
+    blob = await _find_blob(call, row, kind)
+    name, content_type = _file_name_and_type(call, row["deployment_id"], kind, blob.key)
+    headers = [
+        (b"content-type", content_type),
+        (b"content-disposition", f'attachment; filename="{name}"'.encode()),
+        (b"cache-control", b"private, max-age=3888000"),
+    ]
+    range_header = call.header(b"range")
+    if not range_header:
+        stream = await call.services.checked.span(blob, 0, blob.size)
+        return stream_answer(stream, status=200, headers=headers, length=blob.size)
+    start, end = parse_range(range_header, blob.size)
+    headers += [(b"accept-ranges", b"bytes"), (b"content-range", b"bytes %d-%d/%d" % (start, end, blob.size))]
+    stream = await call.services.checked.span(blob, start, end + 1)
+    return stream_answer(stream, status=206, headers=headers, length=end + 1 - start)
+
+
+async def _find_blob(call: Call, row: Row, kind: str) -> RecordedBlob:
+    name, size = ("source", "source_size") if kind == "source" else ("artefact", "build_size")
+    key = row[f"{name}_key"]
+    if not key:
+        raise DeploymentNotFound
+    try:
+        await call.services.blobs.head(key)
+    except BlobMissing:
+        raise DeploymentNotFound from None
+    return RecordedBlob(key, row[f"{name}_digest"], row[size], f"The {name} of {row['stream_id']}")
+
+
+def _file_name_and_type(call: Call, deployment_id: str, kind: str, key: str) -> tuple[str, bytes]:
+    """Return the file name and content type for the caller's API version."""
+    if kind == "output" and call.api_version.newest:
+        return f"{deployment_id}-output-{key.rpartition('/')[2]}", b"application/octet-stream"
+    return f"{deployment_id}-{kind}.tar.gz", b"application/gzip"

@@ -1,13 +1,21 @@
-"""Queries that read installations, and the functions that are connected through them."""
+"""Queries that read installations and their connected functions. Answers show no secrets.
+
+Only the answer that creates an installation shows the secret of its webhook.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
 
 from annals.app.edge.call import Call
-from annals.app.installations import schemas
 from annals.app.queries.page import Page
 from annals.app.queries.reading import read_page
 from annals.app.queries.schema import schema, text
 from annals.app.queries.statements import Sql, listing
 from annals.app.reads import Lookup
-from annals.app.wire import encode, joined
+from annals.app.wire import encode, joined, wire_date
 from annals.domain.errors import InstallationNotFound
 from annals.store.postgres import sql
 from annals.store.postgres.database import Row
@@ -23,6 +31,35 @@ LIST = schema(
 )
 
 
+class InstallationModel(msgspec.Struct, rename="camel", kw_only=True):
+    """One installation. `webhookSecret` is only in the answer that creates it."""
+
+    id: str = msgspec.field(name="$id")
+    created_at: str = msgspec.field(name="$createdAt")
+    updated_at: str = msgspec.field(name="$updatedAt")
+    provider: str
+    organization: str
+    url: str
+    app_id: str
+    provider_installation_id: str
+    webhook_secret: str | UnsetType = UNSET
+
+
+def present(row: Mapping[str, Any], *, webhook_secret: str | UnsetType = UNSET) -> InstallationModel:
+    """Return the model of a row of `installations`."""
+    return InstallationModel(
+        id=row["installation_id"],
+        created_at=wire_date(row["created_at"]),
+        updated_at=wire_date(row["updated_at"]),
+        provider=row["provider"],
+        organization=row["organization"],
+        url=row["url"],
+        app_id=row["app_id"],
+        provider_installation_id=row["provider_installation_id"],
+        webhook_secret=webhook_secret,
+    )
+
+
 async def require_installation(call: Call, installation_id: str) -> Row:
     """Return an installation's row. Raises InstallationNotFound."""
     found = await call.services.reads.look_up(ONE, call.project_id, installation_id)
@@ -36,7 +73,7 @@ async def read_installations(call: Call, page: Page, *, counted: bool) -> bytes:
     """Return a page of the project's installations as JSON."""
     statements = listing(page, LIST, Sql("project_id = %s", (call.project_id,)), columns="*", project=call.project_id)
     found = await read_page(call, statements, cursor=page.cursor, noun=LIST.noun, counted=counted, counter=None)
-    return joined("installations", found.total, [encode(schemas.present(row)) for row in found.rows])
+    return joined("installations", found.total, [encode(present(row)) for row in found.rows])
 
 
 async def connected_functions(call: Call, installation_id: str, names: list[str]) -> list[Row]:

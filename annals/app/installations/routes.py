@@ -1,4 +1,4 @@
-"""The operations on installations; routes of our own, in the dialect of the others."""
+"""The operations on installations, which the reference lacks, in the same dialect as the others."""
 
 import secrets
 from typing import Any
@@ -11,8 +11,10 @@ from annals.app.edge.call import Call
 from annals.app.edge.code_scopes import require_of_installation
 from annals.app.edge.declared import Creation
 from annals.app.identity.scopes import VCS_READ, VCS_WRITE
-from annals.app.installations import parameters, queries, schemas
-from annals.app.parameters import UNIQUE
+from annals.app.installations import queries
+from annals.app.installations.queries import LIST as SCHEMA
+from annals.app.parameters import UNIQUE, Boolean, CustomId, OneOf, Parameters, Text, Uid, optional, required
+from annals.app.queries.page import ListQueries, Page
 from annals.domain.commands.projects import add_installation, remove_installation
 from annals.domain.errors import ArgumentInvalid
 from annals.domain.project import Installation, Project
@@ -20,24 +22,41 @@ from annals.vcs.errors import RepositoryError
 from annals.vcs.locating import Credentials
 from annals.vcs.urls import parse_url
 
+ONE = Parameters(installationId=required(Uid()))
+LIST = Parameters(queries=optional(ListQueries(SCHEMA), Page()), total=optional(Boolean(loose=True), True))
+CREATE = Parameters(
+    installationId=required(CustomId()),
+    provider=required(OneOf(("git", "github"))),
+    organization=optional(Text(128, 0), ""),
+    url=optional(Text(1024, 0), ""),
+    username=optional(Text(256, 0), ""),
+    password=optional(Text(4096, 0), ""),
+    privateKey=optional(Text(16384, 0), ""),
+    knownHosts=optional(Text(16384, 0), ""),
+    appId=optional(Text(64, 0), ""),
+    providerInstallationId=optional(Text(64, 0), ""),
+    webhookSecret=optional(Text(256, 16)),
+)
+
+
 GITHUB_API = "https://api.github.com"
 
 
 class InstallationController(operation.ResourceController):
     path = "/v1/vcs/installations"
 
-    @operation.get(scopes=VCS_READ, parameters=parameters.LIST)
+    @operation.get(scopes=VCS_READ, parameters=LIST)
     async def list_installations(self, call: Call) -> Answer:
         values = call.values
         return raw_json_answer(await queries.read_installations(call, values["queries"], counted=values["total"]))
 
-    @operation.get("/{installationId:str}", scopes=VCS_READ, parameters=parameters.ONE)
+    @operation.get("/{installationId:str}", scopes=VCS_READ, parameters=ONE)
     async def get(self, call: Call) -> Answer:
-        return json_answer(schemas.present(await queries.require_installation(call, call.values["installationId"])))
+        return json_answer(queries.present(await queries.require_installation(call, call.values["installationId"])))
 
     @operation.post(
         scopes=VCS_WRITE,
-        parameters=parameters.CREATE,
+        parameters=CREATE,
         code_scopes=require_of_installation,
         creates=Creation(get, "installationId"),
     )
@@ -75,9 +94,9 @@ class InstallationController(operation.ResourceController):
         call.seen(recorded.position)
         (row,) = recorded.rows["installations"]
         shown_secret = msgspec.UNSET if values["webhookSecret"] else credentials.webhook_secret
-        return json_answer(schemas.present(row, webhook_secret=shown_secret), status=201)
+        return json_answer(queries.present(row, webhook_secret=shown_secret), status=201)
 
-    @operation.delete("/{installationId:str}", scopes=VCS_WRITE, parameters=parameters.ONE)
+    @operation.delete("/{installationId:str}", scopes=VCS_WRITE, parameters=ONE)
     async def delete(self, call: Call) -> Answer:
         """Functions that are connected through it stay so, and can be fetched no longer."""
         recorded = await call.services.log.run(

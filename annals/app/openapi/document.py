@@ -1,21 +1,28 @@
-"""Makes the OpenAPI document of one API version from the route table."""
+"""Makes the OpenAPI document of one API version from the route table, with links between operations.
+
+The id in the answer of a create leads to the operations that take it.
+"""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, cast
 
 from annals.app.deployments.receive import CREATE as FORM
 from annals.app.edge.negotiation import ApiVersion
 from annals.app.edge.operation import Endpoint
-from annals.app.openapi.json_schemas import REFERENCE, Schema, parameter_schema
-from annals.app.openapi.links import links
-from annals.app.openapi.models import components
+from annals.app.openapi.json_schemas import REFERENCE, Schema, components, parameter_schema
 from annals.app.openapi.texts import TEXTS
 from annals.app.parameters import Parameters
 from annals.app.services import Services
 from annals.domain.version import API_VERSION
 
 _PATH_PARAMETER = re.compile(r"\{(\w+)\}")
+_FOLDERS = {
+    "/v1/proxy/rules/function": "/v1/proxy/rules",
+    "/v1/project/platforms/web": "/v1/project/platforms",
+}
+"""The collection of a created resource, if it differs from the path of the create."""
+
 _SECURITY = {
     "Project": "X-Appwrite-Project",
     "Key": "X-Appwrite-Key",
@@ -241,3 +248,20 @@ def _name(operation: Endpoint) -> str:
 
 def _upper(word: str) -> str:
     return word[:1].upper() + word[1:]
+
+
+def links(operation: Endpoint, others: Iterable[Endpoint], name: Callable[[Endpoint], str]) -> dict[str, Any]:
+    """Return the links of an operation's answer. The path parameters above the created resource are those of the
+    request."""
+    if operation.method != "POST":
+        return {}
+    folder = _FOLDERS.get(operation.path, operation.path)
+    above = {parameter: f"$request.path.{parameter}" for parameter in _PATH_PARAMETER.findall(folder)}
+    found: dict[str, Any] = {}
+    for other in others:
+        if not other.path.startswith(f"{folder}/{{"):
+            continue
+        below = _PATH_PARAMETER.findall(other.path.removeprefix(folder))
+        if len(below) == 1:
+            found[name(other)] = {"operationId": name(other), "parameters": {**above, below[0]: "$response.body#/$id"}}
+    return found

@@ -32,7 +32,7 @@ from annals.app.parameters import (
     required,
 )
 from annals.app.projects import queries
-from annals.app.projects.schemas import PROTOCOLS, SERVICES, present_key, present_platform
+from annals.app.projects.queries import PROTOCOLS, SERVICES, present_key, present_platform
 from annals.app.queries.page import ListQueries, Page
 from annals.app.queries.schema import parse_date
 from annals.application.project_deletion import end_project, try_end_project

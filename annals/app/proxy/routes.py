@@ -1,9 +1,14 @@
-"""The operations on rules."""
+"""The operations on rules. A TXT record, whose value only the project knows, proves that it owns a domain."""
 
 import asyncio
+import hashlib
+import hmac
 import ipaddress
 import re
+from collections.abc import Mapping
 from typing import Any
+
+import msgspec
 
 from annals.app.edge import operation
 from annals.app.edge.answers import Answer, no_content, raw_json_answer
@@ -12,13 +17,93 @@ from annals.app.executions.queries import FUNCTION
 from annals.app.hosts.domain_request import is_own
 from annals.app.identity.scopes import RULES_READ, RULES_WRITE
 from annals.app.parameters import Boolean, Parameters, Text, Uid, ValidationError, optional, required
-from annals.app.proxy import queries
-from annals.app.proxy.proof import require_proof
+from annals.app.proxy.dns import LONGEST_NAME, Unresolved
 from annals.app.queries.page import ListQueries, Page
+from annals.app.queries.reading import read_page
+from annals.app.queries.schema import Attribute, schema, text
+from annals.app.queries.statements import Sql, listing, search
+from annals.app.reads import Lookup
+from annals.app.wire import encode, joined, wire_date
 from annals.domain.commands.functions import create_rule, delete_rule
-from annals.domain.errors import ArgumentInvalid, FunctionNotFound
+from annals.domain.errors import ArgumentInvalid, FunctionNotFound, RuleNotFound, RuleVerificationFailed
 from annals.domain.rule import Rule
 from annals.store.ids import generate_id
+from annals.store.postgres import sql
+
+
+class RuleModel(msgspec.Struct, rename="camel", kw_only=True):
+    """One rule. A name is served as soon as it resolves to this instance, so every rule counts as verified."""
+
+    id: str = msgspec.field(name="$id")
+    created_at: str = msgspec.field(name="$createdAt")
+    updated_at: str = msgspec.field(name="$updatedAt")
+    domain: str
+    type: str = "deployment"
+    trigger: str = "manual"
+    redirect_url: str = ""
+    redirect_status_code: int = 301
+    deployment_id: str
+    deployment_resource_type: str = "function"
+    deployment_resource_id: str
+    deployment_vcs_provider_branch: str
+    status: str = "verified"
+    logs: str = ""
+    renew_at: str = ""
+    protocol: str = "http"
+
+
+def present(row: Mapping[str, Any]) -> RuleModel:
+    """Return the model of a row of `rules` with its function's `deployment_id`."""
+    return RuleModel(
+        id=row["rule_id"],
+        created_at=wire_date(row["created_at"]),
+        updated_at=wire_date(row["updated_at"]),
+        domain=row["domain"],
+        deployment_id=row["deployment_id"],
+        deployment_resource_id=row["function_id"],
+        deployment_vcs_provider_branch=row["branch"],
+    )
+
+
+QUERIES = sql.load(__package__, "queries.sql")
+RULE = Lookup(QUERIES["rules"], 2)
+_DEPLOYMENT = QUERIES["active"]
+
+SCHEMA = schema(
+    "rules",
+    "rule_id",
+    "Rule",
+    domain=text("domain"),
+    type=Attribute("text", "'deployment'::text"),
+    trigger=Attribute("text", "'manual'::text"),
+    deploymentResourceType=Attribute("text", "'function'::text"),
+    deploymentResourceId=text("function_id"),
+    deploymentId=text(_DEPLOYMENT),
+    deploymentVcsProviderBranch=text("branch"),
+    redirectUrl=Attribute("text", "''::text"),
+)
+
+
+async def read_rule(call: Call, rule_id: str) -> bytes:
+    """Return one rule as JSON. Raises RuleNotFound."""
+    found = await call.services.reads.look_up(RULE, call.project_id, rule_id)
+    call.seen(found.position)
+    if not found.rows:
+        raise RuleNotFound
+    return encode(present(found.rows[0]))
+
+
+async def read_rules(call: Call, page: Page, searched: str | None, *, counted: bool) -> bytes:
+    """Return a page of rules as JSON."""
+    conditions = [Sql("project_id = %s", (call.project_id,))]
+    if searched is not None:
+        conditions.append(search(searched, "rule_id || ' ' || domain"))
+    scope = Sql(" AND ".join(c.text for c in conditions), tuple(value for c in conditions for value in c.params))
+    columns = f"*, {_DEPLOYMENT} AS deployment_id"
+    statements = listing(page, SCHEMA, scope, columns=columns, project=call.project_id)
+    found = await read_page(call, statements, cursor=page.cursor, noun=SCHEMA.noun, counted=counted)
+    return joined("rules", found.total, [encode(present(row)) for row in found.rows])
+
 
 _LABEL = r"(?!-)[a-z0-9-]{1,63}(?<!-)"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})+", re.ASCII)
@@ -38,7 +123,7 @@ class Domain:
 
 
 LIST = Parameters(
-    queries=optional(ListQueries(queries.LIST), Page()),
+    queries=optional(ListQueries(SCHEMA), Page()),
     search=optional(Text(256)),
     total=optional(Boolean(loose=True), True),
 )
@@ -53,7 +138,7 @@ class RuleController(operation.ResourceController):
     async def list_rules(self, call: Call) -> Answer:
         values = call.values
         return raw_json_answer(
-            await queries.read_rules(call, values["queries"], values["search"], counted=values["total"])
+            await read_rules(call, values["queries"], values["search"], counted=values["total"])
         )  # fmt: skip
 
     @operation.post("/function", scopes=RULES_WRITE, parameters=CREATE)
@@ -78,18 +163,16 @@ class RuleController(operation.ResourceController):
             branch=call.values["branch"],
         )
         call.seen(recorded.position)
-        return raw_json_answer(await queries.read_rule(call, rule_id), status=201)
+        return raw_json_answer(await read_rule(call, rule_id), status=201)
 
     @operation.get("/{ruleId:str}", scopes=RULES_READ, parameters=ONE)
     async def get(self, call: Call) -> Answer:
-        return raw_json_answer(await queries.read_rule(call, call.values["ruleId"]))
+        return raw_json_answer(await read_rule(call, call.values["ruleId"]))
 
     @operation.delete("/{ruleId:str}", scopes=RULES_WRITE, parameters=ONE)
     async def delete(self, call: Call) -> Answer:
         rule_id = call.values["ruleId"]
-        _, meta = await asyncio.gather(
-            queries.read_rule(call, rule_id), call.meta()
-        )  # it went with its function, maybe
+        _, meta = await asyncio.gather(read_rule(call, rule_id), call.meta())  # it went with its function, maybe
         recorded = await call.services.log.run(delete_rule, Rule.key(call.project_id, rule_id), meta=meta)
         call.seen(recorded.position)
         return no_content()
@@ -101,3 +184,33 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+LABEL = "_annals-challenge"
+PURPOSE = "domain-proof"
+"""The purpose of the secret that proves domains: `vault.derive(project, PURPOSE)`."""
+
+
+async def require_proof(call: Call, domain: str) -> None:
+    """Raise RuleVerificationFailed if the instance requires a proof for the domain and finds none.
+
+    Names below the instance's own functions domain need no proof.
+    """
+    settings = call.services.settings
+    if settings.domain_verification == "none" or domain.endswith(f".{settings.functions_domain}"):
+        return
+    name, value = f"{LABEL}.{domain}", await _value(call, domain)
+    if len(name) > LONGEST_NAME:
+        raise RuleVerificationFailed(f"The domain is too long to be verified: {name} is not a valid DNS name.")
+    wanted = f'Add the TXT record {name} with the value "{value}" and create the rule again once it can be looked up.'
+    try:
+        found = await call.services.text_records.of(name)
+    except Unresolved as error:
+        raise RuleVerificationFailed(f"The domain could not be verified: {error} {wanted}") from None
+    if value not in found:
+        raise RuleVerificationFailed(f"The domain is not verified yet. {wanted}")
+
+
+async def _value(call: Call, domain: str) -> str:
+    secret = await call.services.vault.derive(call.project_id, PURPOSE)
+    return f"annals-verification={hmac.digest(secret, domain.encode(), hashlib.sha256).hex()}"

@@ -1,4 +1,4 @@
-"""The operations that bring back what was, and say what differs from it."""
+"""The operations that revert or restore a function, and show what differs from a former state."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,20 +6,26 @@ from typing import Any
 import msgspec
 
 from annals.app.as_of.moment import AsOf, resolve
-from annals.app.edge import operation
+from annals.app.as_of.rows import look_up_function, require_function
+from annals.app.edge import code_scopes, operation
 from annals.app.edge.answers import Answer, json_answer, raw_json_answer
 from annals.app.edge.call import Call
-from annals.app.edge.dry_run import DryRunLog, answer_dry_run
+from annals.app.edge.dry_run import DryRunLog, WouldRecord, answer_dry_run
 from annals.app.functions.queries import read_function
 from annals.app.history.presenting import Presenter
 from annals.app.history.schemas import ChangeModel
 from annals.app.identity.scopes import EVENTS_READ, FUNCTIONS_READ, FUNCTIONS_WRITE
+from annals.app.installations.queries import require_installation
 from annals.app.parameters import Boolean, Parameters, Uid, ValidationError, optional, required
 from annals.app.revert.configuration import read_configuration
-from annals.app.revert.reverting import revert
-from annals.domain.errors import FunctionNotFound
+from annals.domain.commands.functions import Revival, restore_function, revert_function
+from annals.domain.deployment import Deployment
+from annals.domain.errors import DeploymentContentsGone, FunctionNotFound
 from annals.domain.function import Function
+from annals.domain.ports import Artefact
 from annals.domain.redaction import describe_openable, differences
+from annals.store.content.blobs import BlobMissing
+from annals.store.ids import generate_id
 
 
 class PositionOrTime:
@@ -88,3 +94,91 @@ async def _function_at(call: Call, past: AsOf) -> Function:
     if not isinstance(found, Function):
         raise FunctionNotFound(f"There was no function with the requested ID at position {past.position}.")
     return found
+
+
+async def revert(call: Call, past: AsOf) -> None:
+    """Bring configuration, variables and active deployment of a function back to their former state.
+
+    Raises FunctionNotFound if the function did not exist then, UnauthorizedScope, DeploymentContentsGone,
+    InstallationNotFound, VariableAlreadyExists for a variable whose id another function has now, and WouldRecord in a
+    dry run.
+    """
+    recorded_events, key = call.services.log.reader, Function.absent(call.project_id, call.values["functionId"])
+    then = await recorded_events.aggregate_at(key, past.position, since=past.since)
+    if not isinstance(then, Function) or then.deleted:
+        raise FunctionNotFound(f"There was no function with the requested ID at position {past.position}.")
+    await code_scopes.require(call, then.configuration.scopes)
+    now: Function = await call.services.log.load(key)
+    installation = then.configuration.installation_id
+    if installation and (now.deleted or installation != now.configuration.installation_id):
+        await require_installation(call, installation)
+    revival = await _revival(call, past, then, now)
+    if not now.deleted:
+        incarnation = require_function(call, await look_up_function(call, then.function_id))["sequence"]
+        await _revert(call, then, revival, incarnation)
+        return
+    try:
+        recorded = await call.services.log.run(restore_function, key, meta=await call.meta(), then=then)
+    except WouldRecord as would:
+        raise WouldRecord(await _with_deployment(call, would, then, revival)) from None
+    incarnation = recorded.rows["functions"][0]["sequence"]
+    await _revert(call, then, revival, incarnation)
+
+
+async def _revert(call: Call, then: Function, revival: Revival | None, incarnation: int) -> None:
+    keys = [Function.key(call.project_id, then.function_id)]
+    if revival is not None:
+        keys.append(Deployment.absent(call.project_id, revival.deployment_id))
+    elif then.deployment_id:
+        keys.append(Deployment.key(call.project_id, then.deployment_id))
+    recorded = await call.services.log.run(
+        revert_function, *keys, meta=await call.meta(), then=then, revival=revival, incarnation=incarnation
+    )
+    call.seen(recorded.position)
+
+
+async def _revival(call: Call, past: AsOf, then: Function, now: Function) -> Revival | None:
+    """Return the deployment to bring back, or None if there was none, or if the same deployment still exists."""
+    if not then.deployment_id:
+        return None
+    recorded_events, key = call.services.log.reader, Deployment.absent(call.project_id, then.deployment_id)
+    former = await recorded_events.aggregate_at(key, past.position, since=past.since)
+    if not isinstance(former, Deployment) or former.source is None or former.artefact is None:
+        raise DeploymentContentsGone(f"Deployment {then.deployment_id} was not ready at position {past.position}.")
+    for artefact in (former.source, former.artefact):
+        await _require(call, then.deployment_id, artefact)
+    present: Deployment = await call.services.log.load(key)
+    same = present.created_on == former.created_on and not present.deleted
+    if same and not now.deleted:
+        return None
+    free = present.deleted or now.deleted
+    return Revival(
+        deployment_id=then.deployment_id if free else generate_id(),
+        former=former,
+        source=former.source,
+        artefact=former.artefact,
+    )
+
+
+async def _require(call: Call, deployment_id: str, artefact: Artefact) -> None:
+    try:
+        await call.services.blobs.head(artefact.key)
+    except BlobMissing:
+        raise DeploymentContentsGone(
+            f"Deployment {deployment_id} cannot be restored: its contents are gone. Revert to a position with another"
+            " active deployment, or deploy again."
+        ) from None
+
+
+async def _with_deployment(call: Call, would: WouldRecord, then: Function, revival: Revival | None) -> Any:
+    """Return the events that restoring a function and its deployment would record."""
+    recorded = would.recorded
+    (function,) = recorded.aggregates
+    if revival is None or not isinstance(function, Function):
+        return recorded
+    present = await call.services.log.load(Deployment.absent(call.project_id, revival.deployment_id))
+    changed = revert_function(function, present, then=then, revival=revival, incarnation=0)
+    events: list[Any] = [event for aggregate in changed for event in aggregate.collect_events()]
+    for event in events:
+        event.metadata.update(recorded.events[0].metadata)
+    return recorded._replace(events=[*recorded.events, *events])
