@@ -6,7 +6,6 @@ from contextlib import AbstractAsyncContextManager
 from litestar import Litestar
 
 from annals.app.account.routes import AccountController
-from annals.app.analytics.routes import AnalyticsController
 from annals.app.catalogue.routes import CatalogueController
 from annals.app.checkpoints.routes import CheckpointController
 from annals.app.console.routes import ConsoleController
@@ -28,7 +27,7 @@ from annals.app.projects.variables import ProjectVariableController
 from annals.app.proxy.routes import RuleController
 from annals.app.revert.routes import RevertController
 from annals.app.teams.routes import TeamController
-from annals.app.usage.routes import UsageController
+from annals.app.usage.routes import AnalyticsController, UsageController
 from annals.app.users.routes import UserController
 from annals.app.variables.routes import VariableController
 

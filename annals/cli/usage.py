@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from annals.app.analytics import parameters, schemas
+from annals.app.usage import parameters, schemas
 from annals.cli.event_log import known_project, with_log
 from annals.cli.options import data_option, json_option, of_instance
 from annals.projections.usage.answer import Measured, UsageAnswer, UsageGroup, Value, answer

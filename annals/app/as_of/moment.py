@@ -39,9 +39,21 @@ class AsOf(NamedTuple):
         return self.position if self.position >= self.since else 0
 
 
-async def requested(call: Call) -> AsOf:
-    """Return the moment that a request's `asOf` names. Raises ArgumentInvalid, HistoryNotReady."""
-    return await known(call, await resolve(call, call.query.get("asOf"), "asOf"))
+async def requested(call: Call) -> AsOf | None:
+    """Return the moment that a request's `asOf` names, once the versions of rows are recorded up to it, or None.
+
+    Raises ArgumentInvalid, HistoryNotReady.
+    """
+    if not call.asks_as_of:
+        return None
+    past = await resolve(call, call.query.get("asOf"), "asOf")
+    call.fix_position(past.position)
+    deadline = asyncio.get_running_loop().time() + WAIT_SECONDS
+    while (await _row(call, "moment", {"position": past.position}))["kept"] < past.position:
+        if asyncio.get_running_loop().time() > deadline:
+            raise HistoryNotReady
+        await asyncio.sleep(_PAUSE)
+    return past
 
 
 async def resolve(call: Call, text: object, name: str) -> AsOf:
@@ -60,18 +72,6 @@ async def resolve(call: Call, text: object, name: str) -> AsOf:
         raise ArgumentInvalid(f"Invalid `{name}` param: {text} lies in the future.")
     row = await _row(call, "position", {"moment": moment})
     return AsOf(row["position"], max(moment, BEFORE_ALL), await call.incarnation())
-
-
-async def known(call: Call, past: AsOf) -> AsOf:
-    """Return the same moment once the versions of rows are recorded up to it. Raises HistoryNotReady after a
-    timeout."""
-    call.position = past.position
-    deadline = asyncio.get_running_loop().time() + WAIT_SECONDS
-    while (await _row(call, "moment", {"position": past.position}))["kept"] < past.position:
-        if asyncio.get_running_loop().time() > deadline:
-            raise HistoryNotReady
-        await asyncio.sleep(_PAUSE)
-    return past
 
 
 async def _at_position(call: Call, position: int, name: str) -> AsOf:

@@ -44,8 +44,14 @@ SELECT least(
 ) AS value;
 
 -- name: executions
--- Executions as they were at a position, to select from.
-(SELECT * FROM execution_versions WHERE from_position <= {at} AND to_position > {at}) AS executions
+-- Executions as they were at a position, to select from, with the same columns past_….
+(
+    SELECT
+        *, project_id AS past_project, function_id AS past_function, execution_id AS past_id,
+        sequence AS past_sequence
+    FROM execution_versions
+    WHERE from_position <= {at} AND to_position > {at}
+) AS executions
 
 -- name: one
 -- One row of a live table as it was at a position, by its id, to select from.
@@ -72,7 +78,7 @@ SELECT least(
 ) AS vars
 
 -- name: functions
--- A function's position of creation, and a token that changes whenever its row changes.
-SELECT wanted.ord, f.stream_id, f.sequence, f.xmin::text AS token
+-- A function's position of creation, whether it is enabled, and a token that changes whenever its row changes.
+SELECT wanted.ord, f.stream_id, f.sequence, f.enabled, f.xmin::text AS token
 FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS wanted (project_id, function_id, ord)
 JOIN functions f ON f.project_id = wanted.project_id AND f.function_id = wanted.function_id;

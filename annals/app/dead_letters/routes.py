@@ -4,7 +4,7 @@ import asyncio
 
 import structlog
 
-from annals.app.as_of.rows import look_up_function, require_function
+from annals.app.as_of.rows import read_parent
 from annals.app.dead_letters import schemas
 from annals.app.edge import operation
 from annals.app.edge.answers import Answer, json_answer, no_content, raw_json_answer
@@ -157,4 +157,4 @@ async def _function(call: Call) -> int:
     """The function's incarnation. Raises UserUnauthorized, FunctionNotFound."""
     if not (await call.caller()).privileged:
         raise UserUnauthorized
-    return int(require_function(call, await look_up_function(call, call.values["functionId"]))["sequence"])
+    return int((await read_parent(call, call.values["functionId"]))["sequence"])

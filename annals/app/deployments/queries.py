@@ -1,9 +1,9 @@
-"""Queries that read deployments with their build logs."""
+"""Queries that read deployments with their build logs, live or as they were at a moment."""
 
 import asyncio
 from collections.abc import Awaitable
 
-from annals.app.as_of.rows import LIVE, Tables, read_children, within_function
+from annals.app.as_of.rows import LIVE, Child, Tables, live_children_of, read_child, read_children
 from annals.app.deployments import schemas
 from annals.app.edge.call import Call
 from annals.app.errors import QueryInvalid
@@ -41,11 +41,10 @@ LIST = schema(
     type=text("type"),
 )
 _COLUMNS = f"*, {_LOGS}"
-PAST_COLUMNS = f"deployments.*, {QUERIES['kept_log']}"
-OF_FUNCTION = (
-    "project_id = %s AND function_id = %s AND function_sequence ="
-    " (SELECT sequence FROM functions WHERE project_id = %s AND function_id = %s)"
-)
+_PAST_COLUMNS = f"deployments.*, {QUERIES['kept_log']}"
+"""The log of a build that ran at that moment is empty: its pieces have no positions."""
+
+CHILD = Child("deployments", ONE, DeploymentNotFound, _PAST_COLUMNS)
 
 
 async def read_owner(call: Call, function_id: str) -> DeploymentOwner:
@@ -64,23 +63,20 @@ async def find_row(call: Call, deployment_id: str) -> Row | None:
     return found.rows[0] if found.rows else None
 
 
-async def read_row(call: Call, function_id: str, deployment_id: str) -> Row:
-    """Return a function's deployment. Raises FunctionNotFound, DeploymentNotFound."""
-    row = await within_function(call, function_id, find_row(call, deployment_id))
-    if row is None or row["function_id"] != function_id:
-        raise DeploymentNotFound
-    return row
+async def read_row(call: Call, function_id: str, deployment_id: str, tables: Tables = LIVE) -> Row:
+    """Return a function's deployment with its log columns. Raises FunctionNotFound, DeploymentNotFound."""
+    return await read_child(call, function_id, tables, CHILD, deployment_id)
 
 
 async def read_deployments(
     call: Call, function_id: str, page: Page, searched: str | None, *, counted: bool, tables: Tables = LIVE
 ) -> bytes:
     """Return a page of a function's deployments as JSON. Raises FunctionNotFound, and QueryInvalid for any search."""
-    live_scope = Sql(OF_FUNCTION, (call.project_id, function_id) * 2)
+    live_scope = live_children_of(call.project_id, function_id)
     if searched is not None:
         await read_children(call, function_id, tables, live_scope, lambda _: asyncio.sleep(0))
         raise QueryInvalid("Deployments cannot be searched: they have no full-text index.")
-    columns = _COLUMNS if tables.past is None else PAST_COLUMNS
+    columns = _COLUMNS if tables.past is None else _PAST_COLUMNS
     counter = (function_id, "deployments") if tables.past is None and not page.filters else None
 
     def read(scope: Sql) -> Awaitable[PageRows]:

@@ -6,7 +6,8 @@ from datetime import datetime
 import structlog
 from litestar.response import Stream
 
-from annals.app.deployments import as_of, queries, requests, uploads
+from annals.app.as_of.rows import requested_tables
+from annals.app.deployments import queries, requests, uploads
 from annals.app.deployments.follow import BuildOutput
 from annals.app.deployments.queries import LIST as SCHEMA
 from annals.app.deployments.ranges import UploadChunk, parse_range
@@ -73,13 +74,13 @@ def _may_download(api_version: ApiVersion) -> frozenset[str]:
 class DeploymentController(operation.ResourceController):
     path = "/v1/functions/{functionId:str}/deployments"
 
-    @operation.get(scopes=FUNCTIONS_READ, parameters=LIST, as_of=as_of.list_deployments)
+    @operation.get(scopes=FUNCTIONS_READ, parameters=LIST, as_of=True)
     async def list_deployments(self, call: Call) -> Answer:
-        values = call.values
-        body = await queries.read_deployments(
-            call, values["functionId"], values["queries"], values["search"], counted=values["total"]
+        values, tables = call.values, await requested_tables(call)
+        page, searched, counted = values["queries"], values["search"], values["total"]
+        return raw_json_answer(
+            await queries.read_deployments(call, values["functionId"], page, searched, counted=counted, tables=tables)
         )
-        return raw_json_answer(body)
 
     @operation.post(scopes=FUNCTIONS_WRITE, reads_body_itself=True, code_scopes=require_of_function)
     async def create(self, call: Call) -> Answer:
@@ -106,10 +107,11 @@ class DeploymentController(operation.ResourceController):
             if not used:
                 await call.services.blobs.delete(content.key)
 
-    @operation.get("/{deploymentId:str}", scopes=FUNCTIONS_READ, parameters=ONE, as_of=as_of.get)
+    @operation.get("/{deploymentId:str}", scopes=FUNCTIONS_READ, parameters=ONE, as_of=True)
     async def get(self, call: Call) -> Answer:
-        row = await queries.read_row(call, call.values["functionId"], call.values["deploymentId"])
-        return raw_json_answer(await queries.present_row(call, row))
+        values, tables = call.values, await requested_tables(call)
+        row = await queries.read_row(call, values["functionId"], values["deploymentId"], tables)
+        return raw_json_answer(await queries.present_whole(call, row))
 
     @operation.post(
         "/template",

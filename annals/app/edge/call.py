@@ -79,6 +79,7 @@ class Call:
         "path_values",
         "permit",
         "position",
+        "position_is_fixed",
         "prefetched",
         "receive",
         "request_id",
@@ -105,7 +106,7 @@ class Call:
         self.values: dict[str, Any] = {}
         self.answer_headers: list[tuple[bytes, bytes]] = []
         self.hints: list[str] = []
-        self.position = 0
+        self.position, self.position_is_fixed = 0, False
         self.reserved_id = ""
         self.permit: Permit | None = None
         self.prefetched: asyncio.Future[ReadResult] | None = None
@@ -148,11 +149,11 @@ class Call:
     @property
     def asks_as_of(self) -> bool:
         """True if a past state is requested of an operation that supports it."""
-        return self.declared["as_of"] is not None and self.query.get("asOf") is not None
+        return self.declared["as_of"] and self.query.get("asOf") is not None
 
     def refuse_unknown_as_of(self) -> None:
         """Raise ArgumentInvalid for `asOf` on an operation that only knows the present."""
-        if self.scope["query_string"] and self.declared["as_of"] is None and self.query.get("asOf") is not None:
+        if self.scope["query_string"] and not self.declared["as_of"] and self.query.get("asOf") is not None:
             raise ArgumentInvalid(
                 "Invalid `asOf` param: This operation only knows the present. asOf is for gets and lists of functions,"
                 " variables, deployments and executions, for policies and for usage; other resources have a history."
@@ -315,7 +316,12 @@ class Call:
 
     def seen(self, position: int) -> None:
         """Note that the answer depends on the log up to this position."""
-        self.position = max(self.position, position)
+        if position > self.position and not self.position_is_fixed:
+            self.position = position
+
+    def fix_position(self, position: int) -> None:
+        """Note that the answer is that of a past position, whatever is read for it."""
+        self.position, self.position_is_fixed = position, True
 
     async def meta(self) -> Meta:
         """Return the metadata of the events of this request."""

@@ -31,9 +31,9 @@ class Declared(TypedDict, total=False):
 
     `parameters` is its table, or makes it from the call where the API version or settings matter. `translate` is what
     negotiation does to the parameters sent. `needs_project` is judged after the scope. `prefetch` is looked up by
-    project and function together with the caller. `as_of` answers in the handler's place when a past state is asked
-    for. `code_scopes` raises UnauthorizedScope before the handler if the operation changes code that has scopes which
-    the caller lacks. `creates` says how a create operation is carried out once for each idempotency key.
+    project and function together with the caller. `as_of` says that the handler also answers from past states.
+    `code_scopes` raises UnauthorizedScope before the handler if the operation changes code that has scopes which the
+    caller lacks. `creates` says how a create operation is carried out once for each idempotency key.
     """
 
     scopes: frozenset[str] | Callable[[ApiVersion], frozenset[str]]
@@ -43,7 +43,7 @@ class Declared(TypedDict, total=False):
     body_limit: int
     reads_body_itself: bool
     prefetch: Lookup | None
-    as_of: Callable[[Any], Awaitable[Any]] | None
+    as_of: bool
     code_scopes: Callable[[Any], Awaitable[None]] | None
     creates: Creation | None
 
@@ -56,7 +56,7 @@ DEFAULTS: Declared = {
     "body_limit": BODY_LIMIT,
     "reads_body_itself": False,
     "prefetch": None,
-    "as_of": None,
+    "as_of": False,
     "code_scopes": None,
     "creates": None,
 }

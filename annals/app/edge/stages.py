@@ -202,12 +202,6 @@ async def create_once_per_key(call: Call, proceed: Handler) -> Any:
     return await (proceed(call) if creation is None else idempotency.once(call, proceed, creation))
 
 
-async def answer_as_of(call: Call, proceed: Handler) -> Any:
-    """Answer from a past state if one is asked for."""
-    as_of = call.declared["as_of"]
-    return await (as_of(call) if call.asks_as_of and as_of is not None else proceed(call))
-
-
 def composed(declared: Declared, method: str, handler: Handler) -> Handler:
     """Return a handler within the stages that its declaration asks for."""
     reads = method == "GET"
@@ -218,6 +212,6 @@ def composed(declared: Declared, method: str, handler: Handler) -> Handler:
         parse_parameters,
         *([limit_requests, take_turn] if waits_its_turn else []),
         repeat_for_replaced_project,
-        *([answer_as_of] if reads else [require_code_scopes, try_without_recording, create_once_per_key]),
+        *([] if reads else [require_code_scopes, try_without_recording, create_once_per_key]),
     ]
     return reduce(lambda inner, stage: partial(stage, proceed=inner), reversed(stages), handler)

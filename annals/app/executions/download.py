@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from litestar.response import Stream
 
+from annals.app.as_of.rows import Tables
 from annals.app.deployments.ranges import requested_range
 from annals.app.edge.answers import stream_answer
 from annals.app.edge.call import Call
@@ -34,9 +35,9 @@ class _Text(NamedTuple):
         return _joined(self.head[start:end], behind)
 
 
-async def download(call: Call, row: Row, kind: str) -> Stream:
+async def download(call: Call, row: Row, kind: str, tables: Tables) -> Stream:
     """Return the text, or the output so far of a running execution. Raises RangeInvalid, ContentDamaged."""
-    text = await _text(call, row, kind)
+    text = await _text(call, row, kind, tables)
     size = text.size
     headers = [
         (b"content-type", b"text/plain; charset=utf-8"),
@@ -53,8 +54,9 @@ async def download(call: Call, row: Row, kind: str) -> Stream:
     return stream_answer(await text.span(blobs, start, end), status=206, headers=headers, length=end - start)
 
 
-async def _text(call: Call, row: Row, kind: str) -> _Text:
-    if row["status"] == "processing":
+async def _text(call: Call, row: Row, kind: str, tables: Tables) -> _Text:
+    """Return the text of a row. One of a past moment may be that of an earlier attempt."""
+    if row["status"] == "processing" and tables.past is None:
         return _Text(getattr(await queries.read_output(call, row), kind).encode())
     where = {"stream": row["stream_id"], "version": row["logs_version"], "kind": WHOLE.format(kind)}
     whole = await call.services.database.row(queries.QUERIES["whole"], where)

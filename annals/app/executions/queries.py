@@ -1,8 +1,8 @@
-"""Read executions, as far as the caller may see them."""
+"""Queries that read executions, live or as they were at a moment, as far as the caller may see them."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
+from annals.app.as_of.rows import LIVE, Child, Tables, live_children_of, read_child, read_children
 from annals.app.edge.call import Call
 from annals.app.edge.negotiation import ApiVersion
 from annals.app.executions import schemas
@@ -13,7 +13,8 @@ from annals.app.queries.statements import Sql, listing
 from annals.app.reads import Lookup
 from annals.app.stored_text import damage_sentence, read_stored_text
 from annals.app.wire import encode, joined
-from annals.domain.errors import ExecutionNotFound, FunctionNotFound
+from annals.domain.errors import ExecutionNotFound
+from annals.domain.execution import Execution
 from annals.domain.ports import ExecutorUnavailable, Output
 from annals.store.errors import ContentDamaged
 from annals.store.postgres import sql
@@ -22,7 +23,6 @@ from annals.store.postgres.database import Row
 QUERIES = sql.load(__package__, "queries.sql")
 _STALE, _OUTPUT = QUERIES["stale"], QUERIES["output"]
 ONE = Lookup(QUERIES["executions"].format(stale=_STALE, output=_OUTPUT), 2)
-FUNCTION = Lookup(QUERIES["functions"], 2)
 LIST = schema(
     "executions",
     "execution_id",
@@ -46,6 +46,11 @@ CORRECTED = LIST._replace(
 _COLUMNS = Columns("sequence, version, status", f"*, {_STALE} AS stale, {_OUTPUT}")
 """Ended executions never change, so their JSON is cached."""
 
+_PAST_COLUMNS = f"executions.*, {_OUTPUT}"
+"""Past executions are shown as they were recorded, without the correction of stale rows."""
+
+CHILD = Child("executions", ONE, ExecutionNotFound, _PAST_COLUMNS)
+
 _Read = Callable[[Call, Row, str], Awaitable[str]]
 """Reads the logs or errors of a row."""
 
@@ -53,51 +58,41 @@ _OPEN = frozenset({"waiting", "processing"})
 _ENDED = frozenset({"completed", "failed"})
 
 
-async def read_execution(call: Call, function_id: str, execution_id: str) -> bytes:
+async def read_execution(call: Call, function_id: str, execution_id: str, tables: Tables = LIVE) -> bytes:
     """Return one execution as its JSON. Raises FunctionNotFound, ExecutionNotFound."""
-    return encode(await present_stored(call, await read_row(call, function_id, execution_id)))
+    return encode(await present_stored(call, await read_row(call, function_id, execution_id, tables)))
 
 
-async def read_row(call: Call, function_id: str, execution_id: str) -> Row:
+async def read_row(call: Call, function_id: str, execution_id: str, tables: Tables = LIVE) -> Row:
     """Return one execution that the caller may read. Raises FunctionNotFound, ExecutionNotFound."""
-    function, found = await asyncio.gather(
-        call.services.reads.look_up(FUNCTION, call.project_id, function_id),
-        call.services.reads.look_up(ONE, call.project_id, execution_id),
-    )
-    call.seen(function.position)
+    row = await read_child(call, function_id, tables, CHILD, execution_id, enabled=True)
     caller = await call.caller()
-    if not function.rows or not (function.rows[0]["enabled"] or caller.privileged):
-        raise FunctionNotFound
-    row = found.rows[0] if found.rows else None
-    if row is None or (row["function_id"], row["function_sequence"]) != (function_id, function.rows[0]["sequence"]):
-        raise ExecutionNotFound
     if not caller.privileged and row["user_id"] != caller.user_id:
         raise ExecutionNotFound
     return row
 
 
-async def read_executions(call: Call, function_id: str, page: Page, *, counted: bool) -> bytes:
+async def read_executions(call: Call, function_id: str, page: Page, *, counted: bool, tables: Tables = LIVE) -> bytes:
     """Return a page of the function's executions that the caller may read, as JSON. Raises FunctionNotFound."""
     caller = await call.caller() if not call.claims_key else None
-    scope = Sql(
-        "project_id = %s AND function_id = %s AND function_sequence ="
-        " (SELECT sequence FROM functions WHERE project_id = %s AND function_id = %s)",
-        (call.project_id, function_id) * 2,
-    )
-    cursor_scope = Sql("project_id = %s", (call.project_id,))
-    if caller is not None and not caller.privileged:
-        scope = Sql(f"{scope.text} AND user_id = %s", (*scope.params, caller.user_id))
-        cursor_scope = Sql("project_id = %s AND user_id = %s", (call.project_id, caller.user_id))
-    corrected = not any(_asks_for_open(condition) for condition in page.filters)
-    shape = CORRECTED if corrected else LIST
-    counter = (function_id, "executions") if caller is None and not page.filters else None
+    user = None if caller is None or caller.privileged else caller.user_id
+    corrected = tables.past is None and not any(_asks_for_open(condition) for condition in page.filters)
+    shape = tables.schema(CORRECTED if corrected else LIST)
+    counter = (function_id, "executions") if tables.past is None and caller is None and not page.filters else None
+    cursor_scope = _own(Sql("stream_id = %s", (Execution.stream(call.project_id, page.cursor),)), user)
+    live_scope = live_children_of(call.project_id, function_id)
     privileged = False
 
     async def read(columns: str, counted: bool) -> PageRows:
         nonlocal privileged
-        statements = listing(page, shape, scope, columns=columns, project=call.project_id, cursor_scope=cursor_scope)
-        reading = read_page(call, statements, cursor=page.cursor, noun=LIST.noun, counted=counted, counter=counter)
-        found = await _of_function(call, function_id, reading)
+
+        def read_within(scope: Sql) -> Awaitable[PageRows]:
+            statements = listing(
+                page, shape, _own(scope, user), columns=columns, project=call.project_id, cursor_scope=cursor_scope
+            )
+            return read_page(call, statements, cursor=page.cursor, noun=LIST.noun, counted=counted, counter=counter)
+
+        found = await read_children(call, function_id, tables, live_scope, read_within, enabled=True)
         privileged = (await call.caller()).privileged
         return found
 
@@ -107,21 +102,16 @@ async def read_executions(call: Call, function_id: str, page: Page, *, counted: 
     async def present(row: Row) -> bytes:
         return await _present_and_cache(call, row, corrected=corrected, privileged=privileged)
 
+    if tables.past is not None:
+        then = await read(_PAST_COLUMNS, counted)
+        shown = [encode(await present_stored(call, row)) for row in then.rows]
+        return joined("executions", then.total, shown)
     return joined("executions", *await read_cached(_COLUMNS, read, cached, present, counted=counted))
 
 
-async def _of_function(call: Call, function_id: str, reading: Awaitable[PageRows]) -> PageRows:
-    """Return a page that is read while its function is looked up. Raises FunctionNotFound before the page's errors."""
-    function, found = await asyncio.gather(
-        call.services.reads.look_up(FUNCTION, call.project_id, function_id), reading, return_exceptions=True
-    )
-    if isinstance(function, BaseException):
-        raise function
-    if not function.rows or not (function.rows[0]["enabled"] or (await call.caller()).privileged):
-        raise FunctionNotFound
-    if isinstance(found, BaseException):
-        raise found
-    return found
+def _own(scope: Sql, user: str | None) -> Sql:
+    """Return a condition that only fits the rows of a user, if one is named."""
+    return scope if user is None else Sql(f"{scope.text} AND user_id = %s", (*scope.params, user))
 
 
 async def find_row(call: Call, execution_id: str) -> Row | None:
@@ -132,13 +122,8 @@ async def find_row(call: Call, execution_id: str) -> Row | None:
 
 
 async def present_stored(call: Call, row: Row) -> schemas.ExecutionModel:
-    """Return the model of a row from `find_row` or an append, as far as the caller may see it."""
+    """Return the model of a row from `read_row`, `find_row` or an append, as far as the caller may see it."""
     return await _present(call, row, _text_or_damage, corrected=True)
-
-
-async def present_recorded(call: Call, row: Row) -> schemas.ExecutionModel:
-    """Return the model of a row of any time, with its output's columns, as it was recorded."""
-    return await _present(call, row, _text_or_damage, corrected=False)
 
 
 async def read_output(call: Call, row: Row) -> Output:

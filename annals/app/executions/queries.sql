@@ -37,9 +37,3 @@ SELECT blob, digest, size FROM contents WHERE stream = %(stream)s AND version = 
 SELECT wanted.ord, executions.*, {stale} AS stale, {output}
 FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS wanted (project_id, execution_id, ord)
 JOIN executions ON executions.project_id = wanted.project_id AND executions.execution_id = wanted.execution_id;
-
--- name: functions
--- What reading a function's executions needs of it.
-SELECT wanted.ord, f.sequence, f.enabled
-FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS wanted (project_id, function_id, ord)
-JOIN functions f ON f.project_id = wanted.project_id AND f.function_id = wanted.function_id;

@@ -6,13 +6,14 @@ from datetime import datetime
 import structlog
 from litestar.response import Stream
 
+from annals.app.as_of.rows import read_parent, requested_tables
 from annals.app.edge import operation
 from annals.app.edge.answers import Answer, event_answer, json_answer, no_content, raw_json_answer
 from annals.app.edge.call import Call
 from annals.app.edge.declared import Creation
 from annals.app.edge.event_stream import follow
 from annals.app.errors import UnreadableReply
-from annals.app.executions import as_of, parameters, queries, schemas
+from annals.app.executions import parameters, queries, schemas
 from annals.app.executions.download import download
 from annals.app.executions.follow import ExecutionOutput
 from annals.app.executions.run import Finished, request_of, run_now
@@ -46,24 +47,23 @@ log = structlog.get_logger(__name__)
 class ExecutionController(operation.ResourceController):
     path = "/v1/functions"
 
-    @operation.get(
-        "/{functionId:str}/executions", scopes=EXECUTIONS_READ, parameters=parameters.LIST, as_of=as_of.list_executions
-    )
+    @operation.get("/{functionId:str}/executions", scopes=EXECUTIONS_READ, parameters=parameters.LIST, as_of=True)
     async def list_executions(self, call: Call) -> Answer:
-        values = call.values
-        body = await queries.read_executions(call, values["functionId"], values["queries"], counted=values["total"])
-        return raw_json_answer(body)
+        values, tables = call.values, await requested_tables(call)
+        page, counted = values["queries"], values["total"]
+        return raw_json_answer(
+            await queries.read_executions(call, values["functionId"], page, counted=counted, tables=tables)
+        )
 
     @operation.get(
         "/{functionId:str}/executions/{executionId:str}",
         scopes=EXECUTIONS_READ,
         parameters=parameters.ONE,
-        as_of=as_of.get,
+        as_of=True,
     )
     async def get(self, call: Call) -> Answer:
-        return raw_json_answer(
-            await queries.read_execution(call, call.values["functionId"], call.values["executionId"])
-        )
+        values, tables = call.values, await requested_tables(call)
+        return raw_json_answer(await queries.read_execution(call, values["functionId"], values["executionId"], tables))
 
     @operation.post(
         "/{functionId:str}/executions",
@@ -95,7 +95,7 @@ class ExecutionController(operation.ResourceController):
         call.seen(found.position)
         context = context_from(found.rows[0]) if found.rows else None
         if context is None or context.function_id != call.values["functionId"]:
-            await _require_function(call)
+            await read_parent(call, call.values["functionId"])
             raise DeploymentNotFound
         return await _run(call, _judge(context, caller), caller, due)
 
@@ -115,14 +115,15 @@ class ExecutionController(operation.ResourceController):
         "/{functionId:str}/executions/{executionId:str}/logs/download",
         scopes=EXECUTIONS_READ,
         parameters=parameters.DOWNLOAD,
-        as_of=as_of.download_logs,
+        as_of=True,
     )
     async def download_logs(self, call: Call) -> Stream:
         """The same as a file: all of it, also what is more than the record of an execution holds."""
         if not (await call.caller()).privileged:
             raise UserUnauthorized
-        row = await queries.read_row(call, call.values["functionId"], call.values["executionId"])
-        return await download(call, row, call.values["output"])
+        values, tables = call.values, await requested_tables(call)
+        row = await queries.read_row(call, values["functionId"], values["executionId"], tables)
+        return await download(call, row, values["output"], tables)
 
     @operation.patch(
         "/{functionId:str}/executions/{executionId:str}/status", scopes=EXECUTIONS_WRITE, parameters=parameters.ONE
@@ -133,14 +134,13 @@ class ExecutionController(operation.ResourceController):
         caller = await call.caller()
         if not (caller.privileged or caller.user_id):  # guests hold the scope, but read no executions
             raise ExecutionNotFound
-        await queries.read_execution(call, function_id, execution_id)
-        function = await call.services.reads.look_up(queries.FUNCTION, call.project_id, function_id)
+        row = await queries.read_row(call, function_id, execution_id)
         recorded = await call.services.log.run(
             cancel_execution,
             Execution.key(call.project_id, execution_id),
             meta=await call.meta(),
             function_id=function_id,
-            incarnation=function.rows[0]["sequence"] if function.rows else 0,
+            incarnation=row["function_sequence"],
         )
         call.seen(recorded.position)
         execution = recorded.aggregates[0]
@@ -153,19 +153,15 @@ class ExecutionController(operation.ResourceController):
     )
     async def delete(self, call: Call) -> Answer:
         function_id, execution_id = call.values["functionId"], call.values["executionId"]
-        function = await call.services.reads.look_up(queries.FUNCTION, call.project_id, function_id)
-        if not function.rows or not (await call.caller()).privileged:  # users hold the scope, but read no functions
+        if not (await call.caller()).privileged:  # users hold the scope, but read no functions
             raise FunctionNotFound
-        row = await queries.find_row(call, execution_id)
-        incarnation = function.rows[0]["sequence"]
-        if row is None or (row["function_id"], row["function_sequence"]) != (function_id, incarnation):
-            raise ExecutionNotFound
+        row = await queries.read_row(call, function_id, execution_id)
         recorded = await call.services.log.run(
             delete_execution,
             Execution.key(call.project_id, execution_id),
             meta=await call.meta(),
             function_id=function_id,
-            incarnation=incarnation,
+            incarnation=row["function_sequence"],
             stale=row["stale"],
         )
         call.seen(recorded.position)
@@ -186,12 +182,6 @@ async def _stop(call: Call, execution_id: str) -> None:
             await call.services.executor.cancel_execution(call.project_id, execution_id)
     except (ExecutorUnavailable, TimeoutError) as error:
         log.info("cancel_left_to_worker", execution=execution_id, error=str(error))
-
-
-async def _require_function(call: Call) -> None:
-    found = await call.services.reads.look_up(queries.FUNCTION, call.project_id, call.values["functionId"])
-    if not found.rows:
-        raise FunctionNotFound
 
 
 async def _context(call: Call) -> Context | None:

@@ -1,14 +1,23 @@
-"""Queries that read functions."""
+"""Queries that read functions, live or as they were at a moment."""
 
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from annals.app.as_of.rows import LIVE, Tables, look_up_function, require_function
+from annals.app.as_of.rows import (
+    LIVE,
+    Tables,
+    look_up_function,
+    past_function,
+    require_function,
+    total_of_functions,
+    variables_column,
+)
 from annals.app.edge.call import Call
 from annals.app.edge.negotiation import ApiVersion
+from annals.app.errors import QueryInvalid
 from annals.app.functions import schemas
-from annals.app.queries.page import Page
+from annals.app.queries.page import Page, QueryFilter
 from annals.app.queries.reading import Columns, PageRows, read_cached, read_page
 from annals.app.queries.schema import boolean, date, integer, schema, text
 from annals.app.queries.statements import Listing, Sql, listing, search
@@ -45,11 +54,17 @@ LIST = schema(
 FORMER_LIST = LIST._replace(attributes={**LIST.attributes, "deployment": LIST.attributes["deploymentId"]})
 """The list's schema before 1.7, which has another name for `deploymentId`."""
 
+_LIVE_ONLY = frozenset({"scheduleNext", "schedulePrevious"})
+"""Attributes of the present alone: past states have no times of schedules."""
+
 _COLUMNS = Columns("stream_id, xmin::text AS token", f"*, xmin::text AS token, {QUERIES['vars']}")
 
 
-async def read_function(call: Call, function_id: str) -> bytes:
+async def read_function(call: Call, function_id: str, tables: Tables = LIVE) -> bytes:
     """Return one function as JSON. Raises FunctionNotFound."""
+    if tables.past is not None:
+        columns = f"functions.*, {variables_column(tables.past)}"
+        return await present_whole(call, await past_function(call, tables.past, function_id, columns=columns))
     row = require_function(call, await look_up_function(call, function_id))
     cached = call.services.presented.get(_cache_key(row, call.api_version))
     if cached is not None:
@@ -58,12 +73,14 @@ async def read_function(call: Call, function_id: str) -> bytes:
     return await _present(call, row)
 
 
-async def read_functions(call: Call, page: Page, searched: str | None, *, counted: bool) -> bytes:
-    """Return a page of functions as JSON. Only the rows' tokens are read if the JSON of all rows is cached."""
-    counter = ("", "functions") if searched is None and not page.filters else None
+async def read_functions(
+    call: Call, page: Page, searched: str | None, *, counted: bool, tables: Tables = LIVE
+) -> bytes:
+    """Return a page of functions as JSON. Only the rows' tokens are read if the JSON of all live rows is cached."""
+    counter = ("", "functions") if tables.past is None and searched is None and not page.filters else None
 
     async def read(columns: str, counted: bool) -> PageRows:
-        statements = list_statements(call, page, searched, columns, LIVE)
+        statements = _list_statements(call, page, searched, columns, tables)
         return await read_page(call, statements, cursor=page.cursor, noun=LIST.noun, counted=counted, counter=counter)
 
     def cached(row: Row) -> bytes | None:
@@ -72,15 +89,30 @@ async def read_functions(call: Call, page: Page, searched: str | None, *, counte
     async def present(row: Row) -> bytes:
         return await _present(call, row)
 
+    if tables.past is not None:
+        found = await read(f"*, {variables_column(tables.past)}", counted)
+        return joined("functions", found.total, [await present_whole(call, row) for row in found.rows])
     return joined("functions", *await read_cached(_COLUMNS, read, cached, present, counted=counted))
 
 
-def list_statements(call: Call, page: Page, searched: str | None, columns: str, tables: Tables) -> Listing:
+def _list_statements(call: Call, page: Page, searched: str | None, columns: str, tables: Tables) -> Listing:
     """Return the statements of a page of the project's functions. Raises QueryInvalid."""
     mine = tables.of_project(call.project_id)
     conditions = [mine] if searched is None else [mine, search(searched, SEARCHED)]
     scope = Sql(" AND ".join(c.text for c in conditions), tuple(value for c in conditions for value in c.params))
-    return listing(page, tables.schema(FORMER_LIST), scope, columns=columns, project=call.project_id, cursor_scope=mine)
+    shape = tables.schema(FORMER_LIST)
+    statements = listing(page, shape, scope, columns=columns, project=call.project_id, cursor_scope=mine)
+    if tables.past is None:
+        return statements
+    if any(map(_names_live_only, page.filters)) or any(name in _LIVE_ONLY for name, _ in page.orders):
+        raise QueryInvalid("scheduleNext and schedulePrevious are not available for past states.")
+    if searched is None and not page.filters:
+        return statements._replace(total=total_of_functions(call.project_id, tables.past))
+    return statements
+
+
+def _names_live_only(condition: QueryFilter) -> bool:
+    return condition.attribute in _LIVE_ONLY or any(map(_names_live_only, condition.parts))
 
 
 async def unfinished_uploads(call: Call, function_id: str) -> list[str]:

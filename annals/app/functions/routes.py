@@ -10,14 +10,14 @@ from typing import Any
 import msgspec
 
 from annals.app import quotas
-from annals.app.as_of.rows import within_function
+from annals.app.as_of.rows import requested_tables, within_function
 from annals.app.edge import code_scopes, operation
 from annals.app.edge.answers import Answer, no_content, raw_json_answer
 from annals.app.edge.call import Call
 from annals.app.edge.declared import Creation
 from annals.app.edge.hints import named
 from annals.app.edge.negotiation import ApiVersion, translate_function
-from annals.app.functions import as_of, queries
+from annals.app.functions import queries
 from annals.app.functions.queries import FORMER_LIST, LIST
 from annals.app.identity.scopes import FUNCTIONS_READ, FUNCTIONS_WRITE
 from annals.app.installations.queries import require_installation
@@ -178,15 +178,16 @@ def revision(values: Mapping[str, Any], services: Services, api_version: ApiVers
 class FunctionController(operation.ResourceController):
     path = "/v1/functions"
 
-    @operation.get(scopes=FUNCTIONS_READ, parameters=page_parameters, as_of=as_of.list_functions)
+    @operation.get(scopes=FUNCTIONS_READ, parameters=page_parameters, as_of=True)
     async def list_functions(self, call: Call) -> Answer:
-        values = call.values
-        body = await queries.read_functions(call, values["queries"], values["search"], counted=values["total"])
-        return raw_json_answer(body)
+        values, tables = call.values, await requested_tables(call)
+        page, searched, counted = values["queries"], values["search"], values["total"]
+        return raw_json_answer(await queries.read_functions(call, page, searched, counted=counted, tables=tables))
 
-    @operation.get("/{functionId:str}", scopes=FUNCTIONS_READ, parameters=ONE, as_of=as_of.get)
+    @operation.get("/{functionId:str}", scopes=FUNCTIONS_READ, parameters=ONE, as_of=True)
     async def get(self, call: Call) -> Answer:
-        return raw_json_answer(await queries.read_function(call, call.values["functionId"]))
+        tables = await requested_tables(call)
+        return raw_json_answer(await queries.read_function(call, call.values["functionId"], tables))
 
     @operation.post(
         scopes=FUNCTIONS_WRITE,

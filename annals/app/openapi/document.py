@@ -166,7 +166,7 @@ def _operation(operation: Endpoint, context: _TableContext) -> dict[str, Any]:
 
 def _added(operation: Endpoint) -> list[dict[str, Any]]:
     """Return an operation's extra parameters: asOf for reads, dryRun and an idempotency key for writes."""
-    if operation.declared["as_of"] is not None:
+    if operation.declared["as_of"]:
         return [_parameter("asOf", _AS_OF, "query", needed=False)]
     if not _takes_dry_run(operation):
         return []
@@ -177,7 +177,7 @@ def _added(operation: Endpoint) -> list[dict[str, Any]]:
 
 
 def _takes_dry_run(operation: Endpoint) -> bool:
-    return operation.declared["as_of"] is None and operation.method != "GET" and operation.path not in _RECORD_NOTHING
+    return not operation.declared["as_of"] and operation.method != "GET" and operation.path not in _RECORD_NOTHING
 
 
 def _table(operation: Endpoint, context: _TableContext) -> Parameters:

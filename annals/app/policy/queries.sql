@@ -6,5 +6,4 @@ JOIN functions f ON f.project_id = wanted.project_id AND f.function_id = wanted.
 
 -- name: statuses
 -- The status of some deployments of a function, as far as they exist.
-SELECT deployment_id, status FROM deployments
-WHERE project_id = %s AND deployment_id = ANY(%s::text[]) AND function_sequence = %s;
+SELECT deployment_id, status FROM {table} WHERE {project} AND {id} = ANY(%s::text[]) AND function_sequence = %s;

@@ -5,8 +5,8 @@ from typing import Any, get_args
 
 import msgspec
 
-from annals.app.as_of import moment, rows
-from annals.app.as_of.rows import require_function
+from annals.app.as_of.rows import LIVE, Tables, past_function, requested_tables, require_function
+from annals.app.deployments.queries import LIST as DEPLOYMENTS
 from annals.app.edge import operation
 from annals.app.edge.answers import Answer, json_answer
 from annals.app.edge.call import Call
@@ -203,23 +203,12 @@ def _snake(group: Mapping[str, Any]) -> dict[str, Any]:
     return {_FIELDS.get(name, name): value for name, value in group.items()}
 
 
-async def get_as_of(call: Call) -> Answer:
-    past = await moment.requested(call)
-    function = await rows.function(call, past, call.values["functionId"])
-    statuses: dict[str, str] = {}
-    for share in policy_from(function["policy"]).traffic:
-        row = await rows.row(call, past, "deployments", share.deployment_id)
-        if row is not None and row["function_sequence"] == function["sequence"]:
-            statuses[share.deployment_id] = row["status"]
-    return json_answer(present(function, statuses))
-
-
 class PolicyController(operation.ResourceController):
     path = "/v1/functions/{functionId:str}/policy"
 
-    @operation.get(scopes=FUNCTIONS_READ, parameters=ONE, as_of=get_as_of)
+    @operation.get(scopes=FUNCTIONS_READ, parameters=ONE, as_of=True)
     async def get(self, call: Call) -> Answer:
-        return await _read(call)
+        return await _read(call, await requested_tables(call))
 
     @operation.put(scopes=FUNCTIONS_WRITE, parameters=PUT, code_scopes=require_of_function)
     async def put(self, call: Call) -> Answer:
@@ -240,9 +229,13 @@ class PolicyController(operation.ResourceController):
         raise Conflict
 
 
-async def _read(call: Call) -> Answer:
-    found = await call.services.reads.look_up(POLICY, call.project_id, call.values["functionId"])
-    return await _answer(call, require_function(call, found))
+async def _read(call: Call, tables: Tables = LIVE) -> Answer:
+    function_id = call.values["functionId"]
+    if tables.past is None:
+        found = require_function(call, await call.services.reads.look_up(POLICY, call.project_id, function_id))
+    else:
+        found = await past_function(call, tables.past, function_id)
+    return await _answer(call, found, tables)
 
 
 async def _replace(call: Call, policy: Policy, *, former: Policy | None = None) -> Answer:
@@ -262,10 +255,11 @@ async def _replace(call: Call, policy: Policy, *, former: Policy | None = None) 
     return await _answer(call, changed[0]) if changed else await _read(call)
 
 
-async def _answer(call: Call, function: Row) -> Answer:
-    named = [share.deployment_id for share in policy_from(function["policy"]).traffic]
+async def _answer(call: Call, found: Row, tables: Tables = LIVE) -> Answer:
+    named = [share.deployment_id for share in policy_from(found["policy"]).traffic]
     if not named:
-        return json_answer(present(function, {}))
-    asked = (call.project_id, named, function["sequence"])
-    found = await call.services.reads.rows(QUERIES["statuses"], asked)
-    return json_answer(present(function, {row["deployment_id"]: row["status"] for row in found.rows}))
+        return json_answer(present(found, {}))
+    mine, shape = tables.of_project(call.project_id), tables.schema(DEPLOYMENTS)
+    text = QUERIES["statuses"].format(table=shape.table, project=mine.text, id=shape.id_column)
+    rows = await call.services.reads.rows(text, (*mine.params, named, found["sequence"]))
+    return json_answer(present(found, {row["deployment_id"]: row["status"] for row in rows.rows}))

@@ -10,10 +10,10 @@ from typing import Any
 
 import msgspec
 
+from annals.app.as_of.rows import read_parent
 from annals.app.edge import operation
 from annals.app.edge.answers import Answer, no_content, raw_json_answer
 from annals.app.edge.call import Call
-from annals.app.executions.queries import FUNCTION
 from annals.app.hosts.domain_request import is_own
 from annals.app.identity.scopes import RULES_READ, RULES_WRITE
 from annals.app.parameters import Boolean, Parameters, Text, Uid, ValidationError, optional, required
@@ -25,7 +25,7 @@ from annals.app.queries.statements import Sql, listing, search
 from annals.app.reads import Lookup
 from annals.app.wire import encode, joined, wire_date
 from annals.domain.commands.functions import create_rule, delete_rule
-from annals.domain.errors import ArgumentInvalid, FunctionNotFound, RuleNotFound, RuleVerificationFailed
+from annals.domain.errors import ArgumentInvalid, RuleNotFound, RuleVerificationFailed
 from annals.domain.rule import Rule
 from annals.store.ids import generate_id
 from annals.store.postgres import sql
@@ -146,9 +146,7 @@ class RuleController(operation.ResourceController):
         domain, function_id = call.values["domain"], call.values["functionId"]
         if domain == call.services.settings.functions_domain or is_own(domain, call.services.settings):
             raise ArgumentInvalid("Invalid `domain` param: This host name is the instance's own. Choose another one.")
-        function = await call.services.reads.look_up(FUNCTION, call.project_id, function_id)
-        if not function.rows:
-            raise FunctionNotFound
+        function = await read_parent(call, function_id)
         await require_proof(call, domain)
         rule_id = generate_id()
         recorded = await call.services.log.run(
@@ -159,7 +157,7 @@ class RuleController(operation.ResourceController):
             rule_id=rule_id,
             domain=domain,
             function_id=function_id,
-            function_incarnation=function.rows[0]["sequence"],
+            function_incarnation=function["sequence"],
             branch=call.values["branch"],
         )
         call.seen(recorded.position)

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from annals.app.as_of.moment import AsOf, resolve
-from annals.app.as_of.rows import look_up_function, require_function
+from annals.app.as_of.rows import read_parent
 from annals.app.edge import code_scopes, operation
 from annals.app.edge.answers import Answer, json_answer, raw_json_answer
 from annals.app.edge.call import Call
@@ -114,7 +114,7 @@ async def revert(call: Call, past: AsOf) -> None:
         await require_installation(call, installation)
     revival = await _revival(call, past, then, now)
     if not now.deleted:
-        incarnation = require_function(call, await look_up_function(call, then.function_id))["sequence"]
+        incarnation = (await read_parent(call, then.function_id))["sequence"]
         await _revert(call, then, revival, incarnation)
         return
     try:

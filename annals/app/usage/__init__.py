@@ -1,1 +1,1 @@
-"""Usage of functions, by hour and day."""
+"""Usage of functions: series by hour and day, and answers to questions."""

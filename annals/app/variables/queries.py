@@ -1,9 +1,9 @@
-"""Queries that read the variables of a function."""
+"""Queries that read the variables of a function, live or as they were at a moment."""
 
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
-from annals.app.as_of.rows import LIVE, Tables, read_children, within_function
+from annals.app.as_of.rows import LIVE, Child, Tables, read_child, read_children
 from annals.app.edge.call import Call
 from annals.app.queries.page import Page
 from annals.app.queries.reading import PageRows, read_page
@@ -20,6 +20,7 @@ from annals.store.postgres.database import Row
 
 QUERIES = sql.load(__package__, "queries.sql")
 ONE = Lookup(QUERIES["variables"], 3)
+CHILD = Child("variables", ONE, VariableNotFound)
 FORMER_PAGE = 1000
 """The page size of older API versions."""
 
@@ -34,13 +35,10 @@ LIST = schema(
 )
 
 
-async def read_variable(call: Call, function_id: str, variable_id: str) -> bytes:
+async def read_variable(call: Call, function_id: str, variable_id: str, tables: Tables = LIVE) -> bytes:
     """Return one variable as JSON. Raises FunctionNotFound, VariableNotFound."""
-    one = call.services.reads.look_up(ONE, call.project_id, function_id, variable_id)
-    found = await within_function(call, function_id, one)
-    if not found.rows:
-        raise VariableNotFound
-    return await present_row(call, found.rows[0])
+    row = await read_child(call, function_id, tables, CHILD, function_id, variable_id)
+    return await present_row(call, row)
 
 
 async def read_variables(call: Call, function_id: str, page: Page, *, counted: bool, tables: Tables = LIVE) -> bytes:

@@ -1,5 +1,6 @@
 """The operations on a function's variables. Their values reach the log only sealed."""
 
+from annals.app.as_of.rows import requested_tables
 from annals.app.edge import operation
 from annals.app.edge.answers import Answer, no_content, raw_json_answer
 from annals.app.edge.call import Call
@@ -19,7 +20,7 @@ from annals.app.parameters import (
     required,
 )
 from annals.app.queries.page import ListQueries, Page
-from annals.app.variables import as_of, queries
+from annals.app.variables import queries
 from annals.domain.commands.functions import add_variable, change_variable, remove_variable
 from annals.domain.errors import ArgumentInvalid
 from annals.domain.function import Function
@@ -54,15 +55,18 @@ def _update(call: Call) -> Parameters:
 class VariableController(operation.ResourceController):
     path = "/v1/functions/{functionId:str}/variables"
 
-    @operation.get(scopes=FUNCTIONS_READ, parameters=LIST, as_of=as_of.list_variables)
+    @operation.get(scopes=FUNCTIONS_READ, parameters=LIST, as_of=True)
     async def list_variables(self, call: Call) -> Answer:
-        values = call.values
-        body = await queries.read_variables(call, values["functionId"], values["queries"], counted=values["total"])
-        return raw_json_answer(body)
+        values, tables = call.values, await requested_tables(call)
+        page, counted = values["queries"], values["total"]
+        return raw_json_answer(
+            await queries.read_variables(call, values["functionId"], page, counted=counted, tables=tables)
+        )
 
-    @operation.get("/{variableId:str}", scopes=FUNCTIONS_READ, parameters=ONE, as_of=as_of.get_variable)
+    @operation.get("/{variableId:str}", scopes=FUNCTIONS_READ, parameters=ONE, as_of=True)
     async def get(self, call: Call) -> Answer:
-        return raw_json_answer(await queries.read_variable(call, call.values["functionId"], call.values["variableId"]))
+        values, tables = call.values, await requested_tables(call)
+        return raw_json_answer(await queries.read_variable(call, values["functionId"], values["variableId"], tables))
 
     @operation.post(
         scopes=FUNCTIONS_WRITE,
