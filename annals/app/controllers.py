@@ -23,13 +23,12 @@ from annals.app.installations.routes import InstallationController
 from annals.app.openapi.routes import OpenApiController, assets, openapi_config
 from annals.app.policy.routes import PolicyController
 from annals.app.projects.routes import OwnProjectController, ProjectController
-from annals.app.projects.variables import ProjectVariableController
 from annals.app.proxy.routes import RuleController
 from annals.app.revert.routes import RevertController
 from annals.app.teams.routes import TeamController
 from annals.app.usage.routes import AnalyticsController, UsageController
 from annals.app.users.routes import UserController
-from annals.app.variables.routes import VariableController
+from annals.app.variables.routes import ProjectVariableController, VariableController
 
 CONTROLLERS = [
     AccountController,

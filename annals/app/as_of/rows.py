@@ -43,7 +43,7 @@ class Tables(NamedTuple):
 LIVE = Tables()
 
 
-class Child(NamedTuple):
+class ChildKind(NamedTuple):
     """A kind of children: their table, the live lookup of one, the error for a missing one, the columns in the past."""
 
     kind: str
@@ -160,7 +160,7 @@ async def read_children(
 
 
 async def read_child(
-    call: Call, function_id: str, tables: Tables, child: Child, *key: str, enabled: bool = False
+    call: Call, function_id: str, tables: Tables, child: ChildKind, *key: str, enabled: bool = False
 ) -> Row:
     """Return one child of a function's incarnation. `key` is that of the lookup, and its id comes last.
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable
 
-from annals.app.as_of.rows import LIVE, Child, Tables, live_children_of, read_child, read_children
+from annals.app.as_of.rows import LIVE, ChildKind, Tables, live_children_of, read_child, read_children
 from annals.app.deployments import schemas
 from annals.app.edge.call import Call
 from annals.app.errors import QueryInvalid
@@ -44,7 +44,7 @@ _COLUMNS = f"*, {_LOGS}"
 _PAST_COLUMNS = f"deployments.*, {QUERIES['kept_log']}"
 """The log of a build that ran at that moment is empty: its pieces have no positions."""
 
-CHILD = Child("deployments", ONE, DeploymentNotFound, _PAST_COLUMNS)
+CHILD = ChildKind("deployments", ONE, DeploymentNotFound, _PAST_COLUMNS)
 
 
 async def read_owner(call: Call, function_id: str) -> DeploymentOwner:

@@ -320,7 +320,7 @@ class Call:
             self.position = position
 
     def fix_position(self, position: int) -> None:
-        """Note that the answer is that of a past position, whatever is read for it."""
+        """Note that the answer is that of a past position. Later reads do not change it."""
         self.position, self.position_is_fixed = position, True
 
     async def meta(self) -> Meta:

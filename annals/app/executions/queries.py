@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from annals.app.as_of.rows import LIVE, Child, Tables, live_children_of, read_child, read_children
+from annals.app.as_of.rows import LIVE, ChildKind, Tables, live_children_of, read_child, read_children
 from annals.app.edge.call import Call
 from annals.app.edge.negotiation import ApiVersion
 from annals.app.executions import schemas
@@ -49,7 +49,7 @@ _COLUMNS = Columns("sequence, version, status", f"*, {_STALE} AS stale, {_OUTPUT
 _PAST_COLUMNS = f"executions.*, {_OUTPUT}"
 """Past executions are shown as they were recorded, without the correction of stale rows."""
 
-CHILD = Child("executions", ONE, ExecutionNotFound, _PAST_COLUMNS)
+CHILD = ChildKind("executions", ONE, ExecutionNotFound, _PAST_COLUMNS)
 
 _Read = Callable[[Call, Row, str], Awaitable[str]]
 """Reads the logs or errors of a row."""

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from annals.app.edge.negotiation import ApiVersion
-from annals.app.variables.schemas import VariableModel
+from annals.app.variables.queries import VariableModel
 from annals.app.wire import unset_unless, wire_date
 
 API_VERSION_OF_RUNTIMES = "v5"

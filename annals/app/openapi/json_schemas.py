@@ -26,7 +26,7 @@ from annals.app.parameters import (
 )
 from annals.app.parameters.table import Parameter, ParameterGroup
 from annals.app.queries.page import ListQueries, Page
-from annals.app.variables.schemas import VariableModel
+from annals.app.variables.queries import VariableModel
 from annals.projections.usage.series import METRICS
 
 Schema = dict[str, Any]
