@@ -39,11 +39,11 @@ def test_commands_of_the_guide_do_what_it_says(forgetful: AnnalsInstance, here: 
     _, _, configured, canary, activated, rolled_back, later, *further = printed
     policy, retries, dead, repeated, variable, schedule, scheduled, triggered, domain, listed, usage = further
     assert (objects(configured)[0]["execute"], objects(configured)[0]["timeout"]) == (["any"], 30)
-    tried, shared = objects(canary)
-    assert tried["responseBody"] == '{"from":"the canary"}'
+    direct, shared = objects(canary)
+    assert direct["responseBody"] == '{"from":"the canary"}'
     assert shared["traffic"][0]["percent"] == 10
     now_active, unshared = objects(activated)
-    assert (now_active["deploymentId"], unshared["traffic"]) == (tried["deploymentId"], [])
+    assert (now_active["deploymentId"], unshared["traffic"]) == (direct["deploymentId"], [])
     back, called = objects(rolled_back)
     assert back["deploymentId"] != now_active["deploymentId"]
     assert called["responseBody"] == '{"hello":"again"}'

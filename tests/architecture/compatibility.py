@@ -18,62 +18,67 @@ _BY_PUSHING = frozenset(
     {"get", "update", "create", "createDeployment", "getDeployment", "listVariables", "deleteVariable"}
     | {"createVariable", "list", "listDeployments", "getDeploymentDownload"}
 )
-"""What `push function --with-variables` and `pull function` call."""
+"""The operations that `push function --with-variables` and `pull function` call."""
 
 _OF_PAGES = frozenset({"createExecution", "getExecution", "listExecutions"})
-"""What the web SDK knows of the 30 operations."""
+"""The operations that the web SDK has."""
 
 _OF_CONSOLES = frozenset({"listTemplates", "getTemplate", "listUsage", "getUsage"})
-"""What the server SDKs do not know."""
+"""The operations that the server SDKs do not have."""
 
 _ELSEWHERE = (
     (
         "No `X-Appwrite-Response-Format`",
-        "Answers hold the fields of both generations, parameters of both are accepted.",
+        "Answers have the fields of both generations. Parameters of both are accepted.",
     ),
-    ("`general_argument_invalid` for execution headers", "The reference fails with 500 on headers out of form."),
+    ("`general_argument_invalid` for execution headers", "The reference answers 500 to malformed headers."),
     ("`?total=false`", "Means false; the reference reads it as true."),
-    ("Passwords", "A user's `password` is empty for everybody; the reference hands the hash to keys."),
-    ("A taken email or phone", "Is `user_already_exists` on changes too; the reference has a type for each."),
+    ("Passwords", "A user's `password` is empty for every caller; the reference shows the hash to keys."),
+    (
+        "A taken email or phone",
+        "A change to a taken email or phone is `user_already_exists` too; the reference has a type for each.",
+    ),
     (
         "Invitations to a team",
-        "Are accepted in the invited user's session; the reference mails a secret. A key's members are in at once."
+        "The invited user accepts while signed in; the reference mails a secret."
+        " A member added by a key is confirmed at once."
         " Other users see a member's name and email once the invitation is accepted.",
     ),
     (
         "Pages of `localhost`",
         "Are unknown until `localhost` is a web platform of the project; the reference lets them in.",
     ),
-    ("Wrong passwords", "Slow down who guesses, by account and address (429); the reference counts by address alone."),
-    ("Users of the console", "Are made by `annals users create-admin`, and are admins of every project."),
-    ("Variables of a project", "Reach the next execution; functions stay `live`, for nothing has to be built anew."),
+    ("Wrong passwords", "Attempts are bounded by account and address (429); the reference counts by address alone."),
+    ("Users of the console", "`annals users create-admin` creates them; they are admins of every project."),
+    ("Variables of a project", "Reach the next execution. Functions stay `live`, since no new build is needed."),
     ("Executions", "Are stored before they are answered; the reference stores them behind a queue."),
-    ("Builds", "A finished build never takes the place of a newer deployment that is active already."),
-    ("Ids, keys and `equal`", "Compare with case; the reference's database ignores it."),
+    ("Builds", "A finished build never replaces a newer active deployment."),
+    ("Ids, keys and `equal`", "Case counts; the reference's database ignores it."),
     ("Variables", "The next execution has them, with no new deployment."),
     ("204 answers", "Have no `Content-Length`, as HTTP demands (RFC 9110, 8.6); the reference sends 0."),
     (
         "Ephemeral keys",
-        "Hold scopes that their maker holds, end with the key, session or function that made them, and make no others;"
-        " the reference's outlive a key that is deleted.",
+        "Have only scopes of their creator, end with the key, session or function that created them, and create no"
+        " others; those of the reference outlive a deleted key.",
     ),
     (
         "Scopes of functions",
-        "A key gives code only scopes that it holds, and changes only code whose scopes it holds (by configuration,"
-        " deployments, variables, policy, installation); admins may all. The reference lets a key give any.",
+        "A key gives code only scopes that it holds, and changes only code whose scopes it holds (configuration,"
+        " deployments, variables, policy, installation). Admins may give any scope. The reference lets a key give any.",
     ),
     (
         "Rules",
-        "Map names to functions alone; those of the API, of sites and redirects are not served. A domain is verified"
-        " before its rule is made, by a TXT record, where the instance asks for that; it needs not point here yet.",
+        "Map names to functions only. Rules of the API, of sites and redirects are not served."
+        " If the instance asks for a TXT record, a domain is verified before its rule is created."
+        " The domain need not point to the instance yet.",
     ),
     ("Realtime, download tokens", "Are not served."),
 )
-"""Differences in behaviour, which no document tells."""
+"""Differences in behaviour, which no OpenAPI document shows."""
 
 
 def _words_of(pattern: str, *files: str) -> frozenset[str]:
-    """What of the reference's words the named tests call."""
+    """Return the operations of the reference that the named tests call."""
     text = "".join((ROOT / "tests" / "api" / file).read_text() for file in files)
     return frozenset(re.findall(pattern, text))
 
@@ -109,24 +114,24 @@ def _differences() -> Iterator[str]:
 
 
 def _behaviour() -> Iterator[str]:
-    yield "| what | how |\n|---|---|"
+    yield "| subject | Annals |\n|---|---|"
     yield from (f"| {subject} | {how} |" for subject, how in _ELSEWHERE)
 
 
 def page() -> str:
-    """The whole page as it should be."""
+    """Return the whole page."""
     return "\n".join(
         [
             "# Compatibility\n",
-            "Made from the code by `make docs`; a test holds it to that.\n",
+            "`make docs` makes this page from the code, and a test compares both.\n",
             "## Operations\n",
-            "`run`: the stock client itself calls it in our tests, against a whole instance (the web SDK in a browser,"
-            " on a page of another origin). `yes`: it is served, and tested on the wire in every format,"
-            " over a socket against the API's own process."
-            " `–`: the client does not know it. `no`: it is not served.\n",
+            "`run`: the tests call it by the stock client, on a whole instance (by the web SDK in a browser,"
+            " on a page of another origin). `yes`: it is served, and the tests call it on the wire in every format."
+            " `–`: the client does not have it. `no`: it is not served.\n",
             *_operations(),
             "\n## Differences in the OpenAPI documents\n",
-            "`/openapi.json` beside the reference's documents; `ours alone` is what the reference does not name.\n",
+            "The table compares `/openapi.json` with the documents of the reference."
+            " `ours alone`: the reference does not name it.\n",
             *_differences(),
             "\n## Differences in behaviour\n",
             *_behaviour(),

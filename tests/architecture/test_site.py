@@ -18,6 +18,12 @@ LOADED = re.compile(
 )
 
 
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, which GitHub and the site spell alike."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def build(target: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(target), *arguments]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
@@ -48,10 +54,18 @@ def test_broken_anchor_fails_the_build_of_the_docs_site(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("page", ["README.md", "CHANGELOG.md"])
-def test_links_of_the_pages_outside_the_site_lead_to_files(page: str) -> None:
-    links = LINK.findall((ROOT / page).read_text())
+def test_links_of_the_pages_outside_the_site_lead_to_files_and_headings(page: str) -> None:
+    links = [link.partition("#") for link in LINK.findall((ROOT / page).read_text())]
 
-    assert [link for link in links if not (ROOT / link).exists()] == []
+    assert [name for name, _, _ in links if not (ROOT / name).exists()] == []
+    assert [(name, anchor) for name, _, anchor in links if anchor and anchor not in anchors(ROOT / name)] == []
+
+
+@pytest.mark.parametrize("start", ["README.md", "docs/index.md"])
+def test_each_page_is_linked_from_the_start(start: str) -> None:
+    linked = {Path(link.partition("#")[0]).name for link in LINK.findall((ROOT / start).read_text())}
+
+    assert {page.name for page in (ROOT / "docs").glob("*.md")} - linked <= {"index.md"}
 
 
 def test_each_version_of_the_changelog_fits_on_two_pages() -> None:

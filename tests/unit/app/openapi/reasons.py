@@ -18,12 +18,12 @@ class Reason(NamedTuple):
 _FORMER, _NEWEST = ("1.8.0",), ("2.5.0",)
 _BOTH = _FORMER + _NEWEST
 _UNION = "Parameters of both generations are accepted in every format."
-_SIZES = "The sizes that this instance offers are told, where the reference tells any text."
+_SIZES = "The document lists the sizes of this instance; the reference allows any text."
 
 REASONS = (
-    Reason("get * .asOf: ours alone", _BOTH, "Reads of what the log keeps answer for any moment of it."),
-    Reason("* .dryRun: ours alone", _BOTH, "Every write can be tried without recording anything."),
-    Reason("post * .Idempotency-Key: ours alone", _BOTH, "A creation that is sent again is carried out once."),
+    Reason("get * .asOf: ours alone", _BOTH, "The log keeps past states, so reads answer for any moment."),
+    Reason("* .dryRun: ours alone", _BOTH, "Every write can run dry, with nothing recorded."),
+    Reason("post * .Idempotency-Key: ours alone", _BOTH, "A repeated create request is carried out once."),
     Reason("* .specification: ours alone", _NEWEST, _UNION),
     Reason("* .buildSpecification: ours alone", _FORMER, _UNION),
     Reason("* .runtimeSpecification: ours alone", _FORMER, _UNION),
@@ -34,31 +34,43 @@ REASONS = (
     Reason(
         "get /functions/runtimes .available: ours alone",
         _BOTH,
-        "It leaves only the runtimes that work on this instance; the catalogue has more than any driver serves.",
+        "It selects the runtimes that work on this instance; the catalogue has more than any driver serves.",
     ),
     Reason("get * .token: ours alone", _FORMER, _UNION),
     Reason("get /functions/{functionId}/variables .*: ours alone", _FORMER, _UNION),
     Reason("post * .variableId: ours alone", _FORMER, _UNION),
     Reason(
-        "post /functions .template*: ours alone", _BOTH, "Former SDKs still send these; they are judged and ignored."
+        "post /functions .template*: ours alone", _BOTH, "SDKs of 1.8 still send these; they are checked and ignored."
     ),
     Reason("* .*pecification: enum *, not null", _BOTH, _SIZES),
-    Reason("* .*pecification: default null, not {}", _NEWEST, "An empty object is no text; left out, it is chosen."),
-    Reason("get /functions/specifications .type: enum *", _NEWEST, "The two words that are accepted are told."),
-    Reason("* .runtime: enum *", _FORMER, "The catalogue is the newest for every format: it has runtimes added since."),
     Reason(
-        "* .runtimes: items *", _FORMER, "The catalogue is the newest for every format: it has runtimes added since."
+        "* .*pecification: default null, not {}",
+        _NEWEST,
+        "An empty object is not a size. Without a value, Annals chooses the size.",
     ),
-    Reason("* .scopes: items *", _BOTH, "Both names of a scope that was renamed are accepted in every format."),
+    Reason("get /functions/specifications .type: enum *", _NEWEST, "The document lists the two accepted words."),
+    Reason(
+        "* .runtime: enum *", _FORMER, "Every format has the newest catalogue, with runtimes that were added since."
+    ),
+    Reason(
+        "* .runtimes: items *", _FORMER, "Every format has the newest catalogue, with runtimes that were added since."
+    ),
+    Reason("* .scopes: items *", _BOTH, "Both names of a renamed scope are accepted in every format."),
     Reason("* .search: default null, not *", _BOTH, "An empty search is refused, so the default is none."),
-    Reason("* .token: default null, not *", _NEWEST, "Download tokens are not served; none is no empty one."),
+    Reason("* .token: default null, not *", _NEWEST, "Download tokens are not served."),
     Reason("* .buildId: default null, not *", _NEWEST, "An empty id is refused, so the default is none."),
-    Reason("put * .runtime: default null, not *", _NEWEST, "An empty runtime is refused; left out, it stays as it is."),
-    Reason("* .headers: default {}, not *", _BOTH, "Headers are an object; an empty list is accepted as one."),
-    Reason("* .*: default *, not null", _FORMER, "Defaults are told, where the former document told none."),
+    Reason(
+        "put * .runtime: default null, not *",
+        _NEWEST,
+        "An empty runtime is refused. Without a value, the runtime stays as it is.",
+    ),
+    Reason("* .headers: default {}, not *", _BOTH, "Headers are an object; an empty list is accepted too."),
+    Reason(
+        "* .*: default *, not null", _FORMER, "The document states defaults; the reference's document of 1.8 has none."
+    ),
     Reason("* .*: nullable true, not null", _FORMER, "Null counts as not sent, in every format."),
     Reason(
-        "model error .code: type *", _BOTH, "The code is a number on the wire, whatever the reference's document says."
+        "model error .code: type *", _BOTH, "The code is a number on the wire; the reference's document says otherwise."
     ),
     Reason("model execution .resourceType: enum *", _NEWEST, "There are no sites."),
     Reason("model function .*: ours alone", _FORMER, "Fields added since are shown beside the former ones."),
