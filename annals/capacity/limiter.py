@@ -19,6 +19,9 @@ PACE_SECONDS = 0.02
 PACE_SLOTS = 4
 """Under backpressure a worker takes at most so many job messages, every PACE_SECONDS: 200 a second."""
 
+CLOSED_SECONDS = 0.05
+"""How long a closed limiter delays its answer: a thread that fetches messages asks again until its worker stops."""
+
 MOST_AT_ONCE, MOST_OF_PROJECT = 768, 512
 """Concurrent requests of a process, and of one project in it. More would only make every answer later."""
 
@@ -122,15 +125,21 @@ class WorkerLimiter:
         self._changed = threading.Condition()
 
     def reserve(self, most: int, wait_seconds: float) -> int:
-        """Take up to `most` slots and return their number, 0 after `close`. Wait a moment if no slot is free."""
+        """Take up to `most` slots and return their number. Wait up to `wait_seconds` if no slot is free.
+
+        After `close` sleep a moment and return 0: a thread that asks again must not spin until its worker stops.
+        """
         if self._backpressure():
             time.sleep(PACE_SECONDS)
             most = min(most, PACE_SLOTS)
         with self._changed:
             self._changed.wait_for(lambda: self._free > 0 or self._closed, wait_seconds)
-            taken = 0 if self._closed else min(most, self._free)
-            self._free -= taken
-            return taken
+            if not self._closed:
+                taken = min(most, self._free)
+                self._free -= taken
+                return taken
+        time.sleep(min(wait_seconds, CLOSED_SECONDS))
+        return 0
 
     def enter(self, tenant: str) -> bool:
         """Take a slot for work that did not come through the queue, unless a queued message waits for a slot."""

@@ -1,8 +1,9 @@
 """The limit on the job messages that a worker holds."""
 
 import threading
+import time
 
-from annals.capacity.limiter import PACE_SLOTS, WorkerLimiter
+from annals.capacity.limiter import CLOSED_SECONDS, PACE_SLOTS, WorkerLimiter
 
 
 def test_limiter_gives_out_no_more_slots_than_it_has() -> None:
@@ -28,6 +29,18 @@ def test_closed_limiter_gives_out_nothing_and_ends_waits() -> None:
     assert limiter.reserve(1, threading.TIMEOUT_MAX) == 0
     limiter.release()
     assert limiter.reserve(1, 0) == 0
+
+
+def test_thread_that_asks_a_closed_limiter_does_not_spin() -> None:
+    limiter = WorkerLimiter(1)
+    limiter.close()
+    began, processor = time.monotonic(), time.thread_time()
+
+    assert [limiter.reserve(1, threading.TIMEOUT_MAX) for _ in range(5)] == [0] * 5
+
+    waited = time.monotonic() - began
+    assert waited >= 5 * CLOSED_SECONDS
+    assert time.thread_time() - processor < waited / 5
 
 
 def test_limiter_knows_when_a_project_is_at_its_limit_and_when_it_released_slots() -> None:
