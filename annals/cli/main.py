@@ -15,7 +15,7 @@ COMMANDS = {
     "executor": ("annals.cli.role_executor:executor", "Run this host's executor process."),
     "prepare": ("annals.cli.prepare:prepare", "Bring the database up to date and make the first project."),
     "projects": ("annals.cli.projects:projects", "Create, list and delete projects."),
-    "keys": ("annals.cli.keys:keys", "Create, list and revoke a project's API keys."),
+    "keys": ("annals.cli.projects:keys", "Create, list and revoke a project's API keys."),
     "users": ("annals.cli.users:users", "Create, list and delete the admins of the instance."),
     "events": ("annals.cli.events:events", "Show the event log, or follow it."),
     "history": ("annals.cli.history:history", "Show what happened to one resource, and what each event changed."),

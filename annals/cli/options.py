@@ -11,6 +11,9 @@ from annals.app.parameters.kinds import ParameterKind, ValidationError
 from annals.settings import Invalid, Settings, read
 from annals.supervisor.folders import Folders
 
+ANSWER_SECONDS = 5.0
+"""How long a service may take to answer a command's questions; a slower one counts as hanging."""
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer in JSON, for scripts.")
 data_option = click.option(
     "--data", type=click.Path(file_okay=False, path_type=Path), help="Data folder of a running instance."

@@ -11,8 +11,8 @@ import structlog
 
 from annals.app.identity.secret_keys import make_key
 from annals.cli.event_log import actor, opened
-from annals.cli.first_admin import first_admin
 from annals.cli.foreground import json_logs, run
+from annals.cli.users import first_admin
 from annals.domain.commands.projects import add_key, create_project
 from annals.domain.decoding import UNREADABLE
 from annals.domain.errors import ProjectNotFound

@@ -13,8 +13,7 @@ import psycopg
 import redis.asyncio as redis
 from psycopg.rows import dict_row
 
-from annals.cli.doctor_service import ANSWER_SECONDS
-from annals.cli.options import absent, answer, chosen, data_option, json_option, table
+from annals.cli.options import ANSWER_SECONDS, absent, answer, chosen, data_option, json_option, table
 from annals.settings import Settings, read
 from annals.store.coordination.leases import QUERIES, Holder
 from annals.store.errors import UrlInvalid

@@ -10,16 +10,38 @@ import click
 import msgspec
 
 from annals.cli.options import chosen, json_option
-from annals.cli.welcome import welcome
 from annals.http.listening import Unavailable
 from annals.settings import Settings, is_set
 from annals.supervisor.children import NeverReady
 from annals.supervisor.folders import Folders, InUse
-from annals.supervisor.live_log import LiveLog
 from annals.supervisor.notify import notify
 from annals.supervisor.services import LocalServices
-from annals.supervisor.supervisor import READY_SECONDS, LocalInstance, StartedInstance
+from annals.supervisor.supervisor import READY_SECONDS, LiveLog, LocalInstance, StartedInstance
 from annals.supervisor.wheels import Unusable
+
+_TEXT = """
+Annals is ready.
+
+  endpoint  {endpoint}
+  project   {project}
+  key       {key}
+  data      {data}
+  driver    {driver}
+
+With curl:
+
+curl -H 'X-Appwrite-Project: {project}' -H 'X-Appwrite-Key: {key}' {endpoint}/functions
+
+With the Python SDK (pip install appwrite):
+
+from appwrite.client import Client
+from appwrite.services.functions import Functions
+
+client = Client().set_endpoint("{endpoint}").set_project("{project}").set_key("{key}")
+print(Functions(client).list())
+
+Ctrl-C stops it.
+"""
 
 
 @click.command()
@@ -122,3 +144,14 @@ def _report(starting: "asyncio.Future[StartedInstance]", live: LiveLog, data: Pa
     sys.stdout.flush()
     notify(READY="1", STATUS=started.endpoint)  # where systemd runs us, it wants to know
     return 0
+
+
+def welcome(started: StartedInstance) -> str:
+    """Return the text. Commands begin their lines, so that whole lines can be pasted."""
+    return _TEXT.format(
+        endpoint=started.endpoint,
+        project=started.project,
+        key=started.key,
+        data=started.data,
+        driver=started.driver,
+    )

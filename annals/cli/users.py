@@ -1,9 +1,15 @@
-"""`annals users`: the console's users, who are the admins of the instance."""
+"""`annals users`: the console's users, who are the admins of the instance.
 
+The first start creates an admin too, if the settings name one.
+"""
+
+import secrets
 from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
+import structlog
 
 from annals.app.identity.passwords import LEAST, MOST, Passwords
 from annals.app.parameters.identity import Email, Password
@@ -11,16 +17,22 @@ from annals.app.parameters.kinds import ValidationError
 from annals.cli.event_log import actor, with_log
 from annals.cli.options import answer, data_option, json_option, of_instance, table
 from annals.domain.commands.users import create_user, delete_user
+from annals.domain.errors import UserAlreadyExists
 from annals.domain.project import CONSOLE
 from annals.domain.team import Team
 from annals.domain.user import User
-from annals.settings import Settings
+from annals.settings import Invalid, Settings
 from annals.store.ids import generate_id
 from annals.store.log.log import EventLog
 from annals.store.postgres import sql
 from annals.store.secrets.vault import Vault
+from annals.supervisor.folders import private_file
 
 QUERIES = sql.load(__package__, "users.sql")
+
+FILE = "admin.json"
+
+log = structlog.get_logger()
 
 
 @click.group()
@@ -101,3 +113,28 @@ def fitting(kind: Email | Password, value: str) -> str:
         return kind.parse(value)
     except ValidationError as invalid:
         raise click.ClickException(str(invalid)) from None
+
+
+class Admin(msgspec.Struct, frozen=True):
+    """The content of `admin.json`, the only copy of the password."""
+
+    email: str
+    password: str
+
+
+async def first_admin(settings: Settings, event_log: EventLog) -> None:
+    """Create the admin that the settings name if there is none. Raises Invalid for an invalid address."""
+    if not settings.admin_email:
+        return
+    try:
+        email = Email().parse(settings.admin_email)
+    except ValidationError:
+        raise Invalid(f"ANNALS_ADMIN_EMAIL is {settings.admin_email!r}, which is no email address.") from None
+    password = secrets.token_urlsafe(18)
+    try:
+        await make_admin(event_log, settings, email=email, password=password, name="")
+    except UserAlreadyExists:
+        return
+    path = settings.folder / FILE
+    private_file(path, msgspec.json.format(msgspec.json.encode(Admin(email, password)), indent=2) + b"\n")
+    log.info("admin_made", email=email, file=str(path))

@@ -1,21 +1,25 @@
 """The supervisor of `annals up`: starts an instance in order of dependencies, keeps it running, and stops it."""
 
 import asyncio
+import contextlib
+import json
 import os
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from typing import Any, TextIO
 
 import msgspec
 
-from annals.settings import as_environment
+from annals.settings import Settings, as_environment
 from annals.supervisor.children import Child, ChildReaper, Launch, Program, popen, stop_all
 from annals.supervisor.folders import ProcessList, ProcessRow, Running, start_ticks
-from annals.supervisor.fork_client import ForkServer
-from annals.supervisor.live_log import LiveLog
+from annals.supervisor.lines import json_entry
 from annals.supervisor.notify import Notifications, notify
-from annals.supervisor.programs import Embedded, Role, plain
+from annals.supervisor.programs import Embedded, ForkServer, Role, plain
 from annals.supervisor.services import LocalServices, read_key
+from annals.telemetry.log_text import as_text, plain_json, shown
 from annals.telemetry.metrics import forget
 
 STAGES = ((("api", "worker", "keeper", "prepare", "nursery"), 4.5), (("executor", "valkey", "postgres"), 8.5))
@@ -26,6 +30,36 @@ The executor gets the time that others did not use: a container engine needs a t
 
 READY_SECONDS = 180
 """Limit for a start. The first one creates the database; later ones take a few seconds."""
+
+
+class LiveLog:
+    """Writes entries as text, coloured on a terminal, or as JSON lines, as the settings say."""
+
+    def __init__(self, settings: Settings, stream: TextIO = sys.stderr) -> None:
+        self._stream, self._least = stream, settings.log_level
+        self._json = settings.log_format == "json"
+        self._colour = stream.isatty()
+
+    def say(self, event: str, level: str = "info", **details: object) -> None:
+        """Log a line of the supervisor."""
+        self.write({"time": _now(), "role": "annals", "level": level, "event": event, **details})
+
+    def hear(self, child: Child, line: str) -> None:
+        """Log a line of a child: a structured entry, or any text."""
+        entry = json_entry(line) or {"time": _now(), "level": child.program.level(line), "event": line.rstrip()}
+        self.write({**entry, "role": child.name})
+
+    def write(self, entry: Mapping[str, Any]) -> None:
+        if not shown(entry, self._least):
+            return
+        text = plain_json(json.dumps(entry, default=str)) if self._json else as_text(entry, colour=self._colour)
+        with contextlib.suppress(OSError):  # the reader is gone; the instance runs on
+            self._stream.write(text + "\n")
+            self._stream.flush()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 class StartedInstance(msgspec.Struct, frozen=True, kw_only=True):

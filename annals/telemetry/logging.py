@@ -1,7 +1,12 @@
-"""Structured logs of a process on standard error: one JSON object per line, or text on a terminal."""
+"""Structured logs of a process on standard error: one JSON object per line, or text on a terminal.
+
+Lines carry the fields of the current request, which are read when a line is written.
+"""
 
 import logging
 import sys
+from collections.abc import MutableMapping
+from contextvars import ContextVar
 from typing import Any
 
 import msgspec
@@ -9,7 +14,6 @@ import structlog
 
 from annals.settings import Settings
 from annals.telemetry.log_text import as_text, plain_json
-from annals.telemetry.request_context import add_request
 
 _LOUD = {
     "dramatiq": logging.WARNING,
@@ -18,6 +22,27 @@ _LOUD = {
     "httpx": logging.WARNING,
     "urllib3": logging.WARNING,
 }
+
+_CURRENT: "ContextVar[RequestContext | None]" = ContextVar("request", default=None)
+
+
+class RequestContext:
+    """The fields of one request. Empty fields are left out of log lines."""
+
+    __slots__ = ("hint", "position", "project", "request")
+
+    def __init__(self, request: str) -> None:
+        self.request, self.project, self.hint, self.position = request, "", "", 0
+        _CURRENT.set(self)
+
+
+def add_request(_logger: object, _method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A structlog processor that adds the current request's fields to an entry."""
+    if (context := _CURRENT.get()) is not None:
+        for name in ("request", "project", "hint", "position"):
+            if value := getattr(context, name):
+                entry.setdefault(name, value)
+    return entry
 
 
 def configure(settings: Settings, role: str) -> None:

@@ -14,15 +14,13 @@ from annals.store.log.tail_cache import TailCache
 from annals.store.postgres.listener import Listener
 from annals.workers.broker import JobMessageBroker
 from annals.workers.clock import Duty, keep, unless_held
-from annals.workers.followers import followers
+from annals.workers.followers import Sealing, followers
 from annals.workers.job_messages import RUN_EXECUTION
-from annals.workers.keeper import Keeper, Work, end
-from annals.workers.leadership import Leadership
+from annals.workers.keeper import Keeper, Leadership, Work, end
 from annals.workers.prewarming import LOOK_SECONDS, PrewarmingSweep
 from annals.workers.reaper import Overdue, Reaper
 from annals.workers.redelivery import Redelivery, wake
 from annals.workers.schedules import Schedules
-from annals.workers.sealing import Sealing
 from annals.workers.wiring import CONNECTIONS, Tell, blob_garbage, retention, until
 
 OVERDUE_SECONDS = 90

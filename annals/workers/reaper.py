@@ -1,8 +1,15 @@
-"""The reaper: takes back the claims of lost processes. An execution ends with that reason, a build is queued again."""
+"""The reaper: takes back the claims of lost processes. An execution ends with that reason, a build is queued again.
+
+The reaper runs in the keeper and sees lost processes only. Each worker reconciles its own claims with its work. It
+gives up a claim without work: the answer to its append came too late, or a fault of ours dropped the work. It stops
+work without a claim: the work was canceled, deleted or lost to another process, and the job message about that may
+have been lost as well.
+"""
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from typing import NamedTuple
 
 import structlog
 
@@ -11,7 +18,8 @@ from annals.domain.commands.executions import lose_execution
 from annals.domain.deployment import Deployment
 from annals.domain.errors import Conflict, DeploymentNotFound, ExecutionNotFound
 from annals.domain.execution import Execution
-from annals.store.coordination.leases import Leases, Watch
+from annals.domain.ports import ExecutorUnavailable
+from annals.store.coordination.leases import Leases, ProcessLease, Watch
 from annals.store.log.log import EventLog, Meta
 from annals.store.postgres import sql
 from annals.workers.builds import ATTEMPTS
@@ -90,3 +98,43 @@ class Overdue:
             log.warning("execution_overdue", execution=stream, epoch=epoch)
             await take_back(self._log, stream, epoch, Meta(actor="reaper"))
         return len(late)
+
+
+class ClaimedWork(NamedTuple):
+    """One kind of work: a live view of the streams in hand, and the call that stops one."""
+
+    streams: Collection[str]
+    stop: Callable[[str], Awaitable[None]]
+
+
+class ClaimReconciliation:
+    """Reconciles one process; call `run` about once a lease."""
+
+    def __init__(self, log: EventLog, process_lease: ProcessLease, *kinds: ClaimedWork) -> None:
+        self._log = log
+        self._process_lease = process_lease
+        self._kinds = kinds
+        self._doubtful: set[str] = set()
+
+    async def run(self) -> None:
+        """Act on a stream that differs twice in a row, since the log and the work are not read at the same moment."""
+        rows = await self._log.database.rows(QUERIES["held"], {"workers": [self._process_lease.id]})
+        recorded = {row["stream_id"]: row["epoch"] for row in rows}
+        in_hand = {stream for work in self._kinds for stream in work.streams}
+        doubtful = recorded.keys() ^ in_hand
+        for stream in doubtful & self._doubtful:
+            if stream in recorded:
+                log.warning("claim_given_up", stream=stream)
+                await take_back(self._log, stream, recorded[stream], Meta(actor=f"worker:{self._process_lease.id}"))
+            else:
+                await self._stop(stream)
+        self._doubtful = doubtful
+
+    async def _stop(self, stream: str) -> None:
+        for work in self._kinds:
+            if stream in work.streams:
+                log.warning("work_stopped_without_its_claim", stream=stream)
+                try:
+                    await work.stop(stream)
+                except ExecutorUnavailable as error:
+                    log.warning("work_not_stopped", stream=stream, error=str(error))

@@ -7,8 +7,7 @@ from datetime import timedelta
 
 from annals.application.process import Process
 from annals.settings import Settings
-from annals.workers.blob_garbage import BlobGarbage
-from annals.workers.retention import RetentionSweeper
+from annals.workers.cleanup import BlobGarbage, RetentionSweeper
 
 CONNECTIONS = 12
 """The most connections of a worker's or keeper's pool."""

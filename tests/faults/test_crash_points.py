@@ -20,7 +20,7 @@ from annals.store.content.contents import Contents
 from annals.store.log.append_modes import LOCK
 from annals.store.postgres.database import Database
 from annals.supervisor.folders import Folders
-from annals.workers.blob_garbage import BlobGarbage
+from annals.workers.cleanup import BlobGarbage
 from tests.client import Client, packed
 from tests.faults import invariants
 from tests.instance import AnnalsInstance, alive, eventually, short_folder

@@ -13,7 +13,7 @@ from unittest import mock
 import eventsourcing.domain
 
 from annals.application.executions import record_outcome
-from annals.workers import cleanup, retention
+from annals.workers import cleanup
 from tests.simulation.loop import NODE, SimulatedLoop
 
 BEGINNING = datetime(2026, 3, 28, 23, 57, tzinfo=UTC)
@@ -50,7 +50,7 @@ def installed(clocks: Clocks, rng: random.Random) -> Iterator[None]:
 
     random.seed(rng.random())
     with contextlib.ExitStack() as stack:
-        for module in (eventsourcing.domain, record_outcome, cleanup, retention):
+        for module in (eventsourcing.domain, record_outcome, cleanup):
             stack.enter_context(mock.patch.object(module, "datetime", SimulatedDatetime))
         stack.enter_context(_machine(clocks, rng))
         yield

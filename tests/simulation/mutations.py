@@ -23,7 +23,7 @@ from annals.store.log.follower import Follower
 from annals.store.log.group_append import GroupAppender
 from annals.store.log.log import EventLog, Recorded
 from annals.store.log.reader import EventBatch
-from annals.workers import builds, reaper, redelivery, relay, schedules
+from annals.workers import builds, followers, reaper, redelivery, schedules
 from annals.workers.builds import BuildActor
 
 Mutation = Callable[[], AbstractContextManager[object]]
@@ -164,8 +164,8 @@ def edit_drops_due_slots() -> AbstractContextManager[object]:
 @planted
 def relay_skips_a_position() -> AbstractContextManager[object]:
     """The relay sends no job message for the first event of each batch."""
-    real = relay.job_messages
-    return mock.patch.object(relay, "job_messages", lambda recorded_events: real(list(recorded_events)[1:]))
+    real = followers.job_messages
+    return mock.patch.object(followers, "job_messages", lambda recorded_events: real(list(recorded_events)[1:]))
 
 
 @planted

@@ -3,7 +3,7 @@
 from contextlib import AbstractContextManager
 from unittest import mock
 
-from annals.application import project_deletion
+from annals.application import deletion
 from annals.domain.base import AggregateEvent
 from annals.store.log.log import EventLog
 from annals.store.log.request import Statement
@@ -19,7 +19,7 @@ def projects_are_not_checked() -> AbstractContextManager[object]:
 @planted
 def project_is_deleted_with_users_in_it() -> AbstractContextManager[object]:
     """A project is deleted although users or functions were created in it meanwhile."""
-    return mock.patch.object(project_deletion, "Statement", return_value=Statement("SELECT 1", {}))
+    return mock.patch.object(deletion, "Statement", return_value=Statement("SELECT 1", {}))
 
 
 @found_by("project_reuse_meets_sealing")

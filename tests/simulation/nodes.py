@@ -25,13 +25,12 @@ from annals.store.log.follower import ExternalHandler, Follower
 from annals.store.log.log import EventLog
 from annals.store.log.tail_cache import TailCache
 from annals.store.postgres.listener import Listener, OnDemand
-from annals.workers.blob_garbage import BlobGarbage
 from annals.workers.broker import QueueUnavailable
 from annals.workers.builds import BuildActor
-from annals.workers.claim_reconciliation import ClaimedWork, ClaimReconciliation
-from annals.workers.cleanup import Cleanup
+from annals.workers.cleanup import BlobGarbage, Cleanup, RetentionSweeper
 from annals.workers.clock import Duty, keep, unless_held
 from annals.workers.executions import ExecutionActor
+from annals.workers.followers import sender, wants
 from annals.workers.job_messages import (
     BUILD_DEPLOYMENT,
     BUILDS,
@@ -45,12 +44,9 @@ from annals.workers.job_messages import (
     WARM_FUNCTION,
     Cause,
 )
-from annals.workers.keeper import Keeper, Work
-from annals.workers.leadership import Leadership
-from annals.workers.reaper import Overdue, Reaper
+from annals.workers.keeper import Keeper, Leadership, Work
+from annals.workers.reaper import ClaimedWork, ClaimReconciliation, Overdue, Reaper
 from annals.workers.redelivery import Redelivery, wake
-from annals.workers.relay import sender, wants
-from annals.workers.retention import RetentionSweeper
 from annals.workers.schedules import Schedules
 from tests.simulation.connection import SimulatedDatabase
 from tests.simulation.job_messages import Handler, SimulatedDispatcher

@@ -4,7 +4,7 @@ import asyncio
 import random
 from typing import Any
 
-from annals.application.discards import QUERIES as DISCARDS
+from annals.application.event_log import QUERIES as DISCARDS
 from annals.domain.commands.projects import add_project_variable, create_project, delete_project
 from annals.domain.errors import DomainError
 from annals.domain.project import Project

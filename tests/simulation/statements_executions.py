@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from annals.application.append_checks import QUERIES as REQUIRED
-from annals.application.discards import QUERIES as DISCARDS
-from annals.application.function_deletion import QUERIES as ENDING
+from annals.application.deletion import QUERIES as ENDING
+from annals.application.event_log import QUERIES as DISCARDS
+from annals.application.event_log import QUERIES as REQUIRED
 from annals.projections.executions import QUERIES as EXECUTIONS
 from tests.simulation.statements_models import change, columns, count, event_of, same_function
 from tests.simulation.transactions import DeploymentGone, FunctionGone, Row, Tx, on

@@ -9,11 +9,11 @@ from annals.application.executions.context import QUERIES as CONTEXT
 from annals.capacity.slots import QUERIES as SLOTS
 from annals.projections.schedules import QUERIES as SCHEDULES
 from annals.store.log.build_demand import QUERIES as BUILD_SLOTS
-from annals.workers.build_log import QUERIES as BUILDS
-from annals.workers.leadership import QUERIES as LEADING
+from annals.workers.builds import QUERIES as BUILDS
+from annals.workers.cleanup import QUERIES as RETENTION
+from annals.workers.keeper import QUERIES as LEADING
 from annals.workers.reaper import QUERIES as REAPER
 from annals.workers.redelivery import QUERIES as REDELIVERY
-from annals.workers.retention import QUERIES as RETENTION
 from annals.workers.schedules import QUERIES as FIRING
 from tests.simulation.transactions import Row, Tx, on
 

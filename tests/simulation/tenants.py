@@ -8,8 +8,8 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from annals.application.project_deletion import QUERIES as ENDING
-from annals.application.project_deletion import end_project
+from annals.application.deletion import QUERIES as ENDING
+from annals.application.deletion import end_project
 from annals.domain.commands.projects import add_project_variable, create_project
 from annals.domain.commands.users import create_user
 from annals.domain.errors import DomainError

@@ -25,7 +25,7 @@ from annals.domain.project import CONSOLE, REST
 from annals.store.ids import generate_id
 from annals.store.log.log import Meta
 from annals.store.log.request import Incarnation
-from annals.telemetry.request_context import RequestContext
+from annals.telemetry.logging import RequestContext
 
 MOST_SKIPPED = 64 * 1024 * 1024
 """Most bytes of an unwanted body that are read and dropped, so that the client receives the answer."""

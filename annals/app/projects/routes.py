@@ -35,7 +35,7 @@ from annals.app.projects import queries
 from annals.app.projects.queries import PROTOCOLS, SERVICES, present_key, present_platform
 from annals.app.queries.page import ListQueries, Page
 from annals.app.queries.schema import parse_date
-from annals.application.project_deletion import end_project, try_end_project
+from annals.application.deletion import end_project, try_end_project
 from annals.domain.base import Key
 from annals.domain.commands import projects
 from annals.domain.project import Platform, Project

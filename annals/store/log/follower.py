@@ -41,7 +41,7 @@ log = structlog.get_logger(__name__)
 class PoisonedBy(Exception):
     """The handler fails at an event: the follower stays before it, other followers go on.
 
-    Keepers of other versions read this sentence: the query `unread` of workers/leadership.sql.
+    Keepers of other versions read this sentence: the query `unread` of workers/keeper.sql.
     """
 
     def __init__(self, name: str, position: int, cause: Exception) -> None:

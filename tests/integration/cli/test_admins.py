@@ -10,9 +10,8 @@ from click.testing import CliRunner
 
 from annals.app.identity.passwords import Passwords
 from annals.cli.event_log import opened
-from annals.cli.first_admin import first_admin
 from annals.cli.main import main
-from annals.cli.users import make_admin
+from annals.cli.users import first_admin, make_admin
 from annals.domain.errors import UserAlreadyExists
 from annals.settings import Invalid, Settings
 from annals.store.secrets.vault import Vault, master_key

@@ -22,8 +22,7 @@ import msgspec
 from annals.http.listening import listen
 from annals.settings import Settings, as_environment
 from annals.supervisor.children import popen
-from annals.supervisor.fork_client import ForkServer
-from annals.supervisor.programs import Role, plain
+from annals.supervisor.programs import ForkServer, Role, plain
 from tests.integration.edge.wire import Address
 
 LOOPBACK = "127.0.0.1"

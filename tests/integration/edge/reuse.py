@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from annals.app.identity.secret_keys import digest
 from annals.app.services import Services
 from annals.app.wiring import open_services
-from annals.application.project_deletion import end_project
+from annals.application.deletion import end_project
 from annals.domain.commands.projects import create_project
 from annals.domain.project import ApiKey, Project
 from annals.domain.scopes import PROJECT_SCOPES

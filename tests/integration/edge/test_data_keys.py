@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from annals.app.services import Services
-from annals.application.project_deletion import end_project
+from annals.application.deletion import end_project
 from annals.settings import Settings
 from annals.store.content.inputs import open_input
 from tests.integration.edge.client import Client, Reply

@@ -8,7 +8,7 @@ import structlog
 from annals.app.available_runtimes import Available
 from annals.app.services import Services
 from annals.executor.wire.protocol import Status
-from annals.telemetry.request_context import add_request
+from annals.telemetry.logging import add_request
 from annals.telemetry.request_log import RequestLog
 from tests.integration.edge.client import Client
 

@@ -10,9 +10,9 @@ import pytest
 from annals.app.edge.edge import Edge
 from annals.app.health.conservation import QUERIES, WINDOW
 from annals.app.services import Services
-from annals.application.project_deletion import end_project
+from annals.application.deletion import end_project
 from annals.store.log.archives import Archives
-from annals.workers.retention import RetentionSweeper
+from annals.workers.cleanup import RetentionSweeper
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
 from tests.integration.edge.following import Following

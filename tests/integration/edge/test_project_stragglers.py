@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from annals.app.services import Services
-from annals.application import project_deletion
-from annals.application.function_deletion import end_work
-from annals.application.project_deletion import end_project
+from annals.application import deletion
+from annals.application.deletion import end_project, end_work
 from annals.domain.commands.projects import delete_project
 from annals.domain.commands.users import create_user
 from annals.domain.project import Project
@@ -231,7 +230,7 @@ async def test_user_created_during_the_deletion_goes_with_the_project(
         if ends == 1:  # users are deleted by now
             await user(plain, "late", email="late@x.test")
 
-    monkeypatch.setattr(project_deletion, "end_work", then_create)
+    monkeypatch.setattr(deletion, "end_work", then_create)
 
     await recreate(services)
 

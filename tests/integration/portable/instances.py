@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from annals.application.event_log import inline
-from annals.cli.portable import Exported, Loaded, load, write
+from annals.cli.export import Exported, write
+from annals.cli.load import Loaded, load
 from annals.domain.commands import deployments, functions
 from annals.domain.deployment import Deployment
 from annals.domain.execution import Execution, RunRecord

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from annals.cli.export import KeysTarget, write
+from annals.cli.load import KeysSource, Unreadable, load
 from annals.cli.main import main
-from annals.cli.portable import KeysSource, KeysTarget, Unreadable, load, write
 from annals.domain.commands.projects import add_installation, remove_installation
 from annals.domain.commands.users import create_user
 from annals.domain.function import Function

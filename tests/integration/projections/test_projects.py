@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from annals.application.project_deletion import end_project
+from annals.application.deletion import end_project
 from annals.domain.commands import projects as commands
 from annals.domain.errors import ProjectAlreadyExists
 from annals.domain.project import ApiKey, Project

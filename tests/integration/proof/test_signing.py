@@ -10,7 +10,7 @@ from annals.store.log.tail_cache import TailCache
 from annals.store.postgres.database import Database
 from annals.store.postgres.listener import Listener
 from annals.store.proof.notes import signing_key
-from annals.workers.sealing import Sealing
+from annals.workers.followers import Sealing
 from tests.integration.proof.sealed import Sealed, fill
 
 

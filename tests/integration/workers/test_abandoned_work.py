@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from annals.application import function_deletion as module
-from annals.application.project_deletion import end_project, try_end_project
+from annals.application import deletion as module
+from annals.application.deletion import end_project, try_end_project
 from annals.domain.commands.deployments import begin_upload, claim_build, complete_upload, create_deployment
 from annals.domain.commands.functions import delete_function
 from annals.domain.deployment import Deployment
@@ -16,9 +16,7 @@ from annals.domain.function import Function
 from annals.domain.policy import Retries
 from annals.domain.ports import Outcome
 from annals.domain.project import Project
-from annals.workers.blob_garbage import BlobGarbage
-from annals.workers.cleanup import Cleanup
-from annals.workers.retention import RetentionSweeper
+from annals.workers.cleanup import BlobGarbage, Cleanup, RetentionSweeper
 from tests.integration.workers.world import META, PROJECT, SOURCE, World
 
 ENDS = {

@@ -6,9 +6,7 @@ from datetime import timedelta
 from annals.domain.commands.executions import cancel_execution
 from annals.domain.execution import Execution
 from annals.domain.ports import Output
-from annals.workers.blob_garbage import BlobGarbage
-from annals.workers.cleanup import Cleanup
-from annals.workers.retention import RetentionSweeper
+from annals.workers.cleanup import BlobGarbage, Cleanup, RetentionSweeper
 from tests.integration.workers.executor import ANY
 from tests.integration.workers.valkey import until
 from tests.integration.workers.world import META, PROJECT, World

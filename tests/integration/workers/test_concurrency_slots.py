@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from annals.application.append_checks import required
-from annals.application.event_log import inline
+from annals.application.event_log import inline, required
 from annals.capacity.slots import FreedSlots
 from annals.domain.commands.executions import cancel_execution
 from annals.domain.commands.functions import change_policy

@@ -6,11 +6,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from annals.capacity.limiter import WorkerLimiter
-from annals.capacity.tenant_queue import TenantQueues
-from annals.workers.broker import JobMessageBroker
-from annals.workers.dispatcher import Dispatcher
+from annals.workers.broker import JobMessageBroker, TenantQueues
 from annals.workers.job_messages import RUN_EXECUTION, Cause, JobMessage
 from annals.workers.redelivery import Redelivery
+from annals.workers.worker_process import Dispatcher
 from tests.integration.workers.test_recovery import FakeQueue
 from tests.integration.workers.unhurried import UnhurriedBroker, rung_to_its_end
 from tests.integration.workers.valkey import Valkey, until

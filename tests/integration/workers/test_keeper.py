@@ -8,10 +8,8 @@ import pytest
 
 from annals.store.postgres.database import Database
 from annals.workers import keeper as keeping
-from annals.workers import leadership as leading
 from annals.workers.clock import Duty, keep
-from annals.workers.keeper import Keeper, Work
-from annals.workers.leadership import CanRead, Leadership
+from annals.workers.keeper import CanRead, Keeper, Leadership, Work
 from tests.integration.workers.valkey import until
 
 
@@ -34,8 +32,8 @@ class Term:
 @pytest.fixture(autouse=True)
 def retry_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lead until the test ends it, even if the machine stands still for some seconds."""
-    monkeypatch.setattr(leading, "_IDLE_LIMIT_MS", 120_000)
-    monkeypatch.setattr(leading, "_ANSWER_SECONDS", 120.0)
+    monkeypatch.setattr(keeping, "_IDLE_LIMIT_MS", 120_000)
+    monkeypatch.setattr(keeping, "_ANSWER_SECONDS", 120.0)
 
 
 @pytest.fixture
@@ -59,7 +57,7 @@ async def test_keeper_that_stops_beating_is_replaced(
     database: Database, leadership: Leadership, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process that is paused keeps its connection open, but sends nothing."""
-    monkeypatch.setattr(leading, "_IDLE_LIMIT_MS", 1000)
+    monkeypatch.setattr(keeping, "_IDLE_LIMIT_MS", 1000)
     second = Leadership(database)
     async with leadership.held() as paused:
         async with asyncio.timeout(60), second.held():
@@ -70,7 +68,7 @@ async def test_keeper_that_stops_beating_is_replaced(
 async def test_beating_keeper_is_not_replaced(
     database: Database, leadership: Leadership, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leading, "_IDLE_LIMIT_MS", 7000)
+    monkeypatch.setattr(keeping, "_IDLE_LIMIT_MS", 7000)
     async with leadership.held() as lead:
         beating = asyncio.create_task(leadership.beat(lead))
         waiting = asyncio.create_task(_acquire(Leadership(database)))

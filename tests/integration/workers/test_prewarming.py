@@ -6,9 +6,9 @@ from annals.domain.commands.functions import activate_deployment, change_policy
 from annals.domain.deployment import Deployment
 from annals.domain.function import Function
 from annals.domain.policy import Policy, Scaling
+from annals.workers.followers import job_messages
 from annals.workers.job_messages import WARM_FUNCTION
 from annals.workers.prewarming import Prewarming, PrewarmingSweep
-from annals.workers.relay import job_messages
 from tests.integration.workers.test_recovery import FakeQueue
 from tests.integration.workers.test_schedules import due_at
 from tests.integration.workers.world import META, PROJECT, World

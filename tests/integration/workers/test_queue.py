@@ -7,8 +7,8 @@ import pytest
 
 from annals.capacity.limiter import WorkerLimiter
 from annals.workers.broker import JobMessageBroker, QueueUnavailable
-from annals.workers.dispatcher import Dispatcher
 from annals.workers.job_messages import BUILD_DEPLOYMENT, QUEUE_OF, RUN_EXECUTION, Cause, JobMessage
+from annals.workers.worker_process import Dispatcher
 from tests.integration.workers.unhurried import UnhurriedBroker, rung_to_its_end
 from tests.integration.workers.valkey import Valkey, until
 

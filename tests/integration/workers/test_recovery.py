@@ -8,9 +8,8 @@ from annals.domain.deployment import Deployment
 from annals.domain.execution import Execution
 from annals.domain.function import Function
 from annals.store.coordination.leases import Leases
-from annals.workers.claim_reconciliation import ClaimedWork, ClaimReconciliation
 from annals.workers.job_messages import BUILD_DEPLOYMENT, RUN_EXECUTION, Cause, JobMessage
-from annals.workers.reaper import Overdue, Reaper
+from annals.workers.reaper import ClaimedWork, ClaimReconciliation, Overdue, Reaper
 from annals.workers.redelivery import Redelivery, missing
 from tests.integration.workers.valkey import until
 from tests.integration.workers.world import META, PROJECT, World

@@ -10,10 +10,8 @@ from annals.domain.commands.functions import delete_function
 from annals.domain.deployment import Deployment
 from annals.domain.function import Function
 from annals.store.content.inputs import Input
-from annals.workers import retention as module
-from annals.workers.blob_garbage import BlobGarbage
-from annals.workers.cleanup import Cleanup
-from annals.workers.retention import RetentionSweeper
+from annals.workers import cleanup as module
+from annals.workers.cleanup import BlobGarbage, Cleanup, RetentionSweeper
 from tests.integration.workers.world import META, PROJECT, SOURCE, World
 
 LATER = timedelta(days=15)

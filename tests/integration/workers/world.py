@@ -37,8 +37,7 @@ from annals.workers.builds import BuildActor
 from annals.workers.executions import ExecutionActor
 from annals.workers.job_messages import JobMessage
 from annals.workers.redelivery import Queue
-from annals.workers.sources import SourceFetcher
-from annals.workers.statuses import Statuses
+from annals.workers.sources import SourceFetcher, Statuses
 from tests.integration.workers.executor import FakeExecutor
 
 META = Meta(actor="key:k1", request="r1", correlation="r1")

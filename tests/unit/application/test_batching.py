@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from annals.application.executions.batching import BatchedRead
+from annals.application.executions.claimed import BatchedRead
 
 
 class Source:

@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 from structlog.testing import capture_logs
 
-from annals.application.outcome_log import LINES_A_SECOND, OutcomeLog
+from annals.application.event_log import LINES_A_SECOND, OutcomeLog
 from annals.domain.execution import Execution
-from annals.telemetry.log_rate import LogRate
+from annals.telemetry.request_log import LogRate
 from tests.unit.domain.given import RAN, given_execution
 
 

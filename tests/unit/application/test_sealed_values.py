@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from msgspec import inspect
 
-from annals.application.append_checks import sealed_values
+from annals.application.event_log import sealed_values
 from annals.domain.function import Function
 from annals.domain.variables import Variable
 from annals.projections import inline

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from annals.capacity.fair_share import FairShare
+from annals.capacity.fair_queue import FairShare
 from annals.capacity.shared_memory import ProcessDemand
 
 FEW = 2

@@ -12,14 +12,14 @@ import pytest
 from click.testing import CliRunner
 
 from annals.app.identity.secret_keys import make_key
-from annals.cli.doctor_service import durability
+from annals.cli.doctor import durability
 from annals.cli.events import as_text
 from annals.cli.main import COMMANDS, main
 from annals.cli.options import table
 from annals.cli.projects import checked_id
 from annals.cli.ps import Row, merged, uptime
+from annals.cli.up import welcome
 from annals.cli.verify import as_text as verdict_text
-from annals.cli.welcome import welcome
 from annals.domain.commands.projects import create_project
 from annals.domain.project import Project
 from annals.http.listening import Unavailable, listen

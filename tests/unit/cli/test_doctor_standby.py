@@ -2,7 +2,7 @@
 
 import pytest
 
-from annals.cli.doctor_service import standby
+from annals.cli.doctor import standby
 
 
 @pytest.mark.parametrize(

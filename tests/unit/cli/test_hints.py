@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from annals.cli.appwrite import Api, Finding, ImportRefused, Move
+from annals.cli.import_appwrite import Api, Finding, ImportRefused, Move
 from annals.executor.service.doctor import served_check
 
 HINT = "The runtime php-8.3 is accepted, but its builds fail on this instance."

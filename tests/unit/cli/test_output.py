@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from annals.cli.output import OutputExists, output_file, require_absent
+from annals.cli.export import OutputExists, output_file, require_absent
 
 
 def test_existing_file_is_kept_without_force(tmp_path: Path) -> None:

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from annals.application.discards import DISCARDS
-from annals.application.event_log import inline
+from annals.application.event_log import DISCARDS, inline
 from annals.domain.execution import CallRequest, Execution, RunRecord
 from annals.domain.function import Function
 from annals.domain.variables import Variable

@@ -7,8 +7,7 @@ import pytest
 
 from annals.executor.logs.excerpt import KEPT_BYTES, Excerpt
 from annals.store.postgres.database import Database
-from annals.workers.build_log import BuildLogWriter
-from annals.workers.builds import READY
+from annals.workers.builds import READY, BuildLogWriter
 
 
 class Shown:

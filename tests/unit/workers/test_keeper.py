@@ -5,8 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
 
-from annals.workers.keeper import Keeper, end
-from annals.workers.leadership import Leadership
+from annals.workers.keeper import Keeper, Leadership, end
 
 
 async def deaf() -> None:

@@ -10,6 +10,7 @@ from annals.domain.execution import CallRequest, Execution
 from annals.domain.function import Function
 from annals.domain.ports import Artefact
 from annals.store.log.reader import RecordedEvent
+from annals.workers.followers import job_messages
 from annals.workers.job_messages import (
     BUILD_DEPLOYMENT,
     QUEUE_OF,
@@ -22,7 +23,6 @@ from annals.workers.job_messages import (
     Cause,
     split_stream,
 )
-from annals.workers.relay import job_messages
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
