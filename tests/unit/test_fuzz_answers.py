@@ -116,7 +116,7 @@ def test_request_that_is_never_answered_is_a_hang() -> None:
         assert play(endpoint, REQUEST, hang_seconds=0.2).fault == "no answer in 0.2 s"
 
 
-def test_client_that_leaves_finds_nothing() -> None:
+def test_client_that_leaves_reports_no_fault() -> None:
     with server(recorded(500, b"")) as endpoint:
         assert play(endpoint, REQUEST._replace(leaves=True, well_framed=False)).fault is None
 

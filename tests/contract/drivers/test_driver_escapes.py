@@ -131,7 +131,7 @@ async def test_sandbox_contains_no_socket_or_device_of_the_host(shell: Shell) ->
     assert not {"sda", "vda", "nvme0n1", "mem", "kmsg", "fuse", "kvm", "loop0"} & set(output.split())
 
 
-async def test_neighbour_is_neither_seen_nor_ended_nor_read(shell: Shell) -> None:
+async def test_other_sandboxes_cannot_be_seen_ended_or_read(shell: Shell) -> None:
     """One sandbox has a secret in its arguments, environment, memory and a segment; the other searches for it."""
     heard: list[bytes] = []
     marker = "neighbours-own-secret"

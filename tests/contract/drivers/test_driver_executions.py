@@ -165,7 +165,7 @@ async def test_slow_top_level_code_counts_as_run_time_and_succeeds(host: Host) -
     assert outcome.run_seconds > 2
 
 
-async def test_burst_on_a_cold_function_fails_none(host: Host) -> None:
+async def test_burst_on_a_cold_function_fails_no_call(host: Host) -> None:
     run = await host.function(ACTIONS)
     outcomes = await asyncio.gather(*(host.execute(run, execution=f"b{n}") for n in range(50)))
 

@@ -61,7 +61,7 @@ async def test_code_runs_as_an_unprivileged_user(shell: Shell) -> None:
         "mknod /tmp/null c 1 3",
     ],
 )
-async def test_attempts_to_reach_beyond_fail(shell: Shell, attempt: str) -> None:
+async def test_escape_attempts_fail(shell: Shell, attempt: str) -> None:
     """By the programs for it, some of which would have root's rights."""
     end, output = await shell.run(f"if {{ {attempt}; }} 2>/dev/null; then echo REACHED; fi; exit 0")
 
@@ -99,7 +99,7 @@ async def test_processes_see_only_processes_of_their_sandbox(shell: Shell) -> No
     assert int(output.partition("COUNT ")[2].split()[0]) < 12
 
 
-async def test_two_sandboxes_do_not_meet_in_files(shell: Shell) -> None:
+async def test_sandboxes_share_no_files(shell: Shell) -> None:
     await said(shell, "echo mine > /tmp/mine; echo mine > /dev/shm/mine; echo mine > left-in-the-build")
     output = await said(shell, "cat /tmp/mine /dev/shm/mine left-in-the-build; ls /tmp /dev/shm; true")
 

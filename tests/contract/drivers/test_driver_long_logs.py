@@ -29,9 +29,7 @@ module.exports = async ({req, res, log}) => {
 
 
 @pytest.mark.parametrize(("runtime", "source"), [(PYTHON, PY_FLOOD), (NODE, JS_FLOOD)], ids=["python", "node"])
-async def test_long_log_is_kept_whole_and_so_is_that_of_a_run_that_is_killed(
-    host: Host, runtime: str, source: str
-) -> None:
+async def test_long_logs_of_finished_and_killed_runs_are_stored_whole(host: Host, runtime: str, source: str) -> None:
     run = msgspec.structs.replace(await host.function(source, runtime), outputs_key="contents/p")
     ended = await host.execute(run, body=b"7000")
     killed = await host.execute(run, path="/sleep", body=b"2000", run_seconds=3.0, execution="e2")

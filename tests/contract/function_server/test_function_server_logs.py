@@ -74,7 +74,7 @@ def test_logging_can_be_switched_off(instance_a: Instance) -> None:
 
 
 @pytest.mark.parametrize("value", ["", "enabled"])
-def test_logging_is_on_when_it_says_so(instance_a: Instance, value: str) -> None:
+def test_logging_header_switches_logging_on(instance_a: Instance, value: str) -> None:
     answer = instance_a.call("logs", headers={"x-open-runtimes-logging": value})
 
     assert "Text joined" in instance_a.logs_of(answer)
@@ -148,7 +148,7 @@ class TestChannel:
         assert reader.frames[-1] == (END, "abc", "")
         assert list(instance.logs_dir.iterdir()) == []
 
-    def test_call_without_output_only_ends(self, fresh: Starter, reader: LogReader) -> None:
+    def test_call_without_output_sends_only_its_end(self, fresh: Starter, reader: LogReader) -> None:
         fresh(logs="unix:" + reader.path).call("text", headers={"x-open-runtimes-log-id": "abc"})
 
         assert reader.wait_until(lambda: bool(reader.frames))
@@ -178,7 +178,7 @@ class TestChannel:
                 go.touch()
             assert running.result().body == b"unblocked"
 
-    def test_last_words_of_a_dying_process_are_kept(self, fresh: Starter, reader: LogReader) -> None:
+    def test_last_output_of_a_dying_process_is_stored(self, fresh: Starter, reader: LogReader) -> None:
         instance = fresh(logs="unix:" + reader.path)
 
         with pytest.raises(OSError, match=r"."):
@@ -194,5 +194,5 @@ class TestChannel:
 
         assert [instance.call("logs").status for _ in range(3)] == [200, 200, 200]
 
-    def test_channel_that_never_was_fails_no_request(self, fresh: Starter) -> None:
+    def test_missing_channel_fails_no_request(self, fresh: Starter) -> None:
         assert fresh(logs="unix:/nonexistent/logs.sock").call("logs").status == 200

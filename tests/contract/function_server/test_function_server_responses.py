@@ -34,7 +34,7 @@ def test_redirect(instance_a: Instance) -> None:
 
 
 @pytest.mark.runtime(8)
-def test_empty_is_204(instance_a: Instance) -> None:
+def test_empty_response_is_204(instance_a: Instance) -> None:
     answer = instance_a.call("empty")
 
     assert (answer.status, answer.body) == (204, b"")

@@ -38,7 +38,7 @@ def check_essentials(fresh: Starter, interpreter: str, reader: LogReader) -> Non
 
 
 @pytest.mark.parametrize("language", ["python"], indirect=True)
-def test_every_python_on_this_machine(fresh: Starter, reader: LogReader) -> None:
+def test_server_meets_the_contract_with_every_installed_python(fresh: Starter, reader: LogReader) -> None:
     found = find_pythons()
 
     assert found
@@ -52,7 +52,7 @@ def test_every_python_on_this_machine(fresh: Starter, reader: LogReader) -> None
 
 @pytest.mark.parametrize("language", ["node"], indirect=True)
 @pytest.mark.parametrize("version", NODE_VERSIONS)
-def test_every_node(fresh: Starter, reader: LogReader, version: str) -> None:
+def test_server_meets_the_contract_with_every_version_of_node(fresh: Starter, reader: LogReader, version: str) -> None:
     binary = on_this_host(asyncio.run(Toolchains(KEPT).get(f"node-{version}")))
 
     check_essentials(fresh, binary, reader)

@@ -141,7 +141,7 @@ def test_invalid_runtime_is_refused_with_a_message(  # type: ignore[no-untyped-d
     assert plane.http.get("/runtimes").json() == []
 
 
-def test_runtime_that_is_kept_is_listed_and_takes_commands_until_it_is_deleted(plane: ControlPlane, soon: Soon) -> None:
+def test_standing_runtime_is_listed_and_takes_commands_until_it_is_deleted(plane: ControlPlane, soon: Soon) -> None:
     name, before = plane.name(), plane.left()
     answer = plane.create(
         runtimeId=name,

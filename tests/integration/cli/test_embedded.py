@@ -83,7 +83,7 @@ def test_postgres_is_durable_and_reached_over_its_socket_alone(folders: Folders,
 
 
 @only_root
-def test_another_user_is_kept_out_and_another_role_too(folders: Folders, start: Start) -> None:
+def test_other_users_and_other_roles_cannot_connect(folders: Folders, start: Start) -> None:
     service = Postgres(folders)
     start(service)
 
@@ -190,7 +190,7 @@ def test_valkey_stores_nothing_and_rejects_writes_when_full(folders: Folders, st
     assert not service.ready()
 
 
-def test_program_ends_with_the_process_that_started_it(folders: Folders) -> None:
+def test_program_ends_with_its_parent_process(folders: Folders) -> None:
     service = Valkey(folders)
     service.initialise()
     service.prepare()

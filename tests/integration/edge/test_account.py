@@ -153,7 +153,7 @@ async def test_invalid_token_is_refused(plain: Client, services: Services) -> No
     assert (await plain.with_(x_appwrite_key=None, x_appwrite_jwt=gone).get("/v1/account")).status == 401
 
 
-async def test_token_of_a_deleted_user_is_not_one_of_a_later_user_of_the_id(plain: Client) -> None:
+async def test_token_of_a_deleted_user_is_invalid_for_a_new_user_with_the_id(plain: Client) -> None:
     await user(plain, "ada", **ADA)
     token = (await plain.post("/v1/users/ada/jwts", sessionId="")).json["jwt"]
     former = plain.with_(x_appwrite_key=None, x_appwrite_jwt=token)

@@ -21,7 +21,7 @@ async def test_instances_variables_are_for_keys_and_admins(plain: Client, admin:
     assert (await anonymous.get("/v1/console/variables")).error == (401, "general_unauthorized_scope")
 
 
-async def test_there_is_one_region(anonymous: Client) -> None:
+async def test_console_lists_one_region(anonymous: Client) -> None:
     one = {"$id": "default", "name": "default", "available": True, "default": True}
 
     assert (await anonymous.get("/v1/console/regions")).json == {"total": 1, "regions": [one]}

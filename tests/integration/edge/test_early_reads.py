@@ -87,7 +87,7 @@ async def test_wrong_key_prefetches_nothing(plain: Client, order: list[str]) -> 
         order.clear()
 
 
-async def test_key_reads_early_once_it_was_good_and_until_it_is_revoked(
+async def test_verified_key_reads_early_until_it_is_revoked(
     services: Services, plain: Client, order: list[str]
 ) -> None:
     async def listed() -> list[str]:

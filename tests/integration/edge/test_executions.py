@@ -98,7 +98,7 @@ async def test_head_answers_without_a_body(services: Services, plain: Client) ->
     ],
     ids=lambda wrong: str(wrong)[:40],
 )
-async def test_wrong_values_are_refused(keys: list[Client], wrong: dict[str, Any]) -> None:
+async def test_invalid_values_are_refused(keys: list[Client], wrong: dict[str, Any]) -> None:
     for key in keys:
         reply = await key.json("POST", "/v1/functions/f/executions", wrong)
         assert reply.error == (400, "general_argument_invalid")

@@ -83,7 +83,7 @@ async def test_required_fields_of_a_function_must_be_sent(key: Client, missing: 
     ],
     ids=str,
 )
-async def test_wrong_values_are_refused(keys: list[Client], wrong: dict[str, Any]) -> None:
+async def test_invalid_values_are_refused(keys: list[Client], wrong: dict[str, Any]) -> None:
     fields = {"functionId": "unique()", "name": "fn", "runtime": "node-22", **wrong}
 
     for key in keys:
@@ -107,7 +107,7 @@ async def test_wrong_values_are_refused(keys: list[Client], wrong: dict[str, Any
     ],
     ids=lambda right: str(right)[:40],
 )
-async def test_right_values_are_echoed(keys: list[Client], right: dict[str, Any]) -> None:
+async def test_valid_values_are_returned(keys: list[Client], right: dict[str, Any]) -> None:
     for key in keys:
         fields = {"functionId": "unique()", "name": "fn", "runtime": "node-22", **right}
         reply = await key.json("POST", "/v1/functions", fields)

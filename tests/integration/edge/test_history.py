@@ -250,6 +250,6 @@ async def test_tree_holds_all_events_that_the_request_caused(services: Services,
 @pytest.mark.parametrize(
     "path", ["/v1/events", "/v1/events/1", "/v1/events/1/tree", "/v1/functions/f/history", "/v1/project/history"]
 )
-async def test_history_needs_its_scope(plain: Client, path: str) -> None:
+async def test_history_without_its_scope_is_refused(plain: Client, path: str) -> None:
     reply = await plain.with_(x_appwrite_key="p1-read").get(path)
     assert reply.error == (401, "general_unauthorized_scope")

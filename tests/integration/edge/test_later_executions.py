@@ -114,7 +114,7 @@ async def test_execution_belongs_to_its_function(services: Services, key: Client
     assert (await key.get(f"/v1/functions/{function_id}/executions/{made}")).error == (404, "execution_not_found")
 
 
-async def test_guest_deletes_nothing(services: Services, plain: Client, anonymous: Client) -> None:
+async def test_guest_cannot_delete_executions(services: Services, plain: Client, anonymous: Client) -> None:
     function_id = await given.running_function(services, plain)
     made = (await given.execute(plain, function_id)).json["$id"]
 

@@ -153,7 +153,7 @@ async def test_filters_select_matching_rows(plain: Client, asked: dict[str, Any]
     ],
     ids=str,
 )
-async def test_wrong_queries_are_refused(key: Client, asked: Any) -> None:
+async def test_invalid_queries_are_refused(key: Client, asked: Any) -> None:
     assert (await key.get(PATH, [asked])).error == (400, "general_argument_invalid")
     assert (await key.get(PATH, queries="x")).status == 400
 

@@ -19,7 +19,7 @@ async def other_deployment(services: Services, client: Client, function_id: str)
     return made
 
 
-async def test_ready_deployment_runs_and_the_active_one_stays(
+async def test_ready_deployment_runs_and_the_active_deployment_stays(
     services: Services, executor: FakeExecutor, key: Client
 ) -> None:
     function_id = await given.running_function(services, key)

@@ -72,7 +72,7 @@ async def test_variable_id_is_unique_in_a_project(plain: Client) -> None:
     [{"key": "x" * 256, "value": "1"}, {"key": "A", "value": "x" * 8193}, {"value": "1"}, {"key": "A"}, {"key": ""}],
     ids=lambda fields: str(sorted(fields)),
 )
-async def test_wrong_variables_are_refused(key: Client, fields: dict[str, Any]) -> None:
+async def test_invalid_variables_are_refused(key: Client, fields: dict[str, Any]) -> None:
     function_id = await given.function(key)
     assert (await create(key, function_id, **fields)).error == (400, "general_argument_invalid")
 

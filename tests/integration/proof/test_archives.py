@@ -168,7 +168,7 @@ async def test_stream_index_beyond_the_cache_is_read_again(old: Sealed, monkeypa
 
 
 @pytest.mark.parametrize("damage", ["a changed byte", "gone", "empty"])
-async def test_damaged_list_of_an_archives_streams_hides_none(old: Sealed, damage: str) -> None:
+async def test_damaged_stream_index_of_an_archive_hides_no_stream(old: Sealed, damage: str) -> None:
     blobs, stream = old.destinations.own, Execution.stream("p", "e7")
     (segment,) = await old.archive()
     names = f"{segment.blob}.names"

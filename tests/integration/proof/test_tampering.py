@@ -133,7 +133,7 @@ async def test_inserted_event_is_found_between_positions(sealed: Sealed) -> None
     assert (fault.kind, fault.position) == ("inserted", 300)
 
 
-async def test_tail_cut_with_its_seal_is_found_by_the_checkpoints_outside(long: Sealed) -> None:
+async def test_cut_tail_with_its_seal_is_found_by_the_checkpoints_outside(long: Sealed) -> None:
     for statement in (
         "DELETE FROM events WHERE notification_id > 650",
         "DELETE FROM seal_checkpoints WHERE size > 400",
@@ -148,7 +148,7 @@ async def test_tail_cut_with_its_seal_is_found_by_the_checkpoints_outside(long: 
     assert (second.kind, second.position) == ("removed", 651)
 
 
-async def test_tail_cut_with_its_seal_and_written_anew_is_found(long: Sealed) -> None:
+async def test_cut_and_rewritten_tail_with_its_seal_is_found(long: Sealed) -> None:
     """The forger seals another end of the log; what he lacks is the key, and the folder outside."""
     for statement in (
         "DELETE FROM events WHERE notification_id > 650",
@@ -227,7 +227,7 @@ async def test_verification_since_the_checkpoint_checks_the_newer_events(long: S
     assert whole.events == EVENTS + 200
 
 
-async def test_nothing_is_signed_over_a_tree_that_was_written_anew(long: Sealed) -> None:
+async def test_rebuilt_tree_over_altered_events_is_never_signed(long: Sealed) -> None:
     await long.database.execute("UPDATE events SET state = '{}' WHERE notification_id = 300")
     await long.database.execute("DELETE FROM seal_tiles")
     await long.database.execute("DELETE FROM checkpoints WHERE name = 'seal'")

@@ -43,7 +43,7 @@ async def test_events_carry_the_origin_of_their_request(log: EventLog) -> None:
     assert recorded_event.project == "p"
 
 
-async def test_wish_already_true_records_nothing_and_answers_with_the_newest_position(log: EventLog) -> None:
+async def test_unchanged_write_records_nothing_and_answers_with_the_newest_position(log: EventLog) -> None:
     opened = await log.run(open_account, absent("a"), meta=META, account="a")
 
     recorded = await log.run(deposit, key("a"), meta=META, amount=0)

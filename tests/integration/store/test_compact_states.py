@@ -61,7 +61,7 @@ async def first_bytes(log: EventLog, name: str) -> Sequence[bytes]:
     return [row["state"][:1] for row in rows]
 
 
-async def test_new_log_compresses_and_everybody_reads_it(database_url: str, tmp_path: Path) -> None:
+async def test_new_log_compresses_states_and_reads_them_back(database_url: str, tmp_path: Path) -> None:
     async with opened(database_url, tmp_path) as log:
         await execute(log, "one")
 

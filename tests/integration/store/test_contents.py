@@ -18,7 +18,9 @@ def blobs_in(folder: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize(("size", "blobs"), [(1, 0), (ROW_LIMIT, 0), (ROW_LIMIT + 1, 1), (2_000_000, 1)])
-async def test_small_ones_are_rows_and_large_ones_blobs(log: EventLog, tmp_path: Path, size: int, blobs: int) -> None:
+async def test_small_contents_are_rows_and_large_contents_are_blobs(
+    log: EventLog, tmp_path: Path, size: int, blobs: int
+) -> None:
     data = b"\0\xff" * size
     await log.run(open_account, absent("a"), meta=META, contents=[Content(STREAM, "scan", data[:size])], account="a")
 
@@ -26,7 +28,7 @@ async def test_small_ones_are_rows_and_large_ones_blobs(log: EventLog, tmp_path:
     assert len(blobs_in(tmp_path / "blobs")) == blobs
 
 
-async def test_empty_ones_are_not_kept(log: EventLog) -> None:
+async def test_empty_content_is_not_stored(log: EventLog) -> None:
     await log.run(open_account, absent("a"), meta=META, contents=[Content(STREAM, "scan", b"")], account="a")
 
     assert await log.contents.find(STREAM, "scan") is None
@@ -50,7 +52,7 @@ async def test_refused_command_writes_no_blob(log: EventLog, tmp_path: Path) -> 
     assert orphans <= 1  # the id looked free at first; the sweeper takes what an append left
 
 
-async def test_tampering_with_a_row_or_a_blob_shows(log: EventLog, tmp_path: Path) -> None:
+async def test_tampering_with_a_row_or_a_blob_is_detected(log: EventLog, tmp_path: Path) -> None:
     contents = [Content(STREAM, "note", b"small"), Content(STREAM, "scan", b"x" * 100_000)]
     await log.run(open_account, absent("a"), meta=META, contents=contents, account="a")
     await log.database.execute("UPDATE contents SET data = 'other' WHERE kind = 'note'")
@@ -70,7 +72,7 @@ async def test_content_can_be_replaced_outside_an_append(log: EventLog, tmp_path
     assert blobs_in(tmp_path / "blobs") == []
 
 
-async def test_newest_one_is_read_unless_it_is_too_old(log: EventLog) -> None:
+async def test_newest_content_is_read_unless_it_is_too_old(log: EventLog) -> None:
     for version in (2, 5):
         await log.contents.put(Content(STREAM, "log", b"%d" % version), version)
 
@@ -80,7 +82,7 @@ async def test_newest_one_is_read_unless_it_is_too_old(log: EventLog) -> None:
         await log.contents.read(STREAM, "log", since=6)
 
 
-async def test_dropped_ones_are_gone_from_rows_and_blobs(log: EventLog, tmp_path: Path) -> None:
+async def test_dropped_contents_are_removed_from_rows_and_blobs(log: EventLog, tmp_path: Path) -> None:
     contents = [Content(STREAM, "note", b"small"), Content(STREAM, "scan", b"x" * 100_000)]
     await log.run(open_account, absent("a"), meta=META, contents=contents, account="a")
 

@@ -45,7 +45,7 @@ async def test_transaction_whose_connection_ends_says_that_the_store_is_away(dat
     assert await database.value("SELECT 1") == 1
 
 
-async def test_while_postgres_is_away_reads_say_so_and_work_again_by_themselves(
+async def test_reads_fail_during_an_outage_of_postgres_and_recover_on_their_own(
     database_url: str, postgres: Postgres
 ) -> None:
     database = await Database.open(database_url, retry_seconds=1.0)
@@ -65,7 +65,7 @@ async def test_while_postgres_is_away_reads_say_so_and_work_again_by_themselves(
     await database.close()
 
 
-async def test_database_that_is_not_there_is_said_so(postgres: Postgres) -> None:
+async def test_missing_database_is_reported(postgres: Postgres) -> None:
     with pytest.raises(StoreUnavailable, match="cannot be reached"):
         await Database.open(postgres.url("absent"), retry_seconds=0.5)
 

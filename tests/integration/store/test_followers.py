@@ -94,7 +94,7 @@ async def test_follower_handles_the_log_in_order_and_continues_at_its_checkpoint
     assert follower.position == await log.reader.position()
 
 
-async def test_commit_wakes_it_at_once(log: EventLog, listener: Listener, sums: Sums) -> None:
+async def test_commit_wakes_an_idle_follower_at_once(log: EventLog, listener: Listener, sums: Sums) -> None:
     await until(lambda: _true(listener.count > 0))
     running = asyncio.create_task(Follower("sums", sums.handle, log.reader, listener, poll_seconds=600).run())
     await deposits(log, 1)
@@ -167,7 +167,7 @@ async def test_poisonous_event_is_noted_once_postgres_is_back(log: EventLog, lis
     assert "cannot take this" in await log.database.value("SELECT error FROM checkpoints WHERE name = 'sums'")
 
 
-async def test_poison_is_noted_also_before_there_is_a_checkpoint_and_whatever_its_error_says(
+async def test_poison_is_recorded_before_the_first_checkpoint_with_any_error_text(
     log: EventLog, listener: Listener, sums: Sums
 ) -> None:
     await deposits(log, 1)

@@ -117,7 +117,7 @@ async def test_two_requests_for_one_stream_never_share_a_batch(appender: GroupAp
     assert await all_events(database) == [("slow:p", 1), ("s:p", 1), ("s:p", 2)]
 
 
-async def test_times_never_run_against_positions_though_the_clock_does(
+async def test_recorded_times_never_decrease_with_positions_when_the_clock_does(
     appender: GroupAppender, database: Database
 ) -> None:
     await database.execute(
@@ -147,7 +147,7 @@ async def test_cancelled_caller_does_not_cancel_the_rest_of_its_batch(
     assert [stream for stream, _ in await all_events(database)] == ["slow:p", "n:p"]
 
 
-async def test_backend_killed_in_mid_append_costs_no_event_and_doubles_none(
+async def test_backend_killed_mid_append_loses_and_doubles_no_event(
     appender: GroupAppender, database: Database
 ) -> None:
     await database.execute("CREATE TABLE pause AS SELECT 4.0::float AS seconds")
@@ -188,7 +188,7 @@ async def test_locked_row_fails_only_the_request_that_needs_it(appender: GroupAp
     assert await database.value("SELECT n FROM kept") == 2
 
 
-async def test_process_that_stops_with_the_lock_in_hand_loses_it(appender: GroupAppender, database: Database) -> None:
+async def test_stopped_process_loses_its_lock(appender: GroupAppender, database: Database) -> None:
     stopped = await database.connect("stopped")
     await stopped.execute(session_limits())
     pipeline = stopped.pipeline()
@@ -229,9 +229,7 @@ async def test_commit_whose_answer_was_lost_counts_once(
     assert await all_events(database) == [("a:p", 1), ("b:p", 1)]
 
 
-async def test_without_a_database_writes_are_refused_and_work_again_by_themselves(
-    database: Database, postgres: Postgres
-) -> None:
+async def test_writes_fail_without_a_database_and_recover_on_their_own(database: Database, postgres: Postgres) -> None:
     appender = GroupAppender(database, retry_seconds=1.0)
     await appender.append(request(event("before:p")))
     postgres.crash()

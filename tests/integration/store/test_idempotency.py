@@ -129,7 +129,7 @@ async def test_key_stays_reserved_until_its_holder_releases_it(one: Side, other:
     assert await one.reserve("b") == ANSWER
 
 
-async def test_release_that_fails_happens_once_postgres_is_back(one: Side, other: Side) -> None:
+async def test_failed_release_of_a_key_is_repeated_once_postgres_is_back(one: Side, other: Side) -> None:
     reserved = await one.reserved("a")
     async with changes_lost(one.database):
         one.known.release(reserved)
@@ -140,7 +140,7 @@ async def test_release_that_fails_happens_once_postgres_is_back(one: Side, other
     assert (taken.resource_id, taken.taken_over) == ("a", True)
 
 
-async def test_freeing_that_fails_happens_once_postgres_is_back(one: Side, other: Side) -> None:
+async def test_failed_freeing_of_a_key_is_repeated_once_postgres_is_back(one: Side, other: Side) -> None:
     changed = REQUEST._replace(fingerprint="another fingerprint")
     for asker in (one, other):
         reserved = await one.reserved("a")
@@ -270,9 +270,7 @@ async def test_parallel_requests_reserve_no_more_keys_than_the_pool_has(one: Sid
         assert 86_000 < refused.value.seconds <= 86_400
 
 
-async def test_answer_is_removed_before_its_key_for_the_key_alone_names_it(
-    one: Side, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_stored_answer_is_removed_before_its_key(one: Side, monkeypatch: pytest.MonkeyPatch) -> None:
     await one.known.store_answer(await one.reserved("a"), ANSWER)
     await one.database.execute("UPDATE idempotency_keys SET created_at = now() - interval '2 days'")
 

@@ -29,7 +29,7 @@ async def test_process_that_ends_takes_its_row_along(database: Database) -> None
     assert await leases.beat("w1", "worker") == 1
 
 
-async def test_process_that_has_beaten_since_is_not_forgotten(database: Database) -> None:
+async def test_process_with_a_later_heartbeat_is_not_removed(database: Database) -> None:
     leases = Leases(database)
     await leases.beat("w1", "worker")
     await leases.beat("w1", "worker")

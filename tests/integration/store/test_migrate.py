@@ -20,7 +20,7 @@ def value(url: str, sql: str) -> object:
         return None if row is None else row[0]
 
 
-def test_programs_own_are_applied_in_order_and_once(empty_database_url: str) -> None:
+def test_migrations_are_applied_once_and_in_order(empty_database_url: str) -> None:
     names = [migration.name for migration in available()]
 
     assert migrate(empty_database_url) == names
@@ -63,7 +63,7 @@ def test_failed_migration_leaves_nothing(empty_database_url: str) -> None:
     assert value(empty_database_url, "SELECT max(number) FROM schema_migrations") == 1
 
 
-def test_database_that_is_away_is_said_so(postgres: Postgres) -> None:
+def test_unreachable_database_is_reported(postgres: Postgres) -> None:
     with pytest.raises(StoreUnavailable):
         migrate(f"postgresql://annals@/x?host={postgres.folders.data}/nowhere")
 

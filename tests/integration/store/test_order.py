@@ -44,7 +44,7 @@ async def _write(database: Database, writer: int) -> None:
         await conn.close()
 
 
-async def test_follower_skips_nothing_as_long_as_all_take_the_lock(database: Database) -> None:
+async def test_follower_skips_no_event_while_all_writers_take_the_lock(database: Database) -> None:
     async with database.connection() as conn:
         reader = Reader(conn)
         writing = asyncio.gather(*(_write(database, writer) for writer in range(WRITERS)))

@@ -52,7 +52,7 @@ async def test_pipelines_with_more_statements_than_a_connection_remembers_work(c
         assert found[-1] == [{"n": connection.PLANS}]
 
 
-async def test_values_are_as_with_cursors(conn: Connection) -> None:
+async def test_pipelines_return_the_same_values_as_cursors(conn: Connection) -> None:
     moment = datetime(2026, 2, 3, 4, 5, 6, 7000, tzinfo=UTC)
     params: Mapping[str, object] = {
         "small": 1,
@@ -131,7 +131,7 @@ async def test_pipeline_in_a_transaction_is_part_of_it(conn: Connection, databas
     assert await things(database) == [1]
 
 
-async def test_with_parameters_missing_nothing_is_sent(conn: Connection, database: Database) -> None:
+async def test_statement_without_its_parameters_is_not_sent(conn: Connection, database: Database) -> None:
     with pytest.raises(psycopg.ProgrammingError):
         await conn.run_pipeline([thing(1), ("SELECT %(absent)s", {})])
 
@@ -148,7 +148,7 @@ async def test_stale_prepared_statement_is_prepared_again(conn: Connection, data
     assert await conn.run_pipeline([COUNTED, ("SELECT n FROM absent", ())]) == [[{"n": 0}], []]
 
 
-async def test_megabytes_go_and_come_at_once(conn: Connection) -> None:
+async def test_pipelines_carry_megabytes_in_both_directions(conn: Connection) -> None:
     data = [bytes([number]) * 3_000_000 for number in range(4)]
 
     async with asyncio.timeout(20):
@@ -157,7 +157,7 @@ async def test_megabytes_go_and_come_at_once(conn: Connection) -> None:
             assert [rows[0]["data"] for rows in found] == data
 
 
-async def test_notices_on_the_way_are_handed_on(conn: Connection) -> None:
+async def test_notices_of_a_pipeline_reach_their_handler(conn: Connection) -> None:
     heard: list[str | None] = []
     conn.add_notice_handler(lambda notice: heard.append(notice.message_primary))
     await conn.run_pipeline([("CREATE TABLE IF NOT EXISTS things (n bigint)", ()), COUNTED])
@@ -165,7 +165,9 @@ async def test_notices_on_the_way_are_handed_on(conn: Connection) -> None:
     assert heard == ['relation "things" already exists, skipping']
 
 
-async def test_connection_that_breaks_is_closed_and_nothing_holds(conn: Connection, database: Database) -> None:
+async def test_broken_connection_is_closed_and_its_pipeline_is_rolled_back(
+    conn: Connection, database: Database
+) -> None:
     with pytest.raises(psycopg.OperationalError):
         await conn.run_pipeline([thing(1), ("SELECT pg_terminate_backend(pg_backend_pid())", ()), thing(2)])
 

@@ -85,7 +85,7 @@ async def test_data_keys_that_are_made_meanwhile_are_not_left_behind(database: D
         assert await late.open(project, *USE, value) == "secret"
 
 
-async def test_rotation_that_was_cut_off_is_taken_up_again(database: Database, path: Path) -> None:
+async def test_interrupted_rotation_is_resumed(database: Database, path: Path) -> None:
     sealed = await process(database, path).seal("p", *USE, "secret")
     master_key(path).add()  # and then it died
 

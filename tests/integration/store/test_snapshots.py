@@ -66,7 +66,7 @@ async def test_past_is_folded_from_the_nearest_snapshot_before_it(log: EventLog)
         assert found.version == 27
 
 
-async def test_snapshots_of_other_code_go_with_the_next(log: EventLog) -> None:
+async def test_snapshots_of_other_code_are_removed_with_the_next_snapshot(log: EventLog) -> None:
     await _deposited(log, 12)
     await _snapshot_version(log, 10)
     await log.database.execute("UPDATE snapshots SET shape = 'another'")

@@ -197,7 +197,7 @@ async def test_appends_are_refused_at_once_while_the_standby_is_away_and_reads_g
     await elsewhere.close()
 
 
-async def test_appender_closes_though_its_batch_waits_for_a_standby_that_is_away(
+async def test_appender_closes_while_its_batch_waits_for_a_missing_standby(
     database: Database, pair: Replicated
 ) -> None:
     appender = GroupAppender(database, retry_seconds=60.0)
@@ -212,9 +212,7 @@ async def test_appender_closes_though_its_batch_waits_for_a_standby_that_is_away
         await appender.append(request(event("b:p")))
 
 
-async def test_answer_that_something_is_so_already_waits_for_the_standby_too(
-    open_log: OpenLog, pair: Replicated
-) -> None:
+async def test_answer_to_an_unchanged_write_waits_for_the_standby(open_log: OpenLog, pair: Replicated) -> None:
     async with open_log() as log:
         await log.run(open_account, absent("a"), meta=META, account="a")
         pair.standby.stop()

@@ -67,7 +67,7 @@ def is_closing(event: Any) -> bool:
     return isinstance(event, Account.Closed)
 
 
-async def test_quick_slow_and_poisoned_ones_each_see_the_log_in_order(
+async def test_quick_slow_and_poisoned_followers_each_see_the_log_in_order(
     log: EventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tail_cache, "PAGE", 4)
@@ -89,7 +89,7 @@ async def test_quick_slow_and_poisoned_ones_each_see_the_log_in_order(
     assert "cannot take this" in await log.database.value("SELECT error FROM checkpoints WHERE name = 'poisoned'")
 
 
-async def test_batch_without_anything_that_it_wants_is_passed_and_its_checkpoint_follows(log: EventLog) -> None:
+async def test_batch_without_wanted_events_still_moves_the_checkpoint(log: EventLog) -> None:
     seen = Seen()
     async with followed(log, {"closings": seen}, wants=is_closing) as listener:
         await _until(lambda: listener.count > 0)

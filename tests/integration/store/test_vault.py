@@ -44,7 +44,7 @@ async def test_sealed_value_opens_for_no_other_use(vault: Vault, use: tuple[str,
         await vault.open(*use, sealed)
 
 
-async def test_another_project_cannot_open_it(vault: Vault) -> None:
+async def test_value_of_a_project_cannot_be_opened_by_another(vault: Vault) -> None:
     sealed = await vault.seal(*USE, "secret")
     await vault.seal("p2", "function:p2:f1", "v1", "theirs")
 
@@ -168,7 +168,7 @@ async def test_key_that_was_read_before_its_deletion_is_not_cached_after_it(
         await vault.open(*USE, former)
 
 
-async def test_project_that_is_gone_gets_no_data_key(database: Database, vault: Vault) -> None:
+async def test_deleted_project_gets_no_data_key(database: Database, vault: Vault) -> None:
     await delete_project(database, "p1")
 
     for work in (vault.seal(*USE, "secret"), vault.derive("p1", "tokens"), vault.fingerprint("p1", "secret")):

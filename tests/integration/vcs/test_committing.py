@@ -71,7 +71,7 @@ async def test_template_goes_to_a_branch_that_is_there_and_to_folders(repository
     assert history(repository) == ["First"]
 
 
-async def test_work_tree_of_the_operators_is_left_alone(repository: Repository) -> None:
+async def test_work_tree_of_an_operators_repository_is_unchanged(repository: Repository) -> None:
     with pytest.raises(RepositoryError, match="work tree"):
         await deployed(Git(url=f"file://{repository.folder}", trusted=True))
     assert history(repository) == ["First"]

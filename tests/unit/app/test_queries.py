@@ -127,7 +127,7 @@ def test_documented_ceilings_hold() -> None:
         dumps({"method": "or", "values": [{"method": "equal", "attribute": "name", "values": ["a"]}] * 2}),
     ],
 )
-def test_right_queries_pass(text: str) -> None:
+def test_valid_queries_pass(text: str) -> None:
     page(text)
 
 

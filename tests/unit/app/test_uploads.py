@@ -48,7 +48,7 @@ def test_unusable_content_range_is_refused(header: str) -> None:
         ("bytes=5-", OPEN_END * 2, (5, OPEN_END + 4)),
     ],
 )
-def test_range_includes_both_ends(header: str, size: int, range_: tuple[int, int]) -> None:
+def test_range_header_includes_both_ends(header: str, size: int, range_: tuple[int, int]) -> None:
     assert parse_range(header, size) == range_
 
 

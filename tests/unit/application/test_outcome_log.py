@@ -51,7 +51,7 @@ def test_error_of_the_code_is_logged_without_its_text() -> None:
     assert "hunter2" not in str(lines)
 
 
-def test_crowd_of_failures_is_counted() -> None:
+def test_failures_beyond_the_log_rate_are_counted_in_one_line() -> None:
     clock = Clock()
     outcomes = OutcomeLog(LogRate(LINES_A_SECOND, clock))
     execution = failed("error", "")

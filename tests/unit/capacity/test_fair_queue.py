@@ -110,7 +110,7 @@ async def test_requests_with_a_higher_least_number_start_beside_others_of_their_
     await host.end_all()
 
 
-async def test_project_rests_after_a_request_for_as_long_as_it_took() -> None:
+async def test_project_pauses_after_a_request_for_its_duration() -> None:
     host = Host(rest_seconds=60.0)
     loop = asyncio.get_running_loop()
     await host.arrive("b", "b0")
@@ -127,7 +127,7 @@ async def test_project_rests_after_a_request_for_as_long_as_it_took() -> None:
     await host.end_all()
 
 
-async def test_project_does_not_rest_while_others_want_nothing() -> None:
+async def test_project_does_not_pause_without_waiting_requests_of_others() -> None:
     host = Host(rest_seconds=60.0)
     host.tenant_activity.record_call("b")
     await host.arrive("a", *names_of("a", FEW + 1))
@@ -219,7 +219,7 @@ async def test_permit_that_ended_before_its_block_does_not_end_twice() -> None:
     await host.end_all()
 
 
-async def test_project_runs_as_many_requests_as_all_others_want_together() -> None:
+async def test_project_runs_as_many_requests_as_all_others_have_together() -> None:
     host = Host()
     await host.arrive("b", *names_of("b", 4))
     await host.arrive("a", *names_of("a", 20))
@@ -253,7 +253,7 @@ async def test_share_is_counted_over_the_processes_of_a_host_and_each_runs_one()
     await other.end_all()
 
 
-async def test_two_projects_that_want_the_same_do_not_slow_each_other_down_across_processes() -> None:
+async def test_projects_with_equal_demand_do_not_slow_each_other_across_processes() -> None:
     one = Host()
     other = Host(beside=one)
     for number in range(30):
@@ -268,7 +268,7 @@ async def test_two_projects_that_want_the_same_do_not_slow_each_other_down_acros
 
 
 @pytest.mark.parametrize("seed", range(20))
-async def test_whatever_comes_and_goes_who_wants_least_begins_at_once_and_all_begin_in_their_order(seed: int) -> None:
+async def test_least_demanding_project_starts_at_once_and_each_keeps_its_order(seed: int) -> None:
     """A project starts no more requests than others want, or `FEW`: with no more requests it never waits."""
     chance, host, arrived = random.Random(seed), Host(), dict[str, list[str]](a=[], b=[], c=[])
     host.tenant_activity.record_call("a")

@@ -42,7 +42,7 @@ def test_project_alone_on_its_host_starts_any_number_of_requests(running: int) -
 
 
 @pytest.mark.parametrize(("running", "may_start"), [(0, True), (1, True), (2, False), (3, False)])
-def test_project_runs_few_requests_while_others_called_but_want_nothing(running: int, may_start: bool) -> None:
+def test_project_runs_few_requests_while_others_were_active_recently(running: int, may_start: bool) -> None:
     assert share_with_running(Host(others=0), running).may_start("a") is may_start
 
 
@@ -58,7 +58,7 @@ def test_project_runs_few_requests_while_others_called_but_want_nothing(running:
         (1, 0, 2, True),
     ],
 )
-def test_project_runs_no_more_on_the_host_than_all_others_want(
+def test_project_runs_no_more_requests_on_the_host_than_all_others_have(
     here: int, elsewhere: int, others: int, may_start: bool
 ) -> None:
     assert share_with_running(Host(others=others, running=elsewhere), here).may_start("a") is may_start
@@ -94,12 +94,12 @@ def test_removed_request_does_not_count() -> None:
 
 
 @pytest.mark.parametrize(("worked", "rest"), [(0.0, 0.0), (0.1, 0.1), (0.5, 0.5), (60.0, 0.5)])
-def test_project_rests_as_long_as_its_request_took_up_to_the_longest_rest(worked: float, rest: float) -> None:
+def test_project_pauses_for_the_duration_of_its_request_up_to_a_maximum(worked: float, rest: float) -> None:
     assert share_with_running(Host(others=1), 1).rest_seconds("a", worked) == rest
 
 
 @pytest.mark.parametrize("host", [Host(contended=False, others=1), Host(contended=True, others=0)])
-def test_project_rests_only_while_others_want_something(host: Host) -> None:
+def test_project_pauses_only_while_other_projects_have_requests(host: Host) -> None:
     assert share_with_running(host, 1).rest_seconds("a", 0.1) == 0.0
 
 

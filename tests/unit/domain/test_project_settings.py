@@ -29,7 +29,7 @@ def test_console_is_a_reserved_project_id() -> None:
         Project.create(None, project_id=CONSOLE, name="Mine")
 
 
-def test_switch_that_is_set_already_records_nothing() -> None:
+def test_unchanged_switch_records_nothing() -> None:
     project = given_project()
     project.switch_service("functions", enabled=True)
     project.switch_service("functions", enabled=False)

@@ -136,7 +136,7 @@ def test_measurements_without_root_report_unseen_parts(code: str, whole: str) ->
     assert (int(occupied) >= SIZE) == (whole == "True")
 
 
-def test_looks_end_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_measurements_of_open_files_end_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(disk, "OPEN_FILES_SECONDS", -1.0)
     with running(tmp_path, "held = written()") as process:
         assert not open_file_usage(processes(process)).whole

@@ -120,7 +120,7 @@ async def test_answers_that_are_too_large_are_cut_off(raw: bytes, folder: Path) 
     assert isinstance(breach.value, ResponseTooLarge) or b"x" * 1000 in raw  # a name that long is no HTTP either
 
 
-async def test_second_answer_to_one_question_is_not_taken_for_the_next(folder: Path) -> None:
+async def test_second_answer_to_a_request_is_not_used_for_the_next_request(folder: Path) -> None:
     doubled = b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\naHTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nb"
     async with serving(folder, answering(doubled, hold=True)) as endpoint:
         assert [(await ask(endpoint)).body for _ in range(2)] == [b"a", b"a"]
@@ -152,7 +152,7 @@ async def test_link_instead_of_the_socket_is_never_followed(folder: Path) -> Non
         assert not InstanceEndpoint(UnixAddress(folder, "http.sock"), 1).pin()
 
 
-async def test_socket_swapped_after_the_start_is_not_used(folder: Path) -> None:
+async def test_socket_that_is_replaced_after_the_start_is_not_used(folder: Path) -> None:
     other = folder / "other"
     other.mkdir()
     right, wrong = (b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n" + word for word in (b"right", b"wrong"))

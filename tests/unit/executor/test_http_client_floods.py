@@ -64,7 +64,7 @@ async def test_body_of_tiny_chunks_takes_the_memory_of_its_bytes(folder: Path) -
     assert peak < 300_000
 
 
-async def test_answer_that_came_at_once_is_parsed_in_turns_with_others_between(
+async def test_buffered_large_answer_is_parsed_without_blocking_other_work(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http_client, "TURN_SECONDS", 0.0)
@@ -80,7 +80,7 @@ async def test_answer_that_came_at_once_is_parsed_in_turns_with_others_between(
     assert turns > len(raw) / http_client.SLICE
 
 
-async def test_answer_that_drips_is_read_in_larger_pieces_and_whole(
+async def test_slowly_arriving_answer_is_read_whole_in_larger_pieces(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http_client, "SMALL_READS", http_client.SMALL_READS._replace(reads=20))

@@ -36,7 +36,7 @@ async def test_unused_runtimes_have_no_idle_instances(host: Host) -> None:
     assert host.driver.started == []
 
 
-async def test_runtime_that_is_named_is_ready_from_the_start(host: Host) -> None:
+async def test_named_runtime_is_ready_from_the_start(host: Host) -> None:
     await host.remake(idle_pool={"fake-1": 1})
     await until(lambda: idle(host) == 1)
 
@@ -85,7 +85,7 @@ async def test_node_env_is_read_when_it_is_asked_for(host: Host) -> None:
     assert host.driver.started[0].specialised
 
 
-async def test_idle_instance_that_died_or_fails_costs_the_call_nothing_but_time(host: Host) -> None:
+async def test_call_survives_an_idle_instance_that_died_or_fails(host: Host) -> None:
     host.pool.expect("fake-1")
     await until(lambda: idle(host) == 2)
     for sandbox in host.driver.started:

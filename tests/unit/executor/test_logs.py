@@ -102,7 +102,7 @@ async def test_only_the_first_connection_is_served(served: Served) -> None:
     assert served.faults == []
 
 
-async def test_frames_that_came_at_once_are_parsed_in_turns_with_others_between(
+async def test_buffered_frames_are_parsed_without_blocking_other_work(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(channel, "TURN_SECONDS", 0.0)

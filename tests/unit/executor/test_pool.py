@@ -98,7 +98,7 @@ async def test_full_host_ends_the_instance_that_was_idle_longest(host: Host) -> 
     assert [sandbox.killed for sandbox in host.driver.started] == [True, False, False, False, False]
 
 
-async def test_full_host_where_all_work_lets_the_next_wait_its_turn(host: Host) -> None:
+async def test_call_waits_on_a_full_host_whose_instances_all_work(host: Host) -> None:
     limiter = WorkerLimiter()
     host.driver.answer = limiter.answer
     busy = [asyncio.create_task(host.call(deployment=f"d{n}")) for n in range(4)]
@@ -171,9 +171,7 @@ async def test_instance_that_dies_under_a_call_gives_its_reason(host: Host, end:
     assert (await host.call()).cold
 
 
-async def test_instance_that_takes_long_to_go_still_gives_its_reason(
-    host: Host, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_slowly_ending_instance_still_reports_its_reason(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """An instance with much memory in files closes its connections long before the kernel has freed that memory."""
     monkeypatch.setattr(runner, "EXIT_SECONDS", 0.05)
     limiter = WorkerLimiter()

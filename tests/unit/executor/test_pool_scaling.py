@@ -15,7 +15,7 @@ __all__ = ["host"]
 ALONE = b"HTTP/1.1 200 OK\r\nx-open-runtimes-concurrency: 1\r\ncontent-length: 5\r\n\r\nhello"
 
 
-async def test_server_that_announces_gets_one_request_before_it_gets_many(host: Host) -> None:
+async def test_server_that_announces_a_limit_first_gets_a_single_request(host: Host) -> None:
     limiter = WorkerLimiter()
     host.driver.answer, host.driver.announces = limiter.answer, True
     await host.remake(instances_per_function=1)
@@ -67,7 +67,7 @@ async def test_queue_that_moves_gets_no_more_instances(host: Host, monkeypatch: 
     assert len(host.driver.started) == 1
 
 
-async def test_slow_calls_one_at_a_time_spread_over_as_many_instances_as_the_function_may_have(host: Host) -> None:
+async def test_slow_serial_calls_spread_over_all_instances_of_a_function(host: Host) -> None:
     limiter = WorkerLimiter()
     host.driver.answer, host.driver.announces = limiter.answer, True
     calls = [asyncio.create_task(host.call(execution=f"e{n}", max_instances=3)) for n in range(6)]
@@ -98,7 +98,7 @@ async def test_idle_seconds_of_a_function_override_the_default(host: Host) -> No
     await until(lambda: host.driver.started[0].killed)
 
 
-async def test_idle_instances_end_and_calls_come_without_one_ever_meeting_the_other(host: Host) -> None:
+async def test_no_call_meets_the_end_of_an_idle_instance(host: Host) -> None:
     """With idle times of 0, every sweep of the pool races with calls that begin and end."""
     await host.remake(idle_seconds=0.0)
     stop = asyncio.Event()

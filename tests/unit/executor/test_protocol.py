@@ -209,7 +209,7 @@ async def test_executor_that_is_down_is_unavailable_quickly_and_found_again(port
     assert (await port.client.execute(run())).status_code == 200
 
 
-async def test_host_that_is_down_leaves_its_work_to_the_next(port: Port) -> None:
+async def test_work_of_a_host_that_is_down_goes_to_the_next(port: Port) -> None:
     both = ExecutorClient([f"unix:{port.path}", f"unix:{port.path}.down"])
 
     assert {(await both.execute(run(deployment=f"d{n}"))).status_code for n in range(20)} == {200}

@@ -46,7 +46,7 @@ async def test_log_that_fits_into_the_record_is_not_spooled(blobs: Blobs, tmp_pa
     assert await log.whole() == []
 
 
-async def test_longer_log_is_kept_whole_while_it_grows(blobs: Blobs, tmp_path: Path) -> None:
+async def test_growing_long_log_is_stored_whole(blobs: Blobs, tmp_path: Path) -> None:
     log = log_over(blobs, tmp_path)
     pieces = [bytes([65 + n]) * 900_000 for n in range(8)]
     for piece in pieces:
@@ -70,7 +70,7 @@ async def test_single_piece_larger_than_a_record_is_kept_whole(blobs: Blobs, tmp
     assert await blobs.get(whole.key) == b"first\n" + b"y" * 7_000_000
 
 
-async def test_beyond_the_limit_nothing_is_kept_but_a_line_that_says_so(blobs: Blobs, tmp_path: Path) -> None:
+async def test_text_beyond_the_limit_is_replaced_by_a_notice(blobs: Blobs, tmp_path: Path) -> None:
     log = log_over(blobs, tmp_path, 2_000_000)
     for _ in range(9):
         log.add(LOGS, b"y" * 800_000)
@@ -86,7 +86,7 @@ async def test_nothing_is_spooled_without_a_limit_or_a_prefix(blobs: Blobs, tmp_
 
 
 @pytest.mark.parametrize("kind", [Failing, Hanging])
-async def test_store_that_fails_costs_the_whole_log_and_nothing_else(
+async def test_failing_store_loses_only_the_whole_log(
     kind: type[Blobs], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spool_module, "FINISH_SECONDS", 0.1)
@@ -97,7 +97,7 @@ async def test_store_that_fails_costs_the_whole_log_and_nothing_else(
     assert log.text(LOGS) == "y" * 2_000_000
 
 
-async def test_disk_that_is_gone_costs_the_whole_log_and_nothing_else(blobs: Blobs, tmp_path: Path) -> None:
+async def test_missing_disk_loses_only_the_whole_log(blobs: Blobs, tmp_path: Path) -> None:
     log = log_over(blobs, tmp_path / "gone")
     for _ in range(3):
         log.add(LOGS, b"y" * 600_000)

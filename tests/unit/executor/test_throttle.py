@@ -25,7 +25,7 @@ def test_each_resource_is_bounded_by_its_rate(used: dict[str, float]) -> None:
     assert waits[5] == pytest.approx(0.1)
 
 
-def test_source_that_waits_as_required_gets_exactly_its_rate() -> None:
+def test_source_that_obeys_the_throttle_gets_exactly_its_rate() -> None:
     clock = Clock()
     throttle = Throttle(RATES, 0.5, clock)
     sent = 0
@@ -36,7 +36,7 @@ def test_source_that_waits_as_required_gets_exactly_its_rate() -> None:
     assert 10_000 <= sent <= 10_000 + 500 + 100
 
 
-def test_quiet_time_is_not_saved_up_beyond_the_burst() -> None:
+def test_unused_rate_is_not_saved_beyond_the_burst() -> None:
     clock = Clock()
     throttle = Throttle(RATES, 0.5, clock)
     clock.now += 3600

@@ -53,7 +53,7 @@ async def test_cancel_ends_the_work_before_it_returns() -> None:
         await task
 
 
-async def test_there_is_nothing_to_cancel_under_an_unknown_name() -> None:
+async def test_cancel_of_an_unknown_name_ends_no_work() -> None:
     assert not await RunningJobs[str]().cancel(NAME)
 
 

@@ -34,7 +34,7 @@ def test_written_sketch_can_be_read(bins: dict[int, int]) -> None:
 
 
 @given(one=DURATIONS, other=DURATIONS)
-def test_adding_two_sketches_gives_that_of_both(one: list[int], other: list[int]) -> None:
+def test_sum_of_two_sketches_covers_both(one: list[int], other: list[int]) -> None:
     assert int(write(counts(one))) + int(write(counts(other))) == int(write(counts(one + other)))
 
 
@@ -70,7 +70,7 @@ def test_very_few_calls_are_read_alike(durations: list[int], more: int) -> None:
     assert percentiles(stored, shares, len(durations) + more) == percentiles(stored, shares)
 
 
-def test_without_calls_there_is_no_percentile() -> None:
+def test_percentile_without_calls_is_missing() -> None:
     assert percentiles(sent("0"), [0.5, 0.99]) == [None, None]
 
 

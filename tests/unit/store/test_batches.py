@@ -47,7 +47,7 @@ requests = st.builds(
 
 
 @given(st.lists(requests, max_size=12))
-def test_everybody_goes_once_in_bounded_batches_and_in_order_on_each_stream(everybody: list[QueuedAppend]) -> None:
+def test_requests_are_appended_once_in_bounded_batches_and_in_stream_order(everybody: list[QueuedAppend]) -> None:
     queue = deque(everybody)
     gone: list[QueuedAppend] = []
     while queue:

@@ -74,7 +74,7 @@ async def test_missing_blob_raises_blob_missing(blobs: Blobs) -> None:
     await blobs.delete("nothing/here")
 
 
-async def test_more_than_allowed_is_refused_and_nothing_kept(blobs: Blobs) -> None:
+async def test_oversized_blob_is_refused_and_not_stored(blobs: Blobs) -> None:
     with pytest.raises(BlobTooLarge):
         await blobs.put("a", pieces(*[b"x" * PIECE] * 4), limit=3 * PIECE)
 
@@ -226,7 +226,7 @@ class SweptBefore(ThreadPoolExecutor):
         return fn(*args, **kwargs)
 
 
-async def test_file_is_not_unfinished_before_it_has_its_key_however_slow_the_disk_is(tmp_path: Path) -> None:
+async def test_slow_upload_is_not_swept_as_unfinished(tmp_path: Path) -> None:
     blobs = Blobs.open(tmp_path)
     (tmp_path / ".partial" / "left").write_bytes(b"half")
     threads = SweptBefore(blobs, tmp_path)

@@ -40,14 +40,14 @@ def test_without_a_reserve_a_later_project_is_next_when_a_build_ends() -> None:
     assert started(tenant("a", 1), tenant("b", 0, since=9), reserve=0) == ["b"]
 
 
-def test_project_with_the_fewest_running_builds_is_first_and_of_equals_the_one_that_came_first() -> None:
+def test_project_with_the_fewest_running_builds_is_first_then_the_earliest() -> None:
     waiting = tenant("a", 1, since=1), tenant("b", 0, since=3), tenant("c", 0, since=2)
     assert started(*waiting, slots=4, reserve=0) == ["c", "b", "a"]
     assert started(*waiting, slots=3, reserve=0) == ["c", "b"]
 
 
 @pytest.mark.parametrize(("slots", "most"), [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3)])
-def test_with_another_waiting_a_project_comes_to_half_of_the_slots_and_at_least_one(slots: int, most: int) -> None:
+def test_project_gets_at_most_half_of_the_slots_while_another_waits(slots: int, most: int) -> None:
     demand = BuildDemand((tenant("a"), tenant("b")), slots, 0)
     counts = {"a": 0, "b": 0}
     while (following := demand.startable()) and sum(counts.values()) < slots:
@@ -83,7 +83,7 @@ def test_no_slot_stays_free_while_a_build_waits_and_none_is_given_twice(
 
 
 @given(TENANTS, st.integers(1, 8), st.integers(0, 3))
-def test_project_with_more_running_builds_never_starts_where_one_with_fewer_has_to_wait(
+def test_project_with_fewer_running_builds_never_waits_for_one_with_more(
     tenants: list[Tenant], slots: int, reserve: int
 ) -> None:
     begun = BuildDemand(tenants, slots, reserve).startable()

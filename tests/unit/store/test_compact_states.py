@@ -61,7 +61,7 @@ def test_garbage_is_refused_as_such(garbage: bytes) -> None:
     assert plain_or_altered(garbage) == garbage
 
 
-def test_bit_that_was_changed_is_noticed_or_changes_nothing() -> None:
+def test_changed_bit_is_noticed_or_changes_nothing() -> None:
     """A match may be copied from two places: such a frame says the same in other words."""
     state = UNSEEN[0]
     stored = compact(state)

@@ -33,7 +33,7 @@ def test_holder_whose_count_stands_still_is_lost_after_the_lease() -> None:
     assert looks(watched, clock, 4, {"w1": 5}, {"w1"}) == {"w1"}
 
 
-def test_holder_that_beats_is_never_lost() -> None:
+def test_holder_with_heartbeats_is_never_lost() -> None:
     clock = Clock()
     watched = watch(clock)
 
@@ -57,13 +57,13 @@ def test_holder_that_comes_back_is_not_lost_any_more() -> None:
     assert watched.lost({"w1": 6}, {"w1"}) == set()
 
 
-def test_only_those_asked_for_are_named() -> None:
+def test_only_wanted_holders_are_reported_as_lost() -> None:
     clock = Clock()
 
     assert looks(watch(clock), clock, 20, {"w1": 5, "w2": 5}, {"w2"}) == {"w2"}
 
 
-def test_watcher_that_was_paused_itself_begins_anew() -> None:
+def test_watcher_that_was_paused_restarts_its_observation() -> None:
     clock = Clock()
     watched = watch(clock)
     assert looks(watched, clock, 8, {"w1": 5}, {"w1"}) == set()

@@ -15,7 +15,7 @@ class FakeLeases(Leases):
         self.rows.pop(holder, None)
 
 
-async def test_keeps_its_name_while_it_beats() -> None:
+async def test_process_keeps_its_name_while_it_sends_heartbeats() -> None:
     leases = FakeLeases()
     process_lease = ProcessLease(leases, "worker", lease_seconds=10)
     name = process_lease.id
@@ -27,7 +27,7 @@ async def test_keeps_its_name_while_it_beats() -> None:
     assert leases.rows == {name: 3}
 
 
-async def test_takes_another_name_when_its_lease_was_taken_away() -> None:
+async def test_process_whose_lease_was_taken_gets_another_name() -> None:
     leases = FakeLeases()
     process_lease = ProcessLease(leases, "worker", lease_seconds=10)
     await process_lease.enter()
@@ -41,7 +41,7 @@ async def test_takes_another_name_when_its_lease_was_taken_away() -> None:
     assert leases.rows == {process_lease.id: 2}
 
 
-async def test_leaves_nothing_behind() -> None:
+async def test_lease_is_removed_when_its_process_leaves() -> None:
     leases = FakeLeases()
     process_lease = ProcessLease(leases, "worker", lease_seconds=10)
     await process_lease.enter()

@@ -44,5 +44,5 @@ def test_canceled_wait_is_recognised_in_every_language(changed: dict[str, str | 
         {"source_function": None, "source_file": None, "sqlstate": "25P01"},
     ],
 )
-def test_other_notices_say_nothing_of_a_commit(changed: dict[str, str | None]) -> None:
+def test_other_notices_are_no_canceled_wait(changed: dict[str, str | None]) -> None:
     assert not is_canceled_wait(notice(**changed))

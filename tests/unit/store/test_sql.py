@@ -28,6 +28,6 @@ def test_unknown_name_says_which_there_are() -> None:
         ("-- name: one\n-- x\n;", "empty"),
     ],
 )
-def test_file_out_of_form_is_refused(text: str, complaint: str) -> None:
+def test_malformed_file_is_refused(text: str, complaint: str) -> None:
     with pytest.raises(SqlFileError, match=complaint):
         parse("q.sql", text)

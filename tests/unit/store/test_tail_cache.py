@@ -142,7 +142,7 @@ async def test_follower_behind_the_tail_cache_reads_the_table() -> None:
     assert await shared.after(0, 5, log.count) is None
 
 
-async def test_lost_connection_empties_it_for_postgres_may_have_lost_commits_as_well() -> None:
+async def test_lost_connection_empties_the_tail_cache() -> None:
     log = Log()
     log.append()
     shared = log.tail_cache()

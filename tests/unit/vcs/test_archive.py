@@ -126,7 +126,7 @@ def test_forbidden_file_names_are_rejected(tmp_path: Path, path: str) -> None:
         pack([SourceFile(path, False, b"")], tmp_path / "a", FetchBounds())
 
 
-def test_bounds_hold(tmp_path: Path) -> None:
+def test_source_beyond_a_bound_is_refused(tmp_path: Path) -> None:
     noise = bytes(hashlib.sha256(str(n).encode()).digest()[0] for n in range(20_000))
     for bounds in (FetchBounds(files=1), FetchBounds(unpacked_bytes=100), FetchBounds(archive_bytes=500)):
         with pytest.raises(RepositoryError) as refused:

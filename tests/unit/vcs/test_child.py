@@ -35,7 +35,7 @@ def test_result_has_origin_and_archive(tmp_path: Path) -> None:
     assert (tmp_path / "source.tar.gz").stat().st_size > 0
 
 
-def test_look_up_writes_no_archive(tmp_path: Path) -> None:
+def test_lookup_writes_no_archive(tmp_path: Path) -> None:
     answer = child.answer(job(tmp_path, archive="", root_directory="none"))
 
     assert isinstance(answer, FetchResult)

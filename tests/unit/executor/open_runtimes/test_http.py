@@ -219,7 +219,7 @@ async def test_bytes_that_are_not_http_are_refused(server: Serving, nonsense: by
     assert (await server.talk(nonsense)).startswith(b"HTTP/1.1 400 Bad Request")
 
 
-async def test_fault_is_a_500_that_says_nothing_and_ends_nothing(server: Serving) -> None:
+async def test_fault_is_a_500_without_details_and_the_server_goes_on(server: Serving) -> None:
     heard = await server.talk(
         b"GET /fault HTTP/1.1\r\n" + HEAD + b"\r\n",
         b"GET /next HTTP/1.1\r\nconnection: close\r\n" + HEAD + b"\r\n",

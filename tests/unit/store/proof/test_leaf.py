@@ -54,6 +54,6 @@ def test_bytes_that_are_no_leaf_are_refused(leaf: bytes) -> None:
 
 
 @pytest.mark.parametrize("line", [b"", b"{}", b"[1]", to_line(ROW)[:-1], b'{"position":"1"}'])
-def test_lines_that_are_none_are_refused(line: bytes) -> None:
+def test_invalid_lines_are_refused(line: bytes) -> None:
     with pytest.raises(LineInvalid):
         from_line(line)

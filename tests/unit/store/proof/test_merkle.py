@@ -63,7 +63,7 @@ def test_every_leaf_has_a_proof_that_fits_no_other_leaf(size: int, data: st.Data
 
 
 @given(st.integers(1, 300), st.data())
-def test_tree_is_proven_to_begin_with_a_former_one(size: int, data: st.DataObject) -> None:
+def test_tree_is_proven_to_extend_a_former_tree(size: int, data: st.DataObject) -> None:
     former = data.draw(st.integers(1, size))
     old, new = (former, defined(LEAVES[:former])), (size, defined(LEAVES[:size]))
     proof = merkle.consistency_proof(former, size, look_up)

@@ -56,7 +56,7 @@ def test_note_that_was_changed_is_refused(note: str) -> None:
         SIGNER.verifier.open(note)
 
 
-def test_another_logs_key_of_the_same_name_signs_nothing_here() -> None:
+def test_key_of_another_log_with_the_same_name_signs_nothing() -> None:
     with pytest.raises(NoteInvalid, match="not signed by"):
         SIGNER.verifier.open(Signer("annals/test", bytes(32)).sign(CHECKPOINT))
 
@@ -81,6 +81,6 @@ def test_file_that_holds_no_key_is_refused(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "a+b", "annals/test+00000000+AQ==", str(SIGNER.verifier).replace("test", "rest")])
-def test_verifier_key_that_is_none_is_refused(text: str) -> None:
+def test_invalid_verifier_key_is_refused(text: str) -> None:
     with pytest.raises(NoteInvalid):
         Verifier.parse(text)
