@@ -1,5 +1,6 @@
-"""File descriptors of sandboxes: opens them, passes them to the child, and closes them on every path."""
+"""File descriptors of sandboxes: opens them, passes them to the child, reads them, and closes them on every path."""
 
+import asyncio
 import os
 import socket
 import termios
@@ -8,7 +9,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from annals.executor.drivers.port import Sink
+from annals.executor.logs.throttle import printed
+
 BACKLOG = 512
+READ = 64 * 1024
 
 
 class Ends(NamedTuple):
@@ -72,6 +77,50 @@ class StartDescriptors:
         self._child.callback(os.close, fd)
         if inherit:
             self.inherited.append(fd)
+
+
+class OutputReader:
+    """Reads a sandbox's output from a descriptor, which it owns, at a limited rate. `ended` is called at the end.
+
+    Belongs to the event loop that creates it.
+    """
+
+    def __init__(self, fd: int, sink: Sink, ended: Callable[[], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._fd = fd
+        self._sink = sink
+        self._ended = ended
+        self._closed = False
+        self._throttle = printed()
+        os.set_blocking(fd, False)
+        self._loop.add_reader(fd, self._readable)
+
+    def close(self) -> None:
+        """Stop reading, and close the descriptor."""
+        if not self._closed:
+            self._closed = True
+            self._loop.remove_reader(self._fd)
+            os.close(self._fd)
+
+    def _readable(self) -> None:
+        try:
+            piece = os.read(self._fd, READ)
+        except BlockingIOError:
+            return
+        except OSError:
+            piece = b""  # a terminal reports its last writer's end as an error
+        if not piece:
+            self.close()
+            self._ended()
+            return
+        self._sink(piece)
+        if (wait := self._throttle.read(len(piece))) and not self._closed:
+            self._loop.remove_reader(self._fd)
+            self._loop.call_later(wait, self._read_on)
+
+    def _read_on(self) -> None:
+        if not self._closed:
+            self._loop.add_reader(self._fd, self._readable)
 
 
 def listening_socket(folder: Path, name: str) -> socket.socket:

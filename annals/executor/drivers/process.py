@@ -9,15 +9,14 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
+from annals.executor.drivers.descriptors import OutputReader
 from annals.executor.drivers.port import Exit, Serve, Sink, TcpAddress, UnixAddress
 from annals.executor.drivers.sandbox_agent import SandboxAgent
 from annals.executor.errors import StartFailed
 from annals.executor.isolation.cgroups import ControlGroup
 from annals.executor.isolation.disk import OpenFileUsage, open_file_usage, written
 from annals.executor.isolation.limits import processes
-from annals.executor.logs.throttle import printed
 
-READ = 64 * 1024
 HALT_LOOKS = 200
 HALT_SECONDS = 0.001
 STRAGGLE_SECONDS = 1.0
@@ -48,8 +47,6 @@ class ProcessSandbox:
         self.pid = process.pid
         self._process = process
         self._group = group
-        self._sink = sink
-        self._throttle = printed()
         self._done = done
         self._specialise = specialise
         self._sandbox_agent = sandbox_agent
@@ -57,10 +54,11 @@ class ProcessSandbox:
         self._loop = asyncio.get_running_loop()
         self._exit: asyncio.Future[Exit] = self._loop.create_future()
         self._watchdog: asyncio.Task[None] | None = None
-        os.set_blocking(output, False)
-        self._open = {output: self._readable, alive: self._gone, os.pidfd_open(process.pid): self._gone}
-        for fd, ready in self._open.items():
-            self._loop.add_reader(fd, ready, fd)
+        pidfd = os.pidfd_open(process.pid)
+        self._open = {output, alive, pidfd}
+        OutputReader(output, sink, lambda: self._ended(output))
+        for fd in (alive, pidfd):
+            self._loop.add_reader(fd, self._gone, fd)
         if sandbox_agent is not None:
             sandbox_agent.open()
 
@@ -129,32 +127,13 @@ class ProcessSandbox:
             await asyncio.to_thread(self._group.kill)
         await self.wait()
 
-    def _readable(self, fd: int) -> None:
-        try:
-            piece = os.read(fd, READ)
-        except BlockingIOError:
-            return
-        except OSError:
-            piece = b""  # a terminal reports its last writer's end as an error
-        if not piece:
-            self._close(fd)
-            return
-        self._sink(piece)
-        if wait := self._throttle.read(len(piece)):
-            self._loop.remove_reader(fd)
-            self._loop.call_later(wait, self._read_on, fd)
-
-    def _read_on(self, fd: int) -> None:
-        if fd in self._open:
-            self._loop.add_reader(fd, self._readable, fd)
-
     def _gone(self, fd: int) -> None:
-        self._close(fd)
-
-    def _close(self, fd: int) -> None:
         self._loop.remove_reader(fd)
         os.close(fd)
-        del self._open[fd]
+        self._ended(fd)
+
+    def _ended(self, fd: int) -> None:
+        self._open.discard(fd)
         if not self._open:
             self._finish()
 

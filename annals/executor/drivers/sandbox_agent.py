@@ -5,11 +5,9 @@ import os
 import secrets
 import time
 
-from annals.executor.drivers.descriptors import StartDescriptors
+from annals.executor.drivers.descriptors import OutputReader, StartDescriptors
 from annals.executor.drivers.port import Sink
-from annals.executor.logs.throttle import printed
 
-READ = 64 * 1024
 KILLED = 128 + 9
 LATE_SECONDS = 2.0
 """How much longer than its bound a command may take to be reported ended."""
@@ -62,17 +60,14 @@ class SandboxAgent:
     """
 
     def __init__(self, descriptors: StartDescriptors) -> None:
-        self._loop = asyncio.get_running_loop()
         output = descriptors.from_child(terminal=True, inherit=True)
         commands = descriptors.to_child()
         self._out, self._in = output.read, commands.write
         self._arguments = (str(commands.read), str(output.write))
-        os.set_blocking(self._out, False)
         os.set_blocking(self._in, False)
         self._lock = asyncio.Lock()
         self._command: _Command | None = None
-        self._open = False
-        self._throttle = printed()
+        self._reader: OutputReader | None = None
 
     def command_line(self, command: list[str]) -> list[str]:
         """Return the command line that starts the agent, and beside it `command`, which may be empty."""
@@ -80,8 +75,7 @@ class SandboxAgent:
 
     def open(self) -> None:
         """Take over the descriptors and read output: the sandbox has started."""
-        self._open = True
-        self._loop.add_reader(self._out, self._readable)
+        self._reader = OutputReader(self._out, self._received, self.close)
 
     async def run(self, command: str, seconds: float, sink: Sink) -> int | None:
         """Run a command; return its exit code, or None if the sandbox ended first.
@@ -89,7 +83,7 @@ class SandboxAgent:
         Raises TimeoutError if the command was killed after `seconds`.
         """
         async with self._lock:
-            if not self._open:
+            if self._reader is None:
                 return None
             running = self._command = _Command(sink)
             request = b"\0".join((running.marker, f"{seconds:g}".encode(), command.encode(), b""))
@@ -109,30 +103,13 @@ class SandboxAgent:
         return code
 
     def close(self) -> None:
-        if self._open:
-            self._open = False
-            self._loop.remove_reader(self._out)
-            os.close(self._out)
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
             os.close(self._in)
             if self._command is not None and not self._command.end.done():
                 self._command.end.set_result(None)
 
-    def _readable(self) -> None:
-        try:
-            piece = os.read(self._out, READ)
-        except BlockingIOError:
-            return
-        except OSError:
-            piece = b""  # a terminal reports its last writer's end as an error
-        if not piece:
-            self.close()
-            return
+    def _received(self, piece: bytes) -> None:
         if self._command is not None:
             self._command.feed(piece)
-        if wait := self._throttle.read(len(piece)):
-            self._loop.remove_reader(self._out)
-            self._loop.call_later(wait, self._read_on)
-
-    def _read_on(self) -> None:
-        if self._open:
-            self._loop.add_reader(self._out, self._readable)
