@@ -11,8 +11,7 @@ from annals.app.edge import hints
 from annals.app.edge.call import Call
 from annals.app.errors import ContentRangeInvalid, FileEmpty, FileInvalid, FileTypeUnsupported
 from annals.app.parameters import Boolean, Nullable, Parameters, Text, Uid, ValidationError, optional, required
-from annals.app.parameters.body import as_text, body_parameters, push_parser, whole
-from annals.app.parameters.brackets import fold
+from annals.app.parameters.body import as_text, body_parameters, fold, push_parser, whole
 from annals.application.deployment_requests import DeploymentOwner
 from annals.domain.errors import ArgumentInvalid, DomainError, FunctionEntrypointMissing, FunctionNotFound
 from annals.store.content.blobs import Blob, BlobTooLarge

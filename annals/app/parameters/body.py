@@ -1,19 +1,24 @@
-"""Parses JSON, forms and query strings within bounds. Invalid input is an empty set of parameters."""
+"""Parses JSON, forms and query strings within bounds. Invalid input is an empty set of parameters.
 
-from collections.abc import AsyncIterator
+Query strings and forms encode arrays and maps by names with brackets: `a[]=1`, `a[0]=1`, `a[b][c]=1`.
+"""
+
+import re
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
-from annals.app.parameters.brackets import fold
 from annals.domain.decoding import UNREADABLE
 from annals.domain.errors import ArgumentInvalid
 
 _MOST_FIELDS = 2000
 _MOST_HEADER_BYTES = 8192
 _decode = msgspec.json.Decoder().decode
+_KEY = re.compile(r"\[([^\]]*)\]")
+_DEEPEST = 16
 
 
 def query_parameters(query: bytes) -> dict[str, Any]:
@@ -91,3 +96,56 @@ async def whole(pieces: AsyncIterator[bytes], limit: int) -> bytes:
         if len(body) > limit:
             raise ArgumentInvalid(f"The request's body is larger than {limit} bytes.")
     return bytes(body)
+
+
+class _Level(dict[str, Any]):
+    """One level of the tree while it is filled. `next` is the key that the next `[]` stands for."""
+
+    next = 0
+
+    def put(self, key: str, value: Any) -> None:
+        if key.isascii() and key.isdigit() and len(key) < 10:
+            self.next = max(self.next, int(key) + 1)
+        self[key] = value
+
+
+def fold(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Return names and values as nested maps and lists, in the order sent. The last value of a repeated plain name
+    counts."""
+    tree = _Level()
+    for name, value in pairs:
+        if path := _path(name):
+            _put(tree, path, value)
+    return {name: _lists(value) for name, value in tree.items()}
+
+
+def _path(name: str) -> list[str]:
+    """Return `a[b][]` as ["a", "b", ""]. Other names are one key, also with unclosed brackets."""
+    start = name.find("[")
+    if start <= 0:
+        return [name] if name else []
+    keys: list[str] = []
+    at = start
+    while len(keys) < _DEEPEST and (match := _KEY.match(name, at)):
+        keys.append(match.group(1))
+        at = match.end()
+    return [name[:start], *keys] if keys else [name]
+
+
+def _put(level: _Level, path: list[str], value: Any) -> None:
+    for key in path[:-1]:
+        slot = key or str(level.next)
+        below = level.get(slot)
+        if not isinstance(below, _Level):
+            below = _Level()
+            level.put(slot, below)
+        level = below
+    level.put(path[-1] or str(level.next), value)
+
+
+def _lists(value: Any) -> Any:
+    """Return levels whose keys are all numbers as lists, in the order sent."""
+    if not isinstance(value, _Level):
+        return value
+    below = {key: _lists(item) for key, item in value.items()}
+    return list(below.values()) if all(key.isascii() and key.isdigit() for key in below) else below

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from annals.app.edge.operation import Endpoint
 from annals.app.parameters import Boolean, IntegerRange, Parameters, Text, ValidationError, optional, required
-from annals.app.parameters.body import body_parameters, query_parameters
-from annals.app.parameters.brackets import fold
+from annals.app.parameters.body import body_parameters, fold, query_parameters
 from annals.domain.errors import ArgumentInvalid
 from tests.forms import form
 from tests.routes import ENDPOINTS
