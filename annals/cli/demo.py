@@ -27,8 +27,8 @@ from rich.text import Text
 
 from annals.cli.event_log import with_log
 from annals.cli.events import as_text
+from annals.cli.executor_client import open_executor
 from annals.cli.options import answer, chosen, data_option, json_option, of_instance
-from annals.executor.wire.client import ExecutorClient
 from annals.settings import Settings
 from annals.store.log.log import EventLog
 from annals.supervisor.services import read_key
@@ -298,9 +298,9 @@ def _statuses(say: Callable[[str], None]) -> Iterator[str]:
 
 async def _newest_python(settings: Settings) -> str:
     """The newest Python that an executor of the instance serves."""
-    client = ExecutorClient(settings.executor_urls)
-    served = {name for said in (await client.status()).values() if not isinstance(said, str) for name in said.runtimes}
-    await client.close()
+    async with open_executor(settings) as executor:
+        statuses = [status for status in (await executor.status()).values() if not isinstance(status, str)]
+    served = {name for status in statuses for name in status.runtimes}
     versions = [name for name in served if name.startswith("python-")]
     if not versions:
         raise click.ClickException("No executor of this instance serves Python. `annals doctor` says why.")
